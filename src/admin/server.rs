@@ -1,0 +1,277 @@
+//! A small HTTP server: `/metrics`, `/healthz`, `/readyz`.
+//!
+//! The invariant: no peer can hold it up. One request a connection, a bound on how long a
+//! connection lives and on how many there are; beyond that, new ones wait in the backlog.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+const CONNECTIONS: usize = 64;
+/// How long a peer may take to send the head of its request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may live, its answer included.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
+const HEADER_BYTES: usize = 16 * 1024;
+/// How often samples of histograms are counted into their buckets; until then each takes memory.
+const UPKEEP: Duration = Duration::from_secs(1);
+/// The pause after a failed accept; it fails at once again when file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the server shows.
+#[derive(Clone)]
+pub struct AdminState {
+    /// The metrics, from `metrics::install`.
+    pub handle: PrometheusHandle,
+    /// Whether clients can be served.
+    pub ready: Arc<AtomicBool>,
+    /// Called before each rendering, to set gauges that nobody sets as they change. It must be
+    /// quick and must not block.
+    pub refresh: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState").field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+/// Serves until the sender of `shutdown` is dropped.
+///
+/// `true` in `shutdown` means that the process is draining: `/readyz` answers 503 from then on, and
+/// the rest goes on, since a drain is worth watching and a live process must not look dead.
+pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let mut upkeep = interval(UPKEEP);
+    upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            // Only an error, a dropped sender, is of interest; the value is looked up when asked.
+            changed = shutdown.changed() => if changed.is_err() { return },
+            _ = upkeep.tick() => {
+                // A second's samples of a busy server take milliseconds, too long for this thread
+                // if it serves clients too.
+                let handle = state.handle.clone();
+                spawn_blocking(move || handle.run_upkeep());
+            }
+            Some(ended) = connections.join_next() => {
+                if let Err(error) = ended {
+                    log::error!("admin: a connection's task failed: {error}");
+                }
+            }
+            (stream, slot) = accept(&listener, &slots) => {
+                let (state, draining) = (state.clone(), shutdown.clone());
+                connections.spawn(async move {
+                    serve_connection(stream, state, draining).await;
+                    drop(slot);
+                });
+            }
+        }
+    }
+}
+
+/// The next connection, once there is a slot for it. May be dropped at any time: a connection that
+/// was not returned is still in the backlog.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, slot),
+            Err(error) => {
+                log::warn!("admin: cannot accept a connection: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, state: AdminState, draining: watch::Receiver<bool>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = answer(request.method(), request.uri().path(), &state, *draining.borrow());
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(false)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log::debug!("admin: a connection failed: {error}"),
+        Err(_) => log::debug!("admin: a connection took longer than {CONNECTION_TIMEOUT:?}"),
+    }
+}
+
+fn answer(method: &Method, path: &str, state: &AdminState, draining: bool) -> Response<String> {
+    let known = matches!(path, "/metrics" | "/healthz" | "/readyz");
+    if known && !matches!(*method, Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        "/metrics" => {
+            (state.refresh)();
+            let mut response = text(StatusCode::OK, state.handle.render());
+            let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, format);
+            response
+        }
+        "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" if draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
+        "/readyz" if state.ready.load(Ordering::Acquire) => {
+            text(StatusCode::OK, "ready\n".to_owned())
+        }
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
+        _ => text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n".to_owned()),
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::AtomicU64;
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    struct Running {
+        address: SocketAddr,
+        ready: Arc<AtomicBool>,
+        refreshed: Arc<AtomicU64>,
+        shutdown: watch::Sender<bool>,
+        server: JoinHandle<()>,
+    }
+
+    async fn start() -> Running {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || metrics::counter!("shown_total").increment(3));
+        let ready = Arc::new(AtomicBool::new(false));
+        let refreshed = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&refreshed);
+        let state = AdminState {
+            handle: recorder.handle(),
+            ready: Arc::clone(&ready),
+            refresh: Arc::new(move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            }),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (shutdown, receiver) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, state, receiver));
+        Running { address, ready, refreshed, shutdown, server }
+    }
+
+    impl Running {
+        /// Sends `head` as it is and reads until the server closes.
+        async fn send(&self, head: &str) -> String {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            // A reset after the answer is the server's right when it did not read all.
+            let _ = stream.read_to_end(&mut answer).await;
+            String::from_utf8(answer).unwrap()
+        }
+
+        async fn get(&self, path: &str) -> String {
+            self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
+        }
+    }
+
+    #[tokio::test]
+    async fn metrics_are_refreshed_and_rendered() {
+        let running = start().await;
+        let answer = running.get("/metrics").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+        assert!(answer.contains("\nshown_total 3\n"), "{answer}");
+        assert_eq!(running.refreshed.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn ready_follows_the_flag_and_ends_with_the_drain_while_the_rest_goes_on() {
+        let running = start().await;
+        assert!(running.get("/readyz").await.starts_with("HTTP/1.1 503 "));
+        running.ready.store(true, Ordering::Release);
+        assert!(running.get("/readyz").await.starts_with("HTTP/1.1 200 "));
+
+        running.shutdown.send(true).unwrap();
+        let answer = running.get("/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("draining\n"), "{answer}");
+        assert!(running.get("/healthz").await.starts_with("HTTP/1.1 200 "));
+        assert!(running.get("/metrics").await.starts_with("HTTP/1.1 200 "));
+
+        drop(running.shutdown);
+        running.server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn other_methods_paths_and_shapes_are_refused() {
+        let running = start().await;
+        let head = running.send("HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+        let post = "POST /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+        let post = running.send(post).await;
+        assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD"), "{post}");
+        assert!(running.get("/").await.starts_with("HTTP/1.1 404 "));
+        assert!(running.get("/metrics?x=y").await.starts_with("HTTP/1.1 200 "));
+        assert!(running.send("nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+    }
+
+    #[tokio::test]
+    async fn each_connection_answers_one_request() {
+        let running = start().await;
+        let twice = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2);
+        assert_eq!(running.send(&twice).await.matches("HTTP/1.1 ").count(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_peers_lose_their_slots_and_others_are_served() {
+        let running = start().await;
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut stream = TcpStream::connect(running.address).await.unwrap();
+            stream.write_all(b"GET /healthz HT").await.unwrap();
+            silent.push(stream);
+        }
+        // Time stands still but for waiting: this answer needs the silent ones to be cut off.
+        assert!(running.get("/healthz").await.starts_with("HTTP/1.1 200 "));
+        for stream in &mut silent {
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest).await;
+            assert!(!rest.starts_with(b"HTTP/1.1 200 "));
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The composition root: from a configuration to a running server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pingora::server::configuration::ServerConf;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::admin::{self, AdminState};
+use crate::auth::{AuthMode, Credentials, Trust};
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::metrics;
+use crate::origin::{Origin, credentials};
+use crate::proxy::{AccessLogger, Gateway, Listener, Rules, Server};
+use crate::s3::Realm;
+
+/// Why the server did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot listen on {address}: {source}")]
+    Bind { address: String, source: std::io::Error },
+    #[error("origin.endpoint: {0}")]
+    Origin(String),
+    #[error("origin credentials: {0}")]
+    Credentials(#[from] credentials::CredentialsError),
+    #[error("rules: {0}")]
+    Rules(#[from] globset::Error),
+    #[error("{0}")]
+    Runtime(#[from] std::io::Error),
+    #[cfg(feature = "embedded")]
+    #[error("embedded origin: {0}")]
+    Embedded(#[from] crate::embedded::EmbeddedError),
+}
+
+/// A server that has bound its addresses and is ready to run.
+pub struct App {
+    servers: Vec<(Server, Listener)>,
+    admin: Option<TcpListener>,
+    cache: Arc<Cache>,
+    grace: std::time::Duration,
+}
+
+impl App {
+    /// Builds everything and binds every address.
+    ///
+    /// # Errors
+    /// [`RunError`]: what is missing or taken.
+    pub async fn bind(config: Config) -> Result<Self, RunError> {
+        let env = |name: &str| std::env::var(name).ok();
+        let found = credentials::load_or_anonymous(&config.origin.credentials, env)?;
+        if found.is_none() {
+            log::warn!("no credentials for the origin: requests to it are not signed");
+        }
+        Self::bind_with(config, found).await
+    }
+
+    /// As [`App::bind`], with keys for the origin from elsewhere than the environment.
+    ///
+    /// # Errors
+    /// [`RunError`]: what is missing or taken.
+    pub async fn bind_with(config: Config, keys: Option<Credentials>) -> Result<Self, RunError> {
+        let origin = Origin::new(config.origin.clone(), keys);
+        let origin = origin.map(Arc::new).map_err(RunError::Origin)?;
+        let cache = Cache::new(&config.cache, origin.clone());
+        let realm = Realm::new(&config.origin.endpoint, &config.origin.credential_domain);
+        let trust = Arc::new(Trust::new(&config.auth));
+        let rules = Arc::new(Rules::new(&config.rules)?);
+        let log = AccessLogger::start(config.log.access);
+        let conf = Arc::new(pingora_conf(&config));
+        let mut servers = Vec::new();
+        for listen in &config.listen {
+            let bound = Listener::bind(&listen.address).await;
+            let listener = bound
+                .map_err(|source| RunError::Bind { address: listen.address.clone(), source })?;
+            warn_of_open_trust(config.auth.mode, &listener);
+            let gateway = Gateway {
+                cache: cache.clone(),
+                origin: origin.clone(),
+                realm: realm.clone(),
+                trust: trust.clone(),
+                rules: rules.clone(),
+                log: log.clone(),
+                limits: config.limits.clone(),
+                domains: listen.domains.clone(),
+            };
+            servers.push((Server::new(gateway, &conf), listener));
+        }
+        let admin = match &config.admin.address {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|source| RunError::Bind { address: address.clone(), source })?,
+            ),
+            None => None,
+        };
+        Ok(Self { servers, admin, cache, grace: config.shutdown.grace.0 })
+    }
+
+    /// The addresses that clients connect to, in the order of `listen`.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().filter_map(|(_, listener)| listener.address()).collect()
+    }
+
+    /// The address of the admin port.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Serves until `shutdown` turns true; then ends as soon as nothing is in flight, or when the grace period
+    /// is over (R30).
+    pub async fn run(self, shutdown: watch::Receiver<bool>) {
+        let ready = Arc::new(AtomicBool::new(true));
+        if let Some(listener) = self.admin {
+            let cache = self.cache.clone();
+            let state = AdminState {
+                handle: metrics::install(),
+                ready: ready.clone(),
+                refresh: Arc::new(move || refresh(&cache)),
+            };
+            tokio::spawn(admin::serve(listener, state, shutdown.clone()));
+        }
+        let mut running = JoinSet::new();
+        for (server, listener) in self.servers {
+            running.spawn(server.run(listener, shutdown.clone()));
+        }
+        let mut stop = shutdown;
+        let _ = stop.wait_for(|stop| *stop).await;
+        ready.store(false, Ordering::Release);
+        if timeout(self.grace, running.join_all()).await.is_err() {
+            log::warn!("the grace period is over; requests under way are cut");
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`RunError`]: why it did not start.
+pub fn run(config: Config) -> Result<(), RunError> {
+    runtime(&config)?.block_on(async {
+        let app = App::bind(config).await?;
+        for address in app.addresses() {
+            log::info!("serving S3 on http://{address}");
+        }
+        run_until_signal(app).await
+    })
+}
+
+/// Runs over an S3 server in the same process that keeps its objects in `folder`, with samples to read.
+///
+/// # Errors
+/// [`RunError`]: why it did not start.
+#[cfg(feature = "embedded")]
+pub fn run_embedded(mut config: Config, folder: &std::path::Path) -> Result<(), RunError> {
+    use crate::embedded;
+    const KEYS: embedded::Keys<'_> = embedded::Keys { access: "hotset", secret: "hotset-secret" };
+    runtime(&config)?.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let embedded = embedded::start(listener, folder, &KEYS).await?;
+        config.origin.endpoint = embedded.endpoint();
+        let keys = Credentials::new(KEYS.access.to_owned(), KEYS.secret.into(), None);
+        let app = App::bind_with(config, keys.ok()).await?;
+        if let Some(address) = app.addresses().first() {
+            print!("{}", embedded::banner(&format!("http://{address}"), &KEYS));
+            println!("  origin log  {}", embedded.log_path().display());
+        }
+        run_until_signal(app).await
+    })
+}
+
+async fn run_until_signal(app: App) -> Result<(), RunError> {
+    let (stop, shutdown) = watch::channel(false);
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        log::info!("stopping: requests under way are finished");
+        let _ = stop.send(true);
+        // The sender lives until the process ends: a closed channel would end the admin port.
+        std::future::pending::<()>().await;
+    });
+    app.run(shutdown).await;
+    Ok(())
+}
+
+fn runtime(config: &Config) -> Result<tokio::runtime::Runtime, std::io::Error> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = config.threads {
+        builder.worker_threads(threads);
+    }
+    builder.thread_name("hotset").enable_all().build()
+}
+
+fn pingora_conf(config: &Config) -> ServerConf {
+    ServerConf {
+        ca_file: config.origin.ca_file.as_ref().map(|p| p.display().to_string()),
+        upstream_keepalive_pool_size: config.origin.connections,
+        threads: 1,
+        ..ServerConf::default()
+    }
+}
+
+fn warn_of_open_trust(mode: AuthMode, listener: &Listener) {
+    let AuthMode::Trust = mode;
+    if let Some(address) = listener.address()
+        && !address.ip().is_loopback()
+    {
+        log::warn!(
+            "auth.mode is trust and {address} is not a loopback address: WHOEVER CAN CONNECT MAY DO WHATEVER \
+             THE ORIGIN'S KEYS MAY, deletes included. Narrow it with auth.writes and auth.buckets."
+        );
+    }
+}
+
+fn refresh(cache: &Cache) {
+    let usage = cache.usage();
+    metrics::set_cache_bytes(usage.block_bytes + usage.metadata_bytes);
+    metrics::set_cache_blocks(usage.blocks);
+    metrics::set_metadata_entries(usage.metadata_entries);
+    metrics::set_in_flight_bytes(usage.in_flight_bytes);
+    metrics::set_in_flight_limit(usage.in_flight_limit);
+}

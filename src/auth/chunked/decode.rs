@@ -1,0 +1,169 @@
+//! The reading half of `aws-chunked`: a state machine that is fed slices of any size.
+//!
+//! Grammar: chunks of `size[;chunk-signature=..] CRLF data CRLF`, a last one of size 0 without
+//! data, then trailers and an empty line. Chunk signatures are skipped: they can only be checked
+//! with the client's key. Invariants: the data handed out never exceeds the announced length, and
+//! nothing is buffered but lines of a bounded length.
+
+use bytes::{Buf, Bytes};
+use http::header::{HeaderName, HeaderValue};
+
+use super::{ChunkedError, Trailer};
+
+/// The longest first line of a chunk, in bytes.
+pub const MAX_LINE: usize = 16 * 1024;
+/// The most bytes after the last chunk's first line: trailers and the empty line.
+pub const MAX_TAIL: usize = 16 * 1024;
+
+const TRAILER_SIGNATURE: HeaderName = HeaderName::from_static("x-amz-trailer-signature");
+
+/// An incremental decoder of one body.
+#[derive(Debug)]
+pub struct ChunkedDecoder {
+    state: State,
+    /// The line being read, or all that followed the last chunk.
+    line: Vec<u8>,
+    /// Announced bytes that no chunk has claimed yet.
+    unclaimed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Header,
+    /// So many bytes of the chunk are still to come; never 0.
+    Data(u64),
+    DataCr,
+    DataLf,
+    Tail,
+}
+
+impl ChunkedDecoder {
+    /// For a body that decodes to exactly `decoded_length` bytes (`x-amz-decoded-content-length`).
+    #[must_use]
+    pub fn new(decoded_length: u64) -> Self {
+        Self { state: State::Header, line: Vec::new(), unclaimed: decoded_length }
+    }
+
+    /// Takes bytes from the front of `input` up to and with the next slice of data, and gives that
+    /// slice; `None` when the input is used up. A slice shares its memory with the input.
+    ///
+    /// # Errors
+    /// Bad framing, or chunks that add up to more (or, with the last one, less) than announced.
+    pub fn next_data(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, ChunkedError> {
+        while !input.is_empty() {
+            match self.state {
+                State::Header => self.read_header(input)?,
+                State::Data(left) => {
+                    let available = input.len();
+                    let taken = usize::try_from(left).map_or(available, |left| left.min(available));
+                    self.state = match left - taken as u64 {
+                        0 => State::DataCr,
+                        left => State::Data(left),
+                    };
+                    return Ok(Some(input.split_to(taken)));
+                }
+                State::DataCr => {
+                    expect_byte(input, b'\r')?;
+                    self.state = State::DataLf;
+                }
+                State::DataLf => {
+                    expect_byte(input, b'\n')?;
+                    self.state = State::Header;
+                }
+                State::Tail => {
+                    if self.line.len() + input.len() > MAX_TAIL {
+                        return Err(ChunkedError::FramingTooLong(MAX_TAIL));
+                    }
+                    self.line.extend_from_slice(input);
+                    input.clear();
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says that the body has ended, and gives its trailers without the client's
+    /// `x-amz-trailer-signature`.
+    ///
+    /// The empty line at the very end may be missing: an SDK leaves it out
+    /// (smithy-typescript#2250), and by then the last chunk and the announced length have shown
+    /// that the data is whole.
+    ///
+    /// # Errors
+    /// The last chunk has not come, or what follows it is not a list of trailers.
+    pub fn finish(&self) -> Result<Vec<Trailer>, ChunkedError> {
+        if self.state != State::Tail {
+            return Err(ChunkedError::EndsEarly);
+        }
+        parse_tail(&self.line)
+    }
+
+    fn read_header(&mut self, input: &mut Bytes) -> Result<(), ChunkedError> {
+        let end = input.iter().position(|&byte| byte == b'\n');
+        let taken = end.map_or(input.len(), |end| end + 1);
+        if self.line.len() + taken > MAX_LINE {
+            return Err(ChunkedError::FramingTooLong(MAX_LINE));
+        }
+        self.line.extend_from_slice(&input[..taken]);
+        input.advance(taken);
+        if end.is_none() {
+            return Ok(());
+        }
+        let size = chunk_size(&self.line).ok_or(ChunkedError::ChunkHeader)?;
+        self.line.clear();
+        self.unclaimed = self.unclaimed.checked_sub(size).ok_or(ChunkedError::TooLong)?;
+        self.state = match (size, self.unclaimed) {
+            (0, 0) => State::Tail,
+            (0, _) => return Err(ChunkedError::EndsEarly),
+            (size, _) => State::Data(size),
+        };
+        Ok(())
+    }
+}
+
+fn expect_byte(input: &mut Bytes, expected: u8) -> Result<(), ChunkedError> {
+    if input.get_u8() == expected { Ok(()) } else { Err(ChunkedError::ChunkEnd) }
+}
+
+/// The size in a line like `10000;chunk-signature=..` with its CRLF; `None` when malformed or
+/// beyond 64 bits.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let line = line.strip_suffix(b"\r\n")?;
+    if line.iter().any(u8::is_ascii_control) {
+        return None;
+    }
+    let digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |size, &digit| {
+        let value = char::from(digit).to_digit(16)?;
+        size.checked_mul(16)?.checked_add(u64::from(value))
+    })
+}
+
+/// Reads the lines after the last chunk. Empty lines may also stand before and between them and a
+/// bare LF may end a line, as clients in the wild do; a line that was cut off is an error.
+fn parse_tail(tail: &[u8]) -> Result<Vec<Trailer>, ChunkedError> {
+    let mut trailers = Vec::new();
+    for line in tail.split_inclusive(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\n").ok_or(ChunkedError::EndsEarly)?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            continue;
+        }
+        let (name, value) = parse_trailer(line).ok_or(ChunkedError::TrailerSyntax)?;
+        if name != TRAILER_SIGNATURE {
+            trailers.push((name, value));
+        }
+    }
+    Ok(trailers)
+}
+
+fn parse_trailer(line: &[u8]) -> Option<Trailer> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+    let value = line[colon + 1..].trim_ascii();
+    let visible = !value.is_empty() && value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+    Some((name, HeaderValue::from_bytes(value).ok().filter(|_| visible)?))
+}

@@ -1,0 +1,220 @@
+//! The writing half: what goes to the origin in place of a client's chunks.
+//!
+//! Every form but the raw one has chunks of exactly 64 KiB and a shorter last one, so that the
+//! length of the whole is known beforehand ([`Form::encoded_length`]) whatever the client's chunks
+//! were. Source: S3 API Reference, "Transferring Payload in Multiple Chunks" and "Including
+//! Trailing Headers".
+
+use bytes::{Bytes, BytesMut};
+use http::header::HeaderName;
+
+use super::Trailer;
+use crate::auth::sign::{Payload, Signature};
+
+/// Data bytes in a chunk; S3 wants at least 8 KiB in all but the last one.
+pub const CHUNK: usize = 64 * 1024;
+
+const CRLF: &[u8] = b"\r\n";
+/// The hex digits of a signature.
+const SIGNATURE: u64 = 64;
+
+/// How a body goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The object's bytes and nothing else.
+    Raw,
+    /// Chunks and trailers, nothing signed.
+    UnsignedTrailer,
+    /// Signed chunks.
+    Signed,
+    /// Signed chunks and trailers.
+    SignedTrailer,
+}
+
+impl Form {
+    /// TLS protects the bytes by itself; over plain HTTP each chunk is signed. Trailers are always
+    /// kept (R23). Without credentials there is nothing to sign with: ask as for TLS.
+    #[must_use]
+    pub fn choose(tls: bool, trailers: bool) -> Self {
+        match (tls, trailers) {
+            (true, false) => Self::Raw,
+            (true, true) => Self::UnsignedTrailer,
+            (false, false) => Self::Signed,
+            (false, true) => Self::SignedTrailer,
+        }
+    }
+
+    /// What the request's signature says of a body in this form.
+    #[must_use]
+    pub fn payload(self) -> Payload<'static> {
+        match self {
+            Self::Raw => Payload::Unsigned,
+            Self::UnsignedTrailer => Payload::StreamingUnsignedTrailer,
+            Self::Signed => Payload::StreamingSigned,
+            Self::SignedTrailer => Payload::StreamingSignedTrailer,
+        }
+    }
+
+    /// Whether trailers go out in this form.
+    #[must_use]
+    pub fn has_trailers(self) -> bool {
+        matches!(self, Self::UnsignedTrailer | Self::SignedTrailer)
+    }
+
+    fn is_signed(self) -> bool {
+        matches!(self, Self::Signed | Self::SignedTrailer)
+    }
+
+    /// The length in bytes of `decoded_length` bytes in this form; `None` when a trailer is not a
+    /// checksum of a known length, or the sum does not fit into 64 bits.
+    #[must_use]
+    pub fn encoded_length(self, decoded_length: u64, trailers: &[HeaderName]) -> Option<u64> {
+        if self == Self::Raw {
+            return Some(decoded_length);
+        }
+        let extension = if self.is_signed() { length(";chunk-signature=") + SIGNATURE } else { 0 };
+        // A chunk's length beside its data: size, extension, and the CRLF of both its lines.
+        let overhead = |size: u64| hex_digits(size) + extension + 4;
+        let (full, rest) = (decoded_length / CHUNK as u64, decoded_length % CHUNK as u64);
+        let mut total = full.checked_mul(overhead(CHUNK as u64))?.checked_add(decoded_length)?;
+        if rest > 0 {
+            total = total.checked_add(overhead(rest))?;
+        }
+        total = total.checked_add(overhead(0))?;
+        if self.has_trailers() {
+            for name in trailers {
+                let line = length(name.as_str()) + value_length(name)? as u64 + 3;
+                total = total.checked_add(line)?;
+            }
+        }
+        if self == Self::SignedTrailer {
+            total = total.checked_add(length("x-amz-trailer-signature:\r\n") + SIGNATURE)?;
+        }
+        Some(total)
+    }
+}
+
+/// The length of a checksum trailer's value: base64 of as many bits as the algorithm has.
+pub(super) fn value_length(name: &HeaderName) -> Option<usize> {
+    match name.as_str().strip_prefix("x-amz-checksum-")? {
+        "crc32" | "crc32c" => Some(8),
+        "crc64nvme" => Some(12),
+        "sha1" => Some(28),
+        "sha256" => Some(44),
+        _ => None,
+    }
+}
+
+fn length(text: &str) -> u64 {
+    text.len() as u64
+}
+
+fn hex_digits(size: u64) -> u64 {
+    u64::from((size.max(1).ilog2() / 4) + 1)
+}
+
+/// An incremental encoder of one body.
+#[derive(Debug)]
+pub struct ChunkedEncoder {
+    form: Form,
+    /// The signature that the next chunk's is chained to; `Some` in the signed forms only.
+    chain: Option<Signature>,
+    /// Less than a chunk of data that waits for more.
+    pending: BytesMut,
+}
+
+impl ChunkedEncoder {
+    /// An encoder of a request signed with `seed` and the payload [`Form::payload`].
+    #[must_use]
+    pub fn new(form: Form, seed: Signature) -> Self {
+        Self { form, chain: form.is_signed().then_some(seed), pending: BytesMut::new() }
+    }
+
+    /// An encoder of the object's bytes as they are; needs no signature.
+    #[must_use]
+    pub fn raw() -> Self {
+        Self { form: Form::Raw, chain: None, pending: BytesMut::new() }
+    }
+
+    /// An encoder of unsigned chunks and trailers; needs no signature.
+    #[must_use]
+    pub fn unsigned_trailer() -> Self {
+        Self { form: Form::UnsignedTrailer, chain: None, pending: BytesMut::new() }
+    }
+
+    /// The form that comes out.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Takes data and appends to `out` what is complete.
+    pub fn write(&mut self, mut data: Bytes, out: &mut Vec<Bytes>) {
+        if self.form == Form::Raw {
+            out.push(data);
+            return;
+        }
+        while self.pending.len() + data.len() >= CHUNK {
+            let head = data.split_to(CHUNK - self.pending.len());
+            if self.pending.is_empty() {
+                self.write_chunk(head, out);
+            } else {
+                self.pending.extend_from_slice(&head);
+                let chunk = self.pending.split().freeze();
+                self.write_chunk(chunk, out);
+            }
+        }
+        self.pending.extend_from_slice(&data);
+    }
+
+    /// Ends the body. `trailers` go out in their order, which is also signed; S3 sorts by name.
+    pub fn finish(&mut self, trailers: &[Trailer], out: &mut Vec<Bytes>) {
+        if self.form == Form::Raw {
+            return;
+        }
+        let rest = self.pending.split().freeze();
+        if !rest.is_empty() {
+            self.write_chunk(rest, out);
+        }
+        out.push(self.chunk_header(&[]));
+        if self.form.has_trailers() {
+            out.push(self.trailer_lines(trailers));
+        }
+        out.push(Bytes::from_static(CRLF));
+    }
+
+    fn write_chunk(&mut self, data: Bytes, out: &mut Vec<Bytes>) {
+        out.push(self.chunk_header(&data));
+        out.push(data);
+        out.push(Bytes::from_static(CRLF));
+    }
+
+    fn chunk_header(&mut self, data: &[u8]) -> Bytes {
+        let size = data.len();
+        match &mut self.chain {
+            Some(chain) => {
+                format!("{size:x};chunk-signature={}\r\n", chain.advance_chunk(data)).into()
+            }
+            None => format!("{size:x}\r\n").into(),
+        }
+    }
+
+    fn trailer_lines(&mut self, trailers: &[Trailer]) -> Bytes {
+        let lines = |end: &[u8]| {
+            let mut lines = Vec::new();
+            for (name, value) in trailers {
+                lines.extend_from_slice(name.as_str().as_bytes());
+                lines.push(b':');
+                lines.extend_from_slice(value.as_bytes());
+                lines.extend_from_slice(end);
+            }
+            lines
+        };
+        let mut sent = lines(CRLF);
+        if let Some(chain) = &mut self.chain {
+            let signature = chain.advance_trailer(&lines(b"\n"));
+            sent.extend_from_slice(format!("x-amz-trailer-signature:{signature}\r\n").as_bytes());
+        }
+        sent.into()
+    }
+}

@@ -1,0 +1,197 @@
+//! `aws-chunked`: the framing in which SDKs stream an upload, with a signature a chunk, trailers,
+//! or both.
+//!
+//! A client's chunk signatures hang on its own key, so a body that we re-sign is decoded and framed
+//! anew (R23): [`Incoming`] says whether a request has such a body, [`Form`] what goes out in its
+//! place, [`Reframer`] turns one into the other as the bytes pass. Invariant: a body that ends
+//! early, is longer than it said or breaks the framing is an error and never comes out as a
+//! complete body. Memory: one chunk of 64 KiB and 32 KiB of lines an upload.
+
+mod decode;
+mod encode;
+mod headers;
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+
+pub use decode::{ChunkedDecoder, MAX_LINE, MAX_TAIL};
+pub use encode::{CHUNK, ChunkedEncoder, Form};
+pub use headers::Incoming;
+
+/// A trailer's name and value.
+pub type Trailer = (HeaderName, HeaderValue);
+
+/// Why an upload cannot be re-framed. Each of them ends the transfer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkedError {
+    /// The request announces `aws-chunked` and no usable `x-amz-decoded-content-length`.
+    #[error("x-amz-decoded-content-length is missing or not a number")]
+    DecodedLength,
+    /// `x-amz-trailer` is not a list of header names.
+    #[error("x-amz-trailer is not a list of header names")]
+    TrailerNames,
+    /// The outgoing form has no place for the declared trailers, or needs some and there are none.
+    #[error("the outgoing framing and the declared trailers do not fit together")]
+    TrailerForm,
+    /// A chunk's first line is malformed or its size does not fit into 64 bits.
+    #[error("a chunk does not begin with its size in hexadecimal and CRLF")]
+    ChunkHeader,
+    /// A chunk's first line, or all trailers together, are too long.
+    #[error("the chunk framing is longer than {0} bytes")]
+    FramingTooLong(usize),
+    /// A chunk's data is not followed by CRLF.
+    #[error("a chunk's data is not followed by CRLF")]
+    ChunkEnd,
+    /// The body ended, or its last chunk came, before the announced length.
+    #[error("the body ends before its announced length")]
+    EndsEarly,
+    /// There is more data than announced, or something after the end.
+    #[error("the body is longer than its announced length")]
+    TooLong,
+    /// What follows the last chunk is not a list of `name:value` lines.
+    #[error("the trailers are malformed")]
+    TrailerSyntax,
+    /// A trailer came twice or was not declared in `x-amz-trailer`.
+    #[error("the trailer {0} was not declared, or came twice")]
+    TrailerUnexpected(HeaderName),
+    /// A declared trailer did not come.
+    #[error("the declared trailer {0} is missing")]
+    TrailerMissing(HeaderName),
+    /// A checksum trailer whose value cannot be of its algorithm.
+    #[error("the value of the trailer {0} does not have the length of its algorithm")]
+    TrailerLength(HeaderName),
+    /// The transfer was broken before.
+    #[error("the transfer is already broken")]
+    Broken,
+}
+
+impl ChunkedError {
+    /// The S3 error code for a client that can still be answered (S3 API Reference, "Error
+    /// responses").
+    #[must_use]
+    pub fn s3_code(&self) -> &'static str {
+        match self {
+            Self::DecodedLength => "MissingContentLength",
+            Self::EndsEarly | Self::TooLong => "IncompleteBody",
+            Self::TrailerNames
+            | Self::TrailerSyntax
+            | Self::TrailerUnexpected(_)
+            | Self::TrailerMissing(_)
+            | Self::TrailerLength(_) => "MalformedTrailerError",
+            Self::ChunkHeader | Self::FramingTooLong(_) | Self::ChunkEnd => "InvalidRequest",
+            Self::TrailerForm | Self::Broken => "InternalError",
+        }
+    }
+}
+
+/// Decodes an incoming `aws-chunked` body and frames it anew, push by push.
+#[derive(Debug)]
+pub struct Reframer {
+    decoder: ChunkedDecoder,
+    encoder: ChunkedEncoder,
+    decoded_length: u64,
+    declared: Vec<HeaderName>,
+    progress: Progress,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Open,
+    Complete,
+    Broken,
+}
+
+impl Reframer {
+    /// Re-frames a body of `incoming` as `encoder` says.
+    ///
+    /// # Errors
+    /// [`ChunkedError::TrailerForm`] when the encoder would lose the trailers, or has none to send:
+    /// [`Form::choose`] picks a form that fits.
+    pub fn new(encoder: ChunkedEncoder, incoming: Incoming) -> Result<Self, ChunkedError> {
+        let Incoming { decoded_length, trailer_names } = incoming;
+        if encoder.form().has_trailers() == trailer_names.is_empty() {
+            return Err(ChunkedError::TrailerForm);
+        }
+        Ok(Self {
+            decoder: ChunkedDecoder::new(decoded_length),
+            encoder,
+            decoded_length,
+            declared: trailer_names,
+            progress: Progress::Open,
+        })
+    }
+
+    /// How many bytes will come out, for Content-Length; `None` where a trailer's length is not
+    /// known beforehand.
+    #[must_use]
+    pub fn encoded_length(&self) -> Option<u64> {
+        self.encoder.form().encoded_length(self.decoded_length, &self.declared)
+    }
+
+    /// Takes the next bytes of the client's body, `end` with the last of them (which may be none),
+    /// and gives what can go out. The transfer is complete only when a push with `end` succeeded.
+    ///
+    /// # Errors
+    /// Any [`ChunkedError`]; the transfer must then be broken off, and every later push fails.
+    pub fn push(&mut self, input: Bytes, end: bool) -> Result<Bytes, ChunkedError> {
+        match self.progress {
+            Progress::Broken => return Err(ChunkedError::Broken),
+            Progress::Complete if input.is_empty() => return Ok(Bytes::new()),
+            Progress::Complete => {
+                self.progress = Progress::Broken;
+                return Err(ChunkedError::TooLong);
+            }
+            Progress::Open => {}
+        }
+        // Broken until proved sound, so that no early return can leave it open.
+        self.progress = Progress::Broken;
+        let output = self.reframe(input, end)?;
+        self.progress = if end { Progress::Complete } else { Progress::Open };
+        Ok(output)
+    }
+
+    fn reframe(&mut self, mut input: Bytes, end: bool) -> Result<Bytes, ChunkedError> {
+        let mut out = Vec::new();
+        while let Some(data) = self.decoder.next_data(&mut input)? {
+            self.encoder.write(data, &mut out);
+        }
+        if end {
+            let mut trailers = self.decoder.finish()?;
+            check_trailers(&self.declared, &mut trailers)?;
+            self.encoder.finish(&trailers, &mut out);
+        }
+        Ok(join(out))
+    }
+}
+
+/// The declared trailers came, each once and nothing else, with values of the length that was
+/// counted on. Sorts them by name, the order in which they are signed.
+fn check_trailers(declared: &[HeaderName], trailers: &mut [Trailer]) -> Result<(), ChunkedError> {
+    trailers.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+    if let Some(twice) = trailers.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(ChunkedError::TrailerUnexpected(twice[0].0.clone()));
+    }
+    for (name, value) in trailers.iter() {
+        if !declared.contains(name) {
+            return Err(ChunkedError::TrailerUnexpected(name.clone()));
+        }
+        if encode::value_length(name).is_some_and(|length| length != value.len()) {
+            return Err(ChunkedError::TrailerLength(name.clone()));
+        }
+    }
+    match declared.iter().find(|name| !trailers.iter().any(|(came, _)| came == *name)) {
+        Some(missing) => Err(ChunkedError::TrailerMissing(missing.clone())),
+        None => Ok(()),
+    }
+}
+
+/// One slice is passed on as it is; several are copied together.
+fn join(mut parts: Vec<Bytes>) -> Bytes {
+    if parts.len() < 2 {
+        return parts.pop().unwrap_or_default();
+    }
+    parts.concat().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! What can be set about who may do what, the key `auth`.
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Who may do what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// Who decides (R20).
+    pub mode: AuthMode,
+    /// Whether anything but reads and lists is forwarded; `false` answers writes with 403.
+    pub writes: bool,
+    /// The buckets that may be named; `None`: all.
+    pub buckets: Option<Vec<String>>,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self { mode: AuthMode::default(), writes: true, buckets: None }
+    }
+}
+
+/// Who decides whether a request is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Nobody is refused: whoever can connect may do what the origin's credentials may (R20),
+    /// narrowed by `auth.writes` and `auth.buckets`.
+    #[default]
+    Trust,
+}
+
+impl<'de> Deserialize<'de> for AuthMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ModeVisitor;
+        impl Visitor<'_> for ModeVisitor {
+            type Value = AuthMode;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("trust")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<AuthMode, E> {
+                match text {
+                    "trust" => Ok(AuthMode::Trust),
+                    // Never taken for `trust`: that would open what the operator meant to close.
+                    "verify" | "transparent" => {
+                        Err(E::custom(format_args!("`{text}` is not available yet, only trust is")))
+                    }
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_str(ModeVisitor)
+    }
+}

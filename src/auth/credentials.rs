@@ -1,0 +1,125 @@
+//! An access key, its secret and perhaps a session token.
+//!
+//! Invariant: the secret parts are never printed, and every part that ends up in a header is known
+//! to fit into one, so that signing cannot fail. Where credentials come from is not known here; see
+//! `crate::origin::credentials`.
+
+use std::fmt;
+
+use crate::config::units::Secret;
+
+/// One identity at an S3 origin.
+#[derive(Clone)]
+pub struct Credentials {
+    access_key: String,
+    secret_key: Secret,
+    session_token: Option<Secret>,
+}
+
+/// Why a set of credentials cannot be used. The values themselves are never in the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCredentials {
+    /// The access key is empty, or has a byte that the credential scope or a header cannot carry.
+    #[error("the access key id is empty or holds a blank, `/`, `,` or a character beyond ASCII")]
+    AccessKey,
+    /// The secret key is empty.
+    #[error("the secret access key is empty")]
+    SecretKey,
+    /// The session token is empty or has a byte that a header cannot carry.
+    #[error("the session token is empty or holds a blank or a character beyond ASCII")]
+    SessionToken,
+}
+
+impl Credentials {
+    /// Checks the parts and puts them together.
+    ///
+    /// # Errors
+    /// [`InvalidCredentials`] names the part that cannot be sent.
+    pub fn new(
+        access_key: String,
+        secret_key: Secret,
+        session_token: Option<Secret>,
+    ) -> Result<Self, InvalidCredentials> {
+        let visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        if !visible(&access_key) || access_key.contains(['/', ',']) {
+            return Err(InvalidCredentials::AccessKey);
+        }
+        if secret_key.expose().is_empty() {
+            return Err(InvalidCredentials::SecretKey);
+        }
+        if session_token.as_ref().is_some_and(|token| !visible(token.expose())) {
+            return Err(InvalidCredentials::SessionToken);
+        }
+        Ok(Self { access_key, secret_key, session_token })
+    }
+
+    /// The access key id: public, it is sent with every request.
+    #[must_use]
+    pub fn access_key(&self) -> &str {
+        &self.access_key
+    }
+
+    /// The secret access key: it signs and is never sent.
+    #[must_use]
+    pub fn secret_key(&self) -> &Secret {
+        &self.secret_key
+    }
+
+    /// The token of temporary credentials, sent as `x-amz-security-token`.
+    #[must_use]
+    pub fn session_token(&self) -> Option<&Secret> {
+        self.session_token.as_ref()
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("access_key", &self.access_key)
+            .field("secret_key", &"***")
+            .field("session_token", &self.session_token.as_ref().map(|_| "***"))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.to_owned())
+    }
+
+    #[test]
+    fn debug_prints_the_access_key_and_nothing_secret() {
+        let token = Some(secret("session-material"));
+        let credentials =
+            Credentials::new("AKIAEXAMPLE".into(), secret("hidden-material"), token).unwrap();
+        let shown = format!("{credentials:?}");
+        assert!(shown.contains("AKIAEXAMPLE"), "{shown}");
+        assert!(!shown.contains("material"), "{shown}");
+    }
+
+    #[test]
+    fn what_a_header_cannot_carry_is_refused_by_name() {
+        for bad in ["", "has space", "line\nfeed", "sla/sh", "com,ma", "ключ"] {
+            let refused = Credentials::new(bad.into(), secret("s"), None).unwrap_err();
+            assert_eq!(refused, InvalidCredentials::AccessKey, "{bad:?}");
+        }
+        let no_secret = Credentials::new("AK".into(), secret(""), None).unwrap_err();
+        assert_eq!(no_secret, InvalidCredentials::SecretKey);
+        for bad in ["", "two\r\nlines"] {
+            let refused =
+                Credentials::new("AK".into(), secret("s"), Some(secret(bad))).unwrap_err();
+            assert_eq!(refused, InvalidCredentials::SessionToken, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_may_hold_slashes_and_plus_signs() {
+        let token = Some(secret("FwoG/+=="));
+        let credentials = Credentials::new("AK".into(), secret("a/b+c="), token).unwrap();
+        assert_eq!(credentials.secret_key().expose(), "a/b+c=");
+        assert_eq!(credentials.session_token().map(Secret::expose), Some("FwoG/+=="));
+    }
+}

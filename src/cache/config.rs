@@ -1,0 +1,170 @@
+//! What can be set about what is kept and for how long: the keys `cache` and `rules`.
+
+use std::fmt;
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::de::{self, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::config::units::{ByteSize, HumanDuration};
+
+/// Sizes of the cache, the key `cache`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// Bytes of blocks kept in memory.
+    pub memory: ByteSize,
+    /// Bytes of one block: a power of two from [`CacheConfig::BLOCK_MIN`] to
+    /// [`CacheConfig::BLOCK_MAX`].
+    pub block: ByteSize,
+    /// Bytes that may be on their way between the origin and clients, beside `memory`.
+    pub in_flight: ByteSize,
+    /// Bytes of the largest single request to the origin, a multiple of `block`.
+    pub fetch: ByteSize,
+    /// How many bytes one response fetches ahead of its client.
+    pub read_ahead: ByteSize,
+    /// Objects whose metadata is kept.
+    pub metadata: u64,
+}
+
+impl CacheConfig {
+    /// The smallest block.
+    pub const BLOCK_MIN: ByteSize = ByteSize::kib(64);
+    /// The largest block.
+    pub const BLOCK_MAX: ByteSize = ByteSize::mib(16);
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            memory: ByteSize::gib(1),
+            block: ByteSize::mib(1),
+            in_flight: ByteSize::mib(512),
+            fetch: ByteSize::mib(8),
+            read_ahead: ByteSize::mib(192),
+            metadata: 1_000_000,
+        }
+    }
+}
+
+/// How objects whose `bucket/key` matches are treated, an item of `rules`. The first match wins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuleConfig {
+    /// A glob over `bucket/key`, the key `match`; see [`RuleConfig::matcher`].
+    #[serde(rename = "match")]
+    pub pattern: String,
+    /// How long what is known is served without asking the origin.
+    pub freshness: Freshness,
+    /// For how long after that it may still be served while the origin cannot be reached (R14);
+    /// `None`: never.
+    pub max_stale: Option<HumanDuration>,
+    /// How long "there is no such key" is remembered (R12).
+    pub negative: HumanDuration,
+    /// Whether an object's own `Cache-Control: no-store` or `private` is obeyed (R13).
+    pub obey_no_store: bool,
+}
+
+impl RuleConfig {
+    /// The pattern that matches every object, required of the last rule.
+    pub const MATCH_ALL: &'static str = "**";
+
+    /// Compiles the pattern: `*` and `?` do not match `/`, `**` does.
+    ///
+    /// One matcher a rule, not a `GlobSet`: its shortcuts by file name and extension follow the
+    /// rules of paths, and a key may be `a/..`.
+    ///
+    /// # Errors
+    /// When the pattern is not a glob.
+    pub fn matcher(&self) -> Result<GlobMatcher, globset::Error> {
+        Ok(GlobBuilder::new(&self.pattern).literal_separator(true).build()?.compile_matcher())
+    }
+}
+
+impl Default for RuleConfig {
+    fn default() -> Self {
+        Self {
+            pattern: Self::MATCH_ALL.to_owned(),
+            freshness: Freshness::default(),
+            max_stale: None,
+            negative: HumanDuration::secs(1),
+            obey_no_store: true,
+        }
+    }
+}
+
+/// How long metadata is served without asking the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// For ever, until an invalidation.
+    Immutable,
+    /// Never: each read asks the origin whether it changed.
+    Revalidate,
+    /// It is not cached at all.
+    Bypass,
+    /// For this long after the origin last vouched for it.
+    Ttl(HumanDuration),
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self::Ttl(HumanDuration::secs(60))
+    }
+}
+
+impl Serialize for Freshness {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Immutable => serializer.serialize_str("immutable"),
+            Self::Revalidate => serializer.serialize_str("revalidate"),
+            Self::Bypass => serializer.serialize_str("bypass"),
+            Self::Ttl(ttl) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("ttl", ttl)?;
+                map.end()
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Freshness {
+    // By hand: serde_yaml wants a tag (`!ttl 60s`) where people write a map.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FreshnessVisitor;
+        impl<'de> Visitor<'de> for FreshnessVisitor {
+            type Value = Freshness;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("immutable, revalidate, bypass or { ttl: 60s }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Freshness, E> {
+                match text {
+                    "immutable" => Ok(Freshness::Immutable),
+                    "revalidate" => Ok(Freshness::Revalidate),
+                    "bypass" => Ok(Freshness::Bypass),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Freshness, A::Error> {
+                let mut ttl = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "ttl" if ttl.is_none() => ttl = Some(map.next_value()?),
+                        "ttl" => return Err(de::Error::duplicate_field("ttl")),
+                        "events" => {
+                            return Err(de::Error::custom(
+                                "`events` is not available yet, only ttl is",
+                            ));
+                        }
+                        _ => return Err(de::Error::unknown_field(&key, &["ttl"])),
+                    }
+                }
+                ttl.map(Freshness::Ttl).ok_or_else(|| de::Error::missing_field("ttl"))
+            }
+        }
+        deserializer.deserialize_any(FreshnessVisitor)
+    }
+}

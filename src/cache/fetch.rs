@@ -1,0 +1,243 @@
+//! The tasks that bring bytes: one for each origin range, detached from the readers that wait for it.
+//!
+//! A client that goes away cancels nothing that another waits for. A fetch that nobody waits for any more is
+//! given up, unless little of it is left. However a task ends, even by a panic, its waiters are told.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::select;
+
+use super::Cache;
+use super::flight::{Fill, Interest, NewFetch, Opened, Opening};
+use super::generation::Generation;
+use super::key::{BlockKey, ObjectVersion};
+use super::memory::Block;
+use super::meta::{LearnedBy, Moment};
+use crate::metrics;
+use crate::origin::{Answer, Asked, Body, OriginError, Pin};
+use crate::s3::{ObjectId, ObjectMeta};
+
+/// Starts the fetch of a range of a known version.
+pub(super) fn spawn(
+    cache: &Arc<Cache>,
+    meta: &Arc<ObjectMeta>,
+    version: &ObjectVersion,
+    generation: Generation,
+    fetch: NewFetch,
+) {
+    let (range, id) = (fetch.range.clone(), version.id().clone());
+    let meta = meta.clone();
+    let delivery = Delivery::new(cache.clone(), generation, fetch);
+    tokio::spawn(async move {
+        let origin = delivery.cache.origin.clone();
+        let asked = origin.get(&id, Asked::Range(range), Pin::Version(meta));
+        let answer = select! {
+            biased;
+            answer = asked => answer,
+            () = delivery.unwanted() => return,
+        };
+        match answer {
+            Ok(Answer { body, .. }) => delivery.run(body).await,
+            Err(error) => delivery.fail(error),
+        }
+    });
+}
+
+/// Starts an opening.
+pub(super) fn spawn_opening(
+    cache: &Arc<Cache>,
+    id: &ObjectId,
+    generation: Generation,
+    opening: Arc<Opening>,
+    obey_no_store: bool,
+) {
+    let task = OpeningTask {
+        cache: cache.clone(),
+        id: id.clone(),
+        generation,
+        since: Moment::now(),
+        opening,
+        obey_no_store,
+        ended: false,
+    };
+    tokio::spawn(task.run());
+}
+
+struct OpeningTask {
+    cache: Arc<Cache>,
+    id: ObjectId,
+    generation: Generation,
+    since: Moment,
+    opening: Arc<Opening>,
+    obey_no_store: bool,
+    ended: bool,
+}
+
+impl OpeningTask {
+    async fn run(mut self) {
+        let origin = self.cache.origin.clone();
+        let asked = origin.get(&self.id, self.opening.asked().clone(), Pin::Current);
+        let unwanted = async {
+            loop {
+                self.opening.interest().lost().await;
+                if self.cache.flights.abandon(&self.id, self.generation, &self.opening) {
+                    break;
+                }
+            }
+        };
+        let answer = select! {
+            biased;
+            answer = asked => answer,
+            () = unwanted => {
+                self.ended = true;
+                return;
+            }
+        };
+        match answer {
+            Ok(answer) => self.deliver(answer).await,
+            Err(error) => {
+                let (id, by) = (&self.id, LearnedBy::Get);
+                self.cache.learn_failure(id, self.generation, self.since, &error, by);
+                self.end(Err(Arc::new(error)));
+            }
+        }
+    }
+
+    async fn deliver(mut self, answer: Answer) {
+        let Answer { meta, mut range, mut body } = answer;
+        let version = ObjectVersion::new(&self.id, &meta, self.cache.block_size);
+        self.cache.learn(&self.id, self.generation, self.since, &meta, &version);
+        if meta.no_store && self.obey_no_store {
+            let reason = "its Cache-Control says so".to_owned();
+            return self.end(Err(Arc::new(OriginError::Uncacheable(reason))));
+        }
+        // A long suffix is read like any other range: the first bytes now, the rest over many connections.
+        range.end = range.end.min(version.block_at(range.start).start() + self.cache.fetch_size);
+        let paid = self.cache.pay_for(&mut range, &version).await;
+        if paid.is_none() {
+            // The answer is good for its metadata; the bytes will be fetched by whoever can pay for them.
+            self.end(Ok((meta, version)));
+            return;
+        }
+        body.truncate(range.end);
+        let interest = self.opening.interest().clone();
+        let fetch = self.cache.flights.adopt(&version, self.generation, range, &interest, paid);
+        let delivery = Delivery::new(self.cache.clone(), self.generation, fetch);
+        self.end(Ok((meta, version)));
+        delivery.run(body).await;
+    }
+
+    fn end(&mut self, answer: Opened) {
+        self.ended = true;
+        self.cache.flights.opened(&self.id, self.generation, &self.opening, answer);
+    }
+}
+
+impl Drop for OpeningTask {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Err(Arc::new(OriginError::GivenUp)));
+        }
+    }
+}
+
+/// The fills of one fetch, in the order in which their bytes arrive.
+struct Delivery {
+    cache: Arc<Cache>,
+    generation: Generation,
+    interest: Arc<Interest>,
+    pending: Mutex<VecDeque<(BlockKey, Arc<Fill>)>>,
+}
+
+impl Delivery {
+    fn new(cache: Arc<Cache>, generation: Generation, fetch: NewFetch) -> Self {
+        let pending = Mutex::new(fetch.fills.into());
+        Self { cache, generation, interest: fetch.interest, pending }
+    }
+
+    async fn run(self, mut body: Body) {
+        loop {
+            let little_is_left = body.remaining() <= self.cache.block_size;
+            let next = body.next(|bytes| self.append(bytes));
+            tokio::pin!(next);
+            // The read is never dropped half way while somebody may still want what it brings.
+            let outcome = loop {
+                select! {
+                    biased;
+                    outcome = &mut next => break outcome,
+                    () = self.interest.lost(), if !little_is_left => {
+                        if self.withdraw() {
+                            return;
+                        }
+                    }
+                }
+            };
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return self.fail(error),
+            }
+        }
+    }
+
+    /// Hands arrived bytes to the fills; complete ones go to memory.
+    fn append(&self, mut bytes: &[u8]) {
+        let mut pending = self.pending.lock();
+        while let Some((key, fill)) = pending.front()
+            && !bytes.is_empty()
+        {
+            if fill.append(&mut bytes) {
+                self.cache.flights.completed(key, self.generation, |b| self.admit(key, b));
+                pending.pop_front();
+            }
+        }
+    }
+
+    fn admit(&self, key: &BlockKey, block: Block) {
+        if self.cache.generations.is_current(key.id(), self.generation) {
+            self.cache.memory.admit(key.clone(), block);
+        } else {
+            metrics::admission_refused();
+        }
+    }
+
+    async fn unwanted(&self) {
+        loop {
+            self.interest.lost().await;
+            if self.withdraw() {
+                return;
+            }
+        }
+    }
+
+    fn withdraw(&self) -> bool {
+        let mut pending = self.pending.lock();
+        let (flights, generation) = (&self.cache.flights, self.generation);
+        let fills = pending.make_contiguous();
+        let gone = flights.withdraw(fills, generation, &self.interest, |k, b| self.admit(k, b));
+        if gone {
+            pending.clear();
+        }
+        gone
+    }
+
+    fn fail(&self, error: OriginError) {
+        let mut pending = self.pending.lock();
+        if let (OriginError::Changed, Some((key, _))) = (&error, pending.front()) {
+            self.cache.changed(key.id(), self.generation);
+        }
+        let (fills, error) = (pending.make_contiguous(), Arc::new(error));
+        self.cache.flights.failed(fills, self.generation, &error, |k, b| self.admit(k, b));
+        pending.clear();
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.pending.lock().is_empty() {
+            self.fail(OriginError::GivenUp);
+        }
+    }
+}

@@ -1,0 +1,543 @@
+//! What is being fetched right now, so that each byte is fetched once.
+//!
+//! A *fill* is the part of one block that one fetch will bring; readers *claim* fills and stream along as bytes
+//! arrive. An *opening* is the first request for an object that is not known yet; it brings the metadata along,
+//! and its bytes become fills once the version is known. Both are keyed by generation: a reader that arrived
+//! after an invalidation never joins what began before it (R5). A failed fill leaves the table at once, so
+//! that its waiters get the failure and the next reader tries afresh.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::budget::Paid;
+use super::generation::Generation;
+use super::key::{BlockKey, ObjectVersion};
+use super::memory::{Block, MemoryTier};
+use super::plan;
+use crate::metrics::{self, Held};
+use crate::origin::{Asked, OriginError};
+use crate::s3::{ObjectId, ObjectMeta};
+
+const SHARDS: usize = 64;
+/// What a client is given of a block that is still arriving is copied, at most so much at a time.
+const COPIED_SLICE: usize = 256 * 1024;
+
+/// How many still want what a fetch will bring.
+#[derive(Default)]
+pub(super) struct Interest {
+    claims: AtomicUsize,
+    lost: Notify,
+}
+
+impl Interest {
+    pub(super) fn is_lost(&self) -> bool {
+        self.claims.load(Ordering::Acquire) == 0
+    }
+
+    /// Resolves when the last claim was dropped.
+    pub(super) async fn lost(&self) {
+        loop {
+            let notified = self.lost.notified();
+            if self.is_lost() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// Wants a fetch to go on for as long as it lives.
+pub(super) struct Wanted(Arc<Interest>);
+
+impl Wanted {
+    fn new(interest: &Arc<Interest>) -> Self {
+        interest.claims.fetch_add(1, Ordering::AcqRel);
+        Self(interest.clone())
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        if self.0.claims.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.lost.notify_one();
+        }
+    }
+}
+
+/// The part of one block that one fetch will bring.
+pub(super) struct Fill {
+    /// Offsets in the object.
+    span: Range<u64>,
+    arrived: Mutex<Arrived>,
+    progress: Notify,
+    interest: Arc<Interest>,
+    _paid: Option<Paid>,
+}
+
+enum Arrived {
+    Some(Vec<u8>),
+    All(Bytes),
+    Failed(Arc<OriginError>),
+}
+
+impl Fill {
+    fn new(span: Range<u64>, interest: Arc<Interest>, paid: Option<Paid>) -> Self {
+        Self {
+            span,
+            arrived: Mutex::new(Arrived::Some(Vec::new())),
+            progress: Notify::new(),
+            interest,
+            _paid: paid,
+        }
+    }
+
+    /// Takes what belongs to this fill from the front of `bytes`; `true` when it is complete.
+    pub(super) fn append(&self, bytes: &mut &[u8]) -> bool {
+        let mut arrived = self.arrived.lock();
+        let Arrived::Some(buffer) = &mut *arrived else { return true };
+        let length = usize::try_from(self.span.end - self.span.start).expect("a block fits memory");
+        if buffer.capacity() == 0 {
+            buffer.reserve_exact(length);
+        }
+        let (ours, rest) = bytes.split_at(bytes.len().min(length - buffer.len()));
+        buffer.extend_from_slice(ours);
+        *bytes = rest;
+        let complete = buffer.len() == length;
+        if complete {
+            *arrived = Arrived::All(std::mem::take(buffer).into());
+        }
+        drop(arrived);
+        self.progress.notify_waiters();
+        complete
+    }
+
+    fn fail(&self, error: &Arc<OriginError>) {
+        let mut arrived = self.arrived.lock();
+        if matches!(*arrived, Arrived::Some(_)) {
+            *arrived = Arrived::Failed(error.clone());
+        }
+        drop(arrived);
+        self.progress.notify_waiters();
+    }
+
+    fn complete(&self) -> Option<Block> {
+        match &*self.arrived.lock() {
+            Arrived::All(bytes) => Some(Block { start: self.span.start, bytes: bytes.clone() }),
+            Arrived::Some(_) | Arrived::Failed(_) => None,
+        }
+    }
+
+    /// What has arrived from `offset` on: a slice when the fill is complete, a copy before; `None`: nothing yet.
+    fn ready(&self, offset: u64) -> Option<Result<Slice, Arc<OriginError>>> {
+        let skip = usize::try_from(offset - self.span.start).expect("within the fill");
+        match &*self.arrived.lock() {
+            Arrived::All(bytes) => Some(Ok(Slice::Shared(bytes.slice(skip..)))),
+            Arrived::Failed(error) => Some(Err(error.clone())),
+            Arrived::Some(buffer) => {
+                let here = buffer.get(skip..).filter(|b| !b.is_empty())?;
+                let copied = Bytes::copy_from_slice(&here[..here.len().min(COPIED_SLICE)]);
+                Some(Ok(Slice::Copied(copied)))
+            }
+        }
+    }
+}
+
+/// Bytes of a block on their way to a client.
+pub(super) enum Slice {
+    /// Keeps the whole block alive.
+    Shared(Bytes),
+    Copied(Bytes),
+}
+
+/// A reader's hold on a fill.
+pub(super) struct Claim {
+    fill: Arc<Fill>,
+    _wanted: Wanted,
+    _coalesced: Option<Held>,
+}
+
+impl Claim {
+    fn new(fill: &Arc<Fill>, coalesced: Option<Held>) -> Self {
+        Self { fill: fill.clone(), _wanted: Wanted::new(&fill.interest), _coalesced: coalesced }
+    }
+
+    pub(super) fn covers(&self, offset: u64) -> bool {
+        self.fill.span.contains(&offset)
+    }
+
+    /// Offset in the object past its last byte.
+    pub(super) fn end(&self) -> u64 {
+        self.fill.span.end
+    }
+
+    /// What is there from `offset` on without waiting.
+    pub(super) fn try_read(&self, offset: u64) -> Option<Result<Slice, Arc<OriginError>>> {
+        self.fill.ready(offset)
+    }
+
+    /// Waits until something is there from `offset` on.
+    ///
+    /// # Errors
+    /// The failure of the fetch.
+    pub(super) async fn read(&self, offset: u64) -> Result<Slice, Arc<OriginError>> {
+        loop {
+            let progress = self.fill.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if let Some(ready) = self.fill.ready(offset) {
+                return ready;
+            }
+            progress.await;
+        }
+    }
+}
+
+/// What an opening told its waiters.
+pub(super) type Opened = Result<(Arc<ObjectMeta>, ObjectVersion), Arc<OriginError>>;
+
+/// The first request for an object that is not known yet.
+pub(super) struct Opening {
+    asked: Asked,
+    interest: Arc<Interest>,
+    answer: watch::Sender<Option<Opened>>,
+}
+
+impl Opening {
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    pub(super) fn interest(&self) -> &Arc<Interest> {
+        &self.interest
+    }
+
+    fn overlaps(&self, asked: &Asked) -> bool {
+        match (&self.asked, asked) {
+            (Asked::Range(a), Asked::Range(b)) => a.start < b.end && b.start < a.end,
+            // Where a suffix lies is not known before the size is.
+            (Asked::Suffix(_), _) | (_, Asked::Suffix(_)) => true,
+        }
+    }
+}
+
+/// A reader's hold on an opening; keeps its bytes wanted until the reader has claimed fills.
+pub(super) struct OpeningHandle {
+    answer: watch::Receiver<Option<Opened>>,
+    _wanted: Wanted,
+    _coalesced: Option<Held>,
+}
+
+impl OpeningHandle {
+    fn new(opening: &Opening, coalesced: Option<Held>) -> Self {
+        let answer = opening.answer.subscribe();
+        Self { answer, _wanted: Wanted::new(&opening.interest), _coalesced: coalesced }
+    }
+
+    /// Waits for the origin's answer.
+    ///
+    /// # Errors
+    /// The failure of the request.
+    pub(super) async fn answer(&mut self) -> Opened {
+        match self.answer.wait_for(Option::is_some).await {
+            Ok(answer) => answer.clone().expect("waited until it was there"),
+            Err(_) => Err(Arc::new(OriginError::GivenUp)),
+        }
+    }
+}
+
+/// A fetch that was planned; whoever holds it must run it.
+pub(super) struct NewFetch {
+    pub range: Range<u64>,
+    pub fills: Vec<(BlockKey, Arc<Fill>)>,
+    pub interest: Arc<Interest>,
+}
+
+type Key<T> = (T, Generation);
+
+#[derive(Default)]
+struct Table {
+    openings: HashMap<Key<ObjectId>, Vec<Arc<Opening>>>,
+    fills: HashMap<Key<BlockKey>, Vec<Arc<Fill>>>,
+}
+
+/// Everything in flight.
+pub(super) struct Flights {
+    shards: Box<[Mutex<Table>]>,
+}
+
+impl Flights {
+    pub(super) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    fn shard(&self, id: &ObjectId) -> &Mutex<Table> {
+        &self.shards[usize::try_from(id.hash64() % SHARDS as u64).expect("below SHARDS")]
+    }
+
+    /// Joins an opening that will bring some of what is asked, or begins one (then it is returned, to be run).
+    /// `None`: `known` says that the object became known meanwhile.
+    pub(super) fn open(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        asked: &Asked,
+        known: impl FnOnce() -> bool,
+    ) -> Option<(OpeningHandle, Option<Arc<Opening>>)> {
+        let mut table = self.shard(id).lock();
+        let openings = table.openings.entry((id.clone(), generation)).or_default();
+        if let Some(opening) = openings.iter().find(|o| o.overlaps(asked)) {
+            return Some((OpeningHandle::new(opening, Some(metrics::coalesced())), None));
+        }
+        if known() {
+            if openings.is_empty() {
+                table.openings.remove(&(id.clone(), generation));
+            }
+            return None;
+        }
+        let opening = Arc::new(Opening {
+            asked: asked.clone(),
+            interest: Arc::default(),
+            answer: watch::Sender::new(None),
+        });
+        openings.push(opening.clone());
+        Some((OpeningHandle::new(&opening, None), Some(opening)))
+    }
+
+    /// Ends an opening: nobody joins it any more, and its waiters get the answer.
+    pub(super) fn opened(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        opening: &Arc<Opening>,
+        answer: Opened,
+    ) {
+        let key = (id.clone(), generation);
+        let mut table = self.shard(id).lock();
+        if let Some(openings) = table.openings.get_mut(&key) {
+            openings.retain(|o| !Arc::ptr_eq(o, opening));
+            if openings.is_empty() {
+                table.openings.remove(&key);
+            }
+        }
+        drop(table);
+        opening.answer.send_replace(Some(answer));
+    }
+
+    /// Ends an opening that nobody waits for; `false` when somebody does after all.
+    pub(super) fn abandon(&self, id: &ObjectId, generation: Generation, opening: &Arc<Opening>) -> bool {
+        let key = (id.clone(), generation);
+        let mut table = self.shard(id).lock();
+        if !opening.interest.is_lost() {
+            return false;
+        }
+        if let Some(openings) = table.openings.get_mut(&key) {
+            openings.retain(|o| !Arc::ptr_eq(o, opening));
+            if openings.is_empty() {
+                table.openings.remove(&key);
+            }
+        }
+        true
+    }
+
+    /// Makes fills of the bytes that an opening will bring.
+    pub(super) fn adopt(
+        &self,
+        version: &ObjectVersion,
+        generation: Generation,
+        range: Range<u64>,
+        interest: &Arc<Interest>,
+        paid: Option<Paid>,
+    ) -> NewFetch {
+        let mut table = self.shard(version.id()).lock();
+        let mut paid = Purse(paid);
+        let spans = blocks(version, &range).map(|(key, span)| (key, span)).collect::<Vec<_>>();
+        let fills = spans
+            .into_iter()
+            .map(|(key, span)| table.register(key, generation, span, interest, &mut paid))
+            .collect();
+        NewFetch { range, fills, interest: interest.clone() }
+    }
+
+    /// Claims every fill in flight for `wanted`, and plans fetches for what is neither in flight nor in memory,
+    /// as far as `paid` (for `limit` bytes) goes. Wanted bytes are fetched with the rest of their last block.
+    pub(super) fn join(
+        &self,
+        version: &ObjectVersion,
+        generation: Generation,
+        wanted: Range<u64>,
+        memory: &MemoryTier,
+        fetch: u64,
+        paid: Option<(Paid, u64)>,
+    ) -> (Vec<Claim>, Vec<NewFetch>) {
+        let mut table = self.shard(version.id()).lock();
+        let mut claims = Vec::new();
+        let mut gaps = Vec::new();
+        let (paid, mut left) = paid.map_or((None, 0), |(paid, limit)| (Some(paid), limit));
+        for (key, mut span) in blocks(version, &wanted) {
+            span.end = key.end();
+            let in_flight = table.fills.get(&(key.clone(), generation));
+            let in_flight = in_flight.map_or(&[][..], Vec::as_slice);
+            let ours = in_flight.iter().filter(|f| f.span.end > span.start);
+            claims.extend(ours.map(|fill| Claim::new(fill, Some(metrics::coalesced()))));
+            let mut have: Vec<_> = in_flight.iter().map(|f| f.span.clone()).collect();
+            have.extend(memory.get(&key).map(|b| b.start..b.end()));
+            span.start = plan::fetch_start(span.start, key.start());
+            for mut gap in plan::missing(span, &mut have) {
+                gap.end = gap.end.min(gap.start + left);
+                left -= gap.end - gap.start;
+                if gap.start < gap.end {
+                    gaps.push(gap);
+                }
+            }
+        }
+        let mut purse = Purse(paid);
+        let fetches: Vec<_> = plan::origin_ranges(gaps, fetch)
+            .into_iter()
+            .map(|range| table.plan(version, generation, range, &mut purse))
+            .collect();
+        claims.extend(
+            fetches.iter().flat_map(|f| f.fills.iter().map(|(_, fill)| Claim::new(fill, None))),
+        );
+        (claims, fetches)
+    }
+
+    /// A fill is complete. When nothing else of its block is in flight, the block goes to `admit`, part by part
+    /// from its end.
+    pub(super) fn completed(&self, key: &BlockKey, generation: Generation, admit: impl Fn(Block)) {
+        let mut table = self.shard(key.id()).lock();
+        table.settle((key.clone(), generation), admit);
+    }
+
+    /// Takes failed fills out of the table and tells their waiters.
+    pub(super) fn failed(
+        &self,
+        fills: &[(BlockKey, Arc<Fill>)],
+        generation: Generation,
+        error: &Arc<OriginError>,
+        admit: impl Fn(&BlockKey, Block),
+    ) {
+        let Some((first, _)) = fills.first() else { return };
+        let mut table = self.shard(first.id()).lock();
+        table.remove(fills, generation, admit);
+        drop(table);
+        for (_, fill) in fills {
+            fill.fail(error);
+        }
+    }
+
+    /// Takes fills that nobody wants out of the table; `false` when somebody does after all.
+    pub(super) fn withdraw(
+        &self,
+        fills: &[(BlockKey, Arc<Fill>)],
+        generation: Generation,
+        interest: &Interest,
+        admit: impl Fn(&BlockKey, Block),
+    ) -> bool {
+        let Some((first, _)) = fills.first() else { return true };
+        let mut table = self.shard(first.id()).lock();
+        let unwanted = interest.is_lost();
+        if unwanted {
+            table.remove(fills, generation, admit);
+        }
+        unwanted
+    }
+
+    /// Openings and blocks in flight.
+    #[cfg(test)]
+    pub fn len(&self) -> (usize, usize) {
+        self.shards.iter().fold((0, 0), |(openings, fills), shard| {
+            let table = shard.lock();
+            (openings + table.openings.len(), fills + table.fills.len())
+        })
+    }
+}
+
+impl Table {
+    fn plan(
+        &mut self,
+        version: &ObjectVersion,
+        generation: Generation,
+        range: Range<u64>,
+        paid: &mut Purse,
+    ) -> NewFetch {
+        let interest = Arc::default();
+        let fills = blocks(version, &range)
+            .map(|(key, span)| self.register(key, generation, span, &interest, paid))
+            .collect();
+        NewFetch { range, fills, interest }
+    }
+
+    fn register(
+        &mut self,
+        key: BlockKey,
+        generation: Generation,
+        span: Range<u64>,
+        interest: &Arc<Interest>,
+        paid: &mut Purse,
+    ) -> (BlockKey, Arc<Fill>) {
+        let paid = paid.take(span.end - span.start);
+        let fill = Arc::new(Fill::new(span, interest.clone(), paid));
+        self.fills.entry((key.clone(), generation)).or_default().push(fill.clone());
+        (key, fill)
+    }
+
+    /// Admits a block and forgets it when all that was in flight of it is complete.
+    fn settle(&mut self, key: Key<BlockKey>, admit: impl Fn(Block)) {
+        let Some(fills) = self.fills.get(&key) else { return };
+        let Some(mut parts) = fills.iter().map(|f| f.complete()).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        parts.sort_unstable_by_key(|p| std::cmp::Reverse(p.start));
+        parts.into_iter().for_each(admit);
+        self.fills.remove(&key);
+    }
+
+    fn remove(
+        &mut self,
+        gone: &[(BlockKey, Arc<Fill>)],
+        generation: Generation,
+        admit: impl Fn(&BlockKey, Block),
+    ) {
+        for (key, fill) in gone {
+            let entry = (key.clone(), generation);
+            let Some(fills) = self.fills.get_mut(&entry) else { continue };
+            fills.retain(|f| !Arc::ptr_eq(f, fill));
+            if fills.is_empty() {
+                self.fills.remove(&entry);
+            } else {
+                self.settle(entry, |block| admit(key, block));
+            }
+        }
+    }
+}
+
+/// Memory paid for in one piece and handed out by fill.
+struct Purse(Option<Paid>);
+
+impl Purse {
+    fn take(&mut self, bytes: u64) -> Option<Paid> {
+        let purse = self.0.as_mut()?;
+        let units = super::budget::units(bytes) as usize;
+        purse.split(units.min(purse.num_permits()))
+    }
+}
+
+/// The blocks that `range` touches, each with the part of it that lies in `range`.
+fn blocks<'a>(
+    version: &'a ObjectVersion,
+    range: &Range<u64>,
+) -> impl Iterator<Item = (BlockKey, Range<u64>)> + use<'a> {
+    let Range { start, end } = *range;
+    let size = version.block_size();
+    (start / size..end.div_ceil(size)).map(move |index| {
+        let key = version.block(index);
+        let span = start.max(key.start())..end.min(key.end());
+        (key, span)
+    })
+}

@@ -1,0 +1,188 @@
+//! Who wins a race between a fill and an invalidation (R5, R6).
+//!
+//! A generation is a count of invalidations, kept in a fixed array indexed by the hash of the id: it can never
+//! be evicted (and so never restart), and never grows. Two ids that share a counter only refuse each other an
+//! admission. Raising a counter and compare-and-admit hold the same stripe's lock, so that nothing read before
+//! an invalidation is admitted after it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use crate::s3::{BucketName, ObjectId, Realm};
+
+const OBJECT_STRIPES: usize = 1 << 16;
+const BUCKET_STRIPES: usize = 1 << 12;
+/// How long a key is revalidated on every read after a write whose outcome is not known (R8).
+const SUSPICION: Duration = Duration::from_secs(60);
+
+/// The state of the world for one id when something began; compare with [`Generations::is_current`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Generation {
+    object: u64,
+    bucket: u64,
+}
+
+/// All counters of one cache.
+pub(super) struct Generations {
+    objects: Box<[Stripe]>,
+    /// Epochs of whole buckets: raised instead of dropping each entry under them.
+    buckets: Box<[AtomicU64]>,
+    started: Instant,
+}
+
+#[derive(Default)]
+struct Stripe {
+    admission: Mutex<()>,
+    generation: AtomicU64,
+    /// Milliseconds since `started`; 0 when nothing is suspected.
+    suspect_until: AtomicU64,
+}
+
+impl Generations {
+    pub(super) fn new() -> Self {
+        Self {
+            objects: (0..OBJECT_STRIPES).map(|_| Stripe::default()).collect(),
+            buckets: (0..BUCKET_STRIPES).map(|_| AtomicU64::new(0)).collect(),
+            started: Instant::now(),
+        }
+    }
+
+    pub(super) fn current(&self, id: &ObjectId) -> Generation {
+        Generation {
+            object: self.stripe(id).generation.load(Ordering::Acquire),
+            bucket: self.bucket_epoch(id),
+        }
+    }
+
+    pub(super) fn is_current(&self, id: &ObjectId, generation: Generation) -> bool {
+        self.current(id) == generation
+    }
+
+    /// Whether the bucket of `id` was not invalidated as a whole since `generation`.
+    pub(super) fn bucket_is_current(&self, id: &ObjectId, generation: Generation) -> bool {
+        self.bucket_epoch(id) == generation.bucket
+    }
+
+    /// Runs `admit` unless the id was invalidated since `generation`; says whether it ran.
+    pub(super) fn admit(&self, id: &ObjectId, generation: Generation, admit: impl FnOnce()) -> bool {
+        let _held: MutexGuard<'_, ()> = self.stripe(id).admission.lock();
+        let current = self.is_current(id, generation);
+        if current {
+            admit();
+        }
+        current
+    }
+
+    /// Raises the generation of `id` and runs `drop_entry` under the same lock. Returns the new generation.
+    pub(super) fn raise(&self, id: &ObjectId, drop_entry: impl FnOnce()) -> Generation {
+        let stripe = self.stripe(id);
+        let _held: MutexGuard<'_, ()> = stripe.admission.lock();
+        stripe.generation.fetch_add(1, Ordering::AcqRel);
+        drop_entry();
+        self.current(id)
+    }
+
+    /// Raises the generation of `id` unless it was raised since `generation`, and runs `put_entry` with the new
+    /// one under the same lock; says whether it did.
+    pub(super) fn replace(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        put_entry: impl FnOnce(Generation),
+    ) -> bool {
+        let stripe = self.stripe(id);
+        let _held: MutexGuard<'_, ()> = stripe.admission.lock();
+        let current = self.is_current(id, generation);
+        if current {
+            stripe.generation.fetch_add(1, Ordering::AcqRel);
+            put_entry(self.current(id));
+        }
+        current
+    }
+
+    /// Raises the epoch of a whole bucket.
+    pub(super) fn raise_bucket(&self, realm: &Realm, bucket: &BucketName) {
+        self.buckets[Self::bucket_stripe(realm, bucket)].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// From now on and for a minute, `id` is not to be trusted without asking the origin.
+    pub(super) fn suspect(&self, id: &ObjectId) {
+        let until = self.started.elapsed() + SUSPICION;
+        let millis = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+        self.stripe(id).suspect_until.fetch_max(millis, Ordering::AcqRel);
+    }
+
+    pub(super) fn is_suspect(&self, id: &ObjectId) -> bool {
+        let until = self.stripe(id).suspect_until.load(Ordering::Acquire);
+        until != 0 && self.started.elapsed().as_millis() < u128::from(until)
+    }
+
+    fn stripe(&self, id: &ObjectId) -> &Stripe {
+        &self.objects[index(id.hash64(), OBJECT_STRIPES)]
+    }
+
+    fn bucket_epoch(&self, id: &ObjectId) -> u64 {
+        self.buckets[Self::bucket_stripe(id.realm(), id.bucket())].load(Ordering::Acquire)
+    }
+
+    fn bucket_stripe(realm: &Realm, bucket: &BucketName) -> usize {
+        // FNV-1a: computed on every read of a miss, over a few dozen bytes.
+        let bytes = realm.as_str().bytes().chain([0]).chain(bucket.as_str().bytes());
+        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        });
+        index(hash, BUCKET_STRIPES)
+    }
+}
+
+fn index(hash: u64, stripes: usize) -> usize {
+    usize::try_from(hash % stripes as u64).expect("below the number of stripes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::ObjectKey;
+
+    fn id(bucket: &str, key: &str) -> ObjectId {
+        let realm = Realm::new("http://origin", "default");
+        ObjectId::new(&realm, BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap())
+    }
+
+    #[test]
+    fn r6_nothing_read_before_an_invalidation_is_admitted_after_it() {
+        let generations = Generations::new();
+        let id = id("bucket", "key");
+        let before = generations.current(&id);
+        assert!(generations.admit(&id, before, || {}));
+        generations.raise(&id, || {});
+        assert!(!generations.admit(&id, before, || panic!("admitted")));
+        assert!(generations.admit(&id, generations.current(&id), || {}));
+    }
+
+    #[test]
+    fn r6_a_bucket_epoch_ends_every_generation_under_it() {
+        let generations = Generations::new();
+        let (ours, other) = (id("bucket", "key"), id("another", "key"));
+        let (before, other_before) = (generations.current(&ours), generations.current(&other));
+        generations.raise_bucket(ours.realm(), ours.bucket());
+        assert!(!generations.is_current(&ours, before));
+        assert!(!generations.bucket_is_current(&ours, before));
+        assert!(generations.is_current(&other, other_before));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r8_a_key_is_suspected_for_a_minute() {
+        let generations = Generations::new();
+        let id = id("bucket", "key");
+        assert!(!generations.is_suspect(&id));
+        generations.suspect(&id);
+        tokio::time::advance(SUSPICION - Duration::from_secs(1)).await;
+        assert!(generations.is_suspect(&id));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!generations.is_suspect(&id));
+    }
+}

@@ -1,0 +1,106 @@
+//! What names bytes in the cache.
+//!
+//! Blocks are keyed by *version*, not by object: an overwritten object gets new blocks and the old ones age
+//! out, so that an invalidation drops only metadata, no scan is ever needed, and no interleaving of fills can
+//! mix two versions under one key (R1).
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::s3::{ETag, ObjectId, ObjectMeta};
+
+/// One version of one object, cut into blocks of one size. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ObjectVersion(Arc<Version>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Version {
+    id: ObjectId,
+    version_id: Option<HeaderValue>,
+    etag: ETag,
+    size: u64,
+    block_size: u64,
+}
+
+impl ObjectVersion {
+    pub fn new(id: &ObjectId, meta: &ObjectMeta, block_size: u64) -> Self {
+        Self(Arc::new(Version {
+            id: id.clone(),
+            version_id: meta.version_id.clone(),
+            etag: meta.etag.clone(),
+            size: meta.size,
+            block_size,
+        }))
+    }
+
+    pub fn id(&self) -> &ObjectId {
+        &self.0.id
+    }
+
+    /// Of the object, in bytes.
+    pub fn size(&self) -> u64 {
+        self.0.size
+    }
+
+    pub fn block_size(&self) -> u64 {
+        self.0.block_size
+    }
+
+    /// The block that holds the byte at `offset`.
+    pub fn block_at(&self, offset: u64) -> BlockKey {
+        self.block(offset / self.0.block_size)
+    }
+
+    pub fn block(&self, index: u64) -> BlockKey {
+        BlockKey { version: self.clone(), index }
+    }
+}
+
+impl PartialEq for ObjectVersion {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for ObjectVersion {}
+
+/// A block: the bytes `start()..end()` of an object version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockKey {
+    version: ObjectVersion,
+    index: u64,
+}
+
+impl BlockKey {
+    pub fn id(&self) -> &ObjectId {
+        self.version.id()
+    }
+
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Offset in the object of the block's first byte.
+    pub fn start(&self) -> u64 {
+        self.index * self.version.0.block_size
+    }
+
+    /// In bytes.
+    pub fn len(&self) -> u64 {
+        self.end() - self.start()
+    }
+
+    /// Offset in the object past the block's last byte; the last block of an object may be short.
+    pub fn end(&self) -> u64 {
+        (self.start() + self.version.0.block_size).min(self.version.0.size)
+    }
+}
+
+impl Hash for BlockKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.version.0.id.hash64());
+        state.write_u64(self.index);
+    }
+}

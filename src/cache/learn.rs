@@ -1,0 +1,169 @@
+//! What the origin's answers and the world's events do to what is known.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Cache;
+use super::budget::Paid;
+use super::generation::Generation;
+use super::heads::HeadAnswer;
+use super::key::ObjectVersion;
+use super::meta::{Entry, Known, LearnedBy, Moment};
+use crate::metrics;
+use crate::origin::OriginError;
+use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
+
+impl Cache {
+    /// The object changed, was written or removed: forget what is known of it. Its blocks stay under their
+    /// version and age out.
+    pub fn invalidate(&self, id: &ObjectId) {
+        metrics::invalidation();
+        self.generations.raise(id, || self.meta.remove(id));
+    }
+
+    /// As [`Cache::invalidate`], for every object of a bucket.
+    pub fn invalidate_bucket(&self, realm: &Realm, bucket: &BucketName) {
+        metrics::invalidation();
+        self.generations.raise_bucket(realm, bucket);
+    }
+
+    /// A write's outcome is unknown: for a minute each read of the key asks the origin first (R8).
+    pub fn suspect(&self, id: &ObjectId) {
+        self.generations.suspect(id);
+        self.invalidate(id);
+    }
+
+    /// A pinned fetch met another version.
+    pub(super) fn changed(&self, id: &ObjectId, generation: Generation) {
+        if self.generations.is_current(id, generation) {
+            self.invalidate(id);
+        }
+    }
+
+    /// Admits metadata that came with bytes. Another version than the one known means that the object changed
+    /// between two answers, and nobody can say which is newer: then both are forgotten.
+    pub(super) fn learn(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        since: Moment,
+        meta: &Arc<ObjectMeta>,
+        version: &ObjectVersion,
+    ) {
+        let known = self.meta.get(id).filter(|e| e.generation == generation);
+        let mut meta = meta.clone();
+        if let Some(Known::Object { meta: old, .. }) = known.as_deref().map(|e| &e.known) {
+            if !old.same_version(&meta) {
+                self.invalidate(id);
+                return;
+            }
+            if meta.checksums.is_none() && old.checksums.is_some() {
+                let with = ObjectMeta { checksums: old.checksums.clone(), ..(*meta).clone() };
+                meta = Arc::new(with);
+            }
+        }
+        let known = Known::Object { meta, version: version.clone() };
+        self.admit(id, Entry { known, since, generation });
+    }
+
+    /// Takes in what a HEAD brought: it replaces all that is stored (R10). The same version keeps its blocks;
+    /// another raises the generation, so that fetches of the old one are not admitted.
+    pub(super) fn learn_head(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        since: Moment,
+        answer: Result<ObjectMeta, OriginError>,
+    ) -> HeadAnswer {
+        let meta = match answer {
+            Ok(meta) => Arc::new(meta),
+            Err(error) => {
+                self.learn_failure(id, generation, since, &error, LearnedBy::Head);
+                return Err(Arc::new(error));
+            }
+        };
+        let old = self.meta.get(id);
+        let same_version = match old.as_deref().map(|e| &e.known) {
+            Some(Known::Object { meta: old, version }) => {
+                old.same_version(&meta).then(|| version.clone())
+            }
+            Some(Known::Missing { .. } | Known::Uncacheable) => None,
+            None => Some(ObjectVersion::new(id, &meta, self.block_size)),
+        };
+        if let Some(version) = same_version {
+            let known = Known::Object { meta: meta.clone(), version };
+            self.admit(id, Entry { known, since, generation });
+        } else {
+            let version = ObjectVersion::new(id, &meta, self.block_size);
+            let known = Known::Object { meta: meta.clone(), version };
+            self.replace(id, generation, since, known);
+        }
+        Ok(meta)
+    }
+
+    /// Takes in what a failure teaches: an absence, a denial (both drop what is stored), or nothing.
+    pub(super) fn learn_failure(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        since: Moment,
+        error: &OriginError,
+        by: LearnedBy,
+    ) {
+        match error {
+            OriginError::NotFound(answer)
+                if by == LearnedBy::Head || answer.code == "NoSuchKey" =>
+            {
+                let known = Known::Missing { error: Arc::new(answer.clone()), by };
+                if self.meta.get(id).is_some() {
+                    self.replace(id, generation, since, known);
+                } else {
+                    self.admit(id, Entry { known, since, generation });
+                }
+            }
+            OriginError::NotFound(_) | OriginError::Denied(_) => self.changed(id, generation),
+            OriginError::Uncacheable(_) => self.learn_uncacheable(id, generation),
+            _ => {}
+        }
+    }
+
+    /// The object's answers are to be streamed through for a while.
+    pub(super) fn learn_uncacheable(&self, id: &ObjectId, generation: Generation) {
+        let entry = Entry { known: Known::Uncacheable, since: Moment::now(), generation };
+        self.admit(id, entry);
+    }
+
+    /// What was known is no longer so: fetches of it are not admitted any more.
+    fn replace(&self, id: &ObjectId, generation: Generation, since: Moment, known: Known) {
+        let replaced = self.generations.replace(id, generation, |generation| {
+            self.meta.insert(id.clone(), Entry { known, since, generation });
+        });
+        if replaced {
+            metrics::invalidation();
+        } else {
+            metrics::admission_refused();
+        }
+    }
+
+    fn admit(&self, id: &ObjectId, entry: Entry) {
+        let generation = entry.generation;
+        let admitted =
+            self.generations.admit(id, generation, || self.meta.insert(id.clone(), entry));
+        if !admitted {
+            metrics::admission_refused();
+        }
+    }
+
+    /// Memory for the first bytes of an answer: all of them, or at least those of its first block.
+    pub(super) async fn pay_for(
+        &self,
+        range: &mut Range<u64>,
+        version: &ObjectVersion,
+    ) -> Option<Paid> {
+        if let Some(paid) = self.budget.try_fill(range.end - range.start) {
+            return Some(paid);
+        }
+        range.end = range.end.min(version.block_at(range.start).end());
+        self.budget.fill(range.end - range.start).await
+    }
+}

@@ -1,0 +1,87 @@
+//! The memory tier: blocks in moka, weighed in bytes, kept by W-TinyLFU.
+//!
+//! A block may be there from its middle on: reads fetch from the byte they need to the block's end (see
+//! [`super::plan`]), and what comes before is added when it is read.
+
+use bytes::{Bytes, BytesMut};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache as Moka;
+
+use super::key::BlockKey;
+
+/// What an entry costs beside its bytes: key, version, moka's own nodes. Measured with small objects.
+const ENTRY_OVERHEAD: usize = 512;
+
+/// The bytes `start..` of a block, up to its end.
+#[derive(Debug, Clone)]
+pub(super) struct Block {
+    /// Offset in the object of the first byte that is there.
+    pub start: u64,
+    pub bytes: Bytes,
+}
+
+impl Block {
+    /// Offset in the object past the last byte.
+    pub(super) fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    /// The bytes from `offset` on, when they are there.
+    pub(super) fn from(&self, offset: u64) -> Option<Bytes> {
+        let skip = offset.checked_sub(self.start)?;
+        let skip = usize::try_from(skip).ok()?;
+        (skip < self.bytes.len()).then(|| self.bytes.slice(skip..))
+    }
+}
+
+pub(super) struct MemoryTier {
+    blocks: Moka<BlockKey, Block>,
+}
+
+impl MemoryTier {
+    /// Holds up to `capacity` bytes, entries' own cost included.
+    pub(super) fn new(capacity: u64) -> Self {
+        let blocks = Moka::builder()
+            .name("blocks")
+            .max_capacity(capacity)
+            .weigher(|_, block: &Block| {
+                u32::try_from(block.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+            })
+            .eviction_policy(EvictionPolicy::tiny_lfu())
+            .build();
+        Self { blocks }
+    }
+
+    pub(super) fn get(&self, key: &BlockKey) -> Option<Block> {
+        self.blocks.get(key)
+    }
+
+    /// Admits the bytes `start..` of a block, joined to what is there already behind them.
+    pub(super) fn admit(&self, key: BlockKey, block: Block) {
+        debug_assert!(block.end() <= key.end() && block.start >= key.start());
+        if block.end() == key.end() {
+            self.blocks.insert(key, block);
+            return;
+        }
+        if let Some(rest) = self.blocks.get(&key)
+            && let Some(tail) = rest.from(block.end())
+            && block.start < rest.start
+        {
+            let mut joined = BytesMut::with_capacity(block.bytes.len() + tail.len());
+            joined.extend_from_slice(&block.bytes);
+            joined.extend_from_slice(&tail);
+            self.blocks.insert(key, Block { start: block.start, bytes: joined.freeze() });
+        }
+    }
+
+    /// Weighed bytes and number of entries, as far as moka has counted.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        (self.blocks.weighted_size(), self.blocks.entry_count())
+    }
+
+    /// Lets moka finish its bookkeeping, so that a test may count.
+    #[cfg(test)]
+    pub fn settle(&self) {
+        self.blocks.run_pending_tasks();
+    }
+}

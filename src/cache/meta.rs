@@ -1,0 +1,126 @@
+//! What is known of objects: metadata with the moment it was learned, absences, and what must not be cached.
+//!
+//! Nothing here expires by itself: an entry says when it was learned, and the reader's policy says whether that
+//! is fresh enough. So one entry serves rules of different strictness, and a stale one is at hand when the
+//! origin is not (R14).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache as Moka;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+use super::generation::Generation;
+use super::key::ObjectVersion;
+use crate::s3::{ObjectId, ObjectMeta, S3Error};
+
+/// What an entry costs beside its headers.
+const ENTRY_OVERHEAD: usize = 600;
+
+/// A moment, by the monotonic clock and by the clock that goes on while the machine is suspended (R15).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    monotonic: Instant,
+    boot: Duration,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { monotonic: Instant::now(), boot: boot_time() }
+    }
+
+    /// Time since then, suspended time included.
+    pub(super) fn age(&self) -> Duration {
+        self.monotonic.elapsed().max(boot_time().saturating_sub(self.boot))
+    }
+}
+
+fn boot_time() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Which request taught us that an object is not there (R12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LearnedBy {
+    /// Its 404 carries no code, so it answers only HEAD.
+    Head,
+    /// Its body said `NoSuchKey`.
+    Get,
+}
+
+/// What is known of one object.
+#[derive(Debug, Clone)]
+pub(super) enum Known {
+    Object {
+        meta: Arc<ObjectMeta>,
+        version: ObjectVersion,
+    },
+    Missing {
+        error: Arc<S3Error>,
+        by: LearnedBy,
+    },
+    /// Its answers are streamed through (R2, R13).
+    Uncacheable,
+}
+
+/// What is known of one object, and since when.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub known: Known,
+    /// Before the request that taught it was sent.
+    pub since: Moment,
+    pub generation: Generation,
+}
+
+/// Entries by object, the least recently used leave first.
+pub(super) struct MetaCache {
+    entries: Moka<ObjectId, Arc<Entry>>,
+}
+
+impl MetaCache {
+    /// Holds entries of up to `capacity` bytes.
+    pub(super) fn new(capacity: u64) -> Self {
+        let entries = Moka::builder()
+            .name("metadata")
+            .max_capacity(capacity)
+            .weigher(|id: &ObjectId, entry: &Arc<Entry>| weigh(id, entry))
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self { entries }
+    }
+
+    pub(super) fn get(&self, id: &ObjectId) -> Option<Arc<Entry>> {
+        self.entries.get(id)
+    }
+
+    pub(super) fn insert(&self, id: ObjectId, entry: Entry) {
+        self.entries.insert(id, Arc::new(entry));
+    }
+
+    pub(super) fn remove(&self, id: &ObjectId) {
+        self.entries.invalidate(id);
+    }
+
+    /// Weighed bytes and number of entries, as far as moka has counted.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        (self.entries.weighted_size(), self.entries.entry_count())
+    }
+}
+
+fn weigh(id: &ObjectId, entry: &Entry) -> u32 {
+    let known = match &entry.known {
+        Known::Object { meta, .. } => {
+            let checksums = meta.checksums.iter().flatten();
+            let headers = meta.headers.iter().chain(checksums);
+            headers.map(|(name, value)| name.as_str().len() + value.len() + 80).sum()
+        }
+        Known::Missing { error, .. } => error.message.len() + 200,
+        Known::Uncacheable => 0,
+    };
+    let names = id.bucket().as_str().len() + id.key().as_str().len();
+    u32::try_from(ENTRY_OVERHEAD + names + known).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,282 @@
+//! From a name to a version: what a read must know before it can answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Cache;
+use super::fetch;
+use super::flight::OpeningHandle;
+use super::generation::Generation;
+use super::heads::Join;
+use super::key::ObjectVersion;
+use super::meta::{Entry, Known, LearnedBy};
+use super::plan;
+use super::policy::{Policy, UNCACHEABLE};
+use crate::origin::{Asked, OriginError};
+use crate::s3::{ByteRange, ObjectId, ObjectMeta, S3Error};
+
+/// Where the metadata of an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Known and fresh: no I/O.
+    Hit,
+    /// Known, and the origin confirmed or replaced it.
+    Revalidated,
+    /// Not known before.
+    Miss,
+    /// Known and old; the origin did not answer (R14).
+    Stale,
+}
+
+/// A version of an object, and how we know.
+pub struct Found {
+    pub meta: Arc<ObjectMeta>,
+    pub version: ObjectVersion,
+    pub source: Source,
+    /// Since the metadata was learned.
+    pub age: Duration,
+    pub(super) generation: Generation,
+    /// Keeps the first bytes wanted until a reader claims them.
+    pub(super) opening: Option<OpeningHandle>,
+}
+
+/// Why a read has no answer from the cache.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// An absence that is remembered.
+    #[error("known to be absent")]
+    Absent(Arc<S3Error>),
+    /// Stream it through.
+    #[error("not to be cached")]
+    Uncacheable,
+    /// Another version came between two answers; nothing was sent yet, start again.
+    #[error("the object changed")]
+    Changed,
+    /// No memory came free in time.
+    #[error("no memory for more bytes in flight")]
+    NoMemory,
+    #[error("{0}")]
+    Origin(Arc<OriginError>),
+}
+
+impl From<Arc<OriginError>> for CacheError {
+    fn from(error: Arc<OriginError>) -> Self {
+        match &*error {
+            OriginError::Uncacheable(_) => Self::Uncacheable,
+            OriginError::Changed => Self::Changed,
+            _ => Self::Origin(error),
+        }
+    }
+}
+
+enum Lookup {
+    Fresh(Found),
+    Stale(Arc<Entry>, Found),
+    Absent(Arc<S3Error>),
+    Uncacheable,
+    Unknown,
+}
+
+impl Cache {
+    /// What is known for `HeadObject`; asks the origin when it must.
+    ///
+    /// # Errors
+    /// [`CacheError`]: an absence, a refusal, or no answer.
+    pub async fn head(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        policy: &Policy,
+    ) -> Result<Found, CacheError> {
+        match self.lookup(id, policy, LearnedBy::Head) {
+            Lookup::Fresh(found) => Ok(found),
+            Lookup::Stale(entry, found) => self.revalidate(id, policy, &entry, found).await,
+            Lookup::Absent(error) => Err(CacheError::Absent(error)),
+            Lookup::Uncacheable => Err(CacheError::Uncacheable),
+            Lookup::Unknown => self.ask_head(id, policy, Source::Miss).await,
+        }
+    }
+
+    /// What is known for `GetObject`. An object that is not known yet is opened by asking for the bytes that the
+    /// client will need first: one round trip brings both (R17). With `checksums`, those of the whole object are
+    /// known, too: a HEAD goes out beside the first range, and both must name the same version.
+    ///
+    /// # Errors
+    /// [`CacheError`]: an absence, a refusal, no answer, or [`CacheError::Changed`] when the two answers differ.
+    pub async fn open(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        range: Option<ByteRange>,
+        checksums: bool,
+        policy: &Policy,
+    ) -> Result<Found, CacheError> {
+        let found = match self.lookup(id, policy, LearnedBy::Get) {
+            Lookup::Fresh(found) => found,
+            Lookup::Stale(entry, found) => self.revalidate(id, policy, &entry, found).await?,
+            Lookup::Absent(error) => return Err(CacheError::Absent(error)),
+            Lookup::Uncacheable => return Err(CacheError::Uncacheable),
+            Lookup::Unknown => {
+                let first = plan::first_request(range, self.block_size, self.fetch_size);
+                let opening = self.open_unknown(id, &first, policy);
+                if !checksums {
+                    return opening.await;
+                }
+                let head = self.heads.ask(self, id, Join::UnderWay);
+                let (found, head) = tokio::join!(opening, head);
+                return found?.agree(head?);
+            }
+        };
+        match checksums && found.meta.checksums.is_none() {
+            true => self.with_checksums(id, found).await,
+            false => Ok(found),
+        }
+    }
+
+    /// Asks for the checksums of a version that was learned from a range.
+    ///
+    /// # Errors
+    /// [`CacheError`]; [`CacheError::Changed`] when it is another version by now.
+    pub async fn with_checksums(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        found: Found,
+    ) -> Result<Found, CacheError> {
+        let head = self.heads.ask(self, id, Join::UnderWay).await?;
+        found.agree(head)
+    }
+
+    fn lookup(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
+        let Some(entry) = self.meta.get(id) else { return Lookup::Unknown };
+        if !self.generations.bucket_is_current(id, entry.generation) {
+            return Lookup::Unknown;
+        }
+        let suspect = self.generations.is_suspect(id);
+        match &entry.known {
+            Known::Object { meta, .. } if meta.no_store && policy.obey_no_store => {
+                if policy.is_fresh(&entry) { Lookup::Uncacheable } else { Lookup::Unknown }
+            }
+            Known::Object { meta, version } => {
+                let found = Found {
+                    meta: meta.clone(),
+                    version: version.clone(),
+                    source: Source::Hit,
+                    age: entry.since.age(),
+                    generation: self.generations.current(id),
+                    opening: None,
+                };
+                match policy.is_fresh(&entry) && !suspect {
+                    true => Lookup::Fresh(found),
+                    false => Lookup::Stale(entry, found),
+                }
+            }
+            Known::Missing { error, by: learned } => {
+                let answers = *learned == by || *learned == LearnedBy::Get;
+                match answers && !suspect && policy.believes_absence(&entry) {
+                    true => Lookup::Absent(error.clone()),
+                    false => Lookup::Unknown,
+                }
+            }
+            Known::Uncacheable if entry.since.age() < UNCACHEABLE => Lookup::Uncacheable,
+            Known::Uncacheable => Lookup::Unknown,
+        }
+    }
+
+    async fn revalidate(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        policy: &Policy,
+        entry: &Entry,
+        found: Found,
+    ) -> Result<Found, CacheError> {
+        match self.ask_head(id, policy, Source::Revalidated).await {
+            Err(CacheError::Origin(error))
+                if error.allows_stale()
+                    && policy.allows_stale(entry)
+                    && self.generations.is_current(id, found.generation) =>
+            {
+                Ok(Found { source: Source::Stale, ..found })
+            }
+            other => other,
+        }
+    }
+
+    async fn ask_head(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        policy: &Policy,
+        source: Source,
+    ) -> Result<Found, CacheError> {
+        let demand = policy.demand || self.generations.is_suspect(id);
+        let join = if demand { Join::Next } else { Join::UnderWay };
+        let meta = self.heads.ask(self, id, join).await?;
+        if meta.no_store && policy.obey_no_store {
+            return Err(CacheError::Uncacheable);
+        }
+        let generation = self.generations.current(id);
+        let version = match self.meta.get(id).as_deref().map(|e| &e.known) {
+            Some(Known::Object { meta: known, version }) if known.same_version(&meta) => {
+                version.clone()
+            }
+            _ => ObjectVersion::new(id, &meta, self.block_size),
+        };
+        Ok(Found { meta, version, source, age: Duration::ZERO, generation, opening: None })
+    }
+
+    async fn open_unknown(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        first: &Asked,
+        policy: &Policy,
+    ) -> Result<Found, CacheError> {
+        let generation = self.generations.current(id);
+        let known = || matches!(self.lookup(id, policy, LearnedBy::Get), Lookup::Fresh(_));
+        let Some((mut handle, new)) = self.flights.open(id, generation, first, known) else {
+            return self.ask_or_hit(id, policy).await;
+        };
+        match new {
+            Some(opening) => {
+                fetch::spawn_opening(self, id, generation, opening, policy.obey_no_store);
+            }
+            // Sent before this reader arrived (R7).
+            None if policy.demand => return self.ask_head(id, policy, Source::Revalidated).await,
+            None => {}
+        }
+        match handle.answer().await {
+            Ok((meta, version)) => Ok(Found {
+                meta,
+                version,
+                source: Source::Miss,
+                age: Duration::ZERO,
+                generation,
+                opening: Some(handle),
+            }),
+            // An empty object, or a start past its end: its metadata decides what the client gets (R17).
+            Err(error) if matches!(*error, OriginError::RangeNotSatisfiable) => {
+                self.ask_head(id, policy, Source::Miss).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The object became known between two looks.
+    async fn ask_or_hit(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        policy: &Policy,
+    ) -> Result<Found, CacheError> {
+        match self.lookup(id, policy, LearnedBy::Get) {
+            Lookup::Fresh(found) => Ok(found),
+            _ => self.ask_head(id, policy, Source::Miss).await,
+        }
+    }
+}
+
+impl Found {
+    /// Takes the checksums of `head`, which must be of the same version.
+    fn agree(mut self, head: Arc<ObjectMeta>) -> Result<Self, CacheError> {
+        if !head.same_version(&self.meta) {
+            return Err(CacheError::Changed);
+        }
+        self.meta = head;
+        Ok(self)
+    }
+}

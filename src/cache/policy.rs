@@ -1,0 +1,56 @@
+//! How fresh is fresh enough, for one read.
+
+use std::time::Duration;
+
+use super::config::Freshness;
+use super::meta::Entry;
+
+/// Uncacheable answers are remembered as such for so long, so that not every read of them costs two requests.
+pub(super) const UNCACHEABLE: Duration = Duration::from_secs(60);
+
+/// A rule, and what the client demands, as one read sees them.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Metadata older than this is asked for again; `None`: never.
+    pub ttl: Option<Duration>,
+    /// The origin is asked before every answer: `revalidate`, or the client's `no-cache` (R7).
+    pub demand: bool,
+    /// How much older than its ttl metadata may be served while the origin is down (R14).
+    pub max_stale: Duration,
+    /// How long an absence is believed (R12).
+    pub negative: Duration,
+    /// `no-store` and `private` objects are not cached (R13).
+    pub obey_no_store: bool,
+}
+
+impl Policy {
+    pub fn new(
+        freshness: &Freshness,
+        max_stale: Duration,
+        negative: Duration,
+        obey_no_store: bool,
+        no_cache: bool,
+    ) -> Self {
+        let ttl = match freshness {
+            Freshness::Ttl(ttl) => Some(ttl.0),
+            Freshness::Immutable => None,
+            Freshness::Revalidate | Freshness::Bypass => Some(Duration::ZERO),
+        };
+        let demand = no_cache || matches!(freshness, Freshness::Revalidate | Freshness::Bypass);
+        let negative = ttl.map_or(negative, |ttl| negative.min(ttl));
+        Self { ttl, demand, max_stale, negative, obey_no_store }
+    }
+
+    pub(super) fn is_fresh(&self, entry: &Entry) -> bool {
+        !self.demand && self.ttl.is_none_or(|ttl| entry.since.age() < ttl)
+    }
+
+    pub(super) fn believes_absence(&self, entry: &Entry) -> bool {
+        !self.demand && entry.since.age() < self.negative
+    }
+
+    pub(super) fn allows_stale(&self, entry: &Entry) -> bool {
+        let limit = self.ttl.unwrap_or_default() + self.max_stale;
+        !self.max_stale.is_zero() && entry.since.age() < limit
+    }
+}

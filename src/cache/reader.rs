@@ -1,0 +1,216 @@
+//! One reader: the bytes of a range of one version, in order, from memory, from what is in flight, or fetched.
+//!
+//! It reads ahead as long as the origin is what it waits for, and stops reading ahead when its client is slow:
+//! the window doubles whenever the reader had to wait for bytes, and closes to nothing when a write to the
+//! client takes long while somebody else needs the memory.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Cache;
+use super::budget::Paid;
+use super::fetch;
+use super::flight::{Claim, NewFetch, OpeningHandle, Slice};
+use super::generation::Generation;
+use super::key::ObjectVersion;
+use super::open::{CacheError, Found};
+use super::plan::GRAIN;
+use crate::s3::ObjectMeta;
+
+/// When the memory for slices in clients' hands is used up, so much is copied and the block let go.
+const SMALL_COPY: usize = 16 * 1024;
+
+/// Bytes for the client. What they keep alive is paid for until this is dropped.
+pub struct Piece {
+    pub bytes: Bytes,
+    /// Whether they were in memory when the reader came for them.
+    pub hit: bool,
+    _paid: Option<Paid>,
+}
+
+pub struct BlockReader {
+    cache: Arc<Cache>,
+    meta: Arc<ObjectMeta>,
+    version: ObjectVersion,
+    generation: Generation,
+    opening: Option<OpeningHandle>,
+    /// Offset in the object of the next byte.
+    at: u64,
+    end: u64,
+    /// Up to where bytes were claimed or found in memory.
+    planned: u64,
+    /// Bytes to read ahead.
+    window: u64,
+    claims: VecDeque<Claim>,
+}
+
+impl Cache {
+    /// A reader of `range` of the object found.
+    pub fn reader(self: &Arc<Self>, found: Found, range: Range<u64>) -> BlockReader {
+        BlockReader {
+            cache: self.clone(),
+            meta: found.meta,
+            version: found.version,
+            generation: found.generation,
+            opening: found.opening,
+            at: range.start,
+            end: range.end,
+            planned: range.start,
+            window: self.fetch_size,
+            claims: VecDeque::new(),
+        }
+    }
+}
+
+impl BlockReader {
+    /// The next bytes; `None` after the last. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// Why no more bytes can be had; [`CacheError::Changed`] when the version is gone.
+    pub async fn next(&mut self) -> Result<Option<Piece>, CacheError> {
+        while self.at < self.end {
+            self.claims.retain(|claim| claim.end() > self.at);
+            if let Some(piece) = self.from_claims().await? {
+                self.read_ahead();
+                return Ok(Some(piece));
+            }
+            if let Some(piece) = self.from_memory() {
+                self.read_ahead();
+                return Ok(Some(piece));
+            }
+            self.fetch().await?;
+        }
+        Ok(None)
+    }
+
+    /// Whether the last byte was handed out.
+    pub fn is_done(&self) -> bool {
+        self.at == self.end
+    }
+
+    /// Lets go of all that was claimed ahead, so that others can have the memory.
+    pub fn let_go(&mut self) {
+        self.claims.clear();
+        self.opening = None;
+        self.planned = self.at;
+        self.window = 0;
+    }
+
+    /// Resolves when somebody waits for memory.
+    pub async fn pressed(&self) {
+        self.cache.budget.pressed().await;
+    }
+
+    async fn from_claims(&mut self) -> Result<Option<Piece>, CacheError> {
+        let Some(claim) = self.claims.iter().find(|c| c.covers(self.at)) else { return Ok(None) };
+        let slice = match claim.try_read(self.at) {
+            Some(ready) => ready?,
+            None => {
+                // The client is faster than the origin: worth asking for more at once.
+                self.window = (self.window * 2).clamp(self.cache.fetch_size, self.cache.read_ahead);
+                self.plan_ahead();
+                let claim = self.claims.iter().find(|c| c.covers(self.at));
+                claim.expect("claims ahead replace none").read(self.at).await?
+            }
+        };
+        Ok(Some(self.take(slice, false)))
+    }
+
+    fn from_memory(&mut self) -> Option<Piece> {
+        let block = self.cache.memory.get(&self.version.block_at(self.at))?;
+        let bytes = block.from(self.at)?;
+        Some(self.take(Slice::Shared(bytes), true))
+    }
+
+    /// Cuts what is not wanted, pays for what is shared or copies it, and moves on.
+    fn take(&mut self, slice: Slice, hit: bool) -> Piece {
+        let wanted = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let (bytes, paid) = match slice {
+            Slice::Copied(bytes) => (bytes.slice(..bytes.len().min(wanted)), None),
+            Slice::Shared(bytes) => {
+                let bytes = bytes.slice(..bytes.len().min(wanted));
+                match self.cache.budget.try_slice(self.version.block_at(self.at).len()) {
+                    Some(paid) => (bytes, Some(paid)),
+                    None => {
+                        let few = &bytes[..bytes.len().min(SMALL_COPY)];
+                        (Bytes::copy_from_slice(few), None)
+                    }
+                }
+            }
+        };
+        self.at += bytes.len() as u64;
+        Piece { bytes, hit, _paid: paid }
+    }
+
+    /// Claims or fetches the bytes at the reader's place, waiting for memory if it must.
+    async fn fetch(&mut self) -> Result<(), CacheError> {
+        let block_end = self.version.block_at(self.at).end();
+        let ahead = self.end.min(self.at + self.window).max(block_end.min(self.end));
+        let (claims, fetches) = self.join(self.at..ahead, None);
+        self.keep(claims, fetches);
+        self.opening = None;
+        if self.planned > self.at {
+            return Ok(());
+        }
+        let (paid, upto) = self.pay(block_end, ahead).await?;
+        let (claims, fetches) = self.join(self.at..upto, Some(paid));
+        self.keep(claims, fetches);
+        Ok(())
+    }
+
+    /// Memory for the bytes up to `ahead`, or at least for the block that is needed now.
+    async fn pay(&mut self, block_end: u64, ahead: u64) -> Result<((Paid, u64), u64), CacheError> {
+        let all = self.version.block_at(ahead - 1).end() - self.at + GRAIN;
+        if let Some(paid) = self.cache.budget.try_fill(all) {
+            return Ok(((paid, all), ahead));
+        }
+        self.let_go();
+        let one = block_end - self.at + GRAIN;
+        let paid = self.cache.budget.fill(one).await.ok_or(CacheError::NoMemory)?;
+        Ok(((paid, one), block_end.min(self.end)))
+    }
+
+    /// Tops the window up once a whole fetch fits into it, or the rest of the range.
+    fn read_ahead(&mut self) {
+        let target = self.end.min(self.at + self.window);
+        let planned = self.planned.max(self.at);
+        if target >= planned + self.cache.fetch_size || target == self.end && planned < self.end {
+            self.plan_ahead();
+        }
+    }
+
+    fn plan_ahead(&mut self) {
+        let from = self.planned.max(self.version.block_at(self.at).end());
+        let upto = self.end.min(self.at + self.window);
+        if from >= upto {
+            return;
+        }
+        let upto = self.end.min(self.version.block_at(upto - 1).end());
+        let bytes = self.version.block_at(upto - 1).end() - from + GRAIN;
+        let Some(paid) = self.cache.budget.try_read_ahead(bytes) else {
+            self.window /= 2;
+            return;
+        };
+        let (claims, fetches) = self.join(from..upto, Some((paid, bytes)));
+        self.keep(claims, fetches);
+        self.planned = upto;
+    }
+
+    fn join(&self, wanted: Range<u64>, paid: Option<(Paid, u64)>) -> (Vec<Claim>, Vec<NewFetch>) {
+        let Cache { flights, memory, fetch_size, .. } = &*self.cache;
+        flights.join(&self.version, self.generation, wanted, memory, *fetch_size, paid)
+    }
+
+    fn keep(&mut self, claims: Vec<Claim>, fetches: Vec<NewFetch>) {
+        self.claims.extend(claims);
+        while let Some(claim) = self.claims.iter().find(|c| c.covers(self.planned.max(self.at))) {
+            self.planned = claim.end();
+        }
+        for new in fetches {
+            fetch::spawn(&self.cache, &self.meta, &self.version, self.generation, new);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! `hotset check`: says whether the configuration, with the environment over it, is right.
+//! Nothing is opened or asked: what only a running server can find is not found.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use super::ConfigFile;
+
+pub(super) fn run(file: &ConfigFile) -> ExitCode {
+    match file.load() {
+        Ok(_) => {
+            // The exit code is the answer; a closed stdout does not change it.
+            let _ = writeln!(std::io::stdout(), "the configuration is right");
+            ExitCode::SUCCESS
+        }
+        Err(error) => super::wrong(&error),
+    }
+}

@@ -1,0 +1,136 @@
+//! The command line: one file a subcommand.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong arguments or a wrong configuration. Here are the arguments
+//! and what subcommands share; what a subcommand does is in its own file.
+
+mod check;
+mod health;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+/// Arguments or configuration are wrong.
+const WRONG: u8 = 2;
+
+#[derive(Debug, Parser)]
+#[command(name = "hotset", version, about = "A caching S3 endpoint")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM
+    Serve(serve::ServeArguments),
+    /// Say whether the configuration is right
+    Check(ConfigFile),
+    /// Ask the server of this configuration whether it is ready
+    Health(ConfigFile),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration's file; without it the defaults hold
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The configuration, with the environment over it, checked.
+    fn load(&self) -> Result<Config, ConfigError> {
+        // Lossy: a variable of ours that is no text is then refused, and others do not matter.
+        let environment = std::env::vars_os().map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        });
+        let config = Config::load(self.config.as_deref(), environment)?;
+        config.check().map_err(|error| match &self.config {
+            Some(file) => error.in_source(file.display()),
+            None => error,
+        })?;
+        Ok(config)
+    }
+}
+
+/// Runs the subcommand that the process's arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Arguments::try_parse() {
+        Ok(arguments) => run(&arguments.command),
+        Err(error) => {
+            // Help and version come as errors too. A closed stdout is no reason to panic.
+            let _ = error.print();
+            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+    }
+}
+
+fn run(command: &Command) -> ExitCode {
+    match command {
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Check(file) => check::run(file),
+        Command::Health(file) => health::run(file),
+    }
+}
+
+/// Prints a wrong configuration as one line.
+fn wrong(error: &ConfigError) -> ExitCode {
+    eprintln!("hotset: {error}");
+    ExitCode::from(WRONG)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn each_subcommand_takes_a_file() {
+        for name in ["serve", "check", "health"] {
+            let arguments = Arguments::try_parse_from(["hotset", name, "--config", "f.yaml"]);
+            let (Command::Serve(file) | Command::Check(file) | Command::Health(file)) =
+                arguments.unwrap().command;
+            assert_eq!(file.config.unwrap().to_str(), Some("f.yaml"));
+            assert!(Arguments::try_parse_from(["hotset", name]).is_ok());
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_exit_with_2_and_help_with_0() {
+        let code =
+            |arguments: &[&str]| Arguments::try_parse_from(arguments).unwrap_err().exit_code();
+        assert_eq!(code(&["hotset", "sevre"]), 2);
+        assert_eq!(code(&["hotset"]), 2);
+        assert_eq!(code(&["hotset", "--help"]), 0);
+        assert_eq!(code(&["hotset", "--version"]), 0);
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_named_with_its_file() {
+        let dir = std::env::temp_dir().join(format!("hotset-cli-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("wrong.yaml");
+        std::fs::write(&path, "cache: { block: 3MiB }").unwrap();
+        let error = ConfigFile { config: Some(path.clone()) }.load().unwrap_err().to_string();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(
+            error,
+            format!(
+                "{}: cache.block: 3MiB is not a power of two between 64KiB and 16MiB",
+                path.display()
+            )
+        );
+    }
+}

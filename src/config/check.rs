@@ -1,0 +1,301 @@
+//! What must hold between keys, and of values that their types cannot tell.
+//!
+//! Everything that would otherwise fail at start, or later and worse, is refused here with the
+//! key's name. The first thing found is reported. Nothing is opened, resolved or bound.
+
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use http::Uri;
+
+use super::units::HumanDuration;
+use super::{Config, ConfigError};
+use crate::cache::config::{CacheConfig, RuleConfig};
+use crate::origin::config::{Addressing, OriginConfig};
+use crate::proxy::config::ListenConfig;
+
+/// The longest path of a unix socket, `sun_path` of `sockaddr_un` without its closing zero.
+const SOCKET_PATH_MAX: usize = 107;
+
+impl Config {
+    /// Checks what holds between keys; to be called after [`Config::load`].
+    ///
+    /// # Errors
+    /// Names the first key found wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_addresses()?;
+        check_buckets(self.auth.buckets.as_deref())?;
+        check_origin(&self.origin)?;
+        check_cache(&self.cache)?;
+        check_rules(&self.rules)?;
+        at_least_one("limits.connections", self.limits.connections)?;
+        more_than_nothing("limits.header_timeout", self.limits.header_timeout)?;
+        more_than_nothing("limits.write_timeout", self.limits.write_timeout)?;
+        more_than_nothing("limits.keep_alive", self.limits.keep_alive)?;
+        at_least_one("threads", self.threads.unwrap_or(1))?;
+        if self.log.level.parse::<log::LevelFilter>().is_err() {
+            return wrong(
+                "log.level",
+                format_args!(
+                    "`{}` is none of off, error, warn, info, debug, trace",
+                    self.log.level
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_addresses(&self) -> Result<(), ConfigError> {
+        if self.listen.is_empty() {
+            return wrong("listen", "at least one address is needed");
+        }
+        let mut taken: Vec<SocketAddr> = Vec::new();
+        let mut paths: Vec<&str> = Vec::new();
+        for (index, listen) in self.listen.iter().enumerate() {
+            let key = format!("listen[{index}].address");
+            if let Some(path) = listen.address.strip_prefix("unix:") {
+                check_socket_path(&key, path)?;
+                if paths.contains(&path) {
+                    return wrong(key, "is listed twice");
+                }
+                paths.push(path);
+            } else {
+                taken.push(free_address(&key, &listen.address, &taken)?);
+            }
+            check_domains(index, listen)?;
+        }
+        self.check_loop(&taken)?;
+        if let Some(address) = &self.admin.address {
+            free_address("admin.address", address, &taken)?;
+        }
+        Ok(())
+    }
+
+    /// An endpoint that is our own listener would ask itself for every miss.
+    fn check_loop(&self, listeners: &[SocketAddr]) -> Result<(), ConfigError> {
+        let Ok(uri) = self.origin.endpoint.parse::<Uri>() else {
+            return Ok(());
+        };
+        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = uri.port_u16().unwrap_or(default_port);
+        let ip = match uri.host() {
+            Some("localhost") => IpAddr::from([127, 0, 0, 1]),
+            Some(host) => match host.trim_matches(['[', ']']).parse() {
+                Ok(ip) => ip,
+                Err(_) => return Ok(()),
+            },
+            None => return Ok(()),
+        };
+        let ours = |listener: &&SocketAddr| {
+            listener.port() == port
+                && (listener.ip() == ip || (listener.ip().is_unspecified() && ip.is_loopback()))
+        };
+        match listeners.iter().find(ours) {
+            Some(own) => wrong("origin.endpoint", format_args!("is our own listener {own}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn wrong(key: impl Display, problem: impl Display) -> Result<(), ConfigError> {
+    Err(ConfigError::at(key, problem))
+}
+
+fn at_least_one(key: &str, value: impl TryInto<u64>) -> Result<(), ConfigError> {
+    match value.try_into() {
+        Ok(0) => wrong(key, "must be at least 1"),
+        _ => Ok(()),
+    }
+}
+
+fn more_than_nothing(key: &str, value: HumanDuration) -> Result<(), ConfigError> {
+    if value.is_zero() { wrong(key, "must be more than nothing") } else { Ok(()) }
+}
+
+/// Parses `ip:port`; port 0 lets the system choose one and so is never taken.
+fn free_address(key: &str, text: &str, taken: &[SocketAddr]) -> Result<SocketAddr, ConfigError> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        ConfigError::at(key, format_args!("`{text}` is not an address such as 127.0.0.1:9000"))
+    })?;
+    if address.port() != 0 && taken.contains(&address) {
+        return Err(ConfigError::at(key, format_args!("{address} is listened on already")));
+    }
+    Ok(address)
+}
+
+fn check_socket_path(key: &str, path: &str) -> Result<(), ConfigError> {
+    if !Path::new(path).is_absolute() || path.ends_with('/') {
+        return wrong(key, format_args!("`{path}` is not the absolute path of a socket"));
+    }
+    if path.len() > SOCKET_PATH_MAX {
+        return wrong(key, format_args!("the path is longer than {SOCKET_PATH_MAX} bytes"));
+    }
+    Ok(())
+}
+
+/// R24: a listed domain is a DNS name; an IP address is path style and cannot be one.
+fn check_domains(index: usize, listen: &ListenConfig) -> Result<(), ConfigError> {
+    for (item, domain) in listen.domains.iter().enumerate() {
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let is_name = domain.len() <= 253 && domain.split('.').all(is_label);
+        if !is_name || domain.parse::<IpAddr>().is_ok() {
+            return wrong(
+                format_args!("listen[{index}].domains[{item}]"),
+                format_args!("`{domain}` is not a lower-case DNS name such as s3.local"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_buckets(buckets: Option<&[String]>) -> Result<(), ConfigError> {
+    let Some(buckets) = buckets else {
+        return Ok(());
+    };
+    if buckets.is_empty() {
+        return wrong(
+            "auth.buckets",
+            "an empty list refuses every request; null allows all buckets",
+        );
+    }
+    for (index, bucket) in buckets.iter().enumerate() {
+        if matches!(bucket.as_str(), "" | "." | "..") || bucket.contains('/') {
+            return wrong(
+                format_args!("auth.buckets[{index}]"),
+                format_args!("`{bucket}` is not the name of a bucket"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_origin(origin: &OriginConfig) -> Result<(), ConfigError> {
+    check_endpoint(origin)?;
+    for (key, text) in [
+        ("origin.region", &origin.region),
+        ("origin.credential_domain", &origin.credential_domain),
+        ("origin.credentials.profile", &origin.credentials.profile),
+    ] {
+        if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return wrong(key, "must be a word");
+        }
+    }
+    for (key, duration) in [
+        ("origin.connect_timeout", origin.connect_timeout),
+        ("origin.first_byte_timeout", origin.first_byte_timeout),
+        ("origin.idle_timeout", origin.idle_timeout),
+        ("origin.deadline", origin.deadline),
+        ("origin.backoff.base", origin.backoff.base),
+        ("origin.keep_alive", origin.keep_alive),
+    ] {
+        more_than_nothing(key, duration)?;
+    }
+    if origin.backoff.cap < origin.backoff.base {
+        return wrong(
+            "origin.backoff.cap",
+            format_args!("{} is less than origin.backoff.base", origin.backoff.cap),
+        );
+    }
+    at_least_one("origin.attempts", origin.attempts)?;
+    at_least_one("origin.connections", origin.connections)
+}
+
+fn check_endpoint(origin: &OriginConfig) -> Result<(), ConfigError> {
+    const KEY: &str = "origin.endpoint";
+    let text = &origin.endpoint;
+    let not_an_endpoint = || {
+        ConfigError::at(
+            KEY,
+            format_args!("`{text}` is not http://host[:port] or https://host[:port]"),
+        )
+    };
+    let uri: Uri = text.parse().map_err(|_| not_an_endpoint())?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(not_an_endpoint());
+    }
+    let authority = uri.authority().ok_or_else(not_an_endpoint)?;
+    if authority.as_str().contains('@') {
+        // Without the text: it holds a password.
+        return wrong(KEY, "must not hold a user or a password");
+    }
+    let host = authority.host();
+    let port_ok = match authority.as_str().strip_prefix(host) {
+        Some("") => true,
+        Some(rest) => rest.len() > 1 && authority.port_u16().is_some_and(|port| port != 0),
+        None => false,
+    };
+    if host.is_empty() || !port_ok {
+        return Err(not_an_endpoint());
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() || text.contains('#') {
+        return wrong(KEY, format_args!("`{text}` must not have a path"));
+    }
+    let is_address = host.starts_with('[') || host.parse::<IpAddr>().is_ok();
+    if origin.addressing == Addressing::Virtual && is_address {
+        return wrong(
+            "origin.addressing",
+            format_args!("virtual needs a name, and {host} is an address"),
+        );
+    }
+    Ok(())
+}
+
+fn check_cache(cache: &CacheConfig) -> Result<(), ConfigError> {
+    let (low, high) = (CacheConfig::BLOCK_MIN, CacheConfig::BLOCK_MAX);
+    if !cache.block.bytes().is_power_of_two() || cache.block < low || cache.block > high {
+        return wrong(
+            "cache.block",
+            format_args!("{} is not a power of two between {low} and {high}", cache.block),
+        );
+    }
+    if cache.fetch.bytes() == 0 || !cache.fetch.bytes().is_multiple_of(cache.block.bytes()) {
+        return wrong(
+            "cache.fetch",
+            format_args!("{} is not a multiple of cache.block ({})", cache.fetch, cache.block),
+        );
+    }
+    if cache.in_flight.bytes() / 4 < cache.fetch.bytes() {
+        return wrong(
+            "cache.in_flight",
+            format_args!(
+                "{} is less than four times cache.fetch ({})",
+                cache.in_flight, cache.fetch
+            ),
+        );
+    }
+    for (key, size) in [("cache.memory", cache.memory), ("cache.read_ahead", cache.read_ahead)] {
+        if size < cache.fetch {
+            return wrong(key, format_args!("{size} is less than cache.fetch ({})", cache.fetch));
+        }
+    }
+    at_least_one("cache.metadata", cache.metadata)
+}
+
+fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
+    let all = RuleConfig::MATCH_ALL;
+    let Some(last) = rules.len().checked_sub(1) else {
+        return wrong("rules", format_args!("at least one rule is needed, with match \"{all}\""));
+    };
+    for (index, rule) in rules.iter().enumerate() {
+        let key = format!("rules[{index}].match");
+        if let Err(error) = rule.matcher() {
+            return wrong(key, format_args!("`{}`: {}", rule.pattern, error.kind()));
+        }
+        if rule.pattern == all && index < last {
+            return wrong(key, format_args!("\"{all}\" leaves nothing to the rules after it"));
+        }
+        if rule.pattern != all && index == last {
+            return wrong(key, format_args!("the last rule must match everything: \"{all}\""));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

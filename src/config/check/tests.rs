@@ -1,0 +1,190 @@
+use super::*;
+use crate::config::units::ByteSize;
+
+/// The error for the default configuration with one change.
+fn error(change: impl FnOnce(&mut Config)) -> String {
+    let mut config = Config::default();
+    change(&mut config);
+    config.check().expect_err("it must be refused").to_string()
+}
+
+fn accepted(change: impl FnOnce(&mut Config)) {
+    let mut config = Config::default();
+    change(&mut config);
+    config.check().unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn rule(pattern: &str) -> RuleConfig {
+    RuleConfig { pattern: pattern.to_owned(), ..RuleConfig::default() }
+}
+
+#[test]
+fn sizes_that_do_not_fit_each_other_are_refused_with_both_names() {
+    assert_eq!(
+        error(|c| c.cache.block = ByteSize::mib(3)),
+        "cache.block: 3MiB is not a power of two between 64KiB and 16MiB"
+    );
+    assert!(error(|c| c.cache.block = ByteSize::mib(32)).starts_with("cache.block: 32MiB"));
+    assert!(error(|c| c.cache.block = ByteSize(0)).starts_with("cache.block: 0"));
+    assert_eq!(
+        error(|c| c.cache.fetch = ByteSize::kib(1536)),
+        "cache.fetch: 1536KiB is not a multiple of cache.block (1MiB)"
+    );
+    assert!(error(|c| c.cache.fetch = ByteSize(0)).starts_with("cache.fetch"));
+    assert_eq!(
+        error(|c| c.cache.in_flight = ByteSize::mib(31)),
+        "cache.in_flight: 31MiB is less than four times cache.fetch (8MiB)"
+    );
+    assert!(error(|c| c.cache.memory = ByteSize::mib(1)).starts_with("cache.memory"));
+    assert!(error(|c| c.cache.read_ahead = ByteSize::mib(1)).starts_with("cache.read_ahead"));
+    accepted(|c| c.cache.in_flight = ByteSize::mib(32));
+}
+
+#[test]
+fn the_last_rule_matches_everything_and_no_other_does() {
+    let error_of = |rules: Vec<RuleConfig>| error(|c| c.rules = rules);
+    assert_eq!(error_of(vec![]), "rules: at least one rule is needed, with match \"**\"");
+    assert_eq!(
+        error_of(vec![rule("b/**")]),
+        "rules[0].match: the last rule must match everything: \"**\""
+    );
+    assert_eq!(
+        error_of(vec![rule("**"), rule("**")]),
+        "rules[0].match: \"**\" leaves nothing to the rules after it"
+    );
+    assert!(error_of(vec![rule("b/[a"), rule("**")]).starts_with("rules[0].match: `b/[a`: "));
+    accepted(|c| c.rules = vec![rule("b/**"), rule("**")]);
+}
+
+#[test]
+fn a_glob_matches_bucket_and_key_as_text() {
+    let all = rule("**").matcher().unwrap();
+    for id in ["b/k", "b/a/b/c", "b/a/..", "b//x", "b/line\nend", "b/.hidden", "b/a/"] {
+        assert!(all.is_match(id), "{id:?}");
+    }
+    let parquet = rule("b/*.parquet").matcher().unwrap();
+    assert!(parquet.is_match("b/x.parquet"));
+    assert!(!parquet.is_match("b/d/x.parquet"));
+    assert!(!parquet.is_match("c/x.parquet"));
+    assert!(rule("b/**/*.parquet").matcher().unwrap().is_match("b/d/e/x.parquet"));
+    assert!(rule("*/static/**").matcher().unwrap().is_match("any/static/a/b"));
+}
+
+#[test]
+fn an_endpoint_is_a_scheme_a_host_and_perhaps_a_port() {
+    for good in ["http://minio:9000", "https://s3.eu-west-1.amazonaws.com/", "http://[::1]:8333"] {
+        accepted(|c| c.origin.endpoint = good.to_owned());
+    }
+    for bad in [
+        "",
+        "minio:9000",
+        "//minio",
+        "ftp://minio",
+        "http://",
+        "http://minio:",
+        "http://minio:99999",
+        "http://minio:0",
+        "http://minio/bucket",
+        "http://minio?x",
+        "http://minio/#x",
+        "http:/minio",
+    ] {
+        let error = error(|c| c.origin.endpoint = bad.to_owned());
+        assert!(error.starts_with("origin.endpoint: "), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn a_password_in_the_endpoint_is_refused_and_not_printed() {
+    let error = error(|c| c.origin.endpoint = "http://me:hunter2@minio".to_owned());
+    assert_eq!(error, "origin.endpoint: must not hold a user or a password");
+}
+
+#[test]
+fn an_endpoint_that_is_our_own_listener_is_refused() {
+    for own in ["http://127.0.0.1:9000", "http://localhost:9000"] {
+        assert!(error(|c| c.origin.endpoint = own.to_owned()).contains("our own listener"));
+    }
+    assert!(
+        error(|c| {
+            c.listen[0].address = "0.0.0.0:80".to_owned();
+            c.origin.endpoint = "http://127.0.0.1".to_owned();
+        })
+        .contains("our own listener")
+    );
+    accepted(|c| c.origin.endpoint = "http://127.0.0.1:9010".to_owned());
+}
+
+#[test]
+fn virtual_addressing_needs_a_name() {
+    let change = |endpoint: &str| {
+        let endpoint = endpoint.to_owned();
+        move |c: &mut Config| {
+            c.origin.addressing = Addressing::Virtual;
+            c.origin.endpoint = endpoint;
+        }
+    };
+    assert!(error(change("http://10.0.0.1:9000")).starts_with("origin.addressing: "));
+    assert!(error(change("http://[::1]:9010")).starts_with("origin.addressing: "));
+    accepted(change("https://s3.us-east-1.amazonaws.com"));
+}
+
+#[test]
+fn addresses_are_parsed_and_used_once() {
+    for bad in ["", "9000", "localhost:9000", "unix:", "unix:run/s3.sock", "unix:/run/", "1.2.3.4"]
+    {
+        let error = error(|c| c.listen[0].address = bad.to_owned());
+        assert!(error.starts_with("listen[0].address: "), "{bad}: {error}");
+    }
+    assert_eq!(error(|c| c.listen.clear()), "listen: at least one address is needed");
+    assert!(error(|c| c.listen.push(ListenConfig::default())).starts_with("listen[1].address"));
+    assert!(
+        error(|c| c.admin.address = Some("127.0.0.1:9000".to_owned())).starts_with("admin.address")
+    );
+    assert!(error(|c| c.admin.address = Some("here".to_owned())).starts_with("admin.address"));
+    accepted(|c| c.admin.address = None);
+    accepted(|c| c.listen[0].address = "unix:/run/hotset/s3.sock".to_owned());
+    accepted(|c| {
+        c.listen[0].address = "127.0.0.1:0".to_owned();
+        c.admin.address = Some("127.0.0.1:0".to_owned());
+    });
+}
+
+#[test]
+fn r24_a_domain_is_a_name_and_not_an_address() {
+    for bad in [
+        "",
+        "S3.local",
+        ".s3.local",
+        "s3.local.",
+        "10.0.0.1",
+        "s3.local:9000",
+        "-a.b",
+        "*.s3.local",
+    ] {
+        let error = error(|c| c.listen[0].domains = vec![bad.to_owned()]);
+        assert!(error.starts_with("listen[0].domains[0]: "), "{bad}: {error}");
+    }
+    accepted(|c| c.listen[0].domains = vec!["s3.local".to_owned(), "localhost".to_owned()]);
+}
+
+#[test]
+fn numbers_and_times_that_would_stop_everything_are_refused() {
+    let zero = HumanDuration::default();
+    assert!(error(|c| c.threads = Some(0)).starts_with("threads: "));
+    assert!(error(|c| c.limits.connections = 0).starts_with("limits.connections: "));
+    assert!(error(|c| c.limits.write_timeout = zero).starts_with("limits.write_timeout: "));
+    assert!(error(|c| c.origin.attempts = 0).starts_with("origin.attempts: "));
+    assert!(error(|c| c.origin.deadline = zero).starts_with("origin.deadline: "));
+    assert!(
+        error(|c| c.origin.backoff.cap = HumanDuration::millis(1))
+            .starts_with("origin.backoff.cap: ")
+    );
+    assert!(error(|c| c.origin.region = String::new()).starts_with("origin.region: "));
+    assert!(error(|c| c.cache.metadata = 0).starts_with("cache.metadata: "));
+    assert!(error(|c| c.log.level = "loud".to_owned()).starts_with("log.level: "));
+    assert!(error(|c| c.auth.buckets = Some(vec![])).starts_with("auth.buckets: "));
+    assert!(
+        error(|c| c.auth.buckets = Some(vec!["a/b".to_owned()])).starts_with("auth.buckets[0]: ")
+    );
+}

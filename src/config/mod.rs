@@ -1,0 +1,211 @@
+//! The configuration: the modules' own `XConfig` put together under their keys.
+//!
+//! A file in YAML is read first, then environment variables override single keys
+//! ([`Config::load`]), then what must hold between keys is checked ([`Config::check`]). The
+//! invariant: what is wrong with a configuration is said in one line that names the key, before
+//! anything is opened or bound.
+//!
+//! Only `app`, `cli` and `main` import this module; the others see their own part and
+//! [`units`], which imports nothing of ours.
+
+mod check;
+mod load;
+pub mod units;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::admin::config::AdminConfig;
+use crate::auth::config::AuthConfig;
+use crate::cache::config::{CacheConfig, RuleConfig};
+use crate::origin::config::OriginConfig;
+use crate::proxy::config::{LimitsConfig, ListenConfig, LogConfig};
+use units::HumanDuration;
+
+/// Everything that can be set. `conf/hotset.yaml` explains each key and shows its default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: Vec<ListenConfig>,
+    /// The operators' port.
+    pub admin: AdminConfig,
+    /// Who may do what.
+    pub auth: AuthConfig,
+    /// The S3 behind us.
+    pub origin: OriginConfig,
+    /// Sizes of the cache.
+    pub cache: CacheConfig,
+    /// How long what is kept; the first match wins, the last one matches all.
+    pub rules: Vec<RuleConfig>,
+    /// What is logged.
+    pub log: LogConfig,
+    /// Bounds on what clients may hold.
+    pub limits: LimitsConfig,
+    /// How the process ends.
+    pub shutdown: ShutdownConfig,
+    /// Worker threads; `None`: one for each core.
+    pub threads: Option<usize>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![ListenConfig::default()],
+            admin: AdminConfig::default(),
+            auth: AuthConfig::default(),
+            origin: OriginConfig::default(),
+            cache: CacheConfig::default(),
+            rules: vec![RuleConfig::default()],
+            log: LogConfig::default(),
+            limits: LimitsConfig::default(),
+            shutdown: ShutdownConfig::default(),
+            threads: None,
+        }
+    }
+}
+
+/// How the process ends, the key `shutdown`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownConfig {
+    /// How long responses on their way may take to finish after SIGTERM; it ends sooner when none
+    /// is left.
+    pub grace: HumanDuration,
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        Self { grace: HumanDuration::secs(30) }
+    }
+}
+
+/// What is wrong with a configuration. Its display is one line:
+/// `hotset.yaml: cache.block: 3MiB is not a power of two between 64KiB and 16MiB`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    source: Option<String>,
+    key: Option<String>,
+    problem: String,
+}
+
+impl ConfigError {
+    fn new(problem: impl fmt::Display) -> Self {
+        Self { source: None, key: None, problem: problem.to_string() }
+    }
+
+    fn at(key: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self { source: None, key: Some(key.to_string()), problem: problem.to_string() }
+    }
+
+    /// Says where the value was written: a file's name, or an environment variable's.
+    #[must_use]
+    pub fn in_source(mut self, source: impl fmt::Display) -> Self {
+        self.source = Some(source.to_string());
+        self
+    }
+
+    /// The key that is wrong, `rules[0].match`; `None` when the file as a whole is.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in [&self.source, &self.key].into_iter().flatten() {
+            write!(f, "{part}: ")?;
+        }
+        // A value that is quoted may hold line ends; the promise is one line.
+        f.write_str(&self.problem.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use serde_yaml::Value;
+
+    use super::*;
+
+    fn conf(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
+    }
+
+    fn assert_has_keys(default: &Value, file: &Value, at: &str) {
+        match (default, file) {
+            (Value::Mapping(keys), Value::Mapping(in_file)) => {
+                for (key, value) in keys {
+                    let name = format!("{at}.{}", key.as_str().unwrap());
+                    let found = in_file.get(key).unwrap_or_else(|| panic!("{name} is missing"));
+                    assert_has_keys(value, found, &name);
+                }
+            }
+            (Value::Sequence(items), Value::Sequence(in_file)) => {
+                assert_eq!(items.len(), in_file.len(), "{at}");
+                for (item, found) in items.iter().zip(in_file) {
+                    assert_has_keys(item, found, at);
+                }
+            }
+            _ => assert_eq!(default, file, "{at}"),
+        }
+    }
+
+    #[test]
+    fn the_reference_file_is_exactly_the_default() {
+        let config = Config::load(Some(&conf("hotset.yaml")), std::iter::empty()).unwrap();
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn the_reference_file_has_every_key_and_a_line_on_each() {
+        let text = std::fs::read_to_string(conf("hotset.yaml")).unwrap();
+        let file: Value = serde_yaml::from_str(&text).unwrap();
+        assert_has_keys(&serde_yaml::to_value(Config::default()).unwrap(), &file, "");
+
+        let mut documented = false;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let comment = line.starts_with('#');
+            assert!(comment || documented || line.contains(" # "), "no doc: {line}");
+            documented = comment;
+        }
+    }
+
+    #[test]
+    fn every_file_in_conf_is_a_valid_configuration() {
+        let mut seen = 0;
+        for entry in std::fs::read_dir(conf("")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            let config = Config::load(Some(&path), std::iter::empty())
+                .unwrap_or_else(|error| panic!("{error}"));
+            config.check().unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            seen += 1;
+        }
+        assert!(seen >= 5, "{seen} files");
+    }
+
+    #[test]
+    fn the_default_passes_its_own_check() {
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_configuration_is_written_and_read_back_unchanged() {
+        let text = serde_yaml::to_string(&Config::default()).unwrap();
+        assert_eq!(serde_yaml::from_str::<Config>(&text).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn an_error_is_one_line_whatever_it_quotes() {
+        let error = ConfigError::at("a.b", "`x\ny` is\nwrong").in_source("f.yaml");
+        assert_eq!(error.to_string(), "f.yaml: a.b: `x y` is wrong");
+    }
+}

@@ -1,0 +1,102 @@
+//! The embedded origin's own request log: what it was asked, and how many bytes it really sent.
+//!
+//! One line a request, written when its answer ends: `METHOD path range status bytes`, with `-` for
+//! no range. The bytes are counted as they leave, so an answer that the client cut off shows what
+//! was sent of it and not what was promised. It is how a reader checks that the cache fetched each
+//! byte once.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::RANGE;
+use hyper::{Request, Response};
+use parking_lot::Mutex;
+
+/// The log file, shared by all connections.
+pub(super) struct RequestLog {
+    file: Mutex<File>,
+}
+
+impl RequestLog {
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: Mutex::new(File::create(path)?) })
+    }
+
+    fn write(&self, line: &str) {
+        if let Err(error) = self.file.lock().write_all(line.as_bytes()) {
+            log::warn!("embedded origin: request log: {error}");
+        }
+    }
+}
+
+/// One request on its way; its line is written when it is dropped, however it ended.
+pub(super) struct Entry {
+    log: Arc<RequestLog>,
+    asked: String,
+    status: Option<u16>,
+    bytes: u64,
+}
+
+impl Entry {
+    pub(super) fn of<B>(request: &Request<B>, log: Arc<RequestLog>) -> Self {
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        // Fields are parted by spaces, so a range such as `bytes=0-1, 5-6` loses its own.
+        let range = request.headers().get(RANGE).map_or_else(
+            || "-".to_owned(),
+            |value| String::from_utf8_lossy(value.as_bytes()).replace(' ', ""),
+        );
+        let asked = format!("{} {target} {range}", request.method());
+        Self { log, asked, status: None, bytes: 0 }
+    }
+
+    /// Counts the bytes of `answer` as they are sent.
+    pub(super) fn follow<B>(mut self, answer: Response<B>) -> Response<Counted<B>> {
+        self.status = Some(answer.status().as_u16());
+        answer.map(|body| Counted { body: Box::pin(body), entry: self })
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let status = self.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        self.log.write(&format!("{} {status} {}\n", self.asked, self.bytes));
+    }
+}
+
+/// A body that keeps its request's [`Entry`] alive and counts.
+pub(super) struct Counted<B> {
+    body: Pin<Box<B>>,
+    entry: Entry,
+}
+
+impl<B: Body<Data = Bytes>> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = self.body.as_mut().poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.entry.bytes += data.remaining() as u64;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,5 @@
+//! `hotset`: see `hotset --help`.
+
+fn main() -> std::process::ExitCode {
+    hotset::cli::main()
+}

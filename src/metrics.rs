@@ -1,0 +1,518 @@
+//! Every metric: its name, unit, help and the one function that records it.
+//!
+//! The handles are looked up once and kept, so that recording is an atomic addition without a look
+//! into the registry. Until [`install`] is called nothing is recorded and nothing is kept: a
+//! histogram whose samples nobody drains would grow for ever. This module imports nothing of ours
+//! and is importable by all; names that were published stay.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram, with_local_recorder,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+const REQUESTS: &str = "hotset_requests_total";
+const RESPONSE_BYTES: &str = "hotset_response_bytes_total";
+const REQUEST_DURATION: &str = "hotset_request_duration_seconds";
+const FIRST_BYTE: &str = "hotset_first_byte_seconds";
+const ORIGIN_REQUESTS: &str = "hotset_origin_requests_total";
+const ORIGIN_BYTES: &str = "hotset_origin_received_bytes_total";
+const ORIGIN_FIRST_BYTE: &str = "hotset_origin_first_byte_seconds";
+const ORIGIN_RETRIES: &str = "hotset_origin_retries_total";
+const CACHE_BYTES: &str = "hotset_cache_bytes";
+const CACHE_BLOCKS: &str = "hotset_cache_blocks";
+const METADATA_ENTRIES: &str = "hotset_metadata_entries";
+const ADMISSIONS_REFUSED: &str = "hotset_admissions_refused_total";
+const INVALIDATIONS: &str = "hotset_invalidations_total";
+const IN_FLIGHT_BYTES: &str = "hotset_in_flight_bytes";
+const IN_FLIGHT_LIMIT: &str = "hotset_in_flight_limit_bytes";
+const OPEN_CONNECTIONS: &str = "hotset_open_connections";
+const REQUESTS_IN_FLIGHT: &str = "hotset_requests_in_flight";
+const COALESCED: &str = "hotset_coalesced_total";
+const COALESCED_WAITERS: &str = "hotset_coalesced_waiters";
+
+/// Upper bounds of the histograms' buckets, in seconds: a hit from memory takes a tenth of a
+/// millisecond, an origin in trouble tens of seconds.
+const SECONDS: [f64; 18] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 30.0, 60.0,
+];
+
+/// An enumeration whose members are the values of a label.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$member_doc:meta])* $member:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$member_doc])* $member,)+ }
+
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$member,)+];
+
+            /// The label's value.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$member => $text,)+ }
+            }
+        }
+    };
+}
+
+label! {
+    /// What a client asked for.
+    Operation {
+        /// An object's bytes.
+        Get = "get",
+        /// An object's headers.
+        Head = "head",
+        /// Anything else, which passes through.
+        Other = "other",
+    }
+}
+
+label! {
+    /// How the cache took part in an answer.
+    CacheResult {
+        /// From the cache, without asking the origin.
+        Hit = "hit",
+        /// Some of it had to be fetched.
+        Miss = "miss",
+        /// From the cache although too old, since the origin could not be asked (R14).
+        Stale = "stale",
+        /// The cache had no part in it.
+        Bypass = "bypass",
+        /// The remembered absence of the object (R12).
+        Negative = "negative",
+        /// From the cache, after the origin was asked whether it changed (R10).
+        Revalidated = "revalidated",
+    }
+}
+
+label! {
+    /// Where the bytes of an answer came from.
+    Source {
+        /// The cache's memory.
+        Memory = "memory",
+        /// A fetch by the cache.
+        Origin = "origin",
+        /// An answer of the origin that was streamed through.
+        PassThrough = "passthrough",
+    }
+}
+
+label! {
+    /// A request to the origin.
+    OriginKind {
+        /// A fetch of bytes by the cache.
+        Get = "get",
+        /// A fetch of metadata by the cache.
+        Head = "head",
+        /// A client's request that was forwarded.
+        PassThrough = "passthrough",
+    }
+}
+
+label! {
+    /// How a request to the origin ended.
+    Outcome {
+        /// With the answer that was asked for.
+        Ok = "ok",
+        /// 404.
+        NotFound = "not_found",
+        /// 401 or 403.
+        Denied = "denied",
+        /// Another 4xx, or an answer that cannot be used.
+        Refused = "refused",
+        /// 429, or 503 with `SlowDown`.
+        Throttled = "throttled",
+        /// Another 5xx.
+        ServerError = "server_error",
+        /// No answer, or no further byte of it, in time.
+        Timeout = "timeout",
+        /// No connection.
+        Connect = "connect",
+        /// The connection ended in the middle, or what came was not what was announced.
+        Broken = "broken",
+        /// The object is no longer the version that was asked for (R3).
+        Changed = "changed",
+    }
+}
+
+/// Values of the label `status`; the first one is for answers that had none.
+const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+const REQUEST_SERIES: usize = Operation::ALL.len() * CacheResult::ALL.len() * STATUS_CLASSES.len();
+const ORIGIN_SERIES: usize = OriginKind::ALL.len() * Outcome::ALL.len();
+
+struct Metrics {
+    recorder: PrometheusRecorder,
+    handles: Handles,
+}
+
+struct Handles {
+    /// Registered at the first use of each, so that combinations which never happen are not shown.
+    requests: [OnceLock<Counter>; REQUEST_SERIES],
+    origin_requests: [OnceLock<Counter>; ORIGIN_SERIES],
+    response_bytes: [Counter; Source::ALL.len()],
+    request_duration: Histogram,
+    first_byte: Histogram,
+    origin_bytes: Counter,
+    origin_first_byte: Histogram,
+    origin_retries: Counter,
+    cache_bytes: Gauge,
+    cache_blocks: Gauge,
+    metadata_entries: Gauge,
+    admissions_refused: Counter,
+    invalidations: Counter,
+    in_flight_bytes: Gauge,
+    in_flight_limit: Gauge,
+    open_connections: Gauge,
+    requests_in_flight: Gauge,
+    coalesced: Counter,
+    coalesced_waiters: Gauge,
+}
+
+static METRICS: OnceLock<Metrics> = OnceLock::new();
+
+/// Starts recording, once; later calls return the same handle. Whoever holds it must call
+/// [`PrometheusHandle::run_upkeep`] every few seconds (`admin::serve` does), or samples of
+/// histograms pile up.
+#[must_use]
+pub fn install() -> PrometheusHandle {
+    METRICS.get_or_init(Metrics::new).recorder.handle()
+}
+
+impl Metrics {
+    fn new() -> Self {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&SECONDS)
+            .expect("the list of buckets is not empty")
+            .build_recorder();
+        with_local_recorder(&recorder, describe);
+        let handles = with_local_recorder(&recorder, Handles::register);
+        Self { recorder, handles }
+    }
+}
+
+impl Handles {
+    fn register() -> Self {
+        Self {
+            requests: [const { OnceLock::new() }; REQUEST_SERIES],
+            origin_requests: [const { OnceLock::new() }; ORIGIN_SERIES],
+            response_bytes: [Source::Memory, Source::Origin, Source::PassThrough]
+                .map(|source| counter!(RESPONSE_BYTES, "source" => source.label())),
+            request_duration: histogram!(REQUEST_DURATION),
+            first_byte: histogram!(FIRST_BYTE),
+            origin_bytes: counter!(ORIGIN_BYTES),
+            origin_first_byte: histogram!(ORIGIN_FIRST_BYTE),
+            origin_retries: counter!(ORIGIN_RETRIES),
+            cache_bytes: gauge!(CACHE_BYTES),
+            cache_blocks: gauge!(CACHE_BLOCKS),
+            metadata_entries: gauge!(METADATA_ENTRIES),
+            admissions_refused: counter!(ADMISSIONS_REFUSED),
+            invalidations: counter!(INVALIDATIONS),
+            in_flight_bytes: gauge!(IN_FLIGHT_BYTES),
+            in_flight_limit: gauge!(IN_FLIGHT_LIMIT),
+            open_connections: gauge!(OPEN_CONNECTIONS),
+            requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
+            coalesced: counter!(COALESCED),
+            coalesced_waiters: gauge!(COALESCED_WAITERS),
+        }
+    }
+}
+
+#[rustfmt::skip] // A table: one line a metric.
+fn describe() {
+    describe_counter!(REQUESTS, Unit::Count, "Requests answered, by operation, part of the cache and class of status");
+    describe_counter!(RESPONSE_BYTES, Unit::Bytes, "Bytes of bodies sent to clients, by where they came from");
+    describe_histogram!(REQUEST_DURATION, Unit::Seconds, "Time from a request's head to the last byte of its answer");
+    describe_histogram!(FIRST_BYTE, Unit::Seconds, "Time from a request's head to the first byte of its answer");
+    describe_counter!(ORIGIN_REQUESTS, Unit::Count, "Requests sent to the origin, each attempt counted, by kind and outcome");
+    describe_counter!(ORIGIN_BYTES, Unit::Bytes, "Bytes of bodies received from the origin");
+    describe_histogram!(ORIGIN_FIRST_BYTE, Unit::Seconds, "Time from sending a request to the origin to its answer's head");
+    describe_counter!(ORIGIN_RETRIES, Unit::Count, "Requests to the origin that were a further attempt");
+    describe_gauge!(CACHE_BYTES, Unit::Bytes, "Bytes of blocks in memory");
+    describe_gauge!(CACHE_BLOCKS, Unit::Count, "Blocks in memory");
+    describe_gauge!(METADATA_ENTRIES, Unit::Count, "Objects whose metadata, or absence, is known");
+    describe_counter!(ADMISSIONS_REFUSED, Unit::Count, "Fetched blocks that were not kept, since the object was invalidated meanwhile");
+    describe_counter!(INVALIDATIONS, Unit::Count, "Objects invalidated by writes and events");
+    describe_gauge!(IN_FLIGHT_BYTES, Unit::Bytes, "Bytes held between the origin and clients");
+    describe_gauge!(IN_FLIGHT_LIMIT, Unit::Bytes, "The most bytes that may be held between the origin and clients");
+    describe_gauge!(OPEN_CONNECTIONS, Unit::Count, "Open connections of clients");
+    describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests whose answer is not complete");
+    describe_counter!(COALESCED, Unit::Count, "Reads that waited for a fetch which another one had started");
+    describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads that wait for a fetch which another one started");
+}
+
+fn handles() -> Option<&'static Handles> {
+    METRICS.get().map(|metrics| &metrics.handles)
+}
+
+/// Counts an answered request; `status` 0 when the client was gone before there was one.
+pub fn request(operation: Operation, cache: CacheResult, status: u16) {
+    let Some(metrics) = METRICS.get() else { return };
+    let class = match status / 100 {
+        class @ 1..=5 => usize::from(class),
+        _ => 0,
+    };
+    let index = (operation as usize * CacheResult::ALL.len() + cache as usize)
+        * STATUS_CLASSES.len()
+        + class;
+    metrics.handles.requests[index]
+        .get_or_init(|| {
+            with_local_recorder(&metrics.recorder, || {
+                counter!(
+                    REQUESTS,
+                    "operation" => operation.label(),
+                    "cache" => cache.label(),
+                    "status" => STATUS_CLASSES[class],
+                )
+            })
+        })
+        .increment(1);
+}
+
+/// Counts bytes of a body that were sent to a client.
+pub fn response_bytes(source: Source, bytes: u64) {
+    if let Some(handles) = handles() {
+        handles.response_bytes[source as usize].increment(bytes);
+    }
+}
+
+/// Records the time from a request's head to the last byte of its answer.
+pub fn request_duration(elapsed: Duration) {
+    if let Some(handles) = handles() {
+        handles.request_duration.record(elapsed);
+    }
+}
+
+/// Records the time from a request's head to the first byte of its answer.
+pub fn first_byte(elapsed: Duration) {
+    if let Some(handles) = handles() {
+        handles.first_byte.record(elapsed);
+    }
+}
+
+/// Counts one attempt of a request to the origin.
+pub fn origin_request(kind: OriginKind, outcome: Outcome) {
+    let Some(metrics) = METRICS.get() else { return };
+    let index = kind as usize * Outcome::ALL.len() + outcome as usize;
+    metrics.handles.origin_requests[index]
+        .get_or_init(|| {
+            with_local_recorder(
+                &metrics.recorder,
+                || counter!(ORIGIN_REQUESTS, "kind" => kind.label(), "outcome" => outcome.label()),
+            )
+        })
+        .increment(1);
+}
+
+/// Counts bytes of bodies that the origin sent.
+pub fn origin_bytes(bytes: u64) {
+    if let Some(handles) = handles() {
+        handles.origin_bytes.increment(bytes);
+    }
+}
+
+/// Records the time from sending a request to the origin to its answer's head.
+pub fn origin_first_byte(elapsed: Duration) {
+    if let Some(handles) = handles() {
+        handles.origin_first_byte.record(elapsed);
+    }
+}
+
+/// Counts a further attempt at the origin.
+pub fn origin_retry() {
+    if let Some(handles) = handles() {
+        handles.origin_retries.increment(1);
+    }
+}
+
+/// Sets the bytes of blocks in memory.
+pub fn set_cache_bytes(bytes: u64) {
+    set(|handles| &handles.cache_bytes, bytes);
+}
+
+/// Sets the number of blocks in memory.
+pub fn set_cache_blocks(blocks: u64) {
+    set(|handles| &handles.cache_blocks, blocks);
+}
+
+/// Sets the number of objects whose metadata or absence is known.
+pub fn set_metadata_entries(entries: u64) {
+    set(|handles| &handles.metadata_entries, entries);
+}
+
+/// Sets the bytes held between the origin and clients.
+pub fn set_in_flight_bytes(bytes: u64) {
+    set(|handles| &handles.in_flight_bytes, bytes);
+}
+
+/// Sets the bound of the bytes held between the origin and clients.
+pub fn set_in_flight_limit(bytes: u64) {
+    set(|handles| &handles.in_flight_limit, bytes);
+}
+
+/// Counts a fetched block that was not kept, since its object was invalidated meanwhile (R6).
+pub fn admission_refused() {
+    if let Some(handles) = handles() {
+        handles.admissions_refused.increment(1);
+    }
+}
+
+/// Counts an object that was invalidated.
+pub fn invalidation() {
+    if let Some(handles) = handles() {
+        handles.invalidations.increment(1);
+    }
+}
+
+/// Counts a client's connection as open until the guard is dropped.
+pub fn connection_open() -> Held {
+    Held::new(|handles| &handles.open_connections)
+}
+
+/// Counts a request as in flight until the guard is dropped.
+pub fn request_in_flight() -> Held {
+    Held::new(|handles| &handles.requests_in_flight)
+}
+
+/// Counts a read that waits for another's fetch, in total and until the guard is dropped.
+pub fn coalesced() -> Held {
+    if let Some(handles) = handles() {
+        handles.coalesced.increment(1);
+    }
+    Held::new(|handles| &handles.coalesced_waiters)
+}
+
+/// One more in a gauge, taken back when dropped.
+#[derive(Debug)]
+#[must_use = "it is taken back as soon as this is dropped"]
+pub struct Held(Option<&'static Gauge>);
+
+impl Held {
+    fn new(of: impl FnOnce(&'static Handles) -> &'static Gauge) -> Self {
+        let gauge = handles().map(of);
+        if let Some(gauge) = gauge {
+            gauge.increment(1.0);
+        }
+        Self(gauge)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(gauge) = self.0 {
+            gauge.decrement(1.0);
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, eight pebibytes")]
+fn set(of: impl FnOnce(&'static Handles) -> &'static Gauge, value: u64) {
+    if let Some(handles) = handles() {
+        of(handles).set(value as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value of the series that begins with `series`, which names its labels too.
+    fn value(series: &str) -> Option<f64> {
+        install().render().lines().find_map(|line| {
+            let rest = line.strip_prefix(series)?.strip_prefix(' ')?;
+            Some(rest.parse().unwrap())
+        })
+    }
+
+    // Other tests of this binary may record at the same time: numbers are compared with `>=`.
+
+    #[test]
+    fn each_recording_function_moves_its_own_metric() {
+        let _handle = install();
+        let before = value(ORIGIN_BYTES).unwrap();
+        request(Operation::Other, CacheResult::Negative, 599);
+        request(Operation::Other, CacheResult::Negative, 0);
+        response_bytes(Source::PassThrough, 5);
+        request_duration(Duration::from_millis(3));
+        first_byte(Duration::from_micros(80));
+        origin_request(OriginKind::PassThrough, Outcome::Changed);
+        origin_bytes(7);
+        origin_first_byte(Duration::from_secs(20));
+        origin_retry();
+        admission_refused();
+        invalidation();
+        set_cache_bytes(1 << 40);
+        set_cache_blocks(2);
+        set_metadata_entries(3);
+        set_in_flight_bytes(4);
+        set_in_flight_limit(5);
+
+        let requests = r#"hotset_requests_total{operation="other",cache="negative",status="#;
+        assert!(value(&format!("{requests}\"5xx\"}}")).unwrap() >= 1.0);
+        assert!(value(&format!("{requests}\"none\"}}")).unwrap() >= 1.0);
+        assert!(value(r#"hotset_response_bytes_total{source="passthrough"}"#).unwrap() >= 5.0);
+        let origin = r#"hotset_origin_requests_total{kind="passthrough",outcome="changed"}"#;
+        assert!(value(origin).unwrap() >= 1.0);
+        assert!(value(ORIGIN_BYTES).unwrap() >= before + 7.0);
+        for counter in [ORIGIN_RETRIES, ADMISSIONS_REFUSED, INVALIDATIONS] {
+            assert!(value(counter).unwrap() >= 1.0, "{counter}");
+        }
+        assert!(value(r#"hotset_request_duration_seconds_bucket{le="0.005"}"#).unwrap() >= 1.0);
+        assert!(value(r#"hotset_first_byte_seconds_bucket{le="0.0001"}"#).unwrap() >= 1.0);
+        assert!(value("hotset_origin_first_byte_seconds_sum").unwrap() >= 20.0);
+        for gauge in [CACHE_BYTES, CACHE_BLOCKS, METADATA_ENTRIES, IN_FLIGHT_BYTES, IN_FLIGHT_LIMIT]
+        {
+            assert!(value(gauge).unwrap() >= 0.0, "{gauge}");
+        }
+    }
+
+    #[test]
+    fn a_guard_counts_while_it_is_held() {
+        let _handle = install();
+        for (hold, gauge) in [
+            (connection_open as fn() -> Held, OPEN_CONNECTIONS),
+            (request_in_flight, REQUESTS_IN_FLIGHT),
+            (coalesced, COALESCED_WAITERS),
+        ] {
+            let held: Vec<Held> = (0..1000).map(|_| hold()).collect();
+            let during = value(gauge).unwrap();
+            assert!(during >= 1000.0, "{gauge}");
+            drop(held);
+            assert!(value(gauge).unwrap() <= during - 900.0, "{gauge}");
+        }
+        assert!(value(COALESCED).unwrap() >= 1000.0);
+    }
+
+    #[test]
+    fn every_metric_has_help_and_a_name_with_its_unit() {
+        let _handle = install();
+        request(Operation::Get, CacheResult::Hit, 200);
+        origin_request(OriginKind::Get, Outcome::Ok);
+        request_duration(Duration::ZERO);
+        first_byte(Duration::ZERO);
+        origin_first_byte(Duration::ZERO);
+        let text = install().render();
+        let mut kinds = 0;
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
+            assert!(name.starts_with("hotset_"), "{name}");
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
+            assert_eq!(name.ends_with("_seconds"), kind == "histogram", "{name} is a {kind}");
+            kinds += 1;
+        }
+        assert_eq!(kinds, 19);
+    }
+
+    #[test]
+    fn each_label_has_a_series_of_its_own() {
+        assert_eq!(Source::ALL.iter().map(|s| *s as usize).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(Outcome::Changed as usize, Outcome::ALL.len() - 1);
+        assert_eq!(CacheResult::Revalidated as usize, CacheResult::ALL.len() - 1);
+    }
+}

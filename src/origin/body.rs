@@ -1,0 +1,197 @@
+//! The body of a ranged GET: counted, compared, and resumed on a new connection where it breaks off.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
+
+use super::client::{Exchange, wire_error};
+use super::retry::RetryBudget;
+use super::{Asked, Origin, OriginError, Pin};
+use crate::metrics;
+use crate::s3::range::ContentRange;
+use crate::s3::{ObjectId, ObjectMeta};
+
+/// Progress of this many bytes renews the retry budget.
+const PROGRESS: u64 = 64 * 1024;
+
+/// What a ranged GET brought.
+pub struct Answer {
+    pub meta: Arc<ObjectMeta>,
+    /// The bytes of the object that the body carries, half-open.
+    pub range: Range<u64>,
+    pub body: Body,
+}
+
+/// An answer's head, compared with what was asked.
+pub(super) struct Checked {
+    meta: ObjectMeta,
+    /// Of the object, to be delivered.
+    range: Range<u64>,
+    /// Where the bytes on the wire begin: 0 when the origin answered 200 to a range (R2).
+    wire_start: u64,
+}
+
+/// A body that delivers exactly its range, or an error.
+pub struct Body {
+    origin: Arc<Origin>,
+    id: ObjectId,
+    pin: Pin,
+    exchange: Option<Exchange>,
+    /// Bytes on the wire before the first that was asked.
+    skip: u64,
+    at: u64,
+    end: u64,
+    renewed_at: u64,
+    budget: RetryBudget,
+}
+
+impl Answer {
+    /// Compares an answer's head with what was asked.
+    pub(super) fn check(
+        asked: &Asked,
+        pin: &Pin,
+        head: &HeaderMap,
+        meta: ObjectMeta,
+    ) -> Result<Checked, OriginError> {
+        if let Pin::Version(pinned) = pin
+            && !meta.same_version(pinned)
+        {
+            return Err(OriginError::Changed);
+        }
+        let wanted = match asked {
+            Asked::Range(r) => r.start..r.end.min(meta.size),
+            Asked::Suffix(n) => meta.size.saturating_sub(*n)..meta.size,
+        };
+        let text = |name| head.get(name).and_then(|v| v.to_str().ok());
+        let carried = match text(CONTENT_RANGE) {
+            Some(range) => {
+                ContentRange::parse(range)
+                    .ok_or_else(|| OriginError::Broken(format!("Content-Range is {range}")))?
+                    .range
+            }
+            None => 0..meta.size,
+        };
+        let short = || {
+            OriginError::Broken(format!("asked for bytes {wanted:?}, the answer has {carried:?}"))
+        };
+        if carried.start > wanted.start || carried.end <= wanted.start || carried.end > meta.size {
+            return Err(short());
+        }
+        if let Some(length) = text(CONTENT_LENGTH)
+            && length.parse() != Ok(carried.end - carried.start)
+        {
+            return Err(OriginError::Broken(format!(
+                "Content-Length is {length} for bytes {carried:?}"
+            )));
+        }
+        Ok(Checked { meta, range: wanted, wire_start: carried.start })
+    }
+}
+
+impl Body {
+    pub(super) fn answer(
+        origin: Arc<Origin>,
+        id: ObjectId,
+        exchange: Exchange,
+        checked: Checked,
+        mut budget: RetryBudget,
+    ) -> Answer {
+        budget.renew();
+        let Checked { meta, range, wire_start } = checked;
+        let meta = Arc::new(meta);
+        let body = Self {
+            origin,
+            id,
+            pin: Pin::Version(meta.clone()),
+            exchange: Some(exchange),
+            skip: range.start - wire_start,
+            at: range.start,
+            end: range.end,
+            renewed_at: range.start,
+            budget,
+        };
+        Answer { meta, range, body }
+    }
+
+    /// Gives up everything from `end` on; the connection is closed once `end` is reached.
+    pub fn truncate(&mut self, end: u64) {
+        self.end = self.end.min(end);
+    }
+
+    /// The bytes not delivered yet.
+    pub fn remaining(&self) -> u64 {
+        self.end - self.at
+    }
+
+    /// Hands the next bytes to `sink`, which gets each byte of the range once and in order.
+    /// `false` when all were delivered.
+    ///
+    /// # Errors
+    /// What stood in the way after all retries; [`OriginError::Changed`] at once.
+    pub async fn next(&mut self, mut sink: impl FnMut(&[u8])) -> Result<bool, OriginError> {
+        if self.at == self.end {
+            if let Some(exchange) = self.exchange.take() {
+                self.origin.release(exchange).await;
+            }
+            return Ok(false);
+        }
+        loop {
+            let failure = match self.read(&mut sink).await {
+                Ok(()) => return Ok(true),
+                Err(e) => e,
+            };
+            self.resume(failure).await?;
+        }
+    }
+
+    /// One successful read from the wire that delivers at least a byte.
+    async fn read(&mut self, sink: &mut impl FnMut(&[u8])) -> Result<(), OriginError> {
+        let Some(exchange) = &mut self.exchange else {
+            return Err(OriginError::Broken("no connection".to_owned()));
+        };
+        loop {
+            let read = exchange.session.read_body_ref().await.map_err(|e| wire_error(&e))?;
+            let Some(mut bytes) = read else {
+                return Err(OriginError::Broken("the body ended early".to_owned()));
+            };
+            metrics::origin_bytes(bytes.len() as u64);
+            let skipped = self.skip.min(bytes.len() as u64);
+            self.skip -= skipped;
+            bytes = &bytes[usize::try_from(skipped).expect("at most the slice's length")..];
+            if bytes.is_empty() {
+                continue;
+            }
+            let wanted = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+            bytes = &bytes[..bytes.len().min(wanted)];
+            sink(bytes);
+            self.at += bytes.len() as u64;
+            if self.at - self.renewed_at >= PROGRESS {
+                self.renewed_at = self.at;
+                self.budget.renew();
+            }
+            return Ok(());
+        }
+    }
+
+    /// Asks again from the byte where the body broke off, of the same version.
+    async fn resume(&mut self, mut failure: OriginError) -> Result<(), OriginError> {
+        self.exchange = None;
+        loop {
+            self.origin.pause(failure, &mut self.budget).await?;
+            let asked = Asked::Range(self.at..self.end);
+            let once = self.origin.get_once(&self.id, &asked, &self.pin, &mut self.budget).await;
+            failure = match once.and_then(|(exchange, meta)| {
+                Answer::check(&asked, &self.pin, exchange.head(), meta).map(|c| (exchange, c))
+            }) {
+                Ok((exchange, checked)) => {
+                    self.skip = self.at - checked.wire_start;
+                    self.exchange = Some(exchange);
+                    return Ok(());
+                }
+                Err(e) => e,
+            };
+        }
+    }
+}

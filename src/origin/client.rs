@@ -1,0 +1,436 @@
+//! One request to the origin: connect, sign, send, read the head; and the two questions the cache asks, HEAD and ranged GET.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use http::header::{ACCEPT_ENCODING, DATE, HOST, IF_MATCH, RANGE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::v1::Connector;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::v1::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::body::{Answer, Body};
+use super::retry::RetryBudget;
+use super::{Endpoint, OriginConfig, OriginError};
+use crate::auth::{Credentials, Payload, Signer};
+use crate::metrics::{self, OriginKind, Outcome};
+use crate::s3::target::Query;
+use crate::s3::{ObjectId, ObjectMeta, S3Error};
+
+const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
+/// More of an error's body than this is not read.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+/// Retries go over new connections: a pool of their own that nothing is ever given back to.
+const FRESH: u64 = 1;
+
+/// The bytes asked of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Half-open, in bytes; may reach past the end of an object whose size is not known yet.
+    Range(Range<u64>),
+    /// The last `n` bytes.
+    Suffix(u64),
+}
+
+impl Asked {
+    fn to_header(&self) -> HeaderValue {
+        let text = match self {
+            Self::Range(r) => format!("bytes={}-{}", r.start, r.end.saturating_sub(1)),
+            Self::Suffix(n) => format!("bytes=-{n}"),
+        };
+        HeaderValue::from_str(&text).expect("digits are legal in a header")
+    }
+}
+
+/// Which version a ranged GET must answer from (R3).
+#[derive(Debug, Clone)]
+pub enum Pin {
+    /// Whatever is current: the first request for an object that is not known.
+    Current,
+    /// That version: by version id, else by `If-Match`; compared with the answer either way.
+    Version(Arc<ObjectMeta>),
+}
+
+/// The origin as hotset asks it: one endpoint, one set of keys, one pool of connections.
+pub struct Origin {
+    pub(super) config: OriginConfig,
+    endpoint: Endpoint,
+    signer: Option<Signer>,
+    connector: Connector,
+    in_flight: Arc<Semaphore>,
+    /// Seconds the origin's clock is ahead of ours (R15).
+    skew: AtomicI64,
+    /// Our keys may not read by version id; `If-Match` it is (R3).
+    versions_denied: AtomicBool,
+}
+
+/// A request that was answered, its body not read yet.
+pub(super) struct Exchange {
+    pub(super) session: HttpSession,
+    peer: HttpPeer,
+    pub(super) status: StatusCode,
+    _in_flight: OwnedSemaphorePermit,
+}
+
+struct Request<'a> {
+    method: Method,
+    id: &'a ObjectId,
+    range: Option<&'a Asked>,
+    pin: &'a Pin,
+}
+
+impl Origin {
+    /// # Errors
+    /// A sentence that says what is wrong with `origin.endpoint`.
+    pub fn new(config: OriginConfig, credentials: Option<Credentials>) -> Result<Self, String> {
+        let endpoint = Endpoint::parse(&config.endpoint, config.addressing)?;
+        let signer = credentials.map(|c| Signer::new(Arc::new(c), &config.region));
+        Ok(Self {
+            connector: Connector::new(Some(connector_options(&config))),
+            in_flight: Arc::new(Semaphore::new(config.connections)),
+            endpoint,
+            signer,
+            config,
+            skew: AtomicI64::new(0),
+            versions_denied: AtomicBool::new(false),
+        })
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub fn config(&self) -> &OriginConfig {
+        &self.config
+    }
+
+    /// What requests are signed with; `None` sends them anonymously.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
+    }
+
+    /// The time as the origin has it.
+    pub fn now(&self) -> SystemTime {
+        let skew = self.skew.load(Ordering::Relaxed);
+        let shift = Duration::from_secs(skew.unsigned_abs());
+        if skew < 0 { SystemTime::now() - shift } else { SystemTime::now() + shift }
+    }
+
+    /// `HeadObject` without conditions (R10), whole-object checksums included.
+    ///
+    /// # Errors
+    /// Any [`OriginError`]; those that may pass were retried.
+    pub async fn head(&self, id: &ObjectId) -> Result<ObjectMeta, OriginError> {
+        let request = Request { method: Method::HEAD, id, range: None, pin: &Pin::Current };
+        let mut budget = RetryBudget::new(&self.config);
+        loop {
+            let answer = match self.exchange(&request, &mut budget).await {
+                Ok(exchange) => {
+                    let meta = exchange.meta();
+                    self.release(exchange).await;
+                    return meta;
+                }
+                Err(e) => e,
+            };
+            self.pause(answer, &mut budget).await?;
+        }
+    }
+
+    /// `GetObject` of a range. The answer's version, range and size were compared with what was asked;
+    /// its body resumes by itself where it breaks.
+    ///
+    /// # Errors
+    /// Any [`OriginError`]; those that may pass were retried.
+    pub async fn get(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        asked: Asked,
+        pin: Pin,
+    ) -> Result<Answer, OriginError> {
+        let mut budget = RetryBudget::new(&self.config);
+        loop {
+            let failure = match self.get_once(id, &asked, &pin, &mut budget).await {
+                Ok((exchange, meta)) => match Answer::check(&asked, &pin, exchange.head(), meta) {
+                    Ok(checked) => {
+                        return Ok(Body::answer(
+                            self.clone(),
+                            id.clone(),
+                            exchange,
+                            checked,
+                            budget,
+                        ));
+                    }
+                    Err(e) => e,
+                },
+                Err(e) => e,
+            };
+            self.pause(failure, &mut budget).await?;
+        }
+    }
+
+    /// One attempt at a ranged GET, falling back from version id to `If-Match` once.
+    pub(super) async fn get_once(
+        &self,
+        id: &ObjectId,
+        asked: &Asked,
+        pin: &Pin,
+        budget: &mut RetryBudget,
+    ) -> Result<(Exchange, ObjectMeta), OriginError> {
+        let request = Request { method: Method::GET, id, range: Some(asked), pin };
+        let by_version = self.asks_by_version(pin);
+        let exchange = match self.exchange(&request, budget).await {
+            Err(OriginError::Denied(_)) if by_version => {
+                self.versions_denied.store(true, Ordering::Relaxed);
+                self.exchange(&request, budget).await
+            }
+            other => other,
+        };
+        let exchange = match (exchange, pin) {
+            (Err(OriginError::NotFound(_)), Pin::Version(_)) => Err(OriginError::Changed),
+            (other, _) => other,
+        }?;
+        let meta = exchange.meta()?;
+        Ok((exchange, meta))
+    }
+
+    /// Sleeps before the next attempt, or hands the failure back when there is none.
+    pub(super) async fn pause(
+        &self,
+        failure: OriginError,
+        budget: &mut RetryBudget,
+    ) -> Result<(), OriginError> {
+        if !failure.is_retryable() {
+            return Err(failure);
+        }
+        let Some(pause) = budget.next_pause() else { return Err(failure) };
+        log::debug!("origin: retry {} in {pause:?}: {failure}", budget.attempt());
+        metrics::origin_retry();
+        self.endpoint.rotate();
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    fn asks_by_version(&self, pin: &Pin) -> bool {
+        matches!(pin, Pin::Version(meta) if meta.version_id.is_some())
+            && !self.versions_denied.load(Ordering::Relaxed)
+    }
+
+    /// Sends once (twice when a kept-alive connection turns out to be dead, or the clocks differ).
+    async fn exchange(
+        &self,
+        request: &Request<'_>,
+        budget: &mut RetryBudget,
+    ) -> Result<Exchange, OriginError> {
+        let started = Instant::now();
+        let fresh = budget.attempt() > 0;
+        let mut outcome = self.attempt(request, fresh, budget.deadline()).await;
+        if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
+            outcome = self.attempt(request, true, budget.deadline()).await;
+        }
+        if let Err((OriginError::Denied(e), _)) = &outcome
+            && e.code == "RequestTimeTooSkewed"
+        {
+            outcome = self.attempt(request, fresh, budget.deadline()).await;
+        }
+        let outcome = outcome.map_err(|(e, _)| e);
+        let label = outcome.as_ref().map_or_else(OriginError::outcome, |_| Outcome::Ok);
+        let is_head = request.method == Method::HEAD;
+        metrics::origin_request(if is_head { OriginKind::Head } else { OriginKind::Get }, label);
+        metrics::origin_first_byte(started.elapsed());
+        outcome
+    }
+
+    async fn attempt(
+        &self,
+        request: &Request<'_>,
+        fresh: bool,
+        deadline: Instant,
+    ) -> Result<Exchange, (OriginError, Reused)> {
+        let not_sent = |e| (e, Reused(false));
+        let in_flight = timeout_at(deadline, self.in_flight.clone().acquire_owned())
+            .await
+            .map_err(|_| not_sent(OriginError::Timeout("a free connection")))?
+            .expect("the semaphore is never closed");
+        let head = self.request_head(request);
+        let host = head.headers[HOST].to_str().unwrap_or_default().to_owned();
+        let mut peer = self.endpoint.peer(&host, &self.config).await.map_err(not_sent)?;
+        if fresh {
+            peer.group_key = FRESH;
+        }
+        let (mut session, reused) = self
+            .connector
+            .get_http_session(&peer)
+            .await
+            .map_err(|e| not_sent(connect_error(&e)))?;
+        session.read_timeout = Some(self.config.first_byte_timeout.0);
+        session.write_timeout = Some(self.config.idle_timeout.0);
+        match timeout(self.config.first_byte_timeout.0, send(&mut session, head)).await {
+            Err(_) => return Err((OriginError::Timeout("the first byte"), Reused(false))),
+            Ok(Err(e)) => return Err((e, Reused(reused))),
+            Ok(Ok(())) => {}
+        }
+        session.respect_keepalive();
+        session.read_timeout = Some(self.config.idle_timeout.0);
+        let status = session.get_status().unwrap_or(StatusCode::BAD_GATEWAY);
+        let exchange = Exchange { session, peer, status, _in_flight: in_flight };
+        if status == StatusCode::OK || status == StatusCode::PARTIAL_CONTENT {
+            return Ok(exchange);
+        }
+        Err((self.refusal(exchange).await, Reused(false)))
+    }
+
+    fn request_head(&self, request: &Request<'_>) -> Box<RequestHeader> {
+        let target = self.endpoint.target(Some(request.id.bucket()), Some(request.id.key()));
+        let mut headers = HeaderMap::with_capacity(12);
+        headers.insert(HOST, HeaderValue::from_str(&target.host).expect("checked at start"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(USER_AGENT, HeaderValue::from_static("hotset"));
+        let mut query = Query::default();
+        if let Some(range) = request.range {
+            headers.insert(RANGE, range.to_header());
+        } else {
+            headers.insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
+        }
+        if let Pin::Version(meta) = request.pin {
+            match &meta.version_id {
+                Some(version) if self.asks_by_version(request.pin) => {
+                    query = query.with("versionId", version.to_str().unwrap_or_default());
+                }
+                _ => {
+                    headers.insert(IF_MATCH, meta.etag.as_header().clone());
+                }
+            }
+        }
+        if let Some(signer) = &self.signer {
+            signer.sign(
+                &request.method,
+                &target.path,
+                &query,
+                &mut headers,
+                Payload::Unsigned,
+                self.now(),
+            );
+        }
+        let mut path = target.path;
+        if !query.is_empty() {
+            path = format!("{path}?{}", query.to_canonical_string());
+        }
+        build_head(request.method.clone(), path.as_bytes(), &headers)
+    }
+
+    /// Reads an error's body to learn what the origin says.
+    async fn refusal(&self, mut exchange: Exchange) -> OriginError {
+        let mut body = Vec::new();
+        while body.len() < MAX_ERROR_BODY {
+            match exchange.session.read_body_ref().await {
+                Ok(Some(bytes)) => body.extend_from_slice(bytes),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let status = exchange.status;
+        let error = S3Error::from_response(status, exchange.head(), &body);
+        if error.code == "RequestTimeTooSkewed" {
+            self.learn_skew(exchange.head());
+        }
+        self.release(exchange).await;
+        match status.as_u16() {
+            401 | 403 => OriginError::Denied(error),
+            404 => OriginError::NotFound(error),
+            412 => OriginError::Changed,
+            416 => OriginError::RangeNotSatisfiable,
+            429 | 503 => OriginError::Throttled(error),
+            500 | 502 | 504 => OriginError::ServerError(error),
+            _ => OriginError::Refused(error),
+        }
+    }
+
+    fn learn_skew(&self, headers: &HeaderMap) {
+        let date = headers.get(DATE).and_then(|v| v.to_str().ok());
+        let Some(theirs) = date.and_then(|d| httpdate::parse_http_date(d).ok()) else { return };
+        let seconds = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(0);
+        let skew = match theirs.duration_since(SystemTime::now()) {
+            Ok(ahead) => seconds(ahead),
+            Err(behind) => -seconds(behind.duration()),
+        };
+        log::warn!(
+            "origin: its clock differs by {skew} s from ours; requests are signed with its time"
+        );
+        self.skew.store(skew, Ordering::Relaxed);
+    }
+
+    /// Gives the connection back when its answer was read to the end.
+    pub(super) async fn release(&self, mut exchange: Exchange) {
+        if exchange.peer.group_key == FRESH || !exchange.session.is_body_done() {
+            return;
+        }
+        let idle = Some(self.config.keep_alive.0);
+        self.connector.release_http_session(exchange.session, &exchange.peer, idle).await;
+    }
+}
+
+/// Whether the connection had carried a request before.
+struct Reused(bool);
+
+impl Exchange {
+    pub(super) fn head(&self) -> &HeaderMap {
+        &self.session.resp_header().expect("the head was read").headers
+    }
+
+    fn meta(&self) -> Result<ObjectMeta, OriginError> {
+        ObjectMeta::from_response(self.status, self.head())
+            .map_err(|e| OriginError::Uncacheable(e.to_string()))
+    }
+}
+
+/// A pingora request head from plain headers.
+///
+/// # Panics
+/// Never: path and headers were built by us.
+fn build_head(method: Method, path: &[u8], headers: &HeaderMap) -> Box<RequestHeader> {
+    let mut head = RequestHeader::build(method, path, Some(headers.len()))
+        .expect("an encoded path is a legal target");
+    for (name, value) in headers {
+        head.append_header(name.clone(), value.clone())
+            .expect("a header from a HeaderMap is legal");
+    }
+    Box::new(head)
+}
+
+async fn send(session: &mut HttpSession, head: Box<RequestHeader>) -> Result<(), OriginError> {
+    session.write_request_header(head).await.map_err(|e| wire_error(&e))?;
+    loop {
+        session.read_response().await.map_err(|e| wire_error(&e))?;
+        if !session.get_status().is_some_and(|s| s.is_informational()) {
+            return Ok(());
+        }
+    }
+}
+
+pub(super) fn wire_error(e: &pingora::Error) -> OriginError {
+    use pingora::ErrorType::{ReadTimedout, WriteTimedout};
+    match e.etype() {
+        ReadTimedout => OriginError::Timeout("bytes"),
+        WriteTimedout => OriginError::Timeout("the request to be taken"),
+        _ => OriginError::Broken(e.to_string()),
+    }
+}
+
+fn connect_error(e: &pingora::Error) -> OriginError {
+    use pingora::ErrorType::{ConnectTimedout, TLSHandshakeTimedout};
+    match e.etype() {
+        ConnectTimedout | TLSHandshakeTimedout => OriginError::Timeout("a connection"),
+        _ => OriginError::Connect(e.to_string()),
+    }
+}
+
+fn connector_options(config: &OriginConfig) -> ConnectorOptions {
+    let mut options = ConnectorOptions::new(config.connections);
+    options.ca_file = config.ca_file.as_ref().map(|p| p.display().to_string());
+    options
+}

@@ -1,0 +1,106 @@
+//! What can be set about the S3 behind us, the key `origin`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::HumanDuration;
+
+/// The S3 behind us and how patiently it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OriginConfig {
+    /// `http://host[:port]` or `https://host[:port]`, without a path.
+    pub endpoint: String,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// Where the bucket's name goes in a request.
+    pub addressing: Addressing,
+    /// PEM certificates to trust instead of the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// Where the keys that sign requests come from.
+    pub credentials: CredentialsConfig,
+    /// Names who may read what these credentials read: a part of every object's identity (R1).
+    pub credential_domain: String,
+    /// How long a connection, TLS included, may take to be made.
+    pub connect_timeout: HumanDuration,
+    /// How long an answer's head may take after the request was sent.
+    pub first_byte_timeout: HumanDuration,
+    /// How long an answer's body may bring no byte.
+    pub idle_timeout: HumanDuration,
+    /// How long one fetch may take, all its attempts and pauses included.
+    pub deadline: HumanDuration,
+    /// How often a fetch is tried, the first time included.
+    pub attempts: u32,
+    /// The pause before another attempt.
+    pub backoff: BackoffConfig,
+    /// How long an idle connection is kept; shorter than what the origin keeps it.
+    pub keep_alive: HumanDuration,
+    /// Requests of our own (fills and their HEADs) that run at the same time.
+    pub connections: usize,
+}
+
+impl Default for OriginConfig {
+    fn default() -> Self {
+        Self {
+            endpoint: "https://s3.us-east-1.amazonaws.com".to_owned(),
+            region: "us-east-1".to_owned(),
+            addressing: Addressing::default(),
+            ca_file: None,
+            credentials: CredentialsConfig::default(),
+            credential_domain: "default".to_owned(),
+            connect_timeout: HumanDuration::secs(2),
+            first_byte_timeout: HumanDuration::secs(10),
+            idle_timeout: HumanDuration::secs(10),
+            deadline: HumanDuration::secs(60),
+            attempts: 6,
+            backoff: BackoffConfig::default(),
+            keep_alive: HumanDuration::secs(4),
+            connections: 256,
+        }
+    }
+}
+
+/// Where the bucket's name goes in a request to the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Addressing {
+    /// `https://host/bucket/key`.
+    #[default]
+    Path,
+    /// `https://bucket.host/key`.
+    Virtual,
+}
+
+/// Where the keys come from, after the `AWS_*` environment variables.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CredentialsConfig {
+    /// A file in the format of `~/.aws/credentials`; `None`: the usual place.
+    pub file: Option<PathBuf>,
+    /// The section of that file.
+    pub profile: String,
+}
+
+impl Default for CredentialsConfig {
+    fn default() -> Self {
+        Self { file: None, profile: "default".to_owned() }
+    }
+}
+
+/// The pause before another attempt: it doubles from `base` up to `cap`, and is then shortened at
+/// random so that attempts of many requests do not come together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackoffConfig {
+    /// The longest first pause.
+    pub base: HumanDuration,
+    /// The longest pause.
+    pub cap: HumanDuration,
+}
+
+impl Default for BackoffConfig {
+    fn default() -> Self {
+        Self { base: HumanDuration::millis(50), cap: HumanDuration::secs(5) }
+    }
+}

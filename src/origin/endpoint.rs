@@ -1,0 +1,164 @@
+//! Where the origin is: scheme, host and port, addressing style, and the socket addresses behind the name.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::time::{Instant, timeout};
+
+use super::{Addressing, OriginConfig, OriginError};
+use crate::s3::target::encode_path;
+use crate::s3::{BucketName, ObjectKey};
+
+/// How long resolved addresses are used. S3 gives several and changes them often.
+const RESOLVE_TTL: Duration = Duration::from_secs(5);
+
+/// The origin's address as configured by `origin.endpoint`.
+#[derive(Debug)]
+pub struct Endpoint {
+    tls: bool,
+    host: String,
+    port: u16,
+    addressing: Addressing,
+    resolved: Mutex<Option<(Instant, Arc<[SocketAddr]>)>>,
+    turn: AtomicUsize,
+}
+
+/// Host header and encoded path of a request for a bucket or key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// With the port unless it is the scheme's own.
+    pub host: String,
+    /// `SigV4`-encoded, begins with `/`.
+    pub path: String,
+}
+
+impl Endpoint {
+    /// Reads `http(s)://host[:port]`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse(endpoint: &str, addressing: Addressing) -> Result<Self, String> {
+        let uri: http::Uri = endpoint.parse().map_err(|e| format!("{endpoint}: {e}"))?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(format!("{endpoint}: begins with neither http:// nor https://")),
+        };
+        if uri.path() != "/" && !uri.path().is_empty() || uri.query().is_some() {
+            return Err(format!("{endpoint}: has a path; give scheme, host and port only"));
+        }
+        let host = uri.host().ok_or_else(|| format!("{endpoint}: names no host"))?.to_owned();
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Ok(Self {
+            tls,
+            host,
+            port,
+            addressing,
+            resolved: Mutex::new(None),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Host and path of a request to the service, a bucket or an object.
+    pub fn target(&self, bucket: Option<&BucketName>, key: Option<&ObjectKey>) -> Target {
+        let key = key.map_or("", ObjectKey::as_str);
+        match (bucket, self.addressing) {
+            (None, _) => Target { host: self.authority(&self.host), path: "/".to_owned() },
+            (Some(bucket), Addressing::Path) => {
+                let path = match key {
+                    "" => format!("/{}", bucket.as_str()),
+                    key => format!("/{}/{}", bucket.as_str(), encode_path(key)),
+                };
+                Target { host: self.authority(&self.host), path }
+            }
+            (Some(bucket), Addressing::Virtual) => Target {
+                host: self.authority(&format!("{}.{}", bucket.as_str(), self.host)),
+                path: format!("/{}", encode_path(key)),
+            },
+        }
+    }
+
+    fn authority(&self, host: &str) -> String {
+        match (self.tls, self.port) {
+            (true, 443) | (false, 80) => host.to_owned(),
+            (_, port) => format!("{host}:{port}"),
+        }
+    }
+
+    /// A peer to connect to for the given Host header; `turn` moves on to the next address.
+    ///
+    /// # Errors
+    /// [`OriginError::Connect`] when the name does not resolve in time.
+    pub async fn peer(&self, host: &str, config: &OriginConfig) -> Result<HttpPeer, OriginError> {
+        let addresses = self.addresses(config.connect_timeout.0).await?;
+        let address = addresses[self.turn.load(Ordering::Relaxed) % addresses.len()];
+        let sni = host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
+        let mut peer = HttpPeer::new(address, self.tls, sni);
+        peer.options.connection_timeout = Some(config.connect_timeout.0);
+        peer.options.total_connection_timeout = Some(config.connect_timeout.0 * 2);
+        peer.options.idle_timeout = Some(config.keep_alive.0);
+        peer.options.write_timeout = Some(config.idle_timeout.0);
+        Ok(peer)
+    }
+
+    /// The next connection goes to another of the origin's addresses.
+    pub fn rotate(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn addresses(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, OriginError> {
+        if let Some((at, addresses)) = &*self.resolved.lock()
+            && at.elapsed() < RESOLVE_TTL
+        {
+            return Ok(addresses.clone());
+        }
+        let name = self.host.trim_start_matches('[').trim_end_matches(']');
+        let found = timeout(limit, tokio::net::lookup_host((name, self.port)))
+            .await
+            .map_err(|_| OriginError::Timeout("name resolution"))?
+            .map_err(|e| OriginError::Connect(format!("{}: {e}", self.host)))?;
+        let addresses: Arc<[SocketAddr]> = found.collect();
+        if addresses.is_empty() {
+            return Err(OriginError::Connect(format!("{} has no address", self.host)));
+        }
+        *self.resolved.lock() = Some((Instant::now(), addresses.clone()));
+        Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(endpoint: &str, addressing: Addressing) -> Target {
+        let endpoint = Endpoint::parse(endpoint, addressing).unwrap();
+        let bucket = BucketName::new("photos").unwrap();
+        let key = ObjectKey::new("a b/ü+x").unwrap();
+        endpoint.target(Some(&bucket), Some(&key))
+    }
+
+    #[test]
+    fn the_host_carries_a_port_only_when_it_is_not_the_schemes_own() {
+        let path = target("https://s3.example.com:443", Addressing::Path);
+        assert_eq!(path.host, "s3.example.com");
+        assert_eq!(path.path, "/photos/a%20b/%C3%BC%2Bx");
+        let virtual_hosted = target("http://minio:9000", Addressing::Virtual);
+        assert_eq!(virtual_hosted.host, "photos.minio:9000");
+        assert_eq!(virtual_hosted.path, "/a%20b/%C3%BC%2Bx");
+    }
+
+    #[test]
+    fn an_endpoint_with_a_path_or_without_a_scheme_is_refused() {
+        assert!(Endpoint::parse("https://s3.example.com/base", Addressing::Path).is_err());
+        assert!(Endpoint::parse("s3.example.com", Addressing::Path).is_err());
+        assert!(Endpoint::parse("ftp://s3.example.com", Addressing::Path).is_err());
+    }
+}

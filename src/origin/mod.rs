@@ -1,0 +1,19 @@
+//! The S3 behind us: who it is, how to reach it, how to ask it again when it fails.
+//!
+//! One rule holds in this room: whatever leaves it as bytes of an object was compared with what was
+//! asked (version, range, length), and a body that ends early is never passed on as complete.
+//! It knows nothing of caching: blocks, freshness and flights are words of `cache`.
+
+mod body;
+mod client;
+pub mod config;
+pub mod credentials;
+mod endpoint;
+mod error;
+mod retry;
+
+pub use body::{Answer, Body};
+pub use client::{Asked, Origin, Pin};
+pub use config::{Addressing, BackoffConfig, CredentialsConfig, OriginConfig};
+pub use endpoint::Endpoint;
+pub use error::OriginError;

@@ -1,0 +1,184 @@
+//! One line a request, plain or JSON, written by a thread of its own: a slow reader of our output must not
+//! stop the workers. Lines that find the queue full are dropped and counted in the next one that is written.
+
+use std::fmt::Write as _;
+use std::io::{BufWriter, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::SystemTime;
+
+use http::header::USER_AGENT;
+use pingora::Error;
+use pingora::proxy::Session;
+
+use super::config::AccessLog;
+use super::context::RequestContext;
+use crate::metrics::{self, Source};
+
+const QUEUE: usize = 8192;
+
+/// Where lines go.
+#[derive(Clone)]
+pub struct AccessLogger {
+    format: AccessLog,
+    lines: SyncSender<String>,
+    dropped: Arc<AtomicU64>,
+}
+
+struct Line<'a> {
+    client: &'a str,
+    method: &'a str,
+    path: String,
+    status: u16,
+    bytes: usize,
+    seconds: f64,
+    first_byte: f64,
+    cache: &'static str,
+    request_id: String,
+    agent: &'a str,
+    error: Option<String>,
+}
+
+impl AccessLogger {
+    /// Starts the writing thread, unless the format is `off`.
+    pub fn start(format: AccessLog) -> Self {
+        let (lines, queue) = sync_channel(QUEUE);
+        if format != AccessLog::Off {
+            let writer = std::thread::Builder::new().name("access-log".to_owned());
+            if let Err(error) = writer.spawn(move || write_all(&queue)) {
+                log::error!("no access log: its thread does not start: {error}");
+            }
+        }
+        Self { format, lines, dropped: Arc::default() }
+    }
+
+    pub(super) fn write(
+        &self,
+        session: &Session,
+        error: Option<&Error>,
+        ctx: &RequestContext,
+        status: u16,
+    ) {
+        if self.format == AccessLog::Off {
+            return;
+        }
+        let head = session.req_header();
+        let client = session.client_addr().map(ToString::to_string).unwrap_or_default();
+        let agent = head.headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
+        let line = Line {
+            client: &client,
+            method: head.method.as_str(),
+            path: public_target(head.raw_path()),
+            status,
+            bytes: session.body_bytes_sent(),
+            seconds: ctx.started.elapsed().as_secs_f64(),
+            first_byte: ctx.first_byte.unwrap_or_default().as_secs_f64(),
+            cache: ctx.cache.label(),
+            request_id: ctx.request_id.to_string(),
+            agent: agent.unwrap_or("-"),
+            error: error.map(ToString::to_string),
+        };
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        let text =
+            if self.format == AccessLog::Json { line.json(dropped) } else { line.plain(dropped) };
+        if self.lines.try_send(text).is_err() {
+            self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Line<'_> {
+    fn plain(&self, dropped: u64) -> String {
+        let now = httpdate::fmt_http_date(SystemTime::now());
+        let Line { client, method, path, status, bytes, cache, request_id, .. } = self;
+        let mut text = format!(
+            "{client} [{now}] \"{method} {path}\" {status} {bytes} {:.6} {:.6} {cache} {request_id} {:?}",
+            self.seconds, self.first_byte, self.agent
+        );
+        if let Some(error) = &self.error {
+            let _ = write!(text, " error={error:?}");
+        }
+        if dropped > 0 {
+            let _ = write!(text, " dropped={dropped}");
+        }
+        text
+    }
+
+    fn json(&self, dropped: u64) -> String {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        serde_json::json!({
+            "time": now.as_secs_f64(),
+            "client": self.client,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "first_byte_seconds": self.first_byte,
+            "cache": self.cache,
+            "request_id": self.request_id,
+            "user_agent": self.agent,
+            "error": self.error,
+            "dropped": dropped,
+        })
+        .to_string()
+    }
+}
+
+/// A request target without the secrets of a presigned URL.
+fn public_target(raw: &[u8]) -> String {
+    let text = String::from_utf8_lossy(raw);
+    let Some((path, query)) = text.split_once('?') else { return text.into_owned() };
+    let hide = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let secret = ["x-amz-signature", "x-amz-security-token", "x-amz-credential"];
+        match secret.contains(&name.to_ascii_lowercase().as_str()) {
+            true => format!("{name}=REDACTED"),
+            false => pair.to_owned(),
+        }
+    };
+    let query: Vec<String> = query.split('&').map(hide).collect();
+    format!("{path}?{}", query.join("&"))
+}
+
+fn write_all(queue: &Receiver<String>) {
+    let mut out = BufWriter::new(std::io::stdout());
+    while let Ok(line) = queue.recv() {
+        let mut result = writeln!(out, "{line}");
+        while let Ok(line) = queue.try_recv() {
+            result = result.and_then(|()| writeln!(out, "{line}"));
+        }
+        if result.and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Counts a finished request.
+pub(super) fn record(session: &Session, ctx: &RequestContext, status: u16) {
+    metrics::request(ctx.operation, ctx.cache, status);
+    metrics::request_duration(ctx.started.elapsed());
+    if let Some(first_byte) = ctx.first_byte {
+        metrics::first_byte(first_byte);
+    }
+    if ctx.forward.is_some() {
+        metrics::response_bytes(Source::PassThrough, session.body_bytes_sent() as u64);
+    }
+    metrics::response_bytes(Source::Memory, ctx.from_memory);
+    metrics::response_bytes(Source::Origin, ctx.from_origin);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_presigned_urls_are_not_logged() {
+        let raw = b"/b/k?X-Amz-Credential=AKIA%2F1&x-id=GetObject&X-Amz-Signature=abc";
+        assert_eq!(
+            public_target(raw),
+            "/b/k?X-Amz-Credential=REDACTED&x-id=GetObject&X-Amz-Signature=REDACTED"
+        );
+    }
+}

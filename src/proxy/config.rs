@@ -1,0 +1,111 @@
+//! What can be set about the face towards clients: where it listens, what it bounds, what it logs.
+//!
+//! Plain data with its defaults; what must hold between keys is checked by the `config` module.
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::config::units::HumanDuration;
+
+/// One address that is listened on, an item of `listen`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenConfig {
+    /// `ip:port`, or `unix:/path` of a socket (made with mode 0600).
+    pub address: String,
+    /// Names below which a label is a bucket: with `s3.local`, `Host: b.s3.local` asks for bucket
+    /// `b` (R24). Empty: path style only.
+    pub domains: Vec<String>,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:9000".to_owned(), domains: Vec::new() }
+    }
+}
+
+/// Bounds on what clients may hold, the key `limits`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Client connections open at the same time, over all listeners.
+    pub connections: usize,
+    /// How long a client may take to send a request's head.
+    pub header_timeout: HumanDuration,
+    /// How long a client may take no byte of an answer before it is cut off.
+    pub write_timeout: HumanDuration,
+    /// How long an idle connection is kept for the next request.
+    pub keep_alive: HumanDuration,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_timeout: HumanDuration::secs(30),
+            write_timeout: HumanDuration::secs(60),
+            keep_alive: HumanDuration::secs(60),
+        }
+    }
+}
+
+/// What is logged, the key `log`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// The line for each request.
+    pub access: AccessLog,
+    /// The least important level that is logged: `off`, `error`, `warn`, `info`, `debug`, `trace`.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { access: AccessLog::default(), level: "info".to_owned() }
+    }
+}
+
+/// The form of the line for each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLog {
+    /// No line.
+    #[default]
+    Off,
+    /// Words with spaces between, for people.
+    Plain,
+    /// A JSON object.
+    Json,
+}
+
+impl<'de> Deserialize<'de> for AccessLog {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AccessLogVisitor;
+        impl Visitor<'_> for AccessLogVisitor {
+            type Value = AccessLog;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("off, plain or json")
+            }
+
+            // Writers of YAML 1.1, Helm among them, turn a bare `off` into `false`.
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<AccessLog, E> {
+                if on {
+                    Err(E::invalid_value(de::Unexpected::Bool(on), &self))
+                } else {
+                    Ok(AccessLog::Off)
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<AccessLog, E> {
+                match text {
+                    "off" => Ok(AccessLog::Off),
+                    "plain" => Ok(AccessLog::Plain),
+                    "json" => Ok(AccessLog::Json),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(AccessLogVisitor)
+    }
+}

@@ -1,0 +1,104 @@
+//! What is remembered of one request from its head to its log line.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+
+use crate::auth::chunked::Reframer;
+use crate::metrics::{CacheResult, Held, Operation as OperationLabel};
+use crate::s3::{BucketName, Effect, ObjectId, Parsed};
+
+/// The state of one request.
+pub struct RequestContext {
+    pub started: Instant,
+    pub request_id: RequestId,
+    pub operation: OperationLabel,
+    pub cache: CacheResult,
+    pub first_byte: Option<Duration>,
+    /// Bytes of the body that came from memory, and from the origin by way of the cache.
+    pub from_memory: u64,
+    pub from_origin: u64,
+    pub forward: Option<Box<Forward>>,
+    pub _in_flight: Held,
+}
+
+/// A request that streams through to the origin.
+pub struct Forward {
+    pub parsed: Parsed,
+    /// What it may change of what is cached; empty for reads.
+    pub touched: Touched,
+    pub reframer: Option<Reframer>,
+    /// The body of a `DeleteObjects`, to learn its keys from.
+    pub listed: Option<Listed>,
+    /// Bytes of the request's body went out: it is never sent again (R9).
+    pub body_began: bool,
+    pub connect_tries: u32,
+}
+
+/// What a write may change.
+#[derive(Debug, Default)]
+pub struct Touched {
+    pub objects: Vec<ObjectId>,
+    pub bucket: Option<BucketName>,
+}
+
+impl Touched {
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.bucket.is_none()
+    }
+}
+
+/// The list of keys in a request's body, as far as it has come.
+pub struct Listed {
+    pub bucket: BucketName,
+    pub body: BytesMut,
+}
+
+impl Forward {
+    pub fn new(parsed: Parsed, touched: Touched) -> Box<Self> {
+        let listed = match &parsed.operation {
+            crate::s3::Operation::PassThrough(Effect::ListedInBody(bucket)) => {
+                Some(Listed { bucket: bucket.clone(), body: BytesMut::new() })
+            }
+            _ => None,
+        };
+        Box::new(Self {
+            parsed,
+            touched,
+            reframer: None,
+            listed,
+            body_began: false,
+            connect_tries: 0,
+        })
+    }
+}
+
+/// Names one request in the answer and in the log: 16 hexadecimal digits, as S3's own.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestId(u64);
+
+impl RequestId {
+    /// Unique within the process, and not alike between processes.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        static SEED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+        let seed = *SEED.get_or_init(rand::random);
+        // An odd multiplier permutes 64-bit numbers: no two requests get the same id.
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// The digits.
+    pub fn digits(self) -> [u8; 16] {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        std::array::from_fn(|i| HEX[usize::from((self.0 >> (60 - 4 * i)) as u8 & 15)])
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016X}", self.0)
+    }
+}

@@ -1,0 +1,297 @@
+//! The HTTP face: pingora's hooks, each a few lines that delegate.
+//!
+//! ```text
+//!  request_filter ── understand ── authorize ──┬─ read: from the cache (read.rs)
+//!                                              └─ else: Ok(false), pingora streams it (pass_through.rs)
+//!  logging ── one log line, metrics; a write without a known outcome makes its keys suspect
+//! ```
+//! Before a head is out, an error is S3's XML and the connection lives on; after, the transfer is broken.
+
+mod access_log;
+pub mod config;
+mod connection;
+mod context;
+mod pass_through;
+mod read;
+mod response;
+mod rules;
+mod server;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::time::Instant;
+
+use crate::auth::Trust;
+use crate::cache::Cache;
+use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
+use crate::origin::Origin;
+use crate::s3::{ObjectId, Operation, Parsed, Realm, RequestHead, S3Error, operation};
+
+pub use access_log::AccessLogger;
+pub use config::{AccessLog, LimitsConfig, ListenConfig, LogConfig};
+pub use rules::Rules;
+pub use server::{Listener, Server};
+
+use context::{Forward, RequestContext, RequestId};
+use read::Outcome;
+use response::{CacheStatus, send_error};
+
+/// What every request needs; one a listener.
+pub struct Gateway {
+    pub cache: Arc<Cache>,
+    pub origin: Arc<Origin>,
+    pub realm: Realm,
+    pub trust: Arc<Trust>,
+    pub rules: Arc<Rules>,
+    pub log: AccessLogger,
+    pub limits: LimitsConfig,
+    /// `listen.domains` of this listener.
+    pub domains: Vec<String>,
+}
+
+impl Gateway {
+    fn understand(&self, session: &Session) -> Result<Parsed, S3Error> {
+        let head = session.req_header();
+        let host = head.headers.get(HOST).and_then(|v| v.to_str().ok());
+        let host = host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str));
+        let parsed = operation::parse(
+            &RequestHead {
+                method: &head.method,
+                raw_target: head.raw_path(),
+                host,
+                headers: &head.headers,
+                has_body: has_body(&head.headers),
+            },
+            &self.domains,
+        )?;
+        let copied = copy_source_bucket(&head.headers);
+        self.trust.authorize(&head.method, parsed.bucket.as_ref(), copied.as_deref())?;
+        Ok(parsed)
+    }
+
+    /// Answers, or says that pingora is to stream it.
+    async fn handle(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        parsed: Parsed,
+    ) -> Result<Outcome> {
+        if let (Operation::Read(read), Some((bucket, key))) = (&parsed.operation, parsed.object()) {
+            let id = ObjectId::new(&self.realm, bucket.clone(), key.clone());
+            if let Some(policy) = self.rules.policy(&id, read.no_cache)
+                && self.read(session, ctx, &id, read, &policy).await? == Outcome::Answered
+            {
+                return Ok(Outcome::Answered);
+            }
+        }
+        let touched = self.touched(&parsed);
+        self.invalidate(&touched);
+        ctx.cache = CacheResult::Bypass;
+        ctx.forward = Some(Forward::new(parsed, touched));
+        Ok(Outcome::PassThrough)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = RequestContext;
+
+    fn new_ctx(&self) -> RequestContext {
+        RequestContext {
+            started: Instant::now(),
+            request_id: RequestId::next(),
+            operation: metrics::Operation::Other,
+            cache: CacheResult::Bypass,
+            first_byte: None,
+            from_memory: 0,
+            from_origin: 0,
+            forward: None,
+            _in_flight: metrics::request_in_flight(),
+        }
+    }
+
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> Result<bool> {
+        session.downstream_session.set_pipelining_enabled(true);
+        session.set_write_timeout(Some(self.limits.write_timeout.0));
+        session.set_read_timeout(Some(self.limits.header_timeout.0));
+        let stays = !session.is_process_shutting_down();
+        session.set_keepalive(stays.then_some(self.limits.keep_alive.0.as_secs()));
+        ctx.operation = match session.req_header().method {
+            http::Method::GET => metrics::Operation::Get,
+            http::Method::HEAD => metrics::Operation::Head,
+            _ => metrics::Operation::Other,
+        };
+        match self.understand(session) {
+            Ok(parsed) => Ok(self.handle(session, ctx, parsed).await? == Outcome::Answered),
+            Err(error) => {
+                send_error(session, ctx, &error, CacheStatus::Bypass).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+    ) -> Result<Box<HttpPeer>> {
+        let forward = ctx.forward.as_ref().expect("set before a request is passed on");
+        self.peer(&session.req_header().method, forward).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let forward = ctx.forward.as_mut().expect("set before a request is passed on");
+        self.rewrite(head, forward)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        match &mut ctx.forward {
+            Some(forward) => self.forward_body(forward, body, end),
+            None => Ok(()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        ctx.first_byte.get_or_insert(ctx.started.elapsed());
+        self.answer_head(&session.req_header().method, head, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<std::time::Duration>> {
+        if let Some(forward) = &ctx.forward {
+            self.invalidate(&forward.touched);
+        }
+        Ok(None)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut RequestContext,
+        reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("origin {peer}"));
+        let retry = self.may_retry(&session.req_header().method, ctx.forward.as_deref(), reused);
+        error.set_retry(retry);
+        error
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut RequestContext,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        self.failed_to_connect(ctx, error)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut RequestContext,
+    ) -> FailToProxy {
+        let answer = failure(error);
+        let status = answer.as_ref().map_or(0, |a| a.status.as_u16());
+        if let Some(answer) = answer
+            && session.response_written().is_none()
+        {
+            session.set_keepalive(None);
+            if let Err(error) = send_error(session, ctx, &answer, CacheStatus::Bypass).await {
+                log::debug!("the client did not take the error: {error}");
+            }
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    fn suppress_error_log(&self, _: &Session, _: &RequestContext, error: &Error) -> bool {
+        *error.esource() == ErrorSource::Downstream
+    }
+
+    async fn logging(
+        &self,
+        session: &mut Session,
+        error: Option<&Error>,
+        ctx: &mut RequestContext,
+    ) {
+        let status = session.response_written().map_or(0, |head| head.status.as_u16());
+        if let Some(forward) = &ctx.forward {
+            if error.is_some() || status >= 500 || status == 0 {
+                self.suspect(&forward.touched);
+            }
+            let outcome = match status {
+                _ if error.is_some() => OriginOutcome::Broken,
+                500.. => OriginOutcome::ServerError,
+                _ => OriginOutcome::Ok,
+            };
+            metrics::origin_request(OriginKind::PassThrough, outcome);
+        }
+        access_log::record(session, ctx, status);
+        self.log.write(session, error, ctx, status);
+    }
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH);
+    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+}
+
+/// The bucket that a copy reads (R21).
+fn copy_source_bucket(headers: &HeaderMap) -> Option<String> {
+    let source = headers.get("x-amz-copy-source")?;
+    let source = percent_encoding::percent_decode(source.as_bytes()).decode_utf8_lossy();
+    Some(source.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned())
+}
+
+/// What the client is told of an error on the way; `None`: it is not there to be told.
+fn failure(error: &Error) -> Option<S3Error> {
+    match (error.etype(), error.esource()) {
+        (ErrorType::HTTPStatus(400), _) => {
+            let why = error.context.as_ref().map_or("malformed", |c| c.as_str());
+            Some(S3Error::invalid_request(why.to_owned()))
+        }
+        (
+            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
+            ErrorSource::Downstream,
+        ) => None,
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => Some(S3Error::request_timeout()),
+        (_, ErrorSource::Upstream) => Some(S3Error::service_unavailable()),
+        _ => Some(S3Error::internal()),
+    }
+}

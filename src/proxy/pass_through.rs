@@ -1,0 +1,282 @@
+//! What the cache does not answer streams to the origin, re-signed with our keys, unbuffered, its answer untouched.
+//!
+//! A write invalidates what it changed before it is forwarded and again with every part of its answer before
+//! that is passed on: S3 may send 200 long before it commits (R8). When its outcome is not known, its keys are
+//! revalidated on every read for a while. A write is never sent twice by us (R9).
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::Gateway;
+use super::context::{Forward, Listed, RequestContext, Touched};
+use super::response::{CACHE_STATUS, CacheStatus};
+use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
+use crate::auth::{Payload, strip_presigned};
+use crate::origin::OriginError;
+use crate::s3::delete_objects::parse_keys;
+use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed};
+
+/// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
+const WRITE_PATIENCE: Duration = Duration::from_secs(600);
+/// A list of a thousand keys of a thousand bytes fits; what is longer invalidates the bucket.
+const MAX_LISTED: usize = 2 << 20;
+const CONNECT_TRIES: u32 = 3;
+
+const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+/// Of the client's request: the client's own signature, and what belongs to its connection only.
+const NOT_FORWARDED: [HeaderName; 9] = [
+    AUTHORIZATION,
+    HOST,
+    CONNECTION,
+    TE,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("x-amz-date"),
+    HeaderName::from_static("x-amz-security-token"),
+];
+
+impl Gateway {
+    /// What a request may change of what is cached.
+    pub(super) fn touched(&self, parsed: &Parsed) -> Touched {
+        let id = |(bucket, key): &(BucketName, ObjectKey)| {
+            ObjectId::new(&self.realm, bucket.clone(), key.clone())
+        };
+        match &parsed.operation {
+            Operation::Read(_) | Operation::PassThrough(Effect::None) => Touched::default(),
+            Operation::PassThrough(Effect::Objects(objects)) => {
+                Touched { objects: objects.iter().map(id).collect(), bucket: None }
+            }
+            // Its keys are learned from the body before the last of it is forwarded.
+            Operation::PassThrough(Effect::ListedInBody(_)) => Touched::default(),
+            Operation::PassThrough(Effect::Bucket(bucket)) => {
+                Touched { objects: Vec::new(), bucket: Some(bucket.clone()) }
+            }
+        }
+    }
+
+    pub(super) fn invalidate(&self, touched: &Touched) {
+        for id in &touched.objects {
+            self.cache.invalidate(id);
+        }
+        if let Some(bucket) = &touched.bucket {
+            self.cache.invalidate_bucket(&self.realm, bucket);
+        }
+    }
+
+    /// The write's outcome is not known.
+    pub(super) fn suspect(&self, touched: &Touched) {
+        for id in &touched.objects {
+            self.cache.suspect(id);
+        }
+        if let Some(bucket) = &touched.bucket {
+            self.cache.invalidate_bucket(&self.realm, bucket);
+        }
+    }
+
+    pub(super) async fn peer(&self, method: &Method, forward: &Forward) -> Result<Box<HttpPeer>> {
+        let origin = &self.origin;
+        let bucket = forward.parsed.bucket.as_ref();
+        let host = origin.endpoint().target(bucket, None).host;
+        let mut peer =
+            origin.endpoint().peer(&host, origin.config()).await.map_err(|e| connect_error(&e))?;
+        let patience = match is_write(method) {
+            true => WRITE_PATIENCE,
+            false => origin.config().deadline.0,
+        };
+        peer.options.read_timeout = Some(patience);
+        Ok(Box::new(peer))
+    }
+
+    /// Rewrites a request's head: the origin's host and path, our signature, a body framed for it.
+    pub(super) fn rewrite(&self, head: &mut RequestHeader, forward: &mut Forward) -> Result<()> {
+        let Parsed { bucket, key, query, .. } = &forward.parsed;
+        let endpoint = self.origin.endpoint();
+        let target = endpoint.target(bucket.as_ref(), key.as_ref());
+        let query = strip_presigned(query);
+        let mut headers = forwarded(&head.headers);
+        headers.insert(HOST, HeaderValue::from_str(&target.host).map_err(|e| bad_request(&e))?);
+        let incoming = Incoming::from_headers(&headers).map_err(|e| bad_request(&e))?;
+        let form = incoming.as_ref().map(|incoming| {
+            let tls = endpoint.is_tls() || self.origin.signer().is_none();
+            let form = Form::choose(tls, !incoming.trailer_names.is_empty());
+            form.write_headers(&mut headers, incoming);
+            form
+        });
+        if form.is_some() && !headers.contains_key(CONTENT_LENGTH) {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let claimed = headers.remove(CONTENT_SHA256);
+        let payload = match form {
+            Some(form) => form.payload(),
+            None => payload(claimed.as_ref().and_then(|v| v.to_str().ok())),
+        };
+        let seed = match self.origin.signer() {
+            Some(signer) => {
+                let now = self.origin.now();
+                Some(signer.sign(&head.method, &target.path, &query, &mut headers, payload, now))
+            }
+            None => {
+                headers.insert(
+                    CONTENT_SHA256,
+                    HeaderValue::from_str(payload.as_str()).map_err(|e| bad_request(&e))?,
+                );
+                None
+            }
+        };
+        if let (Some(incoming), Some(form)) = (incoming, form) {
+            let encoder = match (form, seed) {
+                (Form::Raw, _) => ChunkedEncoder::raw(),
+                (Form::UnsignedTrailer, _) => ChunkedEncoder::unsigned_trailer(),
+                (form, Some(seed)) => ChunkedEncoder::new(form, seed),
+                (_, None) => return Err(bad_request(&ChunkedError::TrailerForm)),
+            };
+            let reframer = Reframer::new(encoder, incoming).map_err(|e| bad_request(&e))?;
+            forward.reframer = Some(reframer);
+        }
+        let path = match query.is_empty() {
+            true => target.path,
+            false => format!("{}?{}", target.path, query.to_canonical_string()),
+        };
+        let mut rewritten = RequestHeader::build(head.method.clone(), path.as_bytes(), Some(24))?;
+        rewritten.set_version(http::Version::HTTP_11);
+        for (name, value) in &headers {
+            rewritten.append_header(name.clone(), value.clone())?;
+        }
+        *head = rewritten;
+        Ok(())
+    }
+
+    /// Each part of the request's body on its way to the origin.
+    pub(super) fn forward_body(
+        &self,
+        forward: &mut Forward,
+        body: &mut Option<Bytes>,
+        end: bool,
+    ) -> Result<()> {
+        forward.body_began |= body.is_some();
+        if let Some(listed) = &mut forward.listed {
+            if let Some(part) = body.as_deref() {
+                let room = (MAX_LISTED + 1).saturating_sub(listed.body.len());
+                listed.body.extend_from_slice(&part[..part.len().min(room)]);
+            }
+            if end {
+                forward.touched = self.listed(listed);
+                self.invalidate(&forward.touched);
+                forward.listed = None;
+            }
+        }
+        if let Some(reframer) = &mut forward.reframer {
+            let framed = reframer.push(body.take().unwrap_or_default(), end);
+            let framed = framed.map_err(|e| bad_request(&e))?;
+            *body = (!framed.is_empty()).then_some(framed);
+        }
+        Ok(())
+    }
+
+    /// The keys that a `DeleteObjects` names, or its whole bucket when they cannot be read.
+    fn listed(&self, listed: &mut Listed) -> Touched {
+        let body: BytesMut = listed.body.split();
+        let id = |key| ObjectId::new(&self.realm, listed.bucket.clone(), key);
+        match parse_keys(&body) {
+            Ok(keys) if body.len() <= MAX_LISTED => {
+                Touched { objects: keys.into_iter().map(id).collect(), bucket: None }
+            }
+            _ => Touched { objects: Vec::new(), bucket: Some(listed.bucket.clone()) },
+        }
+    }
+
+    pub(super) fn answer_head(
+        &self,
+        method: &Method,
+        head: &mut ResponseHeader,
+        ctx: &RequestContext,
+    ) -> Result<()> {
+        if let Some(forward) = &ctx.forward {
+            self.invalidate(&forward.touched);
+        }
+        let status = if is_write(method) { CacheStatus::Method } else { CacheStatus::Bypass };
+        head.insert_header(CACHE_STATUS, status.header())
+    }
+
+    /// Whether an error on the way to the origin may be tried again by pingora.
+    pub(super) fn may_retry(
+        &self,
+        method: &Method,
+        forward: Option<&Forward>,
+        reused: bool,
+    ) -> bool {
+        // A reused connection that died under a write may have carried it (R9).
+        let sent_nothing = forward.is_none_or(|f| !f.body_began);
+        reused && sent_nothing && !is_write(method)
+    }
+
+    /// A failed connection attempt: nothing was sent, another address may answer.
+    pub(super) fn failed_to_connect(
+        &self,
+        ctx: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        self.origin.endpoint().rotate();
+        if let Some(forward) = &mut ctx.forward {
+            forward.connect_tries += 1;
+            error.set_retry(forward.connect_tries < CONNECT_TRIES);
+        }
+        error
+    }
+}
+
+pub(super) fn is_write(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// The client's headers without its signature and without those of its connection (RFC 9110, section 7.6.1).
+fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    let named: Vec<String> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(',').map(|n| n.trim().to_ascii_lowercase()))
+        .collect();
+    let mut kept = HeaderMap::with_capacity(headers.len() + 4);
+    for (name, value) in headers {
+        if !NOT_FORWARDED.contains(name) && !named.iter().any(|n| n == name.as_str()) {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    kept
+}
+
+/// How the body that is passed on as it is is signed for.
+fn payload(claimed: Option<&str>) -> Payload<'_> {
+    match claimed {
+        Some(hex) if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Payload::Sha256Hex(hex)
+        }
+        Some(form) if form == Payload::StreamingUnsignedTrailer.as_str() => {
+            Payload::StreamingUnsignedTrailer
+        }
+        _ => Payload::Unsigned,
+    }
+}
+
+fn connect_error(error: &OriginError) -> Box<Error> {
+    let mut error = Error::explain(ErrorType::ConnectError, error.to_string());
+    error.esource = ErrorSource::Upstream;
+    error
+}
+
+/// The client's body or headers are not what they announce.
+fn bad_request(why: &dyn std::fmt::Display) -> Box<Error> {
+    let mut error = Error::explain(ErrorType::HTTPStatus(400), why.to_string());
+    error.esource = ErrorSource::Downstream;
+    error
+}

@@ -1,0 +1,268 @@
+//! GET and HEAD from the cache: find the version, evaluate the conditions, resolve the range, stream the bytes.
+
+use std::future::Future;
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::proxy::Session;
+use pingora::{ErrorType, Result};
+use tokio::select;
+
+use super::Gateway;
+use super::context::RequestContext;
+use super::response::{CacheStatus, Head, broken, send_error};
+use crate::cache::{BlockReader, CacheError, Found, Piece, Policy, Source};
+use crate::s3::{ByteRange, ObjectId, ObjectMeta, Read, ReadMethod, S3Error, Verdict};
+
+/// A write to the client that takes longer than this makes it a slow client.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// What became of a read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Answered,
+    /// The answer may not be cached: stream it through.
+    PassThrough,
+}
+
+/// What a read comes to once the object's version is known.
+enum Answer {
+    NotModified,
+    Refused(S3Error),
+    /// 206 with a range, 200 without.
+    Bytes {
+        range: Range<u64>,
+        partial: bool,
+    },
+}
+
+impl Gateway {
+    /// Answers a read from the cache. An object that changes under it is read again from the start, once, as
+    /// long as no byte went out.
+    pub(super) async fn read(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        id: &ObjectId,
+        read: &Read,
+        policy: &Policy,
+    ) -> Result<Outcome> {
+        let mut again = true;
+        loop {
+            let failure = match or_gone(session, self.find(id, read, policy)).await? {
+                Ok(found) => match self.answer(session, ctx, id, read, found).await? {
+                    Ok(()) => return Ok(Outcome::Answered),
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            match failure {
+                CacheError::Uncacheable => return Ok(Outcome::PassThrough),
+                CacheError::Changed if again => again = false,
+                failure => {
+                    let (error, cache) = refusal(&failure);
+                    send_error(session, ctx, &error, cache).await?;
+                    return Ok(Outcome::Answered);
+                }
+            }
+        }
+    }
+
+    async fn find(&self, id: &ObjectId, read: &Read, policy: &Policy) -> Result<Found, CacheError> {
+        let found = match read.method {
+            ReadMethod::Head => self.cache.head(id, policy).await?,
+            // Its size must be known to refuse it.
+            ReadMethod::Get if read.range == Some(ByteRange::Suffix(0)) => {
+                self.cache.head(id, policy).await?
+            }
+            ReadMethod::Get => {
+                let whole = read.range.is_none() && read.checksum_mode;
+                return self.cache.open(id, read.range, whole, policy).await;
+            }
+        };
+        match read.checksum_mode && found.meta.checksums.is_none() {
+            true => self.cache.with_checksums(id, found).await,
+            false => Ok(found),
+        }
+    }
+
+    /// Answers from a version. The inner error says that nothing was sent yet, and why.
+    async fn answer(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        id: &ObjectId,
+        read: &Read,
+        found: Found,
+    ) -> Result<Result<(), CacheError>> {
+        let meta = found.meta.clone();
+        let cache = status(&found);
+        let (range, partial) = match evaluate(read, &meta) {
+            Answer::NotModified => {
+                ctx.cache = cache.label();
+                let mut head = Head::new(StatusCode::NOT_MODIFIED, ctx.request_id, cache);
+                head.identify(&meta);
+                head.send(session).await?;
+                session.downstream_session.write_response_body(Bytes::new(), true).await?;
+                return Ok(Ok(()));
+            }
+            Answer::Refused(error) => return send_error(session, ctx, &error, cache).await.map(Ok),
+            Answer::Bytes { range, partial } => (range, partial),
+        };
+        let mut reader = match read.method {
+            ReadMethod::Head => None,
+            ReadMethod::Get => Some(self.cache.reader(found, range.clone())),
+        };
+        let first = match &mut reader {
+            None => None,
+            Some(reader) => match or_gone(session, reader.next()).await? {
+                Ok(first) => first,
+                Err(failure) => {
+                    if matches!(failure, CacheError::Changed) {
+                        self.cache.invalidate(id);
+                    }
+                    return Ok(Err(failure));
+                }
+            },
+        };
+        let cache = match &first {
+            Some(piece) if cache == CacheStatus::Hit && !piece.hit => CacheStatus::Partial,
+            _ => cache,
+        };
+        ctx.cache = cache.label();
+        send_head(session, ctx, read, &meta, &range, partial, cache).await?;
+        stream(session, ctx, reader, first).await?;
+        Ok(Ok(()))
+    }
+}
+
+async fn send_head(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    read: &Read,
+    meta: &ObjectMeta,
+    range: &Range<u64>,
+    partial: bool,
+    cache: CacheStatus,
+) -> Result<()> {
+    let status = if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    let mut head = Head::new(status, ctx.request_id, cache);
+    head.describe(meta, read.checksum_mode && !partial, &read.overrides);
+    head.length(range.end - range.start);
+    if partial {
+        head.content_range(range, meta.size);
+    }
+    head.send(session).await
+}
+
+/// Sends the pieces as they come. Any error after the head breaks the transfer.
+async fn stream(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    reader: Option<BlockReader>,
+    first: Option<Piece>,
+) -> Result<()> {
+    ctx.first_byte = Some(ctx.started.elapsed());
+    let (Some(mut reader), Some(mut piece)) = (reader, first) else {
+        return session.downstream_session.write_response_body(Bytes::new(), true).await;
+    };
+    loop {
+        let counter = if piece.hit { &mut ctx.from_memory } else { &mut ctx.from_origin };
+        *counter += piece.bytes.len() as u64;
+        let last = reader.is_done();
+        send_piece(session, &mut reader, piece, last).await?;
+        if last {
+            return Ok(());
+        }
+        piece = match or_gone(session, reader.next()).await? {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return Err(broken(&"the object ended early")),
+            Err(failure) => return Err(broken(&failure)),
+        };
+    }
+}
+
+async fn send_piece(
+    session: &mut Session,
+    reader: &mut BlockReader,
+    piece: Piece,
+    last: bool,
+) -> Result<()> {
+    let write = session.downstream_session.write_response_body(piece.bytes.clone(), last);
+    tokio::pin!(write);
+    select! {
+        biased;
+        written = &mut write => return written,
+        () = tokio::time::sleep(SLOW) => {}
+    }
+    select! {
+        biased;
+        written = &mut write => return written,
+        () = reader.pressed() => reader.let_go(),
+    }
+    write.await
+}
+
+/// Waits for `work`, or for the client to go away: then whatever it waited for stops costing (R31).
+async fn or_gone<T>(session: &mut Session, work: impl Future<Output = T>) -> Result<T> {
+    tokio::pin!(work);
+    select! {
+        biased;
+        done = &mut work => return Ok(done),
+        idle = session.downstream_session.read_body_or_idle(true) => {
+            if let Err(error) = idle
+                && matches!(
+                    error.etype(),
+                    ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error
+                )
+            {
+                return Err(error);
+            }
+        }
+    }
+    Ok(work.await)
+}
+
+/// Conditions first, then the range, as S3 does: 412 beats 416.
+fn evaluate(read: &Read, meta: &ObjectMeta) -> Answer {
+    match read.preconditions.evaluate(&meta.etag, meta.last_modified) {
+        Verdict::Pass => {}
+        Verdict::NotModified => return Answer::NotModified,
+        Verdict::Failed => {
+            let condition = read.preconditions.failed_condition();
+            return Answer::Refused(S3Error::precondition_failed(condition));
+        }
+    }
+    let ranged = read.range.filter(|_| {
+        read.if_range.as_ref().is_none_or(|c| c.matches(&meta.etag, meta.last_modified))
+    });
+    match ranged.map(|range| (range, range.resolve(meta.size))) {
+        None => Answer::Bytes { range: 0..meta.size, partial: false },
+        Some((_, Ok(range))) => Answer::Bytes { range, partial: true },
+        Some((asked, Err(_))) => {
+            Answer::Refused(S3Error::invalid_range(&asked.to_string(), meta.size))
+        }
+    }
+}
+
+fn status(found: &Found) -> CacheStatus {
+    match found.source {
+        Source::Hit => CacheStatus::Hit,
+        Source::Miss => CacheStatus::Miss,
+        Source::Revalidated => CacheStatus::Revalidated,
+        Source::Stale => CacheStatus::Stale,
+    }
+}
+
+fn refusal(failure: &CacheError) -> (S3Error, CacheStatus) {
+    match failure {
+        CacheError::Absent(error) => ((**error).clone(), CacheStatus::Negative),
+        CacheError::Origin(error) => (error.to_s3(), CacheStatus::Miss),
+        CacheError::NoMemory => (S3Error::slow_down(), CacheStatus::Miss),
+        CacheError::Changed | CacheError::Uncacheable => {
+            (S3Error::service_unavailable(), CacheStatus::Miss)
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Heads and errors as S3 writes them, with request ids of our own (never the origin's, which belong to another answer).
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED,
+    SERVER,
+};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use super::context::{RequestContext, RequestId};
+use crate::metrics::CacheResult;
+use crate::s3::range::ContentRange;
+use crate::s3::{ObjectMeta, ResponseOverrides, S3Error};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
+/// Stands where S3 names the host that answered.
+const HOST: &str = "hotset";
+
+/// What part the cache had in an answer (RFC 9211).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CacheStatus {
+    /// Known, fresh, and its first bytes were in memory.
+    Hit,
+    /// The object was not known.
+    Miss,
+    /// Known, but its first bytes were not in memory.
+    Partial,
+    /// The origin confirmed or replaced what was known.
+    Revalidated,
+    /// Too old, and the origin is down.
+    Stale,
+    /// A remembered absence.
+    Negative,
+    /// Not for the cache.
+    Bypass,
+    /// A method that is not cached.
+    Method,
+}
+
+impl CacheStatus {
+    pub(super) fn header(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Hit => "hotset; hit",
+            Self::Miss => "hotset; fwd=uri-miss",
+            Self::Partial => "hotset; fwd=partial",
+            Self::Revalidated => "hotset; fwd=stale; detail=revalidated",
+            Self::Stale => "hotset; hit; detail=stale-on-error",
+            Self::Negative => "hotset; hit; detail=negative",
+            Self::Bypass => "hotset; fwd=bypass",
+            Self::Method => "hotset; fwd=method",
+        })
+    }
+
+    pub(super) fn label(self) -> CacheResult {
+        match self {
+            Self::Hit => CacheResult::Hit,
+            Self::Miss | Self::Partial => CacheResult::Miss,
+            Self::Revalidated => CacheResult::Revalidated,
+            Self::Stale => CacheResult::Stale,
+            Self::Negative => CacheResult::Negative,
+            Self::Bypass | Self::Method => CacheResult::Bypass,
+        }
+    }
+}
+
+/// A head that is being put together.
+pub(super) struct Head(ResponseHeader);
+
+impl Head {
+    pub(super) fn new(status: StatusCode, id: RequestId, cache: CacheStatus) -> Self {
+        let header = ResponseHeader::build(status, Some(24)).expect("a status is a legal head");
+        let mut head = Self(header);
+        let digits = HeaderValue::from_bytes(&id.digits()).expect("hexadecimal digits are legal");
+        head.set(REQUEST_ID, digits.clone());
+        head.set(HOST_ID, digits);
+        head.set(SERVER, HeaderValue::from_static(HOST));
+        head.set(CACHE_STATUS, cache.header());
+        head
+    }
+
+    pub(super) fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.insert_header(name, value).expect("a header from a HeaderMap is legal");
+    }
+
+    fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.0
+            .append_header(name.clone(), value.clone())
+            .expect("a header from a HeaderMap is legal");
+    }
+
+    /// Everything that is said of the object itself; `whole` adds its checksums where they are asked for.
+    pub(super) fn describe(&mut self, meta: &ObjectMeta, checksums: bool, overrides: &ResponseOverrides) {
+        for (name, value) in &meta.headers {
+            self.add(name, value);
+        }
+        if checksums {
+            for (name, value) in meta.checksums.iter().flatten() {
+                self.add(name, value);
+            }
+        }
+        for (name, value) in overrides.iter() {
+            self.set(name.clone(), value.clone());
+        }
+    }
+
+    /// What a 304 says (RFC 9110, section 15.4.5).
+    pub(super) fn identify(&mut self, meta: &ObjectMeta) {
+        let kept = [ETAG, LAST_MODIFIED, CACHE_CONTROL, EXPIRES, VERSION_ID];
+        for (name, value) in meta.headers.iter().filter(|(name, _)| kept.contains(name)) {
+            self.add(name, value);
+        }
+    }
+
+    pub(super) fn length(&mut self, bytes: u64) {
+        self.set(CONTENT_LENGTH, bytes.into());
+    }
+
+    pub(super) fn content_range(&mut self, range: &std::ops::Range<u64>, size: u64) {
+        let text = ContentRange { range: range.clone(), size: Some(size) }.to_string();
+        let value = HeaderValue::from_str(&text).expect("digits are legal in a header");
+        self.set(CONTENT_RANGE, value);
+    }
+
+    pub(super) async fn send(self, session: &mut Session) -> Result<()> {
+        session.downstream_session.write_response_header(Box::new(self.0)).await
+    }
+}
+
+/// Answers with an S3 error; a HEAD gets its status only.
+pub(super) async fn send_error(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    error: &S3Error,
+    cache: CacheStatus,
+) -> Result<()> {
+    ctx.cache = cache.label();
+    let request = session.req_header();
+    let is_head = request.method == Method::HEAD;
+    let resource = request.uri.path().to_owned();
+    let body = match is_head {
+        true => Bytes::new(),
+        false => error.to_xml(&resource, &ctx.request_id.to_string(), HOST),
+    };
+    let mut head = Head::new(error.status, ctx.request_id, cache);
+    for (name, value) in &error.headers {
+        head.add(name, value);
+    }
+    head.set(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    head.length(body.len() as u64);
+    // What is left of the request's body must not be taken for the next request.
+    if !session.is_body_done() {
+        session.set_keepalive(None);
+    }
+    head.send(session).await?;
+    session.downstream_session.write_response_body(body, true).await
+}
+
+/// The error that ends a transfer which cannot be completed: the connection or stream is broken, never closed
+/// as if the object were whole.
+pub(super) fn broken(why: &dyn std::fmt::Display) -> Box<Error> {
+    Error::explain(ErrorType::InternalError, format!("the answer cannot be completed: {why}"))
+}

@@ -1,0 +1,80 @@
+//! Which rule holds for a key: the first whose pattern matches `bucket/key`.
+
+use std::time::Duration;
+
+use globset::GlobMatcher;
+
+use crate::cache::{Freshness, Policy, RuleConfig};
+use crate::s3::ObjectId;
+
+struct Rule {
+    /// `None` matches everything.
+    pattern: Option<GlobMatcher>,
+    freshness: Freshness,
+    max_stale: Duration,
+    negative: Duration,
+    obey_no_store: bool,
+}
+
+/// All rules, in order.
+pub struct Rules(Vec<Rule>);
+
+impl Rules {
+    /// # Errors
+    /// The pattern that is not a glob, and why.
+    pub fn new(configs: &[RuleConfig]) -> Result<Self, globset::Error> {
+        let rules = configs.iter().map(|config| {
+            let all = config.pattern == RuleConfig::MATCH_ALL;
+            Ok(Rule {
+                pattern: if all { None } else { Some(config.matcher()?) },
+                freshness: config.freshness,
+                max_stale: config.max_stale.map_or(Duration::ZERO, |d| d.0),
+                negative: config.negative.0,
+                obey_no_store: config.obey_no_store,
+            })
+        });
+        rules.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The policy for a read of `id`; `None` when its rule is `bypass`.
+    pub fn policy(&self, id: &ObjectId, no_cache: bool) -> Option<Policy> {
+        let path = || format!("{}/{}", id.bucket().as_str(), id.key().as_str());
+        let rule =
+            self.0.iter().find(|rule| rule.pattern.as_ref().is_none_or(|p| p.is_match(path())))?;
+        if rule.freshness == Freshness::Bypass {
+            return None;
+        }
+        let Rule { freshness, max_stale, negative, obey_no_store, .. } = rule;
+        Some(Policy::new(freshness, *max_stale, *negative, *obey_no_store, no_cache))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::{BucketName, ObjectKey, Realm};
+
+    fn id(bucket: &str, key: &str) -> ObjectId {
+        let realm = Realm::new("http://origin", "default");
+        ObjectId::new(&realm, BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap())
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_wins() {
+        let rule = |pattern: &str, freshness| RuleConfig {
+            pattern: pattern.to_owned(),
+            freshness,
+            ..RuleConfig::default()
+        };
+        let rules = Rules::new(&[
+            rule("photos/static/**", Freshness::Immutable),
+            rule("photos/live/*.json", Freshness::Bypass),
+            rule("**", Freshness::Revalidate),
+        ])
+        .unwrap();
+        assert_eq!(rules.policy(&id("photos", "static/a/b.png"), false).unwrap().ttl, None);
+        assert!(rules.policy(&id("photos", "live/now.json"), false).is_none());
+        assert!(rules.policy(&id("photos", "live/deep/now.json"), false).unwrap().demand);
+        assert!(rules.policy(&id("other", "static/a"), false).unwrap().demand);
+    }
+}

@@ -1,0 +1,201 @@
+//! What a request that is passed through may change of what is cached (R8).
+//!
+//! Where the effect is in doubt it is the wider one: forgetting too much costs one HEAD, and
+//! forgetting too little serves bytes that are gone.
+
+use http::header::HeaderValue;
+use http::method::Method;
+
+use super::name::{BucketName, ObjectKey};
+use super::operation::RequestHead;
+use super::target::{Query, decode};
+
+const RENAME_SOURCE: &str = "x-amz-rename-source";
+
+/// What a passed-through request may change of what is cached (R8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing: GET, HEAD, OPTIONS, and whatever names no bucket.
+    None,
+    /// These objects, each once, the one in the target first.
+    Objects(Vec<(BucketName, ObjectKey)>),
+    /// The objects listed in the body (`POST /bucket?delete`): see
+    /// [`parse_keys`](super::delete_objects::parse_keys). When they cannot be read, the bucket.
+    ListedInBody(BucketName),
+    /// Any object of this bucket.
+    Bucket(BucketName),
+}
+
+impl Effect {
+    /// The effect of a request on what its target and its rename source name.
+    pub(super) fn of(
+        head: &RequestHead<'_>,
+        bucket: Option<&BucketName>,
+        key: Option<&ObjectKey>,
+        query: &Query,
+    ) -> Self {
+        let Some(bucket) = bucket.filter(|_| !is_safe(head.method)) else {
+            return Effect::None;
+        };
+        let Some(key) = key else {
+            return match *head.method {
+                Method::POST if query.contains("delete") => Effect::ListedInBody(bucket.clone()),
+                _ => Effect::Bucket(bucket.clone()),
+            };
+        };
+        let mut keys = vec![key.clone()];
+        for source in rename_headers(head, query) {
+            match rename_sources(source, bucket) {
+                Some(sources) => keys.extend(sources),
+                None => return Effect::Bucket(bucket.clone()),
+            }
+        }
+        let mut objects: Vec<(BucketName, ObjectKey)> = Vec::with_capacity(keys.len());
+        for key in keys {
+            if !objects.iter().any(|(_, known)| *known == key) {
+                objects.push((bucket.clone(), key));
+            }
+        }
+        Effect::Objects(objects)
+    }
+}
+
+/// Methods that change nothing.
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Every `x-amz-rename-source`: in the headers, or hoisted into the query by a presigner.
+fn rename_headers<'a>(
+    head: &RequestHead<'a>,
+    query: &'a Query,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let in_headers = head.headers.get_all(RENAME_SOURCE).iter().map(HeaderValue::as_bytes);
+    let in_query = query
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case(RENAME_SOURCE))
+        .map(|(_, value)| value.unwrap_or_default().as_bytes());
+    in_headers.chain(in_query)
+}
+
+/// The keys that an `x-amz-rename-source` may mean; `None` when it cannot be read.
+///
+/// A rename stays within its bucket. Clients and servers write the source as `key`, `/key` or
+/// `/bucket/key`; forgetting a key too many costs one HEAD, so every reading counts.
+fn rename_sources(raw: &[u8], bucket: &BucketName) -> Option<Vec<ObjectKey>> {
+    let source = decode(raw).ok()?;
+    let key = source.strip_prefix('/').unwrap_or(&source);
+    let within = key.strip_prefix(bucket.as_str()).and_then(|rest| rest.strip_prefix('/'));
+    let readings = [Some(key), within].into_iter().flatten();
+    let keys: Vec<_> = readings.filter_map(|text| ObjectKey::new(text).ok()).collect();
+    (!keys.is_empty()).then_some(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::operation::{Operation, parse};
+    use http::HeaderMap;
+
+    fn effect_with(method: &str, target: &str, rename: &[&'static str]) -> Effect {
+        let mut headers = HeaderMap::new();
+        for source in rename {
+            headers.append(RENAME_SOURCE, HeaderValue::from_static(source));
+        }
+        let head = RequestHead {
+            method: &Method::from_bytes(method.as_bytes()).unwrap(),
+            raw_target: target.as_bytes(),
+            host: None,
+            headers: &headers,
+            has_body: true,
+        };
+        match parse(&head, &[]).unwrap().operation {
+            Operation::PassThrough(effect) => effect,
+            Operation::Read(read) => panic!("{read:?}"),
+        }
+    }
+
+    fn effect(method: &str, target: &str) -> Effect {
+        effect_with(method, target, &[])
+    }
+
+    fn bucket() -> BucketName {
+        BucketName::new("bkt").unwrap()
+    }
+
+    fn objects(keys: &[&str]) -> Effect {
+        Effect::Objects(keys.iter().map(|k| (bucket(), ObjectKey::new(k).unwrap())).collect())
+    }
+
+    #[test]
+    fn r8_every_write_that_names_a_key_forgets_it() {
+        for method in ["PUT", "DELETE", "POST", "PATCH"] {
+            for query in ["", "?uploads", "?tagging", "?acl", "?uploadId=1&partNumber=2", "?delete"]
+            {
+                let target = format!("/bkt/a%2Fb{query}");
+                assert_eq!(effect(method, &target), objects(&["a/b"]), "{method} {target}");
+            }
+        }
+    }
+
+    #[test]
+    fn r8_a_method_that_is_not_known_forgets_its_key_or_its_bucket() {
+        for method in ["COPY", "MOVE", "TRACE", "PROPFIND", "get"] {
+            assert_eq!(effect(method, "/bkt/k"), objects(&["k"]), "{method}");
+            assert_eq!(effect(method, "/bkt"), Effect::Bucket(bucket()), "{method}");
+        }
+    }
+
+    #[test]
+    fn r8_a_write_to_a_bucket_forgets_the_bucket() {
+        for target in ["/bkt", "/bkt/", "/bkt?lifecycle", "/bkt?policy"] {
+            assert_eq!(effect("PUT", target), Effect::Bucket(bucket()), "{target}");
+        }
+        assert_eq!(effect("DELETE", "/bkt"), Effect::Bucket(bucket()));
+        // A POST form names its key in the body.
+        assert_eq!(effect("POST", "/bkt"), Effect::Bucket(bucket()));
+    }
+
+    #[test]
+    fn r8_a_delete_of_many_is_listed_in_its_body() {
+        for target in ["/bkt?delete", "/bkt/?delete", "/bkt?delete=", "/bkt?x-id=D&delete"] {
+            assert_eq!(effect("POST", target), Effect::ListedInBody(bucket()), "{target}");
+        }
+        assert_eq!(effect("PUT", "/bkt?delete"), Effect::Bucket(bucket()));
+        assert_eq!(effect("POST", "/bkt?Delete"), Effect::Bucket(bucket()));
+    }
+
+    #[test]
+    fn what_changes_nothing_or_names_nothing_has_no_effect() {
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            for target in ["/", "/bkt", "/bkt/k?acl", "/bkt?delete", "*"] {
+                assert_eq!(effect_with(method, target, &["/bkt/x"]), Effect::None, "{target}");
+            }
+        }
+        assert_eq!(effect("PUT", "/"), Effect::None);
+        assert_eq!(effect("POST", "/?delete"), Effect::None);
+    }
+
+    #[test]
+    fn r8_a_rename_forgets_its_source_in_every_reading() {
+        let renamed = |source| effect_with("PUT", "/bkt/new?renameObject", &[source]);
+        assert_eq!(renamed("old"), objects(&["new", "old"]));
+        assert_eq!(renamed("/old%20one"), objects(&["new", "old one"]));
+        assert_eq!(renamed("/bkt/old"), objects(&["new", "bkt/old", "old"]));
+        assert_eq!(renamed("/other/old"), objects(&["new", "other/old"]));
+        assert_eq!(renamed("bktold"), objects(&["new", "bktold"]));
+        assert_eq!(renamed("new"), objects(&["new"]));
+        let hoisted = effect("PUT", "/bkt/new?renameObject&X-Amz-Rename-Source=old");
+        assert_eq!(hoisted, objects(&["new", "old"]));
+        let two = effect_with("PUT", "/bkt/new", &["a", "b"]);
+        assert_eq!(two, objects(&["new", "a", "b"]));
+    }
+
+    #[test]
+    fn r8_a_rename_source_that_cannot_be_read_forgets_the_bucket() {
+        for source in ["%zz", "", "/", "%FF"] {
+            let effect = effect_with("PUT", "/bkt/new", &[source]);
+            assert_eq!(effect, Effect::Bucket(bucket()), "{source:?}");
+        }
+    }
+}

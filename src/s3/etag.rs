@@ -1,0 +1,162 @@
+//! An entity tag, byte for byte as the origin sent it.
+//!
+//! The tag is part of an object version's identity, so equality is equality of bytes, quotes
+//! included: clients pin their later ranges to exactly these. Comparing it with what a client
+//! wrote in a condition is looser (S3 accepts unquoted tags) and is a method of its own. Only one
+//! strong, quoted tag makes an answer cacheable (R2).
+
+use http::HeaderMap;
+use http::header::{self, HeaderValue};
+
+/// An `ETag` header's value, unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ETag(HeaderValue);
+
+impl ETag {
+    /// Takes the header's value as it is, strong or not.
+    #[must_use]
+    pub fn new(value: HeaderValue) -> Self {
+        ETag(value)
+    }
+
+    /// The one `ETag` of an answer; `None` when it has none or several.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(header::ETAG).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) => Some(ETag(value.clone())),
+            _ => None,
+        }
+    }
+
+    /// The value, to be sent in `ETag` or `If-Match`.
+    #[must_use]
+    pub fn as_header(&self) -> &HeaderValue {
+        &self.0
+    }
+
+    /// The exact bytes, quotes included.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Whether this is `"opaque"`: not weak, quoted, not empty, printable ASCII inside.
+    #[must_use]
+    pub fn is_strong_quoted(&self) -> bool {
+        self.opaque().is_some()
+    }
+
+    /// Strong comparison (RFC 9110 section 8.8.3.2) with one member of a list in `If-Match`,
+    /// quoted or, as S3 allows, not. A weak tag on either side never matches (R2).
+    #[must_use]
+    pub fn strong_eq(&self, member: &str) -> bool {
+        let member = member.trim_matches([' ', '\t']);
+        match self.opaque() {
+            Some(opaque) => unquote(member.as_bytes()).unwrap_or(member.as_bytes()) == opaque,
+            None => false,
+        }
+    }
+
+    /// Weak comparison, as `If-None-Match` wants it: a leading `W/` makes no difference.
+    #[must_use]
+    pub fn weak_eq(&self, member: &str) -> bool {
+        let member = member.trim_matches([' ', '\t']);
+        let member = member.strip_prefix("W/").unwrap_or(member).as_bytes();
+        let own = self.0.as_bytes();
+        let own = own.strip_prefix(b"W/").unwrap_or(own);
+        unquote(member).unwrap_or(member) == unquote(own).unwrap_or(own)
+    }
+
+    /// The N of a multipart upload's `"…-N"`: how many parts it had.
+    #[must_use]
+    pub fn part_count(&self) -> Option<u64> {
+        let opaque = std::str::from_utf8(self.opaque()?).ok()?;
+        super::range::exact(opaque.rsplit_once('-')?.1)
+    }
+
+    /// What is between the quotes of a strong tag. RFC 9110's etagc without obs-text, which no
+    /// client could repeat reliably.
+    fn opaque(&self) -> Option<&[u8]> {
+        let inner = unquote(self.0.as_bytes())?;
+        let etagc = |b: &u8| matches!(b, 0x21 | 0x23..=0x7E);
+        (!inner.is_empty() && inner.iter().all(etagc)).then_some(inner)
+    }
+}
+
+/// The inside of a quoted text.
+fn unquote(value: &[u8]) -> Option<&[u8]> {
+    value.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn etag(value: &'static str) -> ETag {
+        ETag::new(HeaderValue::from_static(value))
+    }
+
+    #[test]
+    fn r2_only_a_quoted_tag_without_a_weak_mark_is_strong() {
+        assert!(etag("\"abc\"").is_strong_quoted());
+        assert!(etag("\"d41d8cd98f00b204e9800998ecf8427e-12\"").is_strong_quoted());
+        assert!(etag("\"a,b\"").is_strong_quoted());
+        for value in ["W/\"abc\"", "abc", "\"abc", "abc\"", "\"\"", "\"", "", "\"a\"b\"", "\"a b\""]
+        {
+            assert!(!etag(value).is_strong_quoted(), "{value}");
+        }
+    }
+
+    #[test]
+    fn r2_two_tags_are_none() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(ETag::from_headers(&headers), None);
+        headers.append(header::ETAG, HeaderValue::from_static("\"a\""));
+        assert_eq!(ETag::from_headers(&headers), Some(etag("\"a\"")));
+        headers.append(header::ETAG, HeaderValue::from_static("\"a\""));
+        assert_eq!(ETag::from_headers(&headers), None);
+    }
+
+    #[test]
+    fn strong_comparison_takes_quoted_and_unquoted_members() {
+        let tag = etag("\"abc-2\"");
+        for member in ["\"abc-2\"", "abc-2", " \"abc-2\"\t"] {
+            assert!(tag.strong_eq(member), "{member}");
+        }
+        for member in ["\"abc\"", "abc", "\"ABC-2\"", "\"abc-2", "abc-2\"", "", "*", "\"\""] {
+            assert!(!tag.strong_eq(member), "{member}");
+        }
+    }
+
+    #[test]
+    fn r2_weak_tags_never_match_strongly() {
+        assert!(!etag("\"abc\"").strong_eq("W/\"abc\""));
+        assert!(!etag("W/\"abc\"").strong_eq("\"abc\""));
+        assert!(!etag("W/\"abc\"").strong_eq("W/\"abc\""));
+    }
+
+    #[test]
+    fn weak_comparison_ignores_the_mark() {
+        assert!(etag("\"abc\"").weak_eq("W/\"abc\""));
+        assert!(etag("W/\"abc\"").weak_eq("\"abc\""));
+        assert!(etag("\"abc\"").weak_eq("abc"));
+        assert!(!etag("\"abc\"").weak_eq("W/\"abd\""));
+    }
+
+    #[test]
+    fn equality_is_of_exact_bytes() {
+        assert_eq!(etag("\"abc\""), etag("\"abc\""));
+        assert_ne!(etag("\"abc\""), etag("abc"));
+        assert_eq!(etag("\"abc\"").as_header(), "\"abc\"");
+        assert_eq!(etag("\"abc\"").as_bytes(), b"\"abc\"");
+    }
+
+    #[test]
+    fn the_part_count_of_a_multipart_tag_is_read() {
+        assert_eq!(etag("\"9b2cf535f27731c974343645a3985328-12\"").part_count(), Some(12));
+        for value in ["\"9b2cf535f27731c974343645a3985328\"", "\"a-\"", "\"a-b\"", "W/\"a-1\""] {
+            assert_eq!(etag(value).part_count(), None, "{value}");
+        }
+    }
+}

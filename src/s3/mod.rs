@@ -1,0 +1,34 @@
+//! The vocabulary of S3: names, requests, ranges, conditions, metadata, errors.
+//!
+//! Pure: text and headers in, values out. No I/O, no async, no clock, and no type of the HTTP
+//! server; everything above builds on it and it builds on nothing of ours. Where S3, the RFCs and
+//! the servers in use disagree, S3 decides, and the doubtful case is never answered from the
+//! cache: [`operation`] lets only an allow-list of requests through as reads (R16), and
+//! [`object_meta`] admits only answers whose version and size are certain (R2).
+
+mod address;
+pub mod delete_objects;
+mod described;
+mod effect;
+pub mod error;
+mod error_response;
+pub mod etag;
+mod host;
+pub mod name;
+pub mod object_meta;
+pub mod operation;
+mod overrides;
+pub mod precondition;
+pub mod range;
+mod read;
+pub mod target;
+mod xml;
+
+pub use error::S3Error;
+pub use etag::ETag;
+pub use name::{BucketName, InvalidName, ObjectId, ObjectKey, Realm};
+pub use object_meta::{NotCacheable, ObjectMeta};
+pub use operation::{Effect, Operation, Parsed, Read, ReadMethod, RequestHead, ResponseOverrides};
+pub use precondition::{IfRange, Preconditions, Verdict};
+pub use range::{ByteRange, ContentRange, Unsatisfiable};
+pub use target::{Query, encode_path, encode_query_component};

@@ -1,0 +1,335 @@
+//! Names: of a bucket, of a key, and of one object behind one origin (R1).
+//!
+//! An [`ObjectId`] is what every cached thing is filed under: it carries the realm (origin and
+//! credential domain), so that bytes of one origin are never found under another. Names are
+//! cheap to clone and compare. They say nothing about versions, requests or encodings: a key is
+//! kept as its decoded text, verbatim, with its `//`, `.` and `..`.
+
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+/// Longest bucket name in bytes. S3 allows 63 today; buckets of before 2018 may have 255.
+const MAX_BUCKET: usize = 255;
+const MIN_BUCKET: usize = 3;
+
+/// Longest key in bytes of UTF-8 (S3 User Guide, "Naming Amazon S3 objects").
+pub const MAX_KEY: usize = 1024;
+
+/// Why a text is not a bucket name or a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// The text is empty.
+    #[error("the name is empty")]
+    Empty,
+    /// Shorter than a bucket name may be.
+    #[error("the name is shorter than {MIN_BUCKET} bytes")]
+    TooShort,
+    /// Longer than `max` bytes; it has `length`.
+    #[error("the name has {length} bytes, more than {max}")]
+    TooLong {
+        /// Bytes that it has.
+        length: usize,
+        /// Bytes that it may have.
+        max: usize,
+    },
+    /// A character that a bucket name may not have, or nothing but dots.
+    #[error("the name has a character that a bucket name may not have")]
+    BadCharacter,
+}
+
+/// An origin's endpoint together with the credential domain that its answers belong to (R1).
+///
+/// Two realms are equal when both parts are; nothing is shared between different realms.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Realm(Arc<str>);
+
+impl Realm {
+    /// The realm of an endpoint (as configured) and a credential domain (as configured).
+    #[must_use]
+    pub fn new(endpoint: &str, credential_domain: &str) -> Self {
+        // The length in front makes the joined text unambiguous whatever the parts contain.
+        Realm(format!("{}:{endpoint} {credential_domain}", endpoint.len()).into())
+    }
+
+    /// The realm as one text, different for different realms; fit to be stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Realm({})", self.0)
+    }
+}
+
+/// A bucket's name: 3 to 255 of `[A-Za-z0-9._-]`, not only dots.
+///
+/// More lenient than what S3 lets be created today, since old buckets and other servers have such
+/// names; strict enough that a name is one path segment which no server takes for a relative one.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BucketName(Arc<str>);
+
+impl BucketName {
+    /// Checks a decoded name.
+    ///
+    /// # Errors
+    /// When the length or a character is one that no bucket has.
+    pub fn new(name: &str) -> Result<Self, InvalidName> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        match name.len() {
+            0 => return Err(InvalidName::Empty),
+            n if n < MIN_BUCKET => return Err(InvalidName::TooShort),
+            length if length > MAX_BUCKET => {
+                return Err(InvalidName::TooLong { length, max: MAX_BUCKET });
+            }
+            _ => {}
+        }
+        if !name.bytes().all(allowed) || name.bytes().all(|b| b == b'.') {
+            return Err(InvalidName::BadCharacter);
+        }
+        Ok(BucketName(name.into()))
+    }
+
+    /// The name's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for BucketName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BucketName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for BucketName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BucketName({:?})", &*self.0)
+    }
+}
+
+/// An object's key: 1 to 1024 bytes of UTF-8, any characters, decoded and never normalised.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey(Arc<str>);
+
+impl ObjectKey {
+    /// Checks a decoded key.
+    ///
+    /// # Errors
+    /// When it is empty or longer than 1024 bytes.
+    pub fn new(key: &str) -> Result<Self, InvalidName> {
+        match key.len() {
+            0 => Err(InvalidName::Empty),
+            1..=MAX_KEY => Ok(ObjectKey(key.into())),
+            length => Err(InvalidName::TooLong { length, max: MAX_KEY }),
+        }
+    }
+
+    /// The key's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for ObjectKey {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectKey({:?})", &*self.0)
+    }
+}
+
+/// One object of one realm, whatever its version (R1). A clone costs one counter.
+#[derive(Clone)]
+pub struct ObjectId(Arc<Inner>);
+
+struct Inner {
+    realm: Realm,
+    bucket: BucketName,
+    key: ObjectKey,
+    hash: u64,
+}
+
+impl ObjectId {
+    /// Puts the parts together and hashes them once.
+    #[must_use]
+    pub fn new(realm: &Realm, bucket: BucketName, key: ObjectKey) -> Self {
+        let hash = seed().hash_one((realm, &bucket, &key));
+        ObjectId(Arc::new(Inner { realm: realm.clone(), bucket, key, hash }))
+    }
+
+    /// The origin and credential domain that the object belongs to.
+    #[must_use]
+    pub fn realm(&self) -> &Realm {
+        &self.0.realm
+    }
+
+    /// The bucket that holds it.
+    #[must_use]
+    pub fn bucket(&self) -> &BucketName {
+        &self.0.bucket
+    }
+
+    /// Its key in that bucket.
+    #[must_use]
+    pub fn key(&self) -> &ObjectKey {
+        &self.0.key
+    }
+
+    /// A hash of all three parts, to choose a stripe or a shard with.
+    ///
+    /// Seeded anew in each process, so that nobody can choose keys which collide: it must never
+    /// be stored or sent. Equal hashes do not mean equal objects.
+    #[must_use]
+    pub fn hash64(&self) -> u64 {
+        self.0.hash
+    }
+}
+
+/// The seed of this process's [`ObjectId::hash64`].
+fn seed() -> &'static RandomState {
+    static SEED: OnceLock<RandomState> = OnceLock::new();
+    SEED.get_or_init(RandomState::new)
+}
+
+impl PartialEq for ObjectId {
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (&*self.0, &*other.0);
+        // The hash only settles inequality; equality always compares the names themselves.
+        Arc::ptr_eq(&self.0, &other.0)
+            || (a.hash == b.hash && a.key == b.key && a.bucket == b.bucket && a.realm == b.realm)
+    }
+}
+
+impl Eq for ObjectId {}
+
+impl Hash for ObjectId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+/// `bucket/key`, for logs and rules; the realm is left out.
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0.bucket, self.0.key)
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObjectId({:?}, {self})", self.0.realm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn id(realm: &Realm, bucket: &str, key: &str) -> ObjectId {
+        ObjectId::new(realm, BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap())
+    }
+
+    #[test]
+    fn bucket_names_of_today_and_of_old_are_accepted() {
+        for name in ["abc", "my-bucket.v2", "Old_Bucket", "bkt--usw2-az1--x-s3", "-ab", "a..b"] {
+            assert_eq!(BucketName::new(name).unwrap().as_str(), name);
+        }
+        assert!(BucketName::new(&"a".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn bucket_names_that_are_no_path_segment_are_refused() {
+        assert_eq!(BucketName::new(""), Err(InvalidName::Empty));
+        for name in [".", "..", "ab"] {
+            assert_eq!(BucketName::new(name), Err(InvalidName::TooShort), "{name}");
+        }
+        for name in ["...", "a/b", "a b", "bück", "a%2Fb", "a\0b", "a:b", "a?b"] {
+            assert_eq!(BucketName::new(name), Err(InvalidName::BadCharacter), "{name}");
+        }
+        let too_long = InvalidName::TooLong { length: 256, max: 255 };
+        assert_eq!(BucketName::new(&"a".repeat(256)), Err(too_long));
+    }
+
+    #[test]
+    fn a_key_may_be_any_text_up_to_1024_bytes() {
+        for key in ["a", "/", "..", "a//b/./c", "ü+ %2F", "\u{1}\n", " "] {
+            assert_eq!(ObjectKey::new(key).unwrap().as_str(), key);
+        }
+        assert!(ObjectKey::new(&"ü".repeat(512)).is_ok());
+        assert_eq!(ObjectKey::new(""), Err(InvalidName::Empty));
+        let too_long = InvalidName::TooLong { length: 1025, max: 1024 };
+        assert_eq!(ObjectKey::new(&"a".repeat(1025)), Err(too_long));
+    }
+
+    #[test]
+    fn r1_ids_of_different_origins_or_credential_domains_differ() {
+        let here = Realm::new("http://a:1", "default");
+        let there = Realm::new("http://b:1", "default");
+        let other = Realm::new("http://a:1", "team");
+        assert_ne!(id(&here, "bkt", "k"), id(&there, "bkt", "k"));
+        assert_ne!(id(&here, "bkt", "k"), id(&other, "bkt", "k"));
+        assert_ne!(id(&here, "bkt", "k"), id(&here, "bkt2", "k"));
+        assert_ne!(id(&here, "bkt", "k"), id(&here, "bkt", "k2"));
+        assert_eq!(id(&here, "bkt", "k"), id(&Realm::new("http://a:1", "default"), "bkt", "k"));
+    }
+
+    #[test]
+    fn r1_a_realm_cannot_be_forged_by_moving_text_between_its_parts() {
+        assert_ne!(Realm::new("a b", "c"), Realm::new("a", "b c"));
+        assert_ne!(Realm::new("", "1: x"), Realm::new("1: x", ""));
+    }
+
+    #[test]
+    fn equal_ids_have_equal_hashes_and_find_each_other_in_a_map() {
+        let realm = Realm::new("http://a", "d");
+        let (a, b) = (id(&realm, "bkt", "k"), id(&realm, "bkt", "k"));
+        assert_eq!(a.hash64(), b.hash64());
+        assert_eq!(a, a.clone());
+        let map = HashMap::from([(a, 1)]);
+        assert_eq!(map.get(&b), Some(&1));
+        assert_eq!(map.get(&id(&realm, "bkt", "other")), None);
+    }
+
+    #[test]
+    fn ids_with_the_same_hash_and_different_names_are_not_equal() {
+        let realm = Realm::new("http://a", "d");
+        let (a, b) = (id(&realm, "bkt", "k1"), id(&realm, "bkt", "k2"));
+        let forged = ObjectId(Arc::new(Inner {
+            realm: realm.clone(),
+            bucket: b.bucket().clone(),
+            key: b.key().clone(),
+            hash: a.hash64(),
+        }));
+        assert_eq!(a.hash64(), forged.hash64());
+        assert_ne!(a, forged);
+    }
+
+    #[test]
+    fn an_id_displays_as_bucket_and_key() {
+        assert_eq!(id(&Realm::new("http://a", "d"), "bkt", "a//b").to_string(), "bkt/a//b");
+    }
+}

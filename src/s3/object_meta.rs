@@ -1,0 +1,280 @@
+//! What is known of one version of an object, learned from an origin's answer.
+//!
+//! The gate of R2: an answer without one strong `ETag`, a certain size and Last-Modified is never
+//! admitted. What is kept is an allow-list of headers that describe the object itself; whatever
+//! belongs to the one answer (dates, request ids, parts, charges, R13) or to another range
+//! (checksums) is left out, since a kept header is replayed on every later 200, 206 and HEAD.
+
+use std::ops::Range;
+use std::time::SystemTime;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::status::StatusCode;
+
+use super::described::{checksums_of_the_whole, described, forbids_storing, own_value};
+use super::etag::ETag;
+use super::range::{ContentRange, exact};
+
+const VERSION_ID: &str = "x-amz-version-id";
+const CUSTOMER_ALGORITHM: &str = "x-amz-server-side-encryption-customer-algorithm";
+
+/// One version of an object: its identity, its size, and what to say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Strong and quoted.
+    pub etag: ETag,
+    /// The version id of a versioned bucket; never `null`, which names mutable bytes.
+    pub version_id: Option<HeaderValue>,
+    /// Bytes of the whole object.
+    pub size: u64,
+    /// `Last-Modified`, in whole seconds.
+    pub last_modified: SystemTime,
+    /// Headers replayed on every 200, 206 and HEAD, `ETag` and Last-Modified among them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The whole object's `x-amz-checksum-*` headers, for whole answers in checksum mode only.
+    /// `None`: not known yet; empty: known to have none.
+    pub checksums: Option<Vec<(HeaderName, HeaderValue)>>,
+    /// The object's own Cache-Control says `no-store` or `private` (R13).
+    pub no_store: bool,
+}
+
+/// Why an answer is streamed once and not admitted (R2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotCacheable {
+    /// Neither 200 nor 206.
+    #[error("the answer's status is not 200 or 206")]
+    Status,
+    /// No `ETag`, several, a weak one or an unquoted one.
+    #[error("the answer has not one strong, quoted ETag")]
+    NoStrongETag,
+    /// The object's size is not told.
+    #[error("the answer does not tell the object's size")]
+    NoSize,
+    /// Content-Length and Content-Range contradict each other.
+    #[error("the answer's Content-Length does not fit its Content-Range")]
+    LengthMismatch,
+    /// No Last-Modified, several, or not a date.
+    #[error("the answer has not one Last-Modified date")]
+    NoLastModified,
+    /// Encrypted with a key that only the client has (SSE-C).
+    #[error("the object is encrypted with the customer's key")]
+    CustomerKey,
+}
+
+impl ObjectMeta {
+    /// Reads the header of an answer to GET or HEAD that was asked for in checksum mode and
+    /// without `Origin`, `partNumber` or `response-*`.
+    ///
+    /// # Errors
+    /// When the version or size is not certain: the answer must not be admitted (R2).
+    pub fn from_response(status: StatusCode, headers: &HeaderMap) -> Result<Self, NotCacheable> {
+        let (size, whole) = match status {
+            StatusCode::OK => (content_length(headers).ok_or(NotCacheable::NoSize)?, true),
+            StatusCode::PARTIAL_CONTENT => {
+                let (range, size) = content_range(headers)?;
+                (size, range == (0..size))
+            }
+            _ => return Err(NotCacheable::Status),
+        };
+        if headers.contains_key(CUSTOMER_ALGORITHM) {
+            return Err(NotCacheable::CustomerKey);
+        }
+        let etag = ETag::from_headers(headers)
+            .filter(ETag::is_strong_quoted)
+            .map(|etag| ETag::new(own_value(etag.as_header())))
+            .ok_or(NotCacheable::NoStrongETag)?;
+        let last_modified = one(headers, &header::LAST_MODIFIED)
+            .and_then(|value| httpdate::parse_http_date(value.trim()).ok())
+            .ok_or(NotCacheable::NoLastModified)?;
+        let version_id = headers.get(VERSION_ID).filter(|id| *id != "null").map(own_value);
+        let ranged = status == StatusCode::PARTIAL_CONTENT;
+        let checksums = checksums_of_the_whole(headers, &etag, whole, ranged);
+        Ok(ObjectMeta {
+            version_id,
+            size,
+            last_modified,
+            headers: described(headers),
+            checksums,
+            no_store: forbids_storing(headers),
+            etag,
+        })
+    }
+
+    /// Whether both are of the same version: the blocks of one are the blocks of the other (R10).
+    #[must_use]
+    pub fn same_version(&self, other: &ObjectMeta) -> bool {
+        self.etag == other.etag && self.size == other.size && self.version_id == other.version_id
+    }
+}
+
+/// The value of a header that must be there exactly once, in visible ASCII.
+fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// Bytes of the body, unless a transfer coding decides that (RFC 9112 section 6.3).
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    exact(one(headers, &header::CONTENT_LENGTH)?.trim())
+}
+
+/// A 206's range and the object's size.
+fn content_range(headers: &HeaderMap) -> Result<(Range<u64>, u64), NotCacheable> {
+    let value = one(headers, &header::CONTENT_RANGE).ok_or(NotCacheable::NoSize)?;
+    let ContentRange { range, size } = ContentRange::parse(value).ok_or(NotCacheable::NoSize)?;
+    let size = size.ok_or(NotCacheable::NoSize)?;
+    match content_length(headers) {
+        Some(length) if length != range.end - range.start => Err(NotCacheable::LengthMismatch),
+        _ => Ok((range, size)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
+    type Pairs = [(&'static str, &'static str)];
+
+    fn headers(pairs: &Pairs) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    /// The meta of a 200 of 10 bytes with more headers.
+    fn whole(more: &Pairs) -> Result<ObjectMeta, NotCacheable> {
+        let base = [("etag", "\"abc\""), ("last-modified", DATE), ("content-length", "10")];
+        ObjectMeta::from_response(StatusCode::OK, &headers(&[&base, more].concat()))
+    }
+
+    /// The meta of a 206 with more headers.
+    fn partial(content_range: &'static str, more: &Pairs) -> Result<ObjectMeta, NotCacheable> {
+        let base = [("etag", "\"abc\""), ("last-modified", DATE), ("content-range", content_range)];
+        ObjectMeta::from_response(StatusCode::PARTIAL_CONTENT, &headers(&[&base, more].concat()))
+    }
+
+    fn names(pairs: &[(HeaderName, HeaderValue)]) -> Vec<&str> {
+        let mut names: Vec<_> = pairs.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_200_gives_identity_size_and_date() {
+        let meta = whole(&[]).unwrap();
+        assert_eq!(meta.etag.as_bytes(), b"\"abc\"");
+        assert_eq!((meta.size, meta.version_id.clone(), meta.no_store), (10, None, false));
+        assert_eq!(meta.last_modified, httpdate::parse_http_date(DATE).unwrap());
+        assert_eq!(names(&meta.headers), ["etag", "last-modified"]);
+        assert_eq!(meta.checksums, Some(vec![]));
+    }
+
+    #[test]
+    fn a_206_takes_the_size_from_content_range() {
+        let meta = partial("bytes 0-3/10", &[("content-length", "4")]).unwrap();
+        assert_eq!(meta.size, 10);
+        assert_eq!(meta.checksums, None);
+        assert!(meta.same_version(&whole(&[]).unwrap()));
+    }
+
+    #[test]
+    fn r2_without_one_strong_etag_nothing_is_admitted() {
+        for etags in [&[][..], &["W/\"abc\""], &["abc"], &["\"a\"", "\"a\""], &["\"\""]] {
+            let mut map = headers(&[("last-modified", DATE), ("content-length", "10")]);
+            for etag in etags {
+                map.append("etag", HeaderValue::from_static(etag));
+            }
+            let read = ObjectMeta::from_response(StatusCode::OK, &map);
+            assert_eq!(read, Err(NotCacheable::NoStrongETag), "{etags:?}");
+        }
+    }
+
+    #[test]
+    fn r2_without_a_certain_size_nothing_is_admitted() {
+        let base = [("etag", "\"abc\""), ("last-modified", DATE)];
+        for more in [
+            &[][..],
+            &[("content-length", "ten")],
+            &[("content-length", "10"), ("content-length", "10")],
+            &[("content-length", "10"), ("transfer-encoding", "chunked")],
+        ] {
+            let read =
+                ObjectMeta::from_response(StatusCode::OK, &headers(&[&base[..], more].concat()));
+            assert_eq!(read, Err(NotCacheable::NoSize), "{more:?}");
+        }
+        assert_eq!(partial("bytes 0-3/*", &[]), Err(NotCacheable::NoSize));
+        assert_eq!(partial("bytes 5-3/10", &[]), Err(NotCacheable::NoSize));
+        let unranged = ObjectMeta::from_response(
+            StatusCode::PARTIAL_CONTENT,
+            &headers(&[&base[..], &[("content-length", "10")]].concat()),
+        );
+        assert_eq!(unranged, Err(NotCacheable::NoSize));
+    }
+
+    #[test]
+    fn r2_without_one_last_modified_date_nothing_is_admitted() {
+        let base = [("etag", "\"abc\""), ("content-length", "10")];
+        for more in [&[][..], &[("last-modified", "now")], &[("last-modified", DATE); 2]] {
+            let read =
+                ObjectMeta::from_response(StatusCode::OK, &headers(&[&base[..], more].concat()));
+            assert_eq!(read, Err(NotCacheable::NoLastModified), "{more:?}");
+        }
+    }
+
+    #[test]
+    fn a_206_whose_length_contradicts_its_range_is_not_admitted() {
+        let read = partial("bytes 0-3/10", &[("content-length", "10")]);
+        assert_eq!(read, Err(NotCacheable::LengthMismatch));
+    }
+
+    #[test]
+    fn other_statuses_and_customer_keys_are_not_admitted() {
+        for status in [201, 204, 304, 404, 412, 416, 500] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let read = ObjectMeta::from_response(status, &HeaderMap::new());
+            assert_eq!(read, Err(NotCacheable::Status));
+        }
+        let encrypted = whole(&[("x-amz-server-side-encryption-customer-algorithm", "AES256")]);
+        assert_eq!(encrypted, Err(NotCacheable::CustomerKey));
+    }
+
+    #[test]
+    fn the_version_id_null_is_replayed_but_is_no_identity() {
+        let null = whole(&[("x-amz-version-id", "null")]).unwrap();
+        assert_eq!(null.version_id, None);
+        assert_eq!(names(&null.headers), ["etag", "last-modified", "x-amz-version-id"]);
+        let versioned = whole(&[("x-amz-version-id", "v1")]).unwrap();
+        assert_eq!(versioned.version_id, Some(HeaderValue::from_static("v1")));
+        assert!(!versioned.same_version(&null));
+    }
+
+    #[test]
+    fn same_version_compares_version_id_etag_and_size() {
+        let one = whole(&[("content-type", "a/b")]).unwrap();
+        assert!(one.same_version(&whole(&[("content-type", "c/d")]).unwrap()));
+        let larger = ObjectMeta { size: 11, ..one.clone() };
+        let etag = ETag::new(HeaderValue::from_static("\"abd\""));
+        let changed = ObjectMeta { etag, ..one.clone() };
+        assert!(!one.same_version(&larger) && !one.same_version(&changed));
+    }
+
+    #[test]
+    fn checksums_and_no_store_are_kept_beside_the_replayed_headers() {
+        let more = [("x-amz-checksum-crc32", "AAAAAA=="), ("cache-control", "no-store")];
+        let meta = whole(&more).unwrap();
+        assert_eq!(names(&meta.headers), ["cache-control", "etag", "last-modified"]);
+        assert_eq!(names(&meta.checksums.unwrap()), ["x-amz-checksum-crc32"]);
+        assert!(meta.no_store);
+        assert_eq!(partial("bytes 0-3/10", &more).unwrap().checksums, None);
+        assert!(partial("bytes 0-9/10", &more).unwrap().checksums.is_some());
+    }
+}

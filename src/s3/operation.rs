@@ -1,0 +1,184 @@
+//! What a request wants: a read that the cache may answer, or something to pass through.
+//!
+//! By allow-list (R16): only a GET or HEAD of a key whose every query name and `x-amz-*` header
+//! is known to leave the bytes alone is a [`Read`]. All else is passed through, with the
+//! [`Effect`] that it may have on what is cached (R8). Nothing here knows who is asking or
+//! whether they may.
+
+use http::header::HeaderMap;
+use http::method::Method;
+
+use super::address::{Address, locate};
+use super::error::S3Error;
+use super::name::{BucketName, ObjectKey};
+use super::target::{Query, encode_path};
+
+pub use super::effect::Effect;
+pub use super::overrides::ResponseOverrides;
+pub use super::read::{Read, ReadMethod};
+
+/// A request's head as it came over the wire.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target, raw: origin-form, absolute-form, or `*`.
+    pub raw_target: &'a [u8],
+    /// The Host header, or HTTP/2's authority; `None` only for HTTP/1.0.
+    pub host: Option<&'a str>,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+    /// Whether a body follows.
+    pub has_body: bool,
+}
+
+/// A request understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// The bucket named, in either style.
+    pub bucket: Option<BucketName>,
+    /// The key named; only with a bucket.
+    pub key: Option<ObjectKey>,
+    /// The whole query, signature parameters included.
+    pub query: Query,
+    /// The bucket came from the host name.
+    pub virtual_hosted: bool,
+    /// What it wants.
+    pub operation: Operation,
+}
+
+/// What a request wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// A read that the cache may answer.
+    Read(Read),
+    /// Anything else, with what it may change.
+    PassThrough(Effect),
+}
+
+impl Parsed {
+    /// The object named, when both bucket and key are.
+    #[must_use]
+    pub fn object(&self) -> Option<(&BucketName, &ObjectKey)> {
+        self.bucket.as_ref().zip(self.key.as_ref())
+    }
+
+    /// The encoded path for an origin addressed by path: `/bucket/key`, `/bucket` or `/`.
+    #[must_use]
+    pub fn path_style(&self) -> String {
+        let bucket = self.bucket.as_ref().map_or("", BucketName::as_str);
+        match &self.key {
+            Some(key) => encode_path(&format!("/{bucket}/{key}")),
+            None => encode_path(&format!("/{bucket}")),
+        }
+    }
+
+    /// The encoded path for an origin addressed by `bucket.host`: `/key` or `/`.
+    #[must_use]
+    pub fn virtual_style(&self) -> String {
+        let key = self.key.as_ref().map_or("", ObjectKey::as_str);
+        encode_path(&format!("/{key}"))
+    }
+}
+
+/// Understands a request. `domains` are the listener's virtual-hosted names (R24).
+///
+/// # Errors
+/// 400: `InvalidURI` (escapes, UTF-8, form), `InvalidBucketName`, `KeyTooLongError`,
+/// `InvalidRequest` (a host that is not ours, or not the target's; `response-*` without a
+/// signature) or `InvalidArgument` (control bytes in `response-*`, R18).
+pub fn parse(head: &RequestHead<'_>, domains: &[String]) -> Result<Parsed, S3Error> {
+    let Address { bucket, key, query, virtual_hosted } =
+        locate(head.raw_target, head.host, domains)?;
+    let read = match (read_method(head.method), &key) {
+        (Some(method), Some(_)) => Read::understand(method, head, &query)?,
+        _ => None,
+    };
+    let operation = match read {
+        Some(read) => Operation::Read(read),
+        None => Operation::PassThrough(Effect::of(head, bucket.as_ref(), key.as_ref(), &query)),
+    };
+    Ok(Parsed { bucket, key, query, virtual_hosted, operation })
+}
+
+fn read_method(method: &Method) -> Option<ReadMethod> {
+    match *method {
+        Method::GET => Some(ReadMethod::Get),
+        Method::HEAD => Some(ReadMethod::Head),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(method: &str, target: &str, host: &str) -> Parsed {
+        let head = RequestHead {
+            method: &Method::from_bytes(method.as_bytes()).unwrap(),
+            raw_target: target.as_bytes(),
+            host: Some(host),
+            headers: &HeaderMap::new(),
+            has_body: false,
+        };
+        parse(&head, &["s3.local".to_owned()]).unwrap()
+    }
+
+    #[test]
+    fn a_get_or_head_of_a_key_is_a_read_in_both_styles() {
+        for (method, expected) in [("GET", ReadMethod::Get), ("HEAD", ReadMethod::Head)] {
+            for (target, host) in [("/bkt/a//b", "localhost"), ("/a//b", "bkt.s3.local")] {
+                let at = parsed(method, target, host);
+                let (bucket, key) = at.object().unwrap();
+                assert_eq!((bucket.as_str(), key.as_str()), ("bkt", "a//b"));
+                match at.operation {
+                    Operation::Read(read) => assert_eq!(read.method, expected),
+                    other @ Operation::PassThrough(_) => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_key_is_passed_through() {
+        for target in ["/", "/bkt", "/bkt/", "/bkt?list-type=2", "/?x-id=ListBuckets"] {
+            for method in ["GET", "HEAD", "OPTIONS"] {
+                let at = parsed(method, target, "localhost");
+                assert_eq!(at.operation, Operation::PassThrough(Effect::None), "{target}");
+                assert_eq!(at.object(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn r16_a_query_that_is_not_allowed_passes_through() {
+        for query in ["versionId=1", "partNumber=1", "acl", "tagging", "annotation"] {
+            let at = parsed("GET", &format!("/bkt/k?{query}"), "localhost");
+            assert_eq!(at.operation, Operation::PassThrough(Effect::None), "{query}");
+            assert!(!at.query.is_empty());
+        }
+    }
+
+    #[test]
+    fn methods_are_case_sensitive_and_unknown_ones_are_writes() {
+        for method in ["get", "PUT", "DELETE", "POST", "PATCH", "APPEND", "TRACE"] {
+            match parsed(method, "/bkt/k", "localhost").operation {
+                Operation::PassThrough(Effect::Objects(objects)) => assert_eq!(objects.len(), 1),
+                other => panic!("{method} {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_path_for_the_origin_is_written_in_either_style() {
+        let at = parsed("GET", "/bkt/a//b%20c/..", "localhost");
+        assert_eq!(at.path_style(), "/bkt/a//b%20c/..");
+        assert_eq!(at.virtual_style(), "/a//b%20c/..");
+        let at = parsed("GET", "//b+c", "bkt.s3.local");
+        assert_eq!(at.path_style(), "/bkt//b%2Bc");
+        assert_eq!(at.virtual_style(), "//b%2Bc");
+        assert_eq!(parsed("GET", "/bkt/", "localhost").path_style(), "/bkt");
+        assert_eq!(parsed("GET", "/bkt/", "localhost").virtual_style(), "/");
+        assert_eq!(parsed("GET", "/", "localhost").path_style(), "/");
+    }
+}

@@ -1,0 +1,364 @@
+//! What S3 answers: a request and the store in, a reply out; no I/O, and no faults but the two
+//! that change what is read (a range or an `If-Match` that is not looked at).
+//!
+//! Reads are as close to S3 as the crate under test needs; conditions on dates are not looked at.
+//! Writes store what they bring. Everything else (tags, ACLs, ..) is answered 200 with an empty
+//! document and changes nothing.
+
+use super::http::{Asked, asked_range, percent_decode, xml_escape, xml_values};
+use super::reply::{Reply, error, xml};
+use super::store::{Found, Store, Upload};
+use super::{Object, Seen, aws_chunked};
+use http::Method;
+
+/// What of a request the origin wrongly does not look at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Blind {
+    pub range: bool,
+    pub if_match: bool,
+}
+
+const OVERRIDES: [(&str, &str); 6] = [
+    ("response-content-type", "Content-Type"),
+    ("response-content-language", "Content-Language"),
+    ("response-content-disposition", "Content-Disposition"),
+    ("response-content-encoding", "Content-Encoding"),
+    ("response-cache-control", "Cache-Control"),
+    ("response-expires", "Expires"),
+];
+
+/// The headers of a PUT that become the object's own.
+const STORED: [&str; 5] = [
+    "content-type",
+    "content-language",
+    "content-disposition",
+    "cache-control",
+    "expires",
+];
+
+/// Acts on the request, and says what to answer.
+pub(super) fn answer(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
+    if seen.key.is_empty() {
+        return bucket(store, seen);
+    }
+    let subresource = seen.params().any(|(name, _)| !is_object_param(&name));
+    match seen.method {
+        Method::POST if seen.has_param("uploads") => begin_upload(store, seen),
+        Method::POST if seen.has_param("uploadId") => complete_upload(store, seen),
+        Method::DELETE if seen.has_param("uploadId") => abort_upload(store, seen),
+        _ if subresource => xml(200, "<Subresource/>"),
+        Method::GET | Method::HEAD => read(store, seen, blind),
+        Method::PUT if seen.has_param("uploadId") => put_part(store, seen),
+        Method::PUT if seen.headers.contains_key("x-amz-copy-source") => copy(store, seen),
+        Method::PUT => put(store, seen),
+        Method::DELETE => delete(store, seen),
+        _ => error(seen, 405, "MethodNotAllowed", &[]),
+    }
+}
+
+/// Whether a query parameter leaves the request one for the object itself.
+fn is_object_param(name: &str) -> bool {
+    matches!(name, "versionId" | "partNumber" | "uploadId" | "x-id")
+        || name.starts_with("response-")
+        || name.to_ascii_lowercase().starts_with("x-amz-")
+}
+
+fn read(store: &Store, seen: &Seen, blind: Blind) -> Reply {
+    let version = seen.param("versionId");
+    let object = match store.find(&seen.bucket, &seen.key, version.as_deref()) {
+        Found::Object(object) => object,
+        Found::NoSuchKey { marker } => {
+            let reply = error(seen, 404, "NoSuchKey", &[("Key", &seen.key)]);
+            return match marker {
+                Some(id) => reply
+                    .with("x-amz-delete-marker", "true")
+                    .with("x-amz-version-id", id),
+                None => reply,
+            };
+        }
+        Found::NoSuchVersion => return error(seen, 404, "NoSuchVersion", &[("Key", &seen.key)]),
+        Found::Marker => {
+            let reply = error(seen, 405, "MethodNotAllowed", &[]);
+            return reply
+                .with("x-amz-delete-marker", "true")
+                .with("Allow", "DELETE");
+        }
+    };
+    if let Some(reply) = precondition(seen, Some(object), blind) {
+        return reply;
+    }
+    if let Some(number) = seen.param("partNumber") {
+        return part(seen, object, &number);
+    }
+    let size = object.len();
+    match asked_range(&seen.headers, size) {
+        Asked::Part(range) if !blind.range => with_object_headers(Reply::part(object, range), seen),
+        Asked::Unsatisfiable if !blind.range => invalid_range(seen, size),
+        _ => {
+            let reply = with_object_headers(Reply::whole(object), seen);
+            let mode = seen.param("x-amz-checksum-mode");
+            let mode = mode
+                .as_deref()
+                .unwrap_or(seen.header("x-amz-checksum-mode"));
+            let enabled = mode.eq_ignore_ascii_case("ENABLED");
+            let checksums = object.checksums.iter().filter(|_| enabled);
+            checksums.fold(reply, |reply, (name, value)| reply.with(name, value))
+        }
+    }
+    .for_method(&seen.method)
+}
+
+/// The 412 or 304 that stands in the way, if any. `*` and lists are understood.
+fn precondition(seen: &Seen, object: Option<&Object>, blind: Blind) -> Option<Reply> {
+    let etag = object.and_then(Object::etag_value).unwrap_or_default();
+    let names = |header: &str| {
+        let mut members = seen.header(header).split(',').map(str::trim);
+        // `If-Match` compares strongly (RFC 9110, 13.1.1): a weak ETag never matches.
+        let comparable = header != "if-match" || !etag.starts_with("W/");
+        let same = |m: &str| comparable && m.trim_matches('"') == etag.trim_matches('"');
+        members.any(|m| object.is_some() && (m == "*" || same(m)))
+    };
+    if seen.headers.contains_key("if-match") && !names("if-match") && !blind.if_match {
+        return Some(error(
+            seen,
+            412,
+            "PreconditionFailed",
+            &[("Condition", "If-Match")],
+        ));
+    }
+    if !seen.headers.contains_key("if-none-match") || !names("if-none-match") {
+        return None;
+    }
+    if seen.method == Method::GET || seen.method == Method::HEAD {
+        return Some(Reply::empty(304).with("ETag", etag));
+    }
+    Some(error(
+        seen,
+        412,
+        "PreconditionFailed",
+        &[("Condition", "If-None-Match")],
+    ))
+}
+
+fn invalid_range(seen: &Seen, size: u64) -> Reply {
+    let asked = seen.header("range");
+    let details = [
+        ("RangeRequested", asked),
+        ("ActualObjectSize", &size.to_string()),
+    ];
+    error(seen, 416, "InvalidRange", &details).with("Content-Range", &format!("bytes */{size}"))
+}
+
+fn part(seen: &Seen, object: &Object, number: &str) -> Reply {
+    let Some(range) = number.parse().ok().and_then(|number| object.part(number)) else {
+        let details = [("ActualPartCount", &*object.parts.len().max(1).to_string())];
+        return error(seen, 416, "InvalidPartNumber", &details);
+    };
+    let mut reply = if range.is_empty() {
+        Reply::whole(object)
+    } else {
+        Reply::part(object, range)
+    };
+    if !object.parts.is_empty() {
+        reply = reply.with("x-amz-mp-parts-count", &object.parts.len().to_string());
+    }
+    with_object_headers(reply, seen).for_method(&seen.method)
+}
+
+fn with_object_headers(reply: Reply, seen: &Seen) -> Reply {
+    let object = reply.object().clone();
+    let mut reply = reply.with("Accept-Ranges", "bytes");
+    let named = [
+        ("ETag", &object.etag),
+        ("Last-Modified", &object.last_modified),
+        ("x-amz-version-id", &object.version_id),
+    ];
+    for (name, value) in named {
+        if let Some(value) = value {
+            reply = reply.with(name, value);
+        }
+    }
+    for (name, value) in &object.headers {
+        reply = reply.with(name, value);
+    }
+    for (param, name) in OVERRIDES {
+        if let Some(value) = seen.param(param) {
+            reply = reply.with(name, &value);
+        }
+    }
+    reply
+}
+
+fn put(store: &mut Store, seen: &Seen) -> Reply {
+    let current = store.current(&seen.bucket, &seen.key);
+    if let Some(reply) = precondition(seen, current, Blind::default()) {
+        return reply;
+    }
+    let object = own_headers(Object::bytes(seen.body.clone()), seen);
+    let stored = store.write(&seen.bucket, &seen.key, object);
+    written(Reply::empty(200).with("Content-Length", "0"), &stored)
+}
+
+/// Gives the object the headers and checksums that the request brings for it.
+fn own_headers(mut object: Object, seen: &Seen) -> Object {
+    for (name, value) in &seen.headers {
+        let (name, value) = (name.as_str(), value.to_str().unwrap_or_default());
+        if STORED.contains(&name) || name.starts_with("x-amz-meta-") {
+            object = object.header(name, value);
+        } else if is_checksum(name) {
+            object = object.checksum(name, value);
+        }
+    }
+    for (name, value) in seen.trailers.iter().filter(|(name, _)| is_checksum(name)) {
+        object = object.checksum(name, value);
+    }
+    let encodings: Vec<_> = aws_chunked::encodings(seen)
+        .filter(|name| *name != "aws-chunked")
+        .collect();
+    if encodings.is_empty() {
+        object
+    } else {
+        object.header("content-encoding", &encodings.join(","))
+    }
+}
+
+fn is_checksum(name: &str) -> bool {
+    let algorithm = name.strip_prefix("x-amz-checksum-");
+    algorithm.is_some_and(|name| name.starts_with("crc") || name.starts_with("sha"))
+}
+
+fn written(reply: Reply, stored: &Object) -> Reply {
+    let reply = reply.with("ETag", stored.etag_value().unwrap_or_default());
+    match &stored.version_id {
+        Some(id) => reply.with("x-amz-version-id", id),
+        None => reply,
+    }
+}
+
+fn copy(store: &mut Store, seen: &Seen) -> Reply {
+    let source = percent_decode(seen.header("x-amz-copy-source"));
+    let (source, version) = match source.split_once("?versionId=") {
+        Some((source, version)) => (source, Some(version)),
+        None => (&*source, None),
+    };
+    let (bucket, key) = source
+        .trim_start_matches('/')
+        .split_once('/')
+        .unwrap_or_default();
+    let Found::Object(object) = store.find(bucket, key, version) else {
+        return error(seen, 404, "NoSuchKey", &[("Key", key)]);
+    };
+    let mut object = object.clone();
+    if seen.header("x-amz-metadata-directive") == "REPLACE" {
+        object.headers.clear();
+        object = own_headers(object.header("Content-Type", "binary/octet-stream"), seen);
+    }
+    let stored = store.write(&seen.bucket, &seen.key, object);
+    let etag = xml_escape(stored.etag_value().unwrap_or_default());
+    let reply = xml(
+        200,
+        &format!("<CopyObjectResult><ETag>{etag}</ETag></CopyObjectResult>"),
+    );
+    written(reply, &stored)
+}
+
+fn delete(store: &mut Store, seen: &Seen) -> Reply {
+    match store.delete(&seen.bucket, &seen.key) {
+        Some(id) => Reply::empty(204)
+            .with("x-amz-delete-marker", "true")
+            .with("x-amz-version-id", &id),
+        None => Reply::empty(204),
+    }
+}
+
+fn begin_upload(store: &mut Store, seen: &Seen) -> Reply {
+    let (bucket, key, id) = (&seen.bucket, xml_escape(&seen.key), store.begin_upload());
+    let name = "InitiateMultipartUploadResult";
+    let inner = format!("<Bucket>{bucket}</Bucket><Key>{key}</Key><UploadId>{id}</UploadId>");
+    xml(200, &format!("<{name}>{inner}</{name}>"))
+}
+
+fn put_part(store: &mut Store, seen: &Seen) -> Reply {
+    let number = seen
+        .param("partNumber")
+        .and_then(|number| number.parse().ok());
+    let upload = store.upload(&seen.param("uploadId").unwrap_or_default());
+    let (Some(number), Some(upload)) = (number, upload) else {
+        return error(seen, 404, "NoSuchUpload", &[]);
+    };
+    upload.insert(number, seen.body.clone());
+    let part = Object::bytes(seen.body.clone());
+    written(Reply::empty(200).with("Content-Length", "0"), &part)
+}
+
+/// Joins the parts that the body names, or all of them when it names none.
+fn complete_upload(store: &mut Store, seen: &Seen) -> Reply {
+    let named: Vec<u32> = xml_values(&seen.body, "PartNumber")
+        .iter()
+        .flat_map(|n| n.parse())
+        .collect();
+    let Some(mut parts) = store.end_upload(&seen.param("uploadId").unwrap_or_default()) else {
+        return error(seen, 404, "NoSuchUpload", &[]);
+    };
+    if !named.iter().all(|number| parts.contains_key(number)) {
+        return error(seen, 400, "InvalidPart", &[]);
+    }
+    parts.retain(|number, _| named.is_empty() || named.contains(number));
+    let stored = store.write(&seen.bucket, &seen.key, joined(&parts));
+    let (bucket, key) = (&seen.bucket, xml_escape(&seen.key));
+    let etag = stored.etag_value().unwrap_or_default();
+    let inner = format!("<Bucket>{bucket}</Bucket><Key>{key}</Key><ETag>{etag}</ETag>");
+    let name = "CompleteMultipartUploadResult";
+    xml(200, &format!("<{name}>{inner}</{name}>"))
+}
+
+fn joined(parts: &Upload) -> Object {
+    let lengths: Vec<u64> = parts.values().map(|part| part.len() as u64).collect();
+    let parts: Vec<&[u8]> = parts.values().map(|part| &**part).collect();
+    Object::bytes(parts.concat()).parts(&lengths)
+}
+
+fn abort_upload(store: &mut Store, seen: &Seen) -> Reply {
+    match store.end_upload(&seen.param("uploadId").unwrap_or_default()) {
+        Some(_) => Reply::empty(204),
+        None => error(seen, 404, "NoSuchUpload", &[]),
+    }
+}
+
+fn bucket(store: &mut Store, seen: &Seen) -> Reply {
+    match seen.method {
+        Method::POST if seen.has_param("delete") => delete_objects(store, seen),
+        Method::GET if seen.has_param("location") => xml(200, "<LocationConstraint/>"),
+        Method::GET if seen.bucket.is_empty() => xml(200, "<ListAllMyBucketsResult/>"),
+        Method::GET => list(store, seen),
+        Method::DELETE => Reply::empty(204),
+        _ => Reply::empty(200).with("Content-Length", "0"),
+    }
+}
+
+fn delete_objects(store: &mut Store, seen: &Seen) -> Reply {
+    let deleted = xml_values(&seen.body, "Key").into_iter().map(|key| {
+        store.delete(&seen.bucket, &key);
+        format!("<Deleted><Key>{}</Key></Deleted>", xml_escape(&key))
+    });
+    let deleted: String = deleted.collect();
+    xml(200, &format!("<DeleteResult>{deleted}</DeleteResult>"))
+}
+
+fn list(store: &Store, seen: &Seen) -> Reply {
+    let prefix = seen.param("prefix").unwrap_or_default();
+    let contents = store.list(&seen.bucket, &prefix).map(|(key, object)| {
+        let (key, size) = (xml_escape(key), object.len());
+        let etag = xml_escape(object.etag_value().unwrap_or_default());
+        format!("<Contents><Key>{key}</Key><ETag>{etag}</ETag><Size>{size}</Size></Contents>")
+    });
+    let contents: String = contents.collect();
+    let (name, prefix) = (xml_escape(&seen.bucket), xml_escape(&prefix));
+    xml(
+        200,
+        &format!(
+            "<ListBucketResult><Name>{name}</Name><Prefix>{prefix}</Prefix>\
+             <IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
+        ),
+    )
+}

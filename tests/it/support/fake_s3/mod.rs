@@ -1,0 +1,309 @@
+//! An S3 origin inside the test, on a free port of the loopback, that misbehaves on demand.
+//!
+//! It speaks real HTTP/1.1 over real sockets, keeps connections alive, and answers path-style
+//! requests as S3 does (see [`answer`]); it verifies no signatures. Three things make it a test's
+//! instrument:
+//! - *objects of any size* ([`Object::random`]): bytes are made while they are sent;
+//! - *a full record* ([`FakeS3::requests`]): what was asked, on which connection, what was sent;
+//! - *faults* ([`FakeS3::fault`]): exact in place and number.
+//!
+//! ```ignore
+//! let s3 = FakeS3::start().await;
+//! s3.put("data", "model.bin", Object::random(1 << 30, 7).header("x-amz-meta-a", "b"));
+//! s3.fault(Matcher::get("model.bin").covering(0), Times(1), Fault::CutAfter(1000));
+//! // .. point the proxy at s3.endpoint(), read through it ..
+//! s3.wait_for(|requests| requests.iter().filter(|r| r.done).count() == 2).await;
+//! s3.assert_each_byte_sent_once("data", "model.bin");
+//! ```
+
+mod answer;
+mod aws_chunked;
+mod connection;
+mod faults;
+mod http;
+mod object;
+mod plan;
+mod reply;
+mod state;
+mod store;
+
+pub use faults::{Fault, Gate, Matcher, Repeat};
+pub use http::Seen;
+pub use object::{DEFAULT_LAST_MODIFIED, Object};
+
+use crate::support::{EVENT_LIMIT, lock, within};
+use bytes::Bytes;
+use connection::Connection;
+use state::State;
+use std::net::SocketAddr;
+use std::panic::Location;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// The kernel buffers at most about twice this much of an answer on the origin's side, so that
+/// [`Seen::body_bytes_sent`] runs ahead of a slow reader by little.
+const SEND_BUFFER: u32 = 128 * 1024;
+
+/// The origin. Dropping it closes its port and all its connections.
+#[derive(Debug)]
+pub struct FakeS3 {
+    addr: SocketAddr,
+    state: Arc<State>,
+    listening: Mutex<Option<Listening>>,
+}
+
+/// The task that accepts connections, and the word that ends it.
+#[derive(Debug)]
+struct Listening {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for FakeS3 {
+    fn drop(&mut self) {
+        if let Some(listening) = lock(&self.listening).take() {
+            listening.task.abort();
+        }
+    }
+}
+
+impl FakeS3 {
+    /// Starts an empty origin on a free port, in the runtime that calls this.
+    ///
+    /// # Panics
+    /// When no socket can be had.
+    #[allow(
+        clippy::unused_async,
+        reason = "it needs a runtime, as starting any server does"
+    )]
+    pub async fn start() -> FakeS3 {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let addr = listener.local_addr().expect("a listener has an address");
+        let state = Arc::new(State::default());
+        let listening = Mutex::new(Some(Listening::begin(listener, &state)));
+        FakeS3 {
+            addr,
+            state,
+            listening,
+        }
+    }
+
+    /// `http://127.0.0.1:port`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Closes the port and every connection: further ones are refused. Returns when that is so.
+    pub async fn go_down(&self) {
+        let listening = lock(&self.listening).take();
+        if let Some(Listening { stop, task }) = listening {
+            let _ = stop.send(());
+            within("the origin to go down", task)
+                .await
+                .expect("accepting does not panic");
+        }
+    }
+
+    /// Listens on the same port again after [`FakeS3::go_down`].
+    pub async fn come_back(&self) {
+        self.go_down().await;
+        *lock(&self.listening) = Some(Listening::begin(listen(self.addr), &self.state));
+    }
+
+    /// Puts an object in the place of the key's current one, without any request.
+    pub fn put(&self, bucket: &str, key: &str, object: Object) {
+        self.state.store().put(bucket, key, object);
+    }
+
+    /// Deletes the key's current object; a versioned key is left with a delete marker.
+    pub fn delete(&self, bucket: &str, key: &str) {
+        self.state.store().delete(bucket, key);
+    }
+
+    /// The key's current object.
+    #[must_use]
+    pub fn object(&self, bucket: &str, key: &str) -> Option<Object> {
+        self.state.store().current(bucket, key).cloned()
+    }
+
+    /// All bytes of the key's current object.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn object_bytes(&self, bucket: &str, key: &str) -> Bytes {
+        self.object(bucket, key)
+            .expect("an object under this key")
+            .all()
+    }
+
+    /// Gives a fault: from now on it strikes the requests that match.
+    pub fn fault(&self, matcher: Matcher, repeat: Repeat, fault: Fault) {
+        self.state.add_fault(matcher, repeat, fault);
+    }
+
+    /// Takes all faults back; what is being held stays held.
+    pub fn clear_faults(&self) {
+        self.state.clear_faults();
+    }
+
+    /// Every request so far, in order of arrival, those still under way included.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Seen> {
+        self.state.with_requests(<[Seen]>::to_vec)
+    }
+
+    /// How many requests so far meet the condition.
+    pub fn count(&self, mut condition: impl FnMut(&Seen) -> bool) -> usize {
+        self.state
+            .with_requests(|requests| requests.iter().filter(|r| condition(r)).count())
+    }
+
+    /// The body bytes of all answers so far.
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.state
+            .with_requests(|requests| requests.iter().map(|r| r.body_bytes_sent).sum())
+    }
+
+    /// How many connections were accepted so far.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.state.connections.load(Ordering::Relaxed)
+    }
+
+    /// Empties the record; faults and objects stay. Requests under way are no longer recorded.
+    pub fn forget_requests(&self) {
+        self.state.forget_requests();
+    }
+
+    /// What was wrong with requests: malformed heads and framing that S3 would refuse.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.state.complaints()
+    }
+
+    /// Waits until the requests so far meet the condition, which is looked at whenever one
+    /// arrives, or its answer gets on.
+    ///
+    /// # Panics
+    /// After 10 s, naming the caller's line and the requests.
+    #[track_caller]
+    pub fn wait_for(&self, mut condition: impl FnMut(&[Seen]) -> bool) -> impl Future<Output = ()> {
+        let caller = Location::caller();
+        let met = async move {
+            loop {
+                let mut changed = std::pin::pin!(self.state.changed.notified());
+                changed.as_mut().enable();
+                if self.state.with_requests(&mut condition) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        async move {
+            let met = tokio::time::timeout(EVENT_LIMIT, met).await.is_ok();
+            assert!(
+                met,
+                "{caller}: not so after {EVENT_LIMIT:?}:
+{}",
+                self.describe()
+            );
+        }
+    }
+
+    /// Waits until no request is under way, or panics after 10 s.
+    #[track_caller]
+    pub fn wait_idle(&self) -> impl Future<Output = ()> {
+        self.wait_for(|requests| requests.iter().all(|request| request.done))
+    }
+
+    /// Asserts that no byte of the object was sent twice, over all GETs so far; what a broken
+    /// answer handed to the kernel counts as sent, whether or not it arrived.
+    ///
+    /// # Panics
+    /// When one was, with the requests.
+    #[track_caller]
+    pub fn assert_each_byte_sent_once(&self, bucket: &str, key: &str) {
+        let mut sent: Vec<(u64, u64)> = self.state.with_requests(|requests| {
+            let gets = requests.iter().filter(|r| r.method == ::http::Method::GET);
+            let gets = gets.filter(|r| r.bucket == bucket && r.key == key);
+            let gets = gets.filter(|r| matches!(r.status, 200 | 206) && r.body_bytes_sent > 0);
+            let range = |r: &Seen| r.range.clone().filter(|_| r.status == 206);
+            let start = |r: &Seen| range(r).map_or(0, |range| range.start);
+            gets.map(|r| (start(r), start(r) + r.body_bytes_sent))
+                .collect()
+        });
+        sent.sort_unstable();
+        let twice = sent.windows(2).find(|pair| pair[1].0 < pair[0].1);
+        assert!(
+            twice.is_none(),
+            "{twice:?} of {key} overlap:\n{}",
+            self.describe()
+        );
+    }
+
+    /// One line a request, for messages.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let line = |r: &Seen| {
+            let end = match (r.complete, r.done) {
+                (true, _) => "complete",
+                (false, true) => "broken",
+                (false, false) => "under way",
+            };
+            let (status, sent, range) = (r.status, r.body_bytes_sent, r.header("range"));
+            let (method, target, connection) = (&r.method, &r.target, r.connection);
+            format!("  {method} {target} {range} -> {status}, {sent} bytes, {end}, #{connection}\n")
+        };
+        self.state
+            .with_requests(|requests| requests.iter().map(line).collect())
+    }
+}
+
+fn listen(addr: SocketAddr) -> TcpListener {
+    let open = || {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        // Accepted sockets inherit it.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.bind(addr)?;
+        socket.listen(1024)
+    };
+    open().expect("a listening socket on the loopback")
+}
+
+impl Listening {
+    fn begin(listener: TcpListener, state: &Arc<State>) -> Listening {
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(accept(listener, Arc::clone(state), stopped));
+        Listening { stop, task }
+    }
+}
+
+/// Accepts until told to stop, then ends every connection; so does ending this task.
+async fn accept(listener: TcpListener, state: Arc<State>, mut stop: oneshot::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = &mut stop => break,
+        };
+        let Ok((stream, _)) = accepted else { continue };
+        let _ = stream.set_nodelay(true);
+        let id = state.connections.fetch_add(1, Ordering::Relaxed);
+        connections.spawn(Connection::new(id, stream, Arc::clone(&state)).run());
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    connections.shutdown().await;
+}

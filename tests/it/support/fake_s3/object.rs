@@ -1,0 +1,242 @@
+//! An object as the origin holds it: its bytes, and the headers that describe them.
+//!
+//! Invariant: a byte depends on nothing but the object's content and its position, so any slice of
+//! a 50 TB object is made when it is sent, and a test can compute what it must have received.
+
+use bytes::Bytes;
+use std::ops::Range;
+
+/// The `Last-Modified` of an object that does not say otherwise.
+pub const DEFAULT_LAST_MODIFIED: &str = "Wed, 01 Jan 2025 00:00:00 GMT";
+
+#[derive(Clone, Debug)]
+enum Content {
+    Random { seed: u64, len: u64 },
+    Given(Bytes),
+}
+
+/// An object, built up by chaining. Cloning is cheap.
+///
+/// Without further words it has a strong `ETag` made from its content, a fixed `Last-Modified`,
+/// `Content-Type: binary/octet-stream`, no version id and no checksums.
+#[derive(Clone, Debug)]
+pub struct Object {
+    content: Content,
+    pub(super) etag: Option<String>,
+    pub(super) last_modified: Option<String>,
+    pub(super) version_id: Option<String>,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) checksums: Vec<(String, String)>,
+    pub(super) parts: Vec<u64>,
+}
+
+impl Object {
+    /// `len` bytes that look random and depend on `seed` and position only; uses no memory.
+    #[must_use]
+    pub fn random(len: u64, seed: u64) -> Object {
+        Object::of(Content::Random { seed, len })
+    }
+
+    /// These very bytes.
+    pub fn bytes(content: impl Into<Bytes>) -> Object {
+        Object::of(Content::Given(content.into()))
+    }
+
+    fn of(content: Content) -> Object {
+        let etag = Some(format!("\"{:032x}\"", digest(&content)));
+        Object {
+            content,
+            etag,
+            last_modified: Some(DEFAULT_LAST_MODIFIED.to_owned()),
+            version_id: None,
+            headers: vec![("Content-Type".into(), "binary/octet-stream".into())],
+            checksums: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
+
+    /// The `ETag`, sent exactly as given: quotes are the caller's.
+    #[must_use]
+    pub fn etag(mut self, value: &str) -> Object {
+        self.etag = Some(value.to_owned());
+        self
+    }
+
+    /// No `ETag` at all, as some servers answer.
+    #[must_use]
+    pub fn no_etag(mut self) -> Object {
+        self.etag = None;
+        self
+    }
+
+    /// The `Last-Modified` value, an IMF date, sent as given.
+    #[must_use]
+    pub fn last_modified(mut self, date: &str) -> Object {
+        self.last_modified = Some(date.to_owned());
+        self
+    }
+
+    /// No `Last-Modified` at all.
+    #[must_use]
+    pub fn no_last_modified(mut self) -> Object {
+        self.last_modified = None;
+        self
+    }
+
+    /// The version id: the key then keeps its older versions, for reads with `?versionId=`.
+    #[must_use]
+    pub fn version_id(mut self, id: &str) -> Object {
+        self.version_id = Some(id.to_owned());
+        self
+    }
+
+    /// A header of every 200, 206 and HEAD answer; replaces an earlier one of that name.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Object {
+        self.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A whole-object checksum such as `("x-amz-checksum-crc32", "AAAAAA==")`: given on HEAD and
+    /// on a GET of the whole, and only when the request has `x-amz-checksum-mode: ENABLED`.
+    #[must_use]
+    pub fn checksum(mut self, name: &str, value: &str) -> Object {
+        self.checksums.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The lengths of a multipart object's parts, for `?partNumber=`; the `ETag` gets its `-N`.
+    ///
+    /// # Panics
+    /// When the lengths do not add up to the object's.
+    #[must_use]
+    pub fn parts(mut self, lengths: &[u64]) -> Object {
+        assert_eq!(
+            lengths.iter().sum::<u64>(),
+            self.len(),
+            "the parts are not the object"
+        );
+        self.parts = lengths.to_vec();
+        self.etag = Some(format!(
+            "\"{:032x}-{}\"",
+            digest(&self.content),
+            lengths.len()
+        ));
+        self
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match &self.content {
+            Content::Random { len, .. } => *len,
+            Content::Given(bytes) => bytes.len() as u64,
+        }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The `ETag` as it is sent.
+    #[must_use]
+    pub fn etag_value(&self) -> Option<&str> {
+        self.etag.as_deref()
+    }
+
+    /// The bytes of a range.
+    ///
+    /// # Panics
+    /// When the range goes past the end, or is too long to hold in memory.
+    #[must_use]
+    pub fn slice(&self, range: Range<u64>) -> Bytes {
+        assert!(
+            range.start <= range.end && range.end <= self.len(),
+            "{range:?} of {}",
+            self.len()
+        );
+        let length = usize::try_from(range.end - range.start).expect("a slice that fits memory");
+        let mut bytes = vec![0; length];
+        self.fill(range.start, &mut bytes);
+        bytes.into()
+    }
+
+    /// All bytes.
+    #[must_use]
+    pub fn all(&self) -> Bytes {
+        self.slice(0..self.len())
+    }
+
+    /// Writes the bytes from `position` on into `out`; `out` must end within the object.
+    pub fn fill(&self, position: u64, out: &mut [u8]) {
+        match &self.content {
+            Content::Given(bytes) => {
+                let start = usize::try_from(position).expect("a position within the bytes");
+                out.copy_from_slice(&bytes[start..start + out.len()]);
+            }
+            Content::Random { seed, .. } => fill_random(*seed, position, out),
+        }
+    }
+
+    /// The range of part `number` (counted from 1), when there is such a part.
+    pub(super) fn part(&self, number: u64) -> Option<Range<u64>> {
+        let index = usize::try_from(number.checked_sub(1)?).ok()?;
+        let whole = [self.len()];
+        let parts = if self.parts.is_empty() {
+            &whole[..]
+        } else {
+            &self.parts
+        };
+        let length = *parts.get(index)?;
+        let start = parts[..index].iter().sum::<u64>();
+        Some(start..start + length)
+    }
+}
+
+fn fill_random(seed: u64, position: u64, out: &mut [u8]) {
+    let mut index = position / 8;
+    let skip = usize::try_from(position % 8).expect("less than 8");
+    let lead = out.len().min((8 - skip) % 8);
+    let (head, body) = out.split_at_mut(lead);
+    if !head.is_empty() {
+        head.copy_from_slice(&word(seed, index)[skip..skip + lead]);
+        index += 1;
+    }
+    let (words, tail) = body.as_chunks_mut::<8>();
+    for chunk in words {
+        *chunk = word(seed, index);
+        index += 1;
+    }
+    tail.copy_from_slice(&word(seed, index)[..tail.len()]);
+}
+
+/// The eight bytes at position `8 * index`: two odd multipliers and a fold are cheap, and enough
+/// for bytes at a wrong position or of a wrong object to differ.
+fn word(seed: u64, index: u64) -> [u8; 8] {
+    let mixed = seed
+        .wrapping_mul(0xD6E8_FEB8_6659_FD93)
+        .wrapping_add(index)
+        .wrapping_add(1)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed ^ (mixed >> 32)).to_le_bytes()
+}
+
+/// 128 bits that tell contents apart; not a hash that anyone else computes.
+fn digest(content: &Content) -> u128 {
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013B;
+    let step = |hash: u128, value: u64| (hash ^ u128::from(value)).wrapping_mul(PRIME);
+    let start = 0x6C62_272E_07BB_0142_62B8_2175_6295_C58D;
+    match content {
+        Content::Random { seed, len } => step(step(step(start, 1), *seed), *len),
+        Content::Given(bytes) => {
+            let hash = step(step(start, 2), bytes.len() as u64);
+            bytes.chunks(8).fold(hash, |hash, chunk| {
+                let mut word = [0; 8];
+                word[..chunk.len()].copy_from_slice(chunk);
+                step(hash, u64::from_le_bytes(word))
+            })
+        }
+    }
+}

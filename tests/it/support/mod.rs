@@ -1,0 +1,62 @@
+//! What the integration tests stand on: an origin that misbehaves on demand, clients that see all.
+//!
+//! - [`FakeS3`]: an S3 origin inside the test. It serves objects of any size without holding them,
+//!   records every request, and breaks its answers exactly where a [`Fault`] says.
+//! - [`Client`]: a raw HTTP/1.1 client that never hides a truncated answer; [`H2Client`] does the
+//!   same over HTTP/2 with prior knowledge.
+//! - [`Gate`]: holds a request at a chosen point, so that races are played out step by step.
+//!
+//! Two invariants. Nothing here sleeps: a test waits for an event ([`FakeS3::wait_for`],
+//! [`Gate::wait_reached`]), and every wait has a limit, so a hanging test fails with a message.
+//! And nothing here knows the crate under test: what it believes about S3 and HTTP is its own.
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "a support library: no single test uses all of it"
+)]
+
+pub mod client;
+pub mod fake_s3;
+
+pub use client::{Broken, Client, H2Client, H2Stream, Request, Response, ResponseStream, Upload};
+pub use fake_s3::Repeat::{self, Always, Times};
+pub use fake_s3::{FakeS3, Fault, Gate, Matcher, Object, Seen};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a test waits for something that must happen at once.
+pub const EVENT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a client waits for one step of an answer: longer than [`EVENT_LIMIT`], so that the
+/// wait that explains more fails first.
+pub const CLIENT_LIMIT: Duration = Duration::from_secs(20);
+
+/// Waits for `future`, at most [`EVENT_LIMIT`].
+///
+/// # Panics
+/// When the limit passes; the message names the caller's line and `what`.
+#[track_caller]
+pub fn within<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output> + use<F> {
+    bounded(EVENT_LIMIT, what.to_owned(), future)
+}
+
+/// Waits for `future`, at most `limit`, and panics with the caller's line when that passes.
+#[track_caller]
+pub(crate) fn bounded<F: Future>(
+    limit: Duration,
+    what: String,
+    future: F,
+) -> impl Future<Output = F::Output> {
+    let caller = std::panic::Location::caller();
+    async move {
+        tokio::time::timeout(limit, future)
+            .await
+            .unwrap_or_else(|_| panic!("{caller}: waited {limit:?} for {what}"))
+    }
+}
+
+/// Locks, also after a failed assertion in another thread: that one is the failure to report.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
