@@ -330,7 +330,12 @@ impl Flights {
     }
 
     /// Ends an opening that nobody waits for; `false` when somebody does after all.
-    pub(super) fn abandon(&self, id: &ObjectId, generation: Generation, opening: &Arc<Opening>) -> bool {
+    pub(super) fn abandon(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        opening: &Arc<Opening>,
+    ) -> bool {
         let key = (id.clone(), generation);
         let mut table = self.shard(id).lock();
         if !opening.interest.is_lost() {
@@ -446,15 +451,6 @@ impl Flights {
             table.remove(fills, generation, admit);
         }
         unwanted
-    }
-
-    /// Openings and blocks in flight.
-    #[cfg(test)]
-    pub fn len(&self) -> (usize, usize) {
-        self.shards.iter().fold((0, 0), |(openings, fills), shard| {
-            let table = shard.lock();
-            (openings + table.openings.len(), fills + table.fills.len())
-        })
     }
 }
 

@@ -67,7 +67,12 @@ impl Generations {
     }
 
     /// Runs `admit` unless the id was invalidated since `generation`; says whether it ran.
-    pub(super) fn admit(&self, id: &ObjectId, generation: Generation, admit: impl FnOnce()) -> bool {
+    pub(super) fn admit(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        admit: impl FnOnce(),
+    ) -> bool {
         let _held: MutexGuard<'_, ()> = self.stripe(id).admission.lock();
         let current = self.is_current(id, generation);
         if current {

@@ -78,10 +78,4 @@ impl MemoryTier {
     pub(super) fn usage(&self) -> (u64, u64) {
         (self.blocks.weighted_size(), self.blocks.entry_count())
     }
-
-    /// Lets moka finish its bookkeeping, so that a test may count.
-    #[cfg(test)]
-    pub fn settle(&self) {
-        self.blocks.run_pending_tasks();
-    }
 }

@@ -111,7 +111,7 @@ impl BlockReader {
             None => {
                 // The client is faster than the origin: worth asking for more at once.
                 self.window = (self.window * 2).clamp(self.cache.fetch_size, self.cache.read_ahead);
-                self.plan_ahead();
+                self.read_ahead();
                 let claim = self.claims.iter().find(|c| c.covers(self.at));
                 claim.expect("claims ahead replace none").read(self.at).await?
             }

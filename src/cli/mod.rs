@@ -100,8 +100,11 @@ mod tests {
     fn each_subcommand_takes_a_file() {
         for name in ["serve", "check", "health"] {
             let arguments = Arguments::try_parse_from(["hotset", name, "--config", "f.yaml"]);
-            let (Command::Serve(file) | Command::Check(file) | Command::Health(file)) =
-                arguments.unwrap().command;
+            let command = arguments.unwrap().command;
+            let file = match command {
+                Command::Serve(arguments) => arguments.file,
+                Command::Check(file) | Command::Health(file) => file,
+            };
             assert_eq!(file.config.unwrap().to_str(), Some("f.yaml"));
             assert!(Arguments::try_parse_from(["hotset", name]).is_ok());
         }

@@ -11,7 +11,7 @@ use crate::config::Config;
 #[derive(Debug, Args)]
 pub(super) struct ServeArguments {
     #[command(flatten)]
-    file: ConfigFile,
+    pub(super) file: ConfigFile,
     /// Serve an S3 of our own that keeps its objects in this folder, with samples to try hotset on
     #[cfg(feature = "embedded")]
     #[arg(long, value_name = "FOLDER")]

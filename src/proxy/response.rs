@@ -95,7 +95,12 @@ impl Head {
     }
 
     /// Everything that is said of the object itself; `whole` adds its checksums where they are asked for.
-    pub(super) fn describe(&mut self, meta: &ObjectMeta, checksums: bool, overrides: &ResponseOverrides) {
+    pub(super) fn describe(
+        &mut self,
+        meta: &ObjectMeta,
+        checksums: bool,
+        overrides: &ResponseOverrides,
+    ) {
         for (name, value) in &meta.headers {
             self.add(name, value);
         }

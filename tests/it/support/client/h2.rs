@@ -45,26 +45,15 @@ impl H2Client {
     pub async fn connect(addr: SocketAddr) -> H2Client {
         let what = format!("an HTTP/2 connection to {addr}");
         let shake_hands = async {
-            let stream = TcpStream::connect(addr)
-                .await
-                .expect("a server that accepts");
-            stream
-                .set_nodelay(true)
-                .expect("a socket takes TCP_NODELAY");
+            let stream = TcpStream::connect(addr).await.expect("a server that accepts");
+            stream.set_nodelay(true).expect("a socket takes TCP_NODELAY");
             let builder = http2::Builder::new(TokioExecutor::new());
-            builder
-                .handshake(TokioIo::new(stream))
-                .await
-                .expect("an HTTP/2 preface")
+            builder.handshake(TokioIo::new(stream)).await.expect("an HTTP/2 preface")
         };
         let (sender, connection) = bounded(CLIENT_LIMIT, what, shake_hands).await;
         // Its error reaches every stream on it.
         let task = tokio::spawn(async move { drop(connection.await) });
-        H2Client {
-            sender,
-            addr,
-            connection: Arc::new(Connection(task)),
-        }
+        H2Client { sender, addr, connection: Arc::new(Connection(task)) }
     }
 
     /// GETs a path and reads the whole answer.
@@ -117,9 +106,7 @@ impl H2Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(Once(Some(body)))
-            .expect("a request that can be sent");
+        let request = request.body(Once(Some(body))).expect("a request that can be sent");
         let client = self.clone();
         async move {
             let mut sender = client.sender.clone();
@@ -132,14 +119,7 @@ impl H2Client {
                 Err(error) => return Err(broken(0, &error)),
             };
             let (status, headers) = (head.status, head.headers);
-            Ok(H2Stream {
-                status,
-                headers,
-                body,
-                received: 0,
-                what,
-                client,
-            })
+            Ok(H2Stream { status, headers, body, received: 0, what, client })
         }
     }
 }
@@ -192,10 +172,7 @@ impl H2Stream {
 }
 
 fn broken(received: u64, error: &hyper::Error) -> Broken {
-    Broken {
-        received,
-        reason: format!("{error:?}"),
-    }
+    Broken { received, reason: format!("{error:?}") }
 }
 
 /// A request body of one piece, or none.
@@ -210,12 +187,7 @@ impl Body for Once {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(
-            self.0
-                .take()
-                .filter(|bytes| !bytes.is_empty())
-                .map(|b| Ok(Frame::data(b))),
-        )
+        Poll::Ready(self.0.take().filter(|bytes| !bytes.is_empty()).map(|b| Ok(Frame::data(b))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -49,12 +49,7 @@ impl Client {
 
     fn build(addr: SocketAddr, receive_buffer: Option<u32>) -> Client {
         let (idle, opened) = (Mutex::default(), AtomicU64::new(0));
-        Client(Arc::new(Inner {
-            addr,
-            receive_buffer,
-            idle,
-            opened,
-        }))
+        Client(Arc::new(Inner { addr, receive_buffer, idle, opened }))
     }
 
     #[track_caller]
@@ -112,9 +107,7 @@ impl Client {
         let what = format!("{}: the answer to raw bytes", Location::caller());
         async move {
             let mut wire = Wire::new(client.connect(&what).await, what);
-            wire.write(&request)
-                .await
-                .expect("a server that takes the request");
+            wire.write(&request).await.expect("a server that takes the request");
             let to_head = request.starts_with(b"HEAD ");
             let stream = ResponseStream::begin(wire, to_head, client).await;
             stream.expect("an answer").finish().await
@@ -239,17 +232,13 @@ impl Request {
     /// When none comes.
     pub async fn open(self) -> ResponseStream {
         let what = self.what();
-        self.try_open()
-            .await
-            .unwrap_or_else(|broken| panic!("{what}: {broken}"))
+        self.try_open().await.unwrap_or_else(|broken| panic!("{what}: {broken}"))
     }
 
     /// As [`Request::open`], but a connection that ends before the header is an error.
     pub async fn try_open(mut self) -> Result<ResponseStream, Broken> {
         let body = self.body.take();
-        let mut upload = self
-            .begin(body.as_ref().map(|body| body.len() as u64))
-            .await;
+        let mut upload = self.begin(body.as_ref().map(|body| body.len() as u64)).await;
         // A server may answer before it has taken the whole body, and that answer counts.
         let _ = upload.write(&body.unwrap_or_default()).await;
         upload.answer().await
@@ -266,10 +255,7 @@ impl Request {
             Some(stream) => stream,
             None => self.client.connect(&what).await,
         };
-        let mut head = format!(
-            "{} {} HTTP/1.1\r\nHost: {}\r\n",
-            self.method, self.path, self.host
-        );
+        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.path, self.host);
         let length = content_length.map(|length| ("Content-Length".into(), length.to_string()));
         for (name, value) in self.headers.iter().chain(&length) {
             head.extend([name, ": ", value, "\r\n"]);
@@ -277,18 +263,11 @@ impl Request {
         let mut wire = Wire::new(stream, what);
         // When this fails, so does reading the answer, and that is reported.
         let _ = wire.write((head + "\r\n").as_bytes()).await;
-        Upload {
-            wire,
-            to_head: self.method == Method::HEAD,
-            client: self.client,
-        }
+        Upload { wire, to_head: self.method == Method::HEAD, client: self.client }
     }
 
     fn what(&self) -> String {
-        format!(
-            "{}: the answer to {} {}",
-            self.caller, self.method, self.path
-        )
+        format!("{}: the answer to {} {}", self.caller, self.method, self.path)
     }
 }
 
@@ -317,10 +296,7 @@ impl Upload {
     /// When no header comes.
     pub async fn finish(self) -> Response {
         let what = self.wire.what.clone();
-        let answer = self
-            .answer()
-            .await
-            .unwrap_or_else(|broken| panic!("{what}: {broken}"));
+        let answer = self.answer().await.unwrap_or_else(|broken| panic!("{what}: {broken}"));
         answer.finish().await
     }
 

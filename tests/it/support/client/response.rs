@@ -24,10 +24,7 @@ impl Response {
     /// A header's value as text; empty when it is absent.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// The body as text.
@@ -71,9 +68,8 @@ impl ResponseStream {
             }
         };
         let bodiless = to_head || matches!(status.as_u16(), 204 | 304);
-        let length = headers
-            .get("content-length")
-            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let length =
+            headers.get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
         let framing = match length {
             _ if bodiless => Framing::Length(0),
             _ if headers.contains_key("transfer-encoding") => Framing::Chunked(0),
@@ -81,14 +77,7 @@ impl ResponseStream {
             None => Framing::UntilClose,
         };
         let ended = (framing == Framing::Length(0)).then_some(true);
-        Ok(ResponseStream {
-            status,
-            headers,
-            wire,
-            framing,
-            ended,
-            client,
-        })
+        Ok(ResponseStream { status, headers, wire, framing, ended, client })
     }
 
     /// Reads exactly `n` bytes of the body, or fewer when it ends before.
@@ -119,19 +108,12 @@ impl ResponseStream {
         let body = self.rest().await;
         let complete = self.ended == Some(true);
         let (status, headers) = (self.status, self.headers);
-        let closes = headers
-            .get("connection")
-            .is_some_and(|value| value == "close");
+        let closes = headers.get("connection").is_some_and(|value| value == "close");
         let clean = self.wire.buffer.is_empty() && self.framing != Framing::UntilClose;
         if complete && clean && !closes {
             self.client.keep(self.wire.stream);
         }
-        Response {
-            status,
-            headers,
-            body,
-            complete,
-        }
+        Response { status, headers, body, complete }
     }
 
     /// Closes the connection with the body unread.

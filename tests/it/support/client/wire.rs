@@ -20,11 +20,7 @@ pub struct Broken {
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "broken after {} bytes of body: {}",
-            self.received, self.reason
-        )
+        write!(f, "broken after {} bytes of body: {}", self.received, self.reason)
     }
 }
 
@@ -43,19 +39,11 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(stream: TcpStream, what: String) -> Wire {
-        Wire {
-            stream,
-            buffer: BytesMut::new(),
-            received: 0,
-            what,
-        }
+        Wire { stream, buffer: BytesMut::new(), received: 0, what }
     }
 
     fn broken(&self, reason: impl fmt::Display) -> Broken {
-        Broken {
-            received: self.received,
-            reason: reason.to_string(),
-        }
+        Broken { received: self.received, reason: reason.to_string() }
     }
 
     pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
@@ -128,18 +116,13 @@ fn take_head(buffer: &mut BytesMut) -> Result<Option<(StatusCode, HeaderMap)>, S
     let httparse::Status::Complete(length) = parsed else {
         return Ok(None);
     };
-    let status = response
-        .code
-        .and_then(|code| StatusCode::from_u16(code).ok());
+    let status = response.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or("no status")?;
     let mut headers = HeaderMap::new();
     for field in response.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let value = HeaderValue::from_bytes(field.value);
-        headers.append(
-            name.map_err(|e| e.to_string())?,
-            value.map_err(|e| e.to_string())?,
-        );
+        headers.append(name.map_err(|e| e.to_string())?, value.map_err(|e| e.to_string())?);
     }
     buffer.advance(length);
     Ok(Some((status, headers)))

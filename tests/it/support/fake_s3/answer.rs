@@ -28,13 +28,8 @@ const OVERRIDES: [(&str, &str); 6] = [
 ];
 
 /// The headers of a PUT that become the object's own.
-const STORED: [&str; 5] = [
-    "content-type",
-    "content-language",
-    "content-disposition",
-    "cache-control",
-    "expires",
-];
+const STORED: [&str; 5] =
+    ["content-type", "content-language", "content-disposition", "cache-control", "expires"];
 
 /// Acts on the request, and says what to answer.
 pub(super) fn answer(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
@@ -70,18 +65,14 @@ fn read(store: &Store, seen: &Seen, blind: Blind) -> Reply {
         Found::NoSuchKey { marker } => {
             let reply = error(seen, 404, "NoSuchKey", &[("Key", &seen.key)]);
             return match marker {
-                Some(id) => reply
-                    .with("x-amz-delete-marker", "true")
-                    .with("x-amz-version-id", id),
+                Some(id) => reply.with("x-amz-delete-marker", "true").with("x-amz-version-id", id),
                 None => reply,
             };
         }
         Found::NoSuchVersion => return error(seen, 404, "NoSuchVersion", &[("Key", &seen.key)]),
         Found::Marker => {
             let reply = error(seen, 405, "MethodNotAllowed", &[]);
-            return reply
-                .with("x-amz-delete-marker", "true")
-                .with("Allow", "DELETE");
+            return reply.with("x-amz-delete-marker", "true").with("Allow", "DELETE");
         }
     };
     if let Some(reply) = precondition(seen, Some(object), blind) {
@@ -97,9 +88,7 @@ fn read(store: &Store, seen: &Seen, blind: Blind) -> Reply {
         _ => {
             let reply = with_object_headers(Reply::whole(object), seen);
             let mode = seen.param("x-amz-checksum-mode");
-            let mode = mode
-                .as_deref()
-                .unwrap_or(seen.header("x-amz-checksum-mode"));
+            let mode = mode.as_deref().unwrap_or(seen.header("x-amz-checksum-mode"));
             let enabled = mode.eq_ignore_ascii_case("ENABLED");
             let checksums = object.checksums.iter().filter(|_| enabled);
             checksums.fold(reply, |reply, (name, value)| reply.with(name, value))
@@ -119,12 +108,7 @@ fn precondition(seen: &Seen, object: Option<&Object>, blind: Blind) -> Option<Re
         members.any(|m| object.is_some() && (m == "*" || same(m)))
     };
     if seen.headers.contains_key("if-match") && !names("if-match") && !blind.if_match {
-        return Some(error(
-            seen,
-            412,
-            "PreconditionFailed",
-            &[("Condition", "If-Match")],
-        ));
+        return Some(error(seen, 412, "PreconditionFailed", &[("Condition", "If-Match")]));
     }
     if !seen.headers.contains_key("if-none-match") || !names("if-none-match") {
         return None;
@@ -132,20 +116,12 @@ fn precondition(seen: &Seen, object: Option<&Object>, blind: Blind) -> Option<Re
     if seen.method == Method::GET || seen.method == Method::HEAD {
         return Some(Reply::empty(304).with("ETag", etag));
     }
-    Some(error(
-        seen,
-        412,
-        "PreconditionFailed",
-        &[("Condition", "If-None-Match")],
-    ))
+    Some(error(seen, 412, "PreconditionFailed", &[("Condition", "If-None-Match")]))
 }
 
 fn invalid_range(seen: &Seen, size: u64) -> Reply {
     let asked = seen.header("range");
-    let details = [
-        ("RangeRequested", asked),
-        ("ActualObjectSize", &size.to_string()),
-    ];
+    let details = [("RangeRequested", asked), ("ActualObjectSize", &size.to_string())];
     error(seen, 416, "InvalidRange", &details).with("Content-Range", &format!("bytes */{size}"))
 }
 
@@ -154,11 +130,8 @@ fn part(seen: &Seen, object: &Object, number: &str) -> Reply {
         let details = [("ActualPartCount", &*object.parts.len().max(1).to_string())];
         return error(seen, 416, "InvalidPartNumber", &details);
     };
-    let mut reply = if range.is_empty() {
-        Reply::whole(object)
-    } else {
-        Reply::part(object, range)
-    };
+    let mut reply =
+        if range.is_empty() { Reply::whole(object) } else { Reply::part(object, range) };
     if !object.parts.is_empty() {
         reply = reply.with("x-amz-mp-parts-count", &object.parts.len().to_string());
     }
@@ -212,9 +185,8 @@ fn own_headers(mut object: Object, seen: &Seen) -> Object {
     for (name, value) in seen.trailers.iter().filter(|(name, _)| is_checksum(name)) {
         object = object.checksum(name, value);
     }
-    let encodings: Vec<_> = aws_chunked::encodings(seen)
-        .filter(|name| *name != "aws-chunked")
-        .collect();
+    let encodings: Vec<_> =
+        aws_chunked::encodings(seen).filter(|name| *name != "aws-chunked").collect();
     if encodings.is_empty() {
         object
     } else {
@@ -241,10 +213,7 @@ fn copy(store: &mut Store, seen: &Seen) -> Reply {
         Some((source, version)) => (source, Some(version)),
         None => (&*source, None),
     };
-    let (bucket, key) = source
-        .trim_start_matches('/')
-        .split_once('/')
-        .unwrap_or_default();
+    let (bucket, key) = source.trim_start_matches('/').split_once('/').unwrap_or_default();
     let Found::Object(object) = store.find(bucket, key, version) else {
         return error(seen, 404, "NoSuchKey", &[("Key", key)]);
     };
@@ -255,18 +224,15 @@ fn copy(store: &mut Store, seen: &Seen) -> Reply {
     }
     let stored = store.write(&seen.bucket, &seen.key, object);
     let etag = xml_escape(stored.etag_value().unwrap_or_default());
-    let reply = xml(
-        200,
-        &format!("<CopyObjectResult><ETag>{etag}</ETag></CopyObjectResult>"),
-    );
+    let reply = xml(200, &format!("<CopyObjectResult><ETag>{etag}</ETag></CopyObjectResult>"));
     written(reply, &stored)
 }
 
 fn delete(store: &mut Store, seen: &Seen) -> Reply {
     match store.delete(&seen.bucket, &seen.key) {
-        Some(id) => Reply::empty(204)
-            .with("x-amz-delete-marker", "true")
-            .with("x-amz-version-id", &id),
+        Some(id) => {
+            Reply::empty(204).with("x-amz-delete-marker", "true").with("x-amz-version-id", &id)
+        }
         None => Reply::empty(204),
     }
 }
@@ -279,9 +245,7 @@ fn begin_upload(store: &mut Store, seen: &Seen) -> Reply {
 }
 
 fn put_part(store: &mut Store, seen: &Seen) -> Reply {
-    let number = seen
-        .param("partNumber")
-        .and_then(|number| number.parse().ok());
+    let number = seen.param("partNumber").and_then(|number| number.parse().ok());
     let upload = store.upload(&seen.param("uploadId").unwrap_or_default());
     let (Some(number), Some(upload)) = (number, upload) else {
         return error(seen, 404, "NoSuchUpload", &[]);
@@ -293,10 +257,8 @@ fn put_part(store: &mut Store, seen: &Seen) -> Reply {
 
 /// Joins the parts that the body names, or all of them when it names none.
 fn complete_upload(store: &mut Store, seen: &Seen) -> Reply {
-    let named: Vec<u32> = xml_values(&seen.body, "PartNumber")
-        .iter()
-        .flat_map(|n| n.parse())
-        .collect();
+    let named: Vec<u32> =
+        xml_values(&seen.body, "PartNumber").iter().flat_map(|n| n.parse()).collect();
     let Some(mut parts) = store.end_upload(&seen.param("uploadId").unwrap_or_default()) else {
         return error(seen, 404, "NoSuchUpload", &[]);
     };

@@ -14,17 +14,13 @@ const SMALLEST_CHUNK: usize = 8 * 1024;
 
 /// Whether the request's body is framed as aws-chunked.
 pub(super) fn is_declared(seen: &Seen) -> bool {
-    seen.header("x-amz-content-sha256")
-        .starts_with("STREAMING-")
+    seen.header("x-amz-content-sha256").starts_with("STREAMING-")
         || encodings(seen).any(|encoding| encoding == "aws-chunked")
 }
 
 /// The object's own content encodings, without `aws-chunked`.
 pub(super) fn encodings(seen: &Seen) -> impl Iterator<Item = &str> {
-    seen.header("content-encoding")
-        .split(',')
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
+    seen.header("content-encoding").split(',').map(str::trim).filter(|text| !text.is_empty())
 }
 
 /// Decodes the body, or says what is wrong with it.
@@ -52,10 +48,7 @@ pub(super) fn decode(seen: &Seen, raw: &Bytes) -> Result<Decoded, String> {
     check_trailers(seen, &trailers, signed)?;
     let declared = seen.header("x-amz-decoded-content-length");
     if declared.parse() != Ok(body.len()) {
-        return Err(format!(
-            "x-amz-decoded-content-length '{declared}' for {} bytes",
-            body.len()
-        ));
+        return Err(format!("x-amz-decoded-content-length '{declared}' for {} bytes", body.len()));
     }
     Ok((body.freeze(), trailers))
 }
@@ -85,9 +78,7 @@ fn read_trailers(lines: &mut Lines<'_>) -> Result<Vec<(String, String)>, String>
         if line.is_empty() {
             return Ok(trailers);
         }
-        let (name, value) = line
-            .split_once(':')
-            .ok_or(format!("no trailer in '{line}'"))?;
+        let (name, value) = line.split_once(':').ok_or(format!("no trailer in '{line}'"))?;
         trailers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
     }
 }
@@ -104,9 +95,7 @@ fn check_trailers(seen: &Seen, trailers: &[(String, String)], signed: bool) -> R
     declared.sort_unstable();
     sent.sort_unstable();
     if sent != declared {
-        return Err(format!(
-            "the trailers {sent:?} where {declared:?} were declared"
-        ));
+        return Err(format!("the trailers {sent:?} where {declared:?} were declared"));
     }
     let kind = seen.header("x-amz-content-sha256");
     if kind.starts_with("STREAMING-") && kind.ends_with("-TRAILER") == declared.is_empty() {
@@ -132,9 +121,7 @@ impl<'a> Lines<'a> {
             return Err(format!("the body ends within a chunk of {size} bytes"));
         }
         let (data, rest) = self.0.split_at(size);
-        self.0 = rest
-            .strip_prefix(b"\r\n")
-            .ok_or("no line end after a chunk")?;
+        self.0 = rest.strip_prefix(b"\r\n").ok_or("no line end after a chunk")?;
         Ok(data)
     }
 }

@@ -36,12 +36,7 @@ enum Next {
 
 impl Connection {
     pub(super) fn new(id: u64, stream: TcpStream, state: Arc<State>) -> Connection {
-        Connection {
-            id,
-            stream,
-            buffer: BytesMut::new(),
-            state,
-        }
+        Connection { id, stream, buffer: BytesMut::new(), state }
     }
 
     /// Serves requests until one side ends the connection.
@@ -96,11 +91,7 @@ impl Connection {
         }
         let next = self.send(reply, &mut plan, &record).await?;
         let close = plan.close_after || seen.wants_close();
-        Ok(if close && next == Next::Keep {
-            Next::End(Ending::Close)
-        } else {
-            next
-        })
+        Ok(if close && next == Next::Keep { Next::End(Ending::Close) } else { next })
     }
 
     async fn read_head(&mut self) -> io::Result<Option<Seen>> {
@@ -110,9 +101,7 @@ impl Connection {
                 Ok(None) => {}
                 Err(complaint) => {
                     self.state.complain(complaint);
-                    self.stream
-                        .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                        .await?;
+                    self.stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await?;
                     return Ok(None);
                 }
             }
@@ -125,17 +114,11 @@ impl Connection {
     /// The answer to a request whose body is not read at all.
     fn refusal(&self, seen: &Seen, plan: &Plan) -> Option<Reply> {
         if seen.is_chunked() {
-            self.state.complain(format!(
-                "{} {}: Transfer-Encoding",
-                seen.method, seen.target
-            ));
+            self.state.complain(format!("{} {}: Transfer-Encoding", seen.method, seen.target));
             return Some(error(seen, 501, "NotImplemented", &[]));
         }
         if seen.method == Method::PUT && seen.content_length().is_none() {
-            self.state.complain(format!(
-                "{} {}: no Content-Length",
-                seen.method, seen.target
-            ));
+            self.state.complain(format!("{} {}: no Content-Length", seen.method, seen.target));
             return Some(error(seen, 411, "MissingContentLength", &[]));
         }
         let (status, code) = plan.status?;
@@ -152,9 +135,7 @@ impl Connection {
     ) -> io::Result<Option<Reply>> {
         let length = seen.content_length().unwrap_or(0);
         if length > 0 && seen.expects_continue() {
-            self.stream
-                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-                .await?;
+            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         let mut hold = plan.hold_request_after.as_ref();
         loop {
@@ -180,8 +161,7 @@ impl Connection {
             match aws_chunked::decode(seen, &raw) {
                 Ok((body, trailers)) => (seen.body, seen.trailers) = (body, trailers),
                 Err(complaint) => {
-                    self.state
-                        .complain(format!("{} {}: {complaint}", seen.method, seen.target));
+                    self.state.complain(format!("{} {}: {complaint}", seen.method, seen.target));
                     seen.body = Bytes::new();
                     refusal = Some(error(seen, 400, "IncompleteBody", &[]));
                 }
@@ -212,8 +192,7 @@ impl Connection {
             if offset > length || matches!(reply.body, Body::None) {
                 break;
             }
-            self.send_piece(&reply.body, sent, offset, plan.chunked, record)
-                .await?;
+            self.send_piece(&reply.body, sent, offset, plan.chunked, record).await?;
             sent = offset;
             match stop {
                 Stop::End(ending) => return Ok(Next::End(ending)),
@@ -221,8 +200,7 @@ impl Connection {
                 Stop::Replace(object) => record.replace_object(object),
             }
         }
-        self.send_piece(&reply.body, sent, length, plan.chunked, record)
-            .await?;
+        self.send_piece(&reply.body, sent, length, plan.chunked, record).await?;
         if plan.chunked && !matches!(reply.body, Body::None) {
             self.stream.write_all(b"0\r\n\r\n").await?;
         }
@@ -253,11 +231,7 @@ impl Connection {
         for (name, value) in &reply.headers {
             write!(head, "{name}: {value}\r\n").expect("a String takes everything");
         }
-        head += if chunked {
-            "Transfer-Encoding: chunked\r\n\r\n"
-        } else {
-            "\r\n"
-        };
+        head += if chunked { "Transfer-Encoding: chunked\r\n\r\n" } else { "\r\n" };
         record.update(|seen| seen.status = reply.status);
         self.stream.write_all(head.as_bytes()).await
     }
@@ -278,9 +252,7 @@ impl Connection {
             piece.resize(usize::try_from(length).expect("at most a piece"), 0);
             body.fill(at, &mut piece);
             if chunked {
-                self.stream
-                    .write_all(format!("{length:x}\r\n").as_bytes())
-                    .await?;
+                self.stream.write_all(format!("{length:x}\r\n").as_bytes()).await?;
             }
             self.stream.write_all(&piece).await?;
             if chunked {
@@ -299,8 +271,7 @@ impl Connection {
         self.send_head(&head, true, record).await?;
         let declaration = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
         let early = Body::Bytes(format!("{declaration}   \n   \n").into());
-        self.send_piece(&early, 0, early.len(), true, record)
-            .await?;
+        self.send_piece(&early, 0, early.len(), true, record).await?;
         self.hold(&gate).await?;
         let document = match failure {
             Some(code) => error_element(code, &[], &seen.path),
@@ -310,8 +281,7 @@ impl Connection {
             },
         };
         let outcome = Body::Bytes(document.into());
-        self.send_piece(&outcome, 0, outcome.len(), true, record)
-            .await?;
+        self.send_piece(&outcome, 0, outcome.len(), true, record).await?;
         self.stream.write_all(b"0\r\n\r\n").await?;
         record.complete();
         Ok(Next::Keep)

@@ -31,10 +31,7 @@ impl Gate {
     /// A closed gate.
     #[must_use]
     pub fn new() -> Gate {
-        Gate {
-            open: Arc::new(watch::Sender::new(false)),
-            reached: Arc::new(watch::Sender::new(0)),
-        }
+        Gate { open: Arc::new(watch::Sender::new(false)), reached: Arc::new(watch::Sender::new(0)) }
     }
 
     /// Lets everyone pass who waits, and everyone who comes later.
@@ -60,10 +57,7 @@ impl Gate {
         let mut reached = self.reached.subscribe();
         let what = format!("{count} to reach the gate");
         within(&what, async move {
-            reached
-                .wait_for(|n| *n >= count)
-                .await
-                .expect("the gate outlives its waiters");
+            reached.wait_for(|n| *n >= count).await.expect("the gate outlives its waiters");
         })
     }
 
@@ -74,9 +68,7 @@ impl Gate {
     pub async fn pass(&self) {
         self.reached.send_modify(|n| *n += 1);
         let mut open = self.open.subscribe();
-        open.wait_for(|open| *open)
-            .await
-            .expect("the gate outlives its waiters");
+        open.wait_for(|open| *open).await.expect("the gate outlives its waiters");
     }
 }
 
@@ -163,12 +155,7 @@ pub struct Matcher {
 
 impl fmt::Debug for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Matcher({} conditions, nth {:?})",
-            self.conditions.len(),
-            self.nth
-        )
+        write!(f, "Matcher({} conditions, nth {:?})", self.conditions.len(), self.nth)
     }
 }
 
@@ -230,21 +217,13 @@ impl Matcher {
     /// Requests for a range that holds the byte at `offset`.
     #[must_use]
     pub fn covering(self, offset: u64) -> Matcher {
-        self.when(move |seen| {
-            seen.range
-                .as_ref()
-                .is_some_and(|range| range.contains(&offset))
-        })
+        self.when(move |seen| seen.range.as_ref().is_some_and(|range| range.contains(&offset)))
     }
 
     /// Requests for a range that begins at `offset`.
     #[must_use]
     pub fn starting_at(self, offset: u64) -> Matcher {
-        self.when(move |seen| {
-            seen.range
-                .as_ref()
-                .is_some_and(|range| range.start == offset)
-        })
+        self.when(move |seen| seen.range.as_ref().is_some_and(|range| range.start == offset))
     }
 
     /// Requests with a `Range` header, whatever it says.
@@ -293,12 +272,7 @@ pub(super) struct Faults(Vec<Rule>);
 
 impl Faults {
     pub(super) fn add(&mut self, matcher: Matcher, repeat: Repeat, fault: Fault) {
-        self.0.push(Rule {
-            matcher,
-            repeat,
-            fault,
-            met: 0,
-        });
+        self.0.push(Rule { matcher, repeat, fault, met: 0 });
     }
 
     pub(super) fn clear(&mut self) {

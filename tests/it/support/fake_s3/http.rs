@@ -49,9 +49,7 @@ impl Seen {
     /// The decoded value of a query parameter; empty for one without `=`.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<String> {
-        self.params()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value)
+        self.params().find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
     #[must_use]
@@ -61,32 +59,21 @@ impl Seen {
 
     /// All query parameters, decoded, in order.
     pub fn params(&self) -> impl Iterator<Item = (String, String)> + '_ {
-        self.query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                let decode = |text: &str| percent_decode(&text.replace('+', " "));
-                (decode(name), decode(value))
-            })
+        self.query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |text: &str| percent_decode(&text.replace('+', " "));
+            (decode(name), decode(value))
+        })
     }
 
     /// A header's value as text; empty when it is absent.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     pub(super) fn content_length(&self) -> Option<usize> {
-        self.headers
-            .get(CONTENT_LENGTH)?
-            .to_str()
-            .ok()?
-            .parse()
-            .ok()
+        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
     pub(super) fn is_chunked(&self) -> bool {
@@ -94,16 +81,11 @@ impl Seen {
     }
 
     pub(super) fn expects_continue(&self) -> bool {
-        self.headers
-            .get(EXPECT)
-            .is_some_and(|value| value == "100-continue")
+        self.headers.get(EXPECT).is_some_and(|value| value == "100-continue")
     }
 
     pub(super) fn wants_close(&self) -> bool {
-        let value = self
-            .headers
-            .get(CONNECTION)
-            .and_then(|value| value.to_str().ok());
+        let value = self.headers.get(CONNECTION).and_then(|value| value.to_str().ok());
         value.is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
@@ -118,11 +100,7 @@ pub(super) fn take_head(buffer: &mut BytesMut, connection: u64) -> Result<Option
         Ok(httparse::Status::Partial) => return Err("a head of more than 64 KiB".into()),
         Err(error) => return Err(format!("a malformed head: {error}")),
     };
-    let method = request
-        .method
-        .unwrap_or_default()
-        .parse()
-        .map_err(|_| "a bad method")?;
+    let method = request.method.unwrap_or_default().parse().map_err(|_| "a bad method")?;
     let target = request.path.unwrap_or_default().to_owned();
     let mut headers = HeaderMap::new();
     for field in request.headers.iter() {
@@ -165,9 +143,7 @@ pub(super) fn percent_decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escape = bytes
-            .get(at + 1..at + 3)
-            .and_then(|hex| std::str::from_utf8(hex).ok());
+        let escape = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
         match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) if bytes[at] == b'%' => {
                 out.push(byte);
@@ -192,13 +168,8 @@ pub(super) enum Asked {
 }
 
 pub(super) fn asked_range(headers: &HeaderMap, size: u64) -> Asked {
-    let value = headers
-        .get(RANGE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let Some((first, last)) = value
-        .strip_prefix("bytes=")
-        .and_then(|range| range.split_once('-'))
+    let value = headers.get(RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Some((first, last)) = value.strip_prefix("bytes=").and_then(|range| range.split_once('-'))
     else {
         return Asked::Whole;
     };
@@ -208,48 +179,27 @@ pub(super) fn asked_range(headers: &HeaderMap, size: u64) -> Asked {
         (None, Some(suffix)) if first.is_empty() => size.saturating_sub(suffix)..size,
         _ => return Asked::Whole,
     };
-    if range.start >= range.end {
-        Asked::Unsatisfiable
-    } else {
-        Asked::Part(range)
-    }
+    if range.start >= range.end { Asked::Unsatisfiable } else { Asked::Part(range) }
 }
 
 fn digits(text: &str) -> Option<u64> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        text.parse().ok()
-    } else {
-        None
-    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 /// Text made safe to stand inside an XML element.
 pub(super) fn xml_escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// The texts of all elements of this name, in order: enough for the XML that S3 clients send.
 pub(super) fn xml_values(xml: &[u8], name: &str) -> Vec<String> {
     let text = String::from_utf8_lossy(xml);
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-    let values = text
-        .split(open.as_str())
-        .skip(1)
-        .filter_map(|rest| rest.split_once(&close));
+    let values = text.split(open.as_str()).skip(1).filter_map(|rest| rest.split_once(&close));
     values.map(|(value, _)| xml_unescape(value)).collect()
 }
 
 fn xml_unescape(text: &str) -> String {
-    let named = [
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-        ("&quot;", "\""),
-        ("&apos;", "'"),
-        ("&amp;", "&"),
-    ];
-    named.iter().fold(text.to_owned(), |text, (entity, plain)| {
-        text.replace(entity, plain)
-    })
+    let named = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
+    named.iter().fold(text.to_owned(), |text, (entity, plain)| text.replace(entity, plain))
 }

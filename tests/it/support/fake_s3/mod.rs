@@ -75,20 +75,13 @@ impl FakeS3 {
     ///
     /// # Panics
     /// When no socket can be had.
-    #[allow(
-        clippy::unused_async,
-        reason = "it needs a runtime, as starting any server does"
-    )]
+    #[allow(clippy::unused_async, reason = "it needs a runtime, as starting any server does")]
     pub async fn start() -> FakeS3 {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)));
         let addr = listener.local_addr().expect("a listener has an address");
         let state = Arc::new(State::default());
         let listening = Mutex::new(Some(Listening::begin(listener, &state)));
-        FakeS3 {
-            addr,
-            state,
-            listening,
-        }
+        FakeS3 { addr, state, listening }
     }
 
     /// `http://127.0.0.1:port`.
@@ -107,9 +100,7 @@ impl FakeS3 {
         let listening = lock(&self.listening).take();
         if let Some(Listening { stop, task }) = listening {
             let _ = stop.send(());
-            within("the origin to go down", task)
-                .await
-                .expect("accepting does not panic");
+            within("the origin to go down", task).await.expect("accepting does not panic");
         }
     }
 
@@ -141,9 +132,7 @@ impl FakeS3 {
     /// When there is none.
     #[must_use]
     pub fn object_bytes(&self, bucket: &str, key: &str) -> Bytes {
-        self.object(bucket, key)
-            .expect("an object under this key")
-            .all()
+        self.object(bucket, key).expect("an object under this key").all()
     }
 
     /// Gives a fault: from now on it strikes the requests that match.
@@ -164,15 +153,13 @@ impl FakeS3 {
 
     /// How many requests so far meet the condition.
     pub fn count(&self, mut condition: impl FnMut(&Seen) -> bool) -> usize {
-        self.state
-            .with_requests(|requests| requests.iter().filter(|r| condition(r)).count())
+        self.state.with_requests(|requests| requests.iter().filter(|r| condition(r)).count())
     }
 
     /// The body bytes of all answers so far.
     #[must_use]
     pub fn bytes_sent(&self) -> u64 {
-        self.state
-            .with_requests(|requests| requests.iter().map(|r| r.body_bytes_sent).sum())
+        self.state.with_requests(|requests| requests.iter().map(|r| r.body_bytes_sent).sum())
     }
 
     /// How many connections were accepted so far.
@@ -240,16 +227,11 @@ impl FakeS3 {
             let gets = gets.filter(|r| matches!(r.status, 200 | 206) && r.body_bytes_sent > 0);
             let range = |r: &Seen| r.range.clone().filter(|_| r.status == 206);
             let start = |r: &Seen| range(r).map_or(0, |range| range.start);
-            gets.map(|r| (start(r), start(r) + r.body_bytes_sent))
-                .collect()
+            gets.map(|r| (start(r), start(r) + r.body_bytes_sent)).collect()
         });
         sent.sort_unstable();
         let twice = sent.windows(2).find(|pair| pair[1].0 < pair[0].1);
-        assert!(
-            twice.is_none(),
-            "{twice:?} of {key} overlap:\n{}",
-            self.describe()
-        );
+        assert!(twice.is_none(), "{twice:?} of {key} overlap:\n{}", self.describe());
     }
 
     /// One line a request, for messages.
@@ -265,8 +247,7 @@ impl FakeS3 {
             let (method, target, connection) = (&r.method, &r.target, r.connection);
             format!("  {method} {target} {range} -> {status}, {sent} bytes, {end}, #{connection}\n")
         };
-        self.state
-            .with_requests(|requests| requests.iter().map(line).collect())
+        self.state.with_requests(|requests| requests.iter().map(line).collect())
     }
 }
 

@@ -112,17 +112,9 @@ impl Object {
     /// When the lengths do not add up to the object's.
     #[must_use]
     pub fn parts(mut self, lengths: &[u64]) -> Object {
-        assert_eq!(
-            lengths.iter().sum::<u64>(),
-            self.len(),
-            "the parts are not the object"
-        );
+        assert_eq!(lengths.iter().sum::<u64>(), self.len(), "the parts are not the object");
         self.parts = lengths.to_vec();
-        self.etag = Some(format!(
-            "\"{:032x}-{}\"",
-            digest(&self.content),
-            lengths.len()
-        ));
+        self.etag = Some(format!("\"{:032x}-{}\"", digest(&self.content), lengths.len()));
         self
     }
 
@@ -152,11 +144,7 @@ impl Object {
     /// When the range goes past the end, or is too long to hold in memory.
     #[must_use]
     pub fn slice(&self, range: Range<u64>) -> Bytes {
-        assert!(
-            range.start <= range.end && range.end <= self.len(),
-            "{range:?} of {}",
-            self.len()
-        );
+        assert!(range.start <= range.end && range.end <= self.len(), "{range:?} of {}", self.len());
         let length = usize::try_from(range.end - range.start).expect("a slice that fits memory");
         let mut bytes = vec![0; length];
         self.fill(range.start, &mut bytes);
@@ -184,11 +172,7 @@ impl Object {
     pub(super) fn part(&self, number: u64) -> Option<Range<u64>> {
         let index = usize::try_from(number.checked_sub(1)?).ok()?;
         let whole = [self.len()];
-        let parts = if self.parts.is_empty() {
-            &whole[..]
-        } else {
-            &self.parts
-        };
+        let parts = if self.parts.is_empty() { &whole[..] } else { &self.parts };
         let length = *parts.get(index)?;
         let start = parts[..index].iter().sum::<u64>();
         Some(start..start + length)

@@ -90,17 +90,11 @@ impl Plan {
             reply = self.edit(reply, edit);
         }
         self.stops.sort_by_key(|(offset, _)| *offset);
-        if self.chunked {
-            reply.without("Content-Length")
-        } else {
-            reply
-        }
+        if self.chunked { reply.without("Content-Length") } else { reply }
     }
 
     fn edit(&mut self, reply: Reply, edit: Fault) -> Reply {
-        let length = reply
-            .header("Content-Length")
-            .and_then(|length| length.parse().ok());
+        let length = reply.header("Content-Length").and_then(|length| length.parse().ok());
         let length: u64 = length.unwrap_or(0);
         match edit {
             Fault::WrongContentRange => match reply.header("Content-Range").and_then(one_further) {

@@ -46,20 +46,12 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn empty(status: u16) -> Reply {
-        Reply {
-            status,
-            headers: Vec::new(),
-            body: Body::None,
-        }
+        Reply { status, headers: Vec::new(), body: Body::None }
     }
 
     fn sized(status: u16, body: Body) -> Reply {
         let length = body.len().to_string();
-        Reply {
-            status,
-            headers: vec![("Content-Length".into(), length)],
-            body,
-        }
+        Reply { status, headers: vec![("Content-Length".into(), length)], body }
     }
 
     pub(super) fn whole(object: &Object) -> Reply {
@@ -87,9 +79,7 @@ impl Reply {
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut headers = self.headers.iter();
-        headers
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        headers.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// Takes the body away when the method is HEAD; its length stays in the header.

@@ -47,10 +47,7 @@ impl State {
     }
 
     pub(super) fn next_request_id(&self) -> String {
-        format!(
-            "ORIGIN{:010}",
-            self.request_ids.fetch_add(1, Ordering::Relaxed)
-        )
+        format!("ORIGIN{:010}", self.request_ids.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(super) fn complain(&self, complaint: String) {
@@ -89,12 +86,7 @@ impl Record {
         log.seen.push(seen);
         drop(log);
         state.changed.notify_waiters();
-        Record {
-            state: Arc::clone(state),
-            index,
-            bucket,
-            key,
-        }
+        Record { state: Arc::clone(state), index, bucket, key }
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Seen)) {

@@ -47,12 +47,7 @@ impl Store {
             return entry.current.as_ref().map_or(missing, Found::Object);
         };
         let is_asked = |object: &&Object| object.version_id.as_deref().unwrap_or("null") == version;
-        let object = entry
-            .versions
-            .iter()
-            .rev()
-            .chain(&entry.current)
-            .find(is_asked);
+        let object = entry.versions.iter().rev().chain(&entry.current).find(is_asked);
         match object {
             Some(object) => Found::Object(object),
             None if marker == Some(version) => Found::Marker,
@@ -61,18 +56,12 @@ impl Store {
     }
 
     pub(super) fn current(&self, bucket: &str, key: &str) -> Option<&Object> {
-        self.entries
-            .get(&(bucket.to_owned(), key.to_owned()))?
-            .current
-            .as_ref()
+        self.entries.get(&(bucket.to_owned(), key.to_owned()))?.current.as_ref()
     }
 
     /// Puts the object as it is, as the test's hand does.
     pub(super) fn put(&mut self, bucket: &str, key: &str, object: Object) {
-        let entry = self
-            .entries
-            .entry((bucket.to_owned(), key.to_owned()))
-            .or_default();
+        let entry = self.entries.entry((bucket.to_owned(), key.to_owned())).or_default();
         if object.version_id.is_some() {
             entry.versions.push(object.clone());
         }
@@ -85,9 +74,8 @@ impl Store {
     pub(super) fn write(&mut self, bucket: &str, key: &str, object: Object) -> Object {
         self.writes += 1;
         let (minutes, seconds) = (self.writes / 60 % 60, self.writes % 60);
-        let mut object = object.last_modified(&format!(
-            "Thu, 02 Jan 2025 00:{minutes:02}:{seconds:02} GMT"
-        ));
+        let mut object =
+            object.last_modified(&format!("Thu, 02 Jan 2025 00:{minutes:02}:{seconds:02} GMT"));
         object.version_id = self.next_version(bucket, key);
         self.put(bucket, key, object.clone());
         object

@@ -1,0 +1,107 @@
+//! The scenarios by name, and what stands in front of the origin in them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::Result;
+use crate::hotset::{self, Memory};
+use crate::nginx::{self, Files};
+use crate::origin::Origin;
+use crate::process::{Folder, Server};
+use crate::report::Row;
+use crate::{cold, crowd, hot};
+
+/// One scenario.
+pub struct Case {
+    pub name: &'static str,
+    /// One line for a person.
+    pub about: &'static str,
+    /// Runs it, for a few seconds to a minute.
+    pub run: fn(&Bench) -> Result<Vec<Row>>,
+}
+
+/// All scenarios in the order in which they run.
+pub const CASES: [Case; 6] = [
+    Case {
+        name: "cold_1gib",
+        about: "one cold 1 GiB GET, against one direct connection",
+        run: cold::whole_object,
+    },
+    Case {
+        name: "cold_4kib",
+        about: "cold 4 KiB ranges inside one block of 1 GiB objects, against direct",
+        run: cold::small_range,
+    },
+    Case {
+        name: "herd",
+        about: "1,000 concurrent cold GETs of one 64 MiB object",
+        run: crowd::herd,
+    },
+    Case {
+        name: "hot_4kib",
+        about: "a hot 4 KiB object: CPU per request, against nginx and bare hyper",
+        run: hot::small_object,
+    },
+    Case {
+        name: "hot_8mib",
+        about: "hot 8 MiB ranges of 512 MiB: CPU per byte, against nginx and bare hyper",
+        run: hot::large_ranges,
+    },
+    Case {
+        name: "memory_bound",
+        about: "1,000 slow readers of 8 MiB each: resident memory, against the budget",
+        run: crowd::slow_readers,
+    },
+];
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    Hotset,
+    /// In hotset's place: for comparison, and to try the runner itself.
+    Nginx,
+}
+
+/// What the scenarios of one run have in common.
+pub struct Bench {
+    subject: Subject,
+    folder: Folder,
+}
+
+impl Bench {
+    /// # Errors
+    /// When the folder for temporary files can't be written to.
+    pub fn new(subject: Subject) -> Result<Self> {
+        Ok(Self { subject, folder: Folder::new()? })
+    }
+
+    pub fn subject(&self) -> Subject {
+        self.subject
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the subject with an empty cache in front of `origin`, on `core` only where one is given.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start(&self, origin: &Origin, memory: Memory, core: Option<usize>) -> Result<Server> {
+        match self.subject {
+            Subject::Hotset => hotset::start(origin.address(), memory, core, self.folder()),
+            Subject::Nginx => nginx::start(origin.address(), Files::Opened, core, self.folder()),
+        }
+    }
+}
+
+/// A time in milliseconds, as a figure.
+pub fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// An amount of bytes in MiB, as a figure.
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+pub fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}

@@ -1,0 +1,169 @@
+//! Reads of what is in memory: the CPU time that a server pays for them, beside nginx's and bare hyper's.
+//!
+//! Each server has one core to itself while it is asked, and the load has another. The servers take
+//! turns in short rounds, and what is compared is the median of the rounds' ratios: whatever else the
+//! machine does falls on all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Result;
+use crate::cases::{Bench, Subject};
+use crate::content::{GIB, KIB, MIB, Object, Random};
+use crate::hotset::Memory;
+use crate::hyper_server;
+use crate::load::{self, Client, Crowd, Get};
+use crate::nginx::{self, Files};
+use crate::origin::{Origin, Pace};
+use crate::process::{Apart, Server};
+use crate::report::{Bar, Row, median};
+
+const CONNECTIONS: usize = 16;
+const ROUNDS: usize = 9;
+const WARM_UP: Duration = Duration::from_millis(300);
+const ROUND: Duration = Duration::from_millis(1500);
+const MEMORY: Memory = Memory { cache: 2 * GIB, in_flight: 512 * MIB };
+
+/// A whole object of 4 KiB.
+pub fn small_object(bench: &Bench) -> Result<Vec<Row>> {
+    let object = Arc::new(Object::new("hot", 4 * KIB));
+    let bars = Bars { nginx: Bar::AtMost(0.75), hyper: Bar::None };
+    compare("hot_4kib", bench, &object, &[Get::whole(&object)], bars)
+}
+
+/// Ranges of 8 MiB in random order, aligned as the parts of an SDK's download are (and nginx's slices).
+pub fn large_ranges(bench: &Bench) -> Result<Vec<Row>> {
+    const RANGE: u64 = 8 * MIB;
+    let object = Arc::new(Object::new("hot", 512 * MIB));
+    let mut random = Random::new(8);
+    let mut starts: Vec<_> = (0..object.size() / RANGE).map(|index| index * RANGE).collect();
+    for index in (1..starts.len()).rev() {
+        let other = random.below(index as u64 + 1);
+        starts.swap(index, usize::try_from(other)?);
+    }
+    let gets: Vec<_> =
+        starts.into_iter().map(|start| Get::range(&object, start..start + RANGE)).collect();
+    let bars = Bars { nginx: Bar::AtMost(1.0), hyper: Bar::AtMost(1.15) };
+    compare("hot_8mib", bench, &object, &gets, bars)
+}
+
+/// What the ratios to the two others have to be.
+#[derive(Clone, Copy)]
+struct Bars {
+    nginx: Bar,
+    hyper: Bar,
+}
+
+/// What one server did in one round.
+#[derive(Clone, Copy)]
+struct Round {
+    /// Microseconds of CPU time for a request.
+    cpu: f64,
+    /// Requests a second.
+    rate: f64,
+    /// Time of a request: the middle one, and that which 99 of 100 stay below.
+    half: Duration,
+    most: Duration,
+}
+
+fn compare(
+    scenario: &'static str,
+    bench: &Bench,
+    object: &Object,
+    gets: &[Get],
+    bars: Bars,
+) -> Result<Vec<Row>> {
+    let apart = Apart::new()?;
+    let core = Some(apart.server);
+    let origin = Origin::start(Pace::NEAR)?;
+    let mut servers = vec![
+        (bench.start(&origin, MEMORY, core)?, Bar::None),
+        (hyper_server::start(&[object], core, bench.folder())?, bars.hyper),
+    ];
+    if bench.subject() == Subject::Hotset {
+        if nginx::program().is_some() {
+            let debian = nginx::start(origin.address(), Files::Opened, core, bench.folder())?;
+            let tuned = nginx::start(origin.address(), Files::KeptOpen, core, bench.folder())?;
+            servers.extend([(debian, bars.nginx), (tuned, Bar::None)]);
+        } else {
+            eprintln!("nginx is not installed (--install gets it): not compared with it");
+        }
+    }
+    let rounds = load::run(async {
+        for (server, _) in &servers {
+            fill(server, &origin, gets).await?;
+        }
+        let before = origin.seen().requests;
+        let gets: Arc<[Get]> = gets.iter().cloned().map(Get::unchecked).collect();
+        let mut rounds = vec![Vec::new(); servers.len()];
+        for turn in 0..ROUNDS {
+            for place in 0..servers.len() {
+                // Every second time backwards, so that nobody always comes after the same other.
+                let index = if turn % 2 == 0 { place } else { servers.len() - 1 - place };
+                rounds[index].push(round(&servers[index].0, &gets).await?);
+            }
+        }
+        let missed = origin.seen().requests - before;
+        if missed > 0 {
+            return Err(format!("{missed} requests to the origin while everything was hot").into());
+        }
+        Ok(rounds)
+    })?;
+    let mut rows = Vec::new();
+    for ((server, bar), others) in servers.iter().zip(&rounds).skip(1) {
+        rows.push(row(scenario, (server.name(), *bar), &rounds[0], others));
+    }
+    for ((server, _), rounds) in servers.iter().zip(&rounds) {
+        rows.push(about(scenario, server.name(), rounds));
+    }
+    Ok(rows)
+}
+
+/// Reads everything twice and checks it, so that it is in the cache and known to be right there.
+async fn fill(server: &Server, origin: &Origin, gets: &[Get]) -> Result<()> {
+    let mut client = Client::connect(server.address()).await?;
+    for get in gets {
+        client.get(get).await?;
+    }
+    origin.settled(Duration::from_secs(5)).await;
+    for get in gets {
+        client.get(get).await?;
+    }
+    Ok(())
+}
+
+async fn round(server: &Server, gets: &Arc<[Get]>) -> Result<Round> {
+    let mut crowd = Crowd::connect(server.address(), CONNECTIONS).await?;
+    crowd.round(gets, WARM_UP).await?;
+    let before = server.cpu()?;
+    let done = crowd.round(gets, ROUND).await?;
+    let cpu = server.cpu()?.saturating_sub(before);
+    let requests = f64::from(u32::try_from(done.times.len())?);
+    Ok(Round {
+        cpu: cpu.as_secs_f64() * 1e6 / requests,
+        rate: requests / done.elapsed.as_secs_f64(),
+        half: done.times[done.times.len() / 2],
+        most: done.times[done.times.len() * 99 / 100],
+    })
+}
+
+fn row(
+    scenario: &'static str,
+    (name, bar): (&str, Bar),
+    subject: &[Round],
+    other: &[Round],
+) -> Row {
+    let ratio = median(subject.iter().zip(other).map(|(a, b)| a.cpu / b.cpu).collect());
+    let cpu = |rounds: &[Round]| median(rounds.iter().map(|round| round.cpu).collect());
+    let cells = (format!("{:.2} us", cpu(subject)), format!("{name} {:.2} us", cpu(other)));
+    Row::ratio(scenario, format!("CPU a request / {name}"), cells, ratio, bar)
+}
+
+fn about(scenario: &'static str, name: &str, rounds: &[Round]) -> Row {
+    let rate = median(rounds.iter().map(|round| round.rate).collect());
+    let half = median(rounds.iter().map(|round| round.half).collect());
+    let most = median(rounds.iter().map(|round| round.most).collect());
+    let cells =
+        (format!("half in {} us", half.as_micros()), format!("99% in {} us", most.as_micros()));
+    Row::amount(scenario, format!("rate of {name}"), cells, (rate, "/s"), Bar::None)
+}

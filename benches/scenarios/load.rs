@@ -1,0 +1,286 @@
+//! The loader: HTTP/1.1 clients on raw sockets that read one answer after another and check every byte.
+//!
+//! It has to cost less than the server that it measures, so all clients live on one thread, read into
+//! one buffer that they share, and look at the bytes where they arrived. An answer of another status,
+//! length or content than the object's is an error: no figure is ever taken from wrong answers.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::ready;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::Result;
+use crate::content::Object;
+
+/// No scenario takes as long as this: one that does has hung.
+const LIMIT: Duration = Duration::from_mins(5);
+/// The most that one read takes from a socket, in bytes.
+const READ: usize = 256 << 10;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// Runs clients on the calling thread until `work` is done.
+///
+/// # Errors
+/// That of `work`, or that it took longer than five minutes.
+pub fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime
+        .block_on(async { timeout(LIMIT, work).await })
+        .unwrap_or_else(|_| Err("the scenario hung: given up after five minutes".into()))
+}
+
+/// One GET, put into words once and sent as often as wanted.
+#[derive(Clone)]
+pub struct Get {
+    object: Arc<Object>,
+    range: Range<u64>,
+    status: u16,
+    words: Arc<[u8]>,
+    checked: bool,
+}
+
+impl Get {
+    /// A GET of a whole object.
+    pub fn whole(object: &Arc<Object>) -> Self {
+        Self::new(object, 0..object.size(), 200, "")
+    }
+
+    /// A GET of a range of an object, which is not empty and lies inside it.
+    pub fn range(object: &Arc<Object>, range: Range<u64>) -> Self {
+        let header = format!("Range: bytes={}-{}\r\n", range.start, range.end - 1);
+        Self::new(object, range, 206, &header)
+    }
+
+    /// The same GET, its answer's length checked but not its bytes: for rounds that measure the server,
+    /// where the bytes were checked before.
+    pub fn unchecked(self) -> Self {
+        Self { checked: false, ..self }
+    }
+
+    fn new(object: &Arc<Object>, range: Range<u64>, status: u16, header: &str) -> Self {
+        let words = format!("GET {} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n", object.path());
+        let words = words.into_bytes().into();
+        Self { object: object.clone(), range, status, words, checked: true }
+    }
+}
+
+/// How long an answer took, from before the request was sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// Until the first byte of the body was here.
+    pub first_byte: Duration,
+    /// Until the last one was.
+    pub last_byte: Duration,
+}
+
+/// One keep-alive connection.
+pub struct Client {
+    stream: TcpStream,
+}
+
+impl Client {
+    /// # Errors
+    /// When nobody accepts at `address`.
+    pub async fn connect(address: SocketAddr) -> Result<Self> {
+        Self::over(TcpSocket::new_v4()?, address).await
+    }
+
+    /// A connection whose kernel takes little more than `bytes` off the server's hands before it is read.
+    ///
+    /// # Errors
+    /// When nobody accepts at `address`.
+    pub async fn connect_narrow(address: SocketAddr, bytes: u32) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(bytes)?;
+        Self::over(socket, address).await
+    }
+
+    async fn over(socket: TcpSocket, address: SocketAddr) -> Result<Self> {
+        let stream = socket.connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream })
+    }
+
+    /// Sends `get` and reads its whole answer.
+    ///
+    /// # Errors
+    /// When the connection breaks, or the answer is not the right one.
+    pub async fn get(&mut self, get: &Get) -> Result<Took> {
+        let start = Instant::now();
+        let mut answer = self.send(get).await?;
+        let mut first_byte = None;
+        while !answer.is_whole() {
+            answer.read(READ).await?;
+            if first_byte.is_none() && answer.at > get.range.start {
+                first_byte = Some(start.elapsed());
+            }
+        }
+        let last_byte = start.elapsed();
+        Ok(Took { first_byte: first_byte.unwrap_or(last_byte), last_byte })
+    }
+
+    /// Sends `get`; the caller reads the answer at its own pace.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub async fn send<'a>(&'a mut self, get: &'a Get) -> Result<Answer<'a>> {
+        self.stream.write_all(&get.words).await?;
+        Ok(Answer { stream: &mut self.stream, get, head: Some(Vec::new()), at: get.range.start })
+    }
+}
+
+/// An answer being read.
+pub struct Answer<'a> {
+    stream: &'a mut TcpStream,
+    get: &'a Get,
+    /// The bytes of the head so far; `None` once it has been understood.
+    head: Option<Vec<u8>>,
+    at: u64,
+}
+
+impl Answer<'_> {
+    /// Whether the last byte has been read.
+    pub fn is_whole(&self) -> bool {
+        self.head.is_none() && self.at == self.get.range.end
+    }
+
+    /// Bytes of the body read so far.
+    pub fn received(&self) -> u64 {
+        self.at - self.get.range.start
+    }
+
+    /// Waits for bytes and takes at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the connection breaks or ends, or the answer is not the right one.
+    pub async fn read(&mut self, limit: usize) -> Result<()> {
+        poll_fn(|context| {
+            BUFFER.with_borrow_mut(|buffer| {
+                let limit = limit.min(buffer.len());
+                let mut buffer = ReadBuf::new(&mut buffer[..limit]);
+                ready!(Pin::new(&mut *self.stream).poll_read(context, &mut buffer))?;
+                if buffer.filled().is_empty() {
+                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()).into();
+                }
+                self.take(buffer.filled()).into()
+            })
+        })
+        .await
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<()> {
+        let Some(mut head) = self.head.take() else {
+            return self.take_body(bytes);
+        };
+        head.extend_from_slice(bytes);
+        if let Some(length) = self.head_length(&head)? {
+            return self.take_body(&head[length..]);
+        }
+        self.head = Some(head);
+        Ok(())
+    }
+
+    /// The length of the head that `bytes` begins with, once it is all there and found right.
+    fn head_length(&self, bytes: &[u8]) -> Result<Option<usize>> {
+        let mut headers = [httparse::EMPTY_HEADER; 48];
+        let mut response = httparse::Response::new(&mut headers);
+        let httparse::Status::Complete(length) = response.parse(bytes)? else {
+            return Ok(None);
+        };
+        let status = response.code.unwrap_or_default();
+        if status != self.get.status {
+            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(2048)]);
+            return Err(format!("{}: status {status}: {text}", self.get.object.path()).into());
+        }
+        let named = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
+        let named = named.and_then(|header| std::str::from_utf8(header.value).ok());
+        let wanted = self.get.range.end - self.get.range.start;
+        if named.and_then(|value| value.parse().ok()) != Some(wanted) {
+            return Err(format!("Content-Length {named:?} in place of {wanted}").into());
+        }
+        Ok(Some(length))
+    }
+
+    fn take_body(&mut self, bytes: &[u8]) -> Result<()> {
+        let path = self.get.object.path();
+        if bytes.len() as u64 > self.get.range.end - self.at {
+            return Err(format!("{path}: more bytes than announced").into());
+        }
+        if self.get.checked && !self.get.object.holds(self.at, bytes) {
+            return Err(format!("{path}: wrong bytes at or after offset {}", self.at).into());
+        }
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Several connections that ask as fast as they are answered.
+pub struct Crowd {
+    clients: Vec<Client>,
+}
+
+/// What a crowd did in a round.
+#[derive(Default)]
+pub struct Done {
+    /// From the round's start to the last answer's end.
+    pub elapsed: Duration,
+    /// Time of every request, from its start to its last byte, in ascending order.
+    pub times: Vec<Duration>,
+}
+
+impl Crowd {
+    /// # Errors
+    /// When not all of the `size` connections can be had.
+    pub async fn connect(address: SocketAddr, size: usize) -> Result<Self> {
+        let mut clients = Vec::with_capacity(size);
+        for _ in 0..size {
+            clients.push(Client::connect(address).await?);
+        }
+        Ok(Self { clients })
+    }
+
+    /// Each connection asks for `gets` in turn, beginning at another one, until `time` is over.
+    ///
+    /// # Errors
+    /// When an answer is wrong or breaks off.
+    pub async fn round(&mut self, gets: &Arc<[Get]>, time: Duration) -> Result<Done> {
+        let start = Instant::now();
+        let mut tasks = JoinSet::new();
+        let step = (gets.len() / self.clients.len()).max(1);
+        for (index, mut client) in self.clients.drain(..).enumerate() {
+            let gets = gets.clone();
+            tasks.spawn(async move {
+                let mut times = Vec::new();
+                for get in gets.iter().cycle().skip(index * step) {
+                    times.push(client.get(get).await?.last_byte);
+                    if start.elapsed() >= time {
+                        break;
+                    }
+                }
+                Result::Ok((client, times))
+            });
+        }
+        let mut done = Done::default();
+        while let Some(result) = tasks.join_next().await {
+            let (client, times) = result??;
+            self.clients.push(client);
+            done.times.extend(times);
+        }
+        done.elapsed = start.elapsed();
+        done.times.sort_unstable();
+        Ok(done)
+    }
+}

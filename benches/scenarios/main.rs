@@ -1,0 +1,128 @@
+//! Load scenarios: what hotset promises, measured on the release binary over real sockets.
+//!
+//! ```text
+//! cargo bench --bench scenarios                            all scenarios
+//! cargo bench --bench scenarios -- herd hot_4kib           some of them
+//! cargo bench --bench scenarios -- --install hot_8mib      gets nginx from Debian's packages if it is missing
+//! cargo bench --bench scenarios -- --subject nginx herd    nginx in hotset's place, for comparison
+//! ```
+//!
+//! Every scenario brings its own synthetic origin and starts its servers as processes of their own, on
+//! free ports of the loopback interface. `HOTSET_BIN` names another binary than the one just built.
+//! The table goes to standard output; a bar that is missed, or a scenario that fails, makes the exit
+//! code 1. Rates depend on the machine and on what else runs there: what counts is the ratios, of which
+//! both sides come from the same run.
+
+mod cases;
+mod cold;
+mod content;
+mod crowd;
+mod hot;
+mod hotset;
+mod hyper_server;
+mod load;
+mod nginx;
+mod origin;
+mod process;
+mod report;
+
+use std::process::ExitCode;
+
+use cases::{Bench, CASES, Case, Subject};
+use report::Row;
+
+/// Whatever goes wrong ends the scenario with a text for a person.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Error>;
+
+const USAGE: &str = "usage: scenarios [--list] [--install] [--subject hotset|nginx] [SCENARIO ...]";
+
+/// What the command line asks for.
+struct Asked {
+    subject: Subject,
+    install: bool,
+    list: bool,
+    cases: Vec<&'static Case>,
+}
+
+fn parse(arguments: &[String]) -> Result<Asked> {
+    let mut asked = Asked { subject: Subject::Hotset, install: false, list: false, cases: vec![] };
+    let mut arguments = arguments.iter().map(String::as_str);
+    while let Some(argument) = arguments.next() {
+        match argument {
+            // cargo says this to every bench.
+            "--bench" => {}
+            "--list" => asked.list = true,
+            "--install" => asked.install = true,
+            "--subject" => {
+                asked.subject = match arguments.next() {
+                    Some("hotset") => Subject::Hotset,
+                    Some("nginx") => Subject::Nginx,
+                    _ => return Err("--subject is hotset or nginx".into()),
+                }
+            }
+            name => {
+                let case = CASES.iter().find(|case| case.name == name);
+                asked.cases.push(case.ok_or_else(|| format!("no scenario is named {name}"))?);
+            }
+        }
+    }
+    if asked.cases.is_empty() {
+        asked.cases = CASES.iter().collect();
+    }
+    Ok(asked)
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == hyper_server::SUBCOMMAND) {
+        return end(hyper_server::serve(&arguments[1..]).map(|()| true));
+    }
+    match parse(&arguments) {
+        Ok(asked) if asked.list => {
+            for case in CASES {
+                println!("{:14}{}", case.name, case.about);
+            }
+            ExitCode::SUCCESS
+        }
+        Ok(asked) => end(run(&asked)),
+        Err(error) => {
+            eprintln!("{error}\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn end(result: Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the scenarios and prints the table; whether all of them passed.
+fn run(asked: &Asked) -> Result<bool> {
+    process::raise_file_limit()?;
+    if asked.install && nginx::program().is_none() {
+        nginx::install()?;
+    }
+    let bench = Bench::new(asked.subject)?;
+    let mut rows = Vec::new();
+    let mut broken = Vec::new();
+    for case in &asked.cases {
+        eprintln!("{}: {}", case.name, case.about);
+        match (case.run)(&bench) {
+            Ok(more) => rows.extend(more),
+            Err(error) => broken.push(format!("{} broke off: {error}", case.name)),
+        }
+    }
+    print!("{}", report::table(&rows));
+    for line in &broken {
+        println!("{line}");
+    }
+    Ok(broken.is_empty() && rows.iter().all(Row::passed))
+}

@@ -1,0 +1,122 @@
+//! The comparison that people have today: Debian's nginx with `proxy_cache` and `slice 8m`.
+//!
+//! The configuration is what nginx's own documentation gives for caching ranges, with Debian's settings
+//! of sendfile and `tcp_nopush`, connections that are never closed, and no access log.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Result;
+use crate::process::{self, Server};
+
+/// The program, where it is installed.
+pub fn program() -> Option<PathBuf> {
+    let candidates = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"];
+    candidates.into_iter().map(PathBuf::from).find(|path| path.exists())
+}
+
+/// Installs nginx by `apt-get`. The runlevel keeps Debian's scripts from starting it as a service.
+///
+/// # Errors
+/// When there is no apt-get, the caller may not install, or the package can't be had.
+pub fn install() -> Result<()> {
+    eprintln!("installing nginx from Debian's packages");
+    let install = "apt-get update -q && apt-get install -q -y --no-install-recommends nginx";
+    let status = Command::new("sh")
+        .args(["-c", install])
+        .envs([("DEBIAN_FRONTEND", "noninteractive"), ("RUNLEVEL", "1")])
+        .stdout(std::io::stderr())
+        .status()?;
+    if status.success() { Ok(()) } else { Err("apt-get could not install nginx".into()) }
+}
+
+/// What nginx does about the files of its cache.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// Opens one for every read, as Debian's package and nginx itself have it.
+    Opened,
+    /// Keeps those in use open (`open_file_cache`), as someone who tunes it would.
+    KeptOpen,
+}
+
+/// Starts nginx in front of `origin`, with an empty cache in `folder`, one worker, on `core`.
+///
+/// # Errors
+/// When it is not installed or does not start.
+pub fn start(
+    origin: SocketAddr,
+    files: Files,
+    core: Option<usize>,
+    folder: &Path,
+) -> Result<Server> {
+    let program = program().ok_or("nginx is not installed (--install gets it)")?;
+    let address = process::free_address()?;
+    let folder = folder.join(format!("nginx-{}", address.port()));
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("nginx.conf");
+    fs::write(&file, configuration(&folder.to_string_lossy(), files, address, origin))?;
+    let mut command = process::command(&program, core);
+    command.arg("-p").arg(&folder).arg("-c").arg(&file);
+    // Errors before the configuration is read go to standard error and so to our log.
+    command.args(["-e", "stderr"]);
+    let name = if files == Files::Opened { "nginx" } else { "nginx with open_file_cache" };
+    Server::start(name, command, address, &folder)
+}
+
+fn configuration(folder: &str, files: Files, address: SocketAddr, origin: SocketAddr) -> String {
+    // Root's workers would otherwise give up root, and could not read a folder that is root's own.
+    let root = fs::metadata("/proc/self").is_ok_and(|own| {
+        use std::os::unix::fs::MetadataExt;
+        own.uid() == 0
+    });
+    let user = if root { "user root;" } else { "" };
+    let open_files = match files {
+        Files::Opened => "",
+        Files::KeptOpen => "open_file_cache max=10000 inactive=1h; open_file_cache_valid 1h;",
+    };
+    format!(
+        "{user}
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 65536;
+pid {folder}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 1000000000;
+    keepalive_timeout 1h;
+    {open_files}
+    client_body_temp_path {folder}/body;
+    fastcgi_temp_path {folder}/fastcgi;
+    proxy_temp_path {folder}/proxy;
+    scgi_temp_path {folder}/scgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    proxy_cache_path {folder}/cache levels=1:2 keys_zone=objects:64m max_size=16g inactive=1d
+                     use_temp_path=off;
+    upstream origin {{
+        server {origin};
+        keepalive 64;
+    }}
+    server {{
+        listen {address};
+        location / {{
+            slice 8m;
+            proxy_pass http://origin;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_set_header Range $slice_range;
+            proxy_cache objects;
+            proxy_cache_key $uri$is_args$args$slice_range;
+            proxy_cache_valid 200 206 1d;
+            proxy_cache_lock on;
+        }}
+    }}
+}}
+"
+    )
+}

@@ -1,0 +1,309 @@
+//! A synthetic S3 origin: as slow as told, and it counts what it was asked for and what it sent.
+//!
+//! It answers GET and HEAD of the objects of [`crate::content`] over HTTP/1.1 with keep-alive, and
+//! knows as much of S3 as a cache needs (ranges, versions and `If-Match`). Each connection waits
+//! for the first byte and is then paced in steps of a millisecond, as a real one is limited by itself
+//! while all of them together are not. It runs in a thread with a runtime of its own, so that neither
+//! the loader nor the runner's main thread disturbs its clock.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use crate::content::{LAST_MODIFIED, Object, parse_range};
+
+/// One pacing step, and how far behind its schedule a connection may catch up at once.
+const STEP: Duration = Duration::from_millis(1);
+const CATCH_UP: Duration = Duration::from_millis(20);
+/// The largest request head that is read, in bytes.
+const MAX_HEAD: usize = 32 << 10;
+
+/// How slow the origin is.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// From the request's last byte to the answer's first.
+    pub first_byte: Duration,
+    /// Bytes a second of one connection; without it as fast as the socket takes them.
+    pub rate: Option<u64>,
+}
+
+impl Pace {
+    /// A region away: 30 ms to the first byte, 80 MB/s a connection.
+    pub const FAR: Self = Self { first_byte: Duration::from_millis(30), rate: Some(80_000_000) };
+    /// No delay and no limit.
+    pub const NEAR: Self = Self { first_byte: Duration::ZERO, rate: None };
+}
+
+/// What the origin has seen since it started. Every number only grows, `in_flight` apart.
+#[derive(Default)]
+pub struct Counters {
+    requests: AtomicU64,
+    asked: AtomicU64,
+    sent: AtomicU64,
+    in_flight: AtomicU64,
+    most_in_flight: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// GET requests answered with a body.
+    pub requests: u64,
+    /// Bytes of the ranges that these asked for.
+    pub asked: u64,
+    /// Bytes of bodies written to sockets.
+    pub sent: u64,
+    /// The most requests that were being answered at once.
+    pub most_in_flight: u64,
+}
+
+impl Seen {
+    /// What was seen between `earlier` and now.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            requests: self.requests - earlier.requests,
+            asked: self.asked - earlier.asked,
+            sent: self.sent - earlier.sent,
+            most_in_flight: self.most_in_flight,
+        }
+    }
+}
+
+/// A running origin; it stops when dropped.
+pub struct Origin {
+    address: SocketAddr,
+    counters: Arc<Counters>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Origin {
+    /// Starts an origin on a free port of the loopback interface.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn start(pace: Pace) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let counters = Arc::new(Counters::default());
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let seen = counters.clone();
+        let thread = thread::Builder::new().name("origin".into()).spawn(move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    result = accept(listener, pace, seen) => result.expect("the origin accepts"),
+                    _ = stopped => {}
+                }
+            });
+        })?;
+        Ok(Self { address, counters, stop: Some(stop), thread: Some(thread) })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What was seen so far.
+    pub fn seen(&self) -> Seen {
+        Seen {
+            requests: self.counters.requests.load(Relaxed),
+            asked: self.counters.asked.load(Relaxed),
+            sent: self.counters.sent.load(Relaxed),
+            most_in_flight: self.counters.most_in_flight.load(Relaxed),
+        }
+    }
+
+    /// Waits until no request is being answered (at most `limit`), and says what was seen by then.
+    pub async fn settled(&self, limit: Duration) -> Seen {
+        let deadline = Instant::now() + limit;
+        while self.counters.in_flight.load(Relaxed) > 0 && Instant::now() < deadline {
+            sleep(STEP).await;
+        }
+        self.seen()
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been printed; a second one here would abort the runner.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn accept(
+    listener: std::net::TcpListener,
+    pace: Pace,
+    counters: Arc<Counters>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let counters = counters.clone();
+        // A connection that breaks is the caller's doing: what it was sent has been counted.
+        tokio::spawn(async move { serve(stream, pace, &counters).await.ok() });
+    }
+}
+
+/// One request being answered, counted for as long as it lives.
+struct InFlight<'a>(&'a Counters);
+
+impl<'a> InFlight<'a> {
+    fn new(counters: &'a Counters) -> Self {
+        let now = counters.in_flight.fetch_add(1, Relaxed) + 1;
+        counters.most_in_flight.fetch_max(now, Relaxed);
+        Self(counters)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn serve(mut stream: TcpStream, pace: Pace, counters: &Counters) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(4096);
+    while let Some(asked) = read_request(&mut stream, &mut buffer).await? {
+        let _in_flight = InFlight::new(counters);
+        let (head, body) = answer(&asked);
+        if let Some((_, range)) = &body {
+            counters.requests.fetch_add(1, Relaxed);
+            counters.asked.fetch_add(range.end - range.start, Relaxed);
+        }
+        if !pace.first_byte.is_zero() {
+            sleep(pace.first_byte).await;
+        }
+        stream.write_all(head.as_bytes()).await?;
+        if let Some((object, range)) = body {
+            send(&mut stream, &object, range, pace, counters).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What of a request matters here.
+struct Asked {
+    is_head: bool,
+    object: Option<Object>,
+    range: Option<String>,
+    if_match: Option<String>,
+}
+
+/// Reads the next request head; `None` at a clean end of the connection.
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Asked>> {
+    loop {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut request = httparse::Request::new(&mut headers);
+        if let httparse::Status::Complete(length) =
+            request.parse(buffer).map_err(io::Error::other)?
+        {
+            let header = |name: &str| {
+                let found = request.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name))?;
+                String::from_utf8(found.value.to_vec()).ok()
+            };
+            let method = request.method.unwrap_or_default();
+            let readable = matches!(method, "GET" | "HEAD");
+            let asked = Asked {
+                is_head: method == "HEAD",
+                object: request.path.filter(|_| readable).and_then(Object::parse),
+                range: header("range"),
+                if_match: header("if-match"),
+            };
+            buffer.drain(..length);
+            return Ok(Some(asked));
+        }
+        if buffer.len() > MAX_HEAD {
+            return Err(io::Error::other("request head too large"));
+        }
+        if stream.read_buf(buffer).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// The answer's head, and the bytes that follow it.
+fn answer(asked: &Asked) -> (String, Option<(Object, Range<u64>)>) {
+    let Some(object) = &asked.object else {
+        return (error("404 Not Found", None), None);
+    };
+    let (size, etag) = (object.size(), object.etag());
+    if asked.if_match.as_ref().is_some_and(|condition| !condition.contains(&etag)) {
+        return (error("412 Precondition Failed", None), None);
+    }
+    let range = asked.range.as_ref().and_then(|header| parse_range(header, size));
+    let (status, content_range, range) = match range {
+        Some(range) if range.is_empty() => {
+            return (error("416 Range Not Satisfiable", Some(size)), None);
+        }
+        Some(range) => {
+            let line = format!("Content-Range: bytes {}-{}/{size}\r\n", range.start, range.end - 1);
+            ("206 Partial Content", line, range)
+        }
+        None => ("200 OK", String::new(), 0..size),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nServer: origin\r\nx-amz-request-id: 0123456789ABCDEF\r\n\
+         Last-Modified: {LAST_MODIFIED}\r\nETag: {etag}\r\nAccept-Ranges: bytes\r\n\
+         Content-Type: binary/octet-stream\r\n{content_range}Content-Length: {}\r\n\r\n",
+        range.end - range.start
+    );
+    (head, (!asked.is_head).then(|| (object.clone(), range)))
+}
+
+fn error(status: &str, size: Option<u64>) -> String {
+    let range = size.map_or(String::new(), |size| format!("Content-Range: bytes */{size}\r\n"));
+    format!("HTTP/1.1 {status}\r\n{range}Content-Length: 0\r\n\r\n")
+}
+
+/// Writes the body on schedule: at `t` after its start the connection has sent `rate * t` bytes and one
+/// step more. A receiver that stalls gets no more than [`CATCH_UP`] of it back afterwards.
+async fn send(
+    stream: &mut TcpStream,
+    object: &Object,
+    range: Range<u64>,
+    pace: Pace,
+    counters: &Counters,
+) -> io::Result<()> {
+    let mut at = range.start;
+    let mut schedule = Instant::now();
+    let (mut scheduled, mut due) = (0, u64::MAX);
+    while at < range.end {
+        if let Some(rate) = pace.rate {
+            let bytes = |time: Duration| {
+                u64::try_from(u128::from(rate) * time.as_nanos() / 1_000_000_000)
+                    .expect("a transfer is shorter than a century")
+            };
+            due = (scheduled + bytes(schedule.elapsed() + STEP)).saturating_sub(at - range.start);
+            if due > bytes(CATCH_UP) {
+                (schedule, scheduled, due) =
+                    (Instant::now() - CATCH_UP, at - range.start, bytes(CATCH_UP));
+            }
+            if due < bytes(STEP).min(range.end - at) {
+                sleep(STEP).await;
+                continue;
+            }
+        }
+        let piece = object.piece(at);
+        let length = due.min(range.end - at).min(piece.len() as u64);
+        let written =
+            stream.write(&piece[..usize::try_from(length).expect("a piece")]).await? as u64;
+        counters.sent.fetch_add(written, Relaxed);
+        at += written;
+    }
+    Ok(())
+}

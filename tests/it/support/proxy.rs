@@ -1,0 +1,90 @@
+//! hotset in the test's own process: the code that `main` runs, on a port of its own, in front of a [`FakeS3`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hotset::app::App;
+use hotset::auth::Credentials;
+use hotset::config::Config;
+use hotset::config::units::{ByteSize, HumanDuration};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::client::Client;
+use super::fake_s3::FakeS3;
+use super::within;
+
+/// A running hotset; it stops when dropped.
+pub struct TestProxy {
+    pub addr: SocketAddr,
+    pub admin: SocketAddr,
+    stop: watch::Sender<bool>,
+    running: Option<JoinHandle<()>>,
+}
+
+impl TestProxy {
+    /// With the configuration of [`test_config`].
+    pub async fn start(s3: &FakeS3) -> Self {
+        Self::start_with(s3, |_| {}).await
+    }
+
+    /// With a configuration that `change` adapts.
+    pub async fn start_with(s3: &FakeS3, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = test_config(s3);
+        change(&mut config);
+        config.check().expect("a right configuration");
+        let keys = Credentials::new("AKTEST".to_owned(), "sktest".into(), None).unwrap();
+        let app = App::bind_with(config, Some(keys)).await.expect("free ports");
+        let (stop, shutdown) = watch::channel(false);
+        Self {
+            addr: app.addresses()[0],
+            admin: app.admin_address().expect("the test configuration has an admin port"),
+            stop,
+            running: Some(tokio::spawn(app.run(shutdown))),
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.addr)
+    }
+
+    /// What SIGTERM does.
+    pub fn begin_shutdown(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until the server has ended by itself.
+    pub async fn ended(&mut self) {
+        let running = self.running.take().expect("waited for once");
+        within("the server to end", running).await.expect("the server did not panic");
+    }
+
+    /// The value of a metric's series, as `/metrics` prints it; 0 when it is not there.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let page = Client::new(self.admin).get("/metrics").send().await.text();
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+}
+
+impl Drop for TestProxy {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.abort();
+        }
+    }
+}
+
+/// The defaults, small and quick: 64 MiB of memory, retries within milliseconds.
+pub fn test_config(s3: &FakeS3) -> Config {
+    let mut config = Config::default();
+    config.listen[0].address = "127.0.0.1:0".to_owned();
+    config.admin.address = Some("127.0.0.1:0".to_owned());
+    config.origin.endpoint = s3.endpoint();
+    config.origin.backoff.base = HumanDuration(Duration::from_millis(1));
+    config.origin.backoff.cap = HumanDuration(Duration::from_millis(10));
+    config.cache.memory = ByteSize::mib(64);
+    config.cache.in_flight = ByteSize::mib(64);
+    config.cache.read_ahead = ByteSize::mib(32);
+    config
+}
