@@ -177,7 +177,8 @@ impl Gateway {
         if let Some(reframer) = &mut forward.reframer {
             let framed = reframer.push(body.take().unwrap_or_default(), end);
             let framed = framed.map_err(|e| bad_request(&e))?;
-            *body = (!framed.is_empty()).then_some(framed);
+            // Nothing to send yet must not be `None`: pingora takes that for the end of the body.
+            *body = (!end || !framed.is_empty()).then_some(framed);
         }
         Ok(())
     }
