@@ -207,7 +207,8 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         let mut error = error.more_context(format!("origin {peer}"));
         let retry = self.may_retry(&session.req_header().method, ctx.forward.as_deref(), reused);
-        error.set_retry(retry);
+        // Once the client has a part of this answer, another one must not be appended to it.
+        error.set_retry(retry && session.response_written().is_none());
         error
     }
 
