@@ -180,7 +180,9 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        ctx.first_byte.get_or_insert(ctx.started.elapsed());
+        if !head.status.is_informational() {
+            ctx.first_byte.get_or_insert(ctx.started.elapsed());
+        }
         self.answer_head(&session.req_header().method, head, ctx)
     }
 

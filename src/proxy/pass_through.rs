@@ -201,6 +201,9 @@ impl Gateway {
         head: &mut ResponseHeader,
         ctx: &RequestContext,
     ) -> Result<()> {
+        if head.status.is_informational() {
+            return Ok(());
+        }
         if let Some(forward) = &ctx.forward {
             self.invalidate(&forward.touched);
         }
