@@ -126,7 +126,8 @@ impl ProxyHttp for Gateway {
         session.downstream_session.set_pipelining_enabled(true);
         session.set_write_timeout(Some(self.limits.write_timeout.0));
         session.set_read_timeout(Some(self.limits.header_timeout.0));
-        let stays = !session.is_process_shutting_down();
+        // Off already for HTTP/1.0, and for framing that a hop before us may have read differently.
+        let stays = session.get_keepalive().is_some() && !session.is_process_shutting_down();
         session.set_keepalive(stays.then_some(self.limits.keep_alive.0.as_secs()));
         ctx.operation = match session.req_header().method {
             http::Method::GET => metrics::Operation::Get,
