@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -33,7 +33,7 @@ use crate::auth::Trust;
 use crate::cache::Cache;
 use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
 use crate::origin::Origin;
-use crate::s3::{ObjectId, Operation, Parsed, Realm, RequestHead, S3Error, operation};
+use crate::s3::{ObjectId, Operation, Parsed, Query, Realm, RequestHead, S3Error, operation};
 
 pub use access_log::AccessLogger;
 pub use config::{AccessLog, LimitsConfig, ListenConfig, LogConfig};
@@ -43,6 +43,8 @@ pub use server::{Listener, Server};
 use context::{Forward, RequestContext, RequestId};
 use read::Outcome;
 use response::{CacheStatus, send_error};
+
+const COPY_SOURCE: &str = "x-amz-copy-source";
 
 /// What every request needs; one a listener.
 pub struct Gateway {
@@ -72,8 +74,9 @@ impl Gateway {
             },
             &self.domains,
         )?;
-        let copied = copy_source_bucket(&head.headers);
-        self.trust.authorize(&head.method, parsed.bucket.as_ref(), copied.as_deref())?;
+        let copied = copy_source_buckets(&head.headers, &parsed.query);
+        let copied = copied.iter().map(String::as_str);
+        self.trust.authorize(&head.method, parsed.bucket.as_ref(), copied)?;
         Ok(parsed)
     }
 
@@ -276,11 +279,16 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
-/// The bucket that a copy reads (R21).
-fn copy_source_bucket(headers: &HeaderMap) -> Option<String> {
-    let source = headers.get("x-amz-copy-source")?;
-    let source = percent_encoding::percent_decode(source.as_bytes()).decode_utf8_lossy();
-    Some(source.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned())
+/// The buckets that a copy reads (R21): its source is in the headers, or in the query by a presigner's hand.
+fn copy_source_buckets(headers: &HeaderMap, query: &Query) -> Vec<String> {
+    let hoisted = query.iter().filter(|(name, _)| name.eq_ignore_ascii_case(COPY_SOURCE));
+    let hoisted = hoisted.map(|(_, value)| value.unwrap_or_default().as_bytes());
+    let sources = headers.get_all(COPY_SOURCE).iter().map(HeaderValue::as_bytes).chain(hoisted);
+    let bucket = |source: &[u8]| {
+        let source = percent_encoding::percent_decode(source).decode_utf8_lossy();
+        source.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned()
+    };
+    sources.map(bucket).collect()
 }
 
 /// What the client is told of an error on the way; `None`: it is not there to be told.
