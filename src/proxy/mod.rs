@@ -240,7 +240,8 @@ impl ProxyHttp for Gateway {
             && session.response_written().is_none()
         {
             session.set_keepalive(None);
-            if let Err(error) = send_error(session, ctx, &answer, CacheStatus::Bypass).await {
+            let cache = pass_through::cache_status(&session.req_header().method);
+            if let Err(error) = send_error(session, ctx, &answer, cache).await {
                 log::debug!("the client did not take the error: {error}");
             }
         }

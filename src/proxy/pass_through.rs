@@ -207,8 +207,7 @@ impl Gateway {
         if let Some(forward) = &ctx.forward {
             self.invalidate(&forward.touched);
         }
-        let status = if is_write(method) { CacheStatus::Method } else { CacheStatus::Bypass };
-        head.insert_header(CACHE_STATUS, status.header())
+        head.insert_header(CACHE_STATUS, cache_status(method).header())
     }
 
     /// Whether an error on the way to the origin may be tried again by pingora.
@@ -236,6 +235,11 @@ impl Gateway {
         }
         error
     }
+}
+
+/// Why the cache does not answer a request that is passed through.
+pub(super) fn cache_status(method: &Method) -> CacheStatus {
+    if is_write(method) { CacheStatus::Method } else { CacheStatus::Bypass }
 }
 
 pub(super) fn is_write(method: &Method) -> bool {
