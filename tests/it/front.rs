@@ -157,7 +157,7 @@ async fn http_1_0_gets_its_answer_and_the_end_of_the_connection() {
     let (_s3, _proxy, client) = setup().await;
     for request in ["GET /data/k HTTP/1.0\r\n\r\n", "GET /data/k?versionId=null HTTP/1.0\r\n\r\n"] {
         let answer = client.raw(request.as_bytes()).await;
-        assert_eq!(answer.status.as_u16() / 100, if request.contains('?') { 4 } else { 2 });
+        assert_eq!(answer.status, 200);
         assert!(answer.complete && !answer.headers.contains_key("transfer-encoding"));
         let all = client.send_raw(request.as_bytes()).await;
         assert!(all.starts_with(b"HTTP/1.") && !all.is_empty());
@@ -210,7 +210,7 @@ async fn every_answer_says_what_part_the_cache_had_and_has_an_id() {
         ("GET", "/data/none", none, 404, "hotset; hit; detail=negative"),
         ("GET", "/data/down", none, 503, "hotset; fwd=uri-miss"),
         ("GET", "/data/locked", none, 403, "hotset; fwd=uri-miss"),
-        ("GET", "/data/k?versionId=null", none, 404, "hotset; fwd=bypass"),
+        ("GET", "/data/k?versionId=null", none, 200, "hotset; fwd=bypass"),
         ("GET", "/data?list-type=2", none, 200, "hotset; fwd=bypass"),
         ("PUT", "/data/new", none, 200, "hotset; fwd=method"),
         ("DELETE", "/data/new", none, 204, "hotset; fwd=method"),
