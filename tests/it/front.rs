@@ -185,6 +185,22 @@ async fn a_request_shorter_than_the_preface_of_http_2_is_answered_at_once() {
 }
 
 #[tokio::test]
+async fn a_client_that_says_nothing_is_cut_off_after_the_time_for_a_head() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.limits.header_timeout = "50ms".parse().unwrap();
+    })
+    .await;
+    for start in ["", "P", "PRI * HTTP/2.0\r\n"] {
+        let mut stream = TcpStream::connect(proxy.addr).await.unwrap();
+        stream.write_all(start.as_bytes()).await.unwrap();
+        let mut rest = Vec::new();
+        let read = within("the end of the connection", stream.read_to_end(&mut rest)).await;
+        assert!(read.is_err() || rest.is_empty(), "{start:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_answer_says_what_part_the_cache_had_and_has_an_id() {
     let (s3, _proxy, client) = setup().await;
     s3.fault(Matcher::get("down"), Times(99), Fault::Status(500, "InternalError"));

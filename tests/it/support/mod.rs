@@ -12,12 +12,14 @@
 //! rest believes about S3 and HTTP is its own.
 #![allow(dead_code, unused_imports, reason = "a support library: no single test uses all of it")]
 
+mod child;
 pub mod client;
 pub mod fake_s3;
 mod proxy;
 mod scratch;
 mod signature;
 
+pub use child::{Process, hotset, run};
 pub use client::{Broken, Client, H2Client, H2Stream, Request, Response, ResponseStream, Upload};
 pub use fake_s3::Repeat::{self, Always, Times};
 pub use fake_s3::{FakeS3, Fault, Gate, Matcher, Object, Seen};
