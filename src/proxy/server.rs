@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use super::Gateway;
 use super::connection::{Connection, Socket};
@@ -60,8 +61,11 @@ impl Listener {
     }
 }
 
-/// A socket file that nobody listens on is left from a process that was killed.
+/// A socket that nobody listens on is left from a process that was killed. Any other file stays.
 async fn remove_dead_socket(path: &Path) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        return Ok(());
+    }
     match tokio::net::UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
@@ -75,18 +79,20 @@ pub struct Server {
     proxy: Arc<HttpProxy<Gateway>>,
     connections: Arc<Semaphore>,
     limit: u32,
+    header_timeout: Duration,
 }
 
 impl Server {
     pub fn new(gateway: Gateway, conf: &Arc<ServerConf>) -> Self {
         let limit = u32::try_from(gateway.limits.connections).unwrap_or(u32::MAX >> 4);
+        let header_timeout = gateway.limits.header_timeout.0;
         let mut proxy = HttpProxy::new(gateway, conf.clone());
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         proxy.server_options = Some(options);
         proxy.handle_init_modules();
         let connections = Arc::new(Semaphore::new(limit as usize));
-        Self { proxy: Arc::new(proxy), connections, limit }
+        Self { proxy: Arc::new(proxy), connections, limit, header_timeout }
     }
 
     /// Serves until `shutdown` turns true, then until no request is under way.
@@ -106,7 +112,7 @@ impl Server {
                 next = next => next,
             };
             let connection = accepted.and_then(|s| Connection::new(s, metrics::connection_open()));
-            let connection = match connection {
+            let mut connection = match connection {
                 Ok(connection) => connection,
                 Err(error) => {
                     log::warn!("cannot accept a connection: {error}");
@@ -114,8 +120,21 @@ impl Server {
                     continue;
                 }
             };
-            let (proxy, shutdown) = (self.proxy.clone(), shutdown.clone());
+            let (proxy, mut shutdown) = (self.proxy.clone(), shutdown.clone());
+            let header_timeout = self.header_timeout;
             tokio::spawn(async move {
+                // pingora waits for the first bytes without a limit, and does not hear of a shutdown meanwhile.
+                let arrived = tokio::select! {
+                    biased;
+                    arrived = timeout(header_timeout, connection.arrive()) => arrived,
+                    stop = shutdown.wait_for(|stop| *stop) => {
+                        drop(stop);
+                        return;
+                    }
+                };
+                if !matches!(arrived, Ok(Ok(()))) {
+                    return;
+                }
                 let mut connection = Some(Box::new(connection) as pingora::protocols::Stream);
                 while let Some(stream) = connection {
                     connection = proxy.process_new(stream, &shutdown).await;

@@ -1,9 +1,23 @@
 //! hotset against an origin that misbehaves on command, over real sockets. One binary; a line for each module.
 #![allow(unreachable_pub, reason = "a test binary: nothing outside sees it")]
 
+/// Multipart uploads, copies and deletes of many: what they change is forgotten in time.
+mod compound_writes;
+/// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
+mod front;
+/// Resident memory of the real process under slow readers and large uploads.
+mod memory_bound;
+/// What the origin sees of a request that is passed through, and the client of its answer.
+mod pass_through;
+/// The real binary: wrong configurations, signals, logs, the admin port.
+mod process;
 /// A first read, a second read, an overwritten object: the spine.
 mod spine;
 /// FakeS3, TestProxy and clients.
 mod support;
 /// The support itself: a fake that lies unasked would make every other test worthless.
 mod support_test;
+/// `auth.writes`, `auth.buckets`, and the unix socket.
+mod trust;
+/// Bodies on their way to the origin: plain, aws-chunked, broken off, expected.
+mod uploads;
