@@ -4,6 +4,7 @@
 //! [`super::plan`]), and what comes before is added when it is read.
 
 use bytes::{Bytes, BytesMut};
+use foldhash::fast::RandomState;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 
@@ -35,7 +36,7 @@ impl Block {
 }
 
 pub(super) struct MemoryTier {
-    blocks: Moka<BlockKey, Block>,
+    blocks: Moka<BlockKey, Block, RandomState>,
 }
 
 impl MemoryTier {
@@ -48,7 +49,7 @@ impl MemoryTier {
                 u32::try_from(block.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
             })
             .eviction_policy(EvictionPolicy::tiny_lfu())
-            .build();
+            .build_with_hasher(RandomState::default());
         Self { blocks }
     }
 

@@ -80,7 +80,13 @@ async fn a_lie_that_is_repeated_never_reaches_a_client() {
         if answer.status == 200 {
             let got = answer.body.len() as u64;
             assert!(got <= MIB && answer.body == object.slice(0..got), "{name}: other bytes");
-            assert_eq!(answer.complete, got == MIB, "{name}: {:?}\n{}", answer.headers, s3.describe());
+            assert_eq!(
+                answer.complete,
+                got == MIB,
+                "{name}: {:?}\n{}",
+                answer.headers,
+                s3.describe()
+            );
         } else {
             assert_eq!(answer.status, 503, "{name}");
         }

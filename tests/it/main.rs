@@ -1,20 +1,20 @@
 //! hotset against an origin that misbehaves on command, over real sockets. One binary; a line for each module.
 #![allow(unreachable_pub, reason = "a test binary: nothing outside sees it")]
 
+/// Many readers of the same bytes.
+mod coalescing;
 /// Multipart uploads, copies and deletes of many: what they change is forgotten in time.
 mod compound_writes;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
 mod front;
+/// An origin whose headers and bytes contradict each other.
+mod lying_origin;
 /// Resident memory of the real process under slow readers and large uploads.
 mod memory_bound;
 /// What the origin sees of a request that is passed through, and the client of its answer.
 mod pass_through;
 /// The real binary: wrong configurations, signals, logs, the admin port.
 mod process;
-/// Many readers of the same bytes.
-mod coalescing;
-/// An origin whose headers and bytes contradict each other.
-mod lying_origin;
 /// An origin that fails and is asked again.
 mod retries;
 /// A first read, a second read, an overwritten object: the spine.
@@ -23,11 +23,11 @@ mod spine;
 mod support;
 /// The support itself: a fake that lies unasked would make every other test worthless.
 mod support_test;
+/// Objects that change while they are read.
+mod torn;
 /// `auth.writes`, `auth.buckets`, and the unix socket.
 mod trust;
 /// Bodies on their way to the origin: plain, aws-chunked, broken off, expected.
 mod uploads;
-/// Objects that change while they are read.
-mod torn;
 /// Clients that go away.
 mod vanished;
