@@ -143,6 +143,8 @@ impl BlockReader {
 
     /// Claims or fetches the bytes at the reader's place, waiting for memory if it must.
     async fn fetch(&mut self) -> Result<(), CacheError> {
+        // What was planned did not bring these bytes: they left memory meanwhile, or were never claimed.
+        self.planned = self.at;
         let block_end = self.version.block_at(self.at).end();
         let ahead = self.end.min(self.at + self.window).max(block_end.min(self.end));
         let (claims, fetches) = self.join(self.at..ahead, None);
@@ -179,7 +181,8 @@ impl BlockReader {
     }
 
     fn plan_ahead(&mut self) {
-        let from = self.planned.max(self.version.block_at(self.at).end());
+        // The rest of a block that is being read is at hand; a block that begins here may not be.
+        let from = self.planned.max(self.at.next_multiple_of(self.version.block_size()));
         let upto = self.end.min(self.at + self.window);
         if from >= upto {
             return;

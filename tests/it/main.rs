@@ -11,6 +11,12 @@ mod memory_bound;
 mod pass_through;
 /// The real binary: wrong configurations, signals, logs, the admin port.
 mod process;
+/// Many readers of the same bytes.
+mod coalescing;
+/// An origin whose headers and bytes contradict each other.
+mod lying_origin;
+/// An origin that fails and is asked again.
+mod retries;
 /// A first read, a second read, an overwritten object: the spine.
 mod spine;
 /// FakeS3, TestProxy and clients.
@@ -21,3 +27,7 @@ mod support_test;
 mod trust;
 /// Bodies on their way to the origin: plain, aws-chunked, broken off, expected.
 mod uploads;
+/// Objects that change while they are read.
+mod torn;
+/// Clients that go away.
+mod vanished;
