@@ -133,18 +133,14 @@ impl BlockReader {
     /// Cuts what is not wanted, pays for what is shared or copies it, and moves on.
     fn take(&mut self, slice: Slice, hit: bool) -> Piece {
         let wanted = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
-        let (bytes, paid) = match slice {
-            Slice::Copied(bytes) => (bytes.slice(..bytes.len().min(wanted)), None),
-            Slice::Shared(bytes) => {
-                let bytes = bytes.slice(..bytes.len().min(wanted));
-                match self.cache.budget.try_slice(self.version.block_at(self.at).len()) {
-                    Some(paid) => (bytes, Some(paid)),
-                    None => {
-                        let few = &bytes[..bytes.len().min(SMALL_COPY)];
-                        (Bytes::copy_from_slice(few), None)
-                    }
-                }
-            }
+        let (bytes, cost) = match slice {
+            Slice::Copied(bytes) => (bytes, None),
+            Slice::Shared(bytes) => (bytes, Some(self.version.block_at(self.at).len())),
+        };
+        let bytes = bytes.slice(..bytes.len().min(wanted));
+        let (bytes, paid) = match self.cache.budget.try_slice(cost.unwrap_or(bytes.len() as u64)) {
+            Some(paid) => (bytes, Some(paid)),
+            None => (Bytes::copy_from_slice(&bytes[..bytes.len().min(SMALL_COPY)]), None),
         };
         self.at += bytes.len() as u64;
         Piece { bytes, hit, _paid: paid }
