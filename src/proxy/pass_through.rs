@@ -201,7 +201,10 @@ impl Gateway {
         ctx: &RequestContext,
     ) -> Result<()> {
         if let Some(forward) = &ctx.forward {
-            self.invalidate(&forward.touched);
+            match head.status.is_server_error() {
+                true => self.suspect(&forward.touched),
+                false => self.invalidate(&forward.touched),
+            }
         }
         let status = if is_write(method) { CacheStatus::Method } else { CacheStatus::Bypass };
         head.insert_header(CACHE_STATUS, status.header())
