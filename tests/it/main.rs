@@ -3,12 +3,16 @@
 
 /// Many readers of the same bytes.
 mod coalescing;
+/// When the origin is asked whether an object changed.
+mod freshness;
 /// An origin whose headers and bytes contradict each other.
 mod lying_origin;
 /// An origin that fails and is asked again.
 mod retries;
 /// A first read, a second read, an overwritten object: the spine.
 mod spine;
+/// An old answer instead of none.
+mod stale;
 /// FakeS3, TestProxy and clients.
 mod support;
 /// The support itself: a fake that lies unasked would make every other test worthless.
