@@ -71,12 +71,20 @@ impl Connection {
     }
 }
 
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl Connection {
+    /// Waits until it is known whether the client speaks HTTP/2; nothing is lost when this is dropped.
+    pub(super) async fn greeted(&mut self) -> io::Result<()> {
+        self.try_peek(&mut [0; PREFACE.len()]).await.map(drop)
+    }
+}
+
 #[async_trait]
 impl Peek for Connection {
     /// Fills `buf`, or as much of it as came before the bytes differ from HTTP/2's preface: a short HTTP/1
     /// request is not waited upon for more.
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         while self.peeked.len() < buf.len() && PREFACE.starts_with(&self.peeked) {
             let arrived = self.stream.fill_buf().await?;
             if arrived.is_empty() {

@@ -14,6 +14,7 @@ use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use super::Gateway;
 use super::connection::{Connection, Socket};
@@ -75,18 +76,21 @@ pub struct Server {
     proxy: Arc<HttpProxy<Gateway>>,
     connections: Arc<Semaphore>,
     limit: u32,
+    /// How long a new connection may take to say something.
+    patience: Duration,
 }
 
 impl Server {
     pub fn new(gateway: Gateway, conf: &Arc<ServerConf>) -> Self {
         let limit = u32::try_from(gateway.limits.connections).unwrap_or(u32::MAX >> 4);
+        let patience = gateway.limits.header_timeout.0;
         let mut proxy = HttpProxy::new(gateway, conf.clone());
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         proxy.server_options = Some(options);
         proxy.handle_init_modules();
         let connections = Arc::new(Semaphore::new(limit as usize));
-        Self { proxy: Arc::new(proxy), connections, limit }
+        Self { proxy: Arc::new(proxy), connections, limit, patience }
     }
 
     /// Serves until `shutdown` turns true, then until no request is under way.
@@ -106,7 +110,7 @@ impl Server {
                 next = next => next,
             };
             let connection = accepted.and_then(|s| Connection::new(s, metrics::connection_open()));
-            let connection = match connection {
+            let mut connection = match connection {
                 Ok(connection) => connection,
                 Err(error) => {
                     log::warn!("cannot accept a connection: {error}");
@@ -114,8 +118,21 @@ impl Server {
                     continue;
                 }
             };
-            let (proxy, shutdown) = (self.proxy.clone(), shutdown.clone());
+            let (proxy, mut shutdown) = (self.proxy.clone(), shutdown.clone());
+            let patience = self.patience;
             tokio::spawn(async move {
+                // pingora waits for a connection's first bytes without a limit, and through the drain.
+                let speaks = tokio::select! {
+                    biased;
+                    greeted = timeout(patience, connection.greeted()) => greeted.is_ok_and(|g| g.is_ok()),
+                    stop = shutdown.wait_for(|stop| *stop) => {
+                        drop(stop);
+                        false
+                    }
+                };
+                if !speaks {
+                    return;
+                }
                 let mut connection = Some(Box::new(connection) as pingora::protocols::Stream);
                 while let Some(stream) = connection {
                     connection = proxy.process_new(stream, &shutdown).await;
