@@ -3,10 +3,14 @@
 
 /// Many readers of the same bytes.
 mod coalescing;
+/// The end of a server.
+mod drain;
 /// When the origin is asked whether an object changed.
 mod freshness;
 /// An origin whose headers and bytes contradict each other.
 mod lying_origin;
+/// Random operations against every version that each key ever had.
+mod model;
 /// An origin that fails and is asked again.
 mod retries;
 /// A first read, a second read, an overwritten object: the spine.
@@ -21,3 +25,5 @@ mod support_test;
 mod torn;
 /// Clients that go away.
 mod vanished;
+/// Writes through the proxy.
+mod write_races;
