@@ -217,6 +217,14 @@ impl Opening {
         &self.interest
     }
 
+    /// The bytes it will bring, should it turn out to be of this version.
+    fn span(&self, version: &ObjectVersion) -> Range<u64> {
+        match &self.asked {
+            Asked::Range(range) => range.start..range.end.min(version.size()),
+            Asked::Suffix(n) => version.size().saturating_sub(*n)..version.size(),
+        }
+    }
+
     fn overlaps(&self, asked: &Asked) -> bool {
         match (&self.asked, asked) {
             (Asked::Range(a), Asked::Range(b)) => a.start < b.end && b.start < a.end,
@@ -309,6 +317,19 @@ impl Flights {
         Some((OpeningHandle::new(&opening, None), Some(opening)))
     }
 
+    /// Joins the opening that is to bring the byte at `offset` of a version that became known meanwhile.
+    pub(super) fn opening_at(
+        &self,
+        version: &ObjectVersion,
+        generation: Generation,
+        offset: u64,
+    ) -> Option<OpeningHandle> {
+        let table = self.shard(version.id()).lock();
+        let openings = table.openings.get(&(version.id().clone(), generation))?;
+        let opening = openings.iter().find(|o| o.span(version).contains(&offset))?;
+        Some(OpeningHandle::new(opening, Some(metrics::coalesced())))
+    }
+
     /// Ends an opening: nobody joins it any more, and its waiters get the answer.
     pub(super) fn opened(
         &self,
@@ -371,6 +392,7 @@ impl Flights {
 
     /// Claims every fill in flight for `wanted`, and plans fetches for what is neither in flight nor in memory,
     /// as far as `paid` (for `limit` bytes) goes. Wanted bytes are fetched with the rest of their last block.
+    /// What an opening is to bring is neither: whoever needs it now waits for [`Flights::opening_at`].
     pub(super) fn join(
         &self,
         version: &ObjectVersion,
@@ -381,6 +403,8 @@ impl Flights {
         paid: Option<(Paid, u64)>,
     ) -> (Vec<Claim>, Vec<NewFetch>) {
         let mut table = self.shard(version.id()).lock();
+        let openings = table.openings.get(&(version.id().clone(), generation));
+        let coming: Vec<_> = openings.into_iter().flatten().map(|o| o.span(version)).collect();
         let mut claims = Vec::new();
         let mut gaps = Vec::new();
         let (paid, mut left) = paid.map_or((None, 0), |(paid, limit)| (Some(paid), limit));
@@ -392,6 +416,7 @@ impl Flights {
             claims.extend(ours.map(|fill| Claim::new(fill, Some(metrics::coalesced()))));
             let mut have: Vec<_> = in_flight.iter().map(|f| f.span.clone()).collect();
             have.extend(memory.get(&key).map(|b| b.start..b.end()));
+            have.extend_from_slice(&coming);
             span.start = plan::fetch_start(span.start, key.start());
             for mut gap in plan::missing(span, &mut have) {
                 gap.end = gap.end.min(gap.start + left);

@@ -117,7 +117,7 @@ impl Cache {
                 if !checksums {
                     return opening.await;
                 }
-                let head = self.heads.ask(self, id, Join::UnderWay);
+                let head = self.heads.ask(self, id, self.may_join(id, policy));
                 let (found, head) = tokio::join!(opening, head);
                 return found?.agree(head?);
             }
@@ -142,6 +142,8 @@ impl Cache {
     }
 
     fn lookup(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
+        // Before the look: an invalidation between the two makes this too old, never too new.
+        let generation = self.generations.current(id);
         let Some(entry) = self.meta.get(id) else { return Lookup::Unknown };
         if !self.generations.bucket_is_current(id, entry.generation) {
             return Lookup::Unknown;
@@ -156,7 +158,7 @@ impl Cache {
                     meta: meta.clone(),
                     version: version.clone(),
                     source: Source::Hit,
-                    generation: self.generations.current(id),
+                    generation,
                     opening: None,
                 };
                 match policy.is_fresh(&entry) && !suspect {
@@ -187,6 +189,7 @@ impl Cache {
             Err(CacheError::Origin(error))
                 if error.allows_stale()
                     && policy.allows_stale(entry)
+                    && !self.generations.is_suspect(id)
                     && self.generations.is_current(id, found.generation) =>
             {
                 Ok(Found { source: Source::Stale, ..found })
@@ -201,9 +204,7 @@ impl Cache {
         policy: &Policy,
         source: Source,
     ) -> Result<Found, CacheError> {
-        let demand = policy.demand || self.generations.is_suspect(id);
-        let join = if demand { Join::Next } else { Join::UnderWay };
-        let meta = self.heads.ask(self, id, join).await?;
+        let meta = self.heads.ask(self, id, self.may_join(id, policy)).await?;
         if meta.no_store && policy.obey_no_store {
             return Err(CacheError::Uncacheable);
         }
@@ -215,6 +216,14 @@ impl Cache {
             _ => ObjectVersion::new(id, &meta, self.block_size),
         };
         Ok(Found { meta, version, source, generation, opening: None })
+    }
+
+    /// Who demands the state of now, or reads a key whose state nobody knows, joins nothing that was sent before (R7, R8).
+    fn may_join(&self, id: &ObjectId, policy: &Policy) -> Join {
+        match policy.demand || self.generations.is_suspect(id) {
+            true => Join::Next,
+            false => Join::UnderWay,
+        }
     }
 
     async fn open_unknown(
@@ -233,7 +242,9 @@ impl Cache {
                 fetch::spawn_opening(self, id, generation, opening, policy.obey_no_store);
             }
             // Sent before this reader arrived (R7).
-            None if policy.demand => return self.ask_head(id, policy, Source::Revalidated).await,
+            None if self.may_join(id, policy) == Join::Next => {
+                return self.ask_head(id, policy, Source::Revalidated).await;
+            }
             None => {}
         }
         match handle.answer().await {

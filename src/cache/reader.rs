@@ -161,6 +161,13 @@ impl BlockReader {
         if self.planned > self.at {
             return Ok(());
         }
+        let opening = self.cache.flights.opening_at(&self.version, self.generation, self.at);
+        if let Some(mut opening) = opening {
+            // However it ends, the next look finds its bytes in flight, or nobody who fetches them.
+            let _ = opening.answer().await;
+            self.opening = Some(opening);
+            return Ok(());
+        }
         let (paid, upto) = self.pay(block_end, ahead).await?;
         let (claims, fetches) = self.join(self.at..upto, Some(paid));
         self.keep(claims, fetches);

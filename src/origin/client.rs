@@ -21,7 +21,7 @@ use super::{Endpoint, OriginConfig, OriginError};
 use crate::auth::{Credentials, Payload, Signer};
 use crate::metrics::{self, OriginKind, Outcome};
 use crate::s3::target::Query;
-use crate::s3::{ObjectId, ObjectMeta, S3Error};
+use crate::s3::{NotCacheable, ObjectId, ObjectMeta, S3Error};
 
 const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 /// More of an error's body than this is not read.
@@ -383,8 +383,10 @@ impl Exchange {
     }
 
     fn meta(&self) -> Result<ObjectMeta, OriginError> {
-        ObjectMeta::from_response(self.status, self.head())
-            .map_err(|e| OriginError::Uncacheable(e.to_string()))
+        ObjectMeta::from_response(self.status, self.head()).map_err(|e| match e {
+            NotCacheable::LengthMismatch => OriginError::Broken(e.to_string()),
+            _ => OriginError::Uncacheable(e.to_string()),
+        })
     }
 }
 

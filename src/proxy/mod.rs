@@ -234,6 +234,10 @@ impl ProxyHttp for Gateway {
         error: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
+        // Before the client hears of it: what it reads next must not be older (R8).
+        if let Some(forward) = &ctx.forward {
+            self.suspect(&forward.touched);
+        }
         let answer = failure(error);
         let status = answer.as_ref().map_or(0, |a| a.status.as_u16());
         if let Some(answer) = answer

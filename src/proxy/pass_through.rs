@@ -205,7 +205,10 @@ impl Gateway {
             return Ok(());
         }
         if let Some(forward) = &ctx.forward {
-            self.invalidate(&forward.touched);
+            match head.status.is_server_error() {
+                true => self.suspect(&forward.touched),
+                false => self.invalidate(&forward.touched),
+            }
         }
         head.insert_header(CACHE_STATUS, cache_status(method).header())
     }

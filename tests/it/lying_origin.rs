@@ -1,4 +1,5 @@
 //! An origin whose headers and bytes contradict each other: a client gets the true bytes or a broken transfer.
+//! What cannot be admitted (R2) may be streamed through, lies and all: then it is as broken as it is directly.
 
 use crate::support::{Always, Client, FakeS3, Fault, Matcher, Object, TestProxy, Times};
 
@@ -11,6 +12,8 @@ async fn setup() -> (FakeS3, TestProxy, Client) {
         config.cache.block = hotset::config::units::ByteSize::kib(64);
         config.cache.fetch = hotset::config::units::ByteSize::kib(256);
         config.origin.attempts = 3;
+        config.origin.idle_timeout.0 = std::time::Duration::from_millis(300);
+        config.origin.first_byte_timeout.0 = std::time::Duration::from_millis(300);
     })
     .await;
     let client = proxy.client();
@@ -80,17 +83,15 @@ async fn a_lie_that_is_repeated_never_reaches_a_client() {
         if answer.status == 200 {
             let got = answer.body.len() as u64;
             assert!(got <= MIB && answer.body == object.slice(0..got), "{name}: other bytes");
-            assert_eq!(
-                answer.complete,
-                got == MIB,
-                "{name}: {:?}\n{}",
-                answer.headers,
-                s3.describe()
-            );
+            assert!(got == MIB || !answer.complete, "{name}: {}", s3.describe());
         } else {
             assert_eq!(answer.status, 503, "{name}");
         }
         s3.clear_faults();
+        if name == "other-size" {
+            // Told each time alike, it was believed; the truth is a change, and the next read is right.
+            assert!(!client.get("/data/other-size").send().await.complete);
+        }
         let answer = client.get(&format!("/data/{name}")).send().await;
         assert!(answer.complete && answer.body == object.all(), "{name}: {}", answer.status);
     }

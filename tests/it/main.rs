@@ -5,12 +5,18 @@
 mod coalescing;
 /// Multipart uploads, copies and deletes of many: what they change is forgotten in time.
 mod compound_writes;
+/// The end of a server.
+mod drain;
+/// When the origin is asked whether an object changed.
+mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
 mod front;
 /// An origin whose headers and bytes contradict each other.
 mod lying_origin;
 /// Resident memory of the real process under slow readers and large uploads.
 mod memory_bound;
+/// Random operations against every version that each key ever had.
+mod model;
 /// What the origin sees of a request that is passed through, and the client of its answer.
 mod pass_through;
 /// The real binary: wrong configurations, signals, logs, the admin port.
@@ -19,6 +25,8 @@ mod process;
 mod retries;
 /// A first read, a second read, an overwritten object: the spine.
 mod spine;
+/// An old answer instead of none.
+mod stale;
 /// FakeS3, TestProxy and clients.
 mod support;
 /// The support itself: a fake that lies unasked would make every other test worthless.
@@ -31,3 +39,5 @@ mod trust;
 mod uploads;
 /// Clients that go away.
 mod vanished;
+/// Writes through the proxy.
+mod write_races;

@@ -118,7 +118,7 @@ async fn attempts_are_bounded() {
         ("status", Fault::Status(500, "InternalError")),
         ("reset", Fault::ResetBeforeAnswer),
         ("no-byte", Fault::CutAfter(0)),
-        ("lie", Fault::WrongContentRange),
+        ("lie", Fault::ShortContentLength),
     ] {
         s3.put("data", key, Object::random(5000, 6));
         s3.fault(Matcher::get(key), Always, fault);
@@ -297,7 +297,7 @@ async fn r15_the_origins_clock_is_learned_when_it_calls_ours_skewed() {
     assert!(!seen[0].header("x-amz-date").starts_with("2031"));
     for request in &seen[1..] {
         let date = request.header("x-amz-date");
-        assert!(date.starts_with("20310101T100"), "{date}");
+        assert!(date.starts_with("20310101T1000") || date == "20310101T095959Z", "{date}");
     }
 }
 
