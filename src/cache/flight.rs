@@ -171,6 +171,11 @@ impl Claim {
         self.fill.span.contains(&offset)
     }
 
+    /// Offset in the object of its first byte.
+    pub(super) fn start(&self) -> u64 {
+        self.fill.span.start
+    }
+
     /// Offset in the object past its last byte.
     pub(super) fn end(&self) -> u64 {
         self.fill.span.end

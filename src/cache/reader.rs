@@ -94,13 +94,21 @@ impl BlockReader {
         self.at == self.end
     }
 
-    /// Lets go of all that was claimed ahead, so that others can have the memory.
-    pub fn let_go(&mut self) {
-        self.claims.clear();
+    /// Lets go of what was read ahead, so that others can have the memory. The block that is being read is
+    /// kept: to fetch it again for every slice that a slow client takes would cost the origin many times over.
+    pub fn let_go_ahead(&mut self) {
+        let block_end = self.at.next_multiple_of(self.version.block_size());
+        self.claims.retain(|claim| claim.start() < block_end);
         self.opening = None;
         self.planned = self.at;
         self.window = 0;
         self.slow = true;
+    }
+
+    /// Lets go of everything: the client has stopped reading.
+    pub fn let_go(&mut self) {
+        self.let_go_ahead();
+        self.claims.clear();
     }
 
     /// Resolves when somebody waits for memory.
