@@ -7,6 +7,7 @@ use hotset::app::App;
 use hotset::auth::Credentials;
 use hotset::config::Config;
 use hotset::config::units::{ByteSize, HumanDuration};
+use hotset::proxy::AccessLog;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -90,5 +91,6 @@ pub fn test_config(s3: &FakeS3) -> Config {
     config.cache.memory = ByteSize::mib(64);
     config.cache.in_flight = ByteSize::mib(64);
     config.cache.read_ahead = ByteSize::mib(32);
+    config.log.access = AccessLog::Off;
     config
 }
