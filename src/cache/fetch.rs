@@ -96,7 +96,7 @@ impl OpeningTask {
             }
         };
         match answer {
-            Ok(answer) => self.deliver(answer).await,
+            Ok(answer) => Box::pin(self.deliver(answer)).await,
             Err(error) => {
                 let (id, by) = (&self.id, LearnedBy::Get);
                 self.cache.learn_failure(id, self.generation, self.since, &error, by);

@@ -387,9 +387,7 @@ impl Flights {
     ) -> NewFetch {
         let mut table = self.shard(version.id()).lock();
         let mut paid = Purse(paid);
-        let spans = blocks(version, &range).map(|(key, span)| (key, span)).collect::<Vec<_>>();
-        let fills = spans
-            .into_iter()
+        let fills = blocks(version, &range)
             .map(|(key, span)| table.register(key, generation, span, interest, &mut paid))
             .collect();
         NewFetch { range, fills, interest: interest.clone() }
@@ -446,7 +444,7 @@ impl Flights {
     /// from its end.
     pub(super) fn completed(&self, key: &BlockKey, generation: Generation, admit: impl Fn(Block)) {
         let mut table = self.shard(key.id()).lock();
-        table.settle((key.clone(), generation), admit);
+        table.settle(&(key.clone(), generation), admit);
     }
 
     /// Takes failed fills out of the table and tells their waiters.
@@ -514,14 +512,14 @@ impl Table {
     }
 
     /// Admits a block and forgets it when all that was in flight of it is complete.
-    fn settle(&mut self, key: Key<BlockKey>, admit: impl Fn(Block)) {
-        let Some(fills) = self.fills.get(&key) else { return };
+    fn settle(&mut self, key: &Key<BlockKey>, admit: impl Fn(Block)) {
+        let Some(fills) = self.fills.get(key) else { return };
         let Some(mut parts) = fills.iter().map(|f| f.complete()).collect::<Option<Vec<_>>>() else {
             return;
         };
         parts.sort_unstable_by_key(|p| std::cmp::Reverse(p.start));
         parts.into_iter().for_each(admit);
-        self.fills.remove(&key);
+        self.fills.remove(key);
     }
 
     fn remove(
@@ -537,7 +535,7 @@ impl Table {
             if fills.is_empty() {
                 self.fills.remove(&entry);
             } else {
-                self.settle(entry, |block| admit(key, block));
+                self.settle(&entry, |block| admit(key, block));
             }
         }
     }

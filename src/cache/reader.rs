@@ -76,11 +76,11 @@ impl BlockReader {
     pub async fn next(&mut self) -> Result<Option<Piece>, CacheError> {
         while self.at < self.end {
             self.claims.retain(|claim| claim.end() > self.at);
-            if let Some(piece) = self.from_claims().await? {
+            if let Some(piece) = self.claimed().await? {
                 self.read_ahead();
                 return Ok(Some(piece));
             }
-            if let Some(piece) = self.from_memory() {
+            if let Some(piece) = self.in_memory() {
                 self.read_ahead();
                 return Ok(Some(piece));
             }
@@ -116,7 +116,7 @@ impl BlockReader {
         self.cache.budget.pressed().await;
     }
 
-    async fn from_claims(&mut self) -> Result<Option<Piece>, CacheError> {
+    async fn claimed(&mut self) -> Result<Option<Piece>, CacheError> {
         let Some(claim) = self.claims.iter().find(|c| c.covers(self.at)) else { return Ok(None) };
         let slice = match claim.try_read(self.at) {
             Some(ready) => ready?,
@@ -132,7 +132,7 @@ impl BlockReader {
         Ok(Some(self.take(slice, false)))
     }
 
-    fn from_memory(&mut self) -> Option<Piece> {
+    fn in_memory(&mut self) -> Option<Piece> {
         let block = self.cache.memory.get(&self.version.block_at(self.at))?;
         let bytes = block.from(self.at)?;
         Some(self.take(Slice::Shared(bytes), true))

@@ -1,5 +1,9 @@
 //! hotset against an origin that misbehaves on command, over real sockets. One binary; a line for each module.
 #![allow(unreachable_pub, reason = "a test binary: nothing outside sees it")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml allows it in tests, but not in what they share"
+)]
 
 /// Many readers of the same bytes.
 mod coalescing;
