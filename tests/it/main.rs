@@ -5,6 +5,8 @@
 mod coalescing;
 /// Multipart uploads, copies and deletes of many: what they change is forgotten in time.
 mod compound_writes;
+/// S3's read semantics, row by row, in every state of the cache.
+mod conformance;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
 mod front;
 /// An origin whose headers and bytes contradict each other.
