@@ -1,6 +1,10 @@
 //! hotset against an origin that misbehaves on command, over real sockets. One binary; a line for each module.
 #![allow(unreachable_pub, reason = "a test binary: nothing outside sees it")]
 
+/// What is kept and what streams through, and what the origin is asked for on a client's behalf.
+mod admission;
+/// Who may import whom, and how long a file may be.
+mod architecture;
 /// Many readers of the same bytes.
 mod coalescing;
 /// Multipart uploads, copies and deletes of many: what they change is forgotten in time.
@@ -13,6 +17,8 @@ mod front;
 mod lying_origin;
 /// Resident memory of the real process under slow readers and large uploads.
 mod memory_bound;
+/// Absences: which are remembered, for whom, and for how long.
+mod negatives;
 /// What the origin sees of a request that is passed through, and the client of its answer.
 mod pass_through;
 /// The real binary: wrong configurations, signals, logs, the admin port.
