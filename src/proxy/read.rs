@@ -20,7 +20,7 @@ use crate::s3::{ByteRange, ObjectId, ObjectMeta, Read, ReadMethod, S3Error, Verd
 /// others need the memory.
 const SLOW: Duration = Duration::from_millis(250);
 /// One that takes longer still has stopped reading: nothing at all is held for it.
-const STALLED: Duration = Duration::from_secs(5);
+const STALLED: Duration = Duration::from_secs(1);
 
 /// What became of a read.
 #[derive(Debug, PartialEq, Eq)]
