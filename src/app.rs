@@ -148,6 +148,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
         for address in app.addresses() {
             log::info!("serving S3 on http://{address}");
         }
+        if let Some(address) = app.admin_address() {
+            log::info!("metrics and health on http://{address}");
+        }
         run_until_signal(app).await
     })
 }

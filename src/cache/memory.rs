@@ -3,7 +3,10 @@
 //! A block may be there from its middle on: reads fetch from the byte they need to the block's end (see
 //! [`super::plan`]), and what comes before is added when it is read.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::{Bytes, BytesMut};
+use foldhash::fast::RandomState;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 
@@ -35,7 +38,11 @@ impl Block {
 }
 
 pub(super) struct MemoryTier {
-    blocks: Moka<BlockKey, Block>,
+    blocks: Moka<BlockKey, Block, RandomState>,
+    /// Bytes inserted since moka last evicted.
+    unsettled: AtomicU64,
+    /// So many of them make it evict: by itself it waits for 64 insertions or 300 ms, which may be 64 MiB.
+    slack: u64,
 }
 
 impl MemoryTier {
@@ -48,8 +55,8 @@ impl MemoryTier {
                 u32::try_from(block.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
             })
             .eviction_policy(EvictionPolicy::tiny_lfu())
-            .build();
-        Self { blocks }
+            .build_with_hasher(RandomState::default());
+        Self { blocks, unsettled: AtomicU64::new(0), slack: capacity / 64 }
     }
 
     pub(super) fn get(&self, key: &BlockKey) -> Option<Block> {
@@ -60,7 +67,7 @@ impl MemoryTier {
     pub(super) fn admit(&self, key: BlockKey, block: Block) {
         debug_assert!(block.end() <= key.end() && block.start >= key.start());
         if block.end() == key.end() {
-            self.blocks.insert(key, block);
+            self.insert(key, block);
             return;
         }
         if let Some(rest) = self.blocks.get(&key)
@@ -70,7 +77,16 @@ impl MemoryTier {
             let mut joined = BytesMut::with_capacity(block.bytes.len() + tail.len());
             joined.extend_from_slice(&block.bytes);
             joined.extend_from_slice(&tail);
-            self.blocks.insert(key, Block { start: block.start, bytes: joined.freeze() });
+            self.insert(key, Block { start: block.start, bytes: joined.freeze() });
+        }
+    }
+
+    fn insert(&self, key: BlockKey, block: Block) {
+        let bytes = block.bytes.len() as u64;
+        self.blocks.insert(key, block);
+        if self.unsettled.fetch_add(bytes, Ordering::Relaxed) + bytes > self.slack {
+            self.unsettled.store(0, Ordering::Relaxed);
+            self.blocks.run_pending_tasks();
         }
     }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 use rustix::time::{ClockId, clock_gettime};
@@ -78,7 +79,7 @@ pub(super) struct Entry {
 
 /// Entries by object, the least recently used leave first.
 pub(super) struct MetaCache {
-    entries: Moka<ObjectId, Arc<Entry>>,
+    entries: Moka<ObjectId, Arc<Entry>, RandomState>,
 }
 
 impl MetaCache {
@@ -89,7 +90,7 @@ impl MetaCache {
             .max_capacity(capacity)
             .weigher(|id: &ObjectId, entry: &Arc<Entry>| weigh(id, entry))
             .eviction_policy(EvictionPolicy::lru())
-            .build();
+            .build_with_hasher(RandomState::default());
         Self { entries }
     }
 

@@ -1,7 +1,6 @@
 //! From a name to a version: what a read must know before it can answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Cache;
 use super::fetch;
@@ -33,8 +32,6 @@ pub struct Found {
     pub meta: Arc<ObjectMeta>,
     pub version: ObjectVersion,
     pub source: Source,
-    /// Since the metadata was learned.
-    pub age: Duration,
     pub(super) generation: Generation,
     /// Keeps the first bytes wanted until a reader claims them.
     pub(super) opening: Option<OpeningHandle>,
@@ -161,7 +158,6 @@ impl Cache {
                     meta: meta.clone(),
                     version: version.clone(),
                     source: Source::Hit,
-                    age: entry.since.age(),
                     generation,
                     opening: None,
                 };
@@ -219,7 +215,7 @@ impl Cache {
             }
             _ => ObjectVersion::new(id, &meta, self.block_size),
         };
-        Ok(Found { meta, version, source, age: Duration::ZERO, generation, opening: None })
+        Ok(Found { meta, version, source, generation, opening: None })
     }
 
     /// Who demands the state of now, or reads a key whose state nobody knows, joins nothing that was sent before (R7, R8).
@@ -252,14 +248,9 @@ impl Cache {
             None => {}
         }
         match handle.answer().await {
-            Ok((meta, version)) => Ok(Found {
-                meta,
-                version,
-                source: Source::Miss,
-                age: Duration::ZERO,
-                generation,
-                opening: Some(handle),
-            }),
+            Ok((meta, version)) => {
+                Ok(Found { meta, version, source: Source::Miss, generation, opening: Some(handle) })
+            }
             // An empty object, or a start past its end: its metadata decides what the client gets (R17).
             Err(error) if matches!(*error, OriginError::RangeNotSatisfiable) => {
                 self.ask_head(id, policy, Source::Miss).await

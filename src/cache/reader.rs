@@ -42,8 +42,10 @@ pub struct BlockReader {
     end: u64,
     /// Up to where bytes were claimed or found in memory.
     planned: u64,
-    /// Bytes to read ahead.
+    /// Bytes to read ahead; none as long as everything is in memory.
     window: u64,
+    /// The client takes its time: nothing is read ahead until it waits for bytes again.
+    slow: bool,
     claims: VecDeque<Claim>,
 }
 
@@ -59,7 +61,8 @@ impl Cache {
             at: range.start,
             end: range.end,
             planned: range.start,
-            window: self.fetch_size,
+            window: 0,
+            slow: false,
             claims: VecDeque::new(),
         }
     }
@@ -97,6 +100,7 @@ impl BlockReader {
         self.opening = None;
         self.planned = self.at;
         self.window = 0;
+        self.slow = true;
     }
 
     /// Resolves when somebody waits for memory.
@@ -110,6 +114,7 @@ impl BlockReader {
             Some(ready) => ready?,
             None => {
                 // The client is faster than the origin: worth asking for more at once.
+                self.slow = false;
                 self.window = (self.window * 2).clamp(self.cache.fetch_size, self.cache.read_ahead);
                 self.read_ahead();
                 let claim = self.claims.iter().find(|c| c.covers(self.at));
@@ -128,18 +133,14 @@ impl BlockReader {
     /// Cuts what is not wanted, pays for what is shared or copies it, and moves on.
     fn take(&mut self, slice: Slice, hit: bool) -> Piece {
         let wanted = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
-        let (bytes, paid) = match slice {
-            Slice::Copied(bytes) => (bytes.slice(..bytes.len().min(wanted)), None),
-            Slice::Shared(bytes) => {
-                let bytes = bytes.slice(..bytes.len().min(wanted));
-                match self.cache.budget.try_slice(self.version.block_at(self.at).len()) {
-                    Some(paid) => (bytes, Some(paid)),
-                    None => {
-                        let few = &bytes[..bytes.len().min(SMALL_COPY)];
-                        (Bytes::copy_from_slice(few), None)
-                    }
-                }
-            }
+        let (bytes, cost) = match slice {
+            Slice::Copied(bytes) => (bytes, None),
+            Slice::Shared(bytes) => (bytes, Some(self.version.block_at(self.at).len())),
+        };
+        let bytes = bytes.slice(..bytes.len().min(wanted));
+        let (bytes, paid) = match self.cache.budget.try_slice(cost.unwrap_or(bytes.len() as u64)) {
+            Some(paid) => (bytes, Some(paid)),
+            None => (Bytes::copy_from_slice(&bytes[..bytes.len().min(SMALL_COPY)]), None),
         };
         self.at += bytes.len() as u64;
         Piece { bytes, hit, _paid: paid }
@@ -149,6 +150,9 @@ impl BlockReader {
     async fn fetch(&mut self) -> Result<(), CacheError> {
         // What was planned did not bring these bytes: they left memory meanwhile, or were never claimed.
         self.planned = self.at;
+        if !self.slow {
+            self.window = self.window.max(self.cache.fetch_size);
+        }
         let block_end = self.version.block_at(self.at).end();
         let ahead = self.end.min(self.at + self.window).max(block_end.min(self.end));
         let (claims, fetches) = self.join(self.at..ahead, None);

@@ -9,6 +9,7 @@
 
 mod request_log;
 mod samples;
+mod suffix;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use request_log::RequestLog;
+use suffix::CutSuffixes;
+
 pub use samples::{ALL, BUCKET, SMALL, Sample};
 
 /// The one access key and secret key that the embedded server accepts.
@@ -137,16 +140,22 @@ pub async fn start_with(
     let log = Arc::new(RequestLog::create(&log_path).map_err(refused(&log_path))?);
     let address = listener.local_addr().map_err(EmbeddedError::Socket)?;
 
-    let store = FileSystem::new(&folder).map_err(|error| EmbeddedError::Store {
-        path: folder.clone(),
-        reason: format!("{error:?}"),
-    })?;
+    // Both before the first write: opening clears away what a write that was cut off left.
+    let (store, sizes) = (open(&folder)?, open(&folder)?);
     samples::write_missing(&store, wanted).await?;
 
     let mut service = S3ServiceBuilder::new(store);
     service.set_auth(SimpleAuth::from_single(keys.access, keys.secret));
+    service.set_access(CutSuffixes { sizes });
     let accepting = tokio::spawn(accept(listener, service.build(), log));
     Ok(EmbeddedOrigin { address, log_path, accepting })
+}
+
+fn open(folder: &Path) -> Result<FileSystem, EmbeddedError> {
+    FileSystem::new(folder).map_err(|error| EmbeddedError::Store {
+        path: folder.to_owned(),
+        reason: format!("{error:?}"),
+    })
 }
 
 /// Accepts until aborted. The connections live in this future's set, so that they end with it.

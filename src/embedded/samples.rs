@@ -193,7 +193,7 @@ async fn write(store: &FileSystem, sample: &Sample) -> Result<(), S3Error> {
 }
 
 /// The library's operations take a whole HTTP request; only the input matters to s3s-fs.
-fn request<T>(input: T) -> S3Request<T> {
+pub(super) fn request<T>(input: T) -> S3Request<T> {
     S3Request {
         input,
         method: http::Method::PUT,

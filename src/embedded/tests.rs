@@ -76,6 +76,30 @@ async fn a_dropped_origin_closes_its_port() {
     assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0, "the connection ends");
 }
 
+#[tokio::test]
+async fn a_suffix_longer_than_its_object_is_cut_to_it() {
+    use s3s::access::S3Access as _;
+    use s3s::dto::{GetObjectInput, Range};
+
+    let scratch = Scratch::new("suffix");
+    let folder = scratch.0.join("data");
+    drop(start_with(listener().await, &folder, &KEYS, SMALL).await.unwrap());
+    let access = CutSuffixes { sizes: open(&folder).unwrap() };
+    for (key, asked, length) in
+        [("hello.txt", 65_536, 26), ("hello.txt", 5, 5), ("not there", 7, 7)]
+    {
+        let input = GetObjectInput {
+            bucket: BUCKET.to_owned(),
+            key: key.to_owned(),
+            range: Some(Range::Suffix { length: asked }),
+            ..GetObjectInput::default()
+        };
+        let mut get = samples::request(input);
+        access.get_object(&mut get).await.unwrap();
+        assert_eq!(get.input.range, Some(Range::Suffix { length }), "{key}, {asked}");
+    }
+}
+
 #[test]
 fn samples_have_their_announced_sizes() {
     let sizes: Vec<_> = ALL.iter().map(Sample::size).collect();

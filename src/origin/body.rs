@@ -60,6 +60,10 @@ impl Answer {
         {
             return Err(OriginError::Changed);
         }
+        if meta.size == 0 {
+            // Some servers answer 200 to a range of an empty object.
+            return Err(OriginError::RangeNotSatisfiable);
+        }
         let wanted = match asked {
             Asked::Range(r) => r.start..r.end.min(meta.size),
             Asked::Suffix(n) => meta.size.saturating_sub(*n)..meta.size,

@@ -71,29 +71,31 @@ impl Connection {
     }
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 impl Connection {
-    /// Waits until it is known whether the client speaks HTTP/2; nothing is lost when this is dropped.
-    pub(super) async fn greeted(&mut self) -> io::Result<()> {
-        self.try_peek(&mut [0; PREFACE.len()]).await.map(drop)
+    /// Waits for the first bytes: HTTP/2's preface, or as many as differ from it, so that a short HTTP/1 request
+    /// is not waited upon for more. They stay to be read. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// As the socket says; an early end is none.
+    pub(super) async fn arrive(&mut self) -> io::Result<()> {
+        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        while self.peeked.len() < PREFACE.len() && PREFACE.starts_with(&self.peeked) {
+            let arrived = self.stream.fill_buf().await?;
+            if arrived.is_empty() {
+                break;
+            }
+            let taken = arrived.len().min(PREFACE.len() - self.peeked.len());
+            self.peeked.extend_from_slice(&arrived[..taken]);
+            self.stream.consume(taken);
+        }
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Peek for Connection {
-    /// Fills `buf`, or as much of it as came before the bytes differ from HTTP/2's preface: a short HTTP/1
-    /// request is not waited upon for more.
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        while self.peeked.len() < buf.len() && PREFACE.starts_with(&self.peeked) {
-            let arrived = self.stream.fill_buf().await?;
-            if arrived.is_empty() {
-                break;
-            }
-            let taken = arrived.len().min(buf.len() - self.peeked.len());
-            self.peeked.extend_from_slice(&arrived[..taken]);
-            self.stream.consume(taken);
-        }
+        self.arrive().await?;
         let seen = self.peeked.len().min(buf.len());
         buf[..seen].copy_from_slice(&self.peeked[..seen]);
         Ok(true)

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -33,7 +33,7 @@ use crate::auth::Trust;
 use crate::cache::Cache;
 use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
 use crate::origin::Origin;
-use crate::s3::{ObjectId, Operation, Parsed, Realm, RequestHead, S3Error, operation};
+use crate::s3::{ObjectId, Operation, Parsed, Query, Realm, RequestHead, S3Error, operation};
 
 pub use access_log::AccessLogger;
 pub use config::{AccessLog, LimitsConfig, ListenConfig, LogConfig};
@@ -43,6 +43,8 @@ pub use server::{Listener, Server};
 use context::{Forward, RequestContext, RequestId};
 use read::Outcome;
 use response::{CacheStatus, send_error};
+
+const COPY_SOURCE: &str = "x-amz-copy-source";
 
 /// What every request needs; one a listener.
 pub struct Gateway {
@@ -72,8 +74,9 @@ impl Gateway {
             },
             &self.domains,
         )?;
-        let copied = copy_source_bucket(&head.headers);
-        self.trust.authorize(&head.method, parsed.bucket.as_ref(), copied.as_deref())?;
+        let copied = copy_source_buckets(&head.headers, &parsed.query);
+        let copied = copied.iter().map(String::as_str);
+        self.trust.authorize(&head.method, parsed.bucket.as_ref(), copied)?;
         Ok(parsed)
     }
 
@@ -126,7 +129,8 @@ impl ProxyHttp for Gateway {
         session.downstream_session.set_pipelining_enabled(true);
         session.set_write_timeout(Some(self.limits.write_timeout.0));
         session.set_read_timeout(Some(self.limits.header_timeout.0));
-        let stays = !session.is_process_shutting_down();
+        // Off already for HTTP/1.0, and for framing that a hop before us may have read differently.
+        let stays = session.get_keepalive().is_some() && !session.is_process_shutting_down();
         session.set_keepalive(stays.then_some(self.limits.keep_alive.0.as_secs()));
         ctx.operation = match session.req_header().method {
             http::Method::GET => metrics::Operation::Get,
@@ -180,7 +184,9 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        ctx.first_byte.get_or_insert(ctx.started.elapsed());
+        if !head.status.is_informational() {
+            ctx.first_byte.get_or_insert(ctx.started.elapsed());
+        }
         self.answer_head(&session.req_header().method, head, ctx)
     }
 
@@ -207,7 +213,8 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         let mut error = error.more_context(format!("origin {peer}"));
         let retry = self.may_retry(&session.req_header().method, ctx.forward.as_deref(), reused);
-        error.set_retry(retry);
+        // Once the client has a part of this answer, another one must not be appended to it.
+        error.set_retry(retry && session.response_written().is_none());
         error
     }
 
@@ -237,7 +244,8 @@ impl ProxyHttp for Gateway {
             && session.response_written().is_none()
         {
             session.set_keepalive(None);
-            if let Err(error) = send_error(session, ctx, &answer, CacheStatus::Bypass).await {
+            let cache = pass_through::cache_status(&session.req_header().method);
+            if let Err(error) = send_error(session, ctx, &answer, cache).await {
                 log::debug!("the client did not take the error: {error}");
             }
         }
@@ -276,11 +284,16 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
-/// The bucket that a copy reads (R21).
-fn copy_source_bucket(headers: &HeaderMap) -> Option<String> {
-    let source = headers.get("x-amz-copy-source")?;
-    let source = percent_encoding::percent_decode(source.as_bytes()).decode_utf8_lossy();
-    Some(source.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned())
+/// The buckets that a copy reads (R21): its source is in the headers, or in the query by a presigner's hand.
+fn copy_source_buckets(headers: &HeaderMap, query: &Query) -> Vec<String> {
+    let hoisted = query.iter().filter(|(name, _)| name.eq_ignore_ascii_case(COPY_SOURCE));
+    let hoisted = hoisted.map(|(_, value)| value.unwrap_or_default().as_bytes());
+    let sources = headers.get_all(COPY_SOURCE).iter().map(HeaderValue::as_bytes).chain(hoisted);
+    let bucket = |source: &[u8]| {
+        let source = percent_encoding::percent_decode(source).decode_utf8_lossy();
+        source.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned()
+    };
+    sources.map(bucket).collect()
 }
 
 /// What the client is told of an error on the way; `None`: it is not there to be told.

@@ -177,7 +177,8 @@ impl Gateway {
         if let Some(reframer) = &mut forward.reframer {
             let framed = reframer.push(body.take().unwrap_or_default(), end);
             let framed = framed.map_err(|e| bad_request(&e))?;
-            *body = (!framed.is_empty()).then_some(framed);
+            // Nothing to send yet must not be `None`: pingora takes that for the end of the body.
+            *body = (!end || !framed.is_empty()).then_some(framed);
         }
         Ok(())
     }
@@ -200,14 +201,16 @@ impl Gateway {
         head: &mut ResponseHeader,
         ctx: &RequestContext,
     ) -> Result<()> {
+        if head.status.is_informational() {
+            return Ok(());
+        }
         if let Some(forward) = &ctx.forward {
             match head.status.is_server_error() {
                 true => self.suspect(&forward.touched),
                 false => self.invalidate(&forward.touched),
             }
         }
-        let status = if is_write(method) { CacheStatus::Method } else { CacheStatus::Bypass };
-        head.insert_header(CACHE_STATUS, status.header())
+        head.insert_header(CACHE_STATUS, cache_status(method).header())
     }
 
     /// Whether an error on the way to the origin may be tried again by pingora.
@@ -235,6 +238,11 @@ impl Gateway {
         }
         error
     }
+}
+
+/// Why the cache does not answer a request that is passed through.
+pub(super) fn cache_status(method: &Method) -> CacheStatus {
+    if is_write(method) { CacheStatus::Method } else { CacheStatus::Bypass }
 }
 
 pub(super) fn is_write(method: &Method) -> bool {

@@ -73,9 +73,10 @@ impl CacheStatus {
 pub(super) struct Head(ResponseHeader);
 
 impl Head {
-    pub(super) fn new(status: StatusCode, id: RequestId, cache: CacheStatus) -> Self {
-        let header = ResponseHeader::build(status, Some(24)).expect("a status is a legal head");
-        let mut head = Self(header);
+    pub(crate) fn new(status: StatusCode, id: RequestId, cache: CacheStatus) -> Self {
+        // Without a map of the names' upper and lower case, which costs an allocation for each header.
+        let head = ResponseHeader::build_no_case(status, Some(24));
+        let mut head = Self(head.expect("a status is a legal head"));
         let digits = HeaderValue::from_bytes(&id.digits()).expect("hexadecimal digits are legal");
         head.set(REQUEST_ID, digits.clone());
         head.set(HOST_ID, digits);
@@ -84,7 +85,7 @@ impl Head {
         head
     }
 
-    pub(super) fn set(&mut self, name: HeaderName, value: HeaderValue) {
+    pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.0.insert_header(name, value).expect("a header from a HeaderMap is legal");
     }
 

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,8 +61,11 @@ impl Listener {
     }
 }
 
-/// A socket file that nobody listens on is left from a process that was killed.
+/// A socket that nobody listens on is left from a process that was killed. Any other file stays.
 async fn remove_dead_socket(path: &Path) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        return Ok(());
+    }
     match tokio::net::UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
@@ -76,21 +79,20 @@ pub struct Server {
     proxy: Arc<HttpProxy<Gateway>>,
     connections: Arc<Semaphore>,
     limit: u32,
-    /// How long a new connection may take to say something.
-    patience: Duration,
+    header_timeout: Duration,
 }
 
 impl Server {
     pub fn new(gateway: Gateway, conf: &Arc<ServerConf>) -> Self {
         let limit = u32::try_from(gateway.limits.connections).unwrap_or(u32::MAX >> 4);
-        let patience = gateway.limits.header_timeout.0;
+        let header_timeout = gateway.limits.header_timeout.0;
         let mut proxy = HttpProxy::new(gateway, conf.clone());
         let mut options = HttpServerOptions::default();
         options.h2c = true;
         proxy.server_options = Some(options);
         proxy.handle_init_modules();
         let connections = Arc::new(Semaphore::new(limit as usize));
-        Self { proxy: Arc::new(proxy), connections, limit, patience }
+        Self { proxy: Arc::new(proxy), connections, limit, header_timeout }
     }
 
     /// Serves until `shutdown` turns true, then until no request is under way.
@@ -119,18 +121,18 @@ impl Server {
                 }
             };
             let (proxy, mut shutdown) = (self.proxy.clone(), shutdown.clone());
-            let patience = self.patience;
+            let header_timeout = self.header_timeout;
             tokio::spawn(async move {
-                // pingora waits for a connection's first bytes without a limit, and through the drain.
-                let speaks = tokio::select! {
+                // pingora waits for the first bytes without a limit, and does not hear of a shutdown meanwhile.
+                let arrived = tokio::select! {
                     biased;
-                    greeted = timeout(patience, connection.greeted()) => greeted.is_ok_and(|g| g.is_ok()),
+                    arrived = timeout(header_timeout, connection.arrive()) => arrived,
                     stop = shutdown.wait_for(|stop| *stop) => {
                         drop(stop);
-                        false
+                        return;
                     }
                 };
-                if !speaks {
+                if !matches!(arrived, Ok(Ok(()))) {
                     return;
                 }
                 let mut connection = Some(Box::new(connection) as pingora::protocols::Stream);

@@ -3,14 +3,24 @@
 
 /// Many readers of the same bytes.
 mod coalescing;
+/// Multipart uploads, copies and deletes of many: what they change is forgotten in time.
+mod compound_writes;
 /// The end of a server.
 mod drain;
 /// When the origin is asked whether an object changed.
 mod freshness;
+/// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
+mod front;
 /// An origin whose headers and bytes contradict each other.
 mod lying_origin;
+/// Resident memory of the real process under slow readers and large uploads.
+mod memory_bound;
 /// Random operations against every version that each key ever had.
 mod model;
+/// What the origin sees of a request that is passed through, and the client of its answer.
+mod pass_through;
+/// The real binary: wrong configurations, signals, logs, the admin port.
+mod process;
 /// An origin that fails and is asked again.
 mod retries;
 /// A first read, a second read, an overwritten object: the spine.
@@ -23,6 +33,10 @@ mod support;
 mod support_test;
 /// Objects that change while they are read.
 mod torn;
+/// `auth.writes`, `auth.buckets`, and the unix socket.
+mod trust;
+/// Bodies on their way to the origin: plain, aws-chunked, broken off, expected.
+mod uploads;
 /// Clients that go away.
 mod vanished;
 /// Writes through the proxy.

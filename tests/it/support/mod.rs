@@ -8,17 +8,24 @@
 //!
 //! Two invariants. Nothing here sleeps: a test waits for an event ([`FakeS3::wait_for`],
 //! [`Gate::wait_reached`]), and every wait has a limit, so a hanging test fails with a message.
-//! And nothing here knows the crate under test: what it believes about S3 and HTTP is its own.
+//! And nothing here but [`TestProxy`] and [`our_signature`] knows the crate under test: what the
+//! rest believes about S3 and HTTP is its own.
 #![allow(dead_code, unused_imports, reason = "a support library: no single test uses all of it")]
 
+mod child;
 pub mod client;
 pub mod fake_s3;
 mod proxy;
+mod scratch;
+mod signature;
 
+pub use child::{Process, hotset, run};
 pub use client::{Broken, Client, H2Client, H2Stream, Request, Response, ResponseStream, Upload};
 pub use fake_s3::Repeat::{self, Always, Times};
 pub use fake_s3::{FakeS3, Fault, Gate, Matcher, Object, Seen};
 pub use proxy::{TestProxy, test_config};
+pub use scratch::Scratch;
+pub use signature::our_signature;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -33,8 +33,7 @@ impl TestProxy {
         let mut config = test_config(s3);
         change(&mut config);
         config.check().expect("a right configuration");
-        let keys = Credentials::new("AKTEST".to_owned(), "sktest".into(), None).unwrap();
-        let app = App::bind_with(config, Some(keys)).await.expect("free ports");
+        let app = App::bind_with(config, Some(test_credentials())).await.expect("free ports");
         let (stop, shutdown) = watch::channel(false);
         Self {
             addr: app.addresses()[0],
@@ -73,6 +72,11 @@ impl Drop for TestProxy {
             running.abort();
         }
     }
+}
+
+/// The keys towards the origin.
+pub(super) fn test_credentials() -> Credentials {
+    Credentials::new("AKTEST".to_owned(), "sktest".into(), None).expect("legal keys")
 }
 
 /// The defaults, small and quick: 64 MiB of memory, retries within milliseconds.

@@ -1,0 +1,37 @@
+# make run                                   hotset over an embedded S3 with sample objects
+# make run ORIGIN=https://... [CONFIG=FILE]   hotset over a real S3; keys come from AWS_* or the file
+# make run CONFIG=FILE                        hotset as the file says
+# make test | make bench | make lint
+
+SHELL := /bin/bash
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+EMBEDDED := --config conf/embedded.yaml --embedded $(TARGET)/embedded/data
+# Arguments of the scenario runner: `--help` lists them.
+BENCH ?= --install
+
+.PHONY: run test bench lint
+
+run:
+	.ci/setup build
+	$(CARGO) build --release --locked
+	$(if $(ORIGIN),HOTSET_ORIGIN__ENDPOINT='$(ORIGIN)') exec $(TARGET)/release/hotset serve \
+	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(ORIGIN)$(CONFIG),,$(EMBEDDED))
+
+test:
+	.ci/setup build
+	.ci/setup clients
+	.ci/setup servers
+	$(CARGO) test --locked
+	$(CARGO) build --locked
+	HOTSET=$(TARGET)/debug/hotset target/venv/bin/python -m pytest tests/clients
+
+bench:
+	.ci/setup build
+	$(CARGO) bench --locked --bench scenarios -- $(BENCH)
+
+lint:
+	.ci/setup build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps

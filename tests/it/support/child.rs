@@ -1,0 +1,182 @@
+//! hotset as its users run it: the real binary in a process of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::client::Client;
+use super::{lock, within};
+
+/// The binary with these arguments, with keys for the origin and nothing else of ours in its environment.
+#[must_use]
+pub fn hotset(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hotset"));
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command.env("AWS_ACCESS_KEY_ID", "AKTEST").env("AWS_SECRET_ACCESS_KEY", "sktest");
+    command
+}
+
+/// Runs the binary to its end: its exit code, and what it wrote to stdout and stderr.
+///
+/// # Panics
+/// When it does not run or is killed.
+#[must_use]
+pub fn run(mut command: Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("the binary runs");
+    let text = |bytes| String::from_utf8(bytes).expect("it writes text");
+    (status.code().expect("it exits by itself"), text(stdout), text(stderr))
+}
+
+/// A running `hotset serve`, killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+    /// Where it serves S3; none when it listens on a unix socket only.
+    pub addr: Option<SocketAddr>,
+    pub admin: SocketAddr,
+}
+
+impl Process {
+    /// Starts `hotset serve` with this configuration file, whose ports are 0, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not, within 10 s.
+    pub async fn serve(config: &str) -> Process {
+        Process::spawn(hotset(&["serve", "--config", config])).await
+    }
+
+    /// As [`Process::serve`], with a command that may say more.
+    ///
+    /// # Panics
+    /// As [`Process::serve`].
+    pub async fn spawn(mut command: Command) -> Process {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = Lines::of(child.stdout.take().unwrap());
+        let mut stderr = Lines::of(child.stderr.take().unwrap());
+        let admin = stderr.wait_for("metrics and health on http://").await;
+        let find = |prefix: &str, text: &str| {
+            text.split_once(prefix).map(|(_, address)| address.trim().parse().expect("an address"))
+        };
+        let addr = stderr.all().iter().find_map(|l| find("serving S3 on http://", l));
+        let admin = find("metrics and health on http://", &admin).unwrap();
+        Process { child, stdout, stderr, addr, admin }
+    }
+
+    /// # Panics
+    /// When it listens on no port.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.addr.expect("it listens on a port"))
+    }
+
+    #[must_use]
+    pub fn admin(&self) -> Client {
+        Client::new(self.admin)
+    }
+
+    /// Sends SIGTERM.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is still there");
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let id = self.child.id();
+        let closed = async { while self.stderr.next().await.is_some() {} };
+        within(&format!("process {id} to end"), closed).await;
+        self.child.wait().expect("our own child")
+    }
+
+    /// Waits for a line of its log (stderr) that has this in it.
+    pub async fn logged(&mut self, text: &str) -> String {
+        self.stderr.wait_for(text).await
+    }
+
+    /// Waits for a line of its output that has this in it.
+    pub async fn printed(&mut self, text: &str) -> String {
+        self.stdout.wait_for(text).await
+    }
+
+    /// All that it has logged and printed so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        [self.stderr.all(), self.stdout.all()].concat().join("\n")
+    }
+
+    /// A value of `/proc/<pid>/status` in bytes, such as `VmHWM`.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn memory(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it is still there");
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("a value in kB") * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What comes out of a pipe, line by line, read by a thread so that the process never waits for us.
+#[derive(Debug)]
+struct Lines {
+    lines: UnboundedReceiver<()>,
+    kept: Arc<Mutex<Vec<String>>>,
+    seen: usize,
+}
+
+impl Lines {
+    fn of(pipe: impl Read + Send + 'static) -> Lines {
+        let (sender, lines) = unbounded_channel();
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&kept);
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                lock(&all).push(line);
+                let _ = sender.send(());
+            }
+        });
+        Lines { lines, kept, seen: 0 }
+    }
+
+    fn all(&self) -> Vec<String> {
+        lock(&self.kept).clone()
+    }
+
+    /// The next line; `None` once the pipe is closed.
+    async fn next(&mut self) -> Option<String> {
+        self.lines.recv().await?;
+        let line = lock(&self.kept).get(self.seen).cloned();
+        self.seen += 1;
+        line
+    }
+
+    async fn wait_for(&mut self, text: &str) -> String {
+        let kept = Arc::clone(&self.kept);
+        let found = async {
+            while let Some(line) = self.next().await {
+                if line.contains(text) {
+                    return line;
+                }
+            }
+            panic!("the process ended without '{text}':\n{}", lock(&kept).join("\n"));
+        };
+        within(&format!("a line with '{text}'"), found).await
+    }
+}

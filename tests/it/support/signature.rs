@@ -1,0 +1,46 @@
+//! What our signature of a request must be, computed anew from what the origin has seen.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hotset::auth::{Credentials, Payload, Signature, Signer};
+use hotset::s3::Query;
+
+use super::fake_s3::Seen;
+use super::proxy::test_credentials;
+
+/// The `Authorization` that the keys of [`TestProxy`](super::TestProxy) give this request, and what its chunks'
+/// signatures are chained to.
+///
+/// # Panics
+/// When the request has no `x-amz-date` or no `x-amz-content-sha256`.
+pub fn our_signature(seen: &Seen) -> (String, Signature) {
+    let keys: Credentials = test_credentials();
+    let signer = Signer::new(Arc::new(keys), "us-east-1");
+    let mut headers = seen.headers.clone();
+    headers.remove("authorization");
+    let query = Query::parse(&seen.query).expect("a query that can be read");
+    let payload = Payload::Sha256Hex(seen.header("x-amz-content-sha256"));
+    let now = moment(seen.header("x-amz-date"));
+    let seed = signer.sign(&seen.method, &seen.path, &query, &mut headers, payload, now);
+    let authorization = headers["authorization"].to_str().expect("visible text").to_owned();
+    (authorization, seed)
+}
+
+/// `20250102T030405Z` as a time: by its seconds since 1970, found with an HTTP date.
+fn moment(amz_date: &str) -> SystemTime {
+    let number = |range| amz_date.get(range).and_then(|d: &str| d.parse::<u64>().ok());
+    let part = |range| number(range).expect("x-amz-date is digits");
+    let months =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = months[usize::try_from(part(4..6)).expect("two digits") - 1];
+    // The day of the week is not looked at by asctime's readers, but must be one.
+    let (year, day) = (part(0..4), part(6..8));
+    let seconds = part(9..11) * 3600 + part(11..13) * 60 + part(13..15);
+    let days = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    let midnight = days.iter().find_map(|name| {
+        httpdate::parse_http_date(&format!("{name}, {day:02} {month} {year} 00:00:00 GMT")).ok()
+    });
+    let midnight = midnight.expect("a date").duration_since(UNIX_EPOCH).expect("after 1970");
+    UNIX_EPOCH + midnight + Duration::from_secs(seconds)
+}
