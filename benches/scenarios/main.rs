@@ -13,6 +13,8 @@
 //! code 1. Rates depend on the machine and on what else runs there: what counts is the ratios, of which
 //! both sides come from the same run.
 
+#![allow(unreachable_pub, reason = "a program: nothing outside sees it")]
+
 mod cases;
 mod cold;
 mod content;

@@ -13,7 +13,7 @@ use crate::config::units::{ByteSize, HumanDuration};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Bytes of blocks kept in memory.
+    /// Bytes of blocks and metadata kept in memory; an eighth of them is for metadata.
     pub memory: ByteSize,
     /// Bytes of one block: a power of two from [`CacheConfig::BLOCK_MIN`] to
     /// [`CacheConfig::BLOCK_MAX`].
@@ -24,8 +24,6 @@ pub struct CacheConfig {
     pub fetch: ByteSize,
     /// How many bytes one response fetches ahead of its client.
     pub read_ahead: ByteSize,
-    /// Objects whose metadata is kept.
-    pub metadata: u64,
 }
 
 impl CacheConfig {
@@ -43,7 +41,6 @@ impl Default for CacheConfig {
             in_flight: ByteSize::mib(512),
             fetch: ByteSize::mib(8),
             read_ahead: ByteSize::mib(192),
-            metadata: 1_000_000,
         }
     }
 }

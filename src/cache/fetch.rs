@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use tokio::select;
 
 use super::Cache;
-use super::flight::{Fill, Interest, NewFetch, Opened, Opening};
+use super::fill::{Fill, Interest};
+use super::flight::{NewFetch, Opened, Opening};
 use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
 use super::memory::Block;
@@ -96,7 +97,7 @@ impl OpeningTask {
             }
         };
         match answer {
-            Ok(answer) => self.deliver(answer).await,
+            Ok(answer) => Box::pin(self.deliver(answer)).await,
             Err(error) => {
                 let (id, by) = (&self.id, LearnedBy::Get);
                 self.cache.learn_failure(id, self.generation, self.since, &error, by);

@@ -16,7 +16,7 @@ use crate::s3::{BucketName, ObjectId, Realm};
 const OBJECT_STRIPES: usize = 1 << 16;
 const BUCKET_STRIPES: usize = 1 << 12;
 /// How long a key is revalidated on every read after a write whose outcome is not known (R8).
-const SUSPICION: Duration = Duration::from_secs(60);
+const SUSPICION: Duration = Duration::from_mins(1);
 
 /// The state of the world for one id when something began; compare with [`Generations::is_current`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -185,7 +185,7 @@ mod tests {
         let id = id("bucket", "key");
         assert!(!generations.is_suspect(&id));
         generations.suspect(&id);
-        tokio::time::advance(SUSPICION - Duration::from_secs(1)).await;
+        tokio::time::advance(Duration::from_secs(59)).await;
         assert!(generations.is_suspect(&id));
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(!generations.is_suspect(&id));

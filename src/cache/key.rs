@@ -13,10 +13,10 @@ use crate::s3::{ETag, ObjectId, ObjectMeta};
 
 /// One version of one object, cut into blocks of one size. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct ObjectVersion(Arc<Version>);
+pub struct ObjectVersion(Arc<Parts>);
 
 #[derive(Debug, PartialEq, Eq)]
-struct Version {
+struct Parts {
     id: ObjectId,
     version_id: Option<HeaderValue>,
     etag: ETag,
@@ -26,7 +26,7 @@ struct Version {
 
 impl ObjectVersion {
     pub fn new(id: &ObjectId, meta: &ObjectMeta, block_size: u64) -> Self {
-        Self(Arc::new(Version {
+        Self(Arc::new(Parts {
             id: id.clone(),
             version_id: meta.version_id.clone(),
             etag: meta.etag.clone(),

@@ -6,7 +6,7 @@ use super::config::Freshness;
 use super::meta::Entry;
 
 /// Uncacheable answers are remembered as such for so long, so that not every read of them costs two requests.
-pub(super) const UNCACHEABLE: Duration = Duration::from_secs(60);
+pub(super) const UNCACHEABLE: Duration = Duration::from_mins(1);
 
 /// A rule, and what the client demands, as one read sees them.
 #[derive(Debug, Clone, Copy)]

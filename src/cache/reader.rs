@@ -13,7 +13,8 @@ use bytes::Bytes;
 use super::Cache;
 use super::budget::Paid;
 use super::fetch;
-use super::flight::{Claim, NewFetch, OpeningHandle, Slice};
+use super::fill::{Claim, Slice};
+use super::flight::{NewFetch, OpeningHandle};
 use super::generation::Generation;
 use super::key::ObjectVersion;
 use super::open::{CacheError, Found};
@@ -76,11 +77,11 @@ impl BlockReader {
     pub async fn next(&mut self) -> Result<Option<Piece>, CacheError> {
         while self.at < self.end {
             self.claims.retain(|claim| claim.end() > self.at);
-            if let Some(piece) = self.from_claims().await? {
+            if let Some(piece) = self.claimed().await? {
                 self.read_ahead();
                 return Ok(Some(piece));
             }
-            if let Some(piece) = self.from_memory() {
+            if let Some(piece) = self.in_memory() {
                 self.read_ahead();
                 return Ok(Some(piece));
             }
@@ -94,13 +95,21 @@ impl BlockReader {
         self.at == self.end
     }
 
-    /// Lets go of all that was claimed ahead, so that others can have the memory.
-    pub fn let_go(&mut self) {
-        self.claims.clear();
+    /// Lets go of what was read ahead, so that others can have the memory. The block that is being read is
+    /// kept: to fetch it again for every slice that a slow client takes would cost the origin many times over.
+    pub fn let_go_ahead(&mut self) {
+        let block_end = self.at.next_multiple_of(self.version.block_size());
+        self.claims.retain(|claim| claim.start() < block_end);
         self.opening = None;
         self.planned = self.at;
         self.window = 0;
         self.slow = true;
+    }
+
+    /// Lets go of everything: the client has stopped reading.
+    pub fn let_go(&mut self) {
+        self.let_go_ahead();
+        self.claims.clear();
     }
 
     /// Resolves when somebody waits for memory.
@@ -108,7 +117,7 @@ impl BlockReader {
         self.cache.budget.pressed().await;
     }
 
-    async fn from_claims(&mut self) -> Result<Option<Piece>, CacheError> {
+    async fn claimed(&mut self) -> Result<Option<Piece>, CacheError> {
         let Some(claim) = self.claims.iter().find(|c| c.covers(self.at)) else { return Ok(None) };
         let slice = match claim.try_read(self.at) {
             Some(ready) => ready?,
@@ -124,7 +133,7 @@ impl BlockReader {
         Ok(Some(self.take(slice, false)))
     }
 
-    fn from_memory(&mut self) -> Option<Piece> {
+    fn in_memory(&mut self) -> Option<Piece> {
         let block = self.cache.memory.get(&self.version.block_at(self.at))?;
         let bytes = block.from(self.at)?;
         Some(self.take(Slice::Shared(bytes), true))

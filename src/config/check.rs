@@ -274,7 +274,7 @@ fn check_cache(cache: &CacheConfig) -> Result<(), ConfigError> {
             return wrong(key, format_args!("{size} is less than cache.fetch ({})", cache.fetch));
         }
     }
-    at_least_one("cache.metadata", cache.metadata)
+    Ok(())
 }
 
 fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {

@@ -73,12 +73,14 @@ impl OriginError {
         match self {
             Self::NotFound(e) | Self::Denied(e) | Self::Refused(e) => e.clone(),
             Self::Throttled(_) => S3Error::slow_down(),
-            Self::ServerError(_) | Self::Connect(_) | Self::Timeout(_) | Self::Broken(_) => {
-                S3Error::service_unavailable()
-            }
-            Self::RangeNotSatisfiable | Self::Changed | Self::Uncacheable(_) | Self::GivenUp => {
-                S3Error::service_unavailable()
-            }
+            Self::ServerError(_)
+            | Self::Connect(_)
+            | Self::Timeout(_)
+            | Self::Broken(_)
+            | Self::RangeNotSatisfiable
+            | Self::Changed
+            | Self::Uncacheable(_)
+            | Self::GivenUp => S3Error::service_unavailable(),
         }
     }
 

@@ -70,9 +70,9 @@ impl Default for LogConfig {
 #[serde(rename_all = "lowercase")]
 pub enum AccessLog {
     /// No line.
-    #[default]
     Off,
     /// Words with spaces between, for people.
+    #[default]
     Plain,
     /// A JSON object.
     Json,

@@ -21,7 +21,7 @@ pub struct RequestContext {
     pub from_memory: u64,
     pub from_origin: u64,
     pub forward: Option<Box<Forward>>,
-    pub _in_flight: Held,
+    pub(super) _in_flight: Held,
 }
 
 /// A request that streams through to the origin.
@@ -93,7 +93,7 @@ impl RequestId {
     /// The digits.
     pub fn digits(self) -> [u8; 16] {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";
-        std::array::from_fn(|i| HEX[usize::from((self.0 >> (60 - 4 * i)) as u8 & 15)])
+        std::array::from_fn(|i| HEX[((self.0 >> (60 - 4 * i)) & 15) as usize])
     }
 }
 

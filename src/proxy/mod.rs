@@ -212,7 +212,8 @@ impl ProxyHttp for Gateway {
         reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("origin {peer}"));
-        let retry = self.may_retry(&session.req_header().method, ctx.forward.as_deref(), reused);
+        let retry =
+            pass_through::may_retry(&session.req_header().method, ctx.forward.as_deref(), reused);
         // Once the client has a part of this answer, another one must not be appended to it.
         error.set_retry(retry && session.response_written().is_none());
         error

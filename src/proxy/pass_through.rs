@@ -25,7 +25,7 @@ use crate::s3::delete_objects::parse_keys;
 use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed};
 
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
-const WRITE_PATIENCE: Duration = Duration::from_secs(600);
+const WRITE_PATIENCE: Duration = Duration::from_mins(10);
 /// A list of a thousand keys of a thousand bytes fits; what is longer invalidates the bucket.
 const MAX_LISTED: usize = 2 << 20;
 const CONNECT_TRIES: u32 = 3;
@@ -51,14 +51,15 @@ impl Gateway {
             ObjectId::new(&self.realm, bucket.clone(), key.clone())
         };
         match &parsed.operation {
-            Operation::Read(_) | Operation::PassThrough(Effect::None) => Touched::default(),
             Operation::PassThrough(Effect::Objects(objects)) => {
                 Touched { objects: objects.iter().map(id).collect(), bucket: None }
             }
-            // Its keys are learned from the body before the last of it is forwarded.
-            Operation::PassThrough(Effect::ListedInBody(_)) => Touched::default(),
             Operation::PassThrough(Effect::Bucket(bucket)) => {
                 Touched { objects: Vec::new(), bucket: Some(bucket.clone()) }
+            }
+            // The keys of a list are learned from the body before the last of it is forwarded.
+            Operation::PassThrough(Effect::None | Effect::ListedInBody(_)) | Operation::Read(_) => {
+                Touched::default()
             }
         }
     }
@@ -213,18 +214,6 @@ impl Gateway {
         head.insert_header(CACHE_STATUS, cache_status(method).header())
     }
 
-    /// Whether an error on the way to the origin may be tried again by pingora.
-    pub(super) fn may_retry(
-        &self,
-        method: &Method,
-        forward: Option<&Forward>,
-        reused: bool,
-    ) -> bool {
-        // A reused connection that died under a write may have carried it (R9).
-        let sent_nothing = forward.is_none_or(|f| !f.body_began);
-        reused && sent_nothing && !is_write(method)
-    }
-
     /// A failed connection attempt: nothing was sent, another address may answer.
     pub(super) fn failed_to_connect(
         &self,
@@ -238,6 +227,13 @@ impl Gateway {
         }
         error
     }
+}
+
+/// Whether an error on the way to the origin may be tried again by pingora.
+pub(super) fn may_retry(method: &Method, forward: Option<&Forward>, reused: bool) -> bool {
+    // A reused connection that died under a write may have carried it (R9).
+    let sent_nothing = forward.is_none_or(|f| !f.body_began);
+    reused && sent_nothing && !is_write(method)
 }
 
 /// Why the cache does not answer a request that is passed through.

@@ -16,8 +16,11 @@ use super::response::{CacheStatus, Head, broken, send_error};
 use crate::cache::{BlockReader, CacheError, Found, Piece, Policy, Source};
 use crate::s3::{ByteRange, ObjectId, ObjectMeta, Read, ReadMethod, S3Error, Verdict};
 
-/// A write to the client that takes longer than this makes it a slow client.
+/// A write to the client that takes longer than this makes it a slow client: nothing is held ahead for it while
+/// others need the memory.
 const SLOW: Duration = Duration::from_millis(250);
+/// One that takes longer still has stopped reading: nothing at all is held for it.
+const STALLED: Duration = Duration::from_secs(5);
 
 /// What became of a read.
 #[derive(Debug, PartialEq, Eq)]
@@ -192,15 +195,19 @@ async fn send_piece(
 ) -> Result<()> {
     let write = session.downstream_session.write_response_body(piece.bytes.clone(), last);
     tokio::pin!(write);
-    select! {
-        biased;
-        written = &mut write => return written,
-        () = tokio::time::sleep(SLOW) => {}
-    }
-    select! {
-        biased;
-        written = &mut write => return written,
-        () = reader.pressed() => reader.let_go(),
+    let steps: [(Duration, fn(&mut BlockReader)); 2] =
+        [(SLOW, BlockReader::let_go_ahead), (STALLED, BlockReader::let_go)];
+    for (patience, let_go) in steps {
+        select! {
+            biased;
+            written = &mut write => return written,
+            () = tokio::time::sleep(patience) => {}
+        }
+        select! {
+            biased;
+            written = &mut write => return written,
+            () = reader.pressed() => let_go(reader),
+        }
     }
     write.await
 }

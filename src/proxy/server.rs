@@ -96,6 +96,9 @@ impl Server {
     }
 
     /// Serves until `shutdown` turns true, then until no request is under way.
+    ///
+    /// # Panics
+    /// Never: its semaphore is not closed.
     pub async fn run(self, listener: Listener, mut shutdown: watch::Receiver<bool>) {
         loop {
             let connections = self.connections.clone();

@@ -141,7 +141,7 @@ async fn r8_a_delete_of_many_forgets_its_keys_before_the_origin_can_act_and_afte
 #[tokio::test]
 async fn r8_a_delete_of_many_that_cannot_be_read_forgets_the_bucket() {
     let (s3, _proxy, client) = setup().await;
-    for body in ["<Delete><Object><Key>a</Key>".to_owned(), delete_of(&["a"; 80_000])] {
+    for body in ["<Delete><Object><Key>a</Key>".to_owned(), delete_of(&vec!["a"; 80_000])] {
         cached(&s3, &client, &["a", "other"]).await;
         client.post("/data?delete").body(body).send().await;
         assert!(!hit(&client, "other").await);

@@ -116,7 +116,7 @@ async fn r23_signed_chunks_are_signed_again_with_our_key() {
             assert_eq!(answer.status, 200, "{kind} {length} {}", answer.text());
             let seen = last(&s3, &Method::PUT);
             assert!(seen.body == data, "{kind} {length}");
-            let (authorization, seed) = our_signature(&seen);
+            let (authorization, signature) = our_signature(&seen);
             assert_eq!(seen.header("authorization"), authorization);
             assert!(!seen.raw_body.windows(64).any(|w| w == "c".repeat(64).as_bytes()));
             let (form, trailer_names) = match kind {
@@ -124,7 +124,8 @@ async fn r23_signed_chunks_are_signed_again_with_our_key() {
                 _ => (Form::SignedTrailer, vec![CHECKSUM.parse().unwrap()]),
             };
             let incoming = Incoming { decoded_length: length, trailer_names };
-            let mut expected = Reframer::new(ChunkedEncoder::new(form, seed), incoming).unwrap();
+            let mut expected =
+                Reframer::new(ChunkedEncoder::new(form, signature), incoming).unwrap();
             assert!(seen.raw_body == expected.push(body.into(), true).unwrap(), "{kind} {length}");
             assert_eq!(seen.header("content-encoding"), "aws-chunked,gzip");
         }

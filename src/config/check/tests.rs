@@ -181,7 +181,6 @@ fn numbers_and_times_that_would_stop_everything_are_refused() {
             .starts_with("origin.backoff.cap: ")
     );
     assert!(error(|c| c.origin.region = String::new()).starts_with("origin.region: "));
-    assert!(error(|c| c.cache.metadata = 0).starts_with("cache.metadata: "));
     assert!(error(|c| c.log.level = "loud".to_owned()).starts_with("log.level: "));
     assert!(error(|c| c.auth.buckets = Some(vec![])).starts_with("auth.buckets: "));
     assert!(

@@ -136,14 +136,14 @@ impl Drop for Process {
 /// What comes out of a pipe, line by line, read by a thread so that the process never waits for us.
 #[derive(Debug)]
 struct Lines {
-    lines: UnboundedReceiver<()>,
+    arrivals: UnboundedReceiver<()>,
     kept: Arc<Mutex<Vec<String>>>,
     seen: usize,
 }
 
 impl Lines {
     fn of(pipe: impl Read + Send + 'static) -> Lines {
-        let (sender, lines) = unbounded_channel();
+        let (sender, arrivals) = unbounded_channel();
         let kept = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&kept);
         std::thread::spawn(move || {
@@ -152,7 +152,7 @@ impl Lines {
                 let _ = sender.send(());
             }
         });
-        Lines { lines, kept, seen: 0 }
+        Lines { arrivals, kept, seen: 0 }
     }
 
     fn all(&self) -> Vec<String> {
@@ -161,7 +161,7 @@ impl Lines {
 
     /// The next line; `None` once the pipe is closed.
     async fn next(&mut self) -> Option<String> {
-        self.lines.recv().await?;
+        self.arrivals.recv().await?;
         let line = lock(&self.kept).get(self.seen).cloned();
         self.seen += 1;
         line

@@ -7,6 +7,7 @@ use hotset::app::App;
 use hotset::auth::Credentials;
 use hotset::config::Config;
 use hotset::config::units::{ByteSize, HumanDuration};
+use hotset::proxy::AccessLog;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -82,7 +83,7 @@ pub(super) fn test_credentials() -> Credentials {
 /// The defaults, small and quick: 64 MiB of memory, retries within milliseconds.
 pub fn test_config(s3: &FakeS3) -> Config {
     let mut config = Config::default();
-    config.listen[0].address = "127.0.0.1:0".to_owned();
+    config.listen[0].address = "127.0.0.1:0".into();
     config.admin.address = Some("127.0.0.1:0".to_owned());
     config.origin.endpoint = s3.endpoint();
     config.origin.backoff.base = HumanDuration(Duration::from_millis(1));
@@ -90,5 +91,6 @@ pub fn test_config(s3: &FakeS3) -> Config {
     config.cache.memory = ByteSize::mib(64);
     config.cache.in_flight = ByteSize::mib(64);
     config.cache.read_ahead = ByteSize::mib(32);
+    config.log.access = AccessLog::Off;
     config
 }

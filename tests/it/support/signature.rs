@@ -22,9 +22,9 @@ pub fn our_signature(seen: &Seen) -> (String, Signature) {
     let query = Query::parse(&seen.query).expect("a query that can be read");
     let payload = Payload::Sha256Hex(seen.header("x-amz-content-sha256"));
     let now = moment(seen.header("x-amz-date"));
-    let seed = signer.sign(&seen.method, &seen.path, &query, &mut headers, payload, now);
+    let signature = signer.sign(&seen.method, &seen.path, &query, &mut headers, payload, now);
     let authorization = headers["authorization"].to_str().expect("visible text").to_owned();
-    (authorization, seed)
+    (authorization, signature)
 }
 
 /// `20250102T030405Z` as a time: by its seconds since 1970, found with an HTTP date.
