@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -33,6 +34,8 @@ pub(super) struct Opening {
     asked: Asked,
     interest: Arc<Interest>,
     answer: watch::Sender<Option<Opened>>,
+    /// Somebody asked for the state of now after this was sent: its bytes may be of an older one.
+    doubted: AtomicBool,
 }
 
 impl Opening {
@@ -44,8 +47,11 @@ impl Opening {
         &self.interest
     }
 
-    /// The bytes it will bring, should it turn out to be of this version.
+    /// The bytes it will bring, should it turn out to be of this version; none when that is in doubt.
     fn span(&self, version: &ObjectVersion) -> Range<u64> {
+        if self.doubted.load(Ordering::Acquire) {
+            return 0..0;
+        }
         match &self.asked {
             Asked::Range(range) => range.start..range.end.min(version.size()),
             Asked::Suffix(n) => version.size().saturating_sub(*n)..version.size(),
@@ -139,6 +145,7 @@ impl Flights {
             asked: asked.clone(),
             interest: Arc::default(),
             answer: watch::Sender::new(None),
+            doubted: AtomicBool::new(false),
         });
         openings.push(opening.clone());
         Some((OpeningHandle::new(&opening, None), Some(opening)))
@@ -155,6 +162,15 @@ impl Flights {
         let openings = table.openings.get(&(version.id().clone(), generation))?;
         let opening = openings.iter().find(|o| o.span(version).contains(&offset))?;
         Some(OpeningHandle::new(opening, Some(metrics::coalesced())))
+    }
+
+    /// No reader of a known version waits for the openings that are under way now.
+    pub(super) fn doubt_openings(&self, id: &ObjectId, generation: Generation) {
+        let table = self.shard(id).lock();
+        let openings = table.openings.get(&(id.clone(), generation));
+        for opening in openings.into_iter().flatten() {
+            opening.doubted.store(true, Ordering::Release);
+        }
     }
 
     /// Ends an opening: nobody joins it any more, and its waiters get the answer.

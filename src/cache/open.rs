@@ -204,7 +204,11 @@ impl Cache {
         policy: &Policy,
         source: Source,
     ) -> Result<Found, CacheError> {
-        let meta = self.heads.ask(self, id, self.may_join(id, policy)).await?;
+        let join = self.may_join(id, policy);
+        if join == Join::Next {
+            self.flights.doubt_openings(id, self.generations.current(id));
+        }
+        let meta = self.heads.ask(self, id, join).await?;
         if meta.no_store && policy.obey_no_store {
             return Err(CacheError::Uncacheable);
         }

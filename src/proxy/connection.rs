@@ -143,6 +143,11 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // Who waits for the client has nothing more to say for now: what is still in the buffer must not wait, too.
+        // pingora does not flush a body before its end, and the origin may be slow with the next bytes.
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx) {
+            return Poll::Ready(Err(error));
+        }
         if self.peeked.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buf);
         }

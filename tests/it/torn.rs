@@ -1,8 +1,8 @@
 //! Objects that change while they are read (R3): one version's bytes, or a transfer that is visibly broken.
 
 use crate::support::{
-    Always, Client, FakeS3, Fault, Gate, H2Client, Matcher, Object, Response, ResponseStream,
-    TestProxy, Times,
+    Always, Broken, Client, FakeS3, Fault, Gate, H2Client, Matcher, Object, Response,
+    ResponseStream, TestProxy, Times,
 };
 
 const MIB: u64 = 1 << 20;
@@ -51,6 +51,11 @@ async fn assert_broken(reader: ResponseStream, first: &[u8], old: &Object) {
     assert!(!answer.complete);
     let got = [first, &answer.body].concat();
     assert!(got.len() as u64 <= LATER && got == old.slice(0..got.len() as u64));
+}
+
+/// Whether the server reset the stream; a body that is shorter than announced hyper resets itself.
+fn is_remote_reset(broken: &Broken) -> bool {
+    broken.reason.contains("Reset") && broken.reason.contains("Remote")
 }
 
 fn assert_whole(answer: &Response, object: &Object) {
@@ -213,7 +218,7 @@ async fn r3_on_http2_a_transfer_that_cannot_be_completed_is_reset() {
     s3.put("data", "key", new.clone());
     gate.open();
     let broken = reader.rest().await.expect_err("a reset");
-    assert!(broken.received <= LATER && broken.reason.contains("Reset"), "{broken}");
+    assert!(broken.received <= LATER && is_remote_reset(&broken), "{broken}");
     let (status, _, body) = client.get("/data/key").await;
     assert_eq!(status, 200);
     assert!(body.expect("the connection goes on") == new.all());
@@ -228,7 +233,7 @@ async fn an_origin_that_fails_in_the_middle_is_a_reset_on_http2() {
     let (status, _, body) = client.get("/data/key").await;
     assert_eq!(status, 200);
     let broken = body.expect_err("a reset");
-    assert!(broken.reason.contains("Reset"), "{broken}");
+    assert!(is_remote_reset(&broken), "{broken}");
 }
 
 #[tokio::test]
@@ -241,7 +246,7 @@ async fn no_two_versions_are_mixed_when_many_read_while_it_changes() {
         let later = Matcher::get("key").covering(LATER);
         s3.fault(later, Times(1), Fault::HoldRequest(gate.clone()));
         let readers = futures_util::future::join_all((0..4).map(|n| {
-            let range = format!("bytes={}-", n * 300_000);
+            let range = format!("bytes={}-", n * 100_000);
             client.get("/data/key").range(&range).header("Cache-Control", "no-cache").open()
         }));
         let readers = readers.await;
@@ -252,7 +257,7 @@ async fn no_two_versions_are_mixed_when_many_read_while_it_changes() {
             let answer = reader.finish().await;
             let of = versions.iter().find(|v| v.etag_value() == Some(answer.header("etag")));
             let of = of.expect("a version's ETag");
-            let start = n * 300_000;
+            let start = n * 100_000;
             assert_eq!(answer.body, of.slice(start..start + answer.body.len() as u64));
             assert_eq!(answer.complete, start + answer.body.len() as u64 == SIZE);
         }
