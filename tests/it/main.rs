@@ -13,6 +13,8 @@ mod compound_writes;
 mod drain;
 /// When the origin is asked whether an object changed.
 mod freshness;
+/// S3's read semantics, row by row, in every state of the cache.
+mod conformance;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
 mod front;
 /// An origin whose headers and bytes contradict each other.

@@ -1,0 +1,273 @@
+//! S3's read semantics as a table ([`table`]), asked of hotset in every state and under every freshness.
+//!
+//! One row must come out alike whether nothing is known of the object, only its metadata, only bytes in its
+//! middle, or all of it; and what is known is used: a warm row costs no origin request, or under `revalidate`
+//! exactly one HEAD.
+
+/// Which headers come back, and which never do.
+mod headers;
+/// Objects as large as S3 takes them.
+mod huge;
+/// Keys and hosts in every legal spelling.
+mod names;
+mod table;
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+
+use hotset::cache::{Freshness, RuleConfig};
+use hotset::config::units::{ByteSize, HumanDuration};
+use http::Method;
+
+use crate::support::*;
+use table::{ETAG, Expect, MODIFIED, Row, SIZE};
+
+/// Which object a row asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Large,
+    Empty,
+    One,
+}
+
+/// Made once: every row compares with it.
+static LARGE: LazyLock<Bytes> = LazyLock::new(|| Object::random(SIZE, 9).all());
+
+impl Kind {
+    fn object(self) -> Object {
+        let object = match self {
+            Kind::Large => Object::bytes(LARGE.clone()),
+            Kind::Empty => Object::bytes(""),
+            Kind::One => Object::bytes("1"),
+        };
+        object.etag(ETAG).last_modified(MODIFIED).header("x-amz-meta-kind", "conformance")
+    }
+}
+
+/// What was read of the object before the row is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    Head,
+    /// Bytes in the middle: metadata from a 206, some blocks, one of them from its middle on.
+    Middle,
+    Whole,
+}
+
+/// A rule for everything.
+pub fn rule(freshness: Freshness) -> Vec<RuleConfig> {
+    vec![RuleConfig { freshness, ..RuleConfig::default() }]
+}
+
+struct Table {
+    s3: FakeS3,
+    client: Client,
+    freshness: Freshness,
+    before: Before,
+    request_ids: HashSet<String>,
+}
+
+impl Table {
+    async fn run(freshness: Freshness, before: Before, block: ByteSize) {
+        let s3 = FakeS3::start().await;
+        let proxy = TestProxy::start_with(&s3, |config| {
+            config.rules = rule(freshness);
+            config.cache.block = block;
+            config.cache.fetch = config.cache.fetch.max(block);
+        })
+        .await;
+        let client = proxy.client();
+        let mut table = Table { s3, client, freshness, before, request_ids: HashSet::new() };
+        for (number, row) in table::all().enumerate() {
+            for method in [Method::GET, Method::HEAD] {
+                table.ask(number, row, &method).await;
+            }
+        }
+        assert!(table.s3.complaints().is_empty(), "{:?}", table.s3.complaints());
+    }
+
+    async fn ask(&mut self, number: usize, row: &Row, method: &Method) {
+        // Rows read and change nothing, so those that find everything in memory share one object.
+        let key = match self.before {
+            Before::Whole => format!("{:?}", row.kind),
+            _ => format!("{number}-{method}"),
+        };
+        let path = format!("/data/{key}");
+        if self.s3.object("data", &key).is_none() {
+            self.s3.put("data", &key, row.kind.object());
+            self.prepare(&path).await;
+        }
+        self.s3.forget_requests();
+        let mut request = self.client.request(method.clone(), &path);
+        for (name, value) in row.headers {
+            request = request.header(name, value);
+        }
+        let answer = request.send().await;
+        let what = format!(
+            "{method} {:?} {:?} ({}), {:?} known, {:?}\n{} {:?}, {} bytes\n{}",
+            row.kind,
+            row.headers,
+            row.source,
+            self.before,
+            self.freshness,
+            answer.status,
+            answer.headers,
+            answer.body.len(),
+            self.s3.describe()
+        );
+        check(&answer, row, method, &what);
+        self.check_identity(&answer, &what);
+        self.check_cost(row, method, &what);
+    }
+
+    async fn prepare(&self, path: &str) {
+        let answer = match self.before {
+            Before::Nothing => return,
+            Before::Head => self.client.head(path).send().await,
+            Before::Middle => self.client.get(path).range("bytes=100000-150000").send().await,
+            Before::Whole => self.client.get(path).send().await,
+        };
+        assert!(answer.complete, "{answer:?}");
+    }
+
+    /// Request ids are ours and fresh.
+    fn check_identity(&mut self, answer: &Response, what: &str) {
+        let id = answer.header("x-amz-request-id").to_owned();
+        assert!(id.len() == 16 && self.request_ids.insert(id), "{what}");
+        assert!(!answer.header("x-amz-id-2").is_empty(), "{what}");
+        assert_ne!(answer.header("x-amz-id-2"), "originhost", "{what}");
+        assert!(!answer.header("cache-status").is_empty(), "{what}");
+    }
+
+    /// What is known is used, and metadata comes with the first bytes (R17).
+    fn check_cost(&self, row: &Row, method: &Method, what: &str) {
+        let seen = self.s3.requests();
+        let heads = seen.iter().filter(|r| r.method == Method::HEAD).count();
+        let gets = seen.len() - heads;
+        let revalidates = self.freshness == Freshness::Revalidate;
+        // To refuse it, its size must be known; no byte of it can be asked for.
+        let minus_zero = row.headers.contains(&("range", "bytes=-0"));
+        match self.before {
+            Before::Nothing if *method == Method::HEAD => {
+                assert_eq!((heads, gets), (1, 0), "{what}")
+            }
+            Before::Nothing if minus_zero => assert_eq!((heads, gets), (1, 0), "{what}"),
+            Before::Nothing => {
+                assert_eq!(seen[0].method, Method::GET, "{what}");
+                // Only an answer without metadata (416) needs a HEAD after it.
+                assert_eq!(heads, usize::from(seen[0].status == 416), "{what}");
+            }
+            _ => assert_eq!(heads, usize::from(revalidates), "{what}"),
+        }
+        if self.before == Before::Whole || *method == Method::HEAD {
+            assert_eq!(gets, 0, "{what}");
+        }
+    }
+}
+
+fn check(answer: &Response, row: &Row, method: &Method, what: &str) {
+    let object = row.kind.object();
+    let (status, range) = match &row.expect {
+        Expect::Whole => (200, Some(0..object.len())),
+        Expect::Part(range) => (206, Some(range.clone())),
+        Expect::NotModified => (304, None),
+        Expect::Failed(_) => (412, None),
+        Expect::Unsatisfiable => (416, None),
+    };
+    assert!(answer.complete && answer.status == status, "{what}");
+    let content_range = match &row.expect {
+        Expect::Part(range) => format!("bytes {}-{}/{}", range.start, range.end - 1, object.len()),
+        Expect::Unsatisfiable => format!("bytes */{}", object.len()),
+        _ => String::new(),
+    };
+    assert_eq!(answer.header("content-range"), content_range, "{what}");
+    if let Some(range) = range {
+        let length = (range.end - range.start).to_string();
+        assert_eq!(answer.header("content-length"), length, "{what}");
+        assert_eq!(answer.header("x-amz-meta-kind"), "conformance", "{what}");
+        assert_eq!(answer.header("accept-ranges"), "bytes", "{what}");
+        let bytes = if *method == Method::HEAD { 0..0 } else { range };
+        assert!(answer.body == object.slice(bytes), "other bytes: {what}");
+    }
+    if status < 400 {
+        assert_eq!(answer.header("etag"), ETAG, "{what}");
+        assert_eq!(answer.header("last-modified"), MODIFIED, "{what}");
+    } else {
+        assert_eq!(answer.header("content-type"), "application/xml", "{what}");
+    }
+    if status == 304 || *method == Method::HEAD {
+        assert!(answer.body.is_empty(), "{what}");
+    } else {
+        check_error(answer, row, what);
+    }
+}
+
+fn check_error(answer: &Response, row: &Row, what: &str) {
+    let text = answer.text();
+    let details = match &row.expect {
+        Expect::Failed(header) => vec![("Code", "PreconditionFailed"), ("Condition", header)],
+        Expect::Unsatisfiable => {
+            let range = row.headers.iter().find(|(name, _)| *name == "range");
+            vec![("Code", "InvalidRange"), ("RangeRequested", range.expect("a 416's range").1)]
+        }
+        _ => return,
+    };
+    assert!(text.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>"), "{what}");
+    let size = row.kind.object().len().to_string();
+    let size = matches!(row.expect, Expect::Unsatisfiable).then_some(("ActualObjectSize", &*size));
+    for (name, value) in details.into_iter().chain(size) {
+        assert!(text.contains(&format!("<{name}>{value}</{name}>")), "{name}: {what}");
+    }
+    let id = answer.header("x-amz-request-id");
+    assert!(text.contains(&format!("<RequestId>{id}</RequestId>")), "{what}");
+}
+
+const TTL: Freshness = Freshness::Ttl(HumanDuration::secs(60));
+const BLOCK: ByteSize = ByteSize::kib(64);
+
+#[tokio::test]
+async fn reads_of_what_is_not_known_answer_as_s3_under_ttl() {
+    Table::run(TTL, Before::Nothing, BLOCK).await;
+}
+
+#[tokio::test]
+async fn reads_of_what_is_not_known_answer_as_s3_under_immutable() {
+    Table::run(Freshness::Immutable, Before::Nothing, BLOCK).await;
+}
+
+#[tokio::test]
+async fn reads_of_what_is_not_known_answer_as_s3_under_revalidate() {
+    Table::run(Freshness::Revalidate, Before::Nothing, BLOCK).await;
+}
+
+#[tokio::test]
+async fn reads_after_a_head_answer_as_s3() {
+    for freshness in [TTL, Freshness::Immutable, Freshness::Revalidate] {
+        Table::run(freshness, Before::Head, BLOCK).await;
+    }
+}
+
+#[tokio::test]
+async fn reads_of_what_is_partly_in_memory_answer_as_s3() {
+    for freshness in [TTL, Freshness::Immutable, Freshness::Revalidate] {
+        Table::run(freshness, Before::Middle, BLOCK).await;
+    }
+}
+
+#[tokio::test]
+async fn reads_from_memory_answer_as_s3() {
+    for freshness in [TTL, Freshness::Immutable, Freshness::Revalidate] {
+        Table::run(freshness, Before::Whole, BLOCK).await;
+    }
+}
+
+#[tokio::test]
+async fn reads_answer_as_s3_with_the_default_and_the_largest_blocks() {
+    for block in [ByteSize::mib(1), ByteSize::mib(16)] {
+        for before in [Before::Nothing, Before::Middle, Before::Whole] {
+            Table::run(TTL, before, block).await;
+        }
+    }
+}
