@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use tokio::select;
 
 use super::Cache;
-use super::flight::{Fill, Interest, NewFetch, Opened, Opening};
+use super::fill::{Fill, Interest};
+use super::flight::{NewFetch, Opened, Opening};
 use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
 use super::memory::Block;

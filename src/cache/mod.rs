@@ -12,6 +12,7 @@
 mod budget;
 pub mod config;
 mod fetch;
+mod fill;
 mod flight;
 mod generation;
 mod heads;

@@ -1,0 +1,195 @@
+//! The part of one block that one fetch will bring, and the readers that want it.
+//!
+//! Bytes are handed on as they arrive: a reader never waits for a whole block. A fill counts who wants it, so
+//! that its fetch can be given up when nobody does; what it knows of memory is only what was paid for it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::budget::Paid;
+use super::memory::Block;
+use crate::metrics::Held;
+use crate::origin::OriginError;
+
+/// What a client is given of a block that is still arriving is copied, at most so much at a time.
+const COPIED_SLICE: usize = 256 * 1024;
+
+/// How many still want what a fetch will bring.
+#[derive(Default)]
+pub(super) struct Interest {
+    claims: AtomicUsize,
+    lost: Notify,
+}
+
+impl Interest {
+    pub(super) fn is_lost(&self) -> bool {
+        self.claims.load(Ordering::Acquire) == 0
+    }
+
+    /// Resolves when the last claim was dropped.
+    pub(super) async fn lost(&self) {
+        loop {
+            let notified = self.lost.notified();
+            if self.is_lost() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// Wants a fetch to go on for as long as it lives.
+pub(super) struct Wanted(Arc<Interest>);
+
+impl Wanted {
+    pub(super) fn new(interest: &Arc<Interest>) -> Self {
+        interest.claims.fetch_add(1, Ordering::AcqRel);
+        Self(interest.clone())
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        if self.0.claims.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.lost.notify_one();
+        }
+    }
+}
+
+/// The part of one block that one fetch will bring.
+pub(super) struct Fill {
+    /// Offsets in the object.
+    pub(super) span: Range<u64>,
+    arrived: Mutex<Arrived>,
+    progress: Notify,
+    interest: Arc<Interest>,
+    _paid: Option<Paid>,
+}
+
+enum Arrived {
+    Some(Vec<u8>),
+    All(Bytes),
+    Failed(Arc<OriginError>),
+}
+
+impl Fill {
+    pub(super) fn new(span: Range<u64>, interest: Arc<Interest>, paid: Option<Paid>) -> Self {
+        Self {
+            span,
+            arrived: Mutex::new(Arrived::Some(Vec::new())),
+            progress: Notify::new(),
+            interest,
+            _paid: paid,
+        }
+    }
+
+    /// Takes what belongs to this fill from the front of `bytes`; `true` when it is complete.
+    pub(super) fn append(&self, bytes: &mut &[u8]) -> bool {
+        let mut arrived = self.arrived.lock();
+        let Arrived::Some(buffer) = &mut *arrived else { return true };
+        let length = usize::try_from(self.span.end - self.span.start).expect("a block fits memory");
+        if buffer.capacity() == 0 {
+            buffer.reserve_exact(length);
+        }
+        let (ours, rest) = bytes.split_at(bytes.len().min(length - buffer.len()));
+        buffer.extend_from_slice(ours);
+        *bytes = rest;
+        let complete = buffer.len() == length;
+        if complete {
+            *arrived = Arrived::All(std::mem::take(buffer).into());
+        }
+        drop(arrived);
+        self.progress.notify_waiters();
+        complete
+    }
+
+    pub(super) fn fail(&self, error: &Arc<OriginError>) {
+        let mut arrived = self.arrived.lock();
+        if matches!(*arrived, Arrived::Some(_)) {
+            *arrived = Arrived::Failed(error.clone());
+        }
+        drop(arrived);
+        self.progress.notify_waiters();
+    }
+
+    pub(super) fn complete(&self) -> Option<Block> {
+        match &*self.arrived.lock() {
+            Arrived::All(bytes) => Some(Block { start: self.span.start, bytes: bytes.clone() }),
+            Arrived::Some(_) | Arrived::Failed(_) => None,
+        }
+    }
+
+    /// What has arrived from `offset` on: a slice when the fill is complete, a copy before; `None`: nothing yet.
+    fn ready(&self, offset: u64) -> Option<Result<Slice, Arc<OriginError>>> {
+        let skip = usize::try_from(offset - self.span.start).expect("within the fill");
+        match &*self.arrived.lock() {
+            Arrived::All(bytes) => Some(Ok(Slice::Shared(bytes.slice(skip..)))),
+            Arrived::Failed(error) => Some(Err(error.clone())),
+            Arrived::Some(buffer) => {
+                let here = buffer.get(skip..).filter(|b| !b.is_empty())?;
+                let copied = Bytes::copy_from_slice(&here[..here.len().min(COPIED_SLICE)]);
+                Some(Ok(Slice::Copied(copied)))
+            }
+        }
+    }
+}
+
+/// Bytes of a block on their way to a client.
+pub(super) enum Slice {
+    /// Keeps the whole block alive.
+    Shared(Bytes),
+    Copied(Bytes),
+}
+
+/// A reader's hold on a fill.
+pub(super) struct Claim {
+    fill: Arc<Fill>,
+    _wanted: Wanted,
+    _coalesced: Option<Held>,
+}
+
+impl Claim {
+    pub(super) fn new(fill: &Arc<Fill>, coalesced: Option<Held>) -> Self {
+        Self { fill: fill.clone(), _wanted: Wanted::new(&fill.interest), _coalesced: coalesced }
+    }
+
+    pub(super) fn covers(&self, offset: u64) -> bool {
+        self.fill.span.contains(&offset)
+    }
+
+    /// Offset in the object of its first byte.
+    pub(super) fn start(&self) -> u64 {
+        self.fill.span.start
+    }
+
+    /// Offset in the object past its last byte.
+    pub(super) fn end(&self) -> u64 {
+        self.fill.span.end
+    }
+
+    /// What is there from `offset` on without waiting.
+    pub(super) fn try_read(&self, offset: u64) -> Option<Result<Slice, Arc<OriginError>>> {
+        self.fill.ready(offset)
+    }
+
+    /// Waits until something is there from `offset` on.
+    ///
+    /// # Errors
+    /// The failure of the fetch.
+    pub(super) async fn read(&self, offset: u64) -> Result<Slice, Arc<OriginError>> {
+        loop {
+            let progress = self.fill.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if let Some(ready) = self.fill.ready(offset) {
+                return ready;
+            }
+            progress.await;
+        }
+    }
+}

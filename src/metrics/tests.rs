@@ -1,0 +1,95 @@
+use super::*;
+
+/// The value of the series that begins with `series`, which names its labels too.
+fn value(series: &str) -> Option<f64> {
+    install().render().lines().find_map(|line| {
+        let rest = line.strip_prefix(series)?.strip_prefix(' ')?;
+        Some(rest.parse().unwrap())
+    })
+}
+
+// Other tests of this binary may record at the same time: numbers are compared with `>=`.
+
+#[test]
+fn each_recording_function_moves_its_own_metric() {
+    let _handle = install();
+    let before = value(ORIGIN_BYTES).unwrap();
+    request(Operation::Other, CacheResult::Negative, 599);
+    request(Operation::Other, CacheResult::Negative, 0);
+    response_bytes(Source::PassThrough, 5);
+    request_duration(Duration::from_millis(3));
+    first_byte(Duration::from_micros(80));
+    origin_request(OriginKind::PassThrough, Outcome::Changed);
+    origin_bytes(7);
+    origin_first_byte(Duration::from_secs(20));
+    origin_retry();
+    admission_refused();
+    invalidation();
+    set_cache_bytes(1 << 40);
+    set_cache_blocks(2);
+    set_metadata_entries(3);
+    set_in_flight_bytes(4);
+    set_in_flight_limit(5);
+
+    let requests = r#"hotset_requests_total{operation="other",cache="negative",status="#;
+    assert!(value(&format!("{requests}\"5xx\"}}")).unwrap() >= 1.0);
+    assert!(value(&format!("{requests}\"none\"}}")).unwrap() >= 1.0);
+    assert!(value(r#"hotset_response_bytes_total{source="passthrough"}"#).unwrap() >= 5.0);
+    let origin = r#"hotset_origin_requests_total{kind="passthrough",outcome="changed"}"#;
+    assert!(value(origin).unwrap() >= 1.0);
+    assert!(value(ORIGIN_BYTES).unwrap() >= before + 7.0);
+    for counter in [ORIGIN_RETRIES, ADMISSIONS_REFUSED, INVALIDATIONS] {
+        assert!(value(counter).unwrap() >= 1.0, "{counter}");
+    }
+    assert!(value(r#"hotset_request_duration_seconds_bucket{le="0.005"}"#).unwrap() >= 1.0);
+    assert!(value(r#"hotset_first_byte_seconds_bucket{le="0.0001"}"#).unwrap() >= 1.0);
+    assert!(value("hotset_origin_first_byte_seconds_sum").unwrap() >= 20.0);
+    for gauge in [CACHE_BYTES, CACHE_BLOCKS, METADATA_ENTRIES, IN_FLIGHT_BYTES, IN_FLIGHT_LIMIT] {
+        assert!(value(gauge).unwrap() >= 0.0, "{gauge}");
+    }
+}
+
+#[test]
+fn a_guard_counts_while_it_is_held() {
+    let _handle = install();
+    for (hold, gauge) in [
+        (connection_open as fn() -> Held, OPEN_CONNECTIONS),
+        (request_in_flight, REQUESTS_IN_FLIGHT),
+        (coalesced, COALESCED_WAITERS),
+    ] {
+        let held: Vec<Held> = (0..1000).map(|_| hold()).collect();
+        let during = value(gauge).unwrap();
+        assert!(during >= 1000.0, "{gauge}");
+        drop(held);
+        assert!(value(gauge).unwrap() <= during - 900.0, "{gauge}");
+    }
+    assert!(value(COALESCED).unwrap() >= 1000.0);
+}
+
+#[test]
+fn every_metric_has_help_and_a_name_with_its_unit() {
+    let _handle = install();
+    request(Operation::Get, CacheResult::Hit, 200);
+    origin_request(OriginKind::Get, Outcome::Ok);
+    request_duration(Duration::ZERO);
+    first_byte(Duration::ZERO);
+    origin_first_byte(Duration::ZERO);
+    let text = install().render();
+    let mut kinds = 0;
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
+        assert!(name.starts_with("hotset_"), "{name}");
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
+        assert_eq!(name.ends_with("_seconds"), kind == "histogram", "{name} is a {kind}");
+        kinds += 1;
+    }
+    assert_eq!(kinds, 19);
+}
+
+#[test]
+fn each_label_has_a_series_of_its_own() {
+    assert_eq!(Source::ALL.iter().map(|s| *s as usize).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(Outcome::Changed as usize, Outcome::ALL.len() - 1);
+    assert_eq!(CacheResult::Revalidated as usize, CacheResult::ALL.len() - 1);
+}
