@@ -5,6 +5,10 @@
     reason = "clippy.toml allows it in tests, but not in what they share"
 )]
 
+/// What is kept and what streams through, and what the origin is asked for on a client's behalf.
+mod admission;
+/// Who may import whom, and how long a file may be.
+mod architecture;
 /// Many readers of the same bytes.
 mod coalescing;
 /// Multipart uploads, copies and deletes of many: what they change is forgotten in time.
@@ -23,6 +27,8 @@ mod lying_origin;
 mod memory_bound;
 /// Random operations against every version that each key ever had.
 mod model;
+/// Absences: which are remembered, for whom, and for how long.
+mod negatives;
 /// What the origin sees of a request that is passed through, and the client of its answer.
 mod pass_through;
 /// The real binary: wrong configurations, signals, logs, the admin port.

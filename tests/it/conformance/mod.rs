@@ -244,14 +244,14 @@ async fn reads_of_what_is_not_known_answer_as_s3_under_revalidate() {
 
 #[tokio::test]
 async fn reads_after_a_head_answer_as_s3() {
-    for freshness in [TTL, Freshness::Immutable, Freshness::Revalidate] {
+    for freshness in [TTL, Freshness::Revalidate] {
         Table::run(freshness, Before::Head, BLOCK).await;
     }
 }
 
 #[tokio::test]
 async fn reads_of_what_is_partly_in_memory_answer_as_s3() {
-    for freshness in [TTL, Freshness::Immutable, Freshness::Revalidate] {
+    for freshness in [TTL, Freshness::Revalidate] {
         Table::run(freshness, Before::Middle, BLOCK).await;
     }
 }

@@ -1,0 +1,250 @@
+//! Who may import whom, as data, held against the sources; and how long a file may be.
+//!
+//! A pure vocabulary at the bottom (`s3`), a cache that knows no HTTP, an origin that knows no caching, a thin
+//! face on top. `app`, `cli`, `config` and `embedded` put the rooms together and are not in the table; nobody
+//! in it may import them, but for `config::units`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A room and all that it may import of ours; itself it always may.
+const MAY_IMPORT: [(&str, &[&str]); 7] = [
+    ("s3", &[]),
+    ("metrics", &[]),
+    ("auth", &["s3", "config::units"]),
+    ("origin", &["auth", "s3", "metrics", "config::units"]),
+    ("cache", &["origin", "s3", "metrics", "config::units"]),
+    ("proxy", &["cache", "auth", "origin", "s3", "metrics", "config::units"]),
+    ("admin", &["metrics", "config::units"]),
+];
+
+/// Rooms that would serve under any HTTP library.
+const NAME_NO_PINGORA: [&str; 2] = ["s3", "cache"];
+
+const LONGEST_FILE: usize = 500;
+
+struct Source {
+    /// Below `src/`, with slashes.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The top module that it belongs to.
+    fn room(&self) -> &str {
+        let first = self.path.split('/').next().expect("a path has a first part");
+        first.strip_suffix(".rs").unwrap_or(first)
+    }
+
+    /// Its code without comments, the insides of strings, and `#[cfg(test)]` items.
+    fn code(&self) -> String {
+        without_tests(&bare(&self.text))
+    }
+}
+
+/// Code without comments and without what is in strings and characters: there a brace means nothing.
+fn bare(text: &str) -> String {
+    let text: Vec<char> = text.chars().collect();
+    let starts =
+        |at: usize, with: &str| with.chars().enumerate().all(|(i, c)| text.get(at + i) == Some(&c));
+    let mut kept = String::new();
+    let mut at = 0;
+    while at < text.len() {
+        let hashes = text[at + 1..].iter().take_while(|c| **c == '#').count();
+        let raw = text[at] == 'r' && text.get(at + 1 + hashes) == Some(&'"');
+        if starts(at, "//") {
+            at = text[at..].iter().position(|c| *c == '\n').map_or(text.len(), |end| at + end);
+        } else if raw {
+            let end = format!("\"{}", "#".repeat(hashes));
+            at += hashes + 2;
+            while !starts(at, &end) {
+                at += 1;
+            }
+            at += end.len();
+        } else if text[at] == '"' {
+            at += 1;
+            while text[at] != '"' {
+                at += if text[at] == '\\' { 2 } else { 1 };
+            }
+            at += 1;
+        } else if starts(at, "'\\") || text[at] == '\'' && text.get(at + 2) == Some(&'\'') {
+            at += if text[at + 1] == '\\' { 3 } else { 2 };
+            while text[at] != '\'' {
+                at += 1;
+            }
+            at += 1;
+        } else {
+            kept.push(text[at]);
+            at += 1;
+        }
+    }
+    kept
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a readable folder") {
+            let path: PathBuf = entry.expect("a readable entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a readable file");
+                let below = path.strip_prefix(&root).expect("below the root");
+                found.push(Source { path: below.to_string_lossy().replace('\\', "/"), text });
+            }
+        }
+    }
+    assert!(found.len() > 30, "the sources are found");
+    found
+}
+
+/// Whether a file holds tests only: `mod tests;` brings it in under `#[cfg(test)]`.
+fn is_test_file(source: &Source) -> bool {
+    source.path.ends_with("/tests.rs") || source.path.contains("/tests/")
+}
+
+/// Cuts out each item behind `#[cfg(test)]`: up to its `;`, or its matching brace.
+fn without_tests(code: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = code;
+    while let Some(at) = rest.find("#[cfg(test)]") {
+        kept.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let end = rest.find([';', '{']).expect("an attribute belongs to an item");
+        let length =
+            if rest.as_bytes()[end] == b';' { end + 1 } else { end + braces(&rest[end..]) };
+        rest = &rest[length..];
+    }
+    kept + rest
+}
+
+/// The length of a block that begins with a brace.
+fn braces(block: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, byte) in block.bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return at + 1;
+        }
+    }
+    panic!("braces that do not match in {block}")
+}
+
+/// What the code names behind `crate::`, as far as the table tells apart: `cache`, `config::units`.
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        // `pub(in crate::auth)` limits what is seen, and imports nothing.
+        if code[..at].ends_with("in ") {
+            continue;
+        }
+        for path in heads(&code[at + "crate::".len()..]) {
+            found.insert(path);
+        }
+    }
+    found
+}
+
+/// The modules that a path begins with: of `{a::X, b}` it is `a` and `b`.
+fn heads(path: &str) -> Vec<String> {
+    if let Some(list) = path.strip_prefix('{') {
+        let list = &list[..braces(path) - 2];
+        let mut members = Vec::new();
+        let (mut depth, mut start) = (0, 0);
+        for (at, byte) in list.bytes().enumerate() {
+            match byte {
+                b'{' => depth += 1,
+                b'}' => depth -= 1,
+                b',' if depth == 0 => {
+                    members.push(&list[start..at]);
+                    start = at + 1;
+                }
+                _ => {}
+            }
+        }
+        members.push(&list[start..]);
+        return members
+            .iter()
+            .map(|m| m.trim())
+            .filter(|m| !m.is_empty())
+            .flat_map(heads)
+            .collect();
+    }
+    let word = |text: &str| -> String {
+        text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+    };
+    let first = word(path);
+    match path[first.len()..].strip_prefix("::") {
+        Some(rest) if first == "config" && rest.starts_with('{') => {
+            heads(rest).iter().map(|second| format!("config::{second}")).collect()
+        }
+        Some(rest) if first == "config" => vec![format!("config::{}", word(rest))],
+        _ => vec![first],
+    }
+}
+
+#[test]
+fn nobody_imports_what_the_table_does_not_allow() {
+    let sources = sources();
+    let mut forbidden = Vec::new();
+    for (room, allowed) in MAY_IMPORT {
+        let mut files = 0;
+        for source in sources.iter().filter(|s| s.room() == room && !is_test_file(s)) {
+            files += 1;
+            for import in imports(&source.code()) {
+                if import != room && !allowed.contains(&import.as_str()) {
+                    forbidden.push(format!("src/{} imports crate::{import}", source.path));
+                }
+            }
+        }
+        assert!(files > 0, "there is no room {room} any more: change the table");
+    }
+    assert!(forbidden.is_empty(), "{forbidden:#?}");
+}
+
+#[test]
+fn what_everybody_imports_imports_nothing_of_ours() {
+    for source in sources().iter().filter(|s| s.path.starts_with("config/units")) {
+        let imports = imports(&source.code());
+        assert!(imports.iter().all(|i| i == "config::units"), "{}: {imports:?}", source.path);
+    }
+}
+
+#[test]
+fn s3_and_cache_name_no_type_of_pingora() {
+    for source in sources().iter().filter(|s| NAME_NO_PINGORA.contains(&s.room())) {
+        let code = source.code();
+        assert!(!code.contains("pingora"), "src/{} names pingora", source.path);
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_one_can_keep_in_mind() {
+    let too_long: Vec<_> = sources()
+        .iter()
+        .map(|source| (source.path.clone(), source.text.lines().count()))
+        .filter(|(_, lines)| *lines > LONGEST_FILE)
+        .collect();
+    assert!(too_long.is_empty(), "more than {LONGEST_FILE} lines: {too_long:?}");
+}
+
+#[test]
+fn imports_are_found_in_every_spelling() {
+    let code = "use crate::{cache::{self, Cache}, s3, config::{units::X, Config}};\n\
+        fn f() { crate::origin::get() }\npub(in crate::auth) fn g() {}\n\
+        #[cfg(test)]\nuse crate::admin;\n#[cfg(test)]\nmod tests { use crate::app::{App, run}; }\n\
+        use crate::metrics;";
+    let code = format!(
+        "{code}\n// use crate::cli;\nconst X: &str = \"{{ crate::cli\";\nconst Y: char = '{{';\n\
+        const Z: &str = r#\"crate::cli\"#;\nconst W: [char; 2] = ['\\'', '\\\\'];"
+    );
+    let found: Vec<_> = imports(&without_tests(&bare(&code))).into_iter().collect();
+    assert_eq!(found, ["cache", "config::Config", "config::units", "metrics", "origin", "s3"]);
+}
