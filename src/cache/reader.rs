@@ -99,7 +99,7 @@ impl BlockReader {
     /// kept: to fetch it again for every slice that a slow client takes would cost the origin many times over.
     pub fn let_go_ahead(&mut self) {
         let block_end = self.at.next_multiple_of(self.version.block_size());
-        self.claims.retain(|claim| claim.start() < block_end);
+        self.claims.retain(|claim| claim.end() > self.at && claim.start() < block_end);
         self.opening = None;
         self.planned = self.at;
         self.window = 0;
