@@ -14,7 +14,7 @@ async fn setup() -> (FakeS3, TestProxy, Client) {
 
 /// Reads in every way, expecting the object as it is now, whole and with its own headers.
 async fn reads_the_present(s3: &FakeS3, client: &Client, what: &str) {
-    let now = s3.object("data", "k").unwrap();
+    let now = s3.object("data", "k").expect("an object to read");
     let etag = now.etag_value().unwrap_or_default();
     let whole = client.get("/data/k").send().await;
     assert_eq!((whole.status.as_u16(), &whole.body), (200, &now.all()), "{what}");
@@ -241,9 +241,9 @@ async fn r16_a_part_is_never_taken_for_the_whole() {
         assert_eq!((whole.status.as_u16(), whole.header("content-length")), (200, "30"));
         assert_eq!(whole.header("x-amz-mp-parts-count"), "");
         assert_eq!(client.get("/data/k").send().await.body, all);
-        let past = client.get("/data/k?partNumber=4").send().await;
-        assert_eq!(past.status, 416, "R18");
-        assert!(past.text().contains("<Code>InvalidPartNumber</Code>"), "{}", past.text());
+        let beyond = client.get("/data/k?partNumber=4").send().await;
+        assert_eq!(beyond.status, 416, "R18");
+        assert!(beyond.text().contains("<Code>InvalidPartNumber</Code>"), "{}", beyond.text());
     }
 }
 

@@ -15,8 +15,6 @@ mod coalescing;
 mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.
 mod conformance;
-/// S3's read semantics, row by row, in every state of the cache.
-mod conformance;
 /// The end of a server.
 mod drain;
 /// When the origin is asked whether an object changed.

@@ -151,7 +151,7 @@ impl Table {
         let minus_zero = row.headers.contains(&("range", "bytes=-0"));
         match self.before {
             Before::Nothing if *method == Method::HEAD => {
-                assert_eq!((heads, gets), (1, 0), "{what}")
+                assert_eq!((heads, gets), (1, 0), "{what}");
             }
             Before::Nothing if minus_zero => assert_eq!((heads, gets), (1, 0), "{what}"),
             Before::Nothing => {
