@@ -74,6 +74,11 @@ impl Budget {
         self.slices.clone().try_acquire_many_owned(units(bytes)).ok()
     }
 
+    /// Whether somebody waits for memory.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
     /// Resolves when somebody waits for memory.
     pub(super) async fn pressed(&self) {
         let notified = self.pressure.notified();

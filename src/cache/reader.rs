@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -21,6 +22,10 @@ use super::open::{CacheError, Found};
 use super::plan::GRAIN;
 use crate::s3::ObjectMeta;
 
+/// A client's pace is judged after so much time spent waiting for it.
+const PACE_SAMPLE: Duration = Duration::from_millis(100);
+/// What a client takes within so many milliseconds may be held for it while others wait for memory.
+const SOON: u64 = 2000;
 /// When the memory for slices in clients' hands is used up, so much is copied and the block let go.
 const SMALL_COPY: usize = 16 * 1024;
 
@@ -48,6 +53,9 @@ pub struct BlockReader {
     /// The client takes its time: nothing is read ahead until it waits for bytes again.
     slow: bool,
     claims: VecDeque<Claim>,
+    /// What the client took in writes that had to wait, and how long they did, since the last sample.
+    sent: u64,
+    took: Duration,
 }
 
 impl Cache {
@@ -65,6 +73,8 @@ impl Cache {
             window: 0,
             slow: false,
             claims: VecDeque::new(),
+            sent: 0,
+            took: Duration::ZERO,
         }
     }
 }
@@ -93,6 +103,22 @@ impl BlockReader {
     /// Whether the last byte was handed out.
     pub fn is_done(&self) -> bool {
         self.at == self.end
+    }
+
+    /// The client took `bytes` in `took`. One that will not have taken what is held for it any time soon gives
+    /// it up to those who wait for memory.
+    pub fn sent(&mut self, bytes: u64, took: Duration) {
+        self.sent += bytes;
+        self.took += took;
+        if self.took < PACE_SAMPLE {
+            return;
+        }
+        let millis = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX).max(1);
+        let soon = self.sent.saturating_mul(SOON) / millis;
+        (self.sent, self.took) = (0, Duration::ZERO);
+        if self.planned.saturating_sub(self.at) > soon && self.cache.budget.is_pressed() {
+            self.let_go_ahead();
+        }
     }
 
     /// Lets go of what was read ahead, so that others can have the memory. The block that is being read is

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::StatusCode;
 use pingora::proxy::Session;
 use pingora::{ErrorType, Result};
 use tokio::select;
+use tokio::time::Instant;
 
 use super::Gateway;
 use super::context::RequestContext;
@@ -193,23 +195,31 @@ async fn send_piece(
     piece: Piece,
     last: bool,
 ) -> Result<()> {
+    let length = piece.bytes.len() as u64;
     let write = session.downstream_session.write_response_body(piece.bytes.clone(), last);
     tokio::pin!(write);
-    let steps: [(Duration, fn(&mut BlockReader)); 2] =
-        [(SLOW, BlockReader::let_go_ahead), (STALLED, BlockReader::let_go)];
-    for (patience, let_go) in steps {
-        select! {
-            biased;
-            written = &mut write => return written,
-            () = tokio::time::sleep(patience) => {}
-        }
-        select! {
-            biased;
-            written = &mut write => return written,
-            () = reader.pressed() => let_go(reader),
-        }
+    // Most pieces go at once; only a write that has to wait says how fast the client is.
+    if let Poll::Ready(written) = futures_util::poll!(write.as_mut()) {
+        return written;
     }
-    write.await
+    let started = Instant::now();
+    let written = select! {
+        biased;
+        written = &mut write => written,
+        () = give_way(reader) => write.await,
+    };
+    reader.sent(length, started.elapsed());
+    written
+}
+
+/// While a write waits for its client: lets go of what others wait for, in two steps.
+async fn give_way(reader: &mut BlockReader) {
+    tokio::time::sleep(SLOW).await;
+    reader.pressed().await;
+    reader.let_go_ahead();
+    tokio::time::sleep(STALLED).await;
+    reader.pressed().await;
+    reader.let_go();
 }
 
 /// Waits for `work`, or for the client to go away: then whatever it waited for stops costing (R31).
