@@ -1,4 +1,39 @@
-//! hotset: a caching S3 endpoint.
+//! hotset: a caching S3 endpoint. Applications change their endpoint and nothing else; hotset serves their hot
+//! working set from memory, asks the origin for each byte once, and forgets a byte when it changes.
+//!
+//! # The life of a request
+//!
+//! ```text
+//!            proxy::server     accepts, bounds and drains connections
+//!  request ─ proxy::Gateway    pingora's hooks, each a few lines
+//!            s3::operation     what is asked: a read that the cache may answer (an allow-list), or something else
+//!            auth::Trust       may it be done?
+//!              │
+//!   read ──────┤ cache::open     the version: known and fresh, or one HEAD, or the first ranged GET
+//!              │ s3              conditions, then the range: 304, 412, 416, 206, 200
+//!              │ cache::reader   block by block: memory, what is in flight, or a new fetch; reads ahead
+//!              │ cache::fetch    one task an origin range, detached from its readers
+//!              │ origin          a ranged GET pinned to the version, compared, resumed where it breaks
+//!              │
+//!   else ──────┘ proxy::pass_through   streams to the origin, re-signed; a write invalidates before and after
+//! ```
+//!
+//! # What may not happen
+//!
+//! - **Wrong bytes.** Blocks are keyed by version; every range after the first is pinned to it and compared; an
+//!   answer that cannot be completed is broken visibly, never ended as if it were whole.
+//! - **Old bytes after a write.** An invalidation raises the key's generation: what began before it answers only
+//!   readers that had arrived, and is not admitted.
+//! - **A byte fetched twice** while one fetch of it is under way, by however many readers.
+//! - **Memory without bound.** What is cached is weighed; what is in flight is paid for from a budget.
+//!
+//! The rules behind these are numbered R1 to R32; tests name the rule that they show.
+//!
+//! # Who knows whom
+//!
+//! `s3` is pure vocabulary. `cache` knows no HTTP, `origin` no caching, `proxy` joins them to pingora, and `app`
+//! wires everything. `tests/it/architecture.rs` holds the table and fails on an import that it does not allow.
+
 pub mod admin;
 pub mod app;
 pub mod auth;
