@@ -116,7 +116,7 @@ impl OpeningTask {
         }
         // A long suffix is read like any other range: the first bytes now, the rest over many connections.
         range.end = range.end.min(version.block_at(range.start).start() + self.cache.fetch_size);
-        let paid = self.cache.pay_for(&mut range, &version).await;
+        let paid = self.cache.pay_for(&mut range, &version);
         if paid.is_none() {
             // The answer is good for its metadata; the bytes will be fetched by whoever can pay for them.
             self.end(Ok((meta, version)));

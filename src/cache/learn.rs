@@ -154,16 +154,13 @@ impl Cache {
         }
     }
 
-    /// Memory for the first bytes of an answer: all of them, or at least those of its first block.
-    pub(super) async fn pay_for(
-        &self,
-        range: &mut Range<u64>,
-        version: &ObjectVersion,
-    ) -> Option<Paid> {
+    /// Memory for the first bytes of an answer: all of them, or those of its first block, or none. Not waited for:
+    /// an answer holds one of the origin's connections, and who holds memory may wait for a connection.
+    pub(super) fn pay_for(&self, range: &mut Range<u64>, version: &ObjectVersion) -> Option<Paid> {
         if let Some(paid) = self.budget.try_fill(range.end - range.start) {
             return Some(paid);
         }
         range.end = range.end.min(version.block_at(range.start).end());
-        self.budget.fill(range.end - range.start).await
+        self.budget.try_fill(range.end - range.start)
     }
 }
