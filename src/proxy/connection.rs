@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -18,11 +18,14 @@ use pingora::protocols::{
 };
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Sleep;
 
 use crate::metrics::Held;
 
 const READ_BUFFER: usize = 8 * 1024;
 const WRITE_BUFFER: usize = 16 * 1024;
+/// How long a connection lingers for what its client still has on its way.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What is underneath.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(super) struct Connection {
     since: SystemTime,
     fd: UniqueIDType,
     socket: Arc<SocketDigest>,
+    /// Until when what the client sends is still read after our end.
+    lingering: Option<Pin<Box<Sleep>>>,
     _open: Held,
 }
 
@@ -66,6 +71,7 @@ impl Connection {
             since: SystemTime::now(),
             fd,
             socket: Arc::new(digest),
+            lingering: None,
             _open: open,
         })
     }
@@ -171,8 +177,26 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Says that no more will come, then reads what the client still had on its way: a socket that is closed with
+    /// bytes unread is reset, and the client may lose the end of its answer.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        let deadline = match &mut this.lingering {
+            Some(deadline) => deadline,
+            none => {
+                ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+                none.insert(Box::pin(tokio::time::sleep(LINGER)))
+            }
+        };
+        let mut discarded = [0; 1024];
+        while deadline.as_mut().poll(cx).is_pending() {
+            let mut buffer = ReadBuf::new(&mut discarded);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
