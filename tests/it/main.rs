@@ -41,6 +41,8 @@ mod spine;
 mod stale;
 /// FakeS3, TestProxy and clients.
 mod support;
+/// The fake's faults, gates and record.
+mod support_faults_test;
 /// The support itself: a fake that lies unasked would make every other test worthless.
 mod support_test;
 /// Objects that change while they are read.
