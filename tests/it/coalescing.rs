@@ -5,18 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::support::{
-    Always, Client, FakeS3, Fault, Gate, Matcher, Object, TestProxy, Times, Upload,
+    Always, Client, FakeS3, Fault, Gate, Matcher, Object, TestProxy, Times, Upload, setup,
 };
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
-
-async fn setup() -> (FakeS3, TestProxy, Client) {
-    let s3 = FakeS3::start().await;
-    let proxy = TestProxy::start(&s3).await;
-    let client = proxy.client();
-    (s3, proxy, client)
-}
 
 /// Sends requests for these ranges, each on a connection of its own, and waits for none of their answers.
 async fn ask(client: &Client, path: &str, ranges: &[&str]) -> Vec<Upload> {

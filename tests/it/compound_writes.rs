@@ -2,14 +2,7 @@
 
 use http::Method;
 
-use crate::support::{Client, FakeS3, Fault, Gate, Matcher, Object, Response, TestProxy, Times};
-
-async fn setup() -> (FakeS3, TestProxy, Client) {
-    let s3 = FakeS3::start().await;
-    let proxy = TestProxy::start(&s3).await;
-    let client = proxy.client();
-    (s3, proxy, client)
-}
+use crate::support::{Client, FakeS3, Fault, Gate, Matcher, Object, Response, Times, setup};
 
 /// Puts objects and reads each twice, so that the next read would be a hit.
 async fn cached(s3: &FakeS3, client: &Client, keys: &[&str]) {

@@ -3,15 +3,8 @@
 use http::{HeaderMap, Method};
 
 use crate::support::{
-    Client, FakeS3, Fault, Matcher, Object, Response, Seen, TestProxy, Times, our_signature,
+    Client, FakeS3, Fault, Matcher, Object, Response, Seen, Times, our_signature, setup,
 };
-
-async fn setup() -> (FakeS3, TestProxy, Client) {
-    let s3 = FakeS3::start().await;
-    let proxy = TestProxy::start(&s3).await;
-    let client = proxy.client();
-    (s3, proxy, client)
-}
 
 fn last(s3: &FakeS3) -> Seen {
     s3.requests().pop().expect("a request")

@@ -4,16 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::{Always, Client, FakeS3, Fault, Matcher, Object, TestProxy, Times};
+use crate::support::{Always, FakeS3, Fault, Matcher, Object, TestProxy, Times, setup};
 
 const MIB: u64 = 1 << 20;
-
-async fn setup() -> (FakeS3, TestProxy, Client) {
-    let s3 = FakeS3::start().await;
-    let proxy = TestProxy::start(&s3).await;
-    let client = proxy.client();
-    (s3, proxy, client)
-}
 
 #[tokio::test]
 async fn a_failing_status_is_retried_for_reads_and_heads() {

@@ -1,13 +1,6 @@
 //! The shortest stories: miss, hit, write.
 
-use crate::support::{Client, FakeS3, Object, TestProxy};
-
-async fn setup() -> (FakeS3, TestProxy, Client) {
-    let s3 = FakeS3::start().await;
-    let proxy = TestProxy::start(&s3).await;
-    let client = proxy.client();
-    (s3, proxy, client)
-}
+use crate::support::{Object, setup};
 
 #[tokio::test]
 async fn r17_a_cold_read_is_one_request_and_a_second_read_is_none() {

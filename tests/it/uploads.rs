@@ -5,20 +5,13 @@ use hotset::auth::chunked::{ChunkedEncoder, Form, Incoming, Reframer};
 use http::Method;
 
 use crate::support::{
-    Client, FakeS3, Fault, Gate, Matcher, Object, Request, Seen, TestProxy, Times, our_signature,
+    Client, FakeS3, Fault, Gate, Matcher, Object, Request, Seen, Times, our_signature, setup,
 };
 
 const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 const SIGNED_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
 const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 const CHECKSUM: &str = "x-amz-checksum-crc32";
-
-async fn setup() -> (FakeS3, TestProxy, Client) {
-    let s3 = FakeS3::start().await;
-    let proxy = TestProxy::start(&s3).await;
-    let client = proxy.client();
-    (s3, proxy, client)
-}
 
 fn random(length: u64) -> Bytes {
     Object::random(length, 3).all()

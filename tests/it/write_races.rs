@@ -5,14 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::{Always, Client, FakeS3, Fault, Gate, Matcher, Object, TestProxy, Times};
-
-async fn setup() -> (FakeS3, TestProxy, Client) {
-    let s3 = FakeS3::start().await;
-    let proxy = TestProxy::start(&s3).await;
-    let client = proxy.client();
-    (s3, proxy, client)
-}
+use crate::support::{Always, Client, FakeS3, Fault, Gate, Matcher, Object, Times, setup};
 
 async fn read(client: &Client) -> String {
     client.get("/data/key").send().await.text()

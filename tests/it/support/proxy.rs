@@ -80,6 +80,14 @@ pub(super) fn test_credentials() -> Credentials {
     Credentials::new("AKTEST".to_owned(), "sktest".into(), None).expect("legal keys")
 }
 
+/// An origin, hotset in front of it, and a client of it.
+pub async fn setup() -> (FakeS3, TestProxy, Client) {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start(&s3).await;
+    let client = proxy.client();
+    (s3, proxy, client)
+}
+
 /// The defaults, small and quick: 64 MiB of memory, retries within milliseconds.
 pub fn test_config(s3: &FakeS3) -> Config {
     let mut config = Config::default();
