@@ -1,8 +1,10 @@
 """The aws CLI: what it prints and what it leaves in files is the same directly and through hotset."""
 
+import os
 import random
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -51,8 +53,12 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """Some files, one of them large enough for a multipart upload."""
+    """Some files, one of them large enough for a multipart upload.
+
+    They are an hour old: `sync` uploads again what is not older than the listed time, which moto cuts to the second.
+    """
     folder, random_bytes = tmp_path_factory.mktemp("tree"), random.Random(2).randbytes
+    an_hour_ago = time.time() - 3600
     for name, size in {
         "a.txt": 10,
         "empty": 0,
@@ -62,6 +68,7 @@ def tree(tmp_path_factory) -> Path:
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(random_bytes(size))
+        os.utime(folder / name, (an_hour_ago, an_hour_ago))
     return folder
 
 
