@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, AdminState};
 use crate::auth::{AuthMode, Credentials, Trust};
-use crate::cache::Cache;
+use crate::cache::{Cache, DiskError, DiskUsage};
 use crate::config::Config;
 use crate::metrics;
 use crate::origin::{Origin, credentials};
@@ -29,6 +30,8 @@ pub enum RunError {
     Origin(String),
     #[error("origin credentials: {0}")]
     Credentials(#[from] credentials::CredentialsError),
+    #[error("cache.disk: {0}")]
+    Disk(#[from] DiskError),
     #[error("rules: {0}")]
     Rules(#[from] globset::Error),
     #[error("{0}")]
@@ -67,7 +70,7 @@ impl App {
     pub async fn bind_with(config: Config, keys: Option<Credentials>) -> Result<Self, RunError> {
         let origin = Origin::new(config.origin.clone(), keys);
         let origin = origin.map(Arc::new).map_err(RunError::Origin)?;
-        let cache = Cache::new(&config.cache, origin.clone());
+        let cache = Cache::new(&config.cache, origin.clone())?;
         let realm = Realm::new(&config.origin.endpoint, &config.origin.credential_domain);
         let trust = Arc::new(Trust::new(&config.auth));
         let rules = Arc::new(Rules::new(&config.rules)?);
@@ -132,8 +135,12 @@ impl App {
         let mut stop = shutdown;
         let _ = stop.wait_for(|stop| *stop).await;
         ready.store(false, Ordering::Release);
-        if timeout(self.grace, running.join_all()).await.is_err() {
+        let deadline = Instant::now() + self.grace;
+        if timeout_at(deadline, running.join_all()).await.is_err() {
             log::warn!("the grace period is over; requests under way are cut");
+        }
+        if timeout_at(deadline, self.cache.close()).await.is_err() {
+            log::warn!("the grace period is over; not all of memory was written to disk");
         }
     }
 }
@@ -143,7 +150,7 @@ impl App {
 /// # Errors
 /// [`RunError`]: why it did not start.
 pub fn run(config: Config) -> Result<(), RunError> {
-    runtime(&config)?.block_on(async {
+    run_on(runtime(&config)?, async {
         let app = App::bind(config).await?;
         for address in app.addresses() {
             log::info!("serving S3 on http://{address}");
@@ -163,7 +170,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
 pub fn run_embedded(mut config: Config, folder: &std::path::Path) -> Result<(), RunError> {
     use crate::embedded;
     const KEYS: embedded::Keys<'_> = embedded::Keys { access: "hotset", secret: "hotset-secret" };
-    runtime(&config)?.block_on(async {
+    run_on(runtime(&config)?, async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let embedded = embedded::start(listener, folder, &KEYS).await?;
         config.origin.endpoint = embedded.endpoint();
@@ -191,7 +198,14 @@ async fn run_until_signal(app: App) -> Result<(), RunError> {
     Ok(())
 }
 
-fn runtime(config: &Config) -> Result<tokio::runtime::Runtime, std::io::Error> {
+/// Runs `work` to its end. A thread that still waits for a dead disk then does not hold the process up.
+fn run_on<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
+}
+
+fn runtime(config: &Config) -> Result<Runtime, std::io::Error> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.threads {
         builder.worker_threads(threads);
@@ -227,4 +241,9 @@ fn refresh(cache: &Cache) {
     metrics::set_metadata_entries(usage.metadata_entries);
     metrics::set_in_flight_bytes(usage.in_flight_bytes);
     metrics::set_in_flight_limit(usage.in_flight_limit);
+    if let Some(disk) = cache.disk_usage() {
+        let DiskUsage { device_bytes, blocks, objects, queued_bytes, .. } = disk;
+        let holds = metrics::disk::Holds { device_bytes, blocks, objects, queued_bytes };
+        metrics::disk::set_holds(holds);
+    }
 }

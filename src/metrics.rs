@@ -60,6 +60,8 @@ macro_rules! label {
     };
 }
 
+pub mod disk;
+
 label! {
     /// What a client asked for.
     Operation {
@@ -95,6 +97,8 @@ label! {
     Source {
         /// The cache's memory.
         Memory = "memory",
+        /// The cache's disks.
+        Disk = "disk",
         /// A fetch by the cache.
         Origin = "origin",
         /// An answer of the origin that was streamed through.
@@ -172,6 +176,7 @@ struct Handles {
     requests_in_flight: Gauge,
     coalesced: Counter,
     coalesced_waiters: Gauge,
+    disk: disk::Handles,
 }
 
 static METRICS: OnceLock<Metrics> = OnceLock::new();
@@ -201,7 +206,7 @@ impl Handles {
         Self {
             requests: [const { OnceLock::new() }; REQUEST_SERIES],
             origin_requests: [const { OnceLock::new() }; ORIGIN_SERIES],
-            response_bytes: [Source::Memory, Source::Origin, Source::PassThrough]
+            response_bytes: [Source::Memory, Source::Disk, Source::Origin, Source::PassThrough]
                 .map(|source| counter!(RESPONSE_BYTES, "source" => source.label())),
             request_duration: histogram!(REQUEST_DURATION),
             first_byte: histogram!(FIRST_BYTE),
@@ -219,6 +224,7 @@ impl Handles {
             requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
             coalesced: counter!(COALESCED),
             coalesced_waiters: gauge!(COALESCED_WAITERS),
+            disk: disk::Handles::register(),
         }
     }
 }
@@ -244,6 +250,7 @@ fn describe() {
     describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests whose answer is not complete");
     describe_counter!(COALESCED, Unit::Count, "Reads that waited for a fetch which another one had started");
     describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads that wait for a fetch which another one started");
+    disk::describe();
 }
 
 fn handles() -> Option<&'static Handles> {

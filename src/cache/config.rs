@@ -7,6 +7,8 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::disk::DiskConfig;
+use super::disk::policy::AdmissionMode;
 use crate::config::units::{ByteSize, HumanDuration};
 
 /// Sizes of the cache, the key `cache`.
@@ -24,6 +26,10 @@ pub struct CacheConfig {
     pub fetch: ByteSize,
     /// How many bytes one response fetches ahead of its client.
     pub read_ahead: ByteSize,
+    /// Paths for blocks that leave memory; none: memory only.
+    pub disk: Vec<DiskConfig>,
+    /// Which blocks that leave memory are written to disk.
+    pub admission: AdmissionMode,
 }
 
 impl CacheConfig {
@@ -41,6 +47,8 @@ impl Default for CacheConfig {
             in_flight: ByteSize::mib(512),
             fetch: ByteSize::mib(8),
             read_ahead: ByteSize::mib(192),
+            disk: Vec::new(),
+            admission: AdmissionMode::default(),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Fill {
 
     pub(super) fn complete(&self) -> Option<Block> {
         match &*self.arrived.lock() {
-            Arrived::All(bytes) => Some(Block { start: self.span.start, bytes: bytes.clone() }),
+            Arrived::All(bytes) => Some(Block::new(self.span.start, bytes.clone())),
             Arrived::Some(_) | Arrived::Failed(_) => None,
         }
     }

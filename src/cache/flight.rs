@@ -18,7 +18,7 @@ use super::budget::Paid;
 use super::fill::{Claim, Fill, Interest, Wanted};
 use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
-use super::memory::{Block, MemoryTier};
+use super::memory::Block;
 use super::plan;
 use crate::metrics::{self, Held};
 use crate::origin::{Asked, OriginError};
@@ -231,7 +231,7 @@ impl Flights {
         NewFetch { range, fills, interest: interest.clone() }
     }
 
-    /// Claims every fill in flight for `wanted`, and plans fetches for what is neither in flight nor in memory,
+    /// Claims every fill in flight for `wanted`, and plans fetches for what is neither in flight nor `held`,
     /// as far as `paid` (for `limit` bytes) goes. Wanted bytes are fetched with the rest of their last block.
     /// What an opening is to bring is neither: whoever needs it now waits for [`Flights::opening_at`].
     pub(super) fn join(
@@ -239,7 +239,7 @@ impl Flights {
         version: &ObjectVersion,
         generation: Generation,
         wanted: Range<u64>,
-        memory: &MemoryTier,
+        held: &dyn Fn(&BlockKey) -> Vec<Range<u64>>,
         fetch: u64,
         paid: Option<(Paid, u64)>,
     ) -> (Vec<Claim>, Vec<NewFetch>) {
@@ -256,7 +256,7 @@ impl Flights {
             let ours = in_flight.iter().filter(|f| f.span.end > span.start);
             claims.extend(ours.map(|fill| Claim::new(fill, Some(metrics::coalesced()))));
             let mut have: Vec<_> = in_flight.iter().map(|f| f.span.clone()).collect();
-            have.extend(memory.get(&key).map(|b| b.start..b.end()));
+            have.extend(held(&key));
             have.extend_from_slice(&coming);
             span.start = plan::fetch_start(span.start, key.start());
             for mut gap in plan::missing(span, &mut have) {

@@ -5,23 +5,35 @@
 //! mix two versions under one key (R1).
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
 
+use super::disk::Digest;
 use crate::s3::{ETag, ObjectId, ObjectMeta};
 
 /// One version of one object, cut into blocks of one size. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ObjectVersion(Arc<Parts>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Parts {
     id: ObjectId,
     version_id: Option<HeaderValue>,
     etag: ETag,
     size: u64,
     block_size: u64,
+    /// Of all the others; made when the disk is first asked.
+    digest: OnceLock<Digest>,
+}
+
+impl Parts {
+    fn is(&self, other: &Self) -> bool {
+        self.etag == other.etag
+            && (self.size, self.block_size) == (other.size, other.block_size)
+            && self.version_id == other.version_id
+            && self.id == other.id
+    }
 }
 
 impl ObjectVersion {
@@ -32,11 +44,20 @@ impl ObjectVersion {
             etag: meta.etag.clone(),
             size: meta.size,
             block_size,
+            digest: OnceLock::new(),
         }))
     }
 
     pub fn id(&self) -> &ObjectId {
         &self.0.id
+    }
+
+    pub fn etag(&self) -> &ETag {
+        &self.0.etag
+    }
+
+    pub fn version_id(&self) -> Option<&HeaderValue> {
+        self.0.version_id.as_ref()
     }
 
     /// Of the object, in bytes.
@@ -60,7 +81,7 @@ impl ObjectVersion {
 
 impl PartialEq for ObjectVersion {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+        Arc::ptr_eq(&self.0, &other.0) || self.0.is(&other.0)
     }
 }
 
@@ -74,6 +95,16 @@ pub struct BlockKey {
 }
 
 impl BlockKey {
+    /// Names it on disk.
+    pub(super) fn digest(&self) -> Digest {
+        let version = self.version.0.digest.get_or_init(|| Digest::of_version(&self.version));
+        version.of_block(self.index)
+    }
+
+    pub fn version(&self) -> &ObjectVersion {
+        &self.version
+    }
+
     pub fn id(&self) -> &ObjectId {
         self.version.id()
     }

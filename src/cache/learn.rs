@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Cache;
 use super::budget::Paid;
+use super::disk::Ticket;
 use super::generation::Generation;
 use super::heads::HeadAnswer;
 use super::key::ObjectVersion;
@@ -16,21 +17,29 @@ use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 impl Cache {
     /// The object changed, was written or removed: forget what is known of it. Its blocks stay under their
     /// version and age out.
-    pub fn invalidate(&self, id: &ObjectId) {
+    ///
+    /// Applied when this returns; durable when [`Cache::durable`] does with what this returns.
+    pub fn invalidate(&self, id: &ObjectId) -> Option<Ticket> {
         metrics::invalidation();
-        self.generations.raise(id, || self.meta.remove(id));
+        let mut ticket = None;
+        self.generations.raise(id, || {
+            self.meta.remove(id);
+            ticket = self.forget(id);
+        });
+        ticket
     }
 
     /// As [`Cache::invalidate`], for every object of a bucket.
-    pub fn invalidate_bucket(&self, realm: &Realm, bucket: &BucketName) {
+    pub fn invalidate_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
         metrics::invalidation();
         self.generations.raise_bucket(realm, bucket);
+        self.forget_bucket(realm, bucket)
     }
 
     /// A write's outcome is unknown: for a minute each read of the key asks the origin first (R8).
-    pub fn suspect(&self, id: &ObjectId) {
+    pub fn suspect(&self, id: &ObjectId) -> Option<Ticket> {
         self.generations.suspect(id);
-        self.invalidate(id);
+        self.invalidate(id)
     }
 
     /// A pinned fetch met another version.
@@ -63,7 +72,7 @@ impl Cache {
             }
         }
         let known = Known::Object { meta, version: version.clone() };
-        self.admit(id, Entry { known, since, generation });
+        self.admit(id, Entry { known, since, generation, recalled: false });
     }
 
     /// Takes in what a HEAD brought: it replaces all that is stored (R10). The same version keeps its blocks;
@@ -92,7 +101,7 @@ impl Cache {
         };
         if let Some(version) = same_version {
             let known = Known::Object { meta: meta.clone(), version };
-            self.admit(id, Entry { known, since, generation });
+            self.admit(id, Entry { known, since, generation, recalled: false });
         } else {
             let version = ObjectVersion::new(id, &meta, self.block_size);
             let known = Known::Object { meta: meta.clone(), version };
@@ -118,7 +127,7 @@ impl Cache {
                 if self.meta.get(id).is_some() {
                     self.replace(id, generation, since, known);
                 } else {
-                    self.admit(id, Entry { known, since, generation });
+                    self.admit(id, Entry { known, since, generation, recalled: false });
                 }
             }
             OriginError::NotFound(_) | OriginError::Denied(_) => self.changed(id, generation),
@@ -129,14 +138,16 @@ impl Cache {
 
     /// The object's answers are to be streamed through for a while.
     pub(super) fn learn_uncacheable(&self, id: &ObjectId, generation: Generation) {
-        let entry = Entry { known: Known::Uncacheable, since: Moment::now(), generation };
+        let entry =
+            Entry { known: Known::Uncacheable, since: Moment::now(), generation, recalled: false };
         self.admit(id, entry);
     }
 
     /// What was known is no longer so: fetches of it are not admitted any more.
     fn replace(&self, id: &ObjectId, generation: Generation, since: Moment, known: Known) {
         let replaced = self.generations.replace(id, generation, |generation| {
-            self.meta.insert(id.clone(), Entry { known, since, generation });
+            self.meta.insert(id.clone(), Entry { known, since, generation, recalled: false });
+            let _ = self.forget(id);
         });
         if replaced {
             metrics::invalidation();

@@ -3,10 +3,13 @@
 //! A block may be there from its middle on: reads fetch from the byte they need to the block's end (see
 //! [`super::plan`]), and what comes before is added when it is read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::RandomState;
+use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 
@@ -21,9 +24,25 @@ pub(super) struct Block {
     /// Offset in the object of the first byte that is there.
     pub start: u64,
     pub bytes: Bytes,
+    /// Whether it was read since it came to memory.
+    touched: Arc<AtomicBool>,
 }
 
 impl Block {
+    pub(super) fn new(start: u64, bytes: Bytes) -> Self {
+        Self { start, bytes, touched: Arc::default() }
+    }
+
+    fn touch(&self) {
+        if !self.touched.load(Ordering::Relaxed) {
+            self.touched.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn is_touched(&self) -> bool {
+        self.touched.load(Ordering::Relaxed)
+    }
+
     /// Offset in the object past the last byte.
     pub(super) fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
@@ -46,8 +65,12 @@ pub(super) struct MemoryTier {
 }
 
 impl MemoryTier {
-    /// Holds up to `capacity` bytes, entries' own cost included.
-    pub(super) fn new(capacity: u64) -> Self {
+    /// Holds up to `capacity` bytes, entries' own cost included. What leaves for want of room goes to `evicted`,
+    /// which must not come back here.
+    pub(super) fn new(
+        capacity: u64,
+        evicted: impl Fn(&BlockKey, &Block) + Send + Sync + 'static,
+    ) -> Self {
         let blocks = Moka::builder()
             .name("blocks")
             .max_capacity(capacity)
@@ -55,12 +78,30 @@ impl MemoryTier {
                 u32::try_from(block.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
             })
             .eviction_policy(EvictionPolicy::tiny_lfu())
+            .eviction_listener(move |key, block, cause| {
+                if cause == RemovalCause::Size {
+                    evicted(&key, &block);
+                }
+            })
             .build_with_hasher(RandomState::default());
         Self { blocks, unsettled: AtomicU64::new(0), slack: capacity / 64 }
     }
 
+    /// The block, for a reader.
     pub(super) fn get(&self, key: &BlockKey) -> Option<Block> {
-        self.blocks.get(key)
+        let block = self.blocks.get(key)?;
+        block.touch();
+        Some(block)
+    }
+
+    /// What is there of a block, for who plans, as offsets in the object.
+    pub(super) fn holds(&self, key: &BlockKey) -> Option<Range<u64>> {
+        self.blocks.get(key).map(|block| block.start..block.end())
+    }
+
+    /// All blocks, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Arc<BlockKey>, Block)> + '_ {
+        self.blocks.iter()
     }
 
     /// Admits the bytes `start..` of a block, joined to what is there already behind them.
@@ -77,7 +118,7 @@ impl MemoryTier {
             let mut joined = BytesMut::with_capacity(block.bytes.len() + tail.len());
             joined.extend_from_slice(&block.bytes);
             joined.extend_from_slice(&tail);
-            self.insert(key, Block { start: block.start, bytes: joined.freeze() });
+            self.insert(key, Block::new(block.start, joined.freeze()));
         }
     }
 

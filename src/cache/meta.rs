@@ -25,16 +25,23 @@ const ENTRY_OVERHEAD: usize = 600;
 pub(super) struct Moment {
     monotonic: Instant,
     boot: Duration,
+    /// So long before the two clocks above were read.
+    before: Duration,
 }
 
 impl Moment {
     pub(super) fn now() -> Self {
-        Self { monotonic: Instant::now(), boot: boot_time() }
+        Self::ago(Duration::ZERO)
+    }
+
+    pub(super) fn ago(before: Duration) -> Self {
+        Self { monotonic: Instant::now(), boot: boot_time(), before }
     }
 
     /// Time since then, suspended time included.
     pub(super) fn age(&self) -> Duration {
-        self.monotonic.elapsed().max(boot_time().saturating_sub(self.boot))
+        let since = self.monotonic.elapsed().max(boot_time().saturating_sub(self.boot));
+        self.before.saturating_add(since)
     }
 }
 
@@ -75,6 +82,8 @@ pub(super) struct Entry {
     /// Before the request that taught it was sent.
     pub since: Moment,
     pub generation: Generation,
+    /// It comes from disk: events may have been missed since (R11).
+    pub recalled: bool,
 }
 
 /// Entries by object, the least recently used leave first.

@@ -4,13 +4,14 @@
 //!  open ── known and fresh ───────────────────────────────┐
 //!       ── known, not fresh ── one HEAD, shared ──────────┤
 //!       ── unknown ── opening: the first ranged GET ──────┴─> Found { meta, version }
-//!  read ── memory ── in flight ── a new fetch, pinned to the version ──> slices, in order
+//!  read ── memory ── disk ── in flight ── a new fetch, pinned to the version ──> slices, in order
 //! ```
 //! Invariants: blocks are keyed by version and never mixed; nothing read before an invalidation is admitted
 //! after it; each byte is fetched by one fetch at a time; what is held for readers is paid for in a budget.
 
 mod budget;
 pub mod config;
+pub mod disk;
 mod fetch;
 mod fill;
 mod flight;
@@ -24,17 +25,20 @@ mod open;
 mod plan;
 mod policy;
 mod reader;
+mod spill;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::origin::Origin;
 
 pub use config::{CacheConfig, Freshness, RuleConfig};
+pub use disk::{DiskConfig, DiskError, DiskUsage, Ticket};
 pub use open::{CacheError, Found, Source};
 pub use policy::Policy;
-pub use reader::{BlockReader, Piece};
+pub use reader::{BlockReader, Piece, PieceSource};
 
 use budget::Budget;
+use disk::{DiskLimits, DiskTier};
 use flight::Flights;
 use generation::Generations;
 use heads::Heads;
@@ -43,11 +47,17 @@ use meta::MetaCache;
 
 /// The part of `cache.memory` that is for metadata.
 const METADATA_SHARE: u64 = 8;
+/// The most of it that is for the index of the disk, and for what waits to be written there.
+const INDEX_SHARE: u64 = 8;
+const QUEUE_SHARE: u64 = 16;
+const QUEUE_MAX: u64 = 64 << 20;
+const QUEUE_BLOCKS: u64 = 8;
 
 /// The cache: one a process.
 pub struct Cache {
     origin: Arc<Origin>,
     memory: MemoryTier,
+    disk: Option<DiskTier>,
     meta: MetaCache,
     generations: Generations,
     flights: Flights,
@@ -73,20 +83,39 @@ pub struct Usage {
 }
 
 impl Cache {
-    pub fn new(config: &CacheConfig, origin: Arc<Origin>) -> Arc<Self> {
-        let metadata = config.memory.0 / METADATA_SHARE;
-        Arc::new(Self {
-            origin,
-            memory: MemoryTier::new(config.memory.0 - metadata),
-            meta: MetaCache::new(metadata),
-            generations: Generations::new(),
-            flights: Flights::new(),
-            heads: Heads::default(),
-            budget: Budget::new(config.in_flight.0),
-            block_size: config.block.0,
-            fetch_size: config.fetch.0,
-            read_ahead: config.read_ahead.0,
-        })
+    /// # Errors
+    /// [`DiskError`]: a path of the disk tier is not ours to write.
+    pub fn new(config: &CacheConfig, origin: Arc<Origin>) -> Result<Arc<Self>, DiskError> {
+        let memory = config.memory.0;
+        let metadata = memory / METADATA_SHARE;
+        let (index, queue) = if config.disk.is_empty() { (0, 0) } else { disk_memory(config) };
+        let blocks = memory - metadata - index - queue;
+        let limits = DiskLimits { index, queue, memory: blocks, admission: config.admission };
+        let disk = match config.disk.is_empty() {
+            true => None,
+            false => Some(DiskTier::open(&config.disk, limits)?),
+        };
+        Ok(Arc::new_cyclic(|cache: &Weak<Self>| {
+            let cache = cache.clone();
+            let evicted = move |key: &_, block: &_| {
+                if let Some(cache) = cache.upgrade() {
+                    cache.spill(key, block);
+                }
+            };
+            Self {
+                origin,
+                memory: MemoryTier::new(blocks, evicted),
+                disk,
+                meta: MetaCache::new(metadata),
+                generations: Generations::new(),
+                flights: Flights::new(),
+                heads: Heads::default(),
+                budget: Budget::new(config.in_flight.0),
+                block_size: config.block.0,
+                fetch_size: config.fetch.0,
+                read_ahead: config.read_ahead.0,
+            }
+        }))
     }
 
     pub fn block_size(&self) -> u64 {
@@ -110,4 +139,19 @@ impl Cache {
             in_flight_limit,
         }
     }
+
+    /// What lies on disk; `None` without a disk tier.
+    pub fn disk_usage(&self) -> Option<DiskUsage> {
+        self.disk.as_ref().map(DiskTier::usage)
+    }
+}
+
+/// Memory for the disk's index and for its queue.
+fn disk_memory(config: &CacheConfig) -> (u64, u64) {
+    let memory = config.memory.0;
+    let capacity: u64 = config.disk.iter().map(|disk| disk.capacity.0).sum();
+    // Entries for blocks of 64 KiB on average, of 128 bytes with those for objects.
+    let index = (capacity / 512).min(memory / INDEX_SHARE);
+    let queue = QUEUE_MAX.min(memory / QUEUE_SHARE).max(QUEUE_BLOCKS * config.block.0);
+    (index, queue.min(memory / 4))
 }

@@ -84,7 +84,7 @@ impl Cache {
         id: &ObjectId,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
-        match self.lookup(id, policy, LearnedBy::Head) {
+        match self.look(id, policy, LearnedBy::Head).await {
             Lookup::Fresh(found) => Ok(found),
             Lookup::Stale(entry, found) => self.revalidate(id, policy, &entry, found).await,
             Lookup::Absent(error) => Err(CacheError::Absent(error)),
@@ -106,7 +106,7 @@ impl Cache {
         checksums: bool,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
-        let found = match self.lookup(id, policy, LearnedBy::Get) {
+        let found = match self.look(id, policy, LearnedBy::Get).await {
             Lookup::Fresh(found) => found,
             Lookup::Stale(entry, found) => self.revalidate(id, policy, &entry, found).await?,
             Lookup::Absent(error) => return Err(CacheError::Absent(error)),
@@ -139,6 +139,16 @@ impl Cache {
     ) -> Result<Found, CacheError> {
         let head = self.heads.ask(self, id, Join::UnderWay).await?;
         found.agree(head)
+    }
+
+    /// What memory knows, or else what the disk does.
+    async fn look(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
+        match self.lookup(id, policy, by) {
+            Lookup::Unknown if self.disk.is_some() && self.recall(id).await => {
+                self.lookup(id, policy, by)
+            }
+            known => known,
+        }
     }
 
     fn lookup(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {

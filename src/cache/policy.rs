@@ -42,7 +42,8 @@ impl Policy {
     }
 
     pub(super) fn is_fresh(&self, entry: &Entry) -> bool {
-        !self.demand && self.ttl.is_none_or(|ttl| entry.since.age() < ttl)
+        let fresh = |ttl| !entry.recalled && entry.since.age() < ttl;
+        !self.demand && self.ttl.is_none_or(fresh)
     }
 
     pub(super) fn believes_absence(&self, entry: &Entry) -> bool {

@@ -13,11 +13,12 @@ use bytes::Bytes;
 
 use super::Cache;
 use super::budget::Paid;
+use super::disk::FromDisk;
 use super::fetch;
 use super::fill::{Claim, Slice};
 use super::flight::{NewFetch, OpeningHandle};
 use super::generation::Generation;
-use super::key::ObjectVersion;
+use super::key::{BlockKey, ObjectVersion};
 use super::open::{CacheError, Found};
 use super::plan::GRAIN;
 use crate::s3::ObjectMeta;
@@ -29,11 +30,19 @@ const SOON: u64 = 2000;
 /// When the memory for slices in clients' hands is used up, so much is copied and the block let go.
 const SMALL_COPY: usize = 16 * 1024;
 
+/// Where a reader found its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PieceSource {
+    Memory,
+    Disk,
+    /// They were fetched for it, or for another reader at the same time.
+    Origin,
+}
+
 /// Bytes for the client. What they keep alive is paid for until this is dropped.
 pub struct Piece {
     pub bytes: Bytes,
-    /// Whether they were in memory when the reader came for them.
-    pub hit: bool,
+    pub source: PieceSource,
     _paid: Option<Paid>,
 }
 
@@ -92,6 +101,10 @@ impl BlockReader {
                 return Ok(Some(piece));
             }
             if let Some(piece) = self.in_memory() {
+                self.read_ahead();
+                return Ok(Some(piece));
+            }
+            if let Some(piece) = self.on_disk().await {
                 self.read_ahead();
                 return Ok(Some(piece));
             }
@@ -156,17 +169,36 @@ impl BlockReader {
                 claim.expect("claims ahead replace none").read(self.at).await?
             }
         };
-        Ok(Some(self.take(slice, false)))
+        Ok(Some(self.take(slice, PieceSource::Origin)))
     }
 
     fn in_memory(&mut self) -> Option<Piece> {
         let block = self.cache.memory.get(&self.version.block_at(self.at))?;
         let bytes = block.from(self.at)?;
-        Some(self.take(Slice::Shared(bytes), true))
+        Some(self.take(Slice::Shared(bytes), PieceSource::Memory))
+    }
+
+    async fn on_disk(&mut self) -> Option<Piece> {
+        let disk = self.cache.disk.as_ref()?;
+        let key = self.version.block_at(self.at);
+        if disk.holds(&key)?.start > self.at {
+            // The rest of the block is there: what comes before is fetched and joined to it, in memory.
+            if self.cache.memory.holds(&key).is_none() {
+                let rest = disk.load(&key).await?;
+                self.cache.memory.admit(key, rest);
+            }
+            return None;
+        }
+        let FromDisk { bytes, promoted } = disk.read(&key, self.at, self.end).await?;
+        if let Some(block) = promoted {
+            self.cache.memory.admit(key, block);
+            return Some(self.take(Slice::Shared(bytes), PieceSource::Disk));
+        }
+        Some(self.take(Slice::Copied(bytes), PieceSource::Disk))
     }
 
     /// Cuts what is not wanted, pays for what is shared or copies it, and moves on.
-    fn take(&mut self, slice: Slice, hit: bool) -> Piece {
+    fn take(&mut self, slice: Slice, source: PieceSource) -> Piece {
         let wanted = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
         let (bytes, cost) = match slice {
             Slice::Copied(bytes) => (bytes, None),
@@ -178,7 +210,7 @@ impl BlockReader {
             None => (Bytes::copy_from_slice(&bytes[..bytes.len().min(SMALL_COPY)]), None),
         };
         self.at += bytes.len() as u64;
-        Piece { bytes, hit, _paid: paid }
+        Piece { bytes, source, _paid: paid }
     }
 
     /// Claims or fetches the bytes at the reader's place, waiting for memory if it must.
@@ -249,8 +281,12 @@ impl BlockReader {
     }
 
     fn join(&self, wanted: Range<u64>, paid: Option<(Paid, u64)>) -> (Vec<Claim>, Vec<NewFetch>) {
-        let Cache { flights, memory, fetch_size, .. } = &*self.cache;
-        flights.join(&self.version, self.generation, wanted, memory, *fetch_size, paid)
+        let Cache { flights, memory, disk, fetch_size, .. } = &*self.cache;
+        let held = |key: &BlockKey| {
+            let on_disk = disk.as_ref().and_then(|disk| disk.holds(key));
+            memory.holds(key).into_iter().chain(on_disk).collect()
+        };
+        flights.join(&self.version, self.generation, wanted, &held, *fetch_size, paid)
     }
 
     fn keep(&mut self, claims: Vec<Claim>, fetches: Vec<NewFetch>) {

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use http::Uri;
 
-use super::units::HumanDuration;
+use super::units::{ByteSize, HumanDuration};
 use super::{Config, ConfigError};
+use crate::cache::DiskConfig;
 use crate::cache::config::{CacheConfig, RuleConfig};
 use crate::origin::config::{Addressing, OriginConfig};
 use crate::proxy::config::ListenConfig;
@@ -273,6 +274,28 @@ fn check_cache(cache: &CacheConfig) -> Result<(), ConfigError> {
         if size < cache.fetch {
             return wrong(key, format_args!("{size} is less than cache.fetch ({})", cache.fetch));
         }
+    }
+    check_disk(&cache.disk)
+}
+
+fn check_disk(paths: &[DiskConfig]) -> Result<(), ConfigError> {
+    if paths.len() > DiskConfig::PATHS_MAX {
+        let most = DiskConfig::PATHS_MAX;
+        return wrong("cache.disk", format_args!("{} paths are more than {most}", paths.len()));
+    }
+    for (index, disk) in paths.iter().enumerate() {
+        let key = |name| format!("cache.disk[{index}].{name}");
+        if disk.path.as_os_str().is_empty() {
+            return wrong(key("path"), "a folder is needed");
+        }
+        if paths[..index].iter().any(|other| other.path == disk.path) {
+            return wrong(key("path"), format_args!("{} is given twice", disk.path.display()));
+        }
+        let least = DiskConfig::CAPACITY_MIN;
+        if disk.capacity < least {
+            return wrong(key("capacity"), format_args!("{} is less than {least}", disk.capacity));
+        }
+        at_least_one(&key("write_rate"), disk.write_rate.map_or(1, ByteSize::bytes))?;
     }
     Ok(())
 }

@@ -84,12 +84,12 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
         assert_eq!(name.ends_with("_seconds"), kind == "histogram", "{name} is a {kind}");
         kinds += 1;
     }
-    assert_eq!(kinds, 19);
+    assert_eq!(kinds, 28);
 }
 
 #[test]
 fn each_label_has_a_series_of_its_own() {
-    assert_eq!(Source::ALL.iter().map(|s| *s as usize).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(Source::ALL.iter().map(|s| *s as usize).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(Outcome::Changed as usize, Outcome::ALL.len() - 1);
     assert_eq!(CacheResult::Revalidated as usize, CacheResult::ALL.len() - 1);
 }

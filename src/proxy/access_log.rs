@@ -166,6 +166,7 @@ pub(super) fn record(session: &Session, ctx: &RequestContext, status: u16) {
         metrics::response_bytes(Source::PassThrough, session.body_bytes_sent() as u64);
     }
     metrics::response_bytes(Source::Memory, ctx.from_memory);
+    metrics::response_bytes(Source::Disk, ctx.from_disk);
     metrics::response_bytes(Source::Origin, ctx.from_origin);
 }
 

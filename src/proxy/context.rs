@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::auth::chunked::Reframer;
+use crate::cache::Ticket;
 use crate::metrics::{CacheResult, Held, Operation as OperationLabel};
 use crate::s3::{BucketName, Effect, ObjectId, Parsed};
 
@@ -17,8 +18,9 @@ pub struct RequestContext {
     pub operation: OperationLabel,
     pub cache: CacheResult,
     pub first_byte: Option<Duration>,
-    /// Bytes of the body that came from memory, and from the origin by way of the cache.
+    /// Bytes of the body that came from memory, from disk, and from the origin by way of the cache.
     pub from_memory: u64,
+    pub from_disk: u64,
     pub from_origin: u64,
     pub forward: Option<Box<Forward>>,
     pub(super) _in_flight: Held,
@@ -35,6 +37,8 @@ pub struct Forward {
     /// Bytes of the request's body went out: it is never sent again (R9).
     pub body_began: bool,
     pub connect_tries: u32,
+    /// The last invalidation that might still be undone by a power cut.
+    pub unsettled: Option<Ticket>,
 }
 
 /// What a write may change.
@@ -71,6 +75,7 @@ impl Forward {
             listed,
             body_began: false,
             connect_tries: 0,
+            unsettled: None,
         })
     }
 }

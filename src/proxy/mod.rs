@@ -96,9 +96,10 @@ impl Gateway {
             }
         }
         let touched = self.touched(&parsed);
-        self.invalidate(&touched);
+        let mut forward = Forward::new(parsed, touched);
+        self.invalidate(&mut forward);
         ctx.cache = CacheResult::Bypass;
-        ctx.forward = Some(Forward::new(parsed, touched));
+        ctx.forward = Some(forward);
         Ok(Outcome::PassThrough)
     }
 }
@@ -115,6 +116,7 @@ impl ProxyHttp for Gateway {
             cache: CacheResult::Bypass,
             first_byte: None,
             from_memory: 0,
+            from_disk: 0,
             from_origin: 0,
             forward: None,
             _in_flight: metrics::request_in_flight(),
@@ -187,7 +189,7 @@ impl ProxyHttp for Gateway {
         if !head.status.is_informational() {
             ctx.first_byte.get_or_insert(ctx.started.elapsed());
         }
-        self.answer_head(&session.req_header().method, head, ctx)
+        self.answer_head(&session.req_header().method, head, ctx).await
     }
 
     fn response_body_filter(
@@ -197,8 +199,8 @@ impl ProxyHttp for Gateway {
         _end: bool,
         ctx: &mut RequestContext,
     ) -> Result<Option<std::time::Duration>> {
-        if let Some(forward) = &ctx.forward {
-            self.invalidate(&forward.touched);
+        if let Some(forward) = &mut ctx.forward {
+            self.invalidate(forward);
         }
         Ok(None)
     }
@@ -236,8 +238,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> FailToProxy {
         // Before the client hears of it: what it reads next must not be older (R8).
-        if let Some(forward) = &ctx.forward {
-            self.suspect(&forward.touched);
+        if let Some(forward) = &mut ctx.forward {
+            self.suspect(forward);
+            self.settle(forward).await;
         }
         let answer = failure(error);
         let status = answer.as_ref().map_or(0, |a| a.status.as_u16());
@@ -264,9 +267,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) {
         let status = session.response_written().map_or(0, |head| head.status.as_u16());
-        if let Some(forward) = &ctx.forward {
+        if let Some(forward) = &mut ctx.forward {
             if error.is_some() || status >= 500 || status == 0 {
-                self.suspect(&forward.touched);
+                self.suspect(forward);
             }
             let outcome = match status {
                 _ if error.is_some() => OriginOutcome::Broken,

@@ -64,23 +64,27 @@ impl Gateway {
         }
     }
 
-    pub(super) fn invalidate(&self, touched: &Touched) {
-        for id in &touched.objects {
-            self.cache.invalidate(id);
+    pub(super) fn invalidate(&self, forward: &mut Forward) {
+        for id in &forward.touched.objects {
+            forward.unsettled = forward.unsettled.max(self.cache.invalidate(id));
         }
-        if let Some(bucket) = &touched.bucket {
-            self.cache.invalidate_bucket(&self.realm, bucket);
+        if let Some(bucket) = &forward.touched.bucket {
+            let ticket = self.cache.invalidate_bucket(&self.realm, bucket);
+            forward.unsettled = forward.unsettled.max(ticket);
         }
     }
 
     /// The write's outcome is not known.
-    pub(super) fn suspect(&self, touched: &Touched) {
-        for id in &touched.objects {
-            self.cache.suspect(id);
+    pub(super) fn suspect(&self, forward: &mut Forward) {
+        for id in &forward.touched.objects {
+            forward.unsettled = forward.unsettled.max(self.cache.suspect(id));
         }
-        if let Some(bucket) = &touched.bucket {
-            self.cache.invalidate_bucket(&self.realm, bucket);
-        }
+        self.invalidate(forward);
+    }
+
+    /// Waits until what was invalidated stays so, whatever happens to the machine.
+    pub(super) async fn settle(&self, forward: &mut Forward) {
+        self.cache.durable(forward.unsettled.take()).await;
     }
 
     pub(super) async fn peer(&self, method: &Method, forward: &Forward) -> Result<Box<HttpPeer>> {
@@ -171,8 +175,8 @@ impl Gateway {
             }
             if end {
                 forward.touched = self.listed(listed);
-                self.invalidate(&forward.touched);
                 forward.listed = None;
+                self.invalidate(forward);
             }
         }
         if let Some(reframer) = &mut forward.reframer {
@@ -196,20 +200,21 @@ impl Gateway {
         }
     }
 
-    pub(super) fn answer_head(
+    pub(super) async fn answer_head(
         &self,
         method: &Method,
         head: &mut ResponseHeader,
-        ctx: &RequestContext,
+        ctx: &mut RequestContext,
     ) -> Result<()> {
         if head.status.is_informational() {
             return Ok(());
         }
-        if let Some(forward) = &ctx.forward {
+        if let Some(forward) = &mut ctx.forward {
             match head.status.is_server_error() {
-                true => self.suspect(&forward.touched),
-                false => self.invalidate(&forward.touched),
+                true => self.suspect(forward),
+                false => self.invalidate(forward),
             }
+            self.settle(forward).await;
         }
         head.insert_header(CACHE_STATUS, cache_status(method).header())
     }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::context::RequestContext;
 use super::response::{CacheStatus, Head, broken, send_error};
-use crate::cache::{BlockReader, CacheError, Found, Piece, Policy, Source};
+use crate::cache::{BlockReader, CacheError, Found, Piece, PieceSource, Policy, Source};
 use crate::s3::{ByteRange, ObjectId, ObjectMeta, Read, ReadMethod, S3Error, Verdict};
 
 /// A write to the client that takes longer than this makes it a slow client: nothing is held ahead for it while
@@ -133,7 +133,11 @@ impl Gateway {
             },
         };
         let cache = match &first {
-            Some(piece) if cache == CacheStatus::Hit && !piece.hit => CacheStatus::Partial,
+            Some(piece) if cache == CacheStatus::Hit => match piece.source {
+                PieceSource::Memory => CacheStatus::Hit,
+                PieceSource::Disk => CacheStatus::DiskHit,
+                PieceSource::Origin => CacheStatus::Partial,
+            },
             _ => cache,
         };
         ctx.cache = cache.label();
@@ -174,7 +178,11 @@ async fn stream(
         return session.downstream_session.write_response_body(Bytes::new(), true).await;
     };
     loop {
-        let counter = if piece.hit { &mut ctx.from_memory } else { &mut ctx.from_origin };
+        let counter = match piece.source {
+            PieceSource::Memory => &mut ctx.from_memory,
+            PieceSource::Disk => &mut ctx.from_disk,
+            PieceSource::Origin => &mut ctx.from_origin,
+        };
         *counter += piece.bytes.len() as u64;
         let last = reader.is_done();
         send_piece(session, &mut reader, piece, last).await?;

@@ -27,6 +27,8 @@ const HOST: &str = "hotset";
 pub(super) enum CacheStatus {
     /// Known, fresh, and its first bytes were in memory.
     Hit,
+    /// Known, fresh, and its first bytes were on disk.
+    DiskHit,
     /// The object was not known.
     Miss,
     /// Known, but its first bytes were not in memory.
@@ -47,6 +49,7 @@ impl CacheStatus {
     pub(super) fn header(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Hit => "hotset; hit",
+            Self::DiskHit => "hotset; hit; detail=disk",
             Self::Miss => "hotset; fwd=uri-miss",
             Self::Partial => "hotset; fwd=partial",
             Self::Revalidated => "hotset; fwd=stale; detail=revalidated",
@@ -59,7 +62,7 @@ impl CacheStatus {
 
     pub(super) fn label(self) -> CacheResult {
         match self {
-            Self::Hit => CacheResult::Hit,
+            Self::Hit | Self::DiskHit => CacheResult::Hit,
             Self::Miss | Self::Partial => CacheResult::Miss,
             Self::Revalidated => CacheResult::Revalidated,
             Self::Stale => CacheResult::Stale,

@@ -15,6 +15,8 @@ mod coalescing;
 mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.
 mod conformance;
+/// Blocks on disk: read again, after a restart too.
+mod disk;
 /// The end of a server.
 mod drain;
 /// When the origin is asked whether an object changed.

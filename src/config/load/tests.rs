@@ -71,7 +71,7 @@ fn a_wrong_value_in_a_file_is_named_with_its_key_and_line() {
 fn an_unknown_key_is_named_in_full() {
     assert_eq!(
         file("cache:\n  blok: 1MiB\n", &[]).unwrap_err(),
-        "hotset.yaml: cache.blok: unknown key, expected one of `memory`, `block`, `in_flight`, `fetch`, `read_ahead` (line 2)"
+        "hotset.yaml: cache.blok: unknown key, expected one of `memory`, `block`, `in_flight`, `fetch`, `read_ahead`, `disk`, `admission` (line 2)"
     );
     assert!(file("lisen: []\n", &[]).unwrap_err().starts_with("hotset.yaml: lisen: unknown key"));
     assert!(

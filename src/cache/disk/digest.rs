@@ -1,0 +1,102 @@
+//! The names of what lies on disk: full keys in one canonical form, and digests of them.
+//!
+//! The index holds a digest in place of the key, 16 bytes for a key of up to 1 KiB. It is a prefix of SHA-256 and
+//! not a fast hash: whoever may choose keys must not be able to make two that meet.
+
+use std::fmt;
+
+use ring::digest::{SHA256, digest};
+
+use super::format::Kind;
+use crate::cache::key::{BlockKey, ObjectVersion};
+use crate::s3::{BucketName, ObjectId, Realm};
+
+/// The first 128 bits of the SHA-256 of a full key.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::cache) struct Digest(pub(super) [u8; 16]);
+
+impl Digest {
+    pub(super) fn of(key: &[u8]) -> Self {
+        let hash = digest(&SHA256, key);
+        Self(*hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes"))
+    }
+
+    pub(in crate::cache) fn of_version(version: &ObjectVersion) -> Self {
+        Self::of(&version_key(version))
+    }
+
+    /// Of a block of the version that this is the digest of.
+    pub(in crate::cache) fn of_block(&self, index: u64) -> Self {
+        let mut key = [0; 24];
+        key[..16].copy_from_slice(&self.0);
+        key[16..].copy_from_slice(&index.to_le_bytes());
+        Self::of(&key)
+    }
+
+    /// What a full key that stands in a record is the digest of.
+    pub(super) fn of_record(kind: Kind, key: &[u8]) -> Option<Self> {
+        match kind {
+            Kind::Block => {
+                let (version, index) = key.split_last_chunk()?;
+                Some(Self::of(version).of_block(u64::from_le_bytes(*index)))
+            }
+            _ => Some(Self::of(key)),
+        }
+    }
+
+    /// Half of it, for tables that bear a collision.
+    pub(super) fn hash64(&self) -> u64 {
+        u64::from_le_bytes(*self.0.first_chunk().expect("16 bytes hold 8"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// The full key of a version's blocks: every field that identifies its bytes (R1).
+pub(super) fn version_key(version: &ObjectVersion) -> Vec<u8> {
+    let mut key = object_key(version.id());
+    field(&mut key, version.version_id().map_or(b"", |v| v.as_bytes()));
+    field(&mut key, version.etag().as_bytes());
+    key.extend_from_slice(&version.size().to_le_bytes());
+    key.extend_from_slice(&version.block_size().to_le_bytes());
+    key
+}
+
+/// The full key of a block.
+pub(super) fn block_key(block: &BlockKey) -> Vec<u8> {
+    let mut key = version_key(block.version());
+    key.extend_from_slice(&block.index().to_le_bytes());
+    key
+}
+
+/// The full key of an object's metadata.
+pub(super) fn object_key(id: &ObjectId) -> Vec<u8> {
+    let mut key = bucket_key(id.realm(), id.bucket());
+    field(&mut key, id.key().as_str().as_bytes());
+    key
+}
+
+/// The full key of a bucket.
+pub(super) fn bucket_key(realm: &Realm, bucket: &BucketName) -> Vec<u8> {
+    let mut key = Vec::with_capacity(256);
+    field(&mut key, realm.as_str().as_bytes());
+    field(&mut key, bucket.as_str().as_bytes());
+    key
+}
+
+/// What stands for a bucket in an object's entry.
+pub(super) fn bucket_tag(realm: &Realm, bucket: &BucketName) -> u32 {
+    let Digest(hash) = Digest::of(&bucket_key(realm, bucket));
+    u32::from_le_bytes(*hash.first_chunk().expect("16 bytes hold 4"))
+}
+
+/// With its length before it, so that no two lists of fields look alike.
+fn field(key: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).expect("fields of a key are short");
+    key.extend_from_slice(&length.to_le_bytes());
+    key.extend_from_slice(bytes);
+}

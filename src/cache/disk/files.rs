@@ -1,0 +1,224 @@
+//! The file layer: all that the disk tier asks of a file system.
+//!
+//! Two implementations: [`RealFolder`] here, and one for tests that keeps a live and a durable image, cuts the
+//! power and fails on command. Nothing here is asynchronous: who must not block calls [`File::read_cached`] only.
+
+use std::fmt::Debug;
+use std::fs;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
+use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
+
+/// Direct I/O reads whole sectors into memory aligned like them; 4 KiB suits every device.
+const SECTOR: usize = 4096;
+
+/// A folder of segment files.
+pub(super) trait Folder: Debug + Send + Sync {
+    /// The names of all files.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Makes an empty file and sets `reserve` bytes of the device aside for it where the file system can.
+    fn create(&self, name: &str, reserve: u64) -> io::Result<Arc<dyn File>>;
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes the creations and removals so far survive a power cut.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A file that is appended to by one thread and read by many.
+pub(super) trait File: Debug + Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+    /// Fills `parts` in order from `offset` on; `UnexpectedEof` when the file ends before.
+    fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()>;
+    /// As [`File::read`], from the page cache and without waiting; `false`: not all of it is there.
+    fn read_cached(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool>;
+    /// Writes all of `parts` at `offset`.
+    fn write(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Cuts off what is behind `length`.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+    /// Makes all that was written survive a power cut.
+    fn sync(&self) -> io::Result<()>;
+    /// Says that these bytes will be read soon.
+    fn prefetch(&self, offset: u64, length: u64);
+}
+
+/// A folder of the real file system.
+#[derive(Debug)]
+pub(super) struct RealFolder {
+    path: PathBuf,
+    direct: bool,
+}
+
+impl RealFolder {
+    /// Makes the folder if it is missing. `direct`: files are read past the page cache.
+    pub(super) fn new(path: PathBuf, direct: bool) -> io::Result<Self> {
+        fs::create_dir_all(&path)?;
+        Ok(Self { path, direct })
+    }
+
+    fn file(&self, path: &Path, file: fs::File) -> io::Result<Arc<dyn File>> {
+        let flag = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
+        let direct = match self.direct {
+            true => Some(fs::OpenOptions::new().read(true).custom_flags(flag).open(path)?),
+            false => None,
+        };
+        Ok(Arc::new(RealFile { file, direct }))
+    }
+}
+
+impl Folder for RealFolder {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(&self.path)?.map(|e| Ok(e?.file_name().into_string().ok()));
+        Ok(names.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    fn create(&self, name: &str, reserve: u64) -> io::Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, reserve) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.file(&path, file),
+            Err(error) => {
+                fs::remove_file(&path)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let file = fs::OpenOptions::new().read(true).write(true).open(&path)?;
+        self.file(&path, file)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        fs::File::open(&self.path)?.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: fs::File,
+    /// The same file, opened for reading past the page cache.
+    direct: Option<fs::File>,
+}
+
+impl File for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+        if let Some(direct) = &self.direct {
+            return read_direct(direct, parts, offset);
+        }
+        let (mut parts, mut offset) = (parts, offset);
+        while parts.iter().any(|p| !p.is_empty()) {
+            let flags = ReadWriteFlags::empty();
+            match retry_on_intr(|| rustix::io::preadv2(&self.file, parts, offset, flags))? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => {
+                    IoSliceMut::advance_slices(&mut parts, read);
+                    offset += read as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_cached(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool> {
+        let length: usize = parts.iter().map(|p| p.len()).sum();
+        if self.direct.is_some() {
+            return Ok(false);
+        }
+        match rustix::io::preadv2(&self.file, parts, offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == length),
+            // Not cached, or a file system that cannot tell.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let (mut parts, mut offset) = (parts, offset);
+        while parts.iter().any(|p| !p.is_empty()) {
+            match retry_on_intr(|| rustix::io::pwritev(&self.file, parts, offset))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => {
+                    IoSlice::advance_slices(&mut parts, written);
+                    offset += written as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn prefetch(&self, offset: u64, length: u64) {
+        if self.direct.is_none() {
+            // A hint: where it is not taken, the read itself will do.
+            let length = std::num::NonZeroU64::new(length);
+            let _ = rustix::fs::fadvise(&self.file, offset, length, Advice::WillNeed);
+        }
+    }
+}
+
+/// Reads whole sectors into aligned memory and copies out what was asked.
+fn read_direct(file: &fs::File, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+    let length: usize = parts.iter().map(|p| p.len()).sum();
+    let skip = usize::try_from(offset % SECTOR as u64).expect("below a sector");
+    let span = (skip + length).next_multiple_of(SECTOR);
+    let mut memory = vec![0; span + SECTOR];
+    let aligned = memory.as_ptr().align_offset(SECTOR);
+    let buffer = &mut memory[aligned..aligned + span];
+    let mut filled = 0;
+    while filled < skip + length {
+        let at = offset - skip as u64 + filled as u64;
+        match retry_on_intr(|| file.read_at(&mut buffer[filled..], at).map_err(|e| errno(&e)))? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => filled += read,
+        }
+    }
+    let mut rest = &buffer[skip..];
+    for part in parts {
+        let (ours, others) = rest.split_at(part.len());
+        part.copy_from_slice(ours);
+        rest = others;
+    }
+    Ok(())
+}
+
+fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
+}
+
+/// Holds a folder against other processes until it is dropped.
+#[derive(Debug)]
+pub(super) struct FolderLock {
+    _file: fs::File,
+}
+
+impl FolderLock {
+    /// # Errors
+    /// `WouldBlock` when another process holds it; or the folder cannot be written.
+    pub(super) fn take(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let path = folder.join("lock");
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self { _file: file })
+    }
+}

@@ -1,0 +1,70 @@
+//! Whether a disk is worth asking: one that fails or has become very slow is passed by, and tried again later.
+//!
+//! A cache that waits for a dying disk is slower than no cache. So a few failures in a row, or one that takes the
+//! space away, stop the traffic for a while that doubles each time; one success ends it. The log has one line
+//! when that begins and one when it ends, however often it failed between.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Failures in a row that close a direction.
+const FAILURES: u32 = 3;
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+
+/// One direction, reading or writing, of one disk.
+#[derive(Debug)]
+pub(super) struct Health {
+    /// For the log: which path and direction.
+    name: String,
+    born: Instant,
+    failures: AtomicU32,
+    /// Milliseconds since `born` until which it is passed by; 0 when it is well.
+    closed_until: AtomicU64,
+}
+
+impl Health {
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            born: Instant::now(),
+            failures: AtomicU32::new(0),
+            closed_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether to try.
+    pub(super) fn is_open(&self) -> bool {
+        let until = self.closed_until.load(Ordering::Relaxed);
+        until == 0 || self.millis() >= until
+    }
+
+    /// It worked.
+    pub(super) fn succeeded(&self) {
+        if self.failures.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.failures.store(0, Ordering::Relaxed);
+        if self.closed_until.swap(0, Ordering::Relaxed) != 0 {
+            log::info!("{}: works again", self.name);
+        }
+    }
+
+    /// It did not; `at_once`: there is no use in trying again soon.
+    pub(super) fn failed(&self, why: &dyn std::fmt::Display, at_once: bool) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures < FAILURES && !at_once {
+            return;
+        }
+        let doublings = failures.saturating_sub(FAILURES).min(10);
+        let pause = (PAUSE_MIN * (1 << doublings)).min(PAUSE_MAX);
+        let until = self.millis() + u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        if self.closed_until.swap(until, Ordering::Relaxed) == 0 {
+            log::warn!("{}: {why}; it is passed by until it works again", self.name);
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+}

@@ -1,0 +1,282 @@
+//! Where each block lies: a digest of its key, and the place of its record. At most 100 bytes a block.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::digest::Digest;
+use super::format::{Kind, Record};
+
+const SHARDS: usize = 64;
+/// Reads that are counted of one block: more make it no hotter.
+const TOUCHES: u8 = 3;
+
+/// The place of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub segment: u32,
+    /// Of the record in its segment.
+    pub offset: u32,
+    /// As in [`Record`].
+    pub start: u32,
+    pub data_len: u32,
+    key_len: u16,
+    pub volume: u8,
+    /// Which rule's share it counts for.
+    pub class: u8,
+    /// How often it was read since it was written.
+    pub touches: u8,
+    /// Sixteenths of the block that were read in `window` and the one before.
+    heat: u8,
+    window: u8,
+}
+
+impl Entry {
+    pub(super) fn new(volume: u8, segment: u32, offset: u32, record: &Record) -> Self {
+        Self {
+            segment,
+            offset,
+            start: record.start,
+            data_len: record.data_len,
+            key_len: u16::try_from(record.key_len).unwrap_or(u16::MAX),
+            volume,
+            class: 0,
+            touches: 0,
+            heat: 0,
+            window: 0,
+        }
+    }
+
+    /// What is needed to find its chunks.
+    pub(super) fn record(&self, kind: Kind, digest: Digest) -> Record {
+        Record {
+            kind,
+            digest,
+            key_len: self.key_len.into(),
+            data_len: self.data_len,
+            start: self.start,
+            tag: 0,
+        }
+    }
+
+    pub(super) fn is_at(&self, place: Place) -> bool {
+        (self.volume, self.segment, self.offset) == (place.volume, place.segment, place.offset)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place { volume: self.volume, segment: self.segment, offset: self.offset }
+    }
+
+    /// Notes that `bytes` of it are read in the `window`-th turnover of memory. `true`: within two turnovers it
+    /// was read as a whole already, or so often in parts, and deserves memory.
+    fn touch(&mut self, bytes: usize, window: u8) -> bool {
+        self.touches = self.touches.saturating_add(1).min(TOUCHES);
+        if window.wrapping_sub(self.window) > 1 {
+            self.heat = 0;
+        }
+        self.window = window;
+        let deserves = self.heat >= 16;
+        let sixteenths = (bytes * 16).div_ceil((self.data_len as usize).max(1));
+        self.heat = match deserves {
+            true => 0,
+            false => self.heat.saturating_add(u8::try_from(sixteenths).unwrap_or(16)),
+        };
+        deserves
+    }
+}
+
+/// Where a record begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub volume: u8,
+    pub segment: u32,
+    pub offset: u32,
+}
+
+/// Digests are as good as random already.
+#[derive(Default)]
+pub(super) struct TakeDigest(u64);
+
+impl Hasher for TakeDigest {
+    fn write(&mut self, bytes: &[u8]) {
+        // Called last with the digest itself, of which the first half chose the shard.
+        self.0 = bytes.last_chunk().map_or(0, |half| u64::from_le_bytes(*half));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Shard = HashMap<Digest, Entry, BuildHasherDefault<TakeDigest>>;
+
+pub(super) struct Index {
+    shards: Box<[Mutex<Shard>]>,
+    /// Bytes of data of all entries.
+    bytes: AtomicU64,
+    entries: AtomicU64,
+    limit: u64,
+}
+
+impl Index {
+    /// What one entry costs at worst: the table doubles when it is 7/8 full.
+    pub(super) const ENTRY_COST: u64 = {
+        let slot = (size_of::<Digest>() + size_of::<Entry>() + 1) as u64;
+        (slot * 16).div_ceil(7)
+    };
+
+    /// For at most `memory` bytes of entries.
+    pub(super) fn new(memory: u64) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            bytes: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            limit: memory / Self::ENTRY_COST,
+        }
+    }
+
+    fn shard(&self, digest: &Digest) -> MutexGuard<'_, Shard> {
+        let shard = digest.hash64() % SHARDS as u64;
+        self.shards[usize::try_from(shard).expect("below SHARDS")].lock()
+    }
+
+    pub(super) fn get(&self, digest: &Digest) -> Option<Entry> {
+        self.shard(digest).get(digest).copied()
+    }
+
+    /// The entry, touched; and whether its block deserves memory.
+    pub(super) fn touch(&self, digest: &Digest, bytes: usize, window: u8) -> Option<(Entry, bool)> {
+        let mut shard = self.shard(digest);
+        let entry = shard.get_mut(digest)?;
+        let deserves = entry.touch(bytes, window);
+        Some((*entry, deserves))
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.load(Ordering::Relaxed) >= self.limit
+    }
+
+    pub(super) fn insert(&self, digest: Digest, entry: Entry) {
+        let mut shard = self.shard(&digest);
+        self.count(None, Some(&entry));
+        let old = shard.insert(digest, entry);
+        self.count(old.as_ref(), None);
+    }
+
+    /// Puts `entry` in the place of one that is still at `place`; says whether it did.
+    pub(super) fn replace(&self, digest: &Digest, place: Place, entry: Entry) -> bool {
+        let mut shard = self.shard(digest);
+        match shard.get_mut(digest) {
+            Some(old) if old.is_at(place) => {
+                *old = entry;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes the entry if it is still at `place`.
+    pub(super) fn remove_at(&self, digest: &Digest, place: Place) -> bool {
+        let mut shard = self.shard(digest);
+        let there = shard.get(digest).is_some_and(|e| e.is_at(place));
+        if there {
+            self.count(shard.remove(digest).as_ref(), None);
+        }
+        there
+    }
+
+    pub(super) fn remove(&self, digest: &Digest) -> Option<Entry> {
+        let old = self.shard(digest).remove(digest);
+        self.count(old.as_ref(), None);
+        old
+    }
+
+    /// Removes all entries that `gone` tells, shard by shard.
+    pub(super) fn remove_where(&self, gone: impl Fn(&Digest, &Entry) -> bool) -> u64 {
+        let mut removed = 0;
+        for shard in &self.shards {
+            shard.lock().retain(|digest, entry| {
+                let stays = !gone(digest, entry);
+                if !stays {
+                    self.count(Some(entry), None);
+                    removed += 1;
+                }
+                stays
+            });
+        }
+        removed
+    }
+
+    /// All entries that `wanted` tells.
+    pub(super) fn find(&self, wanted: impl Fn(&Entry) -> bool) -> Vec<(Digest, Entry)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            found.extend(shard.iter().filter(|(_, e)| wanted(e)).map(|(d, e)| (*d, *e)));
+        }
+        found
+    }
+
+    fn count(&self, out: Option<&Entry>, into: Option<&Entry>) {
+        if let Some(entry) = out {
+            self.bytes.fetch_sub(entry.data_len.into(), Ordering::Relaxed);
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(entry) = into {
+            self.bytes.fetch_add(entry.data_len.into(), Ordering::Relaxed);
+            self.entries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of data, and number of entries.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        (self.bytes.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed))
+    }
+}
+
+/// What an entry has of its block, as offsets in the block.
+pub(super) fn span(entry: &Entry) -> Range<u64> {
+    u64::from(entry.start)..u64::from(entry.start) + u64::from(entry.data_len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(data_len: u32) -> Record {
+        let digest = Digest::of(b"a");
+        Record { kind: Kind::Block, digest, key_len: 9, data_len, start: 0, tag: 0 }
+    }
+
+    #[test]
+    fn an_entry_costs_at_most_a_hundred_bytes() {
+        const { assert!(Index::ENTRY_COST <= 100) }
+    }
+
+    #[test]
+    fn a_block_deserves_memory_when_it_was_read_over_within_two_turnovers() {
+        let mut entry = Entry::new(0, 1, 0, &record(1 << 20));
+        assert!(!entry.touch(1 << 20, 0));
+        assert!(entry.touch(64 << 10, 1));
+        for part in 0..16 {
+            assert!(!entry.touch(64 << 10, 2), "{part}");
+        }
+        assert!(!entry.touch(1 << 20, 4), "long ago");
+    }
+
+    #[test]
+    fn what_is_counted_is_what_is_there() {
+        let index = Index::new(1 << 20);
+        let digest = Digest::of(b"a");
+        index.insert(digest, Entry::new(0, 1, 32, &record(10)));
+        index.insert(digest, Entry::new(0, 2, 32, &record(20)));
+        assert_eq!(index.usage(), (20, 1));
+        let old = Place { volume: 0, segment: 1, offset: 32 };
+        assert!(!index.remove_at(&digest, old));
+        assert_eq!(index.remove_where(|_, e| e.segment == 2), 1);
+        assert_eq!(index.usage(), (0, 0));
+    }
+}

@@ -1,0 +1,165 @@
+//! An object's metadata as bytes, and back. Pure.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderName, HeaderValue};
+
+use super::format::Damaged;
+use crate::s3::{ETag, ObjectMeta};
+
+/// A header's value with one of these bits is there, or not.
+const HAS_VERSION_ID: u8 = 1;
+const HAS_CHECKSUMS: u8 = 2;
+
+/// Metadata, and when the origin vouched for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ObjectRecord {
+    pub meta: ObjectMeta,
+    pub learned: SystemTime,
+}
+
+impl ObjectRecord {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let ObjectMeta { etag, version_id, size, last_modified, headers, checksums, no_store } =
+            &self.meta;
+        debug_assert!(!no_store, "it is not kept");
+        let mut out = Vec::with_capacity(512);
+        out.extend_from_slice(&seconds(self.learned).to_le_bytes());
+        out.extend_from_slice(&size.to_le_bytes());
+        out.extend_from_slice(&seconds(*last_modified).to_le_bytes());
+        let flags = [(version_id.is_some(), HAS_VERSION_ID), (checksums.is_some(), HAS_CHECKSUMS)];
+        out.push(flags.iter().filter(|(there, _)| *there).map(|(_, bit)| bit).sum());
+        field(&mut out, etag.as_bytes());
+        field(&mut out, version_id.as_ref().map_or(b"", |id| id.as_bytes()));
+        list(&mut out, headers);
+        list(&mut out, checksums.as_deref().unwrap_or_default());
+        out
+    }
+
+    /// # Errors
+    /// The bytes are not what [`ObjectRecord::encode`] writes.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
+        let mut from = Reader(bytes);
+        let learned = time(from.u64()?)?;
+        let size = from.u64()?;
+        let last_modified = time(from.u64()?)?;
+        let [flags] = *from.array::<1>()?;
+        let etag = ETag::new(from.value()?);
+        let version_id = from.value()?;
+        let (headers, checksums) = (from.list()?, from.list()?);
+        if !from.0.is_empty() || !etag.is_strong_quoted() {
+            return Err(Damaged::Length);
+        }
+        let meta = ObjectMeta {
+            etag,
+            version_id: (flags & HAS_VERSION_ID != 0).then_some(version_id),
+            size,
+            last_modified,
+            headers,
+            checksums: (flags & HAS_CHECKSUMS != 0).then_some(checksums),
+            no_store: false,
+        };
+        Ok(Self { meta, learned })
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn time(seconds: u64) -> Result<SystemTime, Damaged> {
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(Damaged::Length)
+}
+
+fn field(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).expect("a header is short");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn list(out: &mut Vec<u8>, headers: &[(HeaderName, HeaderValue)]) {
+    let count = u32::try_from(headers.len()).expect("headers are few");
+    out.extend_from_slice(&count.to_le_bytes());
+    for (name, value) in headers {
+        field(out, name.as_str().as_bytes());
+        field(out, value.as_bytes());
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Damaged> {
+        let (front, rest) = self.0.split_first_chunk().ok_or(Damaged::Length)?;
+        self.0 = rest;
+        Ok(front)
+    }
+
+    fn u64(&mut self) -> Result<u64, Damaged> {
+        Ok(u64::from_le_bytes(*self.array()?))
+    }
+
+    fn u32(&mut self) -> Result<u32, Damaged> {
+        Ok(u32::from_le_bytes(*self.array()?))
+    }
+
+    fn field(&mut self) -> Result<&'a [u8], Damaged> {
+        let length = self.u32()? as usize;
+        let (field, rest) = self.0.split_at_checked(length).ok_or(Damaged::Length)?;
+        self.0 = rest;
+        Ok(field)
+    }
+
+    fn value(&mut self) -> Result<HeaderValue, Damaged> {
+        HeaderValue::from_bytes(self.field()?).map_err(|_| Damaged::Length)
+    }
+
+    fn list(&mut self) -> Result<Vec<(HeaderName, HeaderValue)>, Damaged> {
+        let count = self.u32()?;
+        let header = |_| {
+            let name = HeaderName::from_bytes(self.field()?).map_err(|_| Damaged::Length)?;
+            Ok((name, self.value()?))
+        };
+        (0..count).map(header).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> ObjectRecord {
+        let pair = |name: &'static str, value: &[u8]| {
+            (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
+        };
+        let meta = ObjectMeta {
+            etag: ETag::new(HeaderValue::from_static("\"abc\"")),
+            version_id: Some(HeaderValue::from_static("v1")),
+            size: 1 << 40,
+            last_modified: UNIX_EPOCH + Duration::from_secs(1_445_412_481),
+            headers: vec![pair("etag", b"\"abc\""), pair("x-amz-meta-a", b"\xfc\xfe")],
+            checksums: Some(vec![]),
+            no_store: false,
+        };
+        ObjectRecord { meta, learned: UNIX_EPOCH + Duration::from_secs(1_795_000_000) }
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let full = record();
+        assert_eq!(ObjectRecord::decode(&full.encode()), Ok(full.clone()));
+        let meta = ObjectMeta { version_id: None, checksums: None, headers: vec![], ..full.meta };
+        let bare = ObjectRecord { meta, ..full };
+        assert_eq!(ObjectRecord::decode(&bare.encode()), Ok(bare));
+    }
+
+    #[test]
+    fn bytes_that_end_early_or_late_are_refused() {
+        let mut bytes = record().encode();
+        for end in 0..bytes.len() {
+            assert!(ObjectRecord::decode(&bytes[..end]).is_err(), "{end}");
+        }
+        bytes.push(0);
+        assert!(ObjectRecord::decode(&bytes).is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! One segment: a file of records, read by many while one thread appends to it.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::files::File;
+use super::format::{
+    CHUNK, Contents, Damaged, ENTRY, FRAME, KEY_MAX, RECORD_HEAD, Record, SEGMENT_HEAD, TAIL, Tail,
+    footer, frame, parse_footer, parse_segment_head, segment_head, verify_chunk,
+};
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+}
+
+/// Whether a read may wait for the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Only what the page cache holds.
+    No,
+    Yes,
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub number: u32,
+    pub contents: Contents,
+    file: Arc<dyn File>,
+    /// Bytes that it takes of the device, or will.
+    size: AtomicU64,
+}
+
+impl Segment {
+    /// Makes the head of a new segment, which will grow to `size`.
+    pub(super) fn create(
+        file: Arc<dyn File>,
+        contents: Contents,
+        number: u32,
+        size: u64,
+    ) -> io::Result<Self> {
+        file.write(&mut [IoSlice::new(&segment_head(contents, number))], 0)?;
+        Ok(Self { number, contents, file, size: size.into() })
+    }
+
+    /// Takes a file that must be the segment of this number.
+    pub(super) fn open(file: Arc<dyn File>, number: u32) -> Result<Self, ReadError> {
+        let mut head = [0; SEGMENT_HEAD];
+        file.read(&mut [IoSliceMut::new(&mut head)], 0)?;
+        let contents = parse_segment_head(&head, number)?;
+        let size = file.len()?.into();
+        Ok(Self { number, contents, file, size })
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// The records that its footer lists, with their offsets, and where they end.
+    pub(super) fn footer(&self) -> Result<(Vec<(u32, Record)>, u64), ReadError> {
+        let length = self.file.len()?;
+        let at = length.checked_sub(TAIL as u64).ok_or(Damaged::Length)?;
+        let mut tail = [0; TAIL];
+        self.file.read(&mut [IoSliceMut::new(&mut tail)], at)?;
+        let tail = Tail::parse(&tail, length)?;
+        let mut entries = vec![0; tail.entries as usize * ENTRY];
+        self.file.read(&mut [IoSliceMut::new(&mut entries)], tail.offset.into())?;
+        Ok((parse_footer(&tail, &entries)?, tail.offset.into()))
+    }
+
+    /// The head and key of the record at `offset`, and what is wrong with them; `None` at the file's end.
+    pub(super) fn record_at(&self, offset: u64) -> Result<Option<(Record, Vec<u8>)>, ReadError> {
+        let left = self.file.len()?.saturating_sub(offset);
+        if left == 0 {
+            return Ok(None);
+        }
+        // Most keys are short: one read brings both.
+        let guess = usize::try_from(left).unwrap_or(usize::MAX).min(RECORD_HEAD + 512);
+        let mut buffer = vec![0; guess];
+        self.file.read(&mut [IoSliceMut::new(&mut buffer)], offset)?;
+        let head = *buffer.first_chunk::<RECORD_HEAD>().ok_or(Damaged::Length)?;
+        let record = Record::parse(&head)?;
+        if record.len() > left {
+            return Err(Damaged::Length.into());
+        }
+        let key_end = RECORD_HEAD + record.key_len as usize;
+        if key_end > guess {
+            debug_assert!(key_end <= RECORD_HEAD + KEY_MAX);
+            buffer.resize(key_end, 0);
+            let rest = &mut buffer[guess..];
+            self.file.read(&mut [IoSliceMut::new(rest)], offset + guess as u64)?;
+        }
+        let key = buffer[RECORD_HEAD..key_end].to_vec();
+        record.verify(&head, &key)?;
+        Ok(Some((record, key)))
+    }
+
+    /// The chunks of a record's data that hold `wanted`, each compared with its frame. Returns them, and where
+    /// the first begins in the data; `None`: it would have to wait.
+    pub(super) fn data(
+        &self,
+        offset: u32,
+        record: &Record,
+        wanted: &Range<usize>,
+        wait: Wait,
+    ) -> Result<Option<(Vec<u8>, usize)>, ReadError> {
+        let chunks = record.chunks(wanted);
+        let mut data = vec![0; chunks.data.len()];
+        let mut frames = vec![0; chunks.count * FRAME];
+        let mut parts: Vec<_> = data
+            .chunks_mut(CHUNK)
+            .zip(frames.chunks_mut(FRAME))
+            .flat_map(|(data, frame)| [IoSliceMut::new(data), IoSliceMut::new(frame)])
+            .collect();
+        let at = u64::from(offset) + chunks.offset;
+        match wait {
+            Wait::Yes => self.file.read(&mut parts, at)?,
+            Wait::No => {
+                if !self.file.read_cached(&mut parts, at)? {
+                    return Ok(None);
+                }
+            }
+        }
+        let pairs = data.chunks(CHUNK).zip(frames.chunks(FRAME));
+        for (index, (data, frame)) in (chunks.first..).zip(pairs) {
+            verify_chunk(frame, &record.digest, index, data)?;
+        }
+        Ok(Some((data, chunks.data.start)))
+    }
+
+    /// Says that the record's data from `from` on will be read soon.
+    pub(super) fn prefetch(&self, offset: u32, record: &Record, from: usize) {
+        let from = record.chunks(&(from..from + 1)).offset;
+        self.file.prefetch(u64::from(offset) + from, record.len().saturating_sub(from));
+    }
+
+    /// Writes a record at `offset`; returns where it ends.
+    pub(super) fn write(
+        &self,
+        offset: u64,
+        record: &Record,
+        key: &[u8],
+        data: &[u8],
+    ) -> io::Result<u64> {
+        let head = record.head(key);
+        let frames: Vec<_> = data
+            .chunks(CHUNK)
+            .enumerate()
+            .map(|(index, chunk)| frame(&record.digest, index, chunk))
+            .collect();
+        let mut parts = vec![IoSlice::new(&head), IoSlice::new(key)];
+        for (chunk, frame) in data.chunks(CHUNK).zip(&frames) {
+            parts.extend([IoSlice::new(chunk), IoSlice::new(frame)]);
+        }
+        self.file.write(&mut parts, offset)?;
+        Ok(offset + record.len())
+    }
+
+    /// Writes the footer behind the records, which end at `end`, and nothing is behind it.
+    pub(super) fn seal(&self, records: &[(u32, Record)], end: u64) -> io::Result<()> {
+        let offset = u32::try_from(end).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let footer = footer(records, offset);
+        self.file.truncate(end)?;
+        self.file.write(&mut [IoSlice::new(&footer)], end)?;
+        self.size.store(end + footer.len() as u64, Ordering::Relaxed);
+        self.file.sync()
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}

@@ -1,0 +1,90 @@
+//! Between the tiers: what leaves memory goes to disk, and what is known of an object goes with it and comes back.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::Cache;
+use super::disk::{DiskTier, Ticket};
+use super::key::{BlockKey, ObjectVersion};
+use super::memory::Block;
+use super::meta::{Entry, Known, Moment};
+use crate::s3::{BucketName, ObjectId, Realm};
+
+/// How long ago something was that lies in the future by the clock: a clock that was set back proves nothing.
+const LONG_AGO: Duration = Duration::from_hours(10 * 365 * 24);
+
+impl Cache {
+    /// Offers a block that leaves memory to the disk. Called by moka, in whichever task makes it evict: nothing
+    /// here waits, and nothing goes back to memory.
+    pub(super) fn spill(&self, key: &BlockKey, block: &Block) {
+        let Some(disk) = &self.disk else { return };
+        if disk.offer(key, block, block.is_touched()) {
+            self.keep_metadata(disk, key);
+        }
+    }
+
+    /// Blocks are of no use after a restart when nobody remembers what they are blocks of.
+    fn keep_metadata(&self, disk: &DiskTier, key: &BlockKey) {
+        let id = key.id();
+        let Some(entry) = self.meta.get(id).filter(|_| !disk.knows(id)) else { return };
+        let Known::Object { meta, version } = &entry.known else { return };
+        if version != key.version() || meta.no_store {
+            return;
+        }
+        let learned = SystemTime::now().checked_sub(entry.since.age());
+        let remember = || disk.remember(id, meta, learned.unwrap_or(SystemTime::UNIX_EPOCH));
+        self.generations.admit(id, entry.generation, remember);
+        // A bucket's epoch is raised without the object's lock.
+        if !self.generations.is_current(id, entry.generation) {
+            let _ = disk.forget(id);
+        }
+    }
+
+    /// Brings back what an earlier time knew of an object; says whether there was something.
+    pub(super) async fn recall(&self, id: &ObjectId) -> bool {
+        let Some(disk) = &self.disk else { return false };
+        if !disk.knows(id) {
+            return false;
+        }
+        let generation = self.generations.current(id);
+        let Some((meta, learned)) = disk.recall(id).await else { return false };
+        let since = Moment::ago(learned.elapsed().unwrap_or(LONG_AGO));
+        let version = ObjectVersion::new(id, &meta, self.block_size);
+        let known = Known::Object { meta: Arc::new(meta), version };
+        let entry = Entry { known, since, generation, recalled: true };
+        self.generations.admit(id, generation, || self.meta.insert(id.clone(), entry))
+    }
+
+    /// What is on disk of an object is void; the caller holds its stripe's lock.
+    pub(super) fn forget(&self, id: &ObjectId) -> Option<Ticket> {
+        self.disk.as_ref()?.forget(id)
+    }
+
+    pub(super) fn forget_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
+        self.disk.as_ref()?.forget_bucket(realm, bucket)
+    }
+
+    /// Waits until an invalidation would survive a power cut (R11).
+    pub async fn durable(&self, ticket: Option<Ticket>) {
+        if let (Some(disk), Some(ticket)) = (&self.disk, ticket)
+            && !disk.durable(ticket).await
+        {
+            log::warn!(
+                "an invalidation was not written to disk in time; it holds as long as this process runs"
+            );
+        }
+    }
+
+    /// Writes what is worth it of memory to disk, and makes what lies there last. To be called when nothing is in
+    /// flight any more, with a limit of the caller's: what is written when that is over stays.
+    pub async fn close(&self) {
+        let Some(disk) = &self.disk else { return };
+        let (hot, rest): (Vec<_>, Vec<_>) =
+            self.memory.iter().partition(|(_, block)| block.is_touched());
+        for (key, block) in hot.into_iter().chain(rest) {
+            disk.keep(&key, &block).await;
+            self.keep_metadata(disk, &key);
+        }
+        disk.finish().await;
+    }
+}

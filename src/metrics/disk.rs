@@ -1,0 +1,141 @@
+//! The disk tier's metrics.
+
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+
+use super::handles;
+
+const READS: &str = "hotset_disk_reads_total";
+const READ_BYTES: &str = "hotset_disk_read_bytes_total";
+const WRITTEN_BYTES: &str = "hotset_disk_written_bytes_total";
+const FAILURES: &str = "hotset_disk_failures_total";
+const RECLAIMED: &str = "hotset_disk_segments_reclaimed_total";
+const DEVICE_BYTES: &str = "hotset_disk_bytes";
+const BLOCKS: &str = "hotset_disk_blocks";
+const OBJECTS: &str = "hotset_disk_objects";
+const QUEUED_BYTES: &str = "hotset_disk_queued_bytes";
+
+label! {
+    /// How a read of a block that the index names ended.
+    Outcome {
+        /// With its bytes.
+        Hit = "hit",
+        /// Without, whatever the reason; the origin was asked.
+        Miss = "miss",
+    }
+}
+
+label! {
+    /// Why the disk tier did not do what it is there for.
+    Failure {
+        /// A checksum, a length or a name was wrong: the record was dropped.
+        Damaged = "damaged",
+        /// The device failed a read.
+        Read = "read",
+        /// The device failed a write.
+        Write = "write",
+        /// A read took too long.
+        Slow = "slow",
+        /// The device failed before, and is not asked for a while.
+        PassedBy = "passed_by",
+        /// The segment was reclaimed meanwhile.
+        Gone = "gone",
+        /// Too much waits to be written.
+        QueueFull = "queue_full",
+        /// The block was not read often enough to be written.
+        NotAdmitted = "not_admitted",
+    }
+}
+
+/// What the disk tier holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Holds {
+    /// Of all files.
+    pub device_bytes: u64,
+    pub blocks: u64,
+    pub objects: u64,
+    /// Of blocks that wait to be written.
+    pub queued_bytes: u64,
+}
+
+pub(super) struct Handles {
+    reads: [Counter; Outcome::ALL.len()],
+    failures: [Counter; Failure::ALL.len()],
+    read_bytes: Counter,
+    written_bytes: Counter,
+    reclaimed: Counter,
+    device_bytes: Gauge,
+    blocks: Gauge,
+    objects: Gauge,
+    queued_bytes: Gauge,
+}
+
+impl Handles {
+    pub(super) fn register() -> Self {
+        let outcome = |index: usize| counter!(READS, "outcome" => Outcome::ALL[index].label());
+        let failure = |index: usize| counter!(FAILURES, "reason" => Failure::ALL[index].label());
+        Self {
+            reads: std::array::from_fn(outcome),
+            failures: std::array::from_fn(failure),
+            read_bytes: counter!(READ_BYTES),
+            written_bytes: counter!(WRITTEN_BYTES),
+            reclaimed: counter!(RECLAIMED),
+            device_bytes: gauge!(DEVICE_BYTES),
+            blocks: gauge!(BLOCKS),
+            objects: gauge!(OBJECTS),
+            queued_bytes: gauge!(QUEUED_BYTES),
+        }
+    }
+}
+
+#[rustfmt::skip] // A table: one line a metric.
+pub(super) fn describe() {
+    describe_counter!(READS, Unit::Count, "Reads of blocks that lie on disk, by outcome");
+    describe_counter!(READ_BYTES, Unit::Bytes, "Bytes of blocks read from disk");
+    describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes of records of blocks written to disk, those written once more included");
+    describe_counter!(FAILURES, Unit::Count, "What the disk tier could not or would not do, by reason");
+    describe_counter!(RECLAIMED, Unit::Count, "Segments that were removed to make room");
+    describe_gauge!(DEVICE_BYTES, Unit::Bytes, "Bytes of the disk tier's files");
+    describe_gauge!(BLOCKS, Unit::Count, "Blocks on disk");
+    describe_gauge!(QUEUED_BYTES, Unit::Bytes, "Bytes of blocks that wait to be written to disk");
+    describe_gauge!(OBJECTS, Unit::Count, "Objects whose metadata lies on disk");
+}
+
+/// Counts a read of a block that the index names, and its bytes.
+pub fn read(outcome: Outcome, bytes: u64) {
+    if let Some(handles) = handles() {
+        handles.disk.reads[outcome as usize].increment(1);
+        handles.disk.read_bytes.increment(bytes);
+    }
+}
+
+/// Counts bytes of a record that was written.
+pub fn written(bytes: u64) {
+    if let Some(handles) = handles() {
+        handles.disk.written_bytes.increment(bytes);
+    }
+}
+
+/// Counts what could not be done.
+pub fn failed(failure: Failure) {
+    if let Some(handles) = handles() {
+        handles.disk.failures[failure as usize].increment(1);
+    }
+}
+
+/// Counts a segment that was removed to make room.
+pub fn reclaimed() {
+    if let Some(handles) = handles() {
+        handles.disk.reclaimed.increment(1);
+    }
+}
+
+/// Sets what the tier holds.
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, eight pebibytes")]
+pub fn set_holds(holds: Holds) {
+    if let Some(handles) = handles() {
+        handles.disk.device_bytes.set(holds.device_bytes as f64);
+        handles.disk.blocks.set(holds.blocks as f64);
+        handles.disk.objects.set(holds.objects as f64);
+        handles.disk.queued_bytes.set(holds.queued_bytes as f64);
+    }
+}

@@ -1,0 +1,145 @@
+//! The disk tier from outside: what leaves memory is read from disk, comes back after a restart, and is right.
+
+use crate::support::{FakeS3, Object, Process, Scratch, within};
+
+const MIB: u64 = 1 << 20;
+const OBJECTS: u64 = 12;
+const SIZE: u64 = 4 * MIB + 12_345;
+
+/// The real process with a disk tier in `scratch`, and memory for a few of the objects. `more`: further keys.
+async fn start(scratch: &Scratch, s3: &FakeS3, more: &str) -> Process {
+    let config = format!(
+        "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
+         origin: {{ endpoint: '{}', attempts: 1 }}\n\
+         cache: {{ memory: 24MiB, in_flight: 64MiB, read_ahead: 16MiB, admission: first-touch, \
+         disk: [{{ path: '{}', capacity: 256MiB }}] }}\n{more}",
+        s3.endpoint(),
+        scratch.path("cache"),
+    );
+    Process::serve(&scratch.file("hotset.yaml", &config)).await
+}
+
+const IMMUTABLE: &str = "rules: [{ match: '**', freshness: immutable }]\n";
+
+fn put_objects(s3: &FakeS3) {
+    for n in 0..OBJECTS {
+        s3.put("data", &format!("o{n}"), Object::random(SIZE, n).header("x-amz-meta-n", "1"));
+    }
+}
+
+/// Reads all objects, last one first, so that none is in memory only because it was read just before.
+async fn read_all(s3: &FakeS3, process: &Process) {
+    for n in (0..OBJECTS).rev() {
+        let key = format!("o{n}");
+        let answer = process.client().get(&format!("/data/{key}")).send().await;
+        assert!(answer.complete && answer.body == s3.object_bytes("data", &key), "{key}");
+        assert_eq!(answer.header("x-amz-meta-n"), "1");
+        written(process).await;
+    }
+}
+
+/// The value of a metric's series; 0 when it is not there.
+async fn metric(process: &Process, series: &str) -> f64 {
+    let page = process.admin().get("/metrics").send().await.text();
+    let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.map_or(0.0, |value| value.parse().expect("a number"))
+}
+
+/// Waits until nothing waits to be written: what comes while the queue is full is not admitted.
+async fn written(process: &Process) {
+    let queue = async {
+        while metric(process, "hotset_disk_queued_bytes").await > 0.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the queue to be written", queue).await;
+}
+
+async fn stop(mut process: Process) {
+    process.terminate();
+    assert!(process.ended().await.success());
+}
+
+#[tokio::test]
+async fn what_leaves_memory_is_read_from_disk_and_not_fetched_again() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    put_objects(&s3);
+    let process = start(&scratch, &s3, "").await;
+    for _ in 0..3 {
+        read_all(&s3, &process).await;
+    }
+    for n in 0..OBJECTS {
+        s3.assert_each_byte_sent_once("data", &format!("o{n}"));
+    }
+    assert!(metric(&process, "hotset_response_bytes_total{source=\"disk\"}").await > 0.0);
+}
+
+#[tokio::test]
+async fn r11_after_a_restart_each_object_is_asked_for_once_and_read_from_disk() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    put_objects(&s3);
+    let process = start(&scratch, &s3, "").await;
+    read_all(&s3, &process).await;
+    stop(process).await;
+    s3.forget_requests();
+    let process = start(&scratch, &s3, "").await;
+    for _ in 0..2 {
+        read_all(&s3, &process).await;
+    }
+    let heads = s3.count(|seen| seen.method == http::Method::HEAD);
+    assert_eq!(heads, usize::try_from(OBJECTS).unwrap(), "{}", s3.describe());
+    assert_eq!(s3.requests().len(), heads, "{}", s3.describe());
+}
+
+#[tokio::test]
+async fn r11_immutable_objects_need_no_request_after_a_restart() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    put_objects(&s3);
+    let process = start(&scratch, &s3, IMMUTABLE).await;
+    read_all(&s3, &process).await;
+    stop(process).await;
+    s3.forget_requests();
+    let process = start(&scratch, &s3, IMMUTABLE).await;
+    read_all(&s3, &process).await;
+    assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
+}
+
+#[tokio::test]
+async fn r11_what_was_written_through_us_does_not_come_back_under_immutable() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    put_objects(&s3);
+    let process = start(&scratch, &s3, IMMUTABLE).await;
+    read_all(&s3, &process).await;
+    stop(process).await;
+    let process = start(&scratch, &s3, IMMUTABLE).await;
+    assert_eq!(process.client().put("/data/o3").body("new").send().await.status, 200);
+    stop(process).await;
+    let process = start(&scratch, &s3, IMMUTABLE).await;
+    assert_eq!(process.client().get("/data/o3").send().await.text(), "new");
+}
+
+#[tokio::test]
+async fn r1_another_origin_s_data_is_not_served() {
+    let (scratch, s3, other) = (Scratch::new(), FakeS3::start().await, FakeS3::start().await);
+    s3.put("data", "o", Object::bytes("ours").etag("\"same\""));
+    other.put("data", "o", Object::bytes("that").etag("\"same\""));
+    let process = start(&scratch, &s3, IMMUTABLE).await;
+    assert_eq!(process.client().get("/data/o").send().await.text(), "ours");
+    stop(process).await;
+    let process = start(&scratch, &other, IMMUTABLE).await;
+    assert_eq!(process.client().get("/data/o").send().await.text(), "that");
+}
+
+#[tokio::test]
+async fn r14_after_a_restart_an_old_answer_is_still_better_than_none_where_the_rule_says_so() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    put_objects(&s3);
+    let more = "rules: [{ match: '**', freshness: { ttl: 1s }, max_stale: 1h }]
+";
+    let process = start(&scratch, &s3, more).await;
+    read_all(&s3, &process).await;
+    stop(process).await;
+    s3.go_down().await;
+    let process = start(&scratch, &s3, more).await;
+    read_all(&s3, &process).await;
+}
