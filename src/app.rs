@@ -70,7 +70,7 @@ impl App {
     pub async fn bind_with(config: Config, keys: Option<Credentials>) -> Result<Self, RunError> {
         let origin = Origin::new(config.origin.clone(), keys);
         let origin = origin.map(Arc::new).map_err(RunError::Origin)?;
-        let cache = Cache::new(&config.cache, origin.clone())?;
+        let cache = Cache::new(&config.cache, &config.rules, origin.clone())?;
         let realm = Realm::new(&config.origin.endpoint, &config.origin.credential_domain);
         let trust = Arc::new(Trust::new(&config.auth));
         let rules = Arc::new(Rules::new(&config.rules)?);

@@ -7,8 +7,8 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::disk::DiskConfig;
 use super::disk::policy::AdmissionMode;
+use super::disk::{DiskConfig, Share};
 use crate::config::units::{ByteSize, HumanDuration};
 
 /// Sizes of the cache, the key `cache`.
@@ -69,6 +69,10 @@ pub struct RuleConfig {
     pub negative: HumanDuration,
     /// Whether an object's own `Cache-Control: no-store` or `private` is obeyed (R13).
     pub obey_no_store: bool,
+    /// The most that its blocks may take of each path of the disk tier; `None`: no limit.
+    pub disk_share: Option<Share>,
+    /// Whether its blocks stay on disk as long as there are others that can go.
+    pub pinned: bool,
 }
 
 impl RuleConfig {
@@ -95,6 +99,8 @@ impl Default for RuleConfig {
             max_stale: None,
             negative: HumanDuration::secs(1),
             obey_no_store: true,
+            disk_share: None,
+            pinned: false,
         }
     }
 }

@@ -85,7 +85,11 @@ pub struct Usage {
 impl Cache {
     /// # Errors
     /// [`DiskError`]: a path of the disk tier is not ours to write.
-    pub fn new(config: &CacheConfig, origin: Arc<Origin>) -> Result<Arc<Self>, DiskError> {
+    pub fn new(
+        config: &CacheConfig,
+        rules: &[RuleConfig],
+        origin: Arc<Origin>,
+    ) -> Result<Arc<Self>, DiskError> {
         let memory = config.memory.0;
         let metadata = memory / METADATA_SHARE;
         let (index, queue) = if config.disk.is_empty() { (0, 0) } else { disk_memory(config) };
@@ -93,7 +97,7 @@ impl Cache {
         let limits = DiskLimits { index, queue, memory: blocks, admission: config.admission };
         let disk = match config.disk.is_empty() {
             true => None,
-            false => Some(DiskTier::open(&config.disk, limits)?),
+            false => Some(DiskTier::open(&config.disk, rules, limits)?),
         };
         Ok(Arc::new_cyclic(|cache: &Weak<Self>| {
             let cache = cache.clone();

@@ -1,8 +1,9 @@
 //! What can be set about one path: an item of `cache.disk`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{MIB, segment_size};
 use crate::config::units::ByteSize;
@@ -26,6 +27,44 @@ impl DiskConfig {
     pub const CAPACITY_MIN: ByteSize = ByteSize::mib(128);
     /// The most paths.
     pub const PATHS_MAX: usize = 64;
+}
+
+/// A part of every path's capacity, in whole per cent, such as `20%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(u8);
+
+impl Share {
+    /// More than a hundred is taken for a hundred.
+    pub const fn percent(percent: u8) -> Self {
+        Self(if percent > 100 { 100 } else { percent })
+    }
+
+    /// So much of `bytes`.
+    pub const fn of(self, bytes: u64) -> u64 {
+        bytes / 100 * self.0 as u64
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let percent = text.strip_suffix('%').and_then(|digits| digits.trim().parse().ok());
+        let legal = percent.filter(|percent| (1..=100).contains(percent));
+        legal.map(Self).ok_or_else(|| format!("`{text}` is not a share from 1% to 100%"))
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}%", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
 }
 
 impl Default for DiskConfig {

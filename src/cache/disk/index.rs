@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::classes::NONE;
 use super::digest::Digest;
 use super::format::{Kind, Record};
 
@@ -43,7 +44,7 @@ impl Entry {
             data_len: record.data_len,
             key_len: u16::try_from(record.key_len).unwrap_or(u16::MAX),
             volume,
-            class: 0,
+            class: NONE,
             touches: 0,
             heat: 0,
             window: 0,
@@ -60,6 +61,10 @@ impl Entry {
             start: self.start,
             tag: 0,
         }
+    }
+
+    pub(super) fn in_class(self, class: u8) -> Self {
+        Self { class, ..self }
     }
 
     pub(super) fn is_at(&self, place: Place) -> bool {

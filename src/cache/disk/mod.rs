@@ -12,6 +12,7 @@
 //! read is compared with its checksum and its full key's digest. Blocks are keyed by version, so that an
 //! invalidation needs no scan of them; metadata is void after it (see [`objects`]).
 
+mod classes;
 mod config;
 mod digest;
 mod files;
@@ -23,6 +24,7 @@ mod object_record;
 mod objects;
 pub mod policy;
 mod segment;
+mod shares;
 mod volume;
 mod writer;
 
@@ -36,15 +38,17 @@ use ::log::debug;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::config::RuleConfig;
 use super::key::BlockKey;
 use super::memory::Block;
 use crate::metrics::disk::{self as metrics, Failure, Outcome};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 
-pub use config::DiskConfig;
+pub use config::{DiskConfig, Share};
 pub(in crate::cache) use digest::Digest;
 pub use objects::Ticket;
 
+use classes::{Belonging, Classes};
 use files::{Folder, FolderLock, RealFolder};
 use format::{CHUNK, Kind, Record};
 use index::{Entry, Index};
@@ -93,6 +97,7 @@ pub struct DiskTier {
     volumes: Vec<Volume>,
     objects: Objects,
     admission: Mutex<Admission>,
+    classes: Classes,
     /// Bytes read, by which turnovers of memory are counted.
     read: AtomicU64,
     memory: u64,
@@ -111,7 +116,11 @@ impl DiskTier {
     ///
     /// # Errors
     /// [`DiskError`]: a path that is not ours to write.
-    pub fn open(paths: &[DiskConfig], limits: DiskLimits) -> Result<Self, DiskError> {
+    pub fn open(
+        paths: &[DiskConfig],
+        rules: &[RuleConfig],
+        limits: DiskLimits,
+    ) -> Result<Self, DiskError> {
         let mut locks = Vec::new();
         for (index, DiskConfig { path, .. }) in paths.iter().enumerate() {
             let lock = FolderLock::take(path).map_err(|error| match error.kind() {
@@ -128,22 +137,25 @@ impl DiskTier {
             let folder = RealFolder::new(config.path.join(name), config.direct)?;
             Ok(Box::new(folder) as Box<dyn Folder>)
         };
-        Self::open_with(paths, limits, locks, &real)
+        Self::open_with(paths, rules, limits, locks, &real)
     }
 
     fn open_with(
         paths: &[DiskConfig],
+        rules: &[RuleConfig],
         limits: DiskLimits,
         locks: Vec<FolderLock>,
         folder: MakeFolder<'_>,
     ) -> Result<Self, DiskError> {
+        let classes = Classes::new(rules);
         let index = Arc::new(Index::new(limits.index - limits.index / 4));
         let queue = limits.queue / paths.len().max(1) as u64;
         let mut volumes = Vec::new();
         for (number, config) in (0..).zip(paths) {
             let failed = |source| DiskError::NotWritable { path: config.path.clone(), source };
             let blocks = folder(config, "blocks").map_err(failed)?;
-            let volume = open_volume(number, config, blocks, &index, queue).map_err(failed)?;
+            let volume =
+                open_volume(number, config, blocks, &index, &classes, queue).map_err(failed)?;
             volumes.push(volume);
         }
         let first = &paths[0];
@@ -159,6 +171,7 @@ impl DiskTier {
             volumes,
             objects,
             admission: Mutex::new(Admission::new(limits.admission, entries)),
+            classes,
             read: AtomicU64::new(0),
             memory: limits.memory.max(1),
             _locks: locks,
@@ -265,15 +278,17 @@ impl DiskTier {
         if self.holds(key).is_some_and(|there| there.start <= block.start) {
             return true;
         }
-        if !self.admission.lock().admit(digest.hash64(), touched) {
+        let belonging = self.classes.of(key.id());
+        if !belonging.pinned && !self.admission.lock().admit(digest.hash64(), touched) {
             metrics::failed(Failure::NotAdmitted);
             return false;
         }
-        self.write(key, digest, start, block)
+        self.write(key, belonging, start, block)
     }
 
-    fn write(&self, key: &BlockKey, digest: Digest, start: u64, block: &Block) -> bool {
-        let full_key = digest::block_key(key);
+    fn write(&self, key: &BlockKey, of: Belonging, start: u64, block: &Block) -> bool {
+        let Belonging { class, tag, pinned } = of;
+        let (digest, full_key) = (key.digest(), digest::block_key(key));
         let (Ok(start), Ok(data_len), Ok(key_len)) =
             (u32::try_from(start), u32::try_from(block.bytes.len()), u32::try_from(full_key.len()))
         else {
@@ -282,8 +297,8 @@ impl DiskTier {
         if full_key.len() > format::KEY_MAX || block.bytes.is_empty() {
             return false;
         }
-        let record = Record { kind: Kind::Block, digest, key_len, data_len, start, tag: 0 };
-        let job = Job { record, key: full_key, bytes: block.bytes.clone(), pinned: false };
+        let record = Record { kind: Kind::Block, digest, key_len, data_len, start, tag };
+        let job = Job { record, key: full_key, bytes: block.bytes.clone(), class, pinned };
         self.home(&digest).write(job)
     }
 
@@ -295,7 +310,7 @@ impl DiskTier {
         }
         let home = self.home(&digest);
         home.queue.room().await;
-        self.write(key, digest, block.start - key.start(), block);
+        self.write(key, self.classes.of(key.id()), block.start - key.start(), block);
     }
 
     /// Writes what is queued, seals the segments and makes all of it last.
@@ -375,6 +390,7 @@ fn open_volume(
     config: &DiskConfig,
     folder: Box<dyn Folder>,
     index: &Arc<Index>,
+    classes: &Classes,
     queue: u64,
 ) -> io::Result<Volume> {
     let share = if number == 0 { config.capacity.0 / OBJECTS_SHARE } else { 0 };
@@ -383,7 +399,8 @@ fn open_volume(
     let name = config.path.display().to_string();
     let log = Log::open(folder, segment, |found| match found {
         Found::Record { segment, offset, record } if record.kind == Kind::Block => {
-            index.insert(record.digest, Entry::new(number, segment.number, offset, record));
+            let entry = Entry::new(number, segment.number, offset, record);
+            index.insert(record.digest, entry.in_class(classes.by_tag(record.tag)));
         }
         Found::Record { .. } => {}
         Found::Damage(file, why) => {
@@ -392,7 +409,8 @@ fn open_volume(
         }
     })?;
     let write_rate = config.write_rate.map(|rate| rate.0);
-    Volume::start(number, &name, log, index, VolumeLimits { capacity, write_rate, queue })
+    let shares = classes.limits(capacity);
+    Volume::start(number, &name, log, index, VolumeLimits { capacity, write_rate, queue, shares })
 }
 
 /// Bytes of a segment on a path of `capacity` bytes: room for a few of the largest blocks.

@@ -40,6 +40,7 @@ pub(super) struct Job {
     pub record: Record,
     pub key: Vec<u8>,
     pub bytes: Bytes,
+    pub class: u8,
     pub pinned: bool,
 }
 
@@ -121,7 +122,7 @@ pub(super) struct Volume {
 }
 
 /// What is set for one path.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct VolumeLimits {
     /// Bytes of all segments.
     pub capacity: u64,
@@ -129,6 +130,8 @@ pub(super) struct VolumeLimits {
     pub write_rate: Option<u64>,
     /// Bytes that may wait to be written.
     pub queue: u64,
+    /// Classes that may take only so many bytes.
+    pub shares: Vec<(u8, u64)>,
 }
 
 impl Volume {
@@ -147,7 +150,7 @@ impl Volume {
         let queue = Arc::new(Queue::new(limits.queue));
         let (orders, received): (_, Receiver<Order>) = mpsc::channel();
         let health = Health::new(format!("writing to {name}"));
-        let writer = Writer::new(number, &log, index, &queue, health, limits);
+        let writer = Writer::new(number, &log, index, &queue, health, &limits);
         let (at_end, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("disk-{number}")).spawn(move || {
             writer.run(&received);

@@ -13,6 +13,7 @@ use super::index::{Entry, Index};
 use super::log::{Appender, Log};
 use super::policy::{self, Candidate};
 use super::segment::{Segment, Wait};
+use super::shares::Shares;
 use super::volume::{Job, Order, Queue, VolumeLimits};
 use crate::metrics::disk::{self as metrics, Failure};
 
@@ -28,6 +29,7 @@ pub(super) struct Writer {
     capacity: u64,
     blocks: Appender,
     pinned: Appender,
+    shares: Shares,
     unsynced: u64,
     pace: Option<Pace>,
 }
@@ -39,7 +41,7 @@ impl Writer {
         index: &Arc<Index>,
         queue: &Arc<Queue>,
         health: Health,
-        limits: VolumeLimits,
+        limits: &VolumeLimits,
     ) -> Self {
         Self {
             number,
@@ -50,6 +52,7 @@ impl Writer {
             capacity: limits.capacity,
             blocks: Appender::new(log, Contents::Blocks),
             pinned: Appender::new(log, Contents::Pinned),
+            shares: Shares::new(number, &limits.shares, index),
             unsynced: 0,
             pace: limits.write_rate.map(Pace::new),
         }
@@ -104,7 +107,7 @@ impl Writer {
     }
 
     fn write(&mut self, job: &Job) -> io::Result<()> {
-        let Job { record, key, bytes, pinned } = job;
+        let Job { record, key, bytes, class, pinned } = job;
         let there = self.index.get(&record.digest);
         if there.is_some_and(|entry| entry.start <= record.start) {
             return Ok(());
@@ -115,7 +118,9 @@ impl Writer {
         self.make_room(record.len(), *pinned)?;
         let appender = if *pinned { &mut self.pinned } else { &mut self.blocks };
         let (segment, offset) = appender.append(record, key, bytes)?;
-        self.index.insert(record.digest, Entry::new(self.number, segment, offset, record));
+        let entry = Entry::new(self.number, segment, offset, record).in_class(*class);
+        self.index.insert(record.digest, entry);
+        self.shares.add(record.digest, &entry, &self.index);
         metrics::written(record.len());
         self.sync_now_and_then(record.len())
     }
@@ -175,7 +180,8 @@ impl Writer {
         self.log.remove(victim)
     }
 
-    fn forget(&self, victim: &Segment) {
+    fn forget(&mut self, victim: &Segment) {
+        self.shares.forget(victim.number);
         let place = (self.number, victim.number);
         self.index.remove_where(|_, entry| (entry.volume, entry.segment) == place);
     }
@@ -191,8 +197,10 @@ impl Writer {
             return Ok(());
         };
         let (segment, offset) = self.blocks.append(&record, &key, &data)?;
-        let copied = Entry::new(self.number, segment, offset, &record);
-        self.index.replace(digest, entry.place(), copied);
+        let copied = Entry::new(self.number, segment, offset, &record).in_class(entry.class);
+        if self.index.replace(digest, entry.place(), copied) {
+            self.shares.add(*digest, &copied, &self.index);
+        }
         metrics::written(record.len());
         self.sync_now_and_then(record.len())
     }
