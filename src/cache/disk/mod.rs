@@ -410,7 +410,7 @@ fn open_volume(
     })?;
     let write_rate = config.write_rate.map(|rate| rate.0);
     let shares = classes.limits(capacity);
-    Volume::start(number, &name, log, index, VolumeLimits { capacity, write_rate, queue, shares })
+    Volume::start(number, &name, log, index, &VolumeLimits { capacity, write_rate, queue, shares })
 }
 
 /// Bytes of a segment on a path of `capacity` bytes: room for a few of the largest blocks.

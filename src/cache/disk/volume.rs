@@ -144,13 +144,13 @@ impl Volume {
         name: &str,
         log: Log,
         index: &Arc<Index>,
-        limits: VolumeLimits,
+        limits: &VolumeLimits,
     ) -> io::Result<Self> {
         let log = Arc::new(log);
         let queue = Arc::new(Queue::new(limits.queue));
         let (orders, received): (_, Receiver<Order>) = mpsc::channel();
         let health = Health::new(format!("writing to {name}"));
-        let writer = Writer::new(number, &log, index, &queue, health, &limits);
+        let writer = Writer::new(number, &log, index, &queue, health, limits);
         let (at_end, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("disk-{number}")).spawn(move || {
             writer.run(&received);
