@@ -4,6 +4,7 @@
 //! and what subcommands share; what a subcommand does is in its own file.
 
 mod check;
+mod disk;
 mod health;
 mod serve;
 
@@ -32,6 +33,9 @@ enum Command {
     Check(ConfigFile),
     /// Ask the server of this configuration whether it is ready
     Health(ConfigFile),
+    /// Look at the disk tier of a server that is not running
+    #[command(subcommand)]
+    Disk(disk::DiskCommand),
 }
 
 /// Where the configuration is.
@@ -76,6 +80,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(file) => check::run(file),
         Command::Health(file) => health::run(file),
+        Command::Disk(command) => disk::run(command),
     }
 }
 
@@ -104,10 +109,12 @@ mod tests {
             let file = match command {
                 Command::Serve(arguments) => arguments.file,
                 Command::Check(file) | Command::Health(file) => file,
+                Command::Disk(_) => unreachable!("it has subcommands of its own"),
             };
             assert_eq!(file.config.unwrap().to_str(), Some("f.yaml"));
             assert!(Arguments::try_parse_from(["hotset", name]).is_ok());
         }
+        assert!(Arguments::try_parse_from(["hotset", "disk", "verify", "--config", "f"]).is_ok());
     }
 
     #[test]

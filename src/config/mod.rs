@@ -95,7 +95,7 @@ impl ConfigError {
         Self { source: None, key: None, problem: problem.to_string() }
     }
 
-    fn at(key: impl fmt::Display, problem: impl fmt::Display) -> Self {
+    pub(crate) fn at(key: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self { source: None, key: Some(key.to_string()), problem: problem.to_string() }
     }
 

@@ -50,13 +50,20 @@ pub(super) trait File: Debug + Send + Sync {
 pub(super) struct RealFolder {
     path: PathBuf,
     direct: bool,
+    writable: bool,
 }
 
 impl RealFolder {
     /// Makes the folder if it is missing. `direct`: files are read past the page cache.
     pub(super) fn new(path: PathBuf, direct: bool) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
-        Ok(Self { path, direct })
+        Ok(Self { path, direct, writable: true })
+    }
+
+    /// A folder whose files are read and not written; `None` when it is not there.
+    pub(super) fn existing(path: PathBuf) -> io::Result<Option<Self>> {
+        let there = path.try_exists()?;
+        Ok(there.then_some(Self { path, direct: false, writable: false }))
     }
 
     fn file(&self, path: &Path, file: fs::File) -> io::Result<Arc<dyn File>> {
@@ -89,7 +96,7 @@ impl Folder for RealFolder {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let path = self.path.join(name);
-        let file = fs::OpenOptions::new().read(true).write(true).open(&path)?;
+        let file = fs::OpenOptions::new().read(true).write(self.writable).open(&path)?;
         self.file(&path, file)
     }
 
@@ -219,6 +226,16 @@ impl FolderLock {
         let path = folder.join("lock");
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self { _file: file })
+    }
+
+    /// Holds a folder that somebody took before against those who would take it, not against other readers.
+    ///
+    /// # Errors
+    /// `WouldBlock` when a process has taken it; `NotFound` when nobody ever did.
+    pub(super) fn share(folder: &Path) -> io::Result<Self> {
+        let file = fs::File::open(folder.join("lock"))?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
         Ok(Self { _file: file })
     }
 }

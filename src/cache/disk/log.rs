@@ -44,7 +44,7 @@ impl Log {
         mut found: impl FnMut(Found<'_>),
     ) -> io::Result<Self> {
         let mut names: Vec<_> =
-            folder.list()?.into_iter().filter_map(|n| Some((number(&n)?, n))).collect();
+            folder.list()?.into_iter().filter_map(|n| Some((segment_number(&n)?, n))).collect();
         names.sort_unstable();
         let mut segments = BTreeMap::new();
         let mut expected = names.first().map_or(0, |(first, _)| *first);
@@ -152,7 +152,8 @@ fn name(number: u32) -> String {
     format!("{number:010}{SUFFIX}")
 }
 
-fn number(name: &str) -> Option<u32> {
+/// The number of the segment that lies in the file `name`; `None` when it is no segment's.
+pub(super) fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(SUFFIX)?;
     digits.parse().ok().filter(|n| self::name(*n) == name)
 }

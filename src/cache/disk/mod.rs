@@ -25,6 +25,7 @@ mod objects;
 pub mod policy;
 mod segment;
 mod shares;
+mod verify;
 mod volume;
 mod writer;
 
@@ -47,6 +48,7 @@ use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 pub use config::{DiskConfig, Share};
 pub(in crate::cache) use digest::Digest;
 pub use objects::Ticket;
+pub use verify::{Damage, Verification, Verified};
 
 use classes::{Belonging, Classes};
 use files::{Folder, FolderLock, RealFolder};
@@ -73,6 +75,8 @@ pub enum DiskError {
     InUse(PathBuf),
     #[error("{path} cannot be written: {source}")]
     NotWritable { path: PathBuf, source: io::Error },
+    #[error("{path} cannot be read: {source}")]
+    NotReadable { path: PathBuf, source: io::Error },
     #[error("{path} is given twice")]
     Twice { path: PathBuf },
 }
