@@ -17,6 +17,8 @@ mod config;
 mod digest;
 mod files;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod health;
 mod index;
 mod log;
