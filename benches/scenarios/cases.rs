@@ -9,7 +9,7 @@ use crate::nginx::{self, Files};
 use crate::origin::Origin;
 use crate::process::{Folder, Server};
 use crate::report::Row;
-use crate::{cold, crowd, hot};
+use crate::{cold, crowd, disk, filling, hot};
 
 /// One scenario.
 pub struct Case {
@@ -21,7 +21,7 @@ pub struct Case {
 }
 
 /// All scenarios in the order in which they run.
-pub const CASES: [Case; 6] = [
+pub const CASES: [Case; 11] = [
     Case {
         name: "cold_1gib",
         about: "one cold 1 GiB GET, against one direct connection",
@@ -51,6 +51,31 @@ pub const CASES: [Case; 6] = [
         name: "memory_bound",
         about: "1,000 slow readers of 8 MiB each: resident memory, against the budget",
         run: crowd::slow_readers,
+    },
+    Case {
+        name: "disk_random",
+        about: "64 KiB random ranges from a disk much larger than memory, against fio",
+        run: disk::random,
+    },
+    Case {
+        name: "disk_sequential",
+        about: "8 MiB ranges in order from a disk, nothing in the page cache, against fio",
+        run: disk::sequential,
+    },
+    Case {
+        name: "disk_cached",
+        about: "64 KiB ranges that the page cache holds: CPU per request, against nginx",
+        run: hot::from_page_cache,
+    },
+    Case {
+        name: "disk_filling",
+        about: "p99 of memory hits while the disk is written at full rate, against at rest",
+        run: filling::latency,
+    },
+    Case {
+        name: "disk_index",
+        about: "1,000,000 blocks on disk: memory of the index, and time until ready",
+        run: disk::million,
     },
 ];
 
@@ -89,7 +114,10 @@ impl Bench {
     /// When it does not start.
     pub fn start(&self, origin: &Origin, memory: Memory, core: Option<usize>) -> Result<Server> {
         match self.subject {
-            Subject::Hotset => hotset::start(origin.address(), memory, core, self.folder()),
+            Subject::Hotset => {
+                let hotset = hotset::start(origin.address(), memory, None, core, self.folder())?;
+                Ok(hotset.server)
+            }
             Subject::Nginx => nginx::start(origin.address(), Files::Opened, core, self.folder()),
         }
     }

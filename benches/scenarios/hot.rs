@@ -1,4 +1,4 @@
-//! Reads of what is in memory: the CPU time that a server pays for them, beside nginx's and bare hyper's.
+//! Reads of what is in memory, or in the page cache: the CPU time that a server pays for them, beside nginx's and bare hyper's.
 //!
 //! Each server has one core to itself while it is asked, and the load has another. The servers take
 //! turns in short rounds, and what is compared is the median of the rounds' ratios: whatever else the
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::Result;
 use crate::cases::{Bench, Subject};
 use crate::content::{GIB, KIB, MIB, Object, Random};
-use crate::hotset::Memory;
+use crate::hotset::{self, Disk, Memory};
 use crate::hyper_server;
 use crate::load::{self, Client, Crowd, Get};
 use crate::nginx::{self, Files};
@@ -20,6 +20,7 @@ use crate::report::{Bar, Row, median};
 
 const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 9;
+const PASSES: usize = 12;
 const WARM_UP: Duration = Duration::from_millis(300);
 const ROUND: Duration = Duration::from_millis(1500);
 const MEMORY: Memory = Memory { cache: 2 * GIB, in_flight: 512 * MIB };
@@ -28,23 +29,47 @@ const MEMORY: Memory = Memory { cache: 2 * GIB, in_flight: 512 * MIB };
 pub fn small_object(bench: &Bench) -> Result<Vec<Row>> {
     let object = Arc::new(Object::new("hot", 4 * KIB));
     let bars = Bars { nginx: Bar::AtMost(0.75), hyper: Bar::None };
-    compare("hot_4kib", bench, &object, &[Get::whole(&object)], bars)
+    let gets = [Get::whole(&object)];
+    compare("hot_4kib", bench, &Served { object: &object, memory: MEMORY, disk: None }, &gets, bars)
 }
 
 /// Ranges of 8 MiB in random order, aligned as the parts of an SDK's download are (and nginx's slices).
 pub fn large_ranges(bench: &Bench) -> Result<Vec<Row>> {
     const RANGE: u64 = 8 * MIB;
     let object = Arc::new(Object::new("hot", 512 * MIB));
-    let mut random = Random::new(8);
-    let mut starts: Vec<_> = (0..object.size() / RANGE).map(|index| index * RANGE).collect();
+    let gets = shuffled(&object, RANGE)?;
+    let bars = Bars { nginx: Bar::AtMost(1.0), hyper: Bar::AtMost(1.15) };
+    compare("hot_8mib", bench, &Served { object: &object, memory: MEMORY, disk: None }, &gets, bars)
+}
+
+/// Ranges of 64 KiB of an object that is on disk, sixteen times larger than memory, and in the page cache.
+pub fn from_page_cache(bench: &Bench) -> Result<Vec<Row>> {
+    let object = Arc::new(Object::new("paged", GIB));
+    let gets = shuffled(&object, 64 * KIB)?;
+    let bars = Bars { nginx: Bar::AtMost(1.2), hyper: Bar::None };
+    let memory = Memory { cache: 64 * MIB, in_flight: 128 * MIB };
+    let path = bench.folder().join("paged");
+    let disk = Disk { path, capacity: 4 * GIB, direct: false, write_rate: None };
+    let served = Served { object: &object, memory, disk: Some(disk) };
+    compare("disk_cached", bench, &served, &gets, bars)
+}
+
+/// Ranges that together are the object, in random order.
+fn shuffled(object: &Arc<Object>, range: u64) -> Result<Vec<Get>> {
+    let mut random = Random::new(range);
+    let mut starts: Vec<_> = (0..object.size() / range).map(|index| index * range).collect();
     for index in (1..starts.len()).rev() {
         let other = random.below(index as u64 + 1);
         starts.swap(index, usize::try_from(other)?);
     }
-    let gets: Vec<_> =
-        starts.into_iter().map(|start| Get::range(&object, start..start + RANGE)).collect();
-    let bars = Bars { nginx: Bar::AtMost(1.0), hyper: Bar::AtMost(1.15) };
-    compare("hot_8mib", bench, &object, &gets, bars)
+    Ok(starts.into_iter().map(|start| Get::range(object, start..start + range)).collect())
+}
+
+/// What the servers hold, and where hotset holds it.
+struct Served<'a> {
+    object: &'a Object,
+    memory: Memory,
+    disk: Option<Disk>,
 }
 
 /// What the ratios to the two others have to be.
@@ -69,17 +94,22 @@ struct Round {
 fn compare(
     scenario: &'static str,
     bench: &Bench,
-    object: &Object,
+    served: &Served<'_>,
     gets: &[Get],
     bars: Bars,
 ) -> Result<Vec<Row>> {
     let apart = Apart::new()?;
     let core = Some(apart.server);
     let origin = Origin::start(Pace::NEAR)?;
-    let mut servers = vec![
-        (bench.start(&origin, MEMORY, core)?, Bar::None),
-        (hyper_server::start(&[object], core, bench.folder())?, bars.hyper),
-    ];
+    let subject = match &served.disk {
+        Some(disk) if bench.subject() == Subject::Hotset => {
+            let disk = Some(disk);
+            hotset::start(origin.address(), served.memory, disk, core, bench.folder())?.server
+        }
+        _ => bench.start(&origin, served.memory, core)?,
+    };
+    let hyper = hyper_server::start(&[served.object], core, bench.folder())?;
+    let mut servers = vec![(subject, Bar::None), (hyper, bars.hyper)];
     if bench.subject() == Subject::Hotset {
         if nginx::program().is_some() {
             let debian = nginx::start(origin.address(), Files::Opened, core, bench.folder())?;
@@ -119,15 +149,19 @@ fn compare(
     Ok(rows)
 }
 
-/// Reads everything twice and checks it, so that it is in the cache and known to be right there.
+/// Reads everything and checks it, until all of it is in the cache and known to be right there: a disk may be too
+/// slow for the first time.
 async fn fill(server: &Server, origin: &Origin, gets: &[Get]) -> Result<()> {
     let mut client = Client::connect(server.address()).await?;
-    for get in gets {
-        client.get(get).await?;
-    }
-    origin.settled(Duration::from_secs(5)).await;
-    for get in gets {
-        client.get(get).await?;
+    for _ in 0..PASSES {
+        let before = origin.seen().requests;
+        for get in gets {
+            client.get(get).await?;
+        }
+        origin.settled(Duration::from_secs(5)).await;
+        if origin.seen().requests == before {
+            break;
+        }
     }
     Ok(())
 }

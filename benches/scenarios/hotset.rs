@@ -1,20 +1,64 @@
 //! hotset itself: the release binary, started as a user would start it.
 
 use std::env;
+use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::Result;
 use crate::process::{self, Server};
 
-/// The two settings that a scenario chooses; everything else keeps its default.
+/// The two settings that every scenario chooses; everything else keeps its default.
 #[derive(Clone, Copy)]
 pub struct Memory {
     /// `cache.memory` in bytes.
     pub cache: u64,
     /// `cache.in_flight` in bytes.
     pub in_flight: u64,
+}
+
+/// `cache.disk`: one path, onto which a block goes when it is read for the first time.
+pub struct Disk {
+    pub path: PathBuf,
+    pub capacity: u64,
+    /// Reads go past the page cache.
+    pub direct: bool,
+    /// Bytes a second that are written at most.
+    pub write_rate: Option<u64>,
+}
+
+/// A running hotset, and where its metrics are.
+pub struct Hotset {
+    pub server: Server,
+    pub admin: SocketAddr,
+}
+
+impl Hotset {
+    /// The value of a metric without labels; 0 when there is none of that name.
+    ///
+    /// # Errors
+    /// When the page of metrics can't be had.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let page = ask(self.admin, "/metrics")?;
+        let mut values = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(values.next().unwrap_or("0").parse()?)
+    }
+}
+
+/// An answer of the admin port, head and body.
+///
+/// # Errors
+/// When nobody answers.
+pub fn ask(admin: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(admin)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// The binary: `HOTSET_BIN`, or the one that cargo built along with this bench.
@@ -36,12 +80,13 @@ pub fn program() -> Result<PathBuf> {
 pub fn start(
     origin: SocketAddr,
     memory: Memory,
+    disk: Option<&Disk>,
     core: Option<usize>,
     folder: &Path,
-) -> Result<Server> {
+) -> Result<Hotset> {
     let (address, admin) = (process::free_address()?, process::free_address()?);
     let file = folder.join(format!("hotset-{}.yaml", address.port()));
-    fs::write(&file, configuration(address, admin, origin, memory))?;
+    fs::write(&file, configuration(address, admin, origin, memory, disk))?;
     let mut command = process::command(&program()?, core);
     command.arg("serve").arg("--config").arg(&file);
     // What the caller's environment says about hotset or its keys must not change what is measured.
@@ -52,7 +97,7 @@ pub fn start(
         }
     }
     command.env("AWS_ACCESS_KEY_ID", "scenario").env("AWS_SECRET_ACCESS_KEY", "not-a-secret");
-    Server::start("hotset", command, address, folder)
+    Ok(Hotset { server: Server::start("hotset", command, address, folder)?, admin })
 }
 
 fn configuration(
@@ -60,7 +105,20 @@ fn configuration(
     admin: SocketAddr,
     origin: SocketAddr,
     memory: Memory,
+    disk: Option<&Disk>,
 ) -> String {
+    let mut tier = String::new();
+    if let Some(disk) = disk {
+        let path = disk.path.display();
+        let capacity = disk.capacity >> 20;
+        let direct = disk.direct;
+        write!(tier, "  admission: first-touch\n  disk:\n  - path: \"{path}\"\n")
+            .and_then(|()| write!(tier, "    capacity: {capacity}MiB\n    direct: {direct}\n"))
+            .expect("a string takes everything");
+        if let Some(rate) = disk.write_rate {
+            writeln!(tier, "    write_rate: {}MiB", rate >> 20).expect("a string takes everything");
+        }
+    }
     format!(
         "listen:
   - address: \"{address}\"
@@ -71,7 +129,7 @@ origin:
 cache:
   memory: {}MiB
   in_flight: {}MiB
-rules:
+{tier}rules:
   - match: \"**\"
     freshness: immutable
 log:

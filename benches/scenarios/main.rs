@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench --bench scenarios                            all scenarios
 //! cargo bench --bench scenarios -- herd hot_4kib           some of them
-//! cargo bench --bench scenarios -- --install hot_8mib      gets nginx from Debian's packages if it is missing
+//! cargo bench --bench scenarios -- --install hot_8mib      gets nginx and fio from Debian's packages if missing
 //! cargo bench --bench scenarios -- --subject nginx herd    nginx in hotset's place, for comparison
 //! ```
 //!
@@ -19,6 +19,9 @@ mod cases;
 mod cold;
 mod content;
 mod crowd;
+mod disk;
+mod filling;
+mod fio;
 mod hot;
 mod hotset;
 mod hyper_server;
@@ -109,8 +112,10 @@ fn end(result: Result<bool>) -> ExitCode {
 /// Runs the scenarios and prints the table; whether all of them passed.
 fn run(asked: &Asked) -> Result<bool> {
     process::raise_file_limit()?;
-    if asked.install && nginx::program().is_none() {
-        nginx::install()?;
+    if asked.install {
+        for program in [nginx::PACKAGE, fio::PACKAGE] {
+            process::install(program)?;
+        }
     }
     let bench = Bench::new(asked.subject)?;
     let mut rows = Vec::new();

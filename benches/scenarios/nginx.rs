@@ -6,30 +6,16 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::Result;
 use crate::process::{self, Server};
 
+/// Its name, and that of its package.
+pub const PACKAGE: &str = "nginx";
+
 /// The program, where it is installed.
 pub fn program() -> Option<PathBuf> {
-    let candidates = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"];
-    candidates.into_iter().map(PathBuf::from).find(|path| path.exists())
-}
-
-/// Installs nginx by `apt-get`. The runlevel keeps Debian's scripts from starting it as a service.
-///
-/// # Errors
-/// When there is no apt-get, the caller may not install, or the package can't be had.
-pub fn install() -> Result<()> {
-    eprintln!("installing nginx from Debian's packages");
-    let install = "apt-get update -q && apt-get install -q -y --no-install-recommends nginx";
-    let status = Command::new("sh")
-        .args(["-c", install])
-        .envs([("DEBIAN_FRONTEND", "noninteractive"), ("RUNLEVEL", "1")])
-        .stdout(std::io::stderr())
-        .status()?;
-    if status.success() { Ok(()) } else { Err("apt-get could not install nginx".into()) }
+    process::installed(PACKAGE)
 }
 
 /// What nginx does about the files of its cache.

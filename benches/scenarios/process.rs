@@ -58,7 +58,7 @@ impl Server {
                     ended.map_or("does not accept".into(), |status| format!("ended: {status}"));
                 return Err(format!("{} {how}\n{output}", self.name).into());
             }
-            sleep(Duration::from_millis(20));
+            sleep(Duration::from_millis(2));
         }
         Ok(())
     }
@@ -86,14 +86,26 @@ impl Server {
         Ok(Duration::from_secs_f64(f64::from(ticks) / TICKS))
     }
 
+    /// The memory that the process has resident now, in bytes (`VmRSS`).
+    ///
+    /// # Errors
+    /// When the process has gone.
+    pub fn memory(&self) -> Result<u64> {
+        self.memory_field("VmRSS:")
+    }
+
     /// The most memory the process has had resident since it started, in bytes (`VmHWM`).
     ///
     /// # Errors
     /// When the process has gone.
     pub fn peak_memory(&self) -> Result<u64> {
+        self.memory_field("VmHWM:")
+    }
+
+    fn memory_field(&self, name: &str) -> Result<u64> {
         let mut sum = 0;
         for id in self.ids() {
-            let kib = status_field(&id.to_string(), "VmHWM:")?;
+            let kib = status_field(&id.to_string(), name)?;
             sum += kib.trim_end_matches("kB").trim().parse::<u64>()? << 10;
         }
         Ok(sum)
@@ -164,6 +176,36 @@ pub fn command(program: &Path, core: Option<usize>) -> Command {
     }
     command.arg(program);
     command
+}
+
+/// Where a program of Debian's packages is, if it is installed.
+pub fn installed(program: &str) -> Option<PathBuf> {
+    let folders = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
+    folders.into_iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
+}
+
+/// Installs a program by `apt-get`, from the package of its name, unless it is there. The runlevel keeps
+/// Debian's scripts from starting services.
+///
+/// # Errors
+/// When there is no apt-get, the caller may not install, or the package can't be had.
+pub fn install(program: &str) -> Result<()> {
+    if installed(program).is_some() {
+        return Ok(());
+    }
+    eprintln!("installing {program} from Debian's packages");
+    let command =
+        format!("apt-get update -q && apt-get install -q -y --no-install-recommends {program}");
+    let status = Command::new("sh")
+        .args(["-c", &command])
+        .envs([("DEBIAN_FRONTEND", "noninteractive"), ("RUNLEVEL", "1")])
+        .stdout(std::io::stderr())
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("apt-get could not install {program}").into())
+    }
 }
 
 /// An address of the loopback interface that nobody listens at.

@@ -27,6 +27,8 @@ mod objects;
 pub mod policy;
 mod segment;
 mod shares;
+#[doc(hidden)]
+pub mod synthetic;
 mod verify;
 mod volume;
 mod writer;

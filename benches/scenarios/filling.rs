@@ -1,0 +1,168 @@
+//! What a fill costs those who read from memory meanwhile: their 99th percentile, against at rest.
+//!
+//! Open loop: requests are due at a third of the rate that saturates the server, at times that do not depend on
+//! its answers, and each one's time begins when it is due. A second server, without a disk, is filled at the same
+//! rate: what a fill costs anyway (the machine's cores are shared by origin, server and clients).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{interval, sleep};
+
+use crate::Result;
+use crate::cases::{Bench, Subject, mebibytes};
+use crate::content::{GIB, KIB, MIB, Object, Random};
+use crate::hotset::{self, Disk, Hotset, Memory};
+use crate::load::{self, Client, Crowd, Get};
+use crate::origin::{Origin, Pace};
+use crate::report::{Bar, Row, median};
+
+const MEMORY: Memory = Memory { cache: 512 * MIB, in_flight: 128 * MIB };
+/// The rate that the disk is written at, and filled at.
+const WRITE_RATE: u64 = 128 * MIB;
+const HOT_OBJECTS: u64 = 256;
+const HOT_SIZE: u64 = 4 * KIB;
+/// More than are ever busy while the server keeps up.
+const CONNECTIONS: usize = 256;
+const TURNS: usize = 5;
+const WARM_UP: Duration = Duration::from_secs(2);
+const TURN: Duration = Duration::from_secs(4);
+const TICK: Duration = Duration::from_millis(1);
+
+/// Five turns at rest and filled, of each server.
+pub fn latency(bench: &Bench) -> Result<Vec<Row>> {
+    if bench.subject() != Subject::Hotset {
+        return Err("nginx has no memory tier to be slowed".into());
+    }
+    let origin = Origin::start(Pace::NEAR)?;
+    let path = bench.folder().join("filling");
+    let disk = Disk { path, capacity: 4 * GIB, direct: false, write_rate: Some(WRITE_RATE) };
+    let start = |disk| hotset::start(origin.address(), MEMORY, disk, None, bench.folder());
+    let with_disk = Server::prepare(start(Some(&disk))?)?;
+    let without = Server::prepare(start(None)?)?;
+    let mut figures = [Vec::new(), Vec::new()];
+    let written_before = with_disk.hotset.metric("hotset_disk_written_bytes_total")?;
+    for turn in 0..TURNS {
+        for (server, figures) in [&with_disk, &without].into_iter().zip(&mut figures) {
+            let rest = server.turn(turn, false)?;
+            let filling = server.turn(turn, true)?;
+            figures.push((filling, rest));
+        }
+    }
+    let written = with_disk.hotset.metric("hotset_disk_written_bytes_total")? - written_before;
+    let seconds = f64::from(u32::try_from(TURNS)?) * TURN.as_secs_f64();
+    let rate = written / f64::from(1 << 20) / seconds;
+    let asked = mebibytes(WRITE_RATE);
+    let cells = (format!("{rate:.0} MiB/s"), format!("write_rate {asked:.0} MiB/s"));
+    let [with_disk, without] = figures;
+    Ok(vec![
+        row("p99 while the disk is filled / at rest", &with_disk, Bar::AtMost(2.0)),
+        row("the same of a server without a disk", &without, Bar::None),
+        Row::ratio("disk_filling", "written to disk", cells, rate / asked, Bar::AtLeast(0.8)),
+    ])
+}
+
+fn row(figure: &str, turns: &[(Duration, Duration)], bar: Bar) -> Row {
+    let ratio = median(turns.iter().map(|(a, b)| a.as_secs_f64() / b.as_secs_f64()).collect());
+    let half = |times: Vec<Duration>| median(times).as_micros();
+    let cells = (
+        format!("{} us", half(turns.iter().map(|turn| turn.0).collect())),
+        format!("at rest {} us", half(turns.iter().map(|turn| turn.1).collect())),
+    );
+    Row::ratio("disk_filling", figure, cells, ratio, bar)
+}
+
+/// A server whose hot objects are in memory, and a third of the rate that saturates it.
+struct Server {
+    hotset: Hotset,
+    gets: Arc<[Get]>,
+    rate: f64,
+}
+
+impl Server {
+    fn prepare(hotset: Hotset) -> Result<Self> {
+        let objects = (0..HOT_OBJECTS).map(|n| Arc::new(Object::new(&format!("hot{n}"), HOT_SIZE)));
+        let gets: Vec<_> = objects.map(|object| Get::whole(&object)).collect();
+        let address = hotset.server.address();
+        let rate = load::run(async {
+            let mut client = Client::connect(address).await?;
+            for get in gets.iter().chain(&gets) {
+                client.get(get).await?;
+            }
+            let mut crowd = Crowd::connect(address, 16).await?;
+            let gets: Arc<[Get]> = gets.clone().into();
+            crowd.round(&gets, WARM_UP / 2).await?;
+            let done = crowd.round(&gets, WARM_UP).await?;
+            Ok(f64::from(u32::try_from(done.times.len())?) / done.elapsed.as_secs_f64() / 3.0)
+        })?;
+        let gets = gets.into_iter().map(Get::unchecked).collect();
+        Ok(Self { hotset, gets, rate })
+    }
+
+    /// The 99th percentile of one turn.
+    fn turn(&self, turn: usize, filled: bool) -> Result<Duration> {
+        let over = AtomicBool::new(!filled);
+        thread::scope(|scope| {
+            let fill = scope.spawn(|| self.fill(turn, &over));
+            let times = load::run(LocalSet::new().run_until(self.open_loop(turn as u64)));
+            over.store(true, Relaxed);
+            fill.join().map_err(|_| "the fill panicked")??;
+            let mut times = times?;
+            times.sort_unstable();
+            Ok(times[times.len() * 99 / 100])
+        })
+    }
+
+    /// Reads what nobody read before, at the rate that the disk is written at.
+    fn fill(&self, turn: usize, over: &AtomicBool) -> Result<()> {
+        const RANGE: u64 = 4 * MIB;
+        load::run(async {
+            let mut client = Client::connect(self.hotset.server.address()).await?;
+            let object = Arc::new(Object::new(&format!("cold{turn}"), 8 * GIB));
+            let start = Instant::now();
+            let mut at = 0;
+            while !over.load(Relaxed) {
+                client.get(&Get::range(&object, at..at + RANGE).unchecked()).await?;
+                at += RANGE;
+                let due = start + Duration::from_secs_f64(mebibytes(at) / mebibytes(WRITE_RATE));
+                sleep(due.saturating_duration_since(Instant::now())).await;
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends requests when they are due; the time of each, from then on.
+    async fn open_loop(&self, seed: u64) -> Result<Vec<Duration>> {
+        let idle = Rc::new(RefCell::new(Vec::new()));
+        for _ in 0..CONNECTIONS {
+            let client = Client::connect(self.hotset.server.address()).await?;
+            idle.borrow_mut().push(client);
+        }
+        let mut random = Random::new(seed + 1);
+        let (start, mut tick) = (Instant::now(), interval(TICK));
+        let (mut tasks, mut sent) = (JoinSet::new(), 0.0);
+        while start.elapsed() < TURN {
+            tick.tick().await;
+            // All that became due since the last tick, which is when they count as due.
+            let due = Instant::now();
+            while sent < self.rate * start.elapsed().as_secs_f64() {
+                sent += 1.0;
+                let index = usize::try_from(random.below(self.gets.len() as u64))?;
+                let (gets, idle) = (self.gets.clone(), idle.clone());
+                let client = idle.borrow_mut().pop();
+                let mut client = client.ok_or("the server is far behind: no connection is idle")?;
+                tasks.spawn_local(async move {
+                    client.get(&gets[index]).await?;
+                    idle.borrow_mut().push(client);
+                    Result::Ok(due.elapsed())
+                });
+            }
+        }
+        tasks.join_all().await.into_iter().collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! A disk tier full of made-up blocks, to measure what a large one costs.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::digest::Digest;
+use super::files::{FolderLock, RealFolder};
+use super::format::{Contents, Kind, Record};
+use super::log::{Appender, Log};
+use super::segment_size;
+
+/// Writes `blocks` records of `data_len` bytes each into `path`, as a server of this capacity would have.
+///
+/// # Errors
+/// The path cannot be written, or a server uses it.
+pub fn write(path: &Path, capacity: u64, blocks: u32, data_len: usize) -> io::Result<()> {
+    let _lock = FolderLock::take(path)?;
+    let folder = Box::new(RealFolder::new(path.join("blocks"), false)?);
+    let log = Arc::new(Log::open(folder, segment_size(capacity), |_| ())?);
+    let mut appender = Appender::new(&log, Contents::Blocks);
+    let data = vec![0; data_len];
+    for number in 0..blocks {
+        // About as long as real ones are.
+        let mut key = format!("a bucket/a folder/another folder/object-{number:012}").into_bytes();
+        key.extend_from_slice(&0_u64.to_le_bytes());
+        let digest = Digest::of_record(Kind::Block, &key).expect("it ends in an index");
+        let [key_len, data_len] =
+            [key.len(), data_len].map(|n| u32::try_from(n).expect("it is short"));
+        let record = Record { kind: Kind::Block, digest, key_len, data_len, start: 0, tag: 0 };
+        appender.append(&record, &key, &data)?;
+    }
+    appender.seal()
+}
