@@ -94,6 +94,7 @@ async fn in_order(
 pub fn million(bench: &Bench) -> Result<Vec<Row>> {
     const BLOCKS: u32 = 1_000_000;
     const DATA: usize = 100;
+    const READY: &str = "HTTP/1.1 200";
     let memory = Memory { cache: 4 * GIB, in_flight: 128 * MIB };
     let origin = Origin::start(Pace::NEAR)?;
     let mut empty = Vec::new();
@@ -113,7 +114,7 @@ pub fn million(bench: &Bench) -> Result<Vec<Row>> {
             }
             let start = Instant::now();
             let hotset = hotset::start(origin.address(), memory, Some(disk), None, bench.folder())?;
-            while !hotset::ask(hotset.admin, "/readyz")?.starts_with("HTTP/1.1 200") {}
+            while !hotset::ask(hotset.admin, "/readyz").is_ok_and(|a| a.starts_with(READY)) {}
             let ready = start.elapsed();
             seen.push((ready, hotset.server.memory()?, hotset.metric("hotset_disk_blocks")?));
         }

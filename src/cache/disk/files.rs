@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
@@ -35,6 +36,22 @@ pub(super) trait File: Debug + Send + Sync {
     fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()>;
     /// As [`File::read`], from the page cache and without waiting; `false`: not all of it is there.
     fn read_cached(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool>;
+    /// `length` bytes from `offset` on; `UnexpectedEof` when the file ends before.
+    fn fetch(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        let mut bytes = vec![0; length];
+        self.read(&mut [IoSliceMut::new(&mut bytes)], offset)?;
+        Ok(bytes.into())
+    }
+    /// As [`File::fetch`], from the page cache and without waiting; `None`: not all of it is there.
+    fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
+        let mut bytes = vec![0; length];
+        let cached = self.read_cached(&mut [IoSliceMut::new(&mut bytes)], offset)?;
+        Ok(cached.then(|| bytes.into()))
+    }
+    /// The file that a ring may read in place of [`File::fetch`], and how its reads must be aligned.
+    fn for_ring(&self) -> Option<(Arc<fs::File>, usize)> {
+        None
+    }
     /// Writes all of `parts` at `offset`.
     fn write(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Cuts off what is behind `length`.
@@ -69,10 +86,13 @@ impl RealFolder {
     fn file(&self, path: &Path, file: fs::File) -> io::Result<Arc<dyn File>> {
         let flag = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
         let direct = match self.direct {
-            true => Some(fs::OpenOptions::new().read(true).custom_flags(flag).open(path)?),
+            true => {
+                let file = fs::OpenOptions::new().read(true).custom_flags(flag).open(path)?;
+                Some(Arc::new(file))
+            }
             false => None,
         };
-        Ok(Arc::new(RealFile { file, direct }))
+        Ok(Arc::new(RealFile { file: Arc::new(file), direct }))
     }
 }
 
@@ -111,9 +131,9 @@ impl Folder for RealFolder {
 
 #[derive(Debug)]
 struct RealFile {
-    file: fs::File,
+    file: Arc<fs::File>,
     /// The same file, opened for reading past the page cache.
-    direct: Option<fs::File>,
+    direct: Option<Arc<fs::File>>,
 }
 
 impl File for RealFile {
@@ -128,7 +148,7 @@ impl File for RealFile {
         let (mut parts, mut offset) = (parts, offset);
         while parts.iter().any(|p| !p.is_empty()) {
             let flags = ReadWriteFlags::empty();
-            match retry_on_intr(|| rustix::io::preadv2(&self.file, parts, offset, flags))? {
+            match retry_on_intr(|| rustix::io::preadv2(&*self.file, parts, offset, flags))? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => {
                     IoSliceMut::advance_slices(&mut parts, read);
@@ -144,7 +164,7 @@ impl File for RealFile {
         if self.direct.is_some() {
             return Ok(false);
         }
-        match rustix::io::preadv2(&self.file, parts, offset, ReadWriteFlags::NOWAIT) {
+        match rustix::io::preadv2(&*self.file, parts, offset, ReadWriteFlags::NOWAIT) {
             Ok(read) => Ok(read == length),
             // Not cached, or a file system that cannot tell.
             Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR) => Ok(false),
@@ -152,10 +172,26 @@ impl File for RealFile {
         }
     }
 
+    fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
+        if self.direct.is_some() {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; length];
+        let cached = self.read_cached(&mut [IoSliceMut::new(&mut bytes)], offset)?;
+        Ok(cached.then(|| bytes.into()))
+    }
+
+    fn for_ring(&self) -> Option<(Arc<fs::File>, usize)> {
+        Some(match &self.direct {
+            Some(direct) => (direct.clone(), SECTOR),
+            None => (self.file.clone(), 1),
+        })
+    }
+
     fn write(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let (mut parts, mut offset) = (parts, offset);
         while parts.iter().any(|p| !p.is_empty()) {
-            match retry_on_intr(|| rustix::io::pwritev(&self.file, parts, offset))? {
+            match retry_on_intr(|| rustix::io::pwritev(&*self.file, parts, offset))? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 written => {
                     IoSlice::advance_slices(&mut parts, written);
@@ -178,7 +214,7 @@ impl File for RealFile {
         if self.direct.is_none() {
             // A hint: where it is not taken, the read itself will do.
             let length = std::num::NonZeroU64::new(length);
-            let _ = rustix::fs::fadvise(&self.file, offset, length, Advice::WillNeed);
+            let _ = rustix::fs::fadvise(&*self.file, offset, length, Advice::WillNeed);
         }
     }
 }

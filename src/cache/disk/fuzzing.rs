@@ -113,7 +113,7 @@ fn read(bytes: &[u8]) -> Vec<(Record, Vec<u8>)> {
         }
         if let Ok(Some((data, _))) = all {
             let _ = ObjectRecord::decode(&data);
-            whole.push((record, data));
+            whole.push((record, data.to_vec()));
         }
         let _ = segment.record_at(offset.into());
     }

@@ -25,6 +25,7 @@ mod log;
 mod object_record;
 mod objects;
 pub mod policy;
+mod ring;
 mod segment;
 mod shares;
 #[doc(hidden)]

@@ -1,15 +1,20 @@
 //! One segment: a file of records, read by many while one thread appends to it.
 
+use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
+
+use super::digest::Digest;
 use super::files::File;
 use super::format::{
-    CHUNK, Contents, Damaged, ENTRY, FRAME, KEY_MAX, RECORD_HEAD, Record, SEGMENT_HEAD, TAIL, Tail,
-    footer, frame, parse_footer, parse_segment_head, segment_head, verify_chunk,
+    CHUNK, Chunks, Contents, Damaged, ENTRY, FRAME, KEY_MAX, RECORD_HEAD, Record, SEGMENT_HEAD,
+    TAIL, Tail, footer, frame, parse_footer, parse_segment_head, segment_head, verify_chunk,
 };
+use super::ring::{Ring, Wanted};
 
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +106,13 @@ impl Segment {
         Ok(Some((record, key)))
     }
 
+    /// Where the chunks of a record's data lie that hold `wanted`.
+    pub(super) fn stretch(offset: u32, record: &Record, wanted: &Range<usize>) -> Stretch {
+        let chunks = record.chunks(wanted);
+        let length = chunks.data.len() + chunks.count * FRAME;
+        Stretch { digest: record.digest, at: u64::from(offset) + chunks.offset, length, chunks }
+    }
+
     /// The chunks of a record's data that hold `wanted`, each compared with its frame. Returns them, and where
     /// the first begins in the data; `None`: it would have to wait.
     pub(super) fn data(
@@ -109,29 +121,33 @@ impl Segment {
         record: &Record,
         wanted: &Range<usize>,
         wait: Wait,
-    ) -> Result<Option<(Vec<u8>, usize)>, ReadError> {
-        let chunks = record.chunks(wanted);
-        let mut data = vec![0; chunks.data.len()];
-        let mut frames = vec![0; chunks.count * FRAME];
-        let mut parts: Vec<_> = data
-            .chunks_mut(CHUNK)
-            .zip(frames.chunks_mut(FRAME))
-            .flat_map(|(data, frame)| [IoSliceMut::new(data), IoSliceMut::new(frame)])
-            .collect();
-        let at = u64::from(offset) + chunks.offset;
-        match wait {
-            Wait::Yes => self.file.read(&mut parts, at)?,
-            Wait::No => {
-                if !self.file.read_cached(&mut parts, at)? {
-                    return Ok(None);
-                }
-            }
-        }
-        let pairs = data.chunks(CHUNK).zip(frames.chunks(FRAME));
-        for (index, (data, frame)) in (chunks.first..).zip(pairs) {
-            verify_chunk(frame, &record.digest, index, data)?;
-        }
-        Ok(Some((data, chunks.data.start)))
+    ) -> Result<Option<(Bytes, usize)>, ReadError> {
+        let stretch = Self::stretch(offset, record, wanted);
+        let bytes = match wait {
+            Wait::Yes => self.file.fetch(stretch.at, stretch.length)?,
+            Wait::No => match self.file.fetch_cached(stretch.at, stretch.length)? {
+                Some(bytes) => bytes,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(stretch.check(&bytes)?))
+    }
+
+    /// As [`Segment::data`], by a ring in place of a thread that waits.
+    pub(super) async fn data_by(
+        &self,
+        ring: &Ring,
+        (file, alignment): (Arc<fs::File>, usize),
+        stretch: Stretch,
+    ) -> Result<(Bytes, usize), ReadError> {
+        let (offset, length) = (stretch.at, stretch.length);
+        let bytes = ring.read(Wanted { file, offset, length, alignment }).await?;
+        Ok(stretch.check(&bytes)?)
+    }
+
+    /// The file that a ring may read, and how its reads must be aligned.
+    pub(super) fn for_ring(&self) -> Option<(Arc<fs::File>, usize)> {
+        self.file.for_ring()
     }
 
     /// Says that the record's data from `from` on will be read soon.
@@ -174,5 +190,33 @@ impl Segment {
 
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync()
+    }
+}
+
+/// Chunks that lie one behind the other, with their frames.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    digest: Digest,
+    at: u64,
+    /// Bytes, with frames.
+    length: usize,
+    chunks: Chunks,
+}
+
+impl Stretch {
+    /// Compares each chunk with its frame. Returns the data without the frames, and where it begins in the record's.
+    fn check(self, bytes: &Bytes) -> Result<(Bytes, usize), Damaged> {
+        let mut parts = Vec::with_capacity(self.chunks.count);
+        for (index, chunk) in (self.chunks.first..).zip(bytes.chunks(CHUNK + FRAME)) {
+            let (data, frame) =
+                chunk.split_at_checked(chunk.len() - FRAME).ok_or(Damaged::Length)?;
+            verify_chunk(frame, &self.digest, index, data)?;
+            parts.push(data);
+        }
+        let data = match &*parts {
+            [one] => bytes.slice_ref(one),
+            more => more.concat().into(),
+        };
+        Ok((data, self.chunks.data.start))
     }
 }

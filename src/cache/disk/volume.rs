@@ -20,7 +20,8 @@ use super::format::{Kind, Record};
 use super::health::Health;
 use super::index::{Entry, Index};
 use super::log::Log;
-use super::segment::{ReadError, Wait};
+use super::ring::Ring;
+use super::segment::{ReadError, Segment, Wait};
 use super::writer::Writer;
 use crate::cache::memory::Block;
 use crate::metrics::disk::{self as metrics, Failure};
@@ -115,6 +116,8 @@ pub(super) struct Volume {
     pub queue: Arc<Queue>,
     reading: Health,
     readers: Arc<Semaphore>,
+    /// Where there is one, for short reads.
+    ring: Option<Arc<Ring>>,
     orders: Sender<Order>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Closed when the thread is at its end.
@@ -161,6 +164,7 @@ impl Volume {
             queue,
             reading: Health::new(format!("reading from {name}")),
             readers: Arc::new(Semaphore::new(READERS)),
+            ring: Ring::start().inspect_err(|why| log::debug!("no io_uring: {why}")).ok(),
             orders,
             thread: Mutex::new(Some(thread)),
             ended: Mutex::new(ended),
@@ -202,6 +206,12 @@ impl Volume {
         {
             return self.outcome(read, &wanted);
         }
+        if !ahead
+            && wanted.len() <= AT_ONCE
+            && let Some(read) = self.read_by_ring(&segment, offset, &record, &wanted).await
+        {
+            return read.and_then(|read| self.outcome(read, &wanted));
+        }
         let readers = self.readers.clone();
         let range = wanted.clone();
         let read = timeout(PATIENCE, async move {
@@ -222,22 +232,41 @@ impl Volume {
                 self.outcome(read, &wanted)
             }
             Ok(None) => Err(Failure::Gone),
-            Err(_) => {
-                self.reading.failed(&"a read takes too long", false);
-                Err(Failure::Slow)
-            }
+            Err(_) => Err(self.slow()),
         }
+    }
+
+    /// `None`: there is no ring, or it is full.
+    async fn read_by_ring(
+        &self,
+        segment: &Segment,
+        offset: u32,
+        record: &Record,
+        wanted: &Range<usize>,
+    ) -> Option<Result<Result<(Bytes, usize), ReadError>, Failure>> {
+        let (ring, file) = (self.ring.as_ref()?, segment.for_ring()?);
+        let stretch = Segment::stretch(offset, record, wanted);
+        match timeout(PATIENCE, segment.data_by(ring, file, stretch)).await {
+            Ok(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Ok(read) => Some(Ok(read)),
+            Err(_) => Some(Err(self.slow())),
+        }
+    }
+
+    fn slow(&self) -> Failure {
+        self.reading.failed(&"a read takes too long", false);
+        Failure::Slow
     }
 
     fn outcome(
         &self,
-        read: Result<(Vec<u8>, usize), ReadError>,
+        read: Result<(Bytes, usize), ReadError>,
         wanted: &Range<usize>,
     ) -> Result<Bytes, Failure> {
         match read {
             Ok((data, from)) => {
                 self.reading.succeeded();
-                Ok(Bytes::from(data).slice(wanted.start - from..wanted.end - from))
+                Ok(data.slice(wanted.start - from..wanted.end - from))
             }
             Err(ReadError::Damaged(why)) => {
                 log::debug!("a damaged record: {why}");
