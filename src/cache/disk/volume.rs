@@ -191,16 +191,17 @@ impl Volume {
         wanted: Range<usize>,
         ahead: bool,
     ) -> Result<Bytes, Failure> {
-        if !self.reading.is_open() {
-            return Err(Failure::PassedBy);
-        }
         let segment = self.log.segment(entry.segment).ok_or(Failure::Gone)?;
         let record = entry.record(Kind::Block, *digest);
         let offset = entry.offset;
         if wanted.len() <= AT_ONCE
             && let Some(read) = segment.data(offset, &record, &wanted, Wait::No).transpose()
         {
+            // What the page cache has says nothing of the device.
             return self.outcome(read, &wanted);
+        }
+        if !self.reading.may_try() {
+            return Err(Failure::PassedBy);
         }
         let readers = self.readers.clone();
         let range = wanted.clone();
@@ -219,6 +220,9 @@ impl Volume {
         match read.await {
             Ok(Some(read)) => {
                 let read = read.map(|data| data.expect("a read that may wait brings bytes"));
+                if read.is_ok() {
+                    self.reading.succeeded();
+                }
                 self.outcome(read, &wanted)
             }
             Ok(None) => Err(Failure::Gone),
@@ -235,10 +239,7 @@ impl Volume {
         wanted: &Range<usize>,
     ) -> Result<Bytes, Failure> {
         match read {
-            Ok((data, from)) => {
-                self.reading.succeeded();
-                Ok(Bytes::from(data).slice(wanted.start - from..wanted.end - from))
-            }
+            Ok((data, from)) => Ok(Bytes::from(data).slice(wanted.start - from..wanted.end - from)),
             Err(ReadError::Damaged(why)) => {
                 log::debug!("a damaged record: {why}");
                 Err(Failure::Damaged)
