@@ -54,7 +54,7 @@ pub(super) trait File: Debug + Send + Sync {
     }
     /// Writes all of `parts` at `offset`.
     fn write(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
-    /// Cuts off what is behind `length`.
+    /// Cuts off what is behind `length`, or fills up to it with zeros.
     fn truncate(&self, length: u64) -> io::Result<()>;
     /// Makes all that was written survive a power cut.
     fn sync(&self) -> io::Result<()>;

@@ -17,7 +17,7 @@ use twox_hash::XxHash3_64;
 use super::digest::Digest;
 
 /// Of all that is written here; another version's segments are dropped.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// Bytes of data that one check covers, and the least that is read.
 pub(super) const CHUNK: usize = 64 * 1024;
 pub(super) const SEGMENT_HEAD: usize = 32;
@@ -48,6 +48,8 @@ pub(super) enum Damaged {
     Check,
     #[error("it belongs to another key")]
     Key,
+    #[error("the one behind it is missing")]
+    Next,
 }
 
 /// What a segment holds.
@@ -151,6 +153,11 @@ impl Record {
         if possible { Ok(self) } else { Err(Damaged::Length) }
     }
 
+    /// What binds the chunk of this index to its place: two records of one block may begin at different offsets.
+    pub(super) fn place(&self, index: usize) -> u32 {
+        self.start.wrapping_add(u32::try_from(index * CHUNK).unwrap_or(u32::MAX))
+    }
+
     /// Where the chunks that hold `wanted` (offsets in the data) lie, relative to the record.
     pub(super) fn chunks(&self, wanted: &Range<usize>) -> Chunks {
         let first = wanted.start / CHUNK;
@@ -177,44 +184,44 @@ pub(super) struct Chunks {
     pub offset: u64,
 }
 
-/// The frame behind the data of a chunk.
-pub(super) fn frame(digest: &Digest, index: usize, data: &[u8]) -> [u8; FRAME] {
+/// The frame behind the data of a chunk, which lies at `place` (see [`Record::place`]).
+pub(super) fn frame(digest: &Digest, place: u32, data: &[u8]) -> [u8; FRAME] {
     let mut out = Writer::<FRAME>::new();
     out.u32(FRAME_MAGIC).u16(VERSION).u16(0);
-    out.u32(u32::try_from(index).unwrap_or(u32::MAX));
+    out.u32(place);
     out.u32(u32::try_from(data.len()).unwrap_or(u32::MAX));
     out.bytes(&digest.0[..8]);
     let check = check_chunk(out.so_far(), digest, data);
     out.u64(check).done()
 }
 
-/// Compares a chunk with what was looked for: this key's chunk of this index and length.
+/// Compares a chunk with what was looked for: this key's chunk of this place and length.
 pub(super) fn verify_chunk(
     frame: &[u8],
     digest: &Digest,
-    index: usize,
+    place: u32,
     data: &[u8],
 ) -> Result<(), Damaged> {
-    let expected = self::frame(digest, index, data);
+    let expected = self::frame(digest, place, data);
     match frame == expected {
         true => Ok(()),
         false => Err(Damaged::Check),
     }
 }
 
-/// The first bytes of a segment.
-pub(super) fn segment_head(contents: Contents, number: u32) -> [u8; SEGMENT_HEAD] {
+/// The first bytes of a segment. `length`: of the file until it is sealed; 0 when that is not fixed.
+pub(super) fn segment_head(contents: Contents, number: u32, length: u64) -> [u8; SEGMENT_HEAD] {
     let mut out = Writer::<SEGMENT_HEAD>::new();
-    out.u64(SEGMENT_MAGIC).u16(VERSION).u16(contents as u16).u32(number).u64(0);
+    out.u64(SEGMENT_MAGIC).u16(VERSION).u16(contents as u16).u32(number).u64(length);
     let check = XxHash3_64::oneshot(out.so_far());
     out.u64(check).done()
 }
 
-/// Reads the first bytes of a segment that must be this one.
+/// Reads the first bytes of a segment that must be this one: what it holds, and its length until it is sealed.
 pub(super) fn parse_segment_head(
     head: &[u8; SEGMENT_HEAD],
     number: u32,
-) -> Result<Contents, Damaged> {
+) -> Result<(Contents, u64), Damaged> {
     let mut from = Reader(head);
     if from.u64() != SEGMENT_MAGIC {
         return Err(Damaged::Magic);
@@ -228,8 +235,10 @@ pub(super) fn parse_segment_head(
         3 => Contents::Objects,
         _ => return Err(Damaged::Magic),
     };
-    match *head == segment_head(contents, number) {
-        true => Ok(contents),
+    let _ = from.u32();
+    let length = from.u64();
+    match *head == segment_head(contents, number, length) {
+        true => Ok((contents, length)),
         false => Err(Damaged::Check),
     }
 }

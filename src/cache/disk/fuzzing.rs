@@ -23,7 +23,7 @@ const NAME: &str = "0000000001.seg";
 pub fn any_bytes(bytes: &[u8]) {
     let _ = read(bytes);
     // Behind a head that is believed, the rest is looked at too.
-    let _ = read(&[segment_head(Contents::Blocks, 1).as_slice(), bytes].concat());
+    let _ = read(&[segment_head(Contents::Blocks, 1, 0).as_slice(), bytes].concat());
     let _ = ObjectRecord::decode(bytes);
 }
 
@@ -67,8 +67,8 @@ fn apply(bytes: &mut Vec<u8>, edit: [u8; 8]) {
 fn segment() -> (Vec<u8>, Vec<(Digest, Vec<u8>)>) {
     let folder = MemoryFolder::default();
     let file = folder.file.clone();
-    let log = Arc::new(Log::open(Box::new(folder), SEGMENT, |_| ()).expect("memory"));
-    let mut appender = Appender::new(&log, Contents::Blocks);
+    let log = Arc::new(Log::open(Box::new(folder), SEGMENT, false, |_| ()).expect("memory").0);
+    let mut appender = Appender::new(&log, Contents::Blocks, None);
     let mut written = Vec::new();
     for (index, length) in [1, 700, CHUNK, CHUNK + 1, 3 * CHUNK - 5].into_iter().enumerate() {
         let key = [b"a key".as_slice(), &(index as u64).to_le_bytes()].concat();
@@ -92,12 +92,12 @@ fn read(bytes: &[u8]) -> Vec<(Record, Vec<u8>)> {
     *folder.file.bytes.lock() = bytes.to_vec();
     *folder.there.lock() = true;
     let mut found = Vec::new();
-    let log = Log::open(Box::new(folder), SEGMENT, |what| {
+    let log = Log::open(Box::new(folder), SEGMENT, false, |what| {
         if let Found::Record { offset, record, .. } = what {
             found.push((offset, *record));
         }
     });
-    let log = log.expect("a log opens, whatever is in it");
+    let (log, _) = log.expect("a log opens, whatever is in it");
     let Some(segment) = log.segment(1) else { return Vec::new() };
     let mut whole = Vec::new();
     for (offset, record) in found {

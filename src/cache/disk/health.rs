@@ -1,11 +1,13 @@
 //! Whether a disk is worth asking: one that fails or has become very slow is passed by, and tried again later.
 //!
 //! A cache that waits for a dying disk is slower than no cache. So a few failures in a row, or one that takes the
-//! space away, stop the traffic for a while that doubles each time; one success ends it. The log has one line
-//! when that begins and one when it ends, however often it failed between.
+//! space away, stop the traffic for a while that doubles each time; then one request tries, and its success ends
+//! it. The log has one line when that begins and one when it ends, however often it failed between.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Failures in a row that close a direction.
 const FAILURES: u32 = 3;
@@ -19,7 +21,7 @@ pub(super) struct Health {
     name: String,
     born: Instant,
     failures: AtomicU32,
-    /// Milliseconds since `born` until which it is passed by; 0 when it is well.
+    /// Milliseconds since `born` until which it is passed by; 0 when it is well. Odd: one request tries.
     closed_until: AtomicU64,
 }
 
@@ -33,10 +35,16 @@ impl Health {
         }
     }
 
-    /// Whether to try.
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether to try. Of those who ask after a pause one may: the others would wait with it.
+    pub(super) fn may_try(&self) -> bool {
         let until = self.closed_until.load(Ordering::Relaxed);
-        until == 0 || self.millis() >= until
+        let now = self.millis();
+        until == 0
+            || now >= until && {
+                let next = (now + millis(PAUSE_MIN)) | 1;
+                let (set, seen) = (Ordering::Relaxed, Ordering::Relaxed);
+                self.closed_until.compare_exchange(until, next, set, seen).is_ok()
+            }
     }
 
     /// It worked.
@@ -52,19 +60,28 @@ impl Health {
 
     /// It did not; `at_once`: there is no use in trying again soon.
     pub(super) fn failed(&self, why: &dyn std::fmt::Display, at_once: bool) {
+        let (until, now) = (self.closed_until.load(Ordering::Relaxed), self.millis());
+        if now < until && until % 2 == 0 {
+            // It began before: nothing new.
+            return;
+        }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures < FAILURES && !at_once {
             return;
         }
         let doublings = failures.saturating_sub(FAILURES).min(10);
         let pause = (PAUSE_MIN * (1 << doublings)).min(PAUSE_MAX);
-        let until = self.millis() + u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let until = (now + millis(pause)) & !1;
         if self.closed_until.swap(until, Ordering::Relaxed) == 0 {
             log::warn!("{}: {why}; it is passed by until it works again", self.name);
         }
     }
 
     fn millis(&self) -> u64 {
-        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+        millis(self.born.elapsed()).max(1)
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

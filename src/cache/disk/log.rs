@@ -4,8 +4,10 @@
 //! read on. So a reader never finds other bytes where its own were.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::RwLock;
 
@@ -22,8 +24,12 @@ pub(super) enum Found<'a> {
         offset: u32,
         record: &'a Record,
     },
-    /// Something was lost here: a segment, or the rest of one.
-    Damage(&'a str, &'a dyn std::fmt::Display),
+    /// Something was lost here: a segment, or the rest of one. `upto`: what lies in segments below may be void.
+    Damage {
+        file: &'a str,
+        why: &'a dyn Display,
+        upto: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -31,49 +37,59 @@ pub(super) struct Log {
     folder: Box<dyn Folder>,
     segment_size: u64,
     segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
+    /// The number of the next segment: none is used twice.
+    next: AtomicU32,
 }
 
 impl Log {
-    /// Opens what is in `folder` and tells `found` every record. Segments that cannot be used are removed.
+    /// Opens what is in `folder` and tells `found` every record. Segments of blocks that cannot be used are removed.
+    /// Also returns the segment of object records that was not sealed, to go on with.
     ///
     /// # Errors
     /// The folder cannot be read.
     pub(super) fn open(
         folder: Box<dyn Folder>,
         segment_size: u64,
+        is_objects: bool,
         mut found: impl FnMut(Found<'_>),
-    ) -> io::Result<Self> {
-        let mut names: Vec<_> =
-            folder.list()?.into_iter().filter_map(|n| Some((segment_number(&n)?, n))).collect();
-        names.sort_unstable();
-        let mut segments = BTreeMap::new();
+    ) -> io::Result<(Self, Option<Open>)> {
+        let names = numbered(&*folder)?;
+        let next = names.last().map_or(1, |(last, _)| last.saturating_add(1));
         let mut expected = names.first().map_or(0, |(first, _)| *first);
+        let (mut segments, mut open) = (BTreeMap::new(), None);
         for (number, name) in names {
-            let is_missing = number != expected;
+            // Blocks go in another order than they came: those that are pinned stay.
+            if is_objects && number != expected {
+                found(Found::Damage { file: &name, why: &"one before is missing", upto: number });
+            }
             expected = number.saturating_add(1);
             let opened = folder.open(&name).map_err(ReadError::from);
             let opened = opened.and_then(|file| Segment::open(file, number));
-            let usable = opened.and_then(|segment| {
-                // Blocks go in another order than they came: those that are pinned stay.
-                if is_missing && segment.contents == Contents::Objects {
-                    found(Found::Damage(&name, &"a segment before it is missing"));
+            let opened = opened.and_then(|segment| segment.must_hold(is_objects));
+            let outcome = match opened {
+                Ok(segment) => {
+                    let replayed = replay(&segment, expected == next, &mut found);
+                    segments.insert(number, Arc::new(segment));
+                    replayed.map(|left| open = left)
                 }
-                let intact = replay(&segment, &mut found)?;
-                if let Err(error) = intact {
-                    found(Found::Damage(&name, &error));
-                }
-                Ok(segment)
-            });
-            match usable {
-                Ok(segment) => drop(segments.insert(number, Arc::new(segment))),
                 Err(error) => {
-                    found(Found::Damage(&name, &error));
-                    // It would be met again at every start. Where it cannot go, it takes space and nothing else.
-                    let _ = folder.remove(&name);
+                    if !is_objects {
+                        // It would be met again at every start. Where it cannot go, it only takes space.
+                        let _ = folder.remove(&name);
+                    }
+                    Err(error)
                 }
+            };
+            if let Err(why) = outcome {
+                found(Found::Damage { file: &name, why: &why, upto: expected });
             }
         }
-        Ok(Self { folder, segment_size, segments: RwLock::new(segments) })
+        let open = open.and_then(|(records, at): (Records, u64)| {
+            let segment: Arc<Segment> = segments.values().next_back()?.clone();
+            Some(Open { segment, at, records })
+        });
+        let segments = RwLock::new(segments);
+        Ok((Self { folder, segment_size, segments, next: next.into() }, open))
     }
 
     pub(super) fn segment(&self, number: u32) -> Option<Arc<Segment>> {
@@ -99,53 +115,108 @@ impl Log {
         self.folder.remove(&name(segment.number))
     }
 
-    /// Removes everything.
-    pub(super) fn clear(&self) -> io::Result<()> {
-        self.segments().iter().try_for_each(|segment| self.remove(segment))?;
+    /// Removes the segments below `number`. Their last one goes when the others are gone for certain: what is
+    /// left after a power cut has a gap, or nothing missing in it.
+    pub(super) fn remove_below(&self, number: u64) -> io::Result<()> {
+        self.segments.write().retain(|there, _| u64::from(*there) >= number);
+        let mut names = numbered(&*self.folder)?;
+        names.retain(|(there, _)| u64::from(*there) < number);
+        let Some((_, last)) = names.pop() else { return Ok(()) };
+        names.iter().try_for_each(|(_, name)| self.folder.remove(name))?;
+        self.folder.sync()?;
+        self.folder.remove(&last)?;
+        self.folder.sync()
+    }
+
+    /// Makes the creations and removals so far last.
+    pub(super) fn sync(&self) -> io::Result<()> {
         self.folder.sync()
     }
 
     fn create(&self, contents: Contents) -> io::Result<Arc<Segment>> {
-        let number = self.segments.read().keys().next_back().map_or(1, |last| last + 1);
-        let file = self.folder.create(&name(number), self.segment_size)?;
-        let segment = Arc::new(Segment::create(file, contents, number, self.segment_size)?);
-        self.folder.sync()?;
-        self.segments.write().insert(number, segment.clone());
-        Ok(segment)
+        let number = self.next.load(Ordering::Relaxed);
+        let made = self.folder.create(&name(number), self.segment_size).and_then(|file| {
+            let segment = Segment::create(file, contents, number, self.segment_size)?;
+            self.folder.sync()?;
+            Ok(Arc::new(segment))
+        });
+        match &made {
+            Ok(segment) => {
+                self.segments.write().insert(number, segment.clone());
+                self.next.store(number + 1, Ordering::Relaxed);
+            }
+            Err(_) => match self.folder.remove(&name(number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    // What is there stands in the way.
+                    self.next.store(number + 1, Ordering::Relaxed);
+                }
+                _ => {}
+            },
+        }
+        made
     }
 }
 
-/// Tells the records of a segment: those that its footer lists, or all up to the first that is damaged, and then
-/// the segment is sealed. The inner error says what was damaged.
+/// Records with their offsets.
+type Records = Vec<(u32, Record)>;
+
+/// Tells the records of a segment: those that its footer lists, or all up to the first that is damaged. A segment
+/// that was left open is sealed; the last one of object records is not, and is returned with where it ends.
 fn replay(
     segment: &Segment,
+    is_last: bool,
     found: &mut impl FnMut(Found<'_>),
-) -> Result<Result<(), ReadError>, ReadError> {
+) -> Result<Option<(Records, u64)>, ReadError> {
+    let is_objects = segment.contents == Contents::Objects;
     if let Ok((records, _)) = segment.footer() {
         for (offset, record) in &records {
             found(Found::Record { segment, offset: *offset, record });
         }
-        return Ok(Ok(()));
+        // The next one is made before this one is sealed.
+        return if is_objects && is_last { Err(Damaged::Next.into()) } else { Ok(None) };
     }
     let mut records = Vec::new();
     let mut at = SEGMENT_HEAD as u64;
     let intact = loop {
+        if segment.ends_at(at)? {
+            break Ok(());
+        }
         match segment.record_at(at) {
-            Ok(Some((record, _))) => {
+            Ok((record, _)) => {
                 let offset = u32::try_from(at).map_err(|_| Damaged::Length)?;
                 found(Found::Record { segment, offset, record: &record });
                 records.push((offset, record));
                 at += record.len();
             }
-            Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         }
     };
-    if let Err(error) = segment.seal(&records, at) {
-        // It will be scanned again.
+    if is_objects {
+        intact?;
+        // A process that was killed may have left it to the page cache.
+        segment.sync()?;
+        if is_last {
+            return Ok(Some((records, at)));
+        }
+        segment.seal(&records, at)?;
+        return Ok(None);
+    }
+    // A read that failed may work another time.
+    if !matches!(intact, Err(ReadError::Io(_)))
+        && let Err(error) = segment.seal(&records, at)
+    {
         log::debug!("sealing a segment that was left open: {error}");
     }
-    Ok(intact)
+    intact.map(|()| None)
+}
+
+/// The segments of a folder, oldest first.
+fn numbered(folder: &dyn Folder) -> io::Result<Vec<(u32, String)>> {
+    let names = folder.list()?;
+    let mut names: Vec<_> =
+        names.into_iter().filter_map(|n| Some((segment_number(&n)?, n))).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn name(number: u32) -> String {
@@ -165,21 +236,22 @@ pub(super) struct Appender {
     open: Option<Open>,
 }
 
-struct Open {
-    segment: Arc<Segment>,
+/// A segment that is appended to.
+pub(super) struct Open {
+    pub segment: Arc<Segment>,
     at: u64,
-    records: Vec<(u32, Record)>,
+    records: Records,
 }
 
 impl Appender {
-    pub(super) fn new(log: &Arc<Log>, contents: Contents) -> Self {
-        Self { log: log.clone(), contents, open: None }
+    /// `open`: a segment to go on with.
+    pub(super) fn new(log: &Arc<Log>, contents: Contents, open: Option<Open>) -> Self {
+        Self { log: log.clone(), contents, open }
     }
 
     /// Whether a record of `length` bytes needs a new segment.
     pub(super) fn is_full(&self, length: u64) -> bool {
-        let size = self.log.segment_size;
-        self.open.as_ref().is_none_or(|open| open.end_with(length) > size)
+        self.open.as_ref().is_none_or(|open| open.end_with(length) > open.segment.size())
     }
 
     /// Appends a record; where it lies: segment and offset. The caller made room before.
@@ -190,9 +262,11 @@ impl Appender {
         data: &[u8],
     ) -> io::Result<(u32, u32)> {
         if self.is_full(record.len()) {
-            self.seal()?;
             let segment = self.log.create(self.contents)?;
-            self.open = Some(Open { segment, at: SEGMENT_HEAD as u64, records: Vec::new() });
+            let next = Open { segment, at: SEGMENT_HEAD as u64, records: Vec::new() };
+            if let Some(full) = self.open.replace(next) {
+                full.segment.seal(&full.records, full.at)?;
+            }
         }
         let open = self.open.as_mut().expect("made above");
         let offset = u32::try_from(open.at).map_err(|_| io::ErrorKind::FileTooLarge)?;
@@ -219,6 +293,11 @@ impl Appender {
             Some(open) => open.segment.seal(&open.records, open.at),
             None => Ok(()),
         }
+    }
+
+    /// Leaves the open segment as it is.
+    pub(super) fn leave(&mut self) {
+        self.open = None;
     }
 
     pub(super) fn is_open(&self, segment: &Segment) -> bool {

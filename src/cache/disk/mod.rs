@@ -23,13 +23,18 @@ mod health;
 mod index;
 mod log;
 mod object_record;
+mod object_writer;
 mod objects;
 pub mod policy;
 mod ring;
 mod segment;
 mod shares;
+#[cfg(test)]
+mod sim;
 #[doc(hidden)]
 pub mod synthetic;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod volume;
 mod writer;
@@ -171,8 +176,9 @@ impl DiskTier {
         let failed = |source| DiskError::NotWritable { path: first.path.clone(), source };
         let capacity = first.capacity.0 / OBJECTS_SHARE;
         let segment = (capacity / 8).clamp(MIB / 4, 16 * MIB);
+        let name = first.path.display().to_string();
         let objects = folder(first, "objects")
-            .and_then(|folder| Objects::start(folder, capacity, segment, limits.index / 4))
+            .and_then(|folder| Objects::start(folder, &name, capacity, segment, limits.index / 4))
             .map_err(failed)?;
         let entries = usize::try_from(limits.index / Index::ENTRY_COST).unwrap_or(usize::MAX);
         Ok(Self {
@@ -406,13 +412,13 @@ fn open_volume(
     let capacity = config.capacity.0 - share;
     let segment = segment_size(config.capacity.0);
     let name = config.path.display().to_string();
-    let log = Log::open(folder, segment, |found| match found {
+    let (log, _) = Log::open(folder, segment, false, |found| match found {
         Found::Record { segment, offset, record } if record.kind == Kind::Block => {
             let entry = Entry::new(number, segment.number, offset, record);
             index.insert(record.digest, entry.in_class(classes.by_tag(record.tag)));
         }
         Found::Record { .. } => {}
-        Found::Damage(file, why) => {
+        Found::Damage { file, why, .. } => {
             metrics::failed(Failure::Damaged);
             debug!("{name}/blocks/{file}: {why}");
         }

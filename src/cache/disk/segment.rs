@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::digest::Digest;
 use super::files::File;
 use super::format::{
     CHUNK, Chunks, Contents, Damaged, ENTRY, FRAME, KEY_MAX, RECORD_HEAD, Record, SEGMENT_HEAD,
@@ -40,27 +39,43 @@ pub(super) struct Segment {
     file: Arc<dyn File>,
     /// Bytes that it takes of the device, or will.
     size: AtomicU64,
+    /// Of the file until it is sealed; 0: it grows.
+    length: u64,
 }
 
 impl Segment {
-    /// Makes the head of a new segment, which will grow to `size`.
+    /// Makes the head of a new segment, which will grow to `size`. One of object records has that length from the
+    /// beginning, so that an end which is lost is missed.
     pub(super) fn create(
         file: Arc<dyn File>,
         contents: Contents,
         number: u32,
         size: u64,
     ) -> io::Result<Self> {
-        file.write(&mut [IoSlice::new(&segment_head(contents, number))], 0)?;
-        Ok(Self { number, contents, file, size: size.into() })
+        let length = if contents == Contents::Objects { size } else { 0 };
+        if length > 0 {
+            file.truncate(length)?;
+        }
+        file.write(&mut [IoSlice::new(&segment_head(contents, number, length))], 0)?;
+        file.sync()?;
+        Ok(Self { number, contents, file, size: size.into(), length })
     }
 
     /// Takes a file that must be the segment of this number.
     pub(super) fn open(file: Arc<dyn File>, number: u32) -> Result<Self, ReadError> {
         let mut head = [0; SEGMENT_HEAD];
         file.read(&mut [IoSliceMut::new(&mut head)], 0)?;
-        let contents = parse_segment_head(&head, number)?;
+        let (contents, length) = parse_segment_head(&head, number)?;
         let size = file.len()?.into();
-        Ok(Self { number, contents, file, size })
+        Ok(Self { number, contents, file, size, length })
+    }
+
+    /// Refuses a segment of another log's contents.
+    pub(super) fn must_hold(self, objects: bool) -> Result<Self, ReadError> {
+        match (self.contents == Contents::Objects) == objects {
+            true => Ok(self),
+            false => Err(Damaged::Magic.into()),
+        }
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -79,12 +94,9 @@ impl Segment {
         Ok((parse_footer(&tail, &entries)?, tail.offset.into()))
     }
 
-    /// The head and key of the record at `offset`, and what is wrong with them; `None` at the file's end.
-    pub(super) fn record_at(&self, offset: u64) -> Result<Option<(Record, Vec<u8>)>, ReadError> {
+    /// The head and key of the record at `offset`.
+    pub(super) fn record_at(&self, offset: u64) -> Result<(Record, Vec<u8>), ReadError> {
         let left = self.file.len()?.saturating_sub(offset);
-        if left == 0 {
-            return Ok(None);
-        }
         // Most keys are short: one read brings both.
         let guess = usize::try_from(left).unwrap_or(usize::MAX).min(RECORD_HEAD + 512);
         let mut buffer = vec![0; guess];
@@ -103,14 +115,25 @@ impl Segment {
         }
         let key = buffer[RECORD_HEAD..key_end].to_vec();
         record.verify(&head, &key)?;
-        Ok(Some((record, key)))
+        Ok((record, key))
+    }
+
+    /// Whether the records may end at `offset`: the file does, or it is as long as it was made, and blank.
+    pub(super) fn ends_at(&self, offset: u64) -> io::Result<bool> {
+        let end = self.file.len()?;
+        if self.length == 0 || end != self.length {
+            return Ok(self.length == 0 && end == offset);
+        }
+        let mut rest = vec![0; usize::try_from(end - offset).unwrap_or(usize::MAX)];
+        self.file.read(&mut [IoSliceMut::new(&mut rest)], offset)?;
+        Ok(rest.iter().all(|byte| *byte == 0))
     }
 
     /// Where the chunks of a record's data lie that hold `wanted`.
     pub(super) fn stretch(offset: u32, record: &Record, wanted: &Range<usize>) -> Stretch {
         let chunks = record.chunks(wanted);
         let length = chunks.data.len() + chunks.count * FRAME;
-        Stretch { digest: record.digest, at: u64::from(offset) + chunks.offset, length, chunks }
+        Stretch { record: *record, at: u64::from(offset) + chunks.offset, length, chunks }
     }
 
     /// The chunks of a record's data that hold `wanted`, each compared with its frame. Returns them, and where
@@ -168,7 +191,7 @@ impl Segment {
         let frames: Vec<_> = data
             .chunks(CHUNK)
             .enumerate()
-            .map(|(index, chunk)| frame(&record.digest, index, chunk))
+            .map(|(index, chunk)| frame(&record.digest, record.place(index), chunk))
             .collect();
         let mut parts = vec![IoSlice::new(&head), IoSlice::new(key)];
         for (chunk, frame) in data.chunks(CHUNK).zip(&frames) {
@@ -196,7 +219,7 @@ impl Segment {
 /// Chunks that lie one behind the other, with their frames.
 #[derive(Debug)]
 pub(super) struct Stretch {
-    digest: Digest,
+    record: Record,
     at: u64,
     /// Bytes, with frames.
     length: usize,
@@ -210,7 +233,7 @@ impl Stretch {
         for (index, chunk) in (self.chunks.first..).zip(bytes.chunks(CHUNK + FRAME)) {
             let (data, frame) =
                 chunk.split_at_checked(chunk.len() - FRAME).ok_or(Damaged::Length)?;
-            verify_chunk(frame, &self.digest, index, data)?;
+            verify_chunk(frame, &self.record.digest, self.record.place(index), data)?;
             parts.push(data);
         }
         let data = match &*parts {

@@ -17,8 +17,8 @@ use super::segment_size;
 pub fn write(path: &Path, capacity: u64, blocks: u32, data_len: usize) -> io::Result<()> {
     let _lock = FolderLock::take(path)?;
     let folder = Box::new(RealFolder::new(path.join("blocks"), false)?);
-    let log = Arc::new(Log::open(folder, segment_size(capacity), |_| ())?);
-    let mut appender = Appender::new(&log, Contents::Blocks);
+    let log = Arc::new(Log::open(folder, segment_size(capacity), false, |_| ())?.0);
+    let mut appender = Appender::new(&log, Contents::Blocks, None);
     let data = vec![0; data_len];
     for number in 0..blocks {
         // About as long as real ones are.

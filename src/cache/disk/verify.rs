@@ -137,19 +137,18 @@ impl<F: FnMut(u64)> Reader<'_, F> {
     /// Up to the first record that is not whole.
     fn scan(&mut self, segment: &Segment) {
         let mut at = SEGMENT_HEAD as u64;
-        loop {
+        while !segment.ends_at(at).unwrap_or(false) {
             match segment.record_at(at) {
-                Ok(Some((record, _))) => {
+                Ok((record, _)) => {
                     self.record(segment, at, record);
                     at += record.len();
                 }
-                Ok(None) => return,
                 Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
                     return self.damaged(Some(at), &error);
                 }
                 Err(_) => {
                     self.verified.cut_off += 1;
-                    return (self.read)(segment.size() - at);
+                    return (self.read)(segment.size().saturating_sub(at));
                 }
             }
         }
@@ -181,7 +180,7 @@ impl<F: FnMut(u64)> Reader<'_, F> {
 
 /// All of a record, compared with what is `listed` of it.
 fn read_record(segment: &Segment, at: u64, listed: Record) -> Result<Record, ReadError> {
-    let (record, _) = segment.record_at(at)?.ok_or(Damaged::Length)?;
+    let (record, _) = segment.record_at(at)?;
     if listed != record {
         return Err(Damaged::Key.into());
     }

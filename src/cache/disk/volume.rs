@@ -195,22 +195,23 @@ impl Volume {
         wanted: Range<usize>,
         ahead: bool,
     ) -> Result<Bytes, Failure> {
-        if !self.reading.is_open() {
-            return Err(Failure::PassedBy);
-        }
         let segment = self.log.segment(entry.segment).ok_or(Failure::Gone)?;
         let record = entry.record(Kind::Block, *digest);
         let offset = entry.offset;
         if wanted.len() <= AT_ONCE
             && let Some(read) = segment.data(offset, &record, &wanted, Wait::No).transpose()
         {
+            // What the page cache has says nothing of the device.
             return self.outcome(read, &wanted);
+        }
+        if !self.reading.may_try() {
+            return Err(Failure::PassedBy);
         }
         if !ahead
             && wanted.len() <= AT_ONCE
             && let Some(read) = self.read_by_ring(&segment, offset, &record, &wanted).await
         {
-            return read.and_then(|read| self.outcome(read, &wanted));
+            return read;
         }
         let readers = self.readers.clone();
         let range = wanted.clone();
@@ -229,7 +230,7 @@ impl Volume {
         match read.await {
             Ok(Some(read)) => {
                 let read = read.map(|data| data.expect("a read that may wait brings bytes"));
-                self.outcome(read, &wanted)
+                self.waited(read, &wanted)
             }
             Ok(None) => Err(Failure::Gone),
             Err(_) => Err(self.slow()),
@@ -243,14 +244,26 @@ impl Volume {
         offset: u32,
         record: &Record,
         wanted: &Range<usize>,
-    ) -> Option<Result<Result<(Bytes, usize), ReadError>, Failure>> {
+    ) -> Option<Result<Bytes, Failure>> {
         let (ring, file) = (self.ring.as_ref()?, segment.for_ring()?);
         let stretch = Segment::stretch(offset, record, wanted);
         match timeout(PATIENCE, segment.data_by(ring, file, stretch)).await {
             Ok(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Ok(read) => Some(Ok(read)),
+            Ok(read) => Some(self.waited(read, wanted)),
             Err(_) => Some(Err(self.slow())),
         }
+    }
+
+    /// What the device itself said.
+    fn waited(
+        &self,
+        read: Result<(Bytes, usize), ReadError>,
+        wanted: &Range<usize>,
+    ) -> Result<Bytes, Failure> {
+        if read.is_ok() {
+            self.reading.succeeded();
+        }
+        self.outcome(read, wanted)
     }
 
     fn slow(&self) -> Failure {
@@ -264,10 +277,7 @@ impl Volume {
         wanted: &Range<usize>,
     ) -> Result<Bytes, Failure> {
         match read {
-            Ok((data, from)) => {
-                self.reading.succeeded();
-                Ok(data.slice(wanted.start - from..wanted.end - from))
-            }
+            Ok((data, from)) => Ok(data.slice(wanted.start - from..wanted.end - from)),
             Err(ReadError::Damaged(why)) => {
                 log::debug!("a damaged record: {why}");
                 Err(Failure::Damaged)

@@ -50,8 +50,8 @@ impl Writer {
             queue: queue.clone(),
             health,
             capacity: limits.capacity,
-            blocks: Appender::new(log, Contents::Blocks),
-            pinned: Appender::new(log, Contents::Pinned),
+            blocks: Appender::new(log, Contents::Blocks, None),
+            pinned: Appender::new(log, Contents::Pinned, None),
             shares: Shares::new(number, &limits.shares, index),
             unsynced: 0,
             pace: limits.write_rate.map(Pace::new),
@@ -76,7 +76,7 @@ impl Writer {
 
     fn obey(&mut self, digest: &Digest) {
         let Some(job) = self.queue.peek(digest) else { return };
-        if !self.health.is_open() {
+        if !self.health.may_try() {
             metrics::failed(Failure::PassedBy);
             return;
         }
@@ -188,7 +188,7 @@ impl Writer {
 
     /// Writes a record of a segment that goes once more; a damaged one goes with it.
     fn copy(&mut self, from: &Segment, digest: &Digest, entry: &Entry) -> io::Result<()> {
-        let Ok(Some((record, key))) = from.record_at(entry.offset.into()) else { return Ok(()) };
+        let Ok((record, key)) = from.record_at(entry.offset.into()) else { return Ok(()) };
         if (record.kind, record.digest) != (Kind::Block, *digest) {
             return Ok(());
         }

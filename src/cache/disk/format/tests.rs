@@ -78,8 +78,8 @@ fn every_flipped_bit_of_a_footer_is_seen() {
 
 #[test]
 fn a_segment_is_of_its_number_and_of_this_version() {
-    let head = segment_head(Contents::Blocks, 7);
-    assert_eq!(parse_segment_head(&head, 7), Ok(Contents::Blocks));
+    let head = segment_head(Contents::Blocks, 7, 0);
+    assert_eq!(parse_segment_head(&head, 7), Ok((Contents::Blocks, 0)));
     assert_eq!(parse_segment_head(&head, 8), Err(Damaged::Check));
     let mut newer = head;
     newer[8] += 1;

@@ -1,0 +1,174 @@
+//! The disk tier on simulated devices: it may miss, and never lies, whatever happens to them.
+
+#![allow(dead_code, reason = "the tests of faults come next")]
+
+mod damage;
+mod power_cut;
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use super::object_record::ObjectRecord;
+use super::objects::Objects;
+use super::policy::AdmissionMode;
+use super::sim::{Cached, Op, SimFolder};
+use super::*;
+use crate::cache::key::ObjectVersion;
+use crate::config::units::ByteSize;
+use crate::s3::{ETag, ObjectKey};
+
+const BLOCK: u64 = 150_000;
+/// Two blocks and a short one.
+const SIZE: u64 = 2 * BLOCK + 777;
+
+/// What lies under one path.
+#[derive(Debug, Clone)]
+struct Device {
+    blocks: SimFolder,
+    objects: SimFolder,
+}
+
+impl Device {
+    fn new() -> Self {
+        Self { blocks: SimFolder::new(), objects: SimFolder::new() }
+    }
+
+    fn power_cut(&self, seed: u64) -> Self {
+        Self { blocks: self.blocks.power_cut(seed), objects: self.objects.power_cut(!seed) }
+    }
+
+    fn kill(&self) -> Self {
+        Self { blocks: self.blocks.kill(), objects: self.objects.kill() }
+    }
+
+    fn fail(&self, op: Op, errno: rustix::io::Errno, times: usize) {
+        self.blocks.fail(op, errno, times);
+        self.objects.fail(op, errno, times);
+    }
+
+    fn heal(&self) {
+        self.blocks.heal();
+        self.objects.heal();
+    }
+
+    fn set_cached(&self, cached: Cached) {
+        self.blocks.set_cached(cached);
+        self.objects.set_cached(cached);
+    }
+
+    fn size(&self) -> u64 {
+        self.blocks.size() + self.objects.size()
+    }
+
+    fn try_open(&self, rules: &[RuleConfig]) -> Result<DiskTier, DiskError> {
+        open_all(std::slice::from_ref(self), rules, 128)
+    }
+
+    fn open(&self) -> DiskTier {
+        self.try_open(&[]).expect("it opens")
+    }
+}
+
+/// A tier over several paths of so many MiB each.
+fn open_all(devices: &[Device], rules: &[RuleConfig], mib: u64) -> Result<DiskTier, DiskError> {
+    let paths: Vec<_> = (0..devices.len())
+        .map(|n| DiskConfig {
+            path: n.to_string().into(),
+            capacity: ByteSize::mib(mib),
+            ..DiskConfig::default()
+        })
+        .collect();
+    let limits = DiskLimits {
+        index: 8 * MIB,
+        queue: 8 * MIB,
+        memory: 1 << 40,
+        admission: AdmissionMode::FirstTouch,
+    };
+    let folder = |config: &DiskConfig, name: &str| {
+        let number: usize = config.path.to_str().and_then(|p| p.parse().ok()).expect("a number");
+        let Device { blocks, objects } = devices[number].clone();
+        Ok(Box::new(if name == "blocks" { blocks } else { objects }) as Box<dyn Folder>)
+    };
+    DiskTier::open_with(&paths, rules, limits, Vec::new(), &folder)
+}
+
+fn id(bucket: &str, number: u64) -> ObjectId {
+    let realm = Realm::new("http://origin", "default");
+    let key = ObjectKey::new(&format!("key-{number}")).expect("a key");
+    ObjectId::new(&realm, BucketName::new(bucket).expect("a name"), key)
+}
+
+/// The metadata of a version: no two are alike.
+fn meta(id: &ObjectId, version: u64) -> ObjectMeta {
+    let etag = format!("\"{}-{version}\"", id.key().as_str());
+    let etag = HeaderValue::from_str(&etag).expect("a header");
+    ObjectMeta {
+        etag: ETag::new(etag.clone()),
+        version_id: None,
+        size: SIZE,
+        last_modified: UNIX_EPOCH + Duration::from_secs(version),
+        headers: vec![(http::header::ETAG, etag)],
+        checksums: None,
+        no_store: false,
+    }
+}
+
+/// Which version this is the metadata of; it is all of it.
+fn version_of(id: &ObjectId, found: &ObjectMeta) -> u64 {
+    let since = found.last_modified.duration_since(UNIX_EPOCH).expect("after the epoch");
+    assert_eq!(*found, meta(id, since.as_secs()));
+    since.as_secs()
+}
+
+fn block_key(id: &ObjectId, version: u64, index: u64) -> BlockKey {
+    ObjectVersion::new(id, &meta(id, version), BLOCK).block(index)
+}
+
+/// The bytes of a block: no two blocks are alike.
+fn content(key: &BlockKey) -> Bytes {
+    static NOISE: LazyLock<Bytes> = LazyLock::new(|| {
+        let mut noise = vec![0; 4 << 20];
+        StdRng::seed_from_u64(1).fill_bytes(&mut noise);
+        noise.into()
+    });
+    let length = usize::try_from(key.len()).expect("small");
+    let at = key.digest().hash64() % (NOISE.len() - length) as u64;
+    let at = usize::try_from(at).expect("small");
+    NOISE.slice(at..at + length)
+}
+
+/// A block from `skip` on.
+fn block(key: &BlockKey, skip: u64) -> Block {
+    let skipped = usize::try_from(skip).expect("small");
+    Block::new(key.start() + skip, content(key).slice(skipped..))
+}
+
+/// Reads `skip..` of a block; `false` is a miss. Other bytes than its own are a failure of the test.
+async fn read(tier: &DiskTier, key: &BlockKey, skip: u64) -> bool {
+    let from = key.start() + skip;
+    let Some(found) = tier.read(key, from, key.end()).await else { return false };
+    let right = content(key).slice(usize::try_from(skip).expect("small")..);
+    assert!(!found.bytes.is_empty() && right.starts_with(&found.bytes), "other bytes of {key:?}");
+    if let Some(block) = found.promoted {
+        let skip = usize::try_from(block.start - key.start()).expect("small");
+        assert_eq!(block.bytes, content(key).slice(skip..), "other bytes of {key:?}");
+    }
+    true
+}
+
+/// Writes blocks of a version and waits until they lie on disk, or are given up.
+async fn write(tier: &DiskTier, keys: &[BlockKey]) {
+    for key in keys {
+        tier.keep(key, &block(key, 0)).await;
+    }
+    tier.finish().await;
+}
+
+async fn recall(tier: &DiskTier, id: &ObjectId) -> Option<u64> {
+    tier.recall(id).await.map(|(found, _)| version_of(id, &found))
+}

@@ -1,0 +1,176 @@
+//! The power goes at any moment: every read is right or a miss, and nothing invalidated comes back (R11).
+
+use std::collections::HashMap;
+
+use rand::Rng;
+
+use super::*;
+
+/// How many runs of each kind; more with `HOTSET_POWER_CUTS`.
+fn runs(usual: u64) -> u64 {
+    std::env::var("HOTSET_POWER_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
+/// What must hold for metadata.
+#[derive(Debug, Default)]
+struct Model {
+    next: u64,
+    /// Versions below this were invalidated, and it was acknowledged.
+    floors: HashMap<ObjectId, u64>,
+    /// Versions below this were invalidated by this process, acknowledged or not.
+    live_floors: HashMap<ObjectId, u64>,
+    tickets: Vec<(Ticket, Vec<ObjectId>, u64)>,
+}
+
+impl Model {
+    fn next(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// An invalidation of `ids` was applied.
+    fn forgotten(&mut self, ids: Vec<ObjectId>, ticket: Option<Ticket>) {
+        let floor = self.next();
+        for id in &ids {
+            self.live_floors.insert(id.clone(), floor);
+        }
+        match ticket {
+            Some(ticket) => self.tickets.push((ticket, ids, floor)),
+            None => self.acknowledged(&ids, floor),
+        }
+    }
+
+    fn acknowledged(&mut self, ids: &[ObjectId], floor: u64) {
+        for id in ids {
+            let known = self.floors.entry(id.clone()).or_default();
+            *known = floor.max(*known);
+        }
+    }
+
+    async fn acknowledge(&mut self, objects: &Objects) {
+        for (ticket, ids, floor) in std::mem::take(&mut self.tickets) {
+            assert!(objects.durable(ticket).await);
+            self.acknowledged(&ids, floor);
+        }
+    }
+
+    async fn check(&self, objects: &Objects, id: &ObjectId, alive: bool) {
+        let Some(found) = objects.recall(id).await else { return };
+        let version = version_of(id, &found.meta);
+        let floors = if alive { &self.live_floors } else { &self.floors };
+        let floor = floors.get(id).copied().unwrap_or(0);
+        assert!(version > floor, "{id:?}: version {version} came back, void below {floor}");
+        assert!(version <= self.next);
+    }
+
+    /// The process is gone.
+    fn restarted(&mut self) {
+        self.tickets.clear();
+        self.live_floors.clear();
+    }
+
+    /// One thing that may happen to metadata.
+    async fn step(&mut self, objects: &Objects, random: &mut StdRng, ids: &[ObjectId]) {
+        let id = &ids[random.gen_range(0..ids.len())];
+        match random.gen_range(0..20) {
+            0..10 => {
+                let record = ObjectRecord { meta: meta(id, self.next()), learned: UNIX_EPOCH };
+                objects.remember(id, &record);
+            }
+            10..14 => self.forgotten(vec![id.clone()], objects.forget(id)),
+            14 => {
+                let gone = ids.iter().filter(|other| other.bucket() == id.bucket());
+                let gone = gone.cloned().collect();
+                self.forgotten(gone, objects.forget_bucket(id.realm(), id.bucket()));
+            }
+            15 => self.acknowledge(objects).await,
+            _ => self.check(objects, id, true).await,
+        }
+    }
+}
+
+fn ids() -> Vec<ObjectId> {
+    (0..24).map(|n| id(if n % 3 == 0 { "one" } else { "two" }, n)).collect()
+}
+
+/// Metadata alone, in segments so small that they are reclaimed all the time.
+async fn cut_metadata(seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut model, ids) = (Model::default(), ids());
+    let mut folder = SimFolder::new();
+    for _ in 0..5 {
+        let started = Objects::start(Box::new(folder.clone()), "sim", 40_000, 5_000, MIB);
+        let objects = started.expect("it opens");
+        for id in &ids {
+            model.check(&objects, id, false).await;
+        }
+        for _ in 0..random.gen_range(0..150) {
+            model.step(&objects, &mut random, &ids).await;
+        }
+        if random.gen_bool(0.3) {
+            objects.finish().await;
+        }
+        // Some die first, and then the machine does before all of what they did is on the device.
+        let seed = random.r#gen();
+        folder = if random.gen_bool(0.4) { folder.kill() } else { folder.power_cut(seed) };
+        model.restarted();
+    }
+}
+
+#[tokio::test]
+async fn r11_nothing_invalidated_comes_back_after_a_power_cut() {
+    for seed in 0..runs(300) {
+        println!("seed {seed}");
+        cut_metadata(seed).await;
+    }
+}
+
+async fn cut_tier(seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let (mut model, ids) = (Model::default(), ids());
+    let mut keys: Vec<BlockKey> = Vec::new();
+    let mut device = Device::new();
+    for _ in 0..3 {
+        let tier = device.open();
+        for key in &keys {
+            read(&tier, key, 0).await;
+        }
+        for _ in 0..random.gen_range(0..40) {
+            let id = &ids[random.gen_range(0..ids.len())];
+            match random.gen_range(0..8) {
+                0..3 => {
+                    let key = block_key(id, random.gen_range(0..3), random.gen_range(0..3));
+                    let skip = if random.r#gen() { 0 } else { random.gen_range(0..key.len()) };
+                    tier.offer(&key, &block(&key, skip), true);
+                    keys.push(key);
+                }
+                3 if !keys.is_empty() => {
+                    let key = &keys[random.gen_range(0..keys.len())];
+                    read(&tier, key, random.gen_range(0..key.len())).await;
+                }
+                4 if random.gen_bool(0.2) => tier.finish().await,
+                _ => model.step(&tier.objects, &mut random, &ids).await,
+            }
+        }
+        let seed = random.r#gen();
+        device = if random.gen_bool(0.3) { device.kill() } else { device.power_cut(seed) };
+        model.restarted();
+    }
+    // And it goes on working.
+    let tier = device.open();
+    let key = block_key(&ids[0], 9, 0);
+    write(&tier, std::slice::from_ref(&key)).await;
+    assert!(read(&tier, &key, 0).await);
+    let (id, version) = (&ids[1], model.next());
+    tier.remember(id, &meta(id, version), SystemTime::now());
+    tier.finish().await;
+    assert_eq!(recall(&tier, id).await, Some(version));
+}
+
+#[tokio::test]
+async fn after_a_power_cut_each_read_is_right_or_a_miss() {
+    for seed in 0..runs(60) {
+        println!("seed {seed}");
+        cut_tier(seed).await;
+    }
+}
