@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 
@@ -14,6 +15,8 @@ use super::format::{Contents, Damaged, Record, SEGMENT_HEAD};
 use super::segment::{ReadError, Segment};
 
 const SUFFIX: &str = ".seg";
+/// The number of the first segment.
+const FIRST: u32 = 1;
 
 /// What is found when a log is opened, in the order in which it was written.
 pub(super) enum Found<'a> {
@@ -31,6 +34,7 @@ pub(super) struct Log {
     folder: Box<dyn Folder>,
     segment_size: u64,
     segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
+    turned: AtomicBool,
 }
 
 impl Log {
@@ -73,7 +77,13 @@ impl Log {
                 }
             }
         }
-        Ok(Self { folder, segment_size, segments: RwLock::new(segments) })
+        let turned = segments.keys().next().is_some_and(|oldest| *oldest > FIRST).into();
+        Ok(Self { folder, segment_size, segments: RwLock::new(segments), turned })
+    }
+
+    /// Whether segments had to go already: until then what is appended displaces nothing.
+    pub(super) fn has_turned(&self) -> bool {
+        self.turned.load(Ordering::Relaxed)
     }
 
     pub(super) fn segment(&self, number: u32) -> Option<Arc<Segment>> {
@@ -95,6 +105,7 @@ impl Log {
 
     /// Takes a segment out; those who read it may go on.
     pub(super) fn remove(&self, segment: &Segment) -> io::Result<()> {
+        self.turned.store(true, Ordering::Relaxed);
         self.segments.write().remove(&segment.number);
         self.folder.remove(&name(segment.number))
     }
@@ -106,7 +117,7 @@ impl Log {
     }
 
     fn create(&self, contents: Contents) -> io::Result<Arc<Segment>> {
-        let number = self.segments.read().keys().next_back().map_or(1, |last| last + 1);
+        let number = self.segments.read().keys().next_back().map_or(FIRST, |last| last + 1);
         let file = self.folder.create(&name(number), self.segment_size)?;
         let segment = Arc::new(Segment::create(file, contents, number, self.segment_size)?);
         self.folder.sync()?;

@@ -65,6 +65,8 @@ const SEGMENT_MIN: u64 = 20 * MIB;
 const SEGMENT_MAX: u64 = 256 * MIB;
 /// The part of the first path that is for metadata.
 const OBJECTS_SHARE: u64 = 32;
+/// The part of the index's memory that is for the ghost queue.
+const GHOST_SHARE: u64 = 16;
 
 /// Why the tier cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +150,8 @@ impl DiskTier {
         folder: MakeFolder<'_>,
     ) -> Result<Self, DiskError> {
         let classes = Classes::new(rules);
-        let index = Arc::new(Index::new(limits.index - limits.index / 4));
+        let (ghost, objects) = (limits.index / GHOST_SHARE, limits.index / 4);
+        let index = Arc::new(Index::new(limits.index - ghost - objects));
         let queue = limits.queue / paths.len().max(1) as u64;
         let mut volumes = Vec::new();
         for (number, config) in (0..).zip(paths) {
@@ -163,14 +166,13 @@ impl DiskTier {
         let capacity = first.capacity.0 / OBJECTS_SHARE;
         let segment = (capacity / 8).clamp(MIB / 4, 16 * MIB);
         let objects = folder(first, "objects")
-            .and_then(|folder| Objects::start(folder, capacity, segment, limits.index / 4))
+            .and_then(|folder| Objects::start(folder, capacity, segment, objects))
             .map_err(failed)?;
-        let entries = usize::try_from(limits.index / Index::ENTRY_COST).unwrap_or(usize::MAX);
         Ok(Self {
             index,
             volumes,
             objects,
-            admission: Mutex::new(Admission::new(limits.admission, entries)),
+            admission: Mutex::new(Admission::new(limits.admission, ghost)),
             classes,
             read: AtomicU64::new(0),
             memory: limits.memory.max(1),
@@ -279,7 +281,8 @@ impl DiskTier {
             return true;
         }
         let belonging = self.classes.of(key.id());
-        if !belonging.pinned && !self.admission.lock().admit(digest.hash64(), touched) {
+        let room = !self.home(&digest).log.has_turned();
+        if !belonging.pinned && !self.admission.lock().admit(digest.hash64(), touched, room) {
             metrics::failed(Failure::NotAdmitted);
             return false;
         }

@@ -11,7 +11,7 @@ use super::format::{Contents, Kind};
 use super::health::Health;
 use super::index::{Entry, Index};
 use super::log::{Appender, Log};
-use super::policy::{self, Candidate};
+use super::policy::{Candidate, Reinsertion};
 use super::segment::{Segment, Wait};
 use super::shares::Shares;
 use super::volume::{Job, Order, Queue, VolumeLimits};
@@ -30,6 +30,7 @@ pub(super) struct Writer {
     blocks: Appender,
     pinned: Appender,
     shares: Shares,
+    reinsertion: Reinsertion,
     unsynced: u64,
     pace: Option<Pace>,
 }
@@ -53,6 +54,7 @@ impl Writer {
             blocks: Appender::new(log, Contents::Blocks),
             pinned: Appender::new(log, Contents::Pinned),
             shares: Shares::new(number, &limits.shares, index),
+            reinsertion: Reinsertion::default(),
             unsynced: 0,
             pace: limits.write_rate.map(Pace::new),
         }
@@ -121,6 +123,7 @@ impl Writer {
         let entry = Entry::new(self.number, segment, offset, record).in_class(*class);
         self.index.insert(record.digest, entry);
         self.shares.add(record.digest, &entry, &self.index);
+        self.reinsertion.admitted(record.data_len.into(), record.len());
         metrics::written(record.len());
         self.sync_now_and_then(record.len())
     }
@@ -166,13 +169,17 @@ impl Writer {
             .index
             .find(at)
             .into_iter()
-            .map(|(digest, entry)| Candidate { digest, touches: entry.touches, entry })
+            .map(|(digest, entry)| Candidate {
+                touches: entry.hotness.touches(),
+                bytes: entry.record(Kind::Block, digest).len(),
+                block: (digest, entry),
+            })
             .collect();
         match victim.contents {
             Contents::Pinned => candidates.clear(),
-            _ => policy::survivors(&mut candidates, victim.size()),
+            _ => self.reinsertion.survivors(&mut candidates, victim.size()),
         }
-        for Candidate { digest, entry, .. } in &candidates {
+        for Candidate { block: (digest, entry), .. } in &candidates {
             self.copy(victim, digest, entry)?;
         }
         self.forget(victim);
