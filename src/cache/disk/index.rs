@@ -176,7 +176,7 @@ impl Index {
     }
 
     /// Removes all entries that `gone` tells, shard by shard.
-    pub(super) fn remove_where(&self, gone: impl Fn(&Digest, &Entry) -> bool) -> u64 {
+    pub(super) fn remove_where(&self, mut gone: impl FnMut(&Digest, &Entry) -> bool) -> u64 {
         let mut removed = 0;
         for shard in &self.shards {
             shard.lock().retain(|digest, entry| {

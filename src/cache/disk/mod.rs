@@ -98,7 +98,7 @@ pub struct DiskTier {
     index: Arc<Index>,
     volumes: Vec<Volume>,
     objects: Objects,
-    admission: Mutex<Admission>,
+    admission: Arc<Mutex<Admission>>,
     classes: Classes,
     /// Bytes read, by which turnovers of memory are counted.
     read: AtomicU64,
@@ -152,15 +152,16 @@ impl DiskTier {
         let classes = Classes::new(rules);
         let (ghost, objects) = (limits.index / GHOST_SHARE, limits.index / 4);
         let index = Arc::new(Index::new(limits.index - ghost - objects));
+        let admission = Arc::new(Mutex::new(Admission::new(limits.admission, ghost)));
         let queue = limits.queue / paths.len().max(1) as u64;
         let mut volumes = Vec::new();
         for (number, config) in (0..).zip(paths) {
             let failed = |source| DiskError::NotWritable { path: config.path.clone(), source };
             let blocks = folder(config, "blocks").map_err(failed)?;
-            let volume =
-                open_volume(number, config, blocks, &index, &classes, queue).map_err(failed)?;
-            volumes.push(volume);
+            let volume = open_volume(number, config, blocks, &index, &admission, &classes, queue);
+            volumes.push(volume.map_err(failed)?);
         }
+        admission.lock().fit(index.usage().1);
         let first = &paths[0];
         let failed = |source| DiskError::NotWritable { path: first.path.clone(), source };
         let capacity = first.capacity.0 / OBJECTS_SHARE;
@@ -172,7 +173,7 @@ impl DiskTier {
             index,
             volumes,
             objects,
-            admission: Mutex::new(Admission::new(limits.admission, ghost)),
+            admission,
             classes,
             read: AtomicU64::new(0),
             memory: limits.memory.max(1),
@@ -393,6 +394,7 @@ fn open_volume(
     config: &DiskConfig,
     folder: Box<dyn Folder>,
     index: &Arc<Index>,
+    admission: &Arc<Mutex<Admission>>,
     classes: &Classes,
     queue: u64,
 ) -> io::Result<Volume> {
@@ -413,7 +415,8 @@ fn open_volume(
     })?;
     let write_rate = config.write_rate.map(|rate| rate.0);
     let shares = classes.limits(capacity);
-    Volume::start(number, &name, log, index, &VolumeLimits { capacity, write_rate, queue, shares })
+    let limits = VolumeLimits { capacity, write_rate, queue, shares };
+    Volume::start(number, &name, log, index, admission, &limits)
 }
 
 /// Bytes of a segment on a path of `capacity` bytes: room for a few of the largest blocks.

@@ -1,7 +1,7 @@
 //! What is worth a place on disk, and what is worth being written once more. No I/O here.
 //!
 //! - [`Admission`]: second hit. A block that leaves memory is written when it was read again while it was there,
-//!   or when it left memory a short while ago already, which a [`Ghost`] queue remembers.
+//!   or when it left memory or the disk a short while ago already, which a ghost queue remembers.
 //! - [`Reinsertion`]: FIFO-Reinsertion on a segmented log. The oldest segment goes, and the blocks of it that were
 //!   read are written again, hottest first, as far as a budget of bytes reaches.
 //! - [`Hotness`]: the reads of a block, from which both the above and promotion to memory follow.
@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 /// Reads that are counted of one block: more make it no hotter.
 const TOUCHES: u8 = 3;
+/// Fingerprints in the ghost queue for each block on disk.
+const GHOSTS: u64 = 2;
+const GHOST_SETS_MIN: u64 = 64;
 
 /// How a block is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,7 +71,7 @@ pub struct Reinsertion {
 
 impl Default for Reinsertion {
     fn default() -> Self {
-        Self::new(20, 1)
+        Self::new(20, 2)
     }
 }
 
@@ -112,26 +115,53 @@ pub enum AdmissionMode {
 pub struct Admission {
     mode: AdmissionMode,
     ghost: Ghost,
+    per_block: u64,
+    /// Bytes that the ghost queue may take.
+    memory: u64,
 }
 
 impl Admission {
-    /// Remembers as many blocks as fit into `memory` bytes.
+    /// Remembers as many blocks as fit into `memory` bytes, or fewer.
     pub fn new(mode: AdmissionMode, memory: u64) -> Self {
-        let memory = if mode == AdmissionMode::FirstTouch { 0 } else { memory };
-        Self { mode, ghost: Ghost::new(memory) }
+        Self::with_ghosts(mode, memory, GHOSTS)
+    }
+
+    /// With a ghost queue of `per_block` fingerprints for each block on disk.
+    pub fn with_ghosts(mode: AdmissionMode, memory: u64, per_block: u64) -> Self {
+        let mut admission = Self { mode, ghost: Ghost::default(), per_block, memory };
+        admission.fit(0);
+        admission
     }
 
     /// Whether a block that leaves memory is written. `touched`: it was read again while it was there. `room`: no
     /// other block has to go for it.
     pub fn admit(&mut self, fingerprint: u64, touched: bool, room: bool) -> bool {
         let at_once = self.mode == AdmissionMode::FirstTouch || touched || room;
-        at_once || self.ghost.seen(fingerprint)
+        at_once || self.ghost.take(fingerprint)
+    }
+
+    /// Remembers a block that had to go from disk: when it comes again, it was missed.
+    pub fn evicted(&mut self, fingerprint: u64) {
+        if self.mode != AdmissionMode::FirstTouch {
+            self.ghost.push(fingerprint);
+        }
+    }
+
+    /// Fits the ghost queue to the number of blocks on disk. It is emptied where that is another one by far: too
+    /// long a memory admits what will have to go before it is read.
+    pub fn fit(&mut self, blocks: u64) {
+        let most = self.memory / Ghost::SET_BYTES;
+        let wanted = (blocks * self.per_block / Ghost::WAYS as u64).max(GHOST_SETS_MIN).min(most);
+        let now = self.ghost.sets.len() as u64;
+        if self.mode != AdmissionMode::FirstTouch && (wanted > 2 * now || wanted < now / 2) {
+            self.ghost = Ghost::new(wanted);
+        }
     }
 }
 
-/// A queue of fingerprints without their blocks: what was not admitted, about in the order in which it came. It is
-/// set-associative: the oldest of a set makes room, and all take a fixed number of bytes.
-#[derive(Debug)]
+/// A queue of fingerprints without their blocks, about in the order in which they came. It is set-associative: the
+/// oldest of a set makes room, and all take a fixed number of bytes.
+#[derive(Debug, Default)]
 struct Ghost {
     sets: Vec<[u32; Ghost::WAYS]>,
 }
@@ -139,18 +169,30 @@ struct Ghost {
 impl Ghost {
     /// One cache line.
     const WAYS: usize = 16;
+    const SET_BYTES: u64 = size_of::<[u32; Ghost::WAYS]>() as u64;
 
-    fn new(memory: u64) -> Self {
-        let sets = usize::try_from(memory).unwrap_or(usize::MAX) / size_of::<[u32; Self::WAYS]>();
-        Self { sets: vec![[0; Self::WAYS]; sets] }
+    fn new(sets: u64) -> Self {
+        Self { sets: vec![[0; Self::WAYS]; usize::try_from(sets).unwrap_or(0)] }
     }
 
-    /// Whether it was there; then it is there no more, else it is the newest.
-    fn seen(&mut self, fingerprint: u64) -> bool {
-        // The upper half chooses the set, the lower half stands for the block. Zero is an empty way.
+    /// The set that the upper half chooses, and the lower half, which stands for the block. Zero is an empty way.
+    fn find(&mut self, fingerprint: u64) -> Option<(&mut [u32; Self::WAYS], u32)> {
         let set = ((fingerprint >> 32) * self.sets.len() as u64) >> 32;
-        let tag = u32::try_from(fingerprint & u64::from(u32::MAX)).expect("32 bits").max(1);
-        let Some(set) = self.sets.get_mut(set as usize) else { return false };
+        let tag = u32::try_from(fingerprint & u64::from(u32::MAX)).expect("32 bits");
+        Some((self.sets.get_mut(usize::try_from(set).ok()?)?, tag.max(1)))
+    }
+
+    /// Makes it the newest.
+    fn push(&mut self, fingerprint: u64) {
+        let Some((set, tag)) = self.find(fingerprint) else { return };
+        let from = set.iter().position(|t| *t == tag).unwrap_or(Self::WAYS - 1);
+        set[..=from].rotate_right(1);
+        set[0] = tag;
+    }
+
+    /// Takes it out if it is there, else makes it the newest.
+    fn take(&mut self, fingerprint: u64) -> bool {
+        let Some((set, tag)) = self.find(fingerprint) else { return false };
         match set.iter().position(|t| *t == tag) {
             Some(at) => {
                 set[at..].rotate_left(1);
@@ -158,8 +200,7 @@ impl Ghost {
                 true
             }
             None => {
-                set.rotate_right(1);
-                set[0] = tag;
+                self.push(fingerprint);
                 false
             }
         }

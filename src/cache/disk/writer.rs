@@ -6,12 +6,14 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::digest::Digest;
 use super::format::{Contents, Kind};
 use super::health::Health;
 use super::index::{Entry, Index};
 use super::log::{Appender, Log};
-use super::policy::{Candidate, Reinsertion};
+use super::policy::{Admission, Candidate, Reinsertion};
 use super::segment::{Segment, Wait};
 use super::shares::Shares;
 use super::volume::{Job, Order, Queue, VolumeLimits};
@@ -30,6 +32,7 @@ pub(super) struct Writer {
     blocks: Appender,
     pinned: Appender,
     shares: Shares,
+    admission: Arc<Mutex<Admission>>,
     reinsertion: Reinsertion,
     unsynced: u64,
     pace: Option<Pace>,
@@ -42,6 +45,7 @@ impl Writer {
         index: &Arc<Index>,
         queue: &Arc<Queue>,
         health: Health,
+        admission: &Arc<Mutex<Admission>>,
         limits: &VolumeLimits,
     ) -> Self {
         Self {
@@ -54,6 +58,7 @@ impl Writer {
             blocks: Appender::new(log, Contents::Blocks),
             pinned: Appender::new(log, Contents::Pinned),
             shares: Shares::new(number, &limits.shares, index),
+            admission: admission.clone(),
             reinsertion: Reinsertion::default(),
             unsynced: 0,
             pace: limits.write_rate.map(Pace::new),
@@ -190,7 +195,17 @@ impl Writer {
     fn forget(&mut self, victim: &Segment) {
         self.shares.forget(victim.number);
         let place = (self.number, victim.number);
-        self.index.remove_where(|_, entry| (entry.volume, entry.segment) == place);
+        let mut gone = Vec::new();
+        self.index.remove_where(|digest, entry| {
+            let goes = (entry.volume, entry.segment) == place;
+            gone.extend(goes.then(|| digest.hash64()));
+            goes
+        });
+        let mut admission = self.admission.lock();
+        admission.fit(self.index.usage().1);
+        for fingerprint in gone {
+            admission.evicted(fingerprint);
+        }
     }
 
     /// Writes a record of a segment that goes once more; a damaged one goes with it.

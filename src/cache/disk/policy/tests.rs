@@ -51,27 +51,126 @@ fn first_touch_writes_everything_and_remembers_nothing() {
 }
 
 #[test]
-fn the_ghost_queue_keeps_to_its_memory_and_forgets_the_oldest() {
-    let entries = 16 * 1024;
-    let mut ghost = Ghost::new(entries * size_of::<u32>() as u64);
-    assert_eq!(ghost.sets.len() as u64 * Ghost::WAYS as u64, entries);
+fn a_block_that_had_to_go_from_disk_is_written_when_it_comes_again() {
+    let mut admission = Admission::new(AdmissionMode::SecondTouch, 64 << 10);
+    admission.evicted(fingerprint(1));
+    admission.evicted(fingerprint(1));
+    assert!(admission.admit(fingerprint(1), false, false));
+    assert!(!admission.admit(fingerprint(1), false, false), "it was remembered once");
+}
+
+#[test]
+fn the_ghost_queue_forgets_the_oldest() {
+    let mut ghost = Ghost::new(1024);
+    let entries = 1024 * Ghost::WAYS as u64;
     for n in 0..4 * entries {
-        assert!(!ghost.seen(fingerprint(n)), "{n} was never there");
+        assert!(!ghost.take(fingerprint(n)), "{n} was never there");
     }
-    let seen = |ghost: &mut Ghost, range: std::ops::Range<u64>| {
+    let per_cent = |ghost: &mut Ghost, range: std::ops::Range<u64>| {
         let all = range.end - range.start;
-        range.filter(|n| ghost.seen(fingerprint(*n))).count() as u64 * 100 / all
+        range.filter(|n| ghost.take(fingerprint(*n))).count() as u64 * 100 / all
     };
-    let newest = seen(&mut ghost, 4 * entries - entries / 2..4 * entries);
+    let newest = per_cent(&mut ghost, 4 * entries - entries / 2..4 * entries);
     assert!(newest >= 95, "{newest} % of the newest half");
-    let oldest = seen(&mut ghost, 0..entries);
+    let oldest = per_cent(&mut ghost, 0..entries);
     assert!(oldest <= 1, "{oldest} % of the oldest");
 }
 
 #[test]
+fn the_ghost_queue_follows_the_disk_and_keeps_to_its_memory() {
+    let memory = 1 << 20;
+    let bytes = |admission: &Admission| admission.ghost.sets.len() as u64 * Ghost::SET_BYTES;
+    let mut admission = Admission::with_ghosts(AdmissionMode::SecondTouch, memory, 2);
+    assert!((1..memory).contains(&bytes(&admission)), "it works before anything is on disk");
+    admission.fit(16 << 10);
+    assert_eq!(bytes(&admission), 2 * (16 << 10) * 4);
+    assert!(!admission.admit(fingerprint(1), false, false));
+    admission.fit(20 << 10);
+    assert!(admission.admit(fingerprint(1), false, false), "a little more does not empty it");
+    admission.fit(u64::MAX / 4);
+    assert_eq!(bytes(&admission), memory);
+    admission.fit(16 << 10);
+    assert_eq!(bytes(&admission), 2 * (16 << 10) * 4);
+}
+
+#[test]
 fn a_ghost_queue_without_memory_knows_nothing() {
-    let mut ghost = Ghost::new(63);
-    assert!(!ghost.seen(7) && !ghost.seen(7));
+    let mut admission = Admission::new(AdmissionMode::SecondTouch, 63);
+    assert!((0..2).all(|_| !admission.admit(7, false, false)));
+}
+
+/// A disk of segments of 10 blocks of 1 MiB; `false`: the block was missed.
+struct Disk {
+    admission: Admission,
+    reinsertion: Reinsertion,
+    segments: std::collections::VecDeque<Vec<(u64, Hotness)>>,
+    limit: usize,
+}
+
+impl Disk {
+    fn new(mode: AdmissionMode, limit: usize) -> Self {
+        let (admission, reinsertion) = (Admission::new(mode, MIB), Reinsertion::default());
+        Self { admission, reinsertion, segments: [vec![]].into(), limit }
+    }
+
+    fn read(&mut self, block: u64) -> bool {
+        let there = self.segments.iter_mut().flatten().find(|(there, _)| *there == block);
+        if let Some((_, hotness)) = there {
+            hotness.touch(1 << 20, 1 << 20, 0);
+            return true;
+        }
+        if self.admission.admit(fingerprint(block), false, false) {
+            self.append(block);
+            self.reinsertion.admitted(MIB, MIB);
+        }
+        false
+    }
+
+    fn append(&mut self, block: u64) {
+        if self.segments.back().is_none_or(|open| open.len() == 10) {
+            self.segments.push_back(Vec::new());
+        }
+        self.segments.back_mut().expect("pushed above").push((block, Hotness::default()));
+        if self.segments.len() > self.limit {
+            let oldest = self.segments.pop_front().expect("many");
+            let candidate = |(block, hotness): &(u64, Hotness)| Candidate {
+                touches: hotness.touches(),
+                bytes: MIB,
+                block: *block,
+            };
+            let mut candidates: Vec<_> = oldest.iter().map(candidate).collect();
+            self.reinsertion.survivors(&mut candidates, 10 * MIB);
+            for survivor in candidates {
+                self.append(survivor.block);
+            }
+        }
+    }
+
+    fn hits(&mut self, blocks: std::ops::Range<u64>) -> usize {
+        blocks.filter(|block| self.read(*block)).count()
+    }
+}
+
+#[test]
+fn a_scan_does_not_flush_the_hot_set() {
+    let mut disk = Disk::new(AdmissionMode::SecondTouch, 20);
+    for _ in 0..5 {
+        disk.hits(0..100);
+    }
+    assert_eq!(disk.hits(0..100), 100);
+    assert_eq!(disk.hits(1000..11_000), 0, "the scan finds nothing");
+    assert_eq!(disk.hits(0..100), 100);
+}
+
+#[test]
+fn a_scan_that_is_written_leaves_what_is_read_beside_it() {
+    let mut disk = Disk::new(AdmissionMode::FirstTouch, 20);
+    disk.hits(0..4);
+    // Ten times what the disk holds.
+    for part in 0..200 {
+        disk.hits(1000 + part * 10..1010 + part * 10);
+        assert_eq!(disk.hits(0..4), 4, "part {part}");
+    }
 }
 
 #[test]
