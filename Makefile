@@ -2,6 +2,7 @@
 # make run ORIGIN=https://... [CONFIG=FILE]   hotset over a real S3; keys come from AWS_* or the file
 # make run CONFIG=FILE                        hotset as the file says
 # make test | make bench | make lint
+# cargo bench --bench hit_ratio               hit ratios on recorded traces; make bench runs the load scenarios
 
 SHELL := /bin/bash
 CARGO ?= cargo

@@ -10,10 +10,9 @@ use parking_lot::{Mutex, MutexGuard};
 use super::classes::NONE;
 use super::digest::Digest;
 use super::format::{Kind, Record};
+use super::policy::Hotness;
 
 const SHARDS: usize = 64;
-/// Reads that are counted of one block: more make it no hotter.
-const TOUCHES: u8 = 3;
 
 /// The place of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +27,7 @@ pub(super) struct Entry {
     pub volume: u8,
     /// Which rule's share it counts for.
     pub class: u8,
-    /// How often it was read since it was written.
-    pub touches: u8,
-    /// Sixteenths of the block that were read in `window` and the one before.
-    heat: u8,
-    window: u8,
+    pub hotness: Hotness,
 }
 
 impl Entry {
@@ -45,9 +40,7 @@ impl Entry {
             key_len: u16::try_from(record.key_len).unwrap_or(u16::MAX),
             volume,
             class: NONE,
-            touches: 0,
-            heat: 0,
-            window: 0,
+            hotness: Hotness::default(),
         }
     }
 
@@ -73,23 +66,6 @@ impl Entry {
 
     pub(super) fn place(&self) -> Place {
         Place { volume: self.volume, segment: self.segment, offset: self.offset }
-    }
-
-    /// Notes that `bytes` of it are read in the `window`-th turnover of memory. `true`: within two turnovers it
-    /// was read as a whole already, or so often in parts, and deserves memory.
-    fn touch(&mut self, bytes: usize, window: u8) -> bool {
-        self.touches = self.touches.saturating_add(1).min(TOUCHES);
-        if window.wrapping_sub(self.window) > 1 {
-            self.heat = 0;
-        }
-        self.window = window;
-        let deserves = self.heat >= 16;
-        let sixteenths = (bytes * 16).div_ceil((self.data_len as usize).max(1));
-        self.heat = match deserves {
-            true => 0,
-            false => self.heat.saturating_add(u8::try_from(sixteenths).unwrap_or(16)),
-        };
-        deserves
     }
 }
 
@@ -156,7 +132,7 @@ impl Index {
     pub(super) fn touch(&self, digest: &Digest, bytes: usize, window: u8) -> Option<(Entry, bool)> {
         let mut shard = self.shard(digest);
         let entry = shard.get_mut(digest)?;
-        let deserves = entry.touch(bytes, window);
+        let deserves = entry.hotness.touch(bytes, entry.data_len as usize, window);
         Some((*entry, deserves))
     }
 
@@ -200,7 +176,7 @@ impl Index {
     }
 
     /// Removes all entries that `gone` tells, shard by shard.
-    pub(super) fn remove_where(&self, gone: impl Fn(&Digest, &Entry) -> bool) -> u64 {
+    pub(super) fn remove_where(&self, mut gone: impl FnMut(&Digest, &Entry) -> bool) -> u64 {
         let mut removed = 0;
         for shard in &self.shards {
             shard.lock().retain(|digest, entry| {
@@ -259,17 +235,6 @@ mod tests {
     #[test]
     fn an_entry_costs_at_most_a_hundred_bytes() {
         const { assert!(Index::ENTRY_COST <= 100) }
-    }
-
-    #[test]
-    fn a_block_deserves_memory_when_it_was_read_over_within_two_turnovers() {
-        let mut entry = Entry::new(0, 1, 0, &record(1 << 20));
-        assert!(!entry.touch(1 << 20, 0));
-        assert!(entry.touch(64 << 10, 1));
-        for part in 0..16 {
-            assert!(!entry.touch(64 << 10, 2), "{part}");
-        }
-        assert!(!entry.touch(1 << 20, 4), "long ago");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::RwLock;
 
@@ -16,6 +16,8 @@ use super::format::{Contents, Damaged, Record, SEGMENT_HEAD};
 use super::segment::{ReadError, Segment};
 
 const SUFFIX: &str = ".seg";
+/// The number of the first segment.
+const FIRST: u32 = 1;
 
 /// What is found when a log is opened, in the order in which it was written.
 pub(super) enum Found<'a> {
@@ -39,6 +41,7 @@ pub(super) struct Log {
     segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
     /// The number of the next segment: none is used twice.
     next: AtomicU32,
+    turned: AtomicBool,
 }
 
 impl Log {
@@ -54,7 +57,7 @@ impl Log {
         mut found: impl FnMut(Found<'_>),
     ) -> io::Result<(Self, Option<Open>)> {
         let names = numbered(&*folder)?;
-        let next = names.last().map_or(1, |(last, _)| last.saturating_add(1));
+        let next = names.last().map_or(FIRST, |(last, _)| last.saturating_add(1));
         let mut expected = names.first().map_or(0, |(first, _)| *first);
         let (mut segments, mut open) = (BTreeMap::new(), None);
         for (number, name) in names {
@@ -88,8 +91,14 @@ impl Log {
             let segment: Arc<Segment> = segments.values().next_back()?.clone();
             Some(Open { segment, at, records })
         });
+        let turned = segments.keys().next().is_some_and(|oldest| *oldest > FIRST).into();
         let segments = RwLock::new(segments);
-        Ok((Self { folder, segment_size, segments, next: next.into() }, open))
+        Ok((Self { folder, segment_size, segments, next: next.into(), turned }, open))
+    }
+
+    /// Whether segments had to go already: until then what is appended displaces nothing.
+    pub(super) fn has_turned(&self) -> bool {
+        self.turned.load(Ordering::Relaxed)
     }
 
     pub(super) fn segment(&self, number: u32) -> Option<Arc<Segment>> {
@@ -111,6 +120,7 @@ impl Log {
 
     /// Takes a segment out; those who read it may go on.
     pub(super) fn remove(&self, segment: &Segment) -> io::Result<()> {
+        self.turned.store(true, Ordering::Relaxed);
         self.segments.write().remove(&segment.number);
         self.folder.remove(&name(segment.number))
     }

@@ -77,6 +77,8 @@ const SEGMENT_MIN: u64 = 20 * MIB;
 const SEGMENT_MAX: u64 = 256 * MIB;
 /// The part of the first path that is for metadata.
 const OBJECTS_SHARE: u64 = 32;
+/// The part of the index's memory that is for the ghost queue.
+const GHOST_SHARE: u64 = 16;
 
 /// Why the tier cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +112,7 @@ pub struct DiskTier {
     index: Arc<Index>,
     volumes: Vec<Volume>,
     objects: Objects,
-    admission: Mutex<Admission>,
+    admission: Arc<Mutex<Admission>>,
     classes: Classes,
     /// Bytes read, by which turnovers of memory are counted.
     read: AtomicU64,
@@ -162,30 +164,31 @@ impl DiskTier {
         folder: MakeFolder<'_>,
     ) -> Result<Self, DiskError> {
         let classes = Classes::new(rules);
-        let index = Arc::new(Index::new(limits.index - limits.index / 4));
+        let (ghost, objects) = (limits.index / GHOST_SHARE, limits.index / 4);
+        let index = Arc::new(Index::new(limits.index - ghost - objects));
+        let admission = Arc::new(Mutex::new(Admission::new(limits.admission, ghost)));
         let queue = limits.queue / paths.len().max(1) as u64;
         let mut volumes = Vec::new();
         for (number, config) in (0..).zip(paths) {
             let failed = |source| DiskError::NotWritable { path: config.path.clone(), source };
             let blocks = folder(config, "blocks").map_err(failed)?;
-            let volume =
-                open_volume(number, config, blocks, &index, &classes, queue).map_err(failed)?;
-            volumes.push(volume);
+            let volume = open_volume(number, config, blocks, &index, &admission, &classes, queue);
+            volumes.push(volume.map_err(failed)?);
         }
+        admission.lock().fit(index.usage().1);
         let first = &paths[0];
         let failed = |source| DiskError::NotWritable { path: first.path.clone(), source };
         let capacity = first.capacity.0 / OBJECTS_SHARE;
         let segment = (capacity / 8).clamp(MIB / 4, 16 * MIB);
         let name = first.path.display().to_string();
         let objects = folder(first, "objects")
-            .and_then(|folder| Objects::start(folder, &name, capacity, segment, limits.index / 4))
+            .and_then(|folder| Objects::start(folder, &name, capacity, segment, objects))
             .map_err(failed)?;
-        let entries = usize::try_from(limits.index / Index::ENTRY_COST).unwrap_or(usize::MAX);
         Ok(Self {
             index,
             volumes,
             objects,
-            admission: Mutex::new(Admission::new(limits.admission, entries)),
+            admission,
             classes,
             read: AtomicU64::new(0),
             memory: limits.memory.max(1),
@@ -294,7 +297,8 @@ impl DiskTier {
             return true;
         }
         let belonging = self.classes.of(key.id());
-        if !belonging.pinned && !self.admission.lock().admit(digest.hash64(), touched) {
+        let room = !self.home(&digest).log.has_turned();
+        if !belonging.pinned && !self.admission.lock().admit(digest.hash64(), touched, room) {
             metrics::failed(Failure::NotAdmitted);
             return false;
         }
@@ -405,6 +409,7 @@ fn open_volume(
     config: &DiskConfig,
     folder: Box<dyn Folder>,
     index: &Arc<Index>,
+    admission: &Arc<Mutex<Admission>>,
     classes: &Classes,
     queue: u64,
 ) -> io::Result<Volume> {
@@ -425,7 +430,8 @@ fn open_volume(
     })?;
     let write_rate = config.write_rate.map(|rate| rate.0);
     let shares = classes.limits(capacity);
-    Volume::start(number, &name, log, index, &VolumeLimits { capacity, write_rate, queue, shares })
+    let limits = VolumeLimits { capacity, write_rate, queue, shares };
+    Volume::start(number, &name, log, index, admission, &limits)
 }
 
 /// Bytes of a segment on a path of `capacity` bytes: room for a few of the largest blocks.

@@ -149,7 +149,7 @@ impl Writer {
             let live_bytes: u64 = live.iter().map(|(d, e)| e.record(Kind::Object, *d).len()).sum();
             let all = live_bytes * 2 <= victim.size();
             for (digest, entry) in live {
-                if all || entry.touches > 0 && !self.index.is_full() {
+                if all || entry.hotness.touches() > 0 && !self.index.is_full() {
                     self.copy(victim, digest, &entry)?;
                 }
             }

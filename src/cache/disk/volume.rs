@@ -20,6 +20,7 @@ use super::format::{Kind, Record};
 use super::health::Health;
 use super::index::{Entry, Index};
 use super::log::Log;
+use super::policy::Admission;
 use super::ring::Ring;
 use super::segment::{ReadError, Segment, Wait};
 use super::writer::Writer;
@@ -147,13 +148,14 @@ impl Volume {
         name: &str,
         log: Log,
         index: &Arc<Index>,
+        admission: &Arc<Mutex<Admission>>,
         limits: &VolumeLimits,
     ) -> io::Result<Self> {
         let log = Arc::new(log);
         let queue = Arc::new(Queue::new(limits.queue));
         let (orders, received): (_, Receiver<Order>) = mpsc::channel();
         let health = Health::new(format!("writing to {name}"));
-        let writer = Writer::new(number, &log, index, &queue, health, limits);
+        let writer = Writer::new(number, &log, index, &queue, health, admission, limits);
         let (at_end, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("disk-{number}")).spawn(move || {
             writer.run(&received);

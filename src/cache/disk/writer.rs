@@ -6,12 +6,14 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::digest::Digest;
 use super::format::{Contents, Kind};
 use super::health::Health;
 use super::index::{Entry, Index};
 use super::log::{Appender, Log};
-use super::policy::{self, Candidate};
+use super::policy::{Admission, Candidate, Reinsertion};
 use super::segment::{Segment, Wait};
 use super::shares::Shares;
 use super::volume::{Job, Order, Queue, VolumeLimits};
@@ -30,6 +32,8 @@ pub(super) struct Writer {
     blocks: Appender,
     pinned: Appender,
     shares: Shares,
+    admission: Arc<Mutex<Admission>>,
+    reinsertion: Reinsertion,
     unsynced: u64,
     pace: Option<Pace>,
 }
@@ -41,6 +45,7 @@ impl Writer {
         index: &Arc<Index>,
         queue: &Arc<Queue>,
         health: Health,
+        admission: &Arc<Mutex<Admission>>,
         limits: &VolumeLimits,
     ) -> Self {
         Self {
@@ -53,6 +58,8 @@ impl Writer {
             blocks: Appender::new(log, Contents::Blocks, None),
             pinned: Appender::new(log, Contents::Pinned, None),
             shares: Shares::new(number, &limits.shares, index),
+            admission: admission.clone(),
+            reinsertion: Reinsertion::default(),
             unsynced: 0,
             pace: limits.write_rate.map(Pace::new),
         }
@@ -121,6 +128,7 @@ impl Writer {
         let entry = Entry::new(self.number, segment, offset, record).in_class(*class);
         self.index.insert(record.digest, entry);
         self.shares.add(record.digest, &entry, &self.index);
+        self.reinsertion.admitted(record.data_len.into(), record.len());
         metrics::written(record.len());
         self.sync_now_and_then(record.len())
     }
@@ -166,13 +174,17 @@ impl Writer {
             .index
             .find(at)
             .into_iter()
-            .map(|(digest, entry)| Candidate { digest, touches: entry.touches, entry })
+            .map(|(digest, entry)| Candidate {
+                touches: entry.hotness.touches(),
+                bytes: entry.record(Kind::Block, digest).len(),
+                block: (digest, entry),
+            })
             .collect();
         match victim.contents {
             Contents::Pinned => candidates.clear(),
-            _ => policy::survivors(&mut candidates, victim.size()),
+            _ => self.reinsertion.survivors(&mut candidates, victim.size()),
         }
-        for Candidate { digest, entry, .. } in &candidates {
+        for Candidate { block: (digest, entry), .. } in &candidates {
             self.copy(victim, digest, entry)?;
         }
         self.forget(victim);
@@ -183,7 +195,17 @@ impl Writer {
     fn forget(&mut self, victim: &Segment) {
         self.shares.forget(victim.number);
         let place = (self.number, victim.number);
-        self.index.remove_where(|_, entry| (entry.volume, entry.segment) == place);
+        let mut gone = Vec::new();
+        self.index.remove_where(|digest, entry| {
+            let goes = (entry.volume, entry.segment) == place;
+            gone.extend(goes.then(|| digest.hash64()));
+            goes
+        });
+        let mut admission = self.admission.lock();
+        admission.fit(self.index.usage().1);
+        for fingerprint in gone {
+            admission.evicted(fingerprint);
+        }
     }
 
     /// Writes a record of a segment that goes once more; a damaged one goes with it.
