@@ -10,6 +10,7 @@
 //! the key's digest, so that one chunk can be read and believed without its record's head. Parsers take any bytes
 //! and never panic: what is not exactly right is [`Damaged`].
 
+use std::hash::Hasher as _;
 use std::ops::Range;
 
 use twox_hash::XxHash3_64;
@@ -288,15 +289,34 @@ pub(super) fn footer(records: &[(u32, Record)], offset: u32) -> Vec<u8> {
     out
 }
 
-/// Reads the entries of a footer: offsets in the segment, and records.
-pub(super) fn parse_footer(tail: &Tail, entries: &[u8]) -> Result<Vec<(u32, Record)>, Damaged> {
-    if entries.len() != tail.entries as usize * ENTRY {
-        return Err(Damaged::Length);
+/// Reads the entries of a footer, piece by piece: a large segment has many.
+pub(super) struct FooterReader {
+    end: u32,
+    expected: u64,
+    check: XxHash3_64,
+}
+
+impl FooterReader {
+    pub(super) fn new(tail: &Tail) -> Self {
+        let check = XxHash3_64::with_seed(tail.offset.into());
+        Self { end: tail.offset, expected: tail.check, check }
     }
-    if XxHash3_64::oneshot_with_seed(u64::from(tail.offset), entries) != tail.check {
-        return Err(Damaged::Check);
+
+    /// The next entries, of which `piece` is a whole number: offsets in the segment, and records. They are to be
+    /// believed when [`FooterReader::finish`] agrees.
+    pub(super) fn read(
+        &mut self,
+        piece: &[u8],
+    ) -> impl Iterator<Item = Result<(u32, Record), Damaged>> {
+        self.check.write(piece);
+        let end = self.end;
+        piece.chunks_exact(ENTRY).map(move |entry| parse_entry(entry, end))
     }
-    entries.chunks_exact(ENTRY).map(|entry| parse_entry(entry, tail.offset)).collect()
+
+    /// Compares all that was read with the tail's check.
+    pub(super) fn finish(&self) -> Result<(), Damaged> {
+        if self.check.finish() == self.expected { Ok(()) } else { Err(Damaged::Check) }
+    }
 }
 
 fn parse_entry(entry: &[u8], end: u32) -> Result<(u32, Record), Damaged> {

@@ -178,10 +178,8 @@ fn replay(
     found: &mut impl FnMut(Found<'_>),
 ) -> Result<Option<(Records, u64)>, ReadError> {
     let is_objects = segment.contents == Contents::Objects;
-    if let Ok((records, _)) = segment.footer() {
-        for (offset, record) in &records {
-            found(Found::Record { segment, offset: *offset, record });
-        }
+    if let Ok(footer) = segment.footer() {
+        footer.each(|offset, record| found(Found::Record { segment, offset, record: &record }))?;
         // The next one is made before this one is sealed.
         return if is_objects && is_last { Err(Damaged::Next.into()) } else { Ok(None) };
     }

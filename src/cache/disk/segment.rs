@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::files::File;
 use super::format::{
-    CHUNK, Chunks, Contents, Damaged, ENTRY, FRAME, KEY_MAX, RECORD_HEAD, Record, SEGMENT_HEAD,
-    TAIL, Tail, footer, frame, parse_footer, parse_segment_head, segment_head, verify_chunk,
+    CHUNK, Chunks, Contents, Damaged, ENTRY, FRAME, FooterReader, KEY_MAX, RECORD_HEAD, Record,
+    SEGMENT_HEAD, TAIL, Tail, footer, frame, parse_segment_head, segment_head, verify_chunk,
 };
 use super::ring::{Ring, Wanted};
 
@@ -82,16 +82,15 @@ impl Segment {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// The records that its footer lists, with their offsets, and where they end.
-    pub(super) fn footer(&self) -> Result<(Vec<(u32, Record)>, u64), ReadError> {
+    /// Its footer, compared with its checksum.
+    pub(super) fn footer(&self) -> Result<Footer<'_>, ReadError> {
         let length = self.file.len()?;
         let at = length.checked_sub(TAIL as u64).ok_or(Damaged::Length)?;
         let mut tail = [0; TAIL];
         self.file.read(&mut [IoSliceMut::new(&mut tail)], at)?;
-        let tail = Tail::parse(&tail, length)?;
-        let mut entries = vec![0; tail.entries as usize * ENTRY];
-        self.file.read(&mut [IoSliceMut::new(&mut entries)], tail.offset.into())?;
-        Ok((parse_footer(&tail, &entries)?, tail.offset.into()))
+        let footer = Footer { segment: self, tail: Tail::parse(&tail, length)? };
+        footer.each(|_, _| ())?;
+        Ok(footer)
     }
 
     /// The head and key of the record at `offset`.
@@ -213,6 +212,38 @@ impl Segment {
 
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync()
+    }
+}
+
+/// The list of a segment's records at its end.
+pub(super) struct Footer<'a> {
+    segment: &'a Segment,
+    tail: Tail,
+}
+
+impl Footer<'_> {
+    /// Where the records end.
+    pub(super) fn offset(&self) -> u64 {
+        self.tail.offset.into()
+    }
+
+    /// Tells the records with their offsets, in order.
+    pub(super) fn each(&self, mut told: impl FnMut(u32, Record)) -> Result<(), ReadError> {
+        const PIECE: usize = 16 * 1024;
+        let mut reader = FooterReader::new(&self.tail);
+        let (mut at, mut left) = (self.offset(), self.tail.entries as usize);
+        let mut buffer = vec![0; left.min(PIECE) * ENTRY];
+        while left > 0 {
+            let piece = &mut buffer[..left.min(PIECE) * ENTRY];
+            self.segment.file.read(&mut [IoSliceMut::new(piece)], at)?;
+            for entry in reader.read(piece) {
+                let (offset, record) = entry?;
+                told(offset, record);
+            }
+            at += piece.len() as u64;
+            left -= piece.len() / ENTRY;
+        }
+        Ok(reader.finish()?)
     }
 }
 

@@ -120,11 +120,9 @@ impl<F: FnMut(u64)> Reader<'_, F> {
         let number = segment_number(name).expect("others were left out");
         let segment = Segment::open(folder.open(name)?, number)?;
         match segment.footer() {
-            Ok((records, end)) => {
-                for (offset, record) in records {
-                    self.record(&segment, offset.into(), record);
-                }
-                (self.read)(segment.size() - end);
+            Ok(footer) => {
+                footer.each(|offset, record| self.record(&segment, offset.into(), record))?;
+                (self.read)(segment.size() - footer.offset());
             }
             Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
                 return Err(error.into());

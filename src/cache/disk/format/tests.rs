@@ -66,7 +66,12 @@ fn every_flipped_bit_of_a_footer_is_seen() {
     let size = u64::from(end) + good.len() as u64;
     let read = |bytes: &[u8]| {
         let (entries, tail) = bytes.split_last_chunk::<TAIL>().unwrap();
-        Tail::parse(tail, size).and_then(|tail| parse_footer(&tail, entries))
+        let tail = Tail::parse(tail, size)?;
+        let mut reader = FooterReader::new(&tail);
+        let (front, back) = entries.split_at(ENTRY);
+        let read: Vec<_> = reader.read(front).collect::<Result<_, _>>()?;
+        let more: Vec<_> = reader.read(back).collect::<Result<_, _>>()?;
+        reader.finish().map(|()| [read, more].concat())
     };
     assert_eq!(read(&good).unwrap(), records);
     for bit in 0..good.len() * 8 {
