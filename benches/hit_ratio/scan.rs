@@ -12,9 +12,10 @@ use crate::table::{per_cent, table};
 use crate::tiers::{Alone, Disk, Hits, NoDisk, Plain, Tiers};
 
 const HOT: u32 = 4000;
-/// The disk has room for this many blocks, and so much is scanned.
+/// The disk has room for this many blocks.
 const DISK: u32 = 5000;
-const SCANNED: u32 = 4 * DISK;
+/// So many are scanned: half of what the disk holds, and four times that.
+const SCANS: [u32; 2] = [DISK / 2, 4 * DISK];
 /// Memory has room for so many, alone and above the disk.
 const MEMORY: u32 = 2000;
 const MEMORY_ABOVE: u32 = 500;
@@ -30,7 +31,12 @@ fn around(scan: &Scan, mut replay: impl FnMut(std::ops::Range<usize>) -> Hits) -
 }
 
 pub fn table_of() -> String {
-    let scan = scan(HOT, 20, SCANNED);
+    let lines: Vec<_> = SCANS.into_iter().flat_map(lines).collect();
+    table(&["blocks scanned", "tiers", "policy", "before", "after"], &lines)
+}
+
+fn lines(scanned: u32) -> Vec<Vec<String>> {
+    let scan = scan(HOT, 20, scanned);
     let trace = &scan.trace;
     let blocks = trace.sizes.len() as u64;
     let (costs, device) = (memory_table::costs(trace), device_costs(trace));
@@ -55,9 +61,9 @@ pub fn table_of() -> String {
         ("memory and disk", "moka and LRU", tiers(Box::new(lru_disk), above)),
         ("memory and disk", "moka and FIFO", tiers(Box::new(fifo_disk), above)),
     ];
-    let line = |(tiers, policy, (before, after)): &(&str, &str, (f64, f64))| {
-        vec![(*tiers).to_owned(), (*policy).to_owned(), per_cent(*before), per_cent(*after)]
+    let line = |(tiers, policy, (before, after)): (&str, &str, (f64, f64))| {
+        let names = [scanned.to_string(), tiers.to_owned(), policy.to_owned()];
+        names.into_iter().chain([before, after].map(per_cent)).collect()
     };
-    let lines: Vec<_> = rows.iter().map(line).collect();
-    table(&["tiers", "policy", "before", "after"], &lines)
+    rows.into_iter().map(line).collect()
 }

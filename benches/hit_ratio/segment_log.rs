@@ -66,11 +66,15 @@ pub struct SegmentLog<'a> {
 impl<'a> SegmentLog<'a> {
     /// `sizes` in bytes of data.
     pub fn new(sizes: &'a [u32], capacity: u64, choice: Choice) -> Self {
+        let all: u64 = sizes.iter().map(|size| device_bytes(*size)).sum();
+        let mut admission = Admission::with_ghosts(choice.mode, u64::MAX, choice.ghosts);
+        // As many as the disk will hold: the choices without `room` need them before the first segment goes.
+        admission.fit(sizes.len() as u64 * capacity / all.max(1));
         Self {
             sizes,
             capacity,
             choice,
-            admission: Admission::with_ghosts(choice.mode, u64::MAX, choice.ghosts),
+            admission,
             reinsertion: Reinsertion::new(choice.per_cent, choice.least),
             index: vec![Entry::default(); sizes.len()],
             segments: VecDeque::new(),

@@ -4,7 +4,12 @@
 //!   or when it left memory or the disk a short while ago already, which a ghost queue remembers.
 //! - [`Reinsertion`]: FIFO-Reinsertion on a segmented log. The oldest segment goes, and the blocks of it that were
 //!   read are written again, hottest first, as far as a budget of bytes reaches.
-//! - [`Hotness`]: the reads of a block, from which both the above and promotion to memory follow.
+//! - [`Hotness`]: the reads of a block, from which reinsertion and promotion to memory follow.
+//!
+//! Why these: `cargo bench --bench hit_ratio` replays recorded traces, with `--policies` all that was compared. The
+//! mean over four traces and disks of 10 % and 25 % of what they read, memory a tenth of that: second hit finds
+//! 50.7 % and writes 0.40 bytes for each one asked; first touch finds 51.4 % and writes 0.69. A scan of four disks
+//! leaves a hot set 97 % of its hits with second hit, and 63 % with first touch, LRU or FIFO.
 
 #[cfg(test)]
 mod tests;
