@@ -110,7 +110,8 @@ impl Generations {
 
     /// Raises the epoch of a whole bucket.
     pub(super) fn raise_bucket(&self, realm: &Realm, bucket: &BucketName) {
-        self.buckets[Self::bucket_stripe(realm, bucket)].fetch_add(1, Ordering::AcqRel);
+        let hash = ObjectId::hash_bucket(realm, bucket);
+        self.buckets[index(hash, BUCKET_STRIPES)].fetch_add(1, Ordering::AcqRel);
     }
 
     /// From now on and for a minute, `id` is not to be trusted without asking the origin.
@@ -130,16 +131,7 @@ impl Generations {
     }
 
     fn bucket_epoch(&self, id: &ObjectId) -> u64 {
-        self.buckets[Self::bucket_stripe(id.realm(), id.bucket())].load(Ordering::Acquire)
-    }
-
-    fn bucket_stripe(realm: &Realm, bucket: &BucketName) -> usize {
-        // FNV-1a: computed on every read of a miss, over a few dozen bytes.
-        let bytes = realm.as_str().bytes().chain([0]).chain(bucket.as_str().bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-        });
-        index(hash, BUCKET_STRIPES)
+        self.buckets[index(id.bucket_hash64(), BUCKET_STRIPES)].load(Ordering::Acquire)
     }
 }
 

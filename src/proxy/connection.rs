@@ -7,7 +7,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
@@ -40,7 +39,6 @@ pub(super) struct Connection {
     stream: BufStream<Socket>,
     /// Bytes that were looked at before they were read.
     peeked: Vec<u8>,
-    since: SystemTime,
     fd: UniqueIDType,
     socket: Arc<SocketDigest>,
     /// Until when what the client sends is still read after our end.
@@ -68,7 +66,6 @@ impl Connection {
         Ok(Self {
             stream: BufStream::with_capacity(READ_BUFFER, WRITE_BUFFER, socket),
             peeked: Vec::new(),
-            since: SystemTime::now(),
             fd,
             socket: Arc::new(digest),
             lingering: None,
@@ -127,7 +124,8 @@ impl Ssl for Connection {}
 
 impl GetTimingDigest for Connection {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        vec![Some(TimingDigest { established_ts: self.since, ..TimingDigest::default() })]
+        // Asked for at every request, and nobody reads it.
+        Vec::new()
     }
 }
 

@@ -22,8 +22,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -44,7 +45,7 @@ use context::{Forward, RequestContext, RequestId};
 use read::Outcome;
 use response::{CacheStatus, send_error};
 
-const COPY_SOURCE: &str = "x-amz-copy-source";
+const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
 
 /// What every request needs; one a listener.
 pub struct Gateway {
@@ -107,6 +108,9 @@ impl Gateway {
 #[async_trait]
 impl ProxyHttp for Gateway {
     type CTX = RequestContext;
+
+    /// None: pingora's own would set up compression for every request, to leave it off.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     fn new_ctx(&self) -> RequestContext {
         RequestContext {
@@ -290,7 +294,7 @@ fn has_body(headers: &HeaderMap) -> bool {
 
 /// The buckets that a copy reads (R21): its source is in the headers, or in the query by a presigner's hand.
 fn copy_source_buckets(headers: &HeaderMap, query: &Query) -> Vec<String> {
-    let hoisted = query.iter().filter(|(name, _)| name.eq_ignore_ascii_case(COPY_SOURCE));
+    let hoisted = query.iter().filter(|(name, _)| name.eq_ignore_ascii_case(COPY_SOURCE.as_str()));
     let hoisted = hoisted.map(|(_, value)| value.unwrap_or_default().as_bytes());
     let sources = headers.get_all(COPY_SOURCE).iter().map(HeaderValue::as_bytes).chain(hoisted);
     let bucket = |source: &[u8]| {

@@ -5,7 +5,7 @@ use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED,
     SERVER,
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
@@ -72,14 +72,20 @@ impl CacheStatus {
     }
 }
 
+/// Headers of most answers, with room for those that pingora adds.
+const HEADERS: usize = 24;
+
 /// A head that is being put together.
-pub(super) struct Head(ResponseHeader);
+///
+/// In `http`'s own map: pingora's setters spell out each name and parse it again.
+pub(super) struct Head {
+    status: StatusCode,
+    headers: HeaderMap,
+}
 
 impl Head {
     pub(crate) fn new(status: StatusCode, id: RequestId, cache: CacheStatus) -> Self {
-        // Without a map of the names' upper and lower case, which costs an allocation for each header.
-        let head = ResponseHeader::build_no_case(status, Some(24));
-        let mut head = Self(head.expect("a status is a legal head"));
+        let mut head = Self { status, headers: HeaderMap::with_capacity(HEADERS) };
         let digits = HeaderValue::from_bytes(&id.digits()).expect("hexadecimal digits are legal");
         head.set(REQUEST_ID, digits.clone());
         head.set(HOST_ID, digits);
@@ -89,13 +95,11 @@ impl Head {
     }
 
     pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.0.insert_header(name, value).expect("a header from a HeaderMap is legal");
+        self.headers.insert(name, value);
     }
 
     fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.0
-            .append_header(name.clone(), value.clone())
-            .expect("a header from a HeaderMap is legal");
+        self.headers.append(name, value.clone());
     }
 
     /// Everything that is said of the object itself; `whole` adds its checksums where they are asked for.
@@ -137,7 +141,10 @@ impl Head {
     }
 
     pub(super) async fn send(self, session: &mut Session) -> Result<()> {
-        session.downstream_session.write_response_header(Box::new(self.0)).await
+        let (mut parts, ()) = http::Response::new(()).into_parts();
+        (parts.status, parts.headers) = (self.status, self.headers);
+        let head = Box::new(ResponseHeader::from(parts));
+        session.downstream_session.write_response_header(head).await
     }
 }
 

@@ -65,7 +65,7 @@ fn object_key(raw: &str) -> Result<Option<ObjectKey>, S3Error> {
 
 /// A request target in its parts, still encoded.
 struct Target<'a> {
-    authority: Option<Authority>,
+    authority: Option<Authority<'a>>,
     path: &'a str,
     query: &'a str,
 }
@@ -91,7 +91,7 @@ impl<'a> Target<'a> {
 }
 
 /// The authority and path of `http://authority/path`.
-fn absolute(target: &str) -> Option<(Authority, &str)> {
+fn absolute(target: &str) -> Option<(Authority<'_>, &str)> {
     let (scheme, rest) = target.split_once("://")?;
     let default_port = match scheme {
         _ if scheme.eq_ignore_ascii_case("http") => 80,
@@ -106,15 +106,15 @@ fn absolute(target: &str) -> Option<(Authority, &str)> {
 }
 
 /// The host of an absolute target, and the port that its scheme has by default.
-struct Authority {
-    host: Host,
+struct Authority<'a> {
+    host: Host<'a>,
     default_port: u16,
 }
 
-impl Authority {
+impl Authority<'_> {
     /// `http://a:80/` and `Host: a` are the same place.
-    fn is_same_place(&self, other: &Host) -> bool {
-        let port = |host: &Host| host.port.unwrap_or(self.default_port);
+    fn is_same_place(&self, other: &Host<'_>) -> bool {
+        let port = |host: &Host<'_>| host.port.unwrap_or(self.default_port);
         self.host.name == other.name && port(&self.host) == port(other)
     }
 }

@@ -4,6 +4,7 @@
 //! `localhost` and a listed domain itself are path style; every other name is refused, since a
 //! browser lured to us under another name (DNS rebinding) is no client.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::error::S3Error;
@@ -11,15 +12,15 @@ use super::name::BucketName;
 
 /// A host name or address in lower case, without brackets, zone or final dot.
 #[derive(Debug)]
-pub(super) struct Host {
-    pub name: String,
+pub(super) struct Host<'a> {
+    pub name: Cow<'a, str>,
     pub port: Option<u16>,
     is_address: bool,
 }
 
-impl Host {
+impl<'a> Host<'a> {
     /// `name`, `name:port`, `1.2.3.4:port`, `[::1]:port`; `None` for anything else.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (name, rest) = match text.strip_prefix('[') {
             Some(bracketed) => bracketed.split_once(']')?,
             None => text.split_at(text.find(':').unwrap_or(text.len())),
@@ -33,9 +34,13 @@ impl Host {
         };
         if text.starts_with('[') {
             let address: Ipv6Addr = name.split('%').next()?.parse().ok()?;
-            return Some(Host { name: address.to_string(), port, is_address: true });
+            return Some(Host { name: address.to_string().into(), port, is_address: true });
         }
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let name = match name.bytes().any(|b| b.is_ascii_uppercase()) {
+            true => Cow::Owned(name.to_ascii_lowercase()),
+            false => Cow::Borrowed(name),
+        };
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
         if name.is_empty() || !name.bytes().all(allowed) {
             return None;

@@ -5,7 +5,7 @@
 //! cheap to clone and compare. They say nothing about versions, requests or encodings: a key is
 //! kept as its decoded text, verbatim, with its `//`, `.` and `..`.
 
-use std::collections::hash_map::RandomState;
+use std::collections::hash_map::{DefaultHasher, RandomState};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
@@ -170,14 +170,30 @@ struct Inner {
     bucket: BucketName,
     key: ObjectKey,
     hash: u64,
+    bucket_hash: u64,
 }
 
 impl ObjectId {
     /// Puts the parts together and hashes them once.
     #[must_use]
     pub fn new(realm: &Realm, bucket: BucketName, key: ObjectKey) -> Self {
-        let hash = seed().hash_one((realm, &bucket, &key));
-        ObjectId(Arc::new(Inner { realm: realm.clone(), bucket, key, hash }))
+        let mut hasher = bucket_hasher(realm, &bucket);
+        let bucket_hash = hasher.finish();
+        key.hash(&mut hasher);
+        let hash = hasher.finish();
+        ObjectId(Arc::new(Inner { realm: realm.clone(), bucket, key, hash, bucket_hash }))
+    }
+
+    /// A hash of realm and bucket, the same for all keys in it; else as [`ObjectId::hash64`].
+    #[must_use]
+    pub fn hash_bucket(realm: &Realm, bucket: &BucketName) -> u64 {
+        bucket_hasher(realm, bucket).finish()
+    }
+
+    /// [`ObjectId::hash_bucket`] of its own bucket, at no cost.
+    #[must_use]
+    pub fn bucket_hash64(&self) -> u64 {
+        self.0.bucket_hash
     }
 
     /// The origin and credential domain that the object belongs to.
@@ -206,6 +222,12 @@ impl ObjectId {
     pub fn hash64(&self) -> u64 {
         self.0.hash
     }
+}
+
+fn bucket_hasher(realm: &Realm, bucket: &BucketName) -> DefaultHasher {
+    let mut hasher = seed().build_hasher();
+    (realm, bucket).hash(&mut hasher);
+    hasher
 }
 
 /// The seed of this process's [`ObjectId::hash64`].
@@ -304,6 +326,19 @@ mod tests {
     }
 
     #[test]
+    fn the_hash_of_a_bucket_is_that_of_all_its_ids_and_of_no_other_bucket() {
+        let (realm, other) = (Realm::new("http://a", "x"), Realm::new("http://b", "x"));
+        let bucket = |name| BucketName::new(name).unwrap();
+        let hash = |realm, name, key| {
+            ObjectId::new(realm, bucket(name), ObjectKey::new(key).unwrap()).bucket_hash64()
+        };
+        let ours = ObjectId::hash_bucket(&realm, &bucket("bucket"));
+        assert_eq!([hash(&realm, "bucket", "k"), hash(&realm, "bucket", "l")], [ours; 2]);
+        assert_ne!(hash(&realm, "another", "k"), ours);
+        assert_ne!(hash(&other, "bucket", "k"), ours);
+    }
+
+    #[test]
     fn equal_ids_have_equal_hashes_and_find_each_other_in_a_map() {
         let realm = Realm::new("http://a", "d");
         let (a, b) = (id(&realm, "bkt", "k"), id(&realm, "bkt", "k"));
@@ -323,6 +358,7 @@ mod tests {
             bucket: b.bucket().clone(),
             key: b.key().clone(),
             hash: a.hash64(),
+            bucket_hash: 0,
         }));
         assert_eq!(a.hash64(), forged.hash64());
         assert_ne!(a, forged);

@@ -28,6 +28,9 @@ impl ResponseOverrides {
     /// how it is sent.
     pub(super) fn of(query: &Query) -> Option<Self> {
         let mut found = Vec::new();
+        if query.is_empty() {
+            return Some(ResponseOverrides(found));
+        }
         for (name, target) in OVERRIDES {
             match query.get(name) {
                 None => {}
@@ -67,11 +70,14 @@ pub(super) fn is_override(name: &str) -> bool {
 /// Refuses `response-*` that S3 refuses: without a signature, and control bytes (R18).
 pub(super) fn check(head: &RequestHead<'_>, query: &Query) -> Result<(), S3Error> {
     let mut asked = query.iter().filter(|(name, _)| name.starts_with("response-")).peekable();
+    if asked.peek().is_none() {
+        return Ok(());
+    }
     // `Signature` is SigV2's presigned form: not anonymous, whatever else it is.
     let signed = head.headers.contains_key(header::AUTHORIZATION)
         || query.contains("X-Amz-Signature")
         || query.contains("Signature");
-    if asked.peek().is_some() && !signed {
+    if !signed {
         let message =
             "Request specific response headers cannot be used for anonymous GET requests.";
         return Err(S3Error::invalid_request(message));

@@ -4,7 +4,7 @@
 //! is a [`Read`]; whatever is unknown, repeated or oddly valued is the origin's to answer. A
 //! header that S3 ignores (a malformed range, a date that is none) is ignored here too.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
 
 use super::error::S3Error;
 use super::operation::RequestHead;
@@ -80,11 +80,7 @@ impl Read {
     ) -> Result<Option<Self>, S3Error> {
         overrides::check(head, query)?;
         let headers = head.headers;
-        if head.has_body
-            || headers.contains_key(header::ORIGIN)
-            || !headers.keys().all(header_is_known)
-            || !query_is_known(query)
-        {
+        if head.has_body || !headers.keys().all(header_is_known) || !query_is_known(query) {
             return Ok(None);
         }
         let overrides = ResponseOverrides::of(query);
@@ -92,14 +88,24 @@ impl Read {
         else {
             return Ok(None);
         };
-        Ok(Some(Read {
+        let whole = Read {
             method,
-            range: range(headers),
-            preconditions: Preconditions::from_headers(headers),
-            if_range: IfRange::from_headers(headers),
+            range: None,
+            preconditions: Preconditions::default(),
+            if_range: None,
             overrides,
             checksum_mode,
-            no_cache: demands_freshness(headers),
+            no_cache: false,
+        };
+        Ok(Some(match headers.keys().any(may_ask_for_less) {
+            false => whole,
+            true => Read {
+                range: range(headers),
+                preconditions: Preconditions::from_headers(headers),
+                if_range: IfRange::from_headers(headers),
+                no_cache: demands_freshness(headers),
+                ..whole
+            },
         }))
     }
 }
@@ -116,7 +122,26 @@ fn query_is_known(query: &Query) -> bool {
     query.iter().all(|(name, _)| known(name) && !repeated(name))
 }
 
+/// Whether a header of this name may ask for a part, or for another version than the one that is known. Most
+/// requests have none: one look at each name that is there costs less than eight looks for those that are not.
+fn may_ask_for_less(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::RANGE
+            | header::IF_RANGE
+            | header::IF_MATCH
+            | header::IF_NONE_MATCH
+            | header::IF_MODIFIED_SINCE
+            | header::IF_UNMODIFIED_SINCE
+            | header::CACHE_CONTROL
+            | header::PRAGMA
+    )
+}
+
 fn header_is_known(name: &HeaderName) -> bool {
+    if *name == header::ORIGIN {
+        return false;
+    }
     let name = name.as_str();
     if name.starts_with("x-amz-") {
         return READ_HEADERS.contains(&name);
@@ -126,7 +151,10 @@ fn header_is_known(name: &HeaderName) -> bool {
 
 /// Whether checksums are asked for, by header or query; `None` when in a way we do not know.
 fn checksum_mode(headers: &HeaderMap, query: &Query) -> Option<bool> {
-    let in_headers = headers.get_all(CHECKSUM_MODE).iter().map(HeaderValue::as_bytes);
+    let in_headers = headers
+        .iter()
+        .filter(|(name, _)| name.as_str() == CHECKSUM_MODE)
+        .map(|(_, value)| value.as_bytes());
     let in_query = query
         .iter()
         .filter(|(name, _)| name.eq_ignore_ascii_case(CHECKSUM_MODE))
@@ -171,7 +199,7 @@ mod tests {
     use crate::s3::etag::ETag;
     use crate::s3::operation::{Effect, Operation, parse};
     use crate::s3::precondition::Verdict;
-    use http::Method;
+    use http::{HeaderValue, Method};
     use std::time::UNIX_EPOCH;
 
     const SIGNED: (&str, &str) = ("authorization", "AWS4-HMAC-SHA256 x");
@@ -213,6 +241,24 @@ mod tests {
         assert_eq!((plain.range, plain.if_range), (None, None));
         assert!(plain.preconditions.is_empty() && plain.overrides.is_empty());
         assert!(!plain.checksum_mode && !plain.no_cache);
+    }
+
+    #[test]
+    fn each_header_that_asks_for_less_is_heard_when_it_comes_alone() {
+        const DATE: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
+        let plain = read("/bkt/k", &[("host", "h")]);
+        for header in [
+            ("range", "bytes=0-1"),
+            ("if-range", "\"a\""),
+            ("if-match", "\"a\""),
+            ("if-none-match", "\"a\""),
+            ("if-modified-since", DATE),
+            ("if-unmodified-since", DATE),
+            ("cache-control", "no-cache"),
+            ("pragma", "no-cache"),
+        ] {
+            assert_ne!(read("/bkt/k", &[header, ("host", "h")]), plain, "{header:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! encoded with its slashes). Decoding refuses what it cannot read: two readers that disagree
 //! about a target would let one object be cached under another's name.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
 use super::error::S3Error;
@@ -29,7 +31,7 @@ pub fn encode_query_component(decoded: &str) -> String {
 ///
 /// # Errors
 /// 400 `InvalidURI` when an escape is not two hex digits or the result is not UTF-8.
-pub fn decode(encoded: &[u8]) -> Result<String, S3Error> {
+pub fn decode(encoded: &[u8]) -> Result<Cow<'_, str>, S3Error> {
     let mut rest = encoded;
     while let Some(at) = rest.iter().position(|&b| b == b'%') {
         match rest.get(at + 1..at + 3) {
@@ -37,10 +39,7 @@ pub fn decode(encoded: &[u8]) -> Result<String, S3Error> {
             _ => return Err(S3Error::invalid_uri()),
         }
     }
-    match percent_decode(encoded).decode_utf8() {
-        Ok(text) => Ok(text.into_owned()),
-        Err(_) => Err(S3Error::invalid_uri()),
-    }
+    percent_decode(encoded).decode_utf8().map_err(|_| S3Error::invalid_uri())
 }
 
 /// A decoded query, in the order in which it was sent.
@@ -53,7 +52,7 @@ impl Query {
     /// # Errors
     /// 400 `InvalidURI` as [`decode`].
     pub fn parse(raw: &str) -> Result<Self, S3Error> {
-        let component = |text: &str| decode(text.replace('+', " ").as_bytes());
+        let component = |text: &str| decode(text.replace('+', " ").as_bytes()).map(Cow::into_owned);
         let pairs = raw.split('&').filter(|piece| !piece.is_empty()).map(|piece| {
             Ok(match piece.split_once('=') {
                 Some((name, value)) => (component(name)?, Some(component(value)?)),
