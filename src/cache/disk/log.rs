@@ -16,6 +16,8 @@ use super::format::{Contents, Damaged, Record, SEGMENT_HEAD};
 use super::segment::{ReadError, Segment};
 
 const SUFFIX: &str = ".seg";
+/// Above the number of every segment.
+pub(super) const ALL: u64 = 1 << 32;
 
 /// What is found when a log is opened, in the order in which it was written.
 pub(super) enum Found<'a> {
@@ -115,17 +117,10 @@ impl Log {
         self.folder.remove(&name(segment.number))
     }
 
-    /// Removes the segments below `number`. Their last one goes when the others are gone for certain: what is
-    /// left after a power cut has a gap, or nothing missing in it.
+    /// Removes the segments below `number`, see [`remove_below`].
     pub(super) fn remove_below(&self, number: u64) -> io::Result<()> {
         self.segments.write().retain(|there, _| u64::from(*there) >= number);
-        let mut names = numbered(&*self.folder)?;
-        names.retain(|(there, _)| u64::from(*there) < number);
-        let Some((_, last)) = names.pop() else { return Ok(()) };
-        names.iter().try_for_each(|(_, name)| self.folder.remove(name))?;
-        self.folder.sync()?;
-        self.folder.remove(&last)?;
-        self.folder.sync()
+        remove_below(&*self.folder, number)
     }
 
     /// Makes the creations and removals so far last.
@@ -155,6 +150,18 @@ impl Log {
         }
         made
     }
+}
+
+/// Removes the segments below `number`. Their last one goes when the others are gone for certain: what is left
+/// after a power cut has a gap, or nothing missing in it.
+pub(super) fn remove_below(folder: &dyn Folder, number: u64) -> io::Result<()> {
+    let mut names = numbered(folder)?;
+    names.retain(|(there, _)| u64::from(*there) < number);
+    let Some((_, last)) = names.pop() else { return Ok(()) };
+    names.iter().try_for_each(|(_, name)| folder.remove(name))?;
+    folder.sync()?;
+    folder.remove(&last)?;
+    folder.sync()
 }
 
 /// Records with their offsets.

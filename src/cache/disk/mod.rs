@@ -159,9 +159,16 @@ impl DiskTier {
         for (number, config) in (0..).zip(paths) {
             let failed = |source| DiskError::NotWritable { path: config.path.clone(), source };
             let blocks = folder(config, "blocks").map_err(failed)?;
-            let volume =
-                open_volume(number, config, blocks, &index, &classes, queue).map_err(failed)?;
-            volumes.push(volume);
+            let segment = segment_size(config.capacity.0);
+            let volume = open_volume(number, config, segment, blocks, &index, &classes, queue);
+            volumes.push(volume.map_err(failed)?);
+        }
+        for other in &paths[1..] {
+            // From when it was the first path: what was invalidated since has no tombstone there.
+            let failed = |source| DiskError::NotWritable { path: other.path.clone(), source };
+            folder(other, "objects")
+                .and_then(|f| log::remove_below(&*f, log::ALL))
+                .map_err(failed)?;
         }
         let first = &paths[0];
         let failed = |source| DiskError::NotWritable { path: first.path.clone(), source };
@@ -394,6 +401,7 @@ fn same(one: &std::path::Path, other: &std::path::Path) -> bool {
 fn open_volume(
     number: u8,
     config: &DiskConfig,
+    segment: u64,
     folder: Box<dyn Folder>,
     index: &Arc<Index>,
     classes: &Classes,
@@ -401,7 +409,6 @@ fn open_volume(
 ) -> io::Result<Volume> {
     let share = if number == 0 { config.capacity.0 / OBJECTS_SHARE } else { 0 };
     let capacity = config.capacity.0 - share;
-    let segment = segment_size(config.capacity.0);
     let name = config.path.display().to_string();
     let (log, _) = Log::open(folder, segment, false, |found| match found {
         Found::Record { segment, offset, record } if record.kind == Kind::Block => {
