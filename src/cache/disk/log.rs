@@ -138,12 +138,12 @@ impl Log {
         match &made {
             Ok(segment) => {
                 self.segments.write().insert(number, segment.clone());
-                self.next.store(number + 1, Ordering::Relaxed);
+                self.next.store(number.saturating_add(1), Ordering::Relaxed);
             }
             Err(_) => match self.folder.remove(&name(number)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     // What is there stands in the way.
-                    self.next.store(number + 1, Ordering::Relaxed);
+                    self.next.store(number.saturating_add(1), Ordering::Relaxed);
                 }
                 _ => {}
             },
@@ -185,9 +185,6 @@ fn replay(
     let mut records = Vec::new();
     let mut at = SEGMENT_HEAD as u64;
     let intact = loop {
-        if segment.ends_at(at)? {
-            break Ok(());
-        }
         match segment.record_at(at) {
             Ok((record, _)) => {
                 let offset = u32::try_from(at).map_err(|_| Damaged::Length)?;
@@ -195,6 +192,7 @@ fn replay(
                 records.push((offset, record));
                 at += record.len();
             }
+            Err(_) if segment.ends_at(at)? => break Ok(()),
             Err(error) => break Err(error),
         }
     };

@@ -4,6 +4,7 @@
 //! <path>/lock            held as long as the process lives
 //! <path>/blocks/N.seg    a log of block records; the oldest segment goes when space is needed
 //! <path>/objects/N.seg   metadata and tombstones, on the first path only
+//! <path>/objects/N.start the last start that this path took part in
 //!
 //!   memory evicts ─ admission ─ queue ─ writer ─> open segment ─ sealed ─ reclaimed
 //!   a read misses memory ─ index ─ page cache, or a thread that waits ─ checks ─> bytes, or a miss
@@ -28,6 +29,7 @@ mod segment;
 mod shares;
 #[cfg(test)]
 mod sim;
+mod starts;
 #[cfg(test)]
 mod tests;
 mod volume;
@@ -163,19 +165,17 @@ impl DiskTier {
             let volume = open_volume(number, config, segment, blocks, &index, &classes, queue);
             volumes.push(volume.map_err(failed)?);
         }
-        for other in &paths[1..] {
-            // From when it was the first path: what was invalidated since has no tombstone there.
-            let failed = |source| DiskError::NotWritable { path: other.path.clone(), source };
-            folder(other, "objects")
-                .and_then(|f| log::remove_below(&*f, log::ALL))
-                .map_err(failed)?;
+        let mut metadata = Vec::new();
+        for config in paths {
+            let failed = |source| DiskError::NotWritable { path: config.path.clone(), source };
+            metadata.push(folder(config, "objects").map_err(failed)?);
         }
         let first = &paths[0];
         let failed = |source| DiskError::NotWritable { path: first.path.clone(), source };
         let capacity = first.capacity.0 / OBJECTS_SHARE;
         let segment = (capacity / 8).clamp(MIB / 4, 16 * MIB);
         let name = first.path.display().to_string();
-        let objects = folder(first, "objects")
+        let objects = starts::begin(metadata)
             .and_then(|folder| Objects::start(folder, &name, capacity, segment, limits.index / 4))
             .map_err(failed)?;
         let entries = usize::try_from(limits.index / Index::ENTRY_COST).unwrap_or(usize::MAX);
@@ -222,6 +222,9 @@ impl DiskTier {
         let skip = usize::try_from(from.checked_sub(entry.start.into())?).ok()?;
         let upto =
             usize::try_from(upto - u64::from(entry.start)).ok()?.min(entry.data_len as usize);
+        if skip >= upto {
+            return None;
+        }
         let all = 0..entry.data_len as usize;
         let wanted = if deserves { all.clone() } else { skip..upto.min(piece_end(skip)) };
         let ahead = wanted.end < upto;
