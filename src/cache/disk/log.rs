@@ -18,6 +18,8 @@ use super::segment::{ReadError, Segment};
 const SUFFIX: &str = ".seg";
 /// The number of the first segment.
 const FIRST: u32 = 1;
+/// Above the number of every segment.
+pub(super) const ALL: u64 = 1 << 32;
 
 /// What is found when a log is opened, in the order in which it was written.
 pub(super) enum Found<'a> {
@@ -125,17 +127,10 @@ impl Log {
         self.folder.remove(&name(segment.number))
     }
 
-    /// Removes the segments below `number`. Their last one goes when the others are gone for certain: what is
-    /// left after a power cut has a gap, or nothing missing in it.
+    /// Removes the segments below `number`, see [`remove_below`].
     pub(super) fn remove_below(&self, number: u64) -> io::Result<()> {
         self.segments.write().retain(|there, _| u64::from(*there) >= number);
-        let mut names = numbered(&*self.folder)?;
-        names.retain(|(there, _)| u64::from(*there) < number);
-        let Some((_, last)) = names.pop() else { return Ok(()) };
-        names.iter().try_for_each(|(_, name)| self.folder.remove(name))?;
-        self.folder.sync()?;
-        self.folder.remove(&last)?;
-        self.folder.sync()
+        remove_below(&*self.folder, number)
     }
 
     /// Makes the creations and removals so far last.
@@ -153,18 +148,30 @@ impl Log {
         match &made {
             Ok(segment) => {
                 self.segments.write().insert(number, segment.clone());
-                self.next.store(number + 1, Ordering::Relaxed);
+                self.next.store(number.saturating_add(1), Ordering::Relaxed);
             }
             Err(_) => match self.folder.remove(&name(number)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     // What is there stands in the way.
-                    self.next.store(number + 1, Ordering::Relaxed);
+                    self.next.store(number.saturating_add(1), Ordering::Relaxed);
                 }
                 _ => {}
             },
         }
         made
     }
+}
+
+/// Removes the segments below `number`. Their last one goes when the others are gone for certain: what is left
+/// after a power cut has a gap, or nothing missing in it.
+pub(super) fn remove_below(folder: &dyn Folder, number: u64) -> io::Result<()> {
+    let mut names = numbered(folder)?;
+    names.retain(|(there, _)| u64::from(*there) < number);
+    let Some((_, last)) = names.pop() else { return Ok(()) };
+    names.iter().try_for_each(|(_, name)| folder.remove(name))?;
+    folder.sync()?;
+    folder.remove(&last)?;
+    folder.sync()
 }
 
 /// Records with their offsets.
@@ -186,9 +193,6 @@ fn replay(
     let mut records = Vec::new();
     let mut at = SEGMENT_HEAD as u64;
     let intact = loop {
-        if segment.ends_at(at)? {
-            break Ok(());
-        }
         match segment.record_at(at) {
             Ok((record, _)) => {
                 let offset = u32::try_from(at).map_err(|_| Damaged::Length)?;
@@ -196,6 +200,7 @@ fn replay(
                 records.push((offset, record));
                 at += record.len();
             }
+            Err(_) if segment.ends_at(at)? => break Ok(()),
             Err(error) => break Err(error),
         }
     };

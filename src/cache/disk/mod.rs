@@ -4,6 +4,7 @@
 //! <path>/lock            held as long as the process lives
 //! <path>/blocks/N.seg    a log of block records; the oldest segment goes when space is needed
 //! <path>/objects/N.seg   metadata and tombstones, on the first path only
+//! <path>/objects/N.start the last start that this path took part in
 //!
 //!   memory evicts ─ admission ─ queue ─ writer ─> open segment ─ sealed ─ reclaimed
 //!   a read misses memory ─ index ─ page cache, or a thread that waits ─ checks ─> bytes, or a miss
@@ -31,6 +32,7 @@ mod segment;
 mod shares;
 #[cfg(test)]
 mod sim;
+mod starts;
 #[doc(hidden)]
 pub mod synthetic;
 #[cfg(test)]
@@ -163,25 +165,34 @@ impl DiskTier {
         locks: Vec<FolderLock>,
         folder: MakeFolder<'_>,
     ) -> Result<Self, DiskError> {
-        let classes = Classes::new(rules);
         let (ghost, objects) = (limits.index / GHOST_SHARE, limits.index / 4);
-        let index = Arc::new(Index::new(limits.index - ghost - objects));
-        let admission = Arc::new(Mutex::new(Admission::new(limits.admission, ghost)));
+        let tables = Tables {
+            index: Arc::new(Index::new(limits.index - ghost - objects)),
+            admission: Arc::new(Mutex::new(Admission::new(limits.admission, ghost))),
+            classes: Classes::new(rules),
+        };
         let queue = limits.queue / paths.len().max(1) as u64;
         let mut volumes = Vec::new();
         for (number, config) in (0..).zip(paths) {
             let failed = |source| DiskError::NotWritable { path: config.path.clone(), source };
             let blocks = folder(config, "blocks").map_err(failed)?;
-            let volume = open_volume(number, config, blocks, &index, &admission, &classes, queue);
+            let segment = segment_size(config.capacity.0);
+            let volume = open_volume(number, config, segment, blocks, queue, &tables);
             volumes.push(volume.map_err(failed)?);
         }
+        let mut metadata = Vec::new();
+        for config in paths {
+            let failed = |source| DiskError::NotWritable { path: config.path.clone(), source };
+            metadata.push(folder(config, "objects").map_err(failed)?);
+        }
+        let Tables { index, admission, classes } = tables;
         admission.lock().fit(index.usage().1);
         let first = &paths[0];
         let failed = |source| DiskError::NotWritable { path: first.path.clone(), source };
         let capacity = first.capacity.0 / OBJECTS_SHARE;
         let segment = (capacity / 8).clamp(MIB / 4, 16 * MIB);
         let name = first.path.display().to_string();
-        let objects = folder(first, "objects")
+        let objects = starts::begin(metadata)
             .and_then(|folder| Objects::start(folder, &name, capacity, segment, objects))
             .map_err(failed)?;
         Ok(Self {
@@ -227,6 +238,9 @@ impl DiskTier {
         let skip = usize::try_from(from.checked_sub(entry.start.into())?).ok()?;
         let upto =
             usize::try_from(upto - u64::from(entry.start)).ok()?.min(entry.data_len as usize);
+        if skip >= upto {
+            return None;
+        }
         let all = 0..entry.data_len as usize;
         let wanted = if deserves { all.clone() } else { skip..upto.min(piece_end(skip)) };
         let ahead = wanted.end < upto;
@@ -404,18 +418,24 @@ fn same(one: &std::path::Path, other: &std::path::Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
+/// What all paths have in common.
+struct Tables {
+    index: Arc<Index>,
+    admission: Arc<Mutex<Admission>>,
+    classes: Classes,
+}
+
 fn open_volume(
     number: u8,
     config: &DiskConfig,
+    segment: u64,
     folder: Box<dyn Folder>,
-    index: &Arc<Index>,
-    admission: &Arc<Mutex<Admission>>,
-    classes: &Classes,
     queue: u64,
+    tables: &Tables,
 ) -> io::Result<Volume> {
+    let Tables { index, admission, classes } = tables;
     let share = if number == 0 { config.capacity.0 / OBJECTS_SHARE } else { 0 };
     let capacity = config.capacity.0 - share;
-    let segment = segment_size(config.capacity.0);
     let name = config.path.display().to_string();
     let (log, _) = Log::open(folder, segment, false, |found| match found {
         Found::Record { segment, offset, record } if record.kind == Kind::Block => {

@@ -11,14 +11,12 @@ use super::digest::Digest;
 use super::format::{Kind, Record};
 use super::health::Health;
 use super::index::{Entry, Index, Place};
-use super::log::{Appender, Log};
+use super::log::{ALL, Appender, Log};
 use super::segment::{Segment, Wait};
 use crate::metrics::disk::{self as metrics, Failure};
 
 /// The segment number of what is not written yet; real ones begin at 1.
 pub(super) const QUEUED: u32 = 0;
-/// Above the number of every segment.
-const ALL: u64 = 1 << 32;
 
 pub(super) struct Job {
     pub record: Record,

@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// How long an invalidation waits for the device.
 const DURABLE: Duration = Duration::from_secs(5);
 /// Reads that may wait for the device at the same time.
-const READERS: usize = 16;
+const READERS: usize = 64;
 
 /// Says when an invalidation would survive a power cut; see [`Objects::durable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,13 +145,8 @@ impl Objects {
         if self.index.remove_where(|_, entry| entry.start == tag) == 0 {
             return self.earlier(&orders);
         }
-        Some(self.append(
-            &mut orders,
-            Kind::BucketEpoch,
-            bucket_key(realm, bucket),
-            Vec::new(),
-            tag,
-        ))
+        let key = bucket_key(realm, bucket);
+        Some(self.append(&mut orders, Kind::BucketEpoch, key, Vec::new(), tag))
     }
 
     /// Nothing is known any more, maybe because of an invalidation that is not durable yet.

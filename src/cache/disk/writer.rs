@@ -67,6 +67,10 @@ impl Writer {
 
     /// Until the last sender of orders is gone.
     pub(super) fn run(mut self, orders: &Receiver<Order>) {
+        // The capacity may be smaller than it was.
+        if let Err(error) = self.make_room(0, false) {
+            self.health.failed(&error, false);
+        }
         while let Ok(order) = orders.recv() {
             match order {
                 Order::Write(digest) => {

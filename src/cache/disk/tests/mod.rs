@@ -1,11 +1,13 @@
 //! The disk tier on simulated devices: it may miss, and never lies, whatever happens to them.
 
-#![allow(dead_code, reason = "the tests of faults come next")]
-
 mod damage;
+mod faults;
+mod hang;
+mod limits;
 mod power_cut;
+mod said;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -29,21 +31,27 @@ const SIZE: u64 = 2 * BLOCK + 777;
 /// What lies under one path.
 #[derive(Debug, Clone)]
 struct Device {
+    /// Its path, another one for each: the log tells them apart.
+    path: String,
     blocks: SimFolder,
     objects: SimFolder,
 }
 
 impl Device {
     fn new() -> Self {
-        Self { blocks: SimFolder::new(), objects: SimFolder::new() }
+        static DEVICES: AtomicU64 = AtomicU64::new(0);
+        let path = format!("/sim/{}/", DEVICES.fetch_add(1, Ordering::Relaxed));
+        Self { path, blocks: SimFolder::new(), objects: SimFolder::new() }
     }
 
     fn power_cut(&self, seed: u64) -> Self {
-        Self { blocks: self.blocks.power_cut(seed), objects: self.objects.power_cut(!seed) }
+        let (blocks, objects) = (self.blocks.power_cut(seed), self.objects.power_cut(!seed));
+        Self { path: self.path.clone(), blocks, objects }
     }
 
     fn kill(&self) -> Self {
-        Self { blocks: self.blocks.kill(), objects: self.objects.kill() }
+        let (blocks, objects) = (self.blocks.kill(), self.objects.kill());
+        Self { path: self.path.clone(), blocks, objects }
     }
 
     fn fail(&self, op: Op, errno: rustix::io::Errno, times: usize) {
@@ -76,9 +84,10 @@ impl Device {
 
 /// A tier over several paths of so many MiB each.
 fn open_all(devices: &[Device], rules: &[RuleConfig], mib: u64) -> Result<DiskTier, DiskError> {
-    let paths: Vec<_> = (0..devices.len())
-        .map(|n| DiskConfig {
-            path: n.to_string().into(),
+    let paths: Vec<_> = devices
+        .iter()
+        .map(|device| DiskConfig {
+            path: device.path.clone().into(),
             capacity: ByteSize::mib(mib),
             ..DiskConfig::default()
         })
@@ -90,11 +99,41 @@ fn open_all(devices: &[Device], rules: &[RuleConfig], mib: u64) -> Result<DiskTi
         admission: AdmissionMode::FirstTouch,
     };
     let folder = |config: &DiskConfig, name: &str| {
-        let number: usize = config.path.to_str().and_then(|p| p.parse().ok()).expect("a number");
-        let Device { blocks, objects } = devices[number].clone();
+        let device = devices.iter().find(|device| config.path.to_str() == Some(&device.path));
+        let Device { blocks, objects, .. } = device.expect("one of them").clone();
         Ok(Box::new(if name == "blocks" { blocks } else { objects }) as Box<dyn Folder>)
     };
     DiskTier::open_with(&paths, rules, limits, Vec::new(), &folder)
+}
+
+/// A tier over one device, with segments so small that they are reclaimed all the time.
+fn open_small(device: &Device, rules: &[RuleConfig], capacity: u64, segment: u64) -> DiskTier {
+    let admission = Admission::new(AdmissionMode::FirstTouch, 0);
+    let tables = Tables {
+        index: Arc::new(Index::new(MIB)),
+        admission: Arc::new(Mutex::new(admission)),
+        classes: Classes::new(rules),
+    };
+    let config = DiskConfig {
+        path: device.path.clone().into(),
+        capacity: ByteSize(capacity),
+        ..DiskConfig::default()
+    };
+    let blocks = Box::new(device.blocks.clone());
+    let volume = open_volume(0, &config, segment, blocks, 8 * MIB, &tables);
+    let (metadata, folder) = (capacity / OBJECTS_SHARE, Box::new(device.objects.clone()));
+    let objects = Objects::start(folder, &device.path, metadata, metadata / 8, MIB);
+    let Tables { index, admission, classes } = tables;
+    DiskTier {
+        index,
+        volumes: vec![volume.expect("it opens")],
+        objects: objects.expect("it opens"),
+        admission,
+        classes,
+        read: AtomicU64::new(0),
+        memory: 1 << 40,
+        _locks: Vec::new(),
+    }
 }
 
 fn id(bucket: &str, number: u64) -> ObjectId {

@@ -125,6 +125,43 @@ async fn r11_nothing_invalidated_comes_back_after_a_power_cut() {
     }
 }
 
+/// An invalidation that finds nothing to forget leaves no tombstone: then nothing of it may be on the device.
+#[tokio::test]
+async fn r11_what_is_forgotten_while_its_segment_goes_does_not_come_back() {
+    let folder = SimFolder::new();
+    let start =
+        |folder: &SimFolder| Objects::start(Box::new(folder.clone()), "sim", 8_000, 1_000, MIB);
+    let ids: Vec<_> = (0..200).map(|n| id("one", n)).collect();
+    let remember = |objects: &Objects, id: &ObjectId| {
+        objects.remember(id, &ObjectRecord { meta: meta(id, 1), learned: UNIX_EPOCH });
+    };
+    for rotation in 0..4 {
+        let folder = folder.kill();
+        let objects = start(&folder).expect("it opens");
+        for id in &ids[..100 + rotation] {
+            remember(&objects, id);
+        }
+        objects.finish().await;
+        assert!(folder.names().len() >= 6);
+        // It hangs where the oldest segment goes, or where a new one comes.
+        folder.hang(Op::SyncFolder);
+        for id in &ids[150..] {
+            remember(&objects, id);
+        }
+        while folder.hanging() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let gone: Vec<_> = ids[..100].iter().filter(|id| objects.forget(id).is_none()).collect();
+        for seed in 0..30 {
+            let objects = start(&folder.power_cut(seed)).expect("it opens");
+            for id in &gone {
+                assert!(objects.recall(id).await.is_none(), "{id:?} came back");
+            }
+        }
+        folder.release();
+    }
+}
+
 async fn cut_tier(seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let (mut model, ids) = (Model::default(), ids());

@@ -1,0 +1,37 @@
+//! What was said to the operator, so that tests can see that it was said once.
+
+use std::sync::Once;
+
+use parking_lot::Mutex;
+
+struct Said;
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+impl ::log::Log for Said {
+    fn enabled(&self, _: &::log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &::log::Record<'_>) {
+        if record.level() <= ::log::Level::Info {
+            LINES.lock().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Listens from now on.
+pub(super) fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        ::log::set_logger(&Said).expect("no other logger in this binary");
+        ::log::set_max_level(::log::LevelFilter::Info);
+    });
+}
+
+/// The lines about `path`.
+pub(super) fn about(path: &str) -> Vec<String> {
+    LINES.lock().iter().filter(|line| line.contains(path)).cloned().collect()
+}
