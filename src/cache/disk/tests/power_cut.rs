@@ -182,6 +182,26 @@ async fn r11_what_is_forgotten_while_its_segment_goes_does_not_come_back() {
     }
 }
 
+/// A tombstone that a killed process left to the page cache is believed only when it lasts.
+#[tokio::test]
+async fn r11_what_the_next_process_knows_nothing_of_does_not_come_back_after_it() {
+    let (device, id) = (Device::new(), id("one", 1));
+    let tier = device.open();
+    tier.remember(&id, &meta(&id, 1), SystemTime::now());
+    tier.finish().await;
+    device.objects.hang(Op::Sync);
+    assert!(tier.forget(&id).is_some());
+    while device.objects.hanging() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let killed = device.kill();
+    device.objects.release();
+    assert!(killed.open().forget(&id).is_none());
+    for seed in 0..30 {
+        assert_eq!(recall(&killed.power_cut(seed).open(), &id).await, None);
+    }
+}
+
 async fn cut_tier(seed: u64) -> usize {
     let mut random = StdRng::seed_from_u64(seed);
     let (mut model, ids) = (Model::default(), ids());
