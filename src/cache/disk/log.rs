@@ -2,6 +2,11 @@
 //!
 //! Nothing is ever written twice at one place: a segment that goes is unlinked, and readers that still hold it
 //! read on. So a reader never finds other bytes where its own were.
+//!
+//! Segments of object records hold tombstones, so that none may be lost unseen, with the end of the log in
+//! particular. They are as long as they will be from the beginning, blank behind their records, until they are
+//! sealed; the next one is made before that. So a segment that is shorter has lost something, and so has a log
+//! whose last segment is sealed, or where a number is missing.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -162,15 +167,12 @@ impl Log {
     }
 }
 
-/// Removes the segments below `number`. Their last one goes when the others are gone for certain: what is left
-/// after a power cut has a gap, or nothing missing in it.
+/// Removes the segments below `number`, for certain. Of object records, what is left when the power goes meanwhile
+/// has a gap or lacks its end, unless it is all that counts.
 pub(super) fn remove_below(folder: &dyn Folder, number: u64) -> io::Result<()> {
     let mut names = numbered(folder)?;
     names.retain(|(there, _)| u64::from(*there) < number);
-    let Some((_, last)) = names.pop() else { return Ok(()) };
     names.iter().try_for_each(|(_, name)| folder.remove(name))?;
-    folder.sync()?;
-    folder.remove(&last)?;
     folder.sync()
 }
 

@@ -93,7 +93,7 @@ impl Objects {
         let shared = (queued.clone(), progress, dead.clone());
         let mut writer = Writer::new(&log, &index, appender, capacity, shared, health);
         // Before anything is believed: damage that is not seen again must not bring back what it voided.
-        if let Err(error) = log.remove_below(void.into()).and_then(|()| log.sync()) {
+        if let Err(error) = log.remove_below(void.into()) {
             writer.give_up(&error);
         }
         thread::Builder::new().name("disk-objects".into()).spawn(move || writer.run(&received))?;
