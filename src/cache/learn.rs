@@ -158,8 +158,13 @@ impl Cache {
 
     fn admit(&self, id: &ObjectId, entry: Entry) {
         let generation = entry.generation;
-        let admitted =
-            self.generations.admit(id, generation, || self.meta.insert(id.clone(), entry));
+        let admitted = self.generations.admit(id, generation, || {
+            if self.meta.get(id).is_none() {
+                // The disk may know an older version that it failed to bring back.
+                let _ = self.forget(id);
+            }
+            self.meta.insert(id.clone(), entry);
+        });
         if !admitted {
             metrics::admission_refused();
         }

@@ -84,3 +84,48 @@ impl Cache {
         disk.finish().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::cache::{CacheConfig, DiskConfig, RuleConfig};
+    use crate::config::units::ByteSize;
+    use crate::origin::{Origin, OriginConfig};
+    use crate::s3::{ETag, ObjectKey, ObjectMeta};
+
+    fn meta(etag: &'static str) -> Arc<ObjectMeta> {
+        Arc::new(ObjectMeta {
+            etag: ETag::new(HeaderValue::from_static(etag)),
+            version_id: None,
+            size: 5,
+            last_modified: SystemTime::UNIX_EPOCH,
+            headers: Vec::new(),
+            checksums: None,
+            no_store: false,
+        })
+    }
+
+    #[tokio::test]
+    async fn r11_what_the_disk_failed_to_bring_back_is_void_once_the_origin_was_asked() {
+        let path = std::env::temp_dir().join(format!("hotset-recall-{}", std::process::id()));
+        let capacity = ByteSize::mib(128);
+        let disk = DiskConfig { path: path.clone(), capacity, ..DiskConfig::default() };
+        let config = CacheConfig { disk: vec![disk], ..CacheConfig::default() };
+        let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
+        let cache = Cache::new(&config, &[RuleConfig::default()], origin).unwrap();
+        let realm = Realm::new("http://origin", "default");
+        let bucket = BucketName::new("bucket").unwrap();
+        let id = ObjectId::new(&realm, bucket, ObjectKey::new("key").unwrap());
+        let disk = cache.disk.as_ref().unwrap();
+        disk.remember(&id, &meta("\"old\""), SystemTime::now());
+        assert!(disk.knows(&id));
+
+        let new = meta("\"new\"");
+        let version = ObjectVersion::new(&id, &new, cache.block_size);
+        cache.learn(&id, cache.generations.current(&id), Moment::now(), &new, &version);
+        assert!(!disk.knows(&id));
+        std::fs::remove_dir_all(path).unwrap();
+    }
+}
