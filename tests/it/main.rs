@@ -15,6 +15,8 @@ mod coalescing;
 mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.
 mod conformance;
+/// The real binary, killed under load and started again on the same disk.
+mod crash;
 /// Blocks on disk: read again, after a restart too.
 mod disk;
 /// The end of a server.
