@@ -19,6 +19,8 @@ mod conformance;
 mod crash;
 /// Blocks on disk: read again, after a restart too.
 mod disk;
+/// What happens to disks and to the files on them.
+mod disk_accidents;
 /// The end of a server.
 mod drain;
 /// When the origin is asked whether an object changed.

@@ -26,6 +26,15 @@ pub(super) enum Found<'a> {
     Damage(&'a str, &'a dyn std::fmt::Display),
 }
 
+/// What damage in one segment says of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnDamage {
+    /// Nothing: records stand for themselves.
+    KeepRest,
+    /// What was lost may have voided any record before it: they go, so that no later start believes them.
+    VoidBefore,
+}
+
 #[derive(Debug)]
 pub(super) struct Log {
     folder: Box<dyn Folder>,
@@ -37,10 +46,11 @@ impl Log {
     /// Opens what is in `folder` and tells `found` every record. Segments that cannot be used are removed.
     ///
     /// # Errors
-    /// The folder cannot be read.
+    /// The folder cannot be read, or what is void not be removed.
     pub(super) fn open(
         folder: Box<dyn Folder>,
         segment_size: u64,
+        on_damage: OnDamage,
         mut found: impl FnMut(Found<'_>),
     ) -> io::Result<Self> {
         let mut names: Vec<_> =
@@ -48,28 +58,35 @@ impl Log {
         names.sort_unstable();
         let mut segments = BTreeMap::new();
         let mut expected = names.first().map_or(0, |(first, _)| *first);
-        for (number, name) in names {
+        for (number, file) in names {
             let is_missing = number != expected;
             expected = number.saturating_add(1);
-            let opened = folder.open(&name).map_err(ReadError::from);
+            // Segments of blocks go in another order than they came: those that are pinned stay.
+            if is_missing && on_damage == OnDamage::VoidBefore {
+                found(Found::Damage(&file, &"a segment before it is missing"));
+                void(&*folder, &mut segments)?;
+            }
+            let opened = folder.open(&file).map_err(ReadError::from);
             let opened = opened.and_then(|file| Segment::open(file, number));
-            let usable = opened.and_then(|segment| {
-                // Blocks go in another order than they came: those that are pinned stay.
-                if is_missing && segment.contents == Contents::Objects {
-                    found(Found::Damage(&name, &"a segment before it is missing"));
+            let replayed = match &opened {
+                Ok(segment) => replay(segment, on_damage, &mut found),
+                Err(_) => Ok(()),
+            };
+            let Some(damage) = opened.as_ref().err().or(replayed.as_ref().err()) else {
+                segments.insert(number, Arc::new(opened.expect("no error")));
+                continue;
+            };
+            found(Found::Damage(&file, damage));
+            match (opened, on_damage) {
+                (Ok(segment), OnDamage::KeepRest) => {
+                    segments.insert(number, Arc::new(segment));
                 }
-                let intact = replay(&segment, &mut found)?;
-                if let Err(error) = intact {
-                    found(Found::Damage(&name, &error));
-                }
-                Ok(segment)
-            });
-            match usable {
-                Ok(segment) => drop(segments.insert(number, Arc::new(segment))),
-                Err(error) => {
-                    found(Found::Damage(&name, &error));
-                    // It would be met again at every start. Where it cannot go, it takes space and nothing else.
-                    let _ = folder.remove(&name);
+                // It would be met again at every start. Where it cannot go, it takes space and nothing else.
+                (Err(_), OnDamage::KeepRest) => drop(folder.remove(&file)),
+                (_, OnDamage::VoidBefore) => {
+                    // It goes last: as long as it is there, the next start finds it damaged, too.
+                    void(&*folder, &mut segments)?;
+                    folder.remove(&file)?;
                 }
             }
         }
@@ -115,24 +132,33 @@ impl Log {
     }
 }
 
+/// Removes the segments so far, oldest first: what is left of them if this is cut off voids nothing less.
+fn void(folder: &dyn Folder, segments: &mut BTreeMap<u32, Arc<Segment>>) -> io::Result<()> {
+    while let Some((number, _)) = segments.pop_first() {
+        folder.remove(&name(number))?;
+    }
+    folder.sync()
+}
+
 /// Tells the records of a segment: those that its footer lists, or all up to the first that is damaged, and then
-/// the segment is sealed. The inner error says what was damaged.
+/// the segment is sealed, unless it is to go. The error says what was damaged.
 fn replay(
     segment: &Segment,
+    on_damage: OnDamage,
     found: &mut impl FnMut(Found<'_>),
-) -> Result<Result<(), ReadError>, ReadError> {
+) -> Result<(), ReadError> {
     if let Ok((records, _)) = segment.footer() {
         for (offset, record) in &records {
             found(Found::Record { segment, offset: *offset, record });
         }
-        return Ok(Ok(()));
+        return Ok(());
     }
     let mut records = Vec::new();
     let mut at = SEGMENT_HEAD as u64;
     let intact = loop {
+        let Ok(offset) = u32::try_from(at) else { break Err(Damaged::Length.into()) };
         match segment.record_at(at) {
             Ok(Some((record, _))) => {
-                let offset = u32::try_from(at).map_err(|_| Damaged::Length)?;
                 found(Found::Record { segment, offset, record: &record });
                 records.push((offset, record));
                 at += record.len();
@@ -141,11 +167,13 @@ fn replay(
             Err(error) => break Err(error),
         }
     };
-    if let Err(error) = segment.seal(&records, at) {
+    if (intact.is_ok() || on_damage == OnDamage::KeepRest)
+        && let Err(error) = segment.seal(&records, at)
+    {
         // It will be scanned again.
         log::debug!("sealing a segment that was left open: {error}");
     }
-    Ok(intact)
+    intact
 }
 
 fn name(number: u32) -> String {

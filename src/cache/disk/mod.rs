@@ -52,7 +52,7 @@ use classes::{Belonging, Classes};
 use files::{Folder, FolderLock, RealFolder};
 use format::{CHUNK, Kind, Record};
 use index::{Entry, Index};
-use log::{Found, Log};
+use log::{Found, Log, OnDamage};
 use object_record::ObjectRecord;
 use objects::Objects;
 use policy::Admission;
@@ -397,7 +397,7 @@ fn open_volume(
     let capacity = config.capacity.0 - share;
     let segment = segment_size(config.capacity.0);
     let name = config.path.display().to_string();
-    let log = Log::open(folder, segment, |found| match found {
+    let log = Log::open(folder, segment, OnDamage::KeepRest, |found| match found {
         Found::Record { segment, offset, record } if record.kind == Kind::Block => {
             let entry = Entry::new(number, segment.number, offset, record);
             index.insert(record.digest, entry.in_class(classes.by_tag(record.tag)));

@@ -2,7 +2,7 @@
 //!
 //! A log of its own, of small records. An invalidation takes the object out of the index at once and appends a
 //! tombstone, which is acknowledged when it would survive a power cut (R11). Whatever is found damaged when
-//! the log is opened may have been a tombstone: then nothing that was written before it is believed.
+//! the log is opened may have been a tombstone: then nothing that was written before it is believed, then or later.
 //!
 //! The order of records is the order in which they were queued, and whoever queues holds the lock of the object's
 //! stripe (see [`crate::cache::generation`]): so the log agrees with memory on who came first.
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::digest::{Digest, bucket_key, bucket_tag, object_key};
 use super::format::{CHUNK, Contents, Kind, Record};
 use super::index::{Entry, Index, Place};
-use super::log::{Appender, Found, Log};
+use super::log::{Appender, Found, Log, OnDamage};
 use super::object_record::ObjectRecord;
 use super::segment::{ReadError, Wait};
 use crate::metrics::disk::{self as metrics, Failure};
@@ -77,7 +77,8 @@ impl Objects {
         memory: u64,
     ) -> io::Result<Self> {
         let index = Arc::new(Index::new(memory));
-        let log = Log::open(folder, segment_size, |found| recover(&index, &found))?;
+        let log =
+            Log::open(folder, segment_size, OnDamage::VoidBefore, |found| recover(&index, &found))?;
         let log = Arc::new(log);
         let (orders, received) = mpsc::channel();
         let (progress, durable) = watch::channel(0);
