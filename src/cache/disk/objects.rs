@@ -2,7 +2,7 @@
 //!
 //! A log of its own, of small records. An invalidation takes the object out of the index at once and appends a
 //! tombstone, which is acknowledged when it would survive a power cut (R11). Whatever is found damaged when
-//! the log is opened may have been a tombstone: then nothing that was written before it is believed, then or later.
+//! the log is opened may have been a tombstone: then nothing that was written before it is believed.
 //!
 //! The order of records is the order in which they were queued, and whoever queues holds the lock of the object's
 //! stripe (see [`crate::cache::generation`]): so the log agrees with memory on who came first.
@@ -59,6 +59,8 @@ pub(super) struct Objects {
     index: Arc<Index>,
     orders: Mutex<Sender<Order>>,
     tickets: AtomicU64,
+    /// The last ticket of an invalidation.
+    voided: AtomicU64,
     queued: Arc<AtomicU64>,
     durable: watch::Receiver<u64>,
     /// The log cannot be written: what it says is void.
@@ -94,7 +96,8 @@ impl Objects {
         };
         thread::Builder::new().name("disk-objects".into()).spawn(move || writer.run(&received))?;
         let (orders, tickets) = (Mutex::new(orders), AtomicU64::new(1));
-        Ok(Self { log, index, orders, tickets, queued, durable, dead })
+        let voided = AtomicU64::new(0);
+        Ok(Self { log, index, orders, tickets, voided, queued, durable, dead })
     }
 
     /// Whether something is known of the object.
@@ -117,15 +120,27 @@ impl Objects {
     /// Voids what is kept of the object; `None`: nothing is, so that nothing can come back.
     pub(super) fn forget(&self, id: &ObjectId) -> Option<Ticket> {
         let key = object_key(id);
-        self.index.remove(&Digest::of(&key))?;
-        Some(self.append(Kind::Tombstone, key, Vec::new(), bucket_tag(id.realm(), id.bucket())))
+        match self.index.remove(&Digest::of(&key)) {
+            Some(_) => Some(self.bury(id, key)),
+            None => self.last_voided(),
+        }
+    }
+
+    fn bury(&self, id: &ObjectId, key: Vec<u8>) -> Ticket {
+        self.append(Kind::Tombstone, key, Vec::new(), bucket_tag(id.realm(), id.bucket()))
+    }
+
+    /// Who finds nothing to void may owe that to another, whose tombstone is not durable yet.
+    fn last_voided(&self) -> Option<Ticket> {
+        let last = self.voided.load(Ordering::Acquire);
+        (last > *self.durable.borrow()).then_some(Ticket(last))
     }
 
     /// Voids what is kept of a bucket's objects.
     pub(super) fn forget_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
         let tag = bucket_tag(realm, bucket);
         if self.index.remove_where(|_, entry| entry.start == tag) == 0 {
-            return None;
+            return self.last_voided();
         }
         Some(self.append(Kind::BucketEpoch, bucket_key(realm, bucket), Vec::new(), tag))
     }
@@ -140,6 +155,9 @@ impl Objects {
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
         if kind == Kind::Object {
             self.index.insert(digest, Entry::new(0, QUEUED, low_bits(ticket), &record));
+        }
+        if matches!(kind, Kind::Tombstone | Kind::BucketEpoch) {
+            self.voided.store(ticket, Ordering::Release);
         }
         self.queued.fetch_add(1, Ordering::Relaxed);
         // When the writer is gone nothing is kept any more, and nothing is waited for.
@@ -156,7 +174,8 @@ impl Objects {
 
     /// What was known of the object when it was written.
     pub(super) async fn recall(&self, id: &ObjectId) -> Option<ObjectRecord> {
-        let digest = Digest::of(&object_key(id));
+        let key = object_key(id);
+        let digest = Digest::of(&key);
         let entry = self.index.get(&digest).filter(|e| e.segment != QUEUED)?;
         let _ = self.index.touch(&digest, 0, 0);
         let segment = self.log.segment(entry.segment)?;
@@ -176,7 +195,10 @@ impl Objects {
             Ok(object) => Some(object),
             Err(error) => {
                 metrics::failed(failure(&error));
-                self.index.remove_at(&digest, entry.place());
+                if self.index.remove_at(&digest, entry.place()) {
+                    // The device may read it well after a restart, and no invalidation looks for it till then.
+                    let _ = self.bury(id, key);
+                }
                 None
             }
         }
@@ -356,3 +378,6 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
