@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -70,6 +70,10 @@ impl App {
     pub async fn bind_with(config: Config, keys: Option<Credentials>) -> Result<Self, RunError> {
         let origin = Origin::new(config.origin.clone(), keys);
         let origin = origin.map(Arc::new).map_err(RunError::Origin)?;
+        if config.admin.address.is_some() {
+            // What is found when the disk is read counts already.
+            let _recording = metrics::install();
+        }
         let cache = Cache::new(&config.cache, &config.rules, origin.clone())?;
         let realm = Realm::new(&config.origin.endpoint, &config.origin.credential_domain);
         let trust = Arc::new(Trust::new(&config.auth));
@@ -152,13 +156,15 @@ impl App {
 pub fn run(config: Config) -> Result<(), RunError> {
     run_on(runtime(&config)?, async {
         let app = App::bind(config).await?;
+        let signals = Signals::new()?;
         for address in app.addresses() {
             log::info!("serving S3 on http://{address}");
         }
         if let Some(address) = app.admin_address() {
             log::info!("metrics and health on http://{address}");
         }
-        run_until_signal(app).await
+        run_until(signals, app).await;
+        Ok(())
     })
 }
 
@@ -176,26 +182,39 @@ pub fn run_embedded(mut config: Config, folder: &std::path::Path) -> Result<(), 
         config.origin.endpoint = embedded.endpoint();
         let keys = Credentials::new(KEYS.access.to_owned(), KEYS.secret.into(), None);
         let app = App::bind_with(config, keys.ok()).await?;
+        let signals = Signals::new()?;
         if let Some(address) = app.addresses().first() {
             print!("{}", embedded::banner(&format!("http://{address}"), &KEYS));
             println!("  origin log  {}", embedded.log_path().display());
         }
-        run_until_signal(app).await
+        run_until(signals, app).await;
+        Ok(())
     })
 }
 
-async fn run_until_signal(app: App) -> Result<(), RunError> {
+/// SIGTERM and SIGINT, which end the process at once as long as nobody listens: made before anybody is told that it
+/// serves.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, std::io::Error> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+}
+
+async fn run_until(mut signals: Signals, app: App) {
     let (stop, shutdown) = watch::channel(false);
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::spawn(async move {
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        tokio::select! { _ = signals.term.recv() => {}, _ = signals.int.recv() => {} }
         log::info!("stopping: requests under way are finished");
         let _ = stop.send(true);
         // The sender lives until the process ends: a closed channel would end the admin port.
         std::future::pending::<()>().await;
     });
     app.run(shutdown).await;
-    Ok(())
 }
 
 /// Runs `work` to its end. A thread that still waits for a dead disk then does not hold the process up.

@@ -38,17 +38,10 @@ async fn read_all(s3: &FakeS3, process: &Process) {
     }
 }
 
-/// The value of a metric's series; 0 when it is not there.
-async fn metric(process: &Process, series: &str) -> f64 {
-    let page = process.admin().get("/metrics").send().await.text();
-    let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.map_or(0.0, |value| value.parse().expect("a number"))
-}
-
 /// Waits until nothing waits to be written: what comes while the queue is full is not admitted.
 async fn written(process: &Process) {
     let queue = async {
-        while metric(process, "hotset_disk_queued_bytes").await > 0.0 {
+        while process.metric("hotset_disk_queued_bytes").await > 0.0 {
             tokio::task::yield_now().await;
         }
     };
@@ -71,7 +64,7 @@ async fn what_leaves_memory_is_read_from_disk_and_not_fetched_again() {
     for n in 0..OBJECTS {
         s3.assert_each_byte_sent_once("data", &format!("o{n}"));
     }
-    assert!(metric(&process, "hotset_response_bytes_total{source=\"disk\"}").await > 0.0);
+    assert!(process.metric("hotset_response_bytes_total{source=\"disk\"}").await > 0.0);
 }
 
 #[tokio::test]

@@ -15,8 +15,12 @@ mod coalescing;
 mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.
 mod conformance;
+/// The real binary, killed under load and started again on the same disk.
+mod crash;
 /// Blocks on disk: read again, after a restart too.
 mod disk;
+/// What happens to disks and to the files on them.
+mod disk_accidents;
 /// The end of a server.
 mod drain;
 /// When the origin is asked whether an object changed.

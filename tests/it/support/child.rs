@@ -88,6 +88,27 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is still there");
     }
 
+    /// Sends SIGKILL and waits until the process is gone.
+    ///
+    /// # Panics
+    /// When it had ended before, by itself.
+    pub fn kill(mut self) {
+        let ended = self.child.try_wait().expect("our own child");
+        assert!(ended.is_none(), "it ended before: {ended:?}\n{}", self.output());
+        self.child.kill().expect("our own child");
+        self.child.wait().expect("our own child");
+    }
+
+    /// The value of a metric's series, as `/metrics` prints it; 0 when it is not there.
+    ///
+    /// # Panics
+    /// When it is not a number.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let page = self.admin().get("/metrics").send().await.text();
+        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
     /// Waits until the process has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         let id = self.child.id();

@@ -15,6 +15,7 @@
 mod child;
 pub mod client;
 pub mod fake_s3;
+mod history;
 mod proxy;
 mod scratch;
 mod signature;
@@ -23,6 +24,7 @@ pub use child::{Process, hotset, run};
 pub use client::{Broken, Client, H2Client, H2Stream, Request, Response, ResponseStream, Upload};
 pub use fake_s3::Repeat::{self, Always, Times};
 pub use fake_s3::{FakeS3, Fault, Gate, Matcher, Object, Seen};
+pub use history::History;
 pub use proxy::{TestProxy, setup, test_config};
 pub use scratch::Scratch;
 pub use signature::our_signature;

@@ -140,8 +140,13 @@ impl Client {
     }
 
     async fn connect(&self, what: &str) -> TcpStream {
+        let stream = self.connect_or_refused(what).await;
+        stream.unwrap_or_else(|broken| panic!("{what}: {broken}"))
+    }
+
+    async fn connect_or_refused(&self, what: &str) -> Result<TcpStream, Broken> {
         let stream = bounded(CLIENT_LIMIT, what.to_owned(), self.try_connect()).await;
-        stream.unwrap_or_else(|error| panic!("{what}: no connection: {error}"))
+        stream.map_err(|error| Broken { received: 0, reason: format!("no connection: {error}") })
     }
 
     async fn try_connect(&self) -> std::io::Result<TcpStream> {
@@ -221,7 +226,7 @@ impl Request {
         self.open().await.finish().await
     }
 
-    /// As [`Request::send`], but a connection that ends before the header is an error.
+    /// As [`Request::send`], but a connection that is refused or ends before the header is an error.
     pub async fn try_send(self) -> Result<Response, Broken> {
         Ok(self.try_open().await?.finish().await)
     }
@@ -235,10 +240,10 @@ impl Request {
         self.try_open().await.unwrap_or_else(|broken| panic!("{what}: {broken}"))
     }
 
-    /// As [`Request::open`], but a connection that ends before the header is an error.
+    /// As [`Request::open`], but a connection that is refused or ends before the header is an error.
     pub async fn try_open(mut self) -> Result<ResponseStream, Broken> {
         let body = self.body.take();
-        let mut upload = self.begin(body.as_ref().map(|body| body.len() as u64)).await;
+        let mut upload = self.begin(body.as_ref().map(|body| body.len() as u64)).await?;
         // A server may answer before it has taken the whole body, and that answer counts.
         let _ = upload.write(&body.unwrap_or_default()).await;
         upload.answer().await
@@ -246,14 +251,16 @@ impl Request {
 
     /// Sends the head with this `Content-Length`; the body is sent piece by piece.
     pub async fn start(self, content_length: u64) -> Upload {
-        self.begin(Some(content_length)).await
+        let what = self.what();
+        let upload = self.begin(Some(content_length)).await;
+        upload.unwrap_or_else(|broken| panic!("{what}: {broken}"))
     }
 
-    async fn begin(self, content_length: Option<u64>) -> Upload {
+    async fn begin(self, content_length: Option<u64>) -> Result<Upload, Broken> {
         let what = self.what();
         let stream = match self.client.idle() {
             Some(stream) => stream,
-            None => self.client.connect(&what).await,
+            None => self.client.connect_or_refused(&what).await?,
         };
         let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.path, self.host);
         let length = content_length.map(|length| ("Content-Length".into(), length.to_string()));
@@ -263,7 +270,7 @@ impl Request {
         let mut wire = Wire::new(stream, what);
         // When this fails, so does reading the answer, and that is reported.
         let _ = wire.write((head + "\r\n").as_bytes()).await;
-        Upload { wire, to_head: self.method == Method::HEAD, client: self.client }
+        Ok(Upload { wire, to_head: self.method == Method::HEAD, client: self.client })
     }
 
     fn what(&self) -> String {

@@ -1,0 +1,127 @@
+//! All that a key ever was, and which answers are true of it.
+
+use super::client::Response;
+use super::fake_s3::Object;
+
+/// The versions of one key, oldest first; `None` is an absence.
+#[derive(Debug)]
+pub struct History {
+    versions: Vec<Option<Object>>,
+    /// Reads through the proxy that begin now see this one or a later one.
+    floor: usize,
+    /// So do reads that demand the state of now.
+    strict_floor: usize,
+    /// The last version is being written.
+    open: bool,
+}
+
+impl Default for History {
+    /// Of a key that is not there yet.
+    fn default() -> History {
+        History { versions: vec![None], floor: 0, strict_floor: 0, open: false }
+    }
+}
+
+impl History {
+    /// A write begins; one at a time.
+    pub fn begin(&mut self, version: Option<Object>) {
+        self.versions.push(version);
+        self.open = true;
+    }
+
+    /// A write has ended. One that was not applied leaves what was before.
+    pub fn end(&mut self, applied: bool, through_the_proxy: bool) {
+        if !applied {
+            let before = self.versions[self.versions.len() - 2].clone();
+            self.versions.push(before);
+        }
+        let last = self.versions.len() - 1;
+        self.strict_floor = last;
+        if through_the_proxy {
+            self.floor = last;
+        }
+        self.open = false;
+    }
+
+    /// Whether a write has begun and not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// What a read that begins now may not be older than; `strict`: it demands the state of now.
+    #[must_use]
+    pub fn floor(&self, strict: bool) -> usize {
+        if strict { self.strict_floor } else { self.floor }
+    }
+
+    /// What the key is now, or becomes.
+    ///
+    /// # Panics
+    /// Never: there is always one.
+    #[must_use]
+    pub fn last(&self) -> Option<&Object> {
+        self.versions.last().expect("it begins with one").as_ref()
+    }
+
+    /// Whether a GET may be answered so: the bytes of one version that is not older than `floor`, all that were
+    /// promised or fewer and visibly so; or the absence, or the size, of one.
+    #[must_use]
+    pub fn allows(&self, floor: usize, answer: &Response) -> bool {
+        let allowed = &self.versions[floor..];
+        match answer.status.as_u16() {
+            200 | 206 => {
+                let etag = Some(answer.header("etag"));
+                let version = allowed.iter().flatten().find(|object| object.etag_value() == etag);
+                version.is_some_and(|object| is_of(object, answer))
+            }
+            404 => allowed.iter().any(Option::is_none),
+            416 => allowed.iter().flatten().any(|object| {
+                answer.header("content-range") == format!("bytes */{}", object.len())
+            }),
+            _ => false,
+        }
+    }
+
+    /// Whether a HEAD may be answered so.
+    #[must_use]
+    pub fn allows_head(&self, floor: usize, answer: &Response) -> bool {
+        let allowed = &self.versions[floor..];
+        match answer.status.as_u16() {
+            200 => allowed.iter().flatten().any(|object| {
+                Some(answer.header("etag")) == object.etag_value()
+                    && answer.header("content-length") == object.len().to_string()
+            }),
+            404 => allowed.iter().any(Option::is_none),
+            _ => false,
+        }
+    }
+
+    /// Of each version, for messages.
+    #[must_use]
+    pub fn etags(&self) -> Vec<Option<&str>> {
+        self.versions.iter().map(|v| v.as_ref().and_then(Object::etag_value)).collect()
+    }
+}
+
+fn is_of(object: &Object, answer: &Response) -> bool {
+    let got = answer.body.len() as u64;
+    let (start, end) = match answer.header("content-range") {
+        "" => (0, object.len()),
+        text => match bounds(text, object.len()) {
+            Some(bounds) => bounds,
+            None => return false,
+        },
+    };
+    start + got <= object.len()
+        && object.slice(start..start + got) == answer.body
+        && (!answer.complete || start + got == end)
+}
+
+/// The first byte of a `Content-Range` and the one past its last, when it is of an object of `size` bytes.
+fn bounds(text: &str, size: u64) -> Option<(u64, u64)> {
+    let (first, rest) = text.strip_prefix("bytes ")?.split_once('-')?;
+    let (last, _) = rest.split_once('/')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    (text == format!("bytes {first}-{last}/{size}")).then_some((first, last + 1))
+}
