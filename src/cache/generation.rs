@@ -5,7 +5,7 @@
 //! admission. Raising a counter and compare-and-admit hold the same stripe's lock, so that nothing read before
 //! an invalidation is admitted after it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -39,6 +39,8 @@ struct Stripe {
     generation: AtomicU64,
     /// Milliseconds since `started`; 0 when nothing is suspected.
     suspect_until: AtomicU64,
+    /// Writes under way.
+    writes: AtomicU32,
 }
 
 impl Generations {
@@ -124,6 +126,19 @@ impl Generations {
     pub(super) fn is_suspect(&self, id: &ObjectId) -> bool {
         let until = self.stripe(id).suspect_until.load(Ordering::Acquire);
         until != 0 && self.started.elapsed().as_millis() < u128::from(until)
+    }
+
+    /// From now on and until [`Generations::write_ended`], nobody knows what the object is.
+    pub(super) fn write_begins(&self, id: &ObjectId) {
+        self.stripe(id).writes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn write_ended(&self, id: &ObjectId) {
+        self.stripe(id).writes.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn is_being_written(&self, id: &ObjectId) -> bool {
+        self.stripe(id).writes.load(Ordering::Acquire) > 0
     }
 
     fn stripe(&self, id: &ObjectId) -> &Stripe {

@@ -14,7 +14,30 @@ use crate::metrics;
 use crate::origin::OriginError;
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 
+/// A write that may be on its way; what is learned of its objects meanwhile is not kept on disk.
+pub struct Writing {
+    cache: Arc<Cache>,
+    objects: Vec<ObjectId>,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        for id in &self.objects {
+            self.cache.generations.write_ended(id);
+        }
+    }
+}
+
 impl Cache {
+    /// A write of these objects begins, and ends when what this returns is dropped. To be called before they are
+    /// invalidated for the first time.
+    pub fn write_begins(self: &Arc<Self>, objects: &[ObjectId]) -> Writing {
+        for id in objects {
+            self.generations.write_begins(id);
+        }
+        Writing { cache: self.clone(), objects: objects.to_vec() }
+    }
+
     /// The object changed, was written or removed: forget what is known of it. Its blocks stay under their
     /// version and age out.
     ///

@@ -33,6 +33,7 @@ use crate::origin::Origin;
 
 pub use config::{CacheConfig, Freshness, RuleConfig};
 pub use disk::{DiskConfig, DiskError, DiskUsage, Ticket};
+pub use learn::Writing;
 pub use open::{CacheError, Found, Source};
 pub use policy::Policy;
 pub use reader::{BlockReader, Piece, PieceSource};

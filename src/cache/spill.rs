@@ -32,7 +32,13 @@ impl Cache {
             return;
         }
         let learned = SystemTime::now().checked_sub(entry.since.age());
-        let remember = || disk.remember(id, meta, learned.unwrap_or(SystemTime::UNIX_EPOCH));
+        // After a crash nobody would know that it was in doubt.
+        let in_doubt = || self.generations.is_being_written(id) || self.generations.is_suspect(id);
+        let remember = || {
+            if !in_doubt() {
+                disk.remember(id, meta, learned.unwrap_or(SystemTime::UNIX_EPOCH));
+            }
+        };
         self.generations.admit(id, entry.generation, remember);
         // A bucket's epoch is raised without the object's lock.
         if !self.generations.is_current(id, entry.generation) {

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use crate::auth::chunked::Reframer;
-use crate::cache::Ticket;
+use crate::cache::{Ticket, Writing};
 use crate::metrics::{CacheResult, Held, Operation as OperationLabel};
 use crate::s3::{BucketName, Effect, ObjectId, Parsed};
 
@@ -39,6 +39,8 @@ pub struct Forward {
     pub connect_tries: u32,
     /// The last invalidation that might still be undone by a power cut.
     pub unsettled: Option<Ticket>,
+    /// As long as the outcome may not be known.
+    pub writing: Option<Writing>,
 }
 
 /// What a write may change.
@@ -76,6 +78,7 @@ impl Forward {
             body_began: false,
             connect_tries: 0,
             unsettled: None,
+            writing: None,
         })
     }
 }

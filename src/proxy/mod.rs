@@ -98,7 +98,7 @@ impl Gateway {
         }
         let touched = self.touched(&parsed);
         let mut forward = Forward::new(parsed, touched);
-        self.invalidate(&mut forward);
+        self.begin_write(&mut forward).await;
         ctx.cache = CacheResult::Bypass;
         ctx.forward = Some(forward);
         Ok(Outcome::PassThrough)
@@ -179,7 +179,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         match &mut ctx.forward {
-            Some(forward) => self.forward_body(forward, body, end),
+            Some(forward) => self.forward_body(forward, body, end).await,
             None => Ok(()),
         }
     }

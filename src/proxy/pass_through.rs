@@ -64,6 +64,15 @@ impl Gateway {
         }
     }
 
+    /// Before any of the write goes to the origin: what it may change is forgotten, and stays so if we do not live
+    /// to answer.
+    pub(super) async fn begin_write(&self, forward: &mut Forward) {
+        let Touched { objects, .. } = &forward.touched;
+        forward.writing = (!objects.is_empty()).then(|| self.cache.write_begins(objects));
+        self.invalidate(forward);
+        self.settle(forward).await;
+    }
+
     pub(super) fn invalidate(&self, forward: &mut Forward) {
         for id in &forward.touched.objects {
             forward.unsettled = forward.unsettled.max(self.cache.invalidate(id));
@@ -161,7 +170,7 @@ impl Gateway {
     }
 
     /// Each part of the request's body on its way to the origin.
-    pub(super) fn forward_body(
+    pub(super) async fn forward_body(
         &self,
         forward: &mut Forward,
         body: &mut Option<Bytes>,
@@ -176,7 +185,7 @@ impl Gateway {
             if end {
                 forward.touched = self.listed(listed);
                 forward.listed = None;
-                self.invalidate(forward);
+                self.begin_write(forward).await;
             }
         }
         if let Some(reframer) = &mut forward.reframer {

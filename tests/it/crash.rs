@@ -1,9 +1,8 @@
 //! The real process, killed at random moments under load and started again on the same disk, over and over.
 //!
 //! The property: whatever a reader gets, before a kill and after it, is the bytes of one version under that version's
-//! `ETag`, and of none that is older than the last write through hotset that was answered (R8, R11): not under
-//! `immutable` either, where nothing but the tombstone on disk knows of it. A write that the kill cut off may have
-//! come to the origin or not.
+//! `ETag`, and of none that is older than the last write through hotset that was answered, or that came to the origin
+//! before a kill cut it off (R8, R11): not under `immutable` either, where nothing but the tombstone on disk knows.
 //!
 //! `HOTSET_CRASHES` sets the number of kills, `HOTSET_CRASH_SEED` the first seed; a failure prints its own. What is
 //! done follows from the seed; when it is done, and so how far it is at the kill, does not.
@@ -235,8 +234,7 @@ impl House {
                 let stored = self.s3.object("data", &key.name);
                 let etag = |object: Option<&Object>| object?.etag_value().map(str::to_owned);
                 let applied = etag(stored.as_ref()) == etag(history.last());
-                // Nobody was told that it is there: reads may still find what was before.
-                history.end(applied, false);
+                history.end(applied, true);
             }
         }
         self.s3.forget_requests();

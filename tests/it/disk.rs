@@ -136,3 +136,66 @@ async fn r14_after_a_restart_an_old_answer_is_still_better_than_none_where_the_r
     let process = start(&scratch, &s3, more).await;
     read_all(&s3, &process).await;
 }
+
+/// Reads `count` objects of 1 MiB under `prefix`, which are put there when they are missing, and lets each be written.
+async fn read_some(s3: &FakeS3, process: &Process, prefix: &str, count: u64) {
+    for n in 0..count {
+        let key = format!("{prefix}/{n}");
+        if s3.object("data", &key).is_none() {
+            s3.put("data", &key, Object::random(MIB, n));
+        }
+        let answer = process.client().get(&format!("/data/{key}")).send().await;
+        assert!(answer.complete && answer.body == s3.object_bytes("data", &key), "{key}");
+        written(process).await;
+    }
+}
+
+/// The smallest disk, with rules, and memory for next to nothing.
+async fn start_small(scratch: &Scratch, s3: &FakeS3, rules: &str) -> Process {
+    let config = format!(
+        "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
+         log: {{ access: off }}\norigin: {{ endpoint: '{}', attempts: 1 }}\n\
+         cache: {{ memory: 8MiB, block: 256KiB, fetch: 1MiB, in_flight: 16MiB, read_ahead: 2MiB, \
+         admission: first-touch, disk: [{{ path: '{}', capacity: 128MiB }}] }}\n\
+         rules: [{rules}, {{ match: '**', freshness: immutable }}]\n",
+        s3.endpoint(),
+        scratch.path("cache"),
+    );
+    Process::serve(&scratch.file("hotset.yaml", &config)).await
+}
+
+#[tokio::test]
+async fn a_share_of_the_disk_is_never_more_than_that_and_takes_nothing_from_others() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    let rules = "{ match: 'data/scan/*', freshness: immutable, disk_share: 20% }";
+    let process = start_small(&scratch, &s3, rules).await;
+    read_some(&s3, &process, "keep", 12).await;
+    read_some(&s3, &process, "scan", 45).await;
+    stop(process).await;
+    s3.forget_requests();
+    let process = start_small(&scratch, &s3, rules).await;
+    // 12 MiB of the others, and at most a fifth of 128.
+    let blocks = process.metric("hotset_disk_blocks").await;
+    assert!((4. * 30.0..=4. * (12.0 + 25.6)).contains(&blocks), "{blocks} blocks of 256 KiB");
+    read_some(&s3, &process, "keep", 12).await;
+    assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
+}
+
+#[tokio::test]
+async fn what_is_pinned_stays_when_more_is_read_than_the_disk_holds() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    let rules = "{ match: 'data/pinned/*', freshness: immutable, pinned: true }";
+    let process = start_small(&scratch, &s3, rules).await;
+    read_some(&s3, &process, "pinned", 8).await;
+    read_some(&s3, &process, "once", 8).await;
+    read_some(&s3, &process, "scan", 120).await;
+    assert!(process.metric("hotset_disk_segments_reclaimed_total").await > 0.0);
+    stop(process).await;
+    s3.forget_requests();
+    let process = start_small(&scratch, &s3, rules).await;
+    read_some(&s3, &process, "pinned", 8).await;
+    assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
+    // The same without the pin is gone.
+    read_some(&s3, &process, "once", 8).await;
+    assert!(!s3.requests().is_empty());
+}

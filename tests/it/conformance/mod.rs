@@ -10,10 +10,12 @@ mod headers;
 mod huge;
 /// Keys and hosts in every legal spelling.
 mod names;
+/// The table again, with bytes on disk.
+mod on_disk;
 mod table;
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
@@ -22,6 +24,7 @@ use hotset::config::units::{ByteSize, HumanDuration};
 use http::Method;
 
 use crate::support::*;
+use on_disk::{Place, check_source};
 use table::{ETAG, Expect, MODIFIED, Row, SIZE};
 
 /// Which object a row asks for.
@@ -62,16 +65,17 @@ pub fn rule(freshness: Freshness) -> Vec<RuleConfig> {
 }
 
 struct Table {
-    s3: FakeS3,
+    s3: Arc<FakeS3>,
     client: Client,
     freshness: Freshness,
     before: Before,
+    place: Place,
     request_ids: HashSet<String>,
 }
 
 impl Table {
     async fn run(freshness: Freshness, before: Before, block: ByteSize) {
-        let s3 = FakeS3::start().await;
+        let s3 = Arc::new(FakeS3::start().await);
         let proxy = TestProxy::start_with(&s3, |config| {
             config.rules = rule(freshness);
             config.cache.block = block;
@@ -79,7 +83,8 @@ impl Table {
         })
         .await;
         let client = proxy.client();
-        let mut table = Table { s3, client, freshness, before, request_ids: HashSet::new() };
+        let (place, request_ids) = (Place::Memory, HashSet::new());
+        let mut table = Table { s3, client, freshness, before, place, request_ids };
         for (number, row) in table::all().enumerate() {
             for method in [Method::GET, Method::HEAD] {
                 table.ask(number, row, &method).await;
@@ -90,8 +95,8 @@ impl Table {
 
     async fn ask(&mut self, number: usize, row: &Row, method: &Method) {
         // Rows read and change nothing, so those that find everything in memory share one object.
-        let key = match self.before {
-            Before::Whole => format!("{:?}", row.kind),
+        let key = match (self.before, self.place) {
+            (Before::Whole, Place::Memory) => format!("{:?}", row.kind),
             _ => format!("{number}-{method}"),
         };
         let path = format!("/data/{key}");
@@ -106,11 +111,12 @@ impl Table {
         }
         let answer = request.send().await;
         let what = format!(
-            "{method} {:?} {:?} ({}), {:?} known, {:?}\n{} {:?}, {} bytes\n{}",
+            "{method} {:?} {:?} ({}), {:?} known, {:?}, {:?}\n{} {:?}, {} bytes\n{}",
             row.kind,
             row.headers,
             row.source,
             self.before,
+            self.place,
             self.freshness,
             answer.status,
             answer.headers,
@@ -120,6 +126,19 @@ impl Table {
         check(&answer, row, method, &what);
         self.check_identity(&answer, &what);
         self.check_cost(row, method, &what);
+        if self.before == Before::Whole && !answer.body.is_empty() && answer.status.is_success() {
+            check_source(&answer, self.freshness, self.place, &what);
+        }
+    }
+
+    /// What is known of the row's object: a restart leaves what has bytes on disk.
+    fn known(&self, row: &Row) -> Before {
+        let has_bytes = match row.kind {
+            Kind::Large => matches!(self.before, Before::Middle | Before::Whole),
+            Kind::One => self.before == Before::Whole,
+            Kind::Empty => false,
+        };
+        if has_bytes || self.place != Place::Restarted { self.before } else { Before::Nothing }
     }
 
     async fn prepare(&self, path: &str) {
@@ -146,10 +165,14 @@ impl Table {
         let seen = self.s3.requests();
         let heads = seen.iter().filter(|r| r.method == Method::HEAD).count();
         let gets = seen.len() - heads;
-        let revalidates = self.freshness == Freshness::Revalidate;
+        let before = self.known(row);
+        let revalidates = match self.place {
+            Place::Restarted => self.freshness != Freshness::Immutable,
+            _ => self.freshness == Freshness::Revalidate,
+        };
         // To refuse it, its size must be known; no byte of it can be asked for.
         let minus_zero = row.headers.contains(&("range", "bytes=-0"));
-        match self.before {
+        match before {
             Before::Nothing if *method == Method::HEAD => {
                 assert_eq!((heads, gets), (1, 0), "{what}");
             }
@@ -161,7 +184,7 @@ impl Table {
             }
             _ => assert_eq!(heads, usize::from(revalidates), "{what}"),
         }
-        if self.before == Before::Whole || *method == Method::HEAD {
+        if before == Before::Whole || *method == Method::HEAD {
             assert_eq!(gets, 0, "{what}");
         }
     }
