@@ -99,9 +99,10 @@ pub fn million(bench: &Bench) -> Result<Vec<Row>> {
     let origin = Origin::start(Pace::NEAR)?;
     let mut empty = Vec::new();
     let mut full = Vec::new();
+    // The index may take a 512th of it. Nothing is set aside for what is not written.
     let disk = |name: &str| Disk {
         path: bench.folder().join(name),
-        capacity: 4 * GIB,
+        capacity: 100 * GIB,
         direct: false,
         write_rate: None,
     };
@@ -119,8 +120,8 @@ pub fn million(bench: &Bench) -> Result<Vec<Row>> {
             seen.push((ready, hotset.server.memory()?, hotset.metric("hotset_disk_blocks")?));
         }
     }
-    let blocks = full[0].2 - empty[0].2;
-    if (blocks - f64::from(BLOCKS)).abs() > 0.5 {
+    if let Some((_, _, blocks)) = full.iter().find(|seen| (seen.2 - f64::from(BLOCKS)).abs() > 0.5)
+    {
         return Err(format!("{blocks} blocks in the index in place of {BLOCKS}").into());
     }
     let memory = |seen: &[(Duration, u64, f64)]| median(seen.iter().map(|s| s.1).collect());
