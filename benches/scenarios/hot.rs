@@ -112,9 +112,16 @@ fn compare(
     let mut servers = vec![(subject, Bar::None), (hyper, bars.hyper)];
     if bench.subject() == Subject::Hotset {
         if nginx::program().is_some() {
-            let debian = nginx::start(origin.address(), Files::Opened, core, bench.folder())?;
-            let tuned = nginx::start(origin.address(), Files::KeptOpen, core, bench.folder())?;
-            servers.extend([(debian, bars.nginx), (tuned, Bar::None)]);
+            let files = match served.disk {
+                Some(_) => Files::OpenedUncorked,
+                None => Files::Opened,
+            };
+            let debian = nginx::start(origin.address(), files, core, bench.folder())?;
+            servers.push((debian, bars.nginx));
+            if served.disk.is_none() {
+                let tuned = nginx::start(origin.address(), Files::KeptOpen, core, bench.folder())?;
+                servers.push((tuned, Bar::None));
+            }
         } else {
             eprintln!("nginx is not installed (--install gets it): not compared with it");
         }
