@@ -1,7 +1,7 @@
 //! The file layer: all that the disk tier asks of a file system.
 //!
 //! Two implementations: [`RealFolder`] here, and one for tests that keeps a live and a durable image, cuts the
-//! power and fails on command. Nothing here is asynchronous: who must not block calls [`File::read_cached`] only.
+//! power and fails on command. Nothing here is asynchronous: who must not block calls [`File::fetch_cached`] only.
 
 use std::fmt::Debug;
 use std::fs;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
+
+use super::spare;
 
 /// Direct I/O reads whole sectors into memory aligned like them; 4 KiB suits every device.
 const SECTOR: usize = 4096;
@@ -34,8 +36,6 @@ pub(super) trait File: Debug + Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Fills `parts` in order from `offset` on; `UnexpectedEof` when the file ends before.
     fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()>;
-    /// As [`File::read`], from the page cache and without waiting; `false`: not all of it is there.
-    fn read_cached(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool>;
     /// `length` bytes from `offset` on; `UnexpectedEof` when the file ends before.
     fn fetch(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         let mut bytes = vec![0; length];
@@ -43,11 +43,7 @@ pub(super) trait File: Debug + Send + Sync {
         Ok(bytes.into())
     }
     /// As [`File::fetch`], from the page cache and without waiting; `None`: not all of it is there.
-    fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
-        let mut bytes = vec![0; length];
-        let cached = self.read_cached(&mut [IoSliceMut::new(&mut bytes)], offset)?;
-        Ok(cached.then(|| bytes.into()))
-    }
+    fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>>;
     /// The file that a ring may read in place of [`File::fetch`], and how its reads must be aligned.
     fn for_ring(&self) -> Option<(Arc<fs::File>, usize)> {
         None
@@ -159,26 +155,22 @@ impl File for RealFile {
         Ok(())
     }
 
-    fn read_cached(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<bool> {
-        let length: usize = parts.iter().map(|p| p.len()).sum();
-        if self.direct.is_some() {
-            return Ok(false);
-        }
-        match rustix::io::preadv2(&*self.file, parts, offset, ReadWriteFlags::NOWAIT) {
-            Ok(read) => Ok(read == length),
-            // Not cached, or a file system that cannot tell.
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
+    fn fetch(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        match &self.direct {
+            Some(direct) => {
+                let mut bytes = vec![0; length];
+                read_direct(direct, &mut [IoSliceMut::new(&mut bytes)], offset)?;
+                Ok(bytes.into())
+            }
+            None => spare::read(&self.file, offset, length),
         }
     }
 
     fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
-        if self.direct.is_some() {
-            return Ok(None);
+        match self.direct {
+            Some(_) => Ok(None),
+            None => spare::read_cached(&self.file, offset, length),
         }
-        let mut bytes = vec![0; length];
-        let cached = self.read_cached(&mut [IoSliceMut::new(&mut bytes)], offset)?;
-        Ok(cached.then(|| bytes.into()))
     }
 
     fn for_ring(&self) -> Option<(Arc<fs::File>, usize)> {

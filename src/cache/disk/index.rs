@@ -119,6 +119,14 @@ impl Index {
         }
     }
 
+    /// Makes room for so many more at once: tables that grow leave their smaller selves behind.
+    pub(super) fn reserve(&self, entries: usize) {
+        let entries = entries.min(usize::try_from(self.limit).unwrap_or(usize::MAX));
+        for shard in &self.shards {
+            shard.lock().reserve(entries / SHARDS);
+        }
+    }
+
     fn shard(&self, digest: &Digest) -> MutexGuard<'_, Shard> {
         let shard = digest.hash64() % SHARDS as u64;
         self.shards[usize::try_from(shard).expect("below SHARDS")].lock()

@@ -28,6 +28,8 @@ pub(super) const ALL: u64 = 1 << 32;
 
 /// What is found when a log is opened, in the order in which it was written.
 pub(super) enum Found<'a> {
+    /// About so many records follow.
+    Total(usize),
     Record {
         segment: &'a Segment,
         offset: u32,
@@ -65,6 +67,7 @@ impl Log {
     ) -> io::Result<(Self, Option<Open>)> {
         let names = numbered(&*folder)?;
         let next = names.last().map_or(FIRST, |(last, _)| last.saturating_add(1));
+        found(Found::Total(listed(&*folder, &names)));
         let mut expected = names.first().map_or(0, |(first, _)| *first);
         let (mut segments, mut open) = (BTreeMap::new(), None);
         for (number, name) in names {
@@ -223,6 +226,15 @@ fn replay(
         log::debug!("sealing a segment that was left open: {error}");
     }
     intact.map(|()| None)
+}
+
+/// How many records the footers list.
+fn listed(folder: &dyn Folder, names: &[(u32, String)]) -> usize {
+    let entries = |(number, name): &(u32, String)| {
+        let file = folder.open(name).ok()?;
+        Some(Segment::open(file, *number).ok()?.tail().ok()?.entries as usize)
+    };
+    names.iter().filter_map(entries).sum()
 }
 
 /// The segments of a folder, oldest first.

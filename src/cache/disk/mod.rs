@@ -32,6 +32,7 @@ mod segment;
 mod shares;
 #[cfg(test)]
 mod sim;
+mod spare;
 mod starts;
 #[doc(hidden)]
 pub mod synthetic;
@@ -438,6 +439,7 @@ fn open_volume(
     let capacity = config.capacity.0 - share;
     let name = config.path.display().to_string();
     let (log, _) = Log::open(folder, segment, false, |found| match found {
+        Found::Total(records) => index.reserve(records),
         Found::Record { segment, offset, record } if record.kind == Kind::Block => {
             let entry = Entry::new(number, segment.number, offset, record);
             index.insert(record.digest, entry.in_class(classes.by_tag(record.tag)));

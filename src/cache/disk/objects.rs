@@ -293,6 +293,7 @@ impl Objects {
 /// Takes in what the log says, in its order. Returns the number of the first segment that may be believed.
 fn recover(index: &Index, name: &str, found: &Found<'_>) -> u32 {
     match found {
+        Found::Total(records) => index.reserve(*records),
         Found::Record { segment, offset, record } => match record.kind {
             Kind::Object => {
                 index.insert(record.digest, Entry::new(0, segment.number, *offset, record));

@@ -82,13 +82,18 @@ impl Segment {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// Its footer, compared with its checksum.
-    pub(super) fn footer(&self) -> Result<Footer<'_>, ReadError> {
+    /// The end of its footer.
+    pub(super) fn tail(&self) -> Result<Tail, ReadError> {
         let length = self.file.len()?;
         let at = length.checked_sub(TAIL as u64).ok_or(Damaged::Length)?;
         let mut tail = [0; TAIL];
         self.file.read(&mut [IoSliceMut::new(&mut tail)], at)?;
-        let footer = Footer { segment: self, tail: Tail::parse(&tail, length)? };
+        Ok(Tail::parse(&tail, length)?)
+    }
+
+    /// Its footer, compared with its checksum.
+    pub(super) fn footer(&self) -> Result<Footer<'_>, ReadError> {
+        let footer = Footer { segment: self, tail: self.tail()? };
         footer.each(|_, _| ())?;
         Ok(footer)
     }
