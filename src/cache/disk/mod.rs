@@ -11,7 +11,7 @@
 //! ```
 //! It never fails a read: what is damaged, slow or gone is counted, and a miss. It never lies: each chunk that is
 //! read is compared with its checksum and its full key's digest. Blocks are keyed by version, so that an
-//! invalidation needs no scan of them; metadata is void after it (see [`objects`]).
+//! invalidation needs no scan of them; metadata is void after it.
 
 mod classes;
 mod config;

@@ -41,7 +41,7 @@ const DURABLE: Duration = Duration::from_secs(5);
 /// Reads that may wait for the device at the same time.
 const READERS: usize = 64;
 
-/// Says when an invalidation would survive a power cut; see [`Objects::durable`].
+/// Says when an invalidation would survive a power cut; see [`crate::cache::Cache::durable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use = "an invalidation is acknowledged when it is durable"]
 pub struct Ticket(u64);
