@@ -119,6 +119,33 @@ async fn a_path_that_cannot_be_written_is_said_in_one_line() {
     }
 }
 
+#[tokio::test]
+async fn verify_reads_what_a_server_left_and_names_what_is_damaged() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    put_objects(&s3);
+    let process = start(&scratch, &s3).await;
+    read_all(&s3, &process, "to fill the disk").await;
+    let file = scratch.path("hotset.yaml");
+    let verify = || run(hotset(&["disk", "verify", "--config", &file]));
+    let (code, _, stderr) = verify();
+    assert!(code == 1 && stderr.contains("is in use by another process"), "{stderr}");
+    stop(process).await;
+    let (code, stdout, stderr) = verify();
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    assert!(stdout.ends_with("; 0 damaged\n") && !stdout.contains(" 0 blocks"), "{stdout}");
+
+    let segment = segments(&scratch, "blocks").remove(0);
+    let bytes = fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    bytes.write_all_at(b"not what was here", 100_000).unwrap();
+    let (code, stdout, _) = verify();
+    assert_eq!(code, 1);
+    assert!(stdout.starts_with(&format!("{} at ", segment.display())), "{stdout}");
+    assert!(stdout.ends_with("; 1 damaged\n"), "{stdout}");
+    // It changed nothing, and a server reads around it.
+    assert_eq!(verify().1, stdout);
+    read_all(&s3, &start(&scratch, &s3).await, "after the damage").await;
+}
+
 /// Something that happens to a segment.
 #[derive(Clone, Copy, Debug)]
 enum Accident {
