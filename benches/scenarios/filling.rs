@@ -28,7 +28,7 @@ const WRITE_RATE: u64 = 128 * MIB;
 const HOT_OBJECTS: u64 = 256;
 const HOT_SIZE: u64 = 4 * KIB;
 /// More than are ever busy while the server keeps up.
-const CONNECTIONS: usize = 256;
+const CONNECTIONS: usize = 900;
 const TURNS: usize = 5;
 const WARM_UP: Duration = Duration::from_secs(2);
 const TURN: Duration = Duration::from_secs(4);
