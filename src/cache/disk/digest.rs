@@ -7,7 +7,7 @@ use std::fmt;
 
 use ring::digest::{SHA256, digest};
 
-use super::format::Kind;
+use super::format::{Kind, START_BITS};
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::s3::{BucketName, ObjectId, Realm};
 
@@ -88,10 +88,10 @@ pub(super) fn bucket_key(realm: &Realm, bucket: &BucketName) -> Vec<u8> {
     key
 }
 
-/// What stands for a bucket in an object's entry.
+/// What stands for a bucket in an object's entry. Where two buckets meet, what voids one voids both.
 pub(super) fn bucket_tag(realm: &Realm, bucket: &BucketName) -> u32 {
     let Digest(hash) = Digest::of(&bucket_key(realm, bucket));
-    u32::from_le_bytes(*hash.first_chunk().expect("16 bytes hold 4"))
+    u32::from_le_bytes(*hash.first_chunk().expect("16 bytes hold 4")) >> (u32::BITS - START_BITS)
 }
 
 /// With its length before it, so that no two lists of fields look alike.

@@ -18,7 +18,7 @@ use twox_hash::XxHash3_64;
 use super::digest::Digest;
 
 /// Of all that is written here; another version's segments are dropped.
-pub(super) const VERSION: u16 = 2;
+pub(super) const VERSION: u16 = 3;
 /// Bytes of data that one check covers, and the least that is read.
 pub(super) const CHUNK: usize = 64 * 1024;
 pub(super) const SEGMENT_HEAD: usize = 32;
@@ -27,9 +27,11 @@ pub(super) const FRAME: usize = 32;
 pub(super) const ENTRY: usize = 36;
 pub(super) const TAIL: usize = 32;
 /// Longer keys are not written: an S3 key has at most 1,024 bytes, an `ETag` and names a few hundred.
-pub(super) const KEY_MAX: usize = 16 * 1024;
+pub(super) const KEY_MAX: usize = 8 * 1024;
 /// The largest block.
 pub(super) const DATA_MAX: usize = 16 * 1024 * 1024;
+/// Bits of a record's start: any offset in a block.
+pub(super) const START_BITS: u32 = 25;
 
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"hotset\0s");
 const RECORD_MAGIC: u32 = u32::from_le_bytes(*b"hsRc");
@@ -150,7 +152,9 @@ impl Record {
     }
 
     fn possible(self) -> Result<Self, Damaged> {
-        let possible = self.key_len as usize <= KEY_MAX && self.data_len as usize <= DATA_MAX;
+        let possible = self.key_len as usize <= KEY_MAX
+            && self.data_len as usize <= DATA_MAX
+            && self.start < 1 << START_BITS;
         if possible { Ok(self) } else { Err(Damaged::Length) }
     }
 

@@ -236,13 +236,13 @@ impl DiskTier {
             let bytes = queued.from(offset)?;
             return Some(FromDisk { bytes, promoted: Some(queued) });
         };
-        let skip = usize::try_from(from.checked_sub(entry.start.into())?).ok()?;
+        let skip = usize::try_from(from.checked_sub(entry.start().into())?).ok()?;
         let upto =
-            usize::try_from(upto - u64::from(entry.start)).ok()?.min(entry.data_len as usize);
+            usize::try_from(upto - u64::from(entry.start())).ok()?.min(entry.data_len() as usize);
         if skip >= upto {
             return None;
         }
-        let all = 0..entry.data_len as usize;
+        let all = 0..entry.data_len() as usize;
         let wanted = if deserves { all.clone() } else { skip..upto.min(piece_end(skip)) };
         let ahead = wanted.end < upto;
         let volume = &self.volumes[usize::from(entry.volume)];
@@ -251,7 +251,7 @@ impl DiskTier {
                 metrics::read(Outcome::Hit, bytes.len() as u64);
                 self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 let promoted = (wanted == all)
-                    .then(|| Block::new(key.start() + u64::from(entry.start), bytes.clone()));
+                    .then(|| Block::new(key.start() + u64::from(entry.start()), bytes.clone()));
                 Some(FromDisk { bytes: bytes.slice(skip - wanted.start..), promoted })
             }
             Err(failure) => {
@@ -293,7 +293,7 @@ impl DiskTier {
         let Some(entry) = self.index.get(&digest) else {
             return Some(self.home(&digest).queue.peek(&digest)?.block(key.start()));
         };
-        let all = 0..entry.data_len as usize;
+        let all = 0..entry.data_len() as usize;
         let volume = &self.volumes[usize::from(entry.volume)];
         match volume.read(&digest, &entry, all, false).await {
             Ok(bytes) => Some(Block::new(start, bytes)),

@@ -17,7 +17,9 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 /// Reads that are counted of one block: more make it no hotter.
-const TOUCHES: u8 = 3;
+const TOUCHES_MAX: u8 = 3;
+const SIXTEENTHS_BITS: u32 = 6;
+const SIXTEENTHS_MAX: u8 = (1 << SIXTEENTHS_BITS) - 1;
 /// Fingerprints in the ghost queue for each block on disk.
 const GHOSTS: u64 = 2;
 const GHOST_SETS_MIN: u64 = 64;
@@ -25,10 +27,9 @@ const GHOST_SETS_MIN: u64 = 64;
 /// How a block is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hotness {
-    /// Reads since it was written.
-    touches: u8,
-    /// Sixteenths of the block that were read in `window` and the one before.
-    sixteenths: u8,
+    /// Reads since it was written in the two highest bits, and sixteenths of the block that were read in `window`
+    /// and the one before in the others.
+    reads: u8,
     window: u8,
 }
 
@@ -36,23 +37,21 @@ impl Hotness {
     /// Notes that `bytes` of a block of `length` are read in the `window`-th turnover of memory. `true`: within two
     /// turnovers it was read as a whole already, or so often in parts, and deserves memory.
     pub fn touch(&mut self, bytes: usize, length: usize, window: u8) -> bool {
-        self.touches = self.touches.saturating_add(1).min(TOUCHES);
+        let (touches, mut before) = (self.touches(), self.reads & SIXTEENTHS_MAX);
         if window.wrapping_sub(self.window) > 1 {
-            self.sixteenths = 0;
+            before = 0;
         }
+        let deserves = before >= 16;
+        let now = u8::try_from(bytes.saturating_mul(16).div_ceil(length.max(1))).unwrap_or(16);
+        let sixteenths = if deserves { 0 } else { before.saturating_add(now).min(SIXTEENTHS_MAX) };
+        self.reads = (touches + 1).min(TOUCHES_MAX) << SIXTEENTHS_BITS | sixteenths;
         self.window = window;
-        let deserves = self.sixteenths >= 16;
-        let sixteenths = bytes.saturating_mul(16).div_ceil(length.max(1));
-        self.sixteenths = match deserves {
-            true => 0,
-            false => self.sixteenths.saturating_add(u8::try_from(sixteenths).unwrap_or(16)),
-        };
         deserves
     }
 
     /// Reads since it was written, up to a few.
     pub fn touches(self) -> u8 {
-        self.touches
+        self.reads >> SIXTEENTHS_BITS
     }
 }
 

@@ -39,8 +39,8 @@ impl Shares {
     /// Counts a block that was written, and lets the oldest of its class go when they are too many.
     pub(super) fn add(&mut self, digest: Digest, entry: &Entry, index: &Index) {
         let Some(share) = self.0.iter_mut().find(|s| s.class == entry.class) else { return };
-        share.blocks.push_back((digest, entry.place(), entry.data_len));
-        share.bytes += u64::from(entry.data_len);
+        share.blocks.push_back((digest, entry.place(), entry.data_len()));
+        share.bytes += u64::from(entry.data_len());
         while share.bytes > share.limit
             && let Some((digest, place, bytes)) = share.blocks.pop_front()
         {

@@ -120,7 +120,7 @@ impl Writer {
     fn write(&mut self, job: &Job) -> io::Result<()> {
         let Job { record, key, bytes, class, pinned } = job;
         let there = self.index.get(&record.digest);
-        if there.is_some_and(|entry| entry.start <= record.start) {
+        if there.is_some_and(|entry| entry.start() <= record.start) {
             return Ok(());
         }
         if let Some(pace) = &mut self.pace {
