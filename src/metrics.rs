@@ -61,6 +61,7 @@ macro_rules! label {
 }
 
 pub mod disk;
+pub mod identities;
 
 label! {
     /// What a client asked for.
@@ -177,6 +178,7 @@ struct Handles {
     coalesced: Counter,
     coalesced_waiters: Gauge,
     disk: disk::Handles,
+    identities: identities::Handles,
 }
 
 static METRICS: OnceLock<Metrics> = OnceLock::new();
@@ -225,6 +227,7 @@ impl Handles {
             coalesced: counter!(COALESCED),
             coalesced_waiters: gauge!(COALESCED_WAITERS),
             disk: disk::Handles::register(),
+            identities: identities::Handles::register(),
         }
     }
 }
@@ -251,6 +254,7 @@ fn describe() {
     describe_counter!(COALESCED, Unit::Count, "Reads that waited for a fetch which another one had started");
     describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads that wait for a fetch which another one started");
     disk::describe();
+    identities::describe();
 }
 
 fn handles() -> Option<&'static Handles> {

@@ -10,10 +10,12 @@
 pub mod chunked;
 pub mod config;
 pub mod credentials;
+pub mod identities;
 pub mod sign;
 mod trust;
 
 pub use config::{AuthConfig, AuthMode};
 pub use credentials::{Credentials, InvalidCredentials};
+pub use identities::{Identities, IdentitiesError, IdentitySet};
 pub use sign::{Payload, Signature, Signer, strip_presigned};
 pub use trust::{Identity, Trust};

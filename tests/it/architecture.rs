@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: [(&str, &[&str]); 7] = [
     ("s3", &[]),
     ("metrics", &[]),
-    ("auth", &["s3", "config::units"]),
+    ("auth", &["s3", "metrics", "config::units"]),
     ("origin", &["auth", "s3", "metrics", "config::units"]),
     ("cache", &["origin", "s3", "metrics", "config::units"]),
     ("proxy", &["cache", "auth", "origin", "s3", "metrics", "config::units"]),

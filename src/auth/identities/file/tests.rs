@@ -1,0 +1,200 @@
+use std::net::IpAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::*;
+use crate::s3::{BucketName, Needs, ObjectKey, Resource};
+
+const FILE: &str = r#"
+identities:
+  - name: trainer
+    access_key: AKTRAINER
+    secret_key: hidden-material
+    session_token: token-material
+    allow:
+      - { actions: [read, list], resources: ["data/**"] }
+      - { actions: [write, delete], resources: [data/out/**, scratch/trainer/**] }
+    networks: [10.0.0.0/8, "2001:db8::/32", 192.0.2.7]
+    expires: 2030-01-31T12:00:00Z
+  - name: everybody
+    anonymous: true
+    allow:
+      - { actions: [read], resources: ["public/**"] }
+"#;
+
+fn one(body: &str) -> String {
+    format!("identities:\n  - {{ name: n, {body} }}")
+}
+
+fn problem(text: &str) -> String {
+    let problem = parse(text).unwrap_err();
+    assert!(!problem.contains('\n') && !problem.contains("material"), "{problem}");
+    problem
+}
+
+fn read(path: &str) -> Needs {
+    let (bucket, key) = path.split_once('/').unwrap();
+    let resource = Resource::Object(BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap());
+    Needs::one(Action::Read, resource)
+}
+
+#[test]
+fn identities_are_found_by_their_access_key() {
+    let set = parse(FILE).unwrap();
+    assert_eq!(set.len(), 2);
+    let trainer = set.by_access_key("AKTRAINER").unwrap();
+    assert_eq!(trainer.name(), "trainer");
+    let keys = trainer.credentials().unwrap();
+    assert_eq!(keys.secret_key().expose(), "hidden-material");
+    assert_eq!(keys.session_token().unwrap().expose(), "token-material");
+    assert_eq!(trainer.expires(), Some(UNIX_EPOCH + Duration::from_hours(526_692)));
+    let everybody = set.anonymous().unwrap();
+    assert_eq!((everybody.name(), everybody.credentials().is_none()), ("everybody", true));
+    assert!(set.by_access_key("everybody").is_none() && set.by_access_key("").is_none());
+    assert!(!format!("{set:?}").contains("material"));
+}
+
+#[test]
+fn r20_what_no_grant_names_is_refused_and_no_action_includes_another() {
+    let set = parse(&one(
+        "access_key: AK, secret_key: s, allow: [{ actions: [admin, write], resources: [\"bkt/**\"] }]",
+    ))
+    .unwrap();
+    let identity = set.by_access_key("AK").unwrap();
+    let refused = identity.authorize(&read("bkt/k"), None, UNIX_EPOCH).unwrap_err();
+    assert_eq!((refused.status.as_u16(), &*refused.code), (403, "AccessDenied"));
+    assert_eq!(refused.message, "Access Denied: n may not read bkt/k");
+    let bucket = BucketName::new("bkt").unwrap();
+    let write = |key: &str| {
+        let object = Resource::Object(bucket.clone(), ObjectKey::new(key).unwrap());
+        Needs::one(Action::Write, object)
+    };
+    assert!(identity.authorize(&write("a"), None, UNIX_EPOCH).is_ok());
+    // R21: all pairs, not any.
+    let both = write("a").and(Action::Read, Resource::bucket(&bucket));
+    assert!(identity.authorize(&both, None, UNIX_EPOCH).is_err());
+    let everything = Needs::one(Action::Admin, Resource::Everything);
+    let refused = identity.authorize(&everything, None, UNIX_EPOCH).unwrap_err();
+    assert_eq!(refused.message, "Access Denied: n may not admin everything");
+}
+
+#[test]
+fn an_identity_ends_when_it_expires() {
+    let set = parse(FILE).unwrap();
+    let trainer = set.by_access_key("AKTRAINER").unwrap();
+    let end = trainer.expires().unwrap();
+    let here = Some(IpAddr::from([10, 1, 2, 3]));
+    assert!(trainer.authorize(&read("data/k"), here, end - Duration::from_secs(1)).is_ok());
+    let refused = trainer.authorize(&read("data/k"), here, end).unwrap_err();
+    assert_eq!((refused.status.as_u16(), &*refused.code), (400, "ExpiredToken"));
+}
+
+#[test]
+fn an_identity_is_let_in_from_its_networks_only() {
+    let set = parse(FILE).unwrap();
+    let trainer = set.by_access_key("AKTRAINER").unwrap();
+    let from = |peer: Option<&str>| {
+        let peer = peer.map(|text| text.parse().unwrap());
+        trainer.authorize(&read("data/k"), peer, UNIX_EPOCH).is_ok()
+    };
+    for peer in ["10.255.0.1", "::ffff:10.0.0.1", "2001:db8::1", "192.0.2.7"] {
+        assert!(from(Some(peer)), "{peer}");
+    }
+    for peer in ["11.0.0.1", "::1", "2001:db9::1", "192.0.2.8", "::ffff:11.0.0.1"] {
+        assert!(!from(Some(peer)), "{peer}");
+    }
+    assert!(!from(None), "a unix socket is in no network");
+    let everybody = set.anonymous().unwrap();
+    assert!(everybody.authorize(&read("public/k"), None, UNIX_EPOCH).is_ok());
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
+    const KEYS: &str = "access_key: AK, secret_key: material";
+    const ALLOW: &str = "allow: [{ actions: [read], resources: [\"b/**\"] }]";
+    for (body, expected) in [
+        (ALLOW.to_owned(), "identities[0].access_key: is missing"),
+        (format!("access_key: AK, {ALLOW}"), "identities[0].secret_key: is missing"),
+        (
+            format!("access_key: A K, secret_key: material, {ALLOW}"),
+            "identities[0].access_key: the access key id is empty or holds a blank",
+        ),
+        (
+            format!("access_key: AK, secret_key: '', {ALLOW}"),
+            "identities[0].secret_key: the secret",
+        ),
+        (
+            format!("{KEYS}, session_token: 'material twice', {ALLOW}"),
+            "identities[0].session_token: the session token",
+        ),
+        (KEYS.to_owned(), "identities[0]: missing field `allow`"),
+        (
+            format!("{KEYS}, allow: [{{ actions: [reed], resources: [b/k] }}]"),
+            "identities[0].allow[0].actions[0]: unknown variant `reed`, expected one of `read`",
+        ),
+        (
+            format!("{KEYS}, allow: [{{ actions: [], resources: [b/k] }}]"),
+            "identities[0].allow[0].actions: an empty list",
+        ),
+        (
+            format!("{KEYS}, allow: [{{ actions: [read], resources: [] }}]"),
+            "identities[0].allow[0].resources: an empty list",
+        ),
+        (
+            format!("{KEYS}, allow: [{{ actions: [read], resources: [b/k, bucket] }}]"),
+            "identities[0].allow[0].resources[1]: `bucket` names no keys: write bucket/**",
+        ),
+        (
+            format!("{KEYS}, {ALLOW}, networks: [10.0.0.1/8]"),
+            "identities[0].networks[0]: `10.0.0.1/8` has bits beside the network: write 10.0.0.0/8",
+        ),
+        (format!("{KEYS}, {ALLOW}, networks: [ten]"), "identities[0].networks[0]: `ten` is not"),
+        (format!("{KEYS}, {ALLOW}, expires: tomorrow"), "identities[0].expires: `tomorrow` is not"),
+        (format!("{KEYS}, {ALLOW}, bucket: b"), "identities[0]: unknown field `bucket`"),
+        (
+            format!("anonymous: true, {KEYS}, {ALLOW}"),
+            "identities[0].access_key: the anonymous identity has no keys",
+        ),
+        (
+            format!("access_key: AK, secret_key: {{ material: 1 }}, {ALLOW}"),
+            "identities[0].secret_key: invalid type: map, expected a string",
+        ),
+    ] {
+        let problem = problem(&one(&body));
+        assert!(problem.starts_with(expected), "{problem}");
+    }
+}
+
+#[test]
+fn a_secret_of_the_wrong_type_is_not_shown() {
+    for text in [
+        one("access_key: AK, secret_key: [12345678], allow: []"),
+        "identities: [\"AK:12345678, expected, x\"]".to_owned(),
+        "12345678".to_owned(),
+    ] {
+        let problem = problem(&text);
+        assert!(!problem.contains("12345678"), "{problem}");
+        assert!(problem.contains("invalid type: "), "{problem}");
+    }
+}
+
+#[test]
+fn nobody_is_there_twice_and_somebody_must_be() {
+    const ALLOW: &str = "allow: [{ actions: [read], resources: [\"b/**\"] }]";
+    let both = |a: &str, b: &str| {
+        problem(&format!("identities:\n  - {{ {a}, {ALLOW} }}\n  - {{ {b}, {ALLOW} }}"))
+    };
+    let keys = |name: &str, key: &str| format!("name: {name}, access_key: {key}, secret_key: s");
+    assert_eq!(
+        both(&keys("a", "K"), &keys("b", "K")),
+        "identities[1].access_key: `K` is there twice"
+    );
+    assert_eq!(both(&keys("a", "K"), &keys("a", "L")), "identities[1].name: `a` is there twice");
+    assert_eq!(
+        both("name: a, anonymous: true", "name: b, anonymous: true"),
+        "identities[1].anonymous: there is one already"
+    );
+    assert_eq!(problem("identities: []"), "identities: at least one is needed");
+    for half_written in ["", "identities:\n", "identities:\n  - name: a\n    access_k"] {
+        assert!(parse(half_written).is_err(), "{half_written:?}");
+    }
+}

@@ -1,0 +1,103 @@
+//! One identity: who it is, and what it may do.
+//!
+//! Invariant: a request may be done when *each* of its pairs is inside one grant (R21). Nothing is allowed that
+//! no grant names, and no action includes another.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use http::StatusCode;
+use ipnet::IpNet;
+
+use super::pattern::Pattern;
+use crate::auth::Credentials;
+use crate::s3::{Action, Need, Needs, Resource, S3Error};
+
+/// Somebody known by an access key, or everybody who is not.
+#[derive(Debug)]
+pub struct Identity {
+    pub(super) name: String,
+    pub(super) credentials: Option<Credentials>,
+    pub(super) allow: Vec<Grant>,
+    /// From where; empty: from anywhere.
+    pub(super) networks: Vec<IpNet>,
+    pub(super) expires: Option<SystemTime>,
+}
+
+/// Actions that are allowed on resources.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) actions: Vec<Action>,
+    pub(super) resources: Vec<Pattern>,
+}
+
+impl Grant {
+    fn covers(&self, need: &Need) -> bool {
+        self.actions.contains(&need.action)
+            && self.resources.iter().any(|pattern| pattern.covers(&need.resource))
+    }
+}
+
+impl Identity {
+    /// For logs.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What its requests are signed with; `None`: the anonymous one.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// When it ends.
+    #[must_use]
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
+    }
+
+    /// Whether it may do all of `needs` from `peer` (`None`: a unix socket, which is in no network) at `now`.
+    ///
+    /// # Errors
+    /// 400 `ExpiredToken` when it has expired; 403 `AccessDenied` with what it may not do.
+    pub fn authorize(
+        &self,
+        needs: &Needs,
+        peer: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Result<(), S3Error> {
+        if self.expires.is_some_and(|end| end <= now) {
+            let message = "The provided token has expired.";
+            return Err(S3Error::new(StatusCode::BAD_REQUEST, "ExpiredToken", message));
+        }
+        if !self.networks.is_empty() && !peer.is_some_and(|peer| self.is_from(peer)) {
+            return Err(self.denied("may not connect from here"));
+        }
+        match needs.iter().find(|need| !self.may(need)) {
+            None => Ok(()),
+            Some(Need { action, resource: Resource::Everything }) => {
+                Err(self.denied(&format!("may not {} everything", action.as_str())))
+            }
+            Some(Need { action, resource }) => {
+                Err(self.denied(&format!("may not {} {resource}", action.as_str())))
+            }
+        }
+    }
+
+    fn may(&self, need: &Need) -> bool {
+        self.allow.iter().any(|grant| grant.covers(need))
+    }
+
+    fn is_from(&self, peer: IpAddr) -> bool {
+        // A listener on [::] sees IPv4 as ::ffff:a.b.c.d.
+        let peer = peer.to_canonical();
+        self.networks.iter().any(|network| network.contains(&peer))
+    }
+
+    fn denied(&self, what: &str) -> S3Error {
+        let mut error = S3Error::access_denied();
+        error.message = format!("Access Denied: {} {what}", self.name).into();
+        error
+    }
+}

@@ -1,0 +1,51 @@
+//! The metrics of the identities file.
+
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+
+use super::handles;
+
+const IDENTITIES: &str = "hotset_identities";
+const RELOADS: &str = "hotset_identities_reloads_total";
+
+label! {
+    /// What became of an identities file that had changed.
+    Reload {
+        /// It holds.
+        Loaded = "loaded",
+        /// It was wrong or could not be read, and the one before it holds.
+        Refused = "refused",
+    }
+}
+
+pub(super) struct Handles {
+    identities: Gauge,
+    reloads: [Counter; Reload::ALL.len()],
+}
+
+impl Handles {
+    pub(super) fn register() -> Self {
+        let outcome = |index: usize| counter!(RELOADS, "outcome" => Reload::ALL[index].label());
+        Self { identities: gauge!(IDENTITIES), reloads: std::array::from_fn(outcome) }
+    }
+}
+
+#[rustfmt::skip] // A table: one line a metric.
+pub(super) fn describe() {
+    describe_gauge!(IDENTITIES, Unit::Count, "Identities that are loaded");
+    describe_counter!(RELOADS, Unit::Count, "Changes of the identities file that were seen, by what became of them");
+}
+
+/// Sets the number of identities that hold.
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+pub fn set_loaded(identities: usize) {
+    if let Some(handles) = handles() {
+        handles.identities.identities.set(identities as f64);
+    }
+}
+
+/// Counts a change of the file.
+pub fn reloaded(outcome: Reload) {
+    if let Some(handles) = handles() {
+        handles.identities.reloads[outcome as usize].increment(1);
+    }
+}

@@ -1,0 +1,152 @@
+//! What a request needs to be allowed: all of its pairs of action and resource (R21).
+//!
+//! A request may be done when every pair is allowed, so a pair too many refuses and a pair too few lets through.
+//! Who may do what is not known here.
+
+use std::fmt;
+
+use super::name::{BucketName, ObjectKey};
+
+/// What is done, in the five kinds that a policy tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Bytes, headers and tags of an object.
+    Read,
+    /// Making or changing an object: uploads in all their parts, copies, tags.
+    Write,
+    /// Names: of buckets, keys, versions, uploads.
+    List,
+    /// Deleting an object or one of its versions.
+    Delete,
+    /// Configuration, permissions, and whatever is not known.
+    Admin,
+}
+
+impl Action {
+    /// The word in a policy, and in "may not .. ".
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::List => "list",
+            Self::Delete => "delete",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What it is done to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// Everything, whatever the bucket.
+    Everything,
+    /// That a bucket exists and where: whoever may do it to anything in the bucket may do it to this.
+    BucketName(BucketName),
+    /// Every key of a bucket that begins with a text; with an empty one the whole bucket.
+    Prefix(BucketName, String),
+    /// One key.
+    Object(BucketName, ObjectKey),
+}
+
+impl Resource {
+    /// The whole of a bucket, its configuration too.
+    #[must_use]
+    pub fn bucket(bucket: &BucketName) -> Self {
+        Self::Prefix(bucket.clone(), String::new())
+    }
+
+    /// One key.
+    #[must_use]
+    pub fn object(bucket: &BucketName, key: &ObjectKey) -> Self {
+        Self::Object(bucket.clone(), key.clone())
+    }
+}
+
+/// As a policy would name it.
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => f.write_str("**"),
+            Self::BucketName(bucket) => write!(f, "{bucket}"),
+            Self::Prefix(bucket, prefix) => write!(f, "{bucket}/{prefix}**"),
+            Self::Object(bucket, key) => write!(f, "{bucket}/{key}"),
+        }
+    }
+}
+
+/// One pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// What is done.
+    pub action: Action,
+    /// What it is done to.
+    pub resource: Resource,
+}
+
+/// All pairs of one request. Most have one, which costs no allocation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Needs {
+    first: Option<Need>,
+    more: Vec<Need>,
+}
+
+impl Needs {
+    /// Nothing at all: whoever asks may have it.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// One pair.
+    #[must_use]
+    pub fn one(action: Action, resource: Resource) -> Self {
+        Self { first: Some(Need { action, resource }), more: Vec::new() }
+    }
+
+    /// The same and one pair more.
+    #[must_use]
+    pub fn and(mut self, action: Action, resource: Resource) -> Self {
+        let need = Need { action, resource };
+        match self.first {
+            None => self.first = Some(need),
+            Some(_) => self.more.push(need),
+        }
+        self
+    }
+
+    /// `DeleteObjects` of these keys.
+    #[must_use]
+    pub fn deleting(bucket: &BucketName, keys: &[ObjectKey]) -> Self {
+        keys.iter().fold(Self::nothing(), |needs, key| {
+            needs.and(Action::Delete, Resource::object(bucket, key))
+        })
+    }
+
+    /// The pairs.
+    pub fn iter(&self) -> impl Iterator<Item = &Need> {
+        self.first.iter().chain(&self.more)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r21_every_key_of_a_delete_of_many_is_a_pair() {
+        let bucket = BucketName::new("bkt").unwrap();
+        let keys = ["a", "b/c", "a"].map(|key| ObjectKey::new(key).unwrap());
+        let needs = Needs::deleting(&bucket, &keys);
+        assert!(needs.iter().all(|need| need.action == Action::Delete));
+        let named: Vec<String> = needs.iter().map(|need| need.resource.to_string()).collect();
+        assert_eq!(named, ["bkt/a", "bkt/b/c", "bkt/a"]);
+        assert!(Needs::nothing().is_empty() && !needs.is_empty());
+    }
+}
