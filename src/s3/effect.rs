@@ -82,7 +82,7 @@ fn rename_headers<'a>(
 ///
 /// A rename stays within its bucket. Clients and servers write the source as `key`, `/key` or
 /// `/bucket/key`; forgetting a key too many costs one HEAD, so every reading counts.
-fn rename_sources(raw: &[u8], bucket: &BucketName) -> Option<Vec<ObjectKey>> {
+pub(super) fn rename_sources(raw: &[u8], bucket: &BucketName) -> Option<Vec<ObjectKey>> {
     let source = decode(raw).ok()?;
     let key = source.strip_prefix('/').unwrap_or(&source);
     let within = key.strip_prefix(bucket.as_str()).and_then(|rest| rest.strip_prefix('/'));

@@ -3,6 +3,9 @@
 //! A request may be done when every pair is allowed, so a pair too many refuses and a pair too few lets through.
 //! Who may do what is not known here.
 
+mod sources;
+mod table;
+
 use std::fmt;
 
 use super::name::{BucketName, ObjectKey};
@@ -113,6 +116,18 @@ impl Needs {
             Some(_) => self.more.push(need),
         }
         self
+    }
+
+    /// The bucket whose keys a `DeleteObjects` names in its body, when that is all that is done: what is needed
+    /// then is [`Needs::deleting`] of those keys, unless all of the bucket is allowed anyway.
+    #[must_use]
+    pub fn listed_in_body(&self) -> Option<&BucketName> {
+        match (&self.first, &*self.more) {
+            (Some(Need { action: Action::Delete, resource: Resource::Prefix(bucket, _) }), []) => {
+                Some(bucket)
+            }
+            _ => None,
+        }
     }
 
     /// `DeleteObjects` of these keys.

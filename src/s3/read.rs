@@ -37,8 +37,19 @@ const READ_HEADERS: [&str; 6] = [
     "x-amz-api-version",
 ];
 
-/// Other vendors' headers: some change what is read (`x-minio-extract` reads inside an archive).
-const VENDOR_PREFIXES: [&str; 5] = ["x-minio-", "x-rgw-", "x-goog-", "x-oss-", "x-ibm-"];
+/// Other vendors' headers: some change what is read (`x-minio-extract` reads inside an archive), name another
+/// object (`x-goog-copy-source`), or make another method of it.
+pub(super) const VENDOR_PREFIXES: [&str; 9] = [
+    "x-minio-",
+    "x-rgw-",
+    "x-goog-",
+    "x-oss-",
+    "x-ibm-",
+    "x-cos-",
+    "x-obs-",
+    "x-bz-",
+    "x-http-method",
+];
 
 const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
 

@@ -1,0 +1,301 @@
+//! Which operation needs what: the authoritative list of methods and subresources (R21).
+//!
+//! Source: AWS Service Authorization Reference, "Actions, resources, and condition keys for Amazon S3": its
+//! access levels Read, Write and Tagging, List and Permissions management are our read, write, list and admin;
+//! `DeleteObject` alone is delete. By allow-list: a request that fits no row, because of its method, a
+//! subresource, one more query name or a name given twice, needs admin on all of its bucket.
+//!
+//! Departures: the parts of an upload under way are its writer's business (write, not read); a list's `prefix`
+//! decides which keys it lists; `HeadBucket` and `GetBucketLocation` tell only that a bucket is there, which
+//! whoever may list anything in it knows. A POST form needs admin: its policy document is not verified. The
+//! policy of a CORS preflight is the bucket's, and S3 lets everybody ask for it.
+
+use http::{HeaderMap, Method, header};
+
+use super::{Action, Needs, Resource, sources};
+use crate::s3::operation::{Operation, Parsed, RequestHead};
+use crate::s3::overrides::is_override;
+use crate::s3::read::VENDOR_PREFIXES;
+use crate::s3::target::Query;
+
+/// What a target names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Service,
+    Bucket,
+    Object,
+}
+
+/// What a row needs, of what the target names.
+#[derive(Clone, Copy)]
+enum Of {
+    /// On the key.
+    Key(Action),
+    /// On the keys that begin with `prefix`.
+    ListedKeys,
+    /// On the bucket's name.
+    BucketName,
+    /// To delete keys that the body names: in the whole bucket, as long as they are not known.
+    DeletedKeys,
+    /// On everything.
+    Buckets,
+}
+
+struct Row {
+    method: Method,
+    on: On,
+    /// The query name that makes the operation; empty: none does.
+    subresource: &'static str,
+    /// Query names that it may have besides, without `x-id` and what belongs to a signature.
+    names: &'static [&'static str],
+    of: Of,
+}
+
+const READ: Of = Of::Key(Action::Read);
+const WRITE: Of = Of::Key(Action::Write);
+const DELETE: Of = Of::Key(Action::Delete);
+const ADMIN: Of = Of::Key(Action::Admin);
+const VERSION: &[&str] = &["versionId"];
+const KEYS: &[&str] = &[
+    "list-type",
+    "prefix",
+    "delimiter",
+    "max-keys",
+    "marker",
+    "continuation-token",
+    "start-after",
+    "fetch-owner",
+    "encoding-type",
+];
+const VERSIONS: &[&str] =
+    &["prefix", "delimiter", "key-marker", "version-id-marker", "max-keys", "encoding-type"];
+const UPLOADS: &[&str] =
+    &["prefix", "delimiter", "key-marker", "upload-id-marker", "max-uploads", "encoding-type"];
+const BUCKETS: &[&str] = &["prefix", "max-buckets", "continuation-token", "bucket-region"];
+
+#[rustfmt::skip] // A table: one line an operation.
+static ROWS: [Row; 30] = [
+    row(Method::GET, On::Service, "", BUCKETS, Of::Buckets),
+    row(Method::GET, On::Bucket, "", KEYS, Of::ListedKeys),
+    row(Method::GET, On::Bucket, "versions", VERSIONS, Of::ListedKeys),
+    row(Method::GET, On::Bucket, "uploads", UPLOADS, Of::ListedKeys),
+    row(Method::GET, On::Bucket, "location", &[], Of::BucketName),
+    row(Method::HEAD, On::Bucket, "", &[], Of::BucketName),
+    row(Method::POST, On::Bucket, "delete", &[], Of::DeletedKeys),
+    row(Method::GET, On::Object, "", &["versionId", "partNumber"], READ),
+    row(Method::HEAD, On::Object, "", &["versionId", "partNumber"], READ),
+    row(Method::GET, On::Object, "attributes", VERSION, READ),
+    row(Method::GET, On::Object, "tagging", VERSION, READ),
+    row(Method::GET, On::Object, "acl", VERSION, READ),
+    row(Method::GET, On::Object, "retention", VERSION, READ),
+    row(Method::GET, On::Object, "legal-hold", VERSION, READ),
+    row(Method::GET, On::Object, "torrent", &[], READ),
+    row(Method::GET, On::Object, "uploadId", &["max-parts", "part-number-marker", "encoding-type"], WRITE),
+    row(Method::PUT, On::Object, "", &[], WRITE),
+    row(Method::PUT, On::Object, "uploadId", &["partNumber"], WRITE),
+    row(Method::PUT, On::Object, "tagging", VERSION, WRITE),
+    row(Method::PUT, On::Object, "retention", VERSION, WRITE),
+    row(Method::PUT, On::Object, "legal-hold", VERSION, WRITE),
+    row(Method::PUT, On::Object, "acl", VERSION, ADMIN),
+    row(Method::PUT, On::Object, "renameObject", &[], WRITE),
+    row(Method::POST, On::Object, "uploads", &[], WRITE),
+    row(Method::POST, On::Object, "uploadId", &[], WRITE),
+    row(Method::POST, On::Object, "restore", VERSION, WRITE),
+    row(Method::POST, On::Object, "select", &["select-type"], READ),
+    row(Method::DELETE, On::Object, "", VERSION, DELETE),
+    row(Method::DELETE, On::Object, "uploadId", &[], WRITE),
+    row(Method::DELETE, On::Object, "tagging", VERSION, WRITE),
+];
+
+const fn row(
+    method: Method,
+    on: On,
+    subresource: &'static str,
+    names: &'static [&'static str],
+    of: Of,
+) -> Row {
+    Row { method, on, subresource, names, of }
+}
+
+/// `x-amz-*` names, of headers or of a query, that make nothing wider.
+const PLAIN: [&str; 37] = [
+    "x-amz-copy-source-range",
+    "x-amz-algorithm",
+    "x-amz-credential",
+    "x-amz-date",
+    "x-amz-expires",
+    "x-amz-signedheaders",
+    "x-amz-signature",
+    "x-amz-security-token",
+    "x-amz-content-sha256",
+    "x-amz-decoded-content-length",
+    "x-amz-trailer",
+    "x-amz-te",
+    "x-amz-user-agent",
+    "x-amz-api-version",
+    "x-amz-sdk-checksum-algorithm",
+    "x-amz-expected-bucket-owner",
+    "x-amz-source-expected-bucket-owner",
+    "x-amz-request-payer",
+    "x-amz-optional-object-attributes",
+    "x-amz-object-attributes",
+    "x-amz-max-parts",
+    "x-amz-part-number-marker",
+    "x-amz-storage-class",
+    "x-amz-tagging",
+    "x-amz-tagging-directive",
+    "x-amz-metadata-directive",
+    "x-amz-website-redirect-location",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-mp-object-size",
+    "x-amz-write-offset-bytes",
+    "x-amz-if-match-last-modified-time",
+    "x-amz-if-match-size",
+    "x-amz-if-match-initiated-time",
+    "x-amz-client-token",
+    "x-amz-mfa",
+];
+const PLAIN_PREFIXES: [&str; 6] = [
+    "x-amz-meta-",
+    "x-amz-checksum-",
+    "x-amz-server-side-encryption",
+    "x-amz-copy-source-if-",
+    "x-amz-copy-source-server-side-encryption-customer-",
+    "x-amz-rename-source-if-",
+];
+/// Canned ACLs that give nobody more than the bucket's owner.
+const PRIVATE_ACLS: [&str; 3] = ["private", "bucket-owner-read", "bucket-owner-full-control"];
+
+impl Needs {
+    /// All that a request needs, but for what its body names: see [`Needs::listed_in_body`].
+    #[must_use]
+    pub fn of(head: &RequestHead<'_>, parsed: &Parsed) -> Self {
+        if let (Operation::Read(_), Some((bucket, key))) = (&parsed.operation, parsed.object()) {
+            // Every name in it is known to leave it a read (R16).
+            return Self::one(Action::Read, Resource::object(bucket, key));
+        }
+        if is_preflight(head) {
+            return Self::nothing();
+        }
+        let row = ROWS.iter().find(|row| row.fits(head.method, parsed));
+        let Some(row) = row.filter(|_| !has_repeated_name(&parsed.query)) else {
+            return Self::one(Action::Admin, all_of(parsed));
+        };
+        let needs = match (row.of, &parsed.bucket, &parsed.key) {
+            (Of::Key(action), Some(bucket), Some(key)) => {
+                Self::one(action, Resource::object(bucket, key))
+            }
+            (Of::ListedKeys, Some(bucket), _) => {
+                let prefix = parsed.query.get("prefix").unwrap_or_default().to_owned();
+                Self::one(Action::List, Resource::Prefix(bucket.clone(), prefix))
+            }
+            (Of::BucketName, Some(bucket), _) => {
+                Self::one(Action::List, Resource::BucketName(bucket.clone()))
+            }
+            (Of::DeletedKeys, Some(bucket), _) => {
+                Self::one(Action::Delete, Resource::bucket(bucket))
+            }
+            (Of::Buckets, None, _) => Self::one(Action::List, Resource::Everything),
+            _ => Self::one(Action::Admin, all_of(parsed)),
+        };
+        let needs = sources::add_to(needs, head, parsed);
+        match widens(head.headers, &parsed.query) {
+            None => needs,
+            Some(Wider::Object) => needs.and(Action::Admin, named(parsed)),
+            Some(Wider::Unknown) => needs.and(Action::Admin, all_of(parsed)),
+        }
+    }
+}
+
+impl Row {
+    fn fits(&self, method: &Method, parsed: &Parsed) -> bool {
+        let on = match (&parsed.bucket, &parsed.key) {
+            (Some(_), Some(_)) => On::Object,
+            (Some(_), None) => On::Bucket,
+            (None, _) => On::Service,
+        };
+        self.method == *method
+            && self.on == on
+            && (self.subresource.is_empty() || parsed.query.contains(self.subresource))
+            && parsed.query.iter().all(|(name, _)| self.knows(name))
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        name == self.subresource && !name.is_empty()
+            || self.names.contains(&name)
+            || name == "x-id"
+            || is_amz(name)
+            || (is_override(name) && self.method == Method::GET && self.on == On::Object)
+    }
+}
+
+/// Judged as the header that it is, by [`widens`].
+fn is_amz(name: &str) -> bool {
+    name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
+}
+
+fn is_preflight(head: &RequestHead<'_>) -> bool {
+    *head.method == Method::OPTIONS
+        && head.headers.contains_key(header::ORIGIN)
+        && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Servers differ on which of two values counts.
+fn has_repeated_name(query: &Query) -> bool {
+    let count = |name: &str| query.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count();
+    query.iter().any(|(name, _)| count(name) > 1)
+}
+
+/// All of the bucket, or everything where none is named.
+fn all_of(parsed: &Parsed) -> Resource {
+    parsed.bucket.as_ref().map_or(Resource::Everything, Resource::bucket)
+}
+
+fn named(parsed: &Parsed) -> Resource {
+    match parsed.object() {
+        Some((bucket, key)) => Resource::object(bucket, key),
+        None => all_of(parsed),
+    }
+}
+
+/// How a header makes an operation more than its row says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Wider {
+    /// It gives others access to the object, or lifts a protection of it.
+    Object,
+    /// We do not know what it does.
+    Unknown,
+}
+
+/// The widest of all headers, those that a presigner hoisted into the query included.
+fn widens(headers: &HeaderMap, query: &Query) -> Option<Wider> {
+    let in_headers = headers.iter().map(|(name, value)| wider(name.as_str(), value.as_bytes()));
+    let hoisted = query.iter().filter(|(name, _)| is_amz(name)).map(|(name, value)| {
+        wider(&name.to_ascii_lowercase(), value.unwrap_or_default().as_bytes())
+    });
+    in_headers.chain(hoisted).max().flatten()
+}
+
+fn wider(name: &str, value: &[u8]) -> Option<Wider> {
+    if VENDOR_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        return Some(Wider::Unknown);
+    }
+    if !name.starts_with("x-amz-")
+        || PLAIN.contains(&name)
+        || PLAIN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || sources::NAMES.contains(&name)
+    {
+        return None;
+    }
+    match name {
+        "x-amz-acl" if PRIVATE_ACLS.iter().any(|acl| acl.as_bytes() == value) => None,
+        "x-amz-acl" | "x-amz-bypass-governance-retention" => Some(Wider::Object),
+        _ if name.starts_with("x-amz-grant-") => Some(Wider::Object),
+        _ => Some(Wider::Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests;
