@@ -18,7 +18,7 @@ use crate::cache::{Cache, DiskError, DiskUsage};
 use crate::config::Config;
 use crate::metrics;
 use crate::origin::{Origin, credentials};
-use crate::proxy::{AccessLogger, Gateway, Listener, Rules, Server};
+use crate::proxy::{AccessLogger, Admission, Gateway, Listener, Rules, Server};
 use crate::s3::Realm;
 
 /// Why the server did not start, or did not end well.
@@ -78,6 +78,7 @@ impl App {
         let realm = Realm::new(&config.origin.endpoint, &config.origin.credential_domain);
         let trust = Arc::new(Trust::new(&config.auth));
         let rules = Arc::new(Rules::new(&config.rules)?);
+        let admission = Admission::new(&config.limits);
         let log = AccessLogger::start(config.log.access);
         let conf = Arc::new(pingora_conf(&config));
         let mut servers = Vec::new();
@@ -94,6 +95,7 @@ impl App {
                 rules: rules.clone(),
                 log: log.clone(),
                 limits: config.limits.clone(),
+                admission: admission.clone(),
                 domains: listen.domains.clone(),
             };
             servers.push((Server::new(gateway, &conf), listener));

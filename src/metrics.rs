@@ -62,6 +62,7 @@ macro_rules! label {
 
 pub mod disk;
 pub mod identities;
+pub mod wire;
 
 label! {
     /// What a client asked for.
@@ -179,6 +180,7 @@ struct Handles {
     coalesced_waiters: Gauge,
     disk: disk::Handles,
     identities: identities::Handles,
+    wire: wire::Handles,
 }
 
 static METRICS: OnceLock<Metrics> = OnceLock::new();
@@ -228,6 +230,7 @@ impl Handles {
             coalesced_waiters: gauge!(COALESCED_WAITERS),
             disk: disk::Handles::register(),
             identities: identities::Handles::register(),
+            wire: wire::Handles::register(),
         }
     }
 }
@@ -255,6 +258,7 @@ fn describe() {
     describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads that wait for a fetch which another one started");
     disk::describe();
     identities::describe();
+    wire::describe();
 }
 
 fn handles() -> Option<&'static Handles> {

@@ -14,7 +14,7 @@ use super::{Config, ConfigError};
 use crate::cache::DiskConfig;
 use crate::cache::config::{CacheConfig, RuleConfig};
 use crate::origin::config::{Addressing, OriginConfig};
-use crate::proxy::config::ListenConfig;
+use crate::proxy::config::{LimitsConfig, ListenConfig};
 
 /// The longest path of a unix socket, `sun_path` of `sockaddr_un` without its closing zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -30,10 +30,7 @@ impl Config {
         check_origin(&self.origin)?;
         check_cache(&self.cache)?;
         check_rules(&self.rules)?;
-        at_least_one("limits.connections", self.limits.connections)?;
-        more_than_nothing("limits.header_timeout", self.limits.header_timeout)?;
-        more_than_nothing("limits.write_timeout", self.limits.write_timeout)?;
-        more_than_nothing("limits.keep_alive", self.limits.keep_alive)?;
+        check_limits(&self.limits)?;
         at_least_one("threads", self.threads.unwrap_or(1))?;
         if self.log.level.parse::<log::LevelFilter>().is_err() {
             return wrong(
@@ -296,6 +293,36 @@ fn check_disk(paths: &[DiskConfig]) -> Result<(), ConfigError> {
             return wrong(key("capacity"), format_args!("{} is less than {least}", disk.capacity));
         }
         at_least_one(&key("write_rate"), disk.write_rate.map_or(1, ByteSize::bytes))?;
+    }
+    Ok(())
+}
+
+fn check_limits(limits: &LimitsConfig) -> Result<(), ConfigError> {
+    at_least_one("limits.connections", limits.connections)?;
+    at_least_one("limits.connections_per_address", limits.connections_per_address.unwrap_or(1))?;
+    at_least_one("limits.requests", limits.requests)?;
+    at_least_one("limits.keep_alive_requests", limits.keep_alive_requests.unwrap_or(1))?;
+    at_least_one("limits.headers", limits.headers)?;
+    if limits.headers > LimitsConfig::HEADERS_MAX {
+        let most = LimitsConfig::HEADERS_MAX;
+        return wrong("limits.headers", format_args!("{} is more than {most}", limits.headers));
+    }
+    for (key, size) in
+        [("limits.header_bytes", limits.header_bytes), ("limits.uri_bytes", limits.uri_bytes)]
+    {
+        at_least_one(key, size.bytes())?;
+        let most = LimitsConfig::HEAD_BYTES_MAX;
+        if size > most {
+            return wrong(key, format_args!("{size} is more than {most}"));
+        }
+    }
+    for (key, time) in [
+        ("limits.header_timeout", limits.header_timeout),
+        ("limits.body_timeout", limits.body_timeout),
+        ("limits.write_timeout", limits.write_timeout),
+        ("limits.keep_alive", limits.keep_alive),
+    ] {
+        more_than_nothing(key, time)?;
     }
     Ok(())
 }

@@ -65,11 +65,13 @@ impl AccessLogger {
         }
         let head = session.req_header();
         let client = session.client_addr().map(ToString::to_string).unwrap_or_default();
+        // What stands in the place of a request that the gate refused was not asked by anybody.
+        let refused_head = ctx.refused.filter(|_| ctx.forward.is_none());
         let agent = head.headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
         let line = Line {
             client: &client,
-            method: head.method.as_str(),
-            path: public_target(head.raw_path()),
+            method: refused_head.map_or(head.method.as_str(), |_| "-"),
+            path: refused_head.map_or_else(|| public_target(head.raw_path()), |_| "-".to_owned()),
             status,
             bytes: session.body_bytes_sent(),
             seconds: ctx.started.elapsed().as_secs_f64(),
@@ -77,7 +79,10 @@ impl AccessLogger {
             cache: ctx.cache.label(),
             request_id: ctx.request_id.to_string(),
             agent: agent.unwrap_or("-"),
-            error: error.map(ToString::to_string),
+            error: match ctx.refused {
+                Some(why) => Some(format!("the request has {}", why.why())),
+                None => error.map(ToString::to_string),
+            },
         };
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         let text =

@@ -5,7 +5,9 @@
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::units::HumanDuration;
+use super::gate::GateLimits;
+use super::head::HeadLimits;
+use crate::config::units::{ByteSize, HumanDuration};
 
 /// One address that is listened on, an item of `listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,21 +32,62 @@ impl Default for ListenConfig {
 pub struct LimitsConfig {
     /// Client connections open at the same time, over all listeners.
     pub connections: usize,
-    /// How long a client may take to send a request's head.
+    /// Connections of one address; `None`: as many as `connections`.
+    pub connections_per_address: Option<usize>,
+    /// Requests under way at the same time, over all listeners; the next one is answered 503 `SlowDown`.
+    pub requests: usize,
+    /// Bytes of a request's headers; S3 takes 8 KiB.
+    pub header_bytes: ByteSize,
+    /// Headers of a request.
+    pub headers: usize,
+    /// Bytes of a request's path and query.
+    pub uri_bytes: ByteSize,
+    /// How long a client may take to send a whole head of a request.
     pub header_timeout: HumanDuration,
+    /// How long a client may take to send each further 64 KiB of a body.
+    pub body_timeout: HumanDuration,
     /// How long a client may take no byte of an answer before it is cut off.
     pub write_timeout: HumanDuration,
     /// How long an idle connection is kept for the next request.
     pub keep_alive: HumanDuration,
+    /// Requests on one HTTP/1 connection, after which it is closed; `None`: no limit.
+    pub keep_alive_requests: Option<u32>,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            connections_per_address: None,
+            requests: 20_000,
+            header_bytes: ByteSize::kib(8),
+            headers: 128,
+            uri_bytes: ByteSize::kib(16),
             header_timeout: HumanDuration::secs(30),
+            body_timeout: HumanDuration::secs(30),
             write_timeout: HumanDuration::secs(60),
             keep_alive: HumanDuration::secs(60),
+            keep_alive_requests: None,
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// The most headers that pingora takes.
+    pub const HEADERS_MAX: usize = 256;
+    /// The largest that may be set for the parts of a head: each connection may hold as much.
+    pub const HEAD_BYTES_MAX: ByteSize = ByteSize::kib(256);
+
+    pub(super) fn gate(&self) -> GateLimits {
+        let bytes = |size: ByteSize| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
+        GateLimits {
+            head: HeadLimits {
+                uri: bytes(self.uri_bytes),
+                fields: bytes(self.header_bytes),
+                count: self.headers,
+            },
+            head_time: self.header_timeout.0,
+            body_time: self.body_timeout.0,
         }
     }
 }

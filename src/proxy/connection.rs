@@ -1,4 +1,4 @@
-//! A client's connection: TCP or a unix socket behind one buffer each way.
+//! A client's connection as pingora takes it: a socket behind the gate on the way in and a buffer on the way out.
 //!
 //! pingora's own listener sends the head and a small body in two writes; with a write buffer of 16 KiB they
 //! leave in one. What is larger goes to the socket past the buffer, without a copy.
@@ -9,38 +9,36 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
+use pingora::http::ResponseHeader;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
+use super::client::Client;
+use super::gate::{Gate, GateLimits};
+use super::listener::Accepted;
+use super::transport::Transport;
 use crate::metrics::Held;
 
-const READ_BUFFER: usize = 8 * 1024;
 const WRITE_BUFFER: usize = 16 * 1024;
 /// How long a connection lingers for what its client still has on its way.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// What is underneath.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 /// A connection as pingora takes it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: BufStream<Socket>,
-    /// Bytes that were looked at before they were read.
-    peeked: Vec<u8>,
+    io: Transport,
+    gate: Gate,
+    client: Arc<Client>,
     fd: UniqueIDType,
     socket: Arc<SocketDigest>,
+    /// Carries the [`Client`] to the gateway.
+    digest: Arc<ProxyDigest>,
     /// Until when what the client sends is still read after our end.
     lingering: Option<Pin<Box<Sleep>>>,
     _open: Held,
@@ -51,59 +49,42 @@ impl Connection {
     ///
     /// # Errors
     /// The socket is dead already.
-    pub(super) fn new(socket: Socket, open: Held) -> io::Result<Self> {
-        use std::os::fd::AsRawFd;
-        let (fd, peer) = match &socket {
-            Socket::Tcp(tcp) => {
-                tcp.set_nodelay(true)?;
-                (tcp.as_raw_fd(), Some(PingoraAddr::Inet(tcp.peer_addr()?)))
-            }
-            Socket::Unix(unix) => (unix.as_raw_fd(), None),
-        };
-        let digest = SocketDigest::from_raw_fd(fd);
+    pub(super) fn new(accepted: Accepted, limits: GateLimits, open: Held) -> io::Result<Self> {
+        let Accepted { socket, address } = accepted;
+        socket.send_at_once()?;
+        let fd = socket.fd();
+        let peer = address.map(PingoraAddr::Inet);
+        let socket_digest = SocketDigest::from_raw_fd(fd);
         // Known now, so that no log line costs a system call.
-        let _ = digest.peer_addr.set(peer);
+        let _ = socket_digest.peer_addr.set(peer);
+        let client = Arc::new(Client::default());
+        // pingora's place for what an application knows of a connection is beside a head that nobody reads.
+        let head = Box::new(ResponseHeader::from(http::Response::new(()).into_parts().0));
+        let digest = ProxyDigest::new(head, Some(Box::new(client.clone())));
         Ok(Self {
-            stream: BufStream::with_capacity(READ_BUFFER, WRITE_BUFFER, socket),
-            peeked: Vec::new(),
+            io: Transport::with_capacity(WRITE_BUFFER, socket),
+            gate: Gate::new(limits),
+            client,
             fd,
-            socket: Arc::new(digest),
+            socket: Arc::new(socket_digest),
+            digest: Arc::new(digest),
             lingering: None,
             _open: open,
         })
     }
-}
 
-impl Connection {
-    /// Waits for the first bytes: HTTP/2's preface, or as many as differ from it, so that a short HTTP/1 request
-    /// is not waited upon for more. They stay to be read. Dropping the future loses nothing.
+    /// Waits for the first request, or HTTP/2's preface, which stay to be read; false when the client goes away, or
+    /// says nothing that could be answered. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// As the socket says; an early end is none.
-    pub(super) async fn arrive(&mut self) -> io::Result<()> {
-        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-        while self.peeked.len() < PREFACE.len() && PREFACE.starts_with(&self.peeked) {
-            let arrived = self.stream.fill_buf().await?;
-            if arrived.is_empty() {
-                break;
-            }
-            let taken = arrived.len().min(PREFACE.len() - self.peeked.len());
-            self.peeked.extend_from_slice(&arrived[..taken]);
-            self.stream.consume(taken);
-        }
-        Ok(())
+    /// As the socket says.
+    pub(super) async fn arrive(&mut self) -> io::Result<bool> {
+        std::future::poll_fn(|cx| self.gate.poll_first(&mut self.io, &self.client, cx)).await
     }
 }
 
-#[async_trait]
-impl Peek for Connection {
-    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        self.arrive().await?;
-        let seen = self.peeked.len().min(buf.len());
-        buf[..seen].copy_from_slice(&self.peeked[..seen]);
-        Ok(true)
-    }
-}
+/// Never asked for: the gate has found out the protocol before pingora sees the connection.
+impl Peek for Connection {}
 
 #[async_trait]
 impl Shutdown for Connection {
@@ -120,7 +101,11 @@ impl UniqueID for Connection {
     }
 }
 
-impl Ssl for Connection {}
+impl Ssl for Connection {
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.gate.is_http_2().then_some(ALPN::H2)
+    }
+}
 
 impl GetTimingDigest for Connection {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
@@ -131,7 +116,7 @@ impl GetTimingDigest for Connection {
 
 impl GetProxyDigest for Connection {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
+        Some(self.digest.clone())
     }
 }
 
@@ -149,16 +134,11 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         // Who waits for the client has nothing more to say for now: what is still in the buffer must not wait, too.
         // pingora does not flush a body before its end, and the origin may be slow with the next bytes.
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx) {
+        let this = &mut *self;
+        if let Poll::Ready(Err(error)) = Pin::new(&mut this.io).poll_flush(cx) {
             return Poll::Ready(Err(error));
         }
-        if self.peeked.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        }
-        let taken = self.peeked.len().min(buf.remaining());
-        buf.put_slice(&self.peeked[..taken]);
-        self.peeked.drain(..taken);
-        Poll::Ready(Ok(()))
+        this.gate.poll_read(&mut this.io, &this.client, cx, buf)
     }
 }
 
@@ -168,11 +148,11 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     /// Says that no more will come, then reads what the client still had on its way: a socket that is closed with
@@ -182,14 +162,14 @@ impl AsyncWrite for Connection {
         let deadline = match &mut this.lingering {
             Some(deadline) => deadline,
             none => {
-                ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+                ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
                 none.insert(Box::pin(tokio::time::sleep(LINGER)))
             }
         };
         let mut discarded = [0; 1024];
         while deadline.as_mut().poll(cx).is_pending() {
             let mut buffer = ReadBuf::new(&mut discarded);
-            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buffer)) {
+            match ready!(Pin::new(&mut this.io).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {}
                 _ => break,
             }
@@ -202,60 +182,10 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
-/// Forwards to whichever socket it is.
-macro_rules! either {
-    ($socket:expr, $stream:ident => $call:expr) => {
-        match $socket.get_mut() {
-            Socket::Tcp($stream) => $call,
-            Socket::Unix($stream) => $call,
-        }
-    };
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write(cx, buf))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
+        self.io.is_write_vectored()
     }
 }

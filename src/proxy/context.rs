@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
+use super::admission::RequestHeld;
+use super::refusal::Refusal;
 use crate::auth::chunked::Reframer;
 use crate::cache::{Ticket, Writing};
-use crate::metrics::{CacheResult, Held, Operation as OperationLabel};
+use crate::metrics::{CacheResult, Held, Operation as OperationLabel, wire};
 use crate::s3::{BucketName, Effect, ObjectId, Parsed};
 
 /// The state of one request.
@@ -23,7 +25,19 @@ pub struct RequestContext {
     pub from_disk: u64,
     pub from_origin: u64,
     pub forward: Option<Box<Forward>>,
+    /// Why it was refused before its operation was looked at.
+    pub(super) refused: Option<Refusal>,
+    /// Its place among those under way.
+    pub(super) held: Option<RequestHeld>,
     pub(super) _in_flight: Held,
+}
+
+impl RequestContext {
+    /// Remembers and counts a request that is refused for its form.
+    pub(super) fn refuse(&mut self, why: Refusal) {
+        self.refused = Some(why);
+        wire::refused(why.label());
+    }
 }
 
 /// A request that streams through to the origin.

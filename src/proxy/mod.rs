@@ -5,17 +5,27 @@
 //!                                              └─ else: Ok(false), pingora streams it (pass_through.rs)
 //!  logging ── one log line, metrics; a write without a known outcome makes its keys suspect
 //! ```
+//! What arrives here has passed the gate of its connection (gate.rs): it means the same to every reader.
 //! Before a head is out, an error is S3's XML and the connection lives on; after, the transfer is broken.
 
 mod access_log;
+mod admission;
+mod chunks;
+mod client;
 pub mod config;
 mod connection;
 mod context;
+mod gate;
+mod head;
+mod listener;
 mod pass_through;
 mod read;
+mod refusal;
 mod response;
 mod rules;
 mod server;
+mod transport;
+mod turn_away;
 
 use std::sync::Arc;
 
@@ -37,12 +47,16 @@ use crate::origin::Origin;
 use crate::s3::{ObjectId, Operation, Parsed, Query, Realm, RequestHead, S3Error, operation};
 
 pub use access_log::AccessLogger;
+pub use admission::Admission;
 pub use config::{AccessLog, LimitsConfig, ListenConfig, LogConfig};
+pub use listener::Listener;
 pub use rules::Rules;
-pub use server::{Listener, Server};
+pub use server::Server;
 
+use client::Client;
 use context::{Forward, RequestContext, RequestId};
 use read::Outcome;
+use refusal::Refusal;
 use response::{CacheStatus, send_error};
 
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
@@ -56,6 +70,8 @@ pub struct Gateway {
     pub rules: Arc<Rules>,
     pub log: AccessLogger,
     pub limits: LimitsConfig,
+    /// One for all listeners.
+    pub admission: Arc<Admission>,
     /// `listen.domains` of this listener.
     pub domains: Vec<String>,
 }
@@ -79,6 +95,19 @@ impl Gateway {
         let copied = copied.iter().map(String::as_str);
         self.trust.authorize(&head.method, parsed.bucket.as_ref(), copied)?;
         Ok(parsed)
+    }
+
+    /// Why a request is refused before it is looked at: by the gate, or, over HTTP/2, for what its library lets pass.
+    fn refused(&self, session: &Session) -> Option<Refusal> {
+        if !session.is_http2() {
+            return Client::of(session)?.refused();
+        }
+        let head = session.req_header();
+        let limits = self.limits.gate().head;
+        if head.raw_path().len() > limits.uri {
+            return Some(Refusal::UriTooLong);
+        }
+        (head.headers.len() > limits.count).then_some(Refusal::TooManyHeaders)
     }
 
     /// Answers, or says that pingora is to stream it.
@@ -123,6 +152,8 @@ impl ProxyHttp for Gateway {
             from_disk: 0,
             from_origin: 0,
             forward: None,
+            refused: None,
+            held: None,
             _in_flight: metrics::request_in_flight(),
         }
     }
@@ -134,7 +165,8 @@ impl ProxyHttp for Gateway {
     ) -> Result<bool> {
         session.downstream_session.set_pipelining_enabled(true);
         session.set_write_timeout(Some(self.limits.write_timeout.0));
-        session.set_read_timeout(Some(self.limits.header_timeout.0));
+        // The gate keeps the time, and says what it was that took too long.
+        session.set_read_timeout(None);
         // Off already for HTTP/1.0, and for framing that a hop before us may have read differently.
         let stays = session.get_keepalive().is_some() && !session.is_process_shutting_down();
         session.set_keepalive(stays.then_some(self.limits.keep_alive.0.as_secs()));
@@ -143,6 +175,18 @@ impl ProxyHttp for Gateway {
             http::Method::HEAD => metrics::Operation::Head,
             _ => metrics::Operation::Other,
         };
+        if let Some(why) = self.refused(session) {
+            ctx.refuse(why);
+            session.set_keepalive(None);
+            send_error(session, ctx, &why.error(), CacheStatus::Bypass).await?;
+            return Ok(true);
+        }
+        ctx.held = self.admission.request();
+        if ctx.held.is_none() {
+            metrics::wire::refused(metrics::wire::Refused::RequestsInFlight);
+            send_error(session, ctx, &refusal::slow_down(), CacheStatus::Bypass).await?;
+            return Ok(true);
+        }
         match self.understand(session) {
             Ok(parsed) => Ok(self.handle(session, ctx, parsed).await? == Outcome::Answered),
             Err(error) => {
@@ -246,7 +290,14 @@ impl ProxyHttp for Gateway {
             self.suspect(forward);
             self.settle(forward).await;
         }
-        let answer = failure(error);
+        let refused = Client::of(session).and_then(Client::refused_body);
+        let answer = match refused {
+            Some(why) => {
+                ctx.refuse(why);
+                Some(why.error())
+            }
+            None => failure(error),
+        };
         let status = answer.as_ref().map_or(0, |a| a.status.as_u16());
         if let Some(answer) = answer
             && session.response_written().is_none()

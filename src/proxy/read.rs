@@ -232,6 +232,8 @@ async fn give_way(reader: &mut BlockReader) {
 
 /// Waits for `work`, or for the client to go away: then whatever it waited for stops costing (R31).
 async fn or_gone<T>(session: &mut Session, work: impl Future<Output = T>) -> Result<T> {
+    // pingora keeps the byte of a next request that waiting may read only once it has looked where this one ends.
+    let _ = session.is_body_done();
     tokio::pin!(work);
     select! {
         biased;

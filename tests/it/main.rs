@@ -27,6 +27,8 @@ mod drain;
 mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
 mod front;
+/// Sizes, counts and times that clients are held to.
+mod limits;
 /// An origin whose headers and bytes contradict each other.
 mod lying_origin;
 /// Resident memory of the real process under slow readers and large uploads.
@@ -41,6 +43,8 @@ mod pass_through;
 mod process;
 /// An origin that fails and is asked again.
 mod retries;
+/// Requests that two servers may read differently.
+mod smuggling;
 /// A first read, a second read, an overwritten object: the spine.
 mod spine;
 /// An old answer instead of none.

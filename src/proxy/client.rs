@@ -1,0 +1,37 @@
+//! Who is at the other end of a connection, and what became of what it sent: known to the connection, asked for by
+//! the gateway at each request.
+
+use std::sync::OnceLock;
+
+use pingora::proxy::Session;
+
+use super::refusal::Refusal;
+
+/// The client of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    refusal: OnceLock<Refusal>,
+}
+
+impl Client {
+    /// The client that sent a request; `None` only where there is no connection.
+    pub(super) fn of(session: &Session) -> Option<&Self> {
+        let proxy = session.digest()?.proxy_digest.as_deref()?;
+        proxy.user_data.as_ref()?.downcast_ref::<std::sync::Arc<Self>>().map(AsRef::as_ref)
+    }
+
+    /// Remembers why what it sent is refused; the connection ends there, so the first reason is the only one.
+    pub(super) fn refuse(&self, why: Refusal) {
+        let _ = self.refusal.set(why);
+    }
+
+    /// Why the request that is looked at now was refused.
+    pub(super) fn refused(&self) -> Option<Refusal> {
+        self.refusal.get().copied()
+    }
+
+    /// Why the body of the request that is under way was refused; the head after it is not meant.
+    pub(super) fn refused_body(&self) -> Option<Refusal> {
+        self.refused().filter(|why| matches!(why, Refusal::Chunk | Refusal::SlowBody))
+    }
+}

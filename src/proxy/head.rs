@@ -1,0 +1,269 @@
+//! What the head of an HTTP/1 request must look like before anybody acts on it (R29).
+//!
+//! Whatever two servers in a row may read differently is refused: line ends that are not CRLF, folded fields,
+//! space before a colon, control bytes, lengths that are given twice or beside an encoding, more than one host.
+//! What passes means the same to every reader, and this module says where its body ends. It knows no sockets.
+
+use memchr::memchr;
+
+use super::refusal::Refusal;
+
+/// How long the parts of a head may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadLimits {
+    /// Bytes of the request target.
+    pub uri: usize,
+    /// Bytes of all fields, with their line ends.
+    pub fields: usize,
+    /// Number of fields.
+    pub count: usize,
+}
+
+/// Where a request ends (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// After so many bytes of body.
+    Length(u64),
+    /// After the last chunk.
+    Chunked,
+}
+
+/// What is known of the bytes that have come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Checked {
+    /// Nothing is wrong yet, and more must come.
+    Partial,
+    /// A head of so many bytes, with the empty line after it.
+    Complete(usize, Framing),
+    Refused(Refusal),
+}
+
+/// Looks at the start of a request.
+pub(super) fn check(bytes: &[u8], limits: &HeadLimits) -> Checked {
+    Head::default().read(bytes, limits).unwrap_or_else(Checked::Refused)
+}
+
+/// What the fields have said so far.
+#[derive(Default)]
+struct Head {
+    is_1_0: bool,
+    hosts: usize,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl Head {
+    fn read(mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Checked, Refusal> {
+        // RFC 9112, section 2.2: an empty line before a request is ignored.
+        let mut at = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+        let Some(line) = next_line(&bytes[at..])? else {
+            // The longest methods that S3 knows and the version are short.
+            let too_long = bytes.len() > limits.uri + 32;
+            return if too_long { Err(Refusal::UriTooLong) } else { Ok(Checked::Partial) };
+        };
+        self.request_line(line, limits)?;
+        at += line.len() + 2;
+        let start = at;
+        let mut count = 0;
+        loop {
+            let line = next_line(&bytes[at..])?;
+            let end = line.map_or(bytes.len(), |line| at + line.len() + 2);
+            // The empty line at the end does not count.
+            if end - start > limits.fields + 2 {
+                return Err(Refusal::HeaderTooLarge);
+            }
+            let Some(line) = line else { return Ok(Checked::Partial) };
+            at = end;
+            if line.is_empty() {
+                break;
+            }
+            count += 1;
+            if count > limits.count {
+                return Err(Refusal::TooManyHeaders);
+            }
+            self.field(line)?;
+        }
+        let head = &bytes[..at];
+        if has_control_bytes(head) {
+            return Err(Refusal::ControlByte);
+        }
+        self.end().map(|framing| Checked::Complete(at, framing))
+    }
+
+    /// `GET /bucket/key HTTP/1.1`.
+    fn request_line(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
+        let (rest, is_1_0) = match line.strip_suffix(b" HTTP/1.1") {
+            Some(rest) => (rest, false),
+            None => (line.strip_suffix(b" HTTP/1.0").ok_or(Refusal::RequestLine)?, true),
+        };
+        self.is_1_0 = is_1_0;
+        let space = memchr(b' ', rest).ok_or(Refusal::RequestLine)?;
+        let (method, target) = (&rest[..space], &rest[space + 1..]);
+        if method.is_empty() || target.is_empty() || !method.iter().all(|b| is_token(*b)) {
+            return Err(Refusal::RequestLine);
+        }
+        if target.len() > limits.uri {
+            return Err(Refusal::UriTooLong);
+        }
+        if memchr(b' ', target).is_some() || memchr(b'\t', target).is_some() {
+            return Err(Refusal::RequestLine);
+        }
+        if method == b"CONNECT" { Err(Refusal::Connect) } else { Ok(()) }
+    }
+
+    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let end = line.iter().position(|b| !is_token(*b));
+        let end = end.ok_or(Refusal::FieldName)?;
+        match line[end] {
+            b':' if end > 0 => {}
+            b' ' | b'\t' if end == 0 => return Err(Refusal::FoldedField),
+            _ => return Err(Refusal::FieldName),
+        }
+        let (name, value) = (&line[..end], &line[end + 1..]);
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => self.hosts += 1,
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                let length = length(value.trim_ascii()).ok_or(Refusal::Length)?;
+                if self.length.replace(length).is_some() {
+                    return Err(Refusal::TwoLengths);
+                }
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                // Twice is not "chunked" once.
+                if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Refusal::Encoding);
+                }
+                self.chunked = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<Framing, Refusal> {
+        match self.hosts {
+            0 if !self.is_1_0 => return Err(Refusal::NoHost),
+            0 | 1 => {}
+            _ => return Err(Refusal::TwoHosts),
+        }
+        match (self.chunked, self.length) {
+            (true, Some(_)) => Err(Refusal::LengthAndEncoding),
+            (true, None) if self.is_1_0 => Err(Refusal::Encoding),
+            (true, None) => Ok(Framing::Chunked),
+            (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
+        }
+    }
+}
+
+/// The first line without its end; `None` when its end has not come.
+fn next_line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
+    let Some(end) = memchr(b'\n', bytes) else { return Ok(None) };
+    bytes[..end].strip_suffix(b"\r").map(Some).ok_or(Refusal::LineEnd)
+}
+
+/// Whether there are control bytes other than tabs and the line ends, each of which is known to be CRLF.
+fn has_control_bytes(head: &[u8]) -> bool {
+    // Without branches, so that the compiler looks at sixteen at a time.
+    let is_end = |b: u8| u8::from(b == b'\t') | u8::from(b == b'\r') | u8::from(b == b'\n');
+    let is_control = |b: u8| u8::from(b < 0x20) & !is_end(b) | u8::from(b == 0x7f);
+    let found = head.iter().fold(0, |found, b| found | is_control(*b));
+    let returns: usize = head.iter().map(|b| usize::from(*b == b'\r')).sum();
+    let ends: usize = head.iter().map(|b| usize::from(*b == b'\n')).sum();
+    found != 0 || returns != ends
+}
+
+/// Digits only: no sign, no list, nothing that another reader would take for another number.
+fn length(digits: &[u8]) -> Option<u64> {
+    let fits = (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    fits.then(|| digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+}
+
+/// RFC 9110, section 5.6.2.
+const fn is_token(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128_usize {
+        #[allow(clippy::cast_possible_truncation, reason = "below 128")]
+        let b = byte as u8;
+        table[byte] = b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { uri: 64, fields: 256, count: 8 };
+
+    fn complete(head: &str, framing: Framing) {
+        assert_eq!(
+            check(head.as_bytes(), &LIMITS),
+            Checked::Complete(head.len(), framing),
+            "{head}"
+        );
+        for end in 0..head.len() {
+            assert_eq!(check(&head.as_bytes()[..end], &LIMITS), Checked::Partial, "{head} {end}");
+        }
+        let more = format!("{head}GET / HTTP/1.1\n");
+        assert_eq!(check(more.as_bytes(), &LIMITS), Checked::Complete(head.len(), framing));
+    }
+
+    #[test]
+    fn r29_a_head_ends_at_its_empty_line_and_says_where_its_body_ends() {
+        complete("GET / HTTP/1.1\r\nHost: h\r\n\r\n", Framing::Length(0));
+        complete("\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", Framing::Length(0));
+        complete("GET / HTTP/1.0\r\n\r\n", Framing::Length(0));
+        complete(
+            "PUT /b/k HTTP/1.1\r\nHOST:h\r\ncontent-LENGTH:\t 007 \r\n\r\n",
+            Framing::Length(7),
+        );
+        complete(
+            "PUT /b/\u{fc} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\nx: \u{fc}\r\n\r\n",
+            Framing::Chunked,
+        );
+    }
+
+    #[test]
+    fn limits_are_kept_whether_the_end_has_come_or_not() {
+        let fields =
+            |size: usize, end: &str| format!("GET / HTTP/1.0\r\na: {}{end}", "x".repeat(size));
+        assert!(matches!(
+            check(fields(251, "\r\n\r\n").as_bytes(), &LIMITS),
+            Checked::Complete(..)
+        ));
+        let too_large = Checked::Refused(Refusal::HeaderTooLarge);
+        assert_eq!(check(fields(252, "\r\n\r\n").as_bytes(), &LIMITS), too_large);
+        assert_eq!(check(fields(300, "").as_bytes(), &LIMITS), too_large);
+        let many = format!("GET / HTTP/1.0\r\n{}\r\n", "a:\r\n".repeat(9));
+        assert_eq!(check(many.as_bytes(), &LIMITS), Checked::Refused(Refusal::TooManyHeaders));
+        let uri = |size: usize, end: &str| format!("GET /{}{end}", "x".repeat(size));
+        let end = " HTTP/1.0\r\n\r\n";
+        assert!(matches!(check(uri(63, end).as_bytes(), &LIMITS), Checked::Complete(..)));
+        let too_long = Checked::Refused(Refusal::UriTooLong);
+        assert_eq!(check(uri(64, end).as_bytes(), &LIMITS), too_long);
+        assert_eq!(check(uri(99, "").as_bytes(), &LIMITS), too_long);
+    }
+}
