@@ -21,14 +21,15 @@ use crate::origin::{Answer, Asked, Body, OriginError, Pin};
 use crate::s3::{ObjectId, ObjectMeta};
 
 /// Starts the fetch of a range of a known version.
+/// `id`: as it was asked for.
 pub(super) fn spawn(
     cache: &Arc<Cache>,
+    id: &ObjectId,
     meta: &Arc<ObjectMeta>,
-    version: &ObjectVersion,
     generation: Generation,
     fetch: NewFetch,
 ) {
-    let (range, id) = (fetch.range.clone(), version.id().clone());
+    let (range, id) = (fetch.range.clone(), id.clone());
     let meta = meta.clone();
     let delivery = Delivery::new(cache.clone(), generation, fetch);
     tokio::spawn(async move {

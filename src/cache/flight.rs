@@ -151,15 +151,17 @@ impl Flights {
         Some((OpeningHandle::new(&opening, None), Some(opening)))
     }
 
-    /// Joins the opening that is to bring the byte at `offset` of a version that became known meanwhile.
+    /// Joins the opening that is to bring the byte at `offset` of a version that became known meanwhile. `id`: as
+    /// it was asked for.
     pub(super) fn opening_at(
         &self,
+        id: &ObjectId,
         version: &ObjectVersion,
         generation: Generation,
         offset: u64,
     ) -> Option<OpeningHandle> {
-        let table = self.shard(version.id()).lock();
-        let openings = table.openings.get(&(version.id().clone(), generation))?;
+        let table = self.shard(id).lock();
+        let openings = table.openings.get(&(id.clone(), generation))?;
         let opening = openings.iter().find(|o| o.span(version).contains(&offset))?;
         Some(OpeningHandle::new(opening, Some(metrics::coalesced())))
     }
@@ -236,6 +238,7 @@ impl Flights {
     /// What an opening is to bring is neither: whoever needs it now waits for [`Flights::opening_at`].
     pub(super) fn join(
         &self,
+        id: &ObjectId,
         version: &ObjectVersion,
         generation: Generation,
         wanted: Range<u64>,
@@ -243,8 +246,8 @@ impl Flights {
         fetch: u64,
         paid: Option<(Paid, u64)>,
     ) -> (Vec<Claim>, Vec<NewFetch>) {
-        let mut table = self.shard(version.id()).lock();
-        let openings = table.openings.get(&(version.id().clone(), generation));
+        let mut table = self.shard(id).lock();
+        let openings = table.openings.get(&(id.clone(), generation));
         let coming: Vec<_> = openings.into_iter().flatten().map(|o| o.span(version)).collect();
         let mut claims = Vec::new();
         let mut gaps = Vec::new();

@@ -37,9 +37,10 @@ impl Parts {
 }
 
 impl ObjectVersion {
+    /// Of the object, however it was asked for: by name or by a version's id, its blocks are the same.
     pub fn new(id: &ObjectId, meta: &ObjectMeta, block_size: u64) -> Self {
         Self(Arc::new(Parts {
-            id: id.clone(),
+            id: id.object().clone(),
             version_id: meta.version_id.clone(),
             etag: meta.etag.clone(),
             size: meta.size,

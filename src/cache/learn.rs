@@ -153,7 +153,11 @@ impl Cache {
                     self.admit(id, Entry { known, since, generation, recalled: false });
                 }
             }
+            // Whoever asks for a version that never was must not keep the object's fills from being admitted.
+            OriginError::NotFound(_) | OriginError::Denied(_)
+                if id.version().is_some() && self.meta.get(id).is_none() => {}
             OriginError::NotFound(_) | OriginError::Denied(_) => self.changed(id, generation),
+
             OriginError::Uncacheable(_) => self.learn_uncacheable(id, generation),
             _ => {}
         }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::generation::Generation;
 use super::key::ObjectVersion;
-use crate::s3::{ObjectId, ObjectMeta, S3Error};
+use crate::s3::{ObjectId, ObjectMeta, S3Error, VersionId};
 
 /// What an entry costs beside its headers.
 const ENTRY_OVERHEAD: usize = 600;
@@ -86,6 +86,18 @@ pub(super) struct Entry {
     pub recalled: bool,
 }
 
+impl Entry {
+    /// Whether it is known to be of the version that `id` names.
+    pub(super) fn is_of(&self, id: &VersionId) -> bool {
+        match &self.known {
+            Known::Object { meta, .. } => {
+                meta.version_id.as_ref().is_some_and(|known| known == id.as_str())
+            }
+            Known::Missing { .. } | Known::Uncacheable => false,
+        }
+    }
+}
+
 /// Entries by object, the least recently used leave first.
 pub(super) struct MetaCache {
     entries: Moka<ObjectId, Arc<Entry>, RandomState>,
@@ -131,6 +143,7 @@ fn weigh(id: &ObjectId, entry: &Entry) -> u32 {
         Known::Missing { error, .. } => error.message.len() + 200,
         Known::Uncacheable => 0,
     };
-    let names = id.bucket().as_str().len() + id.key().as_str().len();
+    let version = id.version().map_or(0, |version| version.as_str().len() + 200);
+    let names = id.bucket().as_str().len() + id.key().as_str().len() + version;
     u32::try_from(ENTRY_OVERHEAD + names + known).unwrap_or(u32::MAX)
 }

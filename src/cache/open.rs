@@ -29,6 +29,8 @@ pub enum Source {
 
 /// A version of an object, and how we know.
 pub struct Found {
+    /// As it was asked for.
+    pub(super) id: ObjectId,
     pub meta: Arc<ObjectMeta>,
     pub version: ObjectVersion,
     pub source: Source,
@@ -68,7 +70,8 @@ impl From<Arc<OriginError>> for CacheError {
 
 enum Lookup {
     Fresh(Found),
-    Stale(Arc<Entry>, Found),
+    /// To be confirmed; without an entry it may not be served in any case before it is.
+    Stale(Option<Arc<Entry>>, Found),
     Absent(Arc<S3Error>),
     Uncacheable,
     Unknown,
@@ -86,7 +89,7 @@ impl Cache {
     ) -> Result<Found, CacheError> {
         match self.look(id, policy, LearnedBy::Head).await {
             Lookup::Fresh(found) => Ok(found),
-            Lookup::Stale(entry, found) => self.revalidate(id, policy, &entry, found).await,
+            Lookup::Stale(entry, found) => self.revalidate(id, policy, entry, found).await,
             Lookup::Absent(error) => Err(CacheError::Absent(error)),
             Lookup::Uncacheable => Err(CacheError::Uncacheable),
             Lookup::Unknown => self.ask_head(id, policy, Source::Miss).await,
@@ -108,7 +111,7 @@ impl Cache {
     ) -> Result<Found, CacheError> {
         let found = match self.look(id, policy, LearnedBy::Get).await {
             Lookup::Fresh(found) => found,
-            Lookup::Stale(entry, found) => self.revalidate(id, policy, &entry, found).await?,
+            Lookup::Stale(entry, found) => self.revalidate(id, policy, entry, found).await?,
             Lookup::Absent(error) => return Err(CacheError::Absent(error)),
             Lookup::Uncacheable => return Err(CacheError::Uncacheable),
             Lookup::Unknown => {
@@ -144,8 +147,10 @@ impl Cache {
     /// What memory knows, or else what the disk does.
     async fn look(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
         match self.lookup(id, policy, by) {
-            Lookup::Unknown if self.disk.is_some() && self.recall(id).await => {
-                self.lookup(id, policy, by)
+            Lookup::Unknown if self.disk.is_some() => {
+                let recalled = self.recall(id).await
+                    || id.version().is_some() && self.recall(id.object()).await;
+                if recalled { self.lookup(id, policy, by) } else { Lookup::Unknown }
             }
             known => known,
         }
@@ -154,7 +159,7 @@ impl Cache {
     fn lookup(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
         // Before the look: an invalidation between the two makes this too old, never too new.
         let generation = self.generations.current(id);
-        let Some(entry) = self.meta.get(id) else { return Lookup::Unknown };
+        let Some((entry, doubted)) = self.known(id) else { return Lookup::Unknown };
         if !self.generations.bucket_is_current(id, entry.generation) {
             return Lookup::Unknown;
         }
@@ -165,6 +170,7 @@ impl Cache {
             }
             Known::Object { meta, version } => {
                 let found = Found {
+                    id: id.clone(),
                     meta: meta.clone(),
                     version: version.clone(),
                     source: Source::Hit,
@@ -172,10 +178,12 @@ impl Cache {
                     opening: None,
                 };
                 match policy.is_fresh(&entry) && !suspect {
+                    _ if doubted => Lookup::Stale(None, found),
                     true => Lookup::Fresh(found),
-                    false => Lookup::Stale(entry, found),
+                    false => Lookup::Stale(Some(entry), found),
                 }
             }
+            _ if doubted => Lookup::Unknown,
             Known::Missing { error, by: learned } => {
                 let answers = *learned == by || *learned == LearnedBy::Get;
                 match answers && !suspect && policy.believes_absence(&entry) {
@@ -188,17 +196,33 @@ impl Cache {
         }
     }
 
+    /// The entry of an id, and whether it must be confirmed before it is believed.
+    ///
+    /// Nobody who forgets an object knows which of its versions are known here: their entries stay, and say in
+    /// which generation they were learned. Nor are there tombstones for them, so that what comes back from disk
+    /// is asked for once, under `immutable` too. What is known of the current version is as good, if it is this one.
+    fn known(&self, id: &ObjectId) -> Option<(Arc<Entry>, bool)> {
+        let own = self.meta.get(id);
+        let Some(version) = id.version() else { return own.map(|entry| (entry, false)) };
+        let believed = |e: &Entry| !e.recalled && self.generations.is_current(id, e.generation);
+        if let Some(entry) = own.as_ref().filter(|entry| believed(entry)) {
+            return Some((entry.clone(), false));
+        }
+        let current = self.meta.get(id.object()).filter(|entry| entry.is_of(version));
+        current.map(|entry| (entry, false)).or(own.map(|entry| (entry, true)))
+    }
+
     async fn revalidate(
         self: &Arc<Self>,
         id: &ObjectId,
         policy: &Policy,
-        entry: &Entry,
+        entry: Option<Arc<Entry>>,
         found: Found,
     ) -> Result<Found, CacheError> {
         match self.ask_head(id, policy, Source::Revalidated).await {
             Err(CacheError::Origin(error))
                 if error.allows_stale()
-                    && policy.allows_stale(entry)
+                    && entry.is_some_and(|entry| policy.allows_stale(&entry))
                     && !self.generations.is_suspect(id)
                     && self.generations.is_current(id, found.generation) =>
             {
@@ -229,7 +253,7 @@ impl Cache {
             }
             _ => ObjectVersion::new(id, &meta, self.block_size),
         };
-        Ok(Found { meta, version, source, generation, opening: None })
+        Ok(Found { id: id.clone(), meta, version, source, generation, opening: None })
     }
 
     /// Who demands the state of now, or reads a key whose state nobody knows, joins nothing that was sent before (R7, R8).
@@ -262,9 +286,14 @@ impl Cache {
             None => {}
         }
         match handle.answer().await {
-            Ok((meta, version)) => {
-                Ok(Found { meta, version, source: Source::Miss, generation, opening: Some(handle) })
-            }
+            Ok((meta, version)) => Ok(Found {
+                id: id.clone(),
+                meta,
+                version,
+                source: Source::Miss,
+                generation,
+                opening: Some(handle),
+            }),
             // An empty object, or a start past its end: its metadata decides what the client gets (R17).
             Err(error) if matches!(*error, OriginError::RangeNotSatisfiable) => {
                 self.ask_head(id, policy, Source::Miss).await

@@ -21,7 +21,7 @@ use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
 use super::open::{CacheError, Found};
 use super::plan::GRAIN;
-use crate::s3::ObjectMeta;
+use crate::s3::{ObjectId, ObjectMeta};
 
 /// A client's pace is judged after so much time spent waiting for it.
 const PACE_SAMPLE: Duration = Duration::from_millis(100);
@@ -48,6 +48,7 @@ pub struct Piece {
 
 pub struct BlockReader {
     cache: Arc<Cache>,
+    id: ObjectId,
     meta: Arc<ObjectMeta>,
     version: ObjectVersion,
     generation: Generation,
@@ -72,6 +73,7 @@ impl Cache {
     pub fn reader(self: &Arc<Self>, found: Found, range: Range<u64>) -> BlockReader {
         BlockReader {
             cache: self.clone(),
+            id: found.id,
             meta: found.meta,
             version: found.version,
             generation: found.generation,
@@ -228,7 +230,8 @@ impl BlockReader {
         if self.planned > self.at {
             return Ok(());
         }
-        let opening = self.cache.flights.opening_at(&self.version, self.generation, self.at);
+        let opening =
+            self.cache.flights.opening_at(&self.id, &self.version, self.generation, self.at);
         if let Some(mut opening) = opening {
             // However it ends, the next look finds its bytes in flight, or nobody who fetches them.
             let _ = opening.answer().await;
@@ -286,7 +289,7 @@ impl BlockReader {
             let on_disk = disk.as_ref().and_then(|disk| disk.holds(key));
             memory.holds(key).into_iter().chain(on_disk).collect()
         };
-        flights.join(&self.version, self.generation, wanted, &held, *fetch_size, paid)
+        flights.join(&self.id, &self.version, self.generation, wanted, &held, *fetch_size, paid)
     }
 
     fn keep(&mut self, claims: Vec<Claim>, fetches: Vec<NewFetch>) {
@@ -295,7 +298,7 @@ impl BlockReader {
             self.planned = claim.end();
         }
         for new in fetches {
-            fetch::spawn(&self.cache, &self.meta, &self.version, self.generation, new);
+            fetch::spawn(&self.cache, &self.id, &self.meta, self.generation, new);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::disk::{DiskTier, Ticket};
 use super::key::{BlockKey, ObjectVersion};
 use super::memory::Block;
 use super::meta::{Entry, Known, Moment};
-use crate::s3::{BucketName, ObjectId, Realm};
+use crate::s3::{BucketName, ObjectId, Realm, VersionId};
 
 /// How long ago something was that lies in the future by the clock: a clock that was set back proves nothing.
 const LONG_AGO: Duration = Duration::from_hours(10 * 365 * 24);
@@ -25,25 +25,40 @@ impl Cache {
 
     /// Blocks are of no use after a restart when nobody remembers what they are blocks of.
     fn keep_metadata(&self, disk: &DiskTier, key: &BlockKey) {
-        let id = key.id();
-        let Some(entry) = self.meta.get(id).filter(|_| !disk.knows(id)) else { return };
-        let Known::Object { meta, version } = &entry.known else { return };
-        if version != key.version() || meta.no_store {
+        let Some((id, entry)) = self.described(key) else { return };
+        let Known::Object { meta, .. } = &entry.known else { return };
+        if meta.no_store || disk.knows(&id) {
             return;
         }
         let learned = SystemTime::now().checked_sub(entry.since.age());
         // After a crash nobody would know that it was in doubt.
-        let in_doubt = || self.generations.is_being_written(id) || self.generations.is_suspect(id);
+        let in_doubt =
+            || self.generations.is_being_written(&id) || self.generations.is_suspect(&id);
         let remember = || {
             if !in_doubt() {
-                disk.remember(id, meta, learned.unwrap_or(SystemTime::UNIX_EPOCH));
+                disk.remember(&id, meta, learned.unwrap_or(SystemTime::UNIX_EPOCH));
             }
         };
-        self.generations.admit(id, entry.generation, remember);
+        self.generations.admit(&id, entry.generation, remember);
         // A bucket's epoch is raised without the object's lock.
-        if !self.generations.is_current(id, entry.generation) {
-            let _ = disk.forget(id);
+        if !self.generations.is_current(&id, entry.generation) {
+            let _ = disk.forget(&id);
         }
+    }
+
+    /// The entry that describes a block's version: the object's, or else that version's own.
+    fn described(&self, key: &BlockKey) -> Option<(ObjectId, Arc<Entry>)> {
+        let describes = |entry: &Arc<Entry>| match &entry.known {
+            Known::Object { version, .. } => version == key.version(),
+            Known::Missing { .. } | Known::Uncacheable => false,
+        };
+        if let Some(entry) = self.meta.get(key.id()).filter(describes) {
+            return Some((key.id().clone(), entry));
+        }
+        let version = VersionId::new(key.version().version_id()?.to_str().ok()?)?;
+        let id = key.id().at(version);
+        let entry = self.meta.get(&id).filter(describes)?;
+        Some((id, entry))
     }
 
     /// Brings back what an earlier time knew of an object; says whether there was something.

@@ -132,7 +132,7 @@ impl Origin {
         loop {
             let answer = match self.exchange(&request, &mut budget).await {
                 Ok(exchange) => {
-                    let meta = exchange.meta();
+                    let meta = exchange.meta(id);
                     self.release(exchange).await;
                     return meta;
                 }
@@ -185,7 +185,8 @@ impl Origin {
         let request = Request { method: Method::GET, id, range: Some(asked), pin };
         let by_version = self.asks_by_version(pin);
         let exchange = match self.exchange(&request, budget).await {
-            Err(OriginError::Denied(_)) if by_version => {
+            // Who was asked for that very version is told that it may not be read.
+            Err(OriginError::Denied(_)) if by_version && id.version().is_none() => {
                 self.versions_denied.store(true, Ordering::Relaxed);
                 self.exchange(&request, budget).await
             }
@@ -195,7 +196,7 @@ impl Origin {
             (Err(OriginError::NotFound(_)), Pin::Version(_)) => Err(OriginError::Changed),
             (other, _) => other,
         }?;
-        let meta = exchange.meta()?;
+        let meta = exchange.meta(id)?;
         Ok((exchange, meta))
     }
 
@@ -297,9 +298,13 @@ impl Origin {
         } else {
             headers.insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
         }
+        if let Some(version) = request.id.version() {
+            query = query.with("versionId", version.as_str());
+        }
         if let Pin::Version(meta) = request.pin {
-            match &meta.version_id {
-                Some(version) if self.asks_by_version(request.pin) => {
+            match (&meta.version_id, request.id.version()) {
+                (Some(_), Some(_)) => {}
+                (Some(version), None) if self.asks_by_version(request.pin) => {
                     query = query.with("versionId", version.to_str().unwrap_or_default());
                 }
                 _ => {
@@ -382,11 +387,22 @@ impl Exchange {
         &self.session.resp_header().expect("the head was read").headers
     }
 
-    fn meta(&self) -> Result<ObjectMeta, OriginError> {
-        ObjectMeta::from_response(self.status, self.head()).map_err(|e| match e {
+    /// What the answer says of `id`, which it must be about.
+    fn meta(&self, id: &ObjectId) -> Result<ObjectMeta, OriginError> {
+        let meta = ObjectMeta::from_response(self.status, self.head()).map_err(|e| match e {
             NotCacheable::LengthMismatch => OriginError::Broken(e.to_string()),
             _ => OriginError::Uncacheable(e.to_string()),
-        })
+        })?;
+        let named = id.version().filter(|version| !version.is_null());
+        let answered = meta.version_id.as_ref().map(HeaderValue::as_bytes);
+        let other = match id.version() {
+            None => false,
+            Some(_) => answered != named.map(|version| version.as_str().as_bytes()),
+        };
+        match other {
+            true => Err(OriginError::Uncacheable("it is of another version".to_owned())),
+            false => Ok(meta),
+        }
     }
 }
 

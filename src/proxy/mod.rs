@@ -119,6 +119,10 @@ impl Gateway {
     ) -> Result<Outcome> {
         if let (Operation::Read(read), Some((bucket, key))) = (&parsed.operation, parsed.object()) {
             let id = ObjectId::new(&self.realm, bucket.clone(), key.clone());
+            let id = match &read.version {
+                None => id,
+                Some(version) => id.at(version.clone()),
+            };
             if let Some(policy) = self.rules.policy(&id, read.no_cache)
                 && self.read(session, ctx, &id, read, &policy).await? == Outcome::Answered
             {

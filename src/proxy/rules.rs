@@ -5,7 +5,7 @@ use std::time::Duration;
 use globset::GlobMatcher;
 
 use crate::cache::{Freshness, Policy, RuleConfig};
-use crate::s3::ObjectId;
+use crate::s3::{ObjectId, VersionId};
 
 struct Rule {
     /// `None` matches everything.
@@ -37,6 +37,9 @@ impl Rules {
     }
 
     /// The policy for a read of `id`; `None` when its rule is `bypass`.
+    ///
+    /// A version is kept as the object is: its bytes cannot change, but it can be deleted, and its tags and locks
+    /// can be set. The version `null` can be written, under any rule: the origin is asked before every answer.
     pub fn policy(&self, id: &ObjectId, no_cache: bool) -> Option<Policy> {
         let path = || format!("{}/{}", id.bucket().as_str(), id.key().as_str());
         let rule =
@@ -45,7 +48,8 @@ impl Rules {
             return None;
         }
         let Rule { freshness, max_stale, negative, obey_no_store, .. } = rule;
-        Some(Policy::new(freshness, *max_stale, *negative, *obey_no_store, no_cache))
+        let null = id.version().is_some_and(VersionId::is_null);
+        Some(Policy::new(freshness, *max_stale, *negative, *obey_no_store, no_cache || null))
     }
 }
 

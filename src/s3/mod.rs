@@ -23,6 +23,7 @@ pub mod precondition;
 pub mod range;
 mod read;
 pub mod target;
+pub mod version;
 mod xml;
 
 pub use error::S3Error;
@@ -34,3 +35,4 @@ pub use operation::{Effect, Operation, Parsed, Read, ReadMethod, RequestHead, Re
 pub use precondition::{IfRange, Preconditions, Verdict};
 pub use range::{ByteRange, ContentRange, Unsatisfiable};
 pub use target::{Query, encode_path, encode_query_component};
+pub use version::VersionId;

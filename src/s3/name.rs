@@ -10,6 +10,8 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
+use super::version::VersionId;
+
 /// Longest bucket name in bytes. S3 allows 63 today; buckets of before 2018 may have 255.
 const MAX_BUCKET: usize = 255;
 const MIN_BUCKET: usize = 3;
@@ -161,7 +163,7 @@ impl fmt::Debug for ObjectKey {
     }
 }
 
-/// One object of one realm, whatever its version (R1). A clone costs one counter.
+/// One object of one realm (R1): its current version, or the one that a version id names. A clone costs one counter.
 #[derive(Clone)]
 pub struct ObjectId(Arc<Inner>);
 
@@ -171,6 +173,15 @@ struct Inner {
     key: ObjectKey,
     hash: u64,
     bucket_hash: u64,
+    /// The version named, and the object that it is a version of.
+    version: Option<Version>,
+}
+
+struct Version {
+    id: VersionId,
+    of: ObjectId,
+    /// Of the object and the version's id.
+    hash: u64,
 }
 
 impl ObjectId {
@@ -181,7 +192,33 @@ impl ObjectId {
         let bucket_hash = hasher.finish();
         key.hash(&mut hasher);
         let hash = hasher.finish();
-        ObjectId(Arc::new(Inner { realm: realm.clone(), bucket, key, hash, bucket_hash }))
+        let realm = realm.clone();
+        ObjectId(Arc::new(Inner { realm, bucket, key, hash, bucket_hash, version: None }))
+    }
+
+    /// One version of this object.
+    #[must_use]
+    pub fn at(&self, id: VersionId) -> Self {
+        let of = self.object().clone();
+        let mut hasher = seed().build_hasher();
+        (of.0.hash, &id).hash(&mut hasher);
+        let version = Some(Version { id, hash: hasher.finish(), of: of.clone() });
+        let Inner { realm, bucket, key, hash, bucket_hash, .. } = &*of.0;
+        let (realm, bucket, key) = (realm.clone(), bucket.clone(), key.clone());
+        let (hash, bucket_hash) = (*hash, *bucket_hash);
+        ObjectId(Arc::new(Inner { realm, bucket, key, hash, bucket_hash, version }))
+    }
+
+    /// The object whatever its version: itself, unless it names a version.
+    #[must_use]
+    pub fn object(&self) -> &ObjectId {
+        self.0.version.as_ref().map_or(self, |version| &version.of)
+    }
+
+    /// The version named; `None`: the current one.
+    #[must_use]
+    pub fn version(&self) -> Option<&VersionId> {
+        self.0.version.as_ref().map(|version| &version.id)
     }
 
     /// A hash of realm and bucket, the same for all keys in it; else as [`ObjectId::hash64`].
@@ -214,7 +251,7 @@ impl ObjectId {
         &self.0.key
     }
 
-    /// A hash of all three parts, to choose a stripe or a shard with.
+    /// A hash of realm, bucket and key, the same for all versions, to choose a stripe or a shard with.
     ///
     /// Seeded anew in each process, so that nobody can choose keys which collide: it must never
     /// be stored or sent. Equal hashes do not mean equal objects.
@@ -241,7 +278,11 @@ impl PartialEq for ObjectId {
         let (a, b) = (&*self.0, &*other.0);
         // The hash only settles inequality; equality always compares the names themselves.
         Arc::ptr_eq(&self.0, &other.0)
-            || (a.hash == b.hash && a.key == b.key && a.bucket == b.bucket && a.realm == b.realm)
+            || (a.hash == b.hash
+                && a.key == b.key
+                && a.bucket == b.bucket
+                && a.realm == b.realm
+                && self.version() == other.version())
     }
 }
 
@@ -249,11 +290,11 @@ impl Eq for ObjectId {}
 
 impl Hash for ObjectId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.hash);
+        state.write_u64(self.0.version.as_ref().map_or(self.0.hash, |version| version.hash));
     }
 }
 
-/// `bucket/key`, for logs and rules; the realm is left out.
+/// `bucket/key`, for logs and rules; realm and version are left out.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.bucket, self.0.key)

@@ -12,10 +12,12 @@ use super::overrides::{self, ResponseOverrides};
 use super::precondition::{IfRange, Preconditions};
 use super::range::ByteRange;
 use super::target::Query;
+use super::version::VersionId;
 
 /// Query names that a read may have besides `response-*` (R16). Presigners hoist any `x-amz-*`
 /// header into the query, so an unknown name may be an SSE-C key or an expected owner.
-const READ_QUERY: [&str; 9] = [
+const READ_QUERY: [&str; 10] = [
+    VERSION_ID,
     "x-id",
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -52,12 +54,15 @@ pub(super) const VENDOR_PREFIXES: [&str; 9] = [
 ];
 
 const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
+const VERSION_ID: &str = "versionId";
 
-/// A GET or HEAD of one object's current version.
+/// A GET or HEAD of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
     /// Which of the two.
     pub method: ReadMethod,
+    /// The version asked for; `None`: the current one.
+    pub version: Option<VersionId>,
     /// The range asked for; `None` also when S3 would ignore the header.
     pub range: Option<ByteRange>,
     /// `If-Match` and its kin.
@@ -99,8 +104,14 @@ impl Read {
         else {
             return Ok(None);
         };
+        let version = match query.get(VERSION_ID).map(VersionId::new) {
+            // What is no version's id is refused by the origin, in its own words.
+            Some(None) => return Ok(None),
+            asked => asked.flatten(),
+        };
         let whole = Read {
             method,
+            version,
             range: None,
             preconditions: Preconditions::default(),
             if_range: None,
@@ -274,7 +285,7 @@ mod tests {
 
     #[test]
     fn r16_every_allowed_query_name_is_a_read() {
-        let target = "/bkt/k?x-id=GetObject&X-Amz-Algorithm=a&X-Amz-Credential=c&X-Amz-Date=d\
+        let target = "/bkt/k?versionId=3%2FL4&x-id=GetObject&X-Amz-Algorithm=a&X-Amz-Credential=c&X-Amz-Date=d\
             &X-Amz-Expires=1&X-Amz-SignedHeaders=host&X-Amz-Signature=s&X-Amz-Security-Token=t\
             &x-amz-checksum-mode=ENABLED&response-content-type=a&response-content-language=b\
             &response-expires=c&response-cache-control=d&response-content-disposition=e\
@@ -282,12 +293,16 @@ mod tests {
         let all = read(target, &[]);
         assert!(all.checksum_mode);
         assert_eq!(all.overrides.iter().count(), 6);
+        assert_eq!(all.version, VersionId::new("3/L4"));
     }
 
     #[test]
     fn r16_any_other_query_name_passes_through() {
         for query in [
-            "versionId=v",
+            "versionId",
+            "versionId=",
+            "versionId=a%20b",
+            "versionid=v",
             "partNumber=1",
             "acl",
             "torrent",
@@ -301,7 +316,6 @@ mod tests {
             "X-Amz-Content-Sha256=UNSIGNED-PAYLOAD",
             "AWSAccessKeyId=a&Signature=s&Expires=1",
             "=",
-            "%76ersionId=v",
             "x-id%20=G",
         ] {
             assert_eq!(try_read(&format!("/bkt/k?{query}"), &[]), None, "{query}");
@@ -311,7 +325,7 @@ mod tests {
 
     #[test]
     fn r16_a_name_given_twice_passes_through() {
-        for query in ["x-id=a&x-id=a", "X-Amz-Date=1&X-Amz-Date=2"] {
+        for query in ["x-id=a&x-id=a", "X-Amz-Date=1&X-Amz-Date=2", "versionId=1&versionId=1"] {
             assert_eq!(try_read(&format!("/bkt/k?{query}"), &[]), None, "{query}");
         }
         let twice = "/bkt/k?response-content-type=a&response-content-type=b";

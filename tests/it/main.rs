@@ -63,5 +63,7 @@ mod trust;
 mod uploads;
 /// Clients that go away.
 mod vanished;
+/// Reads by version id.
+mod versions;
 /// Writes through the proxy.
 mod write_races;

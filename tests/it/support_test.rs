@@ -119,6 +119,29 @@ async fn versions_outlive_overwrites_and_deletes() {
     assert_eq!(client.get(&format!("/b/k?versionId={marker}")).send().await.status, 405);
     assert_eq!(client.get("/b/k?versionId=v2").send().await.text(), "two");
     assert!(client.get("/b/k?versionId=v9").send().await.text().contains("NoSuchVersion"));
+    assert_eq!(client.get("/b/k?versionId=").send().await.status, 400);
+    client.delete("/b/k?versionId=v1").send().await;
+    assert_eq!(client.get("/b/k?versionId=v1").send().await.status, 404);
+    let ended = client.delete(&format!("/b/k?versionId={marker}")).send().await;
+    assert_eq!(ended.header("x-amz-delete-marker"), "true");
+    assert_eq!(client.get("/b/k").send().await.text(), "three", "without its marker it is back");
+}
+
+#[tokio::test]
+async fn a_key_has_one_version_null() {
+    let (s3, client) = setup(Object::bytes("one")).await;
+    assert_eq!(client.get("/b/k").send().await.header("x-amz-version-id"), "");
+    s3.put("b", "k", Object::bytes("two").version_id("v1"));
+    for path in ["/b/k?versionId=null", "/b/k"] {
+        let expected = if path == "/b/k" { ("two", "v1") } else { ("one", "null") };
+        let answer = client.get(path).send().await;
+        assert_eq!((&*answer.text(), answer.header("x-amz-version-id")), expected);
+    }
+    s3.put("b", "k", Object::bytes("three"));
+    assert_eq!(client.get("/b/k?versionId=null").send().await.text(), "three");
+    s3.delete_version("b", "k", "null");
+    assert!(client.get("/b/k?versionId=null").send().await.text().contains("NoSuchVersion"));
+    assert_eq!(client.get("/b/k").send().await.text(), "two");
 }
 
 #[tokio::test]

@@ -73,10 +73,13 @@ pub(super) fn block_key(block: &BlockKey) -> Vec<u8> {
     key
 }
 
-/// The full key of an object's metadata.
+/// The full key of an object's metadata, or of one version's.
 pub(super) fn object_key(id: &ObjectId) -> Vec<u8> {
     let mut key = bucket_key(id.realm(), id.bucket());
     field(&mut key, id.key().as_str().as_bytes());
+    if let Some(version) = id.version() {
+        field(&mut key, version.as_str().as_bytes());
+    }
     key
 }
 

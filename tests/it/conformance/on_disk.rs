@@ -46,8 +46,8 @@ impl Disk {
         for (number, row) in table::all().enumerate() {
             for method in [Method::GET, Method::HEAD] {
                 let key = key(number, &method);
-                table.s3.put("data", &key, row.kind.object());
-                table.prepare(&format!("/data/{key}")).await;
+                row.kind.put(&table.s3, &key);
+                table.prepare(&key, row).await;
                 // What leaves memory while too much waits to be written is not kept.
                 while process.metric("hotset_disk_queued_bytes").await > 0.0 {
                     tokio::task::yield_now().await;
@@ -64,8 +64,9 @@ impl Disk {
     }
 
     fn table(&self, process: &Process, freshness: Freshness, place: Place) -> Table {
-        let (s3, client, request_ids) = (self.s3.clone(), process.client(), HashSet::new());
-        Table { s3, client, freshness, before: self.before, place, request_ids }
+        let (s3, client, before) = (self.s3.clone(), process.client(), self.before);
+        let (request_ids, put) = (HashSet::new(), HashSet::new());
+        Table { s3, client, freshness, before, place, request_ids, put }
     }
 
     /// Asks every row of a process that has just been started.
@@ -80,7 +81,7 @@ impl Disk {
         for (number, row) in table::all().enumerate() {
             for method in [Method::GET, Method::HEAD] {
                 if place == Place::Disk {
-                    table.client.head(&format!("/data/{}", key(number, &method))).send().await;
+                    table.client.head(&row.path(&key(number, &method))).send().await;
                 }
                 table.ask(number, row, &method).await;
             }
@@ -91,13 +92,17 @@ impl Disk {
 }
 
 /// That bytes of a row whose object was read as a whole came from the disk.
-pub(super) fn check_source(answer: &Response, freshness: Freshness, place: Place, what: &str) {
-    let confirmed = match place {
-        Place::Memory => return,
-        Place::Disk => freshness == Freshness::Revalidate,
-        Place::Restarted => freshness != Freshness::Immutable,
-    };
-    let expected = match confirmed {
+pub(super) fn check_source(
+    answer: &Response,
+    row: &Row,
+    freshness: Freshness,
+    place: Place,
+    what: &str,
+) {
+    if place == Place::Memory || (place, row.kind) == (Place::Restarted, Kind::Null) {
+        return;
+    }
+    let expected = match row.revalidates(freshness, place) {
         true => "hotset; fwd=stale; detail=revalidated",
         false => "hotset; hit; detail=disk",
     };

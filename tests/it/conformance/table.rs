@@ -6,7 +6,10 @@
 
 use std::ops::Range;
 
-use super::Kind::{self, Empty, Large, One};
+use hotset::cache::Freshness;
+
+use super::Kind::{self, Current, Deleted, Empty, Large, Null, Old, One};
+use super::on_disk::Place;
 
 /// Of every object here, as the origin sends it.
 pub const ETAG: &str = "\"9b2cf535f27731c974343645a3985328\"";
@@ -37,30 +40,72 @@ pub enum Expect {
     Failed(&'static str),
     /// 416 `InvalidRange` that tells the size.
     Unsatisfiable,
+    /// This status, and this code where there is a body.
+    Refused(u16, &'static str),
 }
 
 /// A question and its answer.
 pub struct Row {
     pub source: &'static str,
     pub kind: Kind,
-    pub headers: &'static [(&'static str, &'static str)],
+    /// With its question mark.
+    pub query: &'static str,
+    pub headers: Headers,
     pub expect: Expect,
+    /// Headers that the answer has; with an empty value: must not have.
+    pub answered: Headers,
 }
 
-const fn row(
+type Headers = &'static [(&'static str, &'static str)];
+
+impl Row {
+    pub fn path(&self, key: &str) -> String {
+        format!("/data/{key}{}", self.query)
+    }
+
+    /// Whether what is known is confirmed by one HEAD.
+    pub fn revalidates(&self, freshness: Freshness, place: Place) -> bool {
+        let is_version = self.query.contains("versionId");
+        match (freshness, place) {
+            // Mutable, whatever the rule says of its object.
+            _ if self.kind == Null => true,
+            // Nobody can say that it was not deleted.
+            (_, Place::Restarted) if is_version => true,
+            (Freshness::Immutable, _) => false,
+            (Freshness::Revalidate, _) => true,
+            (_, place) => place == Place::Restarted,
+        }
+    }
+}
+
+const fn row(source: &'static str, kind: Kind, headers: Headers, expect: Expect) -> Row {
+    Row { source, kind, query: "", headers, expect, answered: &[] }
+}
+
+/// A row of a version, or of a part.
+const fn asked(
     source: &'static str,
     kind: Kind,
-    headers: &'static [(&'static str, &'static str)],
+    query: &'static str,
+    headers: Headers,
     expect: Expect,
+    answered: Headers,
 ) -> Row {
-    Row { source, kind, headers, expect }
+    Row { source, kind, query, headers, expect, answered }
 }
 
-use Expect::{Failed, NotModified, Part, Unsatisfiable, Whole};
+use Expect::{Failed, NotModified, Part, Refused, Unsatisfiable, Whole};
 
 /// All rows.
 pub fn all() -> impl Iterator<Item = &'static Row> {
-    RANGES.iter().chain(IGNORED).chain(SMALL).chain(CONDITIONS).chain(PAIRS).chain(IF_RANGE)
+    RANGES
+        .iter()
+        .chain(IGNORED)
+        .chain(SMALL)
+        .chain(CONDITIONS)
+        .chain(PAIRS)
+        .chain(IF_RANGE)
+        .chain(VERSIONS)
 }
 
 const RANGES: &[Row] = &[
@@ -233,4 +278,72 @@ const IF_RANGE: &[Row] = &[
         Failed("If-Match"),
     ),
     row("RFC 13.1.5", Empty, &[("range", "bytes=0-"), ("if-range", OTHER)], Whole),
+];
+
+const V1: Headers = &[("x-amz-version-id", "v1"), ("x-amz-delete-marker", "")];
+const V2: Headers = &[("x-amz-version-id", "v2")];
+const NULL: Headers = &[("x-amz-version-id", "null")];
+const MARKER: Headers =
+    &[("x-amz-version-id", "v2"), ("x-amz-delete-marker", "true"), ("etag", "")];
+const MARKER_BY_ID: Headers = &[
+    ("x-amz-version-id", "v2"),
+    ("x-amz-delete-marker", "true"),
+    ("allow", "DELETE"),
+    ("last-modified", MODIFIED),
+];
+
+const VERSIONS: &[Row] = &[
+    asked("API GetObject: versionId", Old, "?versionId=v1", &[], Whole, V1),
+    asked(
+        "API GetObject: versionId",
+        Old,
+        "?versionId=v1",
+        &[("range", "bytes=9-9")],
+        Part(9..10),
+        V1,
+    ),
+    asked(
+        "API GetObject: versionId",
+        Old,
+        "?versionId=v1",
+        &[("range", "bytes=65535-200000")],
+        Part(65_535..200_001),
+        V1,
+    ),
+    asked("API GetObject", Old, "?versionId=v1", &[("range", "bytes=-0")], Unsatisfiable, &[]),
+    asked("API GetObject", Old, "?versionId=v1", &[("range", "bytes=330001-")], Unsatisfiable, &[]),
+    asked("API GetObject", Old, "?versionId=v1", &[("if-none-match", ETAG)], NotModified, V1),
+    asked("API GetObject", Old, "?versionId=v1", &[("if-match", OTHER)], Failed("If-Match"), &[]),
+    asked("API GetObject: versionId", Current, "?versionId=v2", &[], Whole, V2),
+    asked("API GetObject", Current, "", &[], Whole, V2),
+    asked("User Guide: null version", Null, "?versionId=null", &[], Whole, NULL),
+    asked(
+        "User Guide: null version",
+        Null,
+        "?versionId=null",
+        &[("range", "bytes=70000-80000")],
+        Part(70_000..80_001),
+        NULL,
+    ),
+    asked("User Guide: delete markers", Deleted, "?versionId=v1", &[], Whole, V1),
+    asked("User Guide: delete markers", Deleted, "", &[], Refused(404, "NoSuchKey"), MARKER),
+    asked(
+        "User Guide: delete markers",
+        Deleted,
+        "?versionId=v2",
+        &[],
+        Refused(405, "MethodNotAllowed"),
+        MARKER_BY_ID,
+    ),
+    asked(
+        "404 and 405 come before conditions",
+        Deleted,
+        "?versionId=v2",
+        &[("if-match", OTHER), ("range", "bytes=400000-")],
+        Refused(405, "MethodNotAllowed"),
+        MARKER_BY_ID,
+    ),
+    asked("API: NoSuchVersion", Old, "?versionId=v9", &[], Refused(404, "NoSuchVersion"), &[]),
+    asked("API: NoSuchVersion", Old, "?versionId=null", &[], Refused(404, "NoSuchVersion"), &[]),
+    asked("API: InvalidArgument", Old, "?versionId=", &[], Refused(400, "InvalidArgument"), &[]),
 ];

@@ -7,8 +7,8 @@
 
 use super::http::{Asked, asked_range, percent_decode, xml_escape, xml_values};
 use super::reply::{Reply, error, xml};
-use super::store::{Found, Store, Upload};
-use super::{Object, Seen, aws_chunked};
+use super::store::{Deleted, Found, Store, Upload};
+use super::{DEFAULT_LAST_MODIFIED, Object, Seen, aws_chunked};
 use http::Method;
 
 /// What of a request the origin wrongly does not look at.
@@ -60,6 +60,10 @@ fn is_object_param(name: &str) -> bool {
 
 fn read(store: &Store, seen: &Seen, blind: Blind) -> Reply {
     let version = seen.param("versionId");
+    if version.as_deref() == Some("") {
+        let argument = [("ArgumentName", "versionId"), ("ArgumentValue", "")];
+        return error(seen, 400, "InvalidArgument", &argument);
+    }
     let object = match store.find(&seen.bucket, &seen.key, version.as_deref()) {
         Found::Object(object) => object,
         Found::NoSuchKey { marker } => {
@@ -69,12 +73,25 @@ fn read(store: &Store, seen: &Seen, blind: Blind) -> Reply {
                 None => reply,
             };
         }
-        Found::NoSuchVersion => return error(seen, 404, "NoSuchVersion", &[("Key", &seen.key)]),
+        Found::NoSuchVersion => {
+            let version = version.unwrap_or_default();
+            let details = [("Key", &*seen.key), ("VersionId", &*version)];
+            return error(seen, 404, "NoSuchVersion", &details);
+        }
         Found::Marker => {
-            let reply = error(seen, 405, "MethodNotAllowed", &[]);
-            return reply.with("x-amz-delete-marker", "true").with("Allow", "DELETE");
+            let details = [("Method", seen.method.as_str()), ("ResourceType", "DeleteMarker")];
+            let reply = error(seen, 405, "MethodNotAllowed", &details);
+            let reply = reply.with("x-amz-version-id", &version.unwrap_or_default());
+            let reply = reply.with("x-amz-delete-marker", "true").with("Allow", "DELETE");
+            return reply.with("Last-Modified", DEFAULT_LAST_MODIFIED);
         }
     };
+    let null = object.version_id.is_none() && store.is_versioned(&seen.bucket, &seen.key);
+    let reply = read_object(object, seen, blind);
+    if null && reply.status < 300 { reply.with("x-amz-version-id", "null") } else { reply }
+}
+
+fn read_object(object: &Object, seen: &Seen, blind: Blind) -> Reply {
     if let Some(reply) = precondition(seen, Some(object), blind) {
         return reply;
     }
@@ -229,11 +246,17 @@ fn copy(store: &mut Store, seen: &Seen) -> Reply {
 }
 
 fn delete(store: &mut Store, seen: &Seen) -> Reply {
-    match store.delete(&seen.bucket, &seen.key) {
-        Some(id) => {
-            Reply::empty(204).with("x-amz-delete-marker", "true").with("x-amz-version-id", &id)
+    let reply = Reply::empty(204);
+    let version = seen.param("versionId");
+    match store.delete(&seen.bucket, &seen.key, version.as_deref()) {
+        Deleted::Object => reply,
+        Deleted::MarkerLeft(id) => {
+            reply.with("x-amz-delete-marker", "true").with("x-amz-version-id", &id)
         }
-        None => Reply::empty(204),
+        Deleted::Version { marker } => {
+            let reply = reply.with("x-amz-version-id", &version.unwrap_or_default());
+            if marker { reply.with("x-amz-delete-marker", "true") } else { reply }
+        }
     }
 }
 
@@ -300,7 +323,7 @@ fn bucket(store: &mut Store, seen: &Seen) -> Reply {
 
 fn delete_objects(store: &mut Store, seen: &Seen) -> Reply {
     let deleted = xml_values(&seen.body, "Key").into_iter().map(|key| {
-        store.delete(&seen.bucket, &key);
+        store.delete(&seen.bucket, &key, None);
         format!("<Deleted><Key>{}</Key></Deleted>", xml_escape(&key))
     });
     let deleted: String = deleted.collect();

@@ -9,6 +9,7 @@ use super::http::{Asked, Seen, asked_range, take_head};
 use super::plan::{Ending, Plan, Stop};
 use super::reply::{Body, Reply, error, error_element};
 use super::state::{Record, State};
+use super::store::Found;
 use super::{Gate, aws_chunked};
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
@@ -58,7 +59,9 @@ impl Connection {
         let Some(mut seen) = self.read_head().await? else {
             return Ok(Next::End(Ending::Close));
         };
-        if let Some(object) = self.state.store().current(&seen.bucket, &seen.key)
+        let version = seen.param("versionId");
+        if let Found::Object(object) =
+            self.state.store().find(&seen.bucket, &seen.key, version.as_deref())
             && let Asked::Part(range) = asked_range(&seen.headers, object.len())
         {
             seen.range = Some(range);

@@ -117,7 +117,17 @@ impl FakeS3 {
 
     /// Deletes the key's current object; a versioned key is left with a delete marker.
     pub fn delete(&self, bucket: &str, key: &str) {
-        self.state.store().delete(bucket, key);
+        self.state.store().delete(bucket, key, None);
+    }
+
+    /// Leaves a delete marker with this version id.
+    pub fn put_marker(&self, bucket: &str, key: &str, version: &str) {
+        self.state.store().put_marker(bucket, key, version);
+    }
+
+    /// Deletes one version of the key for good.
+    pub fn delete_version(&self, bucket: &str, key: &str, version: &str) {
+        self.state.store().delete(bucket, key, Some(version));
     }
 
     /// The key's current object.

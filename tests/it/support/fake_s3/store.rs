@@ -1,18 +1,27 @@
-//! What the origin holds: the current object of each key, its older versions, and open uploads.
+//! What the origin holds: the versions of each key, and open uploads.
 //!
 //! A key is versioned from the moment an object with a version id is put there: later writes get
-//! version ids of their own, and a delete leaves a delete marker. Every bucket exists.
+//! version ids of their own, and a delete leaves a delete marker. An object without an id is the
+//! version `null`, of which a key has one at most. Every bucket exists.
 
 use super::Object;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-#[derive(Debug, Default)]
-struct Entry {
-    current: Option<Object>,
-    versions: Vec<Object>,
-    /// The version id of the delete marker that hides the older versions.
-    marker: Option<String>,
+#[derive(Debug)]
+enum Version {
+    Object(Object),
+    /// Its version id.
+    Marker(String),
+}
+
+impl Version {
+    fn id(&self) -> &str {
+        match self {
+            Version::Object(object) => object.version_id.as_deref().unwrap_or("null"),
+            Version::Marker(id) => id,
+        }
+    }
 }
 
 /// The parts of an upload that is under way, by number.
@@ -20,7 +29,8 @@ pub(super) type Upload = BTreeMap<u32, Bytes>;
 
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    entries: BTreeMap<(String, String), Entry>,
+    /// The versions of each key that has any, the newest last.
+    versions: BTreeMap<(String, String), Vec<Version>>,
     uploads: BTreeMap<String, Upload>,
     writes: u64,
 }
@@ -36,37 +46,63 @@ pub(super) enum Found<'a> {
     Marker,
 }
 
+/// What a delete did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Deleted {
+    /// The object of a key without versions is gone, if there was one.
+    Object,
+    /// A delete marker with this version id was left.
+    MarkerLeft(String),
+    /// The version that was named is gone, if there was one; whether it was a marker.
+    Version { marker: bool },
+}
+
 impl Store {
+    fn of(&self, bucket: &str, key: &str) -> &[Version] {
+        self.versions.get(&(bucket.to_owned(), key.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
     pub(super) fn find(&self, bucket: &str, key: &str, version: Option<&str>) -> Found<'_> {
-        let Some(entry) = self.entries.get(&(bucket.to_owned(), key.to_owned())) else {
-            return Found::NoSuchKey { marker: None };
+        let versions = self.of(bucket, key);
+        let Some(asked) = version else {
+            return match versions.last() {
+                Some(Version::Object(object)) => Found::Object(object),
+                Some(Version::Marker(id)) => Found::NoSuchKey { marker: Some(id) },
+                None => Found::NoSuchKey { marker: None },
+            };
         };
-        let marker = entry.marker.as_deref();
-        let Some(version) = version else {
-            let missing = Found::NoSuchKey { marker };
-            return entry.current.as_ref().map_or(missing, Found::Object);
-        };
-        let is_asked = |object: &&Object| object.version_id.as_deref().unwrap_or("null") == version;
-        let object = entry.versions.iter().rev().chain(&entry.current).find(is_asked);
-        match object {
-            Some(object) => Found::Object(object),
-            None if marker == Some(version) => Found::Marker,
+        match versions.iter().find(|version| version.id() == asked) {
+            Some(Version::Object(object)) => Found::Object(object),
+            Some(Version::Marker(_)) => Found::Marker,
+            None if versions.is_empty() && asked == "null" => Found::NoSuchKey { marker: None },
             None => Found::NoSuchVersion,
         }
     }
 
     pub(super) fn current(&self, bucket: &str, key: &str) -> Option<&Object> {
-        self.entries.get(&(bucket.to_owned(), key.to_owned()))?.current.as_ref()
+        match self.of(bucket, key).last()? {
+            Version::Object(object) => Some(object),
+            Version::Marker(_) => None,
+        }
+    }
+
+    /// Whether the key has versions with ids.
+    pub(super) fn is_versioned(&self, bucket: &str, key: &str) -> bool {
+        self.of(bucket, key).iter().any(|version| version.id() != "null")
     }
 
     /// Puts the object as it is, as the test's hand does.
     pub(super) fn put(&mut self, bucket: &str, key: &str, object: Object) {
-        let entry = self.entries.entry((bucket.to_owned(), key.to_owned())).or_default();
-        if object.version_id.is_some() {
-            entry.versions.push(object.clone());
-        }
-        entry.current = Some(object);
-        entry.marker = None;
+        let versions = self.versions.entry((bucket.to_owned(), key.to_owned())).or_default();
+        let new = Version::Object(object);
+        versions.retain(|version| version.id() != new.id());
+        versions.push(new);
+    }
+
+    /// Leaves a delete marker, as the test's hand does.
+    pub(super) fn put_marker(&mut self, bucket: &str, key: &str, version: &str) {
+        let versions = self.versions.entry((bucket.to_owned(), key.to_owned())).or_default();
+        versions.push(Version::Marker(version.to_owned()));
     }
 
     /// Puts the object as a request does: with a date of its own, and a version id where the key
@@ -81,19 +117,36 @@ impl Store {
         object
     }
 
-    /// Deletes as a request does. Returns the version id of the delete marker, if one is left.
-    pub(super) fn delete(&mut self, bucket: &str, key: &str) -> Option<String> {
+    /// Deletes as a request does: the version named, or the current one.
+    pub(super) fn delete(&mut self, bucket: &str, key: &str, version: Option<&str>) -> Deleted {
         self.writes += 1;
-        let version = self.next_version(bucket, key);
-        let entry = self.entries.get_mut(&(bucket.to_owned(), key.to_owned()))?;
-        entry.current = None;
-        entry.marker.clone_from(&version);
-        version
+        let next = self.next_version(bucket, key);
+        let name = (bucket.to_owned(), key.to_owned());
+        let versions = self.versions.entry(name.clone()).or_default();
+        let deleted = match (version, next) {
+            (Some(id), _) => {
+                let is_it = |v: &Version| v.id() == id;
+                let marker = versions.iter().any(|v| is_it(v) && matches!(v, Version::Marker(_)));
+                versions.retain(|v| !is_it(v));
+                Deleted::Version { marker }
+            }
+            (None, Some(id)) => {
+                versions.push(Version::Marker(id.clone()));
+                Deleted::MarkerLeft(id)
+            }
+            (None, None) => {
+                versions.clear();
+                Deleted::Object
+            }
+        };
+        if versions.is_empty() {
+            self.versions.remove(&name);
+        }
+        deleted
     }
 
     fn next_version(&self, bucket: &str, key: &str) -> Option<String> {
-        let entry = self.entries.get(&(bucket.to_owned(), key.to_owned()))?;
-        (!entry.versions.is_empty()).then(|| format!("version-{}", self.writes))
+        self.is_versioned(bucket, key).then(|| format!("version-{}", self.writes))
     }
 
     /// The current objects of a bucket whose keys begin with `prefix`, in order.
@@ -103,8 +156,8 @@ impl Store {
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a str, &'a Object)> {
         let wanted = move |(b, key): &(String, String)| b == bucket && key.starts_with(prefix);
-        let entries = self.entries.iter().filter(move |(name, _)| wanted(name));
-        entries.filter_map(|((_, key), entry)| Some((key.as_str(), entry.current.as_ref()?)))
+        let keys = self.versions.keys().filter(move |name| wanted(name));
+        keys.filter_map(|(bucket, key)| Some((key.as_str(), self.current(bucket, key)?)))
     }
 
     pub(super) fn begin_upload(&mut self) -> String {
