@@ -4,6 +4,7 @@
 //! given up, unless little of it is left. However a task ends, even by a panic, its waiters are told.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -53,6 +54,7 @@ pub(super) fn spawn_opening(
     id: &ObjectId,
     generation: Generation,
     opening: Arc<Opening>,
+    pin: Pin,
     obey_no_store: bool,
 ) {
     let task = OpeningTask {
@@ -61,6 +63,7 @@ pub(super) fn spawn_opening(
         generation,
         since: Moment::now(),
         opening,
+        pin,
         obey_no_store,
         ended: false,
     };
@@ -73,6 +76,7 @@ struct OpeningTask {
     generation: Generation,
     since: Moment,
     opening: Arc<Opening>,
+    pin: Pin,
     obey_no_store: bool,
     ended: bool,
 }
@@ -80,7 +84,7 @@ struct OpeningTask {
 impl OpeningTask {
     async fn run(mut self) {
         let origin = self.cache.origin.clone();
-        let asked = origin.get(&self.id, self.opening.asked().clone(), Pin::Current);
+        let asked = origin.get(&self.id, self.opening.asked().clone(), self.pin.clone());
         let unwanted = async {
             loop {
                 self.opening.interest().lost().await;
@@ -115,6 +119,10 @@ impl OpeningTask {
             let reason = "its Cache-Control says so".to_owned();
             return self.end(Err(Arc::new(OriginError::Uncacheable(reason))));
         }
+        if self.opening.asked().part().is_some() && self.cache.holds(&version, &range) {
+            // The place of the part is all that was not known.
+            return self.end(Ok((meta, version)));
+        }
         // A long suffix is read like any other range: the first bytes now, the rest over many connections.
         range.end = range.end.min(version.block_at(range.start).start() + self.cache.fetch_size);
         let paid = self.cache.pay_for(&mut range, &version);
@@ -142,6 +150,20 @@ impl Drop for OpeningTask {
         if !self.ended {
             self.end(Err(Arc::new(OriginError::GivenUp)));
         }
+    }
+}
+
+impl Cache {
+    /// Whether none of these bytes would have to be fetched.
+    fn holds(&self, version: &ObjectVersion, range: &Range<u64>) -> bool {
+        let block_size = version.block_size();
+        let mut blocks = (range.start / block_size..range.end.div_ceil(block_size)).map(|index| {
+            let key = version.block(index);
+            let from = range.start.max(key.start());
+            let on_disk = || self.disk.as_ref()?.holds(&key);
+            self.memory.holds(&key).or_else(on_disk).is_some_and(|held| held.start <= from)
+        });
+        blocks.all(|held| held)
     }
 }
 

@@ -55,12 +55,17 @@ impl Opening {
         match &self.asked {
             Asked::Range(range) => range.start..range.end.min(version.size()),
             Asked::Suffix(n) => version.size().saturating_sub(*n)..version.size(),
+            // Only its own answer says where it lies.
+            Asked::Part(_) => 0..0,
         }
     }
 
     fn overlaps(&self, asked: &Asked) -> bool {
         match (&self.asked, asked) {
             (Asked::Range(a), Asked::Range(b)) => a.start < b.end && b.start < a.end,
+            // Who wants one part is not to wait for the bytes of another, wherever they lie.
+            (Asked::Part(a), Asked::Part(b)) => a == b,
+            (Asked::Part(_), _) | (_, Asked::Part(_)) => false,
             // Where a suffix lies is not known before the size is.
             (Asked::Suffix(_), _) | (_, Asked::Suffix(_)) => true,
         }
@@ -97,6 +102,15 @@ pub(super) struct NewFetch {
     pub range: Range<u64>,
     pub fills: Vec<(BlockKey, Arc<Fill>)>,
     pub interest: Arc<Interest>,
+}
+
+/// What a reader reads.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<'a> {
+    /// As it was asked for: by name, or by a version's id.
+    pub id: &'a ObjectId,
+    pub version: &'a ObjectVersion,
+    pub generation: Generation,
 }
 
 type Key<T> = (T, Generation);
@@ -151,18 +165,11 @@ impl Flights {
         Some((OpeningHandle::new(&opening, None), Some(opening)))
     }
 
-    /// Joins the opening that is to bring the byte at `offset` of a version that became known meanwhile. `id`: as
-    /// it was asked for.
-    pub(super) fn opening_at(
-        &self,
-        id: &ObjectId,
-        version: &ObjectVersion,
-        generation: Generation,
-        offset: u64,
-    ) -> Option<OpeningHandle> {
-        let table = self.shard(id).lock();
-        let openings = table.openings.get(&(id.clone(), generation))?;
-        let opening = openings.iter().find(|o| o.span(version).contains(&offset))?;
+    /// Joins the opening that is to bring the byte at `offset` of a version that became known meanwhile.
+    pub(super) fn opening_at(&self, read: &Reading<'_>, offset: u64) -> Option<OpeningHandle> {
+        let table = self.shard(read.id).lock();
+        let openings = table.openings.get(&(read.id.clone(), read.generation))?;
+        let opening = openings.iter().find(|o| o.span(read.version).contains(&offset))?;
         Some(OpeningHandle::new(opening, Some(metrics::coalesced())))
     }
 
@@ -238,14 +245,13 @@ impl Flights {
     /// What an opening is to bring is neither: whoever needs it now waits for [`Flights::opening_at`].
     pub(super) fn join(
         &self,
-        id: &ObjectId,
-        version: &ObjectVersion,
-        generation: Generation,
+        read: &Reading<'_>,
         wanted: Range<u64>,
         held: &dyn Fn(&BlockKey) -> Vec<Range<u64>>,
         fetch: u64,
         paid: Option<(Paid, u64)>,
     ) -> (Vec<Claim>, Vec<NewFetch>) {
+        let Reading { id, version, generation } = *read;
         let mut table = self.shard(id).lock();
         let openings = table.openings.get(&(id.clone(), generation));
         let coming: Vec<_> = openings.into_iter().flatten().map(|o| o.span(version)).collect();

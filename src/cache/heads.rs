@@ -14,7 +14,7 @@ use super::generation::Generation;
 use super::meta::Moment;
 use crate::metrics::{self, Held};
 use crate::origin::OriginError;
-use crate::s3::{ObjectId, ObjectMeta};
+use crate::s3::{ObjectId, ObjectMeta, PartNumber};
 
 /// Which request a reader may be answered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) enum Join {
 
 pub(super) type HeadAnswer = Result<Arc<ObjectMeta>, Arc<OriginError>>;
 type Announced = watch::Sender<Option<HeadAnswer>>;
+/// What is asked for: an object, or a part of it. Under which generation, too.
+type Question = (ObjectId, Option<PartNumber>, Generation);
 
 struct Queue {
     under_way: Announced,
@@ -36,14 +38,20 @@ struct Queue {
 /// All HEAD requests under way.
 #[derive(Default)]
 pub(super) struct Heads {
-    queues: Mutex<HashMap<(ObjectId, Generation), Queue>>,
+    queues: Mutex<HashMap<Question, Queue>>,
 }
 
 impl Heads {
-    /// Asks the origin for an object's metadata, or waits for who is asking already.
-    pub(super) async fn ask(&self, cache: &Arc<Cache>, id: &ObjectId, join: Join) -> HeadAnswer {
-        let generation = cache.generations.current(id);
-        let (mut answer, _coalesced) = self.enter(cache, id, generation, join);
+    /// Asks the origin for an object's metadata, and where a part of it lies; or waits for who is asking already.
+    pub(super) async fn ask(
+        &self,
+        cache: &Arc<Cache>,
+        id: &ObjectId,
+        part: Option<PartNumber>,
+        join: Join,
+    ) -> HeadAnswer {
+        let question = (id.clone(), part, cache.generations.current(id));
+        let (mut answer, _coalesced) = self.enter(cache, question, join);
         match answer.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().expect("waited until it was there"),
             Err(_) => Err(Arc::new(OriginError::GivenUp)),
@@ -53,12 +61,10 @@ impl Heads {
     fn enter(
         &self,
         cache: &Arc<Cache>,
-        id: &ObjectId,
-        generation: Generation,
+        key: Question,
         join: Join,
     ) -> (watch::Receiver<Option<HeadAnswer>>, Option<Held>) {
         let mut queues = self.queues.lock();
-        let key = (id.clone(), generation);
         if let Some(queue) = queues.get_mut(&key) {
             let answer = match join {
                 Join::UnderWay => &queue.under_way,
@@ -78,15 +84,15 @@ impl Heads {
 /// Sends the requests of one queue, one after another, and removes it however it ends.
 struct Worker {
     cache: Arc<Cache>,
-    key: (ObjectId, Generation),
+    key: Question,
 }
 
 impl Worker {
     async fn run(self) {
         loop {
-            let (id, generation) = &self.key;
+            let (id, part, generation) = &self.key;
             let since = Moment::now();
-            let answer = self.cache.origin.head(id).await;
+            let answer = self.cache.origin.head(id, *part).await;
             let answer = self.cache.learn_head(id, *generation, since, answer);
             let mut queues = self.cache.heads.queues.lock();
             let Some(queue) = queues.get_mut(&self.key) else { return };

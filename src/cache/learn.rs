@@ -89,10 +89,7 @@ impl Cache {
                 self.invalidate(id);
                 return;
             }
-            if meta.checksums.is_none() && old.checksums.is_some() {
-                let with = ObjectMeta { checksums: old.checksums.clone(), ..(*meta).clone() };
-                meta = Arc::new(with);
-            }
+            Arc::make_mut(&mut meta).complete_from(old);
         }
         let known = Known::Object { meta, version: version.clone() };
         self.admit(id, Entry { known, since, generation, recalled: false });
@@ -107,8 +104,8 @@ impl Cache {
         since: Moment,
         answer: Result<ObjectMeta, OriginError>,
     ) -> HeadAnswer {
-        let meta = match answer {
-            Ok(meta) => Arc::new(meta),
+        let mut meta = match answer {
+            Ok(meta) => meta,
             Err(error) => {
                 self.learn_failure(id, generation, since, &error, LearnedBy::Head);
                 return Err(Arc::new(error));
@@ -116,12 +113,14 @@ impl Cache {
         };
         let old = self.meta.get(id);
         let same_version = match old.as_deref().map(|e| &e.known) {
-            Some(Known::Object { meta: old, version }) => {
-                old.same_version(&meta).then(|| version.clone())
-            }
+            Some(Known::Object { meta: old, version }) => old.same_version(&meta).then(|| {
+                meta.complete_from(old);
+                version.clone()
+            }),
             Some(Known::Missing { .. } | Known::Uncacheable) => None,
             None => Some(ObjectVersion::new(id, &meta, self.block_size)),
         };
+        let meta = Arc::new(meta);
         if let Some(version) = same_version {
             let known = Known::Object { meta: meta.clone(), version };
             self.admit(id, Entry { known, since, generation, recalled: false });
@@ -154,9 +153,11 @@ impl Cache {
                 }
             }
             // Whoever asks for a version that never was must not keep the object's fills from being admitted.
-            OriginError::NotFound(_) | OriginError::Denied(_)
+            OriginError::NotFound(_) | OriginError::Denied(_) | OriginError::Changed
                 if id.version().is_some() && self.meta.get(id).is_none() => {}
-            OriginError::NotFound(_) | OriginError::Denied(_) => self.changed(id, generation),
+            OriginError::NotFound(_) | OriginError::Denied(_) | OriginError::Changed => {
+                self.changed(id, generation);
+            }
 
             OriginError::Uncacheable(_) => self.learn_uncacheable(id, generation),
             _ => {}

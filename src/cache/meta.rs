@@ -19,6 +19,8 @@ use crate::s3::{ObjectId, ObjectMeta, S3Error, VersionId};
 
 /// What an entry costs beside its headers.
 const ENTRY_OVERHEAD: usize = 600;
+/// What a part that is known costs beside its checksums.
+const PART_OVERHEAD: usize = 80;
 
 /// A moment, by the monotonic clock and by the clock that goes on while the machine is suspended (R15).
 #[derive(Debug, Clone, Copy)]
@@ -137,8 +139,11 @@ fn weigh(id: &ObjectId, entry: &Entry) -> u32 {
     let known = match &entry.known {
         Known::Object { meta, .. } => {
             let checksums = meta.checksums.iter().flatten();
-            let headers = meta.headers.iter().chain(checksums);
-            headers.map(|(name, value)| name.as_str().len() + value.len() + 80).sum()
+            let parts = meta.parts.iter().flat_map(|part| part.checksums.iter());
+            let headers = meta.headers.iter().chain(checksums).chain(parts);
+            let parts = meta.parts.iter().count() * PART_OVERHEAD;
+            parts
+                + headers.map(|(name, value)| name.as_str().len() + value.len() + 80).sum::<usize>()
         }
         Known::Missing { error, .. } => error.message.len() + 200,
         Known::Uncacheable => 0,

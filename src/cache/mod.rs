@@ -22,6 +22,7 @@ mod learn;
 mod memory;
 mod meta;
 mod open;
+mod parts;
 mod plan;
 mod policy;
 mod reader;

@@ -11,8 +11,8 @@ use super::key::ObjectVersion;
 use super::meta::{Entry, Known, LearnedBy};
 use super::plan;
 use super::policy::{Policy, UNCACHEABLE};
-use crate::origin::{Asked, OriginError};
-use crate::s3::{ByteRange, ObjectId, ObjectMeta, S3Error};
+use crate::origin::{Asked, OriginError, Pin};
+use crate::s3::{ByteRange, ObjectId, ObjectMeta, PartNumber, S3Error};
 
 /// Where the metadata of an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,14 +61,14 @@ pub enum CacheError {
 impl From<Arc<OriginError>> for CacheError {
     fn from(error: Arc<OriginError>) -> Self {
         match &*error {
-            OriginError::Uncacheable(_) => Self::Uncacheable,
+            OriginError::Uncacheable(_) | OriginError::NotAPart => Self::Uncacheable,
             OriginError::Changed => Self::Changed,
             _ => Self::Origin(error),
         }
     }
 }
 
-enum Lookup {
+pub(super) enum Lookup {
     Fresh(Found),
     /// To be confirmed; without an entry it may not be served in any case before it is.
     Stale(Option<Arc<Entry>>, Found),
@@ -87,12 +87,23 @@ impl Cache {
         id: &ObjectId,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
-        match self.look(id, policy, LearnedBy::Head).await {
+        let known = self.look(id, policy, LearnedBy::Head).await;
+        self.confirm(id, policy, known).await
+    }
+
+    /// What a look found, confirmed by one HEAD where it must be, or replaced by what that brings.
+    pub(super) async fn confirm(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        policy: &Policy,
+        known: Lookup,
+    ) -> Result<Found, CacheError> {
+        match known {
             Lookup::Fresh(found) => Ok(found),
             Lookup::Stale(entry, found) => self.revalidate(id, policy, entry, found).await,
             Lookup::Absent(error) => Err(CacheError::Absent(error)),
             Lookup::Uncacheable => Err(CacheError::Uncacheable),
-            Lookup::Unknown => self.ask_head(id, policy, Source::Miss).await,
+            Lookup::Unknown => self.ask_head(id, None, policy, Source::Miss).await,
         }
     }
 
@@ -111,19 +122,17 @@ impl Cache {
     ) -> Result<Found, CacheError> {
         let found = match self.look(id, policy, LearnedBy::Get).await {
             Lookup::Fresh(found) => found,
-            Lookup::Stale(entry, found) => self.revalidate(id, policy, entry, found).await?,
-            Lookup::Absent(error) => return Err(CacheError::Absent(error)),
-            Lookup::Uncacheable => return Err(CacheError::Uncacheable),
             Lookup::Unknown => {
                 let first = plan::first_request(range, self.block_size, self.fetch_size);
-                let opening = self.open_unknown(id, &first, policy);
+                let opening = self.open_by(id, &first, Pin::Current, policy);
                 if !checksums {
                     return opening.await;
                 }
-                let head = self.heads.ask(self, id, self.may_join(id, policy));
+                let head = self.heads.ask(self, id, None, self.may_join(id, policy));
                 let (found, head) = tokio::join!(opening, head);
                 return found?.agree(head?);
             }
+            known => self.confirm(id, policy, known).await?,
         };
         match checksums && found.meta.checksums.is_none() {
             true => self.with_checksums(id, found).await,
@@ -140,12 +149,12 @@ impl Cache {
         id: &ObjectId,
         found: Found,
     ) -> Result<Found, CacheError> {
-        let head = self.heads.ask(self, id, Join::UnderWay).await?;
+        let head = self.heads.ask(self, id, None, Join::UnderWay).await?;
         found.agree(head)
     }
 
     /// What memory knows, or else what the disk does.
-    async fn look(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
+    pub(super) async fn look(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
         match self.lookup(id, policy, by) {
             Lookup::Unknown if self.disk.is_some() => {
                 let recalled = self.recall(id).await
@@ -219,7 +228,7 @@ impl Cache {
         entry: Option<Arc<Entry>>,
         found: Found,
     ) -> Result<Found, CacheError> {
-        match self.ask_head(id, policy, Source::Revalidated).await {
+        match self.ask_head(id, None, policy, Source::Revalidated).await {
             Err(CacheError::Origin(error))
                 if error.allows_stale()
                     && entry.is_some_and(|entry| policy.allows_stale(&entry))
@@ -232,9 +241,10 @@ impl Cache {
         }
     }
 
-    async fn ask_head(
+    pub(super) async fn ask_head(
         self: &Arc<Self>,
         id: &ObjectId,
+        part: Option<PartNumber>,
         policy: &Policy,
         source: Source,
     ) -> Result<Found, CacheError> {
@@ -242,7 +252,7 @@ impl Cache {
         if join == Join::Next {
             self.flights.doubt_openings(id, self.generations.current(id));
         }
-        let meta = self.heads.ask(self, id, join).await?;
+        let meta = self.heads.ask(self, id, part, join).await?;
         if meta.no_store && policy.obey_no_store {
             return Err(CacheError::Uncacheable);
         }
@@ -264,24 +274,36 @@ impl Cache {
         }
     }
 
-    async fn open_unknown(
+    /// Asks for the bytes that are needed first, and learns from the answer what they are bytes of.
+    pub(super) async fn open_by(
         self: &Arc<Self>,
         id: &ObjectId,
         first: &Asked,
+        pin: Pin,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
         let generation = self.generations.current(id);
-        let known = || matches!(self.lookup(id, policy, LearnedBy::Get), Lookup::Fresh(_));
-        let Some((mut handle, new)) = self.flights.open(id, generation, first, known) else {
-            return self.ask_or_hit(id, policy).await;
+        let part = first.part();
+        let knows = |found: &Found| part.is_none_or(|part| found.meta.parts.get(part).is_some());
+        let look = || match self.lookup(id, policy, LearnedBy::Get) {
+            Lookup::Fresh(found) if knows(&found) => Some(found),
+            _ => None,
+        };
+        let opening = self.flights.open(id, generation, first, || look().is_some());
+        let Some((mut handle, new)) = opening else {
+            // It became known between two looks.
+            return match look() {
+                Some(found) => Ok(found),
+                None => self.ask_head(id, part, policy, Source::Miss).await,
+            };
         };
         match new {
             Some(opening) => {
-                fetch::spawn_opening(self, id, generation, opening, policy.obey_no_store);
+                fetch::spawn_opening(self, id, generation, opening, pin, policy.obey_no_store);
             }
             // Sent before this reader arrived (R7).
             None if self.may_join(id, policy) == Join::Next => {
-                return self.ask_head(id, policy, Source::Revalidated).await;
+                return self.ask_head(id, part, policy, Source::Revalidated).await;
             }
             None => {}
         }
@@ -296,21 +318,9 @@ impl Cache {
             }),
             // An empty object, or a start past its end: its metadata decides what the client gets (R17).
             Err(error) if matches!(*error, OriginError::RangeNotSatisfiable) => {
-                self.ask_head(id, policy, Source::Miss).await
+                self.ask_head(id, part, policy, Source::Miss).await
             }
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The object became known between two looks.
-    async fn ask_or_hit(
-        self: &Arc<Self>,
-        id: &ObjectId,
-        policy: &Policy,
-    ) -> Result<Found, CacheError> {
-        match self.lookup(id, policy, LearnedBy::Get) {
-            Lookup::Fresh(found) => Ok(found),
-            _ => self.ask_head(id, policy, Source::Miss).await,
         }
     }
 }

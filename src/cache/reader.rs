@@ -16,7 +16,7 @@ use super::budget::Paid;
 use super::disk::FromDisk;
 use super::fetch;
 use super::fill::{Claim, Slice};
-use super::flight::{NewFetch, OpeningHandle};
+use super::flight::{NewFetch, OpeningHandle, Reading};
 use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
 use super::open::{CacheError, Found};
@@ -230,8 +230,7 @@ impl BlockReader {
         if self.planned > self.at {
             return Ok(());
         }
-        let opening =
-            self.cache.flights.opening_at(&self.id, &self.version, self.generation, self.at);
+        let opening = self.cache.flights.opening_at(&self.reading(), self.at);
         if let Some(mut opening) = opening {
             // However it ends, the next look finds its bytes in flight, or nobody who fetches them.
             let _ = opening.answer().await;
@@ -289,7 +288,11 @@ impl BlockReader {
             let on_disk = disk.as_ref().and_then(|disk| disk.holds(key));
             memory.holds(key).into_iter().chain(on_disk).collect()
         };
-        flights.join(&self.id, &self.version, self.generation, wanted, &held, *fetch_size, paid)
+        flights.join(&self.reading(), wanted, &held, *fetch_size, paid)
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        Reading { id: &self.id, version: &self.version, generation: self.generation }
     }
 
     fn keep(&mut self, claims: Vec<Claim>, fetches: Vec<NewFetch>) {

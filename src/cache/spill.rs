@@ -114,7 +114,7 @@ mod tests {
     use crate::cache::{CacheConfig, DiskConfig, RuleConfig};
     use crate::config::units::ByteSize;
     use crate::origin::{Origin, OriginConfig};
-    use crate::s3::{ETag, ObjectKey, ObjectMeta};
+    use crate::s3::{ETag, ObjectKey, ObjectMeta, Parts};
 
     fn meta(etag: &'static str) -> Arc<ObjectMeta> {
         Arc::new(ObjectMeta {
@@ -124,6 +124,7 @@ mod tests {
             last_modified: SystemTime::UNIX_EPOCH,
             headers: Vec::new(),
             checksums: None,
+            parts: Parts::default(),
             no_store: false,
         })
     }

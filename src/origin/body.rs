@@ -67,6 +67,9 @@ impl Answer {
         let wanted = match asked {
             Asked::Range(r) => r.start..r.end.min(meta.size),
             Asked::Suffix(n) => meta.size.saturating_sub(*n)..meta.size,
+            Asked::Part(number) => {
+                meta.parts.get(*number).ok_or(OriginError::NotAPart)?.range.clone()
+            }
         };
         let text = |name| head.get(name).and_then(|v| v.to_str().ok());
         let carried = match text(CONTENT_RANGE) {

@@ -21,7 +21,7 @@ use super::{Endpoint, OriginConfig, OriginError};
 use crate::auth::{Credentials, Payload, Signer};
 use crate::metrics::{self, OriginKind, Outcome};
 use crate::s3::target::Query;
-use crate::s3::{NotCacheable, ObjectId, ObjectMeta, S3Error};
+use crate::s3::{NotCacheable, ObjectId, ObjectMeta, PartNumber, S3Error};
 
 const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 /// More of an error's body than this is not read.
@@ -36,15 +36,26 @@ pub enum Asked {
     Range(Range<u64>),
     /// The last `n` bytes.
     Suffix(u64),
+    /// Those of a part, with its checksums; the answer says which they are.
+    Part(PartNumber),
 }
 
 impl Asked {
-    fn to_header(&self) -> HeaderValue {
+    fn to_header(&self) -> Option<HeaderValue> {
         let text = match self {
             Self::Range(r) => format!("bytes={}-{}", r.start, r.end.saturating_sub(1)),
             Self::Suffix(n) => format!("bytes=-{n}"),
+            Self::Part(_) => return None,
         };
-        HeaderValue::from_str(&text).expect("digits are legal in a header")
+        Some(HeaderValue::from_str(&text).expect("digits are legal in a header"))
+    }
+
+    /// The part, if it is one.
+    pub fn part(&self) -> Option<PartNumber> {
+        match self {
+            Self::Part(number) => Some(*number),
+            Self::Range(_) | Self::Suffix(_) => None,
+        }
     }
 }
 
@@ -82,6 +93,7 @@ struct Request<'a> {
     method: Method,
     id: &'a ObjectId,
     range: Option<&'a Asked>,
+    part: Option<PartNumber>,
     pin: &'a Pin,
 }
 
@@ -122,17 +134,21 @@ impl Origin {
         if skew < 0 { SystemTime::now() - shift } else { SystemTime::now() + shift }
     }
 
-    /// `HeadObject` without conditions (R10), whole-object checksums included.
+    /// `HeadObject` without conditions (R10), of the whole or of a part; its checksums included.
     ///
     /// # Errors
     /// Any [`OriginError`]; those that may pass were retried.
-    pub async fn head(&self, id: &ObjectId) -> Result<ObjectMeta, OriginError> {
-        let request = Request { method: Method::HEAD, id, range: None, pin: &Pin::Current };
+    pub async fn head(
+        &self,
+        id: &ObjectId,
+        part: Option<PartNumber>,
+    ) -> Result<ObjectMeta, OriginError> {
+        let request = Request { method: Method::HEAD, id, range: None, part, pin: &Pin::Current };
         let mut budget = RetryBudget::new(&self.config);
         loop {
             let answer = match self.exchange(&request, &mut budget).await {
                 Ok(exchange) => {
-                    let meta = exchange.meta(id);
+                    let meta = exchange.meta(&request);
                     self.release(exchange).await;
                     return meta;
                 }
@@ -182,7 +198,8 @@ impl Origin {
         pin: &Pin,
         budget: &mut RetryBudget,
     ) -> Result<(Exchange, ObjectMeta), OriginError> {
-        let request = Request { method: Method::GET, id, range: Some(asked), pin };
+        let (range, part) = (Some(asked), asked.part());
+        let request = Request { method: Method::GET, id, range, part, pin };
         let by_version = self.asks_by_version(pin);
         let exchange = match self.exchange(&request, budget).await {
             // Who was asked for that very version is told that it may not be read.
@@ -196,7 +213,7 @@ impl Origin {
             (Err(OriginError::NotFound(_)), Pin::Version(_)) => Err(OriginError::Changed),
             (other, _) => other,
         }?;
-        let meta = exchange.meta(id)?;
+        let meta = exchange.meta(&request)?;
         Ok((exchange, meta))
     }
 
@@ -283,7 +300,7 @@ impl Origin {
         if status == StatusCode::OK || status == StatusCode::PARTIAL_CONTENT {
             return Ok(exchange);
         }
-        Err((self.refusal(exchange).await, Reused(false)))
+        Err((self.refusal(exchange, request.part).await, Reused(false)))
     }
 
     fn request_head(&self, request: &Request<'_>) -> Box<RequestHeader> {
@@ -293,10 +310,12 @@ impl Origin {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static("hotset"));
         let mut query = Query::default();
-        if let Some(range) = request.range {
-            headers.insert(RANGE, range.to_header());
-        } else {
-            headers.insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED"));
+        match request.range.and_then(Asked::to_header) {
+            Some(range) => headers.insert(RANGE, range),
+            None => headers.insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED")),
+        };
+        if let Some(part) = request.part {
+            query = query.with("partNumber", &part.get().to_string());
         }
         if let Some(version) = request.id.version() {
             query = query.with("versionId", version.as_str());
@@ -330,7 +349,7 @@ impl Origin {
     }
 
     /// Reads an error's body to learn what the origin says.
-    async fn refusal(&self, mut exchange: Exchange) -> OriginError {
+    async fn refusal(&self, mut exchange: Exchange, part: Option<PartNumber>) -> OriginError {
         let mut body = Vec::new();
         while body.len() < MAX_ERROR_BODY {
             match exchange.session.read_body_ref().await {
@@ -348,7 +367,7 @@ impl Origin {
             401 | 403 => OriginError::Denied(error),
             404 => OriginError::NotFound(error),
             412 => OriginError::Changed,
-            416 => OriginError::RangeNotSatisfiable,
+            416 if part.is_none() => OriginError::RangeNotSatisfiable,
             429 | 503 => OriginError::Throttled(error),
             500 | 502 | 504 => OriginError::ServerError(error),
             _ => OriginError::Refused(error),
@@ -387,10 +406,16 @@ impl Exchange {
         &self.session.resp_header().expect("the head was read").headers
     }
 
-    /// What the answer says of `id`, which it must be about.
-    fn meta(&self, id: &ObjectId) -> Result<ObjectMeta, OriginError> {
-        let meta = ObjectMeta::from_response(self.status, self.head()).map_err(|e| match e {
+    /// What the answer says of the object or version that was asked for, which it must be about.
+    fn meta(&self, request: &Request<'_>) -> Result<ObjectMeta, OriginError> {
+        let (status, head, id) = (self.status, self.head(), request.id);
+        let meta = match request.part {
+            None => ObjectMeta::from_response(status, head),
+            Some(number) => ObjectMeta::from_part(status, head, number),
+        };
+        let meta = meta.map_err(|e| match e {
             NotCacheable::LengthMismatch => OriginError::Broken(e.to_string()),
+            NotCacheable::NotAPart => OriginError::NotAPart,
             _ => OriginError::Uncacheable(e.to_string()),
         })?;
         let named = id.version().filter(|version| !version.is_null());

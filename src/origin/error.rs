@@ -39,6 +39,9 @@ pub enum OriginError {
     /// An answer that cannot be admitted: no strong `ETag`, no size or no Last-Modified (R2).
     #[error("origin: answer cannot be cached: {0}")]
     Uncacheable(String),
+    /// The answer to a request for a part is the whole object, or names no range: some servers know no parts.
+    #[error("origin: it does not answer with a part")]
+    NotAPart,
     /// The fetch was given up because nobody waited for it any more, or because of a defect here.
     #[error("fetch was given up")]
     GivenUp,
@@ -59,6 +62,7 @@ impl OriginError {
             | Self::Changed
             | Self::Refused(_)
             | Self::Uncacheable(_)
+            | Self::NotAPart
             | Self::GivenUp => false,
         }
     }
@@ -80,6 +84,7 @@ impl OriginError {
             | Self::RangeNotSatisfiable
             | Self::Changed
             | Self::Uncacheable(_)
+            | Self::NotAPart
             | Self::GivenUp => S3Error::service_unavailable(),
         }
     }
@@ -89,7 +94,10 @@ impl OriginError {
         match self {
             Self::NotFound(_) => Outcome::NotFound,
             Self::Denied(_) => Outcome::Denied,
-            Self::RangeNotSatisfiable | Self::Refused(_) | Self::Uncacheable(_) => Outcome::Refused,
+            Self::RangeNotSatisfiable
+            | Self::Refused(_)
+            | Self::Uncacheable(_)
+            | Self::NotAPart => Outcome::Refused,
             Self::Changed => Outcome::Changed,
             Self::Throttled(_) => Outcome::Throttled,
             Self::ServerError(_) => Outcome::ServerError,

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::proxy::Session;
 use pingora::{ErrorType, Result};
 use tokio::select;
@@ -76,6 +76,12 @@ impl Gateway {
     }
 
     async fn find(&self, id: &ObjectId, read: &Read, policy: &Policy) -> Result<Found, CacheError> {
+        if let Some(part) = read.part {
+            return match read.method {
+                ReadMethod::Head => self.cache.head_part(id, part, policy).await,
+                ReadMethod::Get => self.cache.open_part(id, part, policy).await,
+            };
+        }
         let found = match read.method {
             ReadMethod::Head => self.cache.head(id, policy).await?,
             // Its size must be known to refuse it.
@@ -158,12 +164,31 @@ async fn send_head(
 ) -> Result<()> {
     let status = if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let mut head = Head::new(status, ctx.request_id, cache);
-    head.describe(meta, read.checksum_mode && !partial, &read.overrides);
+    head.describe(meta, checksums(read, meta, range, partial), &read.overrides);
     head.length(range.end - range.start);
     if partial {
         head.content_range(range, meta.size);
     }
+    if let (Some(_), Some(count)) = (read.part, meta.parts.count) {
+        head.parts_count(count);
+    }
     head.send(session).await
+}
+
+/// The checksums of what is sent, where they are asked for: of the whole, or of a part when the bytes are those of
+/// one; never those of other bytes.
+fn checksums<'a>(
+    read: &Read,
+    meta: &'a ObjectMeta,
+    range: &Range<u64>,
+    partial: bool,
+) -> &'a [(HeaderName, HeaderValue)] {
+    let known = match (read.checksum_mode, partial) {
+        (false, _) => None,
+        (true, false) => meta.checksums.as_deref(),
+        (true, true) => meta.parts.spanning(range).map(|part| part.checksums.as_slice()),
+    };
+    known.unwrap_or_default()
 }
 
 /// Sends the pieces as they come. Any error after the head breaks the transfer.
@@ -261,6 +286,12 @@ fn evaluate(read: &Read, meta: &ObjectMeta) -> Answer {
             let condition = read.preconditions.failed_condition();
             return Answer::Refused(S3Error::precondition_failed(condition));
         }
+    }
+    if let Some(part) = read.part {
+        return match meta.parts.get(part) {
+            Some(part) => Answer::Bytes { range: part.range.clone(), partial: true },
+            None => Answer::Refused(S3Error::service_unavailable()),
+        };
     }
     let ranged = read.range.filter(|_| {
         read.if_range.as_ref().is_none_or(|c| c.matches(&meta.etag, meta.last_modified))

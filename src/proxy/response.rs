@@ -18,6 +18,7 @@ use crate::s3::{ObjectMeta, ResponseOverrides, S3Error};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const MP_PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
 /// Stands where S3 names the host that answered.
 const HOST: &str = "hotset";
@@ -102,20 +103,18 @@ impl Head {
         self.headers.append(name, value.clone());
     }
 
-    /// Everything that is said of the object itself; `whole` adds its checksums where they are asked for.
+    /// Everything that is said of the object itself, and the checksums of the bytes that are sent.
     pub(super) fn describe(
         &mut self,
         meta: &ObjectMeta,
-        checksums: bool,
+        checksums: &[(HeaderName, HeaderValue)],
         overrides: &ResponseOverrides,
     ) {
         for (name, value) in &meta.headers {
             self.add(name, value);
         }
-        if checksums {
-            for (name, value) in meta.checksums.iter().flatten() {
-                self.add(name, value);
-            }
+        for (name, value) in checksums {
+            self.add(name, value);
         }
         for (name, value) in overrides.iter() {
             self.set(name.clone(), value.clone());
@@ -132,6 +131,10 @@ impl Head {
 
     pub(super) fn length(&mut self, bytes: u64) {
         self.set(CONTENT_LENGTH, bytes.into());
+    }
+
+    pub(super) fn parts_count(&mut self, count: u16) {
+        self.set(MP_PARTS_COUNT, count.into());
     }
 
     pub(super) fn content_range(&mut self, range: &std::ops::Range<u64>, size: u64) {

@@ -48,12 +48,14 @@ pub(super) fn checksums_of_the_whole(
     if !whole || (ranged && etag.part_count() == Some(1)) {
         return None;
     }
-    let found: Vec<_> = headers
-        .iter()
-        .filter(|(name, _)| name.as_str().starts_with(CHECKSUM_PREFIX))
-        .map(own)
-        .collect();
+    let found = checksums(headers);
     if ranged && found.is_empty() { None } else { Some(found) }
+}
+
+/// The checksums that an answer has, whatever they are of.
+pub(super) fn checksums(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let named = |name: &HeaderName| name.as_str().starts_with(CHECKSUM_PREFIX);
+    headers.iter().filter(|(name, _)| named(name)).map(own).collect()
 }
 
 /// The headers that describe the object.

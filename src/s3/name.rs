@@ -200,9 +200,8 @@ impl ObjectId {
     #[must_use]
     pub fn at(&self, id: VersionId) -> Self {
         let of = self.object().clone();
-        let mut hasher = seed().build_hasher();
-        (of.0.hash, &id).hash(&mut hasher);
-        let version = Some(Version { id, hash: hasher.finish(), of: of.clone() });
+        let hash = seed().hash_one((of.0.hash, &id));
+        let version = Some(Version { id, hash, of: of.clone() });
         let Inner { realm, bucket, key, hash, bucket_hash, .. } = &*of.0;
         let (realm, bucket, key) = (realm.clone(), bucket.clone(), key.clone());
         let (hash, bucket_hash) = (*hash, *bucket_hash);
@@ -400,9 +399,30 @@ mod tests {
             key: b.key().clone(),
             hash: a.hash64(),
             bucket_hash: 0,
+            version: None,
         }));
         assert_eq!(a.hash64(), forged.hash64());
         assert_ne!(a, forged);
+    }
+
+    #[test]
+    fn r3_versions_of_an_object_are_told_apart_and_share_its_stripe() {
+        let realm = Realm::new("http://a", "d");
+        let object = id(&realm, "bkt", "k");
+        let at = |version| object.at(VersionId::new(version).unwrap());
+        let (one, two) = (at("1"), at("2"));
+        assert_ne!(one, object);
+        assert_ne!(one, two);
+        assert_eq!(one, at("1"));
+        assert_eq!((one.hash64(), one.bucket_hash64()), (object.hash64(), object.bucket_hash64()));
+        assert_eq!((one.object(), object.object()), (&object, &object));
+        assert_eq!(one.at(VersionId::new("2").unwrap()), two);
+        assert_eq!((one.version().unwrap().as_str(), object.version()), ("1", None));
+        let map = HashMap::from([(object.clone(), 0), (one.clone(), 1), (two, 2)]);
+        assert_eq!(
+            (map.get(&at("2")), map.get(&object), map.get(&at("3"))),
+            (Some(&2), Some(&0), None)
+        );
     }
 
     #[test]

@@ -11,10 +11,12 @@ use std::time::SystemTime;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::status::StatusCode;
 
-use super::described::{checksums_of_the_whole, described, forbids_storing, own_value};
+use super::described::{checksums, checksums_of_the_whole, described, forbids_storing, own_value};
 use super::etag::ETag;
+use super::part::{Part, PartNumber, Parts};
 use super::range::{ContentRange, exact};
 
+const MP_PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 const VERSION_ID: &str = "x-amz-version-id";
 const CUSTOMER_ALGORITHM: &str = "x-amz-server-side-encryption-customer-algorithm";
 
@@ -34,6 +36,8 @@ pub struct ObjectMeta {
     /// The whole object's `x-amz-checksum-*` headers, for whole answers in checksum mode only.
     /// `None`: not known yet; empty: known to have none.
     pub checksums: Option<Vec<(HeaderName, HeaderValue)>>,
+    /// What is known of its parts.
+    pub parts: Parts,
     /// The object's own Cache-Control says `no-store` or `private` (R13).
     pub no_store: bool,
 }
@@ -56,6 +60,9 @@ pub enum NotCacheable {
     /// No Last-Modified, several, or not a date.
     #[error("the answer has not one Last-Modified date")]
     NoLastModified,
+    /// The answer to a request for a part is the whole object, or is not said to be a part of it.
+    #[error("the answer is not of a part")]
+    NotAPart,
     /// Encrypted with a key that only the client has (SSE-C).
     #[error("the object is encrypted with the customer's key")]
     CustomerKey,
@@ -95,9 +102,41 @@ impl ObjectMeta {
             last_modified,
             headers: described(headers),
             checksums,
+            parts: Parts::default(),
             no_store: forbids_storing(headers),
             etag,
         })
+    }
+
+    /// Reads the header of an answer to a GET or HEAD of part `number`, which was asked for in checksum mode.
+    ///
+    /// A 200 is never believed: some servers answer with the whole object, or with the part's own size and `ETag`.
+    ///
+    /// # Errors
+    /// As [`ObjectMeta::from_response`], and when the answer is not of a part.
+    pub fn from_part(
+        status: StatusCode,
+        headers: &HeaderMap,
+        number: PartNumber,
+    ) -> Result<Self, NotCacheable> {
+        if status == StatusCode::OK {
+            return Err(NotCacheable::NotAPart);
+        }
+        let meta = Self::from_response(status, headers)?;
+        let (range, _) = content_range(headers).map_err(|_| NotCacheable::NotAPart)?;
+        let part = Part { number, range, checksums: checksums(headers) };
+        let count = one(headers, &MP_PARTS_COUNT).and_then(exact);
+        let count = count.and_then(|count| u16::try_from(count).ok());
+        Ok(ObjectMeta { parts: Parts::one(part, count), ..meta })
+    }
+
+    /// Takes over from what was known of the same version what this answer could not know.
+    pub fn complete_from(&mut self, known: &ObjectMeta) {
+        debug_assert!(self.same_version(known));
+        if self.checksums.is_none() {
+            self.checksums.clone_from(&known.checksums);
+        }
+        self.parts.add(&known.parts);
     }
 
     /// Whether both are of the same version: the blocks of one are the blocks of the other (R10).

@@ -9,6 +9,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use super::error::S3Error;
 use super::operation::RequestHead;
 use super::overrides::{self, ResponseOverrides};
+use super::part::PartNumber;
 use super::precondition::{IfRange, Preconditions};
 use super::range::ByteRange;
 use super::target::Query;
@@ -16,8 +17,9 @@ use super::version::VersionId;
 
 /// Query names that a read may have besides `response-*` (R16). Presigners hoist any `x-amz-*`
 /// header into the query, so an unknown name may be an SSE-C key or an expected owner.
-const READ_QUERY: [&str; 10] = [
+const READ_QUERY: [&str; 11] = [
     VERSION_ID,
+    PART_NUMBER,
     "x-id",
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -55,6 +57,7 @@ pub(super) const VENDOR_PREFIXES: [&str; 9] = [
 
 const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
 const VERSION_ID: &str = "versionId";
+const PART_NUMBER: &str = "partNumber";
 
 /// A GET or HEAD of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub struct Read {
     pub method: ReadMethod,
     /// The version asked for; `None`: the current one.
     pub version: Option<VersionId>,
+    /// The part asked for; never with a range.
+    pub part: Option<PartNumber>,
     /// The range asked for; `None` also when S3 would ignore the header.
     pub range: Option<ByteRange>,
     /// `If-Match` and its kin.
@@ -104,14 +109,20 @@ impl Read {
         else {
             return Ok(None);
         };
-        let version = match query.get(VERSION_ID).map(VersionId::new) {
-            // What is no version's id is refused by the origin, in its own words.
-            Some(None) => return Ok(None),
-            asked => asked.flatten(),
-        };
+        let version = query.get(VERSION_ID).map(VersionId::new);
+        let part = query.get(PART_NUMBER).map(PartNumber::parse);
+        // What is no version's id or part's number, and a range of a part, is refused by the origin, in its own words.
+        if version == Some(None) || part == Some(None) {
+            return Ok(None);
+        }
+        let (version, part) = (version.flatten(), part.flatten());
+        if part.is_some() && headers.contains_key(header::RANGE) {
+            return Ok(None);
+        }
         let whole = Read {
             method,
             version,
+            part,
             range: None,
             preconditions: Preconditions::default(),
             if_range: None,
@@ -285,7 +296,7 @@ mod tests {
 
     #[test]
     fn r16_every_allowed_query_name_is_a_read() {
-        let target = "/bkt/k?versionId=3%2FL4&x-id=GetObject&X-Amz-Algorithm=a&X-Amz-Credential=c&X-Amz-Date=d\
+        let target = "/bkt/k?versionId=3%2FL4&partNumber=3&x-id=GetObject&X-Amz-Algorithm=a&X-Amz-Credential=c&X-Amz-Date=d\
             &X-Amz-Expires=1&X-Amz-SignedHeaders=host&X-Amz-Signature=s&X-Amz-Security-Token=t\
             &x-amz-checksum-mode=ENABLED&response-content-type=a&response-content-language=b\
             &response-expires=c&response-cache-control=d&response-content-disposition=e\
@@ -293,7 +304,7 @@ mod tests {
         let all = read(target, &[]);
         assert!(all.checksum_mode);
         assert_eq!(all.overrides.iter().count(), 6);
-        assert_eq!(all.version, VersionId::new("3/L4"));
+        assert_eq!((all.version, all.part), (VersionId::new("3/L4"), PartNumber::new(3)));
     }
 
     #[test]
@@ -303,7 +314,10 @@ mod tests {
             "versionId=",
             "versionId=a%20b",
             "versionid=v",
-            "partNumber=1",
+            "partNumber",
+            "partNumber=0",
+            "partNumber=10001",
+            "partnumber=1",
             "acl",
             "torrent",
             "attributes",
@@ -321,6 +335,10 @@ mod tests {
             assert_eq!(try_read(&format!("/bkt/k?{query}"), &[]), None, "{query}");
         }
         assert_eq!(try_read("/bkt/k?response-foo=a", &[SIGNED]), None);
+        // S3 refuses the two together, even where it would ignore the range.
+        for range in ["bytes=0-1", "nonsense"] {
+            assert_eq!(try_read("/bkt/k?partNumber=1", &[("range", range)]), None, "{range}");
+        }
     }
 
     #[test]

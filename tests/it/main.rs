@@ -37,6 +37,8 @@ mod memory_bound;
 mod model;
 /// Absences: which are remembered, for whom, and for how long.
 mod negatives;
+/// Reads by part number.
+mod parts;
 /// What the origin sees of a request that is passed through, and the client of its answer.
 mod pass_through;
 /// The real binary: wrong configurations, signals, logs, the admin port.

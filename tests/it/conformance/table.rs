@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use hotset::cache::Freshness;
 
-use super::Kind::{self, Current, Deleted, Empty, Large, Null, Old, One};
+use super::Kind::{self, Current, Deleted, Empty, Large, Null, Old, OldParts, One, Parts};
 use super::on_disk::Place;
 
 /// Of every object here, as the origin sends it.
@@ -26,6 +26,11 @@ const AFTER: &str = "Wed, 01 Jan 2025 00:00:01 GMT";
 
 /// Bytes of the large object: five blocks of 64 KiB and a rest.
 pub const SIZE: u64 = 330_001;
+
+/// Number, length and checksum of each part.
+pub const PARTS: [(u64, u64, &str); 3] =
+    [(1, 100_000, "cGFydDE="), (3, 130_001, "cGFydDM="), (7, 100_000, "cGFydDc=")];
+pub const WHOLE_SUM: &str = "d2hvbGU=-3";
 
 /// What a row comes to.
 #[derive(Clone, Debug)]
@@ -61,6 +66,19 @@ type Headers = &'static [(&'static str, &'static str)];
 impl Row {
     pub fn path(&self, key: &str) -> String {
         format!("/data/{key}{}", self.query)
+    }
+
+    pub fn is_part(&self) -> bool {
+        self.query.contains("partNumber")
+    }
+
+    /// Of all of it, when the row asks for a part.
+    pub fn path_of_whole(&self, key: &str) -> String {
+        match self.query.split_once("&partNumber") {
+            Some((version, _)) => format!("/data/{key}{version}"),
+            None if self.is_part() => format!("/data/{key}"),
+            None => self.path(key),
+        }
     }
 
     /// Whether what is known is confirmed by one HEAD.
@@ -106,6 +124,7 @@ pub fn all() -> impl Iterator<Item = &'static Row> {
         .chain(PAIRS)
         .chain(IF_RANGE)
         .chain(VERSIONS)
+        .chain(PARTED)
 }
 
 const RANGES: &[Row] = &[
@@ -346,4 +365,114 @@ const VERSIONS: &[Row] = &[
     asked("API: NoSuchVersion", Old, "?versionId=v9", &[], Refused(404, "NoSuchVersion"), &[]),
     asked("API: NoSuchVersion", Old, "?versionId=null", &[], Refused(404, "NoSuchVersion"), &[]),
     asked("API: InvalidArgument", Old, "?versionId=", &[], Refused(400, "InvalidArgument"), &[]),
+];
+
+const ENABLED: Headers = &[("x-amz-checksum-mode", "ENABLED")];
+const COUNT: Headers = &[("x-amz-mp-parts-count", "3"), ("x-amz-checksum-crc32", "")];
+const NO_COUNT: Headers = &[("x-amz-mp-parts-count", ""), ("x-amz-checksum-crc32", "")];
+const SUM_1: Headers = &[("x-amz-mp-parts-count", "3"), ("x-amz-checksum-crc32", PARTS[0].2)];
+const SUM_7: Headers = &[("x-amz-mp-parts-count", "3"), ("x-amz-checksum-crc32", PARTS[2].2)];
+const WHOLES: Headers = &[("x-amz-mp-parts-count", ""), ("x-amz-checksum-crc32", WHOLE_SUM)];
+
+const PARTED: &[Row] = &[
+    asked("API GetObject: partNumber", Parts, "?partNumber=1", &[], Part(0..100_000), COUNT),
+    asked("R18: sparse numbers", Parts, "?partNumber=3", &[], Part(100_000..230_001), COUNT),
+    asked("R18: sparse numbers", Parts, "?partNumber=7", &[], Part(230_001..SIZE), COUNT),
+    asked(
+        "R18: sparse numbers",
+        Parts,
+        "?partNumber=2",
+        &[],
+        Refused(416, "InvalidPartNumber"),
+        NO_COUNT,
+    ),
+    asked(
+        "LocalStack: past the end",
+        Parts,
+        "?partNumber=8",
+        &[],
+        Refused(416, "InvalidPartNumber"),
+        NO_COUNT,
+    ),
+    asked(
+        "LocalStack: past the end",
+        Parts,
+        "?partNumber=10000",
+        &[],
+        Refused(416, "InvalidPartNumber"),
+        NO_COUNT,
+    ),
+    asked("API: 1 to 10,000", Parts, "?partNumber=0", &[], Refused(400, "InvalidArgument"), &[]),
+    asked(
+        "API: 1 to 10,000",
+        Parts,
+        "?partNumber=10001",
+        &[],
+        Refused(400, "InvalidArgument"),
+        &[],
+    ),
+    asked("API: 1 to 10,000", Parts, "?partNumber=x", &[], Refused(400, "InvalidArgument"), &[]),
+    asked(
+        "ceph#66780: not with a range",
+        Parts,
+        "?partNumber=1",
+        &[("range", "bytes=0-9")],
+        Refused(400, "InvalidRequest"),
+        &[],
+    ),
+    asked("API GetObject", Parts, "?partNumber=1", ENABLED, Part(0..100_000), SUM_1),
+    asked("API GetObject", Parts, "?partNumber=7", ENABLED, Part(230_001..SIZE), SUM_7),
+    asked("API GetObject", Parts, "", ENABLED, Whole, WHOLES),
+    asked("API GetObject", Parts, "", &[], Whole, NO_COUNT),
+    asked("API GetObject", Parts, "?partNumber=3", &[("if-none-match", ETAG)], NotModified, &[]),
+    asked(
+        "API GetObject",
+        Parts,
+        "?partNumber=3",
+        &[("if-match", OTHER)],
+        Failed("If-Match"),
+        NO_COUNT,
+    ),
+    asked(
+        "aws-sdk-java: every part",
+        Parts,
+        "?partNumber=3",
+        &[("if-match", ETAG)],
+        Part(100_000..230_001),
+        COUNT,
+    ),
+    asked(
+        "RFC 13.1.5: nothing without a range",
+        Parts,
+        "?partNumber=3",
+        &[("if-range", OTHER)],
+        Part(100_000..230_001),
+        COUNT,
+    ),
+    asked("versitygw#2074: one part", Large, "?partNumber=1", &[], Part(0..SIZE), NO_COUNT),
+    asked(
+        "s3-tests: test_non_multipart_get_part",
+        Large,
+        "?partNumber=2",
+        &[],
+        Refused(416, "InvalidPartNumber"),
+        NO_COUNT,
+    ),
+    asked("aws-c-s3: retries with partNumber=1", Empty, "?partNumber=1", &[], Whole, NO_COUNT),
+    asked(
+        "API GetObject: both",
+        OldParts,
+        "?versionId=v1&partNumber=3",
+        &[],
+        Part(100_000..230_001),
+        V1,
+    ),
+    asked(
+        "API GetObject: both",
+        OldParts,
+        "?versionId=v1&partNumber=2",
+        &[],
+        Refused(416, "InvalidPartNumber"),
+        &[],
+    ),
 ];

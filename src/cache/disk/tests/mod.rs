@@ -153,6 +153,7 @@ fn meta(id: &ObjectId, version: u64) -> ObjectMeta {
         last_modified: UNIX_EPOCH + Duration::from_secs(version),
         headers: vec![(http::header::ETAG, etag)],
         checksums: None,
+        parts: crate::s3::Parts::default(),
         no_store: false,
     }
 }

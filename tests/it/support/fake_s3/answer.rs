@@ -1,7 +1,8 @@
-//! What S3 answers: a request and the store in, a reply out; no I/O, and no faults but the two
-//! that change what is read (a range or an `If-Match` that is not looked at).
+//! What S3 answers: a request and the store in, a reply out; no I/O, and no faults but those
+//! that change what is read (a range, a part or an `If-Match` that is not looked at).
 //!
-//! Reads are as close to S3 as the crate under test needs; conditions on dates are not looked at.
+//! Reads are as close to S3 as the crate under test needs: versions, delete markers, parts (numbers may be
+//! left out) and the checksums of each; conditions on dates are not looked at.
 //! Writes store what they bring. Everything else (tags, ACLs, ..) is answered 200 with an empty
 //! document and changes nothing.
 
@@ -15,6 +16,7 @@ use http::Method;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Blind {
     pub range: bool,
+    pub part: bool,
     pub if_match: bool,
 }
 
@@ -95,18 +97,22 @@ fn read_object(object: &Object, seen: &Seen, blind: Blind) -> Reply {
     if let Some(reply) = precondition(seen, Some(object), blind) {
         return reply;
     }
-    if let Some(number) = seen.param("partNumber") {
-        return part(seen, object, &number);
-    }
     let size = object.len();
+    let mode = seen.param("x-amz-checksum-mode");
+    let mode = mode.as_deref().unwrap_or(seen.header("x-amz-checksum-mode"));
+    let enabled = mode.eq_ignore_ascii_case("ENABLED");
+    if let Some(number) = seen.param("partNumber").filter(|_| !blind.part) {
+        return part(seen, object, &number, enabled);
+    }
     match asked_range(&seen.headers, size) {
-        Asked::Part(range) if !blind.range => with_object_headers(Reply::part(object, range), seen),
+        Asked::Part(range) if !blind.range => {
+            let checksums = object.checksums_of(&range).iter().filter(|_| enabled);
+            let reply = with_object_headers(Reply::part(object, range), seen);
+            checksums.fold(reply, |reply, (name, value)| reply.with(name, value))
+        }
         Asked::Unsatisfiable if !blind.range => invalid_range(seen, size),
         _ => {
             let reply = with_object_headers(Reply::whole(object), seen);
-            let mode = seen.param("x-amz-checksum-mode");
-            let mode = mode.as_deref().unwrap_or(seen.header("x-amz-checksum-mode"));
-            let enabled = mode.eq_ignore_ascii_case("ENABLED");
             let checksums = object.checksums.iter().filter(|_| enabled);
             checksums.fold(reply, |reply, (name, value)| reply.with(name, value))
         }
@@ -142,15 +148,28 @@ fn invalid_range(seen: &Seen, size: u64) -> Reply {
     error(seen, 416, "InvalidRange", &details).with("Content-Range", &format!("bytes */{size}"))
 }
 
-fn part(seen: &Seen, object: &Object, number: &str) -> Reply {
-    let Some(range) = number.parse().ok().and_then(|number| object.part(number)) else {
+/// A part, or what S3 says of a number that is none: ceph#66780 (with a range), LocalStack (past the end).
+fn part(seen: &Seen, object: &Object, number: &str, checksums: bool) -> Reply {
+    if seen.headers.contains_key("range") {
+        return error(seen, 400, "InvalidRequest", &[]);
+    }
+    let Some(number) = number.parse().ok().filter(|number| (1..=10_000).contains(number)) else {
+        let argument = [("ArgumentName", "partNumber"), ("ArgumentValue", number)];
+        return error(seen, 400, "InvalidArgument", &argument);
+    };
+    let Some(part) = object.part(number) else {
         let details = [("ActualPartCount", &*object.parts.len().max(1).to_string())];
         return error(seen, 416, "InvalidPartNumber", &details);
     };
-    let mut reply =
-        if range.is_empty() { Reply::whole(object) } else { Reply::part(object, range) };
+    let mut reply = match part.range.is_empty() {
+        true => Reply::whole(object),
+        false => Reply::part(object, part.range),
+    };
     if !object.parts.is_empty() {
         reply = reply.with("x-amz-mp-parts-count", &object.parts.len().to_string());
+    }
+    for (name, value) in part.checksums.iter().filter(|_| checksums) {
+        reply = reply.with(name, value);
     }
     with_object_headers(reply, seen).for_method(&seen.method)
 }

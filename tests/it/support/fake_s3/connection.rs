@@ -62,9 +62,14 @@ impl Connection {
         let version = seen.param("versionId");
         if let Found::Object(object) =
             self.state.store().find(&seen.bucket, &seen.key, version.as_deref())
-            && let Asked::Part(range) = asked_range(&seen.headers, object.len())
         {
-            seen.range = Some(range);
+            seen.range = match seen.param("partNumber").and_then(|number| number.parse().ok()) {
+                Some(number) => object.part(number).map(|part| part.range),
+                None => match asked_range(&seen.headers, object.len()) {
+                    Asked::Part(range) => Some(range),
+                    _ => None,
+                },
+            };
         }
         let mut plan = Plan::of(self.state.take_fault(&seen));
         let record = Record::new(&self.state, seen.clone());

@@ -123,6 +123,8 @@ pub enum Fault {
     LongContentLength,
     /// The whole object as 200 although a range was asked for.
     IgnoreRange,
+    /// The whole object as 200 although a part was asked for, as servers answer that know no parts.
+    IgnorePart,
     /// The current object although `If-Match` names another.
     IgnoreIfMatch,
     /// Puts the object in the place of the one being read after so many bytes of body; the

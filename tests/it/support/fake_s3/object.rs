@@ -27,7 +27,15 @@ pub struct Object {
     pub(super) version_id: Option<String>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) checksums: Vec<(String, String)>,
-    pub(super) parts: Vec<u64>,
+    pub(super) parts: Vec<Part>,
+}
+
+/// A part of an object that was uploaded in parts.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub number: u64,
+    pub range: Range<u64>,
+    pub checksums: Vec<(String, String)>,
 }
 
 impl Object {
@@ -106,15 +114,41 @@ impl Object {
         self
     }
 
-    /// The lengths of a multipart object's parts, for `?partNumber=`; the `ETag` gets its `-N`.
+    /// The lengths of a multipart object's parts, for `?partNumber=` 1, 2, ..; the `ETag` gets its `-N`.
     ///
     /// # Panics
     /// When the lengths do not add up to the object's.
     #[must_use]
     pub fn parts(mut self, lengths: &[u64]) -> Object {
         assert_eq!(lengths.iter().sum::<u64>(), self.len(), "the parts are not the object");
-        self.parts = lengths.to_vec();
+        let mut start = 0;
+        let part = |(number, length)| {
+            let range = start..start + length;
+            start = range.end;
+            Part { number, range, checksums: Vec::new() }
+        };
+        self.parts = (1..).zip(lengths.iter().copied()).map(part).collect();
         self.etag = Some(format!("\"{:032x}-{}\"", digest(&self.content), lengths.len()));
+        self
+    }
+
+    /// Gives the parts these numbers, in their order: an upload may leave numbers out.
+    #[must_use]
+    pub fn part_numbers(mut self, numbers: &[u64]) -> Object {
+        assert_eq!(numbers.len(), self.parts.len(), "a number for each part");
+        for (part, number) in self.parts.iter_mut().zip(numbers) {
+            part.number = *number;
+        }
+        self
+    }
+
+    /// A checksum of part `number` alone: given with that part, and with the very range of it, in
+    /// checksum mode.
+    #[must_use]
+    pub fn part_checksum(mut self, number: u64, name: &str, value: &str) -> Object {
+        let part = self.parts.iter_mut().find(|part| part.number == number);
+        let part = part.expect("a part of this number");
+        part.checksums.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -168,14 +202,19 @@ impl Object {
         }
     }
 
-    /// The range of part `number` (counted from 1), when there is such a part.
-    pub(super) fn part(&self, number: u64) -> Option<Range<u64>> {
-        let index = usize::try_from(number.checked_sub(1)?).ok()?;
-        let whole = [self.len()];
-        let parts = if self.parts.is_empty() { &whole[..] } else { &self.parts };
-        let length = *parts.get(index)?;
-        let start = parts[..index].iter().sum::<u64>();
-        Some(start..start + length)
+    /// Part `number`, when there is such a part. What was not uploaded in parts is its part 1.
+    pub(super) fn part(&self, number: u64) -> Option<Part> {
+        if self.parts.is_empty() {
+            let whole = Part { number, range: 0..self.len(), checksums: self.checksums.clone() };
+            return (number == 1).then_some(whole);
+        }
+        self.parts.iter().find(|part| part.number == number).cloned()
+    }
+
+    /// The checksums of a range of the object: those of the part that it is.
+    pub(super) fn checksums_of(&self, range: &Range<u64>) -> &[(String, String)] {
+        let part = self.parts.iter().find(|part| part.range == *range);
+        part.map_or(&[], |part| &part.checksums)
     }
 }
 

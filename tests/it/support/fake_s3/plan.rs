@@ -69,6 +69,7 @@ impl Plan {
             Fault::LateCommit(gate) => self.late = Some((gate, None)),
             Fault::LateFailure(gate, code) => self.late = Some((gate, Some(code))),
             Fault::IgnoreRange => self.blind.range = true,
+            Fault::IgnorePart => self.blind.part = true,
             Fault::IgnoreIfMatch => self.blind.if_match = true,
             Fault::TooManyBytes => self.extra_bytes = 1000,
             Fault::Chunked => self.chunked = true,

@@ -1,0 +1,208 @@
+//! Reads by part number (R18): where a part lies is learned once for each version, and its bytes are the object's.
+
+use http::Method;
+
+use crate::support::*;
+
+const HIT: &str = "hotset; hit";
+const SUM: &str = "x-amz-checksum-crc32";
+
+/// Parts 1, 2 and 5, of 300,000, 500,000 and 1 byte.
+fn object(seed: u64) -> Object {
+    Object::random(800_001, seed)
+        .parts(&[300_000, 500_000, 1])
+        .part_numbers(&[1, 2, 5])
+        .checksum(SUM, "d2hvbGU=-3")
+        .checksum("x-amz-checksum-type", "COMPOSITE")
+        .part_checksum(1, SUM, "cGFydDE=")
+        .part_checksum(1, "x-amz-checksum-type", "COMPOSITE")
+        .part_checksum(2, SUM, "cGFydDI=")
+}
+
+async fn with_object() -> (FakeS3, TestProxy, Client, Object) {
+    let (s3, proxy, client) = setup().await;
+    s3.put("data", "k", object(1));
+    (s3, proxy, client, object(1))
+}
+
+fn in_checksum_mode(request: Request) -> Request {
+    request.header("x-amz-checksum-mode", "ENABLED")
+}
+
+#[tokio::test]
+async fn r17_a_cold_read_of_a_part_costs_one_request_and_the_next_one_none() {
+    let (s3, _proxy, client, object) = with_object().await;
+    for status in ["hotset; fwd=uri-miss", HIT] {
+        let part = client.get("/data/k?partNumber=2").send().await;
+        assert!(part.complete && part.body == object.slice(300_000..800_000));
+        assert_eq!(part.header("cache-status"), status);
+        assert_eq!(part.header("content-range"), "bytes 300000-799999/800001");
+        assert_eq!(part.header("etag"), object.etag_value().unwrap());
+        assert_eq!(part.header("x-amz-mp-parts-count"), "3");
+    }
+    assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
+    let range = client.get("/data/k").range("bytes=300000-309999").send().await;
+    assert!(range.body == object.slice(300_000..310_000));
+    assert_eq!(range.header("cache-status"), HIT, "its bytes are the object's");
+    assert_eq!(range.header("x-amz-mp-parts-count"), "");
+    let head = client.head("/data/k").send().await;
+    assert_eq!((head.status.as_u16(), head.header("content-length")), (200, "800001"));
+    assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
+}
+
+#[tokio::test]
+async fn of_bytes_that_are_here_only_the_parts_place_is_asked_for() {
+    let (s3, _proxy, client, object) = with_object().await;
+    assert!(client.get("/data/k").send().await.body == object.all());
+    for number in [1, 2, 5] {
+        let part = client.get(&format!("/data/k?partNumber={number}")).send().await;
+        assert!(part.complete && part.status == 206);
+    }
+    assert_eq!(s3.requests().len(), 4, "{}", s3.describe());
+    // A broken-off answer is what one costs: never more than what lies in the sockets' buffers.
+    s3.wait_idle().await;
+    s3.forget_requests();
+    for number in [1, 2, 5] {
+        for method in [Method::GET, Method::HEAD] {
+            let path = format!("/data/k?partNumber={number}");
+            let part = client.request(method, &path).send().await;
+            assert_eq!((part.status.as_u16(), part.header("cache-status")), (206, HIT));
+        }
+    }
+    assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
+}
+
+#[tokio::test]
+async fn r16_a_head_of_a_part_is_never_taken_for_the_whole() {
+    let (s3, _proxy, client, object) = with_object().await;
+    for _ in 0..2 {
+        let head = client.head("/data/k?partNumber=5").send().await;
+        assert_eq!((head.status.as_u16(), head.header("content-length")), (206, "1"));
+        assert_eq!(head.header("content-range"), "bytes 800000-800000/800001");
+        let whole = client.head("/data/k").send().await;
+        assert_eq!((whole.status.as_u16(), whole.header("content-length")), (200, "800001"));
+    }
+    assert_eq!(s3.requests().len(), 1, "one HEAD knew it all: {}", s3.describe());
+    assert!(client.get("/data/k").send().await.body == object.all());
+}
+
+#[tokio::test]
+async fn parts_are_fetched_side_by_side_and_each_once() {
+    let (s3, _proxy, client, object) = with_object().await;
+    let gate = Gate::new();
+    s3.fault(Matcher::get("k"), Times(2), Fault::HoldHeader(gate.clone()));
+    let reads = [1, 2, 1, 2]
+        .map(|number| tokio::spawn(client.get(&format!("/data/k?partNumber={number}")).send()));
+    gate.wait_reached_by(2).await;
+    gate.open();
+    for (read, range) in reads.into_iter().zip([0..300_000, 300_000..800_000].into_iter().cycle()) {
+        let part = read.await.unwrap();
+        assert!(part.complete && part.body == object.slice(range));
+    }
+    assert_eq!(s3.requests().len(), 2, "{}", s3.describe());
+    s3.assert_each_byte_sent_once("data", "k");
+}
+
+#[tokio::test]
+async fn a_parts_checksum_is_of_that_part_and_of_the_range_that_it_is() {
+    let (s3, _proxy, client, _) = with_object().await;
+    for _ in 0..2 {
+        let part = in_checksum_mode(client.get("/data/k?partNumber=1")).send().await;
+        assert_eq!(part.header(SUM), "cGFydDE=");
+        assert_eq!(part.header("x-amz-checksum-type"), "COMPOSITE");
+        let silent = client.get("/data/k?partNumber=1").send().await;
+        assert_eq!((silent.header(SUM), silent.header("x-amz-checksum-type")), ("", ""));
+        let same = in_checksum_mode(client.get("/data/k").range("bytes=0-299999")).send().await;
+        assert_eq!(same.header(SUM), "cGFydDE=");
+        assert_eq!(same.header("x-amz-mp-parts-count"), "");
+        for other in [
+            "bytes=0-299998",
+            "bytes=1-299999",
+            "bytes=0-300000",
+            "bytes=0-",
+            "bytes=300000-799999",
+        ] {
+            let range = in_checksum_mode(client.get("/data/k").range(other)).send().await;
+            assert_eq!((range.status.as_u16(), range.header(SUM)), (206, ""), "{other}");
+        }
+        let whole = in_checksum_mode(client.get("/data/k")).send().await;
+        assert_eq!(whole.header(SUM), "d2hvbGU=-3");
+    }
+    s3.wait_idle().await;
+}
+
+#[tokio::test]
+async fn r18_a_part_that_is_not_there_is_asked_for_each_time_and_nothing_is_stored() {
+    let (s3, _proxy, client, object) = with_object().await;
+    for asked in 1..=2 {
+        let none = client.get("/data/k?partNumber=3").send().await;
+        assert_eq!(none.status, 416);
+        let text = none.text();
+        assert!(text.contains("<Code>InvalidPartNumber</Code>"), "{text}");
+        assert!(text.contains("<ActualPartCount>3</ActualPartCount>"), "{text}");
+        assert_eq!(s3.requests().len(), asked, "{}", s3.describe());
+    }
+    assert!(client.get("/data/k").send().await.body == object.all());
+}
+
+#[tokio::test]
+async fn r3_a_part_of_an_object_that_changed_is_of_the_new_one() {
+    let (s3, _proxy, client, old) = with_object().await;
+    assert!(client.get("/data/k?partNumber=1").send().await.body == old.slice(0..300_000));
+    let new = Object::random(500_000, 2).parts(&[200_000, 300_000]);
+    s3.put("data", "k", new.clone());
+    // What is known says that part 2 may be asked for; the origin says that it is another object's.
+    let part = client.get("/data/k?partNumber=2").send().await;
+    assert!(part.complete && part.body == new.slice(200_000..500_000), "{part:?}");
+    assert_eq!(part.header("etag"), new.etag_value().unwrap());
+    assert_eq!(part.header("x-amz-mp-parts-count"), "2");
+    let first = client.get("/data/k?partNumber=1").send().await;
+    assert!(first.body == new.slice(0..200_000), "{first:?}");
+}
+
+#[tokio::test]
+async fn r10_a_heads_metadata_replaces_all_but_what_is_known_of_the_parts() {
+    let (s3, _proxy, client, object) = with_object().await;
+    assert_eq!(client.get("/data/k?partNumber=1").send().await.status, 206);
+    s3.put("data", "k", object.header("x-amz-meta-new", "1"));
+    let head = client.head("/data/k").header("Cache-Control", "no-cache").send().await;
+    assert_eq!(head.header("x-amz-meta-new"), "1");
+    let part = in_checksum_mode(client.get("/data/k?partNumber=1")).send().await;
+    assert_eq!((part.header("x-amz-meta-new"), part.header(SUM)), ("1", "cGFydDE="));
+    assert_eq!(part.header("cache-status"), HIT);
+    assert_eq!(s3.requests().len(), 2, "{}", s3.describe());
+}
+
+#[tokio::test]
+async fn an_origin_that_knows_no_parts_answers_for_itself_and_nothing_of_it_is_stored() {
+    let (s3, _proxy, client, object) = with_object().await;
+    // As moto: the whole object to a GET, and 200 with the part's own length and ETag to a HEAD.
+    let length = Fault::SetHeader("Content-Length", "300000".to_owned());
+    let odd = Fault::All(vec![Fault::IgnorePart, Fault::WrongETag, length]);
+    s3.fault(Matcher::head("k").query("partNumber"), Always, odd);
+    s3.fault(Matcher::get("k").query("partNumber"), Always, Fault::IgnorePart);
+    for _ in 0..2 {
+        for (method, length) in [(Method::HEAD, "300000"), (Method::GET, "800001")] {
+            let odd = client.request(method, "/data/k?partNumber=1").send().await;
+            assert_eq!((odd.status.as_u16(), odd.header("content-length")), (200, length));
+            assert_eq!(odd.header("cache-status"), "hotset; fwd=bypass");
+        }
+        let whole = client.get("/data/k").send().await;
+        assert!(whole.complete && whole.body == object.all());
+        assert_eq!(client.head("/data/k").send().await.header("content-length"), "800001");
+    }
+}
+
+#[tokio::test]
+async fn r4_a_part_is_asked_for_in_checksum_mode_and_without_a_range() {
+    let (s3, _proxy, client, _) = with_object().await;
+    client.get("/data/k?partNumber=1").send().await;
+    client.head("/data/k?partNumber=2").send().await;
+    let seen = s3.requests();
+    assert_eq!(seen.len(), 2, "{}", s3.describe());
+    for (request, number) in seen.iter().zip(["1", "2"]) {
+        assert_eq!(request.param("partNumber").as_deref(), Some(number));
+        assert_eq!(request.header("x-amz-checksum-mode"), "ENABLED");
+        assert_eq!(request.header("range"), "");
+    }
+}
