@@ -18,7 +18,7 @@ use crate::cache::{Cache, DiskError, DiskUsage};
 use crate::config::Config;
 use crate::metrics;
 use crate::origin::{Origin, credentials};
-use crate::proxy::{AccessLogger, Admission, Gateway, Listener, Rules, Server};
+use crate::proxy::{AccessLogger, Admission, Gateway, Listener, Owners, Rules, Server};
 use crate::s3::Realm;
 
 /// Why the server did not start, or did not end well.
@@ -79,6 +79,7 @@ impl App {
         let trust = Arc::new(Trust::new(&config.auth));
         let rules = Arc::new(Rules::new(&config.rules)?);
         let admission = Admission::new(&config.limits);
+        let owners = Arc::new(Owners::default());
         let log = AccessLogger::start(config.log.access);
         let conf = Arc::new(pingora_conf(&config));
         let mut servers = Vec::new();
@@ -93,6 +94,7 @@ impl App {
                 realm: realm.clone(),
                 trust: trust.clone(),
                 rules: rules.clone(),
+                owners: owners.clone(),
                 log: log.clone(),
                 limits: config.limits.clone(),
                 admission: admission.clone(),

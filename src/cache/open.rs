@@ -12,7 +12,7 @@ use super::meta::{Entry, Known, LearnedBy};
 use super::plan;
 use super::policy::{Policy, UNCACHEABLE};
 use crate::origin::{Asked, OriginError, Pin};
-use crate::s3::{ByteRange, ObjectId, ObjectMeta, PartNumber, S3Error};
+use crate::s3::{ByteRange, ObjectId, ObjectMeta, PartNumber, S3Error, VersionId};
 
 /// Where the metadata of an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,7 +252,16 @@ impl Cache {
         if join == Join::Next {
             self.flights.doubt_openings(id, self.generations.current(id));
         }
-        let meta = self.heads.ask(self, id, part, join).await?;
+        let meta = match self.heads.ask(self, id, part, join).await {
+            // Some servers refuse a HEAD of `null` and answer a GET: it is theirs to say.
+            Err(error)
+                if matches!(*error, OriginError::Refused(_))
+                    && id.version().is_some_and(VersionId::is_null) =>
+            {
+                return Err(CacheError::Uncacheable);
+            }
+            answer => answer?,
+        };
         if meta.no_store && policy.obey_no_store {
             return Err(CacheError::Uncacheable);
         }

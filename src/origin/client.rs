@@ -367,7 +367,14 @@ impl Origin {
             401 | 403 => OriginError::Denied(error),
             404 => OriginError::NotFound(error),
             412 => OriginError::Changed,
-            416 if part.is_none() => OriginError::RangeNotSatisfiable,
+            416 => match part {
+                None => OriginError::RangeNotSatisfiable,
+                // No range was asked for: what says so is a status without a code (R18).
+                Some(_) if error.code == "InvalidRange" => {
+                    OriginError::Refused(S3Error::invalid_part_number())
+                }
+                Some(_) => OriginError::Refused(error),
+            },
             429 | 503 => OriginError::Throttled(error),
             500 | 502 | 504 => OriginError::ServerError(error),
             _ => OriginError::Refused(error),

@@ -18,6 +18,7 @@ mod context;
 mod gate;
 mod head;
 mod listener;
+mod owners;
 mod pass_through;
 mod read;
 mod refusal;
@@ -50,6 +51,7 @@ pub use access_log::AccessLogger;
 pub use admission::Admission;
 pub use config::{AccessLog, LimitsConfig, ListenConfig, LogConfig};
 pub use listener::Listener;
+pub use owners::Owners;
 pub use rules::Rules;
 pub use server::Server;
 
@@ -68,6 +70,7 @@ pub struct Gateway {
     pub realm: Realm,
     pub trust: Arc<Trust>,
     pub rules: Arc<Rules>,
+    pub owners: Arc<Owners>,
     pub log: AccessLogger,
     pub limits: LimitsConfig,
     /// One for all listeners.
@@ -123,7 +126,9 @@ impl Gateway {
                 None => id,
                 Some(version) => id.at(version.clone()),
             };
-            if let Some(policy) = self.rules.policy(&id, read.no_cache)
+            let owner = read.expected_owner;
+            if owner.is_none_or(|owner| self.owners.is_confirmed(bucket, owner))
+                && let Some(policy) = self.rules.policy(&id, read.no_cache)
                 && self.read(session, ctx, &id, read, &policy).await? == Outcome::Answered
             {
                 return Ok(Outcome::Answered);

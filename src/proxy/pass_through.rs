@@ -10,10 +10,11 @@ use bytes::{Bytes, BytesMut};
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::time::Instant;
 
 use super::Gateway;
 use super::context::{Forward, Listed, RequestContext, Touched};
@@ -22,7 +23,7 @@ use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframe
 use crate::auth::{Payload, strip_presigned};
 use crate::origin::OriginError;
 use crate::s3::delete_objects::parse_keys;
-use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed};
+use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed, Read};
 
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
 const WRITE_PATIENCE: Duration = Duration::from_mins(10);
@@ -78,6 +79,7 @@ impl Gateway {
             forward.unsettled = forward.unsettled.max(self.cache.invalidate(id));
         }
         if let Some(bucket) = &forward.touched.bucket {
+            self.owners.forget(bucket);
             let ticket = self.cache.invalidate_bucket(&self.realm, bucket);
             forward.unsettled = forward.unsettled.max(ticket);
         }
@@ -224,8 +226,19 @@ impl Gateway {
                 false => self.invalidate(forward),
             }
             self.settle(forward).await;
+            self.confirm_owner(forward, head.status, ctx.started);
         }
         head.insert_header(CACHE_STATUS, cache_status(method).header())
+    }
+
+    /// An answer about the object says that its bucket belongs to whom the client expects.
+    fn confirm_owner(&self, forward: &Forward, status: StatusCode, since: Instant) {
+        if let (Operation::Read(Read { expected_owner: Some(owner), .. }), Some(bucket)) =
+            (&forward.parsed.operation, &forward.parsed.bucket)
+            && (status.is_success() || status == StatusCode::NOT_MODIFIED)
+        {
+            self.owners.confirm(bucket, *owner, since);
+        }
     }
 
     /// A failed connection attempt: nothing was sent, another address may answer.

@@ -75,6 +75,13 @@ impl S3Error {
             .with_header(header::CONTENT_RANGE, content_range)
     }
 
+    /// 416 for a part that the object does not have.
+    #[must_use]
+    pub fn invalid_part_number() -> Self {
+        let message = "The requested partnumber is not satisfiable";
+        Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidPartNumber", message)
+    }
+
     /// 412; `condition` names the header that did not hold, e.g. `If-Match`.
     #[must_use]
     pub fn precondition_failed(condition: &str) -> Self {

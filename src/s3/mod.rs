@@ -6,6 +6,7 @@
 //! cache: [`operation`] lets only an allow-list of requests through as reads (R16), and
 //! [`object_meta`] admits only answers whose version and size are certain (R2).
 
+mod account;
 mod address;
 pub mod delete_objects;
 mod described;
@@ -27,6 +28,7 @@ pub mod target;
 pub mod version;
 mod xml;
 
+pub use account::AccountId;
 pub use error::S3Error;
 pub use etag::ETag;
 pub use name::{BucketName, InvalidName, ObjectId, ObjectKey, Realm};

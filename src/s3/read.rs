@@ -6,6 +6,7 @@
 
 use http::header::{self, HeaderMap, HeaderName};
 
+use super::account::AccountId;
 use super::error::S3Error;
 use super::operation::RequestHead;
 use super::overrides::{self, ResponseOverrides};
@@ -32,7 +33,8 @@ const READ_QUERY: [&str; 11] = [
 ];
 
 /// `x-amz-*` headers that a read may have (R16).
-const READ_HEADERS: [&str; 6] = [
+const READ_HEADERS: [&str; 7] = [
+    EXPECTED_OWNER,
     "x-amz-date",
     "x-amz-content-sha256",
     "x-amz-security-token",
@@ -55,6 +57,7 @@ pub(super) const VENDOR_PREFIXES: [&str; 9] = [
     "x-http-method",
 ];
 
+const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
 const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
 const VERSION_ID: &str = "versionId";
 const PART_NUMBER: &str = "partNumber";
@@ -78,6 +81,8 @@ pub struct Read {
     pub overrides: ResponseOverrides,
     /// `x-amz-checksum-mode: ENABLED`.
     pub checksum_mode: bool,
+    /// The account that the bucket must belong to: only the origin knows whether it does.
+    pub expected_owner: Option<AccountId>,
     /// The client demands freshness: `Cache-Control: no-cache`, `no-store` or `max-age=0`, or
     /// `Pragma: no-cache` (R7).
     pub no_cache: bool,
@@ -128,17 +133,23 @@ impl Read {
             if_range: None,
             overrides,
             checksum_mode,
+            expected_owner: None,
             no_cache: false,
         };
-        Ok(Some(match headers.keys().any(may_ask_for_less) {
-            false => whole,
-            true => Read {
-                range: range(headers),
-                preconditions: Preconditions::from_headers(headers),
-                if_range: IfRange::from_headers(headers),
-                no_cache: demands_freshness(headers),
-                ..whole
-            },
+        if !headers.keys().any(may_ask_for_less) {
+            return Ok(Some(whole));
+        }
+        let expected_owner = match expected_owner(headers) {
+            Some(None) => return Ok(None),
+            expected => expected.flatten(),
+        };
+        Ok(Some(Read {
+            range: range(headers),
+            preconditions: Preconditions::from_headers(headers),
+            if_range: IfRange::from_headers(headers),
+            no_cache: demands_freshness(headers),
+            expected_owner,
+            ..whole
         }))
     }
 }
@@ -155,7 +166,8 @@ fn query_is_known(query: &Query) -> bool {
     query.iter().all(|(name, _)| known(name) && !repeated(name))
 }
 
-/// Whether a header of this name may ask for a part, or for another version than the one that is known. Most
+/// Whether a header of this name may ask for a part, or for another version than the one that is known, or set a
+/// condition. Most
 /// requests have none: one look at each name that is there costs less than eight looks for those that are not.
 fn may_ask_for_less(name: &HeaderName) -> bool {
     matches!(
@@ -168,7 +180,7 @@ fn may_ask_for_less(name: &HeaderName) -> bool {
             | header::IF_UNMODIFIED_SINCE
             | header::CACHE_CONTROL
             | header::PRAGMA
-    )
+    ) || name.as_str() == EXPECTED_OWNER
 }
 
 fn header_is_known(name: &HeaderName) -> bool {
@@ -180,6 +192,13 @@ fn header_is_known(name: &HeaderName) -> bool {
         return READ_HEADERS.contains(&name);
     }
     !VENDOR_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// The one owner that is expected; `Some(None)` when it is none that we can read.
+fn expected_owner(headers: &HeaderMap) -> Option<Option<AccountId>> {
+    let mut values = headers.get_all(EXPECTED_OWNER).iter();
+    let first = values.next()?;
+    Some(AccountId::parse(first.as_bytes()).filter(|_| values.next().is_none()))
 }
 
 /// Whether checksums are asked for, by header or query; `None` when in a way we do not know.
@@ -375,7 +394,6 @@ mod tests {
     fn r16_any_other_amz_header_a_body_or_an_origin_passes_through() {
         for name in [
             "x-amz-server-side-encryption-customer-key",
-            "x-amz-expected-bucket-owner",
             "x-amz-request-payer",
             "x-amz-meta-a",
             "x-minio-extract",
@@ -386,6 +404,18 @@ mod tests {
         }
         let with_body = ask("/bkt/k", &[], true).unwrap();
         assert_eq!(with_body, Operation::PassThrough(Effect::None));
+    }
+
+    #[test]
+    fn an_expected_owner_is_read_and_what_is_none_passes_through() {
+        let expecting = |value| [("x-amz-expected-bucket-owner", value)];
+        let owner = read("/bkt/k", &expecting("111122223333")).expected_owner;
+        assert_eq!(owner, AccountId::parse(b"111122223333"));
+        for value in ["", "1", "11112222333x"] {
+            assert_eq!(try_read("/bkt/k", &expecting(value)), None, "{value}");
+        }
+        let [one] = expecting("111122223333");
+        assert_eq!(try_read("/bkt/k", &[one, one]), None);
     }
 
     #[test]

@@ -220,8 +220,14 @@ DEPARTURES = Table(
         # Absent objects
         Departure(
             server="radosgw",
-            checks=("*_object missing key", "*_object deleted key", "*_object delete marker"),
-            why="Accept-Ranges on an error",
+            checks=(
+                "*_object missing key",
+                "*_object deleted key",
+                "*_object delete marker",
+                "*_object delete marker by id",
+                "*_object no such version",
+            ),
+            why="Accept-Ranges on an error; 404 NoSuchKey for a version that is a marker or none",
             s3="only on objects",
             status=404,
             code="NoSuchKey",
@@ -238,11 +244,32 @@ DEPARTURES = Table(
         ),
         Departure(
             server="moto",
-            checks=("head_object missing key", "head_object deleted key"),
+            checks=(
+                "head_object missing key",
+                "head_object deleted key",
+                "head_object no such version",
+            ),
             why="404 with Content-Type: text/html",
             s3="application/xml",
             status=404,
             headers={"content-type": "application/xml"},
+        ),
+        # Parts
+        Departure(
+            server="moto",
+            checks=("*_object part 2 of one",),
+            why="416 with an HTML page",
+            s3="416 InvalidPartNumber for a part that is not there; unverified",
+            status=416,
+            code="InvalidPartNumber",
+            headers={"content-type": "application/xml"},
+        ),
+        Departure(
+            server="moto",
+            checks=("head_object part 4",),
+            why="500: it fails on a part past the end",
+            s3="416 for a part that is not there; unverified. A 5xx of the origin is answered 503",
+            status=503,
         ),
         # Overrides
         Departure(

@@ -175,7 +175,6 @@ async fn r16_what_is_not_on_the_allow_list_is_passed_through_and_not_stored() {
         ("?X-Amz-Expected-Bucket-Owner=1", None),
         ("?AWSAccessKeyId=a&Expires=1&Signature=s", None),
         ("", Some(("x-amz-server-side-encryption-customer-algorithm", "AES256"))),
-        ("", Some(("x-amz-expected-bucket-owner", "123456789012"))),
         ("", Some(("x-amz-request-payer", "requester"))),
         ("", Some(("x-amz-something-new", "1"))),
         ("", Some(("x-amz-checksum-mode", "DISABLED"))),
@@ -347,5 +346,69 @@ async fn r17_a_cold_small_range_or_suffix_is_one_request_for_about_a_block() {
         assert_eq!(seen.len(), 1, "{asked}: {}", s3.describe());
         let fetched = seen[0].range.clone().expect("a range");
         assert!(fetched.end - fetched.start <= 1_100 << 10, "{asked}: {fetched:?}");
+    }
+}
+
+fn expecting(request: Request, owner: &str) -> Request {
+    request.header("x-amz-expected-bucket-owner", owner)
+}
+
+#[tokio::test]
+async fn an_expected_owner_is_checked_by_the_origin_and_a_confirmed_one_is_believed() {
+    let (s3, _proxy, client) = setup().await;
+    s3.put("data", "k", Object::bytes("one"));
+    s3.put("data", "other", Object::bytes("other"));
+    assert_eq!(client.get("/data/k").send().await.text(), "one");
+    for _ in 0..2 {
+        let wrong = expecting(client.get("/data/k"), "999999999999").send().await;
+        assert_eq!(
+            (wrong.status.as_u16(), wrong.header("cache-status")),
+            (403, "hotset; fwd=bypass")
+        );
+        assert_eq!(
+            s3.requests().pop().unwrap().header("x-amz-expected-bucket-owner"),
+            "999999999999"
+        );
+    }
+    for status in ["hotset; fwd=bypass", "hotset; hit", "hotset; hit"] {
+        let right = expecting(client.get("/data/k"), OWNER).send().await;
+        assert_eq!((&*right.text(), right.header("cache-status")), ("one", status));
+    }
+    let other = expecting(client.get("/data/other"), OWNER).send().await;
+    assert_eq!(other.header("cache-status"), "hotset; fwd=uri-miss", "it is the bucket's owner");
+    // Who deletes a bucket may make way for somebody else's.
+    client.delete("/data").send().await;
+    let again = expecting(client.get("/data/k"), OWNER).send().await;
+    assert_eq!(again.header("cache-status"), "hotset; fwd=bypass");
+    let wrong = expecting(client.head("/data/k"), "999999999999").send().await;
+    assert_eq!(wrong.status, 403);
+}
+
+#[tokio::test]
+async fn an_expected_owner_is_not_confirmed_by_an_error() {
+    let (s3, _proxy, client) = setup().await;
+    s3.put("data", "k", Object::bytes("one"));
+    for (status, code) in [(500, "InternalError"), (404, "NoSuchBucket"), (403, "AccessDenied")] {
+        s3.fault(Matcher::any().key("k"), Times(1), Fault::Status(status, code));
+        let failed = expecting(client.get("/data/k"), OWNER).send().await;
+        assert_eq!(failed.status, status, "{code}");
+        s3.fault(Matcher::any().key("k"), Times(1), Fault::Status(status, code));
+        let failed = expecting(client.get("/data/k"), OWNER).send().await;
+        assert_eq!(failed.header("cache-status"), "hotset; fwd=bypass", "{code}");
+    }
+}
+
+#[tokio::test]
+async fn who_pays_for_a_request_is_the_origins_to_hear() {
+    let (s3, _proxy, client) = setup().await;
+    s3.put("paid", "k", Object::bytes("one"));
+    s3.make_requester_pays("paid");
+    for asked in [2, 4] {
+        let silent = client.get("/paid/k").send().await;
+        assert_eq!(silent.status, 403, "nothing of what others paid for");
+        let paying = client.get("/paid/k").header("x-amz-request-payer", "requester").send().await;
+        assert_eq!((&*paying.text(), paying.header("x-amz-request-charged")), ("one", "requester"));
+        assert_eq!(paying.header("cache-status"), "hotset; fwd=bypass");
+        assert_eq!(s3.requests().len(), asked, "{}", s3.describe());
     }
 }

@@ -206,3 +206,13 @@ async fn r4_a_part_is_asked_for_in_checksum_mode_and_without_a_range() {
         assert_eq!(request.header("range"), "");
     }
 }
+
+#[tokio::test]
+async fn r18_a_416_without_a_code_is_of_a_part_that_is_not_there() {
+    let (s3, _proxy, client, _) = with_object().await;
+    s3.fault(Matcher::any().query("partNumber"), Always, Fault::Status(416, "InvalidRange"));
+    let none = client.get("/data/k?partNumber=9").send().await;
+    assert_eq!(none.status, 416);
+    assert!(none.text().contains("<Code>InvalidPartNumber</Code>"), "{}", none.text());
+    assert_eq!(client.head("/data/k?partNumber=9").send().await.status, 416);
+}

@@ -159,6 +159,18 @@ async fn the_version_null_is_mutable_under_every_rule() {
 }
 
 #[tokio::test]
+async fn an_origin_that_refuses_a_head_of_null_answers_for_itself() {
+    let (s3, _proxy, client) = setup().await;
+    s3.put("data", "k", Object::bytes("one"));
+    s3.fault(Matcher::head("k"), Always, Fault::Status(400, "InvalidArgument"));
+    for _ in 0..3 {
+        let null = client.get("/data/k?versionId=null").send().await;
+        assert_eq!((null.status.as_u16(), &*null.text()), (200, "one"));
+        assert_eq!(client.head("/data/k?versionId=null").send().await.status, 400);
+    }
+}
+
+#[tokio::test]
 async fn r2_an_answer_of_another_version_than_the_one_asked_for_is_not_kept() {
     let (s3, _proxy, client) = setup().await;
     let object = Object::bytes("one").version_id("v1").header("x-amz-version-id", "v7");

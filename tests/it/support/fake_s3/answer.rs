@@ -33,8 +33,23 @@ const OVERRIDES: [(&str, &str); 6] = [
 const STORED: [&str; 5] =
     ["content-type", "content-language", "content-disposition", "cache-control", "expires"];
 
+/// The account that every bucket belongs to.
+pub const OWNER: &str = "111122223333";
+
 /// Acts on the request, and says what to answer.
 pub(super) fn answer(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
+    let sent = |name| seen.headers.get(name).map(http::HeaderValue::as_bytes);
+    let pays = sent("x-amz-request-payer") == Some(b"requester");
+    let charged = store.requester_pays.contains(&seen.bucket);
+    let expected = sent("x-amz-expected-bucket-owner");
+    if charged && !pays || expected.is_some_and(|owner| owner != OWNER.as_bytes()) {
+        return error(seen, 403, "AccessDenied", &[]);
+    }
+    let reply = act(store, seen, blind);
+    if charged { reply.with("x-amz-request-charged", "requester") } else { reply }
+}
+
+fn act(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
     if seen.key.is_empty() {
         return bucket(store, seen);
     }

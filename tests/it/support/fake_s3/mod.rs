@@ -27,6 +27,7 @@ mod reply;
 mod state;
 mod store;
 
+pub use answer::OWNER;
 pub use faults::{Fault, Gate, Matcher, Repeat};
 pub use http::Seen;
 pub use object::{DEFAULT_LAST_MODIFIED, Object};
@@ -118,6 +119,11 @@ impl FakeS3 {
     /// Deletes the key's current object; a versioned key is left with a delete marker.
     pub fn delete(&self, bucket: &str, key: &str) {
         self.state.store().delete(bucket, key, None);
+    }
+
+    /// From now on who asks for something in this bucket must say that they pay.
+    pub fn make_requester_pays(&self, bucket: &str) {
+        self.state.store().requester_pays.insert(bucket.to_owned());
     }
 
     /// Leaves a delete marker with this version id.

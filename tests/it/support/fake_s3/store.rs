@@ -6,7 +6,7 @@
 
 use super::Object;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug)]
 enum Version {
@@ -32,6 +32,8 @@ pub(super) struct Store {
     /// The versions of each key that has any, the newest last.
     versions: BTreeMap<(String, String), Vec<Version>>,
     uploads: BTreeMap<String, Upload>,
+    /// Buckets whose requesters pay.
+    pub(super) requester_pays: BTreeSet<String>,
     writes: u64,
 }
 
