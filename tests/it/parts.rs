@@ -1,5 +1,6 @@
 //! Reads by part number (R18): where a part lies is learned once for each version, and its bytes are the object's.
 
+use hotset::config::units::ByteSize;
 use http::Method;
 
 use crate::support::*;
@@ -7,10 +8,13 @@ use crate::support::*;
 const HIT: &str = "hotset; hit";
 const SUM: &str = "x-amz-checksum-crc32";
 
-/// Parts 1, 2 and 5, of 300,000, 500,000 and 1 byte.
+const BLOCK: u64 = 64 * 1024;
+/// Where the parts 1, 2 and 5 end.
+const ENDS: [u64; 3] = [4 * BLOCK, 10 * BLOCK, 10 * BLOCK + 1];
+
 fn object(seed: u64) -> Object {
-    Object::random(800_001, seed)
-        .parts(&[300_000, 500_000, 1])
+    Object::random(ENDS[2], seed)
+        .parts(&[4 * BLOCK, 6 * BLOCK, 1])
         .part_numbers(&[1, 2, 5])
         .checksum(SUM, "d2hvbGU=-3")
         .checksum("x-amz-checksum-type", "COMPOSITE")
@@ -20,7 +24,9 @@ fn object(seed: u64) -> Object {
 }
 
 async fn with_object() -> (FakeS3, TestProxy, Client, Object) {
-    let (s3, proxy, client) = setup().await;
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| config.cache.block = ByteSize::kib(64)).await;
+    let client = proxy.client();
     s3.put("data", "k", object(1));
     (s3, proxy, client, object(1))
 }
@@ -34,19 +40,19 @@ async fn r17_a_cold_read_of_a_part_costs_one_request_and_the_next_one_none() {
     let (s3, _proxy, client, object) = with_object().await;
     for status in ["hotset; fwd=uri-miss", HIT] {
         let part = client.get("/data/k?partNumber=2").send().await;
-        assert!(part.complete && part.body == object.slice(300_000..800_000));
+        assert!(part.complete && part.body == object.slice(ENDS[0]..ENDS[1]));
         assert_eq!(part.header("cache-status"), status);
-        assert_eq!(part.header("content-range"), "bytes 300000-799999/800001");
+        assert_eq!(part.header("content-range"), "bytes 262144-655359/655361");
         assert_eq!(part.header("etag"), object.etag_value().unwrap());
         assert_eq!(part.header("x-amz-mp-parts-count"), "3");
     }
     assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
-    let range = client.get("/data/k").range("bytes=300000-309999").send().await;
-    assert!(range.body == object.slice(300_000..310_000));
+    let range = client.get("/data/k").range("bytes=262144-300000").send().await;
+    assert!(range.body == object.slice(ENDS[0]..300_001));
     assert_eq!(range.header("cache-status"), HIT, "its bytes are the object's");
     assert_eq!(range.header("x-amz-mp-parts-count"), "");
     let head = client.head("/data/k").send().await;
-    assert_eq!((head.status.as_u16(), head.header("content-length")), (200, "800001"));
+    assert_eq!((head.status.as_u16(), head.header("content-length")), (200, "655361"));
     assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
 }
 
@@ -78,9 +84,9 @@ async fn r16_a_head_of_a_part_is_never_taken_for_the_whole() {
     for _ in 0..2 {
         let head = client.head("/data/k?partNumber=5").send().await;
         assert_eq!((head.status.as_u16(), head.header("content-length")), (206, "1"));
-        assert_eq!(head.header("content-range"), "bytes 800000-800000/800001");
+        assert_eq!(head.header("content-range"), "bytes 655360-655360/655361");
         let whole = client.head("/data/k").send().await;
-        assert_eq!((whole.status.as_u16(), whole.header("content-length")), (200, "800001"));
+        assert_eq!((whole.status.as_u16(), whole.header("content-length")), (200, "655361"));
     }
     assert_eq!(s3.requests().len(), 1, "one HEAD knew it all: {}", s3.describe());
     assert!(client.get("/data/k").send().await.body == object.all());
@@ -95,7 +101,7 @@ async fn parts_are_fetched_side_by_side_and_each_once() {
         .map(|number| tokio::spawn(client.get(&format!("/data/k?partNumber={number}")).send()));
     gate.wait_reached_by(2).await;
     gate.open();
-    for (read, range) in reads.into_iter().zip([0..300_000, 300_000..800_000].into_iter().cycle()) {
+    for (read, range) in reads.into_iter().zip([0..ENDS[0], ENDS[0]..ENDS[1]].into_iter().cycle()) {
         let part = read.await.unwrap();
         assert!(part.complete && part.body == object.slice(range));
     }
@@ -112,15 +118,15 @@ async fn a_parts_checksum_is_of_that_part_and_of_the_range_that_it_is() {
         assert_eq!(part.header("x-amz-checksum-type"), "COMPOSITE");
         let silent = client.get("/data/k?partNumber=1").send().await;
         assert_eq!((silent.header(SUM), silent.header("x-amz-checksum-type")), ("", ""));
-        let same = in_checksum_mode(client.get("/data/k").range("bytes=0-299999")).send().await;
+        let same = in_checksum_mode(client.get("/data/k").range("bytes=0-262143")).send().await;
         assert_eq!(same.header(SUM), "cGFydDE=");
         assert_eq!(same.header("x-amz-mp-parts-count"), "");
         for other in [
-            "bytes=0-299998",
-            "bytes=1-299999",
-            "bytes=0-300000",
+            "bytes=0-262142",
+            "bytes=1-262143",
+            "bytes=0-262144",
             "bytes=0-",
-            "bytes=300000-799999",
+            "bytes=262144-655359",
         ] {
             let range = in_checksum_mode(client.get("/data/k").range(other)).send().await;
             assert_eq!((range.status.as_u16(), range.header(SUM)), (206, ""), "{other}");
@@ -129,6 +135,21 @@ async fn a_parts_checksum_is_of_that_part_and_of_the_range_that_it_is() {
         assert_eq!(whole.header(SUM), "d2hvbGU=-3");
     }
     s3.wait_idle().await;
+}
+
+#[tokio::test]
+async fn parts_that_end_within_a_block_have_the_right_bytes_in_any_order() {
+    let (s3, _proxy, client, _) = with_object().await;
+    let lengths = [100_000, 1, 70_000, 65_536, 3];
+    let odd = Object::random(lengths.iter().sum(), 7).parts(&lengths);
+    s3.put("data", "odd", odd.clone());
+    for number in [3, 1, 5, 2, 4, 1, 2, 3, 4, 5] {
+        let part = client.get(&format!("/data/odd?partNumber={number}")).send().await;
+        let start: u64 = lengths[..number - 1].iter().sum();
+        let bytes = odd.slice(start..start + lengths[number - 1]);
+        assert!(part.status == 206 && part.complete && part.body == bytes, "{number}");
+    }
+    assert!(client.get("/data/odd").send().await.body == odd.all());
 }
 
 #[tokio::test]
@@ -148,7 +169,7 @@ async fn r18_a_part_that_is_not_there_is_asked_for_each_time_and_nothing_is_stor
 #[tokio::test]
 async fn r3_a_part_of_an_object_that_changed_is_of_the_new_one() {
     let (s3, _proxy, client, old) = with_object().await;
-    assert!(client.get("/data/k?partNumber=1").send().await.body == old.slice(0..300_000));
+    assert!(client.get("/data/k?partNumber=1").send().await.body == old.slice(0..ENDS[0]));
     let new = Object::random(500_000, 2).parts(&[200_000, 300_000]);
     s3.put("data", "k", new.clone());
     // What is known says that part 2 may be asked for; the origin says that it is another object's.
@@ -177,19 +198,19 @@ async fn r10_a_heads_metadata_replaces_all_but_what_is_known_of_the_parts() {
 async fn an_origin_that_knows_no_parts_answers_for_itself_and_nothing_of_it_is_stored() {
     let (s3, _proxy, client, object) = with_object().await;
     // As moto: the whole object to a GET, and 200 with the part's own length and ETag to a HEAD.
-    let length = Fault::SetHeader("Content-Length", "300000".to_owned());
+    let length = Fault::SetHeader("Content-Length", "262144".to_owned());
     let odd = Fault::All(vec![Fault::IgnorePart, Fault::WrongETag, length]);
     s3.fault(Matcher::head("k").query("partNumber"), Always, odd);
     s3.fault(Matcher::get("k").query("partNumber"), Always, Fault::IgnorePart);
     for _ in 0..2 {
-        for (method, length) in [(Method::HEAD, "300000"), (Method::GET, "800001")] {
+        for (method, length) in [(Method::HEAD, "262144"), (Method::GET, "655361")] {
             let odd = client.request(method, "/data/k?partNumber=1").send().await;
             assert_eq!((odd.status.as_u16(), odd.header("content-length")), (200, length));
             assert_eq!(odd.header("cache-status"), "hotset; fwd=bypass");
         }
         let whole = client.get("/data/k").send().await;
         assert!(whole.complete && whole.body == object.all());
-        assert_eq!(client.head("/data/k").send().await.header("content-length"), "800001");
+        assert_eq!(client.head("/data/k").send().await.header("content-length"), "655361");
     }
 }
 
