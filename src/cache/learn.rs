@@ -186,10 +186,13 @@ impl Cache {
 
     fn admit(&self, id: &ObjectId, entry: Entry) {
         let generation = entry.generation;
+        let parts = |entry: &Entry| entry.meta().map_or(0, |meta| meta.parts.len());
         let admitted = self.generations.admit(id, generation, || {
-            if self.meta.get(id).is_none() {
+            match self.meta.get(id) {
                 // The disk may know an older version that it failed to bring back.
-                let _ = self.forget(id);
+                None => drop(self.forget(id)),
+                Some(old) if parts(&entry) > parts(&old) => self.keep_parts(id, &entry),
+                Some(_) => {}
             }
             self.meta.insert(id.clone(), entry);
         });

@@ -89,14 +89,18 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The object's, if it is there.
+    pub(super) fn meta(&self) -> Option<&Arc<ObjectMeta>> {
+        match &self.known {
+            Known::Object { meta, .. } => Some(meta),
+            Known::Missing { .. } | Known::Uncacheable => None,
+        }
+    }
+
     /// Whether it is known to be of the version that `id` names.
     pub(super) fn is_of(&self, id: &VersionId) -> bool {
-        match &self.known {
-            Known::Object { meta, .. } => {
-                meta.version_id.as_ref().is_some_and(|known| known == id.as_str())
-            }
-            Known::Missing { .. } | Known::Uncacheable => false,
-        }
+        let version = self.meta().and_then(|meta| meta.version_id.as_ref());
+        version.is_some_and(|known| known == id.as_str())
     }
 }
 
@@ -141,7 +145,7 @@ fn weigh(id: &ObjectId, entry: &Entry) -> u32 {
             let checksums = meta.checksums.iter().flatten();
             let parts = meta.parts.iter().flat_map(|part| part.checksums.iter());
             let headers = meta.headers.iter().chain(checksums).chain(parts);
-            let parts = meta.parts.iter().count() * PART_OVERHEAD;
+            let parts = meta.parts.len() * PART_OVERHEAD;
             parts
                 + headers.map(|(name, value)| name.as_str().len() + value.len() + 80).sum::<usize>()
         }

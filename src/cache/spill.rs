@@ -8,7 +8,7 @@ use super::disk::{DiskTier, Ticket};
 use super::key::{BlockKey, ObjectVersion};
 use super::memory::Block;
 use super::meta::{Entry, Known, Moment};
-use crate::s3::{BucketName, ObjectId, Realm, VersionId};
+use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
 
 /// How long ago something was that lies in the future by the clock: a clock that was set back proves nothing.
 const LONG_AGO: Duration = Duration::from_hours(10 * 365 * 24);
@@ -30,20 +30,30 @@ impl Cache {
         if meta.no_store || disk.knows(&id) {
             return;
         }
-        let learned = SystemTime::now().checked_sub(entry.since.age());
-        // After a crash nobody would know that it was in doubt.
-        let in_doubt =
-            || self.generations.is_being_written(&id) || self.generations.is_suspect(&id);
-        let remember = || {
-            if !in_doubt() {
-                disk.remember(&id, meta, learned.unwrap_or(SystemTime::UNIX_EPOCH));
-            }
-        };
-        self.generations.admit(&id, entry.generation, remember);
+        self.generations.admit(&id, entry.generation, || self.remember(disk, &id, meta, &entry));
         // A bucket's epoch is raised without the object's lock.
         if !self.generations.is_current(&id, entry.generation) {
             let _ = disk.forget(&id);
         }
+    }
+
+    /// More parts are known than when the disk was told; the caller holds the stripe's lock.
+    pub(super) fn keep_parts(&self, id: &ObjectId, entry: &Entry) {
+        if let (Some(disk), Some(meta)) = (&self.disk, entry.meta())
+            && !meta.no_store
+            && disk.knows(id)
+        {
+            self.remember(disk, id, meta, entry);
+        }
+    }
+
+    fn remember(&self, disk: &DiskTier, id: &ObjectId, meta: &ObjectMeta, entry: &Entry) {
+        // After a crash nobody would know that it was in doubt.
+        if self.generations.is_being_written(id) || self.generations.is_suspect(id) {
+            return;
+        }
+        let learned = SystemTime::now().checked_sub(entry.since.age());
+        disk.remember(id, meta, learned.unwrap_or(SystemTime::UNIX_EPOCH));
     }
 
     /// The entry that describes a block's version: the object's, or else that version's own.
@@ -114,7 +124,7 @@ mod tests {
     use crate::cache::{CacheConfig, DiskConfig, RuleConfig};
     use crate::config::units::ByteSize;
     use crate::origin::{Origin, OriginConfig};
-    use crate::s3::{ETag, ObjectKey, ObjectMeta, Parts};
+    use crate::s3::{ETag, ObjectKey, Parts};
 
     fn meta(etag: &'static str) -> Arc<ObjectMeta> {
         Arc::new(ObjectMeta {

@@ -75,6 +75,18 @@ impl Parts {
         self.known.get(at).map(Arc::as_ref).filter(|part| part.range == *range)
     }
 
+    /// How many are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether none is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// One more that is known; of two of the same number the first stays.
     pub fn push(&mut self, part: Part) {
         if let Err(at) = self.known.binary_search_by_key(&part.number, |known| known.number) {

@@ -139,10 +139,10 @@ impl Read {
         if !headers.keys().any(may_ask_for_less) {
             return Ok(Some(whole));
         }
-        let expected_owner = match expected_owner(headers) {
-            Some(None) => return Ok(None),
-            expected => expected.flatten(),
-        };
+        let expected_owner = expected_owner(headers);
+        if expected_owner.is_none() && headers.contains_key(EXPECTED_OWNER) {
+            return Ok(None);
+        }
         Ok(Some(Read {
             range: range(headers),
             preconditions: Preconditions::from_headers(headers),
@@ -194,11 +194,11 @@ fn header_is_known(name: &HeaderName) -> bool {
     !VENDOR_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The one owner that is expected; `Some(None)` when it is none that we can read.
-fn expected_owner(headers: &HeaderMap) -> Option<Option<AccountId>> {
+/// The one owner that is expected.
+fn expected_owner(headers: &HeaderMap) -> Option<AccountId> {
     let mut values = headers.get_all(EXPECTED_OWNER).iter();
     let first = values.next()?;
-    Some(AccountId::parse(first.as_bytes()).filter(|_| values.next().is_none()))
+    AccountId::parse(first.as_bytes()).filter(|_| values.next().is_none())
 }
 
 /// Whether checksums are asked for, by header or query; `None` when in a way we do not know.

@@ -42,18 +42,17 @@ impl ObjectRecord {
         out.extend_from_slice(&seconds(self.learned).to_le_bytes());
         out.extend_from_slice(&size.to_le_bytes());
         out.extend_from_slice(&seconds(*last_modified).to_le_bytes());
-        let has_parts = parts.iter().next().is_some();
         let flags = [
             (version_id.is_some(), HAS_VERSION_ID),
             (checksums.is_some(), HAS_CHECKSUMS),
-            (has_parts, HAS_PARTS),
+            (!parts.is_empty(), HAS_PARTS),
         ];
         out.push(flags.iter().filter(|(there, _)| *there).map(|(_, bit)| bit).sum());
         field(&mut out, etag.as_bytes());
         field(&mut out, version_id.as_ref().map_or(b"", |id| id.as_bytes()));
         list(&mut out, headers);
         list(&mut out, checksums.as_deref().unwrap_or_default());
-        if has_parts {
+        if !parts.is_empty() {
             encode_parts(&mut out, parts);
         }
         out

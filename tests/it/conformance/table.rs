@@ -72,6 +72,10 @@ impl Row {
         self.query.contains("partNumber")
     }
 
+    pub fn wants_the_wholes_checksums(&self) -> bool {
+        !self.is_part() && self.headers == ENABLED
+    }
+
     /// Of all of it, when the row asks for a part.
     pub fn path_of_whole(&self, key: &str) -> String {
         match self.query.split_once("&partNumber") {
