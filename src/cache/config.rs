@@ -71,6 +71,8 @@ pub struct RuleConfig {
     pub obey_no_store: bool,
     /// The most that its blocks may take of each path of the disk tier; `None`: no limit.
     pub disk_share: Option<Share>,
+    /// For how long `ListObjectsV2` of its keys and `HeadBucket` are answered from memory (R27); `None`: they are not.
+    pub lists: Option<HumanDuration>,
     /// Whether its blocks stay on disk as long as there are others that can go.
     pub pinned: bool,
 }
@@ -100,6 +102,7 @@ impl Default for RuleConfig {
             negative: HumanDuration::secs(1),
             obey_no_store: true,
             disk_share: None,
+            lists: None,
             pinned: false,
         }
     }

@@ -49,6 +49,7 @@ impl Cache {
             self.meta.remove(id);
             ticket = self.forget(id);
         });
+        self.lists.changed(id);
         ticket
     }
 
@@ -56,12 +57,14 @@ impl Cache {
     pub fn invalidate_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
         metrics::invalidation();
         self.generations.raise_bucket(realm, bucket);
+        self.lists.bucket_changed(realm, bucket);
         self.forget_bucket(realm, bucket)
     }
 
     /// A write's outcome is unknown: for a minute each read of the key asks the origin first (R8).
     pub fn suspect(&self, id: &ObjectId) -> Option<Ticket> {
         self.generations.suspect(id);
+        self.suspect_lists(id.realm(), id.bucket());
         self.invalidate(id)
     }
 
@@ -178,6 +181,7 @@ impl Cache {
             let _ = self.forget(id);
         });
         if replaced {
+            self.lists.changed(id);
             metrics::invalidation();
         } else {
             metrics::admission_refused();

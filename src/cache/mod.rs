@@ -19,6 +19,7 @@ mod generation;
 mod heads;
 mod key;
 mod learn;
+mod lists;
 mod memory;
 mod meta;
 mod open;
@@ -35,6 +36,7 @@ use crate::origin::Origin;
 pub use config::{CacheConfig, Freshness, RuleConfig};
 pub use disk::{DiskConfig, DiskError, DiskUsage, Ticket};
 pub use learn::Writing;
+pub use lists::{ListAnswer, ListFill, ListKey};
 pub use open::{CacheError, Found, Source};
 pub use policy::Policy;
 pub use reader::{BlockReader, Piece, PieceSource};
@@ -44,6 +46,7 @@ use disk::{DiskLimits, DiskTier};
 use flight::Flights;
 use generation::Generations;
 use heads::Heads;
+use lists::Lists;
 use memory::MemoryTier;
 use meta::MetaCache;
 
@@ -51,6 +54,8 @@ use meta::MetaCache;
 const METADATA_SHARE: u64 = 8;
 /// The most of it that is for the index of the disk, and for what waits to be written there.
 const INDEX_SHARE: u64 = 8;
+/// That for lists, where a rule has them kept.
+const LISTS_SHARE: u64 = 64;
 const QUEUE_SHARE: u64 = 16;
 const QUEUE_MAX: u64 = 64 << 20;
 const QUEUE_BLOCKS: u64 = 8;
@@ -64,6 +69,7 @@ pub struct Cache {
     generations: Generations,
     flights: Flights,
     heads: Heads,
+    lists: Lists,
     budget: Budget,
     /// Bytes.
     block_size: u64,
@@ -95,7 +101,9 @@ impl Cache {
         let memory = config.memory.0;
         let metadata = memory / METADATA_SHARE;
         let (index, queue) = if config.disk.is_empty() { (0, 0) } else { disk_memory(config) };
-        let blocks = memory - metadata - index - queue;
+        let lists = rules.iter().any(|rule| rule.lists.is_some());
+        let lists = if lists { memory / LISTS_SHARE } else { 0 };
+        let blocks = memory - metadata - index - queue - lists;
         let limits = DiskLimits { index, queue, memory: blocks, admission: config.admission };
         let disk = match config.disk.is_empty() {
             true => None,
@@ -116,6 +124,7 @@ impl Cache {
                 generations: Generations::new(),
                 flights: Flights::new(),
                 heads: Heads::default(),
+                lists: Lists::new(lists),
                 budget: Budget::new(config.in_flight.0),
                 block_size: config.block.0,
                 fetch_size: config.fetch.0,

@@ -18,6 +18,8 @@ use crate::proxy::config::{LimitsConfig, ListenConfig};
 
 /// The longest path of a unix socket, `sun_path` of `sockaddr_un` without its closing zero.
 const SOCKET_PATH_MAX: usize = 107;
+/// The longest that a list is kept.
+const LISTS_MAX: HumanDuration = HumanDuration::secs(60);
 
 impl Config {
     /// Checks what holds between keys; to be called after [`Config::load`].
@@ -327,12 +329,23 @@ fn check_limits(limits: &LimitsConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// A list hides whatever is written past us for as long as it is kept.
+fn check_lists(index: usize, rule: &RuleConfig) -> Result<(), ConfigError> {
+    let Some(lists) = rule.lists else { return Ok(()) };
+    let key = format!("rules[{index}].lists");
+    if lists > LISTS_MAX {
+        return wrong(key, format_args!("{lists} is more than {LISTS_MAX}"));
+    }
+    more_than_nothing(&key, lists)
+}
+
 fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
     let all = RuleConfig::MATCH_ALL;
     let Some(last) = rules.len().checked_sub(1) else {
         return wrong("rules", format_args!("at least one rule is needed, with match \"{all}\""));
     };
     for (index, rule) in rules.iter().enumerate() {
+        check_lists(index, rule)?;
         let key = format!("rules[{index}].match");
         if let Err(error) = rule.matcher() {
             return wrong(key, format_args!("`{}`: {}", rule.pattern, error.kind()));

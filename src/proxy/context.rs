@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::admission::RequestHeld;
+use super::lists::Keeping;
 use super::refusal::Refusal;
 use crate::auth::chunked::Reframer;
 use crate::cache::{Ticket, Writing};
@@ -53,6 +54,8 @@ pub struct Forward {
     pub connect_tries: u32,
     /// The last invalidation that might still be undone by a power cut.
     pub unsettled: Option<Ticket>,
+    /// The answer of a list, to be kept when it is complete.
+    pub(super) keeping: Option<Box<Keeping>>,
     /// As long as the outcome may not be known.
     pub writing: Option<Writing>,
 }
@@ -92,6 +95,7 @@ impl Forward {
             body_began: false,
             connect_tries: 0,
             unsettled: None,
+            keeping: None,
             writing: None,
         })
     }

@@ -18,6 +18,7 @@ mod context;
 mod gate;
 mod head;
 mod listener;
+mod lists;
 mod owners;
 mod pass_through;
 mod read;
@@ -57,6 +58,7 @@ pub use server::Server;
 
 use client::Client;
 use context::{Forward, RequestContext, RequestId};
+use lists::Listed;
 use read::Outcome;
 use refusal::Refusal;
 use response::{CacheStatus, send_error};
@@ -134,8 +136,13 @@ impl Gateway {
                 return Ok(Outcome::Answered);
             }
         }
+        let keeping = match self.list(session, ctx, &parsed).await? {
+            Listed::Answered => return Ok(Outcome::Answered),
+            Listed::Forward(keeping) => keeping,
+        };
         let touched = self.touched(&parsed);
         let mut forward = Forward::new(parsed, touched);
+        forward.keeping = keeping;
         self.begin_write(&mut forward).await;
         ctx.cache = CacheResult::Bypass;
         ctx.forward = Some(forward);
@@ -252,12 +259,13 @@ impl ProxyHttp for Gateway {
     fn response_body_filter(
         &self,
         _session: &mut Session,
-        _body: &mut Option<Bytes>,
-        _end: bool,
+        body: &mut Option<Bytes>,
+        end: bool,
         ctx: &mut RequestContext,
     ) -> Result<Option<std::time::Duration>> {
         if let Some(forward) = &mut ctx.forward {
             self.invalidate(forward);
+            self.keep(forward, body.as_deref().unwrap_or_default(), end);
         }
         Ok(None)
     }

@@ -90,6 +90,9 @@ impl Gateway {
         for id in &forward.touched.objects {
             forward.unsettled = forward.unsettled.max(self.cache.suspect(id));
         }
+        if let Some(bucket) = &forward.touched.bucket {
+            self.cache.suspect_lists(&self.realm, bucket);
+        }
         self.invalidate(forward);
     }
 
@@ -227,6 +230,7 @@ impl Gateway {
             }
             self.settle(forward).await;
             self.confirm_owner(forward, head.status, ctx.started);
+            self.keep_head(method, head, forward);
         }
         head.insert_header(CACHE_STATUS, cache_status(method).header())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use globset::GlobMatcher;
 
 use crate::cache::{Freshness, Policy, RuleConfig};
-use crate::s3::{ObjectId, VersionId};
+use crate::s3::{BucketName, ObjectId, VersionId};
 
 struct Rule {
     /// `None` matches everything.
@@ -14,6 +14,7 @@ struct Rule {
     max_stale: Duration,
     negative: Duration,
     obey_no_store: bool,
+    lists: Option<Duration>,
 }
 
 /// All rules, in order.
@@ -31,9 +32,22 @@ impl Rules {
                 max_stale: config.max_stale.map_or(Duration::ZERO, |d| d.0),
                 negative: config.negative.0,
                 obey_no_store: config.obey_no_store,
+                lists: config.lists.map(|lists| lists.0),
             })
         });
         rules.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether any rule has lists kept.
+    pub fn keep_lists(&self) -> bool {
+        self.0.iter().any(|rule| rule.lists.is_some())
+    }
+
+    /// For how long a list of the keys under `prefix` is kept: the first rule that matches it as it would a key.
+    pub fn lists(&self, bucket: &BucketName, prefix: &str) -> Option<Duration> {
+        let path = format!("{bucket}/{prefix}");
+        let mut rules = self.0.iter();
+        rules.find(|rule| rule.pattern.as_ref().is_none_or(|p| p.is_match(&path)))?.lists
     }
 
     /// The policy for a read of `id`; `None` when its rule is `bypass`.
@@ -56,7 +70,8 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::{BucketName, ObjectKey, Realm};
+    use crate::config::units::HumanDuration;
+    use crate::s3::{ObjectKey, Realm};
 
     fn id(bucket: &str, key: &str) -> ObjectId {
         let realm = Realm::new("http://origin", "default");
@@ -80,5 +95,26 @@ mod tests {
         assert!(rules.policy(&id("photos", "live/now.json"), false).is_none());
         assert!(rules.policy(&id("photos", "live/deep/now.json"), false).unwrap().demand);
         assert!(rules.policy(&id("other", "static/a"), false).unwrap().demand);
+    }
+
+    #[test]
+    fn r27_lists_are_kept_by_the_rule_of_their_prefix() {
+        let rule = |pattern: &str, lists| RuleConfig {
+            pattern: pattern.to_owned(),
+            lists,
+            ..RuleConfig::default()
+        };
+        let some = Some(HumanDuration::secs(5));
+        let rules = [rule("data/logs/**", some), rule("other/**", some), rule("**", None)];
+        let rules = Rules::new(&rules).unwrap();
+        let lists = |bucket, prefix| rules.lists(&BucketName::new(bucket).unwrap(), prefix);
+        assert_eq!(lists("data", "logs/"), Some(Duration::from_secs(5)));
+        assert_eq!(lists("data", "logs/2026"), Some(Duration::from_secs(5)));
+        // Of more than the rule's keys.
+        assert_eq!(lists("data", "log"), None);
+        assert_eq!(lists("data", ""), None);
+        assert_eq!(lists("other", ""), Some(Duration::from_secs(5)));
+        assert!(rules.keep_lists());
+        assert!(!Rules::new(&[RuleConfig::default()]).unwrap().keep_lists());
     }
 }

@@ -66,6 +66,12 @@ pub(super) fn described(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     headers.iter().filter(|(name, _)| describes(name) && !hop_by_hop(name)).map(own).collect()
 }
 
+/// The headers of an answer that do not belong to it alone (R13): what may be replayed with it.
+#[must_use]
+pub fn described_headers(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    described(headers)
+}
+
 fn describes(name: &HeaderName) -> bool {
     let text = name.as_str();
     if !text.starts_with("x-amz-") {

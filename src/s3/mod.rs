@@ -15,6 +15,7 @@ pub mod error;
 mod error_response;
 pub mod etag;
 mod host;
+mod listing;
 pub mod name;
 pub mod needs;
 pub mod object_meta;
@@ -29,8 +30,10 @@ pub mod version;
 mod xml;
 
 pub use account::AccountId;
+pub use described::described_headers;
 pub use error::S3Error;
 pub use etag::ETag;
+pub use listing::Listing;
 pub use name::{BucketName, InvalidName, ObjectId, ObjectKey, Realm};
 pub use needs::{Action, Need, Needs, Resource};
 pub use object_meta::{NotCacheable, ObjectMeta};

@@ -183,6 +183,11 @@ fn may_ask_for_less(name: &HeaderName) -> bool {
     ) || name.as_str() == EXPECTED_OWNER
 }
 
+/// Whether a header leaves a request one for the bytes themselves and for nothing else, whoever reads.
+pub(super) fn plain_header(name: &HeaderName) -> bool {
+    header_is_known(name) && ![CHECKSUM_MODE, EXPECTED_OWNER].contains(&name.as_str())
+}
+
 fn header_is_known(name: &HeaderName) -> bool {
     if *name == header::ORIGIN {
         return false;
@@ -226,7 +231,7 @@ fn range(headers: &HeaderMap) -> Option<ByteRange> {
 }
 
 /// Whether the client wants an answer that was just checked (R7).
-fn demands_freshness(headers: &HeaderMap) -> bool {
+pub(super) fn demands_freshness(headers: &HeaderMap) -> bool {
     let directives = |name: &HeaderName| {
         let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
         let all: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();

@@ -29,6 +29,8 @@ mod freshness;
 mod front;
 /// Sizes, counts and times that clients are held to.
 mod limits;
+/// Lists that are remembered for a moment.
+mod lists;
 /// An origin whose headers and bytes contradict each other.
 mod lying_origin;
 /// Resident memory of the real process under slow readers and large uploads.

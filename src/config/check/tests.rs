@@ -57,6 +57,14 @@ fn the_last_rule_matches_everything_and_no_other_does() {
 }
 
 #[test]
+fn r27_lists_are_kept_for_a_moment_at_most() {
+    let error_of = |lists| error(|c| c.rules[0].lists = Some(lists));
+    assert_eq!(error_of(HumanDuration::secs(61)), "rules[0].lists: 1m1s is more than 1m");
+    assert_eq!(error_of(HumanDuration::secs(0)), "rules[0].lists: must be more than nothing");
+    accepted(|c| c.rules[0].lists = Some(HumanDuration::secs(60)));
+}
+
+#[test]
 fn a_glob_matches_bucket_and_key_as_text() {
     let all = rule("**").matcher().unwrap();
     for id in ["b/k", "b/a/b/c", "b/a/..", "b//x", "b/line\nend", "b/.hidden", "b/a/"] {

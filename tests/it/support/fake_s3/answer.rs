@@ -364,9 +364,18 @@ fn delete_objects(store: &mut Store, seen: &Seen) -> Reply {
     xml(200, &format!("<DeleteResult>{deleted}</DeleteResult>"))
 }
 
+/// `ListObjectsV2` as far as tests need it: a prefix, and pages of `max-keys`, whose token is the last key.
 fn list(store: &Store, seen: &Seen) -> Reply {
     let prefix = seen.param("prefix").unwrap_or_default();
-    let contents = store.list(&seen.bucket, &prefix).map(|(key, object)| {
+    let after = seen.param("continuation-token").unwrap_or_default();
+    let most = seen.param("max-keys").and_then(|most| most.parse().ok()).unwrap_or(1000);
+    let all: Vec<_> = store.list(&seen.bucket, &prefix).filter(|(key, _)| **key > *after).collect();
+    let page = &all[..all.len().min(most)];
+    let is_truncated = page.len() < all.len();
+    let next = page.last().filter(|_| is_truncated).map_or(String::new(), |(key, _)| {
+        format!("<NextContinuationToken>{}</NextContinuationToken>", xml_escape(key))
+    });
+    let contents = page.iter().map(|(key, object)| {
         let (key, size) = (xml_escape(key), object.len());
         let etag = xml_escape(object.etag_value().unwrap_or_default());
         format!("<Contents><Key>{key}</Key><ETag>{etag}</ETag><Size>{size}</Size></Contents>")
@@ -377,7 +386,7 @@ fn list(store: &Store, seen: &Seen) -> Reply {
         200,
         &format!(
             "<ListBucketResult><Name>{name}</Name><Prefix>{prefix}</Prefix>\
-             <IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
+             <IsTruncated>{is_truncated}</IsTruncated>{next}{contents}</ListBucketResult>"
         ),
     )
 }
