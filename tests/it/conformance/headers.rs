@@ -306,6 +306,25 @@ async fn an_object_without_checksums_is_not_asked_for_them_again() {
 }
 
 #[tokio::test]
+async fn an_archived_object_is_described_and_given_when_it_is_restored() {
+    let archived = Object::bytes("cold").header("x-amz-storage-class", "GLACIER");
+    let (s3, _proxy, client) = setup(archived.clone()).await;
+    for _ in 0..2 {
+        let head = client.head("/data/k").send().await;
+        assert_eq!((head.status.as_u16(), head.header("x-amz-storage-class")), (200, "GLACIER"));
+        for path in ["/data/k", "/data/k?partNumber=1"] {
+            let refused = client.get(path).send().await;
+            assert_eq!(refused.status, 403, "{path}");
+            let text = refused.text();
+            assert!(text.contains("<Code>InvalidObjectState</Code>"), "{text}");
+            assert!(text.contains("<StorageClass>GLACIER</StorageClass>"), "{text}");
+        }
+    }
+    s3.put("data", "k", archived.header("x-amz-restore", "ongoing-request=\"false\""));
+    assert_eq!(client.get("/data/k").send().await.text(), "cold");
+}
+
+#[tokio::test]
 async fn errors_are_s3s_xml_and_those_of_a_head_have_no_body() {
     let (s3, _proxy, client) = setup(Object::bytes("some bytes")).await;
     s3.fault(Matcher::any().key("denied"), Always, Fault::Status(403, "AccessDenied"));

@@ -81,7 +81,7 @@ impl Disk {
         for (number, row) in table::all().enumerate() {
             for method in [Method::GET, Method::HEAD] {
                 if place == Place::Disk {
-                    table.client.head(&row.path(&key(number, &method))).send().await;
+                    table.client.head(&row.path_of_whole(&key(number, &method))).send().await;
                 }
                 table.ask(number, row, &method).await;
             }

@@ -109,6 +109,13 @@ fn read(store: &Store, seen: &Seen, blind: Blind) -> Reply {
 }
 
 fn read_object(object: &Object, seen: &Seen, blind: Blind) -> Reply {
+    let has = |name: &str, value: &str| {
+        object.headers.iter().any(|(n, v)| n.eq_ignore_ascii_case(name) && v.contains(value))
+    };
+    let restored = has("x-amz-restore", "ongoing-request=\"false\"");
+    if seen.method == Method::GET && has("x-amz-storage-class", "GLACIER") && !restored {
+        return error(seen, 403, "InvalidObjectState", &[("StorageClass", "GLACIER")]);
+    }
     if let Some(reply) = precondition(seen, Some(object), blind) {
         return reply;
     }
