@@ -128,7 +128,7 @@ impl Cache {
                 if !checksums {
                     return opening.await;
                 }
-                let head = self.heads.ask(self, id, None, self.may_join(id, policy));
+                let head = self.ask(id, None, self.may_join(id, policy));
                 let (found, head) = tokio::join!(opening, head);
                 return found?.agree(head?);
             }
@@ -149,7 +149,7 @@ impl Cache {
         id: &ObjectId,
         found: Found,
     ) -> Result<Found, CacheError> {
-        let head = self.heads.ask(self, id, None, Join::UnderWay).await?;
+        let head = self.ask(id, None, Join::UnderWay).await?;
         found.agree(head)
     }
 
@@ -252,16 +252,7 @@ impl Cache {
         if join == Join::Next {
             self.flights.doubt_openings(id, self.generations.current(id));
         }
-        let meta = match self.heads.ask(self, id, part, join).await {
-            // Some servers refuse a HEAD of `null` and answer a GET: it is theirs to say.
-            Err(error)
-                if matches!(*error, OriginError::Refused(_))
-                    && id.version().is_some_and(VersionId::is_null) =>
-            {
-                return Err(CacheError::Uncacheable);
-            }
-            answer => answer?,
-        };
+        let meta = self.ask(id, part, join).await?;
         if meta.no_store && policy.obey_no_store {
             return Err(CacheError::Uncacheable);
         }
@@ -273,6 +264,25 @@ impl Cache {
             _ => ObjectVersion::new(id, &meta, self.block_size),
         };
         Ok(Found { id: id.clone(), meta, version, source, generation, opening: None })
+    }
+
+    /// One HEAD, shared.
+    async fn ask(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        part: Option<PartNumber>,
+        join: Join,
+    ) -> Result<Arc<ObjectMeta>, CacheError> {
+        match self.heads.ask(self, id, part, join).await {
+            // Some servers refuse a HEAD of `null` and answer a GET: it is theirs to say.
+            Err(error)
+                if matches!(*error, OriginError::Refused(_))
+                    && id.version().is_some_and(VersionId::is_null) =>
+            {
+                Err(CacheError::Uncacheable)
+            }
+            answer => Ok(answer?),
+        }
     }
 
     /// Who demands the state of now, or reads a key whose state nobody knows, joins nothing that was sent before (R7, R8).
