@@ -3,7 +3,8 @@
 //! The property: a complete answer is exactly one version's bytes, under that version's `ETag`; and it is no version
 //! older than the last write that went through the proxy and was answered before the read began, or, for a reader
 //! that demands the state of now, than the last write of any kind. An answer that breaks off is a prefix of one
-//! version. Faults may cost an answer, never its truth.
+//! version. Faults may cost an answer, never its truth. A version asked for by its id is that one's bytes, or gone if
+//! it was deleted; certainly gone once its delete went through the proxy.
 //!
 //! `HOTSET_MODEL_ROUNDS` sets the number of rounds, `HOTSET_MODEL_SEED` the first seed; a failure prints its own.
 
@@ -17,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::support::{
-    Client, FakeS3, Fault, History, Matcher, Object, Response, TestProxy, Times, lock,
+    Client, FakeS3, Fault, History, Matcher, Object, Response, TestProxy, Times, is_of, lock,
 };
 
 const KEYS: usize = 4;
@@ -27,8 +28,21 @@ const OPERATIONS: usize = 60;
 struct Key {
     name: String,
     history: Mutex<History>,
+    /// Those that were put with an id.
+    named: Mutex<Vec<Named>>,
     /// One writer at a time: the order of two writes that overlap is nobody's to know.
     writing: tokio::sync::Mutex<()>,
+}
+
+/// A version with an id.
+#[derive(Clone)]
+struct Named {
+    id: String,
+    object: Object,
+    /// Its delete has begun.
+    going: bool,
+    /// Its delete was answered.
+    gone: bool,
 }
 
 struct World {
@@ -81,6 +95,7 @@ async fn round(seed: u64) {
     let key = |n| Key {
         name: format!("key-{n}"),
         history: Mutex::default(),
+        named: Mutex::default(),
         writing: tokio::sync::Mutex::default(),
     };
     let world = Arc::new(World {
@@ -118,6 +133,8 @@ impl World {
                 1 => self.delete(key).await,
                 2 | 3 => self.write_directly(key, &mut random).await,
                 4..=6 => self.head(key, &mut random).await,
+                7 | 8 if self.versioned => self.get_version(key, &mut random).await,
+                9 if self.versioned => self.delete_version(key, &mut random).await,
                 _ => self.get(key, &mut random).await,
             }
         }
@@ -224,7 +241,10 @@ impl World {
         } else {
             let mut object = self.object(random);
             if self.versioned {
-                object = object.version_id(&format!("v{}", random.r#gen::<u64>()));
+                let id = format!("v{}", random.r#gen::<u64>());
+                object = object.version_id(&id);
+                let named = Named { id, object: object.clone(), going: false, gone: false };
+                lock(&key.named).push(named);
             }
             key.begin(Some(object.clone()));
             self.s3.put("data", &key.name, object);
@@ -232,10 +252,57 @@ impl World {
         key.end(true, false);
     }
 
+    async fn get_version(&self, key: &Key, random: &mut StdRng) {
+        let Some(named) = key.any_named(random) else { return };
+        let range = range(random);
+        let mut request = self.client.get(&format!("{}?versionId={}", key.path(), named.id));
+        if let Some(range) = &range {
+            request = request.range(range);
+        }
+        let Ok(answer) = request.try_send().await else { return };
+        let going = lock(&key.named).iter().any(|v| v.id == named.id && v.going);
+        let right = match answer.status.as_u16() {
+            200 | 206 => {
+                let id = answer.header("x-amz-version-id");
+                !named.gone && id == named.id && is_of(&named.object, &answer)
+            }
+            404 => going,
+            416 => answer.header("content-range") == format!("bytes */{}", named.object.len()),
+            503 => true,
+            status => status >= 500 && self.faults,
+        };
+        let (at, s3) = (self.where_is(key), self.s3.describe());
+        assert!(right, "{at}: {} {range:?} -> {answer:?}\n{s3}", named.id);
+    }
+
+    /// Not of the current one, which would bring back the one before.
+    async fn delete_version(&self, key: &Key, random: &mut StdRng) {
+        let _one = key.writing.lock().await;
+        let Some(named) = key.any_named(random).filter(|named| !named.going) else { return };
+        let current = self.s3.object("data", &key.name);
+        if current.is_some_and(|object| object.etag_value() == named.object.etag_value()) {
+            return;
+        }
+        key.mark(&named.id, |named| named.going = true);
+        let path = format!("{}?versionId={}", key.path(), named.id);
+        if random.gen_bool(0.2) {
+            // Behind the proxy's back: whoever knows it may go on to serve it.
+            self.s3.delete_version("data", &key.name, &named.id);
+            return;
+        }
+        assert_eq!(self.client.delete(&path).send().await.status, 204, "{}", self.where_is(key));
+        key.mark(&named.id, |named| named.gone = true);
+    }
+
     async fn get(&self, key: &Key, random: &mut StdRng) {
         let demands = random.gen_bool(0.2);
-        let range = range(random);
-        let mut request = self.client.get(&key.path());
+        let mut range = range(random);
+        let mut path = key.path();
+        if random.gen_bool(0.1) {
+            // What was not uploaded in parts is its part 1.
+            (path, range) = (path + "?partNumber=1", None);
+        }
+        let mut request = self.client.get(&path);
         if demands {
             request = request.header("Cache-Control", "no-cache");
         }
@@ -293,6 +360,16 @@ impl World {
 impl Key {
     fn path(&self) -> String {
         format!("/data/{}", self.name)
+    }
+
+    fn any_named(&self, random: &mut StdRng) -> Option<Named> {
+        let named = lock(&self.named);
+        let last = named.len().checked_sub(1)?;
+        Some(named[random.gen_range(0..=last)].clone())
+    }
+
+    fn mark(&self, id: &str, mark: impl Fn(&mut Named)) {
+        lock(&self.named).iter_mut().filter(|named| named.id == id).for_each(mark);
     }
 
     fn begin(&self, version: Option<Object>) {

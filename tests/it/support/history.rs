@@ -104,7 +104,8 @@ impl History {
     }
 }
 
-fn is_of(object: &Object, answer: &Response) -> bool {
+/// Whether an answer has these bytes of the object: those that its `Content-Range` says, or all; or fewer, visibly so.
+pub fn is_of(object: &Object, answer: &Response) -> bool {
     let got = answer.body.len() as u64;
     let (start, end) = match answer.header("content-range") {
         "" => (0, object.len()),

@@ -24,7 +24,7 @@ pub use child::{Process, hotset, run};
 pub use client::{Broken, Client, H2Client, H2Stream, Request, Response, ResponseStream, Upload};
 pub use fake_s3::Repeat::{self, Always, Times};
 pub use fake_s3::{FakeS3, Fault, Gate, Matcher, OWNER, Object, Seen};
-pub use history::History;
+pub use history::{History, is_of};
 pub use proxy::{TestProxy, setup, test_config};
 pub use scratch::Scratch;
 pub use signature::our_signature;
