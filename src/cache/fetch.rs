@@ -104,6 +104,9 @@ impl OpeningTask {
         match answer {
             Ok(answer) => Box::pin(self.deliver(answer)).await,
             Err(error) => {
+                if let Some(part) = self.opening.asked().part() {
+                    self.cache.no_parts.note(part, &error);
+                }
                 let (id, by) = (&self.id, LearnedBy::Get);
                 self.cache.learn_failure(id, self.generation, self.since, &error, by);
                 self.end(Err(Arc::new(error)));

@@ -93,6 +93,9 @@ impl Worker {
             let (id, part, generation) = &self.key;
             let since = Moment::now();
             let answer = self.cache.origin.head(id, *part).await;
+            if let (Some(part), Err(error)) = (part, &answer) {
+                self.cache.no_parts.note(*part, error);
+            }
             let answer = self.cache.learn_head(id, *generation, since, answer);
             let mut queues = self.cache.heads.queues.lock();
             let Some(queue) = queues.get_mut(&self.key) else { return };

@@ -49,6 +49,7 @@ use heads::Heads;
 use lists::Lists;
 use memory::MemoryTier;
 use meta::MetaCache;
+use parts::NoParts;
 
 /// The part of `cache.memory` that is for metadata.
 const METADATA_SHARE: u64 = 8;
@@ -70,6 +71,7 @@ pub struct Cache {
     flights: Flights,
     heads: Heads,
     lists: Lists,
+    no_parts: NoParts,
     budget: Budget,
     /// Bytes.
     block_size: u64,
@@ -125,6 +127,7 @@ impl Cache {
                 flights: Flights::new(),
                 heads: Heads::default(),
                 lists: Lists::new(lists),
+                no_parts: NoParts::default(),
                 budget: Budget::new(config.in_flight.0),
                 block_size: config.block.0,
                 fetch_size: config.fetch.0,

@@ -7,12 +7,34 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
 use super::Cache;
 use super::meta::LearnedBy;
 use super::open::{CacheError, Found, Lookup, Source};
-use super::policy::Policy;
-use crate::origin::{Asked, Pin};
+use super::policy::{Policy, UNCACHEABLE};
+use crate::origin::{Asked, OriginError, Pin};
 use crate::s3::{ObjectId, PartNumber};
+
+/// When the origin last answered with a whole object for a part that cannot be one.
+#[derive(Default)]
+pub(super) struct NoParts(Mutex<Option<Instant>>);
+
+impl NoParts {
+    /// Takes in why a part was not had.
+    pub(super) fn note(&self, part: PartNumber, error: &OriginError) {
+        // The first part may be all there is: of an empty object even S3 says 200.
+        if matches!(error, OriginError::NotAPart) && part.get() > 1 {
+            *self.0.lock() = Some(Instant::now());
+        }
+    }
+
+    /// Then asking for parts would cost a request more each time.
+    fn seen_lately(&self) -> bool {
+        self.0.lock().is_some_and(|since| since.elapsed() < UNCACHEABLE)
+    }
+}
 
 impl Cache {
     /// As [`Cache::open`], for one part: what is found knows where it lies.
@@ -25,6 +47,9 @@ impl Cache {
         part: PartNumber,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
+        if self.no_parts.seen_lately() {
+            return Err(CacheError::Uncacheable);
+        }
         let pin = match self.look(id, policy, LearnedBy::Get).await {
             Lookup::Unknown => Pin::Current,
             known => match self.confirm(id, policy, known).await? {
@@ -45,6 +70,9 @@ impl Cache {
         part: PartNumber,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
+        if self.no_parts.seen_lately() {
+            return Err(CacheError::Uncacheable);
+        }
         match self.look(id, policy, LearnedBy::Head).await {
             Lookup::Unknown => self.ask_head(id, Some(part), policy, Source::Miss).await,
             // One HEAD confirms what is known and says where the part lies.

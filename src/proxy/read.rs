@@ -82,6 +82,7 @@ impl Gateway {
                 ReadMethod::Get => self.cache.open_part(id, part, policy).await,
             };
         }
+        let whole = read.range.is_none() && read.checksum_mode;
         let found = match read.method {
             ReadMethod::Head => self.cache.head(id, policy).await?,
             // Its size must be known to refuse it.
@@ -89,11 +90,10 @@ impl Gateway {
                 self.cache.head(id, policy).await?
             }
             ReadMethod::Get => {
-                let whole = read.range.is_none() && read.checksum_mode;
                 return self.cache.open(id, read.range, whole, policy).await;
             }
         };
-        match read.checksum_mode && found.meta.checksums.is_none() {
+        match whole && found.meta.checksums.is_none() {
             true => self.cache.with_checksums(id, found).await,
             false => Ok(found),
         }

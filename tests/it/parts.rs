@@ -215,6 +215,19 @@ async fn an_origin_that_knows_no_parts_answers_for_itself_and_nothing_of_it_is_s
 }
 
 #[tokio::test]
+async fn an_origin_that_knows_no_parts_is_not_asked_twice_for_each() {
+    let (s3, _proxy, client, object) = with_object().await;
+    s3.fault(Matcher::any().query("partNumber"), Always, Fault::IgnorePart);
+    // Of the first part nobody can say that it is not all there is.
+    for (number, asked) in [(1, 2), (1, 2), (2, 2), (1, 1), (2, 1), (5, 1)] {
+        s3.forget_requests();
+        let whole = client.get(&format!("/data/k?partNumber={number}")).send().await;
+        assert!(whole.status == 200 && whole.body == object.all(), "{number}");
+        assert_eq!(s3.requests().len(), asked, "{number}: {}", s3.describe());
+    }
+}
+
+#[tokio::test]
 async fn r4_a_part_is_asked_for_in_checksum_mode_and_without_a_range() {
     let (s3, _proxy, client, _) = with_object().await;
     client.get("/data/k?partNumber=1").send().await;

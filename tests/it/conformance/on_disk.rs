@@ -30,7 +30,7 @@ impl Disk {
             "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\nlog: {{ access: off }}\n\
              origin: {{ endpoint: '{}', attempts: 1 }}\n\
              cache: {{ memory: 16MiB, block: 64KiB, fetch: 512KiB, in_flight: 8MiB, read_ahead: 2MiB, \
-             admission: first-touch, disk: [{{ path: '{}', capacity: 128MiB }}] }}\n\
+             admission: first-touch, disk: [{{ path: '{}', capacity: 512MiB }}] }}\n\
              rules: [{{ match: '**', freshness: {freshness} }}]\n",
             self.s3.endpoint(),
             self.scratch.path("cache"),
