@@ -15,6 +15,7 @@
 //!              │ cache::fetch    one task an origin range, detached from its readers
 //!              │ origin          a ranged GET pinned to the version, compared, resumed where it breaks
 //!              │
+//!   list ──────┤ proxy::lists    where a rule says so, from memory for a moment; else it streams through
 //!   else ──────┘ proxy::pass_through   streams to the origin, re-signed; a write invalidates before and after
 //! ```
 //!
