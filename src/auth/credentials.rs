@@ -5,15 +5,17 @@
 //! `crate::origin::credentials`.
 
 use std::fmt;
+use std::sync::Arc;
 
+use super::sign::key::{SigningKey, SigningKeys};
 use crate::config::units::Secret;
 
-/// One identity at an S3 origin.
-#[derive(Clone)]
+/// One identity at an S3 server, with the keys that its signatures are made with.
 pub struct Credentials {
     access_key: String,
     secret_key: Secret,
     session_token: Option<Secret>,
+    signing_keys: SigningKeys,
 }
 
 /// Why a set of credentials cannot be used. The values themselves are never in the message.
@@ -50,7 +52,7 @@ impl Credentials {
         if session_token.as_ref().is_some_and(|token| !visible(token.expose())) {
             return Err(InvalidCredentials::SessionToken);
         }
-        Ok(Self { access_key, secret_key, session_token })
+        Ok(Self { access_key, secret_key, session_token, signing_keys: SigningKeys::default() })
     }
 
     /// The access key id: public, it is sent with every request.
@@ -70,6 +72,11 @@ impl Credentials {
     pub fn session_token(&self) -> Option<&Secret> {
         self.session_token.as_ref()
     }
+
+    /// The key that requests of `date` (`20130524`) to `region` are signed with.
+    pub(super) fn signing_key(&self, date: &str, region: &str) -> Arc<SigningKey> {
+        self.signing_keys.get(self, date, region)
+    }
 }
 
 impl fmt::Debug for Credentials {
@@ -78,7 +85,7 @@ impl fmt::Debug for Credentials {
             .field("access_key", &self.access_key)
             .field("secret_key", &"***")
             .field("session_token", &self.session_token.as_ref().map(|_| "***"))
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -63,6 +63,14 @@ fn object_key(raw: &str) -> Result<Option<ObjectKey>, S3Error> {
     }
 }
 
+/// The path of a request target as it was sent, still encoded.
+///
+/// # Errors
+/// 400 `InvalidURI` as [`parse`](super::operation::parse).
+pub fn raw_path(raw_target: &[u8]) -> Result<&str, S3Error> {
+    Target::split(raw_target).map(|target| target.path)
+}
+
 /// A request target in its parts, still encoded.
 struct Target<'a> {
     authority: Option<Authority<'a>>,

@@ -11,9 +11,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_
 
 use super::error::S3Error;
 
-/// Everything but RFC 3986's unreserved characters (`SigV4`, "URI-encode").
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const PATH: &AsciiSet = &COMPONENT.remove(b'/');
+/// What is escaped in a query: everything but RFC 3986's unreserved characters (`SigV4`, "URI-encode").
+pub const COMPONENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// What is escaped in a path.
+pub const PATH: &AsciiSet = &COMPONENT.remove(b'/');
 
 /// Encodes a decoded path as `SigV4` for S3 does: once, slashes kept, nothing normalised.
 #[must_use]

@@ -3,58 +3,88 @@
 //! Source: Amazon S3 API Reference, "Signature Calculations for the Authorization Header", task 1.
 //! Invariant: what is signed here is what is sent; the path is not touched at all.
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_TYPE, HOST, HeaderName, RANGE};
 use http::{HeaderMap, Method};
+use percent_encoding::utf8_percent_encode;
 
-use super::Payload;
-use crate::s3::target::{Query, encode_query_component};
+use crate::s3::target::{COMPONENT, Query};
+
+/// The signature itself is the one part of a presigned query that it cannot cover.
+const SIGNATURE: &str = "X-Amz-Signature";
 
 /// The parts of a request that are signed.
-pub(super) struct CanonicalRequest<'a> {
-    pub(super) method: &'a Method,
-    pub(super) encoded_path: &'a str,
-    pub(super) query: &'a Query,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) names: &'a [HeaderName],
+pub(in crate::auth) struct CanonicalRequest<'a> {
+    pub(in crate::auth) method: &'a Method,
+    pub(in crate::auth) encoded_path: &'a str,
+    pub(in crate::auth) query: &'a Query,
+    /// Stands for the header `host`: HTTP/2 has none, and a client may have signed another name of ours.
+    pub(in crate::auth) host: Option<&'a str>,
+    pub(in crate::auth) headers: &'a HeaderMap,
+    /// Names of headers, joined by `;`.
+    pub(in crate::auth) signed_headers: &'a str,
 }
 
 impl CanonicalRequest<'_> {
-    /// Bytes, not text: S3 lets user metadata hold any octet, and signs it as it is.
-    pub(super) fn to_bytes(&self, signed_headers: &str, payload: Payload<'_>) -> Vec<u8> {
-        let query = canonical_query(self.query);
-        let mut out = Vec::with_capacity(512 + self.encoded_path.len() + query.len());
-        for line in [self.method.as_str(), self.encoded_path, &query] {
-            out.extend_from_slice(line.as_bytes());
-            out.push(b'\n');
+    /// Bytes, not text: S3 lets user metadata hold any octet, and signs it as it is. `None` when a header that is
+    /// said to be signed is not there.
+    pub(in crate::auth) fn to_bytes(&self, payload: &str) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(1024);
+        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.push(b'\n');
+        out.extend_from_slice(self.encoded_path.as_bytes());
+        out.push(b'\n');
+        push_query(&mut out, self.query);
+        out.push(b'\n');
+        for name in self.signed_headers.split(';') {
+            self.push_header(&mut out, name)?;
         }
-        for name in self.names {
-            out.extend_from_slice(name.as_str().as_bytes());
-            out.push(b':');
-            for (index, value) in self.headers.get_all(name).iter().enumerate() {
-                if index > 0 {
+        for line in ["\n", self.signed_headers, "\n", payload] {
+            out.extend_from_slice(line.as_bytes());
+        }
+        Some(out)
+    }
+
+    fn push_header(&self, out: &mut Vec<u8>, name: &str) -> Option<()> {
+        out.extend_from_slice(name.as_bytes());
+        out.push(b':');
+        match self.host {
+            Some(host) if name == "host" => out.extend_from_slice(host.as_bytes()),
+            _ => {
+                let mut values = self.headers.get_all(name).iter();
+                push_trimmed(out, values.next()?.as_bytes());
+                for value in values {
                     out.push(b',');
+                    push_trimmed(out, value.as_bytes());
                 }
-                push_trimmed(&mut out, value.as_bytes());
             }
-            out.push(b'\n');
         }
-        for line in ["\n", signed_headers, "\n", payload.as_str()] {
-            out.extend_from_slice(line.as_bytes());
-        }
-        out
+        out.push(b'\n');
+        Some(())
     }
 }
 
 /// Encoded, then sorted by name and value; a name without a value signs as `name=`.
-fn canonical_query(query: &Query) -> String {
-    let mut pairs: Vec<(String, String)> = query
+fn push_query(out: &mut Vec<u8>, query: &Query) {
+    if query.is_empty() {
+        return;
+    }
+    let encoded = |text| Cow::from(utf8_percent_encode(text, COMPONENT));
+    let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = query
         .iter()
-        .map(|(name, value)| {
-            (encode_query_component(name), encode_query_component(value.unwrap_or_default()))
-        })
+        .filter(|(name, _)| *name != SIGNATURE)
+        .map(|(name, value)| (encoded(name), encoded(value.unwrap_or_default())))
         .collect();
-    pairs.sort();
-    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+    pairs.sort_unstable();
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        if index > 0 {
+            out.push(b'&');
+        }
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'=');
+        out.extend_from_slice(value.as_bytes());
+    }
 }
 
 /// Appends a header's value without outer blanks, inner runs of them as one space: as every SDK
