@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod identities;
 pub mod sign;
 mod trust;
+pub mod verify;
 
 pub use config::{AuthConfig, AuthMode};
 pub use credentials::{Credentials, InvalidCredentials};

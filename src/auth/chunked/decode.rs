@@ -1,13 +1,15 @@
 //! The reading half of `aws-chunked`: a state machine that is fed slices of any size.
 //!
 //! Grammar: chunks of `size[;chunk-signature=..] CRLF data CRLF`, a last one of size 0 without
-//! data, then trailers and an empty line. Chunk signatures are skipped: they can only be checked
-//! with the client's key. Invariants: the data handed out never exceeds the announced length, and
-//! nothing is buffered but lines of a bounded length.
+//! data, then trailers and an empty line. Signatures are checked where the client's key is known
+//! ([`ChunkedDecoder::verifying`]), and skipped where it is not. Invariants: the data handed out
+//! never exceeds the announced length, a chunk's last bytes are not handed out before its signature
+//! was found right, and nothing is buffered but lines of a bounded length.
 
 use bytes::{Buf, Bytes};
 use http::header::{HeaderName, HeaderValue};
 
+use super::check::ChunkCheck;
 use super::{ChunkedError, Trailer};
 
 /// The longest first line of a chunk, in bytes.
@@ -25,6 +27,7 @@ pub struct ChunkedDecoder {
     line: Vec<u8>,
     /// Announced bytes that no chunk has claimed yet.
     unclaimed: u64,
+    check: Option<ChunkCheck>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +44,26 @@ impl ChunkedDecoder {
     /// For a body that decodes to exactly `decoded_length` bytes (`x-amz-decoded-content-length`).
     #[must_use]
     pub fn new(decoded_length: u64) -> Self {
-        Self { state: State::Header, line: Vec::new(), unclaimed: decoded_length }
+        Self { state: State::Header, line: Vec::new(), unclaimed: decoded_length, check: None }
+    }
+
+    /// The same, with the signatures checked.
+    #[must_use]
+    pub(super) fn verifying(self, check: ChunkCheck) -> Self {
+        Self { check: Some(check), ..self }
+    }
+
+    /// Whether signatures are checked.
+    pub(super) fn verifies(&self) -> bool {
+        self.check.is_some()
     }
 
     /// Takes bytes from the front of `input` up to and with the next slice of data, and gives that
     /// slice; `None` when the input is used up. A slice shares its memory with the input.
     ///
     /// # Errors
-    /// Bad framing, or chunks that add up to more (or, with the last one, less) than announced.
+    /// Bad framing, a chunk's wrong signature, or chunks that add up to more (or, with the last one,
+    /// less) than announced.
     pub fn next_data(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, ChunkedError> {
         while !input.is_empty() {
             match self.state {
@@ -60,7 +75,11 @@ impl ChunkedDecoder {
                         0 => State::DataCr,
                         left => State::Data(left),
                     };
-                    return Ok(Some(input.split_to(taken)));
+                    let data = input.split_to(taken);
+                    if let Some(check) = &mut self.check {
+                        check.data(&data, self.state == State::DataCr)?;
+                    }
+                    return Ok(Some(data));
                 }
                 State::DataCr => {
                     expect_byte(input, b'\r')?;
@@ -90,12 +109,21 @@ impl ChunkedDecoder {
     /// that the data is whole.
     ///
     /// # Errors
-    /// The last chunk has not come, or what follows it is not a list of trailers.
-    pub fn finish(&self) -> Result<Vec<Trailer>, ChunkedError> {
+    /// The last chunk has not come, what follows it is not a list of trailers, or their signature is
+    /// wrong.
+    pub fn finish(&mut self) -> Result<Vec<Trailer>, ChunkedError> {
         if self.state != State::Tail {
             return Err(ChunkedError::EndsEarly);
         }
-        parse_tail(&self.line)
+        let mut trailers = parse_tail(&self.line)?;
+        let signature = trailers.extract_if(.., |(name, _)| *name == TRAILER_SIGNATURE);
+        let signatures: Vec<_> = signature.map(|(_, value)| value).collect();
+        // The order in which they are signed.
+        trailers.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+        if let Some(check) = &mut self.check {
+            check.trailers(&trailers, &signatures)?;
+        }
+        Ok(trailers)
     }
 
     fn read_header(&mut self, input: &mut Bytes) -> Result<(), ChunkedError> {
@@ -110,10 +138,18 @@ impl ChunkedDecoder {
             return Ok(());
         }
         let size = chunk_size(&self.line).ok_or(ChunkedError::ChunkHeader)?;
+        if let Some(check) = &mut self.check {
+            check.header(&self.line)?;
+        }
         self.line.clear();
         self.unclaimed = self.unclaimed.checked_sub(size).ok_or(ChunkedError::TooLong)?;
         self.state = match (size, self.unclaimed) {
-            (0, 0) => State::Tail,
+            (0, 0) => {
+                if let Some(check) = &mut self.check {
+                    check.data(&[], true)?;
+                }
+                State::Tail
+            }
             (0, _) => return Err(ChunkedError::EndsEarly),
             (size, _) => State::Data(size),
         };
@@ -153,9 +189,7 @@ fn parse_tail(tail: &[u8]) -> Result<Vec<Trailer>, ChunkedError> {
             continue;
         }
         let (name, value) = parse_trailer(line).ok_or(ChunkedError::TrailerSyntax)?;
-        if name != TRAILER_SIGNATURE {
-            trailers.push((name, value));
-        }
+        trailers.push((name, value));
     }
     Ok(trailers)
 }

@@ -178,7 +178,7 @@ impl ChunkedEncoder {
         }
         out.push(self.chunk_header(&[]));
         if self.form.has_trailers() {
-            out.push(self.trailer_lines(trailers));
+            out.push(self.tail(trailers));
         }
         out.push(Bytes::from_static(CRLF));
     }
@@ -199,22 +199,24 @@ impl ChunkedEncoder {
         }
     }
 
-    fn trailer_lines(&mut self, trailers: &[Trailer]) -> Bytes {
-        let lines = |end: &[u8]| {
-            let mut lines = Vec::new();
-            for (name, value) in trailers {
-                lines.extend_from_slice(name.as_str().as_bytes());
-                lines.push(b':');
-                lines.extend_from_slice(value.as_bytes());
-                lines.extend_from_slice(end);
-            }
-            lines
-        };
-        let mut sent = lines(CRLF);
+    fn tail(&mut self, trailers: &[Trailer]) -> Bytes {
+        let mut sent = trailer_lines(trailers, CRLF);
         if let Some(chain) = &mut self.chain {
-            let signature = chain.advance_trailer(&lines(b"\n"));
+            let signature = chain.advance_trailer(&trailer_lines(trailers, b"\n"));
             sent.extend_from_slice(format!("x-amz-trailer-signature:{signature}\r\n").as_bytes());
         }
         sent.into()
     }
+}
+
+/// Trailers as they are sent (with CRLF) or signed (with LF).
+pub(super) fn trailer_lines(trailers: &[Trailer], end: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for (name, value) in trailers {
+        lines.extend_from_slice(name.as_str().as_bytes());
+        lines.push(b':');
+        lines.extend_from_slice(value.as_bytes());
+        lines.extend_from_slice(end);
+    }
+    lines
 }

@@ -4,9 +4,11 @@
 //! A client's chunk signatures hang on its own key, so a body that we re-sign is decoded and framed
 //! anew (R23): [`Incoming`] says whether a request has such a body, [`Form`] what goes out in its
 //! place, [`Reframer`] turns one into the other as the bytes pass. Invariant: a body that ends
-//! early, is longer than it said or breaks the framing is an error and never comes out as a
-//! complete body. Memory: one chunk of 64 KiB and 32 KiB of lines an upload.
+//! early, is longer than it said, breaks the framing or (where the client's key is known) is not
+//! what was signed is an error and never comes out as a complete body. Memory: one chunk of 64 KiB,
+//! one piece of the body and 32 KiB of lines an upload.
 
+mod check;
 mod decode;
 mod encode;
 mod headers;
@@ -17,6 +19,10 @@ use http::header::{HeaderName, HeaderValue};
 pub use decode::{ChunkedDecoder, MAX_LINE, MAX_TAIL};
 pub use encode::{CHUNK, ChunkedEncoder, Form};
 pub use headers::Incoming;
+
+use self::check::ChunkCheck;
+use super::sign::Signature;
+use super::verify::HoldBack;
 
 /// A trailer's name and value.
 pub type Trailer = (HeaderName, HeaderValue);
@@ -60,6 +66,12 @@ pub enum ChunkedError {
     /// A checksum trailer whose value cannot be of its algorithm.
     #[error("the value of the trailer {0} does not have the length of its algorithm")]
     TrailerLength(HeaderName),
+    /// A chunk's signature is missing or is not that of its data.
+    #[error("a chunk's signature is not that of its data")]
+    ChunkSignature,
+    /// The trailers' signature is missing or wrong, or there are trailers that nobody signed.
+    #[error("the signature of the trailers is not theirs")]
+    TrailerSignature,
     /// The transfer was broken before.
     #[error("the transfer is already broken")]
     Broken,
@@ -78,6 +90,7 @@ impl ChunkedError {
             | Self::TrailerUnexpected(_)
             | Self::TrailerMissing(_)
             | Self::TrailerLength(_) => "MalformedTrailerError",
+            Self::ChunkSignature | Self::TrailerSignature => "SignatureDoesNotMatch",
             Self::ChunkHeader | Self::FramingTooLong(_) | Self::ChunkEnd => "InvalidRequest",
             Self::TrailerForm | Self::Broken => "InternalError",
         }
@@ -92,6 +105,7 @@ pub struct Reframer {
     decoded_length: u64,
     declared: Vec<HeaderName>,
     progress: Progress,
+    held: HoldBack,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -118,7 +132,22 @@ impl Reframer {
             decoded_length,
             declared: trailer_names,
             progress: Progress::Open,
+            held: HoldBack::default(),
         })
+    }
+
+    /// The same, with the client's signatures checked: `seed` is its request's own, `trailer` says
+    /// that the trailers are signed, too. The last bytes go out when all of the body was found right.
+    ///
+    /// # Errors
+    /// [`ChunkedError::TrailerNames`] when the signed form has no trailers and some are declared, or
+    /// the other way round.
+    pub fn verifying(mut self, seed: Signature, trailer: bool) -> Result<Self, ChunkedError> {
+        if trailer == self.declared.is_empty() {
+            return Err(ChunkedError::TrailerNames);
+        }
+        self.decoder = self.decoder.verifying(ChunkCheck::new(seed, trailer));
+        Ok(self)
     }
 
     /// How many bytes will come out, for Content-Length; `None` where a trailer's length is not
@@ -156,22 +185,24 @@ impl Reframer {
             self.encoder.write(data, &mut out);
         }
         if end {
-            let mut trailers = self.decoder.finish()?;
-            check_trailers(&self.declared, &mut trailers)?;
+            let trailers = self.decoder.finish()?;
+            check_trailers(&self.declared, &trailers)?;
             self.encoder.finish(&trailers, &mut out);
         }
-        Ok(join(out))
+        match self.decoder.verifies() {
+            true => Ok(self.held.pass(join(out), end)),
+            false => Ok(join(out)),
+        }
     }
 }
 
 /// The declared trailers came, each once and nothing else, with values of the length that was
-/// counted on. Sorts them by name, the order in which they are signed.
-fn check_trailers(declared: &[HeaderName], trailers: &mut [Trailer]) -> Result<(), ChunkedError> {
-    trailers.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
+/// counted on; `trailers` are sorted by name.
+fn check_trailers(declared: &[HeaderName], trailers: &[Trailer]) -> Result<(), ChunkedError> {
     if let Some(twice) = trailers.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(ChunkedError::TrailerUnexpected(twice[0].0.clone()));
     }
-    for (name, value) in trailers.iter() {
+    for (name, value) in trailers {
         if !declared.contains(name) {
             return Err(ChunkedError::TrailerUnexpected(name.clone()));
         }

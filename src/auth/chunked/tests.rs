@@ -8,7 +8,7 @@ use crate::auth::sign::tests::example_seed;
 const CRC32C: HeaderName = HeaderName::from_static("x-amz-checksum-crc32c");
 
 /// The published example: 65 KiB of `a` as it stands in the S3 API Reference.
-fn published(trailer: bool) -> Bytes {
+pub(super) fn published(trailer: bool) -> Bytes {
     let signatures = if trailer {
         [
             "b474d8862b1487a5145d686f57f013e54db672cee1c953b3010fb58501ef5aa2",

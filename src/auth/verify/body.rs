@@ -1,0 +1,108 @@
+//! What a verified request's signature says of its body, and the check of a body by its hash.
+//!
+//! Invariant: a body that differs never goes out whole. The last bytes are held back until all of it has been seen
+//! ([`HoldBack`]), so that whoever breaks the transfer on an error leaves the origin with a part.
+
+use bytes::Bytes;
+use ring::digest;
+
+use super::refusal;
+use crate::auth::sign::signature::{hex, unhex};
+use crate::auth::sign::{EMPTY_SHA256, Payload, Signature};
+use crate::s3::S3Error;
+
+/// What is to be verified of a body as it passes.
+#[derive(Debug, Clone)]
+pub enum BodyCheck {
+    /// Nothing: the signature does not cover it.
+    Unsigned,
+    /// Its SHA-256.
+    Sha256([u8; 32]),
+    /// The signatures of its chunks, chained to this one; with `trailer` also that of its trailers.
+    Chunks {
+        /// The request's own signature.
+        seed: Signature,
+        /// Whether trailers follow, and their signature.
+        trailer: bool,
+    },
+}
+
+impl BodyCheck {
+    /// By the value of `x-amz-content-sha256`; `seed` gives the request's signature.
+    pub(super) fn of(
+        payload: &str,
+        has_body: bool,
+        seed: impl FnOnce() -> Signature,
+    ) -> Result<Self, S3Error> {
+        if payload == Payload::Unsigned.as_str()
+            || payload == Payload::StreamingUnsignedTrailer.as_str()
+        {
+            return Ok(Self::Unsigned);
+        }
+        for (form, trailer) in
+            [(Payload::StreamingSigned, false), (Payload::StreamingSignedTrailer, true)]
+        {
+            if payload == form.as_str() {
+                return Ok(Self::Chunks { seed: seed(), trailer });
+            }
+        }
+        if !has_body && payload.eq_ignore_ascii_case(EMPTY_SHA256) {
+            return Ok(Self::Sha256(unhex(EMPTY_SHA256.as_bytes()).expect("64 digits")));
+        }
+        let claimed = unhex(payload.to_ascii_lowercase().as_bytes());
+        let claimed = claimed.ok_or_else(|| refusal::bad_payload(payload))?;
+        match has_body {
+            true => Ok(Self::Sha256(claimed)),
+            false => Err(refusal::body_differs(payload, EMPTY_SHA256)),
+        }
+    }
+}
+
+/// Compares a body with its SHA-256 as it passes.
+pub struct Digester {
+    claimed: [u8; 32],
+    seen: digest::Context,
+    held: HoldBack,
+}
+
+impl Digester {
+    pub fn new(claimed: [u8; 32]) -> Self {
+        let seen = digest::Context::new(&digest::SHA256);
+        Self { claimed, seen, held: HoldBack::default() }
+    }
+
+    /// Takes the next bytes, `end` with the last of them, and gives what can go out.
+    ///
+    /// # Errors
+    /// `XAmzContentSHA256Mismatch` at the end; the transfer must then be broken off.
+    pub fn push(&mut self, piece: Bytes, end: bool) -> Result<Bytes, S3Error> {
+        self.seen.update(&piece);
+        if end {
+            let computed = self.seen.clone().finish();
+            if computed.as_ref() != self.claimed {
+                let (claimed, computed) = (hex(&self.claimed), hex(computed.as_ref()));
+                return Err(refusal::body_differs(&claimed, &computed));
+            }
+        }
+        Ok(self.held.pass(piece, end))
+    }
+}
+
+/// Lets a body pass one piece late.
+#[derive(Debug, Default)]
+pub struct HoldBack(Bytes);
+
+impl HoldBack {
+    /// Takes the next bytes and gives those before them; with `end` everything.
+    pub fn pass(&mut self, piece: Bytes, end: bool) -> Bytes {
+        if piece.is_empty() {
+            return if end { std::mem::take(&mut self.0) } else { piece };
+        }
+        let before = std::mem::replace(&mut self.0, piece);
+        match end {
+            false => before,
+            true if before.is_empty() => std::mem::take(&mut self.0),
+            true => [before, std::mem::take(&mut self.0)].concat().into(),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What a request says of its own signature, in its `Authorization` header or in the query of a presigned URL.
+//!
+//! Read, and checked for what can be told without a secret: the form, the scope, the time. Everything borrows from
+//! the request.
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, DATE, HeaderName, HeaderValue};
+
+use super::refusal;
+use crate::auth::sign::date::{amz_date, parse_amz_date};
+use crate::auth::sign::{
+    ALGORITHM, Payload, SERVICE, TERMINATOR, X_AMZ_CONTENT_SHA256, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN,
+};
+use crate::s3::{Query, RequestHead, S3Error};
+
+/// How far a request's time may be from ours.
+pub(super) const MAX_SKEW: Duration = Duration::from_mins(15);
+/// How long a presigned URL may live.
+const MAX_EXPIRES: u64 = 7 * 24 * 3600;
+
+/// Where the signature stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Header,
+    Query,
+}
+
+/// A signature and what is needed to check it.
+#[derive(Debug)]
+pub(super) struct Claim<'a> {
+    pub(super) form: Form,
+    pub(super) access_key: &'a str,
+    /// The scope's date, eight digits.
+    pub(super) date: &'a str,
+    region: &'a str,
+    /// `20130524/us-east-1/s3/aws4_request`.
+    pub(super) scope: &'a str,
+    /// Names joined by `;`, as they were sent.
+    pub(super) signed_headers: &'a str,
+    /// As it was sent; right only if it is 64 digits.
+    pub(super) hex: &'a str,
+    /// The time signed, `20130524T000000Z`, and as a point in time.
+    pub(super) amz_date: Cow<'a, str>,
+    pub(super) time: SystemTime,
+    /// How long a presigned URL lives, in seconds.
+    expires: u64,
+    pub(super) token: Option<&'a str>,
+    /// What is signed for the body.
+    pub(super) payload: &'a str,
+}
+
+impl<'a> Claim<'a> {
+    /// The claim of a request; `None` for one that is not signed at all.
+    pub(super) fn of(head: &RequestHead<'a>, query: &'a Query) -> Result<Option<Self>, S3Error> {
+        let mut headers = head.headers.get_all(AUTHORIZATION).iter();
+        let header = headers.next();
+        let presigned = ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"];
+        let presigned = !query.is_empty() && presigned.iter().any(|name| query.contains(name));
+        match (header, presigned) {
+            (Some(header), _) if presigned || headers.next().is_some() => {
+                Err(refusal::two_mechanisms(header))
+            }
+            (Some(header), _) => Self::of_header(header, head.headers).map(Some),
+            (None, true) => Self::of_query(query, head.headers).map(Some),
+            (None, false) if query.contains("AWSAccessKeyId") || query.contains("Signature") => {
+                Err(refusal::other_version())
+            }
+            (None, false) => Ok(None),
+        }
+    }
+
+    fn of_header(header: &'a HeaderValue, headers: &'a HeaderMap) -> Result<Self, S3Error> {
+        let fields = Authorization::parse(header)?;
+        let payload = single(headers, &X_AMZ_CONTENT_SHA256)?
+            .ok_or_else(|| refusal::missing_header(X_AMZ_CONTENT_SHA256.as_str()))?;
+        let (amz_date, time) = time_of(headers).ok_or_else(refusal::no_date)?;
+        let claim = Self {
+            form: Form::Header,
+            signed_headers: fields.signed_headers,
+            hex: fields.signature,
+            amz_date,
+            time,
+            expires: 0,
+            token: single(headers, &X_AMZ_SECURITY_TOKEN)?,
+            payload,
+            access_key: "",
+            date: "",
+            region: "",
+            scope: "",
+        };
+        claim.with_credential(fields.credential)
+    }
+
+    fn of_query(query: &'a Query, headers: &'a HeaderMap) -> Result<Self, S3Error> {
+        let missing = || Form::Query.malformed_parameter(refusal::MISSING_PARAMETERS);
+        let part = |name| query.get(name).filter(|text| !text.is_empty()).ok_or_else(missing);
+        if part("X-Amz-Algorithm")? != ALGORITHM {
+            let message = "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"";
+            return Err(Form::Query.malformed_parameter(message));
+        }
+        let credential = part("X-Amz-Credential")?;
+        let (hex, amz_date) = (part("X-Amz-Signature")?, part("X-Amz-Date")?);
+        let signed_headers = part("X-Amz-SignedHeaders")?;
+        let expires = expires(part("X-Amz-Expires")?)?;
+        let time = parse_amz_date(amz_date).ok_or_else(|| {
+            Form::Query.malformed_parameter(
+                "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
+            )
+        })?;
+        let hoisted = |name: &str| {
+            let mut named = query.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+            named.next().map(|(_, value)| value.unwrap_or_default())
+        };
+        let token = match hoisted(X_AMZ_SECURITY_TOKEN.as_str()) {
+            Some(token) => Some(token),
+            None => single(headers, &X_AMZ_SECURITY_TOKEN)?,
+        };
+        let payload = match hoisted(X_AMZ_CONTENT_SHA256.as_str()) {
+            Some(payload) => Some(payload),
+            None => single(headers, &X_AMZ_CONTENT_SHA256)?,
+        };
+        let claim = Self {
+            form: Form::Query,
+            signed_headers,
+            hex,
+            amz_date: Cow::Borrowed(amz_date),
+            time,
+            expires,
+            token,
+            payload: payload.unwrap_or(Payload::Unsigned.as_str()),
+            access_key: "",
+            date: "",
+            region: "",
+            scope: "",
+        };
+        claim.with_credential(credential)
+    }
+
+    /// Takes `AKID/20130524/us-east-1/s3/aws4_request` apart.
+    fn with_credential(mut self, credential: &'a str) -> Result<Self, S3Error> {
+        let form = self.form;
+        let malformed = || form.malformed(refusal::CREDENTIAL);
+        let (access_key, scope) = credential.split_once('/').ok_or_else(malformed)?;
+        let mut parts = scope.split('/');
+        let (Some(date), Some(region), Some(service), Some(terminator), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(malformed());
+        };
+        if access_key.is_empty() {
+            return Err(
+                form.malformed("a non-empty Access Key (AKID) must be provided in the credential.")
+            );
+        }
+        if date.len() != 8 || !date.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(form.malformed(format_args!(
+                "incorrect date format \"{date}\". This date in the credential must be in the format \"yyyyMMdd\"."
+            )));
+        }
+        if service != SERVICE {
+            return Err(form.malformed(format_args!(
+                "incorrect service \"{service}\". This endpoint belongs to \"{SERVICE}\"."
+            )));
+        }
+        if terminator != TERMINATOR {
+            return Err(form.malformed(format_args!(
+                "incorrect terminal \"{terminator}\". This endpoint uses \"{TERMINATOR}\"."
+            )));
+        }
+        (self.access_key, self.scope, self.date, self.region) = (access_key, scope, date, region);
+        Ok(self)
+    }
+
+    /// Signed for us and for the day of the request.
+    pub(super) fn check_scope(&self, region: &str) -> Result<(), S3Error> {
+        if self.region != region {
+            let problem =
+                format_args!("the region '{}' is wrong; expecting '{region}'", self.region);
+            return Err(self.form.malformed(problem).with_detail("Region", region));
+        }
+        let day = self.amz_date.get(..8).unwrap_or_default();
+        if self.date != day {
+            return Err(self.form.malformed_parameter(format_args!(
+                "Invalid credential date \"{}\". This date is not the same as X-Amz-Date: \"{day}\".",
+                self.date
+            )));
+        }
+        Ok(())
+    }
+
+    /// Made within 15 minutes of our clock, or presigned and not expired.
+    pub(super) fn check_time(&self, now: SystemTime) -> Result<(), S3Error> {
+        let early = self.time.duration_since(now).is_ok_and(|ahead| ahead > MAX_SKEW);
+        match self.form {
+            Form::Header => {
+                let late = now.duration_since(self.time).is_ok_and(|behind| behind > MAX_SKEW);
+                match early || late {
+                    true => Err(refusal::too_skewed(self, now)),
+                    false => Ok(()),
+                }
+            }
+            Form::Query if early => Err(refusal::not_yet()),
+            Form::Query => {
+                let end = self.time + Duration::from_secs(self.expires);
+                if now > end { Err(refusal::expired(self.expires, end, now)) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+impl Form {
+    /// 400 for a part of the credential.
+    pub(super) fn malformed(self, problem: impl std::fmt::Display) -> S3Error {
+        match self {
+            Self::Header => self.malformed_parameter(problem),
+            Self::Query => self.malformed_parameter(format_args!(
+                "Error parsing the X-Amz-Credential parameter; {problem}"
+            )),
+        }
+    }
+
+    /// 400 for anything else in the claim.
+    pub(super) fn malformed_parameter(self, problem: impl std::fmt::Display) -> S3Error {
+        match self {
+            Self::Header => refusal::malformed_header(problem),
+            Self::Query => refusal::malformed_query(problem),
+        }
+    }
+}
+
+/// The parts of `AWS4-HMAC-SHA256 Credential=.., SignedHeaders=.., Signature=..`.
+struct Authorization<'a> {
+    credential: &'a str,
+    signed_headers: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Authorization<'a> {
+    fn parse(header: &'a HeaderValue) -> Result<Self, S3Error> {
+        let unsupported = || refusal::unsupported_authorization(header);
+        let text = header.to_str().map_err(|_| unsupported())?;
+        let (mechanism, fields) = text.split_once(' ').ok_or_else(unsupported)?;
+        match mechanism {
+            ALGORITHM => {}
+            "AWS" => return Err(refusal::other_version()),
+            _ if mechanism.starts_with("AWS4-") => return Err(refusal::other_version()),
+            _ => return Err(unsupported()),
+        }
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for field in fields.split(',') {
+            let field = field.trim_matches([' ', '\t']);
+            let malformed = || {
+                let problem = format_args!("the authorization component \"{field}\" is malformed.");
+                Form::Header.malformed(problem)
+            };
+            let (name, value) = field.split_once('=').ok_or_else(malformed)?;
+            let part = match name {
+                "Credential" => &mut credential,
+                "SignedHeaders" => &mut signed_headers,
+                "Signature" => &mut signature,
+                _ => return Err(malformed()),
+            };
+            if value.is_empty() || part.replace(value).is_some() {
+                return Err(malformed());
+            }
+        }
+        let (Some(credential), Some(signed_headers), Some(signature)) =
+            (credential, signed_headers, signature)
+        else {
+            return Err(Form::Header.malformed(
+                "the authorization header requires three components: Credential, SignedHeaders, and Signature.",
+            ));
+        };
+        Ok(Self { credential, signed_headers, signature })
+    }
+}
+
+/// The time that a request says it was made at: `x-amz-date`, or else `date`.
+fn time_of(headers: &HeaderMap) -> Option<(Cow<'_, str>, SystemTime)> {
+    if headers.contains_key(X_AMZ_DATE) {
+        let text = single(headers, &X_AMZ_DATE).ok()??;
+        return Some((Cow::Borrowed(text), parse_amz_date(text)?));
+    }
+    let text = single(headers, &DATE).ok()??;
+    match parse_amz_date(text) {
+        Some(time) => Some((Cow::Borrowed(text), time)),
+        None => {
+            let time = httpdate::parse_http_date(text).ok()?;
+            Some((Cow::Owned(amz_date(time)), time))
+        }
+    }
+}
+
+/// The value of a header that must not come twice: readers differ on which one counts.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, S3Error> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| refusal::bad_header(name)),
+        (Some(_), Some(_)) => Err(refusal::bad_header(name)),
+    }
+}
+
+fn expires(text: &str) -> Result<u64, S3Error> {
+    let refused = |message: &str| Err(Form::Query.malformed_parameter(message));
+    match text.parse::<i128>() {
+        Ok(seconds) if seconds < 1 => refused("X-Amz-Expires must be non-negative"),
+        Ok(seconds) if seconds > i128::from(MAX_EXPIRES) => refused(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less \
+             than 604800 seconds",
+        ),
+        Ok(seconds) => Ok(u64::try_from(seconds).expect("between 1 and a week")),
+        Err(_) => refused("X-Amz-Expires should be a number"),
+    }
+}

@@ -1,0 +1,152 @@
+//! The `verify` mode's question: did the holder of a known secret send this very request?
+//!
+//! `claim` reads what a request says of its signature, here it is compared with what the secret makes of the
+//! request, and [`BodyCheck`] goes on with what the signature says of the body. Source: Amazon S3 API Reference,
+//! "Authenticating Requests (AWS Signature Version 4)". Invariants: the path and the query that are verified are
+//! those that the request is understood by, decoded once and never normalised; every `x-amz-*` header and the host
+//! are covered (R21); signatures and tokens are compared in constant time. Whether the identity may do
+//! it, or has expired, is not decided here.
+
+mod body;
+mod claim;
+mod refusal;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::header::HOST;
+use percent_encoding::utf8_percent_encode;
+use ring::hmac;
+
+pub use self::body::{BodyCheck, Digester, HoldBack};
+use self::claim::Claim;
+use super::identities::{Identity, IdentitySet};
+use super::sign::canonical::CanonicalRequest;
+use super::sign::key::SigningKey;
+use super::sign::signature::unhex;
+use super::sign::{Signature, string_to_sign};
+use crate::s3::target::{PATH, decode};
+use crate::s3::{Parsed, RequestHead, S3Error, raw_path};
+
+/// Verifies requests to one region.
+#[derive(Debug)]
+pub struct Verifier {
+    region: String,
+    hosts: Vec<String>,
+}
+
+/// Who sent a request, and what is still to be verified of it.
+#[derive(Debug)]
+pub struct Verified {
+    /// Whose secret signed it.
+    pub identity: Arc<Identity>,
+    /// What the signature says of the body.
+    pub body: BodyCheck,
+}
+
+impl Verifier {
+    /// `region` is what clients sign for; `hosts` are names with their ports, if any, that a client may have signed
+    /// in place of the one that its request was sent to.
+    pub fn new(region: String, hosts: Vec<String>) -> Self {
+        Self { region, hosts }
+    }
+
+    /// Which of `identities` sent this request; one without a signature is the anonymous identity's, if there is
+    /// one.
+    ///
+    /// # Errors
+    /// As S3 words them: `AccessDenied`, `SignatureDoesNotMatch`, `InvalidAccessKeyId`, `InvalidToken`,
+    /// `RequestTimeTooSkewed`, `AuthorizationHeaderMalformed`, `AuthorizationQueryParametersError`,
+    /// `XAmzContentSHA256Mismatch`, `InvalidArgument` and `InvalidRequest`.
+    pub fn verify(
+        &self,
+        identities: &IdentitySet,
+        head: &RequestHead<'_>,
+        parsed: &Parsed,
+        now: SystemTime,
+    ) -> Result<Verified, S3Error> {
+        let Some(claim) = Claim::of(head, &parsed.query)? else {
+            let identity = identities.anonymous().ok_or_else(S3Error::access_denied)?;
+            return Ok(Verified { identity: Arc::clone(identity), body: BodyCheck::Unsigned });
+        };
+        claim.check_scope(&self.region)?;
+        claim.check_time(now)?;
+        check_coverage(head, claim.signed_headers)?;
+        let identity = identities
+            .by_access_key(claim.access_key)
+            .ok_or_else(|| refusal::unknown_access_key(claim.access_key))?;
+        let credentials = identity.credentials().expect("found by its access key");
+        let key = credentials.signing_key(claim.date, &self.region);
+        if !key.is_token(claim.token) {
+            return Err(refusal::wrong_token(&claim));
+        }
+        self.check_signature(head, parsed, &claim, &key)?;
+        let body = BodyCheck::of(claim.payload, head.has_body, || claim.signature(key))?;
+        Ok(Verified { identity: Arc::clone(identity), body })
+    }
+
+    /// Compares with the host that was received, then with those that may stand for it.
+    fn check_signature(
+        &self,
+        head: &RequestHead<'_>,
+        parsed: &Parsed,
+        claim: &Claim<'_>,
+        key: &SigningKey,
+    ) -> Result<(), S3Error> {
+        let path = decode(raw_path(head.raw_target)?.as_bytes())?;
+        let encoded_path = Cow::from(utf8_percent_encode(&path, PATH));
+        let request = CanonicalRequest {
+            method: head.method,
+            encoded_path: &encoded_path,
+            query: &parsed.query,
+            host: head.host,
+            headers: head.headers,
+            signed_headers: claim.signed_headers,
+        };
+        let tag = unhex(claim.hex.as_bytes());
+        let is_right = |to_sign: &str| {
+            tag.is_some_and(|tag| hmac::verify(&key.key, to_sign.as_bytes(), &tag).is_ok())
+        };
+        let Some(canonical) = request.to_bytes(claim.payload) else {
+            return Err(refusal::unsigned(head, claim.signed_headers));
+        };
+        let to_sign = string_to_sign(&claim.amz_date, claim.scope, &canonical);
+        if is_right(&to_sign) {
+            return Ok(());
+        }
+        for host in &self.hosts {
+            let host = match (&parsed.bucket, parsed.virtual_hosted) {
+                (Some(bucket), true) => Cow::from(format!("{bucket}.{host}")),
+                _ => Cow::from(host),
+            };
+            let request = CanonicalRequest { host: Some(&host), ..request };
+            let canonical = request.to_bytes(claim.payload).unwrap_or_default();
+            if is_right(&string_to_sign(&claim.amz_date, claim.scope, &canonical)) {
+                return Ok(());
+            }
+        }
+        Err(refusal::signature_differs(claim, &to_sign, &canonical))
+    }
+}
+
+impl Claim<'_> {
+    /// The signature as the start of the chunks' chain, once it was found right.
+    fn signature(&self, key: Arc<SigningKey>) -> Signature {
+        let (hex, scope) = (self.hex.to_owned(), self.scope.to_owned());
+        Signature::new(hex, self.amz_date.clone().into_owned(), scope, key)
+    }
+}
+
+/// The host and every `x-amz-*` header must be signed: what S3 acts upon, nobody on the way may have added (R21).
+fn check_coverage(head: &RequestHead<'_>, signed: &str) -> Result<(), S3Error> {
+    let is_signed = |name: &str| signed.split(';').any(|listed| listed == name);
+    let covered = |name: &str| !name.starts_with("x-amz-") || is_signed(name);
+    if is_signed(HOST.as_str()) && head.headers.keys().all(|name| covered(name.as_str())) {
+        return Ok(());
+    }
+    Err(refusal::unsigned(head, signed))
+}
+
+#[cfg(test)]
+mod tests;
