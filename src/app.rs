@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, AdminState};
-use crate::auth::{AuthMode, Credentials, Trust};
+use crate::auth::{Access, AuthMode, Credentials, IdentitiesError};
 use crate::cache::{Cache, DiskError, DiskUsage};
 use crate::config::Config;
 use crate::metrics;
@@ -30,6 +30,8 @@ pub enum RunError {
     Origin(String),
     #[error("origin credentials: {0}")]
     Credentials(#[from] credentials::CredentialsError),
+    #[error("auth.identities: {0}")]
+    Identities(#[from] IdentitiesError),
     #[error("cache.disk: {0}")]
     Disk(#[from] DiskError),
     #[error("rules: {0}")]
@@ -76,7 +78,7 @@ impl App {
         }
         let cache = Cache::new(&config.cache, &config.rules, origin.clone())?;
         let realm = Realm::new(&config.origin.endpoint, &config.origin.credential_domain);
-        let trust = Arc::new(Trust::new(&config.auth));
+        let access = Arc::new(Access::new(&config.auth, &config.origin.region)?);
         let rules = Arc::new(Rules::new(&config.rules)?);
         let admission = Admission::new(&config.limits);
         let owners = Arc::new(Owners::default());
@@ -92,7 +94,7 @@ impl App {
                 cache: cache.clone(),
                 origin: origin.clone(),
                 realm: realm.clone(),
-                trust: trust.clone(),
+                access: access.clone(),
                 rules: rules.clone(),
                 owners: owners.clone(),
                 log: log.clone(),
@@ -246,8 +248,8 @@ fn pingora_conf(config: &Config) -> ServerConf {
 }
 
 fn warn_of_open_trust(mode: AuthMode, listener: &Listener) {
-    let AuthMode::Trust = mode;
-    if let Some(address) = listener.address()
+    if mode == AuthMode::Trust
+        && let Some(address) = listener.address()
         && !address.ip().is_loopback()
     {
         log::warn!(

@@ -7,7 +7,7 @@
 //!            proxy::server     accepts, bounds and drains connections
 //!  request ─ proxy::Gateway    pingora's hooks, each a few lines
 //!            s3::operation     what is asked: a read that the cache may answer (an allow-list), or something else
-//!            auth::Trust       may it be done?
+//!            auth::Access      who asks, and may it be done?
 //!              │
 //!   read ──────┤ cache::open     the version: known and fresh, or one HEAD, or the first ranged GET
 //!              │ s3              conditions, then the range: 304, 412, 416, 206, 200

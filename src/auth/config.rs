@@ -1,5 +1,7 @@
 //! What can be set about who may do what, the key `auth`.
 
+use std::path::PathBuf;
+
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -9,15 +11,29 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct AuthConfig {
     /// Who decides (R20).
     pub mode: AuthMode,
-    /// Whether anything but reads and lists is forwarded; `false` answers writes with 403.
+    /// With `trust`: whether anything but reads and lists is forwarded; `false` answers writes with
+    /// 403.
     pub writes: bool,
-    /// The buckets that may be named; `None`: all.
+    /// With `trust`: the buckets that may be named; `None`: all.
     pub buckets: Option<Vec<String>>,
+    /// With `verify`: the file of those who may do something, and what.
+    pub identities: Option<PathBuf>,
+    /// With `verify`: the region that clients sign for; `None`: the origin's.
+    pub region: Option<String>,
+    /// With `verify`: hosts (with their port, if any) that clients may sign in place of the one that they send.
+    pub hosts: Vec<String>,
 }
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        Self { mode: AuthMode::default(), writes: true, buckets: None }
+        Self {
+            mode: AuthMode::default(),
+            writes: true,
+            buckets: None,
+            identities: None,
+            region: None,
+            hosts: Vec::new(),
+        }
     }
 }
 
@@ -29,6 +45,8 @@ pub enum AuthMode {
     /// narrowed by `auth.writes` and `auth.buckets`.
     #[default]
     Trust,
+    /// The signature says who asks, and the identities file what they may do.
+    Verify,
 }
 
 impl<'de> Deserialize<'de> for AuthMode {
@@ -38,16 +56,17 @@ impl<'de> Deserialize<'de> for AuthMode {
             type Value = AuthMode;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("trust")
+                f.write_str("trust or verify")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<AuthMode, E> {
                 match text {
                     "trust" => Ok(AuthMode::Trust),
+                    "verify" => Ok(AuthMode::Verify),
                     // Never taken for `trust`: that would open what the operator meant to close.
-                    "verify" | "transparent" => {
-                        Err(E::custom(format_args!("`{text}` is not available yet, only trust is")))
-                    }
+                    "transparent" => Err(E::custom(
+                        "`transparent` is not available yet, only trust and verify are",
+                    )),
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
             }

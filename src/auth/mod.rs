@@ -1,12 +1,14 @@
 //! Who is asking, and in whose name we ask the origin.
 //!
-//! Here live the credentials, Signature Version 4 for requests to the origin ([`sign`]) and the
-//! `aws-chunked` upload framing whose chunk signatures hang on it ([`chunked`]).
+//! [`Access`] asks every request who sent it and whether it may be done: in `verify` mode by its
+//! signature ([`verify`]) and a file of [`identities`]. Towards the origin we sign ourselves
+//! ([`sign`]), the chunks of an upload too ([`chunked`]).
 //!
 //! Invariant: what leaves for the origin is signed over exactly the bytes that are sent, with our
 //! own key; a client's signature is never forwarded beside ours (R23). This module knows S3's
 //! vocabulary (`crate::s3`) and nothing of sockets, pingora or the cache.
 
+mod access;
 pub mod chunked;
 pub mod config;
 pub mod credentials;
@@ -15,8 +17,10 @@ pub mod sign;
 mod trust;
 pub mod verify;
 
+pub use access::{Access, Admitted};
 pub use config::{AuthConfig, AuthMode};
 pub use credentials::{Credentials, InvalidCredentials};
-pub use identities::{Identities, IdentitiesError, IdentitySet};
+pub use identities::{Identities, IdentitiesError, Identity, IdentitySet};
 pub use sign::{Payload, Signature, Signer, strip_presigned};
-pub use trust::{Identity, Trust};
+pub use trust::Trust;
+pub use verify::BodyCheck;

@@ -11,6 +11,7 @@ use http::Uri;
 
 use super::units::{ByteSize, HumanDuration};
 use super::{Config, ConfigError};
+use crate::auth::{AuthConfig, AuthMode};
 use crate::cache::DiskConfig;
 use crate::cache::config::{CacheConfig, RuleConfig};
 use crate::origin::config::{Addressing, OriginConfig};
@@ -28,7 +29,7 @@ impl Config {
     /// Names the first key found wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_addresses()?;
-        check_buckets(self.auth.buckets.as_deref())?;
+        check_auth(&self.auth)?;
         check_origin(&self.origin)?;
         check_cache(&self.cache)?;
         check_rules(&self.rules)?;
@@ -152,6 +153,38 @@ fn check_domains(index: usize, listen: &ListenConfig) -> Result<(), ConfigError>
         }
     }
     Ok(())
+}
+
+/// A key that another mode would read must not look as if it did something in this one.
+fn check_auth(auth: &AuthConfig) -> Result<(), ConfigError> {
+    check_buckets(auth.buckets.as_deref())?;
+    let of_verify = [
+        ("auth.identities", auth.identities.is_some()),
+        ("auth.region", auth.region.is_some()),
+        ("auth.hosts", !auth.hosts.is_empty()),
+    ];
+    let of_trust = [("auth.writes", !auth.writes), ("auth.buckets", auth.buckets.is_some())];
+    let unused = match auth.mode {
+        AuthMode::Trust => of_verify.iter().find(|(_, set)| *set).map(|(key, _)| (key, "verify")),
+        AuthMode::Verify => of_trust.iter().find(|(_, set)| *set).map(|(key, _)| (key, "trust")),
+    };
+    if let Some((key, mode)) = unused {
+        return wrong(key, format_args!("means something only with auth.mode: {mode}"));
+    }
+    if auth.mode == AuthMode::Verify && auth.identities.is_none() {
+        return wrong("auth.identities", "is needed with auth.mode: verify");
+    }
+    let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+    if auth.region.as_deref().is_some_and(|region| !is_word(region) || region.contains('/')) {
+        return wrong("auth.region", "must be the name of a region");
+    }
+    match auth.hosts.iter().position(|host| !is_word(host) || host.contains('/')) {
+        Some(index) => wrong(
+            format_args!("auth.hosts[{index}]"),
+            format_args!("`{}` is not a host such as s3.local or s3.local:9000", auth.hosts[index]),
+        ),
+        None => Ok(()),
+    }
 }
 
 fn check_buckets(buckets: Option<&[String]>) -> Result<(), ConfigError> {

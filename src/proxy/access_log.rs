@@ -37,6 +37,7 @@ struct Line<'a> {
     cache: &'static str,
     request_id: String,
     agent: &'a str,
+    identity: Option<&'a str>,
     error: Option<String>,
 }
 
@@ -79,6 +80,7 @@ impl AccessLogger {
             cache: ctx.cache.label(),
             request_id: ctx.request_id.to_string(),
             agent: agent.unwrap_or("-"),
+            identity: ctx.identity.as_ref().map(|identity| identity.name()),
             error: match ctx.refused {
                 Some(why) => Some(format!("the request has {}", why.why())),
                 None => error.map(ToString::to_string),
@@ -101,6 +103,9 @@ impl Line<'_> {
             "{client} [{now}] \"{method} {path}\" {status} {bytes} {:.6} {:.6} {cache} {request_id} {:?}",
             self.seconds, self.first_byte, self.agent
         );
+        if let Some(identity) = self.identity {
+            let _ = write!(text, " identity={identity}");
+        }
         if let Some(error) = &self.error {
             let _ = write!(text, " error={error:?}");
         }
@@ -124,6 +129,7 @@ impl Line<'_> {
             "cache": self.cache,
             "request_id": self.request_id,
             "user_agent": self.agent,
+            "identity": self.identity,
             "error": self.error,
             "dropped": dropped,
         })

@@ -1,5 +1,6 @@
 //! What is remembered of one request from its head to its log line.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,9 +11,11 @@ use super::admission::RequestHeld;
 use super::lists::Keeping;
 use super::refusal::Refusal;
 use crate::auth::chunked::Reframer;
+use crate::auth::verify::Digester;
+use crate::auth::{BodyCheck, Identity};
 use crate::cache::{Ticket, Writing};
 use crate::metrics::{CacheResult, Held, Operation as OperationLabel, wire};
-use crate::s3::{BucketName, Effect, ObjectId, Parsed};
+use crate::s3::{BucketName, Effect, ObjectId, Parsed, S3Error};
 
 /// The state of one request.
 pub struct RequestContext {
@@ -25,6 +28,8 @@ pub struct RequestContext {
     pub from_memory: u64,
     pub from_disk: u64,
     pub from_origin: u64,
+    /// Who asks, in `verify` mode.
+    pub identity: Option<Arc<Identity>>,
     pub forward: Option<Box<Forward>>,
     /// Why it was refused before its operation was looked at.
     pub(super) refused: Option<Refusal>,
@@ -46,11 +51,16 @@ pub struct Forward {
     pub parsed: Parsed,
     /// What it may change of what is cached; empty for reads.
     pub touched: Touched,
+    /// What the client's signature says of the body.
+    pub body: BodyCheck,
+    pub digester: Option<Digester>,
     pub reframer: Option<Reframer>,
     /// The body of a `DeleteObjects`, to learn its keys from.
     pub listed: Option<Listed>,
     /// Bytes of the request's body went out: it is never sent again (R9).
     pub body_began: bool,
+    /// What the client is told when its body is not what it announced or signed.
+    pub refusal: Option<S3Error>,
     pub connect_tries: u32,
     /// The last invalidation that might still be undone by a power cut.
     pub unsettled: Option<Ticket>,
@@ -80,7 +90,7 @@ pub struct Listed {
 }
 
 impl Forward {
-    pub fn new(parsed: Parsed, touched: Touched) -> Box<Self> {
+    pub fn new(parsed: Parsed, touched: Touched, body: BodyCheck) -> Box<Self> {
         let listed = match &parsed.operation {
             crate::s3::Operation::PassThrough(Effect::ListedInBody(bucket)) => {
                 Some(Listed { bucket: bucket.clone(), body: BytesMut::new() })
@@ -90,9 +100,15 @@ impl Forward {
         Box::new(Self {
             parsed,
             touched,
+            digester: match &body {
+                BodyCheck::Sha256(claimed) => Some(Digester::new(*claimed)),
+                BodyCheck::Unsigned | BodyCheck::Chunks { .. } => None,
+            },
+            body,
             reframer: None,
             listed,
             body_began: false,
+            refusal: None,
             connect_tries: 0,
             unsettled: None,
             keeping: None,

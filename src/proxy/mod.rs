@@ -33,8 +33,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -42,11 +42,11 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
-use crate::auth::Trust;
+use crate::auth::{Access, Admitted};
 use crate::cache::Cache;
 use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
 use crate::origin::Origin;
-use crate::s3::{ObjectId, Operation, Parsed, Query, Realm, RequestHead, S3Error, operation};
+use crate::s3::{ObjectId, Operation, Parsed, Realm, RequestHead, S3Error, operation};
 
 pub use access_log::AccessLogger;
 pub use admission::Admission;
@@ -63,14 +63,12 @@ use read::Outcome;
 use refusal::Refusal;
 use response::{CacheStatus, send_error};
 
-const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
-
 /// What every request needs; one a listener.
 pub struct Gateway {
     pub cache: Arc<Cache>,
     pub origin: Arc<Origin>,
     pub realm: Realm,
-    pub trust: Arc<Trust>,
+    pub access: Arc<Access>,
     pub rules: Arc<Rules>,
     pub owners: Arc<Owners>,
     pub log: AccessLogger,
@@ -82,24 +80,21 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    fn understand(&self, session: &Session) -> Result<Parsed, S3Error> {
-        let head = session.req_header();
-        let host = head.headers.get(HOST).and_then(|v| v.to_str().ok());
-        let host = host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str));
-        let parsed = operation::parse(
-            &RequestHead {
-                method: &head.method,
-                raw_target: head.raw_path(),
-                host,
-                headers: &head.headers,
-                has_body: has_body(&head.headers),
-            },
-            &self.domains,
-        )?;
-        let copied = copy_source_buckets(&head.headers, &parsed.query);
-        let copied = copied.iter().map(String::as_str);
-        self.trust.authorize(&head.method, parsed.bucket.as_ref(), copied)?;
-        Ok(parsed)
+    /// What is asked, and who asks for it.
+    fn understand(&self, session: &Session) -> Result<(Parsed, Admitted), S3Error> {
+        let request = session.req_header();
+        let host = request.headers.get(HOST).and_then(|v| v.to_str().ok());
+        let host = host.or_else(|| request.uri.authority().map(http::uri::Authority::as_str));
+        let head = RequestHead {
+            method: &request.method,
+            raw_target: request.raw_path(),
+            host,
+            headers: &request.headers,
+            has_body: has_body(&request.headers),
+        };
+        let parsed = operation::parse(&head, &self.domains)?;
+        let admitted = self.access.admit(&head, &parsed, peer(session))?;
+        Ok((parsed, admitted))
     }
 
     /// Why a request is refused before it is looked at: by the gate, or, over HTTP/2, for what its library lets pass.
@@ -121,6 +116,7 @@ impl Gateway {
         session: &mut Session,
         ctx: &mut RequestContext,
         parsed: Parsed,
+        admitted: Admitted,
     ) -> Result<Outcome> {
         if let (Operation::Read(read), Some((bucket, key))) = (&parsed.operation, parsed.object()) {
             let id = ObjectId::new(&self.realm, bucket.clone(), key.clone());
@@ -141,7 +137,7 @@ impl Gateway {
             Listed::Forward(keeping) => keeping,
         };
         let touched = self.touched(&parsed);
-        let mut forward = Forward::new(parsed, touched);
+        let mut forward = Forward::new(parsed, touched, admitted.body);
         forward.keeping = keeping;
         self.begin_write(&mut forward).await;
         ctx.cache = CacheResult::Bypass;
@@ -167,6 +163,7 @@ impl ProxyHttp for Gateway {
             from_memory: 0,
             from_disk: 0,
             from_origin: 0,
+            identity: None,
             forward: None,
             refused: None,
             held: None,
@@ -204,7 +201,10 @@ impl ProxyHttp for Gateway {
             return Ok(true);
         }
         match self.understand(session) {
-            Ok(parsed) => Ok(self.handle(session, ctx, parsed).await? == Outcome::Answered),
+            Ok((parsed, admitted)) => {
+                ctx.identity.clone_from(&admitted.identity);
+                Ok(self.handle(session, ctx, parsed, admitted).await? == Outcome::Answered)
+            }
             Err(error) => {
                 send_error(session, ctx, &error, CacheStatus::Bypass).await?;
                 Ok(true)
@@ -313,7 +313,7 @@ impl ProxyHttp for Gateway {
                 ctx.refuse(why);
                 Some(why.error())
             }
-            None => failure(error),
+            None => ctx.forward.as_mut().and_then(|f| f.refusal.take()).or_else(|| failure(error)),
         };
         let status = answer.as_ref().map_or(0, |a| a.status.as_u16());
         if let Some(answer) = answer
@@ -355,21 +355,14 @@ impl ProxyHttp for Gateway {
     }
 }
 
+/// The address that a request came from; `None` for a unix socket.
+fn peer(session: &Session) -> Option<std::net::IpAddr> {
+    Some(session.client_addr()?.as_inet()?.ip())
+}
+
 fn has_body(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
-}
-
-/// The buckets that a copy reads (R21): its source is in the headers, or in the query by a presigner's hand.
-fn copy_source_buckets(headers: &HeaderMap, query: &Query) -> Vec<String> {
-    let hoisted = query.iter().filter(|(name, _)| name.eq_ignore_ascii_case(COPY_SOURCE.as_str()));
-    let hoisted = hoisted.map(|(_, value)| value.unwrap_or_default().as_bytes());
-    let sources = headers.get_all(COPY_SOURCE).iter().map(HeaderValue::as_bytes).chain(hoisted);
-    let bucket = |source: &[u8]| {
-        let source = percent_encoding::percent_decode(source).decode_utf8_lossy();
-        source.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned()
-    };
-    sources.map(bucket).collect()
 }
 
 /// What the client is told of an error on the way; `None`: it is not there to be told.

@@ -20,10 +20,10 @@ use super::Gateway;
 use super::context::{Forward, Listed, RequestContext, Touched};
 use super::response::{CACHE_STATUS, CacheStatus};
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
-use crate::auth::{Payload, strip_presigned};
+use crate::auth::{BodyCheck, Payload, strip_presigned};
 use crate::origin::OriginError;
 use crate::s3::delete_objects::parse_keys;
-use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed, Read};
+use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed, Read, S3Error};
 
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
 const WRITE_PATIENCE: Duration = Duration::from_mins(10);
@@ -158,8 +158,16 @@ impl Gateway {
                 (form, Some(seed)) => ChunkedEncoder::new(form, seed),
                 (_, None) => return Err(bad_request(&ChunkedError::TrailerForm)),
             };
-            let reframer = Reframer::new(encoder, incoming).map_err(|e| bad_request(&e))?;
-            forward.reframer = Some(reframer);
+            let reframer =
+                Reframer::new(encoder, incoming).and_then(|reframer| match &forward.body {
+                    BodyCheck::Chunks { seed, trailer } => {
+                        reframer.verifying(seed.clone(), *trailer)
+                    }
+                    BodyCheck::Unsigned | BodyCheck::Sha256(_) => Ok(reframer),
+                });
+            forward.reframer = Some(reframer.map_err(|e| bad_request(&e))?);
+        } else if matches!(forward.body, BodyCheck::Chunks { .. }) {
+            return Err(bad_request(&"x-amz-content-sha256 must be a header of a chunked upload"));
         }
         let path = match query.is_empty() {
             true => target.path,
@@ -182,6 +190,11 @@ impl Gateway {
         end: bool,
     ) -> Result<()> {
         forward.body_began |= body.is_some();
+        if let Some(digester) = &mut forward.digester {
+            let checked = digester.push(body.take().unwrap_or_default(), end);
+            let checked = checked.map_err(|error| refuse(&mut forward.refusal, error))?;
+            *body = (!end || !checked.is_empty()).then_some(checked);
+        }
         if let Some(listed) = &mut forward.listed {
             if let Some(part) = body.as_deref() {
                 let room = (MAX_LISTED + 1).saturating_sub(listed.body.len());
@@ -195,7 +208,10 @@ impl Gateway {
         }
         if let Some(reframer) = &mut forward.reframer {
             let framed = reframer.push(body.take().unwrap_or_default(), end);
-            let framed = framed.map_err(|e| bad_request(&e))?;
+            let framed = framed.map_err(|error| match error.s3_error() {
+                Some(refusal) => refuse(&mut forward.refusal, refusal),
+                None => bad_request(&error),
+            })?;
             // Nothing to send yet must not be `None`: pingora takes that for the end of the body.
             *body = (!end || !framed.is_empty()).then_some(framed);
         }
@@ -310,6 +326,11 @@ fn connect_error(error: &OriginError) -> Box<Error> {
     let mut error = Error::explain(ErrorType::ConnectError, error.to_string());
     error.esource = ErrorSource::Upstream;
     error
+}
+
+/// Ends a transfer of which the client is told this.
+fn refuse(refusal: &mut Option<S3Error>, error: S3Error) -> Box<Error> {
+    bad_request(refusal.insert(error))
 }
 
 /// The client's body or headers are not what they announce.

@@ -22,7 +22,8 @@ pub use headers::Incoming;
 
 use self::check::ChunkCheck;
 use super::sign::Signature;
-use super::verify::HoldBack;
+use super::verify::{HoldBack, signature_error};
+use crate::s3::S3Error;
 
 /// A trailer's name and value.
 pub type Trailer = (HeaderName, HeaderValue);
@@ -78,21 +79,12 @@ pub enum ChunkedError {
 }
 
 impl ChunkedError {
-    /// The S3 error code for a client that can still be answered (S3 API Reference, "Error
-    /// responses").
+    /// What S3 answers when a signature in the body is wrong; `None` for what is wrong with its form.
     #[must_use]
-    pub fn s3_code(&self) -> &'static str {
+    pub fn s3_error(&self) -> Option<S3Error> {
         match self {
-            Self::DecodedLength => "MissingContentLength",
-            Self::EndsEarly | Self::TooLong => "IncompleteBody",
-            Self::TrailerNames
-            | Self::TrailerSyntax
-            | Self::TrailerUnexpected(_)
-            | Self::TrailerMissing(_)
-            | Self::TrailerLength(_) => "MalformedTrailerError",
-            Self::ChunkSignature | Self::TrailerSignature => "SignatureDoesNotMatch",
-            Self::ChunkHeader | Self::FramingTooLong(_) | Self::ChunkEnd => "InvalidRequest",
-            Self::TrailerForm | Self::Broken => "InternalError",
+            Self::ChunkSignature | Self::TrailerSignature => Some(signature_error()),
+            _ => None,
         }
     }
 }

@@ -118,9 +118,12 @@ impl<'a> Claim<'a> {
             Some(token) => Some(token),
             None => single(headers, &X_AMZ_SECURITY_TOKEN)?,
         };
-        let payload = match hoisted(X_AMZ_CONTENT_SHA256.as_str()) {
-            Some(payload) => Some(payload),
-            None => single(headers, &X_AMZ_CONTENT_SHA256)?,
+        let in_header = single(headers, &X_AMZ_CONTENT_SHA256)?;
+        let payload = match (hoisted(X_AMZ_CONTENT_SHA256.as_str()), in_header) {
+            (Some(hoisted), Some(in_header)) if hoisted != in_header => {
+                return Err(refusal::bad_payload(in_header));
+            }
+            (hoisted, in_header) => hoisted.or(in_header),
         };
         let claim = Self {
             form: Form::Query,

@@ -21,6 +21,7 @@ use ring::hmac;
 
 pub use self::body::{BodyCheck, Digester, HoldBack};
 use self::claim::Claim;
+pub(super) use self::refusal::signature_error;
 use super::identities::{Identity, IdentitySet};
 use super::sign::canonical::CanonicalRequest;
 use super::sign::key::SigningKey;

@@ -125,7 +125,7 @@ pub(super) fn signature_differs(claim: &Claim<'_>, to_sign: &str, canonical: &[u
 }
 
 /// Of a request, a chunk or a trailer.
-pub(super) fn signature_error() -> S3Error {
+pub(in crate::auth) fn signature_error() -> S3Error {
     let message = "The request signature we calculated does not match the signature you provided. Check your key \
                    and signing method.";
     S3Error::new(StatusCode::FORBIDDEN, "SignatureDoesNotMatch", message)

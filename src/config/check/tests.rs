@@ -195,3 +195,35 @@ fn numbers_and_times_that_would_stop_everything_are_refused() {
         error(|c| c.auth.buckets = Some(vec!["a/b".to_owned()])).starts_with("auth.buckets[0]: ")
     );
 }
+
+#[test]
+fn r20_verify_needs_identities_and_takes_no_key_of_trust() {
+    let verify = |c: &mut Config| {
+        c.auth.mode = AuthMode::Verify;
+        c.auth.identities = Some("identities.yaml".into());
+    };
+    accepted(verify);
+    let error_of = |change: fn(&mut Config)| {
+        error(|c| {
+            verify(c);
+            change(c);
+        })
+    };
+    assert_eq!(
+        error_of(|c| c.auth.identities = None),
+        "auth.identities: is needed with auth.mode: verify"
+    );
+    assert_eq!(
+        error_of(|c| c.auth.writes = false),
+        "auth.writes: means something only with auth.mode: trust"
+    );
+    assert!(error_of(|c| c.auth.buckets = Some(vec!["b".into()])).starts_with("auth.buckets: "));
+    assert!(error_of(|c| c.auth.region = Some("a b".into())).starts_with("auth.region: "));
+    let hosts = error_of(|c| c.auth.hosts = vec!["s3.local:9000".into(), "http://x".into()]);
+    assert_eq!(hosts, "auth.hosts[1]: `http://x` is not a host such as s3.local or s3.local:9000");
+    assert_eq!(
+        error(|c| c.auth.hosts = vec!["s3.local".into()]),
+        "auth.hosts: means something only with auth.mode: verify"
+    );
+    assert!(error(|c| c.auth.identities = Some("f".into())).starts_with("auth.identities: "));
+}
