@@ -67,6 +67,8 @@ mod trust;
 mod uploads;
 /// Clients that go away.
 mod vanished;
+/// Who sent a request, by its signature.
+mod verify;
 /// Reads by version id.
 mod versions;
 /// Writes through the proxy.

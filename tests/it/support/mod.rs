@@ -19,6 +19,7 @@ mod history;
 mod proxy;
 mod scratch;
 mod signature;
+pub mod sigv4;
 
 pub use child::{Process, hotset, run};
 pub use client::{Broken, Client, H2Client, H2Stream, Request, Response, ResponseStream, Upload};
@@ -28,6 +29,7 @@ pub use history::{History, is_of};
 pub use proxy::{TestProxy, setup, test_config};
 pub use scratch::Scratch;
 pub use signature::our_signature;
+pub use sigv4::Signed;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
