@@ -9,8 +9,8 @@ use super::identities::{Identities, IdentitiesError, Identity};
 use super::trust::Trust;
 use super::verify::{BodyCheck, Verified, Verifier};
 use super::{AuthConfig, AuthMode};
-use crate::s3::needs::{Action, Needs, Resource};
-use crate::s3::{Operation, Parsed, RequestHead, S3Error};
+use crate::s3::needs::Needs;
+use crate::s3::{BucketName, ObjectKey, Parsed, RequestHead, S3Error};
 
 /// How often the identities file is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -35,6 +35,32 @@ pub struct Admitted {
     pub identity: Option<Arc<Identity>>,
     /// What is to be verified of its body as it passes.
     pub body: BodyCheck,
+    /// The keys that its body names are still to be asked for.
+    pub listed: Option<ListedKeys>,
+}
+
+impl Admitted {
+    fn unsigned(identity: Option<Arc<Identity>>) -> Self {
+        Self { identity, body: BodyCheck::Unsigned, listed: None }
+    }
+}
+
+/// Who may delete some keys of a bucket, and has sent a list that is not read yet (R21).
+#[derive(Debug)]
+pub struct ListedKeys {
+    identity: Arc<Identity>,
+    peer: Option<IpAddr>,
+    now: SystemTime,
+}
+
+impl ListedKeys {
+    /// Lets the list of keys through.
+    ///
+    /// # Errors
+    /// `AccessDenied` for the first key that may not be deleted.
+    pub fn authorize(&self, bucket: &BucketName, keys: &[ObjectKey]) -> Result<(), S3Error> {
+        self.identity.authorize(&Needs::deleting(bucket, keys), self.peer, self.now)
+    }
 }
 
 impl Access {
@@ -71,24 +97,32 @@ impl Access {
         let (identities, verifier) = match self {
             Self::Trust(trust) => {
                 trust.authorize(head, parsed)?;
-                return Ok(Admitted { identity: None, body: BodyCheck::Unsigned });
+                return Ok(Admitted::unsigned(None));
             }
-            Self::Verify { identities, verifier } => (identities, verifier),
+            Self::Verify { identities, verifier } => (identities.current(), verifier),
         };
         let now = SystemTime::now();
-        let Verified { identity, body } =
-            verifier.verify(&identities.current(), head, parsed, now)?;
-        identity.authorize(&needs(parsed), peer, now)?;
-        Ok(Admitted { identity: Some(identity), body })
-    }
-}
-
-/// What a request needs: a plain read its key, all else everything.
-fn needs(parsed: &Parsed) -> Needs {
-    match (&parsed.operation, parsed.object()) {
-        (Operation::Read(_), Some((bucket, key))) => {
-            Needs::one(Action::Read, Resource::object(bucket, key))
+        let needs = Needs::of(head, parsed);
+        let mut admitted = match verifier.verify(&identities, head, parsed, now)? {
+            Some(Verified { identity, body }) => {
+                Admitted { identity: Some(identity), body, listed: None }
+            }
+            None if needs.is_empty() => return Ok(Admitted::unsigned(None)),
+            None => Admitted::unsigned(identities.anonymous().cloned()),
+        };
+        let identity = admitted.identity.as_ref().ok_or_else(S3Error::access_denied)?;
+        if let Err(refused) = identity.authorize(&needs, peer, now) {
+            if needs.listed_in_body().is_none() {
+                return Err(refused);
+            }
+            identity.authorize(&Needs::nothing(), peer, now)?;
+            if !head.has_body {
+                // Without a body the head alone would be a whole request to the origin.
+                return Err(S3Error::malformed_xml());
+            }
+            let identity = Arc::clone(identity);
+            admitted.listed = Some(ListedKeys { identity, peer, now });
         }
-        _ => Needs::one(Action::Admin, Resource::Everything),
+        Ok(admitted)
     }
 }

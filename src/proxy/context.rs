@@ -12,7 +12,7 @@ use super::lists::Keeping;
 use super::refusal::Refusal;
 use crate::auth::chunked::Reframer;
 use crate::auth::verify::Digester;
-use crate::auth::{BodyCheck, Identity};
+use crate::auth::{Admitted, BodyCheck, Identity, ListedKeys};
 use crate::cache::{Ticket, Writing};
 use crate::metrics::{CacheResult, Held, Operation as OperationLabel, wire};
 use crate::s3::{BucketName, Effect, ObjectId, Parsed, S3Error};
@@ -87,13 +87,16 @@ impl Touched {
 pub struct Listed {
     pub bucket: BucketName,
     pub body: BytesMut,
+    /// Whether each of them may be deleted is to be asked before any of the body goes out.
+    pub ask: Option<ListedKeys>,
 }
 
 impl Forward {
-    pub fn new(parsed: Parsed, touched: Touched, body: BodyCheck) -> Box<Self> {
+    pub fn new(parsed: Parsed, touched: Touched, admitted: Admitted) -> Box<Self> {
+        let Admitted { body, listed: ask, .. } = admitted;
         let listed = match &parsed.operation {
             crate::s3::Operation::PassThrough(Effect::ListedInBody(bucket)) => {
-                Some(Listed { bucket: bucket.clone(), body: BytesMut::new() })
+                Some(Listed { bucket: bucket.clone(), body: BytesMut::new(), ask })
             }
             _ => None,
         };

@@ -137,7 +137,7 @@ impl Gateway {
             Listed::Forward(keeping) => keeping,
         };
         let touched = self.touched(&parsed);
-        let mut forward = Forward::new(parsed, touched, admitted.body);
+        let mut forward = Forward::new(parsed, touched, admitted);
         forward.keeping = keeping;
         self.begin_write(&mut forward).await;
         ctx.cache = CacheResult::Bypass;

@@ -200,6 +200,10 @@ impl Gateway {
                 let room = (MAX_LISTED + 1).saturating_sub(listed.body.len());
                 listed.body.extend_from_slice(&part[..part.len().min(room)]);
             }
+            if listed.ask.is_some() {
+                let held = ask_for_keys(listed, end);
+                *body = held.map_err(|error| refuse(&mut forward.refusal, error))?;
+            }
             if end {
                 forward.touched = self.listed(listed);
                 forward.listed = None;
@@ -290,6 +294,20 @@ pub(super) fn cache_status(method: &Method) -> CacheStatus {
 
 pub(super) fn is_write(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Holds a list of keys back until all of it is here and each of them may be deleted (R21).
+fn ask_for_keys(listed: &Listed, end: bool) -> Result<Option<Bytes>, S3Error> {
+    if listed.body.len() > MAX_LISTED {
+        return Err(S3Error::message_too_long(MAX_LISTED));
+    }
+    if !end {
+        return Ok(Some(Bytes::new()));
+    }
+    if let Some(ask) = &listed.ask {
+        ask.authorize(&listed.bucket, &parse_keys(&listed.body)?)?;
+    }
+    Ok(Some(Bytes::copy_from_slice(&listed.body)))
 }
 
 /// The client's headers without its signature and without those of its connection (RFC 9110, section 7.6.1).

@@ -37,10 +37,10 @@ pub struct Verifier {
     hosts: Vec<String>,
 }
 
-/// Who sent a request, and what is still to be verified of it.
+/// Who signed a request, and what is still to be verified of it.
 #[derive(Debug)]
 pub struct Verified {
-    /// Whose secret signed it.
+    /// Whose secret it was.
     pub identity: Arc<Identity>,
     /// What the signature says of the body.
     pub body: BodyCheck,
@@ -53,8 +53,7 @@ impl Verifier {
         Self { region, hosts }
     }
 
-    /// Which of `identities` sent this request; one without a signature is the anonymous identity's, if there is
-    /// one.
+    /// Which of `identities` sent this request; `None` when it is not signed at all.
     ///
     /// # Errors
     /// As S3 words them: `AccessDenied`, `SignatureDoesNotMatch`, `InvalidAccessKeyId`, `InvalidToken`,
@@ -66,11 +65,8 @@ impl Verifier {
         head: &RequestHead<'_>,
         parsed: &Parsed,
         now: SystemTime,
-    ) -> Result<Verified, S3Error> {
-        let Some(claim) = Claim::of(head, &parsed.query)? else {
-            let identity = identities.anonymous().ok_or_else(S3Error::access_denied)?;
-            return Ok(Verified { identity: Arc::clone(identity), body: BodyCheck::Unsigned });
-        };
+    ) -> Result<Option<Verified>, S3Error> {
+        let Some(claim) = Claim::of(head, &parsed.query)? else { return Ok(None) };
         claim.check_scope(&self.region)?;
         claim.check_time(now)?;
         check_coverage(head, claim.signed_headers)?;
@@ -84,7 +80,7 @@ impl Verifier {
         }
         self.check_signature(head, parsed, &claim, &key)?;
         let body = BodyCheck::of(claim.payload, head.has_body, || claim.signature(key))?;
-        Ok(Verified { identity: Arc::clone(identity), body })
+        Ok(Some(Verified { identity: Arc::clone(identity), body }))
     }
 
     /// Compares with the host that was received, then with those that may stand for it.

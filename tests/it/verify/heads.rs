@@ -210,7 +210,10 @@ async fn clients_sign_for_the_origins_region_or_for_the_configured_one() {
     assert_eq!(hotset.answer(&get("eu-west-1")).await.0, 200);
     let answer = hotset.send(&get("us-east-1")).await;
     let text = answer.text();
-    assert!(text.contains("the region 'us-east-1' is wrong; expecting 'eu-west-1'"), "{text}");
+    assert!(
+        text.contains("the region &apos;us-east-1&apos; is wrong; expecting &apos;eu-west-1&apos;"),
+        "{text}"
+    );
     assert!(text.contains("<Region>eu-west-1</Region>"), "{text}");
 }
 

@@ -3,6 +3,7 @@
 mod bodies;
 mod changed;
 mod heads;
+mod policies;
 
 use hotset::auth::AuthMode;
 use hotset::config::Config;
@@ -17,6 +18,8 @@ identities:
       allow: [{ actions: [read], resources: ['data/public/**'] }] }
   - { name: temporary, access_key: AKTEMPORARY, secret_key: temporary-secret, session_token: token/1,
       allow: [{ actions: [read], resources: ['data/**'] }] }
+  - { name: cleaner, access_key: AKCLEANER, secret_key: cleaners-secret,
+      allow: [{ actions: [read, write, delete], resources: ['data/tmp/**'] }] }
   - { name: expired, access_key: AKEXPIRED, secret_key: expired-secret, expires: '2020-01-01T00:00:00Z',
       allow: [{ actions: [read], resources: ['**'] }] }
 ";

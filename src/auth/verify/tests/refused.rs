@@ -3,15 +3,11 @@
 use super::*;
 
 #[test]
-fn a_request_without_a_signature_is_the_anonymous_identitys_or_refused() {
+fn a_request_without_a_signature_is_nobodys() {
     let sent = Sent::new("GET /bkt/key\nHost: s3.amazonaws.com");
-    assert_eq!(sent.refused(), error(403, "AccessDenied", "Access Denied"));
-    let anonymous =
-        "- { name: guest, anonymous: true, allow: [{ actions: [read], resources: ['bkt/**'] }] }";
-    let verified = verifier(&[])
-        .verify(&identities(anonymous), &sent.head(), &sent.parsed().unwrap(), example_time())
-        .unwrap();
-    assert_eq!(verified.identity.name(), "guest");
+    let verified =
+        verifier(&[]).verify(&identities(), &sent.head(), &sent.parsed().unwrap(), example_time());
+    assert!(verified.unwrap().is_none());
 }
 
 #[test]
