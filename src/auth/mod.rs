@@ -12,6 +12,8 @@ mod access;
 pub mod chunked;
 pub mod config;
 pub mod credentials;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod identities;
 pub mod sign;
 mod trust;

@@ -161,7 +161,7 @@ impl Signed {
         ] {
             request.query.push((name.to_owned(), value.to_owned()));
         }
-        request.payload = UNSIGNED.to_owned();
+        UNSIGNED.clone_into(&mut request.payload);
         let signature = request.signature();
         request.query.push(("X-Amz-Signature".to_owned(), signature));
         request.write(&[])
@@ -216,8 +216,9 @@ impl Signed {
             query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut headers = self.headers.clone();
         headers.sort();
-        let headers: String =
-            headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+        let headers = headers.iter().fold(String::new(), |lines, (name, value)| {
+            lines + &format!("{name}:{}\n", value.trim())
+        });
         let canonical = format!(
             "{}\n{}\n{}\n{headers}\n{}\n{}",
             self.method,

@@ -152,11 +152,8 @@ async fn r23_chunks_and_trailers_that_nobody_signed_are_refused_and_never_stored
 /// Corrects Content-Length, which is not signed.
 fn fit_length(wire: &mut Vec<u8>) {
     let body = find(wire, "\r\n\r\n") + 4;
-    let (head, rest) = wire.split_at(body);
-    let head = String::from_utf8(head.to_vec()).unwrap();
-    let at = head.find("content-length: ").unwrap() + "content-length: ".len();
-    let end = at + head[at..].find('\r').unwrap();
-    *wire =
-        [head[..at].as_bytes(), rest.len().to_string().as_bytes(), head[end..].as_bytes(), rest]
-            .concat();
+    let length = (wire.len() - body).to_string();
+    let at = find(wire, "content-length: ") + "content-length: ".len();
+    let end = at + find(&wire[at..], "\r");
+    wire.splice(at..end, length.into_bytes());
 }

@@ -10,8 +10,8 @@ fn by_cleaner(hotset: &Verifying, method: &'static str, target: &str) -> Signed 
 }
 
 fn delete_list(keys: &[&str]) -> String {
-    let objects: String =
-        keys.iter().map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
+    let object = |list: String, key: &&str| list + &format!("<Object><Key>{key}</Key></Object>");
+    let objects = keys.iter().fold(String::new(), object);
     format!("<Delete>{objects}</Delete>")
 }
 

@@ -89,8 +89,8 @@ fn r21_no_byte_of_a_signed_request_can_be_changed_to_say_something_else() {
         let mut compare =
             |changed: &[u8]| match read(changed).and_then(|s| meaning(&s, &identities)) {
                 None => refused += 1,
-                Some(means) => {
-                    assert_eq!(means, meant, "{}", String::from_utf8_lossy(changed));
+                Some(said) => {
+                    assert_eq!(said, meant, "{}", String::from_utf8_lossy(changed));
                     same += 1;
                 }
             };

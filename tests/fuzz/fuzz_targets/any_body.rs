@@ -1,0 +1,5 @@
+//! Any bytes as an aws-chunked body: nothing panics, and what nobody signed is refused.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hotset::auth::fuzzing::any_body(bytes));

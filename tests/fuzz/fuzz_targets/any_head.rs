@@ -1,0 +1,5 @@
+//! Any bytes as a request's head and as its signature: nothing panics, and nobody is let in.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hotset::auth::fuzzing::any_head(bytes));
