@@ -82,6 +82,7 @@ async fn quick() -> Verifying {
     // Some changes make a head or a body that is never complete.
     Verifying::start_with(|config| {
         config.limits.header_timeout = HumanDuration::secs(1);
+        config.limits.body_timeout = HumanDuration::secs(1);
         config.limits.keep_alive = HumanDuration::secs(1);
     })
     .await
