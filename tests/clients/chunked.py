@@ -16,7 +16,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from compare import Answer, answer
-from servers import REGION, Server
+from servers import REGION, Endpoint
 
 SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
@@ -28,9 +28,9 @@ TRAILER = "x-amz-checksum-crc32"
 class Signer(S3SigV4Auth):
     """botocore's, with the payload's hash given; then it signs the chunks in their turn."""
 
-    def __init__(self, server: Server, payload: str):
-        super().__init__(Credentials(server.access, server.secret), "s3", REGION)
-        self.payload_hash, self.secret = payload, server.secret
+    def __init__(self, to: Endpoint, payload: str):
+        super().__init__(Credentials(to.access, to.secret), "s3", REGION)
+        self.payload_hash, self.secret = payload, to.secret
 
     def payload(self, request) -> str:
         return self.payload_hash
@@ -75,18 +75,18 @@ def crc32(body: bytes) -> str:
     return base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
 
 
-def put(endpoint: str, server: Server, bucket: str, key: str, body: bytes, payload: str) -> Answer:
+def put(to: Endpoint, bucket: str, key: str, body: bytes, payload: str) -> Answer:
     path = f"/{bucket}/{quote(key)}"
-    request = AWSRequest("PUT", endpoint + path)
+    request = AWSRequest("PUT", to.endpoint + path)
     request.headers["Content-Encoding"] = "aws-chunked"
     request.headers["X-Amz-Decoded-Content-Length"] = str(len(body))
     request.headers["X-Amz-Content-SHA256"] = payload
     if payload != SIGNED:
         request.headers["X-Amz-Trailer"] = TRAILER
-    signer = Signer(server, payload)
+    signer = Signer(to, payload)
     signer.begin(request)
     sent = framed(body, payload, signer)
-    connection = http.client.HTTPConnection(urlsplit(endpoint).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(to.endpoint).netloc, timeout=30)
     try:
         connection.request("PUT", path, sent, dict(request.headers))
         got = connection.getresponse()

@@ -8,14 +8,16 @@ hotset is an error, so the table stays true.
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+import requests
 from botocore.awsrequest import AWSRequest
 from botocore.client import Config
 from botocore.exceptions import ClientError
 
 from departures import DEPARTURES, ERROR_TEXT, NOT_REPLAYED
-from servers import REGION, Server
+from servers import REGION, Endpoint
 
 # Made afresh for each answer, or about the connection and not the object.
 FRESH = {
@@ -83,14 +85,13 @@ def error_fields(body: bytes) -> dict[str, str]:
 class Caller:
     """boto3 against one endpoint; each call gives the answer as it came over the wire."""
 
-    def __init__(self, endpoint: str, server: Server, **config):
-        self.endpoint = endpoint
+    def __init__(self, to: Endpoint, **config):
         s3 = {"addressing_style": "path"} | config.pop("s3", {})
         self.client = boto3.client(
             "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=server.access,
-            aws_secret_access_key=server.secret,
+            endpoint_url=to.endpoint,
+            aws_access_key_id=to.access,
+            aws_secret_access_key=to.secret,
             region_name=REGION,
             config=Config(s3=s3, retries={"total_max_attempts": 1}, **config),
         )
@@ -119,6 +120,14 @@ class Caller:
         # A streamed body arrives when it is read.
         body = body if isinstance(body, bytes) else parsed["Body"].read()
         return answer(self.seen["status_code"], self.seen["headers"], body, parsed)
+
+
+def get_by_address(url: str, **headers: str) -> requests.Response:
+    """Gets a URL of this machine, whatever the host's name: a bucket's own is in no DNS here."""
+    parts = urlsplit(url)
+    here = parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl()
+    headers = {"Host": parts.netloc, "Accept-Encoding": "identity"} | headers
+    return requests.get(here, headers=headers, timeout=30)
 
 
 def differences(direct: Answer, through: Answer) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from compare import Answer, Caller, agree
-from servers import STARTERS, Hotset, Server, Unavailable
+from hotset import Hotset
+from servers import STARTERS, Server, Unavailable
 
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[name]  # AWS_CA_BUNDLE, profiles and endpoints are for somebody else's S3
@@ -37,8 +38,14 @@ def server(request, tmp_path_factory) -> Server:
 
 
 @pytest.fixture(scope="session")
-def hotset(server, program, tmp_path_factory) -> Hotset:
-    running = Hotset(program, tmp_path_factory.mktemp("hotset"), server)
+def mode() -> str:
+    """`auth.mode` of every hotset here that does not say otherwise."""
+    return os.environ.get("HOTSET_MODE", "trust")
+
+
+@pytest.fixture(scope="session")
+def hotset(server, program, mode, tmp_path_factory) -> Hotset:
+    running = Hotset(program, tmp_path_factory.mktemp("hotset"), server, mode)
     yield running
     running.stop()
 
@@ -107,7 +114,7 @@ def renamed(parsed, pair: Pair) -> str:
 
 @pytest.fixture(scope="session")
 def callers(server, hotset) -> tuple[Caller, Caller]:
-    return Caller(server.endpoint, server), Caller(hotset.endpoint, server)
+    return Caller(server), Caller(hotset)
 
 
 @pytest.fixture(scope="module")

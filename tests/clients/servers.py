@@ -1,10 +1,9 @@
-"""The real S3 servers that stand behind hotset, and hotset itself.
+"""The real S3 servers that stand behind hotset.
 
 Each starter gives a running `Server` or raises `Unavailable` with the reason, which skips its
 tests. Everything listens on 127.0.0.1 and keeps its state in the folder that it is given.
 """
 
-import json
 import random
 import re
 import shutil
@@ -12,10 +11,10 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from processes import Process, answers, answers_ok, environment, free_port
+from processes import Process, answers, environment, free_port
 
 REGION = "us-east-1"
 REQUEST_LINE = re.compile(r'"([A-Z]+) (\S+) HTTP/1\.[01]" (\d{3})')
@@ -26,11 +25,22 @@ class Unavailable(Exception):
 
 
 @dataclass
-class Server:
-    name: str
+class Endpoint:
+    """Where a client connects, and its keys."""
+
     endpoint: str
     access: str
     secret: str
+
+    @property
+    def virtual(self) -> str:
+        """The endpoint for clients that put the bucket into the host, where it takes that."""
+        return self.endpoint
+
+
+@dataclass
+class Server(Endpoint):
+    name: str
     processes: list[Process]
     log: Path
     """Where the server writes a line for each request, in the common log format."""
@@ -55,7 +65,7 @@ def start_moto(folder: Path) -> Server:
         raise Unavailable("moto is not installed beside this Python (`.ci/setup clients`)")
     moto = Process("moto", [program, "-H", "127.0.0.1", "-p", port], log, environment())
     moto.wait_until(lambda: answers(f"http://127.0.0.1:{port}/"))
-    return Server("moto", f"http://127.0.0.1:{port}", "AKMAIN", "skmain", [moto], log)
+    return Server(f"http://127.0.0.1:{port}", "AKMAIN", "skmain", "moto", [moto], log)
 
 
 CEPH_PROGRAMS = (
@@ -204,57 +214,7 @@ def start_radosgw(folder: Path) -> Server:
         raise
     log = ceph.folder / "log" / "client.rgw.log"
     endpoint = f"http://127.0.0.1:{ceph.port}"
-    return Server("radosgw", endpoint, access, secret, ceph.processes, log)
+    return Server(endpoint, access, secret, "radosgw", ceph.processes, log)
 
 
 STARTERS = {"moto": start_moto, "radosgw": start_radosgw}
-
-
-@dataclass
-class Hotset:
-    """hotset in front of a server, with blocks so small that small objects have many."""
-
-    program: Path
-    folder: Path
-    origin: Server
-    domain: str = "s3.local"
-    endpoint: str = field(init=False)
-    admin: str = field(init=False)
-    process: Process = field(init=False)
-
-    def __post_init__(self) -> None:
-        listen, admin = free_port(), free_port()
-        self.endpoint, self.admin = f"http://127.0.0.1:{listen}", f"http://127.0.0.1:{admin}"
-        config = self.folder / "hotset.yaml"
-        config.write_text(json.dumps(self.config(listen, admin), indent=2))  # JSON is YAML
-        keys = {
-            "AWS_ACCESS_KEY_ID": self.origin.access,
-            "AWS_SECRET_ACCESS_KEY": self.origin.secret,
-        }
-        self.process = Process(
-            "hotset",
-            [self.program, "serve", "--config", config],
-            self.folder / "hotset.log",
-            environment(**keys),
-        )
-        self.process.wait_until(lambda: answers_ok(f"{self.admin}/readyz"))
-
-    def config(self, listen: int, admin: int) -> dict:
-        return {
-            "listen": [{"address": f"127.0.0.1:{listen}", "domains": [self.domain]}],
-            "admin": {"address": f"127.0.0.1:{admin}"},
-            "origin": {"endpoint": self.origin.endpoint, "region": REGION, "addressing": "path"},
-            "cache": {
-                "memory": "256MiB",
-                "block": "64KiB",
-                "fetch": "256KiB",
-                "in_flight": "64MiB",
-                "read_ahead": "1MiB",
-            },
-            "rules": [{"match": "**", "freshness": {"ttl": "60s"}}],
-            "log": {"access": "plain"},
-        }
-
-    def stop(self) -> None:
-        code = self.process.stop(40)
-        assert code == 0, f"hotset ended with {code} on SIGTERM:\n{self.process.tail()}"

@@ -19,8 +19,8 @@ def test_aws_chunked_put(pair, server, some_bytes, payload, size):
     if payload in UNKNOWN.get(server.name, ()):
         pytest.skip(f"{server.name} does not know {payload}")
     key, body = f"chunked ü/{payload}/{size}", some_bytes[:size]
-    direct = chunked.put(server.endpoint, server, pair.mirror, key, body, payload)
-    through = chunked.put(pair.hotset.endpoint, server, pair.bucket, key, body, payload)
+    direct = chunked.put(server, pair.mirror, key, body, payload)
+    through = chunked.put(pair.hotset, pair.bucket, key, body, payload)
     assert direct.status == 200, direct
     assert through.status == 200, through
     assert through.headers["etag"] == direct.headers["etag"]
@@ -38,7 +38,7 @@ def test_a_body_that_ends_early_is_not_an_object(pair, server, some_bytes, monke
     pair.put(b"before", key="cut")
     whole = chunked.framed
     monkeypatch.setattr(chunked, "framed", lambda *given: whole(*given)[:200_000])
-    with_hotset = (pair.hotset.endpoint, server, pair.bucket, "cut", some_bytes, chunked.SIGNED)
+    with_hotset = (pair.hotset, pair.bucket, "cut", some_bytes, chunked.SIGNED)
     assert chunked.put(*with_hotset).status >= 400
     assert pair.direct("get_object", Bucket=pair.bucket, Key="cut").body == b"before"
     assert pair.through("get_object", Bucket=pair.bucket, Key="cut").body == b"before"
@@ -47,7 +47,7 @@ def test_a_body_that_ends_early_is_not_an_object(pair, server, some_bytes, monke
 def test_a_large_put_waits_for_100_continue(pair, server, some_bytes):
     """boto3 sends `Expect: 100-continue` with a body of this size and waits for the answer."""
     body = some_bytes * 10
-    caller = Caller(pair.hotset.endpoint, server)
+    caller = Caller(pair.hotset)
     sent = {}
     caller.client.meta.events.register(
         "before-send.s3", lambda request, **_: sent.update(request.headers)

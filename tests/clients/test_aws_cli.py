@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from processes import environment
-from servers import REGION
+from servers import REGION, Endpoint
 
 
 class Cli:
-    def __init__(self, endpoint: str, server):
+    def __init__(self, to: Endpoint):
         self.program = Path(sys.executable).with_name("aws")
-        self.endpoint = endpoint
+        self.endpoint = to.endpoint
         self.env = environment(
-            AWS_ACCESS_KEY_ID=server.access,
-            AWS_SECRET_ACCESS_KEY=server.secret,
+            AWS_ACCESS_KEY_ID=to.access,
+            AWS_SECRET_ACCESS_KEY=to.secret,
             AWS_DEFAULT_REGION=REGION,
         )
 
@@ -35,12 +35,12 @@ class Cli:
 
 @pytest.fixture(scope="module")
 def direct(server) -> Cli:
-    return Cli(server.endpoint, server)
+    return Cli(server)
 
 
 @pytest.fixture(scope="module")
-def through(hotset, server) -> Cli:
-    return Cli(hotset.endpoint, server)
+def through(hotset) -> Cli:
+    return Cli(hotset)
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 import requests
 
+from hotset import DOMAIN
+
 READS = ["get_object", "head_object"]
 
 RANGES = [
@@ -221,7 +223,7 @@ def test_presigned_url(pair, some_bytes):
 def test_virtual_hosted_style(pair, some_bytes):
     key = pair.put(some_bytes, key="virtual/hosted")
     port = pair.hotset.endpoint.rsplit(":", 1)[1]
-    host = f"{pair.bucket}.{pair.hotset.domain}:{port}"
+    host = f"{pair.bucket}.{DOMAIN}:{port}"
     status, body, _ = fetched(f"{pair.hotset.endpoint}/{key}", Host=host)
     assert (status, body) == (200, some_bytes)
 

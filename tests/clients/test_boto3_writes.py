@@ -132,10 +132,9 @@ def test_managed_transfer_of_a_large_file(pair, some_bytes, tmp_path):
 
 
 @pytest.mark.parametrize("payload_signing", [True, False])
-def test_put_with_the_body_signed_or_not(pair, server, some_bytes, payload_signing):
+def test_put_with_the_body_signed_or_not(pair, some_bytes, payload_signing):
     caller = Caller(
-        pair.hotset.endpoint,
-        server,
+        pair.hotset,
         s3={"payload_signing_enabled": payload_signing},
         request_checksum_calculation="when_required",
     )

@@ -14,9 +14,9 @@ SECONDS = 5
 
 
 @pytest.fixture(scope="module")
-def plain(pair, server) -> Caller:
+def plain(pair) -> Caller:
     """A client that asks for no checksums, for which hotset sends no HEAD beside its GET."""
-    return Caller(pair.hotset.endpoint, server, response_checksum_validation="when_required")
+    return Caller(pair.hotset, response_checksum_validation="when_required")
 
 
 def asked(pair, key: str, at_least: int = 0) -> Counter:

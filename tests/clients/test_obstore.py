@@ -6,15 +6,15 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from servers import REGION
+from servers import REGION, Endpoint
 
 
-def store(endpoint: str, server, bucket: str) -> S3Store:
+def store(to: Endpoint, bucket: str) -> S3Store:
     return S3Store(
         bucket,
-        endpoint=endpoint,
-        access_key_id=server.access,
-        secret_access_key=server.secret,
+        endpoint=to.endpoint,
+        access_key_id=to.access,
+        secret_access_key=to.secret,
         region=REGION,
         virtual_hosted_style_request=False,
         client_options={"allow_http": True},
@@ -24,12 +24,12 @@ def store(endpoint: str, server, bucket: str) -> S3Store:
 
 @pytest.fixture(scope="module")
 def direct(server, pair) -> S3Store:
-    return store(server.endpoint, server, pair.bucket)
+    return store(server, pair.bucket)
 
 
 @pytest.fixture(scope="module")
-def through(hotset, server, pair) -> S3Store:
-    return store(hotset.endpoint, server, pair.bucket)
+def through(hotset, pair) -> S3Store:
+    return store(hotset, pair.bucket)
 
 
 def everything(result) -> tuple:

@@ -10,7 +10,7 @@ import pyarrow.fs
 import pyarrow.parquet
 import pytest
 
-from servers import REGION
+from servers import REGION, Endpoint
 
 ROWS = 20_000
 
@@ -28,25 +28,25 @@ def table() -> pa.Table:
     )
 
 
-def filesystem(endpoint: str, server) -> pa.fs.S3FileSystem:
+def filesystem(to: Endpoint) -> pa.fs.S3FileSystem:
     return pa.fs.S3FileSystem(
-        access_key=server.access,
-        secret_key=server.secret,
+        access_key=to.access,
+        secret_key=to.secret,
         region=REGION,
         scheme="http",
-        endpoint_override=urlsplit(endpoint).netloc,
+        endpoint_override=urlsplit(to.endpoint).netloc,
         retry_strategy=pa.fs.AwsStandardS3RetryStrategy(max_attempts=1),
     )
 
 
 @pytest.fixture(scope="module")
 def direct(server) -> pa.fs.S3FileSystem:
-    return filesystem(server.endpoint, server)
+    return filesystem(server)
 
 
 @pytest.fixture(scope="module")
-def through(hotset, server) -> pa.fs.S3FileSystem:
-    return filesystem(hotset.endpoint, server)
+def through(hotset) -> pa.fs.S3FileSystem:
+    return filesystem(hotset)
 
 
 @pytest.fixture(scope="module")
