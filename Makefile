@@ -25,7 +25,8 @@ test:
 	.ci/setup servers
 	$(CARGO) test --locked
 	$(CARGO) build --locked
-	HOTSET=$(TARGET)/debug/hotset target/venv/bin/python -m pytest tests/clients
+	$(CARGO) build --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir $(TARGET)/clients
+	HOTSET=$(TARGET)/debug/hotset RUST_CLIENTS=$(TARGET)/clients/debug/rust-clients target/venv/bin/python -m pytest tests/clients
 
 bench:
 	.ci/setup build
