@@ -18,7 +18,10 @@ use crate::cache::{Cache, DiskError, DiskUsage};
 use crate::config::Config;
 use crate::metrics;
 use crate::origin::{Origin, credentials};
-use crate::proxy::{AccessLogger, Admission, Gateway, Listener, Owners, Rules, Server};
+use crate::proxy::tls::config::{ClientAuth, TlsConfig};
+use crate::proxy::{
+    AccessLogger, Admission, Gateway, Listener, Owners, Rules, Server, Tls, TlsError,
+};
 use crate::s3::Realm;
 
 /// Why the server did not start, or did not end well.
@@ -26,6 +29,8 @@ use crate::s3::Realm;
 pub enum RunError {
     #[error("cannot listen on {address}: {source}")]
     Bind { address: String, source: std::io::Error },
+    #[error("listen[{index}].tls.{source}")]
+    Tls { index: usize, source: TlsError },
     #[error("origin.endpoint: {0}")]
     Origin(String),
     #[error("origin credentials: {0}")]
@@ -45,7 +50,8 @@ pub enum RunError {
 
 /// A server that has bound its addresses and is ready to run.
 pub struct App {
-    servers: Vec<(Server, Listener)>,
+    /// Each with the scheme that it is reached by.
+    servers: Vec<(&'static str, Server, Listener)>,
     admin: Option<TcpListener>,
     cache: Arc<Cache>,
     grace: std::time::Duration,
@@ -85,11 +91,14 @@ impl App {
         let log = AccessLogger::start(config.log.access);
         let conf = Arc::new(pingora_conf(&config));
         let mut servers = Vec::new();
-        for listen in &config.listen {
-            let bound = Listener::bind(&listen.address).await;
+        for (index, listen) in config.listen.iter().enumerate() {
+            let tls = listen.tls.as_ref().map(Tls::load).transpose();
+            let tls = tls.map_err(|source| RunError::Tls { index, source })?;
+            let bound = Listener::bind(&listen.address, listen.mode).await;
             let listener = bound
                 .map_err(|source| RunError::Bind { address: listen.address.clone(), source })?;
-            warn_of_open_trust(config.auth.mode, &listener);
+            warn_of_open_trust(config.auth.mode, &listener, listen.tls.as_ref());
+            let scheme = if tls.is_some() { "https" } else { "http" };
             let gateway = Gateway {
                 cache: cache.clone(),
                 origin: origin.clone(),
@@ -102,7 +111,8 @@ impl App {
                 admission: admission.clone(),
                 domains: listen.domains.clone(),
             };
-            servers.push((Server::new(gateway, &conf), listener));
+            let balancers = listen.proxy_protocol.clone();
+            servers.push((scheme, Server::new(gateway, &conf, tls, balancers), listener));
         }
         let admin = match &config.admin.address {
             Some(address) => Some(
@@ -117,7 +127,15 @@ impl App {
 
     /// The addresses that clients connect to, in the order of `listen`.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.servers.iter().filter_map(|(_, listener)| listener.address()).collect()
+        self.servers.iter().filter_map(|(_, _, listener)| listener.address()).collect()
+    }
+
+    /// The same as URLs.
+    pub fn endpoints(&self) -> Vec<String> {
+        let url = |(scheme, _, listener): &(&str, Server, Listener)| {
+            Some(format!("{scheme}://{}", listener.address()?))
+        };
+        self.servers.iter().filter_map(url).collect()
     }
 
     /// The address of the admin port.
@@ -139,7 +157,7 @@ impl App {
             tokio::spawn(admin::serve(listener, state, shutdown.clone()));
         }
         let mut running = JoinSet::new();
-        for (server, listener) in self.servers {
+        for (_, server, listener) in self.servers {
             running.spawn(server.run(listener, shutdown.clone()));
         }
         let mut stop = shutdown;
@@ -163,8 +181,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
     run_on(runtime(&config)?, async {
         let app = App::bind(config).await?;
         let signals = Signals::new()?;
-        for address in app.addresses() {
-            log::info!("serving S3 on http://{address}");
+        for endpoint in app.endpoints() {
+            log::info!("serving S3 on {endpoint}");
         }
         if let Some(address) = app.admin_address() {
             log::info!("metrics and health on http://{address}");
@@ -189,8 +207,8 @@ pub fn run_embedded(mut config: Config, folder: &std::path::Path) -> Result<(), 
         let keys = Credentials::new(KEYS.access.to_owned(), KEYS.secret.into(), None);
         let app = App::bind_with(config, keys.ok()).await?;
         let signals = Signals::new()?;
-        if let Some(address) = app.addresses().first() {
-            print!("{}", embedded::banner(&format!("http://{address}"), &KEYS));
+        if let Some(endpoint) = app.endpoints().first() {
+            print!("{}", embedded::banner(endpoint, &KEYS));
             println!("  origin log  {}", embedded.log_path().display());
         }
         run_until(signals, app).await;
@@ -247,10 +265,11 @@ fn pingora_conf(config: &Config) -> ServerConf {
     }
 }
 
-fn warn_of_open_trust(mode: AuthMode, listener: &Listener) {
+fn warn_of_open_trust(mode: AuthMode, listener: &Listener, tls: Option<&TlsConfig>) {
     if mode == AuthMode::Trust
         && let Some(address) = listener.address()
         && !address.ip().is_loopback()
+        && tls.is_none_or(|tls| tls.client_auth != ClientAuth::Required)
     {
         log::warn!(
             "auth.mode is trust and {address} is not a loopback address: WHOEVER CAN CONNECT MAY DO WHATEVER \

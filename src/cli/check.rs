@@ -1,5 +1,5 @@
 //! `hotset check`: says whether the configuration, with the environment over it, is right.
-//! Nothing is opened or asked: what only a running server can find is not found.
+//! The files that it names are read; nobody is asked: what only a running server can find is not found.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::ConfigFile;
 
 pub(super) fn run(file: &ConfigFile) -> ExitCode {
-    match file.load() {
+    match file.load_with_files() {
         Ok(_) => {
             // The exit code is the answer; a closed stdout does not change it.
             let _ = writeln!(std::io::stdout(), "the configuration is right");

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
+use crate::proxy::Tls;
 
 /// Arguments or configuration are wrong.
 const WRONG: u8 = 2;
@@ -58,6 +59,24 @@ impl ConfigFile {
             Some(file) => error.in_source(file.display()),
             None => error,
         })?;
+        Ok(config)
+    }
+
+    /// As [`ConfigFile::load`], and reads the certificates that it names.
+    fn load_with_files(&self) -> Result<Config, ConfigError> {
+        let config = self.load()?;
+        for (index, listen) in config.listen.iter().enumerate() {
+            if let Some(tls) = &listen.tls
+                && let Err(error) = Tls::check(tls)
+            {
+                let wrong =
+                    ConfigError::at(format!("listen[{index}].tls.{}", error.key), error.problem);
+                return Err(match &self.config {
+                    Some(path) => wrong.in_source(path.display()),
+                    None => wrong,
+                });
+            }
+        }
         Ok(config)
     }
 }

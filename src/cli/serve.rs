@@ -28,7 +28,11 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hotset: {error}");
-            ExitCode::FAILURE
+            match error {
+                // As any other wrong configuration, although it took reading files to find it.
+                app::RunError::Tls { .. } => ExitCode::from(super::WRONG),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::cache::DiskConfig;
 use crate::cache::config::{CacheConfig, RuleConfig};
 use crate::origin::config::{Addressing, OriginConfig};
 use crate::proxy::config::{LimitsConfig, ListenConfig};
+use crate::proxy::tls::config::ClientAuth;
 
 /// The longest path of a unix socket, `sun_path` of `sockaddr_un` without its closing zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -65,6 +66,7 @@ impl Config {
                 taken.push(free_address(&key, &listen.address, &taken)?);
             }
             check_domains(index, listen)?;
+            check_transport(index, listen)?;
         }
         self.check_loop(&taken)?;
         if let Some(address) = &self.admin.address {
@@ -96,6 +98,38 @@ impl Config {
             Some(own) => wrong("origin.endpoint", format_args!("is our own listener {own}")),
             None => Ok(()),
         }
+    }
+}
+
+fn check_transport(index: usize, listen: &ListenConfig) -> Result<(), ConfigError> {
+    let key = |name: &str| format!("listen[{index}].{name}");
+    if let Some(balancers) = &listen.proxy_protocol {
+        if listen.address.starts_with("unix:") {
+            return wrong(key("proxy_protocol"), "a unix socket has no addresses to tell apart");
+        }
+        if balancers.from.is_empty() {
+            return wrong(key("proxy_protocol.from"), "at least one network is needed");
+        }
+    }
+    let Some(tls) = &listen.tls else { return Ok(()) };
+    let first = [("tls.cert".to_owned(), &tls.cert), ("tls.key".to_owned(), &tls.key)];
+    let others = tls.certificates.iter().enumerate().flat_map(|(n, pair)| {
+        let name = |part: &str| format!("tls.certificates[{n}].{part}");
+        [(name("cert"), &pair.cert), (name("key"), &pair.key)]
+    });
+    for (name, file) in first.into_iter().chain(others) {
+        if file.as_os_str().is_empty() {
+            return wrong(key(&name), "a file is needed");
+        }
+    }
+    match (&tls.client_ca, tls.client_auth) {
+        (None, ClientAuth::Optional | ClientAuth::Required) => {
+            wrong(key("tls.client_ca"), "a file is needed where clients are asked for certificates")
+        }
+        (Some(_), ClientAuth::None) => {
+            wrong(key("tls.client_auth"), "none leaves client_ca without use: optional or required")
+        }
+        _ => more_than_nothing(&key("tls.reload"), tls.reload),
     }
 }
 
@@ -352,6 +386,7 @@ fn check_limits(limits: &LimitsConfig) -> Result<(), ConfigError> {
         }
     }
     for (key, time) in [
+        ("limits.handshake_timeout", limits.handshake_timeout),
         ("limits.header_timeout", limits.header_timeout),
         ("limits.body_timeout", limits.body_timeout),
         ("limits.write_timeout", limits.write_timeout),

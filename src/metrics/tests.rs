@@ -84,7 +84,7 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
         assert_eq!(name.ends_with("_seconds"), kind == "histogram", "{name} is a {kind}");
         kinds += 1;
     }
-    assert_eq!(kinds, 31);
+    assert_eq!(kinds, 32);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use metrics::{Counter, Unit, counter, describe_counter};
 use super::handles;
 
 const REFUSED: &str = "hotset_refused_total";
+const CERTIFICATES: &str = "hotset_certificate_reloads_total";
 
 label! {
     /// Why a request or a connection was refused.
@@ -23,27 +24,53 @@ label! {
         ConnectionsPerAddress = "connections_per_address",
         /// More requests at the same time than `limits` allow.
         RequestsInFlight = "requests_in_flight",
+        /// No TLS, none that we speak, or no certificate where one is required.
+        TlsHandshake = "tls_handshake",
+        /// A load balancer that did not say who its client is, or not so that it could be understood.
+        ProxyProtocol = "proxy_protocol",
+        /// TLS, or what a load balancer says before it, did not come in time.
+        SlowHandshake = "slow_handshake",
     }
 }
 
 pub(super) struct Handles {
     refused: [Counter; Refused::ALL.len()],
+    certificates_taken: Counter,
+    certificates_refused: Counter,
 }
 
 impl Handles {
     pub(super) fn register() -> Self {
         let reason = |index: usize| counter!(REFUSED, "reason" => Refused::ALL[index].label());
-        Self { refused: std::array::from_fn(reason) }
+        Self {
+            refused: std::array::from_fn(reason),
+            certificates_taken: counter!(CERTIFICATES, "outcome" => "ok"),
+            certificates_refused: counter!(CERTIFICATES, "outcome" => "failed"),
+        }
     }
 }
 
 pub(super) fn describe() {
     describe_counter!(REFUSED, Unit::Count, "Requests and connections refused, by reason");
+    describe_counter!(
+        CERTIFICATES,
+        Unit::Count,
+        "New certificate files found, by whether they could be used"
+    );
 }
 
 /// Counts a request or a connection that was refused.
 pub fn refused(reason: Refused) {
     if let Some(handles) = handles() {
         handles.wire.refused[reason as usize].increment(1);
+    }
+}
+
+/// Counts new certificate files, and whether they took the place of the old ones.
+pub fn certificates_reloaded(taken: bool) {
+    if let Some(handles) = handles() {
+        let wire = &handles.wire;
+        let counter = if taken { &wire.certificates_taken } else { &wire.certificates_refused };
+        counter.increment(1);
     }
 }

@@ -12,8 +12,10 @@ use http::header::USER_AGENT;
 use pingora::Error;
 use pingora::proxy::Session;
 
+use super::client::Client;
 use super::config::AccessLog;
 use super::context::RequestContext;
+use super::tls::ClientCertificate;
 use crate::metrics::{self, Source};
 
 const QUEUE: usize = 8192;
@@ -39,6 +41,8 @@ struct Line<'a> {
     agent: &'a str,
     identity: Option<&'a str>,
     error: Option<String>,
+    /// SHA-256 of the certificate that the client showed, in hexadecimal digits.
+    certificate: Option<String>,
 }
 
 impl AccessLogger {
@@ -85,6 +89,9 @@ impl AccessLogger {
                 Some(why) => Some(format!("the request has {}", why.why())),
                 None => error.map(ToString::to_string),
             },
+            certificate: Client::of(session)
+                .and_then(Client::certificate)
+                .map(ClientCertificate::fingerprint),
         };
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         let text =
@@ -131,6 +138,7 @@ impl Line<'_> {
             "user_agent": self.agent,
             "identity": self.identity,
             "error": self.error,
+            "client_certificate": self.certificate,
             "dropped": dropped,
         })
         .to_string()

@@ -6,14 +6,25 @@ use std::sync::OnceLock;
 use pingora::proxy::Session;
 
 use super::refusal::Refusal;
+use super::tls::ClientCertificate;
 
 /// The client of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Client {
+    certificate: Option<ClientCertificate>,
     refusal: OnceLock<Refusal>,
 }
 
 impl Client {
+    pub(super) fn new(certificate: Option<ClientCertificate>) -> Self {
+        Self { certificate, refusal: OnceLock::new() }
+    }
+
+    /// The certificate that it showed, and that `client_ca` vouches for.
+    pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_ref()
+    }
+
     /// The client that sent a request; `None` only where there is no connection.
     pub(super) fn of(session: &Session) -> Option<&Self> {
         let proxy = session.digest()?.proxy_digest.as_deref()?;

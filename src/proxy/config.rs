@@ -2,27 +2,94 @@
 //!
 //! Plain data with its defaults; what must hold between keys is checked by the `config` module.
 
+use std::str::FromStr;
+
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::gate::GateLimits;
 use super::head::HeadLimits;
+use super::proxy_protocol::ProxyProtocolConfig;
+use super::tls::config::TlsConfig;
 use crate::config::units::{ByteSize, HumanDuration};
 
 /// One address that is listened on, an item of `listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenConfig {
-    /// `ip:port`, or `unix:/path` of a socket (made with mode 0600).
+    /// `ip:port`, or `unix:/path` of a socket.
     pub address: String,
+    /// Who may use a unix socket.
+    pub mode: FileMode,
     /// Names below which a label is a bucket: with `s3.local`, `Host: b.s3.local` asks for bucket
     /// `b` (R24). Empty: path style only.
     pub domains: Vec<String>,
+    /// `None`: plain HTTP.
+    pub tls: Option<TlsConfig>,
+    /// `None`: whoever connects is the client.
+    pub proxy_protocol: Option<ProxyProtocolConfig>,
 }
 
 impl Default for ListenConfig {
     fn default() -> Self {
-        Self { address: "127.0.0.1:9000".to_owned(), domains: Vec::new() }
+        Self {
+            address: "127.0.0.1:9000".to_owned(),
+            mode: FileMode::OWNER,
+            domains: Vec::new(),
+            tls: None,
+            proxy_protocol: None,
+        }
+    }
+}
+
+/// Permissions of a file, in octal: `"0600"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct FileMode(u32);
+
+impl FileMode {
+    /// Its owner reads and writes.
+    pub const OWNER: Self = Self(0o600);
+
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for FileMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let octal = (3..=4).contains(&text.len()).then(|| u32::from_str_radix(text, 8).ok());
+        match octal.flatten() {
+            // A socket that its owner may not use is a number that was not meant to be octal.
+            Some(bits) if bits <= 0o777 && bits & 0o600 == 0o600 => Ok(Self(bits)),
+            _ => Err(format!("`{text}` is no mode such as \"0660\"")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for FileMode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FileModeVisitor;
+        impl Visitor<'_> for FileModeVisitor {
+            type Value = FileMode;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a mode such as \"0660\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<FileMode, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(FileModeVisitor)
+    }
+}
+
+impl From<FileMode> for String {
+    fn from(mode: FileMode) -> Self {
+        format!("{:04o}", mode.0)
     }
 }
 
@@ -42,6 +109,8 @@ pub struct LimitsConfig {
     pub headers: usize,
     /// Bytes of a request's path and query.
     pub uri_bytes: ByteSize,
+    /// How long a client may take for TLS's handshake, and a load balancer to say who its client is.
+    pub handshake_timeout: HumanDuration,
     /// How long a client may take to send a whole head of a request.
     pub header_timeout: HumanDuration,
     /// How long a client may take to send each further 64 KiB of a body.
@@ -63,6 +132,7 @@ impl Default for LimitsConfig {
             header_bytes: ByteSize::kib(8),
             headers: 128,
             uri_bytes: ByteSize::kib(16),
+            handshake_timeout: HumanDuration::secs(10),
             header_timeout: HumanDuration::secs(30),
             body_timeout: HumanDuration::secs(30),
             write_timeout: HumanDuration::secs(60),

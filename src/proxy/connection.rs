@@ -4,6 +4,7 @@
 //! leave in one. What is larger goes to the socket past the buffer, without a copy.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -19,10 +20,10 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::Sleep;
 
+use super::admission::AddressHeld;
 use super::client::Client;
-use super::gate::{Gate, GateLimits};
-use super::listener::Accepted;
-use super::transport::Transport;
+use super::gate::{Gate, GateLimits, Opening};
+use super::transport::{Channel, Transport};
 use crate::metrics::Held;
 
 const WRITE_BUFFER: usize = 16 * 1024;
@@ -41,36 +42,41 @@ pub(super) struct Connection {
     digest: Arc<ProxyDigest>,
     /// Until when what the client sends is still read after our end.
     lingering: Option<Pin<Box<Sleep>>>,
-    _open: Held,
+    /// Counted for as long as it lives.
+    _held: (Held, AddressHeld),
+}
+
+/// What a connection is made of.
+pub(super) struct Parts {
+    pub channel: Channel,
+    pub fd: UniqueIDType,
+    pub address: Option<SocketAddr>,
+    pub opening: Opening,
+    pub client: Client,
+    pub held: (Held, AddressHeld),
 }
 
 impl Connection {
-    /// Takes an accepted socket; `open` counts it for as long as it lives.
-    ///
-    /// # Errors
-    /// The socket is dead already.
-    pub(super) fn new(accepted: Accepted, limits: GateLimits, open: Held) -> io::Result<Self> {
-        let Accepted { socket, address } = accepted;
-        socket.send_at_once()?;
-        let fd = socket.fd();
+    pub(super) fn new(parts: Parts, limits: GateLimits) -> Self {
+        let Parts { channel, fd, address, opening, client, held } = parts;
         let peer = address.map(PingoraAddr::Inet);
         let socket_digest = SocketDigest::from_raw_fd(fd);
         // Known now, so that no log line costs a system call.
         let _ = socket_digest.peer_addr.set(peer);
-        let client = Arc::new(Client::default());
+        let client = Arc::new(client);
         // pingora's place for what an application knows of a connection is beside a head that nobody reads.
         let head = Box::new(ResponseHeader::from(http::Response::new(()).into_parts().0));
         let digest = ProxyDigest::new(head, Some(Box::new(client.clone())));
-        Ok(Self {
-            io: Transport::with_capacity(WRITE_BUFFER, socket),
-            gate: Gate::new(limits),
+        Self {
+            io: Transport::with_capacity(WRITE_BUFFER, channel),
+            gate: Gate::new(limits, opening),
             client,
             fd,
             socket: Arc::new(socket_digest),
             digest: Arc::new(digest),
             lingering: None,
-            _open: open,
-        })
+            _held: held,
+        }
     }
 
     /// Waits for the first request, or HTTP/2's preface, which stay to be read; false when the client goes away, or

@@ -41,11 +41,21 @@ pub(super) struct GateLimits {
     pub body_time: Duration,
 }
 
+/// What is known of a connection before its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// HTTP/1, or HTTP/2 by those who know that it is spoken here.
+    Unknown,
+    /// As was agreed upon with TLS.
+    Http1,
+    Http2,
+}
+
 /// What the next bytes are.
 #[derive(Debug)]
 enum Next {
-    /// HTTP/2's preface, or a head.
-    First,
+    /// A connection's first head, or HTTP/2's preface.
+    First(Opening),
     Head,
     Body(u64),
     Chunked(Chunks),
@@ -67,9 +77,9 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(limits: GateLimits) -> Self {
-        let pace = Pace::default();
-        Self { next: Next::First, limits, inbox: Inbox::new(), passed: 0, clock: None, pace }
+    pub(super) fn new(limits: GateLimits, opening: Opening) -> Self {
+        let (next, pace) = (Next::First(opening), Pace::default());
+        Self { next, limits, inbox: Inbox::new(), passed: 0, clock: None, pace }
     }
 
     /// Whether it was found to be HTTP/2.
@@ -103,7 +113,7 @@ impl Gate {
                 return Poll::Ready(Ok(()));
             }
             match &mut self.next {
-                Next::First | Next::Head => {
+                Next::First(_) | Next::Head => {
                     if !ready!(self.poll_head(io, client, cx))? {
                         return Poll::Ready(Ok(()));
                     }
@@ -131,13 +141,17 @@ impl Gate {
     ) -> Poll<io::Result<bool>> {
         loop {
             let unread = self.inbox.unread();
-            let first = matches!(self.next, Next::First);
-            if first && unread.starts_with(PREFACE) {
+            let first = matches!(self.next, Next::First(_));
+            let preface = matches!(self.next, Next::First(Opening::Unknown | Opening::Http2));
+            if preface && unread.starts_with(PREFACE) {
                 self.next = Next::Frames;
                 self.clock = None;
                 return Poll::Ready(Ok(true));
             }
-            let undecided = unread.is_empty() || first && PREFACE.starts_with(unread);
+            let undecided = unread.is_empty() || preface && PREFACE.starts_with(unread);
+            if matches!(self.next, Next::First(Opening::Http2)) && !undecided {
+                return Poll::Ready(Ok(false));
+            }
             match check(unread, &self.limits.head) {
                 _ if undecided => {}
                 Checked::Partial => {}

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use tokio::net::{TcpListener, UnixListener};
 
+use super::config::FileMode;
 use super::transport::Socket;
 
 /// A bound address.
@@ -17,17 +18,17 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds `ip:port` or `unix:/path`. A unix socket is for its owner only (R24).
+    /// Binds `ip:port` or `unix:/path`, whose socket is for those that `mode` lets (R24).
     ///
     /// # Errors
     /// As the system says.
-    pub async fn bind(address: &str) -> io::Result<Self> {
+    pub async fn bind(address: &str, mode: FileMode) -> io::Result<Self> {
         let Some(path) = address.strip_prefix("unix:") else {
             return Ok(Self::Tcp(TcpListener::bind(address).await?));
         };
         remove_dead_socket(Path::new(path)).await?;
         let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode.bits()))?;
         Ok(Self::Unix(listener))
     }
 
@@ -43,11 +44,11 @@ impl Listener {
         Ok(match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                Accepted { socket: Socket::Tcp(stream), address: Some(address) }
+                Accepted { socket: Socket::from(stream), address: Some(address) }
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Accepted { socket: Socket::Unix(stream), address: None }
+                Accepted { socket: Socket::from(stream), address: None }
             }
         })
     }

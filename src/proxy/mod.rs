@@ -21,11 +21,13 @@ mod listener;
 mod lists;
 mod owners;
 mod pass_through;
+pub mod proxy_protocol;
 mod read;
 mod refusal;
 mod response;
 mod rules;
 mod server;
+pub mod tls;
 mod transport;
 mod turn_away;
 
@@ -50,11 +52,12 @@ use crate::s3::{ObjectId, Operation, Parsed, Realm, RequestHead, S3Error, operat
 
 pub use access_log::AccessLogger;
 pub use admission::Admission;
-pub use config::{AccessLog, LimitsConfig, ListenConfig, LogConfig};
+pub use config::{AccessLog, FileMode, LimitsConfig, ListenConfig, LogConfig};
 pub use listener::Listener;
 pub use owners::Owners;
 pub use rules::Rules;
 pub use server::Server;
+pub use tls::{Tls, TlsError};
 
 use client::Client;
 use context::{Forward, RequestContext, RequestId};

@@ -4,6 +4,7 @@
 //! What a connection has to do before it is one for pingora happens in a task of its own: accepting never waits
 //! for a client.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +13,21 @@ use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::Gateway;
 use super::admission::Admission;
+use super::client::Client;
 use super::config::LimitsConfig;
-use super::connection::Connection;
-use super::gate::GateLimits;
+use super::connection::{Connection, Parts};
+use super::gate::{GateLimits, Opening};
 use super::listener::{Accepted, Listener};
+use super::proxy_protocol::{ProxyProtocolConfig, read_header};
+use super::tls::{ClientCertificate, Tls, chose_http_2};
+use super::transport::Channel;
 use super::turn_away::turn_away;
-use crate::metrics::{self, wire};
+use crate::metrics::{self, Held, wire};
 
 /// After accept fails (no file descriptors left), the next try waits so long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -30,12 +37,22 @@ pub struct Server {
     proxy: Arc<HttpProxy<Gateway>>,
     admission: Arc<Admission>,
     gate: GateLimits,
+    /// For all that comes before the first request of a connection.
+    handshake_time: Duration,
+    tls: Option<Arc<Tls>>,
+    balancers: Option<ProxyProtocolConfig>,
 }
 
 impl Server {
-    pub fn new(gateway: Gateway, conf: &Arc<ServerConf>) -> Self {
+    pub fn new(
+        gateway: Gateway,
+        conf: &Arc<ServerConf>,
+        tls: Option<Arc<Tls>>,
+        balancers: Option<ProxyProtocolConfig>,
+    ) -> Self {
         let admission = gateway.admission.clone();
         let gate = gateway.limits.gate();
+        let handshake_time = gateway.limits.handshake_timeout.0;
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(gateway.limits.keep_alive.0);
         // pingora counts those after the first.
@@ -46,12 +63,16 @@ impl Server {
         proxy.server_options = Some(options);
         proxy.h2_options = Some(h2_options);
         proxy.handle_init_modules();
-        Self { proxy: Arc::new(proxy), admission, gate }
+        Self { proxy: Arc::new(proxy), admission, gate, handshake_time, tls, balancers }
     }
 
     /// Serves until `shutdown` turns true, then until no request is under way.
     pub async fn run(self, listener: Listener, mut shutdown: watch::Receiver<bool>) {
         let server = Arc::new(self);
+        let mut watching = JoinSet::new();
+        if let Some(tls) = &server.tls {
+            watching.spawn(tls.clone().watch());
+        }
         loop {
             let next = async { (server.admission.connection().await, listener.accept().await) };
             let (permit, accepted) = tokio::select! {
@@ -84,31 +105,84 @@ impl Server {
 
     /// One connection, from its first byte to its last.
     async fn serve(&self, accepted: Accepted, mut shutdown: watch::Receiver<bool>) {
-        let open = metrics::connection_open();
-        let Some(_held) = self.admission.address(accepted.address.map(|a| a.ip())) else {
-            wire::refused(wire::Refused::ConnectionsPerAddress);
-            turn_away(accepted.socket).await;
-            return;
-        };
-        let mut connection = match Connection::new(accepted, self.gate, open) {
-            Ok(connection) => connection,
-            Err(error) => return log::debug!("a connection that is dead already: {error}"),
-        };
         // A connection that has asked for nothing yet ends at once when the server does.
         let arrived = tokio::select! {
             biased;
-            arrived = connection.arrive() => arrived,
+            arrived = self.arrive(accepted) => arrived,
             stop = shutdown.wait_for(|stop| *stop) => {
                 drop(stop);
                 return;
             }
         };
-        if !matches!(arrived, Ok(true)) {
-            return;
-        }
-        let mut connection = Some(Box::new(connection) as pingora::protocols::Stream);
+        let mut connection = match arrived {
+            Ok(Some(connection)) => Some(Box::new(connection) as pingora::protocols::Stream),
+            Ok(None) => return,
+            Err(error) => return log::debug!("a connection that came to nothing: {error}"),
+        };
         while let Some(stream) = connection {
             connection = self.proxy.process_new(stream, &shutdown).await;
+        }
+    }
+
+    /// A connection whose first request is here; `None` when there is none.
+    async fn arrive(&self, accepted: Accepted) -> io::Result<Option<Connection>> {
+        let open = metrics::connection_open();
+        let welcome = self.welcome(accepted, open);
+        let welcomed = if self.tls.is_some() || self.balancers.is_some() {
+            let Ok(welcomed) = timeout(self.handshake_time, welcome).await else {
+                wire::refused(wire::Refused::SlowHandshake);
+                return Ok(None);
+            };
+            welcomed
+        } else {
+            welcome.await
+        };
+        let Some(parts) = welcomed? else { return Ok(None) };
+        let mut connection = Connection::new(parts, self.gate);
+        Ok(connection.arrive().await?.then_some(connection))
+    }
+
+    /// Learns who the client is and how it is spoken with; `None` when it may not stay.
+    async fn welcome(&self, accepted: Accepted, open: Held) -> io::Result<Option<Parts>> {
+        let Accepted { mut socket, mut address } = accepted;
+        if let (Some(balancers), Some(balancer)) = (&self.balancers, address)
+            && balancers.expects(balancer.ip())
+        {
+            let client = read_header(&mut socket, balancer).await;
+            address = Some(client.inspect_err(counted(wire::Refused::ProxyProtocol))?);
+        }
+        let Some(held) = self.admission.address(address.map(|a| a.ip())) else {
+            wire::refused(wire::Refused::ConnectionsPerAddress);
+            if self.tls.is_none() {
+                turn_away(socket).await;
+            }
+            return Ok(None);
+        };
+        socket.send_at_once()?;
+        let fd = socket.fd();
+        let mut opening = Opening::Unknown;
+        let mut certificate = None;
+        let channel = match &self.tls {
+            None => Channel::Plain(socket),
+            Some(tls) => {
+                let shaken = tls.accept(socket).await;
+                let stream = shaken.inspect_err(counted(wire::Refused::TlsHandshake))?;
+                let shown = ClientCertificate::of(&stream);
+                certificate = shown.inspect_err(counted(wire::Refused::TlsHandshake))?;
+                opening = if chose_http_2(&stream) { Opening::Http2 } else { Opening::Http1 };
+                Channel::Tls(stream)
+            }
+        };
+        let client = Client::new(certificate);
+        Ok(Some(Parts { channel, fd, address, opening, client, held: (open, held) }))
+    }
+}
+
+/// Counts what a client said wrong; that it went away is nothing to count.
+fn counted(reason: wire::Refused) -> impl Fn(&io::Error) {
+    move |error| {
+        if error.kind() == io::ErrorKind::InvalidData {
+            wire::refused(reason);
         }
     }
 }

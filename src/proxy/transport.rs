@@ -1,4 +1,4 @@
-//! The sockets that a client may come by, as one type.
+//! The sockets that a client may come by, with or without TLS, as one type.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -7,41 +7,69 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
-/// A socket behind a buffer for what is written.
-pub(super) type Transport = BufWriter<Socket>;
+/// A channel behind a buffer for what is written.
+pub(super) type Transport = BufWriter<Channel>;
 
-/// What is underneath.
+/// What carries requests.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(super) enum Channel {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+/// A socket, and bytes that were read off it before anybody asked for them.
+#[derive(Debug)]
+pub(super) struct Socket {
+    kind: Kind,
+    unread: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Kind {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl From<TcpStream> for Socket {
+    fn from(stream: TcpStream) -> Self {
+        Self { kind: Kind::Tcp(stream), unread: Vec::new() }
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(stream: UnixStream) -> Self {
+        Self { kind: Kind::Unix(stream), unread: Vec::new() }
+    }
 }
 
 impl Socket {
     /// Small answers do not wait for the client's acknowledgement of the one before.
     pub(super) fn send_at_once(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_nodelay(true),
-            Self::Unix(_) => Ok(()),
+        match &self.kind {
+            Kind::Tcp(stream) => stream.set_nodelay(true),
+            Kind::Unix(_) => Ok(()),
         }
     }
 
     pub(super) fn fd(&self) -> RawFd {
-        match self {
-            Self::Tcp(stream) => stream.as_raw_fd(),
-            Self::Unix(stream) => stream.as_raw_fd(),
+        match &self.kind {
+            Kind::Tcp(stream) => stream.as_raw_fd(),
+            Kind::Unix(stream) => stream.as_raw_fd(),
         }
+    }
+
+    /// Puts back what was read too much.
+    pub(super) fn unread(&mut self, bytes: Vec<u8>) {
+        self.unread = bytes;
     }
 }
 
-/// Forwards to whichever socket it is.
+/// Forwards to whichever it is.
 macro_rules! either {
-    ($socket:expr, $stream:ident => $call:expr) => {
-        match $socket.get_mut() {
-            Socket::Tcp($stream) => $call,
-            Socket::Unix($stream) => $call,
-        }
+    ($what:expr, $($kind:path)|+, $stream:ident => $call:expr) => {
+        match $what { $($kind($stream) => $call,)+ }
     };
 }
 
@@ -51,7 +79,14 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        let this = self.get_mut();
+        if !this.unread.is_empty() {
+            let taken = this.unread.len().min(buf.remaining());
+            buf.put_slice(&this.unread[..taken]);
+            this.unread.drain(..taken);
+            return Poll::Ready(Ok(()));
+        }
+        either!(&mut this.kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
@@ -61,15 +96,18 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write(cx, buf))
+        let kind = &mut self.get_mut().kind;
+        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_write(cx, buf))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_flush(cx))
+        let kind = &mut self.get_mut().kind;
+        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+        let kind = &mut self.get_mut().kind;
+        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_shutdown(cx))
     }
 
     fn poll_write_vectored(
@@ -77,7 +115,48 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+        let kind = &mut self.get_mut().kind;
+        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+impl AsyncRead for Channel {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), Self::Plain | Self::Tls, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Channel {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self.get_mut(), Self::Plain | Self::Tls, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), Self::Plain | Self::Tls, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), Self::Plain | Self::Tls, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self.get_mut(), Self::Plain | Self::Tls, s => Pin::new(s).poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {

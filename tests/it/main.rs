@@ -45,6 +45,8 @@ mod parts;
 mod pass_through;
 /// The real binary: wrong configurations, signals, logs, the admin port.
 mod process;
+/// Load balancers that say who their client is.
+mod proxy_protocol;
 /// An origin that fails and is asked again.
 mod retries;
 /// Requests that two servers may read differently.
@@ -59,6 +61,8 @@ mod support;
 mod support_faults_test;
 /// The support itself: a fake that lies unasked would make every other test worthless.
 mod support_test;
+/// TLS towards clients, and the files that it is made of.
+mod tls;
 /// Objects that change while they are read.
 mod torn;
 /// `auth.writes`, `auth.buckets`, and the unix socket.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
-use hotset::proxy::ListenConfig;
+use hotset::proxy::{FileMode, ListenConfig};
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -123,7 +123,11 @@ async fn r24_a_unix_socket_serves_and_is_for_its_owner_only() {
     s3.put("data", "k", Object::bytes("content"));
     let _proxy = TestProxy::start_with(&s3, |config| {
         let address = format!("unix:{path}");
-        config.listen.push(ListenConfig { address, domains: vec!["s3.local".to_owned()] });
+        config.listen.push(ListenConfig {
+            address,
+            domains: vec!["s3.local".to_owned()],
+            ..ListenConfig::default()
+        });
     })
     .await;
     let metadata = std::fs::metadata(&path).unwrap();
@@ -146,13 +150,32 @@ async fn r24_a_unix_socket_serves_and_is_for_its_owner_only() {
 }
 
 #[tokio::test]
+async fn r24_a_unix_socket_has_the_mode_that_is_configured() {
+    let scratch = Scratch::new();
+    let path = scratch.path("s3.sock");
+    let s3 = FakeS3::start().await;
+    let _proxy = TestProxy::start_with(&s3, |config| {
+        config.listen.push(ListenConfig {
+            address: format!("unix:{path}"),
+            mode: "0660".parse().unwrap(),
+            ..ListenConfig::default()
+        });
+    })
+    .await;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    for wrong in ["660x", "0o660", "0999", "1777", "6", "", "0440"] {
+        assert!(wrong.parse::<FileMode>().is_err(), "{wrong}");
+    }
+}
+
+#[tokio::test]
 async fn r24_a_unix_socket_in_use_is_not_taken_over() {
     let scratch = Scratch::new();
     let path = scratch.path("s3.sock");
     let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let bound = hotset::proxy::Listener::bind(&format!("unix:{path}")).await;
+    let bound = hotset::proxy::Listener::bind(&format!("unix:{path}"), FileMode::OWNER).await;
     assert_eq!(bound.err().map(|e| e.kind()), Some(std::io::ErrorKind::AddrInUse));
     let file = scratch.file("file", "content");
-    assert!(hotset::proxy::Listener::bind(&format!("unix:{file}")).await.is_err());
+    assert!(hotset::proxy::Listener::bind(&format!("unix:{file}"), FileMode::OWNER).await.is_err());
     assert_eq!(std::fs::read_to_string(file).unwrap(), "content", "a file is no dead socket");
 }

@@ -63,7 +63,9 @@ impl Process {
         let find = |prefix: &str, text: &str| {
             text.split_once(prefix).map(|(_, address)| address.trim().parse().expect("an address"))
         };
-        let addr = stderr.all().iter().find_map(|l| find("serving S3 on http://", l));
+        let addr = stderr.all().iter().find_map(|line| {
+            find("serving S3 on http://", line).or_else(|| find("serving S3 on https://", line))
+        });
         let admin = find("metrics and health on http://", &admin).unwrap();
         Process { child, stdout, stderr, addr, admin }
     }

@@ -12,6 +12,7 @@
 //! rest believes about S3 and HTTP is its own.
 #![allow(dead_code, unused_imports, reason = "a support library: no single test uses all of it")]
 
+mod authority;
 mod child;
 pub mod client;
 pub mod fake_s3;
@@ -21,6 +22,7 @@ mod scratch;
 mod signature;
 pub mod sigv4;
 
+pub use authority::{Authority, Pair, TlsClient, tls_over};
 pub use child::{Process, hotset, run};
 pub use client::{Broken, Client, H2Client, H2Stream, Request, Response, ResponseStream, Upload};
 pub use fake_s3::Repeat::{self, Always, Times};
