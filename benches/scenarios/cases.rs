@@ -21,7 +21,7 @@ pub struct Case {
 }
 
 /// All scenarios in the order in which they run.
-pub const CASES: [Case; 11] = [
+pub const CASES: [Case; 12] = [
     Case {
         name: "cold_1gib",
         about: "one cold 1 GiB GET, against one direct connection",
@@ -46,6 +46,11 @@ pub const CASES: [Case; 11] = [
         name: "hot_8mib",
         about: "hot 8 MiB ranges of 512 MiB: CPU per byte, against nginx and bare hyper",
         run: hot::large_ranges,
+    },
+    Case {
+        name: "tls_8mib",
+        about: "hot 8 MiB ranges over TLS 1.3: CPU per byte, against nginx",
+        run: hot::over_tls,
     },
     Case {
         name: "memory_bound",
@@ -118,7 +123,9 @@ impl Bench {
                 let hotset = hotset::start(origin.address(), memory, None, core, self.folder())?;
                 Ok(hotset.server)
             }
-            Subject::Nginx => nginx::start(origin.address(), Files::Opened, core, self.folder()),
+            Subject::Nginx => {
+                nginx::start(origin.address(), Files::Opened, None, core, self.folder())
+            }
         }
     }
 }

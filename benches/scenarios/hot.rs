@@ -17,6 +17,7 @@ use crate::nginx::{self, Files};
 use crate::origin::{Origin, Pace};
 use crate::process::{Apart, Server};
 use crate::report::{Bar, Row, median};
+use crate::tls::Identity;
 
 const CONNECTIONS: usize = 16;
 const ROUNDS: usize = 9;
@@ -30,7 +31,13 @@ pub fn small_object(bench: &Bench) -> Result<Vec<Row>> {
     let object = Arc::new(Object::new("hot", 4 * KIB));
     let bars = Bars { nginx: Bar::AtMost(0.75), hyper: Bar::None };
     let gets = [Get::whole(&object)];
-    compare("hot_4kib", bench, &Served { object: &object, memory: MEMORY, disk: None }, &gets, bars)
+    compare(
+        "hot_4kib",
+        bench,
+        &Served { object: &object, memory: MEMORY, disk: None, tls: None },
+        &gets,
+        bars,
+    )
 }
 
 /// Ranges of 8 MiB in random order, aligned as the parts of an SDK's download are (and nginx's slices).
@@ -39,7 +46,24 @@ pub fn large_ranges(bench: &Bench) -> Result<Vec<Row>> {
     let object = Arc::new(Object::new("hot", 512 * MIB));
     let gets = shuffled(&object, RANGE)?;
     let bars = Bars { nginx: Bar::AtMost(1.0), hyper: Bar::AtMost(1.15) };
-    compare("hot_8mib", bench, &Served { object: &object, memory: MEMORY, disk: None }, &gets, bars)
+    compare(
+        "hot_8mib",
+        bench,
+        &Served { object: &object, memory: MEMORY, disk: None, tls: None },
+        &gets,
+        bars,
+    )
+}
+
+/// The same ranges over TLS 1.3.
+pub fn over_tls(bench: &Bench) -> Result<Vec<Row>> {
+    const RANGE: u64 = 8 * MIB;
+    let object = Arc::new(Object::new("hot", 256 * MIB));
+    let gets = shuffled(&object, RANGE)?;
+    let bars = Bars { nginx: Bar::AtMost(1.0), hyper: Bar::None };
+    let tls = Some(Identity::new(bench.folder())?);
+    let served = Served { object: &object, memory: MEMORY, disk: None, tls };
+    compare("tls_8mib", bench, &served, &gets, bars)
 }
 
 /// Ranges of 64 KiB of an object that is on disk, sixteen times larger than memory, and in the page cache.
@@ -50,7 +74,7 @@ pub fn from_page_cache(bench: &Bench) -> Result<Vec<Row>> {
     let memory = Memory { cache: 64 * MIB, in_flight: 128 * MIB };
     let path = bench.folder().join("paged");
     let disk = Disk { path, capacity: 4 * GIB, direct: false, write_rate: None };
-    let served = Served { object: &object, memory, disk: Some(disk) };
+    let served = Served { object: &object, memory, disk: Some(disk), tls: None };
     compare("disk_cached", bench, &served, &gets, bars)
 }
 
@@ -70,6 +94,7 @@ struct Served<'a> {
     object: &'a Object,
     memory: Memory,
     disk: Option<Disk>,
+    tls: Option<Identity>,
 }
 
 /// What the ratios to the two others have to be.
@@ -101,25 +126,32 @@ fn compare(
     let apart = Apart::new()?;
     let core = Some(apart.server);
     let origin = Origin::start(Pace::NEAR)?;
+    let tls = served.tls.as_ref();
     let subject = match &served.disk {
-        Some(disk) if bench.subject() == Subject::Hotset => {
-            let disk = Some(disk);
-            hotset::start(origin.address(), served.memory, disk, core, bench.folder())?.server
+        disk if bench.subject() == Subject::Hotset => {
+            let disk = disk.as_ref();
+            let (memory, folder) = (served.memory, bench.folder());
+            hotset::start_tls(origin.address(), memory, disk, tls, core, folder)?.server
         }
+        _ if served.tls.is_some() => return Err("nginx over TLS is compared with only".into()),
         _ => bench.start(&origin, served.memory, core)?,
     };
-    let hyper = hyper_server::start(&[served.object], core, bench.folder())?;
-    let mut servers = vec![(subject, Bar::None), (hyper, bars.hyper)];
+    let mut servers = vec![(subject, Bar::None)];
+    if served.tls.is_none() {
+        let hyper = hyper_server::start(&[served.object], core, bench.folder())?;
+        servers.push((hyper, bars.hyper));
+    }
     if bench.subject() == Subject::Hotset {
         if nginx::program().is_some() {
             let files = match served.disk {
                 Some(_) => Files::OpenedUncorked,
                 None => Files::Opened,
             };
-            let debian = nginx::start(origin.address(), files, core, bench.folder())?;
+            let debian = nginx::start(origin.address(), files, tls, core, bench.folder())?;
             servers.push((debian, bars.nginx));
             if served.disk.is_none() {
-                let tuned = nginx::start(origin.address(), Files::KeptOpen, core, bench.folder())?;
+                let tuned =
+                    nginx::start(origin.address(), Files::KeptOpen, tls, core, bench.folder())?;
                 servers.push((tuned, Bar::None));
             }
         } else {
@@ -128,7 +160,7 @@ fn compare(
     }
     let rounds = load::run(async {
         for (server, _) in &servers {
-            fill(server, &origin, gets).await?;
+            fill(server, &origin, gets, tls).await?;
         }
         let before = origin.seen().requests;
         let gets: Arc<[Get]> = gets.iter().cloned().map(Get::unchecked).collect();
@@ -137,7 +169,7 @@ fn compare(
             for place in 0..servers.len() {
                 // Every second time backwards, so that nobody always comes after the same other.
                 let index = if turn % 2 == 0 { place } else { servers.len() - 1 - place };
-                rounds[index].push(round(&servers[index].0, &gets).await?);
+                rounds[index].push(round(&servers[index].0, &gets, tls).await?);
             }
         }
         let missed = origin.seen().requests - before;
@@ -158,8 +190,13 @@ fn compare(
 
 /// Reads everything and checks it, until all of it is in the cache and known to be right there: a disk may be too
 /// slow for the first time.
-async fn fill(server: &Server, origin: &Origin, gets: &[Get]) -> Result<()> {
-    let mut client = Client::connect(server.address()).await?;
+async fn fill(
+    server: &Server,
+    origin: &Origin,
+    gets: &[Get],
+    tls: Option<&Identity>,
+) -> Result<()> {
+    let mut client = Client::connect_tls(server.address(), tls).await?;
     for _ in 0..PASSES {
         let before = origin.seen().requests;
         for get in gets {
@@ -173,8 +210,8 @@ async fn fill(server: &Server, origin: &Origin, gets: &[Get]) -> Result<()> {
     Ok(())
 }
 
-async fn round(server: &Server, gets: &Arc<[Get]>) -> Result<Round> {
-    let mut crowd = Crowd::connect(server.address(), CONNECTIONS).await?;
+async fn round(server: &Server, gets: &Arc<[Get]>, tls: Option<&Identity>) -> Result<Round> {
+    let mut crowd = Crowd::connect_tls(server.address(), CONNECTIONS, tls).await?;
     crowd.round(gets, WARM_UP).await?;
     let before = server.cpu()?;
     let done = crowd.round(gets, ROUND).await?;

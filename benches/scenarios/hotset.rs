@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::Result;
 use crate::process::{self, Server};
+use crate::tls::Identity;
 
 /// The two settings that every scenario chooses; everything else keeps its default.
 #[derive(Clone, Copy)]
@@ -84,9 +85,24 @@ pub fn start(
     core: Option<usize>,
     folder: &Path,
 ) -> Result<Hotset> {
+    start_tls(origin, memory, disk, None, core, folder)
+}
+
+/// As [`start`], with TLS where a certificate is given.
+///
+/// # Errors
+/// When it does not start.
+pub fn start_tls(
+    origin: SocketAddr,
+    memory: Memory,
+    disk: Option<&Disk>,
+    identity: Option<&Identity>,
+    core: Option<usize>,
+    folder: &Path,
+) -> Result<Hotset> {
     let (address, admin) = (process::free_address()?, process::free_address()?);
     let file = folder.join(format!("hotset-{}.yaml", address.port()));
-    fs::write(&file, configuration(address, admin, origin, memory, disk))?;
+    fs::write(&file, configuration(address, admin, origin, memory, (disk, identity)))?;
     let mut command = process::command(&program()?, core);
     command.arg("serve").arg("--config").arg(&file);
     // What the caller's environment says about hotset or its keys must not change what is measured.
@@ -105,8 +121,12 @@ fn configuration(
     admin: SocketAddr,
     origin: SocketAddr,
     memory: Memory,
-    disk: Option<&Disk>,
+    (disk, identity): (Option<&Disk>, Option<&Identity>),
 ) -> String {
+    let tls = identity.map_or_else(String::new, |identity| {
+        let (cert, key) = (identity.cert.display(), identity.key.display());
+        format!("\n    tls: {{ cert: \"{cert}\", key: \"{key}\" }}")
+    });
     let mut tier = String::new();
     if let Some(disk) = disk {
         let path = disk.path.display();
@@ -121,7 +141,7 @@ fn configuration(
     }
     format!(
         "listen:
-  - address: \"{address}\"
+  - address: \"{address}\"{tls}
 admin:
   address: \"{admin}\"
 origin:

@@ -11,16 +11,18 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::ready;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use crate::Result;
 use crate::content::Object;
+use crate::tls::Identity;
 
 /// No scenario takes as long as this: one that does has hung.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -88,7 +90,36 @@ pub struct Took {
 
 /// One keep-alive connection.
 pub struct Client {
-    stream: TcpStream,
+    link: Link,
+}
+
+/// What carries requests and answers.
+enum Link {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Link {
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(bytes).await,
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
 }
 
 impl Client {
@@ -111,7 +142,22 @@ impl Client {
     async fn over(socket: TcpSocket, address: SocketAddr) -> Result<Self> {
         let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream })
+        Ok(Self { link: Link::Plain(stream) })
+    }
+
+    /// A connection to a server that has this certificate; plain where there is none.
+    ///
+    /// # Errors
+    /// When nobody accepts at `address`, or somebody else does.
+    pub async fn connect_tls(address: SocketAddr, identity: Option<&Identity>) -> Result<Self> {
+        let client = Self::connect(address).await?;
+        match (client.link, identity) {
+            (Link::Plain(stream), Some(identity)) => {
+                let stream = identity.connect(stream).await?;
+                Ok(Self { link: Link::Tls(Box::new(stream)) })
+            }
+            (link, _) => Ok(Self { link }),
+        }
     }
 
     /// Sends `get` and reads its whole answer.
@@ -137,14 +183,14 @@ impl Client {
     /// # Errors
     /// When the connection is broken.
     pub async fn send<'a>(&'a mut self, get: &'a Get) -> Result<Answer<'a>> {
-        self.stream.write_all(&get.words).await?;
-        Ok(Answer { stream: &mut self.stream, get, head: Some(Vec::new()), at: get.range.start })
+        self.link.write_all(&get.words).await?;
+        Ok(Answer { link: &mut self.link, get, head: Some(Vec::new()), at: get.range.start })
     }
 }
 
 /// An answer being read.
 pub struct Answer<'a> {
-    stream: &'a mut TcpStream,
+    link: &'a mut Link,
     get: &'a Get,
     /// The bytes of the head so far; `None` once it has been understood.
     head: Option<Vec<u8>>,
@@ -171,7 +217,7 @@ impl Answer<'_> {
             BUFFER.with_borrow_mut(|buffer| {
                 let limit = limit.min(buffer.len());
                 let mut buffer = ReadBuf::new(&mut buffer[..limit]);
-                ready!(Pin::new(&mut *self.stream).poll_read(context, &mut buffer))?;
+                ready!(self.link.poll_read(context, &mut buffer))?;
                 if buffer.filled().is_empty() {
                     return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()).into();
                 }
@@ -245,9 +291,19 @@ impl Crowd {
     /// # Errors
     /// When not all of the `size` connections can be had.
     pub async fn connect(address: SocketAddr, size: usize) -> Result<Self> {
+        Self::connect_tls(address, size, None).await
+    }
+
+    /// # Errors
+    /// When not all of the `size` connections can be had.
+    pub async fn connect_tls(
+        address: SocketAddr,
+        size: usize,
+        identity: Option<&Identity>,
+    ) -> Result<Self> {
         let mut clients = Vec::with_capacity(size);
         for _ in 0..size {
-            clients.push(Client::connect(address).await?);
+            clients.push(Client::connect_tls(address, identity).await?);
         }
         Ok(Self { clients })
     }

@@ -30,6 +30,7 @@ mod nginx;
 mod origin;
 mod process;
 mod report;
+mod tls;
 
 use std::process::ExitCode;
 

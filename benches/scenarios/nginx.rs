@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::process::{self, Server};
+use crate::tls::Identity;
 
 /// Its name, and that of its package.
 pub const PACKAGE: &str = "nginx";
@@ -37,6 +38,7 @@ pub enum Files {
 pub fn start(
     origin: SocketAddr,
     files: Files,
+    identity: Option<&Identity>,
     core: Option<usize>,
     folder: &Path,
 ) -> Result<Server> {
@@ -45,7 +47,7 @@ pub fn start(
     let folder = folder.join(format!("nginx-{}", address.port()));
     fs::create_dir_all(&folder)?;
     let file = folder.join("nginx.conf");
-    fs::write(&file, configuration(&folder.to_string_lossy(), files, address, origin))?;
+    fs::write(&file, configuration(&folder.to_string_lossy(), files, identity, address, origin))?;
     let mut command = process::command(&program, core);
     command.arg("-p").arg(&folder).arg("-c").arg(&file);
     // Errors before the configuration is read go to standard error and so to our log.
@@ -58,7 +60,17 @@ pub fn start(
     Server::start(name, command, address, &folder)
 }
 
-fn configuration(folder: &str, files: Files, address: SocketAddr, origin: SocketAddr) -> String {
+fn configuration(
+    folder: &str,
+    files: Files,
+    identity: Option<&Identity>,
+    address: SocketAddr,
+    origin: SocketAddr,
+) -> String {
+    let tls = identity.map_or_else(String::new, |identity| {
+        let (cert, key) = (identity.cert.display(), identity.key.display());
+        format!("ssl; ssl_certificate {cert}; ssl_certificate_key {key}; ssl_protocols TLSv1.3")
+    });
     // Root's workers would otherwise give up root, and could not read a folder that is root's own.
     let root = fs::metadata("/proc/self").is_ok_and(|own| {
         use std::os::unix::fs::MetadataExt;
@@ -97,7 +109,7 @@ http {{
         keepalive 64;
     }}
     server {{
-        listen {address};
+        listen {address} {tls};
         location / {{
             slice 8m;
             proxy_pass http://origin;
