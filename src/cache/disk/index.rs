@@ -13,6 +13,8 @@ use super::format::{DATA_MAX, KEY_MAX, Kind, Record, START_BITS};
 use super::policy::Hotness;
 
 const SHARDS: usize = 64;
+/// Low bits of a digest that choose its shard.
+const CHOICES: usize = 4096;
 
 /// The place of a record. There are millions of them: every byte counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,8 +145,13 @@ impl Hasher for TakeDigest {
 
 type Shard = HashMap<Digest, Entry, BuildHasherDefault<TakeDigest>>;
 
+/// A table doubles when it is full, and is half empty then. Shards of one size would all do so at the same time;
+/// these are of different sizes, each 2^(1/64) of the one before, so that with any number of entries some are full,
+/// some are half empty, and what an entry costs on average is always the same.
 pub(super) struct Index {
     shards: Box<[Mutex<Shard>]>,
+    /// The shard of each choice: one that is as large again is chosen as often again.
+    choices: Box<[u8; CHOICES]>,
     /// Bytes of data of all entries.
     bytes: AtomicU64,
     entries: AtomicU64,
@@ -152,16 +159,17 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// What one entry costs at worst: the table doubles when it is 7/8 full.
-    pub(super) const ENTRY_COST: u64 = {
-        let slot = (size_of::<Digest>() + size_of::<Entry>() + 1) as u64;
-        (slot * 16).div_ceil(7)
-    };
+    /// Bytes of an entry in a table that is full, one of them the table's own.
+    const SLOT: u64 = (size_of::<Digest>() + size_of::<Entry>() + 1) as u64;
+    /// What one entry costs, about. Tables are full at 7/8; over all shards the slots for an entry are between that
+    /// and twice that, evenly in their logarithm: 8/7 / ln 2 = 1.65. The rest is for what allocators round up.
+    pub(super) const ENTRY_COST: u64 = (Self::SLOT * 9).div_ceil(5);
 
     /// For at most `memory` bytes of entries.
     pub(super) fn new(memory: u64) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            choices: choices(),
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             limit: memory / Self::ENTRY_COST,
@@ -171,14 +179,17 @@ impl Index {
     /// Makes room for so many more at once: tables that grow leave their smaller selves behind.
     pub(super) fn reserve(&self, entries: usize) {
         let entries = entries.min(usize::try_from(self.limit).unwrap_or(usize::MAX));
-        for shard in &self.shards {
-            shard.lock().reserve(entries / SHARDS);
+        let mut chosen = [0; SHARDS];
+        self.choices.iter().for_each(|shard| chosen[usize::from(*shard)] += 1);
+        for (shard, chosen) in self.shards.iter().zip(chosen) {
+            shard.lock().reserve(entries * chosen / CHOICES);
         }
     }
 
     fn shard(&self, digest: &Digest) -> MutexGuard<'_, Shard> {
-        let shard = digest.hash64() % SHARDS as u64;
-        self.shards[usize::try_from(shard).expect("below SHARDS")].lock()
+        let choice = digest.hash64() % CHOICES as u64;
+        let shard = self.choices[usize::try_from(choice).expect("below CHOICES")];
+        self.shards[usize::from(shard)].lock()
     }
 
     pub(super) fn get(&self, digest: &Digest) -> Option<Entry> {
@@ -275,6 +286,25 @@ impl Index {
     }
 }
 
+/// With `u` evenly between 0 and 1, `log2(1 + u)` is below `x` as often as `2^x - 1` says.
+fn choices() -> Box<[u8; CHOICES]> {
+    let mut choices = Box::new([0; CHOICES]);
+    let mut upto = (1..=SHARDS).map(|shard| (2_f64.powf(per(shard, SHARDS)) - 1.0, shard));
+    let mut now = upto.next().expect("there are shards");
+    for (number, shard) in choices.iter_mut().enumerate() {
+        while per(number, CHOICES) >= now.0 {
+            now = upto.next().expect("the last one ends at 1");
+        }
+        *shard = u8::try_from(now.1 - 1).expect("below SHARDS");
+    }
+    choices
+}
+
+fn per(number: usize, of: usize) -> f64 {
+    let [number, of] = [number, of].map(|n| f64::from(u32::try_from(n).expect("it is small")));
+    number / of
+}
+
 /// What an entry has of its block, as offsets in the block.
 pub(super) fn span(entry: &Entry) -> Range<u64> {
     u64::from(entry.start())..u64::from(entry.start()) + u64::from(entry.data_len())
@@ -290,9 +320,27 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_costs_at_most_a_hundred_bytes() {
+    fn an_entry_costs_what_is_set_aside_for_it_however_many_there_are() {
         // With 8 bytes of the ghost queue.
         const { assert!(Index::ENTRY_COST + 8 <= 100) }
+        let index = Index::new(u64::MAX);
+        let mut digests = (0_u64..).map(|n| Digest::of(&n.to_le_bytes()));
+        let record = |digest| Record {
+            kind: Kind::Block,
+            digest,
+            key_len: 1,
+            data_len: 1,
+            start: 0,
+            tag: 0,
+        };
+        while index.usage().1 < 1 << 18 {
+            for digest in digests.by_ref().take(1 << 14) {
+                index.insert(digest, Entry::new(0, 1, 0, &record(digest)));
+            }
+            let slots: usize = index.shards.iter().map(|s| s.lock().capacity() * 8 / 7).sum();
+            let cost = slots as u64 * Index::SLOT / index.usage().1;
+            assert!(cost <= Index::ENTRY_COST, "{cost} with {} entries", index.usage().1);
+        }
     }
 
     #[test]
