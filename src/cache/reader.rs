@@ -27,6 +27,8 @@ use crate::s3::{ObjectId, ObjectMeta};
 const PACE_SAMPLE: Duration = Duration::from_millis(100);
 /// What a client takes within so many milliseconds may be held for it while others wait for memory.
 const SOON: u64 = 2000;
+/// Bytes behind a block being read from disk that the device is asked for meanwhile.
+const DISK_AHEAD: u64 = 2 << 20;
 /// When the memory for slices in clients' hands is used up, so much is copied and the block let go.
 const SMALL_COPY: usize = 16 * 1024;
 
@@ -58,6 +60,8 @@ pub struct BlockReader {
     end: u64,
     /// Up to where bytes were claimed or found in memory.
     planned: u64,
+    /// Up to where the disk was told what comes.
+    prefetched: u64,
     /// Bytes to read ahead; none as long as everything is in memory.
     window: u64,
     /// The client takes its time: nothing is read ahead until it waits for bytes again.
@@ -81,6 +85,7 @@ impl Cache {
             at: range.start,
             end: range.end,
             planned: range.start,
+            prefetched: range.start,
             window: 0,
             slow: false,
             claims: VecDeque::new(),
@@ -191,12 +196,28 @@ impl BlockReader {
             }
             return None;
         }
+        self.prefetch(&key);
+        let disk = self.cache.disk.as_ref()?;
         let FromDisk { bytes, promoted } = disk.read(&key, self.at, self.end).await?;
         if let Some(block) = promoted {
             self.cache.memory.admit(key, block);
             return Some(self.take(Slice::Shared(bytes), PieceSource::Disk));
         }
         Some(self.take(Slice::Copied(bytes), PieceSource::Disk))
+    }
+
+    /// Keeps the device busy with the blocks behind this one.
+    fn prefetch(&mut self, key: &BlockKey) {
+        let Some(disk) = &self.cache.disk else { return };
+        self.prefetched = self.prefetched.max(key.end());
+        let upto = self.end.min(key.end() + DISK_AHEAD);
+        while self.prefetched < upto {
+            let next = self.version.block_at(self.prefetched);
+            if self.cache.memory.holds(&next).is_none() {
+                disk.prefetch(&next);
+            }
+            self.prefetched = next.end();
+        }
     }
 
     /// Cuts what is not wanted, pays for what is shared or copies it, and moves on.

@@ -16,8 +16,10 @@ use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use super::spare;
 
-/// Direct I/O reads whole sectors into memory aligned like them; 4 KiB suits every device.
+/// Direct I/O reads whole sectors into memory aligned like them; 4 KiB suits every device. Where the system says
+/// that smaller ones do, less is read that nobody wants.
 const SECTOR: usize = 4096;
+const SECTOR_MIN: usize = 512;
 
 /// A folder of segment files.
 pub(super) trait Folder: Debug + Send + Sync {
@@ -54,8 +56,12 @@ pub(super) trait File: Debug + Send + Sync {
     fn truncate(&self, length: u64) -> io::Result<()>;
     /// Makes all that was written survive a power cut.
     fn sync(&self) -> io::Result<()>;
+    /// Whether it helps to say what will be read soon.
+    fn may_prefetch(&self) -> bool {
+        false
+    }
     /// Says that these bytes will be read soon.
-    fn prefetch(&self, offset: u64, length: u64);
+    fn prefetch(&self, _offset: u64, _length: u64) {}
 }
 
 /// A folder of the real file system.
@@ -84,7 +90,8 @@ impl RealFolder {
         let direct = match self.direct {
             true => {
                 let file = fs::OpenOptions::new().read(true).custom_flags(flag).open(path)?;
-                Some(Arc::new(file))
+                let sector = sector(&file);
+                Some(Direct { file: Arc::new(file), sector })
             }
             false => None,
         };
@@ -129,7 +136,28 @@ impl Folder for RealFolder {
 struct RealFile {
     file: Arc<fs::File>,
     /// The same file, opened for reading past the page cache.
-    direct: Option<Arc<fs::File>>,
+    direct: Option<Direct>,
+}
+
+#[derive(Debug)]
+struct Direct {
+    file: Arc<fs::File>,
+    /// Bytes that offsets, lengths and memory are multiples of.
+    sector: usize,
+}
+
+/// As statx(2) tells it since Linux 6.1.
+fn sector(file: &fs::File) -> usize {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let Ok(told) = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) else {
+        return SECTOR;
+    };
+    let least = told.stx_dio_offset_align.max(told.stx_dio_mem_align) as usize;
+    let known = told.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
+    match known && least.is_power_of_two() && least <= SECTOR {
+        true => least.max(SECTOR_MIN),
+        false => SECTOR,
+    }
 }
 
 impl File for RealFile {
@@ -175,7 +203,7 @@ impl File for RealFile {
 
     fn for_ring(&self) -> Option<(Arc<fs::File>, usize)> {
         Some(match &self.direct {
-            Some(direct) => (direct.clone(), SECTOR),
+            Some(direct) => (direct.file.clone(), direct.sector),
             None => (self.file.clone(), 1),
         })
     }
@@ -202,8 +230,12 @@ impl File for RealFile {
         self.file.sync_data()
     }
 
+    fn may_prefetch(&self) -> bool {
+        self.direct.is_none()
+    }
+
     fn prefetch(&self, offset: u64, length: u64) {
-        if self.direct.is_none() {
+        if self.may_prefetch() {
             // A hint: where it is not taken, the read itself will do.
             let length = std::num::NonZeroU64::new(length);
             let _ = rustix::fs::fadvise(&*self.file, offset, length, Advice::WillNeed);
@@ -212,12 +244,13 @@ impl File for RealFile {
 }
 
 /// Reads whole sectors into aligned memory and copies out what was asked.
-fn read_direct(file: &fs::File, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+fn read_direct(direct: &Direct, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
     let length: usize = parts.iter().map(|p| p.len()).sum();
-    let skip = usize::try_from(offset % SECTOR as u64).expect("below a sector");
-    let span = (skip + length).next_multiple_of(SECTOR);
-    let mut memory = vec![0; span + SECTOR];
-    let aligned = memory.as_ptr().align_offset(SECTOR);
+    let Direct { file, sector } = direct;
+    let skip = usize::try_from(offset % *sector as u64).expect("below a sector");
+    let span = (skip + length).next_multiple_of(*sector);
+    let mut memory = vec![0; span + sector];
+    let aligned = memory.as_ptr().align_offset(*sector);
     let buffer = &mut memory[aligned..aligned + span];
     let mut filled = 0;
     while filled < skip + length {

@@ -201,8 +201,6 @@ impl File for MemoryFile {
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
-
-    fn prefetch(&self, _: u64, _: u64) {}
 }
 
 #[cfg(test)]

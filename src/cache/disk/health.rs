@@ -47,6 +47,11 @@ impl Health {
             }
     }
 
+    /// Whether nothing speaks against it. Unlike [`Health::may_try`], nobody has to say how it went.
+    pub(super) fn is_well(&self) -> bool {
+        self.closed_until.load(Ordering::Relaxed) == 0
+    }
+
     /// It worked.
     pub(super) fn succeeded(&self) {
         if self.failures.load(Ordering::Relaxed) == 0 {

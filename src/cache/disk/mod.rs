@@ -262,6 +262,14 @@ impl DiskTier {
         }
     }
 
+    /// Asks the device for a block that will be read soon.
+    pub(in crate::cache) fn prefetch(&self, key: &BlockKey) {
+        let digest = key.digest();
+        if let Some(entry) = self.index.get(&digest) {
+            self.volumes[usize::from(entry.volume)].prefetch(&digest, &entry);
+        }
+    }
+
     fn touch(&self, digest: &Digest, bytes: u64) -> Option<(Entry, bool)> {
         let window = self.read.load(Ordering::Relaxed) / self.memory;
         let window = u8::try_from(window % 256).expect("below 256");

@@ -177,6 +177,11 @@ impl Segment {
         self.file.for_ring()
     }
 
+    /// Whether it helps to say what will be read soon.
+    pub(super) fn may_prefetch(&self) -> bool {
+        self.file.may_prefetch()
+    }
+
     /// Says that the record's data from `from` on will be read soon.
     pub(super) fn prefetch(&self, offset: u32, record: &Record, from: usize) {
         let from = record.chunks(&(from..from + 1)).offset;

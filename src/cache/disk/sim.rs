@@ -414,6 +414,4 @@ impl File for SimFile {
             Ok(())
         })
     }
-
-    fn prefetch(&self, _offset: u64, _length: u64) {}
 }

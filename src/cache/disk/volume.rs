@@ -33,6 +33,8 @@ const READERS: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// A writer that hangs on a dead device is not waited for longer than this.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// A writer that copies and checks MiBs must not keep a reader's thread from its core.
+const WRITER_NICENESS: i32 = 10;
 /// What the page cache is asked for without waiting, at most: copying it keeps a worker busy for 0.1 ms.
 pub(super) const AT_ONCE: usize = 256 * 1024;
 
@@ -158,6 +160,8 @@ impl Volume {
         let writer = Writer::new(number, &log, index, &queue, health, admission, limits);
         let (at_end, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("disk-{number}")).spawn(move || {
+            // Of this thread only, on Linux: readers go first. Where it may not, it writes as it is.
+            let _ = rustix::process::setpriority_process(None, WRITER_NICENESS);
             writer.run(&received);
             drop(at_end);
         })?;
@@ -237,6 +241,21 @@ impl Volume {
             Ok(None) => Err(Failure::Gone),
             Err(_) => Err(self.slow()),
         }
+    }
+
+    /// Asks the device for a record that will be read soon, unless it has more than enough to do. Nobody waits.
+    pub(super) fn prefetch(&self, digest: &Digest, entry: &Entry) {
+        let Some(segment) = self.log.segment(entry.segment) else { return };
+        if !segment.may_prefetch() || !self.reading.is_well() {
+            return;
+        }
+        let Ok(permit) = self.readers.clone().try_acquire_owned() else { return };
+        let (offset, record) = (entry.offset, entry.record(Kind::Block, *digest));
+        // It waits for the device's queue at times.
+        spawn_blocking(move || {
+            segment.prefetch(offset, &record, 0);
+            drop(permit);
+        });
     }
 
     /// `None`: there is no ring, or it is full.
