@@ -2,7 +2,8 @@
 //!
 //! Open loop: requests are due at a third of the rate that saturates the server, at times that do not depend on
 //! its answers, and each one's time begins when it is due. A second server, without a disk, is filled at the same
-//! rate: what a fill costs anyway (the machine's cores are shared by origin, server and clients).
+//! rate: what a fill costs anyway (the machine's cores are shared by origin, server and clients). The origin, and
+//! who reads from it through the server, would be other machines: they get what cores the others leave.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{interval, sleep};
 
@@ -20,6 +22,7 @@ use crate::content::{GIB, KIB, MIB, Object, Random};
 use crate::hotset::{self, Disk, Hotset, Memory};
 use crate::load::{self, Client, Crowd, Get};
 use crate::origin::{Origin, Pace};
+use crate::process;
 use crate::report::{Bar, Row, median};
 
 const MEMORY: Memory = Memory { cache: 512 * MIB, in_flight: 128 * MIB };
@@ -27,8 +30,8 @@ const MEMORY: Memory = Memory { cache: 512 * MIB, in_flight: 128 * MIB };
 const WRITE_RATE: u64 = 128 * MIB;
 const HOT_OBJECTS: u64 = 256;
 const HOT_SIZE: u64 = 4 * KIB;
-/// More than are ever busy while the server keeps up.
-const CONNECTIONS: usize = 900;
+/// A request that is due while all are busy waits for one, and that counts as its time, too.
+const CONNECTIONS: usize = 512;
 const TURNS: usize = 5;
 const WARM_UP: Duration = Duration::from_secs(2);
 const TURN: Duration = Duration::from_secs(4);
@@ -39,7 +42,7 @@ pub fn latency(bench: &Bench) -> Result<Vec<Row>> {
     if bench.subject() != Subject::Hotset {
         return Err("nginx has no memory tier to be slowed".into());
     }
-    let origin = Origin::start(Pace::NEAR)?;
+    let origin = Origin::start_aside(Pace::NEAR)?;
     let path = bench.folder().join("filling");
     let disk = Disk { path, capacity: 4 * GIB, direct: false, write_rate: Some(WRITE_RATE) };
     let start = |disk| hotset::start(origin.address(), MEMORY, disk, None, bench.folder());
@@ -108,7 +111,10 @@ impl Server {
     fn turn(&self, turn: usize, filled: bool) -> Result<Duration> {
         let over = AtomicBool::new(!filled);
         thread::scope(|scope| {
-            let fill = scope.spawn(|| self.fill(turn, &over));
+            let fill = scope.spawn(|| {
+                process::step_aside();
+                self.fill(turn, &over)
+            });
             let times = load::run(LocalSet::new().run_until(self.open_loop(turn as u64)));
             over.store(true, Relaxed);
             fill.join().map_err(|_| "the fill panicked")??;
@@ -138,7 +144,8 @@ impl Server {
 
     /// Sends requests when they are due; the time of each, from then on.
     async fn open_loop(&self, seed: u64) -> Result<Vec<Duration>> {
-        let idle = Rc::new(RefCell::new(Vec::new()));
+        let (idle, free) =
+            (Rc::new(RefCell::new(Vec::new())), Rc::new(Semaphore::new(CONNECTIONS)));
         for _ in 0..CONNECTIONS {
             let client = Client::connect(self.hotset.server.address()).await?;
             idle.borrow_mut().push(client);
@@ -153,10 +160,11 @@ impl Server {
             while sent < self.rate * start.elapsed().as_secs_f64() {
                 sent += 1.0;
                 let index = usize::try_from(random.below(self.gets.len() as u64))?;
-                let (gets, idle) = (self.gets.clone(), idle.clone());
-                let client = idle.borrow_mut().pop();
-                let mut client = client.ok_or("the server is far behind: no connection is idle")?;
+                let (gets, idle, free) = (self.gets.clone(), idle.clone(), free.clone());
                 tasks.spawn_local(async move {
+                    let _permit = free.acquire().await?;
+                    let client = idle.borrow_mut().pop();
+                    let mut client = client.ok_or("a permit without a connection")?;
                     client.get(&gets[index]).await?;
                     idle.borrow_mut().push(client);
                     Result::Ok(due.elapsed())

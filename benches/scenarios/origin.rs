@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use crate::content::{LAST_MODIFIED, Object, parse_range};
+use crate::process;
 
 /// One pacing step, and how far behind its schedule a connection may catch up at once.
 const STEP: Duration = Duration::from_millis(1);
@@ -92,6 +93,19 @@ impl Origin {
     /// # Errors
     /// When no port can be had.
     pub fn start(pace: Pace) -> io::Result<Self> {
+        Self::start_with(pace, || {})
+    }
+
+    /// As [`Origin::start`], on a machine of its own as far as one machine can play two: it takes no core from those
+    /// who are measured.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn start_aside(pace: Pace) -> io::Result<Self> {
+        Self::start_with(pace, process::step_aside)
+    }
+
+    fn start_with(pace: Pace, begin: fn()) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -100,6 +114,7 @@ impl Origin {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let seen = counters.clone();
         let thread = thread::Builder::new().name("origin".into()).spawn(move || {
+            begin();
             runtime.block_on(async move {
                 tokio::select! {
                     result = accept(listener, pace, seen) => result.expect("the origin accepts"),

@@ -167,6 +167,12 @@ fn status_field(id: &str, name: &str) -> Result<String> {
     Ok(value.ok_or_else(|| format!("/proc/{id}/status has no {name}"))?.trim().to_owned())
 }
 
+/// From now on the calling thread gets only what others leave of the cores (Linux keeps a niceness a thread).
+pub fn step_aside() {
+    // What may always be lowered: where it fails, the figures are worse, not better.
+    let _ = rustix::process::setpriority_process(None, 19);
+}
+
 /// A command that runs `program` on `core` only, where one is given, with as many open files as are allowed.
 pub fn command(program: &Path, core: Option<usize>) -> Command {
     let mut command = Command::new("sh");
