@@ -1,7 +1,6 @@
 //! A client's connection as pingora takes it: a socket behind the gate on the way in and a buffer on the way out.
 //!
-//! pingora's own listener sends the head and a small body in two writes; with a write buffer of 16 KiB they
-//! leave in one. What is larger goes to the socket past the buffer, without a copy.
+//! pingora's own listener sends the head and a body in two writes; with a buffer they leave in one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +25,6 @@ use super::gate::{Gate, GateLimits, Opening};
 use super::transport::{Channel, Transport};
 use crate::metrics::Held;
 
-const WRITE_BUFFER: usize = 16 * 1024;
 /// How long a connection lingers for what its client still has on its way.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -68,7 +66,7 @@ impl Connection {
         let head = Box::new(ResponseHeader::from(http::Response::new(()).into_parts().0));
         let digest = ProxyDigest::new(head, Some(Box::new(client.clone())));
         Self {
-            io: Transport::with_capacity(WRITE_BUFFER, channel),
+            io: Transport::new(channel),
             gate: Gate::new(limits, opening),
             client,
             fd,

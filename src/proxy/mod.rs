@@ -30,6 +30,7 @@ mod server;
 pub mod tls;
 mod transport;
 mod turn_away;
+mod write_buffer;
 
 use std::sync::Arc;
 

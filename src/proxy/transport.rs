@@ -5,12 +5,14 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
+use super::write_buffer::WriteBuffer;
+
 /// A channel behind a buffer for what is written.
-pub(super) type Transport = BufWriter<Channel>;
+pub(super) type Transport = WriteBuffer<Channel>;
 
 /// What carries requests.
 #[derive(Debug)]

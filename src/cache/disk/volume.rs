@@ -33,8 +33,6 @@ const READERS: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// A writer that hangs on a dead device is not waited for longer than this.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// A writer that copies and checks MiBs must not keep a reader's thread from its core.
-const WRITER_NICENESS: i32 = 10;
 /// What the page cache is asked for without waiting, at most: copying it keeps a worker busy for 0.1 ms.
 pub(super) const AT_ONCE: usize = 256 * 1024;
 
@@ -160,8 +158,6 @@ impl Volume {
         let writer = Writer::new(number, &log, index, &queue, health, admission, limits);
         let (at_end, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("disk-{number}")).spawn(move || {
-            // Of this thread only, on Linux: readers go first. Where it may not, it writes as it is.
-            let _ = rustix::process::setpriority_process(None, WRITER_NICENESS);
             writer.run(&received);
             drop(at_end);
         })?;
