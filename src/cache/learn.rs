@@ -157,7 +157,7 @@ impl Cache {
             }
             // Whoever asks for a version that never was must not keep the object's fills from being admitted.
             OriginError::NotFound(_) | OriginError::Denied(_) | OriginError::Changed
-                if id.version().is_some() && self.meta.get(id).is_none() => {}
+                if id.is_variant() && self.meta.get(id).is_none() => {}
             OriginError::NotFound(_) | OriginError::Denied(_) | OriginError::Changed => {
                 self.changed(id, generation);
             }

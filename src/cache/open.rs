@@ -158,7 +158,7 @@ impl Cache {
         match self.lookup(id, policy, by) {
             Lookup::Unknown if self.disk.is_some() => {
                 let recalled = self.recall(id).await
-                    || id.version().is_some() && self.recall(id.object()).await;
+                    || id.version().is_some() && !id.pays() && self.recall(id.object()).await;
                 if recalled { self.lookup(id, policy, by) } else { Lookup::Unknown }
             }
             known => known,
@@ -207,17 +207,22 @@ impl Cache {
 
     /// The entry of an id, and whether it must be confirmed before it is believed.
     ///
-    /// Nobody who forgets an object knows which of its versions are known here: their entries stay, and say in
-    /// which generation they were learned. Nor are there tombstones for them, so that what comes back from disk
-    /// is asked for once, under `immutable` too. What is known of the current version is as good, if it is this one.
+    /// Nobody who forgets an object knows in which other ways it is known here, by which versions or to payers: those
+    /// entries stay, and say in which generation they were learned. Nor are there tombstones for them, so that what
+    /// comes back from disk is asked for once, under `immutable` too. What is known of the current version is as good
+    /// for a version, if it is this one.
     fn known(&self, id: &ObjectId) -> Option<(Arc<Entry>, bool)> {
         let own = self.meta.get(id);
-        let Some(version) = id.version() else { return own.map(|entry| (entry, false)) };
+        if !id.is_variant() {
+            return own.map(|entry| (entry, false));
+        }
         let believed = |e: &Entry| !e.recalled && self.generations.is_current(id, e.generation);
         if let Some(entry) = own.as_ref().filter(|entry| believed(entry)) {
             return Some((entry.clone(), false));
         }
-        let current = self.meta.get(id.object()).filter(|entry| entry.is_of(version));
+        let version = id.version().filter(|_| !id.pays());
+        let current = version
+            .and_then(|version| self.meta.get(id.object()).filter(|entry| entry.is_of(version)));
         current.map(|entry| (entry, false)).or(own.map(|entry| (entry, true)))
     }
 

@@ -56,7 +56,7 @@ impl Cache {
         disk.remember(id, meta, learned.unwrap_or(SystemTime::UNIX_EPOCH));
     }
 
-    /// The entry that describes a block's version: the object's, or else that version's own.
+    /// The entry that describes a block's version: the object's, or else one of another way to ask for it.
     fn described(&self, key: &BlockKey) -> Option<(ObjectId, Arc<Entry>)> {
         let describes = |entry: &Arc<Entry>| match &entry.known {
             Known::Object { version, .. } => version == key.version(),
@@ -65,10 +65,14 @@ impl Cache {
         if let Some(entry) = self.meta.get(key.id()).filter(describes) {
             return Some((key.id().clone(), entry));
         }
-        let version = VersionId::new(key.version().version_id()?.to_str().ok()?)?;
-        let id = key.id().at(version);
-        let entry = self.meta.get(&id).filter(describes)?;
-        Some((id, entry))
+        let version = key.version().version_id().and_then(|id| VersionId::new(id.to_str().ok()?));
+        let version = version.map(|version| key.id().at(version));
+        let paid = [Some(key.id().paid()), version.as_ref().map(ObjectId::paid)];
+        let mut ways = [version].into_iter().chain(paid).flatten();
+        ways.find_map(|id| {
+            let entry = self.meta.get(&id).filter(describes)?;
+            Some((id, entry))
+        })
     }
 
     /// Brings back what an earlier time knew of an object; says whether there was something.

@@ -23,6 +23,7 @@ use crate::metrics::{self, OriginKind, Outcome};
 use crate::s3::target::Query;
 use crate::s3::{NotCacheable, ObjectId, ObjectMeta, PartNumber, S3Error};
 
+const REQUEST_PAYER: HeaderName = HeaderName::from_static("x-amz-request-payer");
 const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 /// More of an error's body than this is not read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -316,6 +317,9 @@ impl Origin {
         };
         if let Some(part) = request.part {
             query = query.with("partNumber", &part.get().to_string());
+        }
+        if request.id.pays() {
+            headers.insert(REQUEST_PAYER, HeaderValue::from_static("requester"));
         }
         if let Some(version) = request.id.version() {
             query = query.with("versionId", version.as_str());

@@ -128,6 +128,7 @@ impl Gateway {
                 None => id,
                 Some(version) => id.at(version.clone()),
             };
+            let id = if read.pays { id.paid() } else { id };
             let owner = read.expected_owner;
             if owner.is_none_or(|owner| self.owners.is_confirmed(bucket, owner))
                 && let Some(policy) = self.rules.policy(&id, read.no_cache)

@@ -163,7 +163,8 @@ impl fmt::Debug for ObjectKey {
     }
 }
 
-/// One object of one realm (R1): its current version, or the one that a version id names. A clone costs one counter.
+/// One object of one realm (R1): its current version, or the one that a version id names; as its owner's keys read
+/// it, or as a requester who pays. A clone costs one counter.
 #[derive(Clone)]
 pub struct ObjectId(Arc<Inner>);
 
@@ -173,14 +174,15 @@ struct Inner {
     key: ObjectKey,
     hash: u64,
     bucket_hash: u64,
-    /// The version named, and the object that it is a version of.
-    version: Option<Version>,
+    /// How it is asked for, when not by its name alone.
+    variant: Option<Variant>,
 }
 
-struct Version {
-    id: VersionId,
+struct Variant {
+    version: Option<VersionId>,
+    pays: bool,
     of: ObjectId,
-    /// Of the object and the version's id.
+    /// Of all the others.
     hash: u64,
 }
 
@@ -193,31 +195,54 @@ impl ObjectId {
         key.hash(&mut hasher);
         let hash = hasher.finish();
         let realm = realm.clone();
-        ObjectId(Arc::new(Inner { realm, bucket, key, hash, bucket_hash, version: None }))
+        ObjectId(Arc::new(Inner { realm, bucket, key, hash, bucket_hash, variant: None }))
     }
 
     /// One version of this object.
     #[must_use]
-    pub fn at(&self, id: VersionId) -> Self {
-        let of = self.object().clone();
-        let hash = seed().hash_one((of.0.hash, &id));
-        let version = Some(Version { id, hash, of: of.clone() });
-        let Inner { realm, bucket, key, hash, bucket_hash, .. } = &*of.0;
-        let (realm, bucket, key) = (realm.clone(), bucket.clone(), key.clone());
-        let (hash, bucket_hash) = (*hash, *bucket_hash);
-        ObjectId(Arc::new(Inner { realm, bucket, key, hash, bucket_hash, version }))
+    pub fn at(&self, version: VersionId) -> Self {
+        self.with(Some(version), self.pays())
     }
 
-    /// The object whatever its version: itself, unless it names a version.
+    /// The same for a requester who pays (`x-amz-request-payer`): what the origin gives to one who does, it may
+    /// refuse to others.
+    #[must_use]
+    pub fn paid(&self) -> Self {
+        self.with(self.version().cloned(), true)
+    }
+
+    fn with(&self, version: Option<VersionId>, pays: bool) -> Self {
+        let of = self.object().clone();
+        let hash = seed().hash_one((of.0.hash, &version, pays));
+        let Inner { realm, bucket, key, hash: object_hash, bucket_hash, .. } = &*of.0;
+        let (realm, bucket, key) = (realm.clone(), bucket.clone(), key.clone());
+        let (object_hash, bucket_hash) = (*object_hash, *bucket_hash);
+        let variant = Some(Variant { version, pays, of, hash });
+        ObjectId(Arc::new(Inner { realm, bucket, key, hash: object_hash, bucket_hash, variant }))
+    }
+
+    /// The object by its name alone: itself, unless it is asked for in another way.
     #[must_use]
     pub fn object(&self) -> &ObjectId {
-        self.0.version.as_ref().map_or(self, |version| &version.of)
+        self.0.variant.as_ref().map_or(self, |variant| &variant.of)
+    }
+
+    /// Whether it is asked for by more than its name.
+    #[must_use]
+    pub fn is_variant(&self) -> bool {
+        self.0.variant.is_some()
     }
 
     /// The version named; `None`: the current one.
     #[must_use]
     pub fn version(&self) -> Option<&VersionId> {
-        self.0.version.as_ref().map(|version| &version.id)
+        self.0.variant.as_ref()?.version.as_ref()
+    }
+
+    /// Whether the requester pays.
+    #[must_use]
+    pub fn pays(&self) -> bool {
+        self.0.variant.as_ref().is_some_and(|variant| variant.pays)
     }
 
     /// A hash of realm and bucket, the same for all keys in it; else as [`ObjectId::hash64`].
@@ -281,7 +306,7 @@ impl PartialEq for ObjectId {
                 && a.key == b.key
                 && a.bucket == b.bucket
                 && a.realm == b.realm
-                && self.version() == other.version())
+                && (self.version(), self.pays()) == (other.version(), other.pays()))
     }
 }
 
@@ -289,11 +314,11 @@ impl Eq for ObjectId {}
 
 impl Hash for ObjectId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.version.as_ref().map_or(self.0.hash, |version| version.hash));
+        state.write_u64(self.0.variant.as_ref().map_or(self.0.hash, |variant| variant.hash));
     }
 }
 
-/// `bucket/key`, for logs and rules; realm and version are left out.
+/// `bucket/key`, for logs and rules; all else is left out.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.bucket, self.0.key)
@@ -399,7 +424,7 @@ mod tests {
             key: b.key().clone(),
             hash: a.hash64(),
             bucket_hash: 0,
-            version: None,
+            variant: None,
         }));
         assert_eq!(a.hash64(), forged.hash64());
         assert_ne!(a, forged);
@@ -418,6 +443,11 @@ mod tests {
         assert_eq!((one.object(), object.object()), (&object, &object));
         assert_eq!(one.at(VersionId::new("2").unwrap()), two);
         assert_eq!((one.version().unwrap().as_str(), object.version()), ("1", None));
+        assert_ne!(object.paid(), object);
+        assert_ne!(one.paid(), one);
+        assert_eq!(one.paid(), object.paid().at(VersionId::new("1").unwrap()));
+        assert_eq!((one.paid().object(), one.paid().hash64()), (&object, object.hash64()));
+        assert!(one.paid().pays() && !one.pays() && one.is_variant() && !object.is_variant());
         let map = HashMap::from([(object.clone(), 0), (one.clone(), 1), (two, 2)]);
         assert_eq!(
             (map.get(&at("2")), map.get(&object), map.get(&at("3"))),

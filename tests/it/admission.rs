@@ -175,7 +175,7 @@ async fn r16_what_is_not_on_the_allow_list_is_passed_through_and_not_stored() {
         ("?X-Amz-Expected-Bucket-Owner=1", None),
         ("?AWSAccessKeyId=a&Expires=1&Signature=s", None),
         ("", Some(("x-amz-server-side-encryption-customer-algorithm", "AES256"))),
-        ("", Some(("x-amz-request-payer", "requester"))),
+        ("", Some(("x-amz-request-payer", "somebody"))),
         ("", Some(("x-amz-something-new", "1"))),
         ("", Some(("x-amz-checksum-mode", "DISABLED"))),
         ("", Some(("x-minio-extract", "true"))),
@@ -398,17 +398,43 @@ async fn an_expected_owner_is_not_confirmed_by_an_error() {
     }
 }
 
+fn paying(request: Request) -> Request {
+    request.header("x-amz-request-payer", "requester")
+}
+
 #[tokio::test]
-async fn who_pays_for_a_request_is_the_origins_to_hear() {
+async fn what_is_given_to_who_pays_is_not_given_to_others() {
     let (s3, _proxy, client) = setup().await;
     s3.put("paid", "k", Object::bytes("one"));
     s3.make_requester_pays("paid");
-    for asked in [2, 4] {
-        let silent = client.get("/paid/k").send().await;
-        assert_eq!(silent.status, 403, "nothing of what others paid for");
-        let paying = client.get("/paid/k").header("x-amz-request-payer", "requester").send().await;
-        assert_eq!((&*paying.text(), paying.header("x-amz-request-charged")), ("one", "requester"));
-        assert_eq!(paying.header("cache-status"), "hotset; fwd=bypass");
-        assert_eq!(s3.requests().len(), asked, "{}", s3.describe());
+    for status in ["hotset; fwd=uri-miss", "hotset; hit", "hotset; hit"] {
+        let paid = paying(client.get("/paid/k")).send().await;
+        assert_eq!((&*paid.text(), paid.header("cache-status")), ("one", status));
+        assert_eq!(paid.header("x-amz-request-charged"), "", "of ours, not of the client's");
     }
+    assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
+    assert_eq!(s3.requests()[0].header("x-amz-request-payer"), "requester");
+    for silent in [client.get("/paid/k"), client.head("/paid/k")] {
+        assert_eq!(silent.send().await.status, 403);
+        assert_eq!(paying(client.get("/paid/k")).send().await.text(), "one");
+    }
+    let gets = s3.count(|r| r.method == Method::GET && r.status == 206);
+    assert_eq!(gets, 1, "its bytes were fetched once: {}", s3.describe());
+}
+
+#[tokio::test]
+async fn r8_a_write_through_us_is_seen_by_who_pays() {
+    let (s3, _proxy, client) = setup().await;
+    s3.put("paid", "k", Object::bytes("one").version_id("v1"));
+    s3.make_requester_pays("paid");
+    for path in ["/paid/k", "/paid/k?versionId=v1", "/paid/k?partNumber=1"] {
+        assert_eq!(paying(client.get(path)).send().await.text(), "one", "{path}");
+        assert_eq!(client.get(path).send().await.status, 403, "{path}");
+    }
+    assert_eq!(paying(client.put("/paid/k")).body("two").send().await.status, 200);
+    assert_eq!(paying(client.get("/paid/k")).send().await.text(), "two");
+    assert_eq!(paying(client.get("/paid/k?versionId=v1")).send().await.text(), "one");
+    assert_eq!(paying(client.delete("/paid/k?versionId=v1")).send().await.status, 204);
+    assert_eq!(paying(client.get("/paid/k?versionId=v1")).send().await.status, 404);
+    assert_eq!(client.get("/paid/k").send().await.status, 403);
 }

@@ -73,12 +73,15 @@ pub(super) fn block_key(block: &BlockKey) -> Vec<u8> {
     key
 }
 
-/// The full key of an object's metadata, or of one version's.
+/// The full key of an object's metadata, in the way in which it was asked for.
 pub(super) fn object_key(id: &ObjectId) -> Vec<u8> {
     let mut key = bucket_key(id.realm(), id.bucket());
     field(&mut key, id.key().as_str().as_bytes());
-    if let Some(version) = id.version() {
-        field(&mut key, version.as_str().as_bytes());
+    if id.is_variant() {
+        field(&mut key, id.version().map_or(b"", |version| version.as_str().as_bytes()));
+    }
+    if id.pays() {
+        field(&mut key, b"requester pays");
     }
     key
 }
