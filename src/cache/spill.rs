@@ -162,6 +162,8 @@ mod tests {
         let version = ObjectVersion::new(&id, &new, cache.block_size);
         cache.learn(&id, cache.generations.current(&id), Moment::now(), &new, &version);
         assert!(!disk.knows(&id));
+        // Its writer makes files as long as there is something to write.
+        cache.close().await;
         std::fs::remove_dir_all(path).unwrap();
     }
 }
