@@ -254,23 +254,6 @@ DEPARTURES = Table(
             status=404,
             headers={"content-type": "application/xml"},
         ),
-        # Parts
-        Departure(
-            server="moto",
-            checks=("*_object part 2 of one",),
-            why="416 with an HTML page",
-            s3="416 InvalidPartNumber for a part that is not there; unverified",
-            status=416,
-            code="InvalidPartNumber",
-            headers={"content-type": "application/xml"},
-        ),
-        Departure(
-            server="moto",
-            checks=("head_object part 4",),
-            why="500: it fails on a part past the end",
-            s3="416 for a part that is not there; unverified. A 5xx of the origin is answered 503",
-            status=503,
-        ),
         # Overrides
         Departure(
             server="moto",
