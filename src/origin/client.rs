@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT_ENCODING, DATE, HOST, IF_MATCH, RANGE, USER_AGENT};
@@ -16,9 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Answer, Body};
+use super::domains::{Domain, Domains};
 use super::retry::RetryBudget;
 use super::{Endpoint, OriginConfig, OriginError};
-use crate::auth::{Credentials, Payload, Signer};
+use crate::auth::{Credentials, Payload};
 use crate::metrics::{self, OriginKind, Outcome};
 use crate::s3::target::Query;
 use crate::s3::{NotCacheable, ObjectId, ObjectMeta, PartNumber, S3Error};
@@ -69,17 +70,15 @@ pub enum Pin {
     Version(Arc<ObjectMeta>),
 }
 
-/// The origin as hotset asks it: one endpoint, one set of keys, one pool of connections.
+/// The origin as hotset asks it: one endpoint, one pool of connections, and the keys of each domain.
 pub struct Origin {
     pub(super) config: OriginConfig,
     endpoint: Endpoint,
-    signer: Option<Signer>,
+    domains: Domains,
     connector: Connector,
     in_flight: Arc<Semaphore>,
     /// Seconds the origin's clock is ahead of ours (R15).
     skew: AtomicI64,
-    /// Our keys may not read by version id; `If-Match` it is (R3).
-    versions_denied: AtomicBool,
 }
 
 /// A request that was answered, its body not read yet.
@@ -91,6 +90,7 @@ pub(super) struct Exchange {
 }
 
 struct Request<'a> {
+    domain: &'a Domain,
     method: Method,
     id: &'a ObjectId,
     range: Option<&'a Asked>,
@@ -98,20 +98,25 @@ struct Request<'a> {
     pin: &'a Pin,
 }
 
+impl Request<'_> {
+    fn asks_by_version(&self) -> bool {
+        matches!(self.pin, Pin::Version(meta) if meta.version_id.is_some())
+            && self.domain.may_read_versions()
+    }
+}
+
 impl Origin {
     /// # Errors
     /// A sentence that says what is wrong with `origin.endpoint`.
     pub fn new(config: OriginConfig, credentials: Option<Credentials>) -> Result<Self, String> {
         let endpoint = Endpoint::parse(&config.endpoint, config.addressing)?;
-        let signer = credentials.map(|c| Signer::new(Arc::new(c), &config.region));
         Ok(Self {
             connector: Connector::new(Some(connector_options(&config))),
             in_flight: Arc::new(Semaphore::new(config.connections)),
             endpoint,
-            signer,
+            domains: Domains::new(&config, credentials),
             config,
             skew: AtomicI64::new(0),
-            versions_denied: AtomicBool::new(false),
         })
     }
 
@@ -123,9 +128,9 @@ impl Origin {
         &self.config
     }
 
-    /// What requests are signed with; `None` sends them anonymously.
-    pub fn signer(&self) -> Option<&Signer> {
-        self.signer.as_ref()
+    /// In whose name it is asked.
+    pub fn domains(&self) -> &Domains {
+        &self.domains
     }
 
     /// The time as the origin has it.
@@ -144,7 +149,9 @@ impl Origin {
         id: &ObjectId,
         part: Option<PartNumber>,
     ) -> Result<ObjectMeta, OriginError> {
-        let request = Request { method: Method::HEAD, id, range: None, part, pin: &Pin::Current };
+        let domain = self.domains.of_realm(id.realm())?;
+        let (method, pin) = (Method::HEAD, &Pin::Current);
+        let request = Request { domain: &domain, method, id, range: None, part, pin };
         let mut budget = RetryBudget::new(&self.config);
         loop {
             let answer = match self.exchange(&request, &mut budget).await {
@@ -199,13 +206,14 @@ impl Origin {
         pin: &Pin,
         budget: &mut RetryBudget,
     ) -> Result<(Exchange, ObjectMeta), OriginError> {
+        let domain = self.domains.of_realm(id.realm())?;
         let (range, part) = (Some(asked), asked.part());
-        let request = Request { method: Method::GET, id, range, part, pin };
-        let by_version = self.asks_by_version(pin);
+        let request = Request { domain: &domain, method: Method::GET, id, range, part, pin };
+        let by_version = request.asks_by_version();
         let exchange = match self.exchange(&request, budget).await {
             // Who was asked for that very version is told that it may not be read.
             Err(OriginError::Denied(_)) if by_version && id.version().is_none() => {
-                self.versions_denied.store(true, Ordering::Relaxed);
+                domain.deny_versions();
                 self.exchange(&request, budget).await
             }
             other => other,
@@ -233,11 +241,6 @@ impl Origin {
         self.endpoint.rotate();
         tokio::time::sleep(pause).await;
         Ok(())
-    }
-
-    fn asks_by_version(&self, pin: &Pin) -> bool {
-        matches!(pin, Pin::Version(meta) if meta.version_id.is_some())
-            && !self.versions_denied.load(Ordering::Relaxed)
     }
 
     /// Sends once (twice when a kept-alive connection turns out to be dead, or the clocks differ).
@@ -327,7 +330,7 @@ impl Origin {
         if let Pin::Version(meta) = request.pin {
             match (&meta.version_id, request.id.version()) {
                 (Some(_), Some(_)) => {}
-                (Some(version), None) if self.asks_by_version(request.pin) => {
+                (Some(version), None) if request.asks_by_version() => {
                     query = query.with("versionId", version.to_str().unwrap_or_default());
                 }
                 _ => {
@@ -335,7 +338,7 @@ impl Origin {
                 }
             }
         }
-        if let Some(signer) = &self.signer {
+        if let Some(signer) = request.domain.signer() {
             signer.sign(
                 &request.method,
                 &target.path,

@@ -125,7 +125,7 @@ impl Gateway {
         headers.insert(HOST, HeaderValue::from_str(&target.host).map_err(|e| bad_request(&e))?);
         let incoming = Incoming::from_headers(&headers).map_err(|e| bad_request(&e))?;
         let form = incoming.as_ref().map(|incoming| {
-            let tls = endpoint.is_tls() || self.origin.signer().is_none();
+            let tls = endpoint.is_tls() || self.origin.domains().own().signer().is_none();
             let form = Form::choose(tls, !incoming.trailer_names.is_empty());
             form.write_headers(&mut headers, incoming);
             form
@@ -138,7 +138,7 @@ impl Gateway {
             Some(form) => form.payload(),
             None => payload(claimed.as_ref().and_then(|v| v.to_str().ok())),
         };
-        let seed = match self.origin.signer() {
+        let seed = match self.origin.domains().own().signer() {
             Some(signer) => {
                 let now = self.origin.now();
                 Some(signer.sign(&head.method, &target.path, &query, &mut headers, payload, now))

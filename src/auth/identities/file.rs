@@ -3,7 +3,6 @@
 //! Invariant: what is wrong is said in one line that names the key, and never shows a value that could be a
 //! secret. A file without a single identity is wrong: it is more likely half written than meant.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,7 +12,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::IdentitySet;
-use super::identity::{Grant, Identity};
+use super::identity::{CertificateId, Grant, Identity, OriginKeys};
 use super::pattern::Pattern;
 use crate::auth::{Credentials, InvalidCredentials};
 use crate::config::units::Secret;
@@ -38,6 +37,18 @@ struct Entry {
     #[serde(default)]
     networks: Vec<String>,
     expires: Option<String>,
+    #[serde(default)]
+    certificates: Vec<String>,
+    origin: Option<OriginEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OriginEntry {
+    access_key: String,
+    secret_key: Secret,
+    session_token: Option<Secret>,
+    domain: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -94,55 +105,86 @@ fn wrong<T>(key: impl Into<String>, problem: impl Display) -> Result<T, Wrong> {
 }
 
 impl Entry {
-    fn identity(self) -> Result<Identity, Wrong> {
-        if self.name.is_empty() || self.name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return wrong("name", "must be a word");
-        }
+    fn identity(mut self) -> Result<Identity, Wrong> {
+        word("name", &self.name)?;
+        let credentials = self.credentials()?;
         let allow = self.allow.iter().enumerate().map(|(index, allow)| allow.grant(index));
+        let certificates = self.certificates.iter().enumerate().map(certificate);
         Ok(Identity {
+            credentials,
             allow: allow.collect::<Result<_, _>>()?,
             networks: networks(&self.networks)?,
             expires: self.expires.as_deref().map(instant).transpose()?,
-            credentials: credentials(
-                self.anonymous,
-                self.access_key,
-                self.secret_key,
-                self.session_token,
-            )?,
+            certificates: certificates.collect::<Result<_, _>>()?,
+            origin: self.origin.map(|origin| origin.keys(&self.name)).transpose()?,
             name: self.name,
         })
     }
+
+    /// The keys of its requests; `None`: it is known by something else, or by nothing.
+    fn credentials(&mut self) -> Result<Option<Credentials>, Wrong> {
+        let has_certificates = !self.certificates.is_empty();
+        match (self.access_key.take(), self.secret_key.take(), self.session_token.take()) {
+            (None, None, None) if self.anonymous != has_certificates => Ok(None),
+            _ if self.anonymous => wrong("anonymous", "has neither keys nor certificates"),
+            (None, ..) => wrong("access_key", "is missing"),
+            (_, None, _) => wrong("secret_key", "is missing"),
+            (Some(access_key), Some(secret_key), session_token) => {
+                checked("", access_key, secret_key, session_token).map(Some)
+            }
+        }
+    }
 }
 
-fn credentials(
-    anonymous: bool,
-    access_key: Option<String>,
-    secret_key: Option<Secret>,
-    session_token: Option<Secret>,
-) -> Result<Option<Credentials>, Wrong> {
-    if anonymous {
-        let keys = [
-            ("access_key", access_key.is_some()),
-            ("secret_key", secret_key.is_some()),
-            ("session_token", session_token.is_some()),
-        ];
-        return match keys.iter().find(|(_, is_there)| *is_there) {
-            Some((key, _)) => wrong(*key, "the anonymous identity has no keys"),
-            None => Ok(None),
-        };
+impl OriginEntry {
+    fn keys(self, name: &str) -> Result<OriginKeys, Wrong> {
+        if let Some(domain) = &self.domain {
+            word("origin.domain", domain)?;
+        }
+        // No domain that somebody configures has a blank.
+        let domain = self.domain.unwrap_or_else(|| format!("identity {name}"));
+        let keys = checked("origin.", self.access_key, self.secret_key, self.session_token)?;
+        Ok(OriginKeys { domain, credentials: Arc::new(keys) })
     }
-    let Some(access_key) = access_key else {
-        return wrong("access_key", "is missing");
-    };
-    let Some(secret_key) = secret_key else {
-        return wrong("secret_key", "is missing");
-    };
-    let checked = Credentials::new(access_key, secret_key, session_token);
-    checked.map(Some).or_else(|error| match error {
-        InvalidCredentials::AccessKey => wrong("access_key", error),
-        InvalidCredentials::SecretKey => wrong("secret_key", error),
-        InvalidCredentials::SessionToken => wrong("session_token", error),
+}
+
+fn word(key: &str, text: &str) -> Result<(), Wrong> {
+    match text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        true => wrong(key, "must be a word"),
+        false => Ok(()),
+    }
+}
+
+fn checked(
+    below: &str,
+    access_key: String,
+    secret_key: Secret,
+    session_token: Option<Secret>,
+) -> Result<Credentials, Wrong> {
+    Credentials::new(access_key, secret_key, session_token).or_else(|error| {
+        let key = match error {
+            InvalidCredentials::AccessKey => "access_key",
+            InvalidCredentials::SecretKey => "secret_key",
+            InvalidCredentials::SessionToken => "session_token",
+        };
+        wrong(format!("{below}{key}"), error)
     })
+}
+
+/// `sha256:` and 64 hex digits, with or without colons between them; anything else is a name.
+fn certificate((index, text): (usize, &String)) -> Result<CertificateId, Wrong> {
+    let key = format!("certificates[{index}]");
+    let Some(digits) = text.strip_prefix("sha256:") else {
+        word(&key, text)?;
+        return Ok(CertificateId::Name(text.to_ascii_lowercase()));
+    };
+    let digits = digits.replace(':', "");
+    let is_hex = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    if !is_hex {
+        return wrong(key, format_args!("`{text}` is not sha256: and 64 hex digits"));
+    }
+    let byte = |at: usize| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap_or_default();
+    Ok(CertificateId::Sha256(std::array::from_fn(byte)))
 }
 
 impl Allow {
@@ -197,20 +239,24 @@ impl IdentitySet {
         if !self.names.insert(identity.name.clone()) {
             return wrong("name", format_args!("`{}` is there twice", identity.name));
         }
-        let Some(credentials) = identity.credentials() else {
-            return match self.anonymous.replace(identity) {
-                Some(_) => wrong("anonymous", "there is one already"),
-                None => Ok(()),
-            };
-        };
-        let access_key = credentials.access_key().to_owned();
-        match self.by_access_key.contains_key(&access_key) {
-            true => wrong("access_key", format_args!("`{access_key}` is there twice")),
-            false => {
-                self.by_access_key.insert(access_key, identity);
-                Ok(())
+        self.in_order.push(identity.clone());
+        for (index, id) in identity.certificates.iter().enumerate() {
+            if self.by_certificate.insert(id.clone(), identity.clone()).is_some() {
+                return wrong(
+                    format!("certificates[{index}]"),
+                    format_args!("`{id}` is there twice"),
+                );
             }
         }
+        if let Some(credentials) = identity.credentials() {
+            let access_key = credentials.access_key().to_owned();
+            if self.by_access_key.insert(access_key.clone(), identity).is_some() {
+                return wrong("access_key", format_args!("`{access_key}` is there twice"));
+            }
+        } else if identity.certificates.is_empty() && self.anonymous.replace(identity).is_some() {
+            return wrong("anonymous", "there is one already");
+        }
+        Ok(())
     }
 }
 
@@ -225,9 +271,6 @@ fn explain(error: &str) -> String {
     }
     line
 }
-
-/// Who is there, by what they are known.
-pub(super) type ByAccessKey = HashMap<String, Arc<Identity>>;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,9 @@
 //! Invariant: a request may be done when *each* of its pairs is inside one grant (R21). Nothing is allowed that
 //! no grant names, and no action includes another.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::StatusCode;
@@ -22,6 +24,50 @@ pub struct Identity {
     /// From where; empty: from anywhere.
     pub(super) networks: Vec<IpNet>,
     pub(super) expires: Option<SystemTime>,
+    pub(super) certificates: Vec<CertificateId>,
+    pub(super) origin: Option<OriginKeys>,
+}
+
+/// By what a TLS client certificate is known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CertificateId {
+    /// SHA-256 of its DER.
+    Sha256([u8; 32]),
+    /// A name in it, in lower case.
+    Name(String),
+}
+
+impl fmt::Display for CertificateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Sha256(bytes) => {
+                f.write_str("sha256:")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
+
+/// What the origin is asked with for an identity.
+#[derive(Debug)]
+pub struct OriginKeys {
+    pub(super) domain: String,
+    pub(super) credentials: Arc<Credentials>,
+}
+
+impl OriginKeys {
+    /// Who may read what is fetched with them (R1): the identity alone, or all that name this domain.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn credentials(&self) -> &Arc<Credentials> {
+        &self.credentials
+    }
 }
 
 /// Actions that are allowed on resources.
@@ -45,7 +91,7 @@ impl Identity {
         &self.name
     }
 
-    /// What its requests are signed with; `None`: the anonymous one.
+    /// What its requests are signed with; `None`: the anonymous one, or one known by its certificate.
     #[must_use]
     pub fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
@@ -55,6 +101,12 @@ impl Identity {
     #[must_use]
     pub fn expires(&self) -> Option<SystemTime> {
         self.expires
+    }
+
+    /// What the origin is asked with for it, when that is not what it is asked with for all.
+    #[must_use]
+    pub fn origin(&self) -> Option<&OriginKeys> {
+        self.origin.as_ref()
     }
 
     /// Whether it may do all of `needs` from `peer` (`None`: a unix socket, which is in no network) at `now`.

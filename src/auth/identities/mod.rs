@@ -9,7 +9,7 @@ mod file;
 mod identity;
 mod pattern;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
@@ -18,7 +18,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use ring::digest::{Digest, SHA256, digest};
 
-pub use identity::Identity;
+pub use identity::{CertificateId, Identity, OriginKeys};
 
 use crate::metrics::identities as metrics;
 
@@ -36,8 +36,10 @@ pub struct IdentitiesError {
 /// All identities of one reading of the file.
 #[derive(Debug, Default)]
 pub struct IdentitySet {
-    by_access_key: file::ByAccessKey,
+    by_access_key: HashMap<String, Arc<Identity>>,
+    by_certificate: HashMap<CertificateId, Arc<Identity>>,
     anonymous: Option<Arc<Identity>>,
+    in_order: Vec<Arc<Identity>>,
     names: HashSet<String>,
 }
 
@@ -56,6 +58,19 @@ impl IdentitySet {
         self.by_access_key.get(access_key)
     }
 
+    /// The identity that a client's certificate makes known, by the first of these that somebody has.
+    pub fn by_certificate(
+        &self,
+        ids: impl IntoIterator<Item = CertificateId>,
+    ) -> Option<&Arc<Identity>> {
+        ids.into_iter().find_map(|id| self.by_certificate.get(&id))
+    }
+
+    /// All that bring keys of their own for the origin.
+    pub fn with_origin(&self) -> impl Iterator<Item = (&Identity, &OriginKeys)> {
+        self.in_order.iter().filter_map(|identity| Some((&**identity, identity.origin()?)))
+    }
+
     /// The identity of requests that are not signed.
     #[must_use]
     pub fn anonymous(&self) -> Option<&Arc<Identity>> {
@@ -65,20 +80,23 @@ impl IdentitySet {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.in_order.len()
     }
 
     /// Never, of a set that was read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.in_order.is_empty()
     }
 }
 
+/// Who else must agree to a set before it holds, or says in one line why not.
+type Accept = Box<dyn Fn(&IdentitySet) -> Result<(), String> + Send + Sync>;
+
 /// The identities of a file, as it is now or was when it was last right.
-#[derive(Debug)]
 pub struct Identities {
     path: PathBuf,
+    accept: Accept,
     current: RwLock<Arc<IdentitySet>>,
     seen: Mutex<Seen>,
 }
@@ -96,12 +114,24 @@ impl Identities {
     /// # Errors
     /// The file cannot be read, or is wrong.
     pub fn load(path: impl Into<PathBuf>) -> Result<Self, IdentitiesError> {
+        Self::load_for(path, |_| Ok(()))
+    }
+
+    /// As [`Identities::load`]; each set holds only once `accept` has taken what it needs of it.
+    ///
+    /// # Errors
+    /// The file cannot be read, is wrong, or is not accepted.
+    pub fn load_for(
+        path: impl Into<PathBuf>,
+        accept: impl Fn(&IdentitySet) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Result<Self, IdentitiesError> {
         let path = path.into();
+        let accept: Accept = Box::new(accept);
         let text = read(&path)?;
-        let set = parse(&path, &text)?;
+        let set = parse(&path, &text, &accept)?;
         metrics::set_loaded(set.len());
         let seen = Seen { content: Some(digest(&SHA256, text.as_bytes())), problem: None };
-        Ok(Self { path, current: RwLock::new(Arc::new(set)), seen: Mutex::new(seen) })
+        Ok(Self { path, accept, current: RwLock::new(Arc::new(set)), seen: Mutex::new(seen) })
     }
 
     /// The set that holds now. No file is read, nothing is allocated.
@@ -135,7 +165,7 @@ impl Identities {
         if content.is_some() && content.as_ref().map(Digest::as_ref) == known {
             return;
         }
-        match read.and_then(|text| parse(&self.path, &text)) {
+        match read.and_then(|text| parse(&self.path, &text, &self.accept)) {
             Ok(set) => {
                 log::info!("{}: {} identities are loaded", self.path.display(), set.len());
                 metrics::set_loaded(set.len());
@@ -153,8 +183,9 @@ impl Identities {
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<IdentitySet, IdentitiesError> {
-    file::parse(text).map_err(|problem| IdentitiesError { path: path.to_owned(), problem })
+fn parse(path: &Path, text: &str, accept: &Accept) -> Result<IdentitySet, IdentitiesError> {
+    let set = file::parse(text).and_then(|set| accept(&set).map(|()| set));
+    set.map_err(|problem| IdentitiesError { path: path.to_owned(), problem })
 }
 
 fn read(path: &Path) -> Result<String, IdentitiesError> {

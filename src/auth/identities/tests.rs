@@ -98,6 +98,6 @@ fn a_file_is_watched_as_long_as_somebody_wants_it() {
 
 #[test]
 fn what_cannot_be_loaded_is_named() {
-    let error = Identities::load("/no/such/file.yaml").unwrap_err().to_string();
+    let error = Identities::load("/no/such/file.yaml").err().unwrap().to_string();
     assert!(error.starts_with("/no/such/file.yaml: cannot be read: "), "{error}");
 }

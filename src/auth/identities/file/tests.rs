@@ -152,7 +152,23 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         (format!("{KEYS}, {ALLOW}, bucket: b"), "identities[0]: unknown field `bucket`"),
         (
             format!("anonymous: true, {KEYS}, {ALLOW}"),
-            "identities[0].access_key: the anonymous identity has no keys",
+            "identities[0].anonymous: has neither keys nor certificates",
+        ),
+        (
+            format!("{KEYS}, {ALLOW}, origin: {{ access_key: O, secret_key: '' }}"),
+            "identities[0].origin.secret_key: the secret access key is empty",
+        ),
+        (
+            format!("{KEYS}, {ALLOW}, origin: {{ access_key: O, secret_key: s, domain: a b }}"),
+            "identities[0].origin.domain: must be a word",
+        ),
+        (
+            format!("{KEYS}, {ALLOW}, certificates: ['sha256:00']"),
+            "identities[0].certificates[0]: `sha256:00` is not sha256: and 64 hex digits",
+        ),
+        (
+            format!("anonymous: true, certificates: [x], {ALLOW}"),
+            "identities[0].anonymous: has neither keys nor certificates",
         ),
         (
             format!("access_key: AK, secret_key: {{ material: 1 }}, {ALLOW}"),
@@ -197,4 +213,50 @@ fn nobody_is_there_twice_and_somebody_must_be() {
     for half_written in ["", "identities:\n", "identities:\n  - name: a\n    access_k"] {
         assert!(parse(half_written).is_err(), "{half_written:?}");
     }
+}
+
+#[test]
+fn r1_keys_for_the_origin_belong_to_one_identity_unless_a_domain_is_named() {
+    const ALLOW: &str = "allow: [{ actions: [read], resources: [\"b/**\"] }]";
+    let set = parse(&format!(
+        "identities:\n\
+         - {{ name: a, access_key: A, secret_key: s, {ALLOW}, \
+             origin: {{ access_key: OA, secret_key: material, session_token: t }} }}\n\
+         - {{ name: b, access_key: B, secret_key: s, {ALLOW}, \
+             origin: {{ access_key: OB, secret_key: material, domain: team }} }}\n\
+         - {{ name: c, access_key: C, secret_key: s, {ALLOW} }}"
+    ))
+    .unwrap();
+    let brought: Vec<_> = set
+        .with_origin()
+        .map(|(who, keys)| (who.name(), keys.domain(), keys.credentials().access_key()))
+        .collect();
+    assert_eq!(brought, [("a", "identity a", "OA"), ("b", "team", "OB")]);
+    assert!(!format!("{set:?}").contains("material"));
+}
+
+#[test]
+fn a_certificate_makes_known_who_has_no_keys() {
+    const ALLOW: &str = "allow: [{ actions: [read], resources: [\"b/**\"] }]";
+    let colons = vec!["aB"; 32].join(":");
+    let set = parse(&format!(
+        "identities:\n\
+         - {{ name: a, certificates: [Node-1.example.org, 'sha256:{colons}'], {ALLOW} }}\n\
+         - {{ name: b, access_key: B, secret_key: s, certificates: [other], {ALLOW} }}"
+    ))
+    .unwrap();
+    let name = |text: &str| CertificateId::Name(text.to_owned());
+    let known = |ids: &[CertificateId]| {
+        set.by_certificate(ids.iter().cloned()).map(|identity| identity.name().to_owned())
+    };
+    assert_eq!(known(&[CertificateId::Sha256([0xAB; 32])]).as_deref(), Some("a"));
+    assert_eq!(known(&[name("x"), name("node-1.example.org")]).as_deref(), Some("a"));
+    assert_eq!(known(&[name("other")]).as_deref(), Some("b"));
+    assert_eq!(known(&[CertificateId::Sha256([0; 32]), name("x")]), None);
+    assert!(set.anonymous().is_none());
+    let twice = problem(&format!(
+        "identities:\n- {{ name: a, certificates: [x], {ALLOW} }}\n\
+         - {{ name: b, certificates: [y, X], {ALLOW} }}"
+    ));
+    assert_eq!(twice, "identities[1].certificates[1]: `x` is there twice");
 }

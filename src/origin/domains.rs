@@ -1,0 +1,246 @@
+//! In whose name the origin is asked, and which objects may be shared for it (R1).
+//!
+//! A domain is a [`Realm`] and the keys that sign for it. Hotset's own is always there; an identity may bring
+//! another. Invariants: what is fetched for a realm is signed with that realm's keys, or not fetched at all when
+//! they are gone; two domains share a realm only where a name says so, and then the first of them fetches. A
+//! realm that was ever there since the start stays in [`Domains::realms`]: what is written through one of them
+//! must be forgotten in all, since they are the same objects at the same origin.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::RwLock;
+
+use super::{OriginConfig, OriginError};
+use crate::auth::{Credentials, Signer};
+use crate::s3::{Realm, S3Error};
+
+/// The most realms since the start: a write is forgotten in each.
+pub const MAX_REALMS: usize = 256;
+
+/// A realm and the keys that sign for it.
+#[derive(Debug)]
+pub struct Domain {
+    realm: Realm,
+    signer: Option<Signer>,
+    /// The keys may not read by version id; `If-Match` it is (R3).
+    versions_denied: AtomicBool,
+}
+
+impl Domain {
+    fn new(realm: Realm, signer: Option<Signer>) -> Self {
+        Self { realm, signer, versions_denied: AtomicBool::new(false) }
+    }
+
+    /// What its objects are filed under.
+    pub fn realm(&self) -> &Realm {
+        &self.realm
+    }
+
+    /// What requests are signed with; `None` sends them anonymously.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
+    }
+
+    pub(super) fn may_read_versions(&self) -> bool {
+        !self.versions_denied.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn deny_versions(&self) {
+        self.versions_denied.store(true, Ordering::Relaxed);
+    }
+
+    fn has_keys(&self, keys: &Credentials) -> bool {
+        let parts = |keys: &Credentials| {
+            let token = keys.session_token().map(|token| token.expose().to_owned());
+            (keys.access_key().to_owned(), keys.secret_key().expose().to_owned(), token)
+        };
+        self.signer.as_ref().is_some_and(|signer| parts(signer.credentials()) == parts(keys))
+    }
+}
+
+/// The keys that somebody brings for requests of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Brought<'a> {
+    /// Who: asked for by [`Domains::of_bringer`].
+    pub bringer: &'a str,
+    /// Names the realm, as `origin.credential_domain` names our own.
+    pub domain: &'a str,
+    pub keys: &'a Arc<Credentials>,
+}
+
+/// All domains.
+#[derive(Debug)]
+pub struct Domains {
+    endpoint: String,
+    region: String,
+    own: Arc<Domain>,
+    others: RwLock<Others>,
+}
+
+#[derive(Debug)]
+struct Others {
+    /// In the order in which they were brought.
+    domains: Vec<Arc<Domain>>,
+    by_bringer: HashMap<String, Arc<Domain>>,
+    realms: Arc<[Realm]>,
+}
+
+impl Domains {
+    /// With our own only.
+    pub fn new(config: &OriginConfig, keys: Option<Credentials>) -> Self {
+        let realm = Realm::new(&config.endpoint, &config.credential_domain);
+        let signer = keys.map(|keys| Signer::new(Arc::new(keys), &config.region));
+        let others = Others {
+            domains: Vec::new(),
+            by_bringer: HashMap::new(),
+            realms: Arc::new([realm.clone()]),
+        };
+        Self {
+            endpoint: config.endpoint.clone(),
+            region: config.region.clone(),
+            own: Arc::new(Domain::new(realm, signer)),
+            others: RwLock::new(others),
+        }
+    }
+
+    /// Our own.
+    pub fn own(&self) -> &Arc<Domain> {
+        &self.own
+    }
+
+    /// The domain of whoever brings keys of its own; `None` when they are gone.
+    pub fn of_bringer(&self, bringer: &str) -> Option<Arc<Domain>> {
+        self.others.read().by_bringer.get(bringer).cloned()
+    }
+
+    /// The domain that fetches for a realm.
+    ///
+    /// # Errors
+    /// [`OriginError::Denied`] when its keys are gone.
+    pub fn of_realm(&self, realm: &Realm) -> Result<Arc<Domain>, OriginError> {
+        if self.own.realm == *realm {
+            return Ok(self.own.clone());
+        }
+        let others = self.others.read();
+        let found = others.domains.iter().find(|domain| domain.realm == *realm);
+        found.cloned().ok_or_else(|| OriginError::Denied(S3Error::access_denied()))
+    }
+
+    /// Every realm in which an object may be known.
+    pub fn realms(&self) -> Arc<[Realm]> {
+        self.others.read().realms.clone()
+    }
+
+    /// Takes these for all that were brought before.
+    ///
+    /// # Errors
+    /// One line, when there would be more than [`MAX_REALMS`] since the start; then nothing changes.
+    pub fn replace<'a>(&self, brought: impl Iterator<Item = Brought<'a>>) -> Result<(), String> {
+        let mut others = self.others.write();
+        let mut next = Others {
+            domains: Vec::new(),
+            by_bringer: HashMap::new(),
+            realms: others.realms.clone(),
+        };
+        let mut realms = others.realms.to_vec();
+        for Brought { bringer, domain, keys } in brought {
+            let realm = Realm::new(&self.endpoint, domain);
+            let known = others.by_bringer.get(bringer);
+            let known = known.filter(|known| known.realm == realm && known.has_keys(keys));
+            let domain = known.cloned().unwrap_or_else(|| {
+                let signer = Signer::new(keys.clone(), &self.region);
+                Arc::new(Domain::new(realm.clone(), Some(signer)))
+            });
+            if !realms.contains(&realm) {
+                realms.push(realm);
+            }
+            next.domains.push(domain.clone());
+            next.by_bringer.insert(bringer.to_owned(), domain);
+        }
+        if realms.len() > MAX_REALMS {
+            return Err(format!("more than {MAX_REALMS} credential domains since the start"));
+        }
+        next.realms = realms.into();
+        *others = next;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(access_key: &str) -> Credentials {
+        Credentials::new(access_key.to_owned(), "secret".into(), None).unwrap()
+    }
+
+    fn domains() -> Domains {
+        Domains::new(&OriginConfig::default(), Some(keys("OWN")))
+    }
+
+    fn bring(domains: &Domains, all: &[(&str, &str, &str)]) -> Result<(), String> {
+        let all: Vec<_> =
+            all.iter().map(|(who, domain, key)| (who, domain, Arc::new(keys(key)))).collect();
+        let brought = |(bringer, domain, keys)| Brought { bringer, domain, keys };
+        domains.replace(all.iter().map(|(who, domain, keys)| (**who, **domain, keys)).map(brought))
+    }
+
+    fn signs(domain: &Domain) -> &str {
+        domain.signer().unwrap().credentials().access_key()
+    }
+
+    #[test]
+    fn r1_a_realm_is_fetched_with_its_own_keys_or_not_at_all() {
+        let domains = domains();
+        bring(&domains, &[("alice", "a", "AK-A"), ("bob", "b", "AK-B")]).unwrap();
+        let alice = domains.of_bringer("alice").unwrap();
+        assert_eq!((signs(&alice), signs(domains.own())), ("AK-A", "OWN"));
+        assert_ne!(alice.realm(), domains.own().realm());
+        assert_eq!(signs(&domains.of_realm(alice.realm()).unwrap()), "AK-A");
+        assert_eq!(signs(&domains.of_realm(domains.own().realm()).unwrap()), "OWN");
+        bring(&domains, &[("bob", "b", "AK-B")]).unwrap();
+        assert!(domains.of_bringer("alice").is_none());
+        let gone = domains.of_realm(alice.realm()).unwrap_err();
+        assert!(matches!(gone, OriginError::Denied(_)));
+        assert!(domains.realms().contains(alice.realm()), "it may still be cached");
+    }
+
+    #[test]
+    fn r1_a_realm_is_shared_only_by_its_name_and_the_first_of_them_fetches() {
+        let domains = domains();
+        let own = OriginConfig::default().credential_domain;
+        let all = [("a", "team", "AK-A"), ("b", "team", "AK-B"), ("c", own.as_str(), "AK-C")];
+        bring(&domains, &all).unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|who| domains.of_bringer(who).unwrap());
+        assert_eq!(a.realm(), b.realm());
+        assert_eq!((signs(&a), signs(&b), signs(&c)), ("AK-A", "AK-B", "AK-C"));
+        assert_eq!(signs(&domains.of_realm(b.realm()).unwrap()), "AK-A");
+        assert_eq!(signs(&domains.of_realm(c.realm()).unwrap()), "OWN");
+        assert_eq!(domains.realms().len(), 2);
+    }
+
+    #[test]
+    fn keys_that_changed_sign_at_once_and_those_that_did_not_keep_their_signer() {
+        let domains = domains();
+        bring(&domains, &[("a", "a", "AK1"), ("b", "b", "AK2")]).unwrap();
+        let before = ["a", "b"].map(|who| domains.of_bringer(who).unwrap());
+        bring(&domains, &[("a", "a", "AK1"), ("b", "b", "AK3")]).unwrap();
+        let after = ["a", "b"].map(|who| domains.of_bringer(who).unwrap());
+        assert!(Arc::ptr_eq(&before[0], &after[0]));
+        assert_eq!(signs(&domains.of_realm(before[1].realm()).unwrap()), "AK3");
+    }
+
+    #[test]
+    fn realms_are_bounded_since_the_start() {
+        let domains = domains();
+        for round in 0..MAX_REALMS - 1 {
+            bring(&domains, &[("a", &format!("d{round}"), "AK")]).unwrap();
+        }
+        let before = domains.of_bringer("a").unwrap();
+        assert!(bring(&domains, &[("a", "one-more", "AK")]).is_err());
+        assert!(Arc::ptr_eq(&before, &domains.of_bringer("a").unwrap()), "nothing changed");
+        bring(&domains, &[("a", "d0", "AK")]).unwrap();
+    }
+}
