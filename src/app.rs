@@ -13,16 +13,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, AdminState};
-use crate::auth::{Access, AuthMode, Credentials, IdentitiesError};
+use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet};
 use crate::cache::{Cache, DiskError, DiskUsage};
 use crate::config::Config;
 use crate::metrics;
-use crate::origin::{Origin, credentials};
+use crate::origin::{Brought, Origin, credentials};
 use crate::proxy::tls::config::{ClientAuth, TlsConfig};
 use crate::proxy::{
     AccessLogger, Admission, Gateway, Listener, Owners, Rules, Server, Tls, TlsError,
 };
-use crate::s3::Realm;
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +82,9 @@ impl App {
             let _recording = metrics::install();
         }
         let cache = Cache::new(&config.cache, &config.rules, origin.clone())?;
-        let realm = Realm::new(&config.origin.endpoint, &config.origin.credential_domain);
-        let access = Arc::new(Access::new(&config.auth, &config.origin.region)?);
+        let asked = origin.clone();
+        let brought = move |set: &IdentitySet| take_origin_keys(&asked, set);
+        let access = Arc::new(Access::new(&config.auth, &config.origin.region, brought)?);
         let rules = Arc::new(Rules::new(&config.rules)?);
         let admission = Admission::new(&config.limits);
         let owners = Arc::new(Owners::default());
@@ -102,7 +102,6 @@ impl App {
             let gateway = Gateway {
                 cache: cache.clone(),
                 origin: origin.clone(),
-                realm: realm.clone(),
                 access: access.clone(),
                 rules: rules.clone(),
                 owners: owners.clone(),
@@ -263,6 +262,16 @@ fn pingora_conf(config: &Config) -> ServerConf {
         threads: 1,
         ..ServerConf::default()
     }
+}
+
+/// From now on the origin is asked with the keys that these identities bring, and with no others but our own.
+fn take_origin_keys(origin: &Origin, set: &IdentitySet) -> Result<(), String> {
+    let brought = set.with_origin().map(|(identity, keys)| Brought {
+        bringer: identity.name(),
+        domain: keys.domain(),
+        keys: keys.credentials(),
+    });
+    origin.domains().replace(brought)
 }
 
 fn warn_of_open_trust(mode: AuthMode, listener: &Listener, tls: Option<&TlsConfig>) {

@@ -3,17 +3,13 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use super::identities::{Identities, IdentitiesError, Identity};
+use super::identities::{Identities, IdentitiesError, Identity, IdentitySet};
 use super::trust::Trust;
 use super::verify::{BodyCheck, Verified, Verifier};
 use super::{AuthConfig, AuthMode};
-use crate::s3::needs::Needs;
-use crate::s3::{BucketName, ObjectKey, Parsed, RequestHead, S3Error};
-
-/// How often the identities file is looked at.
-const LOOK: Duration = Duration::from_secs(5);
+use crate::s3::{Action, BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error};
 
 /// Who decides, and by what.
 pub enum Access {
@@ -64,17 +60,22 @@ impl ListedKeys {
 }
 
 impl Access {
-    /// `region` is the origin's, that of clients unless `auth.region` says otherwise. Reads the identities file.
+    /// `region` is the origin's, that of clients unless `auth.region` says otherwise. Reads the identities file;
+    /// `accept` sees each set before it holds.
     ///
     /// # Errors
     /// The identities file cannot be read or is wrong.
-    pub fn new(config: &AuthConfig, region: &str) -> Result<Self, IdentitiesError> {
+    pub fn new(
+        config: &AuthConfig,
+        region: &str,
+        accept: impl Fn(&IdentitySet) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Result<Self, IdentitiesError> {
         match config.mode {
             AuthMode::Trust => Ok(Self::Trust(Trust::new(config))),
             AuthMode::Verify => {
                 let file = config.identities.as_deref().unwrap_or_else(|| Path::new(""));
-                let identities = Arc::new(Identities::load(file)?);
-                if let Err(error) = identities.watch(LOOK) {
+                let identities = Arc::new(Identities::load_for(file, accept)?);
+                if let Err(error) = identities.watch(config.reload.0) {
                     log::error!("the identities file is not watched: {error}");
                 }
                 let region = config.region.as_deref().unwrap_or(region).to_owned();
@@ -107,19 +108,15 @@ impl Access {
             Some(Verified { identity, body }) => {
                 Admitted { identity: Some(identity), body, listed: None }
             }
+            // Browsers never sign what they ask before the request itself.
             None if needs.is_empty() => return Ok(Admitted::unsigned(None)),
             None => Admitted::unsigned(identities.anonymous().cloned()),
         };
         let identity = admitted.identity.as_ref().ok_or_else(S3Error::access_denied)?;
         if let Err(refused) = identity.authorize(&needs, peer, now) {
-            if needs.listed_in_body().is_none() {
-                return Err(refused);
-            }
-            identity.authorize(&Needs::nothing(), peer, now)?;
-            if !head.has_body {
-                // Without a body the head alone would be a whole request to the origin.
-                return Err(S3Error::malformed_xml());
-            }
+            let bucket = needs.listed_in_body().ok_or(refused)?;
+            let any = Needs::one(Action::Delete, Resource::BucketName(bucket.clone()));
+            identity.authorize(&any, peer, now)?;
             let identity = Arc::clone(identity);
             admitted.listed = Some(ListedKeys { identity, peer, now });
         }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::config::units::HumanDuration;
+
 /// Who may do what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -18,6 +20,8 @@ pub struct AuthConfig {
     pub buckets: Option<Vec<String>>,
     /// With `verify`: the file of those who may do something, and what.
     pub identities: Option<PathBuf>,
+    /// With `verify`: how often that file is looked at.
+    pub reload: HumanDuration,
     /// With `verify`: the region that clients sign for; `None`: the origin's.
     pub region: Option<String>,
     /// With `verify`: hosts (with their port, if any) that clients may sign in place of the one that they send.
@@ -31,6 +35,7 @@ impl Default for AuthConfig {
             writes: true,
             buckets: None,
             identities: None,
+            reload: HumanDuration::secs(5),
             region: None,
             hosts: Vec::new(),
         }

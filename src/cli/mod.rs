@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::auth::Identities;
 use crate::config::{Config, ConfigError};
 use crate::proxy::Tls;
 
@@ -62,19 +63,24 @@ impl ConfigFile {
         Ok(config)
     }
 
-    /// As [`ConfigFile::load`], and reads the certificates that it names.
+    /// As [`ConfigFile::load`], and reads the certificates and identities that it names.
     fn load_with_files(&self) -> Result<Config, ConfigError> {
         let config = self.load()?;
+        let in_file = |wrong: ConfigError| match &self.config {
+            Some(path) => wrong.in_source(path.display()),
+            None => wrong,
+        };
+        if let Some(path) = &config.auth.identities
+            && let Err(error) = Identities::load(path)
+        {
+            return Err(in_file(ConfigError::at("auth.identities", error)));
+        }
         for (index, listen) in config.listen.iter().enumerate() {
             if let Some(tls) = &listen.tls
                 && let Err(error) = Tls::check(tls)
             {
-                let wrong =
-                    ConfigError::at(format!("listen[{index}].tls.{}", error.key), error.problem);
-                return Err(match &self.config {
-                    Some(path) => wrong.in_source(path.display()),
-                    None => wrong,
-                });
+                let key = format!("listen[{index}].tls.{}", error.key);
+                return Err(in_file(ConfigError::at(key, error.problem)));
             }
         }
         Ok(config)

@@ -194,6 +194,7 @@ fn check_auth(auth: &AuthConfig) -> Result<(), ConfigError> {
     check_buckets(auth.buckets.as_deref())?;
     let of_verify = [
         ("auth.identities", auth.identities.is_some()),
+        ("auth.reload", auth.reload != AuthConfig::default().reload),
         ("auth.region", auth.region.is_some()),
         ("auth.hosts", !auth.hosts.is_empty()),
     ];
@@ -208,6 +209,7 @@ fn check_auth(auth: &AuthConfig) -> Result<(), ConfigError> {
     if auth.mode == AuthMode::Verify && auth.identities.is_none() {
         return wrong("auth.identities", "is needed with auth.mode: verify");
     }
+    more_than_nothing("auth.reload", auth.reload)?;
     let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
     if auth.region.as_deref().is_some_and(|region| !is_word(region) || region.contains('/')) {
         return wrong("auth.region", "must be the name of a region");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::admission::RequestHeld;
@@ -12,9 +12,10 @@ use super::lists::Keeping;
 use super::refusal::Refusal;
 use crate::auth::chunked::Reframer;
 use crate::auth::verify::Digester;
-use crate::auth::{Admitted, BodyCheck, Identity, ListedKeys};
+use crate::auth::{BodyCheck, Identity};
 use crate::cache::{Ticket, Writing};
 use crate::metrics::{CacheResult, Held, Operation as OperationLabel, wire};
+use crate::origin::Domain;
 use crate::s3::{BucketName, Effect, ObjectId, Parsed, S3Error};
 
 /// The state of one request.
@@ -49,12 +50,16 @@ impl RequestContext {
 /// A request that streams through to the origin.
 pub struct Forward {
     pub parsed: Parsed,
+    /// In whose name it goes to the origin.
+    pub domain: Arc<Domain>,
     /// What it may change of what is cached; empty for reads.
     pub touched: Touched,
     /// What the client's signature says of the body.
     pub body: BodyCheck,
     pub digester: Option<Digester>,
     pub reframer: Option<Reframer>,
+    /// All of its body, when it was read before anything went out.
+    pub whole: Option<Bytes>,
     /// The body of a `DeleteObjects`, to learn its keys from.
     pub listed: Option<Listed>,
     /// Bytes of the request's body went out: it is never sent again (R9).
@@ -87,21 +92,24 @@ impl Touched {
 pub struct Listed {
     pub bucket: BucketName,
     pub body: BytesMut,
-    /// Whether each of them may be deleted is to be asked before any of the body goes out.
-    pub ask: Option<ListedKeys>,
 }
 
 impl Forward {
-    pub fn new(parsed: Parsed, touched: Touched, admitted: Admitted) -> Box<Self> {
-        let Admitted { body, listed: ask, .. } = admitted;
+    pub fn new(
+        parsed: Parsed,
+        domain: Arc<Domain>,
+        touched: Touched,
+        body: BodyCheck,
+    ) -> Box<Self> {
         let listed = match &parsed.operation {
             crate::s3::Operation::PassThrough(Effect::ListedInBody(bucket)) => {
-                Some(Listed { bucket: bucket.clone(), body: BytesMut::new(), ask })
+                Some(Listed { bucket: bucket.clone(), body: BytesMut::new() })
             }
             _ => None,
         };
         Box::new(Self {
             parsed,
+            domain,
             touched,
             digester: match &body {
                 BodyCheck::Sha256(claimed) => Some(Digester::new(*claimed)),
@@ -109,6 +117,7 @@ impl Forward {
             },
             body,
             reframer: None,
+            whole: None,
             listed,
             body_began: false,
             refusal: None,

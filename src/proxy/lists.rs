@@ -14,7 +14,7 @@ use super::context::{Forward, RequestContext};
 use super::response::{CacheStatus, Head};
 use super::{Gateway, has_body};
 use crate::cache::{Cache, ListAnswer, ListFill, ListKey};
-use crate::s3::{Listing, Parsed, described_headers};
+use crate::s3::{Listing, Parsed, Realm, described_headers};
 
 /// A page of a thousand keys of a thousand bytes, twice over.
 const MAX_BODY: usize = 4 << 20;
@@ -39,9 +39,10 @@ impl Gateway {
         &self,
         session: &mut Session,
         ctx: &mut RequestContext,
+        realm: &Realm,
         parsed: &Parsed,
     ) -> Result<Listed> {
-        let Some((key, listing, ttl)) = self.listing(session, parsed) else {
+        let Some((key, listing, ttl)) = self.listing(session, realm, parsed) else {
             return Ok(Listed::Forward(None));
         };
         let known = match listing.no_cache {
@@ -85,7 +86,12 @@ impl Gateway {
         }
     }
 
-    fn listing(&self, session: &Session, parsed: &Parsed) -> Option<(ListKey, Listing, Duration)> {
+    fn listing(
+        &self,
+        session: &Session,
+        realm: &Realm,
+        parsed: &Parsed,
+    ) -> Option<(ListKey, Listing, Duration)> {
         let bucket = parsed.bucket.as_ref().filter(|_| parsed.key.is_none())?;
         if !self.rules.keep_lists() {
             return None;
@@ -94,9 +100,9 @@ impl Gateway {
         let listing = Listing::of(&head.method, &head.headers, has_body(&head.headers), parsed)?;
         let ttl = self.rules.lists(bucket, listing.prefix.as_deref().unwrap_or_default())?;
         let key = ListKey {
-            realm: self.realm.clone(),
+            realm: realm.clone(),
             bucket: bucket.clone(),
-            // All callers read with the same keys, and none is shown a part of a list.
+            // All of a realm read the same, and whoever may not see all of a list does not get here.
             identity: None,
             question: listing.question.clone(),
         };

@@ -15,6 +15,7 @@ mod client;
 pub mod config;
 mod connection;
 mod context;
+mod delete_many;
 mod gate;
 mod head;
 mod listener;
@@ -45,11 +46,11 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
-use crate::auth::{Access, Admitted};
+use crate::auth::{Access, Admitted, Identity};
 use crate::cache::Cache;
 use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
-use crate::origin::Origin;
-use crate::s3::{ObjectId, Operation, Parsed, Realm, RequestHead, S3Error, operation};
+use crate::origin::{Domain, Origin};
+use crate::s3::{ObjectId, Operation, Parsed, RequestHead, S3Error, operation};
 
 pub use access_log::AccessLogger;
 pub use admission::Admission;
@@ -71,7 +72,6 @@ use response::{CacheStatus, send_error};
 pub struct Gateway {
     pub cache: Arc<Cache>,
     pub origin: Arc<Origin>,
-    pub realm: Realm,
     pub access: Arc<Access>,
     pub rules: Arc<Rules>,
     pub owners: Arc<Owners>,
@@ -114,6 +114,17 @@ impl Gateway {
         (head.headers.len() > limits.count).then_some(Refusal::TooManyHeaders)
     }
 
+    /// The domain of who brings keys for the origin; an error when they are gone.
+    fn brought_by(&self, identity: Option<&Identity>) -> Result<Option<Arc<Domain>>, S3Error> {
+        match identity.filter(|identity| identity.origin().is_some()) {
+            None => Ok(None),
+            Some(identity) => {
+                let domain = self.origin.domains().of_bringer(identity.name());
+                domain.map(Some).ok_or_else(S3Error::access_denied)
+            }
+        }
+    }
+
     /// Answers, or says that pingora is to stream it.
     async fn handle(
         &self,
@@ -122,8 +133,17 @@ impl Gateway {
         parsed: Parsed,
         admitted: Admitted,
     ) -> Result<Outcome> {
+        let Admitted { identity, body, listed } = admitted;
+        let brought = match self.brought_by(identity.as_deref()) {
+            Ok(brought) => brought,
+            Err(error) => {
+                send_error(session, ctx, &error, CacheStatus::Bypass).await?;
+                return Ok(Outcome::Answered);
+            }
+        };
+        let domain = brought.as_ref().unwrap_or_else(|| self.origin.domains().own());
         if let (Operation::Read(read), Some((bucket, key))) = (&parsed.operation, parsed.object()) {
-            let id = ObjectId::new(&self.realm, bucket.clone(), key.clone());
+            let id = ObjectId::new(domain.realm(), bucket.clone(), key.clone());
             let id = match &read.version {
                 None => id,
                 Some(version) => id.at(version.clone()),
@@ -137,13 +157,19 @@ impl Gateway {
                 return Ok(Outcome::Answered);
             }
         }
-        let keeping = match self.list(session, ctx, &parsed).await? {
+        let keeping = match self.list(session, ctx, domain.realm(), &parsed).await? {
             Listed::Answered => return Ok(Outcome::Answered),
             Listed::Forward(keeping) => keeping,
         };
         let touched = self.touched(&parsed);
-        let mut forward = Forward::new(parsed, touched, admitted);
+        let mut forward = Forward::new(parsed, domain.clone(), touched, body);
         forward.keeping = keeping;
+        if let Some(listed) = listed
+            && let Err(error) = self.allow_by_key(session, &mut forward, &listed).await?
+        {
+            send_error(session, ctx, &error, CacheStatus::Method).await?;
+            return Ok(Outcome::Answered);
+        }
         self.begin_write(&mut forward).await;
         ctx.cache = CacheResult::Bypass;
         ctx.forward = Some(forward);

@@ -28,7 +28,7 @@ use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed, Read
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
 const WRITE_PATIENCE: Duration = Duration::from_mins(10);
 /// A list of a thousand keys of a thousand bytes fits; what is longer invalidates the bucket.
-const MAX_LISTED: usize = 2 << 20;
+pub(super) const MAX_LISTED: usize = 2 << 20;
 const CONNECT_TRIES: u32 = 3;
 
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
@@ -48,12 +48,9 @@ const NOT_FORWARDED: [HeaderName; 9] = [
 impl Gateway {
     /// What a request may change of what is cached.
     pub(super) fn touched(&self, parsed: &Parsed) -> Touched {
-        let id = |(bucket, key): &(BucketName, ObjectKey)| {
-            ObjectId::new(&self.realm, bucket.clone(), key.clone())
-        };
         match &parsed.operation {
             Operation::PassThrough(Effect::Objects(objects)) => {
-                Touched { objects: objects.iter().map(id).collect(), bucket: None }
+                Touched { objects: self.in_all_realms(objects), bucket: None }
             }
             Operation::PassThrough(Effect::Bucket(bucket)) => {
                 Touched { objects: Vec::new(), bucket: Some(bucket.clone()) }
@@ -63,6 +60,15 @@ impl Gateway {
                 Touched::default()
             }
         }
+    }
+
+    /// One object is known once in each realm that it was read in (R1).
+    fn in_all_realms(&self, objects: &[(BucketName, ObjectKey)]) -> Vec<ObjectId> {
+        let realms = self.origin.domains().realms();
+        let ids = objects.iter().flat_map(|(bucket, key)| {
+            realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()))
+        });
+        ids.collect()
     }
 
     /// Before any of the write goes to the origin: what it may change is forgotten, and stays so if we do not live
@@ -80,8 +86,10 @@ impl Gateway {
         }
         if let Some(bucket) = &forward.touched.bucket {
             self.owners.forget(bucket);
-            let ticket = self.cache.invalidate_bucket(&self.realm, bucket);
-            forward.unsettled = forward.unsettled.max(ticket);
+            for realm in &*self.origin.domains().realms() {
+                let ticket = self.cache.invalidate_bucket(realm, bucket);
+                forward.unsettled = forward.unsettled.max(ticket);
+            }
         }
     }
 
@@ -91,7 +99,9 @@ impl Gateway {
             forward.unsettled = forward.unsettled.max(self.cache.suspect(id));
         }
         if let Some(bucket) = &forward.touched.bucket {
-            self.cache.suspect_lists(&self.realm, bucket);
+            for realm in &*self.origin.domains().realms() {
+                self.cache.suspect_lists(realm, bucket);
+            }
         }
         self.invalidate(forward);
     }
@@ -125,7 +135,7 @@ impl Gateway {
         headers.insert(HOST, HeaderValue::from_str(&target.host).map_err(|e| bad_request(&e))?);
         let incoming = Incoming::from_headers(&headers).map_err(|e| bad_request(&e))?;
         let form = incoming.as_ref().map(|incoming| {
-            let tls = endpoint.is_tls() || self.origin.domains().own().signer().is_none();
+            let tls = endpoint.is_tls() || forward.domain.signer().is_none();
             let form = Form::choose(tls, !incoming.trailer_names.is_empty());
             form.write_headers(&mut headers, incoming);
             form
@@ -138,7 +148,7 @@ impl Gateway {
             Some(form) => form.payload(),
             None => payload(claimed.as_ref().and_then(|v| v.to_str().ok())),
         };
-        let seed = match self.origin.domains().own().signer() {
+        let seed = match forward.domain.signer() {
             Some(signer) => {
                 let now = self.origin.now();
                 Some(signer.sign(&head.method, &target.path, &query, &mut headers, payload, now))
@@ -190,6 +200,11 @@ impl Gateway {
         end: bool,
     ) -> Result<()> {
         forward.body_began |= body.is_some();
+        if let Some(whole) = forward.whole.take() {
+            // What pingora has of it is the tail that it kept: see `delete_many`.
+            *body = Some(whole);
+            return Ok(());
+        }
         if let Some(digester) = &mut forward.digester {
             let checked = digester.push(body.take().unwrap_or_default(), end);
             let checked = checked.map_err(|error| refuse(&mut forward.refusal, error))?;
@@ -199,10 +214,6 @@ impl Gateway {
             if let Some(part) = body.as_deref() {
                 let room = (MAX_LISTED + 1).saturating_sub(listed.body.len());
                 listed.body.extend_from_slice(&part[..part.len().min(room)]);
-            }
-            if listed.ask.is_some() {
-                let held = ask_for_keys(listed, end);
-                *body = held.map_err(|error| refuse(&mut forward.refusal, error))?;
             }
             if end {
                 forward.touched = self.listed(listed);
@@ -225,13 +236,16 @@ impl Gateway {
     /// The keys that a `DeleteObjects` names, or its whole bucket when they cannot be read.
     fn listed(&self, listed: &mut Listed) -> Touched {
         let body: BytesMut = listed.body.split();
-        let id = |key| ObjectId::new(&self.realm, listed.bucket.clone(), key);
         match parse_keys(&body) {
-            Ok(keys) if body.len() <= MAX_LISTED => {
-                Touched { objects: keys.into_iter().map(id).collect(), bucket: None }
-            }
+            Ok(keys) if body.len() <= MAX_LISTED => self.deleted(&listed.bucket, keys),
             _ => Touched { objects: Vec::new(), bucket: Some(listed.bucket.clone()) },
         }
+    }
+
+    /// What a `DeleteObjects` of these keys changes.
+    pub(super) fn deleted(&self, bucket: &BucketName, keys: Vec<ObjectKey>) -> Touched {
+        let objects: Vec<_> = keys.into_iter().map(|key| (bucket.clone(), key)).collect();
+        Touched { objects: self.in_all_realms(&objects), bucket: None }
     }
 
     pub(super) async fn answer_head(
@@ -294,20 +308,6 @@ pub(super) fn cache_status(method: &Method) -> CacheStatus {
 
 pub(super) fn is_write(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
-/// Holds a list of keys back until all of it is here and each of them may be deleted (R21).
-fn ask_for_keys(listed: &Listed, end: bool) -> Result<Option<Bytes>, S3Error> {
-    if listed.body.len() > MAX_LISTED {
-        return Err(S3Error::message_too_long(MAX_LISTED));
-    }
-    if !end {
-        return Ok(Some(Bytes::new()));
-    }
-    if let Some(ask) = &listed.ask {
-        ask.authorize(&listed.bucket, &parse_keys(&listed.body)?)?;
-    }
-    Ok(Some(Bytes::copy_from_slice(&listed.body)))
 }
 
 /// The client's headers without its signature and without those of its connection (RFC 9110, section 7.6.1).

@@ -145,6 +145,13 @@ impl S3Error {
             .with_detail("MaxMessageLengthBytes", max.to_string())
     }
 
+    /// 411 for a body that must say its length and does not.
+    #[must_use]
+    pub fn missing_content_length() -> Self {
+        let message = "You must provide the Content-Length HTTP header.";
+        Self::new(StatusCode::LENGTH_REQUIRED, "MissingContentLength", message)
+    }
+
     /// 405 `MethodNotAllowed`.
     #[must_use]
     pub fn method_not_allowed() -> Self {

@@ -43,6 +43,8 @@ mod negatives;
 mod parts;
 /// What the origin sees of a request that is passed through, and the client of its answer.
 mod pass_through;
+/// What an identity may do, and in whose name the origin is asked for it.
+mod policy;
 /// The real binary: wrong configurations, signals, logs, the admin port.
 mod process;
 /// Load balancers that say who their client is.

@@ -17,6 +17,34 @@ fn config(scratch: &Scratch, s3: &FakeS3, more: &str) -> String {
 }
 
 #[test]
+fn a_wrong_identities_file_is_one_line_that_names_it_and_its_key_and_exit_code_2() {
+    let scratch = Scratch::new();
+    let config = "listen: [{ address: 127.0.0.1:0 }]\nadmin: { address: null }\n";
+    for (text, key) in [
+        ("identities: [{ name: a, access_key: A, secret_key: s }]", "identities[0]"),
+        ("identities: [{ name: a, anonymous: true, allow: 1 }]", "identities[0].allow"),
+        ("identities: []", "identities"),
+        ("", ""),
+    ] {
+        let identities = scratch.file("identities.yaml", text);
+        let auth = format!("{config}auth: {{ mode: verify, identities: '{identities}' }}");
+        let file = scratch.file("hotset.yaml", &auth);
+        for subcommand in ["check", "serve"] {
+            let (code, stdout, stderr) = run(hotset(&[subcommand, "--config", &file]));
+            let what = format!("{subcommand} {text}: {stderr}");
+            assert_eq!((code, stdout.as_str(), stderr.lines().count()), (2, "", 1), "{what}");
+            assert!(stderr.contains(&format!("auth.identities: {identities}: {key}")), "{what}");
+        }
+    }
+    let right = "identities: [{ name: a, anonymous: true, allow: [] }]";
+    let identities = scratch.file("identities.yaml", right);
+    let auth = format!("{config}auth: {{ mode: verify, identities: '{identities}' }}");
+    let file = scratch.file("hotset.yaml", &auth);
+    let (code, stdout, _) = run(hotset(&["check", "--config", &file]));
+    assert_eq!((code, stdout.as_str()), (0, "the configuration is right\n"));
+}
+
+#[test]
 fn a_wrong_configuration_is_one_line_that_names_the_key_and_exit_code_2() {
     let scratch = Scratch::new();
     for (text, key) in [

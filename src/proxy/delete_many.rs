@@ -1,0 +1,100 @@
+//! `DeleteObjects` by somebody who may delete some keys of the bucket, but not all (R21).
+//!
+//! Its body is read whole, compared with its hash, and each of its keys is allowed, before anything goes to the
+//! origin: so it is done whole or not at all. Then pingora passes it on like any other request. It replays what was
+//! read before only out of a buffer of 64 KiB, so that is switched on for the tail, which is then replaced by all.
+
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
+use pingora::Result;
+use pingora::proxy::Session;
+
+use super::Gateway;
+use super::context::Forward;
+use super::pass_through::MAX_LISTED;
+use crate::auth::ListedKeys;
+use crate::s3::delete_objects::parse_keys;
+use crate::s3::{Effect, Operation, S3Error};
+
+/// pingora's `BODY_BUF_LIMIT`; one read never brings more.
+const REPLAYED: usize = 64 << 10;
+const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
+
+impl Gateway {
+    /// Reads the body and makes sure that every key that it names may be deleted.
+    ///
+    /// The outer error is the client's connection, the inner one what the client is told.
+    pub(super) async fn allow_by_key(
+        &self,
+        session: &mut Session,
+        forward: &mut Forward,
+        listed: &ListedKeys,
+    ) -> Result<Result<(), S3Error>> {
+        let Operation::PassThrough(Effect::ListedInBody(bucket)) = &forward.parsed.operation else {
+            return Ok(Err(S3Error::access_denied()));
+        };
+        let bucket = bucket.clone();
+        let length = match announced(session) {
+            Ok(length) => length,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some(mut body) = read_whole(session, length).await? else {
+            return Ok(Err(S3Error::internal()));
+        };
+        if let Some(mut digester) = forward.digester.take() {
+            match digester.push(body.split().freeze(), true) {
+                Ok(checked) => body = checked.into(),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let keys = match parse_keys(&body) {
+            Ok(keys) => keys,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Err(error) = listed.authorize(&bucket, &keys) {
+            return Ok(Err(error));
+        }
+        forward.touched = self.deleted(&bucket, keys);
+        forward.listed = None;
+        forward.whole = Some(body.freeze());
+        Ok(Ok(()))
+    }
+}
+
+/// The length of a body that can be held and read as it is.
+fn announced(session: &Session) -> Result<usize, S3Error> {
+    let headers = &session.req_header().headers;
+    if headers.contains_key(DECODED_LENGTH) {
+        // Framed by aws-chunked, which no client does to a list of keys.
+        return Err(S3Error::not_implemented());
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = length.and_then(|text| text.parse::<usize>().ok());
+    match length {
+        None if headers.contains_key(TRANSFER_ENCODING) || session.is_http2() => {
+            Err(S3Error::missing_content_length())
+        }
+        None | Some(0) => Err(S3Error::malformed_xml()),
+        Some(length) if length > MAX_LISTED => Err(S3Error::message_too_long(MAX_LISTED)),
+        Some(length) => Ok(length),
+    }
+}
+
+/// `None` when pingora would not replay it.
+async fn read_whole(session: &mut Session, length: usize) -> Result<Option<BytesMut>> {
+    if session.req_header_mut().remove_header(&EXPECT).is_some() {
+        session.downstream_session.write_continue_response().await?;
+    }
+    let mut body = BytesMut::with_capacity(length);
+    loop {
+        if length.saturating_sub(body.len()) <= REPLAYED {
+            session.downstream_session.enable_retry_buffering();
+        }
+        match session.downstream_session.read_request_body().await? {
+            Some(part) => body.extend_from_slice(&part),
+            None => break,
+        }
+    }
+    let replays = session.downstream_session.get_retry_buffer().is_some();
+    Ok(replays.then_some(body))
+}
