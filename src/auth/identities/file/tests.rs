@@ -260,3 +260,13 @@ fn a_certificate_makes_known_who_has_no_keys() {
     ));
     assert_eq!(twice, "identities[1].certificates[1]: `x` is there twice");
 }
+
+#[test]
+fn the_example_of_the_readme_is_right() {
+    let readme = include_str!("../../../../README.md");
+    let (_, example) = readme.split_once("identities: /etc/hotset/identities.yaml }\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let set = parse(example).unwrap();
+    assert_eq!((set.len(), set.with_origin().count()), (3, 1));
+    assert_eq!(set.by_access_key("AKTRAINER").unwrap().name(), "trainer");
+}
