@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::identities::{Identities, IdentitiesError, Identity, IdentitySet};
+use super::identities::{CertificateId, Identities, IdentitiesError, Identity, IdentitySet};
 use super::trust::Trust;
 use super::verify::{BodyCheck, Verified, Verifier};
 use super::{AuthConfig, AuthMode};
@@ -22,6 +22,24 @@ pub enum Access {
         /// What signatures are compared by.
         verifier: Verifier,
     },
+}
+
+/// What a connection tells of who is at its other end.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender<'a> {
+    /// `None` for a unix socket.
+    pub address: Option<IpAddr>,
+    /// SHA-256 of the certificate that it showed, and the names in it.
+    pub certificate: Option<(&'a [u8; 32], &'a [String])>,
+}
+
+impl<'a> Sender<'a> {
+    fn certificate_ids(self) -> impl Iterator<Item = CertificateId> + use<'a> {
+        self.certificate.into_iter().flat_map(|(sha256, names)| {
+            let names = names.iter().map(|name| CertificateId::Name(name.to_ascii_lowercase()));
+            std::iter::once(CertificateId::Sha256(*sha256)).chain(names)
+        })
+    }
 }
 
 /// A request that may be done.
@@ -85,7 +103,7 @@ impl Access {
         }
     }
 
-    /// Lets a request through; `peer` is the address that it came from, `None` for a unix socket.
+    /// Lets a request through.
     ///
     /// # Errors
     /// As [`Verifier::verify`], and `AccessDenied` for what its sender may not do.
@@ -93,7 +111,7 @@ impl Access {
         &self,
         head: &RequestHead<'_>,
         parsed: &Parsed,
-        peer: Option<IpAddr>,
+        sender: Sender<'_>,
     ) -> Result<Admitted, S3Error> {
         let (identities, verifier) = match self {
             Self::Trust(trust) => {
@@ -110,8 +128,12 @@ impl Access {
             }
             // Browsers never sign what they ask before the request itself.
             None if needs.is_empty() => return Ok(Admitted::unsigned(None)),
-            None => Admitted::unsigned(identities.anonymous().cloned()),
+            None => {
+                let known = identities.by_certificate(sender.certificate_ids());
+                Admitted::unsigned(known.or(identities.anonymous()).cloned())
+            }
         };
+        let peer = sender.address;
         let identity = admitted.identity.as_ref().ok_or_else(S3Error::access_denied)?;
         if let Err(refused) = identity.authorize(&needs, peer, now) {
             let bucket = needs.listed_in_body().ok_or(refused)?;

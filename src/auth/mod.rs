@@ -19,7 +19,7 @@ pub mod sign;
 mod trust;
 pub mod verify;
 
-pub use access::{Access, Admitted, ListedKeys};
+pub use access::{Access, Admitted, ListedKeys, Sender};
 pub use config::{AuthConfig, AuthMode};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use identities::{Identities, IdentitiesError, Identity, IdentitySet};

@@ -46,7 +46,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
-use crate::auth::{Access, Admitted, Identity};
+use crate::auth::{Access, Admitted, Identity, Sender};
 use crate::cache::Cache;
 use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
 use crate::origin::{Domain, Origin};
@@ -97,7 +97,7 @@ impl Gateway {
             has_body: has_body(&request.headers),
         };
         let parsed = operation::parse(&head, &self.domains)?;
-        let admitted = self.access.admit(&head, &parsed, peer(session))?;
+        let admitted = self.access.admit(&head, &parsed, sender(session))?;
         Ok((parsed, admitted))
     }
 
@@ -386,9 +386,14 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// The address that a request came from; `None` for a unix socket.
-fn peer(session: &Session) -> Option<std::net::IpAddr> {
-    Some(session.client_addr()?.as_inet()?.ip())
+/// Who is at the other end of a request's connection.
+fn sender(session: &Session) -> Sender<'_> {
+    let address = session.client_addr().and_then(|address| address.as_inet());
+    let certificate = Client::of(session).and_then(Client::certificate);
+    Sender {
+        address: address.map(std::net::SocketAddr::ip),
+        certificate: certificate.map(|shown| (&shown.sha256, &*shown.names)),
+    }
 }
 
 fn has_body(headers: &HeaderMap) -> bool {

@@ -34,6 +34,14 @@ struct Setup {
 impl Setup {
     /// `s3.local` and its wildcard, and whatever `change` makes of it.
     async fn new(change: impl FnOnce(&mut TlsConfig, &Scratch, &Authority)) -> Setup {
+        Setup::with(change, |_, _| {}).await
+    }
+
+    /// And of the rest of the configuration.
+    async fn with(
+        change: impl FnOnce(&mut TlsConfig, &Scratch, &Authority),
+        change_more: impl FnOnce(&mut Config, &Scratch),
+    ) -> Setup {
         let (authority, scratch) = (Authority::new("servers"), Scratch::new());
         let tls = files(&scratch, "tls", &authority.sign(&["s3.local", "*.s3.local"]));
         let mut tls = TlsConfig { cert: tls.cert, key: tls.key, ..TlsConfig::default() };
@@ -44,6 +52,7 @@ impl Setup {
         let proxy = TestProxy::start_with(&s3, |config: &mut Config| {
             config.listen[0].tls = Some(tls);
             config.listen[0].domains = vec!["s3.local".to_owned()];
+            change_more(config, &scratch);
         })
         .await;
         Setup { s3, proxy, authority, scratch }
@@ -226,6 +235,42 @@ async fn client_certificates_are_asked_for_as_configured() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn r20_a_client_certificate_makes_an_identity_known() {
+    const IDENTITIES: &str = "
+identities:
+  - { name: node, certificates: ['spiffe://Cluster/node'],
+      allow: [{ actions: [read], resources: ['data/**'] }] }
+  - { name: other, certificates: ['spiffe://cluster/other'],
+      allow: [{ actions: [read], resources: ['elsewhere/**'] }] }
+";
+    let ours = Authority::new("clients");
+    let setup = Setup::with(
+        |tls, scratch, _| {
+            tls.client_auth = ClientAuth::Optional;
+            tls.client_ca = Some(scratch.file("clients.crt", &ours.pem()).into());
+        },
+        |config, scratch| {
+            config.auth.mode = hotset::auth::AuthMode::Verify;
+            config.auth.identities = Some(scratch.file("identities.yaml", IDENTITIES).into());
+        },
+    )
+    .await;
+    let client = setup.authority.client();
+    for (names, status) in [
+        (&["spiffe://cluster/node"][..], 200),
+        (&["spiffe://cluster/third", "spiffe://cluster/node"], 200),
+        (&["spiffe://cluster/other"], 403),
+        (&["spiffe://cluster/third"], 403),
+    ] {
+        let shown = client.clone().with(&ours.sign(names));
+        let answer = gets_an_answer(&setup, shown).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{names:?}: {answer}");
+    }
+    let answer = gets_an_answer(&setup, client).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "nobody without one: {answer}");
 }
 
 /// Certificates that a mounted Secret swaps: the folder is a symbolic link, and is replaced as one.
