@@ -3,6 +3,7 @@
 # make run CONFIG=FILE                        hotset as the file says
 # make test | make bench | make lint
 # cargo bench --bench hit_ratio               hit ratios on recorded traces; make bench runs the load scenarios
+# cargo bench --bench verify                  what verifying a signature costs
 
 SHELL := /bin/bash
 CARGO ?= cargo

@@ -32,12 +32,7 @@ pub(super) enum Form {
 #[derive(Debug)]
 pub(super) struct Claim<'a> {
     pub(super) form: Form,
-    pub(super) access_key: &'a str,
-    /// The scope's date, eight digits.
-    pub(super) date: &'a str,
-    region: &'a str,
-    /// `20130524/us-east-1/s3/aws4_request`.
-    pub(super) scope: &'a str,
+    pub(super) credential: Credential<'a>,
     /// Names joined by `;`, as they were sent.
     pub(super) signed_headers: &'a str,
     /// As it was sent; right only if it is 64 digits.
@@ -50,6 +45,17 @@ pub(super) struct Claim<'a> {
     pub(super) token: Option<&'a str>,
     /// What is signed for the body.
     pub(super) payload: &'a str,
+}
+
+/// `AKID/20130524/us-east-1/s3/aws4_request`: whose key, and what it was derived for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Credential<'a> {
+    pub(super) access_key: &'a str,
+    /// Eight digits.
+    pub(super) date: &'a str,
+    region: &'a str,
+    /// All but the access key.
+    pub(super) scope: &'a str,
 }
 
 impl<'a> Claim<'a> {
@@ -77,8 +83,9 @@ impl<'a> Claim<'a> {
         let payload = single(headers, &X_AMZ_CONTENT_SHA256)?
             .ok_or_else(|| refusal::missing_header(X_AMZ_CONTENT_SHA256.as_str()))?;
         let (amz_date, time) = time_of(headers).ok_or_else(refusal::no_date)?;
-        let claim = Self {
+        Ok(Self {
             form: Form::Header,
+            credential: Credential::parse(fields.credential, Form::Header)?,
             signed_headers: fields.signed_headers,
             hex: fields.signature,
             amz_date,
@@ -86,12 +93,7 @@ impl<'a> Claim<'a> {
             expires: 0,
             token: single(headers, &X_AMZ_SECURITY_TOKEN)?,
             payload,
-            access_key: "",
-            date: "",
-            region: "",
-            scope: "",
-        };
-        claim.with_credential(fields.credential)
+        })
     }
 
     fn of_query(query: &'a Query, headers: &'a HeaderMap) -> Result<Self, S3Error> {
@@ -125,8 +127,9 @@ impl<'a> Claim<'a> {
             }
             (hoisted, in_header) => hoisted.or(in_header),
         };
-        let claim = Self {
+        Ok(Self {
             form: Form::Query,
+            credential: Credential::parse(credential, Form::Query)?,
             signed_headers,
             hex,
             amz_date: Cow::Borrowed(amz_date),
@@ -134,17 +137,47 @@ impl<'a> Claim<'a> {
             expires,
             token,
             payload: payload.unwrap_or(Payload::Unsigned.as_str()),
-            access_key: "",
-            date: "",
-            region: "",
-            scope: "",
-        };
-        claim.with_credential(credential)
+        })
     }
 
-    /// Takes `AKID/20130524/us-east-1/s3/aws4_request` apart.
-    fn with_credential(mut self, credential: &'a str) -> Result<Self, S3Error> {
-        let form = self.form;
+    /// Signed for us and for the day of the request.
+    pub(super) fn check_scope(&self, region: &str) -> Result<(), S3Error> {
+        let Credential { region: named, date, .. } = self.credential;
+        if named != region {
+            let problem = format_args!("the region '{named}' is wrong; expecting '{region}'");
+            return Err(self.form.malformed(problem).with_detail("Region", region));
+        }
+        let day = self.amz_date.get(..8).unwrap_or_default();
+        if date != day {
+            return Err(self.form.malformed_parameter(format_args!(
+                "Invalid credential date \"{date}\". This date is not the same as X-Amz-Date: \"{day}\"."
+            )));
+        }
+        Ok(())
+    }
+
+    /// Made within 15 minutes of our clock, or presigned and not expired.
+    pub(super) fn check_time(&self, now: SystemTime) -> Result<(), S3Error> {
+        let early = self.time.duration_since(now).is_ok_and(|ahead| ahead > MAX_SKEW);
+        match self.form {
+            Form::Header => {
+                let late = now.duration_since(self.time).is_ok_and(|behind| behind > MAX_SKEW);
+                match early || late {
+                    true => Err(refusal::too_skewed(self, now)),
+                    false => Ok(()),
+                }
+            }
+            Form::Query if early => Err(refusal::not_yet()),
+            Form::Query => {
+                let end = self.time + Duration::from_secs(self.expires);
+                if now > end { Err(refusal::expired(self.expires, end, now)) } else { Ok(()) }
+            }
+        }
+    }
+}
+
+impl<'a> Credential<'a> {
+    fn parse(credential: &'a str, form: Form) -> Result<Self, S3Error> {
         let malformed = || form.malformed(refusal::CREDENTIAL);
         let (access_key, scope) = credential.split_once('/').ok_or_else(malformed)?;
         let mut parts = scope.split('/');
@@ -173,44 +206,7 @@ impl<'a> Claim<'a> {
                 "incorrect terminal \"{terminator}\". This endpoint uses \"{TERMINATOR}\"."
             )));
         }
-        (self.access_key, self.scope, self.date, self.region) = (access_key, scope, date, region);
-        Ok(self)
-    }
-
-    /// Signed for us and for the day of the request.
-    pub(super) fn check_scope(&self, region: &str) -> Result<(), S3Error> {
-        if self.region != region {
-            let problem =
-                format_args!("the region '{}' is wrong; expecting '{region}'", self.region);
-            return Err(self.form.malformed(problem).with_detail("Region", region));
-        }
-        let day = self.amz_date.get(..8).unwrap_or_default();
-        if self.date != day {
-            return Err(self.form.malformed_parameter(format_args!(
-                "Invalid credential date \"{}\". This date is not the same as X-Amz-Date: \"{day}\".",
-                self.date
-            )));
-        }
-        Ok(())
-    }
-
-    /// Made within 15 minutes of our clock, or presigned and not expired.
-    pub(super) fn check_time(&self, now: SystemTime) -> Result<(), S3Error> {
-        let early = self.time.duration_since(now).is_ok_and(|ahead| ahead > MAX_SKEW);
-        match self.form {
-            Form::Header => {
-                let late = now.duration_since(self.time).is_ok_and(|behind| behind > MAX_SKEW);
-                match early || late {
-                    true => Err(refusal::too_skewed(self, now)),
-                    false => Ok(()),
-                }
-            }
-            Form::Query if early => Err(refusal::not_yet()),
-            Form::Query => {
-                let end = self.time + Duration::from_secs(self.expires);
-                if now > end { Err(refusal::expired(self.expires, end, now)) } else { Ok(()) }
-            }
-        }
+        Ok(Self { access_key, date, region, scope })
     }
 }
 

@@ -72,10 +72,10 @@ impl Verifier {
         claim.check_time(now)?;
         check_coverage(head, claim.signed_headers)?;
         let identity = identities
-            .by_access_key(claim.access_key)
-            .ok_or_else(|| refusal::unknown_access_key(claim.access_key))?;
+            .by_access_key(claim.credential.access_key)
+            .ok_or_else(|| refusal::unknown_access_key(claim.credential.access_key))?;
         let credentials = identity.credentials().expect("found by its access key");
-        let key = credentials.signing_key(claim.date, &self.region);
+        let key = credentials.signing_key(claim.credential.date, &self.region);
         if !key.is_token(claim.token) {
             return Err(refusal::wrong_token(&claim));
         }
@@ -109,7 +109,7 @@ impl Verifier {
         let Some(canonical) = request.to_bytes(claim.payload) else {
             return Err(refusal::unsigned(head, claim.signed_headers));
         };
-        let to_sign = string_to_sign(&claim.amz_date, claim.scope, &canonical);
+        let to_sign = string_to_sign(&claim.amz_date, claim.credential.scope, &canonical);
         if is_right(&to_sign) {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl Verifier {
             };
             let request = CanonicalRequest { host: Some(&host), ..request };
             let canonical = request.to_bytes(claim.payload).unwrap_or_default();
-            if is_right(&string_to_sign(&claim.amz_date, claim.scope, &canonical)) {
+            if is_right(&string_to_sign(&claim.amz_date, claim.credential.scope, &canonical)) {
                 return Ok(());
             }
         }
@@ -131,7 +131,7 @@ impl Verifier {
 impl Claim<'_> {
     /// The signature as the start of the chunks' chain, once it was found right.
     fn signature(&self, key: Arc<SigningKey>) -> Signature {
-        let (hex, scope) = (self.hex.to_owned(), self.scope.to_owned());
+        let (hex, scope) = (self.hex.to_owned(), self.credential.scope.to_owned());
         Signature::new(hex, self.amz_date.clone().into_owned(), scope, key)
     }
 }

@@ -97,7 +97,7 @@ pub(super) fn unknown_access_key(access_key: &str) -> S3Error {
 
 /// A session token that is not the identity's. Without one, S3 does not know the key of temporary credentials.
 pub(super) fn wrong_token(claim: &Claim<'_>) -> S3Error {
-    let Some(token) = claim.token else { return unknown_access_key(claim.access_key) };
+    let Some(token) = claim.token else { return unknown_access_key(claim.credential.access_key) };
     let message = "The provided token is malformed or otherwise invalid.";
     S3Error::new(StatusCode::BAD_REQUEST, "InvalidToken", message).with_detail("Token-0", token)
 }
@@ -118,7 +118,7 @@ pub(super) fn unsigned(head: &RequestHead<'_>, signed: &str) -> S3Error {
 /// What was calculated is told, as S3 does: whoever signs differently finds the difference in it.
 pub(super) fn signature_differs(claim: &Claim<'_>, to_sign: &str, canonical: &[u8]) -> S3Error {
     signature_error()
-        .with_detail("AWSAccessKeyId", claim.access_key)
+        .with_detail("AWSAccessKeyId", claim.credential.access_key)
         .with_detail("StringToSign", to_sign)
         .with_detail("SignatureProvided", claim.hex)
         .with_detail("CanonicalRequest", String::from_utf8_lossy(canonical))
