@@ -36,5 +36,6 @@ bench:
 lint:
 	.ci/setup build
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/clients/rust/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps

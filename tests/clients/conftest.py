@@ -6,8 +6,16 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
+# Without the CRT unless a test says otherwise; botocore looks when it is imported.
+os.environ["BOTO_DISABLE_CRT"] = "true"
+
+from adapters import CLIENTS
+from adapters.base import Missing
+from both import Both
 from compare import Answer, Caller, agree
 from hotset import Hotset
 from servers import STARTERS, Server, Unavailable
@@ -40,7 +48,7 @@ def server(request, tmp_path_factory) -> Server:
 @pytest.fixture(scope="session")
 def mode() -> str:
     """`auth.mode` of every hotset here that does not say otherwise."""
-    return os.environ.get("HOTSET_MODE", "trust")
+    return os.environ.get("HOTSET_MODE", "verify")
 
 
 @pytest.fixture(scope="session")
@@ -130,3 +138,47 @@ def pair(server, hotset, callers) -> Pair:
 def some_bytes() -> bytes:
     """A little over four blocks and a fetch, and not a multiple of anything."""
     return random.Random(1).randbytes(300_007)
+
+
+@pytest.fixture(scope="session")
+def table() -> pyarrow.Table:
+    numbers = range(40_000)
+    return pyarrow.table({"row": numbers, "name": [f"name-{n % 97}" for n in numbers]})
+
+
+@pytest.fixture(scope="session")
+def parquet(table) -> bytes:
+    """The table as a file of several row groups."""
+    file = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table, file, row_group_size=10_000)
+    return file.getvalue().to_pybytes()
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"p-{uuid.uuid4().hex}/"
+
+
+@pytest.fixture(scope="module")
+def open_clients(pair, tmp_path_factory):
+    """Each client once for each server, ended with the module."""
+    opened: dict[str, Both | Missing] = {}
+
+    def both(name: str) -> Both:
+        if name not in opened:
+            clients = []
+            try:
+                for to in (pair.server, pair.hotset):
+                    folder = tmp_path_factory.mktemp(name)
+                    clients.append(CLIENTS[name](to, pair.bucket, folder))
+                opened[name] = Both(*clients)
+            except Missing as reason:
+                opened[name] = reason
+        if isinstance(opened[name], Missing):
+            pytest.skip(f"{name}: {opened[name]}")
+        return opened[name]
+
+    yield both
+    for found in opened.values():
+        for client in (found.direct, found.through) if isinstance(found, Both) else ():
+            client.close()

@@ -1,15 +1,44 @@
 """hotset in front of a server, with blocks so small that small objects have many."""
 
 import json
+import re
+import uuid
+from copy import copy
 from pathlib import Path
 
-from processes import Process, answers_ok, environment, free_port
+from processes import Process, answers, answers_ok, environment, free_port
 from servers import REGION, Endpoint, Server
 
 DOMAIN = "s3.local"
 """Below it, a label of the Host is a bucket."""
 LISTS = "lists-"
 """How buckets begin whose lists are answered from memory."""
+
+
+EVERYTHING = ["read", "write", "list", "delete", "admin"]
+
+# What each identity may do where. `narrow` may do all that has to do with objects in a folder.
+IDENTITIES = {
+    "client": (EVERYTHING, "**"),
+    "reader": (["read", "list"], "**"),
+    "narrow": (["read", "write", "list", "delete"], "*/mine/**"),
+}
+
+STATUS = re.compile(r'"[A-Z-]+ \S+" (\d{3}) ')
+"""Of an access log line."""
+
+
+def keys_of(identity: str) -> tuple[str, str]:
+    return f"AK{identity.upper()}", f"sk{identity}"
+
+
+def identities() -> dict:
+    found = []
+    for name, (actions, resources) in IDENTITIES.items():
+        access, secret = keys_of(name)
+        keys = {"name": name, "access_key": access, "secret_key": secret}
+        found.append(keys | {"allow": [{"actions": actions, "resources": [resources]}]})
+    return {"identities": found}
 
 
 def write(path: Path, content: dict) -> None:
@@ -21,13 +50,13 @@ class Hotset(Endpoint):
 
     def __init__(self, program: Path, folder: Path, origin: Server, mode: str):
         listen, admin = free_port(), free_port()
-        keys = (origin.access, origin.secret) if mode == "trust" else ("AKCLIENT", "skclient")
+        keys = (origin.access, origin.secret) if mode == "trust" else keys_of("client")
         super().__init__(f"http://127.0.0.1:{listen}", *keys)
         self.admin = f"http://127.0.0.1:{admin}"
         written = self.config(listen, admin, origin)
         if mode == "verify":
             written["auth"] = {"mode": mode, "identities": str(folder / "identities.yaml")}
-            write(folder / "identities.yaml", self.identities())
+            write(folder / "identities.yaml", identities())
         config = folder / "hotset.yaml"
         write(config, written)
         keys = {"AWS_ACCESS_KEY_ID": origin.access, "AWS_SECRET_ACCESS_KEY": origin.secret}
@@ -43,15 +72,20 @@ class Hotset(Endpoint):
     def virtual(self) -> str:
         return self.endpoint.replace("127.0.0.1", DOMAIN)
 
-    def identities(self) -> dict:
-        everything = ["read", "write", "list", "delete", "admin"]
-        client = {
-            "name": "client",
-            "access_key": self.access,
-            "secret_key": self.secret,
-            "allow": [{"actions": everything, "resources": ["**"]}],
-        }
-        return {"identities": [client]}
+    def for_(self, access: str, secret: str) -> Endpoint:
+        """The same hotset for a client with other keys."""
+        other = copy(self)
+        other.access, other.secret = access, secret
+        return other
+
+    def statuses(self) -> list[int]:
+        """Of all requests until now, once the log has caught up: it is written beside the answers."""
+        marker = f"/marker-{uuid.uuid4().hex}"
+        answers(f"{self.endpoint}{marker}")
+        self.process.wait_until(lambda: marker in self.process.log.read_text(errors="replace"))
+        lines = self.process.log.read_text(errors="replace").splitlines()
+        found = [STATUS.search(line) for line in lines if "/marker-" not in line]
+        return [int(status[1]) for status in found if status]
 
     def config(self, listen: int, admin: int, origin: Server) -> dict:
         return {

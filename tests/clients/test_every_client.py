@@ -4,16 +4,13 @@ Each read is made directly, then twice through hotset (cold, then from the cache
 do what is in the adapters' methods.
 """
 
-import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 
-from adapters import CLIENTS
-from adapters.base import MIB, PART, Client, Missing
+from adapters.base import MIB, PART, Client
+from both import Both, that_can
 from compare import get_by_address
 
 TRAILERS = "uploads with checksum trailers, which radosgw 16 does not know (they come with Ceph 18)"
@@ -40,53 +37,6 @@ ONLY_THROUGH = [
 ]
 
 
-def that_can(*operations: str):
-    """The clients that can do all of it, as the parameter `client`."""
-    names = [n for n, client in CLIENTS.items() if all(map(client.can, operations))]
-    return pytest.mark.parametrize("client", names, indirect=True)
-
-
-@dataclass
-class Both:
-    """One client, directly and through hotset, on the same bucket."""
-
-    direct: Client
-    through: Client
-    only_through: bool = False
-
-    def same(self, ask, expected):
-        """What `ask` makes of the client is what is expected, three times."""
-        if not self.only_through:
-            assert ask(self.direct) == expected
-        for _ in ("cold", "warm"):
-            assert ask(self.through) == expected
-
-
-@pytest.fixture(scope="module")
-def open_clients(pair, tmp_path_factory):
-    """Each client once for each server, ended with the module."""
-    opened: dict[str, Both | Missing] = {}
-
-    def both(name: str) -> Both:
-        if name not in opened:
-            clients = []
-            try:
-                for to in (pair.server, pair.hotset):
-                    folder = tmp_path_factory.mktemp(name)
-                    clients.append(CLIENTS[name](to, pair.bucket, folder))
-                opened[name] = Both(*clients)
-            except Missing as reason:
-                opened[name] = reason
-        if isinstance(opened[name], Missing):
-            pytest.skip(f"{name}: {opened[name]}")
-        return opened[name]
-
-    yield both
-    for found in opened.values():
-        for client in (found.direct, found.through) if isinstance(found, Both) else ():
-            client.close()
-
-
 @pytest.fixture
 def client(request, server, open_clients) -> Both:
     here = (server.name, request.param, request.node.originalname)
@@ -94,11 +44,6 @@ def client(request, server, open_clients) -> Both:
         if all(map(fnmatchcase, here, what)):
             pytest.skip(f"{request.param}: {reason}")
     return replace(open_clients(request.param), only_through=here in ONLY_THROUGH)
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"p-{uuid.uuid4().hex}/"
 
 
 def absent(client: Client, key: str) -> bool:
@@ -147,19 +92,6 @@ def test_read_range(pair, client, prefix, some_bytes):
     key = pair.put(some_bytes, key=f"{prefix}ranges")
     for start, end in ((65_000, 140_000), (300_000, 300_007)):
         client.same(lambda c: c.read_range(key, start, end), some_bytes[start:end])
-
-
-@pytest.fixture(scope="module")
-def table() -> pyarrow.Table:
-    numbers = range(40_000)
-    return pyarrow.table({"row": numbers, "name": [f"name-{n % 97}" for n in numbers]})
-
-
-@pytest.fixture(scope="module")
-def parquet(table) -> bytes:
-    file = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(table, file, row_group_size=10_000)
-    return file.getvalue().to_pybytes()
 
 
 @that_can("read_table")
