@@ -17,10 +17,10 @@ use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet};
 use crate::cache::{Cache, DiskError, DiskUsage};
 use crate::config::Config;
 use crate::metrics;
-use crate::origin::{Brought, Origin, credentials};
+use crate::origin::{Brought, Endpoint, Origin, credentials};
 use crate::proxy::tls::config::{ClientAuth, TlsConfig};
 use crate::proxy::{
-    AccessLogger, Admission, Gateway, Listener, Owners, Rules, Server, Tls, TlsError,
+    AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Rules, Server, Tls, TlsError,
 };
 
 /// Why the server did not start, or did not end well.
@@ -108,7 +108,7 @@ impl App {
                 log: log.clone(),
                 limits: config.limits.clone(),
                 admission: admission.clone(),
-                domains: listen.domains.clone(),
+                domains: domains(&config, listen, origin.endpoint()),
             };
             let balancers = listen.proxy_protocol.clone();
             servers.push((scheme, Server::new(gateway, &conf, tls, balancers), listener));
@@ -272,6 +272,15 @@ fn take_origin_keys(origin: &Origin, set: &IdentitySet) -> Result<(), String> {
         keys: keys.credentials(),
     });
     origin.domains().replace(brought)
+}
+
+/// The names that a listener answers to: in `transparent` mode clients sign for the origin's, too (R24).
+fn domains(config: &Config, listen: &ListenConfig, origin: &Endpoint) -> Vec<String> {
+    let mut domains = listen.domains.clone();
+    if config.auth.mode == AuthMode::Transparent {
+        domains.push(origin.name().to_owned());
+    }
+    domains
 }
 
 fn warn_of_open_trust(mode: AuthMode, listener: &Listener, tls: Option<&TlsConfig>) {

@@ -7,16 +7,17 @@
 //!            proxy::server     accepts, bounds and drains connections
 //!  request ─ proxy::Gateway    pingora's hooks, each a few lines
 //!            s3::operation     what is asked: a read that the cache may answer (an allow-list), or something else
-//!            auth::Access      who asks, and may it be done?
+//!            auth::Access      who asks, and may it be done? (in `transparent` mode S3 says so, below)
 //!              │
 //!   read ──────┤ cache::open     the version: known and fresh, or one HEAD, or the first ranged GET
+//!              │ proxy::transparent   may this caller read it? S3's answer to the caller's own request
 //!              │ s3              conditions, then the range: 304, 412, 416, 206, 200
 //!              │ cache::reader   block by block: memory, what is in flight, or a new fetch; reads ahead
 //!              │ cache::fetch    one task an origin range, detached from its readers
 //!              │ origin          a ranged GET pinned to the version, compared, resumed where it breaks
 //!              │
 //!   list ──────┤ proxy::lists    where a rule says so, from memory for a moment; else it streams through
-//!   else ──────┘ proxy::pass_through   streams to the origin, re-signed; a write invalidates before and after
+//!   else ──────┘ proxy::pass_through   streams to the origin, re-signed or as signed; a write invalidates before and after
 //! ```
 //!
 //! # What may not happen

@@ -115,6 +115,8 @@ label! {
         Get = "get",
         /// A fetch of metadata by the cache.
         Head = "head",
+        /// A client's request, sent to hear whether it may read.
+        Ask = "ask",
         /// A client's request that was forwarded.
         PassThrough = "passthrough",
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::identities::{CertificateId, Identities, IdentitiesError, Identity, IdentitySet};
+use super::transparent::Transparent;
 use super::trust::Trust;
 use super::verify::{BodyCheck, Verified, Verifier};
 use super::{AuthConfig, AuthMode};
@@ -22,6 +23,8 @@ pub enum Access {
         /// What signatures are compared by.
         verifier: Verifier,
     },
+    /// S3, request by request: nobody is refused here, and no hit is served before it said yes (R22).
+    Transparent(Transparent),
 }
 
 /// What a connection tells of who is at its other end.
@@ -90,6 +93,7 @@ impl Access {
     ) -> Result<Self, IdentitiesError> {
         match config.mode {
             AuthMode::Trust => Ok(Self::Trust(Trust::new(config))),
+            AuthMode::Transparent => Ok(Self::Transparent(Transparent::new(config))),
             AuthMode::Verify => {
                 let file = config.identities.as_deref().unwrap_or_else(|| Path::new(""));
                 let identities = Arc::new(Identities::load_for(file, accept)?);
@@ -100,6 +104,15 @@ impl Access {
                 let verifier = Verifier::new(region, config.hosts.clone());
                 Ok(Self::Verify { identities, verifier })
             }
+        }
+    }
+
+    /// Whom S3 itself has let in, when it is to be asked.
+    #[must_use]
+    pub fn transparent(&self) -> Option<&Transparent> {
+        match self {
+            Self::Transparent(transparent) => Some(transparent),
+            Self::Trust(_) | Self::Verify { .. } => None,
         }
     }
 
@@ -118,6 +131,7 @@ impl Access {
                 trust.authorize(head, parsed)?;
                 return Ok(Admitted::unsigned(None));
             }
+            Self::Transparent(_) => return Ok(Admitted::unsigned(None)),
             Self::Verify { identities, verifier } => (identities.current(), verifier),
         };
         let now = SystemTime::now();

@@ -26,6 +26,13 @@ pub struct AuthConfig {
     pub region: Option<String>,
     /// With `verify`: hosts (with their port, if any) that clients may sign in place of the one that they send.
     pub hosts: Vec<String>,
+    /// With `transparent`: how long S3's yes to a request serves repeats of that very request; zero: not at all.
+    pub decision_ttl: HumanDuration,
+}
+
+impl AuthConfig {
+    /// What is not said of `decision_ttl`.
+    pub const DECISION_TTL: HumanDuration = HumanDuration::secs(5);
 }
 
 impl Default for AuthConfig {
@@ -38,6 +45,7 @@ impl Default for AuthConfig {
             reload: HumanDuration::secs(5),
             region: None,
             hosts: Vec::new(),
+            decision_ttl: Self::DECISION_TTL,
         }
     }
 }
@@ -52,6 +60,8 @@ pub enum AuthMode {
     Trust,
     /// The signature says who asks, and the identities file what they may do.
     Verify,
+    /// S3 says of each request whether its sender may do it (R22); signatures are passed on as they are.
+    Transparent,
 }
 
 impl<'de> Deserialize<'de> for AuthMode {
@@ -61,17 +71,14 @@ impl<'de> Deserialize<'de> for AuthMode {
             type Value = AuthMode;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("trust or verify")
+                f.write_str("trust, verify or transparent")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<AuthMode, E> {
                 match text {
                     "trust" => Ok(AuthMode::Trust),
                     "verify" => Ok(AuthMode::Verify),
-                    // Never taken for `trust`: that would open what the operator meant to close.
-                    "transparent" => Err(E::custom(
-                        "`transparent` is not available yet, only trust and verify are",
-                    )),
+                    "transparent" => Ok(AuthMode::Transparent),
                     _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
             }

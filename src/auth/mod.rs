@@ -1,11 +1,11 @@
 //! Who is asking, and in whose name we ask the origin.
 //!
 //! [`Access`] asks every request who sent it and whether it may be done: in `verify` mode by its
-//! signature ([`verify`]) and a file of [`identities`]. Towards the origin we sign ourselves
-//! ([`sign`]), the chunks of an upload too ([`chunked`]).
+//! signature ([`verify`]) and a file of [`identities`]; in `transparent` mode S3 is asked ([`transparent`]).
+//! Towards the origin we sign ourselves ([`sign`]), the chunks of an upload too ([`chunked`]).
 //!
 //! Invariant: what leaves for the origin is signed over exactly the bytes that are sent, with our
-//! own key; a client's signature is never forwarded beside ours (R23). This module knows S3's
+//! own key, or is the client's own request as it signed it, never both (R23). This module knows S3's
 //! vocabulary (`crate::s3`) and nothing of sockets, pingora or the cache.
 
 mod access;
@@ -16,6 +16,7 @@ pub mod credentials;
 pub mod fuzzing;
 pub mod identities;
 pub mod sign;
+pub mod transparent;
 mod trust;
 pub mod verify;
 
@@ -24,5 +25,6 @@ pub use config::{AuthConfig, AuthMode};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use identities::{Identities, IdentitiesError, Identity, IdentitySet};
 pub use sign::{Payload, Signature, Signer, strip_presigned};
+pub use transparent::Transparent;
 pub use trust::Trust;
 pub use verify::BodyCheck;

@@ -22,6 +22,8 @@ use crate::proxy::tls::config::ClientAuth;
 const SOCKET_PATH_MAX: usize = 107;
 /// The longest that a list is kept.
 const LISTS_MAX: HumanDuration = HumanDuration::secs(60);
+/// The longest that S3's yes to a request is believed.
+const DECISION_MAX: HumanDuration = HumanDuration::secs(60);
 
 impl Config {
     /// Checks what holds between keys; to be called after [`Config::load`].
@@ -189,6 +191,9 @@ fn check_domains(index: usize, listen: &ListenConfig) -> Result<(), ConfigError>
     Ok(())
 }
 
+/// The name of a key, and whether it is set.
+type Key<'a> = (&'a str, bool);
+
 /// A key that another mode would read must not look as if it did something in this one.
 fn check_auth(auth: &AuthConfig) -> Result<(), ConfigError> {
     check_buckets(auth.buckets.as_deref())?;
@@ -199,17 +204,24 @@ fn check_auth(auth: &AuthConfig) -> Result<(), ConfigError> {
         ("auth.hosts", !auth.hosts.is_empty()),
     ];
     let of_trust = [("auth.writes", !auth.writes), ("auth.buckets", auth.buckets.is_some())];
-    let unused = match auth.mode {
-        AuthMode::Trust => of_verify.iter().find(|(_, set)| *set).map(|(key, _)| (key, "verify")),
-        AuthMode::Verify => of_trust.iter().find(|(_, set)| *set).map(|(key, _)| (key, "trust")),
-    };
-    if let Some((key, mode)) = unused {
+    let of_transparent = [("auth.decision_ttl", auth.decision_ttl != AuthConfig::DECISION_TTL)];
+    let of_modes: [(AuthMode, &str, &[Key<'_>]); 3] = [
+        (AuthMode::Trust, "trust", &of_trust),
+        (AuthMode::Verify, "verify", &of_verify),
+        (AuthMode::Transparent, "transparent", &of_transparent),
+    ];
+    let others = of_modes.iter().filter(|(mode, ..)| *mode != auth.mode);
+    let mut unused = others.flat_map(|(_, mode, keys)| keys.iter().map(move |key| (key, mode)));
+    if let Some(((key, _), mode)) = unused.find(|((_, set), _)| *set) {
         return wrong(key, format_args!("means something only with auth.mode: {mode}"));
     }
     if auth.mode == AuthMode::Verify && auth.identities.is_none() {
         return wrong("auth.identities", "is needed with auth.mode: verify");
     }
     more_than_nothing("auth.reload", auth.reload)?;
+    if auth.decision_ttl.0 > DECISION_MAX.0 {
+        return wrong("auth.decision_ttl", format_args!("must be at most {DECISION_MAX}"));
+    }
     let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
     if auth.region.as_deref().is_some_and(|region| !is_word(region) || region.contains('/')) {
         return wrong("auth.region", "must be the name of a region");

@@ -17,7 +17,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Answer, Body};
 use super::domains::{Domain, Domains};
-use super::retry::RetryBudget;
+use super::error::connect_error;
+use super::retry::{RetryBudget, Reused};
 use super::{Endpoint, OriginConfig, OriginError};
 use crate::auth::{Credentials, Payload};
 use crate::metrics::{self, OriginKind, Outcome};
@@ -274,14 +275,29 @@ impl Origin {
         fresh: bool,
         deadline: Instant,
     ) -> Result<Exchange, (OriginError, Reused)> {
+        let head = self.request_head(request);
+        let host = head.headers[HOST].to_str().unwrap_or_default().to_owned();
+        let exchange = self.deliver(head, &host, fresh, deadline).await?;
+        if matches!(exchange.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+            return Ok(exchange);
+        }
+        Err((self.refusal(exchange, request.part).await, Reused(false)))
+    }
+
+    /// Sends a head to `host`, as soon as another request may be under way, and reads that of the answer.
+    pub(super) async fn deliver(
+        &self,
+        head: Box<RequestHeader>,
+        host: &str,
+        fresh: bool,
+        deadline: Instant,
+    ) -> Result<Exchange, (OriginError, Reused)> {
         let not_sent = |e| (e, Reused(false));
         let in_flight = timeout_at(deadline, self.in_flight.clone().acquire_owned())
             .await
             .map_err(|_| not_sent(OriginError::Timeout("a free connection")))?
             .expect("the semaphore is never closed");
-        let head = self.request_head(request);
-        let host = head.headers[HOST].to_str().unwrap_or_default().to_owned();
-        let mut peer = self.endpoint.peer(&host, &self.config).await.map_err(not_sent)?;
+        let mut peer = self.endpoint.peer(host, &self.config).await.map_err(not_sent)?;
         if fresh {
             peer.group_key = FRESH;
         }
@@ -300,11 +316,7 @@ impl Origin {
         session.respect_keepalive();
         session.read_timeout = Some(self.config.idle_timeout.0);
         let status = session.get_status().unwrap_or(StatusCode::BAD_GATEWAY);
-        let exchange = Exchange { session, peer, status, _in_flight: in_flight };
-        if status == StatusCode::OK || status == StatusCode::PARTIAL_CONTENT {
-            return Ok(exchange);
-        }
-        Err((self.refusal(exchange, request.part).await, Reused(false)))
+        Ok(Exchange { session, peer, status, _in_flight: in_flight })
     }
 
     fn request_head(&self, request: &Request<'_>) -> Box<RequestHeader> {
@@ -412,9 +424,6 @@ impl Origin {
     }
 }
 
-/// Whether the connection had carried a request before.
-struct Reused(bool);
-
 impl Exchange {
     pub(super) fn head(&self) -> &HeaderMap {
         &self.session.resp_header().expect("the head was read").headers
@@ -475,14 +484,6 @@ pub(super) fn wire_error(e: &pingora::Error) -> OriginError {
         ReadTimedout => OriginError::Timeout("bytes"),
         WriteTimedout => OriginError::Timeout("the request to be taken"),
         _ => OriginError::Broken(e.to_string()),
-    }
-}
-
-fn connect_error(e: &pingora::Error) -> OriginError {
-    use pingora::ErrorType::{ConnectTimedout, TLSHandshakeTimedout};
-    match e.etype() {
-        ConnectTimedout | TLSHandshakeTimedout => OriginError::Timeout("a connection"),
-        _ => OriginError::Connect(e.to_string()),
     }
 }
 

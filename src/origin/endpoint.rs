@@ -67,6 +67,11 @@ impl Endpoint {
         self.tls
     }
 
+    /// The host's name or address, without a port.
+    pub fn name(&self) -> &str {
+        &self.host
+    }
+
     /// Host and path of a request to the service, a bucket or an object.
     pub fn target(&self, bucket: Option<&BucketName>, key: Option<&ObjectKey>) -> Target {
         let key = key.map_or("", ObjectKey::as_str);

@@ -107,3 +107,12 @@ impl OriginError {
         }
     }
 }
+
+/// No connection was made.
+pub(super) fn connect_error(e: &pingora::Error) -> OriginError {
+    use pingora::ErrorType::{ConnectTimedout, TLSHandshakeTimedout};
+    match e.etype() {
+        ConnectTimedout | TLSHandshakeTimedout => OriginError::Timeout("a connection"),
+        _ => OriginError::Connect(e.to_string()),
+    }
+}

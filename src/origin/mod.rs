@@ -4,6 +4,7 @@
 //! asked (version, range, length), and a body that ends early is never passed on as complete.
 //! It knows nothing of caching: blocks, freshness and flights are words of `cache`.
 
+mod ask;
 mod body;
 mod client;
 pub mod config;
@@ -13,6 +14,7 @@ mod endpoint;
 mod error;
 mod retry;
 
+pub use ask::Said;
 pub use body::{Answer, Body};
 pub use client::{Asked, Origin, Pin};
 pub use config::{Addressing, BackoffConfig, CredentialsConfig, OriginConfig};

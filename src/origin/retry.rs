@@ -7,6 +7,10 @@ use tokio::time::Instant;
 
 use super::OriginConfig;
 
+/// Whether the connection had carried a request before: then it may have been dead, and the request not seen.
+#[derive(Debug)]
+pub(super) struct Reused(pub(super) bool);
+
 /// The retry budget of one logical request. Progress renews it, so that a body of any length may be
 /// resumed as often as the network breaks, and an origin that makes none is given up in time.
 #[derive(Debug)]

@@ -31,6 +31,8 @@ pub struct RequestContext {
     pub from_origin: u64,
     /// Who asks, in `verify` mode.
     pub identity: Option<Arc<Identity>>,
+    /// Headers that depend on the caller are left out of what the cache answers.
+    pub hides: bool,
     pub forward: Option<Box<Forward>>,
     /// Why it was refused before its operation was looked at.
     pub(super) refused: Option<Refusal>,

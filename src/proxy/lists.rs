@@ -93,7 +93,8 @@ impl Gateway {
         parsed: &Parsed,
     ) -> Option<(ListKey, Listing, Duration)> {
         let bucket = parsed.bucket.as_ref().filter(|_| parsed.key.is_none())?;
-        if !self.rules.keep_lists() {
+        // Who may see a list, S3 decides: one caller's is not another's (R27).
+        if !self.rules.keep_lists() || self.access.transparent().is_some() {
             return None;
         }
         let head = session.req_header();

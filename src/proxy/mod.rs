@@ -29,6 +29,7 @@ mod response;
 mod rules;
 mod server;
 pub mod tls;
+mod transparent;
 mod transport;
 mod turn_away;
 mod write_buffer;
@@ -46,11 +47,11 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
-use crate::auth::{Access, Admitted, Identity, Sender};
+use crate::auth::{Access, Admitted, Identity, Sender, Transparent};
 use crate::cache::Cache;
 use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
 use crate::origin::{Domain, Origin};
-use crate::s3::{ObjectId, Operation, Parsed, RequestHead, S3Error, operation};
+use crate::s3::{BucketName, ObjectId, Operation, Parsed, Read, RequestHead, S3Error, operation};
 
 pub use access_log::AccessLogger;
 pub use admission::Admission;
@@ -86,16 +87,7 @@ pub struct Gateway {
 impl Gateway {
     /// What is asked, and who asks for it.
     fn understand(&self, session: &Session) -> Result<(Parsed, Admitted), S3Error> {
-        let request = session.req_header();
-        let host = request.headers.get(HOST).and_then(|v| v.to_str().ok());
-        let host = host.or_else(|| request.uri.authority().map(http::uri::Authority::as_str));
-        let head = RequestHead {
-            method: &request.method,
-            raw_target: request.raw_path(),
-            host,
-            headers: &request.headers,
-            has_body: has_body(&request.headers),
-        };
+        let head = request_head(session.req_header());
         let parsed = operation::parse(&head, &self.domains)?;
         let admitted = self.access.admit(&head, &parsed, sender(session))?;
         Ok((parsed, admitted))
@@ -125,6 +117,24 @@ impl Gateway {
         }
     }
 
+    /// Whether a read may be answered from the cache at all.
+    fn may_answer(
+        &self,
+        session: &Session,
+        parsed: &Parsed,
+        bucket: &BucketName,
+        read: &Read,
+    ) -> bool {
+        if self.access.transparent().is_some() {
+            // Without keys of our own there is nothing to fill with, and we do not pay before S3 has said that a
+            // caller may ask. The owner is S3's to check, with all the rest.
+            let fills = self.origin.domains().own().signer().is_some() && !read.pays;
+            let headers = &session.req_header().headers;
+            return fills && Transparent::may_ask(headers, &parsed.query);
+        }
+        read.expected_owner.is_none_or(|owner| self.owners.is_confirmed(bucket, owner))
+    }
+
     /// Answers, or says that pingora is to stream it.
     async fn handle(
         &self,
@@ -149,10 +159,10 @@ impl Gateway {
                 Some(version) => id.at(version.clone()),
             };
             let id = if read.pays { id.paid() } else { id };
-            let owner = read.expected_owner;
-            if owner.is_none_or(|owner| self.owners.is_confirmed(bucket, owner))
+            if self.may_answer(session, &parsed, bucket, read)
                 && let Some(policy) = self.rules.policy(&id, read.no_cache)
-                && self.read(session, ctx, &id, read, &policy).await? == Outcome::Answered
+                && self.read(session, ctx, &id, read, &parsed.query, &policy).await?
+                    == Outcome::Answered
             {
                 return Ok(Outcome::Answered);
             }
@@ -195,6 +205,7 @@ impl ProxyHttp for Gateway {
             from_disk: 0,
             from_origin: 0,
             identity: None,
+            hides: false,
             forward: None,
             refused: None,
             held: None,
@@ -393,6 +404,18 @@ fn sender(session: &Session) -> Sender<'_> {
     Sender {
         address: address.map(std::net::SocketAddr::ip),
         certificate: certificate.map(|shown| (&shown.sha256, &*shown.names)),
+    }
+}
+
+fn request_head(request: &RequestHeader) -> RequestHead<'_> {
+    let host = request.headers.get(HOST).and_then(|v| v.to_str().ok());
+    let host = host.or_else(|| request.uri.authority().map(http::uri::Authority::as_str));
+    RequestHead {
+        method: &request.method,
+        raw_target: request.raw_path(),
+        host,
+        headers: &request.headers,
+        has_body: has_body(&request.headers),
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the cache does not answer streams to the origin, re-signed with our keys, unbuffered, its answer untouched.
+//! What the cache does not answer streams to the origin, re-signed with our keys (in `transparent` mode as its sender
+//! signed it), unbuffered, its answer untouched.
 //!
 //! A write invalidates what it changed before it is forwarded and again with every part of its answer before
 //! that is passed on: S3 may send 200 long before it commits (R8). When its outcome is not known, its keys are
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::context::{Forward, Listed, RequestContext, Touched};
 use super::response::{CACHE_STATUS, CacheStatus};
+use super::transparent::as_signed;
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
 use crate::auth::{BodyCheck, Payload, strip_presigned};
 use crate::origin::OriginError;
@@ -128,6 +130,10 @@ impl Gateway {
     /// Rewrites a request's head: the origin's host and path, our signature, a body framed for it.
     pub(super) fn rewrite(&self, head: &mut RequestHeader, forward: &mut Forward) -> Result<()> {
         let Parsed { bucket, key, query, .. } = &forward.parsed;
+        if self.access.transparent().is_some() {
+            *head = as_signed(head, query)?;
+            return Ok(());
+        }
         let endpoint = self.origin.endpoint();
         let target = endpoint.target(bucket.as_ref(), key.as_ref());
         let query = strip_presigned(query);
@@ -352,7 +358,7 @@ fn refuse(refusal: &mut Option<S3Error>, error: S3Error) -> Box<Error> {
 }
 
 /// The client's body or headers are not what they announce.
-fn bad_request(why: &dyn std::fmt::Display) -> Box<Error> {
+pub(super) fn bad_request(why: &dyn std::fmt::Display) -> Box<Error> {
     let mut error = Error::explain(ErrorType::HTTPStatus(400), why.to_string());
     error.esource = ErrorSource::Downstream;
     error

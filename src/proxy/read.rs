@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::context::RequestContext;
 use super::response::{CacheStatus, Head, broken, send_error};
+use super::transparent::strip;
 use crate::cache::{BlockReader, CacheError, Found, Piece, PieceSource, Policy, Source};
-use crate::s3::{ByteRange, ObjectId, ObjectMeta, Read, ReadMethod, S3Error, Verdict};
+use crate::s3::{ByteRange, ObjectId, ObjectMeta, Query, Read, ReadMethod, S3Error, Verdict};
 
 /// A write to the client that takes longer than this makes it a slow client: nothing is held ahead for it while
 /// others need the memory.
@@ -52,11 +53,21 @@ impl Gateway {
         ctx: &mut RequestContext,
         id: &ObjectId,
         read: &Read,
+        query: &Query,
         policy: &Policy,
     ) -> Result<Outcome> {
+        let transparent = self.access.transparent();
+        ctx.hides = transparent.is_some();
         let mut again = true;
         loop {
-            let failure = match or_gone(session, self.find(id, read, policy)).await? {
+            let found = or_gone(session, self.find(id, read, policy)).await?;
+            let known = found.as_ref().ok().map(|found| found.meta.clone());
+            if let (Some(transparent), Some(meta)) = (transparent, known)
+                && !self.permits(transparent, session, query, id, &meta).await?
+            {
+                return Ok(Outcome::PassThrough);
+            }
+            let failure = match found {
                 Ok(found) => match self.answer(session, ctx, id, read, found).await? {
                     Ok(()) => return Ok(Outcome::Answered),
                     Err(failure) => failure,
@@ -66,6 +77,8 @@ impl Gateway {
             match failure {
                 CacheError::Uncacheable => return Ok(Outcome::PassThrough),
                 CacheError::Changed if again => again = false,
+                // Of our keys, not of the caller's: it hears from S3.
+                _ if transparent.is_some() => return Ok(Outcome::PassThrough),
                 failure => {
                     let (error, cache) = refusal(&failure);
                     send_error(session, ctx, &error, cache).await?;
@@ -165,6 +178,9 @@ async fn send_head(
     let status = if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let mut head = Head::new(status, ctx.request_id, cache);
     head.describe(meta, checksums(read, meta, range, partial), &read.overrides);
+    if ctx.hides {
+        strip(&mut head);
+    }
     head.length(range.end - range.start);
     if partial {
         head.content_range(range, meta.size);
@@ -256,7 +272,7 @@ async fn give_way(reader: &mut BlockReader) {
 }
 
 /// Waits for `work`, or for the client to go away: then whatever it waited for stops costing (R31).
-async fn or_gone<T>(session: &mut Session, work: impl Future<Output = T>) -> Result<T> {
+pub(super) async fn or_gone<T>(session: &mut Session, work: impl Future<Output = T>) -> Result<T> {
     // pingora keeps the byte of a next request that waiting may read only once it has looked where this one ends.
     let _ = session.is_body_done();
     tokio::pin!(work);

@@ -99,6 +99,10 @@ impl Head {
         self.headers.insert(name, value);
     }
 
+    pub(super) fn remove(&mut self, name: &HeaderName) {
+        self.headers.remove(name);
+    }
+
     fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
         self.headers.append(name, value.clone());
     }

@@ -71,6 +71,16 @@ pub fn raw_path(raw_target: &[u8]) -> Result<&str, S3Error> {
     Target::split(raw_target).map(|target| target.path)
 }
 
+/// The target as a server is asked for it (RFC 9112, section 3.2.1): path and query, encoded as they were sent.
+///
+/// # Errors
+/// 400 `InvalidURI` as [`parse`](super::operation::parse).
+pub fn origin_form(raw_target: &[u8]) -> Result<String, S3Error> {
+    let Target { path, query, .. } = Target::split(raw_target)?;
+    let mark = if raw_target.contains(&b'?') { "?" } else { "" };
+    Ok(format!("{path}{mark}{query}"))
+}
+
 /// A request target in its parts, still encoded.
 struct Target<'a> {
     authority: Option<Authority<'a>>,

@@ -30,7 +30,7 @@ pub mod version;
 mod xml;
 
 pub use account::AccountId;
-pub use address::raw_path;
+pub use address::{origin_form, raw_path};
 pub use described::described_headers;
 pub use error::S3Error;
 pub use etag::ETag;

@@ -67,6 +67,8 @@ mod support_test;
 mod tls;
 /// Objects that change while they are read.
 mod torn;
+/// S3 decides, asked by each caller's own request.
+mod transparent;
 /// `auth.writes`, `auth.buckets`, and the unix socket.
 mod trust;
 /// Bodies on their way to the origin: plain, aws-chunked, broken off, expected.

@@ -58,7 +58,9 @@ fn a_wrong_configuration_is_one_line_that_names_the_key_and_exit_code_2() {
         ("listen: [{ address: nowhere }]", "listen[0].address"),
         ("listen: [{ address: 'unix:relative' }]", "listen[0].address"),
         ("auth: { mode: verify }", "auth.identities"),
-        ("auth: { mode: transparent }", "auth.mode"),
+        ("auth: { mode: transparent, writes: false }", "auth.writes"),
+        ("auth: { mode: transparent, decision_ttl: 2m }", "auth.decision_ttl"),
+        ("auth: { decision_ttl: 1s }", "auth.decision_ttl"),
         ("listen: [{ address: '127.0.0.1:0', mode: 432 }]", "listen[0].mode"),
         ("listen: [{ address: '127.0.0.1:0', mode: '999' }]", "listen[0].mode"),
         (

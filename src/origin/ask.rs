@@ -1,0 +1,62 @@
+//! A client's own request, sent to hear what S3 says to it, and nothing more (R22).
+
+use http::{HeaderMap, StatusCode};
+use pingora::http::RequestHeader;
+use tokio::time::Instant;
+
+use super::OriginError;
+use super::client::Origin;
+use super::retry::Reused;
+use crate::metrics::{self, OriginKind, Outcome};
+use crate::s3::BucketName;
+
+/// The head of an answer.
+#[derive(Debug)]
+pub struct Said {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+}
+
+impl Origin {
+    /// Sends a request without a body, as it is, and returns the head of the answer. A body of that is not read: the
+    /// connection is closed under it.
+    ///
+    /// # Errors
+    /// [`OriginError::Connect`], [`OriginError::Timeout`] or [`OriginError::Broken`]; nothing is tried again but a
+    /// kept connection that turns out to be dead.
+    pub async fn ask(
+        &self,
+        bucket: &BucketName,
+        head: Box<RequestHeader>,
+    ) -> Result<Said, OriginError> {
+        let host = self.endpoint().target(Some(bucket), None).host;
+        let deadline = Instant::now() + self.config.deadline.0;
+        let mut outcome = self.deliver(head.clone(), &host, false, deadline).await;
+        if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
+            outcome = self.deliver(head, &host, true, deadline).await;
+        }
+        let label = outcome.as_ref().map_or_else(|(e, _)| e.outcome(), |e| outcome_of(e.status));
+        metrics::origin_request(OriginKind::Ask, label);
+        let mut exchange = outcome.map_err(|(error, _)| error)?;
+        let said = Said { status: exchange.status, headers: exchange.head().clone() };
+        if said.status == StatusCode::NOT_MODIFIED {
+            // It has no body; pingora wants to be asked for it before the connection counts as free.
+            let _ = exchange.session.read_body_ref().await;
+            self.release(exchange).await;
+        }
+        Ok(said)
+    }
+}
+
+/// What was hoped for is 304.
+fn outcome_of(status: StatusCode) -> Outcome {
+    match status.as_u16() {
+        304 => Outcome::Ok,
+        200 | 206 => Outcome::Changed,
+        401 | 403 => Outcome::Denied,
+        404 => Outcome::NotFound,
+        429 | 503 => Outcome::Throttled,
+        500.. => Outcome::ServerError,
+        _ => Outcome::Refused,
+    }
+}
