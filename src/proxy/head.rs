@@ -158,18 +158,28 @@ impl Head {
 /// The first line without its end; `None` when its end has not come.
 fn next_line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     let Some(end) = memchr(b'\n', bytes) else { return Ok(None) };
-    bytes[..end].strip_suffix(b"\r").map(Some).ok_or(Refusal::LineEnd)
+    let line = bytes[..end].strip_suffix(b"\r").ok_or(Refusal::LineEnd)?;
+    if memchr(b'\r', line).is_some() { Err(Refusal::ControlByte) } else { Ok(Some(line)) }
 }
 
-/// Whether there are control bytes other than tabs and the line ends, each of which is known to be CRLF.
+/// Whether there are control bytes other than tabs and line ends.
 fn has_control_bytes(head: &[u8]) -> bool {
-    // Without branches, so that the compiler looks at sixteen at a time.
-    let is_end = |b: u8| u8::from(b == b'\t') | u8::from(b == b'\r') | u8::from(b == b'\n');
-    let is_control = |b: u8| u8::from(b < 0x20) & !is_end(b) | u8::from(b == 0x7f);
-    let found = head.iter().fold(0, |found, b| found | is_control(*b));
-    let returns: usize = head.iter().map(|b| usize::from(*b == b'\r')).sum();
-    let ends: usize = head.iter().map(|b| usize::from(*b == b'\n')).sum();
-    found != 0 || returns != ends
+    // A byte a lane and no branch, so that the compiler looks at many at a time.
+    let mut lanes = [0_u8; 32];
+    let mut chunks = head.chunks_exact(lanes.len());
+    for chunk in &mut chunks {
+        for (lane, byte) in lanes.iter_mut().zip(chunk) {
+            *lane |= control(*byte);
+        }
+    }
+    let rest = chunks.remainder().iter().fold(0, |found, byte| found | control(*byte));
+    lanes.iter().fold(rest, |found, lane| found | lane) != 0
+}
+
+/// Not 0 for a control byte that must not be in a head.
+fn control(byte: u8) -> u8 {
+    let end = u8::from(byte == b'\t') | u8::from(byte == b'\r') | u8::from(byte == b'\n');
+    (u8::from(byte < 0x20) & !end) | u8::from(byte == 0x7f)
 }
 
 /// Digits only: no sign, no list, nothing that another reader would take for another number.
