@@ -6,8 +6,6 @@ from datetime import datetime, timedelta, timezone
 import pytest
 import requests
 
-from hotset import DOMAIN
-
 READS = ["get_object", "head_object"]
 
 RANGES = [
@@ -218,14 +216,6 @@ def test_presigned_url(pair, some_bytes):
         )
         assert fetched(through, **headers) == fetched(direct, **headers)
         assert fetched(through, **headers)[2]["content-type"] == "x/y"
-
-
-def test_virtual_hosted_style(pair, some_bytes):
-    key = pair.put(some_bytes, key="virtual/hosted")
-    port = pair.hotset.endpoint.rsplit(":", 1)[1]
-    host = f"{pair.bucket}.{DOMAIN}:{port}"
-    status, body, _ = fetched(f"{pair.hotset.endpoint}/{key}", Host=host)
-    assert (status, body) == (200, some_bytes)
 
 
 def test_date_of_the_answer_is_now(pair):

@@ -56,7 +56,8 @@ def test_r20_a_stranger_does_not_read_what_is_cached(pair, client, prefix, parqu
         finally:
             other.close()
     since = pair.hotset.statuses()[len(before) :]
-    assert set(since) == {403}
+    # 400: s3fs-fuse then tries SigV2.
+    assert 403 in since and set(since) <= {400, 403}
 
 
 @that_can("read", "write")

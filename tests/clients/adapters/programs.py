@@ -18,6 +18,12 @@ class AwsCli(Program):
     program = "aws"
     not_found = ("(404)",)
 
+    def variables(self):
+        # Version 1 presigns by SigV2 unless told otherwise.
+        config = self.folder / "config"
+        config.write_text("[default]\ns3 =\n    signature_version = s3v4\n")
+        return super().variables() | {"AWS_CONFIG_FILE": str(config)}
+
     def options(self):
         return ["--endpoint-url", self.to.endpoint]
 
