@@ -50,14 +50,18 @@ impl Cache {
         if self.no_parts.seen_lately() {
             return Err(CacheError::Uncacheable);
         }
-        let pin = match self.look(id, policy, LearnedBy::Get).await {
-            Lookup::Unknown => Pin::Current,
-            known => match self.confirm(id, policy, known).await? {
-                found if found.meta.parts.get(part).is_some() => return Ok(found),
-                found => Pin::Version(found.meta),
-            },
-        };
-        self.open_by(id, &Asked::Part(part), pin, policy).await
+        match self.look(id, policy, LearnedBy::Get).await {
+            Lookup::Unknown => {}
+            known => {
+                let found = self.confirm(id, policy, known).await?;
+                if found.meta.parts.get(part).is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        // Of what is current, whatever was found: an answer that is pinned to a version does not say that it still
+        // is, and would be taken for it after a write that came between (R5).
+        self.open_by(id, &Asked::Part(part), Pin::Current, policy).await
     }
 
     /// As [`Cache::head`], for one part.
