@@ -1,0 +1,5 @@
+//! Any bytes as a notification of any format: nothing panics, and what is read of it is bounded.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hotset::s3::event::fuzzing::any_message(bytes));
