@@ -14,13 +14,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, AdminState};
 use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet};
-use crate::cache::{Cache, DiskError, DiskUsage};
+use crate::cache::{Cache, DiskError, DiskUsage, Rules};
 use crate::config::Config;
 use crate::metrics;
 use crate::origin::{Brought, Endpoint, Origin, credentials};
 use crate::proxy::tls::config::{ClientAuth, TlsConfig};
 use crate::proxy::{
-    AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Rules, Server, Tls, TlsError,
+    AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Server, Tls, TlsError,
 };
 
 /// Why the server did not start, or did not end well.

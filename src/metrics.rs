@@ -12,7 +12,9 @@ use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram, with_local_recorder,
 };
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 
 const REQUESTS: &str = "hotset_requests_total";
 const RESPONSE_BYTES: &str = "hotset_response_bytes_total";
@@ -61,6 +63,7 @@ macro_rules! label {
 }
 
 pub mod disk;
+pub mod events;
 pub mod identities;
 pub mod wire;
 
@@ -181,6 +184,7 @@ struct Handles {
     coalesced: Counter,
     coalesced_waiters: Gauge,
     disk: disk::Handles,
+    events: events::Handles,
     identities: identities::Handles,
     wire: wire::Handles,
 }
@@ -199,7 +203,11 @@ impl Metrics {
     fn new() -> Self {
         let recorder = PrometheusBuilder::new()
             .set_buckets(&SECONDS)
-            .expect("the list of buckets is not empty")
+            .and_then(|builder| {
+                let lag = Matcher::Full(events::LAG.to_owned());
+                builder.set_buckets_for_metric(lag, &events::LAG_SECONDS)
+            })
+            .expect("the lists of buckets are not empty")
             .build_recorder();
         with_local_recorder(&recorder, describe);
         let handles = with_local_recorder(&recorder, Handles::register);
@@ -231,6 +239,7 @@ impl Handles {
             coalesced: counter!(COALESCED),
             coalesced_waiters: gauge!(COALESCED_WAITERS),
             disk: disk::Handles::register(),
+            events: events::Handles::register(),
             identities: identities::Handles::register(),
             wire: wire::Handles::register(),
         }
@@ -259,6 +268,7 @@ fn describe() {
     describe_counter!(COALESCED, Unit::Count, "Reads that waited for a fetch which another one had started");
     describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads that wait for a fetch which another one started");
     disk::describe();
+    events::describe();
     identities::describe();
     wire::describe();
 }

@@ -119,6 +119,30 @@ pub enum Freshness {
     Bypass,
     /// For this long after the origin last vouched for it.
     Ttl(HumanDuration),
+    /// Until an event says otherwise, as long as events are proven to come (R26).
+    Events(EventsFreshness),
+}
+
+/// How far events are trusted, the key `freshness.events` of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventsFreshness {
+    /// The ttl while they are not.
+    pub ttl: HumanDuration,
+    /// The ttl while they are.
+    pub backstop: HumanDuration,
+    /// An event or canary of the bucket, under the rule's pattern, proves for so long that they come.
+    pub proof: HumanDuration,
+}
+
+impl Default for EventsFreshness {
+    fn default() -> Self {
+        Self {
+            ttl: HumanDuration::secs(10),
+            backstop: HumanDuration::secs(3600),
+            proof: HumanDuration::secs(600),
+        }
+    }
 }
 
 impl Default for Freshness {
@@ -138,6 +162,11 @@ impl Serialize for Freshness {
                 map.serialize_entry("ttl", ttl)?;
                 map.end()
             }
+            Self::Events(events) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("events", events)?;
+                map.end()
+            }
         }
     }
 }
@@ -150,7 +179,9 @@ impl<'de> Deserialize<'de> for Freshness {
             type Value = Freshness;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("immutable, revalidate, bypass or { ttl: 60s }")
+                f.write_str(
+                    "immutable, revalidate, bypass, { ttl: 60s } or { events: { ttl: 10s } }",
+                )
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Freshness, E> {
@@ -163,20 +194,20 @@ impl<'de> Deserialize<'de> for Freshness {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Freshness, A::Error> {
-                let mut ttl = None;
-                while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "ttl" if ttl.is_none() => ttl = Some(map.next_value()?),
-                        "ttl" => return Err(de::Error::duplicate_field("ttl")),
-                        "events" => {
-                            return Err(de::Error::custom(
-                                "`events` is not available yet, only ttl is",
-                            ));
-                        }
-                        _ => return Err(de::Error::unknown_field(&key, &["ttl"])),
-                    }
+                let Some(key) = map.next_key::<String>()? else {
+                    return Err(de::Error::missing_field("ttl"));
+                };
+                let freshness = match key.as_str() {
+                    "ttl" => Freshness::Ttl(map.next_value()?),
+                    "events" => Freshness::Events(map.next_value()?),
+                    _ => return Err(de::Error::unknown_field(&key, &["ttl", "events"])),
+                };
+                match map.next_key::<String>()? {
+                    None => Ok(freshness),
+                    Some(key) => Err(de::Error::custom(format_args!(
+                        "either ttl or events is given, there is nothing beside it: `{key}`"
+                    ))),
                 }
-                ttl.map(Freshness::Ttl).ok_or_else(|| de::Error::missing_field("ttl"))
             }
         }
         deserializer.deserialize_any(FreshnessVisitor)

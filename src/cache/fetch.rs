@@ -54,7 +54,6 @@ pub(super) fn spawn_opening(
     id: &ObjectId,
     generation: Generation,
     opening: Arc<Opening>,
-    pin: Pin,
     obey_no_store: bool,
 ) {
     let task = OpeningTask {
@@ -63,7 +62,6 @@ pub(super) fn spawn_opening(
         generation,
         since: Moment::now(),
         opening,
-        pin,
         obey_no_store,
         ended: false,
     };
@@ -76,7 +74,6 @@ struct OpeningTask {
     generation: Generation,
     since: Moment,
     opening: Arc<Opening>,
-    pin: Pin,
     obey_no_store: bool,
     ended: bool,
 }
@@ -84,7 +81,7 @@ struct OpeningTask {
 impl OpeningTask {
     async fn run(mut self) {
         let origin = self.cache.origin.clone();
-        let asked = origin.get(&self.id, self.opening.asked().clone(), self.pin.clone());
+        let asked = origin.get(&self.id, self.opening.asked().clone(), Pin::Current);
         let unwanted = async {
             loop {
                 self.opening.interest().lost().await;
@@ -105,7 +102,7 @@ impl OpeningTask {
             Ok(answer) => Box::pin(self.deliver(answer)).await,
             Err(error) => {
                 if let Some(part) = self.opening.asked().part() {
-                    self.cache.no_parts.note(part, &error);
+                    self.cache.no_parts.note(&self.id, part, &error);
                 }
                 let (id, by) = (&self.id, LearnedBy::Get);
                 self.cache.learn_failure(id, self.generation, self.since, &error, by);
@@ -209,7 +206,7 @@ impl Delivery {
         }
     }
 
-    /// Hands arrived bytes to the fills; complete ones go to memory.
+    /// Hands arrived bytes to the fills; complete ones go to memory before their readers get the last of them.
     fn append(&self, mut bytes: &[u8]) {
         let mut pending = self.pending.lock();
         while let Some((key, fill)) = pending.front()
@@ -217,6 +214,7 @@ impl Delivery {
         {
             if fill.append(&mut bytes) {
                 self.cache.flights.completed(key, self.generation, |b| self.admit(key, b));
+                fill.publish();
                 pending.pop_front();
             }
         }

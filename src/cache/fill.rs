@@ -73,6 +73,11 @@ pub(super) struct Fill {
 
 enum Arrived {
     Some(Vec<u8>),
+    /// All is here, and readers get what came last once memory has it: who has read it all then finds a hit.
+    Unpublished {
+        all: Bytes,
+        readable: usize,
+    },
     All(Bytes),
     Failed(Arc<OriginError>),
 }
@@ -88,7 +93,7 @@ impl Fill {
         }
     }
 
-    /// Takes what belongs to this fill from the front of `bytes`; `true` when it is complete.
+    /// Takes what belongs to this fill from the front of `bytes`; `true` when it is complete, and to be published.
     pub(super) fn append(&self, bytes: &mut &[u8]) -> bool {
         let mut arrived = self.arrived.lock();
         let Arrived::Some(buffer) = &mut *arrived else { return true };
@@ -96,16 +101,27 @@ impl Fill {
         if buffer.capacity() == 0 {
             buffer.reserve_exact(length);
         }
-        let (ours, rest) = bytes.split_at(bytes.len().min(length - buffer.len()));
+        let readable = buffer.len();
+        let (ours, rest) = bytes.split_at(bytes.len().min(length - readable));
         buffer.extend_from_slice(ours);
         *bytes = rest;
-        let complete = buffer.len() == length;
-        if complete {
-            *arrived = Arrived::All(std::mem::take(buffer).into());
+        if buffer.len() == length {
+            *arrived = Arrived::Unpublished { all: std::mem::take(buffer).into(), readable };
+            return true;
         }
         drop(arrived);
         self.progress.notify_waiters();
-        complete
+        false
+    }
+
+    /// Gives readers what came last.
+    pub(super) fn publish(&self) {
+        let mut arrived = self.arrived.lock();
+        if let Arrived::Unpublished { all, .. } = &mut *arrived {
+            *arrived = Arrived::All(std::mem::take(all));
+        }
+        drop(arrived);
+        self.progress.notify_waiters();
     }
 
     pub(super) fn fail(&self, error: &Arc<OriginError>) {
@@ -119,7 +135,9 @@ impl Fill {
 
     pub(super) fn complete(&self) -> Option<Block> {
         match &*self.arrived.lock() {
-            Arrived::All(bytes) => Some(Block::new(self.span.start, bytes.clone())),
+            Arrived::All(bytes) | Arrived::Unpublished { all: bytes, .. } => {
+                Some(Block::new(self.span.start, bytes.clone()))
+            }
             Arrived::Some(_) | Arrived::Failed(_) => None,
         }
     }
@@ -130,13 +148,15 @@ impl Fill {
         match &*self.arrived.lock() {
             Arrived::All(bytes) => Some(Ok(Slice::Shared(bytes.slice(skip..)))),
             Arrived::Failed(error) => Some(Err(error.clone())),
-            Arrived::Some(buffer) => {
-                let here = buffer.get(skip..).filter(|b| !b.is_empty())?;
-                let copied = Bytes::copy_from_slice(&here[..here.len().min(COPIED_SLICE)]);
-                Some(Ok(Slice::Copied(copied)))
-            }
+            Arrived::Unpublished { all, readable } => copied(&all[..*readable], skip),
+            Arrived::Some(buffer) => copied(buffer, skip),
         }
     }
+}
+
+fn copied(buffer: &[u8], skip: usize) -> Option<Result<Slice, Arc<OriginError>>> {
+    let here = buffer.get(skip..).filter(|b| !b.is_empty())?;
+    Some(Ok(Slice::Copied(Bytes::copy_from_slice(&here[..here.len().min(COPIED_SLICE)]))))
 }
 
 /// Bytes of a block on their way to a client.

@@ -94,7 +94,7 @@ impl Worker {
             let since = Moment::now();
             let answer = self.cache.origin.head(id, *part).await;
             if let (Some(part), Err(error)) = (part, &answer) {
-                self.cache.no_parts.note(*part, error);
+                self.cache.no_parts.note(id, *part, error);
             }
             let answer = self.cache.learn_head(id, *generation, since, answer);
             let mut queues = self.cache.heads.queues.lock();

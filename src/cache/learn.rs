@@ -9,10 +9,10 @@ use super::disk::Ticket;
 use super::generation::Generation;
 use super::heads::HeadAnswer;
 use super::key::ObjectVersion;
-use super::meta::{Entry, Known, LearnedBy, Moment};
+use super::meta::{Doubt, Entry, Known, LearnedBy, Moment};
 use crate::metrics;
 use crate::origin::OriginError;
-use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
+use crate::s3::{BucketName, ETag, ObjectId, ObjectMeta, Realm};
 
 /// A write that may be on its way; what is learned of its objects meanwhile is not kept on disk.
 pub struct Writing {
@@ -61,6 +61,38 @@ impl Cache {
         self.forget_bucket(realm, bucket)
     }
 
+    /// What is said of the object changed, or was written anew as it is: what is known of it is confirmed by one HEAD
+    /// before it is served again, and its blocks stay (R10). An absence is forgotten.
+    pub fn doubt(&self, id: &ObjectId) -> Option<Ticket> {
+        metrics::invalidation();
+        let mut ticket = None;
+        self.generations.raise(id, || {
+            match self.meta.get(id) {
+                Some(entry) if entry.meta().is_some() => self.meta.insert(id.clone(), {
+                    let on_disk = self.disk.as_ref().is_some_and(|disk| disk.knows(id));
+                    let before = matches!(entry.doubt, Doubt::Yes { on_disk: true });
+                    let doubt = Doubt::Yes { on_disk: on_disk || before };
+                    Entry { doubt, ..(*entry).clone() }
+                }),
+                _ => self.meta.remove(id),
+            }
+            ticket = self.forget(id);
+        });
+        self.lists.changed(id);
+        ticket
+    }
+
+    /// New bytes were written under this name, with this `ETag` if it is told. When that is the one we hold, it may be
+    /// the echo of our own write: then one HEAD says so, and the blocks stay (R10).
+    pub fn written(&self, id: &ObjectId, etag: Option<&ETag>) -> Option<Ticket> {
+        let held = self.meta.get(id);
+        let held = held.as_deref().and_then(Entry::meta);
+        match held {
+            Some(held) if etag.is_none_or(|etag| *etag == held.etag) => self.doubt(id),
+            _ => self.invalidate(id),
+        }
+    }
+
     /// A write's outcome is unknown: for a minute each read of the key asks the origin first (R8).
     pub fn suspect(&self, id: &ObjectId) -> Option<Ticket> {
         self.generations.suspect(id);
@@ -95,7 +127,7 @@ impl Cache {
             Arc::make_mut(&mut meta).complete_from(old);
         }
         let known = Known::Object { meta, version: version.clone() };
-        self.admit(id, Entry { known, since, generation, recalled: false });
+        self.admit(id, Entry::new(known, since, generation));
     }
 
     /// Takes in what a HEAD brought: it replaces all that is stored (R10). The same version keeps its blocks;
@@ -126,7 +158,7 @@ impl Cache {
         let meta = Arc::new(meta);
         if let Some(version) = same_version {
             let known = Known::Object { meta: meta.clone(), version };
-            self.admit(id, Entry { known, since, generation, recalled: false });
+            self.admit(id, Entry::new(known, since, generation));
         } else {
             let version = ObjectVersion::new(id, &meta, self.block_size);
             let known = Known::Object { meta: meta.clone(), version };
@@ -152,7 +184,7 @@ impl Cache {
                 if self.meta.get(id).is_some() {
                     self.replace(id, generation, since, known);
                 } else {
-                    self.admit(id, Entry { known, since, generation, recalled: false });
+                    self.admit(id, Entry::new(known, since, generation));
                 }
             }
             // Whoever asks for a version that never was must not keep the object's fills from being admitted.
@@ -169,15 +201,13 @@ impl Cache {
 
     /// The object's answers are to be streamed through for a while.
     pub(super) fn learn_uncacheable(&self, id: &ObjectId, generation: Generation) {
-        let entry =
-            Entry { known: Known::Uncacheable, since: Moment::now(), generation, recalled: false };
-        self.admit(id, entry);
+        self.admit(id, Entry::new(Known::Uncacheable, Moment::now(), generation));
     }
 
     /// What was known is no longer so: fetches of it are not admitted any more.
     fn replace(&self, id: &ObjectId, generation: Generation, since: Moment, known: Known) {
         let replaced = self.generations.replace(id, generation, |generation| {
-            self.meta.insert(id.clone(), Entry { known, since, generation, recalled: false });
+            self.meta.insert(id.clone(), Entry::new(known, since, generation));
             let _ = self.forget(id);
         });
         if replaced {
@@ -195,6 +225,9 @@ impl Cache {
             match self.meta.get(id) {
                 // The disk may know an older version that it failed to bring back.
                 None => drop(self.forget(id)),
+                Some(old) if old.doubt == (Doubt::Yes { on_disk: true }) => {
+                    self.keep_confirmed(id, &old, &entry);
+                }
                 Some(old) if parts(&entry) > parts(&old) => self.keep_parts(id, &entry),
                 Some(_) => {}
             }

@@ -86,9 +86,29 @@ pub(super) struct Entry {
     pub generation: Generation,
     /// It comes from disk: events may have been missed since (R11).
     pub recalled: bool,
+    /// It was said to have changed since it was learned.
+    pub doubt: Doubt,
+}
+
+/// Whether what is known must be confirmed by the origin before it is served, however young it is (R10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    No,
+    Yes {
+        /// The disk knew it, too, and is to know it again once it is confirmed.
+        on_disk: bool,
+    },
 }
 
 impl Entry {
+    pub(super) fn new(known: Known, since: Moment, generation: Generation) -> Self {
+        Self { known, since, generation, recalled: false, doubt: Doubt::No }
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubt != Doubt::No
+    }
+
     /// The object's, if it is there.
     pub(super) fn meta(&self) -> Option<&Arc<ObjectMeta>> {
         match &self.known {

@@ -27,19 +27,22 @@ mod parts;
 mod plan;
 mod policy;
 mod reader;
+mod rules;
 mod spill;
+mod trust;
 
 use std::sync::{Arc, Weak};
 
 use crate::origin::Origin;
 
-pub use config::{CacheConfig, Freshness, RuleConfig};
+pub use config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
 pub use disk::{DiskConfig, DiskError, DiskUsage, Ticket};
 pub use learn::Writing;
 pub use lists::{ListAnswer, ListFill, ListKey};
 pub use open::{CacheError, Found, Source};
 pub use policy::Policy;
 pub use reader::{BlockReader, Piece, PieceSource};
+pub use rules::Rules;
 
 use budget::Budget;
 use disk::{DiskLimits, DiskTier};
@@ -127,7 +130,7 @@ impl Cache {
                 flights: Flights::new(),
                 heads: Heads::default(),
                 lists: Lists::new(lists),
-                no_parts: NoParts::default(),
+                no_parts: NoParts::new(),
                 budget: Budget::new(config.in_flight.0),
                 block_size: config.block.0,
                 fetch_size: config.fetch.0,

@@ -11,7 +11,7 @@ use super::key::ObjectVersion;
 use super::meta::{Entry, Known, LearnedBy};
 use super::plan;
 use super::policy::{Policy, UNCACHEABLE};
-use crate::origin::{Asked, OriginError, Pin};
+use crate::origin::{Asked, OriginError};
 use crate::s3::{ByteRange, ObjectId, ObjectMeta, PartNumber, S3Error, VersionId};
 
 /// Where the metadata of an answer came from.
@@ -124,7 +124,7 @@ impl Cache {
             Lookup::Fresh(found) => found,
             Lookup::Unknown => {
                 let first = plan::first_request(range, self.block_size, self.fetch_size);
-                let opening = self.open_by(id, &first, Pin::Current, policy);
+                let opening = self.open_by(id, &first, policy);
                 if !checksums {
                     return opening.await;
                 }
@@ -213,17 +213,23 @@ impl Cache {
     /// for a version, if it is this one.
     fn known(&self, id: &ObjectId) -> Option<(Arc<Entry>, bool)> {
         let own = self.meta.get(id);
+        let with_doubt = |entry: Arc<Entry>| {
+            let doubted = entry.is_doubted();
+            (entry, doubted)
+        };
         if !id.is_variant() {
-            return own.map(|entry| (entry, false));
+            return own.map(with_doubt);
         }
-        let believed = |e: &Entry| !e.recalled && self.generations.is_current(id, e.generation);
+        let believed = |e: &Entry| {
+            !e.recalled && !e.is_doubted() && self.generations.is_current(id, e.generation)
+        };
         if let Some(entry) = own.as_ref().filter(|entry| believed(entry)) {
             return Some((entry.clone(), false));
         }
         let version = id.version().filter(|_| !id.pays());
         let current = version
             .and_then(|version| self.meta.get(id.object()).filter(|entry| entry.is_of(version)));
-        current.map(|entry| (entry, false)).or(own.map(|entry| (entry, true)))
+        current.map(with_doubt).or(own.map(|entry| (entry, true)))
     }
 
     async fn revalidate(
@@ -303,7 +309,6 @@ impl Cache {
         self: &Arc<Self>,
         id: &ObjectId,
         first: &Asked,
-        pin: Pin,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
         let generation = self.generations.current(id);
@@ -323,7 +328,7 @@ impl Cache {
         };
         match new {
             Some(opening) => {
-                fetch::spawn_opening(self, id, generation, opening, pin, policy.obey_no_store);
+                fetch::spawn_opening(self, id, generation, opening, policy.obey_no_store);
             }
             // Sent before this reader arrived (R7).
             None if self.may_join(id, policy) == Join::Next => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::config::Freshness;
-use super::meta::Entry;
+use super::meta::{Entry, Moment};
 
 /// Uncacheable answers are remembered as such for so long, so that not every read of them costs two requests.
 pub(super) const UNCACHEABLE: Duration = Duration::from_mins(1);
@@ -13,6 +13,8 @@ pub(super) const UNCACHEABLE: Duration = Duration::from_mins(1);
 pub struct Policy {
     /// Metadata older than this is asked for again; `None`: never.
     pub ttl: Option<Duration>,
+    /// What is older is still believed, up to an age, when events would have told (R26).
+    pub(super) trusted: Option<Trusted>,
     /// The origin is asked before every answer: `revalidate`, or the client's `no-cache` (R7).
     pub demand: bool,
     /// How much older than its ttl metadata may be served while the origin is down (R14).
@@ -23,9 +25,19 @@ pub struct Policy {
     pub obey_no_store: bool,
 }
 
+/// Events are proven to come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trusted {
+    /// Of what was learned before nobody can say.
+    pub since: Moment,
+    /// What is older than this is asked for again in any case.
+    pub backstop: Duration,
+}
+
 impl Policy {
-    pub fn new(
+    pub(super) fn new(
         freshness: &Freshness,
+        trusted: Option<Moment>,
         max_stale: Duration,
         negative: Duration,
         obey_no_store: bool,
@@ -33,17 +45,31 @@ impl Policy {
     ) -> Self {
         let ttl = match freshness {
             Freshness::Ttl(ttl) => Some(ttl.0),
+            Freshness::Events(events) => Some(events.ttl.0),
             Freshness::Immutable => None,
             Freshness::Revalidate | Freshness::Bypass => Some(Duration::ZERO),
         };
         let demand = no_cache || matches!(freshness, Freshness::Revalidate | Freshness::Bypass);
+        let trusted = match (freshness, trusted) {
+            (Freshness::Events(events), Some(since)) => {
+                Some(Trusted { since, backstop: events.backstop.0 })
+            }
+            _ => None,
+        };
         let negative = ttl.map_or(negative, |ttl| negative.min(ttl));
-        Self { ttl, demand, max_stale, negative, obey_no_store }
+        Self { ttl, trusted, demand, max_stale, negative, obey_no_store }
     }
 
     pub(super) fn is_fresh(&self, entry: &Entry) -> bool {
-        let fresh = |ttl| !entry.recalled && entry.since.age() < ttl;
+        let fresh = |ttl| {
+            let age = entry.since.age();
+            !entry.recalled && (age < ttl || self.trusts(age))
+        };
         !self.demand && self.ttl.is_none_or(fresh)
+    }
+
+    fn trusts(&self, age: Duration) -> bool {
+        self.trusted.is_some_and(|trusted| age < trusted.backstop.min(trusted.since.age()))
     }
 
     pub(super) fn believes_absence(&self, entry: &Entry) -> bool {

@@ -47,6 +47,16 @@ impl Cache {
         }
     }
 
+    /// What the disk knew before it was doubted turned out to be so; the caller holds the stripe's lock.
+    pub(super) fn keep_confirmed(&self, id: &ObjectId, doubted: &Entry, entry: &Entry) {
+        if let (Some(disk), Some(old), Some(meta)) = (&self.disk, doubted.meta(), entry.meta())
+            && !meta.no_store
+            && meta.same_version(old)
+        {
+            self.remember(disk, id, meta, entry);
+        }
+    }
+
     fn remember(&self, disk: &DiskTier, id: &ObjectId, meta: &ObjectMeta, entry: &Entry) {
         // After a crash nobody would know that it was in doubt.
         if self.generations.is_being_written(id) || self.generations.is_suspect(id) {
@@ -86,7 +96,7 @@ impl Cache {
         let since = Moment::ago(learned.elapsed().unwrap_or(LONG_AGO));
         let version = ObjectVersion::new(id, &meta, self.block_size);
         let known = Known::Object { meta: Arc::new(meta), version };
-        let entry = Entry { known, since, generation, recalled: true };
+        let entry = Entry { recalled: true, ..Entry::new(known, since, generation) };
         self.generations.admit(id, generation, || self.meta.insert(id.clone(), entry))
     }
 

@@ -26,7 +26,6 @@ pub mod proxy_protocol;
 mod read;
 mod refusal;
 mod response;
-mod rules;
 mod server;
 pub mod tls;
 mod transparent;
@@ -48,7 +47,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
 use crate::auth::{Access, Admitted, Identity, Sender, Transparent};
-use crate::cache::Cache;
+use crate::cache::{Cache, Rules};
 use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
 use crate::origin::{Domain, Origin};
 use crate::s3::{BucketName, ObjectId, Operation, Parsed, Read, RequestHead, S3Error, operation};
@@ -58,7 +57,6 @@ pub use admission::Admission;
 pub use config::{AccessLog, FileMode, LimitsConfig, ListenConfig, LogConfig};
 pub use listener::Listener;
 pub use owners::Owners;
-pub use rules::Rules;
 pub use server::Server;
 pub use tls::{Tls, TlsError};
 

@@ -218,6 +218,7 @@ async fn an_origin_that_knows_no_parts_answers_for_itself_and_nothing_of_it_is_s
 async fn an_origin_that_knows_no_parts_is_not_asked_twice_for_each() {
     let (s3, _proxy, client, object) = with_object().await;
     s3.fault(Matcher::any().query("partNumber"), Always, Fault::IgnorePart);
+    s3.put("data", "other", object.clone());
     // Of the first part nobody can say that it is not all there is.
     for (number, asked) in [(1, 2), (1, 2), (2, 2), (1, 1), (2, 1), (5, 1)] {
         s3.forget_requests();
@@ -225,6 +226,31 @@ async fn an_origin_that_knows_no_parts_is_not_asked_twice_for_each() {
         assert!(whole.status == 200 && whole.body == object.all(), "{number}");
         assert_eq!(s3.requests().len(), asked, "{number}: {}", s3.describe());
     }
+    // What it said of one object says nothing of another.
+    s3.clear_faults();
+    for status in ["hotset; fwd=uri-miss", HIT] {
+        let part = client.get("/data/other?partNumber=2").send().await;
+        assert_eq!((part.status.as_u16(), part.header("cache-status")), (206, status));
+    }
+}
+
+#[tokio::test]
+async fn r5_a_part_that_was_looked_for_before_a_delete_is_not_what_is_there_after_it() {
+    let (s3, _proxy, client, object) = with_object().await;
+    s3.put("data", "k", object.clone().version_id("v1"));
+    assert_eq!(client.get("/data/k").send().await.status, 200);
+    let gate = Gate::new();
+    s3.fault(Matcher::head("k"), Times(1), Fault::HoldHeader(gate.clone()));
+    // Where part 2 lies is not known; first a HEAD confirms what the object is.
+    let part = client.get("/data/k?partNumber=2").header("Cache-Control", "no-cache").send();
+    let part = tokio::spawn(part);
+    gate.wait_reached().await;
+    s3.put_marker("data", "k", "v2");
+    assert_eq!(client.delete("/data/k").send().await.status, 204);
+    gate.open();
+    let part = part.await.unwrap();
+    assert!(part.status == 404 || part.body == object.slice(ENDS[0]..ENDS[1]), "{part:?}");
+    assert_eq!(client.get("/data/k").send().await.status, 404, "deleted before it was asked for");
 }
 
 #[tokio::test]

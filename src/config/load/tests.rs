@@ -64,7 +64,7 @@ fn a_wrong_value_in_a_file_is_named_with_its_key_and_line() {
     );
     assert_eq!(
         file("rules:\n- freshness: never\n", &[]).unwrap_err(),
-        "hotset.yaml: rules[0].freshness: invalid value: string \"never\", expected immutable, revalidate, bypass or { ttl: 60s } (line 2)"
+        "hotset.yaml: rules[0].freshness: invalid value: string \"never\", expected immutable, revalidate, bypass, { ttl: 60s } or { events: { ttl: 10s } } (line 2)"
     );
 }
 

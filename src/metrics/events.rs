@@ -1,0 +1,246 @@
+//! The metrics of object events.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram, with_local_recorder,
+};
+use parking_lot::RwLock;
+
+use super::{METRICS, handles};
+
+const EVENTS: &str = "hotset_events_total";
+const REFUSED: &str = "hotset_event_messages_refused_total";
+pub(super) const LAG: &str = "hotset_event_lag_seconds";
+const LAST: &str = "hotset_events_last_timestamp_seconds";
+const UP: &str = "hotset_event_receiver_up";
+const QUEUED: &str = "hotset_event_queue_messages";
+const TRUSTED: &str = "hotset_events_trusted";
+const CANARIES: &str = "hotset_event_canaries_total";
+
+/// Upper bounds of the lag's buckets: S3 takes seconds, at times a minute; what was held up by an outage, hours.
+pub(super) const LAG_SECONDS: [f64; 16] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
+    7200.0,
+];
+
+/// Buckets that have a histogram of their own; the rest share one.
+const BUCKETS: usize = 100;
+
+label! {
+    /// Where events come from.
+    Source {
+        /// Amazon SQS, or what speaks as it does.
+        Sqs = "sqs",
+        /// Posted over HTTP.
+        Webhook = "webhook",
+        /// NATS `JetStream`.
+        Nats = "nats",
+        /// AMQP 0-9-1.
+        Amqp = "amqp",
+        /// Kafka.
+        Kafka = "kafka",
+        /// Redis.
+        Redis = "redis",
+        /// By hand: the admin port.
+        Admin = "admin",
+    }
+}
+
+label! {
+    /// What became of an event.
+    EventResult {
+        /// What is known of its object was forgotten, or is confirmed before it is served again.
+        Applied = "applied",
+        /// The very same one came before.
+        Duplicate = "duplicate",
+        /// It says nothing that a cache must act on.
+        Skipped = "skipped",
+        /// It could not be read.
+        Undecodable = "undecodable",
+    }
+}
+
+label! {
+    /// What became of an object that was written so that its own event comes back.
+    Canary {
+        /// Its event came in time.
+        Seen = "seen",
+        /// It did not.
+        Missed = "missed",
+        /// The object could not be written.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// Why a message was refused before it was read.
+    RefusedMessage {
+        /// Its signature, token or key is missing or wrong.
+        Forged = "forged",
+        /// It, or its signature, came before.
+        Replayed = "replayed",
+        /// More bytes than `events.webhook` takes.
+        TooLarge = "too_large",
+        /// Of a topic that is not on the list.
+        Topic = "topic",
+        /// Not to be understood as a request.
+        Malformed = "malformed",
+    }
+}
+
+pub(super) struct Handles {
+    events: Vec<Counter>,
+    last: [Gauge; Source::ALL.len()],
+    refused: [Counter; RefusedMessage::ALL.len()],
+    canaries: [Counter; Canary::ALL.len()],
+    trusted: Gauge,
+}
+
+impl Handles {
+    pub(super) fn register() -> Self {
+        let pairs = Source::ALL.iter().flat_map(|s| EventResult::ALL.iter().map(move |r| (s, r)));
+        let events = pairs.map(
+            |(source, result)| counter!(EVENTS, "source" => source.label(), "result" => result.label()),
+        );
+        let last = |index: usize| gauge!(LAST, "source" => Source::ALL[index].label());
+        let refused =
+            |index: usize| counter!(REFUSED, "reason" => RefusedMessage::ALL[index].label());
+        let canary = |index: usize| counter!(CANARIES, "result" => Canary::ALL[index].label());
+        Self {
+            events: events.collect(),
+            last: std::array::from_fn(last),
+            refused: std::array::from_fn(refused),
+            canaries: std::array::from_fn(canary),
+            trusted: gauge!(TRUSTED),
+        }
+    }
+}
+
+#[rustfmt::skip] // A table: one line a metric.
+pub(super) fn describe() {
+    describe_counter!(EVENTS, Unit::Count, "Object events, by where they came from and what became of them");
+    describe_counter!(REFUSED, Unit::Count, "Messages of events refused unread, by reason");
+    describe_histogram!(LAG, Unit::Seconds, "From the time an event tells to when it was applied, by source and bucket");
+    describe_gauge!(LAST, Unit::Seconds, "When the last event was applied, in Unix time, by source; 0: none yet");
+    describe_gauge!(UP, Unit::Count, "Whether a receiver of events is connected, by source and name");
+    describe_gauge!(QUEUED, Unit::Count, "Messages that wait in a queue of events, by source and name, where it tells");
+    describe_gauge!(TRUSTED, Unit::Count, "Pairs of a rule and a bucket whose events are proven to come");
+    describe_counter!(CANARIES, Unit::Count, "Objects written so that their event comes back, by what became of them");
+}
+
+/// Counts events that came together.
+pub fn counted(source: Source, result: EventResult, events: u64) {
+    if let Some(handles) = handles() {
+        let index = source as usize * EventResult::ALL.len() + result as usize;
+        handles.events.events[index].increment(events);
+    }
+}
+
+/// An event was applied; `happened`: when its sender says that it happened.
+#[allow(clippy::cast_precision_loss, reason = "seconds of this age")]
+pub fn applied(source: Source, bucket: &str, happened: Option<SystemTime>) {
+    let Some(handles) = handles() else { return };
+    let now = SystemTime::now();
+    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    handles.events.last[source as usize].set(since_epoch.as_secs() as f64);
+    if let Some(happened) = happened {
+        // Clocks differ: what lies in the future is new.
+        lag(source, bucket, now.duration_since(happened).unwrap_or_default());
+    }
+}
+
+type Lags = HashMap<Source, HashMap<String, Histogram>>;
+
+fn lag(source: Source, bucket: &str, lag: Duration) {
+    static LAGS: OnceLock<RwLock<Lags>> = OnceLock::new();
+    let lags = LAGS.get_or_init(RwLock::default);
+    if let Some(known) = lags.read().get(&source).and_then(|of| of.get(bucket)) {
+        return known.record(lag);
+    }
+    let Some(metrics) = METRICS.get() else { return };
+    let mut lags = lags.write();
+    let of = lags.entry(source).or_default();
+    let name = if of.len() < BUCKETS { bucket } else { "other" };
+    let histogram = of.entry(name.to_owned()).or_insert_with(|| {
+        let name = name.to_owned();
+        with_local_recorder(
+            &metrics.recorder,
+            || histogram!(LAG, "source" => source.label(), "bucket" => name),
+        )
+    });
+    histogram.record(lag);
+}
+
+/// Counts a message that was refused unread.
+pub fn refused(reason: RefusedMessage) {
+    if let Some(handles) = handles() {
+        handles.events.refused[reason as usize].increment(1);
+    }
+}
+
+/// Counts a canary.
+pub fn canary(result: Canary) {
+    if let Some(handles) = handles() {
+        handles.events.canaries[result as usize].increment(1);
+    }
+}
+
+/// Sets the number of pairs of a rule and a bucket that are trusted.
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+pub fn set_trusted(pairs: usize) {
+    if let Some(handles) = handles() {
+        handles.events.trusted.set(pairs as f64);
+    }
+}
+
+/// The gauges of one receiver.
+#[derive(Debug)]
+pub struct Receiver {
+    up: Option<Gauge>,
+    queued: Option<Gauge>,
+    source: Source,
+    name: String,
+}
+
+impl Receiver {
+    /// `name`: what tells it from others of the same source.
+    pub fn new(source: Source, name: &str) -> Self {
+        let gauge = |metric: &'static str| {
+            let metrics = METRICS.get()?;
+            let name = name.to_owned();
+            Some(with_local_recorder(
+                &metrics.recorder,
+                || gauge!(metric, "source" => source.label(), "name" => name),
+            ))
+        };
+        Self { up: gauge(UP), queued: None, source, name: name.to_owned() }
+    }
+
+    /// Whether it is connected.
+    pub fn set_up(&self, up: bool) {
+        if let Some(gauge) = &self.up {
+            gauge.set(f64::from(u8::from(up)));
+        }
+    }
+
+    /// How many messages wait for it. Receivers that are never told have no such series.
+    #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    pub fn set_queued(&mut self, messages: u64) {
+        let (source, name) = (self.source, &self.name);
+        if self.queued.is_none()
+            && let Some(metrics) = METRICS.get()
+        {
+            self.queued = Some(with_local_recorder(
+                &metrics.recorder,
+                || gauge!(QUEUED, "source" => source.label(), "name" => name.clone()),
+            ));
+        }
+        if let Some(gauge) = &self.queued {
+            gauge.set(messages as f64);
+        }
+    }
+}
