@@ -16,12 +16,14 @@ use crate::admin::{self, AdminState};
 use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet};
 use crate::cache::{Cache, DiskError, DiskUsage, Rules};
 use crate::config::Config;
+use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
 use crate::origin::{Brought, Endpoint, Origin, credentials};
 use crate::proxy::tls::config::{ClientAuth, TlsConfig};
 use crate::proxy::{
     AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Server, Tls, TlsError,
 };
+use crate::s3::BucketName;
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,8 @@ pub enum RunError {
     Identities(#[from] IdentitiesError),
     #[error("cache.disk: {0}")]
     Disk(#[from] DiskError),
+    #[error("events: {0}")]
+    Events(#[from] ReceiversError),
     #[error("rules: {0}")]
     Rules(#[from] globset::Error),
     #[error("{0}")]
@@ -53,6 +57,9 @@ pub struct App {
     servers: Vec<(&'static str, Server, Listener)>,
     admin: Option<TcpListener>,
     cache: Arc<Cache>,
+    rules: Arc<Rules>,
+    intake: Arc<Intake>,
+    receivers: Receivers,
     grace: std::time::Duration,
 }
 
@@ -86,6 +93,9 @@ impl App {
         let brought = move |set: &IdentitySet| take_origin_keys(&asked, set);
         let access = Arc::new(Access::new(&config.auth, &config.origin.region, brought)?);
         let rules = Arc::new(Rules::new(&config.rules)?);
+        let intake =
+            Intake::new(cache.clone(), origin.clone(), rules.clone(), config.events.max_lag.0);
+        let receivers = Receivers::bind(&config.events, intake.clone(), rules.clone()).await?;
         let admission = Admission::new(&config.limits);
         let owners = Arc::new(Owners::default());
         let log = AccessLogger::start(config.log.access);
@@ -121,7 +131,8 @@ impl App {
             ),
             None => None,
         };
-        Ok(Self { servers, admin, cache, grace: config.shutdown.grace.0 })
+        let grace = config.shutdown.grace.0;
+        Ok(Self { servers, admin, cache, rules, intake, receivers, grace })
     }
 
     /// The addresses that clients connect to, in the order of `listen`.
@@ -137,6 +148,11 @@ impl App {
         self.servers.iter().filter_map(url).collect()
     }
 
+    /// What applies object events: receivers hand it what they are told.
+    pub fn intake(&self) -> Arc<Intake> {
+        self.intake.clone()
+    }
+
     /// The address of the admin port.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
@@ -147,11 +163,12 @@ impl App {
     pub async fn run(self, shutdown: watch::Receiver<bool>) {
         let ready = Arc::new(AtomicBool::new(true));
         if let Some(listener) = self.admin {
-            let cache = self.cache.clone();
+            let (cache, rules) = (self.cache.clone(), self.rules.clone());
             let state = AdminState {
                 handle: metrics::install(),
                 ready: ready.clone(),
                 refresh: Arc::new(move || refresh(&cache)),
+                detail: Arc::new(move || describe_trust(&rules)),
             };
             tokio::spawn(admin::serve(listener, state, shutdown.clone()));
         }
@@ -159,6 +176,7 @@ impl App {
         for (_, server, listener) in self.servers {
             running.spawn(server.run(listener, shutdown.clone()));
         }
+        running.spawn(self.receivers.run(shutdown.clone()));
         let mut stop = shutdown;
         let _ = stop.wait_for(|stop| *stop).await;
         ready.store(false, Ordering::Release);
@@ -294,6 +312,19 @@ fn warn_of_open_trust(mode: AuthMode, listener: &Listener, tls: Option<&TlsConfi
              THE ORIGIN'S KEYS MAY, deletes included. Narrow it with auth.writes and auth.buckets."
         );
     }
+}
+
+/// For `/readyz`: one line for each rule that trusts events.
+fn describe_trust(rules: &Rules) -> String {
+    let rules = rules.trusted().into_iter();
+    let lines = rules.map(|(rule, buckets)| match buckets.is_empty() {
+        true => format!("events: rule {rule:?} is trusted in no bucket, its ttl applies\n"),
+        false => {
+            let named: Vec<&str> = buckets.iter().map(BucketName::as_str).collect();
+            format!("events: rule {rule:?} is trusted in {}\n", named.join(", "))
+        }
+    });
+    lines.collect()
 }
 
 fn refresh(cache: &Cache) {

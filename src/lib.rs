@@ -20,6 +20,9 @@
 //!   else ──────┘ proxy::pass_through   streams to the origin, re-signed or as signed; a write invalidates before and after
 //! ```
 //!
+//! An event comes in by `events`, is read by `s3::event`, and makes `cache` forget or doubt an object before it is
+//! acknowledged.
+//!
 //! # What may not happen
 //!
 //! - **Wrong bytes.** Blocks are keyed by version; every range after the first is pinned to it and compared; an
@@ -44,6 +47,7 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+pub mod events;
 pub mod metrics;
 pub mod origin;
 pub mod proxy;

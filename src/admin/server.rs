@@ -42,6 +42,8 @@ pub struct AdminState {
     /// Called before each rendering, to set gauges that nobody sets as they change. It must be
     /// quick and must not block.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
+    /// Lines that `/readyz` says more; they decide nothing.
+    pub detail: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 impl fmt::Debug for AdminState {
@@ -139,7 +141,7 @@ fn answer(method: &Method, path: &str, state: &AdminState, draining: bool) -> Re
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" if draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
         "/readyz" if state.ready.load(Ordering::Acquire) => {
-            text(StatusCode::OK, "ready\n".to_owned())
+            text(StatusCode::OK, format!("ready\n{}", (state.detail)()))
         }
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
         _ => text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n".to_owned()),
@@ -186,6 +188,7 @@ mod tests {
             refresh: Arc::new(move || {
                 count.fetch_add(1, Ordering::Relaxed);
             }),
+            detail: Arc::new(|| "all is well\n".to_owned()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -225,7 +228,9 @@ mod tests {
         let running = start().await;
         assert!(running.get("/readyz").await.starts_with("HTTP/1.1 503 "));
         running.ready.store(true, Ordering::Release);
-        assert!(running.get("/readyz").await.starts_with("HTTP/1.1 200 "));
+        let answer = running.get("/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nready\nall is well\n"), "{answer}");
 
         running.shutdown.send(true).unwrap();
         let answer = running.get("/readyz").await;

@@ -13,7 +13,8 @@ use super::units::{ByteSize, HumanDuration};
 use super::{Config, ConfigError};
 use crate::auth::{AuthConfig, AuthMode};
 use crate::cache::DiskConfig;
-use crate::cache::config::{CacheConfig, RuleConfig};
+use crate::cache::config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
+use crate::events::config::EventsConfig;
 use crate::origin::config::{Addressing, OriginConfig};
 use crate::proxy::config::{LimitsConfig, ListenConfig};
 use crate::proxy::tls::config::ClientAuth;
@@ -36,6 +37,7 @@ impl Config {
         check_origin(&self.origin)?;
         check_cache(&self.cache)?;
         check_rules(&self.rules)?;
+        check_events(&self.events, &self.rules)?;
         check_limits(&self.limits)?;
         at_least_one("threads", self.threads.unwrap_or(1))?;
         if self.log.level.parse::<log::LevelFilter>().is_err() {
@@ -437,6 +439,27 @@ fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
         }
         if rule.pattern != all && index == last {
             return wrong(key, format_args!("the last rule must match everything: \"{all}\""));
+        }
+    }
+    Ok(())
+}
+
+/// Trust needs somebody to bring events, and must not make what is known live shorter than without it.
+fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), ConfigError> {
+    more_than_nothing("events.max_lag", config.max_lag)?;
+    for (index, rule) in rules.iter().enumerate() {
+        let Freshness::Events(events) = rule.freshness else { continue };
+        let key = format!("rules[{index}].freshness.events");
+        if !config.receives() {
+            return wrong(key, "no receiver is configured under events");
+        }
+        more_than_nothing(&format!("{key}.proof"), events.proof)?;
+        if events.backstop < events.ttl {
+            let EventsFreshness { ttl, backstop, .. } = events;
+            return wrong(
+                format!("{key}.backstop"),
+                format_args!("{backstop} is less than the ttl, {ttl}"),
+            );
         }
     }
     Ok(())

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::config::AdminConfig;
 use crate::auth::config::AuthConfig;
 use crate::cache::config::{CacheConfig, RuleConfig};
+use crate::events::config::EventsConfig;
 use crate::origin::config::OriginConfig;
 use crate::proxy::config::{LimitsConfig, ListenConfig, LogConfig};
 use units::HumanDuration;
@@ -39,6 +40,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// How long what is kept; the first match wins, the last one matches all.
     pub rules: Vec<RuleConfig>,
+    /// Where S3's object events are received.
+    pub events: EventsConfig,
     /// What is logged.
     pub log: LogConfig,
     /// Bounds on what clients may hold.
@@ -58,6 +61,7 @@ impl Default for Config {
             origin: OriginConfig::default(),
             cache: CacheConfig::default(),
             rules: vec![RuleConfig::default()],
+            events: EventsConfig::default(),
             log: LogConfig::default(),
             limits: LimitsConfig::default(),
             shutdown: ShutdownConfig::default(),

@@ -23,6 +23,8 @@ mod disk;
 mod disk_accidents;
 /// The end of a server.
 mod drain;
+/// What object events make it forget.
+mod events;
 /// When the origin is asked whether an object changed.
 mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.

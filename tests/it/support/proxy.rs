@@ -1,12 +1,14 @@
 //! hotset in the test's own process: the code that `main` runs, on a port of its own, in front of a [`FakeS3`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hotset::app::App;
 use hotset::auth::Credentials;
 use hotset::config::Config;
 use hotset::config::units::{ByteSize, HumanDuration};
+use hotset::events::Intake;
 use hotset::proxy::AccessLog;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,6 +21,8 @@ use super::within;
 pub struct TestProxy {
     pub addr: SocketAddr,
     pub admin: SocketAddr,
+    /// What receivers hand their messages to.
+    pub intake: Arc<Intake>,
     stop: watch::Sender<bool>,
     running: Option<JoinHandle<()>>,
 }
@@ -34,10 +38,16 @@ impl TestProxy {
         let mut config = test_config(s3);
         change(&mut config);
         config.check().expect("a right configuration");
+        Self::start_unchecked(config).await
+    }
+
+    /// With a configuration that lacks what the test does itself, such as a receiver of events.
+    pub async fn start_unchecked(config: Config) -> Self {
         let app = App::bind_with(config, Some(test_credentials())).await.expect("free ports");
         let (stop, shutdown) = watch::channel(false);
         Self {
             addr: app.addresses()[0],
+            intake: app.intake(),
             admin: app.admin_address().expect("the test configuration has an admin port"),
             stop,
             running: Some(tokio::spawn(app.run(shutdown))),

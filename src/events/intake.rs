@@ -1,0 +1,201 @@
+//! What an event does to the cache.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::recent::Recent;
+use super::{Link, Source};
+use crate::cache::{Cache, Rules, Ticket};
+use crate::metrics::events::{self as metrics, EventResult};
+use crate::origin::Origin;
+use crate::s3::ObjectId;
+use crate::s3::event::{Change, EventError, Notification, ObjectEvent, decode};
+
+/// Bytes of a message that cannot be read that are shown in the log.
+const SAMPLE: usize = 300;
+
+/// Applies what receivers are told: one a process.
+pub struct Intake {
+    cache: Arc<Cache>,
+    origin: Arc<Origin>,
+    rules: Arc<Rules>,
+    recent: Recent,
+    max_lag: Duration,
+}
+
+/// What was applied, and may not survive a power cut yet: see [`Intake::durable`].
+#[derive(Debug, Default)]
+#[must_use = "a message is acknowledged when what it says is durable"]
+pub struct Applied {
+    /// Objects that were forgotten or marked.
+    pub objects: usize,
+    /// Records that could not be read, beside others that could.
+    pub unreadable: usize,
+    ticket: Option<Ticket>,
+}
+
+impl Intake {
+    pub fn new(
+        cache: Arc<Cache>,
+        origin: Arc<Origin>,
+        rules: Arc<Rules>,
+        max_lag: Duration,
+    ) -> Arc<Self> {
+        Arc::new(Self { cache, origin, rules, recent: Recent::new(), max_lag })
+    }
+
+    /// A receiver's way to say how it is. `name` tells it from others of its source, in logs and metrics: no secrets.
+    pub fn link(&self, source: Source, name: impl Into<String>) -> Link {
+        Link::new(self.rules.clone(), source, name.into())
+    }
+
+    /// Decodes a message and applies each of its events before it returns. It never waits.
+    ///
+    /// # Errors
+    /// Nothing in it can be read: it was counted and logged, and is not to be acknowledged as understood.
+    pub fn apply(&self, source: Source, body: &[u8]) -> Result<Applied, EventError> {
+        match decode(body) {
+            Ok(notification) => Ok(self.take(source, &notification)),
+            Err(error) => {
+                metrics::counted(source, EventResult::Undecodable, 1);
+                log::warn!(
+                    "events: {} sent what cannot be read ({error}): {}",
+                    source.label(),
+                    sample(body)
+                );
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until what was applied would survive a power cut (R11); bounded.
+    pub async fn durable(&self, applied: Applied) {
+        self.cache.durable(applied.ticket).await;
+    }
+
+    fn take(&self, source: Source, notification: &Notification) -> Applied {
+        let mut applied = Applied { unreadable: notification.bad.len(), ..Applied::default() };
+        for bad in &notification.bad {
+            log::warn!("events: a record from {} cannot be read: {bad}", source.label());
+        }
+        metrics::counted(source, EventResult::Undecodable, notification.bad.len() as u64);
+        metrics::counted(source, EventResult::Skipped, notification.others as u64);
+        for event in &notification.events {
+            let hash = is_told_apart(event).then(|| self.recent.hash(event));
+            let result = if event.change == Change::Nothing {
+                EventResult::Skipped
+            } else if hash.is_some_and(|hash| self.recent.contains(hash)) {
+                EventResult::Duplicate
+            } else {
+                applied.objects += 1;
+                applied.ticket = applied.ticket.max(self.change(event));
+                if let Some(hash) = hash {
+                    self.recent.insert(hash);
+                }
+                EventResult::Applied
+            };
+            metrics::counted(source, result, 1);
+            self.witness(source, event, result);
+        }
+        if !notification.bad.is_empty() {
+            self.rules.distrust_all("an event could not be read");
+        }
+        applied
+    }
+
+    /// Forgets what the event says is no longer so, in every reading of its key and every realm.
+    fn change(&self, event: &ObjectEvent) -> Option<Ticket> {
+        log::debug!(
+            "events: {} of {}/{}, version {:?}, sequencer {:?}",
+            event.name,
+            event.bucket,
+            event.keys[0],
+            event.version,
+            event.sequencer
+        );
+        let mut last = None;
+        for realm in &*self.origin.domains().realms() {
+            for key in &event.keys {
+                let id = ObjectId::new(realm, event.bucket.clone(), key.clone());
+                last = last.max(match event.change {
+                    Change::Created => self.cache.written(&id, event.etag.as_ref()),
+                    Change::Described => self.cache.doubt(&id),
+                    Change::Removed { .. } => self.cache.invalidate(&id),
+                    Change::Nothing => None,
+                });
+            }
+        }
+        last
+    }
+
+    /// An event that came in time proves that events come; one that came late proves that they may not (R26).
+    fn witness(&self, source: Source, event: &ObjectEvent, result: EventResult) {
+        metrics::applied(source, event.bucket.as_str(), event.time);
+        if result == EventResult::Duplicate {
+            return;
+        }
+        let lag = event.time.map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
+        match lag {
+            Some(lag) if lag > self.max_lag => {
+                let why = format!("an event came {} s after it happened", lag.as_secs());
+                self.rules.distrust(&event.bucket, &why);
+            }
+            _ => self.rules.prove(&event.bucket, &event.keys[0]),
+        }
+    }
+}
+
+/// Whether two events of it that look the same are one: times in whole seconds, as EventBridge's, tell too little.
+fn is_told_apart(event: &ObjectEvent) -> bool {
+    let since_epoch = event.time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since_epoch.is_some_and(|since| since.subsec_nanos() != 0)
+}
+
+/// The beginning of a message, without what may be a secret: values of what looks like a token or a signature.
+fn sample(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(SAMPLE)]);
+    let mut shown = String::with_capacity(text.len());
+    let mut hides = false;
+    for (index, piece) in text.split('"').enumerate() {
+        let quoted = index % 2 == 1;
+        if index > 0 {
+            shown.push('"');
+        }
+        let hidden = quoted && hides;
+        shown.extend(
+            piece.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|_| !hidden),
+        );
+        if hidden {
+            shown.push_str("...");
+        }
+        hides = match quoted {
+            true => !hidden && is_secret(piece),
+            // Still the value of the name before.
+            false => hides && piece.trim() == ":",
+        };
+    }
+    shown
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["token", "signature", "secret", "authorization", "password", "unsubscribeurl", "subscribeurl"]
+        .iter()
+        .any(|secret| name.contains(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_shows_no_secrets() {
+        let body = br#"{"Token":"abc", "Signature" : "xyz","Key":"a/b","secretKey":"s"} "#;
+        let shown = sample(body);
+        for secret in ["abc", "xyz", "\"s\""] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+        assert!(shown.contains(r#""Key":"a/b""#), "{shown}");
+        assert!(sample(&[b'x'; 10_000]).len() <= SAMPLE);
+    }
+}

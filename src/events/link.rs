@@ -1,0 +1,66 @@
+//! How a receiver is.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Source;
+use crate::cache::Rules;
+use crate::metrics::events::Receiver;
+
+/// A receiver's connection. As long as one that is configured is not up nothing is trusted (R26); a new one is not.
+pub struct Link {
+    rules: Arc<Rules>,
+    source: Source,
+    name: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    up: bool,
+    receiver: Receiver,
+}
+
+impl Link {
+    pub(super) fn new(rules: Arc<Rules>, source: Source, name: String) -> Self {
+        let receiver = Receiver::new(source, &name);
+        receiver.set_up(false);
+        rules.receiver_lost("it is starting");
+        Self { rules, source, name, state: Mutex::new(State { up: false, receiver }) }
+    }
+
+    /// Messages can come. Said once, however often it is called.
+    pub fn up(&self) {
+        let mut state = self.state.lock();
+        if !state.up {
+            state.up = true;
+            state.receiver.set_up(true);
+            self.rules.receiver_back();
+            log::info!("events: {} {} is connected", self.source.label(), self.name);
+        }
+    }
+
+    /// Messages cannot come. Said once, however often it is called.
+    pub fn down(&self, why: &dyn Display) {
+        let mut state = self.state.lock();
+        if state.up {
+            state.up = false;
+            state.receiver.set_up(false);
+            let (source, name) = (self.source.label(), &self.name);
+            log::warn!("events: {source} {name} is not connected: {why}");
+            self.rules.receiver_lost(&format!("{source} {name} is not connected"));
+        }
+    }
+
+    /// How many messages wait, where the source tells it.
+    pub fn queued(&self, messages: u64) {
+        self.state.lock().receiver.set_queued(messages);
+    }
+
+    /// For `/readyz`: where events come from, and whether they can.
+    pub fn describe(&self) -> String {
+        let up = if self.state.lock().up { "connected" } else { "not connected" };
+        format!("{} {}: {up}", self.source.label(), self.name)
+    }
+}

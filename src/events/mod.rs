@@ -1,0 +1,23 @@
+//! Forgetting a byte when S3 says that it changed: where events come from, and what they do.
+//!
+//! ```text
+//!  receivers ── a message's bytes ──> intake ── s3::event ──> cache: forget, or confirm before it is served again
+//!                                       │
+//!                                       └── proof that events come (R26) ──> cache::Rules
+//! ```
+//! A receiver acknowledges a message only after what it says was applied and would survive a power cut (R11):
+//! events come at least once, late, in any order and twice, and none of that does harm. What is lost is bounded by
+//! the freshness of the rules. This room knows no format of events (that is `s3::event`) and no bytes.
+
+pub mod config;
+mod intake;
+mod link;
+mod receivers;
+mod recent;
+
+pub use config::EventsConfig;
+pub use intake::{Applied, Intake};
+pub use link::Link;
+pub use receivers::{Receivers, ReceiversError};
+
+pub use crate::metrics::events::Source;

