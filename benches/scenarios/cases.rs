@@ -21,7 +21,7 @@ pub struct Case {
 }
 
 /// All scenarios in the order in which they run.
-pub const CASES: [Case; 12] = [
+pub const CASES: [Case; 13] = [
     Case {
         name: "cold_1gib",
         about: "one cold 1 GiB GET, against one direct connection",
@@ -41,6 +41,11 @@ pub const CASES: [Case; 12] = [
         name: "hot_4kib",
         about: "a hot 4 KiB object: CPU per request, against nginx and bare hyper",
         run: hot::small_object,
+    },
+    Case {
+        name: "verified_4kib",
+        about: "the same, signed, and verified by hotset: CPU per request, against nginx that does not look",
+        run: hot::signed_object,
     },
     Case {
         name: "hot_8mib",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::Result;
 use crate::cases::{Bench, Subject};
 use crate::content::{GIB, KIB, MIB, Object, Random};
-use crate::hotset::{self, Disk, Memory};
+use crate::hotset::{self, Disk, Extras, Memory};
 use crate::hyper_server;
 use crate::load::{self, Client, Crowd, Get};
 use crate::nginx::{self, Files};
@@ -34,10 +34,19 @@ pub fn small_object(bench: &Bench) -> Result<Vec<Row>> {
     compare(
         "hot_4kib",
         bench,
-        &Served { object: &object, memory: MEMORY, disk: None, tls: None },
+        &Served { object: &object, memory: MEMORY, disk: None, tls: None, verifies: false },
         &gets,
         bars,
     )
+}
+
+/// The same, signed as an SDK signs it: hotset verifies each request, the others have no such thing.
+pub fn signed_object(bench: &Bench) -> Result<Vec<Row>> {
+    let object = Arc::new(Object::new("hot", 4 * KIB));
+    let bars = Bars { nginx: Bar::AtMost(1.0), hyper: Bar::None };
+    let gets = [Get::signed(&object, hotset::reader())];
+    let served = Served { object: &object, memory: MEMORY, disk: None, tls: None, verifies: true };
+    compare("verified_4kib", bench, &served, &gets, bars)
 }
 
 /// Ranges of 8 MiB in random order, aligned as the parts of an SDK's download are (and nginx's slices).
@@ -49,7 +58,7 @@ pub fn large_ranges(bench: &Bench) -> Result<Vec<Row>> {
     compare(
         "hot_8mib",
         bench,
-        &Served { object: &object, memory: MEMORY, disk: None, tls: None },
+        &Served { object: &object, memory: MEMORY, disk: None, tls: None, verifies: false },
         &gets,
         bars,
     )
@@ -62,7 +71,7 @@ pub fn over_tls(bench: &Bench) -> Result<Vec<Row>> {
     let gets = shuffled(&object, RANGE)?;
     let bars = Bars { nginx: Bar::AtMost(1.0), hyper: Bar::None };
     let tls = Some(Identity::new(bench.folder())?);
-    let served = Served { object: &object, memory: MEMORY, disk: None, tls };
+    let served = Served { object: &object, memory: MEMORY, disk: None, tls, verifies: false };
     compare("tls_8mib", bench, &served, &gets, bars)
 }
 
@@ -74,7 +83,7 @@ pub fn from_page_cache(bench: &Bench) -> Result<Vec<Row>> {
     let memory = Memory { cache: 64 * MIB, in_flight: 128 * MIB };
     let path = bench.folder().join("paged");
     let disk = Disk { path, capacity: 4 * GIB, direct: false, write_rate: None };
-    let served = Served { object: &object, memory, disk: Some(disk), tls: None };
+    let served = Served { object: &object, memory, disk: Some(disk), tls: None, verifies: false };
     compare("disk_cached", bench, &served, &gets, bars)
 }
 
@@ -95,6 +104,7 @@ struct Served<'a> {
     memory: Memory,
     disk: Option<Disk>,
     tls: Option<Identity>,
+    verifies: bool,
 }
 
 /// What the ratios to the two others have to be.
@@ -129,9 +139,9 @@ fn compare(
     let tls = served.tls.as_ref();
     let subject = match &served.disk {
         disk if bench.subject() == Subject::Hotset => {
-            let disk = disk.as_ref();
+            let extras = Extras { disk: disk.as_ref(), tls, verifies: served.verifies };
             let (memory, folder) = (served.memory, bench.folder());
-            hotset::start_tls(origin.address(), memory, disk, tls, core, folder)?.server
+            hotset::start_with(origin.address(), memory, &extras, core, folder)?.server
         }
         _ if served.tls.is_some() => return Err("nginx over TLS is compared with only".into()),
         _ => bench.start(&origin, served.memory, core)?,

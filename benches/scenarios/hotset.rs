@@ -8,6 +8,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hotset::auth::Credentials;
+
 use crate::Result;
 use crate::process::{self, Server};
 use crate::tls::Identity;
@@ -30,6 +32,25 @@ pub struct Disk {
     /// Bytes a second that are written at most.
     pub write_rate: Option<u64>,
 }
+
+/// What some scenarios ask for beside memory.
+#[derive(Default)]
+pub struct Extras<'a> {
+    pub disk: Option<&'a Disk>,
+    /// TLS, with this certificate.
+    pub tls: Option<&'a Identity>,
+    /// `auth.mode: verify`, with [`reader`] as the only identity.
+    pub verifies: bool,
+}
+
+/// Who may read in the scenarios that verify signatures.
+pub fn reader() -> Credentials {
+    let secret = READER_SECRET.to_owned().into();
+    Credentials::new(READER.to_owned(), secret, None).expect("legal keys")
+}
+
+const READER: &str = "AKREADER";
+const READER_SECRET: &str = "made-up-secret-of-reader";
 
 /// A running hotset, and where its metrics are.
 pub struct Hotset {
@@ -85,24 +106,30 @@ pub fn start(
     core: Option<usize>,
     folder: &Path,
 ) -> Result<Hotset> {
-    start_tls(origin, memory, disk, None, core, folder)
+    start_with(origin, memory, &Extras { disk, ..Extras::default() }, core, folder)
 }
 
-/// As [`start`], with TLS where a certificate is given.
+/// As [`start`], with more.
 ///
 /// # Errors
 /// When it does not start.
-pub fn start_tls(
+pub fn start_with(
     origin: SocketAddr,
     memory: Memory,
-    disk: Option<&Disk>,
-    identity: Option<&Identity>,
+    extras: &Extras<'_>,
     core: Option<usize>,
     folder: &Path,
 ) -> Result<Hotset> {
     let (address, admin) = (process::free_address()?, process::free_address()?);
     let file = folder.join(format!("hotset-{}.yaml", address.port()));
-    fs::write(&file, configuration(address, admin, origin, memory, (disk, identity)))?;
+    let identities = folder.join(format!("identities-{}.yaml", address.port()));
+    if extras.verifies {
+        let may = "allow: [{ actions: [read], resources: ['bench/**'] }]";
+        let keys = format!("access_key: {READER}, secret_key: {READER_SECRET}");
+        fs::write(&identities, format!("identities: [{{ name: reader, {keys}, {may} }}]\n"))?;
+    }
+    let extras = (extras, identities.as_path());
+    fs::write(&file, configuration(address, admin, origin, memory, extras))?;
     let mut command = process::command(&program()?, core);
     command.arg("serve").arg("--config").arg(&file);
     // What the caller's environment says about hotset or its keys must not change what is measured.
@@ -121,9 +148,10 @@ fn configuration(
     admin: SocketAddr,
     origin: SocketAddr,
     memory: Memory,
-    (disk, identity): (Option<&Disk>, Option<&Identity>),
+    (extras, identities): (&Extras<'_>, &Path),
 ) -> String {
-    let tls = identity.map_or_else(String::new, |identity| {
+    let Extras { disk, tls, verifies } = *extras;
+    let tls = tls.map_or_else(String::new, |identity| {
         let (cert, key) = (identity.cert.display(), identity.key.display());
         format!("\n    tls: {{ cert: \"{cert}\", key: \"{key}\" }}")
     });
@@ -138,6 +166,11 @@ fn configuration(
         if let Some(rate) = disk.write_rate {
             writeln!(tier, "    write_rate: {}MiB", rate >> 20).expect("a string takes everything");
         }
+    }
+    if verifies {
+        let identities = identities.display();
+        writeln!(tier, "auth: {{ mode: verify, identities: \"{identities}\" }}")
+            .expect("a string takes everything");
     }
     format!(
         "listen:
