@@ -148,6 +148,11 @@ impl App {
         self.servers.iter().filter_map(url).collect()
     }
 
+    /// What is cached.
+    pub fn cache(&self) -> Arc<Cache> {
+        self.cache.clone()
+    }
+
     /// What applies object events: receivers hand it what they are told.
     pub fn intake(&self) -> Arc<Intake> {
         self.intake.clone()

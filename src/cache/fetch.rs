@@ -113,7 +113,7 @@ impl OpeningTask {
 
     async fn deliver(mut self, answer: Answer) {
         let Answer { meta, mut range, mut body } = answer;
-        let version = ObjectVersion::new(&self.id, &meta, self.cache.block_size);
+        let version = self.cache.version(&self.id, &meta);
         self.cache.learn(&self.id, self.generation, self.since, &meta, &version);
         if meta.no_store && self.obey_no_store {
             let reason = "its Cache-Control says so".to_owned();

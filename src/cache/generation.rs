@@ -5,12 +5,14 @@
 //! admission. Raising a counter and compare-and-admit hold the same stripe's lock, so that nothing read before
 //! an invalidation is admitted after it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::floors::Floors;
 use crate::s3::{BucketName, ObjectId, Realm};
 
 const OBJECT_STRIPES: usize = 1 << 16;
@@ -30,6 +32,8 @@ pub(super) struct Generations {
     objects: Box<[Stripe]>,
     /// Epochs of whole buckets: raised instead of dropping each entry under them.
     buckets: Box<[AtomicU64]>,
+    /// Purges of many objects end generations, too.
+    floors: Arc<Floors>,
     started: Instant,
 }
 
@@ -44,8 +48,9 @@ struct Stripe {
 }
 
 impl Generations {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(floors: Arc<Floors>) -> Self {
         Self {
+            floors,
             objects: (0..OBJECT_STRIPES).map(|_| Stripe::default()).collect(),
             buckets: (0..BUCKET_STRIPES).map(|_| AtomicU64::new(0)).collect(),
             started: Instant::now(),
@@ -146,7 +151,8 @@ impl Generations {
     }
 
     fn bucket_epoch(&self, id: &ObjectId) -> u64 {
-        self.buckets[index(id.bucket_hash64(), BUCKET_STRIPES)].load(Ordering::Acquire)
+        let epoch = &self.buckets[index(id.bucket_hash64(), BUCKET_STRIPES)];
+        epoch.load(Ordering::Acquire) << u32::BITS | u64::from(self.floors.wide(id))
     }
 }
 
@@ -166,7 +172,7 @@ mod tests {
 
     #[test]
     fn r6_nothing_read_before_an_invalidation_is_admitted_after_it() {
-        let generations = Generations::new();
+        let generations = Generations::new(Arc::new(Floors::new()));
         let id = id("bucket", "key");
         let before = generations.current(&id);
         assert!(generations.admit(&id, before, || {}));
@@ -177,7 +183,7 @@ mod tests {
 
     #[test]
     fn r6_a_bucket_epoch_ends_every_generation_under_it() {
-        let generations = Generations::new();
+        let generations = Generations::new(Arc::new(Floors::new()));
         let (ours, other) = (id("bucket", "key"), id("another", "key"));
         let (before, other_before) = (generations.current(&ours), generations.current(&other));
         generations.raise_bucket(ours.realm(), ours.bucket());
@@ -188,7 +194,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn r8_a_key_is_suspected_for_a_minute() {
-        let generations = Generations::new();
+        let generations = Generations::new(Arc::new(Floors::new()));
         let id = id("bucket", "key");
         assert!(!generations.is_suspect(&id));
         generations.suspect(&id);

@@ -23,6 +23,8 @@ struct Parts {
     etag: ETag,
     size: u64,
     block_size: u64,
+    /// Of the last purge that its blocks were fetched after (R28).
+    floor: u32,
     /// Of all the others; made when the disk is first asked.
     digest: OnceLock<Digest>,
 }
@@ -30,21 +32,24 @@ struct Parts {
 impl Parts {
     fn is(&self, other: &Self) -> bool {
         self.etag == other.etag
-            && (self.size, self.block_size) == (other.size, other.block_size)
+            && (self.size, self.block_size, self.floor)
+                == (other.size, other.block_size, other.floor)
             && self.version_id == other.version_id
             && self.id == other.id
     }
 }
 
 impl ObjectVersion {
-    /// Of the object, however it was asked for: by name or by a version's id, its blocks are the same.
-    pub fn new(id: &ObjectId, meta: &ObjectMeta, block_size: u64) -> Self {
+    /// Of the object, however it was asked for: by name or by a version's id, its blocks are the same. `floor`: of
+    /// [`super::floors::Floors`].
+    pub fn new(id: &ObjectId, meta: &ObjectMeta, block_size: u64, floor: u32) -> Self {
         Self(Arc::new(Parts {
             id: id.object().clone(),
             version_id: meta.version_id.clone(),
             etag: meta.etag.clone(),
             size: meta.size,
             block_size,
+            floor,
             digest: OnceLock::new(),
         }))
     }
@@ -68,6 +73,11 @@ impl ObjectVersion {
 
     pub fn block_size(&self) -> u64 {
         self.0.block_size
+    }
+
+    /// 0: no purge ever covered it.
+    pub fn floor(&self) -> u32 {
+        self.0.floor
     }
 
     /// The block that holds the byte at `offset`.

@@ -147,20 +147,22 @@ impl Cache {
             }
         };
         let old = self.meta.get(id);
+        // A bucket's epoch or a purge leaves the entry, which is not good for anything any more.
+        let old = old.filter(|e| self.generations.bucket_is_current(id, e.generation));
         let same_version = match old.as_deref().map(|e| &e.known) {
             Some(Known::Object { meta: old, version }) => old.same_version(&meta).then(|| {
                 meta.complete_from(old);
                 version.clone()
             }),
             Some(Known::Missing { .. } | Known::Uncacheable) => None,
-            None => Some(ObjectVersion::new(id, &meta, self.block_size)),
+            None => Some(self.version(id, &meta)),
         };
         let meta = Arc::new(meta);
         if let Some(version) = same_version {
             let known = Known::Object { meta: meta.clone(), version };
             self.admit(id, Entry::new(known, since, generation));
         } else {
-            let version = ObjectVersion::new(id, &meta, self.block_size);
+            let version = self.version(id, &meta);
             let known = Known::Object { meta: meta.clone(), version };
             self.replace(id, generation, since, known);
         }

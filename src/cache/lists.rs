@@ -103,6 +103,17 @@ impl Lists {
         self.drop_lists(realm, bucket, |_| true);
     }
 
+    /// Anything may have changed.
+    pub(super) fn all_changed(&self) {
+        let mut table = self.table.lock();
+        for epoch in &self.epochs {
+            epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        table.buckets.clear();
+        table.order.clear();
+        table.bytes = 0;
+    }
+
     /// A write in the bucket may yet happen.
     fn suspect(&self, realm: &Realm, bucket: &BucketName) {
         if self.capacity == 0 {

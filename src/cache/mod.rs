@@ -15,6 +15,7 @@ pub mod disk;
 mod fetch;
 mod fill;
 mod flight;
+mod floors;
 mod generation;
 mod heads;
 mod key;
@@ -26,6 +27,7 @@ mod open;
 mod parts;
 mod plan;
 mod policy;
+mod purge;
 mod reader;
 mod rules;
 mod spill;
@@ -34,6 +36,7 @@ mod trust;
 use std::sync::{Arc, Weak};
 
 use crate::origin::Origin;
+use crate::s3::{ObjectId, ObjectMeta};
 
 pub use config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
 pub use disk::{DiskConfig, DiskError, DiskUsage, Ticket};
@@ -41,14 +44,17 @@ pub use learn::Writing;
 pub use lists::{ListAnswer, ListFill, ListKey};
 pub use open::{CacheError, Found, Source};
 pub use policy::Policy;
+pub use purge::{Purged, Scope};
 pub use reader::{BlockReader, Piece, PieceSource};
 pub use rules::Rules;
 
 use budget::Budget;
 use disk::{DiskLimits, DiskTier};
 use flight::Flights;
+use floors::Floors;
 use generation::Generations;
 use heads::Heads;
+use key::ObjectVersion;
 use lists::Lists;
 use memory::MemoryTier;
 use meta::MetaCache;
@@ -70,6 +76,7 @@ pub struct Cache {
     memory: MemoryTier,
     disk: Option<DiskTier>,
     meta: MetaCache,
+    floors: Arc<Floors>,
     generations: Generations,
     flights: Flights,
     heads: Heads,
@@ -114,6 +121,13 @@ impl Cache {
             true => None,
             false => Some(DiskTier::open(&config.disk, rules, limits)?),
         };
+        let floors = Arc::new(Floors::new());
+        for kept in disk.iter().flat_map(DiskTier::floors).filter(|kept| !kept.is_empty()) {
+            if !kept.iter().any(|kept| floors.merge(kept)) {
+                log::error!("what was purged is not known any more: blocks on disk are not used");
+                floors.lost();
+            }
+        }
         Ok(Arc::new_cyclic(|cache: &Weak<Self>| {
             let cache = cache.clone();
             let evicted = move |key: &_, block: &_| {
@@ -126,7 +140,8 @@ impl Cache {
                 memory: MemoryTier::new(blocks, evicted),
                 disk,
                 meta: MetaCache::new(metadata),
-                generations: Generations::new(),
+                generations: Generations::new(floors.clone()),
+                floors,
                 flights: Flights::new(),
                 heads: Heads::default(),
                 lists: Lists::new(lists),
@@ -141,6 +156,11 @@ impl Cache {
 
     pub fn block_size(&self) -> u64 {
         self.block_size
+    }
+
+    /// A version that was learned just now.
+    fn version(&self, id: &ObjectId, meta: &ObjectMeta) -> ObjectVersion {
+        ObjectVersion::new(id, meta, self.block_size, self.floors.of(id))
     }
 
     pub fn fetch_size(&self) -> u64 {

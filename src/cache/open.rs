@@ -268,11 +268,13 @@ impl Cache {
             return Err(CacheError::Uncacheable);
         }
         let generation = self.generations.current(id);
-        let version = match self.meta.get(id).as_deref().map(|e| &e.known) {
+        let entry = self.meta.get(id);
+        let entry = entry.filter(|e| self.generations.bucket_is_current(id, e.generation));
+        let version = match entry.as_deref().map(|e| &e.known) {
             Some(Known::Object { meta: known, version }) if known.same_version(&meta) => {
                 version.clone()
             }
-            _ => ObjectVersion::new(id, &meta, self.block_size),
+            _ => self.version(id, &meta),
         };
         Ok(Found { id: id.clone(), meta, version, source, generation, opening: None })
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Cache;
 use super::disk::{DiskTier, Ticket};
-use super::key::{BlockKey, ObjectVersion};
+use super::key::BlockKey;
 use super::memory::Block;
 use super::meta::{Entry, Known, Moment};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
@@ -94,7 +94,7 @@ impl Cache {
         let generation = self.generations.current(id);
         let Some((meta, learned)) = disk.recall(id).await else { return false };
         let since = Moment::ago(learned.elapsed().unwrap_or(LONG_AGO));
-        let version = ObjectVersion::new(id, &meta, self.block_size);
+        let version = self.version(id, &meta);
         let known = Known::Object { meta: Arc::new(meta), version };
         let entry = Entry { recalled: true, ..Entry::new(known, since, generation) };
         self.generations.admit(id, generation, || self.meta.insert(id.clone(), entry))
@@ -169,7 +169,7 @@ mod tests {
         assert!(disk.knows(&id));
 
         let new = meta("\"new\"");
-        let version = ObjectVersion::new(&id, &new, cache.block_size);
+        let version = cache.version(&id, &new);
         cache.learn(&id, cache.generations.current(&id), Moment::now(), &new, &version);
         assert!(!disk.knows(&id));
         // Its writer makes files as long as there is something to write.

@@ -51,6 +51,8 @@ mod policy;
 mod process;
 /// Load balancers that say who their client is.
 mod proxy_protocol;
+/// Forgetting by hand: objects, prefixes, buckets, everything, and their blocks.
+mod purge;
 /// An origin that fails and is asked again.
 mod retries;
 /// Requests that two servers may read differently.

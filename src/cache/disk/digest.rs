@@ -9,7 +9,7 @@ use ring::digest::{SHA256, digest};
 
 use super::format::{Kind, START_BITS};
 use crate::cache::key::{BlockKey, ObjectVersion};
-use crate::s3::{BucketName, ObjectId, Realm};
+use crate::s3::{BucketName, ObjectId, ObjectKey, Realm};
 
 /// The first 128 bits of the SHA-256 of a full key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +63,9 @@ pub(super) fn version_key(version: &ObjectVersion) -> Vec<u8> {
     field(&mut key, version.etag().as_bytes());
     key.extend_from_slice(&version.size().to_le_bytes());
     key.extend_from_slice(&version.block_size().to_le_bytes());
+    if version.floor() > 0 {
+        key.extend_from_slice(&version.floor().to_le_bytes());
+    }
     key
 }
 
@@ -98,6 +101,15 @@ pub(super) fn bucket_key(realm: &Realm, bucket: &BucketName) -> Vec<u8> {
 pub(super) fn bucket_tag(realm: &Realm, bucket: &BucketName) -> u32 {
     let Digest(hash) = Digest::of(&bucket_key(realm, bucket));
     u32::from_le_bytes(*hash.first_chunk().expect("16 bytes hold 4")) >> (u32::BITS - START_BITS)
+}
+
+/// 16 bits that stand for an object in every process, whatever its realm.
+pub(in crate::cache) fn object_stripe(bucket: &BucketName, key: &ObjectKey) -> u16 {
+    let mut name = Vec::with_capacity(256);
+    field(&mut name, bucket.as_str().as_bytes());
+    field(&mut name, key.as_str().as_bytes());
+    let Digest(hash) = Digest::of(&name);
+    u16::from_le_bytes(*hash.first_chunk().expect("16 bytes hold 2"))
 }
 
 /// With its length before it, so that no two lists of fields look alike.

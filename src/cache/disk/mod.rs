@@ -5,6 +5,7 @@
 //! <path>/blocks/N.seg    a log of block records; the oldest segment goes when space is needed
 //! <path>/objects/N.seg   metadata and tombstones, on the first path only
 //! <path>/objects/N.start the last start that this path took part in
+//! <path>/objects/N.floors what was purged, and when
 //!
 //!   memory evicts ─ admission ─ queue ─ writer ─> open segment ─ sealed ─ reclaimed
 //!   a read misses memory ─ index ─ page cache, or a thread that waits ─ checks ─> bytes, or a miss
@@ -27,6 +28,7 @@ mod object_record;
 mod object_writer;
 mod objects;
 pub mod policy;
+mod purges;
 mod ring;
 mod segment;
 mod shares;
@@ -59,7 +61,7 @@ use crate::metrics::disk::{self as metrics, Failure, Outcome};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 
 pub use config::{DiskConfig, Share};
-pub(in crate::cache) use digest::Digest;
+pub(in crate::cache) use digest::{Digest, object_stripe};
 pub use objects::Ticket;
 pub use verify::{Damage, Verification, Verified};
 
@@ -71,6 +73,7 @@ use log::{Found, Log};
 use object_record::ObjectRecord;
 use objects::Objects;
 use policy::Admission;
+use purges::Purges;
 use volume::{AT_ONCE, Job, Volume, VolumeLimits};
 
 const MIB: u64 = 1 << 20;
@@ -115,6 +118,7 @@ pub struct DiskTier {
     index: Arc<Index>,
     volumes: Vec<Volume>,
     objects: Objects,
+    purges: Purges,
     admission: Arc<Mutex<Admission>>,
     classes: Classes,
     /// Bytes read, by which turnovers of memory are counted.
@@ -181,10 +185,11 @@ impl DiskTier {
             let volume = open_volume(number, config, segment, blocks, queue, &tables);
             volumes.push(volume.map_err(failed)?);
         }
-        let mut metadata = Vec::new();
+        let (mut metadata, mut purges) = (Vec::new(), Vec::new());
         for config in paths {
             let failed = |source| DiskError::NotWritable { path: config.path.clone(), source };
             metadata.push(folder(config, "objects").map_err(failed)?);
+            purges.push(folder(config, "objects").map_err(failed)?);
         }
         let Tables { index, admission, classes } = tables;
         admission.lock().fit(index.usage().1);
@@ -200,6 +205,7 @@ impl DiskTier {
             index,
             volumes,
             objects,
+            purges: Purges::new(purges),
             admission,
             classes,
             read: AtomicU64::new(0),
@@ -388,6 +394,24 @@ impl DiskTier {
         bucket: &BucketName,
     ) -> Option<Ticket> {
         self.objects.forget_bucket(realm, bucket)
+    }
+
+    /// Voids the metadata of all objects.
+    pub(in crate::cache) fn forget_all(&self) -> Option<Ticket> {
+        self.objects.forget_all()
+    }
+
+    /// What an earlier time kept of its purges, by path, the latest first; see [`DiskTier::keep_floors`].
+    pub(in crate::cache) fn floors(&self) -> Vec<Vec<Vec<u8>>> {
+        self.purges.load()
+    }
+
+    /// Keeps what `encode` says of purges.
+    pub(in crate::cache) async fn keep_floors(
+        &self,
+        encode: impl FnOnce() -> Vec<u8> + Send + 'static,
+    ) -> bool {
+        self.purges.keep(encode).await
     }
 
     pub(in crate::cache) async fn durable(&self, ticket: Ticket) -> bool {

@@ -7,6 +7,7 @@
 //! The order of records is the order in which they were queued, and whoever queues holds the lock of the object's
 //! stripe (see [`crate::cache::generation`]): so the log agrees with memory on who came first.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -147,6 +148,20 @@ impl Objects {
         }
         let key = bucket_key(realm, bucket);
         Some(self.append(&mut orders, Kind::BucketEpoch, key, Vec::new(), tag))
+    }
+
+    /// Voids what is kept of all objects, bucket by bucket.
+    pub(super) fn forget_all(&self) -> Option<Ticket> {
+        let mut orders = self.orders.lock();
+        let mut tags = BTreeSet::new();
+        self.index.remove_where(|_, entry| {
+            tags.insert(entry.start());
+            true
+        });
+        let key = b"everything".to_vec();
+        let void = |tag| self.append(&mut orders, Kind::BucketEpoch, key.clone(), Vec::new(), tag);
+        let last = tags.into_iter().map(void).last();
+        last.or_else(|| self.earlier(&orders))
     }
 
     /// Nothing is known any more, maybe because of an invalidation that is not durable yet.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hotset::app::App;
 use hotset::auth::Credentials;
+use hotset::cache::Cache;
 use hotset::config::Config;
 use hotset::config::units::{ByteSize, HumanDuration};
 use hotset::events::Intake;
@@ -21,6 +22,7 @@ use super::within;
 pub struct TestProxy {
     pub addr: SocketAddr,
     pub admin: SocketAddr,
+    pub cache: Arc<Cache>,
     /// What receivers hand their messages to.
     pub intake: Arc<Intake>,
     stop: watch::Sender<bool>,
@@ -47,6 +49,7 @@ impl TestProxy {
         let (stop, shutdown) = watch::channel(false);
         Self {
             addr: app.addresses()[0],
+            cache: app.cache(),
             intake: app.intake(),
             admin: app.admin_address().expect("the test configuration has an admin port"),
             stop,

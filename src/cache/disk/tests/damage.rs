@@ -124,7 +124,7 @@ async fn a_block_cut_another_way_is_another_block() {
     let (device, keys) = two_blocks().await;
     let tier = device.open();
     let id = keys[1].id();
-    let other = ObjectVersion::new(id, &meta(id, 1), 2 * BLOCK);
+    let other = ObjectVersion::new(id, &meta(id, 1), 2 * BLOCK, 0);
     for index in 0..2 {
         assert!(!read(&tier, &other.block(index), 0).await);
     }

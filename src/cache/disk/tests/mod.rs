@@ -18,6 +18,7 @@ use rand::{RngCore, SeedableRng};
 use super::object_record::ObjectRecord;
 use super::objects::Objects;
 use super::policy::AdmissionMode;
+use super::purges::Purges;
 use super::sim::{Cached, Op, SimFolder};
 use super::*;
 use crate::cache::key::ObjectVersion;
@@ -128,6 +129,7 @@ fn open_small(device: &Device, rules: &[RuleConfig], capacity: u64, segment: u64
         index,
         volumes: vec![volume.expect("it opens")],
         objects: objects.expect("it opens"),
+        purges: Purges::new(vec![Box::new(device.objects.clone())]),
         admission,
         classes,
         read: AtomicU64::new(0),
@@ -166,7 +168,7 @@ fn version_of(id: &ObjectId, found: &ObjectMeta) -> u64 {
 }
 
 fn block_key(id: &ObjectId, version: u64, index: u64) -> BlockKey {
-    ObjectVersion::new(id, &meta(id, version), BLOCK).block(index)
+    ObjectVersion::new(id, &meta(id, version), BLOCK, 0).block(index)
 }
 
 /// The bytes of a block: no two blocks are alike.

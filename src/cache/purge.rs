@@ -1,0 +1,84 @@
+//! Forgetting by hand: what is known, and the blocks, too (R28).
+//!
+//! An event says that an object changed: then its blocks, which are named by version, are not wrong. A purge says
+//! that what we hold may be wrong whatever its version: it is fetched again. It takes effect at once however much it
+//! covers, since it raises numbers and finds nothing.
+
+use super::Cache;
+use super::disk::Ticket;
+use crate::metrics;
+use crate::s3::{BucketName, ObjectId, ObjectKey};
+
+/// What a purge covers, in every realm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    Object(BucketName, ObjectKey),
+    /// Every key that begins with this; empty: the whole bucket.
+    Prefix(BucketName, String),
+    Bucket(BucketName),
+    Everything,
+}
+
+/// A purge that was applied, and may not survive a power cut yet: see [`Cache::purged`].
+#[derive(Debug)]
+#[must_use = "a purge is acknowledged when it is durable"]
+pub struct Purged {
+    ticket: Option<Ticket>,
+}
+
+impl Cache {
+    /// Forgets what is known of these, in every realm, and fetches their blocks again when they are read: applied
+    /// when this returns.
+    pub fn purge(&self, scopes: &[Scope]) -> Purged {
+        let mut ticket = None;
+        for scope in scopes {
+            // First: who learns of the object from now on names its blocks anew.
+            self.floors.raise(scope);
+            let applied = match scope {
+                Scope::Object(bucket, key) => self.purge_object(bucket, key),
+                Scope::Prefix(bucket, _) | Scope::Bucket(bucket) => self.purge_in(bucket),
+                Scope::Everything => self.purge_everything(),
+            };
+            ticket = ticket.max(applied);
+        }
+        Purged { ticket }
+    }
+
+    /// Waits until what was purged stays so whatever happens to the machine (R11), or cannot: it holds while this
+    /// process runs.
+    pub async fn purged(&self, purged: Purged) {
+        self.durable(purged.ticket).await;
+        if let Some(disk) = &self.disk {
+            let floors = self.floors.clone();
+            if !disk.keep_floors(move || floors.encode()).await {
+                log::warn!(
+                    "a purge is not written to disk in time; it holds as long as this process runs"
+                );
+            }
+        }
+    }
+
+    fn purge_object(&self, bucket: &BucketName, key: &ObjectKey) -> Option<Ticket> {
+        let realms = self.origin.domains().realms();
+        let ids = realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()));
+        ids.map(|id| self.invalidate(&id)).max().flatten()
+    }
+
+    /// Of a prefix: in memory its floor ends just what it covers; on disk, where metadata is not told apart by key,
+    /// that of the whole bucket is void, which costs each other object one request after a restart.
+    fn purge_in(&self, bucket: &BucketName) -> Option<Ticket> {
+        metrics::invalidation();
+        let realms = self.origin.domains().realms();
+        let forget = realms.iter().map(|realm| {
+            self.lists.bucket_changed(realm, bucket);
+            self.forget_bucket(realm, bucket)
+        });
+        forget.max().flatten()
+    }
+
+    fn purge_everything(&self) -> Option<Ticket> {
+        metrics::invalidation();
+        self.lists.all_changed();
+        self.disk.as_ref()?.forget_all()
+    }
+}
