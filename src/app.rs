@@ -95,7 +95,8 @@ impl App {
         let rules = Arc::new(Rules::new(&config.rules)?);
         let intake =
             Intake::new(cache.clone(), origin.clone(), rules.clone(), config.events.max_lag.0);
-        let receivers = Receivers::bind(&config.events, intake.clone(), rules.clone()).await?;
+        let receivers =
+            Receivers::bind(&config.events, intake.clone(), rules.clone(), &origin).await?;
         let admission = Admission::new(&config.limits);
         let owners = Arc::new(Owners::default());
         let log = AccessLogger::start(config.log.access);

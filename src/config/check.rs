@@ -447,6 +447,17 @@ fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
 /// Trust needs somebody to bring events, and must not make what is known live shorter than without it.
 fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), ConfigError> {
     more_than_nothing("events.max_lag", config.max_lag)?;
+    for (index, canary) in config.canaries.iter().enumerate() {
+        let key = |name| format!("events.canaries[{index}].{name}");
+        more_than_nothing(&key("every"), canary.every)?;
+        more_than_nothing(&key("timeout"), canary.timeout)?;
+        let path = format!("{}/{}", canary.bucket, canary.key);
+        let matches = |rule: &&RuleConfig| rule.matcher().is_ok_and(|m| m.is_match(&path));
+        let rule = rules.iter().find(matches);
+        if !rule.is_some_and(|rule| matches!(rule.freshness, Freshness::Events(_))) {
+            return wrong(key("key"), format_args!("`{path}` is under no rule that trusts events"));
+        }
+    }
     for (index, rule) in rules.iter().enumerate() {
         let Freshness::Events(events) = rule.freshness else { continue };
         let key = format!("rules[{index}].freshness.events");

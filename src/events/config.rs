@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::canary::CanaryConfig;
 use crate::config::units::HumanDuration;
 
 /// Receivers of object events, and how late an event may be.
@@ -10,6 +11,8 @@ use crate::config::units::HumanDuration;
 pub struct EventsConfig {
     /// An event that is applied later than this after it happened ends the trust in its bucket's events (R26).
     pub max_lag: HumanDuration,
+    /// Objects that are written so that their event comes back.
+    pub canaries: Vec<CanaryConfig>,
 }
 
 impl EventsConfig {
@@ -21,6 +24,6 @@ impl EventsConfig {
 
 impl Default for EventsConfig {
     fn default() -> Self {
-        Self { max_lag: HumanDuration::secs(120) }
+        Self { max_lag: HumanDuration::secs(120), canaries: Vec::new() }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::canary::Canaries;
 use super::recent::Recent;
 use super::{Link, Source};
 use crate::cache::{Cache, Rules, Ticket};
@@ -20,6 +21,7 @@ pub struct Intake {
     origin: Arc<Origin>,
     rules: Arc<Rules>,
     recent: Recent,
+    pub(super) canaries: Canaries,
     max_lag: Duration,
 }
 
@@ -41,7 +43,8 @@ impl Intake {
         rules: Arc<Rules>,
         max_lag: Duration,
     ) -> Arc<Self> {
-        Arc::new(Self { cache, origin, rules, recent: Recent::new(), max_lag })
+        let (recent, canaries) = (Recent::new(), Canaries::default());
+        Arc::new(Self { cache, origin, rules, recent, canaries, max_lag })
     }
 
     /// A receiver's way to say how it is. `name` tells it from others of its source, in logs and metrics: no secrets.
@@ -131,6 +134,7 @@ impl Intake {
     /// An event that came in time proves that events come; one that came late proves that they may not (R26).
     fn witness(&self, source: Source, event: &ObjectEvent, result: EventResult) {
         metrics::applied(source, event.bucket.as_str(), event.time);
+        self.canaries.notice(event);
         if result == EventResult::Duplicate {
             return;
         }

@@ -9,12 +9,14 @@
 //! events come at least once, late, in any order and twice, and none of that does harm. What is lost is bounded by
 //! the freshness of the rules. This room knows no format of events (that is `s3::event`) and no bytes.
 
+mod canary;
 pub mod config;
 mod intake;
 mod link;
 mod receivers;
 mod recent;
 
+pub use canary::CanaryConfig;
 pub use config::EventsConfig;
 pub use intake::{Applied, Intake};
 pub use link::Link;

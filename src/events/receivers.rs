@@ -7,20 +7,27 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::canary::Canary;
 use super::{EventsConfig, Intake};
 use crate::cache::Rules;
+use crate::origin::Origin;
+use crate::s3::{BucketName, ObjectKey};
 
 /// How often it is looked at what was not proven for too long.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Why a receiver cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum ReceiversError {}
+pub enum ReceiversError {
+    #[error("canaries[{0}]: its bucket or key is none")]
+    Canary(usize),
+}
 
 /// All receivers, ready to run.
 pub struct Receivers {
     intake: Arc<Intake>,
     rules: Arc<Rules>,
+    canaries: Vec<Canary>,
 }
 
 impl Receivers {
@@ -30,16 +37,28 @@ impl Receivers {
     /// [`ReceiversError`]: the first one that cannot start.
     #[allow(clippy::unused_async, reason = "addresses are bound here")]
     pub async fn bind(
-        _config: &EventsConfig,
+        config: &EventsConfig,
         intake: Arc<Intake>,
         rules: Arc<Rules>,
+        origin: &Arc<Origin>,
     ) -> Result<Self, ReceiversError> {
-        Ok(Self { intake, rules })
+        let mut canaries = Vec::new();
+        for (index, canary) in config.canaries.iter().enumerate() {
+            let wrong = |_| ReceiversError::Canary(index);
+            let bucket = BucketName::new(&canary.bucket).map_err(wrong)?;
+            let name = (bucket, ObjectKey::new(&canary.key).map_err(wrong)?);
+            let (origin, rules) = (origin.clone(), rules.clone());
+            canaries.push(Canary::new(canary, name, origin, rules, &intake.canaries));
+        }
+        Ok(Self { intake, rules, canaries })
     }
 
     /// Receives until `shutdown` turns true.
     pub async fn run(self, shutdown: watch::Receiver<bool>) {
         let mut running = JoinSet::new();
+        for canary in self.canaries {
+            running.spawn(canary.run(shutdown.clone()));
+        }
         running.spawn(watch_trust(self.rules, shutdown));
         running.join_all().await;
         drop(self.intake);

@@ -368,7 +368,11 @@ impl Origin {
     }
 
     /// Reads an error's body to learn what the origin says.
-    async fn refusal(&self, mut exchange: Exchange, part: Option<PartNumber>) -> OriginError {
+    pub(super) async fn refusal(
+        &self,
+        mut exchange: Exchange,
+        part: Option<PartNumber>,
+    ) -> OriginError {
         let mut body = Vec::new();
         while body.len() < MAX_ERROR_BODY {
             match exchange.session.read_body_ref().await {
@@ -458,7 +462,7 @@ impl Exchange {
 ///
 /// # Panics
 /// Never: path and headers were built by us.
-fn build_head(method: Method, path: &[u8], headers: &HeaderMap) -> Box<RequestHeader> {
+pub(super) fn build_head(method: Method, path: &[u8], headers: &HeaderMap) -> Box<RequestHeader> {
     let mut head = RequestHeader::build(method, path, Some(headers.len()))
         .expect("an encoded path is a legal target");
     for (name, value) in headers {

@@ -13,6 +13,7 @@ mod domains;
 mod endpoint;
 mod error;
 mod retry;
+mod touch;
 
 pub use ask::Said;
 pub use body::{Answer, Body};

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use hotset::cache::{DiskConfig, EventsFreshness, Freshness, RuleConfig};
 use hotset::config::units::{ByteSize, HumanDuration};
-use hotset::events::Source;
+use hotset::events::{CanaryConfig, Source};
 
 use crate::support::*;
 
@@ -328,4 +328,62 @@ fn r11_what_an_event_ended_does_not_come_back_with_a_restart() {
         assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
         assert!(proxy.client().get("/data/k").send().await.body == new.all());
     });
+}
+
+/// hotset with a canary in front of `s3`, which it writes every few milliseconds.
+async fn with_canary(s3: &FakeS3, timeout: HumanDuration) -> TestProxy {
+    let mut config = test_config(s3);
+    config.rules[0].freshness = events(HumanDuration::millis(0));
+    config.events.canaries = vec![CanaryConfig {
+        bucket: "data".to_owned(),
+        key: "canary".to_owned(),
+        every: HumanDuration::millis(5),
+        timeout,
+    }];
+    TestProxy::start_unchecked(config).await
+}
+
+async fn metric_at_least(proxy: &TestProxy, series: &str, value: f64) {
+    let reached = async {
+        while proxy.metric(series).await < value {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(series, reached).await;
+}
+
+#[tokio::test]
+async fn r26_a_canary_whose_event_comes_back_proves_its_rule() {
+    let s3 = FakeS3::start().await;
+    s3.put("data", "k", Object::random(100, 1));
+    let proxy = with_canary(&s3, HumanDuration::secs(60)).await;
+    let client = proxy.client();
+    let is_write = |seen: &Seen| seen.method == http::Method::PUT && seen.path == "/data/canary";
+    let seen = r#"hotset_event_canaries_total{result="seen"}"#;
+    for times in 1..=2 {
+        let written = s3.wait_for(|all| all.iter().filter(|seen| is_write(seen)).count() >= times);
+        within("the canary to be written", written).await;
+        let before = proxy.metric(seen).await;
+        proxy.event(&record("ObjectCreated:Put", "canary", None)).await;
+        metric_at_least(&proxy, seen, before + 1.0).await;
+    }
+    client.get("/data/k").send().await;
+    assert_eq!(client.get("/data/k").send().await.header("cache-status"), HIT);
+}
+
+#[tokio::test]
+async fn r26_a_canary_that_is_missed_ends_the_trust_in_its_rule() {
+    let s3 = FakeS3::start().await;
+    s3.put("data", "k", Object::random(100, 1));
+    let proxy = with_canary(&s3, HumanDuration::millis(1)).await;
+    let client = proxy.client();
+    let missed = r#"hotset_event_canaries_total{result="missed"}"#;
+    // Others' events go on, or are late ones.
+    proxy.event(&record("ObjectCreated:Put", "other", None)).await;
+    let before = proxy.metric(missed).await;
+    metric_at_least(&proxy, missed, before + 2.0).await;
+    for _ in 0..2 {
+        let read = client.get("/data/k").send().await;
+        assert_ne!(read.header("cache-status"), HIT);
+    }
 }

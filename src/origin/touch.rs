@@ -1,0 +1,40 @@
+//! Writing an empty object, with our own keys.
+
+use http::Method;
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use tokio::time::Instant;
+
+use super::OriginError;
+use super::client::{Origin, build_head};
+use crate::auth::Payload;
+use crate::s3::{BucketName, ObjectKey, Query};
+
+impl Origin {
+    /// `PutObject` of nothing, once: it is not tried again.
+    ///
+    /// # Errors
+    /// No answer in time, or any but 200.
+    ///
+    /// # Panics
+    /// Never: the endpoint's name was checked at start.
+    pub async fn touch(&self, bucket: &BucketName, key: &ObjectKey) -> Result<(), OriginError> {
+        let target = self.endpoint().target(Some(bucket), Some(key));
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(HOST, HeaderValue::from_str(&target.host).expect("checked at start"));
+        headers.insert(USER_AGENT, HeaderValue::from_static("hotset"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        if let Some(signer) = self.domains().own().signer() {
+            let (query, payload) = (Query::default(), Payload::Unsigned);
+            signer.sign(&Method::PUT, &target.path, &query, &mut headers, payload, self.now());
+        }
+        let head = build_head(Method::PUT, target.path.as_bytes(), &headers);
+        let deadline = Instant::now() + self.config.deadline.0;
+        // A connection of its own: what is written on a kept one may be lost with it, and nobody would know.
+        let exchange = self.deliver(head, &target.host, true, deadline).await;
+        let exchange = exchange.map_err(|(error, _)| error)?;
+        match exchange.status.is_success() {
+            true => Ok(()),
+            false => Err(self.refusal(exchange, None).await),
+        }
+    }
+}
