@@ -19,11 +19,10 @@ use crate::config::Config;
 use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
 use crate::origin::{Brought, Endpoint, Origin, credentials};
-use crate::proxy::tls::config::{ClientAuth, TlsConfig};
-use crate::proxy::{
-    AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Server, Tls, TlsError,
-};
+use crate::proxy::{AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Server};
 use crate::s3::BucketName;
+use crate::tls::config::{ClientAuth, TlsConfig};
+use crate::tls::{Tls, TlsError};
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +102,7 @@ impl App {
         let conf = Arc::new(pingora_conf(&config));
         let mut servers = Vec::new();
         for (index, listen) in config.listen.iter().enumerate() {
-            let tls = listen.tls.as_ref().map(Tls::load).transpose();
+            let tls = listen.tls.as_ref().map(|tls| Tls::load(tls, "listen", true)).transpose();
             let tls = tls.map_err(|source| RunError::Tls { index, source })?;
             let bound = Listener::bind(&listen.address, listen.mode).await;
             let listener = bound

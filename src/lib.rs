@@ -52,3 +52,4 @@ pub mod metrics;
 pub mod origin;
 pub mod proxy;
 pub mod s3;
+pub mod tls;

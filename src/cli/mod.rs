@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::auth::Identities;
 use crate::config::{Config, ConfigError};
-use crate::proxy::Tls;
+use crate::tls::Tls;
 
 /// Arguments or configuration are wrong.
 const WRONG: u8 = 2;

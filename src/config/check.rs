@@ -17,7 +17,7 @@ use crate::cache::config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
 use crate::events::config::EventsConfig;
 use crate::origin::config::{Addressing, OriginConfig};
 use crate::proxy::config::{LimitsConfig, ListenConfig};
-use crate::proxy::tls::config::ClientAuth;
+use crate::tls::config::ClientAuth;
 
 /// The longest path of a unix socket, `sun_path` of `sockaddr_un` without its closing zero.
 const SOCKET_PATH_MAX: usize = 107;

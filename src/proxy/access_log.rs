@@ -15,8 +15,8 @@ use pingora::proxy::Session;
 use super::client::Client;
 use super::config::AccessLog;
 use super::context::RequestContext;
-use super::tls::ClientCertificate;
 use crate::metrics::{self, Source};
+use crate::tls::ClientCertificate;
 
 const QUEUE: usize = 8192;
 

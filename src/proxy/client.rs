@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use pingora::proxy::Session;
 
 use super::refusal::Refusal;
-use super::tls::ClientCertificate;
+use crate::tls::ClientCertificate;
 
 /// The client of one connection.
 #[derive(Debug)]

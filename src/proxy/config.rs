@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::gate::GateLimits;
 use super::head::HeadLimits;
 use super::proxy_protocol::ProxyProtocolConfig;
-use super::tls::config::TlsConfig;
 use crate::config::units::{ByteSize, HumanDuration};
+use crate::tls::config::TlsConfig;
 
 /// One address that is listened on, an item of `listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,7 +27,6 @@ mod read;
 mod refusal;
 mod response;
 mod server;
-pub mod tls;
 mod transparent;
 mod transport;
 mod turn_away;
@@ -58,7 +57,6 @@ pub use config::{AccessLog, FileMode, LimitsConfig, ListenConfig, LogConfig};
 pub use listener::Listener;
 pub use owners::Owners;
 pub use server::Server;
-pub use tls::{Tls, TlsError};
 
 use client::Client;
 use context::{Forward, RequestContext, RequestId};

@@ -24,10 +24,10 @@ use super::connection::{Connection, Parts};
 use super::gate::{GateLimits, Opening};
 use super::listener::{Accepted, Listener};
 use super::proxy_protocol::{ProxyProtocolConfig, read_header};
-use super::tls::{ClientCertificate, Tls, chose_http_2};
 use super::transport::Channel;
 use super::turn_away::turn_away;
 use crate::metrics::{self, Held, wire};
+use crate::tls::{ClientCertificate, Tls, chose_http_2};
 
 /// After accept fails (no file descriptors left), the next try waits so long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -8,14 +8,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A room and all that it may import of ours; itself it always may.
-const MAY_IMPORT: [(&str, &[&str]); 8] = [
+const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("s3", &[]),
     ("metrics", &[]),
+    ("tls", &["metrics", "config::units"]),
     ("auth", &["s3", "metrics", "config::units"]),
     ("origin", &["auth", "s3", "metrics", "config::units"]),
     ("cache", &["origin", "s3", "metrics", "config::units"]),
-    ("events", &["cache", "origin", "auth", "proxy::tls", "s3", "metrics", "config::units"]),
-    ("proxy", &["cache", "auth", "origin", "s3", "metrics", "config::units"]),
+    ("events", &["cache", "origin", "auth", "tls", "s3", "metrics", "config::units"]),
+    ("proxy", &["cache", "auth", "origin", "s3", "tls", "metrics", "config::units"]),
     ("admin", &["metrics", "config::units"]),
 ];
 

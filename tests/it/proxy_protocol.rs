@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hotset::config::units::HumanDuration;
 use hotset::proxy::proxy_protocol::ProxyProtocolConfig;
-use hotset::proxy::tls::config::TlsConfig;
+use hotset::tls::config::TlsConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

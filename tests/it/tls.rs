@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use hotset::config::Config;
 use hotset::config::units::HumanDuration;
-use hotset::proxy::tls::config::{ClientAuth, PairConfig, TlsConfig};
+use hotset::tls::config::{ClientAuth, PairConfig, TlsConfig};
 
 use crate::support::{
     Authority, FakeS3, Object, Pair, Scratch, TestProxy, hotset, run, tls_over, within,

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use self::certificates::{About, Files, load};
 use self::config::TlsConfig;
-use super::transport::Socket;
 use crate::metrics::wire;
 
 pub use self::certificates::TlsError;
@@ -29,6 +29,8 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// TLS of one listener.
 pub struct Tls {
     config: TlsConfig,
+    listener: &'static str,
+    http_2: bool,
     current: RwLock<Arc<ServerConfig>>,
     seen: Mutex<Seen>,
 }
@@ -42,18 +44,25 @@ struct Seen {
 }
 
 impl Tls {
-    /// Reads the files; blocks.
+    /// Reads the files; blocks. `listener` is the key that it is configured under, for logs; whether `http_2` is
+    /// spoken there is offered to clients (RFC 7301).
     ///
     /// # Errors
     /// [`TlsError`]: the key and the file that are wrong, in one line.
-    pub fn load(config: &TlsConfig) -> Result<Arc<Self>, TlsError> {
+    pub fn load(
+        config: &TlsConfig,
+        listener: &'static str,
+        http_2: bool,
+    ) -> Result<Arc<Self>, TlsError> {
         let files = Files::read(config)?;
-        let loaded = load(config, &files)?;
+        let loaded = load(config, &files, http_2)?;
         for invalid in &loaded.invalid_now {
-            log::warn!("listen: tls: {invalid}");
+            log::warn!("{listener}: tls: {invalid}");
         }
         Ok(Arc::new(Self {
             config: config.clone(),
+            listener,
+            http_2,
             current: RwLock::new(loaded.config),
             seen: Mutex::new(Seen { files, refused: None }),
         }))
@@ -64,7 +73,7 @@ impl Tls {
     /// # Errors
     /// [`TlsError`]: the first thing that is wrong.
     pub fn check(config: &TlsConfig) -> Result<(), TlsError> {
-        let loaded = load(config, &Files::read(config)?)?;
+        let loaded = load(config, &Files::read(config)?, false)?;
         loaded.invalid_now.into_iter().next().map_or(Ok(()), Err)
     }
 
@@ -72,7 +81,10 @@ impl Tls {
     ///
     /// # Errors
     /// As the socket says; `InvalidData` when the client is none for us.
-    pub(super) async fn accept(&self, socket: Socket) -> io::Result<Box<TlsStream<Socket>>> {
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: S,
+    ) -> io::Result<Box<TlsStream<S>>> {
         let config = self.current.read().clone();
         let handshake = TlsAcceptor::from(config)
             .accept_with(socket, |connection| connection.set_buffer_limit(Some(SEND_BUFFER)));
@@ -80,13 +92,13 @@ impl Tls {
     }
 
     /// Looks at the files again and again, for as long as it is polled.
-    pub(super) async fn watch(self: Arc<Self>) {
+    pub async fn watch(self: Arc<Self>) {
         loop {
             tokio::time::sleep(self.config.reload.0).await;
-            let tls = self.clone();
+            let (tls, listener) = (self.clone(), self.listener);
             // Files may be on a slow or a dead mount.
             if tokio::task::spawn_blocking(move || tls.reload()).await.is_err() {
-                log::error!("listen: tls: looking for new certificates failed");
+                log::error!("{listener}: tls: looking for new certificates failed");
             }
         }
     }
@@ -108,12 +120,13 @@ impl Tls {
                 *self.current.write() = config;
                 *seen = Seen { files, refused: None };
                 wire::certificates_reloaded(true);
-                log::info!("listen: tls: new certificates from {}", self.config.cert.display());
+                let file = self.config.cert.display();
+                log::info!("{}: tls: new certificates from {file}", self.listener);
             }
             Err(error) if seen.refused.as_ref() == Some(&error) => {}
             Err(error) => {
                 wire::certificates_reloaded(false);
-                log::error!("listen: tls: the certificates in use stay: {error}");
+                log::error!("{}: tls: the certificates in use stay: {error}", self.listener);
                 seen.refused = Some(error);
             }
         }
@@ -125,9 +138,9 @@ impl Tls {
         if files == *old {
             return Ok(None);
         }
-        let loaded = load(&self.config, &files)?;
+        let loaded = load(&self.config, &files, self.http_2)?;
         for invalid in &loaded.invalid_now {
-            log::warn!("listen: tls: {invalid}");
+            log::warn!("{}: tls: {invalid}", self.listener);
         }
         Ok(Some((files, loaded.config)))
     }
@@ -135,7 +148,7 @@ impl Tls {
 
 /// The certificate that a client showed and that its authority vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ClientCertificate {
+pub struct ClientCertificate {
     /// Of the whole certificate in DER: its fingerprint.
     pub sha256: [u8; 32],
     /// Its subject alternative names that are text.
@@ -144,7 +157,8 @@ pub(super) struct ClientCertificate {
 
 impl ClientCertificate {
     /// The fingerprint as `openssl x509 -fingerprint -sha256` has it, without colons and in lower case.
-    pub(super) fn fingerprint(&self) -> String {
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
         let mut digits = String::with_capacity(64);
         for byte in self.sha256 {
             let _ = write!(digits, "{byte:02x}");
@@ -156,7 +170,7 @@ impl ClientCertificate {
     ///
     /// # Errors
     /// The certificate is not valid any more: a resumed session may be older than its end.
-    pub(super) fn of(stream: &TlsStream<Socket>) -> io::Result<Option<Self>> {
+    pub fn of<S>(stream: &TlsStream<S>) -> io::Result<Option<Self>> {
         let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() else {
             return Ok(None);
         };
@@ -175,6 +189,7 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> [u8; 32] {
 }
 
 /// Whether HTTP/2 was agreed upon (RFC 7301).
-pub(super) fn chose_http_2(stream: &TlsStream<Socket>) -> bool {
+#[must_use]
+pub fn chose_http_2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }

@@ -89,7 +89,7 @@ pub(super) struct Loaded {
 }
 
 /// Makes of the files what handshakes need.
-pub(super) fn load(config: &TlsConfig, files: &Files) -> Result<Loaded, TlsError> {
+pub(super) fn load(config: &TlsConfig, files: &Files, http_2: bool) -> Result<Loaded, TlsError> {
     let provider = Arc::new(default_provider());
     let mut invalid_now = Vec::new();
     let mut shown = ByName { names: HashMap::new(), fallback: None };
@@ -113,7 +113,11 @@ pub(super) fn load(config: &TlsConfig, files: &Files) -> Result<Loaded, TlsError
         }
         shown.add(about, Arc::new(certified));
     }
-    let server = server_config(config, files, provider, shown)?;
+    let mut server = server_config(config, files, provider, shown)?;
+    if http_2 {
+        server.alpn_protocols.push(b"h2".to_vec());
+    }
+    server.alpn_protocols.push(b"http/1.1".to_vec());
     Ok(Loaded { config: Arc::new(server), invalid_now })
 }
 
@@ -143,7 +147,6 @@ fn server_config(
         _ => builder.with_no_client_auth(),
     };
     let mut server = builder.with_cert_resolver(Arc::new(shown));
-    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // Sessions are resumed by tickets, which cost no memory. Their keys end with this configuration: what it took to
     // be let in is asked for anew after a change.
     server.session_storage = Arc::new(NoServerSessionStorage {});
