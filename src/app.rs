@@ -39,7 +39,7 @@ pub enum RunError {
     Identities(#[from] IdentitiesError),
     #[error("cache.disk: {0}")]
     Disk(#[from] DiskError),
-    #[error("events: {0}")]
+    #[error("events.{0}")]
     Events(#[from] ReceiversError),
     #[error("rules: {0}")]
     Rules(#[from] globset::Error),
@@ -153,6 +153,11 @@ impl App {
         self.cache.clone()
     }
 
+    /// Where notifications over HTTP are received.
+    pub fn webhook_address(&self) -> Option<SocketAddr> {
+        self.receivers.webhook_address()
+    }
+
     /// What applies object events: receivers hand it what they are told.
     pub fn intake(&self) -> Arc<Intake> {
         self.intake.clone()
@@ -205,6 +210,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
         let signals = Signals::new()?;
         for endpoint in app.endpoints() {
             log::info!("serving S3 on {endpoint}");
+        }
+        if let Some(address) = app.webhook_address() {
+            log::info!("receiving notifications on {address}");
         }
         if let Some(address) = app.admin_address() {
             log::info!("metrics and health on http://{address}");

@@ -65,6 +65,7 @@ macro_rules! label {
 pub mod disk;
 pub mod events;
 pub mod identities;
+pub mod webhook;
 pub mod wire;
 
 label! {
@@ -186,6 +187,7 @@ struct Handles {
     disk: disk::Handles,
     events: events::Handles,
     identities: identities::Handles,
+    webhook: webhook::Handles,
     wire: wire::Handles,
 }
 
@@ -241,6 +243,7 @@ impl Handles {
             disk: disk::Handles::register(),
             events: events::Handles::register(),
             identities: identities::Handles::register(),
+            webhook: webhook::Handles::register(),
             wire: wire::Handles::register(),
         }
     }
@@ -270,6 +273,7 @@ fn describe() {
     disk::describe();
     events::describe();
     identities::describe();
+    webhook::describe();
     wire::describe();
 }
 

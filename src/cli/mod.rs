@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::auth::Identities;
 use crate::config::{Config, ConfigError};
+use crate::events::Webhook;
 use crate::tls::Tls;
 
 /// Arguments or configuration are wrong.
@@ -82,6 +83,12 @@ impl ConfigFile {
                 let key = format!("listen[{index}].tls.{}", error.key);
                 return Err(in_file(ConfigError::at(key, error.problem)));
             }
+        }
+        if let Some(webhook) = &config.events.webhook
+            && let Err(error) = Webhook::check(webhook)
+        {
+            let key = format!("events.webhook.{}", error.key);
+            return Err(in_file(ConfigError::at(key, error.problem)));
         }
         Ok(config)
     }

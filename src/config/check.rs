@@ -17,7 +17,7 @@ use crate::cache::config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
 use crate::events::config::EventsConfig;
 use crate::origin::config::{Addressing, OriginConfig};
 use crate::proxy::config::{LimitsConfig, ListenConfig};
-use crate::tls::config::ClientAuth;
+use crate::tls::config::{ClientAuth, TlsConfig};
 
 /// The longest path of a unix socket, `sun_path` of `sockaddr_un` without its closing zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -74,9 +74,12 @@ impl Config {
         }
         self.check_loop(&taken)?;
         if let Some(address) = &self.admin.address {
-            free_address("admin.address", address, &taken)?;
+            taken.push(free_address("admin.address", address, &taken)?);
         }
-        Ok(())
+        match &self.events.webhook {
+            Some(webhook) => webhook::check(webhook, &taken),
+            None => Ok(()),
+        }
     }
 
     /// An endpoint that is our own listener would ask itself for every miss.
@@ -115,10 +118,17 @@ fn check_transport(index: usize, listen: &ListenConfig) -> Result<(), ConfigErro
             return wrong(key("proxy_protocol.from"), "at least one network is needed");
         }
     }
-    let Some(tls) = &listen.tls else { return Ok(()) };
-    let first = [("tls.cert".to_owned(), &tls.cert), ("tls.key".to_owned(), &tls.key)];
+    match &listen.tls {
+        Some(tls) => check_tls(&key("tls"), tls),
+        None => Ok(()),
+    }
+}
+
+fn check_tls(below: &str, tls: &TlsConfig) -> Result<(), ConfigError> {
+    let key = |name: &str| format!("{below}.{name}");
+    let first = [("cert".to_owned(), &tls.cert), ("key".to_owned(), &tls.key)];
     let others = tls.certificates.iter().enumerate().flat_map(|(n, pair)| {
-        let name = |part: &str| format!("tls.certificates[{n}].{part}");
+        let name = |part: &str| format!("certificates[{n}].{part}");
         [(name("cert"), &pair.cert), (name("key"), &pair.key)]
     });
     for (name, file) in first.into_iter().chain(others) {
@@ -128,12 +138,12 @@ fn check_transport(index: usize, listen: &ListenConfig) -> Result<(), ConfigErro
     }
     match (&tls.client_ca, tls.client_auth) {
         (None, ClientAuth::Optional | ClientAuth::Required) => {
-            wrong(key("tls.client_ca"), "a file is needed where clients are asked for certificates")
+            wrong(key("client_ca"), "a file is needed where clients are asked for certificates")
         }
         (Some(_), ClientAuth::None) => {
-            wrong(key("tls.client_auth"), "none leaves client_ca without use: optional or required")
+            wrong(key("client_auth"), "none leaves client_ca without use: optional or required")
         }
-        _ => more_than_nothing(&key("tls.reload"), tls.reload),
+        _ => more_than_nothing(&key("reload"), tls.reload),
     }
 }
 
@@ -475,6 +485,8 @@ fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), Confi
     }
     Ok(())
 }
+
+mod webhook;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::canary::CanaryConfig;
+use super::webhook::config::WebhookConfig;
 use crate::config::units::HumanDuration;
 
 /// Receivers of object events, and how late an event may be.
@@ -13,17 +14,19 @@ pub struct EventsConfig {
     pub max_lag: HumanDuration,
     /// Objects that are written so that their event comes back.
     pub canaries: Vec<CanaryConfig>,
+    /// A listener for notifications over HTTP.
+    pub webhook: Option<WebhookConfig>,
 }
 
 impl EventsConfig {
     /// Whether there is any receiver.
     pub fn receives(&self) -> bool {
-        false
+        self.webhook.is_some()
     }
 }
 
 impl Default for EventsConfig {
     fn default() -> Self {
-        Self { max_lag: HumanDuration::secs(120), canaries: Vec::new() }
+        Self { max_lag: HumanDuration::secs(120), canaries: Vec::new(), webhook: None }
     }
 }

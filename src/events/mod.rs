@@ -15,11 +15,13 @@ mod intake;
 mod link;
 mod receivers;
 mod recent;
+pub mod webhook;
 
 pub use canary::CanaryConfig;
 pub use config::EventsConfig;
 pub use intake::{Applied, Intake};
 pub use link::Link;
 pub use receivers::{Receivers, ReceiversError};
+pub use webhook::Webhook;
 
 pub use crate::metrics::events::Source;

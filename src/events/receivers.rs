@@ -1,5 +1,6 @@
 //! Everything that receives events, as the configuration has it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::canary::Canary;
+use super::webhook::{Webhook, WebhookError};
 use super::{EventsConfig, Intake};
 use crate::cache::Rules;
 use crate::origin::Origin;
@@ -21,6 +23,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub enum ReceiversError {
     #[error("canaries[{0}]: its bucket or key is none")]
     Canary(usize),
+    #[error("webhook.{0}")]
+    Webhook(#[from] WebhookError),
 }
 
 /// All receivers, ready to run.
@@ -28,6 +32,7 @@ pub struct Receivers {
     intake: Arc<Intake>,
     rules: Arc<Rules>,
     canaries: Vec<Canary>,
+    webhook: Option<Webhook>,
 }
 
 impl Receivers {
@@ -35,7 +40,6 @@ impl Receivers {
     ///
     /// # Errors
     /// [`ReceiversError`]: the first one that cannot start.
-    #[allow(clippy::unused_async, reason = "addresses are bound here")]
     pub async fn bind(
         config: &EventsConfig,
         intake: Arc<Intake>,
@@ -50,7 +54,16 @@ impl Receivers {
             let (origin, rules) = (origin.clone(), rules.clone());
             canaries.push(Canary::new(canary, name, origin, rules, &intake.canaries));
         }
-        Ok(Self { intake, rules, canaries })
+        let webhook = match &config.webhook {
+            Some(config) => Some(Webhook::bind(config).await?),
+            None => None,
+        };
+        Ok(Self { intake, rules, canaries, webhook })
+    }
+
+    /// Where notifications over HTTP are received.
+    pub fn webhook_address(&self) -> Option<SocketAddr> {
+        self.webhook.as_ref()?.address()
     }
 
     /// Receives until `shutdown` turns true.
@@ -59,9 +72,11 @@ impl Receivers {
         for canary in self.canaries {
             running.spawn(canary.run(shutdown.clone()));
         }
-        running.spawn(watch_trust(self.rules, shutdown));
+        running.spawn(watch_trust(self.rules, shutdown.clone()));
+        if let Some(webhook) = self.webhook {
+            running.spawn(webhook.run(self.intake.clone(), shutdown));
+        }
         running.join_all().await;
-        drop(self.intake);
     }
 }
 

@@ -83,5 +83,7 @@ mod vanished;
 mod verify;
 /// Reads by version id.
 mod versions;
+/// Notifications over HTTP.
+mod webhook;
 /// Writes through the proxy.
 mod write_races;

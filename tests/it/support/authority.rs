@@ -52,6 +52,13 @@ impl Authority {
     /// The same, valid until the end of a year.
     #[must_use]
     pub fn sign_until(&self, names: &[&str], year: i32) -> Pair {
+        let key = KeyPair::generate().expect("random numbers");
+        Pair { cert: self.certify(names, year, &key), key: key.serialize_pem() }
+    }
+
+    /// A certificate for a key that there is, as PEM.
+    #[must_use]
+    pub fn certify(&self, names: &[&str], year: i32, key: &KeyPair) -> String {
         let hosts = names.iter().filter(|name| !name.contains("://"));
         let hosts: Vec<String> = hosts.map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).expect("names that can be in a certificate");
@@ -62,9 +69,7 @@ impl Authority {
         params.not_after = rcgen::date_time_ymd(year, 12, 31);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate().expect("random numbers");
-        let cert = params.signed_by(&key, &self.0).expect("a complete certificate");
-        Pair { cert: cert.pem(), key: key.serialize_pem() }
+        params.signed_by(key, &self.0).expect("a complete certificate").pem()
     }
 
     /// A client that believes what this authority signs.

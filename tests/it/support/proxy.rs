@@ -25,6 +25,8 @@ pub struct TestProxy {
     pub cache: Arc<Cache>,
     /// What receivers hand their messages to.
     pub intake: Arc<Intake>,
+    /// Where notifications are received.
+    pub webhook: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     running: Option<JoinHandle<()>>,
 }
@@ -52,6 +54,7 @@ impl TestProxy {
             cache: app.cache(),
             intake: app.intake(),
             admin: app.admin_address().expect("the test configuration has an admin port"),
+            webhook: app.webhook_address(),
             stop,
             running: Some(tokio::spawn(app.run(shutdown))),
         }

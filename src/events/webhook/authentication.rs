@@ -1,0 +1,203 @@
+//! Who sends a notification: by a secret in its head, by a signature over its body, or by SNS's signature.
+//!
+//! Each way that is configured suffices; one that is tried and fails is not followed by another. Secrets are compared
+//! in constant time, as tags under a key that lives as long as the process.
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, header};
+use ring::hmac;
+use ring::rand::SystemRandom;
+
+use super::config::WebhookConfig;
+use super::server::WebhookError;
+use super::signed::{self, Signed, Taken};
+use super::sns::Sns;
+use crate::config::units::Secret;
+use crate::metrics::webhook::Outcome;
+use crate::s3::event::sns::Envelope;
+
+pub(super) struct Authentication {
+    key: hmac::Key,
+    /// Tags of what may be in a header.
+    tokens: Vec<hmac::Tag>,
+    api_keys: Vec<hmac::Tag>,
+    api_key_header: HeaderName,
+    signed: Signed,
+    pub(super) sns: Option<Sns>,
+    everybody: bool,
+    /// TLS lets in only clients with a certificate of ours.
+    certificates: bool,
+}
+
+/// What the head of a request says of its sender.
+pub(super) enum ByHead {
+    /// It is believed.
+    Known,
+    /// The body decides.
+    AskBody,
+}
+
+/// A sender that is believed.
+pub(super) enum Sender {
+    Known,
+    /// By a signature that is good once.
+    Signed(Taken),
+    /// SNS, that asks whether we want to hear of a topic; nothing else is in the body.
+    Confirmation,
+}
+
+impl Authentication {
+    pub(super) fn new(config: &WebhookConfig) -> Result<Self, WebhookError> {
+        let random = SystemRandom::new();
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &random)
+            .map_err(|_| WebhookError::new("tokens", "there are no random numbers"))?;
+        let tags = |secrets: &[Secret]| -> Vec<hmac::Tag> {
+            secrets.iter().map(|secret| hmac::sign(&key, secret.expose().as_bytes())).collect()
+        };
+        let api_key_header = config.api_key_header.parse().map_err(|_| {
+            WebhookError::new("api_key_header", format!("`{}` is no header", config.api_key_header))
+        })?;
+        let everybody = config.believes_everybody();
+        let others = [&config.tokens, &config.api_keys, &config.secrets];
+        let certificates =
+            !everybody && others.iter().all(|secrets| secrets.is_empty()) && config.sns.is_none();
+        Ok(Self {
+            tokens: tags(&config.tokens),
+            api_keys: tags(&config.api_keys),
+            api_key_header,
+            signed: Signed::new(&config.secrets),
+            sns: config.sns.as_ref().map(Sns::new).transpose()?,
+            everybody,
+            certificates,
+            key,
+        })
+    }
+
+    /// Asks the head, before the body costs anything.
+    pub(super) fn by_head(&self, headers: &HeaderMap) -> Result<ByHead, Outcome> {
+        if self.everybody || self.certificates {
+            return Ok(ByHead::Known);
+        }
+        if headers.contains_key(&signed::SIGNATURE) {
+            return Ok(ByHead::AskBody);
+        }
+        if let Some(value) = headers.get(header::AUTHORIZATION)
+            && !self.tokens.is_empty()
+        {
+            let value = value.as_bytes();
+            let token = bearer(value).unwrap_or(value);
+            let known = self.is_one_of(&self.tokens, value) || self.is_one_of(&self.tokens, token);
+            return if known { Ok(ByHead::Known) } else { Err(Outcome::Forged) };
+        }
+        if let Some(value) = headers.get(&self.api_key_header)
+            && !self.api_keys.is_empty()
+        {
+            let known = self.is_one_of(&self.api_keys, value.as_bytes());
+            return if known { Ok(ByHead::Known) } else { Err(Outcome::Forged) };
+        }
+        if self.sns.is_some() { Ok(ByHead::AskBody) } else { Err(Outcome::Unauthenticated) }
+    }
+
+    /// Asks the body, too.
+    pub(super) async fn by_body(
+        &self,
+        head: ByHead,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Sender, Outcome> {
+        if matches!(head, ByHead::AskBody) && headers.contains_key(&signed::SIGNATURE) {
+            let taken = self.signed.take(headers, body, SystemTime::now())?;
+            return Ok(Sender::Signed(taken));
+        }
+        // A subscription is confirmed only for a topic of ours, whoever brings the question.
+        let asks = headers.get("x-amz-sns-message-type").map(http::HeaderValue::as_bytes);
+        let known = matches!(head, ByHead::Known);
+        if known && !matches!(asks, Some(b"SubscriptionConfirmation")) {
+            return Ok(Sender::Known);
+        }
+        let Some(sns) = &self.sns else {
+            return if known { Ok(Sender::Known) } else { Err(Outcome::Unauthenticated) };
+        };
+        let envelope = Envelope::parse(body).ok_or(Outcome::Unauthenticated)?;
+        sns.verify(&envelope).await?;
+        if envelope.kind == "SubscriptionConfirmation" {
+            sns.confirm(&envelope).await?;
+            return Ok(Sender::Confirmation);
+        }
+        Ok(Sender::Known)
+    }
+
+    /// What the sender said was not applied.
+    pub(super) fn give_back(&self, sender: &Sender) {
+        if let Sender::Signed(taken) = sender {
+            self.signed.give_back(*taken);
+        }
+    }
+
+    fn is_one_of(&self, tags: &[hmac::Tag], presented: &[u8]) -> bool {
+        // Each is compared, so that the time says nothing of which one it is.
+        let equal = |tag: &hmac::Tag| hmac::verify(&self.key, presented, tag.as_ref()).is_ok();
+        tags.iter().filter(|tag| equal(tag)).count() > 0
+    }
+}
+
+/// What follows `Bearer` (RFC 6750).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(config: &WebhookConfig, name: &'static str, value: &str) -> Option<Outcome> {
+        let authentication = Authentication::new(config).unwrap();
+        let headers =
+            [(HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect();
+        authentication.by_head(&headers).err()
+    }
+
+    #[test]
+    fn a_token_is_known_plain_and_as_a_bearer_and_with_its_own_scheme_only_as_it_is() {
+        let config = WebhookConfig {
+            tokens: vec!["made-up-token".into(), "Basic dXNlcjpwYXNz".into()],
+            ..WebhookConfig::default()
+        };
+        for value in ["made-up-token", "Bearer made-up-token", "bearer made-up-token"] {
+            assert_eq!(asked(&config, "authorization", value), None, "{value}");
+        }
+        assert_eq!(asked(&config, "authorization", "Basic dXNlcjpwYXNz"), None);
+        for value in ["made-up-toke", "made-up-token ", "Bearer", "dXNlcjpwYXNz", "Bearer  x", "x"]
+        {
+            let outcome = asked(&config, "authorization", value);
+            assert_eq!(outcome, Some(Outcome::Forged), "{value}");
+        }
+        let outcome = asked(&config, "x-api-key", "made-up-token");
+        assert_eq!(outcome, Some(Outcome::Unauthenticated));
+    }
+
+    #[test]
+    fn an_api_key_is_known_under_its_header_alone() {
+        let config = WebhookConfig {
+            api_keys: vec!["made-up-key".into()],
+            api_key_header: "X-Events".to_owned(),
+            ..WebhookConfig::default()
+        };
+        assert_eq!(asked(&config, "x-events", "made-up-key"), None);
+        assert_eq!(asked(&config, "x-events", "made-up-ke"), Some(Outcome::Forged));
+        let outcome = asked(&config, "x-api-key", "made-up-key");
+        assert_eq!(outcome, Some(Outcome::Unauthenticated));
+        let outcome = asked(&config, "authorization", "made-up-key");
+        assert_eq!(outcome, Some(Outcome::Unauthenticated));
+    }
+
+    #[test]
+    fn everybody_is_believed_only_where_nothing_is_configured() {
+        assert_eq!(asked(&WebhookConfig::default(), "x-anything", "x"), None);
+        let config =
+            WebhookConfig { secrets: vec!["a made-up secret".into()], ..WebhookConfig::default() };
+        assert_eq!(asked(&config, "x-anything", "x"), Some(Outcome::Unauthenticated));
+    }
+}

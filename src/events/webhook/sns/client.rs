@@ -1,0 +1,132 @@
+//! A GET of something small from SNS: over TLS, without redirections, within bounds of time and length.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::host::Url;
+use crate::events::webhook::config::SnsConfig;
+use crate::events::webhook::server::WebhookError;
+
+/// For all of it, the name's resolution included.
+const TIME: Duration = Duration::from_secs(8);
+/// The longest answer; a chain of certificates has some 6 KiB.
+const LONGEST: usize = 64 * 1024;
+
+/// Asks SNS, and knows which authorities to believe.
+pub(super) struct Client {
+    tls: TlsConnector,
+    /// For what TLS does not see: the certificates of signatures.
+    pub(super) verifier: Arc<WebPkiServerVerifier>,
+}
+
+/// What came back.
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
+    /// What the host showed after its own certificate; verified, unless there was no TLS.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+impl Client {
+    /// Reads the authorities; blocks.
+    pub(super) fn new(config: &SnsConfig) -> Result<Self, WebhookError> {
+        let roots = Arc::new(roots(config)?);
+        let provider = Arc::new(default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+            .build()
+            .map_err(|error| WebhookError::new("sns.ca_file", error))?;
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has suites for TLS 1.2 and 1.3")
+            .with_webpki_verifier(verifier.clone())
+            .with_no_client_auth();
+        Ok(Self { tls: TlsConnector::from(Arc::new(tls)), verifier })
+    }
+
+    /// Asks for something.
+    pub(super) async fn get(&self, url: &Url) -> io::Result<Answer> {
+        match timeout(TIME, self.get_unbounded(url)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn get_unbounded(&self, url: &Url) -> io::Result<Answer> {
+        let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
+        if !url.tls {
+            return ask(stream, url, Vec::new()).await;
+        }
+        let name = ServerName::try_from(url.host.clone()).map_err(io::Error::other)?;
+        let stream = self.tls.connect(name, stream).await?;
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let chain = shown.iter().skip(1).map(|certificate| certificate.clone().into_owned());
+        let chain = chain.collect();
+        ask(stream, url, chain).await
+    }
+}
+
+async fn ask<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    url: &Url,
+    chain: Vec<CertificateDer<'static>>,
+) -> io::Result<Answer> {
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    // It ends when the sender is dropped, at the end of this function or of its time.
+    let connection = tokio::spawn(connection);
+    let default_port = url.port == if url.tls { 443 } else { 80 };
+    let host = if default_port { url.host.clone() } else { format!("{}:{}", url.host, url.port) };
+    let request = Request::get(url.target.as_str())
+        .header(header::HOST, host)
+        .header(header::ACCEPT, "*/*")
+        .header(header::USER_AGENT, concat!("hotset/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::<Bytes>::new())
+        .map_err(io::Error::other)?;
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LONGEST).collect().await;
+    let body = body.map_err(io::Error::other)?.to_bytes();
+    connection.abort();
+    Ok(Answer { status, body, chain })
+}
+
+fn roots(config: &SnsConfig) -> Result<RootCertStore, WebhookError> {
+    let mut roots = RootCertStore::empty();
+    let Some(file) = &config.ca_file else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let problem = "the system has no authorities (ca-certificates); name a file of some";
+            return Err(WebhookError::new("sns.ca_file", problem));
+        }
+        return Ok(roots);
+    };
+    let wrong = |problem: String| {
+        WebhookError::new("sns.ca_file", format_args!("{}: {problem}", file.display()))
+    };
+    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| wrong(format!("malformed PEM: {error}")))?;
+        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong("there is no certificate in it".to_owned()));
+    }
+    Ok(roots)
+}

@@ -1,0 +1,84 @@
+//! Notifications that SNS signs, and its question whether we want to hear of a topic.
+//!
+//! The invariant: nothing of an envelope is believed, and no address in it is asked, before its topic is one of ours
+//! and its address is one of SNS's own ([`Host`]). What costs a request to SNS is counted and bounded.
+//!
+//! Source: the SNS Developer Guide, "Verifying the signatures of Amazon SNS messages".
+
+mod certificates;
+mod client;
+mod host;
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::signature::{
+    RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+};
+
+use self::certificates::Certificates;
+use self::client::Client;
+use self::host::Host;
+use super::config::SnsConfig;
+use super::server::WebhookError;
+use crate::metrics::webhook::Outcome;
+use crate::s3::event::sns::Envelope;
+
+/// The topics that are believed.
+pub(super) struct Sns {
+    topics: Vec<String>,
+    host: Host,
+    client: Arc<Client>,
+    certificates: Certificates,
+}
+
+impl Sns {
+    /// Reads the file of authorities; blocks.
+    pub(super) fn new(config: &SnsConfig) -> Result<Self, WebhookError> {
+        let host = Host::new(config.endpoint.as_deref());
+        let client = Arc::new(Client::new(config)?);
+        let certificates = Certificates::new(client.clone(), config.require_chain);
+        Ok(Self { topics: config.topics.clone(), host, client, certificates })
+    }
+
+    /// Checks that an envelope is signed by SNS, for a topic of ours.
+    pub(super) async fn verify(&self, envelope: &Envelope<'_>) -> Result<(), Outcome> {
+        if !self.topics.iter().any(|topic| *topic == envelope.topic_arn) {
+            return Err(Outcome::WrongTopic);
+        }
+        let url = self.host.certificate(&envelope.signing_cert_url, &envelope.topic_arn);
+        let url = url.ok_or(Outcome::WrongUrl)?;
+        let text = envelope.signed_text().ok_or(Outcome::Forged)?;
+        let signature = STANDARD.decode(&*envelope.signature).map_err(|_| Outcome::Forged)?;
+        let algorithm = match &*envelope.signature_version {
+            "1" => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            "2" => &RSA_PKCS1_2048_8192_SHA256,
+            _ => return Err(Outcome::Forged),
+        };
+        let key = self.certificates.key(url).await?;
+        let key = UnparsedPublicKey::new(algorithm, &*key);
+        key.verify(text.as_bytes(), &signature).map_err(|_| Outcome::Forged)
+    }
+
+    /// Says yes to SNS, whose question was verified.
+    pub(super) async fn confirm(&self, envelope: &Envelope<'_>) -> Result<(), Outcome> {
+        let topic = &*envelope.topic_arn;
+        let url = envelope.subscribe_url.as_deref().unwrap_or_default();
+        let url = self.host.confirmation(url, topic).ok_or(Outcome::WrongUrl)?;
+        match self.client.get(&url).await {
+            Ok(answer) if answer.status.is_success() => {
+                log::info!("events.webhook: subscribed to {topic}");
+                Ok(())
+            }
+            Ok(answer) => {
+                log::warn!("events.webhook: {topic} refuses our yes: {}", answer.status);
+                Err(Outcome::Unavailable)
+            }
+            Err(error) => {
+                log::warn!("events.webhook: {topic} cannot be told yes: {error}");
+                Err(Outcome::Unavailable)
+            }
+        }
+    }
+}

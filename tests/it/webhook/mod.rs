@@ -1,0 +1,103 @@
+//! Notifications over HTTP: who is believed, what is refused and why, and that an object is read anew afterwards.
+
+mod bounds;
+mod fake_sns;
+mod forms;
+mod sns;
+
+use std::net::SocketAddr;
+
+use hotset::cache::Freshness;
+use hotset::config::Config;
+use hotset::config::units::HumanDuration;
+use hotset::events::webhook::config::WebhookConfig;
+
+use crate::support::{Client, FakeS3, Object, Response, TestProxy};
+
+/// An origin, hotset in front of it that believes what it knows for an hour, and its receiver of notifications.
+struct Setup {
+    s3: FakeS3,
+    proxy: TestProxy,
+    client: Client,
+    sender: Client,
+}
+
+impl Setup {
+    async fn new(change: impl FnOnce(&mut WebhookConfig)) -> Setup {
+        let s3 = FakeS3::start().await;
+        let mut webhook =
+            WebhookConfig { address: "127.0.0.1:0".to_owned(), ..WebhookConfig::default() };
+        change(&mut webhook);
+        let config = |config: &mut Config| {
+            config.rules[0].freshness = Freshness::Ttl(HumanDuration::secs(3600));
+            config.events.webhook = Some(webhook);
+        };
+        let proxy = TestProxy::start_with(&s3, config).await;
+        let (client, sender) = (proxy.client(), Client::new(address(&proxy)));
+        Setup { s3, proxy, client, sender }
+    }
+
+    /// Reads an object, so that it is known, and overwrites it behind hotset's back; the new one.
+    async fn overwrite(&self, key: &str) -> Object {
+        let (old, new) = (Object::random(5000, 1), Object::random(6000, 2));
+        self.s3.put("data", key, old.clone());
+        assert!(self.read(key).await.body == old.all());
+        self.s3.put("data", key, new.clone());
+        assert!(self.read(key).await.body == old.all(), "it is known for an hour");
+        new
+    }
+
+    async fn read(&self, key: &str) -> Response {
+        self.client.get(&format!("/data/{}", key.replace(' ', "%20"))).send().await
+    }
+
+    /// Says that the key was written, with these headers.
+    async fn post(&self, headers: &[(&str, &str)], body: &str) -> Response {
+        let request = headers.iter().fold(self.sender.post("/events"), |request, (name, value)| {
+            request.header(name, value)
+        });
+        request.body(body.to_owned()).send().await
+    }
+
+    /// How many requests ended so, in all tests of this process.
+    async fn ended(&self, outcome: &str) -> f64 {
+        let series = format!("hotset_webhook_requests_total{{outcome=\"{outcome}\"}}");
+        self.proxy.metric(&series).await
+    }
+
+    /// Asserts that the message is answered and counted so, and that nothing was forgotten for it.
+    async fn assert_refused(
+        &self,
+        headers: &[(&str, &str)],
+        body: &str,
+        status: u16,
+        outcome: &str,
+    ) {
+        let new = self.overwrite("key").await;
+        let before = self.ended(outcome).await;
+        let answer = self.post(headers, body).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (status, format!("{outcome}\n")));
+        assert!(self.ended(outcome).await > before, "{outcome} is counted");
+        assert!(self.read("key").await.body != new.all(), "{outcome}, and still applied");
+    }
+
+    /// Asserts that the message is taken, and that `key` is read anew after it.
+    async fn assert_applied(&self, headers: &[(&str, &str)], body: &str, key: &str) {
+        let new = self.overwrite(key).await;
+        let answer = self.post(headers, body).await;
+        assert_eq!((answer.status.as_u16(), &*answer.text()), (200, "accepted\n"), "{headers:?}");
+        assert!(self.read(key).await.body == new.all(), "{key} is old after {body}");
+    }
+}
+
+fn address(proxy: &TestProxy) -> SocketAddr {
+    proxy.webhook.expect("it is configured")
+}
+
+/// What S3 says when a key of the bucket `data` was written; `encoded` as in a form.
+fn written(encoded: &str) -> String {
+    format!(
+        r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put",
+            "s3":{{"bucket":{{"name":"data"}},"object":{{"key":"{encoded}"}}}}}}]}}"#
+    )
+}
