@@ -108,10 +108,7 @@ impl Webhook {
         }
         let mut connections = JoinSet::new();
         loop {
-            let next = async {
-                let slot = Arc::clone(&slots).acquire_owned().await;
-                (slot.expect("the semaphore is never closed"), listener.accept().await)
-            };
+            let next = async { (slots.clone().acquire_owned().await, listener.accept().await) };
             let (slot, accepted) = tokio::select! {
                 biased;
                 () = told(&mut shutdown) => break,

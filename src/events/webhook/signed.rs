@@ -114,8 +114,8 @@ mod tests {
     fn sign(secret: &str, timestamp: &str, body: &[u8]) -> HeaderMap {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
         let tag = hmac::sign(&key, &[timestamp.as_bytes(), b".", body].concat());
-        let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        headers(timestamp, &format!("v1={hex}"))
+        let value = tag.as_ref().iter().fold("v1=".to_owned(), |hex, b| format!("{hex}{b:02x}"));
+        headers(timestamp, &value)
     }
 
     fn take(signed: &Signed, headers: &HeaderMap, body: &[u8]) -> Option<Outcome> {

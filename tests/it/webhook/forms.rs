@@ -22,8 +22,8 @@ fn now() -> u64 {
 fn sign(secret: &str, timestamp: u64, body: &str) -> [(&'static str, String); 2] {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, format!("{timestamp}.{body}").as_bytes());
-    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    [("x-hotset-timestamp", timestamp.to_string()), ("x-hotset-signature", format!("v1={hex}"))]
+    let value = tag.as_ref().iter().fold("v1=".to_owned(), |hex, b| format!("{hex}{b:02x}"));
+    [("x-hotset-timestamp", timestamp.to_string()), ("x-hotset-signature", value)]
 }
 
 fn as_str<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {

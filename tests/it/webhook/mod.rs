@@ -6,13 +6,14 @@ mod forms;
 mod sns;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hotset::cache::Freshness;
 use hotset::config::Config;
 use hotset::config::units::HumanDuration;
 use hotset::events::webhook::config::WebhookConfig;
 
-use crate::support::{Client, FakeS3, Object, Response, TestProxy};
+use crate::support::{Client, FakeS3, Object, Request, Response, TestProxy};
 
 /// An origin, hotset in front of it that believes what it knows for an hour, and its receiver of notifications.
 struct Setup {
@@ -20,6 +21,8 @@ struct Setup {
     proxy: TestProxy,
     client: Client,
     sender: Client,
+    /// Objects until now: no two are the same.
+    written: AtomicU64,
 }
 
 impl Setup {
@@ -34,21 +37,27 @@ impl Setup {
         };
         let proxy = TestProxy::start_with(&s3, config).await;
         let (client, sender) = (proxy.client(), Client::new(address(&proxy)));
-        Setup { s3, proxy, client, sender }
+        Setup { s3, proxy, client, sender, written: AtomicU64::new(0) }
     }
 
     /// Reads an object, so that it is known, and overwrites it behind hotset's back; the new one.
     async fn overwrite(&self, key: &str) -> Object {
-        let (old, new) = (Object::random(5000, 1), Object::random(6000, 2));
+        let number = self.written.fetch_add(2, Ordering::Relaxed);
+        let (old, new) = (Object::random(5000, number), Object::random(6000, number + 1));
         self.s3.put("data", key, old.clone());
-        assert!(self.read(key).await.body == old.all());
+        let asked = self.get(key).header("Cache-Control", "no-cache").send().await;
+        assert!(asked.body == old.all());
         self.s3.put("data", key, new.clone());
         assert!(self.read(key).await.body == old.all(), "it is known for an hour");
         new
     }
 
     async fn read(&self, key: &str) -> Response {
-        self.client.get(&format!("/data/{}", key.replace(' ', "%20"))).send().await
+        self.get(key).send().await
+    }
+
+    fn get(&self, key: &str) -> Request {
+        self.client.get(&format!("/data/{}", key.replace(' ', "%20")))
     }
 
     /// Says that the key was written, with these headers.

@@ -15,6 +15,10 @@ struct WithSns {
 
 impl WithSns {
     async fn new(change: impl FnOnce(&mut SnsConfig)) -> WithSns {
+        WithSns::with(change, &[]).await
+    }
+
+    async fn with(change: impl FnOnce(&mut SnsConfig), tokens: &[&str]) -> WithSns {
         let (sns, scratch) = (FakeSns::start().await, Scratch::new());
         let mut config = SnsConfig {
             topics: vec![TOPIC.to_owned()],
@@ -23,7 +27,11 @@ impl WithSns {
             endpoint: Some(sns.endpoint()),
         };
         change(&mut config);
-        let setup = Setup::new(|webhook| webhook.sns = Some(config)).await;
+        let setup = Setup::new(|webhook| {
+            webhook.tokens = tokens.iter().map(|token| (*token).into()).collect();
+            webhook.sns = Some(config);
+        });
+        let setup = setup.await;
         WithSns { setup, sns, _scratch: scratch }
     }
 
@@ -222,26 +230,16 @@ async fn no_other_subscription_is_confirmed_and_no_other_address_is_asked() {
 
 #[tokio::test]
 async fn r20_a_token_does_not_confirm_a_subscription() {
-    let with = WithSns::new(|_| {}).await;
-    let token_too = Setup::new(|webhook| {
-        webhook.tokens = vec!["made-up-token".into()];
-        webhook.sns = Some(SnsConfig {
-            topics: vec![TOPIC.to_owned()],
-            endpoint: Some(with.sns.endpoint()),
-            ..SnsConfig::default()
-        });
-    });
-    let setup = token_too.await;
+    let with = WithSns::with(|_| {}, &["made-up-token"]).await;
     let headers = [
         ("Authorization", "made-up-token"),
         ("x-amz-sns-message-type", "SubscriptionConfirmation"),
     ];
     let mut question = with.sns.question();
     question["SubscribeURL"] = json!("https://example.com/");
-    let answer = setup.post(&headers, &question.to_string()).await;
-    assert_eq!(answer.status, 403);
+    with.setup.assert_refused(&headers, &question.to_string(), 403, "forged").await;
     // Without the header it is taken for a message, which says nothing.
-    let answer = setup.post(&headers[..1], &question.to_string()).await;
+    let answer = with.setup.post(&headers[..1], &question.to_string()).await;
     assert_eq!((answer.status.as_u16(), &*answer.text()), (200, "accepted\n"));
-    assert_eq!(with.sns.asked(), [""; 0]);
+    assert_eq!(with.sns.asked(), [PEM]);
 }

@@ -26,7 +26,7 @@ const NAMES: [&str; 2] = ["sns.amazonaws.com", "sns.amazonaws.com.cn"];
 const KEPT: usize = 64;
 /// The most that are asked for in a minute.
 const TRIES: usize = 20;
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// How long one that could not be had is not asked for again.
 const PAUSE: Duration = Duration::from_secs(30);
 
