@@ -13,7 +13,6 @@ use parking_lot::RwLock;
 use super::{METRICS, handles};
 
 const EVENTS: &str = "hotset_events_total";
-const REFUSED: &str = "hotset_event_messages_refused_total";
 pub(super) const LAG: &str = "hotset_event_lag_seconds";
 const LAST: &str = "hotset_events_last_timestamp_seconds";
 const UP: &str = "hotset_event_receiver_up";
@@ -76,26 +75,9 @@ label! {
     }
 }
 
-label! {
-    /// Why a message was refused before it was read.
-    RefusedMessage {
-        /// Its signature, token or key is missing or wrong.
-        Forged = "forged",
-        /// It, or its signature, came before.
-        Replayed = "replayed",
-        /// More bytes than `events.webhook` takes.
-        TooLarge = "too_large",
-        /// Of a topic that is not on the list.
-        Topic = "topic",
-        /// Not to be understood as a request.
-        Malformed = "malformed",
-    }
-}
-
 pub(super) struct Handles {
     events: Vec<Counter>,
     last: [Gauge; Source::ALL.len()],
-    refused: [Counter; RefusedMessage::ALL.len()],
     canaries: [Counter; Canary::ALL.len()],
     trusted: Gauge,
 }
@@ -107,13 +89,10 @@ impl Handles {
             |(source, result)| counter!(EVENTS, "source" => source.label(), "result" => result.label()),
         );
         let last = |index: usize| gauge!(LAST, "source" => Source::ALL[index].label());
-        let refused =
-            |index: usize| counter!(REFUSED, "reason" => RefusedMessage::ALL[index].label());
         let canary = |index: usize| counter!(CANARIES, "result" => Canary::ALL[index].label());
         Self {
             events: events.collect(),
             last: std::array::from_fn(last),
-            refused: std::array::from_fn(refused),
             canaries: std::array::from_fn(canary),
             trusted: gauge!(TRUSTED),
         }
@@ -123,7 +102,6 @@ impl Handles {
 #[rustfmt::skip] // A table: one line a metric.
 pub(super) fn describe() {
     describe_counter!(EVENTS, Unit::Count, "Object events, by where they came from and what became of them");
-    describe_counter!(REFUSED, Unit::Count, "Messages of events refused unread, by reason");
     describe_histogram!(LAG, Unit::Seconds, "From the time an event tells to when it was applied, by source and bucket");
     describe_gauge!(LAST, Unit::Seconds, "When the last event was applied, in Unix time, by source; 0: none yet");
     describe_gauge!(UP, Unit::Count, "Whether a receiver of events is connected, by source and name");
@@ -173,13 +151,6 @@ fn lag(source: Source, bucket: &str, lag: Duration) {
         )
     });
     histogram.record(lag);
-}
-
-/// Counts a message that was refused unread.
-pub fn refused(reason: RefusedMessage) {
-    if let Some(handles) = handles() {
-        handles.events.refused[reason as usize].increment(1);
-    }
 }
 
 /// Counts a canary.
