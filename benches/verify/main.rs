@@ -21,7 +21,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// What a verified GET may cost on top of a hit.
 const BAR: Duration = Duration::from_micros(4);
 const ROUNDS: u32 = 200_000;
-const PATH: &str = "/data/warehouse/year=2026/part-00017.parquet";
+const PATH: &str = "/data/warehouse/year%3D2026/part-00017.parquet";
 const IDENTITIES: &str = "
 identities:
   - name: reader

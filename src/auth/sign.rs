@@ -190,7 +190,34 @@ impl fmt::Debug for Signer {
 
 /// What is signed in the end: a canonical request by its hash.
 pub(in crate::auth) fn string_to_sign(amz_date: &str, scope: &str, request: &[u8]) -> String {
-    format!("{ALGORITHM}\n{amz_date}\n{scope}\n{}", hex(sha256(request).as_ref()))
+    let hash = hex(sha256(request).as_ref());
+    let lines = [ALGORITHM, amz_date, scope, &hash];
+    let mut text = String::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
+    for (index, line) in lines.into_iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        text.push_str(line);
+    }
+    text
+}
+
+/// Splits at an ASCII byte: these texts are short and many, and the searchers of `str` take their time to begin.
+pub(in crate::auth) fn split_at_byte(text: &str, byte: u8) -> impl Iterator<Item = &str> {
+    debug_assert!(byte.is_ascii());
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some((before, after)) = cut_at_byte(text, byte) else { return rest.take() };
+        rest = Some(after);
+        Some(before)
+    })
+}
+
+/// What is before and behind the first such ASCII byte.
+pub(in crate::auth) fn cut_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.as_bytes().iter().position(|b| *b == byte)?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 fn plain(value: &str) -> HeaderValue {

@@ -9,6 +9,7 @@ use http::header::{CONTENT_TYPE, HOST, HeaderName, RANGE};
 use http::{HeaderMap, Method};
 use percent_encoding::utf8_percent_encode;
 
+use super::split_at_byte;
 use crate::s3::target::{COMPONENT, Query};
 
 /// The signature itself is the one part of a presigned query that it cannot cover.
@@ -37,7 +38,7 @@ impl CanonicalRequest<'_> {
         out.push(b'\n');
         push_query(&mut out, self.query);
         out.push(b'\n');
-        for name in self.signed_headers.split(';') {
+        for name in split_at_byte(self.signed_headers, b';') {
             self.push_header(&mut out, name)?;
         }
         for line in ["\n", self.signed_headers, "\n", payload] {
@@ -90,6 +91,9 @@ fn push_query(out: &mut Vec<u8>, query: &Query) {
 /// Appends a header's value without outer blanks, inner runs of them as one space: as every SDK
 /// signs it.
 fn push_trimmed(out: &mut Vec<u8>, value: &[u8]) {
+    if memchr::memchr2(b' ', b'\t', value).is_none() {
+        return out.extend_from_slice(value);
+    }
     let words = value.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     for (index, word) in words.enumerate() {
         if index > 0 {

@@ -113,12 +113,12 @@ pub(in crate::auth) fn sha256(data: &[u8]) -> digest::Digest {
 /// Lower-case hex.
 pub(in crate::auth) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    let mut text = vec![0; bytes.len() * 2];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    text
+    String::from_utf8(text).expect("digits are ASCII")
 }
 
 /// The 32 bytes of 64 lower-case hex digits: S3 compares the text, so upper case is another one.

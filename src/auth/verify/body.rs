@@ -3,6 +3,8 @@
 //! Invariant: a body that differs never goes out whole. The last bytes are held back until all of it has been seen
 //! ([`HoldBack`]), so that whoever breaks the transfer on an error leaves the origin with a part.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use ring::digest;
 
@@ -27,6 +29,10 @@ pub enum BodyCheck {
     },
 }
 
+/// The SHA-256 of nothing.
+static EMPTY: LazyLock<[u8; 32]> =
+    LazyLock::new(|| unhex(EMPTY_SHA256.as_bytes()).expect("64 digits"));
+
 impl BodyCheck {
     /// By the value of `x-amz-content-sha256`; `seed` gives the request's signature.
     pub(super) fn of(
@@ -47,7 +53,7 @@ impl BodyCheck {
             }
         }
         if !has_body && payload.eq_ignore_ascii_case(EMPTY_SHA256) {
-            return Ok(Self::Sha256(unhex(EMPTY_SHA256.as_bytes()).expect("64 digits")));
+            return Ok(Self::Sha256(*EMPTY));
         }
         let claimed = unhex(payload.to_ascii_lowercase().as_bytes());
         let claimed = claimed.ok_or_else(|| refusal::bad_payload(payload))?;

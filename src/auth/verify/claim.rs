@@ -12,7 +12,8 @@ use http::header::{AUTHORIZATION, DATE, HeaderName, HeaderValue};
 use super::refusal;
 use crate::auth::sign::date::{amz_date, parse_amz_date};
 use crate::auth::sign::{
-    ALGORITHM, Payload, SERVICE, TERMINATOR, X_AMZ_CONTENT_SHA256, X_AMZ_DATE, X_AMZ_SECURITY_TOKEN,
+    ALGORITHM, Payload, SERVICE, TERMINATOR, X_AMZ_CONTENT_SHA256, X_AMZ_DATE,
+    X_AMZ_SECURITY_TOKEN, cut_at_byte, split_at_byte,
 };
 use crate::s3::{Query, RequestHead, S3Error};
 
@@ -179,8 +180,8 @@ impl<'a> Claim<'a> {
 impl<'a> Credential<'a> {
     fn parse(credential: &'a str, form: Form) -> Result<Self, S3Error> {
         let malformed = || form.malformed(refusal::CREDENTIAL);
-        let (access_key, scope) = credential.split_once('/').ok_or_else(malformed)?;
-        let mut parts = scope.split('/');
+        let (access_key, scope) = cut_at_byte(credential, b'/').ok_or_else(malformed)?;
+        let mut parts = split_at_byte(scope, b'/');
         let (Some(date), Some(region), Some(service), Some(terminator), None) =
             (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
         else {
@@ -241,7 +242,7 @@ impl<'a> Authorization<'a> {
     fn parse(header: &'a HeaderValue) -> Result<Self, S3Error> {
         let unsupported = || refusal::unsupported_authorization(header);
         let text = header.to_str().map_err(|_| unsupported())?;
-        let (mechanism, fields) = text.split_once(' ').ok_or_else(unsupported)?;
+        let (mechanism, fields) = cut_at_byte(text, b' ').ok_or_else(unsupported)?;
         match mechanism {
             ALGORITHM => {}
             "AWS" => return Err(refusal::other_version()),
@@ -249,13 +250,13 @@ impl<'a> Authorization<'a> {
             _ => return Err(unsupported()),
         }
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
-        for field in fields.split(',') {
+        for field in split_at_byte(fields, b',') {
             let field = field.trim_matches([' ', '\t']);
             let malformed = || {
                 let problem = format_args!("the authorization component \"{field}\" is malformed.");
                 Form::Header.malformed(problem)
             };
-            let (name, value) = field.split_once('=').ok_or_else(malformed)?;
+            let (name, value) = cut_at_byte(field, b'=').ok_or_else(malformed)?;
             let part = match name {
                 "Credential" => &mut credential,
                 "SignedHeaders" => &mut signed_headers,
