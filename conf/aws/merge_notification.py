@@ -4,7 +4,7 @@
     merge_notification.py OURS.json < WHOLE.json > NEW.json
 
 WHOLE is what `aws s3api get-bucket-notification-configuration` prints (nothing, where there is none), OURS the output
-BucketNotification of the stack or the module. What has an `Id` of ours is replaced, so that it may be done again.
+BucketNotification of the stack or the module. What goes to our topic is replaced, so that it may be done again.
 """
 
 import json
@@ -15,8 +15,8 @@ def merged(whole: dict, ours: dict) -> dict:
     new = dict(whole)
     for kind, added in ours.items():
         if isinstance(added, list):
-            ids = {configuration["Id"] for configuration in added}
-            kept = [old for old in whole.get(kind, []) if old.get("Id") not in ids]
+            topics = {configuration["TopicArn"] for configuration in added}
+            kept = [old for old in whole.get(kind, []) if old["TopicArn"] not in topics]
             new[kind] = kept + added
         else:
             new[kind] = added

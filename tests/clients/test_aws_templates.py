@@ -1,31 +1,20 @@
 """conf/aws: the templates are valid, and a stack of them carries what happens in a bucket to each replica's queue."""
 
 import json
-import os
 import re
 import subprocess
 import sys
-import uuid
+from collections import Counter
 from pathlib import Path
 
-import boto3
-import cfnlint.decode
+import hcl2
 import pytest
-from cfnlint.template import Template
-from cfnlint.template.transforms import _language_extensions
 
-from processes import Process, answers, environment, free_port
+from processes import environment
 from servers import REGION
+from stacks import ACCOUNT, AWS, Stack, client, name_and_key, start_moto
 
-AWS = Path(__file__).resolve().parents[2] / "conf/aws"
 TEMPLATES = sorted((AWS / "cloudformation").glob("*.yaml"))
-ACCOUNT = "123456789012"
-"""Moto's."""
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "AKMAIN",
-    "AWS_SECRET_ACCESS_KEY": "skmain",
-    "AWS_DEFAULT_REGION": REGION,
-}
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
@@ -36,130 +25,58 @@ def test_cloudformation_is_as_its_schemas_have_it(template):
 
 
 @pytest.fixture(scope="module")
+def terraform() -> dict[str, dict]:
+    """The module: its blocks by their address, such as `aws_sqs_queue.this`, `var.name` or `local.queues`."""
+    found = {}
+    for path in sorted((AWS / "terraform").glob("*.tf")):
+        for kind, blocks in hcl2.loads(path.read_text()).items():
+            for block in blocks if not kind.startswith("__") else []:
+                found |= addressed(kind, {name.strip('"'): part for name, part in block.items()})
+    return found
+
+
+def addressed(kind: str, block: dict) -> dict[str, dict]:
+    if kind in ("resource", "data"):
+        begin = "data." if kind == "data" else ""
+        [(type, named)] = block.items()
+        return {f"{begin}{type}.{name}".replace('"', ""): part for name, part in named.items()}
+    begin = {"variable": "var.", "locals": "local.", "output": "output."}.get(kind, f"{kind}.")
+    return {f"{begin}{name}": part for name, part in block.items() if not name.startswith("__")}
+
+
+REFERENCE = re.compile(r"(?<![\w.\"])((?:data\.)?(?:aws|archive)_\w+\.\w+|(?:var|local)\.\w+)")
+
+
+def test_terraform_names_what_is_there_and_nothing_is_there_for_nothing(terraform):
+    text = "\n".join(path.read_text() for path in (AWS / "terraform").glob("*.tf"))
+    text = re.sub(r"#.*|`.*?`", "", text)
+    named = Counter(REFERENCE.findall(text))
+    assert named.keys() <= terraform.keys()
+    declared = {address for address in terraform if address.startswith(("var.", "local.", "data."))}
+    assert declared <= named.keys()
+
+
+def test_terraform_and_cloudformation_make_the_same(terraform):
+    template = (AWS / "cloudformation/events.yaml").read_text()
+    relay = (AWS / "cloudformation/relay.yaml").read_text()
+    module = json.dumps(terraform).replace('\\"', '"')
+    for said in (
+        r"s3:[A-Z]\w+(?::[\w*]+)?",
+        r"Object [A-Z]\w+(?: [A-Z]\w+)?(?= Change|\b)(?: Changed)?",
+        r"(?:sqs|sns|secretsmanager):[A-Z]\w+",
+        r"aws:Source\w+",
+        r"AWSLambda\w+Role",
+        r"\b(?:60|345600|1209600)\b",
+    ):
+        ours = set(re.findall(said, module))
+        assert ours and ours == set(re.findall(said, template + relay)), said
+
+
+@pytest.fixture(scope="module")
 def moto(tmp_path_factory):
-    """Moto's endpoint."""
-    port, log = free_port(), tmp_path_factory.mktemp("moto") / "moto.log"
-    program = Path(__file__).with_name("moto_stacks.py")
-    words = [sys.executable, program, "-H", "127.0.0.1", "-p", port]
-    process = Process("moto", words, log, environment())
-    endpoint = f"http://127.0.0.1:{port}"
-    process.wait_until(lambda: answers(endpoint))
-    yield endpoint
-    process.stop()
-
-
-def client(endpoint: str, service: str):
-    return boto3.client(
-        service,
-        endpoint_url=endpoint,
-        region_name=REGION,
-        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-    )
-
-
-def unrolled(template: Path, replicas: str) -> str:
-    """The template as the transform of `Fn::ForEach` leaves it, which moto does not have but cfn-lint."""
-    content, problems = cfnlint.decode.decode(str(template))
-    assert not problems
-    content["Parameters"]["Replicas"]["Default"] = replicas
-    problems, plain = _language_extensions.language_extension(Template(str(template), content))
-    assert not problems
-    plain.pop("Transform")
-    return json.dumps(plain)
-
-
-class Stack:
-    """events.yaml in front of a bucket, which somebody else is already told about."""
-
-    def __init__(self, endpoint: str, folder: Path, **parameters: str):
-        self.endpoint, self.folder = endpoint, folder
-        self.bucket, self.name = f"b-{uuid.uuid4().hex[:12]}", f"s{uuid.uuid4().hex[:8]}"
-        self.s3, self.sqs = client(endpoint, "s3"), client(endpoint, "sqs")
-        self.s3.create_bucket(Bucket=self.bucket)
-        self.other = self.sqs.create_queue(QueueName=f"{self.name}-other")["QueueUrl"]
-        kept = {"Id": "kept", "QueueArn": self.arn(self.other), "Events": ["s3:ObjectCreated:Put"]}
-        self.s3.put_bucket_notification_configuration(
-            Bucket=self.bucket, NotificationConfiguration={"QueueConfigurations": [kept]}
-        )
-        parameters |= {"BucketName": self.bucket, "Name": self.name, "Replicas": "0,1,2"}
-        stacks = client(endpoint, "cloudformation")
-        stacks.create_stack(
-            StackName=self.name,
-            TemplateBody=unrolled(AWS / "cloudformation/events.yaml", "0,1,2"),
-            Parameters=[
-                {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
-            ],
-            Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
-        )
-        described = stacks.describe_stacks(StackName=self.name)["Stacks"][0]
-        assert described["StackStatus"] == "CREATE_COMPLETE"
-        self.outputs = {
-            output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]
-        }
-        self.queues = [self.outputs[f"QueueUrl{replica}"] for replica in range(3)]
-        for _ in range(2):  # it may be done again
-            self.merge()
-        self.received()  # S3's test events
-
-    def arn(self, queue: str) -> str:
-        return self.attributes(queue)["QueueArn"]
-
-    def attributes(self, queue: str) -> dict:
-        return self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
-
-    def merge(self) -> None:
-        """The commands of the README."""
-        script = readme_block("merge_notification.py")
-        variables = KEYS | {"AWS_ENDPOINT_URL": self.endpoint, "STACK": self.name}
-        variables |= {"BUCKET": self.bucket, "ROOT": str(AWS.parents[1])}
-        variables |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", f"ln -sfn $ROOT/conf conf\n{script}"],
-            cwd=self.folder,
-            env=environment(**variables),
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def messages(self, queue: str) -> list[dict]:
-        """All that wait in a queue, which then are gone."""
-        found = []
-        while got := self.receive(queue):
-            found += [json.loads(message["Body"]) for message in got]
-            for message in got:
-                self.sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-        return found
-
-    def receive(self, queue: str) -> list[dict]:
-        got = self.sqs.receive_message(
-            QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=0
-        )
-        return got.get("Messages", [])
-
-    def received(self) -> list[list[tuple[str, str]]]:
-        """What each replica was told: names of events and keys, without the tagging that moto makes up."""
-        return [
-            [told for told in map(name_and_key, self.messages(queue)) if "Tag" not in told[0]]
-            for queue in self.queues
-        ]
-
-
-def name_and_key(message: dict) -> tuple[str, str]:
-    if "detail" in message:
-        return message["detail-type"], message["detail"]["object"]["key"]
-    if "Records" not in message:
-        return message["Event"], ""
-    [record] = message["Records"]
-    return record["eventName"], record["s3"]["object"]["key"]
-
-
-def readme_block(word: str) -> str:
-    """The commands of the README's block that has the word in it."""
-    blocks = re.findall(r"```console\n(.*?)```", (AWS / "README.md").read_text(), re.DOTALL)
-    [block] = [block for block in blocks if word in block]
-    return re.sub(r"^\$ ", "", block, flags=re.MULTILINE)
+    running = start_moto(tmp_path_factory.mktemp("moto"))
+    yield running
+    running.stop()
 
 
 NAMES = {
@@ -218,7 +135,7 @@ def test_only_the_bucket_may_publish(stack):
     if stack.route != "sns":
         pytest.skip("there is no topic")
     arn = f"arn:aws:sns:{REGION}:{ACCOUNT}:{stack.name}-events"
-    attributes = client(stack.endpoint, "sns").get_topic_attributes(TopicArn=arn)["Attributes"]
+    attributes = client(stack.server, "sns").get_topic_attributes(TopicArn=arn)["Attributes"]
     [statement] = json.loads(attributes["Policy"])["Statement"]
     assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
     assert statement["Action"] == "sns:Publish"
@@ -238,7 +155,7 @@ def test_what_a_replica_cannot_take_is_kept_and_the_queue_is_encrypted(stack):
 
 
 def test_hotset_may_read_its_queues_and_nothing_else(stack):
-    iam = client(stack.endpoint, "iam")
+    iam = client(stack.server, "iam")
     policy = iam.get_policy(PolicyArn=stack.outputs["ConsumePolicy"])["Policy"]
     version = iam.get_policy_version(
         PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"]
@@ -247,6 +164,6 @@ def test_hotset_may_read_its_queues_and_nothing_else(stack):
     names = ["ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes"]
     assert statement["Action"] == [f"sqs:{name}" for name in names]
     begins = statement["Resource"].removesuffix("*")
-    queues = client(stack.endpoint, "sqs").list_queues(QueueNamePrefix=stack.name)["QueueUrls"]
+    queues = client(stack.server, "sqs").list_queues(QueueNamePrefix=stack.name)["QueueUrls"]
     arns = {stack.arn(queue) for queue in queues}
     assert {arn for arn in arns if arn.startswith(begins)} == set(map(stack.arn, stack.queues))

@@ -12,19 +12,22 @@ output "bucket_notification" {
   description = "To be merged into the bucket's notification configuration, unless manage_notification did it."
   value = !local.by_sns ? jsonencode({ EventBridgeConfiguration = {} }) : jsonencode({
     TopicConfigurations = [
-      for number, filter in local.filters : {
-        Id       = "${var.name}-${number}"
-        TopicArn = aws_sns_topic.this[0].arn
-        Events   = local.s3_events
-        Filter = {
-          Key = {
-            FilterRules = [
-              { Name = "prefix", Value = filter.prefix },
-              { Name = "suffix", Value = filter.suffix },
-            ]
+      for number, filter in local.filters : merge(
+        {
+          Id       = "${var.name}-${number}"
+          TopicArn = aws_sns_topic.this[0].arn
+          Events   = local.s3_events
+        },
+        filter.prefix == "" && filter.suffix == "" ? {} : {
+          Filter = {
+            Key = {
+              FilterRules = [
+                for name, value in filter : { Name = name, Value = value } if value != ""
+              ]
+            }
           }
-        }
-      }
+        },
+      )
     ]
   })
 }
