@@ -65,10 +65,14 @@ class Stack:
         self.s3, self.sqs = client(server, "s3"), client(server, "sqs")
         self.s3.create_bucket(Bucket=self.bucket)
         self.other = self.sqs.create_queue(QueueName=f"{self.name}-other")["QueueUrl"]
-        kept = {"Id": "kept", "QueueArn": self.arn(self.other), "Events": ["s3:ObjectCreated:Put"]}
+        # S3 takes no two filters that overlap, of prefixes neither may begin the other.
+        filter = {"Key": {"FilterRules": [{"Name": "prefix", "Value": "others/"}]}}
+        kept = {"Id": "kept", "QueueArn": self.arn(self.other), "Filter": filter}
+        kept["Events"] = ["s3:ObjectCreated:*"]
         self.s3.put_bucket_notification_configuration(
             Bucket=self.bucket, NotificationConfiguration={"QueueConfigurations": [kept]}
         )
+        parameters = {"Prefix": "hot/"} | parameters
         parameters |= {"BucketName": self.bucket, "Name": self.name, "Replicas": "0,1,2"}
         stacks = client(server, "cloudformation")
         stacks.create_stack(

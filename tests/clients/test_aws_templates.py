@@ -88,7 +88,7 @@ NAMES = {
 @pytest.fixture(scope="module", params=NAMES)
 def stack(request, moto, tmp_path_factory) -> Stack:
     folder = tmp_path_factory.mktemp(request.param)
-    made = Stack(moto, folder, Route=request.param, Prefix="hot/", Suffix=".bin")
+    made = Stack(moto, folder, Route=request.param, Suffix=".bin")
     made.names = NAMES[request.param]
     made.route = request.param
     return made
@@ -106,7 +106,7 @@ def test_each_replica_hears_of_everything_in_a_queue_of_its_own(stack):
 
 def test_what_the_bucket_told_others_it_tells_them_still(stack):
     stack.messages(stack.other)
-    stack.s3.put_object(Bucket=stack.bucket, Key="kept", Body=b"1")
+    stack.s3.put_object(Bucket=stack.bucket, Key="others/kept", Body=b"1")
     assert [name for name, _ in map(name_and_key, stack.messages(stack.other))] == [
         "ObjectCreated:Put"
     ]

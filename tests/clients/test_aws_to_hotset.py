@@ -75,7 +75,7 @@ class Cached:
     """An object that both replicas hold."""
 
     def __init__(self, stack: Stack, replicas: list[Hotset]):
-        self.stack, self.key = stack, f"a b/ü+{uuid.uuid4().hex}"
+        self.stack, self.key = stack, f"hot/a b/ü+{uuid.uuid4().hex}"
         self.readers = [Caller(hotset) for hotset in replicas]
         self.write(b"old")
         assert self.read() == {b"old"}

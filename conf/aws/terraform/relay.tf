@@ -8,8 +8,21 @@ data "archive_file" "relay" {
   for_each = local.relay
 
   type        = "zip"
-  source_file = "${path.module}/../lambda/hotset_relay.py"
   output_path = "${path.root}/.terraform/hotset_relay.zip"
+
+  source {
+    filename = "hotset_relay.py"
+    content  = file("${path.module}/../lambda/hotset_relay.py")
+  }
+
+  dynamic "source" {
+    for_each = each.value.ca_file[*]
+
+    content {
+      filename = "ca.pem"
+      content  = file(source.value)
+    }
+  }
 }
 
 resource "aws_lambda_function" "relay" {
@@ -30,6 +43,7 @@ resource "aws_lambda_function" "relay" {
     variables = {
       HOTSET_URLS       = join(",", each.value.urls)
       HOTSET_SECRET_ARN = each.value.secret_arn
+      HOTSET_CA_FILE    = each.value.ca_file == null ? "" : "ca.pem"
       HOTSET_TIMEOUT    = "3"
     }
   }

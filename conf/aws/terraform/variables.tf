@@ -70,11 +70,13 @@ variable "relay" {
   description = <<-EOT
     The Lambda function that posts events to hotset's webhooks, for where hotset cannot read queues itself: the URLs of
     all replicas' webhooks, and the ARN of the secret of Secrets Manager that hotset has in events.webhook.secrets.
-    With subnets it reaches hotset (and Secrets Manager) from there.
+    With subnets it reaches hotset (and Secrets Manager) from there; with ca_file, a PEM file, it trusts these
+    authorities for hotset's certificates, and no others.
   EOT
   type = object({
     urls            = list(string)
     secret_arn      = string
+    ca_file         = optional(string)
     subnets         = optional(list(string), [])
     security_groups = optional(list(string), [])
   })
