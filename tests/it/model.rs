@@ -3,7 +3,9 @@
 //! The property: a complete answer is exactly one version's bytes, under that version's `ETag`; and it is no version
 //! older than the last write that went through the proxy and was answered before the read began, or, for a reader
 //! that demands the state of now, than the last write of any kind. An answer that breaks off is a prefix of one
-//! version. Faults may cost an answer, never its truth. A version asked for by its id is that one's bytes, or gone if
+//! version. Once hotset was told of a version by an event, or was purged, no read that begins then gets an older one,
+//! whichever rule holds, in whichever order and however often it is told, and after a restart on the same disk too.
+//! Faults may cost an answer, never its truth. A version asked for by its id is that one's bytes, or gone if
 //! it was deleted; certainly gone once its delete went through the proxy.
 //!
 //! `HOTSET_MODEL_ROUNDS` sets the number of rounds, `HOTSET_MODEL_SEED` the first seed; a failure prints its own.
@@ -12,13 +14,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hotset::cache::Freshness;
+use hotset::cache::{DiskConfig, EventsFreshness, Freshness, Scope};
+use hotset::config::Config;
 use hotset::config::units::{ByteSize, HumanDuration};
+use hotset::events::Source;
+use hotset::s3::{BucketName, ObjectKey};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::runtime::Runtime;
 
 use crate::support::{
-    Client, FakeS3, Fault, History, Matcher, Object, Response, TestProxy, Times, is_of, lock,
+    Client, FakeS3, Fault, History, Matcher, Object, Response, Scratch, TestProxy, Times, is_of,
+    lock, test_config,
 };
 
 const KEYS: usize = 4;
@@ -48,7 +55,8 @@ struct Named {
 struct World {
     seed: u64,
     s3: FakeS3,
-    client: Client,
+    /// The hotset of now, and a client of it.
+    running: Mutex<Option<(Arc<TestProxy>, Client)>>,
     keys: Vec<Key>,
     /// Whether every read demands the state of now.
     revalidates: bool,
@@ -79,19 +87,26 @@ async fn round(seed: u64) {
     let block = [64, 128, 1024][random.gen_range(0..3)];
     let memory = [8, 64][random.gen_range(0..2)];
     let ttl = [Duration::ZERO, Duration::from_millis(20), Duration::from_mins(1)];
-    let ttl = ttl[random.gen_range(0..3)];
-    let proxy = TestProxy::start_with(&s3, |config| {
-        config.cache.block = ByteSize::kib(block);
-        config.cache.fetch = ByteSize::kib(block * 2);
-        config.cache.memory = ByteSize::mib(memory);
-        config.origin.idle_timeout.0 = Duration::from_millis(200);
-        config.origin.first_byte_timeout.0 = Duration::from_secs(2);
-        config.rules[0].freshness = match revalidates {
-            true => Freshness::Revalidate,
-            false => Freshness::Ttl(HumanDuration(ttl)),
-        };
-    })
-    .await;
+    let ttl = HumanDuration(ttl[random.gen_range(0..3)]);
+    let backstop = HumanDuration::secs(3600);
+    let freshness = match random.gen_range(0..4) {
+        _ if revalidates => Freshness::Revalidate,
+        0 => Freshness::Immutable,
+        1 => Freshness::Events(EventsFreshness { ttl, backstop, proof: backstop }),
+        _ => Freshness::Ttl(ttl),
+    };
+    let scratch = random.gen_bool(0.4).then(Scratch::new);
+    let mut config = test_config(&s3);
+    config.cache.block = ByteSize::kib(block);
+    config.cache.fetch = ByteSize::kib(block * 2);
+    config.cache.memory = ByteSize::mib(memory);
+    config.origin.idle_timeout.0 = Duration::from_millis(200);
+    config.origin.first_byte_timeout.0 = Duration::from_secs(2);
+    config.rules[0].freshness = freshness;
+    if let Some(scratch) = &scratch {
+        let (path, capacity) = (scratch.path("disk").into(), ByteSize::mib(256));
+        config.cache.disk = vec![DiskConfig { path, capacity, ..DiskConfig::default() }];
+    }
     let key = |n| Key {
         name: format!("key-{n}"),
         history: Mutex::default(),
@@ -100,7 +115,7 @@ async fn round(seed: u64) {
     };
     let world = Arc::new(World {
         seed,
-        client: proxy.client(),
+        running: Mutex::default(),
         s3,
         keys: (0..KEYS).map(key).collect(),
         revalidates,
@@ -110,25 +125,60 @@ async fn round(seed: u64) {
         asked: AtomicU64::default(),
         answered: AtomicU64::default(),
     });
-    let workers = (0..WORKERS).map(|_| {
-        let (world, random) = (world.clone(), StdRng::seed_from_u64(random.r#gen()));
-        tokio::spawn(world.work(random))
-    });
-    for worker in workers.collect::<Vec<_>>() {
-        let ended = worker.await;
-        assert!(ended.is_ok(), "HOTSET_MODEL_SEED={seed} fails");
+    let lives = if scratch.is_some() { 3 } else { 1 };
+    for life in 1..=lives {
+        let server = Server::start(&config).await;
+        *lock(&world.running) = Some((server.proxy.clone(), server.proxy.client()));
+        let workers = (0..WORKERS).map(|_| {
+            let (world, random) = (world.clone(), StdRng::seed_from_u64(random.r#gen()));
+            tokio::spawn(world.work(random, OPERATIONS / lives))
+        });
+        for worker in workers.collect::<Vec<_>>() {
+            let ended = worker.await;
+            assert!(ended.is_ok(), "HOTSET_MODEL_SEED={seed} fails");
+        }
+        if life == lives {
+            world.settle().await;
+        }
+        lock(&world.running).take();
+        server.end().await;
     }
-    world.settle().await;
+}
+
+/// hotset on a runtime of its own, so that all of it ends with that.
+struct Server {
+    proxy: Arc<TestProxy>,
+    runtime: Runtime,
+}
+
+impl Server {
+    async fn start(config: &Config) -> Self {
+        let config = config.clone();
+        let runtime = Runtime::new().unwrap();
+        let started = runtime.spawn(TestProxy::start_unchecked(config));
+        Self { proxy: Arc::new(started.await.unwrap()), runtime }
+    }
+
+    /// As SIGTERM does it, and with the process.
+    async fn end(self) {
+        let mut proxy = Arc::into_inner(self.proxy).expect("nobody else has it any more");
+        proxy.begin_shutdown();
+        proxy.ended().await;
+        drop(proxy);
+        tokio::task::spawn_blocking(move || drop(self.runtime)).await.unwrap();
+    }
 }
 
 impl World {
-    async fn work(self: Arc<Self>, mut random: StdRng) {
-        for _ in 0..OPERATIONS {
+    async fn work(self: Arc<Self>, mut random: StdRng, operations: usize) {
+        for _ in 0..operations {
             let key = &self.keys[random.gen_range(0..KEYS)];
             if self.faults && random.gen_bool(0.3) {
                 self.spoil(key, &mut random);
             }
-            match random.gen_range(0..20) {
+            match random.gen_range(0..24) {
+                20..=22 => self.tell(key, &mut random).await,
+                23 => self.purge(key, &mut random).await,
                 0 => self.put(key, &mut random).await,
                 1 => self.delete(key).await,
                 2 | 3 => self.write_directly(key, &mut random).await,
@@ -140,6 +190,14 @@ impl World {
         }
     }
 
+    fn client(&self) -> Client {
+        lock(&self.running).as_ref().expect("it runs").1.clone()
+    }
+
+    fn proxy(&self) -> Arc<TestProxy> {
+        lock(&self.running).as_ref().expect("it runs").0.clone()
+    }
+
     /// Without faults, and asked for the state of now, every key is what the model says.
     async fn settle(&self) {
         let (asked, answered) = (&self.asked, &self.answered);
@@ -147,7 +205,7 @@ impl World {
         assert!(answered * 10 >= asked * 8, "seed {}: {answered} of {asked} answered", self.seed);
         self.s3.clear_faults();
         for key in &self.keys {
-            let answer = self.client.get(&key.path()).header("Cache-Control", "no-cache");
+            let answer = self.client().get(&key.path()).header("Cache-Control", "no-cache");
             let answer = answer.send().await;
             let last = lock(&key.history).last().cloned();
             match last {
@@ -218,7 +276,7 @@ impl World {
         let body = self.object(random).all();
         let object = Object::bytes(body.clone());
         key.begin(Some(object.clone()));
-        let answer = self.client.put(&key.path()).body(body).send().await;
+        let answer = self.client().put(&key.path()).body(body).send().await;
         let stored = self.s3.object("data", &key.name);
         let applied = stored.is_some_and(|o| o.etag_value() == object.etag_value());
         assert!(applied || answer.status != 200, "{}", self.where_is(key));
@@ -228,7 +286,7 @@ impl World {
     async fn delete(&self, key: &Key) {
         let _one = key.writing.lock().await;
         key.begin(None);
-        let answer = self.client.delete(&key.path()).send().await;
+        let answer = self.client().delete(&key.path()).send().await;
         assert_eq!(answer.status, 204, "{}", self.where_is(key));
         key.end(true, true);
     }
@@ -252,10 +310,44 @@ impl World {
         key.end(true, false);
     }
 
+    /// An event of a version that was there: of the last one, or an older one's, late or once more.
+    async fn tell(&self, key: &Key, random: &mut StdRng) {
+        let (index, body) = {
+            let history = lock(&key.history);
+            let (index, version) = history.any(random);
+            (index, event(&key.name, version.and_then(Object::etag_value), index))
+        };
+        let proxy = self.proxy();
+        let applied = proxy.intake.apply(Source::Nats, body.as_bytes());
+        proxy.intake.durable(applied.expect("a right message")).await;
+        lock(&key.history).told(index);
+    }
+
+    /// Of a key, or of all of them: what is read from now on is what is there now, or newer.
+    async fn purge(&self, key: &Key, random: &mut StdRng) {
+        let bucket = BucketName::new("data").unwrap();
+        let (scope, keys) = match random.gen_range(0..4) {
+            0 => (Scope::Prefix(bucket, "key-".to_owned()), &self.keys[..]),
+            1 => (Scope::Bucket(bucket), &self.keys[..]),
+            2 => (Scope::Everything, &self.keys[..]),
+            _ => {
+                let name = ObjectKey::new(&key.name).unwrap();
+                (Scope::Object(bucket, name), std::slice::from_ref(key))
+            }
+        };
+        let before: Vec<usize> = keys.iter().map(|key| key.floor(true)).collect();
+        let proxy = self.proxy();
+        let purged = proxy.cache.purge(&[scope]);
+        proxy.cache.purged(purged).await;
+        for (key, index) in keys.iter().zip(before) {
+            lock(&key.history).told(index);
+        }
+    }
+
     async fn get_version(&self, key: &Key, random: &mut StdRng) {
         let Some(named) = key.any_named(random) else { return };
         let range = range(random);
-        let mut request = self.client.get(&format!("{}?versionId={}", key.path(), named.id));
+        let mut request = self.client().get(&format!("{}?versionId={}", key.path(), named.id));
         if let Some(range) = &range {
             request = request.range(range);
         }
@@ -290,7 +382,7 @@ impl World {
             self.s3.delete_version("data", &key.name, &named.id);
             return;
         }
-        assert_eq!(self.client.delete(&path).send().await.status, 204, "{}", self.where_is(key));
+        assert_eq!(self.client().delete(&path).send().await.status, 204, "{}", self.where_is(key));
         key.mark(&named.id, |named| named.gone = true);
     }
 
@@ -302,7 +394,7 @@ impl World {
             // What was not uploaded in parts is its part 1.
             (path, range) = (path + "?partNumber=1", None);
         }
-        let mut request = self.client.get(&path);
+        let mut request = self.client().get(&path);
         if demands {
             request = request.header("Cache-Control", "no-cache");
         }
@@ -328,7 +420,7 @@ impl World {
 
     async fn head(&self, key: &Key, random: &mut StdRng) {
         let demands = random.gen_bool(0.2);
-        let mut request = self.client.head(&key.path());
+        let mut request = self.client().head(&key.path());
         if demands {
             request = request.header("Cache-Control", "no-cache");
         }
@@ -383,6 +475,19 @@ impl Key {
     fn floor(&self, strict: bool) -> usize {
         lock(&self.history).floor(strict)
     }
+}
+
+/// What S3 says of a version; without an `ETag` it was removed.
+fn event(key: &str, etag: Option<&str>, index: usize) -> String {
+    let (name, etag) = match etag {
+        Some(etag) => ("ObjectCreated:Put", format!(r#","eTag":{etag}"#)),
+        None => ("ObjectRemoved:Delete", String::new()),
+    };
+    let now = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S");
+    format!(
+        r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","eventTime":"{now}.{index:06}Z",
+        "eventName":"{name}","s3":{{"bucket":{{"name":"data"}},"object":{{"key":"{key}"{etag}}}}}}}]}}"#
+    )
 }
 
 fn range(random: &mut StdRng) -> Option<String> {

@@ -1,5 +1,7 @@
 //! All that a key ever was, and which answers are true of it.
 
+use rand::Rng;
+
 use super::client::Response;
 use super::fake_s3::Object;
 
@@ -47,6 +49,20 @@ impl History {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open
+    }
+
+    /// hotset was told of the version at `index`, or of a later one.
+    pub fn told(&mut self, index: usize) {
+        self.floor = self.floor.max(index);
+    }
+
+    /// A version that was there, and its place; the latest now and then.
+    pub fn any(&self, random: &mut impl Rng) -> (usize, Option<&Object>) {
+        let index = match random.gen_bool(0.5) {
+            true => self.strict_floor,
+            false => random.gen_range(0..=self.strict_floor),
+        };
+        (index, self.versions[index].as_ref())
     }
 
     /// What a read that begins now may not be older than; `strict`: it demands the state of now.
