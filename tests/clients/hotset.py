@@ -2,6 +2,7 @@
 
 import json
 import re
+import urllib.request
 import uuid
 from copy import copy
 from pathlib import Path
@@ -46,14 +47,20 @@ def write(path: Path, content: dict) -> None:
 
 
 class Hotset(Endpoint):
-    """`mode` is `auth.mode`. Under `verify` clients have keys that the origin does not know."""
+    """`mode` is `auth.mode`. Under `verify` clients have keys that the origin does not know.
 
-    def __init__(self, program: Path, folder: Path, origin: Server, mode: str):
+    `events` is the key of that name, with ports to take; with it, hotset believes what it knows for an hour.
+    """
+
+    def __init__(self, program: Path, folder: Path, origin: Server, mode: str, events: dict | None = None):
         listen, admin = free_port(), free_port()
         keys = (origin.access, origin.secret) if mode == "trust" else keys_of("client")
         super().__init__(f"http://127.0.0.1:{listen}", *keys)
         self.admin = f"http://127.0.0.1:{admin}"
         written = self.config(listen, admin, origin)
+        if events:
+            written["events"] = events
+            written["rules"] = [{"match": "**", "freshness": {"ttl": "1h"}}]
         if mode == "verify":
             written["auth"] = {"mode": mode, "identities": str(folder / "identities.yaml")}
             write(folder / "identities.yaml", identities())
@@ -77,6 +84,12 @@ class Hotset(Endpoint):
         other = copy(self)
         other.access, other.secret = access, secret
         return other
+
+    def metric(self, series: str) -> float:
+        """The value of a series, as `/metrics` prints it; 0 when it is not there."""
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{series} "))
 
     def statuses(self) -> list[int]:
         """Of all requests until now, once the log has caught up: it is written beside the answers."""

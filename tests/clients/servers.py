@@ -113,6 +113,8 @@ rgw_dns_name = localhost
 rgw_enable_usage_log = false
 rgw_crypt_require_ssl = false
 rgw_thread_pool_size = 64
+# It takes the password of a receiver of notifications only over TLS, or from who says that it was.
+rgw_trust_forwarded_https = true
 """
 
 
