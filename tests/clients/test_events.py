@@ -4,6 +4,7 @@ moto's S3 publishes to its SNS, which posts to hotset; Ceph's gateway posts by i
 """
 
 import base64
+import json
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +15,13 @@ import pytest
 from compare import Caller
 from hotset import Hotset
 from processes import free_port
+from test_aws_relay import Context, batch, hotset_relay, s3_event
 
 SECONDS = 120
 """A queue of Ceph's is first looked at after half a minute."""
 
 USER = "sender:made-up-password"
+SECRET = "a made-up secret"
 KEYS = ["plain", "a b/\u00fc+x%41.txt"]
 
 
@@ -28,7 +31,7 @@ class Notified:
     def __init__(self, server, program, folder, mode):
         self.port = free_port()
         token = "Basic " + base64.b64encode(USER.encode()).decode()
-        webhook = {"address": f"127.0.0.1:{self.port}", "tokens": [token]}
+        webhook = {"address": f"127.0.0.1:{self.port}", "tokens": [token], "secrets": [SECRET]}
         self.server = server
         self.hotset = Hotset(program, folder, server, mode, {"webhook": webhook})
         self.direct, self.through = Caller(server), Caller(self.hotset)
@@ -121,6 +124,24 @@ def test_what_is_deleted_behind_it_is_gone_and_what_is_created_is_there(notified
     assert notified.direct("delete_object", Bucket=bucket, Key="key").status == 204
     assert notified.read(bucket, "key").status == 404
     notified.put(bucket, "key", b"new")
+    assert notified.read(bucket, "key").body == b"new"
+
+
+def test_what_the_relay_signs_is_believed(notified, monkeypatch):
+    if notified.server.name != "moto":
+        pytest.skip("once is enough")
+    bucket = f"relayed-{uuid.uuid4().hex[:12]}"
+    assert notified.direct("create_bucket", Bucket=bucket).status == 200
+    notified.put(bucket, "key", b"old")
+    assert notified.read(bucket, "key").body == b"old"
+    notified.put(bucket, "key", b"new")
+    monkeypatch.setenv("HOTSET_URLS", f"http://127.0.0.1:{notified.port}/")
+    monkeypatch.setenv("HOTSET_SECRET", SECRET)
+    hotset_relay.secrets.clear()
+    event = s3_event("key")
+    event["Records"][0]["s3"]["bucket"]["name"] = bucket
+    answer = hotset_relay.handler(batch(json.dumps(event)), Context(30))
+    assert answer == {"batchItemFailures": []}
     assert notified.read(bucket, "key").body == b"new"
 
 

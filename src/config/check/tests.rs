@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::units::ByteSize;
+use crate::events::webhook::config::{SnsConfig, WebhookConfig};
 
 /// The error for the default configuration with one change.
 fn error(change: impl FnOnce(&mut Config)) -> String {
@@ -226,4 +227,66 @@ fn r20_verify_needs_identities_and_takes_no_key_of_trust() {
         "auth.hosts: means something only with auth.mode: verify"
     );
     assert!(error(|c| c.auth.identities = Some("f".into())).starts_with("auth.identities: "));
+}
+
+#[test]
+fn a_receiver_of_notifications_believes_somebody_in_particular() {
+    let error_of = |change: fn(&mut WebhookConfig)| {
+        let mut webhook =
+            WebhookConfig { tokens: vec!["made-up".into()], ..WebhookConfig::default() };
+        change(&mut webhook);
+        error(|c| c.events.webhook = Some(webhook))
+    };
+    assert_eq!(
+        error_of(|w| *w =
+            WebhookConfig { address: "0.0.0.0:9002".to_owned(), ..WebhookConfig::default() }),
+        "events.webhook: whoever reaches 0.0.0.0:9002 would be believed: set secrets, tokens, api_keys, sns.topics or \
+         tls.client_auth: required"
+    );
+    assert_eq!(
+        error_of(|w| w.address = "localhost:9002".to_owned()),
+        "events.webhook.address: `localhost:9002` is not an address such as 127.0.0.1:9000"
+    );
+    assert_eq!(
+        error_of(|w| w.address = "127.0.0.1:9000".to_owned()),
+        "events.webhook.address: 127.0.0.1:9000 is listened on already"
+    );
+    let short = error_of(|w| w.secrets = vec!["a made-up secret".into(), "short".into()]);
+    assert_eq!(short, "events.webhook.secrets[1]: is shorter than 16 bytes");
+    assert!(error_of(|w| w.tokens.push("".into())).starts_with("events.webhook.tokens[1]: "));
+    assert!(error_of(|w| w.api_key_header = "a b".to_owned()).contains("api_key_header: `a b`"));
+    assert!(error_of(|w| w.body = ByteSize(0)).starts_with("events.webhook.body: "));
+    assert!(error_of(|w| w.connections = 0).starts_with("events.webhook.connections: "));
+    assert!(error_of(|w| w.requests = 0).starts_with("events.webhook.requests: "));
+    let tls = error_of(|w| w.tls = Some(TlsConfig::default()));
+    assert_eq!(tls, "events.webhook.tls.cert: a file is needed");
+    accepted(|c| c.events.webhook = Some(WebhookConfig::default()));
+}
+
+#[test]
+fn topics_are_named_in_full_and_what_stands_for_sns_is_no_more_than_a_host() {
+    let error_of = |sns: SnsConfig| {
+        error(|c| {
+            c.events.webhook = Some(WebhookConfig { sns: Some(sns), ..WebhookConfig::default() });
+        })
+    };
+    let topics = vec!["arn:aws:sns:eu-central-1:123456789012:photos".to_owned()];
+    let none = error_of(SnsConfig::default());
+    assert_eq!(none, "events.webhook.sns.topics: at least one ARN is needed");
+    for topic in ["photos", "arn:aws:sqs:eu-central-1:123456789012:photos", "arn:aws:sns:r:1:", "*"]
+    {
+        let error = error_of(SnsConfig { topics: vec![topic.to_owned()], ..SnsConfig::default() });
+        assert!(error.starts_with("events.webhook.sns.topics[0]: `"), "{error}");
+    }
+    for endpoint in ["127.0.0.1", "ftp://a", "https://a/", "https://a/b", "https://", "a b"] {
+        let endpoint = Some(endpoint.to_owned());
+        let error =
+            error_of(SnsConfig { topics: topics.clone(), endpoint, ..SnsConfig::default() });
+        assert!(error.starts_with("events.webhook.sns.endpoint: `"), "{error}");
+    }
+    let endpoint = Some("http://127.0.0.1:4566".to_owned());
+    let sns = SnsConfig { topics, endpoint, ..SnsConfig::default() };
+    accepted(|c| {
+        c.events.webhook = Some(WebhookConfig { sns: Some(sns), ..WebhookConfig::default() });
+    });
 }
