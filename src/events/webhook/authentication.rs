@@ -125,6 +125,9 @@ impl Authentication {
             sns.confirm(&envelope).await?;
             return Ok(Sender::Confirmation);
         }
+        if envelope.kind == "UnsubscribeConfirmation" {
+            log::warn!("events.webhook: {} was unsubscribed: it tells no more", envelope.topic_arn);
+        }
         Ok(Sender::Known)
     }
 

@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error};
+use tokio::time::timeout;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::client::{Answer, Client};
@@ -29,6 +30,9 @@ const TRIES: usize = 20;
 const MINUTE: Duration = Duration::from_mins(1);
 /// How long one that could not be had is not asked for again.
 const PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a message waits for its turn to ask; SNS gives up after 15 s.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A public key: the `RSAPublicKey` of PKCS #1, in DER.
 pub(super) type Key = Arc<[u8]>;
@@ -60,7 +64,8 @@ impl Certificates {
         if let Some(known) = self.known.lock().get(&url) {
             return known;
         }
-        let _one = self.fetching.lock().await;
+        let turn = timeout(PATIENCE, self.fetching.lock()).await;
+        let _one = turn.map_err(|_| Outcome::Unavailable)?;
         if let Some(known) = self.known.lock().get(&url) {
             return known;
         }
