@@ -25,6 +25,7 @@ test:
 	.ci/setup clients
 	.ci/setup servers
 	$(CARGO) test --locked
+	$(CARGO) test --locked --features shuttle --lib cache::fence
 	$(CARGO) build --locked
 	$(CARGO) build --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir $(TARGET)/clients
 	HOTSET=$(TARGET)/debug/hotset RUST_CLIENTS=$(TARGET)/clients/debug/rust-clients target/venv/bin/python -m pytest tests/clients

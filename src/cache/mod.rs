@@ -12,6 +12,8 @@
 mod budget;
 pub mod config;
 pub mod disk;
+#[cfg(all(test, feature = "shuttle"))]
+mod fence;
 mod fetch;
 mod fill;
 mod flight;
@@ -31,6 +33,7 @@ mod purge;
 mod reader;
 mod rules;
 mod spill;
+mod sync;
 mod trust;
 
 use std::sync::{Arc, Weak};

@@ -165,7 +165,7 @@ impl Cache {
         }
     }
 
-    fn lookup(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
+    pub(super) fn lookup(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
         // Before the look: an invalidation between the two makes this too old, never too new.
         let generation = self.generations.current(id);
         let Some((entry, doubted)) = self.known(id) else { return Lookup::Unknown };
