@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::admin::{self, AdminState};
+use crate::admin::{self, AdminState, Api, Token};
 use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet};
 use crate::cache::{Cache, DiskError, DiskUsage, Rules};
 use crate::config::Config;
@@ -23,6 +23,7 @@ use crate::proxy::{AccessLogger, Admission, Gateway, ListenConfig, Listener, Own
 use crate::s3::BucketName;
 use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::tls::{Tls, TlsError};
+use crate::warm::{Demand, Warmer};
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +55,8 @@ pub enum RunError {
 pub struct App {
     /// Each with the scheme that it is reached by.
     servers: Vec<(&'static str, Server, Listener)>,
-    admin: Option<TcpListener>,
+    admin: Option<(TcpListener, Arc<Api>)>,
+    warmer: Arc<Warmer>,
     cache: Arc<Cache>,
     rules: Arc<Rules>,
     intake: Arc<Intake>,
@@ -92,11 +94,17 @@ impl App {
         let brought = move |set: &IdentitySet| take_origin_keys(&asked, set);
         let access = Arc::new(Access::new(&config.auth, &config.origin.region, brought)?);
         let rules = Arc::new(Rules::new(&config.rules)?);
-        let intake =
-            Intake::new(cache.clone(), origin.clone(), rules.clone(), config.events.max_lag.0);
+        let admission = Admission::new(&config.limits);
+        let warmer = warmer(&config, &cache, &origin, &rules, &admission);
+        let intake = Intake::new(
+            cache.clone(),
+            origin.clone(),
+            rules.clone(),
+            warmer.clone(),
+            config.events.max_lag.0,
+        );
         let receivers =
             Receivers::bind(&config.events, intake.clone(), rules.clone(), &origin).await?;
-        let admission = Admission::new(&config.limits);
         let owners = Arc::new(Owners::default());
         let log = AccessLogger::start(config.log.access);
         let conf = Arc::new(pingora_conf(&config));
@@ -124,15 +132,19 @@ impl App {
             servers.push((scheme, Server::new(gateway, &conf, tls, balancers), listener));
         }
         let admin = match &config.admin.address {
-            Some(address) => Some(
-                TcpListener::bind(address)
-                    .await
-                    .map_err(|source| RunError::Bind { address: address.clone(), source })?,
-            ),
+            Some(address) => {
+                let bound = TcpListener::bind(address).await;
+                let listener =
+                    bound.map_err(|source| RunError::Bind { address: address.clone(), source })?;
+                let on_loopback = listener.local_addr()?.ip().is_loopback();
+                let token = Token::new(&config.admin);
+                let (cache, warmer) = (cache.clone(), warmer.clone());
+                Some((listener, Arc::new(Api { cache, warmer, token, on_loopback })))
+            }
             None => None,
         };
         let grace = config.shutdown.grace.0;
-        Ok(Self { servers, admin, cache, rules, intake, receivers, grace })
+        Ok(Self { servers, admin, warmer, cache, rules, intake, receivers, grace })
     }
 
     /// The addresses that clients connect to, in the order of `listen`.
@@ -165,20 +177,21 @@ impl App {
 
     /// The address of the admin port.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
+        self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
     }
 
     /// Serves until `shutdown` turns true; then ends as soon as nothing is in flight, or when the grace period
     /// is over (R30).
     pub async fn run(self, shutdown: watch::Receiver<bool>) {
         let ready = Arc::new(AtomicBool::new(true));
-        if let Some(listener) = self.admin {
+        if let Some((listener, api)) = self.admin {
             let (cache, rules) = (self.cache.clone(), self.rules.clone());
             let state = AdminState {
                 handle: metrics::install(),
                 ready: ready.clone(),
                 refresh: Arc::new(move || refresh(&cache)),
                 detail: Arc::new(move || describe_trust(&rules)),
+                api,
             };
             tokio::spawn(admin::serve(listener, state, shutdown.clone()));
         }
@@ -187,6 +200,7 @@ impl App {
             running.spawn(server.run(listener, shutdown.clone()));
         }
         running.spawn(self.receivers.run(shutdown.clone()));
+        running.spawn(self.warmer.run(shutdown.clone()));
         let mut stop = shutdown;
         let _ = stop.wait_for(|stop| *stop).await;
         ready.store(false, Ordering::Release);
@@ -303,6 +317,21 @@ fn take_origin_keys(origin: &Origin, set: &IdentitySet) -> Result<(), String> {
         keys: keys.credentials(),
     });
     origin.domains().replace(brought)
+}
+
+/// Warms behind the requests that `admission` counts.
+fn warmer(
+    config: &Config,
+    cache: &Arc<Cache>,
+    origin: &Arc<Origin>,
+    rules: &Arc<Rules>,
+    admission: &Arc<Admission>,
+) -> Arc<Warmer> {
+    let admission = admission.clone();
+    let demand: Demand = Arc::new(move || admission.under_way());
+    let disks: u64 = config.cache.disk.iter().map(|disk| disk.capacity.0).sum();
+    let capacity = config.cache.memory.0 / 8 * 7 + disks;
+    Warmer::new(&config.warm, cache.clone(), origin.clone(), rules.clone(), demand, capacity)
 }
 
 /// The names that a listener answers to: in `transparent` mode clients sign for the origin's, too (R24).

@@ -53,3 +53,4 @@ pub mod origin;
 pub mod proxy;
 pub mod s3;
 pub mod tls;
+pub mod warm;

@@ -65,6 +65,7 @@ macro_rules! label {
 pub mod disk;
 pub mod events;
 pub mod identities;
+pub mod warm;
 pub mod webhook;
 pub mod wire;
 
@@ -119,6 +120,8 @@ label! {
         Get = "get",
         /// A fetch of metadata by the cache.
         Head = "head",
+        /// A list of keys, to warm them.
+        List = "list",
         /// A client's request, sent to hear whether it may read.
         Ask = "ask",
         /// A client's request that was forwarded.
@@ -188,6 +191,7 @@ struct Handles {
     events: events::Handles,
     identities: identities::Handles,
     webhook: webhook::Handles,
+    warm: warm::Handles,
     wire: wire::Handles,
 }
 
@@ -244,6 +248,7 @@ impl Handles {
             events: events::Handles::register(),
             identities: identities::Handles::register(),
             webhook: webhook::Handles::register(),
+            warm: warm::Handles::register(),
             wire: wire::Handles::register(),
         }
     }
@@ -274,6 +279,7 @@ fn describe() {
     events::describe();
     identities::describe();
     webhook::describe();
+    warm::describe();
     wire::describe();
 }
 

@@ -1,17 +1,26 @@
 //! What can be set about the operators' own port, the key `admin`.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+use crate::config::units::Secret;
 
 /// The operators' port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// `ip:port` of `/metrics`, `/healthz` and `/readyz`; `None` (`null`) switches it off.
+    /// `ip:port` of `/metrics`, `/healthz`, `/readyz` and the API; `None` (`null`) switches it off.
     pub address: Option<String>,
+    /// What who uses the API must say, as `Authorization: Bearer`; `None`: on a loopback address it is open, on any
+    /// other it is closed.
+    pub token: Option<Secret>,
+    /// A file that holds it instead, read again for each request.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { address: Some("127.0.0.1:9001".to_owned()) }
+        Self { address: Some("127.0.0.1:9001".to_owned()), token: None, token_file: None }
     }
 }

@@ -1,10 +1,14 @@
-//! The operators' own port: what monitoring and an orchestrator ask the process.
+//! The operators' own port: what monitoring and an orchestrator ask the process, and what is done by hand.
 //!
 //! It is apart from the clients' port so that it still answers when that one is full, and so that
-//! it can be bound where clients cannot reach. It knows no other module: what it shows it is given.
+//! it can be bound where clients cannot reach. What it shows it is given; what it does, `api` has `cache` and `warm` do.
 
+mod api;
 pub mod config;
 mod server;
+mod token;
 
+pub use api::Api;
 pub use config::AdminConfig;
 pub use server::{AdminState, serve};
+pub use token::Token;

@@ -1,4 +1,4 @@
-//! A small HTTP server: `/metrics`, `/healthz`, `/readyz`.
+//! A small HTTP server: `/metrics`, `/healthz`, `/readyz`, and whatever is below `/api/`.
 //!
 //! The invariant: no peer can hold it up. One request a connection, a bound on how long a
 //! connection lives and on how many there are; beyond that, new ones wait in the backlog.
@@ -20,6 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::Api;
 
 const CONNECTIONS: usize = 64;
 /// How long a peer may take to send the head of its request.
@@ -44,6 +46,8 @@ pub struct AdminState {
     pub refresh: Arc<dyn Fn() + Send + Sync>,
     /// Lines that `/readyz` says more; they decide nothing.
     pub detail: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Answers what is below `/api/`.
+    pub api: Arc<Api>,
 }
 
 impl fmt::Debug for AdminState {
@@ -107,8 +111,13 @@ async fn accept(
 
 async fn serve_connection(stream: TcpStream, state: AdminState, draining: watch::Receiver<bool>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &state, *draining.borrow());
-        async move { Ok::<_, Infallible>(response) }
+        let (state, draining) = (&state, *draining.borrow());
+        async move {
+            Ok::<_, Infallible>(match request.uri().path().starts_with("/api/") {
+                true => state.api.answer(request).await,
+                false => answer(request.method(), request.uri().path(), state, draining),
+            })
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -144,7 +153,10 @@ fn answer(method: &Method, path: &str, state: &AdminState, draining: bool) -> Re
             text(StatusCode::OK, format!("ready\n{}", (state.detail)()))
         }
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
-        _ => text(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n".to_owned()),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /healthz, /readyz and /api/v1/\n".to_owned(),
+        ),
     }
 }
 
@@ -167,6 +179,10 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::admin::Token;
+    use crate::cache::{Cache, CacheConfig, RuleConfig, Rules};
+    use crate::origin::{Origin, OriginConfig};
+    use crate::warm::{WarmConfig, Warmer};
 
     struct Running {
         address: SocketAddr,
@@ -174,6 +190,16 @@ mod tests {
         refreshed: Arc<AtomicU64>,
         shutdown: watch::Sender<bool>,
         server: JoinHandle<()>,
+    }
+
+    fn api() -> Arc<Api> {
+        let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
+        let rules = [RuleConfig::default()];
+        let cache = Cache::new(&CacheConfig::default(), &rules, origin.clone()).unwrap();
+        let rules = Arc::new(Rules::new(&rules).unwrap());
+        let config = WarmConfig::default();
+        let warmer = Warmer::new(&config, cache.clone(), origin, rules, Arc::new(|| 0), 1);
+        Arc::new(Api { cache, warmer, token: Token::Unset, on_loopback: true })
     }
 
     async fn start() -> Running {
@@ -189,6 +215,7 @@ mod tests {
                 count.fetch_add(1, Ordering::Relaxed);
             }),
             detail: Arc::new(|| "all is well\n".to_owned()),
+            api: api(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -69,6 +69,12 @@ impl Budget {
         (spare >= units(bytes) as usize).then(|| self.try_fill(bytes))?
     }
 
+    /// Whether reading ahead by so many bytes would be paid for, and nobody waits.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        let spare = self.fills.available_permits().checked_sub(self.fill_units / 4);
+        !self.is_pressed() && spare.is_some_and(|spare| spare >= units(bytes) as usize)
+    }
+
     /// Pays for the block behind a slice that goes to a client. `None`: copy instead.
     pub(super) fn try_slice(&self, bytes: u64) -> Option<Paid> {
         self.slices.clone().try_acquire_many_owned(units(bytes)).ok()

@@ -75,22 +75,50 @@ pub struct RuleConfig {
     pub lists: Option<HumanDuration>,
     /// Whether its blocks stay on disk as long as there are others that can go.
     pub pinned: bool,
+    /// What of an object is read as soon as an event says that it was created; `None`: nothing.
+    pub prefetch: Option<PrefetchConfig>,
+}
+
+/// What is read ahead of all readers, the key `prefetch` of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrefetchConfig {
+    /// Objects up to this size are read whole.
+    pub whole: ByteSize,
+    /// Of larger ones the first bytes,
+    pub head: ByteSize,
+    /// and the last.
+    pub tail: ByteSize,
+}
+
+impl Default for PrefetchConfig {
+    fn default() -> Self {
+        Self { whole: ByteSize::mib(8), head: ByteSize(0), tail: ByteSize(0) }
+    }
 }
 
 impl RuleConfig {
     /// The pattern that matches every object, required of the last rule.
     pub const MATCH_ALL: &'static str = "**";
 
-    /// Compiles the pattern: `*` and `?` do not match `/`, `**` does.
-    ///
-    /// One matcher a rule, not a `GlobSet`: its shortcuts by file name and extension follow the
-    /// rules of paths, and a key may be `a/..`.
+    /// Compiles the pattern, see [`matcher`].
     ///
     /// # Errors
     /// When the pattern is not a glob.
     pub fn matcher(&self) -> Result<GlobMatcher, globset::Error> {
-        Ok(GlobBuilder::new(&self.pattern).literal_separator(true).build()?.compile_matcher())
+        matcher(&self.pattern)
     }
+}
+
+/// Compiles a pattern over `bucket/key`: `*` and `?` do not match `/`, `**` does.
+///
+/// One matcher a pattern, not a `GlobSet`: its shortcuts by file name and extension follow the rules of paths, and a
+/// key may be `a/..`.
+///
+/// # Errors
+/// When the pattern is not a glob.
+pub fn matcher(pattern: &str) -> Result<GlobMatcher, globset::Error> {
+    Ok(GlobBuilder::new(pattern).literal_separator(true).build()?.compile_matcher())
 }
 
 impl Default for RuleConfig {
@@ -104,6 +132,7 @@ impl Default for RuleConfig {
             disk_share: None,
             lists: None,
             pinned: false,
+            prefetch: None,
         }
     }
 }

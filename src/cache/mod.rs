@@ -31,6 +31,7 @@ mod plan;
 mod policy;
 mod purge;
 mod reader;
+mod room;
 mod rules;
 mod spill;
 mod sync;
@@ -41,7 +42,7 @@ use std::sync::{Arc, Weak};
 use crate::origin::Origin;
 use crate::s3::{ObjectId, ObjectMeta};
 
-pub use config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
+pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleConfig, matcher};
 pub use disk::{DiskConfig, DiskError, DiskUsage, Ticket};
 pub use learn::Writing;
 pub use lists::{ListAnswer, ListFill, ListKey};

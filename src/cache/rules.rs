@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use globset::GlobMatcher;
 
-use super::config::{Freshness, RuleConfig};
+use super::config::{Freshness, PrefetchConfig, RuleConfig};
 use super::policy::Policy;
 use super::trust::Trust;
 use crate::s3::{BucketName, ObjectId, ObjectKey, VersionId};
@@ -19,6 +19,7 @@ struct Rule {
     negative: Duration,
     obey_no_store: bool,
     lists: Option<Duration>,
+    prefetch: Option<PrefetchConfig>,
 }
 
 /// All rules, in order.
@@ -41,6 +42,7 @@ impl Rules {
                 negative: config.negative.0,
                 obey_no_store: config.obey_no_store,
                 lists: config.lists.map(|lists| lists.0),
+                prefetch: config.prefetch,
             })
         });
         Ok(Self { rules: rules.collect::<Result<_, _>>()?, trust: Trust::default() })
@@ -75,6 +77,16 @@ impl Rules {
         };
         let demand = no_cache || null;
         Some(Policy::new(freshness, trusted, *max_stale, *negative, *obey_no_store, demand))
+    }
+
+    /// Whether any rule has what was created read ahead.
+    pub fn prefetches(&self) -> bool {
+        self.rules.iter().any(|rule| rule.prefetch.is_some())
+    }
+
+    /// What of an object is read as soon as it was created.
+    pub fn prefetch(&self, bucket: &BucketName, key: &ObjectKey) -> Option<PrefetchConfig> {
+        self.rule(bucket, key)?.1.prefetch
     }
 
     fn rule(&self, bucket: &BucketName, key: &ObjectKey) -> Option<(usize, &Rule)> {

@@ -33,12 +33,14 @@ impl Config {
     /// Names the first key found wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_addresses()?;
+        by_hand::check_admin(&self.admin)?;
         check_auth(&self.auth)?;
         check_origin(&self.origin)?;
         check_cache(&self.cache)?;
         check_rules(&self.rules)?;
         check_events(&self.events, &self.rules)?;
         check_limits(&self.limits)?;
+        by_hand::check_warm(&self.warm)?;
         at_least_one("threads", self.threads.unwrap_or(1))?;
         if self.log.level.parse::<log::LevelFilter>().is_err() {
             return wrong(
@@ -440,6 +442,7 @@ fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
     };
     for (index, rule) in rules.iter().enumerate() {
         check_lists(index, rule)?;
+        by_hand::check_prefetch(index, rule)?;
         let key = format!("rules[{index}].match");
         if let Err(error) = rule.matcher() {
             return wrong(key, format_args!("`{}`: {}", rule.pattern, error.kind()));
@@ -486,6 +489,7 @@ fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), Confi
     Ok(())
 }
 
+mod by_hand;
 mod webhook;
 
 #[cfg(test)]

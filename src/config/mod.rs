@@ -22,6 +22,7 @@ use crate::cache::config::{CacheConfig, RuleConfig};
 use crate::events::config::EventsConfig;
 use crate::origin::config::OriginConfig;
 use crate::proxy::config::{LimitsConfig, ListenConfig, LogConfig};
+use crate::warm::config::WarmConfig;
 use units::HumanDuration;
 
 /// Everything that can be set. `conf/hotset.yaml` explains each key and shows its default.
@@ -42,6 +43,8 @@ pub struct Config {
     pub rules: Vec<RuleConfig>,
     /// Where S3's object events are received.
     pub events: EventsConfig,
+    /// How what is warmed by hand, or since it was created, steps aside for readers.
+    pub warm: WarmConfig,
     /// What is logged.
     pub log: LogConfig,
     /// Bounds on what clients may hold.
@@ -62,6 +65,7 @@ impl Default for Config {
             cache: CacheConfig::default(),
             rules: vec![RuleConfig::default()],
             events: EventsConfig::default(),
+            warm: WarmConfig::default(),
             log: LogConfig::default(),
             limits: LimitsConfig::default(),
             shutdown: ShutdownConfig::default(),

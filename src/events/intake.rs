@@ -11,6 +11,7 @@ use crate::metrics::events::{self as metrics, EventResult};
 use crate::origin::Origin;
 use crate::s3::ObjectId;
 use crate::s3::event::{Change, EventError, Notification, ObjectEvent, decode};
+use crate::warm::Warmer;
 
 /// Bytes of a message that cannot be read that are shown in the log.
 const SAMPLE: usize = 300;
@@ -20,6 +21,7 @@ pub struct Intake {
     cache: Arc<Cache>,
     origin: Arc<Origin>,
     rules: Arc<Rules>,
+    warmer: Arc<Warmer>,
     recent: Recent,
     pub(super) canaries: Canaries,
     max_lag: Duration,
@@ -41,10 +43,11 @@ impl Intake {
         cache: Arc<Cache>,
         origin: Arc<Origin>,
         rules: Arc<Rules>,
+        warmer: Arc<Warmer>,
         max_lag: Duration,
     ) -> Arc<Self> {
         let (recent, canaries) = (Recent::new(), Canaries::default());
-        Arc::new(Self { cache, origin, rules, recent, canaries, max_lag })
+        Arc::new(Self { cache, origin, rules, warmer, recent, canaries, max_lag })
     }
 
     /// A receiver's way to say how it is. `name` tells it from others of its source, in logs and metrics: no secrets.
@@ -95,6 +98,7 @@ impl Intake {
                 if let Some(hash) = hash {
                     self.recent.insert(hash);
                 }
+                self.warmer.told(event);
                 EventResult::Applied
             };
             metrics::counted(source, result, 1);

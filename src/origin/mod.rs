@@ -12,6 +12,7 @@ pub mod credentials;
 mod domains;
 mod endpoint;
 mod error;
+mod list;
 mod retry;
 mod touch;
 

@@ -36,6 +36,11 @@ impl Admission {
         })
     }
 
+    /// Requests under way now.
+    pub fn under_way(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
     /// Waits until there is room for one more connection.
     ///
     /// # Panics

@@ -8,16 +8,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A room and all that it may import of ours; itself it always may.
-const MAY_IMPORT: [(&str, &[&str]); 9] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("s3", &[]),
     ("metrics", &[]),
     ("tls", &["metrics", "config::units"]),
     ("auth", &["s3", "metrics", "config::units"]),
     ("origin", &["auth", "s3", "metrics", "config::units"]),
     ("cache", &["origin", "s3", "metrics", "config::units"]),
-    ("events", &["cache", "origin", "auth", "tls", "s3", "metrics", "config::units"]),
+    ("warm", &["cache", "origin", "s3", "metrics", "config::units"]),
+    ("events", &["cache", "origin", "warm", "auth", "tls", "s3", "metrics", "config::units"]),
     ("proxy", &["cache", "auth", "origin", "s3", "tls", "metrics", "config::units"]),
-    ("admin", &["metrics", "config::units"]),
+    ("admin", &["cache", "warm", "s3", "metrics", "config::units"]),
 ];
 
 /// Rooms that would serve under any HTTP library.

@@ -1,0 +1,108 @@
+//! Who may use the API: whoever knows the token; without one, whoever is on this machine and is not a browser that
+//! another site has told to.
+//!
+//! A browser's form cannot send JSON, and what a script of another site sends as JSON is asked for first, which is not
+//! answered. A name that another site makes point to this machine is not one of this machine's.
+
+use std::net::IpAddr;
+
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
+use hyper::{Method, StatusCode};
+
+use super::{Api, Refusal};
+
+/// The request may be answered.
+///
+/// # Errors
+/// What it is refused with.
+pub(super) async fn admit(api: &Api, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    if api.token.is_set() {
+        check_token(api, headers).await?;
+    } else if !api.on_loopback {
+        let why = "the API is closed here: set admin.token or admin.token_file, or listen on a loopback address";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, why));
+    } else if !names_this_machine(headers) {
+        let why =
+            "the Host header is neither an address nor localhost; with admin.token any may be used";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, why));
+    }
+    if *method == Method::POST && !is_json(headers) {
+        let why = "Content-Type must be application/json";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
+    Ok(())
+}
+
+async fn check_token(api: &Api, headers: &HeaderMap) -> Result<(), Refusal> {
+    let said = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    let is_right = match said {
+        Some(said) => api.token.is(said).await.map_err(|error| {
+            log::error!("admin.token_file cannot be read: {error}");
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "admin.token_file cannot be read")
+        })?,
+        None => false,
+    };
+    match is_right {
+        true => Ok(()),
+        false => {
+            let why = "Authorization: Bearer with the token of admin.token is needed";
+            Err(Refusal::new(StatusCode::UNAUTHORIZED, why))
+        }
+    }
+}
+
+/// The token of `Bearer token`; the scheme's case does not matter (RFC 9110 section 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(authority) = http::uri::Authority::try_from(host.as_bytes()) else { return false };
+    let name = authority.host();
+    let address = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = value.and_then(|value| value.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_are_this_machine() {
+        let named = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, host.parse().unwrap());
+            names_this_machine(&headers)
+        };
+        for host in ["127.0.0.1:9001", "127.0.0.1", "[::1]:9001", "localhost:9001", "LOCALHOST"] {
+            assert!(named(host), "{host}");
+        }
+        for host in
+            ["evil.example", "localhost.evil.example:9001", "127.0.0.1.evil.example", "", "a b"]
+        {
+            assert!(!named(host), "{host}");
+        }
+        assert!(!names_this_machine(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn json_is_told_by_its_type_and_a_token_by_its_scheme() {
+        let json =
+            |kind: &str| is_json(&HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]));
+        assert!(json("application/json") && json("Application/JSON; charset=utf-8"));
+        assert!(!json("text/plain") && !json("application/json-patch+json"));
+        assert!(!is_json(&HeaderMap::new()));
+        assert_eq!(bearer(b"bEARER  t "), Some(b"t".as_slice()));
+        assert_eq!(bearer(b"Basic t"), None);
+        assert_eq!(bearer(b"Bearer"), None);
+    }
+}

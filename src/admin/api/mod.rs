@@ -1,0 +1,117 @@
+//! What operators do by hand: JSON in, JSON out.
+//!
+//! ```text
+//!  POST   /api/v1/purge        forget keys, a prefix, a bucket or everything
+//!  POST   /api/v1/warm         begin to warm keys or a prefix; the same again joins the job that runs
+//!  GET    /api/v1/warm         the jobs that run and the last that ended
+//!  GET    /api/v1/warm/{id}    how far one is
+//!  DELETE /api/v1/warm/{id}    end it
+//! ```
+//! A request is understood wholly before any of it is done; what is wrong with it is said in one line of `error`.
+
+mod body;
+mod guard;
+mod warm;
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+
+use super::token::Token;
+use crate::cache::Cache;
+use crate::warm::Warmer;
+
+/// The API, and what it acts on.
+pub struct Api {
+    pub cache: Arc<Cache>,
+    pub warmer: Arc<Warmer>,
+    pub token: Token,
+    /// Whether only this machine can connect.
+    pub on_loopback: bool,
+}
+
+/// A request that is not done, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refusal {
+    status: StatusCode,
+    why: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Self { status, why: why.into() }
+    }
+
+    fn bad(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, why)
+    }
+}
+
+#[derive(Serialize)]
+struct Wrong<'a> {
+    error: &'a str,
+}
+
+type Answer = Result<Response<String>, Refusal>;
+
+impl Api {
+    /// Answers a request whose path begins with `/api/`.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<String> {
+        match self.act(request).await {
+            Ok(response) => response,
+            Err(Refusal { status, why }) => {
+                let mut response = json(status, &Wrong { error: &why });
+                let headers = response.headers_mut();
+                if status == StatusCode::UNAUTHORIZED {
+                    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
+                if status == StatusCode::TOO_MANY_REQUESTS {
+                    headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
+                }
+                response
+            }
+        }
+    }
+
+    async fn act(&self, request: Request<Incoming>) -> Answer {
+        guard::admit(self, request.method(), request.headers()).await?;
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let job = path.strip_prefix("/api/v1/warm/");
+        match (path, job, &head.method) {
+            ("/api/v1/warm", _, &Method::POST) => warm::begin(self, body).await,
+            ("/api/v1/warm", _, &Method::GET) => Ok(warm::list(self)),
+            ("/api/v1/warm", ..) => Ok(other_method("GET, POST")),
+            (_, Some(id), &Method::GET) => warm::progress(self, id),
+            (_, Some(id), &Method::DELETE) => warm::cancel(self, id).await,
+            (_, Some(_), _) => Ok(other_method("GET, DELETE")),
+            _ => {
+                let why = "there are /api/v1/purge and /api/v1/warm";
+                Err(Refusal::new(StatusCode::NOT_FOUND, why))
+            }
+        }
+    }
+}
+
+fn other_method(allowed: &'static str) -> Response<String> {
+    let error = format!("only {allowed}");
+    let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &Wrong { error: &error });
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<String> {
+    let mut body = serde_json::to_string(value).expect("it has no maps with other keys than text");
+    body.push('\n');
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,163 @@
+//! `POST`, `GET` and `DELETE` of `/api/v1/warm`.
+
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+use super::{Answer, Api, Refusal, body, json};
+use crate::config::units::ByteSize;
+use crate::warm::{Job, Order, Patterns, Progress, Span, Target};
+
+/// Patterns in one request.
+const MOST_PATTERNS: usize = 100;
+/// How long the answer to a cancel waits for the job to end.
+const ENDS: Duration = Duration::from_secs(5);
+
+/// A request to warm: `keys` or `prefix`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// `s3://bucket/key`.
+    keys: Option<Vec<String>>,
+    /// `s3://bucket/prefix`.
+    prefix: Option<String>,
+    #[serde(default)]
+    include: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    /// Only the first bytes, or the last, or both.
+    head: Option<ByteSize>,
+    tail: Option<ByteSize>,
+    max_bytes: Option<ByteSize>,
+    max_objects: Option<u64>,
+    /// Bytes a second.
+    rate: Option<ByteSize>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Begun {
+    /// Whether the same was under way already.
+    joined: bool,
+    #[serde(flatten)]
+    progress: Progress,
+}
+
+#[derive(Serialize)]
+struct All {
+    jobs: Vec<Progress>,
+}
+
+pub(super) async fn begin(api: &Api, body: Incoming) -> Answer {
+    let order = order(body::read(body).await?)?;
+    let begun = api.warmer.start(order);
+    let (job, new) =
+        begun.map_err(|busy| Refusal::new(StatusCode::TOO_MANY_REQUESTS, busy.to_string()))?;
+    let progress = api.warmer.progress(&job);
+    Ok(json(StatusCode::ACCEPTED, &Begun { joined: !new, progress }))
+}
+
+pub(super) fn list(api: &Api) -> Response<String> {
+    let jobs = api.warmer.all_jobs().iter().map(|job| api.warmer.progress(job)).collect();
+    json(StatusCode::OK, &All { jobs })
+}
+
+pub(super) fn progress(api: &Api, id: &str) -> Answer {
+    let job = find(api, id)?;
+    Ok(json(StatusCode::OK, &api.warmer.progress(&job)))
+}
+
+pub(super) async fn cancel(api: &Api, id: &str) -> Answer {
+    let job = find(api, id)?;
+    job.cancel();
+    // It ends by itself even if that takes longer.
+    let _ = timeout(ENDS, job.ended()).await;
+    Ok(json(StatusCode::OK, &api.warmer.progress(&job)))
+}
+
+fn find(api: &Api, id: &str) -> Result<std::sync::Arc<Job>, Refusal> {
+    let unknown = || Refusal::new(StatusCode::NOT_FOUND, "there is no such job, or not any more");
+    api.warmer.job(id).ok_or_else(unknown)
+}
+
+fn order(asked: Asked) -> Result<Order, Refusal> {
+    let target = match (&asked.keys, &asked.prefix) {
+        (Some(keys), None) => Target::Objects(body::objects(keys)?),
+        (None, Some(text)) => {
+            let url = body::prefix(text)?;
+            Target::Prefix(url.bucket, url.rest)
+        }
+        _ => return Err(Refusal::bad("either keys or prefix is needed")),
+    };
+    if asked.include.len() + asked.exclude.len() > MOST_PATTERNS {
+        let why = format!("include, exclude: more than {MOST_PATTERNS} patterns");
+        return Err(Refusal::bad(why));
+    }
+    let patterns = Patterns::new(asked.include, asked.exclude);
+    let patterns = patterns.map_err(|wrong| Refusal::bad(format!("include, exclude: {wrong}")))?;
+    let more_than_nothing = |name: &str, value: Option<u64>| match value {
+        Some(0) => Err(Refusal::bad(format!("{name}: must be more than nothing"))),
+        value => Ok(value),
+    };
+    let bytes = |size: Option<ByteSize>| size.map(ByteSize::bytes);
+    let span = match (bytes(asked.head), bytes(asked.tail)) {
+        (None, None) => Span::WHOLE,
+        (head, tail) if head.unwrap_or(0) == 0 && tail.unwrap_or(0) == 0 => {
+            return Err(Refusal::bad("head, tail: must be more than nothing"));
+        }
+        (head, tail) => Span { whole: 0, head: head.unwrap_or(0), tail: tail.unwrap_or(0) },
+    };
+    Ok(Order {
+        target,
+        patterns,
+        span,
+        max_bytes: more_than_nothing("max_bytes", bytes(asked.max_bytes))?,
+        max_objects: more_than_nothing("max_objects", asked.max_objects)?,
+        rate: more_than_nothing("rate", bytes(asked.rate))?,
+        dry_run: asked.dry_run,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        match serde_json::from_str(text) {
+            Ok(asked) => order(asked).unwrap_err().why,
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, named) in [
+            ("{}", "either keys or prefix"),
+            (r#"{"keys":[],"prefix":"s3://data/"}"#, "either keys or prefix"),
+            (r#"{"keys":[]}"#, "keys: there are none"),
+            (r#"{"keys":["s3://data/a","s3://data"]}"#, "keys[1]: `s3://data`: the key"),
+            (r#"{"prefix":"data/x"}"#, "prefix: `data/x` is not s3://"),
+            (r#"{"prefix":"s3://data/","include":["a["]}"#, "`a[`"),
+            (r#"{"prefix":"s3://data/","rate":"fast"}"#, "`fast` is not a size"),
+            (r#"{"prefix":"s3://data/","rate":0}"#, "rate: must be more"),
+            (r#"{"prefix":"s3://data/","head":0}"#, "head, tail"),
+            (r#"{"prefix":"s3://data/","max_byte":1}"#, "unknown field `max_byte`"),
+        ] {
+            assert!(wrong(text).contains(named), "{text}: {}", wrong(text));
+        }
+    }
+
+    #[test]
+    fn sizes_have_units_and_nothing_is_left_out_unless_it_is_said() {
+        let asked = r#"{"prefix":"s3://data/a/","rate":"1MiB","max_bytes":4096,"tail":"64KiB"}"#;
+        let read = order(serde_json::from_str(asked).unwrap()).unwrap();
+        assert_eq!((read.rate, read.max_bytes), (Some(1 << 20), Some(4096)));
+        assert_eq!(read.span, Span { whole: 0, head: 0, tail: 64 << 10 });
+        let all = order(serde_json::from_str(r#"{"keys":["s3://data/a"]}"#).unwrap()).unwrap();
+        assert_eq!(all.span, Span::WHOLE);
+    }
+}

@@ -1,0 +1,84 @@
+//! The metrics of warming and of what is done by hand.
+
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+
+use super::{Held, handles, set};
+
+const OBJECTS: &str = "hotset_warm_objects_total";
+const BYTES: &str = "hotset_warm_fetched_bytes_total";
+const JOBS: &str = "hotset_warm_jobs";
+const QUEUE: &str = "hotset_prefetch_queue_objects";
+const DROPPED: &str = "hotset_prefetch_dropped_total";
+
+label! {
+    /// What became of an object that was to be warmed.
+    WarmResult {
+        /// What is to be warm of it is.
+        Warmed = "warmed",
+        /// It is not to be cached, is gone, or is larger than the job may still warm.
+        Skipped = "skipped",
+        /// It could not be read.
+        Failed = "failed",
+    }
+}
+
+pub(super) struct Handles {
+    objects: [Counter; WarmResult::ALL.len()],
+    bytes: Counter,
+    jobs: Gauge,
+    queue: Gauge,
+    dropped: Counter,
+}
+
+impl Handles {
+    pub(super) fn register() -> Self {
+        let result = |index: usize| counter!(OBJECTS, "result" => WarmResult::ALL[index].label());
+        Self {
+            objects: std::array::from_fn(result),
+            bytes: counter!(BYTES),
+            jobs: gauge!(JOBS),
+            queue: gauge!(QUEUE),
+            dropped: counter!(DROPPED),
+        }
+    }
+}
+
+#[rustfmt::skip] // A table: one line a metric.
+pub(super) fn describe() {
+    describe_counter!(OBJECTS, Unit::Count, "Objects that were to be warmed, by hand or since they were created, by what became of them");
+    describe_counter!(BYTES, Unit::Bytes, "Bytes that were fetched to warm them");
+    describe_gauge!(JOBS, Unit::Count, "Warm jobs that run");
+    describe_gauge!(QUEUE, Unit::Count, "Objects that were created and wait to be warmed");
+    describe_counter!(DROPPED, Unit::Count, "Objects that were created and are not warmed, since too many waited");
+}
+
+/// Counts an object that was to be warmed.
+pub fn object(result: WarmResult) {
+    if let Some(handles) = handles() {
+        handles.warm.objects[result as usize].increment(1);
+    }
+}
+
+/// Counts bytes that were fetched to warm an object.
+pub fn fetched(bytes: u64) {
+    if let Some(handles) = handles() {
+        handles.warm.bytes.increment(bytes);
+    }
+}
+
+/// Counts a job as running until the guard is dropped.
+pub fn job() -> Held {
+    Held::new(|handles| &handles.warm.jobs)
+}
+
+/// Sets how many objects that were created wait to be warmed.
+pub fn set_prefetch_queue(objects: u64) {
+    set(|handles| &handles.warm.queue, objects);
+}
+
+/// Counts an object that was created and is not warmed, since too many waited.
+pub fn prefetch_dropped() {
+    if let Some(handles) = handles() {
+        handles.warm.dropped.increment(1);
+    }
+}

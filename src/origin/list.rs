@@ -1,0 +1,101 @@
+//! The keys of a bucket, a page at a time, by our own keys (`ListObjectsV2`).
+
+use http::header::{ACCEPT_ENCODING, HOST, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
+
+use super::OriginError;
+use super::client::{Exchange, Origin, build_head, wire_error};
+use super::retry::{RetryBudget, Reused};
+use crate::auth::Payload;
+use crate::metrics::{self, OriginKind, Outcome};
+use crate::s3::BucketName;
+use crate::s3::object_list::ObjectPage;
+use crate::s3::target::Query;
+
+/// A page of a thousand keys of 1024 bytes, each escaped to three, with their owners and dates, is about half.
+const MAX_PAGE: usize = 8 << 20;
+
+impl Origin {
+    /// A page of the keys that begin with `prefix`: the first, or the one that `after`, a token, leads to.
+    ///
+    /// # Errors
+    /// Any [`OriginError`]; those that may pass were retried.
+    pub async fn list(
+        &self,
+        bucket: &BucketName,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<ObjectPage, OriginError> {
+        let mut budget = RetryBudget::new(&self.config);
+        let mut query = Query::default().with("list-type", "2").with("encoding-type", "url");
+        if !prefix.is_empty() {
+            query = query.with("prefix", prefix);
+        }
+        if let Some(token) = after {
+            query = query.with("continuation-token", token);
+        }
+        loop {
+            let page = self.list_once(bucket, &query, &budget).await;
+            let label = page.as_ref().map_or_else(OriginError::outcome, |_| Outcome::Ok);
+            metrics::origin_request(OriginKind::List, label);
+            match page {
+                Ok(page) => return Ok(page),
+                Err(failure) => self.pause(failure, &mut budget).await?,
+            }
+        }
+    }
+
+    async fn list_once(
+        &self,
+        bucket: &BucketName,
+        query: &Query,
+        budget: &RetryBudget,
+    ) -> Result<ObjectPage, OriginError> {
+        let (fresh, deadline) = (budget.attempt() > 0, budget.deadline());
+        let mut outcome = self.send_list(bucket, query, fresh, deadline).await;
+        if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
+            outcome = self.send_list(bucket, query, true, deadline).await;
+        }
+        let mut exchange = outcome.map_err(|(error, _)| error)?;
+        if exchange.status != StatusCode::OK {
+            return Err(self.refusal(exchange, None).await);
+        }
+        let body = read_page(&mut exchange).await?;
+        self.release(exchange).await;
+        ObjectPage::parse(&body).map_err(|e| OriginError::Broken(e.to_string()))
+    }
+
+    async fn send_list(
+        &self,
+        bucket: &BucketName,
+        query: &Query,
+        fresh: bool,
+        deadline: Instant,
+    ) -> Result<Exchange, (OriginError, Reused)> {
+        let target = self.endpoint().target(Some(bucket), None);
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(HOST, HeaderValue::from_str(&target.host).expect("checked at start"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(USER_AGENT, HeaderValue::from_static("hotset"));
+        if let Some(signer) = self.domains().own().signer() {
+            let (path, payload) = (&target.path, Payload::Unsigned);
+            signer.sign(&Method::GET, path, query, &mut headers, payload, self.now());
+        }
+        let path = format!("{}?{}", target.path, query.to_canonical_string());
+        let head = build_head(Method::GET, path.as_bytes(), &headers);
+        self.deliver(head, &target.host, fresh, deadline).await
+    }
+}
+
+async fn read_page(exchange: &mut Exchange) -> Result<Vec<u8>, OriginError> {
+    let mut body = Vec::new();
+    while let Some(bytes) = exchange.session.read_body_ref().await.map_err(|e| wire_error(&e))? {
+        if body.len() + bytes.len() > MAX_PAGE {
+            return Err(OriginError::Uncacheable("a page of a list is too large".to_owned()));
+        }
+        metrics::origin_bytes(bytes.len() as u64);
+        body.extend_from_slice(bytes);
+    }
+    Ok(body)
+}

@@ -1,0 +1,231 @@
+//! Jobs that were begun by hand: those that run, and the last that ended.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::tally::{Bytes, Failure, Objects, Tally};
+use super::walk::Order;
+
+/// Jobs that may run at the same time.
+const RUNNING: usize = 8;
+/// Jobs that are remembered, those that run included.
+const REMEMBERED: usize = 64;
+
+/// As many jobs run as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{RUNNING} warm jobs run already: wait for one, or cancel it")]
+pub struct Busy;
+
+/// How a job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    Running,
+    /// Everything was looked at, up to the limits; some of it may have failed.
+    Done,
+    Cancelled,
+    /// It was given up, and why.
+    Failed(String),
+}
+
+impl State {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// A job, and what it has done so far.
+#[derive(Debug)]
+pub struct Job {
+    id: String,
+    order: Order,
+    pub(super) tally: Tally,
+    state: watch::Sender<State>,
+    cancel: watch::Sender<bool>,
+}
+
+/// What is told of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    pub id: String,
+    pub state: &'static str,
+    pub dry_run: bool,
+    /// Whether everything that is to be warmed is found.
+    pub complete: bool,
+    pub objects: Objects,
+    pub bytes: Bytes,
+    /// `max_bytes` or `max_objects`, when that ended it before everything was found.
+    pub limited_by: Option<&'static str>,
+    /// `readers` or `memory`, while it stands back.
+    pub waits_for: Option<&'static str>,
+    /// Why it was given up.
+    pub error: Option<String>,
+    /// The first objects that could not be warmed.
+    pub failures: Vec<Failure>,
+}
+
+impl Job {
+    fn new(order: Order) -> Arc<Self> {
+        Arc::new(Self {
+            id: format!("{:016x}", rand::random::<u64>()),
+            order,
+            tally: Tally::default(),
+            state: watch::Sender::new(State::Running),
+            cancel: watch::Sender::new(false),
+        })
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn order(&self) -> &Order {
+        &self.order
+    }
+
+    pub fn is_running(&self) -> bool {
+        *self.state.borrow() == State::Running
+    }
+
+    /// Ends it. What it read stays.
+    pub fn cancel(&self) {
+        self.cancel.send_replace(true);
+    }
+
+    /// Resolves when it was told to end.
+    pub(super) async fn cancelled(&self) {
+        let _ = self.cancel.subscribe().wait_for(|cancel| *cancel).await;
+    }
+
+    pub(super) fn end(&self, state: State) {
+        self.state.send_if_modified(|now| {
+            let runs = *now == State::Running;
+            if runs {
+                *now = state;
+            }
+            runs
+        });
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self) {
+        let _ = self.state.subscribe().wait_for(|state| *state != State::Running).await;
+    }
+
+    /// How far it is. `obstacle`: what warming waits for now.
+    pub(super) fn progress(&self, obstacle: Option<&'static str>) -> Progress {
+        let state = self.state.borrow().clone();
+        Progress {
+            id: self.id.clone(),
+            state: state.name(),
+            dry_run: self.order.dry_run,
+            complete: self.tally.is_complete(),
+            objects: self.tally.objects(),
+            bytes: self.tally.bytes(),
+            limited_by: self.tally.limited_by(),
+            waits_for: obstacle.filter(|_| state == State::Running),
+            error: match state {
+                State::Failed(why) => Some(why),
+                State::Running | State::Done | State::Cancelled => None,
+            },
+            failures: self.tally.failures(),
+        }
+    }
+}
+
+/// All that are remembered, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Jobs(Mutex<VecDeque<Arc<Job>>>);
+
+impl Jobs {
+    /// A new job, or the one that does this already: then `false`.
+    pub(super) fn begin(&self, order: Order) -> Result<(Arc<Job>, bool), Busy> {
+        let mut jobs = self.0.lock();
+        if let Some(job) = jobs.iter().find(|job| job.is_running() && job.order == order) {
+            return Ok((job.clone(), false));
+        }
+        if jobs.iter().filter(|job| job.is_running()).count() >= RUNNING {
+            return Err(Busy);
+        }
+        if jobs.len() >= REMEMBERED
+            && let Some(oldest) = jobs.iter().position(|job| !job.is_running())
+        {
+            jobs.remove(oldest);
+        }
+        let job = Job::new(order);
+        jobs.push_back(job.clone());
+        Ok((job, true))
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Job>> {
+        self.0.lock().iter().find(|job| job.id == id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Job>> {
+        self.0.lock().iter().cloned().collect()
+    }
+
+    pub(super) fn cancel_all(&self) {
+        for job in &*self.0.lock() {
+            job.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Patterns, Span, Target};
+    use super::*;
+    use crate::s3::BucketName;
+
+    fn order(prefix: usize) -> Order {
+        let bucket = BucketName::new("data").unwrap();
+        Order {
+            target: Target::Prefix(bucket, prefix.to_string()),
+            patterns: Patterns::default(),
+            span: Span::WHOLE,
+            max_bytes: None,
+            max_objects: None,
+            rate: None,
+            dry_run: false,
+        }
+    }
+
+    #[test]
+    fn the_same_order_joins_the_job_that_runs_and_no_other() {
+        let jobs = Jobs::default();
+        let (first, new) = jobs.begin(order(1)).unwrap();
+        assert!(new);
+        let (same, new) = jobs.begin(order(1)).unwrap();
+        assert!(!new && same.id() == first.id());
+        assert!(jobs.begin(Order { dry_run: true, ..order(1) }).unwrap().1);
+        first.end(State::Done);
+        let (again, new) = jobs.begin(order(1)).unwrap();
+        assert!(new && again.id() != first.id());
+    }
+
+    #[test]
+    fn jobs_that_run_and_those_remembered_are_bounded() {
+        let jobs = Jobs::default();
+        let running: Vec<_> = (0..RUNNING).map(|n| jobs.begin(order(n)).unwrap().0).collect();
+        assert_eq!(jobs.begin(order(RUNNING)).unwrap_err(), Busy);
+        for job in &running[1..] {
+            job.end(State::Done);
+            job.end(State::Cancelled);
+            assert_eq!(job.progress(None).state, "done", "the first end holds");
+        }
+        for n in 0..2 * REMEMBERED {
+            jobs.begin(order(1000 + n)).unwrap().0.end(State::Done);
+        }
+        assert_eq!(jobs.all().len(), REMEMBERED);
+        assert!(jobs.get(running[0].id()).is_some(), "one that runs is not forgotten");
+    }
+}

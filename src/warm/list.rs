@@ -1,0 +1,196 @@
+//! Which objects a job warms: those of a list, or the keys under a prefix, a page at a time.
+
+use globset::GlobMatcher;
+
+use super::walk::Order;
+use super::{Job, Warmer};
+use crate::cache::matcher;
+use crate::origin::OriginError;
+use crate::s3::{BucketName, ObjectId, ObjectKey};
+
+/// Keys of a list that are looked at together.
+const KEYS: usize = 1000;
+
+/// What is to be warmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    Objects(Vec<(BucketName, ObjectKey)>),
+    /// Every key that begins with this; empty: the whole bucket.
+    Prefix(BucketName, String),
+}
+
+/// Which keys of it: globs over `bucket/key`, as rules have them.
+#[derive(Debug, Clone, Default)]
+pub struct Patterns {
+    include: Vec<(String, GlobMatcher)>,
+    exclude: Vec<(String, GlobMatcher)>,
+}
+
+/// A pattern that is not a glob.
+#[derive(Debug, thiserror::Error)]
+#[error("`{pattern}`: {why}")]
+pub struct InvalidPattern {
+    pattern: String,
+    why: String,
+}
+
+impl Patterns {
+    /// Those that match one of `include` (all, when it is empty) and none of `exclude`.
+    ///
+    /// # Errors
+    /// The first that is not a glob.
+    pub fn new(include: Vec<String>, exclude: Vec<String>) -> Result<Self, InvalidPattern> {
+        let compile = |pattern: String| match matcher(&pattern) {
+            Ok(glob) => Ok((pattern, glob)),
+            Err(error) => Err(InvalidPattern { pattern, why: error.kind().to_string() }),
+        };
+        Ok(Self {
+            include: include.into_iter().map(compile).collect::<Result<_, _>>()?,
+            exclude: exclude.into_iter().map(compile).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn admit(&self, bucket: &BucketName, key: &ObjectKey) -> bool {
+        if self.include.is_empty() && self.exclude.is_empty() {
+            return true;
+        }
+        let path = format!("{bucket}/{key}");
+        let matches =
+            |globs: &[(String, GlobMatcher)]| globs.iter().any(|(_, g)| g.is_match(&path));
+        (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
+    }
+
+    fn texts(&self) -> impl Iterator<Item = (bool, &str)> {
+        let include = self.include.iter().map(|(text, _)| (true, text.as_str()));
+        include.chain(self.exclude.iter().map(|(text, _)| (false, text.as_str())))
+    }
+}
+
+impl PartialEq for Patterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.texts().eq(other.texts())
+    }
+}
+
+impl Eq for Patterns {}
+
+/// An object to be warmed; its size, when a list told it: then its bytes are counted already.
+pub(super) struct Work {
+    pub(super) id: ObjectId,
+    pub(super) size: Option<u64>,
+}
+
+/// Finds the objects of a job, a page at a time.
+pub(super) struct Lister<'a> {
+    warmer: &'a Warmer,
+    job: &'a Job,
+    at: At,
+}
+
+enum At {
+    Key(usize),
+    Page(Option<String>),
+    End,
+}
+
+impl<'a> Lister<'a> {
+    pub(super) fn new(warmer: &'a Warmer, job: &'a Job) -> Self {
+        let at = match job.order().target {
+            Target::Objects(_) => At::Key(0),
+            Target::Prefix(..) => At::Page(None),
+        };
+        Self { warmer, job, at }
+    }
+
+    /// The next objects, perhaps none; `None` when there are no more, or a limit is reached.
+    ///
+    /// # Errors
+    /// The list cannot be had.
+    pub(super) async fn page(&mut self) -> Result<Option<Vec<Work>>, OriginError> {
+        let job = self.job;
+        let works = match (&job.order().target, &self.at) {
+            (_, At::End) => {
+                job.tally.complete();
+                return Ok(None);
+            }
+            (Target::Objects(objects), At::Key(from)) => {
+                let upto = objects.len().min(from + KEYS);
+                let found = objects[*from..upto].iter();
+                let found = found.map(|(bucket, key)| (bucket.clone(), key.clone(), None));
+                let (works, goes_on) = self.take(found);
+                self.at = if goes_on && upto < objects.len() { At::Key(upto) } else { At::End };
+                works
+            }
+            (Target::Prefix(bucket, prefix), At::Page(token)) => {
+                let page = self.warmer.origin.list(bucket, prefix, token.as_deref()).await?;
+                // A server that ends nowhere would keep us for ever.
+                if page.next.is_some() && page.next == *token {
+                    return Err(OriginError::Broken("its list goes round in a circle".to_owned()));
+                }
+                let found = page.objects.into_iter();
+                let found = found.map(|(key, size)| (bucket.clone(), key, Some(size)));
+                let (works, goes_on) = self.take(found);
+                self.at = match page.next {
+                    Some(next) if goes_on => At::Page(Some(next)),
+                    _ => At::End,
+                };
+                works
+            }
+            (Target::Objects(_), At::Page(_)) | (Target::Prefix(..), At::Key(_)) => Vec::new(),
+        };
+        Ok(Some(works))
+    }
+
+    /// Those that are to be warmed, up to the limits of the job, and whether it goes on.
+    fn take(
+        &self,
+        found: impl Iterator<Item = (BucketName, ObjectKey, Option<u64>)>,
+    ) -> (Vec<Work>, bool) {
+        let Order { patterns, span, max_objects, .. } = self.job.order();
+        let tally = &self.job.tally;
+        let realm = self.warmer.origin.domains().own().realm().clone();
+        let mut works = Vec::new();
+        for (bucket, key, size) in found {
+            if !patterns.admit(&bucket, &key) {
+                continue;
+            }
+            let id = ObjectId::new(&realm, bucket, key);
+            if !tally.find_object(*max_objects) {
+                return (works, false);
+            }
+            if self.warmer.rules.policy(&id, false).is_none() {
+                tally.skipped();
+                continue;
+            }
+            let bytes = size.map_or(0, |size| span.bytes(size, self.warmer.cache.block_size()));
+            if !tally.find_bytes(bytes, self.warmer.most(self.job)) {
+                tally.lose_object();
+                return (works, false);
+            }
+            works.push(Work { id, size });
+        }
+        (works, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_rules_do() {
+        let texts = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        let admit = |include: &[&str], exclude: &[&str], key: &str| {
+            let patterns = Patterns::new(texts(include), texts(exclude)).unwrap();
+            patterns.admit(&BucketName::new("data").unwrap(), &ObjectKey::new(key).unwrap())
+        };
+        assert!(admit(&[], &[], "a/b"));
+        assert!(admit(&["data/*"], &[], "a"));
+        assert!(!admit(&["data/*"], &[], "a/b"));
+        assert!(admit(&["x", "data/**/*.bin"], &[], "a/b/c.bin"));
+        assert!(!admit(&["data/**"], &["**/*.tmp"], "a/b.tmp"));
+        assert!(admit(&[], &["**/*.tmp"], "a/b"));
+        let wrong = Patterns::new(texts(&["a[b"]), Vec::new()).unwrap_err().to_string();
+        assert!(wrong.starts_with("`a[b`: "), "{wrong}");
+    }
+}

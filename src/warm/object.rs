@@ -1,0 +1,156 @@
+//! One object is warmed: opened, and read where something is missing, piece by piece.
+
+use std::ops::Range;
+
+use super::pace::Rate;
+use super::together::Together;
+use super::{Span, Warmer};
+use crate::cache::{CacheError, Found, PieceSource, Policy};
+use crate::metrics::warm as metrics;
+use crate::s3::ObjectId;
+
+/// How warming an object ended, when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// What is to be warm of it is.
+    Warm,
+    /// Its rule, or the object itself, says that it is not to be cached.
+    NotCacheable,
+    /// It is larger than the job may still warm.
+    NotAllowed,
+}
+
+impl Warmer {
+    /// Warms an object. `size`: what is believed of it, and allowed already; else `allow` is asked with the bytes that
+    /// it takes. `warmed` is told bytes that are warm now, and how many of them were fetched for it.
+    pub(super) async fn warm_object(
+        &self,
+        id: &ObjectId,
+        span: Span,
+        mut size: Option<u64>,
+        rate: &Rate,
+        allow: impl Fn(u64) -> bool,
+        warmed: impl Fn(u64, u64),
+    ) -> Result<Ended, CacheError> {
+        let Some(policy) = self.rules.policy(id, false) else { return Ok(Ended::NotCacheable) };
+        let allow = |bytes, known: &mut Option<u64>, real| {
+            let allowed = known.is_some() || allow(bytes);
+            *known = Some(real);
+            allowed
+        };
+        let mut again = true;
+        loop {
+            match self.read_object(id, span, &mut size, &policy, rate, &allow, &warmed).await {
+                Err(CacheError::Changed) if again => {
+                    self.cache.invalidate(id);
+                    again = false;
+                }
+                Err(CacheError::Uncacheable) => return Ok(Ended::NotCacheable),
+                ended => return ended,
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one attempt of the above")]
+    async fn read_object(
+        &self,
+        id: &ObjectId,
+        span: Span,
+        size: &mut Option<u64>,
+        policy: &Policy,
+        rate: &Rate,
+        allow: &impl Fn(u64, &mut Option<u64>, u64) -> bool,
+        warmed: &impl Fn(u64, u64),
+    ) -> Result<Ended, CacheError> {
+        let block = self.cache.block_size();
+        let chunk = rate.chunk(block, self.cache.fetch_size());
+        let turn = self.pace.turn(rate).await;
+        let found = match span.first(*size, chunk) {
+            Some(first) => self.cache.open(id, Some(first), false, policy).await?,
+            None => self.cache.head(id, policy).await?,
+        };
+        let real = found.meta.size;
+        if !allow(span.bytes(real, block), size, real) {
+            return Ok(Ended::NotAllowed);
+        }
+        let ranges = span.ranges(real, block);
+        let mut chunks = ranges.into_iter().flat_map(|range| cut(range, chunk));
+        let other = found.again();
+        if let Some(first) = chunks.next() {
+            // While what opened it is still at hand.
+            let missing = self.cache.missing(&found, first.clone());
+            let mut fetched = 0;
+            let mut found = Some(found);
+            for gap in missing {
+                let found = found.take().unwrap_or_else(|| other.again());
+                fetched += self.read(found, gap, rate).await?;
+            }
+            warmed(first.end - first.start, fetched);
+        }
+        drop(turn);
+        let mut reads = Together::new(self.pace.reads());
+        for chunk in chunks {
+            reads.add(self.read_chunk(&other, chunk, rate, warmed)).await?;
+        }
+        reads.finish().await?;
+        Ok(Ended::Warm)
+    }
+
+    /// Reads what is missing of a chunk.
+    async fn read_chunk(
+        &self,
+        found: &Found,
+        chunk: Range<u64>,
+        rate: &Rate,
+        warmed: &impl Fn(u64, u64),
+    ) -> Result<(), CacheError> {
+        // A large object that is warm already waits for nothing else.
+        tokio::task::consume_budget().await;
+        let missing = self.cache.missing(found, chunk.clone());
+        let mut fetched = 0;
+        if !missing.is_empty() {
+            let _turn = self.pace.turn(rate).await;
+            for gap in missing {
+                fetched += self.read(found.again(), gap, rate).await?;
+            }
+        }
+        warmed(chunk.end - chunk.start, fetched);
+        Ok(())
+    }
+
+    async fn read(&self, found: Found, range: Range<u64>, rate: &Rate) -> Result<u64, CacheError> {
+        let mut reader = self.cache.reader(found, range);
+        let mut fetched = 0;
+        while let Some(piece) = reader.next().await? {
+            if piece.source == PieceSource::Origin {
+                fetched += piece.bytes.len() as u64;
+            }
+        }
+        rate.pay(fetched);
+        metrics::fetched(fetched);
+        Ok(fetched)
+    }
+}
+
+/// Cuts a range at multiples of `chunk`.
+fn cut(range: Range<u64>, chunk: u64) -> impl Iterator<Item = Range<u64>> {
+    let mut at = range.start;
+    std::iter::from_fn(move || {
+        let from = at;
+        at = ((from / chunk + 1) * chunk).min(range.end);
+        (from < range.end).then_some(from..at)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_cut_at_multiples_and_nothing_is_left_out() {
+        let cut = |range, chunk| cut(range, chunk).collect::<Vec<_>>();
+        assert_eq!(cut(5..25, 10), [5..10, 10..20, 20..25]);
+        assert_eq!(cut(10..20, 10), [10..20]);
+        assert!(cut(10..10, 10).is_empty());
+    }
+}

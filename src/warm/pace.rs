@@ -1,0 +1,145 @@
+//! How fast warming may go: as many reads at a time as are set, none while readers need the room, and each job as
+//! fast as it may.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::WarmConfig;
+use crate::cache::Cache;
+
+/// How often it is looked whether readers leave room again.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How many requests of readers are under way.
+pub type Demand = Arc<dyn Fn() -> usize + Send + Sync>;
+
+pub(super) struct Pace {
+    reads: Semaphore,
+    reads_max: usize,
+    cache: Arc<Cache>,
+    demand: Demand,
+    requests_max: usize,
+}
+
+/// A read that may go on until this is dropped.
+pub(super) type Turn<'a> = SemaphorePermit<'a>;
+
+impl Pace {
+    pub(super) fn new(config: &WarmConfig, cache: Arc<Cache>, demand: Demand) -> Self {
+        let reads_max = config.reads.clamp(1, WarmConfig::READS_MAX);
+        let reads = Semaphore::new(reads_max);
+        Self { reads, reads_max, cache, demand, requests_max: config.requests }
+    }
+
+    /// How many reads there may be at a time.
+    pub(super) fn reads(&self) -> usize {
+        self.reads_max
+    }
+
+    /// Waits until one more read may begin: the job's rate, a place, and readers allow it.
+    pub(super) async fn turn(&self, rate: &Rate) -> Turn<'_> {
+        // First what is the job's own: who waits for that must not hold a place.
+        rate.wait().await;
+        let turn = self.reads.acquire().await.expect("it is never closed");
+        while self.obstacle().is_some() {
+            sleep(LOOK).await;
+        }
+        turn
+    }
+
+    /// What warming waits for now, if it must.
+    pub(super) fn obstacle(&self) -> Option<&'static str> {
+        if (self.demand)() > self.requests_max {
+            return Some("readers");
+        }
+        (!self.cache.has_room()).then_some("memory")
+    }
+}
+
+/// Bytes a second, on average: what came is paid for afterwards, and the next read waits until it is.
+pub(super) struct Rate {
+    bytes: Option<u64>,
+    next: Mutex<Instant>,
+}
+
+impl Rate {
+    pub(super) fn new(bytes: Option<u64>) -> Self {
+        Self { bytes: bytes.map(|bytes| bytes.max(1)), next: Mutex::new(Instant::now()) }
+    }
+
+    /// The most bytes of one read: a second's, so that a slow job does not come in bursts.
+    pub(super) fn chunk(&self, block: u64, fetch: u64) -> u64 {
+        let bytes = self.bytes.unwrap_or(fetch).min(fetch);
+        (bytes - bytes % block).max(block)
+    }
+
+    async fn wait(&self) {
+        loop {
+            let next = *self.next.lock();
+            if next <= Instant::now() {
+                return;
+            }
+            sleep_until(next).await;
+        }
+    }
+
+    pub(super) fn pay(&self, bytes: u64) {
+        let Some(rate) = self.bytes else { return };
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
+        let took = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let mut next = self.next.lock();
+        let from = (*next).max(Instant::now());
+        *next = from.checked_add(took).unwrap_or(from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_paid_for_before_the_next_read() {
+        let rate = Rate::new(Some(10 * MIB));
+        let start = Instant::now();
+        rate.wait().await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        rate.pay(20 * MIB);
+        rate.pay(10 * MIB);
+        rate.wait().await;
+        assert!(start.elapsed() >= Duration::from_secs(3));
+        assert!(
+            start.elapsed() < Duration::from_millis(3100),
+            "the clock of the test, not a real one"
+        );
+        // Time that passed unused is not saved up.
+        tokio::time::advance(Duration::from_secs(60)).await;
+        rate.pay(10 * MIB);
+        let before = Instant::now();
+        rate.wait().await;
+        assert!(before.elapsed() >= Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_rate_nothing_waits() {
+        let rate = Rate::new(None);
+        rate.pay(u64::MAX);
+        let start = Instant::now();
+        rate.wait().await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_slow_job_reads_in_small_pieces_of_whole_blocks() {
+        let chunk = |rate| Rate::new(rate).chunk(MIB, 8 * MIB);
+        assert_eq!(chunk(None), 8 * MIB);
+        assert_eq!(chunk(Some(100 * MIB)), 8 * MIB);
+        assert_eq!(chunk(Some(3 * MIB + 5)), 3 * MIB);
+        assert_eq!(chunk(Some(1)), MIB);
+    }
+}

@@ -1,0 +1,143 @@
+//! What a job has done so far.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+/// Failures that are told one by one.
+const TOLD: usize = 20;
+/// After so many failures without a success between them a job is given up.
+const GIVEN_UP: u64 = 100;
+
+/// An object that could not be warmed, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    pub object: String,
+    pub error: String,
+}
+
+/// Objects, by what became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Objects {
+    /// Those to be warmed, as far as it is known.
+    pub found: u64,
+    pub warmed: u64,
+    /// Not to be cached, or gone since they were listed.
+    pub skipped: u64,
+    pub failed: u64,
+}
+
+/// Bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Bytes {
+    /// To be warmed, as far as it is known.
+    pub found: u64,
+    /// Warm now, those that were before included.
+    pub warm: u64,
+    /// Fetched from the origin for it.
+    pub fetched: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    found: AtomicU64,
+    warmed: AtomicU64,
+    skipped: AtomicU64,
+    failed: AtomicU64,
+    failed_in_row: AtomicU64,
+    bytes_found: AtomicU64,
+    bytes_warm: AtomicU64,
+    bytes_fetched: AtomicU64,
+    /// All that there is to warm is found.
+    complete: AtomicBool,
+    limited_by: Mutex<Option<&'static str>>,
+    failures: Mutex<Vec<Failure>>,
+}
+
+impl Tally {
+    /// One more object to be warmed, unless there would be more than `most`.
+    pub(super) fn find_object(&self, most: Option<u64>) -> bool {
+        add_up_to(&self.found, 1, most) || self.limited("max_objects")
+    }
+
+    /// So many more bytes, unless there would be more than `most`.
+    pub(super) fn find_bytes(&self, bytes: u64, most: u64) -> bool {
+        add_up_to(&self.bytes_found, bytes, Some(most)) || self.limited("max_bytes")
+    }
+
+    /// Takes an object back that was found, and not its bytes.
+    pub(super) fn lose_object(&self) {
+        self.found.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn warm(&self, bytes: u64, fetched: u64) {
+        self.bytes_warm.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes_fetched.fetch_add(fetched, Ordering::Relaxed);
+    }
+
+    pub(super) fn warmed(&self) {
+        self.warmed.fetch_add(1, Ordering::Relaxed);
+        self.failed_in_row.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn skipped(&self) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it is worth going on.
+    pub(super) fn failed(&self, object: String, error: String) -> bool {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        let mut failures = self.failures.lock();
+        if failures.len() < TOLD {
+            failures.push(Failure { object, error });
+        }
+        self.failed_in_row.fetch_add(1, Ordering::Relaxed) + 1 < GIVEN_UP
+    }
+
+    pub(super) fn complete(&self) {
+        self.complete.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
+    }
+
+    /// The limit that ended it before everything was found.
+    pub(super) fn limited_by(&self) -> Option<&'static str> {
+        *self.limited_by.lock()
+    }
+
+    pub(super) fn failures(&self) -> Vec<Failure> {
+        self.failures.lock().clone()
+    }
+
+    pub(super) fn objects(&self) -> Objects {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        Objects {
+            found: count(&self.found),
+            warmed: count(&self.warmed),
+            skipped: count(&self.skipped),
+            failed: count(&self.failed),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> Bytes {
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        Bytes {
+            found: count(&self.bytes_found),
+            warm: count(&self.bytes_warm),
+            fetched: count(&self.bytes_fetched),
+        }
+    }
+
+    fn limited(&self, by: &'static str) -> bool {
+        *self.limited_by.lock() = Some(by);
+        false
+    }
+}
+
+fn add_up_to(to: &AtomicU64, more: u64, most: Option<u64>) -> bool {
+    let fits = |now: u64| now.checked_add(more).filter(|sum| most.is_none_or(|most| *sum <= most));
+    to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+}

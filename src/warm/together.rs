@@ -1,0 +1,46 @@
+//! Work that goes on side by side within one task, so that dropping the task ends all of it.
+
+use std::pin::pin;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+
+/// Futures that run together, at most so many; the first error ends it.
+pub(super) struct Together<F> {
+    running: FuturesUnordered<F>,
+    most: usize,
+}
+
+impl<F: Future<Output = Result<(), E>>, E> Together<F> {
+    pub(super) fn new(most: usize) -> Self {
+        Self { running: FuturesUnordered::new(), most }
+    }
+
+    /// Adds one as soon as there is a place for it.
+    pub(super) async fn add(&mut self, future: F) -> Result<(), E> {
+        while self.running.len() >= self.most {
+            self.running.next().await.transpose()?;
+        }
+        self.running.push(future);
+        Ok(())
+    }
+
+    /// Waits for `other` while they go on.
+    pub(super) async fn meanwhile<T>(&mut self, other: impl Future<Output = T>) -> Result<T, E> {
+        let mut other = pin!(other);
+        loop {
+            tokio::select! {
+                biased;
+                value = &mut other => return Ok(value),
+                Some(ended) = self.running.next() => ended?,
+            }
+        }
+    }
+
+    /// Waits for all that still run.
+    pub(super) async fn finish(mut self) -> Result<(), E> {
+        while let Some(ended) = self.running.next().await {
+            ended?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! A job's life: from its order to its end.
+
+use std::sync::Arc;
+
+use super::job::{Busy, Job, Progress, State};
+use super::list::{Lister, Patterns, Target, Work};
+use super::object::Ended;
+use super::pace::Rate;
+use super::together::Together;
+use super::{Span, Warmer};
+use crate::cache::CacheError;
+use crate::metrics::warm::{self as metrics, WarmResult};
+use crate::origin::OriginError;
+
+/// What is to be warmed, and how. Two that are equal are one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    pub target: Target,
+    pub patterns: Patterns,
+    pub span: Span,
+    /// The most bytes that are warmed, those that were before included; `None`: as many as the cache holds. The first
+    /// object that does not fit ends the job.
+    pub max_bytes: Option<u64>,
+    /// The most objects.
+    pub max_objects: Option<u64>,
+    /// Bytes a second from the origin, on average.
+    pub rate: Option<u64>,
+    /// Finds what is to be warmed, and reads nothing.
+    pub dry_run: bool,
+}
+
+/// Why a job was given up.
+#[derive(Debug, thiserror::Error)]
+enum GivenUp {
+    #[error("the keys cannot be listed: {0}")]
+    List(#[from] OriginError),
+    #[error("too many objects in a row could not be read")]
+    Failures,
+}
+
+impl Warmer {
+    /// Begins a job, or joins the one that does this already: then `false`.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn start(self: &Arc<Self>, order: Order) -> Result<(Arc<Job>, bool), Busy> {
+        let (job, new) = self.jobs.begin(order)?;
+        if new {
+            let running = Running { job: job.clone(), _held: metrics::job() };
+            tokio::spawn(self.clone().run_job(running));
+        }
+        Ok((job, new))
+    }
+
+    pub fn job(&self, id: &str) -> Option<Arc<Job>> {
+        self.jobs.get(id)
+    }
+
+    /// Those that run and the last that ended, oldest first.
+    pub fn all_jobs(&self) -> Vec<Arc<Job>> {
+        self.jobs.all()
+    }
+
+    pub fn progress(&self, job: &Job) -> Progress {
+        job.progress(self.pace.obstacle())
+    }
+
+    /// The most bytes that a job warms.
+    pub(super) fn most(&self, job: &Job) -> u64 {
+        job.order().max_bytes.unwrap_or(self.capacity)
+    }
+
+    async fn run_job(self: Arc<Self>, running: Running) {
+        let job = &running.job;
+        let state = tokio::select! {
+            biased;
+            () = job.cancelled() => State::Cancelled,
+            walked = self.walk(job) => match walked {
+                Ok(()) => State::Done,
+                Err(why) => State::Failed(why.to_string()),
+            },
+        };
+        let (objects, bytes) = (job.tally.objects(), job.tally.bytes());
+        log::info!("warm {}: {state:?}, {objects:?}, {bytes:?}", job.id());
+        job.end(state);
+    }
+
+    async fn walk(&self, job: &Job) -> Result<(), GivenUp> {
+        let rate = Rate::new(job.order().rate);
+        let mut lister = Lister::new(self, job);
+        // Twice as many as reads, so that the next are at hand when one ends.
+        let mut running = Together::new(2 * self.pace.reads());
+        while let Some(page) = running.meanwhile(lister.page()).await?? {
+            for work in page.into_iter().filter(|_| !job.order().dry_run) {
+                running.add(self.warm(job, &rate, work)).await?;
+            }
+        }
+        running.finish().await
+    }
+
+    async fn warm(&self, job: &Job, rate: &Rate, work: Work) -> Result<(), GivenUp> {
+        let Work { id, size } = work;
+        let allow = |bytes| job.tally.find_bytes(bytes, self.most(job));
+        let warmed = |bytes, fetched| job.tally.warm(bytes, fetched);
+        let ended = self.warm_object(&id, job.order().span, size, rate, allow, warmed).await;
+        let result = match ended {
+            Ok(Ended::Warm) => {
+                job.tally.warmed();
+                WarmResult::Warmed
+            }
+            Ok(Ended::NotCacheable | Ended::NotAllowed) => {
+                job.tally.skipped();
+                WarmResult::Skipped
+            }
+            // It went after it was listed.
+            Err(error) if size.is_some() && is_absence(&error) => {
+                job.tally.skipped();
+                WarmResult::Skipped
+            }
+            Err(error) => {
+                let object = format!("s3://{}/{}", id.bucket(), id.key());
+                metrics::object(WarmResult::Failed);
+                let goes_on = job.tally.failed(object, error.to_string());
+                return if goes_on { Ok(()) } else { Err(GivenUp::Failures) };
+            }
+        };
+        metrics::object(result);
+        Ok(())
+    }
+}
+
+/// A job that runs; however this ends, the job has ended, too.
+struct Running {
+    job: Arc<Job>,
+    _held: crate::metrics::Held,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.job.end(State::Failed("it was cut off".to_owned()));
+    }
+}
+
+pub(super) fn is_absence(error: &CacheError) -> bool {
+    match error {
+        CacheError::Absent(_) => true,
+        CacheError::Origin(error) => matches!(**error, OriginError::NotFound(_)),
+        _ => false,
+    }
+}
