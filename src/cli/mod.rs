@@ -3,15 +3,19 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong arguments or a wrong configuration. Here are the arguments
 //! and what subcommands share; what a subcommand does is in its own file.
 
+mod admin;
 mod check;
 mod disk;
 mod health;
 mod serve;
+mod warm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use admin::AskError;
 
 use crate::auth::Identities;
 use crate::config::{Config, ConfigError};
@@ -36,6 +40,8 @@ enum Command {
     Check(ConfigFile),
     /// Ask the server of this configuration whether it is ready
     Health(ConfigFile),
+    /// Read objects into the cache of a server that runs, behind its readers
+    Warm(Box<warm::WarmArguments>),
     /// Look at the disk tier of a server that is not running
     #[command(subcommand)]
     Disk(disk::DiskCommand),
@@ -112,6 +118,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(file) => check::run(file),
         Command::Health(file) => health::run(file),
+        Command::Warm(arguments) => warm::run(arguments),
         Command::Disk(command) => disk::run(command),
     }
 }
@@ -120,6 +127,35 @@ fn run(command: &Command) -> ExitCode {
 fn wrong(error: &ConfigError) -> ExitCode {
     eprintln!("hotset: {error}");
     ExitCode::from(WRONG)
+}
+
+/// Prints what is wrong with the arguments.
+fn wrong_arguments(problem: &str) -> ExitCode {
+    eprintln!("hotset: {problem}");
+    ExitCode::from(WRONG)
+}
+
+/// Runs what asks a server: whether all of it was done.
+fn ask(work: impl Future<Output = Result<bool, AskError>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            eprintln!("hotset: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("hotset: {error}");
+            match error {
+                AskError::Wrong(_) => ExitCode::from(WRONG),
+                AskError::NotReachable(..) | AskError::Refused { .. } => ExitCode::FAILURE,
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -141,7 +177,7 @@ mod tests {
             let file = match command {
                 Command::Serve(arguments) => arguments.file,
                 Command::Check(file) | Command::Health(file) => file,
-                Command::Disk(_) => unreachable!("it has subcommands of its own"),
+                Command::Warm(_) | Command::Disk(_) => unreachable!("they are others"),
             };
             assert_eq!(file.config.unwrap().to_str(), Some("f.yaml"));
             assert!(Arguments::try_parse_from(["hotset", name]).is_ok());

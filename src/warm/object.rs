@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::pace::Rate;
 use super::together::Together;
 use super::{Span, Warmer};
-use crate::cache::{CacheError, Found, PieceSource, Policy};
+use crate::cache::{CacheError, Found, PieceSource, Policy, Source};
 use crate::metrics::warm as metrics;
 use crate::s3::ObjectId;
 
@@ -65,9 +65,9 @@ impl Warmer {
         let block = self.cache.block_size();
         let chunk = rate.chunk(block, self.cache.fetch_size());
         let turn = self.pace.turn(rate).await;
-        let found = match span.first(*size, chunk) {
-            Some(first) => self.cache.open(id, Some(first), false, policy).await?,
-            None => self.cache.head(id, policy).await?,
+        let (found, opened) = match span.first(*size, chunk) {
+            Some(first) => (self.cache.open(id, Some(first), false, policy).await?, true),
+            None => (self.cache.head(id, policy).await?, false),
         };
         let real = found.meta.size;
         if !allow(span.bytes(real, block), size, real) {
@@ -77,14 +77,11 @@ impl Warmer {
         let mut chunks = ranges.into_iter().flat_map(|range| cut(range, chunk));
         let other = found.again();
         if let Some(first) = chunks.next() {
-            // While what opened it is still at hand.
-            let missing = self.cache.missing(&found, first.clone());
-            let mut fetched = 0;
-            let mut found = Some(found);
-            for gap in missing {
-                let found = found.take().unwrap_or_else(|| other.again());
-                fetched += self.read(found, gap, rate).await?;
-            }
+            // While what opened it is still at hand: that fetched all of this.
+            let fetched = match opened && found.source == Source::Miss {
+                true => self.read(found, first.clone(), rate, true).await?,
+                false => self.read_missing(&found, first.clone(), rate).await?,
+            };
             warmed(first.end - first.start, fetched);
         }
         drop(turn);
@@ -96,7 +93,7 @@ impl Warmer {
         Ok(Ended::Warm)
     }
 
-    /// Reads what is missing of a chunk.
+    /// Has what is missing of a chunk read, when it is its turn.
     async fn read_chunk(
         &self,
         found: &Found,
@@ -106,23 +103,41 @@ impl Warmer {
     ) -> Result<(), CacheError> {
         // A large object that is warm already waits for nothing else.
         tokio::task::consume_budget().await;
-        let missing = self.cache.missing(found, chunk.clone());
         let mut fetched = 0;
-        if !missing.is_empty() {
+        if !self.cache.missing(found, chunk.clone()).is_empty() {
             let _turn = self.pace.turn(rate).await;
-            for gap in missing {
-                fetched += self.read(found.again(), gap, rate).await?;
-            }
+            fetched = self.read_missing(found, chunk.clone(), rate).await?;
         }
         warmed(chunk.end - chunk.start, fetched);
         Ok(())
     }
 
-    async fn read(&self, found: Found, range: Range<u64>, rate: &Rate) -> Result<u64, CacheError> {
+    /// The bytes that were fetched.
+    async fn read_missing(
+        &self,
+        found: &Found,
+        chunk: Range<u64>,
+        rate: &Rate,
+    ) -> Result<u64, CacheError> {
+        let mut fetched = 0;
+        for gap in self.cache.missing(found, chunk) {
+            fetched += self.read(found.again(), gap, rate, false).await?;
+        }
+        Ok(fetched)
+    }
+
+    /// The bytes that were fetched: `opened` says that all of them were, whether or not they are still on their way.
+    async fn read(
+        &self,
+        found: Found,
+        range: Range<u64>,
+        rate: &Rate,
+        opened: bool,
+    ) -> Result<u64, CacheError> {
         let mut reader = self.cache.reader(found, range);
         let mut fetched = 0;
         while let Some(piece) = reader.next().await? {
-            if piece.source == PieceSource::Origin {
+            if opened || piece.source == PieceSource::Origin {
                 fetched += piece.bytes.len() as u64;
             }
         }

@@ -83,6 +83,8 @@ mod vanished;
 mod verify;
 /// Reads by version id.
 mod versions;
+/// What is done by hand over the admin port: who may, and warming.
+mod warm;
 /// Notifications over HTTP.
 mod webhook;
 /// Writes through the proxy.

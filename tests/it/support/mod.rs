@@ -12,6 +12,7 @@
 //! rest believes about S3 and HTTP is its own.
 #![allow(dead_code, unused_imports, reason = "a support library: no single test uses all of it")]
 
+mod api;
 mod authority;
 mod child;
 pub mod client;
@@ -22,6 +23,7 @@ mod scratch;
 mod signature;
 pub mod sigv4;
 
+pub use api::Api;
 pub use authority::{Authority, Pair, TlsClient, tls_over};
 pub use child::{Process, hotset, run};
 pub use client::{Broken, Client, H2Client, H2Stream, Request, Response, ResponseStream, Upload};

@@ -11,6 +11,7 @@ use super::reply::{Reply, error, xml};
 use super::store::{Deleted, Found, Store, Upload};
 use super::{DEFAULT_LAST_MODIFIED, Object, Seen, aws_chunked};
 use http::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
 /// What of a request the origin wrongly does not look at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -371,6 +372,16 @@ fn delete_objects(store: &mut Store, seen: &Seen) -> Reply {
     xml(200, &format!("<DeleteResult>{deleted}</DeleteResult>"))
 }
 
+/// What S3 leaves as it is in a key of a list, besides letters and digits.
+const LISTED_KEY: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*').remove(b'/');
+
+/// As S3 writes keys with `encoding-type=url`.
+fn form_encode(key: &str) -> String {
+    let encoded = percent_encoding::utf8_percent_encode(key, LISTED_KEY).to_string();
+    encoded.replace("%20", "+")
+}
+
 /// `ListObjectsV2` as far as tests need it: a prefix, and pages of `max-keys`, whose token is the last key.
 fn list(store: &Store, seen: &Seen) -> Reply {
     let prefix = seen.param("prefix").unwrap_or_default();
@@ -382,8 +393,11 @@ fn list(store: &Store, seen: &Seen) -> Reply {
     let next = page.last().filter(|_| is_truncated).map_or(String::new(), |(key, _)| {
         format!("<NextContinuationToken>{}</NextContinuationToken>", xml_escape(key))
     });
+    let encodes = seen.param("encoding-type").as_deref() == Some("url");
+    let encoding = if encodes { "<EncodingType>url</EncodingType>" } else { "" };
     let contents = page.iter().map(|(key, object)| {
-        let (key, size) = (xml_escape(key), object.len());
+        let key = if encodes { form_encode(key) } else { xml_escape(key) };
+        let size = object.len();
         let etag = xml_escape(object.etag_value().unwrap_or_default());
         format!("<Contents><Key>{key}</Key><ETag>{etag}</ETag><Size>{size}</Size></Contents>")
     });
@@ -393,7 +407,7 @@ fn list(store: &Store, seen: &Seen) -> Reply {
         200,
         &format!(
             "<ListBucketResult><Name>{name}</Name><Prefix>{prefix}</Prefix>\
-             <IsTruncated>{is_truncated}</IsTruncated>{next}{contents}</ListBucketResult>"
+             {encoding}<IsTruncated>{is_truncated}</IsTruncated>{next}{contents}</ListBucketResult>"
         ),
     )
 }
