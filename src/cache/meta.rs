@@ -145,6 +145,11 @@ impl MetaCache {
         self.entries.get(id)
     }
 
+    /// All entries, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Arc<ObjectId>, Arc<Entry>)> + '_ {
+        self.entries.iter()
+    }
+
     pub(super) fn insert(&self, id: ObjectId, entry: Entry) {
         self.entries.insert(id, Arc::new(entry));
     }

@@ -21,6 +21,7 @@ mod floors;
 mod generation;
 mod heads;
 mod key;
+mod known;
 mod learn;
 mod lists;
 mod memory;
@@ -44,6 +45,7 @@ use crate::s3::{ObjectId, ObjectMeta};
 
 pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleConfig, matcher};
 pub use disk::{DiskConfig, DiskError, DiskUsage, Ticket};
+pub use known::InMemory;
 pub use learn::Writing;
 pub use lists::{ListAnswer, ListFill, ListKey};
 pub use open::{CacheError, Found, Source};

@@ -7,6 +7,7 @@ mod admin;
 mod check;
 mod disk;
 mod health;
+mod purge;
 mod serve;
 mod warm;
 
@@ -40,6 +41,8 @@ enum Command {
     Check(ConfigFile),
     /// Ask the server of this configuration whether it is ready
     Health(ConfigFile),
+    /// Have a server that runs forget objects: they are fetched again when they are read
+    Purge(purge::PurgeArguments),
     /// Read objects into the cache of a server that runs, behind its readers
     Warm(Box<warm::WarmArguments>),
     /// Look at the disk tier of a server that is not running
@@ -118,6 +121,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Check(file) => check::run(file),
         Command::Health(file) => health::run(file),
+        Command::Purge(arguments) => purge::run(arguments),
         Command::Warm(arguments) => warm::run(arguments),
         Command::Disk(command) => disk::run(command),
     }
@@ -177,7 +181,9 @@ mod tests {
             let file = match command {
                 Command::Serve(arguments) => arguments.file,
                 Command::Check(file) | Command::Health(file) => file,
-                Command::Warm(_) | Command::Disk(_) => unreachable!("they are others"),
+                Command::Purge(_) | Command::Warm(_) | Command::Disk(_) => {
+                    unreachable!("they are others")
+                }
             };
             assert_eq!(file.config.unwrap().to_str(), Some("f.yaml"));
             assert!(Arguments::try_parse_from(["hotset", name]).is_ok());

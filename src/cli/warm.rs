@@ -33,11 +33,18 @@ const LIST_BYTES: u64 = 64 << 20;
     The job goes on when this program is killed; Ctrl-C ends both. What is warm already costs nothing."
 )]
 pub(super) struct WarmArguments {
-    /// s3://bucket/prefix: every key that begins with it; several are warmed one after the other
-    #[arg(value_name = "URL", required_unless_present = "keys")]
+    #[arg(
+        value_name = "URL",
+        required_unless_present = "keys",
+        help = "s3://bucket/prefix: every key that begins so; several are warmed one after the other"
+    )]
     prefixes: Vec<String>,
-    /// A file of s3://bucket/key, one a line, to warm instead; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "prefixes")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "prefixes",
+        help = "A file of s3://bucket/key, one a line, to warm instead; - is standard input"
+    )]
     keys: Option<PathBuf>,
     /// Only keys whose bucket/key matches this glob, as rules have them; may be given more than once
     #[arg(long, value_name = "GLOB")]

@@ -4,6 +4,7 @@ use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, g
 
 use super::{Held, handles, set};
 
+const PURGES: &str = "hotset_purges_total";
 const OBJECTS: &str = "hotset_warm_objects_total";
 const BYTES: &str = "hotset_warm_fetched_bytes_total";
 const JOBS: &str = "hotset_warm_jobs";
@@ -22,7 +23,22 @@ label! {
     }
 }
 
+label! {
+    /// What was purged by hand.
+    PurgeScope {
+        /// One object.
+        Object = "object",
+        /// All keys that begin in one way.
+        Prefix = "prefix",
+        /// All of a bucket.
+        Bucket = "bucket",
+        /// All.
+        Everything = "everything",
+    }
+}
+
 pub(super) struct Handles {
+    purges: [Counter; PurgeScope::ALL.len()],
     objects: [Counter; WarmResult::ALL.len()],
     bytes: Counter,
     jobs: Gauge,
@@ -33,7 +49,9 @@ pub(super) struct Handles {
 impl Handles {
     pub(super) fn register() -> Self {
         let result = |index: usize| counter!(OBJECTS, "result" => WarmResult::ALL[index].label());
+        let scope = |index: usize| counter!(PURGES, "scope" => PurgeScope::ALL[index].label());
         Self {
+            purges: std::array::from_fn(scope),
             objects: std::array::from_fn(result),
             bytes: counter!(BYTES),
             jobs: gauge!(JOBS),
@@ -45,11 +63,19 @@ impl Handles {
 
 #[rustfmt::skip] // A table: one line a metric.
 pub(super) fn describe() {
+    describe_counter!(PURGES, Unit::Count, "Purges by hand, by what they covered");
     describe_counter!(OBJECTS, Unit::Count, "Objects that were to be warmed, by hand or since they were created, by what became of them");
     describe_counter!(BYTES, Unit::Bytes, "Bytes that were fetched to warm them");
     describe_gauge!(JOBS, Unit::Count, "Warm jobs that run");
     describe_gauge!(QUEUE, Unit::Count, "Objects that were created and wait to be warmed");
     describe_counter!(DROPPED, Unit::Count, "Objects that were created and are not warmed, since too many waited");
+}
+
+/// Counts purges of one kind.
+pub fn purged(scope: PurgeScope, purges: u64) {
+    if let Some(handles) = handles() {
+        handles.warm.purges[scope as usize].increment(purges);
+    }
 }
 
 /// Counts an object that was to be warmed.

@@ -118,7 +118,7 @@ mod tests {
             "the clock of the test, not a real one"
         );
         // Time that passed unused is not saved up.
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         rate.pay(10 * MIB);
         let before = Instant::now();
         rate.wait().await;

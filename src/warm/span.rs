@@ -33,7 +33,7 @@ impl Span {
         };
         let tail = size - self.tail.min(size);
         if tail <= head {
-            return Vec::from([0..size]);
+            return std::iter::once(0..size).collect();
         }
         [0..head, tail..size].into_iter().filter(|range| !range.is_empty()).collect()
     }

@@ -90,7 +90,7 @@ impl Warmer {
         let mut lister = Lister::new(self, job);
         // Twice as many as reads, so that the next are at hand when one ends.
         let mut running = Together::new(2 * self.pace.reads());
-        while let Some(page) = running.meanwhile(lister.page()).await?? {
+        while let Some(page) = running.meanwhile(Box::pin(lister.page())).await?? {
             for work in page.into_iter().filter(|_| !job.order().dry_run) {
                 running.add(self.warm(job, &rate, work)).await?;
             }

@@ -9,6 +9,8 @@
 mod admission;
 /// Who may import whom, and how long a file may be.
 mod architecture;
+/// The admin port's API and the subcommands that use it.
+mod by_hand;
 /// Many readers of the same bytes.
 mod coalescing;
 /// Multipart uploads, copies and deletes of many: what they change is forgotten in time.

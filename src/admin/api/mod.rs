@@ -11,6 +11,7 @@
 
 mod body;
 mod guard;
+mod purge;
 mod warm;
 
 use std::sync::Arc;
@@ -84,6 +85,8 @@ impl Api {
         let path = head.uri.path();
         let job = path.strip_prefix("/api/v1/warm/");
         match (path, job, &head.method) {
+            ("/api/v1/purge", _, &Method::POST) => purge::purge(self, body).await,
+            ("/api/v1/purge", ..) => Ok(other_method("POST")),
             ("/api/v1/warm", _, &Method::POST) => warm::begin(self, body).await,
             ("/api/v1/warm", _, &Method::GET) => Ok(warm::list(self)),
             ("/api/v1/warm", ..) => Ok(other_method("GET, POST")),

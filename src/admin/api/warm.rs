@@ -20,7 +20,7 @@ const ENDS: Duration = Duration::from_secs(5);
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    /// `s3://bucket/key`.
+    /// `s3://bucket/key`s.
     keys: Option<Vec<String>>,
     /// `s3://bucket/prefix`.
     prefix: Option<String>,

@@ -1,0 +1,154 @@
+//! `hotset purge`: has the server forget objects, at once and for good.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+use http::Method;
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+
+use super::admin::Server;
+use crate::s3::S3Url;
+
+/// Keys that are sent together.
+const TOGETHER: usize = 5000;
+
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[command(
+    after_help = "Exit codes: 0 all of it is purged, and stays so after a power cut; 1 the server cannot be \
+    reached or refuses; 2 the arguments or the configuration are wrong.\n\
+    It is harmless: what is purged is fetched again when it is read."
+)]
+pub(super) struct PurgeArguments {
+    #[arg(
+        value_name = "URL",
+        required_unless_present = "everything",
+        help = "s3://bucket/key, or s3://bucket/prefix* for every key that begins so"
+    )]
+    targets: Vec<String>,
+    /// Every URL is a prefix, with or without a `*` at its end
+    #[arg(long)]
+    prefix: bool,
+    /// Every object of every bucket
+    #[arg(long, conflicts_with_all = ["targets", "prefix"])]
+    everything: bool,
+    /// Only say what memory knows of them
+    #[arg(long)]
+    dry_run: bool,
+    /// Print what the server answers as JSON, one line a request
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+pub(super) fn run(arguments: &PurgeArguments) -> ExitCode {
+    let requests = match arguments.requests() {
+        Ok(requests) => requests,
+        Err(problem) => return super::wrong_arguments(&problem),
+    };
+    let admin = match arguments.server.find() {
+        Ok(admin) => admin,
+        Err(error) => return super::wrong(&error),
+    };
+    super::ask(async {
+        for request in &requests {
+            let done = admin.ask(Method::POST, "/api/v1/purge", Some(request)).await?;
+            // The exit code is the answer; a closed stdout does not change it.
+            let line = if arguments.json { done.to_string() } else { summary(&done) };
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+        Ok(true)
+    })
+}
+
+impl PurgeArguments {
+    /// The bodies of the requests, all understood before the first is sent.
+    fn requests(&self) -> Result<Vec<Value>, String> {
+        let dry_run = self.dry_run;
+        if self.everything {
+            return Ok(vec![json!({ "everything": true, "dry_run": dry_run })]);
+        }
+        let (mut keys, mut requests) = (Vec::new(), Vec::new());
+        for target in &self.targets {
+            let prefix = target.strip_suffix('*');
+            if prefix.is_some() || self.prefix {
+                let prefix = prefix.unwrap_or(target);
+                S3Url::parse(prefix).map_err(|wrong| wrong.to_string())?;
+                requests.push(json!({ "prefix": prefix, "dry_run": dry_run }));
+                continue;
+            }
+            S3Url::parse_object(target)
+                .map_err(|wrong| format!("{wrong}; all of a bucket is s3://bucket/*"))?;
+            keys.push(target);
+        }
+        let keys = keys.chunks(TOGETHER);
+        requests.extend(keys.map(|keys| json!({ "keys": keys, "dry_run": dry_run })));
+        Ok(requests)
+    }
+}
+
+/// One line.
+fn summary(done: &Value) -> String {
+    let scopes = done["scopes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let first = scopes.first().and_then(Value::as_str).unwrap_or_default();
+    let what = match scopes.len() {
+        0 | 1 => first.to_owned(),
+        count => format!("{count} keys"),
+    };
+    if done["dry_run"] != true {
+        return format!("purged {what}");
+    }
+    let count = |name: &str| done["known"][name].as_u64().unwrap_or_default();
+    let (objects, bytes) = (count("objects"), HumanBytes(count("bytes")));
+    format!("{what} would be purged: memory knows {objects} objects and holds {bytes} of them")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(targets: &[&str], prefix: bool) -> PurgeArguments {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            purge: PurgeArguments,
+        }
+        let flag = prefix.then_some("--prefix");
+        Line::parse_from(["x"].into_iter().chain(flag).chain(targets.iter().copied())).purge
+    }
+
+    #[test]
+    fn keys_go_together_and_each_prefix_alone() {
+        let requests = |targets: &[&str], prefix| arguments(targets, prefix).requests();
+        let read = requests(&["s3://data/a", "s3://data/b/*", "s3://data/c", "s3://data*"], false);
+        assert!(read.is_err(), "a bucket's name has no star");
+        let read = requests(&["s3://data/a", "s3://data/b/*", "s3://data/c"], false).unwrap();
+        assert_eq!(
+            read,
+            [
+                json!({"prefix": "s3://data/b/", "dry_run": false}),
+                json!({"keys": ["s3://data/a", "s3://data/c"], "dry_run": false}),
+            ]
+        );
+        let read = requests(&["s3://data/a", "s3://data"], true).unwrap();
+        assert_eq!(read[0], json!({"prefix": "s3://data/a", "dry_run": false}));
+        assert_eq!(read[1], json!({"prefix": "s3://data", "dry_run": false}));
+        let wrong = requests(&["s3://data"], false).unwrap_err();
+        assert!(wrong.contains("s3://bucket/*"), "{wrong}");
+    }
+
+    #[test]
+    fn the_summary_says_what_was_done_or_would_be() {
+        let mut done = json!({"dry_run": false, "scopes": ["s3://data/a"]});
+        assert_eq!(summary(&done), "purged s3://data/a");
+        done["scopes"] = json!(["s3://data/a", "s3://data/b"]);
+        assert_eq!(summary(&done), "purged 2 keys");
+        done["dry_run"] = json!(true);
+        done["known"] = json!({"objects": 1, "bytes": 2048});
+        assert!(summary(&done).ends_with("memory knows 1 objects and holds 2.00 KiB of them"));
+    }
+}
