@@ -75,8 +75,9 @@ impl PurgeArguments {
         for target in &self.targets {
             let prefix = target.strip_suffix('*');
             if prefix.is_some() || self.prefix {
+                // With its star: a bucket's name has none.
+                S3Url::parse(target).map_err(|wrong| wrong.to_string())?;
                 let prefix = prefix.unwrap_or(target);
-                S3Url::parse(prefix).map_err(|wrong| wrong.to_string())?;
                 requests.push(json!({ "prefix": prefix, "dry_run": dry_run }));
                 continue;
             }

@@ -57,7 +57,6 @@ async fn a_prefix_is_warmed_each_byte_fetched_once_and_nothing_when_it_is_warm_a
     let odd = proxy.client().get("/data/w/b%20c%2B%C3%BC%25%26%3C").send().await;
     assert_eq!((odd.status.as_u16(), odd.header("cache-status")), (200, HIT));
     assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
-    assert_eq!(proxy.metric(r#"hotset_warm_jobs"#).await, 0.0);
     assert!(proxy.metric(r#"hotset_warm_objects_total{result="warmed"}"#).await >= 8.0);
 }
 
