@@ -9,7 +9,7 @@ use crate::nginx::{self, Files};
 use crate::origin::Origin;
 use crate::process::{Folder, Server};
 use crate::report::Row;
-use crate::{cold, crowd, disk, filling, hot};
+use crate::{cold, crowd, disk, events, filling, hot};
 
 /// One scenario.
 pub struct Case {
@@ -21,7 +21,7 @@ pub struct Case {
 }
 
 /// All scenarios in the order in which they run.
-pub const CASES: [Case; 13] = [
+pub const CASES: [Case; 14] = [
     Case {
         name: "cold_1gib",
         about: "one cold 1 GiB GET, against one direct connection",
@@ -56,6 +56,11 @@ pub const CASES: [Case; 13] = [
         name: "tls_8mib",
         about: "hot 8 MiB ranges over TLS 1.3: CPU per byte, against nginx",
         run: hot::over_tls,
+    },
+    Case {
+        name: "events",
+        about: "object events: p99 of hot reads beside 20,000 a second, a million at once, and how soon reads are fresh",
+        run: events::events,
     },
     Case {
         name: "memory_bound",

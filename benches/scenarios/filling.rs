@@ -81,14 +81,14 @@ fn row(figure: &str, turns: &[(Duration, Duration)], bar: Bar) -> Row {
 }
 
 /// A server whose hot objects are in memory, and a third of the rate that saturates it.
-struct Server {
-    hotset: Hotset,
-    gets: Arc<[Get]>,
+pub struct Server {
+    pub hotset: Hotset,
+    pub gets: Arc<[Get]>,
     rate: f64,
 }
 
 impl Server {
-    fn prepare(hotset: Hotset) -> Result<Self> {
+    pub fn prepare(hotset: Hotset) -> Result<Self> {
         let objects = (0..HOT_OBJECTS).map(|n| Arc::new(Object::new(&format!("hot{n}"), HOT_SIZE)));
         let gets: Vec<_> = objects.map(|object| Get::whole(&object)).collect();
         let address = hotset.server.address();
@@ -109,11 +109,20 @@ impl Server {
 
     /// The 99th percentile of one turn.
     fn turn(&self, turn: usize, filled: bool) -> Result<Duration> {
-        let over = AtomicBool::new(!filled);
+        self.turn_beside(turn, |over| if filled { self.fill(turn, over) } else { Ok(()) })
+    }
+
+    /// The same, beside other work, which ends when it is told that the turn is over.
+    pub fn turn_beside(
+        &self,
+        turn: usize,
+        work: impl FnOnce(&AtomicBool) -> Result<()> + Send,
+    ) -> Result<Duration> {
+        let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let fill = scope.spawn(|| {
                 process::step_aside();
-                self.fill(turn, &over)
+                work(&over)
             });
             let times = load::run(LocalSet::new().run_until(self.open_loop(turn as u64)));
             over.store(true, Relaxed);

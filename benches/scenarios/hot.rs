@@ -139,7 +139,8 @@ fn compare(
     let tls = served.tls.as_ref();
     let subject = match &served.disk {
         disk if bench.subject() == Subject::Hotset => {
-            let extras = Extras { disk: disk.as_ref(), tls, verifies: served.verifies };
+            let verifies = served.verifies;
+            let extras = Extras { disk: disk.as_ref(), tls, verifies, webhook: None };
             let (memory, folder) = (served.memory, bench.folder());
             hotset::start_with(origin.address(), memory, &extras, core, folder)?.server
         }

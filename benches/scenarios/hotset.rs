@@ -41,6 +41,8 @@ pub struct Extras<'a> {
     pub tls: Option<&'a Identity>,
     /// `auth.mode: verify`, with [`reader`] as the only identity.
     pub verifies: bool,
+    /// Where notifications are received, from whoever sends them.
+    pub webhook: Option<SocketAddr>,
 }
 
 /// Who may read in the scenarios that verify signatures.
@@ -150,7 +152,7 @@ fn configuration(
     memory: Memory,
     (extras, identities): (&Extras<'_>, &Path),
 ) -> String {
-    let Extras { disk, tls, verifies } = *extras;
+    let Extras { disk, tls, verifies, webhook } = *extras;
     let tls = tls.map_or_else(String::new, |identity| {
         let (cert, key) = (identity.cert.display(), identity.key.display());
         format!("\n    tls: {{ cert: \"{cert}\", key: \"{key}\" }}")
@@ -166,6 +168,10 @@ fn configuration(
         if let Some(rate) = disk.write_rate {
             writeln!(tier, "    write_rate: {}MiB", rate >> 20).expect("a string takes everything");
         }
+    }
+    if let Some(address) = webhook {
+        writeln!(tier, "events: {{ webhook: {{ address: \"{address}\" }} }}")
+            .expect("a string takes everything");
     }
     if verifies {
         let identities = identities.display();

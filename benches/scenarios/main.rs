@@ -20,6 +20,7 @@ mod cold;
 mod content;
 mod crowd;
 mod disk;
+mod events;
 mod filling;
 mod fio;
 mod hot;
