@@ -9,6 +9,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 EMBEDDED := --config conf/embedded.yaml --embedded $(TARGET)/embedded/data
+# Tests are built once, with every receiver of events in; the default build is what lint checks.
+TESTED := --locked --features receivers
 # Arguments of the scenario runner: `--help` lists them.
 BENCH ?= --install
 
@@ -24,9 +26,9 @@ test:
 	.ci/setup build
 	.ci/setup clients
 	.ci/setup servers
-	$(CARGO) test --locked
-	$(CARGO) test --locked --features shuttle --lib cache::fence
-	$(CARGO) build --locked
+	$(CARGO) test $(TESTED)
+	$(CARGO) test $(TESTED),shuttle --lib cache::fence
+	$(CARGO) build $(TESTED)
 	$(CARGO) build --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir $(TARGET)/clients
 	HOTSET=$(TARGET)/debug/hotset RUST_CLIENTS=$(TARGET)/clients/debug/rust-clients target/venv/bin/python -m pytest tests/clients
 
@@ -39,4 +41,5 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/clients/rust/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy $(TESTED) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps

@@ -471,6 +471,9 @@ fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), Confi
             return wrong(key("key"), format_args!("`{path}` is under no rule that trusts events"));
         }
     }
+    if let Err((key, problem)) = config.check() {
+        return wrong(format_args!("events.{key}"), problem);
+    }
     for (index, rule) in rules.iter().enumerate() {
         let Freshness::Events(events) = rule.freshness else { continue };
         let key = format!("rules[{index}].freshness.events");

@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::amqp::config::AmqpConfig;
 use super::canary::CanaryConfig;
+pub use super::kafka::config::KafkaConfig;
+pub use super::nats::config::NatsConfig;
+pub use super::redis::config::RedisConfig;
+pub use super::sqs::config::SqsConfig;
 use super::webhook::config::WebhookConfig;
 use crate::config::units::HumanDuration;
 
@@ -16,17 +21,125 @@ pub struct EventsConfig {
     pub canaries: Vec<CanaryConfig>,
     /// A listener for notifications over HTTP.
     pub webhook: Option<WebhookConfig>,
+    /// Queues of Amazon SQS.
+    pub sqs: Vec<SqsConfig>,
+    /// A stream of NATS JetStream.
+    pub nats: Option<NatsConfig>,
+    /// A queue of an AMQP 0-9-1 broker.
+    pub amqp: Option<AmqpConfig>,
+    /// Topics of Kafka.
+    pub kafka: Option<KafkaConfig>,
+    /// A list of Redis.
+    pub redis: Option<RedisConfig>,
 }
 
 impl EventsConfig {
     /// Whether there is any receiver.
     pub fn receives(&self) -> bool {
-        self.webhook.is_some()
+        let one = self.webhook.is_some() || self.nats.is_some() || self.amqp.is_some();
+        one || self.kafka.is_some() || self.redis.is_some() || !self.sqs.is_empty()
+    }
+
+    /// What is wrong with a receiver: its key, as in `sqs[0].queue`, and the problem.
+    ///
+    /// # Errors
+    /// The first key found wrong.
+    pub fn check(&self) -> Result<(), (String, String)> {
+        for (index, queue) in self.sqs.iter().enumerate() {
+            let at = format!("sqs[{index}]");
+            is_compiled(&at, "sqs", cfg!(feature = "sqs"))?;
+            queue.check().map_err(|(key, problem)| (format!("{at}.{key}"), problem))?;
+            if self.sqs[..index].iter().any(|other| other.queue == queue.queue) {
+                return Err((format!("{at}.queue"), "is listed twice".to_owned()));
+            }
+        }
+        check_one("nats", cfg!(feature = "nats"), self.nats.as_ref(), NatsConfig::check)?;
+        check_one("amqp", cfg!(feature = "amqp"), self.amqp.as_ref(), AmqpConfig::check)?;
+        check_one("kafka", cfg!(feature = "kafka"), self.kafka.as_ref(), KafkaConfig::check)?;
+        check_one("redis", cfg!(feature = "redis"), self.redis.as_ref(), RedisConfig::check)
     }
 }
 
 impl Default for EventsConfig {
     fn default() -> Self {
-        Self { max_lag: HumanDuration::secs(120), canaries: Vec::new(), webhook: None }
+        Self {
+            max_lag: HumanDuration::secs(120),
+            canaries: Vec::new(),
+            webhook: None,
+            sqs: Vec::new(),
+            nats: None,
+            amqp: None,
+            kafka: None,
+            redis: None,
+        }
+    }
+}
+
+fn check_one<C>(
+    name: &str,
+    compiled: bool,
+    config: Option<&C>,
+    check: impl Fn(&C) -> Result<(), (&'static str, String)>,
+) -> Result<(), (String, String)> {
+    let Some(config) = config else { return Ok(()) };
+    is_compiled(name, name, compiled)?;
+    check(config).map_err(|(key, problem)| (format!("{name}.{key}"), problem))
+}
+
+fn is_compiled(key: &str, feature: &str, compiled: bool) -> Result<(), (String, String)> {
+    let problem = || format!("this hotset was built without it: cargo build --features {feature}");
+    if compiled { Ok(()) } else { Err((key.to_owned(), problem())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(yaml: &str) -> EventsConfig {
+        serde_yaml::from_str(yaml).unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_receiver_is_said_with_its_key() {
+        let sqs = "https://sqs.eu-west-1.amazonaws.com/1/q";
+        for (yaml, key) in [
+            ("sqs: [{ queue: q }]".to_owned(), "sqs[0].queue"),
+            (format!("sqs: [{{ queue: {sqs} }}, {{ queue: {sqs} }}]"), "sqs[1].queue"),
+            ("nats: { servers: [nats://n] }".to_owned(), "nats.stream"),
+            ("nats: { servers: [nats://u:p@n], stream: S }".to_owned(), "nats.servers"),
+            ("nats: { servers: [nats://n], stream: a.b }".to_owned(), "nats.stream"),
+            ("nats: { servers: [nats://n], stream: S, user: u }".to_owned(), "nats.password"),
+            ("amqp: { exchange: minio }".to_owned(), "amqp.url"),
+            ("amqp: { url: amqp://h }".to_owned(), "amqp.exchange"),
+            ("amqp: { url: amqp://h, queue: q, expires: 50d }".to_owned(), "amqp.expires"),
+            ("kafka: { topics: [t] }".to_owned(), "kafka.brokers"),
+            ("kafka: { brokers: [b:9092] }".to_owned(), "kafka.topics"),
+            ("redis: { url: redis://h }".to_owned(), "redis.list"),
+        ] {
+            let (found, problem) = of(&yaml).check().unwrap_err();
+            // A receiver that is not compiled in is all that is said of it.
+            let receiver = key.split('.').next().unwrap();
+            let missing = problem.contains("built without it");
+            assert!(found == key || missing && found == receiver, "{yaml}: {found}: {problem}");
+        }
+        assert!(of("redis: { url: redis://h, list: l }").receives());
+        assert!(!EventsConfig::default().receives());
+    }
+
+    #[test]
+    fn a_receiver_that_is_not_compiled_in_is_refused_by_the_name_of_its_feature() {
+        let (key, problem) = is_compiled("nats", "nats", false).unwrap_err();
+        assert_eq!(key, "nats");
+        assert!(problem.ends_with("--features nats"), "{problem}");
+        is_compiled("nats", "nats", true).unwrap();
+    }
+
+    #[test]
+    fn urls_with_passwords_in_them_are_never_printed() {
+        let config = of(
+            "{ amqp: { url: amqp://u:hunter2@h, queue: q }, redis: { url: redis://:hunter2@h, list: l } }",
+        );
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert!(!serde_yaml::to_string(&config).unwrap().contains("hunter2"));
     }
 }

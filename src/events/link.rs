@@ -19,6 +19,8 @@ pub struct Link {
 
 struct State {
     up: bool,
+    /// Why it is not, as it was said last.
+    why: String,
     receiver: Receiver,
 }
 
@@ -27,7 +29,12 @@ impl Link {
         let receiver = Receiver::new(source, &name);
         receiver.set_up(false);
         rules.receiver_lost("it is starting");
-        Self { rules, source, name, state: Mutex::new(State { up: false, receiver }) }
+        Self {
+            rules,
+            source,
+            name,
+            state: Mutex::new(State { up: false, why: String::new(), receiver }),
+        }
     }
 
     /// Messages can come. Said once, however often it is called.
@@ -35,20 +42,24 @@ impl Link {
         let mut state = self.state.lock();
         if !state.up {
             state.up = true;
+            state.why.clear();
             state.receiver.set_up(true);
             self.rules.receiver_back();
             log::info!("events: {} {} is connected", self.source.label(), self.name);
         }
     }
 
-    /// Messages cannot come. Said once, however often it is called.
+    /// Messages cannot come. Said once for each reason, however often it is called.
     pub fn down(&self, why: &dyn Display) {
-        let mut state = self.state.lock();
+        let (mut state, why) = (self.state.lock(), why.to_string());
+        let (source, name) = (self.source.label(), &self.name);
+        if state.why != why {
+            log::warn!("events: {source} {name} is not connected: {why}");
+            state.why = why;
+        }
         if state.up {
             state.up = false;
             state.receiver.set_up(false);
-            let (source, name) = (self.source.label(), &self.name);
-            log::warn!("events: {source} {name} is not connected: {why}");
             self.rules.receiver_lost(&format!("{source} {name} is not connected"));
         }
     }

@@ -9,12 +9,29 @@
 //! events come at least once, late, in any order and twice, and none of that does harm. What is lost is bounded by
 //! the freshness of the rules. This room knows no format of events (that is `s3::event`) and no bytes.
 
+mod amqp;
+#[cfg(any(
+    feature = "sqs",
+    feature = "nats",
+    feature = "amqp",
+    feature = "kafka",
+    feature = "redis"
+))]
+mod backoff;
 mod canary;
 pub mod config;
 mod intake;
+mod kafka;
 mod link;
+mod nats;
 mod receivers;
 mod recent;
+#[cfg(any(feature = "nats", feature = "amqp", feature = "kafka", feature = "redis"))]
+mod reconnect;
+mod redis;
+#[cfg(any(feature = "nats", feature = "amqp", feature = "kafka"))]
+mod replica;
+mod sqs;
 pub mod webhook;
 
 pub use canary::CanaryConfig;

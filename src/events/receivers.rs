@@ -8,7 +8,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+#[cfg(feature = "amqp")]
+use super::amqp::Amqp;
 use super::canary::Canary;
+#[cfg(feature = "kafka")]
+use super::kafka::Kafka;
+#[cfg(feature = "nats")]
+use super::nats::Nats;
+#[cfg(feature = "redis")]
+use super::redis::Redis;
+#[cfg(feature = "sqs")]
+use super::sqs::Sqs;
 use super::webhook::{Webhook, WebhookError};
 use super::{EventsConfig, Intake};
 use crate::cache::Rules;
@@ -29,6 +39,7 @@ pub enum ReceiversError {
 
 /// All receivers, ready to run.
 pub struct Receivers {
+    config: EventsConfig,
     intake: Arc<Intake>,
     rules: Arc<Rules>,
     canaries: Vec<Canary>,
@@ -58,7 +69,7 @@ impl Receivers {
             Some(config) => Some(Webhook::bind(config).await?),
             None => None,
         };
-        Ok(Self { intake, rules, canaries, webhook })
+        Ok(Self { config: config.clone(), intake, rules, canaries, webhook })
     }
 
     /// Where notifications over HTTP are received.
@@ -72,11 +83,51 @@ impl Receivers {
         for canary in self.canaries {
             running.spawn(canary.run(shutdown.clone()));
         }
+        receive_from_brokers(&self.config, &self.intake, &shutdown, &mut running);
         running.spawn(watch_trust(self.rules, shutdown.clone()));
         if let Some(webhook) = self.webhook {
             running.spawn(webhook.run(self.intake.clone(), shutdown));
         }
         running.join_all().await;
+    }
+}
+
+/// Each broker that is configured; `Config::check` refuses those whose client is not compiled in.
+#[cfg_attr(
+    not(any(
+        feature = "sqs",
+        feature = "nats",
+        feature = "amqp",
+        feature = "kafka",
+        feature = "redis"
+    )),
+    expect(unused_variables, reason = "this build has no such receiver")
+)]
+fn receive_from_brokers(
+    config: &EventsConfig,
+    intake: &Arc<Intake>,
+    shutdown: &watch::Receiver<bool>,
+    running: &mut JoinSet<()>,
+) {
+    #[cfg(feature = "sqs")]
+    for queue in &config.sqs {
+        running.spawn(Sqs::new(queue.clone()).run(intake.clone(), shutdown.clone()));
+    }
+    #[cfg(feature = "nats")]
+    if let Some(nats) = config.nats.clone() {
+        running.spawn(Nats::new(nats).run(intake.clone(), shutdown.clone()));
+    }
+    #[cfg(feature = "amqp")]
+    if let Some(amqp) = config.amqp.clone() {
+        running.spawn(Amqp::new(amqp).run(intake.clone(), shutdown.clone()));
+    }
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = config.kafka.clone() {
+        running.spawn(Kafka::new(kafka).run(intake.clone(), shutdown.clone()));
+    }
+    #[cfg(feature = "redis")]
+    if let Some(redis) = config.redis.clone() {
+        running.spawn(Redis::new(redis).run(intake.clone(), shutdown.clone()));
     }
 }
 

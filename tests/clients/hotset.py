@@ -87,9 +87,12 @@ class Hotset(Endpoint):
 
     def metric(self, series: str) -> float:
         """The value of a series, as `/metrics` prints it; 0 when it is not there."""
-        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self.metrics().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{series} "))
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=5) as answer:
+            return answer.read().decode()
 
     def statuses(self) -> list[int]:
         """Of all requests until now, once the log has caught up: it is written beside the answers."""
@@ -118,6 +121,11 @@ class Hotset(Endpoint):
             ],
             "log": {"access": "plain"},
         }
+
+    def kill(self) -> None:
+        """As a power cut would: nothing is finished."""
+        self.process.child.kill()
+        self.process.child.wait()
 
     def stop(self) -> None:
         code = self.process.stop(40)

@@ -17,7 +17,13 @@ fn record(name: &str, key: &str, etag: Option<&str>) -> String {
     record_of("data", name, key, etag, SystemTime::now())
 }
 
-fn record_of(bucket: &str, name: &str, key: &str, etag: Option<&str>, at: SystemTime) -> String {
+pub fn record_of(
+    bucket: &str,
+    name: &str,
+    key: &str,
+    etag: Option<&str>,
+    at: SystemTime,
+) -> String {
     let time = chrono::DateTime::<chrono::Utc>::from(at).format("%Y-%m-%dT%H:%M:%S%.6fZ");
     let etag = etag.map_or(String::new(), |etag| format!(r#","eTag":{etag}"#));
     format!(

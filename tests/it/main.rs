@@ -31,6 +31,9 @@ mod events;
 mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
 mod front;
+/// Events by Kafka.
+#[cfg(feature = "kafka")]
+mod kafka;
 /// Sizes, counts and times that clients are held to.
 mod limits;
 /// Lists that are remembered for a moment.

@@ -1,0 +1,40 @@
+//! What can be set about Kafka, the key `events.kafka`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::Secret;
+
+/// Topics, and how to reach them. There is no TLS: librdkafka would bring a second crypto library.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// `host:9092`; others of the cluster are found by themselves.
+    pub brokers: Vec<String>,
+    /// For SASL PLAIN: the user and the password.
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    /// The topics.
+    pub topics: Vec<String>,
+    /// The consumer group, each replica its own; `None`: `hotset-` and the host's name.
+    pub group: Option<String>,
+}
+
+impl KafkaConfig {
+    /// What is wrong with it: the name of the key and the problem.
+    ///
+    /// # Errors
+    /// The first key found wrong.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let wrong = |name: &String| name.is_empty() || name.contains([',', ' ', '/']);
+        if self.brokers.is_empty() || self.brokers.iter().any(wrong) {
+            return Err(("brokers", "a list such as [kafka:9092] is needed".to_owned()));
+        }
+        if self.topics.is_empty() || self.topics.iter().any(wrong) {
+            return Err(("topics", "a list of the names of topics is needed".to_owned()));
+        }
+        if self.user.is_some() != self.password.is_some() {
+            return Err(("password", "user and password come together".to_owned()));
+        }
+        Ok(())
+    }
+}

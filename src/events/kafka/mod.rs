@@ -1,0 +1,13 @@
+//! Events from Kafka topics, where MinIO and Ceph produce.
+//!
+//! A consumer group of our own; an offset is committed only when what lies before it was applied and is durable (R11).
+//! A message that cannot be read is passed over: it stays in the topic as long as all others.
+
+pub(super) mod config;
+#[cfg(feature = "kafka")]
+mod receiver;
+#[cfg(feature = "kafka")]
+mod said;
+
+#[cfg(feature = "kafka")]
+pub(super) use receiver::Kafka;

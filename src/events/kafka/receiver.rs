@@ -1,0 +1,210 @@
+//! The session with a Kafka cluster: join the group, receive, apply, commit.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use super::config::KafkaConfig;
+use super::said::{Said, Told};
+use crate::events::backoff::chain;
+use crate::events::reconnect::reconnect;
+use crate::events::replica::replica;
+use crate::events::{Intake, Link, Source};
+
+/// The most that are applied before the disk is waited for.
+const CHUNK: usize = 256;
+/// How long each question about offsets and partitions may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Receives from topics.
+#[derive(Debug)]
+pub(in crate::events) struct Kafka {
+    config: KafkaConfig,
+    group: String,
+}
+
+impl Kafka {
+    /// Whether the brokers can be reached is found out by [`Kafka::run`].
+    pub(in crate::events) fn new(config: KafkaConfig) -> Self {
+        let group = config.group.clone().unwrap_or_else(replica);
+        Self { config, group }
+    }
+
+    /// Receives until `shutdown` turns true. What is not committed by then comes again.
+    pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
+        let link = intake.link(Source::Kafka, self.config.topics.join(","));
+        let (receiver, intake, link) = (&self, &intake, &link);
+        let session = || async move {
+            let Err(why) = receiver.session(intake, link).await;
+            chain(&*why)
+        };
+        reconnect(link, shutdown, session).await;
+    }
+
+    async fn session(&self, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {
+        let (told, mut said) = Told::new();
+        let closing = Closing(Some(Arc::new(self.client_config().create_with_context(told)?)));
+        let consumer = closing.consumer();
+        self.ask(consumer, begin).await?;
+        let topics: Vec<&str> = self.config.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics)?;
+        let mut messages = consumer.stream().ready_chunks(CHUNK);
+        loop {
+            tokio::select! {
+                Some(said) = said.recv() => match said {
+                    Said::Assigned => {
+                        self.ask(consumer, hold).await?;
+                        link.up();
+                    }
+                    Said::Waiting(count) => link.queued(count),
+                    Said::Lost(why) => return Err(why.into()),
+                },
+                Some(chunk) = messages.next() => apply(chunk, consumer, intake).await?,
+            }
+        }
+    }
+
+    /// Asks the brokers, which blocks.
+    async fn ask(
+        &self,
+        consumer: &Arc<Consumer>,
+        question: fn(&Consumer, &[String]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (consumer, topics) = (consumer.clone(), self.config.topics.clone());
+        spawn_blocking(move || question(&consumer, &topics)).await?
+    }
+
+    fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (name, value) in [
+            ("bootstrap.servers", self.config.brokers.join(",").as_str()),
+            ("group.id", &self.group),
+            ("client.id", "hotset"),
+            // The least that brokers take: a replica that crashed waits so long for its former self.
+            ("session.timeout.ms", "6000"),
+            ("heartbeat.interval.ms", "2000"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            // Partitions that are new, and those that have forgotten what we have not seen.
+            ("auto.offset.reset", "earliest"),
+            // So many bytes may lie in memory, received and not yet applied.
+            ("queued.max.messages.kbytes", "16384"),
+            ("statistics.interval.ms", "15000"),
+        ] {
+            config.set(name, value);
+        }
+        if let (Some(user), Some(password)) = (&self.config.user, &self.config.password) {
+            config.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", "PLAIN");
+            config.set("sasl.username", user).set("sasl.password", password.expose());
+        }
+        config
+    }
+}
+
+type Consumer = StreamConsumer<Told>;
+
+/// Closes the consumer on a thread of its own: it leaves the group, and waits for that.
+struct Closing(Option<Arc<Consumer>>);
+
+impl Closing {
+    fn consumer(&self) -> &Arc<Consumer> {
+        self.0.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let consumer = self.0.take();
+        spawn_blocking(move || drop(consumer));
+    }
+}
+
+/// Gives a group that has not been anywhere a place to go on from: the end, since what happened before it there was no
+/// cache to be wrong about.
+fn begin(consumer: &Consumer, topics: &[String]) -> Result<(), Failure> {
+    let mut all = TopicPartitionList::new();
+    for topic in topics {
+        for partition in 0..partitions(consumer, topic)? {
+            all.add_partition(topic, partition);
+        }
+    }
+    let mut begin = TopicPartitionList::new();
+    for part in consumer.committed_offsets(all, ANSWER_TIMEOUT)?.elements() {
+        if part.offset() == Offset::Invalid {
+            let (topic, number) = (part.topic(), part.partition());
+            let (_, end) = consumer.fetch_watermarks(topic, number, ANSWER_TIMEOUT)?;
+            begin.add_partition_offset(topic, number, Offset::Offset(end))?;
+        }
+    }
+    if begin.count() > 0 {
+        consumer.commit(&begin, CommitMode::Sync)?;
+    }
+    Ok(())
+}
+
+/// Makes sure that every partition is ours.
+fn hold(consumer: &Consumer, topics: &[String]) -> Result<(), Failure> {
+    let ours = consumer.assignment()?;
+    for topic in topics {
+        let all = usize::try_from(partitions(consumer, topic)?)?;
+        let held = ours.elements_for_topic(topic).len();
+        if held < all {
+            let why = "ours: each replica needs a group of its own";
+            return Err(format!("{held} of {all} partitions of {topic} are {why}").into());
+        }
+    }
+    Ok(())
+}
+
+/// How many partitions the topic has; none is an error.
+fn partitions(consumer: &Consumer, topic: &str) -> Result<i32, Failure> {
+    let found = consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT)?;
+    let count = found.topics().first().map_or(0, |topic| topic.partitions().len());
+    if count == 0 {
+        return Err(format!("there is no topic {topic}").into());
+    }
+    Ok(i32::try_from(count)?)
+}
+
+/// Applies what has arrived, waits until that is durable, and commits it.
+async fn apply(
+    chunk: Vec<KafkaResult<BorrowedMessage<'_>>>,
+    consumer: &Consumer,
+    intake: &Intake,
+) -> Result<(), Failure> {
+    let (mut applied, mut offsets, mut failure) = (Vec::new(), BTreeMap::new(), None);
+    for message in chunk {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        };
+        // Counted, if it cannot be read, and passed over.
+        applied.extend(intake.apply(Source::Kafka, message.payload().unwrap_or_default()));
+        offsets.insert((message.topic().to_owned(), message.partition()), message.offset() + 1);
+    }
+    for one in applied {
+        intake.durable(one).await;
+    }
+    let mut done = TopicPartitionList::new();
+    for ((topic, partition), next) in &offsets {
+        done.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
+    }
+    if !offsets.is_empty() {
+        consumer.commit(&done, CommitMode::Async)?;
+    }
+    failure.map_or(Ok(()), |error| Err(error.into()))
+}

@@ -1,0 +1,62 @@
+//! What librdkafka tells from threads of its own.
+
+use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientContext, Statistics};
+use tokio::sync::mpsc;
+
+/// A change that the session has to know of.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// The group has partitions for us.
+    Assigned,
+    /// About so many messages wait in them.
+    Waiting(u64),
+    /// It cannot go on, and why.
+    Lost(String),
+}
+
+/// Passes it on; when the session is behind, what it would learn again soon is dropped.
+#[derive(Debug)]
+pub(super) struct Told(mpsc::Sender<Said>);
+
+impl Told {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Said>) {
+        let (sender, receiver) = mpsc::channel(16);
+        (Self(sender), receiver)
+    }
+
+    fn tell(&self, said: Said) {
+        let _ = self.0.try_send(said);
+    }
+}
+
+impl ClientContext for Told {
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        let waiting = partitions.map(|part| u64::try_from(part.consumer_lag).unwrap_or(0)).sum();
+        self.tell(Said::Waiting(waiting));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // A broker or another may come and go; without any, and with wrong credentials, nothing comes.
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication) => {
+                self.tell(Said::Lost(reason.to_owned()));
+            }
+            _ => log::debug!("events.kafka: {error}: {reason}"),
+        }
+    }
+}
+
+impl ConsumerContext for Told {
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(_) => self.tell(Said::Assigned),
+            Rebalance::Revoke(_) => {
+                self.tell(Said::Lost("the group took our partitions".to_owned()));
+            }
+            Rebalance::Error(error) => self.tell(Said::Lost(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What can be set about NATS JetStream, the key `events.nats`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::{HumanDuration, Secret};
+
+/// A stream, and how to reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NatsConfig {
+    /// `nats://host:4222`, or `tls://..`; others of the cluster are found by themselves.
+    pub servers: Vec<String>,
+    /// The user and the password; or else the token, or a credentials file.
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+    pub token: Option<Secret>,
+    /// A file with a user's JWT and seed, as `nsc` writes it.
+    pub credentials: Option<PathBuf>,
+    /// A PEM file of certificates to trust instead of the public ones.
+    pub ca_file: Option<PathBuf>,
+    /// The stream; it must be there.
+    pub stream: String,
+    /// The subject to receive, where the stream has others; `None`: all of it.
+    pub subject: Option<String>,
+    /// The durable consumer, made where it is missing, each replica its own; `None`: `hotset-` and the host's name.
+    pub consumer: Option<String>,
+    /// How long the server keeps the consumer while nobody asks; `None`: for ever.
+    pub expires: Option<HumanDuration>,
+}
+
+impl NatsConfig {
+    /// What is wrong with it: the name of the key and the problem.
+    ///
+    /// # Errors
+    /// The first key found wrong.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.servers.is_empty() {
+            return Err(("servers", "at least one is needed".to_owned()));
+        }
+        if self.servers.iter().any(|server| server.contains('@')) {
+            return Err(("servers", "write credentials into user and password".to_owned()));
+        }
+        if !is_name(&self.stream) {
+            return Err(("stream", format!("`{}` is not the name of a stream", self.stream)));
+        }
+        if self.consumer.as_ref().is_some_and(|name| !is_name(name)) {
+            return Err(("consumer", "must have no spaces, dots, asterisks or >".to_owned()));
+        }
+        if self.user.is_some() != self.password.is_some() {
+            return Err(("password", "user and password come together".to_owned()));
+        }
+        let ways = [self.user.is_some(), self.token.is_some(), self.credentials.is_some()];
+        if ways.iter().filter(|set| **set).count() > 1 {
+            return Err(("token", "one of user, token and credentials is enough".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            user: None,
+            password: None,
+            token: None,
+            credentials: None,
+            ca_file: None,
+            stream: String::new(),
+            subject: None,
+            consumer: None,
+            expires: Some(HumanDuration::secs(24 * 3600)),
+        }
+    }
+}
+
+/// Source: NATS documentation, "Naming Streams, Consumers, and Accounts".
+fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>' | '/' | '\\');
+    !text.is_empty() && text.chars().all(allowed)
+}

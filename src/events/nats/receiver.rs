@@ -1,0 +1,158 @@
+//! The session with a NATS server: connect, find the stream, pull, apply, acknowledge.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::{Config as PullConfig, Stream as Messages};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
+use async_nats::jetstream::{self, AckKind, Message};
+use async_nats::{Client, ConnectOptions, Event};
+use futures_util::StreamExt as _;
+use tokio::sync::{mpsc, watch};
+
+use super::config::NatsConfig;
+use crate::events::backoff::chain;
+use crate::events::reconnect::reconnect;
+use crate::events::replica::replica;
+use crate::events::{Intake, Link, Source};
+
+/// The most messages that are received and not acknowledged.
+const PENDING: usize = 1000;
+/// The most that are applied before the disk is waited for.
+const CHUNK: usize = 256;
+/// How long the server waits for an acknowledgement before it sends a message again.
+const ACK_WAIT: Duration = Duration::from_mins(1);
+/// How long one request for messages stands, and how often the server shows meanwhile that it is there.
+const EXPIRES: Duration = Duration::from_secs(30);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Receives from one stream.
+#[derive(Debug)]
+pub(in crate::events) struct Nats {
+    config: NatsConfig,
+}
+
+impl Nats {
+    /// Whether there is such a stream is found out by [`Nats::run`].
+    pub(in crate::events) fn new(config: NatsConfig) -> Self {
+        Self { config }
+    }
+
+    /// Receives until `shutdown` turns true. What is not acknowledged by then comes again.
+    pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
+        let link = intake.link(Source::Nats, &self.config.stream);
+        let (config, intake, link) = (&self.config, &intake, &link);
+        let session = || async move {
+            let Err(why) = session(config, intake, link).await;
+            chain(&*why)
+        };
+        reconnect(link, shutdown, session).await;
+    }
+}
+
+async fn session(config: &NatsConfig, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {
+    let (client, mut lost) = connect(config).await?;
+    let mut messages = consume(config, client).await?.ready_chunks(CHUNK);
+    link.up();
+    loop {
+        tokio::select! {
+            // The client would come back by itself, but in silence.
+            _ = lost.recv() => return Err("the server closed the connection".into()),
+            chunk = messages.next() => match chunk {
+                Some(chunk) => apply(chunk, intake, link).await?,
+                None => return Err("the server ended the consumer".into()),
+            }
+        }
+    }
+}
+
+/// The client, and where it tells that it lost its server.
+async fn connect(config: &NatsConfig) -> Result<(Client, mpsc::Receiver<()>), Failure> {
+    let (tell, lost) = mpsc::channel(1);
+    let mut options = ConnectOptions::new()
+        .name("hotset")
+        .connection_timeout(CONNECT_TIMEOUT)
+        .event_callback(move |event| {
+            if matches!(event, Event::Disconnected | Event::Closed) {
+                // Full: it was told already.
+                let _ = tell.try_send(());
+            }
+            std::future::ready(())
+        });
+    if let (Some(user), Some(password)) = (&config.user, &config.password) {
+        options = options.user_and_password(user.clone(), password.expose().to_owned());
+    }
+    if let Some(token) = &config.token {
+        options = options.token(token.expose().to_owned());
+    }
+    if let Some(file) = &config.credentials {
+        options = options.credentials_file(file).await?;
+    }
+    if let Some(file) = &config.ca_file {
+        options = options.add_root_certificates(file.clone());
+    }
+    Ok((options.connect(config.servers.as_slice()).await?, lost))
+}
+
+/// Makes the durable consumer, or takes it up again where it left off.
+async fn consume(config: &NatsConfig, client: Client) -> Result<Messages, Failure> {
+    let stream = jetstream::new(client).get_stream(&config.stream).await?;
+    let name = config.consumer.clone().unwrap_or_else(replica);
+    let consumer = stream
+        .create_consumer(PullConfig {
+            durable_name: Some(name),
+            // What happened before there was a consumer, there was no cache to be wrong about.
+            deliver_policy: DeliverPolicy::New,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            max_ack_pending: i64::try_from(PENDING)?,
+            filter_subject: config.subject.clone().unwrap_or_default(),
+            inactive_threshold: config.expires.map(Duration::from).unwrap_or_default(),
+            ..PullConfig::default()
+        })
+        .await?;
+    let pull = consumer.stream().max_messages_per_batch(PENDING);
+    Ok(pull.expires(EXPIRES).heartbeat(HEARTBEAT).messages().await?)
+}
+
+/// Applies what has arrived, waits until that is durable, and acknowledges it.
+async fn apply<E>(
+    chunk: Vec<Result<Message, E>>,
+    intake: &Intake,
+    link: &Link,
+) -> Result<(), Failure>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let (mut applied, mut done, mut failure) = (Vec::new(), Vec::new(), None);
+    for message in chunk {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        };
+        match intake.apply(Source::Nats, &message.payload) {
+            Ok(one) => {
+                applied.push(one);
+                done.push(message);
+            }
+            Err(_) => message.ack_with(AckKind::Term).await?,
+        }
+    }
+    for one in applied {
+        intake.durable(one).await;
+    }
+    for message in &done {
+        message.ack().await?;
+    }
+    if let Some(info) = done.last().and_then(|message| message.info().ok()) {
+        link.queued(info.pending);
+    }
+    failure.map_or(Ok(()), |error| Err(error.into()))
+}

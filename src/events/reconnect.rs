@@ -1,0 +1,32 @@
+//! How a receiver with a connection comes back after its server went away: again and again, for ever.
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::Link;
+use super::backoff::{Backoff, CAP};
+
+/// Runs one session after another until `shutdown` turns true. A session connects, tells the link that it is up,
+/// and ends only by failing: it gives the reason.
+pub(super) async fn reconnect<F: Future<Output = String>>(
+    link: &Link,
+    mut shutdown: watch::Receiver<bool>,
+    session: impl Fn() -> F,
+) {
+    let mut backoff = Backoff::default();
+    let sessions = async {
+        loop {
+            let began = Instant::now();
+            let why = session().await;
+            link.down(&why);
+            if began.elapsed() > CAP {
+                backoff.reset();
+            }
+            sleep(backoff.pause()).await;
+        }
+    };
+    tokio::select! {
+        _ = shutdown.wait_for(|stop| *stop) => {}
+        () = sessions => {}
+    }
+}

@@ -1,0 +1,31 @@
+//! What can be set about a Redis list, the key `events.redis`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::Secret;
+
+/// A list, and how to reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisConfig {
+    /// `redis://[user:password@]host:6379[/db]`, or `rediss://..`.
+    pub url: Secret,
+    /// The list. Who takes an event from it has it alone: each replica needs a list of its own.
+    pub list: String,
+}
+
+impl RedisConfig {
+    /// What is wrong with it: the name of the key and the problem.
+    ///
+    /// # Errors
+    /// The first key found wrong.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if !["redis://", "rediss://"].iter().any(|scheme| self.url.expose().starts_with(scheme)) {
+            return Err(("url", "must begin with redis:// or rediss://".to_owned()));
+        }
+        if self.list.is_empty() {
+            return Err(("list", "the name of a list is needed".to_owned()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! The session with a Redis server: connect, move events over, apply, take them off.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, AsyncTypedCommands as _, Client, Direction, Pipeline, Value};
+use serde_json::{Value as Json, json};
+use tokio::sync::watch;
+
+use super::config::RedisConfig;
+use crate::events::backoff::chain;
+use crate::events::reconnect::reconnect;
+use crate::events::{Intake, Link, Source};
+
+/// The most events that are applied before they are taken off.
+const CHUNK: usize = 256;
+/// How long the server waits for an event; then it is asked again, so that a dead one is noticed.
+const WAIT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How many events that cannot be read are kept, the latest ones.
+const UNREADABLE: isize = 1000;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Receives from one list.
+#[derive(Debug)]
+pub(in crate::events) struct Redis {
+    url: String,
+    list: String,
+    /// What was received and is not known to be applied.
+    taken: String,
+    /// What cannot be read.
+    unreadable: String,
+}
+
+impl Redis {
+    /// Whether the server can be reached is found out by [`Redis::run`].
+    pub(in crate::events) fn new(config: RedisConfig) -> Self {
+        let url = config.url.expose().to_owned();
+        let beside = |suffix: &str| format!("{}:hotset:{suffix}", config.list);
+        let (taken, unreadable) = (beside("taken"), beside("unreadable"));
+        Self { url, list: config.list, taken, unreadable }
+    }
+
+    /// Receives until `shutdown` turns true. What is not taken off by then is applied again at the next start.
+    pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
+        let link = intake.link(Source::Redis, &self.list);
+        let (receiver, intake, link) = (&self, &intake, &link);
+        let session = || async move {
+            let Err(why) = receiver.session(intake, link).await;
+            chain(&*why)
+        };
+        reconnect(link, shutdown, session).await;
+    }
+
+    async fn session(&self, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {
+        // Its own error may quote the URL, which has a password in it.
+        let client =
+            Client::open(self.url.as_str()).map_err(|_| "events.redis.url is no Redis URL")?;
+        let timeouts = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(ANSWER_TIMEOUT));
+        let mut server = client.get_multiplexed_async_connection_with_config(&timeouts).await?;
+        loop {
+            // First of all what an earlier life left behind.
+            let last = isize::try_from(CHUNK)? - 1;
+            let left: Vec<Vec<u8>> = redis::cmd("LRANGE")
+                .arg(&self.taken)
+                .arg(0)
+                .arg(last)
+                .query_async(&mut server)
+                .await?;
+            if left.is_empty() {
+                break;
+            }
+            self.apply(&mut server, &left, intake).await?;
+        }
+        link.up();
+        loop {
+            link.queued(u64::try_from(server.llen(&self.list).await?)?);
+            let events = self.take(&mut server).await?;
+            self.apply(&mut server, &events, intake).await?;
+        }
+    }
+
+    /// Moves events over, in order: waits for the first one, and takes the others that are there.
+    async fn take(&self, server: &mut MultiplexedConnection) -> Result<Vec<Vec<u8>>, Failure> {
+        let first: Option<Vec<u8>> = redis::cmd("BLMOVE")
+            .arg((&self.list, &self.taken, Direction::Left, Direction::Right, WAIT.as_secs()))
+            .query_async(server)
+            .await?;
+        let Some(first) = first else { return Ok(Vec::new()) };
+        let mut more = Pipeline::new();
+        for _ in 1..CHUNK {
+            more.lmove(&self.list, &self.taken, Direction::Left, Direction::Right);
+        }
+        let more: Vec<Option<Vec<u8>>> = more.query_async(server).await?;
+        Ok(std::iter::once(first).chain(more.into_iter().flatten()).collect())
+    }
+
+    /// Applies the first events of the list of those taken, waits until that is durable, and takes them off.
+    async fn apply(
+        &self,
+        server: &mut MultiplexedConnection,
+        events: &[Vec<u8>],
+        intake: &Intake,
+    ) -> Result<(), Failure> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let (mut applied, mut off) = (Vec::new(), Pipeline::new());
+        off.atomic();
+        for event in events {
+            match intake.apply(Source::Redis, &records(event)) {
+                Ok(one) => applied.push(one),
+                Err(_) => {
+                    off.rpush(&self.unreadable, event).ltrim(&self.unreadable, -UNREADABLE, -1);
+                }
+            }
+        }
+        for one in applied {
+            intake.durable(one).await;
+        }
+        off.ltrim(&self.taken, isize::try_from(events.len())?, -1);
+        off.query_async::<Value>(server).await?;
+        Ok(())
+    }
+}
+
+/// What `access` appends, `[{"Event": [record], "EventTime": ..}]`, as the records that it holds; anything else as it is.
+fn records(event: &[u8]) -> Cow<'_, [u8]> {
+    #[derive(serde::Deserialize)]
+    struct Access {
+        #[serde(rename = "Event")]
+        records: Vec<Json>,
+    }
+    let Ok(entries) = serde_json::from_slice::<Vec<Access>>(event) else {
+        return Cow::Borrowed(event);
+    };
+    let records: Vec<_> = entries.into_iter().flat_map(|entry| entry.records).collect();
+    Cow::Owned(json!({ "Records": records }).to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_entry_becomes_the_records_in_it_and_anything_else_stays() {
+        let entry = br#"[{"Event":[{"eventName":"s3:ObjectCreated:Put","a":1.0}],"EventTime":"2026-01-01T00:00:00Z"}]"#;
+        let found: Json = serde_json::from_slice(&records(entry)).unwrap();
+        let record = json!({ "eventName": "s3:ObjectCreated:Put", "a": 1.0 });
+        assert_eq!(found, json!({ "Records": [record] }));
+        for other in [&br#"{"Records":[]}"#[..], b"nonsense", b"[1]", b"{\"Event\":[]}"] {
+            assert_eq!(*records(other), *other);
+        }
+    }
+}

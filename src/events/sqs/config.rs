@@ -1,0 +1,183 @@
+//! What can be set about a queue of Amazon SQS, an item of the key `events.sqs`.
+
+use http::Uri;
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::HumanDuration;
+
+/// A queue. Credentials come from where every AWS SDK takes them: environment, profile, web identity, container
+/// or instance role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SqsConfig {
+    /// Its URL, such as `https://sqs.us-east-1.amazonaws.com/123456789012/hotset-1`.
+    pub queue: String,
+    /// The region that requests are signed for; `None`: the one in the URL, else where AWS SDKs look.
+    pub region: Option<String>,
+    /// Where requests go, such as a VPC endpoint; `None`: AWS, or the URL's own server if that is not AWS's.
+    pub endpoint: Option<String>,
+    /// How long a request waits for messages, at most 20 s.
+    pub wait: HumanDuration,
+    /// How long a message that was received stays invisible to others; it is extended while that is too short.
+    pub visibility: HumanDuration,
+    /// The most requests for messages at the same time: one as long as there is little to receive, more while
+    /// they bring all that fits.
+    pub receivers: usize,
+}
+
+impl SqsConfig {
+    /// The longest wait that SQS takes.
+    pub const WAIT_MAX: HumanDuration = HumanDuration::secs(20);
+    /// The least and the most that a message may be invisible.
+    pub const VISIBILITY: [HumanDuration; 2] =
+        [HumanDuration::secs(2), HumanDuration::secs(12 * 3600)];
+    /// The most requests at the same time.
+    pub const RECEIVERS_MAX: usize = 32;
+
+    /// What is wrong with it: the name of the key and the problem.
+    ///
+    /// # Errors
+    /// The first key found wrong.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let [shortest, longest] = Self::VISIBILITY;
+        let whole = |time: HumanDuration| time.0.subsec_millis() == 0;
+        if server(&self.queue).is_none_or(|(_, path)| path.trim_matches('/').is_empty()) {
+            return Err(("queue", format!("`{}` is not the URL of a queue", self.queue)));
+        }
+        if let Some(endpoint) = &self.endpoint
+            && server(endpoint).is_none()
+        {
+            return Err(("endpoint", format!("`{endpoint}` is not http(s)://host[:port]")));
+        }
+        if self.region.as_ref().is_some_and(|region| region.trim().is_empty()) {
+            return Err(("region", "must be the name of a region".to_owned()));
+        }
+        if self.wait.0 > Self::WAIT_MAX.0 || !whole(self.wait) {
+            return Err(("wait", format!("must be whole seconds, at most {}", Self::WAIT_MAX)));
+        }
+        if self.visibility < shortest || self.visibility > longest || !whole(self.visibility) {
+            return Err((
+                "visibility",
+                format!("must be whole seconds, from {shortest} to {longest}"),
+            ));
+        }
+        if self.receivers == 0 || self.receivers > Self::RECEIVERS_MAX {
+            return Err(("receivers", format!("must be from 1 to {}", Self::RECEIVERS_MAX)));
+        }
+        Ok(())
+    }
+
+    /// The region to sign for, as far as it is known from here.
+    pub fn region(&self) -> Option<String> {
+        self.region.clone().or_else(|| region_of(server(&self.queue)?.0.host()?))
+    }
+
+    /// Where requests go; `None`: where the SDK sends them.
+    pub fn endpoint(&self) -> Option<String> {
+        if self.endpoint.is_some() {
+            return self.endpoint.clone();
+        }
+        let (uri, _) = server(&self.queue)?;
+        let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+        (!is_aws(authority.host())).then(|| format!("{scheme}://{authority}"))
+    }
+
+    /// The queue's name, for logs and metrics.
+    pub fn name(&self) -> &str {
+        self.queue.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.queue)
+    }
+}
+
+impl Default for SqsConfig {
+    fn default() -> Self {
+        Self {
+            queue: String::new(),
+            region: None,
+            endpoint: None,
+            wait: Self::WAIT_MAX,
+            visibility: HumanDuration::secs(60),
+            receivers: 8,
+        }
+    }
+}
+
+/// An http or https URL and its path.
+fn server(text: &str) -> Option<(Uri, String)> {
+    let uri: Uri = text.parse().ok()?;
+    let known = matches!(uri.scheme_str(), Some("http" | "https"));
+    let path = uri.path().to_owned();
+    (known && uri.host().is_some_and(|host| !host.is_empty())).then_some((uri, path))
+}
+
+fn is_aws(host: &str) -> bool {
+    host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
+}
+
+/// Of `sqs.REGION.amazonaws.com`, `REGION.queue.amazonaws.com` (legacy) and their FIPS and China forms. Source:
+/// AWS General Reference, "Amazon SQS endpoints and quotas".
+fn region_of(host: &str) -> Option<String> {
+    let name =
+        host.strip_suffix(".amazonaws.com.cn").or_else(|| host.strip_suffix(".amazonaws.com"))?;
+    match name.split('.').collect::<Vec<_>>()[..] {
+        ["queue"] => Some("us-east-1".to_owned()),
+        ["sqs" | "sqs-fips", region] | [region, "queue"] => Some(region.to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(queue: &str) -> SqsConfig {
+        SqsConfig { queue: queue.to_owned(), ..SqsConfig::default() }
+    }
+
+    #[test]
+    fn the_region_and_the_server_are_in_the_url_of_the_queue() {
+        for (url, region, endpoint) in [
+            ("https://sqs.eu-west-1.amazonaws.com/123456789012/q", Some("eu-west-1"), None),
+            ("https://sqs-fips.us-gov-west-1.amazonaws.com/1/q", Some("us-gov-west-1"), None),
+            ("https://eu-west-3.queue.amazonaws.com/1/q", Some("eu-west-3"), None),
+            ("https://queue.amazonaws.com/1/q", Some("us-east-1"), None),
+            ("https://sqs.cn-north-1.amazonaws.com.cn/1/q", Some("cn-north-1"), None),
+            ("http://127.0.0.1:5000/1/q", None, Some("http://127.0.0.1:5000")),
+            (
+                "https://amazonaws.com.example.org/1/q",
+                None,
+                Some("https://amazonaws.com.example.org"),
+            ),
+        ] {
+            let config = of(url);
+            config.check().unwrap();
+            assert_eq!(config.region().as_deref(), region, "{url}");
+            assert_eq!(config.endpoint().as_deref(), endpoint, "{url}");
+            assert_eq!(config.name(), "q");
+        }
+        let told = SqsConfig {
+            region: Some("eu-west-2".to_owned()),
+            endpoint: Some("https://vpce-1.sqs.eu-west-2.vpce.amazonaws.com".to_owned()),
+            ..of("https://sqs.eu-west-1.amazonaws.com/1/q")
+        };
+        assert_eq!(told.region().as_deref(), Some("eu-west-2"));
+        assert_eq!(told.endpoint(), told.endpoint);
+    }
+
+    #[test]
+    fn what_sqs_would_refuse_is_refused_here_with_its_key() {
+        let good = || of("https://sqs.eu-west-1.amazonaws.com/1/q");
+        let wrong = |config: SqsConfig| config.check().unwrap_err().0;
+        for url in ["", "q", "arn:aws:sqs:eu-west-1:1:q", "https://sqs.eu-west-1.amazonaws.com/"] {
+            assert_eq!(wrong(of(url)), "queue", "{url}");
+        }
+        assert_eq!(wrong(SqsConfig { endpoint: Some("sqs".to_owned()), ..good() }), "endpoint");
+        assert_eq!(wrong(SqsConfig { region: Some(String::new()), ..good() }), "region");
+        assert_eq!(wrong(SqsConfig { wait: HumanDuration::secs(21), ..good() }), "wait");
+        assert_eq!(wrong(SqsConfig { visibility: HumanDuration::secs(1), ..good() }), "visibility");
+        assert_eq!(
+            wrong(SqsConfig { visibility: HumanDuration::millis(2500), ..good() }),
+            "visibility"
+        );
+        assert_eq!(wrong(SqsConfig { receivers: 0, ..good() }), "receivers");
+    }
+}

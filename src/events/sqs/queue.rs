@@ -1,0 +1,177 @@
+//! The requests to a queue, by the AWS SDK: what they ask, how long they may take, what their failures mean.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::Builder;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::{
+    ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
+    QueueAttributeName,
+};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+
+use super::config::SqsConfig;
+use crate::events::backoff::chain;
+
+/// The most messages of one request, SQS's own limit.
+pub(super) const BATCH: usize = 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an attempt may take beside the time that it waits for messages.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Signs for servers that are not AWS's, where no region is set up.
+const ANY_REGION: &str = "us-east-1";
+
+/// A queue and the client to ask it with.
+pub(super) struct Queue {
+    client: Client,
+    url: String,
+    wait: Duration,
+    visibility: Duration,
+}
+
+impl Queue {
+    /// Finds the credentials and the region; a role's are fetched when they are needed, and again before they end.
+    pub(super) async fn connect(config: &SqsConfig) -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ANSWER_TIMEOUT)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .timeout_config(timeouts)
+            .http_client(http);
+        if let Some(region) = config.region() {
+            loader = loader.region(Region::new(region));
+        }
+        if let Some(endpoint) = config.endpoint() {
+            loader = loader.endpoint_url(endpoint);
+        }
+        let found = loader.load().await;
+        let mut conf = Builder::from(&found);
+        if found.region().is_none() {
+            conf = conf.region(Region::new(ANY_REGION));
+        }
+        Self {
+            client: Client::from_conf(conf.build()),
+            url: config.queue.clone(),
+            wait: config.wait.0,
+            visibility: config.visibility.0,
+        }
+    }
+
+    pub(super) fn visibility(&self) -> Duration {
+        self.visibility
+    }
+
+    /// Up to [`BATCH`] messages, as soon as there are some; none when the wait is over, or at once if not `patient`.
+    ///
+    /// One attempt: what failed is the receiver's to tell, and to try again.
+    pub(super) async fn receive(&self, patient: bool) -> Result<Vec<Message>, String> {
+        let wait = if patient { self.wait } else { Duration::ZERO };
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(wait + ANSWER_TIMEOUT);
+        let once = Builder::new()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.connect_timeout(CONNECT_TIMEOUT).build());
+        let answer = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(seconds_or_count(BATCH as u64))
+            .wait_time_seconds(seconds_or_count(wait.as_secs()))
+            .visibility_timeout(seconds_or_count(self.visibility.as_secs()))
+            .customize()
+            .config_override(once)
+            .send()
+            .await;
+        answer
+            .map(|found| found.messages.unwrap_or_default())
+            .map_err(|e| why(&e, "ReceiveMessage"))
+    }
+
+    /// Keeps these messages invisible for as long again.
+    pub(super) async fn extend(&self, handles: &[String]) -> Result<(), String> {
+        let seconds = seconds_or_count(self.visibility.as_secs());
+        let mut request = self.client.change_message_visibility_batch().queue_url(&self.url);
+        for (id, handle) in handles.iter().enumerate() {
+            let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(id.to_string())
+                .receipt_handle(handle)
+                .visibility_timeout(seconds);
+            request = request.entries(entry.build().map_err(|e| e.to_string())?);
+        }
+        request.send().await.map(|_| ()).map_err(|e| why(&e, "ChangeMessageVisibility"))
+    }
+
+    /// Deletes these messages: at most [`BATCH`].
+    pub(super) async fn delete(&self, handles: &[String]) -> Result<(), String> {
+        let mut request = self.client.delete_message_batch().queue_url(&self.url);
+        for (id, handle) in handles.iter().enumerate() {
+            let entry =
+                DeleteMessageBatchRequestEntry::builder().id(id.to_string()).receipt_handle(handle);
+            request = request.entries(entry.build().map_err(|e| e.to_string())?);
+        }
+        let answer = request.send().await.map_err(|e| why(&e, "DeleteMessage"))?;
+        match answer.failed.first() {
+            Some(one) => Err(format!(
+                "{} of {} not deleted, the first: {} {}",
+                answer.failed.len(),
+                handles.len(),
+                one.code,
+                one.message.as_deref().unwrap_or_default()
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// About how many messages wait to be received.
+    pub(super) async fn depth(&self) -> Result<u64, String> {
+        const NAME: QueueAttributeName = QueueAttributeName::ApproximateNumberOfMessages;
+        let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(NAME);
+        let answer = request.send().await.map_err(|e| why(&e, "GetQueueAttributes"))?;
+        let count = answer.attributes.as_ref().and_then(|all| all.get(&NAME)?.parse().ok());
+        count.ok_or_else(|| "GetQueueAttributes: no number of messages".to_owned())
+    }
+}
+
+/// SQS counts in 32 bits; what is asked was checked to be far less.
+fn seconds_or_count(number: u64) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// What an operator should know of a failure, in one line.
+fn why<E, R>(error: &SdkError<E, R>, action: &str) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let Some(service) = error.as_service_error() else {
+        return format!("{action}: {}", error.source().map_or_else(|| error.to_string(), chain));
+    };
+    let code = service.code().unwrap_or("an unknown error");
+    let message = service.message().unwrap_or_default();
+    // The names of the query protocol stand beside those of JSON: servers that imitate SQS use either.
+    match code.rsplit('.').next().unwrap_or(code) {
+        "QueueDoesNotExist" | "NonExistentQueue" => {
+            format!("there is no such queue ({action}: {code})")
+        }
+        "AccessDenied" | "AccessDeniedException" => {
+            format!("these credentials may not do sqs:{action}: {message}")
+        }
+        "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "SignatureDoesNotMatch"
+        | "InvalidAccessKeyId"
+        | "ExpiredToken"
+        | "ExpiredTokenException" => {
+            format!("the credentials are not accepted ({action}: {code}): {message}")
+        }
+        _ => format!("{action}: {code}: {message}"),
+    }
+}
