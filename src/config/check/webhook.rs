@@ -12,7 +12,8 @@ use crate::events::webhook::config::{SnsConfig, WebhookConfig};
 pub(super) fn check(config: &WebhookConfig, taken: &[SocketAddr]) -> Result<(), ConfigError> {
     let key = |name: &str| format!("events.webhook.{name}");
     let address = free_address(&key("address"), &config.address, taken)?;
-    if config.believes_everybody() && !address.ip().is_loopback() {
+    let anybody = config.believes_everybody() && !config.requires_certificates();
+    if anybody && !address.ip().is_loopback() {
         return wrong(
             "events.webhook",
             format_args!(

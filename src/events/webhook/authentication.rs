@@ -24,10 +24,9 @@ pub(super) struct Authentication {
     api_keys: Vec<hmac::Tag>,
     api_key_header: HeaderName,
     signed: Signed,
-    pub(super) sns: Option<Sns>,
+    sns: Option<Sns>,
+    /// Nothing of the above is configured: whoever can connect is believed.
     everybody: bool,
-    /// TLS lets in only clients with a certificate of ours.
-    certificates: bool,
 }
 
 /// What the head of a request says of its sender.
@@ -58,25 +57,20 @@ impl Authentication {
         let api_key_header = config.api_key_header.parse().map_err(|_| {
             WebhookError::new("api_key_header", format!("`{}` is no header", config.api_key_header))
         })?;
-        let everybody = config.believes_everybody();
-        let others = [&config.tokens, &config.api_keys, &config.secrets];
-        let certificates =
-            !everybody && others.iter().all(|secrets| secrets.is_empty()) && config.sns.is_none();
         Ok(Self {
             tokens: tags(&config.tokens),
             api_keys: tags(&config.api_keys),
             api_key_header,
             signed: Signed::new(&config.secrets),
             sns: config.sns.as_ref().map(Sns::new).transpose()?,
-            everybody,
-            certificates,
+            everybody: config.believes_everybody(),
             key,
         })
     }
 
     /// Asks the head, before the body costs anything.
     pub(super) fn by_head(&self, headers: &HeaderMap) -> Result<ByHead, Outcome> {
-        if self.everybody || self.certificates {
+        if self.everybody {
             return Ok(ByHead::Known);
         }
         if headers.contains_key(&signed::SIGNATURE) {

@@ -1,6 +1,5 @@
 //! What can be set about the receiver of notifications over HTTP, the key `events.webhook`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::units::{ByteSize, HumanDuration, Secret};
 use crate::tls::config::{ClientAuth, TlsConfig};
 
-/// A listener for notifications, and whom it believes. Without any of `tokens`, `api_keys`, `secrets`, `sns` and
-/// clients' certificates it believes everybody, which only a loopback address may.
+/// A listener for notifications, and whom it believes: each of `tokens`, `api_keys`, `secrets` and `sns` suffices.
+/// Without any of them it believes whoever can connect, which only a loopback address may, or one where clients must
+/// show a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookConfig {
@@ -44,19 +44,17 @@ impl WebhookConfig {
     /// The shortest of `secrets`, in bytes.
     pub const SECRET_MIN: usize = 16;
 
-    /// Whether whoever connects is believed.
+    /// Whether whoever can connect is believed: nothing tells senders apart.
     #[must_use]
     pub fn believes_everybody(&self) -> bool {
-        let certificates =
-            self.tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::Required);
         let keys = [&self.tokens, &self.api_keys, &self.secrets];
-        keys.iter().all(|keys| keys.is_empty()) && self.sns.is_none() && !certificates
+        keys.iter().all(|keys| keys.is_empty()) && self.sns.is_none()
     }
 
-    /// Whether only this machine can connect.
+    /// Whether only clients with a certificate can connect.
     #[must_use]
-    pub fn is_loopback(&self) -> bool {
-        self.address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
+    pub fn requires_certificates(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::Required)
     }
 }
 

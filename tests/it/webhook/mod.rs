@@ -1,6 +1,7 @@
 //! Notifications over HTTP: who is believed, what is refused and why, and that an object is read anew afterwards.
 
 mod bounds;
+mod crash;
 mod fake_sns;
 mod forms;
 mod sns;
