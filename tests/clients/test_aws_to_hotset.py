@@ -71,8 +71,20 @@ def relay(replicas, monkeypatch):
     return call
 
 
+class Reading(Hotset):
+    """hotset with a queue of a stack of its own."""
+
+    def __init__(self, stack: Stack, queue: str, *arguments):
+        # The queue's URL says AWS, where this one is not.
+        self.queue = {"queue": queue, "endpoint": stack.server.endpoint, "wait": "1s"}
+        super().__init__(*arguments)
+
+    def config(self, *arguments) -> dict:
+        return super().config(*arguments) | {"events": {"sqs": [self.queue]}}
+
+
 class Cached:
-    """An object that both replicas hold."""
+    """An object that all these replicas hold."""
 
     def __init__(self, stack: Stack, replicas: list[Hotset]):
         self.stack, self.key = stack, f"hot/a b/ü+{uuid.uuid4().hex}"
@@ -142,3 +154,23 @@ def test_what_hotset_cannot_read_is_left_to_the_queue(relay):
     messages = [{"MessageId": f"m{n}", "Body": body} for n, body in enumerate(bodies)]
     answer = relay(as_lambda_hands_on(messages))
     assert answer == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
+
+
+@pytest.fixture(params=["sns", "eventbridge"])
+def reading(request, origin, program, mode, tmp_path_factory):
+    """A stack by that route, and two replicas that read its queues."""
+    stack = Stack(origin, tmp_path_factory.mktemp("stack"), Route=request.param)
+    running = []
+    for queue in stack.queues[:2]:
+        folder = tmp_path_factory.mktemp("hotset")
+        running.append(Reading(stack, queue, program, folder, origin, mode))
+    yield stack, running
+    for hotset in running:
+        hotset.stop()
+
+
+def test_r5_each_replica_reads_its_queue_and_forgets(reading):
+    stack, replicas = reading
+    cached = Cached(stack, replicas)
+    cached.write(b"new")
+    replicas[0].process.wait_until(lambda: cached.read() == {b"new"})
