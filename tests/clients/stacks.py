@@ -147,7 +147,7 @@ def name_and_key(message: dict) -> tuple[str, str]:
 
 
 def readme_block(word: str) -> str:
-    """The commands of the README's block that has the word in it."""
-    blocks = re.findall(r"```console\n(.*?)```", (AWS / "README.md").read_text(), re.DOTALL)
+    """The commands, or what else is in it, of the README's block that has the word in it."""
+    blocks = re.findall(r"^```\w+\n(.*?)^```", (AWS / "README.md").read_text(), re.DOTALL | re.M)
     [block] = [block for block in blocks if word in block]
     return re.sub(r"^\$ ", "", block, flags=re.MULTILINE)

@@ -1,6 +1,7 @@
 """From a write to S3 to a fresh read through hotset, by conf/aws: topic, queue, function, hotset's webhook (R5)."""
 
 import json
+import subprocess
 import sys
 import uuid
 
@@ -8,8 +9,8 @@ import pytest
 
 from compare import Caller
 from hotset import Hotset
-from processes import free_port
-from stacks import AWS, Stack, start_moto
+from processes import environment, free_port
+from stacks import AWS, Stack, readme_block, start_moto
 
 sys.path.append(str(AWS / "lambda"))
 
@@ -174,3 +175,11 @@ def test_r5_each_replica_reads_its_queue_and_forgets(reading):
     cached = Cached(stack, replicas)
     cached.write(b"new")
     replicas[0].process.wait_until(lambda: cached.read() == {b"new"})
+
+
+def test_the_configuration_of_the_readme_is_right(program, tmp_path):
+    config = tmp_path / "hotset.yaml"
+    config.write_text(readme_block("events:\n  sqs:"))
+    check = [program, "check", "--config", config]
+    done = subprocess.run(check, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stdout + done.stderr
