@@ -23,6 +23,9 @@
 //! An event comes in by `events`, is read by `s3::event`, and makes `cache` forget or doubt an object before it is
 //! acknowledged.
 //!
+//! By hand, `admin` has `cache` forget, and `warm` read ahead of all readers and behind them; `warm` is told by `events`
+//! what was created, too.
+//!
 //! # What may not happen
 //!
 //! - **Wrong bytes.** Blocks are keyed by version; every range after the first is pinned to it and compared; an
