@@ -89,13 +89,12 @@ impl Generations {
         current
     }
 
-    /// Raises the generation of `id` and runs `drop_entry` under the same lock. Returns the new generation.
-    pub(super) fn raise(&self, id: &ObjectId, drop_entry: impl FnOnce()) -> Generation {
+    /// Raises the generation of `id` and runs `drop_entry` under the same lock.
+    pub(super) fn raise(&self, id: &ObjectId, drop_entry: impl FnOnce()) {
         let stripe = self.stripe(id);
         let _held = stripe.admission.lock();
         stripe.generation.fetch_add(1, Ordering::AcqRel);
         drop_entry();
-        self.current(id)
     }
 
     /// Raises the generation of `id` unless it was raised since `generation`, and runs `put_entry` with the new

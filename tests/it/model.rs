@@ -10,19 +10,20 @@
 //!
 //! `HOTSET_MODEL_ROUNDS` sets the number of rounds, `HOTSET_MODEL_SEED` the first seed; a failure prints its own.
 
+mod told;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hotset::cache::{DiskConfig, EventsFreshness, Freshness, Scope};
-use hotset::config::Config;
 use hotset::config::units::{ByteSize, HumanDuration};
 use hotset::events::Source;
 use hotset::s3::{BucketName, ObjectKey};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::runtime::Runtime;
 
+use self::told::{Server, event};
 use crate::support::{
     Client, FakeS3, Fault, History, Matcher, Object, Response, Scratch, TestProxy, Times, is_of,
     lock, test_config,
@@ -142,30 +143,6 @@ async fn round(seed: u64) {
         }
         lock(&world.running).take();
         server.end().await;
-    }
-}
-
-/// hotset on a runtime of its own, so that all of it ends with that.
-struct Server {
-    proxy: Arc<TestProxy>,
-    runtime: Runtime,
-}
-
-impl Server {
-    async fn start(config: &Config) -> Self {
-        let config = config.clone();
-        let runtime = Runtime::new().unwrap();
-        let started = runtime.spawn(TestProxy::start_unchecked(config));
-        Self { proxy: Arc::new(started.await.unwrap()), runtime }
-    }
-
-    /// As SIGTERM does it, and with the process.
-    async fn end(self) {
-        let mut proxy = Arc::into_inner(self.proxy).expect("nobody else has it any more");
-        proxy.begin_shutdown();
-        proxy.ended().await;
-        drop(proxy);
-        tokio::task::spawn_blocking(move || drop(self.runtime)).await.unwrap();
     }
 }
 
@@ -475,19 +452,6 @@ impl Key {
     fn floor(&self, strict: bool) -> usize {
         lock(&self.history).floor(strict)
     }
-}
-
-/// What S3 says of a version; without an `ETag` it was removed.
-fn event(key: &str, etag: Option<&str>, index: usize) -> String {
-    let (name, etag) = match etag {
-        Some(etag) => ("ObjectCreated:Put", format!(r#","eTag":{etag}"#)),
-        None => ("ObjectRemoved:Delete", String::new()),
-    };
-    let now = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S");
-    format!(
-        r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","eventTime":"{now}.{index:06}Z",
-        "eventName":"{name}","s3":{{"bucket":{{"name":"data"}},"object":{{"key":"{key}"{etag}}}}}}}]}}"#
-    )
 }
 
 fn range(random: &mut StdRng) -> Option<String> {
