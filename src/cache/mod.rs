@@ -9,6 +9,7 @@
 //! Invariants: blocks are keyed by version and never mixed; nothing read before an invalidation is admitted
 //! after it; each byte is fetched by one fetch at a time; what is held for readers is paid for in a budget.
 
+mod at_hand;
 mod budget;
 pub mod config;
 pub mod disk;

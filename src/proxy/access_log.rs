@@ -1,7 +1,7 @@
 //! One line a request, plain or JSON, written by a thread of its own: a slow reader of our output must not
 //! stop the workers. Lines that find the queue full are dropped and counted in the next one that is written.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{BufWriter, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::SystemTime;
 
 use http::header::USER_AGENT;
+use http::{HeaderMap, Method};
 use pingora::Error;
 use pingora::proxy::Session;
 
@@ -26,6 +27,39 @@ pub struct AccessLogger {
     format: AccessLog,
     lines: SyncSender<String>,
     dropped: Arc<AtomicU64>,
+}
+
+/// A request and what became of it.
+#[derive(Clone, Copy)]
+pub(super) struct Exchange<'a> {
+    /// `None` for a unix socket.
+    pub address: Option<&'a dyn Display>,
+    pub client: Option<&'a Client>,
+    pub method: &'a Method,
+    /// As it came over the wire.
+    pub target: &'a [u8],
+    pub headers: &'a HeaderMap,
+    /// 0: there was no answer.
+    pub status: u16,
+    /// Of the answer's body, as many as were sent.
+    pub bytes: usize,
+    pub error: Option<&'a Error>,
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn of(session: &'a Session, error: Option<&'a Error>) -> Self {
+        let head = session.req_header();
+        Self {
+            address: session.client_addr().map(|address| address as &dyn Display),
+            client: Client::of(session),
+            method: &head.method,
+            target: head.raw_path(),
+            headers: &head.headers,
+            status: session.response_written().map_or(0, |head| head.status.as_u16()),
+            bytes: session.body_bytes_sent(),
+            error,
+        }
+    }
 }
 
 struct Line<'a> {
@@ -58,27 +92,21 @@ impl AccessLogger {
         Self { format, lines, dropped: Arc::default() }
     }
 
-    pub(super) fn write(
-        &self,
-        session: &Session,
-        error: Option<&Error>,
-        ctx: &RequestContext,
-        status: u16,
-    ) {
+    pub(super) fn write(&self, exchange: &Exchange<'_>, ctx: &RequestContext) {
         if self.format == AccessLog::Off {
             return;
         }
-        let head = session.req_header();
-        let client = session.client_addr().map(ToString::to_string).unwrap_or_default();
+        let Exchange { method, target, headers, status, bytes, error, .. } = *exchange;
+        let client = exchange.address.map(|address| address.to_string()).unwrap_or_default();
         // What stands in the place of a request that the gate refused was not asked by anybody.
         let refused_head = ctx.refused.filter(|_| ctx.forward.is_none());
-        let agent = head.headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
+        let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
         let line = Line {
             client: &client,
-            method: refused_head.map_or(head.method.as_str(), |_| "-"),
-            path: refused_head.map_or_else(|| public_target(head.raw_path()), |_| "-".to_owned()),
+            method: refused_head.map_or(method.as_str(), |_| "-"),
+            path: refused_head.map_or_else(|| public_target(target), |_| "-".to_owned()),
             status,
-            bytes: session.body_bytes_sent(),
+            bytes,
             seconds: ctx.started.elapsed().as_secs_f64(),
             first_byte: ctx.first_byte.unwrap_or_default().as_secs_f64(),
             cache: ctx.cache.label(),
@@ -89,7 +117,8 @@ impl AccessLogger {
                 Some(why) => Some(format!("the request has {}", why.why())),
                 None => error.map(ToString::to_string),
             },
-            certificate: Client::of(session)
+            certificate: exchange
+                .client
                 .and_then(Client::certificate)
                 .map(ClientCertificate::fingerprint),
         };
@@ -175,14 +204,14 @@ fn write_all(queue: &Receiver<String>) {
 }
 
 /// Counts a finished request.
-pub(super) fn record(session: &Session, ctx: &RequestContext, status: u16) {
-    metrics::request(ctx.operation, ctx.cache, status);
+pub(super) fn record(exchange: &Exchange<'_>, ctx: &RequestContext) {
+    metrics::request(ctx.operation, ctx.cache, exchange.status);
     metrics::request_duration(ctx.started.elapsed());
     if let Some(first_byte) = ctx.first_byte {
         metrics::first_byte(first_byte);
     }
     if ctx.forward.is_some() {
-        metrics::response_bytes(Source::PassThrough, session.body_bytes_sent() as u64);
+        metrics::response_bytes(Source::PassThrough, exchange.bytes as u64);
     }
     metrics::response_bytes(Source::Memory, ctx.from_memory);
     metrics::response_bytes(Source::Disk, ctx.from_disk);

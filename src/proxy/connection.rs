@@ -2,13 +2,18 @@
 //!
 //! pingora's own listener sends the head and a body in two writes; with a buffer they leave in one.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::{Buf, Bytes};
+use futures_util::poll;
 use pingora::http::ResponseHeader;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -17,7 +22,7 @@ use pingora::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::admission::AddressHeld;
 use super::client::Client;
@@ -26,7 +31,7 @@ use super::transport::{Channel, Transport};
 use crate::metrics::Held;
 
 /// How long a connection lingers for what its client still has on its way.
-const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection as pingora takes it.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(super) struct Connection {
     io: Transport,
     gate: Gate,
     client: Arc<Client>,
+    address: Option<SocketAddr>,
+    idle: Idle,
     fd: UniqueIDType,
     socket: Arc<SocketDigest>,
     /// Carries the [`Client`] to the gateway.
@@ -69,6 +76,8 @@ impl Connection {
             io: Transport::new(channel),
             gate: Gate::new(limits, opening),
             client,
+            address,
+            idle: Idle::default(),
             fd,
             socket: Arc::new(socket_digest),
             digest: Arc::new(digest),
@@ -83,7 +92,110 @@ impl Connection {
     /// # Errors
     /// As the socket says.
     pub(super) async fn arrive(&mut self) -> io::Result<bool> {
-        std::future::poll_fn(|cx| self.gate.poll_first(&mut self.io, &self.client, cx)).await
+        poll_fn(|cx| self.gate.poll_request(&mut self.io, &self.client, cx)).await
+    }
+
+    /// Waits for the next request, which stays to be read; false when none comes within `keep_alive`.
+    ///
+    /// # Errors
+    /// As the socket says.
+    pub(super) async fn next(&mut self, keep_alive: Duration) -> io::Result<bool> {
+        let until = Instant::now() + keep_alive;
+        poll_fn(|cx| {
+            if let Poll::Ready(came) = self.gate.poll_request(&mut self.io, &self.client, cx) {
+                return Poll::Ready(came);
+            }
+            ready!(self.idle.poll_over(until, cx));
+            // The gate keeps the time of a head that has begun.
+            if self.gate.is_idle() { Poll::Ready(Ok(false)) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// The head of the request that came, when it has no body and nothing of it was read.
+    pub(super) fn head(&self) -> Option<&[u8]> {
+        self.gate.head()
+    }
+
+    /// How many heads were read from here.
+    pub(super) fn heads_read(&self) -> u64 {
+        self.gate.heads_read()
+    }
+
+    /// Whether HTTP/2 is spoken.
+    pub(super) fn is_http_2(&self) -> bool {
+        self.gate.is_http_2()
+    }
+
+    /// Who is at the other end.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// `None` for a unix socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Answers the request whose head came, with the pieces of a head and a body; what is left of them was not sent.
+    /// Each wait for the client takes at most `patience`.
+    ///
+    /// # Errors
+    /// As the socket says; [`io::ErrorKind::TimedOut`].
+    pub(super) async fn answer(
+        &mut self,
+        pieces: &mut VecDeque<Bytes>,
+        patience: Duration,
+    ) -> io::Result<()> {
+        self.gate.skip_head();
+        let mut copied = false;
+        while let Some(piece) = pieces.front() {
+            let taken = match poll!(pin!(self.io.write(piece))) {
+                Poll::Ready(taken) => taken?,
+                Poll::Pending => {
+                    if !std::mem::replace(&mut copied, true) {
+                        copy(pieces);
+                    }
+                    timeout(patience, self.io.write(&pieces[0])).await??
+                }
+            };
+            if taken == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            pieces[0].advance(taken);
+            if pieces[0].is_empty() {
+                pieces.pop_front();
+            }
+        }
+        match poll!(pin!(self.io.flush())) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => timeout(patience, self.io.flush()).await?,
+        }
+    }
+}
+
+/// For a client that does not take its answer as fast as it comes: a slice keeps the whole of a block, which nobody else
+/// may want any more.
+fn copy(pieces: &mut VecDeque<Bytes>) {
+    let rest: Vec<u8> = pieces.iter().flat_map(|piece| &**piece).copied().collect();
+    pieces.clear();
+    pieces.push_back(rest.into());
+}
+
+/// The time between two requests. Set anew without a timer of its own for each: it looks again when it is over.
+#[derive(Debug, Default)]
+struct Idle(Option<Pin<Box<Sleep>>>);
+
+impl Idle {
+    fn poll_over(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let clock = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        loop {
+            ready!(clock.as_mut().poll(cx));
+            if clock.deadline() >= until {
+                return Poll::Ready(());
+            }
+            clock.as_mut().reset(until);
+        }
     }
 }
 

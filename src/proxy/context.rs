@@ -14,7 +14,7 @@ use crate::auth::chunked::Reframer;
 use crate::auth::verify::Digester;
 use crate::auth::{BodyCheck, Identity};
 use crate::cache::{Ticket, Writing};
-use crate::metrics::{CacheResult, Held, Operation as OperationLabel, wire};
+use crate::metrics::{self, CacheResult, Held, Operation as OperationLabel, wire};
 use crate::origin::Domain;
 use crate::s3::{BucketName, Effect, ObjectId, Parsed, S3Error};
 
@@ -42,6 +42,26 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
+    /// Of a request that came just now.
+    pub(super) fn begin() -> Self {
+        Self {
+            started: Instant::now(),
+            request_id: RequestId::next(),
+            operation: OperationLabel::Other,
+            cache: CacheResult::Bypass,
+            first_byte: None,
+            from_memory: 0,
+            from_disk: 0,
+            from_origin: 0,
+            identity: None,
+            hides: false,
+            forward: None,
+            refused: None,
+            held: None,
+            _in_flight: metrics::request_in_flight(),
+        }
+    }
+
     /// Remembers and counts a request that is refused for its form.
     pub(super) fn refuse(&mut self, why: Refusal) {
         self.refused = Some(why);

@@ -72,6 +72,10 @@ pub(super) struct Gate {
     inbox: Inbox,
     /// Bytes at the start of the inbox that were looked at and may pass.
     passed: usize,
+    /// They are a head, and none of it was read yet.
+    head_waits: bool,
+    /// Heads that were read, or are being read.
+    heads_read: u64,
     clock: Option<Pin<Box<Sleep>>>,
     pace: Pace,
 }
@@ -79,7 +83,40 @@ pub(super) struct Gate {
 impl Gate {
     pub(super) fn new(limits: GateLimits, opening: Opening) -> Self {
         let (next, pace) = (Next::First(opening), Pace::default());
-        Self { next, limits, inbox: Inbox::new(), passed: 0, clock: None, pace }
+        let (head_waits, heads_read) = (false, 0);
+        Self {
+            next,
+            limits,
+            inbox: Inbox::new(),
+            passed: 0,
+            head_waits,
+            heads_read,
+            clock: None,
+            pace,
+        }
+    }
+
+    /// How many heads pingora was given.
+    pub(super) fn heads_read(&self) -> u64 {
+        self.heads_read
+    }
+
+    /// Nothing at all has come since the last request.
+    pub(super) fn is_idle(&self) -> bool {
+        self.inbox.is_empty()
+    }
+
+    /// The head of a request without a body that nobody has read yet.
+    pub(super) fn head(&self) -> Option<&[u8]> {
+        let bare = self.head_waits && matches!(self.next, Next::Body(0));
+        bare.then(|| &self.inbox.unread()[..self.passed])
+    }
+
+    /// Has done with [`Gate::head`]: it was answered.
+    pub(super) fn skip_head(&mut self) {
+        self.inbox.skip(self.passed);
+        (self.passed, self.head_waits) = (0, false);
+        self.next = Next::Head;
     }
 
     /// Whether it was found to be HTTP/2.
@@ -87,15 +124,21 @@ impl Gate {
         matches!(self.next, Next::Frames)
     }
 
-    /// Waits for the first request, or HTTP/2's preface; false when there is none. Dropping the future loses nothing.
-    pub(super) fn poll_first(
+    /// Waits for the next request, or HTTP/2's preface; false when there is none. What is left of a body is not waited
+    /// for. Dropping the future loses nothing.
+    pub(super) fn poll_request(
         &mut self,
         io: &mut Transport,
         client: &Client,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<bool>> {
-        if self.passed > 0 || self.is_http_2() {
-            return Poll::Ready(Ok(true));
+        match self.next {
+            _ if self.passed > 0 => return Poll::Ready(Ok(true)),
+            Next::First(_) | Next::Head => {}
+            Next::Body(0) => self.next = Next::Head,
+            Next::Body(_) | Next::Chunked(_) | Next::Frames | Next::Nothing => {
+                return Poll::Ready(Ok(true));
+            }
         }
         self.poll_head(io, client, cx)
     }
@@ -109,6 +152,7 @@ impl Gate {
     ) -> Poll<io::Result<()>> {
         loop {
             if self.passed > 0 {
+                self.heads_read += u64::from(std::mem::take(&mut self.head_waits));
                 self.passed -= self.inbox.deliver(self.passed, out);
                 return Poll::Ready(Ok(()));
             }
@@ -156,7 +200,7 @@ impl Gate {
                 _ if undecided => {}
                 Checked::Partial => {}
                 Checked::Complete(length, framing) => {
-                    self.passed = length;
+                    (self.passed, self.head_waits) = (length, true);
                     self.clock = None;
                     self.pace = Pace::default();
                     self.next = match framing {
@@ -173,7 +217,7 @@ impl Gate {
             match self.inbox.poll_fill(io, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(false)),
                 Poll::Ready(read) => drop(read?),
-                // Between two requests pingora keeps the time.
+                // Between two requests others keep the time.
                 Poll::Pending if !first && self.inbox.is_empty() => return Poll::Pending,
                 Poll::Pending => {
                     let time = self.limits.head_time;
@@ -195,7 +239,7 @@ impl Gate {
         client.refuse(why);
         let to_head = self.inbox.unread().starts_with(b"HEAD ");
         self.inbox.replace(if to_head { INSTEAD_OF_HEAD } else { INSTEAD });
-        self.passed = self.inbox.len();
+        (self.passed, self.head_waits) = (self.inbox.len(), true);
         self.clock = None;
         self.next = Next::Nothing;
     }
@@ -324,11 +368,15 @@ impl Inbox {
     fn deliver(&mut self, most: usize, out: &mut ReadBuf<'_>) -> usize {
         let taken = most.min(out.remaining());
         out.put_slice(&self.bytes[self.start..self.start + taken]);
-        self.start += taken;
+        self.skip(taken);
+        taken
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.start += bytes;
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
         }
-        taken
     }
 
     fn replace(&mut self, bytes: &[u8]) {

@@ -5,11 +5,13 @@
 //!                                              └─ else: Ok(false), pingora streams it (pass_through.rs)
 //!  logging ── one log line, metrics; a write without a known outcome makes its keys suspect
 //! ```
-//! What arrives here has passed the gate of its connection (gate.rs): it means the same to every reader.
+//! What arrives here has passed the gate of its connection (gate.rs): it means the same to every reader. Small hits that
+//! memory has whole are answered before pingora sees them (http1.rs, at_once.rs).
 //! Before a head is out, an error is S3's XML and the connection lives on; after, the transfer is broken.
 
 mod access_log;
 mod admission;
+mod at_once;
 mod chunks;
 mod client;
 pub mod config;
@@ -18,6 +20,7 @@ mod context;
 mod delete_many;
 mod gate;
 mod head;
+mod http1;
 mod listener;
 mod lists;
 mod owners;
@@ -32,26 +35,27 @@ mod transport;
 mod turn_away;
 mod write_buffer;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use tokio::time::Instant;
 
 use crate::auth::{Access, Admitted, Identity, Sender, Transparent};
 use crate::cache::{Cache, Rules};
 use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
 use crate::origin::{Domain, Origin};
-use crate::s3::{BucketName, ObjectId, Operation, Parsed, Read, RequestHead, S3Error, operation};
+use crate::s3::{BucketName, Operation, Parsed, Read, RequestHead, S3Error, operation};
 
 pub use access_log::AccessLogger;
+use access_log::Exchange;
 pub use admission::Admission;
 pub use config::{AccessLog, FileMode, LimitsConfig, ListenConfig, LogConfig};
 pub use listener::Listener;
@@ -59,13 +63,14 @@ pub use owners::Owners;
 pub use server::Server;
 
 use client::Client;
-use context::{Forward, RequestContext, RequestId};
+use context::{Forward, RequestContext};
 use lists::Listed;
 use read::Outcome;
 use refusal::Refusal;
 use response::{CacheStatus, send_error};
 
 /// What every request needs; one a listener.
+#[derive(Clone)]
 pub struct Gateway {
     pub cache: Arc<Cache>,
     pub origin: Arc<Origin>,
@@ -85,7 +90,9 @@ impl Gateway {
     fn understand(&self, session: &Session) -> Result<(Parsed, Admitted), S3Error> {
         let head = request_head(session.req_header());
         let parsed = operation::parse(&head, &self.domains)?;
-        let admitted = self.access.admit(&head, &parsed, sender(session))?;
+        let address = session.client_addr().and_then(|address| address.as_inet());
+        let sender = sender(address.map(SocketAddr::ip), Client::of(session));
+        let admitted = self.access.admit(&head, &parsed, sender)?;
         Ok((parsed, admitted))
     }
 
@@ -116,7 +123,7 @@ impl Gateway {
     /// Whether a read may be answered from the cache at all.
     fn may_answer(
         &self,
-        session: &Session,
+        headers: &HeaderMap,
         parsed: &Parsed,
         bucket: &BucketName,
         read: &Read,
@@ -125,7 +132,6 @@ impl Gateway {
             // Without keys of our own there is nothing to fill with, and we do not pay before S3 has said that a
             // caller may ask. The owner is S3's to check, with all the rest.
             let fills = self.origin.domains().own().signer().is_some() && !read.pays;
-            let headers = &session.req_header().headers;
             return fills && Transparent::may_ask(headers, &parsed.query);
         }
         read.expected_owner.is_none_or(|owner| self.owners.is_confirmed(bucket, owner))
@@ -149,13 +155,8 @@ impl Gateway {
         };
         let domain = brought.as_ref().unwrap_or_else(|| self.origin.domains().own());
         if let (Operation::Read(read), Some((bucket, key))) = (&parsed.operation, parsed.object()) {
-            let id = ObjectId::new(domain.realm(), bucket.clone(), key.clone());
-            let id = match &read.version {
-                None => id,
-                Some(version) => id.at(version.clone()),
-            };
-            let id = if read.pays { id.paid() } else { id };
-            if self.may_answer(session, &parsed, bucket, read)
+            let id = read.id(domain.realm(), bucket, key);
+            if self.may_answer(&session.req_header().headers, &parsed, bucket, read)
                 && let Some(policy) = self.rules.policy(&id, read.no_cache)
                 && self.read(session, ctx, &id, read, &parsed.query, &policy).await?
                     == Outcome::Answered
@@ -191,22 +192,7 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext {
-            started: Instant::now(),
-            request_id: RequestId::next(),
-            operation: metrics::Operation::Other,
-            cache: CacheResult::Bypass,
-            first_byte: None,
-            from_memory: 0,
-            from_disk: 0,
-            from_origin: 0,
-            identity: None,
-            hides: false,
-            forward: None,
-            refused: None,
-            held: None,
-            _in_flight: metrics::request_in_flight(),
-        }
+        RequestContext::begin()
     }
 
     async fn request_filter(
@@ -221,11 +207,7 @@ impl ProxyHttp for Gateway {
         // Off already for HTTP/1.0, and for framing that a hop before us may have read differently.
         let stays = session.get_keepalive().is_some() && !session.is_process_shutting_down();
         session.set_keepalive(stays.then_some(self.limits.keep_alive.0.as_secs()));
-        ctx.operation = match session.req_header().method {
-            http::Method::GET => metrics::Operation::Get,
-            http::Method::HEAD => metrics::Operation::Head,
-            _ => metrics::Operation::Other,
-        };
+        ctx.operation = operation_label(&session.req_header().method);
         if let Some(why) = self.refused(session) {
             ctx.refuse(why);
             session.set_keepalive(None);
@@ -376,7 +358,8 @@ impl ProxyHttp for Gateway {
         error: Option<&Error>,
         ctx: &mut RequestContext,
     ) {
-        let status = session.response_written().map_or(0, |head| head.status.as_u16());
+        let exchange = Exchange::of(session, error);
+        let status = exchange.status;
         if let Some(forward) = &mut ctx.forward {
             if error.is_some() || status >= 500 || status == 0 {
                 self.suspect(forward);
@@ -388,18 +371,23 @@ impl ProxyHttp for Gateway {
             };
             metrics::origin_request(OriginKind::PassThrough, outcome);
         }
-        access_log::record(session, ctx, status);
-        self.log.write(session, error, ctx, status);
+        access_log::record(&exchange, ctx);
+        self.log.write(&exchange, ctx);
     }
 }
 
 /// Who is at the other end of a request's connection.
-fn sender(session: &Session) -> Sender<'_> {
-    let address = session.client_addr().and_then(|address| address.as_inet());
-    let certificate = Client::of(session).and_then(Client::certificate);
-    Sender {
-        address: address.map(std::net::SocketAddr::ip),
-        certificate: certificate.map(|shown| (&shown.sha256, &*shown.names)),
+fn sender(address: Option<IpAddr>, client: Option<&Client>) -> Sender<'_> {
+    let certificate = client.and_then(Client::certificate);
+    let certificate = certificate.map(|shown| (&shown.sha256, &*shown.names));
+    Sender { address, certificate }
+}
+
+fn operation_label(method: &Method) -> metrics::Operation {
+    match *method {
+        Method::GET => metrics::Operation::Get,
+        Method::HEAD => metrics::Operation::Head,
+        _ => metrics::Operation::Other,
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) enum Outcome {
 }
 
 /// What a read comes to once the object's version is known.
-enum Answer {
+pub(super) enum Answer {
     NotModified,
     Refused(S3Error),
     /// 206 with a range, 200 without.
@@ -160,21 +160,21 @@ impl Gateway {
             _ => cache,
         };
         ctx.cache = cache.label();
-        send_head(session, ctx, read, &meta, &range, partial, cache).await?;
+        head_of(ctx, read, &meta, &range, partial, cache).send(session).await?;
         stream(session, ctx, reader, first).await?;
         Ok(Ok(()))
     }
 }
 
-async fn send_head(
-    session: &mut Session,
-    ctx: &mut RequestContext,
+/// The head of a 200, or of a 206 when the answer is `partial`.
+pub(super) fn head_of(
+    ctx: &RequestContext,
     read: &Read,
     meta: &ObjectMeta,
     range: &Range<u64>,
     partial: bool,
     cache: CacheStatus,
-) -> Result<()> {
+) -> Head {
     let status = if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let mut head = Head::new(status, ctx.request_id, cache);
     head.describe(meta, checksums(read, meta, range, partial), &read.overrides);
@@ -188,7 +188,7 @@ async fn send_head(
     if let (Some(_), Some(count)) = (read.part, meta.parts.count) {
         head.parts_count(count);
     }
-    head.send(session).await
+    head
 }
 
 /// The checksums of what is sent, where they are asked for: of the whole, or of a part when the bytes are those of
@@ -294,7 +294,7 @@ pub(super) async fn or_gone<T>(session: &mut Session, work: impl Future<Output =
 }
 
 /// Conditions first, then the range, as S3 does: 412 beats 416.
-fn evaluate(read: &Read, meta: &ObjectMeta) -> Answer {
+pub(super) fn evaluate(read: &Read, meta: &ObjectMeta) -> Answer {
     match read.preconditions.evaluate(&meta.etag, meta.last_modified) {
         Verdict::Pass => {}
         Verdict::NotModified => return Answer::NotModified,

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED,
-    SERVER,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES,
+    LAST_MODIFIED, SERVER,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::date::get_cached_date;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
@@ -75,6 +76,8 @@ impl CacheStatus {
 
 /// Headers of most answers, with room for those that pingora adds.
 const HEADERS: usize = 24;
+/// Bytes of most heads.
+const WIRE: usize = 1024;
 
 /// A head that is being put together.
 ///
@@ -93,6 +96,10 @@ impl Head {
         head.set(SERVER, HeaderValue::from_static(HOST));
         head.set(CACHE_STATUS, cache.header());
         head
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
     }
 
     pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
@@ -148,10 +155,30 @@ impl Head {
     }
 
     pub(super) async fn send(self, session: &mut Session) -> Result<()> {
+        let head = Box::new(self.into_header());
+        session.downstream_session.write_response_header(head).await
+    }
+
+    /// The bytes of it on a connection that stays, as pingora would write them.
+    pub(super) fn into_wire(mut self) -> Vec<u8> {
+        self.set(DATE, get_cached_date());
+        self.set(CONNECTION, HeaderValue::from_static("keep-alive"));
+        let mut wire = Vec::with_capacity(WIRE);
+        wire.extend_from_slice(b"HTTP/1.1 ");
+        wire.extend_from_slice(self.status.as_str().as_bytes());
+        wire.push(b' ');
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        wire.extend_from_slice(reason.as_bytes());
+        wire.extend_from_slice(b"\r\n");
+        self.into_header().header_to_h1_wire(&mut wire);
+        wire.extend_from_slice(b"\r\n");
+        wire
+    }
+
+    fn into_header(self) -> ResponseHeader {
         let (mut parts, ()) = http::Response::new(()).into_parts();
         (parts.status, parts.headers) = (self.status, self.headers);
-        let head = Box::new(ResponseHeader::from(parts));
-        session.downstream_session.write_response_header(head).await
+        ResponseHeader::from(parts)
     }
 }
 

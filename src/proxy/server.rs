@@ -34,7 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The HTTP server of one listener.
 pub struct Server {
-    proxy: Arc<HttpProxy<Gateway>>,
+    pub(super) proxy: Arc<HttpProxy<Gateway>>,
+    pub(super) gateway: Gateway,
     admission: Arc<Admission>,
     gate: GateLimits,
     /// For all that comes before the first request of a connection.
@@ -55,15 +56,12 @@ impl Server {
         let handshake_time = gateway.limits.handshake_timeout.0;
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(gateway.limits.keep_alive.0);
-        // pingora counts those after the first.
-        options.keepalive_request_limit =
-            gateway.limits.keep_alive_requests.map(|most| most.saturating_sub(1));
         let h2_options = h2_options(&gateway.limits);
-        let mut proxy = HttpProxy::new(gateway, conf.clone());
+        let mut proxy = HttpProxy::new(gateway.clone(), conf.clone());
         proxy.server_options = Some(options);
         proxy.h2_options = Some(h2_options);
         proxy.handle_init_modules();
-        Self { proxy: Arc::new(proxy), admission, gate, handshake_time, tls, balancers }
+        Self { proxy: Arc::new(proxy), gateway, admission, gate, handshake_time, tls, balancers }
     }
 
     /// Serves until `shutdown` turns true, then until no request is under way.
@@ -114,13 +112,13 @@ impl Server {
                 return;
             }
         };
-        let mut connection = match arrived {
-            Ok(Some(connection)) => Some(Box::new(connection) as pingora::protocols::Stream),
-            Ok(None) => return,
-            Err(error) => return log::debug!("a connection that came to nothing: {error}"),
-        };
-        while let Some(stream) = connection {
-            connection = self.proxy.process_new(stream, &shutdown).await;
+        match arrived {
+            Ok(Some(connection)) if connection.is_http_2() => {
+                self.proxy.process_new(Box::new(connection), &shutdown).await;
+            }
+            Ok(Some(connection)) => self.converse(connection, shutdown).await,
+            Ok(None) => {}
+            Err(error) => log::debug!("a connection that came to nothing: {error}"),
         }
     }
 

@@ -8,6 +8,7 @@ use http::header::{self, HeaderMap, HeaderName};
 
 use super::account::AccountId;
 use super::error::S3Error;
+use super::name::{BucketName, ObjectId, ObjectKey, Realm};
 use super::operation::RequestHead;
 use super::overrides::{self, ResponseOverrides};
 use super::part::PartNumber;
@@ -102,6 +103,17 @@ pub enum ReadMethod {
 }
 
 impl Read {
+    /// What is read, as `realm` knows it.
+    #[must_use]
+    pub fn id(&self, realm: &Realm, bucket: &BucketName, key: &ObjectKey) -> ObjectId {
+        let id = ObjectId::new(realm, bucket.clone(), key.clone());
+        let id = match &self.version {
+            None => id,
+            Some(version) => id.at(version.clone()),
+        };
+        if self.pays { id.paid() } else { id }
+    }
+
     /// The read that a GET or HEAD of a key is; `None` when it must be passed through (R16).
     pub(super) fn understand(
         method: ReadMethod,

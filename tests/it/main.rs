@@ -9,6 +9,8 @@
 mod admission;
 /// Who may import whom, and how long a file may be.
 mod architecture;
+/// Hits that are answered without a session.
+mod at_once;
 /// The admin port's API and the subcommands that use it.
 mod by_hand;
 /// Many readers of the same bytes.

@@ -116,5 +116,7 @@ pub fn test_config(s3: &FakeS3) -> Config {
     config.cache.in_flight = ByteSize::mib(64);
     config.cache.read_ahead = ByteSize::mib(32);
     config.log.access = AccessLog::Off;
+    // Some tests let days pass between two requests.
+    config.limits.keep_alive = HumanDuration(Duration::from_hours(24 * 365));
     config
 }

@@ -1,0 +1,117 @@
+//! One HTTP/1 connection: between two sessions of pingora it is ours, and hits that memory has whole are answered from
+//! there. What is not stays unread, so that pingora finds the connection as if nobody had looked.
+
+use std::pin::pin;
+
+use pingora::apps::{HttpPersistentSettings, HttpServerApp};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::{Error, ErrorType};
+use tokio::select;
+use tokio::sync::watch;
+
+use super::connection::Connection;
+use super::server::Server;
+
+/// How a connection goes on.
+enum Next {
+    /// With a request for pingora.
+    Session,
+    End,
+}
+
+/// How many more requests may come; `None`: there is no limit.
+#[derive(Clone, Copy)]
+struct Remaining(Option<u32>);
+
+impl Remaining {
+    fn is_last(self) -> bool {
+        self.0.is_some_and(|more| more <= 1)
+    }
+
+    fn less_one(&mut self) {
+        self.0 = self.0.map(|more| more.saturating_sub(1));
+    }
+}
+
+impl Server {
+    /// From the first request to the last.
+    pub(super) async fn converse(&self, connection: Connection, shutdown: watch::Receiver<bool>) {
+        let limits = &self.gateway.limits;
+        let mut connection = Box::new(connection);
+        let mut remaining = Remaining(limits.keep_alive_requests);
+        let mut settings: Option<HttpPersistentSettings> = None;
+        // A head that pingora has read already, behind the request before it, is its own to answer.
+        let mut answered_heads = 0;
+        loop {
+            if connection.heads_read() == answered_heads
+                && let Next::End = self.hits(&mut connection, &mut remaining, &shutdown).await
+            {
+                return;
+            }
+            let mut session = ServerSession::new_http1(connection);
+            match settings.take() {
+                Some(settings) => settings.apply_to_session(&mut session),
+                // For how long is said when the request is known.
+                None => session.set_keepalive(Some(limits.keep_alive.0.as_secs())),
+            }
+            // pingora counts those after this one.
+            session.set_keepalive_reuses_remaining(remaining.0.map(|more| more.saturating_sub(1)));
+            let Some(reused) = self.proxy.process_new_http(session, &shutdown).await else {
+                return;
+            };
+            answered_heads += 1;
+            remaining.less_one();
+            let (stream, kept) = reused.consume();
+            settings = kept;
+            let Some(same) = ours(stream) else { return };
+            connection = same;
+        }
+    }
+
+    /// Answers what comes from memory, up to a request that cannot be.
+    async fn hits(
+        &self,
+        connection: &mut Connection,
+        remaining: &mut Remaining,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Next {
+        let limits = &self.gateway.limits;
+        let mut stopping = shutdown.clone();
+        let mut stop = pin!(stopping.wait_for(|stop| *stop));
+        loop {
+            let came = select! {
+                biased;
+                came = connection.next(limits.keep_alive.0) => came,
+                _ = &mut stop => return Next::End,
+            };
+            match came {
+                Ok(true) => {}
+                Ok(false) => return Next::End,
+                Err(error) => {
+                    log::debug!("a connection ends: {error}");
+                    return Next::End;
+                }
+            }
+            // The last answer says that it is, which is pingora's to say.
+            if remaining.is_last() || *shutdown.borrow() {
+                return Next::Session;
+            }
+            let Some(mut answer) = self.gateway.at_once(connection) else { return Next::Session };
+            remaining.less_one();
+            let sent = connection.answer(&mut answer.pieces, limits.write_timeout.0).await;
+            let failed = sent
+                .err()
+                .map(|error| Error::because(ErrorType::WriteError, "writing an answer", error));
+            self.gateway.answered(connection, &answer, failed.as_deref());
+            if failed.is_some() {
+                return Next::End;
+            }
+        }
+    }
+}
+
+/// What pingora was given, as it was.
+fn ours(stream: Stream) -> Option<Box<Connection>> {
+    stream.into_any().downcast().ok()
+}
