@@ -34,6 +34,8 @@ use crate::tls::Identity;
 const LIMIT: Duration = Duration::from_mins(5);
 /// The most that one read takes from a socket, in bytes.
 const READ: usize = 256 << 10;
+/// The most that the read of a head takes of a body that is not looked at: the rest of it is not copied.
+const HEAD_READ: usize = 8 << 10;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
@@ -247,6 +249,7 @@ impl Answer<'_> {
             let count = discard(stream, limit).await?;
             return self.advance(count);
         }
+        let limit = if self.get.checked { limit } else { limit.min(HEAD_READ) };
         poll_fn(|context| {
             BUFFER.with_borrow_mut(|buffer| {
                 let limit = limit.min(buffer.len());

@@ -1,4 +1,4 @@
-//! What a read can have without waiting for anything: the metadata and the bytes that are in memory now.
+//! What a read can have without asking the origin: metadata in memory, and bytes in memory or on disk.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -6,10 +6,46 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::Cache;
+use super::budget::Paid;
+use super::disk::FromDisk;
+use super::key::ObjectVersion;
+use super::memory::MemoryTier;
 use super::meta::LearnedBy;
 use super::open::{Found, Lookup};
 use super::policy::Policy;
 use crate::s3::ObjectId;
+
+/// The bytes of a range that are here: at first those at its start that memory has.
+pub struct AtHand {
+    version: ObjectVersion,
+    /// From where on they are still to be brought.
+    at: u64,
+    end: u64,
+    /// In order, of a block or less each.
+    pub pieces: VecDeque<Bytes>,
+    pub from_memory: u64,
+    pub from_disk: u64,
+    /// For the whole blocks that the pieces are slices of.
+    _paid: Paid,
+}
+
+impl AtHand {
+    /// Takes what memory has of the next block.
+    fn take_block(&mut self, memory: &MemoryTier) -> bool {
+        let block = memory.get(&self.version.block_at(self.at));
+        let Some(bytes) = block.and_then(|block| block.from(self.at)) else { return false };
+        self.from_memory += self.take(bytes);
+        true
+    }
+
+    fn take(&mut self, mut bytes: Bytes) -> u64 {
+        bytes.truncate(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        let length = bytes.len() as u64;
+        self.at += length;
+        self.pieces.push_back(bytes);
+        length
+    }
+}
 
 impl Cache {
     /// An object that memory knows and that is fresh; `None`: [`Cache::open`] has more to say.
@@ -20,20 +56,58 @@ impl Cache {
         }
     }
 
-    /// Adds the bytes of a range of it to `pieces`, one a block; false when memory does not have all of them.
-    pub fn take_at_hand(
-        &self,
-        found: &Found,
-        range: &Range<u64>,
-        pieces: &mut VecDeque<Bytes>,
-    ) -> bool {
-        let mut at = range.start;
-        while at < range.end {
-            let block = self.memory.get(&found.version.block_at(at));
-            let Some(mut bytes) = block.and_then(|block| block.from(at)) else { return false };
-            bytes.truncate(usize::try_from(range.end - at).unwrap_or(usize::MAX));
-            at += bytes.len() as u64;
-            pieces.push_back(bytes);
+    /// What memory has at the start of a range of it. `None`: there is something of the range that neither memory nor
+    /// the disk has, or no memory to hold it.
+    pub fn at_hand(&self, found: &Found, range: &Range<u64>) -> Option<AtHand> {
+        let version = found.version.clone();
+        let blocks = match range.is_empty() {
+            true => 0..0,
+            false => version.block_at(range.start).start()..version.block_at(range.end - 1).end(),
+        };
+        let paid = self.budget.try_slice(blocks.end - blocks.start)?;
+        let mut here = AtHand {
+            version,
+            at: range.start,
+            end: range.end,
+            pieces: VecDeque::with_capacity(2),
+            from_memory: 0,
+            from_disk: 0,
+            _paid: paid,
+        };
+        while here.at < here.end && here.take_block(&self.memory) {}
+        self.rest_on_disk(&here).then_some(here)
+    }
+
+    fn rest_on_disk(&self, here: &AtHand) -> bool {
+        let mut at = here.at;
+        while at < here.end {
+            let key = here.version.block_at(at);
+            let upto = here.end.min(key.end());
+            let on_disk = self.disk.as_ref().and_then(|disk| disk.holds(&key));
+            if !on_disk.is_some_and(|there| there.start <= at && upto <= there.end) {
+                return false;
+            }
+            at = upto;
+        }
+        true
+    }
+
+    /// Reads the rest from the disk; false when it cannot be had any more.
+    pub async fn bring(&self, here: &mut AtHand) -> bool {
+        while here.at < here.end {
+            if here.take_block(&self.memory) {
+                continue;
+            }
+            let Some(disk) = &self.disk else { return false };
+            let key = here.version.block_at(here.at);
+            let Some(FromDisk { bytes, promoted }) = disk.read(&key, here.at, here.end).await
+            else {
+                return false;
+            };
+            if let Some(block) = promoted {
+                self.memory.admit(key, block);
+            }
+            here.from_disk += here.take(bytes);
         }
         true
     }

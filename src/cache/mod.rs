@@ -44,6 +44,7 @@ use std::sync::{Arc, Weak};
 use crate::origin::Origin;
 use crate::s3::{ObjectId, ObjectMeta};
 
+pub use at_hand::AtHand;
 pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleConfig, matcher};
 pub use disk::{DiskConfig, DiskError, DiskUsage, Ticket};
 pub use known::InMemory;

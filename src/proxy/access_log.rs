@@ -97,7 +97,7 @@ impl AccessLogger {
             return;
         }
         let Exchange { method, target, headers, status, bytes, error, .. } = *exchange;
-        let client = exchange.address.map(|address| address.to_string()).unwrap_or_default();
+        let client = exchange.address.map(ToString::to_string).unwrap_or_default();
         // What stands in the place of a request that the gate refused was not asked by anybody.
         let refused_head = ctx.refused.filter(|_| ctx.forward.is_none());
         let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok());

@@ -1,13 +1,11 @@
-//! Hits that memory has whole and that are small are answered from the connection itself: what pingora does for a
-//! request costs more than to look up and send 4 KiB.
+//! Small hits are answered from the connection itself: what pingora does for a request costs more than to look up and
+//! send 4 KiB.
 //!
-//! Only a plain `GET` or `HEAD` is looked at here, and only what would be a 200 or 206 from memory is answered.
-//! Whatever is in the way (a refusal, a condition that fails, an object that is not fresh, bytes that are elsewhere)
-//! is nothing: pingora reads the same head from the connection, and the gateway says it in its one place. Invariants:
-//! a request is understood, allowed, evaluated and described by the same functions either way; nobody is told
-//! anything before it was allowed.
-
-use std::collections::VecDeque;
+//! Only a plain `GET` or `HEAD` is looked at here, and only what would be a 200 or 206 from memory or disk is
+//! answered. Whatever is in the way (a refusal, a condition that fails, an object that is not fresh, bytes that are
+//! elsewhere) is nothing: pingora reads the same head from the connection, and the gateway says it in its one place.
+//! Invariants: a request is understood, allowed, evaluated and described by the same functions either way; nobody is
+//! told anything, and no disk is read, before it was allowed.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
@@ -21,7 +19,8 @@ use super::context::RequestContext;
 use super::read::{Answer, evaluate, head_of};
 use super::response::CacheStatus;
 use super::{Gateway, operation_label, sender};
-use crate::s3::{Operation, ReadMethod, RequestHead, operation};
+use crate::cache::{AtHand, Found};
+use crate::s3::{Operation, Parsed, Read, ReadMethod, RequestHead, operation};
 
 /// The longest range that is answered so: of longer ones pingora's part is not felt.
 const MOST: u64 = 128 << 10;
@@ -83,13 +82,13 @@ pub(super) struct AtOnce {
     request: Request,
     ctx: RequestContext,
     status: u16,
-    /// A head and what of a body it has.
-    pub(super) pieces: VecDeque<Bytes>,
+    /// A head and, for a GET, a body.
+    pub(super) here: AtHand,
 }
 
 impl Gateway {
-    /// The answer to the request that came, if it is a hit that memory has whole. Its bytes must be sent then.
-    pub(super) fn at_once(&self, connection: &Connection) -> Option<AtOnce> {
+    /// The answer to the request that came, if it is a hit whose bytes are here. They must be sent then.
+    pub(super) async fn at_once(&self, connection: &Connection) -> Option<AtOnce> {
         if self.access.transparent().is_some() {
             return None;
         }
@@ -97,31 +96,22 @@ impl Gateway {
         let started = Instant::now();
         let head = request.head();
         let parsed = operation::parse(&head, &self.domains).ok()?;
-        let (Operation::Read(read), Some((bucket, key))) = (&parsed.operation, parsed.object())
-        else {
-            return None;
-        };
-        if read.part.is_some() || !self.may_answer(head.headers, &parsed, bucket, read) {
-            return None;
-        }
-        let id = read.id(self.origin.domains().own().realm(), bucket, key);
-        let policy = self.rules.policy(&id, read.no_cache)?;
-        let found = self.cache.found_at_hand(&id, &policy)?;
-        if read.checksum_mode && read.range.is_none() && found.meta.checksums.is_none() {
-            return None;
-        }
+        let (read, found) = self.found_at_hand(&head, &parsed)?;
         let Answer::Bytes { range, partial } = evaluate(read, &found.meta) else { return None };
-        let mut pieces = VecDeque::with_capacity(2);
-        pieces.push_back(Bytes::new());
-        if read.method == ReadMethod::Get {
-            let here = range.end - range.start <= MOST
-                && self.cache.take_at_hand(&found, &range, &mut pieces);
-            if !here {
-                return None;
-            }
+        let body = match read.method {
+            ReadMethod::Get => range.clone(),
+            ReadMethod::Head => 0..0,
+        };
+        if body.end - body.start > MOST {
+            return None;
         }
-        let sender =
-            sender(connection.address().map(|address| address.ip()), Some(connection.client()));
+        let mut here = self.cache.at_hand(&found, &body)?;
+        let cache = match body.is_empty() || !here.pieces.is_empty() {
+            true => CacheStatus::Hit,
+            false => CacheStatus::DiskHit,
+        };
+        let address = connection.address().map(|address| address.ip());
+        let sender = sender(address, Some(connection.client()));
         let admitted = self.access.admit(&head, &parsed, sender).ok()?;
         if admitted.identity.as_ref().is_some_and(|identity| identity.origin().is_some()) {
             return None;
@@ -129,15 +119,39 @@ impl Gateway {
         let mut ctx = RequestContext::begin();
         ctx.started = started;
         ctx.held = Some(self.admission.request()?);
+        if !self.cache.bring(&mut here).await {
+            return None;
+        }
         ctx.identity = admitted.identity;
         ctx.operation = operation_label(&request.method);
-        ctx.cache = CacheStatus::Hit.label();
-        ctx.from_memory = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let answer = head_of(&ctx, read, &found.meta, &range, partial, CacheStatus::Hit);
+        ctx.cache = cache.label();
+        (ctx.from_memory, ctx.from_disk) = (here.from_memory, here.from_disk);
+        let answer = head_of(&ctx, read, &found.meta, &range, partial, cache);
         let status = answer.status().as_u16();
-        pieces[0] = Bytes::from(answer.into_wire());
+        here.pieces.push_front(Bytes::from(answer.into_wire()));
         ctx.first_byte = Some(ctx.started.elapsed());
-        Some(AtOnce { request, ctx, status, pieces })
+        Some(AtOnce { request, ctx, status, here })
+    }
+
+    /// A read that could be answered as far as its object is known, whoever asks.
+    fn found_at_hand<'a>(
+        &self,
+        head: &RequestHead<'_>,
+        parsed: &'a Parsed,
+    ) -> Option<(&'a Read, Found)> {
+        let (Operation::Read(read), Some((bucket, key))) = (&parsed.operation, parsed.object())
+        else {
+            return None;
+        };
+        if read.part.is_some() || !self.may_answer(head.headers, parsed, bucket, read) {
+            return None;
+        }
+        let id = read.id(self.origin.domains().own().realm(), bucket, key);
+        let policy = self.rules.policy(&id, read.no_cache)?;
+        let found = self.cache.found_at_hand(&id, &policy)?;
+        let asks_more =
+            read.checksum_mode && read.range.is_none() && found.meta.checksums.is_none();
+        (!asks_more).then_some((read, found))
     }
 
     /// Counts and logs an answer that was sent, or of which `error` came in the way.
@@ -147,10 +161,10 @@ impl Gateway {
         answer: &AtOnce,
         error: Option<&pingora::Error>,
     ) {
-        let AtOnce { request, ctx, status, pieces } = answer;
+        let AtOnce { request, ctx, status, here } = answer;
         let address = connection.address();
-        let unsent: usize = pieces.iter().map(Bytes::len).sum();
-        let body = usize::try_from(ctx.from_memory).unwrap_or(usize::MAX);
+        let unsent: usize = here.pieces.iter().map(Bytes::len).sum();
+        let body = usize::try_from(ctx.from_memory + ctx.from_disk).unwrap_or(usize::MAX);
         let exchange = Exchange {
             address: address.as_ref().map(|address| address as &dyn std::fmt::Display),
             client: Some(connection.client()),

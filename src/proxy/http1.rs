@@ -1,5 +1,5 @@
-//! One HTTP/1 connection: between two sessions of pingora it is ours, and hits that memory has whole are answered from
-//! there. What is not stays unread, so that pingora finds the connection as if nobody had looked.
+//! One HTTP/1 connection: between two sessions of pingora it is ours, and small hits are answered from there. What is
+//! not stays unread, so that pingora finds the connection as if nobody had looked.
 
 use std::pin::pin;
 
@@ -69,7 +69,7 @@ impl Server {
         }
     }
 
-    /// Answers what comes from memory, up to a request that cannot be.
+    /// Answers hits, up to a request that cannot be.
     async fn hits(
         &self,
         connection: &mut Connection,
@@ -97,9 +97,11 @@ impl Server {
             if remaining.is_last() || *shutdown.borrow() {
                 return Next::Session;
             }
-            let Some(mut answer) = self.gateway.at_once(connection) else { return Next::Session };
+            let Some(mut answer) = self.gateway.at_once(connection).await else {
+                return Next::Session;
+            };
             remaining.less_one();
-            let sent = connection.answer(&mut answer.pieces, limits.write_timeout.0).await;
+            let sent = connection.answer(&mut answer.here.pieces, limits.write_timeout.0).await;
             let failed = sent
                 .err()
                 .map(|error| Error::because(ErrorType::WriteError, "writing an answer", error));

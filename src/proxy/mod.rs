@@ -5,8 +5,8 @@
 //!                                              └─ else: Ok(false), pingora streams it (pass_through.rs)
 //!  logging ── one log line, metrics; a write without a known outcome makes its keys suspect
 //! ```
-//! What arrives here has passed the gate of its connection (gate.rs): it means the same to every reader. Small hits that
-//! memory has whole are answered before pingora sees them (http1.rs, at_once.rs).
+//! What arrives here has passed the gate of its connection (gate.rs): it means the same to every reader. Small hits are
+//! answered before pingora sees them (http1.rs, `at_once.rs`).
 //! Before a head is out, an error is S3's XML and the connection lives on; after, the transfer is broken.
 
 mod access_log;

@@ -130,7 +130,7 @@ async fn r31_a_client_that_takes_no_answers_is_cut_off() {
     let mut rest = Vec::new();
     let _ = within("what was sent before", socket.read_to_end(&mut rest)).await;
     assert_eq!(client.get("/data/k").range("bytes=0-9").send().await.status, 206);
-    assert_eq!(proxy.metric("hotset_requests_in_flight").await, 0.0);
+    assert!(proxy.metric("hotset_requests_in_flight").await < 0.5);
 }
 
 #[tokio::test]
