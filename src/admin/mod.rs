@@ -8,7 +8,7 @@ pub mod config;
 mod server;
 mod token;
 
-pub use api::Api;
+pub use api::{Api, ERASING};
 pub use config::AdminConfig;
 pub use server::{AdminState, serve};
 pub use token::Token;

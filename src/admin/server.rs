@@ -17,9 +17,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::Api;
 
@@ -66,7 +67,7 @@ pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch
     let mut upkeep = interval(UPKEEP);
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        select! {
             // Only an error, a dropped sender, is of interest; the value is looked up when asked.
             changed = shutdown.changed() => if changed.is_err() { return },
             _ = upkeep.tick() => {
@@ -110,11 +111,12 @@ async fn accept(
 }
 
 async fn serve_connection(stream: TcpStream, state: AdminState, draining: watch::Receiver<bool>) {
+    let end = ConnectionEnd::after(CONNECTION_TIMEOUT);
     let service = service_fn(|request: Request<Incoming>| {
-        let (state, draining) = (&state, *draining.borrow());
+        let (state, draining, end) = (&state, *draining.borrow(), &end);
         async move {
             Ok::<_, Infallible>(match request.uri().path().starts_with("/api/") {
-                true => state.api.answer(request).await,
+                true => state.api.answer(request, end).await,
                 false => answer(request.method(), request.uri().path(), state, draining),
             })
         }
@@ -125,10 +127,37 @@ async fn serve_connection(stream: TcpStream, state: AdminState, draining: watch:
         .keep_alive(false)
         .max_buf_size(HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    match timeout(CONNECTION_TIMEOUT, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => log::debug!("admin: a connection failed: {error}"),
-        Err(_) => log::debug!("admin: a connection took longer than {CONNECTION_TIMEOUT:?}"),
+    select! {
+        served = connection => {
+            if let Err(error) = served {
+                log::debug!("admin: a connection failed: {error}");
+            }
+        }
+        () = end.reached() => log::debug!("admin: a connection took longer than it may"),
+    }
+}
+
+/// Until when a connection may live.
+pub(super) struct ConnectionEnd(watch::Sender<Instant>);
+
+impl ConnectionEnd {
+    fn after(time: Duration) -> Self {
+        Self(watch::Sender::new(Instant::now() + time))
+    }
+
+    /// A request that was understood takes `time` longer than others.
+    pub(super) fn extend(&self, time: Duration) {
+        self.0.send_modify(|end| *end += time);
+    }
+
+    async fn reached(&self) {
+        loop {
+            let end = *self.0.borrow();
+            sleep_until(end).await;
+            if *self.0.borrow() == end {
+                return;
+            }
+        }
     }
 }
 

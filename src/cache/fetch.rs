@@ -222,7 +222,7 @@ impl Delivery {
 
     fn admit(&self, key: &BlockKey, block: Block) {
         if self.cache.generations.is_current(key.id(), self.generation) {
-            self.cache.memory.admit(key.clone(), block);
+            self.cache.keep(key, block);
         } else {
             metrics::admission_refused();
         }

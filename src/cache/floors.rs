@@ -15,7 +15,7 @@ use twox_hash::XxHash3_64;
 
 use super::disk::object_stripe;
 use super::purge::Scope;
-use crate::s3::{BucketName, ObjectId};
+use crate::s3::{BucketName, ObjectId, ObjectKey};
 
 /// Objects that were purged by name are told apart by 16 bits of a hash.
 const STRIPES: usize = 1 << 16;
@@ -76,19 +76,28 @@ impl Floors {
 
     /// The floor of an object.
     pub(super) fn of(&self, id: &ObjectId) -> u32 {
+        self.of_key(id.bucket(), id.key())
+    }
+
+    /// The same in every realm.
+    pub(super) fn of_key(&self, bucket: &BucketName, key: &ObjectKey) -> u32 {
         if self.last.load(Ordering::Acquire) == 0 {
             return 0;
         }
-        let stripe = usize::from(object_stripe(id.bucket(), id.key()));
-        self.objects[stripe].load(Ordering::Acquire).max(self.wide(id))
+        let stripe = usize::from(object_stripe(bucket, key));
+        self.objects[stripe].load(Ordering::Acquire).max(self.wide_of_key(bucket, key))
     }
 
     /// The number of the last purge of more than this object that covered it.
     pub(super) fn wide(&self, id: &ObjectId) -> u32 {
+        self.wide_of_key(id.bucket(), id.key())
+    }
+
+    fn wide_of_key(&self, bucket: &BucketName, key: &ObjectKey) -> u32 {
         if self.last_wide.load(Ordering::Acquire) == 0 {
             return 0;
         }
-        let of_bucket = self.buckets.read().get(id.bucket()).map(|b| b.of(id.key().as_str()));
+        let of_bucket = self.buckets.read().get(bucket).map(|b| b.of(key.as_str()));
         of_bucket.unwrap_or(0).max(self.all.load(Ordering::Acquire))
     }
 
@@ -252,7 +261,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::{ObjectKey, Realm};
+    use crate::s3::Realm;
 
     fn id(bucket: &str, key: &str) -> ObjectId {
         let realm = Realm::new("http://origin", "default");

@@ -89,6 +89,13 @@ impl Generations {
         current
     }
 
+    /// Waits for every admission that is under way; what was raised before holds for all others.
+    pub(super) fn settle(&self) {
+        for stripe in &self.objects {
+            drop(stripe.admission.lock());
+        }
+    }
+
     /// Raises the generation of `id` and runs `drop_entry` under the same lock.
     pub(super) fn raise(&self, id: &ObjectId, drop_entry: impl FnOnce()) {
         let stripe = self.stripe(id);

@@ -1,11 +1,9 @@
 //! What memory knows of what a purge would cover, for who asks before doing it.
 
-use std::collections::HashSet;
-
 use super::Cache;
 use super::meta::Known;
-use super::purge::Scope;
-use crate::s3::{BucketName, ObjectId, ObjectKey};
+use super::purge::{Covered, Scope};
+use crate::s3::ObjectId;
 
 /// What is in memory; the disk, which finds things by their digest only, is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,49 +14,15 @@ pub struct InMemory {
     pub bytes: u64,
 }
 
-/// Scopes, so that many keys cost no more than one.
-struct Covered<'a> {
-    objects: HashSet<(&'a BucketName, &'a ObjectKey)>,
-    wider: Vec<&'a Scope>,
-}
-
-impl<'a> Covered<'a> {
-    fn by(scopes: &'a [Scope]) -> Self {
-        let mut covered = Self { objects: HashSet::new(), wider: Vec::new() };
-        for scope in scopes {
-            match scope {
-                Scope::Object(bucket, key) => {
-                    covered.objects.insert((bucket, key));
-                }
-                Scope::Prefix(..) | Scope::Bucket(_) | Scope::Everything => {
-                    covered.wider.push(scope);
-                }
-            }
-        }
-        covered
-    }
-
-    fn covers(&self, id: &ObjectId) -> bool {
-        self.objects.contains(&(id.bucket(), id.key()))
-            || self.wider.iter().any(|scope| match scope {
-                Scope::Object(..) => false,
-                Scope::Prefix(bucket, prefix) => {
-                    id.bucket() == bucket && id.key().as_str().starts_with(prefix)
-                }
-                Scope::Bucket(bucket) => id.bucket() == bucket,
-                Scope::Everything => true,
-            })
-    }
-}
-
 impl Cache {
     /// Counts what memory knows of these, in every realm. It looks at everything in memory, and so belongs on a thread
     /// that may block.
     pub fn in_memory(&self, scopes: &[Scope]) -> InMemory {
         let covered = Covered::by(scopes);
         // What was purged before is still there, and found by nobody.
-        let is_found =
-            |id: &ObjectId, floor: u32| covered.covers(id) && floor == self.floors.of(id);
+        let is_found = |id: &ObjectId, floor: u32| {
+            covered.covers(id.bucket(), id.key()) && floor == self.floors.of(id)
+        };
         let mut found = InMemory::default();
         for (id, entry) in self.meta.iter() {
             let is_known = match &entry.known {

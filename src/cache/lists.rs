@@ -147,6 +147,16 @@ impl Lists {
         table.bytes -= freed;
     }
 
+    /// Lets go of the names of lists that are gone.
+    pub(super) fn settle(&self) {
+        let Table { buckets, order, .. } = &mut *self.table.lock();
+        order.retain(|(number, key)| {
+            let lists = buckets.get(&(key.realm.clone(), key.bucket.clone()));
+            let entry = lists.and_then(|lists| lists.get(key));
+            entry.is_some_and(|entry| entry.number == *number)
+        });
+    }
+
     fn epoch(&self, realm: &Realm, bucket: &BucketName) -> &AtomicU64 {
         let stripe = ObjectId::hash_bucket(realm, bucket) % self.epochs.len() as u64;
         &self.epochs[usize::try_from(stripe).expect("below the number of stripes")]
@@ -292,6 +302,19 @@ mod tests {
         }
         lists.bucket_changed(&realm(), &bucket("data"));
         assert!(!has(&lists, "data", "b/", 1) && has(&lists, "other", "b/", 1));
+    }
+
+    #[test]
+    fn r28_of_lists_that_are_gone_not_even_the_name_is_kept() {
+        let lists = Lists::new(1 << 20);
+        put(&lists, "data", "a/", 1);
+        put(&lists, "other", "a/", 1);
+        lists.bucket_changed(&realm(), &bucket("data"));
+        lists.settle();
+        let names: Vec<_> =
+            lists.table.lock().order.iter().map(|(_, key)| key.bucket.clone()).collect();
+        assert_eq!(names, [bucket("other")]);
+        assert!(has(&lists, "other", "a/", 1));
     }
 
     #[test]

@@ -131,6 +131,16 @@ impl MemoryTier {
         }
     }
 
+    /// Lets go of a block; it does not go to disk.
+    pub(super) fn remove(&self, key: &BlockKey) {
+        self.blocks.invalidate(key);
+    }
+
+    /// Does now what moka does later.
+    pub(super) fn settle(&self) {
+        self.blocks.run_pending_tasks();
+    }
+
     /// Weighed bytes and number of entries, as far as moka has counted.
     pub(super) fn usage(&self) -> (u64, u64) {
         (self.blocks.weighted_size(), self.blocks.entry_count())

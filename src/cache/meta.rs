@@ -158,6 +158,11 @@ impl MetaCache {
         self.entries.invalidate(id);
     }
 
+    /// Does now what moka does later.
+    pub(super) fn settle(&self) {
+        self.entries.run_pending_tasks();
+    }
+
     /// Weighed bytes and number of entries, as far as moka has counted.
     pub(super) fn usage(&self) -> (u64, u64) {
         (self.entries.weighted_size(), self.entries.entry_count())

@@ -13,6 +13,7 @@ mod at_hand;
 mod budget;
 pub mod config;
 pub mod disk;
+mod erase;
 #[cfg(all(test, feature = "shuttle"))]
 mod fence;
 mod fetch;
@@ -46,7 +47,8 @@ use crate::s3::{ObjectId, ObjectMeta};
 
 pub use at_hand::AtHand;
 pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleConfig, matcher};
-pub use disk::{DiskConfig, DiskError, DiskUsage, Ticket};
+pub use disk::{DiskConfig, DiskError, DiskUsage, ErasedFiles, Ticket};
+pub use erase::{EraseError, Erased};
 pub use known::InMemory;
 pub use learn::Writing;
 pub use lists::{ListAnswer, ListFill, ListKey};
@@ -85,6 +87,8 @@ pub struct Cache {
     disk: Option<DiskTier>,
     meta: MetaCache,
     floors: Arc<Floors>,
+    /// Held by who erases.
+    erasing: Arc<tokio::sync::Mutex<()>>,
     generations: Generations,
     flights: Flights,
     heads: Heads,
@@ -125,11 +129,11 @@ impl Cache {
         let lists = if lists { memory / LISTS_SHARE } else { 0 };
         let blocks = memory - metadata - index - queue - lists;
         let limits = DiskLimits { index, queue, memory: blocks, admission: config.admission };
+        let floors = Arc::new(Floors::new());
         let disk = match config.disk.is_empty() {
             true => None,
-            false => Some(DiskTier::open(&config.disk, rules, limits)?),
+            false => Some(DiskTier::open(&config.disk, rules, limits, &floors)?),
         };
-        let floors = Arc::new(Floors::new());
         for kept in disk.iter().flat_map(DiskTier::floors).filter(|kept| !kept.is_empty()) {
             if !kept.iter().any(|kept| floors.merge(kept)) {
                 log::error!("what was purged is not known any more: blocks on disk are not used");
@@ -150,6 +154,7 @@ impl Cache {
                 meta: MetaCache::new(metadata),
                 generations: Generations::new(floors.clone()),
                 floors,
+                erasing: Arc::default(),
                 flights: Flights::new(),
                 heads: Heads::default(),
                 lists: Lists::new(lists),

@@ -4,6 +4,8 @@
 //! that what we hold may be wrong whatever its version: it is fetched again. It takes effect at once however much it
 //! covers, since it raises numbers and finds nothing.
 
+use std::collections::HashSet;
+
 use super::Cache;
 use super::disk::Ticket;
 use crate::metrics;
@@ -17,6 +19,40 @@ pub enum Scope {
     Prefix(BucketName, String),
     Bucket(BucketName),
     Everything,
+}
+
+/// Scopes, so that many keys cost no more than one.
+#[derive(Debug)]
+pub(super) struct Covered {
+    objects: HashSet<(BucketName, ObjectKey)>,
+    wider: Vec<Scope>,
+}
+
+impl Covered {
+    pub(super) fn by(scopes: &[Scope]) -> Self {
+        let mut covered = Self { objects: HashSet::new(), wider: Vec::new() };
+        for scope in scopes {
+            match scope {
+                Scope::Object(bucket, key) => {
+                    covered.objects.insert((bucket.clone(), key.clone()));
+                }
+                Scope::Prefix(..) | Scope::Bucket(_) | Scope::Everything => {
+                    covered.wider.push(scope.clone());
+                }
+            }
+        }
+        covered
+    }
+
+    pub(super) fn covers(&self, bucket: &BucketName, key: &ObjectKey) -> bool {
+        self.objects.contains(&(bucket.clone(), key.clone()))
+            || self.wider.iter().any(|scope| match scope {
+                Scope::Object(..) => false,
+                Scope::Prefix(of, prefix) => bucket == of && key.as_str().starts_with(prefix),
+                Scope::Bucket(of) => bucket == of,
+                Scope::Everything => true,
+            })
+    }
 }
 
 /// A purge that was applied, and may not survive a power cut yet: see [`Cache::purged`].

@@ -192,7 +192,7 @@ impl BlockReader {
             // The rest of the block is there: what comes before is fetched and joined to it, in memory.
             if self.cache.memory.holds(&key).is_none() {
                 let rest = disk.load(&key).await?;
-                self.cache.memory.admit(key, rest);
+                self.cache.keep(&key, rest);
             }
             return None;
         }
@@ -200,7 +200,7 @@ impl BlockReader {
         let disk = self.cache.disk.as_ref()?;
         let FromDisk { bytes, promoted } = disk.read(&key, self.at, self.end).await?;
         if let Some(block) = promoted {
-            self.cache.memory.admit(key, block);
+            self.cache.keep(&key, block);
             return Some(self.take(Slice::Shared(bytes), PieceSource::Disk));
         }
         Some(self.take(Slice::Copied(bytes), PieceSource::Disk))

@@ -18,6 +18,9 @@ impl Cache {
     /// here waits, and nothing goes back to memory.
     pub(super) fn spill(&self, key: &BlockKey, block: &Block) {
         let Some(disk) = &self.disk else { return };
+        if self.is_ended(key) {
+            return;
+        }
         if disk.offer(key, block, block.is_touched()) {
             self.keep_metadata(disk, key);
         }
@@ -31,10 +34,6 @@ impl Cache {
             return;
         }
         self.generations.admit(&id, entry.generation, || self.remember(disk, &id, meta, &entry));
-        // A bucket's epoch is raised without the object's lock.
-        if !self.generations.is_current(&id, entry.generation) {
-            let _ = disk.forget(&id);
-        }
     }
 
     /// More parts are known than when the disk was told; the caller holds the stripe's lock.
@@ -63,7 +62,9 @@ impl Cache {
             return;
         }
         let learned = SystemTime::now().checked_sub(entry.since.age());
-        disk.remember(id, meta, learned.unwrap_or(SystemTime::UNIX_EPOCH));
+        let learned = learned.unwrap_or(SystemTime::UNIX_EPOCH);
+        // A bucket's epoch is raised without the object's lock.
+        disk.remember(id, meta, learned, || self.generations.is_current(id, entry.generation));
     }
 
     /// The entry that describes a block's version: the object's, or else one of another way to ask for it.
@@ -122,7 +123,8 @@ impl Cache {
         let Some(disk) = &self.disk else { return };
         let (hot, rest): (Vec<_>, Vec<_>) =
             self.memory.iter().partition(|(_, block)| block.is_touched());
-        for (key, block) in hot.into_iter().chain(rest) {
+        let ended = |(key, _): &(Arc<BlockKey>, Block)| self.is_ended(key);
+        for (key, block) in hot.into_iter().chain(rest).filter(|block| !ended(block)) {
             disk.keep(&key, &block).await;
             self.keep_metadata(disk, &key);
         }
@@ -165,7 +167,7 @@ mod tests {
         let bucket = BucketName::new("bucket").unwrap();
         let id = ObjectId::new(&realm, bucket, ObjectKey::new("key").unwrap());
         let disk = cache.disk.as_ref().unwrap();
-        disk.remember(&id, &meta("\"old\""), SystemTime::now());
+        disk.remember(&id, &meta("\"old\""), SystemTime::now(), || true);
         assert!(disk.knows(&id));
 
         let new = meta("\"new\"");

@@ -104,7 +104,18 @@ impl Admin {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, AskError> {
-        let asked = timeout(TIMEOUT, self.exchange(method, path, body)).await;
+        self.ask_patiently(method, path, body, Duration::ZERO).await
+    }
+
+    /// As [`Admin::ask`], of what may take the server `longer` than others.
+    pub(super) async fn ask_patiently(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        longer: Duration,
+    ) -> Result<Value, AskError> {
+        let asked = timeout(TIMEOUT + longer, self.exchange(method, path, body)).await;
         let asked = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let (status, body) =
             asked.map_err(|error| AskError::NotReachable(self.authority.clone(), error))?;

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use http::Method;
@@ -9,6 +10,7 @@ use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::admin::Server;
+use crate::admin::ERASING;
 use crate::s3::S3Url;
 
 /// Keys that are sent together.
@@ -18,7 +20,8 @@ const TOGETHER: usize = 5000;
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(
     after_help = "Exit codes: 0 all of it is purged, and stays so after a power cut; 1 the server cannot be \
-    reached or refuses; 2 the arguments or the configuration are wrong.\n\
+    reached or refuses, or not all is erased: then it is purged, and the same may be asked again; 2 the arguments \
+    or the configuration are wrong.\n\
     It is harmless: what is purged is fetched again when it is read."
 )]
 pub(super) struct PurgeArguments {
@@ -34,7 +37,10 @@ pub(super) struct PurgeArguments {
     /// Every object of every bucket
     #[arg(long, conflicts_with_all = ["targets", "prefix"])]
     everything: bool,
-    /// Only say what memory knows of them
+    /// Do not return before the bytes are gone from memory and from the files on disk, which may take minutes
+    #[arg(long)]
+    erase: bool,
+    /// Only say what memory knows of them, and with --erase how much of the disk would be looked through
     #[arg(long)]
     dry_run: bool,
     /// Print what the server answers as JSON, one line a request
@@ -53,9 +59,11 @@ pub(super) fn run(arguments: &PurgeArguments) -> ExitCode {
         Ok(admin) => admin,
         Err(error) => return super::wrong(&error),
     };
+    let longer = if arguments.erase { ERASING } else { Duration::ZERO };
     super::ask(async {
         for request in &requests {
-            let done = admin.ask(Method::POST, "/api/v1/purge", Some(request)).await?;
+            let asked = admin.ask_patiently(Method::POST, "/api/v1/purge", Some(request), longer);
+            let done = asked.await?;
             // The exit code is the answer; a closed stdout does not change it.
             let line = if arguments.json { done.to_string() } else { summary(&done) };
             let _ = writeln!(std::io::stdout(), "{line}");
@@ -67,9 +75,11 @@ pub(super) fn run(arguments: &PurgeArguments) -> ExitCode {
 impl PurgeArguments {
     /// The bodies of the requests, all understood before the first is sent.
     fn requests(&self) -> Result<Vec<Value>, String> {
-        let dry_run = self.dry_run;
+        let (dry_run, erase) = (self.dry_run, self.erase);
+        let request =
+            |name: &str, what: Value| json!({ name: what, "dry_run": dry_run, "erase": erase });
         if self.everything {
-            return Ok(vec![json!({ "everything": true, "dry_run": dry_run })]);
+            return Ok(vec![request("everything", json!(true))]);
         }
         let (mut keys, mut requests) = (Vec::new(), Vec::new());
         for target in &self.targets {
@@ -78,7 +88,7 @@ impl PurgeArguments {
                 // With its star: a bucket's name has none.
                 S3Url::parse(target).map_err(|wrong| wrong.to_string())?;
                 let prefix = prefix.unwrap_or(target);
-                requests.push(json!({ "prefix": prefix, "dry_run": dry_run }));
+                requests.push(request("prefix", json!(prefix)));
                 continue;
             }
             S3Url::parse_object(target)
@@ -86,7 +96,7 @@ impl PurgeArguments {
             keys.push(target);
         }
         let keys = keys.chunks(TOGETHER);
-        requests.extend(keys.map(|keys| json!({ "keys": keys, "dry_run": dry_run })));
+        requests.extend(keys.map(|keys| request("keys", json!(keys))));
         Ok(requests)
     }
 }
@@ -99,12 +109,29 @@ fn summary(done: &Value) -> String {
         0 | 1 => first.to_owned(),
         count => format!("{count} keys"),
     };
-    if done["dry_run"] != true {
+    let count = |of: &Value, name: &str| of[name].as_u64().unwrap_or_default();
+    let size = |of: &Value, name: &str| HumanBytes(count(of, name));
+    let erased = &done["erased"];
+    if done["dry_run"] != true && erased.is_null() {
         return format!("purged {what}");
     }
-    let count = |name: &str| done["known"][name].as_u64().unwrap_or_default();
-    let (objects, bytes) = (count("objects"), HumanBytes(count("bytes")));
-    format!("{what} would be purged: memory knows {objects} objects and holds {bytes} of them")
+    if done["dry_run"] != true {
+        return format!(
+            "purged {what} and erased {} of memory and {} of the disk: {} files removed, {} rewritten",
+            size(erased, "memory_bytes"),
+            size(erased, "disk_bytes"),
+            count(erased, "files_removed"),
+            count(erased, "files_rewritten"),
+        );
+    }
+    let (objects, bytes) = (count(&done["known"], "objects"), size(&done["known"], "bytes"));
+    let disk = match done["disk_bytes"].as_u64() {
+        Some(bytes) => format!("; {} of the disk would be looked through", HumanBytes(bytes)),
+        None => String::new(),
+    };
+    format!(
+        "{what} would be purged: memory knows {objects} objects and holds {bytes} of them{disk}"
+    )
 }
 
 #[cfg(test)]
@@ -131,13 +158,15 @@ mod tests {
         assert_eq!(
             read,
             [
-                json!({"prefix": "s3://data/b/", "dry_run": false}),
-                json!({"keys": ["s3://data/a", "s3://data/c"], "dry_run": false}),
+                json!({"prefix": "s3://data/b/", "dry_run": false, "erase": false}),
+                json!({"keys": ["s3://data/a", "s3://data/c"], "dry_run": false, "erase": false}),
             ]
         );
         let read = requests(&["s3://data/a", "s3://data"], true).unwrap();
-        assert_eq!(read[0], json!({"prefix": "s3://data/a", "dry_run": false}));
-        assert_eq!(read[1], json!({"prefix": "s3://data", "dry_run": false}));
+        assert_eq!(read[0]["prefix"], "s3://data/a");
+        assert_eq!(read[1]["prefix"], "s3://data");
+        let erase = PurgeArguments { erase: true, ..arguments(&["s3://data/a"], false) };
+        assert_eq!(erase.requests().unwrap()[0]["erase"], true);
         let wrong = requests(&["s3://data"], false).unwrap_err();
         assert!(wrong.contains("s3://bucket/*"), "{wrong}");
     }
@@ -146,10 +175,16 @@ mod tests {
     fn the_summary_says_what_was_done_or_would_be() {
         let mut done = json!({"dry_run": false, "scopes": ["s3://data/a"]});
         assert_eq!(summary(&done), "purged s3://data/a");
+        let erased = json!({"memory_bytes": 1024, "disk_bytes": 0, "files_removed": 1, "files_rewritten": 2});
+        let erased = json!({"dry_run": false, "scopes": ["s3://data/a"], "erased": erased});
+        let line = "purged s3://data/a and erased 1.00 KiB of memory and 0 B of the disk: 1 files removed, 2 rewritten";
+        assert_eq!(summary(&erased), line);
         done["scopes"] = json!(["s3://data/a", "s3://data/b"]);
         assert_eq!(summary(&done), "purged 2 keys");
         done["dry_run"] = json!(true);
         done["known"] = json!({"objects": 1, "bytes": 2048});
         assert!(summary(&done).ends_with("memory knows 1 objects and holds 2.00 KiB of them"));
+        done["disk_bytes"] = json!(1024);
+        assert!(summary(&done).ends_with("; 1.00 KiB of the disk would be looked through"));
     }
 }

@@ -1,7 +1,7 @@
 //! What operators do by hand: JSON in, JSON out.
 //!
 //! ```text
-//!  POST   /api/v1/purge        forget keys, a prefix, a bucket or everything
+//!  POST   /api/v1/purge        forget keys, a prefix, a bucket or everything, and erase it where that is asked
 //!  POST   /api/v1/warm         begin to warm keys or a prefix; the same again joins the job that runs
 //!  GET    /api/v1/warm         the jobs that run and the last that ended
 //!  GET    /api/v1/warm/{id}    how far one is
@@ -23,9 +23,12 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
+use super::server::ConnectionEnd;
 use super::token::Token;
 use crate::cache::Cache;
 use crate::warm::Warmer;
+
+pub use purge::ERASING;
 
 /// The API, and what it acts on.
 pub struct Api {
@@ -62,8 +65,12 @@ type Answer = Result<Response<String>, Refusal>;
 
 impl Api {
     /// Answers a request whose path begins with `/api/`.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<String> {
-        match self.act(request).await {
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        end: &ConnectionEnd,
+    ) -> Response<String> {
+        match self.act(request, end).await {
             Ok(response) => response,
             Err(Refusal { status, why }) => {
                 let mut response = json(status, &Wrong { error: &why });
@@ -79,13 +86,13 @@ impl Api {
         }
     }
 
-    async fn act(&self, request: Request<Incoming>) -> Answer {
+    async fn act(&self, request: Request<Incoming>, end: &ConnectionEnd) -> Answer {
         guard::admit(self, request.method(), request.headers()).await?;
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let job = path.strip_prefix("/api/v1/warm/");
         match (path, job, &head.method) {
-            ("/api/v1/purge", _, &Method::POST) => purge::purge(self, body).await,
+            ("/api/v1/purge", _, &Method::POST) => purge::purge(self, body, end).await,
             ("/api/v1/purge", ..) => Ok(other_method("POST")),
             ("/api/v1/warm", _, &Method::POST) => warm::begin(self, body).await,
             ("/api/v1/warm", _, &Method::GET) => Ok(warm::list(self)),

@@ -9,12 +9,16 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::{Answer, Api, Refusal, body, json};
-use crate::cache::{InMemory, Scope};
+use crate::admin::server::ConnectionEnd;
+use crate::cache::{Erased, ErasedFiles, InMemory, Scope};
 use crate::metrics::warm::{self as metrics, PurgeScope};
 use crate::s3::BucketName;
 
 /// How long the answer waits for a purge to be durable; less than a connection lives.
 const DURABLE: Duration = Duration::from_secs(12);
+
+/// How long erasing may take.
+pub const ERASING: Duration = Duration::from_mins(10);
 
 /// A request to purge: one of `keys`, `prefix`, `bucket` and `everything`.
 #[derive(Debug, Deserialize)]
@@ -26,6 +30,9 @@ struct Asked {
     prefix: Option<String>,
     bucket: Option<String>,
     everything: Option<bool>,
+    /// Whether the bytes go from memory and from the files, too.
+    #[serde(default)]
+    erase: bool,
     #[serde(default)]
     dry_run: bool,
 }
@@ -38,6 +45,11 @@ struct Done {
     /// With a dry run: what memory knows of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     known: Option<Memory>,
+    /// With a dry run of erasing: bytes of the files that would be looked through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erased: Option<Gone>,
 }
 
 #[derive(Serialize)]
@@ -46,9 +58,27 @@ struct Memory {
     bytes: u64,
 }
 
-pub(super) async fn purge(api: &Api, body: Incoming) -> Answer {
+/// What was erased.
+#[derive(Serialize)]
+struct Gone {
+    memory_bytes: u64,
+    /// Bytes that are in no file any more.
+    disk_bytes: u64,
+    /// Files that are gone, and those of which something was written once more to another.
+    files_removed: u64,
+    files_rewritten: u64,
+}
+
+impl From<Erased> for Gone {
+    fn from(Erased { memory_bytes, files }: Erased) -> Self {
+        let ErasedFiles { removed, rewritten, bytes } = files;
+        Self { memory_bytes, disk_bytes: bytes, files_removed: removed, files_rewritten: rewritten }
+    }
+}
+
+pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Answer {
     let asked: Asked = body::read(body).await?;
-    let dry_run = asked.dry_run;
+    let (dry_run, erase) = (asked.dry_run, asked.erase);
     let scopes = scopes(&asked)?;
     let texts: Vec<String> = scopes.iter().map(text).collect();
     if dry_run {
@@ -57,7 +87,10 @@ pub(super) async fn purge(api: &Api, body: Incoming) -> Answer {
         let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be counted");
         let InMemory { objects, bytes } = counted.map_err(failed)?;
         let known = Some(Memory { objects, bytes });
-        return Ok(json(StatusCode::OK, &Done { dry_run, scopes: texts, known }));
+        let disk_bytes = if erase { api.cache.disk_usage() } else { None };
+        let disk_bytes = disk_bytes.map(|disk| disk.device_bytes);
+        let done = Done { dry_run, scopes: texts, known, disk_bytes, erased: None };
+        return Ok(json(StatusCode::OK, &done));
     }
     let (first, count) = (&texts[0], texts.len());
     log::info!("purged by hand: {first}{}", if count > 1 { " and others" } else { "" });
@@ -68,7 +101,29 @@ pub(super) async fn purge(api: &Api, body: Incoming) -> Answer {
             ask again";
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
-    Ok(json(StatusCode::OK, &Done { dry_run, scopes: texts, known: None }))
+    let erased = match erase {
+        true => {
+            end.extend(ERASING);
+            Some(self::erase(api, &scopes).await?)
+        }
+        false => None,
+    };
+    let done = Done { dry_run, scopes: texts, known: None, disk_bytes: None, erased };
+    Ok(json(StatusCode::OK, &done))
+}
+
+async fn erase(api: &Api, scopes: &[Scope]) -> Result<Gone, Refusal> {
+    match api.cache.erase(scopes, ERASING).await {
+        Ok(erased) => {
+            log::info!("erased by hand: {erased:?}");
+            Ok(erased.into())
+        }
+        Err(error) => {
+            log::error!("what was purged by hand is not all erased: {error}");
+            let why = format!("it is purged; it is not all erased yet: {error}; ask again");
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why))
+        }
+    }
 }
 
 /// At least one.

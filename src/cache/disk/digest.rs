@@ -89,6 +89,35 @@ pub(super) fn object_key(id: &ObjectId) -> Vec<u8> {
     key
 }
 
+/// The object that a full key names, in whatever way it was asked for; `None`: it is not one of an object.
+pub(super) fn object_in(full: &[u8]) -> Option<(BucketName, ObjectKey)> {
+    let (bucket, key, _) = split_object(full)?;
+    Some((bucket, key))
+}
+
+/// The object that the full key of a block names, and the floor of its version; `None`: it is not one of a block.
+pub(super) fn block_in(full: &[u8]) -> Option<(BucketName, ObjectKey, u32)> {
+    let (bucket, key, rest) = split_object(full)?;
+    let (_version_id, rest) = split_field(rest)?;
+    let (_etag, rest) = split_field(rest)?;
+    let (_sizes, rest) = rest.split_first_chunk::<16>()?;
+    let (floor, _index) = rest.split_last_chunk::<8>()?;
+    let floor = match floor {
+        [] => 0,
+        floor => u32::from_le_bytes(floor.try_into().ok()?),
+    };
+    Some((bucket, key, floor))
+}
+
+fn split_object(full: &[u8]) -> Option<(BucketName, ObjectKey, &[u8])> {
+    let (_realm, rest) = split_field(full)?;
+    let (bucket, rest) = split_field(rest)?;
+    let (key, rest) = split_field(rest)?;
+    let bucket = BucketName::new(std::str::from_utf8(bucket).ok()?).ok()?;
+    let key = ObjectKey::new(std::str::from_utf8(key).ok()?).ok()?;
+    Some((bucket, key, rest))
+}
+
 /// The full key of a bucket.
 pub(super) fn bucket_key(realm: &Realm, bucket: &BucketName) -> Vec<u8> {
     let mut key = Vec::with_capacity(256);
@@ -117,4 +146,53 @@ fn field(key: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("fields of a key are short");
     key.extend_from_slice(&length.to_le_bytes());
     key.extend_from_slice(bytes);
+}
+
+/// What [`field`] wrote, and what is behind it.
+fn split_field(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = key.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::s3::{ETag, ObjectMeta, Parts, VersionId};
+
+    #[test]
+    fn r28_a_full_key_says_which_object_it_is_of_and_since_which_purge() {
+        let realm = Realm::new("http://origin", "default");
+        let bucket = BucketName::new("data").unwrap();
+        let key = ObjectKey::new("a/\u{e9} key").unwrap();
+        let id = ObjectId::new(&realm, bucket.clone(), key.clone());
+        for version_id in [None, Some(HeaderValue::from_static("a version"))] {
+            let meta = ObjectMeta {
+                etag: ETag::new(HeaderValue::from_static("\"an etag\"")),
+                version_id,
+                size: 5,
+                last_modified: UNIX_EPOCH,
+                headers: Vec::new(),
+                checksums: None,
+                parts: Parts::default(),
+                no_store: false,
+            };
+            for floor in [0, 1, u32::MAX] {
+                let full = block_key(&ObjectVersion::new(&id, &meta, 1 << 20, floor).block(3));
+                assert_eq!(block_in(&full), Some((bucket.clone(), key.clone(), floor)));
+                for end in 0..full.len() {
+                    assert!(block_in(&full[..end]).is_none_or(|(_, _, other)| other != floor));
+                }
+            }
+        }
+        let version = id.at(VersionId::new("v1").unwrap());
+        for id in [&id, &id.paid(), &version, &version.paid()] {
+            assert_eq!(object_in(&object_key(id)), Some((bucket.clone(), key.clone())));
+        }
+        assert_eq!(object_in(&bucket_key(&realm, &bucket)), None);
+        assert_eq!(object_in(b"everything"), None);
+    }
 }

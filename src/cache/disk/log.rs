@@ -128,22 +128,37 @@ impl Log {
         self.segments.read().values().map(|s| s.size()).sum()
     }
 
-    /// Takes a segment out; those who read it may go on.
+    /// Takes a segment out to make room; those who read it may go on.
     pub(super) fn remove(&self, segment: &Segment) -> io::Result<()> {
         self.turned.store(true, Ordering::Relaxed);
+        self.take_out(segment)
+    }
+
+    fn take_out(&self, segment: &Segment) -> io::Result<()> {
         self.segments.write().remove(&segment.number);
         self.folder.remove(&name(segment.number))
+    }
+
+    /// As [`Log::remove`], for certain, and for what is in the segment.
+    pub(super) fn erase(&self, segment: &Segment) -> io::Result<()> {
+        self.take_out(segment)?;
+        self.folder.sync()
+    }
+
+    /// Removes, for certain, the files of segments that were taken out and could not be removed then.
+    pub(super) fn sweep(&self) -> io::Result<()> {
+        for (number, name) in numbered(&*self.folder)? {
+            if self.segment(number).is_none() {
+                self.folder.remove(&name)?;
+            }
+        }
+        self.folder.sync()
     }
 
     /// Removes the segments below `number`, see [`remove_below`].
     pub(super) fn remove_below(&self, number: u64) -> io::Result<()> {
         self.segments.write().retain(|there, _| u64::from(*there) >= number);
         remove_below(&*self.folder, number)
-    }
-
-    /// Makes the creations and removals so far last.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.folder.sync()
     }
 
     fn create(&self, contents: Contents) -> io::Result<Arc<Segment>> {
@@ -289,11 +304,7 @@ impl Appender {
         data: &[u8],
     ) -> io::Result<(u32, u32)> {
         if self.is_full(record.len()) {
-            let segment = self.log.create(self.contents)?;
-            let next = Open { segment, at: SEGMENT_HEAD as u64, records: Vec::new() };
-            if let Some(full) = self.open.replace(next) {
-                full.segment.seal(&full.records, full.at)?;
-            }
+            self.renew()?;
         }
         let open = self.open.as_mut().expect("made above");
         let offset = u32::try_from(open.at).map_err(|_| io::ErrorKind::FileTooLarge)?;
@@ -307,6 +318,31 @@ impl Appender {
         }
         open.records.push((offset, *record));
         Ok((open.segment.number, offset))
+    }
+
+    /// Makes the next segment, and seals the one before.
+    fn renew(&mut self) -> io::Result<()> {
+        let segment = self.log.create(self.contents)?;
+        let next = Open { segment, at: SEGMENT_HEAD as u64, records: Vec::new() };
+        match self.open.replace(next) {
+            Some(full) => full.segment.seal(&full.records, full.at),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on in a new segment. Returns the number of the one before; `None`: there was none.
+    pub(super) fn renew_if_open(&mut self) -> io::Result<Option<u32>> {
+        let number = self.open.as_ref().map(|open| open.segment.number);
+        if number.is_some() {
+            self.renew()?;
+        }
+        Ok(number)
+    }
+
+    /// Where the records of the segment lie, if it is the open one.
+    pub(super) fn offsets(&self, segment: &Segment) -> Option<Vec<u32>> {
+        let open = self.open.as_ref().filter(|open| open.segment.number == segment.number)?;
+        Some(open.records.iter().map(|(offset, _)| *offset).collect())
     }
 
     /// Makes what was appended survive a power cut.

@@ -12,11 +12,12 @@
 //! ```
 //! It never fails a read: what is damaged, slow or gone is counted, and a miss. It never lies: each chunk that is
 //! read is compared with its checksum and its full key's digest. Blocks are keyed by version, so that an
-//! invalidation needs no scan of them; metadata is void after it.
+//! invalidation needs no scan of them; metadata is void after it. Only erasing looks at every record there is.
 
 mod classes;
 mod config;
 mod digest;
+mod erase;
 mod files;
 mod format;
 #[cfg(any(test, fuzzing))]
@@ -40,6 +41,7 @@ mod starts;
 pub mod synthetic;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod verify;
 mod volume;
 mod writer;
@@ -55,6 +57,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::config::RuleConfig;
+use super::floors::Floors;
 use super::key::BlockKey;
 use super::memory::Block;
 use crate::metrics::disk::{self as metrics, Failure, Outcome};
@@ -62,7 +65,9 @@ use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 
 pub use config::{DiskConfig, Share};
 pub(in crate::cache) use digest::{Digest, object_stripe};
+pub use erase::{ErasedFiles, NotErased};
 pub use objects::Ticket;
+pub use usage::DiskUsage;
 pub use verify::{Damage, Verification, Verified};
 
 use classes::{Belonging, Classes};
@@ -135,14 +140,16 @@ pub(in crate::cache) struct FromDisk {
 }
 
 impl DiskTier {
-    /// Takes the paths and reads what is there.
+    /// Takes the paths and reads what is there. `floors`: what was purged, which is to be known before anything is
+    /// written.
     ///
     /// # Errors
     /// [`DiskError`]: a path that is not ours to write.
-    pub fn open(
+    pub(in crate::cache) fn open(
         paths: &[DiskConfig],
         rules: &[RuleConfig],
         limits: DiskLimits,
+        floors: &Arc<Floors>,
     ) -> Result<Self, DiskError> {
         let mut locks = Vec::new();
         for (index, DiskConfig { path, .. }) in paths.iter().enumerate() {
@@ -160,13 +167,14 @@ impl DiskTier {
             let folder = RealFolder::new(config.path.join(name), config.direct)?;
             Ok(Box::new(folder) as Box<dyn Folder>)
         };
-        Self::open_with(paths, rules, limits, locks, &real)
+        Self::open_with(paths, rules, limits, floors, locks, &real)
     }
 
     fn open_with(
         paths: &[DiskConfig],
         rules: &[RuleConfig],
         limits: DiskLimits,
+        floors: &Arc<Floors>,
         locks: Vec<FolderLock>,
         folder: MakeFolder<'_>,
     ) -> Result<Self, DiskError> {
@@ -175,6 +183,7 @@ impl DiskTier {
             index: Arc::new(Index::new(limits.index - ghost - objects)),
             admission: Arc::new(Mutex::new(Admission::new(limits.admission, ghost))),
             classes: Classes::new(rules),
+            floors: floors.clone(),
         };
         let queue = limits.queue / paths.len().max(1) as u64;
         let mut volumes = Vec::new();
@@ -191,7 +200,7 @@ impl DiskTier {
             metadata.push(folder(config, "objects").map_err(failed)?);
             purges.push(folder(config, "objects").map_err(failed)?);
         }
-        let Tables { index, admission, classes } = tables;
+        let Tables { index, admission, classes, .. } = tables;
         admission.lock().fit(index.usage().1);
         let first = &paths[0];
         let failed = |source| DiskError::NotWritable { path: first.path.clone(), source };
@@ -373,9 +382,15 @@ impl DiskTier {
         self.objects.knows(id)
     }
 
-    /// Keeps the metadata of an object. The caller holds its stripe's lock.
-    pub(in crate::cache) fn remember(&self, id: &ObjectId, meta: &ObjectMeta, learned: SystemTime) {
-        self.objects.remember(id, &ObjectRecord { meta: meta.clone(), learned });
+    /// Keeps the metadata of an object, if that `is_current` still. The caller holds its stripe's lock.
+    pub(in crate::cache) fn remember(
+        &self,
+        id: &ObjectId,
+        meta: &ObjectMeta,
+        learned: SystemTime,
+        is_current: impl Fn() -> bool,
+    ) {
+        self.objects.remember(id, &ObjectRecord { meta: meta.clone(), learned }, is_current);
     }
 
     /// Metadata from an earlier time, and when the origin vouched for it.
@@ -417,29 +432,6 @@ impl DiskTier {
     pub(in crate::cache) async fn durable(&self, ticket: Ticket) -> bool {
         self.objects.durable(ticket).await
     }
-
-    pub(in crate::cache) fn usage(&self) -> DiskUsage {
-        let (data_bytes, blocks) = self.index.usage();
-        let (object_bytes, objects) = self.objects.usage();
-        let log_bytes: u64 = self.volumes.iter().map(|v| v.log.size()).sum();
-        DiskUsage {
-            device_bytes: log_bytes + object_bytes,
-            data_bytes,
-            blocks,
-            objects,
-            queued_bytes: self.volumes.iter().map(|v| v.queue.bytes()).sum(),
-        }
-    }
-}
-
-/// What the tier holds now, for gauges.
-#[derive(Debug, Clone, Copy)]
-pub struct DiskUsage {
-    pub device_bytes: u64,
-    pub data_bytes: u64,
-    pub blocks: u64,
-    pub objects: u64,
-    pub queued_bytes: u64,
 }
 
 /// Reads end at a chunk's end, so that the next one begins with a chunk of its own.
@@ -456,6 +448,8 @@ struct Tables {
     index: Arc<Index>,
     admission: Arc<Mutex<Admission>>,
     classes: Classes,
+    /// What was purged.
+    floors: Arc<Floors>,
 }
 
 fn open_volume(
@@ -466,7 +460,7 @@ fn open_volume(
     queue: u64,
     tables: &Tables,
 ) -> io::Result<Volume> {
-    let Tables { index, admission, classes } = tables;
+    let Tables { index, classes, .. } = tables;
     let share = if number == 0 { config.capacity.0 / OBJECTS_SHARE } else { 0 };
     let capacity = config.capacity.0 - share;
     let name = config.path.display().to_string();
@@ -485,7 +479,7 @@ fn open_volume(
     let write_rate = config.write_rate.map(|rate| rate.0);
     let shares = classes.limits(capacity);
     let limits = VolumeLimits { capacity, write_rate, queue, shares };
-    Volume::start(number, &name, log, index, admission, &limits)
+    Volume::start(number, &name, log, tables, &limits)
 }
 
 /// Bytes of a segment on a path of `capacity` bytes: room for a few of the largest blocks.

@@ -1,5 +1,7 @@
 //! The thread that writes metadata: appends records in their order, and makes them last before it says so.
 
+mod erase;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,12 +10,16 @@ use std::sync::mpsc::Receiver;
 use tokio::sync::{oneshot, watch};
 
 use super::digest::Digest;
+use super::erase::next_order;
 use super::format::{Kind, Record};
 use super::health::Health;
 use super::index::{Entry, Index, Place};
 use super::log::{ALL, Appender, Log};
 use super::segment::{Segment, Wait};
 use crate::metrics::disk::{self as metrics, Failure};
+
+pub(super) use erase::Erase;
+use erase::Erasing;
 
 /// The segment number of what is not written yet; real ones begin at 1.
 pub(super) const QUEUED: u32 = 0;
@@ -27,6 +33,7 @@ pub(super) struct Job {
 
 pub(super) enum Order {
     Append(Job),
+    Erase(Erase),
     Finish(oneshot::Sender<()>),
 }
 
@@ -43,6 +50,7 @@ pub(super) struct Writer {
     progress: watch::Sender<u64>,
     dead: Arc<AtomicBool>,
     health: Health,
+    erasing: Option<Erasing>,
 }
 
 impl Writer {
@@ -57,15 +65,16 @@ impl Writer {
     ) -> Self {
         let (queued, progress, dead) = shared;
         let (log, index) = (log.clone(), index.clone());
-        Self { log, index, appender, capacity, queued, progress, dead, health }
+        let erasing = None;
+        Self { log, index, appender, capacity, queued, progress, dead, health, erasing }
     }
 
     /// Until the last sender of orders is gone.
     pub(super) fn run(mut self, orders: &Receiver<Order>) {
-        while let Ok(first) = orders.recv() {
+        while let Some(first) = next_order(orders, || self.erase_next()) {
             let mut batch = vec![first];
             batch.extend(orders.try_iter().take(1023));
-            let (mut last, mut finished) = (0, Vec::new());
+            let (mut last, mut finished, mut erase) = (0, Vec::new(), None);
             let mut done = Ok(());
             let writes = self.may_write();
             for order in batch {
@@ -79,6 +88,7 @@ impl Writer {
                             false => drop(self.index.remove_at(&job.record.digest, queued(&job))),
                         }
                     }
+                    Order::Erase(order) => erase = Some(order),
                     Order::Finish(sender) => finished.push(sender),
                 }
             }
@@ -95,6 +105,10 @@ impl Writer {
                 // Who asked may have stopped waiting.
                 let _ = sender.send(());
             }
+            if let Some(order) = erase {
+                self.begin_erasing(order);
+            }
+            self.erase_next();
         }
     }
 
@@ -151,28 +165,36 @@ impl Writer {
                     self.copy(victim, digest, &entry)?;
                 }
             }
-            // What is forgotten before the file is gone for certain gets no tombstone.
-            self.log.remove(victim)?;
-            self.log.sync()?;
-            self.index.remove_where(|_, entry| entry.segment == victim.number);
+            self.let_go(victim)?;
         }
         Ok(())
     }
 
-    fn copy(&mut self, from: &Segment, digest: Digest, entry: &Entry) -> io::Result<()> {
+    fn let_go(&mut self, segment: &Segment) -> io::Result<()> {
+        // What is forgotten before the file is gone for certain gets no tombstone.
+        self.log.erase(segment)?;
+        self.index.remove_where(|_, entry| entry.segment == segment.number);
+        Ok(())
+    }
+
+    /// Writes a record of a segment that goes once more. Returns how many bytes were written.
+    fn copy(&mut self, from: &Segment, digest: Digest, entry: &Entry) -> io::Result<u64> {
         let record = entry.record(Kind::Object, digest);
         let all = 0..record.data_len as usize;
-        let Ok((head, key)) = from.record_at(entry.offset.into()) else { return Ok(()) };
+        let Ok((head, key)) = from.record_at(entry.offset.into()) else { return Ok(0) };
+        if self.erasing.as_ref().is_some_and(|erasing| erasing.covers(&key)) {
+            return Ok(0);
+        }
         let Ok(Some((data, _))) = from.data(entry.offset, &record, &all, Wait::Yes) else {
-            return Ok(());
+            return Ok(0);
         };
         // An invalidation meanwhile queued its tombstone: it will lie behind this copy.
         if head != record || !self.index.get(&digest).is_some_and(|e| e.is_at(entry.place())) {
-            return Ok(());
+            return Ok(0);
         }
         let (segment, offset) = self.appender.append(&record, &key, &data)?;
         self.index.replace(&digest, entry.place(), Entry::new(0, segment, offset, &record));
-        Ok(())
+        Ok(record.len())
     }
 
     /// A tombstone that cannot be written must not be missing later: without the log nothing can come back.

@@ -22,14 +22,16 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::digest::{Digest, bucket_key, bucket_tag, object_key};
+use super::erase::{self, ErasedFiles, NotErased};
 use super::files::Folder;
 use super::format::{CHUNK, Contents, Kind, Record};
 use super::health::Health;
 use super::index::{Entry, Index};
 use super::log::{Appender, Found, Log};
 use super::object_record::ObjectRecord;
-use super::object_writer::{Job, Order, QUEUED, Writer, low_bits};
+use super::object_writer::{Erase, Job, Order, QUEUED, Writer, low_bits};
 use super::segment::{ReadError, Segment, Wait};
+use crate::cache::purge::Covered;
 use crate::metrics::disk::{self as metrics, Failure};
 use crate::s3::{BucketName, ObjectId, Realm};
 
@@ -48,6 +50,8 @@ const READERS: usize = 64;
 pub struct Ticket(u64);
 
 pub(super) struct Objects {
+    /// For people: its path.
+    name: String,
     log: Arc<Log>,
     index: Arc<Index>,
     orders: Mutex<Orders>,
@@ -99,6 +103,7 @@ impl Objects {
         }
         thread::Builder::new().name("disk-objects".into()).spawn(move || writer.run(&received))?;
         Ok(Self {
+            name: name.to_owned(),
             log,
             index,
             orders: Mutex::new(Orders { sender: orders, voided: 0 }),
@@ -117,15 +122,24 @@ impl Objects {
         self.index.get(&Digest::of(&object_key(id))).is_some()
     }
 
-    /// Keeps metadata; dropped when too much waits already.
-    pub(super) fn remember(&self, id: &ObjectId, object: &ObjectRecord) {
+    /// Keeps metadata; dropped when too much waits already, or when it is not `is_current` any more: what voids many
+    /// raises their epoch first, and then waits here for who looked at it before.
+    pub(super) fn remember(
+        &self,
+        id: &ObjectId,
+        object: &ObjectRecord,
+        is_current: impl Fn() -> bool,
+    ) {
         let data = object.encode();
         if data.len() > CHUNK || self.queued.load(Ordering::Relaxed) > QUEUE {
             return;
         }
         let tag = bucket_tag(id.realm(), id.bucket());
-        // Nobody waits for it.
-        let _ = self.append(&mut self.orders.lock(), Kind::Object, object_key(id), data, tag);
+        let mut orders = self.orders.lock();
+        if is_current() {
+            // Nobody waits for it.
+            let _ = self.append(&mut orders, Kind::Object, object_key(id), data, tag);
+        }
     }
 
     /// Voids what is kept of the object; `None`: nothing is, so that nothing can come back.
@@ -289,6 +303,14 @@ impl Objects {
             let tag = bucket_tag(id.realm(), id.bucket());
             let _ = self.append(&mut orders, Kind::Tombstone, object_key(id), Vec::new(), tag);
         }
+    }
+
+    /// Removes what is not true any more, and what is `covered`, from the files.
+    pub(super) async fn erase(&self, covered: Arc<Covered>) -> Result<ErasedFiles, NotErased> {
+        let (done, erased) = oneshot::channel();
+        // When the writer is gone the channel closes.
+        let _ = self.orders.lock().sender.send(Order::Erase(Erase { covered, done }));
+        erase::outcome(&self.name, erased).await
     }
 
     /// Writes what is queued and makes it last.

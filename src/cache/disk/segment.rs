@@ -82,6 +82,11 @@ impl Segment {
         self.size.load(Ordering::Relaxed)
     }
 
+    /// Bytes of its file.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
     /// The end of its footer.
     pub(super) fn tail(&self) -> Result<Tail, ReadError> {
         let length = self.file.len()?;

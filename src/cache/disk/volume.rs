@@ -15,12 +15,13 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::Tables;
 use super::digest::Digest;
+use super::erase::{self, Done, ErasedFiles, NotErased};
 use super::format::{Kind, Record};
 use super::health::Health;
-use super::index::{Entry, Index};
+use super::index::Entry;
 use super::log::Log;
-use super::policy::Admission;
 use super::ring::Ring;
 use super::segment::{ReadError, Segment, Wait};
 use super::writer::Writer;
@@ -48,6 +49,8 @@ pub(super) struct Job {
 
 pub(super) enum Order {
     Write(Digest),
+    /// Remove what purges ended from the files.
+    Erase(Done),
     /// Write what is queued, seal, and make it last.
     Finish(oneshot::Sender<()>),
 }
@@ -115,6 +118,8 @@ impl Queue {
 pub(super) struct Volume {
     pub log: Arc<Log>,
     pub queue: Arc<Queue>,
+    /// For people: its path.
+    name: String,
     reading: Health,
     readers: Arc<Semaphore>,
     /// Where there is one, for short reads.
@@ -147,15 +152,14 @@ impl Volume {
         number: u8,
         name: &str,
         log: Log,
-        index: &Arc<Index>,
-        admission: &Arc<Mutex<Admission>>,
+        tables: &Tables,
         limits: &VolumeLimits,
     ) -> io::Result<Self> {
         let log = Arc::new(log);
         let queue = Arc::new(Queue::new(limits.queue));
         let (orders, received): (_, Receiver<Order>) = mpsc::channel();
         let health = Health::new(format!("writing to {name}"));
-        let writer = Writer::new(number, &log, index, &queue, health, admission, limits);
+        let writer = Writer::new(number, &log, tables, &queue, health, limits);
         let (at_end, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("disk-{number}")).spawn(move || {
             writer.run(&received);
@@ -164,6 +168,7 @@ impl Volume {
         Ok(Self {
             log,
             queue,
+            name: name.to_owned(),
             reading: Health::new(format!("reading from {name}")),
             readers: Arc::new(Semaphore::new(READERS)),
             ring: Ring::start().inspect_err(|why| log::debug!("no io_uring: {why}")).ok(),
@@ -186,6 +191,14 @@ impl Volume {
             // The writer is gone: nothing is left to wait for.
             let _ = finished.await;
         }
+    }
+
+    /// Removes what purges ended so far from the files.
+    pub(super) async fn erase(&self) -> Result<ErasedFiles, NotErased> {
+        let (done, erased) = oneshot::channel();
+        // When the writer is gone the channel closes.
+        let _ = self.orders.send(Order::Erase(done));
+        erase::outcome(&self.name, erased).await
     }
 
     /// The bytes `wanted` of a record's data; `None` is a miss, whatever the reason. `ahead`: what is behind

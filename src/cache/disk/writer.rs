@@ -1,5 +1,7 @@
 //! The thread that writes one path: appends blocks, makes room for them, and keeps to the configured rate.
 
+mod erase;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -8,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::digest::Digest;
+use super::Tables;
+use super::digest::{Digest, block_in};
+use super::erase::next_order;
 use super::format::{Contents, Kind};
 use super::health::Health;
 use super::index::{Entry, Index};
@@ -17,7 +21,10 @@ use super::policy::{Admission, Candidate, Reinsertion};
 use super::segment::{Segment, Wait};
 use super::shares::Shares;
 use super::volume::{Job, Order, Queue, VolumeLimits};
+use crate::cache::floors::Floors;
 use crate::metrics::disk::{self as metrics, Failure};
+
+use erase::Erasing;
 
 /// After so many bytes the device is made to take them, so that no reader meets a burst of hundreds of MiB.
 const SYNC_EVERY: u64 = 16 * 1024 * 1024;
@@ -34,20 +41,22 @@ pub(super) struct Writer {
     shares: Shares,
     admission: Arc<Mutex<Admission>>,
     reinsertion: Reinsertion,
+    floors: Arc<Floors>,
     unsynced: u64,
     pace: Option<Pace>,
+    erasing: Option<Erasing>,
 }
 
 impl Writer {
     pub(super) fn new(
         number: u8,
         log: &Arc<Log>,
-        index: &Arc<Index>,
+        tables: &Tables,
         queue: &Arc<Queue>,
         health: Health,
-        admission: &Arc<Mutex<Admission>>,
         limits: &VolumeLimits,
     ) -> Self {
+        let Tables { index, admission, floors, .. } = tables;
         Self {
             number,
             log: log.clone(),
@@ -60,8 +69,10 @@ impl Writer {
             shares: Shares::new(number, &limits.shares, index),
             admission: admission.clone(),
             reinsertion: Reinsertion::default(),
+            floors: floors.clone(),
             unsynced: 0,
             pace: limits.write_rate.map(Pace::new),
+            erasing: None,
         }
     }
 
@@ -71,22 +82,34 @@ impl Writer {
         if let Err(error) = self.make_room(0, false) {
             self.health.failed(&error, false);
         }
-        while let Ok(order) = orders.recv() {
+        while let Some(order) = next_order(orders, || self.erase_next()) {
             match order {
                 Order::Write(digest) => {
                     self.obey(&digest);
                     self.queue.done(&digest);
                 }
+                Order::Erase(done) => self.begin_erasing(done),
                 Order::Finish(done) => {
                     self.finish();
                     let _ = done.send(());
                 }
             }
+            self.erase_next();
         }
+    }
+
+    /// Whether a purge ended the block that this is the full key of. One that cannot be told is nobody's.
+    fn is_ended(&self, full_key: &[u8]) -> bool {
+        block_in(full_key)
+            .is_none_or(|(bucket, key, floor)| floor < self.floors.of_key(&bucket, &key))
     }
 
     fn obey(&mut self, digest: &Digest) {
         let Some(job) = self.queue.peek(digest) else { return };
+        // Nobody looks for it any more, and it may have been erased.
+        if self.is_ended(&job.key) {
+            return;
+        }
         if !self.health.may_try() {
             metrics::failed(Failure::PassedBy);
             return;
@@ -127,8 +150,8 @@ impl Writer {
             pace.wait(record.len());
         }
         self.make_room(record.len(), *pinned)?;
-        let appender = if *pinned { &mut self.pinned } else { &mut self.blocks };
-        let (segment, offset) = appender.append(record, key, bytes)?;
+        let contents = if *pinned { Contents::Pinned } else { Contents::Blocks };
+        let (segment, offset) = self.appender(contents).append(record, key, bytes)?;
         let entry = Entry::new(self.number, segment, offset, record).in_class(*class);
         self.index.insert(record.digest, entry);
         self.shares.add(record.digest, &entry, &self.index);
@@ -212,23 +235,47 @@ impl Writer {
         }
     }
 
-    /// Writes a record of a segment that goes once more; a damaged one goes with it.
-    fn copy(&mut self, from: &Segment, digest: &Digest, entry: &Entry) -> io::Result<()> {
-        let Ok((record, key)) = from.record_at(entry.offset.into()) else { return Ok(()) };
-        if (record.kind, record.digest) != (Kind::Block, *digest) {
-            return Ok(());
+    /// As [`Writer::copy`], unless it would take more of the device than the path may.
+    fn copy_within_capacity(
+        &mut self,
+        from: &Segment,
+        digest: &Digest,
+        entry: &Entry,
+    ) -> io::Result<u64> {
+        let length = entry.record(Kind::Block, *digest).len();
+        let is_full = self.appender(from.contents).is_full(length);
+        if is_full && self.log.size() + self.log.segment_size() > self.capacity {
+            return Ok(0);
+        }
+        self.copy(from, digest, entry)
+    }
+
+    /// Writes a record of a segment that goes once more; a damaged one goes with it, and one that a purge ended.
+    /// Returns how many bytes were written.
+    fn copy(&mut self, from: &Segment, digest: &Digest, entry: &Entry) -> io::Result<u64> {
+        let Ok((record, key)) = from.record_at(entry.offset.into()) else { return Ok(0) };
+        if (record.kind, record.digest) != (Kind::Block, *digest) || self.is_ended(&key) {
+            return Ok(0);
         }
         let all = 0..record.data_len as usize;
         let Ok(Some((data, _))) = from.data(entry.offset, &record, &all, Wait::Yes) else {
-            return Ok(());
+            return Ok(0);
         };
-        let (segment, offset) = self.blocks.append(&record, &key, &data)?;
+        let (segment, offset) = self.appender(from.contents).append(&record, &key, &data)?;
         let copied = Entry::new(self.number, segment, offset, &record).in_class(entry.class);
         if self.index.replace(digest, entry.place(), copied) {
             self.shares.add(*digest, &copied, &self.index);
         }
         metrics::written(record.len());
-        self.sync_now_and_then(record.len())
+        self.sync_now_and_then(record.len())?;
+        Ok(record.len())
+    }
+
+    fn appender(&mut self, contents: Contents) -> &mut Appender {
+        match contents {
+            Contents::Pinned => &mut self.pinned,
+            _ => &mut self.blocks,
+        }
     }
 
     fn finish(&mut self) {

@@ -164,7 +164,7 @@ async fn log_of_objects() -> SimFolder {
     let log = objects(&folder);
     for n in 0..10 {
         let id = id(if n < 8 { "one" } else { "two" }, n);
-        log.remember(&id, &ObjectRecord { meta: meta(&id, n + 1), learned: UNIX_EPOCH });
+        log.remember(&id, &ObjectRecord { meta: meta(&id, n + 1), learned: UNIX_EPOCH }, || true);
     }
     log.finish().await;
     let two = id("two", 8);

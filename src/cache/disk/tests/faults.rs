@@ -68,6 +68,7 @@ async fn metadata_survives(op: Op, errno: Errno) {
         log.remember(
             &id("one", n),
             &ObjectRecord { meta: meta(&id("one", n), 1), learned: UNIX_EPOCH },
+            || true,
         );
     };
     let log = start(&folder);
@@ -120,7 +121,7 @@ async fn r11_metadata_that_cannot_be_written_does_not_come_back() {
 async fn r11_what_cannot_be_read_once_is_not_forgotten_without_a_tombstone() {
     let (device, id) = (Device::new(), id("one", 1));
     let tier = device.open();
-    tier.remember(&id, &meta(&id, 1), SystemTime::now());
+    tier.remember(&id, &meta(&id, 1), SystemTime::now(), || true);
     tier.finish().await;
     device.set_cached(Cached::Nothing);
     device.fail(Op::Read, Errno::IO, 1);
@@ -139,8 +140,8 @@ async fn r11_a_fault_while_opening_costs_what_it_hides_and_brings_nothing_back()
     let (kept, void) = (id("one", 1), id("one", 2));
     let key = block_key(&kept, 1, 0);
     let tier = before.open();
-    tier.remember(&kept, &meta(&kept, 1), SystemTime::now());
-    tier.remember(&void, &meta(&void, 1), SystemTime::now());
+    tier.remember(&kept, &meta(&kept, 1), SystemTime::now(), || true);
+    tier.remember(&void, &meta(&void, 1), SystemTime::now(), || true);
     write(&tier, std::slice::from_ref(&key)).await;
     assert!(tier.durable(tier.forget(&void).expect("known")).await);
     // Without a footer.

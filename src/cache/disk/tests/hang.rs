@@ -60,7 +60,7 @@ async fn what_hangs_is_not_asked_for_metadata_either() {
     let tier = Arc::new(device.open());
     let ids: Vec<_> = (0..6).map(|n| id("one", n)).collect();
     for id in &ids {
-        tier.remember(id, &meta(id, 1), SystemTime::now());
+        tier.remember(id, &meta(id, 1), SystemTime::now(), || true);
     }
     tier.finish().await;
     device.set_cached(Cached::Nothing);
@@ -114,7 +114,7 @@ async fn r11_an_invalidation_waits_for_a_hanging_device_once() {
     let tier = device.open();
     let ids: Vec<_> = (0..3).map(|n| id("one", n)).collect();
     for id in &ids {
-        tier.remember(id, &meta(id, 1), SystemTime::now());
+        tier.remember(id, &meta(id, 1), SystemTime::now(), || true);
     }
     tier.finish().await;
     device.objects.hang(Op::Sync);

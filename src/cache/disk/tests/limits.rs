@@ -38,7 +38,7 @@ async fn the_files_never_take_more_than_the_capacity() {
             let key = block_key(&id, random.gen_range(0..3), 0);
             let skip = random.gen_range(0..key.len());
             tier.keep(&key, &block(&key, skip)).await;
-            tier.remember(&id, &meta(&id, 1), SystemTime::now());
+            tier.remember(&id, &meta(&id, 1), SystemTime::now(), || true);
             written += key.len() - skip;
             assert!(device.size() <= CAPACITY, "{}", device.size());
             assert!(tier.usage().device_bytes <= CAPACITY, "{:?}", tier.usage());
@@ -113,7 +113,7 @@ async fn r11_metadata_of_a_path_that_was_the_first_one_does_not_come_back() {
     let paths = [one.clone(), other.clone()];
     let swapped = [other, one];
     let tier = open_all(&paths, &[], 128).unwrap();
-    tier.remember(&id, &meta(&id, 1), SystemTime::now());
+    tier.remember(&id, &meta(&id, 1), SystemTime::now(), || true);
     tier.finish().await;
     assert_eq!(recall(&tier, &id).await, Some(1));
     let tier = open_all(&swapped, &[], 128).unwrap();
@@ -127,7 +127,7 @@ async fn r11_metadata_of_a_path_that_was_the_first_one_does_not_come_back() {
 async fn r11_metadata_of_a_first_path_that_was_away_does_not_come_back() {
     let (one, other, id) = (Device::new(), Device::new(), id("one", 1));
     let tier = open_all(&[one.clone(), other.clone()], &[], 128).unwrap();
-    tier.remember(&id, &meta(&id, 1), SystemTime::now());
+    tier.remember(&id, &meta(&id, 1), SystemTime::now(), || true);
     tier.finish().await;
     drop(tier);
     let older = one.kill();
@@ -137,7 +137,7 @@ async fn r11_metadata_of_a_first_path_that_was_away_does_not_come_back() {
     }
     let tier = open_all(&[older.clone(), other.clone()], &[], 128).unwrap();
     assert_eq!(recall(&tier, &id).await, None, "an older copy");
-    tier.remember(&id, &meta(&id, 2), SystemTime::now());
+    tier.remember(&id, &meta(&id, 2), SystemTime::now(), || true);
     tier.finish().await;
     let alone = open_all(std::slice::from_ref(&other), &[], 128).unwrap();
     assert!(alone.forget(&id).is_none());

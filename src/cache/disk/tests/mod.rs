@@ -1,6 +1,7 @@
 //! The disk tier on simulated devices: it may miss, and never lies, whatever happens to them.
 
 mod damage;
+mod erase;
 mod faults;
 mod hang;
 mod limits;
@@ -85,6 +86,16 @@ impl Device {
 
 /// A tier over several paths of so many MiB each.
 fn open_all(devices: &[Device], rules: &[RuleConfig], mib: u64) -> Result<DiskTier, DiskError> {
+    open_all_purged(devices, rules, mib, &Arc::new(Floors::new()))
+}
+
+/// The same, after these purges.
+fn open_all_purged(
+    devices: &[Device],
+    rules: &[RuleConfig],
+    mib: u64,
+    floors: &Arc<Floors>,
+) -> Result<DiskTier, DiskError> {
     let paths: Vec<_> = devices
         .iter()
         .map(|device| DiskConfig {
@@ -104,16 +115,27 @@ fn open_all(devices: &[Device], rules: &[RuleConfig], mib: u64) -> Result<DiskTi
         let Device { blocks, objects, .. } = device.expect("one of them").clone();
         Ok(Box::new(if name == "blocks" { blocks } else { objects }) as Box<dyn Folder>)
     };
-    DiskTier::open_with(&paths, rules, limits, Vec::new(), &folder)
+    DiskTier::open_with(&paths, rules, limits, floors, Vec::new(), &folder)
 }
 
 /// A tier over one device, with segments so small that they are reclaimed all the time.
 fn open_small(device: &Device, rules: &[RuleConfig], capacity: u64, segment: u64) -> DiskTier {
+    open_small_purged(device, rules, (capacity, segment), &Arc::new(Floors::new()))
+}
+
+/// The same, after these purges.
+fn open_small_purged(
+    device: &Device,
+    rules: &[RuleConfig],
+    (capacity, segment): (u64, u64),
+    floors: &Arc<Floors>,
+) -> DiskTier {
     let admission = Admission::new(AdmissionMode::FirstTouch, 0);
     let tables = Tables {
         index: Arc::new(Index::new(MIB)),
         admission: Arc::new(Mutex::new(admission)),
         classes: Classes::new(rules),
+        floors: floors.clone(),
     };
     let config = DiskConfig {
         path: device.path.clone().into(),
@@ -124,7 +146,7 @@ fn open_small(device: &Device, rules: &[RuleConfig], capacity: u64, segment: u64
     let volume = open_volume(0, &config, segment, blocks, 8 * MIB, &tables);
     let (metadata, folder) = (capacity / OBJECTS_SHARE, Box::new(device.objects.clone()));
     let objects = Objects::start(folder, &device.path, metadata, metadata / 8, MIB);
-    let Tables { index, admission, classes } = tables;
+    let Tables { index, admission, classes, .. } = tables;
     DiskTier {
         index,
         volumes: vec![volume.expect("it opens")],

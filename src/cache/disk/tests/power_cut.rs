@@ -79,7 +79,7 @@ impl Model {
         match random.gen_range(0..20) {
             0..10 => {
                 let record = ObjectRecord { meta: meta(id, self.next()), learned: UNIX_EPOCH };
-                objects.remember(id, &record);
+                objects.remember(id, &record, || true);
             }
             10..14 => self.forgotten(vec![id.clone()], objects.forget(id)),
             14 => {
@@ -153,7 +153,7 @@ async fn r11_what_is_forgotten_while_its_segment_goes_does_not_come_back() {
         |folder: &SimFolder| Objects::start(Box::new(folder.clone()), "sim", 8_000, 1_000, MIB);
     let ids: Vec<_> = (0..200).map(|n| id("one", n)).collect();
     let remember = |objects: &Objects, id: &ObjectId| {
-        objects.remember(id, &ObjectRecord { meta: meta(id, 1), learned: UNIX_EPOCH });
+        objects.remember(id, &ObjectRecord { meta: meta(id, 1), learned: UNIX_EPOCH }, || true);
     };
     for rotation in 0..4 {
         let folder = folder.kill();
@@ -187,7 +187,7 @@ async fn r11_what_is_forgotten_while_its_segment_goes_does_not_come_back() {
 async fn r11_what_the_next_process_knows_nothing_of_does_not_come_back_after_it() {
     let (device, id) = (Device::new(), id("one", 1));
     let tier = device.open();
-    tier.remember(&id, &meta(&id, 1), SystemTime::now());
+    tier.remember(&id, &meta(&id, 1), SystemTime::now(), || true);
     tier.finish().await;
     device.objects.hang(Op::Sync);
     assert!(tier.forget(&id).is_some());
@@ -240,7 +240,7 @@ async fn cut_tier(seed: u64) -> usize {
     write(&tier, std::slice::from_ref(&key)).await;
     assert!(read(&tier, &key, 0).await);
     let (id, version) = (&ids[1], model.next());
-    tier.remember(id, &meta(id, version), SystemTime::now());
+    tier.remember(id, &meta(id, version), SystemTime::now(), || true);
     tier.finish().await;
     assert_eq!(recall(&tier, id).await, Some(version));
     survived
