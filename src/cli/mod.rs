@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use admin::AskError;
+use admin::{Admin, AskError, Server};
 
 use crate::auth::Identities;
 use crate::config::{Config, ConfigError};
@@ -139,11 +139,23 @@ fn wrong_arguments(problem: &str) -> ExitCode {
     ExitCode::from(WRONG)
 }
 
-/// Runs what asks a server: whether all of it was done.
-fn ask(work: impl Future<Output = Result<bool, AskError>>) -> ExitCode {
+/// Asks a server for what the arguments say, if they are right: `work` says whether all of it was done.
+fn ask<T>(
+    asked: Result<T, String>,
+    server: &Server,
+    work: impl AsyncFnOnce(&Admin, T) -> Result<bool, AskError>,
+) -> ExitCode {
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(problem) => return wrong_arguments(&problem),
+    };
+    let admin = match server.find() {
+        Ok(admin) => admin,
+        Err(error) => return wrong(&error),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = match runtime {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => runtime.block_on(work(&admin, asked)),
         Err(error) => {
             eprintln!("hotset: {error}");
             return ExitCode::FAILURE;

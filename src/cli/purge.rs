@@ -51,16 +51,8 @@ pub(super) struct PurgeArguments {
 }
 
 pub(super) fn run(arguments: &PurgeArguments) -> ExitCode {
-    let requests = match arguments.requests() {
-        Ok(requests) => requests,
-        Err(problem) => return super::wrong_arguments(&problem),
-    };
-    let admin = match arguments.server.find() {
-        Ok(admin) => admin,
-        Err(error) => return super::wrong(&error),
-    };
     let longer = if arguments.erase { ERASING } else { Duration::ZERO };
-    super::ask(async {
+    super::ask(arguments.requests(), &arguments.server, async |admin, requests| {
         for request in &requests {
             let asked = admin.ask_patiently(Method::POST, "/api/v1/purge", Some(request), longer);
             let done = asked.await?;

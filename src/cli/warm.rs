@@ -78,18 +78,10 @@ pub(super) struct WarmArguments {
 }
 
 pub(super) fn run(arguments: &WarmArguments) -> ExitCode {
-    let jobs = match arguments.jobs() {
-        Ok(jobs) => jobs,
-        Err(problem) => return super::wrong_arguments(&problem),
-    };
-    let admin = match arguments.server.find() {
-        Ok(admin) => admin,
-        Err(error) => return super::wrong(&error),
-    };
-    super::ask(async {
+    super::ask(arguments.jobs(), &arguments.server, async |admin, jobs| {
         let mut all_warm = true;
         for job in &jobs {
-            let ended = warm(&admin, job).await?;
+            let ended = warm(admin, job).await?;
             all_warm &= ended["state"] == "done" && ended["objects"]["failed"] == 0;
             report(&ended, arguments.json);
         }
