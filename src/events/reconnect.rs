@@ -1,14 +1,19 @@
 //! How a receiver with a connection comes back after its server went away: again and again, for ever.
 
+use std::convert::Infallible;
+
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::Link;
-use super::backoff::{Backoff, CAP};
+use super::backoff::{Backoff, CAP, chain};
+
+/// Why a session ended.
+pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs one session after another until `shutdown` turns true. A session connects, tells the link that it is up,
-/// and ends only by failing: it gives the reason.
-pub(super) async fn reconnect<F: Future<Output = String>>(
+/// and ends only by failing.
+pub(super) async fn reconnect<F: Future<Output = Result<Infallible, Failure>>>(
     link: &Link,
     mut shutdown: watch::Receiver<bool>,
     session: impl Fn() -> F,
@@ -17,8 +22,8 @@ pub(super) async fn reconnect<F: Future<Output = String>>(
     let sessions = async {
         loop {
             let began = Instant::now();
-            let why = session().await;
-            link.down(&why);
+            let Err(why) = session().await;
+            link.down(&chain(&*why));
             if began.elapsed() > CAP {
                 backoff.reset();
             }

@@ -17,8 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::config::AmqpConfig;
-use crate::events::backoff::chain;
-use crate::events::reconnect::reconnect;
+use crate::events::reconnect::{Failure, reconnect};
 use crate::events::replica::replica;
 use crate::events::{Intake, Link, Source};
 
@@ -30,8 +29,6 @@ const SETUP_TIMEOUT: Duration = Duration::from_secs(15);
 const HEARTBEAT: u16 = 10;
 /// How often the number of waiting messages is asked for.
 const DEPTH: Duration = Duration::from_secs(15);
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Receives from one queue.
 #[derive(Debug)]
@@ -51,12 +48,7 @@ impl Amqp {
     /// Receives until `shutdown` turns true. What is not acknowledged by then comes again.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
         let link = intake.link(Source::Amqp, &self.queue);
-        let (receiver, intake, link) = (&self, &intake, &link);
-        let session = || async move {
-            let Err(why) = receiver.session(intake, link).await;
-            chain(&*why)
-        };
-        reconnect(link, shutdown, session).await;
+        reconnect(&link, shutdown, || self.session(&intake, &link)).await;
     }
 
     async fn session(&self, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {

@@ -15,8 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::config::KafkaConfig;
 use super::said::{Said, Told};
-use crate::events::backoff::chain;
-use crate::events::reconnect::reconnect;
+use crate::events::reconnect::{Failure, reconnect};
 use crate::events::replica::replica;
 use crate::events::{Intake, Link, Source};
 
@@ -24,8 +23,6 @@ use crate::events::{Intake, Link, Source};
 const CHUNK: usize = 256;
 /// How long each question about offsets and partitions may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Receives from topics.
 #[derive(Debug)]
@@ -44,12 +41,7 @@ impl Kafka {
     /// Receives until `shutdown` turns true. What is not committed by then comes again.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
         let link = intake.link(Source::Kafka, self.config.topics.join(","));
-        let (receiver, intake, link) = (&self, &intake, &link);
-        let session = || async move {
-            let Err(why) = receiver.session(intake, link).await;
-            chain(&*why)
-        };
-        reconnect(link, shutdown, session).await;
+        reconnect(&link, shutdown, || self.session(&intake, &link)).await;
     }
 
     async fn session(&self, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {

@@ -12,8 +12,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 
 use super::config::NatsConfig;
-use crate::events::backoff::chain;
-use crate::events::reconnect::reconnect;
+use crate::events::reconnect::{Failure, reconnect};
 use crate::events::replica::replica;
 use crate::events::{Intake, Link, Source};
 
@@ -27,8 +26,6 @@ const ACK_WAIT: Duration = Duration::from_mins(1);
 const EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Receives from one stream.
 #[derive(Debug)]
@@ -45,12 +42,7 @@ impl Nats {
     /// Receives until `shutdown` turns true. What is not acknowledged by then comes again.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
         let link = intake.link(Source::Nats, &self.config.stream);
-        let (config, intake, link) = (&self.config, &intake, &link);
-        let session = || async move {
-            let Err(why) = session(config, intake, link).await;
-            chain(&*why)
-        };
-        reconnect(link, shutdown, session).await;
+        reconnect(&link, shutdown, || session(&self.config, &intake, &link)).await;
     }
 }
 

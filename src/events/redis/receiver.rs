@@ -11,8 +11,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
 use super::config::RedisConfig;
-use crate::events::backoff::chain;
-use crate::events::reconnect::reconnect;
+use crate::events::reconnect::{Failure, reconnect};
 use crate::events::{Intake, Link, Source};
 
 /// The most events that are applied before they are taken off.
@@ -23,8 +22,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How many events that cannot be read are kept, the latest ones.
 const UNREADABLE: isize = 1000;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Receives from one list.
 #[derive(Debug)]
@@ -49,12 +46,7 @@ impl Redis {
     /// Receives until `shutdown` turns true. What is not taken off by then is applied again at the next start.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
         let link = intake.link(Source::Redis, &self.list);
-        let (receiver, intake, link) = (&self, &intake, &link);
-        let session = || async move {
-            let Err(why) = receiver.session(intake, link).await;
-            chain(&*why)
-        };
-        reconnect(link, shutdown, session).await;
+        reconnect(&link, shutdown, || self.session(&intake, &link)).await;
     }
 
     async fn session(&self, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {
