@@ -261,12 +261,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::Realm;
-
-    fn id(bucket: &str, key: &str) -> ObjectId {
-        let realm = Realm::new("http://origin", "default");
-        ObjectId::new(&realm, BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap())
-    }
+    use crate::s3::testing::id;
 
     fn object(id: &ObjectId) -> Scope {
         Scope::Object(id.bucket().clone(), id.key().clone())

@@ -171,12 +171,7 @@ fn index(hash: u64, stripes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::ObjectKey;
-
-    fn id(bucket: &str, key: &str) -> ObjectId {
-        let realm = Realm::new("http://origin", "default");
-        ObjectId::new(&realm, BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap())
-    }
+    use crate::s3::testing::id;
 
     #[test]
     fn r6_nothing_read_before_an_invalidation_is_admitted_after_it() {

@@ -172,12 +172,7 @@ impl Rules {
 mod tests {
     use super::*;
     use crate::config::units::HumanDuration;
-    use crate::s3::{ObjectKey, Realm};
-
-    fn id(bucket: &str, key: &str) -> ObjectId {
-        let realm = Realm::new("http://origin", "default");
-        ObjectId::new(&realm, BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap())
-    }
+    use crate::s3::testing::id;
 
     #[test]
     fn the_first_rule_that_matches_wins() {

@@ -28,6 +28,8 @@ pub mod precondition;
 pub mod range;
 mod read;
 pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;
 mod url;
 pub mod version;
 mod xml;

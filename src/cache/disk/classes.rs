@@ -97,12 +97,7 @@ fn tag(pattern: &str) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::{BucketName, ObjectKey, Realm};
-
-    fn id(bucket: &str, key: &str) -> ObjectId {
-        let realm = Realm::new("http://origin", "default");
-        ObjectId::new(&realm, BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap())
-    }
+    use crate::s3::testing::id;
 
     fn rule(pattern: &str, pinned: bool, disk_share: Option<Share>) -> RuleConfig {
         RuleConfig { pattern: pattern.to_owned(), pinned, disk_share, ..RuleConfig::default() }
