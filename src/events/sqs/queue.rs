@@ -8,6 +8,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
+#[cfg(test)]
+use aws_sdk_sqs::config::Credentials;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
@@ -64,6 +66,19 @@ impl Queue {
             wait: config.wait.0,
             visibility: config.visibility.0,
         }
+    }
+
+    /// A queue of a test's own server.
+    #[cfg(test)]
+    pub(super) fn at(url: &str, visibility: Duration) -> Self {
+        let conf = Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(ANY_REGION))
+            .credentials_provider(Credentials::new("AKTEST", "sktest", None, None, "test"))
+            .endpoint_url(url.trim_end_matches("/1/queue"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http());
+        let client = Client::from_conf(conf.build());
+        Self { client, url: url.to_owned(), wait: Duration::ZERO, visibility }
     }
 
     pub(super) fn visibility(&self) -> Duration {

@@ -3,6 +3,7 @@
 //! Bounded: so many requests for messages at the same time, so many batches that wait to be deleted; while there
 //! are more of those, nothing is received.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -124,21 +125,12 @@ async fn take(shared: Arc<Shared>, messages: Vec<Message>) {
     if handles.is_empty() {
         return;
     }
-    let mut durable = std::pin::pin!(async {
+    let durable = async {
         for done in applied {
             shared.intake.durable(done).await;
         }
-    });
-    loop {
-        tokio::select! {
-            () = &mut durable => break,
-            () = sleep(shared.queue.visibility() / 2) => {
-                if let Err(why) = shared.queue.extend(&handles).await {
-                    log::debug!("events.sqs: {why}");
-                }
-            }
-        }
-    }
+    };
+    hold(&shared.queue, &handles, durable).await;
     let deleted = shared.queue.delete(&handles).await;
     let failed = deleted.is_err();
     if shared.undeleted.swap(failed, Ordering::Relaxed) == failed {
@@ -148,6 +140,21 @@ async fn take(shared: Arc<Shared>, messages: Vec<Message>) {
         Ok(()) => log::info!("events.sqs: messages are deleted again"),
         Err(why) => {
             log::warn!("events.sqs: applied messages stay in the queue and come again: {why}");
+        }
+    }
+}
+
+/// Waits until what was applied is `durable`; meanwhile its messages stay invisible, however long that takes.
+async fn hold(queue: &Queue, handles: &[String], durable: impl Future<Output = ()>) {
+    let mut durable = pin!(durable);
+    loop {
+        tokio::select! {
+            () = &mut durable => return,
+            () = sleep(queue.visibility() / 2) => {
+                if let Err(why) = queue.extend(handles).await {
+                    log::debug!("events.sqs: {why}");
+                }
+            }
         }
     }
 }
@@ -162,5 +169,107 @@ async fn measure(shared: Arc<Shared>) {
             log::info!("events.sqs: how many messages wait is not known: {why}");
         }
         Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::BodyExt as _;
+    use hyper::body::Incoming;
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use hyper_util::rt::TokioIo;
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    const VISIBILITY: Duration = Duration::from_secs(1);
+
+    /// A queue of one message, until it is deleted.
+    struct OneMessage {
+        visible_at: watch::Sender<Instant>,
+        extended: watch::Sender<usize>,
+    }
+
+    impl OneMessage {
+        /// Its address.
+        async fn serve() -> (Arc<Self>, String) {
+            let (visible_at, extended) =
+                (watch::Sender::new(Instant::now()), watch::Sender::new(0));
+            let queue = Arc::new(Self { visible_at, extended });
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/1/queue", listener.local_addr().unwrap());
+            let server = queue.clone();
+            tokio::spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let queue = server.clone();
+                    tokio::spawn(async move {
+                        let service = service_fn(|request| queue.answer(request));
+                        // A client that closes its connection is no failure.
+                        let _ = http1::Builder::new()
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await;
+                    });
+                }
+            });
+            (queue, url)
+        }
+
+        async fn answer(&self, request: Request<Incoming>) -> Result<Response<String>, Infallible> {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let asked: Value = serde_json::from_slice(&body).unwrap();
+            let now = Instant::now();
+            let hide = |asked: &Value| {
+                let seconds = asked["VisibilityTimeout"].as_u64().unwrap();
+                self.visible_at.send_replace(now + Duration::from_secs(seconds));
+            };
+            let answer = match head.headers["x-amz-target"].to_str().unwrap() {
+                "AmazonSQS.ReceiveMessage" if *self.visible_at.borrow() <= now => {
+                    hide(&asked);
+                    json!({ "Messages": [{ "ReceiptHandle": "a handle", "Body": "a body" }] })
+                }
+                "AmazonSQS.ReceiveMessage" => json!({}),
+                "AmazonSQS.ChangeMessageVisibilityBatch" => {
+                    let entry = &asked["Entries"][0];
+                    assert_eq!(entry["ReceiptHandle"], "a handle");
+                    hide(entry);
+                    self.extended.send_modify(|count| *count += 1);
+                    json!({ "Successful": [{ "Id": entry["Id"] }], "Failed": [] })
+                }
+                other => panic!("{other}"),
+            };
+            Ok(Response::new(answer.to_string()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_not_applied_in_time_stays_invisible() {
+        let (fake, url) = OneMessage::serve().await;
+        let queue = Queue::at(&url, VISIBILITY);
+        let received = Instant::now();
+        let handles: Vec<_> = queue
+            .receive(false)
+            .await
+            .unwrap()
+            .into_iter()
+            .filter_map(|m| m.receipt_handle)
+            .collect();
+        assert_eq!(handles, ["a handle"]);
+        let mut extended = fake.extended.subscribe();
+        // Durable only when it would have come again twice.
+        let durable = async {
+            extended.wait_for(|count| *count >= 4).await.unwrap();
+        };
+        timeout(Duration::from_secs(30), hold(&queue, &handles, durable)).await.unwrap();
+        assert!(received.elapsed() > VISIBILITY);
+        let again = queue.receive(false).await.unwrap();
+        assert!(again.is_empty(), "it is delivered twice");
     }
 }
