@@ -152,7 +152,7 @@ mod tests {
             assert_eq!(effect("PUT", target), Effect::Bucket(bucket()), "{target}");
         }
         assert_eq!(effect("DELETE", "/bkt"), Effect::Bucket(bucket()));
-        // A POST form names its key in the body.
+        // A POST form names its key in the body, and is another matter once that was read.
         assert_eq!(effect("POST", "/bkt"), Effect::Bucket(bucket()));
     }
 

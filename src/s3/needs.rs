@@ -3,6 +3,7 @@
 //! A request may be done when every pair is allowed, so a pair too many refuses and a pair too few lets through.
 //! Who may do what is not known here.
 
+mod form;
 mod sources;
 mod table;
 

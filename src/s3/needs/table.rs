@@ -7,7 +7,7 @@
 //!
 //! Departures: the parts of an upload under way are its writer's business (write, not read); a list's `prefix`
 //! decides which keys it lists; `HeadBucket` and `GetBucketLocation` tell only that a bucket is there, which
-//! whoever may list anything in it knows. A POST form needs admin: its policy document is not verified. The
+//! whoever may list anything in it knows. A POST form says in its body what it needs: see [`Needs::of_form`]. The
 //! policy of a CORS preflight is the bucket's, and S3 lets everybody ask for it.
 
 use http::{HeaderMap, Method, header};
@@ -262,7 +262,7 @@ fn named(parsed: &Parsed) -> Resource {
 
 /// How a header makes an operation more than its row says.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Wider {
+pub(super) enum Wider {
     /// It gives others access to the object, or lifts a protection of it.
     Object,
     /// We do not know what it does.
@@ -278,7 +278,8 @@ fn widens(headers: &HeaderMap, query: &Query) -> Option<Wider> {
     in_headers.chain(hoisted).max().flatten()
 }
 
-fn wider(name: &str, value: &[u8]) -> Option<Wider> {
+/// How much wider; `name` is in lower case.
+pub(super) fn wider(name: &str, value: &[u8]) -> Option<Wider> {
     if VENDOR_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         return Some(Wider::Unknown);
     }
