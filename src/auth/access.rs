@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::form::{FormGate, is_form};
 use super::identities::{CertificateId, Identities, IdentitiesError, Identity, IdentitySet};
 use super::transparent::Transparent;
 use super::trust::Trust;
@@ -54,11 +55,17 @@ pub struct Admitted {
     pub body: BodyCheck,
     /// The keys that its body names are still to be asked for.
     pub listed: Option<ListedKeys>,
+    /// It says in its body who sends it and what is to be done: nothing of that was asked yet.
+    pub form: Option<FormGate>,
 }
 
 impl Admitted {
     fn unsigned(identity: Option<Arc<Identity>>) -> Self {
-        Self { identity, body: BodyCheck::Unsigned, listed: None }
+        Self { identity, body: BodyCheck::Unsigned, listed: None, form: None }
+    }
+
+    fn form(gate: FormGate) -> Self {
+        Self { form: Some(gate), ..Self::unsigned(None) }
     }
 }
 
@@ -129,23 +136,31 @@ impl Access {
         let (identities, verifier) = match self {
             Self::Trust(trust) => {
                 trust.authorize(head, parsed)?;
-                return Ok(Admitted::unsigned(None));
+                return Ok(match is_form(head, parsed) {
+                    true => Admitted::form(FormGate::open()),
+                    false => Admitted::unsigned(None),
+                });
             }
             Self::Transparent(_) => return Ok(Admitted::unsigned(None)),
             Self::Verify { identities, verifier } => (identities.current(), verifier),
         };
         let now = SystemTime::now();
+        let otherwise = || {
+            let known = identities.by_certificate(sender.certificate_ids());
+            known.or(identities.anonymous()).cloned()
+        };
+        if is_form(head, parsed) {
+            let otherwise = otherwise();
+            return Ok(Admitted::form(FormGate::new(identities, otherwise, sender, now)));
+        }
         let needs = Needs::of(head, parsed);
         let mut admitted = match verifier.verify(&identities, head, parsed, now)? {
             Some(Verified { identity, body }) => {
-                Admitted { identity: Some(identity), body, listed: None }
+                Admitted { body, ..Admitted::unsigned(Some(identity)) }
             }
             // Browsers never sign what they ask before the request itself.
             None if needs.is_empty() => return Ok(Admitted::unsigned(None)),
-            None => {
-                let known = identities.by_certificate(sender.certificate_ids());
-                Admitted::unsigned(known.or(identities.anonymous()).cloned())
-            }
+            None => Admitted::unsigned(otherwise()),
         };
         let peer = sender.address;
         let identity = admitted.identity.as_ref().ok_or_else(S3Error::access_denied)?;

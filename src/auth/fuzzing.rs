@@ -11,10 +11,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::Credentials;
 use super::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
+use super::form::{Boundary, FormBody, HeadReader, Outgoing, Policy};
 use super::identities::IdentitySet;
 use super::sign::Signature;
 use super::verify::Verifier;
-use crate::s3::{RequestHead, operation};
+use crate::s3::{BucketName, RequestHead, operation};
 
 const DATE: &str = "20130524T000000Z";
 const SCOPE: &str = "20130524/us-east-1/s3/aws4_request";
@@ -57,15 +58,27 @@ fn dated() -> HeaderMap {
     pairs.into_iter().collect()
 }
 
-fn ask(target: &[u8], headers: &HeaderMap) {
+fn identities() -> &'static IdentitySet {
     static IDENTITIES: OnceLock<IdentitySet> = OnceLock::new();
-    let identities = IDENTITIES.get_or_init(|| {
+    IDENTITIES.get_or_init(|| {
         let allow = "allow: [{ actions: [read], resources: ['**'] }]";
         let text = format!(
             "identities: [{{ name: a, access_key: AKEXAMPLE, secret_key: no one knows it, {allow} }}]"
         );
         IdentitySet::parse(&text).expect("a right file")
-    });
+    })
+}
+
+fn verifier() -> Verifier {
+    Verifier::new("us-east-1".to_owned(), vec!["s3.local".to_owned()])
+}
+
+/// The hour of [`DATE`].
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_hours(380_376)
+}
+
+fn ask(target: &[u8], headers: &HeaderMap) {
     let head = RequestHead {
         method: &Method::GET,
         raw_target: target,
@@ -74,10 +87,7 @@ fn ask(target: &[u8], headers: &HeaderMap) {
         has_body: false,
     };
     let Ok(parsed) = operation::parse(&head, &[]) else { return };
-    let hosts = vec!["s3.local".to_owned()];
-    let verifier = Verifier::new("us-east-1".to_owned(), hosts);
-    let now: SystemTime = UNIX_EPOCH + Duration::from_hours(380_376);
-    let let_in = matches!(verifier.verify(identities, &head, &parsed, now), Ok(Some(_)));
+    let let_in = matches!(verifier().verify(identities(), &head, &parsed, now()), Ok(Some(_)));
     assert!(!let_in, "let in without a secret: {headers:?}");
 }
 
@@ -126,6 +136,53 @@ pub fn changed_body(edits: &[u8]) {
     }
 }
 
+/// Takes bytes for the body of a form between boundaries of `b`.
+///
+/// # Panics
+/// Somebody is let in, or what goes out has not the fields and the file that were read, or another length than was
+/// promised.
+pub fn any_form(bytes: &[u8]) {
+    let boundary = Boundary::new("b").expect("a legal boundary");
+    let mut reader = HeadReader::new(&boundary);
+    let mut pieces = pieces(bytes);
+    let form = loop {
+        match pieces.next().map(|piece| reader.push(&piece)) {
+            None | Some(Err(_)) => return,
+            Some(Ok(None)) => {}
+            Some(Ok(Some(form))) => break form,
+        }
+    };
+    let signed = verifier().verify_form(identities(), &form.fields, now());
+    assert!(!matches!(signed, Ok(Some(_))), "let in without a secret: {form:?}");
+    let bucket = BucketName::new("bkt").expect("a legal name");
+    if let Some(policy) = form.fields.get("policy") {
+        let _ = Policy::parse(policy).map(|policy| policy.check(&bucket, &form.fields, now()));
+    }
+
+    let out = Outgoing::new(&form, &bucket, None, None, now());
+    let Some(promised) = out.length(&form, &boundary, bytes.len() as u64) else { return };
+    let headers = HeaderMap::from_iter([(http::header::CONTENT_TYPE, out.content_type())]);
+    let mut body = FormBody::new(&boundary, &form.rest, None, out);
+    let mut sent = Vec::new();
+    let rest: Vec<Bytes> = pieces.collect();
+    for (index, piece) in rest.iter().chain([&Bytes::new()]).enumerate() {
+        match body.push(piece, index == rest.len()) {
+            Ok(part) => sent.extend_from_slice(&part),
+            Err(_) => return,
+        }
+    }
+    assert_eq!(sent.len() as u64, promised);
+    let ours = Boundary::of(&headers).expect("our own boundary");
+    let read = HeadReader::new(&ours).push(&sent).expect("a form").expect("with a file");
+    for field in read.fields.iter() {
+        assert_eq!(form.fields.get(&field.known_as), Some(&*field.value), "{}", field.name);
+    }
+    let dropped = form.fields.iter().filter(|field| read.fields.get(&field.known_as).is_none());
+    assert_eq!(form.fields.iter().count(), read.fields.iter().count() + dropped.count());
+    let file = memchr::memmem::find(&read.rest, b"\r\n--hotset-").expect("its end");
+    assert!(bytes[form.length..].starts_with(&read.rest[..file]), "another file: {sent:?}");
+}
+
 fn seed() -> Signature {
     let credentials = Credentials::new("AK".to_owned(), "secret".into(), None).expect("legal");
     let key = credentials.signing_key("20130524", "us-east-1");
@@ -148,14 +205,22 @@ fn signed(form: Form) -> Bytes {
     out.concat().into()
 }
 
-/// Pushes a body in pieces whose lengths its own bytes choose.
+/// Cuts a body into pieces whose lengths its own bytes choose.
+fn pieces(body: &[u8]) -> impl Iterator<Item = Bytes> + use<> {
+    let mut rest = Bytes::copy_from_slice(body);
+    std::iter::from_fn(move || {
+        let length = 1 + usize::from(*rest.first()?) / 4;
+        Some(rest.split_to(length.min(rest.len())))
+    })
+}
+
+/// Pushes a body in such pieces.
 fn push(mut reframer: Reframer, body: &[u8]) -> (Vec<u8>, Result<(), ChunkedError>) {
     let mut out = Vec::new();
-    let mut rest = Bytes::copy_from_slice(body);
+    let mut pieces = pieces(body).peekable();
     loop {
-        let length = rest.first().map_or(0, |byte| 1 + usize::from(*byte) / 4);
-        let piece = rest.split_to(length.min(rest.len()));
-        let end = rest.is_empty();
+        let piece = pieces.next().unwrap_or_default();
+        let end = pieces.peek().is_none();
         match reframer.push(piece, end) {
             Ok(framed) => out.extend_from_slice(&framed),
             Err(error) => return (out, Err(error)),
@@ -245,6 +310,42 @@ mod tests {
             any_body(&any_text(seed, &words));
         }
         any_body(b"\x022\r\nab\r\n0\r\n\r\n");
+    }
+
+    #[test]
+    fn any_form_goes_out_as_it_was_read_or_not_at_all() {
+        let file = "Content-Disposition: form-data; name=\"file\"; filename=\"a/f\"\r\n\r\n";
+        let words = [
+            "--b\r\n",
+            "\r\n--b\r\n",
+            "\r\n--b--",
+            "\r\n",
+            "--b",
+            "--",
+            "Content-Disposition: form-data; name=\"key\"\r\n\r\n",
+            "Content-Disposition: form-data; name=x-ignore-a\r\n\r\n",
+            "Content-Disposition: form-data; name=Policy\r\n\r\n",
+            "eyJleHBpcmF0aW9uIjoiMjAyMC0wMS0wMVQwMDowMDowMFoiLCJjb25kaXRpb25zIjpbXX0=",
+            "Content-Type: text/plain\r\n",
+            "k",
+            "${filename}",
+            "\"",
+            file,
+            file,
+        ];
+        let mut seen = 0;
+        for seed in 0..5000 {
+            let text = any_text(seed, &words);
+            any_form(&text);
+            // Most of what is random is no form.
+            let field = "--b\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\n";
+            let like =
+                [field.as_bytes(), &text, b"\r\n--b\r\n", file.as_bytes(), &text, b"\r\n--b--"];
+            let like = like.concat();
+            seen += usize::from(HeadReader::new(&Boundary::new("b").unwrap()).push(&like).is_ok());
+            any_form(&like);
+        }
+        assert!(seen > 1000, "{seen} were forms");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! [`Access`] asks every request who sent it and whether it may be done: in `verify` mode by its
 //! signature ([`verify`]) and a file of [`identities`]; in `transparent` mode S3 is asked ([`transparent`]).
-//! Towards the origin we sign ourselves ([`sign`]), the chunks of an upload too ([`chunked`]).
+//! Towards the origin we sign ourselves ([`sign`]), the chunks of an upload ([`chunked`]) and a browser's form
+//! ([`form`]) too.
 //!
 //! Invariant: what leaves for the origin is signed over exactly the bytes that are sent, with our
 //! own key, or is the client's own request as it signed it, never both (R23). This module knows S3's
@@ -12,6 +13,7 @@ mod access;
 pub mod chunked;
 pub mod config;
 pub mod credentials;
+pub mod form;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod identities;
@@ -23,6 +25,7 @@ pub mod verify;
 pub use access::{Access, Admitted, ListedKeys, Sender};
 pub use config::{AuthConfig, AuthMode};
 pub use credentials::{Credentials, InvalidCredentials};
+pub use form::FormGate;
 pub use identities::{Identities, IdentitiesError, Identity, IdentitySet};
 pub use sign::{Payload, Signature, Signer, strip_presigned};
 pub use transparent::Transparent;

@@ -21,6 +21,7 @@ use ring::hmac;
 
 use self::canonical::{CanonicalRequest, is_signed, signed_names};
 use self::date::amz_date;
+use self::key::SigningKey;
 pub use self::signature::Signature;
 use self::signature::{hex, sha256};
 use super::credentials::Credentials;
@@ -141,7 +142,7 @@ impl Signer {
     ) -> Signature {
         let amz_date = amz_date(now);
         let (date, _) = amz_date.split_at(8);
-        let scope = format!("{date}/{}/{SERVICE}/{TERMINATOR}", self.region);
+        let scope = self.scope(date);
         self.write_amz_headers(headers, payload, &amz_date);
 
         let names = signed_names(headers, select);
@@ -168,6 +169,19 @@ impl Signer {
         Signature::new(signature, amz_date, scope, key)
     }
 
+    /// What a form of ours is signed with, as of `now`.
+    pub(in crate::auth) fn for_form(&self, now: SystemTime) -> FormSigning {
+        let amz_date = amz_date(now);
+        let (date, _) = amz_date.split_at(8);
+        let credential = format!("{}/{}", self.credentials.access_key(), self.scope(date));
+        let key = self.credentials.signing_key(date, &self.region);
+        FormSigning { amz_date, credential, key }
+    }
+
+    fn scope(&self, date: &str) -> String {
+        format!("{date}/{}/{SERVICE}/{TERMINATOR}", self.region)
+    }
+
     fn write_amz_headers(&self, headers: &mut HeaderMap, payload: Payload<'_>, amz_date: &str) {
         headers.insert(X_AMZ_DATE, plain(amz_date));
         headers.insert(X_AMZ_CONTENT_SHA256, plain(payload.as_str()));
@@ -176,6 +190,30 @@ impl Signer {
             // A client's token belongs to the client's key, not to ours.
             None => headers.remove(X_AMZ_SECURITY_TOKEN),
         };
+    }
+}
+
+/// A moment's credential for a form, and the key behind it.
+pub(in crate::auth) struct FormSigning {
+    amz_date: String,
+    credential: String,
+    key: Arc<SigningKey>,
+}
+
+impl FormSigning {
+    /// `20130524T000000Z`.
+    pub(in crate::auth) fn amz_date(&self) -> &str {
+        &self.amz_date
+    }
+
+    /// `AKID/20130524/us-east-1/s3/aws4_request`.
+    pub(in crate::auth) fn credential(&self) -> &str {
+        &self.credential
+    }
+
+    /// The signature of a policy by its base64 text, in hex.
+    pub(in crate::auth) fn sign(&self, policy: &[u8]) -> String {
+        hex(hmac::sign(&self.key.key, policy).as_ref())
     }
 }
 

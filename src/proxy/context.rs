@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::admission::RequestHeld;
+use super::form::Upload;
 use super::lists::Keeping;
 use super::refusal::Refusal;
 use crate::auth::chunked::Reframer;
@@ -84,6 +85,8 @@ pub struct Forward {
     pub whole: Option<Bytes>,
     /// The body of a `DeleteObjects`, to learn its keys from.
     pub listed: Option<Listed>,
+    /// A browser's form, which goes out written anew.
+    pub(super) form: Option<Box<Upload>>,
     /// Bytes of the request's body went out: it is never sent again (R9).
     pub body_began: bool,
     /// What the client is told when its body is not what it announced or signed.
@@ -141,6 +144,7 @@ impl Forward {
             reframer: None,
             whole: None,
             listed,
+            form: None,
             body_began: false,
             refusal: None,
             connect_tries: 0,

@@ -17,7 +17,7 @@ use crate::s3::delete_objects::parse_keys;
 use crate::s3::{Effect, Operation, S3Error};
 
 /// pingora's `BODY_BUF_LIMIT`; one read never brings more.
-const REPLAYED: usize = 64 << 10;
+pub(super) const REPLAYED: usize = 64 << 10;
 const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
 
 impl Gateway {

@@ -18,6 +18,7 @@ pub mod config;
 mod connection;
 mod context;
 mod delete_many;
+mod form;
 mod gate;
 mod head;
 mod http1;
@@ -64,6 +65,7 @@ pub use server::Server;
 
 use client::Client;
 use context::{Forward, RequestContext};
+use form::Upload;
 use lists::Listed;
 use read::Outcome;
 use refusal::Refusal;
@@ -137,6 +139,31 @@ impl Gateway {
         read.expected_owner.is_none_or(|owner| self.owners.is_confirmed(bucket, owner))
     }
 
+    /// Learns what a form says of itself, and handles the request.
+    async fn begin(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        mut parsed: Parsed,
+        mut admitted: Admitted,
+    ) -> Result<Outcome> {
+        let mut form = None;
+        if let Some(gate) = admitted.form.take() {
+            match self.read_form(session, &mut parsed, &gate).await? {
+                Ok(upload) => {
+                    admitted.identity = upload.identity().cloned();
+                    form = Some(upload);
+                }
+                Err(error) => {
+                    send_error(session, ctx, &error, CacheStatus::Method).await?;
+                    return Ok(Outcome::Answered);
+                }
+            }
+        }
+        ctx.identity.clone_from(&admitted.identity);
+        self.handle(session, ctx, parsed, admitted, form).await
+    }
+
     /// Answers, or says that pingora is to stream it.
     async fn handle(
         &self,
@@ -144,8 +171,9 @@ impl Gateway {
         ctx: &mut RequestContext,
         parsed: Parsed,
         admitted: Admitted,
+        form: Option<Box<Upload>>,
     ) -> Result<Outcome> {
-        let Admitted { identity, body, listed } = admitted;
+        let Admitted { identity, body, listed, .. } = admitted;
         let brought = match self.brought_by(identity.as_deref()) {
             Ok(brought) => brought,
             Err(error) => {
@@ -170,7 +198,7 @@ impl Gateway {
         };
         let touched = self.touched(&parsed);
         let mut forward = Forward::new(parsed, domain.clone(), touched, body);
-        forward.keeping = keeping;
+        (forward.keeping, forward.form) = (keeping, form);
         if let Some(listed) = listed
             && let Err(error) = self.allow_by_key(session, &mut forward, &listed).await?
         {
@@ -222,8 +250,7 @@ impl ProxyHttp for Gateway {
         }
         match self.understand(session) {
             Ok((parsed, admitted)) => {
-                ctx.identity.clone_from(&admitted.identity);
-                Ok(self.handle(session, ctx, parsed, admitted).await? == Outcome::Answered)
+                Ok(self.begin(session, ctx, parsed, admitted).await? == Outcome::Answered)
             }
             Err(error) => {
                 send_error(session, ctx, &error, CacheStatus::Bypass).await?;

@@ -1,5 +1,5 @@
 //! What the cache does not answer streams to the origin, re-signed with our keys (in `transparent` mode as its sender
-//! signed it), unbuffered, its answer untouched.
+//! signed it), unbuffered, its answer untouched. Browsers' forms are written anew on the way: see `form`.
 //!
 //! A write invalidates what it changed before it is forwarded and again with every part of its answer before
 //! that is passed on: S3 may send 200 long before it commits (R8). When its outcome is not known, its keys are
@@ -129,6 +129,9 @@ impl Gateway {
 
     /// Rewrites a request's head: the origin's host and path, our signature, a body framed for it.
     pub(super) fn rewrite(&self, head: &mut RequestHeader, forward: &mut Forward) -> Result<()> {
+        if forward.form.is_some() {
+            return self.rewrite_form(head, forward);
+        }
         let Parsed { bucket, key, query, .. } = &forward.parsed;
         if self.access.transparent().is_some() {
             *head = as_signed(head, query)?;
@@ -209,6 +212,12 @@ impl Gateway {
         if let Some(whole) = forward.whole.take() {
             // What pingora has of it is the tail that it kept: see `delete_many`.
             *body = Some(whole);
+            return Ok(());
+        }
+        if let Some(form) = &mut forward.form {
+            let sent = form.push(body.take().unwrap_or_default(), end);
+            let sent = sent.map_err(|error| refuse(&mut forward.refusal, error))?;
+            *body = (!end || !sent.is_empty()).then_some(sent);
             return Ok(());
         }
         if let Some(digester) = &mut forward.digester {

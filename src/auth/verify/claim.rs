@@ -1,4 +1,5 @@
-//! What a request says of its own signature, in its `Authorization` header or in the query of a presigned URL.
+//! What a request says of its own signature, in its `Authorization` header, in the query of a presigned URL or in the
+//! fields of a form.
 //!
 //! Read, and checked for what can be told without a secret: the form, the scope, the time. Everything borrows from
 //! the request.
@@ -20,13 +21,15 @@ use crate::s3::{Query, RequestHead, S3Error};
 /// How far a request's time may be from ours.
 pub(super) const MAX_SKEW: Duration = Duration::from_mins(15);
 /// How long a presigned URL may live.
-const MAX_EXPIRES: u64 = 7 * 24 * 3600;
+pub(super) const MAX_EXPIRES: u64 = 7 * 24 * 3600;
 
 /// Where the signature stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Header,
     Query,
+    /// The fields of a form.
+    Fields,
 }
 
 /// A signature and what is needed to check it.
@@ -41,8 +44,8 @@ pub(super) struct Claim<'a> {
     /// The time signed, `20130524T000000Z`, and as a point in time.
     pub(super) amz_date: Cow<'a, str>,
     pub(super) time: SystemTime,
-    /// How long a presigned URL lives, in seconds.
-    expires: u64,
+    /// How long a presigned URL, or the policy of a form, lives at most, in seconds.
+    pub(super) expires: u64,
     pub(super) token: Option<&'a str>,
     /// What is signed for the body.
     pub(super) payload: &'a str,
@@ -168,8 +171,8 @@ impl<'a> Claim<'a> {
                     false => Ok(()),
                 }
             }
-            Form::Query if early => Err(refusal::not_yet()),
-            Form::Query => {
+            Form::Query | Form::Fields if early => Err(refusal::not_yet()),
+            Form::Query | Form::Fields => {
                 let end = self.time + Duration::from_secs(self.expires);
                 if now > end { Err(refusal::expired(self.expires, end, now)) } else { Ok(()) }
             }
@@ -178,7 +181,7 @@ impl<'a> Claim<'a> {
 }
 
 impl<'a> Credential<'a> {
-    fn parse(credential: &'a str, form: Form) -> Result<Self, S3Error> {
+    pub(super) fn parse(credential: &'a str, form: Form) -> Result<Self, S3Error> {
         let malformed = || form.malformed(refusal::CREDENTIAL);
         let (access_key, scope) = cut_at_byte(credential, b'/').ok_or_else(malformed)?;
         let mut parts = split_at_byte(scope, b'/');
@@ -215,7 +218,7 @@ impl Form {
     /// 400 for a part of the credential.
     pub(super) fn malformed(self, problem: impl std::fmt::Display) -> S3Error {
         match self {
-            Self::Header => self.malformed_parameter(problem),
+            Self::Header | Self::Fields => self.malformed_parameter(problem),
             Self::Query => self.malformed_parameter(format_args!(
                 "Error parsing the X-Amz-Credential parameter; {problem}"
             )),
@@ -227,6 +230,7 @@ impl Form {
         match self {
             Self::Header => refusal::malformed_header(problem),
             Self::Query => refusal::malformed_query(problem),
+            Self::Fields => S3Error::invalid_argument("X-Amz-Credential", problem.to_string()),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The `verify` mode's question: did the holder of a known secret send this very request?
 //!
 //! `claim` reads what a request says of its signature, here it is compared with what the secret makes of the
-//! request, and [`BodyCheck`] goes on with what the signature says of the body. Source: Amazon S3 API Reference,
+//! request, and [`BodyCheck`] goes on with what the signature says of the body; `form` does the same for the policy
+//! that a browser's form brings. Source: Amazon S3 API Reference,
 //! "Authenticating Requests (AWS Signature Version 4)". Invariants: the path and the query that are verified are
 //! those that the request is understood by, decoded once and never normalised; every `x-amz-*` header and the host
 //! are covered (R21); signatures and tokens are compared in constant time. Whether the identity may do
@@ -9,6 +10,7 @@
 
 mod body;
 mod claim;
+mod form;
 mod refusal;
 
 use std::borrow::Cow;

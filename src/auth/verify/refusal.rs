@@ -124,6 +124,19 @@ pub(super) fn signature_differs(claim: &Claim<'_>, to_sign: &str, canonical: &[u
         .with_detail("CanonicalRequest", String::from_utf8_lossy(canonical))
 }
 
+/// As [`signature_differs`]; what a form signs is its policy as it was sent.
+pub(super) fn policy_signature_differs(claim: &Claim<'_>, policy: &str) -> S3Error {
+    signature_error()
+        .with_detail("AWSAccessKeyId", claim.credential.access_key)
+        .with_detail("StringToSign", policy)
+        .with_detail("SignatureProvided", claim.hex)
+}
+
+/// A field of a form that is not what it must be.
+pub(super) fn bad_field(name: &str, value: &str, message: &'static str) -> S3Error {
+    S3Error::invalid_argument(name, message).with_detail("ArgumentValue", value)
+}
+
 /// Of a request, a chunk or a trailer.
 pub(in crate::auth) fn signature_error() -> S3Error {
     let message = "The request signature we calculated does not match the signature you provided. Check your key \

@@ -1,0 +1,121 @@
+//! Who sent a form, and whether it may be done: by its policy first, then by what its sender may do (R21).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, Method};
+
+use super::policy::{Policy, SizeRange};
+use super::{Boundary, FormHead, body, refusal};
+use crate::auth::identities::{Identity, IdentitySet};
+use crate::auth::{Access, Sender};
+use crate::s3::{BucketName, InvalidName, Needs, ObjectKey, Parsed, RequestHead, S3Error};
+
+/// Whether a request says in its body who sends it: a form for a bucket, with no other signature.
+pub(in crate::auth) fn is_form(head: &RequestHead<'_>, parsed: &Parsed) -> bool {
+    *head.method == Method::POST
+        && parsed.bucket.is_some()
+        && parsed.key.is_none()
+        && parsed.query.is_empty()
+        && !head.headers.contains_key(AUTHORIZATION)
+        && Boundary::is_announced(head.headers)
+}
+
+/// A form whose fields are still to be read.
+#[derive(Debug)]
+pub struct FormGate(Option<Asking>);
+
+/// By whom and when it is sent, as far as its head tells.
+#[derive(Debug)]
+struct Asking {
+    identities: Arc<IdentitySet>,
+    /// Who it is when the form is not signed.
+    otherwise: Option<Arc<Identity>>,
+    peer: Option<IpAddr>,
+    now: SystemTime,
+}
+
+impl FormGate {
+    /// For who may do whatever they like, whatever they signed.
+    pub(in crate::auth) fn open() -> Self {
+        Self(None)
+    }
+
+    /// For one of `identities`; `otherwise` is who does not sign.
+    pub(in crate::auth) fn new(
+        identities: Arc<IdentitySet>,
+        otherwise: Option<Arc<Identity>>,
+        sender: Sender<'_>,
+        now: SystemTime,
+    ) -> Self {
+        Self(Some(Asking { identities, otherwise, peer: sender.address, now }))
+    }
+}
+
+/// A form that may be done.
+#[derive(Debug)]
+pub struct AdmittedForm {
+    /// Who sent it; in `trust` mode nobody asks.
+    pub identity: Option<Arc<Identity>>,
+    pub key: ObjectKey,
+    /// How large its file may be.
+    pub size: Option<SizeRange>,
+}
+
+impl Access {
+    /// Lets a form for `bucket` through whose body has `length` bytes.
+    ///
+    /// # Errors
+    /// As S3 words them: whatever is wrong with its signature, `InvalidPolicyDocument`, `InvalidArgument`,
+    /// `KeyTooLongError`, `EntityTooLarge`, `EntityTooSmall`, and `AccessDenied` for what the policy does not allow
+    /// or the sender may not do.
+    pub fn admit_form(
+        &self,
+        gate: &FormGate,
+        headers: &HeaderMap,
+        bucket: &BucketName,
+        form: &FormHead,
+        at_most: u64,
+    ) -> Result<AdmittedForm, S3Error> {
+        let (Self::Verify { verifier, .. }, Some(asking)) = (self, &gate.0) else {
+            return Ok(AdmittedForm { identity: None, key: key_of(form)?, size: None });
+        };
+        refuse_unsigned(headers)?;
+        let now = asking.now;
+        let signed = verifier.verify_form(&asking.identities, &form.fields, now)?;
+        let size = match &signed {
+            Some((_, policy)) => Policy::parse(policy)?.check(bucket, &form.fields, now)?,
+            None => None,
+        };
+        let key = key_of(form)?;
+        if form.fields.get("bucket").is_some_and(|named| named != bucket.as_str()) {
+            return Err(S3Error::access_denied());
+        }
+        let identity = signed.map(|(identity, _)| identity).or_else(|| asking.otherwise.clone());
+        let identity = identity.ok_or_else(S3Error::access_denied)?;
+        let fields = form.fields.iter().map(|field| (&*field.known_as, &*field.value));
+        identity.authorize(&Needs::of_form(bucket, &key, fields), asking.peer, now)?;
+        body::check_size(size, at_most)?;
+        Ok(AdmittedForm { identity: Some(identity), key, size })
+    }
+}
+
+fn key_of(form: &FormHead) -> Result<ObjectKey, S3Error> {
+    let key = form.fields.get("key").ok_or_else(|| refusal::must_contain("key"))?;
+    ObjectKey::new(key).map_err(|error| match error {
+        InvalidName::TooLong { length, max } => S3Error::key_too_long(length, max),
+        _ => refusal::empty_key(),
+    })
+}
+
+/// A form's signature covers its fields; a header of S3's beside it may be anybody's.
+fn refuse_unsigned(headers: &HeaderMap) -> Result<(), S3Error> {
+    let names = headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
+    let names: Vec<&str> = names.collect();
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(refusal::unsigned_headers(&names.join(", "))),
+    }
+}
