@@ -180,6 +180,19 @@ def test_row_of_the_presigned_url(pair, some_bytes):
     assert table()["presigned URLs (SigV4)"] == state_of_url(signer, pair, key, some_bytes)
 
 
+def test_row_of_browsers_uploads(pair):
+    key = f"readme-{uuid.uuid4().hex}"
+    statuses = set()
+    for to in (pair.server, pair.hotset):
+        form = Caller(to).client.generate_presigned_post(pair.bucket, key, ExpiresIn=300)
+        for _ in range(2):
+            answer = requests.post(form["url"], form["fields"], files={"file": b"x"}, timeout=30)
+            statuses.add(answer.status_code)
+    assert statuses == {204}
+    assert not answer.headers["cache-status"].endswith("hit")
+    assert table()["browsers' uploads (POST forms, SigV4)"] == "passes through"
+
+
 def test_row_of_virtual_hosted_style(pair, some_bytes):
     key = pair.put(some_bytes)
     to = Endpoint(pair.hotset.virtual, pair.hotset.access, pair.hotset.secret)
@@ -236,6 +249,7 @@ def test_row_of_website_endpoints(pair):
 def test_the_table_has_no_row_that_is_not_asked():
     others = {
         "presigned URLs (SigV4)",
+        "browsers' uploads (POST forms, SigV4)",
         "virtual-hosted style",
         "reads of a `versionId`",
         "ListObjectsV2, HeadBucket by `rules[].lists`",

@@ -3,6 +3,8 @@
 
 mod delete_many;
 mod domains;
+mod form_bodies;
+mod forms;
 mod reload;
 
 use hotset::auth::AuthMode;

@@ -92,7 +92,7 @@ impl Drop for TestProxy {
 }
 
 /// The keys towards the origin.
-pub(super) fn test_credentials() -> Credentials {
+pub(in crate::support) fn test_credentials() -> Credentials {
     Credentials::new("AKTEST".to_owned(), "sktest".into(), None).expect("legal keys")
 }
 

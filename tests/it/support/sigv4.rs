@@ -232,29 +232,39 @@ impl Signed {
     }
 
     fn sign(&self, text: &str) -> String {
-        let hmac = |key: &[u8], text: &str| {
-            hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
-        };
-        let date = self.amz_date();
-        let key = hmac(format!("AWS4{}", self.secret_key).as_bytes(), &date[..8]);
-        let key = hmac(key.as_ref(), &self.region);
-        let key = hmac(hmac(key.as_ref(), "s3").as_ref(), "aws4_request");
-        hex(hmac(key.as_ref(), text).as_ref())
+        signature_of(&self.secret_key, &self.amz_date(), &self.region, text)
     }
 
     fn scope(&self) -> String {
         format!("{}/{}/s3/aws4_request", &self.amz_date()[..8], self.region)
     }
 
-    /// `20250102T030405Z`, by way of an HTTP date.
     fn amz_date(&self) -> String {
-        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
-        let seconds = self.time.duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
-        let month = MONTHS.find(&date[8..11]).expect("a month") / 3 + 1;
-        let time = date[17..25].replace(':', "");
-        format!("{}{month:02}{}T{time}Z", &date[12..16], &date[5..7])
+        amz_date_of(self.time)
     }
+}
+
+/// `20250102T030405Z`, by way of an HTTP date.
+#[must_use]
+pub fn amz_date_of(time: SystemTime) -> String {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let seconds = time.duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+    let month = MONTHS.find(&date[8..11]).expect("a month") / 3 + 1;
+    let time = date[17..25].replace(':', "");
+    format!("{}{month:02}{}T{time}Z", &date[12..16], &date[5..7])
+}
+
+/// The signature of a text (a policy, or what is signed for a request) as of `amz_date`, in hex.
+#[must_use]
+pub fn signature_of(secret: &str, amz_date: &str, region: &str, text: &str) -> String {
+    let hmac = |key: &[u8], text: &str| {
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
+    };
+    let key = hmac(format!("AWS4{secret}").as_bytes(), &amz_date[..8]);
+    let key = hmac(key.as_ref(), region);
+    let key = hmac(hmac(key.as_ref(), "s3").as_ref(), "aws4_request");
+    hex(hmac(key.as_ref(), text).as_ref())
 }
 
 /// In hex.

@@ -9,7 +9,7 @@
 use super::http::{Asked, asked_range, percent_decode, xml_escape, xml_values};
 use super::reply::{Reply, error, xml};
 use super::store::{Deleted, Found, Store, Upload};
-use super::{DEFAULT_LAST_MODIFIED, Object, Seen, aws_chunked};
+use super::{DEFAULT_LAST_MODIFIED, Object, Seen, aws_chunked, form};
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 
@@ -355,6 +355,9 @@ fn abort_upload(store: &mut Store, seen: &Seen) -> Reply {
 fn bucket(store: &mut Store, seen: &Seen) -> Reply {
     match seen.method {
         Method::POST if seen.has_param("delete") => delete_objects(store, seen),
+        Method::POST if seen.header("content-type").starts_with("multipart/form-data") => {
+            form::post(store, seen)
+        }
         Method::GET if seen.has_param("location") => xml(200, "<LocationConstraint/>"),
         Method::GET if seen.bucket.is_empty() => xml(200, "<ListAllMyBucketsResult/>"),
         Method::GET => list(store, seen),

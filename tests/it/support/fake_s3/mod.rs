@@ -1,8 +1,8 @@
 //! An S3 origin inside the test, on a free port of the loopback, that misbehaves on demand.
 //!
 //! It speaks real HTTP/1.1 over real sockets, keeps connections alive, and answers path-style
-//! requests as S3 does (see [`answer`]); it verifies no signatures. Three things make it a test's
-//! instrument:
+//! requests as S3 does (see [`answer`]); of signatures it verifies only those of forms. Three things make it a
+//! test's instrument:
 //! - *objects of any size* ([`Object::random`]): bytes are made while they are sent;
 //! - *a full record* ([`FakeS3::requests`]): what was asked, on which connection, what was sent;
 //! - *faults* ([`FakeS3::fault`]): exact in place and number.
@@ -20,6 +20,7 @@ mod answer;
 mod aws_chunked;
 mod connection;
 mod faults;
+mod form;
 mod http;
 mod object;
 mod plan;
