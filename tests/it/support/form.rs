@@ -128,7 +128,7 @@ impl Form {
     pub fn wire_to(&self, path: &str, host: &str) -> Vec<u8> {
         let body = self.body();
         let mut head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\n");
-        let _ = write!(head, "content-type: {}\r\n", self.content_type());
+        let _ = write!(head, "content-type: {}\r\n", Form::content_type());
         let _ = write!(head, "content-length: {}\r\n", body.len());
         for (name, value) in &self.headers {
             let _ = write!(head, "{name}: {value}\r\n");
@@ -137,7 +137,7 @@ impl Form {
     }
 
     #[must_use]
-    pub fn content_type(&self) -> String {
+    pub fn content_type() -> String {
         format!("multipart/form-data; boundary={BOUNDARY}")
     }
 
@@ -160,7 +160,8 @@ impl Form {
                 None => body += &Form::part(&name, &value),
             }
         }
-        body += &format!(
+        let _ = write!(
+            body,
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{}\"\r\n\
              Content-Type: image/jpeg\r\n\r\n",
             self.filename
@@ -169,7 +170,9 @@ impl Form {
         for (name, value) in &self.after {
             end += &Form::part(name, value);
         }
-        end += &format!("--{BOUNDARY}--\r\n");
+        end += "--";
+        end += BOUNDARY;
+        end += "--\r\n";
         [body.as_bytes(), &self.file, end.as_bytes()].concat()
     }
 
