@@ -71,6 +71,19 @@ def test_r21_a_form_is_stored_and_seen_by_the_next_read(pair, prefix):
         assert read.parsed["Metadata"] == {"from": "a browser"}
 
 
+@pytest.mark.parametrize("size", [0, 9, 300_000])
+def test_r21_what_follows_the_file_is_left_out_and_the_file_is_whole(pair, size):
+    """As browsers send the button that was pressed; with a key that servers might read otherwise."""
+    upload = form(pair, "mine/$5 ü+&/${filename}", "narrow", **{"Content-Type": "text/plain"})
+    content = bytes(range(256)) * (size // 256) + b"\r\n--" * (size % 256)
+    parts = [(name, (None, value)) for name, value in upload.fields.items()]
+    parts += [("file", ("a/photo.jpg", content)), ("key", (None, "theirs/k")), ("submit", (None, "Upload"))]
+    answer = requests.post(upload.url, files=parts, timeout=30)
+    assert answer.status_code == 204, answer.text
+    assert stored(pair, "mine/$5 ü+&/photo.jpg") == content
+    assert stored(pair, "theirs/k") is None
+
+
 def test_r21_a_form_says_how_it_is_answered(pair, prefix):
     status = form(pair, f"{prefix}a", success_action_status="200").send(b"a")
     assert status.status_code == 200, status.text
