@@ -1,7 +1,7 @@
 //! Browser uploads: a POST to a bucket whose `multipart/form-data` says what is stored, and by whose leave.
 //!
 //! [`HeadReader`] reads the fields before the file, [`Access::admit_form`](super::Access::admit_form) asks who sent
-//! them and holds them against the [`Policy`](policy) that was signed, [`Outgoing`] writes them anew for the origin,
+//! them and holds them against the [`Policy`] that was signed, [`Outgoing`] writes them anew for the origin,
 //! and [`FormBody`] lets the file pass. Source: Amazon S3 API Reference, "POST Object", "POST Policy" and
 //! "Authenticating Requests in Browser-Based Uploads Using POST (AWS Signature Version 4)"; what S3 was seen to
 //! answer where it says nothing, or something else.

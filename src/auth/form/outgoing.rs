@@ -93,10 +93,11 @@ impl Outgoing {
         HeaderValue::from_str(&self.content_type).expect("visible ASCII")
     }
 
-    /// How many bytes go out in place of a body of `length`; `None` where it cannot hold a file and its end.
+    /// How many bytes go out in place of a body of `length`; `None` where it cannot hold a file and its end, or
+    /// no body can be so long.
     pub fn length(&self, form: &FormHead, boundary: &Boundary, length: u64) -> Option<u64> {
-        let at_most = form.file_at_most(boundary, length)?;
-        Some((self.head.len() + self.close.len()) as u64 + at_most)
+        let around = (self.head.len() + self.close.len()) as u64;
+        form.file_at_most(boundary, length)?.checked_add(around)
     }
 }
 

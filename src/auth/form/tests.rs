@@ -251,14 +251,19 @@ fn without_keys_of_ours_the_form_says_of_nobody_that_they_sent_it() {
         assert!(!text.to_ascii_lowercase().contains(name), "{name}: {text}");
     }
     let next = Outgoing::new(&form(&example()), &bucket, None, None, example_time());
+    let boundary = Boundary::new("b").unwrap();
+    assert_eq!(out.length(&form(&[("key", "k")]), &boundary, u64::MAX), None);
+    assert_eq!(out.length(&form(&example()), &boundary, 10), None);
     assert_ne!(out.content_type(), next.content_type(), "no client can know the boundary");
 }
 
-/// What goes out for a file and what follows it, in pieces; the length that was promised for it.
+/// What goes out for a file and what follows it, in pieces; the length that was promised for it. What goes out before
+/// the last piece came is no more than the head and `most` bytes.
 fn passed(
     body: &[u8],
     piece: usize,
     size: Option<SizeRange>,
+    most: usize,
 ) -> Result<(Vec<u8>, Outgoing, usize), String> {
     let boundary = Boundary::new("b").unwrap();
     let form = form(&[("key", "k")]);
@@ -270,6 +275,7 @@ fn passed(
     let mut pass = FormBody::new(&boundary, rest, size, out.clone());
     let mut sent = Vec::new();
     let mut push = |piece: &[u8], end| {
+        assert!(sent.len() <= out.head.len() + most, "the end of the form is out too early");
         pass.push(piece, end).map(|part| sent.extend_from_slice(&part)).map_err(|error| error.code)
     };
     let last = body.len().saturating_sub(1) / piece;
@@ -291,7 +297,8 @@ fn a_file_passes_whatever_follows_it_and_has_the_length_that_was_promised() {
         for tail in ["\r\n--b--", "\r\n--b-- ", "\r\n--b--\r\n", "\r\n--b--\r\nepilogue", submit] {
             for piece in [1, 2, 3, 5, 1000] {
                 let body = format!("{file}{tail}");
-                let (sent, out, promised) = passed(body.as_bytes(), piece, None).unwrap();
+                let (sent, out, promised) =
+                    passed(body.as_bytes(), piece, None, file.len()).unwrap();
                 let what = format!("{file:?} {tail:?} {piece}");
                 assert_eq!(sent.len(), promised, "{what}");
                 let rest = sent.strip_prefix(&*out.head).expect("the head first");
@@ -317,7 +324,7 @@ fn a_body_that_is_not_ended_as_a_form_is_never_goes_out_whole() {
         &long,
     ] {
         for piece in [1, 3, 100_000] {
-            let refused = passed(body.as_bytes(), piece, None).map(|_| ());
+            let refused = passed(body.as_bytes(), piece, None, body.len()).map(|_| ());
             let refused = refused.unwrap_err();
             assert!(
                 ["no room", "MalformedPOSTRequest"].contains(&&*refused),
@@ -342,7 +349,7 @@ fn r21_a_file_has_the_size_that_its_policy_allows() {
         for tail in ["\r\n--b--", submit] {
             for piece in [1, 2, 1000] {
                 let body = format!("{}{tail}", "x".repeat(length));
-                let told = passed(body.as_bytes(), piece, size).err().unwrap_or_default();
+                let told = passed(body.as_bytes(), piece, size, length).err().unwrap_or_default();
                 assert_eq!(told, code, "{length} {tail:?} {piece}");
             }
         }
