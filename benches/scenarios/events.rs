@@ -161,6 +161,7 @@ fn all_applied(hotset: &Hotset, before: f64, sent: u64) -> Result<()> {
 fn fresh(server: &Server, webhook: SocketAddr, origin: &Origin) -> Result<Vec<Row>> {
     let over = AtomicBool::new(false);
     let address = server.hotset.server.address();
+    let alone = load::run(probe(address, webhook, origin))?;
     let times = thread::scope(|scope| {
         let readers = scope.spawn(|| {
             // Readers have machines of their own: they fill both cores, and do not hold up who looks.
@@ -178,18 +179,18 @@ fn fresh(server: &Server, webhook: SocketAddr, origin: &Origin) -> Result<Vec<Ro
         readers.join().map_err(|_| "the readers panicked")??;
         times
     });
-    let mut times = times?;
+    Ok(vec![
+        fresh_row("from an event to a fresh read, p99", times?, Bar::AtMost(5.0)),
+        fresh_row("the same while nobody else reads", alone, Bar::None),
+    ])
+}
+
+fn fresh_row(figure: &str, mut times: Vec<Duration>, bar: Bar) -> Row {
     times.sort_unstable();
-    let (half, most) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-    let cells = (format!("half in {} us", half.as_micros()), format!("{FRESH_READS} events"));
-    let most = (most.as_secs_f64() * 1000.0, "ms");
-    Ok(vec![Row::amount(
-        "events",
-        "from an event to a fresh read, p99",
-        cells,
-        most,
-        Bar::AtMost(5.0),
-    )])
+    let at = |percent: usize| times[times.len() * percent / 100];
+    let (half, most) = (at(50).as_micros(), at(95).as_micros());
+    let cells = (format!("half in {half} us"), format!("95% in {most} us"));
+    Row::amount("events", figure, cells, (at(99).as_secs_f64() * 1000.0, "ms"), bar)
 }
 
 async fn probe(address: SocketAddr, webhook: SocketAddr, origin: &Origin) -> Result<Vec<Duration>> {
