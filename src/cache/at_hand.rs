@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::Cache;
-use super::budget::Paid;
+use super::budget::{Paid, units};
 use super::disk::FromDisk;
 use super::key::ObjectVersion;
 use super::memory::MemoryTier;
@@ -26,10 +26,21 @@ pub struct AtHand {
     pub from_memory: u64,
     pub from_disk: u64,
     /// For the whole blocks that the pieces are slices of.
-    _paid: Paid,
+    paid: Paid,
 }
 
 impl AtHand {
+    /// Lets go of the blocks that are held for whoever does not take the pieces soon: a copy costs less.
+    pub fn copy(&mut self) {
+        let rest: Vec<u8> = self.pieces.iter().flat_map(|piece| &**piece).copied().collect();
+        let copied = self.paid.split(units(rest.len() as u64) as usize);
+        if let Some(copied) = copied {
+            self.paid = copied;
+        }
+        self.pieces.clear();
+        self.pieces.push_back(rest.into());
+    }
+
     /// Takes what memory has of the next block.
     fn take_block(&mut self, memory: &MemoryTier) -> bool {
         let block = memory.get(&self.version.block_at(self.at));
@@ -72,7 +83,7 @@ impl Cache {
             pieces: VecDeque::with_capacity(2),
             from_memory: 0,
             from_disk: 0,
-            _paid: paid,
+            paid,
         };
         while here.at < here.end && here.take_block(&self.memory) {}
         self.rest_on_disk(&here).then_some(here)
@@ -105,7 +116,7 @@ impl Cache {
                 return false;
             };
             if let Some(block) = promoted {
-                self.memory.admit(key, block);
+                self.keep(&key, block);
             }
             here.from_disk += here.take(bytes);
         }

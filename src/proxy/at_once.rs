@@ -4,8 +4,8 @@
 //! Only a plain `GET` or `HEAD` is looked at here, and only what would be a 200 or 206 from memory or disk is
 //! answered. Whatever is in the way (a refusal, a condition that fails, an object that is not fresh, bytes that are
 //! elsewhere) is nothing: pingora reads the same head from the connection, and the gateway says it in its one place.
-//! Invariants: a request is understood, allowed, evaluated and described by the same functions either way; nobody is
-//! told anything, and no disk is read, before it was allowed.
+//! Invariants: a request is understood, allowed, evaluated and described by the same functions either way; nothing is
+//! looked up before it was allowed, so that not even the time that a refusal takes says what is cached.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
@@ -44,6 +44,10 @@ impl Request {
         let mut line_end = memchr(b'\n', &head)?;
         let line = head[..line_end].strip_suffix(b" HTTP/1.1\r")?;
         let target = head.slice(method.as_str().len() + 1..line.len());
+        // Nor does pingora take these in a target.
+        if target.iter().any(|byte| matches!(byte, b'<' | b'>' | b'"' | b'`')) {
+            return None;
+        }
         let mut headers = HeaderMap::with_capacity(16);
         loop {
             let start = line_end + 1;
@@ -96,6 +100,15 @@ impl Gateway {
         let started = Instant::now();
         let head = request.head();
         let parsed = operation::parse(&head, &self.domains).ok()?;
+        if !matches!(parsed.operation, Operation::Read(_)) {
+            return None;
+        }
+        let address = connection.address().map(|address| address.ip());
+        let sender = sender(address, Some(connection.client()));
+        let admitted = self.access.admit(&head, &parsed, sender).ok()?;
+        if admitted.identity.as_ref().is_some_and(|identity| identity.origin().is_some()) {
+            return None;
+        }
         let (read, found) = self.found_at_hand(&head, &parsed)?;
         let Answer::Bytes { range, partial } = evaluate(read, &found.meta) else { return None };
         let body = match read.method {
@@ -110,12 +123,6 @@ impl Gateway {
             true => CacheStatus::Hit,
             false => CacheStatus::DiskHit,
         };
-        let address = connection.address().map(|address| address.ip());
-        let sender = sender(address, Some(connection.client()));
-        let admitted = self.access.admit(&head, &parsed, sender).ok()?;
-        if admitted.identity.as_ref().is_some_and(|identity| identity.origin().is_some()) {
-            return None;
-        }
         let mut ctx = RequestContext::begin();
         ctx.started = started;
         ctx.held = Some(self.admission.request()?);
@@ -133,7 +140,7 @@ impl Gateway {
         Some(AtOnce { request, ctx, status, here })
     }
 
-    /// A read that could be answered as far as its object is known, whoever asks.
+    /// A read that could be answered as far as its object is known.
     fn found_at_hand<'a>(
         &self,
         head: &RequestHead<'_>,

@@ -2,7 +2,6 @@
 //!
 //! pingora's own listener sends the head and a body in two writes; with a buffer they leave in one.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use futures_util::poll;
 use pingora::http::ResponseHeader;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
@@ -28,6 +27,7 @@ use super::admission::AddressHeld;
 use super::client::Client;
 use super::gate::{Gate, GateLimits, Opening};
 use super::transport::{Channel, Transport};
+use crate::cache::AtHand;
 use crate::metrics::Held;
 
 /// How long a connection lingers for what its client still has on its way.
@@ -137,34 +137,30 @@ impl Connection {
         self.address
     }
 
-    /// Answers the request whose head came, with the pieces of a head and a body; what is left of them was not sent.
-    /// Each wait for the client takes at most `patience`.
+    /// Answers the request whose head came with the pieces of `here`; those that are left of it were not sent. Each
+    /// wait for the client takes at most `patience`.
     ///
     /// # Errors
     /// As the socket says; [`io::ErrorKind::TimedOut`].
-    pub(super) async fn answer(
-        &mut self,
-        pieces: &mut VecDeque<Bytes>,
-        patience: Duration,
-    ) -> io::Result<()> {
+    pub(super) async fn answer(&mut self, here: &mut AtHand, patience: Duration) -> io::Result<()> {
         self.gate.skip_head();
         let mut copied = false;
-        while let Some(piece) = pieces.front() {
+        while let Some(piece) = here.pieces.front() {
             let taken = match poll!(pin!(self.io.write(piece))) {
                 Poll::Ready(taken) => taken?,
                 Poll::Pending => {
                     if !std::mem::replace(&mut copied, true) {
-                        copy(pieces);
+                        here.copy();
                     }
-                    timeout(patience, self.io.write(&pieces[0])).await??
+                    timeout(patience, self.io.write(&here.pieces[0])).await??
                 }
             };
             if taken == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            pieces[0].advance(taken);
-            if pieces[0].is_empty() {
-                pieces.pop_front();
+            here.pieces[0].advance(taken);
+            if here.pieces[0].is_empty() {
+                here.pieces.pop_front();
             }
         }
         match poll!(pin!(self.io.flush())) {
@@ -172,14 +168,6 @@ impl Connection {
             Poll::Pending => timeout(patience, self.io.flush()).await?,
         }
     }
-}
-
-/// For a client that does not take its answer as fast as it comes: a slice keeps the whole of a block, which nobody else
-/// may want any more.
-fn copy(pieces: &mut VecDeque<Bytes>) {
-    let rest: Vec<u8> = pieces.iter().flat_map(|piece| &**piece).copied().collect();
-    pieces.clear();
-    pieces.push_back(rest.into());
 }
 
 /// The time between two requests. Set anew without a timer of its own for each: it looks again when it is over.

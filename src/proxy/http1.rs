@@ -1,6 +1,7 @@
 //! One HTTP/1 connection: between two sessions of pingora it is ours, and small hits are answered from there. What is
 //! not stays unread, so that pingora finds the connection as if nobody had looked.
 
+use std::io;
 use std::pin::pin;
 
 use pingora::apps::{HttpPersistentSettings, HttpServerApp};
@@ -41,7 +42,8 @@ impl Server {
         let mut connection = Box::new(connection);
         let mut remaining = Remaining(limits.keep_alive_requests);
         let mut settings: Option<HttpPersistentSettings> = None;
-        // A head that pingora has read already, behind the request before it, is its own to answer.
+        // A head that pingora has read already, behind the request before it, is its own to answer. It has read nothing
+        // else: the gate hands out no byte beyond a body, and pingora keeps what it has to itself.
         let mut answered_heads = 0;
         loop {
             if connection.heads_read() == answered_heads
@@ -101,16 +103,22 @@ impl Server {
                 return Next::Session;
             };
             remaining.less_one();
-            let sent = connection.answer(&mut answer.here.pieces, limits.write_timeout.0).await;
-            let failed = sent
-                .err()
-                .map(|error| Error::because(ErrorType::WriteError, "writing an answer", error));
+            let sent = connection.answer(&mut answer.here, limits.write_timeout.0).await;
+            let failed = sent.err().map(broken_off);
             self.gateway.answered(connection, &answer, failed.as_deref());
             if failed.is_some() {
                 return Next::End;
             }
         }
     }
+}
+
+fn broken_off(error: io::Error) -> Box<Error> {
+    let kind = match error.kind() {
+        io::ErrorKind::TimedOut => ErrorType::WriteTimedout,
+        _ => ErrorType::WriteError,
+    };
+    Error::because(kind, "writing an answer", error)
 }
 
 /// What pingora was given, as it was.

@@ -1,16 +1,31 @@
-//! Hits that memory has whole are answered without a session of pingora: nobody may be able to tell.
+//! Small hits are answered without a session of pingora: nobody may be able to tell.
 
 use std::time::Duration;
 
+use hotset::auth::AuthMode;
 use hotset::config::Config;
 use hotset::config::units::HumanDuration;
 use http::HeaderMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Client, FakeS3, Object, Response, TestProxy, within};
+use crate::support::{
+    Client, FakeS3, Fault, Gate, Matcher, Object, Response, Scratch, Signed, TestProxy, Times,
+    within,
+};
 
 const OBJECT: u64 = 300_000;
+const RANGE: &str = "Range: bytes=0-3\r\n";
+const IDENTITIES: &str = "
+identities:
+  - { name: admin, access_key: AKADMIN, secret_key: secret-of-AKADMIN,
+      allow: [{ actions: [read, write, list, delete, admin], resources: ['**'] }] }
+  - { name: me, access_key: AKME, secret_key: secret-of-AKME,
+      allow: [{ actions: [read], resources: ['data/mine/**'] }] }
+  - { name: own, access_key: AKOWN, secret_key: secret-of-AKOWN,
+      origin: { access_key: AKORIGIN, secret_key: secret-at-the-origin },
+      allow: [{ actions: [read], resources: ['**'] }] }
+";
 
 /// One object in memory, whole.
 async fn with(limits: impl FnOnce(&mut Config)) -> (FakeS3, TestProxy, Client, Object) {
@@ -147,5 +162,82 @@ async fn a_connection_on_which_nothing_comes_is_closed() {
     }
     let mut rest = Vec::new();
     within("the end", socket.read_to_end(&mut rest)).await.unwrap();
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn r21_each_request_of_a_connection_is_allowed_by_itself() {
+    let s3 = FakeS3::start().await;
+    for key in ["mine/k", "theirs/k"] {
+        s3.put("data", key, Object::bytes(key));
+    }
+    let scratch = Scratch::new();
+    let identities = scratch.file("identities.yaml", IDENTITIES);
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.auth.mode = AuthMode::Verify;
+        config.auth.identities = Some(identities.into());
+    })
+    .await;
+    let wire = |key: &str, user: &str, last: bool| {
+        let target = format!("/data/{key}/k");
+        let signed = Signed::new("GET", &target, proxy.addr);
+        let signed = signed.keys(user, &format!("secret-of-{user}"));
+        let signed = if last { signed.unsigned("connection", "close") } else { signed };
+        signed.wire()
+    };
+    for key in ["mine", "theirs"] {
+        for _ in 0..2 {
+            assert_eq!(proxy.client().raw(&wire(key, "AKADMIN", true)).await.status, 200);
+        }
+    }
+    // Whose own keys for the origin see another realm.
+    assert_eq!(
+        proxy.client().raw(&wire("theirs", "AKOWN", false)).await.header("cache-status"),
+        "hotset; fwd=uri-miss"
+    );
+    s3.forget_requests();
+    let asked = [("mine", "AKME"), ("theirs", "AKME"), ("mine", "AKME"), ("theirs", "AKNOBODY")];
+    let mut requests: Vec<u8> =
+        asked.iter().flat_map(|(key, user)| wire(key, user, false)).collect();
+    requests.extend(wire("mine", "AKME", true));
+    let all = proxy.client().send_raw(&requests).await;
+    let all = String::from_utf8_lossy(&all);
+    let statuses: Vec<&str> = all.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "403", "200", "403", "200"], "{all}");
+    assert!(
+        !all.contains("theirs/k\r") && all.matches("cache-status: hotset; hit").count() == 3,
+        "{all}"
+    );
+    assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
+}
+
+#[tokio::test]
+async fn hits_go_on_behind_a_request_that_had_to_wait() {
+    let (s3, proxy, _client, object) = with(|config| {
+        config.limits.keep_alive_requests = Some(4);
+    })
+    .await;
+    s3.put("data", "cold", Object::bytes("cold"));
+    let gate = Gate::new();
+    s3.fault(Matcher::get("cold"), Times(1), Fault::HoldHeader(gate.clone()));
+    let mut socket = TcpStream::connect(proxy.addr).await.unwrap();
+    let get = |key: &str| format!("GET /data/{key} HTTP/1.1\r\nHost: localhost\r\n{RANGE}\r\n");
+    // The second hit comes while the origin is waited for: pingora looks whether its client is still there.
+    socket.write_all((get("k") + &get("cold")).as_bytes()).await.unwrap();
+    gate.wait_reached().await;
+    socket.write_all(get("k").as_bytes()).await.unwrap();
+    gate.open();
+    let mut all = Vec::new();
+    socket.write_all(get("k").as_bytes()).await.unwrap();
+    within("the end after four", socket.read_to_end(&mut all)).await.unwrap();
+    let bodies = [object.slice(0..4), "cold".into(), object.slice(0..4), object.slice(0..4)];
+    let mut rest = &all[..];
+    for (number, body) in bodies.iter().enumerate() {
+        let end = rest.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let last = String::from_utf8_lossy(&rest[..end]).contains("Connection: close");
+        assert_eq!(last, number == 3);
+        assert_eq!(rest[end..end + 4], body[..], "{number}");
+        rest = &rest[end + 4..];
+    }
     assert!(rest.is_empty());
 }
