@@ -167,10 +167,20 @@ fn status_field(id: &str, name: &str) -> Result<String> {
     Ok(value.ok_or_else(|| format!("/proc/{id}/status has no {name}"))?.trim().to_owned())
 }
 
-/// From now on the calling thread gets only what others leave of the cores (Linux keeps a niceness a thread).
+/// From now on the calling thread gets only what others leave of the cores, as if it ran on another machine.
+///
+/// Niceness is not enough: since Linux 6.6 whoever wakes waits until the slice of the one that runs is over, however
+/// nice that is, but for one of the policy `SCHED_IDLE` (sched(7)).
+#[allow(unsafe_code, reason = "a system call that the libraries at hand do not wrap")]
 pub fn step_aside() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread, and the kernel only reads the parameters, which live until it has.
+    let failed =
+        unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) } != 0;
     // What may always be lowered: where it fails, the figures are worse, not better.
-    let _ = rustix::process::setpriority_process(None, 19);
+    if failed {
+        let _ = rustix::process::setpriority_process(None, 19);
+    }
 }
 
 /// A command that runs `program` on `core` only, where one is given, with as many open files as are allowed.
