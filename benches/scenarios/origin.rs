@@ -25,6 +25,8 @@ use crate::process;
 /// One pacing step, and how far behind its schedule a connection may catch up at once.
 const STEP: Duration = Duration::from_millis(1);
 const CATCH_UP: Duration = Duration::from_millis(20);
+/// Bytes of one write: a call into the kernel keeps its core until it is done, whoever else may wait for it.
+const WRITE: u64 = 64 << 10;
 /// The largest request head that is read, in bytes.
 const MAX_HEAD: usize = 32 << 10;
 
@@ -314,7 +316,7 @@ async fn send(
             }
         }
         let piece = object.piece(at);
-        let length = due.min(range.end - at).min(piece.len() as u64);
+        let length = due.min(range.end - at).min(WRITE).min(piece.len() as u64);
         let written =
             stream.write(&piece[..usize::try_from(length).expect("a piece")]).await? as u64;
         counters.sent.fetch_add(written, Relaxed);

@@ -17,6 +17,7 @@ use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
 use super::memory::Block;
 use super::meta::{LearnedBy, Moment};
+use super::turn::Turn;
 use crate::metrics;
 use crate::origin::{Answer, Asked, Body, OriginError, Pin};
 use crate::s3::{ObjectId, ObjectMeta};
@@ -182,8 +183,11 @@ impl Delivery {
     }
 
     async fn run(self, mut body: Body) {
+        let (mut turn, mut left) = (Turn::default(), body.remaining());
         loop {
-            let little_is_left = body.remaining() <= self.cache.block_size;
+            turn.moved(left - body.remaining()).await;
+            left = body.remaining();
+            let little_is_left = left <= self.cache.block_size;
             let next = body.next(|bytes| self.append(bytes));
             tokio::pin!(next);
             // The read is never dropped half way while somebody may still want what it brings.

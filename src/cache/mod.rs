@@ -39,6 +39,7 @@ mod rules;
 mod spill;
 mod sync;
 mod trust;
+mod turn;
 
 use std::sync::{Arc, Weak};
 
@@ -57,6 +58,7 @@ pub use policy::Policy;
 pub use purge::{Purged, Scope};
 pub use reader::{BlockReader, Piece, PieceSource};
 pub use rules::Rules;
+pub use turn::Turn;
 
 use budget::Budget;
 use disk::{DiskLimits, DiskTier};

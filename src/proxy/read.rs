@@ -16,7 +16,7 @@ use super::Gateway;
 use super::context::RequestContext;
 use super::response::{CacheStatus, Head, broken, send_error};
 use super::transparent::strip;
-use crate::cache::{BlockReader, CacheError, Found, Piece, PieceSource, Policy, Source};
+use crate::cache::{BlockReader, CacheError, Found, Piece, PieceSource, Policy, Source, Turn};
 use crate::s3::{ByteRange, ObjectId, ObjectMeta, Query, Read, ReadMethod, S3Error, Verdict};
 
 /// A write to the client that takes longer than this makes it a slow client: nothing is held ahead for it while
@@ -218,18 +218,21 @@ async fn stream(
     let (Some(mut reader), Some(mut piece)) = (reader, first) else {
         return session.downstream_session.write_response_body(Bytes::new(), true).await;
     };
+    let mut turn = Turn::default();
     loop {
+        let length = piece.bytes.len() as u64;
         let counter = match piece.source {
             PieceSource::Memory => &mut ctx.from_memory,
             PieceSource::Disk => &mut ctx.from_disk,
             PieceSource::Origin => &mut ctx.from_origin,
         };
-        *counter += piece.bytes.len() as u64;
+        *counter += length;
         let last = reader.is_done();
         send_piece(session, &mut reader, piece, last).await?;
         if last {
             return Ok(());
         }
+        turn.moved(length).await;
         piece = match or_gone(session, reader.next()).await? {
             Ok(Some(piece)) => piece,
             Ok(None) => return Err(broken(&"the object ended early")),

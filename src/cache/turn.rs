@@ -1,0 +1,38 @@
+//! Long transfers share their worker: after so many bytes at one go, others who are ready get their turn.
+//!
+//! tokio ends a task's turn after a number of operations, however long they are: 128 reads of 64 KiB, say, are
+//! milliseconds in which nobody else is answered on that thread.
+
+/// A tenth of a millisecond, about, of copying.
+const TURN: u64 = 256 * 1024;
+
+/// The bytes that a task moved since it last let others have their turn.
+#[derive(Debug, Default)]
+pub struct Turn(u64);
+
+impl Turn {
+    /// `bytes` were moved. Lets others go first when that makes a whole turn.
+    pub async fn moved(&mut self, bytes: u64) {
+        self.0 += bytes;
+        if self.0 >= TURN {
+            self.0 = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_ends_after_so_many_bytes() {
+        let mut turn = Turn::default();
+        let mut ended = Vec::new();
+        for bytes in [TURN / 2, TURN / 2, TURN - 1, 1, 3 * TURN, 1] {
+            let mut moved = std::pin::pin!(turn.moved(bytes));
+            ended.push(futures_util::poll!(moved.as_mut()).is_pending());
+        }
+        assert_eq!(ended, [false, true, false, true, true, false]);
+    }
+}
