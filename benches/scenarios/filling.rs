@@ -28,7 +28,7 @@ use crate::hotset::{self, Disk, Hotset, Memory};
 use crate::load::{self, Client, Crowd, Get};
 use crate::origin::{Origin, Pace};
 use crate::process;
-use crate::report::{Bar, Row, median};
+use crate::report::{Bar, Row, median, quietest};
 
 const MEMORY: Memory = Memory { cache: 512 * MIB, in_flight: 128 * MIB };
 /// The rate that the disk is written at, and filled at.
@@ -64,10 +64,11 @@ pub fn latency(bench: &Bench) -> Result<Vec<Row>> {
     let written_before = with_disk.hotset.metric("hotset_disk_written_bytes_total")?;
     for turn in 0..TURNS {
         for (server, pairs) in [&with_disk, &without].into_iter().zip(&mut pairs) {
-            let stolen = process::stolen()?;
-            let rest = server.turn(turn, false)?;
-            let filling = server.turn(turn, true)?;
-            pairs.push(Pair { stolen: process::stolen()? - stolen, rest, filling });
+            let pair = || {
+                let rest = server.turn(turn, false)?;
+                Ok(Pair { rest, filling: server.turn(turn, true)? })
+            };
+            pairs.push(process::watched(pair)?);
         }
     }
     let written = with_disk.hotset.metric("hotset_disk_written_bytes_total")? - written_before;
@@ -75,48 +76,32 @@ pub fn latency(bench: &Bench) -> Result<Vec<Row>> {
     let rate = written / f64::from(1 << 20) / seconds;
     let asked = mebibytes(WRITE_RATE);
     let cells = (format!("{rate:.0} MiB/s"), format!("write_rate {asked:.0} MiB/s"));
-    let [mut with_disk, mut without] = pairs;
+    let [with_disk, without] = pairs;
     Ok(vec![
-        row("p99 while the disk is filled / at rest", &mut with_disk, Bar::AtMost(2.0)),
-        row("the same of a server without a disk", &mut without, Bar::None),
+        row("p99 while the disk is filled / at rest", &with_disk, Bar::AtMost(2.0)),
+        row("the same of a server without a disk", &without, Bar::None),
         Row::ratio("disk_filling", "written to disk", cells, rate / asked, Bar::AtLeast(0.8)),
     ])
 }
 
-/// The 99th percentile of a turn at rest and of the next one, filled; and what the host took of the cores meanwhile.
+/// The 99th percentile of a turn at rest, and of the next one, filled.
+#[derive(Clone, Copy)]
 struct Pair {
-    stolen: Duration,
     rest: Duration,
     filling: Duration,
 }
 
-impl Pair {
-    fn ratio(&self) -> f64 {
-        self.filling.as_secs_f64() / self.rest.as_secs_f64()
-    }
-}
-
-fn row(figure: &str, pairs: &mut [Pair], bar: Bar) -> Row {
-    let all = median(pairs.iter().map(Pair::ratio).collect());
-    pairs.sort_by_key(|pair| pair.stolen);
-    let counted = &pairs[..COUNTED];
-    let half = |time: fn(&Pair) -> Duration| median(counted.iter().map(time).collect());
-    let (rest, filling) = (half(|pair| pair.rest), half(|pair| pair.filling));
-    let stolen = half(|pair| pair.stolen).as_millis();
-    let cells = (
-        format!("{} us", filling.as_micros()),
-        format!(
-            "at rest {} us; {stolen} ms stolen; all {TURNS} pairs {all:.2} x",
-            rest.as_micros()
-        ),
-    );
-    Row::ratio(
-        "disk_filling",
-        figure,
-        cells,
-        median(counted.iter().map(Pair::ratio).collect()),
-        bar,
-    )
+fn row(figure: &str, pairs: &[(Duration, Pair)], bar: Bar) -> Row {
+    let ratio = |pairs: Vec<Pair>| {
+        let ratio = |pair: Pair| pair.filling.as_secs_f64() / pair.rest.as_secs_f64();
+        median(pairs.into_iter().map(ratio).collect())
+    };
+    let counted = quietest(pairs, COUNTED);
+    let half = |time: fn(&Pair) -> Duration| median(counted.iter().map(time).collect()).as_micros();
+    let (filling, rest) = (half(|pair| pair.filling), half(|pair| pair.rest));
+    let all = ratio(quietest(pairs, TURNS));
+    let cells = (format!("{filling} us"), format!("at rest {rest} us; all turns {all:.2} x"));
+    Row::ratio("disk_filling", figure, cells, ratio(counted), bar)
 }
 
 /// A server whose hot objects are in memory, and a third of the rate that saturates it.
