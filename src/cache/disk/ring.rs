@@ -61,7 +61,7 @@ impl Ring {
     /// There is no `io_uring` here, or no runtime.
     pub(super) fn start() -> io::Result<Arc<Self>> {
         let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
-        let ring = IoUring::new(ENTRIES)?;
+        let ring = open()?;
         // SAFETY: the ring is open, and outlives the borrow.
         let readable = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) }.try_clone_to_owned()?;
         // SAFETY: it owns the descriptor, which stays open and the same for as long.
@@ -128,6 +128,12 @@ impl Ring {
             }
         }
     }
+}
+
+/// A thread that runs is not interrupted for each completion, which costs more than it brings: it learns of them when
+/// it next calls the kernel. Linux before 5.19 does not know that, and gets a plain ring.
+fn open() -> io::Result<IoUring> {
+    IoUring::builder().setup_coop_taskrun().build(ENTRIES).or_else(|_| IoUring::new(ENTRIES))
 }
 
 impl Inner {
