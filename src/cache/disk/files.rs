@@ -6,7 +6,6 @@
 use std::fmt::Debug;
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,12 +13,8 @@ use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
-use super::spare;
-
-/// Direct I/O reads whole sectors into memory aligned like them; 4 KiB suits every device. Where the system says
-/// that smaller ones do, less is read that nobody wants.
-const SECTOR: usize = 4096;
-const SECTOR_MIN: usize = 512;
+use super::buffers::Buffers;
+use super::source::Source;
 
 /// A folder of segment files.
 pub(super) trait Folder: Debug + Send + Sync {
@@ -46,8 +41,8 @@ pub(super) trait File: Debug + Send + Sync {
     }
     /// As [`File::fetch`], from the page cache and without waiting; `None`: not all of it is there.
     fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>>;
-    /// The file that a ring may read in place of [`File::fetch`], and how its reads must be aligned.
-    fn for_ring(&self) -> Option<(Arc<fs::File>, usize)> {
+    /// What a ring may read in place of [`File::fetch`].
+    fn for_ring(&self) -> Option<Source> {
         None
     }
     /// Writes all of `parts` at `offset`.
@@ -68,13 +63,14 @@ pub(super) trait File: Debug + Send + Sync {
 #[derive(Debug)]
 pub(super) struct RealFolder {
     path: PathBuf,
-    direct: bool,
+    /// For reads past the page cache.
+    direct: Option<Arc<Buffers>>,
     writable: bool,
 }
 
 impl RealFolder {
-    /// Makes the folder if it is missing. `direct`: files are read past the page cache.
-    pub(super) fn new(path: PathBuf, direct: bool) -> io::Result<Self> {
+    /// Makes the folder if it is missing. `direct`: files are read past the page cache, into these.
+    pub(super) fn new(path: PathBuf, direct: Option<Arc<Buffers>>) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
         Ok(Self { path, direct, writable: true })
     }
@@ -82,20 +78,16 @@ impl RealFolder {
     /// A folder whose files are read and not written; `None` when it is not there.
     pub(super) fn existing(path: PathBuf) -> io::Result<Option<Self>> {
         let there = path.try_exists()?;
-        Ok(there.then_some(Self { path, direct: false, writable: false }))
+        Ok(there.then_some(Self { path, direct: None, writable: false }))
     }
 
     fn file(&self, path: &Path, file: fs::File) -> io::Result<Arc<dyn File>> {
-        let flag = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
-        let direct = match self.direct {
-            true => {
-                let file = fs::OpenOptions::new().read(true).custom_flags(flag).open(path)?;
-                let sector = sector(&file);
-                Some(Direct { file: Arc::new(file), sector })
-            }
-            false => None,
+        let file = Arc::new(file);
+        let source = match &self.direct {
+            Some(buffers) => Source::direct(path, buffers)?,
+            None => Source::cached(file.clone()),
         };
-        Ok(Arc::new(RealFile { file: Arc::new(file), direct }))
+        Ok(Arc::new(RealFile { file, source, direct: self.direct.is_some() }))
     }
 }
 
@@ -135,29 +127,9 @@ impl Folder for RealFolder {
 #[derive(Debug)]
 struct RealFile {
     file: Arc<fs::File>,
-    /// The same file, opened for reading past the page cache.
-    direct: Option<Direct>,
-}
-
-#[derive(Debug)]
-struct Direct {
-    file: Arc<fs::File>,
-    /// Bytes that offsets, lengths and memory are multiples of.
-    sector: usize,
-}
-
-/// As statx(2) tells it since Linux 6.1.
-fn sector(file: &fs::File) -> usize {
-    use rustix::fs::{AtFlags, StatxFlags, statx};
-    let Ok(told) = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) else {
-        return SECTOR;
-    };
-    let least = told.stx_dio_offset_align.max(told.stx_dio_mem_align) as usize;
-    let known = told.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
-    match known && least.is_power_of_two() && least <= SECTOR {
-        true => least.max(SECTOR_MIN),
-        false => SECTOR,
-    }
+    /// The same file, as it is read.
+    source: Source,
+    direct: bool,
 }
 
 impl File for RealFile {
@@ -166,8 +138,8 @@ impl File for RealFile {
     }
 
     fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
-        if let Some(direct) = &self.direct {
-            return read_direct(direct, parts, offset);
+        if self.direct {
+            return self.source.read(parts, offset);
         }
         let (mut parts, mut offset) = (parts, offset);
         while parts.iter().any(|p| !p.is_empty()) {
@@ -184,28 +156,15 @@ impl File for RealFile {
     }
 
     fn fetch(&self, offset: u64, length: usize) -> io::Result<Bytes> {
-        match &self.direct {
-            Some(direct) => {
-                let mut bytes = vec![0; length];
-                read_direct(direct, &mut [IoSliceMut::new(&mut bytes)], offset)?;
-                Ok(bytes.into())
-            }
-            None => spare::read(&self.file, offset, length),
-        }
+        self.source.fetch(offset, length)
     }
 
     fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
-        match self.direct {
-            Some(_) => Ok(None),
-            None => spare::read_cached(&self.file, offset, length),
-        }
+        self.source.fetch_cached(offset, length)
     }
 
-    fn for_ring(&self) -> Option<(Arc<fs::File>, usize)> {
-        Some(match &self.direct {
-            Some(direct) => (direct.file.clone(), direct.sector),
-            None => (self.file.clone(), 1),
-        })
+    fn for_ring(&self) -> Option<Source> {
+        Some(self.source.clone())
     }
 
     fn write(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
@@ -231,7 +190,7 @@ impl File for RealFile {
     }
 
     fn may_prefetch(&self) -> bool {
-        self.direct.is_none()
+        !self.direct
     }
 
     fn prefetch(&self, offset: u64, length: u64) {
@@ -241,36 +200,6 @@ impl File for RealFile {
             let _ = rustix::fs::fadvise(&*self.file, offset, length, Advice::WillNeed);
         }
     }
-}
-
-/// Reads whole sectors into aligned memory and copies out what was asked.
-fn read_direct(direct: &Direct, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
-    let length: usize = parts.iter().map(|p| p.len()).sum();
-    let Direct { file, sector } = direct;
-    let skip = usize::try_from(offset % *sector as u64).expect("below a sector");
-    let span = (skip + length).next_multiple_of(*sector);
-    let mut memory = vec![0; span + sector];
-    let aligned = memory.as_ptr().align_offset(*sector);
-    let buffer = &mut memory[aligned..aligned + span];
-    let mut filled = 0;
-    while filled < skip + length {
-        let at = offset - skip as u64 + filled as u64;
-        match retry_on_intr(|| file.read_at(&mut buffer[filled..], at).map_err(|e| errno(&e)))? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => filled += read,
-        }
-    }
-    let mut rest = &buffer[skip..];
-    for part in parts {
-        let (ours, others) = rest.split_at(part.len());
-        part.copy_from_slice(ours);
-        rest = others;
-    }
-    Ok(())
-}
-
-fn errno(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
 }
 
 /// Holds a folder against other processes until it is dropped.

@@ -14,6 +14,7 @@
 //! read is compared with its checksum and its full key's digest. Blocks are keyed by version, so that an
 //! invalidation needs no scan of them; metadata is void after it. Only erasing looks at every record there is.
 
+mod buffers;
 mod classes;
 mod config;
 mod digest;
@@ -35,7 +36,7 @@ mod segment;
 mod shares;
 #[cfg(test)]
 mod sim;
-mod spare;
+mod source;
 mod starts;
 #[doc(hidden)]
 pub mod synthetic;
@@ -70,6 +71,7 @@ pub use objects::Ticket;
 pub use usage::DiskUsage;
 pub use verify::{Damage, Verification, Verified};
 
+use buffers::Buffers;
 use classes::{Belonging, Classes};
 use files::{Folder, FolderLock, RealFolder};
 use format::{CHUNK, Kind, Record};
@@ -163,8 +165,10 @@ impl DiskTier {
             })?;
             locks.push(lock);
         }
+        let buffers = paths.iter().any(|path| path.direct).then(Buffers::new);
         let real = |config: &DiskConfig, name: &str| {
-            let folder = RealFolder::new(config.path.join(name), config.direct)?;
+            let direct = buffers.clone().filter(|_| config.direct);
+            let folder = RealFolder::new(config.path.join(name), direct)?;
             Ok(Box::new(folder) as Box<dyn Folder>)
         };
         Self::open_with(paths, rules, limits, floors, locks, &real)
@@ -266,7 +270,7 @@ impl DiskTier {
                 metrics::read(Outcome::Hit, bytes.len() as u64);
                 self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 let promoted = (wanted == all)
-                    .then(|| Block::new(key.start() + u64::from(entry.start()), bytes.clone()));
+                    .then(|| Block::new(key.start() + u64::from(entry.start()), lasting(&bytes)));
                 Some(FromDisk { bytes: bytes.slice(skip - wanted.start..), promoted })
             }
             Err(failure) => {
@@ -319,7 +323,7 @@ impl DiskTier {
         let all = 0..entry.data_len() as usize;
         let volume = &self.volumes[usize::from(entry.volume)];
         match volume.read(&digest, &entry, all, false).await {
-            Ok(bytes) => Some(Block::new(start, bytes)),
+            Ok(bytes) => Some(Block::new(start, lasting(&bytes))),
             Err(failure) => {
                 self.missed(&digest, &entry, failure);
                 None
@@ -437,6 +441,15 @@ impl DiskTier {
 /// Reads end at a chunk's end, so that the next one begins with a chunk of its own.
 fn piece_end(from: usize) -> usize {
     (from + AT_ONCE) / CHUNK * CHUNK
+}
+
+/// The bytes of a whole block, to stay: one chunk is cut from what was read and holds all of that; more were put
+/// together in memory of their own.
+fn lasting(bytes: &Bytes) -> Bytes {
+    match bytes.len() {
+        ..=CHUNK => Bytes::copy_from_slice(bytes),
+        _ => bytes.clone(),
+    }
 }
 
 fn same(one: &std::path::Path, other: &std::path::Path) -> bool {

@@ -24,18 +24,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use super::buffers::Buffer;
+use super::source::Source;
+
 /// The most reads at a time.
 const ENTRIES: u32 = 256;
-
-/// What is to be read of a file, into memory that is aligned like it.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    pub file: Arc<File>,
-    pub offset: u64,
-    pub length: usize,
-    /// Offset and memory are multiples of this, and so is what is read; 1 where it does not matter.
-    pub alignment: usize,
-}
 
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -50,10 +43,10 @@ struct Inner {
 
 /// A read under way: what the kernel uses, and who waits for it.
 struct Read {
-    /// Initialized up to its length; the kernel writes behind that.
-    buffer: Vec<u8>,
-    _file: Arc<File>,
-    done: oneshot::Sender<io::Result<Vec<u8>>>,
+    /// The kernel writes into its rest.
+    buffer: Buffer,
+    file: Arc<File>,
+    done: oneshot::Sender<io::Result<Buffer>>,
 }
 
 impl Ring {
@@ -72,51 +65,48 @@ impl Ring {
         }))
     }
 
-    /// The bytes that are wanted.
+    /// `length` bytes from `offset` on.
     ///
     /// # Errors
     /// The device's; `UnexpectedEof` when the file ends before; `WouldBlock` when too many reads are under way.
-    pub(super) async fn read(&self, wanted: Wanted) -> io::Result<Bytes> {
-        let Wanted { file, offset, length, alignment } = wanted;
-        let align = alignment as u64;
-        let from = offset / align * align;
-        let skip = usize::try_from(offset - from).expect("below the alignment");
-        let span = (skip + length).next_multiple_of(alignment);
-        let mut buffer: Vec<u8> = Vec::with_capacity(span + alignment);
-        // Memory before the aligned part, so that all up to the end of what was read is initialized.
-        let pad = buffer.as_ptr().align_offset(alignment);
-        buffer.resize(pad, 0);
-        let end = pad + skip + length;
-        while buffer.len() < end {
-            let got = buffer.len();
+    pub(super) async fn read(
+        &self,
+        source: &Source,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<Bytes> {
+        let span = source.span(offset, length);
+        let mut buffer = source.buffer(span);
+        while buffer.filled() < span.enough {
+            let got = buffer.filled();
             let (done, read) = oneshot::channel();
-            let at = from + (got - pad) as u64;
-            self.submit(Read { buffer, _file: file.clone(), done }, &file, at, pad + span - got)?;
+            let file = source.file.clone();
+            self.submit(Read { buffer, file, done }, span.from + got as u64)?;
             buffer = read.await.map_err(|_| io::ErrorKind::BrokenPipe)??;
-            if buffer.len() == got {
+            if buffer.filled() == got {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(Bytes::from(buffer).slice(pad + skip..end))
+        Ok(Bytes::from(buffer).slice(span.skip..span.enough))
     }
 
-    fn submit(&self, mut read: Read, file: &File, offset: u64, length: usize) -> io::Result<()> {
+    fn submit(&self, mut read: Read, offset: u64) -> io::Result<()> {
         let mut inner = self.inner.lock();
         let Inner { ring, reads } = &mut *inner;
         if reads.len() >= ENTRIES as usize {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let spare = read.buffer.spare_capacity_mut();
-        assert!(length <= spare.len(), "the kernel writes inside the buffer");
-        let (into, length) = (spare.as_mut_ptr().cast(), u32::try_from(length).unwrap_or(u32::MAX));
+        let rest = read.buffer.rest();
+        let (into, length) =
+            (rest.as_mut_ptr().cast(), u32::try_from(rest.len()).unwrap_or(u32::MAX));
         let entry = reads.vacant_entry();
-        let submission = opcode::Read::new(types::Fd(file.as_raw_fd()), into, length)
+        let submission = opcode::Read::new(types::Fd(read.file.as_raw_fd()), into, length)
             .offset(offset)
             .build()
             .user_data(entry.key() as u64);
         // SAFETY: the buffer's memory and the file stay with `reads` until the kernel has completed the read:
         // only `Inner::reap` takes them out, and `Drop` leaks them. Nobody else touches the memory meanwhile, and
-        // moving the `Vec` does not move it. `length` was compared with the capacity.
+        // moving the buffer does not move it.
         let pushed = unsafe { ring.submission().push(&submission) };
         pushed.map_err(|_| io::ErrorKind::WouldBlock)?;
         entry.insert(read);
@@ -145,9 +135,8 @@ impl Inner {
             let Some(Read { mut buffer, done, .. }) = reads.try_remove(key) else { continue };
             let result = match usize::try_from(completion.result()) {
                 Ok(read) => {
-                    // SAFETY: the kernel wrote so many bytes behind the buffer's length, and not more than there
-                    // was room for.
-                    unsafe { buffer.set_len(buffer.len() + read) };
+                    // SAFETY: the kernel wrote so many bytes at the beginning of the buffer's rest.
+                    unsafe { buffer.advance(read) };
                     Ok(buffer)
                 }
                 Err(_) => Err(io::Error::from_raw_os_error(-completion.result())),
@@ -187,25 +176,9 @@ impl std::fmt::Debug for Inner {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::io::Write as _;
 
+    use super::super::source::tests::{LENGTH, Written};
     use super::*;
-
-    const LENGTH: usize = 300_000;
-
-    fn file() -> (Arc<File>, Vec<u8>) {
-        let bytes: Vec<u8> = (0..LENGTH).map(|n| (n * 7 / 3).to_le_bytes()[0]).collect();
-        let path = std::env::temp_dir().join(format!(
-            "hotset-ring-{}-{:?}",
-            std::process::id(),
-            std::thread::current().id()
-        ));
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
-        std::fs::remove_file(path).unwrap();
-        file.write_all(&bytes).unwrap();
-        (Arc::new(file), bytes)
-    }
 
     fn ring() -> Option<Arc<Ring>> {
         Ring::start().inspect_err(|error| eprintln!("skipped: no io_uring here: {error}")).ok()
@@ -214,13 +187,13 @@ mod tests {
     #[tokio::test]
     async fn any_stretch_is_read_exactly() {
         let Some(ring) = ring() else { return };
-        let (file, bytes) = file();
+        let written = Written::new("ring");
+        let sources = written.sources();
         for (offset, length) in [(0, 1), (0, LENGTH), (4095, 2), (8192, 4096), (LENGTH - 5, 5)] {
-            for alignment in [1, 512, 4096] {
-                let wanted =
-                    Wanted { file: file.clone(), offset: offset as u64, length, alignment };
-                let read = ring.read(wanted).await.unwrap();
-                assert!(read == bytes[offset..offset + length], "{offset} {length} {alignment}");
+            for source in &sources {
+                let read = ring.read(source, offset as u64, length).await.unwrap();
+                let expected = &written.1[offset..offset + length];
+                assert!(read == expected, "{offset} {length} {source:?}");
             }
         }
     }
@@ -228,25 +201,26 @@ mod tests {
     #[tokio::test]
     async fn what_is_behind_the_end_is_an_error() {
         let Some(ring) = ring() else { return };
-        let (file, _) = file();
-        let wanted = Wanted { file, offset: LENGTH as u64 - 5, length: 6, alignment: 1 };
-        assert_eq!(ring.read(wanted).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        for source in Written::new("ring-end").sources() {
+            let error = ring.read(&source, LENGTH as u64 - 5, 6).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
     }
 
     #[tokio::test]
     async fn more_reads_than_it_has_room_for_are_refused_and_the_others_are_right() {
         let Some(ring) = ring() else { return };
-        let (file, bytes) = file();
+        let written = Written::new("ring-full");
+        let source = written.cached();
         let reads = (0..2 * ENTRIES as usize).map(|n| {
-            let wanted = Wanted { file: file.clone(), offset: n as u64, length: 1, alignment: 1 };
-            let ring = &ring;
-            async move { (n, ring.read(wanted).await) }
+            let (ring, source) = (&ring, &source);
+            async move { (n, ring.read(source, n as u64, 1).await) }
         });
         let mut right = 0;
         for (n, read) in futures_util::future::join_all(reads).await {
             match read {
                 Ok(read) => {
-                    assert_eq!(read[0], bytes[n]);
+                    assert_eq!(read[0], written.1[n]);
                     right += 1;
                 }
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
@@ -258,18 +232,22 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_goes_away_leaves_no_trace() {
         let Some(ring) = ring() else { return };
-        let (file, bytes) = file();
+        let written = Written::new("ring-gone");
+        for source in written.sources() {
+            gone(&ring, &source, &written.1).await;
+        }
+    }
+
+    async fn gone(ring: &Ring, source: &Source, bytes: &[u8]) {
         for _ in 0..ENTRIES {
-            let wanted = Wanted { file: file.clone(), offset: 0, length: LENGTH, alignment: 1 };
-            let mut read = Box::pin(ring.read(wanted));
+            let mut read = Box::pin(ring.read(source, 0, LENGTH));
             // Submitted, and dropped before anyone could take its answer.
             let polled = poll_fn(|context| read.as_mut().poll(context).is_pending().into()).await;
             assert!(polled);
         }
-        let wanted = Wanted { file, offset: 9, length: 90, alignment: 1 };
         while !ring.inner.lock().reads.is_empty() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(ring.read(wanted).await.unwrap(), bytes[9..99]);
+        assert_eq!(ring.read(source, 9, 90).await.unwrap(), bytes[9..99]);
     }
 }

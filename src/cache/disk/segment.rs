@@ -1,6 +1,5 @@
 //! One segment: a file of records, read by many while one thread appends to it.
 
-use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +12,8 @@ use super::format::{
     CHUNK, Chunks, Contents, Damaged, ENTRY, FRAME, FooterReader, KEY_MAX, RECORD_HEAD, Record,
     SEGMENT_HEAD, TAIL, Tail, footer, frame, parse_segment_head, segment_head, verify_chunk,
 };
-use super::ring::{Ring, Wanted};
+use super::ring::Ring;
+use super::source::Source;
 
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -169,16 +169,15 @@ impl Segment {
     pub(super) async fn data_by(
         &self,
         ring: &Ring,
-        (file, alignment): (Arc<fs::File>, usize),
+        source: &Source,
         stretch: Stretch,
     ) -> Result<(Bytes, usize), ReadError> {
-        let (offset, length) = (stretch.at, stretch.length);
-        let bytes = ring.read(Wanted { file, offset, length, alignment }).await?;
+        let bytes = ring.read(source, stretch.at, stretch.length).await?;
         Ok(stretch.check(&bytes)?)
     }
 
-    /// The file that a ring may read, and how its reads must be aligned.
-    pub(super) fn for_ring(&self) -> Option<(Arc<fs::File>, usize)> {
+    /// What a ring may read.
+    pub(super) fn for_ring(&self) -> Option<Source> {
         self.file.for_ring()
     }
 

@@ -16,7 +16,7 @@ use super::segment_size;
 /// The path cannot be written, or a server uses it.
 pub fn write(path: &Path, capacity: u64, blocks: u32, data_len: usize) -> io::Result<()> {
     let _lock = FolderLock::take(path)?;
-    let folder = Box::new(RealFolder::new(path.join("blocks"), false)?);
+    let folder = Box::new(RealFolder::new(path.join("blocks"), None)?);
     let log = Arc::new(Log::open(folder, segment_size(capacity), false, |_| ())?.0);
     let mut appender = Appender::new(&log, Contents::Blocks, None);
     let data = vec![0; data_len];
