@@ -6,8 +6,10 @@
 use std::fmt::Debug;
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
@@ -15,6 +17,9 @@ use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use super::buffers::Buffers;
 use super::source::Source;
+
+/// What the page cache is told to forget, it forgets in multiples of this; where its pages are larger, of them.
+const PAGE: u64 = 4096;
 
 /// A folder of segment files.
 pub(super) trait Folder: Debug + Send + Sync {
@@ -59,35 +64,46 @@ pub(super) trait File: Debug + Send + Sync {
     fn prefetch(&self, _offset: u64, _length: u64) {}
 }
 
+/// What the page cache keeps of files.
+#[derive(Debug, Clone)]
+pub(super) enum PageCache {
+    /// What is written and what is read.
+    Everything,
+    /// What is read. To keep what is written, too, would drive that out for what is wanted less; and takes memory that
+    /// was not used lately, to which a write comes at a fifth of the speed where a hypervisor must find it first.
+    Reads,
+    /// Nothing: files are read past it, into these.
+    Nothing(Arc<Buffers>),
+}
+
 /// A folder of the real file system.
 #[derive(Debug)]
 pub(super) struct RealFolder {
     path: PathBuf,
-    /// For reads past the page cache.
-    direct: Option<Arc<Buffers>>,
+    pages: PageCache,
     writable: bool,
 }
 
 impl RealFolder {
-    /// Makes the folder if it is missing. `direct`: files are read past the page cache, into these.
-    pub(super) fn new(path: PathBuf, direct: Option<Arc<Buffers>>) -> io::Result<Self> {
+    /// Makes the folder if it is missing.
+    pub(super) fn new(path: PathBuf, pages: PageCache) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
-        Ok(Self { path, direct, writable: true })
+        Ok(Self { path, pages, writable: true })
     }
 
     /// A folder whose files are read and not written; `None` when it is not there.
     pub(super) fn existing(path: PathBuf) -> io::Result<Option<Self>> {
         let there = path.try_exists()?;
-        Ok(there.then_some(Self { path, direct: None, writable: false }))
+        Ok(there.then_some(Self { path, pages: PageCache::Everything, writable: false }))
     }
 
     fn file(&self, path: &Path, file: fs::File) -> io::Result<Arc<dyn File>> {
         let file = Arc::new(file);
-        let source = match &self.direct {
-            Some(buffers) => Source::direct(path, buffers)?,
-            None => Source::cached(file.clone()),
+        let source = match &self.pages {
+            PageCache::Nothing(buffers) => Source::direct(path, buffers)?,
+            PageCache::Everything | PageCache::Reads => Source::cached(file.clone()),
         };
-        Ok(Arc::new(RealFile { file, source, direct: self.direct.is_some() }))
+        Ok(Arc::new(RealFile { file, source, pages: self.pages.clone(), forgotten: 0.into() }))
     }
 }
 
@@ -129,7 +145,26 @@ struct RealFile {
     file: Arc<fs::File>,
     /// The same file, as it is read.
     source: Source,
-    direct: bool,
+    pages: PageCache,
+    /// What is before this was written and synced, and the page cache was told that it may go.
+    forgotten: AtomicU64,
+}
+
+impl RealFile {
+    fn is_direct(&self) -> bool {
+        matches!(self.pages, PageCache::Nothing(_))
+    }
+
+    /// Lets the page cache forget what became durable, but for the last page, which is written on.
+    fn forget(&self) -> io::Result<()> {
+        let end = self.len()? / PAGE * PAGE;
+        let from = self.forgotten.fetch_max(end, Ordering::Relaxed);
+        if let Some(length) = end.checked_sub(from).and_then(NonZeroU64::new) {
+            // A hint: what stays is in nobody's way.
+            let _ = rustix::fs::fadvise(&*self.file, from, Some(length), Advice::DontNeed);
+        }
+        Ok(())
+    }
 }
 
 impl File for RealFile {
@@ -138,7 +173,7 @@ impl File for RealFile {
     }
 
     fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
-        if self.direct {
+        if self.is_direct() {
             return self.source.read(parts, offset);
         }
         let (mut parts, mut offset) = (parts, offset);
@@ -186,17 +221,21 @@ impl File for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync_data()?;
+        match self.pages {
+            PageCache::Everything => Ok(()),
+            PageCache::Reads | PageCache::Nothing(_) => self.forget(),
+        }
     }
 
     fn may_prefetch(&self) -> bool {
-        !self.direct
+        !self.is_direct()
     }
 
     fn prefetch(&self, offset: u64, length: u64) {
         if self.may_prefetch() {
             // A hint: where it is not taken, the read itself will do.
-            let length = std::num::NonZeroU64::new(length);
+            let length = NonZeroU64::new(length);
             let _ = rustix::fs::fadvise(&*self.file, offset, length, Advice::WillNeed);
         }
     }
@@ -227,5 +266,71 @@ impl FolderLock {
         let file = fs::File::open(folder.join("lock"))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
         Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECE: usize = 256 * 1024;
+    const PIECES: usize = 16;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(test: &str) -> Self {
+            let name = format!("hotset-files-{}-{test}", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+
+        fn file(&self, name: &str, pages: PageCache) -> Arc<dyn File> {
+            RealFolder::new(self.0.clone(), pages).unwrap().create(name, 0).unwrap()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Appends pieces, each made durable.
+    fn write(file: &dyn File) {
+        let start = file.len().unwrap();
+        for at in (start..).step_by(PIECE).take(PIECES) {
+            file.write(&mut [IoSlice::new(&[7; PIECE])], at).unwrap();
+            file.sync().unwrap();
+        }
+    }
+
+    /// How many of the pieces from `from` on are in the page cache. Each is a hint to it: a few may be busy.
+    fn cached(file: &dyn File, from: usize) -> usize {
+        let middle = |piece: usize| ((from + piece) * PIECE + PIECE / 2) as u64;
+        let is_cached = |piece: &usize| file.fetch_cached(middle(*piece), 1).unwrap().is_some();
+        (0..PIECES).filter(is_cached).count()
+    }
+
+    #[test]
+    fn what_is_written_leaves_the_page_cache_and_what_is_read_stays() {
+        let scratch = Scratch::new("reads");
+        let kept = scratch.file("kept", PageCache::Everything);
+        write(&*kept);
+        let before = cached(&*kept, 0);
+        let file = fs::File::open(scratch.0.join("kept")).unwrap();
+        rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        if before < PIECES / 2 || cached(&*kept, 0) > PIECES / 2 {
+            eprintln!("skipped: the page cache of this file system cannot be asked, or keeps all");
+            return;
+        }
+        let file = scratch.file("file", PageCache::Reads);
+        write(&*file);
+        assert!(cached(&*file, 0) < PIECES / 2);
+        file.fetch(0, PIECES * PIECE).unwrap();
+        assert!(cached(&*file, 0) > PIECES / 2);
+        // Only what is new is forgotten.
+        write(&*file);
+        assert!(cached(&*file, 0) > PIECES / 2);
+        assert!(cached(&*file, PIECES) < PIECES / 2);
     }
 }

@@ -73,7 +73,7 @@ pub use verify::{Damage, Verification, Verified};
 
 use buffers::Buffers;
 use classes::{Belonging, Classes};
-use files::{Folder, FolderLock, RealFolder};
+use files::{Folder, FolderLock, PageCache, RealFolder};
 use format::{CHUNK, Kind, Record};
 use index::{Entry, Index};
 use log::{Found, Log};
@@ -84,6 +84,9 @@ use purges::Purges;
 use volume::{AT_ONCE, Job, Volume, VolumeLimits};
 
 const MIB: u64 = 1 << 20;
+/// The folders below a path.
+const BLOCKS: &str = "blocks";
+const OBJECTS: &str = "objects";
 /// Segments are so many to a path, so that reclaiming one takes little away.
 const SEGMENTS: u64 = 32;
 const SEGMENT_MIN: u64 = 20 * MIB;
@@ -167,8 +170,12 @@ impl DiskTier {
         }
         let buffers = paths.iter().any(|path| path.direct).then(Buffers::new);
         let real = |config: &DiskConfig, name: &str| {
-            let direct = buffers.clone().filter(|_| config.direct);
-            let folder = RealFolder::new(config.path.join(name), direct)?;
+            let pages = match &buffers {
+                Some(buffers) if config.direct => PageCache::Nothing(buffers.clone()),
+                _ if name == BLOCKS => PageCache::Reads,
+                _ => PageCache::Everything,
+            };
+            let folder = RealFolder::new(config.path.join(name), pages)?;
             Ok(Box::new(folder) as Box<dyn Folder>)
         };
         Self::open_with(paths, rules, limits, floors, locks, &real)
@@ -193,7 +200,7 @@ impl DiskTier {
         let mut volumes = Vec::new();
         for (number, config) in (0..).zip(paths) {
             let failed = |source| DiskError::NotWritable { path: config.path.clone(), source };
-            let blocks = folder(config, "blocks").map_err(failed)?;
+            let blocks = folder(config, BLOCKS).map_err(failed)?;
             let segment = segment_size(config.capacity.0);
             let volume = open_volume(number, config, segment, blocks, queue, &tables);
             volumes.push(volume.map_err(failed)?);
@@ -201,8 +208,8 @@ impl DiskTier {
         let (mut metadata, mut purges) = (Vec::new(), Vec::new());
         for config in paths {
             let failed = |source| DiskError::NotWritable { path: config.path.clone(), source };
-            metadata.push(folder(config, "objects").map_err(failed)?);
-            purges.push(folder(config, "objects").map_err(failed)?);
+            metadata.push(folder(config, OBJECTS).map_err(failed)?);
+            purges.push(folder(config, OBJECTS).map_err(failed)?);
         }
         let Tables { index, admission, classes, .. } = tables;
         admission.lock().fit(index.usage().1);

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::digest::Digest;
-use super::files::{FolderLock, RealFolder};
+use super::files::{FolderLock, PageCache, RealFolder};
 use super::format::{Contents, Kind, Record};
 use super::log::{Appender, Log};
-use super::segment_size;
+use super::{BLOCKS, segment_size};
 
 /// Writes `blocks` records of `data_len` bytes each into `path`, as a server of this capacity would have.
 ///
@@ -16,7 +16,7 @@ use super::segment_size;
 /// The path cannot be written, or a server uses it.
 pub fn write(path: &Path, capacity: u64, blocks: u32, data_len: usize) -> io::Result<()> {
     let _lock = FolderLock::take(path)?;
-    let folder = Box::new(RealFolder::new(path.join("blocks"), None)?);
+    let folder = Box::new(RealFolder::new(path.join(BLOCKS), PageCache::Everything)?);
     let log = Arc::new(Log::open(folder, segment_size(capacity), false, |_| ())?.0);
     let mut appender = Appender::new(&log, Contents::Blocks, None);
     let data = vec![0; data_len];

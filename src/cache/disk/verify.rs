@@ -11,7 +11,7 @@ use super::format::{Contents, Damaged, Kind, Record, SEGMENT_HEAD};
 use super::log::segment_number;
 use super::object_record::ObjectRecord;
 use super::segment::{ReadError, Segment, Wait};
-use super::{DiskConfig, DiskError};
+use super::{BLOCKS, DiskConfig, DiskError, OBJECTS};
 
 /// What was read, and what of it is damaged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Verification {
 
     fn each(&self, mut segment: impl FnMut(&RealFolder, &Path, &str)) -> Result<(), DiskError> {
         for path in &self.paths {
-            for part in ["blocks", "objects"] {
+            for part in [BLOCKS, OBJECTS] {
                 let part = path.join(part);
                 let failed = |source| DiskError::NotReadable { path: part.clone(), source };
                 // Only the first path has objects.

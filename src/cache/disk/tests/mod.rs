@@ -113,7 +113,7 @@ fn open_all_purged(
     let folder = |config: &DiskConfig, name: &str| {
         let device = devices.iter().find(|device| config.path.to_str() == Some(&device.path));
         let Device { blocks, objects, .. } = device.expect("one of them").clone();
-        Ok(Box::new(if name == "blocks" { blocks } else { objects }) as Box<dyn Folder>)
+        Ok(Box::new(if name == BLOCKS { blocks } else { objects }) as Box<dyn Folder>)
     };
     DiskTier::open_with(&paths, rules, limits, floors, Vec::new(), &folder)
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cache::disk::digest::Digest;
+use crate::cache::disk::files::PageCache;
 use crate::cache::disk::log::{Appender, Log};
 
 /// A folder of its own that goes with the test.
@@ -44,7 +45,7 @@ const BLOCK: usize = 200_000;
 /// Three blocks in one segment; where each record begins.
 fn write_blocks(scratch: &Scratch, sealed: bool) -> Vec<u64> {
     let _lock = FolderLock::take(&scratch.0).unwrap();
-    let folder = Box::new(RealFolder::new(scratch.0.join("blocks"), None).unwrap());
+    let folder = Box::new(RealFolder::new(scratch.0.join(BLOCKS), PageCache::Everything).unwrap());
     let log = Arc::new(Log::open(folder, 1 << 20, false, |_| ()).unwrap().0);
     let mut appender = Appender::new(&log, Contents::Blocks, None);
     let mut write = |n: u64| {
