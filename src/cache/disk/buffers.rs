@@ -29,6 +29,8 @@ const SIZE: usize = 32 * 1024 * 1024;
 const HUGE_PAGE: usize = 2 * 1024 * 1024;
 /// Stretches begin and end at multiples of this, which suits every device.
 const UNIT: usize = 4096;
+/// So many free stretches are looked at: among very many short ones ordinary memory is found sooner.
+const LOOKED_AT: usize = 64;
 
 /// Where buffers come from.
 #[derive(Debug)]
@@ -70,12 +72,14 @@ impl Buffers {
 
     /// Room for `length` bytes, aligned to 4 KiB.
     pub(super) fn take(self: &Arc<Self>, length: usize) -> Buffer {
-        let units = length.next_multiple_of(UNIT);
-        let memory = match take(&mut self.free.lock(), units) {
-            Some(at) => Memory::Stretch(Stretch { of: self.clone(), at, length: units }),
-            None => return Buffer::ordinary(length, UNIT),
-        };
-        Buffer { memory, length, filled: 0 }
+        let whole = length.max(1).next_multiple_of(UNIT);
+        match take(&mut self.free.lock(), whole) {
+            Some(at) => {
+                let memory = Memory::Stretch(Stretch { of: self.clone(), at, length: whole });
+                Buffer { memory, length, filled: 0 }
+            }
+            None => Buffer::ordinary(length, UNIT),
+        }
     }
 }
 
@@ -89,9 +93,9 @@ impl Drop for Buffers {
     }
 }
 
-/// The first free stretch of `length` bytes.
+/// The first free stretch of `length` bytes; `None` also when it is far behind short ones.
 fn take(free: &mut BTreeMap<usize, usize>, length: usize) -> Option<usize> {
-    let (&at, &there) = free.iter().find(|(_, there)| **there >= length)?;
+    let (&at, &there) = free.iter().take(LOOKED_AT).find(|(_, there)| **there >= length)?;
     free.remove(&at);
     if there > length {
         free.insert(at + length, there - length);
@@ -317,6 +321,16 @@ mod tests {
         assert_eq!(other.as_ref().as_ptr().align_offset(UNIT), 0);
         drop(all);
         assert!(is_stretch(&buffers.take(10_000)));
+    }
+
+    #[test]
+    fn what_is_far_behind_short_stretches_is_not_looked_for() {
+        let buffers = Buffers::new();
+        let taken: Vec<_> = (0..2 * LOOKED_AT).map(|_| buffers.take(UNIT)).collect();
+        let kept: Vec<_> = taken.into_iter().skip(1).step_by(2).collect();
+        assert!(is_stretch(&buffers.take(UNIT)) && !is_stretch(&buffers.take(UNIT + 1)));
+        drop(kept);
+        assert!(is_stretch(&buffers.take(UNIT + 1)));
     }
 
     #[test]
