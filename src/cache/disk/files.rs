@@ -299,7 +299,7 @@ mod tests {
     fn write(file: &dyn File) {
         let start = file.len().unwrap();
         for at in (start..).step_by(PIECE).take(PIECES) {
-            file.write(&mut [IoSlice::new(&[7; PIECE])], at).unwrap();
+            file.write(&mut [IoSlice::new(&vec![7; PIECE])], at).unwrap();
             file.sync().unwrap();
         }
     }
