@@ -29,6 +29,8 @@ const SIZE: usize = 32 * 1024 * 1024;
 const HUGE_PAGE: usize = 2 * 1024 * 1024;
 /// Stretches begin and end at multiples of this, which suits every device.
 const UNIT: usize = 4096;
+/// What is longer is ordinary memory: it is seldom needed, as when a log is opened, and would stay.
+const LONGEST: usize = SIZE / 8;
 /// So many free stretches are looked at: among very many short ones ordinary memory is found sooner.
 const LOOKED_AT: usize = 64;
 
@@ -73,13 +75,13 @@ impl Buffers {
     /// Room for `length` bytes, aligned to 4 KiB.
     pub(super) fn take(self: &Arc<Self>, length: usize) -> Buffer {
         let whole = length.max(1).next_multiple_of(UNIT);
-        match take(&mut self.free.lock(), whole) {
-            Some(at) => {
-                let memory = Memory::Stretch(Stretch { of: self.clone(), at, length: whole });
-                Buffer { memory, length, filled: 0 }
-            }
-            None => Buffer::ordinary(length, UNIT),
+        if whole > LONGEST {
+            return Buffer::ordinary(length, UNIT);
         }
+        let at = take(&mut self.free.lock(), whole);
+        let Some(at) = at else { return Buffer::ordinary(length, UNIT) };
+        let memory = Memory::Stretch(Stretch { of: self.clone(), at, length: whole });
+        Buffer { memory, length, filled: 0 }
     }
 }
 
@@ -313,14 +315,20 @@ mod tests {
     #[test]
     fn who_comes_when_all_is_taken_gets_ordinary_memory() {
         let buffers = Buffers::new();
-        let all = buffers.take(SIZE);
-        assert!(is_stretch(&all));
+        let all = [LONGEST; SIZE / LONGEST].map(|length| buffers.take(length));
+        assert!(all.iter().all(is_stretch));
         let other = filled(buffers.take(10_000), 3);
         assert!(!is_stretch(&other));
         assert_eq!(other.as_ref(), [3; 10_000]);
         assert_eq!(other.as_ref().as_ptr().align_offset(UNIT), 0);
         drop(all);
         assert!(is_stretch(&buffers.take(10_000)));
+    }
+
+    #[test]
+    fn what_is_very_long_is_ordinary_memory() {
+        let buffers = Buffers::new();
+        assert!(is_stretch(&buffers.take(LONGEST)) && !is_stretch(&buffers.take(LONGEST + 1)));
     }
 
     #[test]

@@ -156,14 +156,13 @@ impl RealFile {
     }
 
     /// Lets the page cache forget what became durable, but for the last page, which is written on.
-    fn forget(&self) -> io::Result<()> {
-        let end = self.len()? / PAGE * PAGE;
+    fn forget(&self) {
+        let end = self.len().unwrap_or(0) / PAGE * PAGE;
         let from = self.forgotten.fetch_max(end, Ordering::Relaxed);
         if let Some(length) = end.checked_sub(from).and_then(NonZeroU64::new) {
             // A hint: what stays is in nobody's way.
             let _ = rustix::fs::fadvise(&*self.file, from, Some(length), Advice::DontNeed);
         }
-        Ok(())
     }
 }
 
@@ -222,10 +221,10 @@ impl File for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()?;
-        match self.pages {
-            PageCache::Everything => Ok(()),
-            PageCache::Reads | PageCache::Nothing(_) => self.forget(),
+        if !matches!(self.pages, PageCache::Everything) {
+            self.forget();
         }
+        Ok(())
     }
 
     fn may_prefetch(&self) -> bool {

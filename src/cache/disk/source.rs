@@ -156,7 +156,8 @@ pub(super) mod tests {
 
         /// `None`: the file system has no direct I/O.
         fn direct(&self) -> Option<Source> {
-            Source::direct(&self.0, &Buffers::new()).ok()
+            let direct = Source::direct(&self.0, &Buffers::new());
+            direct.inspect_err(|error| eprintln!("skipped: no direct I/O here: {error}")).ok()
         }
 
         pub(in crate::cache::disk) fn sources(&self) -> Vec<Source> {
