@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{MIB, segment_size};
+use super::open::{MIB, segment_size};
 use crate::config::units::ByteSize;
 
 /// A path of the disk tier, an item of `cache.disk`. Several spread the load.

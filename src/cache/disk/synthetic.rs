@@ -8,7 +8,7 @@ use super::digest::Digest;
 use super::files::{FolderLock, PageCache, RealFolder};
 use super::format::{Contents, Kind, Record};
 use super::log::{Appender, Log};
-use super::{BLOCKS, segment_size};
+use super::open::{BLOCKS, segment_size};
 
 /// Writes `blocks` records of `data_len` bytes each into `path`, as a server of this capacity would have.
 ///

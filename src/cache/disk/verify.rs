@@ -10,8 +10,9 @@ use super::files::{Folder, FolderLock, RealFolder};
 use super::format::{Contents, Damaged, Kind, Record, SEGMENT_HEAD};
 use super::log::segment_number;
 use super::object_record::ObjectRecord;
+use super::open::{BLOCKS, OBJECTS};
 use super::segment::{ReadError, Segment, Wait};
-use super::{BLOCKS, DiskConfig, DiskError, OBJECTS};
+use super::{DiskConfig, DiskError};
 
 /// What was read, and what of it is damaged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -15,13 +15,13 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::Tables;
 use super::digest::Digest;
 use super::erase::{self, Done, ErasedFiles, NotErased};
 use super::format::{Kind, Record};
 use super::health::Health;
 use super::index::Entry;
 use super::log::Log;
+use super::open::Tables;
 use super::ring::Ring;
 use super::segment::{ReadError, Segment, Wait};
 use super::writer::Writer;

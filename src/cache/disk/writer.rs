@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Tables;
 use super::digest::{Digest, block_in};
 use super::erase::next_order;
 use super::format::{Contents, Kind};
 use super::health::Health;
 use super::index::{Entry, Index};
 use super::log::{Appender, Log};
+use super::open::Tables;
 use super::policy::{Admission, Candidate, Reinsertion};
 use super::segment::{Segment, Wait};
 use super::shares::Shares;

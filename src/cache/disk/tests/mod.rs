@@ -16,12 +16,16 @@ use http::HeaderValue;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
+use super::files::Folder;
 use super::object_record::ObjectRecord;
 use super::objects::Objects;
+use super::open::{BLOCKS, MIB, OBJECTS_SHARE, Tables, open_volume};
 use super::policy::AdmissionMode;
 use super::purges::Purges;
 use super::sim::{Cached, Op, SimFolder};
 use super::*;
+use crate::cache::config::RuleConfig;
+use crate::cache::floors::Floors;
 use crate::cache::key::ObjectVersion;
 use crate::config::units::ByteSize;
 use crate::s3::{ETag, ObjectKey};
