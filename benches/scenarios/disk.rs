@@ -12,17 +12,14 @@ use crate::fio::{self, Order, Reads};
 use crate::hotset::{self, Disk, Hotset, Memory};
 use crate::load::{self, Client, Crowd, Get};
 use crate::origin::{Origin, Pace};
-use crate::process;
-use crate::report::{Bar, Row, median, quietest};
+use crate::report::{Bar, Row, median};
 
 /// Sixteen times less than there is to read.
 const MEMORY: Memory = Memory { cache: 128 * MIB, in_flight: 128 * MIB };
 const OBJECT: u64 = 2 * GIB;
 const ROUNDS: usize = 5;
-/// A device that others share gives more in one second than in the next: many short turns are fairer than a few. Those
-/// count in which the host took least of the cores.
+/// A device that others share gives more in one second than in the next: many short turns are fairer than a few.
 const TURNS: usize = 30;
-const COUNTED: usize = 10;
 const TURN: Duration = Duration::from_secs(1);
 /// So often everything is read until all of it is on disk: what the queue has no room for is left out.
 const PASSES: usize = 12;
@@ -42,17 +39,13 @@ pub fn random(bench: &Bench) -> Result<Vec<Row>> {
     let reads = Reads { block: RANGE, threads, order: Order::Random(TURN), direct: true };
     let mut rates = Vec::new();
     for _ in 0..TURNS {
-        rates.push(process::watched(|| {
-            let device = fio::rate(&files, reads)?;
-            let done = load::run(async {
-                Crowd::connect(hotset.server.address(), CONNECTIONS).await?.round(&gets, TURN).await
-            })?;
-            Ok((bytes_a_second(done.times.len(), RANGE, done.elapsed)?, device))
-        })?);
+        let device = fio::rate(&files, reads)?;
+        let done = load::run(async {
+            Crowd::connect(hotset.server.address(), CONNECTIONS).await?.round(&gets, TURN).await
+        })?;
+        rates.push((bytes_a_second(done.times.len(), RANGE, done.elapsed)?, device));
     }
-    let all = row("disk_random", "rate / fio's psync, all turns", &quietest(&rates, TURNS), None);
-    let counted = quietest(&rates, COUNTED);
-    Ok(vec![row("disk_random", "rate / fio's psync", &counted, Some(0.85)), all])
+    Ok(vec![row("disk_random", "rate / fio's psync", &rates, Some(0.85))])
 }
 
 /// Ranges of 8 MiB, each connection through its part of the object. The page cache is empty at first.

@@ -7,8 +7,8 @@
 //! full before it begins, as it is in a server that has run for a while: memory that is new to a process costs
 //! more than any fill.
 //!
-//! Where the host takes cores away, that is what a 99th percentile shows, so the pairs of turns in which it took
-//! least count.
+//! Where the host takes cores away, that is what a 99th percentile shows: so there are many pairs of turns, the two of
+//! a pair one after the other, and the middle one of their ratios counts.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -28,7 +28,7 @@ use crate::hotset::{self, Disk, Hotset, Memory};
 use crate::load::{self, Client, Crowd, Get};
 use crate::origin::{Origin, Pace};
 use crate::process;
-use crate::report::{Bar, Row, median, quietest};
+use crate::report::{Bar, Row, median};
 
 const MEMORY: Memory = Memory { cache: 512 * MIB, in_flight: 128 * MIB };
 /// The rate that the disk is written at, and filled at.
@@ -39,8 +39,7 @@ const HOT_OBJECTS: u64 = 256;
 const HOT_SIZE: u64 = 4 * KIB;
 /// A request that is due while all are busy waits for one, and that counts as its time, too.
 const CONNECTIONS: usize = 512;
-/// Pairs of turns that count, and that are taken.
-const COUNTED: usize = 5;
+/// Pairs of turns.
 const TURNS: usize = 15;
 const WARM_UP: Duration = Duration::from_secs(2);
 const TURN: Duration = Duration::from_secs(4);
@@ -64,11 +63,8 @@ pub fn latency(bench: &Bench) -> Result<Vec<Row>> {
     let written_before = with_disk.hotset.metric("hotset_disk_written_bytes_total")?;
     for turn in 0..TURNS {
         for (server, pairs) in [&with_disk, &without].into_iter().zip(&mut pairs) {
-            let pair = || {
-                let rest = server.turn(turn, false)?;
-                Ok(Pair { rest, filling: server.turn(turn, true)? })
-            };
-            pairs.push(process::watched(pair)?);
+            let rest = server.turn(turn, false)?;
+            pairs.push(Pair { rest, filling: server.turn(turn, true)? });
         }
     }
     let written = with_disk.hotset.metric("hotset_disk_written_bytes_total")? - written_before;
@@ -91,17 +87,14 @@ struct Pair {
     filling: Duration,
 }
 
-fn row(figure: &str, pairs: &[(Duration, Pair)], bar: Bar) -> Row {
-    let ratio = |pairs: Vec<Pair>| {
-        let ratio = |pair: Pair| pair.filling.as_secs_f64() / pair.rest.as_secs_f64();
-        median(pairs.into_iter().map(ratio).collect())
-    };
-    let counted = quietest(pairs, COUNTED);
-    let half = |time: fn(&Pair) -> Duration| median(counted.iter().map(time).collect()).as_micros();
+/// The middle one of the pairs' ratios, and the middle times.
+fn row(figure: &str, pairs: &[Pair], bar: Bar) -> Row {
+    let ratio = |pair: &Pair| pair.filling.as_secs_f64() / pair.rest.as_secs_f64();
+    let ratio = median(pairs.iter().map(ratio).collect());
+    let half = |time: fn(&Pair) -> Duration| median(pairs.iter().map(time).collect()).as_micros();
     let (filling, rest) = (half(|pair| pair.filling), half(|pair| pair.rest));
-    let all = ratio(quietest(pairs, TURNS));
-    let cells = (format!("{filling} us"), format!("at rest {rest} us; all turns {all:.2} x"));
-    Row::ratio("disk_filling", figure, cells, ratio(counted), bar)
+    let cells = (format!("{filling} us"), format!("at rest {rest} us"));
+    Row::ratio("disk_filling", figure, cells, ratio, bar)
 }
 
 /// A server whose hot objects are in memory, and a third of the rate that saturates it.

@@ -167,24 +167,6 @@ fn status_field(id: &str, name: &str) -> Result<String> {
     Ok(value.ok_or_else(|| format!("/proc/{id}/status has no {name}"))?.trim().to_owned())
 }
 
-/// Does `work`; also says what the host took away of this machine's cores meanwhile (`steal` of proc(5), in steps of
-/// 10 ms): not what anyone did who is measured, and more than they did at times.
-///
-/// # Errors
-/// That of `work`, or that `/proc/stat` does not tell.
-pub fn watched<T>(work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {
-    let before = stolen()?;
-    let done = work()?;
-    Ok((stolen()?.saturating_sub(before), done))
-}
-
-fn stolen() -> Result<Duration> {
-    let text = fs::read_to_string("/proc/stat")?;
-    let ticks = text.split_whitespace().nth(8).and_then(|field| field.parse::<u32>().ok());
-    let ticks = ticks.ok_or("/proc/stat has no time that was stolen")?;
-    Ok(Duration::from_secs_f64(f64::from(ticks) / TICKS))
-}
-
 /// From now on the calling thread gets only what others leave of the cores, as if it ran on another machine.
 ///
 /// Niceness is not enough: since Linux 6.6 whoever wakes waits until the slice of the one that runs is over, however

@@ -1,7 +1,6 @@
 //! Figures, their bars, and the table that says which were reached.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 /// What a figure has to be.
 #[derive(Clone, Copy)]
@@ -106,13 +105,6 @@ pub fn table(rows: &[Row]) -> String {
         }
     }
     text
-}
-
-/// Of what was measured those `count` during which the host took least of the cores (see [`crate::process::watched`]).
-pub fn quietest<T: Copy>(measured: &[(Duration, T)], count: usize) -> Vec<T> {
-    let mut measured: Vec<_> = measured.iter().collect();
-    measured.sort_by_key(|(stolen, _)| *stolen);
-    measured.into_iter().take(count).map(|(_, figures)| *figures).collect()
 }
 
 /// The middle of some figures; of an even number the upper one of the two in the middle.
