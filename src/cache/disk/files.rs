@@ -47,7 +47,7 @@ pub(super) trait File: Debug + Send + Sync {
     /// As [`File::fetch`], from the page cache and without waiting; `None`: not all of it is there.
     fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>>;
     /// What a ring may read in place of [`File::fetch`].
-    fn for_ring(&self) -> Option<Source> {
+    fn for_ring(&self) -> Option<&Source> {
         None
     }
     /// Writes all of `parts` at `offset`.
@@ -197,8 +197,8 @@ impl File for RealFile {
         self.source.fetch_cached(offset, length)
     }
 
-    fn for_ring(&self) -> Option<Source> {
-        Some(self.source.clone())
+    fn for_ring(&self) -> Option<&Source> {
+        Some(&self.source)
     }
 
     fn write(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {

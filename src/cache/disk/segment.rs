@@ -177,7 +177,7 @@ impl Segment {
     }
 
     /// What a ring may read.
-    pub(super) fn for_ring(&self) -> Option<Source> {
+    pub(super) fn for_ring(&self) -> Option<&Source> {
         self.file.for_ring()
     }
 

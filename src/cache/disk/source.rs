@@ -16,14 +16,14 @@ use super::buffers::{Buffer, Buffers};
 const SECTOR: usize = 4096;
 const SECTOR_MIN: usize = 512;
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Source {
     pub file: Arc<fs::File>,
     /// Where it is read past the page cache.
     direct: Option<Direct>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Direct {
     /// Bytes that offsets, lengths and memory are multiples of.
     sector: usize,

@@ -277,7 +277,7 @@ impl Volume {
     ) -> Option<Result<Bytes, Failure>> {
         let (ring, source) = (self.ring.as_ref()?, segment.for_ring()?);
         let stretch = Segment::stretch(offset, record, wanted);
-        match timeout(PATIENCE, segment.data_by(ring, &source, stretch)).await {
+        match timeout(PATIENCE, segment.data_by(ring, source, stretch)).await {
             Ok(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => None,
             Ok(read) => Some(self.waited(read, wanted)),
             Err(_) => Some(Err(self.slow())),
