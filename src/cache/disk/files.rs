@@ -46,8 +46,8 @@ pub(super) trait File: Debug + Send + Sync {
     }
     /// As [`File::fetch`], from the page cache and without waiting; `None`: not all of it is there.
     fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>>;
-    /// What a ring may read in place of [`File::fetch`].
-    fn for_ring(&self) -> Option<&Source> {
+    /// What may be read without a thread that waits, in place of [`File::fetch`].
+    fn source(&self) -> Option<&Source> {
         None
     }
     /// Writes all of `parts` at `offset`.
@@ -197,7 +197,7 @@ impl File for RealFile {
         self.source.fetch_cached(offset, length)
     }
 
-    fn for_ring(&self) -> Option<&Source> {
+    fn source(&self) -> Option<&Source> {
         Some(&self.source)
     }
 

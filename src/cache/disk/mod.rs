@@ -14,6 +14,7 @@
 //! read is compared with its checksum and its full key's digest. Blocks are keyed by version, so that an
 //! invalidation needs no scan of them; metadata is void after it. Only erasing looks at every record there is.
 
+mod async_reads;
 mod buffers;
 mod classes;
 mod config;
@@ -32,7 +33,6 @@ mod objects;
 mod open;
 pub mod policy;
 mod purges;
-mod ring;
 mod segment;
 mod shares;
 #[cfg(test)]

@@ -194,7 +194,7 @@ pub(super) fn open_volume(
     })?;
     let write_rate = config.write_rate.map(|rate| rate.0);
     let shares = classes.limits(capacity);
-    let limits = VolumeLimits { capacity, write_rate, queue, shares };
+    let limits = VolumeLimits { capacity, direct: config.direct, write_rate, queue, shares };
     Volume::start(number, &name, log, tables, &limits)
 }
 

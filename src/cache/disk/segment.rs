@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::async_reads::AsyncReads;
 use super::files::File;
 use super::format::{
     CHUNK, Chunks, Contents, Damaged, ENTRY, FRAME, FooterReader, KEY_MAX, RECORD_HEAD, Record,
     SEGMENT_HEAD, TAIL, Tail, footer, frame, parse_segment_head, segment_head, verify_chunk,
 };
-use super::ring::Ring;
 use super::source::Source;
 
 /// Why a record could not be read.
@@ -165,20 +165,20 @@ impl Segment {
         Ok(Some(stretch.check(&bytes)?))
     }
 
-    /// As [`Segment::data`], by a ring in place of a thread that waits.
-    pub(super) async fn data_by(
+    /// As [`Segment::data`], without a thread that waits.
+    pub(super) async fn data_unwaited(
         &self,
-        ring: &Ring,
+        reads: &AsyncReads,
         source: &Source,
         stretch: Stretch,
     ) -> Result<(Bytes, usize), ReadError> {
-        let bytes = ring.read(source, stretch.at, stretch.length).await?;
+        let bytes = reads.read(source, stretch.at, stretch.length).await?;
         Ok(stretch.check(&bytes)?)
     }
 
-    /// What a ring may read.
-    pub(super) fn for_ring(&self) -> Option<&Source> {
-        self.file.for_ring()
+    /// What may be read without a thread that waits.
+    pub(super) fn source(&self) -> Option<&Source> {
+        self.file.source()
     }
 
     /// Whether it helps to say what will be read soon.

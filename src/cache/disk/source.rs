@@ -155,7 +155,7 @@ pub(super) mod tests {
         }
 
         /// `None`: the file system has no direct I/O.
-        fn direct(&self) -> Option<Source> {
+        pub(in crate::cache::disk) fn direct(&self) -> Option<Source> {
             let direct = Source::direct(&self.0, &Buffers::new());
             direct.inspect_err(|error| eprintln!("skipped: no direct I/O here: {error}")).ok()
         }

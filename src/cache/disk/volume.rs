@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::async_reads::AsyncReads;
 use super::digest::Digest;
 use super::erase::{self, Done, ErasedFiles, NotErased};
 use super::format::{Kind, Record};
@@ -22,7 +23,6 @@ use super::health::Health;
 use super::index::Entry;
 use super::log::Log;
 use super::open::Tables;
-use super::ring::Ring;
 use super::segment::{ReadError, Segment, Wait};
 use super::writer::Writer;
 use crate::cache::memory::Block;
@@ -123,7 +123,7 @@ pub(super) struct Volume {
     reading: Health,
     readers: Arc<Semaphore>,
     /// Where there is one, for short reads.
-    ring: Option<Arc<Ring>>,
+    async_reads: Option<Arc<AsyncReads>>,
     orders: Sender<Order>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Closed when the thread is at its end.
@@ -135,6 +135,8 @@ pub(super) struct Volume {
 pub(super) struct VolumeLimits {
     /// Bytes of all segments.
     pub capacity: u64,
+    /// Reads go past the page cache.
+    pub direct: bool,
     /// Bytes a second; `None`: as fast as it goes.
     pub write_rate: Option<u64>,
     /// Bytes that may wait to be written.
@@ -171,7 +173,9 @@ impl Volume {
             name: name.to_owned(),
             reading: Health::new(format!("reading from {name}")),
             readers: Arc::new(Semaphore::new(READERS)),
-            ring: Ring::start().inspect_err(|why| log::debug!("no io_uring: {why}")).ok(),
+            async_reads: AsyncReads::start(limits.direct)
+                .inspect_err(|why| log::debug!("threads wait for reads: {why}"))
+                .ok(),
             orders,
             thread: Mutex::new(Some(thread)),
             ended: Mutex::new(ended),
@@ -224,7 +228,7 @@ impl Volume {
         }
         if !ahead
             && wanted.len() <= AT_ONCE
-            && let Some(read) = self.read_by_ring(&segment, offset, &record, &wanted).await
+            && let Some(read) = self.read_unwaited(&segment, offset, &record, &wanted).await
         {
             return read;
         }
@@ -267,17 +271,17 @@ impl Volume {
         });
     }
 
-    /// `None`: there is no ring, or it is full.
-    async fn read_by_ring(
+    /// `None`: a thread that waits must do it.
+    async fn read_unwaited(
         &self,
         segment: &Segment,
         offset: u32,
         record: &Record,
         wanted: &Range<usize>,
     ) -> Option<Result<Bytes, Failure>> {
-        let (ring, source) = (self.ring.as_ref()?, segment.for_ring()?);
+        let (reads, source) = (self.async_reads.as_ref()?, segment.source()?);
         let stretch = Segment::stretch(offset, record, wanted);
-        match timeout(PATIENCE, segment.data_by(ring, source, stretch)).await {
+        match timeout(PATIENCE, segment.data_unwaited(reads, source, stretch)).await {
             Ok(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => None,
             Ok(read) => Some(self.waited(read, wanted)),
             Err(_) => Some(Err(self.slow())),

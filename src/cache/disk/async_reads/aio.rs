@@ -1,0 +1,149 @@
+//! Linux AIO: for files that are read past the page cache, others would be waited for.
+//!
+//! The interrupt that ends a read wakes whoever looks at the eventfd. `io_uring` first wakes the thread that submitted
+//! it, to have it say so: one wake more for each read where threads share a ring. And the seccomp profiles of container
+//! engines allow this, but not `io_uring`.
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::{ENTRIES, Engine};
+
+/// `aio_context_t`.
+type Context = libc::c_ulong;
+
+const PREAD: u16 = 0;
+const TELL_EVENTFD: u32 = 1;
+/// Completions taken with one call.
+const AT_ONCE: usize = 32;
+
+/// `struct iocb` of `linux/aio_abi.h`.
+#[repr(C)]
+#[derive(Default)]
+struct Command {
+    data: u64,
+    #[cfg(target_endian = "little")]
+    key: u32,
+    flags_of_read: i32,
+    #[cfg(target_endian = "big")]
+    key: u32,
+    operation: u16,
+    priority: i16,
+    file: u32,
+    buffer: u64,
+    length: u64,
+    offset: i64,
+    reserved: u64,
+    flags: u32,
+    eventfd: u32,
+}
+
+/// `struct io_event` of `linux/aio_abi.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Event {
+    data: u64,
+    command: u64,
+    result: i64,
+    result2: i64,
+}
+
+pub(super) struct Aio {
+    context: Context,
+    eventfd: OwnedFd,
+}
+
+impl Aio {
+    /// # Errors
+    /// The kernel has none, or none left (`fs.aio-max-nr`).
+    pub(super) fn new() -> io::Result<Self> {
+        let eventfd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let mut context: Context = 0;
+        // SAFETY: the kernel writes the context into its place.
+        outcome(unsafe { libc::syscall(libc::SYS_io_setup, ENTRIES, &raw mut context) })?;
+        Ok(Self { context, eventfd })
+    }
+}
+
+impl Engine for Aio {
+    fn readable(&self) -> io::Result<OwnedFd> {
+        self.eventfd.try_clone()
+    }
+
+    unsafe fn submit(
+        &mut self,
+        number: usize,
+        file: &File,
+        into: &mut [MaybeUninit<u8>],
+        offset: u64,
+    ) -> io::Result<()> {
+        let mut command = Command {
+            data: number as u64,
+            flags_of_read: libc::RWF_NOWAIT,
+            operation: PREAD,
+            file: unsigned(file.as_raw_fd()),
+            buffer: into.as_mut_ptr() as u64,
+            length: into.len() as u64,
+            offset: i64::try_from(offset).unwrap_or(i64::MAX),
+            flags: TELL_EVENTFD,
+            eventfd: unsigned(self.eventfd.as_raw_fd()),
+            ..Command::default()
+        };
+        let mut commands = [&raw mut command];
+        // SAFETY: the kernel copies the command; of the memory the caller promises that it stays.
+        let submitted = outcome(unsafe {
+            libc::syscall(libc::SYS_io_submit, self.context, 1_usize, commands.as_mut_ptr())
+        });
+        match submitted {
+            // A file system that cannot tell whether it would wait.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            submitted => submitted.map(drop),
+        }
+    }
+
+    fn ended(&mut self, tell: &mut dyn FnMut(usize, io::Result<usize>)) {
+        let mut events = [Event::default(); AT_ONCE];
+        loop {
+            let mut at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: there is room for so many events.
+            let taken = outcome(unsafe {
+                libc::syscall(
+                    libc::SYS_io_getevents,
+                    self.context,
+                    0_usize,
+                    AT_ONCE,
+                    events.as_mut_ptr(),
+                    &raw mut at_once,
+                )
+            });
+            let taken = match taken {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                taken => taken.unwrap_or(0),
+            };
+            for event in &events[..taken] {
+                let number = usize::try_from(event.data).expect("a slab's key");
+                let read = usize::try_from(event.result).map_err(|_| {
+                    io::Error::from_raw_os_error(i32::try_from(-event.result).unwrap_or(libc::EIO))
+                });
+                tell(number, read);
+            }
+            if taken < AT_ONCE {
+                return;
+            }
+        }
+    }
+}
+
+fn outcome(result: libc::c_long) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+fn unsigned(descriptor: i32) -> u32 {
+    u32::try_from(descriptor).expect("an open file's descriptor is not negative")
+}
