@@ -14,7 +14,7 @@ mod uring;
 
 use std::fs::File;
 use std::io;
-use std::mem::{self, ManuallyDrop, MaybeUninit};
+use std::mem::{self, ManuallyDrop};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
@@ -31,83 +31,74 @@ use self::uring::Uring;
 use super::buffers::Buffer;
 use super::source::Source;
 
-/// The most reads at a time.
-const ENTRIES: u32 = 256;
+/// The most reads at a time: who submits to a device whose queue is full would sleep.
+const ENTRIES: u32 = 64;
 
 /// A way to have the kernel read.
-trait Engine: Send {
+trait Engine: Send + Sync {
     /// What becomes readable whenever reads have ended.
     fn readable(&self) -> io::Result<OwnedFd>;
 
-    /// Has `into` read from `offset` on, under a number of the caller's, and does not wait.
+    /// Has `length` bytes from `offset` on read to `into`, under a number of the caller's.
     ///
     /// # Errors
-    /// It was not taken; `WouldBlock` when only a thread that waits can read this.
+    /// `WouldBlock`: it was not taken, and another way must be tried.
     ///
     /// # Safety
-    /// File and memory stay, and nobody touches the memory, until [`Engine::ended`] has told the number.
+    /// The file stays open, and the memory is nobody else's, until [`Engine::ended`] has told the number.
     unsafe fn submit(
-        &mut self,
+        &self,
         number: usize,
         file: &File,
-        into: &mut [MaybeUninit<u8>],
+        into: *mut u8,
+        length: usize,
         offset: u64,
     ) -> io::Result<()>;
 
     /// Tells the numbers of the reads that ended since it was last asked, and how many bytes each read.
-    fn ended(&mut self, tell: &mut dyn FnMut(usize, io::Result<usize>));
+    fn ended(&self, tell: &mut dyn FnMut(usize, io::Result<usize>));
 }
 
-#[derive(Debug)]
 pub(super) struct AsyncReads {
-    inner: Mutex<Inner>,
-    reaper: AbortHandle,
-}
-
-struct Inner {
-    /// Dropped by hand, when the kernel has no read left.
     engine: ManuallyDrop<Box<dyn Engine>>,
-    reads: Slab<Read>,
+    reads: Mutex<Slab<Read>>,
+    reaper: AbortHandle,
 }
 
 /// A read under way: what the kernel uses, and who waits for it.
 struct Read {
     /// The kernel writes into its rest.
     buffer: Buffer,
-    file: Arc<File>,
+    /// Open until the kernel has read.
+    _file: Arc<File>,
     done: oneshot::Sender<io::Result<Buffer>>,
 }
 
 impl AsyncReads {
-    /// For files that are read past the page cache, or through it.
-    ///
-    /// # Errors
-    /// The kernel has no way to read so, or there is no runtime.
-    pub(super) fn start(direct: bool) -> io::Result<Arc<Self>> {
-        let aio = if direct { Aio::new().ok() } else { None };
-        Self::with(match aio {
-            Some(aio) => Box::new(aio),
-            None => Box::new(Uring::new()?),
-        })
+    /// The ways to read files past the page cache, or through it, in the order in which they are to be tried: where
+    /// one has no room, or not for such a file, the next may. None without a runtime.
+    pub(super) fn start(direct: bool) -> Vec<Arc<Self>> {
+        let aio = direct.then(|| Self::with(Aio::new()));
+        let all = aio.into_iter().chain([Self::with(Uring::new())]);
+        all.filter_map(|reads| reads.inspect_err(|why| log::debug!("{why}")).ok()).collect()
     }
 
-    fn with(engine: Box<dyn Engine>) -> io::Result<Arc<Self>> {
+    fn with(engine: io::Result<impl Engine + 'static>) -> io::Result<Arc<Self>> {
+        let engine: Box<dyn Engine> = Box::new(engine?);
         let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
         let readable = engine.readable()?;
         // SAFETY: it owns the descriptor, which stays open and the same for as long.
         let readable = unsafe { AsyncFd::register_with_interest(readable, Interest::READABLE) }?;
         Ok(Arc::new_cyclic(|this| {
             let reaper = runtime.spawn(reap(readable, this.clone())).abort_handle();
-            let engine = ManuallyDrop::new(engine);
-            Self { inner: Mutex::new(Inner { engine, reads: Slab::new() }), reaper }
+            Self { engine: ManuallyDrop::new(engine), reads: Mutex::default(), reaper }
         }))
     }
 
     /// `length` bytes from `offset` on.
     ///
     /// # Errors
-    /// The device's; `UnexpectedEof` when the file ends before; `WouldBlock` when too many reads are under way, or only
-    /// a thread that waits can read this.
+    /// The device's; `UnexpectedEof` when the file ends before; `WouldBlock` when another way must be tried.
     pub(super) async fn read(
         &self,
         source: &Source,
@@ -118,9 +109,7 @@ impl AsyncReads {
         let mut buffer = source.buffer(span);
         while buffer.filled() < span.enough {
             let got = buffer.filled();
-            let (done, read) = oneshot::channel();
-            let file = source.file.clone();
-            self.submit(Read { buffer, file, done }, span.from + got as u64)?;
+            let read = self.submit(buffer, &source.file, span.from + got as u64)?;
             buffer = read.await.map_err(|_| io::ErrorKind::BrokenPipe)??;
             if buffer.filled() == got {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -129,31 +118,37 @@ impl AsyncReads {
         Ok(Bytes::from(buffer).slice(span.skip..span.enough))
     }
 
-    fn submit(&self, read: Read, offset: u64) -> io::Result<()> {
-        let mut inner = self.inner.lock();
-        let Inner { engine, reads } = &mut *inner;
-        if reads.len() >= ENTRIES as usize {
-            return Err(io::ErrorKind::WouldBlock.into());
+    fn submit(
+        &self,
+        mut buffer: Buffer,
+        file: &Arc<File>,
+        offset: u64,
+    ) -> io::Result<oneshot::Receiver<io::Result<Buffer>>> {
+        let rest = buffer.rest();
+        let (into, length) = (rest.as_mut_ptr().cast(), rest.len());
+        let (done, read) = oneshot::channel();
+        let number = {
+            let mut reads = self.reads.lock();
+            if reads.len() >= ENTRIES as usize {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            reads.insert(Read { buffer, _file: file.clone(), done })
+        };
+        // SAFETY: the buffer and the file stay with `reads` until the kernel has ended the read: only `reap` takes them
+        // out, and `Drop` leaks them. Nobody touches the memory meanwhile, and moving the buffer does not move it.
+        let submitted = unsafe { self.engine.submit(number, file, into, length, offset) };
+        if let Err(error) = submitted {
+            self.reads.lock().remove(number);
+            return Err(error);
         }
-        let number = reads.insert(read);
-        let Read { buffer, file, .. } = &mut reads[number];
-        // SAFETY: the buffer's memory and the file stay with `reads` until the kernel has ended the read: only
-        // `Inner::reap` takes them out, and `Drop` leaks them. Nobody else touches the memory meanwhile, and moving the
-        // buffer does not move it.
-        let submitted = unsafe { engine.submit(number, file, buffer.rest(), offset) };
-        if submitted.is_err() {
-            reads.remove(number);
-        }
-        submitted
+        Ok(read)
     }
-}
 
-impl Inner {
     /// Hands out what the kernel has read.
-    fn reap(&mut self) {
-        let Self { engine, reads } = self;
-        engine.ended(&mut |number, read| {
-            let Some(Read { mut buffer, done, .. }) = reads.try_remove(number) else { return };
+    fn reap(&self) {
+        self.engine.ended(&mut |number, read| {
+            let Some(ended) = self.reads.lock().try_remove(number) else { return };
+            let Read { mut buffer, done, .. } = ended;
             let result = read.map(|bytes| {
                 // SAFETY: the kernel wrote so many bytes at the beginning of the buffer's rest.
                 unsafe { buffer.advance(bytes) };
@@ -169,7 +164,7 @@ impl Inner {
 async fn reap(readable: AsyncFd<OwnedFd>, reads: Weak<AsyncReads>) {
     while let Ok(mut ready) = readable.readable().await {
         let Some(reads) = reads.upgrade() else { return };
-        reads.inner.lock().reap();
+        reads.reap();
         // What ends from now on makes it ready again.
         ready.clear_ready();
     }
@@ -178,19 +173,21 @@ async fn reap(readable: AsyncFd<OwnedFd>, reads: Weak<AsyncReads>) {
 impl Drop for AsyncReads {
     fn drop(&mut self) {
         self.reaper.abort();
-        let Inner { engine, reads } = self.inner.get_mut();
+        let reads = mem::take(self.reads.get_mut());
         match reads.is_empty() {
             // SAFETY: nobody comes after this.
-            true => unsafe { ManuallyDrop::drop(engine) },
-            // The kernel may still write into these; and one engine would wait for it here.
-            false => mem::forget(mem::take(reads)),
+            true => unsafe { ManuallyDrop::drop(&mut self.engine) },
+            // The kernel may still write into these; and an engine may wait for them when it is dropped.
+            false => mem::forget(reads),
         }
     }
 }
 
-impl std::fmt::Debug for Inner {
+impl std::fmt::Debug for AsyncReads {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("reads", &self.reads.len()).finish_non_exhaustive()
+        f.debug_struct("AsyncReads")
+            .field("reads", &self.reads.lock().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -204,26 +201,32 @@ mod tests {
     use super::*;
 
     /// Each way to read the file that there is here.
-    fn ways(written: &Written) -> Vec<(Arc<AsyncReads>, Source)> {
-        let uring = || Uring::new().map(|uring| Box::new(uring) as Box<dyn Engine>);
-        let aio = || Aio::new().map(|aio| Box::new(aio) as Box<dyn Engine>);
-        let ways: [(_, &dyn Fn() -> _, _); 3] = [
-            ("io_uring", &uring, Some(written.cached())),
-            ("io_uring", &uring, written.direct()),
-            ("aio", &aio, written.direct()),
+    async fn ways(written: &Written) -> Vec<(Arc<AsyncReads>, Source)> {
+        let ways = [
+            ("io_uring", AsyncReads::with(Uring::new()), Some(written.cached())),
+            ("io_uring", AsyncReads::with(Uring::new()), written.direct()),
+            ("aio", AsyncReads::with(Aio::new()), written.direct()),
         ];
-        let there = ways.into_iter().filter_map(|(name, engine, source)| {
-            let reads = engine().and_then(AsyncReads::with);
-            let reads = reads.inspect_err(|e| eprintln!("skipped: no {name} here: {e}")).ok();
-            reads.zip(source)
-        });
-        there.collect()
+        let mut there = Vec::new();
+        for (name, reads, source) in ways {
+            let (Ok(reads), Some(source)) = (reads, source) else {
+                eprintln!("skipped: no {name} here");
+                continue;
+            };
+            match reads.read(&source, 0, 1).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    eprintln!("skipped: no {name} on this file system");
+                }
+                _ => there.push((reads, source)),
+            }
+        }
+        there
     }
 
     #[tokio::test]
     async fn any_stretch_is_read_exactly() {
         let written = Written::new("async");
-        for (reads, source) in ways(&written) {
+        for (reads, source) in ways(&written).await {
             for (offset, length) in [(0, 1), (0, LENGTH), (4095, 2), (8192, 4096), (LENGTH - 5, 5)]
             {
                 let read = reads.read(&source, offset as u64, length).await.unwrap();
@@ -235,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_behind_the_end_is_an_error() {
-        for (reads, source) in ways(&Written::new("async-end")) {
+        for (reads, source) in ways(&Written::new("async-end")).await {
             let error = reads.read(&source, LENGTH as u64 - 5, 6).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         }
@@ -244,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn more_reads_than_it_has_room_for_are_refused_and_the_others_are_right() {
         let written = Written::new("async-full");
-        for (reads, source) in ways(&written) {
+        for (reads, source) in ways(&written).await {
             let many = (0..2 * ENTRIES as usize).map(|n| {
                 let (reads, source) = (&reads, &source);
                 async move { (n, reads.read(source, n as u64, 1).await) }
@@ -266,7 +269,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_goes_away_leaves_no_trace() {
         let written = Written::new("async-gone");
-        for (reads, source) in ways(&written) {
+        for (reads, source) in ways(&written).await {
             for _ in 0..ENTRIES {
                 let mut read = Box::pin(reads.read(&source, 0, LENGTH));
                 // Submitted, and dropped before anyone could take its answer.
@@ -274,7 +277,7 @@ mod tests {
                     poll_fn(|context| read.as_mut().poll(context).is_pending().into()).await;
                 assert!(polled);
             }
-            while !reads.inner.lock().reads.is_empty() {
+            while !reads.reads.lock().is_empty() {
                 tokio::task::yield_now().await;
             }
             assert_eq!(reads.read(&source, 9, 90).await.unwrap(), written.1[9..99]);
@@ -283,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_written_and_is_not_on_the_device_yet_is_read_or_left_to_threads() {
-        for (reads, source) in ways(&Written::new("async-dirty")) {
+        for (reads, source) in ways(&Written::new("async-dirty")).await {
             let path = format!("/proc/self/fd/{}", source.file.as_raw_fd());
             let file = File::options().write(true).open(path).unwrap();
             for n in 0..50 {

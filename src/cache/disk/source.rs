@@ -51,8 +51,12 @@ impl Source {
 
     /// The file at `path`, to be read past the page cache.
     pub(super) fn direct(path: &Path, buffers: &Arc<Buffers>) -> io::Result<Self> {
-        let flag = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
-        let file = OpenOptions::new().read(true).custom_flags(flag).open(path)?;
+        let open = |flags: OFlags| {
+            let flags = i32::try_from(flags.bits()).unwrap_or(0);
+            OpenOptions::new().read(true).custom_flags(flags).open(path)
+        };
+        // To note when a file was read may wait for the file system's journal. Only its owner may leave that out.
+        let file = open(OFlags::DIRECT | OFlags::NOATIME).or_else(|_| open(OFlags::DIRECT))?;
         let direct = Direct { sector: sector(&file), buffers: buffers.clone() };
         Ok(Self { file: Arc::new(file), direct: Some(direct) })
     }

@@ -122,8 +122,8 @@ pub(super) struct Volume {
     name: String,
     reading: Health,
     readers: Arc<Semaphore>,
-    /// Where there is one, for short reads.
-    async_reads: Option<Arc<AsyncReads>>,
+    /// For short reads: ways that keep no thread waiting, in the order in which they are tried.
+    async_reads: Vec<Arc<AsyncReads>>,
     orders: Sender<Order>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Closed when the thread is at its end.
@@ -173,9 +173,7 @@ impl Volume {
             name: name.to_owned(),
             reading: Health::new(format!("reading from {name}")),
             readers: Arc::new(Semaphore::new(READERS)),
-            async_reads: AsyncReads::start(limits.direct)
-                .inspect_err(|why| log::debug!("threads wait for reads: {why}"))
-                .ok(),
+            async_reads: AsyncReads::start(limits.direct),
             orders,
             thread: Mutex::new(Some(thread)),
             ended: Mutex::new(ended),
@@ -279,13 +277,16 @@ impl Volume {
         record: &Record,
         wanted: &Range<usize>,
     ) -> Option<Result<Bytes, Failure>> {
-        let (reads, source) = (self.async_reads.as_ref()?, segment.source()?);
-        let stretch = Segment::stretch(offset, record, wanted);
-        match timeout(PATIENCE, segment.data_unwaited(reads, source, stretch)).await {
-            Ok(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Ok(read) => Some(self.waited(read, wanted)),
-            Err(_) => Some(Err(self.slow())),
+        let source = segment.source()?;
+        for reads in &self.async_reads {
+            let stretch = Segment::stretch(offset, record, wanted);
+            match timeout(PATIENCE, segment.data_unwaited(reads, source, stretch)).await {
+                Ok(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(read) => return Some(self.waited(read, wanted)),
+                Err(_) => return Some(Err(self.slow())),
+            }
         }
+        None
     }
 
     /// What the device itself said.

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -64,8 +63,36 @@ impl Aio {
         let eventfd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let mut context: Context = 0;
         // SAFETY: the kernel writes the context into its place.
-        outcome(unsafe { libc::syscall(libc::SYS_io_setup, ENTRIES, &raw mut context) })?;
-        Ok(Self { context, eventfd })
+        outcome(unsafe {
+            libc::syscall(libc::SYS_io_setup, libc::c_ulong::from(ENTRIES), &raw mut context)
+        })?;
+        let aio = Self { context, eventfd };
+        // Some profile may have left out just this.
+        aio.take(&mut [])?;
+        Ok(aio)
+    }
+
+    /// Fills `events` with what has ended, as far as there is something.
+    fn take(&self, events: &mut [Event]) -> io::Result<usize> {
+        let mut at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: there is room for so many events.
+        outcome(unsafe {
+            libc::syscall(
+                libc::SYS_io_getevents,
+                self.context,
+                0_usize,
+                events.len(),
+                events.as_mut_ptr(),
+                &raw mut at_once,
+            )
+        })
+    }
+}
+
+impl Drop for Aio {
+    fn drop(&mut self) {
+        // SAFETY: the context is ours. The kernel waits for reads under way, so that it writes nowhere after this.
+        let _ = unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
     }
 }
 
@@ -75,10 +102,11 @@ impl Engine for Aio {
     }
 
     unsafe fn submit(
-        &mut self,
+        &self,
         number: usize,
         file: &File,
-        into: &mut [MaybeUninit<u8>],
+        into: *mut u8,
+        length: usize,
         offset: u64,
     ) -> io::Result<()> {
         let mut command = Command {
@@ -86,8 +114,8 @@ impl Engine for Aio {
             flags_of_read: libc::RWF_NOWAIT,
             operation: PREAD,
             file: unsigned(file.as_raw_fd()),
-            buffer: into.as_mut_ptr() as u64,
-            length: into.len() as u64,
+            buffer: into as u64,
+            length: length as u64,
             offset: i64::try_from(offset).unwrap_or(i64::MAX),
             flags: TELL_EVENTFD,
             eventfd: unsigned(self.eventfd.as_raw_fd()),
@@ -98,45 +126,33 @@ impl Engine for Aio {
         let submitted = outcome(unsafe {
             libc::syscall(libc::SYS_io_submit, self.context, 1_usize, commands.as_mut_ptr())
         });
-        match submitted {
-            // A file system that cannot tell whether it would wait.
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-            submitted => submitted.map(drop),
-        }
+        // Nothing was taken. If it is the device, another way of reading finds out.
+        submitted.map(drop).map_err(|_| io::ErrorKind::WouldBlock.into())
     }
 
-    fn ended(&mut self, tell: &mut dyn FnMut(usize, io::Result<usize>)) {
+    fn ended(&self, tell: &mut dyn FnMut(usize, io::Result<usize>)) {
         let mut events = [Event::default(); AT_ONCE];
         loop {
-            let mut at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-            // SAFETY: there is room for so many events.
-            let taken = outcome(unsafe {
-                libc::syscall(
-                    libc::SYS_io_getevents,
-                    self.context,
-                    0_usize,
-                    AT_ONCE,
-                    events.as_mut_ptr(),
-                    &raw mut at_once,
-                )
-            });
-            let taken = match taken {
+            let taken = match self.take(&mut events) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 taken => taken.unwrap_or(0),
             };
             for event in &events[..taken] {
                 let number = usize::try_from(event.data).expect("a slab's key");
-                let read = usize::try_from(event.result).map_err(|_| {
-                    io::Error::from_raw_os_error(i32::try_from(-event.result).unwrap_or(libc::EIO))
-                });
-                tell(number, read);
+                tell(number, usize::try_from(event.result).map_err(|_| error(-event.result)));
             }
             if taken < AT_ONCE {
                 return;
             }
         }
+    }
+}
+
+fn error(number: i64) -> io::Error {
+    match i32::try_from(number).unwrap_or(libc::EIO) {
+        // What there would be to wait for, or a device that cannot tell.
+        libc::EAGAIN | libc::EINTR | libc::EOPNOTSUPP => io::ErrorKind::WouldBlock.into(),
+        number => io::Error::from_raw_os_error(number),
     }
 }
 

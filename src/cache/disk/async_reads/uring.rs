@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use io_uring::{IoUring, opcode, types};
+use parking_lot::Mutex;
 
 use super::{ENTRIES, Engine};
 
-pub(super) struct Uring(IoUring);
+pub(super) struct Uring(Mutex<IoUring>);
 
 impl Uring {
     /// A thread that runs is not interrupted for each completion, which costs more than it brings: it learns of them
@@ -19,34 +19,36 @@ impl Uring {
     /// The kernel has none, or a container's seccomp profile does not let us have it.
     pub(super) fn new() -> io::Result<Self> {
         let ring = IoUring::builder().setup_coop_taskrun().build(ENTRIES);
-        Ok(Self(ring.or_else(|_| IoUring::new(ENTRIES))?))
+        Ok(Self(Mutex::new(ring.or_else(|_| IoUring::new(ENTRIES))?)))
     }
 }
 
 impl Engine for Uring {
     fn readable(&self) -> io::Result<OwnedFd> {
+        let ring = self.0.lock();
         // SAFETY: the ring is open, and outlives the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }.as_fd().try_clone_to_owned()
+        unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) }.try_clone_to_owned()
     }
 
     unsafe fn submit(
-        &mut self,
+        &self,
         number: usize,
         file: &File,
-        into: &mut [MaybeUninit<u8>],
+        into: *mut u8,
+        length: usize,
         offset: u64,
     ) -> io::Result<()> {
-        let length = u32::try_from(into.len()).unwrap_or(u32::MAX);
-        let submission =
-            opcode::Read::new(types::Fd(file.as_raw_fd()), into.as_mut_ptr().cast(), length)
-                .offset(offset)
-                .build()
-                .user_data(number as u64);
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        let submission = opcode::Read::new(types::Fd(file.as_raw_fd()), into, length)
+            .offset(offset)
+            .build()
+            .user_data(number as u64);
+        let mut ring = self.0.lock();
         // SAFETY: as the caller promises.
-        let pushed = unsafe { self.0.submission().push(&submission) };
+        let pushed = unsafe { ring.submission().push(&submission) };
         pushed.map_err(|_| io::ErrorKind::WouldBlock)?;
         loop {
-            match self.0.submit() {
+            match ring.submit() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // The kernel takes it with the next one; whoever waits has a timeout.
                 Ok(_) | Err(_) => return Ok(()),
@@ -54,8 +56,8 @@ impl Engine for Uring {
         }
     }
 
-    fn ended(&mut self, tell: &mut dyn FnMut(usize, io::Result<usize>)) {
-        for completion in self.0.completion() {
+    fn ended(&self, tell: &mut dyn FnMut(usize, io::Result<usize>)) {
+        for completion in self.0.lock().completion() {
             let number = usize::try_from(completion.user_data()).expect("a slab's key");
             let read = usize::try_from(completion.result())
                 .map_err(|_| io::Error::from_raw_os_error(-completion.result()));
