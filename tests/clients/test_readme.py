@@ -203,9 +203,10 @@ def test_row_of_virtual_hosted_style(pair, some_bytes):
 def state_of_url(signer: Caller, pair, key: str, body: bytes) -> str:
     names = {"Bucket": pair.bucket, "Key": key}
     url = signer.client.generate_presigned_url("get_object", Params=names, ExpiresIn=300)
-    answers = [get_by_address(url) for _ in range(2)]
-    assert [answer.content for answer in answers] == [body] * 2
-    return "cached" if answers[1].headers["cache-status"].endswith("hit") else "passes through"
+    # As in `state`: the last of three. A second one may still find the fetch of the first under way.
+    answers = [get_by_address(url) for _ in range(3)]
+    assert [answer.content for answer in answers] == [body] * 3
+    return "cached" if answers[-1].headers["cache-status"].endswith("hit") else "passes through"
 
 
 def not_done(pair, key: str, ask) -> str:
