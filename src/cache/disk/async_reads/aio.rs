@@ -1,8 +1,8 @@
 //! Linux AIO: for files that are read past the page cache, others would be waited for.
 //!
 //! The interrupt that ends a read wakes whoever looks at the eventfd. `io_uring` first wakes the thread that submitted
-//! it, to have it say so: one wake more for each read where threads share a ring. And the seccomp profiles of container
-//! engines allow this, but not `io_uring`.
+//! it, to have it say so: one wake more for each read where threads share a ring. And seccomp profiles that refuse
+//! `io_uring` may allow this.
 
 use std::fs::File;
 use std::io;
