@@ -1,48 +1,55 @@
-//! HEAD requests under way, shared by all who wait for them.
+//! Coalesced HEAD requests: at most one in flight per object, part and generation.
 //!
-//! Who only wants what is known to be fresh enough joins the request under way. Who demands the state of *now*
-//! must not: that request was sent before he arrived. He gets the next one, with all who arrive meanwhile (R7).
+//! A reader that accepts what is fresh enough joins the request in flight. A reader that demands the current state
+//! does not: that request was sent before the reader arrived. It gets the next request, together with all readers
+//! that arrive until that one is sent (R7).
+//!
+//! Invariant: each queue in the table belongs to exactly one [`Lease`], and only that lease removes it, once and
+//! under the lock that all readers enter by. So no reader waits in a queue without a worker, and no answer reaches a
+//! reader of another queue. `cache::fence` tests this in many orders.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Cache;
 use super::generation::Generation;
 use super::meta::Moment;
+use super::sync::Mutex;
 use crate::metrics::{self, Held};
 use crate::origin::OriginError;
 use crate::s3::{ObjectId, ObjectMeta, PartNumber};
 
-/// Which request a reader may be answered by.
+/// Which request may answer a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Join {
-    /// The one under way, too.
+    /// The one in flight, too.
     UnderWay,
     /// Only one that is sent from now on.
     Next,
 }
 
 pub(super) type HeadAnswer = Result<Arc<ObjectMeta>, Arc<OriginError>>;
-type Announced = watch::Sender<Option<HeadAnswer>>;
-/// What is asked for: an object, or a part of it. Under which generation, too.
-type Question = (ObjectId, Option<PartNumber>, Generation);
+type AnswerSender = watch::Sender<Option<HeadAnswer>>;
+pub(super) type AnswerReceiver = watch::Receiver<Option<HeadAnswer>>;
+/// An object or a part of it, and the generation in which it is asked for.
+pub(super) type Question = (ObjectId, Option<PartNumber>, Generation);
 
 struct Queue {
-    under_way: Announced,
-    next: Option<Announced>,
+    in_flight: AnswerSender,
+    next: Option<AnswerSender>,
 }
 
-/// All HEAD requests under way.
-#[derive(Default)]
+/// All HEAD requests in flight. A clone is the same table.
+#[derive(Default, Clone)]
 pub(super) struct Heads {
-    queues: Mutex<HashMap<Question, Queue>>,
+    queues: Arc<Mutex<HashMap<Question, Queue>>>,
 }
 
 impl Heads {
-    /// Asks the origin for an object's metadata, and where a part of it lies; or waits for who is asking already.
+    /// Asks the origin for the metadata of an object, or of a part of it, or waits for a request that does.
     pub(super) async fn ask(
         &self,
         cache: &Arc<Cache>,
@@ -51,65 +58,99 @@ impl Heads {
         join: Join,
     ) -> HeadAnswer {
         let question = (id.clone(), part, cache.generations.current(id));
-        let (mut answer, _coalesced) = self.enter(cache, question, join);
-        match answer.wait_for(Option::is_some).await {
-            Ok(answer) => answer.clone().expect("waited until it was there"),
-            Err(_) => Err(Arc::new(OriginError::GivenUp)),
-        }
+        let (answer, lease) = self.enter(question, join);
+        let _coalesced: Option<Held> = match lease {
+            Some(lease) => {
+                let cache = cache.clone();
+                tokio::spawn(lease.serve(move |question| send(cache.clone(), question)));
+                None
+            }
+            None => Some(metrics::coalesced()),
+        };
+        wait(answer).await
     }
 
-    fn enter(
-        &self,
-        cache: &Arc<Cache>,
-        key: Question,
-        join: Join,
-    ) -> (watch::Receiver<Option<HeadAnswer>>, Option<Held>) {
+    #[cfg(all(test, feature = "shuttle"))]
+    pub(super) fn is_idle(&self) -> bool {
+        self.queues.lock().is_empty()
+    }
+
+    /// Joins a queue, or opens one; then the lease is returned, and its holder must serve it.
+    pub(super) fn enter(&self, question: Question, join: Join) -> (AnswerReceiver, Option<Lease>) {
         let mut queues = self.queues.lock();
-        if let Some(queue) = queues.get_mut(&key) {
+        if let Some(queue) = queues.get_mut(&question) {
             let answer = match join {
-                Join::UnderWay => &queue.under_way,
+                Join::UnderWay => &queue.in_flight,
                 Join::Next => queue.next.get_or_insert_with(|| watch::Sender::new(None)),
             };
-            return (answer.subscribe(), Some(metrics::coalesced()));
+            return (answer.subscribe(), None);
         }
-        let under_way = watch::Sender::new(None);
-        let answer = under_way.subscribe();
-        queues.insert(key.clone(), Queue { under_way, next: None });
-        let worker = Worker { cache: cache.clone(), key };
-        tokio::spawn(worker.run());
-        (answer, None)
+        let in_flight = watch::Sender::new(None);
+        let answer = in_flight.subscribe();
+        queues.insert(question.clone(), Queue { in_flight, next: None });
+        (answer, Some(Lease { heads: self.clone(), question, ended: false }))
     }
 }
 
-/// Sends the requests of one queue, one after another, and removes it however it ends.
-struct Worker {
-    cache: Arc<Cache>,
-    key: Question,
+/// Waits for the answer of a queue; [`OriginError::GivenUp`] when its worker ended without one.
+pub(super) async fn wait(mut answer: AnswerReceiver) -> HeadAnswer {
+    match answer.wait_for(Option::is_some).await {
+        Ok(answer) => answer.clone().expect("waited until it was there"),
+        Err(_) => Err(Arc::new(OriginError::GivenUp)),
+    }
 }
 
-impl Worker {
-    async fn run(self) {
-        loop {
-            let (id, part, generation) = &self.key;
-            let since = Moment::now();
-            let answer = self.cache.origin.head(id, *part).await;
-            if let (Some(part), Err(error)) = (part, &answer) {
-                self.cache.no_parts.note(id, *part, error);
-            }
-            let answer = self.cache.learn_head(id, *generation, since, answer);
-            let mut queues = self.cache.heads.queues.lock();
-            let Some(queue) = queues.get_mut(&self.key) else { return };
-            queue.under_way.send_replace(Some(answer));
-            match queue.next.take() {
-                Some(next) => queue.under_way = next,
-                None => return drop(queues.remove(&self.key)),
+/// Sends one HEAD and takes in what it brings.
+async fn send(cache: Arc<Cache>, (id, part, generation): Question) -> HeadAnswer {
+    let since = Moment::now();
+    let answer = cache.origin.head(&id, part).await;
+    if let (Some(part), Err(error)) = (part, &answer) {
+        cache.no_parts.note(&id, part, error);
+    }
+    cache.learn_head(&id, generation, since, answer)
+}
+
+/// The right and the duty to answer the readers of one queue.
+pub(super) struct Lease {
+    heads: Heads,
+    question: Question,
+    /// Its queue is out of the table; the one that may be there now is another's.
+    ended: bool,
+}
+
+impl Lease {
+    /// Sends one request after another until no reader waits for a next one.
+    pub(super) async fn serve<F>(mut self, send: impl Fn(Question) -> F)
+    where
+        F: Future<Output = HeadAnswer>,
+    {
+        while !self.ended {
+            let answer = send(self.question.clone()).await;
+            self.answer(answer);
+        }
+    }
+
+    /// Answers the readers of the request in flight. Those that wait for the next one are its readers from now on;
+    /// without any the queue is removed.
+    fn answer(&mut self, answer: HeadAnswer) {
+        let mut queues = self.heads.queues.lock();
+        let queue = queues.get_mut(&self.question).expect("only its lease removes a queue");
+        queue.in_flight.send_replace(Some(answer));
+        match queue.next.take() {
+            Some(next) => queue.in_flight = next,
+            None => {
+                queues.remove(&self.question);
+                self.ended = true;
             }
         }
     }
 }
 
-impl Drop for Worker {
+impl Drop for Lease {
+    /// A worker that panics or is shut down takes its queue with it.
     fn drop(&mut self) {
-        self.cache.heads.queues.lock().remove(&self.key);
+        if !self.ended {
+            self.heads.queues.lock().remove(&self.question);
+        }
     }
 }
