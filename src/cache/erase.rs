@@ -92,7 +92,6 @@ impl Cache {
                 self.memory.remove(&key);
             }
         }
-        self.lists.settle();
         self.meta.settle();
         self.memory.settle();
         bytes

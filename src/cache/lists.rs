@@ -4,7 +4,7 @@
 //! less shifts them all. It also raises the bucket's epoch, which fences what was asked for before it. Changes that
 //! do not pass through here are seen when a list's time is up, which is why that is short.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::Cache;
 use super::meta::Moment;
+use super::prefix_map::PrefixMap;
 use crate::s3::{BucketName, Listing, ObjectId, Realm};
 
 const STRIPES: usize = 1 << 10;
@@ -60,15 +61,25 @@ struct Entry {
     since: Moment,
     answer: Arc<ListAnswer>,
     bytes: u64,
-    /// In the order of admission; names this very entry.
+    /// Its place in the order of admission.
     number: u64,
 }
 
+/// The lists of one bucket by what they are lists of: a change of a key looks at those that it ends and no others.
+#[derive(Default)]
+struct BucketLists {
+    by_prefix: PrefixMap<HashSet<Arc<ListKey>>>,
+    /// Those that no key ends: answers about the bucket.
+    others: HashSet<Arc<ListKey>>,
+}
+
+/// Invariant: `buckets` and `order` name the keys of `entries`, all of them and nothing else.
 #[derive(Default)]
 struct Table {
-    buckets: HashMap<Bucket, HashMap<ListKey, Entry>>,
-    /// Who leaves first; the entry may be gone already.
-    order: VecDeque<(u64, ListKey)>,
+    entries: HashMap<Arc<ListKey>, Entry>,
+    buckets: HashMap<Bucket, BucketLists>,
+    /// By order of admission: the first one is evicted first.
+    order: BTreeMap<u64, Arc<ListKey>>,
     bytes: u64,
     admitted: u64,
     /// Buckets where a write may yet happen, and until when.
@@ -92,15 +103,21 @@ impl Lists {
 
     /// An object was written, removed, or found to be another.
     pub(super) fn changed(&self, id: &ObjectId) {
-        let key = id.key().as_str();
-        self.drop_lists(id.realm(), id.bucket(), |prefix| {
-            prefix.is_some_and(|prefix| key.starts_with(prefix))
+        let key = id.key().as_str().as_bytes();
+        self.drop_lists(id.realm(), id.bucket(), |lists| {
+            let prefixes = lists.by_prefix.covering(key).map(|(prefix, _)| prefix.to_vec());
+            let prefixes: Vec<_> = prefixes.collect();
+            let ended = prefixes.iter().filter_map(|prefix| lists.by_prefix.remove(prefix));
+            ended.flatten().collect()
         });
     }
 
     /// Anything in the bucket may have changed, or the bucket itself.
     pub(super) fn bucket_changed(&self, realm: &Realm, bucket: &BucketName) {
-        self.drop_lists(realm, bucket, |_| true);
+        self.drop_lists(realm, bucket, |lists| {
+            let BucketLists { by_prefix, others } = std::mem::take(lists);
+            by_prefix.into_values().flatten().chain(others).collect()
+        });
     }
 
     /// Anything may have changed.
@@ -109,9 +126,11 @@ impl Lists {
         for epoch in &self.epochs {
             epoch.fetch_add(1, Ordering::AcqRel);
         }
-        table.buckets.clear();
-        table.order.clear();
-        table.bytes = 0;
+        let Table { entries, buckets, order, bytes, .. } = &mut *table;
+        entries.clear();
+        buckets.clear();
+        order.clear();
+        *bytes = 0;
     }
 
     /// A write in the bucket may yet happen.
@@ -127,7 +146,13 @@ impl Lists {
         self.bucket_changed(realm, bucket);
     }
 
-    fn drop_lists(&self, realm: &Realm, bucket: &BucketName, ends: impl Fn(Option<&str>) -> bool) {
+    /// Ends the lists of a bucket that `take` takes out of its index.
+    fn drop_lists(
+        &self,
+        realm: &Realm,
+        bucket: &BucketName,
+        take: impl FnOnce(&mut BucketLists) -> Vec<Arc<ListKey>>,
+    ) {
         if self.capacity == 0 {
             return;
         }
@@ -135,26 +160,13 @@ impl Lists {
         self.epoch(realm, bucket).fetch_add(1, Ordering::AcqRel);
         let name = (realm.clone(), bucket.clone());
         let Some(lists) = table.buckets.get_mut(&name) else { return };
-        let mut freed = 0;
-        lists.retain(|_, entry| {
-            let stays = !ends(entry.prefix.as_deref());
-            freed += if stays { 0 } else { entry.bytes };
-            stays
-        });
+        let ended = take(lists);
         if lists.is_empty() {
             table.buckets.remove(&name);
         }
-        table.bytes -= freed;
-    }
-
-    /// Lets go of the names of lists that are gone.
-    pub(super) fn settle(&self) {
-        let Table { buckets, order, .. } = &mut *self.table.lock();
-        order.retain(|(number, key)| {
-            let lists = buckets.get(&(key.realm.clone(), key.bucket.clone()));
-            let entry = lists.and_then(|lists| lists.get(key));
-            entry.is_some_and(|entry| entry.number == *number)
-        });
+        for key in ended {
+            table.remove_entry(&key);
+        }
     }
 
     fn epoch(&self, realm: &Realm, bucket: &BucketName) -> &AtomicU64 {
@@ -164,7 +176,7 @@ impl Lists {
 
     fn get(&self, key: &ListKey, ttl: Duration) -> Option<Arc<ListAnswer>> {
         let table = self.table.lock();
-        let entry = table.buckets.get(&(key.realm.clone(), key.bucket.clone()))?.get(key)?;
+        let entry = table.entries.get(key)?;
         (entry.since.age() < ttl).then(|| entry.answer.clone())
     }
 
@@ -183,36 +195,74 @@ impl Lists {
         if epoch != current || suspected || bytes > self.capacity || since.age() >= ttl {
             return;
         }
+        let key = Arc::new(key);
+        table.remove(&key);
         table.admitted += 1;
         let number = table.admitted;
+        table.buckets.entry(name).or_default().insert(prefix.as_deref(), key.clone());
+        table.order.insert(number, key.clone());
+        table.bytes += bytes;
         let entry = Entry { prefix, since, answer: Arc::new(answer), bytes, number };
-        let replaced = table.buckets.entry(name).or_default().insert(key.clone(), entry);
-        table.bytes = table.bytes + bytes - replaced.map_or(0, |entry| entry.bytes);
-        table.order.push_back((number, key));
+        table.entries.insert(key, entry);
         table.make_room(self.capacity);
     }
 }
 
 impl Table {
-    /// Lets the oldest go until the rest fits, and what `order` says of entries that are gone.
+    /// Evicts the oldest entries until the rest fits.
     fn make_room(&mut self, capacity: u64) {
-        while let Some((number, key)) = self.order.front() {
-            let name = (key.realm.clone(), key.bucket.clone());
-            let lists = self.buckets.get_mut(&name);
-            let is_there = |entry: &Entry| entry.number == *number;
-            let stays = lists.as_ref().and_then(|lists| lists.get(key)).is_some_and(is_there);
-            if stays && self.bytes <= capacity {
-                return;
-            }
-            if let (true, Some(lists)) = (stays, lists) {
-                let gone = lists.remove(key);
-                self.bytes -= gone.map_or(0, |entry| entry.bytes);
-                if lists.is_empty() {
-                    self.buckets.remove(&name);
-                }
-            }
-            self.order.pop_front();
+        while self.bytes > capacity
+            && let Some((_, key)) = self.order.first_key_value()
+        {
+            let oldest = key.clone();
+            self.remove(&oldest);
         }
+    }
+
+    fn remove(&mut self, key: &ListKey) {
+        let Some(entry) = self.remove_entry(key) else { return };
+        let name = (key.realm.clone(), key.bucket.clone());
+        if let Some(lists) = self.buckets.get_mut(&name) {
+            lists.remove(entry.prefix.as_deref(), key);
+            if lists.is_empty() {
+                self.buckets.remove(&name);
+            }
+        }
+    }
+
+    /// Of a list that its bucket's index does not name any more.
+    fn remove_entry(&mut self, key: &ListKey) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.order.remove(&entry.number);
+        self.bytes -= entry.bytes;
+        Some(entry)
+    }
+}
+
+impl BucketLists {
+    fn insert(&mut self, prefix: Option<&str>, key: Arc<ListKey>) {
+        let keys = match prefix {
+            Some(prefix) => self.by_prefix.get_or_default(prefix.as_bytes()),
+            None => &mut self.others,
+        };
+        keys.insert(key);
+    }
+
+    fn remove(&mut self, prefix: Option<&str>, key: &ListKey) {
+        let Some(prefix) = prefix.map(str::as_bytes) else {
+            self.others.remove(key);
+            return;
+        };
+        if let Some(keys) = self.by_prefix.get_mut(prefix) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_prefix.remove(prefix);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_prefix.is_empty() && self.others.is_empty()
     }
 }
 
@@ -310,11 +360,34 @@ mod tests {
         put(&lists, "data", "a/", 1);
         put(&lists, "other", "a/", 1);
         lists.bucket_changed(&realm(), &bucket("data"));
-        lists.settle();
-        let names: Vec<_> =
-            lists.table.lock().order.iter().map(|(_, key)| key.bucket.clone()).collect();
+        let table = lists.table.lock();
+        let names: Vec<_> = table.order.values().map(|key| key.bucket.clone()).collect();
         assert_eq!(names, [bucket("other")]);
-        assert!(has(&lists, "other", "a/", 1));
+        assert_eq!((table.entries.len(), table.buckets.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_list_that_is_refreshed_while_an_older_one_lives_takes_no_more_memory() {
+        let lists = Lists::new(1 << 20);
+        put(&lists, "data", "old/", 1);
+        for _ in 0..1000 {
+            put(&lists, "data", "a/", 1);
+        }
+        let table = lists.table.lock();
+        assert_eq!((table.order.len(), table.entries.len()), (2, 2));
+        assert_eq!(table.bytes, table.entries.values().map(|entry| entry.bytes).sum::<u64>());
+    }
+
+    #[test]
+    fn r27_a_change_of_a_key_ends_no_answer_about_the_bucket() {
+        let lists = Lists::new(1 << 20);
+        let of_bucket = ListFill { prefix: None, ..begin(&lists, "data", "location", 1) };
+        lists.admit(of_bucket, answer());
+        lists.changed(&id("data", "location"));
+        assert!(has(&lists, "data", "location", 1));
+        lists.bucket_changed(&realm(), &bucket("data"));
+        assert!(!has(&lists, "data", "location", 1));
+        assert!(lists.table.lock().buckets.is_empty());
     }
 
     #[test]
@@ -359,9 +432,9 @@ mod tests {
             put(&lists, "data", "", page);
             put(&lists, "data", "", 99);
             let table = lists.table.lock();
-            let kept: u64 = table.buckets.values().flat_map(HashMap::values).map(|e| e.bytes).sum();
+            let kept: u64 = table.entries.values().map(|entry| entry.bytes).sum();
             assert!(kept == table.bytes && kept <= 10 * 2100);
-            assert!(table.order.len() <= 40, "{}", table.order.len());
+            assert_eq!(table.order.len(), table.entries.len());
         }
         assert!(!has(&lists, "data", "", 0) && has(&lists, "data", "", 98));
         for page in 0..100 {
@@ -370,6 +443,6 @@ mod tests {
         }
         let table = lists.table.lock();
         assert_eq!((table.bytes, table.buckets.len()), (0, 0));
-        assert!(table.order.len() <= 2, "{}", table.order.len());
+        assert!(table.order.is_empty() && table.entries.is_empty());
     }
 }

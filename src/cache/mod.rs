@@ -32,6 +32,7 @@ mod open;
 mod parts;
 mod plan;
 mod policy;
+mod prefix_map;
 mod purge;
 mod reader;
 mod room;
