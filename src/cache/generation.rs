@@ -31,8 +31,7 @@ pub(super) struct Generation {
 /// All counters of one cache.
 pub(super) struct Generations {
     objects: Box<[Stripe]>,
-    /// Epochs of whole buckets: raised instead of dropping each entry under them.
-    buckets: Box<[AtomicU64]>,
+    buckets: Box<[BucketStripe]>,
     /// Purges of many objects end generations, too.
     floors: Arc<Floors>,
     started: Instant,
@@ -42,10 +41,41 @@ pub(super) struct Generations {
 struct Stripe {
     admission: Mutex<()>,
     generation: AtomicU64,
-    /// Milliseconds since `started`; 0 when nothing is suspected.
+    writes: Writes,
+}
+
+/// All buckets that share a counter.
+#[derive(Default)]
+struct BucketStripe {
+    /// Raised instead of dropping each entry of a bucket.
+    epoch: AtomicU64,
+    /// Writes that may change any object of a bucket.
+    writes: Writes,
+}
+
+/// What is known of the writes of an object, or of all objects of a bucket.
+#[derive(Default)]
+struct Writes {
+    in_flight: AtomicU32,
+    /// Until when the outcome of an earlier one counts as unknown, in milliseconds since [`Generations::started`];
+    /// 0: all are known.
     suspect_until: AtomicU64,
-    /// Writes under way.
-    writes: AtomicU32,
+}
+
+impl Writes {
+    fn are_in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    fn suspect_for(&self, elapsed: Duration, period: Duration) {
+        let until = u64::try_from((elapsed + period).as_millis()).unwrap_or(u64::MAX);
+        self.suspect_until.fetch_max(until, Ordering::AcqRel);
+    }
+
+    fn are_suspect(&self, elapsed: impl FnOnce() -> Duration) -> bool {
+        let until = self.suspect_until.load(Ordering::Acquire);
+        until != 0 && elapsed().as_millis() < u128::from(until)
+    }
 }
 
 impl Generations {
@@ -53,7 +83,7 @@ impl Generations {
         Self {
             floors,
             objects: (0..OBJECT_STRIPES).map(|_| Stripe::default()).collect(),
-            buckets: (0..BUCKET_STRIPES).map(|_| AtomicU64::new(0)).collect(),
+            buckets: (0..BUCKET_STRIPES).map(|_| BucketStripe::default()).collect(),
             started: Instant::now(),
         }
     }
@@ -126,40 +156,61 @@ impl Generations {
     /// Raises the epoch of a whole bucket.
     pub(super) fn raise_bucket(&self, realm: &Realm, bucket: &BucketName) {
         let hash = ObjectId::hash_bucket(realm, bucket);
-        self.buckets[index(hash, BUCKET_STRIPES)].fetch_add(1, Ordering::AcqRel);
+        self.bucket_stripe(hash).epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// From now on and for a minute, `id` is not to be trusted without asking the origin.
+    /// The outcome of a write of `id` is unknown: for a minute it is revalidated on every read.
     pub(super) fn suspect(&self, id: &ObjectId) {
-        let until = self.started.elapsed() + SUSPICION;
-        let millis = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-        self.stripe(id).suspect_until.fetch_max(millis, Ordering::AcqRel);
+        self.stripe(id).writes.suspect_for(self.started.elapsed(), SUSPICION);
+    }
+
+    /// As [`Generations::suspect`], for every object of a bucket.
+    pub(super) fn suspect_bucket(&self, realm: &Realm, bucket: &BucketName) {
+        let hash = ObjectId::hash_bucket(realm, bucket);
+        self.bucket_stripe(hash).writes.suspect_for(self.started.elapsed(), SUSPICION);
     }
 
     pub(super) fn is_suspect(&self, id: &ObjectId) -> bool {
-        let until = self.stripe(id).suspect_until.load(Ordering::Acquire);
-        until != 0 && self.started.elapsed().as_millis() < u128::from(until)
+        let elapsed = || self.started.elapsed();
+        self.stripe(id).writes.are_suspect(elapsed)
+            || self.bucket_stripe(id.bucket_hash64()).writes.are_suspect(elapsed)
     }
 
     /// From now on and until [`Generations::write_ended`], nobody knows what the object is.
     pub(super) fn write_begins(&self, id: &ObjectId) {
-        self.stripe(id).writes.fetch_add(1, Ordering::AcqRel);
+        self.stripe(id).writes.in_flight.fetch_add(1, Ordering::AcqRel);
     }
 
     pub(super) fn write_ended(&self, id: &ObjectId) {
-        self.stripe(id).writes.fetch_sub(1, Ordering::AcqRel);
+        self.stripe(id).writes.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// As [`Generations::write_begins`], for every object of a bucket, until [`Generations::bucket_write_ended`].
+    pub(super) fn bucket_write_begins(&self, realm: &Realm, bucket: &BucketName) {
+        let hash = ObjectId::hash_bucket(realm, bucket);
+        self.bucket_stripe(hash).writes.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn bucket_write_ended(&self, realm: &Realm, bucket: &BucketName) {
+        let hash = ObjectId::hash_bucket(realm, bucket);
+        self.bucket_stripe(hash).writes.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 
     pub(super) fn is_being_written(&self, id: &ObjectId) -> bool {
-        self.stripe(id).writes.load(Ordering::Acquire) > 0
+        self.stripe(id).writes.are_in_flight()
+            || self.bucket_stripe(id.bucket_hash64()).writes.are_in_flight()
     }
 
     fn stripe(&self, id: &ObjectId) -> &Stripe {
         &self.objects[index(id.hash64(), OBJECT_STRIPES)]
     }
 
+    fn bucket_stripe(&self, hash: u64) -> &BucketStripe {
+        &self.buckets[index(hash, BUCKET_STRIPES)]
+    }
+
     fn bucket_epoch(&self, id: &ObjectId) -> u64 {
-        let epoch = &self.buckets[index(id.bucket_hash64(), BUCKET_STRIPES)];
+        let epoch = &self.bucket_stripe(id.bucket_hash64()).epoch;
         epoch.load(Ordering::Acquire) << u32::BITS | u64::from(self.floors.wide(id))
     }
 }
@@ -205,5 +256,27 @@ mod tests {
         assert!(generations.is_suspect(&id));
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(!generations.is_suspect(&id));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r8_every_key_of_a_suspected_bucket_is_suspected_for_a_minute_and_no_other() {
+        let generations = Generations::new(Arc::new(Floors::new()));
+        let (ours, other) = (id("bucket", "key"), id("another", "key"));
+        generations.suspect_bucket(ours.realm(), ours.bucket());
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(generations.is_suspect(&ours) && generations.is_suspect(&id("bucket", "more")));
+        assert!(!generations.is_suspect(&other));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!generations.is_suspect(&ours));
+    }
+
+    #[test]
+    fn r8_every_key_of_a_bucket_is_being_written_while_the_bucket_is() {
+        let generations = Generations::new(Arc::new(Floors::new()));
+        let (ours, other) = (id("bucket", "key"), id("another", "key"));
+        generations.bucket_write_begins(ours.realm(), ours.bucket());
+        assert!(generations.is_being_written(&ours) && !generations.is_being_written(&other));
+        generations.bucket_write_ended(ours.realm(), ours.bucket());
+        assert!(!generations.is_being_written(&ours));
     }
 }

@@ -18,12 +18,16 @@ use crate::s3::{BucketName, ETag, ObjectId, ObjectMeta, Realm};
 pub struct Writing {
     cache: Arc<Cache>,
     objects: Vec<ObjectId>,
+    bucket: Option<(Realm, BucketName)>,
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
         for id in &self.objects {
             self.cache.generations.write_ended(id);
+        }
+        if let Some((realm, bucket)) = &self.bucket {
+            self.cache.generations.bucket_write_ended(realm, bucket);
         }
     }
 }
@@ -35,7 +39,14 @@ impl Cache {
         for id in objects {
             self.generations.write_begins(id);
         }
-        Writing { cache: self.clone(), objects: objects.to_vec() }
+        Writing { cache: self.clone(), objects: objects.to_vec(), bucket: None }
+    }
+
+    /// As [`Cache::write_begins`], of what may be any object of a bucket.
+    pub fn bucket_write_begins(self: &Arc<Self>, realm: &Realm, bucket: &BucketName) -> Writing {
+        self.generations.bucket_write_begins(realm, bucket);
+        let bucket = Some((realm.clone(), bucket.clone()));
+        Writing { cache: self.clone(), objects: Vec::new(), bucket }
     }
 
     /// The object changed, was written or removed: forget what is known of it. Its blocks stay under their
@@ -98,6 +109,13 @@ impl Cache {
         self.generations.suspect(id);
         self.suspect_lists(id.realm(), id.bucket());
         self.invalidate(id)
+    }
+
+    /// As [`Cache::suspect`], for every object of a bucket.
+    pub fn suspect_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
+        self.generations.suspect_bucket(realm, bucket);
+        self.suspect_lists(realm, bucket);
+        self.invalidate_bucket(realm, bucket)
     }
 
     /// A pinned fetch met another version.

@@ -97,7 +97,7 @@ pub struct Forward {
     /// The answer of a list, to be kept when it is complete.
     pub(super) keeping: Option<Box<Keeping>>,
     /// As long as the outcome may not be known.
-    pub writing: Option<Writing>,
+    pub writing: Vec<Writing>,
 }
 
 /// What a write may change.
@@ -150,7 +150,7 @@ impl Forward {
             connect_tries: 0,
             unsettled: None,
             keeping: None,
-            writing: None,
+            writing: Vec::new(),
         })
     }
 }

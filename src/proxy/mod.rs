@@ -388,7 +388,7 @@ impl ProxyHttp for Gateway {
         let exchange = Exchange::of(session, error);
         let status = exchange.status;
         if let Some(forward) = &mut ctx.forward {
-            if error.is_some() || status >= 500 || status == 0 {
+            if error.is_some() || status == 0 || pass_through::leaves_doubt(status) {
                 self.suspect(forward);
             }
             let outcome = match status {

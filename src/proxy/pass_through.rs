@@ -76,8 +76,14 @@ impl Gateway {
     /// Before any of the write goes to the origin: what it may change is forgotten, and stays so if we do not live
     /// to answer.
     pub(super) async fn begin_write(&self, forward: &mut Forward) {
-        let Touched { objects, .. } = &forward.touched;
-        forward.writing = (!objects.is_empty()).then(|| self.cache.write_begins(objects));
+        let Touched { objects, bucket } = &forward.touched;
+        let in_bucket = |bucket| {
+            let realms = self.origin.domains().realms();
+            let begin = |realm| self.cache.bucket_write_begins(realm, bucket);
+            realms.iter().map(begin).collect::<Vec<_>>()
+        };
+        forward.writing = bucket.as_ref().map(in_bucket).unwrap_or_default();
+        forward.writing.push(self.cache.write_begins(objects));
         self.invalidate(forward);
         self.settle(forward).await;
     }
@@ -101,11 +107,12 @@ impl Gateway {
             forward.unsettled = forward.unsettled.max(self.cache.suspect(id));
         }
         if let Some(bucket) = &forward.touched.bucket {
+            self.owners.forget(bucket);
             for realm in &*self.origin.domains().realms() {
-                self.cache.suspect_lists(realm, bucket);
+                let ticket = self.cache.suspect_bucket(realm, bucket);
+                forward.unsettled = forward.unsettled.max(ticket);
             }
         }
-        self.invalidate(forward);
     }
 
     /// Waits until what was invalidated stays so, whatever happens to the machine.
@@ -273,7 +280,7 @@ impl Gateway {
             return Ok(());
         }
         if let Some(forward) = &mut ctx.forward {
-            match head.status.is_server_error() {
+            match leaves_doubt(head.status.as_u16()) {
                 true => self.suspect(forward),
                 false => self.invalidate(forward),
             }
@@ -314,6 +321,12 @@ pub(super) fn may_retry(method: &Method, forward: Option<&Forward>, reused: bool
     // A reused connection that died under a write may have carried it (R9).
     let sent_nothing = forward.is_none_or(|f| !f.body_began);
     reused && sent_nothing && !is_write(method)
+}
+
+/// Whether a write that was answered with this status may still happen. What the origin does not implement it does not
+/// do.
+pub(super) fn leaves_doubt(status: u16) -> bool {
+    status >= 500 && status != StatusCode::NOT_IMPLEMENTED
 }
 
 /// Why the cache does not answer a request that is passed through.

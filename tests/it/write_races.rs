@@ -239,6 +239,56 @@ async fn r8_a_write_to_a_bucket_forgets_all_its_objects_and_no_others() {
     }
 }
 
+/// Writes that may change any object of the bucket, or each one that they name.
+const BUCKET_WIDE: [(&str, &str, &str); 4] = [
+    ("POST", "/data?delete", "<Delete><Object><Key>key</Key></Object></Delete>"),
+    ("POST", "/data?delete", "no list of keys"),
+    ("PUT", "/data?lifecycle", "x"),
+    ("PATCH", "/data", "x"),
+];
+
+#[tokio::test]
+async fn r8_after_an_unknown_outcome_of_a_write_to_a_bucket_each_read_of_its_objects_asks() {
+    for (method, path, body) in BUCKET_WIDE {
+        let (s3, _proxy, client) = setup().await;
+        for bucket in ["data", "elsewhere"] {
+            s3.put(bucket, "key", Object::bytes("old"));
+        }
+        s3.fault(
+            Matcher::any().method(method.parse().unwrap()),
+            Times(1),
+            Fault::ResetBeforeAnswer,
+        );
+        let write = client.request(method.parse().unwrap(), path).body(body).send().await;
+        assert_eq!(write.status, 503, "{method} {path}");
+        // As if the write took effect later, and again.
+        for late in ["one", "two", "three"] {
+            s3.put("data", "key", Object::bytes(late));
+            assert_eq!(read(&client).await, late, "{method} {path}");
+        }
+        assert_eq!(client.get("/elsewhere/key").send().await.text(), "old");
+        s3.put("elsewhere", "key", Object::bytes("new"));
+        assert_eq!(client.get("/elsewhere/key").send().await.text(), "old", "{method} {path}");
+        pass(61).await;
+        assert_eq!(read(&client).await, "three");
+        s3.put("data", "key", Object::bytes("four"));
+        assert_eq!(read(&client).await, "three", "after a minute its rule holds again");
+    }
+}
+
+#[tokio::test]
+async fn r8_what_the_origin_does_not_implement_has_a_known_outcome() {
+    let (s3, _proxy, client) = setup().await;
+    s3.put("data", "key", Object::bytes("old"));
+    s3.fault(Matcher::any().method(Method::PUT), Times(1), Fault::Status(501, "NotImplemented"));
+    assert_eq!(client.put("/data?lifecycle").body("x").send().await.status, 501);
+    s3.forget_requests();
+    for _ in 0..3 {
+        assert_eq!(read(&client).await, "old");
+    }
+    assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
+}
+
 #[tokio::test]
 async fn r8_a_method_that_is_not_known_forgets_its_key() {
     let (s3, _proxy, client) = setup().await;
