@@ -97,13 +97,8 @@ struct Request<'a> {
     range: Option<&'a Asked>,
     part: Option<PartNumber>,
     pin: &'a Pin,
-}
-
-impl Request<'_> {
-    fn asks_by_version(&self) -> bool {
-        matches!(self.pin, Pin::Version(meta) if meta.version_id.is_some())
-            && self.domain.may_read_versions()
-    }
+    /// The pin is the version's id, where it has one, and not its `ETag`.
+    by_version: bool,
 }
 
 impl Origin {
@@ -152,7 +147,8 @@ impl Origin {
     ) -> Result<ObjectMeta, OriginError> {
         let domain = self.domains.of_realm(id.realm())?;
         let (method, pin) = (Method::HEAD, &Pin::Current);
-        let request = Request { domain: &domain, method, id, range: None, part, pin };
+        let request =
+            Request { domain: &domain, method, id, range: None, part, pin, by_version: false };
         let mut budget = RetryBudget::new(&self.config);
         loop {
             let answer = match self.exchange(&request, &mut budget).await {
@@ -209,13 +205,16 @@ impl Origin {
     ) -> Result<(Exchange, ObjectMeta), OriginError> {
         let domain = self.domains.of_realm(id.realm())?;
         let (range, part) = (Some(asked), asked.part());
-        let request = Request { domain: &domain, method: Method::GET, id, range, part, pin };
-        let by_version = request.asks_by_version();
+        let has_version = matches!(pin, Pin::Version(meta) if meta.version_id.is_some());
+        let by_version = has_version && domain.version_access.may_read(id.bucket());
+        let mut request =
+            Request { domain: &domain, method: Method::GET, id, range, part, pin, by_version };
         let exchange = match self.exchange(&request, budget).await {
             // Who was asked for that very version is told that it may not be read.
             Err(OriginError::Denied(_)) if by_version && id.version().is_none() => {
-                domain.deny_versions();
-                self.exchange(&request, budget).await
+                request.by_version = false;
+                let by_name = self.exchange(&request, budget).await;
+                by_name.inspect(|_| domain.version_access.deny(id.bucket()))
             }
             other => other,
         };
@@ -342,7 +341,7 @@ impl Origin {
         if let Pin::Version(meta) = request.pin {
             match (&meta.version_id, request.id.version()) {
                 (Some(_), Some(_)) => {}
-                (Some(version), None) if request.asks_by_version() => {
+                (Some(version), None) if request.by_version => {
                     query = query.with("versionId", version.to_str().unwrap_or_default());
                 }
                 _ => {

@@ -8,10 +8,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 
+use super::version_access::VersionAccess;
 use super::{OriginConfig, OriginError};
 use crate::auth::{Credentials, Signer};
 use crate::s3::{Realm, S3Error};
@@ -24,13 +24,13 @@ pub const MAX_REALMS: usize = 256;
 pub struct Domain {
     realm: Realm,
     signer: Option<Signer>,
-    /// The keys may not read by version id; `If-Match` it is (R3).
-    versions_denied: AtomicBool,
+    /// Where the keys may read by version id (R3).
+    pub(super) version_access: VersionAccess,
 }
 
 impl Domain {
     fn new(realm: Realm, signer: Option<Signer>) -> Self {
-        Self { realm, signer, versions_denied: AtomicBool::new(false) }
+        Self { realm, signer, version_access: VersionAccess::default() }
     }
 
     /// What its objects are filed under.
@@ -41,14 +41,6 @@ impl Domain {
     /// What requests are signed with; `None` sends them anonymously.
     pub fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()
-    }
-
-    pub(super) fn may_read_versions(&self) -> bool {
-        !self.versions_denied.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn deny_versions(&self) {
-        self.versions_denied.store(true, Ordering::Relaxed);
     }
 
     fn has_keys(&self, keys: &Credentials) -> bool {

@@ -15,6 +15,7 @@ mod error;
 mod list;
 mod retry;
 mod touch;
+mod version_access;
 
 pub use ask::Said;
 pub use body::{Answer, Body};

@@ -1,8 +1,10 @@
 //! Objects that change while they are read (R3): one version's bytes, or a transfer that is visibly broken.
 
+use std::time::Duration;
+
 use crate::support::{
     Always, Broken, Client, FakeS3, Fault, Gate, H2Client, Matcher, Object, Response,
-    ResponseStream, TestProxy, Times,
+    ResponseStream, Seen, TestProxy, Times,
 };
 
 const MIB: u64 = 1 << 20;
@@ -109,7 +111,7 @@ async fn r3_a_read_of_a_version_finishes_after_it_was_overwritten() {
     assert_eq!(reader.headers["x-amz-version-id"], "v1");
     assert!(reader.rest().await == old.slice(1000..SIZE));
     assert_eq!(reader.complete(), Some(true));
-    let later = |r: &crate::support::Seen| r.range.as_ref().is_some_and(|r| r.start > 0);
+    let later = |r: &Seen| r.range.as_ref().is_some_and(|r| r.start > 0);
     assert!(
         s3.requests()
             .iter()
@@ -137,6 +139,50 @@ async fn r3_keys_that_may_not_read_versions_fall_back_to_if_match() {
     gate.open();
     assert_broken(reader, &[], &old).await;
     assert_whole(&client.get("/data/other").send().await, &new);
+}
+
+/// That an object which is overwritten while it is read is read to its end by its version's id.
+async fn assert_pinned_by_version(s3: &FakeS3, client: &Client) {
+    let (old, new) = (versioned(20, "v1"), versioned(21, "v2"));
+    s3.put("data", "key", old.clone());
+    let mut reader = overwritten(s3, client, new, None).await;
+    assert!(reader.rest().await == old.slice(1000..SIZE));
+    assert_eq!(reader.complete(), Some(true));
+}
+
+#[tokio::test]
+async fn r3_an_object_that_may_not_be_read_leaves_the_others_pinned_by_version() {
+    let (s3, _proxy, client) = setup().await;
+    let archived = versioned(22, "v1");
+    s3.put("data", "archived", archived.clone());
+    let later = Matcher::get("archived").covering(LATER);
+    s3.fault(later, Always, Fault::Status(403, "InvalidObjectState"));
+    assert_broken(client.open("/data/archived").await, &[], &archived).await;
+    assert_pinned_by_version(&s3, &client).await;
+}
+
+#[tokio::test]
+async fn r3_a_bucket_whose_versions_may_not_be_read_is_tried_again_and_leaves_others_pinned() {
+    let (s3, _proxy, client) = setup().await;
+    let object = versioned(23, "v1");
+    for key in ["first", "second", "third"] {
+        s3.put("denied", key, object.clone());
+    }
+    let by_version = |key: &'static str| {
+        let asked = |r: &Seen| r.key == key && r.param("versionId").is_some();
+        s3.count(asked)
+    };
+    let refused = Fault::Status(403, "AccessDenied");
+    s3.fault(Matcher::get("first").query("versionId"), Always, refused);
+    assert_whole(&client.get("/denied/first").send().await, &object);
+    assert_whole(&client.get("/denied/second").send().await, &object);
+    assert!(by_version("first") > 0 && by_version("second") == 0, "{}", s3.describe());
+    assert_pinned_by_version(&s3, &client).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(301)).await;
+    tokio::time::resume();
+    assert_whole(&client.get("/denied/third").send().await, &object);
+    assert!(by_version("third") > 0, "{}", s3.describe());
 }
 
 #[tokio::test]
