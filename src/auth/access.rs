@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::Method;
+
 use super::form::{FormGate, is_form};
 use super::identities::{CertificateId, Identities, IdentitiesError, Identity, IdentitySet};
 use super::transparent::Transparent;
 use super::trust::Trust;
 use super::verify::{BodyCheck, Verified, Verifier};
-use super::{AuthConfig, AuthMode};
+use super::{AllowedOrigins, AuthConfig, AuthMode};
 use crate::s3::{Action, BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error};
 
 /// Who decides, and by what.
@@ -23,6 +25,8 @@ pub enum Access {
         identities: Arc<Identities>,
         /// What signatures are compared by.
         verifier: Verifier,
+        /// Pages that may send what is not signed.
+        origins: AllowedOrigins,
     },
     /// S3, request by request: nobody is refused here, and no hit is served before it said yes (R22).
     Transparent(Transparent),
@@ -109,7 +113,8 @@ impl Access {
                 }
                 let region = config.region.as_deref().unwrap_or(region).to_owned();
                 let verifier = Verifier::new(region, config.hosts.clone());
-                Ok(Self::Verify { identities, verifier })
+                let origins = AllowedOrigins::new(&config.origins);
+                Ok(Self::Verify { identities, verifier, origins })
             }
         }
     }
@@ -133,7 +138,7 @@ impl Access {
         parsed: &Parsed,
         sender: Sender<'_>,
     ) -> Result<Admitted, S3Error> {
-        let (identities, verifier) = match self {
+        let (identities, verifier, origins) = match self {
             Self::Trust(trust) => {
                 trust.authorize(head, parsed)?;
                 return Ok(match is_form(head, parsed) {
@@ -142,14 +147,18 @@ impl Access {
                 });
             }
             Self::Transparent(_) => return Ok(Admitted::unsigned(None)),
-            Self::Verify { identities, verifier } => (identities.current(), verifier),
+            Self::Verify { identities, verifier, origins } => {
+                (identities.current(), verifier, origins)
+            }
         };
+        // Browsers never sign what they ask before the request itself.
+        if head.is_preflight() {
+            return Ok(Admitted::unsigned(None));
+        }
         let now = SystemTime::now();
-        let otherwise = || {
-            let known = identities.by_certificate(sender.certificate_ids());
-            known.or(identities.anonymous()).cloned()
-        };
+        let otherwise = || by_connection(&identities, origins, head, sender);
         if is_form(head, parsed) {
+            // A form that is signed does not need it.
             let otherwise = otherwise();
             return Ok(Admitted::form(FormGate::new(identities, otherwise, sender, now)));
         }
@@ -158,9 +167,7 @@ impl Access {
             Some(Verified { identity, body }) => {
                 Admitted { body, ..Admitted::unsigned(Some(identity)) }
             }
-            // Browsers never sign what they ask before the request itself.
-            None if needs.is_empty() => return Ok(Admitted::unsigned(None)),
-            None => Admitted::unsigned(otherwise()),
+            None => Admitted::unsigned(otherwise()?),
         };
         let peer = sender.address;
         let identity = admitted.identity.as_ref().ok_or_else(S3Error::access_denied)?;
@@ -173,4 +180,25 @@ impl Access {
         }
         Ok(admitted)
     }
+}
+
+/// Who sends what is not signed: by the certificate of its connection, or the anonymous identity.
+///
+/// A browser shows its certificate for every page, and connects from the same address: only a page that is listed may
+/// make use of that. What the anonymous identity reads, the bucket's CORS rules may show to pages.
+///
+/// # Errors
+/// `AccessDenied` for a web page that is not in `auth.origins`.
+fn by_connection(
+    identities: &IdentitySet,
+    origins: &AllowedOrigins,
+    head: &RequestHead<'_>,
+    sender: Sender<'_>,
+) -> Result<Option<Arc<Identity>>, S3Error> {
+    let known = identities.by_certificate(sender.certificate_ids());
+    let reads = matches!(*head.method, Method::GET | Method::HEAD);
+    if known.is_some() || !reads {
+        origins.check(head.method, head.headers)?;
+    }
+    Ok(known.or(identities.anonymous()).cloned())
 }

@@ -18,6 +18,12 @@ pub struct AuthConfig {
     pub writes: bool,
     /// With `trust`: the buckets that may be named; `None`: all.
     pub buckets: Option<Vec<String>>,
+    /// With `trust`: whether a listener may have an address that is not loopback, where nothing tells its clients
+    /// apart.
+    pub open: bool,
+    /// With `trust`, and with `verify` for who does not sign: the origins of the web pages whose requests are
+    /// accepted (R39), such as `https://app.example.org`.
+    pub origins: Vec<String>,
     /// With `verify`: the file of those who may do something, and what.
     pub identities: Option<PathBuf>,
     /// With `verify`: how often that file is looked at.
@@ -41,6 +47,8 @@ impl Default for AuthConfig {
             mode: AuthMode::default(),
             writes: true,
             buckets: None,
+            open: false,
+            origins: Vec::new(),
             identities: None,
             reload: HumanDuration::secs(5),
             region: None,

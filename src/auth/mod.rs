@@ -21,6 +21,7 @@ pub mod sign;
 pub mod transparent;
 mod trust;
 pub mod verify;
+pub mod web_origin;
 
 pub use access::{Access, Admitted, ListedKeys, Sender};
 pub use config::{AuthConfig, AuthMode};
@@ -31,3 +32,4 @@ pub use sign::{Payload, Signature, Signer, strip_presigned};
 pub use transparent::Transparent;
 pub use trust::Trust;
 pub use verify::BodyCheck;
+pub use web_origin::AllowedOrigins;

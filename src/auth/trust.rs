@@ -1,29 +1,36 @@
-//! The `trust` mode: whoever can connect may do what hotset's own keys may (R20), narrowed by two switches.
+//! The `trust` mode: whoever can connect may do what hotset's own keys may (R20), narrowed by
+//! `auth.writes` and `auth.buckets`; web pages may not unless they are listed (R39).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::AuthConfig;
+use super::{AllowedOrigins, AuthConfig};
 use crate::s3::{Parsed, Query, RequestHead, S3Error};
 
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
 
-/// Decides by `auth.writes` and `auth.buckets`.
+/// Decides by `auth.origins`, `auth.writes` and `auth.buckets`.
 #[derive(Debug)]
 pub struct Trust {
     writes: bool,
     buckets: Option<Vec<String>>,
+    origins: AllowedOrigins,
 }
 
 impl Trust {
     pub fn new(config: &AuthConfig) -> Self {
-        Self { writes: config.writes, buckets: config.buckets.clone() }
+        let origins = AllowedOrigins::new(&config.origins);
+        Self { writes: config.writes, buckets: config.buckets.clone(), origins }
     }
 
     /// Lets a request through, or not.
     ///
     /// # Errors
-    /// `AccessDenied`, naming the switch that refused.
+    /// `AccessDenied`, naming the key that refused.
     pub fn authorize(&self, head: &RequestHead<'_>, parsed: &Parsed) -> Result<(), S3Error> {
+        // What a page may do is then asked by the request itself; its preflight is answered by the origin, unsigned.
+        if !head.is_preflight() {
+            self.origins.check(head.method, head.headers)?;
+        }
         let reads = matches!(*head.method, Method::GET | Method::HEAD | Method::OPTIONS);
         if !reads && !self.writes {
             return Err(denied("auth.writes is false"));
@@ -66,7 +73,7 @@ mod tests {
 
     fn trust(writes: bool, buckets: Option<&[&str]>) -> Trust {
         let buckets = buckets.map(|b| b.iter().map(ToString::to_string).collect());
-        Trust { writes, buckets }
+        Trust { writes, buckets, origins: AllowedOrigins::default() }
     }
 
     fn code(trust: &Trust, method: &Method, target: &str, source: Option<&'static str>) -> String {

@@ -11,7 +11,6 @@ use http::Uri;
 
 use super::units::{ByteSize, HumanDuration};
 use super::{Config, ConfigError};
-use crate::auth::{AuthConfig, AuthMode};
 use crate::cache::DiskConfig;
 use crate::cache::config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
 use crate::events::config::EventsConfig;
@@ -23,8 +22,6 @@ use crate::tls::config::{ClientAuth, TlsConfig};
 const SOCKET_PATH_MAX: usize = 107;
 /// The longest that a list is kept.
 const LISTS_MAX: HumanDuration = HumanDuration::secs(60);
-/// The longest that S3's yes to a request is believed.
-const DECISION_MAX: HumanDuration = HumanDuration::secs(60);
 
 impl Config {
     /// Checks what holds between keys; to be called after [`Config::load`].
@@ -34,7 +31,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_addresses()?;
         by_hand::check_admin(&self.admin)?;
-        check_auth(&self.auth)?;
+        auth::check(&self.auth, &self.listen)?;
         check_origin(&self.origin)?;
         check_cache(&self.cache)?;
         check_rules(&self.rules)?;
@@ -199,71 +196,6 @@ fn check_domains(index: usize, listen: &ListenConfig) -> Result<(), ConfigError>
             return wrong(
                 format_args!("listen[{index}].domains[{item}]"),
                 format_args!("`{domain}` is not a lower-case DNS name such as s3.local"),
-            );
-        }
-    }
-    Ok(())
-}
-
-/// The name of a key, and whether it is set.
-type Key<'a> = (&'a str, bool);
-
-/// A key that another mode would read must not look as if it did something in this one.
-fn check_auth(auth: &AuthConfig) -> Result<(), ConfigError> {
-    check_buckets(auth.buckets.as_deref())?;
-    let of_verify = [
-        ("auth.identities", auth.identities.is_some()),
-        ("auth.reload", auth.reload != AuthConfig::default().reload),
-        ("auth.region", auth.region.is_some()),
-        ("auth.hosts", !auth.hosts.is_empty()),
-    ];
-    let of_trust = [("auth.writes", !auth.writes), ("auth.buckets", auth.buckets.is_some())];
-    let of_transparent = [("auth.decision_ttl", auth.decision_ttl != AuthConfig::DECISION_TTL)];
-    let of_modes: [(AuthMode, &str, &[Key<'_>]); 3] = [
-        (AuthMode::Trust, "trust", &of_trust),
-        (AuthMode::Verify, "verify", &of_verify),
-        (AuthMode::Transparent, "transparent", &of_transparent),
-    ];
-    let others = of_modes.iter().filter(|(mode, ..)| *mode != auth.mode);
-    let mut unused = others.flat_map(|(_, mode, keys)| keys.iter().map(move |key| (key, mode)));
-    if let Some(((key, _), mode)) = unused.find(|((_, set), _)| *set) {
-        return wrong(key, format_args!("means something only with auth.mode: {mode}"));
-    }
-    if auth.mode == AuthMode::Verify && auth.identities.is_none() {
-        return wrong("auth.identities", "is needed with auth.mode: verify");
-    }
-    more_than_nothing("auth.reload", auth.reload)?;
-    if auth.decision_ttl.0 > DECISION_MAX.0 {
-        return wrong("auth.decision_ttl", format_args!("must be at most {DECISION_MAX}"));
-    }
-    let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-    if auth.region.as_deref().is_some_and(|region| !is_word(region) || region.contains('/')) {
-        return wrong("auth.region", "must be the name of a region");
-    }
-    match auth.hosts.iter().position(|host| !is_word(host) || host.contains('/')) {
-        Some(index) => wrong(
-            format_args!("auth.hosts[{index}]"),
-            format_args!("`{}` is not a host such as s3.local or s3.local:9000", auth.hosts[index]),
-        ),
-        None => Ok(()),
-    }
-}
-
-fn check_buckets(buckets: Option<&[String]>) -> Result<(), ConfigError> {
-    let Some(buckets) = buckets else {
-        return Ok(());
-    };
-    if buckets.is_empty() {
-        return wrong(
-            "auth.buckets",
-            "an empty list refuses every request; null allows all buckets",
-        );
-    }
-    for (index, bucket) in buckets.iter().enumerate() {
-        if matches!(bucket.as_str(), "" | "." | "..") || bucket.contains('/') {
-            return wrong(
-                format_args!("auth.buckets[{index}]"),
-                format_args!("`{bucket}` is not the name of a bucket"),
             );
         }
     }
@@ -492,6 +424,7 @@ fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), Confi
     Ok(())
 }
 
+mod auth;
 mod by_hand;
 mod webhook;
 

@@ -19,6 +19,8 @@ label! {
         Unauthenticated = "unauthenticated",
         /// The secret or the signature is wrong.
         Forged = "forged",
+        /// A web page sends it, where nothing but the connection tells senders apart.
+        WebPage = "web_page",
         /// Signed for another time than now.
         Expired = "expired",
         /// Signed as one that was applied already.

@@ -26,6 +26,7 @@ mod listener;
 mod lists;
 mod owners;
 mod pass_through;
+mod preflight;
 pub mod proxy_protocol;
 mod read;
 mod refusal;

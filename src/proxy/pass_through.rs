@@ -139,6 +139,9 @@ impl Gateway {
         if forward.form.is_some() {
             return self.rewrite_form(head, forward);
         }
+        if super::request_head(head).is_preflight() {
+            return self.rewrite_preflight(head, forward);
+        }
         let Parsed { bucket, key, query, .. } = &forward.parsed;
         if self.access.transparent().is_some() {
             *head = as_signed(head, query)?;

@@ -5,7 +5,7 @@
 //! [`Effect`] that it may have on what is cached (R8). Nothing here knows who is asking or
 //! whether they may.
 
-use http::header::HeaderMap;
+use http::header::{self, HeaderMap};
 use http::method::Method;
 
 use super::address::{Address, locate};
@@ -30,6 +30,17 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// Whether a body follows.
     pub has_body: bool,
+}
+
+impl RequestHead<'_> {
+    /// Whether it is a CORS preflight: a browser's question, never signed, whether a page may send another request.
+    #[must_use]
+    pub fn is_preflight(&self) -> bool {
+        *self.method == Method::OPTIONS
+            && !self.has_body
+            && self.headers.contains_key(header::ORIGIN)
+            && self.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    }
 }
 
 /// A request understood.

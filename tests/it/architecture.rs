@@ -18,7 +18,7 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("warm", &["cache", "origin", "s3", "metrics", "config::units"]),
     ("events", &["cache", "origin", "warm", "auth", "tls", "s3", "metrics", "config::units"]),
     ("proxy", &["cache", "auth", "origin", "s3", "tls", "metrics", "config::units"]),
-    ("admin", &["cache", "warm", "s3", "metrics", "config::units"]),
+    ("admin", &["auth", "cache", "warm", "s3", "metrics", "config::units"]),
 ];
 
 /// Rooms that would serve under any HTTP library.

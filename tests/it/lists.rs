@@ -14,6 +14,7 @@ async fn kept_for(lists: Option<HumanDuration>) -> (FakeS3, TestProxy, Client) {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
         config.rules = vec![RuleConfig { lists, ..RuleConfig::default() }];
+        config.auth.origins = vec!["https://app.example".to_owned()];
     })
     .await;
     let client = proxy.client();

@@ -94,6 +94,8 @@ mod verify;
 mod versions;
 /// What is done by hand over the admin port: who may, and warming.
 mod warm;
+/// Requests of web pages, to whatever believes its connections.
+mod web_pages;
 /// Notifications over HTTP.
 mod webhook;
 /// Writes through the proxy.

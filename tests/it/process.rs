@@ -306,9 +306,22 @@ async fn r20_trust_on_an_address_that_others_reach_is_warned_of_loudly() {
     let file = config(&scratch, &s3, "");
     for (address, warned) in [("127.0.0.1:0", false), ("0.0.0.0:0", true)] {
         let mut command = hotset(&["serve", "--config", &file]);
-        command.env("HOTSET_LISTEN__0__ADDRESS", address);
+        command.env("HOTSET_LISTEN__0__ADDRESS", address).env("HOTSET_AUTH__OPEN", "true");
         let process = Process::spawn(command).await;
         let output = process.output();
         assert_eq!(output.contains("WHOEVER CAN CONNECT"), warned, "{address}: {output}");
+    }
+}
+
+#[tokio::test]
+async fn r20_trust_on_an_address_that_others_reach_does_not_start_unasked() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    let file = config(&scratch, &s3, "");
+    for subcommand in ["serve", "check"] {
+        let mut command = hotset(&[subcommand, "--config", &file]);
+        command.env("HOTSET_LISTEN__0__ADDRESS", "0.0.0.0:0");
+        let (code, _, stderr) = tokio::task::spawn_blocking(|| run(command)).await.unwrap();
+        assert_eq!((code, stderr.lines().count()), (2, 1), "{subcommand}: {stderr}");
+        assert!(stderr.contains("auth.open: true") && stderr.contains("0.0.0.0:0"), "{stderr}");
     }
 }

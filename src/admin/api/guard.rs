@@ -10,6 +10,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, StatusCode};
 
 use super::{Api, Refusal};
+use crate::auth::AllowedOrigins;
 
 /// The request may be answered.
 ///
@@ -24,6 +25,9 @@ pub(super) async fn admit(api: &Api, method: &Method, headers: &HeaderMap) -> Re
     } else if !names_this_machine(headers) {
         let why =
             "the Host header is neither an address nor localhost; with admin.token any may be used";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, why));
+    } else if let Err(refused) = AllowedOrigins::default().check(method, headers) {
+        let why = format!("{refused}; with admin.token any may be used");
         return Err(Refusal::new(StatusCode::FORBIDDEN, why));
     }
     if *method == Method::POST && !is_json(headers) {

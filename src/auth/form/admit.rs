@@ -32,7 +32,7 @@ pub struct FormGate(Option<Asking>);
 struct Asking {
     identities: Arc<IdentitySet>,
     /// Who it is when the form is not signed.
-    otherwise: Option<Arc<Identity>>,
+    otherwise: Result<Option<Arc<Identity>>, S3Error>,
     peer: Option<IpAddr>,
     now: SystemTime,
 }
@@ -46,7 +46,7 @@ impl FormGate {
     /// For one of `identities`; `otherwise` is who does not sign.
     pub(in crate::auth) fn new(
         identities: Arc<IdentitySet>,
-        otherwise: Option<Arc<Identity>>,
+        otherwise: Result<Option<Arc<Identity>>, S3Error>,
         sender: Sender<'_>,
         now: SystemTime,
     ) -> Self {
@@ -93,7 +93,10 @@ impl Access {
         if form.fields.get("bucket").is_some_and(|named| named != bucket.as_str()) {
             return Err(S3Error::access_denied());
         }
-        let identity = signed.map(|(identity, _)| identity).or_else(|| asking.otherwise.clone());
+        let identity = match signed {
+            Some((identity, _)) => Some(identity),
+            None => asking.otherwise.clone()?,
+        };
         let identity = identity.ok_or_else(S3Error::access_denied)?;
         let fields = form.fields.iter().map(|field| (&*field.known_as, &*field.value));
         identity.authorize(&Needs::of_form(bucket, &key, fields), asking.peer, now)?;

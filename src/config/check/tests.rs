@@ -1,4 +1,5 @@
 use super::*;
+use crate::auth::{AuthConfig, AuthMode};
 use crate::config::units::ByteSize;
 use crate::events::webhook::config::{SnsConfig, WebhookConfig};
 
@@ -117,6 +118,7 @@ fn an_endpoint_that_is_our_own_listener_is_refused() {
     assert!(
         error(|c| {
             c.listen[0].address = "0.0.0.0:80".to_owned();
+            c.auth.open = true;
             c.origin.endpoint = "http://127.0.0.1".to_owned();
         })
         .contains("our own listener")
@@ -289,4 +291,79 @@ fn topics_are_named_in_full_and_what_stands_for_sns_is_no_more_than_a_host() {
     accepted(|c| {
         c.events.webhook = Some(WebhookConfig { sns: Some(sns), ..WebhookConfig::default() });
     });
+}
+
+#[test]
+fn r20_trust_on_an_address_that_is_not_loopback_must_be_said_to_be_open() {
+    let listening =
+        |address: &'static str| move |c: &mut Config| c.listen[0].address = address.to_owned();
+    for address in ["0.0.0.0:9000", "[::]:9000", "10.0.0.1:9000", "[::ffff:10.0.0.1]:9000"] {
+        let problem = error(listening(address));
+        assert!(problem.starts_with("auth.open: with auth.mode: trust whoever"), "{problem}");
+        assert!(problem.contains(address) && problem.contains("auth.open: true"), "{problem}");
+        accepted(|c| {
+            listening(address)(c);
+            c.auth.open = true;
+        });
+        accepted(|c| {
+            listening(address)(c);
+            c.auth = AuthConfig { mode: AuthMode::Transparent, ..AuthConfig::default() };
+        });
+    }
+    for address in ["127.0.0.1:9000", "127.8.9.1:9000", "[::1]:9000", "unix:/run/hotset/s3.sock"] {
+        accepted(listening(address));
+    }
+    let with_certificates = |client_auth| {
+        move |c: &mut Config| {
+            let tls = TlsConfig {
+                cert: "a.crt".into(),
+                key: "a.key".into(),
+                client_auth,
+                client_ca: Some("ca.crt".into()),
+                ..TlsConfig::default()
+            };
+            c.listen[0] = ListenConfig {
+                address: "0.0.0.0:9000".to_owned(),
+                tls: Some(tls),
+                ..ListenConfig::default()
+            };
+        }
+    };
+    accepted(with_certificates(ClientAuth::Required));
+    assert!(error(with_certificates(ClientAuth::Optional)).starts_with("auth.open: "));
+    let unused = error(|c| {
+        c.auth.mode = AuthMode::Transparent;
+        c.auth.open = true;
+    });
+    assert_eq!(unused, "auth.open: means something only with auth.mode: trust");
+}
+
+#[test]
+fn r39_an_origin_is_written_as_browsers_send_it() {
+    let listing = |text: &str| {
+        let text = text.to_owned();
+        move |c: &mut Config| c.auth.origins = vec![text]
+    };
+    for text in ["https://app.example.org", "http://localhost:3000", "null", "http://[::1]:8080"] {
+        accepted(listing(text));
+    }
+    for text in [
+        "",
+        "*",
+        "app.example.org",
+        "https://app.example.org/",
+        "https://App.example.org",
+        "https://app.example.org:443",
+        "http://localhost:80",
+        "https://u@app.example.org",
+        "https://",
+    ] {
+        let problem = error(listing(text));
+        assert!(problem.starts_with("auth.origins[0]: "), "{text}: {problem}");
+    }
+    let transparent = error(|c| {
+        listing("null")(c);
+        c.auth.mode = AuthMode::Transparent;
+    });
+    assert_eq!(transparent, "auth.origins: is only valid with auth.mode: trust or verify");
 }

@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use ring::hmac;
 use ring::rand::SystemRandom;
 
@@ -13,6 +13,7 @@ use super::config::WebhookConfig;
 use super::server::WebhookError;
 use super::signed::{self, Signed, Taken};
 use super::sns::Sns;
+use crate::auth::AllowedOrigins;
 use crate::config::units::Secret;
 use crate::metrics::webhook::Outcome;
 use crate::s3::event::sns::Envelope;
@@ -71,7 +72,12 @@ impl Authentication {
     /// Asks the head, before the body costs anything.
     pub(super) fn by_head(&self, headers: &HeaderMap) -> Result<ByHead, Outcome> {
         if self.everybody {
-            return Ok(ByHead::Known);
+            // Whoever can connect, but for web pages (R39): none of them sends notifications.
+            let checked = AllowedOrigins::default().check(&Method::POST, headers);
+            return checked.map(|()| ByHead::Known).map_err(|refused| {
+                log::warn!("events.webhook: a notification is refused: {refused}");
+                Outcome::WebPage
+            });
         }
         if headers.contains_key(&signed::SIGNATURE) {
             return Ok(ByHead::AskBody);

@@ -101,9 +101,11 @@ fn response(outcome: Outcome) -> Response<String> {
     let status = match outcome {
         Outcome::Accepted | Outcome::Probe | Outcome::Confirmed => StatusCode::OK,
         Outcome::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Outcome::Forged | Outcome::Expired | Outcome::WrongTopic | Outcome::WrongUrl => {
-            StatusCode::FORBIDDEN
-        }
+        Outcome::WebPage
+        | Outcome::Forged
+        | Outcome::Expired
+        | Outcome::WrongTopic
+        | Outcome::WrongUrl => StatusCode::FORBIDDEN,
         Outcome::Replayed => StatusCode::CONFLICT,
         Outcome::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Outcome::TooDeep | Outcome::Undecodable | Outcome::Broken => StatusCode::BAD_REQUEST,

@@ -10,7 +10,7 @@
 //! whoever may list anything in it knows. A POST form says in its body what it needs: see [`Needs::of_form`]. The
 //! policy of a CORS preflight is the bucket's, and S3 lets everybody ask for it.
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method};
 
 use super::{Action, Needs, Resource, sources};
 use crate::s3::operation::{Operation, Parsed, RequestHead};
@@ -176,7 +176,7 @@ impl Needs {
             // Every name in it is known to leave it a read (R16).
             return Self::one(Action::Read, Resource::object(bucket, key));
         }
-        if is_preflight(head) {
+        if head.is_preflight() {
             return Self::nothing();
         }
         let row = ROWS.iter().find(|row| row.fits(head.method, parsed));
@@ -234,12 +234,6 @@ impl Row {
 /// Judged as the header that it is, by [`widens`].
 fn is_amz(name: &str) -> bool {
     name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
-}
-
-fn is_preflight(head: &RequestHead<'_>) -> bool {
-    *head.method == Method::OPTIONS
-        && head.headers.contains_key(header::ORIGIN)
-        && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// Servers differ on which of two values counts.
