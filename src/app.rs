@@ -143,6 +143,8 @@ impl App {
             }
             None => None,
         };
+        // Last of all: a start that fails leaves the disk as it is.
+        cache.begin()?;
         let grace = config.shutdown.grace.0;
         Ok(Self { servers, admin, warmer, cache, rules, intake, receivers, grace })
     }

@@ -137,7 +137,8 @@ impl Cache {
             true => None,
             false => Some(DiskTier::open(&config.disk, rules, limits, &floors)?),
         };
-        for kept in disk.iter().flat_map(DiskTier::floors).filter(|kept| !kept.is_empty()) {
+        let kept = disk.as_ref().map(DiskTier::floors).transpose()?;
+        for kept in kept.iter().flatten().filter(|kept| !kept.is_empty()) {
             if !kept.iter().any(|kept| floors.merge(kept)) {
                 log::error!("what was purged is not known any more: blocks on disk are not used");
                 floors.lost();
@@ -168,6 +169,15 @@ impl Cache {
                 read_ahead: config.read_ahead.0,
             }
         }))
+    }
+
+    /// Everything else that a start needs is there: the disk tier may remove what is of no use. To be called before
+    /// anything is served.
+    ///
+    /// # Errors
+    /// [`DiskError`]: a path of the disk tier cannot be written.
+    pub fn begin(&self) -> Result<(), DiskError> {
+        self.disk.as_ref().map_or(Ok(()), DiskTier::begin)
     }
 
     pub fn block_size(&self) -> u64 {

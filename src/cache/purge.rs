@@ -80,18 +80,20 @@ impl Cache {
         Purged { ticket }
     }
 
-    /// Waits until what was purged stays so whatever happens to the machine (R11), or cannot: it holds while this
-    /// process runs.
-    pub async fn purged(&self, purged: Purged) {
-        self.durable(purged.ticket).await;
-        if let Some(disk) = &self.disk {
-            let floors = self.floors.clone();
-            if !disk.keep_floors(move || floors.encode()).await {
-                log::warn!(
-                    "a purge is not written to disk in time; it holds as long as this process runs"
-                );
-            }
+    /// Waits until what was purged stays so whatever happens to the machine (R11). `false`: the disk did not take it
+    /// down in time, and it holds only while this process runs.
+    pub async fn purged(&self, purged: Purged) -> bool {
+        let Some(disk) = &self.disk else { return true };
+        let floors = self.floors.clone();
+        let kept = disk.keep_floors(move || floors.encode());
+        let (is_durable, is_kept) = tokio::join!(self.durable(purged.ticket), kept);
+        if !(is_durable && is_kept) {
+            log::error!(
+                "a purge is not written to disk in time: it holds while this process runs; ask again when the disk \
+                 works"
+            );
         }
+        is_durable && is_kept
     }
 
     fn purge_object(&self, bucket: &BucketName, key: &ObjectKey) -> Option<Ticket> {

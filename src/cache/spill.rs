@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Cache;
-use super::disk::{DiskTier, Ticket};
+use super::disk::{DiskTier, ObjectRecord, Recalled, Ticket};
 use super::key::BlockKey;
 use super::memory::Block;
-use super::meta::{Entry, Known, Moment};
+use super::meta::{Doubt, Entry, Known, Moment};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
+
+/// How long a write that passes through waits for the disk (R38).
+const WRITE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long what is acknowledged waits for it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long ago something was that lies in the future by the clock: a clock that was set back proves nothing.
 const LONG_AGO: Duration = Duration::from_hours(10 * 365 * 24);
@@ -93,11 +98,13 @@ impl Cache {
             return false;
         }
         let generation = self.generations.current(id);
-        let Some((meta, learned)) = disk.recall(id).await else { return false };
+        let Some(Recalled { object, is_confirmed }) = disk.recall(id).await else { return false };
+        let ObjectRecord { meta, learned } = object;
         let since = Moment::ago(learned.elapsed().unwrap_or(LONG_AGO));
+        let doubt = if is_confirmed { Doubt::No } else { Doubt::Yes { on_disk: true } };
         let version = self.version(id, &meta);
         let known = Known::Object { meta: Arc::new(meta), version };
-        let entry = Entry { recalled: true, ..Entry::new(known, since, generation) };
+        let entry = Entry { recalled: true, doubt, ..Entry::new(known, since, generation) };
         self.generations.admit(id, generation, || self.meta.insert(id.clone(), entry))
     }
 
@@ -110,11 +117,26 @@ impl Cache {
         self.disk.as_ref()?.forget_bucket(realm, bucket)
     }
 
-    /// Waits until an invalidation would survive a power cut (R11), or cannot: it holds while this process runs.
-    pub async fn durable(&self, ticket: Option<Ticket>) {
-        if let (Some(disk), Some(ticket)) = (&self.disk, ticket) {
-            disk.durable(ticket).await;
+    /// Waits until an invalidation would survive a power cut (R11). `false`: the disk did not take it within 5 s, and
+    /// it holds only while this process runs.
+    pub async fn durable(&self, ticket: Option<Ticket>) -> bool {
+        match (&self.disk, ticket) {
+            (Some(disk), Some(ticket)) => disk.durable(ticket, PATIENCE).await,
+            _ => true,
         }
+    }
+
+    /// As [`Cache::durable`], for a write that passes through: it goes on after 1 s. The disk then counts as off, and
+    /// a start that follows confirms each record (R38).
+    pub async fn durable_or_off(&self, ticket: Option<Ticket>) {
+        if let (Some(disk), Some(ticket)) = (&self.disk, ticket) {
+            disk.durable(ticket, WRITE_PATIENCE).await;
+        }
+    }
+
+    /// The last invalidation that is not durable yet: who repeats one waits for it.
+    pub fn unsettled(&self) -> Option<Ticket> {
+        self.disk.as_ref()?.unsettled()
     }
 
     /// Writes what is worth it of memory to disk, and makes what lies there last. To be called when nothing is in

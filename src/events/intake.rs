@@ -74,9 +74,23 @@ impl Intake {
         }
     }
 
-    /// Waits until what was applied would survive a power cut (R11); bounded.
-    pub async fn durable(&self, applied: Applied) {
-        self.cache.durable(applied.ticket).await;
+    /// Waits until what was applied would survive a power cut (R11); bounded. `false`: it may not, and its message is
+    /// not acknowledged, so that it comes again (R38).
+    pub async fn durable(&self, applied: Applied) -> bool {
+        self.cache.durable(applied.ticket).await
+    }
+
+    /// As [`Intake::durable`], for messages in the order in which they were applied: how many from the first one on are
+    /// durable.
+    pub async fn durable_prefix(&self, applied: impl IntoIterator<Item = Applied>) -> usize {
+        let mut count = 0;
+        for one in applied {
+            if !self.durable(one).await {
+                break;
+            }
+            count += 1;
+        }
+        count
     }
 
     fn take(&self, source: Source, notification: &Notification) -> Applied {
@@ -91,6 +105,8 @@ impl Intake {
             let result = if event.change == Change::Nothing {
                 EventResult::Skipped
             } else if hash.is_some_and(|hash| self.recent.contains(hash)) {
+                // What its first copy did may not be durable yet.
+                applied.ticket = applied.ticket.max(self.cache.unsettled());
                 EventResult::Duplicate
             } else {
                 applied.objects += 1;

@@ -11,6 +11,11 @@ use super::backoff::{Backoff, CAP, chain};
 /// Why a session ended.
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// The disk did not take what was applied: a session ends with it, so that what is not acknowledged comes again, after
+/// a pause.
+pub(super) const NOT_DURABLE: &str = "events were applied, and the disk did not take them down: they are not \
+                                      acknowledged and come again; see the log about cache.disk";
+
 /// Runs one session after another until `shutdown` turns true. A session connects, tells the link that it is up,
 /// and ends only by failing.
 pub(super) async fn reconnect<F: Future<Output = Result<Infallible, Failure>>>(

@@ -115,9 +115,9 @@ impl Gateway {
         }
     }
 
-    /// Waits until what was invalidated stays so, whatever happens to the machine.
+    /// Waits until what was invalidated stays so, whatever happens to the machine; a moment at most (R38).
     pub(super) async fn settle(&self, forward: &mut Forward) {
-        self.cache.durable(forward.unsettled.take()).await;
+        self.cache.durable_or_off(forward.unsettled.take()).await;
     }
 
     pub(super) async fn peer(&self, method: &Method, forward: &Forward) -> Result<Box<HttpPeer>> {

@@ -96,9 +96,9 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
     log::info!("purged by hand: {first}{}", if count > 1 { " and others" } else { "" });
     metrics::purged(label(&scopes[0]), count as u64);
     let purged = api.cache.purge(&scopes);
-    if timeout(DURABLE, api.cache.purged(purged)).await.is_err() {
+    if timeout(DURABLE, api.cache.purged(purged)).await != Ok(true) {
         let why = "it is purged, and holds while this process runs; the disk did not take it down in time: \
-            ask again";
+            see the log, and ask again";
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
     let erased = match erase {

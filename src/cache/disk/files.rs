@@ -28,6 +28,8 @@ pub(super) trait Folder: Debug + Send + Sync {
     /// Makes an empty file and sets `reserve` bytes of the device aside for it where the file system can.
     fn create(&self, name: &str, reserve: u64) -> io::Result<Arc<dyn File>>;
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Bytes of a file, which need not be readable.
+    fn length(&self, name: &str) -> io::Result<u64>;
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes the creations and removals so far survive a power cut.
     fn sync(&self) -> io::Result<()>;
@@ -129,6 +131,10 @@ impl Folder for RealFolder {
         let path = self.path.join(name);
         let file = fs::OpenOptions::new().read(true).write(self.writable).open(&path)?;
         self.file(&path, file)
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path.join(name))?.len())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

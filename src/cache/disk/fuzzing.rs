@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::digest::Digest;
 use super::files::{File, Folder};
 use super::format::{CHUNK, Contents, Kind, Record, segment_head};
-use super::log::{Appender, Found, Log};
+use super::log::{Appender, Found, Log, LogKind};
 use super::object_record::ObjectRecord;
 use super::segment::Wait;
 
@@ -68,7 +68,8 @@ fn apply(bytes: &mut Vec<u8>, edit: [u8; 8]) {
 fn segment() -> (Vec<u8>, Vec<(Digest, Vec<u8>)>) {
     let folder = MemoryFolder::default();
     let file = folder.file.clone();
-    let log = Arc::new(Log::open(Box::new(folder), SEGMENT, false, |_| ()).expect("memory").0);
+    let log =
+        Arc::new(Log::open(Box::new(folder), SEGMENT, LogKind::Blocks, |_| ()).expect("memory").0);
     let mut appender = Appender::new(&log, Contents::Blocks, None);
     let mut written = Vec::new();
     for (index, length) in [1, 700, CHUNK, CHUNK + 1, 3 * CHUNK - 5].into_iter().enumerate() {
@@ -93,7 +94,7 @@ fn read(bytes: &[u8]) -> Vec<(Record, Vec<u8>)> {
     *folder.file.bytes.lock() = bytes.to_vec();
     *folder.there.lock() = true;
     let mut found = Vec::new();
-    let log = Log::open(Box::new(folder), SEGMENT, false, |what| {
+    let log = Log::open(Box::new(folder), SEGMENT, LogKind::Blocks, |what| {
         if let Found::Record { offset, record, .. } = what {
             found.push((offset, *record));
         }
@@ -146,6 +147,10 @@ impl Folder for MemoryFolder {
 
     fn open(&self, _: &str) -> io::Result<Arc<dyn File>> {
         Ok(self.file.clone())
+    }
+
+    fn length(&self, _: &str) -> io::Result<u64> {
+        self.file.len()
     }
 
     fn remove(&self, _: &str) -> io::Result<()> {

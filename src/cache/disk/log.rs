@@ -7,6 +7,9 @@
 //! particular. They are as long as they will be from the beginning, blank behind their records, until they are
 //! sealed; the next one is made before that. So a segment that is shorter has lost something, and so has a log
 //! whose last segment is sealed, or where a number is missing.
+//!
+//! A segment that cannot be opened or read is no damaged one: it may be whole, and readable at the next start. Its
+//! file stays, counts as used space, and is reported (R35, R38).
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -14,7 +17,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use rustix::io::Errno;
 
 use super::files::Folder;
 use super::format::{Contents, Damaged, Record, SEGMENT_HEAD};
@@ -25,6 +29,17 @@ const SUFFIX: &str = ".seg";
 const FIRST: u32 = 1;
 /// Above the number of every segment.
 pub(super) const ALL: u64 = 1 << 32;
+
+/// What a log is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LogKind {
+    Blocks,
+    /// Records in segments below `unconfirmed_below` are confirmed before they are used: there, a tombstone that
+    /// is missing does no harm.
+    Objects {
+        unconfirmed_below: u32,
+    },
+}
 
 /// What is found when a log is opened, in the order in which it was written.
 pub(super) enum Found<'a> {
@@ -41,6 +56,11 @@ pub(super) enum Found<'a> {
         why: &'a dyn Display,
         upto: u32,
     },
+    /// A segment, or the rest of one, cannot be read now. Its file stays.
+    Unreadable {
+        file: &'a str,
+        why: &'a io::Error,
+    },
 }
 
 #[derive(Debug)]
@@ -51,50 +71,66 @@ pub(super) struct Log {
     /// The number of the next segment: none is used twice.
     next: AtomicU32,
     turned: AtomicBool,
+    /// Bytes of the segments that could not be opened, by number.
+    unreadable: Mutex<BTreeMap<u32, u64>>,
+    /// Files of damaged segments of blocks, until they are removed.
+    damaged: Mutex<Vec<String>>,
 }
 
 impl Log {
-    /// Opens what is in `folder` and tells `found` every record. Segments of blocks that cannot be used are removed.
+    /// Opens what is in `folder` and tells `found` every record. Nothing is removed: see [`Log::remove_damaged`].
     /// Also returns the segment of object records that was not sealed, to go on with.
     ///
     /// # Errors
-    /// The folder cannot be read.
+    /// The folder cannot be read, or file descriptors have run out.
     pub(super) fn open(
         folder: Box<dyn Folder>,
         segment_size: u64,
-        is_objects: bool,
+        kind: LogKind,
         mut found: impl FnMut(Found<'_>),
     ) -> io::Result<(Self, Option<Open>)> {
+        let unconfirmed_below = match kind {
+            LogKind::Objects { unconfirmed_below } => Some(unconfirmed_below),
+            LogKind::Blocks => None,
+        };
+        let is_objects = unconfirmed_below.is_some();
         let names = numbered(&*folder)?;
         let next = names.last().map_or(FIRST, |(last, _)| last.saturating_add(1));
         found(Found::Total(listed(&*folder, &names)));
         let mut expected = names.first().map_or(0, |(first, _)| *first);
         let (mut segments, mut open) = (BTreeMap::new(), None);
+        let (mut unreadable, mut damaged) = (BTreeMap::new(), Vec::new());
         for (number, name) in names {
             // Blocks go in another order than they came: those that are pinned stay.
-            if is_objects && number != expected {
+            if number != expected && unconfirmed_below.is_some_and(|below| number > below) {
                 found(Found::Damage { file: &name, why: &"one before is missing", upto: number });
             }
             expected = number.saturating_add(1);
             let opened = folder.open(&name).map_err(ReadError::from);
             let opened = opened.and_then(|file| Segment::open(file, number));
             let opened = opened.and_then(|segment| segment.must_hold(is_objects));
-            let outcome = match opened {
-                Ok(segment) => {
-                    let replayed = replay(&segment, expected == next, &mut found);
-                    segments.insert(number, Arc::new(segment));
-                    replayed.map(|left| open = left)
-                }
-                Err(error) => {
-                    if !is_objects {
-                        // It would be met again at every start. Where it cannot go, it only takes space.
-                        let _ = folder.remove(&name);
+            let is_open = opened.is_ok();
+            let replayed = opened.and_then(|segment| {
+                let replayed = replay(&segment, expected == next, &mut found);
+                segments.insert(number, Arc::new(segment));
+                replayed
+            });
+            match replayed {
+                Ok(left) => open = left,
+                Err(ReadError::Io(why)) if has_run_out(&why) => return Err(why),
+                Err(ReadError::Io(why)) if why.kind() != io::ErrorKind::UnexpectedEof => {
+                    if !is_open {
+                        let length = folder.length(&name).unwrap_or(segment_size);
+                        unreadable.insert(number, length);
                     }
-                    Err(error)
+                    found(Found::Unreadable { file: &name, why: &why });
                 }
-            };
-            if let Err(why) = outcome {
-                found(Found::Damage { file: &name, why: &why, upto: expected });
+                Err(why) => {
+                    found(Found::Damage { file: &name, why: &why, upto: expected });
+                    if !is_open && !is_objects {
+                        damaged.push(name);
+                    }
+                }
             }
         }
         let open = open.and_then(|(records, at): (Records, u64)| {
@@ -102,8 +138,52 @@ impl Log {
             Some(Open { segment, at, records })
         });
         let turned = segments.keys().next().is_some_and(|oldest| *oldest > FIRST).into();
-        let segments = RwLock::new(segments);
-        Ok((Self { folder, segment_size, segments, next: next.into(), turned }, open))
+        let log = Self {
+            folder,
+            segment_size,
+            segments: RwLock::new(segments),
+            next: next.into(),
+            turned,
+            unreadable: Mutex::new(unreadable),
+            damaged: Mutex::new(damaged),
+        };
+        Ok((log, open))
+    }
+
+    /// Removes the damaged segments of blocks, which would be met again at every start. Where one cannot go, it only
+    /// takes space. Returns how many there were.
+    pub(super) fn remove_damaged(&self) -> usize {
+        let damaged = std::mem::take(&mut *self.damaged.lock());
+        for name in &damaged {
+            let _ = self.folder.remove(name);
+        }
+        damaged.len()
+    }
+
+    /// Bytes of segments that could not be opened.
+    pub(super) fn unreadable(&self) -> u64 {
+        self.unreadable.lock().values().sum()
+    }
+
+    /// The number of the next segment.
+    pub(super) fn next(&self) -> u32 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Makes an empty file beside the segments, durably.
+    pub(super) fn put_mark(&self, name: &str) -> io::Result<()> {
+        match self.folder.create(name, 0) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => self.folder.sync(),
+        }
+    }
+
+    /// Removes what [`Log::put_mark`] made, durably.
+    pub(super) fn take_mark(&self, name: &str) -> io::Result<()> {
+        match self.folder.remove(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.folder.sync(),
+        }
     }
 
     /// Whether segments had to go already: until then what is appended displaces nothing.
@@ -123,9 +203,9 @@ impl Log {
         self.segment_size
     }
 
-    /// Bytes that all segments take of the device.
+    /// Bytes that all segments take of the device, those that could not be opened included.
     pub(super) fn size(&self) -> u64 {
-        self.segments.read().values().map(|s| s.size()).sum()
+        self.segments.read().values().map(|s| s.size()).sum::<u64>() + self.unreadable()
     }
 
     /// Takes a segment out to make room; those who read it may go on.
@@ -145,20 +225,23 @@ impl Log {
         self.folder.sync()
     }
 
-    /// Removes, for certain, the files of segments that were taken out and could not be removed then.
+    /// Removes, for certain, the files of segments that were taken out and could not be removed then, and those that
+    /// could not be opened: for erasing, which is asked for, and where these may hold what is to go.
     pub(super) fn sweep(&self) -> io::Result<()> {
         for (number, name) in numbered(&*self.folder)? {
             if self.segment(number).is_none() {
                 self.folder.remove(&name)?;
+                self.unreadable.lock().remove(&number);
             }
         }
         self.folder.sync()
     }
 
-    /// Removes the segments below `number`, see [`remove_below`].
+    /// Removes the segments below `number`, see [`remove_below`]; those that could not be opened stay.
     pub(super) fn remove_below(&self, number: u64) -> io::Result<()> {
         self.segments.write().retain(|there, _| u64::from(*there) >= number);
-        remove_below(&*self.folder, number)
+        let unreadable = self.unreadable.lock().clone();
+        remove_below(&*self.folder, number, |there| !unreadable.contains_key(&there))
     }
 
     fn create(&self, contents: Contents) -> io::Result<Arc<Segment>> {
@@ -171,6 +254,10 @@ impl Log {
         match &made {
             Ok(segment) => {
                 self.segments.write().insert(number, segment.clone());
+                self.next.store(number.saturating_add(1), Ordering::Relaxed);
+            }
+            // It is not ours.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.next.store(number.saturating_add(1), Ordering::Relaxed);
             }
             Err(_) => match self.folder.remove(&name(number)) {
@@ -187,11 +274,20 @@ impl Log {
 
 /// Removes the segments below `number`, for certain. Of object records, what is left when the power goes meanwhile
 /// has a gap or lacks its end, unless it is all that counts.
-pub(super) fn remove_below(folder: &dyn Folder, number: u64) -> io::Result<()> {
+pub(super) fn remove_below(
+    folder: &dyn Folder,
+    number: u64,
+    goes: impl Fn(u32) -> bool,
+) -> io::Result<()> {
     let mut names = numbered(folder)?;
-    names.retain(|(there, _)| u64::from(*there) < number);
+    names.retain(|(there, _)| u64::from(*there) < number && goes(*there));
     names.iter().try_for_each(|(_, name)| folder.remove(name))?;
     folder.sync()
+}
+
+/// Whether this process, or the machine, can open no more files: then nothing is known of a file that was not opened.
+fn has_run_out(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Records with their offsets.
@@ -205,10 +301,17 @@ fn replay(
     found: &mut impl FnMut(Found<'_>),
 ) -> Result<Option<(Records, u64)>, ReadError> {
     let is_objects = segment.contents == Contents::Objects;
-    if let Ok(footer) = segment.footer() {
-        footer.each(|offset, record| found(Found::Record { segment, offset, record: &record }))?;
-        // The next one is made before this one is sealed.
-        return if is_objects && is_last { Err(Damaged::Next.into()) } else { Ok(None) };
+    match segment.footer() {
+        Ok(footer) => {
+            footer
+                .each(|offset, record| found(Found::Record { segment, offset, record: &record }))?;
+            // The next one is made before this one is sealed.
+            return if is_objects && is_last { Err(Damaged::Next.into()) } else { Ok(None) };
+        }
+        Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            return Err(error.into());
+        }
+        Err(_) => {}
     }
     let mut records = Vec::new();
     let mut at = SEGMENT_HEAD as u64;
@@ -328,6 +431,11 @@ impl Appender {
             Some(full) => full.segment.seal(&full.records, full.at),
             None => Ok(()),
         }
+    }
+
+    /// Goes on in a new segment, if none is open.
+    pub(super) fn open_if_none(&mut self) -> io::Result<()> {
+        if self.open.is_none() { self.renew() } else { Ok(()) }
     }
 
     /// Goes on in a new segment. Returns the number of the one before; `None`: there was none.

@@ -5,6 +5,7 @@
 //! <path>/blocks/N.seg    a log of block records; the oldest segment goes when space is needed
 //! <path>/objects/N.seg   metadata and tombstones, on the first path only
 //! <path>/objects/N.start the last start that this path took part in
+//! <path>/objects/N-M.clean that start ended well: metadata in segments from M on may be believed
 //! <path>/objects/N.floors what was purged, and when
 //!
 //!   memory evicts ─ admission ─ queue ─ writer ─> open segment ─ sealed ─ reclaimed
@@ -43,6 +44,7 @@ mod starts;
 pub mod synthetic;
 #[cfg(test)]
 mod tests;
+mod unreadable;
 mod usage;
 mod verify;
 mod volume;
@@ -50,7 +52,7 @@ mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ::log::debug;
 use bytes::Bytes;
@@ -64,6 +66,8 @@ use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 pub use config::{DiskConfig, Share};
 pub(in crate::cache) use digest::{Digest, object_stripe};
 pub use erase::{ErasedFiles, NotErased};
+pub(in crate::cache) use object_record::ObjectRecord;
+pub(in crate::cache) use objects::Recalled;
 pub use objects::Ticket;
 pub use open::{DiskError, DiskLimits};
 pub use usage::DiskUsage;
@@ -73,10 +77,10 @@ use classes::{Belonging, Classes};
 use files::FolderLock;
 use format::{CHUNK, Kind, Record};
 use index::{Entry, Index};
-use object_record::ObjectRecord;
 use objects::Objects;
 use policy::Admission;
 use purges::Purges;
+use starts::Starts;
 use volume::{AT_ONCE, Job, Volume};
 
 pub struct DiskTier {
@@ -84,6 +88,7 @@ pub struct DiskTier {
     volumes: Vec<Volume>,
     objects: Objects,
     purges: Purges,
+    starts: Starts,
     admission: Arc<Mutex<Admission>>,
     classes: Classes,
     /// Bytes read, by which turnovers of memory are counted.
@@ -270,9 +275,10 @@ impl DiskTier {
         self.objects.remember(id, &ObjectRecord { meta: meta.clone(), learned }, is_current);
     }
 
-    /// Metadata from an earlier time, and when the origin vouched for it.
-    pub(in crate::cache) async fn recall(&self, id: &ObjectId) -> Option<(ObjectMeta, SystemTime)> {
-        self.objects.recall(id).await.map(|object| (object.meta, object.learned))
+    /// Metadata from an earlier time. What is not confirmed may have been invalidated since: the origin is asked
+    /// before it is used (R38).
+    pub(in crate::cache) async fn recall(&self, id: &ObjectId) -> Option<Recalled> {
+        self.objects.recall(id).await
     }
 
     /// Voids the metadata of an object. The caller holds its stripe's lock.
@@ -294,8 +300,13 @@ impl DiskTier {
     }
 
     /// What an earlier time kept of its purges, by path, the latest first; see [`DiskTier::keep_floors`].
-    pub(in crate::cache) fn floors(&self) -> Vec<Vec<Vec<u8>>> {
-        self.purges.load()
+    ///
+    /// # Errors
+    /// [`DiskError`]: it cannot be read, so that nobody knows which blocks are good.
+    pub(in crate::cache) fn floors(&self) -> Result<Vec<Vec<Vec<u8>>>, DiskError> {
+        let kept = self.purges.load().into_iter().zip(&self.volumes);
+        let failed = |source, path: &str| DiskError::NotReadable { path: path.into(), source };
+        kept.map(|(kept, volume)| kept.map_err(|error| failed(error, volume.name()))).collect()
     }
 
     /// Keeps what `encode` says of purges.
@@ -306,8 +317,14 @@ impl DiskTier {
         self.purges.keep(encode).await
     }
 
-    pub(in crate::cache) async fn durable(&self, ticket: Ticket) -> bool {
-        self.objects.durable(ticket).await
+    /// Waits up to `patience` until an invalidation would survive a power cut. `false`: it may not.
+    pub(in crate::cache) async fn durable(&self, ticket: Ticket, patience: Duration) -> bool {
+        self.objects.durable(ticket, patience).await
+    }
+
+    /// The last invalidation that is not durable yet.
+    pub(in crate::cache) fn unsettled(&self) -> Option<Ticket> {
+        self.objects.unsettled()
     }
 }
 

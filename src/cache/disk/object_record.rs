@@ -20,7 +20,7 @@ const PARTS_ROOM: usize = 32 * 1024;
 
 /// Metadata, and when the origin vouched for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ObjectRecord {
+pub(in crate::cache) struct ObjectRecord {
     pub meta: ObjectMeta,
     pub learned: SystemTime,
 }

@@ -4,7 +4,7 @@ mod erase;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 
 use tokio::sync::{oneshot, watch};
@@ -14,8 +14,9 @@ use super::erase::next_order;
 use super::format::{Kind, Record};
 use super::health::Health;
 use super::index::{Entry, Index, Place};
-use super::log::{ALL, Appender, Log};
+use super::log::{Appender, Log};
 use super::segment::{Segment, Wait};
+use super::starts::clean_name;
 use crate::metrics::disk::{self as metrics, Failure};
 
 pub(super) use erase::Erase;
@@ -33,6 +34,8 @@ pub(super) struct Job {
 
 pub(super) enum Order {
     Append(Job),
+    /// Try the device again, should it have failed.
+    Retry,
     Erase(Erase),
     Finish(oneshot::Sender<()>),
 }
@@ -41,32 +44,67 @@ pub(super) fn low_bits(ticket: u64) -> u32 {
     u32::try_from(ticket & u64::from(u32::MAX)).expect("32 bits")
 }
 
+/// How far the writer is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// The last ticket up to which all is durable.
+    pub durable: u64,
+    /// Batches that were tried, with or without success.
+    pub batches: u64,
+    /// Whether the last one failed.
+    pub is_failing: bool,
+}
+
+/// What the writer shares with those who queue.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// Records that wait to be written.
+    pub queued: AtomicU64,
+    /// Records in segments below this number are confirmed before they are used: tombstones of theirs may be missing.
+    pub unconfirmed_below: AtomicU32,
+    /// The number of this start; 0: it has not begun.
+    pub start: AtomicU64,
+}
+
 pub(super) struct Writer {
     log: Arc<Log>,
     index: Arc<Index>,
     appender: Appender,
     capacity: u64,
-    queued: Arc<AtomicU64>,
-    progress: watch::Sender<u64>,
-    dead: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    progress: watch::Sender<Progress>,
     health: Health,
     erasing: Option<Erasing>,
+    /// The last ticket that was taken from the queue.
+    last: u64,
+    /// The mark of a good end, while it is there and nothing was written after it.
+    clean: Option<String>,
+    /// Segments below this number are void, and could not be removed.
+    void_below: u64,
 }
 
 impl Writer {
-    /// `shared`: how many records wait, up to which ticket they are durable, and whether the log is void.
     pub(super) fn new(
         log: &Arc<Log>,
         index: &Arc<Index>,
         appender: Appender,
         capacity: u64,
-        shared: (Arc<AtomicU64>, watch::Sender<u64>, Arc<AtomicBool>),
+        (shared, progress): (Arc<Shared>, watch::Sender<Progress>),
         health: Health,
     ) -> Self {
-        let (queued, progress, dead) = shared;
-        let (log, index) = (log.clone(), index.clone());
-        let erasing = None;
-        Self { log, index, appender, capacity, queued, progress, dead, health, erasing }
+        Self {
+            log: log.clone(),
+            index: index.clone(),
+            appender,
+            capacity,
+            shared,
+            progress,
+            health,
+            erasing: None,
+            last: 0,
+            clean: None,
+            void_below: 0,
+        }
     }
 
     /// Until the last sender of orders is gone.
@@ -74,32 +112,18 @@ impl Writer {
         while let Some(first) = next_order(orders, || self.erase_next()) {
             let mut batch = vec![first];
             batch.extend(orders.try_iter().take(1023));
-            let (mut last, mut finished, mut erase) = (0, Vec::new(), None);
-            let mut done = Ok(());
-            let writes = self.may_write();
+            let (mut jobs, mut finished, mut erase) = (Vec::new(), Vec::new(), None);
             for order in batch {
                 match order {
-                    Order::Append(job) => {
-                        self.queued.fetch_sub(1, Ordering::Relaxed);
-                        last = job.ticket;
-                        match writes {
-                            true => done = done.and_then(|()| self.append(&job)),
-                            // The log is empty, or all of it is void.
-                            false => drop(self.index.remove_at(&job.record.digest, queued(&job))),
-                        }
-                    }
+                    Order::Append(job) => jobs.push(job),
+                    Order::Retry => {}
                     Order::Erase(order) => erase = Some(order),
                     Order::Finish(sender) => finished.push(sender),
                 }
             }
-            // One wait for the device for all that came meanwhile.
-            match done.and_then(|()| self.appender.sync()) {
-                Ok(()) if writes => self.health.succeeded(),
-                Ok(()) => {}
-                Err(error) => self.give_up(&error),
-            }
-            if last > 0 {
-                self.progress.send_replace(last);
+            self.write(&jobs);
+            if !finished.is_empty() {
+                self.mark_clean();
             }
             for sender in finished {
                 // Who asked may have stopped waiting.
@@ -112,19 +136,98 @@ impl Writer {
         }
     }
 
-    /// Whether the device is worth trying; first what is void goes.
-    fn may_write(&mut self) -> bool {
-        if !self.health.may_try() {
-            return false;
+    /// Writes a batch, makes it last with one wait for the device, and tells.
+    fn write(&mut self, jobs: &[Job]) {
+        let may_try = self.health.may_try();
+        let written = may_try.then(|| self.append_all(jobs));
+        if let Some(job) = jobs.last() {
+            self.last = job.ticket;
         }
-        if self.dead.load(Ordering::Acquire) {
-            if let Err(error) = self.log.remove_below(ALL) {
-                self.health.failed(&error, true);
-                return false;
+        self.shared.queued.fetch_sub(jobs.len() as u64, Ordering::Relaxed);
+        let is_failing = !matches!(written, Some(Ok(())));
+        if is_failing {
+            for job in jobs {
+                self.index.remove_at(&job.record.digest, queued(job));
             }
-            self.dead.store(false, Ordering::Release);
         }
-        true
+        match written {
+            Some(Ok(())) => self.health.succeeded(),
+            Some(Err(error)) => self.fail(&error),
+            None => {}
+        }
+        let last = self.last;
+        self.progress.send_modify(|progress| {
+            progress.batches += 1;
+            progress.is_failing = is_failing;
+            if !is_failing {
+                progress.durable = last;
+            }
+        });
+    }
+
+    fn append_all(&mut self, jobs: &[Job]) -> io::Result<()> {
+        if !jobs.is_empty() {
+            self.unmark()?;
+        }
+        if self.progress.borrow().is_failing {
+            // Whether it works is seen where nothing is to be written, too.
+            self.appender.open_if_none()?;
+        }
+        jobs.iter().try_for_each(|job| self.append(job))?;
+        self.appender.sync()
+    }
+
+    /// Tombstones may be missing from now on: what lies in the log is to be confirmed, and is not appended to. It is
+    /// not discarded: it is not damaged.
+    fn fail(&mut self, error: &io::Error) {
+        metrics::failed(Failure::Write);
+        self.distrust();
+        if error.kind() == io::ErrorKind::StorageFull {
+            self.shrink();
+        }
+        self.health.failed(error, true);
+    }
+
+    fn distrust(&mut self) {
+        self.appender.leave();
+        self.shared.unconfirmed_below.store(self.log.next(), Ordering::Release);
+    }
+
+    /// The device has less space than it was said to have: makes do with what there is.
+    fn shrink(&mut self) {
+        if let Some(oldest) = self.log.segments().first()
+            && let Err(error) = self.let_go(oldest)
+        {
+            log::debug!("removing a segment of metadata: {error}");
+        }
+    }
+
+    /// Says that all tombstones are durable, for the next start.
+    fn mark_clean(&mut self) {
+        let start = self.shared.start.load(Ordering::Acquire);
+        if start == 0 || self.progress.borrow().is_failing {
+            return;
+        }
+        let name = clean_name(start, self.shared.unconfirmed_below.load(Ordering::Acquire));
+        if self.clean.as_ref() == Some(&name) {
+            return;
+        }
+        match self.unmark().and_then(|()| self.log.put_mark(&name)) {
+            Ok(()) => self.clean = Some(name),
+            Err(error) => log::warn!(
+                "cannot note on disk that hotset ended well: {error}; the next start confirms each cached object \
+                 with the origin once"
+            ),
+        }
+    }
+
+    /// Takes the mark back before more is written.
+    fn unmark(&mut self) -> io::Result<()> {
+        if let Some(name) = &self.clean {
+            self.log.take_mark(name)?;
+            self.clean = None;
+        }
+        Ok(())
     }
 
     fn append(&mut self, job: &Job) -> io::Result<()> {
@@ -185,6 +288,10 @@ impl Writer {
         if self.erasing.as_ref().is_some_and(|erasing| erasing.covers(&key)) {
             return Ok(0);
         }
+        // In a newer segment it would pass for confirmed.
+        if from.number < self.shared.unconfirmed_below.load(Ordering::Acquire) {
+            return Ok(0);
+        }
         let Ok(Some((data, _))) = from.data(entry.offset, &record, &all, Wait::Yes) else {
             return Ok(0);
         };
@@ -197,21 +304,24 @@ impl Writer {
         Ok(record.len())
     }
 
-    /// A tombstone that cannot be written must not be missing later: without the log nothing can come back.
-    pub(super) fn give_up(&mut self, error: &io::Error) {
+    /// All of the metadata goes: for erasing, where a part of it cannot.
+    fn abandon(&mut self, error: &io::Error) {
         metrics::failed(Failure::Write);
-        self.dead.store(true, Ordering::Release);
         self.index.remove_where(|_, _| true);
-        self.appender.leave();
-        match self.log.remove_below(ALL) {
-            Ok(()) => self.dead.store(false, Ordering::Release),
-            Err(still) => log::error!(
-                "metadata on disk cannot be written nor removed ({still}): unless that is done later, empty the \
-                 disk's folder `objects` before the next start, or immutable objects that changed meanwhile may \
-                 come back"
-            ),
+        self.distrust();
+        self.void_below = self.log.next().into();
+        if let Err(error) = self.remove_void() {
+            log::debug!("removing metadata that is to be erased: {error}");
         }
         self.health.failed(error, true);
+    }
+
+    fn remove_void(&mut self) -> io::Result<()> {
+        if self.void_below > 0 {
+            self.log.remove_below(self.void_below)?;
+            self.void_below = 0;
+        }
+        Ok(())
     }
 }
 

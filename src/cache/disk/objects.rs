@@ -2,7 +2,8 @@
 //!
 //! A log of its own, of small records. An invalidation takes the object out of the index at once and appends a
 //! tombstone, which is acknowledged when it would survive a power cut (R11). Whatever is found damaged when
-//! the log is opened may have been a tombstone: then nothing that was written before it is believed.
+//! the log is opened may have been a tombstone: then nothing that was written before it is believed. What cannot
+//! be read, and what was written by a process that did not end well, is believed once the origin has confirmed it.
 //!
 //! The order of records is the order in which they were queued, and whoever queues holds the lock of the object's
 //! stripe (see [`crate::cache::generation`]): so the log agrees with memory on who came first.
@@ -10,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
@@ -27,10 +28,12 @@ use super::files::Folder;
 use super::format::{CHUNK, Contents, Kind, Record};
 use super::health::Health;
 use super::index::{Entry, Index};
-use super::log::{Appender, Found, Log};
+use super::log::{Appender, Found, Log, LogKind};
 use super::object_record::ObjectRecord;
-use super::object_writer::{Erase, Job, Order, QUEUED, Writer, low_bits};
+use super::object_writer::{Erase, Job, Order, Progress, QUEUED, Shared, Writer, low_bits};
 use super::segment::{ReadError, Segment, Wait};
+use super::starts::Trust;
+use super::unreadable::Unreadable;
 use crate::cache::purge::Covered;
 use crate::metrics::disk::{self as metrics, Failure};
 use crate::s3::{BucketName, ObjectId, Realm};
@@ -39,8 +42,6 @@ use crate::s3::{BucketName, ObjectId, Realm};
 const QUEUE: u64 = 4096;
 /// A record is needed before a request can be answered: one that takes longer is not waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How long an invalidation waits for the device.
-const DURABLE: Duration = Duration::from_secs(5);
 /// Reads that may wait for the device at the same time.
 const READERS: usize = 64;
 
@@ -49,6 +50,14 @@ const READERS: usize = 64;
 #[must_use = "an invalidation is acknowledged when it is durable"]
 pub struct Ticket(u64);
 
+/// Metadata that was kept, and whether it may be used as it is.
+#[derive(Debug, Clone)]
+pub(in crate::cache) struct Recalled {
+    pub object: ObjectRecord,
+    /// No tombstone of it can be missing.
+    pub is_confirmed: bool,
+}
+
 pub(super) struct Objects {
     /// For people: its path.
     name: String,
@@ -56,12 +65,12 @@ pub(super) struct Objects {
     index: Arc<Index>,
     orders: Mutex<Orders>,
     tickets: AtomicU64,
-    queued: Arc<AtomicU64>,
-    durable: watch::Receiver<u64>,
-    /// How far the writer was when an invalidation last waited in vain.
-    stuck_at: AtomicU64,
-    /// What the log says is void, and could not be removed.
-    dead: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    progress: watch::Receiver<Progress>,
+    /// Batches that were written when an invalidation last waited in vain; `u64::MAX`: the device is in time.
+    stalled_at: AtomicU64,
+    /// Segments below this number are void.
+    void_below: u32,
     reading: Health,
     readers: Arc<Semaphore>,
 }
@@ -74,33 +83,55 @@ struct Orders {
 }
 
 impl Objects {
-    /// Reads the log of `name` and starts its writer.
+    /// Reads the log of `name`, as far as `trust` goes, and starts its writer. Changes nothing: see [`Objects::begin`].
     ///
     /// # Errors
-    /// The folder cannot be read, or no thread started.
-    pub(super) fn start(
+    /// The folder cannot be read, file descriptors have run out, or no thread started.
+    pub(super) fn open(
         folder: Box<dyn Folder>,
         name: &str,
-        capacity: u64,
-        segment_size: u64,
+        (capacity, segment_size): (u64, u64),
         memory: u64,
+        trust: Trust,
     ) -> io::Result<Self> {
         let index = Arc::new(Index::new(memory));
-        let mut void = 0;
-        let take = |found: Found<'_>| void = recover(&index, name, &found).max(void);
-        let (log, open) = Log::open(folder, segment_size, true, take)?;
-        let (log, open) = (Arc::new(log), open.filter(|open| open.segment.number >= void));
+        let (mut void, mut unreadable) = (0, Unreadable::default());
+        let take = |found: Found<'_>| {
+            if let Found::Unreadable { file, why } = found {
+                unreadable.add(file, why);
+            }
+            if trust != Trust::Nothing {
+                void = recover(&index, name, &found).max(void);
+            }
+        };
+        let from = if let Trust::From(segment) = trust { segment } else { u32::MAX };
+        let kind = LogKind::Objects { unconfirmed_below: from };
+        let (log, open) = Log::open(folder, segment_size, kind, take)?;
+        unreadable.warn(&format!("{name}/objects"));
+        let unconfirmed_below = match trust {
+            Trust::From(from) if unreadable.is_empty() => from.max(void),
+            _ => log.next(),
+        };
+        let known = index.usage().1;
+        if trust == Trust::Unconfirmed && known > 0 {
+            log::info!(
+                "{name}: hotset did not end well the last time: each of {known} cached objects is confirmed with \
+                 the origin once, when it is read"
+            );
+        }
+        if trust == Trust::Nothing {
+            void = log.next();
+        }
+        let (log, open) =
+            (Arc::new(log), open.filter(|open| open.segment.number >= unconfirmed_below));
         let (orders, received) = mpsc::channel();
-        let (progress, durable) = watch::channel(0);
-        let (queued, dead) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (sender, progress) = watch::channel(Progress::default());
+        let shared = Arc::new(Shared::default());
+        shared.unconfirmed_below.store(unconfirmed_below, Ordering::Release);
         let health = Health::new(format!("writing metadata to {name}"));
         let appender = Appender::new(&log, Contents::Objects, open);
-        let shared = (queued.clone(), progress, dead.clone());
-        let mut writer = Writer::new(&log, &index, appender, capacity, shared, health);
-        // Before anything is believed: damage that is not seen again must not bring back what it voided.
-        if let Err(error) = log.remove_below(void.into()) {
-            writer.give_up(&error);
-        }
+        let writer =
+            Writer::new(&log, &index, appender, capacity, (shared.clone(), sender), health);
         thread::Builder::new().name("disk-objects".into()).spawn(move || writer.run(&received))?;
         Ok(Self {
             name: name.to_owned(),
@@ -108,13 +139,28 @@ impl Objects {
             index,
             orders: Mutex::new(Orders { sender: orders, voided: 0 }),
             tickets: AtomicU64::new(1),
-            queued,
-            durable,
-            stuck_at: AtomicU64::new(u64::MAX),
-            dead,
+            shared,
+            progress,
+            stalled_at: AtomicU64::new(u64::MAX),
+            void_below: void,
             reading: Health::new(format!("reading metadata from {name}")),
             readers: Arc::new(Semaphore::new(READERS)),
         })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Start number `start` has begun: what is void goes, and a good end will be noted under that number.
+    pub(super) fn begin(&self, start: u64) {
+        self.shared.start.store(start, Ordering::Release);
+        // What stays is confirmed before it is used.
+        if self.void_below > 0
+            && let Err(error) = self.log.remove_below(self.void_below.into())
+        {
+            log::warn!("{}: metadata that is void cannot be removed: {error}", self.name);
+        }
     }
 
     /// Whether something is known of the object.
@@ -131,7 +177,10 @@ impl Objects {
         is_current: impl Fn() -> bool,
     ) {
         let data = object.encode();
-        if data.len() > CHUNK || self.queued.load(Ordering::Relaxed) > QUEUE {
+        if data.len() > CHUNK
+            || self.shared.queued.load(Ordering::Relaxed) > QUEUE
+            || self.is_stalled(&self.progress.borrow())
+        {
             return;
         }
         let tag = bucket_tag(id.realm(), id.bucket());
@@ -178,14 +227,14 @@ impl Objects {
         last.or_else(|| self.earlier(&orders))
     }
 
-    /// Nothing is known any more, maybe because of an invalidation that is not durable yet.
-    fn earlier(&self, orders: &Orders) -> Option<Ticket> {
-        let pending = self.is_dead() || orders.voided > *self.durable.borrow();
-        pending.then_some(Ticket(orders.voided))
+    /// The last invalidation that is not durable yet.
+    pub(super) fn unsettled(&self) -> Option<Ticket> {
+        self.earlier(&self.orders.lock())
     }
 
-    fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Acquire)
+    /// Nothing is known any more, maybe because of an invalidation that is not durable yet.
+    fn earlier(&self, orders: &Orders) -> Option<Ticket> {
+        (orders.voided > self.progress.borrow().durable).then_some(Ticket(orders.voided))
     }
 
     /// Queues a record. The lock on `orders` makes the order of tickets that of the queue, and of the index.
@@ -208,35 +257,63 @@ impl Objects {
             }
             _ => orders.voided = ticket,
         }
-        self.queued.fetch_add(1, Ordering::Relaxed);
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
         // When the writer is gone nothing is kept any more, and nothing is waited for.
         let _ = orders.sender.send(Order::Append(Job { record, key, data, ticket }));
         Ticket(ticket)
     }
 
-    /// Waits until an invalidation would survive a power cut. `false`: it may not.
-    pub(super) async fn durable(&self, Ticket(ticket): Ticket) -> bool {
-        let mut durable = self.durable.clone();
-        let before = *durable.borrow();
-        if before < ticket && self.stuck_at.load(Ordering::Relaxed) == before {
+    /// Waits up to `patience` until an invalidation would survive a power cut. `false`: it may not.
+    pub(super) async fn durable(&self, Ticket(ticket): Ticket, patience: Duration) -> bool {
+        let mut progress = self.progress.clone();
+        let before = *progress.borrow();
+        if before.durable >= ticket {
+            return true;
+        }
+        if self.is_stalled(&before) {
             // Others waited already, and nothing went on since.
             return false;
         }
-        let reached = durable.wait_for(|done| *done >= ticket);
-        let reached = timeout(DURABLE, reached).await.is_ok_and(|done| done.is_ok());
-        if !reached {
-            let done = *self.durable.borrow();
-            if self.stuck_at.swap(done, Ordering::Relaxed) != done {
-                log::warn!(
-                    "invalidations are not written to disk in time; they hold as long as this process runs"
-                );
-            }
+        if before.is_failing {
+            // When the writer is gone nothing will be durable.
+            let _ = self.orders.lock().sender.send(Order::Retry);
         }
-        reached && !self.is_dead()
+        let settled = progress.wait_for(|now| {
+            now.durable >= ticket || now.is_failing && now.batches > before.batches
+        });
+        let settled = match timeout(patience, settled).await {
+            Ok(settled) => settled.is_ok_and(|now| now.durable >= ticket),
+            Err(_) => {
+                self.stall();
+                false
+            }
+        };
+        if settled && self.stalled_at.swap(u64::MAX, Ordering::Relaxed) != u64::MAX {
+            log::info!("{}: invalidations are written to disk in time again", self.name);
+        }
+        settled
+    }
+
+    /// Whether an invalidation waited in vain, and nothing was written since.
+    fn is_stalled(&self, progress: &Progress) -> bool {
+        self.stalled_at.load(Ordering::Relaxed) == progress.batches
+    }
+
+    fn stall(&self) {
+        metrics::failed(Failure::Slow);
+        let batches = self.progress.borrow().batches;
+        if self.stalled_at.swap(batches, Ordering::Relaxed) == u64::MAX {
+            log::error!(
+                "{}: the disk does not take invalidations in time: until it does, no metadata is written to it, \
+                 purges are answered with 503, events are not acknowledged, and after a restart each cached \
+                 object is confirmed with the origin once; see whether the device works",
+                self.name
+            );
+        }
     }
 
     /// What was known of the object when it was written.
-    pub(super) async fn recall(&self, id: &ObjectId) -> Option<ObjectRecord> {
+    pub(super) async fn recall(&self, id: &ObjectId) -> Option<Recalled> {
         let digest = Digest::of(&object_key(id));
         let entry = self.index.get(&digest).filter(|e| e.segment != QUEUED)?;
         let _ = self.index.touch(&digest, 0, 0);
@@ -248,7 +325,10 @@ impl Objects {
             None => self.wait_for(segment, entry.offset, record).await?,
         };
         match read.and_then(|(data, _)| Ok(ObjectRecord::decode(&data)?)) {
-            Ok(object) => Some(object),
+            Ok(object) => {
+                let below = self.shared.unconfirmed_below.load(Ordering::Acquire);
+                Some(Recalled { object, is_confirmed: entry.segment >= below })
+            }
             Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
                 // It stays known: what may be readable again must get its tombstone.
                 metrics::failed(Failure::Read);
@@ -330,6 +410,7 @@ impl Objects {
 /// Takes in what the log says, in its order. Returns the number of the first segment that may be believed.
 fn recover(index: &Index, name: &str, found: &Found<'_>) -> u32 {
     match found {
+        Found::Unreadable { .. } => {}
         Found::Total(records) => index.reserve(*records),
         Found::Record { segment, offset, record } => match record.kind {
             Kind::Object => {

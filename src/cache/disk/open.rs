@@ -5,20 +5,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use ::log::debug;
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
 use super::buffers::Buffers;
 use super::classes::Classes;
 use super::files::{Folder, FolderLock, PageCache, RealFolder};
 use super::format::Kind;
 use super::index::{Entry, Index};
-use super::log::{Found, Log};
+use super::log::{Found, Log, LogKind};
 use super::objects::Objects;
 use super::policy::{self, Admission};
 use super::purges::Purges;
+use super::starts::Starts;
+use super::unreadable::Unreadable;
 use super::volume::{Volume, VolumeLimits};
-use super::{DiskConfig, DiskTier, starts};
+use super::{DiskConfig, DiskTier};
 use crate::cache::config::RuleConfig;
 use crate::cache::floors::Floors;
 use crate::metrics::disk::{self as metrics, Failure};
@@ -41,12 +43,25 @@ const GHOST_SHARE: u64 = 16;
 pub enum DiskError {
     #[error("{0} is in use by another process")]
     InUse(PathBuf),
-    #[error("{path} cannot be written: {source}")]
+    #[error("{path} cannot be written: {source}{}", advice(source))]
     NotWritable { path: PathBuf, source: io::Error },
-    #[error("{path} cannot be read: {source}")]
+    #[error("{path} cannot be read: {source}{}", advice(source))]
     NotReadable { path: PathBuf, source: io::Error },
     #[error("{path} is given twice")]
     Twice { path: PathBuf },
+}
+
+/// What to do about an error, where that is known.
+fn advice(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => {
+            "; raise the limit of open files (`ulimit -n`, LimitNOFILE=); nothing was removed"
+        }
+        Some(Errno::NFILE) => {
+            "; the system has no more open files (fs.file-max); nothing was removed"
+        }
+        _ => "",
+    }
 }
 
 /// What the tier gets of memory, and how blocks come into it.
@@ -65,11 +80,12 @@ pub struct DiskLimits {
 pub(super) type MakeFolder<'a> = &'a dyn Fn(&DiskConfig, &str) -> io::Result<Box<dyn Folder>>;
 
 impl DiskTier {
-    /// Takes the paths and reads what is there. `floors`: what was purged, which is to be known before anything is
+    /// Takes the paths and reads what is there. Nothing is removed before [`DiskTier::begin`], so that a start which
+    /// fails for another reason costs nothing. `floors`: what was purged, which is to be known before anything is
     /// written.
     ///
     /// # Errors
-    /// [`DiskError`]: a path that is not ours to write.
+    /// [`DiskError`]: a path that is not ours to write, or cannot be read.
     pub(in crate::cache) fn open(
         paths: &[DiskConfig],
         rules: &[RuleConfig],
@@ -123,6 +139,7 @@ impl DiskTier {
             let blocks = folder(config, BLOCKS).map_err(failed)?;
             let segment = segment_size(config.capacity.0);
             let volume = open_volume(number, config, segment, blocks, queue, &tables);
+            let failed = |source| DiskError::NotReadable { path: config.path.clone(), source };
             volumes.push(volume.map_err(failed)?);
         }
         let (mut metadata, mut purges) = (Vec::new(), Vec::new());
@@ -134,24 +151,41 @@ impl DiskTier {
         let Tables { index, admission, classes, .. } = tables;
         admission.lock().fit(index.usage().1);
         let first = &paths[0];
-        let failed = |source| DiskError::NotWritable { path: first.path.clone(), source };
+        let failed = |source| DiskError::NotReadable { path: first.path.clone(), source };
         let capacity = first.capacity.0 / OBJECTS_SHARE;
         let segment = (capacity / 8).clamp(MIB / 4, 16 * MIB);
         let name = first.path.display().to_string();
-        let objects = starts::begin(metadata)
-            .and_then(|folder| Objects::start(folder, &name, capacity, segment, objects))
-            .map_err(failed)?;
+        let folder = folder(first, OBJECTS).map_err(failed)?;
+        let starts = Starts::read(metadata).map_err(failed)?;
+        let size = (capacity, segment);
+        let objects = Objects::open(folder, &name, size, objects, starts.trust());
+        let objects = objects.map_err(failed)?;
         Ok(Self {
             index,
             volumes,
             objects,
             purges: Purges::new(purges),
+            starts,
             admission,
             classes,
             read: AtomicU64::new(0),
             memory: limits.memory.max(1),
             _locks: locks,
         })
+    }
+
+    /// The process has started: from now on what is damaged or void is removed, and a smaller capacity is kept to. To
+    /// be called before anything is served.
+    ///
+    /// # Errors
+    /// [`DiskError`]: a path cannot be written.
+    pub(in crate::cache) fn begin(&self) -> Result<(), DiskError> {
+        let path = || PathBuf::from(self.objects.name());
+        let start = self.starts.begin();
+        let start = start.map_err(|source| DiskError::NotWritable { path: path(), source })?;
+        self.objects.begin(start);
+        self.volumes.iter().for_each(Volume::begin);
+        Ok(())
     }
 }
 
@@ -180,7 +214,8 @@ pub(super) fn open_volume(
     let share = if number == 0 { config.capacity.0 / OBJECTS_SHARE } else { 0 };
     let capacity = config.capacity.0 - share;
     let name = config.path.display().to_string();
-    let (log, _) = Log::open(folder, segment, false, |found| match found {
+    let mut unreadable = Unreadable::default();
+    let (log, _) = Log::open(folder, segment, LogKind::Blocks, |found| match found {
         Found::Total(records) => index.reserve(records),
         Found::Record { segment, offset, record } if record.kind == Kind::Block => {
             let entry = Entry::new(number, segment.number, offset, record);
@@ -189,9 +224,11 @@ pub(super) fn open_volume(
         Found::Record { .. } => {}
         Found::Damage { file, why, .. } => {
             metrics::failed(Failure::Damaged);
-            debug!("{name}/blocks/{file}: {why}");
+            ::log::debug!("{name}/blocks/{file}: {why}");
         }
+        Found::Unreadable { file, why } => unreadable.add(file, why),
     })?;
+    unreadable.warn(&format!("{name}/blocks"));
     let write_rate = config.write_rate.map(|rate| rate.0);
     let shares = classes.limits(capacity);
     let limits = VolumeLimits { capacity, direct: config.direct, write_rate, queue, shares };

@@ -28,7 +28,10 @@ impl Purges {
     }
 
     /// What each path has, the latest first; an empty list where nothing was ever purged.
-    pub(super) fn load(&self) -> Vec<Vec<Vec<u8>>> {
+    ///
+    /// # Errors
+    /// What cannot be read is not damaged: who went on without it would serve what was purged, or lose every block.
+    pub(super) fn load(&self) -> Vec<io::Result<Vec<Vec<u8>>>> {
         let folders = self.0.lock();
         folders.iter().map(|folder| candidates(&**folder)).collect()
     }
@@ -55,11 +58,15 @@ impl Purges {
     }
 }
 
-fn candidates(folder: &dyn Folder) -> Vec<Vec<u8>> {
-    let Ok(mut numbers) = numbers(folder) else { return vec![Vec::new()] };
+fn candidates(folder: &dyn Folder) -> io::Result<Vec<Vec<u8>>> {
+    let mut numbers = numbers(folder)?;
     numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
-    // One that cannot be read is as good as a damaged one.
-    numbers.iter().map(|number| read(folder, *number).unwrap_or_default()).collect()
+    let read = |number: &u64| match read(folder, *number) {
+        // It was cut off.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
+        read => read,
+    };
+    numbers.iter().map(read).collect()
 }
 
 fn read(folder: &dyn Folder, number: u64) -> io::Result<Vec<u8>> {

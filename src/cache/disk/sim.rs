@@ -334,6 +334,10 @@ impl Folder for SimFolder {
         Ok(self.file(inode))
     }
 
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(self.content(name).len() as u64)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.perform(Op::Remove, |image| {
             image.live.remove(name).ok_or(io::ErrorKind::NotFound)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::digest::Digest;
 use super::files::{FolderLock, PageCache, RealFolder};
 use super::format::{Contents, Kind, Record};
-use super::log::{Appender, Log};
+use super::log::{Appender, Log, LogKind};
 use super::open::{BLOCKS, segment_size};
 
 /// Writes `blocks` records of `data_len` bytes each into `path`, as a server of this capacity would have.
@@ -17,7 +17,7 @@ use super::open::{BLOCKS, segment_size};
 pub fn write(path: &Path, capacity: u64, blocks: u32, data_len: usize) -> io::Result<()> {
     let _lock = FolderLock::take(path)?;
     let folder = Box::new(RealFolder::new(path.join(BLOCKS), PageCache::Everything)?);
-    let log = Arc::new(Log::open(folder, segment_size(capacity), false, |_| ())?.0);
+    let log = Arc::new(Log::open(folder, segment_size(capacity), LogKind::Blocks, |_| ())?.0);
     let mut appender = Appender::new(&log, Contents::Blocks, None);
     let data = vec![0; data_len];
     for number in 0..blocks {

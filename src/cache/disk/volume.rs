@@ -49,6 +49,8 @@ pub(super) struct Job {
 
 pub(super) enum Order {
     Write(Digest),
+    /// Keep to the capacity.
+    Begin,
     /// Remove what purges ended from the files.
     Erase(Done),
     /// Write what is queued, seal, and make it last.
@@ -178,6 +180,20 @@ impl Volume {
             thread: Mutex::new(Some(thread)),
             ended: Mutex::new(ended),
         })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process has started: removes what is damaged, and what is above the capacity.
+    pub(super) fn begin(&self) {
+        let damaged = self.log.remove_damaged();
+        if damaged > 0 {
+            log::warn!("{}/blocks: {damaged} damaged segments were removed", self.name);
+        }
+        // When the writer is gone nothing is written any more.
+        let _ = self.orders.send(Order::Begin);
     }
 
     /// Queues a block to be written; `false` when it is not taken.

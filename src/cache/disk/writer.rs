@@ -78,15 +78,17 @@ impl Writer {
 
     /// Until the last sender of orders is gone.
     pub(super) fn run(mut self, orders: &Receiver<Order>) {
-        // The capacity may be smaller than it was.
-        if let Err(error) = self.make_room(0, false) {
-            self.health.failed(&error, false);
-        }
         while let Some(order) = next_order(orders, || self.erase_next()) {
             match order {
                 Order::Write(digest) => {
                     self.obey(&digest);
                     self.queue.done(&digest);
+                }
+                // It may be smaller than it was.
+                Order::Begin => {
+                    if let Err(error) = self.make_room(0, false) {
+                        self.health.failed(&error, false);
+                    }
                 }
                 Order::Erase(done) => self.begin_erasing(done),
                 Order::Finish(done) => {
@@ -178,8 +180,19 @@ impl Writer {
         }
         let spare = 2 * self.log.segment_size();
         while self.log.size() + spare > self.capacity || self.index.is_full() {
-            let Some(victim) = self.victim() else { return Ok(()) };
+            let Some(victim) = self.victim() else { return self.has_room() };
             self.reclaim(&victim)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing can go any more. Segments that cannot be read stay, and take their space (R35).
+    fn has_room(&self) -> io::Result<()> {
+        let unreadable = self.log.unreadable();
+        if unreadable > 0 && self.log.size() + self.log.segment_size() > self.capacity {
+            let why =
+                format!("segments that cannot be read take {unreadable} bytes of its capacity");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, why));
         }
         Ok(())
     }

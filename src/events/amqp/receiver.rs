@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::config::AmqpConfig;
-use crate::events::reconnect::{Failure, reconnect};
+use crate::events::reconnect::{Failure, NOT_DURABLE, reconnect};
 use crate::events::replica::replica;
 use crate::events::{Intake, Link, Source};
 
@@ -127,7 +127,8 @@ impl Amqp {
     }
 }
 
-/// Applies what has arrived, waits until that is durable, and acknowledges it.
+/// Applies what has arrived, waits until that is durable, and acknowledges it. What is not durable comes again in the
+/// next session.
 async fn apply(chunk: Vec<lapin::Result<Delivery>>, intake: &Intake) -> Result<(), Failure> {
     let (mut applied, mut done, mut failure) = (Vec::new(), Vec::new(), None);
     for delivery in chunk {
@@ -148,11 +149,13 @@ async fn apply(chunk: Vec<lapin::Result<Delivery>>, intake: &Intake) -> Result<(
             }
         }
     }
-    for one in applied {
-        intake.durable(one).await;
-    }
-    for acker in done {
+    let durable = intake.durable_prefix(applied).await;
+    let all = done.len();
+    for acker in done.into_iter().take(durable) {
         acker.ack(BasicAckOptions::default()).await?;
     }
-    failure.map_or(Ok(()), |error| Err(error.into()))
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    if durable < all { Err(NOT_DURABLE.into()) } else { Ok(()) }
 }

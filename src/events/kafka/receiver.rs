@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::config::KafkaConfig;
 use super::said::{Said, Told};
-use crate::events::reconnect::{Failure, reconnect};
+use crate::events::reconnect::{Failure, NOT_DURABLE, reconnect};
 use crate::events::replica::replica;
 use crate::events::{Intake, Link, Source};
 
@@ -169,13 +169,14 @@ fn partitions(consumer: &Consumer, topic: &str) -> Result<i32, Failure> {
     Ok(i32::try_from(count)?)
 }
 
-/// Applies what has arrived, waits until that is durable, and commits it.
+/// Applies what has arrived, waits until that is durable, and commits it. What is not durable comes again in the next
+/// session.
 async fn apply(
     chunk: Vec<KafkaResult<BorrowedMessage<'_>>>,
     consumer: &Consumer,
     intake: &Intake,
 ) -> Result<(), Failure> {
-    let (mut applied, mut offsets, mut failure) = (Vec::new(), BTreeMap::new(), None);
+    let (mut applied, mut places, mut failure) = (Vec::new(), Vec::new(), None);
     for message in chunk {
         let message = match message {
             Ok(message) => message,
@@ -185,12 +186,13 @@ async fn apply(
             }
         };
         // Counted, if it cannot be read, and passed over.
-        applied.extend(intake.apply(Source::Kafka, message.payload().unwrap_or_default()));
-        offsets.insert((message.topic().to_owned(), message.partition()), message.offset() + 1);
+        let one = intake.apply(Source::Kafka, message.payload().unwrap_or_default());
+        applied.push(one.unwrap_or_default());
+        places.push(((message.topic().to_owned(), message.partition()), message.offset() + 1));
     }
-    for one in applied {
-        intake.durable(one).await;
-    }
+    let all = applied.len();
+    let durable = intake.durable_prefix(applied).await;
+    let offsets: BTreeMap<_, _> = places.into_iter().take(durable).collect();
     let mut done = TopicPartitionList::new();
     for ((topic, partition), next) in &offsets {
         done.add_partition_offset(topic, *partition, Offset::Offset(*next))?;
@@ -198,5 +200,8 @@ async fn apply(
     if !offsets.is_empty() {
         consumer.commit(&done, CommitMode::Async)?;
     }
-    failure.map_or(Ok(()), |error| Err(error.into()))
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    if durable < all { Err(NOT_DURABLE.into()) } else { Ok(()) }
 }

@@ -22,6 +22,8 @@ const PENDING: usize = 1000;
 const CHUNK: usize = 256;
 /// How long the server waits for an acknowledgement before it sends a message again.
 const ACK_WAIT: Duration = Duration::from_mins(1);
+/// How long until what the disk did not take is sent again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How long one request for messages stands, and how often the server shows meanwhile that it is there.
 const EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -111,7 +113,7 @@ async fn consume(config: &NatsConfig, client: Client) -> Result<Messages, Failur
     Ok(pull.expires(EXPIRES).heartbeat(HEARTBEAT).messages().await?)
 }
 
-/// Applies what has arrived, waits until that is durable, and acknowledges it.
+/// Applies what has arrived, waits until that is durable, and acknowledges what is.
 async fn apply<E>(
     chunk: Vec<Result<Message, E>>,
     intake: &Intake,
@@ -137,11 +139,12 @@ where
             Err(_) => message.ack_with(AckKind::Term).await?,
         }
     }
-    for one in applied {
-        intake.durable(one).await;
-    }
-    for message in &done {
-        message.ack().await?;
+    let durable = intake.durable_prefix(applied).await;
+    for (n, message) in done.iter().enumerate() {
+        match n < durable {
+            true => message.ack().await?,
+            false => message.ack_with(AckKind::Nak(Some(AGAIN))).await?,
+        }
     }
     if let Some(info) = done.last().and_then(|message| message.info().ok()) {
         link.queued(info.pending);

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
 use super::config::RedisConfig;
-use crate::events::reconnect::{Failure, reconnect};
+use crate::events::reconnect::{Failure, NOT_DURABLE, reconnect};
 use crate::events::{Intake, Link, Source};
 
 /// The most events that are applied before they are taken off.
@@ -94,7 +94,7 @@ impl Redis {
         Ok(std::iter::once(first).chain(more.into_iter().flatten()).collect())
     }
 
-    /// Applies the first events of the list of those taken, waits until that is durable, and takes them off.
+    /// Applies the first events of the list of those taken, waits until that is durable, and takes those off that are.
     async fn apply(
         &self,
         server: &mut MultiplexedConnection,
@@ -104,22 +104,22 @@ impl Redis {
         if events.is_empty() {
             return Ok(());
         }
-        let (mut applied, mut off) = (Vec::new(), Pipeline::new());
+        let results: Vec<_> =
+            events.iter().map(|event| intake.apply(Source::Redis, &records(event)).ok()).collect();
+        let is_readable: Vec<_> = results.iter().map(Option::is_some).collect();
+        // What cannot be read has nothing to wait for.
+        let applied = results.into_iter().map(Option::unwrap_or_default);
+        let durable = intake.durable_prefix(applied).await;
+        let mut off = Pipeline::new();
         off.atomic();
-        for event in events {
-            match intake.apply(Source::Redis, &records(event)) {
-                Ok(one) => applied.push(one),
-                Err(_) => {
-                    off.rpush(&self.unreadable, event).ltrim(&self.unreadable, -UNREADABLE, -1);
-                }
-            }
+        for (event, _) in
+            events[..durable].iter().zip(is_readable).filter(|(_, readable)| !readable)
+        {
+            off.rpush(&self.unreadable, event).ltrim(&self.unreadable, -UNREADABLE, -1);
         }
-        for one in applied {
-            intake.durable(one).await;
-        }
-        off.ltrim(&self.taken, isize::try_from(events.len())?, -1);
+        off.ltrim(&self.taken, isize::try_from(durable)?, -1);
         off.query_async::<Value>(server).await?;
-        Ok(())
+        if durable < events.len() { Err(NOT_DURABLE.into()) } else { Ok(()) }
     }
 }
 

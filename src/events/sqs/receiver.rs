@@ -112,25 +112,24 @@ async fn receive(
     shared.queue.receive(patient).await
 }
 
-/// Applies a batch, waits until that is durable, and deletes what was applied.
+/// Applies a batch, waits until that is durable, and deletes what is.
 async fn take(shared: Arc<Shared>, messages: Vec<Message>) {
     let (mut applied, mut handles) = (Vec::new(), Vec::new());
     for message in messages {
-        let body = message.body.unwrap_or_default();
-        if let Ok(done) = shared.intake.apply(Source::Sqs, body.as_bytes()) {
+        let (body, handle) = (message.body.unwrap_or_default(), message.receipt_handle);
+        if let (Ok(done), Some(handle)) =
+            (shared.intake.apply(Source::Sqs, body.as_bytes()), handle)
+        {
             applied.push(done);
-            handles.extend(message.receipt_handle);
+            handles.push(handle);
         }
     }
+    let durable = hold(&shared.queue, &handles, shared.intake.durable_prefix(applied)).await;
+    // The others come again once they are visible.
+    handles.truncate(durable);
     if handles.is_empty() {
         return;
     }
-    let durable = async {
-        for done in applied {
-            shared.intake.durable(done).await;
-        }
-    };
-    hold(&shared.queue, &handles, durable).await;
     let deleted = shared.queue.delete(&handles).await;
     let failed = deleted.is_err();
     if shared.undeleted.swap(failed, Ordering::Relaxed) == failed {
@@ -145,11 +144,11 @@ async fn take(shared: Arc<Shared>, messages: Vec<Message>) {
 }
 
 /// Waits until what was applied is `durable`; meanwhile its messages stay invisible, however long that takes.
-async fn hold(queue: &Queue, handles: &[String], durable: impl Future<Output = ()>) {
+async fn hold<T>(queue: &Queue, handles: &[String], durable: impl Future<Output = T>) -> T {
     let mut durable = pin!(durable);
     loop {
         tokio::select! {
-            () = &mut durable => return,
+            durable = &mut durable => return durable,
             () = sleep(queue.visibility() / 2) => {
                 if let Err(why) = queue.extend(handles).await {
                     log::debug!("events.sqs: {why}");

@@ -91,8 +91,10 @@ impl Receiver {
             EventError::TooDeep => Outcome::TooDeep,
             _ => Outcome::Undecodable,
         })?;
-        let durable = timeout(DURABLE, self.intake.durable(applied)).await;
-        durable.map_err(|_| Outcome::Unavailable)
+        match timeout(DURABLE, self.intake.durable(applied)).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(Outcome::Unavailable),
+        }
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Writer;
 use crate::cache::disk::digest::object_in;
 use crate::cache::disk::erase::{Done, ErasedFiles};
-use crate::cache::disk::log::ALL;
 use crate::cache::disk::segment::Segment;
 use crate::cache::purge::Covered;
 
@@ -35,12 +33,13 @@ impl Erasing {
 
 impl Writer {
     pub(super) fn begin_erasing(&mut self, Erase { covered, done }: Erase) {
-        let upto = self.appender.renew_if_open().unwrap_or_else(|error| {
-            self.give_up(&error);
+        let renewed = self.unmark().and_then(|()| self.appender.renew_if_open());
+        let upto = renewed.unwrap_or_else(|error| {
+            self.abandon(&error);
             None
         });
-        // Without an open segment there is none.
-        let upto = upto.unwrap_or(0);
+        // Without an open segment, all that there is.
+        let upto = upto.unwrap_or_else(|| self.log.next().saturating_sub(1));
         self.erasing = Some(Erasing { covered, upto, erased: ErasedFiles::default(), done });
     }
 
@@ -53,7 +52,7 @@ impl Writer {
         if let Some(segment) = oldest.filter(|segment| segment.number <= upto) {
             if let Err(error) = self.rewrite(&segment) {
                 // Then all of it goes.
-                self.give_up(&error);
+                self.abandon(&error);
             }
             return true;
         }
@@ -79,10 +78,7 @@ impl Writer {
     }
 
     fn end_erasing(&mut self) -> io::Result<()> {
-        if self.dead.load(Ordering::Acquire) {
-            self.log.remove_below(ALL)?;
-            self.dead.store(false, Ordering::Release);
-        }
+        self.remove_void()?;
         self.log.sweep()
     }
 }

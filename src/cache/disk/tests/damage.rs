@@ -155,7 +155,7 @@ const CAPACITY: u64 = 1 << 20;
 const SEGMENT: u64 = 900;
 
 fn objects(folder: &SimFolder) -> Objects {
-    Objects::start(Box::new(folder.clone()), "sim", CAPACITY, SEGMENT, MIB).expect("it opens")
+    believed_objects(folder, "sim", (CAPACITY, SEGMENT))
 }
 
 /// Metadata in a few segments, in the last of which object 0 is invalidated, and the bucket `two`.
@@ -169,7 +169,7 @@ async fn log_of_objects() -> SimFolder {
     log.finish().await;
     let two = id("two", 8);
     for ticket in [log.forget(&id("one", 0)), log.forget_bucket(two.realm(), two.bucket())] {
-        assert!(log.durable(ticket.expect("known")).await);
+        assert!(log.durable(ticket.expect("known"), PATIENCE).await);
     }
     assert!(folder.names().len() >= 4);
     folder
@@ -185,12 +185,12 @@ async fn known(folder: &SimFolder, what: &dyn std::fmt::Display) -> usize {
             let id = id(if n < 8 { "one" } else { "two" }, n);
             let Some(found) = log.recall(&id).await else { continue };
             assert!(n != 0 && n < 8, "{what}: {n} came back");
-            assert_eq!(version_of(&id, &found.meta), n + 1);
+            assert_eq!(version_of(&id, &found.object.meta), n + 1);
             assert!(!(again && n == 5), "{what}: {n} was invalidated");
             there += usize::from(!again);
         }
         if let Some(ticket) = log.forget(&id("one", 5)) {
-            assert!(log.durable(ticket).await);
+            assert!(log.durable(ticket, PATIENCE).await);
         }
     }
     there

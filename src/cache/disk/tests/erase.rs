@@ -96,7 +96,7 @@ impl World {
         }
         for id in all_purged() {
             if let Some(ticket) = self.tier.forget(&id) {
-                assert!(self.tier.durable(ticket).await);
+                assert!(self.tier.durable(ticket, PATIENCE).await);
             }
         }
     }
@@ -342,8 +342,7 @@ async fn r28_a_power_cut_while_erasing_costs_a_segment_at_most() {
 #[tokio::test]
 async fn r11_an_invalidation_does_not_wait_until_all_is_erased() {
     let folder = SimFolder::new();
-    let started = Objects::start(Box::new(folder.clone()), "sim", 100_000, 2_000, MIB);
-    let objects = started.expect("it opens");
+    let objects = believed_objects(&folder, "sim", (100_000, 2_000));
     for n in 0..60 {
         let record = ObjectRecord { meta: meta(&id("one", n), 1), learned: UNIX_EPOCH };
         objects.remember(&id("one", n), &record, || true);
@@ -364,7 +363,7 @@ async fn r11_an_invalidation_does_not_wait_until_all_is_erased() {
         ticket = forget => ticket,
     };
     folder.release();
-    assert!(objects.durable(ticket).await);
+    assert!(objects.durable(ticket, PATIENCE).await);
     erasing.await.unwrap();
     let log: Vec<u8> = folder.names().iter().flat_map(|name| folder.content(name)).collect();
     let at = |n| memchr::memmem::rfind(&log, &digest::object_key(&id("one", n)));

@@ -61,8 +61,10 @@ async fn a_device_that_cannot_be_written_is_passed_by_until_it_can() {
 async fn metadata_survives(op: Op, errno: Errno) {
     let folder = SimFolder::new();
     let path = format!("/sim/objects/{op:?}/{errno}/");
-    let start = |folder: &SimFolder| {
-        Objects::start(Box::new(folder.clone()), &path, MIB, 900, MIB).expect("it opens")
+    let start = |folder: &SimFolder| start_objects(folder, &path, (MIB, 900));
+    let confirmed = async |log: &Objects, n| {
+        let recalled = log.recall(&id("one", n)).await;
+        recalled.is_some_and(|recalled| recalled.is_confirmed)
     };
     let remember = |log: &Objects, n| {
         log.remember(
@@ -81,7 +83,7 @@ async fn metadata_survives(op: Op, errno: Errno) {
     for n in 0..5 {
         remember(&log, 20 + n);
         let durable = match log.forget(&id("one", n)) {
-            Some(ticket) => log.durable(ticket).await,
+            Some(ticket) => log.durable(ticket, PATIENCE).await,
             None => true,
         };
         void.extend(durable.then_some(n));
@@ -89,7 +91,7 @@ async fn metadata_survives(op: Op, errno: Errno) {
         // Whatever was acknowledged holds, should the power go now.
         let log = start(&folder.power_cut(n));
         for n in &void {
-            assert!(log.recall(&id("one", *n)).await.is_none(), "{op:?} {errno}: {n} came back");
+            assert!(!confirmed(&log, *n).await, "{op:?} {errno}: {n} came back");
         }
     }
     assert!(said::about(&path).iter().filter(|l| l.contains("writing")).count() <= 1);
@@ -103,10 +105,10 @@ async fn metadata_survives(op: Op, errno: Errno) {
         }
     }
     let ticket = log.forget(&id("one", 30)).expect("it is known");
-    assert!(log.durable(ticket).await);
+    assert!(log.durable(ticket, PATIENCE).await);
     let log = start(&folder.power_cut(7));
     for n in [0, 1, 2, 3, 4, 30] {
-        assert!(log.recall(&id("one", n)).await.is_none(), "{op:?} {errno}: {n} came back");
+        assert!(!confirmed(&log, n).await, "{op:?} {errno}: {n} came back");
     }
 }
 
@@ -130,7 +132,7 @@ async fn r11_what_cannot_be_read_once_is_not_forgotten_without_a_tombstone() {
     device.fail(Op::Read, Errno::IO, 1);
     assert_eq!(recall(&tier, &id).await, None);
     let ticket = tier.forget(&id).expect("it is still there");
-    assert!(tier.durable(ticket).await);
+    assert!(tier.durable(ticket, PATIENCE).await);
     assert_eq!(recall(&device.kill().open(), &id).await, None);
 }
 
@@ -143,7 +145,7 @@ async fn r11_a_fault_while_opening_costs_what_it_hides_and_brings_nothing_back()
     tier.remember(&kept, &meta(&kept, 1), SystemTime::now(), || true);
     tier.remember(&void, &meta(&void, 1), SystemTime::now(), || true);
     write(&tier, std::slice::from_ref(&key)).await;
-    assert!(tier.durable(tier.forget(&void).expect("known")).await);
+    assert!(tier.durable(tier.forget(&void).expect("known"), PATIENCE).await);
     // Without a footer.
     tier.offer(&block_key(&kept, 1, 2), &block(&block_key(&kept, 1, 2), 0), true);
     drop(tier);
@@ -156,19 +158,20 @@ async fn r11_a_fault_while_opening_costs_what_it_hides_and_brings_nothing_back()
                 read(&tier, &key, 0).await;
                 read(&tier, &block_key(&kept, 1, 2), 0).await;
                 assert!(recall(&tier, &kept).await.is_none_or(|version| version == 1));
-                assert_eq!(recall(&tier, &void).await, None);
+                assert_eq!(recall_confirmed(&tier, &void).await, None);
                 let acknowledged = match tier.forget(&kept) {
-                    Some(ticket) => tier.durable(ticket).await,
+                    Some(ticket) => tier.durable(ticket, PATIENCE).await,
                     None => true,
                 };
                 if acknowledged {
                     let again = device.kill().open();
-                    assert_eq!(recall(&again, &kept).await, None, "{op:?} {errno} {times}");
+                    let came_back = recall_confirmed(&again, &kept).await;
+                    assert_eq!(came_back, None, "{op:?} {errno} {times}");
                 }
             }
             let tier = device.kill().open();
             read(&tier, &key, 0).await;
-            assert_eq!(recall(&tier, &void).await, None);
+            assert_eq!(recall_confirmed(&tier, &void).await, None);
         }
     }
 }

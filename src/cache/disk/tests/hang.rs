@@ -119,18 +119,18 @@ async fn r11_an_invalidation_waits_for_a_hanging_device_once() {
     tier.finish().await;
     device.objects.hang(Op::Sync);
     let ticket = tier.forget(&ids[0]).expect("known");
-    assert!(!tier.durable(ticket).await);
+    assert!(!tier.durable(ticket, PATIENCE).await);
     let now = Instant::now();
     let second = tier.forget(&ids[1]).expect("known");
-    assert!(!tier.durable(second).await);
+    assert!(!tier.durable(second, PATIENCE).await);
     assert_eq!(now.elapsed(), Duration::ZERO);
     // Once more the same: it is not durable yet either.
     assert!(tier.forget(&ids[0]).is_some());
     device.objects.release();
-    while !tier.durable(second).await {
+    while !tier.durable(second, PATIENCE).await {
         yield_now().await;
     }
-    assert!(tier.durable(ticket).await && tier.forget(&ids[0]).is_none());
+    assert!(tier.durable(ticket, PATIENCE).await && tier.forget(&ids[0]).is_none());
     let tier = device.power_cut(1).open();
     assert_eq!(recall(&tier, &ids[0]).await, None);
     assert_eq!(recall(&tier, &ids[2]).await, Some(1));

@@ -23,6 +23,7 @@ use super::open::{BLOCKS, MIB, OBJECTS_SHARE, Tables, open_volume};
 use super::policy::AdmissionMode;
 use super::purges::Purges;
 use super::sim::{Cached, Op, SimFolder};
+use super::starts::{Starts, Trust};
 use super::*;
 use crate::cache::config::RuleConfig;
 use crate::cache::floors::Floors;
@@ -119,7 +120,9 @@ fn open_all_purged(
         let Device { blocks, objects, .. } = device.expect("one of them").clone();
         Ok(Box::new(if name == BLOCKS { blocks } else { objects }) as Box<dyn Folder>)
     };
-    DiskTier::open_with(&paths, rules, limits, floors, Vec::new(), &folder)
+    let tier = DiskTier::open_with(&paths, rules, limits, floors, Vec::new(), &folder)?;
+    tier.begin()?;
+    Ok(tier)
 }
 
 /// A tier over one device, with segments so small that they are reclaimed all the time.
@@ -149,20 +152,45 @@ fn open_small_purged(
     let blocks = Box::new(device.blocks.clone());
     let volume = open_volume(0, &config, segment, blocks, 8 * MIB, &tables);
     let (metadata, folder) = (capacity / OBJECTS_SHARE, Box::new(device.objects.clone()));
-    let objects = Objects::start(folder, &device.path, metadata, metadata / 8, MIB);
+    let starts = Starts::read(vec![Box::new(device.objects.clone())]).expect("it is read");
+    let size = (metadata, metadata / 8);
+    let objects = Objects::open(folder, &device.path, size, MIB, starts.trust());
     let Tables { index, admission, classes, .. } = tables;
-    DiskTier {
+    let tier = DiskTier {
         index,
         volumes: vec![volume.expect("it opens")],
         objects: objects.expect("it opens"),
         purges: Purges::new(vec![Box::new(device.objects.clone())]),
+        starts,
         admission,
         classes,
         read: AtomicU64::new(0),
         memory: 1 << 40,
         _locks: Vec::new(),
-    }
+    };
+    tier.begin().expect("it begins");
+    tier
 }
+
+/// A log of metadata alone, after a process that ended well.
+fn believed_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects {
+    let opened = Objects::open(Box::new(folder.clone()), path, size, MIB, Trust::From(0));
+    let objects = opened.expect("it opens");
+    objects.begin(0);
+    objects
+}
+
+/// A log of metadata alone, as a process finds it.
+fn start_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects {
+    let starts = Starts::read(vec![Box::new(folder.clone())]).expect("it is read");
+    let opened = Objects::open(Box::new(folder.clone()), path, size, MIB, starts.trust());
+    let objects = opened.expect("it opens");
+    objects.begin(starts.begin().expect("it begins"));
+    objects
+}
+
+/// More than a device that works needs.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn id(bucket: &str, number: u64) -> ObjectId {
     let realm = Realm::new("http://origin", "default");
@@ -238,5 +266,11 @@ async fn write(tier: &DiskTier, keys: &[BlockKey]) {
 }
 
 async fn recall(tier: &DiskTier, id: &ObjectId) -> Option<u64> {
-    tier.recall(id).await.map(|(found, _)| version_of(id, &found))
+    tier.recall(id).await.map(|recalled| version_of(id, &recalled.object.meta))
+}
+
+/// The same, of what may be used without asking the origin.
+async fn recall_confirmed(tier: &DiskTier, id: &ObjectId) -> Option<u64> {
+    let recalled = tier.recall(id).await.filter(|recalled| recalled.is_confirmed)?;
+    Some(version_of(id, &recalled.object.meta))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::*;
 use crate::cache::disk::digest::Digest;
 use crate::cache::disk::files::PageCache;
-use crate::cache::disk::log::{Appender, Log};
+use crate::cache::disk::log::{Appender, Log, LogKind};
 
 /// A folder of its own that goes with the test.
 struct Scratch(PathBuf);
@@ -46,7 +46,7 @@ const BLOCK: usize = 200_000;
 fn write_blocks(scratch: &Scratch, sealed: bool) -> Vec<u64> {
     let _lock = FolderLock::take(&scratch.0).unwrap();
     let folder = Box::new(RealFolder::new(scratch.0.join(BLOCKS), PageCache::Everything).unwrap());
-    let log = Arc::new(Log::open(folder, 1 << 20, false, |_| ()).unwrap().0);
+    let log = Arc::new(Log::open(folder, 1 << 20, LogKind::Blocks, |_| ()).unwrap().0);
     let mut appender = Appender::new(&log, Contents::Blocks, None);
     let mut write = |n: u64| {
         let key = [b"version".as_slice(), &n.to_le_bytes()].concat();
