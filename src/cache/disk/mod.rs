@@ -34,6 +34,7 @@ mod objects;
 mod open;
 pub mod policy;
 mod purges;
+mod runtime_note;
 mod segment;
 mod shares;
 #[cfg(test)]

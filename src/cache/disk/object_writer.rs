@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 
+use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::digest::Digest;
@@ -15,6 +16,7 @@ use super::format::{Kind, Record};
 use super::health::Health;
 use super::index::{Entry, Index, Place};
 use super::log::{Appender, Log};
+use super::runtime_note::RuntimeNote;
 use super::segment::{Segment, Wait};
 use super::starts::clean_name;
 use crate::metrics::disk::{self as metrics, Failure};
@@ -64,6 +66,33 @@ pub(super) struct Shared {
     pub unconfirmed_below: AtomicU32,
     /// The number of this start; 0: it has not begun.
     pub start: AtomicU64,
+    pub state: Mutex<State>,
+}
+
+/// Whether the device is in time.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Batches that were written when an invalidation last waited in vain; `u64::MAX`: none did since all was durable.
+    pub stalled_at: u64,
+    /// Whether the last batch failed.
+    pub is_failing: bool,
+    pub note: RuntimeNote,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { stalled_at: u64::MAX, is_failing: false, note: RuntimeNote::default() }
+    }
+}
+
+impl Shared {
+    /// Notes that all tombstones are durable, unless some may be missing.
+    pub(super) fn note(&self, state: &State) {
+        let start = self.start.load(Ordering::Acquire);
+        if start > 0 && !state.is_failing && state.stalled_at == u64::MAX {
+            state.note.write(start, self.unconfirmed_below.load(Ordering::Acquire));
+        }
+    }
 }
 
 pub(super) struct Writer {
@@ -151,7 +180,7 @@ impl Writer {
             }
         }
         match written {
-            Some(Ok(())) => self.health.succeeded(),
+            Some(Ok(())) => self.succeed(),
             Some(Err(error)) => self.fail(&error),
             None => {}
         }
@@ -177,10 +206,23 @@ impl Writer {
         self.appender.sync()
     }
 
+    fn succeed(&mut self) {
+        self.health.succeeded();
+        let mut state = self.shared.state.lock();
+        if std::mem::take(&mut state.is_failing) {
+            self.shared.note(&state);
+        }
+    }
+
     /// Tombstones may be missing from now on: what lies in the log is to be confirmed, and is not appended to. It is
     /// not discarded: it is not damaged.
     fn fail(&mut self, error: &io::Error) {
         metrics::failed(Failure::Write);
+        {
+            let mut state = self.shared.state.lock();
+            state.is_failing = true;
+            state.note.remove();
+        }
         self.distrust();
         if error.kind() == io::ErrorKind::StorageFull {
             self.shrink();
@@ -191,6 +233,7 @@ impl Writer {
     fn distrust(&mut self) {
         self.appender.leave();
         self.shared.unconfirmed_below.store(self.log.next(), Ordering::Release);
+        self.shared.note(&self.shared.state.lock());
     }
 
     /// The device has less space than it was said to have: makes do with what there is.
@@ -213,7 +256,10 @@ impl Writer {
             return;
         }
         match self.unmark().and_then(|()| self.log.put_mark(&name)) {
-            Ok(()) => self.clean = Some(name),
+            Ok(()) => {
+                self.clean = Some(name);
+                self.shared.state.lock().note.remove();
+            }
             Err(error) => log::warn!(
                 "cannot note on disk that hotset ended well: {error}; the next start confirms each cached object \
                  with the origin once"
@@ -226,6 +272,7 @@ impl Writer {
         if let Some(name) = &self.clean {
             self.log.take_mark(name)?;
             self.clean = None;
+            self.shared.note(&self.shared.state.lock());
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ use super::index::{Entry, Index};
 use super::log::{Appender, Found, Log, LogKind};
 use super::object_record::ObjectRecord;
 use super::object_writer::{Erase, Job, Order, Progress, QUEUED, Shared, Writer, low_bits};
+use super::runtime_note::RuntimeNote;
 use super::segment::{ReadError, Segment, Wait};
 use super::starts::Trust;
 use super::unreadable::Unreadable;
@@ -67,8 +68,6 @@ pub(super) struct Objects {
     tickets: AtomicU64,
     shared: Arc<Shared>,
     progress: watch::Receiver<Progress>,
-    /// Batches that were written when an invalidation last waited in vain; `u64::MAX`: the device is in time.
-    stalled_at: AtomicU64,
     /// Segments below this number are void.
     void_below: u32,
     reading: Health,
@@ -141,7 +140,6 @@ impl Objects {
             tickets: AtomicU64::new(1),
             shared,
             progress,
-            stalled_at: AtomicU64::new(u64::MAX),
             void_below: void,
             reading: Health::new(format!("reading metadata from {name}")),
             readers: Arc::new(Semaphore::new(READERS)),
@@ -152,9 +150,16 @@ impl Objects {
         &self.name
     }
 
+    /// Keeps a note in memory of whether all tombstones are durable.
+    pub(super) fn noting(self, note: RuntimeNote) -> Self {
+        self.shared.state.lock().note = note;
+        self
+    }
+
     /// Start number `start` has begun: what is void goes, and a good end will be noted under that number.
     pub(super) fn begin(&self, start: u64) {
         self.shared.start.store(start, Ordering::Release);
+        self.shared.note(&self.shared.state.lock());
         // What stays is confirmed before it is used.
         if self.void_below > 0
             && let Err(error) = self.log.remove_below(self.void_below.into())
@@ -288,21 +293,34 @@ impl Objects {
                 false
             }
         };
-        if settled && self.stalled_at.swap(u64::MAX, Ordering::Relaxed) != u64::MAX {
-            log::info!("{}: invalidations are written to disk in time again", self.name);
+        if settled {
+            self.resume();
         }
         settled
     }
 
     /// Whether an invalidation waited in vain, and nothing was written since.
     fn is_stalled(&self, progress: &Progress) -> bool {
-        self.stalled_at.load(Ordering::Relaxed) == progress.batches
+        self.shared.state.lock().stalled_at == progress.batches
+    }
+
+    /// An invalidation became durable, and all before it.
+    fn resume(&self) {
+        let mut state = self.shared.state.lock();
+        if state.stalled_at != u64::MAX && state.stalled_at != self.progress.borrow().batches {
+            state.stalled_at = u64::MAX;
+            self.shared.note(&state);
+            log::info!("{}: invalidations are written to disk in time again", self.name);
+        }
     }
 
     fn stall(&self) {
         metrics::failed(Failure::Slow);
+        let mut state = self.shared.state.lock();
+        // First: whoever waited goes on without the disk.
+        state.note.remove();
         let batches = self.progress.borrow().batches;
-        if self.stalled_at.swap(batches, Ordering::Relaxed) == u64::MAX {
+        if std::mem::replace(&mut state.stalled_at, batches) == u64::MAX {
             log::error!(
                 "{}: the disk does not take invalidations in time: until it does, no metadata is written to it, \
                  purges are answered with 503, events are not acknowledged, and after a restart each cached \

@@ -17,6 +17,7 @@ use super::log::{Found, Log, LogKind};
 use super::objects::Objects;
 use super::policy::{self, Admission};
 use super::purges::Purges;
+use super::runtime_note::RuntimeNote;
 use super::starts::Starts;
 use super::unreadable::Unreadable;
 use super::volume::{Volume, VolumeLimits};
@@ -156,10 +157,11 @@ impl DiskTier {
         let segment = (capacity / 8).clamp(MIB / 4, 16 * MIB);
         let name = first.path.display().to_string();
         let folder = folder(first, OBJECTS).map_err(failed)?;
-        let starts = Starts::read(metadata).map_err(failed)?;
+        let note = RuntimeNote::of(&first.path.join(OBJECTS));
+        let starts = Starts::read(metadata, note.read()).map_err(failed)?;
         let size = (capacity, segment);
         let objects = Objects::open(folder, &name, size, objects, starts.trust());
-        let objects = objects.map_err(failed)?;
+        let objects = objects.map_err(failed)?.noting(note);
         Ok(Self {
             index,
             volumes,

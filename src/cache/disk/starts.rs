@@ -7,7 +7,8 @@
 //! A disk that hangs or fails takes no tombstones, nor a note that it did not. So it is the other way round: a process
 //! whose tombstones are all durable leaves a mark at its end, under the number of its start. Without the mark
 //! some may be missing, and every record is confirmed by the origin before it is used, once (R38). A mark says, too,
-//! below which segment records are still to be confirmed.
+//! below which segment records are still to be confirmed. A process that was killed left a note instead, see
+//! [`super::runtime_note`].
 
 use std::io;
 
@@ -37,17 +38,21 @@ pub(super) struct Starts {
 }
 
 impl Starts {
-    /// Reads the marks and changes nothing. `folders`: one of each path, the first path's first.
+    /// Reads the marks and changes nothing. `folders`: one of each path, the first path's first. `noted`: what the
+    /// last process noted outside of them.
     ///
     /// # Errors
     /// A folder cannot be read.
-    pub(super) fn read(folders: Vec<Box<dyn Folder>>) -> io::Result<Self> {
+    pub(super) fn read(
+        folders: Vec<Box<dyn Folder>>,
+        noted: Option<(u64, u32)>,
+    ) -> io::Result<Self> {
         let names = folders.iter().map(|folder| folder.list()).collect::<io::Result<Vec<_>>>()?;
         let seen: Vec<_> = names.iter().map(|names| highest(names)).collect();
         let last = seen.iter().copied().max().unwrap_or(0);
         let trust = match seen.first() {
             Some(first) if *first == last => {
-                let clean = names[0].iter().filter_map(|name| clean_mark(name));
+                let clean = names[0].iter().filter_map(|name| clean_mark(name)).chain(noted);
                 let from = clean.filter(|(start, _)| *start == last).map(|(_, from)| from).max();
                 from.map_or(Trust::Unconfirmed, Trust::From)
             }

@@ -152,7 +152,7 @@ fn open_small_purged(
     let blocks = Box::new(device.blocks.clone());
     let volume = open_volume(0, &config, segment, blocks, 8 * MIB, &tables);
     let (metadata, folder) = (capacity / OBJECTS_SHARE, Box::new(device.objects.clone()));
-    let starts = Starts::read(vec![Box::new(device.objects.clone())]).expect("it is read");
+    let starts = Starts::read(vec![Box::new(device.objects.clone())], None).expect("it is read");
     let size = (metadata, metadata / 8);
     let objects = Objects::open(folder, &device.path, size, MIB, starts.trust());
     let Tables { index, admission, classes, .. } = tables;
@@ -182,7 +182,7 @@ fn believed_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects
 
 /// A log of metadata alone, as a process finds it.
 fn start_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects {
-    let starts = Starts::read(vec![Box::new(folder.clone())]).expect("it is read");
+    let starts = Starts::read(vec![Box::new(folder.clone())], None).expect("it is read");
     let opened = Objects::open(Box::new(folder.clone()), path, size, MIB, starts.trust());
     let objects = opened.expect("it opens");
     objects.begin(starts.begin().expect("it begins"));
