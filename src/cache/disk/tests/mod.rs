@@ -1,12 +1,14 @@
 //! The disk tier on simulated devices: it may miss, and never lies, whatever happens to them.
 
 mod damage;
+mod ends;
 mod erase;
 mod faults;
 mod hang;
 mod limits;
 mod power_cut;
 mod said;
+mod unreadable;
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -101,6 +103,18 @@ fn open_all_purged(
     mib: u64,
     floors: &Arc<Floors>,
 ) -> Result<DiskTier, DiskError> {
+    let tier = open_all_unbegun(devices, rules, mib, floors)?;
+    tier.begin()?;
+    Ok(tier)
+}
+
+/// The same, when the start has not come to its end.
+fn open_all_unbegun(
+    devices: &[Device],
+    rules: &[RuleConfig],
+    mib: u64,
+    floors: &Arc<Floors>,
+) -> Result<DiskTier, DiskError> {
     let paths: Vec<_> = devices
         .iter()
         .map(|device| DiskConfig {
@@ -120,9 +134,7 @@ fn open_all_purged(
         let Device { blocks, objects, .. } = device.expect("one of them").clone();
         Ok(Box::new(if name == BLOCKS { blocks } else { objects }) as Box<dyn Folder>)
     };
-    let tier = DiskTier::open_with(&paths, rules, limits, floors, Vec::new(), &folder)?;
-    tier.begin()?;
-    Ok(tier)
+    DiskTier::open_with(&paths, rules, limits, floors, Vec::new(), &folder)
 }
 
 /// A tier over one device, with segments so small that they are reclaimed all the time.
