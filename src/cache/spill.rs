@@ -12,8 +12,8 @@ use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
 
 /// How long a write that passes through waits for the disk (R38).
 const WRITE_PATIENCE: Duration = Duration::from_secs(1);
-/// How long what is acknowledged waits for it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what is acknowledged waits for it; less than a webhook's sender does.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long ago something was that lies in the future by the clock: a clock that was set back proves nothing.
 const LONG_AGO: Duration = Duration::from_hours(10 * 365 * 24);
@@ -117,7 +117,7 @@ impl Cache {
         self.disk.as_ref()?.forget_bucket(realm, bucket)
     }
 
-    /// Waits until an invalidation would survive a power cut (R11). `false`: the disk did not take it within 5 s, and
+    /// Waits until an invalidation would survive a power cut (R11). `false`: the disk did not take it within 3 s, and
     /// it holds only while this process runs.
     pub async fn durable(&self, ticket: Option<Ticket>) -> bool {
         match (&self.disk, ticket) {
