@@ -173,7 +173,7 @@ impl Log {
     /// Makes an empty file beside the segments, durably.
     pub(super) fn put_mark(&self, name: &str) -> io::Result<()> {
         match self.folder.create(name, 0) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => self.folder.sync(),
         }
     }

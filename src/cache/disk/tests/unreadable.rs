@@ -23,7 +23,7 @@ async fn filled() -> (Device, Vec<BlockKey>) {
 
 fn segments(device: &Device) -> Vec<(String, Vec<u8>)> {
     let of = |folder: &SimFolder| {
-        let names = folder.names().into_iter().filter(|name| name.ends_with(".seg"));
+        let names = folder.names().into_iter().filter(|name| name.contains(".seg"));
         names.map(|name| (name.clone(), folder.content(&name))).collect::<Vec<_>>()
     };
     [of(&device.blocks), of(&device.objects)].concat()
