@@ -1,5 +1,8 @@
 //! The composition root: from a configuration to a running server.
 
+mod descriptors;
+mod secret_files;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +28,9 @@ use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::tls::{Tls, TlsError};
 use crate::warm::{Demand, Warmer};
 
+pub use descriptors::TooFewDescriptors;
+pub use secret_files::warn_of_config;
+
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -40,6 +46,8 @@ pub enum RunError {
     Identities(#[from] IdentitiesError),
     #[error("cache.disk: {0}")]
     Disk(#[from] DiskError),
+    #[error("{0}")]
+    Descriptors(#[from] TooFewDescriptors),
     #[error("events.{0}")]
     Events(#[from] ReceiversError),
     #[error("rules: {0}")]
@@ -83,6 +91,8 @@ impl App {
     /// # Errors
     /// [`RunError`]: what is missing or taken.
     pub async fn bind_with(config: Config, keys: Option<Credentials>) -> Result<Self, RunError> {
+        descriptors::prepare(&config)?;
+        secret_files::warn_of_wide(&config);
         let origin = Origin::new(config.origin.clone(), keys);
         let origin = origin.map(Arc::new).map_err(RunError::Origin)?;
         if config.admin.address.is_some() {

@@ -24,6 +24,9 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
         Err(error) => return super::wrong(&error),
     };
     start_logging(&config);
+    if let Some(path) = &arguments.file.config {
+        app::warn_of_config(&config, path);
+    }
     match serve(arguments, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -13,6 +13,7 @@ mod suffix;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -134,7 +135,9 @@ pub async fn start_with(
         let path = path.to_owned();
         move |source| EmbeddedError::Folder { path, source }
     };
-    std::fs::create_dir_all(folder).map_err(refused(folder))?;
+    // What is stored is for its owner alone (R35).
+    let mut made = std::fs::DirBuilder::new();
+    made.recursive(true).mode(0o700).create(folder).map_err(refused(folder))?;
     let folder = folder.canonicalize().map_err(refused(folder))?;
     let log_path = folder.parent().unwrap_or(&folder).join("origin.log");
     let log = Arc::new(RequestLog::create(&log_path).map_err(refused(&log_path))?);

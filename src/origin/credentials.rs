@@ -116,16 +116,30 @@ pub fn load_or_anonymous(
     }
 }
 
+/// The file that they come from, if it is not the environment.
+pub fn file(config: &CredentialsConfig, env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let var = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+    match var(ACCESS_KEY).or_else(|| var(SECRET_KEY)) {
+        Some(_) => None,
+        None => Some(file_path(config, var).1),
+    }
+}
+
+/// Whether the file is named, and where it is.
+fn file_path(config: &CredentialsConfig, var: impl Fn(&str) -> Option<String>) -> (bool, PathBuf) {
+    let named = config.file.clone().or_else(|| var(FILE).map(PathBuf::from));
+    let usual = PathBuf::from(var("HOME").unwrap_or_else(|| "~".to_owned()));
+    (named.is_some(), named.unwrap_or_else(|| usual.join(".aws").join("credentials")))
+}
+
 fn from_file(
     config: &CredentialsConfig,
     var: impl Fn(&str) -> Option<String>,
 ) -> Result<Credentials, CredentialsError> {
-    let named = config.file.clone().or_else(|| var(FILE).map(PathBuf::from));
-    let usual = PathBuf::from(var("HOME").unwrap_or_else(|| "~".to_owned()));
-    let path = named.clone().unwrap_or_else(|| usual.join(".aws").join("credentials"));
+    let (is_named, path) = file_path(config, &var);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => {
             return Err(CredentialsError::NotFound { usual: path });
         }
         Err(source) => return Err(CredentialsError::Unreadable { path, source }),

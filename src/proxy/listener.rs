@@ -1,14 +1,19 @@
 //! Addresses that are listened on: TCP, and unix sockets in a file of their own.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
-use tokio::net::{TcpListener, UnixListener};
+use rustix::fs::Mode;
+use tokio::net::{TcpListener, UnixListener, UnixSocket};
 
 use super::config::FileMode;
 use super::transport::Socket;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// A bound address.
 #[derive(Debug)]
@@ -26,10 +31,12 @@ impl Listener {
         let Some(path) = address.strip_prefix("unix:") else {
             return Ok(Self::Tcp(TcpListener::bind(address).await?));
         };
-        remove_dead_socket(Path::new(path)).await?;
-        let listener = UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode.bits()))?;
-        Ok(Self::Unix(listener))
+        let path = Path::new(path);
+        remove_dead_socket(path).await?;
+        let socket = bind_unix(path, mode)?;
+        // What a umask took away. Until it listens nobody can connect, whatever its mode.
+        std::fs::set_permissions(path, Permissions::from_mode(mode.bits()))?;
+        Ok(Self::Unix(socket.listen(BACKLOG)?))
     }
 
     /// The address of a TCP listener.
@@ -54,6 +61,18 @@ impl Listener {
     }
 }
 
+/// A socket file that has its mode from its first moment (R35): Linux takes that of the unbound socket, less the umask,
+/// which belongs to the whole process and is left alone. Elsewhere it has to be set afterwards.
+fn bind_unix(path: &Path, mode: FileMode) -> io::Result<UnixSocket> {
+    let socket = UnixSocket::new_stream()?;
+    let set = rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode.bits()));
+    if cfg!(target_os = "linux") {
+        set?;
+    }
+    socket.bind(path)?;
+    Ok(socket)
+}
+
 /// A connection that was accepted, and where it comes from.
 #[derive(Debug)]
 pub(super) struct Accepted {
@@ -71,5 +90,21 @@ async fn remove_dead_socket(path: &Path) -> io::Result<()> {
             std::fs::remove_file(path)
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn r35_a_unix_socket_has_its_mode_before_anybody_can_see_it() {
+        let name = format!("hotset-socket-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let socket = bind_unix(&path, FileMode::OWNER).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        drop(socket);
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(mode, 0o600);
     }
 }

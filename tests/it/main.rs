@@ -56,6 +56,8 @@ mod parts;
 mod pass_through;
 /// What an identity may do, and in whose name the origin is asked for it.
 mod policy;
+/// Whom files, folders and sockets are for, and how many may be open.
+mod private_files;
 /// The real binary: wrong configurations, signals, logs, the admin port.
 mod process;
 /// Load balancers that say who their client is.

@@ -22,9 +22,20 @@ pub struct DiskConfig {
     pub direct: bool,
 }
 
+/// Segments of metadata, with one to spare, the lock, and a mark.
+const METADATA_FILES: u64 = 12;
+
 impl DiskConfig {
     /// The smallest capacity.
     pub const CAPACITY_MIN: ByteSize = ByteSize::mib(128);
+    /// Files that it may have open: its segments with some to spare, those of metadata, and marks.
+    pub fn descriptors_max(&self) -> u64 {
+        let segments = self.capacity.0 / segment_size(self.capacity.0) + 3;
+        // What is read past the page cache is opened a second time.
+        let opened = if self.direct { 2 } else { 1 };
+        (segments + METADATA_FILES) * opened
+    }
+
     /// The most paths.
     pub const PATHS_MAX: usize = 64;
 }

@@ -16,6 +16,7 @@ use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use super::buffers::Buffers;
+use super::private;
 use super::source::Source;
 
 /// What the page cache is told to forget, it forgets in multiples of this; where its pages are larger, of them.
@@ -89,7 +90,7 @@ pub(super) struct RealFolder {
 impl RealFolder {
     /// Makes the folder if it is missing.
     pub(super) fn new(path: PathBuf, pages: PageCache) -> io::Result<Self> {
-        fs::create_dir_all(&path)?;
+        private::make_folder(&path)?;
         Ok(Self { path, pages, writable: true })
     }
 
@@ -117,7 +118,7 @@ impl Folder for RealFolder {
 
     fn create(&self, name: &str, reserve: u64) -> io::Result<Arc<dyn File>> {
         let path = self.path.join(name);
-        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = private::make_file(&path)?;
         match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, reserve) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.file(&path, file),
             Err(error) => {
@@ -256,9 +257,8 @@ impl FolderLock {
     /// # Errors
     /// `WouldBlock` when another process holds it; or the folder cannot be written.
     pub(super) fn take(folder: &Path) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        let path = folder.join("lock");
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        private::make_folder(folder)?;
+        let file = private::open_or_make(&folder.join("lock"))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self { _file: file })
     }

@@ -33,6 +33,7 @@ mod object_writer;
 mod objects;
 mod open;
 pub mod policy;
+mod private;
 mod purges;
 mod runtime_note;
 mod segment;

@@ -21,7 +21,7 @@ use super::runtime_note::RuntimeNote;
 use super::starts::Starts;
 use super::unreadable::Unreadable;
 use super::volume::{Volume, VolumeLimits};
-use super::{DiskConfig, DiskTier};
+use super::{DiskConfig, DiskTier, private};
 use crate::cache::config::RuleConfig;
 use crate::cache::floors::Floors;
 use crate::metrics::disk::{self as metrics, Failure};
@@ -115,7 +115,9 @@ impl DiskTier {
             let folder = RealFolder::new(config.path.join(name), pages)?;
             Ok(Box::new(folder) as Box<dyn Folder>)
         };
-        Self::open_with(paths, rules, limits, floors, locks, &real)
+        let tier = Self::open_with(paths, rules, limits, floors, locks, &real)?;
+        paths.iter().for_each(|config| private::narrow(&config.path, &[BLOCKS, OBJECTS]));
+        Ok(tier)
     }
 
     pub(super) fn open_with(

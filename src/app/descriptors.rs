@@ -1,0 +1,117 @@
+//! The limit of open files: raised as far as it goes, and compared with what the configuration needs.
+//!
+//! Each segment of the disk tier is an open file, and so is each connection. Segments are needed from the start on: where
+//! they do not fit the server would fail at once, so it does not start. Connections are bounds that may never be
+//! reached, and the defaults must serve on small machines: where these do not fit a warning says how many do.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::Config;
+
+/// Files beside those that are counted: libraries, logs, event queues, certificates, what is open for a moment.
+const RESERVE: u64 = 96;
+
+/// The configuration needs more open files than this process may have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "cache.disk: {segments} files of the disk and {RESERVE} others are more than the {limit} that may be open: raise \
+     the hard limit (`ulimit -Hn`, LimitNOFILE=), or lower cache.disk[].capacity; nothing was removed"
+)]
+pub struct TooFewDescriptors {
+    segments: u64,
+    limit: u64,
+}
+
+/// What a configuration may have open at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Need {
+    segments: u64,
+    connections: u64,
+    origin: u64,
+    events: u64,
+}
+
+impl Need {
+    fn of(config: &Config) -> Self {
+        let disks = &config.cache.disk;
+        let count = |connections: usize| connections as u64;
+        Self {
+            segments: disks.iter().map(|disk| disk.descriptors_max()).sum(),
+            connections: count(config.limits.connections),
+            origin: count(config.origin.connections),
+            events: config.events.webhook.as_ref().map_or(0, |webhook| count(webhook.connections)),
+        }
+    }
+
+    fn total(&self) -> u64 {
+        [self.segments, self.connections, self.origin, self.events, RESERVE].iter().sum()
+    }
+
+    fn check(&self, limit: u64) -> Result<(), TooFewDescriptors> {
+        let Self { segments, connections, origin, events } = *self;
+        if segments > 0 && segments + RESERVE > limit {
+            return Err(TooFewDescriptors { segments, limit });
+        }
+        let total = self.total();
+        if total > limit {
+            log::warn!(
+                "{limit} files may be open, and {total} may be needed: {segments} for cache.disk, {connections} for \
+                 limits.connections, {origin} for origin.connections, {events} for events.webhook.connections and \
+                 {RESERVE} others: connections are refused when they have run out; raise the hard limit (`ulimit -Hn`, \
+                 LimitNOFILE=) or lower limits.connections"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, and compares it with what the configuration needs.
+///
+/// # Errors
+/// [`TooFewDescriptors`]: the disk tier alone needs more.
+pub(super) fn prepare(config: &Config) -> Result<(), TooFewDescriptors> {
+    Need::of(config).check(raise())
+}
+
+/// Returns the limit that holds from now on.
+fn raise() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return current.unwrap_or(u64::MAX);
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => {
+            log::debug!("the limit of open files is raised from {current:?} to {maximum:?}");
+            maximum.unwrap_or(u64::MAX)
+        }
+        Err(error) => {
+            log::warn!("the limit of open files cannot be raised: {error}");
+            current.unwrap_or(u64::MAX)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r38_files_of_the_disk_must_fit_and_connections_need_not() {
+        let need = Need { segments: 50, connections: 1000, origin: 100, events: 10 };
+        assert_eq!(need.total(), 1160 + RESERVE);
+        assert_eq!(need.check(50 + RESERVE), Ok(()));
+        let refused = need.check(49 + RESERVE).unwrap_err().to_string();
+        assert!(
+            refused.contains("50 files of the disk and 96 others are more than the 145"),
+            "{refused}"
+        );
+        assert_eq!(Need { segments: 0, ..need }.check(10), Ok(()));
+    }
+
+    #[test]
+    fn r38_the_soft_limit_of_open_files_becomes_the_hard_one() {
+        let limit = raise();
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        assert_eq!((current, current.unwrap_or(u64::MAX)), (maximum, limit));
+    }
+}

@@ -1,0 +1,93 @@
+//! Warns of files with secrets that every local user can read, or others can write.
+//!
+//! A file that its group may read (0640, 0440) is not warned of: that is how Kubernetes mounts Secrets for a user that
+//! is not root (`fsGroup`, `defaultMode: 0440`), and a group is made of those who were meant.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::config::units::Secret;
+use crate::tls::config::TlsConfig;
+
+/// A group may read.
+const ALLOWED: u32 = 0o740;
+
+/// Warns of each file that the configuration names as one with secrets.
+pub(super) fn warn_of_wide(config: &Config) {
+    for (key, path) in named(config) {
+        warn_of(&key, &path);
+    }
+}
+
+/// Warns of the configuration file itself, where secrets stand in it.
+pub fn warn_of_config(config: &Config, path: &Path) {
+    let Ok(text) = fs::read_to_string(path) else { return };
+    let is_in_it = |secret: &&Secret| !secret.expose().is_empty() && text.contains(secret.expose());
+    if secrets(config).iter().any(is_in_it) {
+        warn_of("the configuration, which has secrets in it", path);
+    }
+}
+
+fn warn_of(what: &str, path: &Path) {
+    // Of a link, as Kubernetes has them, what it leads to.
+    let Ok(file) = fs::metadata(path) else { return };
+    let mode = file.permissions().mode() & 0o777;
+    if mode & !ALLOWED != 0 {
+        let path = path.display();
+        log::warn!(
+            "{path} ({what}) has mode {mode:04o}: others can read or change it; chmod it to 0600, or to 0640 for a group"
+        );
+    }
+}
+
+/// Files with secrets, and the keys that name them.
+fn named(config: &Config) -> Vec<(String, PathBuf)> {
+    let mut files = Vec::new();
+    let mut add = |key: &str, path: &Path| files.push((key.to_owned(), path.to_owned()));
+    if let Some(path) = &config.auth.identities {
+        add("auth.identities", path);
+    }
+    if let Some(path) = &config.admin.token_file {
+        add("admin.token_file", path);
+    }
+    if let Some(path) = crate::origin::credentials::file(&config.origin.credentials, |name| {
+        std::env::var(name).ok()
+    }) {
+        add("origin.credentials.file", &path);
+    }
+    if let Some(path) = config.events.nats.as_ref().and_then(|nats| nats.credentials.as_ref()) {
+        add("events.nats.credentials", path);
+    }
+    let listeners = config.listen.iter().enumerate();
+    let listeners = listeners.map(|(n, listen)| (format!("listen[{n}].tls"), listen.tls.as_ref()));
+    let webhook = config.events.webhook.as_ref().and_then(|webhook| webhook.tls.as_ref());
+    for (key, tls) in listeners.chain([("events.webhook.tls".to_owned(), webhook)]) {
+        for path in tls.into_iter().flat_map(keys) {
+            add(&format!("{key}.key"), path);
+        }
+    }
+    files
+}
+
+fn keys(tls: &TlsConfig) -> impl Iterator<Item = &Path> {
+    let more = tls.certificates.iter().map(|pair| &*pair.key);
+    std::iter::once(&*tls.key).chain(more)
+}
+
+/// Secrets that may stand in the configuration.
+fn secrets(config: &Config) -> Vec<&Secret> {
+    let mut secrets: Vec<&Secret> = config.admin.token.iter().collect();
+    let events = &config.events;
+    if let Some(webhook) = &events.webhook {
+        secrets.extend(webhook.tokens.iter().chain(&webhook.api_keys).chain(&webhook.secrets));
+    }
+    if let Some(nats) = &events.nats {
+        secrets.extend(nats.password.iter().chain(&nats.token));
+    }
+    secrets.extend(events.kafka.iter().filter_map(|kafka| kafka.password.as_ref()));
+    secrets.extend(events.amqp.iter().map(|amqp| &amqp.url));
+    secrets.extend(events.redis.iter().map(|redis| &redis.url));
+    secrets
+}
