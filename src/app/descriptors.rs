@@ -6,6 +6,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::cache::DiskConfig;
 use crate::config::Config;
 
 /// Files beside those that are counted: libraries, logs, event queues, certificates, what is open for a moment.
@@ -36,7 +37,7 @@ impl Need {
         let disks = &config.cache.disk;
         let count = |connections: usize| connections as u64;
         Self {
-            segments: disks.iter().map(|disk| disk.descriptors_max()).sum(),
+            segments: disks.iter().map(DiskConfig::descriptors_max).sum(),
             connections: count(config.limits.connections),
             origin: count(config.origin.connections),
             events: config.events.webhook.as_ref().map_or(0, |webhook| count(webhook.connections)),

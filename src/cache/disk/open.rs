@@ -116,7 +116,9 @@ impl DiskTier {
             Ok(Box::new(folder) as Box<dyn Folder>)
         };
         let tier = Self::open_with(paths, rules, limits, floors, locks, &real)?;
-        paths.iter().for_each(|config| private::narrow(&config.path, &[BLOCKS, OBJECTS]));
+        for config in paths {
+            private::narrow(&config.path, &[BLOCKS, OBJECTS]);
+        }
         Ok(tier)
     }
 
