@@ -27,6 +27,8 @@ mod disk;
 mod disk_accidents;
 /// The end of a server.
 mod drain;
+/// What is acknowledged when the disk hangs or fails.
+mod durability;
 /// Forgetting by hand to the last byte: memory and files.
 mod erase;
 /// What object events make it forget.

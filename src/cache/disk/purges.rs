@@ -66,7 +66,9 @@ fn candidates(folder: &dyn Folder) -> io::Result<Vec<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
         read => read,
     };
-    numbers.iter().map(read).collect()
+    let read = numbers.iter().map(read).collect::<io::Result<Vec<_>>>()?;
+    // One that was made and never written acknowledged nothing: it is not a damaged one.
+    Ok(read.into_iter().filter(|bytes| !bytes.is_empty()).collect())
 }
 
 fn read(folder: &dyn Folder, number: u64) -> io::Result<Vec<u8>> {
@@ -80,9 +82,15 @@ fn replace(folder: &dyn Folder, bytes: &[u8]) -> io::Result<()> {
     let older = numbers(folder)?;
     let next = older.iter().max().map_or(1, |last| last.saturating_add(1));
     let file = folder.create(&name(next), 0)?;
-    file.write(&mut [IoSlice::new(bytes)], 0)?;
-    file.sync()?;
-    folder.sync()?;
+    let written = file
+        .write(&mut [IoSlice::new(bytes)], 0)
+        .and_then(|()| file.sync())
+        .and_then(|()| folder.sync());
+    if let Err(error) = written {
+        // It acknowledges nothing; where it stays it is empty or damaged, and the one before holds.
+        let _ = folder.remove(&name(next));
+        return Err(error);
+    }
     // One that stays is lower, and does not matter.
     let _ = older.iter().try_for_each(|number| folder.remove(&name(*number)));
     Ok(())

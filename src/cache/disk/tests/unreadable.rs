@@ -125,3 +125,23 @@ async fn r38_purges_that_cannot_be_read_refuse_the_start_and_damaged_ones_do_not
     device.heal();
     assert_eq!(tier.floors().unwrap(), [[b"purged".to_vec()]]);
 }
+
+#[tokio::test]
+async fn r38_a_purge_that_was_never_written_does_not_cost_the_blocks() {
+    let device = Device::new();
+    let tier = Arc::new(device.open());
+    device.objects.hang(Op::Write);
+    let purging = tokio::spawn({
+        let tier = tier.clone();
+        async move { tier.keep_floors(|| b"purged".to_vec()).await }
+    });
+    while device.objects.hanging() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let empty: [Vec<Vec<u8>>; 1] = [Vec::new()];
+    assert_eq!(device.kill().open().floors().unwrap(), empty, "the process was killed");
+    device.objects.fail(Op::Sync, Errno::IO, 1);
+    device.objects.release();
+    assert!(!purging.await.unwrap());
+    assert_eq!(device.kill().open().floors().unwrap(), empty, "it failed");
+}
