@@ -3,64 +3,65 @@
 //! Each purge has a number, larger than all before it. The *floor* of an object is the number of the last purge that
 //! covered it, 0 if there was none. It is a part of what names a version's blocks: after a purge they are looked for
 //! under another name, so that no purge has to find them, however many they are. Floors outlive the process, as
-//! blocks on disk do; they only ever rise, and a table that is full is replaced by one number for all that was in it:
-//! then more is fetched again than need be.
+//! blocks on disk do, and only ever rise.
+//!
+//! Tables are bounded. When one is full, the older half of it is replaced by one floor for everything, that of the
+//! youngest among them: then all that is cached is fetched once more, and there is room for as many purges again.
 
-use std::collections::HashMap;
+mod encoding;
+mod keys;
+mod prefixes;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::RwLock;
-use twox_hash::XxHash3_64;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
-use super::disk::object_stripe;
 use super::purge::Scope;
-use crate::s3::{BucketName, ObjectId, ObjectKey};
+use crate::s3::{BucketName, MAX_KEY, ObjectId, ObjectKey};
 
-/// Objects that were purged by name are told apart by 16 bits of a hash.
-const STRIPES: usize = 1 << 16;
-const BUCKETS: usize = 1024;
-const PREFIXES: usize = 256;
+use encoding::Change;
+use keys::{KeyFloors, NameHash};
+use prefixes::PrefixFloors;
+
+/// Objects that were purged by name and are told apart: 16 bytes each and a table's slack.
+const KEYS: usize = 1 << 19;
+/// Prefixes, buckets among them, that were purged and are told apart.
+const PREFIXES: usize = 1 << 16;
+/// Bytes of all of them.
+const PREFIX_BYTES: usize = 16 << 20;
+/// Changes that wait to be written; when there are more, all floors are written anew.
+const PENDING: usize = 256 << 10;
 /// More purges than run ahead of a clock that counts seconds.
 const AHEAD: u32 = 1 << 24;
-const MAGIC: &[u8; 8] = b"hsFloor1";
-
-/// Floors of one bucket.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct OfBucket {
-    whole: u32,
-    prefixes: Vec<(String, u32)>,
-}
-
-impl OfBucket {
-    fn of(&self, key: &str) -> u32 {
-        let of = self.prefixes.iter().filter(|(prefix, _)| key.starts_with(prefix));
-        of.map(|(_, floor)| *floor).max().unwrap_or(0).max(self.whole)
-    }
-
-    fn raise(&mut self, prefix: &str, number: u32) {
-        // What lies under it is covered by it.
-        self.prefixes.retain(|(other, _)| !other.starts_with(prefix));
-        if self.prefixes.len() < PREFIXES {
-            self.prefixes.push((prefix.to_owned(), number));
-        } else {
-            self.raise_whole(number);
-        }
-    }
-
-    fn raise_whole(&mut self, number: u32) {
-        *self = Self { whole: number, prefixes: Vec::new() };
-    }
-}
+/// Bytes of the longest bucket name, a slash and the longest key.
+const NAME_MAX: usize = 255 + 1 + MAX_KEY;
 
 /// All floors.
 pub(super) struct Floors {
     /// The number of the last purge of any kind, and of the last one of more than an object.
     last: AtomicU32,
     last_wide: AtomicU32,
-    all: AtomicU32,
-    buckets: RwLock<HashMap<BucketName, OfBucket>>,
-    objects: Box<[AtomicU32]>,
+    /// By [`in_bucket`]. The empty prefix is everything.
+    prefixes: ArcSwap<PrefixFloors>,
+    keys: KeyFloors,
+    /// Held by who raises floors.
+    pending: Mutex<Pending>,
+}
+
+/// What was purged since it was last written.
+#[derive(Default)]
+struct Pending {
+    changes: Vec<u8>,
+    /// There was more than is kept of it.
+    is_cut: bool,
+}
+
+/// Names what begins with `prefix` in a bucket; no bucket's name has a slash.
+fn in_bucket(bucket: &BucketName, prefix: &str) -> Vec<u8> {
+    [bucket.as_str().as_bytes(), b"/", prefix.as_bytes()].concat()
 }
 
 impl Floors {
@@ -68,9 +69,9 @@ impl Floors {
         Self {
             last: AtomicU32::new(0),
             last_wide: AtomicU32::new(0),
-            all: AtomicU32::new(0),
-            buckets: RwLock::default(),
-            objects: (0..STRIPES).map(|_| AtomicU32::new(0)).collect(),
+            prefixes: ArcSwap::default(),
+            keys: KeyFloors::new(),
+            pending: Mutex::default(),
         }
     }
 
@@ -84,11 +85,11 @@ impl Floors {
         if self.last.load(Ordering::Acquire) == 0 {
             return 0;
         }
-        let stripe = usize::from(object_stripe(bucket, key));
-        self.objects[stripe].load(Ordering::Acquire).max(self.wide_of_key(bucket, key))
+        // In this order: what leaves the one table is covered by the other before.
+        self.keys.of(bucket, key).max(self.wide_of_key(bucket, key))
     }
 
-    /// The number of the last purge of more than this object that covered it.
+    /// The number of the last purge of more than this object that covered it. Every read asks: it takes no lock.
     pub(super) fn wide(&self, id: &ObjectId) -> u32 {
         self.wide_of_key(id.bucket(), id.key())
     }
@@ -97,41 +98,76 @@ impl Floors {
         if self.last_wide.load(Ordering::Acquire) == 0 {
             return 0;
         }
-        let of_bucket = self.buckets.read().get(bucket).map(|b| b.of(key.as_str()));
-        of_bucket.unwrap_or(0).max(self.all.load(Ordering::Acquire))
+        let (bucket, key) = (bucket.as_str().as_bytes(), key.as_str().as_bytes());
+        let (slash, end) = (bucket.len(), bucket.len() + 1 + key.len());
+        let mut name = [0; NAME_MAX];
+        name[..slash].copy_from_slice(bucket);
+        name[slash] = b'/';
+        name[slash + 1..end].copy_from_slice(key);
+        self.prefixes.load().of(&name[..end])
     }
 
     /// Raises the floor of all that a purge covers.
     pub(super) fn raise(&self, scope: &Scope) {
+        let mut pending = self.pending.lock();
         let number = self.next();
-        match scope {
-            Scope::Object(bucket, key) => {
-                let stripe = usize::from(object_stripe(bucket, key));
-                self.objects[stripe].fetch_max(number, Ordering::AcqRel);
-                return;
-            }
-            Scope::Prefix(bucket, prefix) => {
-                self.in_bucket(bucket, number, |floors| floors.raise(prefix, number));
-            }
-            Scope::Bucket(bucket) => {
-                self.in_bucket(bucket, number, |floors| floors.raise_whole(number));
-            }
-            Scope::Everything => {
-                self.buckets.write().clear();
-                self.all.fetch_max(number, Ordering::AcqRel);
-            }
+        let change = match scope {
+            Scope::Object(bucket, key) => Change::Key(NameHash::of(bucket, key), number),
+            // No key begins with it.
+            Scope::Prefix(_, prefix) if prefix.len() > MAX_KEY => Change::Last(number),
+            Scope::Prefix(bucket, prefix) => Change::Prefix(in_bucket(bucket, prefix), number),
+            Scope::Bucket(bucket) => Change::Prefix(in_bucket(bucket, ""), number),
+            Scope::Everything => Change::Prefix(Vec::new(), number),
+        };
+        self.apply(&change);
+        pending.push(&change);
+        if let Some(number) = self.make_room() {
+            pending.push(&Change::Prefix(Vec::new(), number));
         }
-        self.last_wide.fetch_max(number, Ordering::AcqRel);
     }
 
-    fn in_bucket(&self, bucket: &BucketName, number: u32, raise: impl FnOnce(&mut OfBucket)) {
-        let mut buckets = self.buckets.write();
-        if buckets.len() >= BUCKETS && !buckets.contains_key(bucket) {
-            buckets.clear();
-            self.all.fetch_max(number, Ordering::AcqRel);
-            return;
+    /// Replaces the older half of a table that is full by a floor for everything, which is returned.
+    fn make_room(&self) -> Option<u32> {
+        let prefixes = self.prefixes.load_full();
+        let mut numbers = Vec::new();
+        if prefixes.len() > PREFIXES || prefixes.bytes() > PREFIX_BYTES {
+            numbers.extend(prefixes.iter().map(|(_, number)| number));
+        } else if self.keys.len() > KEYS {
+            self.keys.each(|_, number| numbers.push(number));
+        } else {
+            return None;
         }
-        raise(buckets.entry(bucket.clone()).or_default());
+        let middle = numbers.len() / 2;
+        let (_, number, _) = numbers.select_nth_unstable(middle);
+        log::warn!(
+            "{middle} purges are merged into one of everything before the last of them: all that is cached is fetched \
+             once more"
+        );
+        self.apply(&Change::Prefix(Vec::new(), *number));
+        Some(*number)
+    }
+
+    fn apply(&self, change: &Change) {
+        match change {
+            Change::Last(number) => drop(self.last.fetch_max(*number, Ordering::AcqRel)),
+            Change::Key(name, number) => {
+                self.last.fetch_max(*number, Ordering::AcqRel);
+                self.keys.raise(*name, *number);
+            }
+            Change::Stripe(stripe, number) => {
+                self.last.fetch_max(*number, Ordering::AcqRel);
+                self.keys.raise_stripe(*stripe, *number);
+            }
+            Change::Prefix(prefix, number) => {
+                self.last.fetch_max(*number, Ordering::AcqRel);
+                let raised = self.prefixes.load().raised(prefix, *number);
+                self.prefixes.store(Arc::new(raised));
+                self.last_wide.fetch_max(*number, Ordering::AcqRel);
+                if prefix.is_empty() {
+                    self.keys.drop_up_to(*number);
+                }
+            }
+        }
     }
 
     /// Seconds of the clock, so that numbers rise even when what was kept of them is lost.
@@ -143,52 +179,42 @@ impl Floors {
         next(before.unwrap_or_else(|last| last)).unwrap_or(u32::MAX)
     }
 
-    /// As bytes, to be kept.
+    /// What was purged since the last call, to be appended to what [`Floors::encode`] made; `None`: too much, and all
+    /// is to be encoded anew.
+    pub(super) fn take_changes(&self) -> Option<Vec<u8>> {
+        let Pending { changes, is_cut } = std::mem::take(&mut *self.pending.lock());
+        let mut frame = Vec::new();
+        if !changes.is_empty() {
+            encoding::frame(&mut frame, &changes);
+        }
+        (!is_cut).then_some(frame)
+    }
+
+    /// All floors as bytes, to be kept.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        let number = |out: &mut Vec<u8>, n: u32| out.extend_from_slice(&n.to_le_bytes());
-        let text = |out: &mut Vec<u8>, text: &str| {
-            number(out, u32::try_from(text.len()).expect("names are short"));
-            out.extend_from_slice(text.as_bytes());
-        };
-        let buckets = self.buckets.read();
-        number(&mut out, self.last.load(Ordering::Acquire));
-        number(&mut out, self.last_wide.load(Ordering::Acquire));
-        number(&mut out, self.all.load(Ordering::Acquire));
-        number(&mut out, u32::try_from(buckets.len()).expect("at most BUCKETS"));
-        for (name, OfBucket { whole, prefixes }) in &*buckets {
-            text(&mut out, name.as_str());
-            number(&mut out, *whole);
-            number(&mut out, u32::try_from(prefixes.len()).expect("at most PREFIXES"));
-            for (prefix, floor) in prefixes {
-                text(&mut out, prefix);
-                number(&mut out, *floor);
-            }
+        // Nobody moves a floor from one table to the other meanwhile.
+        let _pending = self.pending.lock();
+        let mut changes = Vec::new();
+        Change::Last(self.last.load(Ordering::Acquire)).encode(&mut changes);
+        for (prefix, number) in self.prefixes.load().iter() {
+            Change::Prefix(prefix.to_vec(), number).encode(&mut changes);
         }
-        for floor in &self.objects {
-            number(&mut out, floor.load(Ordering::Acquire));
+        self.keys.each(|name, number| Change::Key(name, number).encode(&mut changes));
+        for (stripe, number) in self.keys.stripes() {
+            Change::Stripe(stripe, number).encode(&mut changes);
         }
-        let check = XxHash3_64::oneshot(&out);
-        out.extend_from_slice(&check.to_le_bytes());
+        let mut out = encoding::begin();
+        encoding::frame(&mut out, &changes);
         out
     }
 
-    /// Takes in what [`Floors::encode`] made at an earlier time; the higher floor holds. `false`: it is not that.
+    /// Takes in what [`Floors::encode`] made at an earlier time, and what was appended; the higher floor holds.
+    /// `false`: it is not that.
     pub(super) fn merge(&self, bytes: &[u8]) -> bool {
-        let Some(kept) = Kept::decode(bytes) else { return false };
-        self.last.fetch_max(kept.last, Ordering::AcqRel);
-        self.last_wide.fetch_max(kept.last_wide, Ordering::AcqRel);
-        self.all.fetch_max(kept.all, Ordering::AcqRel);
-        for (name, OfBucket { whole, prefixes }) in kept.buckets {
-            for (prefix, floor) in prefixes {
-                self.in_bucket(&name, floor, |of| of.raise_to(&prefix, floor));
-            }
-            self.in_bucket(&name, whole, |of| of.whole = of.whole.max(whole));
-        }
-        for (floor, kept) in self.objects.iter().zip(kept.objects) {
-            floor.fetch_max(kept, Ordering::AcqRel);
-        }
-        true
+        let _pending = self.pending.lock();
+        let changes = encoding::decode(bytes);
+        changes.iter().flatten().for_each(|change| self.apply(change));
+        changes.is_some()
     }
 
     /// What was kept is lost, and nobody knows what was purged: no block from before now is good.
@@ -199,135 +225,14 @@ impl Floors {
     }
 }
 
-impl OfBucket {
-    fn raise_to(&mut self, prefix: &str, floor: u32) {
-        let room = self.prefixes.len() < PREFIXES;
-        match self.prefixes.iter_mut().find(|(other, _)| other == prefix) {
-            Some((_, there)) => *there = floor.max(*there),
-            None if room => self.prefixes.push((prefix.to_owned(), floor)),
-            None => self.whole = self.whole.max(floor),
+impl Pending {
+    fn push(&mut self, change: &Change) {
+        change.encode(&mut self.changes);
+        if self.changes.len() > PENDING {
+            *self = Self { changes: Vec::new(), is_cut: true };
         }
-    }
-}
-
-struct Kept {
-    last: u32,
-    last_wide: u32,
-    all: u32,
-    buckets: Vec<(BucketName, OfBucket)>,
-    objects: Vec<u32>,
-}
-
-impl Kept {
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (content, check) = bytes.split_last_chunk::<8>()?;
-        if XxHash3_64::oneshot(content) != u64::from_le_bytes(*check) {
-            return None;
-        }
-        let mut from = Reader(content.strip_prefix(MAGIC)?);
-        let (last, last_wide, all) = (from.number()?, from.number()?, from.number()?);
-        let count = from.number()?;
-        let mut buckets = Vec::new();
-        for _ in 0..count {
-            let name = BucketName::new(from.text()?).ok()?;
-            let whole = from.number()?;
-            let prefixes =
-                (0..from.number()?).map(|_| Some((from.text()?.to_owned(), from.number()?)));
-            let prefixes = prefixes.collect::<Option<Vec<_>>>()?;
-            buckets.push((name, OfBucket { whole, prefixes }));
-        }
-        let objects = (0..STRIPES).map(|_| from.number()).collect::<Option<Vec<_>>>()?;
-        from.0.is_empty().then_some(Self { last, last_wide, all, buckets, objects })
-    }
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn number(&mut self) -> Option<u32> {
-        let (number, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(u32::from_le_bytes(*number))
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let length = self.number()? as usize;
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        std::str::from_utf8(text).ok()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::s3::testing::id;
-
-    fn object(id: &ObjectId) -> Scope {
-        Scope::Object(id.bucket().clone(), id.key().clone())
-    }
-
-    fn prefix(bucket: &str, prefix: &str) -> Scope {
-        Scope::Prefix(BucketName::new(bucket).unwrap(), prefix.to_owned())
-    }
-
-    #[test]
-    fn r28_a_purge_raises_the_floor_of_what_it_covers() {
-        let floors = Floors::new();
-        let (a, b, other) = (id("data", "a/1"), id("data", "b/1"), id("other", "a/1"));
-        assert_eq!((floors.of(&a), floors.wide(&a)), (0, 0));
-        floors.raise(&object(&a));
-        let first = floors.of(&a);
-        assert!(first > 0 && floors.of(&b) == 0 && floors.wide(&a) == 0);
-        floors.raise(&prefix("data", "a/"));
-        let second = floors.of(&a);
-        assert!(second > first && floors.wide(&a) == second && floors.of(&b) == 0);
-        floors.raise(&Scope::Bucket(a.bucket().clone()));
-        assert!(floors.of(&a) > second && floors.of(&b) == floors.of(&a));
-        assert_eq!(floors.of(&other), 0);
-        floors.raise(&Scope::Everything);
-        assert!(floors.of(&other) > floors.last_wide.load(Ordering::Acquire) - 1);
-    }
-
-    #[test]
-    fn r28_floors_never_fall_however_many_there_are() {
-        let floors = Floors::new();
-        let first = id("data", "0/x");
-        floors.raise(&prefix("data", "0/"));
-        let before = floors.of(&first);
-        for n in 0..2 * PREFIXES {
-            floors.raise(&prefix("data", &format!("{n}/")));
-            assert!(floors.of(&id("data", &format!("{n}/x"))) >= before);
-        }
-        for n in 0..2 * BUCKETS {
-            floors.raise(&Scope::Bucket(BucketName::new(&format!("bucket-{n}")).unwrap()));
-        }
-        assert!(floors.of(&first) >= before);
-        assert!(floors.buckets.read().len() <= BUCKETS);
-    }
-
-    #[test]
-    fn r28_what_was_kept_is_taken_in_and_what_is_damaged_is_not() {
-        let floors = Floors::new();
-        let (a, b, c) = (id("data", "a/1"), id("data", "b/1"), id("whole", "x"));
-        floors.raise(&object(&b));
-        floors.raise(&prefix("data", "a/"));
-        floors.raise(&Scope::Bucket(c.bucket().clone()));
-        let mut kept = floors.encode();
-        let again = Floors::new();
-        assert!(again.merge(&kept));
-        for id in [&a, &b, &c, &id("none", "x")] {
-            assert_eq!(again.of(id), floors.of(id), "{id}");
-        }
-        again.raise(&object(&a));
-        assert!(again.of(&a) > floors.of(&a), "numbers go on");
-        for end in [0, 8, 100, kept.len() - 1] {
-            assert!(!Floors::new().merge(&kept[..end]));
-        }
-        kept[200] ^= 1;
-        let damaged = Floors::new();
-        assert!(!damaged.merge(&kept));
-        damaged.lost();
-        assert!(damaged.of(&a) >= floors.of(&a));
-    }
-}
+mod tests;

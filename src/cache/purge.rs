@@ -84,8 +84,7 @@ impl Cache {
     /// down in time, and it holds only while this process runs.
     pub async fn purged(&self, purged: Purged) -> bool {
         let Some(disk) = &self.disk else { return true };
-        let floors = self.floors.clone();
-        let kept = disk.keep_floors(move || floors.encode());
+        let kept = disk.keep_floors(&self.floors);
         let (is_durable, is_kept) = tokio::join!(self.durable(purged.ticket), kept);
         if !(is_durable && is_kept) {
             log::error!(

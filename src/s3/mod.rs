@@ -41,7 +41,7 @@ pub use error::S3Error;
 pub use etag::ETag;
 pub use event::{Change, ObjectEvent};
 pub use listing::Listing;
-pub use name::{BucketName, InvalidName, ObjectId, ObjectKey, Realm};
+pub use name::{BucketName, InvalidName, MAX_KEY, ObjectId, ObjectKey, Realm};
 pub use needs::{Action, Need, Needs, Resource};
 pub use object_meta::{NotCacheable, ObjectMeta};
 pub use operation::{Effect, Operation, Parsed, Read, ReadMethod, RequestHead, ResponseOverrides};

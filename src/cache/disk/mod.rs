@@ -60,6 +60,7 @@ use ::log::debug;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::floors::Floors;
 use super::key::BlockKey;
 use super::memory::Block;
 use crate::metrics::disk::{self as metrics, Failure, Outcome};
@@ -311,12 +312,9 @@ impl DiskTier {
         kept.map(|(kept, volume)| kept.map_err(|error| failed(error, volume.name()))).collect()
     }
 
-    /// Keeps what `encode` says of purges.
-    pub(in crate::cache) async fn keep_floors(
-        &self,
-        encode: impl FnOnce() -> Vec<u8> + Send + 'static,
-    ) -> bool {
-        self.purges.keep(encode).await
+    /// Keeps all that was purged so far. `false`: it may not survive a power cut.
+    pub(in crate::cache) async fn keep_floors(&self, floors: &Arc<Floors>) -> bool {
+        self.purges.keep(floors).await
     }
 
     /// Waits up to `patience` until an invalidation would survive a power cut. `false`: it may not.

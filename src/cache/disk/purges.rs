@@ -1,7 +1,9 @@
 //! What was purged, kept beside the metadata on every path (R28).
 //!
-//! A purge is rare, and what is to be remembered of all of them is small: it is written anew as a whole, to a file
-//! with a higher number, before the older ones go. The first that can be read from the highest number down holds.
+//! What is to be remembered is appended to a file, so that a purge costs no more the more there were. When what was
+//! appended is more than the rest, after a failure, and at the first purge of a process, all of it is written anew, to
+//! a file with a higher number, before the older ones go. The first that can be read from the highest number down
+//! holds.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -11,7 +13,8 @@ use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::files::Folder;
+use super::files::{File, Folder};
+use crate::cache::floors::Floors;
 
 const SUFFIX: &str = ".floors";
 /// How long a purge waits for the devices.
@@ -19,12 +22,30 @@ const DURABLE: Duration = Duration::from_secs(5);
 /// More than there can be to keep.
 const LENGTH_MAX: u64 = 1 << 30;
 
+/// As much as this is appended to a file however short it was when it was begun.
+const APPENDED_MIN: u64 = 1 << 20;
+
 /// The files of all paths.
-pub(super) struct Purges(Arc<Mutex<Vec<Box<dyn Folder>>>>);
+pub(super) struct Purges(Arc<Mutex<Vec<PurgeLog>>>);
+
+/// The file of one path.
+struct PurgeLog {
+    folder: Box<dyn Folder>,
+    open: Option<Open>,
+}
+
+/// A file of this process, all of it durable.
+struct Open {
+    file: Arc<dyn File>,
+    /// Bytes that it was begun with, and that it has now.
+    begun: u64,
+    length: u64,
+}
 
 impl Purges {
     pub(super) fn new(folders: Vec<Box<dyn Folder>>) -> Self {
-        Self(Arc::new(Mutex::new(folders)))
+        let logs = folders.into_iter().map(|folder| PurgeLog { folder, open: None });
+        Self(Arc::new(Mutex::new(logs.collect())))
     }
 
     /// What each path has, the latest first; an empty list where nothing was ever purged.
@@ -33,19 +54,19 @@ impl Purges {
     /// What cannot be read is not damaged: who went on without it would serve what was purged, or lose every block.
     pub(super) fn load(&self) -> Vec<io::Result<Vec<Vec<u8>>>> {
         let folders = self.0.lock();
-        folders.iter().map(|folder| candidates(&**folder)).collect()
+        folders.iter().map(|log| candidates(&*log.folder)).collect()
     }
 
-    /// Keeps what `encode` says on every path; it is asked when it is written, so that what is newer is never
-    /// replaced by what is older. `false`: on none of them in time.
-    pub(super) async fn keep(&self, encode: impl FnOnce() -> Vec<u8> + Send + 'static) -> bool {
-        let folders = self.0.clone();
+    /// Keeps all that was purged so far on every path. `false`: on none of them in time.
+    pub(super) async fn keep(&self, floors: &Arc<Floors>) -> bool {
+        let (logs, floors) = (self.0.clone(), floors.clone());
         let write = spawn_blocking(move || {
-            let folders = folders.lock();
-            let bytes = encode();
+            let mut logs = logs.lock();
+            // Of all who wait for this lock the first writes what the others purged, too.
+            let changes = floors.take_changes();
             let mut kept = false;
-            for folder in &*folders {
-                match replace(&**folder, &bytes) {
+            for log in &mut *logs {
+                match log.keep(changes.as_deref(), &floors) {
                     Ok(()) => kept = true,
                     Err(error) => {
                         log::error!("a purge was not written to one of the disks: {error}");
@@ -55,6 +76,53 @@ impl Purges {
             kept
         });
         matches!(timeout(DURABLE, write).await, Ok(Ok(true)))
+    }
+}
+
+impl PurgeLog {
+    /// `changes`: since the last time, where they can be appended.
+    fn keep(&mut self, changes: Option<&[u8]>, floors: &Floors) -> io::Result<()> {
+        // Whatever fails, what lies in the file then is not known: the next purge begins another.
+        let open = match (self.open.take(), changes) {
+            (Some(open), Some([])) => open,
+            (Some(open), Some(changes)) if open.has_room() => open.append(changes)?,
+            _ => self.begin(&floors.encode())?,
+        };
+        self.open = Some(open);
+        Ok(())
+    }
+
+    fn begin(&self, bytes: &[u8]) -> io::Result<Open> {
+        let folder = &*self.folder;
+        let older = numbers(folder)?;
+        let next = older.iter().max().map_or(1, |last| last.saturating_add(1));
+        let file = folder.create(&name(next), 0)?;
+        let written = file
+            .write(&mut [IoSlice::new(bytes)], 0)
+            .and_then(|()| file.sync())
+            .and_then(|()| folder.sync());
+        if let Err(error) = written {
+            // It acknowledges nothing; where it stays it is empty or damaged, and the one before holds.
+            let _ = folder.remove(&name(next));
+            return Err(error);
+        }
+        // One that stays is lower, and does not matter.
+        let _ = older.iter().try_for_each(|number| folder.remove(&name(*number)));
+        let length = bytes.len() as u64;
+        Ok(Open { file, begun: length, length })
+    }
+}
+
+impl Open {
+    fn has_room(&self) -> bool {
+        self.length - self.begun < self.begun.max(APPENDED_MIN)
+    }
+
+    fn append(mut self, changes: &[u8]) -> io::Result<Self> {
+        self.file.write(&mut [IoSlice::new(changes)], self.length)?;
+        self.file.sync()?;
+        self.length += changes.len() as u64;
+        Ok(self)
     }
 }
 
@@ -76,24 +144,6 @@ fn read(folder: &dyn Folder, number: u64) -> io::Result<Vec<u8>> {
     let length = file.len()?.min(LENGTH_MAX);
     let bytes = file.fetch(0, usize::try_from(length).unwrap_or(0))?;
     Ok(bytes.to_vec())
-}
-
-fn replace(folder: &dyn Folder, bytes: &[u8]) -> io::Result<()> {
-    let older = numbers(folder)?;
-    let next = older.iter().max().map_or(1, |last| last.saturating_add(1));
-    let file = folder.create(&name(next), 0)?;
-    let written = file
-        .write(&mut [IoSlice::new(bytes)], 0)
-        .and_then(|()| file.sync())
-        .and_then(|()| folder.sync());
-    if let Err(error) = written {
-        // It acknowledges nothing; where it stays it is empty or damaged, and the one before holds.
-        let _ = folder.remove(&name(next));
-        return Err(error);
-    }
-    // One that stays is lower, and does not matter.
-    let _ = older.iter().try_for_each(|number| folder.remove(&name(*number)));
-    Ok(())
 }
 
 fn numbers(folder: &dyn Folder) -> io::Result<Vec<u64>> {

@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 
 use super::*;
+use crate::cache::purge::Scope;
 
 /// Errors that say nothing of what is in a file.
 const ERRNOS: [Errno; 4] = [Errno::IO, Errno::ACCESS, Errno::NOMEM, Errno::PERM];
@@ -115,7 +116,9 @@ async fn r35_what_cannot_be_read_counts_for_the_capacity() {
 async fn r38_purges_that_cannot_be_read_refuse_the_start_and_damaged_ones_do_not() {
     let device = Device::new();
     let tier = device.open();
-    assert!(tier.keep_floors(|| b"purged".to_vec()).await);
+    let floors = Arc::new(Floors::new());
+    floors.raise(&Scope::Everything);
+    assert!(tier.keep_floors(&floors).await);
     drop(tier);
     let device = device.kill();
     let tier = device.open();
@@ -123,7 +126,7 @@ async fn r38_purges_that_cannot_be_read_refuse_the_start_and_damaged_ones_do_not
     let error = tier.floors().unwrap_err().to_string();
     assert!(error.contains(&device.path), "{error}");
     device.heal();
-    assert_eq!(tier.floors().unwrap(), [[b"purged".to_vec()]]);
+    assert_eq!(tier.floors().unwrap(), [[floors.encode()]]);
 }
 
 #[tokio::test]
@@ -133,7 +136,7 @@ async fn r38_a_purge_that_was_never_written_does_not_cost_the_blocks() {
     device.objects.hang(Op::Write);
     let purging = tokio::spawn({
         let tier = tier.clone();
-        async move { tier.keep_floors(|| b"purged".to_vec()).await }
+        async move { tier.keep_floors(&Arc::new(Floors::new())).await }
     });
     while device.objects.hanging() == 0 {
         tokio::task::yield_now().await;
@@ -144,4 +147,60 @@ async fn r38_a_purge_that_was_never_written_does_not_cost_the_blocks() {
     device.objects.release();
     assert!(!purging.await.unwrap());
     assert_eq!(device.kill().open().floors().unwrap(), empty, "it failed");
+}
+
+/// What a start reads of the purges of another process.
+fn purged_before(device: &Device) -> Floors {
+    let floors = Floors::new();
+    let kept = device.kill().open().floors().unwrap();
+    assert!(kept.concat().iter().any(|kept| floors.merge(kept)), "{kept:?}");
+    floors
+}
+
+#[tokio::test]
+async fn r28_a_purge_is_appended_and_begins_another_file_after_a_failure() {
+    let device = Device::new();
+    let tier = device.open();
+    let floors = Arc::new(Floors::new());
+    let files = || {
+        let names = device.objects.names().into_iter().filter(|name| name.contains(".floors"));
+        names.collect::<Vec<_>>()
+    };
+    let purge = async |n| {
+        floors.raise(&Scope::Object(id("one", n).bucket().clone(), id("one", n).key().clone()));
+        tier.keep_floors(&floors).await
+    };
+    assert!(purge(0).await);
+    let first = files();
+    let begun = device.objects.content(&first[0]).len();
+    assert!(purge(1).await && purge(2).await);
+    assert_eq!(files(), first, "nothing is written anew");
+    assert!(device.objects.content(&first[0]).len() < begun + 100);
+    device.objects.fail(Op::Sync, Errno::IO, 1);
+    assert!(!purge(3).await, "it is not durable");
+    assert!(purge(4).await);
+    assert!(files().len() == 1 && files() != first);
+    let again = purged_before(&device);
+    for n in 0..6 {
+        assert_eq!(again.of(&id("one", n)), floors.of(&id("one", n)), "{n}");
+    }
+}
+
+#[tokio::test]
+async fn r28_purges_at_the_same_time_are_all_durable_when_they_say_so() {
+    let device = Device::new();
+    let tier = Arc::new(device.open());
+    let floors = Arc::new(Floors::new());
+    let purges = (0..50).map(|n| {
+        let (tier, floors, id) = (tier.clone(), floors.clone(), id("one", n));
+        tokio::spawn(async move {
+            floors.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
+            assert!(tier.keep_floors(&floors).await);
+            id
+        })
+    });
+    for purge in purges.collect::<Vec<_>>() {
+        let id = purge.await.unwrap();
+        assert_eq!(purged_before(&device).of(&id), floors.of(&id));
+    }
 }

@@ -1,0 +1,107 @@
+//! Floors of objects that were purged by name, by a hash of the name. Two names that meet only cost a fetch.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
+use twox_hash::XxHash3_64;
+
+use crate::cache::disk::object_stripe;
+use crate::s3::{BucketName, ObjectKey};
+
+const SHARDS: usize = 64;
+/// Of the first format, which told objects apart by 16 bits.
+pub(super) const STRIPES: usize = 1 << 16;
+
+/// Names an object in every process, whatever its realm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct NameHash(pub(super) u64);
+
+impl NameHash {
+    pub(super) fn of(bucket: &BucketName, key: &ObjectKey) -> Self {
+        let (bucket, key) = (bucket.as_str().as_bytes(), key.as_str().as_bytes());
+        Self(XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(bucket), key))
+    }
+}
+
+pub(super) struct KeyFloors {
+    shards: Box<[RwLock<HashMap<NameHash, u32, RandomState>>]>,
+    entries: AtomicUsize,
+    /// Read from a file of the first format.
+    stripes: OnceLock<Box<[AtomicU32]>>,
+}
+
+impl KeyFloors {
+    pub(super) fn new() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            entries: AtomicUsize::new(0),
+            stripes: OnceLock::new(),
+        }
+    }
+
+    /// 0: it was not purged by name.
+    pub(super) fn of(&self, bucket: &BucketName, key: &ObjectKey) -> u32 {
+        let of_stripe = self.stripes.get().map_or(0, |stripes| {
+            stripes[usize::from(object_stripe(bucket, key))].load(Ordering::Acquire)
+        });
+        if self.entries.load(Ordering::Acquire) == 0 {
+            return of_stripe;
+        }
+        let name = NameHash::of(bucket, key);
+        self.shard(name).read().get(&name).copied().unwrap_or(0).max(of_stripe)
+    }
+
+    fn shard(&self, NameHash(hash): NameHash) -> &RwLock<HashMap<NameHash, u32, RandomState>> {
+        &self.shards[usize::try_from(hash % SHARDS as u64).expect("below SHARDS")]
+    }
+
+    pub(super) fn raise(&self, name: NameHash, number: u32) {
+        let mut shard = self.shard(name).write();
+        let floor = shard.entry(name).or_insert_with(|| {
+            self.entries.fetch_add(1, Ordering::AcqRel);
+            0
+        });
+        *floor = number.max(*floor);
+    }
+
+    pub(super) fn raise_stripe(&self, stripe: u16, number: u32) {
+        let stripes =
+            self.stripes.get_or_init(|| (0..STRIPES).map(|_| AtomicU32::new(0)).collect());
+        stripes[usize::from(stripe)].fetch_max(number, Ordering::AcqRel);
+    }
+
+    /// All that is not above `number` is covered by another floor now.
+    pub(super) fn drop_up_to(&self, number: u32) {
+        for shard in &self.shards {
+            let mut shard = shard.write();
+            let before = shard.len();
+            shard.retain(|_, floor| *floor > number);
+            self.entries.fetch_sub(before - shard.len(), Ordering::AcqRel);
+        }
+        for floor in self.stripes.get().into_iter().flatten() {
+            let lower = |floor| (floor <= number).then_some(0);
+            let _ = floor.fetch_update(Ordering::AcqRel, Ordering::Acquire, lower);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.load(Ordering::Acquire)
+    }
+
+    /// All names and floors, shard by shard.
+    pub(super) fn each(&self, mut take: impl FnMut(NameHash, u32)) {
+        for shard in &self.shards {
+            shard.read().iter().for_each(|(name, floor)| take(*name, *floor));
+        }
+    }
+
+    /// All stripes with a floor.
+    pub(super) fn stripes(&self) -> impl Iterator<Item = (u16, u32)> {
+        let floors = self.stripes.get().into_iter().flatten();
+        let floors = (0..=u16::MAX).zip(floors.map(|floor| floor.load(Ordering::Acquire)));
+        floors.filter(|(_, floor)| *floor > 0)
+    }
+}

@@ -1,0 +1,179 @@
+//! Floors of prefixes: an ordered map that is never changed, only replaced by another one.
+//!
+//! Readers look at one version of it, and take no lock. A writer makes the next version, which shares all but a chunk
+//! or two with the one before.
+
+use std::sync::Arc;
+
+/// Entries of a chunk, at most: what one change copies.
+const CHUNK: usize = 128;
+
+type Entry = (Arc<[u8]>, u32);
+
+/// Sorted by prefix; no chunk is empty.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PrefixFloors {
+    chunks: Vec<Arc<Vec<Entry>>>,
+    entries: usize,
+    /// Of all prefixes.
+    bytes: usize,
+}
+
+impl PrefixFloors {
+    /// The highest floor of a prefix that `name` begins with; 0: there is none.
+    ///
+    /// Each step is one search: as many as prefixes are met, and one for each place at which others branch off from
+    /// `name`.
+    pub(super) fn of(&self, name: &[u8]) -> u32 {
+        let (mut floor, mut upto) = (0, Some(name));
+        while let Some(at_most) = upto
+            && let Some((prefix, number)) = self.last_up_to(at_most)
+        {
+            let common = common_length(prefix, name);
+            upto = match common == prefix.len() {
+                true => {
+                    floor = floor.max(*number);
+                    common.checked_sub(1).map(|shorter| &name[..shorter])
+                }
+                // A longer prefix of `name` would lie between the two.
+                false => Some(&name[..common]),
+            };
+        }
+        floor
+    }
+
+    fn last_up_to(&self, at_most: &[u8]) -> Option<&Entry> {
+        let chunk = self.chunks.partition_point(|chunk| *chunk[0].0 <= *at_most).checked_sub(1)?;
+        let chunk = &self.chunks[chunk];
+        chunk[..chunk.partition_point(|(prefix, _)| **prefix <= *at_most)].last()
+    }
+
+    /// With the floor of `prefix` at `number` or higher. What lies under it and is lower is not told apart any more.
+    pub(super) fn raised(&self, prefix: &[u8], number: u32) -> Self {
+        let is_before = |chunk: &Arc<Vec<Entry>>| chunk.last().is_some_and(|(p, _)| **p < *prefix);
+        let mut start = self.chunks.partition_point(is_before);
+        let mut end = self.chunks.partition_point(|chunk| {
+            let (first, _) = &chunk[0];
+            **first <= *prefix || first.starts_with(prefix)
+        });
+        if start == end {
+            // Between two chunks, or outside of all: one of them takes it in.
+            start = start.saturating_sub(1);
+            end = (start + 1).min(self.chunks.len());
+        }
+        let stays = |(other, floor): &&Entry| !(other.starts_with(prefix) && *floor <= number);
+        let mut changed: Vec<Entry> = self.chunks[start..end]
+            .iter()
+            .flat_map(|chunk| chunk.iter())
+            .filter(stays)
+            .cloned()
+            .collect();
+        if let Err(at) = changed.binary_search_by(|(other, _)| (**other).cmp(prefix)) {
+            changed.insert(at, (prefix.into(), number));
+        }
+        let pieces = changed.len().div_ceil(CHUNK);
+        let changed: Vec<_> = changed
+            .chunks(changed.len().div_ceil(pieces))
+            .map(|piece| Arc::new(piece.to_vec()))
+            .collect();
+        let (before, after) = (count(&self.chunks[start..end]), count(&changed));
+        let chunks = [&self.chunks[..start], &changed, &self.chunks[end..]].concat();
+        Self {
+            chunks,
+            entries: self.entries + after.0 - before.0,
+            bytes: self.bytes + after.1 - before.1,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// Bytes of all prefixes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], u32)> {
+        let entries = self.chunks.iter().flat_map(|chunk| chunk.iter());
+        entries.map(|(prefix, number)| (&**prefix, *number))
+    }
+}
+
+fn count(chunks: &[Arc<Vec<Entry>>]) -> (usize, usize) {
+    let entries = chunks.iter().flat_map(|chunk| chunk.iter());
+    entries.fold((0, 0), |(entries, bytes), (prefix, _)| (entries + 1, bytes + prefix.len()))
+}
+
+fn common_length(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    /// What it should be, without an order.
+    #[derive(Default)]
+    struct Model(BTreeMap<Vec<u8>, u32>);
+
+    impl Model {
+        fn of(&self, name: &[u8]) -> u32 {
+            let covering = self.0.iter().filter(|(prefix, _)| name.starts_with(prefix));
+            covering.map(|(_, floor)| *floor).max().unwrap_or(0)
+        }
+
+        fn raise(&mut self, prefix: &[u8], number: u32) {
+            self.0.retain(|other, floor| !(other.starts_with(prefix) && *floor <= number));
+            self.0.entry(prefix.to_vec()).or_insert(number);
+        }
+    }
+
+    fn name(random: &mut StdRng, most: usize) -> Vec<u8> {
+        (0..random.gen_range(0..=most)).map(|_| random.gen_range(b'a'..=b'c')).collect()
+    }
+
+    #[test]
+    fn r28_the_floor_of_a_name_is_that_of_its_latest_purged_prefix() {
+        for seed in 0..20 {
+            let mut random = StdRng::seed_from_u64(seed);
+            let (mut floors, mut model) = (PrefixFloors::default(), Model::default());
+            for step in 1..1500 {
+                // Long ones, so that not all is under a few that are short.
+                let prefix = match random.gen_range(0..200) {
+                    0 => name(&mut random, 3),
+                    _ => [name(&mut random, 6), b"abcabc".to_vec(), name(&mut random, 3)].concat(),
+                };
+                // What is read from files does not come in order.
+                let number = if step % 10 == 0 { random.gen_range(1..=step) } else { step };
+                floors = floors.raised(&prefix, number);
+                model.raise(&prefix, number);
+                for name in [prefix.clone(), name(&mut random, 12)] {
+                    assert_eq!(floors.of(&name), model.of(&name), "{seed} {step} {name:?}");
+                }
+            }
+            let kept: Vec<_> = floors.iter().map(|(prefix, n)| (prefix.to_vec(), n)).collect();
+            assert_eq!(kept, model.0.into_iter().collect::<Vec<_>>());
+            assert_eq!(floors.len(), kept.len());
+            assert_eq!(floors.bytes(), kept.iter().map(|(prefix, _)| prefix.len()).sum::<usize>());
+        }
+    }
+
+    #[test]
+    fn chunks_are_neither_too_large_nor_many_in_whatever_order_prefixes_come() {
+        for step in [1, -1] {
+            let mut floors = PrefixFloors::default();
+            for n in 0..10_000_i64 {
+                let prefix = format!("{:08}/", 50_000 + step * n);
+                floors = floors.raised(prefix.as_bytes(), 1);
+            }
+            assert!(floors.chunks.iter().all(|chunk| (1..=CHUNK).contains(&chunk.len())));
+            assert!(floors.chunks.len() <= 2 * 10_000 / CHUNK + 2, "{}", floors.chunks.len());
+        }
+    }
+}
