@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::{Api, Client, FakeS3, FaultyDisk, Object, Process, Scratch, hotset, within};
+use crate::support::{
+    Api, Client, FakeS3, FakeSqs, FaultyDisk, Object, Process, Scratch, hotset, within,
+};
 
 const KEYS: [&str; 5] = ["purged", "told", "twice", "written", "kept"];
 
@@ -13,13 +15,20 @@ struct Setup {
     s3: FakeS3,
     scratch: Scratch,
     disk: FaultyDisk,
+    /// The configuration of receivers.
+    events: String,
 }
 
 impl Setup {
     async fn new() -> (Setup, Process) {
+        Setup::with_events("webhook: { address: 127.0.0.1:0 }").await
+    }
+
+    /// The same with these receivers.
+    async fn with_events(events: &str) -> (Setup, Process) {
         let scratch = Scratch::new();
         let disk = FaultyDisk::new(&scratch);
-        let setup = Setup { s3: FakeS3::start().await, scratch, disk };
+        let setup = Setup { s3: FakeS3::start().await, scratch, disk, events: events.to_owned() };
         let process = setup.start().await;
         for (n, key) in (0..).zip(KEYS) {
             setup.s3.put("data", key, Object::random(100_000, n));
@@ -35,10 +44,11 @@ impl Setup {
             "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
              log: {{ access: off }}\norigin: {{ endpoint: '{}', attempts: 1 }}\n\
              cache: {{ admission: first-touch, disk: [{{ path: '{}', capacity: 128MiB }}] }}\n\
-             events: {{ webhook: {{ address: 127.0.0.1:0 }} }}\n\
+             events: {{ {} }}\n\
              rules: [{{ match: '**', freshness: immutable }}]\n",
             self.s3.endpoint(),
             self.scratch.path("cache"),
+            self.events,
         );
         let file = self.scratch.file("hotset.yaml", &config);
         let mut command = hotset(&["serve", "--config", &file]);
@@ -74,12 +84,15 @@ async fn tell(process: &Process, key: &str) -> u16 {
     let output = process.output();
     let address = output.split("receiving notifications on ").nth(1).expect("it says so");
     let sender = Client::new(address.lines().next().unwrap().trim().parse().expect("an address"));
-    let event = format!(
+    sender.post("/").body(event(key)).send().await.status.as_u16()
+}
+
+fn event(key: &str) -> String {
+    format!(
         r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","eventName":"ObjectCreated:Put",
             "eventTime":"2026-01-01T00:00:00.123Z",
             "s3":{{"bucket":{{"name":"data"}},"object":{{"key":"{key}"}}}}}}]}}"#
-    );
-    sender.post("/").body(event).send().await.status.as_u16()
+    )
 }
 
 async fn write(process: &Process, key: &str) -> u16 {
@@ -182,4 +195,26 @@ async fn r38_a_plain_kill_costs_no_confirmation_and_what_was_acknowledged_holds(
     let heads = setup.s3.count(|seen| seen.method == Method::HEAD);
     let kept = setup.s3.count(|seen| seen.key == "kept");
     assert_eq!((heads, kept), (0, 0), "{}", setup.s3.describe());
+}
+
+#[tokio::test]
+async fn r38_a_message_of_a_queue_stays_there_until_the_disk_has_taken_what_it_says() {
+    let sqs = FakeSqs::start().await;
+    let events =
+        format!("sqs: [{{ queue: '{}', region: us-east-1, visibility: 2s, wait: 1s }}]", sqs.url);
+    let (setup, process) = Setup::with_events(&events).await;
+    let before = sqs.send(event("written"));
+    sqs.until("a message to be deleted", before, |(_, is_deleted)| is_deleted).await;
+    setup.disk.fail();
+    setup.overwrite("told");
+    let told = sqs.send(event("told"));
+    // It is applied at once, and comes again until it is durable: no sooner than the queue says.
+    sqs.until("a message to come again", told, |(received, _)| received >= 2).await;
+    assert!(!sqs.state(told).1, "it was deleted, and is not durable");
+    setup.read(&process, "told").await;
+    setup.disk.heal();
+    sqs.until("a message to be deleted", told, |(_, is_deleted)| is_deleted).await;
+    process.kill();
+    let process = setup.start().await;
+    setup.read(&process, "told").await;
 }

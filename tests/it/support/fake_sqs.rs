@@ -1,0 +1,137 @@
+//! A queue of SQS: what is received comes again after its visibility timeout, until it is deleted.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{lock, within};
+
+#[derive(Debug)]
+struct Message {
+    body: String,
+    visible_at: Instant,
+    received: usize,
+    is_deleted: bool,
+}
+
+/// A queue and the address that it is reached by.
+#[derive(Debug)]
+pub struct FakeSqs {
+    pub url: String,
+    messages: Arc<Mutex<Vec<Message>>>,
+    changed: Arc<Notify>,
+}
+
+impl FakeSqs {
+    /// # Panics
+    /// When no port is free.
+    pub async fn start() -> FakeSqs {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/1/queue", listener.local_addr().expect("it is bound"));
+        let (messages, changed) = (Arc::<Mutex<Vec<Message>>>::default(), Arc::<Notify>::default());
+        let (shared, told) = (Arc::clone(&messages), Arc::clone(&changed));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (messages, changed) = (Arc::clone(&shared), Arc::clone(&told));
+                let service = service_fn(move |request| {
+                    let (messages, changed) = (Arc::clone(&messages), Arc::clone(&changed));
+                    async move { Ok::<_, Infallible>(answer(&messages, &changed, request).await) }
+                });
+                let connection =
+                    http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                // A client that closes its connection is no failure.
+                tokio::spawn(async move { drop(connection.await) });
+            }
+        });
+        FakeSqs { url, messages, changed }
+    }
+
+    /// Puts a message into the queue; its number.
+    pub fn send(&self, body: String) -> usize {
+        let mut messages = lock(&self.messages);
+        let visible_at = Instant::now();
+        messages.push(Message { body, visible_at, received: 0, is_deleted: false });
+        messages.len() - 1
+    }
+
+    /// How often a message was received, and whether it was deleted.
+    pub fn state(&self, number: usize) -> (usize, bool) {
+        let messages = lock(&self.messages);
+        (messages[number].received, messages[number].is_deleted)
+    }
+
+    /// Waits until a message was received so often and deleted or not.
+    pub async fn until(&self, what: &str, number: usize, is_so: impl Fn((usize, bool)) -> bool) {
+        within(what, async {
+            while !is_so(self.state(number)) {
+                self.changed.notified().await;
+            }
+        })
+        .await;
+    }
+}
+
+async fn answer(
+    messages: &Mutex<Vec<Message>>,
+    changed: &Notify,
+    request: Request<Incoming>,
+) -> Response<String> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    let asked: Value = serde_json::from_slice(&body).expect("JSON");
+    let target = head.headers["x-amz-target"].to_str().expect("text");
+    let answer = match target {
+        "AmazonSQS.ReceiveMessage" => {
+            let received = receive(&mut lock(messages), &asked);
+            if received.is_empty() {
+                // As a queue does that is polled long.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            json!({ "Messages": received })
+        }
+        "AmazonSQS.DeleteMessageBatch" => {
+            let entries = asked["Entries"].as_array().expect("entries");
+            for entry in entries {
+                lock(messages)[number(entry)].is_deleted = true;
+            }
+            let ids: Vec<_> = entries.iter().map(|entry| json!({ "Id": entry["Id"] })).collect();
+            json!({ "Successful": ids, "Failed": [] })
+        }
+        "AmazonSQS.ChangeMessageVisibilityBatch" => {
+            let entries = asked["Entries"].as_array().expect("entries");
+            let ids: Vec<_> = entries.iter().map(|entry| json!({ "Id": entry["Id"] })).collect();
+            json!({ "Successful": ids, "Failed": [] })
+        }
+        _ => json!({ "Attributes": {} }),
+    };
+    changed.notify_waiters();
+    changed.notify_one();
+    Response::new(answer.to_string())
+}
+
+fn receive(messages: &mut [Message], asked: &Value) -> Vec<Value> {
+    let (now, hidden) = (Instant::now(), asked["VisibilityTimeout"].as_u64().unwrap_or(30));
+    let visible = messages.iter_mut().enumerate();
+    let visible = visible.filter(|(_, message)| !message.is_deleted && message.visible_at <= now);
+    let receive = |(number, message): (usize, &mut Message)| {
+        message.received += 1;
+        message.visible_at = now + Duration::from_secs(hidden);
+        json!({ "ReceiptHandle": number.to_string(), "MessageId": "m", "Body": message.body })
+    };
+    visible.take(10).map(receive).collect()
+}
+
+fn number(entry: &Value) -> usize {
+    entry["ReceiptHandle"].as_str().and_then(|handle| handle.parse().ok()).expect("our handle")
+}
