@@ -92,7 +92,6 @@ impl App {
     /// [`RunError`]: what is missing or taken.
     pub async fn bind_with(config: Config, keys: Option<Credentials>) -> Result<Self, RunError> {
         descriptors::prepare(&config)?;
-        secret_files::warn_of_wide(&config);
         let origin = Origin::new(config.origin.clone(), keys);
         let origin = origin.map(Arc::new).map_err(RunError::Origin)?;
         if config.admin.address.is_some() {
@@ -153,6 +152,7 @@ impl App {
             }
             None => None,
         };
+        secret_files::warn_of_wide(&config);
         // Last of all: a start that fails leaves the disk as it is.
         cache.begin()?;
         let grace = config.shutdown.grace.0;

@@ -71,12 +71,16 @@ fn report(out: &mut impl Write, verified: &Verified) -> io::Result<()> {
     }
     writeln!(
         out,
-        "{} segments: {} blocks of {}, {} records of objects; {} damaged",
+        "{} segments: {} blocks of {}, {} records of objects; {} damaged{}",
         verified.segments,
         verified.blocks,
         HumanBytes(verified.block_bytes),
         verified.objects,
-        verified.damage.len(),
+        verified.damage.len() - verified.unreadable,
+        match verified.unreadable {
+            0 => String::new(),
+            count => format!(", {count} cannot be read and may be whole"),
+        },
     )
 }
 
@@ -104,12 +108,17 @@ mod tests {
             objects: 4,
             cut_off: 0,
             damage: vec![damage(0), damage(33)],
+            unreadable: 0,
         };
         assert_eq!(
             told(&verified),
             "/d/blocks/1.seg: why\n/d/blocks/1.seg at 32: why\n\
              2 segments: 3 blocks of 3.00 MiB, 4 records of objects; 2 damaged\n"
         );
+        verified.unreadable = 1;
+        let text = told(&verified);
+        assert!(text.ends_with("; 1 damaged, 1 cannot be read and may be whole\n"), "{text}");
+        verified.unreadable = 0;
         verified.cut_off = 1;
         verified.damage = (0..150).map(damage).collect();
         let text = told(&verified);

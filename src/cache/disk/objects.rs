@@ -413,6 +413,8 @@ impl Objects {
 
     /// Writes what is queued and makes it last.
     pub(super) async fn finish(&self) {
+        // From here on the mark on disk counts: should it not come to that, it was no good end.
+        self.shared.state.lock().note.remove();
         let (done, finished) = oneshot::channel();
         let sent = self.orders.lock().sender.send(Order::Finish(done)).is_ok();
         if sent {

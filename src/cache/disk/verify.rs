@@ -26,6 +26,8 @@ pub struct Verified {
     /// Ends of segments that were open when their process ended.
     pub cut_off: u64,
     pub damage: Vec<Damage>,
+    /// How many of these could not be read, and may be whole: a device that fails, or permissions.
+    pub unreadable: usize,
 }
 
 /// A record, or a whole segment, that cannot be used.
@@ -142,7 +144,7 @@ impl<F: FnMut(u64)> Reader<'_, F> {
                     self.record(segment, at, record);
                     at += record.len();
                 }
-                Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                Err(error @ ReadError::Io(_)) if !is_cut_off(&error) => {
                     return self.damaged(Some(at), &error);
                 }
                 Err(_) => {
@@ -171,10 +173,17 @@ impl<F: FnMut(u64)> Reader<'_, F> {
         }
     }
 
-    fn damaged(&mut self, offset: Option<u64>, reason: &dyn ToString) {
+    fn damaged(&mut self, offset: Option<u64>, reason: &ReadError) {
+        let is_unreadable = matches!(reason, ReadError::Io(_)) && !is_cut_off(reason);
+        self.verified.unreadable += usize::from(is_unreadable);
         let (file, reason) = (self.file.to_owned(), reason.to_string());
         self.verified.damage.push(Damage { file, offset, reason });
     }
+}
+
+/// Whether the file ends before what was asked for.
+fn is_cut_off(error: &ReadError) -> bool {
+    matches!(error, ReadError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 /// All of a record, compared with what is `listed` of it.
