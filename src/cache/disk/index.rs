@@ -11,6 +11,7 @@ use super::classes::NONE;
 use super::digest::Digest;
 use super::format::{DATA_MAX, KEY_MAX, Kind, Record, START_BITS};
 use super::policy::Hotness;
+use super::segment::Segment;
 
 const SHARDS: usize = 64;
 /// Low bits of a digest that choose its shard.
@@ -257,6 +258,24 @@ impl Index {
             });
         }
         removed
+    }
+
+    /// The entries of a segment's records, in their order. Those of a complete segment are looked up one by one, so
+    /// that it costs what the segment holds and not what the index does; otherwise all entries are looked at.
+    pub(super) fn entries_in(&self, segment: &Segment, volume: u8) -> Vec<(Digest, Entry)> {
+        let mut found = Vec::new();
+        let listed = segment.footer().and_then(|footer| {
+            footer.each(|offset, Record { digest, .. }| {
+                let place = Place { volume, segment: segment.number, offset };
+                let entry = self.get(&digest).filter(|entry| entry.is_at(place));
+                found.extend(entry.map(|entry| (digest, entry)));
+            })
+        });
+        if listed.is_err() {
+            found = self.find(|e| (e.volume, e.segment) == (volume, segment.number));
+            found.sort_unstable_by_key(|(_, entry)| entry.offset);
+        }
+        found
     }
 
     /// All entries that `wanted` tells.

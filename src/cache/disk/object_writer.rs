@@ -239,7 +239,7 @@ impl Writer {
     /// The device has less space than it was said to have: makes do with what there is.
     fn shrink(&mut self) {
         if let Some(oldest) = self.log.segments().first()
-            && let Err(error) = self.let_go(oldest)
+            && let Err(error) = self.let_go(oldest, &self.index.entries_in(oldest, 0))
         {
             log::debug!("removing a segment of metadata: {error}");
         }
@@ -307,23 +307,26 @@ impl Writer {
             let Some(victim) = segments.first().filter(|s| !self.appender.is_open(s)) else {
                 break;
             };
-            let live = self.index.find(|entry| entry.segment == victim.number);
+            let live = self.index.entries_in(victim, 0);
             let live_bytes: u64 = live.iter().map(|(d, e)| e.record(Kind::Object, *d).len()).sum();
             let all = live_bytes * 2 <= victim.size();
-            for (digest, entry) in live {
+            for (digest, entry) in &live {
                 if all || entry.hotness.touches() > 0 && !self.index.is_full() {
-                    self.copy(victim, digest, &entry)?;
+                    self.copy(victim, *digest, entry)?;
                 }
             }
-            self.let_go(victim)?;
+            self.let_go(victim, &live)?;
         }
         Ok(())
     }
 
-    fn let_go(&mut self, segment: &Segment) -> io::Result<()> {
+    /// `live`: what lay there; what was copied since lies elsewhere.
+    fn let_go(&mut self, segment: &Segment, live: &[(Digest, Entry)]) -> io::Result<()> {
         // What is forgotten before the file is gone for certain gets no tombstone.
         self.log.erase(segment)?;
-        self.index.remove_where(|_, entry| entry.segment == segment.number);
+        for (digest, entry) in live {
+            self.index.remove_at(digest, entry.place());
+        }
         Ok(())
     }
 

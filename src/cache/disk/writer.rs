@@ -135,7 +135,8 @@ impl Writer {
     /// The device has less space than it was said to have: makes do with what there is.
     fn shrink(&mut self) {
         if let Some(victim) = self.victim() {
-            self.forget(&victim);
+            let live = self.index.entries_in(&victim, self.number);
+            self.forget(&victim, &live);
             if let Err(error) = self.log.remove(&victim) {
                 log::debug!("removing a segment: {error}");
             }
@@ -209,15 +210,13 @@ impl Writer {
     }
 
     fn reclaim(&mut self, victim: &Arc<Segment>) -> io::Result<()> {
-        let at = |entry: &Entry| (entry.volume, entry.segment) == (self.number, victim.number);
-        let mut candidates: Vec<_> = self
-            .index
-            .find(at)
-            .into_iter()
+        let live = self.index.entries_in(victim, self.number);
+        let mut candidates: Vec<_> = live
+            .iter()
             .map(|(digest, entry)| Candidate {
                 touches: entry.hotness.touches(),
-                bytes: entry.record(Kind::Block, digest).len(),
-                block: (digest, entry),
+                bytes: entry.record(Kind::Block, *digest).len(),
+                block: (*digest, *entry),
             })
             .collect();
         match victim.contents {
@@ -227,20 +226,17 @@ impl Writer {
         for Candidate { block: (digest, entry), .. } in &candidates {
             self.copy(victim, digest, entry)?;
         }
-        self.forget(victim);
+        self.forget(victim, &live);
         metrics::reclaimed();
         self.log.remove(victim)
     }
 
-    fn forget(&mut self, victim: &Segment) {
+    /// Takes a segment out of the index. `live`: what lay there; what was copied since lies elsewhere.
+    fn forget(&mut self, victim: &Segment, live: &[(Digest, Entry)]) {
         self.shares.forget(victim.number);
-        let place = (self.number, victim.number);
-        let mut gone = Vec::new();
-        self.index.remove_where(|digest, entry| {
-            let goes = (entry.volume, entry.segment) == place;
-            gone.extend(goes.then(|| digest.hash64()));
-            goes
-        });
+        let gone =
+            live.iter().filter(|(digest, entry)| self.index.remove_at(digest, entry.place()));
+        let gone: Vec<_> = gone.map(|(digest, _)| digest.hash64()).collect();
         let mut admission = self.admission.lock();
         admission.fit(self.index.usage().1);
         for fingerprint in gone {

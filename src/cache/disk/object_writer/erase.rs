@@ -66,11 +66,12 @@ impl Writer {
     fn rewrite(&mut self, segment: &Arc<Segment>) -> io::Result<()> {
         let length = segment.length()?;
         let mut kept = 0;
-        for (digest, entry) in self.index.find(|entry| entry.segment == segment.number) {
-            kept += self.copy(segment, digest, &entry)?;
+        let live = self.index.entries_in(segment, 0);
+        for (digest, entry) in &live {
+            kept += self.copy(segment, *digest, entry)?;
         }
         self.appender.sync()?;
-        self.let_go(segment)?;
+        self.let_go(segment, &live)?;
         if let Some(erasing) = &mut self.erasing {
             erasing.erased.count(length, kept);
         }

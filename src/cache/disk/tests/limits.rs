@@ -144,3 +144,34 @@ async fn r11_metadata_of_a_first_path_that_was_away_does_not_come_back() {
     let tier = open_all(&[older, other], &[], 128).unwrap();
     assert_eq!(recall(&tier, &id).await, None, "it was away");
 }
+
+#[tokio::test]
+async fn the_entries_of_a_segment_are_those_that_its_footer_lists_or_all_that_say_so() {
+    let device = Device::new();
+    let tier = open_small(&device, &[], CAPACITY, SEGMENT);
+    let keys = keys("one", 0, 24);
+    write(&tier, &keys).await;
+    // Replaced by a record in a later segment.
+    for key in &keys[..4] {
+        assert!(tier.index.remove(&key.digest()).is_some());
+    }
+    write(&tier, &keys[..4]).await;
+    tier.finish().await;
+    let entries_are_right = |segments: &[Arc<segment::Segment>]| {
+        let mut total = 0;
+        for segment in segments {
+            let found = tier.index.entries_in(segment, 0);
+            let mut expected = tier.index.find(|entry| entry.segment == segment.number);
+            expected.sort_unstable_by_key(|(_, entry)| entry.offset);
+            assert_eq!(found, expected, "{}", segment.number);
+            assert!(tier.index.entries_in(segment, 1).is_empty(), "of another volume");
+            total += found.len();
+        }
+        total
+    };
+    let segments = tier.volumes[0].log.segments();
+    assert!(segments.len() > 3 && segments.iter().all(|segment| segment.footer().is_ok()));
+    assert_eq!(entries_are_right(&segments), keys.len());
+    device.blocks.fail(Op::Read, Errno::IO, usize::MAX);
+    assert_eq!(entries_are_right(&segments), keys.len());
+}

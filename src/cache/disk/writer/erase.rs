@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::Writer;
+use crate::cache::disk::digest::Digest;
 use crate::cache::disk::erase::{Done, ErasedFiles};
+use crate::cache::disk::index::Entry;
 use crate::cache::disk::segment::{ReadError, Segment};
 
 /// What is under way.
@@ -72,8 +74,9 @@ impl Writer {
         let length = segment.length().unwrap_or(0);
         // Copies count for their rule's share again.
         self.shares.forget(segment.number);
-        let kept = self.keep_others(segment);
-        self.forget(segment);
+        let live = self.index.entries_in(segment, self.number);
+        let kept = self.keep_others(segment, &live);
+        self.forget(segment, &live);
         // Where it does not go, nothing more is written to go beside it.
         self.log.erase(segment).or_else(|_| self.log.sweep())?;
         erased.count(length, kept);
@@ -81,13 +84,10 @@ impl Writer {
     }
 
     /// Writes what else is alive once more, durably, as far as the capacity goes. Returns how many bytes of it.
-    fn keep_others(&mut self, segment: &Arc<Segment>) -> u64 {
-        let at = (self.number, segment.number);
-        let mut live = self.index.find(|entry| (entry.volume, entry.segment) == at);
-        live.sort_unstable_by_key(|(_, entry)| entry.offset);
+    fn keep_others(&mut self, segment: &Arc<Segment>, live: &[(Digest, Entry)]) -> u64 {
         let mut kept = 0;
         let mut copy = || {
-            for (digest, entry) in &live {
+            for (digest, entry) in live {
                 kept += self.copy_within_capacity(segment, digest, entry)?;
             }
             self.blocks.sync().and(self.pinned.sync())
