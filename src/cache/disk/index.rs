@@ -1,6 +1,6 @@
 //! Where each block lies: a digest of its key, and the place of its record. At most 100 bytes a block.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -145,6 +145,8 @@ impl Hasher for TakeDigest {
 }
 
 type Shard = HashMap<Digest, Entry, BuildHasherDefault<TakeDigest>>;
+/// The entries of each start, which for an object's record stands for its bucket.
+type Groups = HashMap<u32, HashSet<Digest, BuildHasherDefault<TakeDigest>>>;
 
 /// A table doubles when it is full, and is half empty then. Shards of one size would all do so at the same time;
 /// these are of different sizes, each 2^(1/64) of the one before, so that with any number of entries some are full,
@@ -157,6 +159,8 @@ pub(super) struct Index {
     bytes: AtomicU64,
     entries: AtomicU64,
     limit: u64,
+    /// Locked after a shard, never before.
+    groups: Option<Mutex<Groups>>,
 }
 
 impl Index {
@@ -166,6 +170,9 @@ impl Index {
     /// and twice that, evenly in their logarithm: 8/7 / ln 2 = 1.65. The rest is for what allocators round up.
     pub(super) const ENTRY_COST: u64 = (Self::SLOT * 9).div_ceil(5);
 
+    /// What an entry costs besides in its group, about.
+    const GROUP_COST: u64 = 32;
+
     /// For at most `memory` bytes of entries.
     pub(super) fn new(memory: u64) -> Self {
         Self {
@@ -174,7 +181,14 @@ impl Index {
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             limit: memory / Self::ENTRY_COST,
+            groups: None,
         }
+    }
+
+    /// As [`Index::new`], of entries that are removed together by their start: see [`Index::remove_group`].
+    pub(super) fn grouped(memory: u64) -> Self {
+        let limit = memory / (Self::ENTRY_COST + Self::GROUP_COST);
+        Self { limit, groups: Some(Mutex::default()), ..Self::new(memory) }
     }
 
     /// Makes room for so many more at once: tables that grow leave their smaller selves behind.
@@ -213,7 +227,33 @@ impl Index {
         let mut shard = self.shard(&digest);
         self.count(None, Some(&entry));
         let old = shard.insert(digest, entry);
+        if old.is_none_or(|old| old.start() != entry.start()) {
+            self.ungroup(&digest, old.as_ref());
+            if let Some(groups) = &self.groups {
+                groups.lock().entry(entry.start()).or_default().insert(digest);
+            }
+        }
         self.count(old.as_ref(), None);
+    }
+
+    fn ungroup(&self, digest: &Digest, gone: Option<&Entry>) {
+        let (Some(groups), Some(gone)) = (&self.groups, gone) else { return };
+        let mut groups = groups.lock();
+        if let Some(group) = groups.get_mut(&gone.start()) {
+            group.remove(digest);
+            if group.is_empty() {
+                groups.remove(&gone.start());
+            }
+        }
+    }
+
+    /// Removes all entries of this start, at the cost of those entries; none is inserted meanwhile. Returns their
+    /// number.
+    pub(super) fn remove_group(&self, start: u32) -> u64 {
+        let groups = self.groups.as_ref().expect("of a grouped index");
+        let group = groups.lock().remove(&start).unwrap_or_default();
+        let removed = group.iter().filter(|digest| self.remove(digest).is_some()).count();
+        removed as u64
     }
 
     /// Puts `entry` in the place of one that is still at `place`; says whether it did.
@@ -233,13 +273,17 @@ impl Index {
         let mut shard = self.shard(digest);
         let there = shard.get(digest).is_some_and(|e| e.is_at(place));
         if there {
-            self.count(shard.remove(digest).as_ref(), None);
+            let old = shard.remove(digest);
+            self.ungroup(digest, old.as_ref());
+            self.count(old.as_ref(), None);
         }
         there
     }
 
     pub(super) fn remove(&self, digest: &Digest) -> Option<Entry> {
-        let old = self.shard(digest).remove(digest);
+        let mut shard = self.shard(digest);
+        let old = shard.remove(digest);
+        self.ungroup(digest, old.as_ref());
         self.count(old.as_ref(), None);
         old
     }
@@ -251,6 +295,7 @@ impl Index {
             shard.lock().retain(|digest, entry| {
                 let stays = !gone(digest, entry);
                 if !stays {
+                    self.ungroup(digest, Some(entry));
                     self.count(Some(entry), None);
                     removed += 1;
                 }
@@ -371,6 +416,24 @@ mod tests {
             let record = Record { kind: Kind::Block, digest, key_len, data_len, start, tag: 0 };
             assert_eq!(Entry::new(3, 7, 32, &record).record(Kind::Block, digest), record);
         }
+    }
+
+    #[test]
+    fn a_group_is_removed_whatever_became_of_its_entries() {
+        let index = Index::grouped(1 << 20);
+        let digests = [b"a", b"b", b"c", b"d"].map(|name| Digest::of(name));
+        let of = |start| Entry::new(0, 1, 32, &Record { start, ..record(1) });
+        for (digest, start) in digests.iter().zip([1, 1, 1, 2]) {
+            index.insert(*digest, of(start));
+        }
+        index.insert(digests[0], of(2));
+        assert!(index.remove_at(&digests[1], of(1).place()));
+        assert!(index.replace(&digests[2], of(1).place(), Entry { segment: 7, ..of(1) }));
+        assert_eq!(index.remove_group(1), 1);
+        assert_eq!((index.remove_group(1), index.usage().1), (0, 2));
+        assert_eq!(index.remove_where(|digest, _| *digest == digests[3]), 1);
+        assert_eq!((index.remove_group(2), index.usage().1), (1, 0));
+        assert!(index.groups.unwrap().lock().is_empty());
     }
 
     #[test]

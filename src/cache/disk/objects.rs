@@ -93,7 +93,7 @@ impl Objects {
         memory: u64,
         trust: Trust,
     ) -> io::Result<Self> {
-        let index = Arc::new(Index::new(memory));
+        let index = Arc::new(Index::grouped(memory));
         let (mut void, mut unreadable) = (0, Unreadable::default());
         let take = |found: Found<'_>| {
             if let Found::Unreadable { file, why } = found {
@@ -211,7 +211,7 @@ impl Objects {
     pub(super) fn forget_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
         let tag = bucket_tag(realm, bucket);
         let mut orders = self.orders.lock();
-        if self.index.remove_where(|_, entry| entry.start() == tag) == 0 {
+        if self.index.remove_group(tag) == 0 {
             return self.earlier(&orders);
         }
         let key = bucket_key(realm, bucket);
@@ -437,7 +437,7 @@ fn recover(index: &Index, name: &str, found: &Found<'_>) -> u32 {
                 index.insert(record.digest, Entry::new(0, segment.number, *offset, record));
             }
             Kind::Tombstone => drop(index.remove(&record.digest)),
-            Kind::BucketEpoch => drop(index.remove_where(|_, entry| entry.start() == record.start)),
+            Kind::BucketEpoch => drop(index.remove_group(record.start)),
             Kind::Block => {}
         },
         Found::Damage { file, why, upto } => {

@@ -1,6 +1,7 @@
 //! What the tier may take: its capacity, a rule's share, and what stays because it is pinned.
 
 use rand::Rng;
+use rustix::io::Errno;
 
 use super::*;
 
@@ -149,8 +150,9 @@ async fn r11_metadata_of_a_first_path_that_was_away_does_not_come_back() {
 async fn the_entries_of_a_segment_are_those_that_its_footer_lists_or_all_that_say_so() {
     let device = Device::new();
     let tier = open_small(&device, &[], CAPACITY, SEGMENT);
-    let keys = keys("one", 0, 24);
+    let keys = keys("one", 0, 8);
     write(&tier, &keys).await;
+    tier.finish().await;
     // Replaced by a record in a later segment.
     for key in &keys[..4] {
         assert!(tier.index.remove(&key.digest()).is_some());
@@ -170,7 +172,7 @@ async fn the_entries_of_a_segment_are_those_that_its_footer_lists_or_all_that_sa
         total
     };
     let segments = tier.volumes[0].log.segments();
-    assert!(segments.len() > 3 && segments.iter().all(|segment| segment.footer().is_ok()));
+    assert!(segments.len() > 1 && segments.iter().all(|segment| segment.footer().is_ok()));
     assert_eq!(entries_are_right(&segments), keys.len());
     device.blocks.fail(Op::Read, Errno::IO, usize::MAX);
     assert_eq!(entries_are_right(&segments), keys.len());
