@@ -13,6 +13,7 @@ pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The disk did not take what was applied: a session ends with it, so that what is not acknowledged comes again, after
 /// a pause.
+#[cfg(any(feature = "amqp", feature = "kafka", feature = "redis"))]
 pub(super) const NOT_DURABLE: &str = "events were applied, and the disk did not take them down: they are not \
                                       acknowledged and come again; see the log about cache.disk";
 

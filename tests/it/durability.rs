@@ -197,9 +197,10 @@ async fn r38_a_plain_kill_costs_no_confirmation_and_what_was_acknowledged_holds(
     assert_eq!((heads, kept), (0, 0), "{}", setup.s3.describe());
 }
 
+#[cfg(feature = "sqs")]
 #[tokio::test]
 async fn r38_a_message_of_a_queue_stays_there_until_the_disk_has_taken_what_it_says() {
-    let sqs = FakeSqs::start().await;
+    let sqs = crate::support::FakeSqs::start().await;
     let events =
         format!("sqs: [{{ queue: '{}', region: us-east-1, visibility: 2s, wait: 1s }}]", sqs.url);
     let (setup, process) = Setup::with_events(&events).await;
