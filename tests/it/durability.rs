@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::{
-    Api, Client, FakeS3, FakeSqs, FaultyDisk, Object, Process, Scratch, hotset, within,
-};
+use crate::support::{Api, Client, FakeS3, FaultyDisk, Object, Process, Scratch, hotset, within};
 
 const KEYS: [&str; 5] = ["purged", "told", "twice", "written", "kept"];
 
