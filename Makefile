@@ -4,6 +4,7 @@
 # make test | make bench | make lint
 # cargo bench --bench hit_ratio               hit ratios on recorded traces; make bench runs the load scenarios
 # cargo bench --bench verify                  what verifying a signature costs
+# cargo bench --bench growth                  how costs grow with objects, prefixes, purges and lists
 # target/venv/bin/python benches/staleness.py   how stale readers see writes past hotset, by each road of events
 
 SHELL := /bin/bash

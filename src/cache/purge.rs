@@ -80,6 +80,12 @@ impl Cache {
         Purged { ticket }
     }
 
+    /// The number of the last purge of more than this object that covered it, as every read looks it up; for benches.
+    #[doc(hidden)]
+    pub fn purge_epoch(&self, id: &ObjectId) -> u32 {
+        self.floors.wide(id)
+    }
+
     /// Waits until what was purged stays so whatever happens to the machine (R11). `false`: the disk did not take it
     /// down in time, and it holds only while this process runs.
     pub async fn purged(&self, purged: Purged) -> bool {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::digest::Digest;
 use super::files::{FolderLock, PageCache, RealFolder};
 use super::format::{Contents, Kind, Record};
+use super::index::{Entry, Index};
 use super::log::{Appender, Log, LogKind};
 use super::open::{BLOCKS, segment_size};
 
@@ -31,4 +32,31 @@ pub fn write(path: &Path, capacity: u64, blocks: u32, data_len: usize) -> io::Re
         appender.append(&record, &key, &data)?;
     }
     appender.seal()
+}
+
+/// The index of metadata, with made-up objects.
+pub struct MetadataIndex(Index);
+
+impl MetadataIndex {
+    /// For so many objects.
+    pub fn new(objects: u32) -> Self {
+        Self(Index::grouped(u64::from(objects) * 256))
+    }
+
+    pub fn insert(&self, bucket: u32, object: u32) {
+        let digest = Digest::of(&object.to_le_bytes());
+        let start = bucket;
+        let record = Record { kind: Kind::Object, digest, key_len: 1, data_len: 1, start, tag: 0 };
+        self.0.insert(digest, Entry::new(0, 1, 0, &record));
+    }
+
+    /// Removes what is known of a bucket; returns of how many objects.
+    pub fn end_bucket(&self, bucket: u32) -> u64 {
+        self.0.remove_group(bucket)
+    }
+
+    /// As [`MetadataIndex::end_bucket`], by a look at all objects.
+    pub fn end_bucket_by_scan(&self, bucket: u32) -> u64 {
+        self.0.remove_where(|_, entry| entry.start() == bucket)
+    }
 }

@@ -1,0 +1,143 @@
+//! How costs grow with what a cache has seen: CPU time per operation with N and with 10 N prefixes, purges, lists and
+//! objects.
+//!
+//! ```text
+//! cargo bench --bench growth
+//! ```
+//!
+//! With ten times as much an operation may cost a few times as much, for caches that miss and trees that are deeper; one
+//! that looks at all there is costs ten times as much. A bar that is missed makes the exit code 1.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hotset::cache::disk::synthetic::MetadataIndex;
+use hotset::cache::{Cache, CacheConfig, ListAnswer, ListKey, RuleConfig, Scope};
+use hotset::config::units::{ByteSize, HumanDuration};
+use hotset::origin::{Origin, OriginConfig};
+use hotset::s3::{BucketName, Listing, ObjectId, ObjectKey, Realm};
+use rustix::time::{ClockId, clock_gettime};
+
+/// What an operation may cost with ten times as much, in times of what it cost before.
+const BAR: f64 = 4.0;
+/// Operations that are measured together.
+const ROUNDS: u32 = 2_000;
+
+type Case = (&'static str, u32, fn(u32) -> Duration);
+
+const CASES: [Case; 6] = [
+    ("purge of a key, after N of them", 10_000, purge_keys),
+    ("purge of a prefix, after N of them", 1_000, purge_prefixes),
+    ("lookup of a key's epoch, with N purged prefixes", 1_000, look_up_prefixes),
+    ("event, with N lists of other prefixes", 1_000, end_lists),
+    ("end of a small bucket, with N objects on disk", 100_000, end_bucket),
+    ("(the same by a look at all objects)", 100_000, end_bucket_by_scan),
+];
+
+fn main() -> ExitCode {
+    let mut missed = false;
+    println!("{:52} {:>12} {:>12} {:>7}", "", "N", "10 N", "times");
+    for (name, n, measure) in CASES {
+        let [few, many] = [n, 10 * n].map(|n| measure(n).as_secs_f64() * 1e9);
+        let times = many / few.max(1.0);
+        println!("{name:52} {few:9.0} ns {many:9.0} ns {times:7.1}");
+        missed |= times > BAR && !name.starts_with('(');
+    }
+    if missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn cache() -> Arc<Cache> {
+    let origin = Origin::new(OriginConfig::default(), None).expect("the default is right");
+    let config = CacheConfig { memory: ByteSize::mib(4096), ..CacheConfig::default() };
+    let lists = Some(HumanDuration(Duration::from_mins(1)));
+    let rules = [RuleConfig { lists, ..RuleConfig::default() }];
+    Cache::new(&config, &rules, Arc::new(origin)).expect("there is no disk")
+}
+
+fn bucket() -> BucketName {
+    BucketName::new("a-bucket").expect("a legal name")
+}
+
+fn id(key: &str) -> ObjectId {
+    let realm = Realm::new("http://origin", "default");
+    ObjectId::new(&realm, bucket(), ObjectKey::new(key).expect("a legal key"))
+}
+
+fn purge_keys(n: u32) -> Duration {
+    let cache = cache();
+    let key = |n| ObjectKey::new(&format!("a folder/object-{n:09}")).expect("a legal key");
+    let purge = |n| drop(cache.purge(&[Scope::Object(bucket(), key(n))]));
+    (0..n).for_each(purge);
+    per_round(|round| purge(n + round))
+}
+
+fn purge_prefixes(n: u32) -> Duration {
+    let cache = cache();
+    let purge = |n| drop(cache.purge(&[Scope::Prefix(bucket(), format!("folder-{n:09}/"))]));
+    (0..n).for_each(purge);
+    per_round(|round| purge(n + round))
+}
+
+fn look_up_prefixes(n: u32) -> Duration {
+    let cache = cache();
+    for n in 0..n {
+        drop(cache.purge(&[Scope::Prefix(bucket(), format!("folder-{n:09}/"))]));
+    }
+    let ids: Vec<_> =
+        (0..ROUNDS).map(|n| id(&format!("folder-{:09}/object", n * 7 % 1_000))).collect();
+    per_round(|round| {
+        black_box(cache.purge_epoch(&ids[round as usize]));
+    })
+}
+
+fn end_lists(n: u32) -> Duration {
+    let cache = cache();
+    for n in 0..n {
+        let prefix = format!("folder-{n:09}/");
+        let (realm, question) = (Realm::new("http://origin", "default"), prefix.clone());
+        let key = ListKey { realm, bucket: bucket(), identity: None, question: question.clone() };
+        let listing = Listing { prefix: Some(prefix), question, no_cache: false };
+        let fill = cache.list_begins(key, listing, Duration::from_mins(1));
+        cache.admit_list(fill, ListAnswer { headers: Vec::new(), body: Bytes::from_static(b"x") });
+    }
+    let ids: Vec<_> = (0..ROUNDS).map(|n| id(&format!("elsewhere/object-{n}"))).collect();
+    per_round(|round| {
+        let _ = cache.invalidate(&ids[round as usize]);
+    })
+}
+
+fn objects(n: u32) -> MetadataIndex {
+    let index = MetadataIndex::new(n + ROUNDS);
+    (0..n).for_each(|n| index.insert(u32::MAX >> 12, n));
+    (0..ROUNDS).for_each(|bucket| index.insert(bucket, n + bucket));
+    index
+}
+
+fn end_bucket(n: u32) -> Duration {
+    let index = objects(n);
+    per_round(|bucket| assert_eq!(index.end_bucket(bucket), 1))
+}
+
+fn end_bucket_by_scan(n: u32) -> Duration {
+    let index = objects(n);
+    let started = cpu_time();
+    (0..3).for_each(|bucket| assert_eq!(index.end_bucket_by_scan(bucket), 1));
+    cpu_time().saturating_sub(started) / 3
+}
+
+fn per_round(mut operation: impl FnMut(u32)) -> Duration {
+    let started = cpu_time();
+    (0..ROUNDS).for_each(&mut operation);
+    cpu_time().saturating_sub(started) / ROUNDS
+}
+
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        time.tv_sec.try_into().expect("not negative"),
+        time.tv_nsec.try_into().expect("below a second"),
+    )
+}
