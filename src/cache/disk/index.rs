@@ -429,11 +429,14 @@ mod tests {
         index.insert(digests[0], of(2));
         assert!(index.remove_at(&digests[1], of(1).place()));
         assert!(index.replace(&digests[2], of(1).place(), Entry { segment: 7, ..of(1) }));
+        let groups = index.groups.as_ref().unwrap();
+        let grouped: usize = groups.lock().values().map(HashSet::len).sum();
+        assert_eq!((grouped as u64, index.usage().1), (3, 3), "nothing that is gone");
         assert_eq!(index.remove_group(1), 1);
         assert_eq!((index.remove_group(1), index.usage().1), (0, 2));
         assert_eq!(index.remove_where(|digest, _| *digest == digests[3]), 1);
         assert_eq!((index.remove_group(2), index.usage().1), (1, 0));
-        assert!(index.groups.unwrap().lock().is_empty());
+        assert!(groups.lock().is_empty());
     }
 
     #[test]
