@@ -161,7 +161,10 @@ async fn r16_what_is_on_the_allow_list_is_served_from_the_cache() {
 
 #[tokio::test]
 async fn r16_what_is_not_on_the_allow_list_is_passed_through_and_not_stored() {
-    let (s3, _proxy, client) = setup().await;
+    let s3 = FakeS3::start().await;
+    let origins = vec!["https://app.example".to_owned()];
+    let proxy = TestProxy::start_with(&s3, |config| config.auth.origins = origins).await;
+    let client = proxy.client();
     let targets = [
         ("?versionId=", None),
         ("?acl", None),
