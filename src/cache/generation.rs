@@ -57,12 +57,41 @@ struct BucketStripe {
 #[derive(Default)]
 struct Writes {
     in_flight: AtomicU32,
+    /// Those of them that have invalidated nothing yet.
+    tentative: AtomicU32,
     /// Until when the outcome of an earlier one counts as unknown, in milliseconds since [`Generations::started`];
     /// 0: all are known.
     suspect_until: AtomicU64,
 }
 
+/// What a write in flight has done to what is cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InFlight {
+    /// Invalidated it: what is read meanwhile is as good as ever.
+    Invalidated,
+    /// Nothing yet, since it may be refused: every read meanwhile asks the origin (R40).
+    Tentative,
+}
+
 impl Writes {
+    fn begin(&self, kind: InFlight) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        if kind == InFlight::Tentative {
+            self.tentative.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn end(&self, kind: InFlight) {
+        if kind == InFlight::Tentative {
+            self.tentative.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn may_be_refused(&self) -> bool {
+        self.tentative.load(Ordering::Acquire) > 0
+    }
+
     fn are_in_flight(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) > 0
     }
@@ -177,23 +206,31 @@ impl Generations {
     }
 
     /// From now on and until [`Generations::write_ended`], nobody knows what the object is.
-    pub(super) fn write_begins(&self, id: &ObjectId) {
-        self.stripe(id).writes.in_flight.fetch_add(1, Ordering::AcqRel);
+    pub(super) fn write_begins(&self, id: &ObjectId, kind: InFlight) {
+        self.stripe(id).writes.begin(kind);
     }
 
-    pub(super) fn write_ended(&self, id: &ObjectId) {
-        self.stripe(id).writes.in_flight.fetch_sub(1, Ordering::AcqRel);
+    pub(super) fn write_ended(&self, id: &ObjectId, kind: InFlight) {
+        self.stripe(id).writes.end(kind);
     }
 
     /// As [`Generations::write_begins`], for every object of a bucket, until [`Generations::bucket_write_ended`].
-    pub(super) fn bucket_write_begins(&self, realm: &Realm, bucket: &BucketName) {
+    pub(super) fn bucket_write_begins(&self, realm: &Realm, bucket: &BucketName, kind: InFlight) {
         let hash = ObjectId::hash_bucket(realm, bucket);
-        self.bucket_stripe(hash).writes.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.bucket_stripe(hash).writes.begin(kind);
     }
 
-    pub(super) fn bucket_write_ended(&self, realm: &Realm, bucket: &BucketName) {
+    pub(super) fn bucket_write_ended(&self, realm: &Realm, bucket: &BucketName, kind: InFlight) {
         let hash = ObjectId::hash_bucket(realm, bucket);
-        self.bucket_stripe(hash).writes.in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.bucket_stripe(hash).writes.end(kind);
+    }
+
+    /// Whether every read of `id` must ask the origin first: the outcome of a write is unknown, or a write that has
+    /// invalidated nothing is in flight (R8, R40).
+    pub(super) fn must_confirm(&self, id: &ObjectId) -> bool {
+        self.stripe(id).writes.may_be_refused()
+            || self.bucket_stripe(id.bucket_hash64()).writes.may_be_refused()
+            || self.is_suspect(id)
     }
 
     pub(super) fn is_being_written(&self, id: &ObjectId) -> bool {
@@ -274,9 +311,9 @@ mod tests {
     fn r8_every_key_of_a_bucket_is_being_written_while_the_bucket_is() {
         let generations = Generations::new(Arc::new(Floors::new()));
         let (ours, other) = (id("bucket", "key"), id("another", "key"));
-        generations.bucket_write_begins(ours.realm(), ours.bucket());
+        generations.bucket_write_begins(ours.realm(), ours.bucket(), InFlight::Invalidated);
         assert!(generations.is_being_written(&ours) && !generations.is_being_written(&other));
-        generations.bucket_write_ended(ours.realm(), ours.bucket());
+        generations.bucket_write_ended(ours.realm(), ours.bucket(), InFlight::Invalidated);
         assert!(!generations.is_being_written(&ours));
     }
 }

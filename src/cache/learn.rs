@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Cache;
 use super::budget::Paid;
 use super::disk::Ticket;
-use super::generation::Generation;
+use super::generation::{Generation, InFlight};
 use super::heads::HeadAnswer;
 use super::key::ObjectVersion;
 use super::meta::{Doubt, Entry, Known, LearnedBy, Moment};
@@ -15,38 +15,61 @@ use crate::origin::OriginError;
 use crate::s3::{BucketName, ETag, ObjectId, ObjectMeta, Realm};
 
 /// A write that may be on its way; what is learned of its objects meanwhile is not kept on disk.
+///
+/// One that is tentative and of which nobody said how it ended has changed what it names.
 pub struct Writing {
     cache: Arc<Cache>,
     objects: Vec<ObjectId>,
     bucket: Option<(Realm, BucketName)>,
+    kind: InFlight,
+    concluded: bool,
+}
+
+impl Writing {
+    /// It was refused, or what it may have changed is invalidated.
+    pub fn conclude(&mut self) {
+        self.concluded = true;
+    }
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
+        let forgotten = self.kind == InFlight::Tentative && !self.concluded;
         for id in &self.objects {
-            self.cache.generations.write_ended(id);
+            if forgotten {
+                self.cache.suspect(id);
+            }
+            self.cache.generations.write_ended(id, self.kind);
         }
         if let Some((realm, bucket)) = &self.bucket {
-            self.cache.generations.bucket_write_ended(realm, bucket);
+            if forgotten {
+                self.cache.suspect_bucket(realm, bucket);
+            }
+            self.cache.generations.bucket_write_ended(realm, bucket, self.kind);
         }
     }
 }
 
 impl Cache {
     /// A write of these objects begins, and ends when what this returns is dropped. To be called before they are
-    /// invalidated for the first time.
-    pub fn write_begins(self: &Arc<Self>, objects: &[ObjectId]) -> Writing {
-        for id in objects {
-            self.generations.write_begins(id);
+    /// invalidated for the first time, and before the write is sent.
+    pub fn write_begins(self: &Arc<Self>, objects: Vec<ObjectId>, kind: InFlight) -> Writing {
+        for id in &objects {
+            self.generations.write_begins(id, kind);
         }
-        Writing { cache: self.clone(), objects: objects.to_vec(), bucket: None }
+        Writing { cache: self.clone(), objects, bucket: None, kind, concluded: false }
     }
 
     /// As [`Cache::write_begins`], of what may be any object of a bucket.
-    pub fn bucket_write_begins(self: &Arc<Self>, realm: &Realm, bucket: &BucketName) -> Writing {
-        self.generations.bucket_write_begins(realm, bucket);
+    pub fn bucket_write_begins(
+        self: &Arc<Self>,
+        realm: &Realm,
+        bucket: &BucketName,
+        kind: InFlight,
+    ) -> Writing {
+        self.generations.bucket_write_begins(realm, bucket, kind);
         let bucket = Some((realm.clone(), bucket.clone()));
-        Writing { cache: self.clone(), objects: Vec::new(), bucket }
+        Writing { cache: self.clone(), objects: Vec::new(), bucket, kind, concluded: false }
     }
 
     /// The object changed, was written or removed: forget what is known of it. Its blocks stay under their

@@ -51,6 +51,7 @@ pub use at_hand::AtHand;
 pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleConfig, matcher};
 pub use disk::{DiskConfig, DiskError, DiskUsage, ErasedFiles, Ticket};
 pub use erase::{EraseError, Erased};
+pub use generation::InFlight;
 pub use known::InMemory;
 pub use learn::Writing;
 pub use lists::{ListAnswer, ListFill, ListKey};

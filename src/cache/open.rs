@@ -172,7 +172,7 @@ impl Cache {
         if !self.generations.bucket_is_current(id, entry.generation) {
             return Lookup::Unknown;
         }
-        let suspect = self.generations.is_suspect(id);
+        let suspect = self.generations.must_confirm(id);
         match &entry.known {
             Known::Object { meta, .. } if meta.no_store && policy.obey_no_store => {
                 if policy.is_fresh(&entry) { Lookup::Uncacheable } else { Lookup::Unknown }
@@ -243,7 +243,7 @@ impl Cache {
             Err(CacheError::Origin(error))
                 if error.allows_stale()
                     && entry.is_some_and(|entry| policy.allows_stale(&entry))
-                    && !self.generations.is_suspect(id)
+                    && !self.generations.must_confirm(id)
                     && self.generations.is_current(id, found.generation) =>
             {
                 Ok(Found { source: Source::Stale, ..found })
@@ -300,7 +300,7 @@ impl Cache {
 
     /// Who demands the state of now, or reads a key whose state nobody knows, joins nothing that was sent before (R7, R8).
     fn may_join(&self, id: &ObjectId, policy: &Policy) -> Join {
-        match policy.demand || self.generations.is_suspect(id) {
+        match policy.demand || self.generations.must_confirm(id) {
             true => Join::Next,
             false => Join::UnderWay,
         }

@@ -17,7 +17,7 @@ use crate::auth::{BodyCheck, Identity};
 use crate::cache::{Ticket, Writing};
 use crate::metrics::{self, CacheResult, Held, Operation as OperationLabel, wire};
 use crate::origin::Domain;
-use crate::s3::{BucketName, Effect, ObjectId, Parsed, S3Error};
+use crate::s3::{AccountId, BucketName, Effect, ObjectId, Parsed, S3Error};
 
 /// The state of one request.
 pub struct RequestContext {
@@ -96,6 +96,10 @@ pub struct Forward {
     pub unsettled: Option<Ticket>,
     /// The answer of a list, to be kept when it is complete.
     pub(super) keeping: Option<Box<Keeping>>,
+    /// Whom the origin was asked to find as the bucket's owner.
+    pub(super) expected_owner: Option<AccountId>,
+    /// S3 refuses it: when that answer is complete, nothing was changed (R40).
+    pub(super) refused: bool,
     /// As long as the outcome may not be known.
     pub writing: Vec<Writing>,
 }
@@ -150,6 +154,8 @@ impl Forward {
             connect_tries: 0,
             unsettled: None,
             keeping: None,
+            expected_owner: None,
+            refused: false,
             writing: Vec::new(),
         })
     }

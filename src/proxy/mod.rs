@@ -16,6 +16,7 @@ mod chunks;
 mod client;
 pub mod config;
 mod connection;
+mod connection_options;
 mod context;
 mod delete_many;
 mod form;
@@ -99,12 +100,19 @@ impl Gateway {
         Ok((parsed, admitted))
     }
 
-    /// Why a request is refused before it is looked at: by the gate, or, over HTTP/2, for what its library lets pass.
+    /// Why a request is refused before it is looked at: by the gate, for what it would have removed on the way to the
+    /// origin, or, over HTTP/2, for what its library lets pass.
     fn refused(&self, session: &Session) -> Option<Refusal> {
-        if !session.is_http2() {
-            return Client::of(session)?.refused();
-        }
         let head = session.req_header();
+        if let Some(why) = Client::of(session).and_then(Client::refused) {
+            return Some(why);
+        }
+        if !connection_options::are_allowed(&head.headers) {
+            return Some(Refusal::ConnectionOption);
+        }
+        if !session.is_http2() {
+            return None;
+        }
         let limits = self.limits.gate().head;
         if head.raw_path().len() > limits.uri {
             return Some(Refusal::UriTooLong);
@@ -312,7 +320,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<Option<std::time::Duration>> {
         if let Some(forward) = &mut ctx.forward {
-            self.invalidate(forward);
+            self.answer_part(forward, end);
             self.keep(forward, body.as_deref().unwrap_or_default(), end);
         }
         Ok(None)
@@ -391,6 +399,9 @@ impl ProxyHttp for Gateway {
         if let Some(forward) = &mut ctx.forward {
             if error.is_some() || status == 0 || pass_through::leaves_doubt(status) {
                 self.suspect(forward);
+            } else if forward.refused {
+                // An answer without a body.
+                self.answer_part(forward, true);
             }
             let outcome = match status {
                 _ if error.is_some() => OriginOutcome::Broken,

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -23,9 +24,12 @@ use super::response::{CACHE_STATUS, CacheStatus};
 use super::transparent::as_signed;
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
 use crate::auth::{BodyCheck, Payload, strip_presigned};
+use crate::cache::{InFlight, Writing};
 use crate::origin::OriginError;
 use crate::s3::delete_objects::parse_keys;
-use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed, Read, S3Error};
+use crate::s3::{
+    BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed, S3Error, expected_owner,
+};
 
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
 const WRITE_PATIENCE: Duration = Duration::from_mins(10);
@@ -35,12 +39,15 @@ const CONNECT_TRIES: u32 = 3;
 
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 /// Of the client's request: the client's own signature, and what belongs to its connection only.
-const NOT_FORWARDED: [HeaderName; 9] = [
+const NOT_FORWARDED: [HeaderName; 12] = [
     AUTHORIZATION,
     HOST,
     CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
     TE,
     UPGRADE,
+    HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("x-amz-date"),
@@ -74,21 +81,31 @@ impl Gateway {
     }
 
     /// Before any of the write goes to the origin: what it may change is forgotten, and stays so if we do not live
-    /// to answer.
+    /// to answer. Where S3 decides, only once S3 has not refused it; until then reads ask first (R40). Whatever we do
+    /// not live to see there, S3 compares with what it has before any of it is shown (R22).
     pub(super) async fn begin_write(&self, forward: &mut Forward) {
+        let kind = match self.access.transparent() {
+            Some(_) => InFlight::Tentative,
+            None => InFlight::Invalidated,
+        };
         let Touched { objects, bucket } = &forward.touched;
         let in_bucket = |bucket| {
             let realms = self.origin.domains().realms();
-            let begin = |realm| self.cache.bucket_write_begins(realm, bucket);
+            let begin = |realm| self.cache.bucket_write_begins(realm, bucket, kind);
             realms.iter().map(begin).collect::<Vec<_>>()
         };
         forward.writing = bucket.as_ref().map(in_bucket).unwrap_or_default();
-        forward.writing.push(self.cache.write_begins(objects));
-        self.invalidate(forward);
-        self.settle(forward).await;
+        if !objects.is_empty() {
+            forward.writing.push(self.cache.write_begins(objects.clone(), kind));
+        }
+        if kind == InFlight::Invalidated {
+            self.invalidate(forward);
+            self.settle(forward).await;
+        }
     }
 
     pub(super) fn invalidate(&self, forward: &mut Forward) {
+        forward.writing.iter_mut().for_each(Writing::conclude);
         for id in &forward.touched.objects {
             forward.unsettled = forward.unsettled.max(self.cache.invalidate(id));
         }
@@ -101,8 +118,23 @@ impl Gateway {
         }
     }
 
+    /// A part of the answer has come, `end` with its last byte. One that refuses the write counts only when it is
+    /// complete, and then nothing was changed (R40).
+    pub(super) fn answer_part(&self, forward: &mut Forward, end: bool) {
+        match (forward.refused, end) {
+            (false, _) => self.invalidate(forward),
+            (true, true) => {
+                forward.writing.iter_mut().for_each(Writing::conclude);
+                forward.writing.clear();
+                forward.touched = Touched::default();
+            }
+            (true, false) => {}
+        }
+    }
+
     /// The write's outcome is not known.
     pub(super) fn suspect(&self, forward: &mut Forward) {
+        forward.writing.iter_mut().for_each(Writing::conclude);
         for id in &forward.touched.objects {
             forward.unsettled = forward.unsettled.max(self.cache.suspect(id));
         }
@@ -136,6 +168,13 @@ impl Gateway {
 
     /// Rewrites a request's head: the origin's host and path, our signature, a body framed for it.
     pub(super) fn rewrite(&self, head: &mut RequestHeader, forward: &mut Forward) -> Result<()> {
+        self.rewrite_head(head, forward)?;
+        // Nothing is concluded from what the origin was not sent (R36).
+        forward.expected_owner = expected_owner(&head.headers);
+        Ok(())
+    }
+
+    fn rewrite_head(&self, head: &mut RequestHeader, forward: &mut Forward) -> Result<()> {
         if forward.form.is_some() {
             return self.rewrite_form(head, forward);
         }
@@ -283,9 +322,11 @@ impl Gateway {
             return Ok(());
         }
         if let Some(forward) = &mut ctx.forward {
+            let refuses = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            forward.refused = refuses && self.access.transparent().is_some();
             match leaves_doubt(head.status.as_u16()) {
                 true => self.suspect(forward),
-                false => self.invalidate(forward),
+                false => self.answer_part(forward, false),
             }
             self.settle(forward).await;
             self.confirm_owner(forward, head.status, ctx.started);
@@ -296,11 +337,12 @@ impl Gateway {
 
     /// An answer about the object says that its bucket belongs to whom the client expects.
     fn confirm_owner(&self, forward: &Forward, status: StatusCode, since: Instant) {
-        if let (Operation::Read(Read { expected_owner: Some(owner), .. }), Some(bucket)) =
+        if let (Operation::Read(_), Some(bucket)) =
             (&forward.parsed.operation, &forward.parsed.bucket)
+            && let Some(owner) = forward.expected_owner
             && (status.is_success() || status == StatusCode::NOT_MODIFIED)
         {
-            self.owners.confirm(bucket, *owner, since);
+            self.owners.confirm(bucket, owner, since);
         }
     }
 
@@ -341,19 +383,12 @@ pub(super) fn is_write(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// The client's headers without its signature and without those of its connection (RFC 9110, section 7.6.1).
+/// The client's headers without its signature and without those of its connection. What `Connection` names is one of
+/// those (see `connection_options`).
 fn forwarded(headers: &HeaderMap) -> HeaderMap {
-    let named: Vec<String> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(',').map(|n| n.trim().to_ascii_lowercase()))
-        .collect();
     let mut kept = HeaderMap::with_capacity(headers.len() + 4);
-    for (name, value) in headers {
-        if !NOT_FORWARDED.contains(name) && !named.iter().any(|n| n == name.as_str()) {
-            kept.append(name.clone(), value.clone());
-        }
+    for (name, value) in headers.iter().filter(|(name, _)| !NOT_FORWARDED.contains(name)) {
+        kept.append(name.clone(), value.clone());
     }
     kept
 }

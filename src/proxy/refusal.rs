@@ -24,6 +24,8 @@ pub(super) enum Refusal {
     LengthAndEncoding,
     Encoding,
     Chunk,
+    /// `Connection` names a header that is for the origin, too (RFC 9110, section 7.6.1).
+    ConnectionOption,
     HeaderTooLarge,
     TooManyHeaders,
     UriTooLong,
@@ -48,6 +50,7 @@ impl Refusal {
             Self::LengthAndEncoding => "both Content-Length and Transfer-Encoding",
             Self::Encoding => "a Transfer-Encoding other than chunked",
             Self::Chunk => "a malformed chunk",
+            Self::ConnectionOption => "a Connection header that names more than hop-by-hop headers",
             Self::HeaderTooLarge => "headers that are too large",
             Self::TooManyHeaders => "too many headers",
             Self::UriTooLong => "a URI that is too long",

@@ -123,15 +123,10 @@ pub(super) fn strip(head: &mut Head) {
 /// those of the connection that it came by.
 pub(super) fn as_signed(request: &RequestHeader, query: &Query) -> Result<RequestHeader> {
     let target = origin_form(request.raw_path()).map_err(|e| bad_request(&e))?;
-    let named: Vec<String> = (request.headers.get_all(CONNECTION).iter())
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()))
-        .collect();
     let mut head = RequestHeader::build(request.method.clone(), target.as_bytes(), Some(24))?;
     head.set_version(http::Version::HTTP_11);
     for (name, value) in &request.headers {
-        let is_hop = OF_CONNECTION.contains(name) || named.iter().any(|n| n == name.as_str());
-        if !is_hop || signs(&request.headers, query, name.as_str()) {
+        if !OF_CONNECTION.contains(name) || signs(&request.headers, query, name.as_str()) {
             head.append_header(name.clone(), value.clone())?;
         }
     }

@@ -223,8 +223,9 @@ fn header_is_known(name: &HeaderName) -> bool {
     !VENDOR_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The one owner that is expected.
-fn expected_owner(headers: &HeaderMap) -> Option<AccountId> {
+/// The one owner of the bucket that a request expects (`x-amz-expected-bucket-owner`).
+#[must_use]
+pub fn expected_owner(headers: &HeaderMap) -> Option<AccountId> {
     let mut values = headers.get_all(EXPECTED_OWNER).iter();
     let first = values.next()?;
     AccountId::parse(first.as_bytes()).filter(|_| values.next().is_none())

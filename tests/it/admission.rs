@@ -388,6 +388,36 @@ async fn an_expected_owner_is_checked_by_the_origin_and_a_confirmed_one_is_belie
 }
 
 #[tokio::test]
+async fn r36_connection_takes_no_header_away_that_was_looked_at() {
+    let (s3, _proxy, client) = setup().await;
+    s3.put("data", "k", Object::bytes("one"));
+    let wrong = || expecting(client.get("/data/k"), "999999999999");
+    for named in ["x-amz-expected-bucket-owner", "close, X-Amz-Expected-Bucket-Owner"] {
+        let taken = wrong().header("connection", named).send().await;
+        assert_eq!(taken.status, 400, "{named}");
+        assert!(taken.text().contains("<Code>BadRequest</Code>"), "{}", taken.text());
+        assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
+        let checked = wrong().send().await;
+        assert_eq!(
+            (checked.status.as_u16(), checked.header("cache-status")),
+            (403, "hotset; fwd=bypass")
+        );
+        s3.forget_requests();
+    }
+    let put = client.put("/data/k").body("two").header("if-match", "\"other\"");
+    assert_eq!(put.header("connection", "if-match").send().await.status, 400);
+    for named in ["range", "host", "content-length", "\"range\"", "a,b,c,d,e,f,g,h,i,j"] {
+        let taken =
+            client.get("/data/k").header("range", "bytes=0-1").header("content-length", "0");
+        assert_eq!(taken.header("connection", named).send().await.status, 400, "{named}");
+    }
+    for named in ["keep-alive", "Upgrade, HTTP2-Settings", "TE, close", "x-not-there"] {
+        let hop = client.get("/data/k").header("connection", named).header("te", "trailers");
+        assert_eq!(hop.header("upgrade", "h2c").send().await.text(), "one", "{named}");
+    }
+}
+
+#[tokio::test]
 async fn an_expected_owner_is_not_confirmed_by_an_error() {
     let (s3, _proxy, client) = setup().await;
     s3.put("data", "k", Object::bytes("one"));

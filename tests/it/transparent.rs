@@ -201,6 +201,71 @@ async fn r22_an_object_that_changed_is_served_as_it_is_now() {
 }
 
 #[tokio::test]
+async fn r40_a_write_that_s3_refuses_leaves_the_cache_as_it_is() {
+    let t = Transparent::start(0).await;
+    let read = || t.reader("GET", "/data/k").wire();
+    assert_eq!(t.send(&read()).await.text(), "content");
+    let host = t.s3.addr().to_string();
+    for (method, target) in [
+        (Method::DELETE, "/data/k"),
+        (Method::PUT, "/data/k"),
+        (Method::DELETE, "/data"),
+        (Method::PUT, "/data?policy"),
+    ] {
+        let refused = t.client.request(method, target).host(&host).body("x").send().await;
+        assert_eq!(refused.status, 403, "{target}");
+        let answer = t.send(&read()).await;
+        assert_eq!((&*answer.text(), answer.header("cache-status")), ("content", "hotset; hit"));
+    }
+    let many = "<Delete><Object><Key>k</Key></Object></Delete>";
+    let refused = t.client.post("/data?delete").host(&host).body(many).send().await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(t.send(&read()).await.header("cache-status"), "hotset; hit");
+    assert_eq!(t.count_by("AKTEST"), 1, "{}", t.s3.describe());
+}
+
+#[tokio::test]
+async fn r40_reads_ask_s3_while_a_write_is_on_its_way() {
+    let t = Transparent::start(60).await;
+    let read = t.reader("GET", "/data/k").wire();
+    assert_eq!(t.send(&read).await.text(), "content");
+    assert_eq!(t.send(&read).await.header("cache-status"), "hotset; hit");
+    for (put, body) in [("/data/k", "second"), ("/data?policy", "{}")] {
+        let (gate, client) = (Gate::new(), t.client.clone());
+        let writes = Matcher::any().method(Method::PUT);
+        t.s3.fault(writes, Repeat::Times(1), Fault::HoldHeader(gate.clone()));
+        let put = t.reader("PUT", put).body(body.as_bytes()).wire();
+        let writing = tokio::spawn(async move { client.raw(&put).await });
+        gate.wait_reached().await;
+        // S3 has done it already.
+        for _ in 0..2 {
+            let answer = t.send(&read).await;
+            assert_eq!(&*answer.text(), "second");
+            assert_ne!(answer.header("cache-status"), "hotset; hit");
+        }
+        gate.open();
+        writing.await.unwrap();
+        assert_eq!(t.send(&read).await.text(), "second");
+    }
+}
+
+#[tokio::test]
+async fn r40_a_write_invalidates_unless_its_refusal_is_complete() {
+    let t = Transparent::start(0).await;
+    let read = || t.reader("GET", "/data/k").wire();
+    let cut = Fault::All(vec![Fault::Status(403, "AccessDenied"), Fault::CutAfter(3)]);
+    for (fault, status) in [(cut, None), (Fault::Status(404, "NoSuchBucket"), Some(404))] {
+        assert_eq!(t.send(&read()).await.text(), "content");
+        t.s3.clear_faults();
+        t.s3.fault(Matcher::any().method(Method::DELETE), Repeat::Times(1), fault);
+        let answer = t.client.raw(&t.reader("DELETE", "/data/k").wire()).await;
+        assert_eq!(status.is_some(), answer.complete);
+        let answer = t.send(&read()).await;
+        assert_ne!(answer.header("cache-status"), "hotset; hit");
+    }
+}
+
+#[tokio::test]
 async fn r22_writes_are_passed_on_byte_for_byte() {
     let t = Transparent::start(0).await;
     assert_eq!(t.send(&t.reader("GET", "/data/k").wire()).await.text(), "content");
