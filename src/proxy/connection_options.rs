@@ -29,10 +29,8 @@ pub(super) fn are_allowed(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(CONNECTION).iter();
     let options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let options = options.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty());
-    let mut count = 0;
-    for option in options {
-        count += 1;
-        let Some(name) = named(option).filter(|_| count <= MOST) else { return false };
+    for (index, option) in options.enumerate() {
+        let Some(name) = named(option).filter(|_| index < MOST) else { return false };
         let is_end_to_end = name == HOST
             || name.as_str().starts_with("x-amz-")
             || name.as_str().starts_with("x-forwarded-")
