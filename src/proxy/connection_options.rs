@@ -1,45 +1,60 @@
 //! The options of a `Connection` header (RFC 9110, section 7.6.1).
 //!
 //! A header that an option names is removed before the request goes to the origin. Invariant: nothing is removed that
-//! was looked at (R36). So an option may name what belongs to the connection, and a header that is not there; the
-//! sender of any other breaks the rule that a header for all recipients must not be named.
+//! was looked at (R36): an option that names a header of S3's, or one of HTTP that is for all recipients, is refused,
+//! whether that header is there or not.
 
 use http::HeaderMap;
-use http::header::{CONNECTION, HOST, HeaderName};
+use http::header::{CONNECTION, HeaderName};
 
-/// What an option may name, whether it is there or not. `Transfer-Encoding` is never removed: the body's framing is
-/// ours.
-const HOP_BY_HOP: [&str; 10] = [
-    "close",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
-];
+use crate::s3::VENDOR_PREFIXES;
+
 /// pingora gives up at one more.
 const MOST: usize = 9;
+const FOR_ALL: [&str; 15] = [
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "cache-control",
+    "cookie",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+    "user-agent",
+    "via",
+];
+const PREFIXES_FOR_ALL: [&str; 6] =
+    ["x-amz-", "x-forwarded-", "content-", "if-", "access-control-", "sec-"];
 
-/// Whether a `Connection` header names what only its recipient on this connection may act upon.
+/// Whether a `Connection` header names only what its recipient on this connection may act upon.
 pub(super) fn are_allowed(headers: &HeaderMap) -> bool {
+    options(headers).enumerate().all(|(index, option)| {
+        let named = named(option).filter(|_| index < MOST);
+        named.is_some_and(|name| !is_for_all(name.as_str()))
+    })
+}
+
+/// Whether a `Connection` header names this one, so that it stays on this connection. `Transfer-Encoding` is not asked
+/// for: the body's framing is ours.
+pub(super) fn name(headers: &HeaderMap, name: &HeaderName) -> bool {
+    options(headers).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
+}
+
+fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(CONNECTION).iter();
     let options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    let options = options.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty());
-    for (index, option) in options.enumerate() {
-        let Some(name) = named(option).filter(|_| index < MOST) else { return false };
-        let is_end_to_end = name == HOST
-            || name.as_str().starts_with("x-amz-")
-            || name.as_str().starts_with("x-forwarded-")
-            || headers.contains_key(&name);
-        if is_end_to_end && !HOP_BY_HOP.contains(&name.as_str()) {
-            return false;
-        }
-    }
-    true
+    options.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
+}
+
+fn is_for_all(name: &str) -> bool {
+    let vendors = VENDOR_PREFIXES.iter();
+    FOR_ALL.contains(&name)
+        || PREFIXES_FOR_ALL.iter().chain(vendors).any(|prefix| name.starts_with(prefix))
 }
 
 fn named(option: &[u8]) -> Option<HeaderName> {
@@ -73,6 +88,7 @@ mod tests {
             &["Upgrade, HTTP2-Settings"],
             &["TE", "close, Trailer, Transfer-Encoding"],
             &["x-not-there"],
+            &["x-custom"],
         ] {
             assert!(allowed(options), "{options:?}");
         }
@@ -85,7 +101,9 @@ mod tests {
             &["X-Amz-Not-There"],
             &["close, Range"],
             &["close", "range"],
-            &["x-custom"],
+            &["If-Match"],
+            &["content-length"],
+            &["authorization"],
             &["host"],
             &["x-forwarded-for"],
             &["\"range\""],

@@ -19,6 +19,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
 use super::Gateway;
+use super::connection_options;
 use super::context::{Forward, Listed, RequestContext, Touched};
 use super::response::{CACHE_STATUS, CacheStatus};
 use super::transparent::as_signed;
@@ -383,12 +384,15 @@ pub(super) fn is_write(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// The client's headers without its signature and without those of its connection. What `Connection` names is one of
-/// those (see `connection_options`).
+/// The client's headers without its signature and without those of its connection (RFC 9110, section 7.6.1).
 fn forwarded(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len() + 4);
-    for (name, value) in headers.iter().filter(|(name, _)| !NOT_FORWARDED.contains(name)) {
-        kept.append(name.clone(), value.clone());
+    for (name, value) in headers {
+        let is_hop = NOT_FORWARDED.contains(name)
+            || *name != TRANSFER_ENCODING && connection_options::name(headers, name);
+        if !is_hop {
+            kept.append(name.clone(), value.clone());
+        }
     }
     kept
 }

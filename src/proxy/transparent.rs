@@ -8,13 +8,16 @@
 //! Whatever else S3 says, and whatever goes wrong for our own keys, the caller hears from S3 by its own request: an
 //! error of ours is never a caller's. A 304 proves the version, not its headers (R10): it makes nothing fresher.
 
-use http::header::{CONNECTION, ETAG, HOST, IF_NONE_MATCH, LAST_MODIFIED, TE, UPGRADE};
+use http::header::{
+    CONNECTION, ETAG, HOST, IF_NONE_MATCH, LAST_MODIFIED, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::Gateway;
+use super::connection_options;
 use super::pass_through::bad_request;
 use super::read::or_gone;
 use super::response::Head;
@@ -126,7 +129,9 @@ pub(super) fn as_signed(request: &RequestHeader, query: &Query) -> Result<Reques
     let mut head = RequestHeader::build(request.method.clone(), target.as_bytes(), Some(24))?;
     head.set_version(http::Version::HTTP_11);
     for (name, value) in &request.headers {
-        if !OF_CONNECTION.contains(name) || signs(&request.headers, query, name.as_str()) {
+        let is_hop = OF_CONNECTION.contains(name)
+            || *name != TRANSFER_ENCODING && connection_options::name(&request.headers, name);
+        if !is_hop || signs(&request.headers, query, name.as_str()) {
             head.append_header(name.clone(), value.clone())?;
         }
     }

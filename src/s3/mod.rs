@@ -48,6 +48,7 @@ pub use operation::{Effect, Operation, Parsed, Read, ReadMethod, RequestHead, Re
 pub use part::{Part, PartNumber, Parts};
 pub use precondition::{IfRange, Preconditions, Verdict};
 pub use range::{ByteRange, ContentRange, Unsatisfiable};
+pub(crate) use read::VENDOR_PREFIXES;
 pub use read::expected_owner;
 pub use target::{Query, encode_path, encode_query_component};
 pub use url::{InvalidS3Url, S3Url};

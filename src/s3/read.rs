@@ -47,7 +47,7 @@ const READ_HEADERS: [&str; 8] = [
 
 /// Other vendors' headers: some change what is read (`x-minio-extract` reads inside an archive), name another
 /// object (`x-goog-copy-source`), or make another method of it.
-pub(super) const VENDOR_PREFIXES: [&str; 9] = [
+pub(crate) const VENDOR_PREFIXES: [&str; 9] = [
     "x-minio-",
     "x-rgw-",
     "x-goog-",
