@@ -111,10 +111,8 @@ impl Cache {
             }
             let Some(disk) = &self.disk else { return false };
             let key = here.version.block_at(here.at);
-            let Some(FromDisk { bytes, promoted }) = disk.read(&key, here.at, here.end).await
-            else {
-                return false;
-            };
+            let Some(read) = disk.plan_read(&key, here.at, here.end, false) else { return false };
+            let Some(FromDisk { bytes, promoted }) = read.run().await else { return false };
             if let Some(block) = promoted {
                 self.keep(&key, block);
             }

@@ -16,9 +16,6 @@ use super::memory::Block;
 use crate::metrics::Held;
 use crate::origin::OriginError;
 
-/// What a client is given of a block that is still arriving is copied, at most so much at a time.
-const COPIED_SLICE: usize = 256 * 1024;
-
 /// How many still want what a fetch will bring.
 #[derive(Default)]
 pub(super) struct Interest {
@@ -143,20 +140,21 @@ impl Fill {
     }
 
     /// What has arrived from `offset` on: a slice when the fill is complete, a copy before; `None`: nothing yet.
-    fn ready(&self, offset: u64) -> Option<Result<Slice, Arc<OriginError>>> {
+    /// At most `most` bytes of a copy.
+    fn ready(&self, offset: u64, most: usize) -> Option<Result<Slice, Arc<OriginError>>> {
         let skip = usize::try_from(offset - self.span.start).expect("within the fill");
         match &*self.arrived.lock() {
             Arrived::All(bytes) => Some(Ok(Slice::Shared(bytes.slice(skip..)))),
             Arrived::Failed(error) => Some(Err(error.clone())),
-            Arrived::Unpublished { all, readable } => copied(&all[..*readable], skip),
-            Arrived::Some(buffer) => copied(buffer, skip),
+            Arrived::Unpublished { all, readable } => copied(&all[..*readable], skip, most),
+            Arrived::Some(buffer) => copied(buffer, skip, most),
         }
     }
 }
 
-fn copied(buffer: &[u8], skip: usize) -> Option<Result<Slice, Arc<OriginError>>> {
+fn copied(buffer: &[u8], skip: usize, most: usize) -> Option<Result<Slice, Arc<OriginError>>> {
     let here = buffer.get(skip..).filter(|b| !b.is_empty())?;
-    Some(Ok(Slice::Copied(Bytes::copy_from_slice(&here[..here.len().min(COPIED_SLICE)]))))
+    Some(Ok(Slice::Copied(Bytes::copy_from_slice(&here[..here.len().min(most)]))))
 }
 
 /// Bytes of a block on their way to a client.
@@ -192,22 +190,33 @@ impl Claim {
         self.fill.span.end
     }
 
-    /// What is there from `offset` on without waiting.
-    pub(super) fn try_read(&self, offset: u64) -> Option<Result<Slice, Arc<OriginError>>> {
-        self.fill.ready(offset)
+    /// What is there from `offset` on without waiting, or the failure of the fetch; at most `most` bytes of a copy.
+    pub(super) fn try_read(
+        &self,
+        offset: u64,
+        most: usize,
+    ) -> Option<Result<Slice, Arc<OriginError>>> {
+        self.fill.ready(offset, most)
     }
 
-    /// Waits until something is there from `offset` on.
-    ///
-    /// # Errors
-    /// The failure of the fetch.
-    pub(super) async fn read(&self, offset: u64) -> Result<Slice, Arc<OriginError>> {
+    /// Whether something is there from `offset` on, or the fetch failed.
+    pub(super) fn is_ready(&self, offset: u64) -> bool {
+        let skip = usize::try_from(offset - self.fill.span.start).expect("within the fill");
+        match &*self.fill.arrived.lock() {
+            Arrived::All(_) | Arrived::Failed(_) => true,
+            Arrived::Unpublished { readable, .. } => *readable > skip,
+            Arrived::Some(buffer) => buffer.len() > skip,
+        }
+    }
+
+    /// Waits until something is there from `offset` on, or the fetch failed.
+    pub(super) async fn arrived(&self, offset: u64) {
         loop {
             let progress = self.fill.progress.notified();
             tokio::pin!(progress);
             progress.as_mut().enable();
-            if let Some(ready) = self.fill.ready(offset) {
-                return ready;
+            if self.is_ready(offset) {
+                return;
             }
             progress.await;
         }

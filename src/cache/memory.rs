@@ -43,6 +43,11 @@ impl Block {
         self.touched.load(Ordering::Relaxed)
     }
 
+    /// Offsets in the object of what is there.
+    pub(super) fn span(&self) -> Range<u64> {
+        self.start..self.end()
+    }
+
     /// Offset in the object past the last byte.
     pub(super) fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64

@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Cache;
-use super::budget::Paid;
-use super::disk::FromDisk;
+use super::budget::{Paid, units};
+use super::disk::{FromDisk, Presence};
 use super::fetch;
 use super::fill::{Claim, Slice};
 use super::flight::{NewFetch, OpeningHandle, Reading};
@@ -21,6 +21,7 @@ use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
 use super::open::{CacheError, Found};
 use super::plan::GRAIN;
+use crate::metrics::disk::{self as metrics, Failure};
 use crate::s3::{ObjectId, ObjectMeta};
 
 /// A client's pace is judged after so much time spent waiting for it.
@@ -29,8 +30,12 @@ const PACE_SAMPLE: Duration = Duration::from_millis(100);
 const SOON: u64 = 2000;
 /// Bytes behind a block being read from disk that the device is asked for meanwhile.
 const DISK_AHEAD: u64 = 2 << 20;
-/// When the memory for slices in clients' hands is used up, so much is copied and the block let go.
+/// When the memory for slices in clients' hands has no room for a block, so much is copied and paid for.
+const COPIES: [usize; 2] = [256 * 1024, 64 * 1024];
+/// When it is used up, so much is copied and the block released.
 const SMALL_COPY: usize = 16 * 1024;
+/// Looks for bytes that somebody seemed to have; then they are fetched, whoever has them.
+const ROUNDS: u32 = 3;
 
 /// Where a reader found its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +51,25 @@ pub struct Piece {
     pub bytes: Bytes,
     pub source: PieceSource,
     _paid: Option<Paid>,
+}
+
+/// What may be handed out of what was found.
+struct Allowance {
+    /// Bytes of a copy.
+    most: usize,
+    /// Whether a whole block may be kept alive.
+    share: bool,
+    paid: Option<Paid>,
+}
+
+impl Allowance {
+    const NONE: Self = Self { most: SMALL_COPY, share: false, paid: None };
+}
+
+/// Gives back what is paid for beyond `length` bytes.
+fn trim(mut paid: Paid, length: usize) -> Option<Paid> {
+    let units = units(length as u64) as usize;
+    paid.split(units.min(paid.num_permits()))
 }
 
 pub struct BlockReader {
@@ -67,6 +91,16 @@ pub struct BlockReader {
     /// The client takes its time: nothing is read ahead until it waits for bytes again.
     slow: bool,
     claims: VecDeque<Claim>,
+    /// The rest of what was read from disk, a chunk at most, when there was no memory to hand out all of it.
+    left_over: Option<Bytes>,
+    /// Index of the block that the disk did not give: it is fetched.
+    refused: Option<u64>,
+    /// Index of the block that was last read from disk.
+    touched: Option<u64>,
+    /// A bypassed device holds some of what is read; that is counted once.
+    passed_by: bool,
+    /// Whatever memory and disk say they hold of the block: it is fetched.
+    insists: bool,
     /// What the client took in writes that had to wait, and how long they did, since the last sample.
     sent: u64,
     took: Duration,
@@ -89,6 +123,11 @@ impl Cache {
             window: 0,
             slow: false,
             claims: VecDeque::new(),
+            left_over: None,
+            refused: None,
+            touched: None,
+            passed_by: false,
+            insists: false,
             sent: 0,
             took: Duration::ZERO,
         }
@@ -101,7 +140,14 @@ impl BlockReader {
     /// # Errors
     /// Why no more bytes can be had; [`CacheError::Changed`] when the version is gone.
     pub async fn next(&mut self) -> Result<Option<Piece>, CacheError> {
+        if let Some(piece) = self.left_over() {
+            return Ok(Some(piece));
+        }
+        // Each round finds bytes, waits for somebody who fetches them, or looks in one place less (R37).
+        let mut rounds = 0;
         while self.at < self.end {
+            self.insists = rounds >= ROUNDS;
+            rounds += 1;
             self.claims.retain(|claim| claim.end() > self.at);
             if let Some(piece) = self.claimed().await? {
                 self.read_ahead();
@@ -111,7 +157,9 @@ impl BlockReader {
                 self.read_ahead();
                 return Ok(Some(piece));
             }
-            if let Some(piece) = self.on_disk().await {
+            if !self.insists
+                && let Some(piece) = self.on_disk().await
+            {
                 self.read_ahead();
                 return Ok(Some(piece));
             }
@@ -156,6 +204,7 @@ impl BlockReader {
     pub fn let_go(&mut self) {
         self.let_go_ahead();
         self.claims.clear();
+        self.left_over = None;
     }
 
     /// Resolves when somebody waits for memory.
@@ -164,46 +213,104 @@ impl BlockReader {
     }
 
     async fn claimed(&mut self) -> Result<Option<Piece>, CacheError> {
-        let Some(claim) = self.claims.iter().find(|c| c.covers(self.at)) else { return Ok(None) };
-        let slice = match claim.try_read(self.at) {
-            Some(ready) => ready?,
-            None => {
-                // The client is faster than the origin: worth asking for more at once.
-                self.slow = false;
-                self.window = (self.window * 2).clamp(self.cache.fetch_size, self.cache.read_ahead);
-                self.read_ahead();
-                let claim = self.claims.iter().find(|c| c.covers(self.at));
-                claim.expect("claims ahead replace none").read(self.at).await?
-            }
-        };
-        Ok(Some(self.take(slice, PieceSource::Origin)))
+        let Some(claim) = self.claim() else { return Ok(None) };
+        if !claim.is_ready(self.at) {
+            // The client is faster than the origin: worth asking for more at once.
+            self.slow = false;
+            self.window = (self.window * 2).clamp(self.cache.fetch_size, self.cache.read_ahead);
+            self.read_ahead();
+            self.claim().expect("claims ahead replace none").arrived(self.at).await;
+        }
+        let allowance = self.allowance();
+        let claim = self.claim().expect("nothing is released while it is waited for");
+        let slice = claim.try_read(self.at, allowance.most).expect("what arrived stays")?;
+        Ok(Some(self.take(slice, PieceSource::Origin, allowance)))
+    }
+
+    fn claim(&self) -> Option<&Claim> {
+        self.claims.iter().find(|claim| claim.covers(self.at))
     }
 
     fn in_memory(&mut self) -> Option<Piece> {
         let block = self.cache.memory.get(&self.version.block_at(self.at))?;
         let bytes = block.from(self.at)?;
-        Some(self.take(Slice::Shared(bytes), PieceSource::Memory))
+        let allowance = self.allowance();
+        Some(self.take(Slice::Shared(bytes), PieceSource::Memory, allowance))
     }
 
+    /// The rest of a chunk that was read from disk.
+    fn left_over(&mut self) -> Option<Piece> {
+        let bytes = self.left_over.take()?;
+        let allowance = self.allowance();
+        Some(self.take(Slice::Copied(bytes), PieceSource::Disk, allowance))
+    }
+
+    /// Bytes from the disk. When it does not give what it holds, it counts as not holding the block: nobody waits for it
+    /// twice (R37).
     async fn on_disk(&mut self) -> Option<Piece> {
-        let disk = self.cache.disk.as_ref()?;
         let key = self.version.block_at(self.at);
-        if disk.holds(&key)?.start > self.at {
-            // The rest of the block is there: what comes before is fetched and joined to it, in memory.
-            if self.cache.memory.holds(&key).is_none() {
-                let rest = disk.load(&key).await?;
-                self.cache.keep(&key, rest);
-            }
+        if self.refused == Some(key.index()) {
             return None;
         }
-        self.prefetch(&key);
-        let disk = self.cache.disk.as_ref()?;
-        let FromDisk { bytes, promoted } = disk.read(&key, self.at, self.end).await?;
-        if let Some(block) = promoted {
-            self.cache.keep(&key, block);
-            return Some(self.take(Slice::Shared(bytes), PieceSource::Disk));
+        let there = match self.cache.disk.as_ref()?.presence(&key) {
+            Presence::Readable(there) => there,
+            Presence::Bypassed => {
+                if !std::mem::replace(&mut self.passed_by, true) {
+                    metrics::failed(Failure::PassedBy);
+                }
+                return None;
+            }
+            Presence::Absent => return None,
+        };
+        let piece = match there.start > self.at {
+            true => {
+                self.join_rest(&key).await?;
+                return None;
+            }
+            false => self.read_disk(&key).await,
+        };
+        if piece.is_none() {
+            self.refused = Some(key.index());
         }
-        Some(self.take(Slice::Copied(bytes), PieceSource::Disk))
+        piece
+    }
+
+    /// The rest of the block is on disk: what comes before is fetched and joined to it, in memory.
+    async fn join_rest(&mut self, key: &BlockKey) -> Option<()> {
+        if self.cache.memory.holds(key).is_none() {
+            match self.cache.disk.as_ref()?.load(key).await {
+                Some(rest) => self.cache.keep(key, rest),
+                None => self.refused = Some(key.index()),
+            }
+        }
+        Some(())
+    }
+
+    async fn read_disk(&mut self, key: &BlockKey) -> Option<Piece> {
+        self.prefetch(key);
+        let disk = self.cache.disk.as_ref()?;
+        let again = self.touched.replace(key.index()) == Some(key.index());
+        let mut read = disk.plan_read(key, self.at, self.end, again)?;
+        // Paid for first, so that no more is read than can be handed out.
+        let paid = loop {
+            let paid = self.cache.budget.try_slice(read.cost());
+            if paid.is_some() || !read.shrink() {
+                break paid;
+            }
+        };
+        let FromDisk { bytes, promoted } = read.run().await?;
+        let slice = match &promoted {
+            Some(_) => Slice::Shared(bytes),
+            None => Slice::Copied(bytes),
+        };
+        if let Some(block) = promoted {
+            self.cache.keep(key, block);
+        }
+        let allowance = match paid {
+            Some(paid) => Allowance { most: usize::MAX, share: true, paid: Some(paid) },
+            None => Allowance::NONE,
+        };
+        Some(self.take(slice, PieceSource::Disk, allowance))
     }
 
     /// Keeps the device busy with the blocks behind this one.
@@ -220,17 +327,40 @@ impl BlockReader {
         }
     }
 
-    /// Cuts what is not wanted, pays for what is shared or copies it, and moves on.
-    fn take(&mut self, slice: Slice, source: PieceSource) -> Piece {
-        let wanted = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
-        let (bytes, cost) = match slice {
-            Slice::Copied(bytes) => (bytes, None),
-            Slice::Shared(bytes) => (bytes, Some(self.version.block_at(self.at).len())),
+    /// What may be handed out now: a block as it is, a copy that is paid for, or a small one that is not.
+    fn allowance(&self) -> Allowance {
+        let budget = &self.cache.budget;
+        if let Some(paid) = budget.try_slice(self.version.block_at(self.at).len()) {
+            return Allowance { most: COPIES[0], share: true, paid: Some(paid) };
+        }
+        let copy = |most: usize| {
+            let paid = Some(budget.try_slice(most as u64)?);
+            Some(Allowance { most, share: false, paid })
         };
-        let bytes = bytes.slice(..bytes.len().min(wanted));
-        let (bytes, paid) = match self.cache.budget.try_slice(cost.unwrap_or(bytes.len() as u64)) {
-            Some(paid) => (bytes, Some(paid)),
-            None => (Bytes::copy_from_slice(&bytes[..bytes.len().min(SMALL_COPY)]), None),
+        COPIES.into_iter().find_map(copy).unwrap_or(Allowance::NONE)
+    }
+
+    /// Cuts what is not wanted, copies what may not be shared, and moves on. What is paid for beyond that is given back.
+    fn take(&mut self, slice: Slice, source: PieceSource, allowance: Allowance) -> Piece {
+        let Allowance { most, share, paid } = allowance;
+        let wanted = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let (bytes, paid) = match slice {
+            Slice::Shared(bytes) if share => (bytes.slice(..bytes.len().min(wanted)), paid),
+            Slice::Shared(bytes) => {
+                let bytes = Bytes::copy_from_slice(&bytes[..bytes.len().min(wanted).min(most)]);
+                let paid = paid.and_then(|paid| trim(paid, bytes.len()));
+                (bytes, paid)
+            }
+            Slice::Copied(mut bytes) => {
+                bytes.truncate(wanted);
+                if bytes.len() > most {
+                    let piece = Bytes::copy_from_slice(&bytes[..most]);
+                    self.left_over = Some(bytes.split_off(most));
+                    bytes = piece;
+                }
+                let paid = paid.and_then(|paid| trim(paid, bytes.len()));
+                (bytes, paid)
+            }
         };
         self.at += bytes.len() as u64;
         Piece { bytes, source, _paid: paid }
@@ -305,8 +435,13 @@ impl BlockReader {
 
     fn join(&self, wanted: Range<u64>, paid: Option<(Paid, u64)>) -> (Vec<Claim>, Vec<NewFetch>) {
         let Cache { flights, memory, disk, fetch_size, .. } = &*self.cache;
+        let here = self.version.block_at(self.at).index();
         let held = |key: &BlockKey| {
-            let on_disk = disk.as_ref().and_then(|disk| disk.holds(key));
+            if self.insists && key.index() == here {
+                return Vec::new();
+            }
+            let disk = disk.as_ref().filter(|_| self.refused != Some(key.index()));
+            let on_disk = disk.and_then(|disk| disk.holds(key));
             memory.holds(key).into_iter().chain(on_disk).collect()
         };
         flights.join(&self.reading(), wanted, &held, *fetch_size, paid)

@@ -35,8 +35,10 @@ label! {
         Write = "write",
         /// A read took too long.
         Slow = "slow",
-        /// The device failed before, and is not asked for a while.
+        /// The device failed before, and is not asked for a while. Counted once for each read of an object.
         PassedBy = "passed_by",
+        /// The device has as many reads as it answers in time.
+        Busy = "busy",
         /// The segment was reclaimed meanwhile.
         Gone = "gone",
         /// Too much waits to be written.

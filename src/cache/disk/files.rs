@@ -65,6 +65,8 @@ pub(super) trait File: Debug + Send + Sync {
     }
     /// Says that these bytes will be read soon.
     fn prefetch(&self, _offset: u64, _length: u64) {}
+    /// Makes the page cache forget these bytes, as far as they are durable.
+    fn drop_cached(&self, _offset: u64, _length: u64) {}
 }
 
 /// What the page cache keeps of files.
@@ -232,6 +234,14 @@ impl File for RealFile {
             self.forget();
         }
         Ok(())
+    }
+
+    fn drop_cached(&self, offset: u64, length: u64) {
+        if !self.is_direct() {
+            // A hint: what stays is read from where it is.
+            let length = NonZeroU64::new(length);
+            let _ = rustix::fs::fadvise(&*self.file, offset, length, Advice::DontNeed);
+        }
     }
 
     fn may_prefetch(&self) -> bool {

@@ -32,9 +32,11 @@ mod object_record;
 mod object_writer;
 mod objects;
 mod open;
+mod planned_read;
 pub mod policy;
 mod private;
 mod purges;
+mod read_limit;
 mod runtime_note;
 mod segment;
 mod shares;
@@ -52,18 +54,17 @@ mod verify;
 mod volume;
 mod writer;
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
-use ::log::debug;
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::floors::Floors;
 use super::key::BlockKey;
 use super::memory::Block;
-use crate::metrics::disk::{self as metrics, Failure, Outcome};
+use crate::metrics::disk::{self as metrics, Failure};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 
 pub use config::{DiskConfig, Share};
@@ -73,18 +74,20 @@ pub(in crate::cache) use object_record::ObjectRecord;
 pub(in crate::cache) use objects::Recalled;
 pub use objects::Ticket;
 pub use open::{DiskError, DiskLimits};
+pub(in crate::cache) use planned_read::FromDisk;
 pub use usage::DiskUsage;
 pub use verify::{Damage, Verification, Verified};
 
 use classes::{Belonging, Classes};
 use files::FolderLock;
-use format::{CHUNK, Kind, Record};
-use index::{Entry, Index};
+use format::{Kind, Record};
+use index::Index;
 use objects::Objects;
+use planned_read::lasting;
 use policy::Admission;
 use purges::Purges;
 use starts::Starts;
-use volume::{AT_ONCE, Job, Volume};
+use volume::{Job, Volume};
 
 pub struct DiskTier {
     index: Arc<Index>,
@@ -100,66 +103,53 @@ pub struct DiskTier {
     _locks: Vec<FolderLock>,
 }
 
-/// Bytes from the disk.
-pub(in crate::cache) struct FromDisk {
-    pub bytes: Bytes,
-    /// All that is there of the block, when it deserves memory.
-    pub promoted: Option<Block>,
+/// What there is of a block on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cache) enum Presence {
+    Absent,
+    /// It lies on a device that is bypassed, which is as good as absent (R37).
+    Bypassed,
+    /// These bytes, as offsets in the object.
+    Readable(Range<u64>),
 }
 
 impl DiskTier {
-    /// The part of the block that is there, as offsets in the object.
-    pub(in crate::cache) fn holds(&self, key: &BlockKey) -> Option<std::ops::Range<u64>> {
+    /// What can be read of a block now. A device that is bypassed is probed in the background, when it is time.
+    pub(in crate::cache) fn presence(&self, key: &BlockKey) -> Presence {
         let digest = key.digest();
-        let span = match self.index.get(&digest) {
-            Some(entry) => index::span(&entry),
-            None => {
-                let record = self.home(&digest).queue.peek(&digest)?.record;
-                record.start.into()..u64::from(record.start) + u64::from(record.data_len)
-            }
+        let Some(entry) = self.index.get(&digest) else {
+            let queued = self.home(&digest).queue.peek(&digest);
+            let span = queued.map(|job| job.block(key.start())).map(|block| block.span());
+            return span.map_or(Presence::Absent, Presence::Readable);
         };
-        Some(key.start() + span.start..key.start() + span.end)
+        let volume = &self.volumes[usize::from(entry.volume)];
+        if !volume.is_readable() {
+            volume.probe(&digest, &entry);
+            return Presence::Bypassed;
+        }
+        let span = index::span(&entry);
+        Presence::Readable(key.start() + span.start..key.start() + span.end)
     }
 
-    /// Bytes of a block from `offset` (in the object) on, up to `end` or less; `None` is a miss.
-    pub(in crate::cache) async fn read(
-        &self,
-        key: &BlockKey,
-        offset: u64,
-        end: u64,
-    ) -> Option<FromDisk> {
+    /// The part of the block that can be read now, as offsets in the object.
+    pub(in crate::cache) fn holds(&self, key: &BlockKey) -> Option<Range<u64>> {
+        match self.presence(key) {
+            Presence::Readable(span) => Some(span),
+            Presence::Absent | Presence::Bypassed => None,
+        }
+    }
+
+    /// Whether the block need not be written: all of it from `start` (in the object) on lies there or will.
+    fn is_kept(&self, key: &BlockKey, start: u64) -> bool {
         let digest = key.digest();
-        let from = offset - key.start();
-        let upto = end.min(key.end()) - key.start();
-        let Some((entry, deserves)) = self.touch(&digest, upto - from) else {
-            let queued = self.home(&digest).queue.peek(&digest)?.block(key.start());
-            let bytes = queued.from(offset)?;
-            return Some(FromDisk { bytes, promoted: Some(queued) });
+        let kept = match self.index.get(&digest) {
+            Some(entry) => entry.start().into(),
+            None => match self.home(&digest).queue.peek(&digest) {
+                Some(job) => u64::from(job.record.start),
+                None => return false,
+            },
         };
-        let skip = usize::try_from(from.checked_sub(entry.start().into())?).ok()?;
-        let upto =
-            usize::try_from(upto - u64::from(entry.start())).ok()?.min(entry.data_len() as usize);
-        if skip >= upto {
-            return None;
-        }
-        let all = 0..entry.data_len() as usize;
-        let wanted = if deserves { all.clone() } else { skip..upto.min(piece_end(skip)) };
-        let ahead = wanted.end < upto;
-        let volume = &self.volumes[usize::from(entry.volume)];
-        match volume.read(&digest, &entry, wanted.clone(), ahead).await {
-            Ok(bytes) => {
-                metrics::read(Outcome::Hit, bytes.len() as u64);
-                self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                let promoted = (wanted == all)
-                    .then(|| Block::new(key.start() + u64::from(entry.start()), lasting(&bytes)));
-                Some(FromDisk { bytes: bytes.slice(skip - wanted.start..), promoted })
-            }
-            Err(failure) => {
-                metrics::read(Outcome::Miss, 0);
-                self.missed(&digest, &entry, failure);
-                None
-            }
-        }
+        key.start() + kept <= start
     }
 
     /// Asks the device for a block that will be read soon.
@@ -167,24 +157,6 @@ impl DiskTier {
         let digest = key.digest();
         if let Some(entry) = self.index.get(&digest) {
             self.volumes[usize::from(entry.volume)].prefetch(&digest, &entry);
-        }
-    }
-
-    fn touch(&self, digest: &Digest, bytes: u64) -> Option<(Entry, bool)> {
-        let window = self.read.load(Ordering::Relaxed) / self.memory;
-        let window = u8::try_from(window % 256).expect("below 256");
-        self.index.touch(digest, usize::try_from(bytes).unwrap_or(usize::MAX), window)
-    }
-
-    fn missed(&self, digest: &Digest, entry: &Entry, failure: Failure) {
-        metrics::failed(failure);
-        match failure {
-            Failure::Damaged | Failure::Read | Failure::Gone
-                if self.index.remove_at(digest, entry.place()) =>
-            {
-                debug!("a record is not readable any more: {digest:?}");
-            }
-            _ => {}
         }
     }
 
@@ -216,7 +188,7 @@ impl DiskTier {
     pub(in crate::cache) fn offer(&self, key: &BlockKey, block: &Block, touched: bool) -> bool {
         let digest = key.digest();
         let start = block.start - key.start();
-        if self.holds(key).is_some_and(|there| there.start <= block.start) {
+        if self.is_kept(key, block.start) {
             return true;
         }
         let belonging = self.classes.of(key.id());
@@ -247,7 +219,7 @@ impl DiskTier {
     /// Writes a block whatever its worth, as soon as there is room in the queue; for the end of the process.
     pub(in crate::cache) async fn keep(&self, key: &BlockKey, block: &Block) {
         let digest = key.digest();
-        if self.holds(key).is_some_and(|there| there.start <= block.start) {
+        if self.is_kept(key, block.start) {
             return;
         }
         let home = self.home(&digest);
@@ -325,19 +297,5 @@ impl DiskTier {
     /// The last invalidation that is not durable yet.
     pub(in crate::cache) fn unsettled(&self) -> Option<Ticket> {
         self.objects.unsettled()
-    }
-}
-
-/// Reads end at a chunk's end, so that the next one begins with a chunk of its own.
-fn piece_end(from: usize) -> usize {
-    (from + AT_ONCE) / CHUNK * CHUNK
-}
-
-/// The bytes of a whole block, to stay: one chunk is cut from what was read and holds all of that; more were put
-/// together in memory of their own.
-fn lasting(bytes: &Bytes) -> Bytes {
-    match bytes.len() {
-        ..=CHUNK => Bytes::copy_from_slice(bytes),
-        _ => bytes.clone(),
     }
 }

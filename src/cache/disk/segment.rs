@@ -186,6 +186,11 @@ impl Segment {
         self.file.may_prefetch()
     }
 
+    /// Has a record read from the device next time, not from the page cache.
+    pub(super) fn drop_cached(&self, offset: u32, record: &Record) {
+        self.file.drop_cached(offset.into(), record.len());
+    }
+
     /// Says that the record's data from `from` on will be read soon.
     pub(super) fn prefetch(&self, offset: u32, record: &Record, from: usize) {
         let from = record.chunks(&(from..from + 1)).offset;

@@ -1,8 +1,9 @@
-//! One path of the disk tier: its blocks, who reads them, and the thread that writes them.
+//! One path of the disk tier: its blocks, those that wait to be written, and the thread that writes them.
+
+mod reading;
 
 use std::collections::HashMap;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -12,26 +13,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 use super::async_reads::AsyncReads;
 use super::digest::Digest;
 use super::erase::{self, Done, ErasedFiles, NotErased};
-use super::format::{Kind, Record};
+use super::format::Record;
 use super::health::Health;
-use super::index::Entry;
 use super::log::Log;
 use super::open::Tables;
-use super::segment::{ReadError, Segment, Wait};
+use super::read_limit::ReadLimit;
 use super::writer::Writer;
 use crate::cache::memory::Block;
 use crate::metrics::disk::{self as metrics, Failure};
 
 /// Reads of one path that may wait for its device at the same time.
 const READERS: usize = 64;
-/// A read that takes longer than this counts as failed: the origin is faster.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// A writer that hangs on a dead device is not waited for longer than this.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// What the page cache is asked for without waiting, at most: copying it keeps a worker busy for 0.1 ms.
@@ -122,7 +118,9 @@ pub(super) struct Volume {
     pub queue: Arc<Queue>,
     /// For people: its path.
     name: String,
-    reading: Health,
+    reading: Arc<Health>,
+    limit: Arc<ReadLimit>,
+    /// Reads that may keep a thread waiting.
     readers: Arc<Semaphore>,
     /// For short reads: ways that keep no thread waiting, in the order in which they are tried.
     async_reads: Vec<Arc<AsyncReads>>,
@@ -173,7 +171,8 @@ impl Volume {
             log,
             queue,
             name: name.to_owned(),
-            reading: Health::new(format!("reading from {name}")),
+            reading: Arc::new(Health::new(format!("reading from {name}"))),
+            limit: ReadLimit::new(),
             readers: Arc::new(Semaphore::new(READERS)),
             async_reads: AsyncReads::start(limits.direct),
             orders,
@@ -217,131 +216,6 @@ impl Volume {
         // When the writer is gone the channel closes.
         let _ = self.orders.send(Order::Erase(done));
         erase::outcome(&self.name, erased).await
-    }
-
-    /// The bytes `wanted` of a record's data; `None` is a miss, whatever the reason. `ahead`: what is behind
-    /// them will be read next.
-    pub(super) async fn read(
-        &self,
-        digest: &Digest,
-        entry: &Entry,
-        wanted: Range<usize>,
-        ahead: bool,
-    ) -> Result<Bytes, Failure> {
-        let segment = self.log.segment(entry.segment).ok_or(Failure::Gone)?;
-        let record = entry.record(Kind::Block, *digest);
-        let offset = entry.offset;
-        if wanted.len() <= AT_ONCE
-            && let Some(read) = segment.data(offset, &record, &wanted, Wait::No).transpose()
-        {
-            // What the page cache has says nothing of the device.
-            return self.outcome(read, &wanted);
-        }
-        if !self.reading.may_try() {
-            return Err(Failure::PassedBy);
-        }
-        if !ahead
-            && wanted.len() <= AT_ONCE
-            && let Some(read) = self.read_unwaited(&segment, offset, &record, &wanted).await
-        {
-            return read;
-        }
-        let readers = self.readers.clone();
-        let range = wanted.clone();
-        let read = timeout(PATIENCE, async move {
-            let permit = readers.acquire_owned().await.ok()?;
-            let read = move || {
-                let read = segment.data(offset, &record, &range, Wait::Yes);
-                if ahead && read.is_ok() {
-                    segment.prefetch(offset, &record, range.end);
-                }
-                drop(permit);
-                read
-            };
-            spawn_blocking(read).await.ok()
-        });
-        match read.await {
-            Ok(Some(read)) => {
-                let read = read.map(|data| data.expect("a read that may wait brings bytes"));
-                self.waited(read, &wanted)
-            }
-            Ok(None) => Err(Failure::Gone),
-            Err(_) => Err(self.slow()),
-        }
-    }
-
-    /// Asks the device for a record that will be read soon, unless it has more than enough to do. Nobody waits.
-    pub(super) fn prefetch(&self, digest: &Digest, entry: &Entry) {
-        let Some(segment) = self.log.segment(entry.segment) else { return };
-        if !segment.may_prefetch() || !self.reading.is_well() {
-            return;
-        }
-        let Ok(permit) = self.readers.clone().try_acquire_owned() else { return };
-        let (offset, record) = (entry.offset, entry.record(Kind::Block, *digest));
-        // It waits for the device's queue at times.
-        spawn_blocking(move || {
-            segment.prefetch(offset, &record, 0);
-            drop(permit);
-        });
-    }
-
-    /// `None`: a thread that waits must do it.
-    async fn read_unwaited(
-        &self,
-        segment: &Segment,
-        offset: u32,
-        record: &Record,
-        wanted: &Range<usize>,
-    ) -> Option<Result<Bytes, Failure>> {
-        let source = segment.source()?;
-        for reads in &self.async_reads {
-            let stretch = Segment::stretch(offset, record, wanted);
-            match timeout(PATIENCE, segment.data_unwaited(reads, source, stretch)).await {
-                Ok(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(read) => return Some(self.waited(read, wanted)),
-                Err(_) => return Some(Err(self.slow())),
-            }
-        }
-        None
-    }
-
-    /// What the device itself said.
-    fn waited(
-        &self,
-        read: Result<(Bytes, usize), ReadError>,
-        wanted: &Range<usize>,
-    ) -> Result<Bytes, Failure> {
-        if read.is_ok() {
-            self.reading.succeeded();
-        }
-        self.outcome(read, wanted)
-    }
-
-    fn slow(&self) -> Failure {
-        self.reading.failed(&"a read takes too long", false);
-        Failure::Slow
-    }
-
-    fn outcome(
-        &self,
-        read: Result<(Bytes, usize), ReadError>,
-        wanted: &Range<usize>,
-    ) -> Result<Bytes, Failure> {
-        match read {
-            Ok((data, from)) => Ok(data.slice(wanted.start - from..wanted.end - from)),
-            Err(ReadError::Damaged(why)) => {
-                log::debug!("a damaged record: {why}");
-                Err(Failure::Damaged)
-            }
-            Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                log::debug!("a record that ends early");
-                Err(Failure::Damaged)
-            }
-            Err(ReadError::Io(error)) => {
-                self.reading.failed(&error, false);
-                Err(Failure::Read)
-            }
-        }
     }
 }
 

@@ -143,7 +143,7 @@ async fn r1_a_stale_chunk_of_the_same_block_from_another_offset_is_refused() {
     let name = whole.blocks.names().remove(0);
     let (mut bytes, stale) = (part.blocks.content(&name), whole.blocks.content(&name));
     let data = SEGMENT_HEAD + RECORD_HEAD + digest::block_key(&key).len();
-    let chunk = data..data + CHUNK + format::FRAME;
+    let chunk = data..data + format::CHUNK + format::FRAME;
     bytes[chunk.clone()].copy_from_slice(&stale[chunk]);
     part.blocks.put(&name, &bytes);
     let tier = part.open();

@@ -10,6 +10,7 @@ mod power_cut;
 mod said;
 mod unreadable;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -285,4 +286,12 @@ async fn recall(tier: &DiskTier, id: &ObjectId) -> Option<u64> {
 async fn recall_confirmed(tier: &DiskTier, id: &ObjectId) -> Option<u64> {
     let recalled = tier.recall(id).await.filter(|recalled| recalled.is_confirmed)?;
     Some(version_of(id, &recalled.object.meta))
+}
+
+/// Waits until a device that was bypassed is used again.
+async fn until_readable(tier: &DiskTier, key: &BlockKey) {
+    while tier.presence(key) == Presence::Bypassed {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        tokio::task::yield_now().await;
+    }
 }
