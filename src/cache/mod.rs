@@ -126,12 +126,7 @@ impl Cache {
         rules: &[RuleConfig],
         origin: Arc<Origin>,
     ) -> Result<Arc<Self>, DiskError> {
-        let memory = config.memory.0;
-        let metadata = memory / METADATA_SHARE;
-        let (index, queue) = if config.disk.is_empty() { (0, 0) } else { disk_memory(config) };
-        let lists = rules.iter().any(|rule| rule.lists.is_some());
-        let lists = if lists { memory / LISTS_SHARE } else { 0 };
-        let blocks = memory - metadata - index - queue - lists;
+        let MemoryShares { index, queue, blocks, .. } = MemoryShares::of(config, rules);
         let limits = DiskLimits { index, queue, memory: blocks, admission: config.admission };
         let floors = Arc::new(Floors::new());
         let disk = match config.disk.is_empty() {
@@ -145,7 +140,19 @@ impl Cache {
                 floors.lost();
             }
         }
-        Ok(Arc::new_cyclic(|cache: &Weak<Self>| {
+        Ok(Self::over(disk, floors, config, rules, origin))
+    }
+
+    /// Over a disk tier that is open.
+    fn over(
+        disk: Option<DiskTier>,
+        floors: Arc<Floors>,
+        config: &CacheConfig,
+        rules: &[RuleConfig],
+        origin: Arc<Origin>,
+    ) -> Arc<Self> {
+        let MemoryShares { metadata, lists, blocks, .. } = MemoryShares::of(config, rules);
+        Arc::new_cyclic(|cache: &Weak<Self>| {
             let cache = cache.clone();
             let evicted = move |key: &_, block: &_| {
                 if let Some(cache) = cache.upgrade() {
@@ -169,7 +176,7 @@ impl Cache {
                 fetch_size: config.fetch.0,
                 read_ahead: config.read_ahead.0,
             }
-        }))
+        })
     }
 
     /// Everything else that a start needs is there: the disk tier may remove what is of no use. To be called before
@@ -211,6 +218,26 @@ impl Cache {
     /// What lies on disk; `None` without a disk tier.
     pub fn disk_usage(&self) -> Option<DiskUsage> {
         self.disk.as_ref().map(DiskTier::usage)
+    }
+}
+
+/// Bytes of `cache.memory`, by what they are for.
+struct MemoryShares {
+    metadata: u64,
+    index: u64,
+    queue: u64,
+    lists: u64,
+    blocks: u64,
+}
+
+impl MemoryShares {
+    fn of(config: &CacheConfig, rules: &[RuleConfig]) -> Self {
+        let memory = config.memory.0;
+        let metadata = memory / METADATA_SHARE;
+        let (index, queue) = if config.disk.is_empty() { (0, 0) } else { disk_memory(config) };
+        let lists = rules.iter().any(|rule| rule.lists.is_some());
+        let lists = if lists { memory / LISTS_SHARE } else { 0 };
+        Self { metadata, index, queue, lists, blocks: memory - metadata - index - queue - lists }
     }
 }
 

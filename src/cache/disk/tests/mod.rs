@@ -7,6 +7,7 @@ mod faults;
 mod hang;
 mod limits;
 mod power_cut;
+mod readers;
 mod said;
 mod unreadable;
 
