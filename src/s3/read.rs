@@ -184,9 +184,7 @@ fn query_is_known(query: &Query) -> bool {
             || name.eq_ignore_ascii_case(CHECKSUM_MODE)
             || overrides::is_override(name)
     };
-    let repeated =
-        |name: &str| query.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count() > 1;
-    query.iter().all(|(name, _)| known(name) && !repeated(name))
+    query.iter().all(|(name, _)| known(name)) && !query.has_repeated_name()
 }
 
 /// Whether a header of this name may ask for a part, or for another version than the one that is known, or set a

@@ -6,6 +6,7 @@
 //! about a target would let one object be cached under another's name.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 
@@ -44,6 +45,11 @@ pub fn decode(encoded: &[u8]) -> Result<Cow<'_, str>, S3Error> {
     percent_decode(encoded).decode_utf8().map_err(|_| S3Error::invalid_uri())
 }
 
+/// The most parameters of a query: a presigned URL with all that S3 knows and a hundred `x-amz-meta-*` has fewer.
+pub const MAX_PARAMETERS: usize = 256;
+/// Of fewer names each is compared with each.
+const FEW: usize = 12;
+
 /// A decoded query, in the order in which it was sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, Option<String>)>);
@@ -52,8 +58,12 @@ impl Query {
     /// Reads what follows the `?`. A `+` is a space; `k` and `k=` are kept apart.
     ///
     /// # Errors
-    /// 400 `InvalidURI` as [`decode`].
+    /// 400 `InvalidURI` as [`decode`]; 400 `InvalidRequest` for more than [`MAX_PARAMETERS`].
     pub fn parse(raw: &str) -> Result<Self, S3Error> {
+        if raw.split('&').filter(|piece| !piece.is_empty()).nth(MAX_PARAMETERS).is_some() {
+            let message = format!("The query has more than {MAX_PARAMETERS} parameters.");
+            return Err(S3Error::invalid_request(message));
+        }
         let component = |text: &str| decode(text.replace('+', " ").as_bytes()).map(Cow::into_owned);
         let pairs = raw.split('&').filter(|piece| !piece.is_empty()).map(|piece| {
             Ok(match piece.split_once('=') {
@@ -79,6 +89,23 @@ impl Query {
     /// Names and values in order; a name without `=` has no value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
+    }
+
+    /// Whether a name is there twice, in whatever case: servers differ on which of two values counts.
+    #[must_use]
+    pub fn has_repeated_name(&self) -> bool {
+        if self.0.len() <= FEW {
+            let mut left = self.0.as_slice();
+            while let [(name, _), rest @ ..] = left {
+                if rest.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+                    return true;
+                }
+                left = rest;
+            }
+            return false;
+        }
+        let mut seen = HashSet::with_capacity(self.0.len());
+        !self.0.iter().all(|(name, _)| seen.insert(name.to_ascii_lowercase()))
     }
 
     /// Whether there is nothing in it.
@@ -183,6 +210,31 @@ mod tests {
         assert_eq!(read.get("B"), None);
         assert!(read.contains("a") && !read.contains("c"));
         assert!(query("").is_empty() && query("&").is_empty() && !read.is_empty());
+    }
+
+    #[test]
+    fn a_query_of_too_many_parameters_is_refused() {
+        let of = |count: usize| {
+            let names: Vec<_> = (0..count).map(|n| format!("x-amz-{n}")).collect();
+            names.join("&&")
+        };
+        assert_eq!(query(&of(MAX_PARAMETERS)).iter().count(), MAX_PARAMETERS);
+        let error = Query::parse(&of(MAX_PARAMETERS + 1)).unwrap_err();
+        assert_eq!((error.status.as_u16(), &*error.code), (400, "InvalidRequest"));
+    }
+
+    #[test]
+    fn a_repeated_name_is_found_among_few_and_many_in_any_case() {
+        for count in [0, 1, 2, FEW - 1, FEW, FEW + 1, 200] {
+            let names: Vec<String> = (0..count).map(|n| format!("n{n}")).collect();
+            assert!(!query(&names.join("&")).has_repeated_name(), "{count}");
+            if let (Some(first), Some(last)) = (names.first(), names.last()) {
+                for name in [first, last] {
+                    let again = format!("{}&{}=1", names.join("&"), name.to_ascii_uppercase());
+                    assert!(query(&again).has_repeated_name(), "{again}");
+                }
+            }
+        }
     }
 
     #[test]

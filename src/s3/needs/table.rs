@@ -180,7 +180,7 @@ impl Needs {
             return Self::nothing();
         }
         let row = ROWS.iter().find(|row| row.fits(head.method, parsed));
-        let Some(row) = row.filter(|_| !has_repeated_name(&parsed.query)) else {
+        let Some(row) = row.filter(|_| !parsed.query.has_repeated_name()) else {
             return Self::one(Action::Admin, all_of(parsed));
         };
         let needs = match (row.of, &parsed.bucket, &parsed.key) {
@@ -234,12 +234,6 @@ impl Row {
 /// Judged as the header that it is, by [`widens`].
 fn is_amz(name: &str) -> bool {
     name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
-}
-
-/// Servers differ on which of two values counts.
-fn has_repeated_name(query: &Query) -> bool {
-    let count = |name: &str| query.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count();
-    query.iter().any(|(name, _)| count(name) > 1)
 }
 
 /// All of the bucket, or everything where none is named.
