@@ -35,7 +35,7 @@
 //! - **A byte fetched twice** while one fetch of it is under way, by however many readers.
 //! - **Memory without bound.** What is cached is weighed; what is in flight is paid for from a budget.
 //!
-//! The rules behind these are numbered R1 to R32; tests name the rule that they show.
+//! The rules behind these are numbered R1 to R40; tests name the rule that they show.
 //!
 //! # Who knows whom
 //!
