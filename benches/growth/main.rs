@@ -1,5 +1,4 @@
-//! How costs grow with what a cache has seen: CPU time per operation with N and with 10 N prefixes, purges, lists and
-//! objects.
+//! Growth of costs: CPU time of single operations on a cache with N and with 10 N purges, prefixes, lists and objects.
 //!
 //! ```text
 //! cargo bench --bench growth
@@ -21,7 +20,7 @@ use hotset::origin::{Origin, OriginConfig};
 use hotset::s3::{BucketName, Listing, ObjectId, ObjectKey, Realm};
 use rustix::time::{ClockId, clock_gettime};
 
-/// What an operation may cost with ten times as much, in times of what it cost before.
+/// The largest allowed ratio of an operation's cost at 10 N to its cost at N.
 const BAR: f64 = 4.0;
 /// Operations that are measured together.
 const ROUNDS: u32 = 2_000;

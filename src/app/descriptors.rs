@@ -23,7 +23,7 @@ pub struct TooFewDescriptors {
     limit: u64,
 }
 
-/// What a configuration may have open at the same time.
+/// The largest number of file descriptors that a configuration may have open at the same time, by use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Need {
     segments: u64,

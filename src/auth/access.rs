@@ -182,7 +182,7 @@ impl Access {
     }
 }
 
-/// Who sends what is not signed: by the certificate of its connection, or the anonymous identity.
+/// Identifies the sender of an unsigned request: by its client certificate, or else as anonymous.
 ///
 /// A browser shows its certificate for every page, and connects from the same address: only a page that is listed may
 /// make use of that. What the anonymous identity reads, the bucket's CORS rules may show to pages.

@@ -6,7 +6,7 @@
 //! `Sec-Fetch-Site` whether the page is of another origin (Fetch Standard, "Origin header"; Fetch Metadata Request
 //! Headers). Both headers are out of reach of scripts.
 //!
-//! What remains: browsers from before 2023 and requests to plain HTTP outside of loopback have no `Sec-Fetch-Site`, so
+//! Known gap: browsers from before 2023 and requests to plain HTTP outside of loopback have no `Sec-Fetch-Site`, so
 //! an `<img>` of another site may still cause a GET there. It changes nothing, and the page cannot read the answer.
 
 use std::fmt;

@@ -170,7 +170,7 @@ impl Index {
     /// and twice that, evenly in their logarithm: 8/7 / ln 2 = 1.65. The rest is for what allocators round up.
     pub(super) const ENTRY_COST: u64 = (Self::SLOT * 9).div_ceil(5);
 
-    /// What an entry costs besides in its group, about.
+    /// Approximate bytes that an entry takes in the table of its group.
     const GROUP_COST: u64 = 32;
 
     /// For at most `memory` bytes of entries.

@@ -30,7 +30,7 @@ const FIRST: u32 = 1;
 /// Above the number of every segment.
 pub(super) const ALL: u64 = 1 << 32;
 
-/// What a log is of.
+/// Kind of records that a log holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogKind {
     Blocks,

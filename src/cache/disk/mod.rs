@@ -103,7 +103,7 @@ pub struct DiskTier {
     _locks: Vec<FolderLock>,
 }
 
-/// What there is of a block on the disk.
+/// Availability of a block on the disk, for a read that begins now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cache) enum Presence {
     Absent,
