@@ -4,12 +4,17 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::client::Client;
 use super::{lock, within};
+
+/// For a process that is to end by itself.
+const WATCHDOG: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 /// The binary with these arguments, with keys for the origin and nothing else of ours in its environment.
 #[must_use]
@@ -23,10 +28,19 @@ pub fn hotset(arguments: &[&str]) -> Command {
 /// Runs the binary to its end: its exit code, and what it wrote to stdout and stderr.
 ///
 /// # Panics
-/// When it does not run or is killed.
+/// When it does not run, is killed, or does not end within a minute.
 #[must_use]
 pub fn run(mut command: Command) -> (i32, String, String) {
-    let Output { status, stdout, stderr } = command.output().expect("the binary runs");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).expect("it is ours");
+    // A start that should have been refused would serve for ever.
+    thread::spawn(move || {
+        let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&WATCHDOG));
+        if ended == Ok(0) {
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+    });
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the binary runs");
     let text = |bytes| String::from_utf8(bytes).expect("it writes text");
     (status.code().expect("it exits by itself"), text(stdout), text(stderr))
 }
@@ -169,7 +183,7 @@ impl Lines {
         let (sender, arrivals) = unbounded_channel();
         let kept = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&kept);
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                 lock(&all).push(line);
                 let _ = sender.send(());
