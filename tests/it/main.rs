@@ -68,6 +68,8 @@ mod proxy_protocol;
 mod purge;
 /// An origin that fails and is asked again.
 mod retries;
+/// A disk that is slower than the origin.
+mod slow_disk;
 /// Requests that two servers may read differently.
 mod smuggling;
 /// A first read, a second read, an overwritten object: the spine.

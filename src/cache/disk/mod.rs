@@ -48,6 +48,8 @@ mod starts;
 pub mod synthetic;
 #[cfg(test)]
 mod tests;
+#[doc(hidden)]
+pub mod throttle;
 mod unreadable;
 mod usage;
 mod verify;

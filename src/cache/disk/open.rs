@@ -19,6 +19,7 @@ use super::policy::{self, Admission};
 use super::purges::Purges;
 use super::runtime_note::RuntimeNote;
 use super::starts::Starts;
+use super::throttle::throttled;
 use super::unreadable::Unreadable;
 use super::volume::{Volume, VolumeLimits};
 use super::{DiskConfig, DiskTier, private};
@@ -113,7 +114,7 @@ impl DiskTier {
                 _ => PageCache::Everything,
             };
             let folder = RealFolder::new(config.path.join(name), pages)?;
-            Ok(Box::new(folder) as Box<dyn Folder>)
+            Ok(throttled(&config.path, Box::new(folder)))
         };
         let tier = Self::open_with(paths, rules, limits, floors, locks, &real)?;
         for config in paths {

@@ -1,0 +1,154 @@
+//! A disk that becomes slow under a whole server: reads come from the origin, and from the disk again when it is fast.
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use hotset::cache::DiskConfig;
+use hotset::cache::disk::throttle::Throttle;
+use hotset::config::units::ByteSize;
+
+use crate::support::{Client, FakeS3, Object, Scratch, TestProxy, within};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const OBJECTS: u64 = 32;
+const SIZE: u64 = MIB;
+const RANGE: u64 = 64 * KIB;
+const READERS: u64 = 64;
+const READS: u64 = 8;
+/// Bytes a second.
+const SLOW: u64 = 4_000_000;
+const FROM_DISK: &str = "hotset; hit; detail=disk";
+/// Far more than any of these tests takes.
+const WATCHDOG: Duration = Duration::from_mins(2);
+
+/// Runs a test on a runtime of its own: where a server spins, no timer of its runtime fires.
+fn watched(test: impl Future<Output = ()> + Send + 'static) {
+    let (ended, outcome) = mpsc::channel();
+    let test = thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(test);
+        let _ = ended.send(());
+    });
+    let hangs = outcome.recv_timeout(WATCHDOG) == Err(mpsc::RecvTimeoutError::Timeout);
+    assert!(!hangs, "the server still spins after {WATCHDOG:?}");
+    test.join().unwrap();
+}
+
+/// The defaults with a disk in `scratch`, memory for a few of the objects, and the device below the disk.
+async fn start(scratch: &Scratch, s3: &FakeS3) -> (TestProxy, Arc<Throttle>) {
+    let path = scratch.path("cache");
+    let device = Throttle::below(Path::new(&path));
+    let proxy = TestProxy::start_with(s3, |config| {
+        config.cache.memory = ByteSize::mib(8);
+        let (path, capacity) = (path.into(), ByteSize::mib(256));
+        config.cache.disk = vec![DiskConfig { path, capacity, ..DiskConfig::default() }];
+    });
+    (proxy.await, device)
+}
+
+fn put_objects(s3: &FakeS3) {
+    (0..OBJECTS).for_each(|n| s3.put("data", &format!("o{n}"), Object::random(SIZE, n)));
+}
+
+/// Reads one range of an object; returns whether the disk gave it.
+async fn read_range(s3: &FakeS3, client: &Client, number: u64) -> bool {
+    let key = format!("o{}", number % OBJECTS);
+    let start = number / OBJECTS % (SIZE / RANGE) * RANGE;
+    let range = start..start + RANGE;
+    let request =
+        client.get(&format!("/data/{key}")).range(&format!("bytes={start}-{}", range.end - 1));
+    let answer = request.send().await;
+    assert!(answer.complete && answer.status == 206, "{key} {range:?}: {}", answer.text());
+    assert!(
+        answer.body == s3.object("data", &key).unwrap().slice(range.clone()),
+        "{key} {range:?}"
+    );
+    answer.header("cache-status") == FROM_DISK
+}
+
+/// Reads all objects until the origin is not asked any more.
+async fn fill(s3: &FakeS3, proxy: &TestProxy) {
+    for _ in 0..12 {
+        s3.forget_requests();
+        for n in 0..OBJECTS {
+            let answer = proxy.client().get(&format!("/data/o{n}")).send().await;
+            assert!(answer.complete && answer.body == s3.object_bytes("data", &format!("o{n}")));
+            let queue = async {
+                while proxy.metric("hotset_disk_queued_bytes").await > 0.0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            within("the queue to be written", queue).await;
+        }
+        if s3.requests().is_empty() {
+            return;
+        }
+    }
+    panic!("not all of it got onto the disk: {}", s3.describe());
+}
+
+/// What the disk did not give, by the reasons that a slow device has.
+async fn refused(proxy: &TestProxy) -> [f64; 3] {
+    let mut counts = [0.0; 3];
+    for (count, reason) in counts.iter_mut().zip(["passed_by", "busy", "slow"]) {
+        *count = proxy.metric(&format!("hotset_disk_failures_total{{reason=\"{reason}\"}}")).await;
+    }
+    counts
+}
+
+/// 64 readers read ranges, while somebody asks whether the server is well; returns how many of them the disk gave.
+async fn crowd(s3: &Arc<FakeS3>, proxy: &TestProxy) -> u64 {
+    let mut readers = tokio::task::JoinSet::new();
+    for reader in 0..READERS {
+        let (s3, client) = (s3.clone(), proxy.client());
+        readers.spawn(async move {
+            let mut from_disk = 0;
+            for read in 0..READS {
+                from_disk += u64::from(read_range(&s3, &client, reader * 7 + read * 101).await);
+            }
+            from_disk
+        });
+    }
+    let admin = Client::new(proxy.admin);
+    let mut from_disk = 0;
+    while let Some(reader) = readers.join_next().await {
+        from_disk += reader.unwrap();
+        assert_eq!(admin.get("/healthz").send().await.status, 200);
+    }
+    from_disk
+}
+
+#[test]
+fn r37_while_a_disk_is_slow_reads_come_from_the_origin_and_then_from_the_disk_again() {
+    watched(async {
+        let (scratch, s3) = (Scratch::new(), Arc::new(FakeS3::start().await));
+        put_objects(&s3);
+        let (proxy, device) = start(&scratch, &s3).await;
+        fill(&s3, &proxy).await;
+        let (all, before) = (READERS * READS, refused(&proxy).await);
+        device.set_rate(Some(SLOW));
+        let from_disk = crowd(&s3, &proxy).await;
+        let after = refused(&proxy).await;
+        let [passed_by, busy, slow] = std::array::from_fn(|n| after[n] - before[n]);
+        let counts =
+            format!("{from_disk} of {all}; {passed_by} passed by, {busy} busy, {slow} slow");
+        assert!(!s3.requests().is_empty() && from_disk < all, "{counts}");
+        // A read of one block looks for it on two ways, and skips a device that is bypassed on both.
+        let all = f64::from(u32::try_from(all).unwrap());
+        assert!(passed_by <= all && busy + slow <= 2.0 * all, "{counts}");
+        assert!(passed_by + busy + slow > 0.0, "{counts}");
+        device.set_rate(None);
+        let again = async {
+            let client = proxy.client();
+            let mut number = 0;
+            while !read_range(&s3, &client, number).await {
+                number += 1;
+            }
+        };
+        within("the disk to be used again", again).await;
+    });
+}
