@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admin::{self, AdminState, Api, Token};
 use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet};
 use crate::cache::{Cache, DiskError, DiskUsage, Rules};
-use crate::config::Config;
+use crate::config::{Config, ShutdownConfig};
 use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
 use crate::origin::{Brought, Endpoint, Origin, credentials};
@@ -69,7 +69,7 @@ pub struct App {
     rules: Arc<Rules>,
     intake: Arc<Intake>,
     receivers: Receivers,
-    grace: std::time::Duration,
+    shutdown: ShutdownConfig,
 }
 
 impl App {
@@ -155,8 +155,8 @@ impl App {
         secret_files::warn_of_wide(&config);
         // Last of all: a start that fails leaves the disk as it is.
         cache.begin()?;
-        let grace = config.shutdown.grace.0;
-        Ok(Self { servers, admin, warmer, cache, rules, intake, receivers, grace })
+        let shutdown = config.shutdown;
+        Ok(Self { servers, admin, warmer, cache, rules, intake, receivers, shutdown })
     }
 
     /// The addresses that clients connect to, in the order of `listen`.
@@ -192,9 +192,9 @@ impl App {
         self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
     }
 
-    /// Serves until `shutdown` turns true; then ends as soon as nothing is in flight, or when the grace period
-    /// is over (R30).
-    pub async fn run(self, shutdown: watch::Receiver<bool>) {
+    /// Serves until `shutdown` turns true, and on for `shutdown.delay`, no longer ready; then ends as soon as
+    /// nothing is in flight, or when the grace period is over (R30).
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let ready = Arc::new(AtomicBool::new(true));
         if let Some((listener, api)) = self.admin {
             let (cache, rules) = (self.cache.clone(), self.rules.clone());
@@ -207,16 +207,18 @@ impl App {
             };
             tokio::spawn(admin::serve(listener, state, shutdown.clone()));
         }
+        let (close, closing) = watch::channel(false);
         let mut running = JoinSet::new();
         for (_, server, listener) in self.servers {
-            running.spawn(server.run(listener, shutdown.clone()));
+            running.spawn(server.run(listener, closing.clone()));
         }
-        running.spawn(self.receivers.run(shutdown.clone()));
-        running.spawn(self.warmer.run(shutdown.clone()));
-        let mut stop = shutdown;
-        let _ = stop.wait_for(|stop| *stop).await;
+        running.spawn(self.receivers.run(closing.clone()));
+        running.spawn(self.warmer.run(closing));
+        let _ = shutdown.wait_for(|stop| *stop).await;
         ready.store(false, Ordering::Release);
-        let deadline = Instant::now() + self.grace;
+        tokio::time::sleep(self.shutdown.delay.0).await;
+        let _ = close.send(true);
+        let deadline = Instant::now() + self.shutdown.grace.0;
         if timeout_at(deadline, running.join_all()).await.is_err() {
             log::warn!("the grace period is over; requests under way are cut");
         }

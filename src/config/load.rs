@@ -11,6 +11,8 @@ use serde_yaml::{Mapping, Value};
 use super::{Config, ConfigError};
 
 const PREFIX: &str = "HOTSET_";
+/// What images and their tools say about themselves under our prefix; none of it is a key.
+const NOT_KEYS: [&str; 6] = ["VERSION", "REVISION", "HOME", "USER", "UID", "GID"];
 
 impl Config {
     /// Reads `path` (`None`: the defaults), then applies every `HOTSET_` variable of `env`:
@@ -79,7 +81,7 @@ struct Override {
 impl Override {
     fn from_variable((variable, value): (String, String)) -> Option<Self> {
         let name = variable.strip_prefix(PREFIX)?;
-        if is_service_link(name) {
+        if NOT_KEYS.contains(&name) || is_service_link(name) {
             return None;
         }
         let path = name.split("__").map(Step::parse).collect();

@@ -78,14 +78,17 @@ impl Default for Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShutdownConfig {
-    /// How long responses on their way may take to finish after SIGTERM; it ends sooner when none
+    /// How long everything is still served after SIGTERM, with `/readyz` at 503 already: the time in
+    /// which load balancers take notice and send new connections elsewhere.
+    pub delay: HumanDuration,
+    /// How long responses on their way may take to finish after that; it ends sooner when none
     /// is left.
     pub grace: HumanDuration,
 }
 
 impl Default for ShutdownConfig {
     fn default() -> Self {
-        Self { grace: HumanDuration::secs(30) }
+        Self { delay: HumanDuration::default(), grace: HumanDuration::secs(30) }
     }
 }
 

@@ -117,7 +117,8 @@ pub struct LimitsConfig {
     pub body_timeout: HumanDuration,
     /// How long a client may take no byte of an answer before it is cut off.
     pub write_timeout: HumanDuration,
-    /// How long an idle connection is kept for the next request.
+    /// How long an idle connection is kept for the next request; longer than load balancers in front keep it, which
+    /// answer 502 when we close one that they are about to use (an ALB keeps it for 60 s).
     pub keep_alive: HumanDuration,
     /// Requests on one HTTP/1 connection, after which it is closed; `None`: no limit.
     pub keep_alive_requests: Option<u32>,
@@ -136,7 +137,7 @@ impl Default for LimitsConfig {
             header_timeout: HumanDuration::secs(30),
             body_timeout: HumanDuration::secs(30),
             write_timeout: HumanDuration::secs(60),
-            keep_alive: HumanDuration::secs(60),
+            keep_alive: HumanDuration::secs(75),
             keep_alive_requests: None,
         }
     }

@@ -177,6 +177,37 @@ async fn r30_readyz_turns_503_and_healthz_does_not() {
 }
 
 #[tokio::test]
+async fn r30_until_the_delay_is_over_new_connections_are_served_by_a_server_that_is_not_ready() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.shutdown.delay.0 = Duration::from_hours(24);
+    })
+    .await;
+    s3.put("data", "key", Object::random(5000, 5));
+    let admin = Client::new(proxy.admin);
+    assert_eq!(admin.get("/readyz").send().await.status, 200);
+    proxy.begin_shutdown();
+    let unready = async { while admin.get("/readyz").send().await.status != 503 {} };
+    within("readiness to end", unready).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.client().get("/data/key").send().await.status, 200);
+    }
+    assert_eq!(admin.get("/healthz").send().await.status, 200);
+}
+
+#[tokio::test]
+async fn r30_after_the_delay_the_port_is_closed_and_the_server_ends() {
+    let s3 = FakeS3::start().await;
+    let mut proxy = TestProxy::start_with(&s3, |config| {
+        config.shutdown.delay.0 = Duration::from_millis(100);
+    })
+    .await;
+    proxy.begin_shutdown();
+    refuses_connections(&proxy).await;
+    proxy.ended().await;
+}
+
+#[tokio::test]
 async fn r30_the_grace_period_ends_what_does_not_end() {
     let s3 = FakeS3::start().await;
     let mut proxy = TestProxy::start_with(&s3, |config| {

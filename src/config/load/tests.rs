@@ -193,8 +193,14 @@ fn an_error_names_the_variable_and_the_key() {
 }
 
 #[test]
-fn variables_of_kubernetes_services_and_of_others_are_left_alone() {
+fn variables_of_kubernetes_images_and_others_are_left_alone() {
     let config = env(&[
+        ("HOTSET_VERSION", "0.1.0"),
+        ("HOTSET_REVISION", "28a0941"),
+        ("HOTSET_HOME", "/opt/hotset"),
+        ("HOTSET_USER", "hotset"),
+        ("HOTSET_UID", "65532"),
+        ("HOTSET_GID", "65532"),
         ("HOTSET_PORT", "tcp://10.0.0.1:9000"),
         ("HOTSET_PORT_9000_TCP", "tcp://10.0.0.1:9000"),
         ("HOTSET_PORT_9000_TCP_ADDR", "10.0.0.1"),
