@@ -8,6 +8,7 @@ use crate::config::units::Secret;
 
 /// The operators' port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
     /// `ip:port` of `/metrics`, `/healthz`, `/readyz` and the API; `None` (`null`) switches it off.

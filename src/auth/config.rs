@@ -9,6 +9,7 @@ use crate::config::units::HumanDuration;
 
 /// Who may do what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
     /// Who decides (R20).
@@ -60,6 +61,7 @@ impl Default for AuthConfig {
 
 /// Who decides whether a request is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
     /// Nobody is refused: whoever can connect may do what the origin's credentials may (R20),

@@ -13,6 +13,7 @@ use crate::config::units::{ByteSize, HumanDuration};
 
 /// Sizes of the cache, the key `cache`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
     /// Bytes of blocks and metadata kept in memory; an eighth of them is for metadata.
@@ -55,6 +56,7 @@ impl Default for CacheConfig {
 
 /// How objects whose `bucket/key` matches are treated, an item of `rules`. The first match wins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RuleConfig {
     /// A glob over `bucket/key`, the key `match`; see [`RuleConfig::matcher`].
@@ -81,6 +83,7 @@ pub struct RuleConfig {
 
 /// What is read ahead of all readers, the key `prefetch` of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct PrefetchConfig {
     /// Objects up to this size are read whole.
@@ -154,6 +157,7 @@ pub enum Freshness {
 
 /// How far events are trusted, the key `freshness.events` of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct EventsFreshness {
     /// The ttl while they are not.

@@ -10,6 +10,8 @@
 
 mod check;
 mod load;
+#[cfg(test)]
+mod schema;
 pub mod units;
 
 use std::fmt;
@@ -27,6 +29,7 @@ use units::HumanDuration;
 
 /// Everything that can be set. `conf/hotset.yaml` explains each key and shows its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where clients connect.
@@ -76,6 +79,7 @@ impl Default for Config {
 
 /// How the process ends, the key `shutdown`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ShutdownConfig {
     /// How long everything is still served after SIGTERM, with `/readyz` at 503 already: the time in

@@ -26,6 +26,7 @@ const SLACK: Duration = Duration::from_secs(2);
 
 /// An object that hotset writes now and then, an item of `events.canaries`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CanaryConfig {
     pub bucket: String,

@@ -13,6 +13,7 @@ use crate::config::units::HumanDuration;
 
 /// Receivers of object events, and how late an event may be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct EventsConfig {
     /// An event that is applied later than this after it happened ends the trust in its bucket's events (R26).

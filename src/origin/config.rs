@@ -8,6 +8,7 @@ use crate::config::units::HumanDuration;
 
 /// The S3 behind us and how patiently it is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct OriginConfig {
     /// `http://host[:port]` or `https://host[:port]`, without a path.
@@ -63,6 +64,7 @@ impl Default for OriginConfig {
 
 /// Where the bucket's name goes in a request to the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Addressing {
     /// `https://host/bucket/key`.
@@ -74,6 +76,7 @@ pub enum Addressing {
 
 /// Where the keys come from, after the `AWS_*` environment variables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CredentialsConfig {
     /// A file in the format of `~/.aws/credentials`; `None`: the usual place.
@@ -91,6 +94,7 @@ impl Default for CredentialsConfig {
 /// The pause before another attempt: it doubles from `base` up to `cap`, and is then shortened at
 /// random so that attempts of many requests do not come together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct BackoffConfig {
     /// The longest first pause.

@@ -15,6 +15,7 @@ use crate::tls::config::TlsConfig;
 
 /// One address that is listened on, an item of `listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenConfig {
     /// `ip:port`, or `unix:/path` of a socket.
@@ -95,6 +96,7 @@ impl From<FileMode> for String {
 
 /// Bounds on what clients may hold, the key `limits`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
     /// Client connections open at the same time, over all listeners.
@@ -165,12 +167,43 @@ impl LimitsConfig {
 
 /// What is logged, the key `log`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// The line for each request.
     pub access: AccessLog,
     /// The least important level that is logged: `off`, `error`, `warn`, `info`, `debug`, `trace`.
+    #[serde(deserialize_with = "level")]
+    #[cfg_attr(test, schemars(extend(
+        "type" = ["string", "boolean"],
+        "enum" = ["off", "error", "warn", "info", "debug", "trace", false],
+    )))]
     pub level: String,
+}
+
+/// A level as it is written, or the `false` that writers of YAML 1.1 make of a bare `off`.
+fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    struct LevelVisitor;
+    impl Visitor<'_> for LevelVisitor {
+        type Value = String;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("off, error, warn, info, debug or trace")
+        }
+
+        fn visit_bool<E: de::Error>(self, on: bool) -> Result<String, E> {
+            if on {
+                Err(E::invalid_value(de::Unexpected::Bool(on), &self))
+            } else {
+                Ok("off".to_owned())
+            }
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+    }
+    deserializer.deserialize_any(LevelVisitor)
 }
 
 impl Default for LogConfig {

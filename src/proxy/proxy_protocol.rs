@@ -21,9 +21,11 @@ const V1_MAX: usize = 107;
 
 /// Load balancers in front, the key `listen[].proxy_protocol`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ProxyProtocolConfig {
     /// Networks of the balancers, such as `10.0.0.0/8`.
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub from: Vec<IpNet>,
 }
 

@@ -8,6 +8,7 @@ use crate::config::units::HumanDuration;
 
 /// TLS 1.2 and 1.3 on one address, the key `listen[].tls`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// A PEM file: the certificate, then those that lead to its authority. It is for clients that name no host, or one
@@ -40,6 +41,7 @@ impl Default for TlsConfig {
 
 /// A certificate and its key, an item of `listen[].tls.certificates`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PairConfig {
     pub cert: PathBuf,
@@ -48,6 +50,7 @@ pub struct PairConfig {
 
 /// Whether clients are asked for a certificate, the key `listen[].tls.client_auth`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ClientAuth {
     /// They are not asked.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How far warming steps aside for readers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct WarmConfig {
     /// Objects, or pieces of objects, that are read at the same time.

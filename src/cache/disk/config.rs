@@ -10,6 +10,7 @@ use crate::config::units::ByteSize;
 
 /// A path of the disk tier, an item of `cache.disk`. Several spread the load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DiskConfig {
     /// A folder, made if it is missing, which nothing else writes to.

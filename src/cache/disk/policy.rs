@@ -107,6 +107,7 @@ impl Reinsertion {
 
 /// Which blocks that leave memory are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AdmissionMode {
     FirstTouch,

@@ -115,6 +115,8 @@ fn off_may_arrive_as_false_from_a_writer_of_older_yaml() {
     assert_eq!(file("log: { access: off }", &[]).unwrap().log.access, AccessLog::Off);
     assert_eq!(file("log: { access: json }", &[]).unwrap().log.access, AccessLog::Json);
     assert!(file("log: { access: true }", &[]).is_err());
+    assert_eq!(file("log: { level: false }", &[]).unwrap().log.level, "off");
+    assert!(file("log: { level: true }", &[]).is_err());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::config::units::{HumanDuration, Secret};
 
 /// A queue, and how to reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AmqpConfig {
     /// `amqp://user:password@host:5672/vhost`, or `amqps://..`.

@@ -6,6 +6,7 @@ use crate::config::units::Secret;
 
 /// Topics, and how to reach them. There is no TLS: librdkafka would bring a second crypto library.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaConfig {
     /// `host:9092`; others of the cluster are found by themselves.

@@ -8,6 +8,7 @@ use crate::config::units::{HumanDuration, Secret};
 
 /// A stream, and how to reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct NatsConfig {
     /// `nats://host:4222`, or `tls://..`; others of the cluster are found by themselves.

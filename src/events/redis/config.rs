@@ -6,6 +6,7 @@ use crate::config::units::Secret;
 
 /// A list, and how to reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
     /// `redis://[user:password@]host:6379[/db]`, or `rediss://..`.

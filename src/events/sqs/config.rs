@@ -8,6 +8,7 @@ use crate::config::units::HumanDuration;
 /// A queue. Credentials come from where every AWS SDK takes them: environment, profile, web identity, container
 /// or instance role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SqsConfig {
     /// Its URL, such as `https://sqs.us-east-1.amazonaws.com/123456789012/hotset-1`.

@@ -11,6 +11,7 @@ use crate::tls::config::{ClientAuth, TlsConfig};
 /// Without any of them it believes whoever can connect, which only a loopback address may, or one where clients must
 /// show a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookConfig {
     /// `ip:port`.
@@ -79,6 +80,7 @@ impl Default for WebhookConfig {
 
 /// Notifications that SNS signs, the key `events.webhook.sns`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SnsConfig {
     /// ARNs of the topics that are believed and whose subscriptions are confirmed; no others are.

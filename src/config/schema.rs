@@ -1,0 +1,164 @@
+//! The JSON Schema of the configuration, `conf/hotset.schema.json`: generated from the types that
+//! read it, so that an editor and the Helm chart refuse what hotset itself would refuse.
+//!
+//! It is draft-07, the newest that all versions of Helm 3 know, and only tests are built with it.
+//! After a change of a type, write it anew:
+//!
+//! ```text
+//! HOTSET_WRITE_SCHEMA=1 cargo test --lib config::schema && helm/generate
+//! ```
+
+use std::borrow::Cow;
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+
+use super::Config;
+use super::units::{ByteSize, HumanDuration, Secret};
+use crate::cache::config::{EventsFreshness, Freshness};
+use crate::cache::disk::Share;
+use crate::proxy::config::{AccessLog, FileMode};
+
+/// The schema of a whole configuration file.
+fn schema() -> Value {
+    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    settings.with_transform(ForUsers).into_generator().into_root_schema_for::<Config>().to_value()
+}
+
+/// Fits descriptions, which are our doc comments, to those who write YAML.
+#[derive(Debug, Clone)]
+struct ForUsers;
+
+impl Transform for ForUsers {
+    fn transform(&mut self, schema: &mut Schema) {
+        // What is not set is explained by conf/hotset.yaml, and differs in the chart.
+        schema.remove("default");
+        if let Some(Value::String(text)) = schema.get_mut("description") {
+            *text = for_users(text);
+        }
+        if let Some(Value::Array(words)) = schema.get("oneOf") {
+            // One list of words: what fails is then said with all of them.
+            let words: Option<Value> =
+                words.iter().map(|word| word.get("const").cloned()).collect();
+            if let Some(words) = words {
+                schema.remove("oneOf");
+                schema.insert("enum".to_owned(), words);
+            }
+        }
+        transform_subschemas(self, schema);
+    }
+}
+
+/// Without the names of rules, which are ours, and of Rust's items.
+fn for_users(text: &str) -> String {
+    let mut text = text
+        .replace("`None` (`null`)", "null")
+        .replace("`None`", "null")
+        .replace("[`", "`")
+        .replace("`]", "`");
+    while let Some(at) = text.find(" (R") {
+        let Some(length) = text[at..].find(')') else { break };
+        text.replace_range(at..=at + length, "");
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Implements [`JsonSchema`] for types that read their text by hand.
+macro_rules! by_hand {
+    ($type:ty, $name:literal, $schema:tt) => {
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+by_hand!(ByteSize, "Size", {
+    "description": "Bytes: 4096, 512MiB or 1GB",
+    "type": ["integer", "string"],
+    "minimum": 0,
+    "pattern": r"^\s*[0-9]+\s*([Bb]|[KkMmGgTtPp](i|[Ii]?[Bb]))?\s*$",
+});
+
+by_hand!(HumanDuration, "Duration", {
+    "description": "A span of time: 10ms, 30s, 2m30s or 1h; 0 needs no unit",
+    "type": ["integer", "string"],
+    "maximum": 0,
+    "minimum": 0,
+    "pattern": r"^\s*(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)\s*$",
+    "minLength": 1,
+});
+
+by_hand!(Secret, "Secret", {
+    "description": "A text that is never printed",
+    "type": "string",
+});
+
+by_hand!(Share, "Share", {
+    "description": "A share from 1% to 100%",
+    "type": "string",
+    "pattern": r"^0*(100|[1-9][0-9]?)\s*%$",
+});
+
+by_hand!(FileMode, "FileMode", {
+    "description": "Permissions of a file in octal and in quotes, such as \"0660\"",
+    "type": "string",
+    "pattern": "^0?[67][0-7]{2}$",
+});
+
+by_hand!(AccessLog, "AccessLog", {
+    "description": "off, plain or json; Helm writes a bare off as false",
+    "enum": ["off", "plain", "json", false],
+});
+
+impl JsonSchema for Freshness {
+    fn schema_name() -> Cow<'static, str> {
+        "Freshness".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "immutable, revalidate, bypass, { ttl: 60s } or { events: { ttl: 10s } }",
+            "type": ["string", "object"],
+            "pattern": "^(immutable|revalidate|bypass)$",
+            "properties": {
+                "ttl": generator.subschema_for::<HumanDuration>(),
+                "events": generator.subschema_for::<EventsFreshness>(),
+            },
+            "additionalProperties": false,
+            "minProperties": 1,
+            "maxProperties": 1,
+        })
+    }
+}
+
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const FILE: &str = "conf/hotset.schema.json";
+
+    #[test]
+    fn the_schema_in_conf_is_that_of_the_types() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
+        let schema = schema();
+        if std::env::var_os("HOTSET_WRITE_SCHEMA").is_some() {
+            let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+            std::fs::write(&path, text).unwrap();
+        }
+        let written = std::fs::read_to_string(&path).unwrap();
+        let written: Value = serde_json::from_str(&written).unwrap();
+        assert!(
+            written == schema,
+            "{FILE} is out of date; src/config/schema.rs says how to write it"
+        );
+    }
+}
