@@ -1,0 +1,130 @@
+{{/*
+The configuration: `config`, and what follows from other values where `config` does not say it itself.
+Keys are looked for with hasKey: `merge` takes a false that somebody wrote for one that is missing.
+*/}}
+{{- define "hotset.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- if not $config.listen -}}
+{{- $_ := set $config "listen" (include "hotset.config.listen" . | fromYaml).listen -}}
+{{- end -}}
+{{- range $section, $keys := include "hotset.config.defaults" . | fromYaml -}}
+{{- $chosen := default dict (get $config $section) -}}
+{{- range $key, $value := $keys -}}
+{{- if not (hasKey $chosen $key) -}}
+{{- $_ := set $chosen $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $config $section $chosen -}}
+{{- end -}}
+{{- with .Values.events.webhook -}}
+{{- if .enabled -}}
+{{- $address := dict "address" (printf "0.0.0.0:%v" .port) -}}
+{{- $events := default dict $config.events -}}
+{{- $_ := set $events "webhook" (merge (default dict $events.webhook) $address) -}}
+{{- $_ := set $config "events" $events -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .Values.mode "sidecar") .Values.sidecar.socket.enabled -}}
+{{- $socket := dict "address" (printf "unix:%s/s3.sock" .Values.sidecar.socket.mountPath) "mode" .Values.sidecar.socket.mode -}}
+{{- $_ := set $config "listen" (append $config.listen $socket) -}}
+{{- end -}}
+{{ toYaml $config }}
+{{- end }}
+
+{{/* Where clients connect, and the names that they may use: R24 of hotset refuses all others. */}}
+{{- define "hotset.config.listen" -}}
+{{- $name := include "hotset.fullname" . -}}
+{{- $service := printf "%s.%s" $name .Release.Namespace -}}
+listen:
+  {{- if eq .Values.mode "sidecar" }}
+  - address: 127.0.0.1:9000
+  {{- else }}
+  - address: 0.0.0.0:9000
+    domains:
+      - {{ $name }}
+      - {{ $service }}
+      - {{ $service }}.svc
+      - {{ $service }}.svc.{{ .Values.clusterDomain }}
+      {{- if .Values.ingress.enabled }}
+      {{- range .Values.ingress.hosts }}
+      - {{ . }}
+      {{- end }}
+      {{- end }}
+      {{- if .Values.httpRoute.enabled }}
+      {{- range .Values.httpRoute.hostnames }}
+      - {{ . }}
+      {{- end }}
+      {{- end }}
+  {{- if .Values.tls.enabled }}
+    tls:
+      cert: /etc/hotset/tls/tls.crt
+      key: /etc/hotset/tls/tls.key
+  {{- end }}
+  {{- end }}
+{{- end }}
+
+{{- define "hotset.config.defaults" -}}
+{{- $sidecar := eq .Values.mode "sidecar" -}}
+{{- $mode := default dict .Values.config.auth | dig "mode" "" -}}
+{{- $identities := include "hotset.identities.secret" . -}}
+admin:
+  # Nothing outside of a pod needs a sidecar's; the kubelet asks through the binary.
+  address: {{ ternary "127.0.0.1:9001" "0.0.0.0:9001" $sidecar }}
+  {{- if .Values.adminToken.existingSecret }}
+  token_file: /etc/hotset/admin/token
+  {{- end }}
+auth:
+  {{- if and $identities (or (not $mode) (eq $mode "verify")) }}
+  mode: verify
+  identities: /etc/hotset/identities/identities.yaml
+  {{- else if or (not $mode) (eq $mode "trust") }}
+  mode: trust
+  writes: false
+  open: {{ not $sidecar }}
+  {{- end }}
+cache:
+  {{- include "hotset.config.memory" . | nindent 2 }}
+  {{- if ne (include "hotset.disk.type" .) "none" }}
+  disk:
+    # A folder of its own: the root of a volume has lost+found in it, and cannot be made private.
+    - path: {{ .Values.disk.mountPath }}/blocks
+      capacity: {{ div (mul (include "hotset.mebibytes" .Values.disk.size) .Values.disk.percent) 100 }}MiB
+  {{- end }}
+shutdown:
+  delay: {{ ternary "0s" "10s" $sidecar }}
+{{- end }}
+
+{{/* Half of the limit for objects, a quarter for what is on its way; the rest is for connections. */}}
+{{- define "hotset.config.memory" -}}
+{{- with dig "limits" "memory" "" .Values.resources -}}
+{{- $limit := include "hotset.mebibytes" . | int64 -}}
+{{- if lt $limit 128 -}}
+{{- fail (printf "resources.limits.memory: %s is too little, hotset needs at least 128Mi" (toString .)) -}}
+{{- end -}}
+memory: {{ div $limit 2 }}MiB
+in_flight: {{ div $limit 4 }}MiB
+read_ahead: {{ div (mul $limit 3) 32 }}MiB
+{{- end -}}
+{{- end }}
+
+{{/* The port of an address such as 0.0.0.0:9000 or [::]:9000. */}}
+{{- define "hotset.port" -}}
+{{ regexFind "[0-9]+$" . }}
+{{- end }}
+
+{{/* What containers, Services and probes need of the configuration. */}}
+{{- define "hotset.ports" -}}
+{{- $config := include "hotset.config" . | fromYaml -}}
+{{- if not $config.admin.address -}}
+{{- fail "config.admin.address: the probes need the admin port" -}}
+{{- end -}}
+s3:
+{{- range $index, $listen := $config.listen }}
+{{- if not (hasPrefix "unix:" $listen.address) }}
+  - name: {{ ternary "s3" (printf "s3-%d" $index) (eq $index 0) }}
+    port: {{ include "hotset.port" $listen.address }}
+{{- end }}
+{{- end }}
+admin: {{ include "hotset.port" $config.admin.address }}
+grace: {{ add (include "hotset.seconds" $config.shutdown.delay) (include "hotset.seconds" (default "30s" $config.shutdown.grace)) 10 }}
+{{- end }}

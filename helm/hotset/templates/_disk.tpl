@@ -1,0 +1,39 @@
+{{/* The kind of volume under the disk tier: the mode's own unless disk.type says another. */}}
+{{- define "hotset.disk.type" -}}
+{{- $own := dict "deployment" "none" "statefulset" "claim" "daemonset" "emptyDir" "sidecar" "none" -}}
+{{- $type := default (get $own .Values.mode) .Values.disk.type -}}
+{{- if and (eq $type "claim") (ne .Values.mode "statefulset") -}}
+{{- fail "disk.type: claim is for mode: statefulset, which makes a claim for each pod; elsewhere choose ephemeral" -}}
+{{- end -}}
+{{ $type }}
+{{- end }}
+
+{{/* The volume in the pod; a StatefulSet's claim is none. */}}
+{{- define "hotset.disk.volume" -}}
+{{- $type := include "hotset.disk.type" . -}}
+{{- if eq $type "emptyDir" -}}
+- name: disk
+  emptyDir:
+    sizeLimit: {{ .Values.disk.size }}
+{{- else if eq $type "ephemeral" -}}
+- name: disk
+  ephemeral:
+    volumeClaimTemplate:
+      spec:
+        {{- include "hotset.disk.claim" . | nindent 8 }}
+{{- else if eq $type "hostPath" -}}
+- name: disk
+  hostPath:
+    {{- toYaml .Values.disk.hostPath | nindent 4 }}
+{{- end -}}
+{{- end }}
+
+{{- define "hotset.disk.claim" -}}
+accessModes: [{{ .Values.disk.accessMode }}]
+{{- with .Values.disk.storageClassName }}
+storageClassName: {{ . }}
+{{- end }}
+resources:
+  requests:
+    storage: {{ .Values.disk.size }}
+{{- end }}
