@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::admission::RequestHeld;
+use super::delete_many::HeldList;
 use super::form::Upload;
 use super::lists::Keeping;
 use super::refusal::Refusal;
@@ -83,8 +84,8 @@ pub struct Forward {
     pub reframer: Option<Reframer>,
     /// All of its body, when it was read before anything went out.
     pub whole: Option<Bytes>,
-    /// The body of a `DeleteObjects`, to learn its keys from.
-    pub listed: Option<Listed>,
+    /// The body of a `DeleteObjects`, held until all of its keys are known.
+    pub(super) listed: Option<HeldList>,
     /// A browser's form, which goes out written anew.
     pub(super) form: Option<Box<Upload>>,
     /// Bytes of the request's body went out: it is never sent again (R9).
@@ -117,12 +118,6 @@ impl Touched {
     }
 }
 
-/// The list of keys in a request's body, as far as it has come.
-pub struct Listed {
-    pub bucket: BucketName,
-    pub body: BytesMut,
-}
-
 impl Forward {
     pub fn new(
         parsed: Parsed,
@@ -132,7 +127,7 @@ impl Forward {
     ) -> Box<Self> {
         let listed = match &parsed.operation {
             crate::s3::Operation::PassThrough(Effect::ListedInBody(bucket)) => {
-                Some(Listed { bucket: bucket.clone(), body: BytesMut::new() })
+                Some(HeldList::new(bucket.clone()))
             }
             _ => None,
         };

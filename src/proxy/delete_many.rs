@@ -1,24 +1,48 @@
-//! `DeleteObjects` by somebody who may delete some keys of the bucket, but not all (R21).
+//! `DeleteObjects`: nothing of its body goes to the origin before each key in it is known (R8), so that it is done
+//! whole or not at all. What cannot be understood is refused.
 //!
-//! Its body is read whole, compared with its hash, and each of its keys is allowed, before anything goes to the
-//! origin: so it is done whole or not at all. Then pingora passes it on like any other request. It replays what was
-//! read before only out of a buffer of 64 KiB, so that is switched on for the tail, which is then replaced by all.
+//! Where somebody may delete some keys of the bucket but not all (R21), the body is read before anything goes out.
+//! Then pingora passes it on like any other request. It replays what was read before only out of a buffer of 64 KiB,
+//! so that is switched on for the tail, which is then replaced by all. Elsewhere the body is held on its way.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
 use pingora::Result;
 use pingora::proxy::Session;
 
 use super::Gateway;
-use super::context::Forward;
-use super::pass_through::MAX_LISTED;
+use super::context::{Forward, Touched};
 use crate::auth::ListedKeys;
+use crate::auth::chunked::{ChunkedDecoder, Incoming};
 use crate::s3::delete_objects::parse_keys;
-use crate::s3::{Effect, Operation, S3Error};
+use crate::s3::{BucketName, Effect, ObjectKey, Operation, S3Error};
 
 /// pingora's `BODY_BUF_LIMIT`; one read never brings more.
 pub(super) const REPLAYED: usize = 64 << 10;
+/// The longest body that is held, in bytes. A list of 1,000 keys of 1,024 bytes fits.
+const MAX_LISTED: usize = 2 << 20;
 const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
+
+/// The body of a `DeleteObjects` on its way to the origin, as far as it has come.
+pub(super) struct HeldList {
+    bucket: BucketName,
+    body: BytesMut,
+}
+
+impl HeldList {
+    pub(super) fn new(bucket: BucketName) -> Self {
+        Self { bucket, body: BytesMut::new() }
+    }
+
+    fn push(&mut self, part: &[u8]) -> Result<(), S3Error> {
+        if self.body.len() + part.len() > MAX_LISTED {
+            return Err(S3Error::message_too_long(MAX_LISTED));
+        }
+        self.body.extend_from_slice(part);
+        Ok(())
+    }
+}
 
 impl Gateway {
     /// Reads the body and makes sure that every key that it names may be deleted.
@@ -58,6 +82,49 @@ impl Gateway {
         forward.listed = None;
         forward.whole = Some(body.freeze());
         Ok(Ok(()))
+    }
+
+    /// Holds the next part of the body. Returns what goes to the origin: nothing, and with the `end` all of it, when
+    /// its keys are being written.
+    ///
+    /// # Errors
+    /// The body is too long, or not a list of keys as S3 has it.
+    pub(super) async fn hold_list(
+        &self,
+        headers: &HeaderMap,
+        forward: &mut Forward,
+        part: Option<Bytes>,
+        end: bool,
+    ) -> Result<Option<Bytes>, S3Error> {
+        let Some(listed) = &mut forward.listed else { return Ok(part) };
+        listed.push(part.as_deref().unwrap_or_default())?;
+        if !end {
+            // `None` would be the end of the body to pingora.
+            return Ok(Some(Bytes::new()));
+        }
+        let body = listed.body.split().freeze();
+        let keys = keys_of(headers, &body)?;
+        forward.touched = self.deleted(&listed.bucket, keys);
+        forward.listed = None;
+        self.begin_write(forward).await;
+        Ok(Some(body))
+    }
+
+    /// What a `DeleteObjects` of these keys changes.
+    fn deleted(&self, bucket: &BucketName, keys: Vec<ObjectKey>) -> Touched {
+        let objects: Vec<_> = keys.into_iter().map(|key| (bucket.clone(), key)).collect();
+        Touched { objects: self.in_all_realms(&objects), bucket: None }
+    }
+}
+
+/// The keys that a body names, which may be framed by `aws-chunked`.
+fn keys_of(headers: &HeaderMap, body: &Bytes) -> Result<Vec<ObjectKey>, S3Error> {
+    let malformed = |_| S3Error::malformed_xml();
+    match Incoming::framed_length(headers).map_err(malformed)? {
+        None => parse_keys(body),
+        Some(length) => {
+            parse_keys(&ChunkedDecoder::decode_whole(body.clone(), length).map_err(malformed)?)
+        }
     }
 }
 

@@ -289,13 +289,15 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
         match &mut ctx.forward {
-            Some(forward) => self.forward_body(forward, body, end).await,
+            Some(forward) => {
+                self.forward_body(&session.req_header().headers, forward, body, end).await
+            }
             None => Ok(()),
         }
     }

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
@@ -20,22 +20,19 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::connection_options;
-use super::context::{Forward, Listed, RequestContext, Touched};
+use super::context::{Forward, RequestContext, Touched};
 use super::response::{CACHE_STATUS, CacheStatus};
 use super::transparent::as_signed;
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
 use crate::auth::{BodyCheck, Payload, strip_presigned};
 use crate::cache::{InFlight, Writing};
 use crate::origin::OriginError;
-use crate::s3::delete_objects::parse_keys;
 use crate::s3::{
     BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed, S3Error, expected_owner,
 };
 
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
 const WRITE_PATIENCE: Duration = Duration::from_mins(10);
-/// A list of a thousand keys of a thousand bytes fits; what is longer invalidates the bucket.
-pub(super) const MAX_LISTED: usize = 2 << 20;
 const CONNECT_TRIES: u32 = 3;
 
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
@@ -73,7 +70,7 @@ impl Gateway {
     }
 
     /// One object is known once in each realm that it was read in (R1).
-    fn in_all_realms(&self, objects: &[(BucketName, ObjectKey)]) -> Vec<ObjectId> {
+    pub(super) fn in_all_realms(&self, objects: &[(BucketName, ObjectKey)]) -> Vec<ObjectId> {
         let realms = self.origin.domains().realms();
         let ids = objects.iter().flat_map(|(bucket, key)| {
             realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()))
@@ -251,9 +248,10 @@ impl Gateway {
         Ok(())
     }
 
-    /// Each part of the request's body on its way to the origin.
+    /// Each part of the request's body on its way to the origin; `headers` are the client's.
     pub(super) async fn forward_body(
         &self,
+        headers: &HeaderMap,
         forward: &mut Forward,
         body: &mut Option<Bytes>,
         end: bool,
@@ -275,16 +273,9 @@ impl Gateway {
             let checked = checked.map_err(|error| refuse(&mut forward.refusal, error))?;
             *body = (!end || !checked.is_empty()).then_some(checked);
         }
-        if let Some(listed) = &mut forward.listed {
-            if let Some(part) = body.as_deref() {
-                let room = (MAX_LISTED + 1).saturating_sub(listed.body.len());
-                listed.body.extend_from_slice(&part[..part.len().min(room)]);
-            }
-            if end {
-                forward.touched = self.listed(listed);
-                forward.listed = None;
-                self.begin_write(forward).await;
-            }
+        if forward.listed.is_some() {
+            let held = self.hold_list(headers, forward, body.take(), end).await;
+            *body = held.map_err(|error| refuse(&mut forward.refusal, error))?;
         }
         if let Some(reframer) = &mut forward.reframer {
             let framed = reframer.push(body.take().unwrap_or_default(), end);
@@ -296,21 +287,6 @@ impl Gateway {
             *body = (!end || !framed.is_empty()).then_some(framed);
         }
         Ok(())
-    }
-
-    /// The keys that a `DeleteObjects` names, or its whole bucket when they cannot be read.
-    fn listed(&self, listed: &mut Listed) -> Touched {
-        let body: BytesMut = listed.body.split();
-        match parse_keys(&body) {
-            Ok(keys) if body.len() <= MAX_LISTED => self.deleted(&listed.bucket, keys),
-            _ => Touched { objects: Vec::new(), bucket: Some(listed.bucket.clone()) },
-        }
-    }
-
-    /// What a `DeleteObjects` of these keys changes.
-    pub(super) fn deleted(&self, bucket: &BucketName, keys: Vec<ObjectKey>) -> Touched {
-        let objects: Vec<_> = keys.into_iter().map(|key| (bucket.clone(), key)).collect();
-        Touched { objects: self.in_all_realms(&objects), bucket: None }
     }
 
     pub(super) async fn answer_head(

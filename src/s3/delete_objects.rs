@@ -1,38 +1,85 @@
 //! The keys that a `POST /bucket?delete` names in its body.
 //!
-//! They are forgotten before the request is sent and again after (R8), so a key that the origin
-//! would delete and we did not see is the danger: whatever is not plainly a `Delete` document is
-//! an error, and the caller then refuses it or forgets the bucket.
+//! They are invalidated before the request is sent and again after (R8), and each of them is
+//! authorized (R21). A key that the origin would delete and that we did not see is the danger:
+//! whatever S3's schema does not have is an error, and nothing of the request is sent.
+//!
+//! Source: S3 API Reference, "DeleteObjects".
 
 use super::error::S3Error;
 use super::name::ObjectKey;
 use super::xml::{self, Malformed};
 
-/// The keys in the body of a `DeleteObjects` request, in order, repeats included.
+/// The most objects that one `DeleteObjects` may name.
+pub const MAX_OBJECTS: usize = 1000;
+
+/// The elements of an `Object` beside its `Key`.
+const OPTIONAL: [&str; 4] = ["VersionId", "ETag", "LastModifiedTime", "Size"];
+
+/// Returns the keys in the body of a `DeleteObjects` request, in order, repeats included.
 ///
 /// # Errors
-/// 400 `MalformedXML` when the body is not a `Delete` document whose every `Object` has one key
-/// that a key can be, or when it names none.
+/// 400 `MalformedXML` when the body is not a `Delete` document of 1 to [`MAX_OBJECTS`] objects as
+/// S3's schema has it: an element that is not known or comes twice, text between elements, an
+/// object without a key, a key that is empty or too long.
 pub fn parse_keys(xml: &[u8]) -> Result<Vec<ObjectKey>, S3Error> {
-    let mut keys = Vec::new();
-    let mut objects = 0;
-    let read = xml::walk(xml, |path, text| {
+    let mut document = Document::default();
+    let read = xml::walk(xml, |path, text| document.element(path, text));
+    if read.is_err() || document.keys.is_empty() {
+        return Err(S3Error::malformed_xml());
+    }
+    Ok(document.keys)
+}
+
+/// What was read of a `Delete` document.
+#[derive(Default)]
+struct Document {
+    /// One of each object that has ended, and that of the open one.
+    keys: Vec<ObjectKey>,
+    objects: usize,
+    /// Which of [`OPTIONAL`] the open object has.
+    seen: [bool; OPTIONAL.len()],
+    has_quiet: bool,
+}
+
+impl Document {
+    /// An element of this path has ended.
+    fn element(&mut self, path: &str, text: &str) -> Result<(), Malformed> {
         match path {
-            "/Delete/Object/Key" => keys.push(ObjectKey::new(text).map_err(|_| Malformed)?),
+            "/Delete" => no_text(text),
+            "/Delete/Quiet" => once(&mut self.has_quiet).and_then(|()| boolean(text)),
             "/Delete/Object" => {
-                objects += 1;
-                if keys.len() != objects {
-                    return Err(Malformed);
-                }
+                self.objects += 1;
+                self.seen = Default::default();
+                let one_key = self.keys.len() == self.objects && self.objects <= MAX_OBJECTS;
+                if one_key { no_text(text) } else { Err(Malformed) }
             }
-            "/Delete" => {}
-            _ if path.starts_with("/Delete/Object/Key/") => return Err(Malformed),
-            _ if path.starts_with("/Delete/") => {}
-            _ => return Err(Malformed),
+            "/Delete/Object/Key" => {
+                self.keys.push(ObjectKey::new(text).map_err(|_| Malformed)?);
+                Ok(())
+            }
+            _ => {
+                let name = path.strip_prefix("/Delete/Object/").ok_or(Malformed)?;
+                let at = OPTIONAL.iter().position(|known| *known == name).ok_or(Malformed)?;
+                once(&mut self.seen[at])
+            }
         }
-        Ok(())
-    });
-    if read.is_err() || keys.is_empty() { Err(S3Error::malformed_xml()) } else { Ok(keys) }
+    }
+}
+
+fn once(seen: &mut bool) -> Result<(), Malformed> {
+    if std::mem::replace(seen, true) { Err(Malformed) } else { Ok(()) }
+}
+
+fn no_text(text: &str) -> Result<(), Malformed> {
+    if text.trim_ascii().is_empty() { Ok(()) } else { Err(Malformed) }
+}
+
+/// As XML Schema writes it, and capitalised as some clients do.
+fn boolean(text: &str) -> Result<(), Malformed> {
+    let text = text.trim_ascii();
+    let known = ["true", "false", "1", "0"].iter().any(|known| text.eq_ignore_ascii_case(known));
+    if known { Ok(()) } else { Err(Malformed) }
 }
 
 #[cfg(test)]
@@ -82,10 +129,54 @@ mod tests {
             "<Other><Object><Key>a</Key></Object></Other>",
             "<DeleteX><Object><Key>a</Key></Object></DeleteX>",
             "{\"Delete\":[]}",
+            // What S3's schema does not have.
+            "<Delete><Object><Key>a</Key></Object><Prefix>b/</Prefix></Delete>",
+            "<Delete><Object><Key>a</Key><Name>b</Name></Object></Delete>",
+            "<Delete><Object><Key>a</Key><key>b</key></Object></Delete>",
+            "<Delete><Key>a</Key></Delete>",
+            "<Delete><Object><Key>a</Key></Object>b</Delete>",
+            "<Delete><Object>b<Key>a</Key></Object></Delete>",
+            "<Delete><Object><Key>a</Key><ETag><Key>b</Key></ETag></Object></Delete>",
+            "<Delete><Object><Key>a</Key><Object><Key>b</Key></Object></Object></Delete>",
+            "<Delete><Object><Key>a</Key><VersionId>1</VersionId><VersionId>2</VersionId></Object></Delete>",
+            "<Delete><Object><Key>a</Key></Object><Quiet>true</Quiet><Quiet>true</Quiet></Delete>",
+            "<Delete><Object><Key>a</Key></Object><Quiet>loud</Quiet></Delete>",
+            "<Delete><Object><Key>a</Key></Object></Delete><Delete/>",
+            "<Delete><Object><Key>a</Key></Object></Delete>b",
         ] {
             assert_eq!(keys(body), Err("MalformedXML".to_owned()), "{body}");
         }
         let long = format!("<Delete><Object><Key>{}</Key></Object></Delete>", "a".repeat(1025));
         assert!(keys(&long).is_err());
+    }
+
+    /// As boto3, minio-go, the AWS SDKs for Java, Go, Rust and C++, s3fs and s3cmd write it.
+    #[test]
+    fn what_clients_send_is_read() {
+        const NAMESPACE: &str = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
+        for body in [
+            format!("<Delete {NAMESPACE}><Object><Key>k</Key></Object></Delete>"),
+            format!("<Delete {NAMESPACE}><Object><Key>k</Key></Object><Quiet>true</Quiet></Delete>"),
+            "<Delete><Quiet>true</Quiet><Object><Key>k</Key></Object></Delete>".to_owned(),
+            "<Delete><Quiet>False</Quiet><Object><Key>k</Key><VersionId></VersionId></Object></Delete>"
+                .to_owned(),
+            "<?xml version=\"1.0\" ?>\n<Delete>\n <Object>\n  <Key>k</Key>\n </Object>\n</Delete>\n"
+                .to_owned(),
+            format!(
+                "<Delete {NAMESPACE}><Object><Key>k</Key><ETag>\"e\"</ETag><LastModifiedTime>Wed, 21 \
+                 Oct 2015 07:28:00 GMT</LastModifiedTime><Size>1</Size><VersionId>v</VersionId>\
+                 </Object></Delete>"
+            ),
+        ] {
+            assert_eq!(keys(&body).unwrap(), ["k"], "{body}");
+        }
+    }
+
+    #[test]
+    fn at_most_a_thousand_objects_are_taken() {
+        let of =
+            |count| format!("<Delete>{}</Delete>", "<Object><Key>k</Key></Object>".repeat(count));
+        assert_eq!(keys(&of(1000)).unwrap().len(), 1000);
+        assert_eq!(keys(&of(1001)), Err("MalformedXML".to_owned()));
     }
 }

@@ -47,6 +47,20 @@ impl ChunkedDecoder {
         Self { state: State::Header, line: Vec::new(), unclaimed: decoded_length, check: None }
     }
 
+    /// Decodes a body that is there as a whole; signatures are not checked.
+    ///
+    /// # Errors
+    /// Bad framing, or not exactly `decoded_length` bytes of data.
+    pub fn decode_whole(body: Bytes, decoded_length: u64) -> Result<Vec<u8>, ChunkedError> {
+        let (mut decoder, mut input) = (Self::new(decoded_length), body);
+        let mut whole = Vec::new();
+        while let Some(data) = decoder.next_data(&mut input)? {
+            whole.extend_from_slice(&data);
+        }
+        decoder.finish()?;
+        Ok(whole)
+    }
+
     /// The same, with the signatures checked.
     #[must_use]
     pub(super) fn verifying(self, check: ChunkCheck) -> Self {

@@ -42,6 +42,19 @@ impl Incoming {
             trailer_names: trailer_names(headers)?,
         }))
     }
+
+    /// The decoded length in bytes of a body that is framed, whether it is passed on as it is or
+    /// not; `None` for one without framing.
+    ///
+    /// # Errors
+    /// The announced length is missing or malformed.
+    pub fn framed_length(headers: &HeaderMap) -> Result<Option<u64>, ChunkedError> {
+        let payload = headers.get(X_AMZ_CONTENT_SHA256).map(HeaderValue::as_bytes);
+        match payload.is_some_and(|value| value.starts_with(b"STREAMING-")) {
+            true => decoded_length(headers).map(Some),
+            false => Ok(None),
+        }
+    }
 }
 
 /// One value of digits only: `u64::from_str` alone would take a plus sign too.
