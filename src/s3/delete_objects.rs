@@ -4,7 +4,7 @@
 //! authorized (R21). A key that the origin would delete and that we did not see is the danger:
 //! whatever S3's schema does not have is an error, and nothing of the request is sent.
 //!
-//! Source: S3 API Reference, "DeleteObjects".
+//! Source: S3 API Reference, `DeleteObjects`.
 
 use super::error::S3Error;
 use super::name::ObjectKey;

@@ -165,19 +165,26 @@ async fn r8_a_delete_of_many_that_s3s_schema_does_not_have_is_refused_and_change
 }
 
 #[tokio::test]
-async fn r8_a_delete_of_many_in_parts_goes_out_when_all_of_it_has_come() {
+async fn r8_nothing_of_a_delete_of_many_goes_out_before_all_of_it_has_come() {
     let (s3, _proxy, client) = setup().await;
-    cached(&s3, &client, &["a", "b", "other"]).await;
     let document = delete_of(&["a", "b"]);
-    let (first, second) = document.as_bytes().split_at(document.len() / 2);
-    let mut upload = client.post("/data?delete").start(document.len() as u64).await;
-    upload.write(first).await.unwrap();
-    upload.write(second).await.unwrap();
-    let done = upload.finish().await;
-    assert!(done.text().contains("<DeleteResult>"), "{}", done.text());
-    assert!(s3.object("data", "a").is_none() && s3.object("data", "b").is_none());
-    assert!(!hit(&client, "a").await && hit(&client, "other").await);
-    assert!(s3.complaints().is_empty(), "{:?}", s3.complaints());
+    for (rest, status) in [("<Prefix>other</Prefix></Delete>", 400), ("</Delete>", 200)] {
+        cached(&s3, &client, &["a", "b", "other"]).await;
+        s3.forget_requests();
+        let most = document.strip_suffix("</Delete>").unwrap();
+        let mut upload = client.post("/data?delete").start((most.len() + rest.len()) as u64).await;
+        upload.write(most.as_bytes()).await.unwrap();
+        s3.wait_for(|requests| !requests.is_empty()).await;
+        upload.write(rest.as_bytes()).await.unwrap();
+        assert_eq!(upload.finish().await.status, status, "{rest}");
+        s3.wait_idle().await;
+        let received = s3.requests()[0].body_bytes_received;
+        let whole = (most.len() + rest.len()) as u64;
+        assert_eq!(received, if status == 200 { whole } else { 0 }, "{rest}");
+        assert_eq!(s3.object("data", "a").is_none(), status == 200);
+        assert!(hit(&client, "other").await);
+    }
+    assert!(!hit(&client, "a").await && !hit(&client, "b").await);
 }
 
 /// The keys are in the decoded body: a chunk's edge may lie within one.
