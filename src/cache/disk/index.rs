@@ -144,9 +144,48 @@ impl Hasher for TakeDigest {
     }
 }
 
-type Shard = HashMap<Digest, Entry, BuildHasherDefault<TakeDigest>>;
-/// The entries of each start, which for an object's record stands for its bucket.
-type Groups = HashMap<u32, HashSet<Digest, BuildHasherDefault<TakeDigest>>>;
+type Entries = HashMap<Digest, Entry, BuildHasherDefault<TakeDigest>>;
+type Group = HashSet<Digest, BuildHasherDefault<TakeDigest>>;
+
+/// The entries whose digests choose it, under one lock.
+#[derive(Default)]
+struct Shard {
+    entries: Entries,
+    /// The same by start, which for an object's record stands for its bucket; only in a grouped index. They are kept by
+    /// shard, so that neither a group that grows nor one that is removed holds a lock for longer than its part here takes.
+    groups: Option<HashMap<u32, Group>>,
+}
+
+impl Shard {
+    fn insert(&mut self, digest: Digest, entry: Entry) -> Option<Entry> {
+        let old = self.entries.insert(digest, entry);
+        if old.is_none_or(|old| old.start() != entry.start()) {
+            if let Some(old) = old {
+                self.ungroup(&digest, &old);
+            }
+            if let Some(groups) = &mut self.groups {
+                groups.entry(entry.start()).or_default().insert(digest);
+            }
+        }
+        old
+    }
+
+    fn remove(&mut self, digest: &Digest) -> Option<Entry> {
+        let old = self.entries.remove(digest)?;
+        self.ungroup(digest, &old);
+        Some(old)
+    }
+
+    fn ungroup(&mut self, digest: &Digest, gone: &Entry) {
+        let Some(groups) = &mut self.groups else { return };
+        if let Some(group) = groups.get_mut(&gone.start()) {
+            group.remove(digest);
+            if group.is_empty() {
+                groups.remove(&gone.start());
+            }
+        }
+    }
+}
 
 /// A table doubles when it is full, and is half empty then. Shards of one size would all do so at the same time;
 /// these are of different sizes, each 2^(1/64) of the one before, so that with any number of entries some are full,
@@ -159,8 +198,6 @@ pub(super) struct Index {
     bytes: AtomicU64,
     entries: AtomicU64,
     limit: u64,
-    /// Locked after a shard, never before.
-    groups: Option<Mutex<Groups>>,
 }
 
 impl Index {
@@ -181,14 +218,15 @@ impl Index {
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
             limit: memory / Self::ENTRY_COST,
-            groups: None,
         }
     }
 
     /// As [`Index::new`], of entries that are removed together by their start: see [`Index::remove_group`].
     pub(super) fn grouped(memory: u64) -> Self {
         let limit = memory / (Self::ENTRY_COST + Self::GROUP_COST);
-        Self { limit, groups: Some(Mutex::default()), ..Self::new(memory) }
+        let index = Self { limit, ..Self::new(memory) };
+        index.shards.iter().for_each(|shard| shard.lock().groups = Some(HashMap::new()));
+        index
     }
 
     /// Makes room for so many more at once: tables that grow leave their smaller selves behind.
@@ -197,7 +235,7 @@ impl Index {
         let mut chosen = [0; SHARDS];
         self.choices.iter().for_each(|shard| chosen[usize::from(*shard)] += 1);
         for (shard, chosen) in self.shards.iter().zip(chosen) {
-            shard.lock().reserve(entries * chosen / CHOICES);
+            shard.lock().entries.reserve(entries * chosen / CHOICES);
         }
     }
 
@@ -208,13 +246,13 @@ impl Index {
     }
 
     pub(super) fn get(&self, digest: &Digest) -> Option<Entry> {
-        self.shard(digest).get(digest).copied()
+        self.shard(digest).entries.get(digest).copied()
     }
 
     /// The entry, touched; and whether its block deserves memory.
     pub(super) fn touch(&self, digest: &Digest, bytes: usize, window: u8) -> Option<(Entry, bool)> {
         let mut shard = self.shard(digest);
-        let entry = shard.get_mut(digest)?;
+        let entry = shard.entries.get_mut(digest)?;
         let deserves = entry.hotness.touch(bytes, entry.data_len() as usize, window);
         Some((*entry, deserves))
     }
@@ -227,39 +265,29 @@ impl Index {
         let mut shard = self.shard(&digest);
         self.count(None, Some(&entry));
         let old = shard.insert(digest, entry);
-        if old.is_none_or(|old| old.start() != entry.start()) {
-            self.ungroup(&digest, old.as_ref());
-            if let Some(groups) = &self.groups {
-                groups.lock().entry(entry.start()).or_default().insert(digest);
-            }
-        }
         self.count(old.as_ref(), None);
     }
 
-    fn ungroup(&self, digest: &Digest, gone: Option<&Entry>) {
-        let (Some(groups), Some(gone)) = (&self.groups, gone) else { return };
-        let mut groups = groups.lock();
-        if let Some(group) = groups.get_mut(&gone.start()) {
-            group.remove(digest);
-            if group.is_empty() {
-                groups.remove(&gone.start());
+    /// Removes all entries of this start, at the cost of those entries, shard by shard; none is inserted meanwhile.
+    /// Returns their number.
+    pub(super) fn remove_group(&self, start: u32) -> u64 {
+        let mut removed = 0;
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let groups = shard.groups.as_mut().expect("of a grouped index");
+            for digest in groups.remove(&start).unwrap_or_default() {
+                let old = shard.entries.remove(&digest);
+                self.count(old.as_ref(), None);
+                removed += 1;
             }
         }
-    }
-
-    /// Removes all entries of this start, at the cost of those entries; none is inserted meanwhile. Returns their
-    /// number.
-    pub(super) fn remove_group(&self, start: u32) -> u64 {
-        let groups = self.groups.as_ref().expect("of a grouped index");
-        let group = groups.lock().remove(&start).unwrap_or_default();
-        let removed = group.iter().filter(|digest| self.remove(digest).is_some()).count();
-        removed as u64
+        removed
     }
 
     /// Puts `entry` in the place of one that is still at `place`; says whether it did.
     pub(super) fn replace(&self, digest: &Digest, place: Place, entry: Entry) -> bool {
         let mut shard = self.shard(digest);
-        match shard.get_mut(digest) {
+        match shard.entries.get_mut(digest) {
             Some(old) if old.is_at(place) => {
                 *old = entry;
                 true
@@ -271,10 +299,9 @@ impl Index {
     /// Removes the entry if it is still at `place`.
     pub(super) fn remove_at(&self, digest: &Digest, place: Place) -> bool {
         let mut shard = self.shard(digest);
-        let there = shard.get(digest).is_some_and(|e| e.is_at(place));
+        let there = shard.entries.get(digest).is_some_and(|e| e.is_at(place));
         if there {
             let old = shard.remove(digest);
-            self.ungroup(digest, old.as_ref());
             self.count(old.as_ref(), None);
         }
         there
@@ -283,7 +310,6 @@ impl Index {
     pub(super) fn remove(&self, digest: &Digest) -> Option<Entry> {
         let mut shard = self.shard(digest);
         let old = shard.remove(digest);
-        self.ungroup(digest, old.as_ref());
         self.count(old.as_ref(), None);
         old
     }
@@ -292,15 +318,13 @@ impl Index {
     pub(super) fn remove_where(&self, mut gone: impl FnMut(&Digest, &Entry) -> bool) -> u64 {
         let mut removed = 0;
         for shard in &self.shards {
-            shard.lock().retain(|digest, entry| {
-                let stays = !gone(digest, entry);
-                if !stays {
-                    self.ungroup(digest, Some(entry));
-                    self.count(Some(entry), None);
-                    removed += 1;
-                }
-                stays
-            });
+            let mut shard = shard.lock();
+            let going = shard.entries.extract_if(|digest, entry| gone(digest, entry));
+            for (digest, entry) in going.collect::<Vec<_>>() {
+                shard.ungroup(&digest, &entry);
+                self.count(Some(&entry), None);
+                removed += 1;
+            }
         }
         removed
     }
@@ -328,7 +352,7 @@ impl Index {
         let mut found = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock();
-            found.extend(shard.iter().filter(|(_, e)| wanted(e)).map(|(d, e)| (*d, *e)));
+            found.extend(shard.entries.iter().filter(|(_, e)| wanted(e)).map(|(d, e)| (*d, *e)));
         }
         found
     }
@@ -401,7 +425,9 @@ mod tests {
             for digest in digests.by_ref().take(1 << 14) {
                 index.insert(digest, Entry::new(0, 1, 0, &record(digest)));
             }
-            let slots: usize = index.shards.iter().map(|s| s.lock().capacity() * 8 / 7).sum();
+            let slots: usize = { index.shards.iter() }
+                .map(|shard| shard.lock().entries.capacity() * 8 / 7)
+                .sum();
             let cost = slots as u64 * Index::SLOT / index.usage().1;
             assert!(cost <= Index::ENTRY_COST, "{cost} with {} entries", index.usage().1);
         }
@@ -429,14 +455,17 @@ mod tests {
         index.insert(digests[0], of(2));
         assert!(index.remove_at(&digests[1], of(1).place()));
         assert!(index.replace(&digests[2], of(1).place(), Entry { segment: 7, ..of(1) }));
-        let groups = index.groups.as_ref().unwrap();
-        let grouped: usize = groups.lock().values().map(HashSet::len).sum();
+        let sizes = |shard: &Mutex<Shard>| -> usize {
+            shard.lock().groups.iter().flat_map(HashMap::values).map(HashSet::len).sum()
+        };
+        let grouped: usize = index.shards.iter().map(sizes).sum();
         assert_eq!((grouped as u64, index.usage().1), (3, 3), "nothing that is gone");
         assert_eq!(index.remove_group(1), 1);
         assert_eq!((index.remove_group(1), index.usage().1), (0, 2));
         assert_eq!(index.remove_where(|digest, _| *digest == digests[3]), 1);
         assert_eq!((index.remove_group(2), index.usage().1), (1, 0));
-        assert!(groups.lock().is_empty());
+        let is_empty = |shard: &Mutex<Shard>| shard.lock().groups.iter().all(HashMap::is_empty);
+        assert!(index.shards.iter().all(is_empty));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the rules with a share of one path have there, oldest first.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::digest::Digest;
 use super::index::{Entry, Index, Place};
@@ -8,6 +8,14 @@ use super::index::{Entry, Index, Place};
 struct Share {
     class: u8,
     limit: u64,
+    bytes: u64,
+    /// By segment, oldest first: a segment that goes takes its blocks along without a look at the others.
+    segments: BTreeMap<u32, Blocks>,
+}
+
+/// Blocks of one class in one segment, oldest first.
+#[derive(Default)]
+struct Blocks {
     bytes: u64,
     blocks: VecDeque<(Digest, Place, u32)>,
 }
@@ -22,7 +30,7 @@ impl Shares {
             class: *class,
             limit: *limit,
             bytes: 0,
-            blocks: VecDeque::new(),
+            segments: BTreeMap::new(),
         };
         let mut shares = Self(limits.iter().map(share).collect());
         if shares.0.is_empty() {
@@ -39,28 +47,40 @@ impl Shares {
     /// Counts a block that was written, and lets the oldest of its class go when they are too many.
     pub(super) fn add(&mut self, digest: Digest, entry: &Entry, index: &Index) {
         let Some(share) = self.0.iter_mut().find(|s| s.class == entry.class) else { return };
-        share.blocks.push_back((digest, entry.place(), entry.data_len()));
-        share.bytes += u64::from(entry.data_len());
+        share.push((digest, entry.place(), entry.data_len()));
         while share.bytes > share.limit
-            && let Some((digest, place, bytes)) = share.blocks.pop_front()
+            && let Some((digest, place)) = share.pop()
         {
-            share.bytes -= u64::from(bytes);
             index.remove_at(&digest, place);
         }
     }
 
-    /// A segment is gone.
+    /// A segment is gone. The cost is that of its own blocks, however many there are elsewhere.
     pub(super) fn forget(&mut self, segment: u32) {
         for share in &mut self.0 {
-            let bytes = &mut share.bytes;
-            share.blocks.retain(|(_, place, length)| {
-                let stays = place.segment != segment;
-                if !stays {
-                    *bytes -= u64::from(*length);
-                }
-                stays
-            });
+            share.bytes -= share.segments.remove(&segment).map_or(0, |gone| gone.bytes);
         }
+    }
+}
+
+impl Share {
+    fn push(&mut self, block: (Digest, Place, u32)) {
+        let (_, place, length) = block;
+        let segment = self.segments.entry(place.segment).or_default();
+        segment.blocks.push_back(block);
+        segment.bytes += u64::from(length);
+        self.bytes += u64::from(length);
+    }
+
+    fn pop(&mut self) -> Option<(Digest, Place)> {
+        let mut oldest = self.segments.first_entry()?;
+        let (digest, place, length) = oldest.get_mut().blocks.pop_front().expect("none is empty");
+        oldest.get_mut().bytes -= u64::from(length);
+        self.bytes -= u64::from(length);
+        if oldest.get().blocks.is_empty() {
+            oldest.remove();
+        }
+        Some((digest, place))
     }
 }
 
