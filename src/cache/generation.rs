@@ -148,6 +148,12 @@ impl Generations {
         current
     }
 
+    /// Runs `work` while nobody admits or invalidates anything of the id.
+    pub(super) fn locked(&self, id: &ObjectId, work: impl FnOnce()) {
+        let _held = self.stripe(id).admission.lock();
+        work();
+    }
+
     /// Waits for every admission that is under way; what was raised before holds for all others.
     pub(super) fn settle(&self) {
         for stripe in &self.objects {

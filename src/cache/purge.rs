@@ -80,10 +80,10 @@ impl Cache {
         Purged { ticket }
     }
 
-    /// The number of the last purge of more than this object that covered it, as every read looks it up; for benches.
+    /// The number of the last purge that covered this object, as reads and fills look it up; for benches.
     #[doc(hidden)]
     pub fn purge_epoch(&self, id: &ObjectId) -> u32 {
-        self.floors.wide(id)
+        self.floors.of(id)
     }
 
     /// Waits until what was purged stays so whatever happens to the machine (R11). `false`: the disk did not take it

@@ -38,7 +38,24 @@ impl Cache {
         if meta.no_store || disk.knows(&id) {
             return;
         }
-        self.generations.admit(&id, entry.generation, || self.remember(disk, &id, meta, &entry));
+        self.generations.locked(&id, || {
+            if self.is_still_known(&id, &entry) {
+                self.remember(disk, &id, meta, &entry);
+            }
+        });
+    }
+
+    /// Whether what was said of an object since the entry was learned left it as it is; the caller holds its stripe's
+    /// lock. Its generation alone would say too little: it is raised by others that share its stripe, which with many
+    /// purges and events are most.
+    fn is_still_known(&self, id: &ObjectId, entry: &Arc<Entry>) -> bool {
+        if id.is_variant() {
+            // It stays when the object is forgotten.
+            return self.generations.is_current(id, entry.generation);
+        }
+        self.meta.get(id).is_some_and(|known| Arc::ptr_eq(&known, entry))
+            && !entry.is_doubted()
+            && self.generations.bucket_is_current(id, entry.generation)
     }
 
     /// More parts are known than when the disk was told; the caller holds the stripe's lock.
@@ -69,7 +86,8 @@ impl Cache {
         let learned = SystemTime::now().checked_sub(entry.since.age());
         let learned = learned.unwrap_or(SystemTime::UNIX_EPOCH);
         // A bucket's epoch is raised without the object's lock.
-        disk.remember(id, meta, learned, || self.generations.is_current(id, entry.generation));
+        let is_current = || self.generations.bucket_is_current(id, entry.generation);
+        disk.remember(id, meta, learned, is_current);
     }
 
     /// The entry that describes a block's version: the object's, or else one of another way to ask for it.

@@ -46,6 +46,8 @@ mod limits;
 mod lists;
 /// An origin whose headers and bytes contradict each other.
 mod lying_origin;
+/// Purges by the hundred thousand, and what they leave cached.
+mod many_purges;
 /// Resident memory of the real process under slow readers and large uploads.
 mod memory_bound;
 /// Random operations against every version that each key ever had.

@@ -425,9 +425,8 @@ mod tests {
             for digest in digests.by_ref().take(1 << 14) {
                 index.insert(digest, Entry::new(0, 1, 0, &record(digest)));
             }
-            let slots: usize = { index.shards.iter() }
-                .map(|shard| shard.lock().entries.capacity() * 8 / 7)
-                .sum();
+            let slots: usize =
+                { index.shards.iter() }.map(|shard| shard.lock().entries.capacity() * 8 / 7).sum();
             let cost = slots as u64 * Index::SLOT / index.usage().1;
             assert!(cost <= Index::ENTRY_COST, "{cost} with {} entries", index.usage().1);
         }
