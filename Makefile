@@ -27,12 +27,14 @@ run:
 test:
 	.ci/setup build
 	.ci/setup clients
+	.ci/setup chart
 	.ci/setup servers
 	$(CARGO) test $(TESTED)
 	$(CARGO) test $(TESTED),shuttle --lib cache::fence
 	$(CARGO) build $(TESTED)
 	$(CARGO) build --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir $(TARGET)/clients
 	HOTSET=$(TARGET)/debug/hotset RUST_CLIENTS=$(TARGET)/clients/debug/rust-clients target/venv/bin/python -m pytest tests/clients
+	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/chart
 
 bench:
 	.ci/setup build
