@@ -12,6 +12,8 @@ label! {
     Reload {
         /// It holds.
         Loaded = "loaded",
+        /// It holds, but for identities whose keys for the origin could not be taken.
+        Incomplete = "incomplete",
         /// It was wrong or could not be read, and the one before it holds.
         Refused = "refused",
     }

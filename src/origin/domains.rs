@@ -125,10 +125,11 @@ impl Domains {
         self.others.read().realms.clone()
     }
 
-    /// Takes these for all that were brought before.
+    /// Takes these for all that were brought before. Those whose realm would be one more than [`MAX_REALMS`] since the
+    /// start are left out: nothing is asked in their name, and all others hold.
     ///
     /// # Errors
-    /// One line, when there would be more than [`MAX_REALMS`] since the start; then nothing changes.
+    /// One line that says who is left out.
     pub fn replace<'a>(&self, brought: impl Iterator<Item = Brought<'a>>) -> Result<(), String> {
         let mut others = self.others.write();
         let mut next = Others {
@@ -137,26 +138,35 @@ impl Domains {
             realms: others.realms.clone(),
         };
         let mut realms = others.realms.to_vec();
+        let mut left_out = Vec::new();
         for Brought { bringer, domain, keys } in brought {
             let realm = Realm::new(&self.endpoint, domain);
+            if !realms.contains(&realm) {
+                if realms.len() >= MAX_REALMS {
+                    left_out.push(bringer);
+                    continue;
+                }
+                realms.push(realm.clone());
+            }
             let known = others.by_bringer.get(bringer);
             let known = known.filter(|known| known.realm == realm && known.has_keys(keys));
             let domain = known.cloned().unwrap_or_else(|| {
                 let signer = Signer::new(keys.clone(), &self.region);
-                Arc::new(Domain::new(realm.clone(), Some(signer)))
+                Arc::new(Domain::new(realm, Some(signer)))
             });
-            if !realms.contains(&realm) {
-                realms.push(realm);
-            }
             next.domains.push(domain.clone());
             next.by_bringer.insert(bringer.to_owned(), domain);
         }
-        if realms.len() > MAX_REALMS {
-            return Err(format!("more than {MAX_REALMS} credential domains since the start"));
-        }
         next.realms = realms.into();
         *others = next;
-        Ok(())
+        match left_out.first() {
+            None => Ok(()),
+            Some(first) => Err(format!(
+                "more than {MAX_REALMS} credential domains since the start: {} identities with keys for the origin \
+                 are refused until a restart, `{first}` first",
+                left_out.len()
+            )),
+        }
     }
 }
 
@@ -230,9 +240,12 @@ mod tests {
         for round in 0..MAX_REALMS - 1 {
             bring(&domains, &[("a", &format!("d{round}"), "AK")]).unwrap();
         }
-        let before = domains.of_bringer("a").unwrap();
-        assert!(bring(&domains, &[("a", "one-more", "AK")]).is_err());
-        assert!(Arc::ptr_eq(&before, &domains.of_bringer("a").unwrap()), "nothing changed");
+        let refused = bring(&domains, &[("a", "one-more", "AK"), ("b", "d1", "AK")]).unwrap_err();
+        assert!(refused.contains("1 identities") && refused.contains("`a`"), "{refused}");
+        assert!(domains.of_bringer("a").is_none(), "its keys of before are not what it has now");
+        assert!(domains.of_bringer("b").is_some(), "all others hold");
+        assert_eq!(domains.realms().len(), MAX_REALMS);
         bring(&domains, &[("a", "d0", "AK")]).unwrap();
+        assert!(domains.of_bringer("a").is_some());
     }
 }

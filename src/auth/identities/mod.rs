@@ -90,7 +90,7 @@ impl IdentitySet {
     }
 }
 
-/// Who else must agree to a set before it holds, or says in one line why not.
+/// Who else takes what it needs of each set before it holds, or says in one line what of it cannot be done.
 type Accept = Box<dyn Fn(&IdentitySet) -> Result<(), String> + Send + Sync>;
 
 /// The identities of a file, as it is now or was when it was last right.
@@ -117,10 +117,11 @@ impl Identities {
         Self::load_for(path, |_| Ok(()))
     }
 
-    /// As [`Identities::load`]; each set holds only once `accept` has taken what it needs of it.
+    /// As [`Identities::load`]; `accept` takes what it needs of each set before that holds. What it cannot take it
+    /// leaves out, and says so: that refuses the first set, and no later one, which may revoke something.
     ///
     /// # Errors
-    /// The file cannot be read, is wrong, or is not accepted.
+    /// The file cannot be read, is wrong, or is not accepted as a whole.
     pub fn load_for(
         path: impl Into<PathBuf>,
         accept: impl Fn(&IdentitySet) -> Result<(), String> + Send + Sync + 'static,
@@ -128,7 +129,8 @@ impl Identities {
         let path = path.into();
         let accept: Accept = Box::new(accept);
         let text = read(&path)?;
-        let set = parse(&path, &text, &accept)?;
+        let set = parse(&path, &text)?;
+        accept(&set).map_err(|problem| IdentitiesError { path: path.clone(), problem })?;
         metrics::set_loaded(set.len());
         let seen = Seen { content: Some(digest(&SHA256, text.as_bytes())), problem: None };
         Ok(Self { path, accept, current: RwLock::new(Arc::new(set)), seen: Mutex::new(seen) })
@@ -165,11 +167,18 @@ impl Identities {
         if content.is_some() && content.as_ref().map(Digest::as_ref) == known {
             return;
         }
-        match read.and_then(|text| parse(&self.path, &text, &self.accept)) {
+        match read.and_then(|text| parse(&self.path, &text)) {
             Ok(set) => {
+                let accepted = (self.accept)(&set);
                 log::info!("{}: {} identities are loaded", self.path.display(), set.len());
                 metrics::set_loaded(set.len());
-                metrics::reloaded(metrics::Reload::Loaded);
+                metrics::reloaded(match accepted {
+                    Ok(()) => metrics::Reload::Loaded,
+                    Err(problem) => {
+                        log::error!("{}: {problem}; all else in it holds", self.path.display());
+                        metrics::Reload::Incomplete
+                    }
+                });
                 *self.current.write() = Arc::new(set);
                 *seen = Seen { content, problem: None };
             }
@@ -183,9 +192,8 @@ impl Identities {
     }
 }
 
-fn parse(path: &Path, text: &str, accept: &Accept) -> Result<IdentitySet, IdentitiesError> {
-    let set = file::parse(text).and_then(|set| accept(&set).map(|()| set));
-    set.map_err(|problem| IdentitiesError { path: path.to_owned(), problem })
+fn parse(path: &Path, text: &str) -> Result<IdentitySet, IdentitiesError> {
+    file::parse(text).map_err(|problem| IdentitiesError { path: path.to_owned(), problem })
 }
 
 fn read(path: &Path) -> Result<String, IdentitiesError> {

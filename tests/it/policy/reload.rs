@@ -66,6 +66,39 @@ async fn r20_a_secret_that_is_swapped_takes_effect_and_a_broken_one_keeps_the_ol
     guarded.becomes("TWO", 403).await;
 }
 
+const INCOMPLETE: &str = "hotset_identities_reloads_total{outcome=\"incomplete\"}";
+
+/// What a file revokes does not wait until all else in it can be done.
+#[tokio::test]
+async fn r20_a_realm_too_many_is_refused_and_holds_back_no_revocation_in_the_same_file() {
+    let identity = |key: &str, resources: &str, more: &str| {
+        format!(
+            "  - {{ name: '{key}', access_key: {key}, secret_key: {key}-secret, \
+             allow: [{{ actions: [read], resources: ['{resources}'] }}]{more} }}\n"
+        )
+    };
+    let origin = |key: &str| format!(", origin: {{ access_key: O-{key}, secret_key: s }}");
+    // Our own realm and these are as many as there may be.
+    let brought: String =
+        (0..255).map(|n| format!("B{n}")).map(|key| identity(&key, "**", &origin(&key))).collect();
+    let file = |others: &str| format!("identities:\n{brought}{others}");
+    let [revoked, wide] = ["REVOKED", "NARROW"].map(|key| identity(key, "**", ""));
+    let guarded = Guarded::start_with(&file(&(revoked + &wide)), |_| {}).await;
+    for key in ["REVOKED", "NARROW", "B254"] {
+        assert_eq!(guarded.reads(key).await, 200, "{key}");
+    }
+    let before = guarded.proxy.metric(INCOMPLETE).await;
+    let narrow = identity("NARROW", "data/public/**", "");
+    guarded.swap_secret("1", &file(&(identity("NEW", "**", &origin("NEW")) + &narrow)));
+    guarded.mount();
+    guarded.becomes("REVOKED", 403).await;
+    assert_eq!(guarded.reads("NARROW").await, 403);
+    assert_eq!(guarded.ask("NARROW", "GET", "/data/public/k").await, 200);
+    assert_eq!(guarded.reads("NEW").await, 403, "nothing is asked in its name");
+    assert_eq!(guarded.reads("B254").await, 200);
+    assert!(guarded.proxy.metric(INCOMPLETE).await > before);
+}
+
 #[tokio::test]
 async fn r1_keys_for_the_origin_that_change_are_used_at_once() {
     let with = |origin: &str| {
