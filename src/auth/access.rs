@@ -37,17 +37,8 @@ pub enum Access {
 pub struct Sender<'a> {
     /// `None` for a unix socket.
     pub address: Option<IpAddr>,
-    /// SHA-256 of the certificate that it showed, and the names in it.
-    pub certificate: Option<(&'a [u8; 32], &'a [String])>,
-}
-
-impl<'a> Sender<'a> {
-    fn certificate_ids(self) -> impl Iterator<Item = CertificateId> + use<'a> {
-        self.certificate.into_iter().flat_map(|(sha256, names)| {
-            let names = names.iter().map(|name| CertificateId::Name(name.to_ascii_lowercase()));
-            std::iter::once(CertificateId::Sha256(*sha256)).chain(names)
-        })
-    }
+    /// What the certificate that it showed is known by; empty: it showed none.
+    pub certificate: &'a [CertificateId],
 }
 
 /// A request that may be done.
@@ -195,7 +186,7 @@ fn by_connection(
     head: &RequestHead<'_>,
     sender: Sender<'_>,
 ) -> Result<Option<Arc<Identity>>, S3Error> {
-    let known = identities.by_certificate(sender.certificate_ids());
+    let known = identities.by_certificate(sender.certificate);
     let reads = matches!(*head.method, Method::GET | Method::HEAD);
     if known.is_some() || !reads {
         origins.check(head.method, head.headers)?;

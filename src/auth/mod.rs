@@ -27,7 +27,7 @@ pub use access::{Access, Admitted, ListedKeys, Sender};
 pub use config::{AuthConfig, AuthMode};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use form::FormGate;
-pub use identities::{Identities, IdentitiesError, Identity, IdentitySet};
+pub use identities::{CertificateId, Identities, IdentitiesError, Identity, IdentitySet};
 pub use sign::{Payload, Signature, Signer, strip_presigned};
 pub use transparent::Transparent;
 pub use trust::Trust;

@@ -6,18 +6,26 @@ use std::sync::OnceLock;
 use pingora::proxy::Session;
 
 use super::refusal::Refusal;
-use crate::tls::ClientCertificate;
+use crate::auth::CertificateId;
+use crate::tls::{AlternativeName, ClientCertificate};
 
 /// The client of one connection.
 #[derive(Debug)]
 pub(super) struct Client {
     certificate: Option<ClientCertificate>,
+    certificate_ids: Vec<CertificateId>,
     refusal: OnceLock<Refusal>,
 }
 
 impl Client {
     pub(super) fn new(certificate: Option<ClientCertificate>) -> Self {
-        Self { certificate, refusal: OnceLock::new() }
+        let certificate_ids = certificate.as_ref().map(ids).unwrap_or_default();
+        Self { certificate, certificate_ids, refusal: OnceLock::new() }
+    }
+
+    /// What that certificate is known by.
+    pub(super) fn certificate_ids(&self) -> &[CertificateId] {
+        &self.certificate_ids
     }
 
     /// The certificate that it showed, and that `client_ca` vouches for.
@@ -45,4 +53,14 @@ impl Client {
     pub(super) fn refused_body(&self) -> Option<Refusal> {
         self.refused().filter(|why| matches!(why, Refusal::Chunk | Refusal::SlowBody))
     }
+}
+
+/// The fingerprint, then the names in the certificate's order.
+fn ids(certificate: &ClientCertificate) -> Vec<CertificateId> {
+    let names = certificate.names.iter().map(|name| match name {
+        AlternativeName::Dns(name) => CertificateId::dns(name),
+        AlternativeName::Uri(uri) => CertificateId::uri(uri),
+        AlternativeName::Email(address) => CertificateId::email(address),
+    });
+    std::iter::once(CertificateId::Sha256(certificate.sha256)).chain(names).collect()
 }

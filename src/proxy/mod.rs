@@ -419,9 +419,7 @@ impl ProxyHttp for Gateway {
 
 /// Who is at the other end of a request's connection.
 fn sender(address: Option<IpAddr>, client: Option<&Client>) -> Sender<'_> {
-    let certificate = client.and_then(Client::certificate);
-    let certificate = certificate.map(|shown| (&shown.sha256, &*shown.names));
-    Sender { address, certificate }
+    Sender { address, certificate: client.map(Client::certificate_ids).unwrap_or_default() }
 }
 
 fn operation_label(method: &Method) -> metrics::Operation {

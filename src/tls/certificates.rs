@@ -21,6 +21,7 @@ use rustls::{RootCertStore, ServerConfig};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::AlternativeName;
 use super::config::{ClientAuth, TlsConfig};
 
 /// What is wrong with the files of a listener. Its display is one line.
@@ -176,8 +177,8 @@ fn certificates(
 pub(super) struct About {
     /// Host names, in lower case; `*.` in front of one stands for one label.
     hosts: Vec<String>,
-    /// All subject alternative names that are text: host names, URIs (SPIFFE), mail addresses.
-    pub names: Vec<String>,
+    /// All subject alternative names that are text.
+    pub names: Vec<AlternativeName>,
     /// Seconds since 1970.
     not_before: i64,
     not_after: i64,
@@ -197,10 +198,13 @@ impl About {
             match name {
                 GeneralName::DNSName(host) => {
                     about.hosts.push(host.to_ascii_lowercase());
-                    about.names.push((*host).to_owned());
+                    about.names.push(AlternativeName::Dns((*host).to_owned()));
                 }
-                GeneralName::URI(name) | GeneralName::RFC822Name(name) => {
-                    about.names.push((*name).to_owned());
+                GeneralName::URI(name) => {
+                    about.names.push(AlternativeName::Uri((*name).to_owned()));
+                }
+                GeneralName::RFC822Name(name) => {
+                    about.names.push(AlternativeName::Email((*name).to_owned()));
                 }
                 _ => {}
             }

@@ -152,7 +152,17 @@ pub struct ClientCertificate {
     /// Of the whole certificate in DER: its fingerprint.
     pub sha256: [u8; 32],
     /// Its subject alternative names that are text.
-    pub names: Vec<String>,
+    pub names: Vec<AlternativeName>,
+}
+
+/// A subject alternative name, as it stands in a certificate (RFC 5280, section 4.2.1.6). The kinds are apart: any
+/// text may stand in each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlternativeName {
+    Dns(String),
+    /// Such as a SPIFFE id.
+    Uri(String),
+    Email(String),
 }
 
 impl ClientCertificate {

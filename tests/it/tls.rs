@@ -241,7 +241,7 @@ async fn client_certificates_are_asked_for_as_configured() {
 async fn r20_a_client_certificate_makes_an_identity_known() {
     const IDENTITIES: &str = "
 identities:
-  - { name: node, certificates: ['spiffe://Cluster/node'],
+  - { name: node, certificates: ['spiffe://Cluster/Node', 'ops@example.org'],
       allow: [{ actions: [read], resources: ['data/**'] }] }
   - { name: other, certificates: ['spiffe://cluster/other'],
       allow: [{ actions: [read], resources: ['elsewhere/**'] }] }
@@ -260,8 +260,12 @@ identities:
     .await;
     let client = setup.authority.client();
     for (names, status) in [
-        (&["spiffe://cluster/node"][..], 200),
-        (&["spiffe://cluster/third", "spiffe://cluster/node"], 200),
+        (&["spiffe://cluster/Node"][..], 200),
+        (&["spiffe://cluster/third", "spiffe://cluster/Node"], 200),
+        // Two ids, and names of another kind.
+        (&["spiffe://cluster/node"], 403),
+        (&["dns:spiffe://cluster/Node"], 403),
+        (&["dns:ops@example.org"], 403),
         (&["spiffe://cluster/other"], 403),
         (&["spiffe://cluster/third"], 403),
     ] {

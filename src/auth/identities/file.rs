@@ -33,6 +33,8 @@ struct Entry {
     access_key: Option<String>,
     secret_key: Option<Secret>,
     session_token: Option<Secret>,
+    #[serde(default)]
+    keys: Vec<KeyEntry>,
     allow: Vec<Allow>,
     #[serde(default)]
     networks: Vec<String>,
@@ -40,6 +42,15 @@ struct Entry {
     #[serde(default)]
     certificates: Vec<String>,
     origin: Option<OriginEntry>,
+}
+
+/// Further keys of an identity.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyEntry {
+    access_key: String,
+    secret_key: Secret,
+    session_token: Option<Secret>,
 }
 
 #[derive(Deserialize)]
@@ -121,18 +132,24 @@ impl Entry {
         })
     }
 
-    /// The keys of its requests; `None`: it is known by something else, or by nothing.
-    fn credentials(&mut self) -> Result<Option<Credentials>, Wrong> {
-        let has_certificates = !self.certificates.is_empty();
-        match (self.access_key.take(), self.secret_key.take(), self.session_token.take()) {
-            (None, None, None) if self.anonymous != has_certificates => Ok(None),
-            _ if self.anonymous => wrong("anonymous", "has neither keys nor certificates"),
-            (None, ..) => wrong("access_key", "is missing"),
-            (_, None, _) => wrong("secret_key", "is missing"),
+    /// The keys of its requests; none: it is known by something else, or by nothing.
+    fn credentials(&mut self) -> Result<Vec<Credentials>, Wrong> {
+        let known_otherwise = !(self.certificates.is_empty() && self.keys.is_empty());
+        let own = (self.access_key.take(), self.secret_key.take(), self.session_token.take());
+        let own = match own {
+            (None, None, None) if self.anonymous != known_otherwise => None,
+            _ if self.anonymous => return wrong("anonymous", "has neither keys nor certificates"),
+            (None, ..) => return wrong("access_key", "is missing"),
+            (_, None, _) => return wrong("secret_key", "is missing"),
             (Some(access_key), Some(secret_key), session_token) => {
-                checked("", access_key, secret_key, session_token).map(Some)
+                Some(checked("", access_key, secret_key, session_token))
             }
-        }
+        };
+        let further = self.keys.drain(..).enumerate().map(|(index, key)| {
+            let KeyEntry { access_key, secret_key, session_token } = key;
+            checked(&format!("keys[{index}]."), access_key, secret_key, session_token)
+        });
+        own.into_iter().chain(further).collect()
     }
 }
 
@@ -171,12 +188,23 @@ fn checked(
     })
 }
 
-/// `sha256:` and 64 hex digits, with or without colons between them; anything else is a name.
+/// `sha256:` and 64 hex digits, with or without colons between them; `dns:`, `uri:` or `email:` and a name; or a name
+/// whose kind shows: only a URI has a colon, and only a mail address an `@`.
 fn certificate((index, text): (usize, &String)) -> Result<CertificateId, Wrong> {
     let key = format!("certificates[{index}]");
     let Some(digits) = text.strip_prefix("sha256:") else {
-        word(&key, text)?;
-        return Ok(CertificateId::Name(text.to_ascii_lowercase()));
+        let (kind, name) = match text.split_once(':') {
+            Some((kind @ ("dns" | "uri" | "email"), name)) => (kind, name),
+            Some(_) => ("uri", text.as_str()),
+            None if text.contains('@') => ("email", text.as_str()),
+            None => ("dns", text.as_str()),
+        };
+        word(&key, name)?;
+        return Ok(match kind {
+            "uri" => CertificateId::uri(name),
+            "email" => CertificateId::email(name),
+            _ => CertificateId::dns(name),
+        });
     };
     let digits = digits.replace(':', "");
     let is_hex = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
@@ -248,12 +276,14 @@ impl IdentitySet {
                 );
             }
         }
-        if let Some(credentials) = identity.credentials() {
+        for credentials in identity.credentials() {
             let access_key = credentials.access_key().to_owned();
-            if self.by_access_key.insert(access_key.clone(), identity).is_some() {
+            if self.by_access_key.insert(access_key.clone(), identity.clone()).is_some() {
                 return wrong("access_key", format_args!("`{access_key}` is there twice"));
             }
-        } else if identity.certificates.is_empty() && self.anonymous.replace(identity).is_some() {
+        }
+        let is_anonymous = identity.credentials().is_empty() && identity.certificates.is_empty();
+        if is_anonymous && self.anonymous.replace(identity).is_some() {
             return wrong("anonymous", "there is one already");
         }
         Ok(())

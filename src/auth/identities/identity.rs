@@ -19,7 +19,8 @@ use crate::s3::{Action, Need, Needs, Resource, S3Error};
 #[derive(Debug)]
 pub struct Identity {
     pub(super) name: String,
-    pub(super) credentials: Option<Credentials>,
+    /// Each signs as well as another: there are several while they are rotated.
+    pub(super) credentials: Vec<Credentials>,
     pub(super) allow: Vec<Grant>,
     /// From where; empty: from anywhere.
     pub(super) networks: Vec<IpNet>,
@@ -33,14 +34,47 @@ pub struct Identity {
 pub enum CertificateId {
     /// SHA-256 of its DER.
     Sha256([u8; 32]),
-    /// A name in it, in lower case.
-    Name(String),
+    /// A host name in it, in lower case.
+    Dns(String),
+    /// A URI in it, such as a SPIFFE id: scheme and host in lower case, all else as it is.
+    Uri(String),
+    /// A mail address in it, its domain in lower case.
+    Email(String),
+}
+
+impl CertificateId {
+    /// A host name, which is the same in any case.
+    #[must_use]
+    pub fn dns(name: &str) -> Self {
+        Self::Dns(name.to_ascii_lowercase())
+    }
+
+    /// A URI: its scheme and host are the same in any case, its path is not (RFC 3986, section 6.2.2.1).
+    #[must_use]
+    pub fn uri(text: &str) -> Self {
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Self::Uri(text.to_owned());
+        };
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (user, host) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+        let [scheme, host] = [scheme, host].map(str::to_ascii_lowercase);
+        Self::Uri(format!("{scheme}://{user}{host}{path}"))
+    }
+
+    /// A mail address: its domain is the same in any case, what stands before it is not (RFC 5280, section 7.5).
+    #[must_use]
+    pub fn email(address: &str) -> Self {
+        let (user, domain) = address.split_at(address.rfind('@').unwrap_or(0));
+        Self::Email(format!("{user}{}", domain.to_ascii_lowercase()))
+    }
 }
 
 impl fmt::Display for CertificateId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => f.write_str(name),
+            Self::Dns(name) => write!(f, "dns:{name}"),
+            Self::Uri(name) => write!(f, "uri:{name}"),
+            Self::Email(name) => write!(f, "email:{name}"),
             Self::Sha256(bytes) => {
                 f.write_str("sha256:")?;
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -91,10 +125,16 @@ impl Identity {
         &self.name
     }
 
-    /// What its requests are signed with; `None`: the anonymous one, or one known by its certificate.
+    /// What its requests are signed with; empty: the anonymous one, or one known by its certificate.
     #[must_use]
-    pub fn credentials(&self) -> Option<&Credentials> {
-        self.credentials.as_ref()
+    pub fn credentials(&self) -> &[Credentials] {
+        &self.credentials
+    }
+
+    /// Those of this access key.
+    #[must_use]
+    pub fn credentials_of(&self, access_key: &str) -> Option<&Credentials> {
+        self.credentials.iter().find(|credentials| credentials.access_key() == access_key)
     }
 
     /// When it ends.

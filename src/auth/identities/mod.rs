@@ -59,11 +59,9 @@ impl IdentitySet {
     }
 
     /// The identity that a client's certificate makes known, by the first of these that somebody has.
-    pub fn by_certificate(
-        &self,
-        ids: impl IntoIterator<Item = CertificateId>,
-    ) -> Option<&Arc<Identity>> {
-        ids.into_iter().find_map(|id| self.by_certificate.get(&id))
+    #[must_use]
+    pub fn by_certificate(&self, ids: &[CertificateId]) -> Option<&Arc<Identity>> {
+        ids.iter().find_map(|id| self.by_certificate.get(id))
     }
 
     /// All that bring keys of their own for the origin.

@@ -49,7 +49,7 @@ impl Verifier {
         let identity = identities
             .by_access_key(access_key)
             .ok_or_else(|| refusal::unknown_access_key(access_key))?;
-        let credentials = identity.credentials().expect("found by its access key");
+        let credentials = identity.credentials_of(access_key).expect("found by its access key");
         let key = credentials.signing_key(claim.credential.date, &self.region);
         if !key.is_token(claim.token) {
             return Err(refusal::wrong_token(&claim));

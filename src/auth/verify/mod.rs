@@ -76,7 +76,8 @@ impl Verifier {
         let identity = identities
             .by_access_key(claim.credential.access_key)
             .ok_or_else(|| refusal::unknown_access_key(claim.credential.access_key))?;
-        let credentials = identity.credentials().expect("found by its access key");
+        let credentials =
+            identity.credentials_of(claim.credential.access_key).expect("found by its access key");
         let key = credentials.signing_key(claim.credential.date, &self.region);
         if !key.is_token(claim.token) {
             return Err(refusal::wrong_token(&claim));

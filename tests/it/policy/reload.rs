@@ -66,6 +66,20 @@ async fn r20_a_secret_that_is_swapped_takes_effect_and_a_broken_one_keeps_the_ol
     guarded.becomes("TWO", 403).await;
 }
 
+#[tokio::test]
+async fn r20_a_key_is_rotated_without_a_request_refused_and_the_old_one_ends() {
+    let next = ", keys: [{ access_key: TWO, secret_key: TWO-secret }]";
+    let guarded = Guarded::start_with(&reader_with("ONE", ""), |_| {}).await;
+    assert_eq!((guarded.reads("ONE").await, guarded.reads("TWO").await), (200, 403));
+    guarded.swap_secret("1", &reader_with("ONE", next));
+    guarded.mount();
+    guarded.becomes("TWO", 200).await;
+    assert_eq!(guarded.reads("ONE").await, 200, "both sign");
+    guarded.swap_secret("2", &reader_with("TWO", ""));
+    guarded.becomes("ONE", 403).await;
+    assert_eq!(guarded.reads("TWO").await, 200);
+}
+
 const INCOMPLETE: &str = "hotset_identities_reloads_total{outcome=\"incomplete\"}";
 
 /// What a file revokes does not wait until all else in it can be done.

@@ -43,7 +43,8 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate for these names, each a host (`*.s3.local` too), an address or a URI.
+    /// A certificate for these names, each a host (`*.s3.local` too), an address or a URI; what follows
+    /// `dns:` is taken for a host's name, whatever it is.
     #[must_use]
     pub fn sign(&self, names: &[&str]) -> Pair {
         self.sign_until(names, 2099)
@@ -59,12 +60,15 @@ impl Authority {
     /// A certificate for a key that there is, as PEM.
     #[must_use]
     pub fn certify(&self, names: &[&str], year: i32, key: &KeyPair) -> String {
-        let hosts = names.iter().filter(|name| !name.contains("://"));
+        let is_plain = |name: &&&str| !name.contains("://") && !name.starts_with("dns:");
+        let hosts = names.iter().filter(is_plain);
         let hosts: Vec<String> = hosts.map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(hosts).expect("names that can be in a certificate");
-        for uri in names.iter().filter(|name| name.contains("://")) {
-            let uri = (*uri).try_into().expect("ASCII");
-            params.subject_alt_names.push(SanType::URI(uri));
+        for name in names.iter().filter(|name| !is_plain(name)) {
+            params.subject_alt_names.push(match name.strip_prefix("dns:") {
+                Some(name) => SanType::DnsName(name.try_into().expect("ASCII")),
+                None => SanType::URI((*name).try_into().expect("ASCII")),
+            });
         }
         params.not_after = rcgen::date_time_ymd(year, 12, 31);
         params.extended_key_usages =

@@ -43,12 +43,12 @@ fn identities_are_found_by_their_access_key() {
     assert_eq!(set.len(), 2);
     let trainer = set.by_access_key("AKTRAINER").unwrap();
     assert_eq!(trainer.name(), "trainer");
-    let keys = trainer.credentials().unwrap();
+    let keys = trainer.credentials_of("AKTRAINER").unwrap();
     assert_eq!(keys.secret_key().expose(), "hidden-material");
     assert_eq!(keys.session_token().unwrap().expose(), "token-material");
     assert_eq!(trainer.expires(), Some(UNIX_EPOCH + Duration::from_hours(526_692)));
     let everybody = set.anonymous().unwrap();
-    assert_eq!((everybody.name(), everybody.credentials().is_none()), ("everybody", true));
+    assert_eq!((everybody.name(), everybody.credentials().is_empty()), ("everybody", true));
     assert!(set.by_access_key("everybody").is_none() && set.by_access_key("").is_none());
     assert!(!format!("{set:?}").contains("material"));
 }
@@ -245,10 +245,9 @@ fn a_certificate_makes_known_who_has_no_keys() {
          - {{ name: b, access_key: B, secret_key: s, certificates: [other], {ALLOW} }}"
     ))
     .unwrap();
-    let name = |text: &str| CertificateId::Name(text.to_owned());
-    let known = |ids: &[CertificateId]| {
-        set.by_certificate(ids.iter().cloned()).map(|identity| identity.name().to_owned())
-    };
+    let name = CertificateId::dns;
+    let known =
+        |ids: &[CertificateId]| set.by_certificate(ids).map(|identity| identity.name().to_owned());
     assert_eq!(known(&[CertificateId::Sha256([0xAB; 32])]).as_deref(), Some("a"));
     assert_eq!(known(&[name("x"), name("node-1.example.org")]).as_deref(), Some("a"));
     assert_eq!(known(&[name("other")]).as_deref(), Some("b"));
@@ -258,7 +257,63 @@ fn a_certificate_makes_known_who_has_no_keys() {
         "identities:\n- {{ name: a, certificates: [x], {ALLOW} }}\n\
          - {{ name: b, certificates: [y, X], {ALLOW} }}"
     ));
-    assert_eq!(twice, "identities[1].certificates[1]: `x` is there twice");
+    assert_eq!(twice, "identities[1].certificates[1]: `dns:x` is there twice");
+}
+
+#[test]
+fn each_kind_of_name_in_a_certificate_has_a_namespace_of_its_own() {
+    const ALLOW: &str = "allow: [{ actions: [read], resources: [\"b/**\"] }]";
+    let set = parse(&format!(
+        "identities:\n\
+         - {{ name: mail, certificates: ['Ops@Example.org'], {ALLOW} }}\n\
+         - {{ name: spiffe, certificates: ['spiffe://Cluster/ns/Prod'], {ALLOW} }}\n\
+         - {{ name: host, certificates: [Node.example.org, 'dns:b@c'], {ALLOW} }}\n\
+         - {{ name: urn, certificates: ['uri:node.example.org', 'email:node.example.org'], {ALLOW} }}"
+    ))
+    .unwrap();
+    let known = |id: CertificateId| set.by_certificate(&[id]).map(|identity| identity.name());
+    for (id, who) in [
+        (CertificateId::email("Ops@example.ORG"), Some("mail")),
+        (CertificateId::email("ops@example.org"), None),
+        (CertificateId::dns("Ops@example.org"), None),
+        (CertificateId::uri("Ops@example.org"), None),
+        (CertificateId::uri("SPIFFE://cluster/ns/Prod"), Some("spiffe")),
+        (CertificateId::uri("spiffe://cluster/ns/prod"), None),
+        (CertificateId::dns("spiffe://cluster/ns/Prod"), None),
+        (CertificateId::email("spiffe://cluster/ns/Prod"), None),
+        (CertificateId::dns("NODE.example.org"), Some("host")),
+        (CertificateId::uri("node.example.org"), Some("urn")),
+        (CertificateId::email("node.example.org"), Some("urn")),
+        (CertificateId::dns("b@c"), Some("host")),
+        (CertificateId::email("b@c"), None),
+    ] {
+        assert_eq!(known(id.clone()), who, "{id}");
+    }
+}
+
+#[test]
+fn an_identity_may_have_several_keys_and_each_belongs_to_one() {
+    const ALLOW: &str = "allow: [{ actions: [read], resources: [\"b/**\"] }]";
+    let keys = |keys: &str| one(&format!("keys: [{keys}], {ALLOW}"));
+    let set = parse(&one(&format!(
+        "access_key: OLD, secret_key: a, \
+         keys: [{{ access_key: NEW, secret_key: b, session_token: t }}], {ALLOW}"
+    )))
+    .unwrap();
+    for (key, secret) in [("OLD", "a"), ("NEW", "b")] {
+        let credentials = set.by_access_key(key).unwrap().credentials_of(key).unwrap();
+        assert_eq!(credentials.secret_key().expose(), secret);
+    }
+    assert!(set.anonymous().is_none());
+    assert_eq!(parse(&keys("{ access_key: A, secret_key: a }")).unwrap().len(), 1);
+    let twice = keys("{ access_key: A, secret_key: a }, { access_key: A, secret_key: b }");
+    assert_eq!(problem(&twice), "identities[0].access_key: `A` is there twice");
+    let empty = keys("{ access_key: A, secret_key: a }, { access_key: B, secret_key: '' }");
+    assert!(problem(&empty).starts_with("identities[0].keys[1].secret_key: the secret"));
+    assert!(problem(&keys("")).starts_with("identities[0].access_key: is missing"));
+    let anonymous =
+        keys("{ access_key: A, secret_key: a }").replace("keys:", "anonymous: true, keys:");
+    assert!(problem(&anonymous).starts_with("identities[0].anonymous: "));
 }
 
 #[test]
