@@ -1,8 +1,8 @@
 """A pod without a cluster: what kubelet makes of a specification, made by hand.
 
-In network and mount namespaces of its own, so that ports and paths are those that were rendered: volumes with their
-owners and modes, a root file system that only can be read, the user and no capabilities, variables out of Secrets. The
-image is the tests' own binary with the libraries of this machine.
+In network and mount namespaces of its own, so that ports and paths are those that were rendered: volumes with
+their owners and modes, a root file system that only can be read, the user and no capabilities, variables out of
+Secrets. The image is the tests' own binary with the libraries of this machine.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""The chart as a part of another one: installed with it, left out by a condition, or as a sidecar in its pods."""
+"""The chart as a part of another one: installed with it, left out by a condition, or in its pods."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `helm template` writes in each mode, kept beside the tests so that a change of the chart shows what it does.
+"""What `helm template` writes in each mode, kept so that a change of the chart shows what it does.
 
 After a change that is meant: HOTSET_WRITE_GOLDEN=1 pytest tests/chart/test_golden.py
 """

@@ -31,21 +31,11 @@ IDENTITIES = json.dumps(
 def secrets(tmp_path_factory) -> dict[str, dict[str, str]]:
     """Those that the sets of values say exist."""
     folder = tmp_path_factory.mktemp("certificate")
+    command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=s3"
     names = "subjectAltName=DNS:cache-hotset,DNS:objects"
+    files = ["-keyout", folder / "tls.key", "-out", folder / "tls.crt"]
     subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-subj",
-            "/CN=s3",
-        ]
-        + ["-addext", names, "-keyout", folder / "tls.key", "-out", folder / "tls.crt"],
+        ["openssl", *command.split(), "-addext", names, *files],
         check=True,
         capture_output=True,
     )
@@ -114,10 +104,22 @@ def test_probes_and_ports_are_answered_without_an_origin(pod, name):
             )
             assert answer.returncode == 0, (port, answer.stderr)
     assert "others can read" not in running.said()
+    if any(mount["name"] == "disk" for mount in running.container["volumeMounts"]):
+        # R35: in a folder of its own, since the root of a volume is the group's.
+        blocks = running.volume("disk") / "blocks"
+        assert (blocks.stat().st_uid, blocks.stat().st_mode & 0o777) == (65532, 0o700)
 
 
 def scheme(port: dict) -> str:
     return port.get("appProtocol", "http")
+
+
+def test_listeners_of_ones_own_speak_tls_too(pod):
+    listen = [{"address": "0.0.0.0:8443"}]
+    running = pod({"config": {"listen": listen}, "tls": {"enabled": True, "existingSecret": "objects-tls"}})
+    running.start()
+    running.started()
+    assert running.beside(["curl", "--insecure", f"https://{ADDRESS}:{running.port('s3')}/"]).returncode == 0
 
 
 def test_the_admin_port_answers_probes_and_keeps_its_api_closed(pod):

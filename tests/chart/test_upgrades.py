@@ -1,8 +1,10 @@
 """An upgrade changes nothing that the API server does not let change."""
 
+import shutil
+
 import pytest
 from conftest import values
-from helms import documents
+from helms import CHART, documents
 from test_golden import GOLDEN, MODES
 from workloads import one, workload
 
@@ -61,8 +63,8 @@ def test_other_values_change_no_immutable_field(helm3, mode, change):
 
 @pytest.mark.parametrize("mode", MODES_WITH_PODS)
 def test_a_new_version_of_the_chart_changes_no_immutable_field(helm3, mode):
-    """The golden files stand for the release before. Where one of these fields changes with them, the changelog
-    says how to upgrade."""
+    """The golden files stand for the release before. Where one of these fields changes with them, the
+    changelog says how to upgrade."""
     released = documents((GOLDEN / f"{mode}.yaml").read_text())
     assert immutable(released) == immutable(helm3.render({"mode": mode}))
     (service,) = {
@@ -70,6 +72,18 @@ def test_a_new_version_of_the_chart_changes_no_immutable_field(helm3, mode):
         for of in (released, helm3.render({"mode": mode}))
     }
     assert service == "None"
+
+
+@pytest.mark.parametrize("mode", MODES_WITH_PODS)
+def test_a_new_chart_of_the_same_hotset_restarts_no_pod(helm3, tmp_path, mode):
+    """What they have in memory would be lost."""
+    newer = tmp_path / "hotset"
+    shutil.copytree(CHART, newer)
+    chart = newer / "Chart.yaml"
+    chart.write_text(chart.read_text().replace("\nversion: 0.1.0\n", "\nversion: 0.1.1\n"))
+    before, after = (workload(helm3.render({"mode": mode}, chart=of)) for of in (CHART, newer))
+    assert before["metadata"]["labels"] != after["metadata"]["labels"]
+    assert before["spec"]["template"] == after["spec"]["template"]
 
 
 def test_another_size_of_disk_is_the_one_change_that_needs_a_hand(helm3):

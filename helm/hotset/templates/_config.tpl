@@ -7,6 +7,10 @@ Keys are looked for with hasKey: `merge` takes a false that somebody wrote for o
 {{- if not $config.listen -}}
 {{- $_ := set $config "listen" (include "hotset.config.listen" . | fromYaml).listen -}}
 {{- end -}}
+{{- $first := first $config.listen -}}
+{{- if and .Values.tls.enabled (not (hasKey $first "tls")) -}}
+{{- $_ := set $first "tls" (dict "cert" "/etc/hotset/tls/tls.crt" "key" "/etc/hotset/tls/tls.key") -}}
+{{- end -}}
 {{- range $section, $keys := include "hotset.config.defaults" . | fromYaml -}}
 {{- $chosen := default dict (get $config $section) -}}
 {{- range $key, $value := $keys -}}
@@ -55,11 +59,6 @@ listen:
       - {{ . }}
       {{- end }}
       {{- end }}
-  {{- if .Values.tls.enabled }}
-    tls:
-      cert: /etc/hotset/tls/tls.crt
-      key: /etc/hotset/tls/tls.key
-  {{- end }}
   {{- end }}
 {{- end }}
 

@@ -2,7 +2,12 @@
 {{- define "hotset.pod" -}}
 metadata:
   labels:
-    {{- include "hotset.labels" . | nindent 4 }}
+    {{- /* Without the chart's version: a new chart alone is no reason to restart pods, and to lose what they cached. */}}
+    {{- include "hotset.selectorLabels" . | nindent 4 }}
+    app.kubernetes.io/version: {{ include "hotset.appVersion" . | quote }}
+    {{- with .Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
     {{- with .Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
