@@ -112,7 +112,7 @@ impl Cache {
             let Some(disk) = &self.disk else { return false };
             let key = here.version.block_at(here.at);
             let Some(read) = disk.plan_read(&key, here.at, here.end, false) else { return false };
-            let Some(FromDisk { bytes, promoted }) = read.run().await else { return false };
+            let Ok(FromDisk { bytes, promoted }) = read.run().await else { return false };
             if let Some(block) = promoted {
                 self.keep(&key, block);
             }

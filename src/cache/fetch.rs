@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::select;
+use tokio::time::Instant;
 
 use super::Cache;
 use super::fill::{Fill, Interest};
@@ -37,13 +38,17 @@ pub(super) fn spawn(
     tokio::spawn(async move {
         let origin = delivery.cache.origin.clone();
         let asked = origin.get(&id, Asked::Range(range), Pin::Version(meta));
+        let started = Instant::now();
         let answer = select! {
             biased;
             answer = asked => answer,
             () = delivery.unwanted() => return,
         };
         match answer {
-            Ok(Answer { body, .. }) => delivery.run(body).await,
+            Ok(Answer { body, .. }) => {
+                delivery.cache.answered(started);
+                delivery.run(body).await;
+            }
             Err(error) => delivery.fail(error),
         }
     });
@@ -83,6 +88,7 @@ impl OpeningTask {
     async fn run(mut self) {
         let origin = self.cache.origin.clone();
         let asked = origin.get(&self.id, self.opening.asked().clone(), Pin::Current);
+        let started = Instant::now();
         let unwanted = async {
             loop {
                 self.opening.interest().lost().await;
@@ -100,7 +106,10 @@ impl OpeningTask {
             }
         };
         match answer {
-            Ok(answer) => Box::pin(self.deliver(answer)).await,
+            Ok(answer) => {
+                self.cache.answered(started);
+                Box::pin(self.deliver(answer)).await;
+            }
             Err(error) => {
                 if let Some(part) = self.opening.asked().part() {
                     self.cache.no_parts.note(&self.id, part, &error);
@@ -155,6 +164,13 @@ impl Drop for OpeningTask {
 }
 
 impl Cache {
+    /// The origin answered a request for bytes that was made at `started`: the disk is held against that (R37).
+    fn answered(&self, started: Instant) {
+        if let Some(disk) = &self.disk {
+            disk.origin_answered(started.elapsed());
+        }
+    }
+
     /// Whether none of these bytes would have to be fetched.
     fn holds(&self, version: &ObjectVersion, range: &Range<u64>) -> bool {
         let block_size = version.block_size();

@@ -93,8 +93,8 @@ pub struct BlockReader {
     claims: VecDeque<Claim>,
     /// The rest of what was read from disk, a chunk at most, when there was no memory to hand out all of it.
     left_over: Option<Bytes>,
-    /// Index of the block that the disk did not give: it is fetched.
-    refused: Option<u64>,
+    /// Where the disk did not give what it holds, as offsets in the object: that is fetched.
+    refused: Range<u64>,
     /// Index of the block that was last read from disk.
     touched: Option<u64>,
     /// A bypassed device holds some of what is read; that is counted once.
@@ -124,7 +124,7 @@ impl Cache {
             slow: false,
             claims: VecDeque::new(),
             left_over: None,
-            refused: None,
+            refused: 0..0,
             touched: None,
             passed_by: false,
             insists: false,
@@ -249,7 +249,7 @@ impl BlockReader {
     /// twice (R37).
     async fn on_disk(&mut self) -> Option<Piece> {
         let key = self.version.block_at(self.at);
-        if self.refused == Some(key.index()) {
+        if self.refused.contains(&self.at) {
             return None;
         }
         let there = match self.cache.disk.as_ref()?.presence(&key) {
@@ -262,17 +262,27 @@ impl BlockReader {
             }
             Presence::Absent => return None,
         };
-        let piece = match there.start > self.at {
-            true => {
-                self.join_rest(&key).await?;
-                return None;
-            }
-            false => self.read_disk(&key).await,
-        };
-        if piece.is_none() {
-            self.refused = Some(key.index());
+        if there.start > self.at {
+            self.join_rest(&key).await?;
+            return None;
         }
-        piece
+        match self.read_disk(&key).await {
+            Ok(piece) => Some(piece),
+            Err(failure) => {
+                self.refuse(&key, failure);
+                None
+            }
+        }
+    }
+
+    /// What the disk did not give is fetched. A device that is slow now will be so for the next blocks, too, which are
+    /// fetched with it.
+    fn refuse(&mut self, key: &BlockKey, failure: Failure) {
+        let end = match failure {
+            Failure::Slow | Failure::Busy | Failure::PassedBy => self.at + self.cache.fetch_size,
+            _ => key.end(),
+        };
+        self.refused = self.at..end.max(key.end());
     }
 
     /// The rest of the block is on disk: what comes before is fetched and joined to it, in memory.
@@ -280,17 +290,18 @@ impl BlockReader {
         if self.cache.memory.holds(key).is_none() {
             match self.cache.disk.as_ref()?.load(key).await {
                 Some(rest) => self.cache.keep(key, rest),
-                None => self.refused = Some(key.index()),
+                None => self.refused = key.start()..key.end(),
             }
         }
         Some(())
     }
 
-    async fn read_disk(&mut self, key: &BlockKey) -> Option<Piece> {
+    async fn read_disk(&mut self, key: &BlockKey) -> Result<Piece, Failure> {
         self.prefetch(key);
-        let disk = self.cache.disk.as_ref()?;
+        let disk = self.cache.disk.as_ref().ok_or(Failure::Gone)?;
         let again = self.touched.replace(key.index()) == Some(key.index());
-        let mut read = disk.plan_read(key, self.at, self.end, again)?;
+        let read = disk.plan_read(key, self.at, self.end, again);
+        let mut read = read.ok_or(Failure::Gone)?;
         // Paid for first, so that no more is read than can be handed out.
         let paid = loop {
             let paid = self.cache.budget.try_slice(read.cost());
@@ -310,7 +321,7 @@ impl BlockReader {
             Some(paid) => Allowance { most: usize::MAX, share: true, paid: Some(paid) },
             None => Allowance::NONE,
         };
-        Some(self.take(slice, PieceSource::Disk, allowance))
+        Ok(self.take(slice, PieceSource::Disk, allowance))
     }
 
     /// Keeps the device busy with the blocks behind this one.
@@ -440,7 +451,8 @@ impl BlockReader {
             if self.insists && key.index() == here {
                 return Vec::new();
             }
-            let disk = disk.as_ref().filter(|_| self.refused != Some(key.index()));
+            let refuses = self.refused.contains(&key.start().max(self.at));
+            let disk = disk.as_ref().filter(|_| !refuses);
             let on_disk = disk.and_then(|disk| disk.holds(key));
             memory.holds(key).into_iter().chain(on_disk).collect()
         };

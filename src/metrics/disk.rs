@@ -33,11 +33,11 @@ label! {
         Read = "read",
         /// The device failed a write.
         Write = "write",
-        /// A read took too long.
+        /// A read took too long, and was given up.
         Slow = "slow",
         /// The device failed before, and is not asked for a while. Counted once for each read of an object.
         PassedBy = "passed_by",
-        /// The device has as many reads as it answers in time.
+        /// The device has as many reads as it answers in time. Counted for each look at the block.
         Busy = "busy",
         /// The segment was reclaimed meanwhile.
         Gone = "gone",
@@ -94,7 +94,7 @@ pub(super) fn describe() {
     describe_counter!(READS, Unit::Count, "Reads of blocks that lie on disk, by outcome");
     describe_counter!(READ_BYTES, Unit::Bytes, "Bytes of blocks read from disk");
     describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes of records of blocks written to disk, those written once more included");
-    describe_counter!(FAILURES, Unit::Count, "What the disk tier could not or would not do, by reason");
+    describe_counter!(FAILURES, Unit::Count, "Disk tier operations that failed or were skipped, by reason: damaged, read and write (errors of the device), slow (a read given up), busy (as many reads as the device answers in time), passed_by (the device is bypassed), gone, queue_full, not_admitted");
     describe_counter!(RECLAIMED, Unit::Count, "Segments that were removed to make room");
     describe_gauge!(DEVICE_BYTES, Unit::Bytes, "Bytes of the disk tier's files");
     describe_gauge!(BLOCKS, Unit::Count, "Blocks on disk");

@@ -1,5 +1,7 @@
-//! A disk that becomes slow under a whole server: reads come from the origin, and from the disk again when it is fast.
+//! The device of a disk below a whole server, slowed down and counted: while it is slow, reads come from the origin, and no
+//! byte is read from it twice.
 
+use std::iter;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -15,6 +17,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const OBJECTS: u64 = 32;
 const SIZE: u64 = MIB;
+const LARGE: u64 = 16 * MIB;
 const RANGE: u64 = 64 * KIB;
 const READERS: u64 = 64;
 const READS: u64 = 8;
@@ -50,8 +53,10 @@ async fn start(scratch: &Scratch, s3: &FakeS3) -> (TestProxy, Arc<Throttle>) {
     (proxy.await, device)
 }
 
+/// Those that are read whole, and `large`, which memory has no room for.
 fn put_objects(s3: &FakeS3) {
     (0..OBJECTS).for_each(|n| s3.put("data", &format!("o{n}"), Object::random(SIZE, n)));
+    s3.put("data", "large", Object::random(LARGE, OBJECTS));
 }
 
 /// Reads one range of an object; returns whether the disk gave it.
@@ -70,13 +75,17 @@ async fn read_range(s3: &FakeS3, client: &Client, number: u64) -> bool {
     answer.header("cache-status") == FROM_DISK
 }
 
+async fn read_whole(s3: &FakeS3, client: &Client, key: &str) {
+    let answer = client.get(&format!("/data/{key}")).send().await;
+    assert!(answer.complete && answer.body == s3.object_bytes("data", key), "{key}");
+}
+
 /// Reads all objects until the origin is not asked any more.
 async fn fill(s3: &FakeS3, proxy: &TestProxy) {
     for _ in 0..12 {
         s3.forget_requests();
-        for n in 0..OBJECTS {
-            let answer = proxy.client().get(&format!("/data/o{n}")).send().await;
-            assert!(answer.complete && answer.body == s3.object_bytes("data", &format!("o{n}")));
+        for key in iter::once("large".to_owned()).chain((0..OBJECTS).map(|n| format!("o{n}"))) {
+            read_whole(s3, &proxy.client(), &key).await;
             let queue = async {
                 while proxy.metric("hotset_disk_queued_bytes").await > 0.0 {
                     tokio::task::yield_now().await;
@@ -150,5 +159,49 @@ fn r37_while_a_disk_is_slow_reads_come_from_the_origin_and_then_from_the_disk_ag
             }
         };
         within("the disk to be used again", again).await;
+    });
+}
+
+#[test]
+fn r37_a_long_read_past_a_busy_disk_is_fetched_as_without_a_disk() {
+    watched(async {
+        let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+        put_objects(&s3);
+        let (proxy, device) = start(&scratch, &s3).await;
+        fill(&s3, &proxy).await;
+        // One read that does not end, and there is no place for another.
+        device.set_rate(Some(1));
+        let mut number = 0;
+        while device.waiting() == 0 {
+            read_range(&s3, &proxy.client(), number).await;
+            number += 1;
+        }
+        s3.forget_requests();
+        read_whole(&s3, &proxy.client(), "large").await;
+        let (asked, blocks) = (s3.requests().len() as u64, LARGE / MIB);
+        assert!((1..=blocks / 2).contains(&asked), "{asked} of {blocks}: {}", s3.describe());
+        device.set_rate(None);
+    });
+}
+
+#[test]
+fn a_sequential_read_from_disk_reads_each_byte_once() {
+    watched(async {
+        let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+        put_objects(&s3);
+        let (proxy, device) = start(&scratch, &s3).await;
+        fill(&s3, &proxy).await;
+        let mut from_disk = 0;
+        for key in iter::once("large".to_owned()).chain((0..OBJECTS).map(|n| format!("o{n}"))) {
+            let before = device.read_bytes();
+            read_whole(&s3, &proxy.client(), &key).await;
+            let (read, size) =
+                (device.read_bytes() - before, s3.object("data", &key).unwrap().len());
+            // Each chunk has its checksum beside it.
+            assert!(read <= size + size / 100, "{key}: {read} of {size}");
+            from_disk += read;
+        }
+        assert!(2 * from_disk > LARGE + OBJECTS * SIZE, "{from_disk} bytes from disk");
+        assert!(s3.requests().is_empty(), "{}", s3.describe());
     });
 }

@@ -32,6 +32,7 @@ mod object_record;
 mod object_writer;
 mod objects;
 mod open;
+mod origin_pace;
 mod planned_read;
 pub mod policy;
 mod private;
@@ -152,6 +153,11 @@ impl DiskTier {
             },
         };
         key.start() + kept <= start
+    }
+
+    /// The origin answered after `took`: devices that are much slower are not worth waiting for.
+    pub(in crate::cache) fn origin_answered(&self, took: Duration) {
+        self.volumes.iter().for_each(|volume| volume.origin_answered(took));
     }
 
     /// Asks the device for a block that will be read soon.

@@ -86,7 +86,7 @@ impl DiskTier {
     /// Looks up and reads; `None` is a miss.
     #[cfg(test)]
     pub(super) async fn read(&self, key: &BlockKey, offset: u64, end: u64) -> Option<FromDisk> {
-        self.plan_read(key, offset, end, false)?.run().await
+        self.plan_read(key, offset, end, false)?.run().await.ok()
     }
 
     fn touch(&self, digest: &Digest, bytes: u64) -> Option<(Entry, bool)> {
@@ -140,14 +140,15 @@ impl PlannedRead<'_> {
         }
     }
 
-    /// `None` is a miss.
-    pub(in crate::cache) async fn run(self) -> Option<FromDisk> {
+    /// # Errors
+    /// Why it is a miss.
+    pub(in crate::cache) async fn run(self) -> Result<FromDisk, Failure> {
         let Self { tier, key, digest, wanted, .. } = &self;
         let entry = match &self.place {
             Place::Device(entry) => entry,
             Place::Queue(block) => {
                 let bytes = block.bytes.slice(wanted.start..);
-                return Some(FromDisk { bytes, promoted: Some(block.clone()) });
+                return Ok(FromDisk { bytes, promoted: Some(block.clone()) });
             }
         };
         let part = self.part(entry);
@@ -160,12 +161,12 @@ impl PlannedRead<'_> {
                 let start = key.start() + u64::from(entry.start());
                 let promoted = (part == (0..entry.data_len() as usize))
                     .then(|| Block::new(start, lasting(&bytes)));
-                Some(FromDisk { bytes: bytes.slice(wanted.start - part.start..), promoted })
+                Ok(FromDisk { bytes: bytes.slice(wanted.start - part.start..), promoted })
             }
             Err(failure) => {
                 metrics::read(Outcome::Miss, 0);
                 tier.missed(digest, entry, failure);
-                None
+                Err(failure)
             }
         }
     }

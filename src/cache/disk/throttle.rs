@@ -33,12 +33,14 @@ struct Queue {
     free: Instant,
     /// How often the rate was changed.
     changes: u64,
+    /// Reads in the queue.
+    waiting: usize,
 }
 
 impl Throttle {
     /// The device below `path`, for servers in this process that open it from now on. It is not slowed down yet.
     pub fn below(path: &Path) -> Arc<Self> {
-        let queue = Queue { rate: None, free: Instant::now(), changes: 0 };
+        let queue = Queue { rate: None, free: Instant::now(), changes: 0, waiting: 0 };
         let this =
             Arc::new(Self { queue: Mutex::new(queue), changed: Condvar::new(), read: 0.into() });
         let mut devices = DEVICES.lock();
@@ -50,13 +52,18 @@ impl Throttle {
     /// Sets the bytes that it reads in a second; `None`: as fast as it goes. Reads under way end at once.
     pub fn set_rate(&self, rate: Option<u64>) {
         let mut queue = self.queue.lock();
-        *queue = Queue { rate, free: Instant::now(), changes: queue.changes + 1 };
+        (queue.rate, queue.free, queue.changes) = (rate, Instant::now(), queue.changes + 1);
         self.changed.notify_all();
     }
 
     /// Bytes that were read from it.
     pub fn read_bytes(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
+    }
+
+    /// Reads that wait for it now.
+    pub fn waiting(&self) -> usize {
+        self.queue.lock().waiting
     }
 
     /// Waits for as long as the device takes for so many bytes.
@@ -67,9 +74,11 @@ impl Throttle {
         let nanos = bytes as u64 * 1_000_000_000 / rate.max(1);
         queue.free = queue.free.max(Instant::now()) + Duration::from_nanos(nanos);
         let (due, changes) = (queue.free, queue.changes);
+        queue.waiting += 1;
         while queue.changes == changes && Instant::now() < due {
             self.changed.wait_until(&mut queue, due);
         }
+        queue.waiting -= 1;
     }
 }
 

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{self, timeout, timeout_at};
 
 use super::super::digest::Digest;
 use super::super::format::{Kind, Record};
 use super::super::index::Entry;
-use super::super::read_limit::{IN_TIME, Pace, ReadSlot};
+use super::super::read_limit::{Pace, ReadSlot, TIMEOUT};
 use super::super::segment::{ReadError, Segment, Wait};
 use super::{AT_ONCE, Volume};
 use crate::metrics::disk::Failure;
 
-/// A read that takes longer than this is given up: the origin is faster.
-const TIMEOUT: Duration = Duration::from_millis(500);
+/// Why a device is bypassed that is slow.
+const TOO_LONG: &str = "a read takes too long";
 
 /// A part of a record's data.
 struct Part {
@@ -36,6 +36,11 @@ impl Volume {
     /// Whether reads are served now: a device that failed or is slow is bypassed for a while.
     pub(in crate::cache::disk) fn is_readable(&self) -> bool {
         self.reading.is_well()
+    }
+
+    /// The origin answered after `took`: what is in time follows that.
+    pub(in crate::cache::disk) fn origin_answered(&self, took: Duration) {
+        self.limit.origin_answered(took);
     }
 
     /// The bytes `wanted` of a record's data; `None` is a miss, whatever the reason. `ahead`: what is behind
@@ -90,11 +95,11 @@ impl Volume {
             match timeout(TIMEOUT, read).await {
                 Ok(Ok((Err(ReadError::Io(error)), _))) => health.failed(&error, false),
                 // Damage is found by whoever reads the record: the device gave it in time.
-                Ok(Ok((_, took))) if took <= IN_TIME => {
+                Ok(Ok((_, took))) if limit.is_in_time(took) => {
                     limit.restart();
                     health.succeeded();
                 }
-                _ => health.failed(&"a read takes too long", false),
+                _ => health.failed(&TOO_LONG, false),
             }
         });
     }
@@ -125,30 +130,25 @@ impl Volume {
         part: &Part,
         slot: ReadSlot,
     ) -> Result<Result<Bytes, Failure>, ReadSlot> {
+        let slot = Arc::new(slot);
         for reads in &self.async_reads {
             let (reads, segment) = (reads.clone(), part.segment.clone());
             let stretch = Segment::stretch(part.offset, &part.record, &part.wanted);
-            let mut read = Box::pin(async move {
+            let read = Box::pin(async move {
                 let source =
                     segment.source().ok_or_else(|| io::Error::from(io::ErrorKind::WouldBlock))?;
                 segment.data_unwaited(&reads, source, stretch).await
             });
             let started = Instant::now();
-            match timeout(TIMEOUT, read.as_mut()).await {
-                Ok(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(done) => return Ok(self.waited((done, started.elapsed()), &slot, &part.wanted)),
-                Err(_) => {
-                    let failure = self.timed_out(&slot);
-                    // It keeps its place until the kernel is done with it.
-                    tokio::spawn(async move {
-                        let _ = read.await;
-                        drop(slot);
-                    });
-                    return Ok(Err(failure));
+            match self.while_in_time(read, &slot).await {
+                Some(Err(ReadError::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Some(done) => {
+                    return Ok(self.waited((done, started.elapsed()), &slot, &part.wanted));
                 }
+                None => return Ok(Err(Failure::Slow)),
             }
         }
-        Err(slot)
+        Err(Arc::into_inner(slot).expect("no read has begun"))
     }
 
     /// With a thread that waits.
@@ -160,7 +160,7 @@ impl Volume {
     ) -> Result<Bytes, Failure> {
         let (readers, wanted, slot) = (self.readers.clone(), part.wanted.clone(), Arc::new(slot));
         let place = slot.clone();
-        let read = timeout(TIMEOUT, async move {
+        let read = Box::pin(async move {
             let permit = readers.acquire_owned().await.ok()?;
             let read = move || {
                 let read = part.timed();
@@ -172,11 +172,39 @@ impl Volume {
             };
             spawn_blocking(read).await.ok()
         });
-        match read.await {
-            Ok(Some(read)) => self.waited(read, &slot, &wanted),
-            Ok(None) => Err(Failure::Gone),
-            Err(_) => Err(self.timed_out(&slot)),
+        match self.while_in_time(read, &slot).await {
+            Some(Some(read)) => self.waited(read, &slot, &wanted),
+            Some(None) => Err(Failure::Gone),
+            None => Err(Failure::Slow),
         }
+    }
+
+    /// Waits for a read as long as [`ReadLimit::patience`] says. One that is given up keeps its place until the device is
+    /// done with it, and one that hangs says that the device fails.
+    async fn while_in_time<R>(&self, mut read: R, slot: &Arc<ReadSlot>) -> Option<R::Output>
+    where
+        R: Future<Output: Send> + Send + Unpin + 'static,
+    {
+        let (patience, hangs_at) = (self.limit.patience(), time::Instant::now() + TIMEOUT);
+        if let Ok(done) = timeout(patience, &mut read).await {
+            return Some(done);
+        }
+        let (speed, hangs) = (slot.late(), patience >= TIMEOUT);
+        if hangs || speed == Pace::Slow {
+            self.reading.failed(&TOO_LONG, false);
+        }
+        let (reading, place) = (self.reading.clone(), slot.clone());
+        tokio::spawn(async move {
+            let ended = !hangs && timeout_at(hangs_at, &mut read).await.is_ok();
+            if !hangs && !ended {
+                reading.failed(&TOO_LONG, false);
+            }
+            if !ended {
+                read.await;
+            }
+            drop(place);
+        });
+        None
     }
 
     /// What the device itself said.
@@ -188,18 +216,12 @@ impl Volume {
     ) -> Result<Bytes, Failure> {
         if read.is_ok() {
             match slot.took(took) {
-                Pace::InTime => self.reading.succeeded_before(),
-                Pace::Overloaded => {}
-                Pace::Slow => self.reading.failed(&"a read takes too long", false),
+                Pace::InTime if self.limit.is_steady() => self.reading.succeeded_before(),
+                Pace::InTime | Pace::Overloaded => {}
+                Pace::Slow => self.reading.failed(&TOO_LONG, false),
             }
         }
         self.outcome(read, wanted)
-    }
-
-    fn timed_out(&self, slot: &ReadSlot) -> Failure {
-        slot.took(TIMEOUT);
-        self.reading.failed(&"a read takes too long", false);
-        Failure::Slow
     }
 
     fn outcome(
