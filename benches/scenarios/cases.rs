@@ -9,7 +9,7 @@ use crate::nginx::{self, Files};
 use crate::origin::Origin;
 use crate::process::{Folder, Server};
 use crate::report::Row;
-use crate::{cold, crowd, disk, events, filling, hot};
+use crate::{cold, crowd, disk, events, filling, hot, slice_budget, slow_disk};
 
 /// One scenario.
 pub struct Case {
@@ -21,7 +21,7 @@ pub struct Case {
 }
 
 /// All scenarios in the order in which they run.
-pub const CASES: [Case; 14] = [
+pub const CASES: [Case; 16] = [
     Case {
         name: "cold_1gib",
         about: "one cold 1 GiB GET, against one direct connection",
@@ -86,6 +86,16 @@ pub const CASES: [Case; 14] = [
         name: "disk_filling",
         about: "p99 of memory hits while the disk is written at full rate, against at rest",
         run: filling::latency,
+    },
+    Case {
+        name: "slow_disk",
+        about: "64 KiB that lie on a device throttled to 4 MB/s: latency and CPU, against no disk",
+        run: slow_disk::reads,
+    },
+    Case {
+        name: "slice_budget",
+        about: "CPU a byte from disk while slow clients hold all the memory for slices, against before",
+        run: slice_budget::used_up,
     },
     Case {
         name: "disk_index",

@@ -368,6 +368,28 @@ impl Crowd {
         Ok(Self { clients })
     }
 
+    /// Asks for each of `gets` once, each connection for its part of them.
+    ///
+    /// # Errors
+    /// When an answer is wrong or breaks off.
+    pub async fn once(&mut self, gets: &Arc<[Get]>) -> Result<()> {
+        let mut tasks = JoinSet::new();
+        let count = self.clients.len();
+        for (index, mut client) in self.clients.drain(..).enumerate() {
+            let gets = gets.clone();
+            tasks.spawn(async move {
+                for get in gets.iter().skip(index).step_by(count) {
+                    client.get(get).await?;
+                }
+                Result::Ok(client)
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
+            self.clients.push(result??);
+        }
+        Ok(())
+    }
+
     /// Each connection asks for `gets` in turn, beginning at another one, until `time` is over.
     ///
     /// # Errors

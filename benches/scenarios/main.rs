@@ -31,6 +31,9 @@ mod nginx;
 mod origin;
 mod process;
 mod report;
+mod slice_budget;
+mod slow_disk;
+mod throttle;
 mod tls;
 
 use std::process::ExitCode;

@@ -71,6 +71,11 @@ impl Server {
         self.address
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time, user and system, of the process and all its descendants; in steps of 10 ms.
     ///
     /// # Errors
