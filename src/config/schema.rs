@@ -81,10 +81,11 @@ macro_rules! by_hand {
 }
 
 by_hand!(ByteSize, "Size", {
+    // Not each way of writing it that is read, but one that a person understands when it is quoted.
     "description": "Bytes: 4096, 512MiB or 1GB",
     "type": ["integer", "string"],
     "minimum": 0,
-    "pattern": r"^\s*[0-9]+\s*([Bb]|[KkMmGgTtPp](i|[Ii]?[Bb]))?\s*$",
+    "pattern": "^[0-9]+ ?([KMGTP]i|[KMGTP]i?B|B)?$",
 });
 
 by_hand!(HumanDuration, "Duration", {
@@ -92,7 +93,7 @@ by_hand!(HumanDuration, "Duration", {
     "type": ["integer", "string"],
     "maximum": 0,
     "minimum": 0,
-    "pattern": r"^\s*(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)\s*$",
+    "pattern": "^(0|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
     "minLength": 1,
 });
 
@@ -104,7 +105,7 @@ by_hand!(Secret, "Secret", {
 by_hand!(Share, "Share", {
     "description": "A share from 1% to 100%",
     "type": "string",
-    "pattern": r"^0*(100|[1-9][0-9]?)\s*%$",
+    "pattern": "^(100|[1-9][0-9]?)%$",
 });
 
 by_hand!(FileMode, "FileMode", {

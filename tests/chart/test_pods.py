@@ -144,12 +144,14 @@ def test_the_admin_port_answers_probes_and_keeps_its_api_closed(pod):
 
 
 def test_a_pod_that_is_to_end_is_not_ready_and_serves_on(pod):
-    running = pod("default")
+    running = pod({"config": {"shutdown": {"delay": "1h"}}})
     running.start()
     running.started()
     running.process.terminate()
+    tries = 0
     while running.probe("readinessProbe"):
-        pass
+        tries += 1
+        assert tries < 1000, running.said()
     assert running.http(9000, "/", "--header", "Host: cache-hotset") > 0
     assert running.probe("livenessProbe")
 

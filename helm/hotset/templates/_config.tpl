@@ -90,7 +90,12 @@ cache:
       capacity: {{ div (mul (include "hotset.mebibytes" .Values.disk.size) .Values.disk.percent) 100 }}MiB
   {{- end }}
 shutdown:
-  delay: {{ ternary "0s" "10s" $sidecar }}
+  {{- if $sidecar }}
+  # A pod has 30 s to end unless it says otherwise.
+  grace: 10s
+  {{- else }}
+  delay: 10s
+  {{- end }}
 {{- end }}
 
 {{/* Half of the limit for objects, a quarter for what is on its way; the rest is for connections. */}}
@@ -125,5 +130,5 @@ s3:
 {{- end }}
 {{- end }}
 admin: {{ include "hotset.port" $config.admin.address }}
-grace: {{ add (include "hotset.seconds" $config.shutdown.delay) (include "hotset.seconds" (default "30s" $config.shutdown.grace)) 10 }}
+grace: {{ add (include "hotset.seconds" (default "0s" $config.shutdown.delay)) (include "hotset.seconds" (default "30s" $config.shutdown.grace)) 10 }}
 {{- end }}
