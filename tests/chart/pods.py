@@ -183,6 +183,22 @@ class Pod:
             self.process = subprocess.Popen(
                 command, env=self.variables(), stdout=log, stderr=log, start_new_session=True
             )
+        self.wait(lambda: self.is_hotset() or self.process.poll() is not None, 30)
+        assert self.is_hotset(), self.said()
+
+    def is_hotset(self) -> bool:
+        """Whether the namespaces are made: until then the process is in those of this machine, and whoever enters
+        them is no further than here."""
+        try:
+            return Path(f"/proc/{self.process.pid}/comm").read_text() == "hotset\n"
+        except OSError:
+            return False
+
+    def wait(self, until, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not until():
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.02)
 
     def stop(self) -> None:
         if self.process:
@@ -196,6 +212,7 @@ class Pod:
 
     def beside(self, command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
         """Runs a command in the network of the pod."""
+        assert self.is_hotset(), self.said()
         return subprocess.run(
             ["nsenter", "--target", str(self.process.pid), "--net", *command],
             env={"PATH": os.environ["PATH"], **(env or {})},
@@ -229,6 +246,7 @@ class Pod:
 
     def probe(self, name: str) -> bool:
         """One try of a probe of the container."""
+        assert self.is_hotset(), self.said()
         probe = self.container[name]
         if asked := probe.get("httpGet"):
             return 200 <= self.http(self.port(asked["port"]), asked["path"]) < 400
@@ -241,9 +259,5 @@ class Pod:
     def started(self) -> "Pod":
         """Waits for the startup probe as long as it may fail."""
         probe = self.container["startupProbe"]
-        deadline = time.monotonic() + probe["periodSeconds"] * probe["failureThreshold"]
-        while not self.probe("startupProbe"):
-            assert self.process.poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.05)
+        self.wait(lambda: self.probe("startupProbe"), probe["periodSeconds"] * probe["failureThreshold"])
         return self
