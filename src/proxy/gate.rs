@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::chunks::Chunks;
 use super::client::Client;
-use super::head::{Checked, Framing, HeadLimits, check};
+use super::head::{Checked, Framing, HeadLimits, HeadReader};
 use super::refusal::Refusal;
 use super::transport::Transport;
 
@@ -70,6 +70,8 @@ pub(super) struct Gate {
     next: Next,
     limits: GateLimits,
     inbox: Inbox,
+    /// Of the head that is coming.
+    head: HeadReader,
     /// Bytes at the start of the inbox that were looked at and may pass.
     passed: usize,
     /// They are a head, and none of it was read yet.
@@ -88,6 +90,7 @@ impl Gate {
             next,
             limits,
             inbox: Inbox::new(),
+            head: HeadReader::default(),
             passed: 0,
             head_waits,
             heads_read,
@@ -196,10 +199,14 @@ impl Gate {
             if matches!(self.next, Next::First(Opening::Http2)) && !undecided {
                 return Poll::Ready(Ok(false));
             }
-            match check(unread, &self.limits.head) {
-                _ if undecided => {}
+            let checked = match undecided {
+                true => Checked::Partial,
+                false => self.head.read(unread, &self.limits.head),
+            };
+            match checked {
                 Checked::Partial => {}
                 Checked::Complete(length, framing) => {
+                    self.head = HeadReader::default();
                     (self.passed, self.head_waits) = (length, true);
                     self.clock = None;
                     self.pace = Pace::default();

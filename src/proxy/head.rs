@@ -38,13 +38,81 @@ pub(super) enum Checked {
     Refused(Refusal),
 }
 
-/// Looks at the start of a request.
-pub(super) fn check(bytes: &[u8], limits: &HeadLimits) -> Checked {
-    Head::default().read(bytes, limits).unwrap_or_else(Checked::Refused)
+/// Looks at the start of a request as its bytes come. What was looked at once is not looked at again, so that a head
+/// costs what it is long, however it is cut.
+#[derive(Debug, Default)]
+pub(super) struct HeadReader {
+    head: Head,
+    /// Where the first line that is not read yet begins.
+    at: usize,
+    /// No line ends between `at` and here.
+    searched: usize,
+    /// Where the fields begin; `None`: the request line is not read yet.
+    fields: Option<usize>,
+    count: usize,
+}
+
+impl HeadReader {
+    /// Looks at what has come so far: each time at all bytes of the head, to which more were added.
+    pub(super) fn read(&mut self, bytes: &[u8], limits: &HeadLimits) -> Checked {
+        self.advance(bytes, limits).unwrap_or_else(Checked::Refused)
+    }
+
+    fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Checked, Refusal> {
+        let start = match self.fields {
+            Some(start) => start,
+            None => {
+                // RFC 9112, section 2.2: an empty line before a request is ignored.
+                if self.at == 0 && bytes.starts_with(b"\r\n") {
+                    self.at = 2;
+                }
+                let Some(line) = self.next_line(bytes)? else {
+                    // The longest methods that S3 knows and the version are short.
+                    let too_long = bytes.len() > limits.uri + 32;
+                    return if too_long { Err(Refusal::UriTooLong) } else { Ok(Checked::Partial) };
+                };
+                self.head.request_line(line, limits)?;
+                *self.fields.insert(self.at)
+            }
+        };
+        loop {
+            let line = self.next_line(bytes)?;
+            let end = if line.is_some() { self.at } else { bytes.len() };
+            // The empty line at the end does not count.
+            if end - start > limits.fields + 2 {
+                return Err(Refusal::HeaderTooLarge);
+            }
+            let Some(line) = line else { return Ok(Checked::Partial) };
+            if line.is_empty() {
+                break;
+            }
+            self.count += 1;
+            if self.count > limits.count {
+                return Err(Refusal::TooManyHeaders);
+            }
+            self.head.field(line)?;
+        }
+        if has_control_bytes(&bytes[..self.at]) {
+            return Err(Refusal::ControlByte);
+        }
+        self.head.end().map(|framing| Checked::Complete(self.at, framing))
+    }
+
+    /// The next line without its end; `None` when its end has not come.
+    fn next_line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
+        let from = self.at.max(self.searched);
+        let Some(end) = memchr(b'\n', &bytes[from..]) else {
+            self.searched = bytes.len();
+            return Ok(None);
+        };
+        let line = bytes[self.at..from + end].strip_suffix(b"\r").ok_or(Refusal::LineEnd)?;
+        self.at = from + end + 1;
+        if memchr(b'\r', line).is_some() { Err(Refusal::ControlByte) } else { Ok(Some(line)) }
+    }
 }
 
 /// What the fields have said so far.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Head {
     is_1_0: bool,
     hosts: usize,
@@ -53,43 +121,6 @@ struct Head {
 }
 
 impl Head {
-    fn read(mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Checked, Refusal> {
-        // RFC 9112, section 2.2: an empty line before a request is ignored.
-        let mut at = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
-        let Some(line) = next_line(&bytes[at..])? else {
-            // The longest methods that S3 knows and the version are short.
-            let too_long = bytes.len() > limits.uri + 32;
-            return if too_long { Err(Refusal::UriTooLong) } else { Ok(Checked::Partial) };
-        };
-        self.request_line(line, limits)?;
-        at += line.len() + 2;
-        let start = at;
-        let mut count = 0;
-        loop {
-            let line = next_line(&bytes[at..])?;
-            let end = line.map_or(bytes.len(), |line| at + line.len() + 2);
-            // The empty line at the end does not count.
-            if end - start > limits.fields + 2 {
-                return Err(Refusal::HeaderTooLarge);
-            }
-            let Some(line) = line else { return Ok(Checked::Partial) };
-            at = end;
-            if line.is_empty() {
-                break;
-            }
-            count += 1;
-            if count > limits.count {
-                return Err(Refusal::TooManyHeaders);
-            }
-            self.field(line)?;
-        }
-        let head = &bytes[..at];
-        if has_control_bytes(head) {
-            return Err(Refusal::ControlByte);
-        }
-        self.end().map(|framing| Checked::Complete(at, framing))
-    }
-
     /// `GET /bucket/key HTTP/1.1`.
     fn request_line(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
         let (rest, is_1_0) = match line.strip_suffix(b" HTTP/1.1") {
@@ -140,7 +171,7 @@ impl Head {
         Ok(())
     }
 
-    fn end(self) -> Result<Framing, Refusal> {
+    fn end(&self) -> Result<Framing, Refusal> {
         match self.hosts {
             0 if !self.is_1_0 => return Err(Refusal::NoHost),
             0 | 1 => {}
@@ -153,13 +184,6 @@ impl Head {
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         }
     }
-}
-
-/// The first line without its end; `None` when its end has not come.
-fn next_line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
-    let Some(end) = memchr(b'\n', bytes) else { return Ok(None) };
-    let line = bytes[..end].strip_suffix(b"\r").ok_or(Refusal::LineEnd)?;
-    if memchr(b'\r', line).is_some() { Err(Refusal::ControlByte) } else { Ok(Some(line)) }
 }
 
 /// Whether there are control bytes other than tabs and line ends.
@@ -227,6 +251,18 @@ mod tests {
     use super::*;
 
     const LIMITS: HeadLimits = HeadLimits { uri: 64, fields: 256, count: 8 };
+
+    fn check(bytes: &[u8], limits: &HeadLimits) -> Checked {
+        HeadReader::default().read(bytes, limits)
+    }
+
+    /// As if the bytes came in pieces.
+    fn check_by_pieces(bytes: &[u8], limits: &HeadLimits, size: usize) -> Checked {
+        let mut reader = HeadReader::default();
+        let ends = (1..bytes.len()).filter(|end| end % size == 0).chain([bytes.len()]);
+        let mut read = ends.map(|end| reader.read(&bytes[..end], limits));
+        read.find(|read| *read != Checked::Partial).unwrap_or(Checked::Partial)
+    }
 
     fn complete(head: &str, framing: Framing) {
         assert_eq!(
@@ -312,6 +348,10 @@ mod tests {
         let mut passed = 0;
         for round in 0..200_000 {
             let head = damage(heads[round % heads.len()].as_bytes(), &mut random);
+            if round % 16 == 0 {
+                let whole = check(&head, &limits);
+                assert_eq!(check_by_pieces(&head, &limits, 1 + round % 5), whole, "{head:?}");
+            }
             let Checked::Complete(length, framing) = check(&head, &limits) else { continue };
             passed += 1;
             let what = String::from_utf8_lossy(&head);
@@ -339,5 +379,24 @@ mod tests {
             assert_eq!(framing, expected, "{what:?}");
         }
         assert!(passed > 1000, "{passed} of them passed");
+    }
+
+    /// A head that came byte by byte was once looked at from its start for each of them.
+    #[test]
+    fn each_line_of_a_head_that_comes_in_pieces_is_read_once() {
+        let limits = HeadLimits { uri: 64, fields: 1 << 20, count: 1 << 20 };
+        let fields = "a: b\r\n".repeat(1000);
+        let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+        let mut reader = HeadReader::default();
+        for end in 1..head.len() {
+            // What was read before may as well be gone: only what is new is looked at, and the line that it ends.
+            let mut bytes = vec![b'\n'; reader.at];
+            bytes.extend_from_slice(&head.as_bytes()[reader.at..end]);
+            assert_eq!(reader.read(&bytes, &limits), Checked::Partial);
+            assert_eq!(reader.searched.max(reader.at), end);
+        }
+        assert_eq!(reader.count, 1001);
+        let whole = reader.read(head.as_bytes(), &limits);
+        assert_eq!(whole, Checked::Complete(head.len(), Framing::Length(0)));
     }
 }

@@ -12,6 +12,7 @@ mod body;
 mod claim;
 mod form;
 mod refusal;
+mod signed_names;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,11 +25,12 @@ use ring::hmac;
 pub use self::body::{BodyCheck, Digester, HoldBack};
 use self::claim::Claim;
 pub(super) use self::refusal::signature_error;
+use self::signed_names::SignedNames;
 use super::identities::{Identity, IdentitySet};
 use super::sign::canonical::CanonicalRequest;
 use super::sign::key::SigningKey;
 use super::sign::signature::unhex;
-use super::sign::{Signature, split_at_byte, string_to_sign};
+use super::sign::{Signature, string_to_sign};
 use crate::s3::target::{PATH, decode};
 use crate::s3::{Parsed, RequestHead, S3Error, raw_path};
 
@@ -72,7 +74,9 @@ impl Verifier {
         let Some(claim) = Claim::of(head, &parsed.query)? else { return Ok(None) };
         claim.check_scope(&self.region)?;
         claim.check_time(now)?;
-        check_coverage(head, claim.signed_headers)?;
+        let names = SignedNames::new(claim.signed_headers);
+        let names = names.ok_or_else(|| refusal::signed_twice(claim.form))?;
+        check_coverage(head, &names)?;
         let identity = identities
             .by_access_key(claim.credential.access_key)
             .ok_or_else(|| refusal::unknown_access_key(claim.credential.access_key))?;
@@ -82,7 +86,7 @@ impl Verifier {
         if !key.is_token(claim.token) {
             return Err(refusal::wrong_token(&claim));
         }
-        self.check_signature(head, parsed, &claim, &key)?;
+        self.check_signature(head, parsed, &claim, &names, &key)?;
         let body = BodyCheck::of(claim.payload, head.has_body, || claim.signature(key))?;
         Ok(Some(Verified { identity: Arc::clone(identity), body }))
     }
@@ -93,6 +97,7 @@ impl Verifier {
         head: &RequestHead<'_>,
         parsed: &Parsed,
         claim: &Claim<'_>,
+        names: &SignedNames<'_>,
         key: &SigningKey,
     ) -> Result<(), S3Error> {
         let path = decode(raw_path(head.raw_target)?.as_bytes())?;
@@ -110,7 +115,7 @@ impl Verifier {
             tag.is_some_and(|tag| hmac::verify(&key.key, to_sign.as_bytes(), &tag).is_ok())
         };
         let Some(canonical) = request.to_bytes(claim.payload) else {
-            return Err(refusal::unsigned(head, claim.signed_headers));
+            return Err(refusal::unsigned(head, names));
         };
         let to_sign = string_to_sign(&claim.amz_date, claim.credential.scope, &canonical);
         if is_right(&to_sign) {
@@ -140,10 +145,9 @@ impl Claim<'_> {
 }
 
 /// The host and every `x-amz-*` header must be signed: what S3 acts upon, nobody on the way may have added (R21).
-fn check_coverage(head: &RequestHead<'_>, signed: &str) -> Result<(), S3Error> {
-    let is_signed = |name: &str| split_at_byte(signed, b';').any(|listed| listed == name);
-    let covered = |name: &str| !name.starts_with("x-amz-") || is_signed(name);
-    if is_signed(HOST.as_str()) && head.headers.keys().all(|name| covered(name.as_str())) {
+fn check_coverage(head: &RequestHead<'_>, signed: &SignedNames<'_>) -> Result<(), S3Error> {
+    let covered = |name: &str| !name.starts_with("x-amz-") || signed.contains(name);
+    if signed.contains(HOST.as_str()) && head.headers.keys().all(|name| covered(name.as_str())) {
         return Ok(());
     }
     Err(refusal::unsigned(head, signed))

@@ -9,7 +9,8 @@ use std::time::SystemTime;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
-use super::claim::{Claim, MAX_SKEW};
+use super::claim::{Claim, Form, MAX_SKEW};
+use super::signed_names::SignedNames;
 use crate::auth::sign::date::amz_date;
 use crate::s3::{RequestHead, S3Error};
 
@@ -102,14 +103,18 @@ pub(super) fn wrong_token(claim: &Claim<'_>) -> S3Error {
     S3Error::new(StatusCode::BAD_REQUEST, "InvalidToken", message).with_detail("Token-0", token)
 }
 
+/// A header's name is in `SignedHeaders` more than once.
+pub(super) fn signed_twice(form: Form) -> S3Error {
+    form.malformed_parameter("SignedHeaders must name each header once.")
+}
+
 /// Some of what must be signed is not, or what is said to be signed is not there.
-pub(super) fn unsigned(head: &RequestHead<'_>, signed: &str) -> S3Error {
-    let is_signed = |name: &&str| signed.split(';').any(|listed| listed == *name);
+pub(super) fn unsigned(head: &RequestHead<'_>, signed: &SignedNames<'_>) -> S3Error {
     let is_here =
         |name: &str| name == "host" && head.host.is_some() || head.headers.contains_key(name);
     let amz = head.headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
-    let unsigned = std::iter::once("host").chain(amz).filter(|name| !is_signed(name));
-    let absent = signed.split(';').filter(|name| !is_here(name));
+    let unsigned = std::iter::once("host").chain(amz).filter(|name| !signed.contains(name));
+    let absent = signed.iter().filter(|name| !is_here(name));
     let names = unsigned.chain(absent).collect::<Vec<_>>().join(", ");
     denied("There were headers present in the request which were not signed")
         .with_detail("HeadersNotSigned", names)

@@ -32,6 +32,21 @@ fn r21_the_host_and_every_amz_header_must_be_signed() {
     assert_eq!(unsigned.verify().unwrap(), "example");
 }
 
+/// Each repeat would write the header into the canonical request once more.
+#[test]
+fn a_header_that_is_named_twice_in_signed_headers_is_refused_though_its_signature_is_right() {
+    let problem = "SignedHeaders must name each header once.";
+    let sent = published_get();
+    let text = sent.headers["authorization"].to_str().unwrap().replace("range;", "range;range;");
+    assert_eq!(sent.with("authorization", &text).refused(), malformed(problem));
+    let plain = Sent::new("GET /bkt/key\nHost: s3.amazonaws.com");
+    let expires = "&X-Amz-Expires=60";
+    let right = presign(plain.clone(), KEY, SECRET, expires, "host");
+    assert_eq!(right.verify().unwrap(), "example");
+    let twice = presign(plain, KEY, SECRET, expires, "host;host");
+    assert_eq!(twice.refused(), error(400, "AuthorizationQueryParametersError", problem));
+}
+
 #[test]
 fn a_request_of_another_time_is_too_skewed_and_told_by_how_much() {
     for seconds in [900, 901] {
