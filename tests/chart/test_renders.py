@@ -156,6 +156,16 @@ def test_nothing_differs_from_one_rendering_to_the_next(helm4):
     assert helm4.files(everything) == helm4.files(everything)
 
 
+def test_each_replica_has_queues_of_its_own(helm3):
+    spec = workload(helm3.render(values("events-sqs")))["spec"]["template"]["spec"]
+    env = {variable["name"]: variable for variable in spec["containers"][0]["env"]}
+    assert env["POD_NAME"]["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    queues = [env[f"HOTSET_EVENTS__SQS__{index}__QUEUE"]["value"] for index in range(2)]
+    assert [queue.rpartition("/")[2] for queue in queues] == ["$(POD_NAME)", "logs-$(POD_NAME)"]
+    # What is expanded must be said before.
+    assert [*env].index("POD_NAME") == 0
+
+
 def test_each_replica_is_told_of_events_by_a_service_of_its_own(helm3):
     def services(changed: dict) -> list[str]:
         rendered = helm3.render({"events": {"webhook": {"enabled": True, "existingSecret": "s"}}} | changed)

@@ -40,11 +40,13 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- with .Values.events }}
-{{- if .sqs.queueUrl }}
+{{- if .sqs.queueUrls }}
 - name: POD_NAME
   valueFrom: { fieldRef: { fieldPath: metadata.name } }
-- name: HOTSET_EVENTS__SQS__0__QUEUE
-  value: {{ .sqs.queueUrl | quote }}
+{{- end }}
+{{- range $index, $url := .sqs.queueUrls }}
+- name: HOTSET_EVENTS__SQS__{{ $index }}__QUEUE
+  value: {{ $url | quote }}
 {{- end }}
 {{- if and .webhook.enabled .webhook.existingSecret }}
 - name: HOTSET_EVENTS__WEBHOOK__TOKENS__0
