@@ -104,7 +104,7 @@ def test_a_job_is_begun_anew_by_the_configuration_of_its_sidecar(helm3, tmp_path
 @pytest.mark.parametrize(
     ("values", "kube", "said"),
     [
-        ({"hotset": {"mode": "sidecar"}}, "1.28.0", "need Kubernetes 1.29"),
+        ({"hotset": {"mode": "sidecar"}}, "1.28.0", "native sidecars need Kubernetes 1.29"),
         ({"hotset": {"mode": "deployment"}}, "1.37.0", "hotset.mode: must be sidecar"),
     ],
 )

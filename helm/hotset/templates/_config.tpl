@@ -1,6 +1,6 @@
 {{/*
-The configuration: `config`, and what follows from other values where `config` does not say it itself.
-Keys are looked for with hasKey: `merge` takes a false that somebody wrote for one that is missing.
+The configuration: `config`, completed with defaults that follow from other values.
+With hasKey and not with `merge`, which overwrites an explicit `false`.
 */}}
 {{- define "hotset.config" -}}
 {{- $config := deepCopy .Values.config -}}
@@ -35,7 +35,7 @@ Keys are looked for with hasKey: `merge` takes a false that somebody wrote for o
 {{ toYaml $config }}
 {{- end }}
 
-{{/* Where clients connect, and the names that they may use: R24 of hotset refuses all others. */}}
+{{/* The default listener. hotset refuses requests for host names that are not listed as domains. */}}
 {{- define "hotset.config.listen" -}}
 {{- $name := include "hotset.fullname" . -}}
 {{- $service := printf "%s.%s" $name .Release.Namespace -}}
@@ -67,7 +67,7 @@ listen:
 {{- $mode := default dict .Values.config.auth | dig "mode" "" -}}
 {{- $identities := include "hotset.identities.secret" . -}}
 admin:
-  # Nothing outside of a pod needs a sidecar's; the kubelet asks through the binary.
+  # A sidecar is probed by exec, so that nothing outside of the pod reaches its admin port.
   address: {{ ternary "127.0.0.1:9001" "0.0.0.0:9001" $sidecar }}
   {{- if .Values.adminToken.existingSecret }}
   token_file: /etc/hotset/admin/token
@@ -85,20 +85,20 @@ cache:
   {{- include "hotset.config.memory" . | nindent 2 }}
   {{- if ne (include "hotset.disk.type" .) "none" }}
   disk:
-    # A folder of its own: the root of a volume has lost+found in it, and cannot be made private.
+    # A subdirectory: the root of a volume belongs to root, so that its mode cannot be set to 0700.
     - path: {{ .Values.disk.mountPath }}/blocks
       capacity: {{ div (mul (include "hotset.mebibytes" .Values.disk.size) .Values.disk.percent) 100 }}MiB
   {{- end }}
 shutdown:
   {{- if $sidecar }}
-  # A pod has 30 s to end unless it says otherwise.
+  # The default terminationGracePeriodSeconds of a pod is 30.
   grace: 10s
   {{- else }}
   delay: 10s
   {{- end }}
 {{- end }}
 
-{{/* Half of the limit for objects, a quarter for what is on its way; the rest is for connections. */}}
+{{/* Half of the memory limit for cached objects and a quarter for bytes in flight; the rest is for connections. */}}
 {{- define "hotset.config.memory" -}}
 {{- with dig "limits" "memory" "" .Values.resources -}}
 {{- $limit := include "hotset.mebibytes" . | int64 -}}
@@ -116,7 +116,7 @@ read_ahead: {{ div (mul $limit 3) 32 }}MiB
 {{ regexFind "[0-9]+$" . }}
 {{- end }}
 
-{{/* What containers, Services and probes need of the configuration. */}}
+{{/* Ports of the listeners, and terminationGracePeriodSeconds, as a dict. */}}
 {{- define "hotset.ports" -}}
 {{- $config := include "hotset.config" . | fromYaml -}}
 {{- if not $config.admin.address -}}

@@ -1,4 +1,4 @@
-{{/* The kind of volume under the disk tier: the mode's own unless disk.type says another. */}}
+{{/* The kind of volume of the disk tier: disk.type, or the default of the mode. */}}
 {{- define "hotset.disk.type" -}}
 {{- $own := dict "deployment" "none" "statefulset" "claim" "daemonset" "emptyDir" "sidecar" "none" -}}
 {{- $type := default (get $own .Values.mode) .Values.disk.type -}}
@@ -8,7 +8,7 @@
 {{ $type }}
 {{- end }}
 
-{{/* The volume in the pod; a StatefulSet's claim is none. */}}
+{{/* The volume of the pod; empty for the claims of a StatefulSet. */}}
 {{- define "hotset.disk.volume" -}}
 {{- $type := include "hotset.disk.type" . -}}
 {{- if eq $type "emptyDir" -}}

@@ -1,4 +1,4 @@
-{{/* The version of hotset that the chart is made for; the sidecar, too, needs it, where .Chart is another chart's. */}}
+{{/* The appVersion. In a sidecar .Chart is that of the parent chart, so it is written here as well. */}}
 {{- define "hotset.appVersion" -}}
 0.1.0
 {{- end }}
@@ -7,7 +7,7 @@
 {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* Short enough for the suffixes of Services, and for those that a StatefulSet adds for its pods. */}}
+{{/* Leaves room for the suffixes of Services and of the pods of a StatefulSet. */}}
 {{- define "hotset.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
@@ -29,13 +29,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* Selectors cannot be changed after the installation: nothing but these two. */}}
+{{/* Selectors are immutable: never add to these two. */}}
 {{- define "hotset.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "hotset.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* The metadata of an object: dict "root" $, and optionally "suffix", "labels", "annotations". */}}
+{{/* Metadata of an object: dict "root" $, optionally "suffix", "labels" and "annotations". */}}
 {{- define "hotset.metadata" -}}
 name: {{ include "hotset.fullname" .root }}{{ .suffix }}
 namespace: {{ .root.Release.Namespace }}
@@ -67,7 +67,7 @@ annotations:
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default (include "hotset.appVersion" .) $image.tag }}{{ end -}}
 {{- end }}
 
-{{/* What runs: a Secret that exists, or the one that the chart makes. */}}
+{{/* The Secret with the identities file: an existing one, the chart's own, or "". */}}
 {{- define "hotset.identities.secret" -}}
 {{- if .Values.identities.existingSecret -}}
 {{ .Values.identities.existingSecret }}
@@ -80,7 +80,7 @@ annotations:
 {{ default (printf "%s-tls" (include "hotset.fullname" .)) .Values.tls.existingSecret }}
 {{- end }}
 
-{{/* A value that may hold templates, as YAML. */}}
+{{/* Renders a value that may contain templates, given as a string or as YAML. */}}
 {{- define "hotset.template" -}}
 {{ tpl (ternary .value (toYaml .value) (kindIs "string" .value)) .root }}
 {{- end }}

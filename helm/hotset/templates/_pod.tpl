@@ -1,8 +1,8 @@
-{{/* The pod of all three workloads: metadata and spec. */}}
+{{/* The pod template of all three workloads. */}}
 {{- define "hotset.pod" -}}
 metadata:
   labels:
-    {{- /* Without the chart's version: a new chart alone is no reason to restart pods, and to lose what they cached. */}}
+    {{- /* Without helm.sh/chart: a new chart version alone must not restart pods, which would empty their caches. */}}
     {{- include "hotset.selectorLabels" . | nindent 4 }}
     app.kubernetes.io/version: {{ include "hotset.appVersion" . | quote }}
     {{- with .Values.commonLabels }}
@@ -19,7 +19,7 @@ metadata:
 spec:
   serviceAccountName: {{ include "hotset.serviceAccountName" . }}
   automountServiceAccountToken: {{ .Values.serviceAccount.automountToken }}
-  # Variables of all Services of the namespace say nothing to hotset.
+  # hotset does not read the variables of Services.
   enableServiceLinks: false
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets:
@@ -44,7 +44,7 @@ spec:
   {{- end }}
 {{- end }}
 
-{{/* A pod begins anew when its configuration changes. Identities, tokens and certificates are read again while it runs. */}}
+{{/* Restarts pods when the configuration changes. Identities, tokens and certificates are reloaded without a restart. */}}
 {{- define "hotset.checksums" -}}
 checksum/config: {{ include "hotset.config" . | sha256sum }}
 {{- end }}
@@ -85,7 +85,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* Over hosts and zones, as far as that is possible. A DaemonSet is on every node already. */}}
+{{/* By default over hosts and zones where possible. A DaemonSet needs none. */}}
 {{- define "hotset.spread" -}}
 {{- if .Values.topologySpreadConstraints -}}
 {{- include "hotset.template" (dict "value" .Values.topologySpreadConstraints "root" $) -}}

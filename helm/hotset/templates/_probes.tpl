@@ -1,6 +1,6 @@
 {{/*
-Through the admin port: it answers while the S3 port is busy, and without a token. Liveness asks for nothing but an
-answer: an origin that is down is no reason to restart a cache that could serve from what it has.
+All probes use the admin port, which answers without a token and however busy the S3 port is. Liveness must not depend
+on the origin: a cache that serves hits while the origin is down must not be restarted.
 */}}
 {{- define "hotset.probes" -}}
 {{- $sidecar := eq .Values.mode "sidecar" -}}
@@ -10,7 +10,7 @@ startupProbe:
   periodSeconds: {{ .Values.startupProbe.periodSeconds }}
   timeoutSeconds: {{ .Values.startupProbe.timeoutSeconds }}
   failureThreshold: {{ default (include "hotset.probe.startup" .) .Values.startupProbe.failureThreshold }}
-{{- /* A sidecar that drains is not ready, and must not be restarted for it: it has no liveness probe. */}}
+{{- /* The exec probe fails while a sidecar drains, so it would be restarted by a liveness probe. */}}
 {{- if not $sidecar }}
 livenessProbe:
   httpGet: { path: /healthz, port: admin }
@@ -29,7 +29,7 @@ httpGet: { path: /readyz, port: admin }
 exec: { command: [hotset, health, --config, /etc/hotset/hotset.yaml] }
 {{- end }}
 
-{{/* A minute, and a second for each GiB of the disk, whose metadata is read before the first request. */}}
+{{/* The failureThreshold for a minute and a second per GiB of disk, whose index is read before the first request. */}}
 {{- define "hotset.probe.startup" -}}
 {{- $gibibytes := 0 -}}
 {{- if ne (include "hotset.disk.type" .) "none" -}}

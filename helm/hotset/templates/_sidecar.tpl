@@ -1,5 +1,5 @@
 {{/*
-For charts that have hotset beside their own container, with `mode: sidecar` in the values of this one:
+Parts of the pod of a parent chart that runs hotset as a sidecar, with `mode: sidecar` in the values of this chart:
 
   spec:
     initContainers:
@@ -13,8 +13,7 @@ For charts that have hotset beside their own container, with `mode: sidecar` in 
     volumes:
       {{- include "hotset.sidecar" (dict "parent" $ "part" "volumes") | nindent 6 }}
 
-and in the metadata of the pod, below annotations, the part "annotations". A dependency with an alias is named by
-"as": "ALIAS".
+The part "annotations" belongs below the annotations of the pod. For a dependency with an alias add "as" "ALIAS".
 */}}
 {{- define "hotset.sidecar" -}}
 {{- $as := default "hotset" .as -}}
@@ -28,12 +27,12 @@ and in the metadata of the pod, below annotations, the part "annotations". A dep
 {{- fail (printf "%s.mode: must be sidecar where hotset.sidecar is included" $as) -}}
 {{- end -}}
 {{- if not (include "hotset.atLeast" (dict "root" $hotset "version" "1.29")) -}}
-{{- fail "hotset.sidecar: containers that live beside others as long as they do need Kubernetes 1.29" -}}
+{{- fail "hotset.sidecar: native sidecars need Kubernetes 1.29" -}}
 {{- end -}}
 {{- include (printf "hotset.sidecar.%s" .part) $hotset -}}
 {{- end }}
 
-{{/* Among initContainers, where the API server knows restartPolicy: it starts before the others and ends after them. */}}
+{{/* An item of initContainers: only there restartPolicy makes a native sidecar. */}}
 {{- define "hotset.sidecar.container" -}}
 - {{ include "hotset.container" . | nindent 2 | trim }}
   restartPolicy: Always
@@ -50,7 +49,7 @@ and in the metadata of the pod, below annotations, the part "annotations". A dep
 {{- end -}}
 {{- end }}
 
-{{/* What AWS SDKs read; who uses others says http://127.0.0.1:9000 where they take an endpoint. */}}
+{{/* The endpoint for AWS SDKs; other clients take it as an option. */}}
 {{- define "hotset.sidecar.env" -}}
 - name: AWS_ENDPOINT_URL_S3
   value: http://127.0.0.1:{{ (index (include "hotset.ports" . | fromYaml).s3 0).port }}

@@ -1,6 +1,6 @@
 {{/*
-Which pods a client reaches. In front of a DaemonSet its own node's: on clusters that have it by a preference, which
-falls back to others while that pod is away, and on older ones by a policy, which does not. Otherwise its own zone's.
+Traffic distribution. Clients of a DaemonSet use the pod of their own node: by PreferSameNode, which falls back to other
+nodes while that pod is down, or on older clusters by internalTrafficPolicy, which does not. Others prefer their zone.
 */}}
 {{- define "hotset.traffic" -}}
 {{- $daemonset := eq .Values.mode "daemonset" -}}

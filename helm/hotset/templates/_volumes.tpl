@@ -18,7 +18,7 @@
 {{- define "hotset.volumes" -}}
 - name: config
   projected:
-    {{- /* The group is the pod's (fsGroup); of a sidecar's pod nobody knows that it has one. */}}
+    {{- /* 0440 needs the fsGroup of the pod, and the pod of a sidecar may have none. */}}
     defaultMode: {{ ternary "0444" "0440" (eq .Values.mode "sidecar") }}
     sources:
       {{- include "hotset.files" . | nindent 6 }}
@@ -34,7 +34,7 @@
 {{- end }}
 {{- end }}
 
-{{/* All below /etc/hotset in one volume: a changed Secret reaches a pod that runs, whole or not at all. */}}
+{{/* Everything below /etc/hotset is one projected volume, so that running pods see changed Secrets, atomically. */}}
 {{- define "hotset.files" -}}
 - configMap:
     name: {{ include "hotset.fullname" . }}
