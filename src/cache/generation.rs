@@ -161,16 +161,18 @@ impl Generations {
         }
     }
 
-    /// Raises the generation of `id` and runs `drop_entry` under the same lock.
+    /// Runs `drop_entry` and raises the generation of `id` under the same lock.
+    ///
+    /// In this order: who reads from disk what is being dropped has read the generation before, and does not admit it.
     pub(super) fn raise(&self, id: &ObjectId, drop_entry: impl FnOnce()) {
         let stripe = self.stripe(id);
         let _held = stripe.admission.lock();
-        stripe.generation.fetch_add(1, Ordering::AcqRel);
         drop_entry();
+        stripe.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Raises the generation of `id` unless it was raised since `generation`, and runs `put_entry` with the new
-    /// one under the same lock; says whether it did.
+    /// Runs `put_entry` with a new generation of `id`, and raises it to that under the same lock, unless it was raised
+    /// since `generation`; says whether it did. In this order, as [`Generations::raise`].
     pub(super) fn replace(
         &self,
         id: &ObjectId,
@@ -181,9 +183,9 @@ impl Generations {
         let _held = stripe.admission.lock();
         let current = self.is_current(id, generation);
         if current {
-            stripe.generation.fetch_add(1, Ordering::AcqRel);
             // Not what is current now: an epoch that was raised since must end the entry, too.
             put_entry(Generation { object: generation.object + 1, ..generation });
+            stripe.generation.fetch_add(1, Ordering::AcqRel);
         }
         current
     }

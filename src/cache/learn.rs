@@ -92,7 +92,10 @@ impl Cache {
         metrics::invalidation();
         self.generations.raise_bucket(realm, bucket);
         self.lists.bucket_changed(realm, bucket);
-        self.forget_bucket(realm, bucket)
+        let ticket = self.forget_bucket(realm, bucket);
+        // Once more: what was read from disk since the first time may have been void already.
+        self.generations.raise_bucket(realm, bucket);
+        ticket
     }
 
     /// What is said of the object changed, or was written anew as it is: what is known of it is confirmed by one HEAD

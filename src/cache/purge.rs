@@ -75,6 +75,10 @@ impl Cache {
                 Scope::Prefix(bucket, _) | Scope::Bucket(bucket) => self.purge_in(bucket),
                 Scope::Everything => self.purge_everything(),
             };
+            if self.disk.is_some() && !matches!(scope, Scope::Object(..)) {
+                // Once more: what was read from disk since the first time may have been void already.
+                self.floors.raise(scope);
+            }
             ticket = ticket.max(applied);
         }
         Purged { ticket }

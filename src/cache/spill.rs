@@ -174,10 +174,13 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use http::HeaderValue;
 
     use super::*;
-    use crate::cache::{CacheConfig, DiskConfig, RuleConfig};
+    use crate::cache::meta::LearnedBy;
+    use crate::cache::open::Lookup;
+    use crate::cache::{CacheConfig, DiskConfig, Freshness, Policy, RuleConfig, Scope};
     use crate::config::units::ByteSize;
     use crate::origin::{Origin, OriginConfig};
     use crate::s3::{ETag, ObjectKey, Parts};
@@ -195,27 +198,106 @@ mod tests {
         })
     }
 
+    /// A cache over a disk of its own, which goes with it; and the name of an object.
+    struct World {
+        cache: Arc<Cache>,
+        path: std::path::PathBuf,
+        id: ObjectId,
+    }
+
+    impl World {
+        fn new(name: &str) -> Self {
+            let path = format!("hotset-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(path);
+            let capacity = ByteSize::mib(128);
+            let disk = DiskConfig { path: path.clone(), capacity, ..DiskConfig::default() };
+            let config = CacheConfig { disk: vec![disk], ..CacheConfig::default() };
+            let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
+            let realm = origin.domains().own().realm().clone();
+            let cache = Cache::new(&config, &[RuleConfig::default()], origin).unwrap();
+            let bucket = BucketName::new("bucket").unwrap();
+            let id = ObjectId::new(&realm, bucket, ObjectKey::new("key").unwrap());
+            Self { cache, path, id }
+        }
+
+        async fn end(self) {
+            // Its writer makes files as long as there is something to write.
+            self.cache.close().await;
+            std::fs::remove_dir_all(self.path).unwrap();
+        }
+    }
+
+    /// What ends the metadata of an object.
+    #[derive(Debug, Clone, Copy)]
+    enum End {
+        Object,
+        Bucket,
+        PurgedPrefix,
+        PurgedEverything,
+    }
+
+    impl World {
+        fn void(&self, end: End) {
+            let (cache, id) = (&self.cache, &self.id);
+            let bucket = id.bucket().clone();
+            match end {
+                End::Object => drop(cache.invalidate(id)),
+                End::Bucket => drop(cache.invalidate_bucket(id.realm(), &bucket)),
+                End::PurgedPrefix => drop(cache.purge(&[Scope::Prefix(bucket, "k".to_owned())])),
+                End::PurgedEverything => drop(cache.purge(&[Scope::Everything])),
+            }
+        }
+    }
+
+    /// Waits until it is so, or well beyond the time at which it would be: who waits for a lock shows nothing.
+    fn yield_until(mut is_so: impl FnMut() -> bool) {
+        for _ in 0..300_000 {
+            if is_so() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// The disk still has what is being voided when it is read.
+    #[tokio::test]
+    async fn r5_what_was_read_from_disk_while_it_was_voided_is_not_served_afterwards() {
+        let policy =
+            Policy::new(&Freshness::Immutable, None, Duration::ZERO, Duration::ZERO, true, false);
+        for end in [End::Object, End::Bucket, End::PurgedPrefix, End::PurgedEverything] {
+            let world = World::new("voided");
+            let (cache, id) = (&world.cache, &world.id);
+            let disk = cache.disk.as_ref().unwrap();
+            disk.remember(id, &meta("\"old\""), SystemTime::now(), || true);
+            disk.finish().await;
+            std::thread::scope(|scope| {
+                let voided = disk.while_nothing_is_voided(async {
+                    let before = cache.generations.current(id);
+                    scope.spawn(|| world.void(end));
+                    yield_until(|| !cache.generations.is_current(id, before));
+                    let read = scope.spawn(|| cache.recall(id).now_or_never());
+                    yield_until(|| read.is_finished());
+                });
+                voided.now_or_never().expect("it waits for nothing");
+            });
+            let known = cache.look(id, &policy, LearnedBy::Get).await;
+            assert!(matches!(known, Lookup::Unknown), "{end:?}");
+            world.end().await;
+        }
+    }
+
     #[tokio::test]
     async fn r11_what_the_disk_failed_to_bring_back_is_void_once_the_origin_was_asked() {
-        let path = std::env::temp_dir().join(format!("hotset-recall-{}", std::process::id()));
-        let capacity = ByteSize::mib(128);
-        let disk = DiskConfig { path: path.clone(), capacity, ..DiskConfig::default() };
-        let config = CacheConfig { disk: vec![disk], ..CacheConfig::default() };
-        let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
-        let cache = Cache::new(&config, &[RuleConfig::default()], origin).unwrap();
-        let realm = Realm::new("http://origin", "default");
-        let bucket = BucketName::new("bucket").unwrap();
-        let id = ObjectId::new(&realm, bucket, ObjectKey::new("key").unwrap());
+        let world = World::new("recall");
+        let (cache, id) = (&world.cache, &world.id);
         let disk = cache.disk.as_ref().unwrap();
-        disk.remember(&id, &meta("\"old\""), SystemTime::now(), || true);
-        assert!(disk.knows(&id));
+        disk.remember(id, &meta("\"old\""), SystemTime::now(), || true);
+        assert!(disk.knows(id));
 
         let new = meta("\"new\"");
-        let version = cache.version(&id, &new);
-        cache.learn(&id, cache.generations.current(&id), Moment::now(), &new, &version);
-        assert!(!disk.knows(&id));
-        // Its writer makes files as long as there is something to write.
-        cache.close().await;
-        std::fs::remove_dir_all(path).unwrap();
+        let version = cache.version(id, &new);
+        cache.learn(id, cache.generations.current(id), Moment::now(), &new, &version);
+        assert!(!disk.knows(id));
+        world.end().await;
     }
 }

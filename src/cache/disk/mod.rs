@@ -277,6 +277,12 @@ impl DiskTier {
         self.objects.forget_bucket(realm, bucket)
     }
 
+    /// Nothing is remembered or voided before `work` has ended.
+    #[cfg(test)]
+    pub(in crate::cache) async fn while_nothing_is_voided(&self, work: impl Future<Output = ()>) {
+        self.objects.while_nothing_is_voided(work).await;
+    }
+
     /// Voids the metadata of all objects.
     pub(in crate::cache) fn forget_all(&self) -> Option<Ticket> {
         self.objects.forget_all()

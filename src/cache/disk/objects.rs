@@ -232,6 +232,14 @@ impl Objects {
         last.or_else(|| self.earlier(&orders))
     }
 
+    /// Nothing is remembered or voided before `work` has ended.
+    #[cfg(test)]
+    #[expect(clippy::await_holding_lock, reason = "what waits for it runs on other threads")]
+    pub(super) async fn while_nothing_is_voided(&self, work: impl Future<Output = ()>) {
+        let _orders = self.orders.lock();
+        work.await;
+    }
+
     /// The last invalidation that is not durable yet.
     pub(super) fn unsettled(&self) -> Option<Ticket> {
         self.earlier(&self.orders.lock())
