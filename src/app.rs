@@ -16,12 +16,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, AdminState, Api, Token};
-use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet};
+use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet, ReservedNames};
 use crate::cache::{Cache, DiskError, DiskUsage, Rules};
 use crate::config::{Config, ShutdownConfig};
 use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
-use crate::origin::{Brought, Endpoint, Origin, credentials};
+use crate::origin::{Addressing, Brought, Endpoint, Origin, credentials};
 use crate::proxy::{AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Server};
 use crate::s3::BucketName;
 use crate::tls::config::{ClientAuth, TlsConfig};
@@ -101,8 +101,15 @@ impl App {
         let cache = Cache::new(&config.cache, &config.rules, origin.clone())?;
         let asked = origin.clone();
         let brought = move |set: &IdentitySet| take_origin_keys(&asked, set);
-        let access = Arc::new(Access::new(&config.auth, &config.origin.region, brought)?);
-        let rules = Arc::new(Rules::new(&config.rules)?);
+        let reserved = ReservedNames::new(
+            config.auth.reserved.as_deref(),
+            origin.endpoint().is_aws(),
+            config.origin.addressing == Addressing::Virtual,
+        );
+        let access = Access::new(&config.auth, &config.origin.region, reserved, brought)?;
+        let access = Arc::new(access);
+        let rules = Rules::new(&config.rules)?.with_exact_keys(origin.endpoint().is_aws());
+        let rules = Arc::new(rules);
         let admission = Admission::new(&config.limits);
         let warmer = warmer(&config, &cache, &origin, &rules, &admission);
         let intake = Intake::new(

@@ -12,8 +12,10 @@ use super::identities::{CertificateId, Identities, IdentitiesError, Identity, Id
 use super::transparent::Transparent;
 use super::trust::Trust;
 use super::verify::{BodyCheck, Verified, Verifier};
-use super::{AllowedOrigins, AuthConfig, AuthMode};
-use crate::s3::{Action, BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error};
+use super::{AllowedOrigins, AuthConfig, AuthMode, ReservedNames};
+use crate::s3::{
+    Action, BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error, spelling,
+};
 
 /// Who decides, and by what.
 pub enum Access {
@@ -27,6 +29,8 @@ pub enum Access {
         verifier: Verifier,
         /// Pages that may send what is not signed.
         origins: AllowedOrigins,
+        /// What only an administrator may name.
+        reserved: ReservedNames,
     },
     /// S3, request by request: nobody is refused here, and no hit is served before it said yes (R22).
     Transparent(Transparent),
@@ -64,12 +68,20 @@ impl Admitted {
     }
 }
 
-/// Who may delete some keys of a bucket, and has sent a list that is not read yet (R21).
+/// A sender who may delete some keys of a bucket, and has sent a list that is not read yet (R21).
 #[derive(Debug)]
-pub struct ListedKeys {
-    identity: Arc<Identity>,
-    peer: Option<IpAddr>,
-    now: SystemTime,
+pub enum ListedKeys {
+    /// Only keys that stay within the bucket.
+    Confined,
+    /// What the identity may delete.
+    Of {
+        /// The sender.
+        identity: Arc<Identity>,
+        /// Its address.
+        peer: Option<IpAddr>,
+        /// When it asked.
+        now: SystemTime,
+    },
 }
 
 impl ListedKeys {
@@ -78,12 +90,20 @@ impl ListedKeys {
     /// # Errors
     /// `AccessDenied` for the first key that may not be deleted.
     pub fn authorize(&self, bucket: &BucketName, keys: &[ObjectKey]) -> Result<(), S3Error> {
-        self.identity.authorize(&Needs::deleting(bucket, keys), self.peer, self.now)
+        match self {
+            Self::Of { identity, peer, now } => {
+                identity.authorize(&Needs::deleting(bucket, keys), *peer, *now)
+            }
+            Self::Confined if keys.iter().any(|key| spelling::climbs(key.as_str())) => {
+                Err(S3Error::access_denied())
+            }
+            Self::Confined => Ok(()),
+        }
     }
 }
 
 impl Access {
-    /// `region` is the origin's, that of clients unless `auth.region` says otherwise. Reads the identities file;
+    /// `region` is the origin's, that of clients unless `auth.region` says otherwise; `reserved` are its own names. Reads the identities file;
     /// `accept` sees each set before it holds.
     ///
     /// # Errors
@@ -91,10 +111,11 @@ impl Access {
     pub fn new(
         config: &AuthConfig,
         region: &str,
+        reserved: ReservedNames,
         accept: impl Fn(&IdentitySet) -> Result<(), String> + Send + Sync + 'static,
     ) -> Result<Self, IdentitiesError> {
         match config.mode {
-            AuthMode::Trust => Ok(Self::Trust(Trust::new(config))),
+            AuthMode::Trust => Ok(Self::Trust(Trust::new(config, reserved))),
             AuthMode::Transparent => Ok(Self::Transparent(Transparent::new(config))),
             AuthMode::Verify => {
                 let file = config.identities.as_deref().unwrap_or_else(|| Path::new(""));
@@ -105,7 +126,7 @@ impl Access {
                 let region = config.region.as_deref().unwrap_or(region).to_owned();
                 let verifier = Verifier::new(region, config.hosts.clone());
                 let origins = AllowedOrigins::new(&config.origins);
-                Ok(Self::Verify { identities, verifier, origins })
+                Ok(Self::Verify { identities, verifier, origins, reserved })
             }
         }
     }
@@ -129,17 +150,21 @@ impl Access {
         parsed: &Parsed,
         sender: Sender<'_>,
     ) -> Result<Admitted, S3Error> {
-        let (identities, verifier, origins) = match self {
+        let (identities, verifier, origins, reserved) = match self {
             Self::Trust(trust) => {
                 trust.authorize(head, parsed)?;
                 return Ok(match is_form(head, parsed) {
                     true => Admitted::form(FormGate::open()),
-                    false => Admitted::unsigned(None),
+                    false => {
+                        let is_listed = trust.is_confined() && parsed.is_listed_in_body();
+                        let listed = is_listed.then_some(ListedKeys::Confined);
+                        Admitted { listed, ..Admitted::unsigned(None) }
+                    }
                 });
             }
             Self::Transparent(_) => return Ok(Admitted::unsigned(None)),
-            Self::Verify { identities, verifier, origins } => {
-                (identities.current(), verifier, origins)
+            Self::Verify { identities, verifier, origins, reserved } => {
+                (identities.current(), verifier, origins, reserved)
             }
         };
         // Browsers never sign what they ask before the request itself.
@@ -153,7 +178,7 @@ impl Access {
             let otherwise = otherwise();
             return Ok(Admitted::form(FormGate::new(identities, otherwise, sender, now)));
         }
-        let needs = Needs::of(head, parsed);
+        let needs = reserved.escalate(Needs::of(head, parsed));
         let mut admitted = match verifier.verify(&identities, head, parsed, now)? {
             Some(Verified { identity, body }) => {
                 Admitted { body, ..Admitted::unsigned(Some(identity)) }
@@ -167,7 +192,7 @@ impl Access {
             let any = Needs::one(Action::Delete, Resource::BucketName(bucket.clone()));
             identity.authorize(&any, peer, now)?;
             let identity = Arc::clone(identity);
-            admitted.listed = Some(ListedKeys { identity, peer, now });
+            admitted.listed = Some(ListedKeys::Of { identity, peer, now });
         }
         Ok(admitted)
     }

@@ -19,6 +19,10 @@ pub struct AuthConfig {
     pub writes: bool,
     /// With `trust`: the buckets that may be named; `None`: all.
     pub buckets: Option<Vec<String>>,
+    /// With `trust` and `verify`: names of buckets that the origin may take for interfaces of its own, with `*` at the
+    /// end what names begin with. `trust` refuses them unless `buckets` lists them, `verify` asks for `admin`. `None`:
+    /// `admin`, `auth`, `minio`, `moto-api`, `rustfs`, `swift`, `_*` and `.*`, none on AWS.
+    pub reserved: Option<Vec<String>>,
     /// With `trust`: whether a listener may have an address that is not loopback, where nothing tells its clients
     /// apart.
     pub open: bool,
@@ -48,6 +52,7 @@ impl Default for AuthConfig {
             mode: AuthMode::default(),
             writes: true,
             buckets: None,
+            reserved: None,
             open: false,
             origins: Vec::new(),
             identities: None,

@@ -17,6 +17,7 @@ pub mod form;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod identities;
+pub mod reserved;
 pub mod sign;
 pub mod transparent;
 mod trust;
@@ -28,6 +29,7 @@ pub use config::{AuthConfig, AuthMode};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use form::FormGate;
 pub use identities::{CertificateId, Identities, IdentitiesError, Identity, IdentitySet};
+pub use reserved::ReservedNames;
 pub use sign::{Payload, Signature, Signer, strip_presigned};
 pub use transparent::Transparent;
 pub use trust::Trust;

@@ -1,25 +1,26 @@
 //! The `trust` mode: whoever can connect may do what hotset's own keys may (R20), narrowed by
-//! `auth.writes` and `auth.buckets`; web pages may not unless they are listed (R39).
+//! `auth.writes`, `auth.buckets` and `auth.reserved`; web pages may not unless they are listed (R39).
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use std::fmt::Display;
 
-use super::{AllowedOrigins, AuthConfig};
-use crate::s3::{Parsed, Query, RequestHead, S3Error};
+use http::Method;
 
-const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
+use super::{AllowedOrigins, AuthConfig, ReservedNames};
+use crate::s3::{Action, BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error};
 
-/// Decides by `auth.origins`, `auth.writes` and `auth.buckets`.
+/// Decides by `auth.origins`, `auth.writes`, `auth.buckets` and `auth.reserved`.
 #[derive(Debug)]
 pub struct Trust {
     writes: bool,
     buckets: Option<Vec<String>>,
     origins: AllowedOrigins,
+    reserved: ReservedNames,
 }
 
 impl Trust {
-    pub fn new(config: &AuthConfig) -> Self {
+    pub fn new(config: &AuthConfig, reserved: ReservedNames) -> Self {
         let origins = AllowedOrigins::new(&config.origins);
-        Self { writes: config.writes, buckets: config.buckets.clone(), origins }
+        Self { writes: config.writes, buckets: config.buckets.clone(), origins, reserved }
     }
 
     /// Lets a request through, or not.
@@ -35,32 +36,68 @@ impl Trust {
         if !reads && !self.writes {
             return Err(denied("auth.writes is false"));
         }
-        let Some(allowed) = &self.buckets else { return Ok(()) };
         let Some(bucket) = &parsed.bucket else {
-            return Err(denied("auth.buckets allows no request without a bucket"));
+            return match self.buckets {
+                None => Ok(()),
+                Some(_) => Err(denied("auth.buckets allows no request without a bucket")),
+            };
         };
-        let copied = copy_source_buckets(head.headers, &parsed.query);
-        let mut touched = std::iter::once(bucket.as_str()).chain(copied.iter().map(String::as_str));
-        match touched.all(|name| allowed.iter().any(|a| a == name)) {
-            true => Ok(()),
-            false => Err(denied("the bucket is not in auth.buckets")),
+        self.check_reserved(bucket, parsed.key.as_ref())?;
+        if !self.is_confined() {
+            return Ok(());
+        }
+        let exists = Resource::BucketName(bucket.clone());
+        self.confine(&Needs::of(head, parsed).and(Action::Read, exists))
+    }
+
+    /// Whether `auth.buckets` narrows what may be named.
+    pub fn is_confined(&self) -> bool {
+        self.buckets.is_some()
+    }
+
+    /// Lets through what stays within `auth.buckets`, in every reading of its names.
+    ///
+    /// # Errors
+    /// `AccessDenied`.
+    pub fn confine(&self, needs: &Needs) -> Result<(), S3Error> {
+        let Some(allowed) = &self.buckets else { return Ok(()) };
+        for need in needs.iter() {
+            let bucket = match &need.resource {
+                Resource::BucketName(bucket)
+                | Resource::Prefix(bucket, _)
+                | Resource::Object(bucket, _) => bucket,
+                Resource::Everything => {
+                    let why = "auth.buckets allows no key that may lead out of its bucket, and no source of a copy \
+                               that cannot be read";
+                    return Err(denied(why));
+                }
+            };
+            if !allowed.iter().any(|name| name == bucket.as_str()) {
+                return Err(denied("the bucket is not in auth.buckets"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A bucket in `auth.buckets` is one, whatever its name.
+    fn check_reserved(&self, bucket: &BucketName, key: Option<&ObjectKey>) -> Result<(), S3Error> {
+        let is_listed = self.buckets.iter().flatten().any(|name| name == bucket.as_str());
+        if self.reserved.has_bucket(bucket) && !is_listed {
+            return Err(denied(format_args!(
+                "the origin may reserve the name {bucket} for an interface of its own (auth.reserved); a bucket of \
+                 that name is allowed when it is in auth.buckets"
+            )));
+        }
+        match key {
+            Some(key) if self.reserved.has_key(key) => Err(denied(
+                "the origin may reserve what the key begins with for an interface of its own (auth.reserved)",
+            )),
+            _ => Ok(()),
         }
     }
 }
 
-/// The buckets that a copy reads (R21): its source is in the headers, or in the query by a presigner's hand.
-fn copy_source_buckets(headers: &HeaderMap, query: &Query) -> Vec<String> {
-    let hoisted = query.iter().filter(|(name, _)| name.eq_ignore_ascii_case(COPY_SOURCE.as_str()));
-    let hoisted = hoisted.map(|(_, value)| value.unwrap_or_default().as_bytes());
-    let sources = headers.get_all(COPY_SOURCE).iter().map(HeaderValue::as_bytes).chain(hoisted);
-    let bucket = |source: &[u8]| {
-        let source = percent_encoding::percent_decode(source).decode_utf8_lossy();
-        source.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned()
-    };
-    sources.map(bucket).collect()
-}
-
-fn denied(why: &'static str) -> S3Error {
+fn denied(why: impl Display) -> S3Error {
     let mut error = S3Error::access_denied();
     error.message = format!("Access Denied: {why}").into();
     error
@@ -68,12 +105,17 @@ fn denied(why: &'static str) -> S3Error {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
     use super::*;
     use crate::s3::operation;
 
+    const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
+
     fn trust(writes: bool, buckets: Option<&[&str]>) -> Trust {
         let buckets = buckets.map(|b| b.iter().map(ToString::to_string).collect());
-        Trust { writes, buckets, origins: AllowedOrigins::default() }
+        let reserved = ReservedNames::new(None, false, true);
+        Trust { writes, buckets, origins: AllowedOrigins::default(), reserved }
     }
 
     fn code(trust: &Trust, method: &Method, target: &str, source: Option<&'static str>) -> String {
@@ -114,5 +156,33 @@ mod tests {
         assert_eq!(code(&trust, &Method::PUT, "/ours/k", Some("/theirs/k")), "AccessDenied");
         let hoisted = "/ours/k?X-Amz-Copy-Source=theirs%2Fk";
         assert_eq!(code(&trust, &Method::PUT, hoisted, None), "AccessDenied");
+    }
+    #[test]
+    fn r20_buckets_refuses_what_may_lead_out_of_them() {
+        let trust = trust(true, Some(&["ours"]));
+        for key in ["..", "../theirs/k", "%2e%2e/theirs/k", "a/..%2f../theirs/k", "..%5Ctheirs"] {
+            assert_eq!(code(&trust, &Method::GET, &format!("/ours/{key}"), None), "AccessDenied");
+        }
+        assert_eq!(code(&trust, &Method::GET, "/ours?prefix=../theirs", None), "AccessDenied");
+        assert_eq!(code(&trust, &Method::GET, "/ours/a/../k", None), "");
+        for source in ["/ours/../theirs/k", "ours/%2e%2e/theirs/k", "ours/%252e%252e/theirs/k", ""]
+        {
+            assert_eq!(code(&trust, &Method::PUT, "/ours/k", Some(source)), "AccessDenied");
+        }
+        // Who may do everything may do that too.
+        assert_eq!(code(&self::trust(true, None), &Method::GET, "/ours/../theirs/k", None), "");
+    }
+
+    #[test]
+    fn r20_names_that_the_origin_reserves_are_refused_unless_they_are_listed() {
+        let open = trust(true, None);
+        for target in ["/minio/admin/v3/info", "/minio", "/_all?x", "/ours/minio/admin/v3/info"] {
+            for method in [Method::GET, Method::PUT] {
+                assert_eq!(code(&open, &method, target, None), "AccessDenied", "{target}");
+            }
+        }
+        let listed = trust(true, Some(&["ours", "admin"]));
+        assert_eq!(code(&listed, &Method::GET, "/admin/k", None), "");
+        assert_eq!(code(&listed, &Method::GET, "/ours/minio/k", None), "AccessDenied");
     }
 }

@@ -7,7 +7,7 @@ use globset::GlobMatcher;
 use super::config::{Freshness, PrefetchConfig, RuleConfig};
 use super::policy::Policy;
 use super::trust::Trust;
-use crate::s3::{BucketName, ObjectId, ObjectKey, VersionId};
+use crate::s3::{BucketName, ObjectId, ObjectKey, VersionId, spelling};
 
 struct Rule {
     /// As it is written.
@@ -24,8 +24,10 @@ struct Rule {
 
 /// All rules, in order.
 pub struct Rules {
-    rules: Vec<Rule>,
+    ordered: Vec<Rule>,
     trust: Trust,
+    /// The origin compares keys byte by byte.
+    exact_keys: bool,
 }
 
 impl Rules {
@@ -45,25 +47,44 @@ impl Rules {
                 prefetch: config.prefetch,
             })
         });
-        Ok(Self { rules: rules.collect::<Result<_, _>>()?, trust: Trust::default() })
+        Ok(Self {
+            ordered: rules.collect::<Result<_, _>>()?,
+            trust: Trust::default(),
+            exact_keys: false,
+        })
+    }
+
+    /// The same for an origin that is known to take no key for another: no key [is ambiguous](spelling::is_ambiguous).
+    #[must_use]
+    pub fn with_exact_keys(self, exact_keys: bool) -> Self {
+        Self { exact_keys, ..self }
+    }
+
+    fn is_ambiguous(&self, key: &str) -> bool {
+        !self.exact_keys && spelling::is_ambiguous(key)
     }
 
     /// Whether any rule has lists kept.
     pub fn keep_lists(&self) -> bool {
-        self.rules.iter().any(|rule| rule.lists.is_some())
+        self.ordered.iter().any(|rule| rule.lists.is_some())
     }
 
     /// For how long a list of the keys under `prefix` is kept: the first rule that matches it as it would a key.
+    /// `None` also for a prefix that a server may take for another, whose changes would not be noticed.
     pub fn lists(&self, bucket: &BucketName, prefix: &str) -> Option<Duration> {
+        if self.is_ambiguous(prefix) {
+            return None;
+        }
         let path = format!("{bucket}/{prefix}");
-        let mut rules = self.rules.iter();
+        let mut rules = self.ordered.iter();
         rules.find(|rule| rule.pattern.as_ref().is_none_or(|p| p.is_match(&path)))?.lists
     }
 
     /// The policy for a read of `id`; `None` when its rule is `bypass`.
     ///
     /// A version is kept as the object is: its bytes cannot change, but it can be deleted, and its tags and locks
-    /// can be set. The version `null` can be written, under any rule: the origin is asked before every answer.
+    /// can be set. The version `null` can be written, under any rule, and so can an object whose key
+    /// is ambiguous, by another key: the origin is asked before every answer.
     pub fn policy(&self, id: &ObjectId, no_cache: bool) -> Option<Policy> {
         let (index, rule) = self.rule(id.bucket(), id.key())?;
         if rule.freshness == Freshness::Bypass {
@@ -75,13 +96,13 @@ impl Rules {
             Freshness::Events(_) => self.trust.since(index, id.bucket()),
             _ => None,
         };
-        let demand = no_cache || null;
+        let demand = no_cache || null || self.is_ambiguous(id.key().as_str());
         Some(Policy::new(freshness, trusted, *max_stale, *negative, *obey_no_store, demand))
     }
 
     /// Whether any rule has what was created read ahead.
     pub fn prefetches(&self) -> bool {
-        self.rules.iter().any(|rule| rule.prefetch.is_some())
+        self.ordered.iter().any(|rule| rule.prefetch.is_some())
     }
 
     /// What of an object is read as soon as it was created.
@@ -91,7 +112,7 @@ impl Rules {
 
     fn rule(&self, bucket: &BucketName, key: &ObjectKey) -> Option<(usize, &Rule)> {
         let path = || format!("{}/{}", bucket.as_str(), key.as_str());
-        let mut rules = self.rules.iter().enumerate();
+        let mut rules = self.ordered.iter().enumerate();
         rules.find(|(_, rule)| rule.pattern.as_ref().is_none_or(|p| p.is_match(path())))
     }
 
@@ -146,7 +167,7 @@ impl Rules {
     /// Each rule that trusts events, and the buckets that it is trusted in now.
     pub fn trusted(&self) -> Vec<(&str, Vec<BucketName>)> {
         let pairs = self.trust.pairs();
-        let rules = self.rules.iter().enumerate();
+        let rules = self.ordered.iter().enumerate();
         let rules = rules.filter(|(_, rule)| matches!(rule.freshness, Freshness::Events(_)));
         rules
             .map(|(index, rule)| {
@@ -160,7 +181,7 @@ impl Rules {
 
     fn say(&self, ended: &[(usize, BucketName)], why: &str) {
         for (index, bucket) in ended {
-            let rule = &self.rules[*index].text;
+            let rule = &self.ordered[*index].text;
             log::warn!(
                 "events: rule {rule:?} is not trusted in bucket {bucket} any more, its ttl applies: {why}"
             );
@@ -191,6 +212,17 @@ mod tests {
         assert!(rules.policy(&id("photos", "live/now.json"), false).is_none());
         assert!(rules.policy(&id("photos", "live/deep/now.json"), false).unwrap().demand);
         assert!(rules.policy(&id("other", "static/a"), false).unwrap().demand);
+    }
+
+    #[test]
+    fn r8_ambiguous_keys_are_confirmed_on_every_read_unless_keys_are_exact() {
+        let rules = || Rules::new(&[RuleConfig::default()]).unwrap();
+        for (key, ambiguous) in [("/k", true), ("a//b", true), ("a/../b", true), ("a/b/", false)] {
+            let id = id("data", key);
+            assert_eq!(rules().policy(&id, false).unwrap().demand, ambiguous, "{key}");
+            let exact = rules().with_exact_keys(true);
+            assert!(!exact.policy(&id, false).unwrap().demand, "{key}");
+        }
     }
 
     #[test]

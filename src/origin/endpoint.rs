@@ -16,6 +16,8 @@ use crate::s3::{BucketName, ObjectKey};
 /// How long resolved addresses are used. S3 gives several and changes them often.
 const RESOLVE_TTL: Duration = Duration::from_secs(5);
 
+const AWS: [&str; 2] = ["amazonaws.com", "amazonaws.com.cn"];
+
 /// The origin's address as configured by `origin.endpoint`.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -70,6 +72,14 @@ impl Endpoint {
     /// The host's name or address, without a port.
     pub fn name(&self) -> &str {
         &self.host
+    }
+
+    /// Whether it is Amazon's: that compares keys byte by byte, and reserves no names.
+    #[must_use]
+    pub fn is_aws(&self) -> bool {
+        let host = self.host.trim_end_matches('.').to_ascii_lowercase();
+        let is_below = |domain| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+        AWS.into_iter().any(is_below)
     }
 
     /// Host and path of a request to the service, a bucket or an object.
@@ -158,6 +168,19 @@ mod tests {
         let virtual_hosted = target("http://minio:9000", Addressing::Virtual);
         assert_eq!(virtual_hosted.host, "photos.minio:9000");
         assert_eq!(virtual_hosted.path, "/a%20b/%C3%BC%2Bx");
+    }
+
+    #[test]
+    fn amazons_hosts_are_told_from_others() {
+        let is_aws = |host: &str| {
+            Endpoint::parse(&format!("https://{host}"), Addressing::Path).unwrap().is_aws()
+        };
+        for host in ["s3.us-east-1.amazonaws.com", "S3.cn-north-1.amazonaws.com.cn."] {
+            assert!(is_aws(host), "{host}");
+        }
+        for host in ["evilamazonaws.com", "amazonaws.com.example.org", "minio"] {
+            assert!(!is_aws(host), "{host}");
+        }
     }
 
     #[test]

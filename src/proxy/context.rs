@@ -12,13 +12,15 @@ use super::delete_many::HeldList;
 use super::form::Upload;
 use super::lists::Keeping;
 use super::refusal::Refusal;
+use super::restore::RestoreBody;
+use super::touched::Touched;
 use crate::auth::chunked::Reframer;
 use crate::auth::verify::Digester;
 use crate::auth::{BodyCheck, Identity};
 use crate::cache::{Ticket, Writing};
 use crate::metrics::{self, CacheResult, Held, Operation as OperationLabel, wire};
 use crate::origin::Domain;
-use crate::s3::{AccountId, BucketName, Effect, ObjectId, Parsed, S3Error};
+use crate::s3::{AccountId, Effect, Parsed, S3Error};
 
 /// The state of one request.
 pub struct RequestContext {
@@ -77,7 +79,7 @@ pub struct Forward {
     /// In whose name it goes to the origin.
     pub domain: Arc<Domain>,
     /// What it may change of what is cached; empty for reads.
-    pub touched: Touched,
+    pub(super) touched: Touched,
     /// What the client's signature says of the body.
     pub body: BodyCheck,
     pub digester: Option<Digester>,
@@ -86,6 +88,8 @@ pub struct Forward {
     pub whole: Option<Bytes>,
     /// The body of a `DeleteObjects`, held until all of its keys are known.
     pub(super) listed: Option<HeldList>,
+    /// The body of a `RestoreObject`, held back until it is understood.
+    pub(super) restore: Option<RestoreBody>,
     /// A browser's form, which goes out written anew.
     pub(super) form: Option<Box<Upload>>,
     /// Bytes of the request's body went out: it is never sent again (R9).
@@ -105,21 +109,8 @@ pub struct Forward {
     pub writing: Vec<Writing>,
 }
 
-/// What a write may change.
-#[derive(Debug, Default)]
-pub struct Touched {
-    pub objects: Vec<ObjectId>,
-    pub bucket: Option<BucketName>,
-}
-
-impl Touched {
-    pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.bucket.is_none()
-    }
-}
-
 impl Forward {
-    pub fn new(
+    pub(super) fn new(
         parsed: Parsed,
         domain: Arc<Domain>,
         touched: Touched,
@@ -143,6 +134,7 @@ impl Forward {
             reframer: None,
             whole: None,
             listed,
+            restore: None,
             form: None,
             body_began: false,
             refusal: None,

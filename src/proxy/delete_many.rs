@@ -12,7 +12,8 @@ use pingora::Result;
 use pingora::proxy::Session;
 
 use super::Gateway;
-use super::context::{Forward, Touched};
+use super::context::Forward;
+use super::touched::Touched;
 use crate::auth::ListedKeys;
 use crate::auth::chunked::{ChunkedDecoder, Incoming};
 use crate::s3::delete_objects::parse_keys;
@@ -113,7 +114,7 @@ impl Gateway {
     /// What a `DeleteObjects` of these keys changes.
     fn deleted(&self, bucket: &BucketName, keys: Vec<ObjectKey>) -> Touched {
         let objects: Vec<_> = keys.into_iter().map(|key| (bucket.clone(), key)).collect();
-        Touched { objects: self.in_all_realms(&objects), bucket: None }
+        Touched::objects(&objects, &self.origin.domains().realms())
     }
 }
 

@@ -73,8 +73,12 @@ impl Gateway {
             let at_most = form.file_at_most(&boundary, length).ok_or_else(HeadReader::ended)?;
             let headers = &session.req_header().headers;
             let admitted = self.access.admit_form(gate, headers, &bucket, &form, at_most)?;
-            let written = vec![(bucket.clone(), admitted.key.clone())];
-            parsed.operation = Operation::PassThrough(Effect::Objects(written));
+            let effect = Effect::of_form(
+                &bucket,
+                &admitted.key,
+                form.fields.iter().map(|field| &*field.known_as),
+            );
+            parsed.operation = Operation::PassThrough(effect);
             let replays = session.downstream_session.get_retry_buffer().is_some();
             Ok(Upload { bucket, boundary, form, admitted, length, replays, body: None })
         });

@@ -32,7 +32,9 @@ pub mod proxy_protocol;
 mod read;
 mod refusal;
 mod response;
+mod restore;
 mod server;
+mod touched;
 mod transparent;
 mod transport;
 mod turn_away;
@@ -72,6 +74,8 @@ use lists::Listed;
 use read::Outcome;
 use refusal::Refusal;
 use response::{CacheStatus, send_error};
+use restore::RestoreBody;
+use touched::Touched;
 
 /// What every request needs; one a listener.
 #[derive(Clone)]
@@ -205,9 +209,10 @@ impl Gateway {
             Listed::Answered => return Ok(Outcome::Answered),
             Listed::Forward(keeping) => keeping,
         };
-        let touched = self.touched(&parsed);
+        let touched = Touched::by(&parsed.operation, &self.origin.domains().realms());
         let mut forward = Forward::new(parsed, domain.clone(), touched, body);
         (forward.keeping, forward.form) = (keeping, form);
+        forward.restore = RestoreBody::of(&session.req_header().method, &forward.parsed);
         if let Some(listed) = listed
             && let Err(error) = self.allow_by_key(session, &mut forward, &listed).await?
         {

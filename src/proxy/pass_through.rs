@@ -20,16 +20,15 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::connection_options;
-use super::context::{Forward, RequestContext, Touched};
+use super::context::{Forward, RequestContext};
 use super::response::{CACHE_STATUS, CacheStatus};
+use super::touched::Touched;
 use super::transparent::as_signed;
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
 use crate::auth::{BodyCheck, Payload, strip_presigned};
 use crate::cache::{InFlight, Writing};
 use crate::origin::OriginError;
-use crate::s3::{
-    BucketName, Effect, ObjectId, ObjectKey, Operation, Parsed, S3Error, expected_owner,
-};
+use crate::s3::{Operation, Parsed, S3Error, expected_owner};
 
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
 const WRITE_PATIENCE: Duration = Duration::from_mins(10);
@@ -53,31 +52,6 @@ const NOT_FORWARDED: [HeaderName; 12] = [
 ];
 
 impl Gateway {
-    /// What a request may change of what is cached.
-    pub(super) fn touched(&self, parsed: &Parsed) -> Touched {
-        match &parsed.operation {
-            Operation::PassThrough(Effect::Objects(objects)) => {
-                Touched { objects: self.in_all_realms(objects), bucket: None }
-            }
-            Operation::PassThrough(Effect::Bucket(bucket)) => {
-                Touched { objects: Vec::new(), bucket: Some(bucket.clone()) }
-            }
-            // The keys of a list are learned from the body before the last of it is forwarded.
-            Operation::PassThrough(Effect::None | Effect::ListedInBody(_)) | Operation::Read(_) => {
-                Touched::default()
-            }
-        }
-    }
-
-    /// One object is known once in each realm that it was read in (R1).
-    pub(super) fn in_all_realms(&self, objects: &[(BucketName, ObjectKey)]) -> Vec<ObjectId> {
-        let realms = self.origin.domains().realms();
-        let ids = objects.iter().flat_map(|(bucket, key)| {
-            realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()))
-        });
-        ids.collect()
-    }
-
     /// Before any of the write goes to the origin: what it may change is forgotten, and stays so if we do not live
     /// to answer. Where S3 decides, only once S3 has not refused it; until then reads ask first (R40). Whatever we do
     /// not live to see there, S3 compares with what it has before any of it is shown (R22).
@@ -86,13 +60,12 @@ impl Gateway {
             Some(_) => InFlight::Tentative,
             None => InFlight::Invalidated,
         };
-        let Touched { objects, bucket } = &forward.touched;
+        let Touched { objects, buckets } = &forward.touched;
+        let realms = self.origin.domains().realms();
         let in_bucket = |bucket| {
-            let realms = self.origin.domains().realms();
-            let begin = |realm| self.cache.bucket_write_begins(realm, bucket, kind);
-            realms.iter().map(begin).collect::<Vec<_>>()
+            realms.iter().map(move |realm| self.cache.bucket_write_begins(realm, bucket, kind))
         };
-        forward.writing = bucket.as_ref().map(in_bucket).unwrap_or_default();
+        forward.writing = buckets.iter().flat_map(in_bucket).collect();
         if !objects.is_empty() {
             forward.writing.push(self.cache.write_begins(objects.clone(), kind));
         }
@@ -107,7 +80,7 @@ impl Gateway {
         for id in &forward.touched.objects {
             forward.unsettled = forward.unsettled.max(self.cache.invalidate(id));
         }
-        if let Some(bucket) = &forward.touched.bucket {
+        for bucket in &forward.touched.buckets {
             self.owners.forget(bucket);
             for realm in &*self.origin.domains().realms() {
                 let ticket = self.cache.invalidate_bucket(realm, bucket);
@@ -136,7 +109,7 @@ impl Gateway {
         for id in &forward.touched.objects {
             forward.unsettled = forward.unsettled.max(self.cache.suspect(id));
         }
-        if let Some(bucket) = &forward.touched.bucket {
+        for bucket in &forward.touched.buckets {
             self.owners.forget(bucket);
             for realm in &*self.origin.domains().realms() {
                 let ticket = self.cache.suspect_bucket(realm, bucket);
@@ -272,6 +245,11 @@ impl Gateway {
             let checked = digester.push(body.take().unwrap_or_default(), end);
             let checked = checked.map_err(|error| refuse(&mut forward.refusal, error))?;
             *body = (!end || !checked.is_empty()).then_some(checked);
+        }
+        if let Some(restore) = &mut forward.restore {
+            let held = restore.push(body.as_deref().unwrap_or_default(), end);
+            let held = held.map_err(|error| refuse(&mut forward.refusal, error))?;
+            *body = (!end || !held.is_empty()).then_some(held);
         }
         if forward.listed.is_some() {
             let held = self.hold_list(headers, forward, body.take(), end).await;

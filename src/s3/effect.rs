@@ -8,9 +8,12 @@ use http::method::Method;
 
 use super::name::{BucketName, ObjectKey};
 use super::operation::RequestHead;
+use super::read::VENDOR_PREFIXES;
 use super::target::{Query, decode};
 
 const RENAME_SOURCE: &str = "x-amz-rename-source";
+/// In the name of a header of S3's or a vendor's: what is written is unpacked, or written under other keys too.
+const SPREADING: [&str; 3] = ["snowball", "extract", "fanout"];
 
 /// What a passed-through request may change of what is cached (R8).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,9 @@ impl Effect {
                 _ => Effect::Bucket(bucket.clone()),
             };
         };
+        if head_spreads(head, query) {
+            return Effect::Bucket(bucket.clone());
+        }
         let mut keys = vec![key.clone()];
         for source in rename_headers(head, query) {
             match rename_sources(source, bucket) {
@@ -58,6 +64,33 @@ impl Effect {
         }
         Effect::Objects(objects)
     }
+
+    /// The effect of a form that writes `key`; `names` are those of its fields, in lower case.
+    pub fn of_form<'a>(
+        bucket: &BucketName,
+        key: &ObjectKey,
+        mut names: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        match names.any(spreads) {
+            true => Effect::Bucket(bucket.clone()),
+            false => Effect::Objects(vec![(bucket.clone(), key.clone())]),
+        }
+    }
+}
+
+/// Whether a header of this name, in lower case, may make an upload write other keys of its bucket than the one that it
+/// names: `x-amz-meta-snowball-auto-extract` (S3, Snowball Edge), `x-minio-extract`, `x-minio-fanout-list`.
+pub(super) fn spreads(name: &str) -> bool {
+    let is_known = || {
+        name.starts_with("x-amz-") || VENDOR_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    SPREADING.iter().any(|part| name.contains(part)) && is_known()
+}
+
+/// Whether a header [spreads], or a query name does that a presigner hoisted.
+pub(super) fn head_spreads(head: &RequestHead<'_>, query: &Query) -> bool {
+    head.headers.keys().any(|name| spreads(name.as_str()))
+        || query.iter().any(|(name, _)| spreads(&name.to_ascii_lowercase()))
 }
 
 /// Methods that change nothing.
@@ -189,6 +222,28 @@ mod tests {
         assert_eq!(hoisted, objects(&["new", "old"]));
         let two = effect_with("PUT", "/bkt/new", &["a", "b"]);
         assert_eq!(two, objects(&["new", "a", "b"]));
+    }
+
+    #[test]
+    fn r8_an_upload_that_is_unpacked_forgets_the_bucket() {
+        for name in [
+            "x-amz-meta-snowball-auto-extract",
+            "x-amz-meta-minio-snowball-prefix",
+            "x-minio-extract",
+            "X-Amz-Meta-Snowball-Auto-Extract",
+        ] {
+            let target = format!("/bkt/k?{name}=true");
+            assert_eq!(effect("PUT", &target), Effect::Bucket(bucket()), "{name}");
+        }
+        let of_form = |field| {
+            let key = ObjectKey::new("k").unwrap();
+            Effect::of_form(&bucket(), &key, ["key", field].into_iter())
+        };
+        assert_eq!(of_form("x-minio-fanout-list"), Effect::Bucket(bucket()));
+        for name in ["x-amz-meta-owner", "extract", "x-amz-storage-class"] {
+            assert_eq!(of_form(name), objects(&["k"]), "{name}");
+            assert_eq!(effect("PUT", &format!("/bkt/k?{name}")), objects(&["k"]), "{name}");
+        }
     }
 
     #[test]

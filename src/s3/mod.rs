@@ -27,6 +27,8 @@ pub mod part;
 pub mod precondition;
 pub mod range;
 mod read;
+pub mod restore;
+pub mod spelling;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -10,6 +10,7 @@ mod table;
 use std::fmt;
 
 use super::name::{BucketName, ObjectKey};
+use super::spelling::{self, Alias};
 
 /// What is done, in the five kinds that a policy tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// All there are.
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::List, Self::Delete, Self::Admin];
+
     /// The word in a policy, and in "may not .. ".
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -134,9 +138,61 @@ impl Needs {
     /// `DeleteObjects` of these keys.
     #[must_use]
     pub fn deleting(bucket: &BucketName, keys: &[ObjectKey]) -> Self {
-        keys.iter().fold(Self::nothing(), |needs, key| {
+        let needs = keys.iter().fold(Self::nothing(), |needs, key| {
             needs.and(Action::Delete, Resource::object(bucket, key))
+        });
+        needs.in_every_spelling()
+    }
+
+    /// The same, and what else the keys in it may mean to a server (see [`spelling`]): all the objects that it may take
+    /// one for, and every permission there is where one may lead out of its bucket.
+    fn in_every_spelling(self) -> Self {
+        let is_doubtful = |need: &Need| match &need.resource {
+            Resource::Object(_, key) => {
+                spelling::is_ambiguous(key.as_str()) || spelling::climbs(key.as_str())
+            }
+            Resource::Prefix(_, prefix) => spelling::climbs(prefix),
+            Resource::Everything | Resource::BucketName(_) => false,
+        };
+        if !self.iter().any(is_doubtful) {
+            return self;
+        }
+        let doubtful: Vec<Need> = self.iter().filter(|need| is_doubtful(need)).cloned().collect();
+        doubtful.iter().fold(self, |needs, Need { action, resource }| {
+            let (needs, climbs) = match resource {
+                Resource::Object(bucket, key) => {
+                    let aliases = spelling::aliases(bucket, key);
+                    let needs =
+                        aliases.iter().fold(needs, |needs, alias| needs.and_alias(*action, alias));
+                    (needs, spelling::climbs(key.as_str()))
+                }
+                _ => (needs, true),
+            };
+            match climbs {
+                true => needs.and_everything(),
+                false => needs,
+            }
         })
+    }
+
+    fn and_alias(self, action: Action, alias: &Alias) -> Self {
+        match (action, alias) {
+            (_, Alias::Object(bucket, key)) => self.and(action, Resource::object(bucket, key)),
+            (Action::Read, Alias::Bucket(bucket)) => {
+                self.and(Action::List, Resource::bucket(bucket))
+            }
+            (_, Alias::Bucket(bucket)) => self.and(Action::Admin, Resource::bucket(bucket)),
+        }
+    }
+
+    /// Every action on everything.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self::nothing().and_everything()
+    }
+
+    fn and_everything(self) -> Self {
+        Action::ALL.iter().fold(self, |needs, action| needs.and(*action, Resource::Everything))
     }
 
     /// The pairs.

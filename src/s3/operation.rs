@@ -5,7 +5,7 @@
 //! [`Effect`] that it may have on what is cached (R8). Nothing here knows who is asking or
 //! whether they may.
 
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderName};
 use http::method::Method;
 
 use super::address::{Address, locate};
@@ -16,6 +16,8 @@ use super::target::{Query, encode_path};
 pub use super::effect::Effect;
 pub use super::overrides::ResponseOverrides;
 pub use super::read::{Read, ReadMethod};
+
+const METHOD_OVERRIDES: [&str; 2] = ["x-http-method", "x-method-override"];
 
 /// A request's head as it came over the wire.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +76,12 @@ impl Parsed {
         self.bucket.as_ref().zip(self.key.as_ref())
     }
 
+    /// Whether the keys that it deletes are in its body.
+    #[must_use]
+    pub fn is_listed_in_body(&self) -> bool {
+        matches!(self.operation, Operation::PassThrough(Effect::ListedInBody(_)))
+    }
+
     /// The encoded path for an origin addressed by path: `/bucket/key`, `/bucket` or `/`.
     #[must_use]
     pub fn path_style(&self) -> String {
@@ -97,7 +105,7 @@ impl Parsed {
 /// # Errors
 /// 400: `InvalidURI` (escapes, UTF-8, form), `InvalidBucketName`, `KeyTooLongError`,
 /// `InvalidRequest` (a host that is not ours, or not the target's; `response-*` without a
-/// signature) or `InvalidArgument` (control bytes in `response-*`, R18).
+/// signature; a header that overrides the method) or `InvalidArgument` (control bytes in `response-*`, R18).
 pub fn parse(head: &RequestHead<'_>, domains: &[String]) -> Result<Parsed, S3Error> {
     let Address { bucket, key, query, virtual_hosted } =
         locate(head.raw_target, head.host, domains)?;
@@ -107,9 +115,23 @@ pub fn parse(head: &RequestHead<'_>, domains: &[String]) -> Result<Parsed, S3Err
     };
     let operation = match read {
         Some(read) => Operation::Read(read),
-        None => Operation::PassThrough(Effect::of(head, bucket.as_ref(), key.as_ref(), &query)),
+        None => {
+            refuse_method_override(head.headers)?;
+            Operation::PassThrough(Effect::of(head, bucket.as_ref(), key.as_ref(), &query))
+        }
     };
     Ok(Parsed { bucket, key, query, virtual_hosted, operation })
+}
+
+/// Refuses a header by which some servers take a GET for another method: S3 knows none, and what is allowed, and
+/// invalidated, goes by the method. What the cache answers has none of these (R16).
+fn refuse_method_override(headers: &HeaderMap) -> Result<(), S3Error> {
+    let mut names = headers.keys().map(HeaderName::as_str);
+    let is_override = |name: &&str| METHOD_OVERRIDES.iter().any(|start| name.starts_with(start));
+    match names.find(is_override) {
+        None => Ok(()),
+        Some(name) => Err(S3Error::invalid_request(format!("The header {name} is not supported."))),
+    }
 }
 
 fn read_method(method: &Method) -> Option<ReadMethod> {
@@ -167,6 +189,25 @@ mod tests {
             let at = parsed("GET", &format!("/bkt/k?{query}"), "localhost");
             assert_eq!(at.operation, Operation::PassThrough(Effect::None), "{query}");
             assert!(!at.query.is_empty());
+        }
+    }
+
+    #[test]
+    fn r21_a_header_that_overrides_the_method_is_refused() {
+        for name in ["x-http-method", "x-http-method-override", "x-method-override"] {
+            let headers =
+                HeaderMap::from_iter([(name.parse().unwrap(), "DELETE".parse().unwrap())]);
+            for (method, target) in [("GET", "/bkt/k"), ("POST", "/bkt/k"), ("GET", "/bkt")] {
+                let head = RequestHead {
+                    method: &method.parse().unwrap(),
+                    raw_target: target.as_bytes(),
+                    host: None,
+                    headers: &headers,
+                    has_body: false,
+                };
+                let error = parse(&head, &[]).unwrap_err();
+                assert_eq!((error.status.as_u16(), &*error.code), (400, "InvalidRequest"));
+            }
         }
     }
 

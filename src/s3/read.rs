@@ -47,7 +47,7 @@ const READ_HEADERS: [&str; 8] = [
 
 /// Other vendors' headers: some change what is read (`x-minio-extract` reads inside an archive), name another
 /// object (`x-goog-copy-source`), or make another method of it.
-pub(crate) const VENDOR_PREFIXES: [&str; 9] = [
+pub(crate) const VENDOR_PREFIXES: [&str; 11] = [
     "x-minio-",
     "x-rgw-",
     "x-goog-",
@@ -56,7 +56,9 @@ pub(crate) const VENDOR_PREFIXES: [&str; 9] = [
     "x-cos-",
     "x-obs-",
     "x-bz-",
+    "x-rustfs-",
     "x-http-method",
+    "x-method-override",
 ];
 
 const REQUEST_PAYER: &str = "x-amz-request-payer";

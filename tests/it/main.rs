@@ -74,6 +74,7 @@ mod retries;
 mod slow_disk;
 /// Requests that two servers may read differently.
 mod smuggling;
+mod spellings;
 /// A first read, a second read, an overwritten object: the spine.
 mod spine;
 /// An old answer instead of none.

@@ -79,8 +79,12 @@ impl Access {
         form: &FormHead,
         at_most: u64,
     ) -> Result<AdmittedForm, S3Error> {
-        let (Self::Verify { verifier, .. }, Some(asking)) = (self, &gate.0) else {
-            return Ok(AdmittedForm { identity: None, key: key_of(form)?, size: None });
+        let (Self::Verify { verifier, reserved, .. }, Some(asking)) = (self, &gate.0) else {
+            let key = key_of(form)?;
+            if let Self::Trust(trust) = self {
+                trust.confine(&needs_of(bucket, &key, form))?;
+            }
+            return Ok(AdmittedForm { identity: None, key, size: None });
         };
         refuse_unsigned(headers)?;
         let now = asking.now;
@@ -98,11 +102,16 @@ impl Access {
             None => asking.otherwise.clone()?,
         };
         let identity = identity.ok_or_else(S3Error::access_denied)?;
-        let fields = form.fields.iter().map(|field| (&*field.known_as, &*field.value));
-        identity.authorize(&Needs::of_form(bucket, &key, fields), asking.peer, now)?;
+        let needs = reserved.escalate(needs_of(bucket, &key, form));
+        identity.authorize(&needs, asking.peer, now)?;
         body::check_size(size, at_most)?;
         Ok(AdmittedForm { identity: Some(identity), key, size })
     }
+}
+
+fn needs_of(bucket: &BucketName, key: &ObjectKey, form: &FormHead) -> Needs {
+    let fields = form.fields.iter().map(|field| (&*field.known_as, &*field.value));
+    Needs::of_form(bucket, key, fields)
 }
 
 fn key_of(form: &FormHead) -> Result<ObjectKey, S3Error> {

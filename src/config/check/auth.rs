@@ -20,6 +20,7 @@ type Key<'a> = (&'a str, bool);
 /// A key that another mode would read must not look as if it did something in this one.
 pub(super) fn check(auth: &AuthConfig, listeners: &[ListenConfig]) -> Result<(), ConfigError> {
     check_buckets(auth.buckets.as_deref())?;
+    check_reserved(auth.reserved.as_deref().unwrap_or_default())?;
     check_open(auth, listeners)?;
     check_origins(&auth.origins)?;
     let of_verify = [
@@ -44,8 +45,12 @@ pub(super) fn check(auth: &AuthConfig, listeners: &[ListenConfig]) -> Result<(),
     if let Some(((key, _), mode)) = unused.find(|((_, set), _)| *set) {
         return wrong(key, format_args!("means something only with auth.mode: {mode}"));
     }
-    if auth.mode == AuthMode::Transparent && !auth.origins.is_empty() {
-        return wrong("auth.origins", "is only valid with auth.mode: trust or verify");
+    let of_both =
+        [("auth.origins", !auth.origins.is_empty()), ("auth.reserved", auth.reserved.is_some())];
+    if auth.mode == AuthMode::Transparent
+        && let Some((key, _)) = of_both.into_iter().find(|(_, is_set)| *is_set)
+    {
+        return wrong(key, "is only valid with auth.mode: trust or verify");
     }
     if auth.mode == AuthMode::Verify && auth.identities.is_none() {
         return wrong("auth.identities", "is needed with auth.mode: verify");
@@ -86,6 +91,23 @@ fn check_buckets(buckets: Option<&[String]>) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn check_reserved(names: &[String]) -> Result<(), ConfigError> {
+    let is_pattern = |name: &String| {
+        let start = name.strip_suffix('*').unwrap_or(name);
+        !start.is_empty() && start.bytes().all(|b| b.is_ascii_graphic() && !b"/*".contains(&b))
+    };
+    match names.iter().position(|name| !is_pattern(name)) {
+        None => Ok(()),
+        Some(index) => wrong(
+            format_args!("auth.reserved[{index}]"),
+            format_args!(
+                "`{}` is neither the name of a bucket nor the start of one with * behind it, such as minio or _*",
+                names[index]
+            ),
+        ),
+    }
 }
 
 /// In `trust` mode nothing but the address of a listener limits who uses hotset's keys (R20).

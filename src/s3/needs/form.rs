@@ -4,6 +4,7 @@
 
 use super::table::{Wider, wider};
 use super::{Action, Needs, Resource, sources};
+use crate::s3::effect::spreads;
 use crate::s3::name::{BucketName, ObjectKey};
 
 impl Needs {
@@ -14,18 +15,25 @@ impl Needs {
         key: &ObjectKey,
         fields: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let needs = Self::one(Action::Write, Resource::object(bucket, key));
-        let widest = fields.into_iter().map(|(name, value)| match name {
+        let mut needs = Self::one(Action::Write, Resource::object(bucket, key));
+        let mut has_spread = false;
+        let widest = fields.into_iter().inspect(|(name, _)| has_spread |= spreads(name));
+        let widest = widest.map(|(name, value)| match name {
             "acl" => wider("x-amz-acl", value.as_bytes()),
             // No form copies or renames.
             name if sources::NAMES.contains(&name) => Some(Wider::Unknown),
             name => wider(name, value.as_bytes()),
         });
-        match widest.max().flatten() {
+        let widest = widest.max().flatten();
+        if has_spread {
+            needs = needs.and(Action::Write, Resource::bucket(bucket));
+        }
+        let needs = match widest {
             None => needs,
             Some(Wider::Object) => needs.and(Action::Admin, Resource::object(bucket, key)),
             Some(Wider::Unknown) => needs.and(Action::Admin, Resource::bucket(bucket)),
-        }
+        };
+        needs.in_every_spelling()
     }
 }
 
@@ -70,6 +78,8 @@ mod tests {
         ] {
             assert_eq!(needs(&[(name, value)]), "write bkt/a/k, admin bkt/a/k", "{name}: {value}");
         }
+        let unpacked = needs(&[("x-minio-fanout-list", "x")]);
+        assert_eq!(unpacked, "write bkt/a/k, write bkt/**, admin bkt/**");
         for name in ["x-amz-new", "x-goog-acl", "x-amz-copy-source", "x-amz-rename-source"] {
             assert_eq!(needs(&[(name, "s/k")]), "write bkt/a/k, admin bkt/**", "{name}");
         }

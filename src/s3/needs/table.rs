@@ -13,6 +13,7 @@
 use http::{HeaderMap, Method};
 
 use super::{Action, Needs, Resource, sources};
+use crate::s3::effect::head_spreads;
 use crate::s3::operation::{Operation, Parsed, RequestHead};
 use crate::s3::overrides::is_override;
 use crate::s3::read::VENDOR_PREFIXES;
@@ -174,7 +175,7 @@ impl Needs {
     pub fn of(head: &RequestHead<'_>, parsed: &Parsed) -> Self {
         if let (Operation::Read(_), Some((bucket, key))) = (&parsed.operation, parsed.object()) {
             // Every name in it is known to leave it a read (R16).
-            return Self::one(Action::Read, Resource::object(bucket, key));
+            return Self::one(Action::Read, Resource::object(bucket, key)).in_every_spelling();
         }
         if head.is_preflight() {
             return Self::nothing();
@@ -201,11 +202,18 @@ impl Needs {
             _ => Self::one(Action::Admin, all_of(parsed)),
         };
         let needs = sources::add_to(needs, head, parsed);
-        match widens(head.headers, &parsed.query) {
+        let needs = match &parsed.bucket {
+            Some(bucket) if head_spreads(head, &parsed.query) => {
+                needs.and(Action::Write, Resource::bucket(bucket))
+            }
+            _ => needs,
+        };
+        let needs = match widens(head.headers, &parsed.query) {
             None => needs,
             Some(Wider::Object) => needs.and(Action::Admin, named(parsed)),
             Some(Wider::Unknown) => needs.and(Action::Admin, all_of(parsed)),
-        }
+        };
+        needs.in_every_spelling()
     }
 }
 

@@ -148,8 +148,11 @@ fn r21_a_copy_needs_read_on_its_source_in_every_encoding() {
         ("src/a+b", "write bkt/k, read src/a+b, read src/a b"),
         ("src/a%2Bb", "write bkt/k, read src/a+b"),
         ("src/a%252Fb", "write bkt/k, read src/a%2Fb"),
-        ("src//a", "write bkt/k, read src//a"),
-        ("src/../other/a", "write bkt/k, read src/../other/a"),
+        ("src//a", "write bkt/k, read src//a, read src/a"),
+        (
+            "src/../other/a",
+            "write bkt/k, read src/../other/a, read other/a, read **, write **, list **, delete **, admin **",
+        ),
     ] {
         assert_eq!(copied(source), expected, "{source}");
     }
@@ -215,17 +218,41 @@ fn r21_a_header_that_opens_an_object_needs_admin_too() {
         assert_eq!(needed, "write bkt/k, admin bkt/k", "{name}: {value}");
     }
     assert_eq!(needs("PUT", "/bkt/k?X-Amz-Acl=public-read"), "write bkt/k, admin bkt/k");
-    for (name, value) in [
-        ("x-amz-append-from", "other"),
-        ("x-goog-copy-source", "src/a"),
-        ("x-http-method-override", "DELETE"),
-    ] {
+    for (name, value) in [("x-amz-append-from", "other"), ("x-goog-copy-source", "src/a")] {
         let needed = with("PUT", "/bkt/k", &[(name, value)]);
         assert_eq!(needed, "write bkt/k, admin bkt/**", "{name}: {value}");
     }
-    let overridden = with("GET", "/bkt/k", &[("x-http-method-override", "DELETE")]);
-    assert_eq!(overridden, "read bkt/k, admin bkt/**");
+    let vendors = with("GET", "/bkt/k", &[("x-minio-source-mtime", "1")]);
+    assert_eq!(vendors, "read bkt/k, admin bkt/**");
     assert_eq!(needs("PUT", "/bkt/k?x-amz-new=1"), "write bkt/k, admin bkt/**");
+}
+
+#[test]
+fn r21_an_upload_that_is_unpacked_needs_a_write_of_the_bucket() {
+    for name in ["x-amz-meta-snowball-auto-extract", "x-amz-meta-minio-snowball-prefix"] {
+        assert_eq!(with("PUT", "/bkt/k", &[(name, "true")]), "write bkt/k, write bkt/**", "{name}");
+    }
+    let needed = with("PUT", "/bkt/k", &[("x-minio-extract", "true")]);
+    assert_eq!(needed, "write bkt/k, write bkt/**, admin bkt/**");
+    let hoisted = needs("PUT", "/bkt/k?X-Amz-Meta-Snowball-Auto-Extract=true");
+    assert_eq!(hoisted, "write bkt/k, write bkt/**");
+}
+
+#[test]
+fn r21_a_key_needs_all_that_a_server_may_take_it_for() {
+    const EVERYTHING: &str = "read **, write **, list **, delete **, admin **";
+    assert_eq!(needs("GET", "/bkt/a/../b"), "read bkt/a/../b, read bkt/b");
+    assert_eq!(needs("PUT", "/bkt//k"), "write bkt//k, write bkt/k");
+    assert_eq!(needs("GET", "/bkt/a/.."), "read bkt/a/.., list bkt/**");
+    assert_eq!(needs("DELETE", "/bkt/."), "delete bkt/., admin bkt/**");
+    let climbing = format!("read bkt/../other/k, read other/k, {EVERYTHING}");
+    assert_eq!(needs("GET", "/bkt/../other/k"), climbing);
+    for key in ["..", "%2e%2e", "%252e%252e", "a/..%2f..", "..%5c", "..;"] {
+        let needed = needs("GET", &format!("/bkt/{key}"));
+        assert!(needed.ends_with(EVERYTHING), "{key}: {needed}");
+    }
+    let listed = needs("GET", "/bkt?prefix=a%2F..%2F..%2Fother");
+    assert_eq!(listed, format!("list bkt/a/../../other**, {EVERYTHING}"));
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! The cached objects that a write may change, in every realm and under every name that a server may know them by (R8).
+
+use crate::s3::spelling::{self, Alias};
+use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Realm};
+
+/// What a write may change.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Touched {
+    pub(super) objects: Vec<ObjectId>,
+    pub(super) buckets: Vec<BucketName>,
+}
+
+impl Touched {
+    /// Returns what a request may change, as far as its head tells: the keys of a `DeleteObjects` are in its body.
+    pub(super) fn by(operation: &Operation, realms: &[Realm]) -> Self {
+        match operation {
+            Operation::PassThrough(Effect::Objects(objects)) => Self::objects(objects, realms),
+            Operation::PassThrough(Effect::Bucket(bucket)) => Self::bucket(bucket),
+            Operation::PassThrough(Effect::None | Effect::ListedInBody(_)) | Operation::Read(_) => {
+                Self::default()
+            }
+        }
+    }
+
+    /// Any object of a bucket.
+    pub(super) fn bucket(bucket: &BucketName) -> Self {
+        Self { objects: Vec::new(), buckets: vec![bucket.clone()] }
+    }
+
+    /// These objects, and what else a server may take their keys for.
+    ///
+    /// One object is cached once in each realm that it was read in (R1).
+    pub(super) fn objects(objects: &[(BucketName, ObjectKey)], realms: &[Realm]) -> Self {
+        let mut touched = Self::default();
+        for (bucket, key) in objects {
+            touched.add(bucket, key, realms);
+            for alias in spelling::aliases(bucket, key) {
+                match alias {
+                    Alias::Object(bucket, key) => touched.add(&bucket, &key, realms),
+                    Alias::Bucket(bucket) if touched.buckets.contains(&bucket) => {}
+                    Alias::Bucket(bucket) => touched.buckets.push(bucket),
+                }
+            }
+        }
+        touched
+    }
+
+    fn add(&mut self, bucket: &BucketName, key: &ObjectKey, realms: &[Realm]) {
+        let ids = realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()));
+        self.objects.extend(ids);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touched(bucket: &str, keys: &[&str]) -> (Vec<String>, Vec<String>) {
+        let bucket = BucketName::new(bucket).unwrap();
+        let objects: Vec<_> =
+            keys.iter().map(|key| (bucket.clone(), ObjectKey::new(key).unwrap())).collect();
+        let realms = ["one", "two"].map(|domain| Realm::new("http://origin", domain));
+        let touched = Touched::objects(&objects, &realms);
+        let named = |id: &ObjectId| {
+            let domain = if *id.realm() == realms[0] { "one" } else { "two" };
+            format!("{domain} {}/{}", id.bucket(), id.key())
+        };
+        let buckets = touched.buckets.iter().map(ToString::to_string).collect();
+        (touched.objects.iter().map(named).collect(), buckets)
+    }
+
+    #[test]
+    fn r8_a_write_touches_its_keys_in_every_realm() {
+        let (objects, buckets) = touched("bkt", &["a", "b/"]);
+        assert_eq!(objects, ["one bkt/a", "two bkt/a", "one bkt/b/", "two bkt/b/"]);
+        assert!(buckets.is_empty());
+    }
+
+    #[test]
+    fn r8_a_write_touches_what_a_server_may_take_its_key_for() {
+        let (objects, buckets) = touched("bkt", &["/a", "../other/k"]);
+        let expected = ["bkt//a", "bkt/a", "bkt/../other/k", "other/k"];
+        assert_eq!(objects.iter().filter(|id| id.starts_with("one")).count(), expected.len());
+        for object in expected {
+            assert!(objects.contains(&format!("two {object}")), "{object}: {objects:?}");
+        }
+        assert!(buckets.is_empty());
+        assert_eq!(touched("bkt", &["a/..", "b/.."]).1, ["bkt"]);
+    }
+}
