@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_sdk_sqs::types::Message;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::config::SqsConfig;
 use super::queue::{BATCH, Queue};
@@ -20,6 +20,10 @@ use crate::events::{Intake, Link, Source};
 
 /// The most batches that were applied and are not deleted yet.
 const BATCHES: usize = 64;
+/// An empty answer that comes sooner is of a server that does not wait for messages, or was not asked to.
+const WAITED: Duration = Duration::from_millis(500);
+/// The pause after one (R37).
+const EMPTY_PAUSE: Duration = Duration::from_millis(500);
 /// How often the number of waiting messages is asked for.
 const DEPTH: Duration = Duration::from_secs(15);
 
@@ -109,7 +113,17 @@ async fn receive(
     if let Some(pause) = pause {
         sleep(pause).await;
     }
-    shared.queue.receive(patient).await
+    let asked = Instant::now();
+    let messages = shared.queue.receive(patient).await?;
+    if patient && is_hasty(&messages, asked.elapsed()) {
+        sleep(EMPTY_PAUSE).await;
+    }
+    Ok(messages)
+}
+
+/// Whether the server brought nothing without waiting for something: asked again at once it would do so for ever (R37).
+fn is_hasty(messages: &[Message], took: Duration) -> bool {
+    messages.is_empty() && took < WAITED
 }
 
 /// Applies a batch, waits until that is durable, and deletes what is.
@@ -183,7 +197,7 @@ mod tests {
     use hyper_util::rt::TokioIo;
     use serde_json::{Value, json};
     use tokio::net::TcpListener;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -246,6 +260,14 @@ mod tests {
             };
             Ok(Response::new(answer.to_string()))
         }
+    }
+
+    #[test]
+    fn r37_a_queue_that_brings_nothing_at_once_is_not_asked_again_at_once() {
+        let message = Message::builder().body("a body").build();
+        assert!(is_hasty(&[], Duration::from_millis(3)));
+        assert!(!is_hasty(&[], Duration::from_secs(20)), "it waited");
+        assert!(!is_hasty(&[message], Duration::from_millis(3)), "there may be more");
     }
 
     #[tokio::test]
