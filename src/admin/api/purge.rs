@@ -95,7 +95,11 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
     let (first, count) = (&texts[0], texts.len());
     log::info!("purged by hand: {first}{}", if count > 1 { " and others" } else { "" });
     metrics::purged(label(&scopes[0]), count as u64);
-    let purged = api.cache.purge(&scopes);
+    let cache = api.cache.clone();
+    // Thousands of keys take longer than a worker may be kept.
+    let purging = spawn_blocking(move || (cache.purge(&scopes), scopes)).await;
+    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the purge did not end");
+    let (purged, scopes) = purging.map_err(failed)?;
     if timeout(DURABLE, api.cache.purged(purged)).await != Ok(true) {
         let why = "it is purged, and holds while this process runs; the disk did not take it down in time: \
             see the log, and ask again";
