@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -46,7 +48,7 @@ impl Kafka {
 
     async fn session(&self, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {
         let (told, mut said) = Told::new();
-        let closing = Closing(Some(Arc::new(self.client_config().create_with_context(told)?)));
+        let closing = Closing::new(&self.client_config(), told)?;
         let consumer = closing.consumer();
         self.ask(consumer, begin).await?;
         let topics: Vec<&str> = self.config.topics.iter().map(String::as_str).collect();
@@ -106,10 +108,28 @@ impl Kafka {
 
 type Consumer = StreamConsumer<Told>;
 
-/// Closes the consumer on a thread of its own: it leaves the group, and waits for that.
+/// Closes the consumer on a thread of its own: it leaves the group, and waits for that, with brokers that are gone
+/// for ever. No thread of tokio's, since a runtime waits for those when it ends.
 struct Closing(Option<Arc<Consumer>>);
 
+/// Consumers that are being closed.
+static CLOSING: AtomicUsize = AtomicUsize::new(0);
+/// So many may be: each has threads and buffers.
+const MAX_CLOSING: usize = 8;
+
 impl Closing {
+    /// # Errors
+    /// Too many earlier ones are still being closed.
+    fn new(config: &ClientConfig, told: Told) -> Result<Self, Failure> {
+        if CLOSING.load(Ordering::Relaxed) >= MAX_CLOSING {
+            return Err(format!(
+                "{MAX_CLOSING} earlier sessions could not leave their group yet: are the brokers reachable?"
+            )
+            .into());
+        }
+        Ok(Self(Some(Arc::new(config.create_with_context(told)?))))
+    }
+
     fn consumer(&self) -> &Arc<Consumer> {
         self.0.as_ref().expect("taken only by drop")
     }
@@ -118,7 +138,15 @@ impl Closing {
 impl Drop for Closing {
     fn drop(&mut self) {
         let consumer = self.0.take();
-        spawn_blocking(move || drop(consumer));
+        CLOSING.fetch_add(1, Ordering::Relaxed);
+        let close = move || {
+            drop(consumer);
+            CLOSING.fetch_sub(1, Ordering::Relaxed);
+        };
+        if let Err(error) = thread::Builder::new().name("kafka-close".to_owned()).spawn(close) {
+            CLOSING.fetch_sub(1, Ordering::Relaxed);
+            log::error!("events.kafka: no thread to leave the group: {error}");
+        }
     }
 }
 
