@@ -1,9 +1,12 @@
 //! The composition root: from a configuration to a running server.
 
+mod cgroup;
 mod descriptors;
 mod secret_files;
+mod sizing;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,6 +30,8 @@ use crate::s3::BucketName;
 use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::tls::{Tls, TlsError};
 use crate::warm::{Demand, Warmer};
+
+use cgroup::Cgroup;
 
 pub use descriptors::TooFewDescriptors;
 pub use secret_files::warn_of_config;
@@ -239,7 +244,10 @@ impl App {
 ///
 /// # Errors
 /// [`RunError`]: why it did not start.
-pub fn run(config: Config) -> Result<(), RunError> {
+pub fn run(mut config: Config) -> Result<(), RunError> {
+    let cgroup = Cgroup::read(Path::new("/"));
+    sizing::log_limits(&cgroup);
+    sizing::set_threads(&mut config, &cgroup);
     run_on(runtime(&config)?, async {
         let app = App::bind(config).await?;
         let signals = Signals::new()?;
@@ -262,9 +270,12 @@ pub fn run(config: Config) -> Result<(), RunError> {
 /// # Errors
 /// [`RunError`]: why it did not start.
 #[cfg(feature = "embedded")]
-pub fn run_embedded(mut config: Config, folder: &std::path::Path) -> Result<(), RunError> {
+pub fn run_embedded(mut config: Config, folder: &Path) -> Result<(), RunError> {
     use crate::embedded;
     const KEYS: embedded::Keys<'_> = embedded::Keys { access: "hotset", secret: "hotset-secret" };
+    let cgroup = Cgroup::read(Path::new("/"));
+    sizing::log_limits(&cgroup);
+    sizing::set_threads(&mut config, &cgroup);
     run_on(runtime(&config)?, async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let embedded = embedded::start(listener, folder, &KEYS).await?;

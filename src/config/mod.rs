@@ -54,7 +54,7 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
-    /// Worker threads; `None`: one for each core.
+    /// Worker threads; `None`: one for each CPU of the cgroup's quota, rounded up, or else for each core.
     pub threads: Option<usize>,
 }
 
