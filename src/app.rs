@@ -55,6 +55,8 @@ pub enum RunError {
     Descriptors(#[from] TooFewDescriptors),
     #[error("events.{0}")]
     Events(#[from] ReceiversError),
+    #[error("admin.token_file: {0}")]
+    AdminToken(std::io::Error),
     #[error("rules: {0}")]
     Rules(#[from] globset::Error),
     #[error("{0}")]
@@ -159,6 +161,12 @@ impl App {
                     bound.map_err(|source| RunError::Bind { address: address.clone(), source })?;
                 let on_loopback = listener.local_addr()?.ip().is_loopback();
                 let token = Token::new(&config.admin);
+                // One that cannot be read may come later, and opens nothing until then.
+                if let Err(error) = token.read()
+                    && error.kind() == std::io::ErrorKind::InvalidData
+                {
+                    return Err(RunError::AdminToken(error));
+                }
                 let (cache, warmer) = (cache.clone(), warmer.clone());
                 Some((listener, Arc::new(Api { cache, warmer, token, on_loopback })))
             }

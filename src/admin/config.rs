@@ -20,6 +20,11 @@ pub struct AdminConfig {
     pub token_file: Option<PathBuf>,
 }
 
+impl AdminConfig {
+    /// The shortest token, in bytes: whoever can connect may try them all.
+    pub const TOKEN_MIN: usize = 16;
+}
+
 impl Default for AdminConfig {
     fn default() -> Self {
         Self { address: Some("127.0.0.1:9001".to_owned()), token: None, token_file: None }

@@ -35,17 +35,22 @@ impl Token {
     /// The token as it is now; blocking.
     ///
     /// # Errors
-    /// Its file cannot be read, or is empty.
+    /// Its file cannot be read, is empty or holds less than [`AdminConfig::TOKEN_MIN`] bytes.
     pub fn read(&self) -> io::Result<Option<Secret>> {
         match self {
             Self::Unset => Ok(None),
             Self::Text(token) => Ok(Some(token.clone())),
             Self::File(path) => {
                 let text = std::fs::read_to_string(path)?;
-                match text.trim_ascii() {
-                    "" => Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty")),
-                    token => Ok(Some(token.into())),
+                let token = text.trim_ascii();
+                if token.len() < AdminConfig::TOKEN_MIN {
+                    let why = match token.len() {
+                        0 => "it is empty".to_owned(),
+                        _ => format!("it is shorter than {} bytes", AdminConfig::TOKEN_MIN),
+                    };
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
                 }
+                Ok(Some(token.into()))
             }
         }
     }
@@ -88,10 +93,14 @@ mod tests {
         let path = std::env::temp_dir().join(format!("hotset-token-{}", std::process::id()));
         let token = Token::File(path.clone());
         assert!(token.is(b"a").await.is_err(), "it is not there");
-        std::fs::write(&path, "first\n").unwrap();
-        assert!(token.is(b"first").await.unwrap());
-        std::fs::write(&path, "second").unwrap();
-        assert!(!token.is(b"first").await.unwrap() && token.is(b"second").await.unwrap());
+        let [first, second] = ["first", "second"].map(|name| format!("made-up-token-{name}"));
+        std::fs::write(&path, format!("{first}\n")).unwrap();
+        assert!(token.is(first.as_bytes()).await.unwrap());
+        std::fs::write(&path, &second).unwrap();
+        assert!(!token.is(first.as_bytes()).await.unwrap());
+        assert!(token.is(second.as_bytes()).await.unwrap());
+        std::fs::write(&path, "fifteen-bytes-x").unwrap();
+        assert!(token.is(b"fifteen-bytes-x").await.is_err(), "too short to be a secret");
         std::fs::write(&path, " \n").unwrap();
         assert!(token.is(b"").await.is_err());
         std::fs::remove_file(&path).unwrap();

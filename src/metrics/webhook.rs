@@ -23,6 +23,8 @@ label! {
         WebPage = "web_page",
         /// Signed for another time than now.
         Expired = "expired",
+        /// Signed by SHA-1, which `events.webhook.sns.allow_sha1` does not allow.
+        Sha1 = "sha1",
         /// Signed as one that was applied already.
         Replayed = "replayed",
         /// Of a topic of SNS that is not ours.

@@ -188,6 +188,22 @@ async fn the_subcommands_purge_and_warm_and_their_exit_codes_say_how_it_went() {
     }
 }
 
+#[test]
+fn a_token_file_that_holds_too_little_refuses_the_start() {
+    let scratch = Scratch::new();
+    let secret = scratch.file("token", "fifteen-bytes-x\n");
+    let text = format!(
+        "listen: [{{ address: 127.0.0.1:0 }}]\n\
+         admin: {{ address: 127.0.0.1:0, token_file: '{secret}' }}\n\
+         origin: {{ endpoint: http://127.0.0.1:1 }}\n"
+    );
+    let config = scratch.file("short.yaml", &text);
+    let (code, _, err) = run(hotset(&["serve", "--config", &config]));
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("admin.token_file: it is shorter than 16 bytes"), "{err}");
+    assert!(!err.contains("fifteen"), "{err}");
+}
+
 #[tokio::test]
 async fn the_subcommands_find_the_port_and_the_token_as_the_server_does() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);

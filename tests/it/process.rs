@@ -78,6 +78,8 @@ fn a_wrong_configuration_is_one_line_that_names_the_key_and_exit_code_2() {
         ("listen: [{ address: '127.0.0.1:0', tls: {} }]", "listen[0].tls.cert"),
         ("admin: { token: '' }", "admin.token"),
         ("admin: { token: 'a b' }", "admin.token"),
+        ("admin: { token: fifteen-bytes-x }", "admin.token"),
+        ("events: { webhook: { tokens: [fifteen-bytes-x] } }", "events.webhook.tokens[0]"),
         ("admin: { token: a, token_file: /x }", "admin.token_file"),
         ("warm: { reads: 65 }", "warm.reads"),
         ("rules: [{ match: '**', prefetch: { whole: 0 } }]", "rules[0].prefetch"),

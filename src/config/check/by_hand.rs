@@ -16,6 +16,13 @@ pub(super) fn check_admin(admin: &AdminConfig) -> Result<(), ConfigError> {
         Some(token) if !is_word(token.expose()) => {
             wrong("admin.token", "must be a word of printable ASCII characters")
         }
+        Some(token) if token.expose().len() < AdminConfig::TOKEN_MIN => wrong(
+            "admin.token",
+            format_args!(
+                "is shorter than {} bytes: `openssl rand -hex 32` makes a long one",
+                AdminConfig::TOKEN_MIN
+            ),
+        ),
         _ => Ok(()),
     }
 }

@@ -234,8 +234,10 @@ fn r20_verify_needs_identities_and_takes_no_key_of_trust() {
 #[test]
 fn a_receiver_of_notifications_believes_somebody_in_particular() {
     let error_of = |change: fn(&mut WebhookConfig)| {
-        let mut webhook =
-            WebhookConfig { tokens: vec!["made-up".into()], ..WebhookConfig::default() };
+        let mut webhook = WebhookConfig {
+            tokens: vec!["a-made-up-token-of-16".into()],
+            ..WebhookConfig::default()
+        };
         change(&mut webhook);
         error(|c| c.events.webhook = Some(webhook))
     };
@@ -254,8 +256,25 @@ fn a_receiver_of_notifications_believes_somebody_in_particular() {
         "events.webhook.address: 127.0.0.1:9000 is listened on already"
     );
     let short = error_of(|w| w.secrets = vec!["a made-up secret".into(), "short".into()]);
-    assert_eq!(short, "events.webhook.secrets[1]: is shorter than 16 bytes");
-    assert!(error_of(|w| w.tokens.push("".into())).starts_with("events.webhook.tokens[1]: "));
+    assert_eq!(
+        short,
+        "events.webhook.secrets[1]: is shorter than 16 bytes: `openssl rand -hex 32` makes a long one"
+    );
+    for short in ["", "fifteen-bytes-x", "Bearer fifteen-bytes-x", "Basic dXNlcjpwYXM="] {
+        let mut webhook = WebhookConfig::default();
+        webhook.tokens = vec!["a-made-up-token-of-16".into(), short.into()];
+        let problem = error(|c| c.events.webhook = Some(webhook));
+        assert!(problem.starts_with("events.webhook.tokens[1]: is shorter"), "{short}: {problem}");
+        assert!(short.is_empty() || !problem.contains(short), "{problem}");
+    }
+    let short = error_of(|w| w.api_keys = vec!["fifteen-bytes-x".into()]);
+    assert!(short.starts_with("events.webhook.api_keys[0]: is shorter than 16 bytes"), "{short}");
+    let old = error_of(|w| {
+        let topics = vec!["arn:aws:sns:eu-central-1:123456789012:photos".to_owned()];
+        let max_age = HumanDuration::secs(0);
+        w.sns = Some(SnsConfig { topics, max_age, ..SnsConfig::default() });
+    });
+    assert!(old.starts_with("events.webhook.sns.max_age: "), "{old}");
     assert!(error_of(|w| w.api_key_header = "a b".to_owned()).contains("api_key_header: `a b`"));
     assert!(error_of(|w| w.body = ByteSize(0)).starts_with("events.webhook.body: "));
     assert!(error_of(|w| w.connections = 0).starts_with("events.webhook.connections: "));

@@ -25,12 +25,10 @@ pub(super) fn check(config: &WebhookConfig, taken: &[SocketAddr]) -> Result<(), 
     if let Some(tls) = &config.tls {
         check_tls(&key("tls"), tls)?;
     }
-    for (name, secrets, shortest) in [
-        ("tokens", &config.tokens, 1),
-        ("api_keys", &config.api_keys, 1),
-        ("secrets", &config.secrets, WebhookConfig::SECRET_MIN),
-    ] {
-        check_secrets(&key(name), secrets, shortest)?;
+    for (name, secrets) in
+        [("tokens", &config.tokens), ("api_keys", &config.api_keys), ("secrets", &config.secrets)]
+    {
+        check_secrets(&key(name), secrets)?;
     }
     if config.api_key_header.parse::<HeaderName>().is_err() {
         let problem = format_args!("`{}` is no name of a header", config.api_key_header);
@@ -46,15 +44,27 @@ pub(super) fn check(config: &WebhookConfig, taken: &[SocketAddr]) -> Result<(), 
     more_than_nothing(&key("body_timeout"), config.body_timeout)
 }
 
-fn check_secrets(key: &str, secrets: &[Secret], shortest: usize) -> Result<(), ConfigError> {
-    match secrets.iter().position(|secret| secret.expose().len() < shortest) {
-        Some(at) => wrong(format!("{key}[{at}]"), format_args!("is shorter than {shortest} bytes")),
+fn check_secrets(key: &str, secrets: &[Secret]) -> Result<(), ConfigError> {
+    let shortest = WebhookConfig::SECRET_MIN;
+    let length = |secret: &Secret| match secret.expose().split_once(' ') {
+        // What `Authorization` says before it is no secret.
+        Some(("Basic" | "Bearer", secret)) => secret.len(),
+        _ => secret.expose().len(),
+    };
+    match secrets.iter().position(|secret| length(secret) < shortest) {
+        Some(at) => wrong(
+            format!("{key}[{at}]"),
+            format_args!(
+                "is shorter than {shortest} bytes: `openssl rand -hex 32` makes a long one"
+            ),
+        ),
         None => Ok(()),
     }
 }
 
 fn check_sns(config: &SnsConfig) -> Result<(), ConfigError> {
     const TOPICS: &str = "events.webhook.sns.topics";
+    more_than_nothing("events.webhook.sns.max_age", config.max_age)?;
     if config.topics.is_empty() {
         return wrong(TOPICS, "at least one ARN is needed");
     }

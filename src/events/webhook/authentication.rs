@@ -120,7 +120,7 @@ impl Authentication {
             return if known { Ok(Sender::Known) } else { Err(Outcome::Unauthenticated) };
         };
         let envelope = Envelope::parse(body).ok_or(Outcome::Unauthenticated)?;
-        sns.verify(&envelope).await?;
+        sns.verify(&envelope, SystemTime::now()).await?;
         if envelope.kind == "SubscriptionConfirmation" {
             sns.confirm(&envelope).await?;
             return Ok(Sender::Confirmation);

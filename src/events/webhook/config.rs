@@ -1,6 +1,7 @@
 //! What can be set about the receiver of notifications over HTTP, the key `events.webhook`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,7 @@ pub struct WebhookConfig {
 }
 
 impl WebhookConfig {
-    /// The shortest of `secrets`, in bytes.
+    /// The shortest of `tokens`, `api_keys` and `secrets`, in bytes.
     pub const SECRET_MIN: usize = 16;
 
     /// Whether whoever can connect is believed: nothing tells senders apart.
@@ -79,7 +80,7 @@ impl Default for WebhookConfig {
 }
 
 /// Notifications that SNS signs, the key `events.webhook.sns`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SnsConfig {
@@ -90,6 +91,24 @@ pub struct SnsConfig {
     /// Whether the certificate of a signature must lead to an authority by itself. SNS publishes it without those
     /// in between; otherwise one that leads nowhere is believed since SNS's host showed it.
     pub require_chain: bool,
+    /// How far a message's own `Timestamp` may be from our clock: one that is older may have been sent before.
+    pub max_age: HumanDuration,
+    /// Whether signatures of version 1, by SHA-1, are believed. A topic signs by them until its `SignatureVersion` is
+    /// set to 2.
+    pub allow_sha1: bool,
     /// `http://host:port` or `https://host:port` of what stands for SNS in a test; `None`: SNS of AWS alone.
     pub endpoint: Option<String>,
+}
+
+impl Default for SnsConfig {
+    fn default() -> Self {
+        Self {
+            topics: Vec::new(),
+            ca_file: None,
+            require_chain: false,
+            max_age: HumanDuration(Duration::from_hours(1)),
+            allow_sha1: true,
+            endpoint: None,
+        }
+    }
 }

@@ -106,6 +106,7 @@ fn response(outcome: Outcome) -> Response<String> {
         Outcome::WebPage
         | Outcome::Forged
         | Outcome::Expired
+        | Outcome::Sha1
         | Outcome::WrongTopic
         | Outcome::WrongUrl => StatusCode::FORBIDDEN,
         Outcome::Replayed => StatusCode::CONFLICT,

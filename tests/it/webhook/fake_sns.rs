@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, SecondsFormat, Utc};
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
@@ -88,7 +90,7 @@ impl FakeSns {
             "TopicArn": TOPIC,
             "Subject": "Amazon S3 Notification",
             "Message": message,
-            "Timestamp": "2026-11-23T02:50:12.011Z",
+            "Timestamp": timestamp(SystemTime::now()),
             "SignatureVersion": "2",
             "Signature": "",
             "SigningCertURL": format!("{}{PEM}", self.endpoint()),
@@ -109,12 +111,17 @@ impl FakeSns {
             "TopicArn": TOPIC,
             "Message": "You have chosen to subscribe.",
             "SubscribeURL": url,
-            "Timestamp": "2026-11-23T02:50:12.011Z",
+            "Timestamp": timestamp(SystemTime::now()),
             "SignatureVersion": "2",
             "Signature": "",
             "SigningCertURL": format!("{}{PEM}", self.endpoint()),
         })
     }
+}
+
+/// As SNS writes it: `2026-11-23T02:50:12.011Z`.
+pub fn timestamp(at: SystemTime) -> String {
+    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 pub fn key_pair() -> KeyPair {

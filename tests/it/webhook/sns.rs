@@ -1,11 +1,16 @@
 //! SNS: signatures of both versions with certificates of our own, topics, addresses, subscriptions.
 
+use std::time::{Duration, SystemTime};
+
+use hotset::config::units::HumanDuration;
 use hotset::events::webhook::config::SnsConfig;
 use serde_json::{Value, json};
 
-use super::fake_sns::{FakeSns, PEM, TOPIC, key_pair, signed};
+use super::fake_sns::{FakeSns, PEM, TOPIC, key_pair, signed, timestamp};
 use super::{Setup, written};
 use crate::support::{Authority, Scratch};
+
+const CENTURY: HumanDuration = HumanDuration(Duration::from_hours(876_000));
 
 struct WithSns {
     setup: Setup,
@@ -25,6 +30,7 @@ impl WithSns {
             ca_file: Some(scratch.file("ca.pem", &sns.authority.pem()).into()),
             require_chain: true,
             endpoint: Some(sns.endpoint()),
+            ..SnsConfig::default()
         };
         change(&mut config);
         let setup = Setup::new(|webhook| {
@@ -54,8 +60,9 @@ async fn a_notification_that_sns_signed_by_version_2_is_believed_and_its_certifi
 }
 
 #[tokio::test]
-async fn a_notification_that_sns_signed_by_version_1_is_believed() {
-    let with = WithSns::new(|_| {}).await;
+async fn a_notification_that_sns_signed_by_version_1_is_believed_unless_sha_1_is_switched_off() {
+    // What is signed has a time of its own, which is long ago by now.
+    let with = WithSns::new(|config| config.max_age = CENTURY).await;
     // By `openssl dgst -sha1 -sign sns_key.pem`: ring makes no signatures with SHA-1.
     let signature = "HcoW15HM61FF6r1VuKjRXbHBu/b/p0+HLSr5Fje8iKBaUM5+vHqLDijfr9qZg8aRlpSlgerX3XEFHRylux7a+KAdsdauqXyxj5OK\
         tRm3jUWPv9S5rtdtdABOpCFEwCa75BdBLcgltrv8KEwzkI4i3AY/CF6JP7clYgxMvHAVDCGipTRnRR/rbZMMcAKH9un47VvZgw01UijsHifpmCg4US\
@@ -68,7 +75,18 @@ async fn a_notification_that_sns_signed_by_version_1_is_believed() {
     let mut envelope = with.sns.notification(message);
     envelope["SignatureVersion"] = json!("1");
     envelope["Signature"] = json!(signature.replace(' ', ""));
+    envelope["Timestamp"] = json!("2026-11-23T02:50:12.011Z");
     with.setup.assert_applied(&[], &envelope.to_string(), "key").await;
+    let strict = WithSns::new(|config| {
+        config.max_age = CENTURY;
+        config.allow_sha1 = false;
+    });
+    let strict = strict.await;
+    envelope["SigningCertURL"] = json!(format!("{}{PEM}", strict.sns.endpoint()));
+    strict.setup.assert_refused(&[], &envelope.to_string(), 403, "sha1").await;
+    assert_eq!(strict.sns.asked(), [""; 0]);
+    strict.setup.assert_applied(&[], &signed(strict.notification()), "key").await;
+    envelope["SigningCertURL"] = json!(format!("{}{PEM}", with.sns.endpoint()));
     envelope["SignatureVersion"] = json!("2");
     with.setup.assert_refused(&[], &envelope.to_string(), 403, "forged").await;
 }
@@ -81,7 +99,8 @@ async fn a_notification_that_was_changed_after_it_was_signed_is_refused() {
         ("Message", written("other")),
         ("MessageId", "other".to_owned()),
         ("Subject", "other".to_owned()),
-        ("Timestamp", "2026-11-23T02:50:12.012Z".to_owned()),
+        ("Timestamp", timestamp(SystemTime::now() + Duration::from_mins(1))),
+        ("Timestamp", "yesterday".to_owned()),
         ("Signature", "AAAA".to_owned()),
         ("Signature", "not base64".to_owned()),
         ("SignatureVersion", "3".to_owned()),
@@ -94,6 +113,29 @@ async fn a_notification_that_was_changed_after_it_was_signed_is_refused() {
     let unsigned = with.notification().to_string();
     with.setup.assert_refused(&[], &unsigned, 403, "forged").await;
     with.setup.assert_refused(&[], &written("key"), 401, "unauthenticated").await;
+}
+
+/// Whoever sees a signed message could send it again for ever.
+#[tokio::test]
+async fn a_notification_of_another_time_is_refused_though_its_signature_is_right() {
+    let with = WithSns::new(|_| {}).await;
+    let at = |time: SystemTime| {
+        let mut envelope = with.notification();
+        envelope["Timestamp"] = json!(timestamp(time));
+        signed(envelope)
+    };
+    let (now, most) = (SystemTime::now(), Duration::from_mins(59));
+    for time in [now - most, now + most] {
+        with.setup.assert_applied(&[], &at(time), "key").await;
+    }
+    let too_far = Duration::from_mins(61);
+    for time in [now - too_far, now + too_far] {
+        with.setup.assert_refused(&[], &at(time), 403, "expired").await;
+    }
+    let mut question = with.sns.question();
+    question["Timestamp"] = json!(timestamp(now - too_far));
+    with.setup.assert_refused(&[], &signed(question), 403, "expired").await;
+    assert_eq!(with.sns.asked(), [PEM], "no old question is answered");
 }
 
 #[tokio::test]

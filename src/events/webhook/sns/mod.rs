@@ -10,9 +10,11 @@ mod client;
 mod host;
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::DateTime;
 use ring::signature::{
     RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
 };
@@ -28,6 +30,8 @@ use crate::s3::event::sns::Envelope;
 /// The topics that are believed.
 pub(super) struct Sns {
     topics: Vec<String>,
+    max_age: Duration,
+    allow_sha1: bool,
     host: Host,
     client: Arc<Client>,
     certificates: Certificates,
@@ -39,11 +43,22 @@ impl Sns {
         let host = Host::new(config.endpoint.as_deref());
         let client = Arc::new(Client::new(config)?);
         let certificates = Certificates::new(client.clone(), config.require_chain);
-        Ok(Self { topics: config.topics.clone(), host, client, certificates })
+        Ok(Self {
+            topics: config.topics.clone(),
+            max_age: config.max_age.0,
+            allow_sha1: config.allow_sha1,
+            host,
+            client,
+            certificates,
+        })
     }
 
-    /// Checks that an envelope is signed by SNS, for a topic of ours.
-    pub(super) async fn verify(&self, envelope: &Envelope<'_>) -> Result<(), Outcome> {
+    /// Checks that an envelope is signed by SNS, for a topic of ours, and not long before `now`.
+    pub(super) async fn verify(
+        &self,
+        envelope: &Envelope<'_>,
+        now: SystemTime,
+    ) -> Result<(), Outcome> {
         if !self.topics.iter().any(|topic| *topic == envelope.topic_arn) {
             return Err(Outcome::WrongTopic);
         }
@@ -51,7 +66,13 @@ impl Sns {
         let url = url.ok_or(Outcome::WrongUrl)?;
         let text = envelope.signed_text().ok_or(Outcome::Forged)?;
         let signature = STANDARD.decode(&*envelope.signature).map_err(|_| Outcome::Forged)?;
+        let sent =
+            DateTime::parse_from_rfc3339(&envelope.timestamp).map_err(|_| Outcome::Forged)?;
+        if distance(sent.into(), now) > self.max_age {
+            return Err(Outcome::Expired);
+        }
         let algorithm = match &*envelope.signature_version {
+            "1" if !self.allow_sha1 => return Err(Outcome::Sha1),
             "1" => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
             "2" => &RSA_PKCS1_2048_8192_SHA256,
             _ => return Err(Outcome::Forged),
@@ -81,4 +102,8 @@ impl Sns {
             }
         }
     }
+}
+
+fn distance(a: SystemTime, b: SystemTime) -> Duration {
+    a.duration_since(b).unwrap_or_else(|before| before.duration())
 }
