@@ -1,5 +1,8 @@
 //! `hotset serve`: runs the server until it is told to end.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -58,5 +61,40 @@ fn serve(_: &ServeArguments, config: Config) -> Result<(), app::RunError> {
 /// Our own lines at the level that is configured; libraries speak up from warnings on.
 fn start_logging(config: &Config) {
     let filter = format!("warn,hotset={}", config.log.level);
-    env_logger::Builder::new().parse_filters(&filter).init();
+    let mut logger = env_logger::Builder::new();
+    logger.parse_filters(&filter).format(|out, record| {
+        let (level, target) = (record.level(), record.target());
+        writeln!(out, "[{level:<5} {target}] {}", one_line(&record.args().to_string()))
+    });
+    logger.init();
+}
+
+/// Text without control characters: keys, headers and what servers answer are in messages, and none of them begins a
+/// line of its own or tells a terminal what to do.
+fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character.is_control() {
+            true => drop(write!(line, "\\x{:02X}", u32::from(character))),
+            false => line.push(character),
+        }
+    }
+    line.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_without_control_characters() {
+        assert_eq!(one_line("a key 'ü\\\"'"), "a key 'ü\\\"'");
+        assert_eq!(
+            one_line("a\n[2026 ERROR\r\u{1b}[2J\u{9b}\u{7f}"),
+            r"a\x0A[2026 ERROR\x0D\x1B[2J\x9B\x7F"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! One line a request, plain or JSON, written by a thread of its own: a slow reader of our output must not
 //! stop the workers. Lines that find the queue full are dropped and counted in the next one that is written.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::io::{BufWriter, Write as _};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::SystemTime;
 
 use http::header::USER_AGENT;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use pingora::Error;
 use pingora::proxy::Session;
 
@@ -65,14 +66,14 @@ impl<'a> Exchange<'a> {
 struct Line<'a> {
     client: &'a str,
     method: &'a str,
-    path: String,
+    path: Cow<'a, [u8]>,
     status: u16,
     bytes: usize,
     seconds: f64,
     first_byte: f64,
     cache: &'static str,
     request_id: String,
-    agent: &'a str,
+    agent: &'a [u8],
     identity: Option<&'a str>,
     error: Option<String>,
     /// SHA-256 of the certificate that the client showed, in hexadecimal digits.
@@ -100,18 +101,18 @@ impl AccessLogger {
         let client = exchange.address.map(ToString::to_string).unwrap_or_default();
         // What stands in the place of a request that the gate refused was not asked by anybody.
         let refused_head = ctx.refused.filter(|_| ctx.forward.is_none());
-        let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok());
+        let agent = headers.get(USER_AGENT).map(HeaderValue::as_bytes);
         let line = Line {
             client: &client,
             method: refused_head.map_or(method.as_str(), |_| "-"),
-            path: refused_head.map_or_else(|| public_target(target), |_| "-".to_owned()),
+            path: refused_head.map_or_else(|| public_target(target), |_| b"-".into()),
             status,
             bytes,
             seconds: ctx.started.elapsed().as_secs_f64(),
             first_byte: ctx.first_byte.unwrap_or_default().as_secs_f64(),
             cache: ctx.cache.label(),
             request_id: ctx.request_id.to_string(),
-            agent: agent.unwrap_or("-"),
+            agent: agent.unwrap_or(b"-"),
             identity: ctx.identity.as_ref().map(|identity| identity.name()),
             error: match ctx.refused {
                 Some(why) => Some(format!("the request has {}", why.why())),
@@ -134,16 +135,17 @@ impl AccessLogger {
 impl Line<'_> {
     fn plain(&self, dropped: u64) -> String {
         let now = httpdate::fmt_http_date(SystemTime::now());
-        let Line { client, method, path, status, bytes, cache, request_id, .. } = self;
+        let Line { client, method, status, bytes, cache, request_id, .. } = self;
+        let (path, agent) = (Escaped(&self.path), Escaped(self.agent));
         let mut text = format!(
-            "{client} [{now}] \"{method} {path}\" {status} {bytes} {:.6} {:.6} {cache} {request_id} {:?}",
-            self.seconds, self.first_byte, self.agent
+            "{client} [{now}] \"{method} {path}\" {status} {bytes} {:.6} {:.6} {cache} {request_id} \"{agent}\"",
+            self.seconds, self.first_byte
         );
         if let Some(identity) = self.identity {
-            let _ = write!(text, " identity={identity}");
+            let _ = write!(text, " identity={}", Escaped(identity.as_bytes()));
         }
         if let Some(error) = &self.error {
-            let _ = write!(text, " error={error:?}");
+            let _ = write!(text, " error=\"{}\"", Escaped(error.as_bytes()));
         }
         if dropped > 0 {
             let _ = write!(text, " dropped={dropped}");
@@ -153,41 +155,74 @@ impl Line<'_> {
 
     fn json(&self, dropped: u64) -> String {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        serde_json::json!({
+        let line = serde_json::json!({
             "time": now.as_secs_f64(),
             "client": self.client,
             "method": self.method,
-            "path": self.path,
+            "path": String::from_utf8_lossy(&self.path),
             "status": self.status,
             "bytes": self.bytes,
             "seconds": self.seconds,
             "first_byte_seconds": self.first_byte,
             "cache": self.cache,
             "request_id": self.request_id,
-            "user_agent": self.agent,
+            "user_agent": String::from_utf8_lossy(self.agent),
             "identity": self.identity,
             "error": self.error,
             "client_certificate": self.certificate,
             "dropped": dropped,
-        })
-        .to_string()
+        });
+        without_controls(line.to_string())
     }
 }
 
-/// A request target without the secrets of a presigned URL.
-fn public_target(raw: &[u8]) -> String {
-    let text = String::from_utf8_lossy(raw);
-    let Some((path, query)) = text.split_once('?') else { return text.into_owned() };
-    let hide = |pair: &str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        let secret = ["x-amz-signature", "x-amz-security-token", "x-amz-credential"];
-        match secret.contains(&name.to_ascii_lowercase().as_str()) {
-            true => format!("{name}=REDACTED"),
-            false => pair.to_owned(),
+/// Bytes as nginx writes them: quotes, backslashes, control bytes and all beyond ASCII as `\xHH`, so that a request
+/// ends neither its field nor its line, and means nothing to a terminal.
+struct Escaped<'a>(&'a [u8]);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|&byte| match byte {
+            b' '..=b'~' if byte != b'"' && byte != b'\\' => f.write_char(char::from(byte)),
+            _ => write!(f, "\\x{byte:02X}"),
+        })
+    }
+}
+
+/// The control characters that JSON may hold as they are, DEL and those of C1, as `\u00HH`.
+fn without_controls(json: String) -> String {
+    if !json.contains(char::is_control) {
+        return json;
+    }
+    let mut text = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        match character.is_control() {
+            true => drop(write!(text, "\\u{:04x}", u32::from(character))),
+            false => text.push(character),
         }
-    };
-    let query: Vec<String> = query.split('&').map(hide).collect();
-    format!("{path}?{}", query.join("&"))
+    }
+    text
+}
+
+/// A request target without the secrets of a presigned URL.
+fn public_target(raw: &[u8]) -> Cow<'_, [u8]> {
+    const SECRET: [&[u8]; 3] = [b"x-amz-signature", b"x-amz-security-token", b"x-amz-credential"];
+    let Some(start) = memchr::memchr(b'?', raw) else { return raw.into() };
+    let (path, query) = raw.split_at(start + 1);
+    let mut public = path.to_vec();
+    for (index, pair) in query.split(|byte| *byte == b'&').enumerate() {
+        if index > 0 {
+            public.push(b'&');
+        }
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        if SECRET.iter().any(|secret| secret.eq_ignore_ascii_case(name)) {
+            public.extend_from_slice(name);
+            public.extend_from_slice(b"=REDACTED");
+        } else {
+            public.extend_from_slice(pair);
+        }
+    }
+    public.into()
 }
 
 fn write_all(queue: &Receiver<String>) {
@@ -226,8 +261,48 @@ mod tests {
     fn secrets_of_presigned_urls_are_not_logged() {
         let raw = b"/b/k?X-Amz-Credential=AKIA%2F1&x-id=GetObject&X-Amz-Signature=abc";
         assert_eq!(
-            public_target(raw),
-            "/b/k?X-Amz-Credential=REDACTED&x-id=GetObject&X-Amz-Signature=REDACTED"
+            *public_target(raw),
+            *b"/b/k?X-Amz-Credential=REDACTED&x-id=GetObject&X-Amz-Signature=REDACTED"
         );
+        assert_eq!(*public_target(b"/b/k"), *b"/b/k");
+    }
+
+    fn line<'a>(path: &'a [u8], agent: &'a [u8], error: &str) -> Line<'a> {
+        Line {
+            client: "192.0.2.1:1",
+            method: "GET",
+            path: path.into(),
+            status: 200,
+            bytes: 1,
+            seconds: 0.0,
+            first_byte: 0.0,
+            cache: "hit",
+            request_id: "ID".to_owned(),
+            agent,
+            identity: Some("a\"b"),
+            error: Some(error.to_owned()),
+            certificate: None,
+        }
+    }
+
+    const HOSTILE: &[u8] = b"/k\" 200 \\\r\n\t\x1b[2J\x7f\xc2\x9b";
+
+    #[test]
+    fn a_plain_line_is_escaped_as_nginx_does() {
+        let text = line(HOSTILE, HOSTILE, "it \"broke\"\n").plain(0);
+        let escaped = r"/k\x22 200 \x5C\x0D\x0A\x09\x1B[2J\x7F\xC2\x9B";
+        assert!(text.contains(&format!("\"GET {escaped}\" 200 1 ")), "{text}");
+        assert!(text.contains(&format!(" ID \"{escaped}\" identity=a\\x22b ")), "{text}");
+        assert!(text.ends_with(r#" error="it \x22broke\x22\x0A""#), "{text}");
+    }
+
+    #[test]
+    fn a_json_line_reads_back_and_holds_no_control_character() {
+        let text = line(HOSTILE, HOSTILE, "it \"broke\"\n").json(0);
+        assert!(!text.contains(char::is_control), "{text}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["path"], *String::from_utf8_lossy(HOSTILE));
+        assert_eq!(read["user_agent"], read["path"]);
+        assert_eq!(read["error"], "it \"broke\"\n");
     }
 }

@@ -221,7 +221,7 @@ async fn the_subcommands_find_the_port_and_the_token_as_the_server_does() {
     assert_eq!((code, out.as_str()), (1, ""));
     assert!(err.contains("401") && err.contains("admin.token"), "{err}");
     let token = |token| [("HOTSET_ADMIN__TOKEN", token)];
-    assert_eq!(command(&purge, &token("wrong")).await.0, 1);
+    assert_eq!(command(&purge, &token("a-wrong-token-of-16")).await.0, 1);
     assert_eq!(command(&purge, &token("a-token-in-a-file")).await.0, 0);
 
     process.kill();

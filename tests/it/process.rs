@@ -247,6 +247,13 @@ async fn the_access_log_has_a_line_for_each_request_and_no_secrets() {
             assert!(line.contains("\"GET /data/k?") && line.contains("\" 200 5000 "), "{line}");
             assert!(write.contains("\"PUT /data/new\" 200 0 "), "{write}");
             assert!(missing.contains("\"GET /data/none\" 404 "), "{missing}");
+            // As nginx does.
+            assert!(line.contains(r#" "a \x22b\x22""#), "{line}");
+            let hostile =
+                b"GET /data/q\"\\\xc2\x9b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            client.raw(hostile).await;
+            let escaped = process.printed("/data/q").await;
+            assert!(escaped.contains(r#""GET /data/q\x22\x5C\xC2\x9B" "#), "{escaped}");
             assert!(line.starts_with("127.0.0.1:") && line.contains(" miss "), "{line}");
         } else {
             let read = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();

@@ -269,7 +269,7 @@ async fn a_list_that_cannot_be_had_fails_the_job_and_says_why() {
 async fn who_does_not_know_the_token_is_refused_and_the_rest_of_the_port_goes_on() {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
-        config.admin.token = Some("right-token".into());
+        config.admin.token = Some("the-right-token-of-16".into());
     })
     .await;
     let body = r#"{"prefix":"s3://data/w/","dry_run":true}"#;
@@ -278,7 +278,7 @@ async fn who_does_not_know_the_token_is_refused_and_the_rest_of_the_port_goes_on
         assert_eq!(status, 401, "{refused}");
         assert_eq!(api.get("/api/v1/warm").await.0, 401);
     }
-    let right = Api::with_token(proxy.admin, "right-token");
+    let right = Api::with_token(proxy.admin, "the-right-token-of-16");
     assert_eq!(right.post("/api/v1/warm", body).await.0, 202);
     let client = Client::new(proxy.admin);
     for path in ["/metrics", "/healthz", "/readyz"] {

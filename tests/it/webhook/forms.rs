@@ -32,13 +32,13 @@ fn as_str<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a s
 
 #[tokio::test]
 async fn r11_minio_is_believed_by_its_token_and_its_probe_is_answered() {
-    let setup = Setup::new(|config| config.tokens = vec!["made-up-token".into()]).await;
+    let setup = Setup::new(|config| config.tokens = vec!["a-made-up-token-of-16".into()]).await;
     let probe = setup.sender.request(Method::HEAD, "/events").send().await;
     assert_eq!(probe.status, 200);
     let body = r#"{"EventName":"s3:ObjectCreated:Put","Key":"data/a b","Records":[{"eventVersion":"2.0",
         "eventSource":"minio:s3","eventName":"s3:ObjectCreated:Put","s3":{"bucket":{"name":"data"},
         "object":{"key":"a+b","size":6000}}}]}"#;
-    for token in ["Bearer made-up-token", "made-up-token"] {
+    for token in ["Bearer a-made-up-token-of-16", "a-made-up-token-of-16"] {
         setup.assert_applied(&[("Authorization", token)], body, "a b").await;
     }
     let wrong = [("Authorization", "Bearer made-up-tokem")];
@@ -48,10 +48,11 @@ async fn r11_minio_is_believed_by_its_token_and_its_probe_is_answered() {
 
 #[tokio::test]
 async fn eventbridge_is_believed_by_its_key() {
-    let setup = Setup::new(|config| config.api_keys = vec!["made-up-key".into()]).await;
+    let setup =
+        Setup::new(|config| config.api_keys = vec!["a-made-up-key-of-16-bytes".into()]).await;
     let body = r#"{"version":"0","detail-type":"Object Created","source":"aws.s3",
         "detail":{"bucket":{"name":"data"},"object":{"key":"a b"}}}"#;
-    setup.assert_applied(&[("X-Api-Key", "made-up-key")], body, "a b").await;
+    setup.assert_applied(&[("X-Api-Key", "a-made-up-key-of-16-bytes")], body, "a b").await;
     setup.assert_refused(&[("X-Api-Key", "other")], &written("key"), 403, "forged").await;
 }
 
@@ -99,7 +100,7 @@ async fn a_signature_of_another_body_secret_or_time_is_refused() {
     setup.assert_refused(&as_str(&early), &body, 403, "expired").await;
     let [timestamp, _] = sign(SECRET, now(), &body);
     setup.assert_refused(&as_str(&[timestamp]), &body, 401, "unauthenticated").await;
-    let token = [("Authorization", "Bearer made-up-token")];
+    let token = [("Authorization", "Bearer a-made-up-token-of-16")];
     setup.assert_refused(&token, &body, 401, "unauthenticated").await;
 }
 

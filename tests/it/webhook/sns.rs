@@ -272,9 +272,9 @@ async fn no_other_subscription_is_confirmed_and_no_other_address_is_asked() {
 
 #[tokio::test]
 async fn r20_a_token_does_not_confirm_a_subscription() {
-    let with = WithSns::with(|_| {}, &["made-up-token"]).await;
+    let with = WithSns::with(|_| {}, &["a-made-up-token-of-16"]).await;
     let headers = [
-        ("Authorization", "made-up-token"),
+        ("Authorization", "a-made-up-token-of-16"),
         ("x-amz-sns-message-type", "SubscriptionConfirmation"),
     ];
     let mut question = with.sns.question();
