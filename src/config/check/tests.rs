@@ -261,8 +261,8 @@ fn a_receiver_of_notifications_believes_somebody_in_particular() {
         "events.webhook.secrets[1]: is shorter than 16 bytes: `openssl rand -hex 32` makes a long one"
     );
     for short in ["", "fifteen-bytes-x", "Bearer fifteen-bytes-x", "Basic dXNlcjpwYXM="] {
-        let mut webhook = WebhookConfig::default();
-        webhook.tokens = vec!["a-made-up-token-of-16".into(), short.into()];
+        let tokens = vec!["a-made-up-token-of-16".into(), short.into()];
+        let webhook = WebhookConfig { tokens, ..WebhookConfig::default() };
         let problem = error(|c| c.events.webhook = Some(webhook));
         assert!(problem.starts_with("events.webhook.tokens[1]: is shorter"), "{short}: {problem}");
         assert!(short.is_empty() || !problem.contains(short), "{problem}");
