@@ -35,6 +35,7 @@ use cgroup::Cgroup;
 
 pub use descriptors::TooFewDescriptors;
 pub use secret_files::warn_of_config;
+pub use sizing::TooLittleMemory;
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,8 @@ pub enum RunError {
     Identities(#[from] IdentitiesError),
     #[error("cache.disk: {0}")]
     Disk(#[from] DiskError),
+    #[error("{0}")]
+    Memory(#[from] TooLittleMemory),
     #[error("{0}")]
     Descriptors(#[from] TooFewDescriptors),
     #[error("events.{0}")]
@@ -254,8 +257,7 @@ impl App {
 /// [`RunError`]: why it did not start.
 pub fn run(mut config: Config) -> Result<(), RunError> {
     let cgroup = Cgroup::read(Path::new("/"));
-    sizing::log_limits(&cgroup);
-    sizing::set_threads(&mut config, &cgroup);
+    sizing::fit(&mut config, &cgroup)?;
     run_on(runtime(&config)?, async {
         let app = App::bind(config).await?;
         let signals = Signals::new()?;
@@ -282,8 +284,7 @@ pub fn run_embedded(mut config: Config, folder: &Path) -> Result<(), RunError> {
     use crate::embedded;
     const KEYS: embedded::Keys<'_> = embedded::Keys { access: "hotset", secret: "hotset-secret" };
     let cgroup = Cgroup::read(Path::new("/"));
-    sizing::log_limits(&cgroup);
-    sizing::set_threads(&mut config, &cgroup);
+    sizing::fit(&mut config, &cgroup)?;
     run_on(runtime(&config)?, async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let embedded = embedded::start(listener, folder, &KEYS).await?;
@@ -370,7 +371,7 @@ fn warmer(
     let admission = admission.clone();
     let demand: Demand = Arc::new(move || admission.under_way());
     let disks: u64 = config.cache.disk.iter().map(|disk| disk.capacity.0).sum();
-    let capacity = config.cache.memory.0 / 8 * 7 + disks;
+    let capacity = config.cache.memory() / 8 * 7 + disks;
     Warmer::new(&config.warm, cache.clone(), origin.clone(), rules.clone(), demand, capacity)
 }
 

@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 
 fn cache() -> Arc<Cache> {
     let origin = Origin::new(OriginConfig::default(), None).expect("the default is right");
-    let config = CacheConfig { memory: ByteSize::mib(4096), ..CacheConfig::default() };
+    let config = CacheConfig { memory: Some(ByteSize::mib(4096)), ..CacheConfig::default() };
     let lists = Some(HumanDuration(Duration::from_mins(1)));
     let rules = [RuleConfig { lists, ..RuleConfig::default() }];
     Cache::new(&config, &rules, Arc::new(origin)).expect("there is no disk")

@@ -32,6 +32,11 @@ pub(super) struct MemoryGroup {
 }
 
 impl MemoryGroup {
+    #[cfg(test)]
+    pub(super) fn at(source: &str, limit: u64) -> Self {
+        Self { version: Version::V2, folder: PathBuf::new(), source: source.into(), limit }
+    }
+
     /// Bytes that the kernel cannot take back without killing: all that is charged but for the page cache. `None`:
     /// the files cannot be read.
     pub(super) fn used(&self) -> Option<u64> {

@@ -1,29 +1,126 @@
 //! Sizes that the configuration leaves open, from the limits of the process's control groups.
+//!
+//! Where memory is limited, half of the limit is for cached objects and a quarter, at most 512 MiB, for bytes in flight;
+//! the rest is for the process itself and its connections. A size that is set is taken as it is, and one that is not set
+//! then takes no more than what is left. The Helm chart divides the limit of a pod in the same way.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-use super::cgroup::{Cgroup, allowed_cpus};
+use super::cgroup::{Cgroup, MemoryGroup, allowed_cpus};
+use crate::cache::CacheConfig;
 use crate::config::Config;
 use crate::config::units::ByteSize;
 
-/// Sets `threads` where it is not set: one for each CPU of the quota, rounded up, and at most one for each CPU that the
-/// process may run on.
-pub(super) fn set_threads(config: &mut Config, cgroup: &Cgroup) {
-    if config.threads.is_none() {
-        config.threads = threads(cgroup.cpus, allowed_cpus(Path::new("/")));
+/// Bytes that a process without connections and cached objects takes, its code included; measured: 25 MiB.
+const PROCESS: u64 = 32 << 20;
+
+/// The configuration needs more memory than the process may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooLittleMemory {
+    sizes: Sizes,
+    limit: u64,
+    source: PathBuf,
+}
+
+impl fmt::Display for TooLittleMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sizes, limit, source } = self;
+        write!(
+            f,
+            "cache.memory: {sizes} = {}, more than the {} that {} allows: lower cache.memory or cache.in_flight \
+             (null: a share of the limit), or raise the limit",
+            Rounded(sizes.sum()),
+            Rounded(*limit),
+            source.display()
+        )
     }
 }
 
-/// Logs the limits that were found.
-pub(super) fn log_limits(cgroup: &Cgroup) {
-    if let Some(group) = cgroup.tightest() {
-        let limit = ByteSize(group.limit);
-        let used = ByteSize(group.used().unwrap_or(0));
-        log::info!("memory is limited to {limit} by {}, {used} are used", group.source.display());
+impl std::error::Error for TooLittleMemory {}
+
+/// What memory is for, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sizes {
+    memory: u64,
+    in_flight: u64,
+}
+
+impl Sizes {
+    fn of(cache: &CacheConfig, limit: u64) -> Self {
+        let left = |taken: u64| limit.saturating_sub(PROCESS + taken);
+        // Less than these is refused by the check of the configuration, or by the sum.
+        let (memory_min, in_flight_min) = (cache.fetch.0, 4 * cache.fetch.0);
+        let in_flight = cache.in_flight.map_or_else(
+            || {
+                let share = (limit / 4).min(CacheConfig::IN_FLIGHT.0);
+                let memory = cache.memory.map_or(memory_min, ByteSize::bytes);
+                share.min(left(memory)).max(in_flight_min)
+            },
+            ByteSize::bytes,
+        );
+        let memory = cache
+            .memory
+            .map_or_else(|| (limit / 2).min(left(in_flight)).max(memory_min), ByteSize::bytes);
+        Self { memory, in_flight }
     }
-    if let Some(cpus) = cgroup.cpus {
-        log::info!("the CPU quota is worth {cpus} CPUs");
+
+    fn sum(&self) -> u64 {
+        PROCESS.saturating_add(self.memory).saturating_add(self.in_flight)
     }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [memory, in_flight, process] = [self.memory, self.in_flight, PROCESS].map(Rounded);
+        write!(
+            f,
+            "{memory} of cache.memory + {in_flight} of cache.in_flight + {process} for the process itself"
+        )
+    }
+}
+
+/// Bytes for people.
+struct Rounded(u64);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}MiB", self.0 >> 20)
+    }
+}
+
+/// Sets `cache.memory`, `cache.in_flight` and `threads` where they are not set: the first two by the tightest memory
+/// limit, `threads` to one for each CPU of the quota, rounded up, and at most one for each CPU that the process may run
+/// on.
+///
+/// # Errors
+/// [`TooLittleMemory`]: what is set does not fit the limit.
+pub(super) fn fit(config: &mut Config, cgroup: &Cgroup) -> Result<(), TooLittleMemory> {
+    if config.threads.is_none() {
+        config.threads = threads(cgroup.cpus, allowed_cpus(Path::new("/")));
+        if let (Some(cpus), Some(threads)) = (cgroup.cpus, config.threads) {
+            log::info!("threads: {threads}, by a CPU quota of {cpus} CPUs");
+        }
+    }
+    cgroup.tightest().map_or(Ok(()), |group| fit_memory(&mut config.cache, group))
+}
+
+fn fit_memory(cache: &mut CacheConfig, group: &MemoryGroup) -> Result<(), TooLittleMemory> {
+    let (limit, source) = (group.limit, &group.source);
+    let sizes = Sizes::of(cache, limit);
+    let Some(left) = limit.checked_sub(sizes.sum()) else {
+        return Err(TooLittleMemory { sizes, limit, source: source.clone() });
+    };
+    log::info!(
+        "memory is limited to {} by {}, where {} are in use: {sizes}; {} are left for connections",
+        Rounded(limit),
+        source.display(),
+        Rounded(group.used().unwrap_or(0)),
+        Rounded(left)
+    );
+    cache.memory = Some(ByteSize(sizes.memory));
+    cache.in_flight = Some(ByteSize(sizes.in_flight));
+    Ok(())
 }
 
 /// `None`: nothing limits them, the runtime decides.
@@ -34,6 +131,46 @@ fn threads(quota: Option<usize>, allowed: Option<usize>) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// The sizes in MiB, of a configuration with these in MiB.
+    fn sizes(limit: u64, memory: Option<u64>, in_flight: Option<u64>) -> (u64, u64) {
+        let [memory, in_flight] = [memory, in_flight].map(|size| size.map(ByteSize::mib));
+        let cache = CacheConfig { memory, in_flight, ..CacheConfig::default() };
+        let Sizes { memory, in_flight } = Sizes::of(&cache, limit * MIB);
+        (memory / MIB, in_flight / MIB)
+    }
+
+    #[test]
+    fn half_of_the_limit_is_for_objects_and_a_quarter_in_flight() {
+        assert_eq!(sizes(512, None, None), (256, 128));
+        assert_eq!(sizes(128, None, None), (64, 32));
+        assert_eq!(sizes(65_536, None, None), (32_768, 512), "as much as without a limit");
+    }
+
+    #[test]
+    fn what_is_not_set_takes_no_more_than_is_left() {
+        assert_eq!(sizes(512, Some(400), None), (400, 80));
+        assert_eq!(sizes(512, None, Some(300)), (180, 300));
+        assert_eq!(sizes(512, Some(100), Some(300)), (100, 300));
+    }
+
+    #[test]
+    fn what_does_not_fit_the_limit_is_refused_with_the_sum() {
+        let group = |mib: u64| MemoryGroup::at("/sys/fs/cgroup/memory.max", mib * MIB);
+        let mut cache = CacheConfig { memory: Some(ByteSize::gib(1)), ..CacheConfig::default() };
+        let refused = fit_memory(&mut cache, &group(512)).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "cache.memory: 1024MiB of cache.memory + 32MiB of cache.in_flight + 32MiB for the process itself = 1088MiB, \
+             more than the 512MiB that /sys/fs/cgroup/memory.max allows: lower cache.memory or cache.in_flight (null: a \
+             share of the limit), or raise the limit"
+        );
+        assert_eq!(fit_memory(&mut cache, &group(1088)), Ok(()));
+        assert!(fit_memory(&mut CacheConfig::default(), &group(71)).is_err());
+        assert_eq!(fit_memory(&mut CacheConfig::default(), &group(72)), Ok(()));
+    }
 
     #[test]
     fn threads_follow_the_quota_up_to_the_cpus_there_are() {

@@ -16,13 +16,15 @@ use crate::config::units::{ByteSize, HumanDuration};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Bytes of blocks and metadata kept in memory; an eighth of them is for metadata.
-    pub memory: ByteSize,
+    /// Bytes of blocks and metadata kept in memory; an eighth of them is for metadata. `None`: half of the memory
+    /// limit of the process's control groups, and [`CacheConfig::MEMORY`] where there is none.
+    pub memory: Option<ByteSize>,
     /// Bytes of one block: a power of two from [`CacheConfig::BLOCK_MIN`] to
     /// [`CacheConfig::BLOCK_MAX`].
     pub block: ByteSize,
-    /// Bytes that may be on their way between the origin and clients, beside `memory`.
-    pub in_flight: ByteSize,
+    /// Bytes that may be on their way between the origin and clients, beside `memory`. `None`: a quarter of that limit,
+    /// and at most [`CacheConfig::IN_FLIGHT`].
+    pub in_flight: Option<ByteSize>,
     /// Bytes of the largest single request to the origin, a multiple of `block`.
     pub fetch: ByteSize,
     /// How many bytes one response fetches ahead of its client.
@@ -38,14 +40,28 @@ impl CacheConfig {
     pub const BLOCK_MIN: ByteSize = ByteSize::kib(64);
     /// The largest block.
     pub const BLOCK_MAX: ByteSize = ByteSize::mib(16);
+    /// `memory` where it is not set and memory is not limited.
+    pub const MEMORY: ByteSize = ByteSize::gib(1);
+    /// `in_flight` where it is not set and memory is not limited.
+    pub const IN_FLIGHT: ByteSize = ByteSize::mib(512);
+
+    /// Bytes of blocks and metadata kept in memory.
+    pub fn memory(&self) -> u64 {
+        self.memory.unwrap_or(Self::MEMORY).bytes()
+    }
+
+    /// Bytes that may be on their way between the origin and clients.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.unwrap_or(Self::IN_FLIGHT).bytes()
+    }
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
         Self {
-            memory: ByteSize::gib(1),
+            memory: None,
             block: ByteSize::mib(1),
-            in_flight: ByteSize::mib(512),
+            in_flight: None,
             fetch: ByteSize::mib(8),
             read_ahead: ByteSize::mib(192),
             disk: Vec::new(),

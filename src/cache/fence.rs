@@ -77,7 +77,7 @@ impl World {
     fn new() -> Arc<Self> {
         let origin = Origin::new(OriginConfig::default(), None).expect("the default is right");
         let config = CacheConfig {
-            memory: crate::config::units::ByteSize::mib(8),
+            memory: Some(crate::config::units::ByteSize::mib(8)),
             ..CacheConfig::default()
         };
         let rules = [RuleConfig::default()];

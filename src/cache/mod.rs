@@ -171,7 +171,7 @@ impl Cache {
                 heads: Heads::default(),
                 lists: Lists::new(lists),
                 no_parts: NoParts::new(),
-                budget: Budget::new(config.in_flight.0),
+                budget: Budget::new(config.in_flight()),
                 block_size: config.block.0,
                 fetch_size: config.fetch.0,
                 read_ahead: config.read_ahead.0,
@@ -232,7 +232,7 @@ struct MemoryShares {
 
 impl MemoryShares {
     fn of(config: &CacheConfig, rules: &[RuleConfig]) -> Self {
-        let memory = config.memory.0;
+        let memory = config.memory();
         let metadata = memory / METADATA_SHARE;
         let (index, queue) = if config.disk.is_empty() { (0, 0) } else { disk_memory(config) };
         let lists = rules.iter().any(|rule| rule.lists.is_some());
@@ -243,7 +243,7 @@ impl MemoryShares {
 
 /// Memory for the disk's index and for its queue.
 fn disk_memory(config: &CacheConfig) -> (u64, u64) {
-    let memory = config.memory.0;
+    let memory = config.memory();
     let capacity: u64 = config.disk.iter().map(|disk| disk.capacity.0).sum();
     // Entries for blocks of 64 KiB on average, of 128 bytes with those for objects.
     let index = (capacity / 512).min(memory / INDEX_SHARE);

@@ -36,9 +36,9 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
             eprintln!("hotset: {error}");
             match error {
                 // As any other wrong configuration, although it took reading files to find it.
-                app::RunError::Tls { .. } | app::RunError::Identities(_) => {
-                    ExitCode::from(super::WRONG)
-                }
+                app::RunError::Tls { .. }
+                | app::RunError::Identities(_)
+                | app::RunError::Memory(_) => ExitCode::from(super::WRONG),
                 _ => ExitCode::FAILURE,
             }
         }

@@ -287,16 +287,16 @@ fn check_cache(cache: &CacheConfig) -> Result<(), ConfigError> {
             format_args!("{} is not a multiple of cache.block ({})", cache.fetch, cache.block),
         );
     }
-    if cache.in_flight.bytes() / 4 < cache.fetch.bytes() {
+    if let Some(in_flight) = cache.in_flight
+        && in_flight.bytes() / 4 < cache.fetch.bytes()
+    {
         return wrong(
             "cache.in_flight",
-            format_args!(
-                "{} is less than four times cache.fetch ({})",
-                cache.in_flight, cache.fetch
-            ),
+            format_args!("{in_flight} is less than four times cache.fetch ({})", cache.fetch),
         );
     }
-    for (key, size) in [("cache.memory", cache.memory), ("cache.read_ahead", cache.read_ahead)] {
+    let memory = cache.memory.unwrap_or(CacheConfig::MEMORY);
+    for (key, size) in [("cache.memory", memory), ("cache.read_ahead", cache.read_ahead)] {
         if size < cache.fetch {
             return wrong(key, format_args!("{size} is less than cache.fetch ({})", cache.fetch));
         }

@@ -70,6 +70,8 @@ mod proxy_protocol;
 mod purge;
 /// An origin that fails and is asked again.
 mod retries;
+/// Sizes from the limits of control groups.
+mod sizing;
 /// A disk that is slower than the origin.
 mod slow_disk;
 /// Requests that two servers may read differently.

@@ -100,7 +100,7 @@ async fn round(seed: u64) {
     let mut config = test_config(&s3);
     config.cache.block = ByteSize::kib(block);
     config.cache.fetch = ByteSize::kib(block * 2);
-    config.cache.memory = ByteSize::mib(memory);
+    config.cache.memory = Some(ByteSize::mib(memory));
     config.origin.idle_timeout.0 = Duration::from_millis(200);
     config.origin.first_byte_timeout.0 = Duration::from_secs(2);
     config.rules[0].freshness = freshness;

@@ -46,7 +46,7 @@ async fn start(scratch: &Scratch, s3: &FakeS3) -> (TestProxy, Arc<Throttle>) {
     let path = scratch.path("cache");
     let device = Throttle::below(Path::new(&path));
     let proxy = TestProxy::start_with(s3, |config| {
-        config.cache.memory = ByteSize::mib(8);
+        config.cache.memory = Some(ByteSize::mib(8));
         let (path, capacity) = (path.into(), ByteSize::mib(256));
         config.cache.disk = vec![DiskConfig { path, capacity, ..DiskConfig::default() }];
     });

@@ -34,12 +34,12 @@ fn sizes_that_do_not_fit_each_other_are_refused_with_both_names() {
     );
     assert!(error(|c| c.cache.fetch = ByteSize(0)).starts_with("cache.fetch"));
     assert_eq!(
-        error(|c| c.cache.in_flight = ByteSize::mib(31)),
+        error(|c| c.cache.in_flight = Some(ByteSize::mib(31))),
         "cache.in_flight: 31MiB is less than four times cache.fetch (8MiB)"
     );
-    assert!(error(|c| c.cache.memory = ByteSize::mib(1)).starts_with("cache.memory"));
+    assert!(error(|c| c.cache.memory = Some(ByteSize::mib(1))).starts_with("cache.memory"));
     assert!(error(|c| c.cache.read_ahead = ByteSize::mib(1)).starts_with("cache.read_ahead"));
-    accepted(|c| c.cache.in_flight = ByteSize::mib(32));
+    accepted(|c| c.cache.in_flight = Some(ByteSize::mib(32)));
 }
 
 #[test]

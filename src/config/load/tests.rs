@@ -46,7 +46,7 @@ fn a_file_sets_what_it_names_and_leaves_the_rest() {
         &[],
     )
     .unwrap();
-    assert_eq!(config.cache.memory, ByteSize::gib(2));
+    assert_eq!(config.cache.memory, Some(ByteSize::gib(2)));
     assert_eq!(config.cache.block, ByteSize::mib(1));
     assert_eq!(config.rules[0].freshness, Freshness::Immutable);
     assert_eq!(config.rules[1].freshness, Freshness::Ttl(HumanDuration::secs(5)));
@@ -123,7 +123,7 @@ fn off_may_arrive_as_false_from_a_writer_of_older_yaml() {
 fn a_variable_overrides_the_file() {
     let config =
         file("cache: { memory: 2GiB, block: 2MiB }", &[("HOTSET_CACHE__MEMORY", "3GiB")]).unwrap();
-    assert_eq!(config.cache.memory, ByteSize::gib(3));
+    assert_eq!(config.cache.memory, Some(ByteSize::gib(3)));
     assert_eq!(config.cache.block, ByteSize::mib(2));
 }
 
@@ -179,8 +179,8 @@ fn values_that_only_look_like_something_else_are_taken_as_text() {
 fn an_empty_variable_or_null_means_absence() {
     assert_eq!(env(&[("HOTSET_ADMIN__ADDRESS", "")]).unwrap().admin.address, None);
     assert_eq!(env(&[("HOTSET_THREADS", "null")]).unwrap().threads, None);
-    let error = env(&[("HOTSET_CACHE__MEMORY", "")]).unwrap_err();
-    assert!(error.to_string().starts_with("HOTSET_CACHE__MEMORY: cache.memory: "), "{error}");
+    let error = env(&[("HOTSET_CACHE__BLOCK", "")]).unwrap_err();
+    assert!(error.to_string().starts_with("HOTSET_CACHE__BLOCK: cache.block: "), "{error}");
 }
 
 #[test]

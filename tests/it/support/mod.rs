@@ -14,6 +14,7 @@
 
 mod api;
 mod authority;
+mod cgroup;
 mod child;
 pub mod client;
 pub mod fake_s3;
@@ -28,6 +29,7 @@ pub mod sigv4;
 
 pub use api::Api;
 pub use authority::{Authority, Pair, TlsClient, tls_over};
+pub use cgroup::LimitedGroup;
 pub use child::{Process, hotset, run};
 pub use client::{Broken, Client, H2Client, H2Stream, Request, Response, ResponseStream, Upload};
 pub use fake_s3::Repeat::{self, Always, Times};

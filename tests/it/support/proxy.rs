@@ -112,8 +112,8 @@ pub fn test_config(s3: &FakeS3) -> Config {
     config.origin.endpoint = s3.endpoint();
     config.origin.backoff.base = HumanDuration(Duration::from_millis(1));
     config.origin.backoff.cap = HumanDuration(Duration::from_millis(10));
-    config.cache.memory = ByteSize::mib(64);
-    config.cache.in_flight = ByteSize::mib(64);
+    config.cache.memory = Some(ByteSize::mib(64));
+    config.cache.in_flight = Some(ByteSize::mib(64));
     config.cache.read_ahead = ByteSize::mib(32);
     config.log.access = AccessLog::Off;
     // Some tests let days pass between two requests.

@@ -1,0 +1,84 @@
+//! Control groups of our own, where this machine lets us make some.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::hotset;
+
+/// A group with a limit, and one below it without, for the process. Both are removed when it is dropped, after the
+/// processes in it have ended.
+#[derive(Debug)]
+pub struct LimitedGroup(PathBuf);
+
+impl LimitedGroup {
+    /// A group that limits memory to so many bytes. `None`: it cannot be had here, for the reason that is printed.
+    #[must_use]
+    pub fn memory(limit: u64) -> Option<Self> {
+        Self::with("memory", "memory.limit_in_bytes", "memory.max", &limit.to_string())
+    }
+
+    /// A group with so many microseconds of CPU in 100 ms.
+    #[must_use]
+    pub fn cpu(quota: u64) -> Option<Self> {
+        if Path::new("/sys/fs/cgroup/cpu").is_dir() {
+            return Self::with("cpu", "cpu.cfs_quota_us", "", &quota.to_string());
+        }
+        Self::with("cpu", "", "cpu.max", &format!("{quota} 100000"))
+    }
+
+    fn with(controller: &str, v1: &str, v2: &str, limit: &str) -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let mount = Path::new("/sys/fs/cgroup").join(controller);
+        let (mount, file) = match mount.is_dir() {
+            true => (mount, v1),
+            false => (PathBuf::from("/sys/fs/cgroup"), v2),
+        };
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let group = Self(mount.join(format!("hotset-test-{}-{number}", std::process::id())));
+        let made = fs::create_dir_all(group.process()).and_then(|()| {
+            fs::write(group.0.join(file), limit)?;
+            // Whether a process may be put there.
+            let mut put = group.enter(&Command::new("true"));
+            let done = put.status()?.success();
+            done.then_some(()).ok_or_else(|| std::io::Error::other("no process may enter it"))
+        });
+        match made {
+            Ok(()) => Some(group),
+            Err(error) => {
+                println!("skipped: no {controller} cgroup at {}: {error}", mount.display());
+                None
+            }
+        }
+    }
+
+    fn process(&self) -> PathBuf {
+        self.0.join("process")
+    }
+
+    /// The binary with these arguments, in the group below.
+    #[must_use]
+    pub fn hotset(&self, arguments: &[&str]) -> Command {
+        let mut command = self.enter(&hotset(arguments));
+        command.env_clear();
+        command.env("AWS_ACCESS_KEY_ID", "AKTEST").env("AWS_SECRET_ACCESS_KEY", "sktest");
+        command
+    }
+
+    fn enter(&self, program: &Command) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]);
+        command.arg(self.process().join("cgroup.procs"));
+        command.arg(program.get_program()).args(program.get_args());
+        command
+    }
+}
+
+impl Drop for LimitedGroup {
+    fn drop(&mut self) {
+        for folder in [self.process(), self.0.clone()] {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
