@@ -13,6 +13,8 @@ use super::name::{BucketName, ObjectKey};
 
 /// How often a server, and what is before it, may decode a key that was decoded already.
 const DECODINGS: usize = 3;
+/// The first is one everywhere.
+const SEPARATORS: [char; 2] = ['/', '\\'];
 
 /// Another object, or a whole bucket, that a server may take a key for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,34 +44,57 @@ pub fn is_ambiguous(key: &str) -> bool {
 /// `..` segments than others).
 #[must_use]
 pub fn climbs(key: &str) -> bool {
-    let mut text = Cow::Borrowed(key);
-    for _ in 0..DECODINGS {
-        if climbs_as_it_is(&text) {
-            return true;
-        }
-        if !text.contains('%') {
-            return false;
-        }
-        text = Cow::Owned(percent_decode_str(&text).decode_utf8_lossy().into_owned());
-    }
-    climbs_as_it_is(&text)
-}
-
-fn climbs_as_it_is(key: &str) -> bool {
-    if !key.contains("..") {
+    if !decodings(key).any(|text| text.contains("..")) {
         return false;
     }
-    let mut depth = 0_u32;
-    for segment in key.split(['/', '\\']) {
-        // Servers written in Java cut parameters off, and file systems spaces.
-        match segment.split(';').next().unwrap_or_default().trim() {
-            "" | "." => {}
-            ".." if depth == 0 => return true,
-            ".." => depth -= 1,
-            _ => depth += 1,
-        }
-    }
-    false
+    let mut depth = 0;
+    key.split('/').any(|segment| {
+        let (lowest, end) = steps(segment);
+        let is_outside = depth + lowest < 0;
+        depth += end;
+        is_outside
+    })
+}
+
+/// Whether a segment of a key, in any encoding, is such a name; dot segments are none.
+pub fn any_segment(key: &str, is_it: impl Fn(&str) -> bool) -> bool {
+    decodings(key).any(|text| {
+        let mut names = text.split(SEPARATORS).map(bare);
+        names.any(|name| !matches!(name, "" | "." | "..") && is_it(name))
+    })
+}
+
+/// The text, and what it is when it is decoded once more and once more.
+fn decodings(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let decode = |text: &Cow<'_, str>| {
+        let decoded = percent_decode_str(text).decode_utf8_lossy();
+        (decoded != *text).then(|| Cow::Owned(decoded.into_owned()))
+    };
+    std::iter::successors(Some(Cow::Borrowed(text)), decode).take(DECODINGS + 1)
+}
+
+/// How deep a segment leads at its lowest and at its end, each the least of what a server may make of it: it may decode
+/// the segment, and then it may be several.
+fn steps(segment: &str) -> (i32, i32) {
+    let readings = decodings(segment).flat_map(|text| {
+        [SEPARATORS.as_slice(), &SEPARATORS[..1]].map(|separators| {
+            text.split(separators).fold((0, 0), |(lowest, depth): (i32, i32), name| {
+                let depth = match bare(name) {
+                    "" | "." => depth,
+                    ".." => depth - 1,
+                    _ => depth + 1,
+                };
+                (lowest.min(depth), depth)
+            })
+        })
+    });
+    readings.fold((0, 1), |least, reading| (least.0.min(reading.0), least.1.min(reading.1)))
+}
+
+/// Servers written in Java cut parameters off, and file systems spaces.
+fn bare(segment: &str) -> &str {
+    let is_cut = |character: char| character.is_whitespace() || character.is_control();
+    segment.split(';').next().unwrap_or_default().trim_matches(is_cut)
 }
 
 /// Returns what else a server may take a key for, each once, without the key itself; nothing unless it
@@ -80,10 +105,13 @@ pub fn aliases(bucket: &BucketName, key: &ObjectKey) -> Vec<Alias> {
     if !is_ambiguous(key.as_str()) {
         return found;
     }
-    let slashed = key.as_str().replace('\\', "/");
-    for text in [key.as_str(), &slashed] {
-        for merges_first in [true, false] {
-            for alias in meanings(&cleaned(bucket.as_str(), text, merges_first), text) {
+    let slashed = key.as_str().contains('\\').then(|| key.as_str().replace('\\', "/"));
+    for text in [Some(key.as_str()), slashed.as_deref()].into_iter().flatten() {
+        // Without `..` they are all the same.
+        let rules =
+            if text.contains("..") { Cleaning::ALL.as_slice() } else { &Cleaning::ALL[..1] };
+        for rule in rules {
+            for alias in meanings(&cleaned(bucket.as_str(), text, *rule), text) {
                 let is_itself = matches!(&alias, Alias::Object(b, k) if (b, k) == (bucket, key));
                 if !is_itself && !found.contains(&alias) {
                     found.push(alias);
@@ -94,15 +122,32 @@ pub fn aliases(bucket: &BucketName, key: &ObjectKey) -> Vec<Alias> {
     found
 }
 
-/// The segments of `bucket/key` without dots and empty ones. As paths are cleaned, empty segments go first; as URLs are
-/// (RFC 3986, section 5.2.4), a `..` may take one back.
-fn cleaned<'a>(bucket: &'a str, key: &'a str, merges_first: bool) -> Vec<&'a str> {
+/// How `..` is taken.
+#[derive(Clone, Copy)]
+struct Cleaning {
+    /// Empty segments go first, as paths are cleaned; as URLs are (RFC 3986, section 5.2.4), a `..` may take one back.
+    merges_first: bool,
+    /// It never takes the bucket: the key alone is cleaned.
+    stays_in_bucket: bool,
+}
+
+impl Cleaning {
+    const ALL: [Self; 4] = [
+        Self { merges_first: true, stays_in_bucket: false },
+        Self { merges_first: false, stays_in_bucket: false },
+        Self { merges_first: true, stays_in_bucket: true },
+        Self { merges_first: false, stays_in_bucket: true },
+    ];
+}
+
+/// The segments of `bucket/key` without dots and empty ones.
+fn cleaned<'a>(bucket: &'a str, key: &'a str, rule: Cleaning) -> Vec<&'a str> {
     let mut kept = vec![bucket];
     for segment in key.split('/') {
         match segment {
             "." => {}
-            "" if merges_first => {}
-            ".." => drop(kept.pop()),
+            "" if rule.merges_first => {}
+            ".." => kept.truncate(kept.len().saturating_sub(1).max(rule.stays_in_bucket.into())),
             segment => kept.push(segment),
         }
     }
@@ -154,10 +199,11 @@ mod tests {
             (".", &["bkt"]),
             ("a\\b", &["bkt/a/b"]),
             ("a\\..\\b", &["bkt/b"]),
-            ("../other/k", &["other/k"]),
-            ("../other", &["other"]),
-            ("..", &[]),
-            ("../../../x", &[]),
+            ("../other/k", &["other/k", "bkt/other/k"]),
+            ("../other", &["other", "bkt/other"]),
+            ("a/../../other/k", &["other/k", "bkt/other/k"]),
+            ("..", &["bkt"]),
+            ("../../../x", &["bkt/x"]),
         ] {
             assert!(is_ambiguous(key), "{key}");
             assert_eq!(known_as(key), expected, "{key}");
@@ -191,6 +237,12 @@ mod tests {
             "..;/k",
             "..;a=b/k",
             ".. /k",
+            "..\0/k",
+            // Only where a backslash is a character like any.
+            "a\\b/../../k",
+            "a%5Cb/../../k",
+            // Where what is cleaned is decoded and cleaned again.
+            "a%2Fb/../%2e%2e/k",
         ] {
             assert!(climbs(key), "{key}");
         }
@@ -202,11 +254,23 @@ mod tests {
             "a..",
             "...",
             "a/.../b",
+            "a\\..\\b",
+            "a\\b/..",
             "%2e",
             "50%",
             "%zz..",
         ] {
             assert!(!climbs(key), "{key}");
         }
+    }
+
+    #[test]
+    fn the_segments_of_a_key_are_looked_at_in_every_encoding() {
+        for key in ["../minio/x", "..\\minio\\x", "a/%2e%2e%2fminio", "%256dinio", "minio;a/b"] {
+            assert!(any_segment(key, |name| name == "minio"), "{key}");
+        }
+        assert!(
+            !any_segment(".././/minio2/aminio", |name| name.starts_with('.') || name == "minio")
+        );
     }
 }
