@@ -17,6 +17,7 @@ use crate::s3::effect::head_spreads;
 use crate::s3::operation::{Operation, Parsed, RequestHead};
 use crate::s3::overrides::is_override;
 use crate::s3::read::VENDOR_PREFIXES;
+use crate::s3::spelling;
 use crate::s3::target::Query;
 
 /// What a target names.
@@ -181,25 +182,9 @@ impl Needs {
             return Self::nothing();
         }
         let row = ROWS.iter().find(|row| row.fits(head.method, parsed));
-        let Some(row) = row.filter(|_| !parsed.query.has_repeated_name()) else {
-            return Self::one(Action::Admin, all_of(parsed));
-        };
-        let needs = match (row.of, &parsed.bucket, &parsed.key) {
-            (Of::Key(action), Some(bucket), Some(key)) => {
-                Self::one(action, Resource::object(bucket, key))
-            }
-            (Of::ListedKeys, Some(bucket), _) => {
-                let prefix = parsed.query.get("prefix").unwrap_or_default().to_owned();
-                Self::one(Action::List, Resource::Prefix(bucket.clone(), prefix))
-            }
-            (Of::BucketName, Some(bucket), _) => {
-                Self::one(Action::List, Resource::BucketName(bucket.clone()))
-            }
-            (Of::DeletedKeys, Some(bucket), _) => {
-                Self::one(Action::Delete, Resource::bucket(bucket))
-            }
-            (Of::Buckets, None, _) => Self::one(Action::List, Resource::Everything),
-            _ => Self::one(Action::Admin, all_of(parsed)),
+        let needs = match row.filter(|_| !parsed.query.has_repeated_name()) {
+            Some(row) => row.needs(parsed),
+            None => unknown(parsed),
         };
         let needs = sources::add_to(needs, head, parsed);
         let needs = match &parsed.bucket {
@@ -218,6 +203,26 @@ impl Needs {
 }
 
 impl Row {
+    fn needs(&self, parsed: &Parsed) -> Needs {
+        match (self.of, &parsed.bucket, &parsed.key) {
+            (Of::Key(action), Some(bucket), Some(key)) => {
+                Needs::one(action, Resource::object(bucket, key))
+            }
+            (Of::ListedKeys, Some(bucket), _) => {
+                let prefix = parsed.query.get("prefix").unwrap_or_default().to_owned();
+                Needs::one(Action::List, Resource::Prefix(bucket.clone(), prefix))
+            }
+            (Of::BucketName, Some(bucket), _) => {
+                Needs::one(Action::List, Resource::BucketName(bucket.clone()))
+            }
+            (Of::DeletedKeys, Some(bucket), _) => {
+                Needs::one(Action::Delete, Resource::bucket(bucket))
+            }
+            (Of::Buckets, None, _) => Needs::one(Action::List, Resource::Everything),
+            _ => unknown(parsed),
+        }
+    }
+
     fn fits(&self, method: &Method, parsed: &Parsed) -> bool {
         let on = match (&parsed.bucket, &parsed.key) {
             (Some(_), Some(_)) => On::Object,
@@ -242,6 +247,24 @@ impl Row {
 /// Judged as the header that it is, by [`widens`].
 fn is_amz(name: &str) -> bool {
     name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
+}
+
+/// Admin on all of the bucket. What its key or its prefixes may lead to beside that is judged as in any request, so they
+/// are named too where they may.
+fn unknown(parsed: &Parsed) -> Needs {
+    let needs = Needs::one(Action::Admin, all_of(parsed));
+    let Some(bucket) = &parsed.bucket else { return needs };
+    let needs = match &parsed.key {
+        Some(key) if spelling::is_ambiguous(key.as_str()) || spelling::climbs(key.as_str()) => {
+            needs.and(Action::Admin, Resource::object(bucket, key))
+        }
+        _ => needs,
+    };
+    let named = parsed.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case("prefix"));
+    let prefixes = named.filter_map(|(_, value)| value).filter(|prefix| spelling::climbs(prefix));
+    prefixes.take(1).fold(needs, |needs, prefix| {
+        needs.and(Action::Admin, Resource::Prefix(bucket.clone(), prefix.to_owned()))
+    })
 }
 
 /// All of the bucket, or everything where none is named.

@@ -2,6 +2,8 @@ use super::*;
 use crate::s3::operation::parse;
 use http::{HeaderName, HeaderValue};
 
+const EVERYTHING: &str = "read **, write **, list **, delete **, admin **";
+
 type Headers<'a> = &'a [(&'static str, &'static str)];
 
 fn needs_of(method: &str, target: &str, pairs: Headers<'_>) -> Needs {
@@ -129,6 +131,27 @@ fn r21_what_is_not_known_needs_admin_of_the_bucket() {
 }
 
 #[test]
+fn r21_what_is_not_known_needs_its_sources_and_every_spelling_of_its_key_too() {
+    for target in ["/bkt/k?foo", "/bkt/k?tagging&tagging", "/bkt/k?versionId=1"] {
+        let copied = with("PUT", target, &[("x-amz-copy-source", "src/a")]);
+        assert_eq!(copied, "admin bkt/**, read src/a", "{target}");
+    }
+    assert_eq!(needs("PUT", "/bkt/k?foo&X-Amz-Copy-Source=src%2Fa"), "admin bkt/**, read src/a");
+    let renamed = with("PUT", "/bkt/k?renameObject&foo", &[("x-amz-rename-source", "../src/a")]);
+    assert!(renamed.ends_with(EVERYTHING), "{renamed}");
+    for (method, target) in [
+        ("GET", "/bkt/../other/k?foo"),
+        ("PATCH", "/bkt/a/../../other/k"),
+        ("DELETE", "/bkt/%252e%252e/other/k?acl"),
+        ("GET", "/bkt?prefix=a&prefix=../other/"),
+        ("GET", "/bkt?list-type=2&Prefix=..%2Fother&foo"),
+    ] {
+        let needed = needs(method, target);
+        assert!(needed.ends_with(EVERYTHING), "{method} {target}: {needed}");
+    }
+}
+
+#[test]
 fn a_cors_preflight_needs_nothing() {
     let preflight = [("origin", "https://a"), ("access-control-request-method", "PUT")];
     assert_eq!(with("OPTIONS", "/bkt/k?X-Amz-Signature=s", &preflight), "");
@@ -151,7 +174,7 @@ fn r21_a_copy_needs_read_on_its_source_in_every_encoding() {
         ("src//a", "write bkt/k, read src//a, read src/a"),
         (
             "src/../other/a",
-            "write bkt/k, read src/../other/a, read other/a, read **, write **, list **, delete **, admin **",
+            "write bkt/k, read src/../other/a, read other/a, read src/other/a, read **, write **, list **, delete **, admin **",
         ),
     ] {
         assert_eq!(copied(source), expected, "{source}");
@@ -240,12 +263,11 @@ fn r21_an_upload_that_is_unpacked_needs_a_write_of_the_bucket() {
 
 #[test]
 fn r21_a_key_needs_all_that_a_server_may_take_it_for() {
-    const EVERYTHING: &str = "read **, write **, list **, delete **, admin **";
     assert_eq!(needs("GET", "/bkt/a/../b"), "read bkt/a/../b, read bkt/b");
     assert_eq!(needs("PUT", "/bkt//k"), "write bkt//k, write bkt/k");
     assert_eq!(needs("GET", "/bkt/a/.."), "read bkt/a/.., list bkt/**");
     assert_eq!(needs("DELETE", "/bkt/."), "delete bkt/., admin bkt/**");
-    let climbing = format!("read bkt/../other/k, read other/k, {EVERYTHING}");
+    let climbing = format!("read bkt/../other/k, read other/k, read bkt/other/k, {EVERYTHING}");
     assert_eq!(needs("GET", "/bkt/../other/k"), climbing);
     for key in ["..", "%2e%2e", "%252e%252e", "a/..%2f..", "..%5c", "..;"] {
         let needed = needs("GET", &format!("/bkt/{key}"));
