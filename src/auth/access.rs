@@ -52,15 +52,17 @@ pub struct Admitted {
     pub identity: Option<Arc<Identity>>,
     /// What is to be verified of its body as it passes.
     pub body: BodyCheck,
-    /// The keys that its body names are still to be asked for.
+    /// The keys that its body names are still to be asked for, before anything of it goes out.
     pub listed: Option<ListedKeys>,
+    /// All of the bucket may be deleted, but not all that the keys in its body may name.
+    pub held: Option<ListedKeys>,
     /// It says in its body who sends it and what is to be done: nothing of that was asked yet.
     pub form: Option<FormGate>,
 }
 
 impl Admitted {
     fn unsigned(identity: Option<Arc<Identity>>) -> Self {
-        Self { identity, body: BodyCheck::Unsigned, listed: None, form: None }
+        Self { identity, body: BodyCheck::Unsigned, listed: None, held: None, form: None }
     }
 
     fn form(gate: FormGate) -> Self {
@@ -193,6 +195,9 @@ impl Access {
             identity.authorize(&any, peer, now)?;
             let identity = Arc::clone(identity);
             admitted.listed = Some(ListedKeys::Of { identity, peer, now });
+        } else if parsed.is_listed_in_body() {
+            let identity = Arc::clone(identity);
+            admitted.held = Some(ListedKeys::Of { identity, peer, now });
         }
         Ok(admitted)
     }

@@ -29,11 +29,18 @@ const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-conten
 pub(super) struct HeldList {
     bucket: BucketName,
     body: BytesMut,
+    /// Who may delete all of the bucket, and not what keys of other spellings lead to (R21).
+    sender: Option<ListedKeys>,
 }
 
 impl HeldList {
     pub(super) fn new(bucket: BucketName) -> Self {
-        Self { bucket, body: BytesMut::new() }
+        Self { bucket, body: BytesMut::new(), sender: None }
+    }
+
+    /// Has each key allowed to its sender once they are known.
+    pub(super) fn sent_by(&mut self, sender: Option<ListedKeys>) {
+        self.sender = sender;
     }
 
     fn push(&mut self, part: &[u8]) -> Result<(), S3Error> {
@@ -89,7 +96,7 @@ impl Gateway {
     /// its keys are being written.
     ///
     /// # Errors
-    /// The body is too long, or not a list of keys as S3 has it.
+    /// The body is too long, or not a list of keys as S3 has it, or one of them may not be deleted.
     pub(super) async fn hold_list(
         &self,
         headers: &HeaderMap,
@@ -105,6 +112,9 @@ impl Gateway {
         }
         let body = listed.body.split().freeze();
         let keys = keys_of(headers, &body)?;
+        if let Some(sender) = &listed.sender {
+            sender.authorize(&listed.bucket, &keys)?;
+        }
         forward.touched = self.deleted(&listed.bucket, keys);
         forward.listed = None;
         self.begin_write(forward).await;

@@ -186,7 +186,7 @@ impl Gateway {
         admitted: Admitted,
         form: Option<Box<Upload>>,
     ) -> Result<Outcome> {
-        let Admitted { identity, body, listed, .. } = admitted;
+        let Admitted { identity, body, listed, held, .. } = admitted;
         let brought = match self.brought_by(identity.as_deref()) {
             Ok(brought) => brought,
             Err(error) => {
@@ -213,6 +213,9 @@ impl Gateway {
         let mut forward = Forward::new(parsed, domain.clone(), touched, body);
         (forward.keeping, forward.form) = (keeping, form);
         forward.restore = RestoreBody::of(&session.req_header().method, &forward.parsed);
+        if let Some(list) = &mut forward.listed {
+            list.sent_by(held);
+        }
         if let Some(listed) = listed
             && let Err(error) = self.allow_by_key(session, &mut forward, &listed).await?
         {

@@ -58,6 +58,42 @@ async fn r21_a_delete_of_many_is_done_when_each_key_may_be_deleted() {
     assert!(!guarded.has("secret/k"));
 }
 
+#[tokio::test]
+async fn r21_who_may_delete_all_of_a_bucket_deletes_nothing_that_leads_out_of_it() {
+    let identities = "identities:\n  - { name: keeper, access_key: KEEPER, secret_key: KEEPER-secret,\n      \
+                      allow: [{ actions: [delete, admin], resources: ['data/**'] }] }\n";
+    let guarded = Guarded::start_with(identities, |_| {}).await;
+    for target in ["/data?delete", "/data?delete&foo"] {
+        for key in ["../other/k", "team/../../other/k", "a\\b/../../other/k", "%2e%2e/other/k"] {
+            let body = list(&["team/k", key]);
+            let request = guarded.by("KEEPER", "POST", target).body(body.as_bytes());
+            let refused = guarded.send(&request).await;
+            assert_eq!(refused.status, 403, "{target} {key}: {}", refused.text());
+        }
+    }
+    assert_eq!(guarded.s3.count(|seen| !seen.body.is_empty()), 0, "{}", guarded.s3.describe());
+    assert!(guarded.has("team/k"));
+    let within = guarded.delete_many("KEEPER", &list(&["team/k", "/secret/k"]));
+    assert_eq!(guarded.status(&within).await, 200);
+    assert!(!guarded.has("team/k"));
+}
+
+#[tokio::test]
+async fn r21_a_question_that_is_not_known_opens_no_other_bucket() {
+    let identities = "identities:\n  - { name: keeper, access_key: KEEPER, secret_key: KEEPER-secret,\n      \
+                      allow: [{ actions: [read, write, list, delete, admin], resources: ['data/**'] }] }\n";
+    let guarded = Guarded::start_with(identities, |_| {}).await;
+    guarded.s3.put("other", "k", Object::bytes("theirs"));
+    for target in ["/data/../other/k?foo", "/data?prefix=a&prefix=..%2Fother%2F"] {
+        assert_eq!(guarded.ask("KEEPER", "GET", target).await, 403, "{target}");
+    }
+    for target in ["/data/new?foo", "/data/new?versionId=1"] {
+        let copy = guarded.by("KEEPER", "PUT", target).header("x-amz-copy-source", "other/k");
+        assert_eq!(guarded.status(&copy).await, 403, "{target}");
+    }
+    guarded.nothing_was_sent();
+}
+
 /// pingora keeps 64 KiB of a body that was read before; of what is longer all must arrive too.
 #[tokio::test]
 async fn r21_a_long_list_arrives_whole() {
