@@ -14,6 +14,7 @@ use super::target::{Query, decode};
 const RENAME_SOURCE: &str = "x-amz-rename-source";
 /// In the name of a header of S3's or a vendor's: what is written is unpacked, or written under other keys too.
 const SPREADING: [&str; 3] = ["snowball", "extract", "fanout"];
+const METADATA: &str = "x-amz-meta-";
 
 /// What a passed-through request may change of what is cached (R8).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,8 +80,12 @@ impl Effect {
 }
 
 /// Whether a header of this name, in lower case, may make an upload write other keys of its bucket than the one that it
-/// names: `x-amz-meta-snowball-auto-extract` (S3, Snowball Edge), `x-minio-extract`, `x-minio-fanout-list`.
+/// names: `x-amz-meta-snowball-auto-extract` (S3, Snowball Edge), `x-minio-extract`, `x-minio-fanout-list`. Of metadata,
+/// whose names are the user's, only the first kind does.
 pub(super) fn spreads(name: &str) -> bool {
+    if let Some(own) = name.strip_prefix(METADATA) {
+        return own.contains(SPREADING[0]);
+    }
     let is_known = || {
         name.starts_with("x-amz-") || VENDOR_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
@@ -240,7 +245,9 @@ mod tests {
             Effect::of_form(&bucket(), &key, ["key", field].into_iter())
         };
         assert_eq!(of_form("x-minio-fanout-list"), Effect::Bucket(bucket()));
-        for name in ["x-amz-meta-owner", "extract", "x-amz-storage-class"] {
+        for name in
+            ["x-amz-meta-owner", "extract", "x-amz-storage-class", "x-amz-meta-extracted-by"]
+        {
             assert_eq!(of_form(name), objects(&["k"]), "{name}");
             assert_eq!(effect("PUT", &format!("/bkt/k?{name}")), objects(&["k"]), "{name}");
         }
