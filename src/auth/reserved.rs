@@ -4,7 +4,7 @@
 //! A request that names one as its bucket would be signed with hotset's keys and be whatever the server makes of it. So
 //! it is an administrator's: [`ReservedNames::escalate`].
 
-use crate::s3::{Action, BucketName, Needs, ObjectKey, Resource};
+use crate::s3::{Action, BucketName, Needs, ObjectKey, Resource, spelling};
 
 /// Reserved where nothing else is configured: by MinIO, Ceph, Moto and others. AWS reserves none.
 pub const DEFAULT: [&str; 8] =
@@ -45,6 +45,13 @@ impl ReservedNames {
         self.virtual_hosted
             && ON_EVERY_HOST.iter().any(|name| name.eq_ignore_ascii_case(first))
             && self.matches(first)
+    }
+
+    /// Whether the key may lead out of its bucket and to one of them, in any encoding.
+    #[must_use]
+    pub fn may_be_reached(&self, key: &ObjectKey) -> bool {
+        spelling::climbs(key.as_str())
+            && spelling::any_segment(key.as_str(), |name| self.matches(name))
     }
 
     /// Adds `admin` on each bucket that is reserved, or a key of which is.

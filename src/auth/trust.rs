@@ -6,7 +6,7 @@ use std::fmt::Display;
 use http::Method;
 
 use super::{AllowedOrigins, AuthConfig, ReservedNames};
-use crate::s3::{Action, BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error};
+use crate::s3::{BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error};
 
 /// Decides by `auth.origins`, `auth.writes`, `auth.buckets` and `auth.reserved`.
 #[derive(Debug)]
@@ -42,12 +42,8 @@ impl Trust {
                 Some(_) => Err(denied("auth.buckets allows no request without a bucket")),
             };
         };
-        self.check_reserved(bucket, parsed.key.as_ref())?;
-        if !self.is_confined() {
-            return Ok(());
-        }
-        let exists = Resource::BucketName(bucket.clone());
-        self.confine(&Needs::of(head, parsed).and(Action::Read, exists))
+        self.check(bucket, parsed.key.as_ref())?;
+        self.confine(&Needs::of(head, parsed))
     }
 
     /// Whether `auth.buckets` narrows what may be named.
@@ -55,32 +51,24 @@ impl Trust {
         self.buckets.is_some()
     }
 
-    /// Lets through what stays within `auth.buckets`, in every reading of its names.
+    /// Lets through what stays within `auth.buckets` and out of `auth.reserved`, in every reading of its names.
     ///
     /// # Errors
     /// `AccessDenied`.
     pub fn confine(&self, needs: &Needs) -> Result<(), S3Error> {
-        let Some(allowed) = &self.buckets else { return Ok(()) };
-        for need in needs.iter() {
-            let bucket = match &need.resource {
-                Resource::BucketName(bucket)
-                | Resource::Prefix(bucket, _)
-                | Resource::Object(bucket, _) => bucket,
-                Resource::Everything => {
-                    let why = "auth.buckets allows no key that may lead out of its bucket, and no source of a copy \
-                               that cannot be read";
-                    return Err(denied(why));
-                }
-            };
-            if !allowed.iter().any(|name| name == bucket.as_str()) {
-                return Err(denied("the bucket is not in auth.buckets"));
-            }
-        }
-        Ok(())
+        needs.iter().try_for_each(|need| match &need.resource {
+            Resource::BucketName(bucket) | Resource::Prefix(bucket, _) => self.check(bucket, None),
+            Resource::Object(bucket, key) => self.check(bucket, Some(key)),
+            Resource::Everything if self.is_confined() => Err(denied(
+                "auth.buckets allows no key that may lead out of its bucket, and no source of a copy that cannot be \
+                 read",
+            )),
+            Resource::Everything => Ok(()),
+        })
     }
 
     /// A bucket in `auth.buckets` is one, whatever its name.
-    fn check_reserved(&self, bucket: &BucketName, key: Option<&ObjectKey>) -> Result<(), S3Error> {
+    fn check(&self, bucket: &BucketName, key: Option<&ObjectKey>) -> Result<(), S3Error> {
         let is_listed = self.buckets.iter().flatten().any(|name| name == bucket.as_str());
         if self.reserved.has_bucket(bucket) && !is_listed {
             return Err(denied(format_args!(
@@ -88,9 +76,16 @@ impl Trust {
                  that name is allowed when it is in auth.buckets"
             )));
         }
+        if self.is_confined() && !is_listed {
+            return Err(denied("the bucket is not in auth.buckets"));
+        }
         match key {
             Some(key) if self.reserved.has_key(key) => Err(denied(
                 "the origin may reserve what the key begins with for an interface of its own (auth.reserved)",
+            )),
+            Some(key) if self.reserved.may_be_reached(key) => Err(denied(
+                "the key may lead out of its bucket, to what the origin may reserve for an interface of its own \
+                 (auth.reserved)",
             )),
             _ => Ok(()),
         }
@@ -157,6 +152,7 @@ mod tests {
         let hoisted = "/ours/k?X-Amz-Copy-Source=theirs%2Fk";
         assert_eq!(code(&trust, &Method::PUT, hoisted, None), "AccessDenied");
     }
+
     #[test]
     fn r20_buckets_refuses_what_may_lead_out_of_them() {
         let trust = trust(true, Some(&["ours"]));
@@ -169,6 +165,19 @@ mod tests {
         {
             assert_eq!(code(&trust, &Method::PUT, "/ours/k", Some(source)), "AccessDenied");
         }
+        // What is not known is no way around.
+        for query in ["foo", "tagging&tagging", "versionId=1"] {
+            let refused = |target: &str, source| {
+                let code = code(&trust, &Method::PUT, &format!("{target}?{query}"), source);
+                assert_eq!(code, "AccessDenied", "{target}?{query}");
+            };
+            refused("/ours/k", Some("/theirs/k"));
+            refused("/ours/../theirs/k", None);
+            refused("/ours/%252e%252e/theirs/k", None);
+        }
+        for target in ["/ours?prefix=a&prefix=../theirs/", "/ours?prefix=a%5Cb/../../theirs/"] {
+            assert_eq!(code(&trust, &Method::GET, target, None), "AccessDenied", "{target}");
+        }
         // Who may do everything may do that too.
         assert_eq!(code(&self::trust(true, None), &Method::GET, "/ours/../theirs/k", None), "");
     }
@@ -180,6 +189,24 @@ mod tests {
             for method in [Method::GET, Method::PUT] {
                 assert_eq!(code(&open, &method, target, None), "AccessDenied", "{target}");
             }
+        }
+        for key in [
+            "../minio/admin/v3/info",
+            "a/%2e%2e/../minio/admin",
+            "%252e%252e/minio/admin",
+            "..%5Cminio%5Cadmin",
+            "./minio/admin",
+            "a/../minio/admin",
+        ] {
+            for target in [format!("/ours/{key}"), format!("/ours/{key}?foo")] {
+                assert_eq!(code(&open, &Method::GET, &target, None), "AccessDenied", "{target}");
+            }
+        }
+        for source in ["/.minio.sys/config/k", "/ours/../.minio.sys/k"] {
+            assert_eq!(code(&open, &Method::PUT, "/ours/k", Some(source)), "AccessDenied");
+        }
+        for source in ["/ours/k", "unreadable", "/ours/../other/k"] {
+            assert_eq!(code(&open, &Method::PUT, "/ours/k", Some(source)), "");
         }
         let listed = trust(true, Some(&["ours", "admin"]));
         assert_eq!(code(&listed, &Method::GET, "/admin/k", None), "");

@@ -35,6 +35,8 @@ async fn r8_a_write_by_another_spelling_of_a_key_is_seen_by_the_next_read() {
         ("/data/x/../k", "k"),
         ("/data/a%5Cb", "a/b"),
         ("/data/a//b", "a/b"),
+        // Where it stays in its bucket.
+        ("/data/../k", "k"),
     ] {
         let path = format!("/data/{read_as}");
         s3.put("data", read_as, Object::bytes("old"));
@@ -91,6 +93,18 @@ async fn r8_an_upload_that_is_unpacked_invalidates_its_bucket() {
 }
 
 #[tokio::test]
+async fn r8_metadata_of_ones_own_invalidates_one_key() {
+    let (s3, _proxy, client) = setup().await;
+    s3.put("data", "k", Object::bytes("old"));
+    assert_eq!(read(&client, "/data/k").await, "old");
+    let upload = client.put("/data/l").header("x-amz-meta-extracted-by", "me").body("new");
+    assert_eq!(upload.send().await.status, 200);
+    s3.forget_requests();
+    assert_eq!(read(&client, "/data/k").await, "old");
+    assert!(s3.requests().is_empty(), "{}", s3.describe());
+}
+
+#[tokio::test]
 async fn r20_buckets_lets_nothing_climb_out() {
     let (s3, _proxy, client) = trust(Some(&["data"])).await;
     assert_eq!(read(&client, "/data/k").await, "content");
@@ -110,16 +124,24 @@ async fn r20_buckets_lets_nothing_climb_out() {
     let list = client.get("/data?list-type=2&prefix=..%2Fother%2F").send().await;
     assert_eq!(list.status, 403);
     for source in ["/data/../other/k", "data/%2e%2e/other/k", "other/k"] {
-        let copy = client.put("/data/new").header("x-amz-copy-source", source);
-        assert_eq!(copy.send().await.status, 403, "{source}");
+        for target in ["/data/new", "/data/new?foo", "/data/new?versionId=1"] {
+            let copy = client.put(target).header("x-amz-copy-source", source);
+            assert_eq!(copy.send().await.status, 403, "{target} {source}");
+        }
+    }
+    for path in ["/data/../other/k?foo", "/data?prefix=a&prefix=..%2Fother%2F"] {
+        assert_eq!(client.get(path).send().await.status, 403, "{path}");
     }
     let rename = client.put("/data/new?renameObject");
     let rename = rename.header("x-amz-rename-source", "/data/../other/k");
     assert_eq!(rename.send().await.status, 403);
-    let body =
-        "<Delete><Object><Key>k</Key></Object><Object><Key>../other/k</Key></Object></Delete>";
-    let listed = client.post("/data?delete").body(body).send().await;
-    assert_eq!(listed.status, 403, "{}", listed.text());
+    for key in ["../other/k", "a\\b/../../other/k"] {
+        let body = format!(
+            "<Delete><Object><Key>k</Key></Object><Object><Key>{key}</Key></Object></Delete>"
+        );
+        let listed = client.post("/data?delete").body(body).send().await;
+        assert_eq!(listed.status, 403, "{}", listed.text());
+    }
     let form = Form::new().key("../other/k").unsigned();
     let answer = client.raw(&form.wire_to("/data", "127.0.0.1")).await;
     assert_eq!(answer.status, 403, "{}", answer.text());
@@ -132,15 +154,23 @@ async fn r20_buckets_lets_nothing_climb_out() {
 #[tokio::test]
 async fn r20_names_that_the_origin_reserves_are_not_reached() {
     let (s3, _proxy, client) = trust(None).await;
-    for path in
-        ["/minio/admin/v3/info", "/minio/health/live", "/_admin", "/.minio.sys/config", "/MinIO/x"]
-    {
+    for path in [
+        "/minio/admin/v3/info",
+        "/minio/health/live",
+        "/_admin",
+        "/.minio.sys/config",
+        "/MinIO/x",
+        "/data/../minio/admin/v3/info",
+        "/data/%252e%252e/minio/admin/v3/info",
+    ] {
         for method in [Method::GET, Method::PUT, Method::POST, Method::OPTIONS] {
             let answer = client.request(method.clone(), path).send().await;
             assert_eq!(answer.status, 403, "{method} {path}");
             assert!(answer.text().contains("auth.reserved"), "{}", answer.text());
         }
     }
+    let copy = client.put("/data/new").header("x-amz-copy-source", "/.minio.sys/config/k");
+    assert_eq!(copy.send().await.status, 403);
     assert!(s3.requests().is_empty(), "{}", s3.describe());
     drop(client);
     let (s3, _proxy, client) = trust(Some(&["data", "admin"])).await;
