@@ -28,6 +28,21 @@ async fn assert_counted(proxy: &TestProxy, reason: &str) {
 }
 
 #[tokio::test]
+async fn a_query_of_more_than_256_parameters_is_refused() {
+    let (s3, _proxy, client) = with(|_| {}).await;
+    let of = |count: usize| {
+        let names = (0..count).map(|n| format!("x-amz-{n}=1"));
+        format!("/data/k?{}", names.collect::<Vec<_>>().join("&"))
+    };
+    assert_eq!(client.get(&of(256)).send().await.status, 200);
+    assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
+    let answer = client.get(&of(257)).send().await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("<Code>InvalidRequest</Code>"), "{}", answer.text());
+    assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
+}
+
+#[tokio::test]
 async fn headers_that_are_too_large_or_too_many_are_refused_as_s3_does() {
     let (s3, proxy, client) = with(|config| {
         config.limits.header_bytes = ByteSize::kib(2);
