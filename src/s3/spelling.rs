@@ -44,7 +44,8 @@ pub fn is_ambiguous(key: &str) -> bool {
 /// `..` segments than others).
 #[must_use]
 pub fn climbs(key: &str) -> bool {
-    if !decodings(key).any(|text| text.contains("..")) {
+    let is_plain = !key.contains("..") && !key.contains('%');
+    if is_plain || !decodings(key).any(|text| text.contains("..")) {
         return false;
     }
     let mut depth = 0;
@@ -76,19 +77,25 @@ fn decodings(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
 /// How deep a segment leads at its lowest and at its end, each the least of what a server may make of it: it may decode
 /// the segment, and then it may be several.
 fn steps(segment: &str) -> (i32, i32) {
+    if !segment.contains(['%', '\\']) {
+        return walk(std::iter::once(segment));
+    }
     let readings = decodings(segment).flat_map(|text| {
-        [SEPARATORS.as_slice(), &SEPARATORS[..1]].map(|separators| {
-            text.split(separators).fold((0, 0), |(lowest, depth): (i32, i32), name| {
-                let depth = match bare(name) {
-                    "" | "." => depth,
-                    ".." => depth - 1,
-                    _ => depth + 1,
-                };
-                (lowest.min(depth), depth)
-            })
-        })
+        [SEPARATORS.as_slice(), &SEPARATORS[..1]].map(|separators| walk(text.split(separators)))
     });
     readings.fold((0, 1), |least, reading| (least.0.min(reading.0), least.1.min(reading.1)))
+}
+
+/// How deep names lead at their lowest and at their end.
+fn walk<'a>(names: impl Iterator<Item = &'a str>) -> (i32, i32) {
+    names.fold((0, 0), |(lowest, depth): (i32, i32), name| {
+        let depth = match bare(name) {
+            "" | "." => depth,
+            ".." => depth - 1,
+            _ => depth + 1,
+        };
+        (lowest.min(depth), depth)
+    })
 }
 
 /// Servers written in Java cut parameters off, and file systems spaces.
