@@ -32,6 +32,12 @@ impl ReservedNames {
         Self { patterns: patterns.map_or_else(default, <[String]>::to_vec), virtual_hosted }
     }
 
+    /// Whether the origin is known to have no interface of its own.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
     /// Whether the origin may take the bucket for an interface of its own.
     #[must_use]
     pub fn has_bucket(&self, bucket: &BucketName) -> bool {

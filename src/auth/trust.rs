@@ -38,8 +38,13 @@ impl Trust {
         }
         let Some(bucket) = &parsed.bucket else {
             return match self.buckets {
-                None => Ok(()),
                 Some(_) => Err(denied("auth.buckets allows no request without a bucket")),
+                // Users, keys and roles are made so on Ceph, SeaweedFS and others.
+                None if !reads && !self.reserved.is_empty() => Err(denied(
+                    "S3 has no write without a bucket, and the origin may reserve it for an interface of its own \
+                     (auth.reserved)",
+                )),
+                None => Ok(()),
             };
         };
         self.check(bucket, parsed.key.as_ref())?;
@@ -201,6 +206,10 @@ mod tests {
             for target in [format!("/ours/{key}"), format!("/ours/{key}?foo")] {
                 assert_eq!(code(&open, &Method::GET, &target, None), "AccessDenied", "{target}");
             }
+        }
+        for target in ["/", "/?Action=CreateUser"] {
+            assert_eq!(code(&open, &Method::POST, target, None), "AccessDenied", "{target}");
+            assert_eq!(code(&open, &Method::GET, target, None), "", "{target}");
         }
         for source in ["/.minio.sys/config/k", "/ours/../.minio.sys/k"] {
             assert_eq!(code(&open, &Method::PUT, "/ours/k", Some(source)), "AccessDenied");

@@ -169,6 +169,8 @@ async fn r20_names_that_the_origin_reserves_are_not_reached() {
             assert!(answer.text().contains("auth.reserved"), "{}", answer.text());
         }
     }
+    let account = client.post("/").body("Action=CreateAccessKey&Version=2010-05-08");
+    assert_eq!(account.send().await.status, 403);
     let copy = client.put("/data/new").header("x-amz-copy-source", "/.minio.sys/config/k");
     assert_eq!(copy.send().await.status, 403);
     assert!(s3.requests().is_empty(), "{}", s3.describe());
