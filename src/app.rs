@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod descriptors;
+mod memory_watch;
 mod secret_files;
 mod sizing;
 
@@ -270,6 +271,7 @@ pub fn run(mut config: Config) -> Result<(), RunError> {
         if let Some(address) = app.admin_address() {
             log::info!("metrics and health on http://{address}");
         }
+        tokio::spawn(memory_watch::run(cgroup, app.cache()));
         run_until(signals, app).await;
         Ok(())
     })
@@ -296,6 +298,7 @@ pub fn run_embedded(mut config: Config, folder: &Path) -> Result<(), RunError> {
             print!("{}", embedded::banner(endpoint, &KEYS));
             println!("  origin log  {}", embedded.log_path().display());
         }
+        tokio::spawn(memory_watch::run(cgroup, app.cache()));
         run_until(signals, app).await;
         Ok(())
     })
@@ -414,6 +417,7 @@ fn refresh(cache: &Cache) {
     let usage = cache.usage();
     metrics::set_cache_bytes(usage.block_bytes + usage.metadata_bytes);
     metrics::set_cache_blocks(usage.blocks);
+    metrics::memory::set_cache_capacity(cache.block_capacity().1);
     metrics::set_metadata_entries(usage.metadata_entries);
     metrics::set_in_flight_bytes(usage.in_flight_bytes);
     metrics::set_in_flight_limit(usage.in_flight_limit);

@@ -65,6 +65,7 @@ macro_rules! label {
 pub mod disk;
 pub mod events;
 pub mod identities;
+pub mod memory;
 pub mod warm;
 pub mod webhook;
 pub mod wire;
@@ -190,6 +191,7 @@ struct Handles {
     disk: disk::Handles,
     events: events::Handles,
     identities: identities::Handles,
+    memory: memory::Handles,
     webhook: webhook::Handles,
     warm: warm::Handles,
     wire: wire::Handles,
@@ -247,6 +249,7 @@ impl Handles {
             disk: disk::Handles::register(),
             events: events::Handles::register(),
             identities: identities::Handles::register(),
+            memory: memory::Handles::register(),
             webhook: webhook::Handles::register(),
             warm: warm::Handles::register(),
             wire: wire::Handles::register(),
@@ -278,6 +281,7 @@ fn describe() {
     disk::describe();
     events::describe();
     identities::describe();
+    memory::describe();
     webhook::describe();
     warm::describe();
     wire::describe();

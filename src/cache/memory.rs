@@ -16,7 +16,7 @@ use moka::sync::Cache as Moka;
 use super::key::BlockKey;
 
 /// What an entry costs beside its bytes: key, version, moka's own nodes. Measured with small objects.
-const ENTRY_OVERHEAD: usize = 512;
+pub(super) const ENTRY_OVERHEAD: usize = 512;
 
 /// The bytes `start..` of a block, up to its end.
 #[derive(Debug, Clone)]
@@ -31,6 +31,11 @@ pub(super) struct Block {
 impl Block {
     pub(super) fn new(start: u64, bytes: Bytes) -> Self {
         Self { start, bytes, touched: Arc::default() }
+    }
+
+    /// Bytes that it costs, its entry included.
+    fn weight(&self) -> u64 {
+        (self.bytes.len() + ENTRY_OVERHEAD) as u64
     }
 
     fn touch(&self) {
@@ -61,8 +66,16 @@ impl Block {
     }
 }
 
+/// Takes what leaves for want of room.
+type Evicted = Arc<dyn Fn(&BlockKey, &Block) + Send + Sync>;
+
 pub(super) struct MemoryTier {
     blocks: Moka<BlockKey, Block, RandomState>,
+    evicted: Evicted,
+    /// Bytes as configured, which moka holds to,
+    full: u64,
+    /// and now: moka's capacity is for its lifetime, so less than that is kept to here.
+    capacity: AtomicU64,
     /// Bytes inserted since moka last evicted.
     unsettled: AtomicU64,
     /// So many of them make it evict: by itself it waits for 64 insertions or 300 ms, which may be 64 MiB.
@@ -76,20 +89,27 @@ impl MemoryTier {
         capacity: u64,
         evicted: impl Fn(&BlockKey, &Block) + Send + Sync + 'static,
     ) -> Self {
+        let evicted: Evicted = Arc::new(evicted);
+        let to_evicted = evicted.clone();
         let blocks = Moka::builder()
             .name("blocks")
             .max_capacity(capacity)
-            .weigher(|_, block: &Block| {
-                u32::try_from(block.bytes.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
-            })
+            .weigher(|_, block: &Block| u32::try_from(block.weight()).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::tiny_lfu())
             .eviction_listener(move |key, block, cause| {
                 if cause == RemovalCause::Size {
-                    evicted(&key, &block);
+                    to_evicted(&key, &block);
                 }
             })
             .build_with_hasher(RandomState::default());
-        Self { blocks, unsettled: AtomicU64::new(0), slack: capacity / 64 }
+        Self {
+            blocks,
+            evicted,
+            full: capacity,
+            capacity: AtomicU64::new(capacity),
+            unsettled: AtomicU64::new(0),
+            slack: capacity / 64,
+        }
     }
 
     /// The block, for a reader.
@@ -129,11 +149,54 @@ impl MemoryTier {
 
     fn insert(&self, key: BlockKey, block: Block) {
         let bytes = block.bytes.len() as u64;
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        if capacity < self.full && self.weight_at_most() + block.weight() > capacity {
+            (self.evicted)(&key, &block);
+            return;
+        }
         self.blocks.insert(key, block);
         if self.unsettled.fetch_add(bytes, Ordering::Relaxed) + bytes > self.slack {
             self.unsettled.store(0, Ordering::Relaxed);
             self.blocks.run_pending_tasks();
         }
+    }
+
+    /// Weighed bytes, those included that moka has not counted yet.
+    fn weight_at_most(&self) -> u64 {
+        self.blocks.weighted_size() + self.unsettled.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that it may hold: as configured, and now.
+    pub(super) fn capacity(&self) -> (u64, u64) {
+        (self.full, self.capacity.load(Ordering::Relaxed))
+    }
+
+    /// Holds up to so many bytes from now on, at most as many as configured. What is too much is evicted, blocks that
+    /// were not read since they came first; while it is shrunk a sixteenth is kept free, so that new blocks come in.
+    pub(super) fn set_capacity(&self, bytes: u64) {
+        let bytes = bytes.min(self.full);
+        self.capacity.store(bytes, Ordering::Relaxed);
+        if bytes < self.full {
+            self.evict_to(bytes - bytes / 16);
+        }
+    }
+
+    fn evict_to(&self, bytes: u64) {
+        self.settle();
+        let mut excess = self.blocks.weighted_size().saturating_sub(bytes);
+        for take_touched in [false, true] {
+            for (key, block) in &self.blocks {
+                if excess == 0 {
+                    break;
+                }
+                if block.is_touched() == take_touched {
+                    self.blocks.invalidate(&*key);
+                    excess = excess.saturating_sub(block.weight());
+                    (self.evicted)(&key, &block);
+                }
+            }
+        }
+        self.settle();
     }
 
     /// Lets go of a block; it does not go to disk.
@@ -143,6 +206,7 @@ impl MemoryTier {
 
     /// Does now what moka does later.
     pub(super) fn settle(&self) {
+        self.unsettled.store(0, Ordering::Relaxed);
         self.blocks.run_pending_tasks();
     }
 

@@ -27,6 +27,8 @@ mod known;
 mod learn;
 mod lists;
 mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod meta;
 mod open;
 mod parts;
@@ -213,6 +215,17 @@ impl Cache {
             in_flight_bytes,
             in_flight_limit,
         }
+    }
+
+    /// Most bytes of blocks in memory: as configured, and now.
+    pub fn block_capacity(&self) -> (u64, u64) {
+        self.memory.capacity()
+    }
+
+    /// Bounds the blocks in memory by less than is configured, or by as much again. What is too much is evicted before
+    /// it returns, which takes time with many blocks.
+    pub fn set_block_capacity(&self, bytes: u64) {
+        self.memory.set_capacity(bytes);
     }
 
     /// What lies on disk; `None` without a disk tier.

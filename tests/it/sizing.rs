@@ -1,6 +1,6 @@
 //! Sizes from the limits of the control groups that the real process runs in. Skipped where none can be made.
 
-use crate::support::{FakeS3, LimitedGroup, Process, Scratch, run};
+use crate::support::{FakeS3, LimitedGroup, Object, Process, Scratch, run};
 
 const MIB: u64 = 1 << 20;
 
@@ -46,4 +46,40 @@ async fn threads_are_the_cpu_quota_rounded_up() {
     let process = group.hotset(&["serve", "--config", &config(&scratch, &s3, "")]);
     let log = Process::spawn(process).await.output();
     assert!(log.contains("threads: 1, by a CPU quota of 1 CPUs"), "{log}");
+}
+
+#[tokio::test]
+async fn the_cache_shrinks_while_its_group_is_short_of_memory_and_grows_again() {
+    let Some(group) = LimitedGroup::memory(256 * MIB) else { return };
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    s3.put("data", "large", Object::random(100 * MIB, 1));
+    let process = group.hotset(&["serve", "--config", &config(&scratch, &s3, "")]);
+    let mut process = Process::spawn(process).await;
+    let client = process.client();
+    for n in 0..25 {
+        let range = format!("bytes={}-{}", n * 4 * MIB, (n + 1) * 4 * MIB - 1);
+        assert_eq!(client.get("/data/large").header("range", &range).send().await.status, 206);
+    }
+    // Not one fetch under way any more, whose bytes would count.
+    process.wait_for_metric("hotset_in_flight_bytes", |bytes| bytes < 1.0).await;
+    let before = process.metric("hotset_cache_bytes").await;
+    let full = process.metric("hotset_cache_capacity_bytes").await;
+    let mut others = Vec::new();
+    while process.metric("hotset_cache_capacity_bytes").await >= full {
+        // Each was measured before the next one comes: what grows by more than is kept free between two measurements is
+        // beyond what shrinking can help.
+        let used = process.metric("hotset_memory_used_bytes").await;
+        others.push(group.hold(8 * MIB));
+        process
+            .wait_for_metric("hotset_memory_used_bytes", |now| now > used + 4e6 || now < used - 1e6)
+            .await;
+    }
+    process.logged("memory is short: ").await;
+    process.wait_for_metric("hotset_cache_bytes", |held| held < before - 4e6).await;
+    for mut other in others {
+        drop(other.stdin.take());
+        other.wait().unwrap();
+    }
+    process.logged("memory is no longer short").await;
+    assert_eq!(client.get("/data/large").header("range", "bytes=0-9").send().await.status, 206);
 }

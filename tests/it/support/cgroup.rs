@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::hotset;
@@ -66,6 +66,19 @@ impl LimitedGroup {
         command
     }
 
+    /// Processes in the group that hold so many bytes until the child's stdin is closed.
+    ///
+    /// # Panics
+    /// When there is no shell.
+    #[must_use]
+    pub fn hold(&self, bytes: u64) -> Child {
+        let mut shell = Command::new("/bin/sh");
+        let script = format!("(head -c {bytes} /dev/zero; cat) | tail -c {bytes}");
+        shell.args(["-c", &script]);
+        let mut command = self.enter(&shell);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+    }
+
     fn enter(&self, program: &Command) -> Command {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]);
@@ -78,7 +91,11 @@ impl LimitedGroup {
 impl Drop for LimitedGroup {
     fn drop(&mut self) {
         for folder in [self.process(), self.0.clone()] {
-            let _ = fs::remove_dir(folder);
+            // Who ended last may still be on its way out.
+            let mut tries = 0..100_000;
+            while tries.next().is_some() && fs::remove_dir(&folder).is_err() {
+                std::thread::yield_now();
+            }
         }
     }
 }

@@ -125,6 +125,23 @@ impl Process {
         line.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
+    /// Waits until a metric is as it should be; returns it.
+    ///
+    /// # Panics
+    /// When it is not within the watchdog's time.
+    pub async fn wait_for_metric(&self, series: &str, is_so: impl Fn(f64) -> bool) -> f64 {
+        let reached = async {
+            loop {
+                let value = self.metric(series).await;
+                if is_so(value) {
+                    return value;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        within(&format!("{series} to change"), reached).await
+    }
+
     /// Waits until the process has ended by itself.
     pub async fn ended(&mut self) -> ExitStatus {
         let id = self.child.id();

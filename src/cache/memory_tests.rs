@@ -1,0 +1,84 @@
+//! The memory tier while it is shrunk. Beside it: a bench compiles that file on its own.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use parking_lot::Mutex;
+
+use super::key::{BlockKey, ObjectVersion};
+use super::memory::{Block, ENTRY_OVERHEAD, MemoryTier};
+use crate::s3::{BucketName, ETag, ObjectId, ObjectKey, ObjectMeta, Parts, Realm};
+
+const BLOCK: u64 = 64 << 10;
+const FULL: u64 = 32 * (BLOCK + ENTRY_OVERHEAD as u64);
+
+fn version() -> ObjectVersion {
+    let bucket = BucketName::new("bucket").unwrap();
+    let realm = Realm::new("http://origin", "default");
+    let id = ObjectId::new(&realm, bucket, ObjectKey::new("key").unwrap());
+    let meta = ObjectMeta {
+        etag: ETag::new(HeaderValue::from_static("\"1\"")),
+        version_id: None,
+        size: 1000 * BLOCK,
+        last_modified: SystemTime::UNIX_EPOCH,
+        headers: Vec::new(),
+        checksums: None,
+        parts: Parts::default(),
+        no_store: false,
+    };
+    ObjectVersion::new(&id, &meta, BLOCK, 0)
+}
+
+/// A tier with blocks 0..20, the first ten of which were read; and what left it.
+fn tier() -> (MemoryTier, ObjectVersion, Arc<Mutex<Vec<u64>>>) {
+    let left = Arc::new(Mutex::new(Vec::new()));
+    let to = left.clone();
+    let evicted = move |key: &BlockKey, _: &Block| to.lock().push(key.start() / BLOCK);
+    let (tier, version) = (MemoryTier::new(FULL, evicted), version());
+    for index in 0..20 {
+        admit(&tier, &version, index);
+    }
+    for index in 0..10 {
+        assert!(tier.get(&version.block(index)).is_some());
+    }
+    tier.settle();
+    (tier, version, left)
+}
+
+fn admit(tier: &MemoryTier, version: &ObjectVersion, index: u64) {
+    let key = version.block(index);
+    let bytes = Bytes::from(vec![0; 64 << 10]);
+    tier.admit(key.clone(), Block::new(key.start(), bytes));
+}
+
+#[test]
+fn a_tier_that_shrinks_evicts_what_was_not_read_first_and_offers_it_to_the_disk() {
+    let (tier, version, left) = tier();
+    tier.set_capacity(FULL / 2);
+    assert!(tier.usage().0 <= FULL / 2, "{:?}", tier.usage());
+    assert!((0..10).all(|index| tier.holds(&version.block(index)).is_some()));
+    // A copy: what is evicted below is written there.
+    let left = left.lock().clone();
+    assert!(!left.is_empty() && left.iter().all(|index| *index >= 10), "{left:?}");
+    assert_eq!(left.len() as u64 + tier.usage().1, 20);
+    tier.set_capacity(0);
+    assert_eq!(tier.usage(), (0, 0));
+}
+
+#[test]
+fn a_shrunk_tier_stays_within_its_capacity_and_grows_again() {
+    let (tier, version, left) = tier();
+    tier.set_capacity(FULL / 4);
+    for index in 100..120 {
+        admit(&tier, &version, index);
+    }
+    tier.settle();
+    assert!(tier.usage().0 <= FULL / 4, "{:?}", tier.usage());
+    assert!(left.lock().contains(&119), "it goes to the disk");
+    tier.set_capacity(2 * FULL);
+    assert_eq!(tier.capacity(), (FULL, FULL));
+    admit(&tier, &version, 200);
+    assert!(tier.holds(&version.block(200)).is_some());
+}
