@@ -15,6 +15,7 @@ pub struct AdminConfig {
     pub address: Option<String>,
     /// What who uses the API must say, as `Authorization: Bearer`; `None`: on a loopback address it is open, on any
     /// other it is closed.
+    #[cfg_attr(test, schemars(extend("minLength" = Self::TOKEN_MIN)))]
     pub token: Option<Secret>,
     /// A file that holds it instead, read again for each request.
     pub token_file: Option<PathBuf>,
