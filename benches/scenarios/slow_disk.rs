@@ -98,14 +98,14 @@ fn fill(hotset: &Hotset, origin: &Origin, gets: &Arc<[Get]>) -> Result<()> {
     Err("not everything got onto the disk".into())
 }
 
-/// What the disk did not give, as its device is slow.
+/// Counters of reads that a slow device refused.
 fn refused(hotset: &Hotset) -> Result<f64> {
     let reasons = ["passed_by", "busy", "slow"];
     let count = |reason| format!("hotset_disk_failures_total{{reason=\"{reason}\"}}");
     reasons.into_iter().map(|reason| hotset.metric(&count(reason))).sum()
 }
 
-/// What one server did in all turns.
+/// Results of one server over all turns.
 #[derive(Default)]
 struct Seen {
     times: Vec<Duration>,

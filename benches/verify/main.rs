@@ -24,7 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// What a verified GET may cost on top of a hit.
 const BAR: Duration = Duration::from_micros(4);
-/// What a request that is refused may cost.
+/// Upper bound of the CPU time of a refused request.
 const REFUSED_BAR: Duration = Duration::from_micros(20);
 const ROUNDS: u32 = 200_000;
 const PATH: &str = "/data/warehouse/year%3D2026/part-00017.parquet";

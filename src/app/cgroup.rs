@@ -53,7 +53,7 @@ impl MemoryGroup {
     }
 }
 
-/// What the control groups of this process allow.
+/// Limits of the control groups of this process, those of their parents included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Cgroup {
     /// Every group with a limit, from the process's own upwards.

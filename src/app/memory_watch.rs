@@ -1,7 +1,7 @@
 //! Shrinks the cache while the memory of the process's control groups runs short.
 //!
-//! What a cache holds is bounded by its configuration; what connections, uploads and an allocator take beside it is
-//! not. So the memory that the kernel could not take back without killing is measured at an interval, and blocks are
+//! The configuration bounds what the cache holds, but not what connections, uploads and the allocator take beside it.
+//! So the memory that the kernel could not take back without killing is measured at an interval, and blocks are
 //! evicted before the limit is reached. The cache grows again, slowly, once twice as much is free.
 
 use std::sync::Arc;

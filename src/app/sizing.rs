@@ -39,7 +39,7 @@ impl fmt::Display for TooLittleMemory {
 
 impl std::error::Error for TooLittleMemory {}
 
-/// What memory is for, in bytes.
+/// Memory by purpose, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sizes {
     memory: u64,

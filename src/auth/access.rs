@@ -29,7 +29,7 @@ pub enum Access {
         verifier: Verifier,
         /// Pages that may send what is not signed.
         origins: AllowedOrigins,
-        /// What only an administrator may name.
+        /// Bucket names that need `admin`.
         reserved: ReservedNames,
     },
     /// S3, request by request: nobody is refused here, and no hit is served before it said yes (R22).
@@ -41,7 +41,7 @@ pub enum Access {
 pub struct Sender<'a> {
     /// `None` for a unix socket.
     pub address: Option<IpAddr>,
-    /// What the certificate that it showed is known by; empty: it showed none.
+    /// Names and fingerprint of its certificate; empty without one.
     pub certificate: &'a [CertificateId],
 }
 
@@ -75,7 +75,7 @@ impl Admitted {
 pub enum ListedKeys {
     /// Only keys that stay within the bucket.
     Confined,
-    /// What the identity may delete.
+    /// Only keys that the identity may delete.
     Of {
         /// The sender.
         identity: Arc<Identity>,

@@ -3,7 +3,7 @@
 use crate::s3::spelling::{self, Alias};
 use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Realm};
 
-/// What a write may change.
+/// The objects and buckets that a write may change.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Touched {
     pub(super) objects: Vec<ObjectId>,

@@ -9,7 +9,7 @@ use super::xml::{self, Malformed};
 /// S3's own take a few hundred bytes.
 pub const MAX_BODY: usize = 64 << 10;
 
-/// What restores an object in its place (S3 API, "`RestoreRequest`").
+/// Elements of a restore of the object in its place (S3 API, "`RestoreRequest`").
 const IN_PLACE: [&str; 6] = [
     "/RestoreRequest",
     "/RestoreRequest/Days",

@@ -1,10 +1,9 @@
 //! However much was purged, nothing else is fetched again (R28): through the admin API, on a real disk, after a restart.
 
 use futures_util::future::join_all;
-use hotset::cache::{DiskConfig, Freshness};
-use hotset::config::units::ByteSize;
 use serde_json::{Value, json};
 
+use crate::purge::restarted;
 use crate::support::*;
 
 const KEYS: u32 = 100_000;
@@ -48,22 +47,6 @@ async fn purge_all(api: &Api) {
     }
 }
 
-/// Runs `work` with a hotset of its own on `path`, and ends everything of it.
-fn run(s3: &FakeS3, path: &str, work: impl AsyncFnOnce(&TestProxy)) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let mut proxy = TestProxy::start_with(s3, |config| {
-            config.rules[0].freshness = Freshness::Immutable;
-            let (path, capacity) = (path.into(), ByteSize::mib(256));
-            config.cache.disk = vec![DiskConfig { path, capacity, ..DiskConfig::default() }];
-        })
-        .await;
-        work(&proxy).await;
-        proxy.begin_shutdown();
-        proxy.ended().await;
-    });
-}
-
 #[test]
 fn r28_a_hundred_thousand_purged_keys_and_ten_thousand_prefixes_leave_all_else_cached() {
     let scratch = Scratch::new();
@@ -75,7 +58,7 @@ fn r28_a_hundred_thousand_purged_keys_and_ten_thousand_prefixes_leave_all_else_c
     }
     let mut covered = [true; OBJECTS.len()];
     covered[..KEPT].fill(false);
-    run(&s3, &path, async |proxy| {
+    restarted(&s3, &path, async |proxy| {
         let client = proxy.client();
         hits(&s3, &client).await;
         assert_eq!(hits(&s3, &client).await, [true; OBJECTS.len()]);
@@ -84,7 +67,7 @@ fn r28_a_hundred_thousand_purged_keys_and_ten_thousand_prefixes_leave_all_else_c
         assert_eq!(hits(&s3, &client).await, covered.map(|covered| !covered));
         assert_eq!(s3.bytes_sent() - sent, (OBJECTS.len() - KEPT) as u64 * SIZE);
     });
-    run(&s3, &path, async |proxy| {
+    restarted(&s3, &path, async |proxy| {
         let (client, sent) = (proxy.client(), s3.bytes_sent());
         assert_eq!(hits(&s3, &client).await, [true; OBJECTS.len()], "from disk");
         assert_eq!(s3.bytes_sent(), sent);

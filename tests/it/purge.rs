@@ -117,7 +117,7 @@ async fn r28_a_head_after_a_purge_brings_no_old_blocks_back() {
 }
 
 /// Runs `work` with a hotset of its own on `path`, and ends everything of it.
-fn restarted(s3: &FakeS3, path: &str, work: impl AsyncFnOnce(&TestProxy)) {
+pub(crate) fn restarted(s3: &FakeS3, path: &str, work: impl AsyncFnOnce(&TestProxy)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut proxy = TestProxy::start_with(s3, |config| {

@@ -100,7 +100,7 @@ async fn fill(s3: &FakeS3, proxy: &TestProxy) {
     panic!("not all of it got onto the disk: {}", s3.describe());
 }
 
-/// What the disk did not give, by the reasons that a slow device has.
+/// Counters of reads that a slow device refused, by reason.
 async fn refused(proxy: &TestProxy) -> [f64; 3] {
     let mut counts = [0.0; 3];
     for (count, reason) in counts.iter_mut().zip(["passed_by", "busy", "slow"]) {

@@ -1,4 +1,4 @@
-//! How soon the origin answers, which decides how long a read from disk may take.
+//! A running median of the origin's time to first byte, which decides how long a read from disk may take.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
