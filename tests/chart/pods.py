@@ -42,7 +42,11 @@ def unavailable() -> str | None:
 
 
 class Pod:
-    """The container `hotset` of what was rendered; `secrets` are those that exist already."""
+    """A pod of what was rendered, with one container; `secrets` are those that exist already."""
+
+    main = "hotset"
+    """The container that is run."""
+    component: str | None = None
 
     def __init__(
         self,
@@ -52,11 +56,11 @@ class Pod:
         secrets: dict[str, dict[str, str]] | None = None,
     ):
         self.folder, self.program, self.documents = folder, program, documents
-        found = workload(documents)
+        found = workload(documents, self.component)
         self.spec = found["spec"]["template"]["spec"]
         self.name = f"{found['metadata']['name']}-0"
         self.claims = found["spec"].get("volumeClaimTemplates", [])
-        self.container = next(one for one in containers(self.spec) if one["name"] == "hotset")
+        self.container = next(one for one in containers(self.spec) if one["name"] == self.main)
         self.secrets = dict(secrets or {})
         for secret in of_kind(documents, "Secret"):
             given = {key: base64.b64decode(text).decode() for key, text in secret.get("data", {}).items()}
@@ -146,6 +150,7 @@ class Pod:
         root = self.folder / "root"
         for name in ("usr", "dev", "proc", "etc/ssl", "tmp"):
             (root / name).mkdir(parents=True, exist_ok=True)
+        (root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
         for name in ("lib", "lib64"):
             if not (root / name).is_symlink():
                 (root / name).symlink_to(f"usr/{name}")
@@ -179,18 +184,23 @@ class Pod:
 
     def start(self, *more: str) -> None:
         with self.log.open("wb") as log:
-            command = self.enter(["hotset", *self.container["args"], *more])
+            command = self.enter([*self.program_and_arguments(), *more])
             self.process = subprocess.Popen(
                 command, env=self.variables(), stdout=log, stderr=log, start_new_session=True
             )
-        self.wait(lambda: self.is_hotset() or self.process.poll() is not None, 30)
-        assert self.is_hotset(), self.said()
+        self.wait(lambda: self.is_inside() or self.process.poll() is not None, 30)
+        assert self.is_inside(), self.said()
 
-    def is_hotset(self) -> bool:
+    def program_and_arguments(self) -> list[str]:
+        return ["hotset", *self.container["args"]]
+
+    def is_inside(self) -> bool:
         """Whether the namespaces are made: until then the process is in those of this machine, and whoever enters
         them is no further than here."""
+        process = Path(f"/proc/{self.process.pid}")
         try:
-            return Path(f"/proc/{self.process.pid}/comm").read_text() == "hotset\n"
+            is_made = (process / "comm").read_text() not in ("chroot\n", "setpriv\n")
+            return is_made and (process / "root").readlink() == self.folder / "root"
         except OSError:
             return False
 
@@ -212,7 +222,7 @@ class Pod:
 
     def beside(self, command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
         """Runs a command in the network of the pod."""
-        assert self.is_hotset(), self.said()
+        assert self.is_inside(), self.said()
         return subprocess.run(
             ["nsenter", "--target", str(self.process.pid), "--net", *command],
             env={"PATH": os.environ["PATH"], **(env or {})},
@@ -246,7 +256,7 @@ class Pod:
 
     def probe(self, name: str) -> bool:
         """One try of a probe of the container."""
-        assert self.is_hotset(), self.said()
+        assert self.is_inside(), self.said()
         probe = self.container[name]
         if asked := probe.get("httpGet"):
             return 200 <= self.http(self.port(asked["port"]), asked["path"]) < 400

@@ -1,6 +1,5 @@
 """What was rendered, run: the configuration is right, and the probes and Services reach what listens."""
 
-import json
 import subprocess
 
 import pytest
@@ -12,44 +11,6 @@ from test_dependency import PARENTS, parent
 from workloads import containers, of_kind, one, pod_specs
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=str(unavailable()))
-
-IDENTITIES = json.dumps(
-    {
-        "identities": [
-            {
-                "name": "reader",
-                "access_key": "AKREADER",
-                "secret_key": "made-up-secret-of-reader",
-                "allow": [{"actions": ["read", "list"], "resources": ["**"]}],
-            }
-        ]
-    }
-)
-
-
-@pytest.fixture(scope="session")
-def secrets(tmp_path_factory) -> dict[str, dict[str, str]]:
-    """Those that the sets of values say exist."""
-    folder = tmp_path_factory.mktemp("certificate")
-    command = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=s3"
-    names = "subjectAltName=DNS:cache-hotset,DNS:objects"
-    files = ["-keyout", folder / "tls.key", "-out", folder / "tls.crt"]
-    subprocess.run(
-        ["openssl", *command.split(), "-addext", names, *files],
-        check=True,
-        capture_output=True,
-    )
-    pair = {name: (folder / name).read_text() for name in ("tls.crt", "tls.key")}
-    return {
-        "s3-keys": {"access-key-id": "AK", "secret-access-key": "sk", "session-token": "st"},
-        "identities": {"identities.yaml": IDENTITIES},
-        "admin": {"token": "made-up-token-of-admin"},
-        "webhook": {"token": "made-up-token-of-webhook"},
-        "origin-certificate": pair,
-        "objects-tls": pair,
-        "reader": {"access-key-id": "AKREADER", "secret-access-key": "made-up-secret-of-reader"},
-    }
-
 
 @pytest.fixture
 def pod(helm3, program, secrets, tmp_path):
@@ -77,6 +38,8 @@ def without_extra_volumes(changed: dict) -> dict:
 
 
 WORKLOADS = [name for name in NAMES if values(name).get("mode") != "sidecar"]
+# Pods behind routers speak only to them: test_router.py.
+OPEN = [name for name in WORKLOADS if not values(name).get("router")]
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -85,7 +48,7 @@ def test_the_configuration_is_right_with_its_files_and_variables(pod, name):
     assert (done.returncode, done.stdout) == (0, "the configuration is right\n"), done.stderr
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", OPEN)
 def test_probes_and_ports_are_answered_without_an_origin(pod, name):
     running = pod(name)
     running.start()

@@ -20,7 +20,7 @@ def commands(program: str) -> list[list[str]]:
     """Command lines of the examples, without the prompt."""
     lines = "\n".join(blocks("console")).replace("\\\n", " ").splitlines()
     words = [shlex.split(line.removeprefix("$ ")) for line in lines]
-    return [line[1:] for line in words if line[0] == program]
+    return [line[1:] for line in words if line and line[0] == program]
 
 
 def test_the_installation_renders(helm3):
@@ -30,6 +30,14 @@ def test_the_installation_renders(helm3):
     text = helm3.run("template", release, str(CHART), *options, "--kube-version", "1.37.0")
     assert "https://s3.eu-central-1.amazonaws.com" in text and "my-bucket/my-key" in text
     assert ["test", release, "--logs"] in commands("helm")
+
+
+def test_the_upgrade_to_routers_renders(helm3):
+    (upgrade,) = [line for line in commands("helm") if line[0] == "upgrade"]
+    release, chart, reuse, *options = upgrade[1:]
+    assert (chart, reuse) == ("helm/hotset", "--reuse-values")
+    text = helm3.run("template", release, str(CHART), *options, "--kube-version", "1.37.0")
+    assert "    server hotset-2 hotset-2.hotset-headless." in text
 
 
 @pytest.mark.parametrize("index", range(2))

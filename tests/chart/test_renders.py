@@ -54,7 +54,7 @@ def test_containers_have_limits_versions_and_root_file_systems_that_only_can_be_
     for what, spec in pod_specs(helm3.render(values(name))).items():
         for container in containers(spec):
             # Those that a user adds are the user's.
-            if container["name"] in ("hotset", "miss-and-hit"):
+            if container["name"] in ("hotset", "router", "miss-and-hit"):
                 assert carelessness(container) == [], what
 
 

@@ -30,6 +30,7 @@ CHANGES = [
     {"autoscaling": {"enabled": True}, "podDisruptionBudget": {"enabled": False}},
     {"disk": {"percent": 50, "retentionPolicy": {"whenDeleted": "Retain"}}},
     {"serviceAccount": {"create": False}, "extraEnv": [{"name": "A", "value": "b"}]},
+    {"router": {"enabled": True}},
 ]
 
 
@@ -44,13 +45,9 @@ def immutable(documents: list[dict]) -> dict:
 
 
 MODES_WITH_PODS = [mode for mode in MODES if mode != "sidecar"]
-# A daemonset does not scale.
-CASES = [
-    (mode, change)
-    for mode in MODES_WITH_PODS
-    for change in CHANGES
-    if mode != "daemonset" or "autoscaling" not in change
-]
+# A daemonset does not scale, and only a statefulset has routers.
+NOT_OF = {"daemonset": {"autoscaling", "router"}, "deployment": {"router"}, "statefulset": set()}
+CASES = [(mode, change) for mode in MODES_WITH_PODS for change in CHANGES if not NOT_OF[mode] & change.keys()]
 
 
 @pytest.mark.parametrize(

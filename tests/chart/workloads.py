@@ -32,10 +32,15 @@ def containers(spec: dict) -> list[dict]:
     return spec.get("initContainers", []) + spec["containers"]
 
 
-def workload(documents: list[dict]) -> dict:
-    found = [one for one in documents if one["kind"] in KINDS]
+def workload(documents: list[dict], component: str | None = None) -> dict:
+    """That of hotset itself, or of another component."""
+    found = [one for one in documents if one["kind"] in KINDS and component_of(one) == component]
     assert len(found) == 1, [one["kind"] for one in found]
     return found[0]
+
+
+def component_of(document: dict) -> str | None:
+    return document["metadata"].get("labels", {}).get("app.kubernetes.io/component")
 
 
 def configuration(documents: list[dict]) -> dict:

@@ -11,6 +11,10 @@ With hasKey and not with `merge`, which overwrites an explicit `false`.
 {{- if and .Values.tls.enabled (not (hasKey $first "tls")) -}}
 {{- $_ := set $first "tls" (dict "cert" "/etc/hotset/tls/tls.crt" "key" "/etc/hotset/tls/tls.key") -}}
 {{- end -}}
+{{- if and .Values.router.enabled .Values.router.proxyProtocol (not (hasKey $first "proxy_protocol")) -}}
+{{- /* From anywhere: the NetworkPolicy lets only routers in. */}}
+{{- $_ := set $first "proxy_protocol" (dict "from" (list "0.0.0.0/0" "::/0")) -}}
+{{- end -}}
 {{- range $section, $keys := include "hotset.config.defaults" . | fromYaml -}}
 {{- $chosen := default dict (get $config $section) -}}
 {{- range $key, $value := $keys -}}
@@ -89,6 +93,11 @@ cache:
     - path: {{ .Values.disk.mountPath }}/blocks
       capacity: {{ div (mul (include "hotset.mebibytes" .Values.disk.size) .Values.disk.percent) 100 }}MiB
   {{- end }}
+{{- if .Values.router.enabled }}
+limits:
+  # Longer than routers keep a connection on which nothing comes.
+  keep_alive: 10m
+{{- end }}
 shutdown:
   {{- if $sidecar }}
   # The default terminationGracePeriodSeconds of a pod is 30.
