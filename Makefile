@@ -28,6 +28,7 @@ test:
 	.ci/setup build
 	.ci/setup clients
 	.ci/setup chart
+	.ci/setup router
 	.ci/setup servers
 	$(CARGO) test $(TESTED)
 	$(CARGO) test $(TESTED),shuttle --lib cache::fence
@@ -35,6 +36,7 @@ test:
 	$(CARGO) build --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir $(TARGET)/clients
 	HOTSET=$(TARGET)/debug/hotset RUST_CLIENTS=$(TARGET)/clients/debug/rust-clients target/venv/bin/python -m pytest tests/clients
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/chart
+	HOTSET=$(TARGET)/debug/hotset target/router/venv/bin/python -m pytest tests/router
 
 bench:
 	.ci/setup build

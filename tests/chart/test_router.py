@@ -176,7 +176,7 @@ def test_the_configuration_for_machines_is_that_of_the_chart(helm3):
     """But for names, addresses, sizes and how servers are found."""
 
     def directives(text: str) -> list[str]:
-        own = r"maxconn|nbthread|resolvers|server |acl is_domain|http-request set-var\(txn.bucket\)|default-server resolvers"
+        own = r"maxconn|nbthread|server |default-server resolvers|acl is_domain|http-request set-var\(txn.bucket\)"
         text = re.sub(r"^resolvers .+?(?=^frontend)", "", text, flags=re.MULTILINE | re.DOTALL)
         lines = [line.strip() for line in text.splitlines()]
         return [line for line in lines if line and not line.startswith("#") and not re.match(own, line)]
