@@ -27,7 +27,7 @@ use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
 use crate::origin::{Addressing, Brought, Endpoint, Origin, credentials};
 use crate::proxy::{AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Server};
-use crate::s3::BucketName;
+use crate::s3::{BucketName, HostNames};
 use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::tls::{Tls, TlsError};
 use crate::warm::{Demand, Warmer};
@@ -153,7 +153,7 @@ impl App {
                 log: log.clone(),
                 limits: config.limits.clone(),
                 admission: admission.clone(),
-                domains: domains(&config, listen, origin.endpoint()),
+                host_names: host_names(&config, listen, origin.endpoint()),
             };
             let balancers = listen.proxy_protocol.clone();
             servers.push((scheme, Server::new(gateway, &conf, tls, balancers), listener));
@@ -379,12 +379,17 @@ fn warmer(
 }
 
 /// The names that a listener answers to: in `transparent` mode clients sign for the origin's, too (R24).
-fn domains(config: &Config, listen: &ListenConfig, origin: &Endpoint) -> Vec<String> {
+fn host_names(config: &Config, listen: &ListenConfig, origin: &Endpoint) -> HostNames {
     let mut domains = listen.domains.clone();
-    if config.auth.mode == AuthMode::Transparent {
-        domains.push(origin.name().to_owned());
+    match config.auth.mode {
+        AuthMode::Trust => HostNames::private(domains),
+        // A name proves nothing, and a signature cannot be had by luring a browser (R24).
+        AuthMode::Verify => HostNames::any(domains),
+        AuthMode::Transparent => {
+            domains.push(origin.name().to_owned());
+            HostNames::any(domains)
+        }
     }
-    domains
 }
 
 fn warn_of_open_trust(mode: AuthMode, listener: &Listener, tls: Option<&TlsConfig>) {

@@ -130,7 +130,7 @@ mod tests {
             headers: &headers,
             has_body: false,
         };
-        let parsed = operation::parse(&head, &[]).unwrap();
+        let parsed = operation::parse(&head, &crate::s3::HostNames::default()).unwrap();
         let refused = trust.authorize(&head, &parsed).err();
         refused.map_or(String::new(), |error| error.code.into_owned())
     }

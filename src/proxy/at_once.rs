@@ -99,7 +99,7 @@ impl Gateway {
         let request = Request::parse(connection.head()?)?;
         let started = Instant::now();
         let head = request.head();
-        let parsed = operation::parse(&head, &self.domains).ok()?;
+        let parsed = operation::parse(&head, &self.host_names).ok()?;
         if !matches!(parsed.operation, Operation::Read(_)) {
             return None;
         }

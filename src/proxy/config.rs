@@ -22,8 +22,9 @@ pub struct ListenConfig {
     pub address: String,
     /// Who may use a unix socket.
     pub mode: FileMode,
-    /// Names below which a label is a bucket: with `s3.local`, `Host: b.s3.local` asks for bucket
-    /// `b` (R24). Empty: path style only.
+    /// Domains below which a label is a bucket: with `s3.local`, `Host: b.s3.local` asks for bucket `b`. Every other
+    /// name is path style; with `auth.mode: trust` only if it is a domain of this list, an address, a name of one
+    /// label, or one under `svc`, `cluster.local` or `internal` (R24).
     pub domains: Vec<String>,
     /// `None`: plain HTTP.
     pub tls: Option<TlsConfig>,

@@ -57,7 +57,7 @@ use crate::auth::{Access, Admitted, Identity, Sender, Transparent};
 use crate::cache::{Cache, Rules};
 use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
 use crate::origin::{Domain, Origin};
-use crate::s3::{BucketName, Operation, Parsed, Read, RequestHead, S3Error, operation};
+use crate::s3::{BucketName, HostNames, Operation, Parsed, Read, RequestHead, S3Error, operation};
 
 pub use access_log::AccessLogger;
 use access_log::Exchange;
@@ -89,15 +89,15 @@ pub struct Gateway {
     pub limits: LimitsConfig,
     /// One for all listeners.
     pub admission: Arc<Admission>,
-    /// `listen.domains` of this listener.
-    pub domains: Vec<String>,
+    /// The names under which this listener is reached.
+    pub host_names: HostNames,
 }
 
 impl Gateway {
     /// What is asked, and who asks for it.
     fn understand(&self, session: &Session) -> Result<(Parsed, Admitted), S3Error> {
         let head = request_head(session.req_header());
-        let parsed = operation::parse(&head, &self.domains)?;
+        let parsed = operation::parse(&head, &self.host_names)?;
         let address = session.client_addr().and_then(|address| address.as_inet());
         let sender = sender(address.map(SocketAddr::ip), Client::of(session));
         let admitted = self.access.admit(&head, &parsed, sender)?;

@@ -5,7 +5,7 @@
 //! disagree about the host, or a reader could disagree with us about the target, it is refused.
 
 use super::error::S3Error;
-use super::host::{Host, bucket_name};
+use super::host::{Host, HostNames, bucket_name};
 use super::name::{BucketName, InvalidName, ObjectKey};
 use super::target::{Query, decode};
 
@@ -22,12 +22,12 @@ pub(super) struct Address {
 pub(super) fn locate(
     raw_target: &[u8],
     host: Option<&str>,
-    domains: &[String],
+    names: &HostNames,
 ) -> Result<Address, S3Error> {
     let target = Target::split(raw_target)?;
     let host = match (host, target.authority) {
         (Some(host), authority) => {
-            let host = Host::parse(host).ok_or_else(|| Host::refused(host))?;
+            let host = Host::parse(host).ok_or_else(|| Host::malformed(host))?;
             if authority.is_some_and(|absolute| !absolute.is_same_place(&host)) {
                 let message = "The host in the request line differs from the Host header.";
                 return Err(S3Error::invalid_request(message));
@@ -38,7 +38,7 @@ pub(super) fn locate(
         (None, None) => None,
     };
     let bucket_of_host = match &host {
-        Some(host) => host.bucket(domains)?,
+        Some(host) => names.bucket(host)?,
         None => None,
     };
     let query = Query::parse(target.query)?;
@@ -143,7 +143,7 @@ mod tests {
 
     fn with(target: &str, host: Option<&str>) -> Result<Address, S3Error> {
         let domains = ["s3.local", "EU.s3.local.", "example.org"].map(str::to_owned);
-        locate(target.as_bytes(), host, &domains)
+        locate(target.as_bytes(), host, &HostNames::private(domains.into()))
     }
 
     /// (bucket, key) of a request to a host.
@@ -215,7 +215,7 @@ mod tests {
         ] {
             assert_eq!(code(target, Some("s3.local")), "InvalidURI", "{target:?}");
         }
-        let raw = locate(b"/bkt/\xFF", None, &[]).unwrap_err();
+        let raw = locate(b"/bkt/\xFF", None, &HostNames::default()).unwrap_err();
         assert_eq!(raw.code, "InvalidURI");
     }
 

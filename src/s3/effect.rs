@@ -147,7 +147,7 @@ mod tests {
             headers: &headers,
             has_body: true,
         };
-        match parse(&head, &[]).unwrap().operation {
+        match parse(&head, &crate::s3::HostNames::default()).unwrap().operation {
             Operation::PassThrough(effect) => effect,
             Operation::Read(read) => panic!("{read:?}"),
         }

@@ -1,14 +1,57 @@
-//! The Host header: whose name a request was sent to, and the bucket in it (R24).
+//! The Host header: the name that a request was sent to, and the bucket in it (R24).
 //!
-//! Virtual-hosted style is only what was configured: the labels before a listed domain. Addresses,
-//! `localhost` and a listed domain itself are path style; every other name is refused, since a
-//! browser lured to us under another name (DNS rebinding) is no client.
+//! Virtual-hosted style is only what was configured: the labels before a listed domain. Everything else is path style,
+//! or refused where nothing but the connection tells who asks: there a browser that was lured to us under a name of an
+//! attacker (DNS rebinding) is no client. Names that no attacker can register are accepted in any case.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::error::S3Error;
 use super::name::BucketName;
+
+/// Domains whose names only a private DNS server can resolve (Kubernetes services, ICANN's private-use TLD).
+const PRIVATE: [&str; 3] = ["svc", "cluster.local", "internal"];
+
+/// The names under which requests are accepted, and those in which a label is a bucket (R24).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostNames {
+    domains: Vec<String>,
+    accepts_any: bool,
+}
+
+impl HostNames {
+    /// Accepts every name. A name below one of `domains` is virtual-hosted style, any other is path style.
+    #[must_use]
+    pub fn any(domains: Vec<String>) -> Self {
+        Self { domains, accepts_any: true }
+    }
+
+    /// Accepts the names of `domains` and below, and those that public DNS servers do not resolve: addresses, names of
+    /// one label, and names under `svc`, `cluster.local` and `internal`.
+    #[must_use]
+    pub fn private(domains: Vec<String>) -> Self {
+        Self { domains, accepts_any: false }
+    }
+
+    /// Returns the bucket in a host name, or `None` for path style.
+    pub(super) fn bucket(&self, host: &Host<'_>) -> Result<Option<BucketName>, S3Error> {
+        let listed = || self.domains.iter().map(|domain| domain.trim_end_matches('.'));
+        if host.is_address || listed().any(|domain| host.name.eq_ignore_ascii_case(domain)) {
+            return Ok(None);
+        }
+        // The longest domain that fits leaves the shortest bucket: `a.eu.s3.local` is bucket `a`
+        // when both `s3.local` and `eu.s3.local` are listed.
+        let bucket = listed()
+            .filter_map(|domain| labels_before(&host.name, domain))
+            .min_by_key(|labels| labels.len());
+        match bucket {
+            Some(bucket) => bucket_name(bucket).map(Some),
+            None if self.accepts_any || host.is_private() => Ok(None),
+            None => Err(host.unlisted()),
+        }
+    }
+}
 
 /// A host name or address in lower case, without brackets, zone or final dot.
 #[derive(Debug)]
@@ -49,25 +92,24 @@ impl<'a> Host<'a> {
         Some(Host { name, port, is_address })
     }
 
-    /// 400 for a host that is not one of ours.
-    pub(super) fn refused(host: &str) -> S3Error {
-        S3Error::invalid_request(format!("The host '{host}' is not in listen.domains."))
+    /// Whether no public DNS server resolves the name, so that no web page can have been loaded from it.
+    fn is_private(&self) -> bool {
+        let is_below = |domain| labels_before(&self.name, domain).is_some();
+        !self.name.contains('.') || PRIVATE.into_iter().any(is_below)
     }
 
-    /// The labels before a listed domain. `None`: path style.
-    pub(super) fn bucket(&self, domains: &[String]) -> Result<Option<BucketName>, S3Error> {
-        let listed = || domains.iter().map(|domain| domain.trim_end_matches('.'));
-        let is_listed = listed().any(|domain| self.name.eq_ignore_ascii_case(domain));
-        if self.is_address || self.name == "localhost" || is_listed {
-            return Ok(None);
-        }
-        // The longest domain that fits leaves the shortest bucket: `a.eu.s3.local` is bucket `a`
-        // when both `s3.local` and `eu.s3.local` are listed.
-        let bucket = listed()
-            .filter_map(|domain| labels_before(&self.name, domain))
-            .min_by_key(|labels| labels.len())
-            .ok_or_else(|| Host::refused(&self.name))?;
-        bucket_name(bucket).map(Some)
+    /// 400 for a name that this listener does not accept.
+    fn unlisted(&self) -> S3Error {
+        S3Error::invalid_request(format!(
+            "The host '{}' is not listed in listen[].domains; auth.mode trust accepts other names only if they have one \
+             label or end in .svc, .cluster.local or .internal.",
+            self.name
+        ))
+    }
+
+    /// 400 for what is no host.
+    pub(super) fn malformed(host: &str) -> S3Error {
+        S3Error::invalid_request(format!("The host '{host}' is not a valid host name or address."))
     }
 }
 
@@ -91,26 +133,36 @@ pub(super) fn bucket_name(name: &str) -> Result<BucketName, S3Error> {
 mod tests {
     use super::*;
 
+    fn domains() -> Vec<String> {
+        ["s3.local", "EU.s3.local.", "example.org"].map(str::to_owned).into()
+    }
+
     /// The bucket in a host's name.
-    fn bucket(host: &str) -> Result<Option<String>, String> {
-        let domains = ["s3.local", "EU.s3.local.", "example.org"].map(str::to_owned);
-        let host = Host::parse(host).ok_or_else(|| Host::refused(host));
-        match host.and_then(|host| host.bucket(&domains)) {
+    fn bucket_by(names: &HostNames, host: &str) -> Result<Option<String>, String> {
+        let host = Host::parse(host).ok_or_else(|| Host::malformed(host));
+        match host.and_then(|host| names.bucket(&host)) {
             Ok(bucket) => Ok(bucket.map(|bucket| bucket.to_string())),
             Err(error) => Err(error.code.into_owned()),
         }
     }
 
-    #[test]
-    fn r24_the_bucket_is_the_labels_before_a_listed_domain() {
-        for host in ["bkt.s3.local", "BKT.S3.Local:9000", "bkt.s3.local.", "bkt.eu.s3.local:"] {
-            assert_eq!(bucket(host), Ok(Some("bkt".to_owned())), "{host}");
-        }
-        assert_eq!(bucket("my.old.bkt.s3.local"), Ok(Some("my.old.bkt".to_owned())));
+    fn bucket(host: &str) -> Result<Option<String>, String> {
+        bucket_by(&HostNames::private(domains()), host)
     }
 
     #[test]
-    fn r24_addresses_localhost_and_a_domain_itself_are_path_style() {
+    fn r24_the_bucket_is_the_labels_before_a_listed_domain() {
+        for names in [HostNames::private(domains()), HostNames::any(domains())] {
+            for host in ["bkt.s3.local", "BKT.S3.Local:9000", "bkt.s3.local.", "bkt.eu.s3.local:"] {
+                assert_eq!(bucket_by(&names, host), Ok(Some("bkt".to_owned())), "{host}");
+            }
+            let dotted = bucket_by(&names, "my.old.bkt.s3.local");
+            assert_eq!(dotted, Ok(Some("my.old.bkt".to_owned())));
+        }
+    }
+
+    #[test]
+    fn r24_names_that_nobody_can_register_are_path_style() {
         for host in [
             "127.0.0.1",
             "127.0.0.1:9000",
@@ -124,20 +176,52 @@ mod tests {
             "s3.local:9000",
             "eu.s3.local",
             "Example.org.",
+            "hotset",
+            "HOTSET:9000",
+            "my_cache:9000",
+            "hotset.",
+            "hotset.default.svc",
+            "hotset.default.svc.cluster.local:9000",
+            "hotset.default.svc.cluster.local.",
+            "host.docker.INTERNAL",
+            "svc",
         ] {
             assert_eq!(bucket(host), Ok(None), "{host}");
         }
     }
 
     #[test]
-    fn r24_any_other_host_is_refused() {
+    fn r24_in_trust_mode_a_name_that_somebody_can_register_is_refused() {
         for host in [
             "evil.example",
+            "evil.example:9000",
             "bkt.localhost",
             "xs3.local",
             "bkt-s3.local",
             "s3.local.evil",
-            "local",
+            "hotset.default",
+            "evilsvc.example",
+            "cluster.local.example",
+            "x.evilcluster.local",
+            "evil.notinternal",
+            "internal.example",
+            "127.1",
+            "0x7f.0.0.1",
+        ] {
+            assert_eq!(bucket(host), Err("InvalidRequest".to_owned()), "{host:?}");
+            assert_eq!(bucket_by(&HostNames::any(domains()), host), Ok(None), "{host:?}");
+        }
+        for names in [vec![], vec![String::new(), ".".to_owned()]] {
+            let host = Host::parse("bkt.s3.local").unwrap();
+            let error = HostNames::private(names).bucket(&host).unwrap_err();
+            assert!(error.message.contains("'bkt.s3.local'"), "{}", error.message);
+            assert!(error.message.contains("listen[].domains"), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn r24_what_is_no_host_is_refused_in_every_mode() {
+        for host in [
             "",
             ".",
             "::1",
@@ -150,17 +234,12 @@ mod tests {
             "u@s3.local",
             "s3.local/x",
             "a b",
-            "127.1",
-            "0x7f.0.0.1",
             "s3.local:80:80",
         ] {
             assert_eq!(bucket(host), Err("InvalidRequest".to_owned()), "{host:?}");
+            let any = bucket_by(&HostNames::any(domains()), host);
+            assert_eq!(any, Err("InvalidRequest".to_owned()), "{host:?}");
         }
-        let unlisted = |domains: &[String]| Host::parse("bkt.s3.local").unwrap().bucket(domains);
-        assert!(unlisted(&[]).is_err());
-        assert!(unlisted(&[String::new(), ".".to_owned()]).is_err());
-        let message = unlisted(&[]).unwrap_err().message;
-        assert_eq!(message, "The host 'bkt.s3.local' is not in listen.domains.");
     }
 
     #[test]

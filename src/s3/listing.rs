@@ -105,7 +105,7 @@ mod tests {
             headers: &headers,
             has_body: false,
         };
-        let parsed = parse(&head, &[]).unwrap();
+        let parsed = parse(&head, &crate::s3::HostNames::default()).unwrap();
         assert_eq!(Listing::of(&method, &headers, true, &parsed), None, "with a body");
         Listing::of(&method, &headers, false, &parsed)
     }

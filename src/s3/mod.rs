@@ -42,6 +42,7 @@ pub use described::described_headers;
 pub use error::S3Error;
 pub use etag::ETag;
 pub use event::{Change, ObjectEvent};
+pub use host::HostNames;
 pub use listing::Listing;
 pub use name::{BucketName, InvalidName, MAX_KEY, ObjectId, ObjectKey, Realm};
 pub use needs::{Action, Need, Needs, Resource};

@@ -10,6 +10,7 @@ use http::method::Method;
 
 use super::address::{Address, locate};
 use super::error::S3Error;
+use super::host::HostNames;
 use super::name::{BucketName, ObjectKey};
 use super::target::{Query, encode_path};
 
@@ -100,15 +101,14 @@ impl Parsed {
     }
 }
 
-/// Understands a request. `domains` are the listener's virtual-hosted names (R24).
+/// Parses a request. `names` are those of the listener (R24).
 ///
 /// # Errors
 /// 400: `InvalidURI` (escapes, UTF-8, form), `InvalidBucketName`, `KeyTooLongError`,
 /// `InvalidRequest` (a host that is not ours, or not the target's; `response-*` without a
 /// signature; a header that overrides the method) or `InvalidArgument` (control bytes in `response-*`, R18).
-pub fn parse(head: &RequestHead<'_>, domains: &[String]) -> Result<Parsed, S3Error> {
-    let Address { bucket, key, query, virtual_hosted } =
-        locate(head.raw_target, head.host, domains)?;
+pub fn parse(head: &RequestHead<'_>, names: &HostNames) -> Result<Parsed, S3Error> {
+    let Address { bucket, key, query, virtual_hosted } = locate(head.raw_target, head.host, names)?;
     let read = match (read_method(head.method), &key) {
         (Some(method), Some(_)) => Read::understand(method, head, &query)?,
         _ => None,
@@ -154,7 +154,7 @@ mod tests {
             headers: &HeaderMap::new(),
             has_body: false,
         };
-        parse(&head, &["s3.local".to_owned()]).unwrap()
+        parse(&head, &HostNames::private(vec!["s3.local".to_owned()])).unwrap()
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
                     headers: &headers,
                     has_body: false,
                 };
-                let error = parse(&head, &[]).unwrap_err();
+                let error = parse(&head, &HostNames::default()).unwrap_err();
                 assert_eq!((error.status.as_u16(), &*error.code), (400, "InvalidRequest"));
             }
         }

@@ -37,6 +37,8 @@ mod events;
 mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
 mod front;
+/// The names under which each mode is reached.
+mod hosts;
 /// Events by Kafka.
 #[cfg(feature = "kafka")]
 mod kafka;

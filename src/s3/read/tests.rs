@@ -16,7 +16,7 @@ fn ask(target: &str, pairs: &Pairs, has_body: bool) -> Result<Operation, S3Error
     let raw_target = target.as_bytes();
     let head =
         RequestHead { method: &Method::GET, raw_target, host: None, headers: &headers, has_body };
-    parse(&head, &[]).map(|parsed| parsed.operation)
+    parse(&head, &crate::s3::HostNames::default()).map(|parsed| parsed.operation)
 }
 
 fn try_read(target: &str, pairs: &Pairs) -> Option<Read> {

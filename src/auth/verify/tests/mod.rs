@@ -12,7 +12,7 @@ use super::*;
 use crate::auth::Credentials;
 use crate::auth::sign::date::{amz_date, parse_amz_date};
 use crate::auth::sign::{EMPTY_SHA256, Payload, Signer};
-use crate::s3::{Query, operation};
+use crate::s3::{HostNames, Query, operation};
 
 const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -91,7 +91,7 @@ impl Sent {
     }
 
     fn parsed(&self) -> Result<Parsed, S3Error> {
-        operation::parse(&self.head(), &["s3.amazonaws.com".to_owned()])
+        operation::parse(&self.head(), &HostNames::private(vec!["s3.amazonaws.com".to_owned()]))
     }
 
     fn verify_at(&self, now: SystemTime) -> Result<Verified, S3Error> {

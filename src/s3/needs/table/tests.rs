@@ -19,7 +19,7 @@ fn needs_of(method: &str, target: &str, pairs: Headers<'_>) -> Needs {
         headers: &headers,
         has_body: false,
     };
-    Needs::of(&head, &parse(&head, &[]).unwrap())
+    Needs::of(&head, &parse(&head, &crate::s3::HostNames::default()).unwrap())
 }
 
 /// `read bkt/k, write bkt/l`
