@@ -30,7 +30,7 @@ pub use credentials::{Credentials, InvalidCredentials};
 pub use form::FormGate;
 pub use identities::{CertificateId, Identities, IdentitiesError, Identity, IdentitySet};
 pub use reserved::ReservedNames;
-pub use sign::{Payload, Signature, Signer, strip_presigned};
+pub use sign::{Payload, Signature, Signer};
 pub use transparent::Transparent;
 pub use trust::Trust;
 pub use verify::BodyCheck;

@@ -25,10 +25,10 @@ use super::response::{CACHE_STATUS, CacheStatus};
 use super::touched::Touched;
 use super::transparent::as_signed;
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
-use crate::auth::{BodyCheck, Payload, strip_presigned};
+use crate::auth::{BodyCheck, Payload};
 use crate::cache::{InFlight, Writing};
 use crate::origin::OriginError;
-use crate::s3::{Operation, Parsed, S3Error, expected_owner};
+use crate::s3::{Operation, Parsed, Query, S3Error, expected_owner};
 
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
 const WRITE_PATIENCE: Duration = Duration::from_mins(10);
@@ -159,8 +159,9 @@ impl Gateway {
         }
         let endpoint = self.origin.endpoint();
         let target = endpoint.target(bucket.as_ref(), key.as_ref());
-        let query = strip_presigned(query);
         let mut headers = forwarded(&head.headers);
+        unhoist_content_sha256(&mut headers, query)?;
+        let query = query.without_signature();
         headers.insert(HOST, HeaderValue::from_str(&target.host).map_err(|e| bad_request(&e))?);
         let incoming = Incoming::from_headers(&headers).map_err(|e| bad_request(&e))?;
         let form = incoming.as_ref().map(|incoming| {
@@ -205,8 +206,6 @@ impl Gateway {
                     BodyCheck::Unsigned | BodyCheck::Sha256(_) => Ok(reframer),
                 });
             forward.reframer = Some(reframer.map_err(|e| bad_request(&e))?);
-        } else if matches!(forward.body, BodyCheck::Chunks { .. }) {
-            return Err(bad_request(&"x-amz-content-sha256 must be a header of a chunked upload"));
         }
         let path = match query.is_empty() {
             true => target.path,
@@ -349,6 +348,18 @@ fn forwarded(headers: &HeaderMap) -> HeaderMap {
         }
     }
     kept
+}
+
+/// Makes a header of what a presigner has moved into the query: the query's own is stripped (R23).
+fn unhoist_content_sha256(headers: &mut HeaderMap, query: &Query) -> Result<()> {
+    let Some(claimed) = query.content_sha256() else { return Ok(()) };
+    if claimed.starts_with("STREAMING-") {
+        // How a body is framed is read from the headers alone, wherever that is asked.
+        return Err(bad_request(&"x-amz-content-sha256 must be a header of a chunked upload"));
+    }
+    let claimed = HeaderValue::from_str(claimed).map_err(|e| bad_request(&e))?;
+    headers.entry(CONTENT_SHA256).or_insert(claimed);
+    Ok(())
 }
 
 /// How the body that is passed on as it is is signed for.

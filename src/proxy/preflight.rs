@@ -13,7 +13,6 @@ use pingora::http::RequestHeader;
 use super::Gateway;
 use super::context::Forward;
 use super::pass_through::bad_request;
-use crate::auth::strip_presigned;
 use crate::s3::origin_form;
 
 const FORWARDED: [HeaderName; 4] =
@@ -35,7 +34,7 @@ impl Gateway {
             None => {
                 let endpoint = self.origin.endpoint();
                 let target = endpoint.target(parsed.bucket.as_ref(), parsed.key.as_ref());
-                let query = strip_presigned(&parsed.query);
+                let query = parsed.query.without_signature();
                 let path = match query.is_empty() {
                     true => target.path,
                     false => format!("{}?{}", target.path, query.to_canonical_string()),

@@ -20,17 +20,8 @@ const LIST_QUERY: [&str; 8] = [
     "fetch-owner",
 ];
 
-/// Query names that change nothing of the answer.
-const SILENT: [&str; 8] = [
-    "x-id",
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-SignedHeaders",
-    "X-Amz-Signature",
-    "X-Amz-Security-Token",
-];
+/// Changes nothing of the answer, nor does a presigned signature.
+const SILENT: &str = "x-id";
 
 /// A list of a bucket's keys, or the question whether the bucket is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +49,7 @@ impl Listing {
         if !headers.keys().all(plain_header) {
             return None;
         }
-        let query = parsed.query.without(&SILENT);
+        let query = parsed.query.without_signature().without(&[SILENT]);
         let prefix = match *method {
             Method::HEAD if query.is_empty() => None,
             Method::GET if is_list(&query) => Some(query.get("prefix").unwrap_or_default()),

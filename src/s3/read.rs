@@ -14,24 +14,12 @@ use super::overrides::{self, ResponseOverrides};
 use super::part::PartNumber;
 use super::precondition::{IfRange, Preconditions};
 use super::range::ByteRange;
-use super::target::Query;
+use super::target::{Query, is_presigned};
 use super::version::VersionId;
 
-/// Query names that a read may have besides `response-*` (R16). Presigners hoist any `x-amz-*`
+/// Query names that a read may have besides `response-*` and a presigned signature (R16). Presigners hoist any `x-amz-*`
 /// header into the query, so an unknown name may be an SSE-C key or an expected owner.
-const READ_QUERY: [&str; 11] = [
-    VERSION_ID,
-    PART_NUMBER,
-    "x-id",
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-SignedHeaders",
-    "X-Amz-Signature",
-    "X-Amz-Security-Token",
-    CHECKSUM_MODE,
-];
+const READ_QUERY: [&str; 4] = [VERSION_ID, PART_NUMBER, "x-id", CHECKSUM_MODE];
 
 /// `x-amz-*` headers that a read may have (R16).
 const READ_HEADERS: [&str; 8] = [
@@ -183,6 +171,7 @@ impl Read {
 fn query_is_known(query: &Query) -> bool {
     let known = |name: &str| {
         READ_QUERY.contains(&name)
+            || is_presigned(name)
             || name.eq_ignore_ascii_case(CHECKSUM_MODE)
             || overrides::is_override(name)
     };

@@ -45,6 +45,26 @@ pub fn decode(encoded: &[u8]) -> Result<Cow<'_, str>, S3Error> {
     percent_decode(encoded).decode_utf8().map_err(|_| S3Error::invalid_uri())
 }
 
+/// The parameters of a query that carry a presigned signature (R23). `X-Amz-Content-Sha256` is what the AWS SDK for
+/// JavaScript adds: what is signed for the body.
+const PRESIGNED: [&str; 8] = [
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+    "X-Amz-Security-Token",
+    CONTENT_SHA256,
+];
+const CONTENT_SHA256: &str = "X-Amz-Content-Sha256";
+
+/// Whether a query parameter belongs to a presigned signature, and says nothing of what is asked.
+#[must_use]
+pub fn is_presigned(name: &str) -> bool {
+    PRESIGNED.contains(&name) || name.eq_ignore_ascii_case(CONTENT_SHA256)
+}
+
 /// The most parameters of a query: a presigned URL with all that S3 knows and a hundred `x-amz-meta-*` has fewer.
 pub const MAX_PARAMETERS: usize = 256;
 /// Of fewer names each is compared with each.
@@ -114,11 +134,24 @@ impl Query {
         self.0.is_empty()
     }
 
+    /// Returns the query without the parameters of a presigned signature; all else keeps its place (R23).
+    #[must_use]
+    pub fn without_signature(&self) -> Self {
+        Query(self.0.iter().filter(|(name, _)| !is_presigned(name)).cloned().collect())
+    }
+
     /// The same without every pair of these names.
     #[must_use]
     pub fn without(&self, names: &[&str]) -> Self {
         let kept = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
         Query(kept.cloned().collect())
+    }
+
+    /// Returns the value of `X-Amz-Content-Sha256`, whatever its case.
+    #[must_use]
+    pub fn content_sha256(&self) -> Option<&str> {
+        let mut named = self.iter().filter(|(name, _)| name.eq_ignore_ascii_case(CONTENT_SHA256));
+        named.next().map(|(_, value)| value.unwrap_or_default())
     }
 
     /// The same with one more pair at the end.
@@ -210,6 +243,21 @@ mod tests {
         assert_eq!(read.get("B"), None);
         assert!(read.contains("a") && !read.contains("c"));
         assert!(query("").is_empty() && query("&").is_empty() && !read.is_empty());
+    }
+
+    #[test]
+    fn r23_only_the_parameters_of_a_presigned_signature_are_stripped() {
+        let presigned = query(
+            "versionId=v&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=c&X-Amz-Date=d\
+             &X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=s&X-Amz-Security-Token=t\
+             &x-amz-checksum-mode=ENABLED&X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&x-id=GetObject&acl\
+             &x-amz-expected-bucket-owner=1&x-amz-content-SHA256=0",
+        );
+        let kept = presigned.without_signature().to_canonical_string();
+        let expected = "versionId=v&x-amz-checksum-mode=ENABLED&x-id=GetObject&acl&x-amz-expected-bucket-owner=1";
+        assert_eq!(kept, expected);
+        assert_eq!(presigned.content_sha256(), Some("UNSIGNED-PAYLOAD"));
+        assert_eq!(query("a").content_sha256(), None);
     }
 
     #[test]

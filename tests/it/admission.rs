@@ -146,9 +146,13 @@ async fn r16_what_is_on_the_allow_list_is_served_from_the_cache() {
         ("Accept-Encoding", "gzip"),
         ("Content-Length", "0"),
     ];
-    for path in
-        ["/data/k".to_owned(), "/data/k?x-id=GetObject".to_owned(), format!("/data/k?{PRESIGNED}")]
-    {
+    for path in [
+        "/data/k".to_owned(),
+        "/data/k?x-id=GetObject".to_owned(),
+        format!("/data/k?{PRESIGNED}"),
+        // As the AWS SDK for JavaScript presigns.
+        format!("/data/k?X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&{PRESIGNED}&x-id=GetObject"),
+    ] {
         for method in [Method::GET, Method::HEAD] {
             let request = client.request(method.clone(), &path);
             let answer =

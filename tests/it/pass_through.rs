@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Method};
 
+use crate::support::sigv4::sha256;
 use crate::support::{
     Client, FakeS3, Fault, Matcher, Object, Response, Seen, Times, our_signature, setup,
 };
@@ -61,19 +62,23 @@ async fn r23_whatever_is_passed_on_bears_our_signature_and_never_the_clients() {
 }
 
 #[tokio::test]
-async fn r23_only_the_seven_signature_parameters_leave_a_presigned_query() {
+async fn r23_only_the_parameters_of_the_signature_leave_a_presigned_query() {
     let (s3, _proxy, client) = setup().await;
     let signature = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A%2F1&X-Amz-Date=1\
                      &X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Security-Token=T\
                      &X-Amz-Signature=abc";
-    let kept = "x-id=PutObject&X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&x-amz-acl=private\
-                &X-Amz-Expected-Bucket-Owner=1";
-    let put = client.put(&format!("/data/k?{kept}&{signature}")).body("hello").send().await;
-    assert_eq!(put.status, 200);
-    let seen = last(&s3);
-    assert_eq!(seen.query, kept);
-    assert_eq!(seen.header("authorization"), our_signature(&seen).0);
-    assert_eq!(s3.object_bytes("data", "k"), "hello");
+    let kept = "x-id=PutObject&x-amz-acl=private&X-Amz-Expected-Bucket-Owner=1";
+    let hash = sha256(b"hello");
+    for claimed in ["UNSIGNED-PAYLOAD", &hash] {
+        let query = format!("{kept}&{signature}&X-Amz-Content-Sha256={claimed}");
+        let put = client.put(&format!("/data/k?{query}")).body("hello").send().await;
+        assert_eq!(put.status, 200);
+        let seen = last(&s3);
+        assert_eq!(seen.query, kept);
+        assert_eq!(seen.header("x-amz-content-sha256"), claimed);
+        assert_eq!(seen.header("authorization"), our_signature(&seen).0);
+        assert_eq!(s3.object_bytes("data", "k"), "hello");
+    }
     let get = client.get(&format!("/data/k?{signature}")).send().await;
     assert_eq!((get.text().as_str(), &*last(&s3).query), ("hello", ""));
     let tags = client.get(&format!("/data/k?tagging&{signature}")).send().await;

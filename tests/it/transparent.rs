@@ -150,6 +150,19 @@ async fn r22_a_decision_serves_repeats_of_the_very_request_and_nobody_else() {
     assert_eq!(unsigned.status, 403);
 }
 
+/// The AWS SDK for JavaScript v3 presigns so.
+#[tokio::test]
+async fn r16_a_presigned_url_with_the_payload_in_its_query_is_answered_from_the_cache() {
+    let t = Transparent::start(60).await;
+    let target = "/data/k?X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&x-id=GetObject";
+    let wire = t.reader("GET", target).wire_presigned(60);
+    for cache in ["hotset; fwd=uri-miss", "hotset; hit"] {
+        let answer = t.send(&wire).await;
+        assert_eq!((answer.status.as_u16(), &*answer.text()), (200, "content"));
+        assert_eq!(answer.header("cache-status"), cache);
+    }
+}
+
 #[tokio::test]
 async fn r22_a_version_that_replaced_another_is_decided_anew() {
     let t = Transparent::start(60).await;

@@ -265,30 +265,6 @@ fn the_signing_key_is_kept_for_the_day() {
 }
 
 #[test]
-fn r23_only_the_seven_presigning_parameters_are_stripped() {
-    let presigned = query(
-        "versionId=v&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=c&X-Amz-Date=d\
-         &X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature=s&X-Amz-Security-Token=t\
-         &x-amz-checksum-mode=ENABLED&X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&x-id=GetObject&acl",
-    );
-    let kept: Vec<_> = strip_presigned(&presigned)
-        .iter()
-        .map(|(name, value)| (name.to_owned(), value.map(str::to_owned)))
-        .collect();
-    let pair = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
-    assert_eq!(
-        kept,
-        [
-            pair("versionId", "v"),
-            pair("x-amz-checksum-mode", "ENABLED"),
-            pair("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD"),
-            pair("x-id", "GetObject"),
-            ("acl".to_owned(), None),
-        ]
-    );
-}
-
-#[test]
 fn debug_of_signer_and_signature_shows_no_secret() {
     let signer = signer_with(Some("our-token"));
     let signature = sign_plain(&signer, &mut headers(&[("host", "h")]));

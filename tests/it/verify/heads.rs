@@ -201,6 +201,28 @@ async fn r24_a_configured_host_may_be_signed_and_no_other() {
     }
 }
 
+/// The AWS SDK for JavaScript v3 presigns so.
+#[tokio::test]
+async fn r16_a_presigned_url_with_the_payload_in_its_query_is_answered_from_the_cache() {
+    let hotset = Verifying::start().await;
+    let target = |claimed: &str| format!("/data/k?X-Amz-Content-Sha256={claimed}&x-id=GetObject");
+    for cache in ["hotset; fwd=uri-miss", "hotset; hit"] {
+        let wire = hotset.signed("GET", &target("UNSIGNED-PAYLOAD")).wire_presigned(60);
+        let answer = hotset.send(&wire).await;
+        assert_eq!((answer.status.as_u16(), &*answer.text()), (200, "content"));
+        assert_eq!(answer.header("cache-status"), cache);
+    }
+    // It is signed for, whatever it says.
+    let wire = hotset.signed("GET", &target("UNSIGNED-PAYLOAD")).wire_presigned(60);
+    let changed = String::from_utf8(wire).unwrap().replacen("UNSIGNED", "SIGNED", 1);
+    assert_eq!(hotset.answer(changed.as_bytes()).await, refused(403, "SignatureDoesNotMatch"));
+    let put = hotset.signed("PUT", "/data/k?X-Amz-Content-Sha256=UNSIGNED-PAYLOAD");
+    assert_eq!(hotset.send(&put.body(b"new").wire_presigned(60)).await.status, 200);
+    assert_eq!(hotset.s3.object_bytes("data", "k"), "new");
+    let requests = hotset.s3.requests();
+    assert_eq!(requests.last().map(|seen| &*seen.query), Some(""));
+}
+
 /// The region is the origin's unless the configuration says otherwise.
 #[tokio::test]
 async fn clients_sign_for_the_origins_region_or_for_the_configured_one() {
