@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Cache;
 use super::fill::{Fill, Interest};
-use super::flight::{NewFetch, Opened, Opening};
+use super::flight::{NewFetch, Opened, Opening, OpeningAnswer};
 use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
 use super::memory::Block;
@@ -129,27 +129,28 @@ impl OpeningTask {
             let reason = "its Cache-Control says so".to_owned();
             return self.end(Err(Arc::new(OriginError::Uncacheable(reason))));
         }
+        let opened = Opened { meta, version: version.clone(), since: self.since };
         if self.opening.asked().part().is_some() && self.cache.holds(&version, &range) {
             // The place of the part is all that was not known.
-            return self.end(Ok((meta, version)));
+            return self.end(Ok(opened));
         }
         // A long suffix is read like any other range: the first bytes now, the rest over many connections.
         range.end = range.end.min(version.block_at(range.start).start() + self.cache.fetch_size);
         let paid = self.cache.pay_for(&mut range, &version);
         if paid.is_none() {
             // The answer is good for its metadata; the bytes will be fetched by whoever can pay for them.
-            self.end(Ok((meta, version)));
+            self.end(Ok(opened));
             return;
         }
         body.truncate(range.end);
         let interest = self.opening.interest().clone();
         let fetch = self.cache.flights.adopt(&version, self.generation, range, &interest, paid);
         let delivery = Delivery::new(self.cache.clone(), self.generation, fetch);
-        self.end(Ok((meta, version)));
+        self.end(Ok(opened));
         delivery.run(body).await;
     }
 
-    fn end(&mut self, answer: Opened) {
+    fn end(&mut self, answer: OpeningAnswer) {
         self.ended = true;
         self.cache.flights.opened(&self.id, self.generation, &self.opening, answer);
     }

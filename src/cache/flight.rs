@@ -19,6 +19,7 @@ use super::fill::{Claim, Fill, Interest, Wanted};
 use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
 use super::memory::Block;
+use super::meta::Moment;
 use super::plan;
 use crate::metrics::{self, Held};
 use crate::origin::{Asked, OriginError};
@@ -26,14 +27,23 @@ use crate::s3::{ObjectId, ObjectMeta};
 
 const SHARDS: usize = 64;
 
+/// What the answer to an opening says of the object.
+#[derive(Clone)]
+pub(super) struct Opened {
+    pub meta: Arc<ObjectMeta>,
+    pub version: ObjectVersion,
+    /// Before the request was sent.
+    pub since: Moment,
+}
+
 /// What an opening told its waiters.
-pub(super) type Opened = Result<(Arc<ObjectMeta>, ObjectVersion), Arc<OriginError>>;
+pub(super) type OpeningAnswer = Result<Opened, Arc<OriginError>>;
 
 /// The first request for an object that is not known yet.
 pub(super) struct Opening {
     asked: Asked,
     interest: Arc<Interest>,
-    answer: watch::Sender<Option<Opened>>,
+    answer: watch::Sender<Option<OpeningAnswer>>,
     /// Somebody asked for the state of now after this was sent: its bytes may be of an older one.
     doubted: AtomicBool,
 }
@@ -74,7 +84,7 @@ impl Opening {
 
 /// A reader's hold on an opening; keeps its bytes wanted until the reader has claimed fills.
 pub(super) struct OpeningHandle {
-    answer: watch::Receiver<Option<Opened>>,
+    answer: watch::Receiver<Option<OpeningAnswer>>,
     _wanted: Wanted,
     _coalesced: Option<Held>,
 }
@@ -89,7 +99,7 @@ impl OpeningHandle {
     ///
     /// # Errors
     /// The failure of the request.
-    pub(super) async fn answer(&mut self) -> Opened {
+    pub(super) async fn answer(&mut self) -> OpeningAnswer {
         match self.answer.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().expect("waited until it was there"),
             Err(_) => Err(Arc::new(OriginError::GivenUp)),
@@ -188,7 +198,7 @@ impl Flights {
         id: &ObjectId,
         generation: Generation,
         opening: &Arc<Opening>,
-        answer: Opened,
+        answer: OpeningAnswer,
     ) {
         let key = (id.clone(), generation);
         let mut table = self.shard(id).lock();

@@ -31,7 +31,15 @@ pub(super) enum Join {
     Next,
 }
 
-pub(super) type HeadAnswer = Result<Arc<ObjectMeta>, Arc<OriginError>>;
+/// The metadata that a HEAD brought.
+#[derive(Debug, Clone)]
+pub(super) struct Confirmed {
+    pub meta: Arc<ObjectMeta>,
+    /// Before the request was sent.
+    pub since: Moment,
+}
+
+pub(super) type HeadAnswer = Result<Confirmed, Arc<OriginError>>;
 type AnswerSender = watch::Sender<Option<HeadAnswer>>;
 pub(super) type AnswerReceiver = watch::Receiver<Option<HeadAnswer>>;
 /// An object or a part of it, and the generation in which it is asked for.

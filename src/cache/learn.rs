@@ -7,7 +7,7 @@ use super::Cache;
 use super::budget::Paid;
 use super::disk::Ticket;
 use super::generation::{Generation, InFlight};
-use super::heads::HeadAnswer;
+use super::heads::{Confirmed, HeadAnswer};
 use super::key::ObjectVersion;
 use super::meta::{Doubt, Entry, Known, LearnedBy, Moment};
 use crate::metrics;
@@ -210,7 +210,7 @@ impl Cache {
             let known = Known::Object { meta: meta.clone(), version };
             self.replace(id, generation, since, known);
         }
-        Ok(meta)
+        Ok(Confirmed { meta, since })
     }
 
     /// Takes in what a failure teaches: an absence, a denial (both drop what is stored), or nothing.

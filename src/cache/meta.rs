@@ -40,6 +40,11 @@ impl Moment {
         Self { monotonic: Instant::now(), boot: boot_time(), before }
     }
 
+    /// When it was, by the monotonic clock.
+    pub(super) fn instant(&self) -> Option<Instant> {
+        self.monotonic.checked_sub(self.before)
+    }
+
     /// Time since then, suspended time included.
     pub(super) fn age(&self) -> Duration {
         let since = self.monotonic.elapsed().max(boot_time().saturating_sub(self.boot));

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::Cache;
 use super::fetch;
-use super::flight::OpeningHandle;
+use super::flight::{Opened, OpeningHandle};
 use super::generation::Generation;
-use super::heads::Join;
+use super::heads::{Confirmed, Join};
 use super::key::ObjectVersion;
-use super::meta::{Entry, Known, LearnedBy};
+use super::meta::{Entry, Known, LearnedBy, Moment};
 use super::plan;
 use super::policy::{Policy, UNCACHEABLE};
 use crate::origin::{Asked, OriginError};
@@ -34,6 +36,8 @@ pub struct Found {
     pub meta: Arc<ObjectMeta>,
     pub version: ObjectVersion,
     pub source: Source,
+    /// Before the request that brought it was sent.
+    pub(super) since: Moment,
     pub(super) generation: Generation,
     /// Keeps the first bytes wanted until a reader claims them.
     pub(super) opening: Option<OpeningHandle>,
@@ -51,6 +55,9 @@ pub enum CacheError {
     /// Another version came between two answers; nothing was sent yet, start again.
     #[error("the object changed")]
     Changed,
+    /// It would be refused by metadata that the origin did not confirm in time (R33).
+    #[error("not confirmed by the origin")]
+    Unconfirmed,
     /// No memory came free in time.
     #[error("no memory for more bytes in flight")]
     NoMemory,
@@ -183,6 +190,7 @@ impl Cache {
                     meta: meta.clone(),
                     version: version.clone(),
                     source: Source::Hit,
+                    since: entry.since,
                     generation,
                     opening: None,
                 };
@@ -263,7 +271,7 @@ impl Cache {
         if join == Join::Next {
             self.flights.doubt_openings(id, self.generations.current(id));
         }
-        let meta = self.ask(id, part, join).await?;
+        let Confirmed { meta, since } = self.ask(id, part, join).await?;
         if meta.no_store && policy.obey_no_store {
             return Err(CacheError::Uncacheable);
         }
@@ -276,7 +284,7 @@ impl Cache {
             }
             _ => self.version(id, &meta),
         };
-        Ok(Found { id: id.clone(), meta, version, source, generation, opening: None })
+        Ok(Found { id: id.clone(), meta, version, source, since, generation, opening: None })
     }
 
     /// One HEAD, shared.
@@ -285,7 +293,7 @@ impl Cache {
         id: &ObjectId,
         part: Option<PartNumber>,
         join: Join,
-    ) -> Result<Arc<ObjectMeta>, CacheError> {
+    ) -> Result<Confirmed, CacheError> {
         match self.heads.ask(self, id, part, join).await {
             // Some servers refuse a HEAD of `null` and answer a GET: it is theirs to say.
             Err(error)
@@ -339,11 +347,12 @@ impl Cache {
             None => {}
         }
         match handle.answer().await {
-            Ok((meta, version)) => Ok(Found {
+            Ok(Opened { meta, version, since }) => Ok(Found {
                 id: id.clone(),
                 meta,
                 version,
                 source: Source::Miss,
+                since,
                 generation,
                 opening: Some(handle),
             }),
@@ -358,11 +367,21 @@ impl Cache {
 
 impl Found {
     /// Takes the checksums of `head`, which must be of the same version.
-    fn agree(mut self, head: Arc<ObjectMeta>) -> Result<Self, CacheError> {
-        if !head.same_version(&self.meta) {
+    fn agree(mut self, head: Confirmed) -> Result<Self, CacheError> {
+        let Confirmed { meta, since } = head;
+        if !meta.same_version(&self.meta) {
             return Err(CacheError::Changed);
         }
-        self.meta = head;
+        self.meta = meta;
+        if since.instant() < self.since.instant() {
+            self.since = since;
+        }
         Ok(self)
+    }
+
+    /// Whether the request that brought it was sent at `arrived` or later: only then may it refuse a reader that
+    /// arrived at that time (R33).
+    pub fn is_confirmed_since(&self, arrived: Instant) -> bool {
+        self.since.instant().is_some_and(|since| since >= arrived)
     }
 }

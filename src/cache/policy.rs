@@ -60,6 +60,12 @@ impl Policy {
         Self { ttl, trusted, demand, max_stale, negative, obey_no_store }
     }
 
+    /// The same for a reader that demands the current state (R7).
+    #[must_use]
+    pub fn demanding(self) -> Self {
+        Self { demand: true, ..self }
+    }
+
     pub(super) fn is_fresh(&self, entry: &Entry) -> bool {
         let fresh = |ttl| {
             let age = entry.since.age();

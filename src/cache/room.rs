@@ -41,6 +41,7 @@ impl Found {
             meta: self.meta.clone(),
             version: self.version.clone(),
             source: self.source,
+            since: self.since,
             generation: self.generation,
             opening: None,
         }

@@ -58,9 +58,20 @@ impl Gateway {
     ) -> Result<Outcome> {
         let transparent = self.access.transparent();
         ctx.hides = transparent.is_some();
-        let mut again = true;
+        let (mut policy, mut again) = (*policy, true);
         loop {
-            let found = or_gone(session, self.find(id, read, policy)).await?;
+            let found = or_gone(session, self.find(id, read, &policy)).await?;
+            let found = match found {
+                Ok(found) if refuses(read, &found.meta) => match confirmation(ctx, &found) {
+                    Confirmation::Done => Ok(found),
+                    Confirmation::Needed if !policy.demand => {
+                        policy = policy.demanding();
+                        continue;
+                    }
+                    Confirmation::Needed | Confirmation::Failed => Err(CacheError::Unconfirmed),
+                },
+                found => found,
+            };
             let known = found.as_ref().ok().map(|found| found.meta.clone());
             if let (Some(transparent), Some(meta)) = (transparent, known)
                 && !self.permits(transparent, session, query, id, &meta).await?
@@ -324,6 +335,28 @@ pub(super) fn evaluate(read: &Read, meta: &ObjectMeta) -> Answer {
     }
 }
 
+/// Whether a read would be refused for what the object is: by 412 or 416.
+fn refuses(read: &Read, meta: &ObjectMeta) -> bool {
+    let refused = [StatusCode::PRECONDITION_FAILED, StatusCode::RANGE_NOT_SATISFIABLE];
+    matches!(evaluate(read, meta), Answer::Refused(error) if refused.contains(&error.status))
+}
+
+/// Whether metadata was confirmed after the request arrived, so that it may refuse it (R33).
+enum Confirmation {
+    Done,
+    Needed,
+    /// It was tried, and the origin did not answer.
+    Failed,
+}
+
+fn confirmation(ctx: &RequestContext, found: &Found) -> Confirmation {
+    match found.source {
+        Source::Stale => Confirmation::Failed,
+        _ if found.is_confirmed_since(ctx.started) => Confirmation::Done,
+        _ => Confirmation::Needed,
+    }
+}
+
 fn status(found: &Found) -> CacheStatus {
     match found.source {
         Source::Hit => CacheStatus::Hit,
@@ -338,7 +371,7 @@ fn refusal(failure: &CacheError) -> (S3Error, CacheStatus) {
         CacheError::Absent(error) => ((**error).clone(), CacheStatus::Negative),
         CacheError::Origin(error) => (error.to_s3(), CacheStatus::Miss),
         CacheError::NoMemory => (S3Error::slow_down(), CacheStatus::Miss),
-        CacheError::Changed | CacheError::Uncacheable => {
+        CacheError::Changed | CacheError::Uncacheable | CacheError::Unconfirmed => {
             (S3Error::service_unavailable(), CacheStatus::Miss)
         }
     }

@@ -211,9 +211,15 @@ async fn every_answer_says_what_part_the_cache_had_and_has_an_id() {
         ("GET", "/data/k", none, 200, "hotset; hit"),
         ("HEAD", "/data/k", none, 200, "hotset; hit"),
         ("GET", "/data/k", ("Range", "bytes=5-9"), 206, "hotset; hit"),
-        ("GET", "/data/k", ("Range", "bytes=99999999-"), 416, "hotset; hit"),
+        (
+            "GET",
+            "/data/k",
+            ("Range", "bytes=99999999-"),
+            416,
+            "hotset; fwd=stale; detail=revalidated",
+        ),
         ("GET", "/data/k", ("If-None-Match", &etag), 304, "hotset; hit"),
-        ("GET", "/data/k", ("If-Match", "\"x\""), 412, "hotset; hit"),
+        ("GET", "/data/k", ("If-Match", "\"x\""), 412, "hotset; fwd=stale; detail=revalidated"),
         (
             "GET",
             "/data/k",

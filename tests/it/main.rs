@@ -70,6 +70,8 @@ mod process;
 mod proxy_protocol;
 /// Forgetting by hand: objects, prefixes, buckets, everything, and their blocks.
 mod purge;
+/// 412 and 416, and what they are concluded from.
+mod refusals;
 /// An origin that fails and is asked again.
 mod retries;
 /// Sizes from the limits of control groups.

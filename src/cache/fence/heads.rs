@@ -3,7 +3,7 @@
 use shuttle::future::block_on;
 
 use super::*;
-use crate::cache::heads::{Heads, Join, Question, wait};
+use crate::cache::heads::{Confirmed, Heads, Join, Question, wait};
 
 /// The state of the object at the origin; each version is one larger than the one before.
 type OriginState = Arc<AtomicU64>;
@@ -26,15 +26,15 @@ fn read(heads: &Heads, question: &Question, origin: &OriginState, join: Join) {
                 async move {
                     // The answer is on its way.
                     shuttle::future::yield_now().await;
-                    Ok(Arc::new(meta(version)))
+                    Ok(Confirmed { meta: Arc::new(meta(version)), since: Moment::now() })
                 }
             }));
         })
     });
     let answer = block_on(wait(answer)).expect("a reader of a served queue is answered");
     if join == Join::Next {
-        let fresh = (before..=9).any(|version| answer.etag == etag(version));
-        assert!(fresh, "{:?} answers a reader that arrived at version {before}", answer.etag);
+        let fresh = (before..=9).any(|version| answer.meta.etag == etag(version));
+        assert!(fresh, "{:?} answers a reader that arrived at version {before}", answer.meta.etag);
     }
     if let Some(worker) = worker {
         worker.join().expect("no worker panics");

@@ -87,6 +87,11 @@ impl Row {
         self.is_part() && self.kind == Empty || self.headers.iter().any(asks)
     }
 
+    /// Whether it is refused for what the object is.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.expect, Failed(_) | Unsatisfiable)
+    }
+
     /// Of all of it: the object, or the version.
     pub fn path_of_whole(&self, key: &str) -> String {
         let version = self.query.split('&').next().filter(|query| query.contains("versionId"));

@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
+use crate::cache::meta::Moment;
 use crate::cache::open::{Found, Source};
 use crate::cache::{Cache, CacheConfig, CacheError};
 use crate::origin::{Origin, OriginConfig};
@@ -44,6 +45,7 @@ async fn read_bypassed(device: Device) -> Result<(), CacheError> {
         version: cache.version(&id, &meta),
         generation: cache.generations.current(&id),
         source: Source::Hit,
+        since: Moment::now(),
         opening: None,
         meta,
         id,
