@@ -4,6 +4,7 @@ import functools
 import http.client
 import random
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ class Client:
         self.headers = {"Host": host} if host else {}
         self.tries = Counter()
         """How many requests needed how many tries; 0: they failed."""
+        self.slowest = 0.0
+        """Seconds of the slowest request, with all its tries."""
 
     def once(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Outcome:
         connection = self.connections[self.next % len(self.connections)]
@@ -43,8 +46,10 @@ class Client:
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Outcome:
         """With one more try after a broken connection or a 5xx."""
+        begun = time.monotonic()
         for tries in (1, 2):
             outcome = self.once(method, path, body, **headers)
+            self.slowest = max(self.slowest, time.monotonic() - begun)
             if 0 < outcome.status < 500:
                 self.tries[tries] += 1
                 return outcome

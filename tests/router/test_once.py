@@ -139,7 +139,9 @@ def test_a_replica_that_freezes_is_left_out_and_what_waits_there_is_tried_elsewh
     victim = fleet.replicas[2]
     victim.signal(signal.SIGSTOP)
     read_all(fleet, sizes, clients)
-    assert failed(clients) == 0
+    slowest = max(client.slowest for client in clients)
+    print(f"frozen: the slowest read took {slowest:.1f} s")
+    assert failed(clients) == 0 and slowest < 15
     for router in fleet.routers:
         router.wait(replicas=2)
     victim.signal(signal.SIGCONT)
