@@ -4,6 +4,8 @@ import random
 import signal
 
 import pytest
+from conftest import needed
+from fleet import ENGINES
 from load import Client, content, in_parallel
 
 KIB = 1024
@@ -129,6 +131,25 @@ def test_r30_a_replica_that_drains_gets_no_new_request_and_ends_its_own(fleet):
     assert body + answer.read() == content(path, sizes[path])
     assert home.process.child.wait(30) == 0
     assert sum(client.tries[2] + client.tries[0] for client in clients) == 0
+
+
+def test_a_router_that_ends_completes_what_runs(peaceful, tmp_path):
+    engines = needed("haproxy")
+    sizes = {"/ended/large": 24 * KIB * KIB}
+    fill(peaceful, "ended", sizes)
+    kind, program = ENGINES[engines[0]]
+    router = kind("router", program, tmp_path, peaceful.replicas).wait()
+    slow = Client([router.port]).connections[0]
+    slow.request("GET", "/ended/large")
+    answer = slow.getresponse()
+    body = answer.read(KIB)
+    router.process.child.send_signal(signal.SIGUSR1)
+    router.process.wait_until(lambda: Client([router.port]).once("GET", "/ended/large").status == 0)
+    assert router.process.child.poll() is None
+    assert body + answer.read() == content("/ended/large", sizes["/ended/large"])
+    # It closes no connection under a client that may be about to use it.
+    slow.close()
+    assert router.process.child.wait(20) == 0
 
 
 def test_a_replica_that_freezes_is_left_out_and_what_waits_there_is_tried_elsewhere(fleet):

@@ -19,7 +19,7 @@ stop() {
     sleep "$DELAY"
     kill -USR1 $haproxy
     wait $haproxy
-    exit
+    exit $?
 }
 
 trap stop TERM USR1 INT
