@@ -1,7 +1,7 @@
 # make run                                   hotset over an embedded S3 with sample objects
 # make run ORIGIN=https://... [CONFIG=FILE]   hotset over a real S3; keys come from AWS_* or the file
 # make run CONFIG=FILE                        hotset as the file says
-# make test | make bench | make lint
+# make test | make bench | make lint | make soak
 # cargo bench --bench hit_ratio               hit ratios on recorded traces; make bench runs the load scenarios
 # cargo bench --bench verify                  what verifying a signature costs
 # cargo bench --bench growth                  how costs grow with objects, prefixes, purges and lists
@@ -16,7 +16,7 @@ TESTED := --locked --features receivers
 # Arguments of the scenario runner: `--help` lists them.
 BENCH ?= --install
 
-.PHONY: run test bench lint
+.PHONY: run test soak bench lint
 
 run:
 	.ci/setup build
@@ -29,6 +29,7 @@ test:
 	.ci/setup clients
 	.ci/setup chart
 	.ci/setup router
+	.ci/setup host
 	.ci/setup servers
 	$(CARGO) test $(TESTED)
 	$(CARGO) test $(TESTED),shuttle --lib cache::fence
@@ -37,6 +38,15 @@ test:
 	HOTSET=$(TARGET)/debug/hotset RUST_CLIENTS=$(TARGET)/clients/debug/rust-clients target/venv/bin/python -m pytest tests/clients
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/chart
 	HOTSET=$(TARGET)/debug/hotset target/router/venv/bin/python -m pytest tests/router
+	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/host
+
+# An hour of rolling updates under load, where `make test` has one.
+soak:
+	.ci/setup build
+	.ci/setup chart
+	.ci/setup host
+	$(CARGO) build $(TESTED)
+	HOTSET_ROLLS=80 HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/host -k rolling
 
 bench:
 	.ci/setup build

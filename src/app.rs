@@ -26,7 +26,9 @@ use crate::config::{Config, ShutdownConfig};
 use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
 use crate::origin::{Addressing, Brought, Endpoint, Origin, credentials};
-use crate::proxy::{AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Server};
+use crate::proxy::{
+    AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Server, Shutdown,
+};
 use crate::s3::{BucketName, HostNames};
 use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::tls::{Tls, TlsError};
@@ -216,8 +218,8 @@ impl App {
         self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
     }
 
-    /// Serves until `shutdown` turns true, and on for `shutdown.delay`, no longer ready; then ends as soon as
-    /// nothing is in flight, or when the grace period is over (R30).
+    /// Serves until `shutdown` turns true, and on for `shutdown.delay`, no longer ready, with answers that announce the
+    /// end of their connections; then ends as soon as nothing is in flight, or when the grace period is over (R30).
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let ready = Arc::new(AtomicBool::new(true));
         if let Some((listener, api)) = self.admin {
@@ -234,7 +236,8 @@ impl App {
         let (close, closing) = watch::channel(false);
         let mut running = JoinSet::new();
         for (_, server, listener) in self.servers {
-            running.spawn(server.run(listener, closing.clone()));
+            let steps = Shutdown::new(shutdown.clone(), closing.clone());
+            running.spawn(server.run(listener, steps));
         }
         running.spawn(self.receivers.run(closing.clone()));
         running.spawn(self.warmer.run(closing));

@@ -95,12 +95,11 @@ impl Connection {
         poll_fn(|cx| self.gate.poll_request(&mut self.io, &self.client, cx)).await
     }
 
-    /// Waits for the next request, which stays to be read; false when none comes within `keep_alive`.
+    /// Waits for the next request, which stays to be read; false when none has begun to come by then.
     ///
     /// # Errors
     /// As the socket says.
-    pub(super) async fn next(&mut self, keep_alive: Duration) -> io::Result<bool> {
-        let until = Instant::now() + keep_alive;
+    pub(super) async fn next(&mut self, until: Instant) -> io::Result<bool> {
         poll_fn(|cx| {
             if let Poll::Ready(came) = self.gate.poll_request(&mut self.io, &self.client, cx) {
                 return Poll::Ready(came);
@@ -177,6 +176,9 @@ struct Idle(Option<Pin<Box<Sleep>>>);
 impl Idle {
     fn poll_over(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let clock = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if clock.deadline() > until {
+            clock.as_mut().reset(until);
+        }
         loop {
             ready!(clock.as_mut().poll(cx));
             if clock.deadline() >= until {

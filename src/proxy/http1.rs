@@ -9,10 +9,11 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType};
 use tokio::select;
-use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::server::Server;
+use super::shutdown::{LAST_REQUEST, Shutdown};
 
 /// How a connection goes on.
 enum Next {
@@ -37,7 +38,7 @@ impl Remaining {
 
 impl Server {
     /// From the first request to the last.
-    pub(super) async fn converse(&self, connection: Connection, shutdown: watch::Receiver<bool>) {
+    pub(super) async fn converse(&self, connection: Connection, shutdown: Shutdown) {
         let limits = &self.gateway.limits;
         let mut connection = Box::new(connection);
         let mut remaining = Remaining(limits.keep_alive_requests);
@@ -59,9 +60,8 @@ impl Server {
             }
             // pingora counts those after this one.
             session.set_keepalive_reuses_remaining(remaining.0.map(|more| more.saturating_sub(1)));
-            let Some(reused) = self.proxy.process_new_http(session, &shutdown).await else {
-                return;
-            };
+            let served = self.proxy.process_new_http(session, shutdown.http1_close()).await;
+            let Some(reused) = served else { return };
             answered_heads += 1;
             remaining.less_one();
             let (stream, kept) = reused.consume();
@@ -76,16 +76,17 @@ impl Server {
         &self,
         connection: &mut Connection,
         remaining: &mut Remaining,
-        shutdown: &watch::Receiver<bool>,
+        shutdown: &Shutdown,
     ) -> Next {
         let limits = &self.gateway.limits;
-        let mut stopping = shutdown.clone();
-        let mut stop = pin!(stopping.wait_for(|stop| *stop));
+        let mut closing = pin!(shutdown.closing());
         loop {
+            let idle_since = Instant::now();
             let came = select! {
                 biased;
-                came = connection.next(limits.keep_alive.0) => came,
-                _ = &mut stop => return Next::End,
+                came = connection.next(idle_since + limits.keep_alive.0) => came,
+                // Not polled again: what comes now is answered by pingora, and is the last.
+                () = &mut closing => connection.next(idle_since + LAST_REQUEST).await,
             };
             match came {
                 Ok(true) => {}
@@ -96,7 +97,7 @@ impl Server {
                 }
             }
             // The last answer says that it is, which is pingora's to say.
-            if remaining.is_last() || *shutdown.borrow() {
+            if remaining.is_last() || shutdown.is_draining() {
                 return Next::Session;
             }
             let Some(mut answer) = self.gateway.at_once(connection).await else {

@@ -34,6 +34,7 @@ mod refusal;
 mod response;
 mod restore;
 mod server;
+mod shutdown;
 mod touched;
 mod transparent;
 mod transport;
@@ -66,6 +67,7 @@ pub use config::{AccessLog, FileMode, LimitsConfig, ListenConfig, LogConfig};
 pub use listener::Listener;
 pub use owners::Owners;
 pub use server::Server;
+pub use shutdown::Shutdown;
 
 use client::Client;
 use context::{Forward, RequestContext};
@@ -249,8 +251,8 @@ impl ProxyHttp for Gateway {
         session.set_write_timeout(Some(self.limits.write_timeout.0));
         // The gate keeps the time, and says what it was that took too long.
         session.set_read_timeout(None);
-        // Off already for HTTP/1.0, and for framing that a hop before us may have read differently.
-        let stays = session.get_keepalive().is_some() && !session.is_process_shutting_down();
+        // Off already for HTTP/1.0, in a shutdown, and for framing that a hop before us may have read differently.
+        let stays = session.get_keepalive().is_some();
         session.set_keepalive(stays.then_some(self.limits.keep_alive.0.as_secs()));
         ctx.operation = operation_label(&session.req_header().method);
         if let Some(why) = self.refused(session) {

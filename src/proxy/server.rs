@@ -1,20 +1,22 @@
 //! Accepts connections until it is told to stop, then waits for those that are in the middle of something.
 //!
 //! The listener and the stop signal come from outside, so that a test and `main` run the same code (R30).
+//! A graceful shutdown loses no request (see [`Shutdown`]): its connections end after an answer that announces it, or
+//! when they have been idle for a moment.
 //! What a connection has to do before it is one for pingora happens in a task of its own: accepting never waits
 //! for a client.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Gateway;
 use super::admission::Admission;
@@ -24,6 +26,7 @@ use super::connection::{Connection, Parts};
 use super::gate::{GateLimits, Opening};
 use super::listener::{Accepted, Listener};
 use super::proxy_protocol::{ProxyProtocolConfig, read_header};
+use super::shutdown::Shutdown;
 use super::transport::Channel;
 use super::turn_away::turn_away;
 use crate::metrics::{self, Held, wire};
@@ -64,21 +67,19 @@ impl Server {
         Self { proxy: Arc::new(proxy), gateway, admission, gate, handshake_time, tls, balancers }
     }
 
-    /// Serves until `shutdown` turns true, then until no request is under way.
-    pub async fn run(self, listener: Listener, mut shutdown: watch::Receiver<bool>) {
+    /// Serves until `shutdown` closes the listener, then until no request is under way.
+    pub async fn run(self, listener: Listener, shutdown: Shutdown) {
         let server = Arc::new(self);
         let mut watching = JoinSet::new();
         if let Some(tls) = &server.tls {
             watching.spawn(tls.clone().watch());
         }
+        let mut closing = pin!(shutdown.closing());
         loop {
             let next = async { (server.admission.connection().await, listener.accept().await) };
             let (permit, accepted) = tokio::select! {
                 biased;
-                stop = shutdown.wait_for(|stop| *stop) => {
-                    drop(stop);
-                    break;
-                }
+                () = &mut closing => break,
                 next = next => next,
             };
             match accepted {
@@ -96,25 +97,20 @@ impl Server {
             }
         }
         drop(listener);
-        // Idle connections end now; the others when their answer is out.
-        server.proxy.http_cleanup().await;
         server.admission.no_connections().await;
     }
 
     /// One connection, from its first byte to its last.
-    async fn serve(&self, accepted: Accepted, mut shutdown: watch::Receiver<bool>) {
-        // A connection that has asked for nothing yet ends at once when the server does.
+    async fn serve(&self, accepted: Accepted, shutdown: Shutdown) {
+        let began = Instant::now();
         let arrived = tokio::select! {
             biased;
             arrived = self.arrive(accepted) => arrived,
-            stop = shutdown.wait_for(|stop| *stop) => {
-                drop(stop);
-                return;
-            }
+            () = shutdown.closing_idle_since(began) => return,
         };
         match arrived {
             Ok(Some(connection)) if connection.is_http_2() => {
-                self.proxy.process_new(Box::new(connection), &shutdown).await;
+                self.proxy.process_new(Box::new(connection), shutdown.http2_goaway()).await;
             }
             Ok(Some(connection)) => self.converse(connection, shutdown).await,
             Ok(None) => {}

@@ -196,6 +196,63 @@ async fn r30_until_the_delay_is_over_new_connections_are_served_by_a_server_that
 }
 
 #[tokio::test]
+async fn r30_in_the_delay_each_answer_announces_the_end_of_its_connection() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.shutdown.delay.0 = Duration::from_hours(24);
+    })
+    .await;
+    s3.put("data", "key", Object::random(5000, 5));
+    let (hits, writes) = (proxy.client(), proxy.client());
+    for _ in 0..2 {
+        assert_ne!(hits.get("/data/key").send().await.header("connection"), "close");
+        let written = writes.put("/data/other").body("x").send().await;
+        assert_ne!(written.header("connection"), "close");
+    }
+    assert_eq!((hits.connections(), writes.connections()), (1, 1));
+    proxy.begin_shutdown();
+    // On the connections that were kept, and on new ones.
+    for connections in 1..3 {
+        let hit = hits.get("/data/key").send().await;
+        assert_eq!((hit.status.as_u16(), hit.header("connection")), (200, "close"));
+        let written = writes.put("/data/other").body("x").send().await;
+        assert_eq!((written.status.as_u16(), written.header("connection")), (200, "close"));
+        assert_eq!((hits.connections(), writes.connections()), (connections, connections));
+    }
+}
+
+#[tokio::test]
+async fn r30_a_request_right_after_an_answer_that_announced_no_end_is_answered() {
+    let (s3, mut proxy, gate) = held_after(100_000).await;
+    let client = proxy.client();
+    let mut reader = client.open("/data/key").await;
+    assert_eq!(reader.read(100_000).await.len(), 100_000);
+    proxy.begin_shutdown();
+    refuses_connections(&proxy).await;
+    gate.open();
+    assert!(reader.finish().await.complete);
+    let last = client.get("/data/key").send().await;
+    assert!(last.complete && last.body == s3.object_bytes("data", "key"));
+    assert_eq!((last.header("connection"), client.connections()), ("close", 1));
+    proxy.ended().await;
+}
+
+#[tokio::test]
+async fn r30_a_connection_that_was_made_just_before_the_port_closed_is_served() {
+    let s3 = FakeS3::start().await;
+    let mut proxy = TestProxy::start(&s3).await;
+    s3.put("data", "key", Object::random(5000, 6));
+    let silent = TcpStream::connect(proxy.addr).await.unwrap();
+    // It was accepted before this one.
+    assert_eq!(proxy.client().get("/data/key").send().await.status, 200);
+    proxy.begin_shutdown();
+    refuses_connections(&proxy).await;
+    let answer = Client::with_connection(proxy.addr, silent).get("/data/key").send().await;
+    assert_eq!((answer.status.as_u16(), answer.header("connection")), (200, "close"));
+    proxy.ended().await;
+}
+
+#[tokio::test]
 async fn r30_after_the_delay_the_port_is_closed_and_the_server_ends() {
     let s3 = FakeS3::start().await;
     let mut proxy = TestProxy::start_with(&s3, |config| {

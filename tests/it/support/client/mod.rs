@@ -47,6 +47,14 @@ impl Client {
         Client::build(addr, Some(bytes))
     }
 
+    /// A client whose first request goes over a connection that is there already.
+    #[must_use]
+    pub fn with_connection(addr: SocketAddr, stream: TcpStream) -> Client {
+        let client = Client::new(addr);
+        client.keep(stream);
+        client
+    }
+
     fn build(addr: SocketAddr, receive_buffer: Option<u32>) -> Client {
         let (idle, opened) = (Mutex::default(), AtomicU64::new(0));
         Client(Arc::new(Inner { addr, receive_buffer, idle, opened }))
