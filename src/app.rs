@@ -1,9 +1,11 @@
 //! The composition root: from a configuration to a running server.
 
+mod activation;
 mod cgroup;
 mod descriptors;
 mod memory_watch;
 mod secret_files;
+mod service_manager;
 mod sizing;
 
 use std::net::SocketAddr;
@@ -34,8 +36,11 @@ use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::tls::{Tls, TlsError};
 use crate::warm::{Demand, Warmer};
 
+use activation::PassedSockets;
 use cgroup::Cgroup;
+use service_manager::ServiceManager;
 
+pub use activation::ActivationError;
 pub use descriptors::TooFewDescriptors;
 pub use secret_files::warn_of_config;
 pub use sizing::TooLittleMemory;
@@ -59,6 +64,8 @@ pub enum RunError {
     Memory(#[from] TooLittleMemory),
     #[error("{0}")]
     Descriptors(#[from] TooFewDescriptors),
+    #[error("{0}")]
+    Activation(#[from] ActivationError),
     #[error("events.{0}")]
     Events(#[from] ReceiversError),
     #[error("admin.token_file: {0}")]
@@ -86,24 +93,32 @@ pub struct App {
 }
 
 impl App {
-    /// Builds everything and binds every address.
+    /// Builds everything and binds every address whose socket was not passed.
     ///
     /// # Errors
     /// [`RunError`]: what is missing or taken.
-    pub async fn bind(config: Config) -> Result<Self, RunError> {
+    async fn bind(config: Config, sockets: PassedSockets) -> Result<Self, RunError> {
         let env = |name: &str| std::env::var(name).ok();
         let found = credentials::load_or_anonymous(&config.origin.credentials, env)?;
         if found.is_none() {
             log::warn!("no credentials for the origin: requests to it are not signed");
         }
-        Self::bind_with(config, found).await
+        Self::build(config, found, sockets).await
     }
 
-    /// As [`App::bind`], with keys for the origin from elsewhere than the environment.
+    /// Builds everything and binds every address, with keys for the origin from elsewhere than the environment.
     ///
     /// # Errors
     /// [`RunError`]: what is missing or taken.
     pub async fn bind_with(config: Config, keys: Option<Credentials>) -> Result<Self, RunError> {
+        Self::build(config, keys, PassedSockets::default()).await
+    }
+
+    async fn build(
+        config: Config,
+        keys: Option<Credentials>,
+        mut sockets: PassedSockets,
+    ) -> Result<Self, RunError> {
         descriptors::prepare(&config)?;
         let origin = Origin::new(config.origin.clone(), keys);
         let origin = origin.map(Arc::new).map_err(RunError::Origin)?;
@@ -132,8 +147,11 @@ impl App {
             warmer.clone(),
             config.events.max_lag.0,
         );
+        let webhook = config.events.webhook.as_ref().map(|webhook| &webhook.address);
+        let webhook = webhook.map(|address| sockets.take_tcp(address)).transpose()?.flatten();
         let receivers =
-            Receivers::bind(&config.events, intake.clone(), rules.clone(), &origin).await?;
+            Receivers::bind(&config.events, intake.clone(), rules.clone(), &origin, webhook)
+                .await?;
         let owners = Arc::new(Owners::default());
         let log = AccessLogger::start(config.log.access);
         let conf = Arc::new(pingora_conf(&config));
@@ -141,7 +159,10 @@ impl App {
         for (index, listen) in config.listen.iter().enumerate() {
             let tls = listen.tls.as_ref().map(|tls| Tls::load(tls, "listen", true)).transpose();
             let tls = tls.map_err(|source| RunError::Tls { index, source })?;
-            let bound = Listener::bind(&listen.address, listen.mode).await;
+            let bound = match sockets.take(&listen.address)? {
+                Some(listener) => Ok(listener),
+                None => Listener::bind(&listen.address, listen.mode).await,
+            };
             let listener = bound
                 .map_err(|source| RunError::Bind { address: listen.address.clone(), source })?;
             warn_of_open_trust(config.auth.mode, &listener, listen.tls.as_ref());
@@ -162,7 +183,10 @@ impl App {
         }
         let admin = match &config.admin.address {
             Some(address) => {
-                let bound = TcpListener::bind(address).await;
+                let bound = match sockets.take_tcp(address)? {
+                    Some(listener) => Ok(listener),
+                    None => TcpListener::bind(address).await,
+                };
                 let listener =
                     bound.map_err(|source| RunError::Bind { address: address.clone(), source })?;
                 let on_loopback = listener.local_addr()?.ip().is_loopback();
@@ -178,6 +202,7 @@ impl App {
             }
             None => None,
         };
+        sockets.all_taken()?;
         secret_files::warn_of_wide(&config);
         // Last of all: a start that fails leaves the disk as it is.
         cache.begin()?;
@@ -260,10 +285,11 @@ impl App {
 /// # Errors
 /// [`RunError`]: why it did not start.
 pub fn run(mut config: Config) -> Result<(), RunError> {
+    let sockets = PassedSockets::from_environment()?;
     let cgroup = Cgroup::read(Path::new("/"));
     sizing::fit(&mut config, &cgroup)?;
     run_on(runtime(&config)?, async {
-        let app = App::bind(config).await?;
+        let app = App::bind(config, sockets).await?;
         let signals = Signals::new()?;
         for endpoint in app.endpoints() {
             log::info!("serving S3 on {endpoint}");
@@ -322,9 +348,14 @@ impl Signals {
 
 async fn run_until(mut signals: Signals, app: App) {
     let (stop, shutdown) = watch::channel(false);
+    let (manager, steps) = (Arc::new(ServiceManager::from_environment()), app.shutdown.clone());
+    manager.ready(&app.endpoints());
+    let watched = manager.clone();
+    tokio::spawn(async move { watched.keep_alive().await });
     tokio::spawn(async move {
         tokio::select! { _ = signals.term.recv() => {}, _ = signals.int.recv() => {} }
         log::info!("stopping: requests under way are finished");
+        manager.stopping(&steps);
         let _ = stop.send(true);
         // The sender lives until the process ends: a closed channel would end the admin port.
         std::future::pending::<()>().await;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -47,7 +48,8 @@ pub struct Receivers {
 }
 
 impl Receivers {
-    /// Checks what can be checked before anything is served, and binds what is listened on.
+    /// Checks what can be checked before anything is served, and binds what is listened on unless the webhook's socket
+    /// is there already.
     ///
     /// # Errors
     /// [`ReceiversError`]: the first one that cannot start.
@@ -56,6 +58,7 @@ impl Receivers {
         intake: Arc<Intake>,
         rules: Arc<Rules>,
         origin: &Arc<Origin>,
+        webhook: Option<TcpListener>,
     ) -> Result<Self, ReceiversError> {
         let mut canaries = Vec::new();
         for (index, canary) in config.canaries.iter().enumerate() {
@@ -66,7 +69,7 @@ impl Receivers {
             canaries.push(Canary::new(canary, name, origin, rules, &intake.canaries));
         }
         let webhook = match &config.webhook {
-            Some(config) => Some(Webhook::bind(config).await?),
+            Some(config) => Some(Webhook::bind(config, webhook).await?),
             None => None,
         };
         Ok(Self { config: config.clone(), intake, rules, canaries, webhook })

@@ -50,8 +50,8 @@ def groups(objects: Objects) -> list[Group]:
         Group("ranges", 40, objects.read_range, (0.1, 0.5)),
         Group("reads after a long pause", 20, objects.read_small, (1, 15)),
         Group("reads on new connections", 10, objects.read_once, (0.2, 1)),
-        Group("downloads", 20, objects.download(13), (0, 0.1), stagger=13),
-        Group("uploads", 20, objects.upload(1 << 20, 12), (0, 0.1), stagger=12),
+        Group("downloads", 20, objects.download(15), (0, 0.1), stagger=15),
+        Group("uploads", 20, objects.upload(1 << 20, 13), (0, 0.1), stagger=13),
     ]
 
 

@@ -59,17 +59,23 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Binds the address; reads the files of certificates, which blocks.
+    /// Binds the address unless there is a socket for it; reads the files of certificates, which blocks.
     ///
     /// # Errors
     /// [`WebhookError`]: the key that is wrong.
-    pub async fn bind(config: &WebhookConfig) -> Result<Self, WebhookError> {
+    pub async fn bind(
+        config: &WebhookConfig,
+        socket: Option<TcpListener>,
+    ) -> Result<Self, WebhookError> {
         let authentication = Authentication::new(config)?;
         let tls = config.tls.as_ref().map(|tls| Tls::load(tls, "events.webhook", false));
         let tls = tls.transpose();
         let tls =
             tls.map_err(|error| WebhookError::new(&format!("tls.{}", error.key), error.problem))?;
-        let listener = TcpListener::bind(&config.address).await;
+        let listener = match socket {
+            Some(listener) => Ok(listener),
+            None => TcpListener::bind(&config.address).await,
+        };
         let listener = listener.map_err(|error| {
             WebhookError::new(
                 "address",

@@ -1,0 +1,201 @@
+//! Sockets that a service manager has opened and passes on: systemd's socket activation, `sd_listen_fds(3)`.
+//!
+//! They stay open while one process ends and the next one starts, so no connection is refused meanwhile: it waits in
+//! the backlog, which is that of the socket and not of a process. Each socket must be bound to an address of the
+//! configuration; one that nobody accepts from would let clients wait for ever, so a start with such a socket is refused.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use crate::proxy::Listener;
+
+/// The first descriptor that is passed, `SD_LISTEN_FDS_START`.
+const FIRST: RawFd = 3;
+/// More than any configuration has addresses.
+const MOST: RawFd = 1024;
+
+/// Why sockets that were passed cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ActivationError {
+    #[error("LISTEN_FDS: `{0}` is not a number of sockets from 1 to {MOST}")]
+    Count(String),
+    #[error("descriptor {0} of LISTEN_FDS is not a TCP or unix socket that listens: {1}")]
+    NoSocket(RawFd, io::Error),
+    #[error(
+        "a socket on {0} was passed (LISTEN_FDS) that no address of the configuration names: change ListenStream=, \
+         listen[].address, admin.address or events.webhook.address"
+    )]
+    NotNamed(Bound),
+}
+
+/// What a socket is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Sockets that were passed to this process and not taken yet.
+#[derive(Debug, Default)]
+pub(super) struct PassedSockets(Vec<(Bound, OwnedFd)>);
+
+impl PassedSockets {
+    /// Takes what the environment says was passed to this process; call it once, before any file is opened that stays
+    /// open.
+    ///
+    /// # Errors
+    /// [`ActivationError`]: what was passed is no listening socket.
+    pub(super) fn from_environment() -> Result<Self, ActivationError> {
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        let (process, count) = (variable("LISTEN_PID"), variable("LISTEN_FDS"));
+        // Of a parent, which passed it on with all of its environment.
+        if count.is_empty() || process != std::process::id().to_string() {
+            return Ok(Self::default());
+        }
+        let number = count.parse().ok().filter(|number| (1..=MOST).contains(number));
+        let number = number.ok_or(ActivationError::Count(count))?;
+        (FIRST..FIRST + number)
+            .map(|descriptor| {
+                own(descriptor).map_err(|error| ActivationError::NoSocket(descriptor, error))
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// The listener that is bound to an address as [`Listener::bind`] takes it, if it was passed.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(super) fn take(&mut self, address: &str) -> io::Result<Option<Listener>> {
+        let wanted = match (address.strip_prefix("unix:"), address.parse()) {
+            (Some(path), _) => Bound::Unix(Path::new(path).to_owned()),
+            (None, Ok(address)) => Bound::Tcp(address),
+            (None, Err(_)) => return Ok(None),
+        };
+        let Some(at) = self.0.iter().position(|(bound, _)| *bound == wanted) else {
+            return Ok(None);
+        };
+        let (bound, socket) = self.0.swap_remove(at);
+        log::info!("listening on the socket that was passed for {bound}");
+        Ok(Some(match bound {
+            Bound::Tcp(_) => Listener::Tcp(tokio_tcp(socket)?),
+            Bound::Unix(_) => {
+                let listener = UnixListener::from(socket);
+                listener.set_nonblocking(true)?;
+                Listener::Unix(tokio::net::UnixListener::from_std(listener)?)
+            }
+        }))
+    }
+
+    /// As [`PassedSockets::take`], for what listens on TCP only.
+    ///
+    /// # Errors
+    /// As the system says.
+    pub(super) fn take_tcp(
+        &mut self,
+        address: &str,
+    ) -> io::Result<Option<tokio::net::TcpListener>> {
+        Ok(match self.take(address)? {
+            Some(Listener::Tcp(listener)) => Some(listener),
+            _ => None,
+        })
+    }
+
+    /// Refuses what is left.
+    ///
+    /// # Errors
+    /// [`ActivationError::NotNamed`].
+    pub(super) fn all_taken(self) -> Result<(), ActivationError> {
+        self.0.into_iter().next().map_or(Ok(()), |(bound, _)| Err(ActivationError::NotNamed(bound)))
+    }
+}
+
+fn tokio_tcp(socket: OwnedFd) -> io::Result<tokio::net::TcpListener> {
+    let listener = TcpListener::from(socket);
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+/// A passed socket and its address; child processes do not inherit it.
+#[allow(unsafe_code, reason = "a number becomes a descriptor")]
+fn own(descriptor: RawFd) -> io::Result<(Bound, OwnedFd)> {
+    // SAFETY: whoever started this process says that it is open and for this process, and nothing else here takes it.
+    // One that is not open is found by the first call on it, and never closed.
+    let socket = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    fcntl_setfd(socket.as_fd(), FdFlags::CLOEXEC)?;
+    let socket = std::mem::ManuallyDrop::into_inner(socket);
+    Ok((bound(&socket)?, socket))
+}
+
+fn bound(socket: &OwnedFd) -> io::Result<Bound> {
+    let tcp = TcpListener::from(socket.try_clone()?);
+    if let Ok(address) = tcp.local_addr() {
+        listens(&tcp)?;
+        return Ok(Bound::Tcp(address));
+    }
+    let unix = UnixListener::from(socket.try_clone()?);
+    let address = unix.local_addr()?;
+    listens(&unix)?;
+    let path = address.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    Ok(Bound::Unix(path.to_owned()))
+}
+
+fn listens(socket: impl AsFd) -> io::Result<()> {
+    match rustix::net::sockopt::socket_acceptconn(socket)? {
+        true => Ok(()),
+        false => Err(io::Error::other("it does not listen")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(socket: impl Into<OwnedFd>) -> PassedSockets {
+        let socket = socket.into();
+        PassedSockets(vec![(bound(&socket).unwrap(), socket)])
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_taken_by_its_address_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut sockets = passed(listener);
+        assert!(sockets.take("127.0.0.1:1").unwrap().is_none());
+        let taken = sockets.take(&address.to_string()).unwrap();
+        assert_eq!(taken.and_then(|listener| listener.address()), Some(address));
+        assert!(sockets.take(&address.to_string()).unwrap().is_none());
+        sockets.all_taken().unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_nobody_takes_is_an_error_that_names_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let error = passed(listener).all_taken().unwrap_err().to_string();
+        assert!(error.contains(&address), "{error}");
+    }
+
+    #[test]
+    fn a_socket_that_does_not_listen_is_refused() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(bound(&socket.into()).is_err());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(bound(&file.into()).is_err());
+    }
+}
