@@ -1,7 +1,7 @@
 # make run                                   hotset over an embedded S3 with sample objects
 # make run ORIGIN=https://... [CONFIG=FILE]   hotset over a real S3; keys come from AWS_* or the file
 # make run CONFIG=FILE                        hotset as the file says
-# make test | make bench | make lint | make soak
+# make test | make bench | make lint | make soak | make deb
 # cargo bench --bench hit_ratio               hit ratios on recorded traces; make bench runs the load scenarios
 # cargo bench --bench verify                  what verifying a signature costs
 # cargo bench --bench growth                  how costs grow with objects, prefixes, purges and lists
@@ -16,7 +16,7 @@ TESTED := --locked --features receivers
 # Arguments of the scenario runner: `--help` lists them.
 BENCH ?= --install
 
-.PHONY: run test soak bench lint
+.PHONY: run test soak deb bench lint
 
 run:
 	.ci/setup build
@@ -47,6 +47,12 @@ soak:
 	.ci/setup host
 	$(CARGO) build $(TESTED)
 	HOTSET_ROLLS=80 HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/host -k rolling
+
+# target/debian/hotset_*.deb, by cargo-deb.
+deb:
+	.ci/setup build
+	.ci/setup deb
+	$(TARGET)/tools/bin/cargo-deb --locked
 
 bench:
 	.ci/setup build
