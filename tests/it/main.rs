@@ -99,6 +99,8 @@ mod torn;
 mod transparent;
 /// `auth.writes`, `auth.buckets`, and the unix socket.
 mod trust;
+/// Disks that other releases left.
+mod upgrade;
 /// Bodies on their way to the origin: plain, aws-chunked, broken off, expected.
 mod uploads;
 /// Clients that go away.

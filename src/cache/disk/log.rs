@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use super::files::Folder;
 use super::format::{Contents, Damaged, Record, SEGMENT_HEAD};
 use super::segment::{ReadError, Segment};
+use super::unusable::Unusable;
 
 const SUFFIX: &str = ".seg";
 /// The number of the first segment.
@@ -56,6 +57,12 @@ pub(super) enum Found<'a> {
         why: &'a dyn Display,
         upto: u32,
     },
+    /// A segment that another release of hotset wrote: whole, as far as anybody knows, and of no use here. `upto`: as
+    /// with damage.
+    OtherFormat {
+        file: &'a str,
+        upto: u32,
+    },
     /// A segment, or the rest of one, cannot be read now. Its file stays.
     Unreadable {
         file: &'a str,
@@ -73,12 +80,12 @@ pub(super) struct Log {
     turned: AtomicBool,
     /// Bytes of the segments that could not be opened, by number.
     unreadable: Mutex<BTreeMap<u32, u64>>,
-    /// Files of damaged segments of blocks, until they are removed.
-    damaged: Mutex<Vec<String>>,
+    /// Files of segments of blocks that are damaged, or of another format, until they are removed.
+    unusable: Mutex<Unusable>,
 }
 
 impl Log {
-    /// Opens what is in `folder` and tells `found` every record. Nothing is removed: see [`Log::remove_damaged`].
+    /// Opens what is in `folder` and tells `found` every record. Nothing is removed: see [`Log::remove_unusable`].
     /// Also returns the segment of object records that was not sealed, to go on with.
     ///
     /// # Errors
@@ -99,7 +106,7 @@ impl Log {
         found(Found::Total(listed(&*folder, &names)));
         let mut expected = names.first().map_or(0, |(first, _)| *first);
         let (mut segments, mut open) = (BTreeMap::new(), None);
-        let (mut unreadable, mut damaged) = (BTreeMap::new(), Vec::new());
+        let (mut unreadable, mut unusable) = (BTreeMap::new(), Unusable::default());
         for (number, name) in names {
             // Blocks go in another order than they came: those that are pinned stay.
             if number != expected && unconfirmed_below.is_some_and(|below| number > below) {
@@ -126,9 +133,13 @@ impl Log {
                     found(Found::Unreadable { file: &name, why: &why });
                 }
                 Err(why) => {
-                    found(Found::Damage { file: &name, why: &why, upto: expected });
+                    let of_other_format = matches!(why, ReadError::Damaged(Damaged::Version));
+                    found(match of_other_format {
+                        true => Found::OtherFormat { file: &name, upto: expected },
+                        false => Found::Damage { file: &name, why: &why, upto: expected },
+                    });
                     if !is_open && !is_objects {
-                        damaged.push(name);
+                        unusable.add(name, of_other_format);
                     }
                 }
             }
@@ -145,19 +156,15 @@ impl Log {
             next: next.into(),
             turned,
             unreadable: Mutex::new(unreadable),
-            damaged: Mutex::new(damaged),
+            unusable: Mutex::new(unusable),
         };
         Ok((log, open))
     }
 
-    /// Removes the damaged segments of blocks, which would be met again at every start. Where one cannot go, it only
-    /// takes space. Returns how many there were.
-    pub(super) fn remove_damaged(&self) -> usize {
-        let damaged = std::mem::take(&mut *self.damaged.lock());
-        for name in &damaged {
-            let _ = self.folder.remove(name);
-        }
-        damaged.len()
+    /// Removes the segments of blocks that are damaged or of another format, which would be met again at every start.
+    /// Where one cannot go, it only takes space. Returns how many were damaged.
+    pub(super) fn remove_unusable(&self) -> usize {
+        std::mem::take(&mut *self.unusable.lock()).remove_from(&*self.folder)
     }
 
     /// Bytes of segments that could not be opened.

@@ -52,6 +52,7 @@ mod tests;
 #[doc(hidden)]
 pub mod throttle;
 mod unreadable;
+mod unusable;
 mod usage;
 mod verify;
 mod volume;

@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::digest::{Digest, bucket_key, bucket_tag, object_key};
 use super::erase::{self, ErasedFiles, NotErased};
 use super::files::Folder;
-use super::format::{CHUNK, Contents, Kind, Record};
+use super::format::{CHUNK, Contents, Damaged, Kind, Record};
 use super::health::Health;
 use super::index::{Entry, Index};
 use super::log::{Appender, Found, Log, LogKind};
@@ -452,6 +452,11 @@ fn recover(index: &Index, name: &str, found: &Found<'_>) -> u32 {
             let voided = index.remove_where(|_, _| true);
             metrics::failed(Failure::Damaged);
             log::warn!("{name}/objects/{file}: {why}; {voided} objects will be asked for again");
+            return *upto;
+        }
+        Found::OtherFormat { file, upto } => {
+            index.remove_where(|_, _| true);
+            log::debug!("{name}/objects/{file}: {}", Damaged::Version);
             return *upto;
         }
     }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::buffers::Buffers;
 use super::classes::Classes;
 use super::files::{Folder, FolderLock, PageCache, RealFolder};
-use super::format::Kind;
+use super::format::{Kind, VERSION};
 use super::index::{Entry, Index};
 use super::log::{Found, Log, LogKind};
 use super::objects::Objects;
@@ -221,7 +221,7 @@ pub(super) fn open_volume(
     let share = if number == 0 { config.capacity.0 / OBJECTS_SHARE } else { 0 };
     let capacity = config.capacity.0 - share;
     let name = config.path.display().to_string();
-    let mut unreadable = Unreadable::default();
+    let (mut unreadable, mut of_other_format) = (Unreadable::default(), 0_usize);
     let (log, _) = Log::open(folder, segment, LogKind::Blocks, |found| match found {
         Found::Total(records) => index.reserve(records),
         Found::Record { segment, offset, record } if record.kind == Kind::Block => {
@@ -233,8 +233,15 @@ pub(super) fn open_volume(
             metrics::failed(Failure::Damaged);
             ::log::debug!("{name}/blocks/{file}: {why}");
         }
+        Found::OtherFormat { .. } => of_other_format += 1,
         Found::Unreadable { file, why } => unreadable.add(file, why),
     })?;
+    if of_other_format > 0 {
+        ::log::warn!(
+            "{name}: {of_other_format} segments were written by another release of hotset, in a format that is not \
+             this one's ({VERSION}): they are removed, and what was in them is fetched again"
+        );
+    }
     unreadable.warn(&format!("{name}/blocks"));
     let write_rate = config.write_rate.map(|rate| rate.0);
     let shares = classes.limits(capacity);

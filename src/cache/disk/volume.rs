@@ -187,7 +187,7 @@ impl Volume {
 
     /// The process has started: removes what is damaged, and what is above the capacity.
     pub(super) fn begin(&self) {
-        let damaged = self.log.remove_damaged();
+        let damaged = self.log.remove_unusable();
         if damaged > 0 {
             log::warn!("{}/blocks: {damaged} damaged segments were removed", self.name);
         }

@@ -79,7 +79,16 @@ impl FakeS3 {
     /// When no socket can be had.
     #[allow(clippy::unused_async, reason = "it needs a runtime, as starting any server does")]
     pub async fn start() -> FakeS3 {
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Self::start_at(0).await
+    }
+
+    /// As [`FakeS3::start`], on a port that the caller chooses.
+    ///
+    /// # Panics
+    /// When it is not free.
+    #[allow(clippy::unused_async, reason = "it needs a runtime, as starting any server does")]
+    pub async fn start_at(port: u16) -> FakeS3 {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], port)));
         let addr = listener.local_addr().expect("a listener has an address");
         let state = Arc::new(State::default());
         let listening = Mutex::new(Some(Listening::begin(listener, &state)));
