@@ -1,4 +1,4 @@
-"""What systemd does for a service with a socket unit: holds the sockets, passes them on, hears what the service says."""
+"""What systemd does for a service with a socket unit: holds the sockets, passes them on, hears what it says."""
 
 import json
 import re

@@ -43,7 +43,8 @@ class Haproxy:
     def __init__(self, folder: Path, replicas: dict[str, Replica]):
         self.folder, self.port = folder, free_port()
         servers = [
-            f"  server {name} 127.0.0.1:{replica.port} port {replica.admin}" for name, replica in replicas.items()
+            f"  server {name} 127.0.0.1:{replica.port} port {replica.admin}"
+            for name, replica in replicas.items()
         ]
         config = folder / "haproxy.cfg"
         config.write_text(CONFIG.format(folder=folder, port=self.port, servers="\n".join(servers)))

@@ -1,7 +1,7 @@
 """What kubelet does with a container, done to a process: environment, probes, preStop, SIGTERM, SIGKILL.
 
-Ports of its own come by environment variables, since both replicas are in one network here; everything else is as it was
-rendered.
+Ports of its own come by environment variables, since both replicas are in one network here; everything else is as
+it was rendered.
 """
 
 import signal
@@ -36,7 +36,9 @@ class Replica:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        arguments = [self.config if word == "/etc/hotset/hotset.yaml" else word for word in self.container["args"]]
+        arguments = [
+            self.config if word == "/etc/hotset/hotset.yaml" else word for word in self.container["args"]
+        ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([self.program, *arguments], env=self.env, stdout=log, stderr=log)
         self.wait_for("startupProbe")

@@ -175,7 +175,9 @@ class Client:
             try:
                 await work(self)
             except (Failed, OSError, TimeoutError) as error:
-                self.tally.failures.append(f"{time.strftime('%T')} {self.kind}: {type(error).__name__} {error}")
+                self.tally.failures.append(
+                    f"{time.strftime('%T')} {self.kind}: {type(error).__name__} {error}"
+                )
                 await pause(0.1, stop)
             else:
                 self.tally.done[self.kind] += 1

@@ -1,4 +1,4 @@
-"""conf/compose.yaml: right by Compose's own schema, and its hotset started as it says, in a network like that of Compose."""
+"""conf/compose.yaml: right by Compose's own schema, and its hotset started as it says, in a network like Compose's."""
 
 import shutil
 import subprocess
@@ -43,8 +43,8 @@ def test_images_are_pinned_and_ports_are_of_this_machine_only(services):
 
 @pytest.fixture
 def network(stripped):
-    """A machine for each service, on one network where they find each other by name; as root, which Compose's hotset is
-    not."""
+    """A machine for each service, on one network where they find each other by name; as root, which Compose's
+    hotset is not."""
     made = {"hotset": Machine(), "minio": Machine()}
     pids = {name: str(machine.shell.pid) for name, machine in made.items()}
     subprocess.run(

@@ -75,7 +75,9 @@ def follow(machine: throwaway.Machine, page: str, units: str) -> Service:
 def test_it_is_installed_upgraded_removed_and_purged(machine):
     name = next(machine.path("/root/hotset/target/debian").iterdir()).name
     machine.ok("dpkg", "--install", f"target/debian/{name}")
-    assert machine.ok("hotset", "check", "--config", "/etc/hotset/hotset.yaml") == "the configuration is right\n"
+    assert (
+        machine.ok("hotset", "check", "--config", "/etc/hotset/hotset.yaml") == "the configuration is right\n"
+    )
     assert owner(machine, "/var/cache/hotset") == "hotset:hotset 700"
     assert owner(machine, "/etc/default/hotset") == "root:root 640"
     machine.ok("dpkg", "--verify", "hotset")

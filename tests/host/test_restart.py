@@ -73,7 +73,9 @@ def test_a_restart_under_load_refuses_no_connection_and_loses_no_request(manager
     assert "the grace period is over" not in manager.log.read_text()
 
 
-def test_connections_of_the_time_between_two_processes_wait_for_the_next_one(manager, program, origin, tmp_path):
+def test_connections_of_the_time_between_two_processes_wait_for_the_next_one(
+    manager, program, origin, tmp_path
+):
     command = [program, "serve", "--config", configuration(tmp_path, origin, manager.addresses)]
     host, port = manager.addresses[0]
     waiting = socket.create_connection((host, port), timeout=30)

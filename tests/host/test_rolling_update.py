@@ -61,7 +61,9 @@ def restart(replica: Replica, balancer: Haproxy, name: str) -> int:
     balancer.wait_until(lambda: not balancer.is_up(name))
     assert replica.listens(), "the listener was closed before the balancer knew"
     balancer.wait_until(lambda: not replica.listens())
-    under_way, connections = (replica.metric(f"hotset_{of}") for of in ("requests_in_flight", "open_connections"))
+    under_way, connections = (
+        replica.metric(f"hotset_{of}") for of in ("requests_in_flight", "open_connections")
+    )
     # The others were told to close in time: those of clients that pause for seconds are left.
     assert connections <= under_way + 20, (connections, under_way)
     replica.gone()

@@ -1,4 +1,4 @@
-"""A copy of this machine that nothing outlasts: an overlay over `/` and a network of its own, with nothing but loopback.
+"""A copy of this machine that nothing outlasts: an overlay over `/` and a network with nothing but loopback.
 
 Packages are installed into it and commands of the documentation are run in it, as root, without a service manager.
 """
@@ -17,7 +17,9 @@ def unavailable() -> str | None:
     missing = [name for name in ("unshare", "nsenter", "setpriv", "ip") if not shutil.which(name)]
     if missing:
         return f"{', '.join(missing)} not installed"
-    probe = subprocess.run(["unshare", "--mount", "--net", "sh", "-c", Machine.MOUNTS, "sh", "true"], capture_output=True)
+    probe = subprocess.run(
+        ["unshare", "--mount", "--net", "sh", "-c", Machine.MOUNTS, "sh", "true"], capture_output=True
+    )
     return f"no overlay over / here: {probe.stderr.decode().strip()}" if probe.returncode else None
 
 
@@ -59,13 +61,27 @@ exec chroot /mnt/root "$@"
         return Path(f"/proc/{self.shell.pid}/root{inside}")
 
     def enter(self, command: list) -> list[str]:
-        namespace = ["nsenter", "--target", str(self.shell.pid), "--mount", "--net", "--root", f"--wd={self.path('/root/hotset')}"]
+        namespace = [
+            "nsenter",
+            "--target",
+            str(self.shell.pid),
+            "--mount",
+            "--net",
+            "--root",
+            f"--wd={self.path('/root/hotset')}",
+        ]
         return [*namespace, *(str(word) for word in command)]
 
-    PLAIN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C"}
+    PLAIN = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LC_ALL": "C",
+    }
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
-        return subprocess.run(self.enter(command), env=self.PLAIN, capture_output=True, text=True, timeout=120)
+        return subprocess.run(
+            self.enter(command), env=self.PLAIN, capture_output=True, text=True, timeout=120
+        )
 
     def ok(self, *command: str) -> str:
         done = self.run(*command)
@@ -76,7 +92,9 @@ exec chroot /mnt/root "$@"
     def start(self, name: str, command: list, env: dict[str, str] | None = None) -> subprocess.Popen:
         """In the background; its output goes to `/root/NAME.log`."""
         with self.path(f"/root/{name}.log").open("ab") as log:
-            process = subprocess.Popen(self.enter(command), env=self.PLAIN | (env or {}), stdout=log, stderr=log)
+            process = subprocess.Popen(
+                self.enter(command), env=self.PLAIN | (env or {}), stdout=log, stderr=log
+            )
         self.processes.append(process)
         return process
 

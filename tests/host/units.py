@@ -44,8 +44,17 @@ class Service:
                 "systemd-socket-activate",
                 *(f"--listen={address}" for address in addresses),
                 "--setenv=HOME=/var/cache/hotset",
-                *(f"--setenv={variable}" for variable in variables(self.machine.path(file.removeprefix("-")))),
-                *("/usr/bin/setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"),
+                *(
+                    f"--setenv={variable}"
+                    for variable in variables(self.machine.path(file.removeprefix("-")))
+                ),
+                *(
+                    "/usr/bin/setpriv",
+                    f"--reuid={user}",
+                    f"--regid={user}",
+                    "--clear-groups",
+                    "--no-new-privs",
+                ),
                 *shlex.split(command),
             ],
         )
