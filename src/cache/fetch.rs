@@ -111,11 +111,13 @@ impl OpeningTask {
                 Box::pin(self.deliver(answer)).await;
             }
             Err(error) => {
-                if let Some(part) = self.opening.asked().part() {
-                    self.cache.no_parts.note(&self.id, part, &error);
-                }
                 let (id, by) = (&self.id, LearnedBy::Get);
-                self.cache.learn_failure(id, self.generation, self.since, &error, by);
+                match self.opening.asked().part() {
+                    Some(part) if !matches!(error, OriginError::NotFound(_)) => {
+                        self.cache.no_parts.note(id, part, &error);
+                    }
+                    _ => self.cache.learn_failure(id, self.generation, self.since, &error, by),
+                }
                 self.end(Err(Arc::new(error)));
             }
         }
@@ -124,13 +126,17 @@ impl OpeningTask {
     async fn deliver(mut self, answer: Answer) {
         let Answer { meta, mut range, mut body } = answer;
         let version = self.cache.version(&self.id, &meta);
-        self.cache.learn(&self.id, self.generation, self.since, &meta, &version);
+        if self.opening.asked().part().is_none() {
+            self.cache.learn(&self.id, self.generation, self.since, &meta, &version);
+        }
         if meta.no_store && self.obey_no_store {
             let reason = "its Cache-Control says so".to_owned();
             return self.end(Err(Arc::new(OriginError::Uncacheable(reason))));
         }
-        let opened = Opened { meta, version: version.clone(), since: self.since };
-        if self.opening.asked().part().is_some() && self.cache.holds(&version, &range) {
+        let is_part = self.opening.asked().part().is_some();
+        let (since, fills) = (self.since, Vec::new());
+        let mut opened = Opened { meta, version: version.clone(), since, fills };
+        if is_part && self.cache.holds(&version, &range) {
             // The place of the part is all that was not known.
             return self.end(Ok(opened));
         }
@@ -145,6 +151,9 @@ impl OpeningTask {
         body.truncate(range.end);
         let interest = self.opening.interest().clone();
         let fetch = self.cache.flights.adopt(&version, self.generation, range, &interest, paid);
+        if is_part {
+            opened.fills.extend(fetch.fills.iter().map(|(_, fill)| fill.clone()));
+        }
         let delivery = Delivery::new(self.cache.clone(), self.generation, fetch);
         self.end(Ok(opened));
         delivery.run(body).await;

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::budget::Paid;
 use super::fill::{Claim, Fill, Interest, Wanted};
@@ -34,6 +35,8 @@ pub(super) struct Opened {
     pub version: ObjectVersion,
     /// Before the request was sent.
     pub since: Moment,
+    /// Of a part, what its answer brings: of what ends within a block, memory keeps nothing by itself.
+    pub fills: Vec<Arc<Fill>>,
 }
 
 /// What an opening told its waiters.
@@ -44,6 +47,8 @@ pub(super) struct Opening {
     asked: Asked,
     interest: Arc<Interest>,
     answer: watch::Sender<Option<OpeningAnswer>>,
+    /// Before the request is sent.
+    sent: Instant,
     /// Somebody asked for the state of now after this was sent: its bytes may be of an older one.
     doubted: AtomicBool,
 }
@@ -85,14 +90,20 @@ impl Opening {
 /// A reader's hold on an opening; keeps its bytes wanted until the reader has claimed fills.
 pub(super) struct OpeningHandle {
     answer: watch::Receiver<Option<OpeningAnswer>>,
+    sent: Instant,
     _wanted: Wanted,
     _coalesced: Option<Held>,
 }
 
 impl OpeningHandle {
     fn new(opening: &Opening, coalesced: Option<Held>) -> Self {
-        let answer = opening.answer.subscribe();
-        Self { answer, _wanted: Wanted::new(&opening.interest), _coalesced: coalesced }
+        let (answer, sent) = (opening.answer.subscribe(), opening.sent);
+        Self { answer, sent, _wanted: Wanted::new(&opening.interest), _coalesced: coalesced }
+    }
+
+    /// A moment before the request was sent.
+    pub(super) fn sent(&self) -> Instant {
+        self.sent
     }
 
     /// Waits for the origin's answer.
@@ -169,6 +180,7 @@ impl Flights {
             asked: asked.clone(),
             interest: Arc::default(),
             answer: watch::Sender::new(None),
+            sent: Instant::now(),
             doubted: AtomicBool::new(false),
         });
         openings.push(opening.clone());

@@ -112,10 +112,15 @@ pub(super) async fn wait(mut answer: AnswerReceiver) -> HeadAnswer {
 async fn send(cache: Arc<Cache>, (id, part, generation): Question) -> HeadAnswer {
     let since = Moment::now();
     let answer = cache.origin.head(&id, part).await;
-    if let (Some(part), Err(error)) = (part, &answer) {
-        cache.no_parts.note(&id, part, error);
+    let Some(part) = part else { return cache.learn_head(&id, generation, since, answer) };
+    // Of the object itself it says nothing.
+    match answer {
+        Ok(meta) => Ok(Confirmed { meta: Arc::new(meta), since }),
+        Err(error) => {
+            cache.no_parts.note(&id, part, &error);
+            Err(Arc::new(error))
+        }
     }
-    cache.learn_head(&id, generation, since, answer)
 }
 
 /// The right and the duty to answer the readers of one queue.

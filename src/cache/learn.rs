@@ -174,6 +174,23 @@ impl Cache {
         self.admit(id, Entry::new(known, since, generation));
     }
 
+    /// Takes in where a part of what is known lies, by an answer for the part.
+    pub(super) fn learn_part(&self, id: &ObjectId, generation: Generation, part: &ObjectMeta) {
+        self.generations.admit(id, generation, || {
+            let Some(old) = self.meta.get(id) else { return };
+            let Known::Object { meta, version } = &old.known else { return };
+            if !meta.same_version(part) {
+                return;
+            }
+            let mut meta = ObjectMeta::clone(meta);
+            meta.parts.add(&part.parts);
+            let known = Known::Object { meta: Arc::new(meta), version: version.clone() };
+            let entry = Entry { known, ..(*old).clone() };
+            self.keep_parts(id, &entry);
+            self.meta.insert(id.clone(), entry);
+        });
+    }
+
     /// Takes in what a HEAD brought: it replaces all that is stored (R10). The same version keeps its blocks;
     /// another raises the generation, so that fetches of the old one are not admitted.
     pub(super) fn learn_head(

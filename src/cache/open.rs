@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Cache;
 use super::fetch;
+use super::fill::Claim;
 use super::flight::{Opened, OpeningHandle};
 use super::generation::Generation;
 use super::heads::{Confirmed, Join};
@@ -41,6 +42,8 @@ pub struct Found {
     pub(super) generation: Generation,
     /// Keeps the first bytes wanted until a reader claims them.
     pub(super) opening: Option<OpeningHandle>,
+    /// Bytes that were claimed already.
+    pub(super) claims: Vec<Claim>,
 }
 
 /// Why a read has no answer from the cache.
@@ -63,6 +66,9 @@ pub enum CacheError {
     NoMemory,
     #[error("{0}")]
     Origin(Arc<OriginError>),
+    /// The origin refused a HEAD, whose answer has no body to say why: to a GET it says it in its own code.
+    #[error("{0}")]
+    HeadRefused(Arc<OriginError>),
 }
 
 impl From<Arc<OriginError>> for CacheError {
@@ -74,6 +80,27 @@ impl From<Arc<OriginError>> for CacheError {
         }
     }
 }
+
+/// When a reader arrived, and what it does about an opening that was sent before (R7).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived {
+    at: Instant,
+    /// A HEAD was refused: it waits for the opening to end and begins its own, instead of asking by HEAD.
+    insists: bool,
+}
+
+impl Arrived {
+    pub(super) fn now() -> Self {
+        Self { at: Instant::now(), insists: false }
+    }
+
+    pub(super) fn insisting(self) -> Self {
+        Self { insists: true, ..self }
+    }
+}
+
+/// Openings that a reader waits for in order to begin its own.
+const WAITS: u32 = 3;
 
 pub(super) enum Lookup {
     Fresh(Found),
@@ -127,11 +154,29 @@ impl Cache {
         checksums: bool,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
+        let first = plan::first_request(range, self.block_size, self.fetch_size);
+        let arrived = Arrived::now();
+        match self.open_once(id, &first, checksums, policy, arrived).await {
+            Err(CacheError::HeadRefused(_)) => {
+                let found = self.open_by(id, &first, policy, arrived.insisting()).await?;
+                self.complete(id, found, checksums).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_once(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        first: &Asked,
+        checksums: bool,
+        policy: &Policy,
+        arrived: Arrived,
+    ) -> Result<Found, CacheError> {
         let found = match self.look(id, policy, LearnedBy::Get).await {
             Lookup::Fresh(found) => found,
             Lookup::Unknown => {
-                let first = plan::first_request(range, self.block_size, self.fetch_size);
-                let opening = self.open_by(id, &first, policy);
+                let opening = self.open_by(id, first, policy, arrived);
                 if !checksums {
                     return opening.await;
                 }
@@ -141,6 +186,16 @@ impl Cache {
             }
             known => self.confirm(id, policy, known).await?,
         };
+        self.complete(id, found, checksums).await
+    }
+
+    /// With the checksums of the whole, where they are wanted.
+    async fn complete(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        found: Found,
+        checksums: bool,
+    ) -> Result<Found, CacheError> {
         match checksums && found.meta.checksums.is_none() {
             true => self.with_checksums(id, found).await,
             false => Ok(found),
@@ -193,6 +248,7 @@ impl Cache {
                     since: entry.since,
                     generation,
                     opening: None,
+                    claims: Vec::new(),
                 };
                 match policy.is_fresh(&entry) && !suspect {
                     _ if doubted => Lookup::Stale(None, found),
@@ -268,7 +324,7 @@ impl Cache {
         source: Source,
     ) -> Result<Found, CacheError> {
         let join = self.may_join(id, policy);
-        if join == Join::Next {
+        if join == Join::Next && part.is_none() {
             self.flights.doubt_openings(id, self.generations.current(id));
         }
         let Confirmed { meta, since } = self.ask(id, part, join).await?;
@@ -284,7 +340,8 @@ impl Cache {
             }
             _ => self.version(id, &meta),
         };
-        Ok(Found { id: id.clone(), meta, version, source, since, generation, opening: None })
+        let (id, opening, claims) = (id.clone(), None, Vec::new());
+        Ok(Found { id, meta, version, source, since, generation, opening, claims })
     }
 
     /// One HEAD, shared.
@@ -302,6 +359,7 @@ impl Cache {
             {
                 Err(CacheError::Uncacheable)
             }
+            Err(error) if error.is_refusal() => Err(CacheError::HeadRefused(error)),
             answer => Ok(answer?),
         }
     }
@@ -320,45 +378,56 @@ impl Cache {
         id: &ObjectId,
         first: &Asked,
         policy: &Policy,
+        arrived: Arrived,
     ) -> Result<Found, CacheError> {
-        let generation = self.generations.current(id);
         let part = first.part();
         let knows = |found: &Found| part.is_none_or(|part| found.meta.parts.get(part).is_some());
         let look = || match self.lookup(id, policy, LearnedBy::Get) {
             Lookup::Fresh(found) if knows(&found) => Some(found),
             _ => None,
         };
-        let opening = self.flights.open(id, generation, first, || look().is_some());
-        let Some((mut handle, new)) = opening else {
-            // It became known between two looks.
-            return match look() {
-                Some(found) => Ok(found),
-                None => self.ask_head(id, part, policy, Source::Miss).await,
+        let mut waits = if arrived.insists { WAITS } else { 0 };
+        let (mut handle, generation) = loop {
+            let generation = self.generations.current(id);
+            let opening = self.flights.open(id, generation, first, || look().is_some());
+            let Some((mut handle, new)) = opening else {
+                // It became known between two looks.
+                return match look() {
+                    Some(found) => Ok(found),
+                    None => self.ask_head(id, part, policy, Source::Miss).await,
+                };
             };
+            match new {
+                Some(opening) => {
+                    fetch::spawn_opening(self, id, generation, opening, policy.obey_no_store);
+                }
+                // Sent before this reader arrived (R7).
+                None if self.may_join(id, policy) == Join::Next && handle.sent() < arrived.at => {
+                    if waits == 0 {
+                        return self.ask_head(id, part, policy, Source::Revalidated).await;
+                    }
+                    waits -= 1;
+                    let _ = handle.answer().await;
+                    continue;
+                }
+                None => {}
+            }
+            break (handle, generation);
         };
-        match new {
-            Some(opening) => {
-                fetch::spawn_opening(self, id, generation, opening, policy.obey_no_store);
-            }
-            // Sent before this reader arrived (R7).
-            None if self.may_join(id, policy) == Join::Next => {
-                return self.ask_head(id, part, policy, Source::Revalidated).await;
-            }
-            None => {}
-        }
         match handle.answer().await {
-            Ok(Opened { meta, version, since }) => Ok(Found {
-                id: id.clone(),
-                meta,
-                version,
-                source: Source::Miss,
-                since,
-                generation,
-                opening: Some(handle),
-            }),
+            Ok(Opened { meta, version, since, fills }) => {
+                let claims: Vec<_> = fills.iter().map(|fill| Claim::new(fill, None)).collect();
+                let opening = claims.is_empty().then_some(handle);
+                let (id, source) = (id.clone(), Source::Miss);
+                Ok(Found { id, meta, version, source, since, generation, opening, claims })
+            }
             // An empty object, or a start past its end: its metadata decides what the client gets (R17).
             Err(error) if matches!(*error, OriginError::RangeNotSatisfiable) => {
                 self.ask_head(id, part, policy, Source::Miss).await
+            }
+            // It refuses nobody who arrived after it was asked (R33).
+            Err(error) if part.is_some() && error.is_refusal() && handle.sent() < arrived.at => {
+                Err(CacheError::HeadRefused(error))
             }
             Err(error) => Err(error.into()),
         }

@@ -109,7 +109,7 @@ pub struct BlockReader {
 impl Cache {
     /// A reader of `range` of the object found.
     pub fn reader(self: &Arc<Self>, found: Found, range: Range<u64>) -> BlockReader {
-        BlockReader {
+        let mut reader = BlockReader {
             cache: self.clone(),
             id: found.id,
             meta: found.meta,
@@ -130,7 +130,9 @@ impl Cache {
             insists: false,
             sent: 0,
             took: Duration::ZERO,
-        }
+        };
+        reader.keep(found.claims, Vec::new());
+        reader
     }
 }
 

@@ -44,6 +44,7 @@ impl Found {
             since: self.since,
             generation: self.generation,
             opening: None,
+            claims: Vec::new(),
         }
     }
 }

@@ -72,6 +72,11 @@ impl OriginError {
         self.is_retryable()
     }
 
+    /// Whether the origin answered, and refuses what was asked.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::NotFound(_) | Self::Denied(_) | Self::Refused(_))
+    }
+
     /// What the client is told.
     pub fn to_s3(&self) -> S3Error {
         match self {

@@ -111,7 +111,12 @@ impl Gateway {
             ReadMethod::Head => self.cache.head(id, policy).await?,
             // Its size must be known to refuse it.
             ReadMethod::Get if read.range == Some(ByteRange::Suffix(0)) => {
-                self.cache.head(id, policy).await?
+                match self.cache.head(id, policy).await {
+                    Err(CacheError::HeadRefused(_)) => {
+                        self.cache.open(id, read.range, whole, policy).await?
+                    }
+                    found => found?,
+                }
             }
             ReadMethod::Get => {
                 return self.cache.open(id, read.range, whole, policy).await;
@@ -369,7 +374,9 @@ fn status(found: &Found) -> CacheStatus {
 fn refusal(failure: &CacheError) -> (S3Error, CacheStatus) {
     match failure {
         CacheError::Absent(error) => ((**error).clone(), CacheStatus::Negative),
-        CacheError::Origin(error) => (error.to_s3(), CacheStatus::Miss),
+        CacheError::Origin(error) | CacheError::HeadRefused(error) => {
+            (error.to_s3(), CacheStatus::Miss)
+        }
         CacheError::NoMemory => (S3Error::slow_down(), CacheStatus::Miss),
         CacheError::Changed | CacheError::Uncacheable | CacheError::Unconfirmed => {
             (S3Error::service_unavailable(), CacheStatus::Miss)

@@ -144,7 +144,9 @@ impl Drop for Running {
 pub(super) fn is_absence(error: &CacheError) -> bool {
     match error {
         CacheError::Absent(_) => true,
-        CacheError::Origin(error) => matches!(**error, OriginError::NotFound(_)),
+        CacheError::Origin(error) | CacheError::HeadRefused(error) => {
+            matches!(**error, OriginError::NotFound(_))
+        }
         _ => false,
     }
 }

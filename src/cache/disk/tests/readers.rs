@@ -47,6 +47,7 @@ async fn read_bypassed(device: Device) -> Result<(), CacheError> {
         source: Source::Hit,
         since: Moment::now(),
         opening: None,
+        claims: Vec::new(),
         meta,
         id,
     };
