@@ -279,7 +279,7 @@ def test_a_router_sends_each_object_to_its_home_wherever_that_lives(cluster):
     router.connect(pods[1], 20)
     pods[1].started()
     router.wait(lambda: home_of(f"data/{moved}", tries=2) == 1, 20)
-    assert [home_of(f"data/{index}") for index in range(20)] == before
+    router.wait(lambda: [home_of(f"data/{index}", tries=2) for index in range(20)] == before, 20)
 
 
 @needs_haproxy

@@ -41,7 +41,7 @@ defaults
     # No byte from or to the client, or from hotset: some calls of S3 take minutes before they answer.
     timeout client 2m
     timeout server 10m
-    timeout check 1s
+    timeout check 2s
     timeout queue 10s
     # What comes from here and not from hotset is S3's XML, too.
     http-error status 400 content-type application/xml string "<Error><Code>InvalidRequest</Code><Message>The router cannot read the request.</Message></Error>"
