@@ -40,13 +40,16 @@ test:
 	HOTSET=$(TARGET)/debug/hotset target/router/venv/bin/python -m pytest tests/router
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/host
 
-# An hour of rolling updates under load, where `make test` has one.
+# An hour of rolling updates under load, where `make test` has one, and 100,000 writes and reads through routers while
+# replicas die.
 soak:
 	.ci/setup build
 	.ci/setup chart
+	.ci/setup router
 	.ci/setup host
 	$(CARGO) build $(TESTED)
 	HOTSET_ROLLS=80 HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/host -k rolling
+	PAIRS=100000 HOTSET=$(TARGET)/debug/hotset target/router/venv/bin/python -m pytest -s tests/router/test_pairs.py
 
 # target/debian/hotset_*.deb, by cargo-deb.
 deb:

@@ -16,6 +16,7 @@ CONF = ROOT / "conf/router"
 REGION = "us-east-1"
 DOMAIN = "s3.local"
 KEYS = ("AKCLIENT", "made-up-secret-of-client")
+ADMIN_TOKEN = "made-up-token-of-admin"
 ORIGIN_KEYS = ("hotset", "hotset-secret")
 LOGGED = re.compile(r"^(\S+) (\S+) (\S+) (\S+) (\d+)$", re.MULTILINE)
 """A line of the origin's log: method, target, range, status, bytes."""
@@ -31,11 +32,12 @@ class Served:
     def __init__(self, name: str, program: Path, folder: Path, config: dict, *more, **env: str):
         self.name, self.folder = name, folder / name
         self.folder.mkdir()
-        self.port, self.admin_port = free_port(), free_port()
+        admin = {"address": f"127.0.0.1:{free_port()}"} | config.pop("admin", {})
+        self.port, self.admin_port = free_port(), int(admin["address"].rpartition(":")[2])
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self.admin = f"http://127.0.0.1:{self.admin_port}"
         listen = {"address": f"127.0.0.1:{self.port}", "domains": [DOMAIN]} | config.pop("listen", {})
-        written = {"listen": [listen], "admin": {"address": f"127.0.0.1:{self.admin_port}"}} | config
+        written = {"listen": [listen], "admin": admin} | config
         write(self.folder / "hotset.yaml", written)
         self.command = [program, "serve", "--config", self.folder / "hotset.yaml", *more]
         self.env = environment(**env)
@@ -235,11 +237,19 @@ ENGINES = {
 
 
 class Fleet:
-    """An origin, three replicas, and routers in front."""
+    """An origin, three replicas, and routers in front; with `peers` replicas tell each other what changes."""
 
-    def __init__(self, program: Path, folder: Path, origin: Origin, engines: list[str], **config):
+    def __init__(
+        self, program: Path, folder: Path, origin: Origin, engines: list[str], peers: bool = False, **config
+    ):
         self.folder, self.origin = folder, origin
-        self.replicas = [Replica(number, program, folder, origin, **config) for number in range(3)]
+        addresses = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+        if peers:
+            config["cluster"] = {"peers": addresses}
+        self.replicas = []
+        for number, address in enumerate(addresses):
+            admin = {"address": address, "token": ADMIN_TOKEN}
+            self.replicas.append(Replica(number, program, folder, origin, admin=admin, **config))
         self.routers: list[Router] = []
         for replica in self.replicas:
             replica.wait()

@@ -19,9 +19,12 @@ class Outcome:
 class Client:
     """One connection to each of several routers, which it uses in turn."""
 
-    def __init__(self, ports: list[int], address: str = "127.0.0.1", host: str | None = None):
+    def __init__(
+        self, ports: list[int], address: str = "127.0.0.1", host: str | None = None, timeout: float = 60
+    ):
+        here = (address, 0)
         self.connections = [
-            http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(address, 0))
+            http.client.HTTPConnection("127.0.0.1", port, timeout=timeout, source_address=here)
             for port in ports
         ]
         self.next = 0
