@@ -142,6 +142,24 @@ DEPARTURES = Table(
             headers={"content-range": None},
             length=300_007,
         ),
+        # Presigned URLs
+        Departure(
+            server="*",
+            checks=("presigned, expires 0",),
+            why="moto: 200, it looks at no expiry; radosgw: 403, as for one that has expired",
+            s3="400; that 0 is refused as negative numbers are is unverified",
+            status=400,
+            code="AuthorizationQueryParametersError",
+        ),
+        Departure(
+            server="*",
+            checks=tuple(f"presigned, expires {e}" for e in ("-1", "604801", "soon")),
+            why="moto: 200, it looks at no expiry; radosgw: 403 AccessDenied",
+            s3="400: from 1 to 604800 seconds (API Reference, Authenticating Requests: Using Query"
+            " Parameters, X-Amz-Expires)",
+            status=400,
+            code="AuthorizationQueryParametersError",
+        ),
         # Conditions
         Departure(
             server="*",
