@@ -1,6 +1,7 @@
 # make run                                   hotset over an embedded S3 with sample objects
 # make run ORIGIN=https://... [CONFIG=FILE]   hotset over a real S3; keys come from AWS_* or the file
 # make run CONFIG=FILE                        hotset as the file says
+# make image [ENGINE=docker] [TAG=..]        the container image, by docker, podman or buildah
 # make test | make bench | make lint | make soak | make deb
 # cargo bench --bench hit_ratio               hit ratios on recorded traces; make bench runs the load scenarios
 # cargo bench --bench verify                  what verifying a signature costs
@@ -16,7 +17,13 @@ TESTED := --locked --features receivers
 # Arguments of the scenario runner: `--help` lists them.
 BENCH ?= --install
 
-.PHONY: run test soak deb bench lint
+VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
+ENGINE ?= $(firstword $(foreach engine,docker podman buildah,$(if $(shell command -v $(engine)),$(engine))))
+TAG ?= hotset:$(VERSION)
+# Where the sources are, for those who look at the image: https://..
+SOURCE ?=
+
+.PHONY: run image test soak deb bench lint
 
 run:
 	.ci/setup build
@@ -24,21 +31,29 @@ run:
 	$(if $(ORIGIN),HOTSET_ORIGIN__ENDPOINT='$(ORIGIN)') exec $(TARGET)/release/hotset serve \
 	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(ORIGIN)$(CONFIG),,$(EMBEDDED))
 
+image:
+	$(or $(ENGINE),$(error install docker, podman or buildah)) build $(if $(filter-out docker,$(ENGINE)),--format docker) \
+	  --tag '$(TAG)' --build-arg VERSION='$(VERSION)' --build-arg SOURCE='$(SOURCE)' \
+	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null)" .
+
 test:
 	.ci/setup build
 	.ci/setup clients
 	.ci/setup chart
 	.ci/setup router
 	.ci/setup host
+	.ci/setup image
 	.ci/setup servers
 	$(CARGO) test $(TESTED)
 	$(CARGO) test $(TESTED),shuttle --lib cache::fence
-	$(CARGO) build $(TESTED)
+	# Linked as in the image, and no slower: the flag is for the last step alone.
+	$(CARGO) rustc $(TESTED) --bin hotset -- -C target-feature=+crt-static
 	$(CARGO) build --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir $(TARGET)/clients
 	HOTSET=$(TARGET)/debug/hotset RUST_CLIENTS=$(TARGET)/clients/debug/rust-clients target/venv/bin/python -m pytest tests/clients
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/chart
 	HOTSET=$(TARGET)/debug/hotset target/router/venv/bin/python -m pytest tests/router
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/host
+	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/image
 
 # An hour of rolling updates under load, where `make test` has one, and 100,000 writes and reads through routers while
 # replicas die.
