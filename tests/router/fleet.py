@@ -1,6 +1,8 @@
 """Three hotsets behind routers: what conf/router describes, on this machine's loopback."""
 
+import http.client
 import json
+import math
 import os
 import re
 import shutil
@@ -69,9 +71,12 @@ class Served:
 
 
 def metric(url: str, series: str) -> float:
-    """The sum of the series that begin so."""
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
+    """The sum of the series that begin so; NaN without an answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    except (OSError, http.client.HTTPException):
+        return math.nan
     return sum(float(line.split()[-1]) for line in lines if line.startswith(series))
 
 
