@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::floors::Floors;
+use super::replicas::Certainty;
 use super::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::s3::{BucketName, ObjectId, Realm};
 
@@ -26,6 +27,8 @@ const SUSPICION: Duration = Duration::from_mins(1);
 pub(super) struct Generation {
     object: u64,
     bucket: u64,
+    /// See [`super::replicas`].
+    epoch: u32,
 }
 
 /// All counters of one cache.
@@ -34,6 +37,8 @@ pub(super) struct Generations {
     buckets: Box<[BucketStripe]>,
     /// Purges of many objects end generations, too.
     floors: Arc<Floors>,
+    /// So does a missed invalidation of another replica.
+    pub(super) certainty: Certainty,
     started: Instant,
 }
 
@@ -111,6 +116,7 @@ impl Generations {
     pub(super) fn new(floors: Arc<Floors>) -> Self {
         Self {
             floors,
+            certainty: Certainty::new(),
             objects: (0..OBJECT_STRIPES).map(|_| Stripe::default()).collect(),
             buckets: (0..BUCKET_STRIPES).map(|_| BucketStripe::default()).collect(),
             started: Instant::now(),
@@ -121,6 +127,7 @@ impl Generations {
         Generation {
             object: self.stripe(id).generation.load(Ordering::Acquire),
             bucket: self.bucket_epoch(id),
+            epoch: self.certainty.epoch(),
         }
     }
 
@@ -131,6 +138,11 @@ impl Generations {
     /// Whether the bucket of `id` was not invalidated as a whole since `generation`.
     pub(super) fn bucket_is_current(&self, id: &ObjectId, generation: Generation) -> bool {
         self.bucket_epoch(id) == generation.bucket
+    }
+
+    /// Whether nothing of other replicas was missed since `generation`.
+    pub(super) fn epoch_is_current(&self, generation: Generation) -> bool {
+        self.certainty.epoch() == generation.epoch
     }
 
     /// Runs `admit` unless the id was invalidated since `generation`; says whether it ran.
@@ -233,10 +245,11 @@ impl Generations {
         self.bucket_stripe(hash).writes.end(kind);
     }
 
-    /// Whether every read of `id` must ask the origin first: the outcome of a write is unknown, or a write that has
-    /// invalidated nothing is in flight (R8, R40).
+    /// Whether every read of `id` must ask the origin first: the outcome of a write is unknown, a write that has
+    /// invalidated nothing is in flight (R8, R40), or one of another replica may not be known.
     pub(super) fn must_confirm(&self, id: &ObjectId) -> bool {
-        self.stripe(id).writes.may_be_refused()
+        !self.certainty.holds()
+            || self.stripe(id).writes.may_be_refused()
             || self.bucket_stripe(id.bucket_hash64()).writes.may_be_refused()
             || self.is_suspect(id)
     }

@@ -288,7 +288,7 @@ impl Cache {
             match self.meta.get(id) {
                 // The disk may know an older version that it failed to bring back.
                 None => drop(self.forget(id)),
-                Some(old) if old.doubt == (Doubt::Yes { on_disk: true }) => {
+                Some(old) if self.was_in_doubt_on_disk(id, &old) => {
                     self.keep_confirmed(id, &old, &entry);
                 }
                 Some(old) if parts(&entry) > parts(&old) => self.keep_parts(id, &entry),
@@ -299,6 +299,13 @@ impl Cache {
         if !admitted {
             metrics::admission_refused();
         }
+    }
+
+    /// Whether the disk is to know again what it knew of a doubted entry.
+    fn was_in_doubt_on_disk(&self, id: &ObjectId, old: &Entry) -> bool {
+        let knows = || self.disk.as_ref().is_some_and(|disk| disk.knows(id));
+        old.doubt == (Doubt::Yes { on_disk: true })
+            || !self.generations.epoch_is_current(old.generation) && knows()
     }
 
     /// Memory for the first bytes of an answer: all of them, or those of its first block, or none. Not waited for:

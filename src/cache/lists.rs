@@ -269,7 +269,7 @@ impl BucketLists {
 impl Cache {
     /// The answer to a list that was asked for less than `ttl` ago, when nothing changed it since.
     pub fn list(&self, key: &ListKey, ttl: Duration) -> Option<Arc<ListAnswer>> {
-        self.lists.get(key, ttl)
+        if self.is_certain() { self.lists.get(key, ttl) } else { None }
     }
 
     /// A list is about to be asked for.

@@ -52,7 +52,8 @@ impl Moment {
     }
 }
 
-fn boot_time() -> Duration {
+/// The clock that goes on while the machine is suspended.
+pub fn boot_time() -> Duration {
     let now = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))

@@ -234,6 +234,7 @@ impl Cache {
         if !self.generations.bucket_is_current(id, entry.generation) {
             return Lookup::Unknown;
         }
+        let doubted = doubted || !self.generations.epoch_is_current(entry.generation);
         let suspect = self.generations.must_confirm(id);
         match &entry.known {
             Known::Object { meta, .. } if meta.no_store && policy.obey_no_store => {

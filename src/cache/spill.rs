@@ -85,8 +85,11 @@ impl Cache {
         }
         let learned = SystemTime::now().checked_sub(entry.since.age());
         let learned = learned.unwrap_or(SystemTime::UNIX_EPOCH);
-        // A bucket's epoch is raised without the object's lock.
-        let is_current = || self.generations.bucket_is_current(id, entry.generation);
+        // These epochs are raised without the object's lock.
+        let is_current = || {
+            self.generations.bucket_is_current(id, entry.generation)
+                && self.generations.epoch_is_current(entry.generation)
+        };
         disk.remember(id, meta, learned, is_current);
     }
 

@@ -289,6 +289,11 @@ impl DiskTier {
         self.objects.forget_all()
     }
 
+    /// Tombstones may be missing: what is kept now is confirmed before it is used. `raise` ends what was learned so far.
+    pub(in crate::cache) fn confirm_all(&self, raise: impl FnOnce()) {
+        self.objects.confirm_all(raise);
+    }
+
     /// What an earlier time kept of its purges, by path, the latest first; see [`DiskTier::keep_floors`].
     ///
     /// # Errors

@@ -38,6 +38,8 @@ pub(super) enum Order {
     Append(Job),
     /// Try the device again, should it have failed.
     Retry,
+    /// Invalidations may have been missed: what was queued before this is to be confirmed.
+    Distrust,
     Erase(Erase),
     Finish(oneshot::Sender<()>),
 }
@@ -64,6 +66,8 @@ pub(super) struct Shared {
     pub queued: AtomicU64,
     /// Records in segments below this number are confirmed before they are used: tombstones of theirs may be missing.
     pub unconfirmed_below: AtomicU32,
+    /// Orders to distrust that wait: until then nothing counts as confirmed.
+    pub distrusting: AtomicU32,
     /// The number of this start; 0: it has not begun.
     pub start: AtomicU64,
     pub state: Mutex<State>,
@@ -146,6 +150,12 @@ impl Writer {
                 match order {
                     Order::Append(job) => jobs.push(job),
                     Order::Retry => {}
+                    Order::Distrust => {
+                        // In the order in which they came.
+                        self.write(&std::mem::take(&mut jobs));
+                        self.distrust();
+                        self.shared.distrusting.fetch_sub(1, Ordering::AcqRel);
+                    }
                     Order::Erase(order) => erase = Some(order),
                     Order::Finish(sender) => finished.push(sender),
                 }

@@ -232,6 +232,16 @@ impl Objects {
         last.or_else(|| self.earlier(&orders))
     }
 
+    /// Invalidations may have been missed: what is kept or queued now is confirmed before it is used. `raise` makes
+    /// [`Objects::remember`] refuse what was learned so far.
+    pub(super) fn confirm_all(&self, raise: impl FnOnce()) {
+        // First: what is recalled after `raise` is not taken for confirmed.
+        self.shared.distrusting.fetch_add(1, Ordering::AcqRel);
+        raise();
+        // When the writer is gone nothing is confirmed any more.
+        let _ = self.orders.lock().sender.send(Order::Distrust);
+    }
+
     /// Nothing is remembered or voided before `work` has ended.
     #[cfg(test)]
     #[expect(clippy::await_holding_lock, reason = "what waits for it runs on other threads")]
@@ -353,7 +363,8 @@ impl Objects {
         match read.and_then(|(data, _)| Ok(ObjectRecord::decode(&data)?)) {
             Ok(object) => {
                 let below = self.shared.unconfirmed_below.load(Ordering::Acquire);
-                Some(Recalled { object, is_confirmed: entry.segment >= below })
+                let is_believed = self.shared.distrusting.load(Ordering::Acquire) == 0;
+                Some(Recalled { object, is_confirmed: is_believed && entry.segment >= below })
             }
             Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
                 // It stays known: what may be readable again must get its tombstone.
