@@ -4,6 +4,7 @@ mod activation;
 mod cgroup;
 mod descriptors;
 mod memory_watch;
+mod replicas;
 mod secret_files;
 mod service_manager;
 mod sizing;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::admin::{self, AdminState, Api, Token};
 use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet, ReservedNames};
 use crate::cache::{Cache, DiskError, DiskUsage, Rules};
+use crate::cluster::Cluster;
 use crate::config::{Config, ShutdownConfig};
 use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
@@ -88,6 +90,7 @@ pub struct App {
     cache: Arc<Cache>,
     rules: Arc<Rules>,
     intake: Arc<Intake>,
+    cluster: Option<Arc<Cluster>>,
     receivers: Receivers,
     shutdown: ShutdownConfig,
 }
@@ -140,13 +143,24 @@ impl App {
         let rules = Arc::new(rules);
         let admission = Admission::new(&config.limits);
         let warmer = warmer(&config, &cache, &origin, &rules, &admission);
+        let admin = match &config.admin.address {
+            Some(address) => Some(bind_admin(address, sockets.take_tcp(address)?).await?),
+            None => None,
+        };
+        let token = Token::new(&config.admin);
+        let port = admin.as_ref().map(|(_, address)| address.port());
+        let cluster = replicas::join(&config, &cache, &rules, &token, port).await;
         let intake = Intake::new(
             cache.clone(),
             origin.clone(),
             rules.clone(),
             warmer.clone(),
+            cluster.clone(),
             config.events.max_lag.0,
         );
+        if let Some(cluster) = &cluster {
+            replicas::apply_their_events(cluster, &intake);
+        }
         let webhook = config.events.webhook.as_ref().map(|webhook| &webhook.address);
         let webhook = webhook.map(|address| sockets.take_tcp(address)).transpose()?.flatten();
         let receivers =
@@ -173,6 +187,7 @@ impl App {
                 access: access.clone(),
                 rules: rules.clone(),
                 owners: owners.clone(),
+                cluster: cluster.clone(),
                 log: log.clone(),
                 limits: config.limits.clone(),
                 admission: admission.clone(),
@@ -181,24 +196,17 @@ impl App {
             let balancers = listen.proxy_protocol.clone();
             servers.push((scheme, Server::new(gateway, &conf, tls, balancers), listener));
         }
-        let admin = match &config.admin.address {
-            Some(address) => {
-                let bound = match sockets.take_tcp(address)? {
-                    Some(listener) => Ok(listener),
-                    None => TcpListener::bind(address).await,
-                };
-                let listener =
-                    bound.map_err(|source| RunError::Bind { address: address.clone(), source })?;
-                let on_loopback = listener.local_addr()?.ip().is_loopback();
-                let token = Token::new(&config.admin);
+        let admin = match admin {
+            Some((listener, address)) => {
                 // One that cannot be read may come later, and opens nothing until then.
                 if let Err(error) = token.read()
                     && error.kind() == std::io::ErrorKind::InvalidData
                 {
                     return Err(RunError::AdminToken(error));
                 }
-                let (cache, warmer) = (cache.clone(), warmer.clone());
-                Some((listener, Arc::new(Api { cache, warmer, token, on_loopback })))
+                let on_loopback = address.ip().is_loopback();
+                let (cache, warmer, cluster) = (cache.clone(), warmer.clone(), cluster.clone());
+                Some((listener, Arc::new(Api { cache, warmer, token, on_loopback, cluster })))
             }
             None => None,
         };
@@ -207,7 +215,7 @@ impl App {
         // Last of all: a start that fails leaves the disk as it is.
         cache.begin()?;
         let shutdown = config.shutdown;
-        Ok(Self { servers, admin, warmer, cache, rules, intake, receivers, shutdown })
+        Ok(Self { servers, admin, warmer, cache, rules, intake, cluster, receivers, shutdown })
     }
 
     /// The addresses that clients connect to, in the order of `listen`.
@@ -258,6 +266,10 @@ impl App {
             };
             tokio::spawn(admin::serve(listener, state, shutdown.clone()));
         }
+        let (end_cluster, cluster_ends) = watch::channel(false);
+        if let Some(cluster) = &self.cluster {
+            tokio::spawn(cluster.clone().run(cluster_ends));
+        }
         let (close, closing) = watch::channel(false);
         let mut running = JoinSet::new();
         for (_, server, listener) in self.servers {
@@ -273,6 +285,10 @@ impl App {
         let deadline = Instant::now() + self.shutdown.grace.0;
         if timeout_at(deadline, running.join_all()).await.is_err() {
             log::warn!("the grace period is over; requests under way are cut");
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.leave().await;
+            end_cluster.send_replace(true);
         }
         if timeout_at(deadline, self.cache.close()).await.is_err() {
             log::warn!("the grace period is over; not all of memory was written to disk");
@@ -395,6 +411,21 @@ fn take_origin_keys(origin: &Origin, set: &IdentitySet) -> Result<(), String> {
         keys: keys.credentials(),
     });
     origin.domains().replace(brought)
+}
+
+/// `passed`: a socket that is bound already.
+async fn bind_admin(
+    address: &str,
+    passed: Option<TcpListener>,
+) -> Result<(TcpListener, SocketAddr), RunError> {
+    let bound = match passed {
+        Some(listener) => Ok(listener),
+        None => TcpListener::bind(address).await,
+    };
+    let listener =
+        bound.map_err(|source| RunError::Bind { address: address.to_owned(), source })?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 /// Warms behind the requests that `admission` counts.

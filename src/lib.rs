@@ -26,6 +26,8 @@
 //! By hand, `admin` has `cache` forget, and `warm` read ahead of all readers and behind them; `warm` is told by `events`
 //! what was created, too.
 //!
+//! Replicas with `cluster.peers` tell each other what is written, purged and received, before any of that goes on.
+//!
 //! # What may not happen
 //!
 //! - **Wrong bytes.** Blocks are keyed by version; every range after the first is pinned to it and compared; an
@@ -47,6 +49,7 @@ pub mod app;
 pub mod auth;
 pub mod cache;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 #[cfg(feature = "embedded")]
 pub mod embedded;

@@ -62,6 +62,7 @@ macro_rules! label {
     };
 }
 
+pub mod cluster;
 pub mod disk;
 pub mod events;
 pub mod identities;
@@ -188,6 +189,7 @@ struct Handles {
     requests_in_flight: Gauge,
     coalesced: Counter,
     coalesced_waiters: Gauge,
+    cluster: cluster::Handles,
     disk: disk::Handles,
     events: events::Handles,
     identities: identities::Handles,
@@ -246,6 +248,7 @@ impl Handles {
             requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
             coalesced: counter!(COALESCED),
             coalesced_waiters: gauge!(COALESCED_WAITERS),
+            cluster: cluster::Handles::register(),
             disk: disk::Handles::register(),
             events: events::Handles::register(),
             identities: identities::Handles::register(),
@@ -278,6 +281,7 @@ fn describe() {
     describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests whose answer is not complete");
     describe_counter!(COALESCED, Unit::Count, "Reads that waited for a fetch which another one had started");
     describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads that wait for a fetch which another one started");
+    cluster::describe();
     disk::describe();
     events::describe();
     identities::describe();

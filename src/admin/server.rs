@@ -1,21 +1,24 @@
 //! A small HTTP server: `/metrics`, `/healthz`, `/readyz`, and whatever is below `/api/`.
 //!
-//! The invariant: no peer can hold it up. One request a connection, a bound on how long a
-//! connection lives and on how many there are; beyond that, new ones wait in the backlog.
+//! The invariant: no client can hold it up. One request a connection, a bound on how long a
+//! connection lives and on how many there are; beyond that, new ones wait in the backlog. Other
+//! replicas (`/cluster/`, behind the token) keep their connections, which count apart.
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -25,6 +28,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use super::Api;
 
 const CONNECTIONS: usize = 64;
+/// Those of other replicas: a few for each of them.
+const PEER_CONNECTIONS: usize = 256;
 /// How long a peer may take to send the head of its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may live, its answer included.
@@ -63,6 +68,7 @@ impl fmt::Debug for AdminState {
 /// the rest goes on, since a drain is worth watching and a live process must not look dead.
 pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let peers = Arc::new(Semaphore::new(PEER_CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut upkeep = interval(UPKEEP);
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -81,12 +87,10 @@ pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch
                     log::error!("admin: a connection's task failed: {error}");
                 }
             }
-            (stream, slot) = accept(&listener, &slots) => {
+            (stream, from, slot) = accept(&listener, &slots) => {
                 let (state, draining) = (state.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    serve_connection(stream, state, draining).await;
-                    drop(slot);
-                });
+                let slot = Slot { permit: Mutex::new((slot, false)), peers: peers.clone() };
+                connections.spawn(serve_connection(stream, from, state, draining, slot));
             }
         }
     }
@@ -97,11 +101,11 @@ pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
+) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
     let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, slot),
+            Ok((stream, from)) => return (stream, from.ip(), slot),
             Err(error) => {
                 log::warn!("admin: cannot accept a connection: {error}");
                 sleep(ACCEPT_PAUSE).await;
@@ -110,21 +114,55 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: TcpStream, state: AdminState, draining: watch::Receiver<bool>) {
+/// A connection's place among those that there may be.
+struct Slot {
+    /// Whether it is one of the peers'.
+    permit: Mutex<(OwnedSemaphorePermit, bool)>,
+    peers: Arc<Semaphore>,
+}
+
+impl Slot {
+    /// The connection is another replica's. `false`: there are too many of them.
+    fn is_peers(&self) -> bool {
+        let mut permit = self.permit.lock();
+        if !permit.1
+            && let Ok(peers) = self.peers.clone().try_acquire_owned()
+        {
+            *permit = (peers, true);
+        }
+        permit.1
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    from: IpAddr,
+    state: AdminState,
+    draining: watch::Receiver<bool>,
+    slot: Slot,
+) {
+    // Small answers to small questions of other replicas.
+    let _ = stream.set_nodelay(true);
     let end = ConnectionEnd::after(CONNECTION_TIMEOUT);
     let service = service_fn(|request: Request<Incoming>| {
-        let (state, draining, end) = (&state, *draining.borrow(), &end);
+        let (state, draining, end, slot) = (&state, *draining.borrow(), &end, &slot);
         async move {
-            Ok::<_, Infallible>(match request.uri().path().starts_with("/api/") {
-                true => state.api.answer(request, end).await,
-                false => answer(request.method(), request.uri().path(), state, draining),
+            let path = request.uri().path();
+            Ok::<_, Infallible>(if path.starts_with("/cluster/") {
+                match state.api.answer_peer(request, from, end).await {
+                    Ok(response) if slot.is_peers() => response,
+                    Ok(response) | Err(response) => last(response),
+                }
+            } else if path.starts_with("/api/") {
+                last(state.api.answer(request, end).await)
+            } else {
+                last(answer(request.method(), path, state, draining))
             })
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .keep_alive(false)
         .max_buf_size(HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     select! {
@@ -145,6 +183,11 @@ impl ConnectionEnd {
         Self(watch::Sender::new(Instant::now() + time))
     }
 
+    /// The other end is a replica, which sends more requests.
+    pub(super) fn renew(&self) {
+        self.0.send_modify(|end| *end = (*end).max(Instant::now() + CONNECTION_TIMEOUT));
+    }
+
     /// A request that was understood takes `time` longer than others.
     pub(super) fn extend(&self, time: Duration) {
         self.0.send_modify(|end| *end += time);
@@ -159,6 +202,12 @@ impl ConnectionEnd {
             }
         }
     }
+}
+
+/// The connection ends with this answer.
+fn last(mut response: Response<String>) -> Response<String> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn answer(method: &Method, path: &str, state: &AdminState, draining: bool) -> Response<String> {
@@ -228,7 +277,7 @@ mod tests {
         let rules = Arc::new(Rules::new(&rules).unwrap());
         let config = WarmConfig::default();
         let warmer = Warmer::new(&config, cache.clone(), origin, rules, Arc::new(|| 0), 1);
-        Arc::new(Api { cache, warmer, token: Token::Unset, on_loopback: true })
+        Arc::new(Api { cache, warmer, token: Token::Unset, on_loopback: true, cluster: None })
     }
 
     async fn start() -> Running {

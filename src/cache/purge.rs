@@ -105,6 +105,11 @@ impl Cache {
         is_durable && is_kept
     }
 
+    /// Waits until all that was purged so far stays so. `false`: as [`Cache::purged`].
+    pub async fn purges_settled(&self) -> bool {
+        self.purged(Purged { ticket: self.unsettled() }).await
+    }
+
     fn purge_object(&self, bucket: &BucketName, key: &ObjectKey) -> Option<Ticket> {
         let realms = self.origin.domains().realms();
         let ids = realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()));

@@ -38,6 +38,7 @@ impl Config {
         check_events(&self.events, &self.rules)?;
         check_limits(&self.limits)?;
         by_hand::check_warm(&self.warm)?;
+        cluster::check(&self.cluster, &self.admin)?;
         at_least_one("threads", self.threads.unwrap_or(1))?;
         if self.log.level.parse::<log::LevelFilter>().is_err() {
             return wrong(
@@ -426,6 +427,7 @@ fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), Confi
 
 mod auth;
 mod by_hand;
+mod cluster;
 mod webhook;
 
 #[cfg(test)]

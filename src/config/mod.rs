@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::config::AdminConfig;
 use crate::auth::config::AuthConfig;
 use crate::cache::config::{CacheConfig, RuleConfig};
+use crate::cluster::config::ClusterConfig;
 use crate::events::config::EventsConfig;
 use crate::origin::config::OriginConfig;
 use crate::proxy::config::{LimitsConfig, ListenConfig, LogConfig};
@@ -46,6 +47,8 @@ pub struct Config {
     pub rules: Vec<RuleConfig>,
     /// Where S3's object events are received.
     pub events: EventsConfig,
+    /// Other replicas, which are told what is invalidated.
+    pub cluster: ClusterConfig,
     /// How what is warmed by hand, or since it was created, steps aside for readers.
     pub warm: WarmConfig,
     /// What is logged.
@@ -68,6 +71,7 @@ impl Default for Config {
             cache: CacheConfig::default(),
             rules: vec![RuleConfig::default()],
             events: EventsConfig::default(),
+            cluster: ClusterConfig::default(),
             warm: WarmConfig::default(),
             log: LogConfig::default(),
             limits: LimitsConfig::default(),

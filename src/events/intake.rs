@@ -7,6 +7,7 @@ use super::canary::Canaries;
 use super::recent::Recent;
 use super::{Link, Source};
 use crate::cache::{Cache, Rules, Ticket};
+use crate::cluster::{Cluster, Delivery};
 use crate::metrics::events::{self as metrics, EventResult};
 use crate::origin::Origin;
 use crate::s3::ObjectId;
@@ -22,6 +23,8 @@ pub struct Intake {
     origin: Arc<Origin>,
     rules: Arc<Rules>,
     warmer: Arc<Warmer>,
+    /// Other replicas, which hear of each event.
+    cluster: Option<Arc<Cluster>>,
     recent: Recent,
     pub(super) canaries: Canaries,
     max_lag: Duration,
@@ -36,6 +39,7 @@ pub struct Applied {
     /// Records that could not be read, beside others that could.
     pub unreadable: usize,
     ticket: Option<Ticket>,
+    delivery: Option<Delivery>,
 }
 
 impl Intake {
@@ -44,10 +48,11 @@ impl Intake {
         origin: Arc<Origin>,
         rules: Arc<Rules>,
         warmer: Arc<Warmer>,
+        cluster: Option<Arc<Cluster>>,
         max_lag: Duration,
     ) -> Arc<Self> {
         let (recent, canaries) = (Recent::new(), Canaries::default());
-        Arc::new(Self { cache, origin, rules, warmer, recent, canaries, max_lag })
+        Arc::new(Self { cache, origin, rules, warmer, cluster, recent, canaries, max_lag })
     }
 
     /// A receiver's way to say how it is. `name` tells it from others of its source, in logs and metrics: no secrets.
@@ -61,7 +66,13 @@ impl Intake {
     /// Nothing in it can be read: it was counted and logged, and is not to be acknowledged as understood.
     pub fn apply(&self, source: Source, body: &[u8]) -> Result<Applied, EventError> {
         match decode(body) {
-            Ok(notification) => Ok(self.take(source, &notification)),
+            Ok(notification) => {
+                let says_something =
+                    !notification.events.is_empty() || !notification.bad.is_empty();
+                let cluster = self.cluster.as_ref().filter(|_| says_something);
+                let delivery = cluster.map(|cluster| cluster.event(source.label(), body));
+                Ok(Applied { delivery, ..self.take(source, &notification) })
+            }
             Err(error) => {
                 metrics::counted(source, EventResult::Undecodable, 1);
                 log::warn!(
@@ -74,10 +85,30 @@ impl Intake {
         }
     }
 
-    /// Waits until what was applied would survive a power cut (R11); bounded. `false`: it may not, and its message is
-    /// not acknowledged, so that it comes again (R38).
+    /// Applies a message that another replica received, which is its proof here, too (R26).
+    pub fn apply_from_peer(&self, source: &str, body: &[u8]) {
+        match (Source::labelled(source), decode(body)) {
+            // A replica that starts anew confirms what lies on its disk: nothing is waited for.
+            (Some(source), Ok(notification)) => drop(self.take(source, &notification)),
+            (None, _) | (_, Err(_)) => {
+                log::warn!("events: another replica sent what cannot be read: {}", sample(body));
+                self.cache.confirm_all_once();
+                self.rules.distrust_all("an event of another replica could not be read");
+            }
+        }
+    }
+
+    /// Waits until what was applied would survive a power cut (R11), and every other replica has applied it; bounded.
+    /// `false`: it may not, or one has not, and its message is not acknowledged, so that it comes again (R38).
     pub async fn durable(&self, applied: Applied) -> bool {
-        self.cache.durable(applied.ticket).await
+        let elsewhere = async {
+            match applied.delivery {
+                Some(delivery) => delivery.event_settled().await,
+                None => true,
+            }
+        };
+        let (here, elsewhere) = tokio::join!(self.cache.durable(applied.ticket), elsewhere);
+        here && elsewhere
     }
 
     /// As [`Intake::durable`], for messages in the order in which they were applied: how many from the first one on are

@@ -49,6 +49,13 @@ label! {
     }
 }
 
+impl Source {
+    /// The source with this label.
+    pub fn labelled(label: &str) -> Option<Self> {
+        Self::ALL.iter().find(|source| source.label() == label).copied()
+    }
+}
+
 label! {
     /// What became of an event.
     EventResult {

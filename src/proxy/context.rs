@@ -18,6 +18,7 @@ use crate::auth::chunked::Reframer;
 use crate::auth::verify::Digester;
 use crate::auth::{BodyCheck, Identity};
 use crate::cache::{Ticket, Writing};
+use crate::cluster::PeerWrite;
 use crate::metrics::{self, CacheResult, Held, Operation as OperationLabel, wire};
 use crate::origin::Domain;
 use crate::s3::{AccountId, Effect, Parsed, S3Error};
@@ -107,6 +108,8 @@ pub struct Forward {
     pub(super) refused: bool,
     /// As long as the outcome may not be known.
     pub writing: Vec<Writing>,
+    /// The same, for other replicas.
+    pub peer_write: Option<PeerWrite>,
 }
 
 impl Forward {
@@ -144,6 +147,7 @@ impl Forward {
             expected_owner: None,
             refused: false,
             writing: Vec::new(),
+            peer_write: None,
         })
     }
 }

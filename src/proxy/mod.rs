@@ -55,7 +55,8 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::auth::{Access, Admitted, Identity, Sender, Transparent};
-use crate::cache::{Cache, Rules};
+use crate::cache::{Cache, RemoteEnd, Rules};
+use crate::cluster::Cluster;
 use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
 use crate::origin::{Domain, Origin};
 use crate::s3::{BucketName, HostNames, Operation, Parsed, Read, RequestHead, S3Error, operation};
@@ -87,6 +88,8 @@ pub struct Gateway {
     pub access: Arc<Access>,
     pub rules: Arc<Rules>,
     pub owners: Arc<Owners>,
+    /// `None`: there are no other replicas.
+    pub cluster: Option<Arc<Cluster>>,
     pub log: AccessLogger,
     pub limits: LimitsConfig,
     /// One for all listeners.
@@ -409,11 +412,18 @@ impl ProxyHttp for Gateway {
         let exchange = Exchange::of(session, error);
         let status = exchange.status;
         if let Some(forward) = &mut ctx.forward {
-            if error.is_some() || status == 0 || pass_through::leaves_doubt(status) {
+            let end = if error.is_some() || status == 0 || pass_through::leaves_doubt(status) {
                 self.suspect(forward);
+                RemoteEnd::Unknown
             } else if forward.refused {
                 // An answer without a body.
                 self.answer_part(forward, true);
+                RemoteEnd::Refused
+            } else {
+                RemoteEnd::Done
+            };
+            if let Some(mut write) = forward.peer_write.take() {
+                write.ends(end);
             }
             let outcome = match status {
                 _ if error.is_some() => OriginOutcome::Broken,

@@ -27,6 +27,7 @@ use super::transparent::as_signed;
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
 use crate::auth::{BodyCheck, Payload};
 use crate::cache::{InFlight, Writing};
+use crate::cluster::PeerWrite;
 use crate::origin::OriginError;
 use crate::s3::{Operation, Parsed, Query, S3Error, expected_owner};
 
@@ -71,8 +72,19 @@ impl Gateway {
         }
         if kind == InFlight::Invalidated {
             self.invalidate(forward);
-            self.settle(forward).await;
         }
+        let (told, ()) = tokio::join!(
+            self.tell_peers(&forward.touched),
+            self.cache.durable_or_off(forward.unsettled.take())
+        );
+        forward.peer_write = told;
+    }
+
+    /// Has other replicas confirm on every read what a write may change, until it has ended.
+    async fn tell_peers(&self, touched: &Touched) -> Option<PeerWrite> {
+        let Touched { objects, buckets } = touched;
+        let cluster = self.cluster.as_ref().filter(|_| !objects.is_empty() || !buckets.is_empty());
+        Some(cluster?.write_begins(objects, buckets).await)
     }
 
     pub(super) fn invalidate(&self, forward: &mut Forward) {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A room and all that it may import of ours; itself it always may.
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("s3", &[]),
     ("metrics", &[]),
     ("tls", &["metrics", "config::units"]),
@@ -16,9 +16,13 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("origin", &["auth", "s3", "metrics", "config::units"]),
     ("cache", &["origin", "s3", "metrics", "config::units"]),
     ("warm", &["cache", "origin", "s3", "metrics", "config::units"]),
-    ("events", &["cache", "origin", "warm", "auth", "tls", "s3", "metrics", "config::units"]),
-    ("proxy", &["cache", "auth", "origin", "s3", "tls", "metrics", "config::units"]),
-    ("admin", &["auth", "cache", "warm", "s3", "metrics", "config::units"]),
+    ("cluster", &["cache", "s3", "metrics", "config::units"]),
+    (
+        "events",
+        &["cache", "cluster", "origin", "warm", "auth", "tls", "s3", "metrics", "config::units"],
+    ),
+    ("proxy", &["cache", "cluster", "auth", "origin", "s3", "tls", "metrics", "config::units"]),
+    ("admin", &["auth", "cache", "cluster", "warm", "s3", "metrics", "config::units"]),
 ];
 
 /// Rooms that would serve under any HTTP library.

@@ -60,6 +60,8 @@ mod negatives;
 mod parts;
 /// What the origin sees of a request that is passed through, and the client of its answer.
 mod pass_through;
+/// Replicas that tell each other what they invalidate.
+mod peers;
 /// What an identity may do, and in whose name the origin is asked for it.
 mod policy;
 /// Whom files, folders and sockets are for, and how many may be open.

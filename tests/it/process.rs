@@ -82,6 +82,8 @@ fn a_wrong_configuration_is_one_line_that_names_the_key_and_exit_code_2() {
         ("events: { webhook: { tokens: [fifteen-bytes-x] } }", "events.webhook.tokens[0]"),
         ("admin: { token: a, token_file: /x }", "admin.token_file"),
         ("warm: { reads: 65 }", "warm.reads"),
+        ("cluster: { peers: [a:1, nowhere] }", "cluster.peers[1]"),
+        ("admin: { address: '0.0.0.0:0' }\ncluster: { peers: h:9001 }", "cluster.peers"),
         ("rules: [{ match: '**', prefetch: { whole: 0 } }]", "rules[0].prefetch"),
         ("rules: [{ match: '**', freshness: bypass, prefetch: {} }]", "rules[0].prefetch"),
         ("limits: { headers: 257 }", "limits.headers"),

@@ -11,6 +11,7 @@
 
 mod body;
 mod guard;
+mod peers;
 mod purge;
 mod warm;
 
@@ -26,6 +27,7 @@ use serde::Serialize;
 use super::server::ConnectionEnd;
 use super::token::Token;
 use crate::cache::Cache;
+use crate::cluster::Cluster;
 use crate::warm::Warmer;
 
 pub use purge::ERASING;
@@ -37,6 +39,8 @@ pub struct Api {
     pub token: Token,
     /// Whether only this machine can connect.
     pub on_loopback: bool,
+    /// `None`: there are no other replicas.
+    pub cluster: Option<Arc<Cluster>>,
 }
 
 /// A request that is not done, and why.
@@ -63,6 +67,21 @@ struct Wrong<'a> {
 
 type Answer = Result<Response<String>, Refusal>;
 
+impl Refusal {
+    fn answer(self) -> Response<String> {
+        let Self { status, why } = self;
+        let mut response = json(status, &Wrong { error: &why });
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
+        }
+        response
+    }
+}
+
 impl Api {
     /// Answers a request whose path begins with `/api/`.
     pub(super) async fn answer(
@@ -70,20 +89,7 @@ impl Api {
         request: Request<Incoming>,
         end: &ConnectionEnd,
     ) -> Response<String> {
-        match self.act(request, end).await {
-            Ok(response) => response,
-            Err(Refusal { status, why }) => {
-                let mut response = json(status, &Wrong { error: &why });
-                let headers = response.headers_mut();
-                if status == StatusCode::UNAUTHORIZED {
-                    headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-                }
-                if status == StatusCode::TOO_MANY_REQUESTS {
-                    headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
-                }
-                response
-            }
-        }
+        self.act(request, end).await.unwrap_or_else(Refusal::answer)
     }
 
     async fn act(&self, request: Request<Incoming>, end: &ConnectionEnd) -> Answer {

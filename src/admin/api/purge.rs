@@ -1,5 +1,6 @@
 //! `POST /api/v1/purge`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 use super::{Answer, Api, Refusal, body, json};
 use crate::admin::server::ConnectionEnd;
 use crate::cache::{Erased, ErasedFiles, InMemory, Scope};
+use crate::cluster::{PeerErased, PeerPurge};
 use crate::metrics::warm::{self as metrics, PurgeScope};
 use crate::s3::BucketName;
 
@@ -50,6 +52,9 @@ struct Done {
     disk_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     erased: Option<Gone>,
+    /// Other replicas that could not be reached, and may hold what was purged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreachable_replicas: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -67,6 +72,17 @@ struct Gone {
     /// Files that are gone, and those of which something was written once more to another.
     files_removed: u64,
     files_rewritten: u64,
+}
+
+impl Gone {
+    fn with(self, other: PeerErased) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes + other.memory_bytes,
+            disk_bytes: self.disk_bytes + other.disk_bytes,
+            files_removed: self.files_removed + other.files_removed,
+            files_rewritten: self.files_rewritten + other.files_rewritten,
+        }
+    }
 }
 
 impl From<Erased> for Gone {
@@ -89,7 +105,9 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
         let known = Some(Memory { objects, bytes });
         let disk_bytes = if erase { api.cache.disk_usage() } else { None };
         let disk_bytes = disk_bytes.map(|disk| disk.device_bytes);
-        let done = Done { dry_run, scopes: texts, known, disk_bytes, erased: None };
+        let unreachable_replicas = Vec::new();
+        let done =
+            Done { dry_run, scopes: texts, known, disk_bytes, erased: None, unreachable_replicas };
         return Ok(json(StatusCode::OK, &done));
     }
     let (first, count) = (&texts[0], texts.len());
@@ -100,27 +118,63 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
     let purging = spawn_blocking(move || (cache.purge(&scopes), scopes)).await;
     let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the purge did not end");
     let (purged, scopes) = purging.map_err(failed)?;
-    if timeout(DURABLE, api.cache.purged(purged)).await != Ok(true) {
+    let kept = timeout(DURABLE, api.cache.purged(purged));
+    let (kept, peers) = tokio::join!(kept, purge_at_peers(api, &scopes));
+    if kept != Ok(true) {
         let why = "it is purged, and holds while this process runs; the disk did not take it down in time: \
             see the log, and ask again";
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
+    }
+    if !peers.failed.is_empty() {
+        let why = format!(
+            "it is purged here, and not at {}: see the logs, and ask again",
+            names(&peers.failed).join(", ")
+        );
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
     let erased = match erase {
         true => {
             end.extend(ERASING);
-            Some(self::erase(api, &scopes).await?)
+            Some(self::erase(api, &scopes, &peers).await?)
         }
         false => None,
     };
-    let done = Done { dry_run, scopes: texts, known: None, disk_bytes: None, erased };
+    let unreachable_replicas = names(&peers.unreachable);
+    let done = Done {
+        dry_run,
+        scopes: texts,
+        known: None,
+        disk_bytes: None,
+        erased,
+        unreachable_replicas,
+    };
     Ok(json(StatusCode::OK, &done))
 }
 
-async fn erase(api: &Api, scopes: &[Scope]) -> Result<Gone, Refusal> {
-    match api.cache.erase(scopes, ERASING).await {
-        Ok(erased) => {
-            log::info!("erased by hand: {erased:?}");
-            Ok(erased.into())
+async fn purge_at_peers(api: &Api, scopes: &[Scope]) -> PeerPurge {
+    match &api.cluster {
+        Some(cluster) => cluster.purge(scopes).await,
+        None => PeerPurge::default(),
+    }
+}
+
+fn names(addresses: &[SocketAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
+async fn erase(api: &Api, scopes: &[Scope], peers: &PeerPurge) -> Result<Gone, Refusal> {
+    let elsewhere = async {
+        match &api.cluster {
+            Some(cluster) => cluster.erase(peers, scopes, ERASING).await,
+            None => Ok(PeerErased::default()),
+        }
+    };
+    let (here, elsewhere) = tokio::join!(api.cache.erase(scopes, ERASING), elsewhere);
+    let erased = here.map_err(|error| error.to_string()).and_then(|here| Ok((here, elsewhere?)));
+    match erased {
+        Ok((here, elsewhere)) => {
+            log::info!("erased by hand: {here:?}, and at other replicas {elsewhere:?}");
+            Ok(Gone::from(here).with(elsewhere))
         }
         Err(error) => {
             log::error!("what was purged by hand is not all erased: {error}");

@@ -104,6 +104,22 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is still there");
     }
 
+    /// Stops the process where it is, until [`Process::thaw`].
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("it is still there");
+    }
+
+    /// Has it go on.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn thaw(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("it is still there");
+    }
+
     /// Sends SIGKILL and waits until the process is gone.
     ///
     /// # Panics

@@ -1,0 +1,113 @@
+//! Other replicas, the key `cluster`.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Other replicas of this hotset, which tell each other what they invalidate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Admin ports of the replicas, this one's too or not: one `name:port`, such as that of a headless Service, or a
+    /// list of them. Each name is looked up every few seconds, and all of its addresses are replicas. `None`: alone.
+    #[serde(deserialize_with = "one_or_many")]
+    #[cfg_attr(test, schemars(with = "Option<OneOrMany>"))]
+    pub peers: Option<Vec<String>>,
+}
+
+// A single item does without brackets.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Vec<String>>, D::Error> {
+    Ok(Option::<OneOrMany>::deserialize(input)?.map(|peers| match peers {
+        OneOrMany::One(peer) => vec![peer],
+        OneOrMany::Many(peers) => peers,
+    }))
+}
+
+impl ClusterConfig {
+    /// The most items of `peers`.
+    pub const PEERS_MAX: usize = 64;
+
+    /// What is wrong with `peers`: which item, if it is one, and the problem.
+    ///
+    /// # Errors
+    /// The first item found wrong.
+    pub fn check(&self) -> Result<(), (Option<usize>, String)> {
+        let peers = self.peers.as_deref().unwrap_or_default();
+        if peers.len() > Self::PEERS_MAX {
+            let most = Self::PEERS_MAX;
+            return Err((None, format!("{} items are more than {most}", peers.len())));
+        }
+        for (index, peer) in peers.iter().enumerate() {
+            host_and_port(peer).map_err(|problem| (Some(index), problem))?;
+            if peers[..index].contains(peer) {
+                return Err((Some(index), format!("`{peer}` is listed twice")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parts of `host:port` or `http://host:port`; an IPv6 address has brackets in it, and none here.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn host_and_port(text: &str) -> Result<(&str, u16), String> {
+    if text.starts_with("https://") {
+        return Err(format!("`{text}`: the admin port speaks plain HTTP: http://host:port"));
+    }
+    let wrong = || format!("`{text}` is not the admin port of a replica, host:port");
+    let rest = text.strip_prefix("http://").unwrap_or(text);
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_name = |host: &str| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+        !host.is_empty() && host.len() <= 253 && host.bytes().all(allowed)
+    };
+    match address {
+        Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => Ok((address, port)),
+        None if is_name(host) => Ok((host, port)),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_peer_does_without_brackets() {
+        let peers = |yaml: &str| serde_yaml::from_str::<ClusterConfig>(yaml).unwrap().peers;
+        assert_eq!(peers("peers: hotset:9001").unwrap(), ["hotset:9001"]);
+        assert_eq!(peers("peers: [a:1, b:2]").unwrap(), ["a:1", "b:2"]);
+        assert_eq!(peers("peers: null"), None);
+        assert_eq!(peers("{}"), None);
+    }
+
+    #[test]
+    fn a_peer_is_a_host_and_a_port() {
+        for (text, parts) in [
+            ("hotset-peers.ns.svc:9001", ("hotset-peers.ns.svc", 9001)),
+            ("http://10.0.0.1:9001", ("10.0.0.1", 9001)),
+            ("http://h:1/", ("h", 1)),
+            ("[fd00::1]:9001", ("fd00::1", 9001)),
+        ] {
+            assert_eq!(host_and_port(text), Ok(parts));
+        }
+        for text in
+            ["hotset", "h:0", "h:99999", ":9001", "https://h:1", "h:1/x", "fd00::1:9001", "u@h:1"]
+        {
+            assert!(host_and_port(text).is_err(), "{text}");
+        }
+        let twice = ClusterConfig { peers: Some(vec!["a:1".into(), "a:1".into()]) };
+        assert_eq!(twice.check().unwrap_err().0, Some(1));
+    }
+}

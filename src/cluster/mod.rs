@@ -1,0 +1,164 @@
+//! Replicas that tell each other what they invalidate (`cluster.peers`).
+//!
+//! ```text
+//!  a write, a purge, an event ── members::announce ── outbox of each peer ── link ──> inbox of the peer ── its cache
+//!                │                                                                        │
+//!                └── waits until each peer has applied it, or is gone and its lease too <─┘
+//!  lease: every 100 ms "do I know all?"; without a yes the cache asks the origin before each read
+//! ```
+//! A message goes to every peer and is not passed on. Before a write is sent to the origin each peer knows its keys
+//! and confirms them on every read, until it hears how the write ended (R8, R40). A peer that does not hear of it in
+//! time has no lease any more when the write goes on, and so believes nothing that it knows. What is applied needs no
+//! disk: a replica with peers confirms what lies on its disk once after each start. Purges are durable (R38).
+//!
+//! `lease` and `outbox` are state machines without a clock or a socket; `model` runs them against each other.
+
+pub mod config;
+mod deliver;
+mod inbox;
+mod lease;
+mod link;
+mod members;
+#[cfg(test)]
+mod model;
+mod outbox;
+mod peer;
+mod resolve;
+mod serve;
+mod wire;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cache::{Cache, Rules};
+use crate::config::units::Secret;
+
+pub use config::ClusterConfig;
+pub use deliver::{Delivery, PeerErased, PeerPurge, PeerWrite};
+pub use inbox::EventSink;
+pub use serve::REQUEST_MAX;
+
+use link::Connection;
+use members::Members;
+use peer::Peer;
+
+/// Reads the token of the admin port, which all replicas share; blocking.
+pub type TokenSource = Arc<dyn Fn() -> io::Result<Option<Secret>> + Send + Sync>;
+
+/// A line about what went on without a replica is logged at most as often as this.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// All other replicas: one a process that has `cluster.peers`.
+pub struct Cluster {
+    members: Members,
+    cache: Arc<Cache>,
+    /// As they are configured.
+    peers: Vec<String>,
+    /// Of the admin address.
+    port: u16,
+    token: TokenSource,
+    /// The number of the next write.
+    writes: AtomicU64,
+    warned: Mutex<RateLimit>,
+    /// It ends, and grants no leases.
+    leaving: AtomicBool,
+    /// New peers, on their way to [`Cluster::run`].
+    new: mpsc::UnboundedSender<Arc<Peer>>,
+    to_run: Mutex<Option<mpsc::UnboundedReceiver<Arc<Peer>>>>,
+}
+
+#[derive(Default)]
+struct RateLimit(Option<Instant>);
+
+impl RateLimit {
+    fn may(&mut self) -> bool {
+        let may = self.0.is_none_or(|last| last.elapsed() >= WARN_EVERY);
+        if may {
+            self.0 = Some(Instant::now());
+        }
+        may
+    }
+}
+
+impl Cluster {
+    /// Looks up the peers. What lies on disk may have been invalidated by others meanwhile: it is confirmed once.
+    /// `port`: of the admin address.
+    pub async fn start(
+        peers: &[String],
+        cache: Arc<Cache>,
+        rules: Arc<Rules>,
+        token: TokenSource,
+        port: u16,
+    ) -> Arc<Self> {
+        // Bounded by `members`, which takes in no more than 64.
+        let (new, to_run) = mpsc::unbounded_channel();
+        let cluster = Arc::new(Self {
+            members: Members::new(cache.clone(), rules),
+            cache,
+            peers: peers.to_vec(),
+            port,
+            token,
+            writes: AtomicU64::new(1),
+            warned: Mutex::default(),
+            leaving: AtomicBool::new(false),
+            new,
+            to_run: Mutex::new(Some(to_run)),
+        });
+        cluster.cache.confirm_all_once();
+        cluster.resolve().await;
+        cluster.members.serve();
+        cluster
+    }
+
+    /// To be called once, before [`Cluster::run`].
+    pub fn on_event(&self, sink: EventSink) {
+        self.members.inbox.on_event(sink);
+    }
+
+    /// Speaks to all peers until `shutdown` turns true.
+    pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        let Some(mut new) = self.to_run.lock().take() else { return };
+        let mut links = JoinSet::new();
+        let cluster = self.clone();
+        links.spawn(async move { cluster.look_up_again().await });
+        loop {
+            tokio::select! {
+                _ = shutdown.wait_for(|stop| *stop) => return,
+                Some(peer) = new.recv() => drop(links.spawn(link::run(self.clone(), peer))),
+                Some(_) = links.join_next() => {}
+            }
+        }
+    }
+
+    /// Looks up the peers now and then. May be dropped at any time.
+    async fn look_up_again(&self) {
+        loop {
+            sleep(resolve::EVERY).await;
+            self.resolve().await;
+            self.members.forget_silent();
+        }
+    }
+
+    /// One request to a peer, over a connection of its own.
+    async fn ask(
+        &self,
+        peer: &Arc<Peer>,
+        path: &str,
+        body: String,
+        limit: Duration,
+    ) -> Result<Bytes, String> {
+        let mut connection = Connection::new(peer, &self.token);
+        match timeout(limit, connection.ask(path, body.into())).await {
+            Ok(answer) => answer.map_err(|error| error.why),
+            Err(_) => Err(format!("it did not answer within {} s", limit.as_secs())),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! One other replica: what it has not applied yet, and the lease that it grants.
+
+use std::net::SocketAddr;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::lease::{Lease, State};
+use super::outbox::Outbox;
+use crate::cache::boot_time;
+use crate::metrics::cluster::{self as metrics, Delivered};
+
+/// What answers at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Replica,
+    /// This process.
+    Own,
+    /// A replica that has another address, too.
+    Alias,
+}
+
+/// One address.
+pub(super) struct Peer {
+    pub address: SocketAddr,
+    state: Mutex<PeerState>,
+    /// Something that is waited for may have happened.
+    changed: watch::Sender<()>,
+    /// A message is there to be sent.
+    pub queued: Notify,
+    /// The lease is to be asked for at once.
+    pub hurry: Notify,
+    /// It is no member any more.
+    pub removed: watch::Sender<bool>,
+}
+
+pub(super) struct PeerState {
+    pub outbox: Outbox,
+    pub lease: Lease,
+    pub role: Role,
+    /// It is among the configured ones, and not only one that asked.
+    pub listed: bool,
+    /// Events are not trusted because of it.
+    pub distrusted: bool,
+    /// Why it does not answer, as it was logged.
+    pub trouble: Option<String>,
+}
+
+impl Peer {
+    pub(super) fn new(address: SocketAddr, listed: bool, outbox: Outbox) -> Self {
+        let state = PeerState {
+            outbox,
+            lease: Lease::new(),
+            role: Role::Replica,
+            listed,
+            distrusted: false,
+            trouble: None,
+        };
+        Self {
+            address,
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+            queued: Notify::new(),
+            hurry: Notify::new(),
+            removed: watch::Sender::new(false),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, PeerState> {
+        self.state.lock()
+    }
+
+    /// Whoever waits looks again.
+    pub(super) fn notify(&self) {
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn is_removed(&self) -> bool {
+        *self.removed.borrow()
+    }
+
+    /// Counts its lease if that has run out.
+    pub(super) fn count_lapse(&self) {
+        let mut state = self.state();
+        if state.is_replica() && state.lease.lapsed(boot_time()) {
+            metrics::lapsed();
+        }
+    }
+
+    /// Waits until the peer has applied a message, or does not matter any more: it is gone, and so is its lease.
+    pub(super) async fn settled(&self, number: u64, deadline: Instant) -> Delivered {
+        let mut changed = self.changed.subscribe();
+        loop {
+            let mut look_again = deadline;
+            {
+                let mut state = self.state.lock();
+                if state.role != Role::Replica || state.outbox.is_confirmed(number) {
+                    return Delivered::Applied;
+                }
+                if state.lease.is_gone() || self.is_removed() {
+                    let left = state.outbox.lease_end().saturating_sub(boot_time());
+                    if left.is_zero() {
+                        state.outbox.owe(number);
+                        return Delivered::Unreachable;
+                    }
+                    look_again = deadline.min(Instant::now() + left);
+                }
+                if Instant::now() >= deadline {
+                    state.outbox.owe(number);
+                    return Delivered::Late;
+                }
+            }
+            tokio::select! {
+                // It lives as long as the peer.
+                _ = changed.changed() => {}
+                () = sleep_until(look_again) => {}
+            }
+        }
+    }
+}
+
+impl PeerState {
+    /// Whether it counts.
+    pub(super) fn is_replica(&self) -> bool {
+        self.role == Role::Replica
+    }
+
+    /// Whether its leases are good now.
+    pub(super) fn is_live(&self) -> bool {
+        let now = boot_time();
+        matches!(self.lease.state(), State::Leased { until } if now < until)
+    }
+}

@@ -1,0 +1,107 @@
+//! The metrics of replicas that tell each other what they invalidate.
+
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+
+use super::handles;
+
+const PEERS: &str = "hotset_peers";
+const INVALIDATIONS: &str = "hotset_peer_invalidations_total";
+pub(super) const SECONDS: &str = "hotset_peer_invalidation_seconds";
+const LAPSES: &str = "hotset_peer_lapses_total";
+
+label! {
+    /// How another replica is.
+    State {
+        /// Its lease holds: nothing that it invalidated can be missing here.
+        Live = "live",
+        /// It does not: every read asks the origin.
+        Waiting = "waiting",
+        /// It is not waited for.
+        Gone = "gone",
+    }
+}
+
+label! {
+    /// What became of an invalidation that was sent to another replica.
+    Delivered {
+        /// It is applied there.
+        Applied = "applied",
+        /// The replica was gone: it confirms what it knows before it uses it.
+        Unreachable = "unreachable",
+        /// It did not come in time; its lease has run out.
+        Late = "late",
+    }
+}
+
+/// Other replicas by state.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    pub live: u32,
+    pub waiting: u32,
+    pub gone: u32,
+}
+
+pub(super) struct Handles {
+    peers: [Gauge; State::ALL.len()],
+    invalidations: [Counter; Delivered::ALL.len()],
+    seconds: Histogram,
+    lapses: Counter,
+}
+
+impl Handles {
+    pub(super) fn register() -> Self {
+        let peers = |index: usize| gauge!(PEERS, "state" => State::ALL[index].label());
+        let sent =
+            |index: usize| counter!(INVALIDATIONS, "result" => Delivered::ALL[index].label());
+        Self {
+            peers: std::array::from_fn(peers),
+            invalidations: std::array::from_fn(sent),
+            seconds: histogram!(SECONDS),
+            lapses: counter!(LAPSES),
+        }
+    }
+}
+
+#[rustfmt::skip] // A table: one line a metric.
+pub(super) fn describe() {
+    describe_gauge!(PEERS, Unit::Count, "Other replicas of cluster.peers, by whether their leases hold");
+    describe_counter!(INVALIDATIONS, Unit::Count, "Invalidations sent to other replicas, by what became of them");
+    describe_histogram!(SECONDS, Unit::Seconds, "Time until all other replicas had applied an invalidation, or were not waited for any more");
+    describe_counter!(LAPSES, Unit::Count, "Leases of other replicas that ran out: until the next one every read asks the origin");
+}
+
+/// Sets the number of other replicas.
+pub fn set_peers(counts: Counts) {
+    if let Some(handles) = handles() {
+        let counts = [counts.live, counts.waiting, counts.gone];
+        for (gauge, count) in handles.cluster.peers.iter().zip(counts) {
+            gauge.set(f64::from(count));
+        }
+    }
+}
+
+/// Counts an invalidation for one replica.
+pub fn delivered(result: Delivered) {
+    if let Some(handles) = handles() {
+        handles.cluster.invalidations[result as usize].increment(1);
+    }
+}
+
+/// Records how long an invalidation took for all of them.
+pub fn took(time: Duration) {
+    if let Some(handles) = handles() {
+        handles.cluster.seconds.record(time);
+    }
+}
+
+/// Counts a lease that ran out.
+pub fn lapsed() {
+    if let Some(handles) = handles() {
+        handles.cluster.lapses.increment(1);
+    }
+}

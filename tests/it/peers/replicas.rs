@@ -1,0 +1,118 @@
+//! Several real hotset processes in front of one origin, which know each other by `cluster.peers`.
+
+use std::net::TcpListener;
+
+use crate::support::{Client, FakeS3, Object, Process, Response, Scratch, within};
+
+pub const TOKEN: &str = "a-token-for-peers";
+
+pub struct Replicas {
+    pub s3: FakeS3,
+    scratch: Scratch,
+    /// Admin addresses, of which each replica keeps its own.
+    addresses: Vec<String>,
+    /// Further keys of the configuration; `DISK` is the path of a folder of each replica's own.
+    more: String,
+    processes: Vec<Option<Process>>,
+}
+
+impl Replicas {
+    /// Starts them, and waits until each has a lease of each other one.
+    pub async fn start(count: usize, more: &str) -> Self {
+        // Free until somebody else takes them: the replicas must know each other's before they start.
+        let listeners: Vec<_> =
+            (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        let addresses = listeners.iter().map(address).collect();
+        drop(listeners);
+        let mut replicas = Self {
+            s3: FakeS3::start().await,
+            scratch: Scratch::new(),
+            addresses,
+            more: more.to_owned(),
+            processes: (0..count).map(|_| None).collect(),
+        };
+        for index in 0..count {
+            replicas.spawn(index).await;
+        }
+        let others = u32::try_from(count - 1).expect("a few");
+        replicas.all_live(others).await;
+        replicas
+    }
+
+    /// Starts one that does not run.
+    pub async fn spawn(&mut self, index: usize) {
+        assert!(self.processes[index].is_none());
+        let disk = self.scratch.path(&format!("disk-{index}"));
+        let text = format!(
+            "listen: [{{ address: 127.0.0.1:0 }}]\n\
+             admin: {{ address: '{}', token: {TOKEN} }}\n\
+             cluster: {{ peers: {:?} }}\n\
+             origin: {{ endpoint: '{}', backoff: {{ base: 1ms, cap: 10ms }} }}\n\
+             log: {{ access: off }}\n{}\n",
+            self.addresses[index],
+            self.addresses,
+            self.s3.endpoint(),
+            self.more.replace("DISK", &disk),
+        );
+        let file = self.scratch.file(&format!("{index}.yaml"), &text);
+        self.processes[index] = Some(Process::serve(&file).await);
+    }
+
+    /// Waits until each that runs has a lease of so many others.
+    pub async fn all_live(&self, others: u32) {
+        for index in 0..self.processes.len() {
+            if self.processes[index].is_some() {
+                self.wait_for(index, "live", others).await;
+                self.wait_for(index, "waiting", 0).await;
+            }
+        }
+    }
+
+    /// Waits until a replica sees so many others in this state.
+    pub async fn wait_for(&self, index: usize, state: &str, others: u32) {
+        let series = format!("hotset_peers{{state=\"{state}\"}}");
+        let is_so = |value: f64| (value - f64::from(others)).abs() < 0.5;
+        self.at(index).wait_for_metric(&series, is_so).await;
+    }
+
+    pub fn at(&self, index: usize) -> &Process {
+        self.processes[index].as_ref().expect("it runs")
+    }
+
+    pub fn client(&self, index: usize) -> Client {
+        self.at(index).client()
+    }
+
+    /// The process, to be ended.
+    pub fn take(&mut self, index: usize) -> Process {
+        self.processes[index].take().expect("it runs")
+    }
+
+    pub fn address(&self, index: usize) -> &str {
+        &self.addresses[index]
+    }
+
+    /// Where it receives notifications.
+    pub fn webhook(&self, index: usize) -> Client {
+        let output = self.at(index).output();
+        let mut lines = output.lines();
+        let address = lines.find_map(|line| line.split_once("receiving notifications on "));
+        Client::new(address.expect("it receives").1.trim().parse().expect("an address"))
+    }
+
+    pub async fn get(&self, index: usize, key: &str) -> Response {
+        self.client(index).get(&format!("/data/{key}")).send().await
+    }
+
+    /// Reads an object through each replica until each knows it.
+    pub async fn know(&self, key: &str, object: &Object) {
+        self.s3.put("data", key, object.clone());
+        for index in 0..self.processes.len() {
+            let known = async {
+                while self.get(index, key).await.header("cache-status") != "hotset; hit" {}
+            };
+            within("the object to be known", known).await;
+        }
+    }
+}
