@@ -48,8 +48,8 @@ def test_every_way_of_installing_renders_what_the_next_commands_name(helm3, tmp_
     waited_for = {words[-1] for words in asked if "rollout" in words}
     assert waited_for == workloads
     assert {words[-2] for words in asked if "port-forward" in words} <= named
-    (secret,) = [words[words.index("generic") + 1] for words in commands(PAGE) if "generic" in words]
-    assert yaml.safe_load(VALUES)["credentials"]["existingSecret"] == secret
+    secrets = {words[words.index("generic") + 1] for words in commands(PAGE) if "generic" in words}
+    assert {yaml.safe_load(VALUES)[key]["existingSecret"] for key in ("credentials", "adminToken")} == secrets
 
 
 def test_every_mode_is_there():

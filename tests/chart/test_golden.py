@@ -20,7 +20,8 @@ def test_what_is_rendered_is_what_was_looked_at(helm3, tmp_path, mode):
     if mode == "sidecar":
         text = helm3.text({"hotset": {"mode": mode}}, "1.37.0", parent_chart(tmp_path))
     elif mode == "router":
-        text = helm3.text({"mode": "statefulset", "router": {"enabled": True}})
+        routed = {"router": {"enabled": True}, "adminToken": {"existingSecret": "admin"}}
+        text = helm3.text({"mode": "statefulset"} | routed)
     else:
         text = helm3.text({"mode": mode})
     path = GOLDEN / f"{mode}.yaml"

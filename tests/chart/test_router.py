@@ -11,7 +11,7 @@ from conftest import NAMES, ROOT, values
 from helms import CHART, Refused
 from pods import ADDRESS, Pod, unavailable
 from routers import ROUTER, RouterPod
-from workloads import component_of, of_kind, one, workload
+from workloads import component_of, configuration, of_kind, one, workload
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin")
 ROUTED = [name for name in NAMES if values(name).get("router", {}).get("enabled")]
@@ -20,6 +20,7 @@ BASE = {
     "replicas": 2,
     "disk": {"type": "none"},
     "router": {"enabled": True, "delay": 1},
+    "adminToken": {"existingSecret": "admin"},
 }
 # There is no S3: it says so at once.
 NOWHERE = {"origin": {"endpoint": f"http://{ADDRESS}:1", "attempts": 1}}
@@ -64,7 +65,29 @@ def test_operators_that_are_named_keep_no_router_from_its_health_checks(helm3):
     rendered = helm3.render(values("router-everything"))
     policy = one(rendered, "NetworkPolicy", "objects")["spec"]
     (admin,) = [rule for rule in policy["ingress"] if rule["ports"] == [{"port": "admin"}]]
-    assert [list(peer) for peer in admin["from"]] == [["namespaceSelector"], ["podSelector"]]
+    assert list(admin["from"][0]) == ["namespaceSelector"]
+    for peer, component in zip(admin["from"][1:], ("router", None), strict=True):
+        assert selects(peer["podSelector"]["matchLabels"], rendered, component)
+
+
+def test_replicas_tell_each_other_what_changes_where_they_have_a_token(helm3):
+    def peers(changed: dict) -> str | list | None:
+        return configuration(helm3.render(changed)).get("cluster", {}).get("peers")
+
+    token = {"adminToken": {"existingSecret": "admin"}}
+    everybody = "cache-hotset-headless.apps.svc.cluster.local:9001"
+    by_variable = {"extraEnv": [{"name": "HOTSET_ADMIN__TOKEN", "value": "made-up-token-of-admin"}]}
+    assert peers(BASE) == peers(token) == peers(by_variable) == everybody
+    assert peers(token | {"config": {"admin": {"address": "0.0.0.0:9011"}}}) == everybody.replace(
+        "9001", "9011"
+    )
+    assert (
+        peers({}) is None
+        and peers(token | {"replicas": 1}) is None
+        and peers(token | {"mode": "daemonset"}) is None
+    )
+    assert peers(BASE | {"config": {"cluster": {"peers": []}}}) == []
+    assert peers(BASE | {"adminToken": {}, "config": {"cluster": {"peers": []}}}) == []
 
 
 def test_pods_keep_their_objects_when_their_number_changes(helm3):
@@ -109,6 +132,7 @@ WRONG = [
     ({"router": {"enabled": True}}, "router.enabled: needs mode: statefulset"),
     ({"mode": "daemonset", "router": {"enabled": True}}, "router.enabled: needs mode: statefulset"),
     (BASE | {"replicas": 1}, "router.enabled: needs replicas: 2 or more"),
+    (BASE | {"adminToken": {}}, "router.enabled: needs adminToken.existingSecret"),
     (BASE | {"router": {"enabled": True, "replicas": 1}}, "replicas"),
     (BASE | {"router": {"enabled": True, "balanceFactor": 90}}, "balanceFactor"),
     (BASE | {"router": {"enabled": True, "kind": "envoy"}}, "kind"),
@@ -176,13 +200,13 @@ def test_the_configuration_for_machines_is_that_of_the_chart(helm3):
     """But for names, addresses, sizes and how servers are found."""
 
     def directives(text: str) -> list[str]:
-        own = r"maxconn|nbthread|server |default-server resolvers|acl is_domain|http-request set-var\(txn.bucket\)"
+        own = r"maxconn|nbthread|server |default-server resolvers|acl is_domain|.+set-var\(txn.bucket\)"
         text = re.sub(r"^resolvers .+?(?=^frontend)", "", text, flags=re.MULTILINE | re.DOTALL)
         lines = [line.strip() for line in text.splitlines()]
         return [line for line in lines if line and not line.startswith("#") and not re.match(own, line)]
 
     machines = (ROOT / "conf/router/haproxy.cfg").read_text()
-    chart = haproxy_cfg(helm3.render({"mode": "statefulset", "replicas": 3, "router": {"enabled": True}}))
+    chart = haproxy_cfg(helm3.render(BASE | {"replicas": 3, "router": {"enabled": True}}))
     assert directives(machines) == directives(chart)
     assert len(directives(chart)) > 50
 

@@ -30,7 +30,7 @@ CHANGES = [
     {"autoscaling": {"enabled": True}, "podDisruptionBudget": {"enabled": False}},
     {"disk": {"percent": 50, "retentionPolicy": {"whenDeleted": "Retain"}}},
     {"serviceAccount": {"create": False}, "extraEnv": [{"name": "A", "value": "b"}]},
-    {"router": {"enabled": True}},
+    {"router": {"enabled": True}, "adminToken": {"existingSecret": "admin"}},
 ]
 
 

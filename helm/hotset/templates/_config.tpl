@@ -93,6 +93,10 @@ cache:
     - path: {{ .Values.disk.mountPath }}/blocks
       capacity: {{ div (mul (include "hotset.mebibytes" .Values.disk.size) .Values.disk.percent) 100 }}MiB
   {{- end }}
+{{- with include "hotset.peers" . }}
+cluster:
+  peers: {{ . }}
+{{- end }}
 {{- if .Values.router.enabled }}
 limits:
   # Longer than routers keep a connection on which nothing comes.
@@ -105,6 +109,27 @@ shutdown:
   {{- else }}
   delay: 10s
   {{- end }}
+{{- end }}
+
+{{/*
+The admin ports of all replicas, which tell each other what changed; "" if there is one pod, or no token, which they need.
+*/}}
+{{- define "hotset.peers" -}}
+{{- $replicated := and (has .Values.mode (list "deployment" "statefulset")) (gt (include "hotset.pods" . | int) 1) -}}
+{{- if and $replicated (include "hotset.adminToken.known" .) -}}
+{{- $admin := dig "admin" "address" "0.0.0.0:9001" .Values.config -}}
+{{ include "hotset.fullname" . }}-headless.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:{{ include "hotset.port" $admin }}
+{{- end -}}
+{{- end }}
+
+{{/* "true" if the admin port has a token, as far as the values say. */}}
+{{- define "hotset.adminToken.known" -}}
+{{- $admin := default dict .Values.config.admin -}}
+{{- $known := or .Values.adminToken.existingSecret $admin.token $admin.token_file -}}
+{{- range .Values.extraEnv -}}
+{{- $known = or $known (has .name (list "HOTSET_ADMIN__TOKEN" "HOTSET_ADMIN__TOKEN_FILE")) -}}
+{{- end -}}
+{{- if $known -}}true{{- end -}}
 {{- end }}
 
 {{/* Half of the memory limit for cached objects and a quarter for bytes in flight; the rest is for connections. */}}

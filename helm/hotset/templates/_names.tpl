@@ -84,3 +84,8 @@ annotations:
 {{- define "hotset.template" -}}
 {{ tpl (ternary .value (toYaml .value) (kindIs "string" .value)) .root }}
 {{- end }}
+
+{{/* The most pods that a deployment or statefulset may have. */}}
+{{- define "hotset.pods" -}}
+{{ ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled | int }}
+{{- end }}

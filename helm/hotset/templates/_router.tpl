@@ -1,8 +1,3 @@
-{{/* The number of pods that the routers know by name: as many as there may be. */}}
-{{- define "hotset.router.pods" -}}
-{{ ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled | int }}
-{{- end }}
-
 {{/* Routers are not pods of hotset: its selectors must not match them. */}}
 {{- define "hotset.router.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "hotset.name" . }}-router
@@ -15,8 +10,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if ne .Values.mode "statefulset" -}}
 {{- fail (printf "router.enabled: needs mode: statefulset, whose pods have names that stay; this is mode: %s" .Values.mode) -}}
 {{- end -}}
-{{- if lt (include "hotset.router.pods" . | int) 2 -}}
+{{- if lt (include "hotset.pods" . | int) 2 -}}
 {{- fail "router.enabled: needs replicas: 2 or more; one pod needs no router" -}}
+{{- end -}}
+{{- if not (or (include "hotset.adminToken.known" .) (hasKey (default dict .Values.config.cluster) "peers")) -}}
+{{- fail "router.enabled: needs adminToken.existingSecret: replicas tell each other what changed over the admin port; config.cluster.peers: [] does without" -}}
 {{- end -}}
 true
 {{- end -}}

@@ -6,7 +6,7 @@ The routers' configuration. conf/router/haproxy.cfg is the same for machines wit
 {{- $listener := include "hotset.router.listener" . | fromYaml -}}
 {{- $port := include "hotset.port" $listener.address -}}
 {{- $six := hasPrefix "[" $listener.address -}}
-{{- $pods := include "hotset.router.pods" . | int -}}
+{{- $pods := include "hotset.pods" . | int -}}
 {{- $name := include "hotset.fullname" . -}}
 {{- $domain := printf "%s-headless.%s.svc.%s" $name .Release.Namespace .Values.clusterDomain -}}
 global
