@@ -76,6 +76,7 @@ pub struct Origin {
     pub(super) config: OriginConfig,
     endpoint: Endpoint,
     domains: Domains,
+    pub(super) loops: super::loops::LoopGuard,
     connector: Connector,
     in_flight: Arc<Semaphore>,
     /// Seconds the origin's clock is ahead of ours (R15).
@@ -111,6 +112,7 @@ impl Origin {
             in_flight: Arc::new(Semaphore::new(config.connections)),
             endpoint,
             domains: Domains::new(&config, credentials),
+            loops: super::loops::LoopGuard::default(),
             config,
             skew: AtomicI64::new(0),
         })
@@ -286,11 +288,12 @@ impl Origin {
     /// Sends a head to `host`, as soon as another request may be under way, and reads that of the answer.
     pub(super) async fn deliver(
         &self,
-        head: Box<RequestHeader>,
+        mut head: Box<RequestHeader>,
         host: &str,
         fresh: bool,
         deadline: Instant,
     ) -> Result<Exchange, (OriginError, Reused)> {
+        self.loops.mark_own(&mut head);
         let not_sent = |e| (e, Reused(false));
         let in_flight = timeout_at(deadline, self.in_flight.clone().acquire_owned())
             .await

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
-    HeaderName, HeaderValue, ORIGIN, REFERER, TRANSFER_ENCODING, USER_AGENT,
+    HeaderName, HeaderValue, ORIGIN, TRANSFER_ENCODING, USER_AGENT,
 };
 use pingora::Result;
 use pingora::http::RequestHeader;
@@ -24,11 +24,12 @@ use super::delete_many::REPLAYED;
 use super::pass_through::bad_request;
 use crate::auth::form::{AdmittedForm, Boundary, FormBody, FormHead, HeadReader, Outgoing};
 use crate::auth::{FormGate, Identity};
+use crate::origin::CDN_LOOP;
 use crate::s3::{BucketName, Effect, Operation, Parsed, S3Error};
 
 /// Of the request around a form: who sends it. Nothing that might say more of the object than the form does.
 const FORWARDED: [HeaderName; 6] =
-    [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ORIGIN, REFERER, USER_AGENT];
+    [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CDN_LOOP, ORIGIN, USER_AGENT];
 
 /// A form that may be done.
 pub(super) struct Upload {

@@ -20,6 +20,7 @@ mod connection_options;
 mod context;
 mod delete_many;
 mod form;
+mod forwarded;
 mod gate;
 mod head;
 mod http1;
@@ -102,10 +103,12 @@ impl Gateway {
     /// What is asked, and who asks for it.
     fn understand(&self, session: &Session) -> Result<(Parsed, Admitted), S3Error> {
         let head = request_head(session.req_header());
+        self.origin.loops().check(head.headers)?;
         let parsed = operation::parse(&head, &self.host_names)?;
         let address = session.client_addr().and_then(|address| address.as_inet());
         let sender = sender(address.map(SocketAddr::ip), Client::of(session));
         let admitted = self.access.admit(&head, &parsed, sender)?;
+        self.origin.loops().remember_senders(head.headers);
         Ok((parsed, admitted))
     }
 

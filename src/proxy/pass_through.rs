@@ -8,10 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
@@ -19,8 +16,8 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
 use super::Gateway;
-use super::connection_options;
 use super::context::{Forward, RequestContext};
+use super::forwarded::forwarded;
 use super::response::{CACHE_STATUS, CacheStatus};
 use super::touched::Touched;
 use super::transparent::as_signed;
@@ -36,21 +33,6 @@ const WRITE_PATIENCE: Duration = Duration::from_mins(10);
 const CONNECT_TRIES: u32 = 3;
 
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
-/// Of the client's request: the client's own signature, and what belongs to its connection only.
-const NOT_FORWARDED: [HeaderName; 12] = [
-    AUTHORIZATION,
-    HOST,
-    CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    UPGRADE,
-    HeaderName::from_static("http2-settings"),
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("x-amz-date"),
-    HeaderName::from_static("x-amz-security-token"),
-];
 
 impl Gateway {
     /// Before any of the write goes to the origin: what it may change is forgotten, and stays so if we do not live
@@ -152,6 +134,7 @@ impl Gateway {
     /// Rewrites a request's head: the origin's host and path, our signature, a body framed for it.
     pub(super) fn rewrite(&self, head: &mut RequestHeader, forward: &mut Forward) -> Result<()> {
         self.rewrite_head(head, forward)?;
+        self.origin.loops().mark(head);
         // Nothing is concluded from what the origin was not sent (R36).
         forward.expected_owner = expected_owner(&head.headers);
         Ok(())
@@ -347,19 +330,6 @@ pub(super) fn cache_status(method: &Method) -> CacheStatus {
 
 pub(super) fn is_write(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
-/// The client's headers without its signature and without those of its connection (RFC 9110, section 7.6.1).
-fn forwarded(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(headers.len() + 4);
-    for (name, value) in headers {
-        let is_hop = NOT_FORWARDED.contains(name)
-            || *name != TRANSFER_ENCODING && connection_options::name(headers, name);
-        if !is_hop {
-            kept.append(name.clone(), value.clone());
-        }
-    }
-    kept
 }
 
 /// Makes a header of what a presigner has moved into the query: the query's own is stripped (R23).

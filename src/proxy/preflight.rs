@@ -13,10 +13,11 @@ use pingora::http::RequestHeader;
 use super::Gateway;
 use super::context::Forward;
 use super::pass_through::bad_request;
+use crate::origin::CDN_LOOP;
 use crate::s3::origin_form;
 
-const FORWARDED: [HeaderName; 4] =
-    [ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_REQUEST_HEADERS, USER_AGENT];
+const FORWARDED: [HeaderName; 5] =
+    [ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_REQUEST_HEADERS, USER_AGENT, CDN_LOOP];
 
 impl Gateway {
     /// Rewrites the head of a preflight: the origin's host and path, or the client's own in `transparent` mode.

@@ -22,7 +22,7 @@ use super::version::VersionId;
 const READ_QUERY: [&str; 4] = [VERSION_ID, PART_NUMBER, "x-id", CHECKSUM_MODE];
 
 /// `x-amz-*` headers that a read may have (R16).
-const READ_HEADERS: [&str; 8] = [
+const READ_HEADERS: [&str; 9] = [
     EXPECTED_OWNER,
     REQUEST_PAYER,
     "x-amz-date",
@@ -31,6 +31,8 @@ const READ_HEADERS: [&str; 8] = [
     CHECKSUM_MODE,
     "x-amz-user-agent",
     "x-amz-api-version",
+    // Of a CloudFront before us; it is not passed on.
+    "x-amz-cf-id",
 ];
 
 /// Other vendors' headers: some change what is read (`x-minio-extract` reads inside an archive), name another

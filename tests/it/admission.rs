@@ -141,6 +141,7 @@ async fn r16_what_is_on_the_allow_list_is_served_from_the_cache() {
         ("x-amz-security-token", "t"),
         ("x-amz-user-agent", "aws-sdk-js"),
         ("x-amz-api-version", "2006-03-01"),
+        ("x-amz-cf-id", "abc"),
         ("amz-sdk-invocation-id", "1"),
         ("Cookie", "a=b"),
         ("Accept-Encoding", "gzip"),

@@ -46,6 +46,8 @@ mod kafka;
 mod limits;
 /// Lists that are remembered for a moment.
 mod lists;
+/// Origins that lead back to hotset.
+mod loops;
 /// An origin whose headers and bytes contradict each other.
 mod lying_origin;
 /// Purges by the hundred thousand, and what they leave cached.

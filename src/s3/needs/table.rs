@@ -120,7 +120,7 @@ const fn row(
 }
 
 /// `x-amz-*` names, of headers or of a query, that make nothing wider.
-const PLAIN: [&str; 37] = [
+const PLAIN: [&str; 38] = [
     "x-amz-copy-source-range",
     "x-amz-algorithm",
     "x-amz-credential",
@@ -135,6 +135,7 @@ const PLAIN: [&str; 37] = [
     "x-amz-te",
     "x-amz-user-agent",
     "x-amz-api-version",
+    "x-amz-cf-id",
     "x-amz-sdk-checksum-algorithm",
     "x-amz-expected-bucket-owner",
     "x-amz-source-expected-bucket-owner",

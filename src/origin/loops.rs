@@ -1,0 +1,201 @@
+//! Detection of forwarding loops by `CDN-Loop` (RFC 8586).
+//!
+//! Each process has an id of its own, and adds it to whatever it sends to the origin. A request that comes back with it
+//! was sent by us: `origin.endpoint` leads here, directly or by way of other caches.
+//!
+//! A fetch of the cache serves many readers and carries none of their headers (R4). It carries the ids of other hotsets
+//! that forwarded requests to us lately: where one of them is also our origin, it would otherwise take our fetch for a
+//! new request, and wait for its own fetch, which waits for ours.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::StatusCode;
+use parking_lot::Mutex;
+use pingora::http::RequestHeader;
+use tokio::time::Instant;
+
+use super::client::Origin;
+use crate::s3::S3Error;
+
+/// Names all proxies that forwarded a request, one after another.
+pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+
+const PREFIX: &str = "hotset-";
+/// Hexadecimal digits of an id.
+const DIGITS: usize = 16;
+/// How long another hotset counts as one that forwards to us.
+const REMEMBERED: Duration = Duration::from_mins(10);
+/// Other hotsets that are remembered.
+const MOST: usize = 16;
+/// At most one log line in so many seconds.
+const LOG_INTERVAL: u64 = 60;
+
+/// The loop detection of one process.
+#[derive(Debug)]
+pub struct LoopGuard {
+    id: HeaderValue,
+    /// Ids of other hotsets, and when each forwarded to us last.
+    senders: Mutex<Vec<(HeaderValue, Instant)>>,
+    started: Instant,
+    /// Seconds from `started` before which nothing is logged.
+    silent_until: AtomicU64,
+}
+
+impl Default for LoopGuard {
+    fn default() -> Self {
+        let id = format!("{PREFIX}{:0DIGITS$x}", rand::random::<u64>());
+        Self {
+            id: HeaderValue::try_from(id).expect("a token is a legal value"),
+            senders: Mutex::default(),
+            started: Instant::now(),
+            silent_until: AtomicU64::new(0),
+        }
+    }
+}
+
+impl LoopGuard {
+    /// Refuses a request that we have sent ourselves.
+    ///
+    /// # Errors
+    /// 508 `LoopDetected`.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), S3Error> {
+        if !ids(headers).any(|id| id == self.id.as_bytes()) {
+            return Ok(());
+        }
+        let now = self.started.elapsed().as_secs();
+        let until = self.silent_until.load(Ordering::Relaxed);
+        let (order, next) = (Ordering::Relaxed, now + LOG_INTERVAL);
+        if now >= until && self.silent_until.compare_exchange(until, next, order, order).is_ok() {
+            log::error!(
+                "a request to the origin came back to this hotset and was answered 508: origin.endpoint leads here"
+            );
+        }
+        Err(S3Error::new(
+            StatusCode::LOOP_DETECTED,
+            "LoopDetected",
+            "The request has passed through this hotset before (CDN-Loop): origin.endpoint leads back to it.",
+        ))
+    }
+
+    /// Remembers which other hotsets forward requests to us.
+    pub fn remember_senders(&self, headers: &HeaderMap) {
+        let mut sent_by = ids(headers).filter(|id| is_hotset(id)).peekable();
+        if sent_by.peek().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        let mut senders = self.senders.lock();
+        senders.retain(|(_, at)| now - *at < REMEMBERED);
+        for id in sent_by {
+            if let Some((_, at)) = senders.iter_mut().find(|(known, _)| known.as_bytes() == id) {
+                *at = now;
+            } else if senders.len() < MOST {
+                senders.extend(HeaderValue::from_bytes(id).map(|id| (id, now)).ok());
+            }
+        }
+    }
+
+    /// Adds our id to a request that is passed on.
+    pub fn mark(&self, head: &mut RequestHeader) {
+        append(head, &self.id);
+    }
+
+    /// Adds our id, and those of whoever may wait for it, to a request of our own.
+    pub(super) fn mark_own(&self, head: &mut RequestHeader) {
+        let now = Instant::now();
+        for (id, at) in &*self.senders.lock() {
+            if now - *at < REMEMBERED {
+                append(head, id);
+            }
+        }
+        append(head, &self.id);
+    }
+}
+
+impl Origin {
+    /// The detection of requests that come back from the origin.
+    pub fn loops(&self) -> &LoopGuard {
+        &self.loops
+    }
+}
+
+fn append(head: &mut RequestHeader, id: &HeaderValue) {
+    head.append_header(CDN_LOOP, id.clone()).expect("a header from a HeaderMap is legal");
+}
+
+/// The ids in all lines, without their parameters.
+fn ids(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(CDN_LOOP).iter();
+    let infos = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    infos.filter_map(|info| info.split(|byte| *byte == b';').next()).map(<[u8]>::trim_ascii)
+}
+
+fn is_hotset(id: &[u8]) -> bool {
+    id.strip_prefix(PREFIX.as_bytes()).is_some_and(|digits| {
+        digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(CDN_LOOP, HeaderValue::from_str(line).unwrap());
+        }
+        headers
+    }
+
+    fn marked(guard: &LoopGuard) -> Vec<String> {
+        let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+        guard.mark_own(&mut head);
+        let values = head.headers.get_all(CDN_LOOP).iter();
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_request_with_our_id_among_others_is_a_loop() {
+        let guard = LoopGuard::default();
+        let id = guard.id.to_str().unwrap();
+        for lines in [
+            &[id][..],
+            &["a.example, b", id],
+            &[&format!("a ,{id} ; x=\"1\" , b")],
+            &[&format!("{id};trace=1")],
+        ] {
+            let error = guard.check(&headers(lines)).unwrap_err();
+            assert_eq!((error.status.as_u16(), &*error.code), (508, "LoopDetected"), "{lines:?}");
+        }
+        for lines in [&[][..], &["hotset"], &[&format!("{id}0")], &[&format!("x;y={id}")]] {
+            assert!(guard.check(&headers(lines)).is_ok(), "{lines:?}");
+        }
+        assert!(LoopGuard::default().check(&headers(&[id])).is_ok(), "another process");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn our_own_requests_carry_the_ids_of_hotsets_before_us_for_a_while() {
+        let guard = LoopGuard::default();
+        let id = guard.id.to_str().unwrap();
+        assert_eq!(marked(&guard), [id]);
+        let other = "hotset-00112233445566ff";
+        for _ in 0..2 {
+            guard.remember_senders(&headers(&["a.example", &format!("b;c, {other}; d")]));
+        }
+        assert_eq!(marked(&guard), [other, id]);
+        tokio::time::advance(REMEMBERED).await;
+        assert_eq!(marked(&guard), [id]);
+    }
+
+    #[test]
+    fn only_so_many_senders_are_remembered() {
+        let guard = LoopGuard::default();
+        for n in 0..100 {
+            guard.remember_senders(&headers(&[&format!("hotset-{n:016x}")]));
+        }
+        assert_eq!(marked(&guard).len(), MOST + 1);
+    }
+}

@@ -1,0 +1,109 @@
+//! `CDN-Loop` (RFC 8586): an origin that leads back to hotset is found out at the first turn.
+
+use std::net::SocketAddr;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::support::{Client, FakeS3, Object, TestProxy, setup, within};
+
+/// An address that will lead to a server which is not there yet.
+struct Relay {
+    endpoint: String,
+    to: watch::Sender<Option<SocketAddr>>,
+}
+
+impl Relay {
+    async fn start() -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+        let (to, target) = watch::channel(None::<SocketAddr>);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut target = target.clone();
+                tokio::spawn(async move {
+                    let to = target.wait_for(Option::is_some).await.unwrap().unwrap();
+                    let mut server = TcpStream::connect(to).await.unwrap();
+                    let _ = copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        Relay { endpoint, to }
+    }
+}
+
+/// hotset whose origin is `endpoint`.
+async fn before(s3: &FakeS3, endpoint: &str) -> TestProxy {
+    TestProxy::start_with(s3, |config| endpoint.clone_into(&mut config.origin.endpoint)).await
+}
+
+async fn assert_loop_is_found(client: &Client) {
+    for (method, target) in [
+        ("GET", "/data/k"),
+        ("HEAD", "/data/k"),
+        ("GET", "/data?list-type=2"),
+        ("GET", "/"),
+        ("PUT", "/data/k"),
+        ("DELETE", "/data/k"),
+        ("GET", "/data/k?tagging"),
+    ] {
+        let answer = client.request(method.parse().unwrap(), target).send();
+        let answer = within("an answer", answer).await;
+        assert_eq!(answer.status, 508, "{method} {target}: {}", answer.text());
+        if method != "HEAD" {
+            assert!(answer.text().contains("<Code>LoopDetected</Code>"), "{}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn hotset_as_its_own_origin_answers_508() {
+    let s3 = FakeS3::start().await;
+    let relay = Relay::start().await;
+    let proxy = before(&s3, &relay.endpoint).await;
+    relay.to.send_replace(Some(proxy.addr));
+    assert_loop_is_found(&proxy.client()).await;
+    // Each came once from the client and once more from hotset itself: no turn is taken twice.
+    let total = "hotset_requests_in_flight";
+    within("the end of all requests", async {
+        while proxy.metric(total).await != 0.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_hotsets_as_each_others_origin_answer_508() {
+    let s3 = FakeS3::start().await;
+    let relay = Relay::start().await;
+    let first = before(&s3, &relay.endpoint).await;
+    let second = before(&s3, &format!("http://127.0.0.1:{}", first.addr.port())).await;
+    relay.to.send_replace(Some(second.addr));
+    assert_loop_is_found(&first.client()).await;
+    assert_loop_is_found(&second.client()).await;
+}
+
+#[tokio::test]
+async fn a_chain_of_hotsets_and_other_proxies_is_no_loop() {
+    let (s3, inner, _client) = setup().await;
+    s3.put("data", "k", Object::bytes("content"));
+    let outer = before(&s3, &format!("http://127.0.0.1:{}", inner.addr.port())).await;
+    let client = outer.client();
+    for target in ["/data/k", "/data/k?tagging", "/data?list-type=2"] {
+        let request = client.get(target).header("CDN-Loop", "cdn.example; a=\"b\", other");
+        assert_eq!(request.send().await.status, 200, "{target}");
+    }
+    let requests = s3.requests();
+    let seen = requests.iter().find(|seen| seen.query == "tagging").expect("it passes through");
+    let ids: Vec<&str> =
+        seen.headers.get_all("cdn-loop").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+    assert_eq!(ids[0], "cdn.example; a=\"b\", other");
+    assert!(ids[1].starts_with("hotset-") && ids[2].starts_with("hotset-") && ids[1] != ids[2]);
+    // A fetch of the cache bears none of its reader's headers (R4) but says by which hotsets it came.
+    let fetch = requests.iter().find(|seen| seen.query.is_empty() && seen.key == "k").unwrap();
+    let ids = fetch.headers.get_all("cdn-loop").iter().count();
+    assert_eq!(ids, 2, "{fetch:?}");
+}
