@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::HeaderValue;
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -31,7 +32,7 @@ use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
 use crate::origin::{Addressing, Brought, Endpoint, Origin, credentials};
 use crate::proxy::{
-    AccessLogger, Admission, Gateway, ListenConfig, Listener, Owners, Server, Shutdown,
+    AccessLogger, Admission, CorsRules, Gateway, ListenConfig, Listener, Owners, Server, Shutdown,
 };
 use crate::s3::{BucketName, HostNames};
 use crate::tls::config::{ClientAuth, TlsConfig};
@@ -167,6 +168,7 @@ impl App {
             Receivers::bind(&config.events, intake.clone(), rules.clone(), &origin, webhook)
                 .await?;
         let owners = Arc::new(Owners::default());
+        let cors = Arc::new(CorsRules::default());
         let log = AccessLogger::start(config.log.access);
         let conf = Arc::new(pingora_conf(&config));
         let mut servers = Vec::new();
@@ -188,6 +190,7 @@ impl App {
                 rules: rules.clone(),
                 owners: owners.clone(),
                 cluster: cluster.clone(),
+                cors: cors.clone(),
                 log: log.clone(),
                 limits: config.limits.clone(),
                 admission: admission.clone(),

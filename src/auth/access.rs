@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 use super::form::{FormGate, is_form};
 use super::identities::{CertificateId, Identities, IdentitiesError, Identity, IdentitySet};
@@ -142,6 +142,15 @@ impl Access {
         }
     }
 
+    /// Whether the page that a request comes from may see why it was refused: in `trust` mode only a listed one (R39).
+    #[must_use]
+    pub fn believes(&self, method: &Method, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Trust(trust) => trust.believes(method, headers),
+            Self::Verify { .. } | Self::Transparent(_) => true,
+        }
+    }
+
     /// Lets a request through.
     ///
     /// # Errors
@@ -170,7 +179,7 @@ impl Access {
             }
         };
         // Browsers never sign what they ask before the request itself.
-        if head.is_preflight() {
+        if head.is_unsigned_options() {
             return Ok(Admitted::unsigned(None));
         }
         let now = SystemTime::now();

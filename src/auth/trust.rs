@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use http::Method;
+use http::{HeaderMap, Method};
 
 use super::{AllowedOrigins, AuthConfig, ReservedNames};
 use crate::s3::{BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error};
@@ -49,6 +49,11 @@ impl Trust {
         };
         self.check(bucket, parsed.key.as_ref())?;
         self.confine(&Needs::of(head, parsed))
+    }
+
+    /// Whether a request comes from no web page, or from one in `auth.origins`.
+    pub fn believes(&self, method: &Method, headers: &HeaderMap) -> bool {
+        self.origins.check(method, headers).is_ok()
     }
 
     /// Whether `auth.buckets` narrows what may be named.

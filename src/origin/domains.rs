@@ -43,12 +43,12 @@ impl Domain {
         self.signer.as_ref()
     }
 
-    fn has_keys(&self, keys: &Credentials) -> bool {
+    fn has_keys(&self, keys: Option<&Credentials>) -> bool {
         let parts = |keys: &Credentials| {
             let token = keys.session_token().map(|token| token.expose().to_owned());
             (keys.access_key().to_owned(), keys.secret_key().expose().to_owned(), token)
         };
-        self.signer.as_ref().is_some_and(|signer| parts(signer.credentials()) == parts(keys))
+        self.signer.as_ref().map(|signer| parts(signer.credentials())) == keys.map(parts)
     }
 }
 
@@ -59,7 +59,8 @@ pub struct Brought<'a> {
     pub bringer: &'a str,
     /// Names the realm, as `origin.credential_domain` names our own.
     pub domain: &'a str,
-    pub keys: &'a Arc<Credentials>,
+    /// `None`: requests are sent unsigned.
+    pub keys: Option<&'a Arc<Credentials>>,
 }
 
 /// All domains.
@@ -149,10 +150,11 @@ impl Domains {
                 realms.push(realm.clone());
             }
             let known = others.by_bringer.get(bringer);
-            let known = known.filter(|known| known.realm == realm && known.has_keys(keys));
+            let known = known
+                .filter(|known| known.realm == realm && known.has_keys(keys.map(|keys| &**keys)));
             let domain = known.cloned().unwrap_or_else(|| {
-                let signer = Signer::new(keys.clone(), &self.region);
-                Arc::new(Domain::new(realm, Some(signer)))
+                let signer = keys.map(|keys| Signer::new(keys.clone(), &self.region));
+                Arc::new(Domain::new(realm, signer))
             });
             next.domains.push(domain.clone());
             next.by_bringer.insert(bringer.to_owned(), domain);
@@ -185,7 +187,7 @@ mod tests {
     fn bring(domains: &Domains, all: &[(&str, &str, &str)]) -> Result<(), String> {
         let all: Vec<_> =
             all.iter().map(|(who, domain, key)| (who, domain, Arc::new(keys(key)))).collect();
-        let brought = |(bringer, domain, keys)| Brought { bringer, domain, keys };
+        let brought = |(bringer, domain, keys)| Brought { bringer, domain, keys: Some(keys) };
         domains.replace(all.iter().map(|(who, domain, keys)| (**who, **domain, keys)).map(brought))
     }
 

@@ -10,8 +10,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 use tokio::time::Instant;
@@ -133,9 +133,8 @@ fn ids(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 }
 
 fn is_hotset(id: &[u8]) -> bool {
-    id.strip_prefix(PREFIX.as_bytes()).is_some_and(|digits| {
-        digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit)
-    })
+    id.strip_prefix(PREFIX.as_bytes())
+        .is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]

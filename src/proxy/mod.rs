@@ -18,6 +18,7 @@ pub mod config;
 mod connection;
 mod connection_options;
 mod context;
+mod cors;
 mod delete_many;
 mod form;
 mod forwarded;
@@ -66,6 +67,7 @@ pub use access_log::AccessLogger;
 use access_log::Exchange;
 pub use admission::Admission;
 pub use config::{AccessLog, FileMode, LimitsConfig, ListenConfig, LogConfig};
+pub use cors::CorsRules;
 pub use listener::Listener;
 pub use owners::Owners;
 pub use server::Server;
@@ -91,6 +93,7 @@ pub struct Gateway {
     pub owners: Arc<Owners>,
     /// `None`: there are no other replicas.
     pub cluster: Option<Arc<Cluster>>,
+    pub cors: Arc<CorsRules>,
     pub log: AccessLogger,
     pub limits: LimitsConfig,
     /// One for all listeners.
@@ -176,7 +179,7 @@ impl Gateway {
                     form = Some(upload);
                 }
                 Err(error) => {
-                    send_error(session, ctx, &error, CacheStatus::Method).await?;
+                    self.refuse(session, ctx, error, CacheStatus::Method).await?;
                     return Ok(Outcome::Answered);
                 }
             }
@@ -198,7 +201,7 @@ impl Gateway {
         let brought = match self.brought_by(identity.as_deref()) {
             Ok(brought) => brought,
             Err(error) => {
-                send_error(session, ctx, &error, CacheStatus::Bypass).await?;
+                self.refuse(session, ctx, error, CacheStatus::Bypass).await?;
                 return Ok(Outcome::Answered);
             }
         };
@@ -227,7 +230,7 @@ impl Gateway {
         if let Some(listed) = listed
             && let Err(error) = self.allow_by_key(session, &mut forward, &listed).await?
         {
-            send_error(session, ctx, &error, CacheStatus::Method).await?;
+            self.refuse(session, ctx, error, CacheStatus::Method).await?;
             return Ok(Outcome::Answered);
         }
         self.begin_write(&mut forward).await;
@@ -278,7 +281,7 @@ impl ProxyHttp for Gateway {
                 Ok(self.begin(session, ctx, parsed, admitted).await? == Outcome::Answered)
             }
             Err(error) => {
-                send_error(session, ctx, &error, CacheStatus::Bypass).await?;
+                self.refuse(session, ctx, error, CacheStatus::Bypass).await?;
                 Ok(true)
             }
         }
@@ -395,7 +398,7 @@ impl ProxyHttp for Gateway {
         {
             session.set_keepalive(None);
             let cache = pass_through::cache_status(&session.req_header().method);
-            if let Err(error) = send_error(session, ctx, &answer, cache).await {
+            if let Err(error) = self.refuse(session, ctx, answer, cache).await {
                 log::debug!("the client did not take the error: {error}");
             }
         }

@@ -144,7 +144,7 @@ impl Gateway {
         if forward.form.is_some() {
             return self.rewrite_form(head, forward);
         }
-        if super::request_head(head).is_preflight() {
+        if super::request_head(head).is_unsigned_options() {
             return self.rewrite_preflight(head, forward);
         }
         let Parsed { bucket, key, query, .. } = &forward.parsed;

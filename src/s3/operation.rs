@@ -44,6 +44,13 @@ impl RequestHead<'_> {
             && self.headers.contains_key(header::ORIGIN)
             && self.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
     }
+
+    /// Whether the origin answers it to everybody, and unsigned: a preflight, or an OPTIONS that names no page.
+    #[must_use]
+    pub fn is_unsigned_options(&self) -> bool {
+        let names_no_page = !self.headers.contains_key(header::ORIGIN);
+        self.is_preflight() || *self.method == Method::OPTIONS && !self.has_body && names_no_page
+    }
 }
 
 /// A request understood.

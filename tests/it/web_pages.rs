@@ -7,9 +7,12 @@ use hotset::config::units::HumanDuration;
 use hotset::events::webhook::config::WebhookConfig;
 use http::Method;
 
-use crate::support::{Client, FakeS3, Form, Object, Request, Scratch, TestProxy, setup, within};
+use crate::support::{
+    Client, FakeS3, Form, Object, Request, Scratch, Signed, TestProxy, setup, within,
+};
 
 const EVIL: &str = "https://evil.example";
+const PAGE: &str = "https://app.example.org";
 const DELETE: &str = "<Delete><Object><Key>k</Key></Object></Delete>";
 
 /// An origin with `data/k`, hotset in front of it in `trust` mode that knows it, and a client.
@@ -152,6 +155,147 @@ async fn r39_a_preflight_goes_to_the_origin_unsigned_in_every_mode() {
         .await;
         assert_preflight_is_unsigned(&s3, &proxy.client()).await;
     }
+}
+
+/// hotset in this mode, with a `writer` and, where it asks who sends, guests who may read in `public/`.
+async fn in_mode(mode: AuthMode, scratch: &Scratch) -> (FakeS3, TestProxy) {
+    let identities = "identities:\n  - { name: writer, access_key: AKWRITER, secret_key: writers-secret,\n      \
+                      allow: [{ actions: [read, write], resources: ['data/**'] }] }\n  \
+                      - { name: guests, anonymous: true, origin: anonymous,\n      \
+                      allow: [{ actions: [read, list], resources: ['public/**'] }] }\n";
+    let identities = scratch.file("identities.yaml", identities);
+    let s3 = FakeS3::start().await;
+    s3.allow_cors("data", PAGE);
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.auth.mode = mode;
+        if mode == AuthMode::Verify {
+            config.auth.identities = Some(identities.into());
+        }
+        if mode == AuthMode::Trust {
+            config.auth.origins = vec![PAGE.to_owned()];
+        }
+    })
+    .await;
+    (s3, proxy)
+}
+
+const MODES: [AuthMode; 3] = [AuthMode::Trust, AuthMode::Verify, AuthMode::Transparent];
+
+/// What a browser does with a presigned URL that a page uploads to.
+#[tokio::test]
+async fn a_page_uploads_by_a_presigned_url_in_every_mode() {
+    let scratch = Scratch::new();
+    for mode in MODES {
+        let (s3, proxy) = in_mode(mode, &scratch).await;
+        let client = proxy.client();
+        let put = Signed::new("PUT", "/data/k", proxy.addr).body(b"uploaded");
+        let put = put.unsigned("origin", PAGE).wire_presigned(60);
+        let target = String::from_utf8_lossy(&put).split(' ').nth(1).unwrap().to_owned();
+        let ask = |origin: &str| {
+            let ask = client.request(Method::OPTIONS, &target).header("Origin", origin);
+            ask.header("Access-Control-Request-Method", "PUT").send()
+        };
+        let allowed = ask(PAGE).await;
+        assert_eq!(allowed.status, 200, "{mode:?}: {}", allowed.text());
+        assert_eq!(allowed.header("access-control-allow-origin"), PAGE, "{mode:?}");
+        assert_eq!(allowed.header("access-control-allow-methods"), "PUT", "{mode:?}");
+        let refused = ask(EVIL).await;
+        assert_eq!(refused.status, 403, "{mode:?}");
+        assert!(refused.text().contains("<Code>AccessForbidden</Code>"), "{}", refused.text());
+        let seen = s3.requests();
+        assert!(seen.iter().all(|seen| seen.header("authorization").is_empty()), "{mode:?}");
+        let answer = client.raw(&put).await;
+        assert_eq!(answer.status, 200, "{mode:?}: {}", answer.text());
+        assert_eq!(answer.header("access-control-allow-origin"), PAGE, "{mode:?}");
+        assert_eq!(s3.object_bytes("data", "k"), "uploaded");
+    }
+}
+
+#[tokio::test]
+async fn options_without_an_origin_are_answered_by_the_origin_in_every_mode() {
+    let scratch = Scratch::new();
+    for mode in MODES {
+        let (s3, proxy) = in_mode(mode, &scratch).await;
+        let answer = proxy.client().request(Method::OPTIONS, "/data/k").send().await;
+        assert_eq!(answer.status, 400, "{mode:?}");
+        assert!(answer.text().contains("<Code>BadRequest</Code>"), "{mode:?}: {}", answer.text());
+        let seen = s3.requests();
+        assert_eq!(seen.len(), 1, "{mode:?}");
+        assert_eq!(seen[0].header("authorization"), "", "{mode:?}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_carry_the_cors_headers_that_the_origins_preflight_allows() {
+    let scratch = Scratch::new();
+    let (s3, proxy) = in_mode(AuthMode::Verify, &scratch).await;
+    let client = proxy.client();
+    let forged = |origin: &str| {
+        let get = Signed::new("GET", "/data/k", proxy.addr).keys("AKWRITER", "forged");
+        get.unsigned("origin", origin).wire()
+    };
+    let corrupted = Signed::new("PUT", "/data/k", proxy.addr).body(b"one").unsigned("origin", PAGE);
+    let corrupted =
+        String::from_utf8(corrupted.wire()).unwrap().replace("\r\n\r\none", "\r\n\r\ntwo");
+    for (wire, status) in [
+        (forged(PAGE), 403),
+        (corrupted.into_bytes(), 400),
+        (b"GET /data/k?list-type=2&x=%zz HTTP/1.1\r\nHost: a\r\nOrigin: x\r\n\r\n".to_vec(), 400),
+    ] {
+        let answer = client.raw(&wire).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        let expected = if wire.ends_with(b"Origin: x\r\n\r\n") { "" } else { PAGE };
+        assert_eq!(answer.header("access-control-allow-origin"), expected);
+        assert_eq!(answer.header("vary").is_empty(), expected.is_empty());
+    }
+    let answer = client.raw(&forged(EVIL)).await;
+    assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-origin")), (403, ""));
+    // Asked once for each page, bucket and method, unsigned.
+    for _ in 0..5 {
+        assert_eq!(client.raw(&forged(PAGE)).await.header("access-control-allow-origin"), PAGE);
+    }
+    let asked: Vec<_> =
+        s3.requests().into_iter().filter(|seen| seen.method == Method::OPTIONS).collect();
+    assert_eq!(asked.len(), 3, "{}", s3.describe());
+    assert!(asked.iter().all(|seen| seen.header("authorization").is_empty()));
+    // Nor does an origin that is down hold a refusal back.
+    s3.go_down().await;
+    let other = Signed::new("GET", "/other/k", proxy.addr).keys("AKWRITER", "forged");
+    let answer = client.raw(&other.unsigned("origin", PAGE).wire()).await;
+    assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-origin")), (403, ""));
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_listed_is_told_nothing_in_trust_mode() {
+    let scratch = Scratch::new();
+    let (s3, proxy) = in_mode(AuthMode::Trust, &scratch).await;
+    s3.allow_cors("data", EVIL);
+    let answer = proxy.client().get("/data/k").header("Origin", EVIL).send().await;
+    assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-origin")), (403, ""));
+    assert!(s3.requests().is_empty(), "{}", s3.describe());
+}
+
+#[tokio::test]
+async fn an_anonymous_identity_asks_the_origin_unsigned_if_it_says_so() {
+    let scratch = Scratch::new();
+    let (s3, proxy) = in_mode(AuthMode::Verify, &scratch).await;
+    s3.put("public", "k", Object::bytes("for all"));
+    let client = proxy.client();
+    for cache in ["hotset; fwd=uri-miss", "hotset; hit"] {
+        let read = client.get("/public/k").send().await;
+        assert_eq!((&*read.text(), read.header("cache-status")), ("for all", cache));
+    }
+    assert_eq!(client.get("/public?list-type=2").send().await.status, 200);
+    s3.allow_cors("public", EVIL);
+    let read = client.get("/public/k").header("Origin", EVIL).send().await;
+    assert_eq!((&*read.text(), read.header("access-control-allow-origin")), ("for all", EVIL));
+    let seen = s3.requests();
+    assert_eq!(seen.len(), 3, "{}", s3.describe());
+    assert!(seen.iter().all(|seen| seen.header("authorization").is_empty()), "{seen:?}");
+    // What is fetched so is nobody else's (R1).
+    let signed = Signed::new("GET", "/data/k", proxy.addr).wire();
+    client.raw(&signed).await;
+    assert!(s3.requests().last().unwrap().header("authorization").contains("AKTEST"));
 }
 
 #[tokio::test]

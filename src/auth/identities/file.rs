@@ -3,13 +3,15 @@
 //! Invariant: what is wrong is said in one line that names the key, and never shows a value that could be a
 //! secret. A file without a single identity is wrong: it is more likely half written than meant.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use chrono::DateTime;
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::IdentitySet;
 use super::identity::{CertificateId, Grant, Identity, OriginKeys};
@@ -53,9 +55,40 @@ struct KeyEntry {
     session_token: Option<Secret>,
 }
 
+/// `anonymous`, or keys.
+enum OriginEntry {
+    Anonymous,
+    Keys(OriginKeysEntry),
+}
+
+impl<'de> Deserialize<'de> for OriginEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntryVisitor;
+        impl<'de> Visitor<'de> for EntryVisitor {
+            type Value = OriginEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`anonymous` or keys")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OriginEntry, E> {
+                match text {
+                    "anonymous" => Ok(OriginEntry::Anonymous),
+                    _ => Err(E::invalid_value(de::Unexpected::Other("text"), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OriginEntry, A::Error> {
+                OriginKeysEntry::deserialize(MapAccessDeserializer::new(map)).map(OriginEntry::Keys)
+            }
+        }
+        deserializer.deserialize_any(EntryVisitor)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OriginEntry {
+struct OriginKeysEntry {
     access_key: String,
     secret_key: Secret,
     session_token: Option<Secret>,
@@ -155,13 +188,18 @@ impl Entry {
 
 impl OriginEntry {
     fn keys(self, name: &str) -> Result<OriginKeys, Wrong> {
-        if let Some(domain) = &self.domain {
+        // No domain that somebody configures has a blank.
+        let own_domain = || format!("identity {name}");
+        let keys = match self {
+            Self::Anonymous => return Ok(OriginKeys { domain: own_domain(), credentials: None }),
+            Self::Keys(keys) => keys,
+        };
+        if let Some(domain) = &keys.domain {
             word("origin.domain", domain)?;
         }
-        // No domain that somebody configures has a blank.
-        let domain = self.domain.unwrap_or_else(|| format!("identity {name}"));
-        let keys = checked("origin.", self.access_key, self.secret_key, self.session_token)?;
-        Ok(OriginKeys { domain, credentials: Arc::new(keys) })
+        let domain = keys.domain.unwrap_or_else(own_domain);
+        let keys = checked("origin.", keys.access_key, keys.secret_key, keys.session_token)?;
+        Ok(OriginKeys { domain, credentials: Some(Arc::new(keys)) })
     }
 }
 

@@ -87,7 +87,7 @@ impl fmt::Display for CertificateId {
 #[derive(Debug)]
 pub struct OriginKeys {
     pub(super) domain: String,
-    pub(super) credentials: Arc<Credentials>,
+    pub(super) credentials: Option<Arc<Credentials>>,
 }
 
 impl OriginKeys {
@@ -97,10 +97,10 @@ impl OriginKeys {
         &self.domain
     }
 
-    /// The keys.
+    /// The keys; `None`: requests are sent unsigned.
     #[must_use]
-    pub fn credentials(&self) -> &Arc<Credentials> {
-        &self.credentials
+    pub fn credentials(&self) -> Option<&Arc<Credentials>> {
+        self.credentials.as_ref()
     }
 }
 

@@ -179,7 +179,7 @@ impl Needs {
             // Every name in it is known to leave it a read (R16).
             return Self::one(Action::Read, Resource::object(bucket, key)).in_every_spelling();
         }
-        if head.is_preflight() {
+        if head.is_unsigned_options() {
             return Self::nothing();
         }
         let row = ROWS.iter().find(|row| row.fits(head.method, parsed));

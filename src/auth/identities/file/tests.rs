@@ -163,6 +163,10 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
             "identities[0].origin.domain: must be a word",
         ),
         (
+            format!("{KEYS}, {ALLOW}, origin: hidden"),
+            "identities[0].origin: invalid value: text, expected `anonymous` or keys",
+        ),
+        (
             format!("{KEYS}, {ALLOW}, certificates: ['sha256:00']"),
             "identities[0].certificates[0]: `sha256:00` is not sha256: and 64 hex digits",
         ),
@@ -224,14 +228,17 @@ fn r1_keys_for_the_origin_belong_to_one_identity_unless_a_domain_is_named() {
              origin: {{ access_key: OA, secret_key: material, session_token: t }} }}\n\
          - {{ name: b, access_key: B, secret_key: s, {ALLOW}, \
              origin: {{ access_key: OB, secret_key: material, domain: team }} }}\n\
-         - {{ name: c, access_key: C, secret_key: s, {ALLOW} }}"
+         - {{ name: c, access_key: C, secret_key: s, {ALLOW} }}\n\
+         - {{ name: d, anonymous: true, {ALLOW}, origin: anonymous }}"
     ))
     .unwrap();
     let brought: Vec<_> = set
         .with_origin()
-        .map(|(who, keys)| (who.name(), keys.domain(), keys.credentials().access_key()))
+        .map(|(who, keys)| (who.name(), keys.domain(), keys.credentials().map(|k| k.access_key())))
         .collect();
-    assert_eq!(brought, [("a", "identity a", "OA"), ("b", "team", "OB")]);
+    let expected =
+        [("a", "identity a", Some("OA")), ("b", "team", Some("OB")), ("d", "identity d", None)];
+    assert_eq!(brought, expected);
     assert!(!format!("{set:?}").contains("material"));
 }
 

@@ -156,6 +156,7 @@ fn a_cors_preflight_needs_nothing() {
     let preflight = [("origin", "https://a"), ("access-control-request-method", "PUT")];
     assert_eq!(with("OPTIONS", "/bkt/k?X-Amz-Signature=s", &preflight), "");
     assert_eq!(with("OPTIONS", "/bkt/k", &preflight[..1]), "admin bkt/**");
+    assert_eq!(with("OPTIONS", "/bkt/k", &[]), "", "the origin answers it to everybody");
 }
 
 #[test]

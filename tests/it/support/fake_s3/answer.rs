@@ -46,8 +46,37 @@ pub(super) fn answer(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
     if charged && !pays || expected.is_some_and(|owner| owner != OWNER.as_bytes()) {
         return error(seen, 403, "AccessDenied", &[]);
     }
+    if seen.method == Method::OPTIONS {
+        return preflight(store, seen);
+    }
     let reply = act(store, seen, blind);
+    let reply = if allows_page(store, seen) { with_cors(reply, seen) } else { reply };
     if charged { reply.with("x-amz-request-charged", "requester") } else { reply }
+}
+
+/// Not signed, and answered by the bucket's CORS rules.
+fn preflight(store: &Store, seen: &Seen) -> Reply {
+    let asked = seen.header("access-control-request-method");
+    if seen.header("origin").is_empty() || asked.is_empty() {
+        return error(seen, 400, "BadRequest", &[]);
+    }
+    if !allows_page(store, seen) {
+        return error(seen, 403, "AccessForbidden", &[]);
+    }
+    with_cors(Reply::empty(200).with("Content-Length", "0"), seen)
+        .with("Access-Control-Allow-Methods", asked)
+}
+
+fn allows_page(store: &Store, seen: &Seen) -> bool {
+    store.cors.contains(&(seen.bucket.clone(), seen.header("origin").to_owned()))
+}
+
+fn with_cors(reply: Reply, seen: &Seen) -> Reply {
+    reply
+        .with("Access-Control-Allow-Origin", seen.header("origin"))
+        .with("Access-Control-Allow-Credentials", "true")
+        .with("Access-Control-Expose-Headers", "ETag")
+        .with("Vary", "Origin, Access-Control-Request-Headers, Access-Control-Request-Method")
 }
 
 fn act(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {

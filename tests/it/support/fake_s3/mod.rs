@@ -136,6 +136,11 @@ impl FakeS3 {
         self.state.store().requester_pays.insert(bucket.to_owned());
     }
 
+    /// From now on pages of this origin may read and write in this bucket.
+    pub fn allow_cors(&self, bucket: &str, origin: &str) {
+        self.state.store().cors.insert((bucket.to_owned(), origin.to_owned()));
+    }
+
     /// Leaves a delete marker with this version id.
     pub fn put_marker(&self, bucket: &str, key: &str, version: &str) {
         self.state.store().put_marker(bucket, key, version);

@@ -34,6 +34,8 @@ pub(super) struct Store {
     uploads: BTreeMap<String, Upload>,
     /// Buckets whose requesters pay.
     pub(super) requester_pays: BTreeSet<String>,
+    /// Buckets and the origins of the pages that may use them.
+    pub(super) cors: BTreeSet<(String, String)>,
     writes: u64,
 }
 
