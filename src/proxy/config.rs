@@ -139,7 +139,7 @@ impl Default for LimitsConfig {
             handshake_timeout: HumanDuration::secs(10),
             header_timeout: HumanDuration::secs(30),
             body_timeout: HumanDuration::secs(30),
-            write_timeout: HumanDuration::secs(60),
+            write_timeout: HumanDuration::secs(300),
             keep_alive: HumanDuration::secs(75),
             keep_alive_requests: None,
         }
