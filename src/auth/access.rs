@@ -11,7 +11,7 @@ use super::form::{FormGate, is_form};
 use super::identities::{CertificateId, Identities, IdentitiesError, Identity, IdentitySet};
 use super::transparent::Transparent;
 use super::trust::Trust;
-use super::verify::{BodyCheck, Verified, Verifier};
+use super::verify::{self, BodyCheck, Verified, Verifier};
 use super::{AllowedOrigins, AuthConfig, AuthMode, ReservedNames};
 use crate::s3::{
     Action, BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error, spelling,
@@ -161,6 +161,10 @@ impl Access {
         parsed: &Parsed,
         sender: Sender<'_>,
     ) -> Result<Admitted, S3Error> {
+        // S3 refuses two, whichever of them is right; of a preflight it looks at none.
+        if !head.is_unsigned_options() {
+            verify::signed_by(head.headers, &parsed.query)?;
+        }
         let (identities, verifier, origins, reserved) = match self {
             Self::Trust(trust) => {
                 trust.authorize(head, parsed)?;

@@ -156,8 +156,12 @@ async fn r16_what_is_on_the_allow_list_is_served_from_the_cache() {
     ] {
         for method in [Method::GET, Method::HEAD] {
             let request = client.request(method.clone(), &path);
+            // Both ways of signing at once are none.
+            let is_presigned = path.contains("X-Amz-Signature");
+            let headers =
+                headers.iter().filter(|(name, _)| !is_presigned || *name != "Authorization");
             let answer =
-                headers.iter().fold(request, |r, (name, value)| r.header(name, value)).send().await;
+                headers.fold(request, |r, (name, value)| r.header(name, value)).send().await;
             assert_eq!(answer.header("cache-status"), "hotset; hit", "{method} {path}");
         }
     }
@@ -272,7 +276,7 @@ async fn r4_fills_carry_nothing_of_the_clients_request() {
     let (s3, _proxy, client) = setup().await;
     let object = Object::random(40 << 20, 3);
     s3.put("data", "k", object.clone());
-    let request = client.get(&format!("/data/k?{PRESIGNED}&x-id=GetObject&response-expires=0"));
+    let request = client.get("/data/k?x-id=GetObject&response-expires=0");
     let headers = [
         ("Authorization", "AWS4-HMAC-SHA256 Credential=CLIENT/20250101/us-east-1/s3/aws4_request"),
         ("User-Agent", "client/1"),
@@ -308,6 +312,7 @@ async fn r4_fills_carry_nothing_of_the_clients_request() {
         "authorization",
         "x-amz-date",
         "x-amz-content-sha256",
+        "cdn-loop",
     ];
     for (number, seen) in seen.iter().enumerate() {
         let more = match seen.method {

@@ -65,14 +65,7 @@ pub(super) struct Credential<'a> {
 impl<'a> Claim<'a> {
     /// The claim of a request; `None` for one that is not signed at all.
     pub(super) fn of(head: &RequestHead<'a>, query: &'a Query) -> Result<Option<Self>, S3Error> {
-        let mut headers = head.headers.get_all(AUTHORIZATION).iter();
-        let header = headers.next();
-        let presigned = ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"];
-        let presigned = !query.is_empty() && presigned.iter().any(|name| query.contains(name));
-        match (header, presigned) {
-            (Some(header), _) if presigned || headers.next().is_some() => {
-                Err(refusal::two_mechanisms(header))
-            }
+        match signed_by(head.headers, query)? {
             (Some(header), _) => Self::of_header(header, head.headers).map(Some),
             (None, true) => Self::of_query(query, head.headers).map(Some),
             (None, false) if query.contains("AWSAccessKeyId") || query.contains("Signature") => {
@@ -279,6 +272,26 @@ impl<'a> Authorization<'a> {
             ));
         };
         Ok(Self { credential, signed_headers, signature })
+    }
+}
+
+/// Returns the one `Authorization` header, and whether the query is presigned.
+///
+/// # Errors
+/// 400 `InvalidArgument` for both, or for two headers.
+pub(in crate::auth) fn signed_by<'a>(
+    headers: &'a HeaderMap,
+    query: &Query,
+) -> Result<(Option<&'a HeaderValue>, bool), S3Error> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let header = values.next();
+    let presigned = ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"];
+    let presigned = !query.is_empty() && presigned.iter().any(|name| query.contains(name));
+    match header {
+        Some(header) if presigned || values.next().is_some() => {
+            Err(refusal::two_mechanisms(header))
+        }
+        _ => Ok((header, presigned)),
     }
 }
 

@@ -23,14 +23,15 @@ use percent_encoding::utf8_percent_encode;
 use ring::hmac;
 
 pub use self::body::{BodyCheck, Digester, HoldBack};
-use self::claim::Claim;
+pub(super) use self::claim::signed_by;
+use self::claim::{Claim, Form};
 pub(super) use self::refusal::signature_error;
 use self::signed_names::SignedNames;
 use super::identities::{Identity, IdentitySet};
 use super::sign::canonical::CanonicalRequest;
 use super::sign::key::SigningKey;
 use super::sign::signature::unhex;
-use super::sign::{Signature, string_to_sign};
+use super::sign::{Signature, X_AMZ_CONTENT_SHA256, string_to_sign};
 use crate::s3::target::{PATH, decode};
 use crate::s3::{Parsed, RequestHead, S3Error, raw_path};
 
@@ -76,7 +77,7 @@ impl Verifier {
         claim.check_time(now)?;
         let names = SignedNames::new(claim.signed_headers);
         let names = names.ok_or_else(|| refusal::signed_twice(claim.form))?;
-        check_coverage(head, &names)?;
+        check_coverage(head, &names, claim.form)?;
         let identity = identities
             .by_access_key(claim.credential.access_key)
             .ok_or_else(|| refusal::unknown_access_key(claim.credential.access_key))?;
@@ -145,8 +146,18 @@ impl Claim<'_> {
 }
 
 /// The host and every `x-amz-*` header must be signed: what S3 acts upon, nobody on the way may have added (R21).
-fn check_coverage(head: &RequestHead<'_>, signed: &SignedNames<'_>) -> Result<(), S3Error> {
-    let covered = |name: &str| !name.starts_with("x-amz-") || signed.contains(name);
+///
+/// `x-amz-content-sha256` need not be: what an `Authorization` header signs ends with its value.
+fn check_coverage(
+    head: &RequestHead<'_>,
+    signed: &SignedNames<'_>,
+    form: Form,
+) -> Result<(), S3Error> {
+    let covered = |name: &str| {
+        !name.starts_with("x-amz-")
+            || signed.contains(name)
+            || form == Form::Header && name == X_AMZ_CONTENT_SHA256
+    };
     if signed.contains(HOST.as_str()) && head.headers.keys().all(|name| covered(name.as_str())) {
         return Ok(());
     }

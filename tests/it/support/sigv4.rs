@@ -168,8 +168,11 @@ impl Signed {
     }
 
     fn dated(&self) -> Signed {
-        let date = self.amz_date();
-        self.clone().header("x-amz-content-sha256", &self.payload).header("x-amz-date", &date)
+        let request = self.clone().header("x-amz-date", &self.amz_date());
+        match self.unsigned.iter().any(|(name, _)| name == "x-amz-content-sha256") {
+            true => request,
+            false => request.header("x-amz-content-sha256", &self.payload),
+        }
     }
 
     fn authorization(&self) -> (String, String) {
