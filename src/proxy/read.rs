@@ -328,7 +328,7 @@ pub(super) fn evaluate(read: &Read, meta: &ObjectMeta) -> Answer {
             None => Answer::Refused(S3Error::service_unavailable()),
         };
     }
-    let ranged = read.range.filter(|_| {
+    let ranged = read.range.filter(|range| !range.is_suffix_of_nothing(meta.size)).filter(|_| {
         read.if_range.as_ref().is_none_or(|c| c.matches(&meta.etag, meta.last_modified))
     });
     match ranged.map(|range| (range, range.resolve(meta.size))) {

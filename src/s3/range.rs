@@ -53,6 +53,13 @@ impl ByteRange {
         }
     }
 
+    /// Whether it names a suffix of an object without bytes: S3 answers with the whole, empty object and 200
+    /// (arrow-rs-object-store#846; RFC 9110, section 14.1.2: such a range can be satisfied).
+    #[must_use]
+    pub fn is_suffix_of_nothing(self, size: u64) -> bool {
+        size == 0 && matches!(self, ByteRange::Suffix(length) if length > 0)
+    }
+
     /// The bytes meant, of an object of `size` bytes: never empty, never past the end.
     ///
     /// # Errors
