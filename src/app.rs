@@ -194,6 +194,7 @@ impl App {
                 log: log.clone(),
                 limits: config.limits.clone(),
                 admission: admission.clone(),
+                region: clients_region(&config),
                 host_names: host_names(&config, listen, origin.endpoint()),
             };
             let balancers = listen.proxy_protocol.clone();
@@ -447,6 +448,12 @@ fn warmer(
 }
 
 /// The names that a listener answers to: in `transparent` mode clients sign for the origin's, too (R24).
+/// Returns the region that clients sign for, where it is not the origin's.
+fn clients_region(config: &Config) -> Option<HeaderValue> {
+    let region = config.auth.region.as_ref().filter(|region| **region != config.origin.region)?;
+    HeaderValue::from_str(region).ok().filter(|_| config.auth.mode == AuthMode::Verify)
+}
+
 fn host_names(config: &Config, listen: &ListenConfig, origin: &Endpoint) -> HostNames {
     let mut domains = listen.domains.clone();
     match config.auth.mode {

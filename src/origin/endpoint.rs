@@ -85,12 +85,16 @@ impl Endpoint {
     /// Host and path of a request to the service, a bucket or an object.
     pub fn target(&self, bucket: Option<&BucketName>, key: Option<&ObjectKey>) -> Target {
         let key = key.map_or("", ObjectKey::as_str);
-        match (bucket, self.addressing) {
+        // A host's name has no colon.
+        let has_tenant = bucket.is_some_and(|bucket| bucket.as_str().contains(':'));
+        let addressing = if has_tenant { Addressing::Path } else { self.addressing };
+        match (bucket, addressing) {
             (None, _) => Target { host: self.authority(&self.host), path: "/".to_owned() },
             (Some(bucket), Addressing::Path) => {
+                let bucket = encode_path(bucket.as_str());
                 let path = match key {
-                    "" => format!("/{}", bucket.as_str()),
-                    key => format!("/{}/{}", bucket.as_str(), encode_path(key)),
+                    "" => format!("/{bucket}"),
+                    key => format!("/{bucket}/{}", encode_path(key)),
                 };
                 Target { host: self.authority(&self.host), path }
             }
@@ -168,6 +172,15 @@ mod tests {
         let virtual_hosted = target("http://minio:9000", Addressing::Virtual);
         assert_eq!(virtual_hosted.host, "photos.minio:9000");
         assert_eq!(virtual_hosted.path, "/a%20b/%C3%BC%2Bx");
+    }
+
+    #[test]
+    fn a_bucket_of_a_tenant_is_in_the_path() {
+        for addressing in [Addressing::Path, Addressing::Virtual] {
+            let endpoint = Endpoint::parse("http://rgw:9000", addressing).unwrap();
+            let target = endpoint.target(Some(&BucketName::new("t:photos").unwrap()), None);
+            assert_eq!((&*target.host, &*target.path), ("rgw:9000", "/t%3Aphotos"));
+        }
     }
 
     #[test]

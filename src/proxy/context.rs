@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::admission::RequestHeld;
@@ -36,6 +37,8 @@ pub struct RequestContext {
     pub from_origin: u64,
     /// Who asks, in `verify` mode.
     pub identity: Option<Arc<Identity>>,
+    /// What stands for the origin's region in answers, in `verify` mode.
+    pub(super) region: Option<HeaderValue>,
     /// Headers that depend on the caller are left out of what the cache answers.
     pub hides: bool,
     pub forward: Option<Box<Forward>>,
@@ -59,6 +62,7 @@ impl RequestContext {
             from_disk: 0,
             from_origin: 0,
             identity: None,
+            region: None,
             hides: false,
             forward: None,
             refused: None,
@@ -106,6 +110,8 @@ pub struct Forward {
     pub(super) expected_owner: Option<AccountId>,
     /// S3 refuses it: when that answer is complete, nothing was changed (R40).
     pub(super) refused: bool,
+    /// The answer's body, in place of the origin's.
+    pub(super) instead: Option<Bytes>,
     /// As long as the outcome may not be known.
     pub writing: Vec<Writing>,
     /// The same, for other replicas.
@@ -146,6 +152,7 @@ impl Forward {
             keeping: None,
             expected_owner: None,
             refused: false,
+            instead: None,
             writing: Vec::new(),
             peer_write: None,
         })

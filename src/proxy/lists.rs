@@ -93,6 +93,7 @@ impl Gateway {
         parsed: &Parsed,
     ) -> Option<(ListKey, Listing, Duration)> {
         let bucket = parsed.bucket.as_ref().filter(|_| parsed.key.is_none())?;
+        let bucket = Some(bucket).filter(|bucket| bucket.without_tenant().is_none())?;
         // Who may see a list, S3 decides: one caller's is not another's (R27).
         if !self.rules.keep_lists() || self.access.transparent().is_some() {
             return None;

@@ -33,6 +33,7 @@ mod preflight;
 pub mod proxy_protocol;
 mod read;
 mod refusal;
+mod region;
 mod response;
 mod restore;
 mod server;
@@ -49,7 +50,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -100,6 +101,8 @@ pub struct Gateway {
     pub admission: Arc<Admission>,
     /// The names under which this listener is reached.
     pub host_names: HostNames,
+    /// The region that clients sign for, where it is not the origin's.
+    pub region: Option<HeaderValue>,
 }
 
 impl Gateway {
@@ -154,6 +157,10 @@ impl Gateway {
         bucket: &BucketName,
         read: &Read,
     ) -> bool {
+        if bucket.without_tenant().is_some() {
+            // Its tenant writes the same objects by another name, which would leave these as they are (R8).
+            return false;
+        }
         if self.access.transparent().is_some() {
             // Without keys of our own there is nothing to fill with, and we do not pay before S3 has said that a
             // caller may ask. The owner is S3's to check, with all the rest.
@@ -263,6 +270,7 @@ impl ProxyHttp for Gateway {
         // Off already for HTTP/1.0, in a shutdown, and for framing that a hop before us may have read differently.
         let stays = session.get_keepalive().is_some();
         session.set_keepalive(stays.then_some(self.limits.keep_alive.0.as_secs()));
+        ctx.region.clone_from(&self.region);
         ctx.operation = operation_label(&session.req_header().method);
         if let Some(why) = self.refused(session) {
             ctx.refuse(why);
@@ -341,6 +349,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<Option<std::time::Duration>> {
         if let Some(forward) = &mut ctx.forward {
+            if let Some(instead) = &mut forward.instead {
+                *body = end.then(|| std::mem::take(instead));
+            }
             self.answer_part(forward, end);
             self.keep(forward, body.as_deref().unwrap_or_default(), end);
         }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::context::{Forward, RequestContext};
 use super::forwarded::forwarded;
+use super::region;
 use super::response::{CACHE_STATUS, CacheStatus};
 use super::touched::Touched;
 use super::transparent::as_signed;
@@ -271,6 +272,9 @@ impl Gateway {
             return Ok(());
         }
         if let Some(forward) = &mut ctx.forward {
+            if let Some(region) = &ctx.region {
+                region::name_in_answer(region, method, head, forward)?;
+            }
             let refuses = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
             forward.refused = refuses && self.access.transparent().is_some();
             match leaves_doubt(head.status.as_u16()) {

@@ -12,6 +12,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::context::{RequestContext, RequestId};
+use super::region::BUCKET_REGION;
 use crate::metrics::CacheResult;
 use crate::s3::range::ContentRange;
 use crate::s3::{ObjectMeta, ResponseOverrides, S3Error};
@@ -200,6 +201,11 @@ pub(super) async fn send_error(
     let mut head = Head::new(error.status, ctx.request_id, cache);
     for (name, value) in &error.headers {
         head.add(name, value);
+    }
+    if let Some(region) = &ctx.region
+        && error.headers.iter().any(|(name, _)| *name == BUCKET_REGION)
+    {
+        head.set(BUCKET_REGION, region.clone());
     }
     head.set(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     head.length(body.len() as u64);

@@ -24,7 +24,9 @@ impl Touched {
 
     /// Any object of a bucket.
     pub(super) fn bucket(bucket: &BucketName) -> Self {
-        Self { objects: Vec::new(), buckets: vec![bucket.clone()] }
+        let buckets =
+            [Some(bucket.clone()), bucket.without_tenant()].into_iter().flatten().collect();
+        Self { objects: Vec::new(), buckets }
     }
 
     /// These objects, and what else a server may take their keys for.
@@ -34,6 +36,9 @@ impl Touched {
         let mut touched = Self::default();
         for (bucket, key) in objects {
             touched.add(bucket, key, realms);
+            if let Some(bucket) = bucket.without_tenant() {
+                touched.add(&bucket, key, realms);
+            }
             for alias in spelling::aliases(bucket, key) {
                 match alias {
                     Alias::Object(bucket, key) => touched.add(&bucket, &key, realms),
@@ -74,6 +79,13 @@ mod tests {
         let (objects, buckets) = touched("bkt", &["a", "b/"]);
         assert_eq!(objects, ["one bkt/a", "two bkt/a", "one bkt/b/", "two bkt/b/"]);
         assert!(buckets.is_empty());
+    }
+
+    #[test]
+    fn r8_a_write_by_a_tenants_name_touches_what_the_tenant_reads() {
+        assert!(touched("t:bkt", &["a"]).0.contains(&"one bkt/a".to_owned()));
+        let buckets = Touched::bucket(&BucketName::new("t:bkt").unwrap()).buckets;
+        assert_eq!(buckets.iter().map(BucketName::as_str).collect::<Vec<_>>(), ["t:bkt", "bkt"]);
     }
 
     #[test]

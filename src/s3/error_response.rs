@@ -30,7 +30,7 @@ const DROPPED_DETAILS: [&str; 10] = [
 ];
 
 /// Headers of an origin's error that mean something to the client.
-const KEPT_HEADERS: [HeaderName; 7] = [
+const KEPT_HEADERS: [HeaderName; 9] = [
     HeaderName::from_static("x-amz-delete-marker"),
     HeaderName::from_static("x-amz-version-id"),
     HeaderName::from_static("x-amz-bucket-region"),
@@ -38,6 +38,8 @@ const KEPT_HEADERS: [HeaderName; 7] = [
     header::CONTENT_RANGE,
     header::ALLOW,
     header::LAST_MODIFIED,
+    header::LOCATION,
+    header::VARY,
 ];
 
 impl S3Error {

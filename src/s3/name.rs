@@ -68,7 +68,8 @@ impl fmt::Debug for Realm {
     }
 }
 
-/// A bucket's name: 3 to 255 of `[A-Za-z0-9._-]`, not only dots.
+/// A bucket's name: 3 to 255 of `[A-Za-z0-9._-]`, not only dots; before it, on Ceph, a tenant of `[A-Za-z0-9_]` and a
+/// colon (Ceph Object Gateway, "RGW Multi-tenancy").
 ///
 /// More lenient than what S3 lets be created today, since old buckets and other servers have such
 /// names; strict enough that a name is one path segment which no server takes for a relative one.
@@ -81,19 +82,31 @@ impl BucketName {
     /// # Errors
     /// When the length or a character is one that no bucket has.
     pub fn new(name: &str) -> Result<Self, InvalidName> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        match name.len() {
+        let (tenant, bucket) = name.split_once(':').unwrap_or(("_", name));
+        let in_tenant = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let in_bucket = |b: u8| in_tenant(b) || matches!(b, b'.' | b'-');
+        match bucket.len() {
             0 => return Err(InvalidName::Empty),
             n if n < MIN_BUCKET => return Err(InvalidName::TooShort),
-            length if length > MAX_BUCKET => {
-                return Err(InvalidName::TooLong { length, max: MAX_BUCKET });
+            _ if name.len() > MAX_BUCKET => {
+                return Err(InvalidName::TooLong { length: name.len(), max: MAX_BUCKET });
             }
             _ => {}
         }
-        if !name.bytes().all(allowed) || name.bytes().all(|b| b == b'.') {
+        if tenant.is_empty()
+            || !tenant.bytes().all(in_tenant)
+            || !bucket.bytes().all(in_bucket)
+            || bucket.bytes().all(|b| b == b'.')
+        {
             return Err(InvalidName::BadCharacter);
         }
         Ok(BucketName(name.into()))
+    }
+
+    /// The name without its tenant, under which the tenant itself knows the bucket; `None` when it names no tenant.
+    #[must_use]
+    pub fn without_tenant(&self) -> Option<Self> {
+        self.0.split_once(':').map(|(_, bucket)| BucketName(bucket.into()))
     }
 
     /// The name's text.
@@ -342,7 +355,9 @@ mod tests {
 
     #[test]
     fn bucket_names_of_today_and_of_old_are_accepted() {
-        for name in ["abc", "my-bucket.v2", "Old_Bucket", "bkt--usw2-az1--x-s3", "-ab", "a..b"] {
+        for name in
+            ["abc", "my-bucket.v2", "Old_Bucket", "bkt--usw2-az1--x-s3", "-ab", "a..b", "t_1:abc"]
+        {
             assert_eq!(BucketName::new(name).unwrap().as_str(), name);
         }
         assert!(BucketName::new(&"a".repeat(255)).is_ok());
@@ -351,10 +366,13 @@ mod tests {
     #[test]
     fn bucket_names_that_are_no_path_segment_are_refused() {
         assert_eq!(BucketName::new(""), Err(InvalidName::Empty));
-        for name in [".", "..", "ab"] {
+        for name in [".", "..", "ab", "a:b"] {
             assert_eq!(BucketName::new(name), Err(InvalidName::TooShort), "{name}");
         }
-        for name in ["...", "a/b", "a b", "bück", "a%2Fb", "a\0b", "a:b", "a?b"] {
+        for name in [
+            "...", "a/b", "a b", "bück", "a%2Fb", "a\0b", "a?b", ":abc", "t:a:b", "t-1:abc",
+            "t:...",
+        ] {
             assert_eq!(BucketName::new(name), Err(InvalidName::BadCharacter), "{name}");
         }
         let too_long = InvalidName::TooLong { length: 256, max: 255 };

@@ -21,6 +21,8 @@ mod compound_writes;
 mod conformance;
 /// The real binary, killed under load and started again on the same disk.
 mod crash;
+/// Regions, tenants, redirects, two signatures at once.
+mod dialects;
 /// Blocks on disk: read again, after a restart too.
 mod disk;
 /// What happens to disks and to the files on them.
