@@ -1,6 +1,7 @@
 //! The composition root: from a configuration to a running server.
 
 mod activation;
+mod addressed;
 mod cgroup;
 mod descriptors;
 mod memory_watch;
@@ -14,7 +15,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::HeaderValue;
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -30,11 +30,11 @@ use crate::cluster::Cluster;
 use crate::config::{Config, ShutdownConfig};
 use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
-use crate::origin::{Addressing, Brought, Endpoint, Origin, credentials};
+use crate::origin::{Addressing, Brought, Origin, credentials};
 use crate::proxy::{
-    AccessLogger, Admission, CorsRules, Gateway, ListenConfig, Listener, Owners, Server, Shutdown,
+    AccessLogger, Admission, CorsRules, Gateway, Listener, Owners, Server, Shutdown,
 };
-use crate::s3::{BucketName, HostNames};
+use crate::s3::BucketName;
 use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::tls::{Tls, TlsError};
 use crate::warm::{Demand, Warmer};
@@ -194,8 +194,8 @@ impl App {
                 log: log.clone(),
                 limits: config.limits.clone(),
                 admission: admission.clone(),
-                region: clients_region(&config),
-                host_names: host_names(&config, listen, origin.endpoint()),
+                region: addressed::clients_region(&config),
+                host_names: addressed::host_names(&config, listen, origin.endpoint()),
             };
             let balancers = listen.proxy_protocol.clone();
             servers.push((scheme, Server::new(gateway, &conf, tls, balancers), listener));
@@ -448,25 +448,6 @@ fn warmer(
 }
 
 /// The names that a listener answers to: in `transparent` mode clients sign for the origin's, too (R24).
-/// Returns the region that clients sign for, where it is not the origin's.
-fn clients_region(config: &Config) -> Option<HeaderValue> {
-    let region = config.auth.region.as_ref().filter(|region| **region != config.origin.region)?;
-    HeaderValue::from_str(region).ok().filter(|_| config.auth.mode == AuthMode::Verify)
-}
-
-fn host_names(config: &Config, listen: &ListenConfig, origin: &Endpoint) -> HostNames {
-    let mut domains = listen.domains.clone();
-    match config.auth.mode {
-        AuthMode::Trust => HostNames::private(domains),
-        // A name proves nothing, and a signature cannot be had by luring a browser (R24).
-        AuthMode::Verify => HostNames::any(domains),
-        AuthMode::Transparent => {
-            domains.push(origin.name().to_owned());
-            HostNames::any(domains)
-        }
-    }
-}
-
 fn warn_of_open_trust(mode: AuthMode, listener: &Listener, tls: Option<&TlsConfig>) {
     if mode == AuthMode::Trust
         && let Some(address) = listener.address()

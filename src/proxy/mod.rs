@@ -349,9 +349,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<Option<std::time::Duration>> {
         if let Some(forward) = &mut ctx.forward {
-            if let Some(instead) = &mut forward.instead {
-                *body = end.then(|| std::mem::take(instead));
-            }
+            region::replace_body(forward, body, end);
             self.answer_part(forward, end);
             self.keep(forward, body.as_deref().unwrap_or_default(), end);
         }

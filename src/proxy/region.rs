@@ -44,6 +44,13 @@ pub(super) fn name_in_answer(
     Ok(())
 }
 
+/// Puts our own body in the place of the origin's, where there is one.
+pub(super) fn replace_body(forward: &mut Forward, body: &mut Option<Bytes>, end: bool) {
+    if let Some(instead) = &mut forward.instead {
+        *body = end.then(|| std::mem::take(instead));
+    }
+}
+
 /// The body of `GetBucketLocation`.
 fn location(region: &str) -> Bytes {
     let is_plain = region.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
