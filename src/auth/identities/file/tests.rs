@@ -329,6 +329,6 @@ fn the_example_of_the_readme_is_right() {
     let (_, example) = readme.split_once("identities: /etc/hotset/identities.yaml }\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     let set = parse(example).unwrap();
-    assert_eq!((set.len(), set.with_origin().count()), (4, 1));
+    assert_eq!((set.len(), set.with_origin().count()), (4, 2));
     assert_eq!(set.by_access_key("AKTRAINER").unwrap().name(), "trainer");
 }

@@ -119,7 +119,6 @@ fn r21_what_is_not_known_needs_admin_of_the_bucket() {
         ("PATCH", "/bkt/k"),
         ("COPY", "/bkt/k"),
         ("get", "/bkt/k"),
-        ("OPTIONS", "/bkt/k"),
         ("TRACE", "/bkt"),
         ("GET", "/bkt/k?="),
     ] {
