@@ -9,11 +9,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use twox_hash::XxHash3_64;
+
 use crate::support::{FakeS3, Object, Process, Scratch};
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/upgrade/format-3.tar.gz");
 /// In a segment's head, where the version of its format is.
 const VERSION_AT: usize = 8;
+const CHECK_AT: usize = 24;
 const KEPT: [&str; 2] = ["/data/kept", "/data/large"];
 const ENDED: [&str; 2] = ["/data/overwritten", "/data/purged/key"];
 const OLD_ORIGIN: &str = "http://127.0.0.1:1";
@@ -58,6 +61,8 @@ fn reformat(cache: &Path, version: u16) {
     for path in segments(cache) {
         let mut bytes = fs::read(&path).unwrap();
         bytes[VERSION_AT..VERSION_AT + 2].copy_from_slice(&version.to_le_bytes());
+        let check = XxHash3_64::oneshot(&bytes[..CHECK_AT]).to_le_bytes();
+        bytes[CHECK_AT..CHECK_AT + 8].copy_from_slice(&check);
         fs::write(path, bytes).unwrap();
     }
 }

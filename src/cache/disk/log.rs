@@ -133,7 +133,8 @@ impl Log {
                     found(Found::Unreadable { file: &name, why: &why });
                 }
                 Err(why) => {
-                    let of_other_format = matches!(why, ReadError::Damaged(Damaged::Version));
+                    let of_other_format =
+                        !is_open && matches!(why, ReadError::Damaged(Damaged::Version));
                     found(match of_other_format {
                         true => Found::OtherFormat { file: &name, upto: expected },
                         false => Found::Damage { file: &name, why: &why, upto: expected },

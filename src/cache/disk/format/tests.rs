@@ -88,6 +88,9 @@ fn a_segment_is_of_its_number_and_of_this_version() {
     assert_eq!(parse_segment_head(&head, 8), Err(Damaged::Check));
     let mut newer = head;
     newer[8] += 1;
+    assert_eq!(parse_segment_head(&newer, 7), Err(Damaged::Check));
+    let check = XxHash3_64::oneshot(&newer[..SEGMENT_HEAD - 8]).to_le_bytes();
+    newer[SEGMENT_HEAD - 8..].copy_from_slice(&check);
     assert_eq!(parse_segment_head(&newer, 7), Err(Damaged::Version));
     for bit in 0..SEGMENT_HEAD * 8 {
         let mut bytes = head;
