@@ -1,7 +1,5 @@
 //! The sockets that a client may come by, with or without TLS, as one type.
 
-mod unsent;
-
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
@@ -12,7 +10,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::write_buffer::WriteBuffer;
-use unsent::Unsent;
 
 /// A channel behind a buffer for what is written.
 pub(super) type Transport = WriteBuffer<Channel>;
@@ -33,14 +30,13 @@ pub(super) struct Socket {
 
 #[derive(Debug)]
 enum Kind {
-    Tcp(TcpStream, Unsent),
+    Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        let unsent = Unsent::new(&stream);
-        Self { kind: Kind::Tcp(stream, unsent), unread: Vec::new() }
+        Self { kind: Kind::Tcp(stream), unread: Vec::new() }
     }
 }
 
@@ -54,33 +50,29 @@ impl Socket {
     /// Small answers do not wait for the client's acknowledgement of the one before.
     pub(super) fn send_at_once(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Tcp(stream, _) => stream.set_nodelay(true),
+            Kind::Tcp(stream) => stream.set_nodelay(true),
             Kind::Unix(_) => Ok(()),
         }
     }
 
     pub(super) fn fd(&self) -> RawFd {
         match &self.kind {
-            Kind::Tcp(stream, _) => stream.as_raw_fd(),
+            Kind::Tcp(stream) => stream.as_raw_fd(),
             Kind::Unix(stream) => stream.as_raw_fd(),
         }
-    }
-
-    /// Notes what became of a write.
-    fn wrote<T>(&mut self, written: Poll<T>) -> Poll<T> {
-        if let Kind::Tcp(stream, unsent) = &mut self.kind {
-            match written {
-                Poll::Pending => unsent.full(),
-                Poll::Ready(_) => unsent.taken(stream),
-            }
-        }
-        written
     }
 
     /// Puts back what was read too much.
     pub(super) fn unread(&mut self, bytes: Vec<u8>) {
         self.unread = bytes;
     }
+}
+
+/// Forwards to whichever it is.
+macro_rules! either {
+    ($what:expr, $($kind:path)|+, $stream:ident => $call:expr) => {
+        match $what { $($kind($stream) => $call,)+ }
+    };
 }
 
 impl AsyncRead for Socket {
@@ -96,10 +88,7 @@ impl AsyncRead for Socket {
             this.unread.drain(..taken);
             return Poll::Ready(Ok(()));
         }
-        match &mut this.kind {
-            Kind::Tcp(stream, _) => Pin::new(stream).poll_read(cx, buf),
-            Kind::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        either!(&mut this.kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
@@ -109,26 +98,18 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = match &mut this.kind {
-            Kind::Tcp(stream, _) => Pin::new(stream).poll_write(cx, buf),
-            Kind::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
-        this.wrote(written)
+        let kind = &mut self.get_mut().kind;
+        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_write(cx, buf))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().kind {
-            Kind::Tcp(stream, _) => Pin::new(stream).poll_flush(cx),
-            Kind::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        let kind = &mut self.get_mut().kind;
+        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().kind {
-            Kind::Tcp(stream, _) => Pin::new(stream).poll_shutdown(cx),
-            Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        let kind = &mut self.get_mut().kind;
+        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_shutdown(cx))
     }
 
     fn poll_write_vectored(
@@ -136,24 +117,13 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = match &mut this.kind {
-            Kind::Tcp(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
-        this.wrote(written)
+        let kind = &mut self.get_mut().kind;
+        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
-}
-
-/// Forwards to whichever it is.
-macro_rules! either {
-    ($what:expr, $($kind:path)|+, $stream:ident => $call:expr) => {
-        match $what { $($kind($stream) => $call,)+ }
-    };
 }
 
 impl AsyncRead for Channel {

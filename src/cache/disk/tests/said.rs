@@ -31,8 +31,7 @@ pub(super) fn listen() {
     });
 }
 
-/// The lines about `path`, but for how it is read.
+/// The lines about `path`.
 pub(super) fn about(path: &str) -> Vec<String> {
-    let about = |line: &&String| line.contains(path) && !line.starts_with("short reads of ");
-    LINES.lock().iter().filter(about).cloned().collect()
+    LINES.lock().iter().filter(|line| line.contains(path)).cloned().collect()
 }
