@@ -76,9 +76,10 @@ ASKED = {
     "`Range`, `If-*`": [
         Ask("get_object", {"Range": "bytes=5-9"}),
         Ask("head_object", {"Range": "bytes=-9"}),
-        Ask("get_object", {"IfMatch": '"other"'}),
+        Ask("get_object", {"IfMatch": f'"{md5(b"read me").hexdigest()}"'}),
         Ask("get_object", {"IfNoneMatch": '"other"'}),
     ],
+    "an `If-Match` that fails (412)": [Ask("get_object", {"IfMatch": '"other"'})],
     "`response-*`, `x-amz-checksum-mode`": [
         Ask("get_object", {"ResponseContentType": "x/y", "ResponseExpires": "0"}),
         Ask("head_object", {"ChecksumMode": "ENABLED"}),
