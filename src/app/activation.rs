@@ -34,7 +34,7 @@ pub enum ActivationError {
     NotNamed(Bound),
 }
 
-/// What a socket is bound to.
+/// The address of a bound socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bound {
     Tcp(SocketAddr),

@@ -1,4 +1,4 @@
-//! How clients address a listener: by which names, and for which region.
+//! Names and region by which clients address a listener.
 
 use http::HeaderValue;
 

@@ -22,7 +22,7 @@ pub(super) async fn join(
     Some(Cluster::start(peers, cache.clone(), rules.clone(), token, port).await)
 }
 
-/// What other replicas receive is applied here, too.
+/// Applies what other replicas receive here, too.
 pub(super) fn apply_their_events(cluster: &Cluster, intake: &Arc<Intake>) {
     // The intake holds the cluster.
     let intake = Arc::downgrade(intake);

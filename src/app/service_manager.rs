@@ -1,4 +1,4 @@
-//! What a service manager is told by the protocol of `sd_notify(3)`: ready, stopping, alive.
+//! Tells a service manager, by the protocol of `sd_notify(3)`, that the process is ready, stopping, alive.
 //!
 //! Without `NOTIFY_SOCKET` in the environment nothing is sent.
 
@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::config::ShutdownConfig;
 
-/// What ends after the grace period: the disk tier's last writes, the process itself.
+/// Ends what is left after the grace period: the disk tier's last writes, the process itself.
 const AFTER_GRACE: Duration = Duration::from_secs(30);
 
 /// The manager of this process.

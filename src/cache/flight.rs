@@ -28,7 +28,7 @@ use crate::s3::{ObjectId, ObjectMeta};
 
 const SHARDS: usize = 64;
 
-/// What the answer to an opening says of the object.
+/// Description of the object by the answer to an opening.
 #[derive(Clone)]
 pub(super) struct Opened {
     pub meta: Arc<ObjectMeta>,

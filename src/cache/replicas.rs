@@ -1,4 +1,4 @@
-//! What other replicas write: whether all of it is known here, and their writes that are under way.
+//! Writes of other replicas: whether all of them are known here, and which are under way.
 //!
 //! Replicas tell each other what they invalidate, and a lease says until when nothing can be missing. While it holds
 //! the rules decide what is fresh. When it has run out every read asks the origin first. When something was missed, or
@@ -46,10 +46,10 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(ALONE - 1)
 }
 
-/// How a write of another replica ended.
+/// Outcome of a write of another replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemoteEnd {
-    /// What it names may have changed.
+    /// Its keys may have changed.
     Done,
     /// It changed nothing.
     Refused,

@@ -57,7 +57,7 @@ impl ClusterConfig {
 /// The parts of `host:port` or `http://host:port`; an IPv6 address has brackets in it, and none here.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Description of the fault.
 pub(super) fn host_and_port(text: &str) -> Result<(&str, u16), String> {
     if text.starts_with("https://") {
         return Err(format!("`{text}`: the admin port speaks plain HTTP: http://host:port"));

@@ -1,4 +1,4 @@
-//! What this replica invalidates, told to all others, and how long that is waited for.
+//! Sends this replica's invalidations to all others, and bounds the wait for them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::cache::{RemoteEnd, Scope};
 use crate::metrics::cluster::{self as metrics, Delivered};
 use crate::s3::{BucketName, ObjectId};
 
-/// What a purge and an event wait for a replica that is alive.
+/// Longest wait of a purge or an event for a replica that is alive.
 const WAIT: Duration = Duration::from_secs(5);
-/// What a purge waits for the disks of one.
+/// Longest wait of a purge for the disks of one.
 const DURABLE: Duration = Duration::from_secs(10);
 /// Keys in a message.
 const SCOPES: usize = 500;
@@ -105,7 +105,7 @@ impl Drop for PeerWrite {
     }
 }
 
-/// What became of a purge at the other replicas.
+/// Outcome of a purge at the other replicas.
 #[derive(Debug, Default)]
 pub struct PeerPurge {
     /// Replicas that were gone: they may hold what was purged.
@@ -116,7 +116,7 @@ pub struct PeerPurge {
     applied: Vec<SocketAddr>,
 }
 
-/// What was erased at the other replicas.
+/// Counts of what was erased at the other replicas.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct PeerErased {
     pub memory_bytes: u64,

@@ -1,4 +1,4 @@
-//! What other replicas say was invalidated, applied here in their order and not passed on.
+//! Applies the invalidations of other replicas in their order, and passes none on.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -34,7 +34,7 @@ struct Sender {
     stream: Arc<AsyncMutex<Stream>>,
 }
 
-/// What one process said so far.
+/// Messages of one process so far.
 #[derive(Default)]
 struct Stream {
     id: Option<u64>,
@@ -44,7 +44,7 @@ struct Stream {
     writes: HashMap<u64, RemoteWrite>,
 }
 
-/// What came of a push.
+/// Outcome of a push.
 pub(super) struct Taken {
     /// The last message up to which all are applied.
     pub applied: u64,

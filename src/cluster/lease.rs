@@ -1,4 +1,4 @@
-//! What one peer's leases say of how much is known here: a state machine without a clock or a socket.
+//! Leases of one peer, and how far they vouch for what is known here: a state machine without a clock or a socket.
 //!
 //! A lease is asked for, and counts from when the question was sent. While it holds, nothing that the peer invalidates
 //! can be missing: the peer lets no write, purge or event go on before this replica has applied it, or the last lease
@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-/// How long a lease holds.
+/// Duration of a lease.
 pub(super) const LEASE: Duration = Duration::from_millis(400);
 /// No lease is granted while a message has waited for longer.
 pub(super) const PENDING_MAX: Duration = Duration::from_millis(50);
-/// What a write waits for at most: by then each lease that could be granted has run out.
+/// Longest wait of a write: by then each lease that could be granted has run out.
 pub(super) const WRITE_WAIT: Duration = Duration::from_millis(500);
 /// Questions in a row without an answer, each of which was waited for, after which a peer is gone. A replica that was
 /// frozen itself waited for one of them at most.
@@ -27,7 +27,7 @@ pub(super) enum Failure {
     Silent,
 }
 
-/// What follows for what is known here.
+/// Consequence for what is known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Effect {

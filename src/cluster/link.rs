@@ -22,12 +22,12 @@ use super::wire::{self, LeaseAnswer, LeaseQuestion, PushAnswer};
 use super::{Cluster, TokenSource};
 use crate::cache::boot_time;
 
-/// How often a lease is asked for: it holds for four times as long.
+/// Interval between requests for a lease, which holds for four times as long.
 const EVERY: Duration = Duration::from_millis(100);
 /// The same of a replica that is gone, and of what turned out to be this one.
 const GONE_EVERY: Duration = Duration::from_millis(250);
 const OWN_EVERY: Duration = Duration::from_secs(5);
-/// How long an answer is waited for.
+/// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_millis(300);
 /// That to messages, which may be many.
 const PUSH_ANSWER: Duration = Duration::from_secs(2);

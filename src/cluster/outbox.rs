@@ -1,4 +1,4 @@
-//! What one peer has not confirmed yet: a state machine without a clock or a socket.
+//! Messages that one peer has not confirmed yet: a state machine without a clock or a socket.
 //!
 //! Messages have numbers that rise, and are sent again, in order, until they are confirmed. A lease is granted to the
 //! peer only while none of them has waited for long, and none of them went on without it: so a lease that holds means

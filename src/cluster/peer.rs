@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use crate::cache::boot_time;
 use crate::metrics::cluster::{self as metrics, Delivered};
 
-/// What answers at an address.
+/// Process that answers at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Replica,

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::Cluster;
 use super::config::host_and_port;
 
-/// How often names are looked up.
+/// Interval between look-ups of names.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -1,4 +1,4 @@
-//! What other replicas ask this one, behind the token of the admin port.
+//! Answers to other replicas, behind the token of the admin port.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

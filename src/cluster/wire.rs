@@ -1,4 +1,4 @@
-//! What replicas say to each other: JSON over the admin port, under its token.
+//! Messages between replicas: JSON over the admin port, under its token.
 //!
 //! ```text
 //!  POST /cluster/v1/lease    may I go on with what I know?

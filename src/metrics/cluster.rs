@@ -15,7 +15,7 @@ pub(super) const SECONDS: &str = "hotset_peer_invalidation_seconds";
 const LAPSES: &str = "hotset_peer_lapses_total";
 
 label! {
-    /// How another replica is.
+    /// State of another replica.
     State {
         /// Its lease holds: nothing that it invalidated can be missing here.
         Live = "live",

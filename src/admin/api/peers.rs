@@ -1,4 +1,4 @@
-//! What other replicas ask, below `/cluster/`.
+//! Routes below `/cluster/`, for other replicas.
 
 use std::net::IpAddr;
 

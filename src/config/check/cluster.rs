@@ -1,4 +1,4 @@
-//! What must hold of `cluster`, and between it and the admin port that replicas speak over.
+//! Checks of `cluster`, and of it against the admin port that replicas speak over.
 
 use std::net::SocketAddr;
 
