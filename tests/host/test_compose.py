@@ -66,13 +66,13 @@ def network(stripped):
 def test_the_commands_of_the_page_work_between_the_containers(network, services, samples):
     hotset, minio = network["hotset"], network["minio"]
     # In MinIO's place, on the port of MinIO.
-    copy_samples(samples, minio.path("/root/data"))
+    copy_samples(samples, minio.path("/srv/data"))
     variables = {
         "HOTSET_LISTEN__0__ADDRESS": "0.0.0.0:9000",
         "HOTSET_LISTEN__0__DOMAINS": "[minio]",
         "HOTSET_AUTH__OPEN": "true",
     }
-    minio.start("minio", ["hotset", "serve", "--embedded", "/root/data"], variables)
+    minio.start("minio", ["hotset", "serve", "--embedded", "/srv/data"], variables)
     minio.wait_for("curl", "--silent", "--fail", "http://127.0.0.1:9001/readyz")
 
     service = services["hotset"]
@@ -83,7 +83,7 @@ def test_the_commands_of_the_page_work_between_the_containers(network, services,
     _, *health = service["healthcheck"]["test"]
     hotset.wait_for("env", *(f"{name}={value}" for name, value in service["environment"].items()), *health)
 
-    shutil.copytree(ROOT / "conf", hotset.path("/root/hotset/conf"))
+    shutil.copytree(ROOT / "conf", hotset.path("/srv/hotset/conf"))
     run = []
     for command in commands(ROOT / "docs/install/compose.md"):
         if not command.startswith("docker "):

@@ -26,16 +26,16 @@ def package(stripped, tmp_path_factory):
 @pytest.fixture
 def machine(package, stripped, samples):
     made = throwaway.Machine()
-    checkout = made.path("/root/hotset")
+    checkout = made.path("/srv/hotset")
     shutil.copytree(ROOT / "conf", checkout / "conf")
     for folder in ("target/debian", "target/release"):
         (checkout / folder).mkdir(parents=True)
     shutil.copy(package, checkout / "target/debian")
     shutil.copy(stripped, checkout / "target/release")
-    shutil.copy(stripped, made.path("/root/origin"))
-    copy_samples(samples, made.path("/root/data"))
+    shutil.copy(stripped, made.path("/srv/origin"))
+    copy_samples(samples, made.path("/srv/data"))
     addresses = {"HOTSET_LISTEN__0__ADDRESS": "127.0.0.2:9000", "HOTSET_ADMIN__ADDRESS": "127.0.0.2:9001"}
-    made.start("origin", ["/root/origin", "serve", "--embedded", "/root/data"], addresses)
+    made.start("origin", ["/srv/origin", "serve", "--embedded", "/srv/data"], addresses)
     made.wait_for("curl", "--silent", "--fail", "http://127.0.0.2:9001/readyz")
     yield made
     made.stop()
@@ -73,7 +73,7 @@ def follow(machine: throwaway.Machine, page: str, units: str) -> Service:
 
 
 def test_it_is_installed_upgraded_removed_and_purged(machine):
-    name = next(machine.path("/root/hotset/target/debian").iterdir()).name
+    name = next(machine.path("/srv/hotset/target/debian").iterdir()).name
     machine.ok("dpkg", "--install", f"target/debian/{name}")
     assert (
         machine.ok("hotset", "check", "--config", "/etc/hotset/hotset.yaml") == "the configuration is right\n"
@@ -89,7 +89,7 @@ def test_it_is_installed_upgraded_removed_and_purged(machine):
     service.start()
     object_url = "http://127.0.0.1:9000/samples/hello.txt"
     assert machine.wait_for("curl", "--silent", "--fail", object_url) == "Hello from behind hotset.\n"
-    log = machine.path("/root/hotset.log").read_text()
+    log = machine.path("/srv/hotset.log").read_text()
     assert log.count("listening on the socket that was passed for") == 2 and "others can read" not in log
     service.stop()
     cached = {path.name for path in machine.path("/var/cache/hotset").rglob("*")}

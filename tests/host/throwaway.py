@@ -48,7 +48,7 @@ exec chroot /mnt/root "$@"
         self.processes: list[subprocess.Popen] = []
         while not self.is_made():
             assert self.shell.poll() is None, "the machine was not made"
-        self.path("/root/hotset").mkdir()
+        self.path("/srv/hotset").mkdir()
 
     def is_made(self) -> bool:
         try:
@@ -68,13 +68,13 @@ exec chroot /mnt/root "$@"
             "--mount",
             "--net",
             "--root",
-            f"--wd={self.path('/root/hotset')}",
+            f"--wd={self.path('/srv/hotset')}",
         ]
         return [*namespace, *(str(word) for word in command)]
 
     PLAIN = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
+        "HOME": "/srv",
         "LC_ALL": "C",
     }
 
@@ -85,13 +85,13 @@ exec chroot /mnt/root "$@"
 
     def ok(self, *command: str) -> str:
         done = self.run(*command)
-        logs = [log.read_text() for log in self.path("/root").glob("*.log")]
+        logs = [log.read_text() for log in self.path("/srv").glob("*.log")]
         assert done.returncode == 0, (command, done.stdout, done.stderr, logs)
         return done.stdout
 
     def start(self, name: str, command: list, env: dict[str, str] | None = None) -> subprocess.Popen:
-        """In the background; its output goes to `/root/NAME.log`."""
-        with self.path(f"/root/{name}.log").open("ab") as log:
+        """In the background; its output goes to `/srv/NAME.log`."""
+        with self.path(f"/srv/{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 self.enter(command), env=self.PLAIN | (env or {}), stdout=log, stderr=log
             )
@@ -102,7 +102,7 @@ exec chroot /mnt/root "$@"
         """Runs a command until it succeeds."""
         deadline = time.monotonic() + 30
         while (done := self.run(*command)).returncode != 0:
-            logs = [log.read_text() for log in self.path("/root").glob("*.log")]
+            logs = [log.read_text() for log in self.path("/srv").glob("*.log")]
             assert time.monotonic() < deadline, (done.stderr, logs)
             time.sleep(0.1)
         return done.stdout

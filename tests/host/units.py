@@ -61,4 +61,4 @@ class Service:
 
     def stop(self) -> None:
         self.process.terminate()
-        assert self.process.wait(40) == 0, self.machine.path("/root/hotset.log").read_text()
+        assert self.process.wait(40) == 0, self.machine.path("/srv/hotset.log").read_text()
