@@ -162,10 +162,9 @@ class Client:
 
     async def upload(self, connection: Connection, body: bytes, pace: float | None) -> None:
         for start in range(0, len(body), READ):
-            piece = body[start : start + READ]
-            await connection.send(piece)
-            if pace:
-                await asyncio.sleep(len(piece) / pace)
+            if pace and start:
+                await asyncio.sleep(READ / pace)
+            await connection.send(body[start : start + READ])
 
     async def run(self, group: "Group", stop: asyncio.Event) -> None:
         """Does its work over and over, until it is to stop."""

@@ -44,19 +44,22 @@ def balancer(replicas, tmp_path):
 
 
 def groups(objects: Objects) -> list[Group]:
-    """200 clients. Transfers outlast the time until the listener closes, and most are under way then."""
+    """200 clients. Transfers outlast the time until the listener closes, and most are under way then. No client pauses
+    for as long as `shutdown.delay`: it would meet the end of its connection unannounced, as with every server.
+    """
     return [
         Group("small reads", 90, objects.read_small, (0.05, 0.4)),
         Group("ranges", 40, objects.read_range, (0.1, 0.5)),
-        Group("reads after a long pause", 20, objects.read_small, (1, 15)),
+        Group("reads after a long pause", 20, objects.read_small, (1, 8)),
         Group("reads on new connections", 10, objects.read_once, (0.2, 1)),
-        Group("downloads", 20, objects.download(15), (0, 0.1), stagger=15),
-        Group("uploads", 20, objects.upload(1 << 20, 13), (0, 0.1), stagger=13),
+        Group("downloads", 20, objects.download(20), (0, 0.1), stagger=20),
+        Group("uploads", 20, objects.upload(1 << 20, 18), (0, 0.1), stagger=18),
     ]
 
 
 def restart(replica: Replica, balancer: Haproxy, name: str) -> int:
     """As a rolling update does; returns how many requests were under way when the listener closed."""
+    balancer.wait_until(lambda: replica.metric("hotset_requests_in_flight") >= 10)
     replica.terminate()
     balancer.wait_until(lambda: not balancer.is_up(name))
     assert replica.listens(), "the listener was closed before the balancer knew"
@@ -83,7 +86,7 @@ def test_r30_a_rolling_update_under_load_loses_no_request(replicas, balancer):
     print(f"{load.tally}; requests under way when a listener closed: {under_way}")
     assert load.tally.failures == []
     assert set(load.tally.done) == {group.kind for group in groups(objects)}
-    assert min(under_way) >= 3
-    # Unannounced ends are met by those that pause for seconds, and by those that take a second and more to read what
-    # the kernels between them and the replica hold of its last answer.
-    assert set(load.tally.found_closed) <= {"reads after a long pause", "downloads"}
+    assert min(under_way) >= 1
+    # Unannounced ends are met by those alone that take a second and more to read what the kernels between them and the
+    # replica hold of its last answer.
+    assert set(load.tally.found_closed) <= {"downloads"}
