@@ -1,17 +1,21 @@
-"""docs/install/kubernetes.md: its commands render, and name objects that are there then."""
+"""docs/install/kubernetes.md and sidecar.md: their commands render, and name objects that are there then."""
 
 import re
 import shlex
+import shutil
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 from conftest import ROOT
 from helms import CHART, documents
-from workloads import CUSTOM, KINDS
+from standards import carelessness
+from workloads import CUSTOM, KINDS, pod_specs
 
 PAGE = (ROOT / "docs/install/kubernetes.md").read_text()
 (VALUES,) = re.findall(r"^```yaml\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+SIDECAR = (ROOT / "docs/install/sidecar.md").read_text()
 SECTIONS = {section.partition("\n")[0]: section for section in PAGE.split("\n## ")[1:]}
 INSTALLING = [title for title, section in SECTIONS.items() if "$ helm install" in section]
 
@@ -70,9 +74,45 @@ def test_upgrades_render(helm3, tmp_path):
         assert rendered(helm3, tmp_path, [*words[:4], *given, *words[4:]])
 
 
-def test_files_that_the_page_names_are_there():
-    links = re.findall(r"\]\(([^)#]+)", PAGE)
-    applied = [words[-1] for words in commands(PAGE) if words[:2] == ["kubectl", "apply"]]
-    assert applied == ["conf/kubernetes/sidecar.yaml"]
-    assert all((ROOT / path).exists() for path in applied)
-    assert links and all((ROOT / "docs/install" / link).exists() for link in links)
+def sidecar_chart(folder: Path) -> Path:
+    """The chart that the page on sidecars shows, beside the folder `helm`."""
+    files = re.findall(r"`(my-app/.+?)`:\n\n```yaml\n(.+?)^```$", SIDECAR, re.MULTILINE | re.DOTALL)
+    for path, text in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    shutil.copytree(CHART, folder / "helm/hotset")
+    return folder / "my-app"
+
+
+@pytest.mark.parametrize("kube", ["1.29.0", "1.37.0"])
+def test_the_chart_with_a_sidecar_renders_what_the_next_command_waits_for(helm3, tmp_path, kube):
+    update, install, wait = commands(SIDECAR.split("\n## ")[2])
+    chart = str(sidecar_chart(tmp_path))
+    assert (update[-1], install[3]) == ("my-app", "my-app")
+    helm3.run(*update[1:-1], chart)
+    found = documents(helm3.run("template", install[2], chart, *install[4:], "--kube-version", kube))
+    for one in found:
+        kubernetes_validate.validate(one, kube.removesuffix(".0"), strict=True)
+    assert wait[-1] in {f"{one['kind'].lower()}/{one['metadata']['name']}" for one in found}
+    (spec,) = pod_specs(found).values()
+    (hotset,) = spec["initContainers"]
+    assert (hotset["name"], hotset["restartPolicy"]) == ("hotset", "Always")
+    assert hotset["image"] == "registry.example.com/hotset:0.1.0"
+    assert carelessness(hotset) == []
+
+
+@pytest.mark.parametrize("kube", ["1.29", "1.33", "1.37"])
+def test_the_manifest_of_a_sidecar_is_valid(kube):
+    apply, wait = commands(SIDECAR.split("\n## ")[3])
+    found = documents((ROOT / apply[-1]).read_text())
+    for one in found:
+        kubernetes_validate.validate(one, kube, strict=True)
+    assert wait[-1] in {f"{one['kind'].lower()}/{one['metadata']['name']}" for one in found}
+    (spec,) = pod_specs(found).values()
+    # The Secret that the page makes.
+    (secret,) = [words[words.index("generic") + 1] for words in commands(SIDECAR) if "generic" in words]
+    variables = spec["initContainers"][0]["env"]
+    assert {variable["valueFrom"]["secretKeyRef"]["name"] for variable in variables} == {secret}
+    # The lines that the page names.
+    changed = [line for line in (ROOT / apply[-1]).read_text().splitlines() if line.endswith("# CHANGE")]
+    assert len(changed) == 6

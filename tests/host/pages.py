@@ -1,4 +1,4 @@
-"""Commands of the documentation: lines of `console` blocks behind `# ` (as root) or `$ `, continued behind `> `."""
+"""Commands of the documentation: lines of `console` blocks behind `# ` (as root) or `$ `, and the lines that follow."""
 
 from pathlib import Path
 
@@ -10,6 +10,6 @@ def commands(page: Path) -> list[str]:
             inside = line == "```console"
         elif inside and line.startswith(("# ", "$ ")):
             found.append(line[2:])
-        elif inside and line.startswith("> "):
-            found[-1] += f"\n{line[2:]}"
+        elif inside:
+            found[-1] += f"\n{line}"
     return found

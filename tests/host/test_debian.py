@@ -46,14 +46,14 @@ def owner(machine: throwaway.Machine, path: str) -> str:
 
 
 def follow(machine: throwaway.Machine, page: str, units: str) -> Service:
-    """Runs the commands of a page of docs/install, with an origin and an object that are there. `make` is done already,
-    and what `systemctl` would do is done by a stand-in."""
+    """Runs the commands of a page of docs/install, with an origin and an object that are there. The builds are done
+    already, and what `systemctl` would do is done by a stand-in."""
     service, run = Service(machine, units), []
     for command in commands(ROOT / "docs/install" / page):
         text = command.replace("https://s3.eu-west-1.amazonaws.com", ORIGIN)
         text = text.replace("my-bucket/my-key", "samples/hello.txt")
         match text.split():
-            case ["make", "deb"] | ["systemctl", "daemon-reload"]:
+            case ["make", "deb"] | ["cargo", "build", *_] | ["systemctl", "daemon-reload"]:
                 pass
             case ["systemctl", "enable", "--now", "hotset.socket", "hotset.service"]:
                 service.start()

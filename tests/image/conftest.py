@@ -1,4 +1,6 @@
-"""Fixtures: the image that the Dockerfile makes of the tests' own binary, an origin, and containers."""
+"""Fixtures: the image that the Dockerfile makes of the tests' own binary, an origin, and containers.
+
+`HOTSET_IMAGE=docker-archive:FILE` tests an image that was built whole instead."""
 
 import os
 import shutil
@@ -39,23 +41,45 @@ def podman(tmp_path_factory) -> Podman:
 
 
 @pytest.fixture(scope="session")
-def image(podman, program, tmp_path_factory) -> str:
-    """The last stage of the Dockerfile, over what the stages before it would have built."""
+def stages(program, tmp_path_factory) -> dict[str, Path]:
+    """What the stages of the Dockerfile before the last ones would have built, for `--build-context`."""
     build, inventory = tmp_path_factory.mktemp("build"), tmp_path_factory.mktemp("inventory")
-    (build / "out/var/cache/hotset").mkdir(parents=True)
-    subprocess.run(["objcopy", "--strip-all", program, build / "out/hotset"], check=True)
+    out = build / "out"
+    (out / "var/cache/hotset").mkdir(parents=True)
+    subprocess.run(["objcopy", "--only-keep-debug", program, out / "hotset.debug"], check=True)
+    link = f"--add-gnu-debuglink={out / 'hotset.debug'}"
+    subprocess.run(["objcopy", "--strip-all", link, program, out / "hotset"], check=True)
     (build / "etc/ssl/certs").mkdir(parents=True)
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", build / "etc/ssl/certs")
     (inventory / "out").mkdir()
     (inventory / "out/sbom.cdx.json").write_text('{"bomFormat": "CycloneDX"}')
+    return {"build": build, "inventory": inventory}
+
+
+@pytest.fixture(scope="session")
+def image(podman, request) -> str:
+    """The image that `HOTSET_IMAGE` names, as `podman pull` takes it; without that variable the last stage of the
+    Dockerfile, over the binary of the tests."""
+    if whole := os.environ.get("HOTSET_IMAGE"):
+        podman("tag", podman("pull", "--quiet", whole), IMAGE)
+        return IMAGE
+    stages = request.getfixturevalue("stages")
     podman(
         "build", "--quiet", "--format", "docker", "--tag", IMAGE,
-        "--build-context", f"build={build}", "--build-context", f"inventory={inventory}",
+        *(f"--build-context={name}={folder}" for name, folder in stages.items()),
         "--build-arg", f"VERSION={VERSION}", "--build-arg", "REVISION=0123abcd",
         "--build-arg", "SOURCE=https://example.com/hotset", str(ROOT),
         program="buildah",
     )  # fmt: skip
     return IMAGE
+
+
+def objects(folder: Path) -> Path:
+    """A folder for the embedded S3 server, with a file of the size of the largest sample, which then is not written."""
+    (folder / "samples").mkdir(parents=True)
+    with (folder / "samples/random-300MiB.bin").open("wb") as sample:
+        sample.truncate(300 << 20)
+    return folder
 
 
 class Hotset:
@@ -69,13 +93,9 @@ class Hotset:
             "HOTSET_LISTEN__0__DOMAINS__0": "origin.test",
             "HOTSET_LOG__ACCESS": "plain",
         }
-        # Of the size of the largest sample, which then is not written.
-        (folder / "objects/samples").mkdir(parents=True)
-        with (folder / "objects/samples/random-300MiB.bin").open("wb") as sample:
-            sample.truncate(300 << 20)
         self.log = folder / "origin.log"
         with self.log.open("wb") as log:
-            command = [program, "serve", "--embedded", folder / "objects"]
+            command = [program, "serve", "--embedded", objects(folder / "objects")]
             self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         wait(lambda: connects(self.port), self.process.poll, self.log.read_text)
 

@@ -47,11 +47,12 @@ volume_path = "{folder}/volumes"
             "BUILDAH_ISOLATION": "chroot",
         }
 
+        self.store = ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
+
     def __call__(self, *arguments: str, program: str = "podman") -> str:
         """Runs a command and returns what it says."""
-        store = ["--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run", "--storage-driver", "vfs"]
         done = subprocess.run(
-            [program, *store, *arguments], env=self.env, capture_output=True, text=True, timeout=120
+            [program, *self.store, *arguments], env=self.env, capture_output=True, text=True, timeout=120
         )
         assert done.returncode == 0, f"{program} {' '.join(arguments)}: {done.stderr}"
         return done.stdout.strip()
@@ -70,11 +71,8 @@ class Container:
         self.id = podman("run", "--detach", *self.STRICT, *options, image, *arguments)
 
     def logs(self) -> str:
-        done = subprocess.run(
-            ["podman", "--root", f"{self.podman.folder}/root", "--runroot", f"{self.podman.folder}/run",
-             "--storage-driver", "vfs", "logs", self.id],
-            env=self.podman.env, capture_output=True, text=True, timeout=60,
-        )
+        command = ["podman", *self.podman.store, "logs", self.id]
+        done = subprocess.run(command, env=self.podman.env, capture_output=True, text=True, timeout=60)
         return done.stdout + done.stderr
 
     def running(self) -> bool:

@@ -27,6 +27,8 @@ mod dialects;
 mod disk;
 /// What happens to disks and to the files on them.
 mod disk_accidents;
+/// Links between the pages of the documentation.
+mod documentation;
 /// The end of a server.
 mod drain;
 /// What is acknowledged when the disk hangs or fails.

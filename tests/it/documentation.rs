@@ -1,0 +1,139 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// Folders that hold pages, and the pages beside them.
+const PLACES: &[&str] = &["README.md", "CHANGELOG.md", "docs", "conf", "helm/hotset"];
+
+/// A page of Markdown, by its path from the root of the project.
+struct Page {
+    path: PathBuf,
+    /// Without what stands between fences.
+    text: String,
+}
+
+impl Page {
+    fn read(path: &Path) -> Self {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        Self { path: path.to_owned(), text: without_code(&text) }
+    }
+
+    /// The files of the project that it links to, each with the heading if there is one.
+    fn links(&self) -> Vec<(PathBuf, Option<String>)> {
+        let targets = self.text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        targets
+            .map(|(target, _)| target)
+            .filter(|target| !target.contains("://"))
+            .map(|target| {
+                let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+                let folder = self.path.parent().unwrap();
+                let path =
+                    if file.is_empty() { self.path.clone() } else { plain(&folder.join(file)) };
+                (path, Some(heading.to_owned()).filter(|heading| !heading.is_empty()))
+            })
+            .collect()
+    }
+
+    fn anchors(&self) -> BTreeSet<String> {
+        self.text.lines().filter(|line| line.starts_with('#')).map(anchor).collect()
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn without_code(text: &str) -> String {
+    let mut code = false;
+    let mut kept = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            code = !code;
+        } else if !code {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// The path without `..`.
+fn plain(path: &Path) -> PathBuf {
+    let mut found = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => assert!(found.pop(), "{} leaves the project", path.display()),
+            part => found.push(part),
+        }
+    }
+    found
+}
+
+/// The anchor that forges give a heading.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn pages() -> Vec<Page> {
+    let mut waiting: Vec<PathBuf> = PLACES.iter().map(PathBuf::from).collect();
+    let mut found = Vec::new();
+    while let Some(path) = waiting.pop() {
+        if root().join(&path).is_dir() {
+            let entries = fs::read_dir(root().join(&path)).unwrap();
+            waiting.extend(entries.map(|entry| path.join(entry.unwrap().file_name())));
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(Page::read(&path));
+        }
+    }
+    found
+}
+
+#[test]
+fn links_lead_to_files_and_headings_that_exist() {
+    let mut checked = 0;
+    for page in pages() {
+        for (target, heading) in page.links() {
+            let shown = format!("{} links to {}", page.path.display(), target.display());
+            assert!(root().join(&target).exists(), "{shown}, which does not exist");
+            if let Some(heading) = heading {
+                let anchors = Page::read(&target).anchors();
+                assert!(
+                    anchors.contains(&heading),
+                    "{shown}#{heading}, a heading it does not have"
+                );
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 20, "{checked} links were found");
+}
+
+#[test]
+fn every_page_is_reached_from_the_readme() {
+    let mut reached = BTreeSet::from([PathBuf::from("README.md")]);
+    let mut waiting = vec![PathBuf::from("README.md")];
+    while let Some(path) = waiting.pop() {
+        for (target, _) in Page::read(&path).links() {
+            let is_page = target.extension().is_some_and(|extension| extension == "md");
+            if is_page && reached.insert(target.clone()) {
+                waiting.push(target);
+            }
+        }
+    }
+    let docs = pages().into_iter().filter(|page| page.path.starts_with("docs"));
+    let missed: Vec<_> =
+        docs.filter(|page| !reached.contains(&page.path)).map(|page| page.path).collect();
+    assert!(missed.is_empty(), "no page links to {missed:?}");
+}
+
+#[test]
+fn anchors_are_those_of_forges() {
+    assert_eq!(anchor("## More than one replica"), "more-than-one-replica");
+    assert_eq!(anchor("## `cluster.peers`"), "clusterpeers");
+    assert_eq!(
+        anchor("## Events: trusted for hours, behind by seconds"),
+        "events-trusted-for-hours-behind-by-seconds"
+    );
+}
