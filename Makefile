@@ -19,6 +19,7 @@ BENCH ?= --install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
 ENGINE ?= $(firstword $(foreach engine,docker podman buildah,$(if $(shell command -v $(engine)),$(engine))))
+MINUTES ?= 10
 TAG ?= hotset:$(VERSION)
 # Where the sources are, for those who look at the image: https://..
 SOURCE ?=
@@ -55,10 +56,11 @@ test:
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/host
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/image
 
-# An hour of rolling updates under load, where `make test` has one, and 100,000 writes and reads through routers while
-# replicas die.
+# Mixed load in a memory limit for ten minutes, an hour of rolling updates under load, where `make test` has one, and
+# 100,000 writes and reads through routers while replicas die.
 soak:
 	.ci/setup build
+	$(CARGO) bench --locked --bench scenarios -- --minutes $(MINUTES) soak
 	.ci/setup chart
 	.ci/setup router
 	.ci/setup host

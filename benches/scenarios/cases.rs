@@ -9,7 +9,7 @@ use crate::nginx::{self, Files};
 use crate::origin::Origin;
 use crate::process::{Folder, Server};
 use crate::report::Row;
-use crate::{cold, crowd, disk, events, filling, hot, slice_budget, slow_disk};
+use crate::{cold, crowd, disk, events, filling, hot, slice_budget, slow_disk, soak};
 
 /// One scenario.
 pub struct Case {
@@ -104,6 +104,13 @@ pub const CASES: [Case; 16] = [
     },
 ];
 
+/// Those that run only when they are named, since they take long.
+pub const LONG: [Case; 1] = [Case {
+    name: "soak",
+    about: "mixed load with 1,000 slow readers in a memory limit of 512 MiB: killed, and answered",
+    run: soak::mixed,
+}];
+
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
@@ -116,13 +123,19 @@ pub enum Subject {
 pub struct Bench {
     subject: Subject,
     folder: Folder,
+    soak: Duration,
 }
 
 impl Bench {
     /// # Errors
     /// When the folder for temporary files can't be written to.
-    pub fn new(subject: Subject) -> Result<Self> {
-        Ok(Self { subject, folder: Folder::new()? })
+    pub fn new(subject: Subject, soak: Duration) -> Result<Self> {
+        Ok(Self { subject, folder: Folder::new()?, soak })
+    }
+
+    /// How long the load of [`soak`] goes on.
+    pub fn soak(&self) -> Duration {
+        self.soak
     }
 
     pub fn subject(&self) -> Subject {

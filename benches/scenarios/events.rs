@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use chrono::{DateTime, Utc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -237,7 +238,7 @@ fn record(key: &str, number: u64) -> String {
          \"bucket\":{{\"name\":\"bench\",\"arn\":\"arn:aws:s3:::bench\"}},\
          \"object\":{{\"key\":\"{key}\",\"size\":4096,\"eTag\":\"{number:032x}\",\
          \"sequencer\":\"0055AED6DCD90281E5\"}}}}}}",
-        time = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.6fZ"),
+        time = DateTime::<Utc>::from(SystemTime::now()).format("%Y-%m-%dT%H:%M:%S%.6fZ"),
     )
 }
 

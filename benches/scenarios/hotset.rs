@@ -6,11 +6,13 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use hotset::auth::Credentials;
 
 use crate::Result;
+use crate::memory_limit::MemoryLimit;
 use crate::process::{self, Server};
 use crate::tls::Identity;
 
@@ -134,7 +136,27 @@ pub fn start_with(
     fs::write(&file, configuration(address, admin, origin, memory, extras))?;
     let mut command = process::command(&program()?, core);
     command.arg("serve").arg("--config").arg(&file);
-    // What the caller's environment says about hotset or its keys must not change what is measured.
+    set_environment(&mut command);
+    Ok(Hotset { server: Server::start("hotset", command, address, folder)?, admin })
+}
+
+/// Starts hotset in a memory limit with the default configuration, addresses apart.
+///
+/// # Errors
+/// When it does not start.
+pub fn start_by_default(origin: SocketAddr, limit: &MemoryLimit, folder: &Path) -> Result<Hotset> {
+    let (address, admin) = (process::free_address()?, process::free_address()?);
+    let mut command = limit.enter(&process::command(&program()?, None));
+    command.arg("serve");
+    set_environment(&mut command);
+    command.env("HOTSET_LISTEN__0__ADDRESS", address.to_string());
+    command.env("HOTSET_ADMIN__ADDRESS", admin.to_string());
+    command.env("HOTSET_ORIGIN__ENDPOINT", format!("http://{origin}"));
+    Ok(Hotset { server: Server::start("hotset", command, address, folder)?, admin })
+}
+
+/// What the caller's environment says about hotset or its keys must not change what is measured.
+fn set_environment(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("HOTSET_") || text.starts_with("AWS_") {
@@ -142,7 +164,6 @@ pub fn start_with(
         }
     }
     command.env("AWS_ACCESS_KEY_ID", "scenario").env("AWS_SECRET_ACCESS_KEY", "not-a-secret");
-    Ok(Hotset { server: Server::start("hotset", command, address, folder)?, admin })
 }
 
 fn configuration(

@@ -20,6 +20,7 @@ use hotset::auth::{Credentials, Payload, Signer};
 use hotset::s3::Query;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use rustix::net::RecvFlags;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -34,6 +35,9 @@ use crate::tls::Identity;
 const LIMIT: Duration = Duration::from_mins(5);
 /// The most that one read takes from a socket, in bytes.
 const READ: usize = 256 << 10;
+/// Bytes of a TCP segment as Ethernet takes it. Those of the loopback interface are 64 KiB: ten of them, which is where a
+/// connection begins, fill buffers as only fast networks do.
+const SEGMENT: u32 = 1448;
 /// The most that the read of a head takes of a body that is not looked at: the rest of it is not copied.
 const HEAD_READ: usize = 8 << 10;
 
@@ -46,10 +50,18 @@ thread_local! {
 /// # Errors
 /// That of `work`, or that it took longer than five minutes.
 pub fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    run_within(LIMIT, work)
+}
+
+/// As [`run`], of what takes longer.
+///
+/// # Errors
+/// That of `work`, or that it took longer than `limit`.
+pub fn run_within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime
-        .block_on(async { timeout(LIMIT, work).await })
-        .unwrap_or_else(|_| Err("the scenario hung: given up after five minutes".into()))
+        .block_on(async { timeout(limit, work).await })
+        .unwrap_or_else(|_| Err(format!("the scenario hung: given up after {limit:?}").into()))
 }
 
 /// One GET, put into words once and sent as often as wanted.
@@ -161,13 +173,15 @@ impl Client {
         Self::over(TcpSocket::new_v4()?, address).await
     }
 
-    /// A connection whose kernel takes little more than `bytes` off the server's hands before it is read.
+    /// A connection whose kernel takes little more than `bytes` off the server's hands before it is read, in segments as
+    /// large as those of a network.
     ///
     /// # Errors
     /// When nobody accepts at `address`.
     pub async fn connect_narrow(address: SocketAddr, bytes: u32) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(bytes)?;
+        SockRef::from(&socket).set_tcp_mss(SEGMENT)?;
         Self::over(socket, address).await
     }
 

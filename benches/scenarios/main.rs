@@ -5,6 +5,7 @@
 //! cargo bench --bench scenarios -- herd hot_4kib           some of them
 //! cargo bench --bench scenarios -- --install hot_8mib      gets nginx and fio from Debian's packages if missing
 //! cargo bench --bench scenarios -- --subject nginx herd    nginx in hotset's place, for comparison
+//! cargo bench --bench scenarios -- --minutes 10 soak       runs only when it is named
 //! ```
 //!
 //! Every scenario brings its own synthetic origin and starts its servers as processes of their own, on
@@ -27,36 +28,49 @@ mod hot;
 mod hotset;
 mod hyper_server;
 mod load;
+mod memory_limit;
 mod nginx;
 mod origin;
 mod process;
 mod report;
 mod slice_budget;
 mod slow_disk;
+mod soak;
 mod throttle;
 mod tls;
+mod upload;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use cases::{Bench, CASES, Case, Subject};
+use cases::{Bench, CASES, Case, LONG, Subject};
 use report::Row;
 
 /// Whatever goes wrong ends the scenario with a text for a person.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
-const USAGE: &str = "usage: scenarios [--list] [--install] [--subject hotset|nginx] [SCENARIO ...]";
+const USAGE: &str =
+    "usage: scenarios [--list] [--install] [--subject hotset|nginx] [--minutes N] [SCENARIO ...]";
 
 /// What the command line asks for.
 struct Asked {
     subject: Subject,
     install: bool,
     list: bool,
+    /// How long `soak` takes.
+    soak: Duration,
     cases: Vec<&'static Case>,
 }
 
 fn parse(arguments: &[String]) -> Result<Asked> {
-    let mut asked = Asked { subject: Subject::Hotset, install: false, list: false, cases: vec![] };
+    let mut asked = Asked {
+        subject: Subject::Hotset,
+        install: false,
+        list: false,
+        soak: Duration::from_mins(10),
+        cases: vec![],
+    };
     let mut arguments = arguments.iter().map(String::as_str);
     while let Some(argument) = arguments.next() {
         match argument {
@@ -71,8 +85,12 @@ fn parse(arguments: &[String]) -> Result<Asked> {
                     _ => return Err("--subject is hotset or nginx".into()),
                 }
             }
+            "--minutes" => {
+                let minutes = arguments.next().and_then(|number| number.parse().ok());
+                asked.soak = Duration::from_mins(minutes.ok_or("--minutes is a number")?);
+            }
             name => {
-                let case = CASES.iter().find(|case| case.name == name);
+                let case = CASES.iter().chain(&LONG).find(|case| case.name == name);
                 asked.cases.push(case.ok_or_else(|| format!("no scenario is named {name}"))?);
             }
         }
@@ -90,7 +108,7 @@ fn main() -> ExitCode {
     }
     match parse(&arguments) {
         Ok(asked) if asked.list => {
-            for case in CASES {
+            for case in CASES.iter().chain(&LONG) {
                 println!("{:14}{}", case.name, case.about);
             }
             ExitCode::SUCCESS
@@ -122,7 +140,7 @@ fn run(asked: &Asked) -> Result<bool> {
             process::install(program)?;
         }
     }
-    let bench = Bench::new(asked.subject)?;
+    let bench = Bench::new(asked.subject, asked.soak)?;
     let mut rows = Vec::new();
     let mut broken = Vec::new();
     for case in &asked.cases {

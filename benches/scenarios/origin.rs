@@ -1,7 +1,7 @@
 //! A synthetic S3 origin: as slow as told, and it counts what it was asked for and what it sent.
 //!
-//! It answers GET and HEAD of the objects of [`crate::content`] over HTTP/1.1 with keep-alive, and
-//! knows as much of S3 as a cache needs (ranges, versions and `If-Match`). Each connection waits
+//! It answers GET and HEAD of the objects of [`crate::content`] over HTTP/1.1 with keep-alive, takes whatever is
+//! uploaded and throws it away, and knows as much of S3 as a cache needs (ranges, versions and `If-Match`). Each connection waits
 //! for the first byte and is then paced in steps of a millisecond, as a real one is limited by itself
 //! while all of them together are not. It runs in a thread with a runtime of its own, so that neither
 //! the loader nor the runner's main thread disturbs its clock.
@@ -197,6 +197,9 @@ async fn serve(mut stream: TcpStream, pace: Pace, counters: &Counters) -> io::Re
     let mut buffer = Vec::with_capacity(4096);
     while let Some(asked) = read_request(&mut stream, &mut buffer).await? {
         let _in_flight = InFlight::new(counters);
+        if asked.is_put {
+            drain(&mut stream, &mut buffer, asked.body).await?;
+        }
         let (head, body) = answer(&asked);
         if let Some((_, range)) = &body {
             counters.requests.fetch_add(1, Relaxed);
@@ -216,6 +219,9 @@ async fn serve(mut stream: TcpStream, pace: Pace, counters: &Counters) -> io::Re
 /// What of a request matters here.
 struct Asked {
     is_head: bool,
+    is_put: bool,
+    /// Bytes of its body.
+    body: u64,
     object: Option<Object>,
     range: Option<String>,
     if_match: Option<String>,
@@ -234,10 +240,13 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Resul
                 String::from_utf8(found.value.to_vec()).ok()
             };
             let method = request.method.unwrap_or_default();
-            let readable = matches!(method, "GET" | "HEAD");
+            let is_known = matches!(method, "GET" | "HEAD" | "PUT");
+            let body = header("content-length").and_then(|length| length.parse().ok());
             let asked = Asked {
                 is_head: method == "HEAD",
-                object: request.path.filter(|_| readable).and_then(Object::parse),
+                is_put: method == "PUT",
+                body: body.unwrap_or(0),
+                object: request.path.filter(|_| is_known).and_then(Object::parse),
                 range: header("range"),
                 if_match: header("if-match"),
             };
@@ -253,6 +262,15 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Resul
     }
 }
 
+/// Takes `length` bytes off the connection, of which `buffer` holds the first.
+async fn drain(stream: &mut TcpStream, buffer: &mut Vec<u8>, length: u64) -> io::Result<()> {
+    let buffered = usize::try_from(length).map_or(buffer.len(), |length| length.min(buffer.len()));
+    buffer.drain(..buffered);
+    let rest = length - buffered as u64;
+    let taken = tokio::io::copy(&mut stream.take(rest), &mut tokio::io::sink()).await?;
+    if taken < rest { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+}
+
 /// The answer's head, and the bytes that follow it.
 fn answer(asked: &Asked) -> (String, Option<(Object, Range<u64>)>) {
     let Some(object) = &asked.object else {
@@ -261,6 +279,9 @@ fn answer(asked: &Asked) -> (String, Option<(Object, Range<u64>)>) {
     let (size, etag) = (object.size(), object.etag());
     if asked.if_match.as_ref().is_some_and(|condition| !condition.contains(&etag)) {
         return (error("412 Precondition Failed", None), None);
+    }
+    if asked.is_put {
+        return (format!("HTTP/1.1 200 OK\r\nETag: {etag}\r\nContent-Length: 0\r\n\r\n"), None);
     }
     let range = asked.range.as_ref().and_then(|header| parse_range(header, size));
     let (status, content_range, range) = match range {

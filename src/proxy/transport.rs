@@ -1,5 +1,7 @@
 //! The sockets that a client may come by, with or without TLS, as one type.
 
+mod unsent;
+
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
@@ -10,6 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 use super::write_buffer::WriteBuffer;
+use unsent::Unsent;
 
 /// A channel behind a buffer for what is written.
 pub(super) type Transport = WriteBuffer<Channel>;
@@ -30,13 +33,14 @@ pub(super) struct Socket {
 
 #[derive(Debug)]
 enum Kind {
-    Tcp(TcpStream),
+    Tcp(TcpStream, Unsent),
     Unix(UnixStream),
 }
 
 impl From<TcpStream> for Socket {
     fn from(stream: TcpStream) -> Self {
-        Self { kind: Kind::Tcp(stream), unread: Vec::new() }
+        let unsent = Unsent::new(&stream);
+        Self { kind: Kind::Tcp(stream, unsent), unread: Vec::new() }
     }
 }
 
@@ -50,29 +54,33 @@ impl Socket {
     /// Small answers do not wait for the client's acknowledgement of the one before.
     pub(super) fn send_at_once(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Tcp(stream) => stream.set_nodelay(true),
+            Kind::Tcp(stream, _) => stream.set_nodelay(true),
             Kind::Unix(_) => Ok(()),
         }
     }
 
     pub(super) fn fd(&self) -> RawFd {
         match &self.kind {
-            Kind::Tcp(stream) => stream.as_raw_fd(),
+            Kind::Tcp(stream, _) => stream.as_raw_fd(),
             Kind::Unix(stream) => stream.as_raw_fd(),
         }
+    }
+
+    /// Notes what became of a write.
+    fn wrote<T>(&mut self, written: Poll<T>) -> Poll<T> {
+        if let Kind::Tcp(stream, unsent) = &mut self.kind {
+            match written {
+                Poll::Pending => unsent.full(),
+                Poll::Ready(_) => unsent.taken(stream),
+            }
+        }
+        written
     }
 
     /// Puts back what was read too much.
     pub(super) fn unread(&mut self, bytes: Vec<u8>) {
         self.unread = bytes;
     }
-}
-
-/// Forwards to whichever it is.
-macro_rules! either {
-    ($what:expr, $($kind:path)|+, $stream:ident => $call:expr) => {
-        match $what { $($kind($stream) => $call,)+ }
-    };
 }
 
 impl AsyncRead for Socket {
@@ -88,7 +96,10 @@ impl AsyncRead for Socket {
             this.unread.drain(..taken);
             return Poll::Ready(Ok(()));
         }
-        either!(&mut this.kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_read(cx, buf))
+        match &mut this.kind {
+            Kind::Tcp(stream, _) => Pin::new(stream).poll_read(cx, buf),
+            Kind::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
     }
 }
 
@@ -98,18 +109,26 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let kind = &mut self.get_mut().kind;
-        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_write(cx, buf))
+        let this = self.get_mut();
+        let written = match &mut this.kind {
+            Kind::Tcp(stream, _) => Pin::new(stream).poll_write(cx, buf),
+            Kind::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        };
+        this.wrote(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let kind = &mut self.get_mut().kind;
-        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_flush(cx))
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream, _) => Pin::new(stream).poll_flush(cx),
+            Kind::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let kind = &mut self.get_mut().kind;
-        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_shutdown(cx))
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream, _) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 
     fn poll_write_vectored(
@@ -117,13 +136,24 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let kind = &mut self.get_mut().kind;
-        either!(kind, Kind::Tcp | Kind::Unix, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+        let this = self.get_mut();
+        let written = match &mut this.kind {
+            Kind::Tcp(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        };
+        this.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
+}
+
+/// Forwards to whichever it is.
+macro_rules! either {
+    ($what:expr, $($kind:path)|+, $stream:ident => $call:expr) => {
+        match $what { $($kind($stream) => $call,)+ }
+    };
 }
 
 impl AsyncRead for Channel {

@@ -76,11 +76,24 @@ struct Read {
 
 impl AsyncReads {
     /// The ways to read files past the page cache, or through it, in the order in which they are to be tried: where
-    /// one has no room, or not for such a file, the next may. None without a runtime.
-    pub(super) fn start(direct: bool) -> Vec<Arc<Self>> {
-        let aio = direct.then(|| Self::with(Aio::new()));
-        let all = aio.into_iter().chain([Self::with(Uring::new())]);
-        all.filter_map(|reads| reads.inspect_err(|why| log::debug!("{why}")).ok()).collect()
+    /// one has no room, or not for such a file, the next may. None without a runtime. Logs which of them there are for
+    /// the path `name`.
+    pub(super) fn start(direct: bool, name: &str) -> Vec<Arc<Self>> {
+        let aio = direct.then(|| ("Linux AIO", Self::with(Aio::new())));
+        let all = aio.into_iter().chain([("io_uring", Self::with(Uring::new()))]);
+        let (mut names, mut missing, mut reads) = (Vec::new(), String::new(), Vec::new());
+        for (way, started) in all {
+            match started {
+                Ok(started) => {
+                    names.push(way);
+                    reads.push(started);
+                }
+                Err(error) => missing = format!("{missing}; {way} is not available: {error}"),
+            }
+        }
+        names.push("threads that wait");
+        log::info!("short reads of {name} use {}{missing}", names.join(", then "));
+        reads
     }
 
     fn with(engine: io::Result<impl Engine + 'static>) -> io::Result<Arc<Self>> {

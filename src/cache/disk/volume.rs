@@ -174,7 +174,7 @@ impl Volume {
             reading: Arc::new(Health::new(format!("reading from {name}"))),
             limit: ReadLimit::new(),
             readers: Arc::new(Semaphore::new(READERS)),
-            async_reads: AsyncReads::start(limits.direct),
+            async_reads: AsyncReads::start(limits.direct, name),
             orders,
             thread: Mutex::new(Some(thread)),
             ended: Mutex::new(ended),

@@ -31,7 +31,8 @@ pub(super) fn listen() {
     });
 }
 
-/// The lines about `path`.
+/// The lines about `path`, but for how it is read.
 pub(super) fn about(path: &str) -> Vec<String> {
-    LINES.lock().iter().filter(|line| line.contains(path)).cloned().collect()
+    let about = |line: &&String| line.contains(path) && !line.starts_with("short reads of ");
+    LINES.lock().iter().filter(about).cloned().collect()
 }
