@@ -76,9 +76,9 @@ struct Read {
 
 impl AsyncReads {
     /// The ways to read files past the page cache, or through it, in the order in which they are to be tried: where
-    /// one has no room, or not for such a file, the next may. None without a runtime. Logs which of them there are for
-    /// the path `name`.
-    pub(super) fn start(direct: bool, name: &str) -> Vec<Arc<Self>> {
+    /// one has no room, or not for such a file, the next may. None without a runtime. And a description of them for
+    /// the log, with why one is missing.
+    pub(super) fn start(direct: bool) -> (Vec<Arc<Self>>, String) {
         let aio = direct.then(|| ("Linux AIO", Self::with(Aio::new())));
         let all = aio.into_iter().chain([("io_uring", Self::with(Uring::new()))]);
         let (mut names, mut missing, mut reads) = (Vec::new(), String::new(), Vec::new());
@@ -92,8 +92,7 @@ impl AsyncReads {
             }
         }
         names.push("threads that wait");
-        log::info!("short reads of {name} use {}{missing}", names.join(", then "));
-        reads
+        (reads, format!("{}{missing}", names.join(", then ")))
     }
 
     fn with(engine: io::Result<impl Engine + 'static>) -> io::Result<Arc<Self>> {

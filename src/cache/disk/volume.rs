@@ -124,6 +124,8 @@ pub(super) struct Volume {
     readers: Arc<Semaphore>,
     /// For short reads: ways that keep no thread waiting, in the order in which they are tried.
     async_reads: Vec<Arc<AsyncReads>>,
+    /// Description of these for the log.
+    read_by: String,
     orders: Sender<Order>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Closed when the thread is at its end.
@@ -167,6 +169,7 @@ impl Volume {
             writer.run(&received);
             drop(at_end);
         })?;
+        let (async_reads, read_by) = AsyncReads::start(limits.direct);
         Ok(Self {
             log,
             queue,
@@ -174,7 +177,8 @@ impl Volume {
             reading: Arc::new(Health::new(format!("reading from {name}"))),
             limit: ReadLimit::new(),
             readers: Arc::new(Semaphore::new(READERS)),
-            async_reads: AsyncReads::start(limits.direct, name),
+            async_reads,
+            read_by,
             orders,
             thread: Mutex::new(Some(thread)),
             ended: Mutex::new(ended),
@@ -187,6 +191,7 @@ impl Volume {
 
     /// The process has started: removes what is damaged, and what is above the capacity.
     pub(super) fn begin(&self) {
+        log::info!("short reads of {} use {}", self.name, self.read_by);
         let damaged = self.log.remove_unusable();
         if damaged > 0 {
             log::warn!("{}/blocks: {damaged} damaged segments were removed", self.name);

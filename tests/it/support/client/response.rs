@@ -92,6 +92,24 @@ impl ResponseStream {
         bytes.freeze()
     }
 
+    /// Reads on until `event` has happened, also where the body ends before; what was read by then.
+    pub async fn read_until(&mut self, event: impl Future<Output = ()>) -> Bytes {
+        let mut bytes = BytesMut::new();
+        tokio::pin!(event);
+        loop {
+            let piece = tokio::select! {
+                () = &mut event => break,
+                piece = self.piece(usize::MAX) => piece,
+            };
+            let Some(piece) = piece else {
+                event.await;
+                break;
+            };
+            bytes.extend_from_slice(&piece);
+        }
+        bytes.freeze()
+    }
+
     /// Reads what is left of the body.
     pub async fn rest(&mut self) -> Bytes {
         self.read(usize::MAX).await
