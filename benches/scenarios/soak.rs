@@ -4,6 +4,7 @@
 //! other bytes; beside them others read what is hot, what is not, ranges and whole large objects, and upload.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -67,7 +68,9 @@ impl Work {
             Self::Slow => Duration::ZERO,
             Self::Hit => Duration::from_millis(20),
             Self::Miss | Self::Range => Duration::from_millis(50),
-            Self::Upload | Self::Download => Duration::from_millis(200),
+            Self::Download => Duration::from_millis(200),
+            // One thread makes all the load: without a pause uploads would take most of its time.
+            Self::Upload => Duration::from_secs(2),
         }
     }
 
@@ -107,8 +110,8 @@ struct Tally {
     answered: u64,
     failed: u64,
     by_work: Vec<(Work, u64, u64)>,
-    /// The first failures.
-    told: Vec<String>,
+    /// Failures by cause.
+    causes: BTreeMap<String, u64>,
 }
 
 impl Tally {
@@ -126,13 +129,23 @@ impl Tally {
             Err(error) => {
                 *failed += 1;
                 self.failed += 1;
-                if self.told.len() < 20 {
-                    let line: String = error.to_string().chars().take(200).collect();
-                    self.told.push(format!("{work:?}: {}", line.escape_debug()));
-                }
+                let cause = format!("{work:?}: {}", cause(&error.to_string()));
+                *self.causes.entry(cause).or_default() += 1;
             }
         }
     }
+}
+
+/// What failed without what differs from one failure to the next: the object, and an answer's headers.
+fn cause(error: &str) -> String {
+    let text = error.rsplit_once("\r\n\r\n").map_or(error, |(_, body)| body);
+    let status = error.split_once(": status ").map_or("", |(_, rest)| &rest[..rest.len().min(4)]);
+    let text = text
+        .strip_prefix("/bench/")
+        .map_or(text, |path| path.split_once(": ").map_or(path, |(_, text)| text));
+    let plain = |c: char| if c.is_ascii_digit() { '#' } else { c };
+    let line: String = text.chars().map(plain).take(200).collect();
+    format!("{status}{}", line.escape_debug())
 }
 
 /// The most that was seen.
@@ -175,10 +188,23 @@ pub fn mixed(bench: &Bench) -> Result<Vec<Row>> {
     for line in log.lines().filter(|line| line.contains("memory is")) {
         eprintln!("{line}");
     }
-    let tally = tally.borrow();
-    for line in &tally.told {
-        eprintln!("{line}");
+    let mut errors = BTreeMap::<String, u64>::new();
+    for line in log.lines() {
+        if let Some((_, error)) = line.split_once("error=") {
+            *errors.entry(cause(error)).or_default() += 1;
+        } else if line.contains("WARN") || line.contains("ERROR") {
+            *errors.entry(cause(line)).or_default() += 1;
+        }
     }
+    for (error, count) in &errors {
+        eprintln!("log: {count} x {error}");
+    }
+    let tally = tally.borrow();
+    for (cause, count) in &tally.causes {
+        eprintln!("{count} x {cause}");
+    }
+    let seen = origin.seen();
+    eprintln!("origin: {} requests, {:.0} MiB", seen.requests, mebibytes(seen.sent));
     for (work, answered, failed) in &tally.by_work {
         eprintln!("{work:?}: {answered} answered, {failed} failed");
     }

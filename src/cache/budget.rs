@@ -75,6 +75,11 @@ impl Budget {
         !self.is_pressed() && spare.is_some_and(|spare| spare >= units(bytes) as usize)
     }
 
+    /// Whether so much is free that slow clients may have whole blocks fetched for them.
+    pub(super) fn has_plenty(&self) -> bool {
+        self.fills.available_permits() >= self.fill_units / 2
+    }
+
     /// Pays for the block behind a slice that goes to a client. `None`: copy instead.
     pub(super) fn try_slice(&self, bytes: u64) -> Option<Paid> {
         self.slices.clone().try_acquire_many_owned(units(bytes)).ok()

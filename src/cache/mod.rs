@@ -11,6 +11,7 @@
 
 mod at_hand;
 mod budget;
+mod client_pace;
 pub mod config;
 pub mod disk;
 mod erase;

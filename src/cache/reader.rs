@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::Cache;
 use super::budget::{Paid, units};
+use super::client_pace::ClientPace;
 use super::disk::{FromDisk, Presence};
 use super::fetch;
 use super::fill::{Claim, Slice};
@@ -20,14 +21,12 @@ use super::flight::{NewFetch, OpeningHandle, Reading};
 use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
 use super::open::{CacheError, Found};
-use super::plan::GRAIN;
+use super::plan::{self, GRAIN};
 use crate::metrics::disk::{self as metrics, Failure};
 use crate::s3::{ObjectId, ObjectMeta};
 
-/// A client's pace is judged after so much time spent waiting for it.
-const PACE_SAMPLE: Duration = Duration::from_millis(100);
-/// What a client takes within so many milliseconds may be held for it while others wait for memory.
-const SOON: u64 = 2000;
+/// What a client takes within so many seconds may be held for it while others wait for memory.
+const SOON: u64 = 2;
 /// Bytes behind a block being read from disk that the device is asked for meanwhile.
 const DISK_AHEAD: u64 = 2 << 20;
 /// When the memory for slices in clients' hands has no room for a block, so much is copied and paid for.
@@ -101,9 +100,7 @@ pub struct BlockReader {
     passed_by: bool,
     /// Whatever memory and disk say they hold of the block: it is fetched.
     insists: bool,
-    /// What the client took in writes that had to wait, and how long they did, since the last sample.
-    sent: u64,
-    took: Duration,
+    pace: ClientPace,
 }
 
 impl Cache {
@@ -128,8 +125,7 @@ impl Cache {
             touched: None,
             passed_by: false,
             insists: false,
-            sent: 0,
-            took: Duration::ZERO,
+            pace: ClientPace::new(),
         };
         reader.keep(found.claims, Vec::new());
         reader
@@ -178,21 +174,21 @@ impl BlockReader {
     /// The client took `bytes` in `took`. One that will not have taken what is held for it any time soon gives
     /// it up to those who wait for memory.
     pub fn sent(&mut self, bytes: u64, took: Duration) {
-        self.sent += bytes;
-        self.took += took;
-        if self.took < PACE_SAMPLE {
+        if !self.pace.waited(bytes, took) || !self.cache.budget.is_pressed() {
             return;
         }
-        let millis = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX).max(1);
-        let soon = self.sent.saturating_mul(SOON) / millis;
-        (self.sent, self.took) = (0, Duration::ZERO);
-        if self.planned.saturating_sub(self.at) > soon && self.cache.budget.is_pressed() {
+        let soon = self.pace.rate().saturating_mul(SOON);
+        if self.planned.saturating_sub(self.at) > soon {
             self.let_go_ahead();
+        }
+        if self.claim().is_some_and(|claim| claim.end() - self.at > soon) {
+            // Memory may have the rest of the block; what it has not is fetched in parts.
+            self.claims.clear();
         }
     }
 
     /// Lets go of what was read ahead, so that others can have the memory. The block that is being read is
-    /// kept: to fetch it again for every slice that a slow client takes would cost the origin many times over.
+    /// kept.
     pub fn let_go_ahead(&mut self) {
         let block_end = self.at.next_multiple_of(self.version.block_size());
         self.claims.retain(|claim| claim.end() > self.at && claim.start() < block_end);
@@ -216,13 +212,13 @@ impl BlockReader {
 
     async fn claimed(&mut self) -> Result<Option<Piece>, CacheError> {
         let Some(claim) = self.claim() else { return Ok(None) };
-        if !claim.is_ready(self.at) {
+        if !claim.is_ready(self.at) && !self.is_thrifty() {
             // The client is faster than the origin: worth asking for more at once.
             self.slow = false;
             self.window = (self.window * 2).clamp(self.cache.fetch_size, self.cache.read_ahead);
             self.read_ahead();
-            self.claim().expect("claims ahead replace none").arrived(self.at).await;
         }
+        self.claim().expect("claims ahead replace none").arrived(self.at).await;
         let allowance = self.allowance();
         let claim = self.claim().expect("nothing is released while it is waited for");
         let slice = claim.try_read(self.at, allowance.most).expect("what arrived stays")?;
@@ -379,8 +375,19 @@ impl BlockReader {
         Piece { bytes, source, _paid: paid }
     }
 
+    /// Whether the client takes less than a block in a second.
+    fn is_slow(&self) -> bool {
+        self.pace.rate() < self.version.block_size()
+    }
+
+    /// Whether no more is fetched than the client takes in a second: it is slow, and memory is scarce.
+    fn is_thrifty(&self) -> bool {
+        self.is_slow() && !self.cache.budget.has_plenty()
+    }
+
     /// Claims or fetches the bytes at the reader's place, waiting for memory if it must.
     async fn fetch(&mut self) -> Result<(), CacheError> {
+        self.pace.fetches();
         // What was planned did not bring these bytes: they left memory meanwhile, or were never claimed.
         self.planned = self.at;
         if !self.slow {
@@ -407,16 +414,24 @@ impl BlockReader {
         Ok(())
     }
 
-    /// Memory for the bytes up to `ahead`, or at least for the block that is needed now.
+    /// Memory for the bytes up to `ahead`, or at least for the block that is needed now; for a slow client, while memory
+    /// is scarce, for the part of it that it takes in a second.
     async fn pay(&mut self, block_end: u64, ahead: u64) -> Result<((Paid, u64), u64), CacheError> {
         let all = self.version.block_at(ahead - 1).end() - self.at + GRAIN;
-        if let Some(paid) = self.cache.budget.try_fill(all) {
+        if !self.is_thrifty()
+            && let Some(paid) = self.cache.budget.try_fill(all)
+        {
             return Ok(((paid, all), ahead));
         }
         self.let_go();
-        let one = block_end - self.at + GRAIN;
-        let paid = self.cache.budget.fill(one).await.ok_or(CacheError::NoMemory)?;
-        Ok(((paid, one), block_end.min(self.end)))
+        let upto = match self.is_slow() {
+            true => block_end.min((self.at + self.pace.rate()).next_multiple_of(GRAIN)),
+            false => block_end,
+        };
+        let start = plan::fetch_start(self.at, self.version.block_at(self.at).start());
+        let bytes = upto - start;
+        let paid = self.cache.budget.fill(bytes).await.ok_or(CacheError::NoMemory)?;
+        Ok(((paid, bytes), upto.min(self.end)))
     }
 
     /// Tops the window up once a whole fetch fits into it, or the rest of the range.

@@ -3,13 +3,16 @@
 //! Measured in a debug build on Linux: 25 MiB after start, 176 to 188 MiB at most with 300 slow readers. A
 //! connection's own buffers and futures take about 110 KiB there.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
+use tokio::time::interval;
 
 use crate::support::{FakeS3, Fault, Gate, Matcher, Object, Process, Scratch, Times, within};
 
@@ -25,22 +28,23 @@ const READERS: u64 = 300;
 const RANGE: u64 = 2 * MIB;
 
 async fn start(scratch: &Scratch, s3: &FakeS3) -> Process {
+    let cache = format!("{{ memory: {MEMORY}, in_flight: {IN_FLIGHT}, read_ahead: 32MiB }}");
+    start_with(scratch, s3, &cache).await
+}
+
+async fn start_with(scratch: &Scratch, s3: &FakeS3, cache: &str) -> Process {
     let config = format!(
         "listen: [{{ address: 127.0.0.1:0 }}, {{ address: 'unix:{}' }}]\n\
          admin: {{ address: 127.0.0.1:0 }}\norigin: {{ endpoint: '{}' }}\n\
-         cache: {{ memory: {MEMORY}, in_flight: {IN_FLIGHT}, read_ahead: 32MiB }}\n",
+         cache: {cache}\n",
         scratch.path("s3.sock"),
         s3.endpoint()
     );
     Process::serve(&scratch.file("hotset.yaml", &config)).await
 }
 
-/// Reads a range over a unix socket, which buffers little; waits at `all_begun` with most of it unread.
-async fn read_slowly(
-    socket: String,
-    range: std::ops::Range<u64>,
-    all_begun: Arc<Barrier>,
-) -> Bytes {
+/// Asks for a range over a unix socket, which buffers little; the beginning of the answer.
+async fn begin(socket: String, range: &Range<u64>) -> (UnixStream, Vec<u8>) {
     let mut stream = UnixStream::connect(socket).await.unwrap();
     let (first, last) = (range.start, range.end - 1);
     let request = format!(
@@ -53,10 +57,34 @@ async fn read_slowly(
         assert!(stream.read_buf(&mut all).await.unwrap() > 0, "an answer");
     }
     assert!(all.starts_with(b"HTTP/1.1 206 "), "{}", String::from_utf8_lossy(&all[..300]));
+    (stream, all)
+}
+
+fn body(answer: Vec<u8>) -> Bytes {
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("the head's end");
+    Bytes::from(answer).slice(head + 4..)
+}
+
+/// Reads a range; waits at `all_begun` with most of it unread.
+async fn read_late(socket: String, range: Range<u64>, all_begun: Arc<Barrier>) -> Bytes {
+    let (mut stream, mut all) = begin(socket, &range).await;
     all_begun.wait().await;
     stream.read_to_end(&mut all).await.unwrap();
-    let head = all.windows(4).position(|four| four == b"\r\n\r\n").expect("the head's end");
-    Bytes::from(all).slice(head + 4..)
+    body(all)
+}
+
+/// Reads a range, 100 kB a second.
+async fn read_slowly(socket: String, range: Range<u64>) -> Bytes {
+    let (mut stream, mut all) = begin(socket, &range).await;
+    let mut ticks = interval(Duration::from_millis(80));
+    let mut sip = [0; 8192];
+    loop {
+        ticks.tick().await;
+        match stream.read(&mut sip).await.unwrap() {
+            0 => return body(all),
+            count => all.extend_from_slice(&sip[..count]),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,7 +102,7 @@ async fn hundreds_of_slow_readers_stay_within_what_the_process_was_given() {
         let (socket, all_begun) = (scratch.path("s3.sock"), Arc::clone(&all_begun));
         let object = object.clone();
         readers.spawn(async move {
-            let got = read_slowly(socket, range.clone(), all_begun).await;
+            let got = read_late(socket, range.clone(), all_begun).await;
             assert!(got == object.slice(range), "reader {n}: {} bytes", got.len());
         });
     }
@@ -88,6 +116,34 @@ async fn hundreds_of_slow_readers_stay_within_what_the_process_was_given() {
     println!("{idle} MiB idle, {most} MiB at most, {limit} MiB allowed");
     assert!(idle * MIB < BASE, "{idle} MiB before the first request");
     assert!(most < limit, "{most} MiB, allowed {limit} MiB, idle {idle} MiB");
+}
+
+/// Ten times as many as there is memory for blocks, each longer at its block than a fetch waits for memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_slow_readers_than_blocks_in_flight_are_all_served_by_parts_of_blocks() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    let (count, block) = (30, MIB);
+    let object = Object::random((count + 1) * block, 3);
+    s3.put("data", "large", object.clone());
+    let cache = "{ memory: 1MiB, fetch: 1MiB, in_flight: 4MiB }";
+    let _process = start_with(&scratch, &s3, cache).await;
+    let mut readers = JoinSet::new();
+    for n in 0..count {
+        let range = n * block + 4321..(n + 1) * block + 4321;
+        let (socket, object) = (scratch.path("s3.sock"), object.clone());
+        readers.spawn(async move {
+            let got = read_slowly(socket, range.clone()).await;
+            assert!(got == object.slice(range), "reader {n}: {} bytes", got.len());
+        });
+    }
+    while let Some(reader) = readers.join_next().await {
+        reader.unwrap();
+    }
+    let ranges: Vec<_> = s3.requests().into_iter().filter_map(|request| request.range).collect();
+    assert!(ranges.iter().any(|range| range.end - range.start < block / 4), "{ranges:?}");
+    let fetched: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    println!("{fetched} bytes fetched by {} requests", ranges.len());
+    assert!(fetched < 4 * count * block, "{fetched} bytes fetched");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
