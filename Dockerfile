@@ -36,8 +36,8 @@ COPY --from=build /out/hotset.debug /
 FROM tools AS inventory
 RUN cargo install cargo-cyclonedx --version 0.5.9 --locked
 RUN cargo cyclonedx --format json --spec-version 1.5 --no-default-features --features receivers \
-        --describe binaries --override-filename hotset \
-    && mkdir /out && mv hotset*.json /out/sbom.cdx.json
+        --describe binaries \
+    && mkdir /out && mv hotset_bin.cdx.json /out/sbom.cdx.json
 
 FROM scratch AS sbom
 COPY --from=inventory /out/sbom.cdx.json /
