@@ -1,6 +1,10 @@
-"""The Debian package: installed, started, upgraded, removed and purged, on a throwaway copy of this machine."""
+"""The Debian package: installed, started, upgraded, removed and purged, on a throwaway copy of this machine.
 
+`HOTSET_DEB=FILE` tests the package that `make deb` built instead of one that is assembled around the tests' binary."""
+
+import os
 import shutil
+from pathlib import Path
 
 import debian
 import pytest
@@ -19,7 +23,10 @@ if not shutil.which("systemd-socket-activate"):
 
 
 @pytest.fixture(scope="module")
-def package(stripped, tmp_path_factory):
+def package(stripped, tmp_path_factory) -> Path:
+    """`HOTSET_DEB`, which `make deb` built, or what the tests assemble."""
+    if built := os.environ.get("HOTSET_DEB"):
+        return Path(built)
     return debian.build(ROOT, stripped, tmp_path_factory.mktemp("package"))
 
 
