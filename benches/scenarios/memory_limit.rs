@@ -66,6 +66,14 @@ impl MemoryLimit {
         Ok((usage.saturating_sub(file), file))
     }
 
+    /// The most bytes that the kernel counted in the group at a time, page cache included.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn peak(&self) -> Result<u64> {
+        self.number(if self.is_v1 { "memory.max_usage_in_bytes" } else { "memory.peak" })
+    }
+
     /// Bytes of socket buffers: in v1 beside the limit, in v2 within it.
     ///
     /// # Errors

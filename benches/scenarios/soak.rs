@@ -297,17 +297,26 @@ async fn watch(hotset: &Hotset, group: &MemoryLimit, end: Instant, peak: &mut Pe
 
 #[expect(clippy::cast_precision_loss, reason = "figures for people")]
 fn rows(group: &MemoryLimit, tally: &Tally, peak: &Peak, base: f64) -> Result<Vec<Row>> {
-    let (answered, all) = (tally.answered as f64, (tally.answered + tally.failed) as f64);
+    let answered = |figure, answered: u64, failed: u64| {
+        let all = answered + failed;
+        let cells = (format!("{answered} answered"), format!("{all} requests"));
+        let ratio = answered as f64 / all.max(1) as f64;
+        Row::ratio("soak", figure, cells, ratio, Bar::AtLeast(0.99))
+    };
     let limit = || (String::new(), format!("limit {:.0} MiB", mebibytes(LIMIT)));
     let none = || (String::new(), String::new());
-    let cells = (format!("{} answered", tally.answered), format!("{all} requests"));
     let mib =
         |figure, bytes| Row::amount("soak", figure, limit(), (mebibytes(bytes), "MiB"), Bar::None);
-    Ok(vec![
+    let mut rows = vec![
         Row::amount("soak", "killed", none(), (group.kills()? as f64, ""), Bar::AtMost(0.0)),
-        Row::ratio("soak", "answered", cells, answered / all.max(1.0), Bar::AtLeast(0.99)),
+        answered("answered", tally.answered, tally.failed),
         Row::amount("soak", "memory at the start", none(), (base, "MiB"), Bar::None),
         mib("peak without page cache", peak.process),
+        mib("peak with page cache", group.peak()?),
         mib("peak of socket buffers", peak.sockets),
-    ])
+    ];
+    // One of these takes three and a half minutes.
+    let slow = tally.by_work.iter().find(|(work, ..)| *work == Work::Slow);
+    rows.extend(slow.map(|&(_, done, failed)| answered("answered, slow readers", done, failed)));
+    Ok(rows)
 }
