@@ -8,7 +8,9 @@ mod memory_watch;
 mod replicas;
 mod secret_files;
 mod service_manager;
+mod signals;
 mod sizing;
+mod warnings;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -18,7 +20,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -36,17 +37,19 @@ use crate::proxy::{
 };
 use crate::s3::BucketName;
 use crate::tls::config::{ClientAuth, TlsConfig};
-use crate::tls::{Tls, TlsError};
+use crate::tls::{Tls, TlsError, authorities};
 use crate::warm::{Demand, Warmer};
 
 use activation::PassedSockets;
 use cgroup::Cgroup;
 use service_manager::ServiceManager;
+use signals::Signals;
 
 pub use activation::ActivationError;
 pub use descriptors::TooFewDescriptors;
 pub use secret_files::warn_of_config;
 pub use sizing::TooLittleMemory;
+pub use warnings::warnings;
 
 /// Why the server did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,8 @@ pub enum RunError {
     Tls { index: usize, source: TlsError },
     #[error("origin.endpoint: {0}")]
     Origin(String),
+    #[error("origin.ca_file: {0}")]
+    OriginAuthorities(String),
     #[error("origin credentials: {0}")]
     Credentials(#[from] credentials::CredentialsError),
     #[error("auth.identities: {0}")]
@@ -124,6 +129,9 @@ impl App {
         mut sockets: PassedSockets,
     ) -> Result<Self, RunError> {
         descriptors::prepare(&config)?;
+        if let Some(file) = &config.origin.ca_file {
+            authorities(file).map_err(RunError::OriginAuthorities)?;
+        }
         let origin = Origin::new(config.origin.clone(), keys);
         let origin = origin.map(Arc::new).map_err(RunError::Origin)?;
         if config.admin.address.is_some() {
@@ -353,19 +361,6 @@ pub fn run_embedded(mut config: Config, folder: &Path) -> Result<(), RunError> {
     })
 }
 
-/// SIGTERM and SIGINT, which end the process at once as long as nobody listens: made before anybody is told that it
-/// serves.
-struct Signals {
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, std::io::Error> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
-    }
-}
-
 async fn run_until(mut signals: Signals, app: App) {
     let (stop, shutdown) = watch::channel(false);
     let (manager, steps) = (Arc::new(ServiceManager::from_environment()), app.shutdown.clone());
@@ -373,7 +368,7 @@ async fn run_until(mut signals: Signals, app: App) {
     let watched = manager.clone();
     tokio::spawn(async move { watched.keep_alive().await });
     tokio::spawn(async move {
-        tokio::select! { _ = signals.term.recv() => {}, _ = signals.int.recv() => {} }
+        signals.end().await;
         log::info!("stopping: requests under way are finished");
         manager.stopping(&steps);
         let _ = stop.send(true);

@@ -53,7 +53,7 @@ use crate::s3::{ObjectId, ObjectMeta};
 
 pub use at_hand::AtHand;
 pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleConfig, matcher};
-pub use disk::{DiskConfig, DiskError, DiskUsage, ErasedFiles, Ticket};
+pub use disk::{DiskConfig, DiskError, DiskUsage, ErasedFiles, Ticket, foreign};
 pub use erase::{EraseError, Erased};
 pub use generation::InFlight;
 pub use known::InMemory;

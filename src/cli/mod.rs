@@ -19,9 +19,10 @@ use clap::{Args, Parser, Subcommand};
 use admin::{Admin, AskError, Server};
 
 use crate::auth::Identities;
+use crate::cache::foreign;
 use crate::config::{Config, ConfigError};
 use crate::events::Webhook;
-use crate::tls::Tls;
+use crate::tls::{Tls, authorities};
 
 /// Arguments or configuration are wrong.
 const WRONG: u8 = 2;
@@ -54,7 +55,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct ConfigFile {
     /// The configuration's file; without it the defaults hold
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
@@ -80,6 +81,20 @@ impl ConfigFile {
             Some(path) => wrong.in_source(path.display()),
             None => wrong,
         };
+        if let Some(file) = &config.origin.ca_file
+            && let Err(problem) = authorities(file)
+        {
+            return Err(in_file(ConfigError::at("origin.ca_file", problem)));
+        }
+        for (index, disk) in config.cache.disk.iter().enumerate() {
+            if let Some(name) = foreign(&disk.path) {
+                let path = disk.path.display();
+                let problem = format!(
+                    "{path} holds `{name}`, which is not hotset's: name a folder of its own"
+                );
+                return Err(in_file(ConfigError::at(format!("cache.disk[{index}].path"), problem)));
+            }
+        }
         if let Some(path) = &config.auth.identities
             && let Err(error) = Identities::load(path)
         {

@@ -30,6 +30,9 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     if let Some(path) = &arguments.file.config {
         app::warn_of_config(&config, path);
     }
+    for warning in app::warnings(&config) {
+        log::warn!("{warning}");
+    }
     match serve(arguments, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -37,6 +40,7 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
             match error {
                 // As any other wrong configuration, although it took reading files to find it.
                 app::RunError::Tls { .. }
+                | app::RunError::OriginAuthorities(_)
                 | app::RunError::Identities(_)
                 | app::RunError::Memory(_) => ExitCode::from(super::WRONG),
                 _ => ExitCode::FAILURE,
@@ -64,7 +68,9 @@ fn start_logging(config: &Config) {
     let mut logger = env_logger::Builder::new();
     logger.parse_filters(&filter).format(|out, record| {
         let (level, target) = (record.level(), record.target());
-        writeln!(out, "[{level:<5} {target}] {}", one_line(&record.args().to_string()))
+        let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+        let now = now.format("%Y-%m-%dT%H:%M:%S%.3fZ");
+        writeln!(out, "[{now} {level:<5} {target}] {}", one_line(&record.args().to_string()))
     });
     logger.init();
 }

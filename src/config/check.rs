@@ -315,10 +315,22 @@ fn check_disk(paths: &[DiskConfig]) -> Result<(), ConfigError> {
         if disk.path.as_os_str().is_empty() {
             return wrong(key("path"), "a folder is needed");
         }
+        if !disk.path.is_absolute() {
+            return wrong(
+                key("path"),
+                format_args!("`{}` is not an absolute path", disk.path.display()),
+            );
+        }
         if paths[..index].iter().any(|other| other.path == disk.path) {
             return wrong(key("path"), format_args!("{} is given twice", disk.path.display()));
         }
         let least = DiskConfig::CAPACITY_MIN;
+        if disk.capacity.bytes() == 0 {
+            return wrong(
+                key("capacity"),
+                "is needed, such as 100GiB: bytes that hotset may take there",
+            );
+        }
         if disk.capacity < least {
             return wrong(key("capacity"), format_args!("{} is less than {least}", disk.capacity));
         }
@@ -368,6 +380,24 @@ fn check_lists(index: usize, rule: &RuleConfig) -> Result<(), ConfigError> {
     more_than_nothing(&key, lists)
 }
 
+/// What is wrong with a pattern that is written as other tools have it: a path, a URL, an ARN.
+fn not_bucket_and_key(pattern: &str) -> Option<String> {
+    const URL: &str = "s3://";
+    const ARN: &str = "arn:";
+    let (what, rest) = if let Some(rest) = pattern.strip_prefix('/') {
+        ("begins with a slash", rest)
+    } else if let Some(rest) = pattern.strip_prefix(URL) {
+        ("is a URL", rest)
+    } else if pattern.starts_with(ARN) {
+        ("is an ARN", pattern.rsplit(':').next().unwrap_or_default())
+    } else if !pattern.contains('/') && !pattern.contains("**") {
+        return Some(format!("`{pattern}` names no keys: write {pattern}/**"));
+    } else {
+        return None;
+    };
+    Some(format!("`{pattern}` {what}, and matches nothing: write bucket/key, as in `{rest}`"))
+}
+
 fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
     let all = RuleConfig::MATCH_ALL;
     let Some(last) = rules.len().checked_sub(1) else {
@@ -377,6 +407,16 @@ fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
         check_lists(index, rule)?;
         by_hand::check_prefetch(index, rule)?;
         let key = format!("rules[{index}].match");
+        if let Some(problem) = not_bucket_and_key(&rule.pattern) {
+            return wrong(key, problem);
+        }
+        if let Some(same) = rules[..index].iter().position(|other| other.pattern == rule.pattern) {
+            let pattern = &rule.pattern;
+            return wrong(
+                key,
+                format_args!("`{pattern}` is that of rules[{same}], and the first match wins"),
+            );
+        }
         if let Err(error) = rule.matcher() {
             return wrong(key, format_args!("`{}`: {}", rule.pattern, error.kind()));
         }

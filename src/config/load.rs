@@ -197,11 +197,23 @@ fn explain(error: &serde_yaml::Error, with_line: bool) -> ConfigError {
         Some((name, rest)) => (format!("{path}.{name}"), format!("unknown key{rest}")),
         None => (path.to_owned(), problem.to_owned()),
     };
+    let problem = for_people(&problem);
     let problem = match line {
         Some(line) if with_line => format!("{problem} (line {line})"),
         _ => problem,
     };
     if key.is_empty() { ConfigError::new(problem) } else { ConfigError::at(key, problem) }
+}
+
+/// A problem without the names of Rust's types.
+fn for_people(problem: &str) -> String {
+    if problem.starts_with("invalid type: unit value") {
+        return "has no value: give it one, or leave the key out".to_owned();
+    }
+    match problem.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected keys below it"),
+        None => problem.to_owned(),
+    }
 }
 
 /// Splits serde's ``unknown field `blok`, expected one of ..``.

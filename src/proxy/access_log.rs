@@ -75,6 +75,8 @@ struct Line<'a> {
     request_id: String,
     agent: &'a [u8],
     identity: Option<&'a str>,
+    /// S3's code of an error that is hotset's own.
+    code: Option<&'a str>,
     error: Option<String>,
     /// SHA-256 of the certificate that the client showed, in hexadecimal digits.
     certificate: Option<String>,
@@ -101,6 +103,7 @@ impl AccessLogger {
         let client = exchange.address.map(ToString::to_string).unwrap_or_default();
         // What stands in the place of a request that the gate refused was not asked by anybody.
         let refused_head = ctx.refused.filter(|_| ctx.forward.is_none());
+        let answered = ctx.answered.as_ref();
         let agent = headers.get(USER_AGENT).map(HeaderValue::as_bytes);
         let line = Line {
             client: &client,
@@ -113,10 +116,17 @@ impl AccessLogger {
             cache: ctx.cache.label(),
             request_id: ctx.request_id.to_string(),
             agent: agent.unwrap_or(b"-"),
-            identity: ctx.identity.as_ref().map(|identity| identity.name()),
-            error: match ctx.refused {
-                Some(why) => Some(format!("the request has {}", why.why())),
-                None => error.map(ToString::to_string),
+            identity: match &ctx.identity {
+                Some(identity) => Some(identity.name()),
+                None => answered.and_then(|answered| answered.identity.as_deref()),
+            },
+            code: answered.map(|answered| &*answered.code),
+            error: match (ctx.refused, error) {
+                (Some(why), _) => Some(format!("the request has {}", why.why())),
+                (None, Some(error)) => Some(error.to_string()),
+                (None, None) => {
+                    answered.and_then(|answered| answered.message.as_deref().map(str::to_owned))
+                }
             },
             certificate: exchange
                 .client
@@ -144,6 +154,9 @@ impl Line<'_> {
         if let Some(identity) = self.identity {
             let _ = write!(text, " identity={}", Escaped(identity.as_bytes()));
         }
+        if let Some(code) = self.code {
+            let _ = write!(text, " code={}", Escaped(code.as_bytes()));
+        }
         if let Some(error) = &self.error {
             let _ = write!(text, " error=\"{}\"", Escaped(error.as_bytes()));
         }
@@ -168,6 +181,7 @@ impl Line<'_> {
             "request_id": self.request_id,
             "user_agent": String::from_utf8_lossy(self.agent),
             "identity": self.identity,
+            "code": self.code,
             "error": self.error,
             "client_certificate": self.certificate,
             "dropped": dropped,
@@ -280,6 +294,7 @@ mod tests {
             request_id: "ID".to_owned(),
             agent,
             identity: Some("a\"b"),
+            code: None,
             error: Some(error.to_owned()),
             certificate: None,
         }

@@ -1,5 +1,6 @@
 //! What is remembered of one request from its head to its log line.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub struct RequestContext {
     pub forward: Option<Box<Forward>>,
     /// Why it was refused before its operation was looked at.
     pub(super) refused: Option<Refusal>,
+    /// The error that it was answered with.
+    pub(super) answered: Option<LoggedError>,
     /// Its place among those under way.
     pub(super) held: Option<RequestHeld>,
     pub(super) _in_flight: Held,
@@ -66,6 +69,7 @@ impl RequestContext {
             hides: false,
             forward: None,
             refused: None,
+            answered: None,
             held: None,
             _in_flight: metrics::request_in_flight(),
         }
@@ -75,6 +79,27 @@ impl RequestContext {
     pub(super) fn refuse(&mut self, why: Refusal) {
         self.refused = Some(why);
         wire::refused(why.label());
+    }
+}
+
+/// What the log says of an error that hotset answered with.
+pub(super) struct LoggedError {
+    /// S3's code.
+    pub code: Cow<'static, str>,
+    /// `None` where the code says it all.
+    pub message: Option<Cow<'static, str>>,
+    /// Whose request it refused.
+    pub identity: Option<Box<str>>,
+}
+
+impl LoggedError {
+    pub(super) fn of(error: &S3Error) -> Self {
+        let of_the_object = matches!(error.status.as_u16(), 404 | 412 | 416);
+        Self {
+            code: error.code.clone(),
+            message: (!of_the_object).then(|| error.message.clone()),
+            identity: error.identity.clone(),
+        }
     }
 }
 

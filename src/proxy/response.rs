@@ -11,7 +11,7 @@ use pingora::protocols::http::date::get_cached_date;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use super::context::{RequestContext, RequestId};
+use super::context::{LoggedError, RequestContext, RequestId};
 use super::region::BUCKET_REGION;
 use crate::metrics::CacheResult;
 use crate::s3::range::ContentRange;
@@ -191,6 +191,7 @@ pub(super) async fn send_error(
     cache: CacheStatus,
 ) -> Result<()> {
     ctx.cache = cache.label();
+    ctx.answered = Some(LoggedError::of(error));
     let request = session.req_header();
     let is_head = request.method == Method::HEAD;
     let resource = request.uri.path().to_owned();

@@ -26,6 +26,8 @@ pub struct S3Error {
     pub details: Vec<(String, String)>,
     /// Headers that go with it, e.g. `Content-Range`, `x-amz-delete-marker`, `Retry-After`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The name of the identity whose request it refuses, for logs.
+    pub identity: Option<Box<str>>,
 }
 
 impl S3Error {
@@ -36,7 +38,7 @@ impl S3Error {
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
         let (code, message) = (code.into(), message.into());
-        S3Error { status, code, message, details: Vec::new(), headers: Vec::new() }
+        S3Error { status, code, message, details: Vec::new(), headers: Vec::new(), identity: None }
     }
 
     /// The same with one more child in its XML. `name` is an XML name.

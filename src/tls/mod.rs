@@ -3,6 +3,7 @@
 //! The invariant: there is always a whole configuration. New files take its place only when all of them are right and
 //! fit together; a handshake uses the one that was there when it began, and connections keep theirs.
 
+mod authorities;
 mod certificates;
 pub mod config;
 
@@ -21,6 +22,7 @@ use self::certificates::{About, Files, load};
 use self::config::TlsConfig;
 use crate::metrics::wire;
 
+pub use self::authorities::authorities;
 pub use self::certificates::TlsError;
 
 /// Plain text that waits to be sent as records: what a socket takes at once, and no more.

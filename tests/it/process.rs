@@ -1,6 +1,7 @@
 //! The real binary: wrong configurations, signals, logs, the admin port.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use tokio::net::TcpStream;
 
@@ -141,6 +142,85 @@ fn the_environment_overrides_the_file_and_is_named_when_it_is_wrong() {
     }
     let (code, _, stderr) = run(hotset(&["check"]));
     assert_eq!((code, stderr.as_str()), (0, ""), "the defaults are right");
+}
+
+#[test]
+fn check_warns_of_what_is_hardly_meant() {
+    let scratch = Scratch::new();
+    for (text, warning) in [
+        ("# nothing\n", "sets no key"),
+        ("cache: { memory: 10TiB }", "cache.memory: 10TiB and"),
+        (
+            "rules: [{ match: a/** }, { match: a/b/** }, { match: '**' }]",
+            "rules[1].match: `a/b/**`",
+        ),
+    ] {
+        let file = scratch.file("hotset.yaml", text);
+        let (code, stdout, stderr) = run(hotset(&["check", "-c", &file]));
+        assert_eq!((code, stdout.as_str()), (0, "the configuration is right\n"), "{stderr}");
+        assert!(stderr.starts_with("warning: ") && stderr.contains(warning), "{text}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
+#[test]
+fn a_file_or_a_folder_that_cannot_be_what_it_is_named_for_is_refused_by_check_and_serve() {
+    let scratch = Scratch::new();
+    let pem = scratch.file("no.pem", "no certificate");
+    let theirs = PathBuf::from(scratch.path("theirs"));
+    std::fs::create_dir(&theirs).unwrap();
+    std::fs::write(theirs.join("thesis.txt"), "years of work").unwrap();
+    let disk = format!("cache: {{ disk: [{{ path: '{}', capacity: 1GiB }}] }}", theirs.display());
+    for (text, problem) in [
+        (
+            format!("origin: {{ ca_file: '{pem}' }}"),
+            format!("origin.ca_file: {pem}: there is no certificate"),
+        ),
+        (
+            "origin: { ca_file: /none/ca.pem }".to_owned(),
+            "origin.ca_file: /none/ca.pem: No such file".to_owned(),
+        ),
+        (disk, format!("{} holds `thesis.txt`, which is not hotset's", theirs.display())),
+    ] {
+        let text =
+            format!("listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: null }}\n{text}");
+        let file = scratch.file("hotset.yaml", &text);
+        for subcommand in ["check", "serve"] {
+            let (code, stdout, stderr) = run(hotset(&[subcommand, "--config", &file]));
+            assert!(code != 0 && stdout.is_empty(), "{subcommand} {text}: {code} {stdout}");
+            assert!(stderr.lines().last().unwrap().contains(&problem), "{subcommand}: {stderr}");
+            assert!(!stderr.contains("panicked"), "{stderr}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(&theirs).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn sighup_does_not_end_the_process() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    s3.put("data", "k", Object::random(5000, 1));
+    let mut process = Process::serve(&config(&scratch, &s3, "")).await;
+    process.hang_up();
+    process.logged("SIGHUP changes nothing").await;
+    assert_eq!(process.client().get("/data/k").send().await.status, 200);
+    process.terminate();
+    process.ended().await;
+}
+
+#[tokio::test]
+async fn the_access_log_names_who_was_refused_and_why() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    let everybody = "identities: [{ name: everybody, anonymous: true, allow: [{ actions: [read], resources: [open/**] }] }]";
+    let identities = scratch.file("identities.yaml", everybody);
+    let verify =
+        format!("auth: {{ mode: verify, identities: '{identities}' }}\nlog: {{ access: plain }}");
+    let mut process = Process::serve(&config(&scratch, &s3, &verify)).await;
+    assert_eq!(process.client().get("/data/secret").send().await.status, 403);
+    let line = process.printed("/data/secret").await;
+    assert!(line.contains(" identity=everybody code=AccessDenied error="), "{line}");
+    assert!(line.contains("everybody may not read data/secret"), "{line}");
+    process.terminate();
+    process.ended().await;
 }
 
 #[tokio::test]

@@ -159,6 +159,18 @@ impl Identity {
         peer: Option<IpAddr>,
         now: SystemTime,
     ) -> Result<(), S3Error> {
+        self.find_refusal(needs, peer, now).map_err(|mut refusal| {
+            refusal.identity = Some(self.name.as_str().into());
+            refusal
+        })
+    }
+
+    fn find_refusal(
+        &self,
+        needs: &Needs,
+        peer: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Result<(), S3Error> {
         if self.expires.is_some_and(|end| end <= now) {
             let message = "The provided token has expired.";
             return Err(S3Error::new(StatusCode::BAD_REQUEST, "ExpiredToken", message));

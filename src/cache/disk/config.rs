@@ -13,9 +13,9 @@ use crate::config::units::ByteSize;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DiskConfig {
-    /// A folder, made if it is missing, which nothing else writes to.
+    /// The absolute path of a folder, made if it is missing, which nothing else writes to.
     pub path: PathBuf,
-    /// Bytes that all files in it may take.
+    /// Bytes that all files in it may take; it has to be set.
     pub capacity: ByteSize,
     /// The most bytes a second that are written; `None`: as fast as it goes.
     pub write_rate: Option<ByteSize>,
@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Share {
 
 impl Default for DiskConfig {
     fn default() -> Self {
-        Self { path: PathBuf::new(), capacity: ByteSize::gib(10), write_rate: None, direct: false }
+        Self { path: PathBuf::new(), capacity: ByteSize(0), write_rate: None, direct: false }
     }
 }
 

@@ -257,6 +257,9 @@ impl File for RealFile {
     }
 }
 
+/// The file by which a process holds a folder.
+pub(super) const LOCK: &str = "lock";
+
 /// Holds a folder against other processes until it is dropped.
 #[derive(Debug)]
 pub(super) struct FolderLock {
@@ -268,7 +271,7 @@ impl FolderLock {
     /// `WouldBlock` when another process holds it; or the folder cannot be written.
     pub(super) fn take(folder: &Path) -> io::Result<Self> {
         private::make_folder(folder)?;
-        let file = private::open_or_make(&folder.join("lock"))?;
+        let file = private::open_or_make(&folder.join(LOCK))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self { _file: file })
     }
@@ -278,7 +281,7 @@ impl FolderLock {
     /// # Errors
     /// `WouldBlock` when a process has taken it; `NotFound` when nobody ever did.
     pub(super) fn share(folder: &Path) -> io::Result<Self> {
-        let file = fs::File::open(folder.join("lock"))?;
+        let file = fs::File::open(folder.join(LOCK))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
         Ok(Self { _file: file })
     }

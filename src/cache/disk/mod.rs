@@ -22,6 +22,7 @@ mod config;
 mod digest;
 mod erase;
 mod files;
+mod foreign;
 mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -74,6 +75,7 @@ use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 pub use config::{DiskConfig, Share};
 pub(in crate::cache) use digest::{Digest, object_stripe};
 pub use erase::{ErasedFiles, NotErased};
+pub use foreign::foreign;
 pub(in crate::cache) use object_record::ObjectRecord;
 pub(in crate::cache) use objects::Recalled;
 pub use objects::Ticket;

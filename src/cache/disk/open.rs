@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::buffers::Buffers;
 use super::classes::Classes;
 use super::files::{Folder, FolderLock, PageCache, RealFolder};
+use super::foreign::foreign;
 use super::format::{Kind, VERSION};
 use super::index::{Entry, Index};
 use super::log::{Found, Log, LogKind};
@@ -49,6 +50,8 @@ pub enum DiskError {
     NotWritable { path: PathBuf, source: io::Error },
     #[error("{path} cannot be read: {source}{}", advice(source))]
     NotReadable { path: PathBuf, source: io::Error },
+    #[error("{path} holds `{name}`, which is not hotset's: name a folder of its own")]
+    Foreign { path: PathBuf, name: String },
     #[error("{path} is given twice")]
     Twice { path: PathBuf },
 }
@@ -96,6 +99,9 @@ impl DiskTier {
     ) -> Result<Self, DiskError> {
         let mut locks = Vec::new();
         for (index, DiskConfig { path, .. }) in paths.iter().enumerate() {
+            if let Some(name) = foreign(path) {
+                return Err(DiskError::Foreign { path: path.clone(), name });
+            }
             let lock = FolderLock::take(path).map_err(|error| match error.kind() {
                 // The lock that is held may be our own.
                 io::ErrorKind::WouldBlock if paths[..index].iter().any(|p| same(&p.path, path)) => {

@@ -54,8 +54,31 @@ fn the_last_rule_matches_everything_and_no_other_does() {
         error_of(vec![rule("**"), rule("**")]),
         "rules[0].match: \"**\" leaves nothing to the rules after it"
     );
+    assert_eq!(
+        error_of(vec![rule("b/**"), rule("b/**"), rule("**")]),
+        "rules[1].match: `b/**` is that of rules[0], and the first match wins"
+    );
     assert!(error_of(vec![rule("b/[a"), rule("**")]).starts_with("rules[0].match: `b/[a`: "));
     accepted(|c| c.rules = vec![rule("b/**"), rule("**")]);
+}
+
+#[test]
+fn a_pattern_that_is_no_bucket_and_key_is_refused_with_one_that_is() {
+    for (pattern, problem) in [
+        (
+            "/b/**",
+            "`/b/**` begins with a slash, and matches nothing: write bucket/key, as in `b/**`",
+        ),
+        ("s3://b/x*", "`s3://b/x*` is a URL, and matches nothing: write bucket/key, as in `b/x*`"),
+        (
+            "arn:aws:s3:::b/**",
+            "`arn:aws:s3:::b/**` is an ARN, and matches nothing: write bucket/key, as in `b/**`",
+        ),
+        ("b", "`b` names no keys: write b/**"),
+    ] {
+        let said = error(|c| c.rules = vec![rule(pattern), rule("**")]);
+        assert_eq!(said, format!("rules[0].match: {problem}"));
+    }
 }
 
 #[test]

@@ -104,6 +104,14 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is still there");
     }
 
+    /// Sends SIGHUP.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).expect("it is still there");
+    }
+
     /// Stops the process where it is, until [`Process::thaw`].
     ///
     /// # Panics

@@ -11,7 +11,6 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use super::host::Url;
 use crate::events::webhook::config::SnsConfig;
 use crate::events::webhook::server::WebhookError;
+use crate::tls::authorities;
 
 /// For all of it, the name's resolution included.
 const TIME: Duration = Duration::from_secs(8);
@@ -107,8 +107,8 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 fn roots(config: &SnsConfig) -> Result<RootCertStore, WebhookError> {
-    let mut roots = RootCertStore::empty();
     let Some(file) = &config.ca_file else {
+        let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
@@ -117,16 +117,5 @@ fn roots(config: &SnsConfig) -> Result<RootCertStore, WebhookError> {
         }
         return Ok(roots);
     };
-    let wrong = |problem: String| {
-        WebhookError::new("sns.ca_file", format_args!("{}: {problem}", file.display()))
-    };
-    let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| wrong(format!("malformed PEM: {error}")))?;
-        roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(wrong("there is no certificate in it".to_owned()));
-    }
-    Ok(roots)
+    authorities(file).map_err(|problem| WebhookError::new("sns.ca_file", problem))
 }

@@ -1,0 +1,163 @@
+//! What can be configured and is hardly meant: said by `hotset check`, and at every start.
+
+use rustix::fs::{StatFs, statfs};
+use rustix::system::sysinfo;
+
+use crate::cache::DiskConfig;
+use crate::cache::config::RuleConfig;
+use crate::config::Config;
+use crate::config::units::ByteSize;
+
+/// `f_type` of file systems in memory: `TMPFS_MAGIC` and `RAMFS_MAGIC` of `linux/magic.h`.
+const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// One line each, which begins with the key.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    found.extend(more_than_the_machine(config, memory_of_machine()));
+    for (index, disk) in config.cache.disk.iter().enumerate() {
+        found.extend(of_disk(index, disk));
+    }
+    found.extend(rules_without_use(&config.rules));
+    found
+}
+
+/// Bytes of memory.
+fn memory_of_machine() -> u64 {
+    let info = sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit.max(1)))
+}
+
+fn more_than_the_machine(config: &Config, machine: u64) -> Option<String> {
+    let (memory, in_flight) = (config.cache.memory(), config.cache.in_flight());
+    let sum = memory.saturating_add(in_flight);
+    (sum > machine).then(|| {
+        format!(
+            "cache.memory: {} and cache.in_flight: {} are more than the machine's memory, {}: the process would be \
+             killed when the cache is full",
+            ByteSize(memory),
+            ByteSize(in_flight),
+            rounded(machine)
+        )
+    })
+}
+
+fn of_disk(index: usize, disk: &DiskConfig) -> Option<String> {
+    // The folder may be yet to be made.
+    let existing = disk.path.ancestors().find(|path| path.exists())?;
+    let system = statfs(existing).ok()?;
+    let path = disk.path.display();
+    if IN_MEMORY.contains(&system.f_type) {
+        return Some(format!(
+            "cache.disk[{index}].path: {path} is on a file system in memory (tmpfs): use cache.memory instead"
+        ));
+    }
+    let size = size(&system);
+    // Those of the kernel (/proc) have no size.
+    (size > 0 && disk.capacity.bytes() > size).then(|| {
+        format!(
+            "cache.disk[{index}].capacity: {} is more than the file system of {path} has, {}: writes will fail when \
+             it is full",
+            disk.capacity,
+            rounded(size)
+        )
+    })
+}
+
+/// Bytes of a file system, used ones included.
+fn size(system: &StatFs) -> u64 {
+    u64::try_from(system.f_bsize).unwrap_or(0).saturating_mul(system.f_blocks)
+}
+
+/// Whole GiB, or MiB where there are few, for people.
+fn rounded(bytes: u64) -> ByteSize {
+    if bytes >> 30 < 10 { ByteSize::mib(bytes >> 20) } else { ByteSize::gib(bytes >> 30) }
+}
+
+/// Rules that no object meets, because an earlier one has them all.
+fn rules_without_use(rules: &[RuleConfig]) -> impl Iterator<Item = String> + '_ {
+    rules.iter().enumerate().filter_map(|(later, rule)| {
+        let earlier = rules[..later].iter().position(|earlier| covers(earlier, &rule.pattern))?;
+        Some(format!(
+            "rules[{later}].match: `{}` is never met: rules[{earlier}] (`{}`) has all of it, and the first match wins",
+            rule.pattern, rules[earlier].pattern
+        ))
+    })
+}
+
+/// Whether each text that `later` matches is matched by `earlier`, as far as it can be told without trying.
+fn covers(earlier: &RuleConfig, later: &str) -> bool {
+    let literal = |pattern: &str| pattern.find(['*', '?', '[', '{', '\\']);
+    let Some(first) = literal(later) else {
+        return earlier.matcher().is_ok_and(|matcher| matcher.is_match(later));
+    };
+    match earlier.pattern.strip_suffix("**") {
+        // `a/**` matches what has something after the slash.
+        Some(prefix) if literal(prefix).is_none() => {
+            later[..first].starts_with(prefix) && later.len() > prefix.len()
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(patterns: &[&str]) -> Vec<RuleConfig> {
+        let rule =
+            |pattern: &&str| RuleConfig { pattern: (*pattern).to_owned(), ..RuleConfig::default() };
+        patterns.iter().map(rule).collect()
+    }
+
+    #[test]
+    fn a_rule_that_an_earlier_one_covers_is_told() {
+        let told = |patterns: &[&str]| rules_without_use(&rules(patterns)).collect::<Vec<_>>();
+        assert_eq!(
+            told(&["a/**", "a/b/**", "**"]),
+            [
+                "rules[1].match: `a/b/**` is never met: rules[0] (`a/**`) has all of it, and the first match wins"
+            ]
+        );
+        for hidden in ["a/key", "a/*.csv", "a/x?y", "a/b/{c,d}/**"] {
+            assert_eq!(told(&["a/**", hidden, "**"]).len(), 1, "{hidden}");
+        }
+        assert_eq!(told(&["*/key", "a/key", "**"]).len(), 1);
+        for met in ["ab/**", "b/**", "*/x", "**/x", "a", "?/k"] {
+            assert!(told(&["a/**", met, "**"]).is_empty(), "{met}");
+        }
+        assert!(told(&["a/*.csv", "a/**", "**"]).is_empty());
+    }
+
+    #[test]
+    fn what_is_larger_than_the_machine_is_told() {
+        let mut config = Config::default();
+        config.cache.memory = Some(ByteSize::gib(10 << 10));
+        let told = warnings(&config);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("cache.memory: 10TiB and cache.in_flight: 512MiB are more than"),
+            "{told:?}"
+        );
+        assert_eq!(more_than_the_machine(&Config::default(), 2 << 30), None);
+    }
+
+    #[test]
+    fn a_disk_in_memory_and_one_larger_than_its_file_system_are_told() {
+        let told = |path: &str, capacity| {
+            let disk = DiskConfig { path: path.into(), capacity, ..DiskConfig::default() };
+            of_disk(3, &disk).unwrap_or_default()
+        };
+        let tmpfs = told("/dev/shm/none/such", ByteSize::mib(200));
+        assert!(
+            tmpfs.starts_with("cache.disk[3].path: /dev/shm/none/such is on a file system in"),
+            "{tmpfs}"
+        );
+        let large = told("/etc/none/such", ByteSize::gib(10 << 20));
+        assert!(
+            large.starts_with("cache.disk[3].capacity: 10PiB is more than the file system"),
+            "{large}"
+        );
+        assert_eq!(told("/etc/none/such", ByteSize::mib(200)), "");
+    }
+}
