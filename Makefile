@@ -68,11 +68,11 @@ soak:
 	HOTSET_ROLLS=80 HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/host -k rolling
 	PAIRS=100000 HOTSET=$(TARGET)/debug/hotset target/router/venv/bin/python -m pytest -s tests/router/test_pairs.py
 
-# target/debian/hotset_*.deb, by cargo-deb.
+# target/debian/hotset_*.deb, by cargo-deb, and its debug symbols, hotset-dbgsym_*.ddeb.
 deb:
 	.ci/setup build
 	.ci/setup deb
-	$(TARGET)/tools/bin/cargo-deb --locked
+	$(TARGET)/tools/bin/cargo-deb --locked --dbgsym
 
 bench:
 	.ci/setup build

@@ -1,6 +1,6 @@
 """The Debian package: installed, started, upgraded, removed and purged, on a throwaway copy of this machine.
 
-`HOTSET_DEB=FILE` tests the package that `make deb` built instead of one that is assembled around the tests' binary."""
+`BUILT_DEB=FILE` tests the package that `make deb` built instead of one that is assembled around the tests' binary."""
 
 import os
 import shutil
@@ -24,8 +24,8 @@ if not shutil.which("systemd-socket-activate"):
 
 @pytest.fixture(scope="module")
 def package(stripped, tmp_path_factory) -> Path:
-    """`HOTSET_DEB`, which `make deb` built, or what the tests assemble."""
-    if built := os.environ.get("HOTSET_DEB"):
+    """`BUILT_DEB`, which `make deb` built, or what the tests assemble."""
+    if built := os.environ.get("BUILT_DEB"):
         return Path(built)
     return debian.build(ROOT, stripped, tmp_path_factory.mktemp("package"))
 

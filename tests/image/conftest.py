@@ -1,6 +1,6 @@
 """Fixtures: the image that the Dockerfile makes of the tests' own binary, an origin, and containers.
 
-`HOTSET_IMAGE=docker-archive:FILE` tests an image that was built whole instead."""
+`BUILT_IMAGE=docker-archive:FILE` tests an image that was built whole instead."""
 
 import os
 import shutil
@@ -58,9 +58,9 @@ def stages(program, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def image(podman, request) -> str:
-    """The image that `HOTSET_IMAGE` names, as `podman pull` takes it; without that variable the last stage of the
+    """The image that `BUILT_IMAGE` names, as `podman pull` takes it; without that variable the last stage of the
     Dockerfile, over the binary of the tests."""
-    if whole := os.environ.get("HOTSET_IMAGE"):
+    if whole := os.environ.get("BUILT_IMAGE"):
         podman("tag", podman("pull", "--quiet", whole), IMAGE)
         return IMAGE
     stages = request.getfixturevalue("stages")

@@ -12,7 +12,7 @@ PAGE = ROOT / "docs/install/container.md"
 ORIGIN = "127.0.0.1:9100"
 """There: the S3 server that is built in."""
 PROJECT = ("Cargo.lock", "Cargo.toml", "Dockerfile", "LICENSE", "Makefile", ".ci", ".dockerignore", "conf", "src")
-WHOLE = os.environ.get("HOTSET_IMAGE")
+WHOLE = os.environ.get("BUILT_IMAGE")
 
 if missing := [name for name in ("unshare", "nsenter", "ip", "curl", "make") if not shutil.which(name)]:
     pytest.skip(f"{', '.join(missing)} not installed", allow_module_level=True)

@@ -1,4 +1,4 @@
-"""An image that was built whole: `HOTSET_IMAGE` names it as `podman pull` takes it, `HOTSET_SYMBOLS` its hotset.debug."""
+"""An image that was built whole: `BUILT_IMAGE` names it as `podman pull` takes it, `BUILT_SYMBOLS` its hotset.debug."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from conftest import ROOT
 MOST_BYTES = 40_000_000
 FEATURES = ("--no-default-features", "--features", "receivers")
 
-pytestmark = pytest.mark.skipif("HOTSET_IMAGE" not in os.environ, reason="HOTSET_IMAGE names no image")
+pytestmark = pytest.mark.skipif("BUILT_IMAGE" not in os.environ, reason="BUILT_IMAGE names no image")
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def test_the_inventory_lists_what_is_built(tree):
     assert built - listed == {("hotset", inventory["metadata"]["component"]["version"])}
 
 
-@pytest.mark.skipif("HOTSET_SYMBOLS" not in os.environ, reason="HOTSET_SYMBOLS names no file")
+@pytest.mark.skipif("BUILT_SYMBOLS" not in os.environ, reason="BUILT_SYMBOLS names no file")
 def test_the_symbols_are_those_of_the_program(tree, tmp_path):
-    symbols, section = Path(os.environ["HOTSET_SYMBOLS"]), tmp_path / "link"
+    symbols, section = Path(os.environ["BUILT_SYMBOLS"]), tmp_path / "link"
     program = tree / "usr/local/bin/hotset"
     dump = ["objcopy", "--dump-section", f".gnu_debuglink={section}", program, tmp_path / "copy"]
     subprocess.run(dump, check=True)
