@@ -148,7 +148,7 @@ mod tests {
         let version = cache.version(id, &meta);
         let known = Known::Object { meta: Arc::new(meta), version: version.clone() };
         let generation = cache.generations.current(id);
-        cache.meta.insert(id.clone(), Entry::new(known, Moment::now(), generation));
+        cache.meta.insert(id, Entry::new(known, Moment::now(), generation));
         let key = version.block(0);
         cache.keep(&key, Block::new(0, Bytes::from_static(b"bytes")));
         key

@@ -105,18 +105,23 @@ impl Cache {
         let mut ticket = None;
         self.generations.raise(id, || {
             match self.meta.get(id) {
-                Some(entry) if entry.meta().is_some() => self.meta.insert(id.clone(), {
-                    let on_disk = self.disk.as_ref().is_some_and(|disk| disk.knows(id));
-                    let before = matches!(entry.doubt, Doubt::Yes { on_disk: true });
-                    let doubt = Doubt::Yes { on_disk: on_disk || before };
-                    Entry { doubt, ..(*entry).clone() }
-                }),
+                Some(entry) if entry.meta().is_some() => {
+                    let doubt = self.doubt_of(id, &entry);
+                    self.meta.insert(id, Entry { doubt, ..(*entry).clone() });
+                }
                 _ => self.meta.remove(id),
             }
             ticket = self.forget(id);
         });
         self.lists.changed(id);
         ticket
+    }
+
+    /// An entry's, from now on.
+    pub(super) fn doubt_of(&self, id: &ObjectId, entry: &Entry) -> Doubt {
+        let on_disk = self.disk.as_ref().is_some_and(|disk| disk.knows(id));
+        let before = matches!(entry.doubt, Doubt::Yes { on_disk: true });
+        Doubt::Yes { on_disk: on_disk || before }
     }
 
     /// New bytes were written under this name, with this `ETag` if it is told. When that is the one we hold, it may be
@@ -187,7 +192,7 @@ impl Cache {
             let known = Known::Object { meta: Arc::new(meta), version: version.clone() };
             let entry = Entry { known, ..(*old).clone() };
             self.keep_parts(id, &entry);
-            self.meta.insert(id.clone(), entry);
+            self.meta.insert(id, entry);
         });
     }
 
@@ -270,7 +275,11 @@ impl Cache {
     /// What was known is no longer so: fetches of it are not admitted any more.
     fn replace(&self, id: &ObjectId, generation: Generation, since: Moment, known: Known) {
         let replaced = self.generations.replace(id, generation, |generation| {
-            self.meta.insert(id.clone(), Entry::new(known, since, generation));
+            let mut entry = Entry::new(known, since, generation);
+            if let Some(old) = self.meta.get(id) {
+                entry.inherit(&old);
+            }
+            self.meta.insert(id, entry);
             let _ = self.forget(id);
         });
         if replaced {
@@ -281,11 +290,15 @@ impl Cache {
         }
     }
 
-    fn admit(&self, id: &ObjectId, entry: Entry) {
+    fn admit(&self, id: &ObjectId, mut entry: Entry) {
         let generation = entry.generation;
         let parts = |entry: &Entry| entry.meta().map_or(0, |meta| meta.parts.len());
         let admitted = self.generations.admit(id, generation, || {
-            match self.meta.get(id) {
+            let old = self.meta.get(id);
+            if let Some(old) = &old {
+                entry.inherit(old);
+            }
+            match old {
                 // The disk may know an older version that it failed to bring back.
                 None => drop(self.forget(id)),
                 Some(old) if self.was_in_doubt_on_disk(id, &old) => {
@@ -294,7 +307,7 @@ impl Cache {
                 Some(old) if parts(&entry) > parts(&old) => self.keep_parts(id, &entry),
                 Some(_) => {}
             }
-            self.meta.insert(id.clone(), entry);
+            self.meta.insert(id, entry);
         });
         if !admitted {
             metrics::admission_refused();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 use rustix::time::{ClockId, clock_gettime};
@@ -15,10 +16,11 @@ use tokio::time::Instant;
 
 use super::generation::Generation;
 use super::key::ObjectVersion;
+use super::key_index::KeyIndex;
 use crate::s3::{ObjectId, ObjectMeta, S3Error, VersionId};
 
-/// What an entry costs beside its headers.
-const ENTRY_OVERHEAD: usize = 600;
+/// What an entry costs beside its headers, its name in the index included.
+const ENTRY_OVERHEAD: usize = 700;
 /// What a part that is known costs beside its checksums.
 const PART_OVERHEAD: usize = 80;
 
@@ -94,6 +96,10 @@ pub(super) struct Entry {
     pub recalled: bool,
     /// It was said to have changed since it was learned.
     pub doubt: Doubt,
+    /// Fingerprint of the evidence that made it stale; 0: none (R34).
+    pub contradicted: u64,
+    /// Fingerprints of evidence that a HEAD refuted since the object last changed.
+    pub refuted: [u64; 2],
 }
 
 /// Whether what is known must be confirmed by the origin before it is served, however young it is (R10).
@@ -108,7 +114,30 @@ pub(super) enum Doubt {
 
 impl Entry {
     pub(super) fn new(known: Known, since: Moment, generation: Generation) -> Self {
-        Self { known, since, generation, recalled: false, doubt: Doubt::No }
+        Self {
+            known,
+            since,
+            generation,
+            recalled: false,
+            doubt: Doubt::No,
+            contradicted: 0,
+            refuted: [0; 2],
+        }
+    }
+
+    /// Takes over which evidence is refuted, if this confirms what `old` says.
+    pub(super) fn inherit(&mut self, old: &Self) {
+        let same = match (&self.known, &old.known) {
+            (Known::Object { meta, .. }, Known::Object { meta: old, .. }) => meta.same_version(old),
+            (Known::Missing { .. }, Known::Missing { .. }) => true,
+            _ => false,
+        };
+        if same {
+            self.refuted = match old.contradicted {
+                0 => old.refuted,
+                refuted => [refuted, old.refuted[0]],
+            };
+        }
     }
 
     pub(super) fn is_doubted(&self) -> bool {
@@ -133,22 +162,34 @@ impl Entry {
 /// Entries by object, the least recently used leave first.
 pub(super) struct MetaCache {
     entries: Moka<ObjectId, Arc<Entry>, RandomState>,
+    index: Arc<KeyIndex>,
 }
 
 impl MetaCache {
     /// Holds entries of up to `capacity` bytes.
     pub(super) fn new(capacity: u64) -> Self {
+        let index = Arc::<KeyIndex>::default();
+        let names = index.clone();
         let entries = Moka::builder()
             .name("metadata")
             .max_capacity(capacity)
             .weigher(|id: &ObjectId, entry: &Arc<Entry>| weigh(id, entry))
             .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(move |id, entry, cause| match cause {
+                RemovalCause::Replaced => {}
+                _ => names.remove(&id, &entry),
+            })
             .build_with_hasher(RandomState::default());
-        Self { entries }
+        Self { entries, index }
     }
 
     pub(super) fn get(&self, id: &ObjectId) -> Option<Arc<Entry>> {
         self.entries.get(id)
+    }
+
+    /// The names of entries in the order of their keys.
+    pub(super) fn index(&self) -> &KeyIndex {
+        &self.index
     }
 
     /// All entries, in no order.
@@ -156,8 +197,11 @@ impl MetaCache {
         self.entries.iter()
     }
 
-    pub(super) fn insert(&self, id: ObjectId, entry: Entry) {
-        self.entries.insert(id, Arc::new(entry));
+    pub(super) fn insert(&self, id: &ObjectId, entry: Entry) {
+        let entry = Arc::new(entry);
+        // First: it may be evicted at once.
+        self.index.insert(id, &entry);
+        self.entries.insert(id.clone(), entry);
     }
 
     pub(super) fn remove(&self, id: &ObjectId) {

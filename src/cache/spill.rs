@@ -126,7 +126,7 @@ impl Cache {
         let version = self.version(id, &meta);
         let known = Known::Object { meta: Arc::new(meta), version };
         let entry = Entry { recalled: true, doubt, ..Entry::new(known, since, generation) };
-        self.generations.admit(id, generation, || self.meta.insert(id.clone(), entry))
+        self.generations.admit(id, generation, || self.meta.insert(id, entry))
     }
 
     /// What is on disk of an object is void; the caller holds its stripe's lock.

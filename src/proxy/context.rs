@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::admission::RequestHeld;
 use super::delete_many::HeldList;
+use super::evidence::Observed;
 use super::form::Upload;
 use super::lists::Keeping;
 use super::refusal::Refusal;
@@ -19,7 +20,7 @@ use super::touched::Touched;
 use crate::auth::chunked::Reframer;
 use crate::auth::verify::Digester;
 use crate::auth::{BodyCheck, Identity};
-use crate::cache::{Ticket, Writing};
+use crate::cache::{PageEvidence, Ticket, Writing};
 use crate::cluster::PeerWrite;
 use crate::metrics::{self, CacheResult, Held, Operation as OperationLabel, wire};
 use crate::origin::Domain;
@@ -129,6 +130,10 @@ pub struct Forward {
     pub connect_tries: u32,
     /// The last invalidation that might still be undone by a power cut.
     pub unsettled: Option<Ticket>,
+    /// Its answer may contradict cached metadata (R34).
+    pub(super) observed: Option<Box<Observed>>,
+    /// A listing on its way that may.
+    pub(super) page: Option<Box<PageEvidence>>,
     /// The answer of a list, to be kept when it is complete.
     pub(super) keeping: Option<Box<Keeping>>,
     /// Whom the origin was asked to find as the bucket's owner.
@@ -174,6 +179,8 @@ impl Forward {
             refusal: None,
             connect_tries: 0,
             unsettled: None,
+            observed: None,
+            page: None,
             keeping: None,
             expected_owner: None,
             refused: false,

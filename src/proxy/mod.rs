@@ -20,6 +20,7 @@ mod connection_options;
 mod context;
 mod cors;
 mod delete_many;
+mod evidence;
 mod form;
 mod forwarded;
 mod gate;
@@ -227,9 +228,10 @@ impl Gateway {
             Listed::Answered => return Ok(Outcome::Answered),
             Listed::Forward(keeping) => keeping,
         };
+        let observed = evidence::Observed::of(session.req_header(), &parsed, domain.realm());
         let touched = Touched::by(&parsed.operation, &self.origin.domains().realms());
         let mut forward = Forward::new(parsed, domain.clone(), touched, body);
-        (forward.keeping, forward.form) = (keeping, form);
+        (forward.keeping, forward.form, forward.observed) = (keeping, form, observed);
         forward.restore = RestoreBody::of(&session.req_header().method, &forward.parsed);
         if let Some(list) = &mut forward.listed {
             list.sent_by(held);
@@ -349,9 +351,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<Option<std::time::Duration>> {
         if let Some(forward) = &mut ctx.forward {
-            region::replace_body(forward, body, end);
-            self.answer_part(forward, end);
-            self.keep(forward, body.as_deref().unwrap_or_default(), end);
+            self.answer_body(forward, body, end);
         }
         Ok(None)
     }

@@ -19,7 +19,7 @@ use super::Gateway;
 use super::context::{Forward, RequestContext};
 use super::forwarded::forwarded;
 use super::region;
-use super::response::{CACHE_STATUS, CacheStatus};
+use super::response::CacheStatus;
 use super::touched::Touched;
 use super::transparent::as_signed;
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
@@ -138,6 +138,9 @@ impl Gateway {
         self.origin.loops().mark(head);
         // Nothing is concluded from what the origin was not sent (R36).
         forward.expected_owner = expected_owner(&head.headers);
+        if let Some(observed) = &mut forward.observed {
+            observed.is_sent();
+        }
         Ok(())
     }
 
@@ -281,11 +284,21 @@ impl Gateway {
                 true => self.suspect(forward),
                 false => self.answer_part(forward, false),
             }
+            self.observe_head(head, forward);
             self.settle(forward).await;
             self.confirm_owner(forward, head.status, ctx.started);
             self.keep_head(method, head, forward);
         }
-        head.insert_header(CACHE_STATUS, cache_status(method).header())
+        head.insert_header("Cache-Status", cache_status(method).header())
+    }
+
+    /// A part of the answer's body, before it is passed on, `end` with its last byte.
+    pub(super) fn answer_body(&self, forward: &mut Forward, body: &mut Option<Bytes>, end: bool) {
+        region::replace_body(forward, body, end);
+        self.answer_part(forward, end);
+        let part = body.as_deref().unwrap_or_default();
+        self.observe_body(forward, part, end);
+        self.keep(forward, part, end);
     }
 
     /// An answer about the object says that its bucket belongs to whom the client expects.

@@ -83,9 +83,31 @@ fn describes(name: &HeaderName) -> bool {
 /// Whether a `Cache-Control` says `no-store` or `private`, with or without field names.
 pub(super) fn forbids_storing(headers: &HeaderMap) -> bool {
     list_members(headers, &header::CACHE_CONTROL).any(|directive| {
-        let name = directive.split('=').next().unwrap_or_default().trim();
+        let (name, _) = name_and_value(directive);
         name.eq_ignore_ascii_case("no-store") || name.eq_ignore_ascii_case("private")
     })
+}
+
+/// Whether the lines of a `Cache-Control` say `no-cache`, with or without field names, or `max-age=0`. A shared cache
+/// takes `s-maxage` in place of `max-age` (RFC 9111, section 5.2.2.10).
+pub(super) fn requires_validation<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> bool {
+    let (mut no_cache, mut max_age, mut s_maxage) = (false, None, None);
+    for (name, value) in members(lines).map(name_and_value) {
+        let is_zero = !value.is_empty() && value.bytes().all(|digit| digit == b'0');
+        match name {
+            name if name.eq_ignore_ascii_case("no-cache") => no_cache = true,
+            name if name.eq_ignore_ascii_case("max-age") => max_age = Some(is_zero),
+            name if name.eq_ignore_ascii_case("s-maxage") => s_maxage = Some(is_zero),
+            _ => {}
+        }
+    }
+    no_cache || s_maxage.or(max_age).unwrap_or_default()
+}
+
+/// Of a directive; the value without quotes, empty where there is none.
+fn name_and_value(directive: &str) -> (&str, &str) {
+    let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+    (name.trim(), value.trim().trim_matches('"'))
 }
 
 /// The members of a comma-separated header, over all its lines.
@@ -93,7 +115,11 @@ fn list_members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'a str> + use<'a> {
-    let lines = headers.get_all(name).iter().filter_map(|line| {
+    members(headers.get_all(name).into_iter())
+}
+
+fn members<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a str> {
+    let lines = lines.filter_map(|line| {
         // An object's Cache-Control is its owner's text: bytes outside UTF-8 end what we read.
         let bytes = line.as_bytes();
         let valid = bytes.utf8_chunks().next()?.valid();

@@ -11,7 +11,9 @@ use std::time::SystemTime;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::status::StatusCode;
 
-use super::described::{checksums, checksums_of_the_whole, described, forbids_storing, own_value};
+use super::described::{
+    checksums, checksums_of_the_whole, described, forbids_storing, own_value, requires_validation,
+};
 use super::etag::ETag;
 use super::part::{Part, PartNumber, Parts};
 use super::range::{ContentRange, exact};
@@ -139,10 +141,26 @@ impl ObjectMeta {
         self.parts.add(&known.parts);
     }
 
+    /// Whether its own `Cache-Control` wants the origin asked before each reuse: `no-cache` or `max-age=0` (R13).
+    #[must_use]
+    pub fn requires_validation(&self) -> bool {
+        let lines = self.headers.iter().filter(|(name, _)| *name == header::CACHE_CONTROL);
+        requires_validation(lines.map(|(_, value)| value))
+    }
+
     /// Whether both are of the same version: the blocks of one are the blocks of the other (R10).
     #[must_use]
     pub fn same_version(&self, other: &ObjectMeta) -> bool {
         self.etag == other.etag && self.size == other.size && self.version_id == other.version_id
+    }
+}
+
+/// Bytes of the whole object, as far as an answer tells.
+pub(super) fn size_of_answer(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+    match status {
+        StatusCode::OK => content_length(headers),
+        StatusCode::PARTIAL_CONTENT => content_range(headers).ok().map(|(_, size)| size),
+        _ => None,
     }
 }
 

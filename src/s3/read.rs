@@ -5,6 +5,7 @@
 //! header that S3 ignores (a malformed range, a date that is none) is ignored here too.
 
 use http::header::{self, HeaderMap, HeaderName};
+use http::method::Method;
 
 use super::account::AccountId;
 use super::error::S3Error;
@@ -166,6 +167,29 @@ impl Read {
             pays: pays.is_some(),
             ..whole
         }))
+    }
+}
+
+/// The version of an object, `None` the current one, of which the answer to a GET or HEAD of a key shows what it is, though
+/// it may not be answered from the cache; `None` when it may be about something else: a part, a subresource, or what a
+/// server's own extension reads.
+#[must_use]
+pub fn shows_object(head: &RequestHead<'_>, query: &Query) -> Option<Option<VersionId>> {
+    let reads = matches!(*head.method, Method::GET | Method::HEAD) && !head.has_body;
+    let known = |name: &str| {
+        READ_QUERY.contains(&name)
+            || overrides::is_override(name)
+            || name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
+    };
+    let plain = query.iter().all(|(name, _)| known(name)) && !query.has_repeated_name();
+    let vendors =
+        |name: &HeaderName| VENDOR_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+    if !reads || !plain || query.get(PART_NUMBER).is_some() || head.headers.keys().any(vendors) {
+        return None;
+    }
+    match query.get(VERSION_ID) {
+        None => Some(None),
+        Some(version) => VersionId::new(version).map(Some),
     }
 }
 

@@ -37,6 +37,8 @@ mod durability;
 mod erase;
 /// What object events make it forget.
 mod events;
+/// What listings, reads and refusals that pass through make stale.
+mod evidence;
 /// When the origin is asked whether an object changed.
 mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.

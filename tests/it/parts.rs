@@ -329,3 +329,19 @@ async fn a_parts_own_etag_does_not_end_what_is_known_of_the_object() {
         assert_eq!(s3.requests().len(), 0, "{}", s3.describe());
     }
 }
+
+#[tokio::test]
+async fn while_a_part_waits_for_the_whole_nobody_reads_by_its_etag() {
+    let (s3, _proxy, client, object) = with_object().await;
+    with_etags_of_parts(&s3);
+    let gate = Gate::new();
+    s3.fault(Matcher::head("k"), Times(1), Fault::HoldHeader(gate.clone()));
+    let part = client.get("/data/k?partNumber=1").start(0).await;
+    gate.wait_reached().await;
+    s3.wait_for(|seen| seen.iter().any(|r| r.param("partNumber").is_some() && r.done)).await;
+    let whole = client.get("/data/k").send().await;
+    assert_eq!(whole.header("etag"), object.etag_value().unwrap());
+    assert!(whole.complete && whole.body == object.all());
+    gate.open();
+    assert_eq!(part.finish().await.status, 206);
+}

@@ -414,24 +414,30 @@ fn form_encode(key: &str) -> String {
     encoded.replace("%20", "+")
 }
 
-/// `ListObjectsV2` as far as tests need it: a prefix, and pages of `max-keys`, whose token is the last key.
+/// `ListObjectsV2` as far as tests need it: a prefix, a delimiter (without common prefixes), and pages of `max-keys`, whose
+/// token is the last key.
 fn list(store: &Store, seen: &Seen) -> Reply {
     let prefix = seen.param("prefix").unwrap_or_default();
     let after = seen.param("continuation-token").unwrap_or_default();
     let most = seen.param("max-keys").and_then(|most| most.parse().ok()).unwrap_or(1000);
-    let all: Vec<_> = store.list(&seen.bucket, &prefix).filter(|(key, _)| **key > *after).collect();
+    let delimiter = seen.param("delimiter").unwrap_or_default();
+    let rolled_up = |key: &str| !delimiter.is_empty() && key[prefix.len()..].contains(&*delimiter);
+    let listed = store.list(&seen.bucket, &prefix).filter(|(key, _)| !rolled_up(key));
+    let all: Vec<_> = listed.filter(|(key, _)| **key > *after).collect();
     let page = &all[..all.len().min(most)];
     let is_truncated = page.len() < all.len();
     let next = page.last().filter(|_| is_truncated).map_or(String::new(), |(key, _)| {
         format!("<NextContinuationToken>{}</NextContinuationToken>", xml_escape(key))
     });
+    let entry = if seen.has_param("versions") { "Version" } else { "Contents" };
     let encodes = seen.param("encoding-type").as_deref() == Some("url");
     let encoding = if encodes { "<EncodingType>url</EncodingType>" } else { "" };
     let contents = page.iter().map(|(key, object)| {
         let key = if encodes { form_encode(key) } else { xml_escape(key) };
         let size = object.len();
         let etag = xml_escape(object.etag_value().unwrap_or_default());
-        format!("<Contents><Key>{key}</Key><ETag>{etag}</ETag><Size>{size}</Size></Contents>")
+        let fields = format!("<Key>{key}</Key><ETag>{etag}</ETag><Size>{size}</Size>");
+        format!("<{entry}>{fields}<IsLatest>true</IsLatest></{entry}>")
     });
     let contents: String = contents.collect();
     let (name, prefix) = (xml_escape(&seen.bucket), xml_escape(&prefix));
