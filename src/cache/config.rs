@@ -85,7 +85,8 @@ pub struct RuleConfig {
     pub max_stale: Option<HumanDuration>,
     /// How long "there is no such key" is remembered (R12).
     pub negative: HumanDuration,
-    /// Whether an object's own `Cache-Control: no-store` or `private` is obeyed (R13).
+    /// Whether an object's own `Cache-Control` is obeyed: `no-store` and `private` pass through; with a `ttl`,
+    /// `no-cache` and `max-age=0` are confirmed before each answer (R13).
     pub obey_no_store: bool,
     /// The most that its blocks may take of each path of the disk tier; `None`: no limit.
     pub disk_share: Option<Share>,

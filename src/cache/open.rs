@@ -134,7 +134,10 @@ impl Cache {
     ) -> Result<Found, CacheError> {
         match known {
             Lookup::Fresh(found) => Ok(found),
-            Lookup::Stale(entry, found) => self.revalidate(id, policy, entry, found).await,
+            Lookup::Stale(entry, found) => {
+                let demand = policy.demand || policy.confirms_each_read(&found.meta);
+                self.revalidate(id, &Policy { demand, ..*policy }, entry, found).await
+            }
             Lookup::Absent(error) => Err(CacheError::Absent(error)),
             Lookup::Uncacheable => Err(CacheError::Uncacheable),
             Lookup::Unknown => self.ask_head(id, None, policy, Source::Miss).await,
@@ -252,7 +255,7 @@ impl Cache {
                     claims: Vec::new(),
                 };
                 match policy.is_fresh(&entry) && !suspect {
-                    _ if doubted => Lookup::Stale(None, found),
+                    _ if doubted || policy.confirms_each_read(meta) => Lookup::Stale(None, found),
                     true => Lookup::Fresh(found),
                     false => Lookup::Stale(Some(entry), found),
                 }

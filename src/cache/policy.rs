@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::config::Freshness;
 use super::meta::{Entry, Moment};
+use crate::s3::ObjectMeta;
 
 /// Uncacheable answers are remembered as such for so long, so that not every read of them costs two requests.
 pub(super) const UNCACHEABLE: Duration = Duration::from_mins(1);
@@ -23,6 +24,8 @@ pub struct Policy {
     pub negative: Duration,
     /// `no-store` and `private` objects are not cached (R13).
     pub obey_no_store: bool,
+    /// `no-cache` and `max-age=0` objects are confirmed before each answer (R13).
+    pub(super) obey_no_cache: bool,
 }
 
 /// Events are proven to come.
@@ -57,13 +60,20 @@ impl Policy {
             _ => None,
         };
         let negative = ttl.map_or(negative, |ttl| negative.min(ttl));
-        Self { ttl, trusted, demand, max_stale, negative, obey_no_store }
+        // Under the other rules it is not age that decides.
+        let obey_no_cache = obey_no_store && matches!(freshness, Freshness::Ttl(_));
+        Self { ttl, trusted, demand, max_stale, negative, obey_no_store, obey_no_cache }
     }
 
     /// The same for a reader that demands the current state (R7).
     #[must_use]
     pub fn demanding(self) -> Self {
         Self { demand: true, ..self }
+    }
+
+    /// Whether an object's own `Cache-Control` is obeyed that wants it confirmed before each answer (R13).
+    pub(super) fn confirms_each_read(&self, meta: &ObjectMeta) -> bool {
+        self.obey_no_cache && meta.requires_validation()
     }
 
     pub(super) fn is_fresh(&self, entry: &Entry) -> bool {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hotset::cache::Freshness;
+use hotset::cache::{Freshness, RuleConfig};
 use hotset::config::units::HumanDuration;
 use http::Method;
 
 use crate::support::{
-    Client, FakeS3, Fault, Gate, Matcher, Object, Response, TestProxy, Times, Upload,
+    Always, Client, FakeS3, Fault, Gate, Matcher, Object, Response, TestProxy, Times, Upload,
 };
 
 const SIZE: u64 = 300_000;
@@ -316,4 +316,57 @@ async fn r6_an_absence_from_before_a_write_is_not_remembered_after_it() {
     gate.open();
     assert_eq!(early.finish().await.status, 404);
     assert_eq!(client.get("/data/key").send().await.text(), "new");
+}
+
+#[tokio::test]
+async fn r13_no_cache_and_max_age_0_are_confirmed_before_each_answer() {
+    for value in ["no-cache", "public, max-age=0", "max-age=\"0\"", "s-maxage=0", "No-Cache=\"x\""]
+    {
+        let (s3, _proxy, client) = setup(ttl()).await;
+        for content in ["first content", "other content"] {
+            s3.put("data", "k", Object::bytes(content).header("Cache-Control", value));
+            for _ in 0..2 {
+                let answer = client.get("/data/k").send().await;
+                assert_eq!((&*answer.text(), answer.header("cache-control")), (content, value));
+                s3.wait_idle().await;
+            }
+        }
+        let gets = s3.count(|request| request.method == Method::GET);
+        let heads = s3.count(|request| request.method == Method::HEAD);
+        assert_eq!((gets, heads), (2, 3), "{value}: {}", s3.describe());
+    }
+}
+
+#[tokio::test]
+async fn r13_no_cache_is_obeyed_only_under_a_ttl_and_where_the_rule_says_so() {
+    let ignoring = RuleConfig { obey_no_store: false, ..RuleConfig::default() };
+    let immutable = RuleConfig { freshness: Freshness::Immutable, ..RuleConfig::default() };
+    for rule in [ignoring, immutable] {
+        let s3 = FakeS3::start().await;
+        let proxy = TestProxy::start_with(&s3, |config| config.rules = vec![rule]).await;
+        let client = proxy.client();
+        s3.put("data", "k", Object::bytes("one").header("Cache-Control", "no-cache, max-age=0"));
+        for _ in 0..3 {
+            assert_eq!(client.get("/data/k").send().await.text(), "one");
+        }
+        assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
+    }
+}
+
+/// Not even while the origin is down.
+#[tokio::test]
+async fn r13_no_cache_is_not_served_stale() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.rules[0].max_stale = Some(HumanDuration::secs(600));
+    })
+    .await;
+    let client = proxy.client();
+    for (value, status) in [("no-cache", 503), ("public", 200)] {
+        s3.put("data", value, Object::bytes("one").header("Cache-Control", value));
+        assert_eq!(client.get(&format!("/data/{value}")).send().await.status, 200);
+        s3.fault(Matcher::any().key(value), Always, Fault::Status(500, "InternalError"));
+        let again = client.get(&format!("/data/{value}")).send().await;
+        assert_eq!(again.status, status, "{value}");
+    }
 }
