@@ -1,5 +1,7 @@
 //! Heads and errors as S3 writes them, with request ids of our own (never the origin's, which belong to another answer).
 
+mod spelling;
+
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES,
@@ -16,10 +18,11 @@ use super::region::BUCKET_REGION;
 use crate::metrics::CacheResult;
 use crate::s3::range::ContentRange;
 use crate::s3::{ObjectMeta, ResponseOverrides, S3Error};
+use spelling::spelled;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
-pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const MP_PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
 /// Stands where S3 names the host that answered.
@@ -156,7 +159,7 @@ impl Head {
     }
 
     pub(super) async fn send(self, session: &mut Session) -> Result<()> {
-        let head = Box::new(self.into_header());
+        let head = Box::new(self.into_header()?);
         session.downstream_session.write_response_header(head).await
     }
 
@@ -171,15 +174,23 @@ impl Head {
         let reason = self.status.canonical_reason().unwrap_or_default();
         wire.extend_from_slice(reason.as_bytes());
         wire.extend_from_slice(b"\r\n");
-        self.into_header().header_to_h1_wire(&mut wire);
+        for (name, value) in &self.headers {
+            wire.extend_from_slice(spelled(name).as_bytes());
+            wire.extend_from_slice(b": ");
+            wire.extend_from_slice(value.as_bytes());
+            wire.extend_from_slice(b"\r\n");
+        }
         wire.extend_from_slice(b"\r\n");
         wire
     }
 
-    fn into_header(self) -> ResponseHeader {
-        let (mut parts, ()) = http::Response::new(()).into_parts();
-        (parts.status, parts.headers) = (self.status, self.headers);
-        ResponseHeader::from(parts)
+    /// With names as HTTP/1 shows them; HTTP/2 has them in lower case.
+    fn into_header(self) -> Result<ResponseHeader> {
+        let mut head = ResponseHeader::build(self.status, Some(HEADERS))?;
+        for (name, value) in &self.headers {
+            head.append_header(spelled(name).to_owned(), value)?;
+        }
+        Ok(head)
     }
 }
 

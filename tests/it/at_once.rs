@@ -207,7 +207,7 @@ async fn r21_each_request_of_a_connection_is_allowed_by_itself() {
     let statuses: Vec<&str> = all.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["200", "403", "200", "403", "200"], "{all}");
     assert!(
-        !all.contains("theirs/k\r") && all.matches("cache-status: hotset; hit").count() == 3,
+        !all.contains("theirs/k\r") && all.matches("Cache-Status: hotset; hit").count() == 3,
         "{all}"
     );
     assert_eq!(s3.requests().len(), 0, "{}", s3.describe());

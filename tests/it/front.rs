@@ -256,3 +256,47 @@ async fn every_answer_says_what_part_the_cache_had_and_has_an_id() {
     let down = client.put("/data/new").body("x").send().await;
     assert_eq!((down.status.as_u16(), down.header("cache-status")), (503, "hotset; fwd=method"));
 }
+
+/// `ETag`, `Last-Modified`, `x-amz-id-2`: some clients of HTTP/1.1 compare names by case.
+#[tokio::test]
+async fn names_of_headers_are_spelled_as_s3_spells_them() {
+    let (s3, _proxy, client) = setup().await;
+    let etag = s3.object("data", "k").unwrap().etag_value().unwrap().to_owned();
+    let condition = format!("If-None-Match: {etag}\r\n");
+    let requests = [
+        ("GET /data/k", "Range: bytes=0-3\r\n"),
+        ("GET /data/k", "Range: bytes=0-3\r\n"),
+        ("GET /data/k", &*condition),
+        ("HEAD /data/k", ""),
+        ("GET /data/k", "Range: bytes=9999999-\r\n"),
+        ("GET /data?list-type=2", ""),
+        ("GET /data/none", "Connection: close\r\n"),
+    ];
+    let requests = requests
+        .map(|(line, headers)| format!("{line} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"))
+        .concat();
+    let all = client.send_raw(requests.as_bytes()).await;
+    let all = String::from_utf8_lossy(&all).into_owned();
+    let (mut heads, mut seen) = (0, std::collections::BTreeSet::new());
+    for line in all.split("\r\n") {
+        heads += usize::from(line.contains("HTTP/1.1 "));
+        let Some((name, _)) = line.split_once(": ") else { continue };
+        if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            seen.insert(name);
+        }
+    }
+    assert_eq!(heads, 7, "{all}");
+    for name in &seen {
+        let lower = name.to_ascii_lowercase();
+        let parts = lower.split('-').map(|part| part[..1].to_ascii_uppercase() + &part[1..]);
+        let titled = parts.collect::<Vec<_>>().join("-");
+        let expected = match &*lower {
+            "etag" => "ETag",
+            lower if lower.starts_with("x-amz-") => lower,
+            _ => &titled,
+        };
+        assert_eq!(*name, expected, "{all}");
+    }
+    let standard = ["ETag", "Last-Modified", "Content-Range", "Cache-Status", "x-amz-meta-a"];
+    assert!(standard.iter().all(|name| seen.contains(name)), "{seen:?}");
+}

@@ -310,5 +310,5 @@ async fn an_interim_answer_carries_nothing_of_ours() {
     let all = client.send_raw(request).await;
     let text = String::from_utf8_lossy(&all);
     assert!(text.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), "{text}");
-    assert!(text.contains("\r\ncache-status: hotset; fwd=method\r\n"), "{text}");
+    assert!(text.contains("\r\nCache-Status: hotset; fwd=method\r\n"), "{text}");
 }
