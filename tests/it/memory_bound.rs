@@ -140,7 +140,8 @@ async fn more_slow_readers_than_blocks_in_flight_are_all_served_by_parts_of_bloc
         reader.unwrap();
     }
     let ranges: Vec<_> = s3.requests().into_iter().filter_map(|request| request.range).collect();
-    assert!(ranges.iter().any(|range| range.end - range.start < block / 4), "{ranges:?}");
+    // What is not fetched in parts is fetched to the end of its block.
+    assert!(ranges.iter().any(|range| range.end % block != 0), "{ranges:?}");
     let fetched: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     println!("{fetched} bytes fetched by {} requests", ranges.len());
     assert!(fetched < 4 * count * block, "{fetched} bytes fetched");
