@@ -25,7 +25,7 @@ const OVERHEAD: u64 = 1024;
 /// After a write whose outcome is not known, for how long its bucket's lists are not kept (R8).
 const SUSPICION: Duration = Duration::from_mins(1);
 
-type Bucket = (Realm, BucketName);
+pub(super) type Bucket = (Realm, BucketName);
 
 /// Names one answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -84,6 +84,8 @@ struct Table {
     admitted: u64,
     /// Buckets where a write may yet happen, and until when.
     suspected: HashMap<Bucket, Instant>,
+    /// Buckets that other replicas are writing to, and how many writes.
+    written: HashMap<Bucket, usize>,
 }
 
 /// All lists that are remembered.
@@ -146,6 +148,23 @@ impl Lists {
         self.bucket_changed(realm, bucket);
     }
 
+    /// Another replica is about to write in the bucket: until the same number of [`Lists::remote_ended`] no list of it
+    /// is kept.
+    pub(super) fn remote_begins(&self, bucket: &Bucket) {
+        if self.capacity > 0 {
+            *self.table.lock().written.entry(bucket.clone()).or_default() += 1;
+        }
+    }
+
+    pub(super) fn remote_ended(&self, bucket: &Bucket) {
+        let mut table = self.table.lock();
+        let Some(writes) = table.written.get_mut(bucket) else { return };
+        *writes -= 1;
+        if *writes == 0 {
+            table.written.remove(bucket);
+        }
+    }
+
     /// Ends the lists of a bucket that `take` takes out of its index.
     fn drop_lists(
         &self,
@@ -192,7 +211,8 @@ impl Lists {
         let mut table = self.table.lock();
         let current = self.epoch(&key.realm, &key.bucket).load(Ordering::Acquire);
         let suspected = table.suspected.get(&name).is_some_and(|until| *until > Instant::now());
-        if epoch != current || suspected || bytes > self.capacity || since.age() >= ttl {
+        let in_doubt = suspected || table.written.contains_key(&name);
+        if epoch != current || in_doubt || bytes > self.capacity || since.age() >= ttl {
             return;
         }
         let key = Arc::new(key);

@@ -5,12 +5,14 @@
 //! may have been, all that is known is confirmed once: the *epoch* is raised, and what was learned in an earlier one is
 //! in doubt.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cache;
 use super::generation::InFlight;
 use super::learn::Writing;
+use super::lists::Bucket;
 use super::meta::boot_time;
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::s3::{BucketName, ObjectId, ObjectKey};
@@ -65,6 +67,8 @@ pub struct RemoteWrite {
     objects: Vec<ObjectId>,
     buckets: Vec<BucketName>,
     writing: Vec<Writing>,
+    /// Where no list is kept meanwhile.
+    unlisted: HashSet<Bucket>,
 }
 
 impl RemoteWrite {
@@ -84,6 +88,16 @@ impl RemoteWrite {
             }
         }
         self.writing.iter_mut().for_each(Writing::conclude);
+    }
+}
+
+impl Drop for RemoteWrite {
+    fn drop(&mut self) {
+        // First what this ends, or leaves in doubt.
+        self.writing.clear();
+        for bucket in &self.unlisted {
+            self.cache.lists.remote_ended(bucket);
+        }
     }
 }
 
@@ -126,15 +140,24 @@ impl Cache {
             names.map(|(realm, bucket, key)| ObjectId::new(realm, bucket, key)).collect::<Vec<_>>()
         };
         let objects: Vec<ObjectId> = objects.iter().flat_map(in_realms).collect();
+        let of_object = |id: &ObjectId| (id.realm().clone(), id.bucket().clone());
+        let mut unlisted: HashSet<Bucket> = objects.iter().map(of_object).collect();
+        for bucket in buckets {
+            unlisted.extend(realms.iter().map(|realm| (realm.clone(), bucket.clone())));
+        }
+        // Once it has ended a list that was kept before would be old until that is known here (R27).
+        unlisted.iter().for_each(|bucket| self.lists.remote_begins(bucket));
+        objects.iter().for_each(|id| self.lists.changed(id));
         let mut writing = Vec::new();
         for bucket in buckets {
             let begin = |realm| self.bucket_write_begins(realm, bucket, KIND);
             writing.extend(realms.iter().map(begin));
+            realms.iter().for_each(|realm| self.lists.bucket_changed(realm, bucket));
         }
         if !objects.is_empty() {
             writing.push(self.write_begins(objects.clone(), KIND));
         }
-        RemoteWrite { cache: self.clone(), objects, buckets: buckets.to_vec(), writing }
+        RemoteWrite { cache: self.clone(), objects, buckets: buckets.to_vec(), writing, unlisted }
     }
 }
 

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::Cluster;
-use super::lease::WRITE_WAIT;
+use super::lease::{UNPROMISED_WAIT, WRITE_WAIT};
 use super::members::Numbers;
 use super::peer::Peer;
 use super::wire::{self, EraseAnswer, EraseRequest, Message, ScopeText};
@@ -55,9 +55,10 @@ impl Delivery {
         Self { since: Instant::now(), to }
     }
 
-    async fn settled(&self, wait: Duration) -> Missed {
+    /// `more`: for replicas that answer, and may take this one for gone.
+    async fn settled(&self, wait: Duration, more: Duration) -> Missed {
         let deadline = self.since + wait;
-        let waits = self.to.iter().map(|(peer, number)| peer.0.settled(*number, deadline));
+        let waits = self.to.iter().map(|(peer, number)| peer.0.settled(*number, deadline, more));
         let results = join_all(waits).await;
         let mut missed = Missed::default();
         for ((peer, _), result) in self.to.iter().zip(results) {
@@ -76,7 +77,7 @@ impl Delivery {
 
     /// Waits until an event is applied by each replica that is alive. `false`: one of them did not in time.
     pub async fn event_settled(self) -> bool {
-        self.settled(WAIT).await.late.is_empty()
+        self.settled(WAIT, Duration::ZERO).await.late.is_empty()
     }
 }
 
@@ -128,7 +129,7 @@ pub struct PeerErased {
 impl Cluster {
     /// A write of these is about to be sent to the origin: from when this returns every read through another replica
     /// asks the origin, until the write has ended. At most 500 ms: by then the lease of who did not hear of it has run
-    /// out.
+    /// out; 2 s for one that can be reached, and may have taken this replica for gone.
     pub async fn write_begins(
         self: &Arc<Self>,
         objects: &[ObjectId],
@@ -148,7 +149,7 @@ impl Cluster {
         let begin = text.clone();
         let numbers = self.members.announce(&text, move |open| drop(open.insert(write, begin)));
         let told = PeerWrite { cluster: self.clone(), write, end: RemoteEnd::Unknown };
-        let missed = Delivery::new(numbers).settled(WRITE_WAIT).await;
+        let missed = Delivery::new(numbers).settled(WRITE_WAIT, UNPROMISED_WAIT).await;
         self.say(&missed, "a write");
         told
     }
@@ -173,7 +174,7 @@ impl Cluster {
             numbers = self.members.announce(&text.into(), |_| {});
         }
         let delivery = Delivery::new(numbers);
-        let missed = delivery.settled(WAIT).await;
+        let missed = delivery.settled(WAIT, Duration::ZERO).await;
         self.say(&missed, "a purge");
         let Missed { unreachable, late: mut failed } = missed;
         let peers = delivery.to.iter().map(|(peer, _)| peer.0.clone());
@@ -229,7 +230,7 @@ impl Cluster {
         self.leaving.store(true, Ordering::Release);
         let text = wire::text(&Message::Leave);
         let delivery = Delivery::new(self.members.announce(&text.into(), |_| {}));
-        let _ = delivery.settled(WRITE_WAIT).await;
+        let _ = delivery.settled(WRITE_WAIT, Duration::ZERO).await;
     }
 
     /// Logs who did not hear of something, now and then.

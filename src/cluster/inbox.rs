@@ -79,7 +79,8 @@ impl Inbox {
             stream.writes.clear();
         }
         let mut leaves = false;
-        for (number, message) in (push.first..).zip(push.messages) {
+        for (index, message) in (0..).zip(push.messages) {
+            let number = push.first.saturating_add(index);
             if number > stream.applied {
                 leaves |= matches!(message, Message::Leave);
                 self.apply(&mut stream, message).await;

@@ -4,6 +4,10 @@
 //! can be missing: the peer lets no write, purge or event go on before this replica has applied it, or the last lease
 //! that it granted has run out. A peer that is silent for longer is *gone*: then what is known is confirmed once, and
 //! served by its rules from there on.
+//!
+//! An answer also promises not to take the asker for gone for a while. A write goes on without a replica only while it
+//! has promised that, or when it is gone itself: so a replica that reads by its rules, since it takes the writer for
+//! gone, is waited for as long as the writer can reach it.
 
 use std::time::Duration;
 
@@ -13,11 +17,25 @@ pub(super) const LEASE: Duration = Duration::from_millis(400);
 pub(super) const PENDING_MAX: Duration = Duration::from_millis(50);
 /// Longest wait of a write: by then each lease that could be granted has run out.
 pub(super) const WRITE_WAIT: Duration = Duration::from_millis(500);
+/// What a write waits beyond that for a replica that answers and promises nothing.
+pub(super) const UNPROMISED_WAIT: Duration = Duration::from_millis(1500);
+/// Interval between questions, and the longest wait for an answer.
+pub(super) const EVERY: Duration = Duration::from_millis(100);
+pub(super) const ANSWER: Duration = Duration::from_millis(300);
 /// Questions in a row without an answer, each of which was waited for, after which a peer is gone. A replica that was
 /// frozen itself waited for one of them at most.
-const UNANSWERED: u32 = 3;
+const UNANSWERED: u32 = 4;
+/// For how long after an answer the asker is not taken for gone.
+pub(super) const PROMISE: Duration = Duration::from_millis(1400);
+/// Longest pause of this process in which no other one can have taken it for gone.
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(800);
 
+/// Who is frozen is gone for the others after this; a question may be old by then.
+const GONE_AFTER: u128 = UNANSWERED as u128 * ANSWER.as_millis();
 const _: () = assert!(LEASE.as_millis() + PENDING_MAX.as_millis() < WRITE_WAIT.as_millis());
+// A write waits for a frozen replica until that is gone, or its wait is over while the promise holds still.
+const _: () = assert!(GONE_AFTER + EVERY.as_millis() <= PROMISE.as_millis() - EVERY.as_millis());
+const _: () = assert!(PAUSE_MAX.as_millis() + EVERY.as_millis() <= GONE_AFTER - ANSWER.as_millis());
 
 /// Why a question was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +43,8 @@ pub(super) enum Failure {
     /// Nobody listens there.
     Refused,
     Silent,
+    /// It is alive, and wants another token or has no `cluster.peers`.
+    Denied,
 }
 
 /// Consequence for what is known here.
@@ -58,12 +78,26 @@ pub(super) struct Lease {
     intact: bool,
     unanswered: u32,
     lapse_counted: bool,
+    /// Until when the peer is not taken for gone.
+    promised: Duration,
+    /// Until when the peer does not take this replica for gone.
+    counted_until: Duration,
+    /// It takes no messages, and so knows that it knows nothing.
+    denied: bool,
 }
 
 impl Lease {
     pub(super) fn new() -> Self {
-        let (state, stream, intact) = (State::Joining, None, true);
-        Self { state, stream, intact, unanswered: 0, lapse_counted: true }
+        Self {
+            state: State::Joining,
+            stream: None,
+            intact: true,
+            unanswered: 0,
+            lapse_counted: true,
+            promised: Duration::ZERO,
+            counted_until: Duration::ZERO,
+            denied: false,
+        }
     }
 
     pub(super) fn state(&self) -> State {
@@ -103,8 +137,38 @@ impl Lease {
         }
     }
 
+    /// The peer asks: it is not taken for gone for [`PROMISE`]. `false`: it is taken for gone already.
+    pub(super) fn promise(&mut self, now: Duration) -> bool {
+        if self.is_gone() {
+            return false;
+        }
+        self.promised = now + PROMISE;
+        true
+    }
+
+    /// The answer to a question that was sent at `sent` promised the same, or did not.
+    pub(super) fn promised(&mut self, sent: Duration, promised: bool) {
+        self.denied = false;
+        self.counted_until = if promised { sent + PROMISE } else { Duration::ZERO };
+    }
+
+    /// Whether the peer does not take this replica for gone.
+    pub(super) fn counts_us(&self, now: Duration) -> bool {
+        now < self.counted_until || self.denied
+    }
+
+    /// Whether it is alive and not to be spoken to.
+    pub(super) fn is_denied(&self) -> bool {
+        self.denied
+    }
+
     /// A question was not answered.
-    pub(super) fn failed(&mut self, why: Failure) -> Effect {
+    pub(super) fn failed(&mut self, why: Failure, now: Duration) -> Effect {
+        self.denied = why == Failure::Denied;
+        if self.denied {
+            self.withheld();
+            return Effect::Nothing;
+        }
         self.unanswered += if why == Failure::Refused { UNANSWERED } else { 1 };
         match self.state {
             State::Left => Effect::Nothing,
@@ -112,7 +176,11 @@ impl Lease {
                 self.state = State::Gone { why };
                 Effect::Nothing
             }
-            State::Joining | State::Leased { .. } if self.unanswered < UNANSWERED => {
+            // Of a process that has ended nothing comes any more, whatever was promised.
+            State::Joining | State::Leased { .. }
+                if self.unanswered < UNANSWERED
+                    || why == Failure::Silent && now < self.promised =>
+            {
                 Effect::Nothing
             }
             State::Joining | State::Leased { .. } => {
@@ -162,7 +230,7 @@ mod tests {
     fn a_lease_that_ran_out_and_is_granted_again_on_an_unbroken_stream_costs_nothing() {
         let mut lease = Lease::new();
         let _ = lease.granted(at(0), 1, false);
-        assert_eq!(lease.failed(Failure::Silent), Effect::Nothing);
+        assert_eq!(lease.failed(Failure::Silent, at(900)), Effect::Nothing);
         assert_eq!(lease.granted(at(60_000), 1, false), Effect::Nothing, "it was frozen itself");
     }
 
@@ -171,7 +239,7 @@ mod tests {
         for why in [Failure::Silent, Failure::Refused] {
             let mut lease = Lease::new();
             let _ = lease.granted(at(0), 1, true);
-            let mut effects = (0..10).map(|_| lease.failed(why));
+            let mut effects = (0..10).map(|_| lease.failed(why, at(900)));
             assert_eq!(effects.find(|effect| *effect == Effect::Confirm), Some(Effect::Confirm));
             assert!(effects.all(|effect| effect == Effect::Nothing), "once");
             assert_eq!(lease.certain_until(), None);
@@ -186,7 +254,7 @@ mod tests {
         let mut lease = Lease::new();
         let _ = lease.granted(at(0), 1, true);
         lease.left();
-        assert_eq!(lease.failed(Failure::Refused), Effect::Nothing);
+        assert_eq!(lease.failed(Failure::Refused, at(900)), Effect::Nothing);
         assert_eq!(lease.certain_until(), None);
         lease.withheld();
         assert_eq!(lease.granted(at(9000), 2, true), Effect::Nothing);
@@ -199,10 +267,48 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_wants_another_token_is_alive_and_so_every_read_asks_the_origin() {
+        let mut lease = Lease::new();
+        for turn in 0..10 {
+            assert_eq!(lease.failed(Failure::Denied, at(turn)), Effect::Nothing);
+        }
+        assert_eq!(lease.certain_until(), Some(Duration::ZERO));
+        assert!(lease.is_denied() && lease.counts_us(at(99)), "writes do not wait for long");
+        lease.promised(at(100), false);
+        assert!(!lease.is_denied() && !lease.counts_us(at(101)));
+    }
+
+    #[test]
     fn nothing_is_confirmed_for_a_peer_that_never_was() {
         let mut lease = Lease::new();
-        assert_eq!(lease.failed(Failure::Refused), Effect::Nothing);
+        assert_eq!(lease.failed(Failure::Refused, at(900)), Effect::Nothing);
         assert_eq!(lease.certain_until(), None);
         assert_eq!(lease.granted(at(0), 1, true), Effect::Nothing);
+    }
+
+    #[test]
+    fn a_peer_that_was_promised_so_is_not_taken_for_gone_yet() {
+        let mut lease = Lease::new();
+        let _ = lease.granted(at(0), 1, true);
+        assert!(lease.promise(at(100)));
+        for ms in (400..1500).step_by(100) {
+            assert_eq!(lease.failed(Failure::Silent, at(ms)), Effect::Nothing, "at {ms}");
+            assert_eq!(lease.certain_until(), Some(at(400)), "every read asks the origin");
+        }
+        assert_eq!(lease.failed(Failure::Silent, at(1500)), Effect::Confirm);
+        assert!(!lease.promise(at(1600)), "it is taken for gone");
+        lease.withheld();
+        assert!(lease.promise(at(1700)));
+        assert_eq!(lease.failed(Failure::Refused, at(1800)), Effect::Confirm, "it has ended");
+    }
+
+    #[test]
+    fn a_promise_counts_from_the_question_and_until_it_is_not_repeated() {
+        let mut lease = Lease::new();
+        assert!(!lease.counts_us(at(0)), "nobody promised anything");
+        lease.promised(at(100), true);
+        assert!(lease.counts_us(at(1499)) && !lease.counts_us(at(1500)));
+        lease.promised(at(200), false);
+        assert!(!lease.counts_us(at(300)));
     }
 }

@@ -15,21 +15,17 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use super::lease::Failure;
+use super::lease::{ANSWER, EVERY, Failure};
 use super::outbox::Session;
 use super::peer::{Peer, Role};
 use super::wire::{self, LeaseAnswer, LeaseQuestion, PushAnswer};
 use super::{Cluster, TokenSource};
 use crate::cache::boot_time;
 
-/// Interval between requests for a lease, which holds for four times as long.
-const EVERY: Duration = Duration::from_millis(100);
-/// The same of a replica that is gone, and of what turned out to be this one.
+/// Interval between questions to a replica that is gone, and to what turned out to be this one.
 const GONE_EVERY: Duration = Duration::from_millis(250);
 const OWN_EVERY: Duration = Duration::from_secs(5);
-/// Longest wait for an answer.
-const ANSWER: Duration = Duration::from_millis(300);
-/// That to messages, which may be many.
+/// Longest wait for the answer to messages, which may be many.
 const PUSH_ANSWER: Duration = Duration::from_secs(2);
 /// The pause after messages that were not taken.
 const PUSH_PAUSE: Duration = Duration::from_millis(50);
@@ -134,8 +130,9 @@ impl Connection {
         }
         let text = String::from_utf8_lossy(&body);
         let why = format!("it answers {}: {}", status.as_u16(), text.trim());
+        let failure = if status.is_client_error() { Failure::Denied } else { Failure::Silent };
         // A token that was changed is read again.
-        Err(AskError::silent(why))
+        Err(AskError { failure, why })
     }
 }
 
@@ -169,7 +166,7 @@ async fn ask_for_leases(cluster: &Cluster, peer: &Arc<Peer>) {
         let pause = {
             let state = peer.state();
             match state.role {
-                Role::Replica if state.lease.is_gone() => GONE_EVERY,
+                Role::Replica if state.lease.is_gone() || state.lease.is_denied() => GONE_EVERY,
                 Role::Replica => EVERY.saturating_sub(boot_time().saturating_sub(sent)),
                 Role::Own | Role::Alias => OWN_EVERY,
             }
@@ -211,8 +208,11 @@ async fn push(cluster: &Cluster, peer: &Arc<Peer>) {
             }
             Err(AskError { why, .. }) => {
                 log::debug!("cluster: messages to {} are sent again: {why}", peer.address);
-                let gone = peer.state().lease.is_gone();
-                sleep(if gone { GONE_EVERY } else { PUSH_PAUSE }).await;
+                let far = {
+                    let state = peer.state();
+                    state.lease.is_gone() || state.lease.is_denied()
+                };
+                sleep(if far { GONE_EVERY } else { PUSH_PAUSE }).await;
             }
         }
     }

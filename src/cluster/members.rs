@@ -1,7 +1,8 @@
 //! All other replicas that are known: those of the configuration, and those that asked.
 //!
 //! Invariants, all under one lock: each message goes to every replica that is known, and who becomes known later is told
-//! of each write that is under way; the cache's certainty is that of the replica with the earliest end of its lease.
+//! of each write that is under way; the cache's certainty is that of the replica with the earliest end of its lease, and
+//! no more than what this process knows of itself: that it did not stand still, and whom there is to hear from.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::inbox::Inbox;
-use super::lease::{Effect, Failure, State};
+use super::lease::{Effect, Failure, PAUSE_MAX, State};
 use super::outbox::{Outbox, Session};
 use super::peer::{Peer, PeerState, Role};
 use super::wire::{self, Granted, LeaseAnswer, Message};
@@ -20,6 +21,10 @@ use crate::metrics::cluster as metrics;
 
 /// Replicas; of more, further ones are not taken in.
 const PEERS_MAX: usize = 64;
+/// For how long nothing is certain after this process stood still: by then whoever wrote meanwhile has asked.
+pub(super) const HEAR_OTHERS: Duration = Duration::from_secs(1);
+/// The same after a start, as long as names are not found or do not lead here: longer than DNS is late.
+const FIND_OTHERS: Duration = Duration::from_secs(30);
 
 /// Numbers of messages, by who is to apply them.
 pub(super) type Numbers = Vec<(Arc<Peer>, u64)>;
@@ -33,6 +38,29 @@ struct Table {
     open: Open,
     /// Something may have been invalidated already.
     serving: bool,
+    own: Own,
+}
+
+/// What this process knows of itself.
+#[derive(Default)]
+struct Own {
+    /// When it looked at the clock last.
+    awake: Option<Duration>,
+    /// Before this nothing is certain.
+    certain_from: Duration,
+    /// The same, unless an address of the configuration turns out to be this process.
+    found_from: Duration,
+    /// There are more replicas than are taken in.
+    crowded: bool,
+}
+
+/// Answer to the question of another replica.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub granted: Option<Granted>,
+    pub promised: bool,
+    /// It is taken in.
+    pub new: Option<Arc<Peer>>,
 }
 
 pub(super) struct Members {
@@ -70,9 +98,13 @@ impl Members {
             return None;
         }
         if table.peers.len() >= PEERS_MAX {
-            log::warn!(
-                "cluster: {address} is not taken in: there are {PEERS_MAX} replicas already"
-            );
+            if !std::mem::replace(&mut table.own.crowded, true) {
+                log::warn!(
+                    "cluster: {address} is not taken in: there are {PEERS_MAX} replicas already; every read asks the \
+                     origin"
+                );
+            }
+            self.refresh(&table);
             return None;
         }
         let outbox = Outbox::new(rand::random(), !table.serving);
@@ -89,7 +121,36 @@ impl Members {
         for peer in &table.peers {
             peer.state().listed = addresses.contains(&peer.address);
         }
+        let is_known =
+            |address: &SocketAddr| table.peers.iter().any(|peer| peer.address == *address);
+        table.own.crowded = !addresses.iter().all(is_known);
         self.remove_gone(&mut table);
+    }
+
+    /// Names of replicas are looked up from now on: there may be others that are not found yet.
+    pub(super) fn looks_for_others(&self) {
+        let mut table = self.table.lock();
+        table.own.found_from = boot_time() + FIND_OTHERS;
+        self.refresh(&table);
+    }
+
+    /// Whether there may be replicas that are not found yet.
+    pub(super) fn is_looking(&self) -> bool {
+        self.table.lock().is_looking(boot_time())
+    }
+
+    /// To be called at short intervals. After a long one others may have taken this process for gone, or begun without
+    /// it.
+    pub(super) fn is_awake(&self) {
+        let mut table = self.table.lock();
+        let now = boot_time();
+        let before = table.own.awake.replace(now).unwrap_or(now);
+        let paused = now.saturating_sub(before);
+        if paused > PAUSE_MAX {
+            table.own.certain_from = now + HEAR_OTHERS;
+            self.inbox.missed(&format_args!("this process stood still for {paused:.1?}"));
+        }
+        self.refresh(&table);
     }
 
     fn remove_gone(&self, table: &mut Table) {
@@ -98,7 +159,10 @@ impl Members {
             let stays = state.listed || !state.lease.is_gone() && state.is_replica();
             if !stays {
                 self.distrust(&mut state, false);
-                if let Some(session) = state.outbox.session() {
+                // The writes of one that is silent may yet happen: see `Inbox::forget_silent`.
+                if let Some(session) = state.outbox.session()
+                    && !matches!(state.lease.state(), State::Gone { why: Failure::Silent })
+                {
                     self.inbox.ended(session);
                 }
                 peer.removed.send_replace(true);
@@ -135,35 +199,32 @@ impl Members {
         numbers
     }
 
-    /// A lease for the process `session`, if it is known and has applied all. `from`: where its admin port would be.
-    pub(super) fn grant(
-        &self,
-        session: Session,
-        from: SocketAddr,
-    ) -> Result<Granted, Option<Arc<Peer>>> {
+    /// The process `session` asks: it has a lease if it is known and has applied all. `from`: where its admin port
+    /// would be.
+    pub(super) fn asked(&self, session: Session, from: SocketAddr) -> Asked {
         let table = self.table.lock();
         for peer in &table.peers {
             let mut state = peer.state();
             if state.is_replica() && state.outbox.session() == Some(session) {
-                if state.lease.is_gone() {
+                let now = boot_time();
+                let promised = state.lease.promise(now);
+                if !promised {
                     peer.hurry.notify_one();
                 }
-                if state.outbox.grant(session, boot_time()) {
+                let granted = state.outbox.grant(session, now).then(|| {
                     let (stream, complete) = state.outbox.stream();
-                    return Ok(Granted { stream, complete });
-                }
-                return Err(None);
+                    Granted { stream, complete }
+                });
+                return Asked { granted, promised, new: None };
             }
         }
         if let Some(peer) = table.peers.iter().find(|peer| peer.address == from) {
             peer.hurry.notify_one();
-            return Err(None);
+            return Asked::default();
         }
         drop(table);
-        if session == self.own {
-            return Err(None);
-        }
-        Err(self.add(from, false))
+        let new = if session == self.own { None } else { self.add(from, false) };
+        Asked { new, ..Asked::default() }
     }
 
     /// A question that was sent at `sent` was answered.
@@ -177,6 +238,7 @@ impl Members {
         if role == Role::Replica {
             let is_first = state.outbox.session().is_none();
             self.meet(&mut state, answer.session, &table.open);
+            state.lease.promised(sent, answer.promised);
             let effect = match &answer.granted {
                 Some(Granted { stream, complete }) => state.lease.granted(sent, *stream, *complete),
                 None => {
@@ -203,27 +265,18 @@ impl Members {
         if !state.is_replica() {
             return;
         }
-        let effect = state.lease.failed(why);
+        let effect = state.lease.failed(why, boot_time());
         self.follow(effect, peer);
-        if state.lease.is_gone() {
+        if state.lease.is_gone() || state.lease.is_denied() {
             let left = state.lease.state() == State::Left;
-            self.distrust(&mut state, why == Failure::Silent && !left);
+            self.distrust(&mut state, why != Failure::Refused && !left);
             if why == Failure::Refused
                 && let Some(session) = state.outbox.session()
             {
                 self.inbox.ended(session);
             }
             if !left && state.trouble.as_deref() != Some(trouble) {
-                match state.outbox.session() {
-                    None => {
-                        log::info!("cluster: replica {} is not there yet: {trouble}", peer.address);
-                    }
-                    Some(_) => log::warn!(
-                        "cluster: replica {} is unreachable: {trouble}; it is not waited for, and what is cached is \
-                         confirmed with the origin once",
-                        peer.address
-                    ),
-                }
+                log_trouble(&state, peer, trouble);
                 state.trouble = Some(trouble.to_owned());
             }
         }
@@ -312,7 +365,8 @@ impl Members {
 
     /// Tells the cache until when nothing can be missing, and the gauges how the replicas are.
     fn refresh(&self, table: &Table) {
-        let (mut until, mut counts) = (None, metrics::Counts::default());
+        let mut until = table.certain_until(boot_time());
+        let mut counts = metrics::Counts::default();
         for peer in &table.peers {
             let state = peer.state();
             if !state.is_replica() {
@@ -323,11 +377,42 @@ impl Members {
                 (Some(_), true) => counts.live += 1,
                 (Some(_), false) => counts.waiting += 1,
             }
-            let certain = state.lease.certain_until();
-            until = [until, certain].into_iter().flatten().min();
+            until = until.min(state.lease.certain_until().unwrap_or(Duration::MAX));
         }
-        self.cache.set_certain_until(until);
+        self.cache.set_certain_until(Some(until));
         metrics::set_peers(counts);
+    }
+}
+
+impl Table {
+    /// Until when nothing of replicas that are not known can be missing.
+    fn certain_until(&self, now: Duration) -> Duration {
+        if self.own.crowded || now < self.own.certain_from || self.is_looking(now) {
+            return Duration::ZERO;
+        }
+        self.own.awake.map_or(Duration::ZERO, |awake| awake + PAUSE_MAX)
+    }
+
+    /// Whoever finds this process by its name finds all that began before.
+    fn is_looking(&self, now: Duration) -> bool {
+        now < self.own.found_from && !self.peers.iter().any(|p| p.state().role == Role::Own)
+    }
+}
+
+fn log_trouble(state: &PeerState, peer: &Peer, trouble: &str) {
+    let address = peer.address;
+    if state.lease.is_denied() {
+        log::warn!(
+            "cluster: replica {address} takes no part: {trouble}; every read asks the origin (all replicas need \
+             `cluster.peers` and the same `admin.token` or `admin.token_file`)"
+        );
+    } else if state.outbox.session().is_none() {
+        log::info!("cluster: replica {address} is not there yet: {trouble}");
+    } else {
+        log::warn!(
+            "cluster: replica {address} is unreachable: {trouble}; it is not waited for, and what is cached is \
+             confirmed with the origin once"
+        );
     }
 }
 

@@ -113,6 +113,9 @@ impl Cluster {
             to_run: Mutex::new(Some(to_run)),
         });
         cluster.cache.confirm_all_once();
+        if peers.iter().any(|peer| resolve::is_name(peer)) {
+            cluster.members.looks_for_others();
+        }
         cluster.resolve().await;
         cluster.members.serve();
         cluster
@@ -129,6 +132,8 @@ impl Cluster {
         let mut links = JoinSet::new();
         let cluster = self.clone();
         links.spawn(async move { cluster.look_up_again().await });
+        let cluster = self.clone();
+        links.spawn(async move { cluster.stay_awake().await });
         loop {
             tokio::select! {
                 _ = shutdown.wait_for(|stop| *stop) => return,
@@ -141,9 +146,18 @@ impl Cluster {
     /// Looks up the peers now and then. May be dropped at any time.
     async fn look_up_again(&self) {
         loop {
-            sleep(resolve::EVERY).await;
+            let looking = self.members.is_looking();
+            sleep(if looking { resolve::LOOKING_EVERY } else { resolve::EVERY }).await;
             self.resolve().await;
             self.members.forget_silent();
+        }
+    }
+
+    /// Notices when this process stood still. May be dropped at any time.
+    async fn stay_awake(&self) {
+        loop {
+            self.members.is_awake();
+            sleep(lease::EVERY).await;
         }
     }
 

@@ -220,6 +220,18 @@ mod tests {
     }
 
     #[test]
+    fn no_lease_is_granted_before_what_went_on_without_the_peer_is_applied() {
+        let mut outbox = met();
+        let number = outbox.push("a".into(), NOW);
+        assert!(outbox.grant(1, NOW), "it is waited for");
+        outbox.owe(number);
+        outbox.push("b".into(), NOW);
+        assert!(!outbox.grant(1, NOW));
+        outbox.confirm(7, number);
+        assert!(outbox.grant(1, NOW), "the other one is waited for");
+    }
+
+    #[test]
     fn another_process_at_the_same_address_begins_anew() {
         let mut outbox = met();
         let number = outbox.push("a".into(), NOW);

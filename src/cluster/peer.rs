@@ -1,6 +1,7 @@
 //! One other replica: what it has not applied yet, and the lease that it grants.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
@@ -88,11 +89,18 @@ impl Peer {
         }
     }
 
-    /// Waits until the peer has applied a message, or does not matter any more: it is gone, and so is its lease.
-    pub(super) async fn settled(&self, number: u64, deadline: Instant) -> Delivered {
+    /// Waits until the peer has applied a message, or does not matter any more: it is gone, and so is its lease. From
+    /// `deadline` on only until it promises that it does not take this replica for gone, and no longer than `more`.
+    pub(super) async fn settled(
+        &self,
+        number: u64,
+        deadline: Instant,
+        more: Duration,
+    ) -> Delivered {
         let mut changed = self.changed.subscribe();
         loop {
-            let mut look_again = deadline;
+            let now = Instant::now();
+            let mut look_again = if now < deadline { deadline } else { deadline + more };
             {
                 let mut state = self.state.lock();
                 if state.role != Role::Replica || state.outbox.is_confirmed(number) {
@@ -104,9 +112,10 @@ impl Peer {
                         state.outbox.owe(number);
                         return Delivered::Unreachable;
                     }
-                    look_again = deadline.min(Instant::now() + left);
+                    look_again = look_again.min(now + left);
                 }
-                if Instant::now() >= deadline {
+                let ends = now >= deadline + more || state.lease.counts_us(boot_time());
+                if now >= deadline && ends {
                     state.outbox.owe(number);
                     return Delivered::Late;
                 }

@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 
 use super::Cluster;
+use super::members::Asked;
 use super::peer::Peer;
 use super::wire::{self, EraseAnswer, EraseRequest, LeaseAnswer, LeaseQuestion, Push, PushAnswer};
 use crate::cache::{Erased, Scope};
@@ -45,17 +46,12 @@ impl Cluster {
         }
         let LeaseQuestion { session, port } = question;
         let from = SocketAddr::new(from.to_canonical(), port);
-        let granted = match self.members.grant(session, from) {
-            Ok(granted) => Some(granted),
-            Err(new) => {
-                if let Some(new) = new {
-                    log::info!("cluster: {from} is another replica, which asked");
-                    self.run_link(new);
-                }
-                None
-            }
-        };
-        Ok(wire::text(&LeaseAnswer { session: self.members.own(), granted }))
+        let Asked { granted, promised, new } = self.members.asked(session, from);
+        if let Some(new) = new {
+            log::info!("cluster: {from} is another replica, which asked");
+            self.run_link(new);
+        }
+        Ok(wire::text(&LeaseAnswer { session: self.members.own(), granted, promised }))
     }
 
     async fn take(&self, push: Push) -> Answer {

@@ -32,6 +32,9 @@ pub(super) struct LeaseAnswer {
     /// Whose answer it is.
     pub session: Session,
     pub granted: Option<Granted>,
+    /// The asker is not taken for gone, nor will be for a while.
+    #[serde(default)]
+    pub promised: bool,
 }
 
 /// All messages of a stream were applied by the asker.

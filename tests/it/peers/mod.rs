@@ -1,6 +1,8 @@
 //! Replicas that tell each other what they invalidate (`cluster.peers`): real processes, killed, frozen and started anew.
 
 mod chaos;
+mod faults;
+mod relay;
 mod replicas;
 
 use std::time::{Duration, SystemTime};

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use super::relay::Relay;
 use crate::support::{Client, FakeS3, Object, Process, Response, Scratch, within};
 
 pub const TOKEN: &str = "a-token-for-peers";
@@ -11,6 +12,12 @@ pub struct Replicas {
     scratch: Scratch,
     /// Admin addresses, of which each replica keeps its own.
     addresses: Vec<String>,
+    /// Where they listen: at the same ports of another address when there are relays at these.
+    bound: Vec<String>,
+    pub relays: Vec<Relay>,
+    /// What each is told of the others; `ADDRESS` is its own.
+    pub peers: Option<String>,
+    pub tokens: Vec<&'static str>,
     /// Further keys of the configuration; `DISK` is the path of a folder of each replica's own.
     more: String,
     processes: Vec<Option<Process>>,
@@ -19,39 +26,68 @@ pub struct Replicas {
 impl Replicas {
     /// Starts them, and waits until each has a lease of each other one.
     pub async fn start(count: usize, more: &str) -> Self {
+        let mut replicas = Self::new(count, more).await;
+        replicas.spawn_all().await;
+        replicas
+    }
+
+    /// As [`Replicas::start`], each behind a relay.
+    pub async fn start_behind_relays(count: usize, more: &str) -> Self {
+        let mut replicas = Self::new(count, more).await;
+        for address in &replicas.addresses {
+            let (_, port) = address.rsplit_once(':').expect("a port");
+            let bound = format!("127.0.0.2:{port}");
+            let listener = tokio::net::TcpListener::bind(address).await.expect("it is free");
+            replicas.relays.push(Relay::start(listener, bound.parse().unwrap()).await);
+            replicas.bound.push(bound);
+        }
+        replicas.spawn_all().await;
+        replicas
+    }
+
+    /// None of them runs.
+    pub async fn new(count: usize, more: &str) -> Self {
         // Free until somebody else takes them: the replicas must know each other's before they start.
         let listeners: Vec<_> =
             (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
         let addresses = listeners.iter().map(address).collect();
         drop(listeners);
-        let mut replicas = Self {
+        Self {
             s3: FakeS3::start().await,
             scratch: Scratch::new(),
             addresses,
+            bound: Vec::new(),
+            relays: Vec::new(),
+            peers: None,
+            tokens: vec![TOKEN; count],
             more: more.to_owned(),
             processes: (0..count).map(|_| None).collect(),
-        };
-        for index in 0..count {
-            replicas.spawn(index).await;
         }
-        let others = u32::try_from(count - 1).expect("a few");
-        replicas.all_live(others).await;
-        replicas
+    }
+
+    async fn spawn_all(&mut self) {
+        for index in 0..self.processes.len() {
+            self.spawn(index).await;
+        }
+        let others = u32::try_from(self.processes.len() - 1).expect("a few");
+        self.all_live(others).await;
     }
 
     /// Starts one that does not run.
     pub async fn spawn(&mut self, index: usize) {
         assert!(self.processes[index].is_none());
         let disk = self.scratch.path(&format!("disk-{index}"));
+        let address = self.bound.get(index).unwrap_or(&self.addresses[index]);
+        let peers = self.peers.clone().unwrap_or_else(|| format!("{:?}", self.addresses));
         let text = format!(
             "listen: [{{ address: 127.0.0.1:0 }}]\n\
-             admin: {{ address: '{}', token: {TOKEN} }}\n\
-             cluster: {{ peers: {:?} }}\n\
+             admin: {{ address: '{address}', token: {} }}\n\
+             cluster: {{ peers: {} }}\n\
              origin: {{ endpoint: '{}', backoff: {{ base: 1ms, cap: 10ms }} }}\n\
              log: {{ access: off }}\n{}\n",
-            self.addresses[index],
-            self.addresses,
+            self.tokens[index],
+            peers.replace("ADDRESS", &self.addresses[index]),
             self.s3.endpoint(),
             self.more.replace("DISK", &disk),
         );
