@@ -231,14 +231,15 @@ impl Cache {
     }
 
     pub(super) fn lookup(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
-        // Before the look: an invalidation between the two makes this too old, never too new.
+        // Both before the look: an invalidation between makes the generation too old, never too new; and a write that
+        // ends between has ended what is found, and must not pass for one that never was.
         let generation = self.generations.current(id);
+        let suspect = self.generations.must_confirm(id);
         let Some((entry, doubted)) = self.known(id) else { return Lookup::Unknown };
         if !self.generations.bucket_is_current(id, entry.generation) {
             return Lookup::Unknown;
         }
         let doubted = doubted || !self.generations.epoch_is_current(entry.generation);
-        let suspect = self.generations.must_confirm(id);
         match &entry.known {
             Known::Object { meta, .. } if meta.no_store && policy.obey_no_store => {
                 if policy.is_fresh(&entry) { Lookup::Uncacheable } else { Lookup::Unknown }

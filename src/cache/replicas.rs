@@ -283,6 +283,47 @@ mod tests {
         }
     }
 
+    /// The race of a read with the end of a write: what is found before the end must not be believed after it.
+    #[test]
+    fn r8_no_read_that_begins_after_a_write_finds_what_was_before_while_the_write_ends() {
+        const WRITES: u64 = 40_000;
+        let (cache, id) = cache(Vec::new());
+        let names = [(id.bucket().clone(), id.key().clone())];
+        let answered = AtomicU64::new(0);
+        let learn = |version: u64| {
+            let etag = HeaderValue::from_str(&format!("\"{version}\"")).unwrap();
+            let meta = ObjectMeta { etag: ETag::new(etag), ..meta() };
+            let generation = cache.generations.current(&id);
+            cache.learn_head(&id, generation, Moment::now(), Ok(meta)).unwrap();
+        };
+        let read = || {
+            let mut hits = 0_u64;
+            loop {
+                let floor = answered.load(Ordering::Acquire);
+                if let Lookup::Fresh(found) = cache.lookup(&id, &immutable(), LearnedBy::Get) {
+                    let version: u64 = found.meta.etag.as_str().trim_matches('"').parse().unwrap();
+                    assert!(version >= floor, "version {version} after {floor}");
+                    hits += 1;
+                }
+                if floor == WRITES {
+                    return hits;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let readers = [scope.spawn(read), scope.spawn(read)];
+            for version in 1..=WRITES {
+                let write = cache.remote_write_begins(&names, &[]);
+                // Its answer may be on its way to the client before its end is known here.
+                answered.store(version, Ordering::Release);
+                write.end(RemoteEnd::Done);
+                learn(version);
+            }
+            let hits = readers.map(|reader| reader.join().unwrap());
+            assert!(hits.iter().all(|hits| *hits > 0), "{hits:?}");
+        });
+    }
+
     #[test]
     fn r8_so_is_every_object_of_a_bucket() {
         let (cache, id) = cache(Vec::new());

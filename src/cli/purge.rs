@@ -20,8 +20,8 @@ const TOGETHER: usize = 5000;
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(
     after_help = "Exit codes: 0 all of it is purged, and stays so after a power cut; 1 the server cannot be \
-    reached or refuses, or not all is erased: then it is purged, and the same may be asked again; 2 the arguments \
-    or the configuration are wrong.\n\
+    reached or refuses, or another replica cannot be reached or not all is erased: then the rest is purged, and the \
+    same may be asked again; 2 the arguments or the configuration are wrong.\n\
     It is harmless: what is purged is fetched again when it is read."
 )]
 pub(super) struct PurgeArguments {
@@ -53,14 +53,16 @@ pub(super) struct PurgeArguments {
 pub(super) fn run(arguments: &PurgeArguments) -> ExitCode {
     let longer = if arguments.erase { ERASING } else { Duration::ZERO };
     super::ask(arguments.requests(), &arguments.server, async |admin, requests| {
+        let mut whole = true;
         for request in &requests {
             let asked = admin.ask_patiently(Method::POST, "/api/v1/purge", Some(request), longer);
             let done = asked.await?;
             // The exit code is the answer; a closed stdout does not change it.
             let line = if arguments.json { done.to_string() } else { summary(&done) };
             let _ = writeln!(std::io::stdout(), "{line}");
+            whole &= unreachable(&done).is_empty();
         }
-        Ok(true)
+        Ok(whole)
     })
 }
 
@@ -93,8 +95,25 @@ impl PurgeArguments {
     }
 }
 
+/// Replicas that have not purged.
+fn unreachable(done: &Value) -> Vec<&str> {
+    let names = done["unreachable_replicas"].as_array().map(Vec::as_slice).unwrap_or_default();
+    names.iter().filter_map(Value::as_str).collect()
+}
+
 /// One line.
 fn summary(done: &Value) -> String {
+    let (here, missing) = (summary_of_done(done), unreachable(done));
+    if missing.is_empty() {
+        return here;
+    }
+    format!(
+        "{here}; not at {}, which cannot be reached and may keep the bytes: purge again when it is back",
+        missing.join(", ")
+    )
+}
+
+fn summary_of_done(done: &Value) -> String {
     let scopes = done["scopes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let first = scopes.first().and_then(Value::as_str).unwrap_or_default();
     let what = match scopes.len() {
@@ -173,6 +192,9 @@ mod tests {
         assert_eq!(summary(&erased), line);
         done["scopes"] = json!(["s3://data/a", "s3://data/b"]);
         assert_eq!(summary(&done), "purged 2 keys");
+        let mut partly = done.clone();
+        partly["unreachable_replicas"] = json!(["10.0.0.3:9001"]);
+        assert!(summary(&partly).starts_with("purged 2 keys; not at 10.0.0.3:9001, which"));
         done["dry_run"] = json!(true);
         done["known"] = json!({"objects": 1, "bytes": 2048});
         assert!(summary(&done).ends_with("memory knows 1 objects and holds 2.00 KiB of them"));

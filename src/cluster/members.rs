@@ -23,8 +23,8 @@ use crate::metrics::cluster as metrics;
 const PEERS_MAX: usize = 64;
 /// For how long nothing is certain after this process stood still: by then whoever wrote meanwhile has asked.
 pub(super) const HEAR_OTHERS: Duration = Duration::from_secs(1);
-/// The same after a start, as long as names are not found or do not lead here: longer than DNS is late.
-const FIND_OTHERS: Duration = Duration::from_secs(30);
+/// The same after a start, as long as no name leads here: longer than DNS is late.
+const FIND_OTHERS: Duration = Duration::from_mins(1);
 
 /// Numbers of messages, by who is to apply them.
 pub(super) type Numbers = Vec<(Arc<Peer>, u64)>;
@@ -202,6 +202,10 @@ impl Members {
     /// The process `session` asks: it has a lease if it is known and has applied all. `from`: where its admin port
     /// would be.
     pub(super) fn asked(&self, session: Session, from: SocketAddr) -> Asked {
+        // Its own question, at one of its addresses: to hurry with the next one would never end.
+        if session == self.own {
+            return Asked::default();
+        }
         let table = self.table.lock();
         for peer in &table.peers {
             let mut state = peer.state();
@@ -223,8 +227,7 @@ impl Members {
             return Asked::default();
         }
         drop(table);
-        let new = if session == self.own { None } else { self.add(from, false) };
-        Asked { new, ..Asked::default() }
+        Asked { new: self.add(from, false), ..Asked::default() }
     }
 
     /// A question that was sent at `sent` was answered.

@@ -4,24 +4,21 @@ PAIRS is how many writes and reads: 2000 unless it says otherwise. PAIRS_THREADS
 """
 
 import base64
-import bisect
 import hashlib
 import json
 import os
 import random
-import sys
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from accidents import Accidents
 from conftest import needed
 from fleet import ROOT, Fleet
+from in_memory import InMemory
 from load import Client, Outcome, in_parallel
-from processes import Process, answers, environment, free_port
 
 PAIRS = int(os.environ.get("PAIRS", "2000"))
 THREADS, KEYS = int(os.environ.get("PAIRS_THREADS", "8")), 24
@@ -29,26 +26,6 @@ THREADS, KEYS = int(os.environ.get("PAIRS_THREADS", "8")), 24
 TRIES = 60
 BUCKET = "/pairs"
 REPORT_EVERY = 5000
-
-
-class Origin:
-    """An S3 server that knows what it had when."""
-
-    def __init__(self, folder: Path):
-        port = free_port()
-        self.endpoint = f"http://127.0.0.1:{port}"
-        program = [sys.executable, Path(__file__).with_name("store.py"), port]
-        self.process = Process("store", program, folder / "store.log", environment())
-        self.process.wait_until(lambda: answers(f"{self.endpoint}/~history/none"))
-        self.client = Client([port])
-        self.lock = threading.Lock()
-
-    def had(self, key: str, begin: float, end: float) -> list[str | None]:
-        """The states of a key between two moments: how each begins; `None`: it was not there."""
-        with self.lock:
-            states = json.loads(self.client.once("GET", f"/~history{key}").body)
-        first = bisect.bisect_right([at for at, _ in states], begin) - 1
-        return [state for at, state in states[max(first, 0) :] if at <= end]
 
 
 @dataclass
@@ -190,7 +167,7 @@ def replicated(program, tmp_path):
     schema = json.loads((ROOT / "conf/hotset.schema.json").read_text())
     if "cluster" not in schema["properties"]:
         pytest.skip("this hotset has no cluster.peers")
-    origin = Origin(tmp_path)
+    origin = InMemory(tmp_path)
     running = Fleet(
         program, tmp_path, origin, needed("haproxy", "haproxy"), peers=True, shutdown={"delay": "1s"}
     )

@@ -39,7 +39,10 @@ With hasKey and not with `merge`, which overwrites an explicit `false`.
 {{ toYaml $config }}
 {{- end }}
 
-{{/* The default listener. hotset refuses requests for host names that are not listed as domains. */}}
+{{/*
+The default listener. Domains are those of virtual-hosted style: a label in front of one names a bucket. The others are
+path style, and with auth.mode trust public names are refused that are not listed.
+*/}}
 {{- define "hotset.config.listen" -}}
 {{- $name := include "hotset.fullname" . -}}
 {{- $service := printf "%s.%s" $name .Release.Namespace -}}

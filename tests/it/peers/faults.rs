@@ -271,3 +271,15 @@ async fn what_is_sent_with_the_token_is_bounded_and_breaks_nothing() {
     replicas.all_live(1).await;
     until_hit(&replicas, 0, "k").await;
 }
+
+#[tokio::test]
+async fn replicas_ask_each_other_ten_times_a_second_and_themselves_hardly_ever() {
+    let replicas = Replicas::start_behind_relays(2, IMMUTABLE).await;
+    let (begun, before) = (Instant::now(), replicas.relays[0].answers());
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert_eq!(replicas.at(0).admin().get("/healthz").send().await.status, 200);
+    }
+    let answers = replicas.relays[0].answers() - before;
+    let most = 20 * (begun.elapsed().as_secs() + 1);
+    assert!(answers > 0 && answers < most, "{answers} answers in {:?}", begun.elapsed());
+}

@@ -11,10 +11,11 @@ use http::Method;
 use tokio::time::Instant;
 
 use crate::events::record_of;
-use crate::support::{Api, Fault, Gate, Matcher, Object, Times, within};
+use crate::support::{Api, Fault, Gate, Matcher, Object, Times, hotset, run, within};
 use replicas::{Replicas, TOKEN};
 
 const IMMUTABLE: &str = "rules: [{ match: '**', freshness: immutable }]";
+const TTL: &str = "rules: [{ match: '**', freshness: { ttl: 1h } }]";
 const ON_DISK: &str = "rules: [{ match: '**', freshness: immutable }]\n\
                        cache: { memory: 64MiB, disk: [{ path: DISK, capacity: 256MiB }] }";
 const EVENTS: &str = "rules: [{ match: '**', freshness: { events: { ttl: 1ms, backstop: 1h } } }]\n\
@@ -138,6 +139,13 @@ async fn r28_a_purge_at_one_replica_purges_all_and_names_those_that_it_does_not_
         }
     };
     within("the dead replica to be named", named).await;
+    let admin = format!("http://{}", replicas.at(0).admin);
+    let mut command = hotset(&["purge", "s3://data/*", "--admin", &admin]);
+    command.env("HOTSET_ADMIN__TOKEN", TOKEN);
+    let (code, out, err) = tokio::task::spawn_blocking(move || run(command)).await.unwrap();
+    let begin =
+        format!("purged s3://data/*; not at {}, which cannot be reached", replicas.address(2));
+    assert!(code == 1 && out.starts_with(&begin), "{code}: {out}{err}");
 }
 
 #[tokio::test]

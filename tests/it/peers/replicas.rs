@@ -1,6 +1,7 @@
 //! Several real hotset processes in front of one origin, which know each other by `cluster.peers`.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use super::relay::Relay;
 use crate::support::{Client, FakeS3, Object, Process, Response, Scratch, within};
@@ -8,7 +9,7 @@ use crate::support::{Client, FakeS3, Object, Process, Response, Scratch, within}
 pub const TOKEN: &str = "a-token-for-peers";
 
 pub struct Replicas {
-    pub s3: FakeS3,
+    pub s3: Arc<FakeS3>,
     scratch: Scratch,
     /// Admin addresses, of which each replica keeps its own.
     addresses: Vec<String>,
@@ -54,7 +55,7 @@ impl Replicas {
         let addresses = listeners.iter().map(address).collect();
         drop(listeners);
         Self {
-            s3: FakeS3::start().await,
+            s3: Arc::new(FakeS3::start().await),
             scratch: Scratch::new(),
             addresses,
             bound: Vec::new(),
@@ -127,6 +128,10 @@ impl Replicas {
 
     pub fn address(&self, index: usize) -> &str {
         &self.addresses[index]
+    }
+
+    pub fn receives_events(&self) -> bool {
+        self.more.contains("webhook")
     }
 
     /// Where it receives notifications.
