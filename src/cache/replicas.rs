@@ -301,7 +301,8 @@ mod tests {
             loop {
                 let floor = answered.load(Ordering::Acquire);
                 if let Lookup::Fresh(found) = cache.lookup(&id, &immutable(), LearnedBy::Get) {
-                    let version: u64 = found.meta.etag.as_str().trim_matches('"').parse().unwrap();
+                    let etag = std::str::from_utf8(found.meta.etag.as_bytes()).unwrap();
+                    let version: u64 = etag.trim_matches('"').parse().unwrap();
                     assert!(version >= floor, "version {version} after {floor}");
                     hits += 1;
                 }
