@@ -84,19 +84,23 @@ pub(super) struct Lease {
     counted_until: Duration,
     /// It takes no messages, and so knows that it knows nothing.
     denied: bool,
+    /// Until when it is believed that it is gone: what was seen of it grows old while this process stands still.
+    gone_until: Duration,
 }
 
 impl Lease {
-    pub(super) fn new() -> Self {
+    /// The process at this address before may have promised something a moment ago.
+    pub(super) fn new(now: Duration) -> Self {
         Self {
             state: State::Joining,
             stream: None,
             intact: true,
             unanswered: 0,
             lapse_counted: true,
-            promised: Duration::ZERO,
+            promised: now + PROMISE,
             counted_until: Duration::ZERO,
             denied: false,
+            gone_until: Duration::ZERO,
         }
     }
 
@@ -108,12 +112,17 @@ impl Lease {
         matches!(self.state, State::Gone { .. } | State::Left)
     }
 
-    /// Until when nothing of this peer can be missing; `None`: it is not waited for.
-    pub(super) fn certain_until(&self) -> Option<Duration> {
+    /// Whether it is gone, and that was seen of late: it is not waited for.
+    pub(super) fn is_surely_gone(&self, now: Duration) -> bool {
+        self.is_gone() && now < self.gone_until
+    }
+
+    /// Until when nothing of this peer can be missing.
+    pub(super) fn certain_until(&self) -> Duration {
         match self.state {
-            State::Joining => Some(Duration::ZERO),
-            State::Leased { until } => Some(until),
-            State::Gone { .. } | State::Left => None,
+            State::Joining => Duration::ZERO,
+            State::Leased { until } => until,
+            State::Gone { .. } | State::Left => self.gone_until,
         }
     }
 
@@ -162,13 +171,19 @@ impl Lease {
         self.denied
     }
 
-    /// A question was not answered.
-    pub(super) fn failed(&mut self, why: Failure, now: Duration) -> Effect {
+    /// A question that was sent at `sent` was not answered.
+    pub(super) fn failed(&mut self, why: Failure, sent: Duration, now: Duration) -> Effect {
         self.denied = why == Failure::Denied;
         if self.denied {
             self.withheld();
             return Effect::Nothing;
         }
+        if self.is_gone() && sent >= self.gone_until {
+            // Another process may have come and gone since it was seen last.
+            self.state = State::Joining;
+            self.unanswered = 0;
+        }
+        self.gone_until = sent + PAUSE_MAX;
         self.unanswered += if why == Failure::Refused { UNANSWERED } else { 1 };
         match self.state {
             State::Left => Effect::Nothing,
@@ -196,9 +211,10 @@ impl Lease {
     }
 
     /// The peer said that nothing will come of it any more.
-    pub(super) fn left(&mut self) {
+    pub(super) fn left(&mut self, now: Duration) {
         self.state = State::Left;
         self.intact = true;
+        self.gone_until = now + PAUSE_MAX;
     }
 
     /// Whether the lease has run out since the last call.
@@ -218,47 +234,48 @@ mod tests {
 
     #[test]
     fn a_lease_counts_from_when_it_was_asked_for() {
-        let mut lease = Lease::new();
-        assert_eq!(lease.certain_until(), Some(Duration::ZERO), "nobody knows yet");
+        let mut lease = Lease::new(Duration::ZERO);
+        assert_eq!(lease.certain_until(), Duration::ZERO, "nobody knows yet");
         assert_eq!(lease.granted(at(100), 1, true), Effect::Nothing);
-        assert_eq!(lease.certain_until(), Some(at(500)));
+        assert_eq!(lease.certain_until(), at(500));
         assert!(!lease.lapsed(at(499)));
         assert!(lease.lapsed(at(500)) && !lease.lapsed(at(501)), "counted once");
     }
 
     #[test]
     fn a_lease_that_ran_out_and_is_granted_again_on_an_unbroken_stream_costs_nothing() {
-        let mut lease = Lease::new();
+        let mut lease = Lease::new(Duration::ZERO);
         let _ = lease.granted(at(0), 1, false);
-        assert_eq!(lease.failed(Failure::Silent, at(900)), Effect::Nothing);
+        assert_eq!(lease.failed(Failure::Silent, at(900), at(900)), Effect::Nothing);
         assert_eq!(lease.granted(at(60_000), 1, false), Effect::Nothing, "it was frozen itself");
     }
 
     #[test]
     fn a_peer_that_is_gone_is_not_waited_for_and_costs_one_confirmation() {
         for why in [Failure::Silent, Failure::Refused] {
-            let mut lease = Lease::new();
+            let mut lease = Lease::new(Duration::ZERO);
             let _ = lease.granted(at(0), 1, true);
-            let mut effects = (0..10).map(|_| lease.failed(why, at(900)));
+            let mut effects = (0..10).map(|_| lease.failed(why, at(1400), at(1400)));
             assert_eq!(effects.find(|effect| *effect == Effect::Confirm), Some(Effect::Confirm));
             assert!(effects.all(|effect| effect == Effect::Nothing), "once");
-            assert_eq!(lease.certain_until(), None);
+            assert!(lease.is_surely_gone(at(2199)) && !lease.is_surely_gone(at(2200)));
+            assert_eq!(lease.certain_until(), at(2200), "what was seen grows old");
             lease.withheld();
-            assert_eq!(lease.certain_until(), Some(Duration::ZERO), "it is alive");
+            assert_eq!(lease.certain_until(), Duration::ZERO, "it is alive");
             assert_eq!(lease.granted(at(9000), 2, true), Effect::Confirm, "another process");
         }
     }
 
     #[test]
     fn a_peer_that_left_and_its_successor_cost_nothing() {
-        let mut lease = Lease::new();
+        let mut lease = Lease::new(Duration::ZERO);
         let _ = lease.granted(at(0), 1, true);
-        lease.left();
-        assert_eq!(lease.failed(Failure::Refused, at(900)), Effect::Nothing);
-        assert_eq!(lease.certain_until(), None);
+        lease.left(at(0));
+        assert_eq!(lease.failed(Failure::Refused, at(100), at(100)), Effect::Nothing);
+        assert!(lease.is_surely_gone(at(899)));
         lease.withheld();
         assert_eq!(lease.granted(at(9000), 2, true), Effect::Nothing);
-        lease.left();
+        lease.left(at(0));
         assert_eq!(
             lease.granted(at(9000), 3, false),
             Effect::Confirm,
@@ -268,11 +285,11 @@ mod tests {
 
     #[test]
     fn a_peer_that_wants_another_token_is_alive_and_so_every_read_asks_the_origin() {
-        let mut lease = Lease::new();
+        let mut lease = Lease::new(Duration::ZERO);
         for turn in 0..10 {
-            assert_eq!(lease.failed(Failure::Denied, at(turn)), Effect::Nothing);
+            assert_eq!(lease.failed(Failure::Denied, at(turn), at(turn)), Effect::Nothing);
         }
-        assert_eq!(lease.certain_until(), Some(Duration::ZERO));
+        assert_eq!(lease.certain_until(), Duration::ZERO);
         assert!(lease.is_denied() && lease.counts_us(at(99)), "writes do not wait for long");
         lease.promised(at(100), false);
         assert!(!lease.is_denied() && !lease.counts_us(at(101)));
@@ -280,35 +297,64 @@ mod tests {
 
     #[test]
     fn nothing_is_confirmed_for_a_peer_that_never_was() {
-        let mut lease = Lease::new();
-        assert_eq!(lease.failed(Failure::Refused, at(900)), Effect::Nothing);
-        assert_eq!(lease.certain_until(), None);
+        let mut lease = Lease::new(Duration::ZERO);
+        assert_eq!(lease.failed(Failure::Refused, at(100), at(100)), Effect::Nothing);
+        assert!(lease.is_surely_gone(at(899)));
         assert_eq!(lease.granted(at(0), 1, true), Effect::Nothing);
     }
 
     #[test]
     fn a_peer_that_was_promised_so_is_not_taken_for_gone_yet() {
-        let mut lease = Lease::new();
+        let mut lease = Lease::new(Duration::ZERO);
         let _ = lease.granted(at(0), 1, true);
         assert!(lease.promise(at(100)));
         for ms in (400..1500).step_by(100) {
-            assert_eq!(lease.failed(Failure::Silent, at(ms)), Effect::Nothing, "at {ms}");
-            assert_eq!(lease.certain_until(), Some(at(400)), "every read asks the origin");
+            assert_eq!(lease.failed(Failure::Silent, at(ms), at(ms)), Effect::Nothing, "at {ms}");
+            assert_eq!(lease.certain_until(), at(400), "every read asks the origin");
         }
-        assert_eq!(lease.failed(Failure::Silent, at(1500)), Effect::Confirm);
+        assert_eq!(lease.failed(Failure::Silent, at(1500), at(1500)), Effect::Confirm);
         assert!(!lease.promise(at(1600)), "it is taken for gone");
         lease.withheld();
         assert!(lease.promise(at(1700)));
-        assert_eq!(lease.failed(Failure::Refused, at(1800)), Effect::Confirm, "it has ended");
+        assert_eq!(
+            lease.failed(Failure::Refused, at(1800), at(1800)),
+            Effect::Confirm,
+            "it has ended"
+        );
     }
 
     #[test]
     fn a_promise_counts_from_the_question_and_until_it_is_not_repeated() {
-        let mut lease = Lease::new();
+        let mut lease = Lease::new(Duration::ZERO);
         assert!(!lease.counts_us(at(0)), "nobody promised anything");
         lease.promised(at(100), true);
         assert!(lease.counts_us(at(1499)) && !lease.counts_us(at(1500)));
         lease.promised(at(200), false);
         assert!(!lease.counts_us(at(300)));
+    }
+
+    #[test]
+    fn a_peer_that_was_gone_before_this_process_stood_still_is_asked_again() {
+        for left in [false, true] {
+            let mut lease = Lease::new(Duration::ZERO);
+            let _ = lease.granted(at(0), 1, true);
+            match left {
+                true => lease.left(at(100)),
+                false => {
+                    assert_eq!(lease.failed(Failure::Refused, at(100), at(100)), Effect::Confirm)
+                }
+            }
+            assert_eq!(lease.failed(Failure::Silent, at(400), at(700)), Effect::Nothing);
+            assert!(lease.is_surely_gone(at(1199)) && !lease.is_surely_gone(at(9000)));
+            // Sent before the pause.
+            assert_eq!(lease.failed(Failure::Silent, at(1100), at(9000)), Effect::Nothing);
+            assert!(!lease.is_surely_gone(at(9000)));
+            for ms in [9001, 9301, 9601] {
+                assert_eq!(lease.failed(Failure::Silent, at(ms), at(ms + 300)), Effect::Nothing);
+                assert!(!lease.is_surely_gone(at(ms + 300)));
+            }
+            assert_eq!(lease.failed(Failure::Silent, at(9901), at(10_201)), Effect::Confirm);
+            assert!(lease.is_surely_gone(at(10_202)));
+        }
     }
 }

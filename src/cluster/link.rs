@@ -160,14 +160,17 @@ async fn ask_for_leases(cluster: &Cluster, peer: &Arc<Peer>) {
         });
         match answer.and_then(|bytes| parse::<LeaseAnswer>(&bytes)) {
             Ok(answer) => cluster.members.answered(peer, sent, &answer),
-            Err(AskError { failure, why }) => cluster.members.failed(peer, failure, &why),
+            Err(AskError { failure, why }) => cluster.members.failed(peer, failure, sent, &why),
         }
         peer.count_lapse();
         let pause = {
             let state = peer.state();
             match state.role {
-                Role::Replica if state.lease.is_gone() || state.lease.is_denied() => GONE_EVERY,
-                Role::Replica => EVERY.saturating_sub(boot_time().saturating_sub(sent)),
+                Role::Replica => {
+                    let far = state.lease.is_gone() || state.lease.is_denied();
+                    let every = if far { GONE_EVERY } else { EVERY };
+                    every.saturating_sub(boot_time().saturating_sub(sent))
+                }
                 Role::Own | Role::Alias => OWN_EVERY,
             }
         };

@@ -261,14 +261,14 @@ impl Members {
         self.refresh(&table);
     }
 
-    /// A question was not answered.
-    pub(super) fn failed(&self, peer: &Arc<Peer>, why: Failure, trouble: &str) {
+    /// A question that was sent at `sent` was not answered.
+    pub(super) fn failed(&self, peer: &Arc<Peer>, why: Failure, sent: Duration, trouble: &str) {
         let mut table = self.table.lock();
         let mut state = peer.state();
         if !state.is_replica() {
             return;
         }
-        let effect = state.lease.failed(why, boot_time());
+        let effect = state.lease.failed(why, sent, boot_time());
         self.follow(effect, peer);
         if state.lease.is_gone() || state.lease.is_denied() {
             let left = state.lease.state() == State::Left;
@@ -298,7 +298,7 @@ impl Members {
         for peer in &table.peers {
             let mut state = peer.state();
             if state.is_replica() && state.outbox.session() == Some(session) {
-                state.lease.left();
+                state.lease.left(boot_time());
                 state.outbox.forget_lease();
                 log::info!("cluster: replica {} ends", peer.address);
             }
@@ -332,7 +332,7 @@ impl Members {
         self.distrust(state, false);
         state.outbox = Outbox::new(rand::random(), false);
         if role == Role::Replica {
-            state.lease = super::lease::Lease::new();
+            state.lease = super::lease::Lease::new(boot_time());
             tell_open(state, &table.open);
         }
     }
@@ -375,12 +375,12 @@ impl Members {
             if !state.is_replica() {
                 continue;
             }
-            match (state.lease.certain_until(), state.is_live()) {
-                (None, _) => counts.gone += 1,
-                (Some(_), true) => counts.live += 1,
-                (Some(_), false) => counts.waiting += 1,
+            match (state.lease.is_gone(), state.is_live()) {
+                (true, _) => counts.gone += 1,
+                (false, true) => counts.live += 1,
+                (false, false) => counts.waiting += 1,
             }
-            until = until.min(state.lease.certain_until().unwrap_or(Duration::MAX));
+            until = until.min(state.lease.certain_until());
         }
         self.cache.set_certain_until(Some(until));
         metrics::set_peers(counts);

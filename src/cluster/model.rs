@@ -102,10 +102,9 @@ impl World {
     /// Killed, and after a while another process at the same address, which knows nothing.
     fn restart(&mut self, which: usize) {
         self.next_name += 2;
-        self.replicas[which] = Replica::new(self.next_name, self.now, self.written);
-        self.replicas[which].down_until =
-            self.now + Duration::from_millis(self.random.gen_range(0..2500));
-        self.replicas[which].awake = self.replicas[which].down_until;
+        let up = self.now + Duration::from_millis(self.random.gen_range(0..2500));
+        self.replicas[which] = Replica::new(self.next_name, up, self.written);
+        self.replicas[which].down_until = up;
         // What was on its way is lost with the connections.
         self.wire.clear();
     }
@@ -116,7 +115,7 @@ impl World {
         let paused = now.saturating_sub(replica.awake);
         if paused > PAUSE_MAX {
             replica.certain_from = now + HEAR_OTHERS;
-            replica.known = written;
+            replica.known = replica.known.max(written);
         }
         if paused >= EVERY {
             replica.awake = now;
@@ -128,7 +127,7 @@ impl World {
         let replica = &mut self.replicas[which];
         if let Some((version, number, since)) = replica.waiting {
             let confirmed = replica.outbox.is_confirmed(number);
-            let gone = replica.lease.is_gone() && now >= replica.outbox.lease_end();
+            let gone = replica.lease.is_surely_gone(now) && now >= replica.outbox.lease_end();
             let late = now >= since + WRITE_WAIT
                 && (replica.lease.counts_us(now) || now >= since + WRITE_WAIT + UNPROMISED_WAIT);
             if confirmed || gone || late {
@@ -171,30 +170,32 @@ impl World {
     }
 
     fn fail(&mut self, which: usize, why: Failure) {
-        self.replicas[which].asked = None;
-        let effect = self.replicas[which].lease.failed(why, self.now);
+        let replica = &mut self.replicas[which];
+        let Some(sent) = replica.asked.take() else { return };
+        let effect = replica.lease.failed(why, sent, self.now);
         self.follow(which, effect);
     }
 
     fn follow(&mut self, which: usize, effect: Effect) {
         if effect == Effect::Confirm {
-            self.replicas[which].known = self.written;
+            let known = &mut self.replicas[which].known;
+            *known = self.written.max(*known);
         }
     }
 
     fn read(&mut self, which: usize) {
         let (now, written) = (self.now, self.written);
         let replica = &mut self.replicas[which];
-        let lease = replica.lease.certain_until();
+        let until = replica.lease.certain_until();
         let own = now >= replica.certain_from && now < replica.awake + PAUSE_MAX;
-        if !own || lease.is_some_and(|until| now >= until) {
+        if !own || now >= until {
             // It asks the origin, and keeps what that says.
             replica.known = replica.known.max(written);
             return;
         }
-        match lease {
-            Some(_) => self.leased += 1,
-            None => self.alone += 1,
+        match replica.lease.is_gone() {
+            false => self.leased += 1,
+            true => self.alone += 1,
         }
         assert!(
             replica.known >= written,
@@ -290,7 +291,7 @@ impl Replica {
         Self {
             session,
             outbox: Outbox::new(session + 1000, true),
-            lease: Lease::new(),
+            lease: Lease::new(now),
             stream: 0,
             applied: 0,
             known,
@@ -310,7 +311,7 @@ impl Replica {
         }
         if first > self.applied + 1 {
             // To the process before it: all is confirmed.
-            self.known = written;
+            self.known = self.known.max(written);
         }
         for (number, version) in (first..).zip(versions) {
             self.applied = self.applied.max(number);

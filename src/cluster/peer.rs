@@ -52,7 +52,7 @@ impl Peer {
     pub(super) fn new(address: SocketAddr, listed: bool, outbox: Outbox) -> Self {
         let state = PeerState {
             outbox,
-            lease: Lease::new(),
+            lease: Lease::new(boot_time()),
             role: Role::Replica,
             listed,
             distrusted: false,
@@ -106,7 +106,7 @@ impl Peer {
                 if state.role != Role::Replica || state.outbox.is_confirmed(number) {
                     return Delivered::Applied;
                 }
-                if state.lease.is_gone() || self.is_removed() {
+                if state.lease.is_surely_gone(boot_time()) || self.is_removed() {
                     let left = state.outbox.lease_end().saturating_sub(boot_time());
                     if left.is_zero() {
                         state.outbox.owe(number);

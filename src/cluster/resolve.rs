@@ -108,7 +108,7 @@ mod tests {
     fn fails(cluster: &Cluster, last: u8, why: crate::cluster::lease::Failure) {
         let peers = cluster.members.all();
         let peer = peers.iter().find(|peer| peer.address == at(last)).unwrap();
-        cluster.members.failed(peer, why, "a test");
+        cluster.members.failed(peer, why, crate::cache::boot_time(), "a test");
     }
 
     #[tokio::test]
