@@ -146,10 +146,12 @@ impl Lease {
         }
     }
 
-    /// The peer asks: it is not taken for gone for [`PROMISE`]. `false`: it is taken for gone already.
+    /// The peer asks, and so it is alive: it is not taken for gone for [`PROMISE`]. `false`: it said that it ends.
     pub(super) fn promise(&mut self, now: Duration) -> bool {
-        if self.is_gone() {
-            return false;
+        match self.state {
+            State::Left => return false,
+            State::Gone { .. } => self.withheld(),
+            State::Joining | State::Leased { .. } => {}
         }
         self.promised = now + PROMISE;
         true
@@ -313,9 +315,8 @@ mod tests {
             assert_eq!(lease.certain_until(), at(400), "every read asks the origin");
         }
         assert_eq!(lease.failed(Failure::Silent, at(1500), at(1500)), Effect::Confirm);
-        assert!(!lease.promise(at(1600)), "it is taken for gone");
-        lease.withheld();
         assert!(lease.promise(at(1700)));
+        assert_eq!(lease.certain_until(), Duration::ZERO, "it asks: it is alive");
         assert_eq!(
             lease.failed(Failure::Refused, at(1800), at(1800)),
             Effect::Confirm,

@@ -211,14 +211,18 @@ impl Members {
             let mut state = peer.state();
             if state.is_replica() && state.outbox.session() == Some(session) {
                 let now = boot_time();
+                let was_gone = state.lease.is_gone();
                 let promised = state.lease.promise(now);
-                if !promised {
-                    peer.hurry.notify_one();
-                }
                 let granted = state.outbox.grant(session, now).then(|| {
                     let (stream, complete) = state.outbox.stream();
                     Granted { stream, complete }
                 });
+                drop(state);
+                if was_gone {
+                    // Before it hears of the promise.
+                    self.refresh(&table);
+                    peer.hurry.notify_one();
+                }
                 return Asked { granted, promised, new: None };
             }
         }
