@@ -286,7 +286,7 @@ mod tests {
     /// The race of a read with the end of a write: what is found before the end must not be believed after it.
     #[test]
     fn r8_no_read_that_begins_after_a_write_finds_what_was_before_while_the_write_ends() {
-        const WRITES: u64 = 40_000;
+        const WRITES: u64 = 10_000;
         let (cache, id) = cache(Vec::new());
         let names = [(id.bucket().clone(), id.key().clone())];
         let answered = AtomicU64::new(0);

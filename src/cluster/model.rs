@@ -15,7 +15,7 @@ use super::lease::{ANSWER, EVERY, Effect, Failure, Lease, PAUSE_MAX, UNPROMISED_
 use super::members::HEAR_OTHERS;
 use super::outbox::{Outbox, Session};
 
-const RUNS: u64 = 400;
+const RUNS: u64 = 200;
 const STEPS: usize = 6000;
 
 struct Replica {
