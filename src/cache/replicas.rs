@@ -146,13 +146,19 @@ impl Cache {
             unlisted.extend(realms.iter().map(|realm| (realm.clone(), bucket.clone())));
         }
         // Once it has ended a list that was kept before would be old until that is known here (R27).
-        unlisted.iter().for_each(|bucket| self.lists.remote_begins(bucket));
-        objects.iter().for_each(|id| self.lists.changed(id));
+        for bucket in &unlisted {
+            self.lists.remote_begins(bucket);
+        }
+        for id in &objects {
+            self.lists.changed(id);
+        }
         let mut writing = Vec::new();
         for bucket in buckets {
             let begin = |realm| self.bucket_write_begins(realm, bucket, KIND);
             writing.extend(realms.iter().map(begin));
-            realms.iter().for_each(|realm| self.lists.bucket_changed(realm, bucket));
+            for realm in &*realms {
+                self.lists.bucket_changed(realm, bucket);
+            }
         }
         if !objects.is_empty() {
             writing.push(self.write_begins(objects.clone(), KIND));

@@ -342,7 +342,7 @@ mod tests {
             match left {
                 true => lease.left(at(100)),
                 false => {
-                    assert_eq!(lease.failed(Failure::Refused, at(100), at(100)), Effect::Confirm)
+                    assert_eq!(lease.failed(Failure::Refused, at(100), at(100)), Effect::Confirm);
                 }
             }
             assert_eq!(lease.failed(Failure::Silent, at(400), at(700)), Effect::Nothing);

@@ -93,7 +93,9 @@ impl World {
                 // Whatever a process does first when it goes on.
                 let mut work = [Self::tick, Self::write, Self::push, Self::ask, Self::read];
                 work.rotate_left(self.random.gen_range(0..5));
-                work.iter().for_each(|work| work(self, which));
+                for work in work {
+                    work(self, which);
+                }
             }
         }
         self.deliver();

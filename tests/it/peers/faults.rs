@@ -127,7 +127,9 @@ async fn r11_of_more_than_a_queue_holds_a_replica_confirms_each_object_once() {
         given_up += 1;
         assert!(given_up < 60, "it never is");
     }
-    replicas.relays.iter().for_each(|relay| relay.set(Passes::All));
+    for relay in &replicas.relays {
+        relay.set(Passes::All);
+    }
     replicas.all_live(1).await;
     assert!(replicas.get(1, "k").await.body == new.all());
     assert_eq!(replicas.get(1, "other").await.header("cache-status"), REVALIDATED);
