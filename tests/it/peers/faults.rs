@@ -146,7 +146,7 @@ async fn r11_replicas_of_other_tokens_ask_the_origin_before_each_read_and_say_wh
     let said = format!("{} takes no part: it answers 401", replicas.address(1));
     let says = async {
         while !replicas.at(0).output().contains(&said) {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     within("a line in the log", says).await;

@@ -27,7 +27,7 @@ pub struct Relay {
 
 impl Relay {
     /// Listens at an address, and passes on to another one.
-    pub async fn start(listener: TcpListener, to: SocketAddr) -> Self {
+    pub fn start(listener: TcpListener, to: SocketAddr) -> Self {
         let passes = watch::Sender::new(Passes::All);
         let answers = Arc::new(AtomicU64::new(0));
         let mut running = JoinSet::new();

@@ -39,7 +39,7 @@ impl Replicas {
             let (_, port) = address.rsplit_once(':').expect("a port");
             let bound = format!("127.0.0.2:{port}");
             let listener = tokio::net::TcpListener::bind(address).await.expect("it is free");
-            replicas.relays.push(Relay::start(listener, bound.parse().unwrap()).await);
+            replicas.relays.push(Relay::start(listener, bound.parse().unwrap()));
             replicas.bound.push(bound);
         }
         replicas.spawn_all().await;
