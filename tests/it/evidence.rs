@@ -264,6 +264,22 @@ async fn r34_what_was_confirmed_since_a_listing_was_sent_stays() {
 }
 
 #[tokio::test]
+async fn r34_a_confirmation_sent_before_a_listing_does_not_undo_it() {
+    let (s3, _proxy, client) = with_objects().await;
+    let gate = Gate::new();
+    s3.fault(Matcher::head("b"), Times(1), Fault::HoldHeader(gate.clone()));
+    let early = client.get("/data/b").header("Cache-Control", "no-cache");
+    let early = tokio::spawn(early.send());
+    gate.wait_reached().await;
+    let new = Object::random(SIZE, 9);
+    s3.put("data", "b", new.clone());
+    list(&client, LISTINGS[0]).await;
+    gate.open();
+    assert_eq!(early.await.unwrap().status, 200);
+    assert!(client.get("/data/b").send().await.body == new.all());
+}
+
+#[tokio::test]
 async fn r34_a_fill_in_flight_is_fenced() {
     let (s3, _proxy, client) = with_objects().await;
     let (old, new) = (Object::random(4 * SIZE, 7), Object::random(4 * SIZE, 8));
