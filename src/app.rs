@@ -10,6 +10,7 @@ mod secret_files;
 mod service_manager;
 mod signals;
 mod sizing;
+mod upstream;
 mod warnings;
 
 use std::net::SocketAddr;
@@ -25,19 +26,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, AdminState, Api, Token};
-use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet, ReservedNames};
+use crate::auth::{AuthMode, Credentials, IdentitiesError};
 use crate::cache::{Cache, DiskError, DiskUsage, Rules};
 use crate::cluster::Cluster;
 use crate::config::{Config, ShutdownConfig};
 use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
-use crate::origin::{Addressing, Brought, Origin, credentials};
+use crate::origin::{Origin, credentials};
 use crate::proxy::{
     AccessLogger, Admission, CorsRules, Gateway, Listener, Owners, Server, Shutdown,
 };
 use crate::s3::BucketName;
 use crate::tls::config::{ClientAuth, TlsConfig};
-use crate::tls::{Tls, TlsError, authorities};
+use crate::tls::{Tls, TlsError};
 use crate::warm::{Demand, Warmer};
 
 use activation::PassedSockets;
@@ -94,6 +95,7 @@ pub struct App {
     admin: Option<(TcpListener, Arc<Api>)>,
     warmer: Arc<Warmer>,
     cache: Arc<Cache>,
+    origin: Arc<Origin>,
     rules: Arc<Rules>,
     intake: Arc<Intake>,
     cluster: Option<Arc<Cluster>>,
@@ -129,25 +131,13 @@ impl App {
         mut sockets: PassedSockets,
     ) -> Result<Self, RunError> {
         descriptors::prepare(&config)?;
-        if let Some(file) = &config.origin.ca_file {
-            authorities(file).map_err(RunError::OriginAuthorities)?;
-        }
-        let origin = Origin::new(config.origin.clone(), keys);
-        let origin = origin.map(Arc::new).map_err(RunError::Origin)?;
+        let origin = upstream::origin(&config, keys)?;
         if config.admin.address.is_some() {
             // What is found when the disk is read counts already.
             let _recording = metrics::install();
         }
         let cache = Cache::new(&config.cache, &config.rules, origin.clone())?;
-        let asked = origin.clone();
-        let brought = move |set: &IdentitySet| take_origin_keys(&asked, set);
-        let reserved = ReservedNames::new(
-            config.auth.reserved.as_deref(),
-            origin.endpoint().is_aws(),
-            config.origin.addressing == Addressing::Virtual,
-        );
-        let access = Access::new(&config.auth, &config.origin.region, reserved, brought)?;
-        let access = Arc::new(access);
+        let access = upstream::access(&config, &origin)?;
         let rules = Rules::new(&config.rules)?.with_exact_keys(origin.endpoint().is_aws());
         let rules = Arc::new(rules);
         let admission = Admission::new(&config.limits);
@@ -227,7 +217,18 @@ impl App {
         // Last of all: a start that fails leaves the disk as it is.
         cache.begin()?;
         let shutdown = config.shutdown;
-        Ok(Self { servers, admin, warmer, cache, rules, intake, cluster, receivers, shutdown })
+        Ok(Self {
+            servers,
+            admin,
+            warmer,
+            cache,
+            origin,
+            rules,
+            intake,
+            cluster,
+            receivers,
+            shutdown,
+        })
     }
 
     /// The addresses that clients connect to, in the order of `listen`.
@@ -268,12 +269,13 @@ impl App {
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let ready = Arc::new(AtomicBool::new(true));
         if let Some((listener, api)) = self.admin {
-            let (cache, rules) = (self.cache.clone(), self.rules.clone());
+            let (cache, origin, rules) =
+                (self.cache.clone(), self.origin.clone(), self.rules.clone());
             let state = AdminState {
                 handle: metrics::install(),
                 ready: ready.clone(),
                 refresh: Arc::new(move || refresh(&cache)),
-                detail: Arc::new(move || describe_trust(&rules)),
+                detail: Arc::new(move || origin.describe() + &describe_trust(&rules)),
                 api,
             };
             tokio::spawn(admin::serve(listener, state, shutdown.clone()));
@@ -400,16 +402,6 @@ fn pingora_conf(config: &Config) -> ServerConf {
         threads: 1,
         ..ServerConf::default()
     }
-}
-
-/// From now on the origin is asked with the keys that these identities bring, and with no others but our own.
-fn take_origin_keys(origin: &Origin, set: &IdentitySet) -> Result<(), String> {
-    let brought = set.with_origin().map(|(identity, keys)| Brought {
-        bringer: identity.name(),
-        domain: keys.domain(),
-        keys: keys.credentials(),
-    });
-    origin.domains().replace(brought)
 }
 
 /// `passed`: a socket that is bound already.

@@ -67,6 +67,7 @@ pub mod disk;
 pub mod events;
 pub mod identities;
 pub mod memory;
+pub mod origin;
 pub mod warm;
 pub mod webhook;
 pub mod wire;
@@ -190,6 +191,7 @@ struct Handles {
     coalesced: Counter,
     coalesced_waiters: Gauge,
     cluster: cluster::Handles,
+    origin_errors: origin::Handles,
     disk: disk::Handles,
     events: events::Handles,
     identities: identities::Handles,
@@ -249,6 +251,7 @@ impl Handles {
             coalesced: counter!(COALESCED),
             coalesced_waiters: gauge!(COALESCED_WAITERS),
             cluster: cluster::Handles::register(),
+            origin_errors: origin::Handles::register(),
             disk: disk::Handles::register(),
             events: events::Handles::register(),
             identities: identities::Handles::register(),
@@ -282,6 +285,7 @@ fn describe() {
     describe_counter!(COALESCED, Unit::Count, "Reads that waited for a fetch which another one had started");
     describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads that wait for a fetch which another one started");
     cluster::describe();
+    origin::describe();
     disk::describe();
     events::describe();
     identities::describe();

@@ -37,6 +37,7 @@ impl Origin {
         }
         let label = outcome.as_ref().map_or_else(|(e, _)| e.outcome(), |e| outcome_of(e.status));
         metrics::origin_request(OriginKind::Ask, label);
+        self.note(outcome.as_ref().err().map(|(error, _)| error));
         let mut exchange = outcome.map_err(|(error, _)| error)?;
         let said = Said { status: exchange.status, headers: exchange.head().clone() };
         if said.status == StatusCode::NOT_MODIFIED {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
 
-use super::client::{Exchange, wire_error};
+use super::client::Exchange;
+use super::error::wire_error;
 use super::retry::RetryBudget;
 use super::{Asked, Origin, OriginError, Pin};
 use crate::metrics;

@@ -17,11 +17,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::{Answer, Body};
 use super::domains::{Domain, Domains};
-use super::error::connect_error;
+use super::error::{connect_error, is_of_credentials, wire_error};
+use super::health::Health;
 use super::retry::{RetryBudget, Reused};
 use super::{Endpoint, OriginConfig, OriginError};
 use crate::auth::{Credentials, Payload};
-use crate::metrics::{self, OriginKind, Outcome};
+use crate::metrics::{self, OriginKind};
 use crate::s3::target::Query;
 use crate::s3::{NotCacheable, ObjectId, ObjectMeta, PartNumber, S3Error};
 
@@ -77,6 +78,7 @@ pub struct Origin {
     endpoint: Endpoint,
     domains: Domains,
     pub(super) loops: super::loops::LoopGuard,
+    pub(super) health: Health,
     connector: Connector,
     in_flight: Arc<Semaphore>,
     /// Seconds the origin's clock is ahead of ours (R15).
@@ -113,6 +115,7 @@ impl Origin {
             endpoint,
             domains: Domains::new(&config, credentials),
             loops: super::loops::LoopGuard::default(),
+            health: Health::default(),
             config,
             skew: AtomicI64::new(0),
         })
@@ -257,15 +260,15 @@ impl Origin {
         if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
             outcome = self.attempt(request, true, budget.deadline()).await;
         }
-        if let Err((OriginError::Denied(e), _)) = &outcome
+        if let Err((OriginError::OwnCredentials(e), _)) = &outcome
             && e.code == "RequestTimeTooSkewed"
         {
             outcome = self.attempt(request, fresh, budget.deadline()).await;
         }
         let outcome = outcome.map_err(|(e, _)| e);
-        let label = outcome.as_ref().map_or_else(OriginError::outcome, |_| Outcome::Ok);
         let is_head = request.method == Method::HEAD;
-        metrics::origin_request(if is_head { OriginKind::Head } else { OriginKind::Get }, label);
+        let kind = if is_head { OriginKind::Head } else { OriginKind::Get };
+        self.record(kind, outcome.as_ref().err());
         metrics::origin_first_byte(started.elapsed());
         outcome
     }
@@ -389,6 +392,7 @@ impl Origin {
         }
         self.release(exchange).await;
         match status.as_u16() {
+            400 | 401 | 403 if is_of_credentials(&error.code) => OriginError::OwnCredentials(error),
             401 | 403 => OriginError::Denied(error),
             404 => OriginError::NotFound(error),
             412 => OriginError::Changed,
@@ -481,15 +485,6 @@ async fn send(session: &mut HttpSession, head: Box<RequestHeader>) -> Result<(),
         if !session.get_status().is_some_and(|s| s.is_informational()) {
             return Ok(());
         }
-    }
-}
-
-pub(super) fn wire_error(e: &pingora::Error) -> OriginError {
-    use pingora::ErrorType::{ReadTimedout, WriteTimedout};
-    match e.etype() {
-        ReadTimedout => OriginError::Timeout("bytes"),
-        WriteTimedout => OriginError::Timeout("the request to be taken"),
-        _ => OriginError::Broken(e.to_string()),
     }
 }
 

@@ -10,6 +10,7 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::time::{Instant, timeout};
 
 use super::{Addressing, OriginConfig, OriginError};
+use crate::metrics::origin::OriginFailure;
 use crate::s3::target::encode_path;
 use crate::s3::{BucketName, ObjectKey};
 
@@ -143,10 +144,13 @@ impl Endpoint {
         let found = timeout(limit, tokio::net::lookup_host((name, self.port)))
             .await
             .map_err(|_| OriginError::Timeout("name resolution"))?
-            .map_err(|e| OriginError::Connect(format!("{}: {e}", self.host)))?;
+            .map_err(|e| {
+                OriginError::Connect(OriginFailure::Name, format!("{}: {e}", self.host))
+            })?;
         let addresses: Arc<[SocketAddr]> = found.collect();
         if addresses.is_empty() {
-            return Err(OriginError::Connect(format!("{} has no address", self.host)));
+            let problem = format!("{} has no address", self.host);
+            return Err(OriginError::Connect(OriginFailure::Name, problem));
         }
         *self.resolved.lock() = Some((Instant::now(), addresses.clone()));
         Ok(addresses)

@@ -1,6 +1,7 @@
 //! What can come of asking the origin, named by what the caller does next.
 
 use crate::metrics::Outcome;
+use crate::metrics::origin::OriginFailure;
 use crate::s3::S3Error;
 
 /// The outcome of an origin request that brought no usable answer. Shared by all who waited for it.
@@ -27,9 +28,12 @@ pub enum OriginError {
     /// 5xx after all attempts.
     #[error("origin: server error ({} {})", .0.status.as_u16(), .0.code)]
     ServerError(S3Error),
-    /// Name resolution, connect or TLS failed.
-    #[error("origin: cannot connect: {0}")]
-    Connect(String),
+    /// What it says is of the keys or the clock that hotset signs with, and not of the client's. Never passed on.
+    #[error("origin: does not take hotset's own credentials ({})", .0.code)]
+    OwnCredentials(S3Error),
+    /// Name resolution, connect or TLS failed, by the first field.
+    #[error("origin: cannot connect: {1}")]
+    Connect(OriginFailure, String),
     /// Nothing came within the time allowed for the named phase.
     #[error("origin: timed out waiting for {0}")]
     Timeout(&'static str),
@@ -53,10 +57,11 @@ impl OriginError {
         match self {
             Self::Throttled(_)
             | Self::ServerError(_)
-            | Self::Connect(_)
+            | Self::Connect(..)
             | Self::Timeout(_)
             | Self::Broken(_) => true,
-            Self::NotFound(_)
+            Self::OwnCredentials(_)
+            | Self::NotFound(_)
             | Self::Denied(_)
             | Self::RangeNotSatisfiable
             | Self::Changed
@@ -82,8 +87,17 @@ impl OriginError {
         match self {
             Self::NotFound(e) | Self::Denied(e) | Self::Refused(e) => e.clone(),
             Self::Throttled(_) => S3Error::slow_down(),
+            Self::OwnCredentials(said) => {
+                let mut error = S3Error::service_unavailable();
+                error.message = format!(
+                    "The origin does not take the credentials that hotset signs with ({}). Yours were not asked about.",
+                    said.code
+                )
+                .into();
+                error
+            }
             Self::ServerError(_)
-            | Self::Connect(_)
+            | Self::Connect(..)
             | Self::Timeout(_)
             | Self::Broken(_)
             | Self::RangeNotSatisfiable
@@ -94,11 +108,32 @@ impl OriginError {
         }
     }
 
+    /// Why it brought no answer that is about what was asked; `None`: it did.
+    pub(super) fn reason(&self) -> Option<OriginFailure> {
+        match self {
+            Self::Connect(reason, _) => Some(*reason),
+            Self::Timeout("name resolution") => Some(OriginFailure::Name),
+            Self::Timeout(_) => Some(OriginFailure::Timeout),
+            Self::Broken(_) => Some(OriginFailure::Broken),
+            Self::Throttled(_) => Some(OriginFailure::Throttled),
+            Self::ServerError(_) => Some(OriginFailure::ServerError),
+            Self::OwnCredentials(_) => Some(OriginFailure::Credentials),
+            Self::NotFound(_)
+            | Self::Denied(_)
+            | Self::Refused(_)
+            | Self::RangeNotSatisfiable
+            | Self::Changed
+            | Self::Uncacheable(_)
+            | Self::NotAPart
+            | Self::GivenUp => None,
+        }
+    }
+
     /// The label of this outcome in metrics.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::NotFound(_) => Outcome::NotFound,
-            Self::Denied(_) => Outcome::Denied,
+            Self::Denied(_) | Self::OwnCredentials(_) => Outcome::Denied,
             Self::RangeNotSatisfiable
             | Self::Refused(_)
             | Self::Uncacheable(_)
@@ -106,7 +141,7 @@ impl OriginError {
             Self::Changed => Outcome::Changed,
             Self::Throttled(_) => Outcome::Throttled,
             Self::ServerError(_) => Outcome::ServerError,
-            Self::Connect(_) => Outcome::Connect,
+            Self::Connect(..) => Outcome::Connect,
             Self::Timeout(_) => Outcome::Timeout,
             Self::Broken(_) | Self::GivenUp => Outcome::Broken,
         }
@@ -115,9 +150,36 @@ impl OriginError {
 
 /// No connection was made.
 pub(super) fn connect_error(e: &pingora::Error) -> OriginError {
-    use pingora::ErrorType::{ConnectTimedout, TLSHandshakeTimedout};
+    use pingora::ErrorType::{
+        ConnectTimedout, InvalidCert, TLSHandshakeFailure, TLSHandshakeTimedout, TLSWantX509Lookup,
+    };
+    let reason = match e.etype() {
+        ConnectTimedout | TLSHandshakeTimedout => return OriginError::Timeout("a connection"),
+        TLSHandshakeFailure | InvalidCert | TLSWantX509Lookup => OriginFailure::Tls,
+        _ => OriginFailure::Connect,
+    };
+    OriginError::Connect(reason, e.to_string())
+}
+
+/// The connection failed under a request.
+pub(super) fn wire_error(e: &pingora::Error) -> OriginError {
+    use pingora::ErrorType::{ReadTimedout, WriteTimedout};
     match e.etype() {
-        ConnectTimedout | TLSHandshakeTimedout => OriginError::Timeout("a connection"),
-        _ => OriginError::Connect(e.to_string()),
+        ReadTimedout => OriginError::Timeout("bytes"),
+        WriteTimedout => OriginError::Timeout("the request to be taken"),
+        _ => OriginError::Broken(e.to_string()),
     }
+}
+
+/// Whether a code of S3's is about the keys or the clock of whoever signed.
+pub(super) fn is_of_credentials(code: &str) -> bool {
+    matches!(
+        code,
+        "SignatureDoesNotMatch"
+            | "InvalidAccessKeyId"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "RequestTimeTooSkewed"
+    )
 }

@@ -5,10 +5,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
 use super::OriginError;
-use super::client::{Exchange, Origin, build_head, wire_error};
+use super::client::{Exchange, Origin, build_head};
+use super::error::wire_error;
 use super::retry::{RetryBudget, Reused};
 use crate::auth::Payload;
-use crate::metrics::{self, OriginKind, Outcome};
+use crate::metrics::{self, OriginKind};
 use crate::s3::BucketName;
 use crate::s3::object_list::ObjectPage;
 use crate::s3::target::Query;
@@ -37,8 +38,7 @@ impl Origin {
         }
         loop {
             let page = self.list_once(bucket, &query, &budget).await;
-            let label = page.as_ref().map_or_else(OriginError::outcome, |_| Outcome::Ok);
-            metrics::origin_request(OriginKind::List, label);
+            self.record(OriginKind::List, page.as_ref().err());
             match page {
                 Ok(page) => return Ok(page),
                 Err(failure) => self.pause(failure, &mut budget).await?,

@@ -12,6 +12,7 @@ pub mod credentials;
 mod domains;
 mod endpoint;
 mod error;
+mod health;
 mod list;
 mod loops;
 mod retry;

@@ -61,7 +61,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use crate::auth::{Access, Admitted, Identity, Sender, Transparent};
 use crate::cache::{Cache, RemoteEnd, Rules};
 use crate::cluster::Cluster;
-use crate::metrics::{self, CacheResult, OriginKind, Outcome as OriginOutcome};
+use crate::metrics::{self, CacheResult, Outcome as OriginOutcome};
 use crate::origin::{Domain, Origin};
 use crate::s3::{BucketName, HostNames, Operation, Parsed, Read, RequestHead, S3Error, operation};
 
@@ -445,7 +445,7 @@ impl ProxyHttp for Gateway {
                 500.. => OriginOutcome::ServerError,
                 _ => OriginOutcome::Ok,
             };
-            metrics::origin_request(OriginKind::PassThrough, outcome);
+            self.origin.passed_through(outcome);
         }
         access_log::record(&exchange, ctx);
         self.log.write(&exchange, ctx);

@@ -122,8 +122,8 @@ impl Gateway {
         let origin = &self.origin;
         let bucket = forward.parsed.bucket.as_ref();
         let host = origin.endpoint().target(bucket, None).host;
-        let mut peer =
-            origin.endpoint().peer(&host, origin.config()).await.map_err(|e| connect_error(&e))?;
+        let peer = origin.endpoint().peer(&host, origin.config()).await;
+        let mut peer = peer.inspect_err(|e| origin.note(Some(e))).map_err(|e| connect_error(&e))?;
         let patience = match is_write(method) {
             true => WRITE_PATIENCE,
             false => origin.config().deadline.0,
@@ -319,6 +319,7 @@ impl Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         self.origin.endpoint().rotate();
+        self.origin.failed_to_connect(&error);
         if let Some(forward) = &mut ctx.forward {
             forward.connect_tries += 1;
             error.set_retry(forward.connect_tries < CONNECT_TRIES);

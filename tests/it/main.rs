@@ -64,6 +64,8 @@ mod memory_bound;
 mod model;
 /// Absences: which are remembered, for whom, and for how long.
 mod negatives;
+/// What is said of an origin that cannot be reached, or does not take hotset's keys.
+mod origin_health;
 /// Reads by part number.
 mod parts;
 /// What the origin sees of a request that is passed through, and the client of its answer.

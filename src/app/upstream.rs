@@ -1,0 +1,40 @@
+//! The origin, and in whose name it is asked.
+
+use std::sync::Arc;
+
+use super::RunError;
+use crate::auth::{Access, Credentials, IdentitySet, ReservedNames};
+use crate::config::Config;
+use crate::origin::{Addressing, Brought, Origin};
+use crate::tls::authorities;
+
+/// `keys`: hotset's own; `None`: requests are not signed.
+pub(super) fn origin(config: &Config, keys: Option<Credentials>) -> Result<Arc<Origin>, RunError> {
+    if let Some(file) = &config.origin.ca_file {
+        // pingora would panic.
+        authorities(file).map_err(RunError::OriginAuthorities)?;
+    }
+    Origin::new(config.origin.clone(), keys).map(Arc::new).map_err(RunError::Origin)
+}
+
+/// Who may do what; the keys that identities bring are the origin's from then on.
+pub(super) fn access(config: &Config, origin: &Arc<Origin>) -> Result<Arc<Access>, RunError> {
+    let asked = origin.clone();
+    let brought = move |set: &IdentitySet| take_origin_keys(&asked, set);
+    let reserved = ReservedNames::new(
+        config.auth.reserved.as_deref(),
+        origin.endpoint().is_aws(),
+        config.origin.addressing == Addressing::Virtual,
+    );
+    Ok(Arc::new(Access::new(&config.auth, &config.origin.region, reserved, brought)?))
+}
+
+/// From now on the origin is asked with the keys that these identities bring, and with no others but our own.
+fn take_origin_keys(origin: &Origin, set: &IdentitySet) -> Result<(), String> {
+    let brought = set.with_origin().map(|(identity, keys)| Brought {
+        bringer: identity.name(),
+        domain: keys.domain(),
+        keys: keys.credentials(),
+    });
+    origin.domains().replace(brought)
+}

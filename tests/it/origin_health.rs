@@ -1,0 +1,99 @@
+//! What is said of an origin that cannot be reached, or does not take hotset's keys: to operators everything, to clients
+//! nothing that would send them looking at their own.
+
+use std::net::{SocketAddr, TcpListener};
+
+use crate::support::{FakeS3, Fault, Matcher, Object, Process, Repeat, Scratch};
+
+/// A server of this endpoint.
+async fn in_front_of(scratch: &Scratch, endpoint: &str) -> Process {
+    let text = format!(
+        "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
+         rules: [{{ match: '**', freshness: revalidate }}]\n\
+         origin: {{ endpoint: '{endpoint}', attempts: 2, backoff: {{ base: 1ms, cap: 10ms }} }}\n"
+    );
+    Process::serve(&scratch.file("hotset.yaml", &text)).await
+}
+
+/// An address that nobody listens on.
+fn deserted() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+async fn failures(process: &Process, reason: &str) -> f64 {
+    process.metric(&format!("hotset_origin_errors_total{{reason=\"{reason}\"}}")).await
+}
+
+async fn readiness(process: &Process) -> String {
+    let answer = process.admin().get("/readyz").send().await;
+    assert_eq!(answer.status, 200, "an origin that fails takes no replica out of service");
+    answer.text()
+}
+
+#[tokio::test]
+async fn an_origin_that_cannot_be_reached_is_logged_with_its_cause_and_the_key_to_look_at() {
+    let s3 = FakeS3::start().await;
+    let nobody = deserted();
+    for (endpoint, reason, cause, key) in [
+        (format!("http://{nobody}"), "connect", "refused", "origin.endpoint"),
+        ("http://no-such-host.invalid".to_owned(), "name", "no-such-host.invalid: ", "resolver"),
+        // A server without TLS.
+        (format!("https://{}", s3.addr()), "tls", "cannot connect", "origin.ca_file"),
+    ] {
+        let scratch = Scratch::new();
+        let mut process = in_front_of(&scratch, &endpoint).await;
+        assert_eq!(readiness(&process).await, format!("ready\norigin {endpoint}: not asked yet\n"));
+        for _ in 0..5 {
+            assert_eq!(process.client().get("/data/key").send().await.status, 503);
+            assert_eq!(process.client().get("/data?list-type=2").send().await.status, 503);
+        }
+        let line = process.logged(&format!("origin {endpoint}: ")).await;
+        assert!(line.contains("WARN") && line.contains(cause) && line.contains(key), "{line}");
+        let output = process.output();
+        let said = output.lines().filter(|line| line.contains("hotset::origin::health"));
+        assert_eq!(said.count(), 1, "one line for all of them: {output}");
+        assert!(failures(&process, reason).await >= 10.0, "{output}");
+        let ready = readiness(&process).await;
+        assert!(ready.starts_with(&format!("ready\norigin {endpoint}: fails for ")), "{ready}");
+        assert!(ready.contains(cause) && ready.contains(key), "{ready}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_is_there_again_is_said_to_be() {
+    let (scratch, address) = (Scratch::new(), deserted());
+    let mut process = in_front_of(&scratch, &format!("http://{address}")).await;
+    assert_eq!(process.client().get("/data/key").send().await.status, 503);
+    let s3 = FakeS3::start_at(address.port()).await;
+    s3.put("data", "key", Object::random(5000, 1));
+    assert_eq!(process.client().get("/data/key").send().await.status, 200);
+    process.logged("answers again, after ").await;
+    assert_eq!(readiness(&process).await, format!("ready\norigin http://{address}: answers\n"));
+}
+
+#[tokio::test]
+async fn what_the_origin_says_of_hotsets_own_keys_is_for_operators_and_not_for_clients() {
+    for (status, code) in [
+        (403, "SignatureDoesNotMatch"),
+        (403, "InvalidAccessKeyId"),
+        (403, "RequestTimeTooSkewed"),
+        (400, "ExpiredToken"),
+        (400, "InvalidToken"),
+    ] {
+        let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+        s3.put("data", "key", Object::random(5000, 1));
+        s3.fault(Matcher::any(), Repeat::Always, Fault::Status(status, code));
+        let mut process = in_front_of(&scratch, &s3.endpoint()).await;
+        let answer = process.client().get("/data/key").send().await;
+        let text = answer.text();
+        assert_eq!(answer.status, 503, "{text}");
+        assert!(text.contains("<Code>ServiceUnavailable</Code>"), "{text}");
+        assert!(
+            text.contains(&format!("the credentials that hotset signs with ({code})")),
+            "{text}"
+        );
+        let line = process.logged("does not take hotset's own credentials").await;
+        assert!(line.contains(code) && line.contains("origin.credentials"), "{line}");
+        assert!(failures(&process, "credentials").await >= 1.0);
+    }
+}
