@@ -20,7 +20,7 @@ const REPLAYED: [(&str, &str); 22] = [
     ("Content-Encoding", "gzip"),
     ("Content-Language", "de, en-GB"),
     ("Content-Disposition", "attachment; filename=\"a b.txt\"; filename*=UTF-8''%C3%BC"),
-    ("Cache-Control", "max-age=0,must-revalidate"),
+    ("Cache-Control", "max-age=60,must-revalidate"),
     ("Expires", "0"),
     ("x-amz-meta-plain", "value"),
     ("x-amz-meta-spaced", "a  b\tc"),
