@@ -1,9 +1,9 @@
 //! What is said of an origin that cannot be reached, or does not take hotset's keys: to operators everything, to clients
 //! nothing that would send them looking at their own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
-use crate::support::{FakeS3, Fault, Matcher, Object, Process, Repeat, Scratch};
+use crate::support::{FakeS3, Fault, Matcher, Object, Process, Repeat, Scratch, unused_port};
 
 /// A server of this endpoint.
 async fn in_front_of(scratch: &Scratch, endpoint: &str) -> Process {
@@ -17,7 +17,7 @@ async fn in_front_of(scratch: &Scratch, endpoint: &str) -> Process {
 
 /// An address that nobody listens on.
 fn deserted() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    SocketAddr::from(([127, 0, 0, 1], unused_port()))
 }
 
 async fn failures(process: &Process, reason: &str) -> f64 {

@@ -1,10 +1,9 @@
 //! Several real hotset processes in front of one origin, which know each other by `cluster.peers`.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use super::relay::Relay;
-use crate::support::{Client, FakeS3, Object, Process, Response, Scratch, within};
+use crate::support::{Client, FakeS3, Object, Process, Response, Scratch, unused_port, within};
 
 pub const TOKEN: &str = "a-token-for-peers";
 
@@ -48,12 +47,8 @@ impl Replicas {
 
     /// None of them runs.
     pub async fn new(count: usize, more: &str) -> Self {
-        // Free until somebody else takes them: the replicas must know each other's before they start.
-        let listeners: Vec<_> =
-            (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
-        let addresses = listeners.iter().map(address).collect();
-        drop(listeners);
+        // The replicas must know each other's before they start.
+        let addresses = (0..count).map(|_| format!("127.0.0.1:{}", unused_port())).collect();
         Self {
             s3: Arc::new(FakeS3::start().await),
             scratch: Scratch::new(),
