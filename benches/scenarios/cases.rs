@@ -133,7 +133,7 @@ impl Bench {
         Ok(Self { subject, folder: Folder::new()?, soak })
     }
 
-    /// How long the load of [`soak`] goes on.
+    /// The duration of the load of [`soak`].
     pub fn soak(&self) -> Duration {
         self.soak
     }

@@ -155,7 +155,7 @@ pub fn start_by_default(origin: SocketAddr, limit: &MemoryLimit, folder: &Path) 
     Ok(Hotset { server: Server::start("hotset", command, address, folder)?, admin })
 }
 
-/// What the caller's environment says about hotset or its keys must not change what is measured.
+/// Removes the variables of the caller's environment that would configure hotset or the AWS SDKs.
 fn set_environment(command: &mut Command) {
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();

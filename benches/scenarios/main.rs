@@ -58,7 +58,7 @@ struct Asked {
     subject: Subject,
     install: bool,
     list: bool,
-    /// How long `soak` takes.
+    /// The duration of the load of `soak`.
     soak: Duration,
     cases: Vec<&'static Case>,
 }

@@ -85,7 +85,7 @@ impl MemoryLimit {
         }
     }
 
-    /// How many processes were killed for want of memory.
+    /// The number of processes that were killed for want of memory.
     ///
     /// # Errors
     /// When the kernel does not say.

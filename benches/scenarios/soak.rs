@@ -36,7 +36,7 @@ const NARROW: u32 = 128 << 10;
 /// No upload takes longer, and nobody waits longer for the next bytes of an answer.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What one client does, again and again: each time with a pause, and from a sequence of its own.
+/// The kind of request that one client repeats, with pauses, and with random numbers from a sequence of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     /// 8 MiB, slowly.
@@ -104,7 +104,7 @@ impl Work {
     }
 }
 
-/// What was done so far.
+/// Counts of the requests that have ended.
 #[derive(Default)]
 struct Tally {
     answered: u64,
@@ -136,7 +136,7 @@ impl Tally {
     }
 }
 
-/// What failed without what differs from one failure to the next: the object, and an answer's headers.
+/// An error without the parts that differ between failures of one cause: the object, numbers, headers of the answer.
 fn cause(error: &str) -> String {
     let text = error.rsplit_once("\r\n\r\n").map_or(error, |(_, body)| body);
     let status = error.split_once(": status ").map_or("", |(_, rest)| &rest[..rest.len().min(4)]);

@@ -17,7 +17,7 @@ impl Signals {
         Ok(Self { term: term?, int: int?, hangup: hangup? })
     }
 
-    /// Waits for the one that ends the process.
+    /// Waits for SIGTERM or SIGINT.
     pub(super) async fn end(&mut self) {
         loop {
             tokio::select! {

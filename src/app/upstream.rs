@@ -8,7 +8,10 @@ use crate::config::Config;
 use crate::origin::{Addressing, Brought, Origin};
 use crate::tls::authorities;
 
-/// `keys`: hotset's own; `None`: requests are not signed.
+/// Builds the origin. `keys`: hotset's own; `None`: requests are not signed.
+///
+/// # Errors
+/// [`RunError::Origin`], [`RunError::OriginAuthorities`].
 pub(super) fn origin(config: &Config, keys: Option<Credentials>) -> Result<Arc<Origin>, RunError> {
     if let Some(file) = &config.origin.ca_file {
         // pingora would panic.
@@ -17,7 +20,10 @@ pub(super) fn origin(config: &Config, keys: Option<Credentials>) -> Result<Arc<O
     Origin::new(config.origin.clone(), keys).map(Arc::new).map_err(RunError::Origin)
 }
 
-/// Who may do what; the keys that identities bring are the origin's from then on.
+/// Loads the identities, and gives the origin the keys that they bring, now and whenever their file changes.
+///
+/// # Errors
+/// [`RunError::Identities`].
 pub(super) fn access(config: &Config, origin: &Arc<Origin>) -> Result<Arc<Access>, RunError> {
     let asked = origin.clone();
     let brought = move |set: &IdentitySet| take_origin_keys(&asked, set);

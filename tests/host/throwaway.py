@@ -31,13 +31,13 @@ set -e
 ip link set lo up
 mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
-mkdir /mnt/upper /mnt/work /mnt/root
-mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/root
-mount -t proc proc /mnt/root/proc
-mount --rbind /dev /mnt/root/dev
-mkdir -p /mnt/root/run && mount -t tmpfs tmpfs /mnt/root/run
-mount -t tmpfs tmpfs /mnt/root/tmp && chmod 1777 /mnt/root/tmp
-exec chroot /mnt/root "$@"
+mkdir /mnt/upper /mnt/work /mnt/merged
+mount -t overlay overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work /mnt/merged
+mount -t proc proc /mnt/merged/proc
+mount --rbind /dev /mnt/merged/dev
+mkdir -p /mnt/merged/run && mount -t tmpfs tmpfs /mnt/merged/run
+mount -t tmpfs tmpfs /mnt/merged/tmp && chmod 1777 /mnt/merged/tmp
+exec chroot /mnt/merged "$@"
 """
 
     def __init__(self):

@@ -2,8 +2,8 @@
 //! one line.
 //!
 //! `tests/it/upgrade/` keeps what the latest release left: `HOTSET_WRITE_FIXTURE=1 cargo test --test it
-//! upgrade::write -- --ignored` makes it anew, with that release. Its origin was `http://127.0.0.1:1`, where nothing
-//! listens while a test runs.
+//! upgrade::r11` makes it anew, with that release. Its origin was `http://127.0.0.1:1`, where nothing listens while a
+//! test runs; making it needs the right to do so.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,9 @@ fn reformat(cache: &Path, version: u16) {
 
 #[tokio::test]
 async fn r11_the_disk_of_the_latest_release_is_read_and_what_it_had_ended_stays_ended() {
+    if std::env::var_os("HOTSET_WRITE_FIXTURE").is_some() {
+        write_fixture().await;
+    }
     let scratch = Scratch::new();
     unpack(&scratch);
     let process = Process::serve(&config(&scratch, OLD_ORIGIN)).await;
@@ -116,10 +119,7 @@ async fn a_disk_in_the_format_of_another_release_starts_cold_in_one_line_and_is_
     }
 }
 
-#[tokio::test]
-#[ignore = "makes the fixture anew; needs port 1 of the loopback"]
-async fn write() {
-    assert!(std::env::var_os("HOTSET_WRITE_FIXTURE").is_some(), "HOTSET_WRITE_FIXTURE is not set");
+async fn write_fixture() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start_at(1).await);
     for key in KEPT.iter().chain(&ENDED) {
         s3.put("data", &key["/data/".len()..], object(key));
