@@ -25,12 +25,12 @@
 mod baselines;
 mod disk_table;
 mod key;
-#[allow(dead_code, reason = "the cache uses more of it")]
+#[expect(dead_code, reason = "the cache uses more of it")]
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "the cache's keys are larger")]
 #[path = "../../src/cache/memory.rs"]
 mod memory;
 mod memory_table;
-#[allow(dead_code, reason = "the scenarios use more of it")]
+#[expect(dead_code, reason = "the scenarios use more of it")]
 #[path = "../scenarios/report.rs"]
 mod report;
 mod scan;

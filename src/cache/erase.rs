@@ -114,13 +114,12 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::HeaderValue;
 
     use super::*;
     use crate::cache::meta::{Entry, Known, Moment};
     use crate::cache::{CacheConfig, RuleConfig};
     use crate::origin::{Origin, OriginConfig};
-    use crate::s3::{BucketName, ETag, ObjectId, ObjectKey, ObjectMeta, Parts};
+    use crate::s3::{BucketName, ObjectId, ObjectKey, testing};
 
     fn cache() -> Arc<Cache> {
         let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
@@ -135,16 +134,7 @@ mod tests {
 
     /// Metadata, and the only block.
     fn put(cache: &Cache, id: &ObjectId) -> BlockKey {
-        let meta = ObjectMeta {
-            etag: ETag::new(HeaderValue::from_static("\"e\"")),
-            version_id: None,
-            size: 5,
-            last_modified: std::time::SystemTime::UNIX_EPOCH,
-            headers: Vec::new(),
-            checksums: None,
-            parts: Parts::default(),
-            no_store: false,
-        };
+        let meta = testing::meta("\"e\"", 5);
         let version = cache.version(id, &meta);
         let known = Known::Object { meta: Arc::new(meta), version: version.clone() };
         let generation = cache.generations.current(id);

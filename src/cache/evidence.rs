@@ -257,12 +257,12 @@ impl Page {
 mod tests {
     use std::sync::Arc;
 
-    use http::{HeaderValue, Method};
+    use http::Method;
 
     use super::*;
     use crate::cache::{CacheConfig, RuleConfig};
     use crate::origin::{Origin, OriginConfig};
-    use crate::s3::{ETag, ObjectMeta, Parts, Query};
+    use crate::s3::{Query, testing};
 
     /// Of a bucket with objects of 5 bytes and the `ETag` "e".
     fn cache(keys: &[String]) -> (Arc<Cache>, Vec<ObjectId>) {
@@ -274,16 +274,7 @@ mod tests {
         let id = |key: &String| ObjectId::new(&realm, bucket.clone(), ObjectKey::new(key).unwrap());
         let ids: Vec<_> = keys.iter().map(id).collect();
         for id in &ids {
-            let meta = Arc::new(ObjectMeta {
-                etag: ETag::new(HeaderValue::from_static("\"e\"")),
-                version_id: None,
-                size: 5,
-                last_modified: std::time::SystemTime::UNIX_EPOCH,
-                headers: Vec::new(),
-                checksums: None,
-                parts: Parts::default(),
-                no_store: false,
-            });
+            let meta = Arc::new(testing::meta("\"e\"", 5));
             let version = cache.version(id, &meta);
             let generation = cache.generations.current(id);
             let known = Known::Object { meta, version };

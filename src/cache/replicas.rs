@@ -179,7 +179,7 @@ mod tests {
     use crate::cache::{CacheConfig, DiskConfig, Freshness, Policy, RuleConfig};
     use crate::config::units::ByteSize;
     use crate::origin::{Origin, OriginConfig};
-    use crate::s3::{ETag, ObjectMeta, Parts};
+    use crate::s3::{ETag, ObjectMeta, testing};
 
     fn immutable() -> Policy {
         Policy::new(&Freshness::Immutable, None, Duration::ZERO, Duration::ZERO, true, false)
@@ -195,16 +195,7 @@ mod tests {
     }
 
     fn meta() -> ObjectMeta {
-        ObjectMeta {
-            etag: ETag::new(HeaderValue::from_static("\"e\"")),
-            version_id: None,
-            size: 5,
-            last_modified: SystemTime::UNIX_EPOCH,
-            headers: Vec::new(),
-            checksums: None,
-            parts: Parts::default(),
-            no_store: false,
-        }
+        testing::meta("\"e\"", 5)
     }
 
     fn confirm(cache: &Cache, id: &ObjectId) {

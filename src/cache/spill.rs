@@ -178,7 +178,6 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
-    use http::HeaderValue;
 
     use super::*;
     use crate::cache::meta::LearnedBy;
@@ -186,19 +185,10 @@ mod tests {
     use crate::cache::{CacheConfig, DiskConfig, Freshness, Policy, RuleConfig, Scope};
     use crate::config::units::ByteSize;
     use crate::origin::{Origin, OriginConfig};
-    use crate::s3::{ETag, ObjectKey, Parts};
+    use crate::s3::{ObjectKey, testing};
 
     fn meta(etag: &'static str) -> Arc<ObjectMeta> {
-        Arc::new(ObjectMeta {
-            etag: ETag::new(HeaderValue::from_static(etag)),
-            version_id: None,
-            size: 5,
-            last_modified: SystemTime::UNIX_EPOCH,
-            headers: Vec::new(),
-            checksums: None,
-            parts: Parts::default(),
-            no_store: false,
-        })
+        Arc::new(testing::meta(etag, 5))
     }
 
     /// A cache over a disk of its own, which goes with it; and the name of an object.
