@@ -1,7 +1,7 @@
 //! Whether the origin answers; what is said when it does not, and when it does again.
 //!
-//! One line at the first failure, then one every [`EVERY`] while failures go on: an outage meets thousands of requests a
-//! second.
+//! At most one warning every [`EVERY`], and one line on its end: an outage meets thousands of requests a second, and an
+//! origin that fails one request in a hundred begins and ends an outage many times a second.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::error::connect_error;
 use crate::metrics::origin::{self as failures, OriginFailure};
 use crate::metrics::{self, OriginKind, Outcome};
 
-/// The least time between two lines about an outage.
+/// The least time between two warnings.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// What came of the last requests.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     last: AtomicU8,
-    outage: Mutex<Option<Outage>>,
+    failing: Mutex<Failing>,
 }
 
 /// Values of [`Health::last`].
@@ -30,18 +30,30 @@ const NOT_ASKED: u8 = 0;
 const ANSWERS: u8 = 1;
 const FAILS: u8 = 2;
 
+#[derive(Debug, Default)]
+struct Failing {
+    outage: Option<Outage>,
+    /// When the last warning was logged.
+    warned: Option<Instant>,
+    /// Failures since then.
+    unsaid: u64,
+}
+
+/// Failures with no answer between them.
 #[derive(Debug)]
 struct Outage {
     since: Instant,
     failures: u64,
-    said: Instant,
+    /// The first failure, and where to look.
     why: String,
+    /// It was warned of, so that its end is of interest.
+    warned: bool,
 }
 
 impl Health {
     /// One line for people: whether it answers, and if not, why.
     fn describe(&self, endpoint: &str) -> String {
-        match (self.last.load(Ordering::Relaxed), &*self.outage.lock()) {
+        match (self.last.load(Ordering::Relaxed), &self.failing.lock().outage) {
             (FAILS, Some(outage)) => {
                 let seconds = outage.since.elapsed().as_secs();
                 format!("origin {endpoint}: fails for {seconds} s: {}\n", outage.why)
@@ -51,43 +63,43 @@ impl Health {
         }
     }
 
-    fn answered(&self, endpoint: &str) {
+    /// An answer came. Returns what is to be logged of it.
+    fn answered(&self) -> Option<String> {
         let last = self.last.load(Ordering::Relaxed);
         if last == ANSWERS || self.last.swap(ANSWERS, Ordering::Relaxed) != FAILS {
-            return;
+            return None;
         }
-        if let Some(Outage { since, failures, .. }) = self.outage.lock().take() {
-            let seconds = since.elapsed().as_secs_f32();
-            log::info!(
-                "origin {endpoint}: answers again, after {failures} failures in {seconds:.1} s"
-            );
-        }
+        let outage = self.failing.lock().outage.take().filter(|outage| outage.warned)?;
+        let (failures, seconds) = (outage.failures, outage.since.elapsed().as_secs_f32());
+        Some(format!("answers again, after {failures} failures in {seconds:.1} s"))
     }
 
-    fn failed(&self, endpoint: &str, reason: OriginFailure, why: &OriginError) {
-        failures::failed(reason);
+    /// None came. Returns what is to be logged of it.
+    fn failed(&self, reason: OriginFailure, failure: &OriginError) -> Option<String> {
         self.last.store(FAILS, Ordering::Relaxed);
-        let (now, mut outage) = (Instant::now(), self.outage.lock());
+        let (now, mut failing) = (Instant::now(), self.failing.lock());
+        let Failing { outage, warned, unsaid } = &mut *failing;
         let outage = outage.get_or_insert_with(|| Outage {
             since: now,
             failures: 0,
-            said: now,
-            why: String::new(),
+            why: format!("{failure}{}", advice(reason)),
+            warned: false,
         });
         outage.failures += 1;
-        let first = outage.failures == 1;
-        if !first && now < outage.said + EVERY {
-            return;
+        *unsaid += 1;
+        if warned.is_some_and(|warned| now < warned + EVERY) {
+            return None;
         }
-        outage.said = now;
-        outage.why = format!("{why}{}", advice(reason));
-        let more = match first {
-            true => String::new(),
-            false => {
-                format!(" ({} failures in {} s)", outage.failures, outage.since.elapsed().as_secs())
+        let failures = std::mem::take(unsaid);
+        let since = warned.replace(now);
+        outage.warned = true;
+        let why = format!("{failure}{}", advice(reason));
+        Some(match since {
+            Some(since) if failures > 1 => {
+                format!("{why} ({failures} failures in {} s)", (now - since).as_secs())
             }
-        };
-        log::warn!("origin {endpoint}: {}{more}", outage.why);
+            _ => why,
+        })
     }
 }
 
@@ -100,7 +112,8 @@ fn advice(reason: OriginFailure) -> &'static str {
             "; look at https or http in origin.endpoint, and at origin.ca_file for authorities of your own"
         }
         OriginFailure::Credentials => {
-            "; look at origin.credentials, the AWS_* variables, and the clock of this machine"
+            "; look at origin.credentials or the AWS_* variables, at the origin's keys of identities that have their own, \
+             and at the clock of this machine"
         }
         OriginFailure::Timeout
         | OriginFailure::Broken
@@ -120,8 +133,17 @@ impl Origin {
     pub fn note(&self, failure: Option<&OriginError>) {
         let endpoint = &self.config.endpoint;
         match failure.and_then(|failure| Some((failure.reason()?, failure))) {
-            Some((reason, failure)) => self.health.failed(endpoint, reason, failure),
-            None => self.health.answered(endpoint),
+            Some((reason, failure)) => {
+                failures::failed(reason);
+                if let Some(line) = self.health.failed(reason, failure) {
+                    log::warn!("origin {endpoint}: {line}");
+                }
+            }
+            None => {
+                if let Some(line) = self.health.answered() {
+                    log::info!("origin {endpoint}: {line}");
+                }
+            }
         }
     }
 
@@ -141,5 +163,45 @@ impl Origin {
     /// For `/readyz`: one line.
     pub fn describe(&self) -> String {
         self.health.describe(&self.config.endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn fail(health: &Health) -> Option<String> {
+        health.failed(OriginFailure::Timeout, &OriginError::Timeout("the first byte"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_said_at_once_then_now_and_then_and_its_end_once() {
+        let health = Health::default();
+        assert_eq!(health.answered(), None);
+        assert_eq!(fail(&health).unwrap(), "origin: timed out waiting for the first byte");
+        for _ in 0..5000 {
+            assert_eq!(fail(&health), None);
+        }
+        advance(EVERY).await;
+        let again = fail(&health).unwrap();
+        assert!(again.ends_with(" (5001 failures in 10 s)"), "{again}");
+        assert_eq!(health.answered().unwrap(), "answers again, after 5002 failures in 10.0 s");
+        assert_eq!(health.answered(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_origin_that_fails_now_and_then_does_not_fill_the_log() {
+        let health = Health::default();
+        let mut lines = 0;
+        // For a minute: ten requests a second, of which every second fails.
+        for _ in 0..300 {
+            lines += usize::from(fail(&health).is_some());
+            lines += usize::from(health.answered().is_some());
+            advance(Duration::from_millis(200)).await;
+        }
+        assert_eq!(lines, 12, "a warning and its end every ten seconds");
+        assert_eq!(health.describe("e"), "origin e: answers\n");
     }
 }
