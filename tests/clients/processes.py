@@ -1,5 +1,6 @@
 """Child processes of the tests: free ports, a clean environment, waiting, logs, a certain end."""
 
+import itertools
 import os
 import socket
 import subprocess
@@ -10,11 +11,20 @@ from contextlib import closing
 from pathlib import Path
 
 
+PORTS = itertools.cycle(range(32_000, 12_000, -1))
+"""Below those that Linux gives to whoever asks for any: nobody takes one by chance."""
+
+
 def free_port() -> int:
     """A port that nothing listens on now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in PORTS:
+        with closing(socket.socket()) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("an endless range has ended")
 
 
 def environment(**extra: str) -> dict[str, str]:

@@ -8,6 +8,10 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+PAUSE = (0.2, 1.0)
+"""Seconds before another try. Each router learns by one broken request that a replica is gone; at once it would be the
+other one's."""
+
 
 @dataclass
 class Outcome:
@@ -48,9 +52,11 @@ class Client:
             return Outcome(0)
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Outcome:
-        """With one more try after a broken connection or a 5xx."""
+        """With one more try after a broken connection or a 5xx, and a pause before it, as SDKs make."""
         begun = time.monotonic()
         for tries in (1, 2):
+            if tries == 2:
+                time.sleep(random.uniform(*PAUSE))
             outcome = self.once(method, path, body, **headers)
             self.slowest = max(self.slowest, time.monotonic() - begun)
             if 0 < outcome.status < 500:
