@@ -27,7 +27,7 @@ use crate::auth::{BodyCheck, Payload};
 use crate::cache::{InFlight, Writing};
 use crate::cluster::PeerWrite;
 use crate::origin::OriginError;
-use crate::s3::{Operation, Parsed, Query, S3Error, expected_owner};
+use crate::s3::{Operation, Parsed, Query, S3Error, announces_another_length, expected_owner};
 
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
 const WRITE_PATIENCE: Duration = Duration::from_mins(10);
@@ -274,6 +274,9 @@ impl Gateway {
         if head.status.is_informational() {
             return Ok(());
         }
+        if announces_another_length(head.status, &head.headers) {
+            return Err(broken_answer("Content-Length is not the length of Content-Range"));
+        }
         if let Some(forward) = &mut ctx.forward {
             if let Some(region) = &ctx.region {
                 region::name_in_answer(region, method, head, forward)?;
@@ -377,6 +380,13 @@ fn payload(claimed: Option<&str>) -> Payload<'_> {
 
 fn connect_error(error: &OriginError) -> Box<Error> {
     let mut error = Error::explain(ErrorType::ConnectError, error.to_string());
+    error.esource = ErrorSource::Upstream;
+    error
+}
+
+/// The origin's answer cannot be right.
+fn broken_answer(why: &'static str) -> Box<Error> {
+    let mut error = Error::explain(ErrorType::InvalidHTTPHeader, why);
     error.esource = ErrorSource::Upstream;
     error
 }

@@ -50,7 +50,7 @@ pub use listed::{EntryState, ListRequest, ListedEntry, ListingScanner, ListingVi
 pub use listing::Listing;
 pub use name::{BucketName, InvalidName, MAX_KEY, ObjectId, ObjectKey, Realm};
 pub use needs::{Action, Need, Needs, Resource};
-pub use object_meta::{NotCacheable, ObjectMeta};
+pub use object_meta::{NotCacheable, ObjectMeta, announces_another_length};
 pub use operation::{Effect, Operation, Parsed, Read, ReadMethod, RequestHead, ResponseOverrides};
 pub use part::{Part, PartNumber, Parts};
 pub use precondition::{IfRange, Preconditions, Verdict};

@@ -186,10 +186,24 @@ fn content_range(headers: &HeaderMap) -> Result<(Range<u64>, u64), NotCacheable>
     let value = one(headers, &header::CONTENT_RANGE).ok_or(NotCacheable::NoSize)?;
     let ContentRange { range, size } = ContentRange::parse(value).ok_or(NotCacheable::NoSize)?;
     let size = size.ok_or(NotCacheable::NoSize)?;
-    match content_length(headers) {
-        Some(length) if length != range.end - range.start => Err(NotCacheable::LengthMismatch),
-        _ => Ok((range, size)),
+    match is_of_length(&range, headers) {
+        true => Ok((range, size)),
+        false => Err(NotCacheable::LengthMismatch),
     }
+}
+
+/// Whether `Content-Length`, if there is one, is the length of the range.
+fn is_of_length(range: &Range<u64>, headers: &HeaderMap) -> bool {
+    content_length(headers).is_none_or(|length| length == range.end - range.start)
+}
+
+/// Whether a 206 announces another number of bytes than its `Content-Range` names: its body is cut, or is not of that
+/// range (RFC 9110 section 14.4).
+#[must_use]
+pub fn announces_another_length(status: StatusCode, headers: &HeaderMap) -> bool {
+    let range = one(headers, &header::CONTENT_RANGE).and_then(ContentRange::parse);
+    status == StatusCode::PARTIAL_CONTENT
+        && range.is_some_and(|ContentRange { range, .. }| !is_of_length(&range, headers))
 }
 
 #[cfg(test)]

@@ -311,6 +311,20 @@ async fn a_parts_own_etag_is_never_taken_for_that_of_the_object() {
 }
 
 #[tokio::test]
+async fn a_part_that_is_passed_through_is_not_shorter_than_its_range() {
+    let (s3, _proxy, client, _) = with_object().await;
+    with_etags_of_parts(&s3);
+    let path = "/data/k?partNumber=2";
+    assert_eq!(client.get(path).send().await.status, 206, "as it is, from now on");
+    s3.clear_faults();
+    s3.fault(Matcher::get("k"), Always, Fault::ShortContentLength);
+    let cut = client.get(path).send().await;
+    assert_eq!(cut.status, 503, "{:?}", cut.headers);
+    s3.clear_faults();
+    assert_eq!(client.get(path).send().await.status, 206);
+}
+
+#[tokio::test]
 async fn a_parts_own_etag_does_not_end_what_is_known_of_the_object() {
     let (s3, _proxy, client, object) = with_object().await;
     assert!(client.get("/data/k").send().await.body == object.all());
