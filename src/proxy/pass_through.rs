@@ -124,9 +124,12 @@ impl Gateway {
         let host = origin.endpoint().target(bucket, None).host;
         let peer = origin.endpoint().peer(&host, origin.config()).await;
         let mut peer = peer.inspect_err(|e| origin.note(Some(e))).map_err(|e| connect_error(&e))?;
-        let patience = match is_write(method) {
-            true => WRITE_PATIENCE,
-            false => origin.config().deadline.0,
+        let config = origin.config();
+        let patience = match &forward.parsed.operation {
+            // As long as where the cache reads: a body that has stalled is of no use to who may ask again.
+            Operation::Read(_) => config.first_byte_timeout.0.max(config.idle_timeout.0),
+            _ if is_write(method) => WRITE_PATIENCE,
+            _ => config.deadline.0,
         };
         peer.options.read_timeout = Some(patience);
         Ok(Box::new(peer))

@@ -1,5 +1,7 @@
 //! Reads by part number (R18): where a part lies is learned once for each version, and its bytes are the object's.
 
+use std::time::Duration;
+
 use hotset::config::units::ByteSize;
 use http::Method;
 
@@ -322,6 +324,24 @@ async fn a_part_that_is_passed_through_is_not_shorter_than_its_range() {
     assert_eq!(cut.status, 503, "{:?}", cut.headers);
     s3.clear_faults();
     assert_eq!(client.get(path).send().await.status, 206);
+}
+
+#[tokio::test]
+async fn a_part_that_is_passed_through_does_not_stall_for_longer_than_what_is_cached() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.origin.idle_timeout.0 = Duration::from_millis(300);
+        config.origin.first_byte_timeout.0 = Duration::from_millis(300);
+    })
+    .await;
+    s3.put("data", "k", object(1));
+    with_etags_of_parts(&s3);
+    let (client, path) = (proxy.client(), "/data/k?partNumber=2");
+    assert_eq!(client.get(path).send().await.status, 206, "as it is, from now on");
+    s3.clear_faults();
+    s3.fault(Matcher::get("k"), Always, Fault::StallAfter(1000));
+    let stalled = client.get(path).send().await;
+    assert!(!stalled.complete, "{} bytes", stalled.body.len());
 }
 
 #[tokio::test]
