@@ -2,6 +2,7 @@
 # make run ORIGIN=https://... [CONFIG=FILE]   hotset over a real S3; keys come from AWS_* or the file
 # make run CONFIG=FILE                        hotset as the file says
 # make image [ENGINE=docker] [TAG=..]        the container image, by docker, podman or buildah
+# make check                                  format, clippy, unit and integration tests: after each change
 # make test | make bench | make lint | make soak | make deb
 # cargo bench --bench hit_ratio               hit ratios on recorded traces; make bench runs the load scenarios
 # cargo bench --bench verify                  what verifying a signature costs
@@ -20,17 +21,25 @@ BENCH ?= --install
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
 ENGINE ?= $(firstword $(foreach engine,docker podman buildah,$(if $(shell command -v $(engine)),$(engine))))
 MINUTES ?= 10
+PROFILE ?= try
 TAG ?= hotset:$(VERSION)
 # Where the sources are, for those who look at the image: https://..
 SOURCE ?=
 
-.PHONY: run image test soak deb bench lint
+.PHONY: run check image test soak deb bench lint
 
+# Without link-time optimisation, for a try: PROFILE=release builds what is released.
 run:
 	.ci/setup build
-	$(CARGO) build --release --locked
-	$(if $(ORIGIN),HOTSET_ORIGIN__ENDPOINT='$(ORIGIN)') exec $(TARGET)/release/hotset serve \
+	$(CARGO) build --profile $(PROFILE) --locked
+	$(if $(ORIGIN),HOTSET_ORIGIN__ENDPOINT='$(ORIGIN)') exec $(TARGET)/$(PROFILE)/hotset serve \
 	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(ORIGIN)$(CONFIG),,$(EMBEDDED))
+
+# After each change: no packages, no servers, no other clients.
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(TESTED) --all-targets -- -D warnings
+	$(CARGO) test $(TESTED) --lib --test it
 
 image:
 	$(or $(ENGINE),$(error install docker, podman or buildah)) build $(if $(filter-out docker,$(ENGINE)),--format docker) \

@@ -28,7 +28,7 @@ def get(url: str) -> Answer:
 
 
 @pytest.mark.parametrize("expires", EXPIRIES)
-def test_expiry(pair, mode, prefix, expires):
+def test_r19_expiry(pair, mode, prefix, expires):
     if mode != "verify":
         pytest.skip("only verify looks at signatures")
     key = pair.put(b"content", key=f"{prefix}presigned")

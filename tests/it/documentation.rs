@@ -3,7 +3,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// Folders that hold pages, and the pages beside them.
-const PLACES: &[&str] = &["README.md", "CHANGELOG.md", "docs", "conf", "helm/hotset"];
+const PLACES: &[&str] = &["README.md", "CHANGELOG.md", ".github", "docs", "conf", "helm/hotset"];
 
 /// A page of Markdown, by its path from the root of the project.
 struct Page {
@@ -136,4 +136,37 @@ fn anchors_are_those_of_forges() {
         anchor("## Events: trusted for hours, behind by seconds"),
         "events-trusted-for-hours-behind-by-seconds"
     );
+}
+
+/// The rules of `docs/invariants.md`: each number with the files that the page says hold tests of it.
+fn rules() -> Vec<(u32, Vec<PathBuf>)> {
+    let page = fs::read_to_string(root().join("docs/invariants.md")).unwrap();
+    let mut rules = Vec::new();
+    for section in page.split("\n### R").skip(1) {
+        let number = section.split_once(':').unwrap().0.parse().unwrap();
+        let tests = section.lines().find_map(|line| line.strip_prefix("Tests: "));
+        let tests = tests.unwrap_or_else(|| panic!("R{number} has no line of tests"));
+        let files = tests.split(", ").map(|file| PathBuf::from(file.trim_matches('`'))).collect();
+        rules.push((number, files));
+    }
+    rules
+}
+
+#[test]
+fn every_rule_has_tests_that_are_named_after_it() {
+    let rules = rules();
+    let numbers: Vec<u32> = rules.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (1..=40).collect::<Vec<_>>());
+    for (number, files) in rules {
+        for file in files {
+            let text = fs::read_to_string(root().join(&file));
+            let text = text.unwrap_or_else(|e| panic!("R{number}: {}: {e}", file.display()));
+            let named = [format!("fn r{number}_"), format!("def test_r{number}_")];
+            assert!(
+                named.iter().any(|name| text.contains(name)),
+                "{} has no test that is named after R{number}",
+                file.display()
+            );
+        }
+    }
 }
