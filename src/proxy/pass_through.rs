@@ -128,8 +128,8 @@ impl Gateway {
         let patience = match &forward.parsed.operation {
             // As long as where the cache reads: a body that has stalled is of no use to who may ask again.
             Operation::Read(_) => config.first_byte_timeout.0.max(config.idle_timeout.0),
-            _ if is_write(method) => WRITE_PATIENCE,
-            _ => config.deadline.0,
+            Operation::PassThrough(_) if is_write(method) => WRITE_PATIENCE,
+            Operation::PassThrough(_) => config.deadline.0,
         };
         peer.options.read_timeout = Some(patience);
         Ok(Box::new(peer))
