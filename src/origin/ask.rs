@@ -18,8 +18,8 @@ pub struct Said {
 }
 
 impl Origin {
-    /// Sends a request without a body, as it is, and returns the head of the answer. A body of that is not read: the
-    /// connection is closed under it.
+    /// Sends a request without a body, as it is, and returns the head of the answer. A body of that is not
+    /// passed on.
     ///
     /// # Errors
     /// [`OriginError::Connect`], [`OriginError::Timeout`] or [`OriginError::Broken`]; nothing is tried again but a
@@ -38,13 +38,9 @@ impl Origin {
         let label = outcome.as_ref().map_or_else(|(e, _)| e.outcome(), |e| outcome_of(e.status));
         metrics::origin_request(OriginKind::Ask, label);
         self.note(outcome.as_ref().err().map(|(error, _)| error));
-        let mut exchange = outcome.map_err(|(error, _)| error)?;
+        let exchange = outcome.map_err(|(error, _)| error)?;
         let said = Said { status: exchange.status, headers: exchange.head().clone() };
-        if said.status == StatusCode::NOT_MODIFIED {
-            // It has no body; pingora wants to be asked for it before the connection counts as free.
-            let _ = exchange.session.read_body_ref().await;
-            self.release(exchange).await;
-        }
+        exchange.release().await;
         Ok(said)
     }
 }

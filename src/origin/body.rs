@@ -6,8 +6,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
 
-use super::client::Exchange;
-use super::error::wire_error;
+use super::exchange::Exchange;
 use super::retry::RetryBudget;
 use super::{Asked, Origin, OriginError, Pin};
 use crate::metrics;
@@ -123,7 +122,7 @@ impl Body {
         Answer { meta, range, body }
     }
 
-    /// Gives up everything from `end` on; the connection is closed once `end` is reached.
+    /// Gives up everything from `end` on; unless that is little, the connection is closed once `end` is reached.
     pub fn truncate(&mut self, end: u64) {
         self.end = self.end.min(end);
     }
@@ -140,17 +139,27 @@ impl Body {
     /// What stood in the way after all retries; [`OriginError::Changed`] at once.
     pub async fn next(&mut self, mut sink: impl FnMut(&[u8])) -> Result<bool, OriginError> {
         if self.at == self.end {
-            if let Some(exchange) = self.exchange.take() {
-                self.origin.release(exchange).await;
-            }
+            self.release().await;
             return Ok(false);
         }
         loop {
             let failure = match self.read(&mut sink).await {
-                Ok(()) => return Ok(true),
+                Ok(()) => {
+                    if self.at == self.end {
+                        // Before whoever has the last bytes sends its next request.
+                        self.release().await;
+                    }
+                    return Ok(true);
+                }
                 Err(e) => e,
             };
             self.resume(failure).await?;
+        }
+    }
+
+    async fn release(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.release().await;
         }
     }
 
@@ -160,8 +169,7 @@ impl Body {
             return Err(OriginError::Broken("no connection".to_owned()));
         };
         loop {
-            let read = exchange.session.read_body_ref().await.map_err(|e| wire_error(&e))?;
-            let Some(mut bytes) = read else {
+            let Some(mut bytes) = exchange.read().await? else {
                 return Err(OriginError::Broken("the body ended early".to_owned()));
             };
             metrics::origin_bytes(bytes.len() as u64);

@@ -7,17 +7,15 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT_ENCODING, DATE, HOST, IF_MATCH, RANGE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::v1::Connector;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::v1::client::HttpSession;
-use pingora::upstreams::peer::HttpPeer;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::body::{Answer, Body};
+use super::connections::Connections;
 use super::domains::{Domain, Domains};
-use super::error::{connect_error, is_of_credentials, wire_error};
+use super::error::is_of_credentials;
+use super::exchange::Exchange;
 use super::health::Health;
 use super::retry::{RetryBudget, Reused};
 use super::{Endpoint, OriginConfig, OriginError};
@@ -30,8 +28,6 @@ const REQUEST_PAYER: HeaderName = HeaderName::from_static("x-amz-request-payer")
 const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 /// More of an error's body than this is not read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
-/// Retries go over new connections: a pool of their own that nothing is ever given back to.
-const FRESH: u64 = 1;
 
 /// The bytes asked of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,18 +75,10 @@ pub struct Origin {
     domains: Domains,
     pub(super) loops: super::loops::LoopGuard,
     pub(super) health: Health,
-    connector: Connector,
-    in_flight: Arc<Semaphore>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) in_flight: Arc<Semaphore>,
     /// Seconds the origin's clock is ahead of ours (R15).
     skew: AtomicI64,
-}
-
-/// A request that was answered, its body not read yet.
-pub(super) struct Exchange {
-    pub(super) session: HttpSession,
-    peer: HttpPeer,
-    pub(super) status: StatusCode,
-    _in_flight: OwnedSemaphorePermit,
 }
 
 struct Request<'a> {
@@ -110,7 +98,7 @@ impl Origin {
     pub fn new(config: OriginConfig, credentials: Option<Credentials>) -> Result<Self, String> {
         let endpoint = Endpoint::parse(&config.endpoint, config.addressing)?;
         Ok(Self {
-            connector: Connector::new(Some(connector_options(&config))),
+            connections: Connections::new(&config),
             in_flight: Arc::new(Semaphore::new(config.connections)),
             endpoint,
             domains: Domains::new(&config, credentials),
@@ -159,7 +147,7 @@ impl Origin {
             let answer = match self.exchange(&request, &mut budget).await {
                 Ok(exchange) => {
                     let meta = exchange.meta(&request);
-                    self.release(exchange).await;
+                    exchange.release().await;
                     return meta;
                 }
                 Err(e) => e,
@@ -288,42 +276,6 @@ impl Origin {
         Err((self.refusal(exchange, request.part).await, Reused(false)))
     }
 
-    /// Sends a head to `host`, as soon as another request may be under way, and reads that of the answer.
-    pub(super) async fn deliver(
-        &self,
-        mut head: Box<RequestHeader>,
-        host: &str,
-        fresh: bool,
-        deadline: Instant,
-    ) -> Result<Exchange, (OriginError, Reused)> {
-        self.loops.mark_own(&mut head);
-        let not_sent = |e| (e, Reused(false));
-        let in_flight = timeout_at(deadline, self.in_flight.clone().acquire_owned())
-            .await
-            .map_err(|_| not_sent(OriginError::Timeout("a free connection")))?
-            .expect("the semaphore is never closed");
-        let mut peer = self.endpoint.peer(host, &self.config).await.map_err(not_sent)?;
-        if fresh {
-            peer.group_key = FRESH;
-        }
-        let (mut session, reused) = self
-            .connector
-            .get_http_session(&peer)
-            .await
-            .map_err(|e| not_sent(connect_error(&e)))?;
-        session.read_timeout = Some(self.config.first_byte_timeout.0);
-        session.write_timeout = Some(self.config.idle_timeout.0);
-        match timeout(self.config.first_byte_timeout.0, send(&mut session, head)).await {
-            Err(_) => return Err((OriginError::Timeout("the first byte"), Reused(false))),
-            Ok(Err(e)) => return Err((e, Reused(reused))),
-            Ok(Ok(())) => {}
-        }
-        session.respect_keepalive();
-        session.read_timeout = Some(self.config.idle_timeout.0);
-        let status = session.get_status().unwrap_or(StatusCode::BAD_GATEWAY);
-        Ok(Exchange { session, peer, status, _in_flight: in_flight })
-    }
-
     fn request_head(&self, request: &Request<'_>) -> Box<RequestHeader> {
         let target = self.endpoint.target(Some(request.id.bucket()), Some(request.id.key()));
         let mut headers = HeaderMap::with_capacity(12);
@@ -380,7 +332,7 @@ impl Origin {
     ) -> OriginError {
         let mut body = Vec::new();
         while body.len() < MAX_ERROR_BODY {
-            match exchange.session.read_body_ref().await {
+            match exchange.read().await {
                 Ok(Some(bytes)) => body.extend_from_slice(bytes),
                 Ok(None) | Err(_) => break,
             }
@@ -390,7 +342,7 @@ impl Origin {
         if error.code == "RequestTimeTooSkewed" {
             self.learn_skew(exchange.head());
         }
-        self.release(exchange).await;
+        exchange.release().await;
         match status.as_u16() {
             400 | 401 | 403 if is_of_credentials(&error.code) => OriginError::OwnCredentials(error),
             401 | 403 => OriginError::Denied(error),
@@ -423,22 +375,9 @@ impl Origin {
         );
         self.skew.store(skew, Ordering::Relaxed);
     }
-
-    /// Gives the connection back when its answer was read to the end.
-    pub(super) async fn release(&self, mut exchange: Exchange) {
-        if exchange.peer.group_key == FRESH || !exchange.session.is_body_done() {
-            return;
-        }
-        let idle = Some(self.config.keep_alive.0);
-        self.connector.release_http_session(exchange.session, &exchange.peer, idle).await;
-    }
 }
 
 impl Exchange {
-    pub(super) fn head(&self) -> &HeaderMap {
-        &self.session.resp_header().expect("the head was read").headers
-    }
-
     /// What the answer says of the object or version that was asked for, which it must be about.
     fn meta(&self, request: &Request<'_>) -> Result<ObjectMeta, OriginError> {
         let (status, head, id) = (self.status, self.head(), request.id);
@@ -476,20 +415,4 @@ pub(super) fn build_head(method: Method, path: &[u8], headers: &HeaderMap) -> Bo
             .expect("a header from a HeaderMap is legal");
     }
     Box::new(head)
-}
-
-async fn send(session: &mut HttpSession, head: Box<RequestHeader>) -> Result<(), OriginError> {
-    session.write_request_header(head).await.map_err(|e| wire_error(&e))?;
-    loop {
-        session.read_response().await.map_err(|e| wire_error(&e))?;
-        if !session.get_status().is_some_and(|s| s.is_informational()) {
-            return Ok(());
-        }
-    }
-}
-
-fn connector_options(config: &OriginConfig) -> ConnectorOptions {
-    let mut options = ConnectorOptions::new(config.connections);
-    options.ca_file = config.ca_file.as_ref().map(|p| p.display().to_string());
-    options
 }

@@ -39,6 +39,19 @@ pub struct Target {
     pub path: String,
 }
 
+/// Where a request is sent.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// The Host header.
+    pub(super) host: String,
+    /// All that the name stands for: a kept connection to any of them will do.
+    pub(super) addresses: Arc<[SocketAddr]>,
+    /// The one that a new connection is made to,
+    pub(super) address: SocketAddr,
+    /// and how.
+    pub(super) peer: HttpPeer,
+}
+
 impl Endpoint {
     /// Reads `http(s)://host[:port]`.
     ///
@@ -113,11 +126,15 @@ impl Endpoint {
         }
     }
 
-    /// A peer to connect to for the given Host header; `turn` moves on to the next address.
+    /// Where to connect to for the given Host header.
     ///
     /// # Errors
     /// [`OriginError::Connect`] when the name does not resolve in time.
-    pub async fn peer(&self, host: &str, config: &OriginConfig) -> Result<HttpPeer, OriginError> {
+    pub(super) async fn route(
+        &self,
+        host: &str,
+        config: &OriginConfig,
+    ) -> Result<Route, OriginError> {
         let addresses = self.addresses(config.connect_timeout.0).await?;
         let address = addresses[self.turn.load(Ordering::Relaxed) % addresses.len()];
         let sni = host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
@@ -126,7 +143,7 @@ impl Endpoint {
         peer.options.total_connection_timeout = Some(config.connect_timeout.0 * 2);
         peer.options.idle_timeout = Some(config.keep_alive.0);
         peer.options.write_timeout = Some(config.idle_timeout.0);
-        Ok(peer)
+        Ok(Route { host: host.to_owned(), addresses, address, peer })
     }
 
     /// The next connection goes to another of the origin's addresses.

@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
 use super::OriginError;
-use super::client::{Exchange, Origin, build_head};
-use super::error::wire_error;
+use super::client::{Origin, build_head};
+use super::exchange::Exchange;
 use super::retry::{RetryBudget, Reused};
 use crate::auth::Payload;
 use crate::metrics::{self, OriginKind};
@@ -62,7 +62,7 @@ impl Origin {
             return Err(self.refusal(exchange, None).await);
         }
         let body = read_page(&mut exchange).await?;
-        self.release(exchange).await;
+        exchange.release().await;
         ObjectPage::parse(&body).map_err(|e| OriginError::Broken(e.to_string()))
     }
 
@@ -90,7 +90,7 @@ impl Origin {
 
 async fn read_page(exchange: &mut Exchange) -> Result<Vec<u8>, OriginError> {
     let mut body = Vec::new();
-    while let Some(bytes) = exchange.session.read_body_ref().await.map_err(|e| wire_error(&e))? {
+    while let Some(bytes) = exchange.read().await? {
         if body.len() + bytes.len() > MAX_PAGE {
             return Err(OriginError::Uncacheable("a page of a list is too large".to_owned()));
         }

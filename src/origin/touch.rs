@@ -33,7 +33,10 @@ impl Origin {
         let exchange = self.deliver(head, &target.host, true, deadline).await;
         let exchange = exchange.map_err(|(error, _)| error)?;
         match exchange.status.is_success() {
-            true => Ok(()),
+            true => {
+                exchange.release().await;
+                Ok(())
+            }
             false => Err(self.refusal(exchange, None).await),
         }
     }

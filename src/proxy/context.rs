@@ -23,7 +23,7 @@ use crate::auth::{BodyCheck, Identity};
 use crate::cache::{PageEvidence, Ticket, Writing};
 use crate::cluster::PeerWrite;
 use crate::metrics::{self, CacheResult, Held, Operation as OperationLabel, wire};
-use crate::origin::Domain;
+use crate::origin::{Domain, PassThrough};
 use crate::s3::{AccountId, Effect, Parsed, S3Error};
 
 /// The state of one request.
@@ -128,6 +128,7 @@ pub struct Forward {
     /// What the client is told when its body is not what it announced or signed.
     pub refusal: Option<S3Error>,
     pub connect_tries: u32,
+    pub(super) connection: PassThrough,
     /// The last invalidation that might still be undone by a power cut.
     pub unsettled: Option<Ticket>,
     /// Its answer may contradict cached metadata (R34).
@@ -178,6 +179,7 @@ impl Forward {
             body_began: false,
             refusal: None,
             connect_tries: 0,
+            connection: PassThrough::default(),
             unsettled: None,
             observed: None,
             page: None,

@@ -362,11 +362,11 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         error: Box<Error>,
         ctx: &mut RequestContext,
-        reused: bool,
+        _: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("origin {peer}"));
-        let retry =
-            pass_through::may_retry(&session.req_header().method, ctx.forward.as_deref(), reused);
+        let method = &session.req_header().method;
+        let retry = ctx.forward.as_mut().is_some_and(|f| pass_through::may_retry(method, f));
         // Once the client has a part of this answer, another one must not be appended to it.
         error.set_retry(retry && session.response_written().is_none());
         error

@@ -5,6 +5,7 @@
 //! that is passed on: S3 may send 200 long before it commits (R8). When its outcome is not known, its keys are
 //! revalidated on every read for a while. A write is never sent twice by us (R9).
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframe
 use crate::auth::{BodyCheck, Payload};
 use crate::cache::{InFlight, Writing};
 use crate::cluster::PeerWrite;
-use crate::origin::OriginError;
+use crate::origin::{OriginError, PassThrough};
 use crate::s3::{Operation, Parsed, Query, S3Error, announces_another_length, expected_owner};
 
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
@@ -122,7 +123,8 @@ impl Gateway {
         let origin = &self.origin;
         let bucket = forward.parsed.bucket.as_ref();
         let host = origin.endpoint().target(bucket, None).host;
-        let peer = origin.endpoint().peer(&host, origin.config()).await;
+        let how = PassThrough { is_write: is_write(method), ..forward.connection.clone() };
+        let peer = origin.pass_through_peer(&host, how).await;
         let mut peer = peer.inspect_err(|e| origin.note(Some(e))).map_err(|e| connect_error(&e))?;
         let config = origin.config();
         let patience = match &forward.parsed.operation {
@@ -335,10 +337,12 @@ impl Gateway {
 }
 
 /// Whether an error on the way to the origin may be tried again by pingora.
-pub(super) fn may_retry(method: &Method, forward: Option<&Forward>, reused: bool) -> bool {
+pub(super) fn may_retry(method: &Method, forward: &mut Forward) -> bool {
     // A reused connection that died under a write may have carried it (R9).
-    let sent_nothing = forward.is_none_or(|f| !f.body_began);
-    reused && sent_nothing && !is_write(method)
+    let reused = forward.connection.reused.load(Ordering::Relaxed);
+    let may = reused && !forward.body_began && !is_write(method);
+    forward.connection.fresh |= may;
+    may
 }
 
 /// Whether a write that was answered with this status may still happen. What the origin does not implement it does not

@@ -19,6 +19,8 @@ mod coalescing;
 mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.
 mod conformance;
+/// Connections to the origin, and how often they are used.
+mod connections;
 /// The real binary, killed under load and started again on the same disk.
 mod crash;
 /// Regions, tenants, redirects, two signatures at once.

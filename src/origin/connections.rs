@@ -1,0 +1,214 @@
+//! Connections to the origin: made, kept and given out, for our own requests and for those that pass through.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::task::noop_waker_ref;
+use pingora::connectors::{ConnectorOptions, L4Connect, TransportConnector};
+use pingora::protocols::Stream;
+use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
+use pingora::protocols::l4::stream::Stream as L4Stream;
+use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
+use pingora::upstreams::peer::HttpPeer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::OriginConfig;
+use super::client::Origin;
+use super::endpoint::Route;
+use super::error::OriginError;
+use super::pool::Pool;
+
+/// A write goes over a connection that was idle for less than this, or over a new one (R9).
+const WRITE_IDLE: Duration = Duration::from_secs(4);
+
+/// Makes connections and keeps idle ones.
+pub(super) struct Connections {
+    transport: TransportConnector,
+    pool: Arc<Pool>,
+}
+
+/// A connection for one exchange, and where it leads.
+pub(super) struct Connected {
+    pub(super) stream: Stream,
+    pub(super) address: SocketAddr,
+    /// It has carried a request before: it may be dead, and a request lost with it.
+    pub(super) reused: bool,
+}
+
+impl Connections {
+    pub(super) fn new(config: &OriginConfig) -> Arc<Self> {
+        let mut options = ConnectorOptions::new(config.connections);
+        options.ca_file = config.ca_file.as_ref().map(|p| p.display().to_string());
+        Arc::new(Self {
+            transport: TransportConnector::new(Some(options)),
+            pool: Pool::new(config.connections, config.keep_alive.0),
+        })
+    }
+
+    /// A connection that was idle for less than `youngest`, else a new one.
+    pub(super) async fn open(
+        &self,
+        route: &Route,
+        youngest: Duration,
+    ) -> pingora::Result<Connected> {
+        if let Some((stream, address)) = self.pool.take(&route.host, &route.addresses, youngest) {
+            return Ok(Connected { stream, address, reused: true });
+        }
+        let stream = self.transport.new_stream(&route.peer).await?;
+        Ok(Connected { stream, address: route.address, reused: false })
+    }
+
+    /// Keeps a connection whose last answer was read to its end.
+    pub(super) fn keep(&self, host: &str, address: SocketAddr, stream: Stream) {
+        self.pool.put(host, address, stream);
+    }
+}
+
+/// How a request that passes through is connected.
+#[derive(Debug, Clone, Default)]
+pub struct PassThrough {
+    pub is_write: bool,
+    /// A kept connection was dead: the next try goes over a new one.
+    pub fresh: bool,
+    /// Whether the connection has carried a request before.
+    pub reused: Arc<AtomicBool>,
+}
+
+impl Origin {
+    /// A peer for pingora's proxy: a connection of ours, that comes back to us.
+    ///
+    /// # Errors
+    /// [`OriginError::Connect`] or [`OriginError::Timeout`] when the origin's name has no known address.
+    pub async fn pass_through_peer(
+        &self,
+        host: &str,
+        how: PassThrough,
+    ) -> Result<HttpPeer, OriginError> {
+        let route = self.endpoint().route(host, &self.config).await?;
+        // TLS, if any, is below what pingora sees.
+        let mut peer = HttpPeer::new(route.address, false, route.peer.sni.clone());
+        peer.options = route.peer.options.clone();
+        let connections = self.connections.clone();
+        peer.options.custom_l4 = Some(Arc::new(Lender { connections, route, how }));
+        Ok(peer)
+    }
+}
+
+/// Gives pingora's proxy a connection as if it were new. So its own pool, which loses some, keeps none.
+struct Lender {
+    connections: Arc<Connections>,
+    route: Route,
+    how: PassThrough,
+}
+
+impl std::fmt::Debug for Lender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lender").field("route", &self.route).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl L4Connect for Lender {
+    async fn connect(&self, _: &PeerAddress) -> pingora::Result<L4Stream> {
+        let youngest = match (self.how.fresh, self.how.is_write) {
+            (true, _) => Duration::ZERO,
+            (false, true) => WRITE_IDLE,
+            (false, false) => Duration::MAX,
+        };
+        let connected = self.connections.open(&self.route, youngest).await?;
+        self.how.reused.store(connected.reused, Ordering::Relaxed);
+        let lent = Lent {
+            stream: Some(connected.stream),
+            address: connected.address,
+            host: self.route.host.clone(),
+            pool: self.connections.pool.clone(),
+        };
+        Ok(VirtualSocketStream::new(Box::new(lent)).into())
+    }
+}
+
+/// A connection on loan to pingora's proxy.
+#[derive(Debug)]
+struct Lent {
+    /// `None` once it was given back.
+    stream: Option<Stream>,
+    address: SocketAddr,
+    host: String,
+    pool: Arc<Pool>,
+}
+
+impl AsyncRead for Lent {
+    /// Once an answer is complete, and only then, pingora reads without waiting, to see whether the connection may be
+    /// kept: that is when it comes back to our pool. pingora finds it closed, and drops what is left of it.
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if cx.waker().will_wake(noop_waker_ref())
+            && let Some(stream) = this.stream.take()
+        {
+            this.pool.put(&this.host, this.address, stream);
+        }
+        match &mut this.stream {
+            Some(stream) => Pin::new(stream).poll_read(cx, buf),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Lent {
+    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl AsyncWrite for Lent {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().stream()?.poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Some(stream) => Pin::new(stream).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Some(stream) => Pin::new(stream).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().stream()?.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+}
+
+impl VirtualSocket for Lent {
+    /// They were set when the connection was made.
+    fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! One request on a connection, and what of its answer was read.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::v1::client::HttpSession;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::OriginError;
+use super::client::Origin;
+use super::connections::{Connected, Connections};
+use super::error::{connect_error, wire_error};
+use super::retry::Reused;
+
+/// The rest of an answer that nobody wants is read when it is at most this many bytes, so that the connection can be
+/// used again: making a new one costs about as much.
+const DRAIN: u64 = 64 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// A request that was answered, its body not read yet.
+pub(super) struct Exchange {
+    session: HttpSession,
+    connections: Arc<Connections>,
+    host: String,
+    address: SocketAddr,
+    pub(super) status: StatusCode,
+    /// Bytes of the body that were read.
+    received: u64,
+    in_flight: OwnedSemaphorePermit,
+}
+
+impl Origin {
+    /// Sends a head to `host`, as soon as another request may be under way, and reads that of the answer.
+    pub(super) async fn deliver(
+        &self,
+        mut head: Box<RequestHeader>,
+        host: &str,
+        fresh: bool,
+        deadline: Instant,
+    ) -> Result<Exchange, (OriginError, Reused)> {
+        self.loops.mark_own(&mut head);
+        let not_sent = |e| (e, Reused(false));
+        let in_flight = timeout_at(deadline, self.in_flight.clone().acquire_owned())
+            .await
+            .map_err(|_| not_sent(OriginError::Timeout("a free connection")))?
+            .expect("the semaphore is never closed");
+        let route = self.endpoint().route(host, &self.config).await.map_err(not_sent)?;
+        let youngest = if fresh { Duration::ZERO } else { Duration::MAX };
+        let connected = self.connections.open(&route, youngest).await;
+        let Connected { stream, address, reused } =
+            connected.map_err(|e| not_sent(connect_error(&e)))?;
+        let mut session = HttpSession::new_with_options(stream, &route.peer);
+        session.read_timeout = Some(self.config.first_byte_timeout.0);
+        session.write_timeout = Some(self.config.idle_timeout.0);
+        match timeout(self.config.first_byte_timeout.0, send(&mut session, head)).await {
+            Err(_) => return Err((OriginError::Timeout("the first byte"), Reused(false))),
+            Ok(Err(e)) => return Err((e, Reused(reused))),
+            Ok(Ok(())) => {}
+        }
+        session.respect_keepalive();
+        session.read_timeout = Some(self.config.idle_timeout.0);
+        let status = session.get_status().unwrap_or(StatusCode::BAD_GATEWAY);
+        let (connections, host) = (self.connections.clone(), route.host);
+        Ok(Exchange { session, connections, host, address, status, received: 0, in_flight })
+    }
+}
+
+impl Exchange {
+    pub(super) fn head(&self) -> &HeaderMap {
+        &self.session.resp_header().expect("the head was read").headers
+    }
+
+    /// The next bytes of the body; `None` at its end.
+    pub(super) async fn read(&mut self) -> Result<Option<&[u8]>, OriginError> {
+        let read = self.session.read_body_ref().await.map_err(|e| wire_error(&e))?;
+        self.received += read.map_or(0, |bytes| bytes.len() as u64);
+        Ok(read)
+    }
+
+    /// Keeps the connection when the answer was read to its end. A short rest is read in the background.
+    pub(super) async fn release(mut self) {
+        if self.session.is_body_done() {
+            self.keep().await;
+        } else if self.rest().is_some_and(|rest| rest <= DRAIN) {
+            tokio::spawn(async move {
+                if let Ok(true) = timeout(DRAIN_TIME, self.drain()).await {
+                    self.keep().await;
+                }
+            });
+        }
+    }
+
+    /// How much of the body was announced and not read; `None`: nobody knows.
+    fn rest(&self) -> Option<u64> {
+        let length = self.head().get(CONTENT_LENGTH)?.to_str().ok()?;
+        length.parse::<u64>().ok()?.checked_sub(self.received)
+    }
+
+    /// Reads a short rest of the body. `false` when there is more than was announced, or less.
+    async fn drain(&mut self) -> bool {
+        let most = self.received + DRAIN;
+        while let Ok(Some(_)) = self.read().await {
+            if self.received > most {
+                return false;
+            }
+        }
+        self.session.is_body_done()
+    }
+
+    async fn keep(self) {
+        let Self { session, connections, host, address, in_flight, .. } = self;
+        if let Some(stream) = session.reuse().await {
+            connections.keep(&host, address, stream);
+        }
+        drop(in_flight);
+    }
+}
+
+async fn send(session: &mut HttpSession, head: Box<RequestHeader>) -> Result<(), OriginError> {
+    session.write_request_header(head).await.map_err(|e| wire_error(&e))?;
+    loop {
+        session.read_response().await.map_err(|e| wire_error(&e))?;
+        if !session.get_status().is_some_and(|s| s.is_informational()) {
+            return Ok(());
+        }
+    }
+}

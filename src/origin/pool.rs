@@ -1,0 +1,228 @@
+//! Idle connections to the origin, kept for reuse by our own requests and by those that pass through.
+//!
+//! pingora's own pool hands an idle connection from one task to another through a lock, and loses it when the new owner
+//! is quicker than the old one lets go (pingora#998): of requests one after another, a third found none. Here a
+//! connection has one owner at a time. Invariants: a connection is kept only when nothing can come from it any more, it
+//! is looked at again before it is given out, and no more than `capacity` are kept.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use parking_lot::Mutex;
+use pingora::protocols::Stream;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{Instant, sleep};
+
+/// How often connections that were idle for too long, or were closed by the origin, are let go.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// The idle connections of one origin.
+#[derive(Debug)]
+pub(super) struct Pool {
+    idle: Mutex<Idle>,
+    capacity: usize,
+    keep_alive: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// By the name that the connection was made for; the one used last is the last.
+    by_host: HashMap<String, Vec<Kept>>,
+    count: usize,
+    /// A task lets old ones go.
+    is_swept: bool,
+}
+
+#[derive(Debug)]
+struct Kept {
+    stream: Stream,
+    address: SocketAddr,
+    since: Instant,
+}
+
+impl Pool {
+    /// Keeps at most `capacity` connections, each for `keep_alive` after its last use.
+    pub(super) fn new(capacity: usize, keep_alive: Duration) -> Arc<Self> {
+        Arc::new(Self { idle: Mutex::default(), capacity, keep_alive })
+    }
+
+    /// The connection to one of these addresses that was used last, if it was used within `youngest`.
+    pub(super) fn take(
+        &self,
+        host: &str,
+        addresses: &[SocketAddr],
+        youngest: Duration,
+    ) -> Option<(Stream, SocketAddr)> {
+        let youngest = youngest.min(self.keep_alive);
+        loop {
+            let mut kept = self.idle.lock().pop(host, youngest)?;
+            if addresses.contains(&kept.address) && is_quiet(&mut kept.stream) {
+                return Some((kept.stream, kept.address));
+            }
+        }
+    }
+
+    /// Keeps a connection whose last answer was read to its end.
+    pub(super) fn put(self: &Arc<Self>, host: &str, address: SocketAddr, mut stream: Stream) {
+        if self.capacity == 0 || !is_quiet(&mut stream) {
+            return;
+        }
+        let mut idle = self.idle.lock();
+        let oldest = (idle.count >= self.capacity).then(|| idle.remove_oldest());
+        idle.push(host, Kept { stream, address, since: Instant::now() });
+        let starts = !std::mem::replace(&mut idle.is_swept, true);
+        drop(idle);
+        drop(oldest);
+        if starts {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+}
+
+impl Idle {
+    fn pop(&mut self, host: &str, youngest: Duration) -> Option<Kept> {
+        let kept = self.by_host.get_mut(host)?;
+        if kept.last()?.since.elapsed() >= youngest {
+            return None;
+        }
+        self.count -= 1;
+        kept.pop()
+    }
+
+    fn push(&mut self, host: &str, kept: Kept) {
+        self.count += 1;
+        match self.by_host.get_mut(host) {
+            Some(others) => others.push(kept),
+            None => drop(self.by_host.insert(host.to_owned(), vec![kept])),
+        }
+    }
+
+    fn remove_oldest(&mut self) -> Option<Kept> {
+        let first = |kept: &Vec<Kept>| kept.first().map(|kept| kept.since);
+        let groups = self.by_host.values_mut().filter(|kept| !kept.is_empty());
+        let oldest = groups.min_by_key(|kept| first(kept))?;
+        self.count -= 1;
+        Some(oldest.remove(0))
+    }
+
+    /// Takes out what is of no use any more.
+    fn expired(&mut self, keep_alive: Duration) -> Vec<Kept> {
+        let mut expired = Vec::new();
+        for group in self.by_host.values_mut() {
+            for mut kept in std::mem::take(group) {
+                match kept.since.elapsed() < keep_alive && is_quiet(&mut kept.stream) {
+                    true => group.push(kept),
+                    false => expired.push(kept),
+                }
+            }
+        }
+        self.by_host.retain(|_, group| !group.is_empty());
+        self.count -= expired.len();
+        expired
+    }
+}
+
+/// Lets go of what is of no use any more, until nothing is left.
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        sleep(SWEEP).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut idle = pool.idle.lock();
+        let expired = idle.expired(pool.keep_alive);
+        idle.is_swept = idle.count > 0;
+        let ends = !idle.is_swept;
+        drop(idle);
+        drop(expired);
+        if ends {
+            return;
+        }
+    }
+}
+
+/// Whether it is open and nothing has come that nobody asked for.
+fn is_quiet(stream: &mut Stream) -> bool {
+    let mut byte = [0; 1];
+    // Else a task that has used up its turn would find every connection quiet.
+    tokio::task::unconstrained(stream.read(&mut byte)).now_or_never().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use pingora::protocols::l4::stream::Stream as L4Stream;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::advance;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(50);
+
+    /// A connection, our end first, and the address of the other.
+    async fn connection() -> (Stream, TcpStream, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (Box::new(L4Stream::from(ours.unwrap())), theirs.unwrap().0, address)
+    }
+
+    #[tokio::test]
+    async fn the_connection_used_last_is_given_out_first_and_only_where_it_leads() {
+        let pool = Pool::new(8, LONG);
+        let (first, _a, one) = connection().await;
+        let (second, _b, other) = connection().await;
+        pool.put("host", one, first);
+        pool.put("host", other, second);
+        let take = |host, to: &[SocketAddr]| pool.take(host, to, LONG).map(|(_, address)| address);
+        assert_eq!(take("elsewhere", &[one, other]), None);
+        assert_eq!(take("host", &[one, other]), Some(other));
+        assert_eq!(take("host", &[one, other]), Some(one));
+        assert_eq!(take("host", &[one, other]), None);
+        let (third, _c, third_address) = connection().await;
+        pool.put("host", third_address, third);
+        assert_eq!(take("host", &[one]), None, "the name does not lead there any more");
+        assert_eq!(pool.idle.lock().count, 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ended_or_has_bytes_nobody_asked_for_is_not_given_out() {
+        for sends in [&b""[..], b"HTTP/1.1 408 Request Timeout\r\n\r\n"] {
+            let pool = Pool::new(8, LONG);
+            let (stream, mut theirs, address) = connection().await;
+            pool.put("host", address, stream);
+            theirs.write_all(sends).await.unwrap();
+            theirs.shutdown().await.unwrap();
+            // The task that sweeps looks as well as whoever takes.
+            while pool.idle.lock().count > 0 {
+                sleep(SWEEP).await;
+            }
+            assert!(pool.take("host", &[address], LONG).is_none(), "{sends:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_are_bounded_in_number_and_time() {
+        let pool = Pool::new(2, LONG);
+        let mut others = Vec::new();
+        for host in ["a", "a", "b"] {
+            let (stream, theirs, address) = connection().await;
+            pool.put(host, address, stream);
+            others.push((theirs, address));
+            advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(pool.idle.lock().count, 2);
+        let take = |host, to, youngest| pool.take(host, &[to], youngest).is_some();
+        let [a0, a1, b]: [SocketAddr; 3] = std::array::from_fn(|n| others[n].1);
+        assert!(!take("b", b, Duration::from_secs(1)), "not for who wants a young one");
+        assert!(take("b", b, LONG) && take("a", a1, LONG) && !take("a", a0, LONG));
+        let (stream, _theirs, address) = connection().await;
+        pool.put("a", address, stream);
+        advance(LONG).await;
+        assert!(!take("a", address, Duration::MAX));
+        sleep(SWEEP * 2).await;
+        assert_eq!(pool.idle.lock().count, 0);
+        assert!(!pool.idle.lock().is_swept, "the task has ended");
+    }
+}
