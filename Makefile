@@ -89,6 +89,8 @@ bench:
 
 lint:
 	.ci/setup build
+	.ci/setup lint
+	target/lint/bin/typos
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/clients/rust/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings

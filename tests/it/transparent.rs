@@ -175,7 +175,7 @@ async fn r22_a_version_that_replaced_another_is_decided_anew() {
 }
 
 #[tokio::test]
-async fn r22_who_is_refused_gets_no_bytes_while_anothers_fill_is_under_way() {
+async fn r22_who_is_refused_gets_no_bytes_of_a_fill_for_another_caller() {
     let t = Transparent::start(0).await;
     t.s3.put("data", "big", Object::random(1 << 20, 7));
     // Refused first: its answer is not the next one's.

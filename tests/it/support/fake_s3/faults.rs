@@ -186,7 +186,7 @@ impl Matcher {
         Matcher::any().method(Method::PUT).key(key)
     }
 
-    /// DELETEs of this key.
+    /// Deletions of this key.
     #[must_use]
     pub fn delete(key: &str) -> Matcher {
         Matcher::any().method(Method::DELETE).key(key)
