@@ -5,6 +5,7 @@ use metrics::{Counter, Unit, counter, describe_counter};
 use super::handles;
 
 const ERRORS: &str = "hotset_origin_errors_total";
+const RETRIES_REFUSED: &str = "hotset_origin_retries_refused_total";
 
 label! {
     /// Why a request to the origin brought no answer that is about the request.
@@ -30,12 +31,13 @@ label! {
 
 pub(super) struct Handles {
     errors: [Counter; OriginFailure::ALL.len()],
+    retries_refused: Counter,
 }
 
 impl Handles {
     pub(super) fn register() -> Self {
         let reason = |index: usize| counter!(ERRORS, "reason" => OriginFailure::ALL[index].label());
-        Self { errors: std::array::from_fn(reason) }
+        Self { errors: std::array::from_fn(reason), retries_refused: counter!(RETRIES_REFUSED) }
     }
 }
 
@@ -45,6 +47,18 @@ pub(super) fn describe() {
         Unit::Count,
         "Requests to the origin that brought no answer about what was asked, by reason; each attempt counts"
     );
+    describe_counter!(
+        RETRIES_REFUSED,
+        Unit::Count,
+        "Retries that were not made because they were too large a share of what the origin answered (origin.retry_budget)"
+    );
+}
+
+/// Counts a retry that was not made because there were too many.
+pub fn retry_refused() {
+    if let Some(handles) = handles() {
+        handles.origin_errors.retries_refused.increment(1);
+    }
 }
 
 /// Counts an attempt that failed.

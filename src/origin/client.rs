@@ -1,6 +1,5 @@
 //! One request to the origin: connect, sign, send, read the head; and the two questions the cache asks, HEAD and ranged GET.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -11,13 +10,14 @@ use pingora::http::RequestHeader;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::asked::{Asked, Pin};
 use super::body::{Answer, Body};
 use super::connections::Connections;
 use super::domains::{Domain, Domains};
 use super::error::is_of_credentials;
 use super::exchange::Exchange;
 use super::health::Health;
-use super::retry::{RetryBudget, Reused};
+use super::retry::{RetryBudget, RetryLimit, Reused};
 use super::{Endpoint, OriginConfig, OriginError};
 use crate::auth::{Credentials, Payload};
 use crate::metrics::{self, OriginKind};
@@ -29,45 +29,6 @@ const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode")
 /// More of an error's body than this is not read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
-/// The bytes asked of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
-    /// Half-open, in bytes; may reach past the end of an object whose size is not known yet.
-    Range(Range<u64>),
-    /// The last `n` bytes.
-    Suffix(u64),
-    /// Those of a part, with its checksums; the answer says which they are.
-    Part(PartNumber),
-}
-
-impl Asked {
-    fn to_header(&self) -> Option<HeaderValue> {
-        let text = match self {
-            Self::Range(r) => format!("bytes={}-{}", r.start, r.end.saturating_sub(1)),
-            Self::Suffix(n) => format!("bytes=-{n}"),
-            Self::Part(_) => return None,
-        };
-        Some(HeaderValue::from_str(&text).expect("digits are legal in a header"))
-    }
-
-    /// The part, if it is one.
-    pub fn part(&self) -> Option<PartNumber> {
-        match self {
-            Self::Part(number) => Some(*number),
-            Self::Range(_) | Self::Suffix(_) => None,
-        }
-    }
-}
-
-/// Which version a ranged GET must answer from (R3).
-#[derive(Debug, Clone)]
-pub enum Pin {
-    /// Whatever is current: the first request for an object that is not known.
-    Current,
-    /// That version: by version id, else by `If-Match`; compared with the answer either way.
-    Version(Arc<ObjectMeta>),
-}
-
 /// The origin as hotset asks it: one endpoint, one pool of connections, and the keys of each domain.
 pub struct Origin {
     pub(super) config: OriginConfig,
@@ -75,6 +36,7 @@ pub struct Origin {
     domains: Domains,
     pub(super) loops: super::loops::LoopGuard,
     pub(super) health: Health,
+    pub(super) retries: RetryLimit,
     pub(super) connections: Arc<Connections>,
     pub(super) in_flight: Arc<Semaphore>,
     /// Seconds the origin's clock is ahead of ours (R15).
@@ -104,6 +66,7 @@ impl Origin {
             domains: Domains::new(&config, credentials),
             loops: super::loops::LoopGuard::default(),
             health: Health::default(),
+            retries: RetryLimit::new(config.retry_budget),
             config,
             skew: AtomicI64::new(0),
         })
@@ -228,12 +191,25 @@ impl Origin {
         if !failure.is_retryable() {
             return Err(failure);
         }
-        let Some(pause) = budget.next_pause() else { return Err(failure) };
+        let asked_for = failure.retry_after(self.now());
+        let Some(pause) = budget.next_pause(asked_for) else { return Err(failure) };
+        if !budget.take_progress() && !self.may_retry() {
+            return Err(failure);
+        }
         log::debug!("origin: retry {} in {pause:?}: {failure}", budget.attempt());
         metrics::origin_retry();
         self.endpoint.rotate();
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// Takes a retry from what all requests together may have.
+    pub fn may_retry(&self) -> bool {
+        let may = self.retries.take();
+        if !may {
+            metrics::origin::retry_refused();
+        }
+        may
     }
 
     /// Sends once (twice when a kept-alive connection turns out to be dead, or the clocks differ).

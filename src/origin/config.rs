@@ -35,6 +35,8 @@ pub struct OriginConfig {
     pub attempts: u32,
     /// The pause before another attempt.
     pub backoff: BackoffConfig,
+    /// How many attempts of all fetches together may be repetitions.
+    pub retry_budget: RetryBudgetConfig,
     /// How long an idle connection is kept; shorter than what the origin keeps it.
     pub keep_alive: HumanDuration,
     /// Requests of our own (fills and their HEADs) that run at the same time.
@@ -56,6 +58,7 @@ impl Default for OriginConfig {
             deadline: HumanDuration::secs(60),
             attempts: 6,
             backoff: BackoffConfig::default(),
+            retry_budget: RetryBudgetConfig::default(),
             keep_alive: HumanDuration::secs(4),
             connections: 256,
         }
@@ -106,5 +109,23 @@ pub struct BackoffConfig {
 impl Default for BackoffConfig {
     fn default() -> Self {
         Self { base: HumanDuration::millis(50), cap: HumanDuration::secs(5) }
+    }
+}
+
+/// The most retries within ten seconds, of all requests together: an outage is not met with a multiple of the usual
+/// requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryBudgetConfig {
+    /// Of the requests of the last ten seconds that the origin answered, so many percent,
+    pub percent: u32,
+    /// and so many more, for times in which there are few.
+    pub floor: u32,
+}
+
+impl Default for RetryBudgetConfig {
+    fn default() -> Self {
+        Self { percent: 10, floor: 10 }
     }
 }

@@ -1,8 +1,16 @@
 //! What can come of asking the origin, named by what the caller does next.
 
+use std::time::{Duration, SystemTime};
+
+use http::HeaderName;
+use http::header::RETRY_AFTER;
+
 use crate::metrics::Outcome;
 use crate::metrics::origin::OriginFailure;
 use crate::s3::S3Error;
+
+/// Milliseconds; AWS's SDKs obey it.
+const AMZ_RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
 
 /// The outcome of an origin request that brought no usable answer. Shared by all who waited for it.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +94,7 @@ impl OriginError {
     pub fn to_s3(&self) -> S3Error {
         match self {
             Self::NotFound(e) | Self::Denied(e) | Self::Refused(e) => e.clone(),
-            Self::Throttled(_) => S3Error::slow_down(),
+            Self::Throttled(said) => with_retry_after(S3Error::slow_down(), said),
             Self::OwnCredentials(said) => {
                 let mut error = S3Error::service_unavailable();
                 error.message = format!(
@@ -96,8 +104,8 @@ impl OriginError {
                 .into();
                 error
             }
-            Self::ServerError(_)
-            | Self::Connect(..)
+            Self::ServerError(said) => with_retry_after(S3Error::service_unavailable(), said),
+            Self::Connect(..)
             | Self::Timeout(_)
             | Self::Broken(_)
             | Self::RangeNotSatisfiable
@@ -106,6 +114,25 @@ impl OriginError {
             | Self::NotAPart
             | Self::GivenUp => S3Error::service_unavailable(),
         }
+    }
+
+    /// How long the origin asks to be left alone: `x-amz-retry-after`, or `Retry-After` in seconds or as a date, of
+    /// which `now` is the origin's time.
+    pub(super) fn retry_after(&self, now: SystemTime) -> Option<Duration> {
+        let (Self::Throttled(said) | Self::ServerError(said)) = self else { return None };
+        let text = |wanted: &HeaderName| {
+            let (_, value) = said.headers.iter().find(|(name, _)| name == wanted)?;
+            value.to_str().ok().map(str::trim)
+        };
+        if let Some(milliseconds) = text(&AMZ_RETRY_AFTER).and_then(|text| text.parse().ok()) {
+            return Some(Duration::from_millis(milliseconds));
+        }
+        let text = text(&RETRY_AFTER)?;
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let date = httpdate::parse_http_date(text).ok()?;
+        Some(date.duration_since(now).unwrap_or_default())
     }
 
     /// Why it brought no answer that is about what was asked; `None`: it did.
@@ -148,6 +175,14 @@ impl OriginError {
     }
 }
 
+/// With what the origin's error says of when to come again.
+fn with_retry_after(mut error: S3Error, said: &S3Error) -> S3Error {
+    let when =
+        said.headers.iter().filter(|(name, _)| [RETRY_AFTER, AMZ_RETRY_AFTER].contains(name));
+    error.headers.extend(when.cloned());
+    error
+}
+
 /// No connection was made.
 pub(super) fn connect_error(e: &pingora::Error) -> OriginError {
     use pingora::ErrorType::{
@@ -182,4 +217,38 @@ pub(super) fn is_of_credentials(code: &str) -> bool {
             | "TokenRefreshRequired"
             | "RequestTimeTooSkewed"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_all_its_forms() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let date = |seconds| httpdate::fmt_http_date(now + Duration::from_secs(seconds));
+        let read = |headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, HeaderValue::from_str(value).unwrap());
+            }
+            let said = S3Error::from_response(StatusCode::SERVICE_UNAVAILABLE, &map, b"");
+            let error = OriginError::Throttled(said);
+            assert_eq!(error.to_s3().headers.len(), headers.len(), "it is passed on");
+            error.retry_after(now).map(|wait| wait.as_millis())
+        };
+        assert_eq!(read(&[]), None);
+        assert_eq!(read(&[("retry-after", "2")]), Some(2000));
+        assert_eq!(read(&[("retry-after", &date(7))]), Some(7000));
+        assert_eq!(
+            read(&[("retry-after", &httpdate::fmt_http_date(SystemTime::UNIX_EPOCH))]),
+            Some(0)
+        );
+        assert_eq!(read(&[("retry-after", "soon")]), None);
+        assert_eq!(read(&[("x-amz-retry-after", "250")]), Some(250));
+        assert_eq!(read(&[("x-amz-retry-after", "250"), ("retry-after", "9")]), Some(250));
+        assert_eq!(read(&[("x-amz-retry-after", "-1"), ("retry-after", "9")]), Some(9000));
+    }
 }

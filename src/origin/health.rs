@@ -140,6 +140,7 @@ impl Origin {
                 }
             }
             None => {
+                self.retries.answered();
                 if let Some(line) = self.health.answered() {
                     log::info!("origin {endpoint}: {line}");
                 }

@@ -5,6 +5,7 @@
 //! It knows nothing of caching: blocks, freshness and flights are words of `cache`.
 
 mod ask;
+mod asked;
 mod body;
 mod client;
 pub mod config;
@@ -18,14 +19,16 @@ mod health;
 mod list;
 mod loops;
 mod pool;
+mod recent;
 mod retry;
 mod touch;
 mod version_access;
 
 pub use ask::Said;
+pub use asked::{Asked, Pin};
 pub use body::{Answer, Body};
-pub use client::{Asked, Origin, Pin};
-pub use config::{Addressing, BackoffConfig, CredentialsConfig, OriginConfig};
+pub use client::Origin;
+pub use config::{Addressing, BackoffConfig, CredentialsConfig, OriginConfig, RetryBudgetConfig};
 pub use connections::PassThrough;
 pub use domains::{Brought, Domain, Domains, MAX_REALMS};
 pub use endpoint::Endpoint;

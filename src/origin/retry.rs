@@ -1,11 +1,16 @@
-//! When to ask again: exponential backoff with full jitter, a bound on attempts, a deadline.
+//! When to ask again: exponential backoff with full jitter, what the origin asks for (`Retry-After`), a bound on attempts,
+//! a deadline; and over all requests a share of those that were answered, so that an outage is not met with a multiple of
+//! the usual requests.
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rand::Rng;
 use tokio::time::Instant;
 
 use super::OriginConfig;
+use super::config::RetryBudgetConfig;
+use super::recent::Recent;
 
 /// Whether the connection had carried a request before: then it may have been dead, and the request not seen.
 #[derive(Debug)]
@@ -21,6 +26,8 @@ pub(super) struct RetryBudget {
     cap: Duration,
     allowed: Duration,
     deadline: Instant,
+    /// Bytes arrived since the last attempt.
+    progressed: bool,
 }
 
 impl RetryBudget {
@@ -33,6 +40,7 @@ impl RetryBudget {
             cap: config.backoff.cap.0,
             allowed,
             deadline: Instant::now() + allowed,
+            progressed: false,
         }
     }
 
@@ -40,17 +48,26 @@ impl RetryBudget {
     pub(super) fn renew(&mut self) {
         self.attempts = 0;
         self.deadline = Instant::now() + self.allowed;
+        self.progressed = true;
     }
 
-    /// The pause before the next attempt, or `None` when attempts or time have run out.
-    pub(super) fn next_pause(&mut self) -> Option<Duration> {
+    /// The pause before the next attempt, or `None` when attempts or time have run out. It is not shorter than the
+    /// origin asks for; what asks for more than the longest pause is given up.
+    pub(super) fn next_pause(&mut self, asked_for: Option<Duration>) -> Option<Duration> {
         self.attempts += 1;
-        if self.attempts >= self.max_attempts {
+        if self.attempts >= self.max_attempts || asked_for > Some(self.cap) {
             return None;
         }
         let ceiling = self.base.saturating_mul(1 << (self.attempts - 1).min(16)).min(self.cap);
         let pause = ceiling.mul_f64(rand::thread_rng().gen_range(0.0..1.0));
+        let pause = pause.max(asked_for.unwrap_or_default());
         (Instant::now() + pause < self.deadline).then_some(pause)
+    }
+
+    /// Whether bytes arrived since the last time that this was asked: what follows goes on where they end, and is not
+    /// the same request again.
+    pub(super) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progressed)
     }
 
     /// The number of the attempt under way, from 0.
@@ -63,15 +80,75 @@ impl RetryBudget {
     }
 }
 
+/// The retries of all requests to the origin: a share of those of the last ten seconds that were answered, and a few.
+#[derive(Debug)]
+pub(super) struct RetryLimit {
+    config: RetryBudgetConfig,
+    recent: Mutex<Recent>,
+}
+
+impl RetryLimit {
+    pub(super) fn new(config: RetryBudgetConfig) -> Self {
+        Self { config, recent: Mutex::default() }
+    }
+
+    /// A request was answered.
+    pub(super) fn answered(&self) {
+        self.recent.lock().now().answered += 1;
+    }
+
+    /// Takes one retry, if there is one left.
+    pub(super) fn take(&self) -> bool {
+        let mut recent = self.recent.lock();
+        let sum = recent.sum();
+        let share = u64::from(sum.answered) * u64::from(self.config.percent) / 100;
+        let left = u64::from(sum.retries) < share + u64::from(self.config.floor);
+        if left {
+            recent.now().retries += 1;
+        }
+        left
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn taken(limit: &RetryLimit) -> u32 {
+        let taken = (0..1000).take_while(|_| limit.take()).count();
+        taken.try_into().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_are_a_tenth_of_what_was_answered_lately_and_a_few() {
+        let limit = RetryLimit::new(RetryBudgetConfig { percent: 10, floor: 3 });
+        assert_eq!(taken(&limit), 3);
+        (0..200).for_each(|_| limit.answered());
+        assert_eq!(taken(&limit), 20);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(taken(&limit), 0);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(taken(&limit), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_origin_asks_for_is_waited_for_when_it_is_short() {
+        let config = OriginConfig::default();
+        let mut budget = RetryBudget::new(&config);
+        assert_eq!(budget.next_pause(Some(Duration::from_secs(3))), Some(Duration::from_secs(3)));
+        assert_eq!(budget.next_pause(Some(config.backoff.cap.0)), Some(config.backoff.cap.0));
+        assert_eq!(budget.next_pause(Some(config.backoff.cap.0 + Duration::from_secs(1))), None);
+        tokio::time::advance(config.deadline.0.saturating_sub(Duration::from_secs(2))).await;
+        let mut budget = RetryBudget { deadline: budget.deadline, ..RetryBudget::new(&config) };
+        assert_eq!(budget.next_pause(Some(Duration::from_secs(3))), None);
+        assert!(budget.next_pause(None).is_some());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_to_the_cap_and_end_with_the_attempts() {
         let mut budget = RetryBudget::new(&OriginConfig::default());
         let mut pauses = 0;
-        while let Some(pause) = budget.next_pause() {
+        while let Some(pause) = budget.next_pause(None) {
             assert!(pause <= OriginConfig::default().backoff.cap.0);
             pauses += 1;
         }
@@ -82,8 +159,8 @@ mod tests {
     async fn the_deadline_ends_retries_and_progress_renews_it() {
         let mut budget = RetryBudget::new(&OriginConfig::default());
         tokio::time::advance(OriginConfig::default().deadline.0).await;
-        assert_eq!(budget.next_pause(), None);
+        assert_eq!(budget.next_pause(None), None);
         budget.renew();
-        assert!(budget.next_pause().is_some());
+        assert!(budget.next_pause(None).is_some());
     }
 }

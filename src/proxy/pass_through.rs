@@ -330,7 +330,7 @@ impl Gateway {
         self.origin.failed_to_connect(&error);
         if let Some(forward) = &mut ctx.forward {
             forward.connect_tries += 1;
-            error.set_retry(forward.connect_tries < CONNECT_TRIES);
+            error.set_retry(forward.connect_tries < CONNECT_TRIES && self.origin.may_retry());
         }
         error
     }

@@ -30,11 +30,12 @@ const DROPPED_DETAILS: [&str; 10] = [
 ];
 
 /// Headers of an origin's error that mean something to the client.
-const KEPT_HEADERS: [HeaderName; 9] = [
+const KEPT_HEADERS: [HeaderName; 10] = [
     HeaderName::from_static("x-amz-delete-marker"),
     HeaderName::from_static("x-amz-version-id"),
     HeaderName::from_static("x-amz-bucket-region"),
     header::RETRY_AFTER,
+    HeaderName::from_static("x-amz-retry-after"),
     header::CONTENT_RANGE,
     header::ALLOW,
     header::LAST_MODIFIED,

@@ -60,6 +60,18 @@ async fn an_origin_that_cannot_be_reached_is_logged_with_its_cause_and_the_key_t
 }
 
 #[tokio::test]
+async fn refused_connections_of_what_passes_through_are_tried_again_within_the_bound_of_all_retries()
+ {
+    let scratch = Scratch::new();
+    let process = in_front_of(&scratch, &format!("http://{}", deserted())).await;
+    for _ in 0..20 {
+        assert_eq!(process.client().get("/data?list-type=2").send().await.status, 503);
+    }
+    let attempts = failures(&process, "connect").await;
+    assert!((20.0..=30.0).contains(&attempts), "{attempts} attempts for 20 lists");
+}
+
+#[tokio::test]
 async fn an_origin_that_is_there_again_is_said_to_be() {
     let (scratch, address) = (Scratch::new(), deserted());
     let mut process = in_front_of(&scratch, &format!("http://{address}")).await;

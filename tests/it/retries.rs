@@ -10,7 +10,9 @@ const MIB: u64 = 1 << 20;
 
 #[tokio::test]
 async fn a_failing_status_is_retried_for_reads_and_heads() {
-    let (s3, _proxy, client) = setup().await;
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| config.origin.retry_budget.floor = 15).await;
+    let client = proxy.client();
     let statuses = [
         (500, "InternalError"),
         (502, "BadGateway"),
@@ -60,7 +62,11 @@ async fn an_origin_that_closes_or_resets_before_it_answers_is_asked_again() {
 #[tokio::test]
 async fn an_origin_that_refuses_connections_is_tried_until_it_comes_back() {
     let s3 = FakeS3::start().await;
-    let proxy = TestProxy::start_with(&s3, |config| config.origin.attempts = 2000).await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.origin.attempts = 2000;
+        config.origin.retry_budget.floor = 2000;
+    })
+    .await;
     let client = proxy.client();
     s3.put("data", "key", Object::random(5000, 3));
     s3.go_down().await;
@@ -120,6 +126,71 @@ async fn attempts_are_bounded() {
         let asked = s3.count(|r| r.key == key);
         // A head that came renews the bound once.
         assert!((3..=4).contains(&asked), "{key}: {asked}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_fails_is_asked_a_tenth_more_than_usual_and_not_six_times() {
+    let (s3, proxy, client) = setup().await;
+    for key in 0..200 {
+        s3.put("data", &format!("{key}"), Object::random(500, key));
+    }
+    for key in 0..100 {
+        assert_eq!(client.get(&format!("/data/{key}")).send().await.status, 200);
+    }
+    s3.fault(Matcher::any(), Always, Fault::Status(503, "SlowDown"));
+    s3.forget_requests();
+    for key in 100..200 {
+        assert_eq!(client.get(&format!("/data/{key}")).send().await.status, 503);
+    }
+    // A tenth of the hundred that were answered, and the ten of `floor`.
+    let asked = s3.requests().len();
+    assert!((101..=120).contains(&asked), "{asked} requests for 100 reads");
+    let refused = "hotset_origin_retries_refused_total";
+    assert!(proxy.metric(refused).await >= 80.0);
+    // What passes through is never sent again once it was answered.
+    s3.forget_requests();
+    assert_eq!(client.get("/data?list-type=2").send().await.status, 503);
+    assert_eq!(s3.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_short_retry_after_of_the_origin_is_waited_for() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.origin.backoff.cap.0 = Duration::from_secs(5);
+    })
+    .await;
+    s3.put("data", "key", Object::random(5000, 16));
+    let slow_down = Fault::All(vec![
+        Fault::Status(503, "SlowDown"),
+        Fault::SetHeader("Retry-After", "1".to_owned()),
+    ]);
+    s3.fault(Matcher::get("key"), Times(1), slow_down);
+    let started = Instant::now();
+    assert_eq!(proxy.client().get("/data/key").send().await.status, 200);
+    assert!(started.elapsed() >= Duration::from_secs(1), "it was asked too early");
+    assert_eq!(s3.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_long_retry_after_of_the_origin_is_passed_on_at_once() {
+    let (s3, _proxy, client) = setup().await;
+    let date = "Wed, 01 Jan 2098 10:00:00 GMT";
+    for (key, status, code, header, value) in [
+        ("seconds", 503, "SlowDown", "retry-after", "3600"),
+        ("date", 503, "SlowDown", "retry-after", date),
+        ("milliseconds", 503, "SlowDown", "x-amz-retry-after", "60000"),
+        ("error", 500, "InternalError", "retry-after", "120"),
+    ] {
+        let come_later = Fault::All(vec![
+            Fault::Status(status, code),
+            Fault::SetHeader(header, value.to_owned()),
+        ]);
+        s3.fault(Matcher::any().key(key), Always, come_later);
+        let answer = client.get(&format!("/data/{key}")).send().await;
+        assert_eq!((answer.status.as_u16(), answer.header(header)), (503, value), "{key}");
+        assert_eq!(s3.count(|r| r.key == key), 1, "{key}");
     }
 }
 

@@ -1,0 +1,79 @@
+//! Counts of the last seconds: what retries are measured against.
+
+use tokio::time::Instant;
+
+/// Seconds that are looked back on.
+const WINDOW: usize = 10;
+
+/// Outcomes of requests to the origin.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    /// Attempts that were answered, by a refusal too.
+    pub answered: u32,
+    pub retries: u32,
+}
+
+/// The [`Counts`] of each of the last ten seconds.
+#[derive(Debug)]
+pub(super) struct Recent {
+    started: Instant,
+    /// By second since `started`, in a ring.
+    seconds: [(u64, Counts); WINDOW],
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { started: Instant::now(), seconds: [(0, Counts::default()); WINDOW] }
+    }
+}
+
+impl Recent {
+    /// The counts of this second.
+    pub(super) fn now(&mut self) -> &mut Counts {
+        let second = self.second();
+        let index = usize::try_from(second).unwrap_or_default() % WINDOW;
+        let (of, counts) = &mut self.seconds[index];
+        if *of != second {
+            (*of, *counts) = (second, Counts::default());
+        }
+        counts
+    }
+
+    /// The sums of the last ten seconds.
+    pub(super) fn sum(&self) -> Counts {
+        let second = self.second();
+        let recent = self.seconds.iter().filter(|(of, _)| of + WINDOW as u64 > second);
+        recent.fold(Counts::default(), |sum, (_, counts)| Counts {
+            answered: sum.answered.saturating_add(counts.answered),
+            retries: sum.retries.saturating_add(counts.retries),
+        })
+    }
+
+    fn second(&self) -> u64 {
+        self.started.elapsed().as_secs()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_older_than_ten_seconds_does_not_count() {
+        let mut recent = Recent::default();
+        recent.now().answered = 5;
+        advance(Duration::from_secs(9)).await;
+        recent.now().answered += 2;
+        assert_eq!(recent.sum().answered, 7);
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(recent.sum().answered, 2);
+        recent.now().answered += 1;
+        assert_eq!(recent.sum().answered, 3);
+        advance(Duration::from_mins(1)).await;
+        assert_eq!(recent.sum().answered, 0);
+    }
+}
