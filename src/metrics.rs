@@ -51,7 +51,7 @@ macro_rules! label {
         pub enum $name { $($(#[$member_doc])* $member,)+ }
 
         impl $name {
-            const ALL: &[Self] = &[$(Self::$member,)+];
+            pub(super) const ALL: &[Self] = &[$(Self::$member,)+];
 
             /// The label's value.
             #[must_use]
@@ -67,29 +67,22 @@ pub mod disk;
 pub mod events;
 pub mod identities;
 pub mod memory;
+mod operation;
 pub mod origin;
 pub mod warm;
 pub mod webhook;
 pub mod wire;
 
-label! {
-    /// What a client asked for.
-    Operation {
-        /// An object's bytes.
-        Get = "get",
-        /// An object's headers.
-        Head = "head",
-        /// Anything else, which passes through.
-        Other = "other",
-    }
-}
+pub use operation::Operation;
 
 label! {
     /// How the cache took part in an answer.
     CacheResult {
         /// From the cache, without asking the origin.
         Hit = "hit",
-        /// Some of it had to be fetched.
+        /// Some of its bytes from the cache, the others fetched from the origin.
+        Partial = "partial",
+        /// Nothing of it from the cache.
         Miss = "miss",
         /// From the cache although too old, since the origin could not be asked (R14).
         Stale = "stale",
@@ -143,6 +136,8 @@ label! {
         Denied = "denied",
         /// Another 4xx, or an answer that cannot be used.
         Refused = "refused",
+        /// Unknown: the client disconnected, or its body was not as announced, before the answer was complete.
+        Abandoned = "abandoned",
         /// 429, or 503 with `SlowDown`.
         Throttled = "throttled",
         /// Another 5xx.
@@ -171,7 +166,7 @@ struct Metrics {
 
 struct Handles {
     /// Registered at the first use of each, so that combinations which never happen are not shown.
-    requests: [OnceLock<Counter>; REQUEST_SERIES],
+    requests: Box<[OnceLock<Counter>]>,
     origin_requests: [OnceLock<Counter>; ORIGIN_SERIES],
     response_bytes: [Counter; Source::ALL.len()],
     request_duration: Histogram,
@@ -230,7 +225,7 @@ impl Metrics {
 impl Handles {
     fn register() -> Self {
         Self {
-            requests: [const { OnceLock::new() }; REQUEST_SERIES],
+            requests: std::iter::repeat_with(OnceLock::new).take(REQUEST_SERIES).collect(),
             origin_requests: [const { OnceLock::new() }; ORIGIN_SERIES],
             response_bytes: [Source::Memory, Source::Disk, Source::Origin, Source::PassThrough]
                 .map(|source| counter!(RESPONSE_BYTES, "source" => source.label())),
@@ -265,7 +260,7 @@ impl Handles {
 
 #[rustfmt::skip] // A table: one line a metric.
 fn describe() {
-    describe_counter!(REQUESTS, Unit::Count, "Requests answered, by operation, part of the cache and class of status");
+    describe_counter!(REQUESTS, Unit::Count, "Requests, by operation of S3, how the cache took part (hit, partial, miss, ..) and class of status; 499, a client that disconnected, is 4xx");
     describe_counter!(RESPONSE_BYTES, Unit::Bytes, "Bytes of bodies sent to clients, by where they came from");
     describe_histogram!(REQUEST_DURATION, Unit::Seconds, "Time from a request's head to the last byte of its answer");
     describe_histogram!(FIRST_BYTE, Unit::Seconds, "Time from a request's head to the first byte of its answer");
@@ -299,7 +294,7 @@ fn handles() -> Option<&'static Handles> {
     METRICS.get().map(|metrics| &metrics.handles)
 }
 
-/// Counts an answered request; `status` 0 when the client was gone before there was one.
+/// Counts a request that has ended; `status` 0 when there was no answer.
 pub fn request(operation: Operation, cache: CacheResult, status: u16) {
     let Some(metrics) = METRICS.get() else { return };
     let class = match status / 100 {

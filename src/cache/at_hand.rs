@@ -13,7 +13,11 @@ use super::memory::MemoryTier;
 use super::meta::LearnedBy;
 use super::open::{Found, Lookup};
 use super::policy::Policy;
+use super::turn::Turn;
 use crate::s3::ObjectId;
+
+/// A look-up of a block takes as long as to move so many bytes.
+const LOOK_UP: u64 = 1 << 10;
 
 /// The bytes of a range that are here: at first those at its start that memory has.
 pub struct AtHand {
@@ -87,6 +91,26 @@ impl Cache {
         };
         while here.at < here.end && here.take_block(&self.memory) {}
         self.rest_on_disk(&here).then_some(here)
+    }
+
+    /// Whether memory and disk hold all bytes of a range. They may have left them when they are read. Others get their
+    /// turn between the look-ups of a long range.
+    pub(super) async fn holds_all(&self, version: &ObjectVersion, range: Range<u64>) -> bool {
+        let mut turn = Turn::default();
+        let mut at = range.start;
+        while at < range.end {
+            let key = version.block_at(at);
+            let upto = range.end.min(key.end());
+            let is_whole = |held: Range<u64>| held.start <= at && upto <= held.end;
+            let on_disk = || self.disk.as_ref().and_then(|disk| disk.holds(&key));
+            let in_memory = self.memory.holds(&key).is_some_and(is_whole);
+            if !in_memory && !on_disk().is_some_and(is_whole) {
+                return false;
+            }
+            at = upto;
+            turn.moved(LOOK_UP).await;
+        }
+        true
     }
 
     fn rest_on_disk(&self, here: &AtHand) -> bool {

@@ -171,6 +171,12 @@ impl BlockReader {
         self.at == self.end
     }
 
+    /// Whether memory and disk hold all bytes that were not handed out yet; see [`Cache::holds_all`].
+    pub async fn rest_is_held(&self) -> bool {
+        let from = self.at + self.left_over.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.cache.holds_all(&self.version, from..self.end).await
+    }
+
     /// The client took `bytes` in `took`. One that will not have taken what is held for it any time soon gives
     /// it up to those who wait for memory.
     pub fn sent(&mut self, bytes: u64, took: Duration) {

@@ -8,6 +8,7 @@ const READS: &str = "hotset_disk_reads_total";
 const READ_BYTES: &str = "hotset_disk_read_bytes_total";
 const WRITTEN_BYTES: &str = "hotset_disk_written_bytes_total";
 const FAILURES: &str = "hotset_disk_failures_total";
+const SKIPS: &str = "hotset_disk_skips_total";
 const RECLAIMED: &str = "hotset_disk_segments_reclaimed_total";
 const DEVICE_BYTES: &str = "hotset_disk_bytes";
 const BLOCKS: &str = "hotset_disk_blocks";
@@ -41,6 +42,12 @@ label! {
         Busy = "busy",
         /// The segment was reclaimed meanwhile.
         Gone = "gone",
+    }
+}
+
+label! {
+    /// Why a block was not written to disk although nothing failed.
+    Skip {
         /// Too much waits to be written.
         QueueFull = "queue_full",
         /// The block was not read often enough to be written.
@@ -62,6 +69,7 @@ pub struct Holds {
 pub(super) struct Handles {
     reads: [Counter; Outcome::ALL.len()],
     failures: [Counter; Failure::ALL.len()],
+    skips: [Counter; Skip::ALL.len()],
     read_bytes: Counter,
     written_bytes: Counter,
     reclaimed: Counter,
@@ -75,9 +83,11 @@ impl Handles {
     pub(super) fn register() -> Self {
         let outcome = |index: usize| counter!(READS, "outcome" => Outcome::ALL[index].label());
         let failure = |index: usize| counter!(FAILURES, "reason" => Failure::ALL[index].label());
+        let skip = |index: usize| counter!(SKIPS, "reason" => Skip::ALL[index].label());
         Self {
             reads: std::array::from_fn(outcome),
             failures: std::array::from_fn(failure),
+            skips: std::array::from_fn(skip),
             read_bytes: counter!(READ_BYTES),
             written_bytes: counter!(WRITTEN_BYTES),
             reclaimed: counter!(RECLAIMED),
@@ -94,7 +104,8 @@ pub(super) fn describe() {
     describe_counter!(READS, Unit::Count, "Reads of blocks that lie on disk, by outcome");
     describe_counter!(READ_BYTES, Unit::Bytes, "Bytes of blocks read from disk");
     describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes of records of blocks written to disk, those written once more included");
-    describe_counter!(FAILURES, Unit::Count, "Disk tier operations that failed or were skipped, by reason: damaged, read and write (errors of the device), slow (a read given up), busy (as many reads as the device answers in time), passed_by (the device is bypassed), gone, queue_full, not_admitted");
+    describe_counter!(FAILURES, Unit::Count, "Disk tier operations that failed, by reason: damaged, read and write (errors of the device), slow (a read given up), busy (as many reads as the device answers in time), passed_by (the device is bypassed), gone");
+    describe_counter!(SKIPS, Unit::Count, "Blocks that were not written to disk although nothing failed, by reason: not_admitted (not read often enough), queue_full (too much waits to be written)");
     describe_counter!(RECLAIMED, Unit::Count, "Segments that were removed to make room");
     describe_gauge!(DEVICE_BYTES, Unit::Bytes, "Bytes of the disk tier's files");
     describe_gauge!(BLOCKS, Unit::Count, "Blocks on disk");
@@ -121,6 +132,13 @@ pub fn written(bytes: u64) {
 pub fn failed(failure: Failure) {
     if let Some(handles) = handles() {
         handles.disk.failures[failure as usize].increment(1);
+    }
+}
+
+/// Counts a block that was not written to disk although nothing failed.
+pub fn skipped(skip: Skip) {
+    if let Some(handles) = handles() {
+        handles.disk.skips[skip as usize].increment(1);
     }
 }
 

@@ -30,6 +30,7 @@ fn each_recording_function_moves_its_own_metric() {
     set_metadata_entries(3);
     set_in_flight_bytes(4);
     set_in_flight_limit(5);
+    disk::skipped(disk::Skip::NotAdmitted);
 
     let requests = r#"hotset_requests_total{operation="other",cache="negative",status="#;
     assert!(value(&format!("{requests}\"5xx\"}}")).unwrap() >= 1.0);
@@ -44,6 +45,7 @@ fn each_recording_function_moves_its_own_metric() {
     assert!(value(r#"hotset_request_duration_seconds_bucket{le="0.005"}"#).unwrap() >= 1.0);
     assert!(value(r#"hotset_first_byte_seconds_bucket{le="0.0001"}"#).unwrap() >= 1.0);
     assert!(value("hotset_origin_first_byte_seconds_sum").unwrap() >= 20.0);
+    assert!(value(r#"hotset_disk_skips_total{reason="not_admitted"}"#).unwrap() >= 1.0);
     for gauge in [CACHE_BYTES, CACHE_BLOCKS, METADATA_ENTRIES, IN_FLIGHT_BYTES, IN_FLIGHT_LIMIT] {
         assert!(value(gauge).unwrap() >= 0.0, "{gauge}");
     }
@@ -69,7 +71,7 @@ fn a_guard_counts_while_it_is_held() {
 #[test]
 fn every_metric_has_help_and_a_name_with_its_unit() {
     let _handle = install();
-    request(Operation::Get, CacheResult::Hit, 200);
+    request(Operation::GetObject, CacheResult::Hit, 200);
     origin_request(OriginKind::Get, Outcome::Ok);
     request_duration(Duration::ZERO);
     first_byte(Duration::ZERO);

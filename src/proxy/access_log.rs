@@ -17,6 +17,7 @@ use pingora::proxy::Session;
 use super::client::Client;
 use super::config::AccessLog;
 use super::context::RequestContext;
+use super::ending::CLIENT_CLOSED_REQUEST;
 use crate::metrics::{self, Source};
 use crate::tls::ClientCertificate;
 
@@ -40,7 +41,7 @@ pub(super) struct Exchange<'a> {
     /// As it came over the wire.
     pub target: &'a [u8],
     pub headers: &'a HeaderMap,
-    /// 0: there was no answer.
+    /// 0: there was no answer; 499: the client disconnected before it was complete.
     pub status: u16,
     /// Of the answer's body, as many as were sent.
     pub bytes: usize,
@@ -48,15 +49,17 @@ pub(super) struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    pub(super) fn of(session: &'a Session, error: Option<&'a Error>) -> Self {
+    /// `abandoned`: by the client, before the answer was complete.
+    pub(super) fn of(session: &'a Session, error: Option<&'a Error>, abandoned: bool) -> Self {
         let head = session.req_header();
+        let written = session.response_written().map_or(0, |head| head.status.as_u16());
         Self {
             address: session.client_addr().map(|address| address as &dyn Display),
             client: Client::of(session),
             method: &head.method,
             target: head.raw_path(),
             headers: &head.headers,
-            status: session.response_written().map_or(0, |head| head.status.as_u16()),
+            status: if abandoned { CLIENT_CLOSED_REQUEST } else { written },
             bytes: session.body_bytes_sent(),
             error,
         }
@@ -72,6 +75,7 @@ struct Line<'a> {
     seconds: f64,
     first_byte: f64,
     cache: &'static str,
+    operation: &'static str,
     request_id: String,
     agent: &'a [u8],
     identity: Option<&'a str>,
@@ -114,6 +118,7 @@ impl AccessLogger {
             seconds: ctx.started.elapsed().as_secs_f64(),
             first_byte: ctx.first_byte.unwrap_or_default().as_secs_f64(),
             cache: ctx.cache.label(),
+            operation: ctx.operation.label(),
             request_id: ctx.request_id.to_string(),
             agent: agent.unwrap_or(b"-"),
             identity: match &ctx.identity {
@@ -145,10 +150,10 @@ impl AccessLogger {
 impl Line<'_> {
     fn plain(&self, dropped: u64) -> String {
         let now = httpdate::fmt_http_date(SystemTime::now());
-        let Line { client, method, status, bytes, cache, request_id, .. } = self;
+        let Line { client, method, status, bytes, cache, operation, request_id, .. } = self;
         let (path, agent) = (Escaped(&self.path), Escaped(self.agent));
         let mut text = format!(
-            "{client} [{now}] \"{method} {path}\" {status} {bytes} {:.6} {:.6} {cache} {request_id} \"{agent}\"",
+            "{client} [{now}] \"{method} {path}\" {status} {bytes} {:.6} {:.6} {cache} {request_id} \"{agent}\" operation={operation}",
             self.seconds, self.first_byte
         );
         if let Some(identity) = self.identity {
@@ -178,6 +183,7 @@ impl Line<'_> {
             "seconds": self.seconds,
             "first_byte_seconds": self.first_byte,
             "cache": self.cache,
+            "operation": self.operation,
             "request_id": self.request_id,
             "user_agent": String::from_utf8_lossy(self.agent),
             "identity": self.identity,
@@ -291,6 +297,7 @@ mod tests {
             seconds: 0.0,
             first_byte: 0.0,
             cache: "hit",
+            operation: "GetObject",
             request_id: "ID".to_owned(),
             agent,
             identity: Some("a\"b"),
@@ -307,7 +314,10 @@ mod tests {
         let text = line(HOSTILE, HOSTILE, "it \"broke\"\n").plain(0);
         let escaped = r"/k\x22 200 \x5C\x0D\x0A\x09\x1B[2J\x7F\xC2\x9B";
         assert!(text.contains(&format!("\"GET {escaped}\" 200 1 ")), "{text}");
-        assert!(text.contains(&format!(" ID \"{escaped}\" identity=a\\x22b ")), "{text}");
+        assert!(
+            text.contains(&format!(" ID \"{escaped}\" operation=GetObject identity=a\\x22b ")),
+            "{text}"
+        );
         assert!(text.ends_with(r#" error="it \x22broke\x22\x0A""#), "{text}");
     }
 

@@ -16,9 +16,11 @@ use tokio::time::Instant;
 use super::access_log::{self, Exchange};
 use super::connection::Connection;
 use super::context::RequestContext;
+use super::ending::CLIENT_CLOSED_REQUEST;
+use super::operation_name::operation as operation_name;
 use super::read::{Answer, evaluate, head_of};
 use super::response::CacheStatus;
-use super::{Gateway, operation_label, sender};
+use super::{Gateway, sender};
 use crate::cache::{AtHand, Found};
 use crate::s3::{Operation, Parsed, Read, ReadMethod, RequestHead, operation};
 
@@ -130,7 +132,7 @@ impl Gateway {
             return None;
         }
         ctx.identity = admitted.identity;
-        ctx.operation = operation_label(&request.method);
+        ctx.operation = operation_name(&request.method, &request.headers, &parsed);
         ctx.cache = cache.label();
         (ctx.from_memory, ctx.from_disk) = (here.from_memory, here.from_disk);
         let answer = head_of(&ctx, read, &found.meta, &range, partial, cache);
@@ -178,7 +180,7 @@ impl Gateway {
             method: &request.method,
             target: &request.target,
             headers: &request.headers,
-            status: *status,
+            status: if error.is_some() { CLIENT_CLOSED_REQUEST } else { *status },
             bytes: body.saturating_sub(unsent),
             error,
         };

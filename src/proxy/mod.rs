@@ -20,6 +20,7 @@ mod connection_options;
 mod context;
 mod cors;
 mod delete_many;
+mod ending;
 mod evidence;
 mod form;
 mod forwarded;
@@ -28,6 +29,7 @@ mod head;
 mod http1;
 mod listener;
 mod lists;
+mod operation_name;
 mod owners;
 mod pass_through;
 mod preflight;
@@ -51,22 +53,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorSource, Result};
 
 use crate::auth::{Access, Admitted, Identity, Sender, Transparent};
-use crate::cache::{Cache, RemoteEnd, Rules};
+use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
-use crate::metrics::{self, CacheResult, Outcome as OriginOutcome};
+use crate::metrics::{self, CacheResult};
 use crate::origin::{Domain, Origin};
 use crate::s3::{BucketName, HostNames, Operation, Parsed, Read, RequestHead, S3Error, operation};
 
 pub use access_log::AccessLogger;
-use access_log::Exchange;
 pub use admission::Admission;
 pub use config::{AccessLog, FileMode, LimitsConfig, ListenConfig, LogConfig};
 pub use cors::CorsRules;
@@ -108,10 +109,15 @@ pub struct Gateway {
 
 impl Gateway {
     /// What is asked, and who asks for it.
-    fn understand(&self, session: &Session) -> Result<(Parsed, Admitted), S3Error> {
+    fn understand(
+        &self,
+        session: &Session,
+        ctx: &mut RequestContext,
+    ) -> Result<(Parsed, Admitted), S3Error> {
         let head = request_head(session.req_header());
         self.origin.loops().check(head.headers)?;
         let parsed = operation::parse(&head, &self.host_names)?;
+        ctx.operation = operation_name::operation(head.method, head.headers, &parsed);
         let address = session.client_addr().and_then(|address| address.as_inet());
         let sender = sender(address.map(SocketAddr::ip), Client::of(session));
         let admitted = self.access.admit(&head, &parsed, sender)?;
@@ -273,7 +279,6 @@ impl ProxyHttp for Gateway {
         let stays = session.get_keepalive().is_some();
         session.set_keepalive(stays.then_some(self.limits.keep_alive.0.as_secs()));
         ctx.region.clone_from(&self.region);
-        ctx.operation = operation_label(&session.req_header().method);
         if let Some(why) = self.refused(session) {
             ctx.refuse(why);
             session.set_keepalive(None);
@@ -286,7 +291,7 @@ impl ProxyHttp for Gateway {
             send_error(session, ctx, &refusal::slow_down(), CacheStatus::Bypass).await?;
             return Ok(true);
         }
-        match self.understand(session) {
+        match self.understand(session, ctx) {
             Ok((parsed, admitted)) => {
                 Ok(self.begin(session, ctx, parsed, admitted).await? == Outcome::Answered)
             }
@@ -399,7 +404,10 @@ impl ProxyHttp for Gateway {
                 ctx.refuse(why);
                 Some(why.error())
             }
-            None => ctx.forward.as_mut().and_then(|f| f.refusal.take()).or_else(|| failure(error)),
+            None => {
+                let refusal = ctx.forward.as_mut().and_then(|f| f.refusal.take());
+                refusal.or_else(|| ending::failure(error, ctx))
+            }
         };
         let status = answer.as_ref().map_or(0, |a| a.status.as_u16());
         if let Some(answer) = answer
@@ -414,8 +422,8 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
-    fn suppress_error_log(&self, _: &Session, _: &RequestContext, error: &Error) -> bool {
-        *error.esource() == ErrorSource::Downstream
+    fn suppress_error_log(&self, _: &Session, ctx: &RequestContext, error: &Error) -> bool {
+        *error.esource() == ErrorSource::Downstream || ending::is_of_client(Some(error), ctx)
     }
 
     async fn logging(
@@ -424,45 +432,13 @@ impl ProxyHttp for Gateway {
         error: Option<&Error>,
         ctx: &mut RequestContext,
     ) {
-        let exchange = Exchange::of(session, error);
-        let status = exchange.status;
-        if let Some(forward) = &mut ctx.forward {
-            let end = if error.is_some() || status == 0 || pass_through::leaves_doubt(status) {
-                self.suspect(forward);
-                RemoteEnd::Unknown
-            } else if forward.refused {
-                // An answer without a body.
-                self.answer_part(forward, true);
-                RemoteEnd::Refused
-            } else {
-                RemoteEnd::Done
-            };
-            if let Some(mut write) = forward.peer_write.take() {
-                write.ends(end);
-            }
-            let outcome = match status {
-                _ if error.is_some() => OriginOutcome::Broken,
-                500.. => OriginOutcome::ServerError,
-                _ => OriginOutcome::Ok,
-            };
-            self.origin.passed_through(outcome);
-        }
-        access_log::record(&exchange, ctx);
-        self.log.write(&exchange, ctx);
+        self.end(session, error, ctx);
     }
 }
 
 /// Who is at the other end of a request's connection.
 fn sender(address: Option<IpAddr>, client: Option<&Client>) -> Sender<'_> {
     Sender { address, certificate: client.map(Client::certificate_ids).unwrap_or_default() }
-}
-
-fn operation_label(method: &Method) -> metrics::Operation {
-    match *method {
-        Method::GET => metrics::Operation::Get,
-        Method::HEAD => metrics::Operation::Head,
-        _ => metrics::Operation::Other,
-    }
 }
 
 fn request_head(request: &RequestHeader) -> RequestHead<'_> {
@@ -480,21 +456,4 @@ fn request_head(request: &RequestHeader) -> RequestHead<'_> {
 fn has_body(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
-}
-
-/// What the client is told of an error on the way; `None`: it is not there to be told.
-fn failure(error: &Error) -> Option<S3Error> {
-    match (error.etype(), error.esource()) {
-        (ErrorType::HTTPStatus(400), _) => {
-            let why = error.context.as_ref().map_or("malformed", |c| c.as_str());
-            Some(S3Error::invalid_request(why.to_owned()))
-        }
-        (
-            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
-            ErrorSource::Downstream,
-        ) => None,
-        (ErrorType::ReadTimedout, ErrorSource::Downstream) => Some(S3Error::request_timeout()),
-        (_, ErrorSource::Upstream) => Some(S3Error::service_unavailable()),
-        _ => Some(S3Error::internal()),
-    }
 }

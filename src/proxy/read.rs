@@ -167,12 +167,8 @@ impl Gateway {
                 }
             },
         };
-        let cache = match &first {
-            Some(piece) if cache == CacheStatus::Hit => match piece.source {
-                PieceSource::Memory => CacheStatus::Hit,
-                PieceSource::Disk => CacheStatus::DiskHit,
-                PieceSource::Origin => CacheStatus::Partial,
-            },
+        let cache = match (&first, &reader) {
+            (Some(piece), Some(reader)) => promised(cache, piece.source, reader).await,
             _ => cache,
         };
         ctx.cache = cache.label();
@@ -368,6 +364,19 @@ fn status(found: &Found) -> CacheStatus {
         Source::Miss => CacheStatus::Miss,
         Source::Revalidated => CacheStatus::Revalidated,
         Source::Stale => CacheStatus::Stale,
+    }
+}
+
+/// What the head says of a read whose first bytes came from `source`: a hit only if the rest is in memory or on disk.
+async fn promised(cache: CacheStatus, source: PieceSource, reader: &BlockReader) -> CacheStatus {
+    if !matches!(cache, CacheStatus::Hit | CacheStatus::Stale) {
+        return cache;
+    }
+    match source {
+        PieceSource::Origin => CacheStatus::Partial,
+        _ if !reader.rest_is_held().await => CacheStatus::Partial,
+        PieceSource::Disk if cache == CacheStatus::Hit => CacheStatus::DiskHit,
+        PieceSource::Memory | PieceSource::Disk => cache,
     }
 }
 

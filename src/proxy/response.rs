@@ -31,13 +31,13 @@ const HOST: &str = "hotset";
 /// What part the cache had in an answer (RFC 9211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CacheStatus {
-    /// Known, fresh, and its first bytes were in memory.
+    /// Known, fresh, and all its bytes in memory or on disk, the first ones in memory.
     Hit,
-    /// Known, fresh, and its first bytes were on disk.
+    /// The same, the first ones on disk.
     DiskHit,
     /// The object was not known.
     Miss,
-    /// Known, but its first bytes were not in memory.
+    /// Known, but not all its bytes were in memory or on disk.
     Partial,
     /// The origin confirmed or replaced what was known.
     Revalidated,
@@ -69,7 +69,8 @@ impl CacheStatus {
     pub(super) fn label(self) -> CacheResult {
         match self {
             Self::Hit | Self::DiskHit => CacheResult::Hit,
-            Self::Miss | Self::Partial => CacheResult::Miss,
+            Self::Partial => CacheResult::Partial,
+            Self::Miss => CacheResult::Miss,
             Self::Revalidated => CacheResult::Revalidated,
             Self::Stale => CacheResult::Stale,
             Self::Negative => CacheResult::Negative,

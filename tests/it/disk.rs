@@ -74,7 +74,7 @@ async fn what_leaves_memory_is_read_from_disk_and_not_fetched_again() {
     for _ in 0..3 {
         read_all(&s3, &process).await;
     }
-    if process.metric("hotset_disk_failures_total{reason=\"queue_full\"}").await < 0.5 {
+    if process.metric("hotset_disk_skips_total{reason=\"queue_full\"}").await < 0.5 {
         for n in 0..OBJECTS {
             s3.assert_each_byte_sent_once("data", &format!("o{n}"));
         }

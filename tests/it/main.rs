@@ -5,6 +5,8 @@
     reason = "clippy.toml allows it in tests, but not in what they share"
 )]
 
+/// What is counted and logged of a request.
+mod accounting;
 /// What is kept and what streams through, and what the origin is asked for on a client's behalf.
 mod admission;
 /// Who may import whom, and how long a file may be.

@@ -69,7 +69,7 @@ use parking_lot::Mutex;
 use super::floors::Floors;
 use super::key::BlockKey;
 use super::memory::Block;
-use crate::metrics::disk::{self as metrics, Failure};
+use crate::metrics::disk::{self as metrics, Skip};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 
 pub use config::{DiskConfig, Share};
@@ -205,7 +205,7 @@ impl DiskTier {
         let belonging = self.classes.of(key.id());
         let room = !self.home(&digest).log.has_turned();
         if !belonging.pinned && !self.admission.lock().admit(digest.hash64(), touched, room) {
-            metrics::failed(Failure::NotAdmitted);
+            metrics::skipped(Skip::NotAdmitted);
             return false;
         }
         self.write(key, belonging, start, block)

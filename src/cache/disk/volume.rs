@@ -24,7 +24,7 @@ use super::open::Tables;
 use super::read_limit::ReadLimit;
 use super::writer::Writer;
 use crate::cache::memory::Block;
-use crate::metrics::disk::{self as metrics, Failure};
+use crate::metrics::disk::{self as metrics, Skip};
 
 /// Reads of one path that may wait for its device at the same time.
 const READERS: usize = 64;
@@ -72,7 +72,7 @@ impl Queue {
         let length = job.bytes.len() as u64;
         let mut jobs = self.jobs.lock();
         if self.bytes.load(Ordering::Relaxed) + length > self.limit {
-            metrics::failed(Failure::QueueFull);
+            metrics::skipped(Skip::QueueFull);
             return false;
         }
         if jobs.contains_key(&job.record.digest) {

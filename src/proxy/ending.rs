@@ -1,0 +1,112 @@
+//! The end of a request: what is counted, logged and concluded once its answer is out, or cannot be.
+
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use super::access_log::{self, Exchange};
+use super::context::RequestContext;
+use super::{Gateway, pass_through};
+use crate::cache::RemoteEnd;
+use crate::metrics::{CacheResult, Outcome as OriginOutcome};
+use crate::s3::S3Error;
+
+/// The status of a request whose client disconnected before the answer was complete, as nginx counts it.
+pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl Gateway {
+    /// Concludes what a write may have done, counts the request and logs it.
+    pub(super) fn end(&self, session: &Session, error: Option<&Error>, ctx: &mut RequestContext) {
+        let exchange = Exchange::of(session, error, is_of_client(error, ctx));
+        let status = exchange.status;
+        if let Some(forward) = &mut ctx.forward {
+            let end = if error.is_some() || status == 0 || pass_through::leaves_doubt(status) {
+                self.suspect(forward);
+                RemoteEnd::Unknown
+            } else if forward.refused {
+                // An answer without a body.
+                self.answer_part(forward, true);
+                RemoteEnd::Refused
+            } else {
+                RemoteEnd::Done
+            };
+            if let Some(mut write) = forward.peer_write.take() {
+                write.ends(end);
+            }
+            self.origin.passed_through(origin_outcome(error, status));
+        }
+        ctx.cache = cache_result(ctx);
+        access_log::record(&exchange, ctx);
+        self.log.write(&exchange, ctx);
+    }
+}
+
+/// How the cache took part, by where the bytes came from.
+fn cache_result(ctx: &RequestContext) -> CacheResult {
+    match ctx.cache {
+        said @ (CacheResult::Bypass | CacheResult::Negative) => said,
+        said if ctx.from_origin == 0 => said,
+        _ if ctx.from_memory + ctx.from_disk > 0 => CacheResult::Partial,
+        _ => CacheResult::Miss,
+    }
+}
+
+/// How a request that was passed through ended for the origin.
+fn origin_outcome(error: Option<&Error>, status: u16) -> OriginOutcome {
+    match (error, status) {
+        (Some(error), _) => match (error.esource(), error.etype()) {
+            (ErrorSource::Downstream, _) => OriginOutcome::Abandoned,
+            (
+                _,
+                ErrorType::ConnectTimedout
+                | ErrorType::ConnectRefused
+                | ErrorType::ConnectNoRoute
+                | ErrorType::ConnectError
+                | ErrorType::TLSHandshakeFailure
+                | ErrorType::TLSHandshakeTimedout
+                | ErrorType::InvalidCert,
+            ) => OriginOutcome::Connect,
+            (_, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => OriginOutcome::Timeout,
+            _ => OriginOutcome::Broken,
+        },
+        (None, 401 | 403) => OriginOutcome::Denied,
+        (None, 404) => OriginOutcome::NotFound,
+        (None, 429) => OriginOutcome::Throttled,
+        (None, 400..=499) => OriginOutcome::Refused,
+        (None, 500..) => OriginOutcome::ServerError,
+        (None, _) => OriginOutcome::Ok,
+    }
+}
+
+/// Whether a request ended because its client disconnected, or stopped taking the answer.
+pub(super) fn is_of_client(error: Option<&Error>, ctx: &RequestContext) -> bool {
+    let Some(error) = error.filter(|_| ctx.refused.is_none()) else { return false };
+    // Errors of the session itself name no source; an answer from the cache has no other peer.
+    let from_client = match error.esource() {
+        ErrorSource::Downstream => true,
+        ErrorSource::Unset => ctx.forward.is_none(),
+        ErrorSource::Upstream | ErrorSource::Internal => false,
+    };
+    from_client
+        && matches!(
+            error.etype(),
+            ErrorType::ConnectionClosed
+                | ErrorType::ReadError
+                | ErrorType::WriteError
+                | ErrorType::WriteTimedout
+                | ErrorType::H2Error
+        )
+}
+
+/// Returns what the client is told of an error on the way; `None`: it is not there to be told.
+pub(super) fn failure(error: &Error, ctx: &RequestContext) -> Option<S3Error> {
+    match (error.etype(), error.esource()) {
+        _ if is_of_client(Some(error), ctx) => None,
+        (ErrorType::HTTPStatus(400), _) => {
+            let why = error.context.as_ref().map_or("malformed", |c| c.as_str());
+            Some(S3Error::invalid_request(why.to_owned()))
+        }
+        (ErrorType::ReadTimedout, ErrorSource::Downstream) => Some(S3Error::request_timeout()),
+        (_, ErrorSource::Upstream) => Some(S3Error::service_unavailable()),
+        _ => Some(S3Error::internal()),
+    }
+}
