@@ -140,8 +140,11 @@ impl OpeningTask {
             // The place of the part is all that was not known.
             return self.end(Ok(opened));
         }
-        // A long suffix is read like any other range: the first bytes now, the rest over many connections.
-        range.end = range.end.min(version.block_at(range.start).start() + self.cache.fetch_size);
+        if !matches!(self.opening.asked(), Asked::Whole(_)) {
+            // A long suffix is read like any other range: the first bytes now, the rest over many connections.
+            let block = version.block_at(range.start).start();
+            range.end = range.end.min(block + self.cache.fetch_size);
+        }
         let paid = self.cache.pay_for(&mut range, &version);
         if paid.is_none() {
             // The answer is good for its metadata; the bytes will be fetched by whoever can pay for them.

@@ -67,16 +67,13 @@ impl Opening {
         if self.doubted.load(Ordering::Acquire) {
             return 0..0;
         }
-        match &self.asked {
-            Asked::Range(range) => range.start..range.end.min(version.size()),
-            Asked::Suffix(n) => version.size().saturating_sub(*n)..version.size(),
-            // Only its own answer says where it lies.
-            Asked::Part(_) => 0..0,
-        }
+        self.asked.span(version.size()).unwrap_or_default()
     }
 
     fn overlaps(&self, asked: &Asked) -> bool {
         match (&self.asked, asked) {
+            (Asked::Whole(_), Asked::Whole(_)) => true,
+            (Asked::Whole(n), Asked::Range(r)) | (Asked::Range(r), Asked::Whole(n)) => r.start < *n,
             (Asked::Range(a), Asked::Range(b)) => a.start < b.end && b.start < a.end,
             // Who wants one part is not to wait for the bytes of another, wherever they lie.
             (Asked::Part(a), Asked::Part(b)) => a == b,

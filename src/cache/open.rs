@@ -146,7 +146,8 @@ impl Cache {
 
     /// What is known for `GetObject`. An object that is not known yet is opened by asking for the bytes that the
     /// client will need first: one round trip brings both (R17). With `checksums`, those of the whole object are
-    /// known, too: a HEAD goes out beside the first range, and both must name the same version.
+    /// known, too: they come with the bytes when all of it is wanted and nothing is known, or by a HEAD, and both answers
+    /// must name the same version.
     ///
     /// # Errors
     /// [`CacheError`]: an absence, a refusal, no answer, or [`CacheError::Changed`] when the two answers differ.
@@ -157,7 +158,7 @@ impl Cache {
         checksums: bool,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
-        let first = plan::first_request(range, self.block_size, self.fetch_size);
+        let first = plan::first_request(range, checksums, self.block_size, self.fetch_size);
         let arrived = Arrived::now();
         match self.open_once(id, &first, checksums, policy, arrived).await {
             Err(CacheError::HeadRefused(_)) => {
@@ -178,15 +179,7 @@ impl Cache {
     ) -> Result<Found, CacheError> {
         let found = match self.look(id, policy, LearnedBy::Get).await {
             Lookup::Fresh(found) => found,
-            Lookup::Unknown => {
-                let opening = self.open_by(id, first, policy, arrived);
-                if !checksums {
-                    return opening.await;
-                }
-                let head = self.ask(id, None, self.may_join(id, policy));
-                let (found, head) = tokio::join!(opening, head);
-                return found?.agree(head?);
-            }
+            Lookup::Unknown => self.open_by(id, first, policy, arrived).await?,
             known => self.confirm(id, policy, known).await?,
         };
         self.complete(id, found, checksums).await

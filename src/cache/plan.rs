@@ -20,9 +20,15 @@ pub(super) fn fetch_start(offset: u64, floor: u64) -> u64 {
 
 /// What to ask of an object that is not known yet, so that the answer begins with the bytes the client needs:
 /// at most about `fetch` bytes, whole blocks behind the first byte. A suffix is asked as it is: where it lies is
-/// learned from the answer.
-pub(super) fn first_request(range: Option<ByteRange>, block: u64, fetch: u64) -> Asked {
+/// learned from the answer. With `checksums`, which a range does not have, the whole is asked for: S3 gives them with it.
+pub(super) fn first_request(
+    range: Option<ByteRange>,
+    checksums: bool,
+    block: u64,
+    fetch: u64,
+) -> Asked {
     let (first, last) = match range {
+        None if checksums => return Asked::Whole(fetch.max(block)),
         None => (0, u64::MAX),
         Some(ByteRange::From(first)) => (first, u64::MAX),
         Some(ByteRange::Bounded { first, last }) => (first, last),
@@ -107,8 +113,12 @@ mod tests {
 
     #[test]
     fn r17_the_first_request_begins_where_the_client_reads() {
-        let first = |range| first_request(range, MIB, 8 * MIB);
+        let first = |range| first_request(range, false, MIB, 8 * MIB);
         assert_eq!(first(None), Asked::Range(0..8 * MIB));
+        let whole = first_request(None, true, MIB, 8 * MIB);
+        assert_eq!(whole, Asked::Whole(8 * MIB));
+        assert_eq!(whole.span(16 * MIB), Some(0..16 * MIB));
+        assert_eq!(whole.span(16 * MIB + 1), Some(0..8 * MIB));
         let small = ByteRange::Bounded { first: 5 * MIB + 70_000, last: 5 * MIB + 74_000 };
         assert_eq!(first(Some(small)), Asked::Range(5 * MIB + GRAIN..6 * MIB));
         assert_eq!(first(Some(ByteRange::From(3 * MIB))), Asked::Range(3 * MIB..11 * MIB));

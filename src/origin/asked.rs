@@ -10,6 +10,9 @@ use crate::s3::{ObjectMeta, PartNumber};
 /// The bytes asked of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
+    /// The whole object, with its checksums, asked without a range. It is read to its end if it has at most twice so many
+    /// bytes; of a larger one so many are read from its start.
+    Whole(u64),
     /// Half-open, in bytes; may reach past the end of an object whose size is not known yet.
     Range(Range<u64>),
     /// The last `n` bytes.
@@ -23,7 +26,7 @@ impl Asked {
         let text = match self {
             Self::Range(r) => format!("bytes={}-{}", r.start, r.end.saturating_sub(1)),
             Self::Suffix(n) => format!("bytes=-{n}"),
-            Self::Part(_) => return None,
+            Self::Whole(_) | Self::Part(_) => return None,
         };
         Some(HeaderValue::from_str(&text).expect("digits are legal in a header"))
     }
@@ -32,7 +35,18 @@ impl Asked {
     pub fn part(&self) -> Option<PartNumber> {
         match self {
             Self::Part(number) => Some(*number),
-            Self::Range(_) | Self::Suffix(_) => None,
+            Self::Whole(_) | Self::Range(_) | Self::Suffix(_) => None,
+        }
+    }
+
+    /// The bytes that an answer brings of an object of `size` bytes; `None`: only the answer says where a part lies.
+    pub fn span(&self, size: u64) -> Option<Range<u64>> {
+        match self {
+            Self::Whole(most) if size > most.saturating_mul(2) => Some(0..*most),
+            Self::Whole(_) => Some(0..size),
+            Self::Range(range) => Some(range.start..range.end.min(size)),
+            Self::Suffix(n) => Some(size.saturating_sub(*n)..size),
+            Self::Part(_) => None,
         }
     }
 }

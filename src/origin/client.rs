@@ -364,6 +364,10 @@ impl Exchange {
         let meta = meta.map_err(|e| match e {
             NotCacheable::LengthMismatch => OriginError::Broken(e.to_string()),
             NotCacheable::NotAPart => OriginError::NotAPart,
+            // Some servers send a whole object in chunks, and tell its size in answers to HEAD and to ranges.
+            NotCacheable::NoSize if matches!(request.range, Some(Asked::Whole(_))) => {
+                OriginError::RangeNotSatisfiable
+            }
             _ => OriginError::Uncacheable(e.to_string()),
         })?;
         let named = id.version().filter(|version| !version.is_null());

@@ -21,7 +21,8 @@ pub enum OriginError {
     /// 401 or 403. Passed on, never cached.
     #[error("origin: denied ({})", .0.code)]
     Denied(S3Error),
-    /// 416 to a range that was asked before the size was known: empty object, or a start past its end.
+    /// 416 to a range that was asked before the size was known: empty object, or a start past its end. Or the answer to
+    /// a request for the whole object does not tell its size. A HEAD says what the client gets (R17).
     #[error("origin: range not satisfiable")]
     RangeNotSatisfiable,
     /// Another version than the one pinned (R3): 412, 404 of a pinned range, or headers that differ.

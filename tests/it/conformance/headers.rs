@@ -234,36 +234,81 @@ fn in_checksum_mode(request: Request) -> Request {
 }
 
 #[tokio::test]
-async fn r17_a_cold_whole_read_in_checksum_mode_has_a_head_beside_the_first_range() {
+async fn r17_a_cold_whole_read_in_checksum_mode_is_one_request() {
     let (s3, _proxy, client) = setup_with_checksum().await;
-    let gate = Gate::new();
-    s3.fault(Matcher::head("k"), Times(1), Fault::HoldHeader(gate.clone()));
-    let read = tokio::spawn(in_checksum_mode(client.get("/data/k")).send());
-    gate.wait_reached().await;
-    // Beside, not before: the range is answered while the HEAD is held.
-    s3.wait_for(|seen| seen.iter().any(|r| r.method == Method::GET && r.complete)).await;
-    gate.open();
-    let answer = read.await.unwrap();
-    assert_eq!(answer.header(CHECKSUM), "NhCmhg==");
-    assert_eq!(answer.header("x-amz-checksum-type"), "FULL_OBJECT");
-    assert!(answer.complete && answer.body == s3.object_bytes("data", "k"));
-    let again = in_checksum_mode(client.get("/data/k")).send().await;
-    assert_eq!(again.header(CHECKSUM), "NhCmhg==");
-    assert_eq!(s3.requests().len(), 2, "{}", s3.describe());
+    for _ in 0..2 {
+        let answer = in_checksum_mode(client.get("/data/k")).send().await;
+        assert_eq!(answer.header(CHECKSUM), "NhCmhg==");
+        assert_eq!(answer.header("x-amz-checksum-type"), "FULL_OBJECT");
+        assert!(answer.complete && answer.body == s3.object_bytes("data", "k"));
+        assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
+    }
+    assert_eq!(s3.bytes_sent(), 300_000);
+    for size in [0, 1, 12 << 20] {
+        let key = format!("of-{size}");
+        s3.put("data", &key, Object::random(size, 6).checksum(CHECKSUM, "AAAAAA=="));
+        let read = in_checksum_mode(client.get(&format!("/data/{key}"))).send().await;
+        assert_eq!((read.status.as_u16(), read.header(CHECKSUM)), (200, "AAAAAA=="), "{key}");
+        assert!(read.complete && read.body == s3.object_bytes("data", &key), "{key}");
+        assert_eq!(s3.count(|r| r.key == key), 1, "{}", s3.describe());
+    }
+    assert_eq!(s3.connections(), 1, "they were read to their ends: {}", s3.describe());
 }
 
 #[tokio::test]
-async fn r17_the_two_answers_of_a_cold_read_in_checksum_mode_must_agree() {
+async fn r17_a_large_cold_read_in_checksum_mode_has_no_head_and_parallel_fetches() {
+    let object = Object::random(40 << 20, 5).checksum(CHECKSUM, "NhCmhg==");
+    let (s3, _proxy, client) = setup(object).await;
+    let answer = in_checksum_mode(client.get("/data/k")).send().await;
+    assert_eq!(answer.header(CHECKSUM), "NhCmhg==");
+    assert!(answer.complete && answer.body == s3.object_bytes("data", "k"));
+    assert_eq!(s3.count(|r| r.method == Method::HEAD), 0, "{}", s3.describe());
+    let asked = s3.requests().iter().map(|r| r.header("range").to_owned()).collect::<Vec<_>>();
+    // Beside the first: one for each 8 MiB.
+    assert!(asked.len() <= 5 && asked[0].is_empty(), "{}", s3.describe());
+}
+
+#[tokio::test]
+async fn r17_of_concurrent_cold_reads_all_get_checksums_and_one_asks() {
     let (s3, _proxy, client) = setup_with_checksum().await;
     let gate = Gate::new();
-    s3.fault(Matcher::head("k"), Times(1), Fault::HoldRequest(gate.clone()));
-    let read = tokio::spawn(in_checksum_mode(client.get("/data/k")).send());
+    s3.fault(Matcher::get("k"), Times(1), Fault::HoldHeader(gate.clone()));
+    let reads: Vec<_> = (0..8)
+        .map(|n| match n % 2 {
+            0 => tokio::spawn(in_checksum_mode(client.get("/data/k")).send()),
+            _ => tokio::spawn(client.get("/data/k").range("bytes=0-9").send()),
+        })
+        .collect();
     gate.wait_reached().await;
-    s3.wait_for(|seen| seen.iter().any(|r| r.method == Method::GET && r.complete)).await;
+    gate.open();
+    for (n, read) in reads.into_iter().enumerate() {
+        let answer = read.await.unwrap();
+        assert_eq!(answer.header(CHECKSUM), if n % 2 == 0 { "NhCmhg==" } else { "" });
+    }
+    // Whoever joined an opening by range learns them by HEAD.
+    assert!(s3.count(|r| r.method == Method::HEAD) <= 1, "{}", s3.describe());
+    s3.assert_each_byte_sent_once("data", "k");
+}
+
+#[tokio::test]
+async fn r17_a_whole_answer_that_does_not_tell_its_size_is_asked_for_by_head_and_range() {
+    let (s3, _proxy, client) = setup_with_checksum().await;
+    s3.fault(Matcher::get("k").whole(), Times(1), Fault::Chunked);
+    for _ in 0..2 {
+        let answer = in_checksum_mode(client.get("/data/k")).send().await;
+        assert_eq!(answer.header(CHECKSUM), "NhCmhg==");
+        assert!(answer.complete && answer.body == s3.object_bytes("data", "k"));
+    }
+    assert_eq!(s3.requests().len(), 3, "{}", s3.describe());
+}
+
+#[tokio::test]
+async fn r17_the_answers_of_a_range_and_a_head_for_its_checksums_must_agree() {
+    let (s3, _proxy, client) = setup_with_checksum().await;
+    assert_eq!(client.get("/data/k").send().await.status, 200);
     let newer = Object::random(200_000, 6).checksum(CHECKSUM, "AAAAAA==");
     s3.put("data", "k", newer.clone());
-    gate.open();
-    let answer = read.await.unwrap();
+    let answer = in_checksum_mode(client.get("/data/k")).send().await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("etag"), newer.etag_value().unwrap());
     assert_eq!(answer.header(CHECKSUM), "AAAAAA==");
@@ -302,7 +347,7 @@ async fn an_object_without_checksums_is_not_asked_for_them_again() {
         let whole = in_checksum_mode(client.get("/data/k")).send().await;
         assert_eq!((whole.status.as_u16(), whole.header(CHECKSUM)), (200, ""));
     }
-    assert_eq!(s3.requests().len(), 2, "{}", s3.describe());
+    assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
 }
 
 #[tokio::test]
