@@ -87,7 +87,7 @@ struct OpeningTask {
 impl OpeningTask {
     async fn run(mut self) {
         let origin = self.cache.origin.clone();
-        let asked = origin.get(&self.id, self.opening.asked().clone(), Pin::Current);
+        let asked = origin.get(&self.id, self.opening.asked().clone(), self.opening.pin());
         let started = Instant::now();
         let unwanted = async {
             loop {

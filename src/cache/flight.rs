@@ -21,9 +21,9 @@ use super::generation::Generation;
 use super::key::{BlockKey, ObjectVersion};
 use super::memory::Block;
 use super::meta::Moment;
-use super::plan;
+use super::plan::{self, FirstRequest};
 use crate::metrics::{self, Held};
-use crate::origin::{Asked, OriginError};
+use crate::origin::{Asked, OriginError, Pin};
 use crate::s3::{ObjectId, ObjectMeta};
 
 const SHARDS: usize = 64;
@@ -44,7 +44,7 @@ pub(super) type OpeningAnswer = Result<Opened, Arc<OriginError>>;
 
 /// The first request for an object that is not known yet.
 pub(super) struct Opening {
-    asked: Asked,
+    first: FirstRequest,
     interest: Arc<Interest>,
     answer: watch::Sender<Option<OpeningAnswer>>,
     /// Before the request is sent.
@@ -55,7 +55,11 @@ pub(super) struct Opening {
 
 impl Opening {
     pub(super) fn asked(&self) -> &Asked {
-        &self.asked
+        &self.first.asked
+    }
+
+    pub(super) fn pin(&self) -> Pin {
+        self.first.pin()
     }
 
     pub(super) fn interest(&self) -> &Arc<Interest> {
@@ -67,19 +71,20 @@ impl Opening {
         if self.doubted.load(Ordering::Acquire) {
             return 0..0;
         }
-        self.asked.span(version.size()).unwrap_or_default()
+        self.asked().span(version.size()).unwrap_or_default()
     }
 
     fn overlaps(&self, asked: &Asked) -> bool {
-        match (&self.asked, asked) {
-            (Asked::Whole(_), Asked::Whole(_)) => true,
+        match (self.asked(), asked) {
             (Asked::Whole(n), Asked::Range(r)) | (Asked::Range(r), Asked::Whole(n)) => r.start < *n,
             (Asked::Range(a), Asked::Range(b)) => a.start < b.end && b.start < a.end,
             // Who wants one part is not to wait for the bytes of another, wherever they lie.
             (Asked::Part(a), Asked::Part(b)) => a == b,
             (Asked::Part(_), _) | (_, Asked::Part(_)) => false,
             // Where a suffix lies is not known before the size is.
-            (Asked::Suffix(_), _) | (_, Asked::Suffix(_)) => true,
+            (Asked::Suffix(_), _) | (_, Asked::Suffix(_)) | (Asked::Whole(_), Asked::Whole(_)) => {
+                true
+            }
         }
     }
 }
@@ -88,14 +93,23 @@ impl Opening {
 pub(super) struct OpeningHandle {
     answer: watch::Receiver<Option<OpeningAnswer>>,
     sent: Instant,
+    /// It was sent with a condition of the reader that began it.
+    conditional: bool,
     _wanted: Wanted,
-    _coalesced: Option<Held>,
+    coalesced: Option<Held>,
 }
 
 impl OpeningHandle {
     fn new(opening: &Opening, coalesced: Option<Held>) -> Self {
         let (answer, sent) = (opening.answer.subscribe(), opening.sent);
-        Self { answer, sent, _wanted: Wanted::new(&opening.interest), _coalesced: coalesced }
+        let conditional = opening.first.if_match.is_some();
+        Self { answer, sent, conditional, _wanted: Wanted::new(&opening.interest), coalesced }
+    }
+
+    /// Whether a failure may be due to what another reader asked, and not to what this one does.
+    pub(super) fn is_by_condition_of_another(&self, error: &OriginError) -> bool {
+        let may_be = matches!(error, OriginError::PreconditionFailed) || error.is_refusal();
+        self.conditional && self.coalesced.is_some() && may_be
     }
 
     /// A moment before the request was sent.
@@ -159,12 +173,12 @@ impl Flights {
         &self,
         id: &ObjectId,
         generation: Generation,
-        asked: &Asked,
+        first: &FirstRequest,
         known: impl FnOnce() -> bool,
     ) -> Option<(OpeningHandle, Option<Arc<Opening>>)> {
         let mut table = self.shard(id).lock();
         let openings = table.openings.entry((id.clone(), generation)).or_default();
-        if let Some(opening) = openings.iter().find(|o| o.overlaps(asked)) {
+        if let Some(opening) = openings.iter().find(|o| o.overlaps(&first.asked)) {
             return Some((OpeningHandle::new(opening, Some(metrics::coalesced())), None));
         }
         if known() {
@@ -174,7 +188,7 @@ impl Flights {
             return None;
         }
         let opening = Arc::new(Opening {
-            asked: asked.clone(),
+            first: first.clone(),
             interest: Arc::default(),
             answer: watch::Sender::new(None),
             sent: Instant::now(),

@@ -63,7 +63,7 @@ pub use known::InMemory;
 pub use learn::Writing;
 pub use lists::{ListAnswer, ListFill, ListKey};
 pub use meta::boot_time;
-pub use open::{CacheError, Found, Source};
+pub use open::{CacheError, Found, OpenRequest, Source};
 pub use policy::Policy;
 pub use purge::{Purged, Scope};
 pub use reader::{BlockReader, Piece, PieceSource};

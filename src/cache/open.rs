@@ -12,10 +12,12 @@ use super::generation::Generation;
 use super::heads::{Confirmed, Join};
 use super::key::ObjectVersion;
 use super::meta::{Entry, Known, LearnedBy, Moment};
-use super::plan;
+use super::plan::{self, FirstRequest};
 use super::policy::{Policy, UNCACHEABLE};
-use crate::origin::{Asked, OriginError};
-use crate::s3::{ByteRange, ObjectId, ObjectMeta, PartNumber, S3Error, VersionId};
+use crate::origin::OriginError;
+use crate::s3::{
+    ByteRange, FirstAsk, ObjectId, ObjectMeta, PartNumber, Preconditions, S3Error, VersionId,
+};
 
 /// Where the metadata of an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,16 @@ pub struct Found {
     pub(super) opening: Option<OpeningHandle>,
     /// Bytes that were claimed already.
     pub(super) claims: Vec<Claim>,
+}
+
+/// What a GET wants of an object.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenRequest<'a> {
+    pub range: Option<ByteRange>,
+    /// Those of the whole object.
+    pub checksums: bool,
+    /// When one fails, no bytes are wanted.
+    pub preconditions: Option<&'a Preconditions>,
 }
 
 /// Why a read has no answer from the cache.
@@ -99,7 +111,7 @@ impl Arrived {
     }
 }
 
-/// Openings that a reader waits for in order to begin its own.
+/// Openings of others that a reader waits for.
 const WAITS: u32 = 3;
 
 pub(super) enum Lookup {
@@ -154,35 +166,33 @@ impl Cache {
     pub async fn open(
         self: &Arc<Self>,
         id: &ObjectId,
-        range: Option<ByteRange>,
-        checksums: bool,
+        request: &OpenRequest<'_>,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
-        let first = plan::first_request(range, checksums, self.block_size, self.fetch_size);
+        let OpenRequest { range, checksums, preconditions } = *request;
+        let asked = plan::first_request(range, checksums, self.block_size, self.fetch_size);
+        let (by_head, if_match) = match preconditions.map(Preconditions::first_ask) {
+            None | Some(FirstAsk::Get) => (false, None),
+            Some(FirstAsk::GetIfMatch(tag)) => (false, Some(tag)),
+            Some(FirstAsk::Head) => (true, None),
+        };
+        let first = FirstRequest { asked, if_match };
         let arrived = Arrived::now();
-        match self.open_once(id, &first, checksums, policy, arrived).await {
+        let found = match self.look(id, policy, LearnedBy::Get).await {
+            Lookup::Unknown if !by_head => self.open_by(id, &first, policy, arrived).await,
+            known => self.confirm(id, policy, known).await,
+        };
+        let found = match found {
+            Ok(found) => self.complete(id, found, checksums).await,
+            Err(failure) => Err(failure),
+        };
+        match found {
             Err(CacheError::HeadRefused(_)) => {
                 let found = self.open_by(id, &first, policy, arrived.insisting()).await?;
                 self.complete(id, found, checksums).await
             }
-            opened => opened,
+            found => found,
         }
-    }
-
-    async fn open_once(
-        self: &Arc<Self>,
-        id: &ObjectId,
-        first: &Asked,
-        checksums: bool,
-        policy: &Policy,
-        arrived: Arrived,
-    ) -> Result<Found, CacheError> {
-        let found = match self.look(id, policy, LearnedBy::Get).await {
-            Lookup::Fresh(found) => found,
-            Lookup::Unknown => self.open_by(id, first, policy, arrived).await?,
-            known => self.confirm(id, policy, known).await?,
-        };
-        self.complete(id, found, checksums).await
     }
 
     /// With the checksums of the whole, where they are wanted.
@@ -374,26 +384,65 @@ impl Cache {
     pub(super) async fn open_by(
         self: &Arc<Self>,
         id: &ObjectId,
-        first: &Asked,
+        first: &FirstRequest,
         policy: &Policy,
         arrived: Arrived,
     ) -> Result<Found, CacheError> {
-        let part = first.part();
+        let part = first.asked.part();
+        for _ in 0..WAITS {
+            let (mut handle, generation) = match self.join(id, first, policy, arrived).await? {
+                Joined::Opening(handle, generation) => (handle, generation),
+                Joined::Known(found) => return Ok(*found),
+            };
+            return match handle.answer().await {
+                Ok(Opened { meta, version, since, fills }) => {
+                    let claims: Vec<_> = fills.iter().map(|fill| Claim::new(fill, None)).collect();
+                    let opening = claims.is_empty().then_some(handle);
+                    let (id, source) = (id.clone(), Source::Miss);
+                    Ok(Found { id, meta, version, source, since, generation, opening, claims })
+                }
+                Err(error) if handle.is_by_condition_of_another(&error) => continue,
+                // An empty object, or a start past its end: its metadata decides what the client gets (R17).
+                Err(error) if matches!(*error, OriginError::RangeNotSatisfiable) => {
+                    self.ask_head(id, part, policy, Source::Miss).await
+                }
+                // It refuses nobody who arrived after it was asked (R33).
+                Err(error)
+                    if part.is_some() && error.is_refusal() && handle.sent() < arrived.at =>
+                {
+                    Err(CacheError::HeadRefused(error))
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
+        self.ask_head(id, part, policy, Source::Miss).await
+    }
+
+    /// Joins an opening, or begins one; unless the object becomes known.
+    async fn join(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        first: &FirstRequest,
+        policy: &Policy,
+        arrived: Arrived,
+    ) -> Result<Joined, CacheError> {
+        let part = first.asked.part();
         let knows = |found: &Found| part.is_none_or(|part| found.meta.parts.get(part).is_some());
         let look = || match self.lookup(id, policy, LearnedBy::Get) {
             Lookup::Fresh(found) if knows(&found) => Some(found),
             _ => None,
         };
+        let done = |found| Ok(Joined::Known(Box::new(found)));
         let mut waits = if arrived.insists { WAITS } else { 0 };
-        let (mut handle, generation) = loop {
+        loop {
             let generation = self.generations.current(id);
             let opening = self.flights.open(id, generation, first, || look().is_some());
             let Some((mut handle, new)) = opening else {
                 // It became known between two looks.
-                return match look() {
-                    Some(found) => Ok(found),
-                    None => self.ask_head(id, part, policy, Source::Miss).await,
-                };
+                return done(match look() {
+                    Some(found) => found,
+                    None => self.ask_head(id, part, policy, Source::Miss).await?,
+                });
             };
             match new {
                 Some(opening) => {
@@ -402,7 +451,7 @@ impl Cache {
                 // Sent before this reader arrived (R7).
                 None if self.may_join(id, policy) == Join::Next && handle.sent() < arrived.at => {
                     if waits == 0 {
-                        return self.ask_head(id, part, policy, Source::Revalidated).await;
+                        return done(self.ask_head(id, part, policy, Source::Revalidated).await?);
                     }
                     waits -= 1;
                     let _ = handle.answer().await;
@@ -410,26 +459,15 @@ impl Cache {
                 }
                 None => {}
             }
-            break (handle, generation);
-        };
-        match handle.answer().await {
-            Ok(Opened { meta, version, since, fills }) => {
-                let claims: Vec<_> = fills.iter().map(|fill| Claim::new(fill, None)).collect();
-                let opening = claims.is_empty().then_some(handle);
-                let (id, source) = (id.clone(), Source::Miss);
-                Ok(Found { id, meta, version, source, since, generation, opening, claims })
-            }
-            // An empty object, or a start past its end: its metadata decides what the client gets (R17).
-            Err(error) if matches!(*error, OriginError::RangeNotSatisfiable) => {
-                self.ask_head(id, part, policy, Source::Miss).await
-            }
-            // It refuses nobody who arrived after it was asked (R33).
-            Err(error) if part.is_some() && error.is_refusal() && handle.sent() < arrived.at => {
-                Err(CacheError::HeadRefused(error))
-            }
-            Err(error) => Err(error.into()),
+            return Ok(Joined::Opening(handle, generation));
         }
     }
+}
+
+/// How a reader gets to know an object that was not known.
+enum Joined {
+    Opening(OpeningHandle, Generation),
+    Known(Box<Found>),
 }
 
 impl Found {

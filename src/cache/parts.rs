@@ -76,7 +76,7 @@ impl Cache {
         let arrived = Arrived::now();
         match self.open_part_once(id, part, policy, arrived).await {
             Err(CacheError::HeadRefused(_)) => {
-                self.open_by(id, &Asked::Part(part), policy, arrived.insisting()).await?;
+                self.open_by(id, &Asked::Part(part).into(), policy, arrived.insisting()).await?;
                 // What was refused a moment ago is there now.
                 Err(CacheError::Changed)
             }
@@ -96,7 +96,7 @@ impl Cache {
         }
         // Of what is current, whatever was found: an answer that is pinned to a version does not say that it still
         // is, and would be taken for it after a write that came between (R5).
-        let asked = Asked::Part(part);
+        let asked = Asked::Part(part).into();
         let opening = self.open_by(id, &asked, policy, arrived);
         let (answer, whole) = match self.look(id, policy, LearnedBy::Get).await {
             Lookup::Unknown => {

@@ -6,12 +6,34 @@
 
 use std::ops::Range;
 
-use crate::origin::Asked;
+use http::HeaderValue;
+
+use crate::origin::{Asked, Pin};
 use crate::s3::ByteRange;
 
 /// Starts of fetches are rounded down to this, so that reading backwards does not ask for slivers. It costs at
 /// most 0.8 ms at S3's usual 80 MB/s a connection, and is the unit in which the disk tier checks its records.
 pub(super) const GRAIN: u64 = 64 * 1024;
+
+/// The first request for an object that is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FirstRequest {
+    pub asked: Asked,
+    /// The client's own: when it fails, nothing is sent.
+    pub if_match: Option<HeaderValue>,
+}
+
+impl FirstRequest {
+    pub(super) fn pin(&self) -> Pin {
+        self.if_match.clone().map_or(Pin::Current, Pin::Matching)
+    }
+}
+
+impl From<Asked> for FirstRequest {
+    fn from(asked: Asked) -> Self {
+        Self { asked, if_match: None }
+    }
+}
 
 /// Rounds a wanted offset down to where its fetch begins, never below `floor` (the block's start).
 pub(super) fn fetch_start(offset: u64, floor: u64) -> u64 {

@@ -56,6 +56,8 @@ impl Asked {
 pub enum Pin {
     /// Whatever is current: the first request for an object that is not known.
     Current,
+    /// The current one, if it has this `ETag`.
+    Matching(HeaderValue),
     /// That version: by version id, else by `If-Match`; compared with the answer either way.
     Version(Arc<ObjectMeta>),
 }

@@ -176,6 +176,7 @@ impl Origin {
         };
         let exchange = match (exchange, pin) {
             (Err(OriginError::NotFound(_)), Pin::Version(_)) => Err(OriginError::Changed),
+            (Err(OriginError::Changed), Pin::Matching(_)) => Err(OriginError::PreconditionFailed),
             (other, _) => other,
         }?;
         let meta = exchange.meta(&request)?;
@@ -272,16 +273,16 @@ impl Origin {
         if let Some(version) = request.id.version() {
             query = query.with("versionId", version.as_str());
         }
-        if let Pin::Version(meta) = request.pin {
-            match (&meta.version_id, request.id.version()) {
+        match request.pin {
+            Pin::Current => {}
+            Pin::Matching(etag) => drop(headers.insert(IF_MATCH, etag.clone())),
+            Pin::Version(meta) => match (&meta.version_id, request.id.version()) {
                 (Some(_), Some(_)) => {}
                 (Some(version), None) if request.by_version => {
                     query = query.with("versionId", version.to_str().unwrap_or_default());
                 }
-                _ => {
-                    headers.insert(IF_MATCH, meta.etag.as_header().clone());
-                }
-            }
+                _ => drop(headers.insert(IF_MATCH, meta.etag.as_header().clone())),
+            },
         }
         if let Some(signer) = request.domain.signer() {
             signer.sign(

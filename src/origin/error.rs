@@ -28,6 +28,9 @@ pub enum OriginError {
     /// Another version than the one pinned (R3): 412, 404 of a pinned range, or headers that differ.
     #[error("origin: the object changed")]
     Changed,
+    /// 412: the current version has not the `ETag` that a client named.
+    #[error("origin: the object has not the ETag that was asked for")]
+    PreconditionFailed,
     /// Any other answer below 500. Passed on, not retried.
     #[error("origin: refused ({} {})", .0.status.as_u16(), .0.code)]
     Refused(S3Error),
@@ -74,6 +77,7 @@ impl OriginError {
             | Self::Denied(_)
             | Self::RangeNotSatisfiable
             | Self::Changed
+            | Self::PreconditionFailed
             | Self::Refused(_)
             | Self::Uncacheable(_)
             | Self::NotAPart
@@ -95,6 +99,7 @@ impl OriginError {
     pub fn to_s3(&self) -> S3Error {
         match self {
             Self::NotFound(e) | Self::Denied(e) | Self::Refused(e) => e.clone(),
+            Self::PreconditionFailed => S3Error::precondition_failed("If-Match"),
             Self::Throttled(said) => with_retry_after(S3Error::slow_down(), said),
             Self::OwnCredentials(said) => {
                 let mut error = S3Error::service_unavailable();
@@ -151,6 +156,7 @@ impl OriginError {
             | Self::Refused(_)
             | Self::RangeNotSatisfiable
             | Self::Changed
+            | Self::PreconditionFailed
             | Self::Uncacheable(_)
             | Self::NotAPart
             | Self::GivenUp => None,
@@ -163,6 +169,7 @@ impl OriginError {
             Self::NotFound(_) => Outcome::NotFound,
             Self::Denied(_) | Self::OwnCredentials(_) => Outcome::Denied,
             Self::RangeNotSatisfiable
+            | Self::PreconditionFailed
             | Self::Refused(_)
             | Self::Uncacheable(_)
             | Self::NotAPart => Outcome::Refused,

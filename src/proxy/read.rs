@@ -16,7 +16,9 @@ use super::Gateway;
 use super::context::RequestContext;
 use super::response::{CacheStatus, Head, broken, send_error};
 use super::transparent::strip;
-use crate::cache::{BlockReader, CacheError, Found, Piece, PieceSource, Policy, Source, Turn};
+use crate::cache::{
+    BlockReader, CacheError, Found, OpenRequest, Piece, PieceSource, Policy, Source, Turn,
+};
 use crate::s3::{ByteRange, ObjectId, ObjectMeta, Query, Read, ReadMethod, S3Error, Verdict};
 
 /// A write to the client that takes longer than this makes it a slow client: nothing is held ahead for it while
@@ -107,19 +109,21 @@ impl Gateway {
             };
         }
         let whole = read.range.is_none() && read.checksum_mode;
+        let preconditions = Some(&read.preconditions);
+        let request = OpenRequest { range: read.range, checksums: whole, preconditions };
         let found = match read.method {
             ReadMethod::Head => self.cache.head(id, policy).await?,
             // Its size must be known to refuse it.
             ReadMethod::Get if read.range == Some(ByteRange::Suffix(0)) => {
                 match self.cache.head(id, policy).await {
                     Err(CacheError::HeadRefused(_)) => {
-                        self.cache.open(id, read.range, whole, policy).await?
+                        self.cache.open(id, &request, policy).await?
                     }
                     found => found?,
                 }
             }
             ReadMethod::Get => {
-                return self.cache.open(id, read.range, whole, policy).await;
+                return self.cache.open(id, &request, policy).await;
             }
         };
         match whole && found.meta.checksums.is_none() {

@@ -53,7 +53,7 @@ pub use needs::{Action, Need, Needs, Resource};
 pub use object_meta::{NotCacheable, ObjectMeta, announces_another_length};
 pub use operation::{Effect, Operation, Parsed, Read, ReadMethod, RequestHead, ResponseOverrides};
 pub use part::{Part, PartNumber, Parts};
-pub use precondition::{IfRange, Preconditions, Verdict};
+pub use precondition::{FirstAsk, IfRange, Preconditions, Verdict};
 pub use range::{ByteRange, ContentRange, Unsatisfiable};
 pub(crate) use read::VENDOR_PREFIXES;
 pub use read::{expected_owner, shows_object};

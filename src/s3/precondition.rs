@@ -8,7 +8,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::etag::ETag;
 
@@ -36,7 +36,31 @@ pub enum Verdict {
     Failed,
 }
 
+/// How to ask for an object of which nothing is known, so that a condition that fails costs one request and no bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirstAsk {
+    /// No condition can fail: by GET.
+    Get,
+    /// By GET with this `If-Match`. Who sends one most often has just learned it, so that it passes.
+    GetIfMatch(HeaderValue),
+    /// By HEAD: the answer is likely to be that nothing changed, and what is learned answers the next such read, too.
+    Head,
+}
+
 impl Preconditions {
+    /// How to ask for an object of which nothing is known.
+    #[must_use]
+    pub fn first_ask(&self) -> FirstAsk {
+        match &self.if_match {
+            _ if self.can_be_not_modified() => FirstAsk::Head,
+            None if self.can_fail() => FirstAsk::Head,
+            None => FirstAsk::Get,
+            Some(list) if list.trim() == "*" => FirstAsk::Get,
+            // Other spellings are understood here, but not by every server.
+            Some(list) => one_strong_tag(list).map_or(FirstAsk::Head, FirstAsk::GetIfMatch),
+        }
+    }
+
     /// Reads the four headers.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
@@ -131,6 +155,14 @@ impl IfRange {
     }
 }
 
+/// The only member of a list, if it is a strong tag in quotes.
+fn one_strong_tag(list: &str) -> Option<HeaderValue> {
+    let tag = list.trim();
+    let inner = tag.strip_prefix('"')?.strip_suffix('"')?;
+    let is_plain = !inner.is_empty() && inner.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+    HeaderValue::from_str(tag).ok().filter(|_| is_plain)
+}
+
 /// All lines of a list header as one. Bytes outside UTF-8 are replaced, so that such a member is
 /// still there and matches nothing: a condition must never vanish.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
@@ -189,6 +221,28 @@ mod tests {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         map
+    }
+
+    #[test]
+    fn conditions_that_are_likely_to_fail_are_asked_by_head() {
+        let ask = |pairs: &[_]| Preconditions::from_headers(&headers(pairs)).first_ask();
+        assert_eq!(ask(&[]), FirstAsk::Get);
+        assert_eq!(ask(&[("if-match", "*")]), FirstAsk::Get);
+        let tag = FirstAsk::GetIfMatch(HeaderValue::from_static("\"abc\""));
+        assert_eq!(ask(&[("if-match", " \"abc\" ")]), tag);
+        assert_eq!(ask(&[("if-match", "\"abc\""), ("if-unmodified-since", THEN)]), tag);
+        for (name, value) in [
+            ("if-match", "abc"),
+            ("if-match", "W/\"abc\""),
+            ("if-match", "\"abc\", \"d\""),
+            ("if-match", "\"\""),
+            ("if-unmodified-since", THEN),
+            ("if-none-match", "*"),
+            ("if-modified-since", THEN),
+        ] {
+            assert_eq!(ask(&[(name, value)]), FirstAsk::Head, "{name}: {value}");
+        }
+        assert_eq!(ask(&[("if-match", "\"abc\""), ("if-none-match", "\"d\"")]), FirstAsk::Head);
     }
 
     /// The verdict on an object with the tag `"abc"`, last modified `THEN`.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::pace::Rate;
 use super::together::Together;
 use super::{Span, Warmer};
-use crate::cache::{CacheError, Found, PieceSource, Policy, Source};
+use crate::cache::{CacheError, Found, OpenRequest, PieceSource, Policy, Source};
 use crate::metrics::warm as metrics;
 use crate::s3::ObjectId;
 
@@ -66,7 +66,10 @@ impl Warmer {
         let chunk = rate.chunk(block, self.cache.fetch_size());
         let turn = self.pace.turn(rate).await;
         let (found, opened) = match span.first(*size, chunk) {
-            Some(first) => (self.cache.open(id, Some(first), false, policy).await?, true),
+            Some(first) => {
+                let request = OpenRequest { range: Some(first), ..OpenRequest::default() };
+                (self.cache.open(id, &request, policy).await?, true)
+            }
             None => (self.cache.head(id, policy).await?, false),
         };
         let real = found.meta.size;

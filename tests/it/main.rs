@@ -17,6 +17,7 @@ mod at_once;
 mod by_hand;
 /// Many readers of the same bytes.
 mod coalescing;
+mod cold_conditions;
 /// Multipart uploads, copies and deletes of many: what they change is forgotten in time.
 mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.

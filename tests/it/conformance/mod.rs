@@ -249,7 +249,14 @@ impl Table {
                 assert_eq!((heads, gets), (1, 0), "{what}");
             }
             Before::Nothing if minus_zero => assert_eq!((heads, gets), (1, 0), "{what}"),
-            // The checksums of the whole come with a HEAD, once.
+            // Nor is one wanted that a condition is likely to make needless.
+            Before::Nothing if row.is_asked_for_by_head() => {
+                assert_eq!((heads, &seen[0].method), (1, &Method::HEAD), "{what}");
+            }
+            // The checksums of the whole come with its bytes, or with a HEAD, once.
+            Before::Nothing if row.wants_the_wholes_checksums() => {
+                assert_eq!((heads, gets), (0, 1), "{what}");
+            }
             _ if row.wants_the_wholes_checksums() => assert!(heads <= 1, "{what}"),
             Before::Nothing => {
                 assert_eq!(seen[0].method, Method::GET, "{what}");

@@ -80,6 +80,19 @@ impl Row {
         !self.is_part() && asked
     }
 
+    /// Whether a condition is there that most likely ends in 304, or that not every origin understands.
+    pub fn is_asked_for_by_head(&self) -> bool {
+        let has = |asked: &str| self.headers.iter().any(|(name, _)| *name == asked);
+        let asks = |(name, value): &(&str, &str)| match *name {
+            "if-none-match" => true,
+            "if-match" => [UNQUOTED, LISTED, OTHERS, WEAK].contains(value),
+            "if-modified-since" => *value != "yesterday",
+            "if-unmodified-since" => *value != "yesterday" && !has("if-match"),
+            _ => false,
+        };
+        self.headers.iter().any(asks)
+    }
+
     /// Whether the origin's own answer comes back, at least the first time.
     pub fn passes(&self) -> bool {
         let asks =
