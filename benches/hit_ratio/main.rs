@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Nothing is timed and nothing is stored: the policies of hotset are fed with block numbers. Memory is
-//! `src/cache/memory.rs` itself, moka included, which evicts as it does there: by itself, and whenever a 64th of
+//! `src/cache/memory.rs` itself, window and moka included, which evicts as it does there: by itself, and whenever a 64th of
 //! its capacity was inserted. The disk is the policy of `src/cache/disk/policy.rs` on a log of 32 segments. Both
 //! are held against LRU, FIFO and Belady's optimum at the same capacity, each block's own cost included.
 //!
@@ -39,6 +39,8 @@ mod synthetic;
 mod table;
 mod tiers;
 mod traces;
+#[path = "../../src/cache/window.rs"]
+mod window;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

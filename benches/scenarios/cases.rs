@@ -9,7 +9,7 @@ use crate::nginx::{self, Files};
 use crate::origin::Origin;
 use crate::process::{Folder, Server};
 use crate::report::Row;
-use crate::{cold, crowd, disk, events, filling, hot, slice_budget, slow_disk, soak};
+use crate::{cold, crowd, disk, events, filling, hot, repeated, slice_budget, slow_disk, soak};
 
 /// One scenario.
 pub struct Case {
@@ -21,7 +21,7 @@ pub struct Case {
 }
 
 /// All scenarios in the order in which they run.
-pub const CASES: [Case; 16] = [
+pub const CASES: [Case; 17] = [
     Case {
         name: "cold_1gib",
         about: "one cold 1 GiB GET, against one direct connection",
@@ -66,6 +66,11 @@ pub const CASES: [Case; 16] = [
         name: "memory_bound",
         about: "1,000 slow readers of 8 MiB each: resident memory, against the budget",
         run: crowd::slow_readers,
+    },
+    Case {
+        name: "full_memory",
+        about: "repeated reads with full memory: new objects, read twice in a row, that are fetched twice",
+        run: repeated::with_full_memory,
     },
     Case {
         name: "disk_random",

@@ -32,6 +32,7 @@ mod memory_limit;
 mod nginx;
 mod origin;
 mod process;
+mod repeated;
 mod report;
 mod slice_budget;
 mod slow_disk;

@@ -1,4 +1,4 @@
-//! The memory tier while it is shrunk. Beside it: a bench compiles that file on its own.
+//! The memory tier: its window, and while it is shrunk. Beside it: a bench compiles that file on its own.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::key::{BlockKey, ObjectVersion};
 use super::memory::{Block, ENTRY_OVERHEAD, MemoryTier};
+use super::window::Window;
 use crate::s3::{BucketName, ETag, ObjectId, ObjectKey, ObjectMeta, Parts, Realm};
 
 const BLOCK: u64 = 64 << 10;
@@ -76,9 +77,52 @@ fn a_shrunk_tier_stays_within_its_capacity_and_grows_again() {
     }
     tier.settle();
     assert!(tier.usage().0 <= FULL / 4, "{:?}", tier.usage());
-    assert!(left.lock().contains(&119), "it goes to the disk");
+    assert!(tier.holds(&version.block(119)).is_some(), "it is in the window");
+    assert!(left.lock().contains(&118), "it goes to the disk");
     tier.set_capacity(2 * FULL);
     assert_eq!(tier.capacity(), (FULL, FULL));
     admit(&tier, &version, 200);
     assert!(tier.holds(&version.block(200)).is_some());
+}
+
+#[test]
+fn a_newcomer_is_there_until_as_many_younger_ones_came_as_the_window_has_room_for() {
+    let (tier, version, left) = tier();
+    for _ in 0..8 {
+        for index in 0..32 {
+            if tier.get(&version.block(index)).is_none() {
+                admit(&tier, &version, index);
+            }
+        }
+        tier.settle();
+    }
+    for index in 100..200 {
+        admit(&tier, &version, index);
+        tier.settle();
+        let window = FULL / 6 / (BLOCK + ENTRY_OVERHEAD as u64);
+        for young in (index + 1 - window).max(100)..=index {
+            assert!(tier.holds(&version.block(young)).is_some(), "{young} of {index}");
+        }
+        assert!(tier.usage().0 <= FULL, "{:?}", tier.usage());
+    }
+    // What was read often stays, and all that is gone was offered to the disk.
+    assert!((0..32).filter(|index| tier.holds(&version.block(*index)).is_some()).count() > 20);
+    assert!(left.lock().contains(&150));
+}
+
+#[test]
+fn what_is_removed_on_its_way_from_the_window_to_the_policy_does_not_come_back() {
+    let (window, version) = (Window::new(2 * BLOCK), version());
+    let block = |index| Block::new(index * BLOCK, Bytes::from(vec![0; 64 << 10]));
+    assert!(window.push(version.block(0), block(0)).is_empty());
+    let leaving = window.push(version.block(1), block(1));
+    assert_eq!(leaving.len(), 1);
+    assert!(window.get(&version.block(0)).is_some(), "it can be read meanwhile");
+    window.remove(&version.block(0));
+    assert!(!window.left(&leaving[0]));
+    // Nor does an older one replace what came under its name meanwhile.
+    let leaving = window.push(version.block(2), block(2));
+    window.push(version.block(1), block(1));
+    assert!(!window.left(&leaving[0]));
+    assert!(window.get(&version.block(1)).is_some());
 }

@@ -47,6 +47,7 @@ mod spill;
 mod sync;
 mod trust;
 mod turn;
+mod window;
 
 use std::sync::{Arc, Weak};
 

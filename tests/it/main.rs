@@ -48,6 +48,8 @@ mod evidence;
 mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
 mod front;
+/// What was fetched a moment ago, while memory is full.
+mod full_memory;
 /// The names under which each mode is reached.
 mod hosts;
 /// Events by Kafka.
