@@ -155,6 +155,8 @@ pub struct Tiers<'a, D> {
     trace: &'a Trace,
     memory: MemoryTier,
     left: Arc<Mutex<Vec<Left>>>,
+    /// Blocks that were read over in memory, which are written before they leave.
+    hot: Arc<Mutex<Vec<u32>>>,
     pub disk: D,
     /// The next request of each block.
     next: Vec<u32>,
@@ -169,10 +171,17 @@ impl<'a, D: Disk> Tiers<'a, D> {
         let evicted = move |key: &BlockKey, block: &Block| {
             sink.lock().push((key.block, block.is_touched()));
         };
+        let hot: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let sink = hot.clone();
+        let to_hot = move |key: &BlockKey| {
+            sink.lock().push(key.block);
+            true
+        };
         Self {
             trace,
-            memory: MemoryTier::new(memory, evicted),
+            memory: MemoryTier::new(memory, evicted).with_hot(to_hot),
             left,
+            hot,
             disk,
             next: vec![0; trace.sizes.len()],
             capacity: memory.max(1),
@@ -197,6 +206,9 @@ impl<'a, D: Disk> Tiers<'a, D> {
         let length = self.trace.sizes[block as usize];
         let key = BlockKey { block, start: 0, end: length };
         if self.memory.get(&key).is_some() {
+            for block in self.hot.lock().drain(..) {
+                self.disk.offer(block, true, next);
+            }
             return true;
         }
         let turnovers = self.read_from_disk / self.capacity % 256;

@@ -104,7 +104,12 @@ impl Cache {
 
     /// Keeps a block in memory, unless a purge ended it meanwhile: it may have been looked for there already.
     pub(super) fn keep(&self, key: &BlockKey, block: Block) {
+        let all_are_hot = self.write_behind.takes_everything();
+        let newcomer = all_are_hot.then(|| block.clone());
         self.memory.admit(key.clone(), block);
+        if let Some(block) = newcomer {
+            self.memory.announce(key, &block);
+        }
         if self.is_ended(key) {
             self.memory.remove(key);
         }

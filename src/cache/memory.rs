@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::RandomState;
@@ -36,13 +36,18 @@ pub(super) struct Block {
     /// Offset in the object of the first byte that is there.
     pub start: u64,
     pub bytes: Bytes,
-    /// Whether it was read since it came to memory.
-    touched: Arc<AtomicBool>,
+    /// [`TOUCHED`] and [`OFFERED`].
+    flags: Arc<AtomicU8>,
 }
+
+/// It was read since it came to memory.
+const TOUCHED: u8 = 1;
+/// The disk has it, or will be offered it.
+const OFFERED: u8 = 2;
 
 impl Block {
     pub(super) fn new(start: u64, bytes: Bytes) -> Self {
-        Self { start, bytes, touched: Arc::default() }
+        Self { start, bytes, flags: Arc::default() }
     }
 
     /// Bytes that it costs, its entry included.
@@ -50,14 +55,23 @@ impl Block {
         (self.bytes.len() + ENTRY_OVERHEAD) as u64
     }
 
-    fn touch(&self) {
-        if !self.touched.load(Ordering::Relaxed) {
-            self.touched.store(true, Ordering::Relaxed);
+    fn is(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    fn set(&self, flag: u8) {
+        if !self.is(flag) {
+            self.flags.fetch_or(flag, Ordering::Relaxed);
         }
     }
 
     pub(super) fn is_touched(&self) -> bool {
-        self.touched.load(Ordering::Relaxed)
+        self.is(TOUCHED)
+    }
+
+    /// The disk did not take it: the next reader has it offered again.
+    pub(super) fn refused(&self) {
+        self.flags.fetch_and(!OFFERED, Ordering::Relaxed);
     }
 
     /// Offsets in the object of what is there.
@@ -80,11 +94,15 @@ impl Block {
 
 /// Takes what leaves for want of room.
 type Evicted = Arc<dyn Fn(&BlockKey, &Block) + Send + Sync>;
+/// Takes the names of blocks that are to be offered to the disk soon; `false`: not this time.
+type Hot = Box<dyn Fn(&BlockKey) -> bool + Send + Sync>;
 
 pub(super) struct MemoryTier {
     window: Window,
     main: Moka<BlockKey, Block, RandomState>,
     evicted: Evicted,
+    /// `None`: nothing is written before it leaves.
+    hot: Option<Hot>,
     /// Bytes as configured, which moka holds to,
     full: u64,
     /// and now: moka's capacity is for its lifetime, so less than that is kept to here.
@@ -119,6 +137,7 @@ impl MemoryTier {
             window: Window::new(window_share(capacity)),
             main,
             evicted,
+            hot: None,
             full: capacity,
             capacity: AtomicU64::new(capacity),
             unsettled: AtomicU64::new(0),
@@ -126,11 +145,27 @@ impl MemoryTier {
         }
     }
 
+    /// Tells `hot` of each block that is read over while it is here.
+    pub(super) fn with_hot(self, hot: impl Fn(&BlockKey) -> bool + Send + Sync + 'static) -> Self {
+        Self { hot: Some(Box::new(hot)), ..self }
+    }
+
     /// The block, for a reader.
     pub(super) fn get(&self, key: &BlockKey) -> Option<Block> {
         let block = self.find(key)?;
-        block.touch();
+        block.set(TOUCHED);
+        self.announce(key, &block);
         Some(block)
+    }
+
+    /// Has a block offered to the disk soon, once.
+    pub(super) fn announce(&self, key: &BlockKey, block: &Block) {
+        if let Some(hot) = &self.hot
+            && !block.is(OFFERED)
+            && hot(key)
+        {
+            block.set(OFFERED);
+        }
     }
 
     /// What is there of a block, for who plans, as offsets in the object.
@@ -138,7 +173,8 @@ impl MemoryTier {
         self.find(key).map(|block| block.span())
     }
 
-    fn find(&self, key: &BlockKey) -> Option<Block> {
+    /// The block, for none of its readers.
+    pub(super) fn find(&self, key: &BlockKey) -> Option<Block> {
         // moka counts the read, whether it has the block or not.
         let found = self.main.get(key).or_else(|| self.window.get(key));
         // It may have gone from the one to the other in between.

@@ -48,6 +48,7 @@ mod sync;
 mod trust;
 mod turn;
 mod window;
+mod write_behind;
 
 use std::sync::{Arc, Weak};
 
@@ -83,6 +84,7 @@ use lists::Lists;
 use memory::MemoryTier;
 use meta::MetaCache;
 use parts::NoParts;
+use write_behind::WriteBehind;
 
 /// The part of `cache.memory` that is for metadata.
 const METADATA_SHARE: u64 = 8;
@@ -99,6 +101,7 @@ pub struct Cache {
     origin: Arc<Origin>,
     memory: MemoryTier,
     disk: Option<DiskTier>,
+    write_behind: WriteBehind,
     meta: MetaCache,
     floors: Arc<Floors>,
     /// Held by who erases.
@@ -169,9 +172,16 @@ impl Cache {
                     cache.spill(key, block);
                 }
             };
+            let write_behind = WriteBehind::new(config.admission);
+            let memory = MemoryTier::new(blocks, evicted);
+            let memory = match &disk {
+                Some(_) => memory.with_hot(write_behind.intake()),
+                None => memory,
+            };
             Self {
                 origin,
-                memory: MemoryTier::new(blocks, evicted),
+                memory,
+                write_behind,
                 disk,
                 meta: MetaCache::new(metadata),
                 generations: Generations::new(floors.clone()),
@@ -194,8 +204,11 @@ impl Cache {
     ///
     /// # Errors
     /// [`DiskError`]: a path of the disk tier cannot be written.
-    pub fn begin(&self) -> Result<(), DiskError> {
-        self.disk.as_ref().map_or(Ok(()), DiskTier::begin)
+    pub fn begin(self: &Arc<Self>) -> Result<(), DiskError> {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        disk.begin()?;
+        self.begin_writing_behind();
+        Ok(())
     }
 
     pub fn block_size(&self) -> u64 {

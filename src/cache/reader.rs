@@ -236,7 +236,9 @@ impl BlockReader {
     }
 
     fn in_memory(&mut self) -> Option<Piece> {
-        let block = self.cache.memory.get(&self.version.block_at(self.at))?;
+        let (memory, key) = (&self.cache.memory, self.version.block_at(self.at));
+        // What was just fetched for this reader is not read over.
+        let block = if self.opening.is_some() { memory.find(&key) } else { memory.get(&key) }?;
         let bytes = block.from(self.at)?;
         let allowance = self.allowance();
         Some(self.take(Slice::Shared(bytes), PieceSource::Memory, allowance))

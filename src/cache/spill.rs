@@ -22,13 +22,17 @@ impl Cache {
     /// Offers a block that leaves memory to the disk. Called by moka, in whichever task makes it evict: nothing
     /// here waits, and nothing goes back to memory.
     pub(super) fn spill(&self, key: &BlockKey, block: &Block) {
-        let Some(disk) = &self.disk else { return };
-        if self.is_ended(key) {
-            return;
-        }
-        if disk.offer(key, block, block.is_touched()) {
+        let _ = self.offer(key, block);
+    }
+
+    /// Offers a block to the disk; says whether it lies there, or will.
+    pub(super) fn offer(&self, key: &BlockKey, block: &Block) -> bool {
+        let Some(disk) = &self.disk else { return false };
+        let is_taken = !self.is_ended(key) && disk.offer(key, block, block.is_touched());
+        if is_taken {
             self.keep_metadata(disk, key);
         }
+        is_taken
     }
 
     /// Blocks are of no use after a restart when nobody remembers what they are blocks of.
@@ -164,6 +168,7 @@ impl Cache {
     /// flight any more, with a limit of the caller's: what is written when that is over stays.
     pub async fn close(&self) {
         let Some(disk) = &self.disk else { return };
+        self.write_behind.end();
         let (hot, rest): (Vec<_>, Vec<_>) =
             self.memory.iter().partition(|(_, block)| block.is_touched());
         let ended = |(key, _): &(Arc<BlockKey>, Block)| self.is_ended(key);
@@ -291,6 +296,58 @@ mod tests {
         let version = cache.version(id, &new);
         cache.learn(id, cache.generations.current(id), Moment::now(), &new, &version);
         assert!(!disk.knows(id));
+        world.end().await;
+    }
+
+    /// Makes a block of the object known and puts it into memory.
+    fn keep_block(world: &World) -> BlockKey {
+        let (cache, id) = (&world.cache, &world.id);
+        let meta = meta("\"e\"");
+        let version = cache.version(id, &meta);
+        cache.learn(id, cache.generations.current(id), Moment::now(), &meta, &version);
+        let key = version.block(0);
+        cache.keep(&key, Block::new(0, bytes::Bytes::from_static(b"12345")));
+        key
+    }
+
+    #[tokio::test]
+    async fn what_was_written_while_it_was_in_memory_is_not_written_when_it_leaves() {
+        let world = World::new("once");
+        let cache = &world.cache;
+        cache.begin().unwrap();
+        let key = keep_block(&world);
+        let disk = cache.disk.as_ref().unwrap();
+        for _ in 0..2 {
+            assert!(cache.memory.get(&key).is_some());
+        }
+        while disk.holds(&key).is_none() {
+            tokio::task::yield_now().await;
+        }
+        disk.finish().await;
+        assert!(disk.knows(&world.id), "its metadata goes with it");
+        let before = cache.disk_usage().unwrap().device_bytes;
+        cache.set_block_capacity(0);
+        assert!(cache.memory.holds(&key).is_none());
+        disk.finish().await;
+        assert_eq!(cache.disk_usage().unwrap().device_bytes, before);
+        world.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_the_disk_has_no_room_for_is_offered_to_it_by_the_next_reader() {
+        let world = World::new("again");
+        let cache = &world.cache;
+        let key = keep_block(&world);
+        let waiting = || cache.write_behind.waiting();
+        assert!(cache.memory.get(&key).is_some());
+        assert!(cache.memory.get(&key).is_some());
+        assert_eq!(waiting(), 1, "once");
+        assert_eq!(cache.write_hot(&key, false), 0);
+        assert!(cache.memory.get(&key).is_some());
+        assert_eq!(waiting(), 2);
+        assert_eq!(cache.write_hot(&key, true), 5);
+        assert!(cache.memory.get(&key).is_some());
+        assert_eq!(waiting(), 2);
         world.end().await;
     }
 }

@@ -134,5 +134,7 @@ mod warm;
 mod web_pages;
 /// Notifications over HTTP.
 mod webhook;
+/// What is read over is on disk after a crash.
+mod write_behind;
 /// Writes through the proxy.
 mod write_races;

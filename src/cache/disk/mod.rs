@@ -227,6 +227,17 @@ impl DiskTier {
         self.home(&digest).write(job)
     }
 
+    /// Resolves when the queue that the block would go to is at most half full. It does not hold the tier.
+    pub(in crate::cache) fn room(&self, key: &BlockKey) -> impl Future<Output = ()> + use<> {
+        let queue = self.home(&key.digest()).queue.clone();
+        async move { queue.room().await }
+    }
+
+    /// Whether the block would go to a device that is not bypassed.
+    pub(in crate::cache) fn is_well(&self, key: &BlockKey) -> bool {
+        self.home(&key.digest()).is_well()
+    }
+
     /// Writes a block whatever its worth, as soon as there is room in the queue; for the end of the process.
     pub(in crate::cache) async fn keep(&self, key: &BlockKey, block: &Block) {
         let digest = key.digest();

@@ -119,6 +119,7 @@ pub(super) struct Volume {
     /// For people: its path.
     name: String,
     reading: Arc<Health>,
+    writing: Arc<Health>,
     limit: Arc<ReadLimit>,
     /// Reads that may keep a thread waiting.
     readers: Arc<Semaphore>,
@@ -162,8 +163,8 @@ impl Volume {
         let log = Arc::new(log);
         let queue = Arc::new(Queue::new(limits.queue));
         let (orders, received): (_, Receiver<Order>) = mpsc::channel();
-        let health = Health::new(format!("writing to {name}"));
-        let writer = Writer::new(number, &log, tables, &queue, health, limits);
+        let writing = Arc::new(Health::new(format!("writing to {name}")));
+        let writer = Writer::new(number, &log, tables, &queue, writing.clone(), limits);
         let (at_end, ended) = mpsc::channel();
         let thread = thread::Builder::new().name(format!("disk-{number}")).spawn(move || {
             writer.run(&received);
@@ -175,6 +176,7 @@ impl Volume {
             queue,
             name: name.to_owned(),
             reading: Arc::new(Health::new(format!("reading from {name}"))),
+            writing,
             limit: ReadLimit::new(),
             readers: Arc::new(Semaphore::new(READERS)),
             async_reads,
@@ -187,6 +189,11 @@ impl Volume {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether nothing speaks against reading from it, nor against writing to it.
+    pub(super) fn is_well(&self) -> bool {
+        self.reading.is_well() && self.writing.is_well()
     }
 
     /// The process has started: removes what is damaged, and what is above the capacity.

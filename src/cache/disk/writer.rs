@@ -34,7 +34,7 @@ pub(super) struct Writer {
     log: Arc<Log>,
     index: Arc<Index>,
     queue: Arc<Queue>,
-    health: Health,
+    health: Arc<Health>,
     capacity: u64,
     blocks: Appender,
     pinned: Appender,
@@ -53,7 +53,7 @@ impl Writer {
         log: &Arc<Log>,
         tables: &Tables,
         queue: &Arc<Queue>,
-        health: Health,
+        health: Arc<Health>,
         limits: &VolumeLimits,
     ) -> Self {
         let Tables { index, admission, floors, .. } = tables;
