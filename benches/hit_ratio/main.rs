@@ -26,7 +26,11 @@ mod baselines;
 mod disk_table;
 mod key;
 #[expect(dead_code, reason = "the cache uses more of it")]
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the cache's keys are larger")]
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    clippy::clone_on_copy,
+    reason = "the cache's keys are larger"
+)]
 #[path = "../../src/cache/memory.rs"]
 mod memory;
 mod memory_table;
@@ -39,6 +43,11 @@ mod synthetic;
 mod table;
 mod tiers;
 mod traces;
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    clippy::clone_on_copy,
+    reason = "the cache's keys are larger"
+)]
 #[path = "../../src/cache/window.rs"]
 mod window;
 

@@ -1,4 +1,4 @@
-//! The memory tier: blocks in moka, weighed in bytes, kept by TinyLFU behind a window of the latest.
+//! The memory tier: blocks in moka, weighed in bytes, kept by `TinyLFU` behind a window of the latest.
 //!
 //! ```text
 //!   a new block ─> window ─ the oldest leave ─> moka ─ admits or refuses, evicts ─> the disk
