@@ -100,6 +100,7 @@ pub struct App {
     intake: Arc<Intake>,
     cluster: Option<Arc<Cluster>>,
     receivers: Receivers,
+    log: AccessLogger,
     shutdown: ShutdownConfig,
 }
 
@@ -227,6 +228,7 @@ impl App {
             intake,
             cluster,
             receivers,
+            log,
             shutdown,
         })
     }
@@ -307,6 +309,7 @@ impl App {
         if timeout_at(deadline, self.cache.close()).await.is_err() {
             log::warn!("the grace period is over; not all of memory was written to disk");
         }
+        let _ = tokio::task::spawn_blocking(move || self.log.flush()).await;
     }
 }
 

@@ -355,6 +355,19 @@ async fn the_access_log_has_a_line_for_each_request_and_no_secrets() {
 }
 
 #[tokio::test]
+async fn the_access_log_is_complete_when_the_process_ends() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    s3.put("data", "k", Object::random(5000, 1));
+    let mut process = Process::serve(&config(&scratch, &s3, "")).await;
+    for n in 0..20 {
+        assert_eq!(process.client().get(&format!("/data/k?x-id={n}")).send().await.status, 200);
+    }
+    process.terminate();
+    assert_eq!(process.ended().await.code(), Some(0));
+    assert_eq!(process.output().matches("\"GET /data/k?x-id=").count(), 20, "{}", process.output());
+}
+
+#[tokio::test]
 async fn the_admin_port_shows_metrics_and_health_and_health_asks_it() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
     s3.put("data", "k", Object::random(5000, 1));
