@@ -433,7 +433,7 @@ fn warmer(
     let admission = admission.clone();
     let demand: Demand = Arc::new(move || admission.under_way());
     let disks: u64 = config.cache.disk.iter().map(|disk| disk.capacity.0).sum();
-    let capacity = config.cache.memory() / 8 * 7 + disks;
+    let capacity = config.cache.memory() / 16 * 15 + disks;
     Warmer::new(&config.warm, cache.clone(), origin.clone(), rules.clone(), demand, capacity)
 }
 

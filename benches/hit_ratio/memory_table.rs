@@ -1,6 +1,7 @@
 //! The memory tier against LRU, FIFO and Belady.
 
 use crate::baselines::{Belady, Fifo, Lru};
+use crate::memory::ENTRY_COST;
 use crate::part_of;
 use crate::table::{parallel, per_cent, table};
 use crate::tiers::{Alone, Hits, NoDisk, Tiers};
@@ -12,9 +13,8 @@ const POLICIES: [&str; 4] = ["moka", "LRU", "FIFO", "Belady"];
 
 /// What a block costs in memory.
 pub fn costs(trace: &Trace) -> Vec<u32> {
-    /// As in `src/cache/memory.rs`.
-    const ENTRY_OVERHEAD: u32 = 512;
-    trace.sizes.iter().map(|size| size + ENTRY_OVERHEAD).collect()
+    let cost = u32::try_from(ENTRY_COST).expect("some bytes");
+    trace.sizes.iter().map(|size| size + cost).collect()
 }
 
 fn replay(trace: &Trace, per_mille: u64, policy: &str) -> Hits {

@@ -16,8 +16,8 @@ use crate::config::units::{ByteSize, HumanDuration};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Bytes of blocks and metadata kept in memory; an eighth of them is for metadata. `None`: half of the memory
-    /// limit of the process's control groups, and [`CacheConfig::MEMORY`] where there is none.
+    /// Bytes of blocks and metadata kept in memory; a sixteenth is for metadata, and 1 KiB more for each block. `None`:
+    /// half of the memory limit of the process's control groups, and [`CacheConfig::MEMORY`] where there is none.
     pub memory: Option<ByteSize>,
     /// Bytes of one block: a power of two from [`CacheConfig::BLOCK_MIN`] to
     /// [`CacheConfig::BLOCK_MAX`].

@@ -106,7 +106,9 @@ impl Cache {
     pub(super) fn keep(&self, key: &BlockKey, block: Block) {
         let all_are_hot = self.write_behind.takes_everything();
         let newcomer = all_are_hot.then(|| block.clone());
-        self.memory.admit(key.clone(), block);
+        if self.memory.admit(key.clone(), block) {
+            self.share_memory();
+        }
         if let Some(block) = newcomer {
             self.memory.announce(key, &block);
         }

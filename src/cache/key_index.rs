@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_name_leaves_with_its_entry() {
-        let meta = MetaCache::new(100_000);
+        let meta = MetaCache::new(100_000, 400_000);
         for n in 0..1000 {
             meta.insert(&id("bucket", &format!("k{n:05}")), entry());
             meta.settle();

@@ -20,7 +20,10 @@ use super::key::BlockKey;
 use super::window::{Leaving, Window};
 
 /// What an entry costs beside its bytes: key, version, moka's own nodes. Measured with small objects.
-pub(super) const ENTRY_OVERHEAD: usize = 512;
+const ENTRY_OVERHEAD: usize = 512;
+/// What it reserves of the same memory for the metadata of its object, without which nobody finds it.
+pub(super) const RESERVED: usize = 1024;
+pub(super) const ENTRY_COST: usize = ENTRY_OVERHEAD + RESERVED;
 
 /// The part of the capacity that is for the window, and at least [`WINDOW_MIN`] where that is not more than
 /// [`WINDOW_SHARE_MAX`]. `cargo bench --bench hit_ratio`: an eighth gains up to 20 points on three traces and loses 2.6
@@ -50,9 +53,9 @@ impl Block {
         Self { start, bytes, flags: Arc::default() }
     }
 
-    /// Bytes that it costs, its entry included.
+    /// Bytes that it costs, its entry and what it reserves included.
     pub(super) fn weight(&self) -> u64 {
-        (self.bytes.len() + ENTRY_OVERHEAD) as u64
+        (self.bytes.len() + ENTRY_COST) as u64
     }
 
     fn is(&self, flag: u8) -> bool {
@@ -188,12 +191,12 @@ impl MemoryTier {
         latest.map(|(key, block)| (Arc::new(key), block)).chain(self.main.iter())
     }
 
-    /// Admits the bytes `start..` of a block, joined to what is there already behind them.
-    pub(super) fn admit(&self, key: BlockKey, block: Block) {
+    /// Admits the bytes `start..` of a block, joined to what is there already behind them. `true`: a part of the
+    /// capacity was inserted since it last was, and [`MemoryTier::usage`] is exact again.
+    pub(super) fn admit(&self, key: BlockKey, block: Block) -> bool {
         debug_assert!(block.end() <= key.end() && block.start >= key.start());
         if block.end() == key.end() {
-            self.insert(key, block);
-            return;
+            return self.insert(key, block);
         }
         if let Some(rest) = self.find(&key)
             && let Some(tail) = rest.from(block.end())
@@ -202,43 +205,47 @@ impl MemoryTier {
             let mut joined = BytesMut::with_capacity(block.bytes.len() + tail.len());
             joined.extend_from_slice(&block.bytes);
             joined.extend_from_slice(&tail);
-            self.insert(key, Block::new(block.start, joined.freeze()));
+            return self.insert(key, Block::new(block.start, joined.freeze()));
         }
+        false
     }
 
-    fn insert(&self, key: BlockKey, block: Block) {
+    fn insert(&self, key: BlockKey, block: Block) -> bool {
         // What moka has stays there.
         if self.main.contains_key(&key) {
             self.window.remove(&key);
-            self.insert_main(key, block);
-            return;
+            return self.insert_main(key, block);
         }
-        self.pass_on(self.window.push(key, block));
+        self.pass_on(self.window.push(key, block))
     }
 
-    fn pass_on(&self, leaving: Vec<Leaving>) {
+    fn pass_on(&self, leaving: Vec<Leaving>) -> bool {
+        let mut settled = false;
         for leaving in leaving {
-            self.insert_main(leaving.key.clone(), leaving.block.clone());
+            settled |= self.insert_main(leaving.key.clone(), leaving.block.clone());
             if !self.window.left(&leaving) {
                 self.main.invalidate(&leaving.key);
             }
         }
+        settled
     }
 
-    fn insert_main(&self, key: BlockKey, block: Block) {
-        let bytes = block.bytes.len() as u64;
+    fn insert_main(&self, key: BlockKey, block: Block) -> bool {
+        let bytes = block.weight();
         let capacity = self.capacity.load(Ordering::Relaxed);
         if capacity < self.full
             && self.main_weight_at_most() + block.weight() > main_share(capacity)
         {
             (self.evicted)(&key, &block);
-            return;
+            return false;
         }
         self.main.insert(key, block);
-        if self.unsettled.fetch_add(bytes, Ordering::Relaxed) + bytes > self.slack {
+        let settles = self.unsettled.fetch_add(bytes, Ordering::Relaxed) + bytes > self.slack;
+        if settles {
             self.unsettled.store(0, Ordering::Relaxed);
             self.main.run_pending_tasks();
         }
+        settles
     }
 
     /// Weighed bytes in moka, those included that it has not counted yet.
@@ -293,7 +300,7 @@ impl MemoryTier {
         self.main.run_pending_tasks();
     }
 
-    /// Weighed bytes and number of entries, as far as moka has counted.
+    /// Weighed bytes, with what is reserved, and number of entries, as far as moka has counted.
     pub(super) fn usage(&self) -> (u64, u64) {
         let (bytes, blocks) = self.window.usage();
         (bytes + self.main.weighted_size(), blocks + self.main.entry_count())

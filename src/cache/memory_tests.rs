@@ -8,12 +8,12 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::key::{BlockKey, ObjectVersion};
-use super::memory::{Block, ENTRY_OVERHEAD, MemoryTier};
+use super::memory::{Block, ENTRY_COST, MemoryTier};
 use super::window::Window;
 use crate::s3::{BucketName, ETag, ObjectId, ObjectKey, ObjectMeta, Parts, Realm};
 
 const BLOCK: u64 = 64 << 10;
-const FULL: u64 = 32 * (BLOCK + ENTRY_OVERHEAD as u64);
+const FULL: u64 = 32 * (BLOCK + ENTRY_COST as u64);
 
 fn version() -> ObjectVersion {
     let bucket = BucketName::new("bucket").unwrap();
@@ -99,7 +99,7 @@ fn a_newcomer_is_there_until_as_many_younger_ones_came_as_the_window_has_room_fo
     for index in 100..200 {
         admit(&tier, &version, index);
         tier.settle();
-        let window = FULL / 6 / (BLOCK + ENTRY_OVERHEAD as u64);
+        let window = FULL / 6 / (BLOCK + ENTRY_COST as u64);
         for young in (index + 1 - window).max(100)..=index {
             assert!(tier.holds(&version.block(young)).is_some(), "{young} of {index}");
         }

@@ -5,19 +5,21 @@
 //! origin is not (R14).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
+use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 use super::generation::Generation;
 use super::key::ObjectVersion;
 use super::key_index::KeyIndex;
-use crate::s3::{ObjectId, ObjectMeta, S3Error, VersionId};
+use crate::s3::{BucketName, ObjectId, ObjectKey, ObjectMeta, Realm, S3Error, VersionId};
 
 /// What an entry costs beside its headers, its name in the index included.
 const ENTRY_OVERHEAD: usize = 700;
@@ -159,32 +161,77 @@ impl Entry {
     }
 }
 
+/// What weights are counted in, in bytes: moka's are of 32 bits.
+const UNIT: u32 = 64;
+/// After so many insertions the ballast is made the most recent entry again.
+const BALLAST_EVERY: u64 = 16;
+
 /// Entries by object, the least recently used leave first.
+///
+/// moka's capacity is for its lifetime. What is not to be used of it now is taken by one entry without content, the
+/// ballast, which is kept the most recent one.
 pub(super) struct MetaCache {
-    entries: Moka<ObjectId, Arc<Entry>, RandomState>,
+    entries: Moka<ObjectId, Held, RandomState>,
     index: Arc<KeyIndex>,
+    /// Bytes that moka holds to,
+    full: u64,
+    /// the ballast's weight, in units,
+    ballast: Mutex<u32>,
+    /// its name,
+    ballast_id: ObjectId,
+    /// and the insertions so far.
+    inserted: AtomicU64,
+}
+
+#[derive(Clone)]
+enum Held {
+    Entry(Arc<Entry>),
+    Ballast(u32),
+}
+
+impl Held {
+    fn entry(self) -> Option<Arc<Entry>> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Ballast(_) => None,
+        }
+    }
 }
 
 impl MetaCache {
-    /// Holds entries of up to `capacity` bytes.
-    pub(super) fn new(capacity: u64) -> Self {
+    /// Holds entries of up to `capacity` bytes, and later up to `full`.
+    pub(super) fn new(capacity: u64, full: u64) -> Self {
         let index = Arc::<KeyIndex>::default();
         let names = index.clone();
+        let full = full.max(capacity);
         let entries = Moka::builder()
             .name("metadata")
-            .max_capacity(capacity)
-            .weigher(|id: &ObjectId, entry: &Arc<Entry>| weigh(id, entry))
+            .max_capacity(full / u64::from(UNIT))
+            .weigher(|id: &ObjectId, held: &Held| match held {
+                Held::Entry(entry) => weigh(id, entry).div_ceil(UNIT),
+                Held::Ballast(weight) => *weight,
+            })
             .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |id, entry, cause| match cause {
-                RemovalCause::Replaced => {}
-                _ => names.remove(&id, &entry),
+            .eviction_listener(move |id, held: Held, cause| match (held, cause) {
+                (_, RemovalCause::Replaced) | (Held::Ballast(_), _) => {}
+                (Held::Entry(entry), _) => names.remove(&id, &entry),
             })
             .build_with_hasher(RandomState::default());
-        Self { entries, index }
+        let cache = Self {
+            entries,
+            index,
+            full,
+            ballast: Mutex::new(0),
+            ballast_id: ballast_id(),
+            inserted: AtomicU64::new(0),
+        };
+        cache.set_capacity(capacity);
+        cache.settle();
+        cache
     }
 
     pub(super) fn get(&self, id: &ObjectId) -> Option<Arc<Entry>> {
-        self.entries.get(id)
+        self.entries.get(id)?.entry()
     }
 
     /// The names of entries in the order of their keys.
@@ -194,18 +241,38 @@ impl MetaCache {
 
     /// All entries, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Arc<ObjectId>, Arc<Entry>)> + '_ {
-        self.entries.iter()
+        self.entries.iter().filter_map(|(id, held)| Some((id, held.entry()?)))
     }
 
     pub(super) fn insert(&self, id: &ObjectId, entry: Entry) {
         let entry = Arc::new(entry);
         // First: it may be evicted at once.
         self.index.insert(id, &entry);
-        self.entries.insert(id.clone(), entry);
+        self.entries.insert(id.clone(), Held::Entry(entry));
+        if self.inserted.fetch_add(1, Ordering::Relaxed).is_multiple_of(BALLAST_EVERY) {
+            let ballast = self.ballast.lock();
+            self.entries.insert(self.ballast_id.clone(), Held::Ballast(*ballast));
+        }
     }
 
     pub(super) fn remove(&self, id: &ObjectId) {
         self.entries.invalidate(id);
+    }
+
+    /// Holds entries of up to so many bytes from now on. What is too much is evicted.
+    pub(super) fn set_capacity(&self, bytes: u64) {
+        let weight = self.full.saturating_sub(bytes) / u64::from(UNIT);
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        let mut ballast = self.ballast.lock();
+        let grows = weight > *ballast;
+        if *ballast == weight {
+            return;
+        }
+        *ballast = weight;
+        self.entries.insert(self.ballast_id.clone(), Held::Ballast(weight));
+        if grows {
+            self.entries.run_pending_tasks();
+        }
     }
 
     /// Does now what moka does later.
@@ -215,8 +282,17 @@ impl MetaCache {
 
     /// Weighed bytes and number of entries, as far as moka has counted.
     pub(super) fn usage(&self) -> (u64, u64) {
-        (self.entries.weighted_size(), self.entries.entry_count())
+        let ballast = u64::from(*self.ballast.lock());
+        let weight = self.entries.weighted_size().saturating_sub(ballast);
+        (weight * u64::from(UNIT), self.entries.entry_count().saturating_sub(1))
     }
+}
+
+/// No object's name: no origin's realm is of this address.
+fn ballast_id() -> ObjectId {
+    let bucket = BucketName::new("ballast").expect("a bucket's name");
+    let key = ObjectKey::new("ballast").expect("a key");
+    ObjectId::new(&Realm::new("ballast", "ballast"), bucket, key)
 }
 
 fn weigh(id: &ObjectId, entry: &Entry) -> u32 {

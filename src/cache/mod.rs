@@ -31,6 +31,8 @@ mod learn;
 mod lists;
 mod memory;
 #[cfg(test)]
+mod memory_sharing_tests;
+#[cfg(test)]
 mod memory_tests;
 mod meta;
 mod open;
@@ -86,8 +88,10 @@ use meta::MetaCache;
 use parts::NoParts;
 use write_behind::WriteBehind;
 
-/// The part of `cache.memory` that is for metadata.
-const METADATA_SHARE: u64 = 8;
+/// The part of `cache.memory` that is for metadata whatever else is there; each block reserves some more.
+const METADATA_SHARE: u64 = 16;
+/// The most that is for metadata.
+const METADATA_SHARE_MAX: u64 = 2;
 /// The most of it that is for the index of the disk, and for what waits to be written there.
 const INDEX_SHARE: u64 = 8;
 /// That for lists, where a rule has them kept.
@@ -103,6 +107,8 @@ pub struct Cache {
     disk: Option<DiskTier>,
     write_behind: WriteBehind,
     meta: MetaCache,
+    /// Bytes for metadata beside those that blocks reserve.
+    metadata: u64,
     floors: Arc<Floors>,
     /// Held by who erases.
     erasing: Arc<tokio::sync::Mutex<()>>,
@@ -183,7 +189,8 @@ impl Cache {
                 memory,
                 write_behind,
                 disk,
-                meta: MetaCache::new(metadata),
+                meta: MetaCache::new(metadata, config.memory() / METADATA_SHARE_MAX),
+                metadata,
                 generations: Generations::new(floors.clone()),
                 floors,
                 erasing: Arc::default(),
@@ -225,7 +232,8 @@ impl Cache {
     }
 
     pub fn usage(&self) -> Usage {
-        let (block_bytes, blocks) = self.memory.usage();
+        let (weight, blocks) = self.memory.usage();
+        let block_bytes = weight.saturating_sub(reserved(blocks));
         let (metadata_bytes, metadata_entries) = self.meta.usage();
         let (in_flight_bytes, in_flight_limit) = self.budget.usage();
         Usage {
@@ -247,12 +255,24 @@ impl Cache {
     /// it returns, which takes time with many blocks.
     pub fn set_block_capacity(&self, bytes: u64) {
         self.memory.set_capacity(bytes);
+        self.share_memory();
+    }
+
+    /// Gives metadata what the blocks in memory reserve for it. With small objects that is a third of memory, with large
+    /// ones next to nothing. The sum of both stays within `cache.memory`.
+    fn share_memory(&self) {
+        self.meta.set_capacity(self.metadata + reserved(self.memory.usage().1));
     }
 
     /// What lies on disk; `None` without a disk tier.
     pub fn disk_usage(&self) -> Option<DiskUsage> {
         self.disk.as_ref().map(DiskTier::usage)
     }
+}
+
+/// Bytes that so many blocks reserve for metadata.
+fn reserved(blocks: u64) -> u64 {
+    blocks * memory::RESERVED as u64
 }
 
 /// Bytes of `cache.memory`, by what they are for.
