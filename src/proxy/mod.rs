@@ -345,7 +345,7 @@ impl ProxyHttp for Gateway {
         if !head.status.is_informational() {
             ctx.first_byte.get_or_insert(ctx.started.elapsed());
         }
-        self.answer_head(&session.req_header().method, head, ctx).await
+        self.answer_head(session, head, ctx).await
     }
 
     fn response_body_filter(

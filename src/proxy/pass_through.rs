@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
@@ -216,7 +217,7 @@ impl Gateway {
             false => format!("{}?{}", target.path, query.to_canonical_string()),
         };
         let mut rewritten = RequestHeader::build(head.method.clone(), path.as_bytes(), Some(24))?;
-        rewritten.set_version(http::Version::HTTP_11);
+        rewritten.set_version(Version::HTTP_11);
         for (name, value) in &headers {
             rewritten.append_header(name.clone(), value.clone())?;
         }
@@ -272,10 +273,17 @@ impl Gateway {
 
     pub(super) async fn answer_head(
         &self,
-        method: &Method,
+        session: &mut Session,
         head: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        if session.req_header().version == Version::HTTP_10
+            && head.remove_header(&TRANSFER_ENCODING).is_some()
+        {
+            // It knows no chunks: its answer ends with the connection (RFC 9112, section 6.1).
+            session.set_keepalive(None);
+        }
+        let method = &session.req_header().method;
         if head.status.is_informational() {
             return Ok(());
         }

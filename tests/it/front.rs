@@ -5,7 +5,9 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Client, FakeS3, Fault, H2Client, Matcher, Object, TestProxy, Times, within};
+use crate::support::{
+    Always, Client, FakeS3, Fault, H2Client, Matcher, Object, TestProxy, Times, within,
+};
 
 async fn setup() -> (FakeS3, TestProxy, Client) {
     let s3 = FakeS3::start().await;
@@ -160,6 +162,26 @@ async fn http_1_0_gets_its_answer_and_the_end_of_the_connection() {
         assert!(answer.complete && !answer.headers.contains_key("transfer-encoding"));
         let all = client.send_raw(request.as_bytes()).await;
         assert!(all.starts_with(b"HTTP/1.") && !all.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn http_1_0_gets_what_the_origin_sends_in_chunks_as_it_is() {
+    let (s3, _proxy, client) = setup().await;
+    s3.fault(Matcher::any(), Always, Fault::Chunked);
+    for target in ["/data?list-type=2", "/data/k?tagging"] {
+        let expected = client.get(target).send().await;
+        assert!(expected.complete && expected.header("transfer-encoding") == "chunked");
+        for more in ["", "Connection: keep-alive\r\n"] {
+            let request = format!("GET {target} HTTP/1.0\r\n{more}\r\n");
+            let all = client.send_raw(request.as_bytes()).await;
+            let all = String::from_utf8(all.to_vec()).unwrap();
+            let (head, body) = all.split_once("\r\n\r\n").unwrap();
+            let head = head.to_ascii_lowercase();
+            assert!(!head.contains("transfer-encoding"), "{target}: {head}");
+            assert!(head.contains("connection: close"), "{target}: {head}");
+            assert_eq!(body.as_bytes(), expected.body, "{target}");
+        }
     }
 }
 
