@@ -8,6 +8,8 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Bound;
 
+use http::{HeaderMap, StatusCode};
+
 use super::Cache;
 use super::disk::Ticket;
 use super::key_index::{Bucket, Indexed};
@@ -15,7 +17,7 @@ use super::meta::{Entry, Known, Moment};
 use crate::metrics;
 use crate::s3::{
     BucketName, EntryState, Evidence, ListRequest, ListedEntry, ListingScanner, ListingVisitor,
-    ObjectId, ObjectKey, Realm,
+    ObjectId, ObjectKey, ObjectMeta, Realm,
 };
 
 /// Names that are copied from the index at a time.
@@ -56,6 +58,41 @@ impl Cache {
             }
         });
         ticket
+    }
+
+    /// Judges anew what streams through, by the head of the answer to a request sent at `sent`: once that may be stored or
+    /// is gone, the next read asks for it as for anything else. `obeys`: whether `no-store` and `private` are obeyed.
+    pub fn judge_streamed(
+        &self,
+        id: &ObjectId,
+        sent: Sent,
+        (status, headers): (StatusCode, &HeaderMap),
+        obeys: impl FnOnce() -> bool,
+    ) {
+        let Some(entry) = self.meta.get(id) else { return };
+        let streams = match &entry.known {
+            Known::Uncacheable => true,
+            Known::Object { meta, .. } => meta.no_store,
+            Known::Missing { .. } => false,
+        };
+        if !streams || entry.since.instant() >= sent.0.instant() {
+            return;
+        }
+        let may_be_stored = match status {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
+                ObjectMeta::from_response(status, headers)
+                    .is_ok_and(|meta| !meta.no_store || !obeys())
+            }
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => true,
+            // It says nothing of that.
+            _ => return,
+        };
+        match may_be_stored {
+            true => self.meta.remove(id),
+            false => {
+                self.meta.insert(id, Entry::new(Known::Uncacheable, sent.0, entry.generation));
+            }
+        }
     }
 
     /// Whether a listing of the bucket could contradict anything.

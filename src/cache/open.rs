@@ -245,7 +245,8 @@ impl Cache {
         let doubted = doubted || !self.generations.epoch_is_current(entry.generation);
         match &entry.known {
             Known::Object { meta, .. } if meta.no_store && policy.obey_no_store => {
-                if policy.is_fresh(&entry) { Lookup::Uncacheable } else { Lookup::Unknown }
+                let lately = entry.since.age() < UNCACHEABLE;
+                if lately { Lookup::Uncacheable } else { Lookup::Unknown }
             }
             Known::Object { meta, version } => {
                 let found = Found {

@@ -8,17 +8,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Cache;
 use super::meta::LearnedBy;
 use super::open::{Arrived, CacheError, Found, Lookup, Source};
-use super::policy::{Policy, UNCACHEABLE};
+use super::policy::Policy;
 use crate::origin::{Asked, OriginError};
 use crate::s3::{ObjectId, PartNumber};
 
 const STRIPES: usize = 1 << 12;
+/// For so long parts of an object are passed through.
+const REMEMBERED: Duration = Duration::from_mins(1);
 
 /// Objects of which the origin lately answered with the whole for a part that cannot be that, or as if a part were an
 /// object of its own. By the hash of the
@@ -45,7 +48,7 @@ impl NoParts {
 
     /// For a while its parts are passed through.
     fn remember(&self, id: &ObjectId) {
-        let until = (self.started.elapsed() + UNCACHEABLE).as_millis();
+        let until = (self.started.elapsed() + REMEMBERED).as_millis();
         let until = u64::try_from(until).unwrap_or(u64::MAX);
         self.place(id).store(until, Ordering::Relaxed);
     }

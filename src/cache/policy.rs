@@ -6,8 +6,9 @@ use super::config::Freshness;
 use super::meta::{Entry, Moment};
 use crate::s3::ObjectMeta;
 
-/// Uncacheable answers are remembered as such for so long, so that not every read of them costs two requests.
-pub(super) const UNCACHEABLE: Duration = Duration::from_mins(1);
+/// What may not be cached is remembered as such for so long after the last answer that said so: to find that out again
+/// costs a read a second request. What streams through meanwhile is judged by each answer.
+pub(super) const UNCACHEABLE: Duration = Duration::from_hours(1);
 
 /// A rule, and what the client demands, as one read sees them.
 #[derive(Debug, Clone, Copy)]

@@ -61,6 +61,11 @@ impl Gateway {
                     let ticket = self.cache.apply_evidence(id, sent, evidence);
                     forward.unsettled = forward.unsettled.max(ticket);
                 }
+                for id in &ids {
+                    let policy = || self.rules.policy(id, false);
+                    let obeys = || policy().is_none_or(|policy| policy.obey_no_store);
+                    self.cache.judge_streamed(id, sent, (head.status, &head.headers), obeys);
+                }
             }
             Subject::Listing(request) => {
                 let Some(bucket) = &forward.parsed.bucket else { return };

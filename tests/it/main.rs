@@ -104,6 +104,7 @@ mod spellings;
 mod spine;
 /// An old answer instead of none.
 mod stale;
+mod streamed;
 /// FakeS3, TestProxy and clients.
 mod support;
 /// The fake's faults, gates and record.
