@@ -320,9 +320,12 @@ mod tests {
         for _ in 0..2 {
             assert!(cache.memory.get(&key).is_some());
         }
-        while disk.holds(&key).is_none() {
-            tokio::task::yield_now().await;
-        }
+        let written = async {
+            while disk.holds(&key).is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), written).await.expect("it is written");
         disk.finish().await;
         assert!(disk.knows(&world.id), "its metadata goes with it");
         let before = cache.disk_usage().unwrap().device_bytes;

@@ -1,4 +1,4 @@
-//! The disk tier: blocks that left memory, and the metadata of their objects.
+//! The disk tier: blocks that left memory or are hot there, and the metadata of their objects.
 //!
 //! ```text
 //! <path>/lock            held as long as the process lives
@@ -8,7 +8,7 @@
 //! <path>/objects/N-M.clean that start ended well: metadata in segments from M on may be believed
 //! <path>/objects/N.floors what was purged, and when
 //!
-//!   memory evicts ─ admission ─ queue ─ writer ─> open segment ─ sealed ─ reclaimed
+//!   memory evicts, or a block is read over ─ admission ─ queue ─ writer ─> open segment ─ sealed ─ reclaimed
 //!   a read misses memory ─ index ─ page cache, or a thread that waits ─ checks ─> bytes, or a miss
 //! ```
 //! It never fails a read: what is damaged, slow or gone is counted, and a miss. It never lies: each chunk that is
