@@ -9,6 +9,7 @@
 //! youngest among them: then all that is cached is fetched once more, and there is room for as many purges again.
 
 mod encoding;
+mod globs;
 mod keys;
 mod prefixes;
 
@@ -23,6 +24,7 @@ use super::purge::Scope;
 use crate::s3::{BucketName, MAX_KEY, ObjectId, ObjectKey};
 
 use encoding::Change;
+use globs::GlobFloors;
 use keys::{KeyFloors, NameHash};
 use prefixes::PrefixFloors;
 
@@ -47,6 +49,7 @@ pub(super) struct Floors {
     /// By [`in_bucket`]. The empty prefix is everything.
     prefixes: ArcSwap<PrefixFloors>,
     keys: KeyFloors,
+    globs: ArcSwap<GlobFloors>,
     /// Held by who raises floors.
     pending: Mutex<Pending>,
 }
@@ -71,6 +74,7 @@ impl Floors {
             last_wide: AtomicU32::new(0),
             prefixes: ArcSwap::default(),
             keys: KeyFloors::new(),
+            globs: ArcSwap::default(),
             pending: Mutex::default(),
         }
     }
@@ -98,13 +102,15 @@ impl Floors {
         if self.last_wide.load(Ordering::Acquire) == 0 {
             return 0;
         }
+        // Before prefixes: what leaves this table is covered by the other before.
+        let globs = self.globs.load().of(bucket, key);
         let (bucket, key) = (bucket.as_str().as_bytes(), key.as_str().as_bytes());
         let (slash, end) = (bucket.len(), bucket.len() + 1 + key.len());
         let mut name = [0; NAME_MAX];
         name[..slash].copy_from_slice(bucket);
         name[slash] = b'/';
         name[slash + 1..end].copy_from_slice(key);
-        self.prefixes.load().of(&name[..end])
+        self.prefixes.load().of(&name[..end]).max(globs)
     }
 
     /// Raises the floor of all that a purge covers.
@@ -117,17 +123,28 @@ impl Floors {
             Scope::Prefix(_, prefix) if prefix.len() > MAX_KEY => Change::Last(number),
             Scope::Prefix(bucket, prefix) => Change::Prefix(in_bucket(bucket, prefix), number),
             Scope::Bucket(bucket) => Change::Prefix(in_bucket(bucket, ""), number),
+            Scope::Glob(glob) => Change::Glob(glob.clone(), number),
             Scope::Everything => Change::Prefix(Vec::new(), number),
         };
         self.apply(&change);
         pending.push(&change);
-        if let Some(number) = self.make_room() {
-            pending.push(&Change::Prefix(Vec::new(), number));
+        for change in self.make_room() {
+            pending.push(&change);
         }
     }
 
-    /// Replaces the older half of a table that is full by a floor for everything, which is returned.
-    fn make_room(&self) -> Option<u32> {
+    /// Replaces the older half of a table that is full by floors that cover it, which are returned.
+    fn make_room(&self) -> Vec<Change> {
+        let globs = self.globs.load().overflow();
+        let mut changes: Vec<Change> =
+            globs.into_iter().map(|(prefix, number)| Change::Prefix(prefix, number)).collect();
+        changes.iter().for_each(|change| self.apply(change));
+        changes.extend(self.make_room_for_names());
+        changes
+    }
+
+    /// Of the tables of prefixes and keys: one floor for everything.
+    fn make_room_for_names(&self) -> Option<Change> {
         let prefixes = self.prefixes.load_full();
         let mut numbers = Vec::new();
         if prefixes.len() > PREFIXES || prefixes.bytes() > PREFIX_BYTES {
@@ -143,8 +160,9 @@ impl Floors {
             "{middle} purges are merged into one of everything before the last of them: all that is cached is fetched \
              once more"
         );
-        self.apply(&Change::Prefix(Vec::new(), *number));
-        Some(*number)
+        let everything = Change::Prefix(Vec::new(), *number);
+        self.apply(&everything);
+        Some(everything)
     }
 
     fn apply(&self, change: &Change) {
@@ -163,9 +181,19 @@ impl Floors {
                 let raised = self.prefixes.load().raised(prefix, *number);
                 self.prefixes.store(Arc::new(raised));
                 self.last_wide.fetch_max(*number, Ordering::AcqRel);
+                if self.globs.load().len() > 0 {
+                    let left = self.globs.load().without(prefix, *number);
+                    self.globs.store(Arc::new(left));
+                }
                 if prefix.is_empty() {
                     self.keys.drop_up_to(*number);
                 }
+            }
+            Change::Glob(glob, number) => {
+                self.last.fetch_max(*number, Ordering::AcqRel);
+                let raised = self.globs.load().raised(glob, *number);
+                self.globs.store(Arc::new(raised));
+                self.last_wide.fetch_max(*number, Ordering::AcqRel);
             }
         }
     }
@@ -198,6 +226,9 @@ impl Floors {
         Change::Last(self.last.load(Ordering::Acquire)).encode(&mut changes);
         for (prefix, number) in self.prefixes.load().iter() {
             Change::Prefix(prefix.to_vec(), number).encode(&mut changes);
+        }
+        for (glob, number) in self.globs.load().iter() {
+            Change::Glob(glob.clone(), *number).encode(&mut changes);
         }
         self.keys.each(|name, number| Change::Key(name, number).encode(&mut changes));
         for (stripe, number) in self.keys.stripes() {

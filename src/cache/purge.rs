@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use super::Cache;
 use super::disk::Ticket;
+use super::key_glob::KeyGlob;
 use crate::metrics;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
 
@@ -18,6 +19,8 @@ pub enum Scope {
     /// Every key that begins with this; empty: the whole bucket.
     Prefix(BucketName, String),
     Bucket(BucketName),
+    /// Every key that matches.
+    Glob(KeyGlob),
     Everything,
 }
 
@@ -36,7 +39,7 @@ impl Covered {
                 Scope::Object(bucket, key) => {
                     covered.objects.insert((bucket.clone(), key.clone()));
                 }
-                Scope::Prefix(..) | Scope::Bucket(_) | Scope::Everything => {
+                Scope::Prefix(..) | Scope::Bucket(_) | Scope::Glob(_) | Scope::Everything => {
                     covered.wider.push(scope.clone());
                 }
             }
@@ -50,6 +53,7 @@ impl Covered {
                 Scope::Object(..) => false,
                 Scope::Prefix(of, prefix) => bucket == of && key.as_str().starts_with(prefix),
                 Scope::Bucket(of) => bucket == of,
+                Scope::Glob(glob) => glob.covers(bucket, key),
                 Scope::Everything => true,
             })
     }
@@ -73,6 +77,7 @@ impl Cache {
             let applied = match scope {
                 Scope::Object(bucket, key) => self.purge_object(bucket, key),
                 Scope::Prefix(bucket, _) | Scope::Bucket(bucket) => self.purge_in(bucket),
+                Scope::Glob(glob) => self.purge_in(glob.bucket()),
                 Scope::Everything => self.purge_everything(),
             };
             if self.disk.is_some() && !matches!(scope, Scope::Object(..)) {
@@ -116,7 +121,7 @@ impl Cache {
         ids.map(|id| self.invalidate(&id)).max().flatten()
     }
 
-    /// Of a prefix: in memory its floor ends just what it covers; on disk, where metadata is not told apart by key,
+    /// Of a prefix or glob: in memory its floor ends just what it covers; on disk, where metadata is not told apart by key,
     /// that of the whole bucket is void, which costs each other object one request after a restart.
     fn purge_in(&self, bucket: &BucketName) -> Option<Ticket> {
         metrics::invalidation();

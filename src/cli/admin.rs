@@ -3,8 +3,10 @@
 //! Where it is and with which token is said by the configuration, as for the server itself; one request a connection,
 //! each bounded in time.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,15 +16,19 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::ConfigFile;
 use super::health::reachable;
 use crate::admin::Token;
 use crate::config::ConfigError;
 use crate::config::units::Secret;
+use crate::tls::connector;
 
 /// For a whole request. The server gives itself half of it.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,16 +40,39 @@ const MOST_BYTES: usize = 16 << 20;
 pub(super) struct Server {
     #[command(flatten)]
     pub(super) file: ConfigFile,
-    /// The admin port to ask, http://host:port; without it that of the configuration
+    /// The admin port to ask: http://host:port, https://host[:port] or unix:/path; without it that of the configuration
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
+    /// With https://, a file of the certificates to trust instead of the system's
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    admin_ca: Option<PathBuf>,
 }
 
 /// How to reach it.
 pub(super) struct Admin {
-    /// `host:port`.
-    authority: String,
+    address: Address,
     token: Option<Secret>,
+    tls: Option<TlsConnector>,
+}
+
+/// Where it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Address {
+    /// `host:port`.
+    Http(String),
+    /// A host and its port.
+    Https(String, u16),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(authority) => f.write_str(authority),
+            Self::Https(host, port) => write!(f, "https://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Why there is no answer to go by.
@@ -64,8 +93,8 @@ impl Server {
         let config = self.file.load()?;
         let token = Token::new(&config.admin).read();
         let token = token.map_err(|error| ConfigError::at("admin.token_file", error))?;
-        let authority = match (&self.admin, config.admin.address) {
-            (Some(url), _) => authority(url)?,
+        let address = match (&self.admin, config.admin.address) {
+            (Some(url), _) => address(url)?,
             (None, None) => {
                 return Err(ConfigError::at("admin.address", "is off: there is nobody to ask"));
             }
@@ -74,25 +103,41 @@ impl Server {
                 let parsed = parsed.map_err(|_| {
                     ConfigError::at("admin.address", format_args!("`{address}` is not an address"))
                 })?;
-                reachable(parsed).to_string()
+                Address::Http(reachable(parsed).to_string())
             }
         };
-        Ok(Admin { authority, token })
+        let tls = match &address {
+            Address::Https(..) => {
+                let connector = connector(self.admin_ca.as_deref());
+                Some(connector.map_err(|problem| ConfigError::at("--admin-ca", problem))?)
+            }
+            Address::Http(_) | Address::Unix(_) => None,
+        };
+        Ok(Admin { address, token, tls })
     }
 }
 
-/// `host:port` of a URL.
-fn authority(url: &str) -> Result<String, ConfigError> {
-    let wrong = || ConfigError::at("--admin", format_args!("`{url}` is not http://host:port"));
+/// Reads `http://host:port`, `https://host[:port]` or `unix:/path`.
+fn address(url: &str) -> Result<Address, ConfigError> {
+    let wrong = || {
+        let why = format!("`{url}` is not http://host:port, https://host[:port] or unix:/path");
+        ConfigError::at("--admin", why)
+    };
+    if let Some(path) = url.strip_prefix("unix:") {
+        return if path.starts_with('/') { Ok(Address::Unix(path.into())) } else { Err(wrong()) };
+    }
     let uri: http::Uri = url.parse().map_err(|_| wrong())?;
     let authority = uri.authority().ok_or_else(wrong)?;
-    let plain = matches!(uri.scheme_str(), None | Some("http"));
-    if !plain || authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") {
+    if authority.as_str().contains('@') || !matches!(uri.path(), "" | "/") {
         return Err(wrong());
     }
-    match authority.port_u16() {
-        Some(_) => Ok(authority.to_string()),
-        None => Err(wrong()),
+    match (uri.scheme_str(), authority.port_u16()) {
+        (None | Some("http"), Some(_)) => Ok(Address::Http(authority.to_string())),
+        (Some("https"), port) => {
+            let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+            Ok(Address::Https(host.to_owned(), port.unwrap_or(443)))
+        }
+        _ => Err(wrong()),
     }
 }
 
@@ -118,7 +163,7 @@ impl Admin {
         let asked = timeout(TIMEOUT + longer, self.exchange(method, path, body)).await;
         let asked = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let (status, body) =
-            asked.map_err(|error| AskError::NotReachable(self.authority.clone(), error))?;
+            asked.map_err(|error| AskError::NotReachable(self.address.to_string(), error))?;
         let answer: Option<Value> = serde_json::from_slice(&body).ok();
         if let Some(answer) = &answer
             && status.is_success()
@@ -130,7 +175,7 @@ impl Admin {
         match status {
             StatusCode::BAD_REQUEST => Err(AskError::Wrong(why)),
             status => {
-                let (authority, status) = (self.authority.clone(), status.as_u16());
+                let (authority, status) = (self.address.to_string(), status.as_u16());
                 Err(AskError::Refused { authority, status, why })
             }
         }
@@ -142,11 +187,41 @@ impl Admin {
         path: &str,
         body: Option<&Value>,
     ) -> io::Result<(StatusCode, Bytes)> {
-        let stream = TcpStream::connect(&self.authority).await?;
+        match (&self.address, &self.tls) {
+            (Address::Unix(socket), _) => {
+                let stream = UnixStream::connect(socket).await?;
+                self.exchange_over(stream, "localhost", method, path, body).await
+            }
+            (Address::Https(host, port), Some(tls)) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+                let stream = tls.connect(name, stream).await?;
+                let authority = match (host.contains(':'), port) {
+                    (true, port) => format!("[{host}]:{port}"),
+                    (false, port) => format!("{host}:{port}"),
+                };
+                self.exchange_over(stream, &authority, method, path, body).await
+            }
+            (Address::Https(..), None) => Err(io::Error::other("there is no TLS for it")),
+            (Address::Http(authority), _) => {
+                let stream = TcpStream::connect(authority).await?;
+                self.exchange_over(stream, authority, method, path, body).await
+            }
+        }
+    }
+
+    async fn exchange_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        stream: S,
+        authority: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> io::Result<(StatusCode, Bytes)> {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(io::Error::other)?;
         let connection = tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header(HOST, &self.authority);
+        let mut request = Request::builder().method(method).uri(path).header(HOST, authority);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
         }
@@ -172,12 +247,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_a_host_and_a_port() {
-        let read = |url: &str| authority(url).ok();
+    fn a_url_is_a_host_and_a_port_or_a_socket() {
+        let read = |url: &str| address(url).ok().map(|address| address.to_string());
+        assert_eq!(read("https://h").as_deref(), Some("https://h:443"));
+        assert_eq!(read("https://[::1]:8443/").as_deref(), Some("https://::1:8443"));
+        assert_eq!(read("unix:/run/a.sock").as_deref(), Some("unix:/run/a.sock"));
         assert_eq!(read("http://127.0.0.1:9001").as_deref(), Some("127.0.0.1:9001"));
         assert_eq!(read("http://hotset-0:9001/").as_deref(), Some("hotset-0:9001"));
         assert_eq!(read("[::1]:9001").as_deref(), Some("[::1]:9001"));
-        for url in ["https://h:1", "http://h", "http://u:p@h:1", "http://h:1/x", "", "h"] {
+        for url in [
+            "ftp://h:1",
+            "unix:relative",
+            "https://u@h",
+            "http://h",
+            "http://u:p@h:1",
+            "http://h:1/x",
+            "",
+            "h",
+        ] {
             assert_eq!(read(url), None, "{url}");
         }
     }

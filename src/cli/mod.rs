@@ -1,6 +1,6 @@
 //! The command line: one file a subcommand.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong arguments or a wrong configuration. Here are the arguments
+//! Exit codes: 0 done, 1 failed, 2 wrong arguments or a wrong configuration, 3 done, but nothing matched. Here are the arguments
 //! and what subcommands share; what a subcommand does is in its own file.
 
 mod admin;
@@ -26,6 +26,18 @@ use crate::tls::{Tls, authorities};
 
 /// Arguments or configuration are wrong.
 const WRONG: u8 = 2;
+/// What was asked for was done, to nothing.
+const NOTHING: u8 = 3;
+
+/// How a subcommand ended that asks a server; of several, the last in this order counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    Done,
+    /// Nothing matched.
+    Nothing,
+    /// Not all of it was done.
+    Partly,
+}
 
 #[derive(Debug, Parser)]
 #[command(name = "hotset", version, about = "A caching S3 endpoint")]
@@ -154,11 +166,11 @@ fn wrong_arguments(problem: &str) -> ExitCode {
     ExitCode::from(WRONG)
 }
 
-/// Asks a server for what the arguments say, if they are right: `work` says whether all of it was done.
+/// Asks a server for what the arguments say, if they are right: `work` says how it ended.
 fn ask<T>(
     asked: Result<T, String>,
     server: &Server,
-    work: impl AsyncFnOnce(&Admin, T) -> Result<bool, AskError>,
+    work: impl AsyncFnOnce(&Admin, T) -> Result<Ending, AskError>,
 ) -> ExitCode {
     let asked = match asked {
         Ok(asked) => asked,
@@ -177,8 +189,9 @@ fn ask<T>(
         }
     };
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::Nothing) => ExitCode::from(NOTHING),
+        Ok(Ending::Partly) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("hotset: {error}");
             match error {

@@ -9,8 +9,10 @@ use http::Method;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
+use super::Ending;
 use super::admin::Server;
 use crate::admin::ERASING;
+use crate::cache::KeyGlob;
 use crate::s3::S3Url;
 
 /// Keys that are sent together.
@@ -21,14 +23,16 @@ const TOGETHER: usize = 5000;
 #[command(
     after_help = "Exit codes: 0 all of it is purged, and stays so after a power cut; 1 the server cannot be \
     reached or refuses, or another replica cannot be reached or not all is erased: then the rest is purged, and the \
-    same may be asked again; 2 the arguments or the configuration are wrong.\n\
+    same may be asked again; 2 the arguments or the configuration are wrong; 3 it is purged, but memory \
+    knew of no object that matches a glob.\n\
     It is harmless: what is purged is fetched again when it is read."
 )]
 pub(super) struct PurgeArguments {
     #[arg(
         value_name = "URL",
         required_unless_present = "everything",
-        help = "s3://bucket/key, or s3://bucket/prefix* for every key that begins so"
+        help = "s3://bucket/key, s3://bucket/prefix* for every key that begins so, or s3://bucket/glob, such as \
+            s3://data/d/*.csv, as rules have them: * and ? do not match /, ** does"
     )]
     targets: Vec<String>,
     /// Every URL is a prefix, with or without a `*` at its end
@@ -53,16 +57,23 @@ pub(super) struct PurgeArguments {
 pub(super) fn run(arguments: &PurgeArguments) -> ExitCode {
     let longer = if arguments.erase { ERASING } else { Duration::ZERO };
     super::ask(arguments.requests(), &arguments.server, async |admin, requests| {
-        let mut whole = true;
+        let mut ending = Ending::Done;
         for request in &requests {
             let asked = admin.ask_patiently(Method::POST, "/api/v1/purge", Some(request), longer);
             let done = asked.await?;
             // The exit code is the answer; a closed stdout does not change it.
             let line = if arguments.json { done.to_string() } else { summary(&done) };
             let _ = writeln!(std::io::stdout(), "{line}");
-            whole &= unreachable(&done).is_empty();
+            ending = ending.max(ending_of(request, &done));
+            if request["glob"].is_string() && done["known"]["objects"] == 0 {
+                let glob = request["glob"].as_str().unwrap_or_default();
+                eprintln!(
+                    "hotset: warning: {glob}: memory knows of no object that matches; what disks and other replicas \
+                     have of it is purged all the same"
+                );
+            }
         }
-        Ok(whole)
+        Ok(ending)
     })
 }
 
@@ -77,7 +88,13 @@ impl PurgeArguments {
         }
         let (mut keys, mut requests) = (Vec::new(), Vec::new());
         for target in &self.targets {
-            let prefix = target.strip_suffix('*');
+            let prefix = whole_folder(target).or_else(|| target.strip_suffix('*'));
+            let prefix = prefix.filter(|prefix| !KeyGlob::has_wildcard(prefix));
+            if !self.prefix && prefix.is_none() && KeyGlob::has_wildcard(target) {
+                S3Url::parse(target).map_err(|wrong| wrong.to_string())?;
+                requests.push(request("glob", json!(target)));
+                continue;
+            }
             if prefix.is_some() || self.prefix {
                 // With its star: a bucket's name has none.
                 S3Url::parse(target).map_err(|wrong| wrong.to_string())?;
@@ -93,6 +110,19 @@ impl PurgeArguments {
         requests.extend(keys.map(|keys| request("keys", json!(keys))));
         Ok(requests)
     }
+}
+
+fn ending_of(request: &Value, done: &Value) -> Ending {
+    match unreachable(done).is_empty() {
+        false => Ending::Partly,
+        true if request["glob"].is_string() && done["known"]["objects"] == 0 => Ending::Nothing,
+        true => Ending::Done,
+    }
+}
+
+/// `s3://bucket/folder/` of `s3://bucket/folder/**`.
+fn whole_folder(target: &str) -> Option<&str> {
+    target.strip_suffix("**").filter(|folder| folder.ends_with('/'))
 }
 
 /// Replicas that have not purged.
@@ -123,12 +153,21 @@ fn summary_of_done(done: &Value) -> String {
     let count = |of: &Value, name: &str| of[name].as_u64().unwrap_or_default();
     let size = |of: &Value, name: &str| HumanBytes(count(of, name));
     let erased = &done["erased"];
+    let known = match done["known"]["objects"].as_u64() {
+        Some(objects) => {
+            format!(
+                " ({objects} objects that memory knew, {} of them)",
+                size(&done["known"], "bytes")
+            )
+        }
+        None => String::new(),
+    };
     if done["dry_run"] != true && erased.is_null() {
-        return format!("purged {what}");
+        return format!("purged {what}{known}");
     }
     if done["dry_run"] != true {
         return format!(
-            "purged {what} and erased {} of memory and {} of the disk: {} files removed, {} rewritten",
+            "purged {what}{known} and erased {} of memory and {} of the disk: {} files removed, {} rewritten",
             size(erased, "memory_bytes"),
             size(erased, "disk_bytes"),
             count(erased, "files_removed"),
@@ -176,6 +215,12 @@ mod tests {
         let read = requests(&["s3://data/a", "s3://data"], true).unwrap();
         assert_eq!(read[0]["prefix"], "s3://data/a");
         assert_eq!(read[1]["prefix"], "s3://data");
+        let read =
+            requests(&["s3://data/d/*.csv", "s3://data/d/**", "s3://data/k"], false).unwrap();
+        assert_eq!(read[0]["glob"], "s3://data/d/*.csv");
+        assert_eq!(read[1]["prefix"], "s3://data/d/");
+        assert_eq!(read[2]["keys"][0], "s3://data/k");
+        assert!(requests(&["s3://*/x"], false).is_err());
         let erase = PurgeArguments { erase: true, ..arguments(&["s3://data/a"], false) };
         assert_eq!(erase.requests().unwrap()[0]["erase"], true);
         let wrong = requests(&["s3://data"], false).unwrap_err();
@@ -192,6 +237,10 @@ mod tests {
         assert_eq!(summary(&erased), line);
         done["scopes"] = json!(["s3://data/a", "s3://data/b"]);
         assert_eq!(summary(&done), "purged 2 keys");
+        let known = json!({"objects": 3, "bytes": 1024});
+        let glob = json!({"dry_run": false, "scopes": ["s3://data/*.csv"], "known": known});
+        let line = "purged s3://data/*.csv (3 objects that memory knew, 1.00 KiB of them)";
+        assert_eq!(summary(&glob), line);
         let mut partly = done.clone();
         partly["unreachable_replicas"] = json!(["10.0.0.3:9001"]);
         assert!(summary(&partly).starts_with("purged 2 keys; not at 10.0.0.3:9001, which"));

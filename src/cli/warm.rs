@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use tokio::signal::ctrl_c;
 use tokio::time::{Instant, sleep};
 
+use super::Ending;
 use super::admin::{Admin, AskError, Server};
 use crate::config::units::ByteSize;
 use crate::s3::S3Url;
@@ -29,7 +30,7 @@ const LIST_BYTES: u64 = 64 << 20;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 all of it is warm, 1 some of it failed or the server cannot be reached, \
-    2 the arguments or the configuration are wrong.\n\
+    2 the arguments or the configuration are wrong, 3 no object matched.\n\
     The job goes on when this program is killed; Ctrl-C ends both. What is warm already costs nothing."
 )]
 pub(super) struct WarmArguments {
@@ -79,14 +80,29 @@ pub(super) struct WarmArguments {
 
 pub(super) fn run(arguments: &WarmArguments) -> ExitCode {
     super::ask(arguments.jobs(), &arguments.server, async |admin, jobs| {
-        let mut all_warm = true;
+        let mut ending = Ending::Done;
         for job in &jobs {
             let ended = warm(admin, job).await?;
-            all_warm &= ended["state"] == "done" && ended["objects"]["failed"] == 0;
+            ending = ending.max(ending_of(&ended));
             report(&ended, arguments.json);
+            if ending_of(&ended) == Ending::Nothing {
+                let what = job["prefix"].as_str().unwrap_or("--keys");
+                eprintln!("hotset: warning: {what}: no object matches, nothing is warmed");
+            }
         }
-        Ok(all_warm)
+        Ok(ending)
     })
+}
+
+fn ending_of(job: &Value) -> Ending {
+    let count = |name: &str| job["objects"][name].as_u64().unwrap_or_default();
+    match job["state"] == "done" && count("failed") == 0 {
+        false => Ending::Partly,
+        true if count("found") + count("skipped") == 0 && job["limited_by"].is_null() => {
+            Ending::Nothing
+        }
+        true => Ending::Done,
+    }
 }
 
 impl WarmArguments {
@@ -262,6 +278,18 @@ fn summary(job: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_that_finds_nothing_is_not_a_success() {
+        let ending = |state: &str, found: u64, failed: u64| {
+            ending_of(&json!({"state": state, "objects": {"found": found, "failed": failed}}))
+        };
+        assert_eq!(ending("done", 0, 0), Ending::Nothing);
+        assert_eq!(ending("done", 2, 0), Ending::Done);
+        assert_eq!(ending("done", 2, 1), Ending::Partly);
+        assert_eq!(ending("failed", 0, 0), Ending::Partly);
+        assert!(Ending::Partly > Ending::Nothing && Ending::Nothing > Ending::Done);
+    }
 
     #[test]
     fn the_summary_is_one_line_that_says_how_it_ended() {

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Session;
-use crate::cache::{RemoteEnd, Scope};
+use crate::cache::{InvalidGlob, KeyGlob, RemoteEnd, Scope};
 use crate::s3::{BucketName, InvalidName, ObjectKey};
 
 pub(super) const LEASE: &str = "/cluster/v1/lease";
@@ -140,7 +140,18 @@ pub(super) enum ScopeText {
     Object(String, String),
     Prefix(String, String),
     Bucket(String),
+    /// A bucket, and a glob over its keys.
+    Glob(String, String),
     Everything,
+}
+
+/// Why what another replica purged cannot be purged here.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InvalidScope {
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    #[error(transparent)]
+    Glob(#[from] InvalidGlob),
 }
 
 impl From<&Scope> for ScopeText {
@@ -149,21 +160,25 @@ impl From<&Scope> for ScopeText {
             Scope::Object(bucket, key) => Self::Object(bucket.to_string(), key.to_string()),
             Scope::Prefix(bucket, prefix) => Self::Prefix(bucket.to_string(), prefix.clone()),
             Scope::Bucket(bucket) => Self::Bucket(bucket.to_string()),
+            Scope::Glob(glob) => Self::Glob(glob.bucket().to_string(), glob.as_str().to_owned()),
             Scope::Everything => Self::Everything,
         }
     }
 }
 
 impl TryFrom<ScopeText> for Scope {
-    type Error = InvalidName;
+    type Error = InvalidScope;
 
-    fn try_from(text: ScopeText) -> Result<Self, InvalidName> {
+    fn try_from(text: ScopeText) -> Result<Self, InvalidScope> {
         Ok(match text {
             ScopeText::Object(bucket, key) => {
                 Self::Object(BucketName::new(&bucket)?, ObjectKey::new(&key)?)
             }
             ScopeText::Prefix(bucket, prefix) => Self::Prefix(BucketName::new(&bucket)?, prefix),
             ScopeText::Bucket(bucket) => Self::Bucket(BucketName::new(&bucket)?),
+            ScopeText::Glob(bucket, glob) => {
+                Self::Glob(KeyGlob::new(BucketName::new(&bucket)?, &glob)?)
+            }
             ScopeText::Everything => Self::Everything,
         })
     }

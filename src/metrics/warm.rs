@@ -30,6 +30,8 @@ label! {
         Object = "object",
         /// All keys that begin in one way.
         Prefix = "prefix",
+        /// All keys of a bucket that match a glob.
+        Glob = "glob",
         /// All of a bucket.
         Bucket = "bucket",
         /// All.

@@ -1,10 +1,44 @@
-//! Files of certificate authorities, in PEM.
+//! Certificate authorities: those of the system, or a file of them in PEM.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use rustls::RootCertStore;
+use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
+
+/// The system's authorities, or those in a file; blocks.
+///
+/// # Errors
+/// One line: there are none, or as [`authorities`].
+pub fn trusted_authorities(file: Option<&Path>) -> Result<RootCertStore, String> {
+    if let Some(file) = file {
+        return authorities(file);
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(
+            "the system has no authorities (ca-certificates); name a file of some".to_owned()
+        );
+    }
+    Ok(roots)
+}
+
+/// TLS towards a server that shows a certificate of the system's authorities, or of those in a file; blocks.
+///
+/// # Errors
+/// As [`trusted_authorities`].
+pub fn connector(file: Option<&Path>) -> Result<TlsConnector, String> {
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has suites for TLS 1.2 and 1.3")
+        .with_root_certificates(trusted_authorities(file)?)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
 
 /// The authorities in a file; blocks.
 ///

@@ -22,7 +22,7 @@ use self::certificates::{About, Files, load};
 use self::config::TlsConfig;
 use crate::metrics::wire;
 
-pub use self::authorities::authorities;
+pub use self::authorities::{authorities, connector, trusted_authorities};
 pub use self::certificates::TlsError;
 
 /// Plain text that waits to be sent as records: what a socket takes at once, and no more.

@@ -1,6 +1,11 @@
 //! The admin port's API and the subcommands that use it: who may, what is purged, what a script sees.
 
+use std::sync::Arc;
+
 use hotset::cache::Freshness;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 
 use crate::support::*;
@@ -40,7 +45,7 @@ async fn started() -> (FakeS3, TestProxy, Api) {
 }
 
 /// Requests, what they say that they cover, and what of [`OBJECTS`] they do.
-fn scopes() -> [(&'static str, &'static str, [bool; OBJECTS.len()]); 6] {
+fn scopes() -> [(&'static str, &'static str, [bool; OBJECTS.len()]); 8] {
     [
         (
             r#""keys":["s3://data/a/1","s3://data/none"]"#,
@@ -49,6 +54,8 @@ fn scopes() -> [(&'static str, &'static str, [bool; OBJECTS.len()]); 6] {
         ),
         (r#""prefix":"s3://data/a/""#, "s3://data/a/*", [true, true, false, false]),
         (r#""prefix":"s3://data""#, "s3://data/*", [true, true, true, false]),
+        (r#""glob":"s3://data/*/1""#, "s3://data/*/1", [true, false, false, false]),
+        (r#""glob":"s3://data/*.csv""#, "s3://data/*.csv", [false; OBJECTS.len()]),
         (r#""bucket":"data""#, "s3://data/*", [true, true, true, false]),
         (r#""bucket":"nobody-has-it""#, "s3://nobody-has-it/*", [false; OBJECTS.len()]),
         (r#""everything":true"#, "s3://*", [true; OBJECTS.len()]),
@@ -166,6 +173,20 @@ async fn the_subcommands_purge_and_warm_and_their_exit_codes_say_how_it_went() {
     assert_eq!(hotset(&["purge", "--everything"]).await.0, 0);
     assert_eq!(hits(&s3, &client).await, [false; OBJECTS.len()]);
 
+    // A glob that matches, one that does not, and a key that nobody has.
+    let (code, out, err) = hotset(&["purge", "s3://data/a/[0-1]"]).await;
+    let line = "purged s3://data/a/[0-1] (1 objects that memory knew, 97.66 KiB of them)\n";
+    assert_eq!((code, out.as_str(), err.as_str()), (0, line, ""));
+    assert_eq!(hits(&s3, &client).await, [false, true, true, true]);
+    let (code, out, err) = hotset(&["purge", "s3://data/a/*.csv"]).await;
+    assert_eq!(code, 3, "{out}");
+    assert!(err.contains("s3://data/a/*.csv: memory knows of no object that matches"), "{err}");
+    assert_eq!(hotset(&["purge", "s3://data/none"]).await.0, 0);
+    let (code, out, err) = hotset(&["warm", "s3://data/none/"]).await;
+    assert_eq!(code, 3, "{out}");
+    assert!(err.contains("s3://data/none/: no object matches"), "{err}");
+    assert_eq!(hotset(&["purge", "--everything"]).await.0, 0);
+
     let keys = scratch.file("keys", "s3://data/b\n\ns3://data/none\r\n");
     let (code, out, err) = hotset(&["warm", "--keys", &keys]).await;
     assert_eq!(code, 1, "{out}");
@@ -228,4 +249,59 @@ async fn the_subcommands_find_the_port_and_the_token_as_the_server_does() {
     let (code, _, err) = command(&purge, &token("a-token-in-a-file")).await;
     assert_eq!(code, 1);
     assert!(err.contains("does not answer"), "{err}");
+}
+
+fn acceptor(pair: &Pair) -> tokio_rustls::TlsAcceptor {
+    let certificate = CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key);
+    Arc::new(config.unwrap()).into()
+}
+
+#[tokio::test]
+async fn the_subcommands_ask_over_a_unix_socket_and_over_tls() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    put_all(&s3);
+    let (process, _, url) = process(&scratch, &s3, "").await;
+    let socket = scratch.path("admin.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let admin = process.admin;
+    let relay = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = tokio::net::TcpStream::connect(admin).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    });
+    let over = format!("unix:{socket}");
+    let (code, out, err) = command(&["purge", "s3://data/b", "--admin", &over], &[]).await;
+    assert_eq!((code, out.as_str()), (0, "purged s3://data/b\n"), "{err}");
+    relay.abort();
+
+    let authority = Authority::new("admin");
+    let acceptor = acceptor(&authority.sign(&["localhost"]));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let relay = tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            // A client that does not trust it ends the handshake.
+            let Ok(mut client) = acceptor.accept(client).await else { continue };
+            let mut server = tokio::net::TcpStream::connect(admin).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        }
+    });
+    let over = format!("https://localhost:{port}");
+    let ca = scratch.file("ca.pem", &authority.pem());
+    let purge = ["purge", "s3://data/b", "--admin", &over];
+    let trusting = [&purge[..], &["--admin-ca", &ca]].concat();
+    let (code, out, err) = command(&trusting, &[]).await;
+    assert_eq!((code, out.as_str()), (0, "purged s3://data/b\n"), "{err}");
+    let (code, _, err) = command(&purge, &[]).await;
+    assert_eq!(code, 1, "an authority that is not trusted: {err}");
+    assert!(err.contains("certificate"), "{err}");
+    relay.abort();
+    drop(url);
 }

@@ -1,6 +1,6 @@
 //! A purge forgets what is known and ends the blocks (R28), at once and for good (R11).
 
-use hotset::cache::{DiskConfig, Freshness, Scope};
+use hotset::cache::{DiskConfig, Freshness, KeyGlob, Scope};
 use hotset::config::units::ByteSize;
 use hotset::s3::{BucketName, ObjectKey};
 
@@ -22,6 +22,10 @@ fn object(name: &str, key: &str) -> Scope {
 
 fn prefix(name: &str, prefix: &str) -> Scope {
     Scope::Prefix(bucket(name), prefix.to_owned())
+}
+
+fn glob(name: &str, glob: &str) -> Scope {
+    Scope::Glob(KeyGlob::new(bucket(name), glob).unwrap())
 }
 
 impl TestProxy {
@@ -49,12 +53,15 @@ fn put_all(s3: &FakeS3) {
 }
 
 /// What each purge ends of [`OBJECTS`].
-fn cases() -> [(Scope, [bool; OBJECTS.len()]); 6] {
+fn cases() -> [(Scope, [bool; OBJECTS.len()]); 9] {
     [
         (object("data", "a/1"), [true, false, false, false, false]),
         (prefix("data", "a/"), [true, true, false, false, false]),
         (prefix("data", "a"), [true, true, false, true, false]),
         (prefix("data", ""), [true, true, true, true, false]),
+        (glob("data", "*/1"), [true, false, false, false, false]),
+        (glob("data", "?"), [false, false, true, false, false]),
+        (glob("data", "**/{1,b}"), [true, false, true, false, false]),
         (Scope::Bucket(bucket("data")), [true, true, true, true, false]),
         (Scope::Everything, [true; OBJECTS.len()]),
     ]

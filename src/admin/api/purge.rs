@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use super::{Answer, Api, Refusal, body, json};
 use crate::admin::server::ConnectionEnd;
-use crate::cache::{Erased, ErasedFiles, InMemory, Scope};
+use crate::cache::{Erased, ErasedFiles, InMemory, KeyGlob, Scope};
 use crate::cluster::{PeerErased, PeerPurge};
 use crate::metrics::warm::{self as metrics, PurgeScope};
-use crate::s3::BucketName;
+use crate::s3::{BucketName, ObjectKey, S3Url};
 
 /// How long the answer waits for a purge to be durable; less than a connection lives.
 const DURABLE: Duration = Duration::from_secs(12);
@@ -22,7 +22,7 @@ const DURABLE: Duration = Duration::from_secs(12);
 /// How long erasing may take.
 pub const ERASING: Duration = Duration::from_mins(10);
 
-/// A request to purge: one of `keys`, `prefix`, `bucket` and `everything`.
+/// A request to purge: one of `keys`, `prefix`, `glob`, `bucket` and `everything`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
@@ -30,6 +30,8 @@ struct Asked {
     keys: Option<Vec<String>>,
     /// `s3://bucket/prefix`.
     prefix: Option<String>,
+    /// `s3://bucket/glob`, a glob over keys as rules have them. The key of that very name is purged, too.
+    glob: Option<String>,
     bucket: Option<String>,
     everything: Option<bool>,
     /// Whether the bytes go from memory and from the files, too.
@@ -44,7 +46,7 @@ struct Done {
     dry_run: bool,
     /// What was purged, or would be: keys as they were sent, and what ends in `*` is all that begins so.
     scopes: Vec<String>,
-    /// With a dry run: what memory knows of them.
+    /// With a dry run or a glob: what memory knew of them before.
     #[serde(skip_serializing_if = "Option::is_none")]
     known: Option<Memory>,
     /// With a dry run of erasing: bytes of the files that would be looked through.
@@ -96,13 +98,13 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
     let asked: Asked = body::read(body).await?;
     let (dry_run, erase) = (asked.dry_run, asked.erase);
     let scopes = scopes(&asked)?;
-    let texts: Vec<String> = scopes.iter().map(text).collect();
+    let mut texts: Vec<String> = scopes.iter().map(text).collect();
+    texts.dedup();
+    let known = match dry_run || asked.glob.is_some() {
+        true => Some(known(api, &scopes).await?),
+        false => None,
+    };
     if dry_run {
-        let cache = api.cache.clone();
-        let counted = spawn_blocking(move || cache.in_memory(&scopes)).await;
-        let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be counted");
-        let InMemory { objects, bytes } = counted.map_err(failed)?;
-        let known = Some(Memory { objects, bytes });
         let disk_bytes = if erase { api.cache.disk_usage() } else { None };
         let disk_bytes = disk_bytes.map(|disk| disk.device_bytes);
         let unreachable_replicas = Vec::new();
@@ -140,15 +142,17 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
         false => None,
     };
     let unreachable_replicas = names(&peers.unreachable);
-    let done = Done {
-        dry_run,
-        scopes: texts,
-        known: None,
-        disk_bytes: None,
-        erased,
-        unreachable_replicas,
-    };
+    let done =
+        Done { dry_run, scopes: texts, known, disk_bytes: None, erased, unreachable_replicas };
     Ok(json(StatusCode::OK, &done))
+}
+
+async fn known(api: &Api, scopes: &[Scope]) -> Result<Memory, Refusal> {
+    let (cache, scopes) = (api.cache.clone(), scopes.to_vec());
+    let counted = spawn_blocking(move || cache.in_memory(&scopes)).await;
+    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be counted");
+    let InMemory { objects, bytes } = counted.map_err(failed)?;
+    Ok(Memory { objects, bytes })
 }
 
 async fn purge_at_peers(api: &Api, scopes: &[Scope]) -> PeerPurge {
@@ -186,24 +190,34 @@ async fn erase(api: &Api, scopes: &[Scope], peers: &PeerPurge) -> Result<Gone, R
 
 /// At least one.
 fn scopes(asked: &Asked) -> Result<Vec<Scope>, Refusal> {
-    let Asked { keys, prefix, bucket, everything, .. } = asked;
-    match (keys, prefix, bucket, everything) {
-        (Some(keys), None, None, None) => {
+    let Asked { keys, prefix, glob, bucket, everything, .. } = asked;
+    match (keys, prefix, glob, bucket, everything) {
+        (Some(keys), None, None, None, None) => {
             let objects = body::objects(keys)?.into_iter();
             Ok(objects.map(|(bucket, key)| Scope::Object(bucket, key)).collect())
         }
-        (None, Some(text), None, None) => {
+        (None, Some(text), None, None, None) => {
             let url = body::prefix(text)?;
             Ok(vec![Scope::Prefix(url.bucket, url.rest)])
         }
-        (None, None, Some(name), None) => {
+        (None, None, Some(text), None, None) => glob_scopes(text),
+        (None, None, None, Some(name), None) => {
             let wrong = |why| Refusal::bad(format!("bucket: `{name}`: {why}"));
             Ok(vec![Scope::Bucket(BucketName::new(name).map_err(wrong)?)])
         }
-        (None, None, None, Some(true)) => Ok(vec![Scope::Everything]),
-        (None, None, None, Some(false)) => Err(Refusal::bad("everything: can only be true")),
-        _ => Err(Refusal::bad("one of keys, prefix, bucket and everything is needed")),
+        (None, None, None, None, Some(true)) => Ok(vec![Scope::Everything]),
+        (None, None, None, None, Some(false)) => Err(Refusal::bad("everything: can only be true")),
+        _ => Err(Refusal::bad("one of keys, prefix, glob, bucket and everything is needed")),
     }
+}
+
+/// What matches, and the key whose name it is to the letter: keys may have such characters.
+fn glob_scopes(text: &str) -> Result<Vec<Scope>, Refusal> {
+    let wrong = |why: &dyn std::fmt::Display| Refusal::bad(format!("glob: {why}"));
+    let S3Url { bucket, rest } = S3Url::parse(text).map_err(|why| wrong(&why))?;
+    let glob = KeyGlob::new(bucket.clone(), &rest).map_err(|why| wrong(&why))?;
+    let literal = ObjectKey::new(&rest).ok().map(|key| Scope::Object(bucket, key));
+    Ok([Scope::Glob(glob)].into_iter().chain(literal).collect())
 }
 
 fn text(scope: &Scope) -> String {
@@ -211,6 +225,7 @@ fn text(scope: &Scope) -> String {
         Scope::Object(bucket, key) => format!("s3://{bucket}/{key}"),
         Scope::Prefix(bucket, prefix) => format!("s3://{bucket}/{prefix}*"),
         Scope::Bucket(bucket) => format!("s3://{bucket}/*"),
+        Scope::Glob(glob) => format!("s3://{}/{}", glob.bucket(), glob.as_str()),
         Scope::Everything => "s3://*".to_owned(),
     }
 }
@@ -220,6 +235,7 @@ fn label(scope: &Scope) -> PurgeScope {
         Scope::Object(..) => PurgeScope::Object,
         Scope::Prefix(..) => PurgeScope::Prefix,
         Scope::Bucket(_) => PurgeScope::Bucket,
+        Scope::Glob(_) => PurgeScope::Glob,
         Scope::Everything => PurgeScope::Everything,
     }
 }
@@ -240,6 +256,7 @@ mod tests {
             (r#"{"keys":["s3://data/a","s3://data/b c"]}"#, "s3://data/a s3://data/b c"),
             (r#"{"prefix":"s3://data/a/"}"#, "s3://data/a/*"),
             (r#"{"prefix":"s3://data/"}"#, "s3://data/*"),
+            (r#"{"glob":"s3://data/a/*.csv"}"#, "s3://data/a/*.csv s3://data/a/*.csv"),
             (r#"{"bucket":"data"}"#, "s3://data/*"),
             (r#"{"everything":true,"dry_run":true}"#, "s3://*"),
         ] {
@@ -253,6 +270,8 @@ mod tests {
             ("{}", "one of keys"),
             (r#"{"bucket":"data","everything":true}"#, "one of keys"),
             (r#"{"everything":false}"#, "everything: can only be true"),
+            (r#"{"glob":"s3://data/a["}"#, "glob: "),
+            (r#"{"glob":"s3://*/a"}"#, "glob: "),
             (r#"{"bucket":"no/bucket"}"#, "bucket: `no/bucket`"),
             (r#"{"keys":["s3://data/a","s3://d/b"]}"#, "keys[1]"),
             (r#"{"prefixes":["s3://data/a"]}"#, "unknown field `prefixes`"),

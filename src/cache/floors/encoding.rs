@@ -7,6 +7,7 @@
 use twox_hash::XxHash3_64;
 
 use super::keys::{NameHash, STRIPES};
+use crate::cache::key_glob::KeyGlob;
 use crate::s3::BucketName;
 
 const MAGIC: &[u8; 8] = b"hsFloor2";
@@ -24,6 +25,8 @@ pub(super) enum Change {
     Key(NameHash, u32),
     /// Of what begins with this, see [`super::in_bucket`]; empty: everything.
     Prefix(Vec<u8>, u32),
+    /// Of the keys of a bucket that match.
+    Glob(KeyGlob, u32),
     /// Of all objects that have 16 bits in common, from the first format.
     Stripe(u16, u32),
 }
@@ -52,6 +55,15 @@ impl Change {
                 out.extend_from_slice(&number.to_le_bytes());
                 out.extend_from_slice(&stripe.to_le_bytes());
             }
+            Self::Glob(glob, number) => {
+                out.push(4);
+                out.extend_from_slice(&number.to_le_bytes());
+                for text in [glob.bucket().as_str(), glob.as_str()] {
+                    let length = u16::try_from(text.len()).expect("a bucket and a glob are short");
+                    out.extend_from_slice(&length.to_le_bytes());
+                    out.extend_from_slice(text.as_bytes());
+                }
+            }
         }
     }
 
@@ -65,6 +77,10 @@ impl Change {
                 Self::Prefix(from.bytes(length.into())?.to_vec(), number)
             }
             3 => Self::Stripe(u16::from_le_bytes(from.array()?), number),
+            4 => {
+                let bucket = BucketName::new(from.short_text()?).ok()?;
+                Self::Glob(KeyGlob::new(bucket, from.short_text()?).ok()?, number)
+            }
             _ => return None,
         })
     }
@@ -151,6 +167,7 @@ fn decode_first_format(bytes: &[u8]) -> Option<Vec<Change>> {
         let (Change::Last(number)
         | Change::Key(_, number)
         | Change::Prefix(_, number)
+        | Change::Glob(_, number)
         | Change::Stripe(_, number)) = change;
         *number > 0
     };
@@ -175,6 +192,11 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Option<u32> {
         Some(u32::from_le_bytes(self.array()?))
+    }
+
+    fn short_text(&mut self) -> Option<&'a str> {
+        let length = u16::from_le_bytes(self.array()?);
+        std::str::from_utf8(self.bytes(length.into())?).ok()
     }
 
     fn text(&mut self) -> Option<&'a str> {

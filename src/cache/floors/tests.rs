@@ -1,6 +1,7 @@
 use twox_hash::XxHash3_64;
 
 use super::*;
+use crate::cache::key_glob::KeyGlob;
 use crate::s3::testing::id;
 
 fn object(id: &ObjectId) -> Scope {
@@ -32,6 +33,52 @@ fn r28_a_purge_raises_the_floor_of_what_it_covers() {
     assert_eq!(floors.of(&id("data2", "a/1")), 0);
     floors.raise(&Scope::Everything);
     assert!(floors.of(&other) == floors.last_wide.load(Ordering::Acquire));
+}
+
+fn glob(text: &str) -> Scope {
+    Scope::Glob(KeyGlob::new(bucket("data"), text).unwrap())
+}
+
+#[test]
+fn r28_the_floor_of_a_glob_is_that_of_what_matches() {
+    let floors = Floors::new();
+    let (csv, other) = (id("data", "d/a.csv"), id("data", "d/a.bin"));
+    floors.raise(&glob("d/*.csv"));
+    let first = floors.of(&csv);
+    assert!(first > 0 && floors.wide(&csv) == first && floors.of(&other) == 0);
+    floors.raise(&glob("d/*.csv"));
+    assert!(floors.of(&csv) > first);
+    // Kept, and found again.
+    let again = Floors::new();
+    assert!(again.merge(&floors.encode()));
+    assert_eq!((again.of(&csv), again.of(&other)), (floors.of(&csv), 0));
+    // A wider purge takes its place.
+    floors.raise(&prefix("data", "d/"));
+    assert!(floors.of(&csv) == floors.of(&other) && floors.globs.load().len() == 0);
+}
+
+#[test]
+fn r28_globs_stay_few_and_their_floors_never_fall() {
+    let floors = Floors::new();
+    let ids: Vec<_> = (0..100).map(|n| id("data", &format!("d{n}/x.csv"))).collect();
+    let mut before = Vec::new();
+    for n in 0..100 {
+        floors.raise(&glob(&format!("d{n}/*.csv")));
+        before.push(floors.of(&ids[n]));
+        for (id, floor) in ids.iter().zip(&before) {
+            assert!(floors.of(id) >= *floor && *floor > 0, "{n}");
+        }
+        assert!(floors.globs.load().len() <= globs::GLOBS, "{n}");
+    }
+    assert_eq!(floors.of(&id("data", "e/x.csv")), 0);
+    let mut kept = encoding::begin();
+    encoding::frame(&mut kept, b"");
+    kept.extend(floors.take_changes().unwrap());
+    let again = Floors::new();
+    assert!(again.merge(&kept));
+    for id in &ids {
+        assert_eq!(again.of(id), floors.of(id));
+    }
 }
 
 #[test]

@@ -115,6 +115,7 @@ async fn r28_a_purge_at_one_replica_purges_all_and_names_those_that_it_does_not_
     for purge in [
         r#"{"keys":["s3://data/a/k"]}"#,
         r#"{"prefix":"s3://data/a/"}"#,
+        r#"{"glob":"s3://data/?/[k-m]"}"#,
         r#"{"bucket":"data"}"#,
         r#"{"everything":true,"erase":true}"#,
     ] {

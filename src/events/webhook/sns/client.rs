@@ -9,10 +9,10 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use super::host::Url;
 use crate::events::webhook::config::SnsConfig;
 use crate::events::webhook::server::WebhookError;
-use crate::tls::authorities;
+use crate::tls::trusted_authorities;
 
 /// For all of it, the name's resolution included.
 const TIME: Duration = Duration::from_secs(8);
@@ -46,7 +46,9 @@ pub(super) struct Answer {
 impl Client {
     /// Reads the authorities; blocks.
     pub(super) fn new(config: &SnsConfig) -> Result<Self, WebhookError> {
-        let roots = Arc::new(roots(config)?);
+        let roots = trusted_authorities(config.ca_file.as_deref());
+        let roots = roots.map_err(|problem| WebhookError::new("sns.ca_file", problem))?;
+        let roots = Arc::new(roots);
         let provider = Arc::new(default_provider());
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
             .build()
@@ -104,18 +106,4 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let body = body.map_err(io::Error::other)?.to_bytes();
     connection.abort();
     Ok(Answer { status, body, chain })
-}
-
-fn roots(config: &SnsConfig) -> Result<RootCertStore, WebhookError> {
-    let Some(file) = &config.ca_file else {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            let problem = "the system has no authorities (ca-certificates); name a file of some";
-            return Err(WebhookError::new("sns.ca_file", problem));
-        }
-        return Ok(roots);
-    };
-    authorities(file).map_err(|problem| WebhookError::new("sns.ca_file", problem))
 }
