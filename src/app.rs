@@ -194,6 +194,7 @@ impl App {
                 limits: config.limits.clone(),
                 admission: admission.clone(),
                 region: addressed::clients_region(&config),
+                path_prefix: addressed::path_prefix(&config, listen),
                 host_names: addressed::host_names(&config, listen, origin.endpoint()),
             };
             let balancers = listen.proxy_protocol.clone();

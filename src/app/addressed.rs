@@ -5,13 +5,19 @@ use http::HeaderValue;
 use crate::auth::AuthMode;
 use crate::config::Config;
 use crate::origin::Endpoint;
-use crate::proxy::ListenConfig;
+use crate::proxy::{ListenConfig, PathPrefix};
 use crate::s3::HostNames;
 
 /// Returns the region that clients sign for, where it is not the origin's.
 pub(super) fn clients_region(config: &Config) -> Option<HeaderValue> {
     let region = config.auth.region.as_ref().filter(|region| **region != config.origin.region)?;
     HeaderValue::from_str(region).ok().filter(|_| config.auth.mode == AuthMode::Verify)
+}
+
+/// Returns the prefix of a listener's paths, and which buckets cannot be named because of those of all listeners.
+pub(super) fn path_prefix(config: &Config, listen: &ListenConfig) -> PathPrefix {
+    let all = config.listen.iter().filter_map(|listen| listen.path_prefix.as_deref());
+    PathPrefix::new(listen.path_prefix.as_deref(), all)
 }
 
 /// Returns the names under which a listener is reached (R24).

@@ -32,7 +32,9 @@ pub(super) fn access(config: &Config, origin: &Arc<Origin>) -> Result<Arc<Access
         origin.endpoint().is_aws(),
         config.origin.addressing == Addressing::Virtual,
     );
-    Ok(Arc::new(Access::new(&config.auth, &config.origin.region, reserved, brought)?))
+    let access = Access::new(&config.auth, &config.origin.region, reserved, brought)?;
+    let prefixes = config.listen.iter().filter_map(|listen| listen.path_prefix.clone());
+    Ok(Arc::new(access.with_path_prefixes(prefixes.collect())))
 }
 
 /// From now on the origin is asked with the keys that these identities bring, and with no others but our own.

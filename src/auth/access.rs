@@ -133,6 +133,18 @@ impl Access {
         }
     }
 
+    /// Paths may have been signed with one of these before them: see [`Verifier::with_path_prefixes`].
+    #[must_use]
+    pub fn with_path_prefixes(self, prefixes: Vec<String>) -> Self {
+        match self {
+            Self::Verify { identities, verifier, origins, reserved } => {
+                let verifier = verifier.with_path_prefixes(prefixes);
+                Self::Verify { identities, verifier, origins, reserved }
+            }
+            other @ (Self::Trust(_) | Self::Transparent(_)) => other,
+        }
+    }
+
     /// Whom S3 itself has let in, when it is to be asked.
     #[must_use]
     pub fn transparent(&self) -> Option<&Transparent> {

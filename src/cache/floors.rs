@@ -138,7 +138,9 @@ impl Floors {
         let globs = self.globs.load().overflow();
         let mut changes: Vec<Change> =
             globs.into_iter().map(|(prefix, number)| Change::Prefix(prefix, number)).collect();
-        changes.iter().for_each(|change| self.apply(change));
+        for change in &changes {
+            self.apply(change);
+        }
         changes.extend(self.make_room_for_names());
         changes
     }

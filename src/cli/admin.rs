@@ -40,8 +40,12 @@ const MOST_BYTES: usize = 16 << 20;
 pub(super) struct Server {
     #[command(flatten)]
     pub(super) file: ConfigFile,
-    /// The admin port to ask: http://host:port, https://host[:port] or unix:/path; without it that of the configuration
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The admin port to ask: http://host:port, https://host[:port] or unix:/path; without it that of the \
+            configuration"
+    )]
     admin: Option<String>,
     /// With https://, a file of the certificates to trust instead of the system's
     #[arg(long, value_name = "FILE", requires = "admin")]

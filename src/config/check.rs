@@ -70,6 +70,7 @@ impl Config {
                 taken.push(free_address(&key, &listen.address, &taken)?);
             }
             check_domains(index, listen)?;
+            path_prefix::check(index, listen, self.auth.mode)?;
             check_transport(index, listen)?;
         }
         self.check_loop(&taken)?;
@@ -468,6 +469,7 @@ fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), Confi
 mod auth;
 mod by_hand;
 mod cluster;
+mod path_prefix;
 mod webhook;
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::read::{Answer, evaluate, head_of};
 use super::response::CacheStatus;
 use super::{Gateway, sender};
 use crate::cache::{AtHand, Found};
-use crate::s3::{Operation, Parsed, Read, ReadMethod, RequestHead, operation};
+use crate::s3::{Operation, Parsed, Read, ReadMethod, RequestHead};
 
 /// The longest range that is answered so: of longer ones pingora's part is not felt.
 const MOST: u64 = 128 << 10;
@@ -98,10 +98,13 @@ impl Gateway {
         if self.access.transparent().is_some() {
             return None;
         }
-        let request = Request::parse(connection.head()?)?;
+        let mut request = Request::parse(connection.head()?)?;
+        if let Some(target) = self.path_prefix.cut(&request.target) {
+            request.target = target.into();
+        }
         let started = Instant::now();
         let head = request.head();
-        let parsed = operation::parse(&head, &self.host_names).ok()?;
+        let parsed = self.parse(&head).ok()?;
         if !matches!(parsed.operation, Operation::Read(_)) {
             return None;
         }

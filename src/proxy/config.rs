@@ -26,6 +26,9 @@ pub struct ListenConfig {
     /// name is path style; with `auth.mode: trust` only if it is a domain of this list, an address, a name of one
     /// label, or one under `svc`, `cluster.local` or `internal` (R24).
     pub domains: Vec<String>,
+    /// What the paths of requests begin with behind an ingress that serves hotset below `/s3`, say: it is cut off, and
+    /// signatures are right with it and without it. `None`: nothing.
+    pub path_prefix: Option<String>,
     /// `None`: plain HTTP.
     pub tls: Option<TlsConfig>,
     /// `None`: whoever connects is the client.
@@ -38,6 +41,7 @@ impl Default for ListenConfig {
             address: "127.0.0.1:9000".to_owned(),
             mode: FileMode::OWNER,
             domains: Vec::new(),
+            path_prefix: None,
             tls: None,
             proxy_protocol: None,
         }

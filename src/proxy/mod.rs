@@ -32,6 +32,7 @@ mod lists;
 mod operation_name;
 mod owners;
 mod pass_through;
+mod path_prefix;
 mod preflight;
 pub mod proxy_protocol;
 mod read;
@@ -65,7 +66,7 @@ use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
 use crate::metrics::{self, CacheResult};
 use crate::origin::{Domain, Origin};
-use crate::s3::{BucketName, HostNames, Operation, Parsed, Read, RequestHead, S3Error, operation};
+use crate::s3::{BucketName, HostNames, Operation, Parsed, Read, RequestHead, S3Error};
 
 pub use access_log::AccessLogger;
 pub use admission::Admission;
@@ -73,6 +74,7 @@ pub use config::{AccessLog, FileMode, LimitsConfig, ListenConfig, LogConfig};
 pub use cors::CorsRules;
 pub use listener::Listener;
 pub use owners::Owners;
+pub use path_prefix::PathPrefix;
 pub use server::Server;
 pub use shutdown::Shutdown;
 
@@ -101,6 +103,7 @@ pub struct Gateway {
     pub limits: LimitsConfig,
     /// One for all listeners.
     pub admission: Arc<Admission>,
+    pub path_prefix: PathPrefix,
     /// The names under which this listener is reached.
     pub host_names: HostNames,
     /// The region that clients sign for, where it is not the origin's.
@@ -116,7 +119,7 @@ impl Gateway {
     ) -> Result<(Parsed, Admitted), S3Error> {
         let head = request_head(session.req_header());
         self.origin.loops().check(head.headers)?;
-        let parsed = operation::parse(&head, &self.host_names)?;
+        let parsed = self.parse(&head)?;
         ctx.operation = operation_name::operation(head.method, head.headers, &parsed);
         let address = session.client_addr().and_then(|address| address.as_inet());
         let sender = sender(address.map(SocketAddr::ip), Client::of(session));
@@ -279,6 +282,7 @@ impl ProxyHttp for Gateway {
         let stays = session.get_keepalive().is_some();
         session.set_keepalive(stays.then_some(self.limits.keep_alive.0.as_secs()));
         ctx.region.clone_from(&self.region);
+        self.path_prefix.cut_head(session.req_header_mut())?;
         if let Some(why) = self.refused(session) {
             ctx.refuse(why);
             session.set_keepalive(None);

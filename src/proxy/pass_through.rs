@@ -305,6 +305,7 @@ impl Gateway {
             self.confirm_owner(forward, head.status, ctx.started);
             self.keep_head(method, head, forward);
         }
+        self.path_prefix.restore_location(head)?;
         head.insert_header("Cache-Status", cache_status(method).header())
     }
 

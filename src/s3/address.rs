@@ -81,6 +81,26 @@ pub fn origin_form(raw_target: &[u8]) -> Result<String, S3Error> {
     Ok(format!("{path}{mark}{query}"))
 }
 
+/// A request target without the prefix of its path, `/s3` say; `None`: it does not begin with it as a whole segment.
+pub fn without_prefix(raw_target: &[u8], prefix: &str) -> Option<Vec<u8>> {
+    // Of an absolute form the path begins behind the authority.
+    let text = std::str::from_utf8(raw_target).ok()?;
+    let start = match text.starts_with('/') {
+        true => 0,
+        false => {
+            let authority = text.find("://")? + 3;
+            authority + text[authority..].find('/')?
+        }
+    };
+    let rest = text[start..].strip_prefix(prefix)?;
+    let slash = match rest.bytes().next() {
+        Some(b'/') => "",
+        None | Some(b'?') => "/",
+        Some(_) => return None,
+    };
+    Some([&text[..start], slash, rest].concat().into_bytes())
+}
+
 /// A request target in its parts, still encoded.
 struct Target<'a> {
     authority: Option<Authority<'a>>,
@@ -161,6 +181,20 @@ mod tests {
         let error = with(target, host).unwrap_err();
         assert_eq!(error.status, 400);
         error.code.into_owned()
+    }
+
+    #[test]
+    fn a_prefix_is_cut_off_where_it_is_a_whole_segment() {
+        let cut = |target: &str| {
+            without_prefix(target.as_bytes(), "/s3").map(|cut| String::from_utf8(cut).unwrap())
+        };
+        assert_eq!(cut("/s3/bkt/k?x=/s3/y").as_deref(), Some("/bkt/k?x=/s3/y"));
+        assert_eq!(cut("/s3").as_deref(), Some("/"));
+        assert_eq!(cut("/s3?location").as_deref(), Some("/?location"));
+        assert_eq!(cut("http://h:1/s3/bkt").as_deref(), Some("http://h:1/bkt"));
+        for target in ["/s3x/bkt", "/bkt/s3/k", "*", "/", "http://h"] {
+            assert_eq!(cut(target), None, "{target}");
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub mod version;
 mod xml;
 
 pub use account::AccountId;
-pub use address::{origin_form, raw_path};
+pub use address::{origin_form, raw_path, without_prefix};
 pub use described::described_headers;
 pub use error::S3Error;
 pub use etag::ETag;

@@ -2,6 +2,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use hotset::config::Config;
+
+use crate::support::Scratch;
+
 /// Folders that hold pages, and the pages beside them.
 const PLACES: &[&str] = &["README.md", "CHANGELOG.md", ".github", "docs", "conf", "helm/hotset"];
 
@@ -169,4 +173,62 @@ fn every_rule_has_tests_that_are_named_after_it() {
             );
         }
     }
+}
+
+/// The blocks of YAML in a page, each with the line that it begins in.
+fn yaml_blocks(text: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut block: Option<(usize, String)> = None;
+    for (index, line) in text.lines().enumerate() {
+        match (&mut block, line.trim_start().strip_prefix("```")) {
+            (None, Some("yaml" | "yml")) => block = Some((index + 1, String::new())),
+            (None, _) => {}
+            (Some(_), Some(_)) => blocks.extend(block.take()),
+            (Some((_, text)), None) => text.extend([line, "\n"]),
+        }
+    }
+    blocks
+}
+
+/// The configuration in a block, as text: of hotset, or within values of the chart. `None`: it is of something else.
+fn configuration(block: &str) -> Option<String> {
+    if block.contains("{{") || block.contains("apiVersion:") {
+        return None;
+    }
+    let yaml: serde_json::Value = serde_yaml::from_str(block).expect("YAML");
+    let within = [&yaml["config"], &yaml["hotset"]["config"]];
+    match within.into_iter().find(|config| config.is_object()) {
+        // JSON is YAML.
+        Some(config) => Some(config.to_string()),
+        None => Some(block.to_owned()),
+    }
+}
+
+#[test]
+fn every_configuration_in_the_documentation_is_right() {
+    let scratch = Scratch::new();
+    let mut seen = 0;
+    for page in pages() {
+        let path = &page.path;
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        for (line, block) in yaml_blocks(&text) {
+            let Some(config) = configuration(&block) else { continue };
+            let place = format!("{}:{line}", path.display());
+            let config = match config.contains("\nidentities:") {
+                true => {
+                    let file = scratch.file("identities.yaml", &config);
+                    hotset::auth::Identities::load(Path::new(&file)).map(drop).unwrap();
+                    seen += 1;
+                    continue;
+                }
+                false => config,
+            };
+            let file = scratch.file("hotset.yaml", &config);
+            let loaded = Config::load(Some(Path::new(&file)), std::iter::empty());
+            let checked = loaded.and_then(|config| config.check());
+            assert!(checked.is_ok(), "{place}: {}", checked.unwrap_err());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "{seen} are found");
 }

@@ -77,6 +77,8 @@ mod origin_health;
 mod parts;
 /// What the origin sees of a request that is passed through, and the client of its answer.
 mod pass_through;
+/// Below a path of an ingress.
+mod path_prefix;
 /// Replicas that tell each other what they invalidate.
 mod peers;
 /// What an identity may do, and in whose name the origin is asked for it.

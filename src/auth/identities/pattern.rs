@@ -7,7 +7,7 @@
 use crate::s3::{BucketName, Resource};
 
 /// Why a text is no pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidPattern {
     /// Nothing between bucket and key.
     #[error("names no keys: write bucket/** for all of a bucket, and \"**\" for everything")]
@@ -18,6 +18,9 @@ pub(super) enum InvalidPattern {
     /// Keys do not begin with a slash, and buckets are never empty.
     #[error("begins with a slash: write bucket/prefix/**")]
     LeadingSlash,
+    /// An ARN or a URL; the glob that is meant.
+    #[error("is not bucket/key: write `{0}`")]
+    Address(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,18 @@ enum Token {
     Segment,
     /// `**`: any characters.
     Any,
+}
+
+/// The glob that an ARN, where `*` matches `/` too, or an `s3://` URL stands for; `None` for what is neither.
+fn meant_by_address(text: &str) -> Option<String> {
+    let name = match text.strip_prefix("s3://") {
+        Some(name) => name.to_owned(),
+        None => text.strip_prefix("arn:")?.splitn(5, ':').nth(4)?.replace('*', "**"),
+    };
+    Some(match name.contains('/') || name == "**" {
+        true => name,
+        false => format!("{name}/**"),
+    })
 }
 
 /// A compiled pattern.
@@ -43,6 +58,9 @@ impl Pattern {
     pub(super) fn new(text: &str) -> Result<Self, InvalidPattern> {
         if let Some(bad) = text.chars().find(|c| "[]{}\\".contains(*c) || c.is_control()) {
             return Err(InvalidPattern::Character(bad));
+        }
+        if let Some(meant) = meant_by_address(text) {
+            return Err(InvalidPattern::Address(meant));
         }
         if text.starts_with('/') {
             return Err(InvalidPattern::LeadingSlash);
@@ -304,6 +322,18 @@ mod tests {
         assert_eq!(Pattern::new("b/[ab]"), Err(InvalidPattern::Character('[')));
         assert_eq!(Pattern::new("b\\/**"), Err(InvalidPattern::Character('\\')));
         assert_eq!(Pattern::new("/b/**"), Err(InvalidPattern::LeadingSlash));
+        for (address, meant) in [
+            ("arn:aws:s3:::bkt/logs/*", "bkt/logs/**"),
+            ("arn:aws:s3:::bkt", "bkt/**"),
+            ("arn:aws-cn:s3:::*", "**"),
+            ("s3://bkt/logs/*", "bkt/logs/*"),
+            ("s3://bkt", "bkt/**"),
+        ] {
+            let error = Pattern::new(address).unwrap_err();
+            assert_eq!(error, InvalidPattern::Address(meant.to_owned()), "{address}");
+            assert!(Pattern::new(meant).is_ok());
+        }
+        assert!(Pattern::new("arn/**").is_ok() && Pattern::new("s3/**").is_ok());
     }
 
     #[test]

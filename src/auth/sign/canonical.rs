@@ -16,6 +16,7 @@ use crate::s3::target::{COMPONENT, Query};
 const SIGNATURE: &str = "X-Amz-Signature";
 
 /// The parts of a request that are signed.
+#[derive(Clone, Copy)]
 pub(in crate::auth) struct CanonicalRequest<'a> {
     pub(in crate::auth) method: &'a Method,
     pub(in crate::auth) encoded_path: &'a str,
@@ -30,7 +31,7 @@ pub(in crate::auth) struct CanonicalRequest<'a> {
 impl CanonicalRequest<'_> {
     /// Bytes, not text: S3 lets user metadata hold any octet, and signs it as it is. `None` when a header that is
     /// said to be signed is not there.
-    pub(in crate::auth) fn to_bytes(&self, payload: &str) -> Option<Vec<u8>> {
+    pub(in crate::auth) fn to_bytes(self, payload: &str) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b'\n');
@@ -47,7 +48,7 @@ impl CanonicalRequest<'_> {
         Some(out)
     }
 
-    fn push_header(&self, out: &mut Vec<u8>, name: &str) -> Option<()> {
+    fn push_header(self, out: &mut Vec<u8>, name: &str) -> Option<()> {
         out.extend_from_slice(name.as_bytes());
         out.push(b':');
         match self.host {

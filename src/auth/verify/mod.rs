@@ -40,6 +40,8 @@ use crate::s3::{Parsed, RequestHead, S3Error, raw_path};
 pub struct Verifier {
     region: String,
     hosts: Vec<String>,
+    /// Of paths, as clients may have signed them; see [`Verifier::with_path_prefixes`].
+    path_prefixes: Vec<String>,
 }
 
 /// Who signed a request, and what is still to be verified of it.
@@ -55,7 +57,26 @@ impl Verifier {
     /// `region` is what clients sign for; `hosts` are names with their ports, if any, that a client may have signed
     /// in place of the one that its request was sent to.
     pub fn new(region: String, hosts: Vec<String>) -> Self {
-        Self { region, hosts }
+        Self { region, hosts, path_prefixes: Vec::new() }
+    }
+
+    /// Paths without one of these may have been signed with it: a listener, or a proxy before it, has cut it off.
+    #[must_use]
+    pub fn with_path_prefixes(self, path_prefixes: Vec<String>) -> Self {
+        Self { path_prefixes, ..self }
+    }
+
+    /// The paths that a client may have signed, the likeliest first.
+    fn signed_paths<'a>(&self, path: &'a str) -> Vec<Cow<'a, str>> {
+        let mut paths = Vec::with_capacity(1 + 2 * self.path_prefixes.len());
+        for prefix in &self.path_prefixes {
+            paths.push(Cow::from(format!("{prefix}{path}")));
+            if path == "/" {
+                paths.push(Cow::from(prefix.clone()));
+            }
+        }
+        paths.push(Cow::from(path));
+        paths
     }
 
     /// Which of `identities` sent this request; `None` when it is not signed at all.
@@ -103,9 +124,10 @@ impl Verifier {
     ) -> Result<(), S3Error> {
         let path = decode(raw_path(head.raw_target)?.as_bytes())?;
         let encoded_path = Cow::from(utf8_percent_encode(&path, PATH));
+        let paths = self.signed_paths(&encoded_path);
         let request = CanonicalRequest {
             method: head.method,
-            encoded_path: &encoded_path,
+            encoded_path: &paths[0],
             query: &parsed.query,
             host: head.host,
             headers: head.headers,
@@ -122,15 +144,24 @@ impl Verifier {
         if is_right(&to_sign) {
             return Ok(());
         }
+        for encoded_path in &paths[1..] {
+            let canonical = CanonicalRequest { encoded_path, ..request };
+            let canonical = canonical.to_bytes(claim.payload).unwrap_or_default();
+            if is_right(&string_to_sign(&claim.amz_date, claim.credential.scope, &canonical)) {
+                return Ok(());
+            }
+        }
         for host in &self.hosts {
             let host = match (&parsed.bucket, parsed.virtual_hosted) {
                 (Some(bucket), true) => Cow::from(format!("{bucket}.{host}")),
                 _ => Cow::from(host),
             };
-            let request = CanonicalRequest { host: Some(&host), ..request };
-            let canonical = request.to_bytes(claim.payload).unwrap_or_default();
-            if is_right(&string_to_sign(&claim.amz_date, claim.credential.scope, &canonical)) {
-                return Ok(());
+            for encoded_path in &paths {
+                let request = CanonicalRequest { host: Some(&host), encoded_path, ..request };
+                let canonical = request.to_bytes(claim.payload).unwrap_or_default();
+                if is_right(&string_to_sign(&claim.amz_date, claim.credential.scope, &canonical)) {
+                    return Ok(());
+                }
             }
         }
         Err(refusal::signature_differs(claim, &to_sign, &canonical))
@@ -147,7 +178,7 @@ impl Claim<'_> {
 
 /// The host and every `x-amz-*` header must be signed: what S3 acts upon, nobody on the way may have added (R21).
 ///
-/// `x-amz-content-sha256` need not be: what an `Authorization` header signs ends with its value.
+/// `x-amz-content-sha256` need not be: what is signed ends with its value, in a header's signature and in a presigned one.
 fn check_coverage(
     head: &RequestHead<'_>,
     signed: &SignedNames<'_>,
@@ -156,7 +187,7 @@ fn check_coverage(
     let covered = |name: &str| {
         !name.starts_with("x-amz-")
             || signed.contains(name)
-            || form == Form::Header && name == X_AMZ_CONTENT_SHA256
+            || form != Form::Fields && name == X_AMZ_CONTENT_SHA256
     };
     if signed.contains(HOST.as_str()) && head.headers.keys().all(|name| covered(name.as_str())) {
         return Ok(());

@@ -199,6 +199,11 @@ fn r24_a_domain_is_a_name_and_not_an_address() {
         let error = error(|c| c.listen[0].domains = vec![bad.to_owned()]);
         assert!(error.starts_with("listen[0].domains[0]: "), "{bad}: {error}");
     }
+    for bad in ["s3", "/", "/s3/", "//s3", "/a b", "/a%20b", "/..", ""] {
+        let error = error(|c| c.listen[0].path_prefix = Some(bad.to_owned()));
+        assert!(error.starts_with("listen[0].path_prefix: "), "{bad}: {error}");
+    }
+    accepted(|c| c.listen[0].path_prefix = Some("/tools/s3".to_owned()));
     accepted(|c| c.listen[0].domains = vec!["s3.local".to_owned(), "localhost".to_owned()]);
 }
 
