@@ -32,7 +32,7 @@ use crate::cluster::Cluster;
 use crate::config::{Config, ShutdownConfig};
 use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
-use crate::origin::{Origin, credentials};
+use crate::origin::{CredentialsError, Origin};
 use crate::proxy::{
     AccessLogger, Admission, CorsRules, Gateway, Listener, Owners, Server, Shutdown,
 };
@@ -50,6 +50,7 @@ pub use activation::ActivationError;
 pub use descriptors::TooFewDescriptors;
 pub use secret_files::warn_of_config;
 pub use sizing::TooLittleMemory;
+pub use upstream::describe_credentials;
 pub use warnings::warnings;
 
 /// Why the server did not start, or did not end well.
@@ -64,7 +65,7 @@ pub enum RunError {
     #[error("origin.ca_file: {0}")]
     OriginAuthorities(String),
     #[error("origin credentials: {0}")]
-    Credentials(#[from] credentials::CredentialsError),
+    Credentials(#[from] CredentialsError),
     #[error("auth.identities: {0}")]
     Identities(#[from] IdentitiesError),
     #[error("cache.disk: {0}")]
@@ -110,12 +111,8 @@ impl App {
     /// # Errors
     /// [`RunError`]: what is missing or taken.
     async fn bind(config: Config, sockets: PassedSockets) -> Result<Self, RunError> {
-        let env = |name: &str| std::env::var(name).ok();
-        let found = credentials::load_or_anonymous(&config.origin.credentials, env)?;
-        if found.is_none() {
-            log::warn!("no credentials for the origin: requests to it are not signed");
-        }
-        Self::build(config, found, sockets).await
+        let origin = upstream::find_origin(&config).await?;
+        Box::pin(Self::build(config, origin, sockets)).await
     }
 
     /// Builds everything and binds every address, with keys for the origin from elsewhere than the environment.
@@ -123,16 +120,16 @@ impl App {
     /// # Errors
     /// [`RunError`]: what is missing or taken.
     pub async fn bind_with(config: Config, keys: Option<Credentials>) -> Result<Self, RunError> {
-        Self::build(config, keys, PassedSockets::default()).await
+        let origin = upstream::origin(&config, keys)?;
+        Box::pin(Self::build(config, origin, PassedSockets::default())).await
     }
 
     async fn build(
         config: Config,
-        keys: Option<Credentials>,
+        origin: Arc<Origin>,
         mut sockets: PassedSockets,
     ) -> Result<Self, RunError> {
         descriptors::prepare(&config)?;
-        let origin = upstream::origin(&config, keys)?;
         if config.admin.address.is_some() {
             // What is found when the disk is read counts already.
             let _recording = metrics::install();
@@ -218,6 +215,7 @@ impl App {
         secret_files::warn_of_wide(&config);
         // Last of all: a start that fails leaves the disk as it is.
         cache.begin()?;
+        origin.keep_credentials();
         let shutdown = config.shutdown;
         Ok(Self {
             servers,
@@ -323,7 +321,7 @@ pub fn run(mut config: Config) -> Result<(), RunError> {
     let cgroup = Cgroup::read(Path::new("/"));
     sizing::fit(&mut config, &cgroup)?;
     run_on(runtime(&config)?, async {
-        let app = App::bind(config, sockets).await?;
+        let app = Box::pin(App::bind(config, sockets)).await?;
         let signals = Signals::new()?;
         for endpoint in app.endpoints() {
             log::info!("serving S3 on {endpoint}");

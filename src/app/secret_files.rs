@@ -52,10 +52,8 @@ fn named(config: &Config) -> Vec<(String, PathBuf)> {
     if let Some(path) = &config.admin.token_file {
         add("admin.token_file", path);
     }
-    if let Some(path) = crate::origin::credentials::file(&config.origin.credentials, |name| {
-        std::env::var(name).ok()
-    }) {
-        add("origin.credentials.file", &path);
+    if let Some(path) = crate::origin::Source::new(&config.origin).files().first() {
+        add("origin.credentials.file", path);
     }
     if let Some(path) = config.events.nats.as_ref().and_then(|nats| nats.credentials.as_ref()) {
         add("events.nats.credentials", path);

@@ -5,19 +5,68 @@ use std::sync::Arc;
 use super::RunError;
 use crate::auth::{Access, Credentials, IdentitySet, ReservedNames};
 use crate::config::Config;
-use crate::origin::{Addressing, Brought, Origin};
+use crate::origin::{Addressing, Brought, Origin, Source};
 use crate::tls::authorities;
+
+/// Finds hotset's own credentials, and builds the origin.
+///
+/// # Errors
+/// [`RunError::Credentials`], [`RunError::Origin`], [`RunError::OriginAuthorities`].
+pub(super) async fn find_origin(config: &Config) -> Result<Arc<Origin>, RunError> {
+    let source = Source::new(&config.origin);
+    let Some(found) = Box::pin(source.load()).await? else {
+        if !config.origin.credentials.anonymous {
+            log::warn!(
+                "no credentials for the origin are set up: requests to it are not signed; if that is meant, set \
+                 origin.credentials.anonymous: true"
+            );
+        }
+        return origin(config, None);
+    };
+    check_authorities(config)?;
+    Origin::with_source(config.origin.clone(), source, found)
+        .map(Arc::new)
+        .map_err(RunError::Origin)
+}
+
+/// One line for people on what [`find_origin`] would find.
+pub fn describe_credentials(config: &Config) -> String {
+    let (source, anonymous) = (Source::new(&config.origin), config.origin.credentials.anonymous);
+    if !anonymous && !source.is_set_up() {
+        return "credentials for the origin: none are set up; a start would ask the instance's metadata service"
+            .to_owned();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let found = match runtime {
+        Ok(runtime) => runtime.block_on(source.load()),
+        Err(error) => return format!("warning: {error}"),
+    };
+    match found {
+        Ok(Some(found)) => format!("credentials for the origin: {}", found.describe()),
+        Ok(None) if anonymous => "credentials for the origin: none, as configured".to_owned(),
+        Ok(None) => {
+            "warning: no credentials for the origin are set up: requests would not be signed"
+                .to_owned()
+        }
+        Err(error) => format!("warning: a start would be refused: {error}"),
+    }
+}
 
 /// Builds the origin. `keys`: hotset's own; `None`: requests are not signed.
 ///
 /// # Errors
 /// [`RunError::Origin`], [`RunError::OriginAuthorities`].
 pub(super) fn origin(config: &Config, keys: Option<Credentials>) -> Result<Arc<Origin>, RunError> {
+    check_authorities(config)?;
+    Origin::new(config.origin.clone(), keys).map(Arc::new).map_err(RunError::Origin)
+}
+
+fn check_authorities(config: &Config) -> Result<(), RunError> {
     if let Some(file) = &config.origin.ca_file {
         // pingora would panic.
         authorities(file).map_err(RunError::OriginAuthorities)?;
     }
-    Origin::new(config.origin.clone(), keys).map(Arc::new).map_err(RunError::Origin)
+    Ok(())
 }
 
 /// Loads the identities, and gives the origin the keys that they bring, now and whenever their file changes.

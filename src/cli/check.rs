@@ -1,5 +1,6 @@
 //! `hotset check`: says whether the configuration, with the environment over it, is right.
-//! The files that it names are read; nobody is asked: what only a running server can find is not found.
+//! The files that it names are read. Nobody is asked but who gives out credentials, if anybody: what only a running server
+//! can find is not found.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -19,6 +20,7 @@ pub(super) fn run(file: &ConfigFile) -> ExitCode {
             for warning in app::warnings(&config) {
                 eprintln!("warning: {warning}");
             }
+            eprintln!("{}", app::describe_credentials(&config));
             // The exit code is the answer; a closed stdout does not change it.
             let _ = writeln!(std::io::stdout(), "the configuration is right");
             ExitCode::SUCCESS

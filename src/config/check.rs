@@ -14,7 +14,7 @@ use super::{Config, ConfigError};
 use crate::cache::DiskConfig;
 use crate::cache::config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
 use crate::events::config::EventsConfig;
-use crate::origin::config::{Addressing, OriginConfig};
+use crate::origin::config::{Addressing, CredentialsConfig, OriginConfig};
 use crate::proxy::config::{LimitsConfig, ListenConfig};
 use crate::tls::config::{ClientAuth, TlsConfig};
 
@@ -204,6 +204,30 @@ fn check_domains(index: usize, listen: &ListenConfig) -> Result<(), ConfigError>
     Ok(())
 }
 
+fn check_credentials(config: &CredentialsConfig) -> Result<(), ConfigError> {
+    let words = [
+        ("origin.credentials.role_arn", &config.role_arn),
+        ("origin.credentials.external_id", &config.external_id),
+        ("origin.credentials.session_name", &config.session_name),
+    ];
+    for (key, word) in words {
+        let Some(word) = word else { continue };
+        if word.is_empty() || word.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return wrong(key, "must be a word");
+        }
+        if config.role_arn.is_none() {
+            return wrong(key, "only valid with origin.credentials.role_arn");
+        }
+        if config.anonymous {
+            return wrong(key, "not valid with origin.credentials.anonymous");
+        }
+    }
+    if config.anonymous && config.file.is_some() {
+        return wrong("origin.credentials.file", "not valid with origin.credentials.anonymous");
+    }
+    Ok(())
+}
+
 fn check_origin(origin: &OriginConfig) -> Result<(), ConfigError> {
     check_endpoint(origin)?;
     for (key, text) in [
@@ -215,6 +239,7 @@ fn check_origin(origin: &OriginConfig) -> Result<(), ConfigError> {
             return wrong(key, "must be a word");
         }
     }
+    check_credentials(&origin.credentials)?;
     for (key, duration) in [
         ("origin.connect_timeout", origin.connect_timeout),
         ("origin.first_byte_timeout", origin.first_byte_timeout),

@@ -55,6 +55,11 @@ impl Intake {
         Arc::new(Self { cache, origin, rules, warmer, cluster, recent, canaries, max_lag })
     }
 
+    /// The origin that events come from.
+    pub(in crate::events) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     /// A receiver's way to say how it is. `name` tells it from others of its source, in logs and metrics: no secrets.
     pub fn link(&self, source: Source, name: impl Into<String>) -> Link {
         Link::new(self.rules.clone(), source, name.into())

@@ -1,11 +1,14 @@
-//! What kept the origin from answering.
+//! What kept the origin from answering, and how long our credentials for it are good.
 
-use metrics::{Counter, Unit, counter, describe_counter};
+use std::time::SystemTime;
+
+use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use super::handles;
 
 const ERRORS: &str = "hotset_origin_errors_total";
 const RETRIES_REFUSED: &str = "hotset_origin_retries_refused_total";
+const CREDENTIALS_EXPIRY: &str = "hotset_credentials_expiry_timestamp_seconds";
 
 label! {
     /// Why a request to the origin brought no answer that is about the request.
@@ -32,12 +35,15 @@ label! {
 pub(super) struct Handles {
     errors: [Counter; OriginFailure::ALL.len()],
     retries_refused: Counter,
+    credentials_expiry: Gauge,
 }
 
 impl Handles {
     pub(super) fn register() -> Self {
         let reason = |index: usize| counter!(ERRORS, "reason" => OriginFailure::ALL[index].label());
-        Self { errors: std::array::from_fn(reason), retries_refused: counter!(RETRIES_REFUSED) }
+        let (retries_refused, credentials_expiry) =
+            (counter!(RETRIES_REFUSED), gauge!(CREDENTIALS_EXPIRY));
+        Self { errors: std::array::from_fn(reason), retries_refused, credentials_expiry }
     }
 }
 
@@ -52,12 +58,26 @@ pub(super) fn describe() {
         Unit::Count,
         "Retries that were not made because they were too large a share of what the origin answered (origin.retry_budget)"
     );
+    describe_gauge!(
+        CREDENTIALS_EXPIRY,
+        Unit::Seconds,
+        "When the credentials for the origin end, in seconds since 1970; 0: they do not"
+    );
 }
 
 /// Counts a retry that was not made because there were too many.
 pub fn retry_refused() {
     if let Some(handles) = handles() {
         handles.origin_errors.retries_refused.increment(1);
+    }
+}
+
+/// Sets when hotset's own credentials end; `None`: never.
+pub fn set_credentials_expiry(expires: Option<SystemTime>) {
+    if let Some(handles) = handles() {
+        let since = expires.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let seconds = since.map_or(0.0, |since| since.as_secs_f64());
+        handles.origin_errors.credentials_expiry.set(seconds);
     }
 }
 

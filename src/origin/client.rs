@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use super::asked::{Asked, Pin};
 use super::body::{Answer, Body};
 use super::connections::Connections;
+use super::credentials::renew::Renewal;
+use super::credentials::{Found, Source};
 use super::domains::{Domain, Domains};
 use super::error::is_of_credentials;
 use super::exchange::Exchange;
@@ -39,6 +41,8 @@ pub struct Origin {
     pub(super) retries: RetryLimit,
     pub(super) connections: Arc<Connections>,
     pub(super) in_flight: Arc<Semaphore>,
+    /// `None`: our own keys do not change.
+    pub(super) renewal: Option<Renewal>,
     /// Seconds the origin's clock is ahead of ours (R15).
     skew: AtomicI64,
 }
@@ -64,12 +68,22 @@ impl Origin {
             in_flight: Arc::new(Semaphore::new(config.connections)),
             endpoint,
             domains: Domains::new(&config, credentials),
+            renewal: None,
             loops: super::loops::LoopGuard::default(),
             health: Health::default(),
             retries: RetryLimit::new(config.retry_budget),
             config,
             skew: AtomicI64::new(0),
         })
+    }
+
+    /// As [`Origin::new`], with credentials that are renewed from where they were found.
+    ///
+    /// # Errors
+    /// As [`Origin::new`].
+    pub fn with_source(config: OriginConfig, source: Source, found: Found) -> Result<Self, String> {
+        let renewal = Some(Renewal::new(source, &found));
+        Ok(Self { renewal, ..Self::new(config, Some(found.credentials))? })
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -221,12 +235,18 @@ impl Origin {
     ) -> Result<Exchange, OriginError> {
         let started = Instant::now();
         let fresh = budget.attempt() > 0;
+        let used = request.domain.signer();
         let mut outcome = self.attempt(request, fresh, budget.deadline()).await;
         if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
             outcome = self.attempt(request, true, budget.deadline()).await;
         }
         if let Err((OriginError::OwnCredentials(e), _)) = &outcome
             && e.code == "RequestTimeTooSkewed"
+        {
+            outcome = self.attempt(request, fresh, budget.deadline()).await;
+        }
+        if let Err((OriginError::OwnCredentials(e), _)) = &outcome
+            && self.replaces_refused(e, request.domain, used.as_ref()).await
         {
             outcome = self.attempt(request, fresh, budget.deadline()).await;
         }
@@ -321,6 +341,8 @@ impl Origin {
         }
         exchange.release().await;
         match status.as_u16() {
+            // It waited for bytes of the request that were lost, or late: the same again may be taken.
+            400 if error.code == "RequestTimeout" => OriginError::ServerError(error),
             400 | 401 | 403 if is_of_credentials(&error.code) => OriginError::OwnCredentials(error),
             401 | 403 => OriginError::Denied(error),
             404 => OriginError::NotFound(error),

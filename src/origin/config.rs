@@ -77,20 +77,36 @@ pub enum Addressing {
     Virtual,
 }
 
-/// Where the keys come from, after the `AWS_*` environment variables.
+/// Where the keys come from: by default the chain of the AWS SDKs (environment, profiles, web identity, containers,
+/// instances).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CredentialsConfig {
     /// A file in the format of `~/.aws/credentials`; `None`: the usual place.
     pub file: Option<PathBuf>,
-    /// The section of that file.
+    /// The profile of that file and of `~/.aws/config`; `default`: what `AWS_PROFILE` names, if it is set.
     pub profile: String,
+    /// A role to assume with what was found.
+    pub role_arn: Option<String>,
+    /// With `role_arn`: what the role's owner demands.
+    pub external_id: Option<String>,
+    /// With `role_arn`: the name of its sessions; `None`: `hotset`.
+    pub session_name: Option<String>,
+    /// Requests are not signed, and nobody is asked for keys.
+    pub anonymous: bool,
 }
 
 impl Default for CredentialsConfig {
     fn default() -> Self {
-        Self { file: None, profile: "default".to_owned() }
+        Self {
+            file: None,
+            profile: "default".to_owned(),
+            role_arn: None,
+            external_id: None,
+            session_name: None,
+            anonymous: false,
+        }
     }
 }
 

@@ -1,34 +1,52 @@
-//! Where our own credentials come from: the environment, else the shared credentials file.
+//! Where our own credentials come from: the chain of the AWS SDKs, or a profile or a role that the configuration names.
 //!
-//! Source: AWS SDKs and Tools Reference Guide, "Shared config and credentials files". Invariant:
-//! half of a pair, a file that was named and is not there, or a profile without keys is an error
-//! that names what is missing; it never turns into unsigned requests. Only where nothing at all was
-//! set up, and the caller asks for it, is the answer "anonymous" ([`load_or_anonymous`]). Errors
-//! never show a secret.
+//! Invariant: what was set up and cannot be used is an error that names it; it never turns into unsigned requests. Only
+//! where nothing at all was set up, or `origin.credentials.anonymous` says so, is the answer "none". All of it, files
+//! with tokens included, is read again each time. Errors never show a secret.
 
-use std::io;
-use std::path::{Path, PathBuf};
+pub(super) mod renew;
 
-use super::config::CredentialsConfig;
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_credential_types::Credentials as SdkCredentials;
+use aws_credential_types::credential_feature::AwsCredentialFeature as Feature;
+use aws_credential_types::provider::error::CredentialsError as SdkError;
+use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use tokio::time::timeout;
+
+use super::config::{CredentialsConfig, OriginConfig};
 use crate::auth::{Credentials, InvalidCredentials};
 use crate::config::units::Secret;
 
 const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
 const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
-const SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
-const FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
-const PROFILE: &str = "AWS_PROFILE";
+const CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
+const CONFIG_FILE: &str = "AWS_CONFIG_FILE";
+/// Whoever sets one of these means that there are credentials.
+const VARIABLES: [&str; 7] = [
+    ACCESS_KEY,
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+];
 const DEFAULT_PROFILE: &str = "default";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// For all that is asked on the way to credentials.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Why there are no credentials; each message is one line and names what is missing.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// Neither the environment nor a file at the usual place says anything.
-    #[error("no credentials: set {ACCESS_KEY} and {SECRET_KEY}, or write {}", usual.display())]
-    NotFound {
-        /// Where the file was looked for.
-        usual: PathBuf,
-    },
     /// One half of the pair is set in the environment.
     #[error("{missing} is not set, but {set} is")]
     HalfSet {
@@ -37,197 +55,244 @@ pub enum CredentialsError {
         /// The variable that is set.
         set: &'static str,
     },
-    /// The file cannot be read.
-    #[error("credentials file {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+    /// Something is set up, and yields nothing.
+    #[error(
+        "no credentials for the origin, although {set_up} is set up: {problem}; mend it, or set \
+         origin.credentials.anonymous: true to send requests unsigned"
+    )]
+    Unusable {
+        /// The variable, file or key.
+        set_up: String,
+        /// One line.
+        problem: String,
     },
-    /// The file has no such section.
-    #[error("credentials file {}: there is no profile [{profile}]", path.display())]
-    NoProfile {
-        /// The file.
-        path: PathBuf,
-        /// The section looked for.
-        profile: String,
-    },
-    /// The section lacks a key. Only static keys are supported, no roles, SSO or processes.
-    #[error("credentials file {}: profile [{profile}] has no {key}", path.display())]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-        /// The section.
-        profile: String,
-        /// The key to add.
-        key: &'static str,
-    },
-    /// A value cannot be used.
-    #[error("credentials from {place}: {source}")]
+    /// A value cannot be sent.
+    #[error("credentials for the origin from {place}: {source}")]
     Invalid {
-        /// `the environment`, or the file and the profile.
+        /// Where it comes from.
         place: String,
         /// What is wrong with it.
         source: InvalidCredentials,
     },
 }
 
-/// Loads the credentials: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`;
-/// else a profile of the configured file, of `AWS_SHARED_CREDENTIALS_FILE` or of
-/// `~/.aws/credentials`, the first that is named. `AWS_PROFILE` counts where the configured profile
-/// is `default`.
-///
-/// `env` looks up one variable of the environment; an empty one counts as not set.
-///
-/// # Errors
-/// Every [`CredentialsError`].
-pub fn load(
-    config: &CredentialsConfig,
-    env: impl Fn(&str) -> Option<String>,
-) -> Result<Credentials, CredentialsError> {
-    let var = |name: &str| {
-        env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-    };
-    match (var(ACCESS_KEY), var(SECRET_KEY)) {
-        (Some(access_key), Some(secret_key)) => {
-            let keys = Keys { access_key, secret_key, session_token: var(SESSION_TOKEN) };
-            keys.check(|| "the environment".to_owned())
+/// Credentials, and what is known of them.
+#[derive(Debug)]
+pub struct Found {
+    pub credentials: Credentials,
+    /// When they end; `None`: never.
+    pub expires: Option<SystemTime>,
+    /// Where they come from, for people.
+    pub place: &'static str,
+}
+
+impl Found {
+    /// Where they come from and when they end, without anything secret.
+    pub fn describe(&self) -> String {
+        match self.expires {
+            Some(ends) => format!("{}, valid until {}", self.place, httpdate::fmt_http_date(ends)),
+            None => format!("{}, without an end", self.place),
         }
+    }
+}
+
+/// Where to look for credentials.
+#[derive(Debug, Clone)]
+pub struct Source {
+    config: CredentialsConfig,
+    region: String,
+}
+
+impl Source {
+    pub fn new(config: &OriginConfig) -> Self {
+        Self { config: config.credentials.clone(), region: config.region.clone() }
+    }
+
+    /// Looks for credentials now. `None`: nothing is set up, or they are not wanted.
+    ///
+    /// # Errors
+    /// [`CredentialsError`]: what was set up does not yield any.
+    pub async fn load(&self) -> Result<Option<Found>, CredentialsError> {
+        if self.config.anonymous {
+            return Ok(None);
+        }
+        check_pair()?;
+        let unusable = |set_up, problem| CredentialsError::Unusable { set_up, problem };
+        let found = match timeout(LIMIT, self.provide()).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                return match (self.set_up(), error) {
+                    (None, SdkError::CredentialsNotLoaded(_)) => Ok(None),
+                    (set_up, error) => {
+                        let set_up = set_up.unwrap_or_else(|| "an instance's role".to_owned());
+                        Err(unusable(set_up, chain(&error)))
+                    }
+                };
+            }
+            Err(_) => {
+                let set_up = self.set_up().unwrap_or_else(|| "the chain of sources".to_owned());
+                return Err(unusable(set_up, format!("no answer within {} s", LIMIT.as_secs())));
+            }
+        };
+        let place = place(&found, self.config.role_arn.is_some());
+        let token = found.session_token().map(|token| Secret::new(token.to_owned()));
+        let secret = Secret::new(found.secret_access_key().to_owned());
+        let credentials = Credentials::new(found.access_key_id().to_owned(), secret, token)
+            .map_err(|source| CredentialsError::Invalid { place: place.to_owned(), source })?;
+        Ok(Some(Found { credentials, expires: found.expiry(), place }))
+    }
+
+    async fn provide(&self) -> Result<SdkCredentials, SdkError> {
+        let sdk = self.loader().load().await;
+        let not_loaded = || SdkError::not_loaded("there is no chain");
+        match &self.config.role_arn {
+            None => sdk.credentials_provider().ok_or_else(not_loaded)?.provide_credentials().await,
+            Some(role) => {
+                let mut provider = AssumeRoleProvider::builder(role).configure(&sdk);
+                if let Some(id) = &self.config.external_id {
+                    provider = provider.external_id(id);
+                }
+                let name = self.config.session_name.as_deref().unwrap_or("hotset");
+                provider.session_name(name).build().await.provide_credentials().await
+            }
+        }
+    }
+
+    fn loader(&self) -> ConfigLoader {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(LIMIT / 2)
+            .build();
+        let mut loader = sdk_loader(timeouts).region(Region::new(self.region.clone()));
+        if let Some(file) = &self.config.file {
+            let files = EnvConfigFiles::builder()
+                .with_file(EnvConfigFileKind::Credentials, file)
+                .include_default_config_file(true);
+            loader = loader.profile_files(files.build());
+        }
+        if self.config.profile != DEFAULT_PROFILE {
+            loader = loader.profile_name(&self.config.profile);
+        }
+        loader
+    }
+
+    /// What says that there are credentials.
+    fn set_up(&self) -> Option<String> {
+        let CredentialsConfig { file, profile, role_arn, .. } = &self.config;
+        if file.is_some() {
+            return Some("origin.credentials.file".to_owned());
+        }
+        if role_arn.is_some() {
+            return Some("origin.credentials.role_arn".to_owned());
+        }
+        if profile != DEFAULT_PROFILE {
+            return Some("origin.credentials.profile".to_owned());
+        }
+        if let Some(variable) = VARIABLES.into_iter().find(|name| variable(name).is_some()) {
+            return Some(variable.to_owned());
+        }
+        // An empty one, such as /dev/null, says that there are none.
+        let file = credentials_file(&self.config)?;
+        let is_empty = std::fs::metadata(&file).map(|file| file.len() == 0);
+        match (is_empty, variable(CREDENTIALS_FILE)) {
+            (Ok(true), _) | (Err(_), None) => None,
+            (_, Some(_)) => Some(CREDENTIALS_FILE.to_owned()),
+            (Ok(false), None) => Some(file.display().to_string()),
+        }
+    }
+
+    /// Whether anything says that there are credentials. Where nothing does, an instance may have a role all the same.
+    pub fn is_set_up(&self) -> bool {
+        self.set_up().is_some()
+    }
+
+    /// The files that credentials may stand in: a change of one is a reason to look again.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let config = variable(CONFIG_FILE).map(PathBuf::from).or_else(|| in_home("config"));
+        credentials_file(&self.config).into_iter().chain(config).collect()
+    }
+}
+
+fn credentials_file(config: &CredentialsConfig) -> Option<PathBuf> {
+    let named = config.file.clone().or_else(|| variable(CREDENTIALS_FILE).map(PathBuf::from));
+    named.or_else(|| in_home("credentials"))
+}
+
+fn in_home(name: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(variable("HOME")?).join(".aws").join(name))
+}
+
+/// For clients of other services, such as SQS: they ask as the origin is asked.
+impl ProvideCredentials for Source {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.provide())
+    }
+}
+
+/// The AWS SDK's configuration, with the TLS that everything here uses.
+pub fn sdk_loader(timeouts: TimeoutConfig) -> ConfigLoader {
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).http_client(http)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+fn check_pair() -> Result<(), CredentialsError> {
+    match (variable(ACCESS_KEY), variable(SECRET_KEY)) {
         (Some(_), None) => Err(CredentialsError::HalfSet { missing: SECRET_KEY, set: ACCESS_KEY }),
         (None, Some(_)) => Err(CredentialsError::HalfSet { missing: ACCESS_KEY, set: SECRET_KEY }),
-        (None, None) => from_file(config, var),
+        _ => Ok(()),
     }
 }
 
-/// Like [`load`], but where nothing at all was set up the answer is `None`: requests go out
-/// unsigned.
-///
-/// # Errors
-/// Every [`CredentialsError`] but [`CredentialsError::NotFound`].
-pub fn load_or_anonymous(
-    config: &CredentialsConfig,
-    env: impl Fn(&str) -> Option<String>,
-) -> Result<Option<Credentials>, CredentialsError> {
-    match load(config, env) {
-        Ok(credentials) => Ok(Some(credentials)),
-        Err(CredentialsError::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error),
+/// What the SDK says of where they come from.
+fn place(found: &SdkCredentials, assumed: bool) -> &'static str {
+    if assumed {
+        return "origin.credentials.role_arn (STS AssumeRole)";
     }
-}
-
-/// The file that they come from, if it is not the environment.
-pub fn file(config: &CredentialsConfig, env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let var = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-    match var(ACCESS_KEY).or_else(|| var(SECRET_KEY)) {
-        Some(_) => None,
-        None => Some(file_path(config, var).1),
-    }
-}
-
-/// Whether the file is named, and where it is.
-fn file_path(config: &CredentialsConfig, var: impl Fn(&str) -> Option<String>) -> (bool, PathBuf) {
-    let named = config.file.clone().or_else(|| var(FILE).map(PathBuf::from));
-    let usual = PathBuf::from(var("HOME").unwrap_or_else(|| "~".to_owned()));
-    (named.is_some(), named.unwrap_or_else(|| usual.join(".aws").join("credentials")))
-}
-
-fn from_file(
-    config: &CredentialsConfig,
-    var: impl Fn(&str) -> Option<String>,
-) -> Result<Credentials, CredentialsError> {
-    let (is_named, path) = file_path(config, &var);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => {
-            return Err(CredentialsError::NotFound { usual: path });
-        }
-        Err(source) => return Err(CredentialsError::Unreadable { path, source }),
-    };
-    let profile = match config.profile.as_str() {
-        DEFAULT_PROFILE => var(PROFILE).unwrap_or_else(|| DEFAULT_PROFILE.to_owned()),
-        profile => profile.to_owned(),
-    };
-    from_profile(&text, &path, &profile)
-}
-
-fn from_profile(text: &str, path: &Path, profile: &str) -> Result<Credentials, CredentialsError> {
-    let section = find_profile(text, profile).ok_or_else(|| CredentialsError::NoProfile {
-        path: path.to_owned(),
-        profile: profile.to_owned(),
-    })?;
-    let required = |value: Option<String>, key| {
-        value.ok_or_else(|| CredentialsError::NoKey {
-            path: path.to_owned(),
-            profile: profile.to_owned(),
-            key,
-        })
-    };
-    let keys = Keys {
-        access_key: required(section.access_key, "aws_access_key_id")?,
-        secret_key: required(section.secret_key, "aws_secret_access_key")?,
-        session_token: section.session_token,
-    };
-    keys.check(|| format!("{}, profile [{profile}]", path.display()))
-}
-
-/// What was read and not yet checked. No Debug: it is secret.
-struct Keys {
-    access_key: String,
-    secret_key: String,
-    session_token: Option<String>,
-}
-
-impl Keys {
-    fn check(self, place: impl Fn() -> String) -> Result<Credentials, CredentialsError> {
-        let token = self.session_token.map(Secret::new);
-        Credentials::new(self.access_key, Secret::new(self.secret_key), token)
-            .map_err(|source| CredentialsError::Invalid { place: place(), source })
-    }
-}
-
-#[derive(Default)]
-struct Section {
-    access_key: Option<String>,
-    secret_key: Option<String>,
-    session_token: Option<String>,
-}
-
-/// Reads the section `[profile]`, wherever and however often it stands; `None` when it does not. A
-/// later value wins; lines that begin with `#` or `;` are comments, and keys of no interest are
-/// passed over.
-fn find_profile(text: &str, profile: &str) -> Option<Section> {
-    let mut found: Option<Section> = None;
-    let mut inside = false;
-    for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
-        if line.starts_with(['#', ';']) {
-            continue;
-        }
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
-            inside = name.trim() == profile;
-            if inside {
-                found.get_or_insert_default();
+    let features = found.get_property::<Vec<Feature>>().map_or(&[][..], Vec::as_slice);
+    let place = features.iter().find_map(|feature| {
+        Some(match feature {
+            Feature::CredentialsEnvVars => "the environment",
+            Feature::CredentialsProfileSourceProfile
+            | Feature::CredentialsProfileNamedProvider
+            | Feature::CredentialsStsAssumeRole => "a profile's role (STS AssumeRole)",
+            Feature::CredentialsEnvVarsStsWebIdToken
+            | Feature::CredentialsProfileStsWebIdToken
+            | Feature::CredentialsStsAssumeRoleWebId => "a web identity token (STS)",
+            Feature::CredentialsProfileSso | Feature::CredentialsSso => "IAM Identity Center (SSO)",
+            Feature::CredentialsProfileProcess | Feature::CredentialsProcess => {
+                "a profile's credential_process"
             }
-        } else if let (true, Some(section), Some((key, value))) =
-            (inside, found.as_mut(), line.split_once('='))
-        {
-            section.set(key.trim(), value.trim());
+            Feature::CredentialsHttp => "a container's agent (ECS or EKS Pod Identity)",
+            Feature::CredentialsImds => "the instance metadata service (IMDSv2)",
+            _ => return None,
+        })
+    });
+    match place {
+        Some(place) => place,
+        None if features.contains(&Feature::CredentialsProfile) => "a profile",
+        None => "the AWS SDK's chain",
+    }
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
         }
+        cause = error.source();
     }
-    found
+    text.replace('\n', " ")
 }
-
-impl Section {
-    fn set(&mut self, key: &str, value: &str) {
-        let field = match key.to_ascii_lowercase().as_str() {
-            "aws_access_key_id" => &mut self.access_key,
-            "aws_secret_access_key" => &mut self.secret_key,
-            "aws_session_token" => &mut self.session_token,
-            _ => return,
-        };
-        *field = Some(value.to_owned()).filter(|value| !value.is_empty());
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use parking_lot::RwLock;
 
 use super::version_access::VersionAccess;
@@ -23,13 +24,14 @@ pub const MAX_REALMS: usize = 256;
 #[derive(Debug)]
 pub struct Domain {
     realm: Realm,
-    signer: Option<Signer>,
+    signer: ArcSwapOption<Signer>,
     /// Where the keys may read by version id (R3).
     pub(super) version_access: VersionAccess,
 }
 
 impl Domain {
     fn new(realm: Realm, signer: Option<Signer>) -> Self {
+        let signer = ArcSwapOption::from_pointee(signer);
         Self { realm, signer, version_access: VersionAccess::default() }
     }
 
@@ -38,9 +40,9 @@ impl Domain {
         &self.realm
     }
 
-    /// What requests are signed with; `None` sends them anonymously.
-    pub fn signer(&self) -> Option<&Signer> {
-        self.signer.as_ref()
+    /// What requests are signed with now; `None` sends them anonymously.
+    pub fn signer(&self) -> Option<Arc<Signer>> {
+        self.signer.load_full()
     }
 
     fn has_keys(&self, keys: Option<&Credentials>) -> bool {
@@ -48,7 +50,7 @@ impl Domain {
             let token = keys.session_token().map(|token| token.expose().to_owned());
             (keys.access_key().to_owned(), keys.secret_key().expose().to_owned(), token)
         };
-        self.signer.as_ref().map(|signer| parts(signer.credentials())) == keys.map(parts)
+        self.signer().map(|signer| parts(signer.credentials())) == keys.map(parts)
     }
 }
 
@@ -101,6 +103,15 @@ impl Domains {
     /// Our own.
     pub fn own(&self) -> &Arc<Domain> {
         &self.own
+    }
+
+    /// From now on our own requests are signed with these. Whether they are others than before.
+    pub(super) fn replace_own(&self, keys: Credentials) -> bool {
+        if self.own.has_keys(Some(&keys)) {
+            return false;
+        }
+        self.own.signer.store(Some(Arc::new(Signer::new(Arc::new(keys), &self.region))));
+        true
     }
 
     /// The domain of whoever brings keys of its own; `None` when they are gone.
@@ -191,8 +202,8 @@ mod tests {
         domains.replace(all.iter().map(|(who, domain, keys)| (**who, **domain, keys)).map(brought))
     }
 
-    fn signs(domain: &Domain) -> &str {
-        domain.signer().unwrap().credentials().access_key()
+    fn signs(domain: &Domain) -> String {
+        domain.signer().unwrap().credentials().access_key().to_owned()
     }
 
     #[test]
@@ -200,7 +211,7 @@ mod tests {
         let domains = domains();
         bring(&domains, &[("alice", "a", "AK-A"), ("bob", "b", "AK-B")]).unwrap();
         let alice = domains.of_bringer("alice").unwrap();
-        assert_eq!((signs(&alice), signs(domains.own())), ("AK-A", "OWN"));
+        assert_eq!([signs(&alice), signs(domains.own())], ["AK-A", "OWN"]);
         assert_ne!(alice.realm(), domains.own().realm());
         assert_eq!(signs(&domains.of_realm(alice.realm()).unwrap()), "AK-A");
         assert_eq!(signs(&domains.of_realm(domains.own().realm()).unwrap()), "OWN");
@@ -219,7 +230,7 @@ mod tests {
         bring(&domains, &all).unwrap();
         let [a, b, c] = ["a", "b", "c"].map(|who| domains.of_bringer(who).unwrap());
         assert_eq!(a.realm(), b.realm());
-        assert_eq!((signs(&a), signs(&b), signs(&c)), ("AK-A", "AK-B", "AK-C"));
+        assert_eq!([signs(&a), signs(&b), signs(&c)], ["AK-A", "AK-B", "AK-C"]);
         assert_eq!(signs(&domains.of_realm(b.realm()).unwrap()), "AK-A");
         assert_eq!(signs(&domains.of_realm(c.realm()).unwrap()), "OWN");
         assert_eq!(domains.realms().len(), 2);
@@ -234,6 +245,15 @@ mod tests {
         let after = ["a", "b"].map(|who| domains.of_bringer(who).unwrap());
         assert!(Arc::ptr_eq(&before[0], &after[0]));
         assert_eq!(signs(&domains.of_realm(before[1].realm()).unwrap()), "AK3");
+    }
+
+    #[test]
+    fn our_own_keys_are_replaced_for_whoever_has_the_domain_already() {
+        let domains = domains();
+        let own = domains.own().clone();
+        assert!(!domains.replace_own(keys("OWN")), "they are the same");
+        assert!(domains.replace_own(keys("NEXT")));
+        assert_eq!(signs(&own), "NEXT");
     }
 
     #[test]

@@ -37,7 +37,14 @@ impl Origin {
             query = query.with("continuation-token", token);
         }
         loop {
-            let page = self.list_once(bucket, &query, &budget).await;
+            let own = self.domains().own();
+            let used = own.signer();
+            let mut page = self.list_once(bucket, &query, &budget).await;
+            if let Err(OriginError::OwnCredentials(e)) = &page
+                && self.replaces_refused(e, own, used.as_ref()).await
+            {
+                page = self.list_once(bucket, &query, &budget).await;
+            }
             self.record(OriginKind::List, page.as_ref().err());
             match page {
                 Ok(page) => return Ok(page),

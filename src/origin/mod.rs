@@ -30,6 +30,7 @@ pub use body::{Answer, Body};
 pub use client::Origin;
 pub use config::{Addressing, BackoffConfig, CredentialsConfig, OriginConfig, RetryBudgetConfig};
 pub use connections::PassThrough;
+pub use credentials::{CredentialsError, Found, Source};
 pub use domains::{Brought, Domain, Domains, MAX_REALMS};
 pub use endpoint::Endpoint;
 pub use error::OriginError;

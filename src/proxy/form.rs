@@ -96,7 +96,7 @@ impl Gateway {
         let target = self.origin.endpoint().target(Some(&upload.bucket), None);
         let (signer, now) = (forward.domain.signer(), self.origin.now());
         let Upload { bucket, boundary, form, admitted, length, .. } = &**upload;
-        let outgoing = Outgoing::new(form, bucket, admitted.size, signer, now);
+        let outgoing = Outgoing::new(form, bucket, admitted.size, signer.as_deref(), now);
         let length = outgoing.length(form, boundary, *length);
         let length = length.ok_or_else(|| bad_request(&HeadReader::ended()))?;
 

@@ -74,6 +74,8 @@ class Pod:
 
     def variables(self) -> dict[str, str]:
         env = {"PATH": "/bin:/usr/bin:/usr/sbin", "HOSTNAME": self.name, **SERVICE_LINKS}
+        # No instance is asked for a role.
+        env["AWS_EC2_METADATA_DISABLED"] = "true"
         for source in self.container.get("envFrom", []):
             env |= self.secrets[source["secretRef"]["name"]]
         for variable in self.container.get("env", []):

@@ -91,7 +91,7 @@ def test_it_is_installed_upgraded_removed_and_purged(machine):
 
     service = Service(machine, "/usr/lib/systemd/system")
     configuration = machine.path("/etc/default/hotset")
-    configured = configuration.read_text() + f"HOTSET_ORIGIN__ENDPOINT={ORIGIN}\n"
+    configured = configuration.read_text() + f"HOTSET_ORIGIN__ENDPOINT={ORIGIN}\nAWS_EC2_METADATA_DISABLED=true\n"
     configuration.write_text(configured)
     service.start()
     object_url = "http://127.0.0.1:9000/samples/hello.txt"

@@ -26,6 +26,8 @@ mod conformance;
 mod connections;
 /// The real binary, killed under load and started again on the same disk.
 mod crash;
+/// Where hotset's own credentials come from, and how they stay good.
+mod credentials;
 /// Regions, tenants, redirects, two signatures at once.
 mod dialects;
 /// Blocks on disk: read again, after a restart too.

@@ -3,9 +3,12 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+#[cfg(test)]
+use aws_config::BehaviorVersion;
+use aws_config::Region;
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
 #[cfg(test)]
@@ -15,16 +18,19 @@ use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message,
     QueueAttributeName,
 };
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
 use super::config::SqsConfig;
 use crate::events::backoff::chain;
+use crate::origin::credentials::sdk_loader;
+use crate::origin::{Origin, Source};
 
 /// The most messages of one request, SQS's own limit.
 pub(super) const BATCH: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an attempt may take beside the time that it waits for messages.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// So long before they end, credentials are fetched again.
+const CREDENTIALS_MARGIN: Duration = Duration::from_mins(5);
 /// Signs for servers that are not AWS's, where no region is set up.
 const ANY_REGION: &str = "us-east-1";
 
@@ -37,18 +43,18 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Finds the credentials and the region; a role's are fetched when they are needed, and again before they end.
-    pub(super) async fn connect(config: &SqsConfig) -> Self {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-            .build_https();
+    /// Finds the credentials, as for the origin, and the region; they are fetched when they are needed, and again before
+    /// they end.
+    pub(super) async fn connect(config: &SqsConfig, origin: &Origin) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ANSWER_TIMEOUT)
             .build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .timeout_config(timeouts)
-            .http_client(http);
+        let cache = IdentityCache::lazy().buffer_time(CREDENTIALS_MARGIN).build();
+        let mut loader = sdk_loader(timeouts).identity_cache(cache);
+        if !origin.config().credentials.anonymous {
+            loader = loader.credentials_provider(Source::new(origin.config()));
+        }
         if let Some(region) = config.region() {
             loader = loader.region(Region::new(region));
         }

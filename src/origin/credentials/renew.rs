@@ -1,0 +1,165 @@
+//! Keeps our own credentials good: looks again before they end, when a file changes, and when the origin refuses them.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
+
+use super::{Found, Source};
+use crate::auth::Signer;
+use crate::metrics::origin as metrics;
+use crate::origin::client::Origin;
+use crate::origin::domains::Domain;
+use crate::s3::S3Error;
+
+/// How often files and the clock are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// So long before they end others are fetched; half-way, where they live for less than twice that.
+const MARGIN: Duration = Duration::from_mins(5);
+/// Between two tries, whoever asks for them.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Between two warnings.
+const EVERY: Duration = Duration::from_mins(1);
+
+/// What is known of the credentials in use.
+#[derive(Debug)]
+pub(in crate::origin) struct Renewal {
+    source: Source,
+    /// Those that the start found, for people.
+    first: String,
+    /// When they end, and when others are due.
+    expiry: Mutex<Option<Expiry>>,
+    /// One look at a time; whoever waited for it uses what it found.
+    last: tokio::sync::Mutex<Last>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Expiry {
+    ends: SystemTime,
+    due: SystemTime,
+}
+
+#[derive(Debug, Default)]
+struct Last {
+    tried: Option<Instant>,
+    warned: Option<Instant>,
+}
+
+/// What came of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Renewed {
+    /// Others are in use now.
+    Other,
+    /// The same were found.
+    Same,
+    /// None were found, or it is too early to look.
+    Failed,
+}
+
+impl Renewal {
+    pub(in crate::origin) fn new(source: Source, found: &Found) -> Self {
+        let expiry = Mutex::new(found.expires.map(Expiry::new));
+        Self { source, first: found.describe(), expiry, last: tokio::sync::Mutex::default() }
+    }
+
+    fn is_due(&self) -> bool {
+        self.expiry.lock().is_some_and(|expiry| expiry.due <= SystemTime::now())
+    }
+}
+
+impl Expiry {
+    fn new(ends: SystemTime) -> Self {
+        let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
+        Self { ends, due: ends - MARGIN.min(left / 2) }
+    }
+}
+
+impl Origin {
+    /// Looks for credentials again, unless others than `used` are in use already.
+    ///
+    /// One look at a time, and one in [`PAUSE`].
+    async fn renew(&self, used: Option<&Arc<Signer>>) -> Renewed {
+        let Some(renewal) = &self.renewal else { return Renewed::Failed };
+        let own = self.domains().own();
+        let mut last = renewal.last.lock().await;
+        let now = own.signer();
+        if now.as_ref().map(Arc::as_ptr) != used.map(Arc::as_ptr) {
+            return Renewed::Other;
+        }
+        if last.tried.is_some_and(|tried| tried.elapsed() < PAUSE) {
+            return Renewed::Failed;
+        }
+        last.tried = Some(Instant::now());
+        let problem = match Box::pin(renewal.source.load()).await {
+            Ok(Some(found)) => return self.use_credentials(renewal, found),
+            Ok(None) => "none are set up any more".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if last.warned.is_none_or(|warned| warned.elapsed() >= EVERY) {
+            last.warned = Some(Instant::now());
+            log::warn!("cannot renew the credentials for the origin, the old ones stay: {problem}");
+        }
+        Renewed::Failed
+    }
+
+    fn use_credentials(&self, renewal: &Renewal, found: Found) -> Renewed {
+        let (expires, text) = (found.expires, found.describe());
+        *renewal.expiry.lock() = expires.map(Expiry::new);
+        metrics::set_credentials_expiry(expires);
+        if !self.domains().replace_own(found.credentials) {
+            return Renewed::Same;
+        }
+        log::info!("credentials for the origin renewed from {text}");
+        Renewed::Other
+    }
+
+    /// Whether the credentials that a domain was refused with were replaced by others: then the request is sent again.
+    pub async fn replaces_refused(
+        &self,
+        refused: &S3Error,
+        domain: &Domain,
+        used: Option<&Arc<Signer>>,
+    ) -> bool {
+        let is_own = std::ptr::eq(domain, &raw const **self.domains().own());
+        is_own && refused.code != "RequestTimeTooSkewed" && self.renew(used).await == Renewed::Other
+    }
+
+    /// Keeps the credentials good for as long as the origin is in use.
+    pub fn keep_credentials(self: &Arc<Self>) {
+        let Some(renewal) = &self.renewal else { return };
+        log::info!("credentials for the origin from {}", renewal.first);
+        metrics::set_credentials_expiry(renewal.expiry.lock().map(|expiry| expiry.ends));
+        tokio::spawn(watch(Arc::downgrade(self), renewal.source.files()));
+    }
+}
+
+async fn watch(origin: Weak<Origin>, files: Vec<PathBuf>) {
+    let mut seen = states(&files).await;
+    loop {
+        sleep(TICK).await;
+        let now = states(&files).await;
+        let Some(origin) = origin.upgrade() else { return };
+        let Some(renewal) = &origin.renewal else { return };
+        if now != seen || renewal.is_due() {
+            let used = origin.domains().own().signer();
+            // A file may be half written: it is read again until it yields something.
+            if origin.renew(used.as_ref()).await != Renewed::Failed {
+                seen = now;
+            }
+        }
+    }
+}
+
+/// What tells one state of a file from another.
+type FileState = Option<(u64, u64, i64, i64)>;
+
+async fn states(files: &[PathBuf]) -> Vec<FileState> {
+    let files = files.to_vec();
+    let state = |file: Metadata| (file.ino(), file.len(), file.mtime(), file.mtime_nsec());
+    let all = move || files.iter().map(|file| std::fs::metadata(file).ok().map(state)).collect();
+    tokio::task::spawn_blocking(all).await.unwrap_or_default()
+}
