@@ -1,21 +1,15 @@
-//! Where the origin is: scheme, host and port, addressing style, and the socket addresses behind the name.
+//! Where the origin is: scheme, host and port, addressing style, and which of its addresses is next.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use parking_lot::Mutex;
 use pingora::upstreams::peer::HttpPeer;
-use tokio::time::{Instant, timeout};
 
+use super::resolver::Resolver;
 use super::{Addressing, OriginConfig, OriginError};
-use crate::metrics::origin::OriginFailure;
 use crate::s3::target::encode_path;
 use crate::s3::{BucketName, ObjectKey};
-
-/// How long resolved addresses are used. S3 gives several and changes them often.
-const RESOLVE_TTL: Duration = Duration::from_secs(5);
 
 const AWS: [&str; 2] = ["amazonaws.com", "amazonaws.com.cn"];
 
@@ -26,7 +20,7 @@ pub struct Endpoint {
     host: String,
     port: u16,
     addressing: Addressing,
-    resolved: Mutex<Option<(Instant, Arc<[SocketAddr]>)>>,
+    resolver: Arc<Resolver>,
     turn: AtomicUsize,
 }
 
@@ -69,14 +63,8 @@ impl Endpoint {
         }
         let host = uri.host().ok_or_else(|| format!("{endpoint}: names no host"))?.to_owned();
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        Ok(Self {
-            tls,
-            host,
-            port,
-            addressing,
-            resolved: Mutex::new(None),
-            turn: AtomicUsize::new(0),
-        })
+        let resolver = Resolver::new(&host, port);
+        Ok(Self { tls, host, port, addressing, resolver, turn: AtomicUsize::new(0) })
     }
 
     pub fn is_tls(&self) -> bool {
@@ -135,7 +123,7 @@ impl Endpoint {
         host: &str,
         config: &OriginConfig,
     ) -> Result<Route, OriginError> {
-        let addresses = self.addresses(config.connect_timeout.0).await?;
+        let addresses = self.resolver.addresses(config.connect_timeout.0).await?;
         let address = addresses[self.turn.load(Ordering::Relaxed) % addresses.len()];
         let sni = host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
         let mut peer = HttpPeer::new(address, self.tls, sni);
@@ -151,26 +139,9 @@ impl Endpoint {
         self.turn.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn addresses(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, OriginError> {
-        if let Some((at, addresses)) = &*self.resolved.lock()
-            && at.elapsed() < RESOLVE_TTL
-        {
-            return Ok(addresses.clone());
-        }
-        let name = self.host.trim_start_matches('[').trim_end_matches(']');
-        let found = timeout(limit, tokio::net::lookup_host((name, self.port)))
-            .await
-            .map_err(|_| OriginError::Timeout("name resolution"))?
-            .map_err(|e| {
-                OriginError::Connect(OriginFailure::Name, format!("{}: {e}", self.host))
-            })?;
-        let addresses: Arc<[SocketAddr]> = found.collect();
-        if addresses.is_empty() {
-            let problem = format!("{} has no address", self.host);
-            return Err(OriginError::Connect(OriginFailure::Name, problem));
-        }
-        *self.resolved.lock() = Some((Instant::now(), addresses.clone()));
-        Ok(addresses)
+    /// For people: why its addresses are old, if they are.
+    pub(super) fn describe_addresses(&self) -> Option<String> {
+        self.resolver.describe()
     }
 }
 

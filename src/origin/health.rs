@@ -163,7 +163,12 @@ impl Origin {
 
     /// For `/readyz`: one line.
     pub fn describe(&self) -> String {
-        self.health.describe(&self.config.endpoint)
+        let endpoint = &self.config.endpoint;
+        let health = self.health.describe(endpoint);
+        match self.endpoint().describe_addresses() {
+            Some(old) => format!("{health}origin {endpoint}: {old}\n"),
+            None => health,
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod list;
 mod loops;
 mod pool;
 mod recent;
+mod resolver;
 mod retry;
 mod touch;
 mod version_access;

@@ -1,0 +1,305 @@
+//! The socket addresses behind the origin's name.
+//!
+//! One look-up at a time, in the background once any address is known: nothing waits for DNS but the first request. When a
+//! look-up fails, the last good addresses go on being used for as long as it takes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::OriginError;
+use crate::metrics::origin::{self as failures, OriginFailure};
+
+/// How long resolved addresses are used before they are looked up again. S3 gives several and changes them often.
+const RESOLVE_TTL: Duration = Duration::from_secs(5);
+/// The least time between two warnings.
+const EVERY: Duration = Duration::from_mins(1);
+
+type Found = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+/// Looks up a host and a port.
+type LookUp = dyn Fn(String, u16) -> Found + Send + Sync;
+
+/// The addresses of one name.
+pub(super) struct Resolver {
+    host: String,
+    port: u16,
+    look_up: Box<LookUp>,
+    known: Mutex<Known>,
+    /// Held by whoever looks up.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    addresses: Option<Arc<[SocketAddr]>>,
+    /// When the last look-up began or ended.
+    looked_up: Option<Instant>,
+    failing: Option<Failing>,
+    warned: Option<Instant>,
+}
+
+/// Look-ups that failed since the last good one.
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    why: String,
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Resolver {
+    /// By the system's resolver.
+    pub(super) fn new(host: &str, port: u16) -> Arc<Self> {
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        Self::with(name, port, |name, port| {
+            Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
+        })
+    }
+
+    fn with(
+        name: &str,
+        port: u16,
+        look_up: impl Fn(String, u16) -> Found + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let (known, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Arc::new(Self { host: name.to_owned(), port, look_up: Box::new(look_up), known, turn })
+    }
+
+    /// The addresses as they are known; of a name that was never resolved, after a look-up of at most `limit`.
+    ///
+    /// # Errors
+    /// [`OriginError::Connect`] or [`OriginError::Timeout`] when no address was ever found.
+    pub(super) async fn addresses(
+        self: &Arc<Self>,
+        limit: Duration,
+    ) -> Result<Arc<[SocketAddr]>, OriginError> {
+        if let Some(addresses) = self.known(limit) {
+            return Ok(addresses);
+        }
+        let _turn = self.turn.lock().await;
+        match self.known(limit) {
+            Some(addresses) => Ok(addresses),
+            None => self.refresh(limit).await,
+        }
+    }
+
+    /// What is known, which is looked up again in the background when it is old.
+    fn known(self: &Arc<Self>, limit: Duration) -> Option<Arc<[SocketAddr]>> {
+        let mut known = self.known.lock();
+        let addresses = known.addresses.clone()?;
+        let now = Instant::now();
+        if known.looked_up.is_none_or(|at| now - at >= RESOLVE_TTL) {
+            known.looked_up = Some(now);
+            let this = self.clone();
+            tokio::spawn(async move {
+                if let Ok(_turn) = this.turn.try_lock() {
+                    let _ = this.refresh(limit).await;
+                }
+            });
+        }
+        Some(addresses)
+    }
+
+    /// Looks up. Only whoever has the turn does.
+    async fn refresh(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, OriginError> {
+        let found = match timeout(limit, (self.look_up)(self.host.clone(), self.port)).await {
+            Err(_) => Err(OriginError::Timeout("name resolution")),
+            Ok(Err(error)) => Err(failed(format!("{}: {error}", self.host))),
+            Ok(Ok(found)) if found.is_empty() => {
+                Err(failed(format!("{} has no address", self.host)))
+            }
+            Ok(Ok(found)) => Ok(Arc::<[SocketAddr]>::from(found)),
+        };
+        let mut known = self.known.lock();
+        let now = Instant::now();
+        known.looked_up = Some(now);
+        match found {
+            Ok(addresses) => {
+                known.addresses = Some(addresses.clone());
+                if let Some(failing) = known.failing.take()
+                    && known.warned.take_if(|warned| *warned >= failing.since).is_some()
+                {
+                    let seconds = failing.since.elapsed().as_secs();
+                    log::info!("origin: {} is resolved again, after {seconds} s", self.host);
+                }
+                Ok(addresses)
+            }
+            Err(error) => {
+                let why = error.to_string();
+                match &mut known.failing {
+                    Some(failing) => failing.why = why,
+                    None => known.failing = Some(Failing { since: now, why }),
+                }
+                // Where none are known, the request that fails says so.
+                if known.addresses.is_some() {
+                    failures::failed(OriginFailure::Name);
+                    self.warn(&mut known, &error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn warn(&self, known: &mut Known, error: &OriginError) {
+        let now = Instant::now();
+        if known.warned.is_none_or(|warned| now - warned >= EVERY) {
+            known.warned = Some(now);
+            log::warn!(
+                "{error}; the addresses that {} had last are used; look at the host in origin.endpoint, and at the \
+                 resolver",
+                self.host
+            );
+        }
+    }
+
+    /// For people: why the addresses are old, if they are.
+    pub(super) fn describe(&self) -> Option<String> {
+        let known = self.known.lock();
+        let failing = known.failing.as_ref().filter(|_| known.addresses.is_some())?;
+        let seconds = failing.since.elapsed().as_secs();
+        Some(format!(
+            "its name is not resolved for {seconds} s, its last addresses are used: {}",
+            failing.why
+        ))
+    }
+}
+
+fn failed(problem: String) -> OriginError {
+    OriginError::Connect(OriginFailure::Name, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::{Notify, Semaphore};
+    use tokio::time::advance;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    fn address(n: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, n], 80))
+    }
+
+    /// A name server in the hands of a test.
+    #[derive(Default)]
+    struct Server {
+        answer: Mutex<Option<Vec<SocketAddr>>>,
+        asked: AtomicUsize,
+        done: Notify,
+        /// `None`: it answers at once.
+        gate: Option<Semaphore>,
+    }
+
+    impl Server {
+        fn answers(&self, with: &[SocketAddr]) {
+            *self.answer.lock() = Some(with.to_vec());
+        }
+
+        fn fails(&self) {
+            *self.answer.lock() = None;
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::Relaxed)
+        }
+
+        fn resolver(self: &Arc<Self>) -> Arc<Resolver> {
+            let server = self.clone();
+            Resolver::with("s3.example", 80, move |_, _| {
+                let server = server.clone();
+                Box::pin(async move {
+                    server.asked.fetch_add(1, Ordering::Relaxed);
+                    if let Some(gate) = &server.gate {
+                        gate.acquire().await.unwrap().forget();
+                    }
+                    let answer = server.answer.lock().clone();
+                    server.done.notify_one();
+                    answer.ok_or_else(|| io::Error::other("SERVFAIL"))
+                })
+            })
+        }
+    }
+
+    /// Lets the look-up in the background end.
+    async fn after_refresh(server: &Server) {
+        server.done.notified().await;
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_good_addresses_are_used_for_as_long_as_look_ups_fail() {
+        let server = Arc::new(Server::default());
+        server.answers(&[address(1)]);
+        let resolver = server.resolver();
+        assert_eq!(*resolver.addresses(LIMIT).await.unwrap(), [address(1)]);
+        server.done.notified().await;
+        server.fails();
+        for hours in 0..48 {
+            assert_eq!(*resolver.addresses(LIMIT).await.unwrap(), [address(1)], "{hours}");
+            if hours > 0 {
+                after_refresh(&server).await;
+                let line = resolver.describe().expect("it fails");
+                assert!(line.contains("SERVFAIL") && line.contains("s3.example"), "{line}");
+            }
+            advance(Duration::from_hours(1)).await;
+        }
+        server.answers(&[address(2)]);
+        assert_eq!(*resolver.addresses(LIMIT).await.unwrap(), [address(1)], "nothing waits");
+        after_refresh(&server).await;
+        assert_eq!(*resolver.addresses(LIMIT).await.unwrap(), [address(2)]);
+        assert_eq!(resolver.describe(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_looks_up_and_all_others_use_what_it_finds() {
+        let server = Arc::new(Server { gate: Some(Semaphore::new(0)), ..Server::default() });
+        server.answers(&[address(1)]);
+        let resolver = server.resolver();
+        let ask = || {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { resolver.addresses(LIMIT).await.unwrap() })
+        };
+        let first: Vec<_> = (0..100).map(|_| ask()).collect();
+        tokio::task::yield_now().await;
+        server.gate.as_ref().unwrap().add_permits(1);
+        for one in first {
+            assert_eq!(*one.await.unwrap(), [address(1)]);
+        }
+        assert_eq!(server.asked(), 1);
+        advance(RESOLVE_TTL).await;
+        for one in (0..100).map(|_| ask()).collect::<Vec<_>>() {
+            assert_eq!(*one.await.unwrap(), [address(1)], "not even the one that looks up waits");
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(server.asked(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_was_never_resolved_is_an_error_that_says_why() {
+        let server = Arc::new(Server::default());
+        let resolver = server.resolver();
+        let error = resolver.addresses(LIMIT).await.unwrap_err().to_string();
+        assert!(error.contains("s3.example: SERVFAIL"), "{error}");
+        assert_eq!(resolver.describe(), None, "the requests that fail say so");
+        server.answers(&[]);
+        let error = resolver.addresses(LIMIT).await.unwrap_err().to_string();
+        assert!(error.contains("s3.example has no address"), "{error}");
+        let silent = Arc::new(Server { gate: Some(Semaphore::new(0)), ..Server::default() });
+        let error = silent.resolver().addresses(LIMIT).await.unwrap_err();
+        assert!(matches!(error, OriginError::Timeout("name resolution")), "{error}");
+    }
+}
