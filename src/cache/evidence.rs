@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Bound;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Cache;
 use super::disk::Ticket;
@@ -78,10 +78,17 @@ impl Cache {
         if !streams || entry.since.instant() >= sent.0.instant() {
             return;
         }
+        let is_of_the_version_asked_for = |meta: &ObjectMeta| {
+            let answered = meta.version_id.as_ref().map(HeaderValue::as_bytes);
+            id.version().is_none_or(|asked| {
+                answered == (!asked.is_null()).then(|| asked.as_str().as_bytes())
+            })
+        };
         let may_be_stored = match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-                ObjectMeta::from_response(status, headers)
-                    .is_ok_and(|meta| !meta.no_store || !obeys())
+                ObjectMeta::from_response(status, headers).is_ok_and(|meta| {
+                    is_of_the_version_asked_for(&meta) && (!meta.no_store || !obeys())
+                })
             }
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => true,
             // It says nothing of that.
