@@ -361,7 +361,7 @@ impl Origin {
         }
     }
 
-    fn learn_skew(&self, headers: &HeaderMap) {
+    pub(super) fn learn_skew(&self, headers: &HeaderMap) {
         let date = headers.get(DATE).and_then(|v| v.to_str().ok());
         let Some(theirs) = date.and_then(|d| httpdate::parse_http_date(d).ok()) else { return };
         let seconds = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(0);

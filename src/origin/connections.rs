@@ -3,12 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use futures_util::task::noop_waker_ref;
 use pingora::connectors::{ConnectorOptions, L4Connect, TransportConnector};
 use pingora::protocols::Stream;
@@ -17,12 +18,14 @@ use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::OriginConfig;
 use super::client::Origin;
 use super::endpoint::Route;
 use super::error::OriginError;
 use super::pool::Pool;
+use super::refused::{self, Verdict};
 
 /// A write goes over a connection that was idle for less than this, or over a new one (R9).
 const WRITE_IDLE: Duration = Duration::from_secs(4);
@@ -74,10 +77,14 @@ impl Connections {
 #[derive(Debug, Clone, Default)]
 pub struct PassThrough {
     pub is_write: bool,
+    /// The answer has no body, whatever it announces.
+    pub is_head: bool,
     /// A kept connection was dead: the next try goes over a new one.
     pub fresh: bool,
     /// Whether the connection has carried a request before.
     pub reused: Arc<AtomicBool>,
+    /// The error code of an answer that refuses; known with its head.
+    pub refused: Arc<OnceLock<String>>,
 }
 
 impl Origin {
@@ -128,6 +135,8 @@ impl L4Connect for Lender {
             address: connected.address,
             host: self.route.host.clone(),
             pool: self.connections.pool.clone(),
+            how: self.how.clone(),
+            held: Held::default(),
         };
         Ok(VirtualSocketStream::new(Box::new(lent)).into())
     }
@@ -141,6 +150,54 @@ struct Lent {
     address: SocketAddr,
     host: String,
     pool: Arc<Pool>,
+    how: PassThrough,
+    held: Held,
+}
+
+/// The beginning of the answer, until it is known whether it refuses and why.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: BytesMut,
+    /// What there is may be passed on.
+    is_known: bool,
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl Held {
+    /// Reads on until the answer may be passed on.
+    fn poll(
+        &mut self,
+        stream: &mut Stream,
+        how: &PassThrough,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_known {
+            let mut chunk = [0; 4096];
+            let mut buf = ReadBuf::new(&mut chunk);
+            if Pin::new(&mut *stream).poll_read(cx, &mut buf)?.is_pending() {
+                if !self.bytes.is_empty() {
+                    let until = self.until.get_or_insert_with(|| Box::pin(sleep(refused::LIMIT)));
+                    self.is_known = until.as_mut().poll(cx).is_ready();
+                }
+                if self.is_known {
+                    break;
+                }
+                return Poll::Pending;
+            }
+            let ended = buf.filled().is_empty();
+            self.bytes.extend_from_slice(buf.filled());
+            match refused::look(&self.bytes, how.is_head) {
+                Verdict::Refused(code) => {
+                    let _ = how.refused.set(code);
+                    self.is_known = true;
+                }
+                Verdict::Pass => self.is_known = true,
+                Verdict::Wait => self.is_known = ended,
+            }
+        }
+        self.until = None;
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Lent {
@@ -153,14 +210,22 @@ impl AsyncRead for Lent {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if cx.waker().will_wake(noop_waker_ref())
+            && this.held.is_known
+            && this.held.bytes.is_empty()
             && let Some(stream) = this.stream.take()
         {
             this.pool.put(&this.host, this.address, stream);
         }
-        match &mut this.stream {
-            Some(stream) => Pin::new(stream).poll_read(cx, buf),
-            None => Poll::Ready(Ok(())),
+        let Some(stream) = &mut this.stream else { return Poll::Ready(Ok(())) };
+        if !this.held.is_known {
+            ready!(this.held.poll(stream, &this.how, cx))?;
         }
+        if this.held.bytes.is_empty() {
+            return Pin::new(stream).poll_read(cx, buf);
+        }
+        let length = this.held.bytes.len().min(buf.remaining());
+        buf.put_slice(&this.held.bytes.split_to(length));
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -3,17 +3,22 @@
 //! At most one warning every [`EVERY`], and one line on its end: an outage meets thousands of requests a second, and an
 //! origin that fails one request in a hundred begins and ends an outage many times a second.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::OriginError;
 use super::client::Origin;
-use super::error::connect_error;
+use super::domains::Domain;
+use super::error::{connect_error, is_of_credentials};
+use crate::auth::Signer;
 use crate::metrics::origin::{self as failures, OriginFailure};
 use crate::metrics::{self, OriginKind, Outcome};
+use crate::s3::S3Error;
 
 /// The least time between two warnings.
 const EVERY: Duration = Duration::from_secs(10);
@@ -154,6 +159,32 @@ impl Origin {
         if outcome == Outcome::Ok {
             self.note(None);
         }
+    }
+
+    /// A request that passed through was refused with this code and status, signed with `used`. What the client is told
+    /// when that is about our own keys, and whether the same request may be taken now; `None`: it is about the client's.
+    pub async fn refuses_our_keys(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        code: &str,
+        domain: &Domain,
+        used: &Arc<Signer>,
+    ) -> Option<(S3Error, bool)> {
+        if !is_of_credentials(code) {
+            return None;
+        }
+        let mut refused = S3Error::service_unavailable();
+        (refused.status, refused.code) = (status, code.to_owned().into());
+        let is_mended = if code == "RequestTimeTooSkewed" {
+            self.learn_skew(headers);
+            true
+        } else {
+            self.replaces_refused(&refused, domain, Some(used)).await
+        };
+        let error = OriginError::OwnCredentials(refused);
+        self.note(Some(&error));
+        Some((error.to_s3(), is_mended))
     }
 
     /// A request that was to pass through found no connection.

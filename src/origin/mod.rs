@@ -20,6 +20,7 @@ mod list;
 mod loops;
 mod pool;
 mod recent;
+mod refused;
 mod resolver;
 mod retry;
 mod touch;

@@ -14,12 +14,13 @@ use super::delete_many::HeldList;
 use super::evidence::Observed;
 use super::form::Upload;
 use super::lists::Keeping;
+use super::own_keys::Resend;
 use super::refusal::Refusal;
 use super::restore::RestoreBody;
 use super::touched::Touched;
 use crate::auth::chunked::Reframer;
 use crate::auth::verify::Digester;
-use crate::auth::{BodyCheck, Identity};
+use crate::auth::{BodyCheck, Identity, Signer};
 use crate::cache::{PageEvidence, Ticket, Writing};
 use crate::cluster::PeerWrite;
 use crate::metrics::{self, CacheResult, Held, Operation as OperationLabel, wire};
@@ -129,6 +130,10 @@ pub struct Forward {
     pub refusal: Option<S3Error>,
     pub connect_tries: u32,
     pub(super) connection: PassThrough,
+    /// What the last try was signed with; `None`: not by us.
+    pub(super) signed_with: Option<Arc<Signer>>,
+    /// Whether it is sent again with other keys.
+    pub(super) resend: Resend,
     /// The last invalidation that might still be undone by a power cut.
     pub unsettled: Option<Ticket>,
     /// Its answer may contradict cached metadata (R34).
@@ -180,6 +185,8 @@ impl Forward {
             refusal: None,
             connect_tries: 0,
             connection: PassThrough::default(),
+            signed_with: None,
+            resend: Resend::default(),
             unsettled: None,
             observed: None,
             page: None,

@@ -94,7 +94,8 @@ impl Gateway {
     ) -> Result<()> {
         let Some(upload) = &mut forward.form else { return Ok(()) };
         let target = self.origin.endpoint().target(Some(&upload.bucket), None);
-        let (signer, now) = (forward.domain.signer(), self.origin.now());
+        forward.signed_with = forward.domain.signer();
+        let (signer, now) = (&forward.signed_with, self.origin.now());
         let Upload { bucket, boundary, form, admitted, length, .. } = &**upload;
         let outgoing = Outgoing::new(form, bucket, admitted.size, signer.as_deref(), now);
         let length = outgoing.length(form, boundary, *length);

@@ -30,6 +30,7 @@ mod http1;
 mod listener;
 mod lists;
 mod operation_name;
+mod own_keys;
 mod owners;
 mod pass_through;
 mod path_prefix;
@@ -311,7 +312,7 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<Box<HttpPeer>> {
-        let forward = ctx.forward.as_ref().expect("set before a request is passed on");
+        let forward = ctx.forward.as_mut().expect("set before a request is passed on");
         self.peer(&session.req_header().method, forward).await
     }
 
@@ -427,7 +428,9 @@ impl ProxyHttp for Gateway {
     }
 
     fn suppress_error_log(&self, _: &Session, ctx: &RequestContext, error: &Error) -> bool {
-        *error.esource() == ErrorSource::Downstream || ending::is_of_client(Some(error), ctx)
+        *error.esource() == ErrorSource::Downstream
+            || ending::is_of_client(Some(error), ctx)
+            || own_keys::is_about_them(error)
     }
 
     async fn logging(

@@ -120,12 +120,21 @@ impl Gateway {
         self.cache.durable_or_off(forward.unsettled.take()).await;
     }
 
-    pub(super) async fn peer(&self, method: &Method, forward: &Forward) -> Result<Box<HttpPeer>> {
+    pub(super) async fn peer(
+        &self,
+        method: &Method,
+        forward: &mut Forward,
+    ) -> Result<Box<HttpPeer>> {
         let origin = &self.origin;
         let bucket = forward.parsed.bucket.as_ref();
         let host = origin.endpoint().target(bucket, None).host;
-        let how = PassThrough { is_write: is_write(method), ..forward.connection.clone() };
-        let peer = origin.pass_through_peer(&host, how).await;
+        forward.connection = PassThrough {
+            is_write: is_write(method),
+            is_head: *method == Method::HEAD,
+            fresh: forward.connection.fresh,
+            ..PassThrough::default()
+        };
+        let peer = origin.pass_through_peer(&host, forward.connection.clone()).await;
         let mut peer = peer.inspect_err(|e| origin.note(Some(e))).map_err(|e| connect_error(&e))?;
         let config = origin.config();
         let patience = match &forward.parsed.operation {
@@ -183,7 +192,8 @@ impl Gateway {
             Some(form) => form.payload(),
             None => payload(claimed.as_ref().and_then(|v| v.to_str().ok())),
         };
-        let seed = match forward.domain.signer() {
+        forward.signed_with = forward.domain.signer();
+        let seed = match &forward.signed_with {
             Some(signer) => {
                 let now = self.origin.now();
                 Some(signer.sign(&head.method, &target.path, &query, &mut headers, payload, now))
@@ -291,6 +301,7 @@ impl Gateway {
             return Err(broken_answer("Content-Length is not the length of Content-Range"));
         }
         if let Some(forward) = &mut ctx.forward {
+            self.check_own_keys(method, head, forward).await?;
             if let Some(region) = &ctx.region {
                 region::name_in_answer(region, method, head, forward)?;
             }
@@ -351,7 +362,7 @@ pub(super) fn may_retry(method: &Method, forward: &mut Forward) -> bool {
     let reused = forward.connection.reused.load(Ordering::Relaxed);
     let may = reused && !forward.body_began && !is_write(method);
     forward.connection.fresh |= may;
-    may
+    may || forward.resend.take()
 }
 
 /// Whether a write that was answered with this status may still happen. What the origin does not implement it does not

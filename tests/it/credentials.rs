@@ -299,3 +299,21 @@ async fn a_request_that_the_origin_waited_for_in_vain_is_sent_again() {
     s3.fault(Matcher::get("key"), Times(1), Fault::Status(400, "RequestTimeout"));
     assert_eq!(process.client().get("/data/key").send().await.status, 200);
 }
+
+#[tokio::test]
+async fn a_list_that_old_keys_are_refused_for_is_sent_again_with_others() {
+    let (s3, scratch) = (origin().await, Scratch::new());
+    let agent = FakeAgent::start("AK1", HOUR).await;
+    let mut serve = command("serve", &s3, &scratch, "");
+    serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
+    let process = Process::spawn(serve).await;
+    agent.give("AK2", HOUR);
+    s3.fault(Matcher::any(), Times(1), Fault::Status(400, "ExpiredToken"));
+    let answer = process.client().get("/data?list-type=2").send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(signers(&s3), ["AK1", "AK2"]);
+    s3.fault(Matcher::any(), Times(1), Fault::Status(403, "RequestTimeTooSkewed"));
+    assert_eq!(process.client().get("/data?list-type=2").send().await.status, 200);
+    s3.fault(Matcher::any(), Times(1), Fault::Status(400, "RequestTimeout"));
+    assert_eq!(process.client().get("/data?list-type=2").send().await.status, 200);
+}

@@ -109,3 +109,57 @@ async fn what_the_origin_says_of_hotsets_own_keys_is_for_operators_and_not_for_c
         assert!(failures(&process, "credentials").await >= 1.0);
     }
 }
+
+#[tokio::test]
+async fn what_passes_through_is_not_told_of_hotsets_own_keys_either() {
+    for (status, code) in [
+        (403, "SignatureDoesNotMatch"),
+        (403, "InvalidAccessKeyId"),
+        (403, "RequestTimeTooSkewed"),
+        (400, "ExpiredToken"),
+    ] {
+        let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+        s3.put("data", "key", Object::random(5000, 1));
+        let mut process = in_front_of(&scratch, &s3.endpoint()).await;
+        let client = process.client();
+        s3.fault(Matcher::any(), Repeat::Always, Fault::Status(status, code));
+        for request in [
+            client.get("/data?list-type=2"),
+            client.get("/data/key?tagging"),
+            client.put("/data/new").body("x"),
+            client.put("/data/large").body(vec![7; 300_000]),
+            client.delete("/data/key"),
+        ] {
+            let answer = request.send().await;
+            let text = answer.text();
+            assert_eq!(answer.status, 503, "{code}: {text}");
+            assert!(text.contains("<Code>ServiceUnavailable</Code>"), "{text}");
+            let whose = format!("the credentials that hotset signs with ({code})");
+            assert!(text.contains(&whose), "{text}");
+        }
+        process.logged("does not take hotset's own credentials").await;
+        let output = process.output();
+        assert!(!output.contains("ERROR"), "{output}");
+        assert!(failures(&process, "credentials").await >= 5.0);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_what_the_client_asks_passes_through_as_it_is() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    let process = in_front_of(&scratch, &s3.endpoint()).await;
+    let client = process.client();
+    for (status, code) in [(403, "AccessDenied"), (400, "MalformedXML"), (401, "Unauthorized")] {
+        s3.fault(Matcher::any(), Repeat::Times(4), Fault::Status(status, code));
+        for request in [
+            client.get("/data?list-type=2"),
+            client.put("/data/new").body("x"),
+            client.delete("/data/key"),
+        ] {
+            let answer = request.send().await;
+            assert_eq!(answer.status.as_u16(), status, "{code}");
+            assert!(answer.text().contains(&format!("<Code>{code}</Code>")), "{}", answer.text());
+        }
+        assert_eq!(client.head("/data?acl").send().await.status.as_u16(), status, "{code}");
+    }
+}

@@ -1,0 +1,113 @@
+//! The error code of an answer that passes through, learned before any of the answer is passed on.
+//!
+//! A status of 400 or 403 may be about the client's request, or about the keys that hotset signed it with. Which of the
+//! two is said in the body, and pingora's proxy passes on the head before there is one. So the first bytes of such an
+//! answer are held back until its code is there: errors are short and come in one piece.
+
+use std::time::Duration;
+
+use memchr::memmem::find;
+
+/// Of an answer that refuses, at most this much is held back,
+const MOST: usize = 64 * 1024;
+/// and for at most so long.
+pub(super) const LIMIT: Duration = Duration::from_secs(2);
+
+/// What is known of an answer by its first bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// More bytes are needed.
+    Wait,
+    /// Nothing is to be learned from it.
+    Pass,
+    /// It refuses, with this code.
+    Refused(String),
+}
+
+/// Looks at the first bytes of an answer to a HEAD, or to another request.
+pub(super) fn look(bytes: &[u8], to_head: bool) -> Verdict {
+    let Some(answer) = after_informational(bytes) else { return Verdict::Wait };
+    let Some(status) = answer.get(..12) else { return Verdict::Wait };
+    if to_head || !matches!(&status[9..], b"400" | b"401" | b"403") {
+        return Verdict::Pass;
+    }
+    let Some(end) = find(answer, b"\r\n\r\n") else { return wait(bytes) };
+    let (head, body) = (&answer[..end], &answer[end + 4..]);
+    if let Some(code) = code(body) {
+        return Verdict::Refused(code);
+    }
+    let is_whole = match field(head, "content-length") {
+        Some(length) => length.parse().is_ok_and(|length: usize| body.len() >= length),
+        None => field(head, "transfer-encoding").is_some() && body.ends_with(b"0\r\n\r\n"),
+    };
+    if is_whole { Verdict::Pass } else { wait(bytes) }
+}
+
+fn wait(bytes: &[u8]) -> Verdict {
+    if bytes.len() < MOST { Verdict::Wait } else { Verdict::Pass }
+}
+
+/// The answer after those that only announce it; `None`: it has not begun.
+fn after_informational(mut bytes: &[u8]) -> Option<&[u8]> {
+    while bytes.get(9) == Some(&b'1') {
+        bytes = &bytes[find(bytes, b"\r\n\r\n")? + 4..];
+    }
+    Some(bytes)
+}
+
+fn code(body: &[u8]) -> Option<String> {
+    let (open, close) = (b"<Code>", b"</Code>");
+    let start = find(body, open)? + open.len();
+    let length = find(&body[start..], close)?;
+    String::from_utf8(body[start..start + length].to_vec()).ok()
+}
+
+fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
+    let lines = std::str::from_utf8(head).ok()?.split("\r\n").skip(1);
+    let mut fields = lines.filter_map(|line| line.split_once(':'));
+    fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const XML: &str = "<Error><Code>ExpiredToken</Code></Error>";
+
+    fn answer(status: &str, fields: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status} X\r\n{fields}\r\n{body}")
+    }
+
+    #[test]
+    fn a_refusal_is_held_back_until_its_code_is_there() {
+        let length = format!("Content-Length: {}\r\n", XML.len());
+        for text in [
+            answer("403", &length, XML),
+            answer("400", "Transfer-Encoding: chunked\r\n", &format!("28\r\n{XML}\r\n0\r\n\r\n")),
+            format!("HTTP/1.1 100 Continue\r\n\r\n{}", answer("401", &length, XML)),
+        ] {
+            let known = text.find("</Code>").unwrap() + "</Code>".len();
+            for cut in 0..known {
+                assert_eq!(look(&text.as_bytes()[..cut], false), Verdict::Wait, "{cut} of {text}");
+            }
+            let refused = Verdict::Refused("ExpiredToken".to_owned());
+            assert_eq!(look(&text.as_bytes()[..known], false), refused, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_waits() {
+        for (text, to_head) in [
+            (answer("200", "Content-Length: 100\r\n", ""), false),
+            (answer("404", "", ""), false),
+            (answer("503", "", ""), false),
+            (answer("403", "Content-Length: 243\r\n", ""), true),
+            (answer("403", "content-length:0\r\n", ""), false),
+            (answer("403", "Content-Length: 4\r\n", "oops"), false),
+            (answer("403", "Transfer-Encoding: chunked\r\n", "4\r\noops\r\n0\r\n\r\n"), false),
+            (answer("403", "", &"x".repeat(MOST)), false),
+        ] {
+            assert_eq!(look(text.as_bytes(), to_head), Verdict::Pass, "{text:.80}");
+        }
+    }
+}
