@@ -217,8 +217,11 @@ impl Cache {
         id: &ObjectId,
         found: Found,
     ) -> Result<Found, CacheError> {
-        let head = self.ask(id, None, Join::UnderWay).await?;
-        found.agree(head)
+        match self.ask(id, None, Join::UnderWay).await {
+            // What is cached goes on being served, without them.
+            Err(CacheError::Origin(error)) if error.allows_stale() => Ok(found),
+            head => found.agree(head?),
+        }
     }
 
     /// What memory knows, or else what the disk does.

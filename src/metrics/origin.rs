@@ -7,6 +7,8 @@ use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, g
 use super::handles;
 
 const ERRORS: &str = "hotset_origin_errors_total";
+const NOT_ASKED: &str = "hotset_origin_requests_withheld_total";
+const BREAKER_OPEN: &str = "hotset_origin_breaker_open";
 const RETRIES_REFUSED: &str = "hotset_origin_retries_refused_total";
 const CREDENTIALS_EXPIRY: &str = "hotset_credentials_expiry_timestamp_seconds";
 
@@ -36,14 +38,20 @@ pub(super) struct Handles {
     errors: [Counter; OriginFailure::ALL.len()],
     retries_refused: Counter,
     credentials_expiry: Gauge,
+    not_asked: Counter,
+    breaker_open: Gauge,
 }
 
 impl Handles {
     pub(super) fn register() -> Self {
         let reason = |index: usize| counter!(ERRORS, "reason" => OriginFailure::ALL[index].label());
-        let (retries_refused, credentials_expiry) =
-            (counter!(RETRIES_REFUSED), gauge!(CREDENTIALS_EXPIRY));
-        Self { errors: std::array::from_fn(reason), retries_refused, credentials_expiry }
+        Self {
+            errors: std::array::from_fn(reason),
+            retries_refused: counter!(RETRIES_REFUSED),
+            credentials_expiry: gauge!(CREDENTIALS_EXPIRY),
+            not_asked: counter!(NOT_ASKED),
+            breaker_open: gauge!(BREAKER_OPEN),
+        }
     }
 }
 
@@ -54,6 +62,12 @@ pub(super) fn describe() {
         "Requests to the origin that brought no answer about what was asked, by reason; each attempt counts"
     );
     describe_counter!(
+        NOT_ASKED,
+        Unit::Count,
+        "Requests that were not sent to the origin because it fails and is only probed (origin.circuit_breaker)"
+    );
+    describe_gauge!(BREAKER_OPEN, "1 while the origin fails and is only probed, else 0");
+    describe_counter!(
         RETRIES_REFUSED,
         Unit::Count,
         "Retries that were not made because they were too large a share of what the origin answered (origin.retry_budget)"
@@ -63,6 +77,20 @@ pub(super) fn describe() {
         Unit::Seconds,
         "When the credentials for the origin end, in seconds since 1970; 0: they do not"
     );
+}
+
+/// Counts a request that was not sent because the breaker is open.
+pub fn not_asked() {
+    if let Some(handles) = handles() {
+        handles.origin_errors.not_asked.increment(1);
+    }
+}
+
+/// Sets whether the breaker is open.
+pub fn set_breaker_open(is_open: bool) {
+    if let Some(handles) = handles() {
+        handles.origin_errors.breaker_open.set(u8::from(is_open));
+    }
 }
 
 /// Counts a retry that was not made because there were too many.

@@ -91,7 +91,7 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
         );
         kinds += 1;
     }
-    assert_eq!(kinds, 54);
+    assert_eq!(kinds, 56);
 }
 
 #[test]

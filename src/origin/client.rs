@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::asked::{Asked, Pin};
 use super::body::{Answer, Body};
+use super::breaker::Breaker;
 use super::connections::Connections;
 use super::credentials::renew::Renewal;
 use super::credentials::{Found, Source};
@@ -39,6 +40,7 @@ pub struct Origin {
     pub(super) loops: super::loops::LoopGuard,
     pub(super) health: Health,
     pub(super) retries: RetryLimit,
+    pub(super) breaker: Breaker,
     pub(super) connections: Arc<Connections>,
     pub(super) in_flight: Arc<Semaphore>,
     /// `None`: our own keys do not change.
@@ -72,6 +74,7 @@ impl Origin {
             loops: super::loops::LoopGuard::default(),
             health: Health::default(),
             retries: RetryLimit::new(config.retry_budget),
+            breaker: Breaker::new(config.circuit_breaker),
             config,
             skew: AtomicI64::new(0),
         })
@@ -203,11 +206,21 @@ impl Origin {
         failure: OriginError,
         budget: &mut RetryBudget,
     ) -> Result<(), OriginError> {
-        if !failure.is_retryable() {
+        // A body that broke off waits for the breaker; what has not begun is answered.
+        let is_down = matches!(failure, OriginError::Down(_));
+        let may_wait = match budget.has_begun() {
+            true => is_down || failure.is_retryable(),
+            false => failure.is_retryable() && !self.breaker.is_open(),
+        };
+        if !may_wait {
             return Err(failure);
         }
         let asked_for = failure.retry_after(self.now());
         let Some(pause) = budget.next_pause(asked_for) else { return Err(failure) };
+        if is_down {
+            tokio::time::sleep(pause).await;
+            return Ok(());
+        }
         if !budget.take_progress() && !self.may_retry() {
             return Err(failure);
         }
@@ -233,6 +246,7 @@ impl Origin {
         request: &Request<'_>,
         budget: &mut RetryBudget,
     ) -> Result<Exchange, OriginError> {
+        self.permit()?;
         let started = Instant::now();
         let fresh = budget.attempt() > 0;
         let used = request.domain.signer();
@@ -253,7 +267,7 @@ impl Origin {
         let outcome = outcome.map_err(|(e, _)| e);
         let is_head = request.method == Method::HEAD;
         let kind = if is_head { OriginKind::Head } else { OriginKind::Get };
-        self.record(kind, outcome.as_ref().err());
+        self.record(kind, request.id.hash64(), outcome.as_ref().err());
         metrics::origin_first_byte(started.elapsed());
         outcome
     }

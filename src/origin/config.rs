@@ -37,6 +37,9 @@ pub struct OriginConfig {
     pub backoff: BackoffConfig,
     /// How many attempts of all fetches together may be repetitions.
     pub retry_budget: RetryBudgetConfig,
+    /// Whether an origin that fails is left alone but for a probe now and then: what is not cached is answered 503 at
+    /// once meanwhile. What passes through is always tried.
+    pub circuit_breaker: bool,
     /// How long an idle connection is kept; shorter than what the origin keeps it.
     pub keep_alive: HumanDuration,
     /// Requests of our own (fills and their HEADs) that run at the same time.
@@ -59,6 +62,7 @@ impl Default for OriginConfig {
             attempts: 6,
             backoff: BackoffConfig::default(),
             retry_budget: RetryBudgetConfig::default(),
+            circuit_breaker: true,
             keep_alive: HumanDuration::secs(4),
             connections: 256,
         }

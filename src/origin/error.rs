@@ -52,6 +52,9 @@ pub enum OriginError {
     /// The connection broke, or the answer was not what HTTP allows.
     #[error("origin: connection broke: {0}")]
     Broken(String),
+    /// It was not asked, because it fails (the breaker is open); worth a try after this time.
+    #[error("origin: not asked, it fails")]
+    Down(Duration),
     /// An answer that cannot be admitted: no strong `ETag`, no size or no Last-Modified (R2).
     #[error("origin: answer cannot be cached: {0}")]
     Uncacheable(String),
@@ -79,6 +82,7 @@ impl OriginError {
             | Self::Changed
             | Self::PreconditionFailed
             | Self::Refused(_)
+            | Self::Down(_)
             | Self::Uncacheable(_)
             | Self::NotAPart
             | Self::GivenUp => false,
@@ -87,7 +91,7 @@ impl OriginError {
 
     /// Whether a stale object may be served instead (R14): the origin is not there or not well.
     pub fn allows_stale(&self) -> bool {
-        self.is_retryable()
+        self.is_retryable() || matches!(self, Self::Down(_))
     }
 
     /// Whether the origin answered, and refuses what was asked.
@@ -109,6 +113,12 @@ impl OriginError {
                 )
                 .into();
                 error
+            }
+            Self::Down(wait) => {
+                let seconds = wait.as_secs().max(1);
+                let mut error = S3Error::service_unavailable();
+                error.message = "The origin fails. Please try again.".into();
+                error.with_header(RETRY_AFTER, seconds.into())
             }
             Self::ServerError(said) => with_retry_after(S3Error::service_unavailable(), said),
             Self::Connect(..)
@@ -157,6 +167,7 @@ impl OriginError {
             | Self::RangeNotSatisfiable
             | Self::Changed
             | Self::PreconditionFailed
+            | Self::Down(_)
             | Self::Uncacheable(_)
             | Self::NotAPart
             | Self::GivenUp => None,
@@ -178,7 +189,7 @@ impl OriginError {
             Self::ServerError(_) => Outcome::ServerError,
             Self::Connect(..) => Outcome::Connect,
             Self::Timeout(_) => Outcome::Timeout,
-            Self::Broken(_) | Self::GivenUp => Outcome::Broken,
+            Self::Broken(_) | Self::Down(_) | Self::GivenUp => Outcome::Broken,
         }
     }
 }

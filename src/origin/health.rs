@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::OriginError;
+use super::breaker::{Change, Sign};
 use super::client::Origin;
 use super::domains::Domain;
 use super::error::{connect_error, is_of_credentials};
@@ -57,13 +58,15 @@ struct Outage {
 
 impl Health {
     /// One line for people: whether it answers, and if not, why.
-    fn describe(&self, endpoint: &str) -> String {
+    fn describe(&self, endpoint: &str, is_open: bool) -> String {
+        let probed = if is_open { ", and is only probed" } else { "" };
         match (self.last.load(Ordering::Relaxed), &self.failing.lock().outage) {
             (FAILS, Some(outage)) => {
                 let seconds = outage.since.elapsed().as_secs();
-                format!("origin {endpoint}: fails for {seconds} s: {}\n", outage.why)
+                format!("origin {endpoint}: fails for {seconds} s{probed}: {}\n", outage.why)
             }
             (NOT_ASKED, _) => format!("origin {endpoint}: not asked yet\n"),
+            _ if is_open => format!("origin {endpoint}: fails often{probed}\n"),
             _ => format!("origin {endpoint}: answers\n"),
         }
     }
@@ -128,14 +131,42 @@ fn advice(reason: OriginFailure) -> &'static str {
 }
 
 impl Origin {
-    /// Counts an attempt, and remembers whether the origin answers.
-    pub(super) fn record(&self, kind: OriginKind, failure: Option<&OriginError>) {
+    /// Counts an attempt, and remembers whether the origin answers. `about`: a hash of what was asked for.
+    pub(super) fn record(&self, kind: OriginKind, about: u64, failure: Option<&OriginError>) {
         metrics::origin_request(kind, failure.map_or(Outcome::Ok, OriginError::outcome));
-        self.note(failure);
+        let is_head = matches!(kind, OriginKind::Head);
+        self.note_sign(failure, Sign::of(failure, about, is_head));
     }
 
     /// Remembers whether the origin answers.
     pub fn note(&self, failure: Option<&OriginError>) {
+        self.note_sign(failure, Sign::of(failure, 0, false));
+    }
+
+    /// Whether the origin may be asked, by the breaker.
+    pub(super) fn permit(&self) -> Result<(), OriginError> {
+        self.breaker.permit().map_err(|wait| {
+            failures::not_asked();
+            OriginError::Down(wait)
+        })
+    }
+
+    fn note_sign(&self, failure: Option<&OriginError>, sign: Sign) {
+        self.note_failure(failure);
+        let Some(change) = self.breaker.record(sign) else { return };
+        let endpoint = &self.config.endpoint;
+        match change {
+            Change::Opened => log::warn!(
+                "origin {endpoint}: fails, and is only probed until it answers: what is not cached is answered 503, and \
+                 stale where max_stale allows it"
+            ),
+            Change::Closed(after) => {
+                log::info!("origin {endpoint}: is asked again, after {:.1} s", after.as_secs_f32());
+            }
+        }
+    }
+
+    fn note_failure(&self, failure: Option<&OriginError>) {
         let endpoint = &self.config.endpoint;
         match failure.and_then(|failure| Some((failure.reason()?, failure))) {
             Some((reason, failure)) => {
@@ -195,7 +226,7 @@ impl Origin {
     /// For `/readyz`: one line.
     pub fn describe(&self) -> String {
         let endpoint = &self.config.endpoint;
-        let health = self.health.describe(endpoint);
+        let health = self.health.describe(endpoint, self.breaker.is_open());
         match self.endpoint().describe_addresses() {
             Some(old) => format!("{health}origin {endpoint}: {old}\n"),
             None => health,
@@ -239,6 +270,6 @@ mod tests {
             advance(Duration::from_millis(200)).await;
         }
         assert_eq!(lines, 12, "a warning and its end every ten seconds");
-        assert_eq!(health.describe("e"), "origin e: answers\n");
+        assert_eq!(health.describe("e", false), "origin e: answers\n");
     }
 }

@@ -45,7 +45,7 @@ impl Origin {
             {
                 page = self.list_once(bucket, &query, &budget).await;
             }
-            self.record(OriginKind::List, page.as_ref().err());
+            self.record(OriginKind::List, 0, page.as_ref().err());
             match page {
                 Ok(page) => return Ok(page),
                 Err(failure) => self.pause(failure, &mut budget).await?,

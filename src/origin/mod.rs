@@ -7,6 +7,7 @@
 mod ask;
 mod asked;
 mod body;
+mod breaker;
 mod client;
 pub mod config;
 mod connections;

@@ -1,4 +1,4 @@
-//! Counts of the last seconds: what retries are measured against.
+//! Counts of the last seconds: what retries and failures are measured against.
 
 use tokio::time::Instant;
 
@@ -10,6 +10,8 @@ const WINDOW: usize = 10;
 pub(super) struct Counts {
     /// Attempts that were answered, by a refusal too.
     pub answered: u32,
+    /// Attempts that failed in a way that says something of the origin.
+    pub failed: u32,
     pub retries: u32,
 }
 
@@ -45,6 +47,7 @@ impl Recent {
         let recent = self.seconds.iter().filter(|(of, _)| of + WINDOW as u64 > second);
         recent.fold(Counts::default(), |sum, (_, counts)| Counts {
             answered: sum.answered.saturating_add(counts.answered),
+            failed: sum.failed.saturating_add(counts.failed),
             retries: sum.retries.saturating_add(counts.retries),
         })
     }

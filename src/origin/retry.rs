@@ -26,8 +26,10 @@ pub(super) struct RetryBudget {
     cap: Duration,
     allowed: Duration,
     deadline: Instant,
-    /// Bytes arrived since the last attempt.
+    /// Bytes arrived since the last attempt,
     progressed: bool,
+    /// or ever.
+    begun: bool,
 }
 
 impl RetryBudget {
@@ -41,6 +43,7 @@ impl RetryBudget {
             allowed,
             deadline: Instant::now() + allowed,
             progressed: false,
+            begun: false,
         }
     }
 
@@ -49,6 +52,7 @@ impl RetryBudget {
         self.attempts = 0;
         self.deadline = Instant::now() + self.allowed;
         self.progressed = true;
+        self.begun = true;
     }
 
     /// The pause before the next attempt, or `None` when attempts or time have run out. It is not shorter than the
@@ -68,6 +72,11 @@ impl RetryBudget {
     /// the same request again.
     pub(super) fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progressed)
+    }
+
+    /// Whether a part of the answer has arrived.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// The number of the attempt under way, from 0.

@@ -13,6 +13,8 @@ mod admission;
 mod architecture;
 /// Hits that are answered without a session.
 mod at_once;
+/// An origin that fails and is left alone.
+mod breaker;
 /// The admin port's API and the subcommands that use it.
 mod by_hand;
 /// Many readers of the same bytes.

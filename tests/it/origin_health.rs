@@ -3,7 +3,9 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{FakeS3, Fault, Matcher, Object, Process, Repeat, Scratch, unused_port};
+use crate::support::{
+    FakeS3, Fault, Matcher, Object, Process, Repeat, Scratch, unused_port, within,
+};
 
 /// A server of this endpoint.
 async fn in_front_of(scratch: &Scratch, endpoint: &str) -> Process {
@@ -81,6 +83,36 @@ async fn an_origin_that_is_there_again_is_said_to_be() {
     assert_eq!(process.client().get("/data/key").send().await.status, 200);
     process.logged("answers again, after ").await;
     assert_eq!(readiness(&process).await, format!("ready\norigin http://{address}: answers\n"));
+}
+
+#[tokio::test]
+async fn an_origin_that_is_left_alone_is_said_to_be_and_so_is_its_end() {
+    let (scratch, address) = (Scratch::new(), deserted());
+    let mut process = in_front_of(&scratch, &format!("http://{address}")).await;
+    let open = "hotset_origin_breaker_open";
+    within("the breaker to open", async {
+        while process.metric(open).await < 1.0 {
+            assert_eq!(process.client().get("/data/key").send().await.status, 503);
+        }
+    })
+    .await;
+    process.logged("is only probed until it answers").await;
+    assert!(readiness(&process).await.contains(" s, and is only probed: "));
+    for _ in 0..20 {
+        assert_eq!(process.client().get("/data/key").send().await.status, 503);
+    }
+    assert!(process.metric("hotset_origin_requests_withheld_total").await >= 10.0);
+    let s3 = FakeS3::start_at(address.port()).await;
+    s3.put("data", "key", Object::random(5000, 1));
+    within("the breaker to close", async {
+        while process.client().get("/data/key").send().await.status != 200 {}
+    })
+    .await;
+    process.logged("is asked again, after ").await;
+    assert!(process.metric(open).await < 1.0);
+    assert_eq!(readiness(&process).await, format!("ready\norigin http://{address}: answers\n"));
+    let output = process.output();
+    assert_eq!(output.matches("is only probed").count(), 1, "{output}");
 }
 
 #[tokio::test]

@@ -65,6 +65,7 @@ async fn an_origin_that_refuses_connections_is_tried_until_it_comes_back() {
     let proxy = TestProxy::start_with(&s3, |config| {
         config.origin.attempts = 2000;
         config.origin.retry_budget.floor = 2000;
+        config.origin.circuit_breaker = false;
     })
     .await;
     let client = proxy.client();
