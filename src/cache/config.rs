@@ -83,6 +83,12 @@ pub struct RuleConfig {
     /// For how long after that it may still be served while the origin cannot be reached (R14);
     /// `None`: never.
     pub max_stale: Option<HumanDuration>,
+    /// How long the origin is waited for before that: when it does not answer, what is old is served after this time, and
+    /// within 100 ms once the origin is known to fail. What it answers later is taken in.
+    pub stale_after: HumanDuration,
+    /// For how long after its freshness an object is served at once while it is confirmed in the background (RFC 5861);
+    /// `None`: never. Only with `ttl` and `events`.
+    pub stale_while_revalidate: Option<HumanDuration>,
     /// How long "there is no such key" is remembered (R12).
     pub negative: HumanDuration,
     /// Whether an object's own `Cache-Control` is obeyed: `no-store` and `private` pass through; with a `ttl`,
@@ -147,6 +153,8 @@ impl Default for RuleConfig {
             pattern: Self::MATCH_ALL.to_owned(),
             freshness: Freshness::default(),
             max_stale: None,
+            stale_after: HumanDuration::secs(1),
+            stale_while_revalidate: None,
             negative: HumanDuration::secs(1),
             obey_no_store: true,
             disk_share: None,

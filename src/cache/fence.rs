@@ -135,8 +135,7 @@ impl World {
     /// What is served without asking is not older than what was told, and is what it is said to be.
     fn read(&self) {
         let told = self.told.load(Ordering::SeqCst);
-        let policy =
-            Policy::new(&Freshness::Immutable, None, Duration::ZERO, Duration::ZERO, true, false);
+        let policy = Policy::new(&Freshness::Immutable, None, Duration::ZERO, true, false);
         let Lookup::Fresh(found) = self.cache.lookup(&self.id, &policy, LearnedBy::Get) else {
             return;
         };

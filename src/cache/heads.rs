@@ -11,8 +11,10 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Cache;
 use super::generation::Generation;
@@ -47,6 +49,8 @@ pub(super) type Question = (ObjectId, Option<PartNumber>, Generation);
 
 struct Queue {
     in_flight: AnswerSender,
+    /// When the request in flight was sent.
+    since: Instant,
     next: Option<AnswerSender>,
 }
 
@@ -78,6 +82,17 @@ impl Heads {
         wait(answer).await
     }
 
+    /// Requests that are in flight.
+    pub(super) fn len(&self) -> usize {
+        self.queues.lock().len()
+    }
+
+    /// For how long a request for an object is in flight.
+    pub(super) fn waited_for(&self, id: &ObjectId, generation: Generation) -> Option<Duration> {
+        let queues = self.queues.lock();
+        queues.get(&(id.clone(), None, generation)).map(|queue| queue.since.elapsed())
+    }
+
     #[cfg(all(test, feature = "shuttle"))]
     pub(super) fn is_idle(&self) -> bool {
         self.queues.lock().is_empty()
@@ -95,7 +110,7 @@ impl Heads {
         }
         let in_flight = watch::Sender::new(None);
         let answer = in_flight.subscribe();
-        queues.insert(question.clone(), Queue { in_flight, next: None });
+        queues.insert(question.clone(), Queue { in_flight, since: Instant::now(), next: None });
         (answer, Some(Lease { heads: self.clone(), question, ended: false }))
     }
 }
@@ -150,7 +165,10 @@ impl Lease {
         let queue = queues.get_mut(&self.question).expect("only its lease removes a queue");
         queue.in_flight.send_replace(Some(answer));
         match queue.next.take() {
-            Some(next) => queue.in_flight = next,
+            Some(next) => {
+                queue.in_flight = next;
+                queue.since = Instant::now();
+            }
             None => {
                 queues.remove(&self.question);
                 self.ended = true;

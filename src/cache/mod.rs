@@ -47,6 +47,7 @@ mod replicas;
 mod room;
 mod rules;
 mod spill;
+mod stale;
 mod sync;
 mod trust;
 mod turn;

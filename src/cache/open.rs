@@ -30,6 +30,8 @@ pub enum Source {
     Miss,
     /// Known and old; the origin did not answer (R14).
     Stale,
+    /// Known and old; the origin is being asked.
+    StaleWhileRevalidate,
 }
 
 /// A version of an object, and how we know.
@@ -217,6 +219,9 @@ impl Cache {
         id: &ObjectId,
         found: Found,
     ) -> Result<Found, CacheError> {
+        if matches!(found.source, Source::Stale | Source::StaleWhileRevalidate) {
+            return Ok(found);
+        }
         match self.ask(id, None, Join::UnderWay).await {
             // What is cached goes on being served, without them.
             Err(CacheError::Origin(error)) if error.allows_stale() => Ok(found),
@@ -306,26 +311,6 @@ impl Cache {
         let current = version
             .and_then(|version| self.meta.get(id.object()).filter(|entry| entry.is_of(version)));
         current.map(with_doubt).or(own.map(|entry| (entry, true)))
-    }
-
-    async fn revalidate(
-        self: &Arc<Self>,
-        id: &ObjectId,
-        policy: &Policy,
-        entry: Option<Arc<Entry>>,
-        found: Found,
-    ) -> Result<Found, CacheError> {
-        match self.ask_head(id, None, policy, Source::Revalidated).await {
-            Err(CacheError::Origin(error))
-                if error.allows_stale()
-                    && entry.is_some_and(|entry| policy.allows_stale(&entry))
-                    && !self.generations.must_confirm(id)
-                    && self.generations.is_current(id, found.generation) =>
-            {
-                Ok(Found { source: Source::Stale, ..found })
-            }
-            other => other,
-        }
     }
 
     pub(super) async fn ask_head(

@@ -19,14 +19,25 @@ pub struct Policy {
     pub(super) trusted: Option<Trusted>,
     /// The origin is asked before every answer: `revalidate`, or the client's `no-cache` (R7).
     pub demand: bool,
-    /// How much older than its ttl metadata may be served while the origin is down (R14).
-    pub max_stale: Duration,
+    /// Whether metadata that is older than its ttl may be served (R14).
+    pub(super) stale: Staleness,
     /// How long an absence is believed (R12).
     pub negative: Duration,
     /// `no-store` and `private` objects are not cached (R13).
     pub obey_no_store: bool,
     /// `no-cache` and `max-age=0` objects are confirmed before each answer (R13).
     pub(super) obey_no_cache: bool,
+}
+
+/// What may be served of what is older than its ttl; nothing by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Staleness {
+    /// How much older it may be while the origin fails.
+    pub max: Duration,
+    /// How long the origin is waited for before.
+    pub after: Duration,
+    /// How much older it may be without waiting for the origin.
+    pub while_revalidate: Duration,
 }
 
 /// Events are proven to come.
@@ -42,7 +53,6 @@ impl Policy {
     pub(super) fn new(
         freshness: &Freshness,
         trusted: Option<Moment>,
-        max_stale: Duration,
         negative: Duration,
         obey_no_store: bool,
         no_cache: bool,
@@ -63,13 +73,18 @@ impl Policy {
         let negative = ttl.map_or(negative, |ttl| negative.min(ttl));
         // Under the other rules it is not age that decides.
         let obey_no_cache = obey_no_store && matches!(freshness, Freshness::Ttl(_));
-        Self { ttl, trusted, demand, max_stale, negative, obey_no_store, obey_no_cache }
+        let stale = Staleness::default();
+        Self { ttl, trusted, demand, stale, negative, obey_no_store, obey_no_cache }
     }
 
     /// The same for a reader that demands the current state (R7).
     #[must_use]
     pub fn demanding(self) -> Self {
-        Self { demand: true, ..self }
+        Self { demand: true, stale: Staleness::default(), ..self }
+    }
+
+    pub(super) fn with_stale(self, stale: Staleness) -> Self {
+        Self { stale, ..self }
     }
 
     /// Whether an object's own `Cache-Control` is obeyed that wants it confirmed before each answer (R13).
@@ -94,7 +109,20 @@ impl Policy {
     }
 
     pub(super) fn allows_stale(&self, entry: &Entry) -> bool {
-        let limit = self.ttl.unwrap_or_default() + self.max_stale;
-        !self.max_stale.is_zero() && entry.since.age() < limit
+        self.is_within(entry, self.stale.max)
+    }
+
+    /// Whether it may be served while it is confirmed, before anything is known of how that ends.
+    pub(super) fn allows_stale_while_revalidate(&self, entry: &Entry) -> bool {
+        self.is_within(entry, self.stale.while_revalidate)
+    }
+
+    /// Whether it may be served without an answer of the origin, whatever became of that.
+    pub(super) fn allows_unconfirmed(&self, entry: &Entry) -> bool {
+        self.allows_stale(entry) || self.allows_stale_while_revalidate(entry)
+    }
+
+    fn is_within(&self, entry: &Entry, more: Duration) -> bool {
+        !more.is_zero() && entry.since.age() < self.ttl.unwrap_or_default() + more
     }
 }

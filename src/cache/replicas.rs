@@ -182,7 +182,7 @@ mod tests {
     use crate::s3::{ETag, ObjectMeta, testing};
 
     fn immutable() -> Policy {
-        Policy::new(&Freshness::Immutable, None, Duration::ZERO, Duration::ZERO, true, false)
+        Policy::new(&Freshness::Immutable, None, Duration::ZERO, true, false)
     }
 
     fn cache(disk: Vec<DiskConfig>) -> (Arc<Cache>, ObjectId) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use globset::GlobMatcher;
 
 use super::config::{Freshness, PrefetchConfig, RuleConfig};
-use super::policy::Policy;
+use super::policy::{Policy, Staleness};
 use super::trust::Trust;
 use crate::s3::{BucketName, ObjectId, ObjectKey, VersionId, spelling};
 
@@ -15,7 +15,7 @@ struct Rule {
     /// `None` matches everything.
     pattern: Option<GlobMatcher>,
     freshness: Freshness,
-    max_stale: Duration,
+    stale: Staleness,
     negative: Duration,
     obey_no_store: bool,
     lists: Option<Duration>,
@@ -40,7 +40,11 @@ impl Rules {
                 text: config.pattern.clone(),
                 pattern: if all { None } else { Some(config.matcher()?) },
                 freshness: config.freshness,
-                max_stale: config.max_stale.map_or(Duration::ZERO, |d| d.0),
+                stale: Staleness {
+                    max: config.max_stale.map_or(Duration::ZERO, |d| d.0),
+                    after: config.stale_after.0,
+                    while_revalidate: config.stale_while_revalidate.map_or(Duration::ZERO, |d| d.0),
+                },
                 negative: config.negative.0,
                 obey_no_store: config.obey_no_store,
                 lists: config.lists.map(|lists| lists.0),
@@ -90,14 +94,16 @@ impl Rules {
         if rule.freshness == Freshness::Bypass {
             return None;
         }
-        let Rule { freshness, max_stale, negative, obey_no_store, .. } = rule;
+        let Rule { freshness, stale, negative, obey_no_store, .. } = rule;
         let null = id.version().is_some_and(VersionId::is_null);
         let trusted = match freshness {
             Freshness::Events(_) => self.trust.since(index, id.bucket()),
             _ => None,
         };
         let demand = no_cache || null || self.is_ambiguous(id.key().as_str());
-        Some(Policy::new(freshness, trusted, *max_stale, *negative, *obey_no_store, demand))
+        let policy = Policy::new(freshness, trusted, *negative, *obey_no_store, demand);
+        // Who wants the state of now gets nothing old, nor does who reads what may change unnoticed.
+        Some(if demand { policy } else { policy.with_stale(*stale) })
     }
 
     /// Whether any rule has what was created read ahead.

@@ -260,8 +260,7 @@ mod tests {
     /// The disk still has what is being voided when it is read.
     #[tokio::test]
     async fn r5_what_was_read_from_disk_while_it_was_voided_is_not_served_afterwards() {
-        let policy =
-            Policy::new(&Freshness::Immutable, None, Duration::ZERO, Duration::ZERO, true, false);
+        let policy = Policy::new(&Freshness::Immutable, None, Duration::ZERO, true, false);
         for end in [End::Object, End::Bucket, End::PurgedPrefix, End::PurgedEverything] {
             let world = World::new("voided");
             let (cache, id) = (&world.cache, &world.id);

@@ -431,6 +431,7 @@ fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
     };
     for (index, rule) in rules.iter().enumerate() {
         check_lists(index, rule)?;
+        check_stale(index, rule)?;
         by_hand::check_prefetch(index, rule)?;
         let key = format!("rules[{index}].match");
         if let Some(problem) = not_bucket_and_key(&rule.pattern) {
@@ -454,6 +455,17 @@ fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn check_stale(index: usize, rule: &RuleConfig) -> Result<(), ConfigError> {
+    let ages = matches!(rule.freshness, Freshness::Ttl(_) | Freshness::Events(_));
+    match rule.stale_while_revalidate {
+        Some(_) if !ages => wrong(
+            format_args!("rules[{index}].stale_while_revalidate"),
+            "only valid with freshness: { ttl: .. } or { events: .. }",
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Trust needs somebody to bring events, and must not make what is known live shorter than without it.

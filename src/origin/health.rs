@@ -143,6 +143,16 @@ impl Origin {
         self.note_sign(failure, Sign::of(failure, 0, false));
     }
 
+    /// Whether the origin is known not to answer.
+    pub fn is_failing(&self) -> bool {
+        self.breaker.is_failing()
+    }
+
+    /// Somebody who could do without an answer did not wait for it any longer.
+    pub fn unanswered(&self) {
+        self.breaker.unanswered();
+    }
+
     /// Whether the origin may be asked, by the breaker.
     pub(super) fn permit(&self) -> Result<(), OriginError> {
         self.breaker.permit().map_err(|wait| {

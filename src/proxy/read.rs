@@ -66,7 +66,10 @@ impl Gateway {
             let found = match found {
                 Ok(found) if refuses(read, &found.meta) => match confirmation(ctx, &found) {
                     Confirmation::Done => Ok(found),
-                    Confirmation::Needed if !policy.demand => {
+                    // One that was not waited for is, by who is refused without it.
+                    Confirmation::Needed
+                        if !policy.demand || found.source == Source::StaleWhileRevalidate =>
+                    {
                         policy = policy.demanding();
                         continue;
                     }
@@ -368,12 +371,13 @@ fn status(found: &Found) -> CacheStatus {
         Source::Miss => CacheStatus::Miss,
         Source::Revalidated => CacheStatus::Revalidated,
         Source::Stale => CacheStatus::Stale,
+        Source::StaleWhileRevalidate => CacheStatus::StaleWhileRevalidate,
     }
 }
 
 /// What the head says of a read whose first bytes came from `source`: a hit only if the rest is in memory or on disk.
 async fn promised(cache: CacheStatus, source: PieceSource, reader: &BlockReader) -> CacheStatus {
-    if !matches!(cache, CacheStatus::Hit | CacheStatus::Stale) {
+    if !matches!(cache, CacheStatus::Hit | CacheStatus::Stale | CacheStatus::StaleWhileRevalidate) {
         return cache;
     }
     match source {

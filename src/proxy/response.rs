@@ -43,6 +43,8 @@ pub(super) enum CacheStatus {
     Revalidated,
     /// Too old, and the origin is down.
     Stale,
+    /// Too old, and the origin is being asked.
+    StaleWhileRevalidate,
     /// A remembered absence.
     Negative,
     /// Not for the cache.
@@ -60,6 +62,7 @@ impl CacheStatus {
             Self::Partial => "hotset; fwd=partial",
             Self::Revalidated => "hotset; fwd=stale; detail=revalidated",
             Self::Stale => "hotset; hit; detail=stale-on-error",
+            Self::StaleWhileRevalidate => "hotset; hit; detail=stale-while-revalidate",
             Self::Negative => "hotset; hit; detail=negative",
             Self::Bypass => "hotset; fwd=bypass",
             Self::Method => "hotset; fwd=method",
@@ -72,7 +75,7 @@ impl CacheStatus {
             Self::Partial => CacheResult::Partial,
             Self::Miss => CacheResult::Miss,
             Self::Revalidated => CacheResult::Revalidated,
-            Self::Stale => CacheResult::Stale,
+            Self::Stale | Self::StaleWhileRevalidate => CacheResult::Stale,
             Self::Negative => CacheResult::Negative,
             Self::Bypass | Self::Method => CacheResult::Bypass,
         }
