@@ -1,4 +1,4 @@
-"""The README's table of what hotset does of S3: each row is asked, directly and through hotset.
+"""The table of what hotset does of S3, in docs/s3.md: each row is asked, directly and through hotset.
 
 `cached`: asked again, it is a hit. `passes through`: each time the origin answers, and as it does
 directly. `not done`: hotset refuses it, and the origin hears nothing of it.
@@ -23,14 +23,14 @@ from hotset import LISTS
 from servers import REGION, Endpoint
 from test_cache import asked, is_hit
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs/s3.md"
 HEADING = "## What of S3 it does"
 STATES = ("cached", "passes through", "not done")
 
 
 def table() -> dict[str, str]:
-    """Rows and their states, as the README has them."""
-    section = README.read_text().split(f"\n{HEADING}\n", 1)[1].split("\n## ", 1)[0]
+    """Rows and their states, as the page has them."""
+    section = PAGE.read_text().split(f"\n{HEADING}\n", 1)[1].split("\n## ", 1)[0]
     rows = re.findall(r"^\| (.+?) \| (.+?) \|", section, re.MULTILINE)
     return {row: state for row, state in rows if row != "of S3"}
 

@@ -324,9 +324,9 @@ fn an_identity_may_have_several_keys_and_each_belongs_to_one() {
 }
 
 #[test]
-fn the_example_of_the_readme_is_right() {
-    let readme = include_str!("../../../../README.md");
-    let (_, example) = readme.split_once("identities: /etc/hotset/identities.yaml }\n").unwrap();
+fn the_documented_example_is_right() {
+    let page = include_str!("../../../../docs/authentication.md");
+    let (_, example) = page.split_once("identities: /etc/hotset/identities.yaml }\n").unwrap();
     let (example, _) = example.split_once("```").unwrap();
     let set = parse(example).unwrap();
     assert_eq!((set.len(), set.with_origin().count()), (4, 2));
