@@ -2,6 +2,7 @@ use super::*;
 use crate::auth::{AuthConfig, AuthMode};
 use crate::config::units::ByteSize;
 use crate::events::webhook::config::{SnsConfig, WebhookConfig};
+use crate::origin::config::Addressing;
 
 /// The error for the default configuration with one change.
 fn error(change: impl FnOnce(&mut Config)) -> String {
