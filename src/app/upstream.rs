@@ -29,7 +29,7 @@ pub(super) async fn find_origin(config: &Config) -> Result<Arc<Origin>, RunError
         .map_err(RunError::Origin)
 }
 
-/// One line for people on what [`find_origin`] would find.
+/// One line for people on the credentials that a start would find.
 pub fn describe_credentials(config: &Config) -> String {
     let (source, anonymous) = (Source::new(&config.origin), config.origin.credentials.anonymous);
     if !anonymous && !source.is_set_up() {

@@ -171,7 +171,7 @@ impl BlockReader {
         self.at == self.end
     }
 
-    /// Whether memory and disk hold all bytes that were not handed out yet; see [`Cache::holds_all`].
+    /// Whether memory and disk hold all bytes that were not handed out yet.
     pub async fn rest_is_held(&self) -> bool {
         let from = self.at + self.left_over.as_ref().map_or(0, |bytes| bytes.len() as u64);
         self.cache.holds_all(&self.version, from..self.end).await
