@@ -50,7 +50,7 @@ pub use activation::ActivationError;
 pub use descriptors::TooFewDescriptors;
 pub use secret_files::warn_of_config;
 pub use sizing::TooLittleMemory;
-pub use upstream::describe_credentials;
+pub use upstream::{describe_credentials, origin_to_check};
 pub use warnings::warnings;
 
 /// Why the server did not start, or did not end well.

@@ -29,6 +29,14 @@ pub(super) async fn find_origin(config: &Config) -> Result<Arc<Origin>, RunError
         .map_err(RunError::Origin)
 }
 
+/// The origin as a start would ask it, for who asks it without serving.
+///
+/// # Errors
+/// One line: what stands in the way of a start.
+pub async fn origin_to_check(config: &Config) -> Result<Arc<Origin>, String> {
+    find_origin(config).await.map_err(|error| error.to_string())
+}
+
 /// One line for people on the credentials that a start would find.
 pub fn describe_credentials(config: &Config) -> String {
     let (source, anonymous) = (Source::new(&config.origin), config.origin.credentials.anonymous);

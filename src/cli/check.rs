@@ -1,15 +1,35 @@
 //! `hotset check`: says whether the configuration, with the environment over it, is right.
-//! The files that it names are read. Nobody is asked but who gives out credentials, if anybody: what only a running server
-//! can find is not found.
+//! The files that it names are read. Without `--online` nobody is asked but who gives out credentials, if anybody: what only a
+//! running server can find is not found.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::ConfigFile;
-use crate::app;
+use clap::Args;
 
-pub(super) fn run(file: &ConfigFile) -> ExitCode {
+use super::{ConfigFile, online};
+use crate::app;
+use crate::s3::BucketName;
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    #[command(flatten)]
+    pub(super) file: ConfigFile,
+    /// Ask the origin and the queues, too: names, connections, TLS, keys, clock, region. Nothing is written
+    #[arg(long)]
+    online: bool,
+    /// With --online, the bucket to list one key of, instead of the buckets
+    #[arg(long, value_name = "BUCKET", requires = "online")]
+    bucket: Option<String>,
+}
+
+pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
+    let file = &arguments.file;
+    let bucket = match arguments.bucket.as_deref().map(BucketName::new).transpose() {
+        Ok(bucket) => bucket,
+        Err(why) => return super::wrong_arguments(&format!("--bucket: {why}")),
+    };
     match file.load_with_files() {
         Ok(config) => {
             if let Some(path) = &file.config
@@ -23,7 +43,10 @@ pub(super) fn run(file: &ConfigFile) -> ExitCode {
             eprintln!("{}", app::describe_credentials(&config));
             // The exit code is the answer; a closed stdout does not change it.
             let _ = writeln!(std::io::stdout(), "the configuration is right");
-            ExitCode::SUCCESS
+            match arguments.online {
+                true => online::run(&config, bucket.as_ref()),
+                false => ExitCode::SUCCESS,
+            }
         }
         Err(error) => super::wrong(&error),
     }

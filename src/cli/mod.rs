@@ -7,6 +7,7 @@ mod admin;
 mod check;
 mod disk;
 mod health;
+mod online;
 mod purge;
 mod serve;
 mod warm;
@@ -51,7 +52,7 @@ enum Command {
     /// Serve until SIGTERM
     Serve(serve::ServeArguments),
     /// Say whether the configuration is right
-    Check(ConfigFile),
+    Check(check::CheckArguments),
     /// Ask the server of this configuration whether it is ready
     Health(ConfigFile),
     /// Have a server that runs forget objects: they are fetched again when they are read
@@ -146,7 +147,7 @@ pub fn main() -> ExitCode {
 fn run(command: &Command) -> ExitCode {
     match command {
         Command::Serve(arguments) => serve::run(arguments),
-        Command::Check(file) => check::run(file),
+        Command::Check(arguments) => check::run(arguments),
         Command::Health(file) => health::run(file),
         Command::Purge(arguments) => purge::run(arguments),
         Command::Warm(arguments) => warm::run(arguments),
@@ -220,7 +221,8 @@ mod tests {
             let command = arguments.unwrap().command;
             let file = match command {
                 Command::Serve(arguments) => arguments.file,
-                Command::Check(file) | Command::Health(file) => file,
+                Command::Check(arguments) => arguments.file,
+                Command::Health(file) => file,
                 Command::Purge(_) | Command::Warm(_) | Command::Disk(_) => {
                     unreachable!("they are others")
                 }

@@ -39,6 +39,8 @@ pub use config::EventsConfig;
 pub use intake::{Applied, Intake};
 pub use link::Link;
 pub use receivers::{Receivers, ReceiversError};
+#[cfg(feature = "sqs")]
+pub use sqs::queue_depth;
 pub use webhook::Webhook;
 
 pub use crate::metrics::events::Source;

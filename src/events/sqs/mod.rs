@@ -12,3 +12,15 @@ mod receiver;
 
 #[cfg(feature = "sqs")]
 pub(super) use receiver::Sqs;
+
+/// About how many messages wait in a queue; nothing is received.
+///
+/// # Errors
+/// One line: why it cannot be asked.
+#[cfg(feature = "sqs")]
+pub async fn queue_depth(
+    config: &config::SqsConfig,
+    origin: &crate::origin::Origin,
+) -> Result<u64, String> {
+    queue::Queue::connect(config, origin).await.depth().await
+}

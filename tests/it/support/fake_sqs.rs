@@ -113,6 +113,10 @@ async fn answer(
             let ids: Vec<_> = entries.iter().map(|entry| json!({ "Id": entry["Id"] })).collect();
             json!({ "Successful": ids, "Failed": [] })
         }
+        "AmazonSQS.GetQueueAttributes" => {
+            let waiting = lock(messages).iter().filter(|message| !message.is_deleted).count();
+            json!({ "Attributes": { "ApproximateNumberOfMessages": waiting.to_string() } })
+        }
         _ => json!({ "Attributes": {} }),
     };
     changed.notify_waiters();

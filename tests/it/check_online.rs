@@ -1,0 +1,90 @@
+//! `hotset check --online`: what it asks, and what it says of what fails.
+
+use std::time::SystemTime;
+
+use http::Method;
+
+use crate::support::{
+    Always, FakeS3, FakeSqs, Fault, Matcher, Object, Scratch, hotset, run, unused_port, within,
+};
+
+/// Its exit code and what it printed.
+async fn check(endpoint: &str, more: &str, arguments: &[&str]) -> (i32, String) {
+    let scratch = Scratch::new();
+    let config = format!("origin: {{ endpoint: '{endpoint}' }}\n{more}");
+    let file = scratch.file("hotset.yaml", &config);
+    let command = hotset(&[&["check", "--online", "--config", &file], arguments].concat());
+    let ran = tokio::task::spawn_blocking(move || run(command));
+    let (code, out, err) = within("the command to end", ran).await.unwrap();
+    (code, format!("{out}{err}"))
+}
+
+#[tokio::test]
+async fn an_origin_and_a_queue_that_answer_pass_each_step_and_nothing_is_written() {
+    let (s3, queue) = (FakeS3::start().await, FakeSqs::start().await);
+    s3.put("data", "k", Object::bytes("content"));
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    s3.fault(Matcher::any(), Always, Fault::SetHeader("Date", now));
+    let events = format!("events: {{ sqs: [{{ queue: '{}', region: us-east-1 }}] }}", queue.url);
+    let (code, said) = check(&s3.endpoint(), &events, &["--bucket", "data"]).await;
+    assert_eq!(code, 0, "{said}");
+    for step in [
+        format!("ok      origin.endpoint, name: {} (", s3.addr()),
+        format!("ok      origin, {}: connected (", s3.addr()),
+        "ok      origin, list of one key of data: signed, and allowed (".to_owned(),
+        "ok      events.sqs[0]: 0 messages wait (".to_owned(),
+    ] {
+        assert!(said.contains(&step), "{step}: {said}");
+    }
+    let requests = s3.requests();
+    assert_eq!(requests.len(), 1, "{}", s3.describe());
+    assert_eq!(requests[0].method, Method::GET);
+    assert_eq!(requests[0].param("max-keys").as_deref(), Some("1"));
+    assert!(requests[0].header("authorization").starts_with("AWS4-HMAC-SHA256 "));
+    let (code, said) = check(&s3.endpoint(), "", &[]).await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("ok      origin, list of buckets: "), "{said}");
+}
+
+#[tokio::test]
+async fn an_origin_that_is_not_reached_is_said_with_its_cause() {
+    let s3 = FakeS3::start().await;
+    let nobody = unused_port();
+    for (endpoint, cause) in [
+        (
+            format!("http://127.0.0.1:{nobody}"),
+            format!("FAILED  origin, 127.0.0.1:{nobody}: Connection refused"),
+        ),
+        (
+            "http://no-such-host.invalid".to_owned(),
+            "FAILED  origin.endpoint, name: no-such-host.invalid: ".to_owned(),
+        ),
+        (format!("https://{}", s3.addr()), "FAILED  origin, TLS: ".to_owned()),
+    ] {
+        let (code, said) = check(&endpoint, "", &[]).await;
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains(&cause), "{cause}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn keys_a_clock_and_a_region_that_are_wrong_are_named() {
+    for (fault, cause) in [
+        (Fault::Status(403, "SignatureDoesNotMatch"), "look at the secret key"),
+        (Fault::Status(403, "AccessDenied"), "s3:ListBucket"),
+        (
+            Fault::SetHeader("x-amz-bucket-region", "elsewhere-1".to_owned()),
+            "FAILED  origin.region: us-east-1 is configured, and it is in elsewhere-1",
+        ),
+        (
+            Fault::SetHeader("Date", "Fri, 24 May 2013 00:00:00 GMT".to_owned()),
+            "FAILED  origin, clock: this machine is ",
+        ),
+    ] {
+        let s3 = FakeS3::start().await;
+        s3.fault(Matcher::any(), Always, fault);
+        let (code, said) = check(&s3.endpoint(), "", &["--bucket", "data"]).await;
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains(cause), "{cause}: {said}");
+    }
+}
