@@ -83,8 +83,8 @@ pub struct RuleConfig {
     /// For how long after that it may still be served while the origin cannot be reached (R14);
     /// `None`: never.
     pub max_stale: Option<HumanDuration>,
-    /// How long the origin is waited for before that: when it does not answer, what is old is served after this time, and
-    /// within 100 ms once the origin is known to fail. What it answers later is taken in.
+    /// Time limit of a confirmation under `max_stale`: an origin that has not answered by then is not waited for, and the
+    /// stale object is served; within 100 ms once the origin is known to fail. A later answer is still used.
     pub stale_after: HumanDuration,
     /// For how long after its freshness an object is served at once while it is confirmed in the background (RFC 5861);
     /// `None`: never. Only with `ttl` and `events`.

@@ -58,7 +58,7 @@ impl KeyGlob {
         &self.glob
     }
 
-    /// What every key that matches begins with.
+    /// The longest literal prefix: every key that matches begins with it.
     pub(super) fn prefix(&self) -> &str {
         &self.glob[..self.glob.find(is_special).unwrap_or(self.glob.len())]
     }

@@ -21,7 +21,7 @@ use super::window::{Leaving, Window};
 
 /// What an entry costs beside its bytes: key, version, moka's own nodes. Measured with small objects.
 const ENTRY_OVERHEAD: usize = 512;
-/// What it reserves of the same memory for the metadata of its object, without which nobody finds it.
+/// Bytes of the same memory that an entry reserves for the metadata of its object, without which nobody finds it.
 pub(super) const RESERVED: usize = 1024;
 pub(super) const ENTRY_COST: usize = ENTRY_OVERHEAD + RESERVED;
 
@@ -30,7 +30,7 @@ pub(super) const ENTRY_COST: usize = ENTRY_OVERHEAD + RESERVED;
 /// on P3 and 0.6 on Zipf's law; this loses nowhere more than half a point.
 const WINDOW_SHARE: u64 = 100;
 const WINDOW_SHARE_MAX: u64 = 6;
-/// What 64 readers have at a time of objects of 100 KB.
+/// Bytes: 64 readers with an object of 100 KB each fit.
 const WINDOW_MIN: u64 = 8 << 20;
 
 /// The bytes `start..` of a block, up to its end.

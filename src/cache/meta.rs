@@ -161,7 +161,7 @@ impl Entry {
     }
 }
 
-/// What weights are counted in, in bytes: moka's are of 32 bits.
+/// The unit of weights, in bytes: moka counts in 32 bits.
 const UNIT: u32 = 64;
 /// After so many insertions the ballast is made the most recent entry again.
 const BALLAST_EVERY: u64 = 16;

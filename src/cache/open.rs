@@ -50,7 +50,7 @@ pub struct Found {
     pub(super) claims: Vec<Claim>,
 }
 
-/// What a GET wants of an object.
+/// The range, checksums and preconditions of a GET.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenRequest<'a> {
     pub range: Option<ByteRange>,
@@ -453,7 +453,7 @@ impl Cache {
     }
 }
 
-/// How a reader gets to know an object that was not known.
+/// A request for an object that is not cached: under way, or not needed any more.
 enum Joined {
     Opening(OpeningHandle, Generation),
     Known(Box<Found>),

@@ -211,7 +211,7 @@ fn scopes(asked: &Asked) -> Result<Vec<Scope>, Refusal> {
     }
 }
 
-/// What matches, and the key whose name it is to the letter: keys may have such characters.
+/// Reads a glob as the scope of all keys that match it, and of the one key of that literal name: keys may hold `*`.
 fn glob_scopes(text: &str) -> Result<Vec<Scope>, Refusal> {
     let wrong = |why: &dyn std::fmt::Display| Refusal::bad(format!("glob: {why}"));
     let S3Url { bucket, rest } = S3Url::parse(text).map_err(|why| wrong(&why))?;
