@@ -274,13 +274,18 @@ async fn what_the_origin_refuses_is_fetched_again_once_for_all_and_the_read_goes
     }
 }
 
+/// Starts hotset with the credentials of a container's agent.
+async fn serve_with(agent: &FakeAgent, s3: &FakeS3, scratch: &Scratch) -> Process {
+    let mut serve = command("serve", s3, scratch, "");
+    serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
+    Process::spawn(serve).await
+}
+
 #[tokio::test]
 async fn a_refusal_that_no_others_mend_is_told_as_hotsets_own() {
     let (s3, scratch) = (origin().await, Scratch::new());
     let agent = FakeAgent::start("AK1", HOUR).await;
-    let mut serve = command("serve", &s3, &scratch, "");
-    serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
-    let process = Process::spawn(serve).await;
+    let process = serve_with(&agent, &s3, &scratch).await;
     s3.fault(Matcher::get("key"), Always, Fault::Status(400, "ExpiredToken"));
     for _ in 0..5 {
         let answer = process.client().get("/data/key").send().await;
@@ -304,9 +309,7 @@ async fn a_request_that_the_origin_waited_for_in_vain_is_sent_again() {
 async fn a_list_that_old_keys_are_refused_for_is_sent_again_with_others() {
     let (s3, scratch) = (origin().await, Scratch::new());
     let agent = FakeAgent::start("AK1", HOUR).await;
-    let mut serve = command("serve", &s3, &scratch, "");
-    serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
-    let process = Process::spawn(serve).await;
+    let process = serve_with(&agent, &s3, &scratch).await;
     agent.give("AK2", HOUR);
     s3.fault(Matcher::any(), Times(1), Fault::Status(400, "ExpiredToken"));
     let answer = process.client().get("/data?list-type=2").send().await;
