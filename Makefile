@@ -3,6 +3,7 @@
 # make run CONFIG=FILE                        hotset as the file says
 # make image [ENGINE=docker] [TAG=..]        the container image, by docker, podman or buildah
 # make check                                  format, clippy, unit and integration tests: after each change
+# make generate                               what is made of the code: schema, reference pages, the chart's files
 # make test | make bench | make lint | make soak | make deb
 # cargo bench --bench hit_ratio               hit ratios on recorded traces; make bench runs the load scenarios
 # cargo bench --bench verify                  what verifying a signature costs
@@ -26,7 +27,7 @@ TAG ?= hotset:$(VERSION)
 # Where the sources are, for those who look at the image: https://..
 SOURCE ?=
 
-.PHONY: run check image test soak deb bench lint
+.PHONY: run check generate image test soak deb bench lint
 
 # Without link-time optimisation, for a try: PROFILE=release builds what is released.
 run:
@@ -40,6 +41,11 @@ check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(TESTED) --all-targets -- -D warnings
 	$(CARGO) test $(TESTED) --lib --test it
+
+# After a change of a configuration key, its doc comment, or a metric; tests fail until then.
+generate:
+	HOTSET_WRITE_SCHEMA=1 $(CARGO) test $(TESTED) --lib -- config::schema reference
+	$(firstword $(wildcard $(TARGET)/chart/venv/bin/python) python3) helm/generate
 
 image:
 	$(or $(ENGINE),$(error install docker, podman or buildah)) build $(if $(filter-out docker,$(ENGINE)),--format docker) \

@@ -54,6 +54,8 @@ pub mod config;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod events;
+#[cfg(test)]
+mod generated;
 pub mod metrics;
 pub mod origin;
 pub mod proxy;

@@ -1,4 +1,4 @@
-//! What can be set about the operators' own port, the key `admin`.
+//! Configuration of the admin port, the key `admin`.
 
 use std::path::PathBuf;
 
@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::units::Secret;
 
-/// The operators' port.
+/// The admin port: metrics, health checks and the admin API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// `ip:port` of `/metrics`, `/healthz`, `/readyz` and the API; `None` (`null`) switches it off.
+    /// `ip:port` of `/metrics`, `/healthz`, `/readyz` and the API; `None` disables it.
     pub address: Option<String>,
-    /// What who uses the API must say, as `Authorization: Bearer`; `None`: on a loopback address it is open, on any
-    /// other it is closed.
+    /// Bearer token that the API requires. `None`: on a loopback address the API is open to all
+    /// local users; on any other address it is closed.
     #[cfg_attr(test, schemars(extend("minLength" = Self::TOKEN_MIN)))]
     pub token: Option<Secret>,
-    /// A file that holds it instead, read again for each request.
+    /// File with the token, in place of `token`. It is read again for each request.
     pub token_file: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! What can be set about who may do what, the key `auth`.
+//! Configuration of authentication and authorisation, the key `auth`.
 
 use std::path::PathBuf;
 
@@ -7,42 +7,48 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::units::HumanDuration;
 
-/// Who may do what.
+/// Authentication and authorisation of clients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
-    /// Who decides (R20).
+    /// How requests are authorised (R20). `trust`: every client may do what the origin credentials
+    /// may do. `verify`: hotset checks signatures, and the identities file says who may do what.
+    /// `transparent`: S3 decides on each caller's own request.
     pub mode: AuthMode,
-    /// With `trust`: whether anything but reads and lists is forwarded; `false` answers writes with
-    /// 403.
+    /// With `trust`: whether requests other than reads and lists are allowed; `false` answers them
+    /// with 403.
     pub writes: bool,
-    /// With `trust`: the buckets that may be named; `None`: all.
+    /// With `trust`: the only buckets that requests may name; `None`: all.
     pub buckets: Option<Vec<String>>,
-    /// With `trust` and `verify`: names of buckets that the origin may take for interfaces of its own, with `*` at the
-    /// end what names begin with. `trust` refuses them unless `buckets` lists them, `verify` asks for `admin`. `None`:
-    /// `admin`, `auth`, `minio`, `moto-api`, `rustfs`, `swift`, `_*` and `.*`, none on AWS.
+    /// With `trust` and `verify`: bucket names that the origin may route to interfaces of its own;
+    /// a trailing `*` matches every name with that prefix. `trust` refuses them unless `buckets`
+    /// lists them, and `verify` requires the action `admin`. `None`: `admin`, `auth`, `minio`,
+    /// `moto-api`, `rustfs`, `swift`, `_*` and `.*`, but none on AWS.
     pub reserved: Option<Vec<String>>,
-    /// With `trust`: whether a listener may have an address that is not loopback, where nothing tells its clients
-    /// apart.
+    /// With `trust`: whether a listener may use an address that is not loopback. Whoever reaches it
+    /// is then trusted.
     pub open: bool,
-    /// With `trust`, and with `verify` for who does not sign: the origins of the web pages whose requests are
-    /// accepted (R39), such as `https://app.example.org`.
+    /// With `trust`, and with `verify` for unsigned requests: the web origins whose pages may send
+    /// requests (R39), such as `https://app.example.org`. Requests from all other pages are
+    /// refused.
     pub origins: Vec<String>,
-    /// With `verify`: the file of those who may do something, and what.
+    /// With `verify`: path of the identities file.
     pub identities: Option<PathBuf>,
-    /// With `verify`: how often that file is looked at.
+    /// With `verify`: how often the identities file is checked for changes.
     pub reload: HumanDuration,
-    /// With `verify`: the region that clients sign for; `None`: the origin's.
+    /// With `verify`: the region in client signatures; `None`: `origin.region`.
     pub region: Option<String>,
-    /// With `verify`: hosts (with their port, if any) that clients may sign in place of the one that they send.
+    /// With `verify`: further values of `Host` (with port, if any) that a signature may cover, for
+    /// a proxy in front that changes `Host`.
     pub hosts: Vec<String>,
-    /// With `transparent`: how long S3's yes to a request serves repeats of that very request; zero: not at all.
+    /// With `transparent`: how long S3's permission for a request is reused for identical requests;
+    /// zero: never.
     pub decision_ttl: HumanDuration,
 }
 
 impl AuthConfig {
-    /// What is not said of `decision_ttl`.
+    /// The default of `decision_ttl`.
     pub const DECISION_TTL: HumanDuration = HumanDuration::secs(5);
 }
 
@@ -64,18 +70,19 @@ impl Default for AuthConfig {
     }
 }
 
-/// Who decides whether a request is allowed.
+/// How requests are authorised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
-    /// Nobody is refused: whoever can connect may do what the origin's credentials may (R20),
-    /// narrowed by `auth.writes` and `auth.buckets`.
+    /// Every client may do what the origin credentials may do (R20), within `auth.writes` and
+    /// `auth.buckets`.
     #[default]
     Trust,
-    /// The signature says who asks, and the identities file what they may do.
+    /// The signature identifies the caller, and the identities file lists what each may do.
     Verify,
-    /// S3 says of each request whether its sender may do it (R22); signatures are passed on as they are.
+    /// S3 decides whether the caller may send each request (R22); signatures are passed on
+    /// unchanged.
     Transparent,
 }
 

@@ -1,4 +1,4 @@
-//! What can be set about what is kept and for how long: the keys `cache` and `rules`.
+//! Configuration of the cache and its rules: the keys `cache` and `rules`.
 
 use std::fmt;
 
@@ -16,22 +16,23 @@ use crate::config::units::{ByteSize, HumanDuration};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// Bytes of blocks and metadata kept in memory; a sixteenth is for metadata, and 1 KiB more for each block. `None`:
-    /// half of the memory limit of the process's control groups, and [`CacheConfig::MEMORY`] where there is none.
+    /// Bytes of blocks and metadata in memory. A sixteenth is for metadata, with 1 KiB more for
+    /// each block. `None`: half of the memory limit of the process's cgroups, or 1GiB where there
+    /// is no limit.
     pub memory: Option<ByteSize>,
-    /// Bytes of one block: a power of two from [`CacheConfig::BLOCK_MIN`] to
-    /// [`CacheConfig::BLOCK_MAX`].
+    /// Size of a block, the unit of caching: a power of two from 64KiB to 16MiB.
     pub block: ByteSize,
-    /// Bytes that may be on their way between the origin and clients, beside `memory`. `None`: a quarter of that limit,
-    /// and at most [`CacheConfig::IN_FLIGHT`].
+    /// Bytes in transit between the origin and clients, in addition to `memory`; at least four
+    /// times `fetch`. `None`: a quarter of the memory limit, at most 512MiB.
     pub in_flight: Option<ByteSize>,
-    /// Bytes of the largest single request to the origin, a multiple of `block`.
+    /// Maximum size of one request to the origin, a multiple of `block`.
     pub fetch: ByteSize,
-    /// How many bytes one response fetches ahead of its client.
+    /// How far one response may fetch ahead of its client.
     pub read_ahead: ByteSize,
-    /// Paths for blocks that leave memory; none: memory only.
+    /// Directories of the disk tier; none: memory only.
     pub disk: Vec<DiskConfig>,
-    /// Which blocks that leave memory are written to disk.
+    /// Which blocks evicted from memory are written to disk. `second-touch`: those requested at
+    /// least twice, and all while the disk has free space. `first-touch`: all.
     pub admission: AdmissionMode,
 }
 
@@ -40,9 +41,9 @@ impl CacheConfig {
     pub const BLOCK_MIN: ByteSize = ByteSize::kib(64);
     /// The largest block.
     pub const BLOCK_MAX: ByteSize = ByteSize::mib(16);
-    /// `memory` where it is not set and memory is not limited.
+    /// Default of `memory` where the process has no memory limit.
     pub const MEMORY: ByteSize = ByteSize::gib(1);
-    /// `in_flight` where it is not set and memory is not limited.
+    /// Upper bound of the default of `in_flight`.
     pub const IN_FLIGHT: ByteSize = ByteSize::mib(512);
 
     /// Bytes of blocks and metadata kept in memory.
@@ -70,50 +71,53 @@ impl Default for CacheConfig {
     }
 }
 
-/// How objects whose `bucket/key` matches are treated, an item of `rules`. The first match wins.
+/// How objects whose `bucket/key` matches are cached, an item of `rules`. The first match applies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RuleConfig {
-    /// A glob over `bucket/key`, the key `match`; see [`RuleConfig::matcher`].
+    /// Glob over `bucket/key`: `*` and `?` match within one path segment, `**` across segments.
     #[serde(rename = "match")]
     pub pattern: String,
-    /// How long what is known is served without asking the origin.
+    /// How long an object is served without asking the origin: `immutable` (until it is
+    /// invalidated), `revalidate` (ask on every read), `bypass` (do not cache), `{ ttl: 60s }`, or
+    /// `{ events: .. }` (by S3 event notifications).
     pub freshness: Freshness,
-    /// For how long after that it may still be served while the origin cannot be reached (R14);
+    /// How long after its freshness lifetime an object may be served while the origin fails (R14);
     /// `None`: never.
     pub max_stale: Option<HumanDuration>,
-    /// Time limit of a confirmation under `max_stale`: an origin that has not answered by then is not waited for, and the
-    /// stale object is served; within 100 ms once the origin is known to fail. A later answer is still used.
+    /// With `max_stale`: how long a revalidation may take before the stale object is served. Once
+    /// the origin is known to fail, the limit is 100 ms. A later answer still updates the cache.
     pub stale_after: HumanDuration,
-    /// For how long after its freshness an object is served at once while it is confirmed in the background (RFC 5861);
-    /// `None`: never. Only with `ttl` and `events`.
+    /// How long after its freshness lifetime an object is served at once while it is revalidated in
+    /// the background (RFC 5861); `None`: never. Only with `ttl` and `events`.
     pub stale_while_revalidate: Option<HumanDuration>,
-    /// How long "there is no such key" is remembered (R12).
+    /// How long the absence of a key is cached (R12).
     pub negative: HumanDuration,
-    /// Whether an object's own `Cache-Control` is obeyed: `no-store` and `private` pass through; with a `ttl`,
-    /// `no-cache` and `max-age=0` are confirmed before each answer (R13).
+    /// Whether an object's own `Cache-Control` is honoured (R13): `no-store` and `private` are not
+    /// cached; with a `ttl`, `no-cache` and `max-age=0` are revalidated before each response.
     pub obey_no_store: bool,
-    /// The most that its blocks may take of each path of the disk tier; `None`: no limit.
+    /// Maximum share of each disk tier directory that these objects may use; `None`: no limit.
     pub disk_share: Option<Share>,
-    /// For how long `ListObjectsV2` of its keys and `HeadBucket` are answered from memory (R27); `None`: they are not.
+    /// How long `ListObjectsV2` of these keys and `HeadBucket` are answered from memory (R27), at
+    /// most 1m; `None`: not cached.
     pub lists: Option<HumanDuration>,
-    /// Whether its blocks stay on disk as long as there are others that can go.
+    /// Whether blocks of these objects stay on disk as long as others can be evicted.
     pub pinned: bool,
-    /// What of an object is read as soon as an event says that it was created; `None`: nothing.
+    /// What is read of an object when an event reports its creation; `None`: nothing.
     pub prefetch: Option<PrefetchConfig>,
 }
 
-/// What is read ahead of all readers, the key `prefetch` of a rule.
+/// What is read of a new object before any client asks for it, the key `prefetch` of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct PrefetchConfig {
-    /// Objects up to this size are read whole.
+    /// Objects up to this size are read completely.
     pub whole: ByteSize,
-    /// Of larger ones the first bytes,
+    /// Bytes read from the start of larger objects.
     pub head: ByteSize,
-    /// and the last.
+    /// Bytes read from the end of larger objects.
     pub tail: ByteSize,
 }
 
@@ -168,28 +172,29 @@ impl Default for RuleConfig {
 /// How long metadata is served without asking the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// For ever, until an invalidation.
+    /// Until it is invalidated.
     Immutable,
-    /// Never: each read asks the origin whether it changed.
+    /// Not at all: each read asks the origin whether the object changed.
     Revalidate,
-    /// It is not cached at all.
+    /// The object is not cached.
     Bypass,
-    /// For this long after the origin last vouched for it.
+    /// For this long after the origin last confirmed it.
     Ttl(HumanDuration),
-    /// Until an event says otherwise, as long as events are proven to come (R26).
+    /// Until an event reports a change, while events are proven to arrive (R26).
     Events(EventsFreshness),
 }
 
-/// How far events are trusted, the key `freshness.events` of a rule.
+/// Freshness by S3 events, the key `freshness.events` of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct EventsFreshness {
-    /// The ttl while they are not.
+    /// Freshness lifetime while events are not proven to arrive.
     pub ttl: HumanDuration,
-    /// The ttl while they are.
+    /// Freshness lifetime while events are proven to arrive.
     pub backstop: HumanDuration,
-    /// An event or canary of the bucket, under the rule's pattern, proves for so long that they come.
+    /// How long an event or canary of the bucket, under the rule's pattern, proves that events
+    /// arrive.
     pub proof: HumanDuration,
 }
 

@@ -1,14 +1,16 @@
-//! Other replicas, the key `cluster`.
+//! Configuration of the other replicas, the key `cluster`.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Other replicas of this hotset, which tell each other what they invalidate.
+/// The other replicas of this hotset, which tell each other what they invalidate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterConfig {
-    /// Admin ports of the replicas, this one's too or not: one `name:port`, such as that of a headless Service, or a
-    /// list of them. Each name is looked up every few seconds, and all of its addresses are replicas. `None`: alone.
+    /// Admin ports of the replicas: one `name:port`, such as that of a headless Service, or a list.
+    /// A list may include this replica. Names are resolved every few seconds, and each address is a
+    /// replica. All need the same `admin.token`, unless they listen on loopback. `None`: no other
+    /// replicas.
     #[serde(deserialize_with = "one_or_many")]
     #[cfg_attr(test, schemars(with = "Option<OneOrMany>"))]
     pub peers: Option<Vec<String>>,

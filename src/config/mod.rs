@@ -11,6 +11,8 @@
 mod check;
 mod load;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod schema;
 pub mod units;
 
@@ -28,36 +30,38 @@ use crate::proxy::config::{LimitsConfig, ListenConfig, LogConfig};
 use crate::warm::config::WarmConfig;
 use units::HumanDuration;
 
-/// Everything that can be set. `conf/hotset.yaml` explains each key and shows its default.
+/// The whole configuration. `conf/hotset.yaml` shows each key with its default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where clients connect.
+    /// Listeners for clients; one item for each address.
     pub listen: Vec<ListenConfig>,
-    /// The operators' port.
+    /// The admin port: metrics, health checks and the admin API.
     pub admin: AdminConfig,
-    /// Who may do what.
+    /// Authentication and authorisation of clients.
     pub auth: AuthConfig,
-    /// The S3 behind us.
+    /// The S3 service behind hotset.
     pub origin: OriginConfig,
     /// Sizes of the cache.
     pub cache: CacheConfig,
-    /// How long what is kept; the first match wins, the last one matches all.
+    /// Caching rules by bucket and key. The first rule that matches applies; the last one must
+    /// match every object.
     pub rules: Vec<RuleConfig>,
-    /// Where S3's object events are received.
+    /// Receivers of S3 event notifications.
     pub events: EventsConfig,
-    /// Other replicas, which are told what is invalidated.
+    /// The other replicas, which are told of invalidations.
     pub cluster: ClusterConfig,
-    /// How what is warmed by hand, or since it was created, steps aside for readers.
+    /// Limits of warming and prefetching, which yield to client reads.
     pub warm: WarmConfig,
-    /// What is logged.
+    /// Logging.
     pub log: LogConfig,
-    /// Bounds on what clients may hold.
+    /// Limits on what clients may use.
     pub limits: LimitsConfig,
-    /// How the process ends.
+    /// Graceful shutdown.
     pub shutdown: ShutdownConfig,
-    /// Worker threads; `None`: one for each CPU of the cgroup's quota, rounded up, or else for each core.
+    /// Number of worker threads; `None`: one for each CPU of the cgroup quota, rounded up, or for
+    /// each core where there is no quota.
     pub threads: Option<usize>,
 }
 
@@ -81,16 +85,16 @@ impl Default for Config {
     }
 }
 
-/// How the process ends, the key `shutdown`.
+/// Graceful shutdown, the key `shutdown`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ShutdownConfig {
-    /// How long everything is still served after SIGTERM, with `/readyz` at 503 already: the time in
-    /// which load balancers take notice and send new connections elsewhere.
+    /// How long requests are still served after SIGTERM, while `/readyz` already answers 503. In
+    /// that time load balancers notice and send new connections elsewhere.
     pub delay: HumanDuration,
-    /// How long responses on their way may take to finish after that; it ends sooner when none
-    /// is left.
+    /// How long responses in flight may take to finish after that. The process ends sooner when
+    /// none is left.
     pub grace: HumanDuration,
 }
 

@@ -1,12 +1,8 @@
 //! The JSON Schema of the configuration, `conf/hotset.schema.json`: generated from the types that
 //! read it, so that an editor and the Helm chart refuse what hotset itself would refuse.
 //!
-//! It is draft-07, the newest that all versions of Helm 3 know, and only tests are built with it.
-//! After a change of a type, write it anew:
-//!
-//! ```text
-//! HOTSET_WRITE_SCHEMA=1 cargo test --lib config::schema && helm/generate
-//! ```
+//! It is draft-07, the newest that all versions of Helm 3 know, and only tests are built with it. After a change of a
+//! type, `make generate` writes it anew, and the pages and the chart that depend on it.
 
 use std::borrow::Cow;
 
@@ -21,20 +17,25 @@ use crate::cache::config::{EventsFreshness, Freshness};
 use crate::cache::disk::Share;
 use crate::proxy::config::{AccessLog, FileMode};
 
-/// The schema of a whole configuration file.
-fn schema() -> Value {
+/// The schema of a whole configuration file, with or without the default of each key.
+pub(super) fn schema(defaults: bool) -> Value {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
-    settings.with_transform(ForUsers).into_generator().into_root_schema_for::<Config>().to_value()
+    let settings = settings.with_transform(ForUsers { defaults });
+    settings.into_generator().into_root_schema_for::<Config>().to_value()
 }
 
 /// Fits descriptions, which are our doc comments, to those who write YAML.
 #[derive(Debug, Clone)]
-struct ForUsers;
+struct ForUsers {
+    defaults: bool,
+}
 
 impl Transform for ForUsers {
     fn transform(&mut self, schema: &mut Schema) {
         // What is not set is explained by conf/hotset.yaml, and differs in the chart.
-        schema.remove("default");
+        if !self.defaults {
+            schema.remove("default");
+        }
         if let Some(Value::String(text)) = schema.get_mut("description") {
             *text = for_users(text);
         }
@@ -140,26 +141,8 @@ impl JsonSchema for Freshness {
     }
 }
 
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    const FILE: &str = "conf/hotset.schema.json";
-
-    #[test]
-    fn the_schema_in_conf_is_that_of_the_types() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
-        let schema = schema();
-        if std::env::var_os("HOTSET_WRITE_SCHEMA").is_some() {
-            let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-            std::fs::write(&path, text).unwrap();
-        }
-        let written = std::fs::read_to_string(&path).unwrap();
-        let written: Value = serde_json::from_str(&written).unwrap();
-        assert!(
-            written == schema,
-            "{FILE} is out of date; src/config/schema.rs says how to write it"
-        );
-    }
+#[test]
+fn the_schema_in_conf_is_that_of_the_types() {
+    let text = serde_json::to_string_pretty(&schema(false)).unwrap() + "\n";
+    crate::generated::assert_current("conf/hotset.schema.json", &text);
 }

@@ -24,16 +24,19 @@ use crate::s3::{BucketName, ObjectKey};
 /// How far a sender's clock may be behind the origin's; and some tell whole seconds only.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// An object that hotset writes now and then, an item of `events.canaries`.
+/// An object that hotset writes periodically to verify that its events arrive, an item of
+/// `events.canaries`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CanaryConfig {
+    /// Bucket of the object.
     pub bucket: String,
-    /// Under the pattern of the rule that it is to prove.
+    /// Key of the object. It must match the pattern of the rule whose events it proves.
     pub key: String,
+    /// Interval between writes.
     pub every: HumanDuration,
-    /// Its event must come within this.
+    /// How long its event may take to arrive; without it the bucket's events are no longer trusted.
     pub timeout: HumanDuration,
 }
 

@@ -1,4 +1,4 @@
-//! Where events are received, the key `events`.
+//! Configuration of event receivers, the key `events`.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,26 +11,27 @@ pub use super::sqs::config::SqsConfig;
 use super::webhook::config::WebhookConfig;
 use crate::config::units::HumanDuration;
 
-/// Receivers of object events, and how late an event may be.
+/// Receivers of S3 event notifications.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct EventsConfig {
-    /// An event that is applied later than this after it happened ends the trust in its bucket's events (R26).
+    /// Maximum delay of an event: one that is applied later than this after it happened ends the
+    /// trust in events of its bucket (R26).
     pub max_lag: HumanDuration,
-    /// Objects that are written so that their event comes back.
+    /// Objects that hotset writes periodically to verify that their events arrive.
     pub canaries: Vec<CanaryConfig>,
-    /// A listener for notifications over HTTP.
+    /// HTTP listener for event notifications; `None`: none.
     pub webhook: Option<WebhookConfig>,
-    /// Queues of Amazon SQS.
+    /// Amazon SQS queues.
     pub sqs: Vec<SqsConfig>,
-    /// A stream of NATS JetStream.
+    /// A NATS JetStream stream; `None`: none.
     pub nats: Option<NatsConfig>,
-    /// A queue of an AMQP 0-9-1 broker.
+    /// An AMQP 0-9-1 queue (RabbitMQ); `None`: none.
     pub amqp: Option<AmqpConfig>,
-    /// Topics of Kafka.
+    /// Kafka topics; `None`: none.
     pub kafka: Option<KafkaConfig>,
-    /// A list of Redis.
+    /// A Redis list; `None`: none.
     pub redis: Option<RedisConfig>,
 }
 

@@ -1,5 +1,7 @@
 use super::*;
 
+mod reference;
+
 /// The value of the series that begins with `series`, which names its labels too.
 fn value(series: &str) -> Option<f64> {
     install().render().lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! What can be set about the S3 behind us, the key `origin`.
+//! Configuration of the S3 service behind hotset, the key `origin`.
 
 use std::path::PathBuf;
 
@@ -6,43 +6,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::units::HumanDuration;
 
-/// The S3 behind us and how patiently it is asked.
+/// The S3 service behind hotset: its address, credentials, timeouts and retries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct OriginConfig {
     /// `http://host[:port]` or `https://host[:port]`, without a path.
     pub endpoint: String,
-    /// The region that requests are signed for.
+    /// The region in the signatures of requests to the origin.
     pub region: String,
-    /// Where the bucket's name goes in a request.
+    /// Position of the bucket name in requests: `path` (`https://host/bucket/key`) or `virtual`
+    /// (`https://bucket.host/key`).
     pub addressing: Addressing,
-    /// PEM certificates to trust instead of the public ones.
+    /// PEM file of the certificate authorities to trust in place of the system's; `None`: the
+    /// system's.
     pub ca_file: Option<PathBuf>,
-    /// Where the keys that sign requests come from.
+    /// Source of the origin credentials.
     pub credentials: CredentialsConfig,
-    /// Names who may read what these credentials read: a part of every object's identity (R1).
+    /// Name of the set of clients that share what these credentials fetch; it is part of every
+    /// object's identity (R1).
     pub credential_domain: String,
-    /// How long a connection, TLS included, may take to be made.
+    /// Timeout for establishing a connection, TLS handshake included.
     pub connect_timeout: HumanDuration,
-    /// How long an answer's head may take after the request was sent.
+    /// Timeout from sending a request to receiving the response head.
     pub first_byte_timeout: HumanDuration,
-    /// How long an answer's body may bring no byte.
+    /// Timeout between two reads of a response body.
     pub idle_timeout: HumanDuration,
-    /// How long one fetch may take, all its attempts and pauses included.
+    /// Timeout of one fetch, with all its attempts and pauses.
     pub deadline: HumanDuration,
-    /// How often a fetch is tried, the first time included.
+    /// Maximum attempts of one fetch, the first included.
     pub attempts: u32,
-    /// The pause before another attempt.
+    /// Pause before a retry.
     pub backoff: BackoffConfig,
-    /// How many attempts of all fetches together may be repetitions.
+    /// Limit on retries, over all fetches together.
     pub retry_budget: RetryBudgetConfig,
-    /// Whether an origin that fails is left alone but for a probe now and then: what is not cached is answered 503 at
-    /// once meanwhile. What passes through is always tried.
+    /// Whether to stop sending fetches to an origin that keeps failing, except for probes. Misses
+    /// are then answered 503 at once; requests that pass through are always tried.
     pub circuit_breaker: bool,
-    /// How long an idle connection is kept; shorter than what the origin keeps it.
+    /// How long an idle connection is kept; set it below the origin's own idle timeout.
     pub keep_alive: HumanDuration,
-    /// Requests of our own (fills and their HEADs) that run at the same time.
+    /// Maximum concurrent fetches and metadata requests.
     pub connections: usize,
 }
 
@@ -69,7 +72,7 @@ impl Default for OriginConfig {
     }
 }
 
-/// Where the bucket's name goes in a request to the origin.
+/// Position of the bucket name in requests to the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -81,23 +84,24 @@ pub enum Addressing {
     Virtual,
 }
 
-/// Where the keys come from: by default the chain of the AWS SDKs (environment, profiles, web identity, containers,
-/// instances).
+/// Source of the origin credentials: by default the chain of the AWS SDKs (environment, profiles,
+/// web identity, container and instance roles).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct CredentialsConfig {
-    /// A file in the format of `~/.aws/credentials`; `None`: the usual place.
+    /// Credentials file in the format of `~/.aws/credentials`; `None`: the default location.
     pub file: Option<PathBuf>,
-    /// The profile of that file and of `~/.aws/config`; `default`: what `AWS_PROFILE` names, if it is set.
+    /// Profile in that file and in `~/.aws/config`; with `default`, `AWS_PROFILE` applies if it is
+    /// set.
     pub profile: String,
-    /// A role to assume with what was found.
+    /// Role to assume with the credentials that are found; `None`: none.
     pub role_arn: Option<String>,
-    /// With `role_arn`: what the role's owner demands.
+    /// With `role_arn`: the external ID that the role requires.
     pub external_id: Option<String>,
-    /// With `role_arn`: the name of its sessions; `None`: `hotset`.
+    /// With `role_arn`: the session name; `None`: `hotset`.
     pub session_name: Option<String>,
-    /// Requests are not signed, and nobody is asked for keys.
+    /// Whether requests are sent unsigned, without credentials.
     pub anonymous: bool,
 }
 
@@ -114,15 +118,15 @@ impl Default for CredentialsConfig {
     }
 }
 
-/// The pause before another attempt: it doubles from `base` up to `cap`, and is then shortened at
-/// random so that attempts of many requests do not come together.
+/// Pause before a retry: it doubles from `base` up to `cap`, and a random part is subtracted so
+/// that the retries of many requests spread out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct BackoffConfig {
-    /// The longest first pause.
+    /// Maximum pause before the first retry.
     pub base: HumanDuration,
-    /// The longest pause.
+    /// Maximum pause. A `Retry-After` of the origin is honoured up to this.
     pub cap: HumanDuration,
 }
 
@@ -132,15 +136,16 @@ impl Default for BackoffConfig {
     }
 }
 
-/// The most retries within ten seconds, of all requests together: an outage is not met with a multiple of the usual
-/// requests.
+/// Limit on retries within ten seconds, over all requests together, so that an outage does not
+/// multiply the request rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryBudgetConfig {
-    /// Of the requests of the last ten seconds that the origin answered, so many percent,
+    /// Allowed retries, as a percentage of the requests that the origin answered in the last ten
+    /// seconds.
     pub percent: u32,
-    /// and so many more, for times in which there are few.
+    /// Retries that are allowed in addition, for times of few requests.
     pub floor: u32,
 }
 

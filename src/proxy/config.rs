@@ -1,4 +1,4 @@
-//! What can be set about the face towards clients: where it listens, what it bounds, what it logs.
+//! Configuration of the client side: listeners, limits and logging.
 //!
 //! Plain data with its defaults; what must hold between keys is checked by the `config` module.
 
@@ -13,25 +13,27 @@ use super::proxy_protocol::ProxyProtocolConfig;
 use crate::config::units::{ByteSize, HumanDuration};
 use crate::tls::config::TlsConfig;
 
-/// One address that is listened on, an item of `listen`.
+/// One listening address, an item of `listen`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ListenConfig {
     /// `ip:port`, or `unix:/path` of a socket.
     pub address: String,
-    /// Who may use a unix socket.
+    /// Permissions of a Unix socket, in octal and in quotes.
     pub mode: FileMode,
-    /// Domains below which a label is a bucket: with `s3.local`, `Host: b.s3.local` asks for bucket `b`. Every other
-    /// name is path style; with `auth.mode: trust` only if it is a domain of this list, an address, a name of one
-    /// label, or one under `svc`, `cluster.local` or `internal` (R24).
+    /// Domains for virtual-hosted-style requests: with `s3.local`, `Host: b.s3.local` names bucket
+    /// `b`. All other hosts are path style. With `auth.mode: trust` a host must be in this list, an
+    /// address, a single label, or end in `.svc`, `.cluster.local` or `.internal` (R24).
     pub domains: Vec<String>,
-    /// What the paths of requests begin with behind an ingress that serves hotset below `/s3`, say: it is cut off, and
-    /// signatures are right with it and without it. `None`: nothing.
+    /// Path prefix under which an ingress exposes hotset, such as `/s3`. It is removed from request
+    /// paths, and signatures are valid with it and without it. Not with `auth.mode: transparent`.
+    /// `None`: no prefix.
     pub path_prefix: Option<String>,
-    /// `None`: plain HTTP.
+    /// TLS 1.2 and 1.3, with HTTP/2 by ALPN; `None`: plain HTTP.
     pub tls: Option<TlsConfig>,
-    /// `None`: whoever connects is the client.
+    /// PROXY protocol, version 1 or 2, from load balancers in front; `None`: the client is whoever
+    /// connects.
     pub proxy_protocol: Option<ProxyProtocolConfig>,
 }
 
@@ -99,35 +101,36 @@ impl From<FileMode> for String {
     }
 }
 
-/// Bounds on what clients may hold, the key `limits`.
+/// Limits on what clients may use, the key `limits`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Client connections open at the same time, over all listeners.
+    /// Maximum open client connections, over all listeners.
     pub connections: usize,
-    /// Connections of one address; `None`: as many as `connections`.
+    /// Maximum open connections of one client address; further ones are answered 503 `SlowDown`.
+    /// `None`: as many as `connections`.
     pub connections_per_address: Option<usize>,
-    /// Requests under way at the same time, over all listeners; the next one is answered 503 `SlowDown`.
+    /// Maximum requests in flight, over all listeners; further ones are answered 503 `SlowDown`.
     pub requests: usize,
-    /// Bytes of a request's headers; S3 takes 8 KiB.
+    /// Maximum size of a request's header fields; S3 accepts 8 KiB.
     pub header_bytes: ByteSize,
-    /// Headers of a request.
+    /// Maximum number of header fields in a request.
     pub headers: usize,
-    /// Bytes of a request's path and query.
+    /// Maximum size of a request's path and query.
     pub uri_bytes: ByteSize,
-    /// How long a client may take for TLS's handshake, and a load balancer to say who its client is.
+    /// Timeout of the TLS handshake, and of the PROXY protocol header.
     pub handshake_timeout: HumanDuration,
-    /// How long a client may take to send a whole head of a request.
+    /// Timeout for receiving a complete request head.
     pub header_timeout: HumanDuration,
-    /// How long a client may take to send each further 64 KiB of a body.
+    /// Timeout for receiving each 64 KiB of a request body.
     pub body_timeout: HumanDuration,
-    /// How long a client may take no byte of an answer before it is cut off.
+    /// How long a client may read nothing of its response before the connection is closed.
     pub write_timeout: HumanDuration,
-    /// How long an idle connection is kept for the next request; longer than load balancers in front keep it, which
-    /// answer 502 when we close one that they are about to use (an ALB keeps it for 60 s).
+    /// How long an idle connection is kept open. Set it above the idle timeout of load balancers in
+    /// front (60 s for an ALB), which otherwise answer 502 when hotset closes first.
     pub keep_alive: HumanDuration,
-    /// Requests on one HTTP/1 connection, after which it is closed; `None`: no limit.
+    /// Maximum requests on one HTTP/1 connection; `None`: no limit.
     pub keep_alive_requests: Option<u32>,
 }
 
@@ -170,14 +173,14 @@ impl LimitsConfig {
     }
 }
 
-/// What is logged, the key `log`.
+/// Logging, the key `log`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// The line for each request.
+    /// Format of the access log, one line for each request: `off`, `plain` or `json`.
     pub access: AccessLog,
-    /// The least important level that is logged: `off`, `error`, `warn`, `info`, `debug`, `trace`.
+    /// Minimum level of log messages: `off`, `error`, `warn`, `info`, `debug` or `trace`.
     #[serde(deserialize_with = "level")]
     #[cfg_attr(test, schemars(extend(
         "type" = ["string", "boolean"],

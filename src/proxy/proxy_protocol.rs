@@ -19,12 +19,13 @@ const MAX: usize = 2048;
 /// The longest header of version 1, as its specification counts.
 const V1_MAX: usize = 107;
 
-/// Load balancers in front, the key `listen[].proxy_protocol`.
+/// Load balancers that send a PROXY header, the key `listen[].proxy_protocol`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct ProxyProtocolConfig {
-    /// Networks of the balancers, such as `10.0.0.0/8`.
+    /// Networks of the load balancers, such as `10.0.0.0/8`. Connections from them must begin with
+    /// a PROXY header; all others must not.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]
     pub from: Vec<IpNet>,
 }

@@ -1,4 +1,4 @@
-//! What can be set about TLS of one listener.
+//! TLS configuration of a listener.
 
 use std::path::PathBuf;
 
@@ -11,18 +11,19 @@ use crate::config::units::HumanDuration;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
-    /// A PEM file: the certificate, then those that lead to its authority. It is for clients that name no host, or one
-    /// that is in no certificate.
+    /// PEM file with the certificate and its intermediates. It is the default for clients that send
+    /// no server name, or one that no certificate covers.
     pub cert: PathBuf,
-    /// A PEM file: the certificate's private key.
+    /// PEM file with the private key of the certificate.
     pub key: PathBuf,
-    /// Further certificates, each for the names in it (`*.s3.local` is for one label more).
+    /// Further certificates, chosen by the names in them; `*.s3.local` covers one more label.
     pub certificates: Vec<PairConfig>,
-    /// A PEM file: the authorities of clients' certificates; needed where these are asked for.
+    /// PEM file with the authorities of client certificates; required unless `client_auth` is
+    /// `none`.
     pub client_ca: Option<PathBuf>,
-    /// Whether clients are asked for a certificate.
+    /// Whether clients are asked for a certificate: `none`, `optional` or `required`.
     pub client_auth: ClientAuth,
-    /// How often the files are looked at for changes.
+    /// How often the files are checked for changes.
     pub reload: HumanDuration,
 }
 
@@ -44,7 +45,9 @@ impl Default for TlsConfig {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PairConfig {
+    /// PEM file with the certificate and its intermediates.
     pub cert: PathBuf,
+    /// PEM file with the private key.
     pub key: PathBuf,
 }
 

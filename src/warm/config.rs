@@ -1,15 +1,15 @@
-//! What can be set about warming, the key `warm`.
+//! Configuration of warming, the key `warm`.
 
 use serde::{Deserialize, Serialize};
 
-/// How far warming steps aside for readers.
+/// Limits of warming and prefetching.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct WarmConfig {
-    /// Objects, or pieces of objects, that are read at the same time.
+    /// Maximum concurrent reads of warming and prefetching, at most 64.
     pub reads: usize,
-    /// While more requests of readers than this are under way, none is begun.
+    /// Requests of clients in flight above which no read is started.
     pub requests: usize,
 }
 

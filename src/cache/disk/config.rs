@@ -1,4 +1,4 @@
-//! What can be set about one path: an item of `cache.disk`.
+//! Configuration of a disk tier directory, an item of `cache.disk`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,18 +8,18 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::open::{MIB, segment_size};
 use crate::config::units::ByteSize;
 
-/// A path of the disk tier, an item of `cache.disk`. Several spread the load.
+/// A directory of the disk tier, an item of `cache.disk`. Several directories share the load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct DiskConfig {
-    /// The absolute path of a folder, made if it is missing, which nothing else writes to.
+    /// Absolute path of a directory that nothing else writes to; it is created if missing.
     pub path: PathBuf,
-    /// Bytes that all files in it may take; it has to be set.
+    /// Maximum total size of the files in it, at least 128MiB. Required.
     pub capacity: ByteSize,
-    /// The most bytes a second that are written; `None`: as fast as it goes.
+    /// Maximum write rate in bytes per second; `None`: no limit.
     pub write_rate: Option<ByteSize>,
-    /// Whether reads go past the page cache.
+    /// Whether reads bypass the page cache (`O_DIRECT`).
     pub direct: bool,
 }
 

@@ -110,7 +110,9 @@ impl Reinsertion {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AdmissionMode {
+    /// All blocks.
     FirstTouch,
+    /// Blocks that were requested at least twice, and all while the disk has free space.
     #[default]
     SecondTouch,
 }

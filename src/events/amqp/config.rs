@@ -1,4 +1,4 @@
-//! What can be set about an AMQP 0-9-1 broker, the key `events.amqp`.
+//! Configuration of an AMQP 0-9-1 queue, the key `events.amqp`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,19 +9,22 @@ use crate::config::units::{HumanDuration, Secret};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct AmqpConfig {
-    /// `amqp://user:password@host:5672/vhost`, or `amqps://..`.
+    /// `amqp://user:password@host:5672/vhost`, or `amqps://..` for TLS.
     pub url: Secret,
-    /// The exchange that events are published to; `None`: the queue is there and is bound to what it should be.
+    /// Exchange that events are published to, to which the queue is bound; `None`: the queue exists
+    /// and is bound already.
     pub exchange: Option<String>,
-    /// Its kind (`direct`, `fanout`, `topic`, `headers`), to make it where it is missing; `None`: it must be there.
+    /// Type of the exchange (`direct`, `fanout`, `topic` or `headers`), to declare it if missing;
+    /// `None`: it must exist.
     pub exchange_type: Option<String>,
-    /// Which messages of the exchange: the key that they are published with.
+    /// Routing key of the binding.
     pub routing_key: String,
-    /// The queue, each replica its own; `None`: `hotset-` and the host's name.
+    /// Name of the durable queue, declared if missing. Each replica needs its own. `None`:
+    /// `hotset-` followed by the host name.
     pub queue: Option<String>,
-    /// How long the broker keeps the queue while nobody consumes it; `None`: for ever.
+    /// How long the broker keeps the queue without consumers; `None`: for ever.
     pub expires: Option<HumanDuration>,
-    /// The most messages that are received and not acknowledged.
+    /// Maximum number of unacknowledged messages.
     pub prefetch: u16,
 }
 

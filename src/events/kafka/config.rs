@@ -1,4 +1,4 @@
-//! What can be set about Kafka, the key `events.kafka`.
+//! Configuration of Kafka, the key `events.kafka`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,14 +9,15 @@ use crate::config::units::Secret;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct KafkaConfig {
-    /// `host:9092`; others of the cluster are found by themselves.
+    /// Bootstrap brokers, `host:9092`.
     pub brokers: Vec<String>,
-    /// For SASL PLAIN: the user and the password.
+    /// User name for SASL PLAIN, with `password`; `None`: no authentication.
     pub user: Option<String>,
+    /// Password of `user`.
     pub password: Option<Secret>,
-    /// The topics.
+    /// Topics to consume.
     pub topics: Vec<String>,
-    /// The consumer group, each replica its own; `None`: `hotset-` and the host's name.
+    /// Consumer group. Each replica needs its own. `None`: `hotset-` followed by the host name.
     pub group: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What can be set about NATS JetStream, the key `events.nats`.
+//! Configuration of NATS JetStream, the key `events.nats`.
 
 use std::path::PathBuf;
 
@@ -11,23 +11,27 @@ use crate::config::units::{HumanDuration, Secret};
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct NatsConfig {
-    /// `nats://host:4222`, or `tls://..`; others of the cluster are found by themselves.
+    /// Servers, `nats://host:4222` or `tls://..`; other servers of the cluster are discovered.
     pub servers: Vec<String>,
-    /// The user and the password; or else the token, or a credentials file.
+    /// User name, with `password`; alternatives are `token` and `credentials`.
     pub user: Option<String>,
+    /// Password of `user`.
     pub password: Option<Secret>,
+    /// Authentication token.
     pub token: Option<Secret>,
-    /// A file with a user's JWT and seed, as `nsc` writes it.
+    /// Credentials file with a user's JWT and seed, as written by `nsc`.
     pub credentials: Option<PathBuf>,
-    /// A PEM file of certificates to trust instead of the public ones.
+    /// PEM file of the certificate authorities to trust in place of the system's; `None`: the
+    /// system's.
     pub ca_file: Option<PathBuf>,
-    /// The stream; it must be there.
+    /// Name of the stream, which must exist.
     pub stream: String,
-    /// The subject to receive, where the stream has others; `None`: all of it.
+    /// Subject filter; `None`: all subjects of the stream.
     pub subject: Option<String>,
-    /// The durable consumer, made where it is missing, each replica its own; `None`: `hotset-` and the host's name.
+    /// Name of the durable consumer, created if missing. Each replica needs its own. `None`:
+    /// `hotset-` followed by the host name.
     pub consumer: Option<String>,
-    /// How long the server keeps the consumer while nobody asks; `None`: for ever.
+    /// How long the server keeps the consumer without requests; `None`: for ever.
     pub expires: Option<HumanDuration>,
 }
 

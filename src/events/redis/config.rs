@@ -1,4 +1,4 @@
-//! What can be set about a Redis list, the key `events.redis`.
+//! Configuration of a Redis list, the key `events.redis`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,9 @@ use crate::config::units::Secret;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host:6379[/db]`, or `rediss://..`.
+    /// `redis://[user:password@]host:6379[/db]`, or `rediss://..` for TLS.
     pub url: Secret,
-    /// The list. Who takes an event from it has it alone: each replica needs a list of its own.
+    /// Key of the list. A message goes to one reader only, so each replica needs its own list.
     pub list: String,
 }
 

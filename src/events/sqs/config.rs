@@ -1,28 +1,30 @@
-//! What can be set about a queue of Amazon SQS, an item of the key `events.sqs`.
+//! Configuration of an SQS queue, an item of `events.sqs`.
 
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::HumanDuration;
 
-/// A queue. Credentials come from where every AWS SDK takes them: environment, profile, web identity, container
-/// or instance role.
+/// An SQS queue. Credentials come from the default chain of the AWS SDKs: environment, profiles,
+/// web identity, container and instance roles.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SqsConfig {
-    /// Its URL, such as `https://sqs.us-east-1.amazonaws.com/123456789012/hotset-1`.
+    /// URL of the queue, such as `https://sqs.us-east-1.amazonaws.com/123456789012/hotset-1`.
     pub queue: String,
-    /// The region that requests are signed for; `None`: the one in the URL, else where AWS SDKs look.
+    /// Region in the signatures of requests; `None`: the one in the URL, or the default of the AWS
+    /// SDKs.
     pub region: Option<String>,
-    /// Where requests go, such as a VPC endpoint; `None`: AWS, or the URL's own server if that is not AWS's.
+    /// Endpoint for requests, such as a VPC endpoint; `None`: AWS, or the server in the URL if that
+    /// is not AWS.
     pub endpoint: Option<String>,
-    /// How long a request waits for messages, at most 20 s.
+    /// Long polling time of a receive request, at most 20s.
     pub wait: HumanDuration,
-    /// How long a message that was received stays invisible to others; it is extended while that is too short.
+    /// Visibility timeout of received messages; it is extended while a message is being applied.
     pub visibility: HumanDuration,
-    /// The most requests for messages at the same time: one as long as there is little to receive, more while
-    /// they bring all that fits.
+    /// Maximum concurrent receive requests. One is used while there are few messages, more while
+    /// each returns a full batch.
     pub receivers: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What can be set about the receiver of notifications over HTTP, the key `events.webhook`.
+//! Configuration of the HTTP listener for event notifications, the key `events.webhook`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,37 +8,41 @@ use serde::{Deserialize, Serialize};
 use crate::config::units::{ByteSize, HumanDuration, Secret};
 use crate::tls::config::{ClientAuth, TlsConfig};
 
-/// A listener for notifications, and whom it believes: each of `tokens`, `api_keys`, `secrets` and `sns` suffices.
-/// Without any of them it believes whoever can connect, which only a loopback address may, or one where clients must
-/// show a certificate.
+/// HTTP listener for event notifications. A sender is authenticated by `tokens`, `api_keys`,
+/// `secrets`, `sns` or a client certificate. Without any of them every sender is trusted, which is
+/// only allowed on a loopback address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookConfig {
-    /// `ip:port`.
+    /// `ip:port`. Without `tokens`, `api_keys`, `secrets`, `sns` or required client certificates it
+    /// must be a loopback address.
     pub address: String,
-    /// `None`: plain HTTP.
+    /// TLS, as in `listen[].tls`; `None`: plain HTTP.
     pub tls: Option<TlsConfig>,
-    /// What `Authorization` may say: a token, plain or after `Bearer`; or a scheme and what follows it, as it is
-    /// (`Basic dXNlcjpwYXNz`). MinIO, Ceph and SNS with raw delivery send these.
+    /// Accepted values of `Authorization`, at least 16 bytes each: a bare token, also accepted
+    /// after `Bearer`, or a scheme with its credentials (`Basic dXNlcjpwYXNz`). MinIO, Ceph and SNS
+    /// with raw delivery send these.
     pub tokens: Vec<Secret>,
-    /// What the header `api_key_header` may say, as an API destination of `EventBridge` sends it.
+    /// Accepted values of the header `api_key_header`, at least 16 bytes each, as sent by
+    /// EventBridge API destinations.
     pub api_keys: Vec<Secret>,
-    /// A header's name.
+    /// Name of the API key header.
     pub api_key_header: String,
-    /// Keys of signatures in `x-hotset-signature`; several while they are replaced.
+    /// Secrets of HMAC signatures in `x-hotset-signature`, at least 16 bytes each; list both while
+    /// one is rotated.
     pub secrets: Vec<Secret>,
-    /// Whose signed notifications of SNS are believed; `None`: nobody's.
+    /// SNS notifications that are accepted by their signature; `None`: none.
     pub sns: Option<SnsConfig>,
-    /// The longest body.
+    /// Maximum size of a request body.
     pub body: ByteSize,
-    /// Connections at the same time; further ones wait.
+    /// Maximum open connections; further ones wait.
     pub connections: usize,
-    /// Bodies that are read and applied at the same time; further ones are answered 503.
+    /// Maximum requests in flight; further ones are answered 503.
     pub requests: usize,
-    /// For the handshake of TLS, and for the head of a request, the time before it included.
+    /// Timeout of the TLS handshake, and of a request head, idle time included.
     pub header_timeout: HumanDuration,
-    /// For the whole body of a request.
+    /// Timeout for receiving a complete request body.
     pub body_timeout: HumanDuration,
 }
 
@@ -79,24 +83,28 @@ impl Default for WebhookConfig {
     }
 }
 
-/// Notifications that SNS signs, the key `events.webhook.sns`.
+/// SNS topics whose signed notifications are accepted, the key `events.webhook.sns`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SnsConfig {
-    /// ARNs of the topics that are believed and whose subscriptions are confirmed; no others are.
+    /// ARNs of the topics to accept. Subscriptions of these topics are confirmed automatically.
     pub topics: Vec<String>,
-    /// A PEM file of certificates to trust instead of the system's, for SNS's host and for its signatures.
+    /// PEM file of the certificate authorities to trust in place of the system's, for SNS endpoints
+    /// and for signing certificates.
     pub ca_file: Option<PathBuf>,
-    /// Whether the certificate of a signature must lead to an authority by itself. SNS publishes it without those
-    /// in between; otherwise one that leads nowhere is believed since SNS's host showed it.
+    /// Whether a signing certificate must have a complete chain to an authority. SNS publishes it
+    /// without intermediates; by default a certificate is also accepted because an SNS endpoint
+    /// served it over TLS.
     pub require_chain: bool,
-    /// How far a message's own `Timestamp` may be from our clock: one that is older may have been sent before.
+    /// Maximum difference between a message's `Timestamp` and the local clock, as a protection
+    /// against replays.
     pub max_age: HumanDuration,
-    /// Whether signatures of version 1, by SHA-1, are believed. A topic signs by them until its `SignatureVersion` is
-    /// set to 2.
+    /// Whether signatures of version 1 (SHA-1) are accepted. A topic uses them until its
+    /// `SignatureVersion` is set to 2.
     pub allow_sha1: bool,
-    /// `http://host:port` or `https://host:port` of what stands for SNS in a test; `None`: SNS of AWS alone.
+    /// For tests: `http://host:port` or `https://host:port` of a server in place of SNS; `None`:
+    /// AWS.
     pub endpoint: Option<String>,
 }
 

@@ -1,0 +1,203 @@
+//! The reference of the metrics, `docs/reference/metrics.md`: generated from what is described and registered here.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use metrics::{
+    Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    with_local_recorder,
+};
+use parking_lot::Mutex;
+
+use super::super::{
+    CacheResult, Handles, OriginKind, Outcome, STATUS_CLASSES, describe, events, install,
+};
+use crate::metrics::Operation;
+
+const FILE: &str = "docs/reference/metrics.md";
+
+const HEAD: &str = "\
+<!-- Generated from src/metrics by `make generate`: change the help there. -->
+
+# Metrics reference
+
+`GET /metrics` on the admin port answers in the text format of Prometheus. Names that were released stay.
+[Operations](../operations.md) says which of them to look at when.
+
+A counter only grows, from 0 at the start of the process. A histogram has the series `_bucket`, `_sum` and `_count`.
+";
+
+type Labels = BTreeMap<String, Vec<String>>;
+
+/// The labels of the metrics whose series are registered when they are first recorded, each with its values; none: any.
+fn late_labels() -> BTreeMap<&'static str, Labels> {
+    let words = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let label = |name: &str, values: Vec<&str>| (name.to_owned(), words(values));
+    let sources = || events::Source::ALL.iter().map(|source| source.label()).collect::<Vec<_>>();
+    BTreeMap::from([
+        (
+            "hotset_requests_total",
+            Labels::from([
+                label("operation", Operation::ALL.iter().map(|label| label.label()).collect()),
+                label("cache", CacheResult::ALL.iter().map(|label| label.label()).collect()),
+                label("status", STATUS_CLASSES.to_vec()),
+            ]),
+        ),
+        (
+            "hotset_origin_requests_total",
+            Labels::from([
+                label("kind", OriginKind::ALL.iter().map(|label| label.label()).collect()),
+                label("outcome", Outcome::ALL.iter().map(|label| label.label()).collect()),
+            ]),
+        ),
+        (
+            "hotset_event_lag_seconds",
+            Labels::from([label("source", sources()), label("bucket", vec![])]),
+        ),
+        (
+            "hotset_event_receiver_up",
+            Labels::from([label("source", sources()), label("name", vec![])]),
+        ),
+        (
+            "hotset_event_queue_messages",
+            Labels::from([label("source", sources()), label("name", vec![])]),
+        ),
+    ])
+}
+
+/// A metric as it is described, and the labels of its series.
+struct Metric {
+    kind: &'static str,
+    unit: Option<Unit>,
+    help: SharedString,
+    labels: Labels,
+    /// Whether it has series from the start.
+    registered: bool,
+}
+
+/// Keeps what is described and registered, and records nothing.
+#[derive(Default)]
+struct Catalogue(Mutex<BTreeMap<String, Metric>>);
+
+impl Catalogue {
+    fn describe(&self, kind: &'static str, name: &KeyName, unit: Option<Unit>, help: SharedString) {
+        let metric = Metric { kind, unit, help, labels: Labels::new(), registered: false };
+        self.0.lock().insert(name.as_str().to_owned(), metric);
+    }
+
+    fn register(&self, key: &Key) {
+        let mut metrics = self.0.lock();
+        let metric = metrics.get_mut(key.name());
+        let metric = metric.unwrap_or_else(|| panic!("{} is not described", key.name()));
+        metric.registered = true;
+        for label in key.labels() {
+            let values = metric.labels.entry(label.key().to_owned()).or_default();
+            if !values.iter().any(|value| value == label.value()) {
+                values.push(label.value().to_owned());
+            }
+        }
+    }
+}
+
+impl Recorder for Catalogue {
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.describe("counter", &name, unit, help);
+    }
+
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.describe("gauge", &name, unit, help);
+    }
+
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.describe("histogram", &name, unit, help);
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        self.register(key);
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.register(key);
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        self.register(key);
+        Histogram::noop()
+    }
+}
+
+/// Every metric by its name.
+fn metrics() -> BTreeMap<String, Metric> {
+    let catalogue = Catalogue::default();
+    with_local_recorder(&catalogue, || {
+        describe();
+        drop(Handles::register());
+    });
+    let mut metrics = catalogue.0.into_inner();
+    let mut late = late_labels();
+    for (name, metric) in &mut metrics {
+        match late.remove(name.as_str()) {
+            Some(labels) if !metric.registered => metric.labels = labels,
+            Some(_) => panic!("{name} is registered from the start: remove it from late_labels"),
+            None => assert!(metric.registered, "add the labels of {name} to late_labels"),
+        }
+    }
+    assert!(late.is_empty(), "not described: {:?}", late.keys());
+    metrics
+}
+
+/// The page.
+fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for (name, Metric { kind, unit, help, labels, .. }) in metrics() {
+        let unit = match unit {
+            Some(Unit::Count) | None => "",
+            Some(unit) => &format!(", in {}", unit.as_str()),
+        };
+        write!(page, "\n## `{name}`\n\nA {kind}{unit}. {}.\n", help.trim_end_matches('.')).unwrap();
+        if !labels.is_empty() {
+            page.push('\n');
+        }
+        for (label, values) in labels {
+            let values = values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>();
+            match values.is_empty() {
+                true => writeln!(page, "- `{label}`: a name").unwrap(),
+                false => writeln!(page, "- `{label}`: {}", values.join(", ")).unwrap(),
+            }
+        }
+    }
+    page
+}
+
+#[test]
+fn the_reference_of_the_metrics_is_that_of_the_registry() {
+    crate::generated::assert_current(FILE, &page());
+}
+
+#[test]
+fn series_that_are_registered_late_have_the_labels_of_the_reference() {
+    let _handle = install();
+    crate::metrics::request(Operation::GetObject, CacheResult::Hit, 200);
+    crate::metrics::origin_request(OriginKind::Get, Outcome::Ok);
+    let happened = Some(std::time::SystemTime::now());
+    events::applied(events::Source::Sqs, "a-bucket", happened);
+    let text = install().render();
+    let mut seen = 0;
+    for (name, labels) in late_labels() {
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, rest)) = line.split_once('{') else { continue };
+            if series != name && series.strip_suffix("_bucket") != Some(name) {
+                continue;
+            }
+            let shown = rest.split_once('}').unwrap().0.split("\",");
+            let mut shown: Vec<&str> = shown.map(|pair| pair.split_once('=').unwrap().0).collect();
+            shown.retain(|label| *label != "le");
+            shown.sort_unstable();
+            assert_eq!(shown, labels.keys().collect::<Vec<_>>(), "{name}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "{seen} series");
+}
