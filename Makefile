@@ -61,7 +61,7 @@ test:
 	.ci/setup image
 	.ci/setup servers
 	$(CARGO) test $(TESTED)
-	$(CARGO) test $(TESTED),shuttle --lib cache::fence
+	$(CARGO) test $(TESTED),shuttle --lib cache::tests::fence
 	# Linked as in the image, and no slower: the flag is for the last step alone.
 	$(CARGO) rustc $(TESTED) --bin hotset -- -C target-feature=+crt-static
 	$(CARGO) build --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir $(TARGET)/clients

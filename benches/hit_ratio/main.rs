@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Nothing is timed and nothing is stored: the policies of hotset are fed with block numbers. Memory is
-//! `src/cache/memory.rs` itself, window and moka included, which evicts as it does there: by itself, and whenever a 64th of
-//! its capacity was inserted. The disk is the policy of `src/cache/disk/policy.rs` on a log of 32 segments. Both
+//! `src/cache/memory/tier.rs` itself, window and moka included, which evicts as it does there: by itself, and whenever a 64th of
+//! its capacity was inserted. The disk is the policy of `src/cache/disk/tier/policy.rs` on a log of 32 segments. Both
 //! are held against LRU, FIFO and Belady's optimum at the same capacity, each block's own cost included.
 //!
 //! The traces, where they are there:
@@ -23,16 +23,8 @@
 #![allow(clippy::cast_precision_loss, reason = "ratios for people")]
 
 mod baselines;
+mod cache;
 mod disk_table;
-mod key;
-#[expect(dead_code, reason = "the cache uses more of it")]
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    clippy::clone_on_copy,
-    reason = "the cache's keys are larger"
-)]
-#[path = "../../src/cache/memory.rs"]
-mod memory;
 mod memory_table;
 #[expect(dead_code, reason = "the scenarios use more of it")]
 #[path = "../scenarios/report.rs"]
@@ -43,13 +35,6 @@ mod synthetic;
 mod table;
 mod tiers;
 mod traces;
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    clippy::clone_on_copy,
-    reason = "the cache's keys are larger"
-)]
-#[path = "../../src/cache/window.rs"]
-mod window;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

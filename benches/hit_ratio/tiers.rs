@@ -8,8 +8,8 @@ use hotset::cache::disk::policy::Hotness;
 use parking_lot::Mutex;
 
 use crate::baselines::Policy;
-use crate::key::BlockKey;
-use crate::memory::{Block, MemoryTier};
+use crate::cache::key::BlockKey;
+use crate::cache::memory::tier::{Block, MemoryTier};
 use crate::segment_log::device_bytes;
 use crate::traces::{Access, Trace};
 

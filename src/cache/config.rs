@@ -7,7 +7,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::disk::policy::AdmissionMode;
+use super::disk::tier::policy::AdmissionMode;
 use super::disk::{DiskConfig, Share};
 use crate::config::units::{ByteSize, HumanDuration};
 

@@ -41,7 +41,7 @@ impl Parts {
 
 impl ObjectVersion {
     /// Of the object, however it was asked for: by name or by a version's id, its blocks are the same. `floor`: of
-    /// [`super::floors::Floors`].
+    /// [`super::invalidate::floors::Floors`].
     pub fn new(id: &ObjectId, meta: &ObjectMeta, block_size: u64, floor: u32) -> Self {
         Self(Arc::new(Parts {
             id: id.object().clone(),

@@ -9,87 +9,56 @@
 //! Invariants: blocks are keyed by version and never mixed; nothing read before an invalidation is admitted
 //! after it; each byte is fetched by one fetch at a time; what is held for readers is paid for in a budget.
 
-mod at_hand;
-mod budget;
-mod client_pace;
 pub mod config;
 pub mod disk;
-mod erase;
-mod evidence;
-#[cfg(all(test, feature = "shuttle"))]
-mod fence;
 mod fetch;
-mod fill;
-mod flight;
-mod floors;
-mod generation;
-mod heads;
+mod invalidate;
 mod key;
-mod key_glob;
-mod key_index;
-mod known;
-mod learn;
 mod lists;
+mod lookup;
 mod memory;
-#[cfg(test)]
-mod memory_sharing_tests;
-#[cfg(test)]
-mod memory_tests;
-mod meta;
-mod open;
-mod parts;
-mod plan;
-mod policy;
-mod prefix_map;
-mod purge;
-mod reader;
-mod replicas;
-mod room;
+mod metadata;
 mod rules;
-mod spill;
-mod stale;
-mod sync;
-mod trust;
-mod turn;
-mod window;
-mod write_behind;
+#[cfg(test)]
+mod tests;
+mod tiers;
 
 use std::sync::{Arc, Weak};
 
 use crate::origin::Origin;
 use crate::s3::{ObjectId, ObjectMeta};
 
-pub use at_hand::AtHand;
 pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleConfig, matcher};
 pub use disk::{DiskConfig, DiskError, DiskUsage, ErasedFiles, Ticket, foreign};
-pub use erase::{EraseError, Erased};
-pub use evidence::{PageEvidence, Sent};
-pub use generation::InFlight;
-pub use key_glob::{InvalidGlob, KeyGlob};
-pub use known::InMemory;
-pub use learn::Writing;
-pub use lists::{ListAnswer, ListFill, ListKey};
-pub use meta::boot_time;
-pub use open::{CacheError, Found, OpenRequest, Source};
-pub use policy::Policy;
-pub use purge::{Purged, Scope};
-pub use reader::{BlockReader, Piece, PieceSource};
-pub use replicas::{RemoteEnd, RemoteWrite};
-pub use rules::Rules;
-pub use turn::Turn;
+pub use fetch::reader::{BlockReader, Piece, PieceSource};
+pub use fetch::turn::Turn;
+pub use invalidate::erase::{EraseError, Erased};
+pub use invalidate::evidence::{PageEvidence, Sent};
+pub use invalidate::generation::InFlight;
+pub use invalidate::learn::Writing;
+pub use invalidate::purge::{Purged, Scope};
+pub use invalidate::replicas::{RemoteEnd, RemoteWrite};
+pub use lists::store::{ListAnswer, ListFill, ListKey};
+pub use lookup::at_hand::AtHand;
+pub use lookup::known::InMemory;
+pub use lookup::open::{CacheError, Found, OpenRequest, Source};
+pub use metadata::store::boot_time;
+pub use rules::key_glob::{InvalidGlob, KeyGlob};
+pub use rules::matching::Rules;
+pub use rules::policy::Policy;
 
-use budget::Budget;
 use disk::{DiskLimits, DiskTier};
-use flight::Flights;
-use floors::Floors;
-use generation::Generations;
-use heads::Heads;
+use fetch::budget::Budget;
+use fetch::flight::Flights;
+use invalidate::floors::Floors;
+use invalidate::generation::Generations;
 use key::ObjectVersion;
-use lists::Lists;
-use memory::MemoryTier;
-use meta::MetaCache;
-use parts::NoParts;
-use write_behind::WriteBehind;
+use lists::store::Lists;
+use lookup::parts::NoParts;
+use memory::tier::MemoryTier;
+use metadata::heads::Heads;
+use metadata::store::MetaCache;
+use tiers::write_behind::WriteBehind;
 
 /// The part of `cache.memory` that is for metadata whatever else is there; each block reserves some more.
 const METADATA_SHARE: u64 = 16;
@@ -275,7 +244,7 @@ impl Cache {
 
 /// Bytes that so many blocks reserve for metadata.
 fn reserved(blocks: u64) -> u64 {
-    blocks * memory::RESERVED as u64
+    blocks * memory::tier::RESERVED as u64
 }
 
 /// Bytes of `cache.memory`, by what they are for.

@@ -18,8 +18,8 @@ use pingora::proxy::Session;
 
 use self::line::Line;
 use self::sink::Sink;
-use super::client::Client;
 use super::config::AccessLog;
+use super::conn::client::Client;
 use super::context::RequestContext;
 use super::ending::CLIENT_CLOSED_REQUEST;
 use crate::metrics::{self, Source};

@@ -7,9 +7,9 @@ use std::str::FromStr;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::gate::GateLimits;
-use super::head::HeadLimits;
-use super::proxy_protocol::ProxyProtocolConfig;
+use super::conn::gate::GateLimits;
+use super::conn::head::HeadLimits;
+use super::conn::proxy_protocol::ProxyProtocolConfig;
 use crate::config::units::{ByteSize, HumanDuration};
 use crate::tls::config::TlsConfig;
 

@@ -3,9 +3,10 @@
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
+use super::Gateway;
 use super::access_log::{self, Exchange};
 use super::context::RequestContext;
-use super::{Gateway, pass_through};
+use super::handlers::pass_through;
 use crate::cache::RemoteEnd;
 use crate::metrics::{CacheResult, Outcome as OriginOutcome};
 use crate::s3::S3Error;

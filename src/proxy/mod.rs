@@ -10,44 +10,15 @@
 //! Before a head is out, an error is S3's XML and the connection lives on; after, the transfer is broken.
 
 mod access_log;
-mod admission;
-mod at_once;
-mod chunks;
-mod client;
 pub mod config;
-mod connection;
-mod connection_options;
+mod conn;
 mod context;
-mod cors;
-mod delete_many;
 mod ending;
-mod evidence;
-mod form;
-mod forwarded;
-mod gate;
-mod head;
-mod http1;
-mod listener;
-mod lists;
+mod fast_path;
+mod handlers;
 mod operation_name;
-mod own_keys;
-mod owners;
-mod pass_through;
 mod path_prefix;
-mod preflight;
-pub mod proxy_protocol;
-mod read;
-mod refusal;
-mod region;
 mod response;
-mod restore;
-mod server;
-mod shutdown;
-mod touched;
-mod transparent;
-mod transport;
-mod turn_away;
-mod write_buffer;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -70,24 +41,25 @@ use crate::origin::{Domain, Origin};
 use crate::s3::{BucketName, HostNames, Operation, Parsed, Read, RequestHead, S3Error};
 
 pub use access_log::AccessLogger;
-pub use admission::Admission;
 pub use config::{AccessLog, FileMode, LimitsConfig, ListenConfig, LogConfig};
-pub use cors::CorsRules;
-pub use listener::Listener;
-pub use owners::Owners;
+pub use conn::admission::Admission;
+pub use conn::listener::Listener;
+pub use conn::proxy_protocol;
+pub use conn::server::Server;
+pub use conn::shutdown::Shutdown;
+pub use handlers::owners::Owners;
 pub use path_prefix::PathPrefix;
-pub use server::Server;
-pub use shutdown::Shutdown;
+pub use response::cors::CorsRules;
 
-use client::Client;
+use conn::client::Client;
 use context::{Forward, RequestContext};
-use form::Upload;
-use lists::Listed;
-use read::Outcome;
-use refusal::Refusal;
-use response::{CacheStatus, send_error};
-use restore::RestoreBody;
-use touched::Touched;
+use handlers::form::Upload;
+use handlers::lists::Listed;
+use handlers::read::Outcome;
+use handlers::restore::RestoreBody;
+use handlers::touched::Touched;
+use response::head::{CacheStatus, send_error};
+use response::refusal::Refusal;
 
 /// What every request needs; one a listener.
 #[derive(Clone)]
@@ -136,7 +108,7 @@ impl Gateway {
         if let Some(why) = Client::of(session).and_then(Client::refused) {
             return Some(why);
         }
-        if !connection_options::are_allowed(&head.headers) {
+        if !conn::connection_options::are_allowed(&head.headers) {
             return Some(Refusal::ConnectionOption);
         }
         if !session.is_http2() {
@@ -238,7 +210,8 @@ impl Gateway {
             Listed::Answered => return Ok(Outcome::Answered),
             Listed::Forward(keeping) => keeping,
         };
-        let observed = evidence::Observed::of(session.req_header(), &parsed, domain.realm());
+        let observed =
+            handlers::evidence::Observed::of(session.req_header(), &parsed, domain.realm());
         let touched = Touched::by(&parsed.operation, &self.origin.domains().realms());
         let mut forward = Forward::new(parsed, domain.clone(), touched, body);
         (forward.keeping, forward.form, forward.observed) = (keeping, form, observed);
@@ -293,7 +266,7 @@ impl ProxyHttp for Gateway {
         ctx.held = self.admission.request();
         if ctx.held.is_none() {
             metrics::wire::refused(metrics::wire::Refused::RequestsInFlight);
-            send_error(session, ctx, &refusal::slow_down(), CacheStatus::Bypass).await?;
+            send_error(session, ctx, &response::refusal::slow_down(), CacheStatus::Bypass).await?;
             return Ok(true);
         }
         match self.understand(session, ctx) {
@@ -376,7 +349,8 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         let mut error = error.more_context(format!("origin {peer}"));
         let method = &session.req_header().method;
-        let retry = ctx.forward.as_mut().is_some_and(|f| pass_through::may_retry(method, f));
+        let retry =
+            ctx.forward.as_mut().is_some_and(|f| handlers::pass_through::may_retry(method, f));
         // Once the client has a part of this answer, another one must not be appended to it.
         error.set_retry(retry && session.response_written().is_none());
         error
@@ -419,7 +393,7 @@ impl ProxyHttp for Gateway {
             && session.response_written().is_none()
         {
             session.set_keepalive(None);
-            let cache = pass_through::cache_status(&session.req_header().method);
+            let cache = handlers::pass_through::cache_status(&session.req_header().method);
             if let Err(error) = self.refuse(session, ctx, answer, cache).await {
                 log::debug!("the client did not take the error: {error}");
             }
@@ -430,7 +404,7 @@ impl ProxyHttp for Gateway {
     fn suppress_error_log(&self, _: &Session, ctx: &RequestContext, error: &Error) -> bool {
         *error.esource() == ErrorSource::Downstream
             || ending::is_of_client(Some(error), ctx)
-            || own_keys::is_about_them(error)
+            || handlers::own_keys::is_about_them(error)
     }
 
     async fn logging(

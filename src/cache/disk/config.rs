@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::open::{MIB, segment_size};
+use super::tier::open::{MIB, segment_size};
 use crate::config::units::ByteSize;
 
 /// A directory of the disk tier, an item of `cache.disk`. Several directories share the load.

@@ -1,0 +1,251 @@
+//! One path of the disk tier: its blocks, those that wait to be written, and the thread that writes them.
+
+mod reading;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use super::writer::Writer;
+use crate::cache::disk::device::async_reads::AsyncReads;
+use crate::cache::disk::device::health::Health;
+use crate::cache::disk::device::read_limit::ReadLimit;
+use crate::cache::disk::format::digest::Digest;
+use crate::cache::disk::format::record::Record;
+use crate::cache::disk::log::segment_log::Log;
+use crate::cache::disk::tier::erase::{self, Done, ErasedFiles, NotErased};
+use crate::cache::disk::tier::open::Tables;
+use crate::cache::memory::tier::Block;
+use crate::metrics::disk::{self as metrics, Skip};
+
+/// Reads of one path that may wait for its device at the same time.
+const READERS: usize = 64;
+/// A writer that hangs on a dead device is not waited for longer than this.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// What the page cache is asked for without waiting, at most: copying it keeps a worker busy for 0.1 ms.
+pub(in crate::cache::disk) const AT_ONCE: usize = 256 * 1024;
+
+/// A block on its way to the disk.
+#[derive(Debug, Clone)]
+pub(in crate::cache::disk) struct Job {
+    pub record: Record,
+    pub key: Vec<u8>,
+    pub bytes: Bytes,
+    pub class: u8,
+    pub pinned: bool,
+}
+
+pub(in crate::cache::disk) enum Order {
+    Write(Digest),
+    /// Keep to the capacity.
+    Begin,
+    /// Remove what purges ended from the files.
+    Erase(Done),
+    /// Write what is queued, seal, and make it last.
+    Finish(oneshot::Sender<()>),
+}
+
+/// Blocks that wait to be written; they can be read meanwhile.
+#[derive(Debug)]
+pub(in crate::cache::disk) struct Queue {
+    jobs: Mutex<HashMap<Digest, Job>>,
+    bytes: AtomicU64,
+    limit: u64,
+    shorter: Notify,
+}
+
+impl Queue {
+    fn new(limit: u64) -> Self {
+        Self { jobs: Mutex::default(), bytes: AtomicU64::new(0), limit, shorter: Notify::new() }
+    }
+
+    /// `false`: it is full, or the block is there already.
+    fn push(&self, job: Job) -> bool {
+        let length = job.bytes.len() as u64;
+        let mut jobs = self.jobs.lock();
+        if self.bytes.load(Ordering::Relaxed) + length > self.limit {
+            metrics::skipped(Skip::QueueFull);
+            return false;
+        }
+        if jobs.contains_key(&job.record.digest) {
+            return false;
+        }
+        self.bytes.fetch_add(length, Ordering::Relaxed);
+        jobs.insert(job.record.digest, job);
+        true
+    }
+
+    pub(in crate::cache::disk) fn peek(&self, digest: &Digest) -> Option<Job> {
+        self.jobs.lock().get(digest).cloned()
+    }
+
+    pub(in crate::cache::disk) fn done(&self, digest: &Digest) {
+        if let Some(job) = self.jobs.lock().remove(digest) {
+            self.bytes.fetch_sub(job.bytes.len() as u64, Ordering::Relaxed);
+            self.shorter.notify_waiters();
+        }
+    }
+
+    pub(in crate::cache::disk) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it is at most half full.
+    pub(in crate::cache::disk) async fn room(&self) {
+        loop {
+            let shorter = self.shorter.notified();
+            tokio::pin!(shorter);
+            shorter.as_mut().enable();
+            if self.bytes.load(Ordering::Relaxed) <= self.limit / 2 {
+                return;
+            }
+            shorter.await;
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(in crate::cache::disk) struct Volume {
+    pub log: Arc<Log>,
+    pub queue: Arc<Queue>,
+    /// For people: its path.
+    name: String,
+    reading: Arc<Health>,
+    writing: Arc<Health>,
+    limit: Arc<ReadLimit>,
+    /// Reads that may keep a thread waiting.
+    readers: Arc<Semaphore>,
+    /// For short reads: ways that keep no thread waiting, in the order in which they are tried.
+    async_reads: Vec<Arc<AsyncReads>>,
+    /// Description of these for the log.
+    read_by: String,
+    orders: Sender<Order>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Closed when the thread is at its end.
+    ended: Mutex<Receiver<()>>,
+}
+
+/// What is set for one path.
+#[derive(Debug, Clone)]
+pub(in crate::cache::disk) struct VolumeLimits {
+    /// Bytes of all segments.
+    pub capacity: u64,
+    /// Reads go past the page cache.
+    pub direct: bool,
+    /// Bytes a second; `None`: as fast as it goes.
+    pub write_rate: Option<u64>,
+    /// Bytes that may wait to be written.
+    pub queue: u64,
+    /// Classes that may take only so many bytes.
+    pub shares: Vec<(u8, u64)>,
+}
+
+impl Volume {
+    /// Starts the writer of volume `number`.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(in crate::cache::disk) fn start(
+        number: u8,
+        name: &str,
+        log: Log,
+        tables: &Tables,
+        limits: &VolumeLimits,
+    ) -> io::Result<Self> {
+        let log = Arc::new(log);
+        let queue = Arc::new(Queue::new(limits.queue));
+        let (orders, received): (_, Receiver<Order>) = mpsc::channel();
+        let writing = Arc::new(Health::new(format!("writing to {name}")));
+        let writer = Writer::new(number, &log, tables, &queue, writing.clone(), limits);
+        let (at_end, ended) = mpsc::channel();
+        let thread = thread::Builder::new().name(format!("disk-{number}")).spawn(move || {
+            writer.run(&received);
+            drop(at_end);
+        })?;
+        let (async_reads, read_by) = AsyncReads::start(limits.direct);
+        Ok(Self {
+            log,
+            queue,
+            name: name.to_owned(),
+            reading: Arc::new(Health::new(format!("reading from {name}"))),
+            writing,
+            limit: ReadLimit::new(),
+            readers: Arc::new(Semaphore::new(READERS)),
+            async_reads,
+            read_by,
+            orders,
+            thread: Mutex::new(Some(thread)),
+            ended: Mutex::new(ended),
+        })
+    }
+
+    pub(in crate::cache::disk) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether nothing speaks against reading from it, nor against writing to it.
+    pub(in crate::cache::disk) fn is_well(&self) -> bool {
+        self.reading.is_well() && self.writing.is_well()
+    }
+
+    /// The process has started: removes what is damaged, and what is above the capacity.
+    pub(in crate::cache::disk) fn begin(&self) {
+        log::info!("short reads of {} use {}", self.name, self.read_by);
+        let damaged = self.log.remove_unusable();
+        if damaged > 0 {
+            log::warn!("{}/blocks: {damaged} damaged segments were removed", self.name);
+        }
+        // When the writer is gone nothing is written any more.
+        let _ = self.orders.send(Order::Begin);
+    }
+
+    /// Queues a block to be written; `false` when it is not taken.
+    pub(in crate::cache::disk) fn write(&self, job: Job) -> bool {
+        let digest = job.record.digest;
+        self.queue.push(job) && self.orders.send(Order::Write(digest)).is_ok()
+    }
+
+    /// Writes what is queued and makes it last.
+    pub(in crate::cache::disk) async fn finish(&self) {
+        let (done, finished) = oneshot::channel();
+        if self.orders.send(Order::Finish(done)).is_ok() {
+            // The writer is gone: nothing is left to wait for.
+            let _ = finished.await;
+        }
+    }
+
+    /// Removes what purges ended so far from the files.
+    pub(in crate::cache::disk) async fn erase(&self) -> Result<ErasedFiles, NotErased> {
+        let (done, erased) = oneshot::channel();
+        // When the writer is gone the channel closes.
+        let _ = self.orders.send(Order::Erase(done));
+        erase::outcome(&self.name, erased).await
+    }
+}
+
+impl Job {
+    pub(in crate::cache::disk) fn block(&self, block_start: u64) -> Block {
+        Block::new(block_start + u64::from(self.record.start), self.bytes.clone())
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // The writer ends when the last sender is gone; what is queued is lost, as if it had not been taken.
+        let (orders, _) = mpsc::channel();
+        drop(std::mem::replace(&mut self.orders, orders));
+        if let Some(thread) = self.thread.lock().take()
+            && self.ended.lock().recv_timeout(FAREWELL) == Err(RecvTimeoutError::Disconnected)
+        {
+            let _ = thread.join();
+        }
+    }
+}

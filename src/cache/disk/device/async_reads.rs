@@ -1,0 +1,313 @@
+//! Reads that the device does while no thread waits.
+//!
+//! A thread that sleeps in `pread` costs two changes of thread to get to it and two to get back; at 20,000 reads a
+//! second these cost more than the reads. Here a read is one system call, and its end wakes the runtime as a
+//! socket does. Where the kernel or a container's seccomp profile has none of it, threads wait as before.
+//!
+//! The kernel writes into a buffer until it has said that it is done, whether or not anyone still wants it. So
+//! buffer and file belong to this until then, and are leaked when it goes first.
+
+#![allow(unsafe_code, reason = "the kernel writes into buffers while the compiler looks away")]
+
+mod aio;
+mod uring;
+
+use std::fs::File;
+use std::io;
+use std::mem::{self, ManuallyDrop};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use slab::Slab;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use self::aio::Aio;
+use self::uring::Uring;
+use super::buffers::Buffer;
+use super::source::Source;
+
+/// The most reads at a time: who submits to a device whose queue is full would sleep.
+const ENTRIES: u32 = 64;
+
+/// A way to have the kernel read.
+trait Engine: Send + Sync {
+    /// What becomes readable whenever reads have ended.
+    fn readable(&self) -> io::Result<OwnedFd>;
+
+    /// Has `length` bytes from `offset` on read to `into`, under a number of the caller's.
+    ///
+    /// # Errors
+    /// `WouldBlock`: it was not taken, and another way must be tried.
+    ///
+    /// # Safety
+    /// The file stays open, and the memory is nobody else's, until [`Engine::ended`] has told the number.
+    unsafe fn submit(
+        &self,
+        number: usize,
+        file: &File,
+        into: *mut u8,
+        length: usize,
+        offset: u64,
+    ) -> io::Result<()>;
+
+    /// Tells the numbers of the reads that ended since it was last asked, and how many bytes each read.
+    fn ended(&self, tell: &mut dyn FnMut(usize, io::Result<usize>));
+}
+
+pub(in crate::cache::disk) struct AsyncReads {
+    engine: ManuallyDrop<Box<dyn Engine>>,
+    reads: Mutex<Slab<Read>>,
+    reaper: AbortHandle,
+}
+
+/// A read under way: what the kernel uses, and who waits for it.
+struct Read {
+    /// The kernel writes into its rest.
+    buffer: Buffer,
+    /// Open until the kernel has read.
+    _file: Arc<File>,
+    done: oneshot::Sender<io::Result<Buffer>>,
+}
+
+impl AsyncReads {
+    /// The ways to read files past the page cache, or through it, in the order in which they are to be tried: where
+    /// one has no room, or not for such a file, the next may. None without a runtime. And a description of them for
+    /// the log, with why one is missing.
+    pub(in crate::cache::disk) fn start(direct: bool) -> (Vec<Arc<Self>>, String) {
+        let aio = direct.then(|| ("Linux AIO", Self::with(Aio::new())));
+        let all = aio.into_iter().chain([("io_uring", Self::with(Uring::new()))]);
+        let (mut names, mut missing, mut reads) = (Vec::new(), String::new(), Vec::new());
+        for (way, started) in all {
+            match started {
+                Ok(started) => {
+                    names.push(way);
+                    reads.push(started);
+                }
+                Err(error) => missing = format!("{missing}; {way} is not available: {error}"),
+            }
+        }
+        names.push("threads that wait");
+        (reads, format!("{}{missing}", names.join(", then ")))
+    }
+
+    fn with(engine: io::Result<impl Engine + 'static>) -> io::Result<Arc<Self>> {
+        let engine: Box<dyn Engine> = Box::new(engine?);
+        let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
+        let readable = engine.readable()?;
+        // SAFETY: it owns the descriptor, which stays open and the same for as long.
+        let readable = unsafe { AsyncFd::register_with_interest(readable, Interest::READABLE) }?;
+        Ok(Arc::new_cyclic(|this| {
+            let reaper = runtime.spawn(reap(readable, this.clone())).abort_handle();
+            Self { engine: ManuallyDrop::new(engine), reads: Mutex::default(), reaper }
+        }))
+    }
+
+    /// `length` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// The device's; `UnexpectedEof` when the file ends before; `WouldBlock` when another way must be tried.
+    pub(in crate::cache::disk) async fn read(
+        &self,
+        source: &Source,
+        offset: u64,
+        length: usize,
+    ) -> io::Result<Bytes> {
+        let span = source.span(offset, length);
+        let mut buffer = source.buffer(span);
+        while buffer.filled() < span.enough {
+            let got = buffer.filled();
+            let read = self.submit(buffer, &source.file, span.from + got as u64)?;
+            buffer = read.await.map_err(|_| io::ErrorKind::BrokenPipe)??;
+            if buffer.filled() == got {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(Bytes::from(buffer).slice(span.skip..span.enough))
+    }
+
+    fn submit(
+        &self,
+        mut buffer: Buffer,
+        file: &Arc<File>,
+        offset: u64,
+    ) -> io::Result<oneshot::Receiver<io::Result<Buffer>>> {
+        let rest = buffer.rest();
+        let (into, length) = (rest.as_mut_ptr().cast(), rest.len());
+        let (done, read) = oneshot::channel();
+        let number = {
+            let mut reads = self.reads.lock();
+            if reads.len() >= ENTRIES as usize {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            reads.insert(Read { buffer, _file: file.clone(), done })
+        };
+        // SAFETY: the buffer and the file stay with `reads` until the kernel has ended the read: only `reap` takes them
+        // out, and `Drop` leaks them. Nobody touches the memory meanwhile, and moving the buffer does not move it.
+        let submitted = unsafe { self.engine.submit(number, file, into, length, offset) };
+        if let Err(error) = submitted {
+            self.reads.lock().remove(number);
+            return Err(error);
+        }
+        Ok(read)
+    }
+
+    /// Hands out what the kernel has read.
+    fn reap(&self) {
+        self.engine.ended(&mut |number, read| {
+            let Some(ended) = self.reads.lock().try_remove(number) else { return };
+            let Read { mut buffer, done, .. } = ended;
+            let result = read.map(|bytes| {
+                // SAFETY: the kernel wrote so many bytes at the beginning of the buffer's rest.
+                unsafe { buffer.advance(bytes) };
+                buffer
+            });
+            // Who waited may have gone.
+            let _ = done.send(result);
+        });
+    }
+}
+
+/// Hands out what was read until the reads are gone.
+async fn reap(readable: AsyncFd<OwnedFd>, reads: Weak<AsyncReads>) {
+    while let Ok(mut ready) = readable.readable().await {
+        let Some(reads) = reads.upgrade() else { return };
+        reads.reap();
+        // What ends from now on makes it ready again.
+        ready.clear_ready();
+    }
+}
+
+impl Drop for AsyncReads {
+    fn drop(&mut self) {
+        self.reaper.abort();
+        let reads = mem::take(self.reads.get_mut());
+        match reads.is_empty() {
+            // SAFETY: nobody comes after this.
+            true => unsafe { ManuallyDrop::drop(&mut self.engine) },
+            // The kernel may still write into these; and an engine may wait for them when it is dropped.
+            false => mem::forget(reads),
+        }
+    }
+}
+
+impl std::fmt::Debug for AsyncReads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AsyncReads")
+            .field("reads", &self.reads.lock().len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+    use crate::cache::disk::device::source::tests::{LENGTH, Written};
+
+    /// Each way to read the file that there is here.
+    async fn ways(written: &Written) -> Vec<(Arc<AsyncReads>, Source)> {
+        let ways = [
+            ("io_uring", AsyncReads::with(Uring::new()), Some(written.cached())),
+            ("io_uring", AsyncReads::with(Uring::new()), written.direct()),
+            ("aio", AsyncReads::with(Aio::new()), written.direct()),
+        ];
+        let mut there = Vec::new();
+        for (name, reads, source) in ways {
+            let (Ok(reads), Some(source)) = (reads, source) else {
+                eprintln!("skipped: no {name} here");
+                continue;
+            };
+            match reads.read(&source, 0, 1).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    eprintln!("skipped: no {name} on this file system");
+                }
+                _ => there.push((reads, source)),
+            }
+        }
+        there
+    }
+
+    #[tokio::test]
+    async fn any_stretch_is_read_exactly() {
+        let written = Written::new("async");
+        for (reads, source) in ways(&written).await {
+            for (offset, length) in [(0, 1), (0, LENGTH), (4095, 2), (8192, 4096), (LENGTH - 5, 5)]
+            {
+                let read = reads.read(&source, offset as u64, length).await.unwrap();
+                let expected = &written.1[offset..offset + length];
+                assert!(read == expected, "{offset} {length} {source:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_the_end_is_an_error() {
+        for (reads, source) in ways(&Written::new("async-end")).await {
+            let error = reads.read(&source, LENGTH as u64 - 5, 6).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+
+    #[tokio::test]
+    async fn more_reads_than_it_has_room_for_are_refused_and_the_others_are_right() {
+        let written = Written::new("async-full");
+        for (reads, source) in ways(&written).await {
+            let many = (0..2 * ENTRIES as usize).map(|n| {
+                let (reads, source) = (&reads, &source);
+                async move { (n, reads.read(source, n as u64, 1).await) }
+            });
+            let mut right = 0;
+            for (n, read) in futures_util::future::join_all(many).await {
+                match read {
+                    Ok(read) => {
+                        assert_eq!(read[0], written.1[n]);
+                        right += 1;
+                    }
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+            }
+            assert!(right >= ENTRIES);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_goes_away_leaves_no_trace() {
+        let written = Written::new("async-gone");
+        for (reads, source) in ways(&written).await {
+            for _ in 0..ENTRIES {
+                let mut read = Box::pin(reads.read(&source, 0, LENGTH));
+                // Submitted, and dropped before anyone could take its answer.
+                let polled =
+                    poll_fn(|context| read.as_mut().poll(context).is_pending().into()).await;
+                assert!(polled);
+            }
+            while !reads.reads.lock().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(reads.read(&source, 9, 90).await.unwrap(), written.1[9..99]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_written_and_is_not_on_the_device_yet_is_read_or_left_to_threads() {
+        for (reads, source) in ways(&Written::new("async-dirty")).await {
+            let path = format!("/proc/self/fd/{}", source.file.as_raw_fd());
+            let file = File::options().write(true).open(path).unwrap();
+            for n in 0..50 {
+                file.write_all_at(&[n; 100], 4000).unwrap();
+                match reads.read(&source, 3990, 120).await {
+                    Ok(read) => assert_eq!(read[10..110], [n; 100]),
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The file layer: all that the disk tier asks of a file system.
+//!
+//! Two implementations: [`RealFolder`] here, and one for tests that keeps a live and a durable image, cuts the
+//! power and fails on command. Nothing here is asynchronous: who must not block calls [`File::fetch_cached`] only.
+
+use std::fmt::Debug;
+use std::fs;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
+use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
+
+use super::buffers::Buffers;
+use super::private;
+use super::source::Source;
+
+/// What the page cache is told to forget, it forgets in multiples of this; where its pages are larger, of them.
+const PAGE: u64 = 4096;
+
+/// A folder of segment files.
+pub(in crate::cache::disk) trait Folder: Debug + Send + Sync {
+    /// The names of all files.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Makes an empty file and sets `reserve` bytes of the device aside for it where the file system can.
+    fn create(&self, name: &str, reserve: u64) -> io::Result<Arc<dyn File>>;
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Bytes of a file, which need not be readable.
+    fn length(&self, name: &str) -> io::Result<u64>;
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes the creations and removals so far survive a power cut.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// A file that is appended to by one thread and read by many.
+pub(in crate::cache::disk) trait File: Debug + Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+    /// Fills `parts` in order from `offset` on; `UnexpectedEof` when the file ends before.
+    fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()>;
+    /// `length` bytes from `offset` on; `UnexpectedEof` when the file ends before.
+    fn fetch(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        let mut bytes = vec![0; length];
+        self.read(&mut [IoSliceMut::new(&mut bytes)], offset)?;
+        Ok(bytes.into())
+    }
+    /// As [`File::fetch`], from the page cache and without waiting; `None`: not all of it is there.
+    fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>>;
+    /// What may be read without a thread that waits, in place of [`File::fetch`].
+    fn source(&self) -> Option<&Source> {
+        None
+    }
+    /// Writes all of `parts` at `offset`.
+    fn write(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
+    /// Cuts off what is behind `length`, or fills up to it with zeros.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+    /// Makes all that was written survive a power cut.
+    fn sync(&self) -> io::Result<()>;
+    /// Whether it helps to say what will be read soon.
+    fn may_prefetch(&self) -> bool {
+        false
+    }
+    /// Says that these bytes will be read soon.
+    fn prefetch(&self, _offset: u64, _length: u64) {}
+    /// Makes the page cache forget these bytes, as far as they are durable.
+    fn drop_cached(&self, _offset: u64, _length: u64) {}
+}
+
+/// What the page cache keeps of files.
+#[derive(Debug, Clone)]
+pub(in crate::cache::disk) enum PageCache {
+    /// What is written and what is read.
+    Everything,
+    /// What is read. To keep what is written, too, would drive that out for what is wanted less; and takes memory that
+    /// was not used lately, to which a write comes at a fifth of the speed where a hypervisor must find it first.
+    Reads,
+    /// Nothing: files are read past it, into these.
+    Nothing(Arc<Buffers>),
+}
+
+/// A folder of the real file system.
+#[derive(Debug)]
+pub(in crate::cache::disk) struct RealFolder {
+    path: PathBuf,
+    pages: PageCache,
+    writable: bool,
+}
+
+impl RealFolder {
+    /// Makes the folder if it is missing.
+    pub(in crate::cache::disk) fn new(path: PathBuf, pages: PageCache) -> io::Result<Self> {
+        private::make_folder(&path)?;
+        Ok(Self { path, pages, writable: true })
+    }
+
+    /// A folder whose files are read and not written; `None` when it is not there.
+    pub(in crate::cache::disk) fn existing(path: PathBuf) -> io::Result<Option<Self>> {
+        let there = path.try_exists()?;
+        Ok(there.then_some(Self { path, pages: PageCache::Everything, writable: false }))
+    }
+
+    fn file(&self, path: &Path, file: fs::File) -> io::Result<Arc<dyn File>> {
+        let file = Arc::new(file);
+        let source = match &self.pages {
+            PageCache::Nothing(buffers) => Source::direct(path, buffers)?,
+            PageCache::Everything | PageCache::Reads => Source::cached(file.clone()),
+        };
+        Ok(Arc::new(RealFile { file, source, pages: self.pages.clone(), forgotten: 0.into() }))
+    }
+}
+
+impl Folder for RealFolder {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let names = fs::read_dir(&self.path)?.map(|e| Ok(e?.file_name().into_string().ok()));
+        Ok(names.collect::<io::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    fn create(&self, name: &str, reserve: u64) -> io::Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let file = private::make_file(&path)?;
+        match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, reserve) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.file(&path, file),
+            Err(error) => {
+                fs::remove_file(&path)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let path = self.path.join(name);
+        let file = fs::OpenOptions::new().read(true).write(self.writable).open(&path)?;
+        self.file(&path, file)
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path.join(name))?.len())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        fs::File::open(&self.path)?.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct RealFile {
+    file: Arc<fs::File>,
+    /// The same file, as it is read.
+    source: Source,
+    pages: PageCache,
+    /// What is before this was written and synced, and the page cache was told that it may go.
+    forgotten: AtomicU64,
+}
+
+impl RealFile {
+    fn is_direct(&self) -> bool {
+        matches!(self.pages, PageCache::Nothing(_))
+    }
+
+    /// Lets the page cache forget what became durable, but for the last page, which is written on.
+    fn forget(&self) {
+        let end = self.len().unwrap_or(0) / PAGE * PAGE;
+        let from = self.forgotten.fetch_max(end, Ordering::Relaxed);
+        if let Some(length) = end.checked_sub(from).and_then(NonZeroU64::new) {
+            // A hint: what stays is in nobody's way.
+            let _ = rustix::fs::fadvise(&*self.file, from, Some(length), Advice::DontNeed);
+        }
+    }
+}
+
+impl File for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
+        if self.is_direct() {
+            return self.source.read(parts, offset);
+        }
+        let (mut parts, mut offset) = (parts, offset);
+        while parts.iter().any(|p| !p.is_empty()) {
+            let flags = ReadWriteFlags::empty();
+            match retry_on_intr(|| rustix::io::preadv2(&*self.file, parts, offset, flags))? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => {
+                    IoSliceMut::advance_slices(&mut parts, read);
+                    offset += read as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+        self.source.fetch(offset, length)
+    }
+
+    fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
+        self.source.fetch_cached(offset, length)
+    }
+
+    fn source(&self) -> Option<&Source> {
+        Some(&self.source)
+    }
+
+    fn write(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let (mut parts, mut offset) = (parts, offset);
+        while parts.iter().any(|p| !p.is_empty()) {
+            match retry_on_intr(|| rustix::io::pwritev(&*self.file, parts, offset))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => {
+                    IoSlice::advance_slices(&mut parts, written);
+                    offset += written as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()?;
+        if !matches!(self.pages, PageCache::Everything) {
+            self.forget();
+        }
+        Ok(())
+    }
+
+    fn drop_cached(&self, offset: u64, length: u64) {
+        if !self.is_direct() {
+            // A hint: what stays is read from where it is.
+            let length = NonZeroU64::new(length);
+            let _ = rustix::fs::fadvise(&*self.file, offset, length, Advice::DontNeed);
+        }
+    }
+
+    fn may_prefetch(&self) -> bool {
+        !self.is_direct()
+    }
+
+    fn prefetch(&self, offset: u64, length: u64) {
+        if self.may_prefetch() {
+            // A hint: where it is not taken, the read itself will do.
+            let length = NonZeroU64::new(length);
+            let _ = rustix::fs::fadvise(&*self.file, offset, length, Advice::WillNeed);
+        }
+    }
+}
+
+/// The file by which a process holds a folder.
+pub(in crate::cache::disk) const LOCK: &str = "lock";
+
+/// Holds a folder against other processes until it is dropped.
+#[derive(Debug)]
+pub(in crate::cache::disk) struct FolderLock {
+    _file: fs::File,
+}
+
+impl FolderLock {
+    /// # Errors
+    /// `WouldBlock` when another process holds it; or the folder cannot be written.
+    pub(in crate::cache::disk) fn take(folder: &Path) -> io::Result<Self> {
+        private::make_folder(folder)?;
+        let file = private::open_or_make(&folder.join(LOCK))?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self { _file: file })
+    }
+
+    /// Holds a folder that somebody took before against those who would take it, not against other readers.
+    ///
+    /// # Errors
+    /// `WouldBlock` when a process has taken it; `NotFound` when nobody ever did.
+    pub(in crate::cache::disk) fn share(folder: &Path) -> io::Result<Self> {
+        let file = fs::File::open(folder.join(LOCK))?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, pages: PageCache) -> RealFile {
+        let name = format!("hotset-files-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path);
+        let file = Arc::new(file.unwrap());
+        fs::remove_file(path).unwrap();
+        RealFile { source: Source::cached(file.clone()), file, pages, forgotten: 0.into() }
+    }
+
+    /// Up to where the page cache was told to forget, after each of three appended pieces became durable. Whether it
+    /// does is its own affair.
+    fn forgotten(file: &RealFile) -> [u64; 3] {
+        [(0, 5000), (5000, 100), (5100, 10_000)].map(|(at, length)| {
+            file.write(&mut [IoSlice::new(&vec![7; length])], at).unwrap();
+            file.sync().unwrap();
+            file.forgotten.load(Ordering::Relaxed)
+        })
+    }
+
+    #[test]
+    fn the_page_cache_may_forget_what_is_durable_but_for_the_last_page() {
+        assert_eq!(forgotten(&file("reads", PageCache::Reads)), [4096, 4096, 12_288]);
+    }
+
+    #[test]
+    fn where_the_page_cache_is_for_everything_nothing_is_forgotten() {
+        assert_eq!(forgotten(&file("everything", PageCache::Everything)), [0, 0, 0]);
+    }
+}

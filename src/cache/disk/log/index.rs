@@ -1,0 +1,507 @@
+//! Where each block lies: a digest of its key, and the place of its record. At most 100 bytes a block.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::segment::Segment;
+use crate::cache::disk::format::digest::Digest;
+use crate::cache::disk::format::record::{DATA_MAX, KEY_MAX, Kind, Record, START_BITS};
+use crate::cache::disk::tier::classes::NONE;
+use crate::cache::disk::tier::policy::Hotness;
+
+const SHARDS: usize = 64;
+/// Low bits of a digest that choose its shard.
+const CHOICES: usize = 4096;
+
+/// The place of a record. There are millions of them: every byte counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cache::disk) struct Entry {
+    pub segment: u32,
+    /// Of the record in its segment.
+    pub offset: u32,
+    shape: Shape,
+    pub volume: u8,
+    /// Which rule's share it counts for.
+    pub class: u8,
+    pub hotness: Hotness,
+}
+
+/// Start, length of data and length of key of a record in 64 bits, the first in the highest ones. Two halves, as
+/// all of it must be aligned to four bytes only.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shape([u32; 2]);
+
+impl Shape {
+    const KEY_BITS: u32 = usize::BITS - KEY_MAX.leading_zeros();
+    const DATA_BITS: u32 = usize::BITS - DATA_MAX.leading_zeros();
+    const _FITS: () = assert!(Self::KEY_BITS + Self::DATA_BITS + START_BITS <= 64);
+
+    /// Of a record that is possible, as its parser and its writer see to.
+    fn of(record: &Record) -> Self {
+        let start = u64::from(record.start) << Self::DATA_BITS;
+        let shape = (start | u64::from(record.data_len)) << Self::KEY_BITS;
+        let shape = shape | u64::from(record.key_len);
+        let [high, low] = [shape >> 32, shape & u64::from(u32::MAX)];
+        Self([high, low].map(|half| u32::try_from(half).expect("32 bits")))
+    }
+
+    fn bits(self, from: u32, count: u32) -> u32 {
+        let [high, low] = self.0.map(u64::from);
+        let field = ((high << 32 | low) >> from) & ((1 << count) - 1);
+        u32::try_from(field).expect("no field has more")
+    }
+
+    fn key_len(self) -> u32 {
+        self.bits(0, Self::KEY_BITS)
+    }
+
+    fn data_len(self) -> u32 {
+        self.bits(Self::KEY_BITS, Self::DATA_BITS)
+    }
+
+    fn start(self) -> u32 {
+        self.bits(Self::KEY_BITS + Self::DATA_BITS, START_BITS)
+    }
+}
+
+impl std::fmt::Debug for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}+{} ({})", self.start(), self.data_len(), self.key_len())
+    }
+}
+
+impl Entry {
+    pub(in crate::cache::disk) fn new(
+        volume: u8,
+        segment: u32,
+        offset: u32,
+        record: &Record,
+    ) -> Self {
+        Self {
+            segment,
+            offset,
+            shape: Shape::of(record),
+            volume,
+            class: NONE,
+            hotness: Hotness::default(),
+        }
+    }
+
+    /// What is needed to find its chunks.
+    pub(in crate::cache::disk) fn record(&self, kind: Kind, digest: Digest) -> Record {
+        Record {
+            kind,
+            digest,
+            key_len: self.shape.key_len(),
+            data_len: self.data_len(),
+            start: self.start(),
+            tag: 0,
+        }
+    }
+
+    /// As in [`Record`].
+    pub(in crate::cache::disk) fn start(&self) -> u32 {
+        self.shape.start()
+    }
+
+    /// As in [`Record`].
+    pub(in crate::cache::disk) fn data_len(&self) -> u32 {
+        self.shape.data_len()
+    }
+
+    pub(in crate::cache::disk) fn in_class(self, class: u8) -> Self {
+        Self { class, ..self }
+    }
+
+    pub(in crate::cache::disk) fn is_at(&self, place: Place) -> bool {
+        (self.volume, self.segment, self.offset) == (place.volume, place.segment, place.offset)
+    }
+
+    pub(in crate::cache::disk) fn place(&self) -> Place {
+        Place { volume: self.volume, segment: self.segment, offset: self.offset }
+    }
+}
+
+/// Where a record begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cache::disk) struct Place {
+    pub volume: u8,
+    pub segment: u32,
+    pub offset: u32,
+}
+
+/// Digests are as good as random already.
+#[derive(Default)]
+pub(in crate::cache::disk) struct TakeDigest(u64);
+
+impl Hasher for TakeDigest {
+    fn write(&mut self, bytes: &[u8]) {
+        // Called last with the digest itself, of which the first half chose the shard.
+        self.0 = bytes.last_chunk().map_or(0, |half| u64::from_le_bytes(*half));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Entries = HashMap<Digest, Entry, BuildHasherDefault<TakeDigest>>;
+type Group = HashSet<Digest, BuildHasherDefault<TakeDigest>>;
+
+/// The entries whose digests choose it, under one lock.
+#[derive(Default)]
+struct Shard {
+    entries: Entries,
+    /// The same by start, which for an object's record stands for its bucket; only in a grouped index. They are kept by
+    /// shard, so that neither a group that grows nor one that is removed holds a lock for longer than its part here takes.
+    groups: Option<HashMap<u32, Group>>,
+}
+
+impl Shard {
+    fn insert(&mut self, digest: Digest, entry: Entry) -> Option<Entry> {
+        let old = self.entries.insert(digest, entry);
+        if old.is_none_or(|old| old.start() != entry.start()) {
+            if let Some(old) = old {
+                self.ungroup(&digest, &old);
+            }
+            if let Some(groups) = &mut self.groups {
+                groups.entry(entry.start()).or_default().insert(digest);
+            }
+        }
+        old
+    }
+
+    fn remove(&mut self, digest: &Digest) -> Option<Entry> {
+        let old = self.entries.remove(digest)?;
+        self.ungroup(digest, &old);
+        Some(old)
+    }
+
+    fn ungroup(&mut self, digest: &Digest, gone: &Entry) {
+        let Some(groups) = &mut self.groups else { return };
+        if let Some(group) = groups.get_mut(&gone.start()) {
+            group.remove(digest);
+            if group.is_empty() {
+                groups.remove(&gone.start());
+            }
+        }
+    }
+}
+
+/// A table doubles when it is full, and is half empty then. Shards of one size would all do so at the same time;
+/// these are of different sizes, each 2^(1/64) of the one before, so that with any number of entries some are full,
+/// some are half empty, and what an entry costs on average is always the same.
+pub(in crate::cache::disk) struct Index {
+    shards: Box<[Mutex<Shard>]>,
+    /// The shard of each choice: one that is as large again is chosen as often again.
+    choices: Box<[u8; CHOICES]>,
+    /// Bytes of data of all entries.
+    bytes: AtomicU64,
+    entries: AtomicU64,
+    limit: u64,
+}
+
+impl Index {
+    /// Bytes of an entry in a table that is full, one of them the table's own.
+    const SLOT: u64 = (size_of::<Digest>() + size_of::<Entry>() + 1) as u64;
+    /// What one entry costs, about. Tables are full at 7/8; over all shards the slots for an entry are between that
+    /// and twice that, evenly in their logarithm: 8/7 / ln 2 = 1.65. The rest is for what allocators round up.
+    pub(in crate::cache::disk) const ENTRY_COST: u64 = (Self::SLOT * 9).div_ceil(5);
+
+    /// Approximate bytes that an entry takes in the table of its group.
+    const GROUP_COST: u64 = 32;
+
+    /// For at most `memory` bytes of entries.
+    pub(in crate::cache::disk) fn new(memory: u64) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            choices: choices(),
+            bytes: AtomicU64::new(0),
+            entries: AtomicU64::new(0),
+            limit: memory / Self::ENTRY_COST,
+        }
+    }
+
+    /// As [`Index::new`], of entries that are removed together by their start: see [`Index::remove_group`].
+    pub(in crate::cache::disk) fn grouped(memory: u64) -> Self {
+        let limit = memory / (Self::ENTRY_COST + Self::GROUP_COST);
+        let index = Self { limit, ..Self::new(memory) };
+        index.shards.iter().for_each(|shard| shard.lock().groups = Some(HashMap::new()));
+        index
+    }
+
+    /// Makes room for so many more at once: tables that grow leave their smaller selves behind.
+    pub(in crate::cache::disk) fn reserve(&self, entries: usize) {
+        let entries = entries.min(usize::try_from(self.limit).unwrap_or(usize::MAX));
+        let mut chosen = [0; SHARDS];
+        self.choices.iter().for_each(|shard| chosen[usize::from(*shard)] += 1);
+        for (shard, chosen) in self.shards.iter().zip(chosen) {
+            shard.lock().entries.reserve(entries * chosen / CHOICES);
+        }
+    }
+
+    fn shard(&self, digest: &Digest) -> MutexGuard<'_, Shard> {
+        let choice = digest.hash64() % CHOICES as u64;
+        let shard = self.choices[usize::try_from(choice).expect("below CHOICES")];
+        self.shards[usize::from(shard)].lock()
+    }
+
+    pub(in crate::cache::disk) fn get(&self, digest: &Digest) -> Option<Entry> {
+        self.shard(digest).entries.get(digest).copied()
+    }
+
+    /// The entry, touched; and whether its block deserves memory.
+    pub(in crate::cache::disk) fn touch(
+        &self,
+        digest: &Digest,
+        bytes: usize,
+        window: u8,
+    ) -> Option<(Entry, bool)> {
+        let mut shard = self.shard(digest);
+        let entry = shard.entries.get_mut(digest)?;
+        let deserves = entry.hotness.touch(bytes, entry.data_len() as usize, window);
+        Some((*entry, deserves))
+    }
+
+    pub(in crate::cache::disk) fn is_full(&self) -> bool {
+        self.entries.load(Ordering::Relaxed) >= self.limit
+    }
+
+    pub(in crate::cache::disk) fn insert(&self, digest: Digest, entry: Entry) {
+        let mut shard = self.shard(&digest);
+        self.count(None, Some(&entry));
+        let old = shard.insert(digest, entry);
+        self.count(old.as_ref(), None);
+    }
+
+    /// Removes all entries of this start, at the cost of those entries, shard by shard; none is inserted meanwhile.
+    /// Returns their number.
+    pub(in crate::cache::disk) fn remove_group(&self, start: u32) -> u64 {
+        let mut removed = 0;
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let groups = shard.groups.as_mut().expect("of a grouped index");
+            for digest in groups.remove(&start).unwrap_or_default() {
+                let old = shard.entries.remove(&digest);
+                self.count(old.as_ref(), None);
+                removed += 1;
+            }
+        }
+        removed
+    }
+
+    /// Puts `entry` in the place of one that is still at `place`; says whether it did.
+    pub(in crate::cache::disk) fn replace(
+        &self,
+        digest: &Digest,
+        place: Place,
+        entry: Entry,
+    ) -> bool {
+        let mut shard = self.shard(digest);
+        match shard.entries.get_mut(digest) {
+            Some(old) if old.is_at(place) => {
+                *old = entry;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes the entry if it is still at `place`.
+    pub(in crate::cache::disk) fn remove_at(&self, digest: &Digest, place: Place) -> bool {
+        let mut shard = self.shard(digest);
+        let there = shard.entries.get(digest).is_some_and(|e| e.is_at(place));
+        if there {
+            let old = shard.remove(digest);
+            self.count(old.as_ref(), None);
+        }
+        there
+    }
+
+    pub(in crate::cache::disk) fn remove(&self, digest: &Digest) -> Option<Entry> {
+        let mut shard = self.shard(digest);
+        let old = shard.remove(digest);
+        self.count(old.as_ref(), None);
+        old
+    }
+
+    /// Removes all entries that `gone` tells, shard by shard.
+    pub(in crate::cache::disk) fn remove_where(
+        &self,
+        mut gone: impl FnMut(&Digest, &Entry) -> bool,
+    ) -> u64 {
+        let mut removed = 0;
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let going = shard.entries.extract_if(|digest, entry| gone(digest, entry));
+            for (digest, entry) in going.collect::<Vec<_>>() {
+                shard.ungroup(&digest, &entry);
+                self.count(Some(&entry), None);
+                removed += 1;
+            }
+        }
+        removed
+    }
+
+    /// The entries of a segment's records, in their order. Those of a complete segment are looked up one by one, so
+    /// that it costs what the segment holds and not what the index does; otherwise all entries are looked at.
+    pub(in crate::cache::disk) fn entries_in(
+        &self,
+        segment: &Segment,
+        volume: u8,
+    ) -> Vec<(Digest, Entry)> {
+        let mut found = Vec::new();
+        let listed = segment.footer().and_then(|footer| {
+            footer.each(|offset, Record { digest, .. }| {
+                let place = Place { volume, segment: segment.number, offset };
+                let entry = self.get(&digest).filter(|entry| entry.is_at(place));
+                found.extend(entry.map(|entry| (digest, entry)));
+            })
+        });
+        if listed.is_err() {
+            found = self.find(|e| (e.volume, e.segment) == (volume, segment.number));
+            found.sort_unstable_by_key(|(_, entry)| entry.offset);
+        }
+        found
+    }
+
+    /// All entries that `wanted` tells.
+    pub(in crate::cache::disk) fn find(
+        &self,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Vec<(Digest, Entry)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            found.extend(shard.entries.iter().filter(|(_, e)| wanted(e)).map(|(d, e)| (*d, *e)));
+        }
+        found
+    }
+
+    fn count(&self, out: Option<&Entry>, into: Option<&Entry>) {
+        if let Some(entry) = out {
+            self.bytes.fetch_sub(entry.data_len().into(), Ordering::Relaxed);
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(entry) = into {
+            self.bytes.fetch_add(entry.data_len().into(), Ordering::Relaxed);
+            self.entries.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of data, and number of entries.
+    pub(in crate::cache::disk) fn usage(&self) -> (u64, u64) {
+        (self.bytes.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed))
+    }
+}
+
+/// With `u` evenly between 0 and 1, `log2(1 + u)` is below `x` as often as `2^x - 1` says.
+fn choices() -> Box<[u8; CHOICES]> {
+    let mut choices = Box::new([0; CHOICES]);
+    let mut upto = (1..=SHARDS).map(|shard| (2_f64.powf(per(shard, SHARDS)) - 1.0, shard));
+    let mut now = upto.next().expect("there are shards");
+    for (number, shard) in choices.iter_mut().enumerate() {
+        while per(number, CHOICES) >= now.0 {
+            now = upto.next().expect("the last one ends at 1");
+        }
+        *shard = u8::try_from(now.1 - 1).expect("below SHARDS");
+    }
+    choices
+}
+
+fn per(number: usize, of: usize) -> f64 {
+    let [number, of] = [number, of].map(|n| f64::from(u32::try_from(n).expect("it is small")));
+    number / of
+}
+
+/// What an entry has of its block, as offsets in the block.
+pub(in crate::cache::disk) fn span(entry: &Entry) -> Range<u64> {
+    u64::from(entry.start())..u64::from(entry.start()) + u64::from(entry.data_len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(data_len: u32) -> Record {
+        let digest = Digest::of(b"a");
+        Record { kind: Kind::Block, digest, key_len: 9, data_len, start: 0, tag: 0 }
+    }
+
+    #[test]
+    fn an_entry_costs_what_is_set_aside_for_it_however_many_there_are() {
+        // With 8 bytes of the ghost queue.
+        const { assert!(Index::ENTRY_COST + 8 <= 100) }
+        let index = Index::new(u64::MAX);
+        let mut digests = (0_u64..).map(|n| Digest::of(&n.to_le_bytes()));
+        let record = |digest| Record {
+            kind: Kind::Block,
+            digest,
+            key_len: 1,
+            data_len: 1,
+            start: 0,
+            tag: 0,
+        };
+        while index.usage().1 < 1 << 18 {
+            for digest in digests.by_ref().take(1 << 14) {
+                index.insert(digest, Entry::new(0, 1, 0, &record(digest)));
+            }
+            let slots: usize =
+                { index.shards.iter() }.map(|shard| shard.lock().entries.capacity() * 8 / 7).sum();
+            let cost = slots as u64 * Index::SLOT / index.usage().1;
+            assert!(cost <= Index::ENTRY_COST, "{cost} with {} entries", index.usage().1);
+        }
+    }
+
+    #[test]
+    fn a_record_is_found_again_in_its_entry() {
+        let digest = Digest::of(b"a");
+        let most = ((1 << START_BITS) - 1, u32::try_from(DATA_MAX).unwrap(), KEY_MAX);
+        for (start, data_len, key_len) in [(0, 1, 0), (1, 0, 1), (65_536, 70_000, 300), most] {
+            let key_len = u32::try_from(key_len).unwrap();
+            let record = Record { kind: Kind::Block, digest, key_len, data_len, start, tag: 0 };
+            assert_eq!(Entry::new(3, 7, 32, &record).record(Kind::Block, digest), record);
+        }
+    }
+
+    #[test]
+    fn a_group_is_removed_whatever_became_of_its_entries() {
+        let index = Index::grouped(1 << 20);
+        let digests = [b"a", b"b", b"c", b"d"].map(|name| Digest::of(name));
+        let of = |start| Entry::new(0, 1, 32, &Record { start, ..record(1) });
+        for (digest, start) in digests.iter().zip([1, 1, 1, 2]) {
+            index.insert(*digest, of(start));
+        }
+        index.insert(digests[0], of(2));
+        assert!(index.remove_at(&digests[1], of(1).place()));
+        assert!(index.replace(&digests[2], of(1).place(), Entry { segment: 7, ..of(1) }));
+        let sizes = |shard: &Mutex<Shard>| -> usize {
+            shard.lock().groups.iter().flat_map(HashMap::values).map(HashSet::len).sum()
+        };
+        let grouped: usize = index.shards.iter().map(sizes).sum();
+        assert_eq!((grouped as u64, index.usage().1), (3, 3), "nothing that is gone");
+        assert_eq!(index.remove_group(1), 1);
+        assert_eq!((index.remove_group(1), index.usage().1), (0, 2));
+        assert_eq!(index.remove_where(|digest, _| *digest == digests[3]), 1);
+        assert_eq!((index.remove_group(2), index.usage().1), (1, 0));
+        let is_empty = |shard: &Mutex<Shard>| shard.lock().groups.iter().all(HashMap::is_empty);
+        assert!(index.shards.iter().all(is_empty));
+    }
+
+    #[test]
+    fn what_is_counted_is_what_is_there() {
+        let index = Index::new(1 << 20);
+        let digest = Digest::of(b"a");
+        index.insert(digest, Entry::new(0, 1, 32, &record(10)));
+        index.insert(digest, Entry::new(0, 2, 32, &record(20)));
+        assert_eq!(index.usage(), (20, 1));
+        let old = Place { volume: 0, segment: 1, offset: 32 };
+        assert!(!index.remove_at(&digest, old));
+        assert_eq!(index.remove_where(|_, e| e.segment == 2), 1);
+        assert_eq!(index.usage(), (0, 0));
+    }
+}

@@ -1,0 +1,9 @@
+//! The append-only log: segments in a folder, the index of their records, and what a start finds of the last one.
+
+pub(in crate::cache::disk) mod index;
+pub(in crate::cache::disk) mod runtime_note;
+pub(in crate::cache::disk) mod segment;
+pub(in crate::cache::disk) mod segment_log;
+pub(in crate::cache::disk) mod starts;
+pub(in crate::cache::disk) mod unreadable;
+pub(in crate::cache::disk) mod unusable;

@@ -1,0 +1,312 @@
+//! One segment: a file of records, read by many while one thread appends to it.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::cache::disk::device::async_reads::AsyncReads;
+use crate::cache::disk::device::files::File;
+use crate::cache::disk::device::source::Source;
+use crate::cache::disk::format::record::{
+    CHUNK, Chunks, Contents, Damaged, ENTRY, FRAME, FooterReader, KEY_MAX, RECORD_HEAD, Record,
+    SEGMENT_HEAD, TAIL, Tail, footer, frame, parse_segment_head, segment_head, verify_chunk,
+};
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::cache::disk) enum ReadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+}
+
+/// Whether a read may wait for the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cache::disk) enum Wait {
+    /// Only what the page cache holds.
+    No,
+    Yes,
+}
+
+#[derive(Debug)]
+pub(in crate::cache::disk) struct Segment {
+    pub number: u32,
+    pub contents: Contents,
+    file: Arc<dyn File>,
+    /// Bytes that it takes of the device, or will.
+    size: AtomicU64,
+    /// Of the file until it is sealed; 0: it grows.
+    length: u64,
+}
+
+impl Segment {
+    /// Makes the head of a new segment, which will grow to `size`. One of object records has that length from the
+    /// beginning, so that an end which is lost is missed.
+    pub(in crate::cache::disk) fn create(
+        file: Arc<dyn File>,
+        contents: Contents,
+        number: u32,
+        size: u64,
+    ) -> io::Result<Self> {
+        let length = if contents == Contents::Objects { size } else { 0 };
+        if length > 0 {
+            file.truncate(length)?;
+        }
+        file.write(&mut [IoSlice::new(&segment_head(contents, number, length))], 0)?;
+        file.sync()?;
+        Ok(Self { number, contents, file, size: size.into(), length })
+    }
+
+    /// Takes a file that must be the segment of this number.
+    pub(in crate::cache::disk) fn open(
+        file: Arc<dyn File>,
+        number: u32,
+    ) -> Result<Self, ReadError> {
+        let mut head = [0; SEGMENT_HEAD];
+        file.read(&mut [IoSliceMut::new(&mut head)], 0)?;
+        let (contents, length) = parse_segment_head(&head, number)?;
+        let size = file.len()?.into();
+        Ok(Self { number, contents, file, size, length })
+    }
+
+    /// Refuses a segment of another log's contents.
+    pub(in crate::cache::disk) fn must_hold(self, objects: bool) -> Result<Self, ReadError> {
+        match (self.contents == Contents::Objects) == objects {
+            true => Ok(self),
+            false => Err(Damaged::Magic.into()),
+        }
+    }
+
+    pub(in crate::cache::disk) fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of its file.
+    pub(in crate::cache::disk) fn length(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    /// The end of its footer.
+    pub(in crate::cache::disk) fn tail(&self) -> Result<Tail, ReadError> {
+        let length = self.file.len()?;
+        let at = length.checked_sub(TAIL as u64).ok_or(Damaged::Length)?;
+        let mut tail = [0; TAIL];
+        self.file.read(&mut [IoSliceMut::new(&mut tail)], at)?;
+        Ok(Tail::parse(&tail, length)?)
+    }
+
+    /// Its footer, compared with its checksum.
+    pub(in crate::cache::disk) fn footer(&self) -> Result<Footer<'_>, ReadError> {
+        let footer = Footer { segment: self, tail: self.tail()? };
+        footer.each(|_, _| ())?;
+        Ok(footer)
+    }
+
+    /// The head and key of the record at `offset`.
+    pub(in crate::cache::disk) fn record_at(
+        &self,
+        offset: u64,
+    ) -> Result<(Record, Vec<u8>), ReadError> {
+        let left = self.file.len()?.saturating_sub(offset);
+        // Most keys are short: one read brings both.
+        let guess = usize::try_from(left).unwrap_or(usize::MAX).min(RECORD_HEAD + 512);
+        let mut buffer = vec![0; guess];
+        self.file.read(&mut [IoSliceMut::new(&mut buffer)], offset)?;
+        let head = *buffer.first_chunk::<RECORD_HEAD>().ok_or(Damaged::Length)?;
+        let record = Record::parse(&head)?;
+        if record.len() > left {
+            return Err(Damaged::Length.into());
+        }
+        let key_end = RECORD_HEAD + record.key_len as usize;
+        if key_end > guess {
+            debug_assert!(key_end <= RECORD_HEAD + KEY_MAX);
+            buffer.resize(key_end, 0);
+            let rest = &mut buffer[guess..];
+            self.file.read(&mut [IoSliceMut::new(rest)], offset + guess as u64)?;
+        }
+        let key = buffer[RECORD_HEAD..key_end].to_vec();
+        record.verify(&head, &key)?;
+        Ok((record, key))
+    }
+
+    /// Whether the records may end at `offset`: the file does, or it is as long as it was made, and blank.
+    pub(in crate::cache::disk) fn ends_at(&self, offset: u64) -> io::Result<bool> {
+        let end = self.file.len()?;
+        if self.length == 0 || end != self.length {
+            return Ok(self.length == 0 && end == offset);
+        }
+        let mut rest = vec![0; usize::try_from(end - offset).unwrap_or(usize::MAX)];
+        self.file.read(&mut [IoSliceMut::new(&mut rest)], offset)?;
+        Ok(rest.iter().all(|byte| *byte == 0))
+    }
+
+    /// Where the chunks of a record's data lie that hold `wanted`.
+    pub(in crate::cache::disk) fn stretch(
+        offset: u32,
+        record: &Record,
+        wanted: &Range<usize>,
+    ) -> Stretch {
+        let chunks = record.chunks(wanted);
+        let length = chunks.data.len() + chunks.count * FRAME;
+        Stretch { record: *record, at: u64::from(offset) + chunks.offset, length, chunks }
+    }
+
+    /// The chunks of a record's data that hold `wanted`, each compared with its frame. Returns them, and where
+    /// the first begins in the data; `None`: it would have to wait.
+    pub(in crate::cache::disk) fn data(
+        &self,
+        offset: u32,
+        record: &Record,
+        wanted: &Range<usize>,
+        wait: Wait,
+    ) -> Result<Option<(Bytes, usize)>, ReadError> {
+        let stretch = Self::stretch(offset, record, wanted);
+        let bytes = match wait {
+            Wait::Yes => self.file.fetch(stretch.at, stretch.length)?,
+            Wait::No => match self.file.fetch_cached(stretch.at, stretch.length)? {
+                Some(bytes) => bytes,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(stretch.check(&bytes)?))
+    }
+
+    /// As [`Segment::data`], without a thread that waits.
+    pub(in crate::cache::disk) async fn data_unwaited(
+        &self,
+        reads: &AsyncReads,
+        source: &Source,
+        stretch: Stretch,
+    ) -> Result<(Bytes, usize), ReadError> {
+        let bytes = reads.read(source, stretch.at, stretch.length).await?;
+        Ok(stretch.check(&bytes)?)
+    }
+
+    /// What may be read without a thread that waits.
+    pub(in crate::cache::disk) fn source(&self) -> Option<&Source> {
+        self.file.source()
+    }
+
+    /// Whether it helps to say what will be read soon.
+    pub(in crate::cache::disk) fn may_prefetch(&self) -> bool {
+        self.file.may_prefetch()
+    }
+
+    /// Has a record read from the device next time, not from the page cache.
+    pub(in crate::cache::disk) fn drop_cached(&self, offset: u32, record: &Record) {
+        self.file.drop_cached(offset.into(), record.len());
+    }
+
+    /// Says that the record's data from `from` on will be read soon.
+    pub(in crate::cache::disk) fn prefetch(&self, offset: u32, record: &Record, from: usize) {
+        let from = record.chunks(&(from..from + 1)).offset;
+        self.file.prefetch(u64::from(offset) + from, record.len().saturating_sub(from));
+    }
+
+    /// Writes a record at `offset`; returns where it ends.
+    pub(in crate::cache::disk) fn write(
+        &self,
+        offset: u64,
+        record: &Record,
+        key: &[u8],
+        data: &[u8],
+    ) -> io::Result<u64> {
+        let head = record.head(key);
+        let frames: Vec<_> = data
+            .chunks(CHUNK)
+            .enumerate()
+            .map(|(index, chunk)| frame(&record.digest, record.place(index), chunk))
+            .collect();
+        let mut parts = vec![IoSlice::new(&head), IoSlice::new(key)];
+        for (chunk, frame) in data.chunks(CHUNK).zip(&frames) {
+            parts.extend([IoSlice::new(chunk), IoSlice::new(frame)]);
+        }
+        self.file.write(&mut parts, offset)?;
+        Ok(offset + record.len())
+    }
+
+    /// Writes the footer behind the records, which end at `end`, and nothing is behind it.
+    pub(in crate::cache::disk) fn seal(
+        &self,
+        records: &[(u32, Record)],
+        end: u64,
+    ) -> io::Result<()> {
+        let offset = u32::try_from(end).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let footer = footer(records, offset);
+        self.file.truncate(end)?;
+        self.file.write(&mut [IoSlice::new(&footer)], end)?;
+        self.size.store(end + footer.len() as u64, Ordering::Relaxed);
+        self.file.sync()
+    }
+
+    pub(in crate::cache::disk) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+/// The list of a segment's records at its end.
+pub(in crate::cache::disk) struct Footer<'a> {
+    segment: &'a Segment,
+    tail: Tail,
+}
+
+impl Footer<'_> {
+    /// Where the records end.
+    pub(in crate::cache::disk) fn offset(&self) -> u64 {
+        self.tail.offset.into()
+    }
+
+    /// Tells the records with their offsets, in order.
+    pub(in crate::cache::disk) fn each(
+        &self,
+        mut told: impl FnMut(u32, Record),
+    ) -> Result<(), ReadError> {
+        const PIECE: usize = 16 * 1024;
+        let mut reader = FooterReader::new(&self.tail);
+        let (mut at, mut left) = (self.offset(), self.tail.entries as usize);
+        let mut buffer = vec![0; left.min(PIECE) * ENTRY];
+        while left > 0 {
+            let piece = &mut buffer[..left.min(PIECE) * ENTRY];
+            self.segment.file.read(&mut [IoSliceMut::new(piece)], at)?;
+            for entry in reader.read(piece) {
+                let (offset, record) = entry?;
+                told(offset, record);
+            }
+            at += piece.len() as u64;
+            left -= piece.len() / ENTRY;
+        }
+        Ok(reader.finish()?)
+    }
+}
+
+/// Chunks that lie one behind the other, with their frames.
+#[derive(Debug)]
+pub(in crate::cache::disk) struct Stretch {
+    record: Record,
+    at: u64,
+    /// Bytes, with frames.
+    length: usize,
+    chunks: Chunks,
+}
+
+impl Stretch {
+    /// Compares each chunk with its frame. Returns the data without the frames, and where it begins in the record's.
+    fn check(self, bytes: &Bytes) -> Result<(Bytes, usize), Damaged> {
+        let mut parts = Vec::with_capacity(self.chunks.count);
+        for (index, chunk) in (self.chunks.first..).zip(bytes.chunks(CHUNK + FRAME)) {
+            let (data, frame) =
+                chunk.split_at_checked(chunk.len() - FRAME).ok_or(Damaged::Length)?;
+            verify_chunk(frame, &self.record.digest, self.record.place(index), data)?;
+            parts.push(data);
+        }
+        let data = match &*parts {
+            [one] => bytes.slice_ref(one),
+            more => more.concat().into(),
+        };
+        Ok((data, self.chunks.data.start))
+    }
+}

@@ -1,0 +1,27 @@
+//! Segments of blocks that no start can read: their files go once the process has started.
+
+use crate::cache::disk::device::files::Folder;
+
+/// Names of files.
+#[derive(Debug, Default)]
+pub(in crate::cache::disk) struct Unusable {
+    damaged: Vec<String>,
+    of_other_format: Vec<String>,
+}
+
+impl Unusable {
+    pub(in crate::cache::disk) fn add(&mut self, file: String, of_other_format: bool) {
+        match of_other_format {
+            true => self.of_other_format.push(file),
+            false => self.damaged.push(file),
+        }
+    }
+
+    /// Removes them. Where one cannot go, it only takes space. Returns how many were damaged.
+    pub(in crate::cache::disk) fn remove_from(&self, folder: &dyn Folder) -> usize {
+        for name in self.damaged.iter().chain(&self.of_other_format) {
+            let _ = folder.remove(name);
+        }
+        self.damaged.len()
+    }
+}

@@ -1,0 +1,489 @@
+//! Metadata on disk: what is known of the objects whose blocks lie there, and what is no longer true of it.
+//!
+//! A log of its own, of small records. An invalidation takes the object out of the index at once and appends a
+//! tombstone, which is acknowledged when it would survive a power cut (R11). Whatever is found damaged when
+//! the log is opened may have been a tombstone: then nothing that was written before it is believed. What cannot
+//! be read, and what was written by a process that did not end well, is believed once the origin has confirmed it.
+//!
+//! The order of records is the order in which they were queued, and whoever queues holds the lock of the object's
+//! stripe (see [`crate::cache::invalidate::generation`]): so the log agrees with memory on who came first.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::writer::{Erase, Job, Order, Progress, QUEUED, Shared, Writer, low_bits};
+use crate::cache::disk::device::files::Folder;
+use crate::cache::disk::device::health::Health;
+use crate::cache::disk::format::digest::{Digest, bucket_key, bucket_tag, object_key};
+use crate::cache::disk::format::object_record::ObjectRecord;
+use crate::cache::disk::format::record::{CHUNK, Contents, Damaged, Kind, Record};
+use crate::cache::disk::log::index::{Entry, Index};
+use crate::cache::disk::log::runtime_note::RuntimeNote;
+use crate::cache::disk::log::segment::{ReadError, Segment, Wait};
+use crate::cache::disk::log::segment_log::{Appender, Found, Log, LogKind};
+use crate::cache::disk::log::starts::Trust;
+use crate::cache::disk::log::unreadable::Unreadable;
+use crate::cache::disk::tier::erase::{self, ErasedFiles, NotErased};
+use crate::cache::invalidate::purge::Covered;
+use crate::metrics::disk::{self as metrics, Failure};
+use crate::s3::{BucketName, ObjectId, Realm};
+
+/// Records that may wait to be written. Tombstones are never refused.
+const QUEUE: u64 = 4096;
+/// A record is needed before a request can be answered: one that takes longer is not waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Reads that may wait for the device at the same time.
+const READERS: usize = 64;
+
+/// Says when an invalidation would survive a power cut; see [`crate::cache::Cache::durable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[must_use = "an invalidation is acknowledged when it is durable"]
+pub struct Ticket(u64);
+
+/// Metadata that was kept, and whether it may be used as it is.
+#[derive(Debug, Clone)]
+pub(in crate::cache) struct Recalled {
+    pub object: ObjectRecord,
+    /// No tombstone of it can be missing.
+    pub is_confirmed: bool,
+}
+
+pub(in crate::cache::disk) struct Objects {
+    /// For people: its path.
+    name: String,
+    log: Arc<Log>,
+    index: Arc<Index>,
+    orders: Mutex<Orders>,
+    tickets: AtomicU64,
+    shared: Arc<Shared>,
+    progress: watch::Receiver<Progress>,
+    /// Segments below this number are void.
+    void_below: u32,
+    reading: Health,
+    readers: Arc<Semaphore>,
+}
+
+/// Where invalidations are queued, in the order in which they are applied.
+struct Orders {
+    sender: Sender<Order>,
+    /// The last ticket of an invalidation.
+    voided: u64,
+}
+
+impl Objects {
+    /// Reads the log of `name`, as far as `trust` goes, and starts its writer. Changes nothing: see [`Objects::begin`].
+    ///
+    /// # Errors
+    /// The folder cannot be read, file descriptors have run out, or no thread started.
+    pub(in crate::cache::disk) fn open(
+        folder: Box<dyn Folder>,
+        name: &str,
+        (capacity, segment_size): (u64, u64),
+        memory: u64,
+        trust: Trust,
+    ) -> io::Result<Self> {
+        let index = Arc::new(Index::grouped(memory));
+        let (mut void, mut unreadable) = (0, Unreadable::default());
+        let take = |found: Found<'_>| {
+            if let Found::Unreadable { file, why } = found {
+                unreadable.add(file, why);
+            }
+            if trust != Trust::Nothing {
+                void = recover(&index, name, &found).max(void);
+            }
+        };
+        let from = if let Trust::From(segment) = trust { segment } else { u32::MAX };
+        let kind = LogKind::Objects { unconfirmed_below: from };
+        let (log, open) = Log::open(folder, segment_size, kind, take)?;
+        unreadable.warn(&format!("{name}/objects"));
+        let unconfirmed_below = match trust {
+            Trust::From(from) if unreadable.is_empty() => from.max(void),
+            _ => log.next(),
+        };
+        let known = index.usage().1;
+        if trust == Trust::Unconfirmed && known > 0 {
+            log::info!(
+                "{name}: hotset did not end well the last time: each of {known} cached objects is confirmed with \
+                 the origin once, when it is read"
+            );
+        }
+        if trust == Trust::Nothing {
+            void = log.next();
+        }
+        let (log, open) =
+            (Arc::new(log), open.filter(|open| open.segment.number >= unconfirmed_below));
+        let (orders, received) = mpsc::channel();
+        let (sender, progress) = watch::channel(Progress::default());
+        let shared = Arc::new(Shared::default());
+        shared.unconfirmed_below.store(unconfirmed_below, Ordering::Release);
+        let health = Health::new(format!("writing metadata to {name}"));
+        let appender = Appender::new(&log, Contents::Objects, open);
+        let writer =
+            Writer::new(&log, &index, appender, capacity, (shared.clone(), sender), health);
+        thread::Builder::new().name("disk-objects".into()).spawn(move || writer.run(&received))?;
+        Ok(Self {
+            name: name.to_owned(),
+            log,
+            index,
+            orders: Mutex::new(Orders { sender: orders, voided: 0 }),
+            tickets: AtomicU64::new(1),
+            shared,
+            progress,
+            void_below: void,
+            reading: Health::new(format!("reading metadata from {name}")),
+            readers: Arc::new(Semaphore::new(READERS)),
+        })
+    }
+
+    pub(in crate::cache::disk) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Keeps a note in memory of whether all tombstones are durable.
+    pub(in crate::cache::disk) fn noting(self, note: RuntimeNote) -> Self {
+        self.shared.state.lock().note = note;
+        self
+    }
+
+    /// Start number `start` has begun: what is void goes, and a good end will be noted under that number.
+    pub(in crate::cache::disk) fn begin(&self, start: u64) {
+        self.shared.start.store(start, Ordering::Release);
+        self.shared.note(&self.shared.state.lock());
+        // What stays is confirmed before it is used.
+        if self.void_below > 0
+            && let Err(error) = self.log.remove_below(self.void_below.into())
+        {
+            log::warn!("{}: metadata that is void cannot be removed: {error}", self.name);
+        }
+    }
+
+    /// Whether something is known of the object.
+    pub(in crate::cache::disk) fn knows(&self, id: &ObjectId) -> bool {
+        self.index.get(&Digest::of(&object_key(id))).is_some()
+    }
+
+    /// Keeps metadata; dropped when too much waits already, or when it is not `is_current` any more: what voids many
+    /// raises their epoch first, and then waits here for who looked at it before.
+    pub(in crate::cache::disk) fn remember(
+        &self,
+        id: &ObjectId,
+        object: &ObjectRecord,
+        is_current: impl Fn() -> bool,
+    ) {
+        let data = object.encode();
+        if data.len() > CHUNK
+            || self.shared.queued.load(Ordering::Relaxed) > QUEUE
+            || self.is_stalled(&self.progress.borrow())
+        {
+            return;
+        }
+        let tag = bucket_tag(id.realm(), id.bucket());
+        let mut orders = self.orders.lock();
+        if is_current() {
+            // Nobody waits for it.
+            let _ = self.append(&mut orders, Kind::Object, object_key(id), data, tag);
+        }
+    }
+
+    /// Voids what is kept of the object; `None`: nothing is, so that nothing can come back.
+    pub(in crate::cache::disk) fn forget(&self, id: &ObjectId) -> Option<Ticket> {
+        let key = object_key(id);
+        let mut orders = self.orders.lock();
+        if self.index.remove(&Digest::of(&key)).is_none() {
+            return self.earlier(&orders);
+        }
+        let tag = bucket_tag(id.realm(), id.bucket());
+        Some(self.append(&mut orders, Kind::Tombstone, key, Vec::new(), tag))
+    }
+
+    /// Voids what is kept of a bucket's objects.
+    pub(in crate::cache::disk) fn forget_bucket(
+        &self,
+        realm: &Realm,
+        bucket: &BucketName,
+    ) -> Option<Ticket> {
+        let tag = bucket_tag(realm, bucket);
+        let mut orders = self.orders.lock();
+        if self.index.remove_group(tag) == 0 {
+            return self.earlier(&orders);
+        }
+        let key = bucket_key(realm, bucket);
+        Some(self.append(&mut orders, Kind::BucketEpoch, key, Vec::new(), tag))
+    }
+
+    /// Voids what is kept of all objects, bucket by bucket.
+    pub(in crate::cache::disk) fn forget_all(&self) -> Option<Ticket> {
+        let mut orders = self.orders.lock();
+        let mut tags = BTreeSet::new();
+        self.index.remove_where(|_, entry| {
+            tags.insert(entry.start());
+            true
+        });
+        let key = b"everything".to_vec();
+        let void = |tag| self.append(&mut orders, Kind::BucketEpoch, key.clone(), Vec::new(), tag);
+        let last = tags.into_iter().map(void).last();
+        last.or_else(|| self.earlier(&orders))
+    }
+
+    /// Invalidations may have been missed: what is kept or queued now is confirmed before it is used. `raise` makes
+    /// [`Objects::remember`] refuse what was learned so far.
+    pub(in crate::cache::disk) fn confirm_all(&self, raise: impl FnOnce()) {
+        // First: what is recalled after `raise` is not taken for confirmed.
+        self.shared.distrusting.fetch_add(1, Ordering::AcqRel);
+        raise();
+        // When the writer is gone nothing is confirmed any more.
+        let _ = self.orders.lock().sender.send(Order::Distrust);
+    }
+
+    /// Nothing is remembered or voided before `work` has ended.
+    #[cfg(test)]
+    #[expect(clippy::await_holding_lock, reason = "what waits for it runs on other threads")]
+    pub(in crate::cache::disk) async fn while_nothing_is_voided(
+        &self,
+        work: impl Future<Output = ()>,
+    ) {
+        let _orders = self.orders.lock();
+        work.await;
+    }
+
+    /// The last invalidation that is not durable yet.
+    pub(in crate::cache::disk) fn unsettled(&self) -> Option<Ticket> {
+        self.earlier(&self.orders.lock())
+    }
+
+    /// Nothing is known any more, maybe because of an invalidation that is not durable yet.
+    fn earlier(&self, orders: &Orders) -> Option<Ticket> {
+        (orders.voided > self.progress.borrow().durable).then_some(Ticket(orders.voided))
+    }
+
+    /// Queues a record. The lock on `orders` makes the order of tickets that of the queue, and of the index.
+    fn append(
+        &self,
+        orders: &mut Orders,
+        kind: Kind,
+        key: Vec<u8>,
+        data: Vec<u8>,
+        tag: u32,
+    ) -> Ticket {
+        let digest = Digest::of(&key);
+        let key_len = u32::try_from(key.len()).expect("a key is short");
+        let data_len = u32::try_from(data.len()).expect("at most a chunk");
+        let record = Record { kind, digest, key_len, data_len, start: tag, tag: 0 };
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+        match kind {
+            Kind::Object => {
+                self.index.insert(digest, Entry::new(0, QUEUED, low_bits(ticket), &record));
+            }
+            _ => orders.voided = ticket,
+        }
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        // When the writer is gone nothing is kept any more, and nothing is waited for.
+        let _ = orders.sender.send(Order::Append(Job { record, key, data, ticket }));
+        Ticket(ticket)
+    }
+
+    /// Waits up to `patience` until an invalidation would survive a power cut. `false`: it may not.
+    pub(in crate::cache::disk) async fn durable(
+        &self,
+        Ticket(ticket): Ticket,
+        patience: Duration,
+    ) -> bool {
+        let mut progress = self.progress.clone();
+        let before = *progress.borrow();
+        if before.durable >= ticket {
+            return true;
+        }
+        if self.is_stalled(&before) {
+            // Others waited already, and nothing went on since.
+            return false;
+        }
+        if before.is_failing {
+            // When the writer is gone nothing will be durable.
+            let _ = self.orders.lock().sender.send(Order::Retry);
+        }
+        let settled = progress.wait_for(|now| {
+            now.durable >= ticket || now.is_failing && now.batches > before.batches
+        });
+        let settled = match timeout(patience, settled).await {
+            Ok(settled) => settled.is_ok_and(|now| now.durable >= ticket),
+            Err(_) => {
+                self.stall();
+                false
+            }
+        };
+        if settled {
+            self.resume();
+        }
+        settled
+    }
+
+    /// Whether an invalidation waited in vain, and nothing was written since.
+    fn is_stalled(&self, progress: &Progress) -> bool {
+        self.shared.state.lock().stalled_at == progress.batches
+    }
+
+    /// An invalidation became durable, and all before it.
+    fn resume(&self) {
+        let mut state = self.shared.state.lock();
+        if state.stalled_at != u64::MAX && state.stalled_at != self.progress.borrow().batches {
+            state.stalled_at = u64::MAX;
+            self.shared.note(&state);
+            log::info!("{}: invalidations are written to disk in time again", self.name);
+        }
+    }
+
+    fn stall(&self) {
+        metrics::failed(Failure::Slow);
+        let mut state = self.shared.state.lock();
+        // First: whoever waited goes on without the disk.
+        state.note.remove();
+        let batches = self.progress.borrow().batches;
+        if std::mem::replace(&mut state.stalled_at, batches) == u64::MAX {
+            log::error!(
+                "{}: the disk does not take invalidations in time: until it does, no metadata is written to it, \
+                 purges are answered with 503, events are not acknowledged, and after a restart each cached \
+                 object is confirmed with the origin once; see whether the device works",
+                self.name
+            );
+        }
+    }
+
+    /// What was known of the object when it was written.
+    pub(in crate::cache::disk) async fn recall(&self, id: &ObjectId) -> Option<Recalled> {
+        let digest = Digest::of(&object_key(id));
+        let entry = self.index.get(&digest).filter(|e| e.segment != QUEUED)?;
+        let _ = self.index.touch(&digest, 0, 0);
+        let segment = self.log.segment(entry.segment)?;
+        let record = entry.record(Kind::Object, digest);
+        let all = 0..record.data_len as usize;
+        let read = match segment.data(entry.offset, &record, &all, Wait::No).transpose() {
+            Some(read) => read,
+            None => self.wait_for(segment, entry.offset, record).await?,
+        };
+        match read.and_then(|(data, _)| Ok(ObjectRecord::decode(&data)?)) {
+            Ok(object) => {
+                let below = self.shared.unconfirmed_below.load(Ordering::Acquire);
+                let is_believed = self.shared.distrusting.load(Ordering::Acquire) == 0;
+                Some(Recalled { object, is_confirmed: is_believed && entry.segment >= below })
+            }
+            Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                // It stays known: what may be readable again must get its tombstone.
+                metrics::failed(Failure::Read);
+                None
+            }
+            Err(_) => {
+                metrics::failed(Failure::Damaged);
+                self.void(&digest, &entry, id);
+                None
+            }
+        }
+    }
+
+    /// Reads a record from the device, unless that takes too long or is known to.
+    async fn wait_for(
+        &self,
+        segment: Arc<Segment>,
+        offset: u32,
+        record: Record,
+    ) -> Option<Result<(Bytes, usize), ReadError>> {
+        if !self.reading.may_try() {
+            metrics::failed(Failure::PassedBy);
+            return None;
+        }
+        let readers = self.readers.clone();
+        let read = timeout(PATIENCE, async move {
+            let permit = readers.acquire_owned().await.ok()?;
+            let read = move || {
+                let read = segment.data(offset, &record, &(0..record.data_len as usize), Wait::Yes);
+                drop(permit);
+                read
+            };
+            spawn_blocking(read).await.ok()
+        });
+        let Ok(read) = read.await else {
+            metrics::failed(Failure::Slow);
+            self.reading.failed(&"a read takes too long", false);
+            return None;
+        };
+        match &read {
+            Some(Ok(_)) => self.reading.succeeded(),
+            Some(Err(ReadError::Io(error))) => self.reading.failed(error, false),
+            _ => {}
+        }
+        Some(read?.map(|data| data.expect("a read that may wait brings bytes")))
+    }
+
+    /// A damaged record is void on disk too: it may read as well as ever another time.
+    fn void(&self, digest: &Digest, entry: &Entry, id: &ObjectId) {
+        let mut orders = self.orders.lock();
+        if self.index.remove_at(digest, entry.place()) {
+            let tag = bucket_tag(id.realm(), id.bucket());
+            let _ = self.append(&mut orders, Kind::Tombstone, object_key(id), Vec::new(), tag);
+        }
+    }
+
+    /// Removes what is not true any more, and what is `covered`, from the files.
+    pub(in crate::cache::disk) async fn erase(
+        &self,
+        covered: Arc<Covered>,
+    ) -> Result<ErasedFiles, NotErased> {
+        let (done, erased) = oneshot::channel();
+        // When the writer is gone the channel closes.
+        let _ = self.orders.lock().sender.send(Order::Erase(Erase { covered, done }));
+        erase::outcome(&self.name, erased).await
+    }
+
+    /// Writes what is queued and makes it last.
+    pub(in crate::cache::disk) async fn finish(&self) {
+        // From here on the mark on disk counts: should it not come to that, it was no good end.
+        self.shared.state.lock().note.remove();
+        let (done, finished) = oneshot::channel();
+        let sent = self.orders.lock().sender.send(Order::Finish(done)).is_ok();
+        if sent {
+            let _ = finished.await;
+        }
+    }
+
+    pub(in crate::cache::disk) fn usage(&self) -> (u64, u64) {
+        (self.log.size(), self.index.usage().1)
+    }
+}
+
+/// Takes in what the log says, in its order. Returns the number of the first segment that may be believed.
+fn recover(index: &Index, name: &str, found: &Found<'_>) -> u32 {
+    match found {
+        Found::Unreadable { .. } => {}
+        Found::Total(records) => index.reserve(*records),
+        Found::Record { segment, offset, record } => match record.kind {
+            Kind::Object => {
+                index.insert(record.digest, Entry::new(0, segment.number, *offset, record));
+            }
+            Kind::Tombstone => drop(index.remove(&record.digest)),
+            Kind::BucketEpoch => drop(index.remove_group(record.start)),
+            Kind::Block => {}
+        },
+        Found::Damage { file, why, upto } => {
+            let voided = index.remove_where(|_, _| true);
+            metrics::failed(Failure::Damaged);
+            log::warn!("{name}/objects/{file}: {why}; {voided} objects will be asked for again");
+            return *upto;
+        }
+        Found::OtherFormat { file, upto } => {
+            index.remove_where(|_, _| true);
+            log::debug!("{name}/objects/{file}: {}", Damaged::Version);
+            return *upto;
+        }
+    }
+    0
+}

@@ -1,0 +1,123 @@
+//! Rules that say something about the disk: a share of it that they may take, or that their blocks stay.
+
+use globset::GlobMatcher;
+use twox_hash::XxHash3_64;
+
+use crate::cache::config::RuleConfig;
+use crate::cache::disk::config::Share;
+use crate::s3::ObjectId;
+
+/// The class of a block that no such rule is for.
+pub(in crate::cache::disk) const NONE: u8 = 0;
+
+/// What holds for the blocks of one rule.
+#[derive(Debug)]
+struct Class {
+    /// `None`: the rule says nothing about the disk.
+    number: Option<u8>,
+    /// `None` matches everything.
+    pattern: Option<GlobMatcher>,
+    tag: u32,
+    pinned: bool,
+    share: Option<Share>,
+}
+
+/// All rules in order, as far as the disk is concerned.
+#[derive(Debug, Default)]
+pub(in crate::cache::disk) struct Classes {
+    rules: Vec<Class>,
+    any: bool,
+}
+
+/// What the writer must know of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cache::disk) struct Belonging {
+    pub class: u8,
+    /// Stands for the rule in the block's record.
+    pub tag: u32,
+    pub pinned: bool,
+}
+
+impl Classes {
+    /// Rules whose pattern is no glob are left out: the configuration was checked before.
+    pub(in crate::cache::disk) fn new(rules: &[RuleConfig]) -> Self {
+        let mut last = NONE;
+        let mut class = |rule: &RuleConfig| {
+            let speaks = rule.pinned || rule.disk_share.is_some();
+            let number = speaks.then(|| last.checked_add(1)).flatten();
+            last = number.unwrap_or(last);
+            let all = rule.pattern == RuleConfig::MATCH_ALL;
+            Some(Class {
+                number,
+                pattern: if all { None } else { Some(rule.matcher().ok()?) },
+                tag: tag(&rule.pattern),
+                pinned: rule.pinned,
+                share: rule.disk_share,
+            })
+        };
+        let rules: Vec<_> = rules.iter().filter_map(&mut class).collect();
+        Self { rules, any: last != NONE }
+    }
+
+    /// The first rule that matches, as for everything else.
+    pub(in crate::cache::disk) fn of(&self, id: &ObjectId) -> Belonging {
+        let none = Belonging { class: NONE, tag: 0, pinned: false };
+        if !self.any {
+            return none;
+        }
+        let path = format!("{}/{}", id.bucket().as_str(), id.key().as_str());
+        let matches = |c: &&Class| c.pattern.as_ref().is_none_or(|p| p.is_match(&path));
+        match self.rules.iter().find(matches) {
+            Some(Class { number: Some(class), tag, pinned, .. }) => {
+                Belonging { class: *class, tag: *tag, pinned: *pinned }
+            }
+            _ => none,
+        }
+    }
+
+    /// The class of a record that an earlier process wrote; none when its rule is gone.
+    pub(in crate::cache::disk) fn by_tag(&self, tag: u32) -> u8 {
+        let rule = self.rules.iter().find(|c| c.tag == tag && c.number.is_some());
+        rule.and_then(|c| c.number).unwrap_or(NONE)
+    }
+
+    /// The classes that may take only a share of `capacity`, and how many bytes that is.
+    pub(in crate::cache::disk) fn limits(&self, capacity: u64) -> Vec<(u8, u64)> {
+        let limit = |c: &Class| Some((c.number?, c.share?.of(capacity)));
+        self.rules.iter().filter_map(limit).collect()
+    }
+}
+
+fn tag(pattern: &str) -> u32 {
+    let hash = XxHash3_64::oneshot(pattern.as_bytes());
+    // Zero stands for none.
+    u32::try_from(hash >> 32).expect("32 bits").max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::testing::id;
+
+    fn rule(pattern: &str, pinned: bool, disk_share: Option<Share>) -> RuleConfig {
+        RuleConfig { pattern: pattern.to_owned(), pinned, disk_share, ..RuleConfig::default() }
+    }
+
+    #[test]
+    fn a_block_belongs_to_the_first_rule_that_matches() {
+        let classes = Classes::new(&[
+            rule("logs/**", false, Some(Share::percent(10))),
+            rule("data/tmp/**", false, None),
+            rule("data/**", true, None),
+            rule("**", false, None),
+        ]);
+        assert_eq!(classes.of(&id("logs", "a/b")).class, 1);
+        assert_eq!(classes.of(&id("data", "tmp/a")).class, NONE);
+        let pinned = classes.of(&id("data", "a"));
+        assert_eq!((pinned.class, pinned.pinned), (2, true));
+        assert_eq!(classes.of(&id("other", "a")).class, NONE);
+        assert_eq!(classes.by_tag(pinned.tag), 2);
+        assert_eq!(classes.by_tag(99), NONE);
+        assert_eq!(classes.limits(1000), [(1, 100)]);
+    }
+}

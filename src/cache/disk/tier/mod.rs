@@ -1,0 +1,283 @@
+//! The tier: reads, writes and invalidations, spread over its paths.
+
+pub(in crate::cache::disk) mod classes;
+pub(in crate::cache::disk) mod erase;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+pub(in crate::cache::disk) mod open;
+pub(in crate::cache::disk) mod planned_read;
+pub mod policy;
+pub(in crate::cache::disk) mod purges;
+#[doc(hidden)]
+pub mod synthetic;
+#[cfg(test)]
+mod tests;
+pub(in crate::cache::disk) mod usage;
+pub(in crate::cache::disk) mod verify;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+
+use crate::cache::disk::format::digest::{self, Digest};
+use crate::cache::disk::format::object_record::ObjectRecord;
+use crate::cache::disk::log::index;
+use crate::cache::disk::objects::store::{Recalled, Ticket};
+use crate::cache::invalidate::floors::Floors;
+use crate::cache::key::BlockKey;
+use crate::cache::memory::tier::Block;
+use crate::metrics::disk::{self as metrics, Skip};
+use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
+
+use crate::cache::disk::blocks::volume::{Job, Volume};
+use crate::cache::disk::device::files::FolderLock;
+use crate::cache::disk::format::record::{KEY_MAX, Kind, Record};
+use crate::cache::disk::log::index::Index;
+use crate::cache::disk::log::starts::Starts;
+use crate::cache::disk::objects::store::Objects;
+use classes::{Belonging, Classes};
+use open::DiskError;
+use planned_read::lasting;
+use policy::Admission;
+use purges::Purges;
+
+pub(in crate::cache) struct DiskTier {
+    index: Arc<Index>,
+    volumes: Vec<Volume>,
+    objects: Objects,
+    purges: Purges,
+    starts: Starts,
+    admission: Arc<Mutex<Admission>>,
+    classes: Classes,
+    /// Bytes read, by which turnovers of memory are counted.
+    read: AtomicU64,
+    memory: u64,
+    _locks: Vec<FolderLock>,
+}
+
+/// Availability of a block on the disk, for a read that begins now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cache) enum Presence {
+    Absent,
+    /// It lies on a device that is bypassed, which is as good as absent (R37).
+    Bypassed,
+    /// These bytes, as offsets in the object.
+    Readable(Range<u64>),
+}
+
+impl DiskTier {
+    /// What can be read of a block now. A device that is bypassed is probed in the background, when it is time.
+    pub(in crate::cache) fn presence(&self, key: &BlockKey) -> Presence {
+        let digest = key.digest();
+        let Some(entry) = self.index.get(&digest) else {
+            let queued = self.home(&digest).queue.peek(&digest);
+            let span = queued.map(|job| job.block(key.start())).map(|block| block.span());
+            return span.map_or(Presence::Absent, Presence::Readable);
+        };
+        let volume = &self.volumes[usize::from(entry.volume)];
+        if !volume.is_readable() {
+            volume.probe(&digest, &entry);
+            return Presence::Bypassed;
+        }
+        let span = index::span(&entry);
+        Presence::Readable(key.start() + span.start..key.start() + span.end)
+    }
+
+    /// The part of the block that can be read now, as offsets in the object.
+    pub(in crate::cache) fn holds(&self, key: &BlockKey) -> Option<Range<u64>> {
+        match self.presence(key) {
+            Presence::Readable(span) => Some(span),
+            Presence::Absent | Presence::Bypassed => None,
+        }
+    }
+
+    /// Whether the block need not be written: all of it from `start` (in the object) on lies there or will.
+    fn is_kept(&self, key: &BlockKey, start: u64) -> bool {
+        let digest = key.digest();
+        let kept = match self.index.get(&digest) {
+            Some(entry) => entry.start().into(),
+            None => match self.home(&digest).queue.peek(&digest) {
+                Some(job) => u64::from(job.record.start),
+                None => return false,
+            },
+        };
+        key.start() + kept <= start
+    }
+
+    /// The origin answered after `took`: devices that are much slower are not worth waiting for.
+    pub(in crate::cache) fn origin_answered(&self, took: Duration) {
+        self.volumes.iter().for_each(|volume| volume.origin_answered(took));
+    }
+
+    /// Asks the device for a block that will be read soon.
+    pub(in crate::cache) fn prefetch(&self, key: &BlockKey) {
+        let digest = key.digest();
+        if let Some(entry) = self.index.get(&digest) {
+            self.volumes[usize::from(entry.volume)].prefetch(&digest, &entry);
+        }
+    }
+
+    fn home(&self, digest: &Digest) -> &Volume {
+        // Other bits than the index uses for its shards.
+        let volume = (digest.hash64() >> 32) % self.volumes.len() as u64;
+        &self.volumes[usize::try_from(volume).expect("below their number")]
+    }
+
+    /// All that is there of a block, without a reader.
+    pub(in crate::cache) async fn load(&self, key: &BlockKey) -> Option<Block> {
+        let start = self.holds(key)?.start;
+        let digest = key.digest();
+        let Some(entry) = self.index.get(&digest) else {
+            return Some(self.home(&digest).queue.peek(&digest)?.block(key.start()));
+        };
+        let all = 0..entry.data_len() as usize;
+        let volume = &self.volumes[usize::from(entry.volume)];
+        match volume.read(&digest, &entry, all, false).await {
+            Ok(bytes) => Some(Block::new(start, lasting(&bytes))),
+            Err(failure) => {
+                self.missed(&digest, &entry, failure);
+                None
+            }
+        }
+    }
+
+    /// Takes a block that leaves memory, if it is worth it; says whether it lies on disk now, or will.
+    pub(in crate::cache) fn offer(&self, key: &BlockKey, block: &Block, touched: bool) -> bool {
+        let digest = key.digest();
+        let start = block.start - key.start();
+        if self.is_kept(key, block.start) {
+            return true;
+        }
+        let belonging = self.classes.of(key.id());
+        let room = !self.home(&digest).log.has_turned();
+        if !belonging.pinned && !self.admission.lock().admit(digest.hash64(), touched, room) {
+            metrics::skipped(Skip::NotAdmitted);
+            return false;
+        }
+        self.write(key, belonging, start, block)
+    }
+
+    fn write(&self, key: &BlockKey, of: Belonging, start: u64, block: &Block) -> bool {
+        let Belonging { class, tag, pinned } = of;
+        let (digest, full_key) = (key.digest(), digest::block_key(key));
+        let (Ok(start), Ok(data_len), Ok(key_len)) =
+            (u32::try_from(start), u32::try_from(block.bytes.len()), u32::try_from(full_key.len()))
+        else {
+            return false;
+        };
+        if full_key.len() > KEY_MAX || block.bytes.is_empty() {
+            return false;
+        }
+        let record = Record { kind: Kind::Block, digest, key_len, data_len, start, tag };
+        let job = Job { record, key: full_key, bytes: block.bytes.clone(), class, pinned };
+        self.home(&digest).write(job)
+    }
+
+    /// Resolves when the queue that the block would go to is at most half full. It does not hold the tier.
+    pub(in crate::cache) fn room(&self, key: &BlockKey) -> impl Future<Output = ()> + use<> {
+        let queue = self.home(&key.digest()).queue.clone();
+        async move { queue.room().await }
+    }
+
+    /// Whether the block would go to a device that is not bypassed.
+    pub(in crate::cache) fn is_well(&self, key: &BlockKey) -> bool {
+        self.home(&key.digest()).is_well()
+    }
+
+    /// Writes a block whatever its worth, as soon as there is room in the queue; for the end of the process.
+    pub(in crate::cache) async fn keep(&self, key: &BlockKey, block: &Block) {
+        let digest = key.digest();
+        if self.is_kept(key, block.start) {
+            return;
+        }
+        let home = self.home(&digest);
+        home.queue.room().await;
+        self.write(key, self.classes.of(key.id()), block.start - key.start(), block);
+    }
+
+    /// Writes what is queued, seals the segments and makes all of it last.
+    pub(in crate::cache) async fn finish(&self) {
+        for volume in &self.volumes {
+            volume.finish().await;
+        }
+        self.objects.finish().await;
+    }
+
+    pub(in crate::cache) fn knows(&self, id: &ObjectId) -> bool {
+        self.objects.knows(id)
+    }
+
+    /// Keeps the metadata of an object, if that `is_current` still. The caller holds its stripe's lock.
+    pub(in crate::cache) fn remember(
+        &self,
+        id: &ObjectId,
+        meta: &ObjectMeta,
+        learned: SystemTime,
+        is_current: impl Fn() -> bool,
+    ) {
+        self.objects.remember(id, &ObjectRecord { meta: meta.clone(), learned }, is_current);
+    }
+
+    /// Metadata from an earlier time. What is not confirmed may have been invalidated since: the origin is asked
+    /// before it is used (R38).
+    pub(in crate::cache) async fn recall(&self, id: &ObjectId) -> Option<Recalled> {
+        self.objects.recall(id).await
+    }
+
+    /// Voids the metadata of an object. The caller holds its stripe's lock.
+    pub(in crate::cache) fn forget(&self, id: &ObjectId) -> Option<Ticket> {
+        self.objects.forget(id)
+    }
+
+    pub(in crate::cache) fn forget_bucket(
+        &self,
+        realm: &Realm,
+        bucket: &BucketName,
+    ) -> Option<Ticket> {
+        self.objects.forget_bucket(realm, bucket)
+    }
+
+    /// Nothing is remembered or voided before `work` has ended.
+    #[cfg(test)]
+    pub(in crate::cache) async fn while_nothing_is_voided(&self, work: impl Future<Output = ()>) {
+        self.objects.while_nothing_is_voided(work).await;
+    }
+
+    /// Voids the metadata of all objects.
+    pub(in crate::cache) fn forget_all(&self) -> Option<Ticket> {
+        self.objects.forget_all()
+    }
+
+    /// Tombstones may be missing: what is kept now is confirmed before it is used. `raise` ends what was learned so far.
+    pub(in crate::cache) fn confirm_all(&self, raise: impl FnOnce()) {
+        self.objects.confirm_all(raise);
+    }
+
+    /// What an earlier time kept of its purges, by path, the latest first; see [`DiskTier::keep_floors`].
+    ///
+    /// # Errors
+    /// [`DiskError`]: it cannot be read, so that nobody knows which blocks are good.
+    pub(in crate::cache) fn floors(&self) -> Result<Vec<Vec<Vec<u8>>>, DiskError> {
+        let kept = self.purges.load().into_iter().zip(&self.volumes);
+        let failed = |source, path: &str| DiskError::NotReadable { path: path.into(), source };
+        kept.map(|(kept, volume)| kept.map_err(|error| failed(error, volume.name()))).collect()
+    }
+
+    /// Keeps all that was purged so far. `false`: it may not survive a power cut.
+    pub(in crate::cache) async fn keep_floors(&self, floors: &Arc<Floors>) -> bool {
+        self.purges.keep(floors).await
+    }
+
+    /// Waits up to `patience` until an invalidation would survive a power cut. `false`: it may not.
+    pub(in crate::cache) async fn durable(&self, ticket: Ticket, patience: Duration) -> bool {
+        self.objects.durable(ticket, patience).await
+    }
+
+    /// The last invalidation that is not durable yet.
+    pub(in crate::cache) fn unsettled(&self) -> Option<Ticket> {
+        self.objects.unsettled()
+    }
+}

@@ -1,0 +1,187 @@
+//! Reads of blocks from the disk: first looked up, then paid for by whoever reads, then done.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use log::debug;
+
+use crate::cache::disk::DiskTier;
+use crate::cache::disk::blocks::volume::AT_ONCE;
+use crate::cache::disk::format::digest::Digest;
+use crate::cache::disk::format::record::CHUNK;
+use crate::cache::disk::log::index::{self, Entry};
+use crate::cache::key::BlockKey;
+use crate::cache::memory::tier::Block;
+use crate::metrics::disk::{self as metrics, Failure, Outcome};
+
+/// A read that was looked up and not begun yet.
+pub(in crate::cache) struct PlannedRead<'a> {
+    tier: &'a DiskTier,
+    key: BlockKey,
+    digest: Digest,
+    place: Place,
+    /// Offsets in what is there of the block.
+    wanted: Range<usize>,
+    /// Bytes that are read at a time.
+    most: usize,
+    /// All of the block is read, as it deserves memory.
+    promotes: bool,
+}
+
+enum Place {
+    Device(Entry),
+    /// It waits to be written.
+    Queue(Block),
+}
+
+/// Bytes from the disk.
+pub(in crate::cache) struct FromDisk {
+    pub bytes: Bytes,
+    /// All that is there of the block, when it deserves memory or was read anyway.
+    pub promoted: Option<Block>,
+}
+
+impl DiskTier {
+    /// Looks up bytes of a block from `offset` (in the object) on, up to `end` or less. `again`: the same reader read
+    /// of the block just before, which is no further use of it (promotion is for blocks that several reads use).
+    /// `None`: they are not there.
+    pub(in crate::cache) fn plan_read(
+        &self,
+        key: &BlockKey,
+        offset: u64,
+        end: u64,
+        again: bool,
+    ) -> Option<PlannedRead<'_>> {
+        let digest = key.digest();
+        let end = end.min(key.end());
+        let touched = match again {
+            true => self.index.get(&digest).map(|entry| (entry, false)),
+            false => self.touch(&digest, end - offset),
+        };
+        let (place, promotes, there) = match touched {
+            Some((entry, deserves)) => (Place::Device(entry), deserves, index::span(&entry)),
+            None => {
+                let job = self.home(&digest).queue.peek(&digest)?;
+                let start = u64::from(job.record.start);
+                let there = start..start + u64::from(job.record.data_len);
+                (Place::Queue(job.block(key.start())), false, there)
+            }
+        };
+        let from = usize::try_from((offset - key.start()).checked_sub(there.start)?).ok()?;
+        let upto = (end - key.start()).min(there.end).checked_sub(there.start)?;
+        let wanted = from..usize::try_from(upto).ok()?;
+        let (key, most) = (key.clone(), AT_ONCE);
+        (!wanted.is_empty()).then_some(PlannedRead {
+            tier: self,
+            key,
+            digest,
+            place,
+            wanted,
+            most,
+            promotes,
+        })
+    }
+
+    /// Looks up and reads; `None` is a miss.
+    #[cfg(test)]
+    pub(in crate::cache::disk) async fn read(
+        &self,
+        key: &BlockKey,
+        offset: u64,
+        end: u64,
+    ) -> Option<FromDisk> {
+        self.plan_read(key, offset, end, false)?.run().await.ok()
+    }
+
+    fn touch(&self, digest: &Digest, bytes: u64) -> Option<(Entry, bool)> {
+        let window = self.read.load(Ordering::Relaxed) / self.memory;
+        let window = u8::try_from(window % 256).expect("below 256");
+        self.index.touch(digest, usize::try_from(bytes).unwrap_or(usize::MAX), window)
+    }
+
+    pub(in crate::cache::disk) fn missed(&self, digest: &Digest, entry: &Entry, failure: Failure) {
+        metrics::failed(failure);
+        match failure {
+            Failure::Damaged | Failure::Read | Failure::Gone
+                if self.index.remove_at(digest, entry.place()) =>
+            {
+                debug!("a record is not readable any more: {digest:?}");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl PlannedRead<'_> {
+    /// Bytes that it keeps in memory while they are in a client's hands.
+    pub(in crate::cache) fn cost(&self) -> u64 {
+        match &self.place {
+            Place::Device(entry) => self.part(entry).len() as u64,
+            Place::Queue(block) => block.bytes.len() as u64,
+        }
+    }
+
+    /// Makes it a smaller one where that is possible: only a piece of the block, and then a single chunk.
+    pub(in crate::cache) fn shrink(&mut self) -> bool {
+        let Place::Device(entry) = &self.place else { return false };
+        let before = self.part(entry).len();
+        self.most = match self.promotes {
+            true => AT_ONCE,
+            false => CHUNK,
+        };
+        self.promotes = false;
+        self.part(entry).len() < before
+    }
+
+    /// What is read of the record's data: up to a chunk's end, so that the next read begins with a chunk of its own.
+    fn part(&self, entry: &Entry) -> Range<usize> {
+        match self.promotes {
+            true => 0..entry.data_len() as usize,
+            false => {
+                let Range { start, end } = self.wanted;
+                start..end.min((start + self.most) / CHUNK * CHUNK)
+            }
+        }
+    }
+
+    /// # Errors
+    /// Why it is a miss.
+    pub(in crate::cache) async fn run(self) -> Result<FromDisk, Failure> {
+        let Self { tier, key, digest, wanted, .. } = &self;
+        let entry = match &self.place {
+            Place::Device(entry) => entry,
+            Place::Queue(block) => {
+                let bytes = block.bytes.slice(wanted.start..);
+                return Ok(FromDisk { bytes, promoted: Some(block.clone()) });
+            }
+        };
+        let part = self.part(entry);
+        let ahead = part.end < wanted.end;
+        let volume = &tier.volumes[usize::from(entry.volume)];
+        match volume.read(digest, entry, part.clone(), ahead).await {
+            Ok(bytes) => {
+                metrics::read(Outcome::Hit, bytes.len() as u64);
+                tier.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                let start = key.start() + u64::from(entry.start());
+                let promoted = (part == (0..entry.data_len() as usize))
+                    .then(|| Block::new(start, lasting(&bytes)));
+                Ok(FromDisk { bytes: bytes.slice(wanted.start - part.start..), promoted })
+            }
+            Err(failure) => {
+                metrics::read(Outcome::Miss, 0);
+                tier.missed(digest, entry, failure);
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// The bytes of a whole block, to stay: one chunk is cut from what was read and holds all of that; more were put
+/// together in memory of their own.
+pub(in crate::cache::disk) fn lasting(bytes: &Bytes) -> Bytes {
+    match bytes.len() {
+        ..=CHUNK => Bytes::copy_from_slice(bytes),
+        _ => bytes.clone(),
+    }
+}

@@ -1,0 +1,28 @@
+//! How much lies on disk.
+
+use crate::cache::disk::DiskTier;
+
+impl DiskTier {
+    pub(in crate::cache) fn usage(&self) -> DiskUsage {
+        let (data_bytes, blocks) = self.index.usage();
+        let (object_bytes, objects) = self.objects.usage();
+        let log_bytes: u64 = self.volumes.iter().map(|v| v.log.size()).sum();
+        DiskUsage {
+            device_bytes: log_bytes + object_bytes,
+            data_bytes,
+            blocks,
+            objects,
+            queued_bytes: self.volumes.iter().map(|v| v.queue.bytes()).sum(),
+        }
+    }
+}
+
+/// What the tier holds now, for gauges.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskUsage {
+    pub device_bytes: u64,
+    pub data_bytes: u64,
+    pub blocks: u64,
+    pub objects: u64,
+    pub queued_bytes: u64,
+}

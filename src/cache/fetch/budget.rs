@@ -1,0 +1,158 @@
+//! Memory in flight has a budget of its own, in bytes.
+//!
+//! moka counts what it holds, not what readers and fills keep alive beside it: a slice of a block that a slow
+//! client has not taken yet keeps the whole block, evicted or not. So every such byte is paid for here. Three
+//! quarters of the budget are for fills, one quarter for slices in the hands of slow clients; when the second
+//! is used up, slices are copied small instead. Who waits for the first makes *pressure*: clients that are
+//! slow let go of what was read ahead for them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// Permits are counted in units of this many bytes.
+const UNIT: u64 = 4096;
+/// A fill that finds no memory for this long is refused; the client is told to slow down.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Bytes paid for; given back when dropped.
+pub(in crate::cache) type Paid = OwnedSemaphorePermit;
+
+pub(in crate::cache) struct Budget {
+    fills: Arc<Semaphore>,
+    fill_units: usize,
+    slices: Arc<Semaphore>,
+    total: u64,
+    slice_units: usize,
+    waiting: AtomicUsize,
+    pressure: Notify,
+}
+
+impl Budget {
+    /// A budget of `total` bytes.
+    pub(in crate::cache) fn new(total: u64) -> Self {
+        let units = usize::try_from(total / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
+        let slice_units = units / 4;
+        let fill_units = units - slice_units;
+        Self {
+            fills: Arc::new(Semaphore::new(fill_units)),
+            fill_units,
+            slices: Arc::new(Semaphore::new(slice_units)),
+            total,
+            slice_units,
+            waiting: AtomicUsize::new(0),
+            pressure: Notify::new(),
+        }
+    }
+
+    /// Pays for `bytes` of a fill that is needed now, waiting for them if it must. `None`: none came free in time.
+    pub(in crate::cache) async fn fill(&self, bytes: u64) -> Option<Paid> {
+        let need = units(bytes);
+        if let Ok(paid) = self.fills.clone().try_acquire_many_owned(need) {
+            return Some(paid);
+        }
+        let _waiting = Waiting::new(self);
+        timeout(PATIENCE, self.fills.clone().acquire_many_owned(need)).await.ok()?.ok()
+    }
+
+    /// Pays for `bytes` if they are there now.
+    pub(in crate::cache) fn try_fill(&self, bytes: u64) -> Option<Paid> {
+        self.fills.clone().try_acquire_many_owned(units(bytes)).ok()
+    }
+
+    /// Pays for reading ahead: only while a quarter stays free for fills that are needed now.
+    pub(in crate::cache) fn try_read_ahead(&self, bytes: u64) -> Option<Paid> {
+        let spare = self.fills.available_permits().checked_sub(self.fill_units / 4)?;
+        (spare >= units(bytes) as usize).then(|| self.try_fill(bytes))?
+    }
+
+    /// Whether reading ahead by so many bytes would be paid for, and nobody waits.
+    pub(in crate::cache) fn has_room(&self, bytes: u64) -> bool {
+        let spare = self.fills.available_permits().checked_sub(self.fill_units / 4);
+        !self.is_pressed() && spare.is_some_and(|spare| spare >= units(bytes) as usize)
+    }
+
+    /// Whether so much is free that slow clients may have whole blocks fetched for them.
+    pub(in crate::cache) fn has_plenty(&self) -> bool {
+        self.fills.available_permits() >= self.fill_units / 2
+    }
+
+    /// Pays for the block behind a slice that goes to a client. `None`: copy instead.
+    pub(in crate::cache) fn try_slice(&self, bytes: u64) -> Option<Paid> {
+        self.slices.clone().try_acquire_many_owned(units(bytes)).ok()
+    }
+
+    /// Whether somebody waits for memory.
+    pub(in crate::cache) fn is_pressed(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Resolves when somebody waits for memory.
+    pub(in crate::cache) async fn pressed(&self) {
+        let notified = self.pressure.notified();
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            notified.await;
+        }
+    }
+
+    /// Bytes paid for now, and the limit.
+    pub(in crate::cache) fn usage(&self) -> (u64, u64) {
+        let free = self.fills.available_permits() + self.slices.available_permits();
+        let used = (self.fill_units + self.slice_units).saturating_sub(free);
+        (used as u64 * UNIT, self.total)
+    }
+}
+
+pub(in crate::cache) fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
+}
+
+/// Somebody waits for memory as long as this lives.
+struct Waiting<'a>(&'a Budget);
+
+impl<'a> Waiting<'a> {
+    fn new(budget: &'a Budget) -> Self {
+        budget.waiting.fetch_add(1, Ordering::AcqRel);
+        budget.pressure.notify_waiters();
+        Self(budget)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[tokio::test]
+    async fn reading_ahead_leaves_a_quarter_for_fills_that_are_needed_now() {
+        let budget = Budget::new(16 * MIB);
+        let ahead = budget.try_read_ahead(9 * MIB).expect("three quarters of twelve");
+        assert!(budget.try_read_ahead(MIB).is_none());
+        assert!(budget.try_fill(3 * MIB).is_some());
+        drop(ahead);
+        assert_eq!(budget.usage(), (0, 16 * MIB));
+    }
+
+    #[tokio::test]
+    async fn a_waiting_fill_makes_pressure_until_it_is_served() {
+        let budget = Arc::new(Budget::new(16 * MIB));
+        let all = budget.try_fill(12 * MIB).unwrap();
+        let waiter = tokio::spawn({
+            let budget = budget.clone();
+            async move { budget.fill(MIB).await.is_some() }
+        });
+        budget.pressed().await;
+        drop(all);
+        assert!(waiter.await.unwrap());
+    }
+}

@@ -1,0 +1,72 @@
+//! The rate at which a client takes bytes, from the writes that had to wait for it.
+
+use std::time::Duration;
+
+use super::plan::GRAIN;
+
+/// Time that writes have to wait before their rate is taken.
+const SAMPLE: Duration = Duration::from_millis(100);
+
+/// The measured rate of one client.
+#[derive(Debug)]
+pub(in crate::cache) struct ClientPace {
+    /// Bytes of writes that had to wait, and how long they did, since the last sample.
+    sent: u64,
+    took: Duration,
+    /// Bytes a second, at least [`GRAIN`]; `u64::MAX` as long as no write had to wait for long.
+    rate: u64,
+    /// A write had to wait since the last fetch.
+    waited: bool,
+}
+
+impl ClientPace {
+    pub(in crate::cache) fn new() -> Self {
+        Self { sent: 0, took: Duration::ZERO, rate: u64::MAX, waited: false }
+    }
+
+    /// A write of `bytes` had to wait for `took`. Whether that made for a new sample.
+    pub(in crate::cache) fn waited(&mut self, bytes: u64, took: Duration) -> bool {
+        self.waited = true;
+        self.sent += bytes;
+        self.took += took;
+        if self.took < SAMPLE {
+            return false;
+        }
+        let millis = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
+        self.rate = (self.sent.saturating_mul(1000) / millis).max(GRAIN);
+        (self.sent, self.took) = (0, Duration::ZERO);
+        true
+    }
+
+    /// More is fetched for the client: if no write had to wait since the last fetch, it may be faster than it was.
+    pub(in crate::cache) fn fetches(&mut self) {
+        if !std::mem::take(&mut self.waited) {
+            self.rate = self.rate.saturating_mul(2);
+        }
+    }
+
+    /// Bytes that it takes in a second.
+    pub(in crate::cache) fn rate(&self) -> u64 {
+        self.rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_follows_the_writes_that_wait_and_doubles_while_none_does() {
+        let mut pace = ClientPace::new();
+        assert!(!pace.waited(1 << 20, Duration::from_millis(99)));
+        assert_eq!(pace.rate(), u64::MAX, "too short to tell");
+        assert!(pace.waited(1 << 20, Duration::from_millis(901)));
+        assert_eq!(pace.rate(), 2 << 20);
+        pace.fetches();
+        assert_eq!(pace.rate(), 2 << 20, "a write had to wait");
+        pace.fetches();
+        assert_eq!(pace.rate(), 4 << 20);
+        assert!(pace.waited(0, Duration::from_secs(10)));
+        assert_eq!(pace.rate(), GRAIN, "never nothing");
+    }
+}

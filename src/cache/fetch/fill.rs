@@ -1,0 +1,228 @@
+//! The part of one block that one fetch will bring, and the readers that want it.
+//!
+//! Bytes are handed on as they arrive: a reader never waits for a whole block. A fill counts who wants it, so
+//! that its fetch can be given up when nobody does; what it knows of memory is only what was paid for it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::budget::Paid;
+use crate::cache::memory::tier::Block;
+use crate::metrics::Held;
+use crate::origin::OriginError;
+
+/// How many still want what a fetch will bring.
+#[derive(Default)]
+pub(in crate::cache) struct Interest {
+    claims: AtomicUsize,
+    lost: Notify,
+}
+
+impl Interest {
+    pub(in crate::cache) fn is_lost(&self) -> bool {
+        self.claims.load(Ordering::Acquire) == 0
+    }
+
+    /// Resolves when the last claim was dropped.
+    pub(in crate::cache) async fn lost(&self) {
+        loop {
+            let notified = self.lost.notified();
+            if self.is_lost() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// Wants a fetch to go on for as long as it lives.
+pub(in crate::cache) struct Wanted(Arc<Interest>);
+
+impl Wanted {
+    pub(in crate::cache) fn new(interest: &Arc<Interest>) -> Self {
+        interest.claims.fetch_add(1, Ordering::AcqRel);
+        Self(interest.clone())
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        if self.0.claims.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.lost.notify_one();
+        }
+    }
+}
+
+/// The part of one block that one fetch will bring.
+pub(in crate::cache) struct Fill {
+    /// Offsets in the object.
+    pub(in crate::cache) span: Range<u64>,
+    arrived: Mutex<Arrived>,
+    progress: Notify,
+    interest: Arc<Interest>,
+    _paid: Option<Paid>,
+}
+
+enum Arrived {
+    Some(Vec<u8>),
+    /// All is here, and readers get what came last once memory has it: who has read it all then finds a hit.
+    Unpublished {
+        all: Bytes,
+        readable: usize,
+    },
+    All(Bytes),
+    Failed(Arc<OriginError>),
+}
+
+impl Fill {
+    pub(in crate::cache) fn new(
+        span: Range<u64>,
+        interest: Arc<Interest>,
+        paid: Option<Paid>,
+    ) -> Self {
+        Self {
+            span,
+            arrived: Mutex::new(Arrived::Some(Vec::new())),
+            progress: Notify::new(),
+            interest,
+            _paid: paid,
+        }
+    }
+
+    /// Takes what belongs to this fill from the front of `bytes`; `true` when it is complete, and to be published.
+    pub(in crate::cache) fn append(&self, bytes: &mut &[u8]) -> bool {
+        let mut arrived = self.arrived.lock();
+        let Arrived::Some(buffer) = &mut *arrived else { return true };
+        let length = usize::try_from(self.span.end - self.span.start).expect("a block fits memory");
+        if buffer.capacity() == 0 {
+            buffer.reserve_exact(length);
+        }
+        let readable = buffer.len();
+        let (ours, rest) = bytes.split_at(bytes.len().min(length - readable));
+        buffer.extend_from_slice(ours);
+        *bytes = rest;
+        if buffer.len() == length {
+            *arrived = Arrived::Unpublished { all: std::mem::take(buffer).into(), readable };
+            return true;
+        }
+        drop(arrived);
+        self.progress.notify_waiters();
+        false
+    }
+
+    /// Gives readers what came last.
+    pub(in crate::cache) fn publish(&self) {
+        let mut arrived = self.arrived.lock();
+        if let Arrived::Unpublished { all, .. } = &mut *arrived {
+            *arrived = Arrived::All(std::mem::take(all));
+        }
+        drop(arrived);
+        self.progress.notify_waiters();
+    }
+
+    pub(in crate::cache) fn fail(&self, error: &Arc<OriginError>) {
+        let mut arrived = self.arrived.lock();
+        if matches!(*arrived, Arrived::Some(_)) {
+            *arrived = Arrived::Failed(error.clone());
+        }
+        drop(arrived);
+        self.progress.notify_waiters();
+    }
+
+    pub(in crate::cache) fn complete(&self) -> Option<Block> {
+        match &*self.arrived.lock() {
+            Arrived::All(bytes) | Arrived::Unpublished { all: bytes, .. } => {
+                Some(Block::new(self.span.start, bytes.clone()))
+            }
+            Arrived::Some(_) | Arrived::Failed(_) => None,
+        }
+    }
+
+    /// What has arrived from `offset` on: a slice when the fill is complete, a copy before; `None`: nothing yet.
+    /// At most `most` bytes of a copy.
+    fn ready(&self, offset: u64, most: usize) -> Option<Result<Slice, Arc<OriginError>>> {
+        let skip = usize::try_from(offset - self.span.start).expect("within the fill");
+        match &*self.arrived.lock() {
+            Arrived::All(bytes) => Some(Ok(Slice::Shared(bytes.slice(skip..)))),
+            Arrived::Failed(error) => Some(Err(error.clone())),
+            Arrived::Unpublished { all, readable } => copied(&all[..*readable], skip, most),
+            Arrived::Some(buffer) => copied(buffer, skip, most),
+        }
+    }
+}
+
+fn copied(buffer: &[u8], skip: usize, most: usize) -> Option<Result<Slice, Arc<OriginError>>> {
+    let here = buffer.get(skip..).filter(|b| !b.is_empty())?;
+    Some(Ok(Slice::Copied(Bytes::copy_from_slice(&here[..here.len().min(most)]))))
+}
+
+/// Bytes of a block on their way to a client.
+pub(in crate::cache) enum Slice {
+    /// Keeps the whole block alive.
+    Shared(Bytes),
+    Copied(Bytes),
+}
+
+/// A reader's hold on a fill.
+pub(in crate::cache) struct Claim {
+    fill: Arc<Fill>,
+    _wanted: Wanted,
+    _coalesced: Option<Held>,
+}
+
+impl Claim {
+    pub(in crate::cache) fn new(fill: &Arc<Fill>, coalesced: Option<Held>) -> Self {
+        Self { fill: fill.clone(), _wanted: Wanted::new(&fill.interest), _coalesced: coalesced }
+    }
+
+    pub(in crate::cache) fn covers(&self, offset: u64) -> bool {
+        self.fill.span.contains(&offset)
+    }
+
+    /// Offset in the object of its first byte.
+    pub(in crate::cache) fn start(&self) -> u64 {
+        self.fill.span.start
+    }
+
+    /// Offset in the object past its last byte.
+    pub(in crate::cache) fn end(&self) -> u64 {
+        self.fill.span.end
+    }
+
+    /// What is there from `offset` on without waiting, or the failure of the fetch; at most `most` bytes of a copy.
+    pub(in crate::cache) fn try_read(
+        &self,
+        offset: u64,
+        most: usize,
+    ) -> Option<Result<Slice, Arc<OriginError>>> {
+        self.fill.ready(offset, most)
+    }
+
+    /// Whether something is there from `offset` on, or the fetch failed.
+    pub(in crate::cache) fn is_ready(&self, offset: u64) -> bool {
+        let skip = usize::try_from(offset - self.fill.span.start).expect("within the fill");
+        match &*self.fill.arrived.lock() {
+            Arrived::All(_) | Arrived::Failed(_) => true,
+            Arrived::Unpublished { readable, .. } => *readable > skip,
+            Arrived::Some(buffer) => buffer.len() > skip,
+        }
+    }
+
+    /// Waits until something is there from `offset` on, or the fetch failed.
+    pub(in crate::cache) async fn arrived(&self, offset: u64) {
+        loop {
+            let progress = self.fill.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.is_ready(offset) {
+                return;
+            }
+            progress.await;
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! What is being fetched right now, so that each byte is fetched once.
+//!
+//! A *fill* is the part of one block that one fetch will bring; readers *claim* fills and stream along as bytes
+//! arrive. An *opening* is the first request for an object that is not known yet; it brings the metadata along,
+//! and its bytes become fills once the version is known. Both are keyed by generation: a reader that arrived
+//! after an invalidation never joins what began before it (R5). A failed fill leaves the table at once, so
+//! that its waiters get the failure and the next reader tries afresh.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::budget::Paid;
+use super::fill::{Claim, Fill, Interest, Wanted};
+use super::plan::{self, FirstRequest};
+use crate::cache::invalidate::generation::Generation;
+use crate::cache::key::{BlockKey, ObjectVersion};
+use crate::cache::memory::tier::Block;
+use crate::cache::metadata::store::Moment;
+use crate::metrics::{self, Held};
+use crate::origin::{Asked, OriginError, Pin};
+use crate::s3::{ObjectId, ObjectMeta};
+
+const SHARDS: usize = 64;
+
+/// Description of the object by the answer to an opening.
+#[derive(Clone)]
+pub(in crate::cache) struct Opened {
+    pub meta: Arc<ObjectMeta>,
+    pub version: ObjectVersion,
+    /// Before the request was sent.
+    pub since: Moment,
+    /// Of a part, what its answer brings: of what ends within a block, memory keeps nothing by itself.
+    pub fills: Vec<Arc<Fill>>,
+}
+
+/// What an opening told its waiters.
+pub(in crate::cache) type OpeningAnswer = Result<Opened, Arc<OriginError>>;
+
+/// The first request for an object that is not known yet.
+pub(in crate::cache) struct Opening {
+    first: FirstRequest,
+    interest: Arc<Interest>,
+    answer: watch::Sender<Option<OpeningAnswer>>,
+    /// Before the request is sent.
+    sent: Instant,
+    /// Somebody asked for the state of now after this was sent: its bytes may be of an older one.
+    doubted: AtomicBool,
+}
+
+impl Opening {
+    pub(in crate::cache) fn asked(&self) -> &Asked {
+        &self.first.asked
+    }
+
+    pub(in crate::cache) fn pin(&self) -> Pin {
+        self.first.pin()
+    }
+
+    pub(in crate::cache) fn interest(&self) -> &Arc<Interest> {
+        &self.interest
+    }
+
+    /// The bytes it will bring, should it turn out to be of this version; none when that is in doubt.
+    fn span(&self, version: &ObjectVersion) -> Range<u64> {
+        if self.doubted.load(Ordering::Acquire) {
+            return 0..0;
+        }
+        self.asked().span(version.size()).unwrap_or_default()
+    }
+
+    fn overlaps(&self, asked: &Asked) -> bool {
+        match (self.asked(), asked) {
+            (Asked::Whole(n), Asked::Range(r)) | (Asked::Range(r), Asked::Whole(n)) => r.start < *n,
+            (Asked::Range(a), Asked::Range(b)) => a.start < b.end && b.start < a.end,
+            // Who wants one part is not to wait for the bytes of another, wherever they lie.
+            (Asked::Part(a), Asked::Part(b)) => a == b,
+            (Asked::Part(_), _) | (_, Asked::Part(_)) => false,
+            // Where a suffix lies is not known before the size is.
+            (Asked::Suffix(_), _) | (_, Asked::Suffix(_)) | (Asked::Whole(_), Asked::Whole(_)) => {
+                true
+            }
+        }
+    }
+}
+
+/// A reader's hold on an opening; keeps its bytes wanted until the reader has claimed fills.
+pub(in crate::cache) struct OpeningHandle {
+    answer: watch::Receiver<Option<OpeningAnswer>>,
+    sent: Instant,
+    /// It was sent with a condition of the reader that began it.
+    conditional: bool,
+    _wanted: Wanted,
+    coalesced: Option<Held>,
+}
+
+impl OpeningHandle {
+    fn new(opening: &Opening, coalesced: Option<Held>) -> Self {
+        let (answer, sent) = (opening.answer.subscribe(), opening.sent);
+        let conditional = opening.first.if_match.is_some();
+        Self { answer, sent, conditional, _wanted: Wanted::new(&opening.interest), coalesced }
+    }
+
+    /// Whether a failure may be due to what another reader asked, and not to what this one does.
+    pub(in crate::cache) fn is_by_condition_of_another(&self, error: &OriginError) -> bool {
+        let may_be = matches!(error, OriginError::PreconditionFailed) || error.is_refusal();
+        self.conditional && self.coalesced.is_some() && may_be
+    }
+
+    /// A moment before the request was sent.
+    pub(in crate::cache) fn sent(&self) -> Instant {
+        self.sent
+    }
+
+    /// Waits for the origin's answer.
+    ///
+    /// # Errors
+    /// The failure of the request.
+    pub(in crate::cache) async fn answer(&mut self) -> OpeningAnswer {
+        match self.answer.wait_for(Option::is_some).await {
+            Ok(answer) => answer.clone().expect("waited until it was there"),
+            Err(_) => Err(Arc::new(OriginError::GivenUp)),
+        }
+    }
+}
+
+/// A fetch that was planned; whoever holds it must run it.
+pub(in crate::cache) struct NewFetch {
+    pub range: Range<u64>,
+    pub fills: Vec<(BlockKey, Arc<Fill>)>,
+    pub interest: Arc<Interest>,
+}
+
+/// What a reader reads.
+#[derive(Clone, Copy)]
+pub(in crate::cache) struct Reading<'a> {
+    /// As it was asked for: by name, or by a version's id.
+    pub id: &'a ObjectId,
+    pub version: &'a ObjectVersion,
+    pub generation: Generation,
+}
+
+type Key<T> = (T, Generation);
+
+#[derive(Default)]
+struct Table {
+    openings: HashMap<Key<ObjectId>, Vec<Arc<Opening>>>,
+    fills: HashMap<Key<BlockKey>, Vec<Arc<Fill>>>,
+}
+
+/// Everything in flight.
+pub(in crate::cache) struct Flights {
+    shards: Box<[Mutex<Table>]>,
+}
+
+impl Flights {
+    pub(in crate::cache) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+
+    fn shard(&self, id: &ObjectId) -> &Mutex<Table> {
+        &self.shards[usize::try_from(id.hash64() % SHARDS as u64).expect("below SHARDS")]
+    }
+
+    /// Joins an opening that will bring some of what is asked, or begins one (then it is returned, to be run).
+    /// `None`: `known` says that the object became known meanwhile.
+    pub(in crate::cache) fn open(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        first: &FirstRequest,
+        known: impl FnOnce() -> bool,
+    ) -> Option<(OpeningHandle, Option<Arc<Opening>>)> {
+        let mut table = self.shard(id).lock();
+        let openings = table.openings.entry((id.clone(), generation)).or_default();
+        if let Some(opening) = openings.iter().find(|o| o.overlaps(&first.asked)) {
+            return Some((OpeningHandle::new(opening, Some(metrics::coalesced())), None));
+        }
+        if known() {
+            if openings.is_empty() {
+                table.openings.remove(&(id.clone(), generation));
+            }
+            return None;
+        }
+        let opening = Arc::new(Opening {
+            first: first.clone(),
+            interest: Arc::default(),
+            answer: watch::Sender::new(None),
+            sent: Instant::now(),
+            doubted: AtomicBool::new(false),
+        });
+        openings.push(opening.clone());
+        Some((OpeningHandle::new(&opening, None), Some(opening)))
+    }
+
+    /// Joins the opening that is to bring the byte at `offset` of a version that became known meanwhile.
+    pub(in crate::cache) fn opening_at(
+        &self,
+        read: &Reading<'_>,
+        offset: u64,
+    ) -> Option<OpeningHandle> {
+        let table = self.shard(read.id).lock();
+        let openings = table.openings.get(&(read.id.clone(), read.generation))?;
+        let opening = openings.iter().find(|o| o.span(read.version).contains(&offset))?;
+        Some(OpeningHandle::new(opening, Some(metrics::coalesced())))
+    }
+
+    /// No reader of a known version waits for the openings that are under way now.
+    pub(in crate::cache) fn doubt_openings(&self, id: &ObjectId, generation: Generation) {
+        let table = self.shard(id).lock();
+        let openings = table.openings.get(&(id.clone(), generation));
+        for opening in openings.into_iter().flatten() {
+            opening.doubted.store(true, Ordering::Release);
+        }
+    }
+
+    /// Ends an opening: nobody joins it any more, and its waiters get the answer.
+    pub(in crate::cache) fn opened(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        opening: &Arc<Opening>,
+        answer: OpeningAnswer,
+    ) {
+        let key = (id.clone(), generation);
+        let mut table = self.shard(id).lock();
+        if let Some(openings) = table.openings.get_mut(&key) {
+            openings.retain(|o| !Arc::ptr_eq(o, opening));
+            if openings.is_empty() {
+                table.openings.remove(&key);
+            }
+        }
+        drop(table);
+        opening.answer.send_replace(Some(answer));
+    }
+
+    /// Ends an opening that nobody waits for; `false` when somebody does after all.
+    pub(in crate::cache) fn abandon(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        opening: &Arc<Opening>,
+    ) -> bool {
+        let key = (id.clone(), generation);
+        let mut table = self.shard(id).lock();
+        if !opening.interest.is_lost() {
+            return false;
+        }
+        if let Some(openings) = table.openings.get_mut(&key) {
+            openings.retain(|o| !Arc::ptr_eq(o, opening));
+            if openings.is_empty() {
+                table.openings.remove(&key);
+            }
+        }
+        true
+    }
+
+    /// Makes fills of the bytes that an opening will bring.
+    pub(in crate::cache) fn adopt(
+        &self,
+        version: &ObjectVersion,
+        generation: Generation,
+        range: Range<u64>,
+        interest: &Arc<Interest>,
+        paid: Option<Paid>,
+    ) -> NewFetch {
+        let mut table = self.shard(version.id()).lock();
+        let mut paid = Purse(paid);
+        let fills = blocks(version, &range)
+            .map(|(key, span)| table.register(key, generation, span, interest, &mut paid))
+            .collect();
+        NewFetch { range, fills, interest: interest.clone() }
+    }
+
+    /// Claims every fill in flight for `wanted`, and plans fetches for what is neither in flight nor `held`,
+    /// as far as `paid` (for `limit` bytes) goes. Wanted bytes are fetched with the rest of their last block.
+    /// What an opening is to bring is neither: whoever needs it now waits for [`Flights::opening_at`].
+    pub(in crate::cache) fn join(
+        &self,
+        read: &Reading<'_>,
+        wanted: Range<u64>,
+        held: &dyn Fn(&BlockKey) -> Vec<Range<u64>>,
+        fetch: u64,
+        paid: Option<(Paid, u64)>,
+    ) -> (Vec<Claim>, Vec<NewFetch>) {
+        let Reading { id, version, generation } = *read;
+        let mut table = self.shard(id).lock();
+        let openings = table.openings.get(&(id.clone(), generation));
+        let coming: Vec<_> = openings.into_iter().flatten().map(|o| o.span(version)).collect();
+        let mut claims = Vec::new();
+        let mut gaps = Vec::new();
+        let (paid, mut left) = paid.map_or((None, 0), |(paid, limit)| (Some(paid), limit));
+        for (key, mut span) in blocks(version, &wanted) {
+            span.end = key.end();
+            let in_flight = table.fills.get(&(key.clone(), generation));
+            let in_flight = in_flight.map_or(&[][..], Vec::as_slice);
+            let ours = in_flight.iter().filter(|f| f.span.end > span.start);
+            claims.extend(ours.map(|fill| Claim::new(fill, Some(metrics::coalesced()))));
+            let mut have: Vec<_> = in_flight.iter().map(|f| f.span.clone()).collect();
+            have.extend(held(&key));
+            have.extend_from_slice(&coming);
+            span.start = plan::fetch_start(span.start, key.start());
+            for mut gap in plan::missing(span, &mut have) {
+                gap.end = gap.end.min(gap.start + left);
+                left -= gap.end - gap.start;
+                if gap.start < gap.end {
+                    gaps.push(gap);
+                }
+            }
+        }
+        let mut purse = Purse(paid);
+        let fetches: Vec<_> = plan::origin_ranges(gaps, fetch)
+            .into_iter()
+            .map(|range| table.plan(version, generation, range, &mut purse))
+            .collect();
+        claims.extend(
+            fetches.iter().flat_map(|f| f.fills.iter().map(|(_, fill)| Claim::new(fill, None))),
+        );
+        (claims, fetches)
+    }
+
+    /// A fill is complete. When nothing else of its block is in flight, the block goes to `admit`, part by part
+    /// from its end.
+    pub(in crate::cache) fn completed(
+        &self,
+        key: &BlockKey,
+        generation: Generation,
+        admit: impl Fn(Block),
+    ) {
+        let mut table = self.shard(key.id()).lock();
+        table.settle(&(key.clone(), generation), admit);
+    }
+
+    /// Takes failed fills out of the table and tells their waiters.
+    pub(in crate::cache) fn failed(
+        &self,
+        fills: &[(BlockKey, Arc<Fill>)],
+        generation: Generation,
+        error: &Arc<OriginError>,
+        admit: impl Fn(&BlockKey, Block),
+    ) {
+        let Some((first, _)) = fills.first() else { return };
+        let mut table = self.shard(first.id()).lock();
+        table.remove(fills, generation, admit);
+        drop(table);
+        for (_, fill) in fills {
+            fill.fail(error);
+        }
+    }
+
+    /// Takes fills that nobody wants out of the table; `false` when somebody does after all.
+    pub(in crate::cache) fn withdraw(
+        &self,
+        fills: &[(BlockKey, Arc<Fill>)],
+        generation: Generation,
+        interest: &Interest,
+        admit: impl Fn(&BlockKey, Block),
+    ) -> bool {
+        let Some((first, _)) = fills.first() else { return true };
+        let mut table = self.shard(first.id()).lock();
+        let unwanted = interest.is_lost();
+        if unwanted {
+            table.remove(fills, generation, admit);
+        }
+        unwanted
+    }
+}
+
+impl Table {
+    fn plan(
+        &mut self,
+        version: &ObjectVersion,
+        generation: Generation,
+        range: Range<u64>,
+        paid: &mut Purse,
+    ) -> NewFetch {
+        let interest = Arc::default();
+        let fills = blocks(version, &range)
+            .map(|(key, span)| self.register(key, generation, span, &interest, paid))
+            .collect();
+        NewFetch { range, fills, interest }
+    }
+
+    fn register(
+        &mut self,
+        key: BlockKey,
+        generation: Generation,
+        span: Range<u64>,
+        interest: &Arc<Interest>,
+        paid: &mut Purse,
+    ) -> (BlockKey, Arc<Fill>) {
+        let paid = paid.take(span.end - span.start);
+        let fill = Arc::new(Fill::new(span, interest.clone(), paid));
+        self.fills.entry((key.clone(), generation)).or_default().push(fill.clone());
+        (key, fill)
+    }
+
+    /// Admits a block and forgets it when all that was in flight of it is complete.
+    fn settle(&mut self, key: &Key<BlockKey>, admit: impl Fn(Block)) {
+        let Some(fills) = self.fills.get(key) else { return };
+        let Some(mut parts) = fills.iter().map(|f| f.complete()).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        parts.sort_unstable_by_key(|p| std::cmp::Reverse(p.start));
+        parts.into_iter().for_each(admit);
+        self.fills.remove(key);
+    }
+
+    fn remove(
+        &mut self,
+        gone: &[(BlockKey, Arc<Fill>)],
+        generation: Generation,
+        admit: impl Fn(&BlockKey, Block),
+    ) {
+        for (key, fill) in gone {
+            let entry = (key.clone(), generation);
+            let Some(fills) = self.fills.get_mut(&entry) else { continue };
+            fills.retain(|f| !Arc::ptr_eq(f, fill));
+            if fills.is_empty() {
+                self.fills.remove(&entry);
+            } else {
+                self.settle(&entry, |block| admit(key, block));
+            }
+        }
+    }
+}
+
+/// Memory paid for in one piece and handed out by fill.
+struct Purse(Option<Paid>);
+
+impl Purse {
+    fn take(&mut self, bytes: u64) -> Option<Paid> {
+        let purse = self.0.as_mut()?;
+        let units = super::budget::units(bytes) as usize;
+        purse.split(units.min(purse.num_permits()))
+    }
+}
+
+/// The blocks that `range` touches, each with the part of it that lies in `range`.
+fn blocks<'a>(
+    version: &'a ObjectVersion,
+    range: &Range<u64>,
+) -> impl Iterator<Item = (BlockKey, Range<u64>)> + use<'a> {
+    let Range { start, end } = *range;
+    let size = version.block_size();
+    (start / size..end.div_ceil(size)).map(move |index| {
+        let key = version.block(index);
+        let span = start.max(key.start())..end.min(key.end());
+        (key, span)
+    })
+}

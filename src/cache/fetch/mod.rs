@@ -1,0 +1,11 @@
+//! Bytes of one version, in order: what is in memory, on disk or in flight, and fetches of what is missing.
+
+pub(in crate::cache) mod budget;
+pub(in crate::cache) mod client_pace;
+pub(in crate::cache) mod fill;
+pub(in crate::cache) mod flight;
+pub(in crate::cache) mod origin_fetch;
+pub(in crate::cache) mod plan;
+pub(in crate::cache) mod reader;
+pub(in crate::cache) mod room;
+pub(in crate::cache) mod turn;

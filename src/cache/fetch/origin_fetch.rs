@@ -1,0 +1,301 @@
+//! The tasks that bring bytes: one for each origin range, detached from the readers that wait for it.
+//!
+//! A client that goes away cancels nothing that another waits for. A fetch that nobody waits for any more is
+//! given up, unless little of it is left. However a task ends, even by a panic, its waiters are told.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::select;
+use tokio::time::Instant;
+
+use super::fill::{Fill, Interest};
+use super::flight::{NewFetch, Opened, Opening, OpeningAnswer};
+use super::turn::Turn;
+use crate::cache::Cache;
+use crate::cache::invalidate::generation::Generation;
+use crate::cache::key::{BlockKey, ObjectVersion};
+use crate::cache::memory::tier::Block;
+use crate::cache::metadata::store::{LearnedBy, Moment};
+use crate::metrics;
+use crate::origin::{Answer, Asked, Body, OriginError, Pin};
+use crate::s3::{ObjectId, ObjectMeta};
+
+/// Starts the fetch of a range of a known version.
+/// `id`: as it was asked for.
+pub(in crate::cache) fn spawn(
+    cache: &Arc<Cache>,
+    id: &ObjectId,
+    meta: &Arc<ObjectMeta>,
+    generation: Generation,
+    fetch: NewFetch,
+) {
+    let (range, id) = (fetch.range.clone(), id.clone());
+    let meta = meta.clone();
+    let delivery = Delivery::new(cache.clone(), generation, fetch);
+    tokio::spawn(async move {
+        let origin = delivery.cache.origin.clone();
+        let asked = origin.get(&id, Asked::Range(range), Pin::Version(meta));
+        let started = Instant::now();
+        let answer = select! {
+            biased;
+            answer = asked => answer,
+            () = delivery.unwanted() => return,
+        };
+        match answer {
+            Ok(Answer { body, .. }) => {
+                delivery.cache.answered(started);
+                delivery.run(body).await;
+            }
+            Err(error) => delivery.fail(error),
+        }
+    });
+}
+
+/// Starts an opening.
+pub(in crate::cache) fn spawn_opening(
+    cache: &Arc<Cache>,
+    id: &ObjectId,
+    generation: Generation,
+    opening: Arc<Opening>,
+    obey_no_store: bool,
+) {
+    let task = OpeningTask {
+        cache: cache.clone(),
+        id: id.clone(),
+        generation,
+        since: Moment::now(),
+        opening,
+        obey_no_store,
+        ended: false,
+    };
+    tokio::spawn(task.run());
+}
+
+struct OpeningTask {
+    cache: Arc<Cache>,
+    id: ObjectId,
+    generation: Generation,
+    since: Moment,
+    opening: Arc<Opening>,
+    obey_no_store: bool,
+    ended: bool,
+}
+
+impl OpeningTask {
+    async fn run(mut self) {
+        let origin = self.cache.origin.clone();
+        let asked = origin.get(&self.id, self.opening.asked().clone(), self.opening.pin());
+        let started = Instant::now();
+        let unwanted = async {
+            loop {
+                self.opening.interest().lost().await;
+                if self.cache.flights.abandon(&self.id, self.generation, &self.opening) {
+                    break;
+                }
+            }
+        };
+        let answer = select! {
+            biased;
+            answer = asked => answer,
+            () = unwanted => {
+                self.ended = true;
+                return;
+            }
+        };
+        match answer {
+            Ok(answer) => {
+                self.cache.answered(started);
+                Box::pin(self.deliver(answer)).await;
+            }
+            Err(error) => {
+                let (id, by) = (&self.id, LearnedBy::Get);
+                match self.opening.asked().part() {
+                    Some(part) if !matches!(error, OriginError::NotFound(_)) => {
+                        self.cache.no_parts.note(id, part, &error);
+                    }
+                    _ => self.cache.learn_failure(id, self.generation, self.since, &error, by),
+                }
+                self.end(Err(Arc::new(error)));
+            }
+        }
+    }
+
+    async fn deliver(mut self, answer: Answer) {
+        let Answer { meta, mut range, mut body } = answer;
+        let version = self.cache.version(&self.id, &meta);
+        if self.opening.asked().part().is_none() {
+            self.cache.learn(&self.id, self.generation, self.since, &meta, &version);
+        }
+        if meta.no_store && self.obey_no_store {
+            let reason = "its Cache-Control says so".to_owned();
+            return self.end(Err(Arc::new(OriginError::Uncacheable(reason))));
+        }
+        let is_part = self.opening.asked().part().is_some();
+        let (since, fills) = (self.since, Vec::new());
+        let mut opened = Opened { meta, version: version.clone(), since, fills };
+        if is_part && self.cache.holds(&version, &range) {
+            // The place of the part is all that was not known.
+            return self.end(Ok(opened));
+        }
+        if !matches!(self.opening.asked(), Asked::Whole(_)) {
+            // A long suffix is read like any other range: the first bytes now, the rest over many connections.
+            let block = version.block_at(range.start).start();
+            range.end = range.end.min(block + self.cache.fetch_size);
+        }
+        let paid = self.cache.pay_for(&mut range, &version);
+        if paid.is_none() {
+            // The answer is good for its metadata; the bytes will be fetched by whoever can pay for them.
+            self.end(Ok(opened));
+            return;
+        }
+        body.truncate(range.end);
+        let interest = self.opening.interest().clone();
+        let fetch = self.cache.flights.adopt(&version, self.generation, range, &interest, paid);
+        if is_part {
+            opened.fills.extend(fetch.fills.iter().map(|(_, fill)| fill.clone()));
+        }
+        let delivery = Delivery::new(self.cache.clone(), self.generation, fetch);
+        self.end(Ok(opened));
+        delivery.run(body).await;
+    }
+
+    fn end(&mut self, answer: OpeningAnswer) {
+        self.ended = true;
+        self.cache.flights.opened(&self.id, self.generation, &self.opening, answer);
+    }
+}
+
+impl Drop for OpeningTask {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Err(Arc::new(OriginError::GivenUp)));
+        }
+    }
+}
+
+impl Cache {
+    /// The origin answered a request for bytes that was made at `started`: the disk is held against that (R37).
+    fn answered(&self, started: Instant) {
+        if let Some(disk) = &self.disk {
+            disk.origin_answered(started.elapsed());
+        }
+    }
+
+    /// Whether none of these bytes would have to be fetched.
+    fn holds(&self, version: &ObjectVersion, range: &Range<u64>) -> bool {
+        let block_size = version.block_size();
+        let mut blocks = (range.start / block_size..range.end.div_ceil(block_size)).map(|index| {
+            let key = version.block(index);
+            let from = range.start.max(key.start());
+            let on_disk = || self.disk.as_ref()?.holds(&key);
+            self.memory.holds(&key).or_else(on_disk).is_some_and(|held| held.start <= from)
+        });
+        blocks.all(|held| held)
+    }
+}
+
+/// The fills of one fetch, in the order in which their bytes arrive.
+struct Delivery {
+    cache: Arc<Cache>,
+    generation: Generation,
+    interest: Arc<Interest>,
+    pending: Mutex<VecDeque<(BlockKey, Arc<Fill>)>>,
+}
+
+impl Delivery {
+    fn new(cache: Arc<Cache>, generation: Generation, fetch: NewFetch) -> Self {
+        let pending = Mutex::new(fetch.fills.into());
+        Self { cache, generation, interest: fetch.interest, pending }
+    }
+
+    async fn run(self, mut body: Body) {
+        let (mut turn, mut left) = (Turn::default(), body.remaining());
+        loop {
+            turn.moved(left - body.remaining()).await;
+            left = body.remaining();
+            let little_is_left = left <= self.cache.block_size;
+            let next = body.next(|bytes| self.append(bytes));
+            tokio::pin!(next);
+            // The read is never dropped half way while somebody may still want what it brings.
+            let outcome = loop {
+                select! {
+                    biased;
+                    outcome = &mut next => break outcome,
+                    () = self.interest.lost(), if !little_is_left => {
+                        if self.withdraw() {
+                            return;
+                        }
+                    }
+                }
+            };
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return self.fail(error),
+            }
+        }
+    }
+
+    /// Hands arrived bytes to the fills; complete ones go to memory before their readers get the last of them.
+    fn append(&self, mut bytes: &[u8]) {
+        let mut pending = self.pending.lock();
+        while let Some((key, fill)) = pending.front()
+            && !bytes.is_empty()
+        {
+            if fill.append(&mut bytes) {
+                self.cache.flights.completed(key, self.generation, |b| self.admit(key, b));
+                fill.publish();
+                pending.pop_front();
+            }
+        }
+    }
+
+    fn admit(&self, key: &BlockKey, block: Block) {
+        if self.cache.generations.is_current(key.id(), self.generation) {
+            self.cache.keep(key, block);
+        } else {
+            metrics::admission_refused();
+        }
+    }
+
+    async fn unwanted(&self) {
+        loop {
+            self.interest.lost().await;
+            if self.withdraw() {
+                return;
+            }
+        }
+    }
+
+    fn withdraw(&self) -> bool {
+        let mut pending = self.pending.lock();
+        let (flights, generation) = (&self.cache.flights, self.generation);
+        let fills = pending.make_contiguous();
+        let gone = flights.withdraw(fills, generation, &self.interest, |k, b| self.admit(k, b));
+        if gone {
+            pending.clear();
+        }
+        gone
+    }
+
+    fn fail(&self, error: OriginError) {
+        let mut pending = self.pending.lock();
+        if let (OriginError::Changed, Some((key, _))) = (&error, pending.front()) {
+            self.cache.changed(key.id(), self.generation);
+        }
+        let (fills, error) = (pending.make_contiguous(), Arc::new(error));
+        self.cache.flights.failed(fills, self.generation, &error, |k, b| self.admit(k, b));
+        pending.clear();
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.pending.lock().is_empty() {
+            self.fail(OriginError::GivenUp);
+        }
+    }
+}

@@ -1,0 +1,500 @@
+//! One reader: the bytes of a range of one version, in order, from memory, from what is in flight, or fetched.
+//!
+//! It reads ahead as long as the origin is what it waits for, and stops reading ahead when its client is slow:
+//! the window doubles whenever the reader had to wait for bytes, and closes to nothing when a write to the
+//! client takes long while somebody else needs the memory.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::budget::{Paid, units};
+use super::client_pace::ClientPace;
+use super::fill::{Claim, Slice};
+use super::flight::{NewFetch, OpeningHandle, Reading};
+use super::origin_fetch;
+use super::plan::{self, GRAIN};
+use crate::cache::Cache;
+use crate::cache::disk::{FromDisk, Presence};
+use crate::cache::invalidate::generation::Generation;
+use crate::cache::key::{BlockKey, ObjectVersion};
+use crate::cache::lookup::open::{CacheError, Found};
+use crate::metrics::disk::{self as metrics, Failure};
+use crate::s3::{ObjectId, ObjectMeta};
+
+/// What a client takes within so many seconds may be held for it while others wait for memory.
+const SOON: u64 = 2;
+/// Bytes behind a block being read from disk that the device is asked for meanwhile.
+const DISK_AHEAD: u64 = 2 << 20;
+/// When the memory for slices in clients' hands has no room for a block, so much is copied and paid for.
+const COPIES: [usize; 2] = [256 * 1024, 64 * 1024];
+/// When it is used up, so much is copied and the block released.
+const SMALL_COPY: usize = 16 * 1024;
+/// Looks for bytes that somebody seemed to have; then they are fetched, whoever has them.
+const ROUNDS: u32 = 3;
+
+/// Where a reader found its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PieceSource {
+    Memory,
+    Disk,
+    /// They were fetched for it, or for another reader at the same time.
+    Origin,
+}
+
+/// Bytes for the client. What they keep alive is paid for until this is dropped.
+pub struct Piece {
+    pub bytes: Bytes,
+    pub source: PieceSource,
+    _paid: Option<Paid>,
+}
+
+/// What may be handed out of what was found.
+struct Allowance {
+    /// Bytes of a copy.
+    most: usize,
+    /// Whether a whole block may be kept alive.
+    share: bool,
+    paid: Option<Paid>,
+}
+
+impl Allowance {
+    const NONE: Self = Self { most: SMALL_COPY, share: false, paid: None };
+}
+
+/// Gives back what is paid for beyond `length` bytes.
+fn trim(mut paid: Paid, length: usize) -> Option<Paid> {
+    let units = units(length as u64) as usize;
+    paid.split(units.min(paid.num_permits()))
+}
+
+pub struct BlockReader {
+    cache: Arc<Cache>,
+    id: ObjectId,
+    meta: Arc<ObjectMeta>,
+    version: ObjectVersion,
+    generation: Generation,
+    opening: Option<OpeningHandle>,
+    /// Offset in the object of the next byte.
+    at: u64,
+    end: u64,
+    /// Up to where bytes were claimed or found in memory.
+    planned: u64,
+    /// Up to where the disk was told what comes.
+    prefetched: u64,
+    /// Bytes to read ahead; none as long as everything is in memory.
+    window: u64,
+    /// The client takes its time: nothing is read ahead until it waits for bytes again.
+    slow: bool,
+    claims: VecDeque<Claim>,
+    /// The rest of what was read from disk, a chunk at most, when there was no memory to hand out all of it.
+    left_over: Option<Bytes>,
+    /// Where the disk did not give what it holds, as offsets in the object: that is fetched.
+    refused: Range<u64>,
+    /// Index of the block that was last read from disk.
+    touched: Option<u64>,
+    /// A bypassed device holds some of what is read; that is counted once.
+    passed_by: bool,
+    /// Whatever memory and disk say they hold of the block: it is fetched.
+    insists: bool,
+    pace: ClientPace,
+}
+
+impl Cache {
+    /// A reader of `range` of the object found.
+    pub fn reader(self: &Arc<Self>, found: Found, range: Range<u64>) -> BlockReader {
+        let mut reader = BlockReader {
+            cache: self.clone(),
+            id: found.id,
+            meta: found.meta,
+            version: found.version,
+            generation: found.generation,
+            opening: found.opening,
+            at: range.start,
+            end: range.end,
+            planned: range.start,
+            prefetched: range.start,
+            window: 0,
+            slow: false,
+            claims: VecDeque::new(),
+            left_over: None,
+            refused: 0..0,
+            touched: None,
+            passed_by: false,
+            insists: false,
+            pace: ClientPace::new(),
+        };
+        reader.keep(found.claims, Vec::new());
+        reader
+    }
+}
+
+impl BlockReader {
+    /// The next bytes; `None` after the last. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// Why no more bytes can be had; [`CacheError::Changed`] when the version is gone.
+    pub async fn next(&mut self) -> Result<Option<Piece>, CacheError> {
+        if let Some(piece) = self.left_over() {
+            return Ok(Some(piece));
+        }
+        // Each round finds bytes, waits for somebody who fetches them, or looks in one place less (R37).
+        let mut rounds = 0;
+        while self.at < self.end {
+            self.insists = rounds >= ROUNDS;
+            rounds += 1;
+            self.claims.retain(|claim| claim.end() > self.at);
+            if let Some(piece) = self.claimed().await? {
+                self.read_ahead();
+                return Ok(Some(piece));
+            }
+            if let Some(piece) = self.in_memory() {
+                self.read_ahead();
+                return Ok(Some(piece));
+            }
+            if !self.insists
+                && let Some(piece) = self.on_disk().await
+            {
+                self.read_ahead();
+                return Ok(Some(piece));
+            }
+            self.fetch().await?;
+        }
+        Ok(None)
+    }
+
+    /// Whether the last byte was handed out.
+    pub fn is_done(&self) -> bool {
+        self.at == self.end
+    }
+
+    /// Whether memory and disk hold all bytes that were not handed out yet.
+    pub async fn rest_is_held(&self) -> bool {
+        let from = self.at + self.left_over.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.cache.holds_all(&self.version, from..self.end).await
+    }
+
+    /// The client took `bytes` in `took`. One that will not have taken what is held for it any time soon gives
+    /// it up to those who wait for memory.
+    pub fn sent(&mut self, bytes: u64, took: Duration) {
+        if !self.pace.waited(bytes, took) || !self.cache.budget.is_pressed() {
+            return;
+        }
+        let soon = self.pace.rate().saturating_mul(SOON);
+        if self.planned.saturating_sub(self.at) > soon {
+            self.let_go_ahead();
+        }
+        if self.claim().is_some_and(|claim| claim.end() - self.at > soon) {
+            // Memory may have the rest of the block; what it has not is fetched in parts.
+            self.claims.clear();
+        }
+    }
+
+    /// Lets go of what was read ahead, so that others can have the memory. The block that is being read is
+    /// kept.
+    pub fn let_go_ahead(&mut self) {
+        let block_end = self.at.next_multiple_of(self.version.block_size());
+        self.claims.retain(|claim| claim.end() > self.at && claim.start() < block_end);
+        self.opening = None;
+        self.planned = self.at;
+        self.window = 0;
+        self.slow = true;
+    }
+
+    /// Lets go of everything: the client has stopped reading.
+    pub fn let_go(&mut self) {
+        self.let_go_ahead();
+        self.claims.clear();
+        self.left_over = None;
+    }
+
+    /// Resolves when somebody waits for memory.
+    pub async fn pressed(&self) {
+        self.cache.budget.pressed().await;
+    }
+
+    async fn claimed(&mut self) -> Result<Option<Piece>, CacheError> {
+        let Some(claim) = self.claim() else { return Ok(None) };
+        if !claim.is_ready(self.at) && !self.is_thrifty() {
+            // The client is faster than the origin: worth asking for more at once.
+            self.slow = false;
+            self.window = (self.window * 2).clamp(self.cache.fetch_size, self.cache.read_ahead);
+            self.read_ahead();
+        }
+        self.claim().expect("claims ahead replace none").arrived(self.at).await;
+        let allowance = self.allowance();
+        let claim = self.claim().expect("nothing is released while it is waited for");
+        let slice = claim.try_read(self.at, allowance.most).expect("what arrived stays")?;
+        Ok(Some(self.take(slice, PieceSource::Origin, allowance)))
+    }
+
+    fn claim(&self) -> Option<&Claim> {
+        self.claims.iter().find(|claim| claim.covers(self.at))
+    }
+
+    fn in_memory(&mut self) -> Option<Piece> {
+        let (memory, key) = (&self.cache.memory, self.version.block_at(self.at));
+        // What was just fetched for this reader is not read over.
+        let block = if self.opening.is_some() { memory.find(&key) } else { memory.get(&key) }?;
+        let bytes = block.from(self.at)?;
+        let allowance = self.allowance();
+        Some(self.take(Slice::Shared(bytes), PieceSource::Memory, allowance))
+    }
+
+    /// The rest of a chunk that was read from disk.
+    fn left_over(&mut self) -> Option<Piece> {
+        let bytes = self.left_over.take()?;
+        let allowance = self.allowance();
+        Some(self.take(Slice::Copied(bytes), PieceSource::Disk, allowance))
+    }
+
+    /// Bytes from the disk. When it does not give what it holds, it counts as not holding the block: nobody waits for it
+    /// twice (R37).
+    async fn on_disk(&mut self) -> Option<Piece> {
+        let key = self.version.block_at(self.at);
+        if self.refused.contains(&self.at) {
+            return None;
+        }
+        let there = match self.cache.disk.as_ref()?.presence(&key) {
+            Presence::Readable(there) => there,
+            Presence::Bypassed => {
+                if !std::mem::replace(&mut self.passed_by, true) {
+                    metrics::failed(Failure::PassedBy);
+                }
+                return None;
+            }
+            Presence::Absent => return None,
+        };
+        if there.start > self.at {
+            self.join_rest(&key).await?;
+            return None;
+        }
+        match self.read_disk(&key).await {
+            Ok(piece) => Some(piece),
+            Err(failure) => {
+                self.refuse(&key, failure);
+                None
+            }
+        }
+    }
+
+    /// What the disk did not give is fetched. A device that is slow now will be so for the next blocks, too, which are
+    /// fetched with it.
+    fn refuse(&mut self, key: &BlockKey, failure: Failure) {
+        let end = match failure {
+            Failure::Slow | Failure::Busy | Failure::PassedBy => self.at + self.cache.fetch_size,
+            _ => key.end(),
+        };
+        self.refused = self.at..end.max(key.end());
+    }
+
+    /// The rest of the block is on disk: what comes before is fetched and joined to it, in memory.
+    async fn join_rest(&mut self, key: &BlockKey) -> Option<()> {
+        if self.cache.memory.holds(key).is_none() {
+            match self.cache.disk.as_ref()?.load(key).await {
+                Some(rest) => self.cache.keep(key, rest),
+                None => self.refused = key.start()..key.end(),
+            }
+        }
+        Some(())
+    }
+
+    async fn read_disk(&mut self, key: &BlockKey) -> Result<Piece, Failure> {
+        self.prefetch(key);
+        let disk = self.cache.disk.as_ref().ok_or(Failure::Gone)?;
+        let again = self.touched.replace(key.index()) == Some(key.index());
+        let read = disk.plan_read(key, self.at, self.end, again);
+        let mut read = read.ok_or(Failure::Gone)?;
+        // Paid for first, so that no more is read than can be handed out.
+        let paid = loop {
+            let paid = self.cache.budget.try_slice(read.cost());
+            if paid.is_some() || !read.shrink() {
+                break paid;
+            }
+        };
+        let FromDisk { bytes, promoted } = read.run().await?;
+        let slice = match &promoted {
+            Some(_) => Slice::Shared(bytes),
+            None => Slice::Copied(bytes),
+        };
+        if let Some(block) = promoted {
+            self.cache.keep(key, block);
+        }
+        let allowance = match paid {
+            Some(paid) => Allowance { most: usize::MAX, share: true, paid: Some(paid) },
+            None => Allowance::NONE,
+        };
+        Ok(self.take(slice, PieceSource::Disk, allowance))
+    }
+
+    /// Keeps the device busy with the blocks behind this one.
+    fn prefetch(&mut self, key: &BlockKey) {
+        let Some(disk) = &self.cache.disk else { return };
+        self.prefetched = self.prefetched.max(key.end());
+        let upto = self.end.min(key.end() + DISK_AHEAD);
+        while self.prefetched < upto {
+            let next = self.version.block_at(self.prefetched);
+            if self.cache.memory.holds(&next).is_none() {
+                disk.prefetch(&next);
+            }
+            self.prefetched = next.end();
+        }
+    }
+
+    /// What may be handed out now: a block as it is, a copy that is paid for, or a small one that is not.
+    fn allowance(&self) -> Allowance {
+        let budget = &self.cache.budget;
+        if let Some(paid) = budget.try_slice(self.version.block_at(self.at).len()) {
+            return Allowance { most: COPIES[0], share: true, paid: Some(paid) };
+        }
+        let copy = |most: usize| {
+            let paid = Some(budget.try_slice(most as u64)?);
+            Some(Allowance { most, share: false, paid })
+        };
+        COPIES.into_iter().find_map(copy).unwrap_or(Allowance::NONE)
+    }
+
+    /// Cuts what is not wanted, copies what may not be shared, and moves on. What is paid for beyond that is given back.
+    fn take(&mut self, slice: Slice, source: PieceSource, allowance: Allowance) -> Piece {
+        let Allowance { most, share, paid } = allowance;
+        let wanted = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let (bytes, paid) = match slice {
+            Slice::Shared(bytes) if share => (bytes.slice(..bytes.len().min(wanted)), paid),
+            Slice::Shared(bytes) => {
+                let bytes = Bytes::copy_from_slice(&bytes[..bytes.len().min(wanted).min(most)]);
+                let paid = paid.and_then(|paid| trim(paid, bytes.len()));
+                (bytes, paid)
+            }
+            Slice::Copied(mut bytes) => {
+                bytes.truncate(wanted);
+                if bytes.len() > most {
+                    let piece = Bytes::copy_from_slice(&bytes[..most]);
+                    self.left_over = Some(bytes.split_off(most));
+                    bytes = piece;
+                }
+                let paid = paid.and_then(|paid| trim(paid, bytes.len()));
+                (bytes, paid)
+            }
+        };
+        self.at += bytes.len() as u64;
+        Piece { bytes, source, _paid: paid }
+    }
+
+    /// Whether the client takes less than a block in a second.
+    fn is_slow(&self) -> bool {
+        self.pace.rate() < self.version.block_size()
+    }
+
+    /// Whether no more is fetched than the client takes in a second: it is slow, and memory is scarce.
+    fn is_thrifty(&self) -> bool {
+        self.is_slow() && !self.cache.budget.has_plenty()
+    }
+
+    /// Claims or fetches the bytes at the reader's place, waiting for memory if it must.
+    async fn fetch(&mut self) -> Result<(), CacheError> {
+        self.pace.fetches();
+        // What was planned did not bring these bytes: they left memory meanwhile, or were never claimed.
+        self.planned = self.at;
+        if !self.slow {
+            self.window = self.window.max(self.cache.fetch_size);
+        }
+        let block_end = self.version.block_at(self.at).end();
+        let ahead = self.end.min(self.at + self.window).max(block_end.min(self.end));
+        let (claims, fetches) = self.join(self.at..ahead, None);
+        self.keep(claims, fetches);
+        self.opening = None;
+        if self.planned > self.at {
+            return Ok(());
+        }
+        let opening = self.cache.flights.opening_at(&self.reading(), self.at);
+        if let Some(mut opening) = opening {
+            // However it ends, the next look finds its bytes in flight, or nobody who fetches them.
+            let _ = opening.answer().await;
+            self.opening = Some(opening);
+            return Ok(());
+        }
+        let (paid, upto) = self.pay(block_end, ahead).await?;
+        let (claims, fetches) = self.join(self.at..upto, Some(paid));
+        self.keep(claims, fetches);
+        Ok(())
+    }
+
+    /// Memory for the bytes up to `ahead`, or at least for the block that is needed now; for a slow client, while memory
+    /// is scarce, for the part of it that it takes in a second.
+    async fn pay(&mut self, block_end: u64, ahead: u64) -> Result<((Paid, u64), u64), CacheError> {
+        let all = self.version.block_at(ahead - 1).end() - self.at + GRAIN;
+        if !self.is_thrifty()
+            && let Some(paid) = self.cache.budget.try_fill(all)
+        {
+            return Ok(((paid, all), ahead));
+        }
+        self.let_go();
+        let upto = match self.is_slow() {
+            true => block_end.min((self.at + self.pace.rate()).next_multiple_of(GRAIN)),
+            false => block_end,
+        };
+        let start = plan::fetch_start(self.at, self.version.block_at(self.at).start());
+        let bytes = upto - start;
+        let paid = self.cache.budget.fill(bytes).await.ok_or(CacheError::NoMemory)?;
+        Ok(((paid, bytes), upto.min(self.end)))
+    }
+
+    /// Tops the window up once a whole fetch fits into it, or the rest of the range.
+    fn read_ahead(&mut self) {
+        let target = self.end.min(self.at + self.window);
+        let planned = self.planned.max(self.at);
+        if target >= planned + self.cache.fetch_size || target == self.end && planned < self.end {
+            self.plan_ahead();
+        }
+    }
+
+    fn plan_ahead(&mut self) {
+        // The rest of a block that is being read is at hand; a block that begins here may not be.
+        let from = self.planned.max(self.at.next_multiple_of(self.version.block_size()));
+        let upto = self.end.min(self.at + self.window);
+        if from >= upto {
+            return;
+        }
+        let upto = self.end.min(self.version.block_at(upto - 1).end());
+        let bytes = self.version.block_at(upto - 1).end() - from + GRAIN;
+        let Some(paid) = self.cache.budget.try_read_ahead(bytes) else {
+            self.window /= 2;
+            return;
+        };
+        let (claims, fetches) = self.join(from..upto, Some((paid, bytes)));
+        self.keep(claims, fetches);
+        self.planned = upto;
+    }
+
+    fn join(&self, wanted: Range<u64>, paid: Option<(Paid, u64)>) -> (Vec<Claim>, Vec<NewFetch>) {
+        let Cache { flights, memory, disk, fetch_size, .. } = &*self.cache;
+        let here = self.version.block_at(self.at).index();
+        let held = |key: &BlockKey| {
+            if self.insists && key.index() == here {
+                return Vec::new();
+            }
+            let refuses = self.refused.contains(&key.start().max(self.at));
+            let disk = disk.as_ref().filter(|_| !refuses);
+            let on_disk = disk.and_then(|disk| disk.holds(key));
+            memory.holds(key).into_iter().chain(on_disk).collect()
+        };
+        flights.join(&self.reading(), wanted, &held, *fetch_size, paid)
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        Reading { id: &self.id, version: &self.version, generation: self.generation }
+    }
+
+    fn keep(&mut self, claims: Vec<Claim>, fetches: Vec<NewFetch>) {
+        self.claims.extend(claims);
+        while let Some(claim) = self.claims.iter().find(|c| c.covers(self.planned.max(self.at))) {
+            self.planned = claim.end();
+        }
+        for new in fetches {
+            origin_fetch::spawn(&self.cache, &self.id, &self.meta, self.generation, new);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What somebody asks who reads ahead of all readers: what is missing, and whether readers leave room for it.
+
+use std::ops::Range;
+
+use super::plan;
+use crate::cache::Cache;
+use crate::cache::lookup::open::Found;
+
+impl Cache {
+    /// The parts of `range` that neither memory nor disk holds, in order.
+    pub fn missing(&self, found: &Found, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut gaps: Vec<Range<u64>> = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let key = found.version.block_at(at);
+            let end = key.end().min(range.end);
+            let on_disk = self.disk.as_ref().and_then(|disk| disk.holds(&key));
+            let mut have: Vec<_> = self.memory.holds(&key).into_iter().chain(on_disk).collect();
+            for gap in plan::missing(at..end, &mut have) {
+                match gaps.last_mut() {
+                    Some(last) if last.end == gap.start => last.end = gap.end,
+                    _ => gaps.push(gap),
+                }
+            }
+            at = end;
+        }
+        gaps
+    }
+
+    /// Whether nobody waits for memory in flight, and as much is free as one reader would leave to others when it
+    /// reads ahead.
+    pub fn has_room(&self) -> bool {
+        self.budget.has_room(self.fetch_size)
+    }
+}
+
+impl Found {
+    /// The same version for another reader.
+    pub fn again(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            meta: self.meta.clone(),
+            version: self.version.clone(),
+            source: self.source,
+            since: self.since,
+            generation: self.generation,
+            opening: None,
+            claims: Vec::new(),
+        }
+    }
+}

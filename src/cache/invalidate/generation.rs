@@ -1,0 +1,354 @@
+//! Who wins a race between a fill and an invalidation (R5, R6).
+//!
+//! A generation is a count of invalidations, kept in a fixed array indexed by the hash of the id: it can never
+//! be evicted (and so never restart), and never grows. Two ids that share a counter only refuse each other an
+//! admission. Raising a counter and compare-and-admit hold the same stripe's lock, so that nothing read before
+//! an invalidation is admitted after it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::floors::Floors;
+use super::replicas::Certainty;
+use super::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::s3::{BucketName, ObjectId, Realm};
+
+/// A scheduler of tests makes all of them anew for each order.
+const SCHEDULED: bool = cfg!(feature = "shuttle");
+const OBJECT_STRIPES: usize = if SCHEDULED { 2 } else { 1 << 16 };
+const BUCKET_STRIPES: usize = if SCHEDULED { 2 } else { 1 << 12 };
+/// How long a key is revalidated on every read after a write whose outcome is not known (R8).
+const SUSPICION: Duration = Duration::from_mins(1);
+
+/// The state of the world for one id when something began; compare with [`Generations::is_current`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::cache) struct Generation {
+    object: u64,
+    bucket: u64,
+    /// See [`super::replicas`].
+    epoch: u32,
+}
+
+/// All counters of one cache.
+pub(in crate::cache) struct Generations {
+    objects: Box<[Stripe]>,
+    buckets: Box<[BucketStripe]>,
+    /// Purges of many objects end generations, too.
+    floors: Arc<Floors>,
+    /// So does a missed invalidation of another replica.
+    pub(in crate::cache) certainty: Certainty,
+    started: Instant,
+}
+
+#[derive(Default)]
+struct Stripe {
+    admission: Mutex<()>,
+    generation: AtomicU64,
+    writes: Writes,
+}
+
+/// All buckets that share a counter.
+#[derive(Default)]
+struct BucketStripe {
+    /// Raised instead of dropping each entry of a bucket.
+    epoch: AtomicU64,
+    /// Writes that may change any object of a bucket.
+    writes: Writes,
+}
+
+/// What is known of the writes of an object, or of all objects of a bucket.
+#[derive(Default)]
+struct Writes {
+    in_flight: AtomicU32,
+    /// Those of them that have invalidated nothing yet.
+    tentative: AtomicU32,
+    /// Until when the outcome of an earlier one counts as unknown, in milliseconds since [`Generations::started`];
+    /// 0: all are known.
+    suspect_until: AtomicU64,
+}
+
+/// What a write in flight has done to what is cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InFlight {
+    /// Invalidated it: what is read meanwhile is as good as ever.
+    Invalidated,
+    /// Nothing yet, since it may be refused: every read meanwhile asks the origin (R40).
+    Tentative,
+}
+
+impl Writes {
+    fn begin(&self, kind: InFlight) {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        if kind == InFlight::Tentative {
+            self.tentative.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn end(&self, kind: InFlight) {
+        if kind == InFlight::Tentative {
+            self.tentative.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn may_be_refused(&self) -> bool {
+        self.tentative.load(Ordering::Acquire) > 0
+    }
+
+    fn are_in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    fn suspect_for(&self, elapsed: Duration, period: Duration) {
+        let until = u64::try_from((elapsed + period).as_millis()).unwrap_or(u64::MAX);
+        self.suspect_until.fetch_max(until, Ordering::AcqRel);
+    }
+
+    fn are_suspect(&self, elapsed: impl FnOnce() -> Duration) -> bool {
+        let until = self.suspect_until.load(Ordering::Acquire);
+        until != 0 && elapsed().as_millis() < u128::from(until)
+    }
+}
+
+impl Generations {
+    pub(in crate::cache) fn new(floors: Arc<Floors>) -> Self {
+        Self {
+            floors,
+            certainty: Certainty::new(),
+            objects: (0..OBJECT_STRIPES).map(|_| Stripe::default()).collect(),
+            buckets: (0..BUCKET_STRIPES).map(|_| BucketStripe::default()).collect(),
+            started: Instant::now(),
+        }
+    }
+
+    pub(in crate::cache) fn current(&self, id: &ObjectId) -> Generation {
+        Generation {
+            object: self.stripe(id).generation.load(Ordering::Acquire),
+            bucket: self.bucket_epoch(id),
+            epoch: self.certainty.epoch(),
+        }
+    }
+
+    pub(in crate::cache) fn is_current(&self, id: &ObjectId, generation: Generation) -> bool {
+        self.current(id) == generation
+    }
+
+    /// Whether the bucket of `id` was not invalidated as a whole since `generation`.
+    pub(in crate::cache) fn bucket_is_current(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+    ) -> bool {
+        self.bucket_epoch(id) == generation.bucket
+    }
+
+    /// Whether nothing of other replicas was missed since `generation`.
+    pub(in crate::cache) fn epoch_is_current(&self, generation: Generation) -> bool {
+        self.certainty.epoch() == generation.epoch
+    }
+
+    /// Runs `admit` unless the id was invalidated since `generation`; says whether it ran.
+    pub(in crate::cache) fn admit(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        admit: impl FnOnce(),
+    ) -> bool {
+        let _held = self.stripe(id).admission.lock();
+        let current = self.is_current(id, generation);
+        if current {
+            admit();
+        }
+        current
+    }
+
+    /// Runs `work` while nobody admits or invalidates anything of the id.
+    pub(in crate::cache) fn locked(&self, id: &ObjectId, work: impl FnOnce()) {
+        let _held = self.stripe(id).admission.lock();
+        work();
+    }
+
+    /// Waits for every admission that is under way; what was raised before holds for all others.
+    pub(in crate::cache) fn settle(&self) {
+        for stripe in &self.objects {
+            drop(stripe.admission.lock());
+        }
+    }
+
+    /// Runs `drop_entry` and raises the generation of `id` under the same lock.
+    ///
+    /// In this order: who reads from disk what is being dropped has read the generation before, and does not admit it.
+    pub(in crate::cache) fn raise(&self, id: &ObjectId, drop_entry: impl FnOnce()) {
+        let stripe = self.stripe(id);
+        let _held = stripe.admission.lock();
+        drop_entry();
+        stripe.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Runs `put_entry` with a new generation of `id`, and raises it to that under the same lock, unless it was raised
+    /// since `generation`; says whether it did. In this order, as [`Generations::raise`].
+    pub(in crate::cache) fn replace(
+        &self,
+        id: &ObjectId,
+        generation: Generation,
+        put_entry: impl FnOnce(Generation),
+    ) -> bool {
+        let stripe = self.stripe(id);
+        let _held = stripe.admission.lock();
+        let current = self.is_current(id, generation);
+        if current {
+            // Not what is current now: an epoch that was raised since must end the entry, too.
+            put_entry(Generation { object: generation.object + 1, ..generation });
+            stripe.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        current
+    }
+
+    /// Raises the epoch of a whole bucket.
+    pub(in crate::cache) fn raise_bucket(&self, realm: &Realm, bucket: &BucketName) {
+        let hash = ObjectId::hash_bucket(realm, bucket);
+        self.bucket_stripe(hash).epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The outcome of a write of `id` is unknown: for a minute it is revalidated on every read.
+    pub(in crate::cache) fn suspect(&self, id: &ObjectId) {
+        self.stripe(id).writes.suspect_for(self.started.elapsed(), SUSPICION);
+    }
+
+    /// As [`Generations::suspect`], for every object of a bucket.
+    pub(in crate::cache) fn suspect_bucket(&self, realm: &Realm, bucket: &BucketName) {
+        let hash = ObjectId::hash_bucket(realm, bucket);
+        self.bucket_stripe(hash).writes.suspect_for(self.started.elapsed(), SUSPICION);
+    }
+
+    pub(in crate::cache) fn is_suspect(&self, id: &ObjectId) -> bool {
+        let elapsed = || self.started.elapsed();
+        self.stripe(id).writes.are_suspect(elapsed)
+            || self.bucket_stripe(id.bucket_hash64()).writes.are_suspect(elapsed)
+    }
+
+    /// From now on and until [`Generations::write_ended`], nobody knows what the object is.
+    pub(in crate::cache) fn write_begins(&self, id: &ObjectId, kind: InFlight) {
+        self.stripe(id).writes.begin(kind);
+    }
+
+    pub(in crate::cache) fn write_ended(&self, id: &ObjectId, kind: InFlight) {
+        self.stripe(id).writes.end(kind);
+    }
+
+    /// As [`Generations::write_begins`], for every object of a bucket, until [`Generations::bucket_write_ended`].
+    pub(in crate::cache) fn bucket_write_begins(
+        &self,
+        realm: &Realm,
+        bucket: &BucketName,
+        kind: InFlight,
+    ) {
+        let hash = ObjectId::hash_bucket(realm, bucket);
+        self.bucket_stripe(hash).writes.begin(kind);
+    }
+
+    pub(in crate::cache) fn bucket_write_ended(
+        &self,
+        realm: &Realm,
+        bucket: &BucketName,
+        kind: InFlight,
+    ) {
+        let hash = ObjectId::hash_bucket(realm, bucket);
+        self.bucket_stripe(hash).writes.end(kind);
+    }
+
+    /// Whether every read of `id` must ask the origin first: the outcome of a write is unknown, a write that has
+    /// invalidated nothing is in flight (R8, R40), or one of another replica may not be known.
+    pub(in crate::cache) fn must_confirm(&self, id: &ObjectId) -> bool {
+        !self.certainty.holds()
+            || self.stripe(id).writes.may_be_refused()
+            || self.bucket_stripe(id.bucket_hash64()).writes.may_be_refused()
+            || self.is_suspect(id)
+    }
+
+    pub(in crate::cache) fn is_being_written(&self, id: &ObjectId) -> bool {
+        self.stripe(id).writes.are_in_flight()
+            || self.bucket_stripe(id.bucket_hash64()).writes.are_in_flight()
+    }
+
+    fn stripe(&self, id: &ObjectId) -> &Stripe {
+        &self.objects[index(id.hash64(), OBJECT_STRIPES)]
+    }
+
+    fn bucket_stripe(&self, hash: u64) -> &BucketStripe {
+        &self.buckets[index(hash, BUCKET_STRIPES)]
+    }
+
+    fn bucket_epoch(&self, id: &ObjectId) -> u64 {
+        let epoch = &self.bucket_stripe(id.bucket_hash64()).epoch;
+        epoch.load(Ordering::Acquire) << u32::BITS | u64::from(self.floors.wide(id))
+    }
+}
+
+fn index(hash: u64, stripes: usize) -> usize {
+    usize::try_from(hash % stripes as u64).expect("below the number of stripes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::testing::id;
+
+    #[test]
+    fn r6_nothing_read_before_an_invalidation_is_admitted_after_it() {
+        let generations = Generations::new(Arc::new(Floors::new()));
+        let id = id("bucket", "key");
+        let before = generations.current(&id);
+        assert!(generations.admit(&id, before, || {}));
+        generations.raise(&id, || {});
+        assert!(!generations.admit(&id, before, || panic!("admitted")));
+        assert!(generations.admit(&id, generations.current(&id), || {}));
+    }
+
+    #[test]
+    fn r6_a_bucket_epoch_ends_every_generation_under_it() {
+        let generations = Generations::new(Arc::new(Floors::new()));
+        let (ours, other) = (id("bucket", "key"), id("another", "key"));
+        let (before, other_before) = (generations.current(&ours), generations.current(&other));
+        generations.raise_bucket(ours.realm(), ours.bucket());
+        assert!(!generations.is_current(&ours, before));
+        assert!(!generations.bucket_is_current(&ours, before));
+        assert!(generations.is_current(&other, other_before));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r8_a_key_is_suspected_for_a_minute() {
+        let generations = Generations::new(Arc::new(Floors::new()));
+        let id = id("bucket", "key");
+        assert!(!generations.is_suspect(&id));
+        generations.suspect(&id);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(generations.is_suspect(&id));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!generations.is_suspect(&id));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r8_every_key_of_a_suspected_bucket_is_suspected_for_a_minute_and_no_other() {
+        let generations = Generations::new(Arc::new(Floors::new()));
+        let (ours, other) = (id("bucket", "key"), id("another", "key"));
+        generations.suspect_bucket(ours.realm(), ours.bucket());
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(generations.is_suspect(&ours) && generations.is_suspect(&id("bucket", "more")));
+        assert!(!generations.is_suspect(&other));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!generations.is_suspect(&ours));
+    }
+
+    #[test]
+    fn r8_every_key_of_a_bucket_is_being_written_while_the_bucket_is() {
+        let generations = Generations::new(Arc::new(Floors::new()));
+        let (ours, other) = (id("bucket", "key"), id("another", "key"));
+        generations.bucket_write_begins(ours.realm(), ours.bucket(), InFlight::Invalidated);
+        assert!(generations.is_being_written(&ours) && !generations.is_being_written(&other));
+        generations.bucket_write_ended(ours.realm(), ours.bucket(), InFlight::Invalidated);
+        assert!(!generations.is_being_written(&ours));
+    }
+}

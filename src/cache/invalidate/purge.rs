@@ -1,0 +1,141 @@
+//! Forgetting by hand: what is known, and the blocks, too (R28).
+//!
+//! An event says that an object changed: then its blocks, which are named by version, are not wrong. A purge says
+//! that what we hold may be wrong whatever its version: it is fetched again. It takes effect at once however much it
+//! covers, since it raises numbers and finds nothing.
+
+use std::collections::HashSet;
+
+use crate::cache::Cache;
+use crate::cache::disk::Ticket;
+use crate::cache::rules::key_glob::KeyGlob;
+use crate::metrics;
+use crate::s3::{BucketName, ObjectId, ObjectKey};
+
+/// What a purge covers, in every realm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    Object(BucketName, ObjectKey),
+    /// Every key that begins with this; empty: the whole bucket.
+    Prefix(BucketName, String),
+    Bucket(BucketName),
+    /// Every key that matches.
+    Glob(KeyGlob),
+    Everything,
+}
+
+/// Scopes, so that many keys cost no more than one.
+#[derive(Debug)]
+pub(in crate::cache) struct Covered {
+    objects: HashSet<(BucketName, ObjectKey)>,
+    wider: Vec<Scope>,
+}
+
+impl Covered {
+    pub(in crate::cache) fn by(scopes: &[Scope]) -> Self {
+        let mut covered = Self { objects: HashSet::new(), wider: Vec::new() };
+        for scope in scopes {
+            match scope {
+                Scope::Object(bucket, key) => {
+                    covered.objects.insert((bucket.clone(), key.clone()));
+                }
+                Scope::Prefix(..) | Scope::Bucket(_) | Scope::Glob(_) | Scope::Everything => {
+                    covered.wider.push(scope.clone());
+                }
+            }
+        }
+        covered
+    }
+
+    pub(in crate::cache) fn covers(&self, bucket: &BucketName, key: &ObjectKey) -> bool {
+        self.objects.contains(&(bucket.clone(), key.clone()))
+            || self.wider.iter().any(|scope| match scope {
+                Scope::Object(..) => false,
+                Scope::Prefix(of, prefix) => bucket == of && key.as_str().starts_with(prefix),
+                Scope::Bucket(of) => bucket == of,
+                Scope::Glob(glob) => glob.covers(bucket, key),
+                Scope::Everything => true,
+            })
+    }
+}
+
+/// A purge that was applied, and may not survive a power cut yet: see [`Cache::purged`].
+#[derive(Debug)]
+#[must_use = "a purge is acknowledged when it is durable"]
+pub struct Purged {
+    ticket: Option<Ticket>,
+}
+
+impl Cache {
+    /// Forgets what is known of these, in every realm, and fetches their blocks again when they are read: applied
+    /// when this returns.
+    pub fn purge(&self, scopes: &[Scope]) -> Purged {
+        let mut ticket = None;
+        for scope in scopes {
+            // First: who learns of the object from now on names its blocks anew.
+            self.floors.raise(scope);
+            let applied = match scope {
+                Scope::Object(bucket, key) => self.purge_object(bucket, key),
+                Scope::Prefix(bucket, _) | Scope::Bucket(bucket) => self.purge_in(bucket),
+                Scope::Glob(glob) => self.purge_in(glob.bucket()),
+                Scope::Everything => self.purge_everything(),
+            };
+            if self.disk.is_some() && !matches!(scope, Scope::Object(..)) {
+                // Once more: what was read from disk since the first time may have been void already.
+                self.floors.raise(scope);
+            }
+            ticket = ticket.max(applied);
+        }
+        Purged { ticket }
+    }
+
+    /// The number of the last purge that covered this object, as reads and fills look it up; for benches.
+    #[doc(hidden)]
+    pub fn purge_epoch(&self, id: &ObjectId) -> u32 {
+        self.floors.of(id)
+    }
+
+    /// Waits until what was purged stays so whatever happens to the machine (R11). `false`: the disk did not take it
+    /// down in time, and it holds only while this process runs.
+    pub async fn purged(&self, purged: Purged) -> bool {
+        let Some(disk) = &self.disk else { return true };
+        let kept = disk.keep_floors(&self.floors);
+        let (is_durable, is_kept) = tokio::join!(self.durable(purged.ticket), kept);
+        if !(is_durable && is_kept) {
+            log::error!(
+                "a purge is not written to disk in time: it holds while this process runs; ask again when the disk \
+                 works"
+            );
+        }
+        is_durable && is_kept
+    }
+
+    /// Waits until all that was purged so far stays so. `false`: as [`Cache::purged`].
+    pub async fn purges_settled(&self) -> bool {
+        self.purged(Purged { ticket: self.unsettled() }).await
+    }
+
+    fn purge_object(&self, bucket: &BucketName, key: &ObjectKey) -> Option<Ticket> {
+        let realms = self.origin.domains().realms();
+        let ids = realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()));
+        ids.map(|id| self.invalidate(&id)).max().flatten()
+    }
+
+    /// Of a prefix or glob: in memory its floor ends just what it covers; on disk, where metadata is not told apart by key,
+    /// that of the whole bucket is void, which costs each other object one request after a restart.
+    fn purge_in(&self, bucket: &BucketName) -> Option<Ticket> {
+        metrics::invalidation();
+        let realms = self.origin.domains().realms();
+        let forget = realms.iter().map(|realm| {
+            self.lists.bucket_changed(realm, bucket);
+            self.forget_bucket(realm, bucket)
+        });
+        forget.max().flatten()
+    }
+
+    fn purge_everything(&self) -> Option<Ticket> {
+        metrics::invalidation();
+        self.lists.all_changed();
+        self.disk.as_ref()?.forget_all()
+    }
+}

@@ -1,0 +1,337 @@
+//! Writes of other replicas: whether all of them are known here, and which are under way.
+//!
+//! Replicas tell each other what they invalidate, and a lease says until when nothing can be missing. While it holds
+//! the rules decide what is fresh. When it has run out every read asks the origin first. When something was missed, or
+//! may have been, all that is known is confirmed once: the *epoch* is raised, and what was learned in an earlier one is
+//! in doubt.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::generation::InFlight;
+use super::learn::Writing;
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::cache::Cache;
+use crate::cache::lists::store::Bucket;
+use crate::cache::metadata::store::boot_time;
+use crate::s3::{BucketName, ObjectId, ObjectKey};
+
+/// No other replica is known: nothing can be missing.
+const ALONE: u64 = u64::MAX;
+
+/// Until when all invalidations are known here, and since when.
+pub(in crate::cache) struct Certainty {
+    /// In nanoseconds of the clock that goes on while the machine is suspended; [`ALONE`].
+    until: AtomicU64,
+    /// What was learned in an earlier one is confirmed before it is used.
+    epoch: AtomicU32,
+}
+
+impl Certainty {
+    pub(in crate::cache) fn new() -> Self {
+        Self { until: AtomicU64::new(ALONE), epoch: AtomicU32::new(0) }
+    }
+
+    /// Whether nothing can be missing now. Every read asks.
+    pub(in crate::cache) fn holds(&self) -> bool {
+        let until = self.until.load(Ordering::Acquire);
+        until == ALONE || nanoseconds(boot_time()) < until
+    }
+
+    pub(in crate::cache) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(ALONE - 1)
+}
+
+/// Outcome of a write of another replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteEnd {
+    /// Its keys may have changed.
+    Done,
+    /// It changed nothing.
+    Refused,
+    /// Nobody knows, or it may yet happen (R8).
+    Unknown,
+}
+
+/// A write that passes through another replica. Until it ends every read of what it names asks the origin; dropped, its
+/// outcome is unknown.
+#[must_use = "dropped, its outcome is unknown"]
+pub struct RemoteWrite {
+    cache: Arc<Cache>,
+    objects: Vec<ObjectId>,
+    buckets: Vec<BucketName>,
+    writing: Vec<Writing>,
+    /// Where no list is kept meanwhile.
+    unlisted: HashSet<Bucket>,
+}
+
+impl RemoteWrite {
+    /// Applied when this returns. It needs no disk: a replica that starts anew confirms what lies there.
+    pub fn end(mut self, end: RemoteEnd) {
+        if end == RemoteEnd::Unknown {
+            return;
+        }
+        if end == RemoteEnd::Done {
+            for id in &self.objects {
+                let _ = self.cache.invalidate(id);
+            }
+            for bucket in &self.buckets {
+                for realm in &*self.cache.origin.domains().realms() {
+                    let _ = self.cache.invalidate_bucket(realm, bucket);
+                }
+            }
+        }
+        self.writing.iter_mut().for_each(Writing::conclude);
+    }
+}
+
+impl Drop for RemoteWrite {
+    fn drop(&mut self) {
+        // First what this ends, or leaves in doubt.
+        self.writing.clear();
+        for bucket in &self.unlisted {
+            self.cache.lists.remote_ended(bucket);
+        }
+    }
+}
+
+impl Cache {
+    /// All invalidations of other replicas are known here until this moment of [`boot_time`]; `None`: there are no
+    /// other replicas.
+    pub fn set_certain_until(&self, until: Option<Duration>) {
+        let until = until.map_or(ALONE, nanoseconds);
+        self.generations.certainty.until.store(until, Ordering::Release);
+    }
+
+    /// Whether nothing that another replica wrote can be missing here.
+    pub fn is_certain(&self) -> bool {
+        self.generations.certainty.holds()
+    }
+
+    /// Something may have been missed: what is known now, on disk too, is confirmed by the origin once before it is
+    /// used, under every rule. Blocks stay.
+    pub fn confirm_all_once(&self) {
+        let raise = || {
+            self.generations.certainty.epoch.fetch_add(1, Ordering::AcqRel);
+        };
+        match &self.disk {
+            Some(disk) => disk.confirm_all(raise),
+            None => raise(),
+        }
+        self.lists.all_changed();
+    }
+
+    /// Another replica is about to send a write of these to the origin. Applied when this returns.
+    pub fn remote_write_begins(
+        self: &Arc<Self>,
+        objects: &[(BucketName, ObjectKey)],
+        buckets: &[BucketName],
+    ) -> RemoteWrite {
+        const KIND: InFlight = InFlight::Tentative;
+        let realms = self.origin.domains().realms();
+        let in_realms = |(bucket, key): &(BucketName, ObjectKey)| {
+            let names = realms.iter().map(|realm| (realm, bucket.clone(), key.clone()));
+            names.map(|(realm, bucket, key)| ObjectId::new(realm, bucket, key)).collect::<Vec<_>>()
+        };
+        let objects: Vec<ObjectId> = objects.iter().flat_map(in_realms).collect();
+        let of_object = |id: &ObjectId| (id.realm().clone(), id.bucket().clone());
+        let mut unlisted: HashSet<Bucket> = objects.iter().map(of_object).collect();
+        for bucket in buckets {
+            unlisted.extend(realms.iter().map(|realm| (realm.clone(), bucket.clone())));
+        }
+        // Once it has ended a list that was kept before would be old until that is known here (R27).
+        for bucket in &unlisted {
+            self.lists.remote_begins(bucket);
+        }
+        for id in &objects {
+            self.lists.changed(id);
+        }
+        let mut writing = Vec::new();
+        for bucket in buckets {
+            let begin = |realm| self.bucket_write_begins(realm, bucket, KIND);
+            writing.extend(realms.iter().map(begin));
+            for realm in &*realms {
+                self.lists.bucket_changed(realm, bucket);
+            }
+        }
+        if !objects.is_empty() {
+            writing.push(self.write_begins(objects.clone(), KIND));
+        }
+        RemoteWrite { cache: self.clone(), objects, buckets: buckets.to_vec(), writing, unlisted }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::cache::lookup::open::Lookup;
+    use crate::cache::metadata::store::{LearnedBy, Moment};
+    use crate::cache::{CacheConfig, DiskConfig, Freshness, Policy, RuleConfig};
+    use crate::config::units::ByteSize;
+    use crate::origin::{Origin, OriginConfig};
+    use crate::s3::{ETag, ObjectMeta, testing};
+
+    fn immutable() -> Policy {
+        Policy::new(&Freshness::Immutable, None, Duration::ZERO, true, false)
+    }
+
+    fn cache(disk: Vec<DiskConfig>) -> (Arc<Cache>, ObjectId) {
+        let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
+        let realm = origin.domains().own().realm().clone();
+        let config = CacheConfig { disk, ..CacheConfig::default() };
+        let cache = Cache::new(&config, &[RuleConfig::default()], origin).unwrap();
+        let bucket = BucketName::new("bucket").unwrap();
+        (cache, ObjectId::new(&realm, bucket, ObjectKey::new("key").unwrap()))
+    }
+
+    fn meta() -> ObjectMeta {
+        testing::meta("\"e\"", 5)
+    }
+
+    fn confirm(cache: &Cache, id: &ObjectId) {
+        let generation = cache.generations.current(id);
+        cache.learn_head(id, generation, Moment::now(), Ok(meta())).unwrap();
+    }
+
+    fn is_fresh(cache: &Cache, id: &ObjectId) -> bool {
+        matches!(cache.lookup(id, &immutable(), LearnedBy::Get), Lookup::Fresh(_))
+    }
+
+    #[test]
+    fn r11_every_read_asks_the_origin_once_the_lease_has_run_out() {
+        let (cache, id) = cache(Vec::new());
+        confirm(&cache, &id);
+        assert!(is_fresh(&cache, &id), "alone");
+        cache.set_certain_until(Some(boot_time() + Duration::from_mins(1)));
+        assert!(is_fresh(&cache, &id));
+        cache.set_certain_until(Some(boot_time()));
+        assert!(!is_fresh(&cache, &id) && !cache.is_certain());
+        confirm(&cache, &id);
+        assert!(!is_fresh(&cache, &id), "once is not enough");
+        cache.set_certain_until(None);
+        assert!(is_fresh(&cache, &id), "nothing was missed");
+    }
+
+    #[test]
+    fn r11_what_may_have_been_missed_is_confirmed_once_and_keeps_its_blocks() {
+        let (cache, id) = cache(Vec::new());
+        confirm(&cache, &id);
+        let before = cache.generations.current(&id);
+        cache.confirm_all_once();
+        match cache.lookup(&id, &immutable(), LearnedBy::Get) {
+            Lookup::Stale(None, found) => assert_eq!(found.version, cache.version(&id, &meta())),
+            _ => panic!("it is not in doubt"),
+        }
+        assert!(!cache.generations.is_current(&id, before), "no reader joins what was sent before");
+        confirm(&cache, &id);
+        assert!(is_fresh(&cache, &id));
+    }
+
+    #[tokio::test]
+    async fn r11_what_lies_on_disk_is_confirmed_once_too() {
+        let path = std::env::temp_dir().join(format!("hotset-epoch-{}", std::process::id()));
+        let capacity = ByteSize::mib(128);
+        let disk = DiskConfig { path: path.clone(), capacity, ..DiskConfig::default() };
+        let (cache, id) = cache(vec![disk]);
+        let disk = cache.disk.as_ref().unwrap();
+        disk.remember(&id, &meta(), SystemTime::now(), || true);
+        disk.finish().await;
+        cache.confirm_all_once();
+        let policy = immutable();
+        let look = || cache.look(&id, &policy, LearnedBy::Get);
+        assert!(matches!(look().await, Lookup::Stale(None, _)), "at once");
+        disk.finish().await;
+        cache.meta.remove(&id);
+        assert!(matches!(look().await, Lookup::Stale(None, _)), "and later");
+        confirm(&cache, &id);
+        assert!(matches!(look().await, Lookup::Fresh(_)));
+        disk.finish().await;
+        cache.meta.remove(&id);
+        assert!(matches!(look().await, Lookup::Fresh(_)), "its record is a new one");
+        cache.close().await;
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn r8_what_another_replica_writes_is_confirmed_on_every_read_until_the_write_has_ended() {
+        for (end, fresh) in
+            [(RemoteEnd::Done, true), (RemoteEnd::Refused, true), (RemoteEnd::Unknown, false)]
+        {
+            let (cache, id) = cache(Vec::new());
+            confirm(&cache, &id);
+            let names = [(id.bucket().clone(), id.key().clone())];
+            let write = cache.remote_write_begins(&names, &[]);
+            confirm(&cache, &id);
+            assert!(!is_fresh(&cache, &id));
+            write.end(end);
+            assert_eq!(is_fresh(&cache, &id), end == RemoteEnd::Refused, "{end:?}");
+            confirm(&cache, &id);
+            assert_eq!(is_fresh(&cache, &id), fresh, "{end:?}");
+        }
+    }
+
+    /// The race of a read with the end of a write: what is found before the end must not be believed after it.
+    #[test]
+    fn r8_no_read_that_begins_after_a_write_finds_what_was_before_while_the_write_ends() {
+        const WRITES: u64 = 10_000;
+        let (cache, id) = cache(Vec::new());
+        let names = [(id.bucket().clone(), id.key().clone())];
+        let answered = AtomicU64::new(0);
+        let learn = |version: u64| {
+            let etag = HeaderValue::from_str(&format!("\"{version}\"")).unwrap();
+            let meta = ObjectMeta { etag: ETag::new(etag), ..meta() };
+            let generation = cache.generations.current(&id);
+            cache.learn_head(&id, generation, Moment::now(), Ok(meta)).unwrap();
+        };
+        let read = || {
+            let mut hits = 0_u64;
+            loop {
+                let floor = answered.load(Ordering::Acquire);
+                if let Lookup::Fresh(found) = cache.lookup(&id, &immutable(), LearnedBy::Get) {
+                    let etag = std::str::from_utf8(found.meta.etag.as_bytes()).unwrap();
+                    let version: u64 = etag.trim_matches('"').parse().unwrap();
+                    assert!(version >= floor, "version {version} after {floor}");
+                    hits += 1;
+                }
+                if floor == WRITES {
+                    return hits;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let readers = [scope.spawn(read), scope.spawn(read)];
+            for version in 1..=WRITES {
+                let write = cache.remote_write_begins(&names, &[]);
+                // Its answer may be on its way to the client before its end is known here.
+                answered.store(version, Ordering::Release);
+                write.end(RemoteEnd::Done);
+                learn(version);
+            }
+            let hits = readers.map(|reader| reader.join().unwrap());
+            assert!(hits.iter().all(|hits| *hits > 0), "{hits:?}");
+        });
+    }
+
+    #[test]
+    fn r8_so_is_every_object_of_a_bucket() {
+        let (cache, id) = cache(Vec::new());
+        let buckets = [id.bucket().clone()];
+        confirm(&cache, &id);
+        let write = cache.remote_write_begins(&[], &buckets);
+        assert!(!is_fresh(&cache, &id));
+        write.end(RemoteEnd::Done);
+        assert!(matches!(cache.lookup(&id, &immutable(), LearnedBy::Get), Lookup::Unknown));
+        confirm(&cache, &id);
+        assert!(is_fresh(&cache, &id));
+    }
+}

@@ -1,0 +1,151 @@
+//! What a read can have without asking the origin: metadata in memory, and bytes in memory or on disk.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::open::{Found, Lookup};
+use crate::cache::Cache;
+use crate::cache::disk::FromDisk;
+use crate::cache::fetch::budget::{Paid, units};
+use crate::cache::fetch::turn::Turn;
+use crate::cache::key::ObjectVersion;
+use crate::cache::memory::tier::MemoryTier;
+use crate::cache::metadata::store::LearnedBy;
+use crate::cache::rules::policy::Policy;
+use crate::s3::ObjectId;
+
+/// A look-up of a block takes as long as to move so many bytes.
+const LOOK_UP: u64 = 1 << 10;
+
+/// The bytes of a range that are here: at first those at its start that memory has.
+pub struct AtHand {
+    version: ObjectVersion,
+    /// From where on they are still to be brought.
+    at: u64,
+    end: u64,
+    /// In order, of a block or less each.
+    pub pieces: VecDeque<Bytes>,
+    pub from_memory: u64,
+    pub from_disk: u64,
+    /// For the whole blocks that the pieces are slices of.
+    paid: Paid,
+}
+
+impl AtHand {
+    /// Lets go of the blocks that are held for whoever does not take the pieces soon: a copy costs less.
+    pub fn copy(&mut self) {
+        let rest: Vec<u8> = self.pieces.iter().flat_map(|piece| &**piece).copied().collect();
+        let copied = self.paid.split(units(rest.len() as u64) as usize);
+        if let Some(copied) = copied {
+            self.paid = copied;
+        }
+        self.pieces.clear();
+        self.pieces.push_back(rest.into());
+    }
+
+    /// Takes what memory has of the next block.
+    fn take_block(&mut self, memory: &MemoryTier) -> bool {
+        let block = memory.get(&self.version.block_at(self.at));
+        let Some(bytes) = block.and_then(|block| block.from(self.at)) else { return false };
+        self.from_memory += self.take(bytes);
+        true
+    }
+
+    fn take(&mut self, mut bytes: Bytes) -> u64 {
+        bytes.truncate(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        let length = bytes.len() as u64;
+        self.at += length;
+        self.pieces.push_back(bytes);
+        length
+    }
+}
+
+impl Cache {
+    /// An object that memory knows and that is fresh; `None`: [`Cache::open`] has more to say.
+    pub fn found_at_hand(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
+        match self.lookup(id, policy, LearnedBy::Get) {
+            Lookup::Fresh(found) => Some(found),
+            _ => None,
+        }
+    }
+
+    /// What memory has at the start of a range of it. `None`: there is something of the range that neither memory nor
+    /// the disk has, or no memory to hold it.
+    pub fn at_hand(&self, found: &Found, range: &Range<u64>) -> Option<AtHand> {
+        let version = found.version.clone();
+        let blocks = match range.is_empty() {
+            true => 0..0,
+            false => version.block_at(range.start).start()..version.block_at(range.end - 1).end(),
+        };
+        let paid = self.budget.try_slice(blocks.end - blocks.start)?;
+        let mut here = AtHand {
+            version,
+            at: range.start,
+            end: range.end,
+            pieces: VecDeque::with_capacity(2),
+            from_memory: 0,
+            from_disk: 0,
+            paid,
+        };
+        while here.at < here.end && here.take_block(&self.memory) {}
+        self.rest_on_disk(&here).then_some(here)
+    }
+
+    /// Whether memory and disk hold all bytes of a range. They may have left them when they are read. Others get their
+    /// turn between the look-ups of a long range.
+    pub(in crate::cache) async fn holds_all(
+        &self,
+        version: &ObjectVersion,
+        range: Range<u64>,
+    ) -> bool {
+        let mut turn = Turn::default();
+        let mut at = range.start;
+        while at < range.end {
+            let key = version.block_at(at);
+            let upto = range.end.min(key.end());
+            let is_whole = |held: Range<u64>| held.start <= at && upto <= held.end;
+            let on_disk = || self.disk.as_ref().and_then(|disk| disk.holds(&key));
+            let in_memory = self.memory.holds(&key).is_some_and(is_whole);
+            if !in_memory && !on_disk().is_some_and(is_whole) {
+                return false;
+            }
+            at = upto;
+            turn.moved(LOOK_UP).await;
+        }
+        true
+    }
+
+    fn rest_on_disk(&self, here: &AtHand) -> bool {
+        let mut at = here.at;
+        while at < here.end {
+            let key = here.version.block_at(at);
+            let upto = here.end.min(key.end());
+            let on_disk = self.disk.as_ref().and_then(|disk| disk.holds(&key));
+            if !on_disk.is_some_and(|there| there.start <= at && upto <= there.end) {
+                return false;
+            }
+            at = upto;
+        }
+        true
+    }
+
+    /// Reads the rest from the disk; false when it cannot be had any more.
+    pub async fn bring(&self, here: &mut AtHand) -> bool {
+        while here.at < here.end {
+            if here.take_block(&self.memory) {
+                continue;
+            }
+            let Some(disk) = &self.disk else { return false };
+            let key = here.version.block_at(here.at);
+            let Some(read) = disk.plan_read(&key, here.at, here.end, false) else { return false };
+            let Ok(FromDisk { bytes, promoted }) = read.run().await else { return false };
+            if let Some(block) = promoted {
+                self.keep(&key, block);
+            }
+            here.from_disk += here.take(bytes);
+        }
+        true
+    }
+}

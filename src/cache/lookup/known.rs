@@ -1,0 +1,42 @@
+//! What memory knows of what a purge would cover, for who asks before doing it.
+
+use crate::cache::Cache;
+use crate::cache::invalidate::purge::{Covered, Scope};
+use crate::cache::metadata::store::Known;
+use crate::s3::ObjectId;
+
+/// What is in memory; the disk, which finds things by their digest only, is not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InMemory {
+    /// Objects whose metadata is known.
+    pub objects: u64,
+    /// Bytes of their blocks, and of those whose metadata left memory before them.
+    pub bytes: u64,
+}
+
+impl Cache {
+    /// Counts what memory knows of these, in every realm. It looks at everything in memory, and so belongs on a thread
+    /// that may block.
+    pub fn in_memory(&self, scopes: &[Scope]) -> InMemory {
+        let covered = Covered::by(scopes);
+        // What was purged before is still there, and found by nobody.
+        let is_found = |id: &ObjectId, floor: u32| {
+            covered.covers(id.bucket(), id.key()) && floor == self.floors.of(id)
+        };
+        let mut found = InMemory::default();
+        for (id, entry) in self.meta.iter() {
+            let is_known = match &entry.known {
+                Known::Object { version, .. } => is_found(&id, version.floor()),
+                Known::Missing { .. } | Known::Uncacheable => false,
+            };
+            found.objects += u64::from(is_known && !id.is_variant());
+        }
+        for (key, block) in self.memory.iter() {
+            let version = key.version();
+            if is_found(version.id(), version.floor()) {
+                found.bytes += block.bytes.len() as u64;
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,4 @@
+//! The memory tier.
+
+pub(crate) mod tier;
+pub(crate) mod window;

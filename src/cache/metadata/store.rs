@@ -1,0 +1,314 @@
+//! What is known of objects: metadata with the moment it was learned, absences, and what must not be cached.
+//!
+//! Nothing here expires by itself: an entry says when it was learned, and the reader's policy says whether that
+//! is fresh enough. So one entry serves rules of different strictness, and a stale one is at hand when the
+//! origin is not (R14).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache as Moka;
+use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+use super::key_index::KeyIndex;
+use crate::cache::invalidate::generation::Generation;
+use crate::cache::key::ObjectVersion;
+use crate::s3::{BucketName, ObjectId, ObjectKey, ObjectMeta, Realm, S3Error, VersionId};
+
+/// What an entry costs beside its headers, its name in the index included.
+const ENTRY_OVERHEAD: usize = 700;
+/// What a part that is known costs beside its checksums.
+const PART_OVERHEAD: usize = 80;
+
+/// A moment, by the monotonic clock and by the clock that goes on while the machine is suspended (R15).
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cache) struct Moment {
+    monotonic: Instant,
+    boot: Duration,
+    /// So long before the two clocks above were read.
+    before: Duration,
+}
+
+impl Moment {
+    pub(in crate::cache) fn now() -> Self {
+        Self::ago(Duration::ZERO)
+    }
+
+    pub(in crate::cache) fn ago(before: Duration) -> Self {
+        Self { monotonic: Instant::now(), boot: boot_time(), before }
+    }
+
+    /// When it was, by the monotonic clock.
+    pub(in crate::cache) fn instant(&self) -> Option<Instant> {
+        self.monotonic.checked_sub(self.before)
+    }
+
+    /// Time since then, suspended time included.
+    pub(in crate::cache) fn age(&self) -> Duration {
+        let since = self.monotonic.elapsed().max(boot_time().saturating_sub(self.boot));
+        self.before.saturating_add(since)
+    }
+}
+
+/// The clock that goes on while the machine is suspended.
+pub fn boot_time() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Which request taught us that an object is not there (R12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cache) enum LearnedBy {
+    /// Its 404 carries no code, so it answers only HEAD.
+    Head,
+    /// Its body said `NoSuchKey`.
+    Get,
+}
+
+/// What is known of one object.
+#[derive(Debug, Clone)]
+pub(in crate::cache) enum Known {
+    Object {
+        meta: Arc<ObjectMeta>,
+        version: ObjectVersion,
+    },
+    Missing {
+        error: Arc<S3Error>,
+        by: LearnedBy,
+    },
+    /// Its answers are streamed through (R2, R13).
+    Uncacheable,
+}
+
+/// What is known of one object, and since when.
+#[derive(Debug, Clone)]
+pub(in crate::cache) struct Entry {
+    pub known: Known,
+    /// Before the request that taught it was sent.
+    pub since: Moment,
+    pub generation: Generation,
+    /// It comes from disk: events may have been missed since (R11).
+    pub recalled: bool,
+    /// It was said to have changed since it was learned.
+    pub doubt: Doubt,
+    /// Fingerprint of the evidence that made it stale; 0: none (R34).
+    pub contradicted: u64,
+    /// Fingerprints of evidence that a HEAD refuted since the object last changed.
+    pub refuted: [u64; 2],
+}
+
+/// Whether what is known must be confirmed by the origin before it is served, however young it is (R10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cache) enum Doubt {
+    No,
+    Yes {
+        /// The disk knew it, too, and is to know it again once it is confirmed.
+        on_disk: bool,
+    },
+}
+
+impl Entry {
+    pub(in crate::cache) fn new(known: Known, since: Moment, generation: Generation) -> Self {
+        Self {
+            known,
+            since,
+            generation,
+            recalled: false,
+            doubt: Doubt::No,
+            contradicted: 0,
+            refuted: [0; 2],
+        }
+    }
+
+    /// Takes over which evidence is refuted, if this confirms what `old` says.
+    pub(in crate::cache) fn inherit(&mut self, old: &Self) {
+        let same = match (&self.known, &old.known) {
+            (Known::Object { meta, .. }, Known::Object { meta: old, .. }) => meta.same_version(old),
+            (Known::Missing { .. }, Known::Missing { .. }) => true,
+            _ => false,
+        };
+        if same {
+            self.refuted = match old.contradicted {
+                0 => old.refuted,
+                refuted => [refuted, old.refuted[0]],
+            };
+        }
+    }
+
+    pub(in crate::cache) fn is_doubted(&self) -> bool {
+        self.doubt != Doubt::No
+    }
+
+    /// The object's, if it is there.
+    pub(in crate::cache) fn meta(&self) -> Option<&Arc<ObjectMeta>> {
+        match &self.known {
+            Known::Object { meta, .. } => Some(meta),
+            Known::Missing { .. } | Known::Uncacheable => None,
+        }
+    }
+
+    /// Whether it is known to be of the version that `id` names.
+    pub(in crate::cache) fn is_of(&self, id: &VersionId) -> bool {
+        let version = self.meta().and_then(|meta| meta.version_id.as_ref());
+        version.is_some_and(|known| known == id.as_str())
+    }
+}
+
+/// The unit of weights, in bytes: moka counts in 32 bits.
+const UNIT: u32 = 64;
+/// After so many insertions the ballast is made the most recent entry again.
+const BALLAST_EVERY: u64 = 16;
+
+/// Entries by object, the least recently used leave first.
+///
+/// moka's capacity is for its lifetime. What is not to be used of it now is taken by one entry without content, the
+/// ballast, which is kept the most recent one.
+pub(in crate::cache) struct MetaCache {
+    entries: Moka<ObjectId, Held, RandomState>,
+    index: Arc<KeyIndex>,
+    /// Bytes that moka holds to,
+    full: u64,
+    /// the ballast's weight, in units,
+    ballast: Mutex<u32>,
+    /// its name,
+    ballast_id: ObjectId,
+    /// and the insertions so far.
+    inserted: AtomicU64,
+}
+
+#[derive(Clone)]
+enum Held {
+    Entry(Arc<Entry>),
+    Ballast(u32),
+}
+
+impl Held {
+    fn entry(self) -> Option<Arc<Entry>> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Ballast(_) => None,
+        }
+    }
+}
+
+impl MetaCache {
+    /// Holds entries of up to `capacity` bytes, and later up to `full`.
+    pub(in crate::cache) fn new(capacity: u64, full: u64) -> Self {
+        let index = Arc::<KeyIndex>::default();
+        let names = index.clone();
+        let full = full.max(capacity);
+        let entries = Moka::builder()
+            .name("metadata")
+            .max_capacity(full / u64::from(UNIT))
+            .weigher(|id: &ObjectId, held: &Held| match held {
+                Held::Entry(entry) => weigh(id, entry).div_ceil(UNIT),
+                Held::Ballast(weight) => *weight,
+            })
+            .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(move |id, held: Held, cause| match (held, cause) {
+                (_, RemovalCause::Replaced) | (Held::Ballast(_), _) => {}
+                (Held::Entry(entry), _) => names.remove(&id, &entry),
+            })
+            .build_with_hasher(RandomState::default());
+        let cache = Self {
+            entries,
+            index,
+            full,
+            ballast: Mutex::new(0),
+            ballast_id: ballast_id(),
+            inserted: AtomicU64::new(0),
+        };
+        cache.set_capacity(capacity);
+        cache.settle();
+        cache
+    }
+
+    pub(in crate::cache) fn get(&self, id: &ObjectId) -> Option<Arc<Entry>> {
+        self.entries.get(id)?.entry()
+    }
+
+    /// The names of entries in the order of their keys.
+    pub(in crate::cache) fn index(&self) -> &KeyIndex {
+        &self.index
+    }
+
+    /// All entries, in no order.
+    pub(in crate::cache) fn iter(&self) -> impl Iterator<Item = (Arc<ObjectId>, Arc<Entry>)> + '_ {
+        self.entries.iter().filter_map(|(id, held)| Some((id, held.entry()?)))
+    }
+
+    pub(in crate::cache) fn insert(&self, id: &ObjectId, entry: Entry) {
+        let entry = Arc::new(entry);
+        // First: it may be evicted at once.
+        self.index.insert(id, &entry);
+        self.entries.insert(id.clone(), Held::Entry(entry));
+        if self.inserted.fetch_add(1, Ordering::Relaxed).is_multiple_of(BALLAST_EVERY) {
+            let ballast = self.ballast.lock();
+            self.entries.insert(self.ballast_id.clone(), Held::Ballast(*ballast));
+        }
+    }
+
+    pub(in crate::cache) fn remove(&self, id: &ObjectId) {
+        self.entries.invalidate(id);
+    }
+
+    /// Holds entries of up to so many bytes from now on. What is too much is evicted.
+    pub(in crate::cache) fn set_capacity(&self, bytes: u64) {
+        let weight = self.full.saturating_sub(bytes) / u64::from(UNIT);
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        let mut ballast = self.ballast.lock();
+        let grows = weight > *ballast;
+        if *ballast == weight {
+            return;
+        }
+        *ballast = weight;
+        self.entries.insert(self.ballast_id.clone(), Held::Ballast(weight));
+        if grows {
+            self.entries.run_pending_tasks();
+        }
+    }
+
+    /// Does now what moka does later.
+    pub(in crate::cache) fn settle(&self) {
+        self.entries.run_pending_tasks();
+    }
+
+    /// Weighed bytes and number of entries, as far as moka has counted.
+    pub(in crate::cache) fn usage(&self) -> (u64, u64) {
+        let ballast = u64::from(*self.ballast.lock());
+        let weight = self.entries.weighted_size().saturating_sub(ballast);
+        (weight * u64::from(UNIT), self.entries.entry_count().saturating_sub(1))
+    }
+}
+
+/// No object's name: no origin's realm is of this address.
+fn ballast_id() -> ObjectId {
+    let bucket = BucketName::new("ballast").expect("a bucket's name");
+    let key = ObjectKey::new("ballast").expect("a key");
+    ObjectId::new(&Realm::new("ballast", "ballast"), bucket, key)
+}
+
+fn weigh(id: &ObjectId, entry: &Entry) -> u32 {
+    let known = match &entry.known {
+        Known::Object { meta, .. } => {
+            let checksums = meta.checksums.iter().flatten();
+            let parts = meta.parts.iter().flat_map(|part| part.checksums.iter());
+            let headers = meta.headers.iter().chain(checksums).chain(parts);
+            let parts = meta.parts.len() * PART_OVERHEAD;
+            parts
+                + headers.map(|(name, value)| name.as_str().len() + value.len() + 80).sum::<usize>()
+        }
+        Known::Missing { error, .. } => error.message.len() + 200,
+        Known::Uncacheable => 0,
+    };
+    let version = id.version().map_or(0, |version| version.as_str().len() + 200);
+    let names = id.bucket().as_str().len() + id.key().as_str().len() + version;
+    u32::try_from(ENTRY_OVERHEAD + names + known).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,254 @@
+//! Which rule holds for a key: the first whose pattern matches `bucket/key`; and which rules events are trusted for.
+
+use std::time::Duration;
+
+use globset::GlobMatcher;
+
+use super::policy::{Policy, Staleness};
+use super::trust::Trust;
+use crate::cache::config::{Freshness, PrefetchConfig, RuleConfig};
+use crate::s3::{BucketName, ObjectId, ObjectKey, VersionId, spelling};
+
+struct Rule {
+    /// As it is written.
+    text: String,
+    /// `None` matches everything.
+    pattern: Option<GlobMatcher>,
+    freshness: Freshness,
+    stale: Staleness,
+    negative: Duration,
+    obey_no_store: bool,
+    lists: Option<Duration>,
+    prefetch: Option<PrefetchConfig>,
+}
+
+/// All rules, in order.
+pub struct Rules {
+    ordered: Vec<Rule>,
+    trust: Trust,
+    /// The origin compares keys byte by byte.
+    exact_keys: bool,
+}
+
+impl Rules {
+    /// # Errors
+    /// The pattern that is not a glob, and why.
+    pub fn new(configs: &[RuleConfig]) -> Result<Self, globset::Error> {
+        let rules = configs.iter().map(|config| {
+            let all = config.pattern == RuleConfig::MATCH_ALL;
+            Ok(Rule {
+                text: config.pattern.clone(),
+                pattern: if all { None } else { Some(config.matcher()?) },
+                freshness: config.freshness,
+                stale: Staleness {
+                    max: config.max_stale.map_or(Duration::ZERO, |d| d.0),
+                    after: config.stale_after.0,
+                    while_revalidate: config.stale_while_revalidate.map_or(Duration::ZERO, |d| d.0),
+                },
+                negative: config.negative.0,
+                obey_no_store: config.obey_no_store,
+                lists: config.lists.map(|lists| lists.0),
+                prefetch: config.prefetch,
+            })
+        });
+        Ok(Self {
+            ordered: rules.collect::<Result<_, _>>()?,
+            trust: Trust::default(),
+            exact_keys: false,
+        })
+    }
+
+    /// The same for an origin that is known to take no key for another: no key [is ambiguous](spelling::is_ambiguous).
+    #[must_use]
+    pub fn with_exact_keys(self, exact_keys: bool) -> Self {
+        Self { exact_keys, ..self }
+    }
+
+    fn is_ambiguous(&self, key: &str) -> bool {
+        !self.exact_keys && spelling::is_ambiguous(key)
+    }
+
+    /// Whether any rule has lists kept.
+    pub fn keep_lists(&self) -> bool {
+        self.ordered.iter().any(|rule| rule.lists.is_some())
+    }
+
+    /// For how long a list of the keys under `prefix` is kept: the first rule that matches it as it would a key.
+    /// `None` also for a prefix that a server may take for another, whose changes would not be noticed.
+    pub fn lists(&self, bucket: &BucketName, prefix: &str) -> Option<Duration> {
+        if self.is_ambiguous(prefix) {
+            return None;
+        }
+        let path = format!("{bucket}/{prefix}");
+        let mut rules = self.ordered.iter();
+        rules.find(|rule| rule.pattern.as_ref().is_none_or(|p| p.is_match(&path)))?.lists
+    }
+
+    /// The policy for a read of `id`; `None` when its rule is `bypass`.
+    ///
+    /// A version is kept as the object is: its bytes cannot change, but it can be deleted, and its tags and locks
+    /// can be set. The version `null` can be written, under any rule, and so can an object whose key
+    /// is ambiguous, by another key: the origin is asked before every answer.
+    pub fn policy(&self, id: &ObjectId, no_cache: bool) -> Option<Policy> {
+        let (index, rule) = self.rule(id.bucket(), id.key())?;
+        if rule.freshness == Freshness::Bypass {
+            return None;
+        }
+        let Rule { freshness, stale, negative, obey_no_store, .. } = rule;
+        let null = id.version().is_some_and(VersionId::is_null);
+        let trusted = match freshness {
+            Freshness::Events(_) => self.trust.since(index, id.bucket()),
+            _ => None,
+        };
+        let demand = no_cache || null || self.is_ambiguous(id.key().as_str());
+        let policy = Policy::new(freshness, trusted, *negative, *obey_no_store, demand);
+        // Who wants the state of now gets nothing old, nor does who reads what may change unnoticed.
+        Some(if demand { policy } else { policy.with_stale(*stale) })
+    }
+
+    /// Whether any rule has what was created read ahead.
+    pub fn prefetches(&self) -> bool {
+        self.ordered.iter().any(|rule| rule.prefetch.is_some())
+    }
+
+    /// What of an object is read as soon as it was created.
+    pub fn prefetch(&self, bucket: &BucketName, key: &ObjectKey) -> Option<PrefetchConfig> {
+        self.rule(bucket, key)?.1.prefetch
+    }
+
+    fn rule(&self, bucket: &BucketName, key: &ObjectKey) -> Option<(usize, &Rule)> {
+        let path = || format!("{}/{}", bucket.as_str(), key.as_str());
+        let mut rules = self.ordered.iter().enumerate();
+        rules.find(|(_, rule)| rule.pattern.as_ref().is_none_or(|p| p.is_match(path())))
+    }
+
+    /// An event of this key was applied, soon enough after it happened: others of its rule in its bucket will be.
+    pub fn prove(&self, bucket: &BucketName, key: &ObjectKey) {
+        if let Some((index, rule)) = self.rule(bucket, key)
+            && let Freshness::Events(events) = rule.freshness
+            && self.trust.prove(index, bucket, events.proof.0)
+        {
+            log::info!("events: rule {:?} is trusted in bucket {bucket} from now on", rule.text);
+        }
+    }
+
+    /// Events of this bucket come too late, or not at all: until there is new proof nothing of it is trusted.
+    pub fn distrust(&self, bucket: &BucketName, why: &str) {
+        let ended = self.trust.end(|_, of| of == bucket);
+        self.say(&ended, why);
+    }
+
+    /// As [`Rules::distrust`], of every bucket.
+    pub fn distrust_all(&self, why: &str) {
+        let ended = self.trust.end(|_, _| true);
+        self.say(&ended, why);
+    }
+
+    /// A canary of this key did not come back.
+    pub fn distrust_rule(&self, bucket: &BucketName, key: &ObjectKey, why: &str) {
+        if let Some((index, _)) = self.rule(bucket, key) {
+            let ended = self.trust.end(|rule, of| rule == index && of == bucket);
+            self.say(&ended, why);
+        }
+    }
+
+    /// What was not proven for too long is not trusted any more. To be called now and then: it is not served in
+    /// the meantime either, this says so.
+    pub fn expire_trust(&self) {
+        self.say(&self.trust.expire(), "no event came for too long");
+    }
+
+    /// A receiver lost its connection; nothing is trusted before [`Rules::receiver_back`].
+    pub fn receiver_lost(&self, why: &str) {
+        if self.trust.receiver_lost() > 0 {
+            log::warn!("events: nothing is trusted any more, each rule's ttl applies: {why}");
+        }
+    }
+
+    /// It has it again.
+    pub fn receiver_back(&self) {
+        self.trust.receiver_back();
+    }
+
+    /// Each rule that trusts events, and the buckets that it is trusted in now.
+    pub fn trusted(&self) -> Vec<(&str, Vec<BucketName>)> {
+        let pairs = self.trust.pairs();
+        let rules = self.ordered.iter().enumerate();
+        let rules = rules.filter(|(_, rule)| matches!(rule.freshness, Freshness::Events(_)));
+        rules
+            .map(|(index, rule)| {
+                let of = pairs.iter().filter(|(of, _)| *of == index);
+                let mut buckets: Vec<_> = of.map(|(_, bucket)| bucket.clone()).collect();
+                buckets.sort_unstable();
+                (rule.text.as_str(), buckets)
+            })
+            .collect()
+    }
+
+    fn say(&self, ended: &[(usize, BucketName)], why: &str) {
+        for (index, bucket) in ended {
+            let rule = &self.ordered[*index].text;
+            log::warn!(
+                "events: rule {rule:?} is not trusted in bucket {bucket} any more, its ttl applies: {why}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::units::HumanDuration;
+    use crate::s3::testing::id;
+
+    #[test]
+    fn the_first_rule_that_matches_wins() {
+        let rule = |pattern: &str, freshness| RuleConfig {
+            pattern: pattern.to_owned(),
+            freshness,
+            ..RuleConfig::default()
+        };
+        let rules = Rules::new(&[
+            rule("photos/static/**", Freshness::Immutable),
+            rule("photos/live/*.json", Freshness::Bypass),
+            rule("**", Freshness::Revalidate),
+        ])
+        .unwrap();
+        assert_eq!(rules.policy(&id("photos", "static/a/b.png"), false).unwrap().ttl, None);
+        assert!(rules.policy(&id("photos", "live/now.json"), false).is_none());
+        assert!(rules.policy(&id("photos", "live/deep/now.json"), false).unwrap().demand);
+        assert!(rules.policy(&id("other", "static/a"), false).unwrap().demand);
+    }
+
+    #[test]
+    fn r8_ambiguous_keys_are_confirmed_on_every_read_unless_keys_are_exact() {
+        let rules = || Rules::new(&[RuleConfig::default()]).unwrap();
+        for (key, ambiguous) in [("/k", true), ("a//b", true), ("a/../b", true), ("a/b/", false)] {
+            let id = id("data", key);
+            assert_eq!(rules().policy(&id, false).unwrap().demand, ambiguous, "{key}");
+            let exact = rules().with_exact_keys(true);
+            assert!(!exact.policy(&id, false).unwrap().demand, "{key}");
+        }
+    }
+
+    #[test]
+    fn r27_lists_are_kept_by_the_rule_of_their_prefix() {
+        let rule = |pattern: &str, lists| RuleConfig {
+            pattern: pattern.to_owned(),
+            lists,
+            ..RuleConfig::default()
+        };
+        let some = Some(HumanDuration::secs(5));
+        let rules = [rule("data/logs/**", some), rule("other/**", some), rule("**", None)];
+        let rules = Rules::new(&rules).unwrap();
+        let lists = |bucket, prefix| rules.lists(&BucketName::new(bucket).unwrap(), prefix);
+        assert_eq!(lists("data", "logs/"), Some(Duration::from_secs(5)));
+        assert_eq!(lists("data", "logs/2026"), Some(Duration::from_secs(5)));
+        // Of more than the rule's keys.
+        assert_eq!(lists("data", "log"), None);
+        assert_eq!(lists("data", ""), None);
+        assert_eq!(lists("other", ""), Some(Duration::from_secs(5)));
+        assert!(rules.keep_lists());
+        assert!(!Rules::new(&[RuleConfig::default()]).unwrap().keep_lists());
+    }
+}

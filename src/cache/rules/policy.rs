@@ -1,0 +1,128 @@
+//! How fresh is fresh enough, for one read.
+
+use std::time::Duration;
+
+use crate::cache::config::Freshness;
+use crate::cache::metadata::store::{Entry, Moment};
+use crate::s3::ObjectMeta;
+
+/// What may not be cached is remembered as such for so long after the last answer that said so: to find that out again
+/// costs a read a second request. What streams through meanwhile is judged by each answer.
+pub(in crate::cache) const UNCACHEABLE: Duration = Duration::from_hours(1);
+
+/// A rule, and what the client demands, as one read sees them.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Metadata older than this is asked for again; `None`: never.
+    pub ttl: Option<Duration>,
+    /// What is older is still believed, up to an age, when events would have told (R26).
+    pub(in crate::cache) trusted: Option<Trusted>,
+    /// The origin is asked before every answer: `revalidate`, or the client's `no-cache` (R7).
+    pub demand: bool,
+    /// Whether metadata that is older than its ttl may be served (R14).
+    pub(in crate::cache) stale: Staleness,
+    /// How long an absence is believed (R12).
+    pub negative: Duration,
+    /// `no-store` and `private` objects are not cached (R13).
+    pub obey_no_store: bool,
+    /// `no-cache` and `max-age=0` objects are confirmed before each answer (R13).
+    pub(in crate::cache) obey_no_cache: bool,
+}
+
+/// What may be served of what is older than its ttl; nothing by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::cache) struct Staleness {
+    /// How much older it may be while the origin fails.
+    pub max: Duration,
+    /// How long the origin is waited for before.
+    pub after: Duration,
+    /// How much older it may be without waiting for the origin.
+    pub while_revalidate: Duration,
+}
+
+/// Events are proven to come.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cache) struct Trusted {
+    /// Of what was learned before nobody can say.
+    pub since: Moment,
+    /// What is older than this is asked for again in any case.
+    pub backstop: Duration,
+}
+
+impl Policy {
+    pub(in crate::cache) fn new(
+        freshness: &Freshness,
+        trusted: Option<Moment>,
+        negative: Duration,
+        obey_no_store: bool,
+        no_cache: bool,
+    ) -> Self {
+        let ttl = match freshness {
+            Freshness::Ttl(ttl) => Some(ttl.0),
+            Freshness::Events(events) => Some(events.ttl.0),
+            Freshness::Immutable => None,
+            Freshness::Revalidate | Freshness::Bypass => Some(Duration::ZERO),
+        };
+        let demand = no_cache || matches!(freshness, Freshness::Revalidate | Freshness::Bypass);
+        let trusted = match (freshness, trusted) {
+            (Freshness::Events(events), Some(since)) => {
+                Some(Trusted { since, backstop: events.backstop.0 })
+            }
+            _ => None,
+        };
+        let negative = ttl.map_or(negative, |ttl| negative.min(ttl));
+        // Under the other rules it is not age that decides.
+        let obey_no_cache = obey_no_store && matches!(freshness, Freshness::Ttl(_));
+        let stale = Staleness::default();
+        Self { ttl, trusted, demand, stale, negative, obey_no_store, obey_no_cache }
+    }
+
+    /// The same for a reader that demands the current state (R7).
+    #[must_use]
+    pub fn demanding(self) -> Self {
+        Self { demand: true, stale: Staleness::default(), ..self }
+    }
+
+    pub(in crate::cache) fn with_stale(self, stale: Staleness) -> Self {
+        Self { stale, ..self }
+    }
+
+    /// Whether an object's own `Cache-Control` is obeyed that wants it confirmed before each answer (R13).
+    pub(in crate::cache) fn confirms_each_read(&self, meta: &ObjectMeta) -> bool {
+        self.obey_no_cache && meta.requires_validation()
+    }
+
+    pub(in crate::cache) fn is_fresh(&self, entry: &Entry) -> bool {
+        let fresh = |ttl| {
+            let age = entry.since.age();
+            !entry.recalled && (age < ttl || self.trusts(age))
+        };
+        !self.demand && self.ttl.is_none_or(fresh)
+    }
+
+    fn trusts(&self, age: Duration) -> bool {
+        self.trusted.is_some_and(|trusted| age < trusted.backstop.min(trusted.since.age()))
+    }
+
+    pub(in crate::cache) fn believes_absence(&self, entry: &Entry) -> bool {
+        !self.demand && entry.since.age() < self.negative
+    }
+
+    pub(in crate::cache) fn allows_stale(&self, entry: &Entry) -> bool {
+        self.is_within(entry, self.stale.max)
+    }
+
+    /// Whether it may be served while it is confirmed, before anything is known of how that ends.
+    pub(in crate::cache) fn allows_stale_while_revalidate(&self, entry: &Entry) -> bool {
+        self.is_within(entry, self.stale.while_revalidate)
+    }
+
+    /// Whether it may be served without an answer of the origin, whatever became of that.
+    pub(in crate::cache) fn allows_unconfirmed(&self, entry: &Entry) -> bool {
+        self.allows_stale(entry) || self.allows_stale_while_revalidate(entry)
+    }
+
+    fn is_within(&self, entry: &Entry, more: Duration) -> bool {
+        !more.is_zero() && entry.since.age() < self.ttl.unwrap_or_default() + more
+    }
+}

@@ -1,0 +1,173 @@
+//! For which keys the stream of events is proven to be whole (R26).
+//!
+//! A rule is trusted for a bucket from the moment at which an event of that bucket, of a key under that rule, was
+//! applied, and for as long as the next one comes within the rule's `proof`. A receiver that is connected proves
+//! nothing: only what came through it does. The invariant: what was learned before the present trust began is not
+//! covered by it, since an event of it may have been missed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use parking_lot::RwLock;
+
+use crate::cache::metadata::store::Moment;
+use crate::metrics::events as metrics;
+use crate::s3::BucketName;
+
+/// Pairs of a rule and a bucket; of more, further ones are not trusted.
+const PAIRS: usize = 10_000;
+
+#[derive(Clone, Copy)]
+struct Proven {
+    since: Moment,
+    latest: Moment,
+    /// The rule's `proof`.
+    holds: Duration,
+}
+
+impl Proven {
+    fn holds(&self) -> bool {
+        self.latest.age() < self.holds
+    }
+}
+
+/// Of one rule in one bucket.
+type Pair = (usize, BucketName);
+
+#[derive(Default)]
+struct State {
+    /// Receivers that are not connected.
+    down: usize,
+    proven: HashMap<Pair, Proven, RandomState>,
+}
+
+/// What is trusted now.
+#[derive(Default)]
+pub(in crate::cache) struct Trust(RwLock<State>);
+
+impl Trust {
+    /// Since when the pair is trusted; `None`: it is not.
+    pub(in crate::cache) fn since(&self, rule: usize, bucket: &BucketName) -> Option<Moment> {
+        let state = self.0.read();
+        let proven = state.proven.get(&(rule, bucket.clone()))?;
+        proven.holds().then_some(proven.since)
+    }
+
+    /// An event of the pair was applied in time; says whether trust begins with it.
+    pub(in crate::cache) fn prove(
+        &self,
+        rule: usize,
+        bucket: &BucketName,
+        holds: Duration,
+    ) -> bool {
+        let mut state = self.0.write();
+        if state.down > 0 {
+            return false;
+        }
+        let now = Moment::now();
+        let pair = (rule, bucket.clone());
+        let room = state.proven.len() < PAIRS;
+        match state.proven.get_mut(&pair) {
+            Some(proven) if proven.holds() => {
+                *proven = Proven { latest: now, holds, ..*proven };
+                return false;
+            }
+            Some(proven) => *proven = Proven { since: now, latest: now, holds },
+            None if room => {
+                state.proven.insert(pair, Proven { since: now, latest: now, holds });
+            }
+            None => return false,
+        }
+        metrics::set_trusted(state.proven.len());
+        true
+    }
+
+    /// A receiver lost its connection: nothing is trusted until it is back and new proof came.
+    pub(in crate::cache) fn receiver_lost(&self) -> usize {
+        let mut state = self.0.write();
+        state.down += 1;
+        let ended = state.proven.len();
+        state.proven.clear();
+        metrics::set_trusted(0);
+        ended
+    }
+
+    pub(in crate::cache) fn receiver_back(&self) {
+        self.0.write().down -= 1;
+    }
+
+    /// Ends the trust in what `ends` says; says what it was.
+    pub(in crate::cache) fn end(&self, ends: impl Fn(usize, &BucketName) -> bool) -> Vec<Pair> {
+        self.retain(|(rule, bucket), _| !ends(*rule, bucket))
+    }
+
+    /// Ends the trust in what was not proven for too long; says what it was.
+    pub(in crate::cache) fn expire(&self) -> Vec<Pair> {
+        self.retain(|_, proven| proven.holds())
+    }
+
+    fn retain(&self, stays: impl Fn(&Pair, &Proven) -> bool) -> Vec<Pair> {
+        if self.0.read().proven.iter().all(|(pair, proven)| stays(pair, proven)) {
+            return Vec::new();
+        }
+        let mut state = self.0.write();
+        let gone: Vec<Pair> =
+            state.proven.iter().filter(|(p, v)| !stays(p, v)).map(|(p, _)| p.clone()).collect();
+        for pair in &gone {
+            state.proven.remove(pair);
+        }
+        metrics::set_trusted(state.proven.len());
+        gone
+    }
+
+    pub(in crate::cache) fn pairs(&self) -> Vec<Pair> {
+        let state = self.0.read();
+        state.proven.iter().filter(|(_, v)| v.holds()).map(|(pair, _)| pair.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROOF: Duration = Duration::from_mins(10);
+
+    fn bucket(name: &str) -> BucketName {
+        BucketName::new(name).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r26_trust_is_of_one_rule_in_one_bucket_and_ends_without_further_proof() {
+        let trust = Trust::default();
+        assert!(trust.since(0, &bucket("data")).is_none());
+        assert!(trust.prove(0, &bucket("data"), PROOF));
+        assert!(trust.since(0, &bucket("data")).is_some());
+        assert!(trust.since(1, &bucket("data")).is_none());
+        assert!(trust.since(0, &bucket("other")).is_none());
+        tokio::time::advance(PROOF / 2).await;
+        assert!(!trust.prove(0, &bucket("data"), PROOF), "it goes on");
+        tokio::time::advance(PROOF * 3 / 4).await;
+        assert!(trust.since(0, &bucket("data")).unwrap().age() > PROOF);
+        tokio::time::advance(PROOF / 2).await;
+        assert!(trust.since(0, &bucket("data")).is_none());
+        assert_eq!(trust.expire(), [(0, bucket("data"))]);
+        assert!(trust.prove(0, &bucket("data"), PROOF), "a new one begins");
+        assert!(trust.since(0, &bucket("data")).unwrap().age() < PROOF);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r26_while_a_receiver_is_not_connected_nothing_is_trusted_nor_proven() {
+        let trust = Trust::default();
+        trust.prove(0, &bucket("data"), PROOF);
+        trust.receiver_lost();
+        assert!(trust.since(0, &bucket("data")).is_none());
+        assert!(!trust.prove(0, &bucket("data"), PROOF), "another receiver's event");
+        assert!(trust.since(0, &bucket("data")).is_none());
+        trust.receiver_back();
+        assert!(trust.since(0, &bucket("data")).is_none(), "that it is connected proves nothing");
+        assert!(trust.prove(0, &bucket("data"), PROOF));
+        assert_eq!(trust.end(|_, name| *name == bucket("other")), []);
+        assert_eq!(trust.end(|rule, _| rule == 0), [(0, bucket("data"))]);
+    }
+}

@@ -1,0 +1,4 @@
+//! Moves blocks and metadata between memory and disk.
+
+pub(in crate::cache) mod spill;
+pub(in crate::cache) mod write_behind;

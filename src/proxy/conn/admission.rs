@@ -1,0 +1,148 @@
+//! How much of the server clients may hold at the same time: connections, in total and of one address, and
+//! requests. One for all listeners.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::proxy::config::LimitsConfig;
+
+/// What is held, and the bounds of it.
+#[derive(Debug)]
+pub struct Admission {
+    connections: Arc<Semaphore>,
+    connections_max: u32,
+    /// Connections by address; an address without any is not in it.
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+    per_address: Option<usize>,
+    requests: AtomicUsize,
+    requests_max: usize,
+}
+
+impl Admission {
+    pub fn new(limits: &LimitsConfig) -> Arc<Self> {
+        let connections_max = u32::try_from(limits.connections).unwrap_or(u32::MAX >> 4);
+        Arc::new(Self {
+            connections: Arc::new(Semaphore::new(connections_max as usize)),
+            connections_max,
+            addresses: Mutex::default(),
+            per_address: limits.connections_per_address,
+            requests: AtomicUsize::new(0),
+            requests_max: limits.requests,
+        })
+    }
+
+    /// Requests under way now.
+    pub fn under_way(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there is room for one more connection.
+    ///
+    /// # Panics
+    /// Never: its semaphore is not closed.
+    pub(in crate::proxy) async fn connection(&self) -> OwnedSemaphorePermit {
+        self.connections.clone().acquire_owned().await.expect("never closed")
+    }
+
+    /// Waits until no connection is left.
+    pub(in crate::proxy) async fn no_connections(&self) {
+        drop(self.connections.acquire_many(self.connections_max).await);
+    }
+
+    /// Counts a connection from an address; `None` when it has as many as it may.
+    pub(in crate::proxy) fn address(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+    ) -> Option<AddressHeld> {
+        let (Some(most), Some(address)) = (self.per_address, address) else {
+            return Some(AddressHeld(None));
+        };
+        // The same client, whether a dual-stack listener shows its address in one form or the other.
+        let address = address.to_canonical();
+        let mut addresses = self.addresses.lock();
+        let held = addresses.entry(address).or_default();
+        if *held >= most {
+            return None;
+        }
+        *held += 1;
+        Some(AddressHeld(Some((self.clone(), address))))
+    }
+
+    /// Counts a request; `None` when as many are under way as may be.
+    pub(in crate::proxy) fn request(self: &Arc<Self>) -> Option<RequestHeld> {
+        let held = RequestHeld(self.clone());
+        let before = self.requests.fetch_add(1, Ordering::Relaxed);
+        (before < self.requests_max).then_some(held)
+    }
+}
+
+/// A connection of an address, until it is dropped.
+#[derive(Debug)]
+pub(in crate::proxy) struct AddressHeld(Option<(Arc<Admission>, IpAddr)>);
+
+impl Drop for AddressHeld {
+    fn drop(&mut self) {
+        let Some((admission, address)) = self.0.take() else { return };
+        let mut addresses = admission.addresses.lock();
+        if let Some(held) = addresses.get_mut(&address) {
+            *held -= 1;
+            if *held == 0 {
+                addresses.remove(&address);
+            }
+        }
+    }
+}
+
+/// A request under way, until it is dropped.
+#[derive(Debug)]
+pub(in crate::proxy) struct RequestHeld(Arc<Admission>);
+
+impl Drop for RequestHeld {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(connections_per_address: usize, requests: usize) -> Arc<Admission> {
+        Admission::new(&LimitsConfig {
+            connections_per_address: Some(connections_per_address),
+            requests,
+            ..LimitsConfig::default()
+        })
+    }
+
+    #[test]
+    fn an_address_has_its_connections_back_when_they_end_and_leaves_nothing() {
+        let admission = admission(2, 1);
+        let one: IpAddr = "10.0.0.1".parse().unwrap();
+        let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
+        let held =
+            [admission.address(Some(one)).unwrap(), admission.address(Some(mapped)).unwrap()];
+        assert!(admission.address(Some(one)).is_none());
+        assert!(admission.address("10.0.0.2".parse().ok()).is_some());
+        assert!(admission.address(None).is_some());
+        drop(held);
+        assert!(admission.address(Some(one)).is_some());
+        assert!(admission.addresses.lock().is_empty());
+    }
+
+    #[test]
+    fn a_request_too_many_is_not_counted() {
+        let admission = admission(1, 1);
+        let held = admission.request().unwrap();
+        for _ in 0..3 {
+            assert!(admission.request().is_none());
+        }
+        drop(held);
+        assert!(admission.request().is_some());
+    }
+}

@@ -1,0 +1,66 @@
+//! Who is at the other end of a connection, and what became of what it sent: known to the connection, asked for by
+//! the gateway at each request.
+
+use std::sync::OnceLock;
+
+use pingora::proxy::Session;
+
+use crate::auth::CertificateId;
+use crate::proxy::response::refusal::Refusal;
+use crate::tls::{AlternativeName, ClientCertificate};
+
+/// The client of one connection.
+#[derive(Debug)]
+pub(in crate::proxy) struct Client {
+    certificate: Option<ClientCertificate>,
+    certificate_ids: Vec<CertificateId>,
+    refusal: OnceLock<Refusal>,
+}
+
+impl Client {
+    pub(in crate::proxy) fn new(certificate: Option<ClientCertificate>) -> Self {
+        let certificate_ids = certificate.as_ref().map(ids).unwrap_or_default();
+        Self { certificate, certificate_ids, refusal: OnceLock::new() }
+    }
+
+    /// What that certificate is known by.
+    pub(in crate::proxy) fn certificate_ids(&self) -> &[CertificateId] {
+        &self.certificate_ids
+    }
+
+    /// The certificate that it showed, and that `client_ca` vouches for.
+    pub(in crate::proxy) fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_ref()
+    }
+
+    /// The client that sent a request; `None` only where there is no connection.
+    pub(in crate::proxy) fn of(session: &Session) -> Option<&Self> {
+        let proxy = session.digest()?.proxy_digest.as_deref()?;
+        proxy.user_data.as_ref()?.downcast_ref::<std::sync::Arc<Self>>().map(AsRef::as_ref)
+    }
+
+    /// Remembers why what it sent is refused; the connection ends there, so the first reason is the only one.
+    pub(in crate::proxy) fn refuse(&self, why: Refusal) {
+        let _ = self.refusal.set(why);
+    }
+
+    /// Why the request that is looked at now was refused.
+    pub(in crate::proxy) fn refused(&self) -> Option<Refusal> {
+        self.refusal.get().copied()
+    }
+
+    /// Why the body of the request that is under way was refused; the head after it is not meant.
+    pub(in crate::proxy) fn refused_body(&self) -> Option<Refusal> {
+        self.refused().filter(|why| matches!(why, Refusal::Chunk | Refusal::SlowBody))
+    }
+}
+
+/// The fingerprint, then the names in the certificate's order.
+fn ids(certificate: &ClientCertificate) -> Vec<CertificateId> {
+    let names = certificate.names.iter().map(|name| match name {
+        AlternativeName::Dns(name) => CertificateId::dns(name),
+        AlternativeName::Uri(uri) => CertificateId::uri(uri),
+        AlternativeName::Email(address) => CertificateId::email(address),
+    });
+    std::iter::once(CertificateId::Sha256(certificate.sha256)).chain(names).collect()
+}

@@ -1,0 +1,128 @@
+//! One HTTP/1 connection: between two sessions of pingora it is ours, and small hits are answered from there. What is
+//! not stays unread, so that pingora finds the connection as if nobody had looked.
+
+use std::io;
+use std::pin::pin;
+
+use pingora::apps::{HttpPersistentSettings, HttpServerApp};
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::{Error, ErrorType};
+use tokio::select;
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::server::Server;
+use super::shutdown::{LAST_REQUEST, Shutdown};
+
+/// How a connection goes on.
+enum Next {
+    /// With a request for pingora.
+    Session,
+    End,
+}
+
+/// How many more requests may come; `None`: there is no limit.
+#[derive(Clone, Copy)]
+struct Remaining(Option<u32>);
+
+impl Remaining {
+    fn is_last(self) -> bool {
+        self.0.is_some_and(|more| more <= 1)
+    }
+
+    fn less_one(&mut self) {
+        self.0 = self.0.map(|more| more.saturating_sub(1));
+    }
+}
+
+impl Server {
+    /// From the first request to the last.
+    pub(in crate::proxy) async fn converse(&self, connection: Connection, shutdown: Shutdown) {
+        let limits = &self.gateway.limits;
+        let mut connection = Box::new(connection);
+        let mut remaining = Remaining(limits.keep_alive_requests);
+        let mut settings: Option<HttpPersistentSettings> = None;
+        // A head that pingora has read already, behind the request before it, is its own to answer. It has read nothing
+        // else: the gate hands out no byte beyond a body, and pingora keeps what it has to itself.
+        let mut answered_heads = 0;
+        loop {
+            if connection.heads_read() == answered_heads
+                && let Next::End = self.hits(&mut connection, &mut remaining, &shutdown).await
+            {
+                return;
+            }
+            let mut session = ServerSession::new_http1(connection);
+            match settings.take() {
+                Some(settings) => settings.apply_to_session(&mut session),
+                // For how long is said when the request is known.
+                None => session.set_keepalive(Some(limits.keep_alive.0.as_secs())),
+            }
+            // pingora counts those after this one.
+            session.set_keepalive_reuses_remaining(remaining.0.map(|more| more.saturating_sub(1)));
+            let served = self.proxy.process_new_http(session, shutdown.http1_close()).await;
+            let Some(reused) = served else { return };
+            answered_heads += 1;
+            remaining.less_one();
+            let (stream, kept) = reused.consume();
+            settings = kept;
+            let Some(same) = ours(stream) else { return };
+            connection = same;
+        }
+    }
+
+    /// Answers hits, up to a request that cannot be.
+    async fn hits(
+        &self,
+        connection: &mut Connection,
+        remaining: &mut Remaining,
+        shutdown: &Shutdown,
+    ) -> Next {
+        let limits = &self.gateway.limits;
+        let mut closing = pin!(shutdown.closing());
+        loop {
+            let idle_since = Instant::now();
+            let came = select! {
+                biased;
+                came = connection.next(idle_since + limits.keep_alive.0) => came,
+                // Not polled again: what comes now is answered by pingora, and is the last.
+                () = &mut closing => connection.next(idle_since + LAST_REQUEST).await,
+            };
+            match came {
+                Ok(true) => {}
+                Ok(false) => return Next::End,
+                Err(error) => {
+                    log::debug!("a connection ends: {error}");
+                    return Next::End;
+                }
+            }
+            // The last answer says that it is, which is pingora's to say.
+            if remaining.is_last() || shutdown.is_draining() {
+                return Next::Session;
+            }
+            let Some(mut answer) = self.gateway.at_once(connection).await else {
+                return Next::Session;
+            };
+            remaining.less_one();
+            let sent = connection.answer(&mut answer.here, limits.write_timeout.0).await;
+            let failed = sent.err().map(broken_off);
+            self.gateway.answered(connection, &answer, failed.as_deref());
+            if failed.is_some() {
+                return Next::End;
+            }
+        }
+    }
+}
+
+fn broken_off(error: io::Error) -> Box<Error> {
+    let kind = match error.kind() {
+        io::ErrorKind::TimedOut => ErrorType::WriteTimedout,
+        _ => ErrorType::WriteError,
+    };
+    Error::because(kind, "writing an answer", error)
+}
+
+/// What pingora was given, as it was.
+fn ours(stream: Stream) -> Option<Box<Connection>> {
+    stream.into_any().downcast().ok()
+}

@@ -1,0 +1,17 @@
+//! Connections of clients: accepted, bounded, checked and drained, with what each reads and writes.
+
+pub(in crate::proxy) mod admission;
+pub(in crate::proxy) mod chunks;
+pub(in crate::proxy) mod client;
+pub(in crate::proxy) mod connection;
+pub(in crate::proxy) mod connection_options;
+pub(in crate::proxy) mod gate;
+pub(in crate::proxy) mod head;
+pub(in crate::proxy) mod http1;
+pub(in crate::proxy) mod listener;
+pub mod proxy_protocol;
+pub(in crate::proxy) mod server;
+pub(in crate::proxy) mod shutdown;
+pub(in crate::proxy) mod transport;
+pub(in crate::proxy) mod turn_away;
+pub(in crate::proxy) mod write_buffer;

@@ -1,0 +1,192 @@
+//! Accepts connections until it is told to stop, then waits for those that are in the middle of something.
+//!
+//! The listener and the stop signal come from outside, so that a test and `main` run the same code (R30).
+//! A graceful shutdown loses no request (see [`Shutdown`]): its connections end after an answer that announces it, or
+//! when they have been idle for a moment.
+//! What a connection has to do before it is one for pingora happens in a task of its own: accepting never waits
+//! for a client.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::admission::Admission;
+use super::client::Client;
+use super::connection::{Connection, Parts};
+use super::gate::{GateLimits, Opening};
+use super::listener::{Accepted, Listener};
+use super::proxy_protocol::{ProxyProtocolConfig, read_header};
+use super::shutdown::Shutdown;
+use super::transport::Channel;
+use super::turn_away::turn_away;
+use crate::metrics::{self, Held, wire};
+use crate::proxy::Gateway;
+use crate::proxy::config::LimitsConfig;
+use crate::tls::{ClientCertificate, Tls, chose_http_2};
+
+/// After accept fails (no file descriptors left), the next try waits so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The HTTP server of one listener.
+pub struct Server {
+    pub(in crate::proxy) proxy: Arc<HttpProxy<Gateway>>,
+    pub(in crate::proxy) gateway: Gateway,
+    admission: Arc<Admission>,
+    gate: GateLimits,
+    /// For all that comes before the first request of a connection.
+    handshake_time: Duration,
+    tls: Option<Arc<Tls>>,
+    balancers: Option<ProxyProtocolConfig>,
+}
+
+impl Server {
+    pub fn new(
+        gateway: Gateway,
+        conf: &Arc<ServerConf>,
+        tls: Option<Arc<Tls>>,
+        balancers: Option<ProxyProtocolConfig>,
+    ) -> Self {
+        let admission = gateway.admission.clone();
+        let gate = gateway.limits.gate();
+        let handshake_time = gateway.limits.handshake_timeout.0;
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(gateway.limits.keep_alive.0);
+        let h2_options = h2_options(&gateway.limits);
+        let mut proxy = HttpProxy::new(gateway.clone(), conf.clone());
+        proxy.server_options = Some(options);
+        proxy.h2_options = Some(h2_options);
+        proxy.handle_init_modules();
+        Self { proxy: Arc::new(proxy), gateway, admission, gate, handshake_time, tls, balancers }
+    }
+
+    /// Serves until `shutdown` closes the listener, then until no request is under way.
+    pub async fn run(self, listener: Listener, shutdown: Shutdown) {
+        let server = Arc::new(self);
+        let mut watching = JoinSet::new();
+        if let Some(tls) = &server.tls {
+            watching.spawn(tls.clone().watch());
+        }
+        let mut closing = pin!(shutdown.closing());
+        loop {
+            let next = async { (server.admission.connection().await, listener.accept().await) };
+            let (permit, accepted) = tokio::select! {
+                biased;
+                () = &mut closing => break,
+                next = next => next,
+            };
+            match accepted {
+                Ok(accepted) => {
+                    let (server, shutdown) = (server.clone(), shutdown.clone());
+                    tokio::spawn(async move {
+                        server.serve(accepted, shutdown).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    log::warn!("cannot accept a connection: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        server.admission.no_connections().await;
+    }
+
+    /// One connection, from its first byte to its last.
+    async fn serve(&self, accepted: Accepted, shutdown: Shutdown) {
+        let began = Instant::now();
+        let arrived = tokio::select! {
+            biased;
+            arrived = self.arrive(accepted) => arrived,
+            () = shutdown.closing_idle_since(began) => return,
+        };
+        match arrived {
+            Ok(Some(connection)) if connection.is_http_2() => {
+                self.proxy.process_new(Box::new(connection), shutdown.http2_goaway()).await;
+            }
+            Ok(Some(connection)) => self.converse(connection, shutdown).await,
+            Ok(None) => {}
+            Err(error) => log::debug!("a connection that came to nothing: {error}"),
+        }
+    }
+
+    /// A connection whose first request is here; `None` when there is none.
+    async fn arrive(&self, accepted: Accepted) -> io::Result<Option<Connection>> {
+        let open = metrics::connection_open();
+        let welcome = self.welcome(accepted, open);
+        let welcomed = if self.tls.is_some() || self.balancers.is_some() {
+            let Ok(welcomed) = timeout(self.handshake_time, welcome).await else {
+                wire::refused(wire::Refused::SlowHandshake);
+                return Ok(None);
+            };
+            welcomed
+        } else {
+            welcome.await
+        };
+        let Some(parts) = welcomed? else { return Ok(None) };
+        let mut connection = Connection::new(parts, self.gate);
+        Ok(connection.arrive().await?.then_some(connection))
+    }
+
+    /// Learns who the client is and how it is spoken with; `None` when it may not stay.
+    async fn welcome(&self, accepted: Accepted, open: Held) -> io::Result<Option<Parts>> {
+        let Accepted { mut socket, mut address } = accepted;
+        if let (Some(balancers), Some(balancer)) = (&self.balancers, address)
+            && balancers.expects(balancer.ip())
+        {
+            let client = read_header(&mut socket, balancer).await;
+            address = Some(client.inspect_err(counted(wire::Refused::ProxyProtocol))?);
+        }
+        let Some(held) = self.admission.address(address.map(|a| a.ip())) else {
+            wire::refused(wire::Refused::ConnectionsPerAddress);
+            if self.tls.is_none() {
+                turn_away(socket).await;
+            }
+            return Ok(None);
+        };
+        socket.send_at_once()?;
+        let fd = socket.fd();
+        let mut opening = Opening::Unknown;
+        let mut certificate = None;
+        let channel = match &self.tls {
+            None => Channel::Plain(socket),
+            Some(tls) => {
+                let shaken = tls.accept(socket).await;
+                let stream = shaken.inspect_err(counted(wire::Refused::TlsHandshake))?;
+                let shown = ClientCertificate::of(&stream);
+                certificate = shown.inspect_err(counted(wire::Refused::TlsHandshake))?;
+                opening = if chose_http_2(&stream) { Opening::Http2 } else { Opening::Http1 };
+                Channel::Tls(stream)
+            }
+        };
+        let client = Client::new(certificate);
+        Ok(Some(Parts { channel, fd, address, opening, client, held: (open, held) }))
+    }
+}
+
+/// Counts what a client said wrong; that it went away is nothing to count.
+fn counted(reason: wire::Refused) -> impl Fn(&io::Error) {
+    move |error| {
+        if error.kind() == io::ErrorKind::InvalidData {
+            wire::refused(reason);
+        }
+    }
+}
+
+/// What HTTP/2's library refuses by itself, with 431.
+fn h2_options(limits: &LimitsConfig) -> H2Options {
+    let head = limits.gate().head;
+    // RFC 9113, section 6.5.2: a field counts 32 bytes more than its name and value.
+    let list = head.uri + head.fields + 32 * (head.count + 4);
+    let mut options = default_h2_options();
+    options.max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX));
+    options
+}

@@ -1,0 +1,3 @@
+//! Small hits, answered without a session of pingora.
+
+pub(in crate::proxy) mod at_once;

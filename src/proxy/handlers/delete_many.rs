@@ -1,0 +1,178 @@
+//! `DeleteObjects`: nothing of its body goes to the origin before each key in it is known (R8), so that it is done
+//! whole or not at all. What cannot be understood is refused.
+//!
+//! Where somebody may delete some keys of the bucket but not all (R21), the body is read before anything goes out.
+//! Then pingora passes it on like any other request. It replays what was read before only out of a buffer of 64 KiB,
+//! so that is switched on for the tail, which is then replaced by all. Elsewhere the body is held on its way.
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
+use pingora::Result;
+use pingora::proxy::Session;
+
+use super::touched::Touched;
+use crate::auth::ListedKeys;
+use crate::auth::chunked::{ChunkedDecoder, Incoming};
+use crate::proxy::Gateway;
+use crate::proxy::context::Forward;
+use crate::s3::delete_objects::parse_keys;
+use crate::s3::{BucketName, Effect, ObjectKey, Operation, S3Error};
+
+/// pingora's `BODY_BUF_LIMIT`; one read never brings more.
+pub(in crate::proxy) const REPLAYED: usize = 64 << 10;
+/// The longest body that is held, in bytes. A list of 1,000 keys of 1,024 bytes fits.
+const MAX_LISTED: usize = 2 << 20;
+const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
+
+/// The body of a `DeleteObjects` on its way to the origin, as far as it has come.
+pub(in crate::proxy) struct HeldList {
+    bucket: BucketName,
+    body: BytesMut,
+    /// Who may delete all of the bucket, and not what keys of other spellings lead to (R21).
+    sender: Option<ListedKeys>,
+}
+
+impl HeldList {
+    pub(in crate::proxy) fn new(bucket: BucketName) -> Self {
+        Self { bucket, body: BytesMut::new(), sender: None }
+    }
+
+    /// Has each key allowed to its sender once they are known.
+    pub(in crate::proxy) fn sent_by(&mut self, sender: Option<ListedKeys>) {
+        self.sender = sender;
+    }
+
+    fn push(&mut self, part: &[u8]) -> Result<(), S3Error> {
+        if self.body.len() + part.len() > MAX_LISTED {
+            return Err(S3Error::message_too_long(MAX_LISTED));
+        }
+        self.body.extend_from_slice(part);
+        Ok(())
+    }
+}
+
+impl Gateway {
+    /// Reads the body and makes sure that every key that it names may be deleted.
+    ///
+    /// The outer error is the client's connection, the inner one what the client is told.
+    pub(in crate::proxy) async fn allow_by_key(
+        &self,
+        session: &mut Session,
+        forward: &mut Forward,
+        listed: &ListedKeys,
+    ) -> Result<Result<(), S3Error>> {
+        let Operation::PassThrough(Effect::ListedInBody(bucket)) = &forward.parsed.operation else {
+            return Ok(Err(S3Error::access_denied()));
+        };
+        let bucket = bucket.clone();
+        let length = match announced(session) {
+            Ok(length) => length,
+            Err(error) => return Ok(Err(error)),
+        };
+        let Some(mut body) = read_whole(session, length).await? else {
+            return Ok(Err(S3Error::internal()));
+        };
+        if let Some(mut digester) = forward.digester.take() {
+            match digester.push(body.split().freeze(), true) {
+                Ok(checked) => body = checked.into(),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let keys = match parse_keys(&body) {
+            Ok(keys) => keys,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Err(error) = listed.authorize(&bucket, &keys) {
+            return Ok(Err(error));
+        }
+        forward.touched = self.deleted(&bucket, keys);
+        forward.listed = None;
+        forward.whole = Some(body.freeze());
+        Ok(Ok(()))
+    }
+
+    /// Holds the next part of the body. Returns what goes to the origin: nothing, and with the `end` all of it, when
+    /// its keys are being written.
+    ///
+    /// # Errors
+    /// The body is too long, or not a list of keys as S3 has it, or one of them may not be deleted.
+    pub(in crate::proxy) async fn hold_list(
+        &self,
+        headers: &HeaderMap,
+        forward: &mut Forward,
+        part: Option<Bytes>,
+        end: bool,
+    ) -> Result<Option<Bytes>, S3Error> {
+        let Some(listed) = &mut forward.listed else { return Ok(part) };
+        listed.push(part.as_deref().unwrap_or_default())?;
+        if !end {
+            // `None` would be the end of the body to pingora.
+            return Ok(Some(Bytes::new()));
+        }
+        let body = listed.body.split().freeze();
+        let keys = keys_of(headers, &body)?;
+        if let Some(sender) = &listed.sender {
+            sender.authorize(&listed.bucket, &keys)?;
+        }
+        forward.touched = self.deleted(&listed.bucket, keys);
+        forward.listed = None;
+        self.begin_write(forward).await;
+        Ok(Some(body))
+    }
+
+    /// What a `DeleteObjects` of these keys changes.
+    fn deleted(&self, bucket: &BucketName, keys: Vec<ObjectKey>) -> Touched {
+        let objects: Vec<_> = keys.into_iter().map(|key| (bucket.clone(), key)).collect();
+        Touched::objects(&objects, &self.origin.domains().realms())
+    }
+}
+
+/// The keys that a body names, which may be framed by `aws-chunked`.
+fn keys_of(headers: &HeaderMap, body: &Bytes) -> Result<Vec<ObjectKey>, S3Error> {
+    let malformed = |_| S3Error::malformed_xml();
+    match Incoming::framed_length(headers).map_err(malformed)? {
+        None => parse_keys(body),
+        Some(length) => {
+            parse_keys(&ChunkedDecoder::decode_whole(body.clone(), length).map_err(malformed)?)
+        }
+    }
+}
+
+/// The length of a body that can be held and read as it is.
+fn announced(session: &Session) -> Result<usize, S3Error> {
+    let headers = &session.req_header().headers;
+    if headers.contains_key(DECODED_LENGTH) {
+        // Framed by aws-chunked, which no client does to a list of keys.
+        return Err(S3Error::not_implemented());
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = length.and_then(|text| text.parse::<usize>().ok());
+    match length {
+        None if headers.contains_key(TRANSFER_ENCODING) || session.is_http2() => {
+            Err(S3Error::missing_content_length())
+        }
+        None | Some(0) => Err(S3Error::malformed_xml()),
+        Some(length) if length > MAX_LISTED => Err(S3Error::message_too_long(MAX_LISTED)),
+        Some(length) => Ok(length),
+    }
+}
+
+/// `None` when pingora would not replay it.
+async fn read_whole(session: &mut Session, length: usize) -> Result<Option<BytesMut>> {
+    if session.req_header_mut().remove_header(&EXPECT).is_some() {
+        session.downstream_session.write_continue_response().await?;
+    }
+    let mut body = BytesMut::with_capacity(length);
+    loop {
+        if length.saturating_sub(body.len()) <= REPLAYED {
+            session.downstream_session.enable_retry_buffering();
+        }
+        match session.downstream_session.read_request_body().await? {
+            Some(part) => body.extend_from_slice(&part),
+            None => break,
+        }
+    }
+    let replays = session.downstream_session.get_retry_buffer().is_some();
+    Ok(replays.then_some(body))
+}

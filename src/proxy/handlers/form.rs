@@ -1,0 +1,174 @@
+//! A browser's form on its way to the origin: its fields are read and judged before anything goes out, then it is
+//! written anew and its file streams through.
+//!
+//! pingora reads what is left of the body and replays what was read before only out of a buffer of 64 KiB. That is
+//! switched on for the end of a body, since a body that has come whole would not be passed on otherwise; what is
+//! replayed is passed over, as the form has it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+    HeaderName, HeaderValue, ORIGIN, TRANSFER_ENCODING, USER_AGENT,
+};
+use pingora::Result;
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+use tokio::time::timeout;
+
+use super::delete_many::REPLAYED;
+use super::pass_through::bad_request;
+use crate::auth::form::{AdmittedForm, Boundary, FormBody, FormHead, HeadReader, Outgoing};
+use crate::auth::{FormGate, Identity};
+use crate::origin::CDN_LOOP;
+use crate::proxy::Gateway;
+use crate::proxy::context::Forward;
+use crate::s3::{BucketName, Effect, Operation, Parsed, S3Error};
+
+/// Of the request around a form: who sends it. Nothing that might say more of the object than the form does.
+const FORWARDED: [HeaderName; 6] =
+    [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CDN_LOOP, ORIGIN, USER_AGENT];
+
+/// A form that may be done.
+pub(in crate::proxy) struct Upload {
+    bucket: BucketName,
+    boundary: Boundary,
+    form: FormHead,
+    admitted: AdmittedForm,
+    /// Bytes of the client's body.
+    length: u64,
+    /// What pingora brings first was read already.
+    replays: bool,
+    body: Option<FormBody>,
+}
+
+impl Gateway {
+    /// Reads the fields of a form and asks whether it may be done. Then `parsed` has the effect of its key.
+    ///
+    /// The outer error is the client's connection, the inner one what the client is told.
+    pub(in crate::proxy) async fn read_form(
+        &self,
+        session: &mut Session,
+        parsed: &mut Parsed,
+        gate: &FormGate,
+    ) -> Result<Result<Box<Upload>, S3Error>> {
+        let (boundary, length) = match announced(session) {
+            Ok(announced) => announced,
+            Err(error) => return Ok(Err(error)),
+        };
+        let read = match session.is_http2() {
+            // Over HTTP/1 the gate keeps the time.
+            false => read_head(session, &boundary, length).await?,
+            true => {
+                let read = read_head(session, &boundary, length);
+                match timeout(self.limits.body_timeout.0, read).await {
+                    Ok(read) => read?,
+                    Err(_) => Err(S3Error::request_timeout()),
+                }
+            }
+        };
+        let upload = read.and_then(|form| {
+            let bucket = parsed.bucket.clone().ok_or_else(S3Error::internal)?;
+            let at_most = form.file_at_most(&boundary, length).ok_or_else(HeadReader::ended)?;
+            let headers = &session.req_header().headers;
+            let admitted = self.access.admit_form(gate, headers, &bucket, &form, at_most)?;
+            let effect = Effect::of_form(
+                &bucket,
+                &admitted.key,
+                form.fields.iter().map(|field| &*field.known_as),
+            );
+            parsed.operation = Operation::PassThrough(effect);
+            let replays = session.downstream_session.get_retry_buffer().is_some();
+            Ok(Upload { bucket, boundary, form, admitted, length, replays, body: None })
+        });
+        Ok(upload.map(Box::new))
+    }
+
+    /// The head of a form's request to the origin, and the form that goes with it.
+    pub(in crate::proxy) fn rewrite_form(
+        &self,
+        head: &mut RequestHeader,
+        forward: &mut Forward,
+    ) -> Result<()> {
+        let Some(upload) = &mut forward.form else { return Ok(()) };
+        let target = self.origin.endpoint().target(Some(&upload.bucket), None);
+        forward.signed_with = forward.domain.signer();
+        let (signer, now) = (&forward.signed_with, self.origin.now());
+        let Upload { bucket, boundary, form, admitted, length, .. } = &**upload;
+        let outgoing = Outgoing::new(form, bucket, admitted.size, signer.as_deref(), now);
+        let length = outgoing.length(form, boundary, *length);
+        let length = length.ok_or_else(|| bad_request(&HeadReader::ended()))?;
+
+        let mut rewritten =
+            RequestHeader::build(head.method.clone(), target.path.as_bytes(), Some(12))?;
+        rewritten.set_version(http::Version::HTTP_11);
+        let host = HeaderValue::from_str(&target.host).map_err(|error| bad_request(&error))?;
+        rewritten.append_header(HOST, host)?;
+        rewritten.append_header(CONTENT_TYPE, outgoing.content_type())?;
+        rewritten.append_header(CONTENT_LENGTH, HeaderValue::from(length))?;
+        for name in FORWARDED {
+            for value in head.headers.get_all(&name) {
+                rewritten.append_header(name.clone(), value.clone())?;
+            }
+        }
+        *head = rewritten;
+        upload.body = Some(FormBody::new(boundary, &form.rest, admitted.size, outgoing));
+        Ok(())
+    }
+}
+
+impl Upload {
+    /// Who sends it, in `verify` mode.
+    pub(in crate::proxy) fn identity(&self) -> Option<&Arc<Identity>> {
+        self.admitted.identity.as_ref()
+    }
+
+    /// Each part of the client's body; gives what goes out.
+    pub(in crate::proxy) fn push(&mut self, piece: Bytes, end: bool) -> Result<Bytes, S3Error> {
+        let replayed = std::mem::take(&mut self.replays);
+        let piece = if replayed { Bytes::new() } else { piece };
+        self.body.as_mut().ok_or_else(S3Error::internal)?.push(&piece, end)
+    }
+}
+
+/// The boundary and the length of a body that S3 would take.
+fn announced(session: &Session) -> Result<(Boundary, u64), S3Error> {
+    let headers: &HeaderMap = &session.req_header().headers;
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    match length.and_then(|text| text.parse().ok()) {
+        None if headers.contains_key(TRANSFER_ENCODING) || session.is_http2() => {
+            Err(S3Error::missing_content_length())
+        }
+        None | Some(0) => Err(HeadReader::ended()),
+        Some(length) => Ok((Boundary::of(headers)?, length)),
+    }
+}
+
+/// Reads up to the first bytes of the file.
+async fn read_head(
+    session: &mut Session,
+    boundary: &Boundary,
+    length: u64,
+) -> Result<Result<FormHead, S3Error>> {
+    if session.req_header_mut().remove_header(&EXPECT).is_some() {
+        session.downstream_session.write_continue_response().await?;
+    }
+    let mut reader = HeadReader::new(boundary);
+    let mut left = length;
+    loop {
+        if left <= REPLAYED as u64 {
+            session.downstream_session.enable_retry_buffering();
+        }
+        let Some(piece) = session.downstream_session.read_request_body().await? else {
+            return Ok(Err(HeadReader::ended()));
+        };
+        left = left.saturating_sub(piece.len() as u64);
+        match reader.push(&piece) {
+            Ok(None) => {}
+            Ok(Some(form)) => return Ok(Ok(form)),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Lists and heads of buckets, answered from memory for a moment where a rule says so (R27).
+//!
+//! They stream through as ever; what streams by is kept, up to a limit, when it has come to its end.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use crate::cache::{Cache, ListAnswer, ListFill, ListKey};
+use crate::proxy::context::{Forward, RequestContext};
+use crate::proxy::response::head::{CacheStatus, Head};
+use crate::proxy::{Gateway, has_body};
+use crate::s3::{Listing, Parsed, Realm, described_headers};
+
+/// A page of a thousand keys of a thousand bytes, twice over.
+const MAX_BODY: usize = 4 << 20;
+
+/// What becomes of a list.
+pub(in crate::proxy) enum Listed {
+    Answered,
+    /// To be passed through, and kept if that may be.
+    Forward(Option<Box<Keeping>>),
+}
+
+/// An answer on its way that may be kept.
+pub(in crate::proxy) struct Keeping {
+    fill: ListFill,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: BytesMut,
+}
+
+impl Gateway {
+    /// Answers a list from memory, or begins to keep it.
+    pub(in crate::proxy) async fn list(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        realm: &Realm,
+        parsed: &Parsed,
+    ) -> Result<Listed> {
+        let Some((key, listing, ttl)) = self.listing(session, realm, parsed) else {
+            return Ok(Listed::Forward(None));
+        };
+        let known = match listing.no_cache {
+            true => None,
+            false => self.cache.list(&key, ttl),
+        };
+        match known {
+            Some(answer) => {
+                send(session, ctx, &answer).await?;
+                Ok(Listed::Answered)
+            }
+            None => {
+                let fill = self.cache.list_begins(key, listing, ttl);
+                let keeping = Keeping { fill, headers: Vec::new(), body: BytesMut::new() };
+                Ok(Listed::Forward(Some(Box::new(keeping))))
+            }
+        }
+    }
+
+    /// The head of an answer that may be kept.
+    pub(in crate::proxy) fn keep_head(
+        &self,
+        method: &Method,
+        head: &ResponseHeader,
+        forward: &mut Forward,
+    ) {
+        let Some(mut keeping) = forward.keeping.take().filter(|_| head.status == StatusCode::OK)
+        else {
+            return;
+        };
+        keeping.headers = described_headers(&head.headers);
+        match *method {
+            Method::HEAD => keeping.finish(&self.cache),
+            _ => forward.keeping = Some(keeping),
+        }
+    }
+
+    /// A part of its body.
+    pub(in crate::proxy) fn keep(&self, forward: &mut Forward, part: &[u8], end: bool) {
+        let Some(mut keeping) = forward.keeping.take() else { return };
+        keeping.body.extend_from_slice(part);
+        match end {
+            true => keeping.finish(&self.cache),
+            false if keeping.body.len() > MAX_BODY => {}
+            false => forward.keeping = Some(keeping),
+        }
+    }
+
+    fn listing(
+        &self,
+        session: &Session,
+        realm: &Realm,
+        parsed: &Parsed,
+    ) -> Option<(ListKey, Listing, Duration)> {
+        let bucket = parsed.bucket.as_ref().filter(|_| parsed.key.is_none())?;
+        let bucket = Some(bucket).filter(|bucket| bucket.without_tenant().is_none())?;
+        // Who may see a list, S3 decides: one caller's is not another's (R27).
+        if !self.rules.keep_lists() || self.access.transparent().is_some() {
+            return None;
+        }
+        let head = session.req_header();
+        let listing = Listing::of(&head.method, &head.headers, has_body(&head.headers), parsed)?;
+        let ttl = self.rules.lists(bucket, listing.prefix.as_deref().unwrap_or_default())?;
+        let key = ListKey {
+            realm: realm.clone(),
+            bucket: bucket.clone(),
+            // All of a realm read the same, and whoever may not see all of a list does not get here.
+            identity: None,
+            question: listing.question.clone(),
+        };
+        Some((key, listing, ttl))
+    }
+}
+
+impl Keeping {
+    /// The answer is complete.
+    fn finish(self, cache: &Cache) {
+        let Self { fill, headers, body } = self;
+        // A copy of the right length: what grew has room to grow on.
+        cache.admit_list(fill, ListAnswer { headers, body: Bytes::copy_from_slice(&body) });
+    }
+}
+
+async fn send(session: &mut Session, ctx: &mut RequestContext, answer: &ListAnswer) -> Result<()> {
+    ctx.cache = CacheStatus::Hit.label();
+    let mut head = Head::new(StatusCode::OK, ctx.request_id, CacheStatus::Hit);
+    for (name, value) in &answer.headers {
+        head.set(name.clone(), value.clone());
+    }
+    head.length(answer.body.len() as u64);
+    ctx.first_byte = Some(ctx.started.elapsed());
+    ctx.from_memory += answer.body.len() as u64;
+    head.send(session).await?;
+    session.downstream_session.write_response_body(answer.body.clone(), true).await
+}

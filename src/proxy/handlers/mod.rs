@@ -1,0 +1,15 @@
+//! Each kind of request: reads and lists from the cache, and what streams to the origin.
+
+pub(in crate::proxy) mod delete_many;
+pub(in crate::proxy) mod evidence;
+pub(in crate::proxy) mod form;
+pub(in crate::proxy) mod forwarded;
+pub(in crate::proxy) mod lists;
+pub(in crate::proxy) mod own_keys;
+pub(in crate::proxy) mod owners;
+pub(in crate::proxy) mod pass_through;
+pub(in crate::proxy) mod preflight;
+pub(in crate::proxy) mod read;
+pub(in crate::proxy) mod restore;
+pub(in crate::proxy) mod touched;
+pub(in crate::proxy) mod transparent;

@@ -1,0 +1,79 @@
+//! Refusals of what passes through that are about the keys that hotset signed with, and not about the client's.
+
+use http::{Method, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::pass_through::is_write;
+use crate::proxy::Gateway;
+use crate::proxy::context::Forward;
+use crate::s3::S3Error;
+
+/// Marks an answer of the origin that the client does not get.
+const NOT_FOR_CLIENTS: ErrorType = ErrorType::Custom("own credentials");
+
+/// Whether a request is sent again with other keys: once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::proxy) enum Resend {
+    #[default]
+    NotYet,
+    Due,
+    Done,
+}
+
+impl Resend {
+    /// Whether it is due, which it then is no more.
+    pub(in crate::proxy) fn take(&mut self) -> bool {
+        let is_due = *self == Self::Due;
+        if is_due {
+            *self = Self::Done;
+        }
+        is_due
+    }
+}
+
+impl Gateway {
+    /// Stops an answer that is about our own keys or clock. A read is sent again, once, when there are others now.
+    pub(in crate::proxy) async fn check_own_keys(
+        &self,
+        method: &Method,
+        head: &ResponseHeader,
+        forward: &mut Forward,
+    ) -> Result<()> {
+        let Some(code) = forward.connection.refused.get() else { return Ok(()) };
+        let Some(used) = &forward.signed_with else { return Ok(()) };
+        let may_repeat =
+            !is_write(method) && !forward.body_began && forward.resend == Resend::NotYet;
+        if code == "RequestTimeout" && head.status == StatusCode::BAD_REQUEST && may_repeat {
+            return Err(again(forward));
+        }
+        let (headers, domain) = (&head.headers, &forward.domain);
+        let refused = self.origin.refuses_our_keys(head.status, headers, code, domain, used).await;
+        match refused {
+            None => Ok(()),
+            Some((_, true)) if may_repeat => Err(again(forward)),
+            Some((error, _)) => Err(stop(forward, error)),
+        }
+    }
+}
+
+fn again(forward: &mut Forward) -> Box<Error> {
+    forward.resend = Resend::Due;
+    not_for_clients()
+}
+
+fn stop(forward: &mut Forward, error: S3Error) -> Box<Error> {
+    forward.refusal = Some(error);
+    not_for_clients()
+}
+
+fn not_for_clients() -> Box<Error> {
+    let mut error = Error::new(NOT_FOR_CLIENTS);
+    error.esource = ErrorSource::Upstream;
+    error
+}
+
+/// Whether an answer was stopped for that, which is logged where the origin's health is.
+pub(in crate::proxy) fn is_about_them(error: &Error) -> bool {
+    *error.etype() == NOT_FOR_CLIENTS
+}

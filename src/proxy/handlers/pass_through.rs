@@ -1,0 +1,440 @@
+//! What the cache does not answer streams to the origin, re-signed with our keys (in `transparent` mode as its sender
+//! signed it), unbuffered, its answer untouched. Browsers' forms are written anew on the way: see `form`.
+//!
+//! A write invalidates what it changed before it is forwarded and again with every part of its answer before
+//! that is passed on: S3 may send 200 long before it commits (R8). When its outcome is not known, its keys are
+//! revalidated on every read for a while. A write is never sent twice by us (R9).
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::time::Instant;
+
+use super::forwarded::forwarded;
+use super::touched::Touched;
+use super::transparent::as_signed;
+use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
+use crate::auth::{BodyCheck, Payload};
+use crate::cache::{InFlight, Writing};
+use crate::cluster::PeerWrite;
+use crate::origin::{OriginError, PassThrough};
+use crate::proxy::Gateway;
+use crate::proxy::context::{Forward, RequestContext};
+use crate::proxy::response::head::CacheStatus;
+use crate::proxy::response::region;
+use crate::s3::{Operation, Parsed, Query, S3Error, announces_another_length, expected_owner};
+
+/// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
+const WRITE_PATIENCE: Duration = Duration::from_mins(10);
+const CONNECT_TRIES: u32 = 3;
+
+const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+
+impl Gateway {
+    /// Before any of the write goes to the origin: what it may change is forgotten, and stays so if we do not live
+    /// to answer. Where S3 decides, only once S3 has not refused it; until then reads ask first (R40). Whatever we do
+    /// not live to see there, S3 compares with what it has before any of it is shown (R22).
+    pub(in crate::proxy) async fn begin_write(&self, forward: &mut Forward) {
+        let kind = match self.access.transparent() {
+            Some(_) => InFlight::Tentative,
+            None => InFlight::Invalidated,
+        };
+        let Touched { objects, buckets } = &forward.touched;
+        let realms = self.origin.domains().realms();
+        let in_bucket = |bucket| {
+            realms.iter().map(move |realm| self.cache.bucket_write_begins(realm, bucket, kind))
+        };
+        forward.writing = buckets.iter().flat_map(in_bucket).collect();
+        if !objects.is_empty() {
+            forward.writing.push(self.cache.write_begins(objects.clone(), kind));
+        }
+        if kind == InFlight::Invalidated {
+            self.invalidate(forward);
+        }
+        let (told, ()) = tokio::join!(
+            self.tell_peers(&forward.touched),
+            self.cache.durable_or_off(forward.unsettled.take())
+        );
+        forward.peer_write = told;
+    }
+
+    /// Has other replicas confirm on every read what a write may change, until it has ended.
+    async fn tell_peers(&self, touched: &Touched) -> Option<PeerWrite> {
+        let Touched { objects, buckets } = touched;
+        let cluster = self.cluster.as_ref().filter(|_| !objects.is_empty() || !buckets.is_empty());
+        Some(cluster?.write_begins(objects, buckets).await)
+    }
+
+    pub(in crate::proxy) fn invalidate(&self, forward: &mut Forward) {
+        forward.writing.iter_mut().for_each(Writing::conclude);
+        for id in &forward.touched.objects {
+            forward.unsettled = forward.unsettled.max(self.cache.invalidate(id));
+        }
+        for bucket in &forward.touched.buckets {
+            self.owners.forget(bucket);
+            for realm in &*self.origin.domains().realms() {
+                let ticket = self.cache.invalidate_bucket(realm, bucket);
+                forward.unsettled = forward.unsettled.max(ticket);
+            }
+        }
+    }
+
+    /// A part of the answer has come, `end` with its last byte. One that refuses the write counts only when it is
+    /// complete, and then nothing was changed (R40).
+    pub(in crate::proxy) fn answer_part(&self, forward: &mut Forward, end: bool) {
+        match (forward.refused, end) {
+            (false, _) => self.invalidate(forward),
+            (true, true) => {
+                forward.writing.iter_mut().for_each(Writing::conclude);
+                forward.writing.clear();
+                forward.touched = Touched::default();
+            }
+            (true, false) => {}
+        }
+    }
+
+    /// The write's outcome is not known.
+    pub(in crate::proxy) fn suspect(&self, forward: &mut Forward) {
+        forward.writing.iter_mut().for_each(Writing::conclude);
+        for id in &forward.touched.objects {
+            forward.unsettled = forward.unsettled.max(self.cache.suspect(id));
+        }
+        for bucket in &forward.touched.buckets {
+            self.owners.forget(bucket);
+            for realm in &*self.origin.domains().realms() {
+                let ticket = self.cache.suspect_bucket(realm, bucket);
+                forward.unsettled = forward.unsettled.max(ticket);
+            }
+        }
+    }
+
+    /// Waits until what was invalidated stays so, whatever happens to the machine; a moment at most (R38).
+    pub(in crate::proxy) async fn settle(&self, forward: &mut Forward) {
+        self.cache.durable_or_off(forward.unsettled.take()).await;
+    }
+
+    pub(in crate::proxy) async fn peer(
+        &self,
+        method: &Method,
+        forward: &mut Forward,
+    ) -> Result<Box<HttpPeer>> {
+        let origin = &self.origin;
+        let bucket = forward.parsed.bucket.as_ref();
+        let host = origin.endpoint().target(bucket, None).host;
+        forward.connection = PassThrough {
+            is_write: is_write(method),
+            is_head: *method == Method::HEAD,
+            fresh: forward.connection.fresh,
+            ..PassThrough::default()
+        };
+        let peer = origin.pass_through_peer(&host, forward.connection.clone()).await;
+        let mut peer = peer.inspect_err(|e| origin.note(Some(e))).map_err(|e| connect_error(&e))?;
+        let config = origin.config();
+        let patience = match &forward.parsed.operation {
+            // As long as where the cache reads: a body that has stalled is of no use to who may ask again.
+            Operation::Read(_) => config.first_byte_timeout.0.max(config.idle_timeout.0),
+            Operation::PassThrough(_) if is_write(method) => WRITE_PATIENCE,
+            Operation::PassThrough(_) => config.deadline.0,
+        };
+        peer.options.read_timeout = Some(patience);
+        Ok(Box::new(peer))
+    }
+
+    /// Rewrites a request's head: the origin's host and path, our signature, a body framed for it.
+    pub(in crate::proxy) fn rewrite(
+        &self,
+        head: &mut RequestHeader,
+        forward: &mut Forward,
+    ) -> Result<()> {
+        self.rewrite_head(head, forward)?;
+        self.origin.loops().mark(head);
+        // Nothing is concluded from what the origin was not sent (R36).
+        forward.expected_owner = expected_owner(&head.headers);
+        if let Some(observed) = &mut forward.observed {
+            observed.is_sent();
+        }
+        Ok(())
+    }
+
+    fn rewrite_head(&self, head: &mut RequestHeader, forward: &mut Forward) -> Result<()> {
+        if forward.form.is_some() {
+            return self.rewrite_form(head, forward);
+        }
+        if crate::proxy::request_head(head).is_unsigned_options() {
+            return self.rewrite_preflight(head, forward);
+        }
+        let Parsed { bucket, key, query, .. } = &forward.parsed;
+        if self.access.transparent().is_some() {
+            *head = as_signed(head, query)?;
+            return Ok(());
+        }
+        let endpoint = self.origin.endpoint();
+        let target = endpoint.target(bucket.as_ref(), key.as_ref());
+        let mut headers = forwarded(&head.headers);
+        unhoist_content_sha256(&mut headers, query)?;
+        let query = query.without_signature();
+        headers.insert(HOST, HeaderValue::from_str(&target.host).map_err(|e| bad_request(&e))?);
+        let incoming = Incoming::from_headers(&headers).map_err(|e| bad_request(&e))?;
+        let form = incoming.as_ref().map(|incoming| {
+            let tls = endpoint.is_tls() || forward.domain.signer().is_none();
+            let form = Form::choose(tls, !incoming.trailer_names.is_empty());
+            form.write_headers(&mut headers, incoming);
+            form
+        });
+        if form.is_some() && !headers.contains_key(CONTENT_LENGTH) {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let claimed = headers.remove(CONTENT_SHA256);
+        let payload = match form {
+            Some(form) => form.payload(),
+            None => payload(claimed.as_ref().and_then(|v| v.to_str().ok())),
+        };
+        forward.signed_with = forward.domain.signer();
+        let seed = match &forward.signed_with {
+            Some(signer) => {
+                let now = self.origin.now();
+                Some(signer.sign(&head.method, &target.path, &query, &mut headers, payload, now))
+            }
+            None => {
+                headers.insert(
+                    CONTENT_SHA256,
+                    HeaderValue::from_str(payload.as_str()).map_err(|e| bad_request(&e))?,
+                );
+                None
+            }
+        };
+        if let (Some(incoming), Some(form)) = (incoming, form) {
+            let encoder = match (form, seed) {
+                (Form::Raw, _) => ChunkedEncoder::raw(),
+                (Form::UnsignedTrailer, _) => ChunkedEncoder::unsigned_trailer(),
+                (form, Some(seed)) => ChunkedEncoder::new(form, seed),
+                (_, None) => return Err(bad_request(&ChunkedError::TrailerForm)),
+            };
+            let reframer =
+                Reframer::new(encoder, incoming).and_then(|reframer| match &forward.body {
+                    BodyCheck::Chunks { seed, trailer } => {
+                        reframer.verifying(seed.clone(), *trailer)
+                    }
+                    BodyCheck::Unsigned | BodyCheck::Sha256(_) => Ok(reframer),
+                });
+            forward.reframer = Some(reframer.map_err(|e| bad_request(&e))?);
+        }
+        let path = match query.is_empty() {
+            true => target.path,
+            false => format!("{}?{}", target.path, query.to_canonical_string()),
+        };
+        let mut rewritten = RequestHeader::build(head.method.clone(), path.as_bytes(), Some(24))?;
+        rewritten.set_version(Version::HTTP_11);
+        for (name, value) in &headers {
+            rewritten.append_header(name.clone(), value.clone())?;
+        }
+        *head = rewritten;
+        Ok(())
+    }
+
+    /// Each part of the request's body on its way to the origin; `headers` are the client's.
+    pub(in crate::proxy) async fn forward_body(
+        &self,
+        headers: &HeaderMap,
+        forward: &mut Forward,
+        body: &mut Option<Bytes>,
+        end: bool,
+    ) -> Result<()> {
+        forward.body_began |= body.is_some();
+        if let Some(whole) = forward.whole.take() {
+            // What pingora has of it is the tail that it kept: see `delete_many`.
+            *body = Some(whole);
+            return Ok(());
+        }
+        if let Some(form) = &mut forward.form {
+            let sent = form.push(body.take().unwrap_or_default(), end);
+            let sent = sent.map_err(|error| refuse(&mut forward.refusal, error))?;
+            *body = (!end || !sent.is_empty()).then_some(sent);
+            return Ok(());
+        }
+        if let Some(digester) = &mut forward.digester {
+            let checked = digester.push(body.take().unwrap_or_default(), end);
+            let checked = checked.map_err(|error| refuse(&mut forward.refusal, error))?;
+            *body = (!end || !checked.is_empty()).then_some(checked);
+        }
+        if let Some(restore) = &mut forward.restore {
+            let held = restore.push(body.as_deref().unwrap_or_default(), end);
+            let held = held.map_err(|error| refuse(&mut forward.refusal, error))?;
+            *body = (!end || !held.is_empty()).then_some(held);
+        }
+        if forward.listed.is_some() {
+            let held = self.hold_list(headers, forward, body.take(), end).await;
+            *body = held.map_err(|error| refuse(&mut forward.refusal, error))?;
+        }
+        if let Some(reframer) = &mut forward.reframer {
+            let framed = reframer.push(body.take().unwrap_or_default(), end);
+            let framed = framed.map_err(|error| match error.s3_error() {
+                Some(refusal) => refuse(&mut forward.refusal, refusal),
+                None => bad_request(&error),
+            })?;
+            // Nothing to send yet must not be `None`: pingora takes that for the end of the body.
+            *body = (!end || !framed.is_empty()).then_some(framed);
+        }
+        Ok(())
+    }
+
+    pub(in crate::proxy) async fn answer_head(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        if session.req_header().version == Version::HTTP_10
+            && head.remove_header(&TRANSFER_ENCODING).is_some()
+        {
+            // It knows no chunks: its answer ends with the connection (RFC 9112, section 6.1).
+            session.set_keepalive(None);
+        }
+        let method = &session.req_header().method;
+        if head.status.is_informational() {
+            return Ok(());
+        }
+        if announces_another_length(head.status, &head.headers) {
+            return Err(broken_answer("Content-Length is not the length of Content-Range"));
+        }
+        if let Some(forward) = &mut ctx.forward {
+            self.check_own_keys(method, head, forward).await?;
+            if let Some(region) = &ctx.region {
+                region::name_in_answer(region, method, head, forward)?;
+            }
+            let refuses = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            forward.refused = refuses && self.access.transparent().is_some();
+            match leaves_doubt(head.status.as_u16()) {
+                true => self.suspect(forward),
+                false => self.answer_part(forward, false),
+            }
+            self.observe_head(head, forward);
+            self.settle(forward).await;
+            self.confirm_owner(forward, head.status, ctx.started);
+            self.keep_head(method, head, forward);
+        }
+        self.path_prefix.restore_location(head)?;
+        head.insert_header("Cache-Status", cache_status(method).header())
+    }
+
+    /// A part of the answer's body, before it is passed on, `end` with its last byte.
+    pub(in crate::proxy) fn answer_body(
+        &self,
+        forward: &mut Forward,
+        body: &mut Option<Bytes>,
+        end: bool,
+    ) {
+        region::replace_body(forward, body, end);
+        self.answer_part(forward, end);
+        let part = body.as_deref().unwrap_or_default();
+        self.observe_body(forward, part, end);
+        self.keep(forward, part, end);
+    }
+
+    /// An answer about the object says that its bucket belongs to whom the client expects.
+    fn confirm_owner(&self, forward: &Forward, status: StatusCode, since: Instant) {
+        if let (Operation::Read(_), Some(bucket)) =
+            (&forward.parsed.operation, &forward.parsed.bucket)
+            && let Some(owner) = forward.expected_owner
+            && (status.is_success() || status == StatusCode::NOT_MODIFIED)
+        {
+            self.owners.confirm(bucket, owner, since);
+        }
+    }
+
+    /// A failed connection attempt: nothing was sent, another address may answer.
+    pub(in crate::proxy) fn failed_to_connect(
+        &self,
+        ctx: &mut RequestContext,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        self.origin.endpoint().rotate();
+        self.origin.failed_to_connect(&error);
+        if let Some(forward) = &mut ctx.forward {
+            forward.connect_tries += 1;
+            error.set_retry(forward.connect_tries < CONNECT_TRIES && self.origin.may_retry());
+        }
+        error
+    }
+}
+
+/// Whether an error on the way to the origin may be tried again by pingora.
+pub(in crate::proxy) fn may_retry(method: &Method, forward: &mut Forward) -> bool {
+    // A reused connection that died under a write may have carried it (R9).
+    let reused = forward.connection.reused.load(Ordering::Relaxed);
+    let may = reused && !forward.body_began && !is_write(method);
+    forward.connection.fresh |= may;
+    may || forward.resend.take()
+}
+
+/// Whether a write that was answered with this status may still happen. What the origin does not implement it does not
+/// do.
+pub(in crate::proxy) fn leaves_doubt(status: u16) -> bool {
+    status >= 500 && status != StatusCode::NOT_IMPLEMENTED
+}
+
+/// Why the cache does not answer a request that is passed through.
+pub(in crate::proxy) fn cache_status(method: &Method) -> CacheStatus {
+    if is_write(method) { CacheStatus::Method } else { CacheStatus::Bypass }
+}
+
+pub(in crate::proxy) fn is_write(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Makes a header of what a presigner has moved into the query: the query's own is stripped (R23).
+fn unhoist_content_sha256(headers: &mut HeaderMap, query: &Query) -> Result<()> {
+    let Some(claimed) = query.content_sha256() else { return Ok(()) };
+    if claimed.starts_with("STREAMING-") {
+        // How a body is framed is read from the headers alone, wherever that is asked.
+        return Err(bad_request(&"x-amz-content-sha256 must be a header of a chunked upload"));
+    }
+    let claimed = HeaderValue::from_str(claimed).map_err(|e| bad_request(&e))?;
+    headers.entry(CONTENT_SHA256).or_insert(claimed);
+    Ok(())
+}
+
+/// How the body that is passed on as it is is signed for.
+fn payload(claimed: Option<&str>) -> Payload<'_> {
+    match claimed {
+        Some(hex) if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Payload::Sha256Hex(hex)
+        }
+        Some(form) if form == Payload::StreamingUnsignedTrailer.as_str() => {
+            Payload::StreamingUnsignedTrailer
+        }
+        _ => Payload::Unsigned,
+    }
+}
+
+fn connect_error(error: &OriginError) -> Box<Error> {
+    let mut error = Error::explain(ErrorType::ConnectError, error.to_string());
+    error.esource = ErrorSource::Upstream;
+    error
+}
+
+/// The origin's answer cannot be right.
+fn broken_answer(why: &'static str) -> Box<Error> {
+    let mut error = Error::explain(ErrorType::InvalidHTTPHeader, why);
+    error.esource = ErrorSource::Upstream;
+    error
+}
+
+/// Ends a transfer of which the client is told this.
+fn refuse(refusal: &mut Option<S3Error>, error: S3Error) -> Box<Error> {
+    bad_request(refusal.insert(error))
+}
+
+/// The client's body or headers are not what they announce.
+pub(in crate::proxy) fn bad_request(why: &dyn std::fmt::Display) -> Box<Error> {
+    let mut error = Error::explain(ErrorType::HTTPStatus(400), why.to_string());
+    error.esource = ErrorSource::Downstream;
+    error
+}

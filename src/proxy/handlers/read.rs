@@ -1,0 +1,405 @@
+//! GET and HEAD from the cache: find the version, evaluate the conditions, resolve the range, stream the bytes.
+
+use std::future::Future;
+use std::ops::Range;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use pingora::proxy::Session;
+use pingora::{ErrorType, Result};
+use tokio::select;
+use tokio::time::Instant;
+
+use super::transparent::strip;
+use crate::cache::{
+    BlockReader, CacheError, Found, OpenRequest, Piece, PieceSource, Policy, Source, Turn,
+};
+use crate::proxy::Gateway;
+use crate::proxy::context::RequestContext;
+use crate::proxy::response::head::{CacheStatus, Head, broken, send_error};
+use crate::s3::{ByteRange, ObjectId, ObjectMeta, Query, Read, ReadMethod, S3Error, Verdict};
+
+/// A write to the client that takes longer than this makes it a slow client: nothing is held ahead for it while
+/// others need the memory.
+const SLOW: Duration = Duration::from_millis(250);
+/// One that takes longer still has stopped reading: nothing at all is held for it.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// What became of a read.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Outcome {
+    Answered,
+    /// The answer may not be cached: stream it through.
+    PassThrough,
+}
+
+/// What a read comes to once the object's version is known.
+pub(in crate::proxy) enum Answer {
+    NotModified,
+    Refused(S3Error),
+    /// 206 with a range, 200 without.
+    Bytes {
+        range: Range<u64>,
+        partial: bool,
+    },
+}
+
+impl Gateway {
+    /// Answers a read from the cache. An object that changes under it is read again from the start, once, as
+    /// long as no byte went out.
+    pub(in crate::proxy) async fn read(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        id: &ObjectId,
+        read: &Read,
+        query: &Query,
+        policy: &Policy,
+    ) -> Result<Outcome> {
+        let transparent = self.access.transparent();
+        ctx.hides = transparent.is_some();
+        let (mut policy, mut again) = (*policy, true);
+        loop {
+            let found = or_gone(session, self.find(id, read, &policy)).await?;
+            let found = match found {
+                Ok(found) if refuses(read, &found.meta) => match confirmation(ctx, &found) {
+                    Confirmation::Done => Ok(found),
+                    // One that was not waited for is, by who is refused without it.
+                    Confirmation::Needed
+                        if !policy.demand || found.source == Source::StaleWhileRevalidate =>
+                    {
+                        policy = policy.demanding();
+                        continue;
+                    }
+                    Confirmation::Needed | Confirmation::Failed => Err(CacheError::Unconfirmed),
+                },
+                found => found,
+            };
+            let known = found.as_ref().ok().map(|found| found.meta.clone());
+            if let (Some(transparent), Some(meta)) = (transparent, known)
+                && !self.permits(transparent, session, query, id, &meta).await?
+            {
+                return Ok(Outcome::PassThrough);
+            }
+            let failure = match found {
+                Ok(found) => match self.answer(session, ctx, id, read, found).await? {
+                    Ok(()) => return Ok(Outcome::Answered),
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            match failure {
+                CacheError::Uncacheable => return Ok(Outcome::PassThrough),
+                CacheError::Changed if again => again = false,
+                // Of our keys, not of the caller's: it hears from S3.
+                _ if transparent.is_some() => return Ok(Outcome::PassThrough),
+                failure => {
+                    let (error, cache) = refusal(&failure);
+                    send_error(session, ctx, &error, cache).await?;
+                    return Ok(Outcome::Answered);
+                }
+            }
+        }
+    }
+
+    async fn find(&self, id: &ObjectId, read: &Read, policy: &Policy) -> Result<Found, CacheError> {
+        if let Some(part) = read.part {
+            return match read.method {
+                ReadMethod::Head => self.cache.head_part(id, part, policy).await,
+                ReadMethod::Get => self.cache.open_part(id, part, policy).await,
+            };
+        }
+        let whole = read.range.is_none() && read.checksum_mode;
+        let preconditions = Some(&read.preconditions);
+        let request = OpenRequest { range: read.range, checksums: whole, preconditions };
+        let found = match read.method {
+            ReadMethod::Head => self.cache.head(id, policy).await?,
+            // Its size must be known to refuse it.
+            ReadMethod::Get if read.range == Some(ByteRange::Suffix(0)) => {
+                match self.cache.head(id, policy).await {
+                    Err(CacheError::HeadRefused(_)) => {
+                        self.cache.open(id, &request, policy).await?
+                    }
+                    found => found?,
+                }
+            }
+            ReadMethod::Get => {
+                return self.cache.open(id, &request, policy).await;
+            }
+        };
+        match whole && found.meta.checksums.is_none() {
+            true => self.cache.with_checksums(id, found).await,
+            false => Ok(found),
+        }
+    }
+
+    /// Answers from a version. The inner error says that nothing was sent yet, and why.
+    async fn answer(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        id: &ObjectId,
+        read: &Read,
+        found: Found,
+    ) -> Result<Result<(), CacheError>> {
+        let meta = found.meta.clone();
+        let cache = status(&found);
+        let (range, partial) = match evaluate(read, &meta) {
+            Answer::NotModified => {
+                ctx.cache = cache.label();
+                let mut head = Head::new(StatusCode::NOT_MODIFIED, ctx.request_id, cache);
+                head.identify(&meta);
+                head.send(session).await?;
+                session.downstream_session.write_response_body(Bytes::new(), true).await?;
+                return Ok(Ok(()));
+            }
+            Answer::Refused(error) => return send_error(session, ctx, &error, cache).await.map(Ok),
+            Answer::Bytes { range, partial } => (range, partial),
+        };
+        let mut reader = match read.method {
+            ReadMethod::Head => None,
+            ReadMethod::Get => Some(self.cache.reader(found, range.clone())),
+        };
+        let first = match &mut reader {
+            None => None,
+            Some(reader) => match or_gone(session, reader.next()).await? {
+                Ok(first) => first,
+                Err(failure) => {
+                    if matches!(failure, CacheError::Changed) {
+                        self.cache.invalidate(id);
+                    }
+                    return Ok(Err(failure));
+                }
+            },
+        };
+        let cache = match (&first, &reader) {
+            (Some(piece), Some(reader)) => promised(cache, piece.source, reader).await,
+            _ => cache,
+        };
+        ctx.cache = cache.label();
+        head_of(ctx, read, &meta, &range, partial, cache).send(session).await?;
+        stream(session, ctx, reader, first).await?;
+        Ok(Ok(()))
+    }
+}
+
+/// The head of a 200, or of a 206 when the answer is `partial`.
+pub(in crate::proxy) fn head_of(
+    ctx: &RequestContext,
+    read: &Read,
+    meta: &ObjectMeta,
+    range: &Range<u64>,
+    partial: bool,
+    cache: CacheStatus,
+) -> Head {
+    let status = if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    let mut head = Head::new(status, ctx.request_id, cache);
+    head.describe(meta, checksums(read, meta, range, partial), &read.overrides);
+    if ctx.hides {
+        strip(&mut head);
+    }
+    head.length(range.end - range.start);
+    if partial {
+        head.content_range(range, meta.size);
+    }
+    if let (Some(_), Some(count)) = (read.part, meta.parts.count) {
+        head.parts_count(count);
+    }
+    head
+}
+
+/// The checksums of what is sent, where they are asked for: of the whole, or of a part when the bytes are those of
+/// one; never those of other bytes.
+fn checksums<'a>(
+    read: &Read,
+    meta: &'a ObjectMeta,
+    range: &Range<u64>,
+    partial: bool,
+) -> &'a [(HeaderName, HeaderValue)] {
+    let known = match (read.checksum_mode, partial) {
+        (false, _) => None,
+        (true, false) => meta.checksums.as_deref(),
+        (true, true) => meta.parts.spanning(range).map(|part| part.checksums.as_slice()),
+    };
+    known.unwrap_or_default()
+}
+
+/// Sends the pieces as they come. Any error after the head breaks the transfer.
+async fn stream(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    reader: Option<BlockReader>,
+    first: Option<Piece>,
+) -> Result<()> {
+    ctx.first_byte = Some(ctx.started.elapsed());
+    let (Some(mut reader), Some(mut piece)) = (reader, first) else {
+        return session.downstream_session.write_response_body(Bytes::new(), true).await;
+    };
+    let mut turn = Turn::default();
+    loop {
+        let length = piece.bytes.len() as u64;
+        let counter = match piece.source {
+            PieceSource::Memory => &mut ctx.from_memory,
+            PieceSource::Disk => &mut ctx.from_disk,
+            PieceSource::Origin => &mut ctx.from_origin,
+        };
+        *counter += length;
+        let last = reader.is_done();
+        send_piece(session, &mut reader, piece, last).await?;
+        if last {
+            return Ok(());
+        }
+        turn.moved(length).await;
+        piece = match or_gone(session, reader.next()).await? {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return Err(broken(&"the object ended early")),
+            Err(failure) => return Err(broken(&failure)),
+        };
+    }
+}
+
+async fn send_piece(
+    session: &mut Session,
+    reader: &mut BlockReader,
+    piece: Piece,
+    last: bool,
+) -> Result<()> {
+    let length = piece.bytes.len() as u64;
+    let write = session.downstream_session.write_response_body(piece.bytes.clone(), last);
+    tokio::pin!(write);
+    // Most pieces go at once; only a write that has to wait says how fast the client is.
+    if let Poll::Ready(written) = futures_util::poll!(write.as_mut()) {
+        return written;
+    }
+    let started = Instant::now();
+    let written = select! {
+        biased;
+        written = &mut write => written,
+        () = give_way(reader) => write.await,
+    };
+    reader.sent(length, started.elapsed());
+    written
+}
+
+/// While a write waits for its client: lets go of what others wait for, in two steps.
+async fn give_way(reader: &mut BlockReader) {
+    tokio::time::sleep(SLOW).await;
+    reader.pressed().await;
+    reader.let_go_ahead();
+    tokio::time::sleep(STALLED).await;
+    reader.pressed().await;
+    reader.let_go();
+}
+
+/// Waits for `work`, or for the client to go away: then whatever it waited for stops costing (R31).
+pub(in crate::proxy) async fn or_gone<T>(
+    session: &mut Session,
+    work: impl Future<Output = T>,
+) -> Result<T> {
+    // pingora keeps the byte of a next request that waiting may read only once it has looked where this one ends.
+    let _ = session.is_body_done();
+    tokio::pin!(work);
+    select! {
+        biased;
+        done = &mut work => return Ok(done),
+        idle = session.downstream_session.read_body_or_idle(true) => {
+            if let Err(error) = idle
+                && matches!(
+                    error.etype(),
+                    ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error
+                )
+            {
+                return Err(error);
+            }
+        }
+    }
+    Ok(work.await)
+}
+
+/// Conditions first, then the range, as S3 does: 412 beats 416.
+pub(in crate::proxy) fn evaluate(read: &Read, meta: &ObjectMeta) -> Answer {
+    match read.preconditions.evaluate(&meta.etag, meta.last_modified) {
+        Verdict::Pass => {}
+        Verdict::NotModified => return Answer::NotModified,
+        Verdict::Failed => {
+            let condition = read.preconditions.failed_condition();
+            return Answer::Refused(S3Error::precondition_failed(condition));
+        }
+    }
+    if let Some(part) = read.part {
+        return match meta.parts.get(part) {
+            Some(part) => Answer::Bytes { range: part.range.clone(), partial: true },
+            None => Answer::Refused(S3Error::service_unavailable()),
+        };
+    }
+    let ranged = read.range.filter(|range| !range.is_suffix_of_nothing(meta.size)).filter(|_| {
+        read.if_range.as_ref().is_none_or(|c| c.matches(&meta.etag, meta.last_modified))
+    });
+    match ranged.map(|range| (range, range.resolve(meta.size))) {
+        None => Answer::Bytes { range: 0..meta.size, partial: false },
+        Some((_, Ok(range))) => Answer::Bytes { range, partial: true },
+        Some((asked, Err(_))) => {
+            Answer::Refused(S3Error::invalid_range(&asked.to_string(), meta.size))
+        }
+    }
+}
+
+/// Whether a read would be refused for what the object is: by 412 or 416.
+fn refuses(read: &Read, meta: &ObjectMeta) -> bool {
+    let refused = [StatusCode::PRECONDITION_FAILED, StatusCode::RANGE_NOT_SATISFIABLE];
+    matches!(evaluate(read, meta), Answer::Refused(error) if refused.contains(&error.status))
+}
+
+/// Whether metadata was confirmed after the request arrived, so that it may refuse it (R33).
+enum Confirmation {
+    Done,
+    Needed,
+    /// It was tried, and the origin did not answer.
+    Failed,
+}
+
+fn confirmation(ctx: &RequestContext, found: &Found) -> Confirmation {
+    match found.source {
+        Source::Stale => Confirmation::Failed,
+        _ if found.is_confirmed_since(ctx.started) => Confirmation::Done,
+        _ => Confirmation::Needed,
+    }
+}
+
+fn status(found: &Found) -> CacheStatus {
+    match found.source {
+        Source::Hit => CacheStatus::Hit,
+        Source::Miss => CacheStatus::Miss,
+        Source::Revalidated => CacheStatus::Revalidated,
+        Source::Stale => CacheStatus::Stale,
+        Source::StaleWhileRevalidate => CacheStatus::StaleWhileRevalidate,
+    }
+}
+
+/// What the head says of a read whose first bytes came from `source`: a hit only if the rest is in memory or on disk.
+async fn promised(cache: CacheStatus, source: PieceSource, reader: &BlockReader) -> CacheStatus {
+    if !matches!(cache, CacheStatus::Hit | CacheStatus::Stale | CacheStatus::StaleWhileRevalidate) {
+        return cache;
+    }
+    match source {
+        PieceSource::Origin => CacheStatus::Partial,
+        _ if !reader.rest_is_held().await => CacheStatus::Partial,
+        PieceSource::Disk if cache == CacheStatus::Hit => CacheStatus::DiskHit,
+        PieceSource::Memory | PieceSource::Disk => cache,
+    }
+}
+
+fn refusal(failure: &CacheError) -> (S3Error, CacheStatus) {
+    match failure {
+        CacheError::Absent(error) => ((**error).clone(), CacheStatus::Negative),
+        CacheError::Origin(error) | CacheError::HeadRefused(error) => {
+            (error.to_s3(), CacheStatus::Miss)
+        }
+        CacheError::NoMemory => (S3Error::slow_down(), CacheStatus::Miss),
+        CacheError::Changed | CacheError::Uncacheable | CacheError::Unconfirmed => {
+            (S3Error::service_unavailable(), CacheStatus::Miss)
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Heads and errors as S3 writes them, with request ids of our own (never the origin's, which belong to another answer).
+
+mod spelling;
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, EXPIRES,
+    LAST_MODIFIED, SERVER,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::date::get_cached_date;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use super::region::BUCKET_REGION;
+use crate::metrics::CacheResult;
+use crate::proxy::context::{LoggedError, RequestContext, RequestId};
+use crate::s3::range::ContentRange;
+use crate::s3::{ObjectMeta, ResponseOverrides, S3Error};
+use spelling::spelled;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const MP_PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
+const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
+/// Stands where S3 names the host that answered.
+const HOST: &str = "hotset";
+
+/// What part the cache had in an answer (RFC 9211).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum CacheStatus {
+    /// Known, fresh, and all its bytes in memory or on disk, the first ones in memory.
+    Hit,
+    /// The same, the first ones on disk.
+    DiskHit,
+    /// The object was not known.
+    Miss,
+    /// Known, but not all its bytes were in memory or on disk.
+    Partial,
+    /// The origin confirmed or replaced what was known.
+    Revalidated,
+    /// Too old, and the origin is down.
+    Stale,
+    /// Too old, and the origin is being asked.
+    StaleWhileRevalidate,
+    /// A remembered absence.
+    Negative,
+    /// Not for the cache.
+    Bypass,
+    /// A method that is not cached.
+    Method,
+}
+
+impl CacheStatus {
+    pub(in crate::proxy) fn header(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Hit => "hotset; hit",
+            Self::DiskHit => "hotset; hit; detail=disk",
+            Self::Miss => "hotset; fwd=uri-miss",
+            Self::Partial => "hotset; fwd=partial",
+            Self::Revalidated => "hotset; fwd=stale; detail=revalidated",
+            Self::Stale => "hotset; hit; detail=stale-on-error",
+            Self::StaleWhileRevalidate => "hotset; hit; detail=stale-while-revalidate",
+            Self::Negative => "hotset; hit; detail=negative",
+            Self::Bypass => "hotset; fwd=bypass",
+            Self::Method => "hotset; fwd=method",
+        })
+    }
+
+    pub(in crate::proxy) fn label(self) -> CacheResult {
+        match self {
+            Self::Hit | Self::DiskHit => CacheResult::Hit,
+            Self::Partial => CacheResult::Partial,
+            Self::Miss => CacheResult::Miss,
+            Self::Revalidated => CacheResult::Revalidated,
+            Self::Stale | Self::StaleWhileRevalidate => CacheResult::Stale,
+            Self::Negative => CacheResult::Negative,
+            Self::Bypass | Self::Method => CacheResult::Bypass,
+        }
+    }
+}
+
+/// Headers of most answers, with room for those that pingora adds.
+const HEADERS: usize = 24;
+/// Bytes of most heads.
+const WIRE: usize = 1024;
+
+/// A head that is being put together.
+///
+/// In `http`'s own map: pingora's setters spell out each name and parse it again.
+pub(in crate::proxy) struct Head {
+    status: StatusCode,
+    headers: HeaderMap,
+}
+
+impl Head {
+    pub(crate) fn new(status: StatusCode, id: RequestId, cache: CacheStatus) -> Self {
+        let mut head = Self { status, headers: HeaderMap::with_capacity(HEADERS) };
+        let digits = HeaderValue::from_bytes(&id.digits()).expect("hexadecimal digits are legal");
+        head.set(REQUEST_ID, digits.clone());
+        head.set(HOST_ID, digits);
+        head.set(SERVER, HeaderValue::from_static(HOST));
+        head.set(CACHE_STATUS, cache.header());
+        head
+    }
+
+    pub(in crate::proxy) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.insert(name, value);
+    }
+
+    pub(in crate::proxy) fn remove(&mut self, name: &HeaderName) {
+        self.headers.remove(name);
+    }
+
+    fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.headers.append(name, value.clone());
+    }
+
+    /// Everything that is said of the object itself, and the checksums of the bytes that are sent.
+    pub(in crate::proxy) fn describe(
+        &mut self,
+        meta: &ObjectMeta,
+        checksums: &[(HeaderName, HeaderValue)],
+        overrides: &ResponseOverrides,
+    ) {
+        for (name, value) in &meta.headers {
+            self.add(name, value);
+        }
+        for (name, value) in checksums {
+            self.add(name, value);
+        }
+        for (name, value) in overrides.iter() {
+            self.set(name.clone(), value.clone());
+        }
+    }
+
+    /// What a 304 says (RFC 9110, section 15.4.5).
+    pub(in crate::proxy) fn identify(&mut self, meta: &ObjectMeta) {
+        let kept = [ETAG, LAST_MODIFIED, CACHE_CONTROL, EXPIRES, VERSION_ID];
+        for (name, value) in meta.headers.iter().filter(|(name, _)| kept.contains(name)) {
+            self.add(name, value);
+        }
+    }
+
+    pub(in crate::proxy) fn length(&mut self, bytes: u64) {
+        self.set(CONTENT_LENGTH, bytes.into());
+    }
+
+    pub(in crate::proxy) fn parts_count(&mut self, count: u16) {
+        self.set(MP_PARTS_COUNT, count.into());
+    }
+
+    pub(in crate::proxy) fn content_range(&mut self, range: &std::ops::Range<u64>, size: u64) {
+        let text = ContentRange { range: range.clone(), size: Some(size) }.to_string();
+        let value = HeaderValue::from_str(&text).expect("digits are legal in a header");
+        self.set(CONTENT_RANGE, value);
+    }
+
+    pub(in crate::proxy) async fn send(self, session: &mut Session) -> Result<()> {
+        let head = Box::new(self.into_header()?);
+        session.downstream_session.write_response_header(head).await
+    }
+
+    /// The bytes of it on a connection that stays, as pingora would write them.
+    pub(in crate::proxy) fn into_wire(mut self) -> Vec<u8> {
+        self.set(DATE, get_cached_date());
+        self.set(CONNECTION, HeaderValue::from_static("keep-alive"));
+        let mut wire = Vec::with_capacity(WIRE);
+        wire.extend_from_slice(b"HTTP/1.1 ");
+        wire.extend_from_slice(self.status.as_str().as_bytes());
+        wire.push(b' ');
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        wire.extend_from_slice(reason.as_bytes());
+        wire.extend_from_slice(b"\r\n");
+        for (name, value) in &self.headers {
+            wire.extend_from_slice(spelled(name).as_bytes());
+            wire.extend_from_slice(b": ");
+            wire.extend_from_slice(value.as_bytes());
+            wire.extend_from_slice(b"\r\n");
+        }
+        wire.extend_from_slice(b"\r\n");
+        wire
+    }
+
+    /// With names as HTTP/1 shows them; HTTP/2 has them in lower case.
+    fn into_header(self) -> Result<ResponseHeader> {
+        let mut head = ResponseHeader::build(self.status, Some(HEADERS))?;
+        for (name, value) in &self.headers {
+            head.append_header(spelled(name).to_owned(), value)?;
+        }
+        Ok(head)
+    }
+}
+
+/// Answers with an S3 error; a HEAD gets its status only.
+pub(in crate::proxy) async fn send_error(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    error: &S3Error,
+    cache: CacheStatus,
+) -> Result<()> {
+    ctx.cache = cache.label();
+    ctx.answered = Some(LoggedError::of(error));
+    let request = session.req_header();
+    let is_head = request.method == Method::HEAD;
+    let resource = request.uri.path().to_owned();
+    let body = match is_head {
+        true => Bytes::new(),
+        false => error.to_xml(&resource, &ctx.request_id.to_string(), HOST),
+    };
+    let mut head = Head::new(error.status, ctx.request_id, cache);
+    for (name, value) in &error.headers {
+        head.add(name, value);
+    }
+    if let Some(region) = &ctx.region
+        && error.headers.iter().any(|(name, _)| *name == BUCKET_REGION)
+    {
+        head.set(BUCKET_REGION, region.clone());
+    }
+    head.set(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    head.length(body.len() as u64);
+    // What is left of the request's body must not be taken for the next request.
+    if !session.is_body_done() {
+        session.set_keepalive(None);
+    }
+    head.send(session).await?;
+    session.downstream_session.write_response_body(body, true).await
+}
+
+/// The error that ends a transfer which cannot be completed: the connection or stream is broken, never closed
+/// as if the object were whole.
+pub(in crate::proxy) fn broken(why: &dyn std::fmt::Display) -> Box<Error> {
+    Error::explain(ErrorType::InternalError, format!("the answer cannot be completed: {why}"))
+}
