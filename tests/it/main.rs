@@ -58,6 +58,8 @@ mod front;
 mod full_memory;
 /// The names under which each mode is reached.
 mod hosts;
+/// The description of the HTTP API, `docs/reference/http-api.yaml`.
+mod http_api;
 /// Events by Kafka.
 #[cfg(feature = "kafka")]
 mod kafka;
