@@ -5,6 +5,7 @@ mod addressed;
 mod cgroup;
 mod descriptors;
 mod memory_watch;
+mod observe;
 mod replicas;
 mod secret_files;
 mod service_manager;
@@ -27,22 +28,23 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, AdminState, Api, Token};
 use crate::auth::{AuthMode, Credentials, IdentitiesError};
-use crate::cache::{Cache, DiskError, DiskUsage, Rules};
+use crate::cache::{Cache, DiskError, Rules};
 use crate::cluster::Cluster;
 use crate::config::{Config, ShutdownConfig};
 use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
 use crate::origin::{CredentialsError, Origin};
 use crate::proxy::{
-    AccessLogger, Admission, CorsRules, Gateway, Listener, Owners, Server, Shutdown,
+    AccessLogger, Admission, CorsRules, Gateway, ListenConfig, Listener, Owners, RecentErrors,
+    Server, Shutdown,
 };
-use crate::s3::BucketName;
 use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::tls::{Tls, TlsError};
 use crate::warm::{Demand, Warmer};
 
 use activation::PassedSockets;
 use cgroup::Cgroup;
+use observe::Observed;
 use service_manager::ServiceManager;
 use signals::Signals;
 
@@ -166,17 +168,13 @@ impl App {
         let owners = Arc::new(Owners::default());
         let cors = Arc::new(CorsRules::default());
         let log = AccessLogger::start(config.log.access);
+        let errors = Arc::<RecentErrors>::default();
         let conf = Arc::new(pingora_conf(&config));
         let mut servers = Vec::new();
         for (index, listen) in config.listen.iter().enumerate() {
             let tls = listen.tls.as_ref().map(|tls| Tls::load(tls, "listen", true)).transpose();
             let tls = tls.map_err(|source| RunError::Tls { index, source })?;
-            let bound = match sockets.take(&listen.address)? {
-                Some(listener) => Ok(listener),
-                None => Listener::bind(&listen.address, listen.mode).await,
-            };
-            let listener = bound
-                .map_err(|source| RunError::Bind { address: listen.address.clone(), source })?;
+            let listener = bind_clients(listen, &mut sockets).await?;
             warn_of_open_trust(config.auth.mode, &listener, listen.tls.as_ref());
             let scheme = if tls.is_some() { "https" } else { "http" };
             let gateway = Gateway {
@@ -188,6 +186,7 @@ impl App {
                 cluster: cluster.clone(),
                 cors: cors.clone(),
                 log: log.clone(),
+                errors: errors.clone(),
                 limits: config.limits.clone(),
                 admission: admission.clone(),
                 region: addressed::clients_region(&config),
@@ -199,15 +198,17 @@ impl App {
         }
         let admin = match admin {
             Some((listener, address)) => {
-                // One that cannot be read may come later, and opens nothing until then.
-                if let Err(error) = token.read()
-                    && error.kind() == std::io::ErrorKind::InvalidData
-                {
-                    return Err(RunError::AdminToken(error));
-                }
-                let on_loopback = address.ip().is_loopback();
-                let (cache, warmer, cluster) = (cache.clone(), warmer.clone(), cluster.clone());
-                Some((listener, Arc::new(Api { cache, warmer, token, on_loopback, cluster })))
+                let shown = Observed {
+                    cache: cache.clone(),
+                    origin: origin.clone(),
+                    rules: rules.clone(),
+                    admission,
+                    errors,
+                    warmer: warmer.clone(),
+                    cluster: cluster.clone(),
+                };
+                let api = observe::api(&config, shown, token, address.ip().is_loopback())?;
+                Some((listener, Arc::new(api)))
             }
             None => None,
         };
@@ -270,13 +271,10 @@ impl App {
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let ready = Arc::new(AtomicBool::new(true));
         if let Some((listener, api)) = self.admin {
-            let (cache, origin, rules) =
-                (self.cache.clone(), self.origin.clone(), self.rules.clone());
+            let (origin, rules) = (self.origin.clone(), self.rules.clone());
             let state = AdminState {
-                handle: metrics::install(),
                 ready: ready.clone(),
-                refresh: Arc::new(move || refresh(&cache)),
-                detail: Arc::new(move || origin.describe() + &describe_trust(&rules)),
+                detail: Arc::new(move || origin.describe() + &observe::describe_trust(&rules)),
                 api,
             };
             tokio::spawn(admin::serve(listener, state, shutdown.clone()));
@@ -406,6 +404,18 @@ fn pingora_conf(config: &Config) -> ServerConf {
     }
 }
 
+/// An address of clients: a socket that is bound already, or a new one.
+async fn bind_clients(
+    listen: &ListenConfig,
+    sockets: &mut PassedSockets,
+) -> Result<Listener, RunError> {
+    let bound = match sockets.take(&listen.address)? {
+        Some(listener) => Ok(listener),
+        None => Listener::bind(&listen.address, listen.mode).await,
+    };
+    bound.map_err(|source| RunError::Bind { address: listen.address.clone(), source })
+}
+
 /// `passed`: a socket that is bound already.
 async fn bind_admin(
     address: &str,
@@ -447,33 +457,5 @@ fn warn_of_open_trust(mode: AuthMode, listener: &Listener, tls: Option<&TlsConfi
             "auth.mode is trust and {address} is not a loopback address: WHOEVER CAN CONNECT MAY DO WHATEVER \
              THE ORIGIN'S KEYS MAY, deletes included. Narrow it with auth.writes and auth.buckets."
         );
-    }
-}
-
-/// For `/readyz`: one line for each rule that trusts events.
-fn describe_trust(rules: &Rules) -> String {
-    let rules = rules.trusted().into_iter();
-    let lines = rules.map(|(rule, buckets)| match buckets.is_empty() {
-        true => format!("events: rule {rule:?} is trusted in no bucket, its ttl applies\n"),
-        false => {
-            let named: Vec<&str> = buckets.iter().map(BucketName::as_str).collect();
-            format!("events: rule {rule:?} is trusted in {}\n", named.join(", "))
-        }
-    });
-    lines.collect()
-}
-
-fn refresh(cache: &Cache) {
-    let usage = cache.usage();
-    metrics::set_cache_bytes(usage.block_bytes + usage.metadata_bytes);
-    metrics::set_cache_blocks(usage.blocks);
-    metrics::memory::set_cache_capacity(cache.block_capacity().1);
-    metrics::set_metadata_entries(usage.metadata_entries);
-    metrics::set_in_flight_bytes(usage.in_flight_bytes);
-    metrics::set_in_flight_limit(usage.in_flight_limit);
-    if let Some(disk) = cache.disk_usage() {
-        let DiskUsage { device_bytes, blocks, objects, queued_bytes, .. } = disk;
-        let holds = metrics::disk::Holds { device_bytes, blocks, objects, queued_bytes };
-        metrics::disk::set_holds(holds);
     }
 }

@@ -6,6 +6,7 @@
 mod api;
 pub mod config;
 mod server;
+pub mod stats;
 mod token;
 
 pub use api::{Api, ERASING};

@@ -17,7 +17,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
@@ -43,13 +42,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What the server shows.
 #[derive(Clone)]
 pub struct AdminState {
-    /// The metrics, from `metrics::install`.
-    pub handle: PrometheusHandle,
     /// Whether clients can be served.
     pub ready: Arc<AtomicBool>,
-    /// Called before each rendering, to set gauges that nobody sets as they change. It must be
-    /// quick and must not block.
-    pub refresh: Arc<dyn Fn() + Send + Sync>,
     /// Lines that `/readyz` says more; they decide nothing.
     pub detail: Arc<dyn Fn() -> String + Send + Sync>,
     /// Answers what is below `/api/`.
@@ -79,7 +73,7 @@ pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch
             _ = upkeep.tick() => {
                 // A second's samples of a busy server take milliseconds, too long for this thread
                 // if it serves clients too.
-                let handle = state.handle.clone();
+                let handle = state.api.stats.handle.clone();
                 spawn_blocking(move || handle.run_upkeep());
             }
             Some(ended) = connections.join_next() => {
@@ -213,14 +207,11 @@ fn last(mut response: Response<String>) -> Response<String> {
 fn answer(method: &Method, path: &str, state: &AdminState, draining: bool) -> Response<String> {
     let known = matches!(path, "/metrics" | "/healthz" | "/readyz");
     if known && !matches!(*method, Method::GET | Method::HEAD) {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+        return only_get();
     }
     match path {
         "/metrics" => {
-            (state.refresh)();
-            let mut response = text(StatusCode::OK, state.handle.render());
+            let mut response = text(StatusCode::OK, state.api.stats.render());
             let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response.headers_mut().insert(CONTENT_TYPE, format);
             response
@@ -238,6 +229,12 @@ fn answer(method: &Method, path: &str, state: &AdminState, draining: bool) -> Re
     }
 }
 
+fn only_get() -> Response<String> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
 fn text(status: StatusCode, body: String) -> Response<String> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -253,11 +250,13 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use metrics_exporter_prometheus::PrometheusBuilder;
+    use serde_json::Value;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;
 
     use super::*;
     use crate::admin::Token;
+    use crate::admin::stats::{Parts, Stats};
     use crate::cache::{Cache, CacheConfig, RuleConfig, Rules};
     use crate::origin::{Origin, OriginConfig};
     use crate::warm::{WarmConfig, Warmer};
@@ -270,14 +269,15 @@ mod tests {
         server: JoinHandle<()>,
     }
 
-    fn api() -> Arc<Api> {
+    fn api(stats: Stats) -> Arc<Api> {
         let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
         let rules = [RuleConfig::default()];
         let cache = Cache::new(&CacheConfig::default(), &rules, origin.clone()).unwrap();
         let rules = Arc::new(Rules::new(&rules).unwrap());
         let config = WarmConfig::default();
         let warmer = Warmer::new(&config, cache.clone(), origin, rules, Arc::new(|| 0), 1);
-        Arc::new(Api { cache, warmer, token: Token::Unset, on_loopback: true, cluster: None })
+        let token = Token::Unset;
+        Arc::new(Api { cache, warmer, token, on_loopback: true, cluster: None, stats })
     }
 
     async fn start() -> Running {
@@ -286,14 +286,26 @@ mod tests {
         let ready = Arc::new(AtomicBool::new(false));
         let refreshed = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&refreshed);
-        let state = AdminState {
+        let nothing = || Box::new(|| Value::Null);
+        let stats = Stats {
             handle: recorder.handle(),
-            ready: Arc::clone(&ready),
             refresh: Arc::new(move || {
                 count.fetch_add(1, Ordering::Relaxed);
             }),
+            started: Instant::now(),
+            parts: Parts {
+                origin: nothing(),
+                trust: nothing(),
+                limits: nothing(),
+                disks: nothing(),
+                errors: nothing(),
+                config: nothing(),
+            },
+        };
+        let state = AdminState {
+            ready: Arc::clone(&ready),
             detail: Arc::new(|| "all is well\n".to_owned()),
-            api: api(),
+            api: api(stats),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

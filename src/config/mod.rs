@@ -9,6 +9,7 @@
 //! [`units`], which imports nothing of ours.
 
 mod check;
+mod effective;
 mod load;
 #[cfg(test)]
 mod reference;

@@ -139,6 +139,11 @@ impl Endpoint {
         self.turn.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The addresses in use; none before the first look-up.
+    pub(super) fn known_addresses(&self) -> Vec<SocketAddr> {
+        self.resolver.known_addresses()
+    }
+
     /// For people: why its addresses are old, if they are.
     pub(super) fn describe_addresses(&self) -> Option<String> {
         self.resolver.describe()

@@ -3,12 +3,14 @@
 //! At most one warning every [`EVERY`], and one line on its end: an outage meets thousands of requests a second, and an
 //! origin that fails one request in a hundred begins and ends an outage many times a second.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::OriginError;
@@ -29,6 +31,32 @@ const EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Health {
     last: AtomicU8,
     failing: Mutex<Failing>,
+}
+
+/// Whether the origin answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    NotAsked,
+    Answers,
+    Fails,
+}
+
+/// The health of the origin.
+#[derive(Debug, Clone, Serialize)]
+pub struct OriginReport {
+    pub endpoint: String,
+    pub state: State,
+    /// Duration of the outage.
+    pub failing_seconds: Option<u64>,
+    /// The first failure of the outage, and where to look.
+    pub reason: Option<String>,
+    /// The circuit breaker is open.
+    pub only_probed: bool,
+    /// Addresses in use.
+    pub addresses: Vec<SocketAddr>,
+    /// Why they are old, if the name is not resolved any more.
+    pub addresses_old: Option<String>,
 }
 
 /// Values of [`Health::last`].
@@ -68,6 +96,17 @@ impl Health {
             (NOT_ASKED, _) => format!("origin {endpoint}: not asked yet\n"),
             _ if is_open => format!("origin {endpoint}: fails often{probed}\n"),
             _ => format!("origin {endpoint}: answers\n"),
+        }
+    }
+
+    fn state(&self) -> (State, Option<(u64, String)>) {
+        let failing = self.failing.lock();
+        match (self.last.load(Ordering::Relaxed), &failing.outage) {
+            (FAILS, Some(outage)) => {
+                (State::Fails, Some((outage.since.elapsed().as_secs(), outage.why.clone())))
+            }
+            (NOT_ASKED, _) => (State::NotAsked, None),
+            _ => (State::Answers, None),
         }
     }
 
@@ -231,6 +270,22 @@ impl Origin {
     /// A request that was to pass through found no connection.
     pub fn failed_to_connect(&self, error: &pingora::Error) {
         self.note(Some(&connect_error(error)));
+    }
+
+    /// The same as [`Origin::describe`], for programs.
+    pub fn report(&self) -> OriginReport {
+        let (state, outage) = self.health.state();
+        let (failing_seconds, reason) = outage.unzip();
+        let endpoint = self.endpoint();
+        OriginReport {
+            endpoint: self.config.endpoint.clone(),
+            state,
+            failing_seconds,
+            reason,
+            only_probed: self.breaker.is_open(),
+            addresses: endpoint.known_addresses(),
+            addresses_old: endpoint.describe_addresses(),
+        }
     }
 
     /// For `/readyz`: one line.

@@ -37,4 +37,5 @@ pub use credentials::{CredentialsError, Found, Source};
 pub use domains::{Brought, Domain, Domains, MAX_REALMS};
 pub use endpoint::Endpoint;
 pub use error::OriginError;
+pub use health::{OriginReport, State as OriginState};
 pub use loops::{CDN_LOOP, LoopGuard};

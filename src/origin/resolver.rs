@@ -161,6 +161,11 @@ impl Resolver {
         }
     }
 
+    /// The addresses in use; none before the first look-up.
+    pub(super) fn known_addresses(&self) -> Vec<SocketAddr> {
+        self.known.lock().addresses.as_deref().unwrap_or_default().to_vec()
+    }
+
     /// For people: why the addresses are old, if they are.
     pub(super) fn describe(&self) -> Option<String> {
         let known = self.known.lock();

@@ -35,8 +35,13 @@ impl Gateway {
             }
             self.origin.passed_through(origin_outcome(error, status));
         }
+        if ctx.cache == CacheResult::Miss && ctx.from_origin == 0 {
+            // A block that was fetched for this read may be complete, and in memory, before it is sent.
+            ctx.from_origin = std::mem::take(&mut ctx.from_memory);
+        }
         ctx.cache = cache_result(ctx);
         access_log::record(&exchange, ctx);
+        self.errors.record(&exchange, ctx);
         self.log.write(&exchange, ctx);
     }
 }

@@ -18,6 +18,7 @@ mod fast_path;
 mod handlers;
 mod operation_name;
 mod path_prefix;
+mod recent_errors;
 mod response;
 
 use std::net::{IpAddr, SocketAddr};
@@ -49,6 +50,7 @@ pub use conn::server::Server;
 pub use conn::shutdown::Shutdown;
 pub use handlers::owners::Owners;
 pub use path_prefix::PathPrefix;
+pub use recent_errors::RecentErrors;
 pub use response::cors::CorsRules;
 
 use conn::client::Client;
@@ -73,6 +75,7 @@ pub struct Gateway {
     pub cluster: Option<Arc<Cluster>>,
     pub cors: Arc<CorsRules>,
     pub log: AccessLogger,
+    pub errors: Arc<RecentErrors>,
     pub limits: LimitsConfig,
     /// One for all listeners.
     pub admission: Arc<Admission>,

@@ -114,6 +114,8 @@ mod spellings;
 mod spine;
 /// An old answer instead of none.
 mod stale;
+/// The routes that show the server.
+mod stats;
 mod streamed;
 /// FakeS3, TestProxy and clients.
 mod support;

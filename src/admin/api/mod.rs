@@ -6,6 +6,8 @@
 //!  GET    /api/v1/warm         the jobs that run and the last that ended
 //!  GET    /api/v1/warm/{id}    how far one is
 //!  DELETE /api/v1/warm/{id}    end it
+//!  GET    /api/v1/stats        counters, gauges, recent errors
+//!  GET    /api/v1/config       the effective configuration, without secrets
 //! ```
 //! A request is understood wholly before any of it is done; what is wrong with it is said in one line of `error`.
 
@@ -25,6 +27,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
 use super::server::ConnectionEnd;
+use super::stats::Stats;
 use super::token::Token;
 use crate::cache::Cache;
 use crate::cluster::Cluster;
@@ -41,6 +44,7 @@ pub struct Api {
     pub on_loopback: bool,
     /// `None`: there are no other replicas.
     pub cluster: Option<Arc<Cluster>>,
+    pub stats: Stats,
 }
 
 /// A request that is not done, and why.
@@ -100,6 +104,9 @@ impl Api {
         match (path, job, &head.method) {
             ("/api/v1/purge", _, &Method::POST) => purge::purge(self, body, end).await,
             ("/api/v1/purge", ..) => Ok(other_method("POST")),
+            ("/api/v1/stats", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.snapshot())),
+            ("/api/v1/config", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.config())),
+            ("/api/v1/stats" | "/api/v1/config", ..) => Ok(other_method("GET")),
             ("/api/v1/warm", _, &Method::POST) => warm::begin(self, body).await,
             ("/api/v1/warm", _, &Method::GET) => Ok(warm::list(self)),
             ("/api/v1/warm", ..) => Ok(other_method("GET, POST")),
@@ -107,7 +114,7 @@ impl Api {
             (_, Some(id), &Method::DELETE) => warm::cancel(self, id).await,
             (_, Some(_), _) => Ok(other_method("GET, DELETE")),
             _ => {
-                let why = "there are /api/v1/purge and /api/v1/warm";
+                let why = "there are /api/v1/purge, warm, stats and config";
                 Err(Refusal::new(StatusCode::NOT_FOUND, why))
             }
         }

@@ -36,6 +36,17 @@ impl Admission {
         })
     }
 
+    /// Client connections that are open, and how many may be.
+    pub fn connections(&self) -> (usize, usize) {
+        let most = self.connections_max as usize;
+        (most.saturating_sub(self.connections.available_permits()), most)
+    }
+
+    /// Requests under way, and how many may be.
+    pub fn requests(&self) -> (usize, usize) {
+        (self.under_way(), self.requests_max)
+    }
+
     /// Requests under way now.
     pub fn under_way(&self) -> usize {
         self.requests.load(Ordering::Relaxed)

@@ -1,0 +1,65 @@
+//! One snapshot of the server as JSON: counters that only rise, gauges, and the time of both.
+//!
+//! Everything that is counted comes from the metrics, so that the page, `hotset stats` and Prometheus show the same
+//! numbers; the rest comes from [`Parts`]. Rates are left to the reader: the difference of two snapshots by that of
+//! their `uptime_seconds`.
+
+mod samples;
+mod snapshot;
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use snapshot::Snapshot;
+
+/// A part of the snapshot that its owner serialises. It must be quick and must not block.
+pub type Part = Box<dyn Fn() -> Value + Send + Sync>;
+
+/// State that is not in the metrics, by the module that owns it.
+pub struct Parts {
+    /// The health of the origin.
+    pub origin: Part,
+    /// The buckets in which each rule with `freshness: events` trusts events.
+    pub trust: Part,
+    /// Each limit with its current use.
+    pub limits: Part,
+    /// Paths of the disk tier with their capacity.
+    pub disks: Part,
+    /// The last requests that failed, newest first.
+    pub errors: Part,
+    /// Each key of the effective configuration, without secrets.
+    pub config: Part,
+}
+
+/// The source of snapshots.
+pub struct Stats {
+    /// The metrics, from `metrics::install`.
+    pub handle: PrometheusHandle,
+    /// Called before each rendering, to set gauges that nobody sets as they change. It must be quick and must not
+    /// block.
+    pub refresh: Arc<dyn Fn() + Send + Sync>,
+    pub parts: Parts,
+    pub started: Instant,
+}
+
+impl Stats {
+    /// The metrics as they are now, as Prometheus reads them.
+    pub(super) fn render(&self) -> String {
+        (self.refresh)();
+        self.handle.render()
+    }
+
+    /// The server as it is now.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let text = self.render();
+        Snapshot::new(&samples::Samples::parse(&text), &self.parts, self.started.elapsed())
+    }
+
+    /// The effective configuration.
+    pub(super) fn config(&self) -> Value {
+        (self.parts.config)()
+    }
+}
