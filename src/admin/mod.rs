@@ -5,6 +5,7 @@
 
 mod api;
 pub mod config;
+mod page;
 mod server;
 pub mod stats;
 mod token;

@@ -1,4 +1,4 @@
-//! A small HTTP server: `/metrics`, `/healthz`, `/readyz`, and whatever is below `/api/`.
+//! A small HTTP server: the web page at `/`, `/metrics`, `/healthz`, `/readyz`, and whatever is below `/api/`.
 //!
 //! The invariant: no client can hold it up. One request a connection, a bound on how long a
 //! connection lives and on how many there are; beyond that, new ones wait in the backlog. Other
@@ -24,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
-use super::Api;
+use super::{Api, page};
 
 const CONNECTIONS: usize = 64;
 /// Those of other replicas: a few for each of them.
@@ -205,6 +205,9 @@ fn last(mut response: Response<String>) -> Response<String> {
 }
 
 fn answer(method: &Method, path: &str, state: &AdminState, draining: bool) -> Response<String> {
+    if let Some(file) = page::find(method, path) {
+        return file;
+    }
     let known = matches!(path, "/metrics" | "/healthz" | "/readyz");
     if known && !matches!(*method, Method::GET | Method::HEAD) {
         return only_get();
@@ -224,12 +227,12 @@ fn answer(method: &Method, path: &str, state: &AdminState, draining: bool) -> Re
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
         _ => text(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /healthz, /readyz and /api/v1/\n".to_owned(),
+            "there are /, /metrics, /healthz, /readyz and /api/v1/\n".to_owned(),
         ),
     }
 }
 
-fn only_get() -> Response<String> {
+pub(super) fn only_get() -> Response<String> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
