@@ -290,7 +290,7 @@ mod tests {
         let refreshed = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&refreshed);
         let nothing = || Box::new(|| Value::Null);
-        let stats = Stats {
+        let shown = Stats {
             handle: recorder.handle(),
             refresh: Arc::new(move || {
                 count.fetch_add(1, Ordering::Relaxed);
@@ -308,7 +308,7 @@ mod tests {
         let state = AdminState {
             ready: Arc::clone(&ready),
             detail: Arc::new(|| "all is well\n".to_owned()),
-            api: api(stats),
+            api: api(shown),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
