@@ -25,6 +25,13 @@ fn command(name: &str, s3: &FakeS3, scratch: &Scratch, origin: &str) -> Command 
     command
 }
 
+/// `hotset serve` with the credentials of a container's agent.
+fn serve_with(agent: &FakeAgent, s3: &FakeS3, scratch: &Scratch) -> Command {
+    let mut serve = command("serve", s3, scratch, "");
+    serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
+    serve
+}
+
 /// Whose name is in the origin's requests: `-` where there is none.
 fn signers(s3: &FakeS3) -> Vec<String> {
     let signer = |request: &crate::support::Seen| {
@@ -194,8 +201,7 @@ async fn a_start_with_credentials_that_cannot_be_had_is_refused_and_says_what_is
 async fn credentials_are_renewed_before_they_end_and_the_old_ones_serve_until_then() {
     let (s3, scratch) = (origin().await, Scratch::new());
     let agent = FakeAgent::start("AK1", Duration::from_secs(6)).await;
-    let mut serve = command("serve", &s3, &scratch, "");
-    serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
+    let mut serve = serve_with(&agent, &s3, &scratch);
     let token = scratch.file("token", "first");
     serve.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token);
     let mut process = Process::spawn(serve).await;
@@ -215,9 +221,7 @@ async fn credentials_are_renewed_before_they_end_and_the_old_ones_serve_until_th
 async fn old_credentials_serve_while_others_cannot_be_had() {
     let (s3, scratch) = (origin().await, Scratch::new());
     let agent = FakeAgent::start("AK1", Duration::from_secs(2)).await;
-    let mut serve = command("serve", &s3, &scratch, "");
-    serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
-    let mut process = Process::spawn(serve).await;
+    let mut process = Process::spawn(serve_with(&agent, &s3, &scratch)).await;
     agent.fail(503);
     process.logged("cannot renew the credentials for the origin, the old ones stay").await;
     assert_eq!(process.client().get("/data/key").send().await.status, 200);
@@ -251,9 +255,7 @@ async fn what_the_origin_refuses_is_fetched_again_once_for_all_and_the_read_goes
     ] {
         let (s3, scratch) = (origin().await, Scratch::new());
         let agent = FakeAgent::start("AK1", HOUR).await;
-        let mut serve = command("serve", &s3, &scratch, "");
-        serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
-        let process = Process::spawn(serve).await;
+        let process = Process::spawn(serve_with(&agent, &s3, &scratch)).await;
         agent.give("AK2", HOUR);
         let readers = 8;
         for n in 0..readers {
@@ -274,18 +276,11 @@ async fn what_the_origin_refuses_is_fetched_again_once_for_all_and_the_read_goes
     }
 }
 
-/// Starts hotset with the credentials of a container's agent.
-async fn serve_with(agent: &FakeAgent, s3: &FakeS3, scratch: &Scratch) -> Process {
-    let mut serve = command("serve", s3, scratch, "");
-    serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
-    Process::spawn(serve).await
-}
-
 #[tokio::test]
 async fn a_refusal_that_no_others_mend_is_told_as_hotsets_own() {
     let (s3, scratch) = (origin().await, Scratch::new());
     let agent = FakeAgent::start("AK1", HOUR).await;
-    let process = serve_with(&agent, &s3, &scratch).await;
+    let process = Process::spawn(serve_with(&agent, &s3, &scratch)).await;
     s3.fault(Matcher::get("key"), Always, Fault::Status(400, "ExpiredToken"));
     for _ in 0..5 {
         let answer = process.client().get("/data/key").send().await;
@@ -309,7 +304,7 @@ async fn a_request_that_the_origin_waited_for_in_vain_is_sent_again() {
 async fn a_list_that_old_keys_are_refused_for_is_sent_again_with_others() {
     let (s3, scratch) = (origin().await, Scratch::new());
     let agent = FakeAgent::start("AK1", HOUR).await;
-    let process = serve_with(&agent, &s3, &scratch).await;
+    let process = Process::spawn(serve_with(&agent, &s3, &scratch)).await;
     agent.give("AK2", HOUR);
     s3.fault(Matcher::any(), Times(1), Fault::Status(400, "ExpiredToken"));
     let answer = process.client().get("/data?list-type=2").send().await;

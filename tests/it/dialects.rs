@@ -52,17 +52,21 @@ async fn two_ways_of_signing_at_once_are_a_400_in_every_mode() {
 async fn an_unsigned_content_sha256_is_taken_as_s3_does_and_still_compared() {
     let (s3, proxy, _scratch) = in_mode(AuthMode::Verify, |_| {}).await;
     let client = proxy.client();
-    let put = Signed::new("PUT", "/data/k", proxy.addr).body(b"new");
-    let put = put.unsigned("x-amz-content-sha256", &sha256(b"new")).wire();
-    let answer = client.raw(&put).await;
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(s3.object_bytes("data", "k"), "new");
-    let text = String::from_utf8(put).unwrap();
-    let forged = text.replace(&sha256(b"new"), "UNSIGNED-PAYLOAD");
-    assert_eq!(client.raw(forged.as_bytes()).await.status, 403);
-    let other_body = text.replace("\r\n\r\nnew", "\r\n\r\nold");
-    assert_eq!(client.raw(other_body.as_bytes()).await.status, 400);
-    assert_eq!(s3.object_bytes("data", "k"), "new");
+    for (presigned, content) in [(false, "new"), (true, "own")] {
+        let hash = sha256(content.as_bytes());
+        let put = Signed::new("PUT", "/data/k", proxy.addr).body(content.as_bytes());
+        let put = put.unsigned("x-amz-content-sha256", &hash);
+        let put = if presigned { put.wire_presigned(60) } else { put.wire() };
+        let answer = client.raw(&put).await;
+        assert_eq!(answer.status, 200, "presigned: {presigned}: {}", answer.text());
+        assert_eq!(s3.object_bytes("data", "k"), content);
+        let text = String::from_utf8(put).unwrap();
+        let forged = text.replace(&hash, "UNSIGNED-PAYLOAD");
+        assert_eq!(client.raw(forged.as_bytes()).await.status, 403, "presigned: {presigned}");
+        let other_body = text.replace(&format!("\r\n\r\n{content}"), "\r\n\r\nold");
+        assert_eq!(client.raw(other_body.as_bytes()).await.status, 400, "presigned: {presigned}");
+        assert_eq!(s3.object_bytes("data", "k"), content);
+    }
 }
 
 #[tokio::test]

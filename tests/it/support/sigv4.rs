@@ -147,7 +147,8 @@ impl Signed {
         request.write(&[("authorization", &authorization)])
     }
 
-    /// The request presigned for so many seconds; only the host is signed.
+    /// The request presigned for so many seconds; only the host is signed. The payload is not, unless an unsigned header
+    /// names its hash.
     #[must_use]
     pub fn wire_presigned(&self, expires: i64) -> Vec<u8> {
         let mut request = self.clone();
@@ -161,7 +162,9 @@ impl Signed {
         ] {
             request.query.push((name.to_owned(), value.to_owned()));
         }
-        UNSIGNED.clone_into(&mut request.payload);
+        if !request.has_unsigned_payload_hash() {
+            UNSIGNED.clone_into(&mut request.payload);
+        }
         let signature = request.signature();
         request.query.push(("X-Amz-Signature".to_owned(), signature));
         request.write(&[])
@@ -169,10 +172,14 @@ impl Signed {
 
     fn dated(&self) -> Signed {
         let request = self.clone().header("x-amz-date", &self.amz_date());
-        match self.unsigned.iter().any(|(name, _)| name == "x-amz-content-sha256") {
+        match self.has_unsigned_payload_hash() {
             true => request,
             false => request.header("x-amz-content-sha256", &self.payload),
         }
+    }
+
+    fn has_unsigned_payload_hash(&self) -> bool {
+        self.unsigned.iter().any(|(name, _)| name == "x-amz-content-sha256")
     }
 
     fn authorization(&self) -> (String, String) {
