@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, AdminState, Api, Token};
-use crate::auth::{AuthMode, Credentials, IdentitiesError};
+use crate::auth::{Access, AuthMode, Credentials, IdentitiesError};
 use crate::cache::{Cache, DiskError, Rules};
 use crate::cluster::Cluster;
 use crate::config::{Config, ShutdownConfig};
@@ -99,6 +99,7 @@ pub struct App {
     warmer: Arc<Warmer>,
     cache: Arc<Cache>,
     origin: Arc<Origin>,
+    access: Arc<Access>,
     rules: Arc<Rules>,
     intake: Arc<Intake>,
     cluster: Option<Arc<Cluster>>,
@@ -217,19 +218,19 @@ impl App {
         // Last of all: a start that fails leaves the disk as it is.
         cache.begin()?;
         origin.keep_credentials();
-        let shutdown = config.shutdown;
         Ok(Self {
             servers,
             admin,
             warmer,
             cache,
             origin,
+            access,
             rules,
             intake,
             cluster,
             receivers,
             log,
-            shutdown,
+            shutdown: config.shutdown,
         })
     }
 
@@ -249,6 +250,11 @@ impl App {
     /// What is cached.
     pub fn cache(&self) -> Arc<Cache> {
         self.cache.clone()
+    }
+
+    /// Who may do what.
+    pub fn access(&self) -> Arc<Access> {
+        self.access.clone()
     }
 
     /// Where notifications over HTTP are received.

@@ -145,6 +145,15 @@ impl Access {
         }
     }
 
+    /// How many signatures of requests were looked at so far; counted in debug builds only.
+    #[cfg(debug_assertions)]
+    pub fn verifications(&self) -> u64 {
+        match self {
+            Self::Verify { verifier, .. } => verifier.verifications(),
+            Self::Trust(_) | Self::Transparent(_) => 0,
+        }
+    }
+
     /// Whom S3 itself has let in, when it is to be asked.
     #[must_use]
     pub fn transparent(&self) -> Option<&Transparent> {

@@ -21,11 +21,11 @@ use super::response::refusal::Refusal;
 use crate::auth::chunked::Reframer;
 use crate::auth::verify::Digester;
 use crate::auth::{BodyCheck, Identity, Signer};
-use crate::cache::{PageEvidence, Ticket, Writing};
+use crate::cache::{PageEvidence, Policy, Ticket, Writing};
 use crate::cluster::PeerWrite;
 use crate::metrics::{self, CacheResult, Held, Operation as OperationLabel, wire};
 use crate::origin::{Domain, PassThrough};
-use crate::s3::{AccountId, Effect, Parsed, S3Error};
+use crate::s3::{AccountId, Effect, ObjectId, Parsed, S3Error};
 
 /// The state of one request.
 pub struct RequestContext {
@@ -44,6 +44,8 @@ pub struct RequestContext {
     pub(super) region: Option<HeaderValue>,
     /// Headers that depend on the caller are left out of what the cache answers.
     pub hides: bool,
+    /// The object that it reads and the rule for it, as the fast path found them.
+    pub(super) cacheable: Option<(ObjectId, Policy)>,
     pub forward: Option<Box<Forward>>,
     /// Why it was refused before its operation was looked at.
     pub(super) refused: Option<Refusal>,
@@ -69,6 +71,7 @@ impl RequestContext {
             identity: None,
             region: None,
             hides: false,
+            cacheable: None,
             forward: None,
             refused: None,
             answered: None,

@@ -20,8 +20,9 @@ mod operation_name;
 mod path_prefix;
 mod recent_errors;
 mod response;
+mod understood;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -87,23 +88,6 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// What is asked, and who asks for it.
-    fn understand(
-        &self,
-        session: &Session,
-        ctx: &mut RequestContext,
-    ) -> Result<(Parsed, Admitted), S3Error> {
-        let head = request_head(session.req_header());
-        self.origin.loops().check(head.headers)?;
-        let parsed = self.parse(&head)?;
-        ctx.operation = operation_name::operation(head.method, head.headers, &parsed);
-        let address = session.client_addr().and_then(|address| address.as_inet());
-        let sender = sender(address.map(SocketAddr::ip), Client::of(session));
-        let admitted = self.access.admit(&head, &parsed, sender)?;
-        self.origin.loops().remember_senders(head.headers);
-        Ok((parsed, admitted))
-    }
-
     /// Why a request is refused before it is looked at: by the gate, for what it would have removed on the way to the
     /// origin, or, over HTTP/2, for what its library lets pass.
     fn refused(&self, session: &Session) -> Option<Refusal> {
@@ -199,15 +183,15 @@ impl Gateway {
             }
         };
         let domain = brought.as_ref().unwrap_or_else(|| self.origin.domains().own());
-        if let (Operation::Read(read), Some((bucket, key))) = (&parsed.operation, parsed.object()) {
-            let id = read.id(domain.realm(), bucket, key);
-            if self.may_answer(&session.req_header().headers, &parsed, bucket, read)
-                && let Some(policy) = self.rules.policy(&id, read.no_cache)
-                && self.read(session, ctx, &id, read, &parsed.query, &policy).await?
-                    == Outcome::Answered
-            {
-                return Ok(Outcome::Answered);
-            }
+        let cacheable = match (ctx.cacheable.take(), &parsed.operation) {
+            (Some((id, policy)), Operation::Read(read)) => Some((read, id, policy)),
+            _ => self.cacheable(&session.req_header().headers, &parsed, domain.realm()),
+        };
+        if let Some((read, id, policy)) = cacheable
+            && self.read(session, ctx, &id, read, &parsed.query, &policy).await?
+                == Outcome::Answered
+        {
+            return Ok(Outcome::Answered);
         }
         let keeping = match self.list(session, ctx, domain.realm(), &parsed).await? {
             Listed::Answered => return Ok(Outcome::Answered),
@@ -439,5 +423,6 @@ fn request_head(request: &RequestHeader) -> RequestHead<'_> {
 
 fn has_body(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
-    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
+    let is_zero = |length: &HeaderValue| length.as_bytes().iter().all(|digit| *digit == b'0');
+    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| !is_zero(length))
 }

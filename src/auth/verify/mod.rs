@@ -42,6 +42,27 @@ pub struct Verifier {
     hosts: Vec<String>,
     /// Of paths, as clients may have signed them; see [`Verifier::with_path_prefixes`].
     path_prefixes: Vec<String>,
+    verifications: Calls,
+}
+
+/// A count of calls for tests; a release build does not count.
+#[derive(Debug, Default)]
+struct Calls {
+    #[cfg(debug_assertions)]
+    total: std::sync::atomic::AtomicU64,
+}
+
+impl Calls {
+    #[allow(clippy::unused_self, reason = "used in debug builds")]
+    fn count(&self) {
+        #[cfg(debug_assertions)]
+        self.total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[cfg(debug_assertions)]
+    fn total(&self) -> u64 {
+        self.total.load(std::sync::atomic::Ordering::Relaxed)
+    }
 }
 
 /// Who signed a request, and what is still to be verified of it.
@@ -57,7 +78,7 @@ impl Verifier {
     /// `region` is what clients sign for; `hosts` are names with their ports, if any, that a client may have signed
     /// in place of the one that its request was sent to.
     pub fn new(region: String, hosts: Vec<String>) -> Self {
-        Self { region, hosts, path_prefixes: Vec::new() }
+        Self { region, hosts, path_prefixes: Vec::new(), verifications: Calls::default() }
     }
 
     /// Paths without one of these may have been signed with it: a listener, or a proxy before it, has cut it off.
@@ -79,6 +100,12 @@ impl Verifier {
         paths
     }
 
+    /// How many signatures of requests were looked at so far; counted in debug builds only.
+    #[cfg(debug_assertions)]
+    pub fn verifications(&self) -> u64 {
+        self.verifications.total()
+    }
+
     /// Which of `identities` sent this request; `None` when it is not signed at all.
     ///
     /// # Errors
@@ -94,6 +121,7 @@ impl Verifier {
         now: SystemTime,
     ) -> Result<Option<Verified>, S3Error> {
         let Some(claim) = Claim::of(head, &parsed.query)? else { return Ok(None) };
+        self.verifications.count();
         claim.check_scope(&self.region)?;
         claim.check_time(now)?;
         let names = SignedNames::new(claim.signed_headers);

@@ -33,6 +33,12 @@ pub struct AtHand {
     paid: Paid,
 }
 
+impl AsMut<VecDeque<Bytes>> for AtHand {
+    fn as_mut(&mut self) -> &mut VecDeque<Bytes> {
+        &mut self.pieces
+    }
+}
+
 impl AtHand {
     /// Lets go of the blocks that are held for whoever does not take the pieces soon: a copy costs less.
     pub fn copy(&mut self) {

@@ -3,9 +3,11 @@
 
 use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use pingora::proxy::Session;
 
 use crate::auth::CertificateId;
+use crate::proxy::fast_path::handed_over::HandedOver;
 use crate::proxy::response::refusal::Refusal;
 use crate::tls::{AlternativeName, ClientCertificate};
 
@@ -15,12 +17,15 @@ pub(in crate::proxy) struct Client {
     certificate: Option<ClientCertificate>,
     certificate_ids: Vec<CertificateId>,
     refusal: OnceLock<Refusal>,
+    /// What was understood of the head that the next session reads.
+    handed_over: Mutex<Option<Box<HandedOver>>>,
 }
 
 impl Client {
     pub(in crate::proxy) fn new(certificate: Option<ClientCertificate>) -> Self {
         let certificate_ids = certificate.as_ref().map(ids).unwrap_or_default();
-        Self { certificate, certificate_ids, refusal: OnceLock::new() }
+        let (refusal, handed_over) = (OnceLock::new(), Mutex::default());
+        Self { certificate, certificate_ids, refusal, handed_over }
     }
 
     /// What that certificate is known by.
@@ -37,6 +42,16 @@ impl Client {
     pub(in crate::proxy) fn of(session: &Session) -> Option<&Self> {
         let proxy = session.digest()?.proxy_digest.as_deref()?;
         proxy.user_data.as_ref()?.downcast_ref::<std::sync::Arc<Self>>().map(AsRef::as_ref)
+    }
+
+    /// Leaves what was understood of the head that the next session reads; whatever was left before is gone.
+    pub(in crate::proxy) fn hand_over(&self, understood: Option<Box<HandedOver>>) {
+        *self.handed_over.lock() = understood;
+    }
+
+    /// Takes what was left, once.
+    pub(in crate::proxy) fn take_over(&self) -> Option<Box<HandedOver>> {
+        self.handed_over.lock().take()
     }
 
     /// Remembers why what it sent is refused; the connection ends there, so the first reason is the only one.

@@ -2,6 +2,7 @@
 //!
 //! pingora's own listener sends the head and a body in two writes; with a buffer they leave in one.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use futures_util::poll;
 use pingora::http::ResponseHeader;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
@@ -27,7 +28,6 @@ use super::admission::AddressHeld;
 use super::client::Client;
 use super::gate::{Gate, GateLimits, Opening};
 use super::transport::{Channel, Transport};
-use crate::cache::AtHand;
 use crate::metrics::Held;
 
 /// How long a connection lingers for what its client still has on its way.
@@ -136,34 +136,36 @@ impl Connection {
         self.address
     }
 
-    /// Answers the request whose head came with the pieces of `here`; those that are left of it were not sent. Each
-    /// wait for the client takes at most `patience`.
+    /// Answers the request whose head came with `pieces`; those that are left were not sent. Each wait for the client
+    /// takes at most `patience`; before the first one `compact` may replace the pieces by others with the same bytes.
     ///
     /// # Errors
     /// As the socket says; [`io::ErrorKind::TimedOut`].
-    pub(in crate::proxy) async fn answer(
+    pub(in crate::proxy) async fn answer<P: AsMut<VecDeque<Bytes>>>(
         &mut self,
-        here: &mut AtHand,
+        pieces: &mut P,
+        compact: impl Fn(&mut P),
         patience: Duration,
     ) -> io::Result<()> {
         self.gate.skip_head();
-        let mut copied = false;
-        while let Some(piece) = here.pieces.front() {
+        let mut compacted = false;
+        while let Some(piece) = pieces.as_mut().front() {
             let taken = match poll!(pin!(self.io.write(piece))) {
                 Poll::Ready(taken) => taken?,
                 Poll::Pending => {
-                    if !std::mem::replace(&mut copied, true) {
-                        here.copy();
+                    if !std::mem::replace(&mut compacted, true) {
+                        compact(pieces);
                     }
-                    timeout(patience, self.io.write(&here.pieces[0])).await??
+                    timeout(patience, self.io.write(&pieces.as_mut()[0])).await??
                 }
             };
             if taken == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            here.pieces[0].advance(taken);
-            if here.pieces[0].is_empty() {
-                here.pieces.pop_front();
+            let pieces = pieces.as_mut();
+            pieces[0].advance(taken);
+            if pieces[0].is_empty() {
+                pieces.pop_front();
             }
         }
         match poll!(pin!(self.io.flush())) {

@@ -14,11 +14,13 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::server::Server;
 use super::shutdown::{LAST_REQUEST, Shutdown};
+use crate::cache::AtHand;
+use crate::proxy::fast_path::handed_over::HandedOver;
 
 /// How a connection goes on.
 enum Next {
-    /// With a request for pingora.
-    Session,
+    /// With a request for pingora, and what was understood of it.
+    Session(Option<Box<HandedOver>>),
     End,
 }
 
@@ -47,11 +49,14 @@ impl Server {
         // else: the gate hands out no byte beyond a body, and pingora keeps what it has to itself.
         let mut answered_heads = 0;
         loop {
-            if connection.heads_read() == answered_heads
-                && let Next::End = self.hits(&mut connection, &mut remaining, &shutdown).await
-            {
-                return;
+            let mut understood = None;
+            if connection.heads_read() == answered_heads {
+                match self.hits(&mut connection, &mut remaining, &shutdown).await {
+                    Next::Session(handed_over) => understood = handed_over,
+                    Next::End => return,
+                }
             }
+            connection.client().hand_over(understood);
             let mut session = ServerSession::new_http1(connection);
             match settings.take() {
                 Some(settings) => settings.apply_to_session(&mut session),
@@ -98,13 +103,15 @@ impl Server {
             }
             // The last answer says that it is, which is pingora's to say.
             if remaining.is_last() || shutdown.is_draining() {
-                return Next::Session;
+                return Next::Session(None);
             }
-            let Some(mut answer) = self.gateway.at_once(connection).await else {
-                return Next::Session;
+            let mut answer = match self.gateway.at_once(connection).await {
+                Ok(answer) => answer,
+                Err(handed_over) => return Next::Session(handed_over),
             };
             remaining.less_one();
-            let sent = connection.answer(&mut answer.here, limits.write_timeout.0).await;
+            let patience = limits.write_timeout.0;
+            let sent = connection.answer(&mut answer.here, AtHand::copy, patience).await;
             let failed = sent.err().map(broken_off);
             self.gateway.answered(connection, &answer, failed.as_deref());
             if failed.is_some() {

@@ -3,89 +3,31 @@
 //!
 //! Only a plain `GET` or `HEAD` is looked at here, and only what would be a 200 or 206 from memory or disk is
 //! answered. Whatever is in the way (a refusal, a condition that fails, an object that is not fresh, bytes that are
-//! elsewhere) is nothing: pingora reads the same head from the connection, and the gateway says it in its one place.
+//! elsewhere) is nothing: pingora reads the same head from the connection, and the gateway says it in its one place, by
+//! what was understood here.
 //! Invariants: a request is understood, allowed, evaluated and described by the same functions either way; nothing is
 //! looked up before it was allowed, so that not even the time that a refusal takes says what is cached.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use memchr::memchr;
 use tokio::time::Instant;
 
-use crate::cache::{AtHand, Found};
+use super::handed_over::{HandedOver, Head};
+use crate::cache::{AtHand, Found, Policy};
 use crate::proxy::access_log::{self, Exchange};
 use crate::proxy::conn::connection::Connection;
 use crate::proxy::context::RequestContext;
 use crate::proxy::ending::CLIENT_CLOSED_REQUEST;
 use crate::proxy::handlers::read::{Answer, evaluate, head_of};
-use crate::proxy::operation_name::operation as operation_name;
 use crate::proxy::response::head::CacheStatus;
 use crate::proxy::{Gateway, sender};
-use crate::s3::{Operation, Parsed, Read, ReadMethod, RequestHead};
+use crate::s3::{ObjectId, Read, ReadMethod};
 
 /// The longest range that is answered so: of longer ones pingora's part is not felt.
 const MOST: u64 = 128 << 10;
 
-/// A request without a body that leaves its connection open.
-pub(in crate::proxy) struct Request {
-    method: Method,
-    target: Bytes,
-    headers: HeaderMap,
-}
-
-impl Request {
-    /// From a head that was checked by [`crate::proxy::conn::head`]; `None` for all that is not simple.
-    fn parse(head: &[u8]) -> Option<Self> {
-        let method = match head {
-            [b'G', b'E', b'T', b' ', b'/', ..] => Method::GET,
-            [b'H', b'E', b'A', b'D', b' ', b'/', ..] => Method::HEAD,
-            _ => return None,
-        };
-        let head = Bytes::copy_from_slice(head);
-        let mut line_end = memchr(b'\n', &head)?;
-        let line = head[..line_end].strip_suffix(b" HTTP/1.1\r")?;
-        let target = head.slice(method.as_str().len() + 1..line.len());
-        // Nor does pingora take these in a target.
-        if target.iter().any(|byte| matches!(byte, b'<' | b'>' | b'"' | b'`')) {
-            return None;
-        }
-        let mut headers = HeaderMap::with_capacity(16);
-        loop {
-            let start = line_end + 1;
-            line_end = start + memchr(b'\n', &head[start..])?;
-            let line = head[start..line_end].strip_suffix(b"\r")?;
-            if line.is_empty() {
-                return Some(Self { method, target, headers });
-            }
-            let colon = memchr(b':', line)?;
-            let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-            let value =
-                HeaderValue::from_maybe_shared(head.slice_ref(line[colon + 1..].trim_ascii()));
-            let value = value.ok()?;
-            let stays = !(name == CONNECTION || name == EXPECT || name == UPGRADE)
-                || name == CONNECTION && value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
-            if !stays {
-                return None;
-            }
-            headers.append(name, value);
-        }
-    }
-
-    fn head(&self) -> RequestHead<'_> {
-        RequestHead {
-            method: &self.method,
-            raw_target: &self.target,
-            host: self.headers.get(HOST).and_then(|host| host.to_str().ok()),
-            headers: &self.headers,
-            has_body: false,
-        }
-    }
-}
-
 /// What a request was answered with.
 pub(in crate::proxy) struct AtOnce {
-    request: Request,
+    head: Head,
     ctx: RequestContext,
     status: u16,
     /// A head and, for a GET, a body.
@@ -93,28 +35,42 @@ pub(in crate::proxy) struct AtOnce {
 }
 
 impl Gateway {
-    /// The answer to the request that came, if it is a hit whose bytes are here. They must be sent then.
-    pub(in crate::proxy) async fn at_once(&self, connection: &Connection) -> Option<AtOnce> {
+    /// The answer to the request that came, if it is a hit whose bytes are here. They must be sent then. Otherwise what
+    /// was understood of it, if anything was.
+    pub(in crate::proxy) async fn at_once(
+        &self,
+        connection: &Connection,
+    ) -> Result<AtOnce, Option<Box<HandedOver>>> {
         if self.access.transparent().is_some() {
-            return None;
+            return Err(None);
         }
-        let mut request = Request::parse(connection.head()?)?;
-        if let Some(target) = self.path_prefix.cut(&request.target) {
-            request.target = target.into();
+        let head = connection.head().and_then(Head::parse);
+        let mut head = head.ok_or(None)?;
+        if let Some(target) = self.path_prefix.cut(&head.target) {
+            head.target = target.into();
         }
         let started = Instant::now();
-        let head = request.head();
-        let parsed = self.parse(&head).ok()?;
-        if !matches!(parsed.operation, Operation::Read(_)) {
-            return None;
-        }
         let address = connection.address().map(|address| address.ip());
         let sender = sender(address, Some(connection.client()));
-        let admitted = self.access.admit(&head, &parsed, sender).ok()?;
+        let understood = self.understand_head(&head.as_request(), sender);
+        let mut request = HandedOver { head, started, understood, cacheable: None };
+        match self.local_hit(&mut request).await {
+            Some((ctx, status, here)) => Ok(AtOnce { head: request.head, ctx, status, here }),
+            None => Err(Some(Box::new(request))),
+        }
+    }
+
+    /// Answers a read that is allowed, if its bytes are here.
+    async fn local_hit(&self, request: &mut HandedOver) -> Option<(RequestContext, u16, AtHand)> {
+        let HandedOver { head, started, understood, cacheable } = request;
+        let (parsed, admitted) = understood.verdict.as_mut().ok()?;
         if admitted.identity.as_ref().is_some_and(|identity| identity.origin().is_some()) {
             return None;
         }
-        let (read, found) = self.found_at_hand(&head, &parsed)?;
+        let realm = self.origin.domains().own().realm();
+        let (read, id, policy) = self.cacheable(&head.headers, parsed, realm)?;
+        let (id, policy) = cacheable.insert((id, policy));
+        let found = self.found_at_hand(read, id, policy)?;
         let Answer::Bytes { range, partial } = evaluate(read, &found.meta) else { return None };
         let body = match read.method {
             ReadMethod::Get => range.clone(),
@@ -129,41 +85,31 @@ impl Gateway {
             false => CacheStatus::DiskHit,
         };
         let mut ctx = RequestContext::begin();
-        ctx.started = started;
+        ctx.started = *started;
         ctx.held = Some(self.admission.request()?);
         if !self.cache.bring(&mut here).await {
             return None;
         }
-        ctx.identity = admitted.identity;
-        ctx.operation = operation_name(&request.method, &request.headers, &parsed);
+        ctx.identity = admitted.identity.take();
+        ctx.operation = understood.operation;
         ctx.cache = cache.label();
         (ctx.from_memory, ctx.from_disk) = (here.from_memory, here.from_disk);
         let answer = head_of(&ctx, read, &found.meta, &range, partial, cache);
         let status = answer.status().as_u16();
         here.pieces.push_front(Bytes::from(answer.into_wire()));
         ctx.first_byte = Some(ctx.started.elapsed());
-        Some(AtOnce { request, ctx, status, here })
+        Some((ctx, status, here))
     }
 
-    /// A read that could be answered as far as its object is known.
-    fn found_at_hand<'a>(
-        &self,
-        head: &RequestHead<'_>,
-        parsed: &'a Parsed,
-    ) -> Option<(&'a Read, Found)> {
-        let (Operation::Read(read), Some((bucket, key))) = (&parsed.operation, parsed.object())
-        else {
-            return None;
-        };
-        if read.part.is_some() || !self.may_answer(head.headers, parsed, bucket, read) {
+    /// What is known of an object that a read asks no more of.
+    fn found_at_hand(&self, read: &Read, id: &ObjectId, policy: &Policy) -> Option<Found> {
+        if read.part.is_some() {
             return None;
         }
-        let id = read.id(self.origin.domains().own().realm(), bucket, key);
-        let policy = self.rules.policy(&id, read.no_cache)?;
-        let found = self.cache.found_at_hand(&id, &policy)?;
+        let found = self.cache.found_at_hand(id, policy)?;
         let asks_more =
             read.checksum_mode && read.range.is_none() && found.meta.checksums.is_none();
-        (!asks_more).then_some((read, found))
+        (!asks_more).then_some(found)
     }
 
     /// Counts and logs an answer that was sent, or of which `error` came in the way.
@@ -173,16 +119,16 @@ impl Gateway {
         answer: &AtOnce,
         error: Option<&pingora::Error>,
     ) {
-        let AtOnce { request, ctx, status, here } = answer;
+        let AtOnce { head, ctx, status, here } = answer;
         let address = connection.address();
         let unsent: usize = here.pieces.iter().map(Bytes::len).sum();
         let body = usize::try_from(ctx.from_memory + ctx.from_disk).unwrap_or(usize::MAX);
         let exchange = Exchange {
             address: address.as_ref().map(|address| address as &dyn std::fmt::Display),
             client: Some(connection.client()),
-            method: &request.method,
-            target: &request.target,
-            headers: &request.headers,
+            method: &head.method,
+            target: &head.target,
+            headers: &head.headers,
             status: if error.is_some() { CLIENT_CLOSED_REQUEST } else { *status },
             bytes: body.saturating_sub(unsent),
             error,

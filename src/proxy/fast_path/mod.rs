@@ -1,3 +1,4 @@
 //! Small hits, answered without a session of pingora.
 
 pub(in crate::proxy) mod at_once;
+pub(in crate::proxy) mod handed_over;

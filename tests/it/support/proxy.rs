@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hotset::app::App;
-use hotset::auth::Credentials;
+use hotset::auth::{Access, Credentials};
 use hotset::cache::Cache;
 use hotset::config::Config;
 use hotset::config::units::{ByteSize, HumanDuration};
@@ -23,6 +23,7 @@ pub struct TestProxy {
     pub addr: SocketAddr,
     pub admin: SocketAddr,
     pub cache: Arc<Cache>,
+    access: Arc<Access>,
     /// What receivers hand their messages to.
     pub intake: Arc<Intake>,
     /// Where notifications are received.
@@ -52,6 +53,7 @@ impl TestProxy {
         Self {
             addr: app.addresses()[0],
             cache: app.cache(),
+            access: app.access(),
             intake: app.intake(),
             admin: app.admin_address().expect("the test configuration has an admin port"),
             webhook: app.webhook_address(),
@@ -73,6 +75,11 @@ impl TestProxy {
     pub async fn ended(&mut self) {
         let running = self.running.take().expect("waited for once");
         within("the server to end", running).await.expect("the server did not panic");
+    }
+
+    /// How many signatures of requests it has looked at.
+    pub fn verifications(&self) -> u64 {
+        self.access.verifications()
     }
 
     /// The value of a metric's series, as `/metrics` prints it; 0 when it is not there.

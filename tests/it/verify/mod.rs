@@ -3,6 +3,7 @@
 mod bodies;
 mod changed;
 mod heads;
+mod once;
 mod policies;
 
 use hotset::auth::AuthMode;
