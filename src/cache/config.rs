@@ -235,7 +235,7 @@ impl Serialize for Freshness {
 }
 
 impl<'de> Deserialize<'de> for Freshness {
-    // By hand: serde_yaml wants a tag (`!ttl 60s`) where people write a map.
+    // By hand: serde's enums are a text or a map, and not either.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FreshnessVisitor;
         impl<'de> Visitor<'de> for FreshnessVisitor {

@@ -11,6 +11,7 @@ use clap::Args;
 use super::{ConfigFile, online};
 use crate::app;
 use crate::s3::BucketName;
+use crate::yaml;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArguments {
@@ -55,5 +56,5 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
 /// Whether a file is empty, or all comments.
 fn sets_nothing(path: &Path) -> bool {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    serde_yaml::from_str::<serde_yaml::Value>(&text).is_ok_and(|value| value.is_null())
+    yaml::parse(&text).is_ok_and(|tree| tree.is_null())
 }

@@ -21,7 +21,7 @@ use admin::{Admin, AskError, Server};
 
 use crate::auth::Identities;
 use crate::cache::foreign;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Sources};
 use crate::events::Webhook;
 use crate::tls::{Tls, authorities};
 
@@ -75,25 +75,23 @@ struct ConfigFile {
 impl ConfigFile {
     /// The configuration, with the environment over it, checked.
     fn load(&self) -> Result<Config, ConfigError> {
+        self.load_with_sources().map(|(config, _)| config)
+    }
+
+    fn load_with_sources(&self) -> Result<(Config, Sources), ConfigError> {
         // Lossy: a variable of ours that is no text is then refused, and others do not matter.
         let environment = std::env::vars_os().map(|(name, value)| {
             (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         });
-        let config = Config::load(self.config.as_deref(), environment)?;
-        config.check().map_err(|error| match &self.config {
-            Some(file) => error.in_source(file.display()),
-            None => error,
-        })?;
-        Ok(config)
+        let (config, sources) = Config::load_with_sources(self.config.as_deref(), environment)?;
+        config.check().map_err(|error| sources.locate(error))?;
+        Ok((config, sources))
     }
 
     /// As [`ConfigFile::load`], and reads the certificates and identities that it names.
     fn load_with_files(&self) -> Result<Config, ConfigError> {
-        let config = self.load()?;
-        let in_file = |wrong: ConfigError| match &self.config {
-            Some(path) => wrong.in_source(path.display()),
-            None => wrong,
-        };
+        let (config, sources) = self.load_with_sources()?;
+        let in_file = |wrong: ConfigError| sources.locate(wrong);
         if let Some(file) = &config.origin.ca_file
             && let Err(problem) = authorities(file)
         {
@@ -254,7 +252,7 @@ mod tests {
         assert_eq!(
             error,
             format!(
-                "{}: cache.block: 3MiB is not a power of two between 64KiB and 16MiB",
+                "{}:1:17: cache.block: 3MiB is not a power of two between 64KiB and 16MiB",
                 path.display()
             )
         );

@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn one_peer_does_without_brackets() {
-        let peers = |yaml: &str| serde_yaml::from_str::<ClusterConfig>(yaml).unwrap().peers;
+        let peers = |yaml: &str| crate::yaml::from_str::<ClusterConfig>(yaml).unwrap().peers;
         assert_eq!(peers("peers: hotset:9001").unwrap(), ["hotset:9001"]);
         assert_eq!(peers("peers: [a:1, b:2]").unwrap(), ["a:1", "b:2"]);
         assert_eq!(peers("peers: null"), None);

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     fn effective(yaml: &str) -> Vec<Setting> {
-        let config: Config = serde_yaml::from_str(yaml).unwrap();
+        let config: Config = crate::yaml::from_str(yaml).unwrap();
         config.effective()
     }
 

@@ -4,15 +4,42 @@
 //! error names the variable that caused it, and the same readers judge files and variables.
 //! Nothing here knows what a key means.
 
-use std::path::Path;
-
-use serde_yaml::{Mapping, Value};
+use std::path::{Path, PathBuf};
 
 use super::{Config, ConfigError};
+use crate::yaml::{self, Key, Node, Value};
 
 const PREFIX: &str = "HOTSET_";
 /// What images and their tools say about themselves under our prefix; none of it is a key.
 const NOT_KEYS: [&str; 6] = ["VERSION", "REVISION", "HOME", "USER", "UID", "GID"];
+
+/// Where the keys of a configuration were written.
+#[derive(Debug)]
+pub struct Sources {
+    file: Option<(PathBuf, Node)>,
+    /// The variables that set keys, in the order in which they were applied.
+    overrides: Vec<Override>,
+}
+
+impl Sources {
+    /// `error` with the variable or the file that its key was written in, and the place in that file. The error of a
+    /// key that nobody wrote names the file only.
+    pub fn locate(&self, error: ConfigError) -> ConfigError {
+        let key = error.key().unwrap_or_default();
+        let mut overrides = self.overrides.iter().rev();
+        if let Some(one) = overrides.find(|one| is_within(key, &one.key())) {
+            return error.in_source(&one.variable);
+        }
+        let Some((path, tree)) = &self.file else { return error };
+        let place = tree.place_of(key);
+        error.in_source(path.display()).at_place(place)
+    }
+}
+
+/// Whether a key is `other`, or below it.
+fn is_within(key: &str, other: &str) -> bool {
+    key.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
 
 impl Config {
     /// Reads `path` (`None`: the defaults), then applies every `HOTSET_` variable of `env`:
@@ -25,32 +52,46 @@ impl Config {
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
+        Self::load_with_sources(path, env).map(|(config, _)| config)
+    }
+
+    /// As [`Config::load`], and says where keys were written: for the errors of [`Config::check`].
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_with_sources(
+        path: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<(Self, Sources), ConfigError> {
         let (mut config, mut tree) = match path {
             Some(path) => read_file(path).map_err(|error| error.in_source(path.display()))?,
-            None => (Self::default(), Value::Mapping(Mapping::new())),
+            None => (Self::default(), empty()),
         };
+        let file = path.map(|path| (path.to_owned(), tree.clone()));
         let mut overrides: Vec<Override> = env.filter_map(Override::from_variable).collect();
         overrides.sort_by(|a, b| a.path.cmp(&b.path));
         for one in &overrides {
             (config, tree) = one.apply(&tree).map_err(|error| error.in_source(&one.variable))?;
         }
-        Ok(config)
+        Ok((config, Sources { file, overrides }))
     }
 }
 
-fn read_file(path: &Path) -> Result<(Config, Value), ConfigError> {
+/// A map without keys.
+fn empty() -> Node {
+    Node::new(Value::Map(Vec::new()))
+}
+
+fn read_file(path: &Path) -> Result<(Config, Node), ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::new(format_args!("cannot be read: {error}")))?;
-    let tree: Value = serde_yaml::from_str(&text).map_err(|error| explain(&error, true))?;
-    match tree {
+    let in_file = |error: yaml::Error| explain(&error).at_place(error.place());
+    let tree = yaml::parse(&text).map_err(in_file)?;
+    match tree.value {
         // An empty file, or one with comments only.
-        Value::Null => Ok((Config::default(), Value::Mapping(Mapping::new()))),
-        tree @ Value::Mapping(_) => {
-            // From the text once more: only so do errors know their line.
-            let config = serde_yaml::from_str(&text).map_err(|error| explain(&error, true))?;
-            Ok((config, tree))
-        }
-        _ => Err(ConfigError::new("is not a list of keys and values")),
+        _ if tree.is_null() => Ok((Config::default(), empty())),
+        Value::Map(_) => Ok((yaml::from_node(&tree).map_err(in_file)?, tree)),
+        _ => Err(ConfigError::new("is not a map of keys and values").at_place(tree.at)),
     }
 }
 
@@ -72,6 +113,7 @@ impl Step {
 }
 
 /// One environment variable of ours.
+#[derive(Debug)]
 struct Override {
     variable: String,
     path: Vec<Step>,
@@ -89,26 +131,25 @@ impl Override {
     }
 
     /// The tree with this variable set, and what it means.
-    fn apply(&self, tree: &Value) -> Result<(Config, Value), ConfigError> {
-        let text = Value::String(self.value.clone());
-        let Ok(value) = serde_yaml::from_str::<Value>(&self.value) else {
+    fn apply(&self, tree: &Node) -> Result<(Config, Node), ConfigError> {
+        let text = Node::text(&*self.value);
+        let Ok(value) = yaml::parse(&self.value) else {
             // `**` is no YAML, and in a file it would have to be quoted.
             return self.set(tree, text);
         };
-        // A profile named `123` is a number in YAML and a name to whoever set the variable.
+        // `[::1]:9000` is an address, and `[a` a list that does not end.
         self.set(tree, value).or_else(|error| self.set(tree, text).map_err(|_| error))
     }
 
-    fn set(&self, tree: &Value, value: Value) -> Result<(Config, Value), ConfigError> {
+    fn set(&self, tree: &Node, value: Node) -> Result<(Config, Node), ConfigError> {
         let mut tree = tree.clone();
-        let defaults = serde_yaml::to_value(Config::default())
+        let defaults = serde_json::to_string(&Config::default())
             .map_err(|error| ConfigError::new(format_args!("the defaults: {error}")))?;
+        // JSON is YAML.
+        let defaults = yaml::parse(&defaults).map_err(|error| explain(&error))?;
         set_at(&mut tree, Some(&defaults), &self.path, value)
             .map_err(|problem| ConfigError::at(self.key(), problem))?;
-        let config = serde_yaml::to_string(&tree)
-            .and_then(|text| serde_yaml::from_str(&text))
-            .map_err(|error| explain(&error, false))?;
-        Ok((config, tree))
+        Ok((yaml::from_node(&tree).map_err(|error| explain(&error))?, tree))
     }
 
     fn key(&self) -> String {
@@ -123,10 +164,10 @@ impl Override {
 /// Sets one place of the tree. A list that the file leaves out begins as its default, so that
 /// `HOTSET_LISTEN__0__ADDRESS` changes the default listener instead of naming item 0 of nothing.
 fn set_at(
-    node: &mut Value,
-    default: Option<&Value>,
+    node: &mut Node,
+    default: Option<&Node>,
     path: &[Step],
-    value: Value,
+    value: Node,
 ) -> Result<(), String> {
     let Some((step, rest)) = path.split_first() else {
         *node = value;
@@ -134,31 +175,34 @@ fn set_at(
     };
     match step {
         Step::Key(name) => {
-            if !node.is_mapping() {
-                *node = Value::Mapping(Mapping::new());
+            if !matches!(node.value, Value::Map(_)) {
+                *node = empty();
             }
-            let map = node.as_mapping_mut().expect("it was just made a mapping");
-            let child = map.entry(Value::String(name.clone())).or_insert(Value::Null);
-            set_at(child, default.and_then(|d| d.get(name.as_str())), rest, value)
+            let Value::Map(entries) = &mut node.value else {
+                unreachable!("it was just made a map")
+            };
+            let at = entries.iter().position(|(key, _)| key.name == *name).unwrap_or_else(|| {
+                entries.push((Key { at: None, name: name.clone() }, Node::null()));
+                entries.len() - 1
+            });
+            set_at(&mut entries[at].1, default.and_then(|d| d.get(name)), rest, value)
         }
         Step::Item(index) => {
             if node.is_null() {
-                *node = default.filter(|d| d.is_sequence()).cloned().unwrap_or_default();
+                let list = default.filter(|default| matches!(default.value, Value::List(_)));
+                *node = list.cloned().unwrap_or_else(|| Node::new(Value::List(Vec::new())));
             }
-            if node.is_null() {
-                *node = Value::Sequence(Vec::new());
-            }
-            let Some(list) = node.as_sequence_mut() else {
+            let Value::List(items) = &mut node.value else {
                 return Err("is not a list".to_owned());
             };
-            if *index == list.len() {
-                list.push(Value::Null);
+            if *index == items.len() {
+                items.push(Node::null());
             }
-            let length = list.len();
-            let child = list
+            let length = items.len();
+            let item = items
                 .get_mut(*index)
                 .ok_or_else(|| format!("the list has {length} items, and none may be left out"))?;
-            set_at(child, default.and_then(|d| d.get(*index)), rest, value)
+            set_at(item, default.and_then(|d| d.item(*index)), rest, value)
         }
     }
 }
@@ -178,47 +222,12 @@ fn is_service_link(name: &str) -> bool {
     ends || named_port || numbered
 }
 
-/// A reader's error as ours: `serde_yaml` writes `path: problem at line 3 column 5`.
-fn explain(error: &serde_yaml::Error, with_line: bool) -> ConfigError {
-    let text = error.to_string();
-    let (text, line) = match text.rsplit_once(" at line ") {
-        Some((before, place)) => (before, place.split(' ').next()),
-        None => (text.as_str(), None),
-    };
-    // A path has no spaces; a problem that holds `: ` has some before it.
-    let (path, problem) = match text.split_once(": ") {
-        Some((path, problem)) if !path.contains(' ') => {
-            (path.trim_end_matches(['?', '.']), problem)
-        }
-        _ => ("", text),
-    };
-    let (key, problem) = match unknown_field(problem) {
-        Some((name, rest)) if path.is_empty() => (name.to_owned(), format!("unknown key{rest}")),
-        Some((name, rest)) => (format!("{path}.{name}"), format!("unknown key{rest}")),
-        None => (path.to_owned(), problem.to_owned()),
-    };
-    let problem = for_people(&problem);
-    let problem = match line {
-        Some(line) if with_line => format!("{problem} (line {line})"),
-        _ => problem,
-    };
-    if key.is_empty() { ConfigError::new(problem) } else { ConfigError::at(key, problem) }
-}
-
-/// A problem without the names of Rust's types.
-fn for_people(problem: &str) -> String {
-    if problem.starts_with("invalid type: unit value") {
-        return "has no value: give it one, or leave the key out".to_owned();
+/// A reader's error as ours, without its place.
+fn explain(error: &yaml::Error) -> ConfigError {
+    match error.key() {
+        Some(key) => ConfigError::at(key, error.problem()),
+        None => ConfigError::new(error.problem()),
     }
-    match problem.split_once("expected struct ") {
-        Some((before, _)) => format!("{before}expected keys below it"),
-        None => problem.to_owned(),
-    }
-}
-
-/// Splits serde's ``unknown field `blok`, expected one of ..``.
-fn unknown_field(problem: &str) -> Option<(&str, &str)> {
-    problem.strip_prefix("unknown field `")?.split_once('`')
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ mod reference;
 mod schema;
 pub mod units;
 
+pub use load::Sources;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,7 @@ use crate::events::config::EventsConfig;
 use crate::origin::config::OriginConfig;
 use crate::proxy::config::{LimitsConfig, ListenConfig, LogConfig};
 use crate::warm::config::WarmConfig;
+use crate::yaml::Place;
 use units::HumanDuration;
 
 /// The whole configuration. `conf/hotset.yaml` shows each key with its default.
@@ -106,27 +109,36 @@ impl Default for ShutdownConfig {
 }
 
 /// What is wrong with a configuration. Its display is one line:
-/// `hotset.yaml: cache.block: 3MiB is not a power of two between 64KiB and 16MiB`.
+/// `hotset.yaml:2:10: cache.block: 3MiB is not a power of two between 64KiB and 16MiB`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     source: Option<String>,
+    place: Option<Place>,
     key: Option<String>,
     problem: String,
 }
 
 impl ConfigError {
     fn new(problem: impl fmt::Display) -> Self {
-        Self { source: None, key: None, problem: problem.to_string() }
+        Self { source: None, place: None, key: None, problem: problem.to_string() }
     }
 
     pub(crate) fn at(key: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self { source: None, key: Some(key.to_string()), problem: problem.to_string() }
+        let (key, problem) = (Some(key.to_string()), problem.to_string());
+        Self { source: None, place: None, key, problem }
     }
 
     /// Says where the value was written: a file's name, or an environment variable's.
     #[must_use]
     pub fn in_source(mut self, source: impl fmt::Display) -> Self {
         self.source = Some(source.to_string());
+        self
+    }
+
+    /// Says where in its file the value, or the key, begins.
+    #[must_use]
+    fn at_place(mut self, place: Option<Place>) -> Self {
+        self.place = place;
         self
     }
 
@@ -139,8 +151,16 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in [&self.source, &self.key].into_iter().flatten() {
-            write!(f, "{part}: ")?;
+        if let Some(source) = &self.source {
+            f.write_str(source)?;
+            // As compilers write it, so that editors find the place.
+            if let Some(Place { line, column }) = self.place {
+                write!(f, ":{line}:{column}")?;
+            }
+            f.write_str(": ")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "{key}: ")?;
         }
         // A value that is quoted may hold line ends; the promise is one line.
         f.write_str(&self.problem.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -153,9 +173,10 @@ impl std::error::Error for ConfigError {}
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use serde_yaml::Value;
+    use serde_json::Value;
 
     use super::*;
+    use crate::yaml;
 
     fn conf(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
@@ -163,14 +184,14 @@ mod tests {
 
     fn assert_has_keys(default: &Value, file: &Value, at: &str) {
         match (default, file) {
-            (Value::Mapping(keys), Value::Mapping(in_file)) => {
+            (Value::Object(keys), Value::Object(in_file)) => {
                 for (key, value) in keys {
-                    let name = format!("{at}.{}", key.as_str().unwrap());
+                    let name = format!("{at}.{key}");
                     let found = in_file.get(key).unwrap_or_else(|| panic!("{name} is missing"));
                     assert_has_keys(value, found, &name);
                 }
             }
-            (Value::Sequence(items), Value::Sequence(in_file)) => {
+            (Value::Array(items), Value::Array(in_file)) => {
                 assert_eq!(items.len(), in_file.len(), "{at}");
                 for (item, found) in items.iter().zip(in_file) {
                     assert_has_keys(item, found, at);
@@ -189,8 +210,8 @@ mod tests {
     #[test]
     fn the_reference_file_has_every_key_and_a_line_on_each() {
         let text = std::fs::read_to_string(conf("hotset.yaml")).unwrap();
-        let file: Value = serde_yaml::from_str(&text).unwrap();
-        assert_has_keys(&serde_yaml::to_value(Config::default()).unwrap(), &file, "");
+        let file: Value = yaml::from_str(&text).unwrap();
+        assert_has_keys(&serde_json::to_value(Config::default()).unwrap(), &file, "");
 
         let mut documented = false;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -229,8 +250,8 @@ mod tests {
 
     #[test]
     fn a_configuration_is_written_and_read_back_unchanged() {
-        let text = serde_yaml::to_string(&Config::default()).unwrap();
-        assert_eq!(serde_yaml::from_str::<Config>(&text).unwrap(), Config::default());
+        let text = serde_json::to_string(&Config::default()).unwrap();
+        assert_eq!(yaml::from_str::<Config>(&text).unwrap(), Config::default());
     }
 
     #[test]

@@ -417,18 +417,18 @@ mod tests {
 
     #[test]
     fn units_are_read_from_yaml_as_text_or_as_a_plain_number() {
-        assert_eq!(serde_yaml::from_str::<ByteSize>("4096").unwrap(), ByteSize(4096));
-        assert_eq!(serde_yaml::from_str::<ByteSize>("1MiB").unwrap(), ByteSize::mib(1));
-        assert_eq!(serde_yaml::from_str::<HumanDuration>("0").unwrap(), HumanDuration::default());
-        assert!(serde_yaml::from_str::<HumanDuration>("30").is_err());
-        assert!(serde_yaml::from_str::<ByteSize>("-4096").is_err());
+        assert_eq!(crate::yaml::from_str::<ByteSize>("4096").unwrap(), ByteSize(4096));
+        assert_eq!(crate::yaml::from_str::<ByteSize>("1MiB").unwrap(), ByteSize::mib(1));
+        assert_eq!(crate::yaml::from_str::<HumanDuration>("0").unwrap(), HumanDuration::default());
+        assert!(crate::yaml::from_str::<HumanDuration>("30").is_err());
+        assert!(crate::yaml::from_str::<ByteSize>("-4096").is_err());
     }
 
     #[test]
     fn a_secret_is_never_printed() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?}"), "***");
-        assert_eq!(serde_yaml::to_string(&secret).unwrap().trim(), "'***'");
+        assert_eq!(serde_json::to_string(&secret).unwrap(), "\"***\"");
         assert_eq!(secret.expose(), "hunter2");
     }
 }

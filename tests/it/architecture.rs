@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A room and all that it may import of ours; itself it always may.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("s3", &[]),
+    ("yaml", &[]),
     ("metrics", &[]),
     ("tls", &["metrics", "config::units"]),
-    ("auth", &["s3", "metrics", "config::units"]),
+    ("auth", &["s3", "yaml", "metrics", "config::units"]),
     ("origin", &["auth", "s3", "metrics", "config::units"]),
     ("cache", &["origin", "s3", "metrics", "config::units"]),
     ("warm", &["cache", "origin", "s3", "metrics", "config::units"]),

@@ -195,7 +195,7 @@ fn configuration(block: &str) -> Option<String> {
     if block.contains("{{") || block.contains("apiVersion:") {
         return None;
     }
-    let yaml: serde_json::Value = serde_yaml::from_str(block).expect("YAML");
+    let yaml: serde_json::Value = hotset::yaml::from_str(block).expect("YAML");
     let within = [&yaml["config"], &yaml["hotset"]["config"]];
     match within.into_iter().find(|config| config.is_object()) {
         // JSON is YAML.

@@ -31,7 +31,7 @@ struct Operation<'a> {
 impl Description {
     fn read() -> Self {
         let text = fs::read_to_string(root().join(FILE)).unwrap();
-        Self(serde_yaml::from_str(&text).unwrap())
+        Self(hotset::yaml::from_str(&text).unwrap())
     }
 
     fn paths(&self) -> &Map<String, Value> {

@@ -17,6 +17,8 @@ mod at_once;
 mod breaker;
 /// The admin port's API and the subcommands that use it.
 mod by_hand;
+/// What `hotset check` says of mistakes in a file.
+mod check_messages;
 /// `hotset check --online`.
 mod check_online;
 /// Many readers of the same bytes.

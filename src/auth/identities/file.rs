@@ -19,6 +19,7 @@ use super::pattern::Pattern;
 use crate::auth::{Credentials, InvalidCredentials};
 use crate::config::units::Secret;
 use crate::s3::Action;
+use crate::yaml;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,7 +75,7 @@ impl<'de> Deserialize<'de> for OriginEntry {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<OriginEntry, E> {
                 match text {
                     "anonymous" => Ok(OriginEntry::Anonymous),
-                    _ => Err(E::invalid_value(de::Unexpected::Other("text"), &self)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
                 }
             }
 
@@ -129,7 +130,7 @@ impl From<ActionName> for Action {
 /// # Errors
 /// One line that names the key.
 pub(super) fn parse(text: &str) -> Result<IdentitySet, String> {
-    let file: File = serde_yaml::from_str(text).map_err(|error| explain(&error.to_string()))?;
+    let file: File = yaml::from_str(text).map_err(|error| explain(&error))?;
     if file.identities.is_empty() {
         return Err("identities: at least one is needed".to_owned());
     }
@@ -328,16 +329,12 @@ impl IdentitySet {
     }
 }
 
-/// The reader's error in one line, without the value that it found.
-fn explain(error: &str) -> String {
-    let mut line = error.split_whitespace().collect::<Vec<_>>().join(" ");
-    for what in ["invalid type: ", "invalid value: "] {
-        let Some(from) = line.find(what).map(|at| at + what.len()) else { continue };
-        let to = line.rfind(", expected").filter(|to| *to > from).unwrap_or(line.len());
-        let kind = line[from..to].split(' ').next().unwrap_or_default().to_owned();
-        line.replace_range(from..to, &kind);
-    }
-    line
+/// A reader's error in one line, without the value that it found.
+fn explain(error: &yaml::Error) -> String {
+    let key = error.key().map(|key| format!("{key}: ")).unwrap_or_default();
+    let problem = error.problem_without_value();
+    let place = error.place().map(|at| format!(" (line {}, column {})", at.line, at.column));
+    format!("{key}{problem}{}", place.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -37,8 +37,8 @@ mod tests {
     use super::*;
 
     fn refused(cluster: &str, admin: &str) -> Option<String> {
-        let cluster = serde_yaml::from_str(cluster).unwrap();
-        let admin = serde_yaml::from_str(admin).unwrap();
+        let cluster = crate::yaml::from_str(cluster).unwrap();
+        let admin = crate::yaml::from_str(admin).unwrap();
         check(&cluster, &admin).err().map(|error| error.to_string())
     }
 

@@ -56,15 +56,15 @@ fn a_file_sets_what_it_names_and_leaves_the_rest() {
 fn a_wrong_value_in_a_file_is_named_with_its_key_and_line() {
     assert_eq!(
         file("cache:\n  memory: lots\n", &[]).unwrap_err(),
-        "hotset.yaml: cache.memory: `lots` is not a size: write a whole number of bytes, or one with KiB, MiB, GiB or TiB (line 2)"
+        "hotset.yaml:2:11: cache.memory: `lots` is not a size: write a whole number of bytes, or one with KiB, MiB, GiB or TiB"
     );
     assert_eq!(
         file("limits:\n  keep_alive: 60\n", &[]).unwrap_err(),
-        "hotset.yaml: limits.keep_alive: `60` is not a duration: write whole numbers with ms, s, m, h or d, such as 30s (line 2)"
+        "hotset.yaml:2:15: limits.keep_alive: `60` is not a duration: write whole numbers with ms, s, m, h or d, such as 30s"
     );
     assert_eq!(
         file("rules:\n- freshness: never\n", &[]).unwrap_err(),
-        "hotset.yaml: rules[0].freshness: invalid value: string \"never\", expected immutable, revalidate, bypass, { ttl: 60s } or { events: { ttl: 10s } } (line 2)"
+        "hotset.yaml:2:14: rules[0].freshness: invalid value: string \"never\", expected immutable, revalidate, bypass, { ttl: 60s } or { events: { ttl: 10s } }"
     );
 }
 
@@ -72,9 +72,11 @@ fn a_wrong_value_in_a_file_is_named_with_its_key_and_line() {
 fn an_unknown_key_is_named_in_full() {
     assert_eq!(
         file("cache:\n  blok: 1MiB\n", &[]).unwrap_err(),
-        "hotset.yaml: cache.blok: unknown key, expected one of `memory`, `block`, `in_flight`, `fetch`, `read_ahead`, `disk`, `admission` (line 2)"
+        "hotset.yaml:2:3: cache.blok: unknown key, expected one of `memory`, `block`, `in_flight`, `fetch`, `read_ahead`, `disk`, `admission`"
     );
-    assert!(file("lisen: []\n", &[]).unwrap_err().starts_with("hotset.yaml: lisen: unknown key"));
+    assert!(
+        file("lisen: []\n", &[]).unwrap_err().starts_with("hotset.yaml:1:1: lisen: unknown key")
+    );
     assert!(
         env(&[("HOTSET_CACHE__BLOK", "1MiB")])
             .unwrap_err()
@@ -94,7 +96,7 @@ fn a_file_that_is_missing_or_no_yaml_is_named() {
     assert!(missing.unwrap_err().to_string().starts_with("/nowhere/hotset.yaml: cannot be read: "));
     for text in ["- a\n- b\n", "just words", "a: [", "a: 1\n---\nb: 2\n"] {
         let error = file(text, &[]).unwrap_err();
-        assert!(error.starts_with("hotset.yaml: "), "{error}");
+        assert!(error.starts_with("hotset.yaml:"), "{error}");
         assert_eq!(error.lines().count(), 1);
     }
 }
@@ -102,7 +104,7 @@ fn a_file_that_is_missing_or_no_yaml_is_named() {
 #[test]
 fn r20_a_mode_that_does_not_exist_is_never_taken_for_trust() {
     let error = file("auth:\n  mode: transparency\n", &[]).unwrap_err();
-    assert!(error.starts_with("hotset.yaml: auth.mode: "), "{error}");
+    assert!(error.starts_with("hotset.yaml:2:9: auth.mode: "), "{error}");
     assert!(error.contains("trust, verify or transparent"), "{error}");
     assert_eq!(file("auth: { mode: verify }", &[]).unwrap().auth.mode, AuthMode::Verify);
     let transparent = file("auth: { mode: transparent }", &[]).unwrap();
@@ -216,4 +218,23 @@ fn variables_of_kubernetes_images_and_others_are_left_alone() {
     ]);
     assert_eq!(config.unwrap(), Config::default());
     assert!(env(&[("HOTSET_CACHE__REPORT", "1")]).is_err());
+}
+
+#[test]
+fn an_error_of_a_check_names_the_file_and_place_or_the_variable_of_its_key() {
+    let sources = |variables: &[(&str, &str)]| {
+        let tree = yaml::parse("cache:\n  block: 3MiB\nlisten: [{ address: x }]\n").unwrap();
+        let overrides = owned(variables).filter_map(Override::from_variable).collect();
+        Sources { file: Some((PathBuf::from("f.yaml"), tree)), overrides }
+    };
+    let located = |variables: &[(&str, &str)], key: &str| {
+        sources(variables).locate(ConfigError::at(key, "wrong")).to_string()
+    };
+    assert_eq!(located(&[], "cache.block"), "f.yaml:2:10: cache.block: wrong");
+    assert_eq!(located(&[], "listen[0].tls.cert"), "f.yaml:3:10: listen[0].tls.cert: wrong");
+    assert_eq!(located(&[], "threads"), "f.yaml: threads: wrong");
+    let variables = [("HOTSET_CACHE__BLOCK", "3MiB"), ("HOTSET_LISTEN", "[]")];
+    assert_eq!(located(&variables, "cache.block"), "HOTSET_CACHE__BLOCK: cache.block: wrong");
+    assert_eq!(located(&variables, "cache.blocks"), "f.yaml:2:3: cache.blocks: wrong");
+    assert_eq!(located(&variables, "listen[3].address"), "HOTSET_LISTEN: listen[3].address: wrong");
 }

@@ -126,10 +126,10 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
             format!("{KEYS}, session_token: 'material twice', {ALLOW}"),
             "identities[0].session_token: the session token",
         ),
-        (KEYS.to_owned(), "identities[0]: missing field `allow`"),
+        (KEYS.to_owned(), "identities[0]: the key `allow` is missing"),
         (
             format!("{KEYS}, allow: [{{ actions: [reed], resources: [b/k] }}]"),
-            "identities[0].allow[0].actions[0]: unknown variant `reed`, expected one of `read`",
+            "identities[0].allow[0].actions[0]: invalid value: text, expected one of `read`",
         ),
         (
             format!("{KEYS}, allow: [{{ actions: [], resources: [b/k] }}]"),
@@ -149,7 +149,10 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         ),
         (format!("{KEYS}, {ALLOW}, networks: [ten]"), "identities[0].networks[0]: `ten` is not"),
         (format!("{KEYS}, {ALLOW}, expires: tomorrow"), "identities[0].expires: `tomorrow` is not"),
-        (format!("{KEYS}, {ALLOW}, bucket: b"), "identities[0]: unknown field `bucket`"),
+        (
+            format!("{KEYS}, {ALLOW}, bucket: b"),
+            "identities[0].bucket: unknown key, expected one of `name`",
+        ),
         (
             format!("anonymous: true, {KEYS}, {ALLOW}"),
             "identities[0].anonymous: has neither keys nor certificates",
@@ -176,7 +179,7 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         ),
         (
             format!("access_key: AK, secret_key: {{ material: 1 }}, {ALLOW}"),
-            "identities[0].secret_key: invalid type: map, expected a string",
+            "identities[0].secret_key: invalid type: a map, expected text",
         ),
     ] {
         let problem = problem(&one(&body));
