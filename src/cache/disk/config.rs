@@ -5,7 +5,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::tier::open::{MIB, segment_size};
 use crate::config::units::ByteSize;
 
 /// A directory of the disk tier, an item of `cache.disk`. Several directories share the load.
@@ -23,6 +22,11 @@ pub struct DiskConfig {
     pub direct: bool,
 }
 
+pub(in crate::cache::disk) const MIB: u64 = 1 << 20;
+/// Segments are so many to a path, so that reclaiming one takes little away.
+const SEGMENTS: u64 = 32;
+const SEGMENT_MIN: u64 = 20 * MIB;
+const SEGMENT_MAX: u64 = 256 * MIB;
 /// Segments of metadata, with one to spare, the lock, and a mark.
 const METADATA_FILES: u64 = 12;
 
@@ -39,6 +43,16 @@ impl DiskConfig {
 
     /// The most paths.
     pub const PATHS_MAX: usize = 64;
+}
+
+/// Bytes of a segment on a path of `capacity` bytes: room for a few of the largest blocks.
+pub(in crate::cache::disk) const fn segment_size(capacity: u64) -> u64 {
+    let size = capacity / SEGMENTS;
+    match size {
+        ..SEGMENT_MIN => SEGMENT_MIN,
+        SEGMENT_MAX.. => SEGMENT_MAX,
+        _ => size,
+    }
 }
 
 /// A part of every path's capacity, in whole per cent, such as `20%`.

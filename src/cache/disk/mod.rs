@@ -29,12 +29,13 @@ pub use device::foreign::foreign;
 pub use device::throttle;
 pub(in crate::cache) use format::digest::{Digest, object_stripe};
 pub(in crate::cache) use format::object_record::ObjectRecord;
+pub use log::erasure::{ErasedFiles, NotErased};
 pub(in crate::cache) use objects::store::Recalled;
 pub use objects::store::Ticket;
-pub use tier::erase::{ErasedFiles, NotErased};
+pub use tier::error::DiskError;
 #[cfg(any(test, fuzzing))]
 pub use tier::fuzzing;
-pub use tier::open::{DiskError, DiskLimits};
+pub use tier::open::DiskLimits;
 pub(in crate::cache) use tier::planned_read::FromDisk;
 pub use tier::policy;
 #[doc(hidden)]

@@ -21,7 +21,7 @@ use super::plan::{self, FirstRequest};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::tier::Block;
-use crate::cache::metadata::store::Moment;
+use crate::cache::metadata::clock::Moment;
 use crate::metrics::{self, Held};
 use crate::origin::{Asked, OriginError, Pin};
 use crate::s3::{ObjectId, ObjectMeta};

@@ -17,7 +17,7 @@ use super::fill::{Claim, Slice};
 use super::flight::{NewFetch, OpeningHandle, Reading};
 use super::origin_fetch;
 use super::plan::{self, GRAIN};
-use crate::cache::Cache;
+use crate::cache::assembly::Cache;
 use crate::cache::disk::{FromDisk, Presence};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::plan;
-use crate::cache::Cache;
+use crate::cache::assembly::Cache;
 use crate::cache::lookup::open::Found;
 
 impl Cache {

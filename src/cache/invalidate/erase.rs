@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-use super::purge::{Covered, Scope};
-use crate::cache::Cache;
+use super::scope::{Covered, Scope};
+use crate::cache::assembly::Cache;
 use crate::cache::disk::{ErasedFiles, NotErased};
 use crate::cache::key::BlockKey;
 use crate::cache::memory::tier::Block;
@@ -123,7 +123,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::cache::metadata::store::{Entry, Known, Moment};
+    use crate::cache::metadata::clock::Moment;
+    use crate::cache::metadata::store::{Entry, Known};
     use crate::cache::{CacheConfig, RuleConfig};
     use crate::origin::{Origin, OriginConfig};
     use crate::s3::{BucketName, ObjectId, ObjectKey, testing};

@@ -10,10 +10,11 @@ use std::ops::Bound;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::cache::Cache;
+use crate::cache::assembly::Cache;
 use crate::cache::disk::Ticket;
+use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::key_index::{Bucket, Indexed};
-use crate::cache::metadata::store::{Entry, Known, Moment};
+use crate::cache::metadata::store::{Entry, Known};
 use crate::metrics;
 use crate::s3::{
     BucketName, EntryState, Evidence, ListRequest, ListedEntry, ListingScanner, ListingVisitor,

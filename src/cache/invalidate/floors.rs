@@ -20,7 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::purge::Scope;
+use super::scope::Scope;
 use crate::s3::{BucketName, MAX_KEY, ObjectId, ObjectKey};
 
 use encoding::Change;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::certainty::Certainty;
 use super::floors::Floors;
-use super::replicas::Certainty;
 use super::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::s3::{BucketName, ObjectId, Realm};
 

@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::generation::{Generation, InFlight};
-use crate::cache::Cache;
+use crate::cache::assembly::Cache;
 use crate::cache::disk::Ticket;
 use crate::cache::fetch::budget::Paid;
 use crate::cache::key::ObjectVersion;
+use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::{Confirmed, HeadAnswer};
-use crate::cache::metadata::store::{Doubt, Entry, Known, LearnedBy, Moment};
+use crate::cache::metadata::store::{Doubt, Entry, Known, LearnedBy};
 use crate::metrics;
 use crate::origin::OriginError;
 use crate::s3::{BucketName, ETag, ObjectId, ObjectMeta, Realm};

@@ -1,5 +1,6 @@
 //! Everything that ends the validity of cached metadata and blocks, and the counters that decide its races with fills.
 
+pub(in crate::cache) mod certainty;
 pub(in crate::cache) mod erase;
 pub(in crate::cache) mod evidence;
 pub(in crate::cache) mod floors;
@@ -7,4 +8,5 @@ pub(in crate::cache) mod generation;
 pub(in crate::cache) mod learn;
 pub(in crate::cache) mod purge;
 pub(in crate::cache) mod replicas;
+pub(in crate::cache) mod scope;
 pub(in crate::cache) mod sync;

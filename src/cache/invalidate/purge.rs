@@ -4,60 +4,11 @@
 //! that what we hold may be wrong whatever its version: it is fetched again. It takes effect at once however much it
 //! covers, since it raises numbers and finds nothing.
 
-use std::collections::HashSet;
-
-use crate::cache::Cache;
+use super::scope::Scope;
+use crate::cache::assembly::Cache;
 use crate::cache::disk::Ticket;
-use crate::cache::rules::key_glob::KeyGlob;
 use crate::metrics;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
-
-/// What a purge covers, in every realm.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    Object(BucketName, ObjectKey),
-    /// Every key that begins with this; empty: the whole bucket.
-    Prefix(BucketName, String),
-    Bucket(BucketName),
-    /// Every key that matches.
-    Glob(KeyGlob),
-    Everything,
-}
-
-/// Scopes, so that many keys cost no more than one.
-#[derive(Debug)]
-pub(in crate::cache) struct Covered {
-    objects: HashSet<(BucketName, ObjectKey)>,
-    wider: Vec<Scope>,
-}
-
-impl Covered {
-    pub(in crate::cache) fn by(scopes: &[Scope]) -> Self {
-        let mut covered = Self { objects: HashSet::new(), wider: Vec::new() };
-        for scope in scopes {
-            match scope {
-                Scope::Object(bucket, key) => {
-                    covered.objects.insert((bucket.clone(), key.clone()));
-                }
-                Scope::Prefix(..) | Scope::Bucket(_) | Scope::Glob(_) | Scope::Everything => {
-                    covered.wider.push(scope.clone());
-                }
-            }
-        }
-        covered
-    }
-
-    pub(in crate::cache) fn covers(&self, bucket: &BucketName, key: &ObjectKey) -> bool {
-        self.objects.contains(&(bucket.clone(), key.clone()))
-            || self.wider.iter().any(|scope| match scope {
-                Scope::Object(..) => false,
-                Scope::Prefix(of, prefix) => bucket == of && key.as_str().starts_with(prefix),
-                Scope::Bucket(of) => bucket == of,
-                Scope::Glob(glob) => glob.covers(bucket, key),
-                Scope::Everything => true,
-            })
-    }
-}
 
 /// A purge that was applied, and may not survive a power cut yet: see [`Cache::purged`].
 #[derive(Debug)]

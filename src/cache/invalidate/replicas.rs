@@ -11,42 +11,9 @@ use std::time::Duration;
 
 use super::generation::InFlight;
 use super::learn::Writing;
-use super::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::cache::Cache;
+use crate::cache::assembly::Cache;
 use crate::cache::lists::store::Bucket;
-use crate::cache::metadata::store::boot_time;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
-
-/// No other replica is known: nothing can be missing.
-const ALONE: u64 = u64::MAX;
-
-/// Until when all invalidations are known here, and since when.
-pub(in crate::cache) struct Certainty {
-    /// In nanoseconds of the clock that goes on while the machine is suspended; [`ALONE`].
-    until: AtomicU64,
-    /// What was learned in an earlier one is confirmed before it is used.
-    epoch: AtomicU32,
-}
-
-impl Certainty {
-    pub(in crate::cache) fn new() -> Self {
-        Self { until: AtomicU64::new(ALONE), epoch: AtomicU32::new(0) }
-    }
-
-    /// Whether nothing can be missing now. Every read asks.
-    pub(in crate::cache) fn holds(&self) -> bool {
-        let until = self.until.load(Ordering::Acquire);
-        until == ALONE || nanoseconds(boot_time()) < until
-    }
-
-    pub(in crate::cache) fn epoch(&self) -> u32 {
-        self.epoch.load(Ordering::Acquire)
-    }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(ALONE - 1)
-}
 
 /// Outcome of a write of another replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,11 +69,10 @@ impl Drop for RemoteWrite {
 }
 
 impl Cache {
-    /// All invalidations of other replicas are known here until this moment of [`boot_time`]; `None`: there are no
-    /// other replicas.
+    /// All invalidations of other replicas are known here until this moment of [`crate::cache::boot_time`];
+    /// `None`: there are no other replicas.
     pub fn set_certain_until(&self, until: Option<Duration>) {
-        let until = until.map_or(ALONE, nanoseconds);
-        self.generations.certainty.until.store(until, Ordering::Release);
+        self.generations.certainty.set_until(until);
     }
 
     /// Whether nothing that another replica wrote can be missing here.
@@ -117,9 +83,7 @@ impl Cache {
     /// Something may have been missed: what is known now, on disk too, is confirmed by the origin once before it is
     /// used, under every rule. Blocks stay.
     pub fn confirm_all_once(&self) {
-        let raise = || {
-            self.generations.certainty.epoch.fetch_add(1, Ordering::AcqRel);
-        };
+        let raise = || self.generations.certainty.raise_epoch();
         match &self.disk {
             Some(disk) => disk.confirm_all(raise),
             None => raise(),
@@ -169,13 +133,15 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::SystemTime;
 
     use http::HeaderValue;
 
     use super::*;
     use crate::cache::lookup::open::Lookup;
-    use crate::cache::metadata::store::{LearnedBy, Moment};
+    use crate::cache::metadata::clock::{Moment, boot_time};
+    use crate::cache::metadata::store::LearnedBy;
     use crate::cache::{CacheConfig, DiskConfig, Freshness, Policy, RuleConfig};
     use crate::config::units::ByteSize;
     use crate::origin::{Origin, OriginConfig};

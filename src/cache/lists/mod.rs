@@ -1,4 +1,5 @@
 //! Cached listings of buckets.
 
+pub(in crate::cache) mod answers;
 pub(in crate::cache) mod prefix_map;
 pub(in crate::cache) mod store;

@@ -15,8 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::prefix_map::PrefixMap;
-use crate::cache::Cache;
-use crate::cache::metadata::store::Moment;
+use crate::cache::metadata::clock::Moment;
 use crate::s3::{BucketName, Listing, ObjectId, Realm};
 
 const STRIPES: usize = 1 << 10;
@@ -136,7 +135,7 @@ impl Lists {
     }
 
     /// A write in the bucket may yet happen.
-    fn suspect(&self, realm: &Realm, bucket: &BucketName) {
+    pub(in crate::cache) fn suspect(&self, realm: &Realm, bucket: &BucketName) {
         if self.capacity == 0 {
             return;
         }
@@ -193,18 +192,23 @@ impl Lists {
         &self.epochs[usize::try_from(stripe).expect("below the number of stripes")]
     }
 
-    fn get(&self, key: &ListKey, ttl: Duration) -> Option<Arc<ListAnswer>> {
+    pub(in crate::cache) fn get(&self, key: &ListKey, ttl: Duration) -> Option<Arc<ListAnswer>> {
         let table = self.table.lock();
         let entry = table.entries.get(key)?;
         (entry.since.age() < ttl).then(|| entry.answer.clone())
     }
 
-    fn begin(&self, key: ListKey, listing: Listing, ttl: Duration) -> ListFill {
+    pub(in crate::cache) fn begin(
+        &self,
+        key: ListKey,
+        listing: Listing,
+        ttl: Duration,
+    ) -> ListFill {
         let epoch = self.epoch(&key.realm, &key.bucket).load(Ordering::Acquire);
         ListFill { key, prefix: listing.prefix, epoch, since: Moment::now(), ttl }
     }
 
-    fn admit(&self, fill: ListFill, answer: ListAnswer) {
+    pub(in crate::cache) fn admit(&self, fill: ListFill, answer: ListAnswer) {
         let ListFill { key, prefix, epoch, since, ttl } = fill;
         let bytes = OVERHEAD + (answer.body.len() + 2 * key.question.len()) as u64;
         let name = (key.realm.clone(), key.bucket.clone());
@@ -283,28 +287,6 @@ impl BucketLists {
 
     fn is_empty(&self) -> bool {
         self.by_prefix.is_empty() && self.others.is_empty()
-    }
-}
-
-impl Cache {
-    /// The answer to a list that was asked for less than `ttl` ago, when nothing changed it since.
-    pub fn list(&self, key: &ListKey, ttl: Duration) -> Option<Arc<ListAnswer>> {
-        if self.is_certain() { self.lists.get(key, ttl) } else { None }
-    }
-
-    /// A list is about to be asked for.
-    pub fn list_begins(&self, key: ListKey, listing: Listing, ttl: Duration) -> ListFill {
-        self.lists.begin(key, listing, ttl)
-    }
-
-    /// Keeps a list that has come, unless something changed in its bucket meanwhile.
-    pub fn admit_list(&self, fill: ListFill, answer: ListAnswer) {
-        self.lists.admit(fill, answer);
-    }
-
-    /// The outcome of a write in this bucket is unknown: for a minute none of its lists is kept.
-    pub fn suspect_lists(&self, realm: &Realm, bucket: &BucketName) {
-        self.lists.suspect(realm, bucket);
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::open::{Found, Lookup};
-use crate::cache::Cache;
+use crate::cache::assembly::Cache;
 use crate::cache::disk::FromDisk;
 use crate::cache::fetch::budget::{Paid, units};
 use crate::cache::fetch::turn::Turn;

@@ -1,7 +1,7 @@
 //! What memory knows of what a purge would cover, for who asks before doing it.
 
-use crate::cache::Cache;
-use crate::cache::invalidate::purge::{Covered, Scope};
+use crate::cache::assembly::Cache;
+use crate::cache::invalidate::scope::{Covered, Scope};
 use crate::cache::metadata::store::Known;
 use crate::s3::ObjectId;
 

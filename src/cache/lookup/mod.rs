@@ -1,7 +1,9 @@
 //! From a name to the version that a read may be answered from.
 
 pub(in crate::cache) mod at_hand;
+pub(in crate::cache) mod confirm;
 pub(in crate::cache) mod known;
+pub(in crate::cache) mod no_parts;
 pub(in crate::cache) mod open;
 pub(in crate::cache) mod parts;
 pub(in crate::cache) mod stale;

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::cache::Cache;
+use crate::cache::assembly::Cache;
 use crate::cache::fetch::fill::Claim;
 use crate::cache::fetch::flight::{Opened, OpeningHandle};
 use crate::cache::fetch::origin_fetch;
 use crate::cache::fetch::plan::{self, FirstRequest};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::ObjectVersion;
+use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::{Confirmed, Join};
-use crate::cache::metadata::store::{Entry, Known, LearnedBy, Moment};
+use crate::cache::metadata::store::{Entry, Known, LearnedBy};
 use crate::cache::rules::policy::{Policy, UNCACHEABLE};
 use crate::origin::OriginError;
 use crate::s3::{
@@ -353,7 +354,7 @@ impl Cache {
         part: Option<PartNumber>,
         join: Join,
     ) -> Result<Confirmed, CacheError> {
-        match self.heads.ask(self, id, part, join).await {
+        match self.shared_head(id, part, join).await {
             // Some servers refuse a HEAD of `null` and answer a GET: it is theirs to say.
             Err(error)
                 if matches!(*error, OriginError::Refused(_))

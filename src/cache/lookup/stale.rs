@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::open::{CacheError, Found, Source};
-use crate::cache::Cache;
+use crate::cache::assembly::Cache;
 use crate::cache::metadata::store::Entry;
 use crate::cache::rules::policy::Policy;
 use crate::s3::ObjectId;

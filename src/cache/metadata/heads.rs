@@ -16,11 +16,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::store::Moment;
-use crate::cache::Cache;
+use super::clock::Moment;
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::invalidate::sync::Mutex;
-use crate::metrics::{self, Held};
 use crate::origin::OriginError;
 use crate::s3::{ObjectId, ObjectMeta, PartNumber};
 
@@ -61,27 +59,6 @@ pub(in crate::cache) struct Heads {
 }
 
 impl Heads {
-    /// Asks the origin for the metadata of an object, or of a part of it, or waits for a request that does.
-    pub(in crate::cache) async fn ask(
-        &self,
-        cache: &Arc<Cache>,
-        id: &ObjectId,
-        part: Option<PartNumber>,
-        join: Join,
-    ) -> HeadAnswer {
-        let question = (id.clone(), part, cache.generations.current(id));
-        let (answer, lease) = self.enter(question, join);
-        let _coalesced: Option<Held> = match lease {
-            Some(lease) => {
-                let cache = cache.clone();
-                tokio::spawn(lease.serve(move |question| send(cache.clone(), question)));
-                None
-            }
-            None => Some(metrics::coalesced()),
-        };
-        wait(answer).await
-    }
-
     /// Requests that are in flight.
     pub(in crate::cache) fn len(&self) -> usize {
         self.queues.lock().len()
@@ -128,21 +105,6 @@ pub(in crate::cache) async fn wait(mut answer: AnswerReceiver) -> HeadAnswer {
     match answer.wait_for(Option::is_some).await {
         Ok(answer) => answer.clone().expect("waited until it was there"),
         Err(_) => Err(Arc::new(OriginError::GivenUp)),
-    }
-}
-
-/// Sends one HEAD and takes in what it brings.
-async fn send(cache: Arc<Cache>, (id, part, generation): Question) -> HeadAnswer {
-    let since = Moment::now();
-    let answer = cache.origin.head(&id, part).await;
-    let Some(part) = part else { return cache.learn_head(&id, generation, since, answer) };
-    // Of the object itself it says nothing.
-    match answer {
-        Ok(meta) => Ok(Confirmed { meta: Arc::new(meta), since }),
-        Err(error) => {
-            cache.no_parts.note(&id, part, &error);
-            Err(Arc::new(error))
-        }
     }
 }
 

@@ -144,7 +144,8 @@ mod tests {
     use super::*;
     use crate::cache::invalidate::floors::Floors;
     use crate::cache::invalidate::generation::Generations;
-    use crate::cache::metadata::store::{Known, MetaCache, Moment};
+    use crate::cache::metadata::clock::Moment;
+    use crate::cache::metadata::store::{Known, MetaCache};
     use crate::s3::testing::id;
 
     fn entry() -> Entry {

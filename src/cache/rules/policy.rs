@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::cache::config::Freshness;
-use crate::cache::metadata::store::{Entry, Moment};
+use crate::cache::metadata::clock::Moment;
+use crate::cache::metadata::store::Entry;
 use crate::s3::ObjectMeta;
 
 /// What may not be cached is remembered as such for so long after the last answer that said so: to find that out again

@@ -11,7 +11,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
-use crate::cache::metadata::store::Moment;
+use crate::cache::metadata::clock::Moment;
 use crate::metrics::events as metrics;
 use crate::s3::BucketName;
 

@@ -17,7 +17,8 @@ use shuttle::{check_pct, check_random, thread};
 
 use crate::cache::lookup::open::Lookup;
 use crate::cache::memory::tier::Block;
-use crate::cache::metadata::store::{LearnedBy, Moment};
+use crate::cache::metadata::clock::Moment;
+use crate::cache::metadata::store::LearnedBy;
 use crate::cache::*;
 use crate::origin::OriginConfig;
 use crate::s3::{BucketName, ETag, ObjectKey, Parts, Realm};

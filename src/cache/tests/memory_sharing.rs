@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::cache::memory::tier::Block;
-use crate::cache::metadata::store::{Entry, Known, Moment};
+use crate::cache::metadata::clock::Moment;
+use crate::cache::metadata::store::{Entry, Known};
 use crate::cache::{Cache, CacheConfig, RuleConfig};
 use crate::config::units::ByteSize;
 use crate::origin::{Origin, OriginConfig};

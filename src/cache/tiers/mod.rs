@@ -1,4 +1,5 @@
 //! Moves blocks and metadata between memory and disk.
 
+pub(in crate::cache) mod hot_queue;
 pub(in crate::cache) mod spill;
 pub(in crate::cache) mod write_behind;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::cache::Cache;
+use crate::cache::assembly::Cache;
 use crate::cache::disk::{DiskTier, ObjectRecord, Recalled, Ticket};
 use crate::cache::key::BlockKey;
 use crate::cache::memory::tier::Block;
-use crate::cache::metadata::store::{Doubt, Entry, Known, Moment};
+use crate::cache::metadata::clock::Moment;
+use crate::cache::metadata::store::{Doubt, Entry, Known};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
 
 /// How long a write that passes through waits for the disk (R38).

@@ -7,20 +7,15 @@
 //! Readers never wait for it. What it cannot write now (a full queue, a device that is slow or fails) it skips, and
 //! the block's next reader has it offered again. Once written, a block is not written when it leaves.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::cache::Cache;
-use crate::cache::disk::tier::policy::AdmissionMode;
+use crate::cache::assembly::Cache;
 use crate::cache::key::BlockKey;
 
-/// Names that wait, at most.
-const QUEUE: usize = 16 * 1024;
 /// Bytes a second.
 const RATE: u64 = 64 << 20;
 /// Bytes that are written at one go, at most.
@@ -28,48 +23,10 @@ const BURST: Duration = Duration::from_millis(50);
 /// How long a block waits for room in the disk's queue before it is skipped.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What waits to be written, and who takes it.
-pub(in crate::cache) struct WriteBehind {
-    mode: AdmissionMode,
-    sender: Sender<BlockKey>,
-    /// Until it is begun.
-    receiver: Mutex<Option<Receiver<BlockKey>>>,
-    ended: Arc<AtomicBool>,
-}
-
-impl WriteBehind {
-    pub(in crate::cache) fn new(mode: AdmissionMode) -> Self {
-        let (sender, receiver) = channel(QUEUE);
-        Self { mode, sender, receiver: Mutex::new(Some(receiver)), ended: Arc::default() }
-    }
-
-    /// Takes names, unless too many wait.
-    pub(in crate::cache) fn intake(&self) -> impl Fn(&BlockKey) -> bool + Send + Sync + 'static {
-        let (sender, ended) = (self.sender.clone(), self.ended.clone());
-        move |key| !ended.load(Ordering::Relaxed) && sender.try_send(key.clone()).is_ok()
-    }
-
-    /// Whether a block counts as hot as soon as it comes.
-    pub(in crate::cache) fn takes_everything(&self) -> bool {
-        self.mode == AdmissionMode::FirstTouch
-    }
-
-    /// Names that wait.
-    #[cfg(test)]
-    pub(in crate::cache) fn waiting(&self) -> usize {
-        self.sender.max_capacity() - self.sender.capacity()
-    }
-
-    /// Nothing is offered any more: all of memory is about to be written.
-    pub(in crate::cache) fn end(&self) {
-        self.ended.store(true, Ordering::Relaxed);
-    }
-}
-
 impl Cache {
     /// Starts the task that writes; it ends with the cache.
     pub(in crate::cache) fn begin_writing_behind(self: &Arc<Self>) {
-        if let Some(hot) = self.write_behind.receiver.lock().take() {
+        if let Some(hot) = self.write_behind.take() {
             tokio::spawn(write_behind(Arc::downgrade(self), hot));
         }
     }
@@ -77,7 +34,7 @@ impl Cache {
     /// Offers a hot block to the disk. Returns how many bytes it takes in.
     pub(in crate::cache) fn write_hot(&self, key: &BlockKey, has_room: bool) -> u64 {
         let Some(block) = self.memory.find(key) else { return 0 };
-        if self.write_behind.ended.load(Ordering::Relaxed) {
+        if self.write_behind.has_ended() {
             return 0;
         }
         let is_well = self.disk.as_ref().is_some_and(|disk| disk.is_well(key));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::cache::disk::format::digest::Digest;
-use crate::cache::disk::log::index::{Entry, Index, Place};
+use crate::cache::disk::log::index::{Entry, Index, Place, UNCLASSED};
 
 struct Share {
     class: u8,
@@ -36,8 +36,7 @@ impl Shares {
         if shares.0.is_empty() {
             return shares;
         }
-        let mut there = index
-            .find(|e| e.volume == volume && e.class != crate::cache::disk::tier::classes::NONE);
+        let mut there = index.find(|e| e.volume == volume && e.class != UNCLASSED);
         there.sort_unstable_by_key(|(_, e)| (e.segment, e.offset));
         for (digest, entry) in there {
             shares.add(digest, &entry, index);

@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::queue::{Job, Order, Queue, VolumeLimits};
 use super::shares::Shares;
-use super::volume::{Job, Order, Queue, VolumeLimits};
+use super::tables::Tables;
 use crate::cache::disk::device::health::Health;
 use crate::cache::disk::format::digest::{Digest, block_in};
 use crate::cache::disk::format::record::{Contents, Kind};
+use crate::cache::disk::log::erasure::next_order;
 use crate::cache::disk::log::index::{Entry, Index};
 use crate::cache::disk::log::segment::{Segment, Wait};
 use crate::cache::disk::log::segment_log::{Appender, Log};
-use crate::cache::disk::tier::erase::next_order;
-use crate::cache::disk::tier::open::Tables;
 use crate::cache::disk::tier::policy::{Admission, Candidate, Reinsertion};
 use crate::cache::invalidate::floors::Floors;
 use crate::metrics::disk::{self as metrics, Failure};

@@ -257,6 +257,9 @@ impl File for RealFile {
     }
 }
 
+/// The folders below a path.
+pub(in crate::cache::disk) const BLOCKS: &str = "blocks";
+pub(in crate::cache::disk) const OBJECTS: &str = "objects";
 /// The file by which a process holds a folder.
 pub(in crate::cache::disk) const LOCK: &str = "lock";
 

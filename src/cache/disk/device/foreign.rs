@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::files::LOCK;
-use crate::cache::disk::tier::open::{BLOCKS, OBJECTS};
+use super::files::{BLOCKS, LOCK, OBJECTS};
 
 /// What `mkfs` puts at the top of a file system, which may be given as a whole.
 const OF_FILE_SYSTEM: &str = "lost+found";

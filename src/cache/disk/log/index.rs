@@ -10,8 +10,10 @@ use parking_lot::{Mutex, MutexGuard};
 use super::segment::Segment;
 use crate::cache::disk::format::digest::Digest;
 use crate::cache::disk::format::record::{DATA_MAX, KEY_MAX, Kind, Record, START_BITS};
-use crate::cache::disk::tier::classes::NONE;
 use crate::cache::disk::tier::policy::Hotness;
+
+/// The class of a block that no rule gives a share of the disk or pins.
+pub(in crate::cache::disk) const UNCLASSED: u8 = 0;
 
 const SHARDS: usize = 64;
 /// Low bits of a digest that choose its shard.
@@ -86,7 +88,7 @@ impl Entry {
             offset,
             shape: Shape::of(record),
             volume,
-            class: NONE,
+            class: UNCLASSED,
             hotness: Hotness::default(),
         }
     }

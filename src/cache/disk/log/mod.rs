@@ -1,5 +1,6 @@
 //! The append-only log: segments in a folder, the index of their records, and what a start finds of the last one.
 
+pub(in crate::cache::disk) mod erasure;
 pub(in crate::cache::disk) mod index;
 pub(in crate::cache::disk) mod runtime_note;
 pub(in crate::cache::disk) mod segment;

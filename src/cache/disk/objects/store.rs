@@ -28,14 +28,14 @@ use crate::cache::disk::device::health::Health;
 use crate::cache::disk::format::digest::{Digest, bucket_key, bucket_tag, object_key};
 use crate::cache::disk::format::object_record::ObjectRecord;
 use crate::cache::disk::format::record::{CHUNK, Contents, Damaged, Kind, Record};
+use crate::cache::disk::log::erasure::{self, ErasedFiles, NotErased};
 use crate::cache::disk::log::index::{Entry, Index};
 use crate::cache::disk::log::runtime_note::RuntimeNote;
 use crate::cache::disk::log::segment::{ReadError, Segment, Wait};
 use crate::cache::disk::log::segment_log::{Appender, Found, Log, LogKind};
 use crate::cache::disk::log::starts::Trust;
 use crate::cache::disk::log::unreadable::Unreadable;
-use crate::cache::disk::tier::erase::{self, ErasedFiles, NotErased};
-use crate::cache::invalidate::purge::Covered;
+use crate::cache::invalidate::scope::Covered;
 use crate::metrics::disk::{self as metrics, Failure};
 use crate::s3::{BucketName, ObjectId, Realm};
 
@@ -441,7 +441,7 @@ impl Objects {
         let (done, erased) = oneshot::channel();
         // When the writer is gone the channel closes.
         let _ = self.orders.lock().sender.send(Order::Erase(Erase { covered, done }));
-        erase::outcome(&self.name, erased).await
+        erasure::outcome(&self.name, erased).await
     }
 
     /// Writes what is queued and makes it last.

@@ -13,12 +13,12 @@ use tokio::sync::{oneshot, watch};
 use crate::cache::disk::device::health::Health;
 use crate::cache::disk::format::digest::Digest;
 use crate::cache::disk::format::record::{Kind, Record};
+use crate::cache::disk::log::erasure::next_order;
 use crate::cache::disk::log::index::{Entry, Index, Place};
 use crate::cache::disk::log::runtime_note::RuntimeNote;
 use crate::cache::disk::log::segment::{Segment, Wait};
 use crate::cache::disk::log::segment_log::{Appender, Log};
 use crate::cache::disk::log::starts::clean_name;
-use crate::cache::disk::tier::erase::next_order;
 use crate::metrics::disk::{self as metrics, Failure};
 
 pub(in crate::cache::disk) use erase::Erase;

@@ -5,10 +5,8 @@ use twox_hash::XxHash3_64;
 
 use crate::cache::config::RuleConfig;
 use crate::cache::disk::config::Share;
+use crate::cache::disk::log::index::UNCLASSED;
 use crate::s3::ObjectId;
-
-/// The class of a block that no such rule is for.
-pub(in crate::cache::disk) const NONE: u8 = 0;
 
 /// What holds for the blocks of one rule.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ pub(in crate::cache::disk) struct Belonging {
 impl Classes {
     /// Rules whose pattern is no glob are left out: the configuration was checked before.
     pub(in crate::cache::disk) fn new(rules: &[RuleConfig]) -> Self {
-        let mut last = NONE;
+        let mut last = UNCLASSED;
         let mut class = |rule: &RuleConfig| {
             let speaks = rule.pinned || rule.disk_share.is_some();
             let number = speaks.then(|| last.checked_add(1)).flatten();
@@ -56,12 +54,12 @@ impl Classes {
             })
         };
         let rules: Vec<_> = rules.iter().filter_map(&mut class).collect();
-        Self { rules, any: last != NONE }
+        Self { rules, any: last != UNCLASSED }
     }
 
     /// The first rule that matches, as for everything else.
     pub(in crate::cache::disk) fn of(&self, id: &ObjectId) -> Belonging {
-        let none = Belonging { class: NONE, tag: 0, pinned: false };
+        let none = Belonging { class: UNCLASSED, tag: 0, pinned: false };
         if !self.any {
             return none;
         }
@@ -78,7 +76,7 @@ impl Classes {
     /// The class of a record that an earlier process wrote; none when its rule is gone.
     pub(in crate::cache::disk) fn by_tag(&self, tag: u32) -> u8 {
         let rule = self.rules.iter().find(|c| c.tag == tag && c.number.is_some());
-        rule.and_then(|c| c.number).unwrap_or(NONE)
+        rule.and_then(|c| c.number).unwrap_or(UNCLASSED)
     }
 
     /// The classes that may take only a share of `capacity`, and how many bytes that is.
@@ -112,12 +110,12 @@ mod tests {
             rule("**", false, None),
         ]);
         assert_eq!(classes.of(&id("logs", "a/b")).class, 1);
-        assert_eq!(classes.of(&id("data", "tmp/a")).class, NONE);
+        assert_eq!(classes.of(&id("data", "tmp/a")).class, UNCLASSED);
         let pinned = classes.of(&id("data", "a"));
         assert_eq!((pinned.class, pinned.pinned), (2, true));
-        assert_eq!(classes.of(&id("other", "a")).class, NONE);
+        assert_eq!(classes.of(&id("other", "a")).class, UNCLASSED);
         assert_eq!(classes.by_tag(pinned.tag), 2);
-        assert_eq!(classes.by_tag(99), NONE);
+        assert_eq!(classes.by_tag(99), UNCLASSED);
         assert_eq!(classes.limits(1000), [(1, 100)]);
     }
 }

@@ -2,6 +2,7 @@
 
 pub(in crate::cache::disk) mod classes;
 pub(in crate::cache::disk) mod erase;
+pub(in crate::cache::disk) mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub(in crate::cache::disk) mod open;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::cache::disk::format::digest::{self, Digest};
@@ -32,15 +34,15 @@ use crate::cache::memory::tier::Block;
 use crate::metrics::disk::{self as metrics, Skip};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 
-use crate::cache::disk::blocks::volume::{Job, Volume};
+use crate::cache::disk::blocks::queue::Job;
+use crate::cache::disk::blocks::volume::Volume;
 use crate::cache::disk::device::files::FolderLock;
-use crate::cache::disk::format::record::{KEY_MAX, Kind, Record};
+use crate::cache::disk::format::record::{CHUNK, KEY_MAX, Kind, Record};
 use crate::cache::disk::log::index::Index;
 use crate::cache::disk::log::starts::Starts;
 use crate::cache::disk::objects::store::Objects;
 use classes::{Belonging, Classes};
-use open::DiskError;
-use planned_read::lasting;
+use error::DiskError;
 use policy::Admission;
 use purges::Purges;
 
@@ -279,5 +281,14 @@ impl DiskTier {
     /// The last invalidation that is not durable yet.
     pub(in crate::cache) fn unsettled(&self) -> Option<Ticket> {
         self.objects.unsettled()
+    }
+}
+
+/// The bytes of a whole block, to stay: one chunk is cut from what was read and holds all of that; more were put
+/// together in memory of their own.
+pub(in crate::cache::disk) fn lasting(bytes: &Bytes) -> Bytes {
+    match bytes.len() {
+        ..=CHUNK => Bytes::copy_from_slice(bytes),
+        _ => bytes.clone(),
     }
 }

@@ -6,15 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
-use rustix::io::Errno;
 
+use super::DiskTier;
 use super::classes::Classes;
+use super::error::DiskError;
 use super::policy::{self, Admission};
 use super::purges::Purges;
 use crate::cache::config::RuleConfig;
-use crate::cache::disk::blocks::volume::{Volume, VolumeLimits};
+use crate::cache::disk::blocks::queue::VolumeLimits;
+use crate::cache::disk::blocks::tables::Tables;
+use crate::cache::disk::blocks::volume::Volume;
+use crate::cache::disk::config::DiskConfig;
+use crate::cache::disk::config::{MIB, segment_size};
 use crate::cache::disk::device::buffers::Buffers;
-use crate::cache::disk::device::files::{Folder, FolderLock, PageCache, RealFolder};
+use crate::cache::disk::device::files::{
+    BLOCKS, Folder, FolderLock, OBJECTS, PageCache, RealFolder,
+};
 use crate::cache::disk::device::foreign::foreign;
 use crate::cache::disk::device::private;
 use crate::cache::disk::device::throttle::throttled;
@@ -25,50 +32,13 @@ use crate::cache::disk::log::segment_log::{Found, Log, LogKind};
 use crate::cache::disk::log::starts::Starts;
 use crate::cache::disk::log::unreadable::Unreadable;
 use crate::cache::disk::objects::store::Objects;
-use crate::cache::disk::{DiskConfig, DiskTier};
 use crate::cache::invalidate::floors::Floors;
 use crate::metrics::disk::{self as metrics, Failure};
 
-pub(in crate::cache::disk) const MIB: u64 = 1 << 20;
-/// The folders below a path.
-pub(in crate::cache::disk) const BLOCKS: &str = "blocks";
-pub(in crate::cache::disk) const OBJECTS: &str = "objects";
-/// Segments are so many to a path, so that reclaiming one takes little away.
-const SEGMENTS: u64 = 32;
-const SEGMENT_MIN: u64 = 20 * MIB;
-const SEGMENT_MAX: u64 = 256 * MIB;
 /// The part of the first path that is for metadata.
 pub(in crate::cache::disk) const OBJECTS_SHARE: u64 = 32;
 /// The part of the index's memory that is for the ghost queue.
 const GHOST_SHARE: u64 = 16;
-
-/// Why the tier cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DiskError {
-    #[error("{0} is in use by another process")]
-    InUse(PathBuf),
-    #[error("{path} cannot be written: {source}{}", advice(source))]
-    NotWritable { path: PathBuf, source: io::Error },
-    #[error("{path} cannot be read: {source}{}", advice(source))]
-    NotReadable { path: PathBuf, source: io::Error },
-    #[error("{path} holds `{name}`, which is not hotset's: name a folder of its own")]
-    Foreign { path: PathBuf, name: String },
-    #[error("{path} is given twice")]
-    Twice { path: PathBuf },
-}
-
-/// What to do about an error, where that is known.
-fn advice(error: &io::Error) -> &'static str {
-    match Errno::from_io_error(error) {
-        Some(Errno::MFILE) => {
-            "; raise the limit of open files (`ulimit -n`, LimitNOFILE=); nothing was removed"
-        }
-        Some(Errno::NFILE) => {
-            "; the system has no more open files (fs.file-max); nothing was removed"
-        }
-        _ => "",
-    }
-}
 
 /// What the tier gets of memory, and how blocks come into it.
 #[derive(Debug, Clone, Copy)]
@@ -208,15 +178,6 @@ fn same(one: &Path, other: &Path) -> bool {
     matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// What all paths have in common.
-pub(in crate::cache::disk) struct Tables {
-    pub index: Arc<Index>,
-    pub admission: Arc<Mutex<Admission>>,
-    pub classes: Classes,
-    /// What was purged.
-    pub floors: Arc<Floors>,
-}
-
 pub(in crate::cache::disk) fn open_volume(
     number: u8,
     config: &DiskConfig,
@@ -255,14 +216,4 @@ pub(in crate::cache::disk) fn open_volume(
     let shares = classes.limits(capacity);
     let limits = VolumeLimits { capacity, direct: config.direct, write_rate, queue, shares };
     Volume::start(number, &name, log, tables, &limits)
-}
-
-/// Bytes of a segment on a path of `capacity` bytes: room for a few of the largest blocks.
-pub(in crate::cache::disk) const fn segment_size(capacity: u64) -> u64 {
-    let size = capacity / SEGMENTS;
-    match size {
-        ..SEGMENT_MIN => SEGMENT_MIN,
-        SEGMENT_MAX.. => SEGMENT_MAX,
-        _ => size,
-    }
 }

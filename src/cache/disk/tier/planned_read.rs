@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use log::debug;
 
-use crate::cache::disk::DiskTier;
+use super::{DiskTier, lasting};
 use crate::cache::disk::blocks::volume::AT_ONCE;
 use crate::cache::disk::format::digest::Digest;
 use crate::cache::disk::format::record::CHUNK;
@@ -174,14 +174,5 @@ impl PlannedRead<'_> {
                 Err(failure)
             }
         }
-    }
-}
-
-/// The bytes of a whole block, to stay: one chunk is cut from what was read and holds all of that; more were put
-/// together in memory of their own.
-pub(in crate::cache::disk) fn lasting(bytes: &Bytes) -> Bytes {
-    match bytes.len() {
-        ..=CHUNK => Bytes::copy_from_slice(bytes),
-        _ => bytes.clone(),
     }
 }

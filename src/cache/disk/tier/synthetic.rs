@@ -4,8 +4,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::open::{BLOCKS, segment_size};
 use crate::cache::disk::blocks::shares::Shares;
+use crate::cache::disk::config::segment_size;
+use crate::cache::disk::device::files::BLOCKS;
 use crate::cache::disk::device::files::{FolderLock, PageCache, RealFolder};
 use crate::cache::disk::format::digest::Digest;
 use crate::cache::disk::format::record::{Contents, Kind, Record};

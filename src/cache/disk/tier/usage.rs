@@ -1,6 +1,6 @@
 //! How much lies on disk.
 
-use crate::cache::disk::DiskTier;
+use super::DiskTier;
 
 impl DiskTier {
     pub(in crate::cache) fn usage(&self) -> DiskUsage {

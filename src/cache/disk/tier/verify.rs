@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::open::{BLOCKS, OBJECTS};
+use crate::cache::disk::device::files::{BLOCKS, OBJECTS};
 use crate::cache::disk::device::files::{Folder, FolderLock, RealFolder};
 use crate::cache::disk::format::object_record::ObjectRecord;
 use crate::cache::disk::format::record::{Contents, Damaged, Kind, Record, SEGMENT_HEAD};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Writer;
 use crate::cache::disk::format::digest::Digest;
+use crate::cache::disk::log::erasure::{Done, ErasedFiles};
 use crate::cache::disk::log::index::Entry;
 use crate::cache::disk::log::segment::{ReadError, Segment};
-use crate::cache::disk::tier::erase::{Done, ErasedFiles};
 
 /// What is under way.
 pub(super) struct Erasing {

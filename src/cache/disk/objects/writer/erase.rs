@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::Writer;
 use crate::cache::disk::format::digest::object_in;
+use crate::cache::disk::log::erasure::{Done, ErasedFiles};
 use crate::cache::disk::log::segment::Segment;
-use crate::cache::disk::tier::erase::{Done, ErasedFiles};
-use crate::cache::invalidate::purge::Covered;
+use crate::cache::invalidate::scope::Covered;
 
 /// What is to be erased.
 pub(in crate::cache::disk) struct Erase {

@@ -3,8 +3,7 @@
 use twox_hash::XxHash3_64;
 
 use super::*;
-use crate::cache::disk::format::record;
-use crate::cache::disk::format::record::{RECORD_HEAD, SEGMENT_HEAD, VERSION};
+use crate::cache::disk::format::record::{FRAME, RECORD_HEAD, SEGMENT_HEAD, VERSION};
 
 const PATTERNS: [u8; 3] = [0x01, 0x80, 0xff];
 
@@ -144,7 +143,7 @@ async fn r1_a_stale_chunk_of_the_same_block_from_another_offset_is_refused() {
     let name = whole.blocks.names().remove(0);
     let (mut bytes, stale) = (part.blocks.content(&name), whole.blocks.content(&name));
     let data = SEGMENT_HEAD + RECORD_HEAD + digest::block_key(&key).len();
-    let chunk = data..data + record::CHUNK + record::FRAME;
+    let chunk = data..data + CHUNK + FRAME;
     bytes[chunk.clone()].copy_from_slice(&stale[chunk]);
     part.blocks.put(&name, &bytes);
     let tier = part.open();

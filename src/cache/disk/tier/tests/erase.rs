@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use super::*;
-use crate::cache::invalidate::purge::{Covered, Scope};
+use crate::cache::invalidate::scope::{Covered, Scope};
 
 const CAPACITY: u64 = 16 * MIB;
 /// A few blocks each.

@@ -20,11 +20,14 @@ use http::HeaderValue;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
-use super::open::{BLOCKS, MIB, OBJECTS_SHARE, Tables, open_volume};
+use super::open::{OBJECTS_SHARE, open_volume};
 use super::policy::AdmissionMode;
 use super::purges::Purges;
 use super::*;
 use crate::cache::config::RuleConfig;
+use crate::cache::disk::blocks::tables::Tables;
+use crate::cache::disk::config::MIB;
+use crate::cache::disk::device::files::BLOCKS;
 use crate::cache::disk::device::files::Folder;
 use crate::cache::disk::device::sim::{Cached, Op, SimFolder};
 use crate::cache::disk::format::object_record::ObjectRecord;

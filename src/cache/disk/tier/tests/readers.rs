@@ -5,7 +5,7 @@ use std::thread;
 
 use super::*;
 use crate::cache::lookup::open::{Found, Source};
-use crate::cache::metadata::store::Moment;
+use crate::cache::metadata::clock::Moment;
 use crate::cache::{Cache, CacheConfig, CacheError};
 use crate::origin::{Origin, OriginConfig};
 

@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use super::*;
-use crate::cache::invalidate::purge::Scope;
+use crate::cache::invalidate::scope::Scope;
 
 /// Errors that say nothing of what is in a file.
 const ERRNOS: [Errno; 4] = [Errno::IO, Errno::ACCESS, Errno::NOMEM, Errno::PERM];

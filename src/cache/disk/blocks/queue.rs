@@ -1,0 +1,114 @@
+//! Blocks that wait to be written to one path, and the orders for the thread that writes them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::cache::disk::format::digest::Digest;
+use crate::cache::disk::format::record::Record;
+use crate::cache::disk::log::erasure::Done;
+use crate::cache::memory::tier::Block;
+use crate::metrics::disk::{self as metrics, Skip};
+
+/// A block on its way to the disk.
+#[derive(Debug, Clone)]
+pub(in crate::cache::disk) struct Job {
+    pub record: Record,
+    pub key: Vec<u8>,
+    pub bytes: Bytes,
+    pub class: u8,
+    pub pinned: bool,
+}
+
+pub(in crate::cache::disk) enum Order {
+    Write(Digest),
+    /// Keep to the capacity.
+    Begin,
+    /// Remove what purges ended from the files.
+    Erase(Done),
+    /// Write what is queued, seal, and make it last.
+    Finish(oneshot::Sender<()>),
+}
+
+/// Blocks that wait to be written; they can be read meanwhile.
+#[derive(Debug)]
+pub(in crate::cache::disk) struct Queue {
+    jobs: Mutex<HashMap<Digest, Job>>,
+    bytes: AtomicU64,
+    limit: u64,
+    shorter: Notify,
+}
+
+impl Queue {
+    pub(in crate::cache::disk) fn new(limit: u64) -> Self {
+        Self { jobs: Mutex::default(), bytes: AtomicU64::new(0), limit, shorter: Notify::new() }
+    }
+
+    /// `false`: it is full, or the block is there already.
+    pub(in crate::cache::disk) fn push(&self, job: Job) -> bool {
+        let length = job.bytes.len() as u64;
+        let mut jobs = self.jobs.lock();
+        if self.bytes.load(Ordering::Relaxed) + length > self.limit {
+            metrics::skipped(Skip::QueueFull);
+            return false;
+        }
+        if jobs.contains_key(&job.record.digest) {
+            return false;
+        }
+        self.bytes.fetch_add(length, Ordering::Relaxed);
+        jobs.insert(job.record.digest, job);
+        true
+    }
+
+    pub(in crate::cache::disk) fn peek(&self, digest: &Digest) -> Option<Job> {
+        self.jobs.lock().get(digest).cloned()
+    }
+
+    pub(in crate::cache::disk) fn done(&self, digest: &Digest) {
+        if let Some(job) = self.jobs.lock().remove(digest) {
+            self.bytes.fetch_sub(job.bytes.len() as u64, Ordering::Relaxed);
+            self.shorter.notify_waiters();
+        }
+    }
+
+    pub(in crate::cache::disk) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it is at most half full.
+    pub(in crate::cache::disk) async fn room(&self) {
+        loop {
+            let shorter = self.shorter.notified();
+            tokio::pin!(shorter);
+            shorter.as_mut().enable();
+            if self.bytes.load(Ordering::Relaxed) <= self.limit / 2 {
+                return;
+            }
+            shorter.await;
+        }
+    }
+}
+
+/// What is set for one path.
+#[derive(Debug, Clone)]
+pub(in crate::cache::disk) struct VolumeLimits {
+    /// Bytes of all segments.
+    pub capacity: u64,
+    /// Reads go past the page cache.
+    pub direct: bool,
+    /// Bytes a second; `None`: as fast as it goes.
+    pub write_rate: Option<u64>,
+    /// Bytes that may wait to be written.
+    pub queue: u64,
+    /// Classes that may take only so many bytes.
+    pub shares: Vec<(u8, u64)>,
+}
+
+impl Job {
+    pub(in crate::cache::disk) fn block(&self, block_start: u64) -> Block {
+        Block::new(block_start + u64::from(self.record.start), self.bytes.clone())
+    }
+}

@@ -1,0 +1,19 @@
+//! Tables that all paths share.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::cache::disk::log::index::Index;
+use crate::cache::disk::tier::classes::Classes;
+use crate::cache::disk::tier::policy::Admission;
+use crate::cache::invalidate::floors::Floors;
+
+/// What all paths have in common.
+pub(in crate::cache::disk) struct Tables {
+    pub index: Arc<Index>,
+    pub admission: Arc<Mutex<Admission>>,
+    pub classes: Classes,
+    /// What was purged.
+    pub floors: Arc<Floors>,
+}

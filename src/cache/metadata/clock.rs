@@ -1,0 +1,43 @@
+//! Moments that count time in which the machine was suspended.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
+
+/// A moment, by the monotonic clock and by the clock that goes on while the machine is suspended (R15).
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cache) struct Moment {
+    monotonic: Instant,
+    boot: Duration,
+    /// So long before the two clocks above were read.
+    before: Duration,
+}
+
+impl Moment {
+    pub(in crate::cache) fn now() -> Self {
+        Self::ago(Duration::ZERO)
+    }
+
+    pub(in crate::cache) fn ago(before: Duration) -> Self {
+        Self { monotonic: Instant::now(), boot: boot_time(), before }
+    }
+
+    /// When it was, by the monotonic clock.
+    pub(in crate::cache) fn instant(&self) -> Option<Instant> {
+        self.monotonic.checked_sub(self.before)
+    }
+
+    /// Time since then, suspended time included.
+    pub(in crate::cache) fn age(&self) -> Duration {
+        let since = self.monotonic.elapsed().max(boot_time().saturating_sub(self.boot));
+        self.before.saturating_add(since)
+    }
+}
+
+/// The clock that goes on while the machine is suspended.
+pub fn boot_time() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
