@@ -60,12 +60,14 @@ test:
 	.ci/setup host
 	.ci/setup image
 	.ci/setup servers
+	.ci/setup page
 	$(CARGO) test $(TESTED)
 	$(CARGO) test $(TESTED),shuttle --lib cache::tests::fence
 	# Linked as in the image, and no slower: the flag is for the last step alone.
 	$(CARGO) rustc $(TESTED) --bin hotset -- -C target-feature=+crt-static
 	$(CARGO) build --locked --manifest-path tests/clients/rust/Cargo.toml --target-dir $(TARGET)/clients
 	HOTSET=$(TARGET)/debug/hotset RUST_CLIENTS=$(TARGET)/clients/debug/rust-clients target/venv/bin/python -m pytest tests/clients
+	NODE_PATH=target/page/node_modules HOTSET=$(TARGET)/debug/hotset node --test tests/page
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/chart
 	HOTSET=$(TARGET)/debug/hotset target/router/venv/bin/python -m pytest tests/router
 	HOTSET=$(TARGET)/debug/hotset target/chart/venv/bin/python -m pytest tests/host

@@ -363,6 +363,9 @@ pub fn run_embedded(mut config: Config, folder: &Path) -> Result<(), RunError> {
             print!("{}", embedded::banner(endpoint, &KEYS));
             println!("  origin log  {}", embedded.log_path().display());
         }
+        if let Some(address) = app.admin_address() {
+            println!("  web page    http://{address}/");
+        }
         tokio::spawn(memory_watch::run(cgroup, app.cache()));
         run_until(signals, app).await;
         Ok(())

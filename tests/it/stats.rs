@@ -1,5 +1,6 @@
 //! The routes of the admin API that show the server: the snapshot and the effective configuration.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::*;
@@ -102,6 +103,27 @@ async fn the_effective_configuration_marks_defaults_and_hides_secrets() {
     let requests = setting("limits.requests");
     assert_eq!((&requests["value"], &requests["is_default"]), (&json!(4321), &json!(false)));
     assert_eq!(setting("limits.headers")["is_default"], true);
+}
+
+#[tokio::test]
+async fn without_a_token_only_the_page_of_this_port_may_steer() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start(&s3).await;
+    let client = Client::new(proxy.admin);
+    let here = format!("http://{}", proxy.admin);
+    let s3_port = format!("http://{}", proxy.addr);
+    for (origin, status) in
+        [(&*here, 200), (&s3_port, 403), ("http://evil.example", 403), ("null", 403)]
+    {
+        let purge = client.request(Method::POST, "/api/v1/purge").header("origin", origin);
+        let purge = purge.header("content-type", "application/json").body(r#"{"bucket":"data"}"#);
+        assert_eq!(purge.send().await.status, status, "{origin}");
+    }
+    // A name that another site made point to this machine is its origin, too.
+    let rebound = client.request(Method::POST, "/api/v1/purge").header("host", "evil.example");
+    let rebound = rebound.header("origin", "http://evil.example");
+    let rebound = rebound.header("content-type", "application/json");
+    assert_eq!(rebound.body(r#"{"bucket":"data"}"#).send().await.status, 403);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Who may use the API: whoever knows the token; without one, whoever is on this machine and is not a browser that
 //! another site has told to.
 //!
+//! Of web pages only the one that is served here may use it: its origin is what `Host` names.
 //! A browser's form cannot send JSON, and what a script of another site sends as JSON is asked for first, which is not
 //! answered. A name that another site makes point to this machine is not one of this machine's.
 
@@ -26,7 +27,7 @@ pub(super) async fn admit(api: &Api, method: &Method, headers: &HeaderMap) -> Re
         let why =
             "the Host header is neither an address nor localhost; with admin.token any may be used";
         return Err(Refusal::new(StatusCode::FORBIDDEN, why));
-    } else if let Err(refused) = AllowedOrigins::default().check(method, headers) {
+    } else if let Err(refused) = own_origins(headers).check(method, headers) {
         let why = format!("{refused}; with admin.token any may be used");
         return Err(Refusal::new(StatusCode::FORBIDDEN, why));
     }
@@ -68,6 +69,12 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
     let name = authority.host();
     let address = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}
+
+/// The origin of the page that is served here. The name in `Host` is one of this machine's: no other site has it.
+fn own_origins(headers: &HeaderMap) -> AllowedOrigins {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    AllowedOrigins::new(&[format!("http://{host}"), format!("https://{host}")])
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

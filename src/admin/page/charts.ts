@@ -25,7 +25,6 @@ export interface ChartOptions {
   most?: number;
 }
 
-const HEIGHT = 168;
 const SYNC = uPlot.sync('time');
 const POWERS_OF_TWO = Array.from({ length: 60 }, (_, power) => 2 ** power);
 
@@ -71,15 +70,15 @@ export class Chart {
   }
 
   private resize(): void {
-    if (this.plot) this.plot.setSize({ width: this.canvas.clientWidth, height: HEIGHT });
+    if (this.plot) this.plot.setSize({ width: this.canvas.clientWidth, height: this.canvas.clientHeight });
     else if (this.points.length > 0) this.show(this.points);
   }
 
   private window(): { min: number; max: number } {
     const max = this.points.at(-1)?.time ?? Date.now() / 1000;
     const first = this.points[0]?.time ?? max;
-    // Five minutes at first, then as much as there is.
-    return { min: Math.min(max - 300, Math.max(first, max - KEPT * EVERY_SECONDS)), max };
+    // A minute at first, then as much as there is.
+    return { min: Math.min(max - 60, Math.max(first, max - KEPT * EVERY_SECONDS)), max };
   }
 
   private tell(): void {
@@ -110,6 +109,8 @@ export class Chart {
     const colour = (name: string): string => style.getPropertyValue(`--${name}`).trim();
     const { lines, format, stacked, binary, logarithmic, most } = this.options;
     const drawn = stacked ? [...lines].reverse() : lines;
+    const decades = (_: uPlot, splits: number[]): (number | null)[] =>
+      splits.map((split) => (!logarithmic || Number.isInteger(Number(Math.log10(split).toFixed(6))) ? split : null));
     const axis: uPlot.Axis = {
       stroke: colour('muted'),
       grid: { stroke: colour('grid'), width: 1 },
@@ -119,7 +120,7 @@ export class Chart {
     this.plot = new uPlot(
       {
         width: this.canvas.clientWidth,
-        height: HEIGHT,
+        height: this.canvas.clientHeight,
         legend: { show: false },
         padding: [8, 4, 0, 0],
         cursor: { sync: { key: SYNC.key }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
@@ -130,10 +131,12 @@ export class Chart {
             : { range: (_, __, max) => [0, most ?? Math.max((max || 0) * 1.12, binary ? 1024 : 1)] },
         },
         axes: [
-          { ...axis, space: 70, size: 26, values: (_, ticks) => ticks.map((tick) => clock(tick).slice(0, 5)), incrs: [60, 120, 300, 600] },
+          { ...axis, space: 76, size: 26, values: (_, ticks) => ticks.map((tick) => clock(tick)), incrs: [10, 15, 30, 60, 120, 300, 600] },
           {
             ...axis,
-            size: 58,
+            size: 64,
+            filter: decades as uPlot.Axis.Filter,
+            grid: { stroke: colour('grid'), width: 1, filter: decades as uPlot.Axis.Filter },
             space: logarithmic ? 22 : 34,
             values: (_, ticks) => ticks.map((tick) => (tick === null ? '' : format(tick))),
             ...(binary ? { incrs: POWERS_OF_TWO } : {}),

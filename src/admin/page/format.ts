@@ -16,7 +16,7 @@ export function bytes(value: number | null): string {
     value /= 1024;
     unit += 1;
   }
-  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toPrecision(2 + Number(value >= 10))} ${BYTE_UNITS[unit]}`;
+  return `${value >= 100 ? Math.round(value) : Number(value.toPrecision(value >= 10 ? 3 : 2))} ${BYTE_UNITS[unit]}`;
 }
 
 export function seconds(value: number | null): string {
@@ -43,7 +43,7 @@ export function span(value: number): string {
 export function percent(value: number | null): string {
   if (value === null) return '–';
   const shown = value * 100;
-  return `${shown >= 99.95 || shown === 0 ? Math.round(shown) : shown.toFixed(1)} %`;
+  return `${Number(shown.toFixed(1))} %`;
 }
 
 export function clock(unix: number): string {

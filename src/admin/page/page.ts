@@ -31,7 +31,8 @@ class Page {
   private turn = 0;
 
   constructor() {
-    const theme = h('button', { type: 'button', class: 'quiet', click: () => this.nextTheme(theme) }, 'Theme: auto');
+    const theme = h('button', { type: 'button', class: 'quiet', click: () => this.nextTheme(theme) }, 'Auto');
+    theme.setAttribute('aria-label', 'Theme: auto');
     const navigation = h('nav', { 'aria-label': 'Views' });
     for (const [view, label] of Object.entries(VIEWS) as [View, string][]) {
       const link = h('a', { href: `#${view}` }, label, view === 'errors' ? this.badge : null);
@@ -102,7 +103,7 @@ class Page {
     setText(this.health, text);
     this.health.className = `health ${this.notice.hidden ? health.state : 'not_asked'}`;
     setText(this.about, `hotset ${last.version}, up ${span(last.uptime_seconds)}`);
-    const failed = last.errors.filter((error) => error.status >= 500 || error.status === 0).length;
+    const failed = last.errors.filter((error) => last.time - error.time < 300 && (error.status >= 500 || error.status === 0)).length;
     this.badge.hidden = failed === 0;
     setText(this.badge, String(failed));
     this.leave.hidden = !hasToken();
@@ -140,7 +141,8 @@ class Page {
     const root = document.documentElement;
     const next = { auto: 'light', light: 'dark', dark: 'auto' }[root.dataset['theme'] ?? 'auto'] ?? 'auto';
     root.dataset['theme'] = next;
-    setText(button, `Theme: ${next}`);
+    setText(button, `${next.slice(0, 1).toUpperCase()}${next.slice(1)}`);
+    button.setAttribute('aria-label', `Theme: ${next}`);
     this.overview.recolour();
   }
 
