@@ -17,6 +17,7 @@ use super::handlers::lists::Keeping;
 use super::handlers::own_keys::Resend;
 use super::handlers::restore::RestoreBody;
 use super::handlers::touched::Touched;
+use super::response::page_access::{Asking, PageHeaders};
 use super::response::refusal::Refusal;
 use crate::auth::chunked::Reframer;
 use crate::auth::verify::Digester;
@@ -42,6 +43,8 @@ pub struct RequestContext {
     pub identity: Option<Arc<Identity>>,
     /// What stands for the origin's region in answers, in `verify` mode.
     pub(super) region: Option<HeaderValue>,
+    /// CORS headers of what the cache answers to a web page.
+    pub(super) page: PageHeaders,
     /// Headers that depend on the caller are left out of what the cache answers.
     pub hides: bool,
     /// The object that it reads and the rule for it, as the fast path found them.
@@ -70,6 +73,7 @@ impl RequestContext {
             from_origin: 0,
             identity: None,
             region: None,
+            page: PageHeaders::default(),
             hides: false,
             cacheable: None,
             forward: None,
@@ -147,6 +151,8 @@ pub struct Forward {
     pub(super) keeping: Option<Box<Keeping>>,
     /// Whom the origin was asked to find as the bucket's owner.
     pub(super) expected_owner: Option<AccountId>,
+    /// Its answer has CORS headers to learn.
+    pub(super) asking: Option<Box<Asking>>,
     /// S3 refuses it: when that answer is complete, nothing was changed (R40).
     pub(super) refused: bool,
     /// The answer's body, in place of the origin's.
@@ -195,6 +201,7 @@ impl Forward {
             page: None,
             keeping: None,
             expected_owner: None,
+            asking: None,
             refused: false,
             instead: None,
             writing: Vec::new(),

@@ -188,10 +188,13 @@ impl Gateway {
             _ => self.cacheable(&session.req_header().headers, &parsed, domain.realm()),
         };
         if let Some((read, id, policy)) = cacheable
-            && self.read(session, ctx, &id, read, &parsed.query, &policy).await?
-                == Outcome::Answered
+            && let Some(page) = self.page_headers(&session.req_header().headers, &id, read, true)
         {
-            return Ok(Outcome::Answered);
+            ctx.page = page;
+            let answer = self.read(session, ctx, &id, read, &parsed.query, &policy).await?;
+            if answer == Outcome::Answered {
+                return Ok(answer);
+            }
         }
         let keeping = match self.list(session, ctx, domain.realm(), &parsed).await? {
             Listed::Answered => return Ok(Outcome::Answered),

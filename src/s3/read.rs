@@ -224,11 +224,15 @@ fn may_ask_for_less(name: &HeaderName) -> bool {
 /// Whether a header leaves a request one for the bytes themselves and for nothing else, whoever reads.
 pub(super) fn plain_header(name: &HeaderName) -> bool {
     header_is_known(name)
+        && *name != header::ORIGIN
         && ![CHECKSUM_MODE, EXPECTED_OWNER, REQUEST_PAYER].contains(&name.as_str())
 }
 
 fn header_is_known(name: &HeaderName) -> bool {
-    if *name == header::ORIGIN {
+    if [header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_REQUEST_HEADERS]
+        .contains(name)
+    {
+        // Some servers choose the CORS rule by them.
         return false;
     }
     let name = name.as_str();

@@ -84,6 +84,7 @@ mod negatives;
 /// What is said of an origin that cannot be reached, or does not take hotset's keys.
 mod origin_health;
 /// Reads by part number.
+mod page_reads;
 mod parts;
 /// What the origin sees of a request that is passed through, and the client of its answer.
 mod pass_through;

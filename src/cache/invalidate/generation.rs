@@ -281,6 +281,11 @@ impl Generations {
         &self.buckets[index(hash, BUCKET_STRIPES)]
     }
 
+    /// A number that changes with every invalidation of the bucket as a whole.
+    pub(in crate::cache) fn bucket_invalidations(&self, id: &ObjectId) -> u64 {
+        self.bucket_stripe(id.bucket_hash64()).epoch.load(Ordering::Acquire)
+    }
+
     fn bucket_epoch(&self, id: &ObjectId) -> u64 {
         let epoch = &self.bucket_stripe(id.bucket_hash64()).epoch;
         epoch.load(Ordering::Acquire) << u32::BITS | u64::from(self.floors.wide(id))

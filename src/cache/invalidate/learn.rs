@@ -88,6 +88,13 @@ impl Cache {
         ticket
     }
 
+    /// A number that changes with every invalidation of the object's bucket as a whole, by a write to the bucket itself
+    /// for one.
+    #[must_use]
+    pub fn writes_of_bucket(&self, id: &ObjectId) -> u64 {
+        self.generations.bucket_invalidations(id)
+    }
+
     /// As [`Cache::invalidate`], for every object of a bucket.
     pub fn invalidate_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
         metrics::invalidation();

@@ -70,6 +70,7 @@ impl Gateway {
         let realm = self.origin.domains().own().realm();
         let (read, id, policy) = self.cacheable(&head.headers, parsed, realm)?;
         let (id, policy) = cacheable.insert((id, policy));
+        let page = self.page_headers(&head.headers, id, read, false)?;
         let found = self.found_at_hand(read, id, policy)?;
         let Answer::Bytes { range, partial } = evaluate(read, &found.meta) else { return None };
         let body = match read.method {
@@ -90,6 +91,7 @@ impl Gateway {
         if !self.cache.bring(&mut here).await {
             return None;
         }
+        ctx.page = page;
         ctx.identity = admitted.identity.take();
         ctx.operation = understood.operation;
         ctx.cache = cache.label();

@@ -28,6 +28,7 @@ use crate::origin::{OriginError, PassThrough};
 use crate::proxy::Gateway;
 use crate::proxy::context::{Forward, RequestContext};
 use crate::proxy::response::head::CacheStatus;
+use crate::proxy::response::page_access::Asking;
 use crate::proxy::response::region;
 use crate::s3::{Operation, Parsed, Query, S3Error, announces_another_length, expected_owner};
 
@@ -157,6 +158,7 @@ impl Gateway {
         self.origin.loops().mark(head);
         // Nothing is concluded from what the origin was not sent (R36).
         forward.expected_owner = expected_owner(&head.headers);
+        forward.asking = Asking::of(&self.cache, &head.headers, forward).map(Box::new);
         if let Some(observed) = &mut forward.observed {
             observed.is_sent();
         }
@@ -318,6 +320,9 @@ impl Gateway {
             self.observe_head(head, forward);
             self.settle(forward).await;
             self.confirm_owner(forward, head.status, ctx.started);
+            if let Some(asking) = forward.asking.take() {
+                self.cors.of_reads.learn(*asking, head.status, &head.headers);
+            }
             self.keep_head(method, head, forward);
         }
         self.path_prefix.restore_location(head)?;

@@ -97,7 +97,7 @@ impl Gateway {
                 _ if transparent.is_some() => return Ok(Outcome::PassThrough),
                 failure => {
                     let (error, cache) = refusal(&failure);
-                    send_error(session, ctx, &error, cache).await?;
+                    refuse(session, ctx, error, cache).await?;
                     return Ok(Outcome::Answered);
                 }
             }
@@ -151,11 +151,12 @@ impl Gateway {
                 ctx.cache = cache.label();
                 let mut head = Head::new(StatusCode::NOT_MODIFIED, ctx.request_id, cache);
                 head.identify(&meta);
+                head.allow_page(&ctx.page);
                 head.send(session).await?;
                 session.downstream_session.write_response_body(Bytes::new(), true).await?;
                 return Ok(Ok(()));
             }
-            Answer::Refused(error) => return send_error(session, ctx, &error, cache).await.map(Ok),
+            Answer::Refused(error) => return refuse(session, ctx, error, cache).await.map(Ok),
             Answer::Bytes { range, partial } => (range, partial),
         };
         let mut reader = match read.method {
@@ -185,6 +186,17 @@ impl Gateway {
     }
 }
 
+/// Answers with an error, which the page that asks may see as it may see the object.
+async fn refuse(
+    session: &mut Session,
+    ctx: &mut RequestContext,
+    mut error: S3Error,
+    cache: CacheStatus,
+) -> Result<()> {
+    error.headers.extend(ctx.page.iter().cloned());
+    send_error(session, ctx, &error, cache).await
+}
+
 /// The head of a 200, or of a 206 when the answer is `partial`.
 pub(in crate::proxy) fn head_of(
     ctx: &RequestContext,
@@ -200,6 +212,7 @@ pub(in crate::proxy) fn head_of(
     if ctx.hides {
         strip(&mut head);
     }
+    head.allow_page(&ctx.page);
     head.length(range.end - range.start);
     if partial {
         head.content_range(range, meta.size);

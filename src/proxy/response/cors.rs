@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::head::{CacheStatus, send_error};
+use super::page_access::PageAccess;
 use crate::proxy::Gateway;
 use crate::proxy::context::RequestContext;
 use crate::s3::{BucketName, S3Error, operation};
@@ -47,13 +48,15 @@ type Headers = Arc<[(HeaderName, HeaderValue)]>;
 pub struct CorsRules {
     answers: Moka<(BucketName, HeaderValue, Method), Headers>,
     asking: Semaphore,
+    /// Learned from the origin's answers to reads.
+    pub(in crate::proxy) of_reads: PageAccess,
 }
 
 impl Default for CorsRules {
     fn default() -> Self {
         let answers =
             Moka::builder().name("cors").max_capacity(LIMIT).time_to_live(KEPT_FOR).build();
-        Self { answers, asking: Semaphore::new(ASKING) }
+        Self { answers, asking: Semaphore::new(ASKING), of_reads: PageAccess::default() }
     }
 }
 

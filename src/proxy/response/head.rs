@@ -13,6 +13,7 @@ use pingora::protocols::http::date::get_cached_date;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
+use super::page_access::PageHeaders;
 use super::region::BUCKET_REGION;
 use crate::metrics::CacheResult;
 use crate::proxy::context::{LoggedError, RequestContext, RequestId};
@@ -116,6 +117,13 @@ impl Head {
 
     pub(in crate::proxy) fn remove(&mut self, name: &HeaderName) {
         self.headers.remove(name);
+    }
+
+    /// The CORS headers that the origin gives the page which asks.
+    pub(in crate::proxy) fn allow_page(&mut self, page: &PageHeaders) {
+        for (name, value) in page.iter() {
+            self.add(name, value);
+        }
     }
 
     fn add(&mut self, name: &HeaderName, value: &HeaderValue) {

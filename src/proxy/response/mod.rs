@@ -2,5 +2,6 @@
 
 pub(in crate::proxy) mod cors;
 pub(in crate::proxy) mod head;
+pub(in crate::proxy) mod page_access;
 pub(in crate::proxy) mod refusal;
 pub(in crate::proxy) mod region;

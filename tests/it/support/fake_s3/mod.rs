@@ -141,6 +141,11 @@ impl FakeS3 {
         self.state.store().cors.insert((bucket.to_owned(), origin.to_owned()));
     }
 
+    /// From now on they may not.
+    pub fn deny_cors(&self, bucket: &str, origin: &str) {
+        self.state.store().cors.remove(&(bucket.to_owned(), origin.to_owned()));
+    }
+
     /// Leaves a delete marker with this version id.
     pub fn put_marker(&self, bucket: &str, key: &str, version: &str) {
         self.state.store().put_marker(bucket, key, version);
