@@ -65,6 +65,7 @@ macro_rules! label {
 pub mod cluster;
 pub mod disk;
 pub mod events;
+pub mod hedging;
 pub mod identities;
 pub mod memory;
 mod operation;
@@ -189,6 +190,7 @@ struct Handles {
     origin_errors: origin::Handles,
     disk: disk::Handles,
     events: events::Handles,
+    hedging: hedging::Handles,
     identities: identities::Handles,
     memory: memory::Handles,
     webhook: webhook::Handles,
@@ -249,6 +251,7 @@ impl Handles {
             origin_errors: origin::Handles::register(),
             disk: disk::Handles::register(),
             events: events::Handles::register(),
+            hedging: hedging::Handles::register(),
             identities: identities::Handles::register(),
             memory: memory::Handles::register(),
             webhook: webhook::Handles::register(),
@@ -283,6 +286,7 @@ fn describe() {
     origin::describe();
     disk::describe();
     events::describe();
+    hedging::describe();
     identities::describe();
     memory::describe();
     webhook::describe();

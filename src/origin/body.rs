@@ -7,9 +7,11 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
 
 use super::exchange::Exchange;
+use super::hedging::Permit;
+use super::late_body::{Asking, First, Waiting};
 use super::retry::RetryBudget;
 use super::{Asked, Origin, OriginError, Pin};
-use crate::metrics;
+use crate::metrics::{self, hedging::Phase};
 use crate::s3::range::ContentRange;
 use crate::s3::{ObjectId, ObjectMeta};
 
@@ -25,6 +27,7 @@ pub struct Answer {
 }
 
 /// An answer's head, compared with what was asked.
+#[derive(Debug)]
 pub(super) struct Checked {
     meta: ObjectMeta,
     /// Of the object, to be delivered.
@@ -39,6 +42,7 @@ pub struct Body {
     id: ObjectId,
     pin: Pin,
     exchange: Option<Exchange>,
+    waiting: Waiting,
     /// Bytes on the wire before the first that was asked.
     skip: u64,
     at: u64,
@@ -109,7 +113,9 @@ impl Body {
         budget.renew();
         let Checked { meta, range, wire_start } = checked;
         let meta = Arc::new(meta);
+        let waiting = Waiting::new(&origin.hedging, range.end - range.start);
         let body = Self {
+            waiting,
             origin,
             id,
             pin: Pin::Version(meta.clone()),
@@ -160,6 +166,7 @@ impl Body {
 
     async fn release(&mut self) {
         if let Some(mut exchange) = self.exchange.take() {
+            self.waiting.ended(&self.origin.hedging);
             if self.end == 0 {
                 // The body of an empty object is to be asked for before the connection counts as free.
                 let _ = exchange.read().await;
@@ -170,12 +177,24 @@ impl Body {
 
     /// One successful read from the wire that delivers at least a byte.
     async fn read(&mut self, sink: &mut impl FnMut(&[u8])) -> Result<(), OriginError> {
-        let Some(exchange) = &mut self.exchange else {
-            return Err(OriginError::Broken("no connection".to_owned()));
-        };
         loop {
-            let Some(mut bytes) = exchange.read().await? else {
-                return Err(OriginError::Broken("the body ended early".to_owned()));
+            let rest = self.at..self.end;
+            let ask = || ask_again(&self.origin, &self.id, &self.pin, rest.clone());
+            let Some(exchange) = &mut self.exchange else {
+                return Err(OriginError::Broken("no connection".to_owned()));
+            };
+            let hedging = &self.origin.hedging;
+            let mut bytes = match self.waiting.first(exchange, &rest, hedging, ask).await {
+                First::Read(Ok(Some(bytes))) => bytes,
+                First::Read(Ok(None)) => {
+                    return Err(OriginError::Broken("the body ended early".to_owned()));
+                }
+                First::Read(Err(error)) => return Err(error),
+                First::Other(exchange, checked) => {
+                    self.skip = self.at - checked.wire_start;
+                    self.exchange = Some(exchange);
+                    continue;
+                }
             };
             metrics::origin_bytes(bytes.len() as u64);
             let skipped = self.skip.min(bytes.len() as u64);
@@ -199,13 +218,11 @@ impl Body {
     /// Asks again from the byte where the body broke off, of the same version.
     async fn resume(&mut self, mut failure: OriginError) -> Result<(), OriginError> {
         self.exchange = None;
+        self.waiting.resumed();
         loop {
             self.origin.pause(failure, &mut self.budget).await?;
             let asked = Asked::Range(self.at..self.end);
-            let once = self.origin.get_once(&self.id, &asked, &self.pin, &mut self.budget).await;
-            failure = match once.and_then(|(exchange, meta)| {
-                Answer::check(&asked, &self.pin, exchange.head(), meta).map(|c| (exchange, c))
-            }) {
+            failure = match self.origin.get_once(&self.id, &asked, &self.pin, &self.budget).await {
                 Ok((exchange, checked)) => {
                     self.skip = self.at - checked.wire_start;
                     self.exchange = Some(exchange);
@@ -215,4 +232,20 @@ impl Body {
             };
         }
     }
+}
+
+/// A second request for the rest of a body, if it may be sent.
+fn ask_again(
+    origin: &Arc<Origin>,
+    id: &ObjectId,
+    pin: &Pin,
+    rest: Range<u64>,
+) -> Option<(Permit, Asking)> {
+    if !origin.may_repeat() {
+        return None;
+    }
+    let permit = origin.hedging.permit(Phase::Body, id.bucket_hash64())?;
+    let (origin, id, pin, asked) = (origin.clone(), id.clone(), pin.clone(), Asked::Range(rest));
+    let budget = RetryBudget::new(&origin.config);
+    Some((permit, Box::pin(async move { origin.get_once(&id, &asked, &pin, &budget).await })))
 }

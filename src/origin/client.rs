@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::asked::{Asked, Pin};
-use super::body::{Answer, Body};
+use super::body::{Answer, Body, Checked};
 use super::breaker::Breaker;
 use super::connections::Connections;
 use super::credentials::renew::Renewal;
@@ -20,9 +20,11 @@ use super::domains::{Domain, Domains};
 use super::error::is_of_credentials;
 use super::exchange::Exchange;
 use super::health::Health;
+use super::hedging::{About, Hedging, bytes_of};
 use super::retry::{RetryBudget, RetryLimit, Reused};
 use super::{Endpoint, OriginConfig, OriginError};
 use crate::auth::{Credentials, Payload};
+use crate::metrics::hedging::Phase;
 use crate::metrics::{self, OriginKind};
 use crate::s3::target::Query;
 use crate::s3::{NotCacheable, ObjectId, ObjectMeta, PartNumber, S3Error};
@@ -41,6 +43,7 @@ pub struct Origin {
     pub(super) health: Health,
     pub(super) retries: RetryLimit,
     pub(super) breaker: Breaker,
+    pub(super) hedging: Hedging,
     pub(super) connections: Arc<Connections>,
     pub(super) in_flight: Arc<Semaphore>,
     /// `None`: our own keys do not change.
@@ -75,6 +78,7 @@ impl Origin {
             health: Health::default(),
             retries: RetryLimit::new(config.retry_budget),
             breaker: Breaker::new(config.circuit_breaker),
+            hedging: Hedging::new(config.hedging),
             config,
             skew: AtomicI64::new(0),
         })
@@ -124,15 +128,17 @@ impl Origin {
             Request { domain: &domain, method, id, range: None, part, pin, by_version: false };
         let mut budget = RetryBudget::new(&self.config);
         loop {
-            let answer = match self.exchange(&request, &mut budget).await {
-                Ok(exchange) => {
-                    let meta = exchange.meta(&request);
-                    exchange.release().await;
-                    return meta;
-                }
-                Err(e) => e,
+            let about = About { phase: Phase::Head, bytes: 0, bucket: id.bucket_hash64() };
+            let send = async || {
+                let exchange = self.exchange(&request, &budget).await?;
+                let (meta, elapsed) = (exchange.meta(&request), exchange.first_byte);
+                exchange.release().await;
+                Ok((meta, elapsed))
             };
-            self.pause(answer, &mut budget).await?;
+            match self.hedging.race(about, || self.may_repeat(), send).await {
+                Ok(meta) => return meta,
+                Err(failure) => self.pause(failure, &mut budget).await?,
+            }
         }
     }
 
@@ -149,33 +155,41 @@ impl Origin {
     ) -> Result<Answer, OriginError> {
         let mut budget = RetryBudget::new(&self.config);
         loop {
-            let failure = match self.get_once(id, &asked, &pin, &mut budget).await {
-                Ok((exchange, meta)) => match Answer::check(&asked, &pin, exchange.head(), meta) {
-                    Ok(checked) => {
-                        return Ok(Body::answer(
-                            self.clone(),
-                            id.clone(),
-                            exchange,
-                            checked,
-                            budget,
-                        ));
-                    }
-                    Err(e) => e,
-                },
-                Err(e) => e,
+            let (phase, bucket) = (Phase::FirstByte, id.bucket_hash64());
+            let about = About { phase, bytes: bytes_of(&asked), bucket };
+            let send = async || {
+                let (exchange, checked) = self.get_once(id, &asked, &pin, &budget).await?;
+                let elapsed = exchange.first_byte;
+                Ok(((exchange, checked), elapsed))
             };
-            self.pause(failure, &mut budget).await?;
+            match self.hedging.race(about, || self.may_repeat(), send).await {
+                Ok((exchange, checked)) => {
+                    return Ok(Body::answer(self.clone(), id.clone(), exchange, checked, budget));
+                }
+                Err(failure) => self.pause(failure, &mut budget).await?,
+            }
         }
     }
 
-    /// One attempt at a ranged GET, falling back from version id to `If-Match` once.
+    /// Whether a late request may be sent again: the origin does not fail, and a connection is free. A new one goes to
+    /// another address.
+    pub(super) fn may_repeat(&self) -> bool {
+        let may = !self.is_failing() && self.in_flight.available_permits() > 0;
+        if may {
+            self.endpoint.rotate();
+        }
+        may
+    }
+
+    /// One attempt at a ranged GET, falling back from version id to `If-Match` once. The answer was compared with what was
+    /// asked.
     pub(super) async fn get_once(
         &self,
         id: &ObjectId,
         asked: &Asked,
         pin: &Pin,
-        budget: &mut RetryBudget,
-    ) -> Result<(Exchange, ObjectMeta), OriginError> {
+        budget: &RetryBudget,
+    ) -> Result<(Exchange, Checked), OriginError> {
         let domain = self.domains.of_realm(id.realm())?;
         let (range, part) = (Some(asked), asked.part());
         let has_version = matches!(pin, Pin::Version(meta) if meta.version_id.is_some());
@@ -197,7 +211,8 @@ impl Origin {
             (other, _) => other,
         }?;
         let meta = exchange.meta(&request)?;
-        Ok((exchange, meta))
+        let checked = Answer::check(asked, pin, exchange.head(), meta)?;
+        Ok((exchange, checked))
     }
 
     /// Sleeps before the next attempt, or hands the failure back when there is none.
@@ -244,7 +259,7 @@ impl Origin {
     async fn exchange(
         &self,
         request: &Request<'_>,
-        budget: &mut RetryBudget,
+        budget: &RetryBudget,
     ) -> Result<Exchange, OriginError> {
         self.permit()?;
         let started = Instant::now();

@@ -43,6 +43,9 @@ pub struct OriginConfig {
     /// Whether to stop sending fetches to an origin that keeps failing, except for probes. Misses
     /// are then answered 503 at once; requests that pass through are always tried.
     pub circuit_breaker: bool,
+    /// Whether to hedge: a read that the origin answers much later than usual is sent again, at most one in 20, and the
+    /// first response is used.
+    pub hedging: bool,
     /// How long an idle connection is kept; set it below the origin's own idle timeout.
     pub keep_alive: HumanDuration,
     /// Maximum concurrent fetches and metadata requests.
@@ -66,6 +69,7 @@ impl Default for OriginConfig {
             backoff: BackoffConfig::default(),
             retry_budget: RetryBudgetConfig::default(),
             circuit_breaker: true,
+            hedging: true,
             keep_alive: HumanDuration::secs(4),
             connections: 256,
         }

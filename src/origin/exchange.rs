@@ -33,6 +33,8 @@ pub(super) struct Exchange {
     /// Bytes of the body that were read.
     received: u64,
     in_flight: OwnedSemaphorePermit,
+    /// From when it might be sent to the answer's head.
+    pub(super) first_byte: Duration,
 }
 
 impl Origin {
@@ -50,6 +52,7 @@ impl Origin {
             .await
             .map_err(|_| not_sent(OriginError::Timeout("a free connection")))?
             .expect("the semaphore is never closed");
+        let began = Instant::now();
         let route = self.endpoint().route(host, &self.config).await.map_err(not_sent)?;
         let youngest = if fresh { Duration::ZERO } else { Duration::MAX };
         let connected = self.connections.open(&route, youngest).await;
@@ -67,7 +70,17 @@ impl Origin {
         session.read_timeout = Some(self.config.idle_timeout.0);
         let status = session.get_status().unwrap_or(StatusCode::BAD_GATEWAY);
         let (connections, host) = (self.connections.clone(), route.host);
-        Ok(Exchange { session, connections, host, address, status, received: 0, in_flight })
+        let (received, first_byte) = (0, began.elapsed());
+        Ok(Exchange {
+            session,
+            connections,
+            host,
+            address,
+            status,
+            received,
+            in_flight,
+            first_byte,
+        })
     }
 }
 

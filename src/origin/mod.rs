@@ -17,6 +17,8 @@ mod endpoint;
 mod error;
 mod exchange;
 mod health;
+mod hedging;
+mod late_body;
 mod list;
 mod loops;
 mod pool;

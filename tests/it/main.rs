@@ -58,6 +58,8 @@ mod freshness;
 mod front;
 /// What was fetched a moment ago, while memory is full.
 mod full_memory;
+/// Late answers of the origin, asked for a second time.
+mod hedging;
 /// The names under which each mode is reached.
 mod hosts;
 /// The description of the HTTP API, `docs/reference/http-api.yaml`.

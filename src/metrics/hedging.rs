@@ -1,0 +1,98 @@
+//! Requests to the origin that were sent twice because it was late, and whether the predictions that decide it are honest.
+
+use metrics::{Counter, Unit, counter, describe_counter};
+
+use super::handles;
+
+const HEDGES: &str = "hotset_origin_hedges_total";
+const PREDICTIONS: &str = "hotset_origin_predictions_total";
+const EXCEEDED: &str = "hotset_origin_predictions_exceeded_total";
+const QUANTILES: [&str; 2] = ["0.5", "0.99"];
+
+label! {
+    /// What is waited for.
+    Phase {
+        /// The answer to a HEAD.
+        Head = "head",
+        /// The head of the answer to a GET.
+        FirstByte = "first_byte",
+        /// The body of such an answer.
+        Body = "body",
+    }
+}
+
+label! {
+    /// What came of the second request.
+    Outcome {
+        /// Its answer was taken.
+        Won = "won",
+        /// The first request was faster.
+        Lost = "lost",
+        /// It failed.
+        Failed = "failed",
+    }
+}
+
+pub(super) struct Handles {
+    hedges: [[Counter; Outcome::ALL.len()]; Phase::ALL.len()],
+    predictions: [Counter; Phase::ALL.len()],
+    exceeded: [[Counter; QUANTILES.len()]; Phase::ALL.len()],
+}
+
+impl Handles {
+    pub(super) fn register() -> Self {
+        let phase = |index: usize| Phase::ALL[index].label();
+        let hedges = |index| {
+            std::array::from_fn(|outcome| {
+                let outcome = Outcome::ALL[outcome].label();
+                counter!(HEDGES, "phase" => phase(index), "outcome" => outcome)
+            })
+        };
+        let exceeded = |index| {
+            std::array::from_fn(
+                |quantile| counter!(EXCEEDED, "phase" => phase(index), "quantile" => QUANTILES[quantile]),
+            )
+        };
+        Self {
+            hedges: std::array::from_fn(hedges),
+            predictions: std::array::from_fn(
+                |index| counter!(PREDICTIONS, "phase" => phase(index)),
+            ),
+            exceeded: std::array::from_fn(exceeded),
+        }
+    }
+}
+
+pub(super) fn describe() {
+    describe_counter!(
+        HEDGES,
+        Unit::Count,
+        "Requests sent to the origin a second time because the first was late (origin.hedging), by what came of it"
+    );
+    describe_counter!(
+        PREDICTIONS,
+        Unit::Count,
+        "Answers of the origin whose latency was predicted; copies that lost do not count"
+    );
+    describe_counter!(
+        EXCEEDED,
+        Unit::Count,
+        "Answers of the origin that took longer than the quantile predicted for them: of an honest prediction half and a hundredth"
+    );
+}
+
+/// Counts a second request that has ended.
+pub fn hedged(phase: Phase, outcome: Outcome) {
+    if let Some(handles) = handles() {
+        handles.hedging.hedges[phase as usize][outcome as usize].increment(1);
+    }
+}
+
+/// Counts an answer whose latency was predicted, and which predicted quantiles it took longer than.
+pub fn predicted(phase: Phase, above_median: bool, above_p99: bool) {
+    let Some(handles) = handles() else { return };
+    handles.hedging.predictions[phase as usize].increment(1);
+    for (quantile, above) in [above_median, above_p99].into_iter().enumerate() {
+        handles.hedging.exceeded[phase as usize][quantile].increment(u64::from(above));
+    }
+}

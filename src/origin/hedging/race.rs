@@ -1,0 +1,94 @@
+//! A request and its copy: the first validated answer wins, and the other is given up.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{Hedging, Permit};
+use crate::metrics::hedging::Phase;
+use crate::origin::error::OriginError;
+
+/// An answer, and how long after it was sent the request that brought it had it.
+type Timed<T> = (T, Duration);
+
+/// What a request is about.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::origin) struct About {
+    pub(in crate::origin) phase: Phase,
+    /// How much is asked for.
+    pub(in crate::origin) bytes: u64,
+    /// A hash of the bucket.
+    pub(in crate::origin) bucket: u64,
+}
+
+impl Hedging {
+    /// Sends a request, and sends it again when it is late and `may_repeat` allows it.
+    ///
+    /// # Errors
+    /// The first request's; the second one's only if that is final while the first one's may pass.
+    pub(in crate::origin) async fn race<T, F>(
+        &self,
+        about: About,
+        may_repeat: impl Fn() -> bool,
+        send: impl Fn() -> F,
+    ) -> Result<T, OriginError>
+    where
+        F: Future<Output = Result<Timed<T>, OriginError>>,
+    {
+        let outcome = match self.delay(about.phase, about.bytes) {
+            None => send().await,
+            Some(delay) => self.race_after(delay, about, may_repeat, send).await,
+        };
+        if let Err(OriginError::Throttled(_)) = outcome {
+            self.throttled();
+        }
+        let (answer, elapsed) = outcome?;
+        self.answered(about.phase, about.bytes, elapsed);
+        Ok(answer)
+    }
+
+    async fn race_after<T, F>(
+        &self,
+        delay: Duration,
+        about: About,
+        may_repeat: impl Fn() -> bool,
+        send: impl Fn() -> F,
+    ) -> Result<Timed<T>, OriginError>
+    where
+        F: Future<Output = Result<Timed<T>, OriginError>>,
+    {
+        let mut first = pin!(send());
+        tokio::select! {
+            biased;
+            outcome = &mut first => return outcome,
+            () = sleep(delay) => {}
+        }
+        let permit = if may_repeat() { self.permit(about.phase, about.bucket) } else { None };
+        let Some(permit) = permit else { return first.await };
+        let mut second = pin!(send());
+        tokio::select! {
+            biased;
+            outcome = &mut first => match outcome {
+                Err(error) if error.is_retryable() => {
+                    let second = settle(permit, second.await);
+                    second.map_err(|other| if other.is_retryable() { error } else { other })
+                }
+                outcome => outcome,
+            },
+            outcome = &mut second => match settle(permit, outcome) {
+                Ok(answer) => Ok(answer),
+                Err(_) => first.await,
+            },
+        }
+    }
+}
+
+/// Says to the permit what came of the second request.
+fn settle<T>(permit: Permit, outcome: Result<T, OriginError>) -> Result<T, OriginError> {
+    match &outcome {
+        Ok(_) => permit.won(),
+        Err(_) => permit.failed(),
+    }
+    outcome
+}

@@ -1,0 +1,126 @@
+//! Reads that the origin is late with: sent a second time, within bounds.
+
+use crate::support::{
+    Client, FakeS3, Fault, Gate, Matcher, Object, Seen, TestProxy, Times, within,
+};
+
+const LEN: u64 = 100_000;
+/// Samples that a prediction needs, and some.
+const SAMPLES: u64 = 120;
+
+/// An origin that has shown how fast it answers, and who asks it. Nothing but a second request helps who waits.
+async fn start(hedging: bool) -> (FakeS3, TestProxy, Client) {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        let patience = "120s".parse().unwrap();
+        config.origin.first_byte_timeout = patience;
+        config.origin.idle_timeout = patience;
+        config.origin.hedging = hedging;
+    })
+    .await;
+    let client = proxy.client();
+    for number in 0..SAMPLES {
+        let key = format!("usual-{number}");
+        s3.put("data", &key, Object::random(LEN, number));
+        assert_eq!(client.get(&format!("/data/{key}")).send().await.status, 200);
+    }
+    s3.forget_requests();
+    (s3, proxy, client)
+}
+
+fn of(key: &'static str) -> impl Fn(&Seen) -> bool {
+    move |request| request.key == key
+}
+
+#[tokio::test]
+async fn a_late_answer_is_asked_for_again() {
+    let (s3, _proxy, client) = start(true).await;
+    s3.put("data", "late", Object::random(LEN, 1000));
+    let gate = Gate::new();
+    s3.fault(Matcher::get("late"), Times(1), Fault::HoldHeader(gate.clone()));
+    let answer = client.get("/data/late").send().await;
+    assert!(answer.status == 200 && answer.body == s3.object_bytes("data", "late"));
+    assert_eq!(s3.count(of("late")), 2);
+    let seen = s3.requests();
+    assert_ne!(seen[0].connection, seen[1].connection);
+    gate.open();
+}
+
+#[tokio::test]
+async fn r2_a_body_that_stalls_is_read_on_from_a_second_answer() {
+    let (s3, _proxy, client) = start(true).await;
+    for (number, stop) in [0, 1, 50_000, LEN - 1].into_iter().enumerate() {
+        let key = format!("late-{number}");
+        s3.put("data", &key, Object::random(LEN, 1000 + stop));
+        s3.fault(Matcher::get(&key), Times(1), Fault::StallAfter(stop));
+        let answer = client.get(&format!("/data/{key}")).send().await;
+        assert!(answer.status == 200 && answer.body == s3.object_bytes("data", &key), "{stop}");
+        let asked = s3.requests().into_iter().filter(|request| request.key == key);
+        let asked: Vec<Seen> = asked.collect();
+        assert_eq!(asked.len(), 2, "{stop}");
+        assert!(!asked[1].header("if-match").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn r3_a_second_request_for_a_body_brings_no_other_version() {
+    let (s3, _proxy, client) = start(true).await;
+    s3.put("data", "late", Object::random(LEN, 1000));
+    let old = s3.object_bytes("data", "late");
+    let gate = Gate::new();
+    s3.fault(Matcher::get("late"), Times(1), Fault::HoldBodyAfter(50_000, gate.clone()));
+    let reader = client.get("/data/late").start(0).await;
+    within("the body to stall", gate.wait_reached()).await;
+    s3.put("data", "late", Object::random(LEN, 2000));
+    s3.wait_for(|seen| seen.iter().any(|request| request.key == "late" && request.status == 412))
+        .await;
+    gate.open();
+    let answer = reader.finish().await;
+    assert!(answer.status == 200 && answer.body == old);
+}
+
+#[tokio::test]
+async fn few_requests_are_sent_twice() {
+    let (s3, _proxy, client) = start(true).await;
+    let gate = Gate::new();
+    let keys: Vec<String> = (0..12).map(|number| format!("late-{number}")).collect();
+    for key in &keys {
+        s3.put("data", key, Object::random(LEN, 3000));
+        s3.fault(Matcher::get(key), Times(2), Fault::HoldHeader(gate.clone()));
+    }
+    let mut readers = Vec::new();
+    for key in &keys {
+        readers.push(client.get(&format!("/data/{key}")).start(0));
+    }
+    let release = async {
+        // Two copies in a bucket, and one request of each reader.
+        within("the requests and their copies", gate.wait_reached_by(keys.len() + 2)).await;
+        gate.open();
+    };
+    let (started, ()) = tokio::join!(futures_util::future::join_all(readers), release);
+    for reader in started {
+        assert_eq!(reader.finish().await.status, 200);
+    }
+    let copies = s3.requests().len() - keys.len();
+    assert!((2..=6).contains(&copies), "{copies}");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_twice_when_it_is_switched_off() {
+    let (s3, _proxy, client) = start(false).await;
+    s3.put("data", "late", Object::random(LEN, 1000));
+    let gate = Gate::new();
+    s3.fault(Matcher::get("late"), Times(1), Fault::HoldHeader(gate.clone()));
+    let wait = async {
+        within("the request", gate.wait_reached()).await;
+        for number in 0..SAMPLES {
+            let path = format!("/data/usual-{number}?partNumber=1");
+            assert_eq!(client.get(&path).send().await.status, 206);
+        }
+        gate.open();
+    };
+    let request = client.get("/data/late");
+    let (answer, ()) = tokio::join!(request.send(), wait);
+    assert_eq!(answer.status, 200);
+    assert_eq!(s3.count(of("late")), 1);
+}
