@@ -190,7 +190,8 @@ impl Body {
                     return Err(OriginError::Broken("the body ended early".to_owned()));
                 }
                 First::Read(Err(error)) => return Err(error),
-                First::Other(exchange, checked) => {
+                First::Other(other) => {
+                    let (exchange, checked) = *other;
                     self.skip = self.at - checked.wire_start;
                     self.exchange = Some(exchange);
                     continue;

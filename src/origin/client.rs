@@ -67,9 +67,9 @@ impl Origin {
     /// # Errors
     /// A sentence that says what is wrong with `origin.endpoint`.
     pub fn new(config: OriginConfig, credentials: Option<Credentials>) -> Result<Self, String> {
-        let endpoint = Endpoint::parse(&config.endpoint, config.addressing)?;
+        let endpoint = Endpoint::at(&config.endpoint, config.addressing, &config.addresses)?;
         Ok(Self {
-            connections: Connections::new(&config),
+            connections: Connections::new(&config, endpoint.addresses()),
             in_flight: Arc::new(Semaphore::new(config.connections)),
             endpoint,
             domains: Domains::new(&config, credentials),
@@ -171,14 +171,9 @@ impl Origin {
         }
     }
 
-    /// Whether a late request may be sent again: the origin does not fail, and a connection is free. A new one goes to
-    /// another address.
+    /// Whether a late request may be sent again: the origin does not fail, and nothing waits for a connection.
     pub(super) fn may_repeat(&self) -> bool {
-        let may = !self.is_failing() && self.in_flight.available_permits() > 0;
-        if may {
-            self.endpoint.rotate();
-        }
-        may
+        !self.is_failing() && self.in_flight.available_permits() > 0
     }
 
     /// One attempt at a ranged GET, falling back from version id to `If-Match` once. The answer was compared with what was
@@ -241,7 +236,6 @@ impl Origin {
         }
         log::debug!("origin: retry {} in {pause:?}: {failure}", budget.attempt());
         metrics::origin_retry();
-        self.endpoint.rotate();
         tokio::time::sleep(pause).await;
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Configuration of the S3 service behind hotset, the key `origin`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub struct OriginConfig {
     /// Position of the bucket name in requests: `path` (`https://host/bucket/key`) or `virtual`
     /// (`https://bucket.host/key`).
     pub addressing: Addressing,
+    /// IP addresses to connect to in place of those that the endpoint's host resolves to; none: those.
+    pub addresses: Vec<IpAddr>,
     /// PEM file of the certificate authorities to trust in place of the system's; `None`: the
     /// system's.
     pub ca_file: Option<PathBuf>,
@@ -58,6 +61,7 @@ impl Default for OriginConfig {
             endpoint: "https://s3.us-east-1.amazonaws.com".to_owned(),
             region: "us-east-1".to_owned(),
             addressing: Addressing::default(),
+            addresses: Vec::new(),
             ca_file: None,
             credentials: CredentialsConfig::default(),
             credential_domain: "default".to_owned(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::task::noop_waker_ref;
+use pingora::ErrorType;
 use pingora::connectors::{ConnectorOptions, L4Connect, TransportConnector};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
@@ -21,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::OriginConfig;
+use super::addresses::Addresses;
 use super::client::Origin;
 use super::endpoint::Route;
 use super::error::OriginError;
@@ -29,11 +31,14 @@ use super::refused::{self, Verdict};
 
 /// A write goes over a connection that was idle for less than this, or over a new one (R9).
 const WRITE_IDLE: Duration = Duration::from_secs(4);
+/// A new connection is tried to at most this many addresses.
+const MOST_TRIED: usize = 8;
 
 /// Makes connections and keeps idle ones.
 pub(super) struct Connections {
     transport: TransportConnector,
     pool: Arc<Pool>,
+    addresses: Arc<Addresses>,
 }
 
 /// A connection for one exchange, and where it leads.
@@ -45,26 +50,56 @@ pub(super) struct Connected {
 }
 
 impl Connections {
-    pub(super) fn new(config: &OriginConfig) -> Arc<Self> {
+    pub(super) fn new(config: &OriginConfig, addresses: &Arc<Addresses>) -> Arc<Self> {
         let mut options = ConnectorOptions::new(config.connections);
         options.ca_file = config.ca_file.as_ref().map(|p| p.display().to_string());
         Arc::new(Self {
             transport: TransportConnector::new(Some(options)),
             pool: Pool::new(config.connections, config.keep_alive.0),
+            addresses: addresses.clone(),
         })
     }
 
-    /// A connection that was idle for less than `youngest`, else a new one.
+    /// A connection that was idle for less than `youngest`, else a new one: to the next address, or to another where that
+    /// takes none.
     pub(super) async fn open(
-        &self,
+        self: &Arc<Self>,
         route: &Route,
         youngest: Duration,
     ) -> pingora::Result<Connected> {
+        if let Some(address) = route.probe {
+            self.probe(route.peer(address), address);
+        }
         if let Some((stream, address)) = self.pool.take(&route.host, &route.addresses, youngest) {
             return Ok(Connected { stream, address, reused: true });
         }
-        let stream = self.transport.new_stream(&route.peer).await?;
-        Ok(Connected { stream, address: route.address, reused: false })
+        let mut tried = 0;
+        loop {
+            let address = route.addresses[tried % route.addresses.len()];
+            tried += 1;
+            match self.transport.new_stream(&route.peer(address)).await {
+                Ok(stream) => return Ok(Connected { stream, address, reused: false }),
+                Err(error) => {
+                    self.addresses.fails(address);
+                    // Others are tried only where that costs no time.
+                    let is_slow = matches!(error.etype, ErrorType::ConnectTimedout);
+                    if is_slow || tried == route.addresses.len().min(MOST_TRIED) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a connection to an address that did not answer, and closes it.
+    fn probe(self: &Arc<Self>, peer: HttpPeer, address: SocketAddr) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            match this.transport.new_stream(&peer).await {
+                Ok(_) => this.addresses.answers(address),
+                Err(error) => log::debug!("origin: {address} does not answer yet: {error}"),
+            }
+        });
     }
 
     /// Keeps a connection whose last answer was read to its end.
@@ -99,8 +134,9 @@ impl Origin {
     ) -> Result<HttpPeer, OriginError> {
         let route = self.endpoint().route(host, &self.config).await?;
         // TLS, if any, is below what pingora sees.
-        let mut peer = HttpPeer::new(route.address, false, route.peer.sni.clone());
-        peer.options = route.peer.options.clone();
+        let below = route.peer(route.addresses[0]);
+        let mut peer = HttpPeer::new(route.addresses[0], false, below.sni);
+        peer.options = below.options;
         let connections = self.connections.clone();
         peer.options.custom_l4 = Some(Arc::new(Lender { connections, route, how }));
         Ok(peer)

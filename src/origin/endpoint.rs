@@ -1,11 +1,11 @@
 //! Where the origin is: scheme, host and port, addressing style, and which of its addresses is next.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, PeerOptions};
 
+use super::addresses::Addresses;
 use super::resolver::Resolver;
 use super::{Addressing, OriginConfig, OriginError};
 use crate::s3::target::encode_path;
@@ -21,7 +21,7 @@ pub struct Endpoint {
     port: u16,
     addressing: Addressing,
     resolver: Arc<Resolver>,
-    turn: AtomicUsize,
+    addresses: Arc<Addresses>,
 }
 
 /// Host header and encoded path of a request for a bucket or key.
@@ -38,12 +38,22 @@ pub struct Target {
 pub(super) struct Route {
     /// The Host header.
     pub(super) host: String,
-    /// All that the name stands for: a kept connection to any of them will do.
-    pub(super) addresses: Arc<[SocketAddr]>,
-    /// The one that a new connection is made to,
-    pub(super) address: SocketAddr,
-    /// and how.
-    pub(super) peer: HttpPeer,
+    /// Those that answer, the next one first: a kept connection to any of them will do.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// One that did not answer and may do so again.
+    pub(super) probe: Option<SocketAddr>,
+    is_tls: bool,
+    options: PeerOptions,
+}
+
+impl Route {
+    /// How a connection to one of the addresses is made.
+    pub(super) fn peer(&self, address: SocketAddr) -> HttpPeer {
+        let name = self.host.rsplit_once(':').map_or(&*self.host, |(name, _)| name);
+        let mut peer = HttpPeer::new(address, self.is_tls, name.to_owned());
+        peer.options = self.options.clone();
+        peer
+    }
 }
 
 impl Endpoint {
@@ -52,6 +62,15 @@ impl Endpoint {
     /// # Errors
     /// A sentence that says what is wrong with it.
     pub fn parse(endpoint: &str, addressing: Addressing) -> Result<Self, String> {
+        Self::at(endpoint, addressing, &[])
+    }
+
+    /// As [`Endpoint::parse`]; connections go to these addresses, unless there are none, and not to what the name stands
+    /// for.
+    ///
+    /// # Errors
+    /// As [`Endpoint::parse`].
+    pub fn at(endpoint: &str, addressing: Addressing, to: &[IpAddr]) -> Result<Self, String> {
         let uri: http::Uri = endpoint.parse().map_err(|e| format!("{endpoint}: {e}"))?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
@@ -63,8 +82,12 @@ impl Endpoint {
         }
         let host = uri.host().ok_or_else(|| format!("{endpoint}: names no host"))?.to_owned();
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let resolver = Resolver::new(&host, port);
-        Ok(Self { tls, host, port, addressing, resolver, turn: AtomicUsize::new(0) })
+        let resolver = match to {
+            [] => Resolver::new(&host, port, tls),
+            to => Resolver::fixed(&host, to, port),
+        };
+        let addresses = Arc::default();
+        Ok(Self { tls, host, port, addressing, resolver, addresses })
     }
 
     pub fn is_tls(&self) -> bool {
@@ -123,20 +146,19 @@ impl Endpoint {
         host: &str,
         config: &OriginConfig,
     ) -> Result<Route, OriginError> {
-        let addresses = self.resolver.addresses(config.connect_timeout.0).await?;
-        let address = addresses[self.turn.load(Ordering::Relaxed) % addresses.len()];
-        let sni = host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned();
-        let mut peer = HttpPeer::new(address, self.tls, sni);
-        peer.options.connection_timeout = Some(config.connect_timeout.0);
-        peer.options.total_connection_timeout = Some(config.connect_timeout.0 * 2);
-        peer.options.idle_timeout = Some(config.keep_alive.0);
-        peer.options.write_timeout = Some(config.idle_timeout.0);
-        Ok(Route { host: host.to_owned(), addresses, address, peer })
+        let known = self.resolver.addresses(config.connect_timeout.0).await?;
+        let (addresses, probe) = self.addresses.choose(&known);
+        let mut options = PeerOptions::new();
+        options.connection_timeout = Some(config.connect_timeout.0);
+        options.total_connection_timeout = Some(config.connect_timeout.0 * 2);
+        options.idle_timeout = Some(config.keep_alive.0);
+        options.write_timeout = Some(config.idle_timeout.0);
+        Ok(Route { host: host.to_owned(), addresses, probe, is_tls: self.tls, options })
     }
 
-    /// The next connection goes to another of the origin's addresses.
-    pub fn rotate(&self) {
-        self.turn.fetch_add(1, Ordering::Relaxed);
+    /// Which of its addresses answer.
+    pub(super) fn addresses(&self) -> &Arc<Addresses> {
+        &self.addresses
     }
 
     /// The addresses in use; none before the first look-up.

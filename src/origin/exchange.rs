@@ -58,13 +58,19 @@ impl Origin {
         let connected = self.connections.open(&route, youngest).await;
         let Connected { stream, address, reused } =
             connected.map_err(|e| not_sent(connect_error(&e)))?;
-        let mut session = HttpSession::new_with_options(stream, &route.peer);
+        let watch = self.endpoint().addresses().watch(address);
+        let mut session = HttpSession::new_with_options(stream, &route.peer(address));
         session.read_timeout = Some(self.config.first_byte_timeout.0);
         session.write_timeout = Some(self.config.idle_timeout.0);
         match timeout(self.config.first_byte_timeout.0, send(&mut session, head)).await {
             Err(_) => return Err((OriginError::Timeout("the first byte"), Reused(false))),
-            Ok(Err(e)) => return Err((e, Reused(reused))),
-            Ok(Ok(())) => {}
+            Ok(Err(e)) => {
+                if reused {
+                    watch.was_stale();
+                }
+                return Err((e, Reused(reused)));
+            }
+            Ok(Ok(())) => watch.answered(),
         }
         session.respect_keepalive();
         session.read_timeout = Some(self.config.idle_timeout.0);

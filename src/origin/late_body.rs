@@ -44,7 +44,7 @@ pub(super) enum First<'a> {
     /// More of the body, or its end.
     Read(Result<Option<&'a [u8]>, OriginError>),
     /// A faster answer.
-    Other(Exchange, Checked),
+    Other(Box<(Exchange, Checked)>),
 }
 
 impl Waiting {
@@ -70,9 +70,9 @@ impl Waiting {
                 biased;
                 read = &mut read => break read,
                 answer = answer(&mut self.copy) => {
-                    if let Some((exchange, checked)) = self.chosen(answer, rest, hedging) {
+                    if let Some(other) = self.chosen(answer, rest, hedging) {
                         self.waited += began.elapsed();
-                        return First::Other(exchange, checked);
+                        return First::Other(Box::new(other));
                     }
                 }
                 () = until(late_at) => self.repeat(rest.start, &ask),
@@ -81,8 +81,8 @@ impl Waiting {
         self.waited += began.elapsed();
         if read.is_err() && self.copy.is_some() {
             let answer = answer(&mut self.copy).await;
-            if let Some((exchange, checked)) = self.settled(answer) {
-                return First::Other(exchange, checked);
+            if let Some(other) = self.settled(answer) {
+                return First::Other(Box::new(other));
             }
         }
         First::Read(read)

@@ -4,6 +4,7 @@
 //! asked (version, range, length), and a body that ends early is never passed on as complete.
 //! It knows nothing of caching: blocks, freshness and flights are words of `cache`.
 
+mod addresses;
 mod ask;
 mod asked;
 mod body;

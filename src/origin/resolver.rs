@@ -3,8 +3,9 @@
 //! One look-up at a time, in the background once any address is known: nothing waits for DNS but the first request. When a
 //! look-up fails, the last good addresses go on being used for as long as it takes.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,10 @@ use crate::metrics::origin::{self as failures, OriginFailure};
 
 /// How long resolved addresses are used before they are looked up again. S3 gives several and changes them often.
 const RESOLVE_TTL: Duration = Duration::from_secs(5);
+/// For how long an address is used after it was last given.
+const KEEP: Duration = Duration::from_mins(5);
+/// More addresses than this are not used.
+const MOST: usize = 256;
 /// The least time between two warnings.
 const EVERY: Duration = Duration::from_mins(1);
 
@@ -28,6 +33,8 @@ type LookUp = dyn Fn(String, u16) -> Found + Send + Sync;
 pub(super) struct Resolver {
     host: String,
     port: u16,
+    /// For how long an address is used after it was last given.
+    keep: Duration,
     look_up: Box<LookUp>,
     known: Mutex<Known>,
     /// Held by whoever looks up.
@@ -37,6 +44,8 @@ pub(super) struct Resolver {
 #[derive(Debug, Default)]
 struct Known {
     addresses: Option<Arc<[SocketAddr]>>,
+    /// When each of them was last given.
+    given: HashMap<SocketAddr, Instant>,
     /// When the last look-up began or ended.
     looked_up: Option<Instant>,
     failing: Option<Failing>,
@@ -57,21 +66,40 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// By the system's resolver.
-    pub(super) fn new(host: &str, port: u16) -> Arc<Self> {
+    /// By the system's resolver. Where a certificate says who answers (`is_tls`), an address is used for a while after it
+    /// was last given: S3 gives a few of many, and others each time.
+    pub(super) fn new(host: &str, port: u16, is_tls: bool) -> Arc<Self> {
         let name = host.trim_start_matches('[').trim_end_matches(']');
-        Self::with(name, port, |name, port| {
+        let keep = if is_tls { KEEP } else { Duration::ZERO };
+        Self::with(name, port, keep, |name, port| {
             Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
+        })
+    }
+
+    /// By what it is told.
+    pub(super) fn fixed(host: &str, to: &[IpAddr], port: u16) -> Arc<Self> {
+        let to: Vec<SocketAddr> = to.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        Self::with(host, port, Duration::ZERO, move |_, _| {
+            let to = to.clone();
+            Box::pin(async move { Ok(to) })
         })
     }
 
     fn with(
         name: &str,
         port: u16,
+        keep: Duration,
         look_up: impl Fn(String, u16) -> Found + Send + Sync + 'static,
     ) -> Arc<Self> {
         let (known, turn) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { host: name.to_owned(), port, look_up: Box::new(look_up), known, turn })
+        Arc::new(Self {
+            host: name.to_owned(),
+            port,
+            keep,
+            look_up: Box::new(look_up),
+            known,
+            turn,
+        })
     }
 
     /// The addresses as they are known; of a name that was never resolved, after a look-up of at most `limit`.
@@ -117,13 +145,14 @@ impl Resolver {
             Ok(Ok(found)) if found.is_empty() => {
                 Err(failed(format!("{} has no address", self.host)))
             }
-            Ok(Ok(found)) => Ok(Arc::<[SocketAddr]>::from(found)),
+            Ok(Ok(found)) => Ok(found),
         };
         let mut known = self.known.lock();
         let now = Instant::now();
         known.looked_up = Some(now);
         match found {
-            Ok(addresses) => {
+            Ok(found) => {
+                let addresses = known.add(found, now, self.keep);
                 known.addresses = Some(addresses.clone());
                 if let Some(failing) = known.failing.take()
                     && known.warned.take_if(|warned| *warned >= failing.since).is_some()
@@ -178,6 +207,22 @@ impl Resolver {
     }
 }
 
+impl Known {
+    /// What was found, and what was found before and not long ago.
+    fn add(&mut self, found: Vec<SocketAddr>, now: Instant, keep: Duration) -> Arc<[SocketAddr]> {
+        self.given.extend(found.into_iter().map(|address| (address, now)));
+        self.given.retain(|_, given| now - *given <= keep);
+        let mut addresses: Vec<_> =
+            self.given.iter().map(|(address, given)| (*address, *given)).collect();
+        // The latest, in an order that does not change.
+        addresses.sort_unstable_by_key(|(address, given)| (std::cmp::Reverse(*given), *address));
+        addresses.truncate(MOST);
+        let mut addresses: Vec<_> = addresses.into_iter().map(|(address, _)| address).collect();
+        addresses.sort_unstable();
+        addresses.into()
+    }
+}
+
 fn failed(problem: String) -> OriginError {
     OriginError::Connect(OriginFailure::Name, problem)
 }
@@ -205,6 +250,7 @@ mod tests {
         done: Notify,
         /// `None`: it answers at once.
         gate: Option<Semaphore>,
+        keep: Duration,
     }
 
     impl Server {
@@ -222,7 +268,7 @@ mod tests {
 
         fn resolver(self: &Arc<Self>) -> Arc<Resolver> {
             let server = self.clone();
-            Resolver::with("s3.example", 80, move |_, _| {
+            Resolver::with("s3.example", 80, self.keep, move |_, _| {
                 let server = server.clone();
                 Box::pin(async move {
                     server.asked.fetch_add(1, Ordering::Relaxed);
@@ -306,5 +352,22 @@ mod tests {
         let silent = Arc::new(Server { gate: Some(Semaphore::new(0)), ..Server::default() });
         let error = silent.resolver().addresses(LIMIT).await.unwrap_err();
         assert!(matches!(error, OriginError::Timeout("name resolution")), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_add_up_and_are_dropped_when_they_are_not_given_any_more() {
+        let server = Arc::new(Server { keep: KEEP, ..Server::default() });
+        server.answers(&[address(1)]);
+        let resolver = server.resolver();
+        resolver.addresses(LIMIT).await.unwrap();
+        server.done.notified().await;
+        for n in 2..=4 {
+            advance(Duration::from_mins(2)).await;
+            server.answers(&[address(n)]);
+            resolver.addresses(LIMIT).await.unwrap();
+            after_refresh(&server).await;
+        }
+        let known = resolver.addresses(LIMIT).await.unwrap();
+        assert_eq!(*known, [address(2), address(3), address(4)]);
     }
 }

@@ -7,6 +7,8 @@
 
 /// What is counted and logged of a request.
 mod accounting;
+/// An origin with several addresses.
+mod addresses;
 /// What is kept and what streams through, and what the origin is asked for on a client's behalf.
 mod admission;
 /// Who may import whom, and how long a file may be.

@@ -1,6 +1,6 @@
 //! A request and its copy: the first validated answer wins, and the other is given up.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -36,9 +36,10 @@ impl Hedging {
     where
         F: Future<Output = Result<Timed<T>, OriginError>>,
     {
+        let first = Box::pin(send());
         let outcome = match self.delay(about.phase, about.bytes) {
-            None => send().await,
-            Some(delay) => self.race_after(delay, about, may_repeat, send).await,
+            None => first.await,
+            Some(delay) => self.race_after(delay, about, first, may_repeat, send).await,
         };
         if let Err(OriginError::Throttled(_)) = outcome {
             self.throttled();
@@ -52,13 +53,13 @@ impl Hedging {
         &self,
         delay: Duration,
         about: About,
+        mut first: Pin<Box<F>>,
         may_repeat: impl Fn() -> bool,
         send: impl Fn() -> F,
     ) -> Result<Timed<T>, OriginError>
     where
         F: Future<Output = Result<Timed<T>, OriginError>>,
     {
-        let mut first = pin!(send());
         tokio::select! {
             biased;
             outcome = &mut first => return outcome,
@@ -66,7 +67,7 @@ impl Hedging {
         }
         let permit = if may_repeat() { self.permit(about.phase, about.bucket) } else { None };
         let Some(permit) = permit else { return first.await };
-        let mut second = pin!(send());
+        let mut second = Box::pin(send());
         tokio::select! {
             biased;
             outcome = &mut first => match outcome {

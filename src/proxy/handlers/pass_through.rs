@@ -360,7 +360,6 @@ impl Gateway {
         ctx: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        self.origin.endpoint().rotate();
         self.origin.failed_to_connect(&error);
         if let Some(forward) = &mut ctx.forward {
             forward.connect_tries += 1;
