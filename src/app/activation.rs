@@ -7,13 +7,12 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::io::{FdFlags, fcntl_setfd};
-
 use crate::proxy::Listener;
+use crate::sys::descriptor::take_passed;
 
 /// The first descriptor that is passed, `SD_LISTEN_FDS_START`.
 const FIRST: RawFd = 3;
@@ -132,13 +131,8 @@ fn tokio_tcp(socket: OwnedFd) -> io::Result<tokio::net::TcpListener> {
 }
 
 /// A passed socket and its address; child processes do not inherit it.
-#[allow(unsafe_code, reason = "a number becomes a descriptor")]
 fn own(descriptor: RawFd) -> io::Result<(Bound, OwnedFd)> {
-    // SAFETY: whoever started this process says that it is open and for this process, and nothing else here takes it.
-    // One that is not open is found by the first call on it, and never closed.
-    let socket = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(descriptor) });
-    fcntl_setfd(socket.as_fd(), FdFlags::CLOEXEC)?;
-    let socket = std::mem::ManuallyDrop::into_inner(socket);
+    let socket = take_passed(descriptor)?;
     Ok((bound(&socket)?, socket))
 }
 

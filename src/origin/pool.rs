@@ -7,16 +7,16 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use pingora::protocols::Stream;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, sleep};
+
+use crate::sys::descriptor::is_closed_by_peer;
 
 /// How often connections that were idle for too long, or were closed by the origin, are let go.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -146,22 +146,12 @@ async fn sweep(pool: Weak<Pool>) {
 
 /// Whether it is open and nothing has come that nobody asked for.
 fn is_quiet(stream: &mut Stream) -> bool {
-    if is_closed(stream) {
+    if is_closed_by_peer(&**stream) {
         return false;
     }
     let mut byte = [0; 1];
     // Else a task that has used up its turn would find every connection quiet.
     tokio::task::unconstrained(stream.read(&mut byte)).now_or_never().is_none()
-}
-
-/// Whether the kernel knows that the other side has closed it. The runtime knows once it has looked, which a busy one
-/// does after a while: a write that goes out meanwhile would be lost, and must not be sent again (R9).
-#[allow(unsafe_code, reason = "pingora names the descriptor by its number")]
-fn is_closed(stream: &Stream) -> bool {
-    // SAFETY: the stream owns the descriptor, and outlives the borrow.
-    let socket = unsafe { BorrowedFd::borrow_raw(stream.id()) };
-    let mut polled = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
-    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 #[cfg(test)]

@@ -14,11 +14,11 @@ use tokio::sync::{Semaphore, oneshot};
 use super::queue::{Job, Order, Queue, VolumeLimits};
 use super::tables::Tables;
 use super::writer::Writer;
-use crate::cache::disk::device::async_reads::AsyncReads;
 use crate::cache::disk::device::health::Health;
 use crate::cache::disk::device::read_limit::ReadLimit;
 use crate::cache::disk::log::erasure::{self, ErasedFiles, NotErased};
 use crate::cache::disk::log::segment_log::Log;
+use crate::sys::async_reads::AsyncReads;
 
 /// Reads of one path that may wait for its device at the same time.
 const READERS: usize = 64;

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
-use super::buffers::Buffers;
 use super::private;
-use super::source::Source;
+use crate::sys::buffers::Buffers;
+use crate::sys::source::Source;
 
 /// What the page cache is told to forget, it forgets in multiples of this; where its pages are larger, of them.
 const PAGE: u64 = 4096;

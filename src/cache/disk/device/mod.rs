@@ -1,7 +1,5 @@
 //! Files and their device: reads with and without the page cache, limits, and a circuit breaker.
 
-pub(in crate::cache::disk) mod async_reads;
-pub(in crate::cache::disk) mod buffers;
 pub(in crate::cache::disk) mod files;
 pub(in crate::cache::disk) mod foreign;
 pub(in crate::cache::disk) mod health;
@@ -10,6 +8,5 @@ pub(in crate::cache::disk) mod private;
 pub(in crate::cache::disk) mod read_limit;
 #[cfg(test)]
 pub(in crate::cache::disk) mod sim;
-pub(in crate::cache::disk) mod source;
 #[doc(hidden)]
 pub mod throttle;

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::cache::disk::device::async_reads::AsyncReads;
 use crate::cache::disk::device::files::File;
-use crate::cache::disk::device::source::Source;
 use crate::cache::disk::format::record::{
     CHUNK, Chunks, Contents, Damaged, ENTRY, FRAME, FooterReader, KEY_MAX, RECORD_HEAD, Record,
     SEGMENT_HEAD, TAIL, Tail, footer, frame, parse_segment_head, segment_head, verify_chunk,
 };
+use crate::sys::async_reads::AsyncReads;
+use crate::sys::source::Source;
 
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]

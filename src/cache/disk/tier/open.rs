@@ -18,7 +18,6 @@ use crate::cache::disk::blocks::tables::Tables;
 use crate::cache::disk::blocks::volume::Volume;
 use crate::cache::disk::config::DiskConfig;
 use crate::cache::disk::config::{MIB, segment_size};
-use crate::cache::disk::device::buffers::Buffers;
 use crate::cache::disk::device::files::{
     BLOCKS, Folder, FolderLock, OBJECTS, PageCache, RealFolder,
 };
@@ -34,6 +33,7 @@ use crate::cache::disk::log::unreadable::Unreadable;
 use crate::cache::disk::objects::store::Objects;
 use crate::cache::invalidate::floors::Floors;
 use crate::metrics::disk::{self as metrics, Failure};
+use crate::sys::buffers::Buffers;
 
 /// The part of the first path that is for metadata.
 pub(in crate::cache::disk) const OBJECTS_SHARE: u64 = 32;

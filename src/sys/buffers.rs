@@ -6,11 +6,6 @@
 //!
 //! Stretches are taken first fit from the beginning, so that what is not needed is not touched, and takes no memory.
 
-#![allow(
-    unsafe_code,
-    reason = "memory that the kernel writes into, and that is given back by whoever drops it"
-)]
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -36,7 +31,7 @@ const LOOKED_AT: usize = 64;
 
 /// Where buffers come from.
 #[derive(Debug)]
-pub(in crate::cache::disk) struct Buffers {
+pub(crate) struct Buffers {
     mapping: NonNull<u8>,
     /// Where the first huge page begins in the mapping.
     start: usize,
@@ -53,7 +48,7 @@ impl Buffers {
     const MAPPED: usize = SIZE + HUGE_PAGE;
 
     /// Where there is no memory to map, all buffers are ordinary ones.
-    pub(in crate::cache::disk) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let (kind, access) = (MapFlags::PRIVATE, ProtFlags::READ | ProtFlags::WRITE);
         // SAFETY: new memory, at a place that the kernel chooses.
         let mapping = unsafe { mmap_anonymous(ptr::null_mut(), Self::MAPPED, access, kind) };
@@ -73,7 +68,7 @@ impl Buffers {
     }
 
     /// Room for `length` bytes, aligned to 4 KiB.
-    pub(in crate::cache::disk) fn take(self: &Arc<Self>, length: usize) -> Buffer {
+    pub(crate) fn take(self: &Arc<Self>, length: usize) -> Buffer {
         let whole = length.max(1).next_multiple_of(UNIT);
         if whole > LONGEST {
             return Buffer::ordinary(length, UNIT);
@@ -150,7 +145,7 @@ enum Memory {
 
 /// Memory that is read into, from its beginning on.
 #[derive(Debug)]
-pub(in crate::cache::disk) struct Buffer {
+pub(crate) struct Buffer {
     memory: Memory,
     length: usize,
     filled: usize,
@@ -158,19 +153,19 @@ pub(in crate::cache::disk) struct Buffer {
 
 impl Buffer {
     /// Ordinary memory for `length` bytes that begins at a multiple of `alignment`.
-    pub(in crate::cache::disk) fn ordinary(length: usize, alignment: usize) -> Self {
+    pub(crate) fn ordinary(length: usize, alignment: usize) -> Self {
         let memory: Vec<u8> = Vec::with_capacity(length + alignment);
         let pad = memory.as_ptr().align_offset(alignment);
         Self { memory: Memory::Ordinary { memory, pad }, length, filled: 0 }
     }
 
     /// Bytes that were read.
-    pub(in crate::cache::disk) fn filled(&self) -> usize {
+    pub(crate) fn filled(&self) -> usize {
         self.filled
     }
 
     /// What was not read yet. It stays where it is when the buffer is moved.
-    pub(in crate::cache::disk) fn rest(&mut self) -> &mut [MaybeUninit<u8>] {
+    pub(crate) fn rest(&mut self) -> &mut [MaybeUninit<u8>] {
         let (start, filled) = (self.start(), self.filled);
         // SAFETY: the buffer's own memory, of `length` bytes; `MaybeUninit` asks nothing of what is in it.
         unsafe { std::slice::from_raw_parts_mut(start.add(filled).cast(), self.length - filled) }
@@ -180,7 +175,7 @@ impl Buffer {
     ///
     /// # Errors
     /// The device's.
-    pub(in crate::cache::disk) fn read(&mut self, file: &File, offset: u64) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, file: &File, offset: u64) -> io::Result<usize> {
         let read = retry_on_intr(|| Ok(rustix::io::pread(file, self.rest(), offset)?.0.len()))?;
         // SAFETY: the kernel has written so many bytes.
         unsafe { self.advance(read) };
@@ -191,11 +186,7 @@ impl Buffer {
     ///
     /// # Errors
     /// The file system's.
-    pub(in crate::cache::disk) fn read_cached(
-        &mut self,
-        file: &File,
-        offset: u64,
-    ) -> io::Result<usize> {
+    pub(crate) fn read_cached(&mut self, file: &File, offset: u64) -> io::Result<usize> {
         let rest = self.rest();
         let part = libc::iovec { iov_base: rest.as_mut_ptr().cast(), iov_len: rest.len() };
         let (file, offset) = (file.as_raw_fd(), i64::try_from(offset).unwrap_or(i64::MAX));
@@ -218,7 +209,7 @@ impl Buffer {
     ///
     /// # Safety
     /// They were written.
-    pub(in crate::cache::disk) unsafe fn advance(&mut self, bytes: usize) {
+    pub(crate) unsafe fn advance(&mut self, bytes: usize) {
         assert!(bytes <= self.length - self.filled, "more was read than there is room for");
         self.filled += bytes;
     }

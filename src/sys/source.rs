@@ -17,7 +17,7 @@ const SECTOR: usize = 4096;
 const SECTOR_MIN: usize = 512;
 
 #[derive(Debug)]
-pub(in crate::cache::disk) struct Source {
+pub(crate) struct Source {
     pub file: Arc<fs::File>,
     /// Where it is read past the page cache.
     direct: Option<Direct>,
@@ -32,7 +32,7 @@ struct Direct {
 
 /// Whole sectors that hold what is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cache::disk) struct Span {
+pub(crate) struct Span {
     /// Where they begin in the file.
     pub from: u64,
     /// Bytes before those that are wanted.
@@ -45,12 +45,12 @@ pub(in crate::cache::disk) struct Span {
 
 impl Source {
     /// A file that is read through the page cache.
-    pub(in crate::cache::disk) fn cached(file: Arc<fs::File>) -> Self {
+    pub(crate) fn cached(file: Arc<fs::File>) -> Self {
         Self { file, direct: None }
     }
 
     /// The file at `path`, to be read past the page cache.
-    pub(in crate::cache::disk) fn direct(path: &Path, buffers: &Arc<Buffers>) -> io::Result<Self> {
+    pub(crate) fn direct(path: &Path, buffers: &Arc<Buffers>) -> io::Result<Self> {
         let open = |flags: OFlags| {
             let flags = i32::try_from(flags.bits()).unwrap_or(0);
             OpenOptions::new().read(true).custom_flags(flags).open(path)
@@ -62,7 +62,7 @@ impl Source {
     }
 
     /// What is to be read for `length` bytes from `offset` on.
-    pub(in crate::cache::disk) fn span(&self, offset: u64, length: usize) -> Span {
+    pub(crate) fn span(&self, offset: u64, length: usize) -> Span {
         let sector = self.direct.as_ref().map_or(1, |direct| direct.sector);
         let skip = usize::try_from(offset % sector as u64).expect("below a sector");
         let enough = skip + length;
@@ -71,7 +71,7 @@ impl Source {
     }
 
     /// Memory that `span` can be read into.
-    pub(in crate::cache::disk) fn buffer(&self, span: Span) -> Buffer {
+    pub(crate) fn buffer(&self, span: Span) -> Buffer {
         match &self.direct {
             Some(direct) => direct.buffers.take(span.length),
             None => Buffer::ordinary(span.length, 1),
@@ -82,7 +82,7 @@ impl Source {
     ///
     /// # Errors
     /// The device's; `UnexpectedEof` when the file ends before.
-    pub(in crate::cache::disk) fn fetch(&self, offset: u64, length: usize) -> io::Result<Bytes> {
+    pub(crate) fn fetch(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         let span = self.span(offset, length);
         let mut buffer = self.buffer(span);
         while buffer.filled() < span.enough {
@@ -96,11 +96,7 @@ impl Source {
 
     /// As [`Source::fetch`], from the page cache and without waiting; `None`: not all of it is there, or it is not
     /// to be asked.
-    pub(in crate::cache::disk) fn fetch_cached(
-        &self,
-        offset: u64,
-        length: usize,
-    ) -> io::Result<Option<Bytes>> {
+    pub(crate) fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
         if self.direct.is_some() {
             return Ok(None);
         }
@@ -110,11 +106,7 @@ impl Source {
     }
 
     /// As [`Source::fetch`], into `parts`, in order.
-    pub(in crate::cache::disk) fn read(
-        &self,
-        parts: &mut [IoSliceMut<'_>],
-        offset: u64,
-    ) -> io::Result<()> {
+    pub(crate) fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
         let bytes = self.fetch(offset, parts.iter().map(|part| part.len()).sum())?;
         let mut rest = &*bytes;
         for part in parts {
@@ -146,13 +138,13 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::cache::disk) const LENGTH: usize = 200_000;
+    pub(crate) const LENGTH: usize = 200_000;
 
     /// A file, and what is in it.
-    pub(in crate::cache::disk) struct Written(PathBuf, pub(in crate::cache::disk) Vec<u8>);
+    pub(crate) struct Written(PathBuf, pub(crate) Vec<u8>);
 
     impl Written {
-        pub(in crate::cache::disk) fn new(test: &str) -> Self {
+        pub(crate) fn new(test: &str) -> Self {
             let path =
                 std::env::temp_dir().join(format!("hotset-source-{}-{test}", std::process::id()));
             let bytes: Vec<u8> = (0..LENGTH).map(|n| (n * 5 / 3).to_le_bytes()[0]).collect();
@@ -162,17 +154,17 @@ pub(super) mod tests {
             Self(path, bytes)
         }
 
-        pub(in crate::cache::disk) fn cached(&self) -> Source {
+        pub(crate) fn cached(&self) -> Source {
             Source::cached(Arc::new(fs::File::open(&self.0).unwrap()))
         }
 
         /// `None`: the file system has no direct I/O.
-        pub(in crate::cache::disk) fn direct(&self) -> Option<Source> {
+        pub(crate) fn direct(&self) -> Option<Source> {
             let direct = Source::direct(&self.0, &Buffers::new());
             direct.inspect_err(|error| eprintln!("skipped: no direct I/O here: {error}")).ok()
         }
 
-        pub(in crate::cache::disk) fn sources(&self) -> Vec<Source> {
+        pub(crate) fn sources(&self) -> Vec<Source> {
             [Some(self.cached()), self.direct()].into_iter().flatten().collect()
         }
     }

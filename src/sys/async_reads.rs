@@ -7,8 +7,6 @@
 //! The kernel writes into a buffer until it has said that it is done, whether or not anyone still wants it. So
 //! buffer and file belong to this until then, and are leaked when it goes first.
 
-#![allow(unsafe_code, reason = "the kernel writes into buffers while the compiler looks away")]
-
 mod aio;
 mod uring;
 
@@ -59,7 +57,7 @@ trait Engine: Send + Sync {
     fn ended(&self, tell: &mut dyn FnMut(usize, io::Result<usize>));
 }
 
-pub(in crate::cache::disk) struct AsyncReads {
+pub(crate) struct AsyncReads {
     engine: ManuallyDrop<Box<dyn Engine>>,
     reads: Mutex<Slab<Read>>,
     reaper: AbortHandle,
@@ -78,7 +76,7 @@ impl AsyncReads {
     /// The ways to read files past the page cache, or through it, in the order in which they are to be tried: where
     /// one has no room, or not for such a file, the next may. None without a runtime. And a description of them for
     /// the log, with why one is missing.
-    pub(in crate::cache::disk) fn start(direct: bool) -> (Vec<Arc<Self>>, String) {
+    pub(crate) fn start(direct: bool) -> (Vec<Arc<Self>>, String) {
         let aio = direct.then(|| ("Linux AIO", Self::with(Aio::new())));
         let all = aio.into_iter().chain([("io_uring", Self::with(Uring::new()))]);
         let (mut names, mut missing, mut reads) = (Vec::new(), String::new(), Vec::new());
@@ -111,7 +109,7 @@ impl AsyncReads {
     ///
     /// # Errors
     /// The device's; `UnexpectedEof` when the file ends before; `WouldBlock` when another way must be tried.
-    pub(in crate::cache::disk) async fn read(
+    pub(crate) async fn read(
         &self,
         source: &Source,
         offset: u64,
@@ -210,7 +208,7 @@ mod tests {
     use std::os::unix::fs::FileExt as _;
 
     use super::*;
-    use crate::cache::disk::device::source::tests::{LENGTH, Written};
+    use crate::sys::source::tests::{LENGTH, Written};
 
     /// Each way to read the file that there is here.
     async fn ways(written: &Written) -> Vec<(Arc<AsyncReads>, Source)> {

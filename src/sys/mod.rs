@@ -1,0 +1,11 @@
+//! Everything that needs `unsafe`, behind safe interfaces: memory and reads of the disk tier, and descriptors by number.
+//!
+//! Nothing here knows the rest of hotset. Each `unsafe` block says why it is sound; the unit tests run under valgrind
+//! as well (`make memcheck`).
+
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+pub(crate) mod async_reads;
+pub(crate) mod buffers;
+pub(crate) mod descriptor;
+pub(crate) mod source;
