@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::cases::{Bench, mebibytes, milliseconds};
+use crate::bench::{Bench, mebibytes, milliseconds};
 use crate::content::{GIB, KIB, MIB, Object, Random};
 use crate::hotset::Memory;
 use crate::load::{self, Client, Get, Took};

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::Result;
-use crate::cases::{Bench, mebibytes};
+use crate::bench::{Bench, mebibytes};
 use crate::content::{GIB, MIB, Object};
 use crate::hotset::Memory;
 use crate::load::{self, Client, Get};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::cases::{Bench, Subject, mebibytes, milliseconds};
+use crate::bench::{Bench, Subject, mebibytes, milliseconds};
 use crate::content::{GIB, KIB, MIB, Object, Random};
 use crate::fio::{self, Order, Reads};
 use crate::hotset::{self, Disk, Hotset, Memory};

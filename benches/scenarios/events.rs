@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::Result;
-use crate::cases::{Bench, Subject, mebibytes};
+use crate::bench::{Bench, Subject, mebibytes};
 use crate::content::{MIB, Object};
 use crate::filling::Server;
 use crate::hotset::{self, Extras, Hotset, Memory};

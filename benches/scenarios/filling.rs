@@ -22,7 +22,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{interval, sleep};
 
 use crate::Result;
-use crate::cases::{Bench, Subject, mebibytes};
+use crate::bench::{Bench, Subject, mebibytes};
 use crate::content::{GIB, KIB, MIB, Object, Random};
 use crate::hotset::{self, Disk, Hotset, Memory};
 use crate::load::{self, Client, Crowd, Get};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Result;
-use crate::cases::{Bench, Subject};
+use crate::bench::{Bench, Subject};
 use crate::content::{GIB, KIB, MIB, Object, Random};
 use crate::hotset::{self, Disk, Extras, Memory};
 use crate::hyper_server;

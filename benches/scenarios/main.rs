@@ -16,6 +16,7 @@
 
 #![allow(unreachable_pub, reason = "a program: nothing outside sees it")]
 
+mod bench;
 mod cases;
 mod cold;
 mod content;
@@ -44,7 +45,8 @@ mod upload;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cases::{Bench, CASES, Case, LONG, Subject};
+use bench::{Bench, Subject};
+use cases::{CASES, Case, LONG};
 use report::Row;
 
 /// Whatever goes wrong ends the scenario with a text for a person.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::Result;
-use crate::cases::Bench;
+use crate::bench::Bench;
 use crate::content::{MIB, Object};
 use crate::hotset::Memory;
 use crate::load::{self, Client, Get};

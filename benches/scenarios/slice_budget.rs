@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::Result;
-use crate::cases::{Bench, Subject};
+use crate::bench::{Bench, Subject};
 use crate::content::{GIB, KIB, MIB, Object};
 use crate::disk::fill;
 use crate::hotset::{self, Disk, Hotset, Memory};

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::cases::{Bench, Subject, milliseconds};
+use crate::bench::{Bench, Subject, milliseconds};
 use crate::content::{GIB, KIB, MIB, Object, Random};
 use crate::hotset::{self, Disk, Hotset, Memory};
 use crate::load::{self, Crowd, Get};

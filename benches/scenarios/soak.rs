@@ -15,7 +15,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{sleep, timeout};
 
 use crate::Result;
-use crate::cases::{Bench, mebibytes};
+use crate::bench::{Bench, mebibytes};
 use crate::content::{GIB, KIB, MIB, Object, Random};
 use crate::hotset::{self, Hotset};
 use crate::load::{self, Client, Get};

@@ -10,6 +10,7 @@ pub(in crate::auth) mod canonical;
 pub(in crate::auth) mod date;
 pub(in crate::auth) mod key;
 pub(in crate::auth) mod signature;
+pub(in crate::auth) mod terms;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,15 +25,10 @@ use self::date::amz_date;
 use self::key::SigningKey;
 pub use self::signature::Signature;
 use self::signature::{hex, sha256};
+pub use self::terms::EMPTY_SHA256;
+pub(in crate::auth) use self::terms::{ALGORITHM, SERVICE, TERMINATOR, cut_at_byte, split_at_byte};
 use super::credentials::Credentials;
 use crate::s3::target::Query;
-
-pub(in crate::auth) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-pub(in crate::auth) const SERVICE: &str = "s3";
-pub(in crate::auth) const TERMINATOR: &str = "aws4_request";
-
-/// SHA-256 of nothing: the payload hash of a request without a body.
-pub const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 pub(super) const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 pub(super) const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
@@ -221,24 +217,6 @@ pub(in crate::auth) fn string_to_sign(amz_date: &str, scope: &str, request: &[u8
         text.push_str(line);
     }
     text
-}
-
-/// Splits at an ASCII byte: these texts are short and many, and the searchers of `str` take their time to begin.
-pub(in crate::auth) fn split_at_byte(text: &str, byte: u8) -> impl Iterator<Item = &str> {
-    debug_assert!(byte.is_ascii());
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let Some((before, after)) = cut_at_byte(text, byte) else { return rest.take() };
-        rest = Some(after);
-        Some(before)
-    })
-}
-
-/// What is before and behind the first such ASCII byte.
-pub(in crate::auth) fn cut_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
-    let at = text.as_bytes().iter().position(|b| *b == byte)?;
-    Some((&text[..at], &text[at + 1..]))
 }
 
 fn plain(value: &str) -> HeaderValue {

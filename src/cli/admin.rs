@@ -23,7 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::ConfigFile;
+use super::config_file::ConfigFile;
 use super::health::reachable;
 use crate::admin::Token;
 use crate::config::ConfigError;

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{ConfigFile, online};
+use super::config_file::{ConfigFile, wrong, wrong_arguments};
+use super::online;
 use crate::app;
 use crate::s3::BucketName;
 use crate::yaml;
@@ -29,7 +30,7 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let file = &arguments.file;
     let bucket = match arguments.bucket.as_deref().map(BucketName::new).transpose() {
         Ok(bucket) => bucket,
-        Err(why) => return super::wrong_arguments(&format!("--bucket: {why}")),
+        Err(why) => return wrong_arguments(&format!("--bucket: {why}")),
     };
     match file.load_with_files() {
         Ok(config) => {
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
                 false => ExitCode::SUCCESS,
             }
         }
-        Err(error) => super::wrong(&error),
+        Err(error) => wrong(&error),
     }
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use super::{ConfigFile, wrong};
+use super::config_file::{ConfigFile, wrong};
 use crate::cache::disk::{Damage, Verification, Verified};
 use crate::cache::{DiskConfig, DiskError};
 use crate::config::ConfigError;

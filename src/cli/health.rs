@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::ConfigFile;
+use super::config_file::ConfigFile;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// As much of the answer as its status can be read from: `HTTP/1.1 200`.

@@ -4,7 +4,9 @@
 //! and what subcommands share; what a subcommand does is in its own file.
 
 mod admin;
+mod asking;
 mod check;
+mod config_file;
 mod disk;
 mod health;
 mod online;
@@ -12,33 +14,11 @@ mod purge;
 mod serve;
 mod warm;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use admin::{Admin, AskError, Server};
-
-use crate::auth::Identities;
-use crate::cache::foreign;
-use crate::config::{Config, ConfigError, Sources};
-use crate::events::Webhook;
-use crate::tls::{Tls, authorities};
-
-/// Arguments or configuration are wrong.
-const WRONG: u8 = 2;
-/// What was asked for was done, to nothing.
-const NOTHING: u8 = 3;
-
-/// How a subcommand ended that asks a server; of several, the last in this order counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Ending {
-    Done,
-    /// Nothing matched.
-    Nothing,
-    /// Not all of it was done.
-    Partly,
-}
+use config_file::ConfigFile;
 
 #[derive(Debug, Parser)]
 #[command(name = "hotset", version, about = "A caching S3 endpoint")]
@@ -64,71 +44,6 @@ enum Command {
     Disk(disk::DiskCommand),
 }
 
-/// Where the configuration is.
-#[derive(Debug, Args)]
-struct ConfigFile {
-    /// The configuration's file; without it the defaults hold
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl ConfigFile {
-    /// The configuration, with the environment over it, checked.
-    fn load(&self) -> Result<Config, ConfigError> {
-        self.load_with_sources().map(|(config, _)| config)
-    }
-
-    fn load_with_sources(&self) -> Result<(Config, Sources), ConfigError> {
-        // Lossy: a variable of ours that is no text is then refused, and others do not matter.
-        let environment = std::env::vars_os().map(|(name, value)| {
-            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
-        });
-        let (config, sources) = Config::load_with_sources(self.config.as_deref(), environment)?;
-        config.check().map_err(|error| sources.locate(error))?;
-        Ok((config, sources))
-    }
-
-    /// As [`ConfigFile::load`], and reads the certificates and identities that it names.
-    fn load_with_files(&self) -> Result<Config, ConfigError> {
-        let (config, sources) = self.load_with_sources()?;
-        let in_file = |wrong: ConfigError| sources.locate(wrong);
-        if let Some(file) = &config.origin.ca_file
-            && let Err(problem) = authorities(file)
-        {
-            return Err(in_file(ConfigError::at("origin.ca_file", problem)));
-        }
-        for (index, disk) in config.cache.disk.iter().enumerate() {
-            if let Some(name) = foreign(&disk.path) {
-                let path = disk.path.display();
-                let problem = format!(
-                    "{path} holds `{name}`, which is not hotset's: name a folder of its own"
-                );
-                return Err(in_file(ConfigError::at(format!("cache.disk[{index}].path"), problem)));
-            }
-        }
-        if let Some(path) = &config.auth.identities
-            && let Err(error) = Identities::load(path)
-        {
-            return Err(in_file(ConfigError::at("auth.identities", error)));
-        }
-        for (index, listen) in config.listen.iter().enumerate() {
-            if let Some(tls) = &listen.tls
-                && let Err(error) = Tls::check(tls)
-            {
-                let key = format!("listen[{index}].tls.{}", error.key);
-                return Err(in_file(ConfigError::at(key, error.problem)));
-            }
-        }
-        if let Some(webhook) = &config.events.webhook
-            && let Err(error) = Webhook::check(webhook)
-        {
-            let key = format!("events.webhook.{}", error.key);
-            return Err(in_file(ConfigError::at(key, error.problem)));
-        }
-        Ok(config)
-    }
-}
-
 /// Runs the subcommand that the process's arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -150,54 +65,6 @@ fn run(command: &Command) -> ExitCode {
         Command::Purge(arguments) => purge::run(arguments),
         Command::Warm(arguments) => warm::run(arguments),
         Command::Disk(command) => disk::run(command),
-    }
-}
-
-/// Prints a wrong configuration as one line.
-fn wrong(error: &ConfigError) -> ExitCode {
-    eprintln!("hotset: {error}");
-    ExitCode::from(WRONG)
-}
-
-/// Prints what is wrong with the arguments.
-fn wrong_arguments(problem: &str) -> ExitCode {
-    eprintln!("hotset: {problem}");
-    ExitCode::from(WRONG)
-}
-
-/// Asks a server for what the arguments say, if they are right: `work` says how it ended.
-fn ask<T>(
-    asked: Result<T, String>,
-    server: &Server,
-    work: impl AsyncFnOnce(&Admin, T) -> Result<Ending, AskError>,
-) -> ExitCode {
-    let asked = match asked {
-        Ok(asked) => asked,
-        Err(problem) => return wrong_arguments(&problem),
-    };
-    let admin = match server.find() {
-        Ok(admin) => admin,
-        Err(error) => return wrong(&error),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = match runtime {
-        Ok(runtime) => runtime.block_on(work(&admin, asked)),
-        Err(error) => {
-            eprintln!("hotset: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match done {
-        Ok(Ending::Done) => ExitCode::SUCCESS,
-        Ok(Ending::Nothing) => ExitCode::from(NOTHING),
-        Ok(Ending::Partly) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("hotset: {error}");
-            match error {
-                AskError::Wrong(_) => ExitCode::from(WRONG),
-                AskError::NotReachable(..) | AskError::Refused { .. } => ExitCode::FAILURE,
-            }
-        }
     }
 }
 

@@ -9,8 +9,8 @@ use http::Method;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
-use super::Ending;
 use super::admin::Server;
+use super::asking::{Ending, ask};
 use crate::admin::ERASING;
 use crate::cache::KeyGlob;
 use crate::s3::S3Url;
@@ -56,7 +56,7 @@ pub(super) struct PurgeArguments {
 
 pub(super) fn run(arguments: &PurgeArguments) -> ExitCode {
     let longer = if arguments.erase { ERASING } else { Duration::ZERO };
-    super::ask(arguments.requests(), &arguments.server, async |admin, requests| {
+    ask(arguments.requests(), &arguments.server, async |admin, requests| {
         let mut ending = Ending::Done;
         for request in &requests {
             let asked = admin.ask_patiently(Method::POST, "/api/v1/purge", Some(request), longer);

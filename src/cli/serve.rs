@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::ConfigFile;
+use super::config_file::{ConfigFile, WRONG, wrong};
 use crate::app;
 use crate::config::Config;
 
@@ -24,7 +24,7 @@ pub(super) struct ServeArguments {
 pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     let config = match arguments.file.load() {
         Ok(config) => config,
-        Err(error) => return super::wrong(&error),
+        Err(error) => return wrong(&error),
     };
     start_logging(&config);
     if let Some(path) = &arguments.file.config {
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
                 app::RunError::Tls { .. }
                 | app::RunError::OriginAuthorities(_)
                 | app::RunError::Identities(_)
-                | app::RunError::Memory(_) => ExitCode::from(super::WRONG),
+                | app::RunError::Memory(_) => ExitCode::from(WRONG),
                 _ => ExitCode::FAILURE,
             }
         }

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use tokio::signal::ctrl_c;
 use tokio::time::{Instant, sleep};
 
-use super::Ending;
 use super::admin::{Admin, AskError, Server};
+use super::asking::{Ending, ask};
 use crate::config::units::ByteSize;
 use crate::s3::S3Url;
 
@@ -79,7 +79,7 @@ pub(super) struct WarmArguments {
 }
 
 pub(super) fn run(arguments: &WarmArguments) -> ExitCode {
-    super::ask(arguments.jobs(), &arguments.server, async |admin, jobs| {
+    ask(arguments.jobs(), &arguments.server, async |admin, jobs| {
         let mut ending = Ending::Done;
         for job in &jobs {
             let ended = warm(admin, job).await?;

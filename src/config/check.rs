@@ -3,19 +3,18 @@
 //! Everything that would otherwise fail at start, or later and worse, is refused here with the
 //! key's name. The first thing found is reported. Nothing is opened, resolved or bound.
 
-use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use http::Uri;
 
+use self::values::{at_least_one, check_tls, free_address, more_than_nothing, wrong};
 use super::units::{ByteSize, HumanDuration};
 use super::{Config, ConfigError};
 use crate::cache::DiskConfig;
 use crate::cache::config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
 use crate::events::config::EventsConfig;
 use crate::proxy::config::{LimitsConfig, ListenConfig};
-use crate::tls::config::{ClientAuth, TlsConfig};
 
 /// The longest path of a unix socket, `sun_path` of `sockaddr_un` without its closing zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -122,55 +121,6 @@ fn check_transport(index: usize, listen: &ListenConfig) -> Result<(), ConfigErro
         Some(tls) => check_tls(&key("tls"), tls),
         None => Ok(()),
     }
-}
-
-fn check_tls(below: &str, tls: &TlsConfig) -> Result<(), ConfigError> {
-    let key = |name: &str| format!("{below}.{name}");
-    let first = [("cert".to_owned(), &tls.cert), ("key".to_owned(), &tls.key)];
-    let others = tls.certificates.iter().enumerate().flat_map(|(n, pair)| {
-        let name = |part: &str| format!("certificates[{n}].{part}");
-        [(name("cert"), &pair.cert), (name("key"), &pair.key)]
-    });
-    for (name, file) in first.into_iter().chain(others) {
-        if file.as_os_str().is_empty() {
-            return wrong(key(&name), "a file is needed");
-        }
-    }
-    match (&tls.client_ca, tls.client_auth) {
-        (None, ClientAuth::Optional | ClientAuth::Required) => {
-            wrong(key("client_ca"), "a file is needed where clients are asked for certificates")
-        }
-        (Some(_), ClientAuth::None) => {
-            wrong(key("client_auth"), "none leaves client_ca without use: optional or required")
-        }
-        _ => more_than_nothing(&key("reload"), tls.reload),
-    }
-}
-
-fn wrong(key: impl Display, problem: impl Display) -> Result<(), ConfigError> {
-    Err(ConfigError::at(key, problem))
-}
-
-fn at_least_one(key: &str, value: impl TryInto<u64>) -> Result<(), ConfigError> {
-    match value.try_into() {
-        Ok(0) => wrong(key, "must be at least 1"),
-        _ => Ok(()),
-    }
-}
-
-fn more_than_nothing(key: &str, value: HumanDuration) -> Result<(), ConfigError> {
-    if value.is_zero() { wrong(key, "must be more than nothing") } else { Ok(()) }
-}
-
-/// Parses `ip:port`; port 0 lets the system choose one and so is never taken.
-fn free_address(key: &str, text: &str, taken: &[SocketAddr]) -> Result<SocketAddr, ConfigError> {
-    let address: SocketAddr = text.parse().map_err(|_| {
-        ConfigError::at(key, format_args!("`{text}` is not an address such as 127.0.0.1:9000"))
-    })?;
-    if address.port() != 0 && taken.contains(&address) {
-        return Err(ConfigError::at(key, format_args!("{address} is listened on already")));
-    }
-    Ok(address)
 }
 
 fn check_socket_path(key: &str, path: &str) -> Result<(), ConfigError> {
@@ -411,6 +361,7 @@ mod by_hand;
 mod cluster;
 mod origin;
 mod path_prefix;
+mod values;
 mod webhook;
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use http::header::HeaderValue;
 use http::method::Method;
 
 use super::name::{BucketName, ObjectKey};
-use super::operation::RequestHead;
 use super::read::VENDOR_PREFIXES;
+use super::request_head::RequestHead;
 use super::target::{Query, decode};
 
 const RENAME_SOURCE: &str = "x-amz-rename-source";

@@ -75,7 +75,8 @@ fn is_list(query: &Query) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::s3::operation::{RequestHead, parse};
+    use crate::s3::operation::parse;
+    use crate::s3::request_head::RequestHead;
     use http::HeaderValue;
 
     fn listing(

@@ -6,7 +6,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::S3Error;
-use super::operation::RequestHead;
+use super::request_head::RequestHead;
 use super::target::Query;
 
 /// The response headers that `response-*` can override.

@@ -10,11 +10,11 @@ use http::method::Method;
 use super::account::AccountId;
 use super::error::S3Error;
 use super::name::{BucketName, ObjectId, ObjectKey, Realm};
-use super::operation::RequestHead;
 use super::overrides::{self, ResponseOverrides};
 use super::part::PartNumber;
 use super::precondition::{IfRange, Preconditions};
 use super::range::ByteRange;
+use super::request_head::RequestHead;
 use super::target::{Query, is_presigned};
 use super::version::VersionId;
 

@@ -6,7 +6,7 @@ use http::header::HeaderValue;
 use ring::digest::{self, Context};
 
 use super::encode::trailer_lines;
-use super::{ChunkedError, Trailer};
+use super::error::{ChunkedError, Trailer};
 use crate::auth::sign::Signature;
 
 /// The check of one body.

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use http::header::{HeaderName, HeaderValue};
 
 use super::check::ChunkCheck;
-use super::{ChunkedError, Trailer};
+use super::error::{ChunkedError, Trailer};
 
 /// The longest first line of a chunk, in bytes.
 pub const MAX_LINE: usize = 16 * 1024;

@@ -8,7 +8,7 @@
 use bytes::{Bytes, BytesMut};
 use http::header::HeaderName;
 
-use super::Trailer;
+use super::error::Trailer;
 use crate::auth::sign::{Payload, Signature};
 
 /// Data bytes in a chunk; S3 wants at least 8 KiB in all but the last one.

@@ -7,8 +7,8 @@
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue};
 
-use super::ChunkedError;
 use super::encode::Form;
+use super::error::ChunkedError;
 use crate::auth::sign::{Payload, X_AMZ_CONTENT_SHA256};
 
 const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");

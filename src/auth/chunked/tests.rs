@@ -1,6 +1,7 @@
 //! The published uploads byte for byte, and every way in which a body can be cut or bent.
 
 use bytes::{BufMut, BytesMut};
+use http::HeaderValue;
 
 use super::*;
 use crate::auth::sign::tests::example_seed;

@@ -7,12 +7,9 @@ use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
 use super::part::Part;
-use super::{Boundary, Field, Fields, FilePart, refusal};
+use super::refusal::{self, MAX_HEAD};
+use super::{Boundary, Field, Fields, FilePart};
 use crate::s3::S3Error;
-
-/// The most bytes before those of the file: "the form data and boundaries (excluding the contents of the file) cannot
-/// exceed 20KB".
-pub const MAX_HEAD: usize = 20 * 1024;
 
 const FILE: &str = "file";
 const LINE: &[u8] = b"\r\n";

@@ -26,10 +26,11 @@ pub use admit::{AdmittedForm, FormGate};
 pub use body::FormBody;
 pub use boundary::Boundary;
 pub use fields::{Field, Fields};
-pub use head::{FormHead, HeadReader, MAX_HEAD};
+pub use head::{FormHead, HeadReader};
 pub use outgoing::Outgoing;
 pub use part::FilePart;
 pub use policy::{Policy, SizeRange};
+pub use refusal::MAX_HEAD;
 
 pub(super) use admit::is_form;
 pub(super) use refusal::must_contain;

@@ -8,8 +8,11 @@ use std::fmt::Display;
 
 use http::StatusCode;
 
-use super::MAX_HEAD;
 use crate::s3::S3Error;
+
+/// The most bytes before those of the file: "the form data and boundaries (excluding the contents of the file) cannot
+/// exceed 20KB".
+pub const MAX_HEAD: usize = 20 * 1024;
 
 fn bad(code: &'static str, message: &'static str) -> S3Error {
     S3Error::new(StatusCode::BAD_REQUEST, code, message)

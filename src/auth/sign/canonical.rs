@@ -9,7 +9,7 @@ use http::header::{CONTENT_TYPE, HOST, HeaderName, RANGE};
 use http::{HeaderMap, Method};
 use percent_encoding::utf8_percent_encode;
 
-use super::split_at_byte;
+use super::terms::split_at_byte;
 use crate::s3::target::{COMPONENT, Query};
 
 /// The signature itself is the one part of a presigned query that it cannot cover.

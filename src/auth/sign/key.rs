@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use ring::hmac;
 
-use super::{SERVICE, TERMINATOR};
+use super::terms::{SERVICE, TERMINATOR};
 use crate::auth::Credentials;
 
 /// A presigned URL lives for seven days; with today and the clock's tolerance on either side no day that can be

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ring::{digest, hmac};
 
 use super::key::SigningKey;
-use super::{ALGORITHM, EMPTY_SHA256};
+use super::terms::{ALGORITHM, EMPTY_SHA256};
 
 /// A request's signature, and what the signatures of its chunks are chained to.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::Uri;
 
-use super::{more_than_nothing, wrong};
+use super::values::{more_than_nothing, wrong};
 use crate::auth::{AuthConfig, AuthMode};
 use crate::config::ConfigError;
 use crate::config::units::HumanDuration;

@@ -1,6 +1,6 @@
 //! What must hold of the API on the admin port, and of what is warmed.
 
-use super::{at_least_one, wrong};
+use super::values::{at_least_one, wrong};
 use crate::admin::config::AdminConfig;
 use crate::cache::config::{Freshness, PrefetchConfig, RuleConfig};
 use crate::config::ConfigError;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::wrong;
+use super::values::wrong;
 use crate::admin::config::AdminConfig;
 use crate::cluster::config::ClusterConfig;
 use crate::config::ConfigError;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::Uri;
 
-use super::{at_least_one, more_than_nothing, wrong};
+use super::values::{at_least_one, more_than_nothing, wrong};
 use crate::config::ConfigError;
 use crate::origin::config::{Addressing, CredentialsConfig, OriginConfig};
 

@@ -1,7 +1,7 @@
 //! `listen[].path_prefix`.
 
-use super::ConfigError;
 use crate::auth::AuthMode;
+use crate::config::ConfigError;
 use crate::proxy::ListenConfig;
 
 /// A path of plain segments, where hotset verifies signatures or nobody does.

@@ -3,6 +3,7 @@ use crate::auth::{AuthConfig, AuthMode};
 use crate::config::units::ByteSize;
 use crate::events::webhook::config::{SnsConfig, WebhookConfig};
 use crate::origin::config::Addressing;
+use crate::tls::config::{ClientAuth, TlsConfig};
 
 /// The error for the default configuration with one change.
 fn error(change: impl FnOnce(&mut Config)) -> String {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::{HeaderName, Uri};
 
-use super::{at_least_one, check_tls, free_address, more_than_nothing, wrong};
+use super::values::{at_least_one, check_tls, free_address, more_than_nothing, wrong};
 use crate::config::ConfigError;
 use crate::config::units::Secret;
 use crate::events::webhook::config::{SnsConfig, WebhookConfig};

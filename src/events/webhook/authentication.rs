@@ -10,7 +10,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 
 use super::config::WebhookConfig;
-use super::server::WebhookError;
+use super::error::WebhookError;
 use super::signed::{self, Signed, Taken};
 use super::sns::Sns;
 use crate::auth::AllowedOrigins;

@@ -11,10 +11,12 @@
 
 mod authentication;
 pub mod config;
+mod error;
 mod receiver;
 mod recent;
 mod server;
 mod signed;
 mod sns;
 
-pub use server::{Webhook, WebhookError};
+pub use error::WebhookError;
+pub use server::Webhook;

@@ -1,7 +1,6 @@
 //! The listener: connections, TLS, heads. The invariant: no peer can hold it up, and none costs more than its share.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use super::authentication::Authentication;
 use super::config::WebhookConfig;
+use super::error::WebhookError;
 use super::receiver::Receiver;
 use crate::events::{Intake, Source};
 use crate::tls::Tls;
@@ -27,28 +27,6 @@ use crate::tls::Tls;
 const HEADER_BYTES: usize = 16 * 1024;
 /// The pause after a failed accept; it fails at once again when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Why it cannot start. Its display is one line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebhookError {
-    /// The key below `events.webhook` that is wrong.
-    pub key: String,
-    pub problem: String,
-}
-
-impl WebhookError {
-    pub(super) fn new(key: &str, problem: impl fmt::Display) -> Self {
-        Self { key: key.to_owned(), problem: problem.to_string() }
-    }
-}
-
-impl fmt::Display for WebhookError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.problem)
-    }
-}
-
-impl std::error::Error for WebhookError {}
 
 /// A receiver that is bound and knows whom it believes.
 pub struct Webhook {

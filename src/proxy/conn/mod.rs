@@ -1,4 +1,5 @@
-//! Connections of clients: accepted, bounded, checked and drained, with what each reads and writes.
+//! Connections of clients: accepted, bounded, checked and drained, with what each reads and writes. What is sent comes
+//! from elsewhere: nothing here knows the cache.
 
 pub(in crate::proxy) mod admission;
 pub(in crate::proxy) mod chunks;
@@ -7,7 +8,6 @@ pub(in crate::proxy) mod connection;
 pub(in crate::proxy) mod connection_options;
 pub(in crate::proxy) mod gate;
 pub(in crate::proxy) mod head;
-pub(in crate::proxy) mod http1;
 pub(in crate::proxy) mod listener;
 pub mod proxy_protocol;
 pub(in crate::proxy) mod server;

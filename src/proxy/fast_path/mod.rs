@@ -2,3 +2,4 @@
 
 pub(in crate::proxy) mod at_once;
 pub(in crate::proxy) mod handed_over;
+pub(in crate::proxy) mod http1;

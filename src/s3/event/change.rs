@@ -1,6 +1,6 @@
 //! What each event means for what is cached, by its name.
 
-use super::Change::{self, Created, Described, Nothing};
+use super::notification::Change::{self, Created, Described, Nothing};
 
 const GONE: Change = Change::Removed { marker: false };
 const MARKED: Change = Change::Removed { marker: true };

@@ -7,9 +7,11 @@ use serde_json::value::RawValue;
 
 use super::json::{Scalar, is_shallow};
 use super::key::Encoding;
+use super::notification::{
+    BadRecord, Change, EventError, Format, MAX_RECORDS, Notification, ObjectEvent,
+};
 use super::object::{Bucket, Object, Told};
 use super::records::{self, Read};
-use super::{BadRecord, Change, EventError, Format, MAX_RECORDS, Notification, ObjectEvent};
 
 /// Envelopes inside each other: a batch of Lambda's, of SQS, of SNS, of EventBridge.
 const MAX_ENVELOPES: usize = 4;

@@ -9,7 +9,7 @@ use super::super::version::VersionId;
 use super::change::change;
 use super::json::Scalar;
 use super::key::{Encoding, readings};
-use super::{BadRecord, Change, ObjectEvent};
+use super::notification::{BadRecord, Change, ObjectEvent};
 
 /// `object` of S3's records, EventBridge's details and R2's messages.
 #[derive(Debug, Default, Deserialize)]

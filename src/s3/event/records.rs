@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::json::Scalar;
 use super::key::Encoding;
+use super::notification::{BadRecord, Change, Format, ObjectEvent};
 use super::object::{Bucket, Object, Told};
-use super::{BadRecord, Change, Format, ObjectEvent};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

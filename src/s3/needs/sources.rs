@@ -11,7 +11,8 @@ use http::HeaderValue;
 use super::{Action, Needs, Resource};
 use crate::s3::effect::rename_sources;
 use crate::s3::name::{BucketName, ObjectKey};
-use crate::s3::operation::{Parsed, RequestHead};
+use crate::s3::operation::Parsed;
+use crate::s3::request_head::RequestHead;
 use crate::s3::target::decode;
 
 pub(super) const COPY: &str = "x-amz-copy-source";

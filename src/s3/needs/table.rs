@@ -14,9 +14,10 @@ use http::{HeaderMap, Method};
 
 use super::{Action, Needs, Resource, sources};
 use crate::s3::effect::head_spreads;
-use crate::s3::operation::{Operation, Parsed, RequestHead};
+use crate::s3::operation::{Operation, Parsed};
 use crate::s3::overrides::is_override;
 use crate::s3::read::VENDOR_PREFIXES;
+use crate::s3::request_head::RequestHead;
 use crate::s3::spelling;
 use crate::s3::target::Query;
 

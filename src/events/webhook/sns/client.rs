@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 
 use super::host::Url;
 use crate::events::webhook::config::SnsConfig;
-use crate::events::webhook::server::WebhookError;
+use crate::events::webhook::error::WebhookError;
 use crate::tls::trusted_authorities;
 
 /// For all of it, the name's resolution included.

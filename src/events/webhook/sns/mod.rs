@@ -23,7 +23,7 @@ use self::certificates::Certificates;
 use self::client::Client;
 use self::host::Host;
 use super::config::SnsConfig;
-use super::server::WebhookError;
+use super::error::WebhookError;
 use crate::metrics::webhook::Outcome;
 use crate::s3::event::sns::Envelope;
 

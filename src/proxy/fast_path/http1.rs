@@ -11,11 +11,11 @@ use pingora::{Error, ErrorType};
 use tokio::select;
 use tokio::time::Instant;
 
-use super::connection::Connection;
-use super::server::Server;
-use super::shutdown::{LAST_REQUEST, Shutdown};
+use super::handed_over::HandedOver;
 use crate::cache::AtHand;
-use crate::proxy::fast_path::handed_over::HandedOver;
+use crate::proxy::conn::connection::Connection;
+use crate::proxy::conn::server::Server;
+use crate::proxy::conn::shutdown::{LAST_REQUEST, Shutdown};
 
 /// How a connection goes on.
 enum Next {

@@ -1,0 +1,70 @@
+//! Trailers, and what may be wrong with a chunked body.
+
+use http::header::{HeaderName, HeaderValue};
+
+use crate::auth::verify::signature_error;
+use crate::s3::S3Error;
+
+/// A trailer's name and value.
+pub type Trailer = (HeaderName, HeaderValue);
+
+/// Why an upload cannot be re-framed. Each of them ends the transfer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkedError {
+    /// The request announces `aws-chunked` and no usable `x-amz-decoded-content-length`.
+    #[error("x-amz-decoded-content-length is missing or not a number")]
+    DecodedLength,
+    /// `x-amz-trailer` is not a list of header names.
+    #[error("x-amz-trailer is not a list of header names")]
+    TrailerNames,
+    /// The outgoing form has no place for the declared trailers, or needs some and there are none.
+    #[error("the outgoing framing and the declared trailers do not fit together")]
+    TrailerForm,
+    /// A chunk's first line is malformed or its size does not fit into 64 bits.
+    #[error("a chunk does not begin with its size in hexadecimal and CRLF")]
+    ChunkHeader,
+    /// A chunk's first line, or all trailers together, are too long.
+    #[error("the chunk framing is longer than {0} bytes")]
+    FramingTooLong(usize),
+    /// A chunk's data is not followed by CRLF.
+    #[error("a chunk's data is not followed by CRLF")]
+    ChunkEnd,
+    /// The body ended, or its last chunk came, before the announced length.
+    #[error("the body ends before its announced length")]
+    EndsEarly,
+    /// There is more data than announced, or something after the end.
+    #[error("the body is longer than its announced length")]
+    TooLong,
+    /// What follows the last chunk is not a list of `name:value` lines.
+    #[error("the trailers are malformed")]
+    TrailerSyntax,
+    /// A trailer came twice or was not declared in `x-amz-trailer`.
+    #[error("the trailer {0} was not declared, or came twice")]
+    TrailerUnexpected(HeaderName),
+    /// A declared trailer did not come.
+    #[error("the declared trailer {0} is missing")]
+    TrailerMissing(HeaderName),
+    /// A checksum trailer whose value cannot be of its algorithm.
+    #[error("the value of the trailer {0} does not have the length of its algorithm")]
+    TrailerLength(HeaderName),
+    /// A chunk's signature is missing or is not that of its data.
+    #[error("a chunk's signature is not that of its data")]
+    ChunkSignature,
+    /// The trailers' signature is missing or wrong, or there are trailers that nobody signed.
+    #[error("the signature of the trailers is not theirs")]
+    TrailerSignature,
+    /// The transfer was broken before.
+    #[error("the transfer is already broken")]
+    Broken,
+}
+
+impl ChunkedError {
+    /// What S3 answers when a signature in the body is wrong; `None` for what is wrong with its form.
+    #[must_use]
+    pub fn s3_error(&self) -> Option<S3Error> {
+        match self {
+            Self::ChunkSignature | Self::TrailerSignature => Some(signature_error()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Fixed terms of Signature Version 4, and how its strings are cut.
+
+pub(in crate::auth) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
+pub(in crate::auth) const SERVICE: &str = "s3";
+
+pub(in crate::auth) const TERMINATOR: &str = "aws4_request";
+
+/// SHA-256 of nothing: the payload hash of a request without a body.
+pub const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// Splits at an ASCII byte: these texts are short and many, and the searchers of `str` take their time to begin.
+pub(in crate::auth) fn split_at_byte(text: &str, byte: u8) -> impl Iterator<Item = &str> {
+    debug_assert!(byte.is_ascii());
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some((before, after)) = cut_at_byte(text, byte) else { return rest.take() };
+        rest = Some(after);
+        Some(before)
+    })
+}
+
+/// What is before and behind the first such ASCII byte.
+pub(in crate::auth) fn cut_at_byte(text: &str, byte: u8) -> Option<(&str, &str)> {
+    let at = text.as_bytes().iter().position(|b| *b == byte)?;
+    Some((&text[..at], &text[at + 1..]))
+}

@@ -1,0 +1,92 @@
+//! The configuration that arguments name, and how a wrong one is told.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::auth::Identities;
+use crate::cache::foreign;
+use crate::config::{Config, ConfigError, Sources};
+use crate::events::Webhook;
+use crate::tls::{Tls, authorities};
+
+/// Arguments or configuration are wrong.
+pub(super) const WRONG: u8 = 2;
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub(super) struct ConfigFile {
+    /// The configuration's file; without it the defaults hold
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The configuration, with the environment over it, checked.
+    pub(super) fn load(&self) -> Result<Config, ConfigError> {
+        self.load_with_sources().map(|(config, _)| config)
+    }
+
+    pub(super) fn load_with_sources(&self) -> Result<(Config, Sources), ConfigError> {
+        // Lossy: a variable of ours that is no text is then refused, and others do not matter.
+        let environment = std::env::vars_os().map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        });
+        let (config, sources) = Config::load_with_sources(self.config.as_deref(), environment)?;
+        config.check().map_err(|error| sources.locate(error))?;
+        Ok((config, sources))
+    }
+
+    /// As [`ConfigFile::load`], and reads the certificates and identities that it names.
+    pub(super) fn load_with_files(&self) -> Result<Config, ConfigError> {
+        let (config, sources) = self.load_with_sources()?;
+        let in_file = |wrong: ConfigError| sources.locate(wrong);
+        if let Some(file) = &config.origin.ca_file
+            && let Err(problem) = authorities(file)
+        {
+            return Err(in_file(ConfigError::at("origin.ca_file", problem)));
+        }
+        for (index, disk) in config.cache.disk.iter().enumerate() {
+            if let Some(name) = foreign(&disk.path) {
+                let path = disk.path.display();
+                let problem = format!(
+                    "{path} holds `{name}`, which is not hotset's: name a folder of its own"
+                );
+                return Err(in_file(ConfigError::at(format!("cache.disk[{index}].path"), problem)));
+            }
+        }
+        if let Some(path) = &config.auth.identities
+            && let Err(error) = Identities::load(path)
+        {
+            return Err(in_file(ConfigError::at("auth.identities", error)));
+        }
+        for (index, listen) in config.listen.iter().enumerate() {
+            if let Some(tls) = &listen.tls
+                && let Err(error) = Tls::check(tls)
+            {
+                let key = format!("listen[{index}].tls.{}", error.key);
+                return Err(in_file(ConfigError::at(key, error.problem)));
+            }
+        }
+        if let Some(webhook) = &config.events.webhook
+            && let Err(error) = Webhook::check(webhook)
+        {
+            let key = format!("events.webhook.{}", error.key);
+            return Err(in_file(ConfigError::at(key, error.problem)));
+        }
+        Ok(config)
+    }
+}
+
+/// Prints a wrong configuration as one line.
+pub(super) fn wrong(error: &ConfigError) -> ExitCode {
+    eprintln!("hotset: {error}");
+    ExitCode::from(WRONG)
+}
+
+/// Prints what is wrong with the arguments.
+pub(super) fn wrong_arguments(problem: &str) -> ExitCode {
+    eprintln!("hotset: {problem}");
+    ExitCode::from(WRONG)
+}
