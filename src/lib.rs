@@ -41,7 +41,7 @@
 //!
 //! # Who knows whom
 //!
-//! `s3` is pure vocabulary, `yaml` reads files. `cache` knows no HTTP, `origin` no caching, `proxy` joins them to pingora, and `app`
+//! `s3` is pure vocabulary, `yaml` reads files, `sys` has all unsafe code. `cache` knows no HTTP, `origin` no caching, `proxy` joins them to pingora, and `app`
 //! wires everything. `tests/it/architecture.rs` holds the table and fails on an import that it does not allow.
 
 #![deny(unsafe_code)]
