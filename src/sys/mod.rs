@@ -1,7 +1,7 @@
 //! Everything that needs `unsafe`, behind safe interfaces: memory and reads of the disk tier, and descriptors by number.
 //!
 //! Nothing here knows the rest of hotset. Each `unsafe` block says why it is sound; the unit tests run under valgrind
-//! as well (`make memcheck`), where io_uring and Linux AIO are only followed in part.
+//! as well (`make memcheck`), where `io_uring` and Linux AIO are only followed in part.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
 
