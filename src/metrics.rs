@@ -28,7 +28,6 @@ const CACHE_BYTES: &str = "hotset_cache_bytes";
 const CACHE_BLOCKS: &str = "hotset_cache_blocks";
 const METADATA_ENTRIES: &str = "hotset_metadata_entries";
 const ADMISSIONS_REFUSED: &str = "hotset_admissions_refused_total";
-const INVALIDATIONS: &str = "hotset_invalidations_total";
 const IN_FLIGHT_BYTES: &str = "hotset_in_flight_bytes";
 const IN_FLIGHT_LIMIT: &str = "hotset_in_flight_limit_bytes";
 const OPEN_CONNECTIONS: &str = "hotset_open_connections";
@@ -51,7 +50,7 @@ macro_rules! label {
         pub enum $name { $($(#[$member_doc])* $member,)+ }
 
         impl $name {
-            pub(super) const ALL: &[Self] = &[$(Self::$member,)+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$member,)+];
 
             /// The label's value.
             #[must_use]
@@ -62,6 +61,7 @@ macro_rules! label {
     };
 }
 
+pub mod cache;
 pub mod cluster;
 pub mod disk;
 pub mod events;
@@ -179,13 +179,13 @@ struct Handles {
     cache_blocks: Gauge,
     metadata_entries: Gauge,
     admissions_refused: Counter,
-    invalidations: Counter,
     in_flight_bytes: Gauge,
     in_flight_limit: Gauge,
     open_connections: Gauge,
     requests_in_flight: Gauge,
     coalesced: Counter,
     coalesced_waiters: Gauge,
+    cache: cache::Handles,
     cluster: cluster::Handles,
     origin_errors: origin::Handles,
     disk: disk::Handles,
@@ -240,13 +240,13 @@ impl Handles {
             cache_blocks: gauge!(CACHE_BLOCKS),
             metadata_entries: gauge!(METADATA_ENTRIES),
             admissions_refused: counter!(ADMISSIONS_REFUSED),
-            invalidations: counter!(INVALIDATIONS),
             in_flight_bytes: gauge!(IN_FLIGHT_BYTES),
             in_flight_limit: gauge!(IN_FLIGHT_LIMIT),
             open_connections: gauge!(OPEN_CONNECTIONS),
             requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
             coalesced: counter!(COALESCED),
             coalesced_waiters: gauge!(COALESCED_WAITERS),
+            cache: cache::Handles::register(),
             cluster: cluster::Handles::register(),
             origin_errors: origin::Handles::register(),
             disk: disk::Handles::register(),
@@ -275,13 +275,13 @@ fn describe() {
     describe_gauge!(CACHE_BLOCKS, Unit::Count, "Blocks in memory");
     describe_gauge!(METADATA_ENTRIES, Unit::Count, "Objects whose metadata, or absence, is known");
     describe_counter!(ADMISSIONS_REFUSED, Unit::Count, "Fetched blocks that were not kept, since the object was invalidated meanwhile");
-    describe_counter!(INVALIDATIONS, Unit::Count, "Objects invalidated by writes and events");
     describe_gauge!(IN_FLIGHT_BYTES, Unit::Bytes, "Bytes held between the origin and clients");
     describe_gauge!(IN_FLIGHT_LIMIT, Unit::Bytes, "The most bytes that may be held between the origin and clients");
     describe_gauge!(OPEN_CONNECTIONS, Unit::Count, "Open connections of clients");
     describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests whose answer is not complete");
     describe_counter!(COALESCED, Unit::Count, "Reads that waited for a fetch which another one had started");
     describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads that wait for a fetch which another one started");
+    cache::describe();
     cluster::describe();
     origin::describe();
     disk::describe();
@@ -407,13 +407,6 @@ pub fn set_in_flight_limit(bytes: u64) {
 pub fn admission_refused() {
     if let Some(handles) = handles() {
         handles.admissions_refused.increment(1);
-    }
-}
-
-/// Counts an object that was invalidated.
-pub fn invalidation() {
-    if let Some(handles) = handles() {
-        handles.invalidations.increment(1);
     }
 }
 

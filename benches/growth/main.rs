@@ -19,6 +19,7 @@ use bytes::Bytes;
 use hotset::cache::disk::synthetic::{BlockIndex, MetadataIndex};
 use hotset::cache::{Cache, CacheConfig, ListAnswer, ListKey, RuleConfig, Scope};
 use hotset::config::units::{ByteSize, HumanDuration};
+use hotset::metrics::cache::InvalidationCause;
 use hotset::origin::{Origin, OriginConfig};
 use hotset::s3::{BucketName, Listing, ObjectId, ObjectKey, Realm};
 use rustix::time::{ClockId, clock_gettime};
@@ -130,7 +131,7 @@ fn end_lists(n: u32) -> Duration {
     (0..n).for_each(|n| keep_list(&cache, format!("folder-{n:09}/")));
     let ids: Vec<_> = (0..ROUNDS).map(|n| id(&format!("elsewhere/object-{n}"))).collect();
     per_round(|round| {
-        let _ = cache.invalidate(&ids[round as usize]);
+        let _ = cache.invalidate(&ids[round as usize], InvalidationCause::Write);
     })
 }
 
@@ -139,7 +140,7 @@ fn end_one_of_many_lists(n: u32) -> Duration {
     (0..n + ROUNDS).for_each(|n| keep_list(&cache, format!("folder-{n:09}/")));
     let ids: Vec<_> = (0..ROUNDS).map(|n| id(&format!("folder-{n:09}/object"))).collect();
     per_round(|round| {
-        let _ = cache.invalidate(&ids[round as usize]);
+        let _ = cache.invalidate(&ids[round as usize], InvalidationCause::Write);
     })
 }
 

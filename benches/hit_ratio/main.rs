@@ -39,6 +39,7 @@ mod traces;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use hotset::metrics;
 use report::Row;
 use traces::Trace;
 

@@ -260,6 +260,7 @@ mod tests {
     use super::*;
     use crate::admin::Token;
     use crate::admin::stats::{Parts, Stats};
+    use crate::auth::AuthMode;
     use crate::cache::{Cache, CacheConfig, RuleConfig, Rules};
     use crate::origin::{Origin, OriginConfig};
     use crate::warm::{WarmConfig, Warmer};
@@ -278,9 +279,9 @@ mod tests {
         let cache = Cache::new(&CacheConfig::default(), &rules, origin.clone()).unwrap();
         let rules = Arc::new(Rules::new(&rules).unwrap());
         let config = WarmConfig::default();
-        let warmer = Warmer::new(&config, cache.clone(), origin, rules, Arc::new(|| 0), 1);
-        let token = Token::Unset;
-        Arc::new(Api { cache, warmer, token, on_loopback: true, cluster: None, stats })
+        let warmer = Warmer::new(&config, cache.clone(), origin, rules.clone(), Arc::new(|| 0), 1);
+        let (token, mode) = (Token::Unset, AuthMode::Trust);
+        Arc::new(Api { cache, warmer, rules, mode, token, on_loopback: true, cluster: None, stats })
     }
 
     async fn start() -> Running {

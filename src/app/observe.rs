@@ -62,8 +62,10 @@ pub(super) fn api(
         return Err(RunError::AdminToken(error));
     }
     let (cache, warmer) = (observed.cache.clone(), observed.warmer.clone());
+    let (rules, mode) = (observed.rules.clone(), config.auth.mode);
     let cluster = observed.cluster.clone();
-    Ok(Api { cache, warmer, token, on_loopback, cluster, stats: stats(config, observed) })
+    let stats = stats(config, observed);
+    Ok(Api { cache, warmer, rules, mode, token, on_loopback, cluster, stats })
 }
 
 fn stats(config: &Config, observed: Observed) -> Stats {

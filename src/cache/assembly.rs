@@ -6,9 +6,10 @@ use super::config::{CacheConfig, RuleConfig};
 use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage};
 use super::fetch::budget::Budget;
 use super::fetch::flight::Flights;
+use super::invalidate::departures::{Departing as _, Departures, Why};
 use super::invalidate::floors::Floors;
 use super::invalidate::generation::Generations;
-use super::key::ObjectVersion;
+use super::key::{BlockKey, ObjectVersion};
 use super::lists::store::Lists;
 use super::lookup::no_parts::NoParts;
 use super::memory::tier::{MemoryTier, RESERVED};
@@ -16,7 +17,7 @@ use super::metadata::heads::Heads;
 use super::metadata::store::MetaCache;
 use super::tiers::hot_queue::WriteBehind;
 use crate::origin::Origin;
-use crate::s3::{ObjectId, ObjectMeta};
+use crate::s3::{ObjectId, ObjectMeta, Realm};
 
 /// The part of `cache.memory` that is for metadata whatever else is there; each block reserves some more.
 const METADATA_SHARE: u64 = 16;
@@ -47,6 +48,7 @@ pub struct Cache {
     pub(in crate::cache) heads: Heads,
     pub(in crate::cache) lists: Lists,
     pub(in crate::cache) no_parts: NoParts,
+    pub(in crate::cache) departures: Arc<Departures>,
     pub(in crate::cache) budget: Budget,
     /// Bytes.
     pub(in crate::cache) block_size: u64,
@@ -100,12 +102,16 @@ impl Cache {
         rules: &[RuleConfig],
         origin: Arc<Origin>,
     ) -> Arc<Self> {
-        let MemoryShares { metadata, lists, blocks, .. } = MemoryShares::of(config, rules);
+        let MemoryShares { metadata, departures, lists, blocks, .. } =
+            MemoryShares::of(config, rules);
+        let departures = Arc::new(Departures::new(departures));
         Arc::new_cyclic(|cache: &Weak<Self>| {
             let cache = cache.clone();
-            let evicted = move |key: &_, block: &_| {
-                if let Some(cache) = cache.upgrade() {
-                    cache.spill(key, block);
+            let evicted = move |key: &BlockKey, block: &_| {
+                if let Some(cache) = cache.upgrade()
+                    && !cache.spill(key, block)
+                {
+                    cache.departures.record(key.departing(), Why::Evicted);
                 }
             };
             let write_behind = WriteBehind::new(config.admission);
@@ -119,7 +125,11 @@ impl Cache {
                 memory,
                 write_behind,
                 disk,
-                meta: MetaCache::new(metadata, config.memory() / METADATA_SHARE_MAX),
+                meta: MetaCache::new(
+                    metadata,
+                    config.memory() / METADATA_SHARE_MAX,
+                    departures.clone(),
+                ),
                 metadata,
                 generations: Generations::new(floors.clone()),
                 floors,
@@ -128,6 +138,7 @@ impl Cache {
                 heads: Heads::default(),
                 lists: Lists::new(lists),
                 no_parts: NoParts::new(),
+                departures,
                 budget: Budget::new(config.in_flight()),
                 block_size: config.block.0,
                 fetch_size: config.fetch.0,
@@ -146,6 +157,11 @@ impl Cache {
         disk.begin()?;
         self.begin_writing_behind();
         Ok(())
+    }
+
+    /// Where objects belong that are fetched with hotset's own keys.
+    pub fn own_realm(&self) -> &Realm {
+        self.origin.domains().own().realm()
     }
 
     pub fn block_size(&self) -> u64 {
@@ -208,6 +224,7 @@ fn reserved(blocks: u64) -> u64 {
 /// Bytes of `cache.memory`, by what they are for.
 struct MemoryShares {
     pub(in crate::cache) metadata: u64,
+    departures: u64,
     index: u64,
     queue: u64,
     pub(in crate::cache) lists: u64,
@@ -217,11 +234,13 @@ struct MemoryShares {
 impl MemoryShares {
     fn of(config: &CacheConfig, rules: &[RuleConfig]) -> Self {
         let memory = config.memory();
-        let metadata = memory / METADATA_SHARE;
+        let departures = Departures::share_of(memory);
+        let metadata = (memory / METADATA_SHARE).saturating_sub(departures);
         let (index, queue) = if config.disk.is_empty() { (0, 0) } else { disk_memory(config) };
         let lists = rules.iter().any(|rule| rule.lists.is_some());
         let lists = if lists { memory / LISTS_SHARE } else { 0 };
-        Self { metadata, index, queue, lists, blocks: memory - metadata - index - queue - lists }
+        let blocks = memory - (memory / METADATA_SHARE).max(departures) - index - queue - lists;
+        Self { metadata, departures, index, queue, lists, blocks }
     }
 }
 

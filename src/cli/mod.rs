@@ -8,6 +8,7 @@ mod asking;
 mod check;
 mod config_file;
 mod disk;
+mod explain;
 mod health;
 mod online;
 mod purge;
@@ -39,6 +40,8 @@ enum Command {
     Purge(purge::PurgeArguments),
     /// Read objects into the cache of a server that runs, behind its readers
     Warm(Box<warm::WarmArguments>),
+    /// Say why an object, or a request, is or is not answered from the cache of a server that runs
+    Explain(explain::ExplainArguments),
     /// Look at the disk tier of a server that is not running
     #[command(subcommand)]
     Disk(disk::DiskCommand),
@@ -64,6 +67,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Health(file) => health::run(file),
         Command::Purge(arguments) => purge::run(arguments),
         Command::Warm(arguments) => warm::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
         Command::Disk(command) => disk::run(command),
     }
 }
@@ -88,7 +92,7 @@ mod tests {
                 Command::Serve(arguments) => arguments.file,
                 Command::Check(arguments) => arguments.file,
                 Command::Health(file) => file,
-                Command::Purge(_) | Command::Warm(_) | Command::Disk(_) => {
+                Command::Purge(_) | Command::Warm(_) | Command::Explain(_) | Command::Disk(_) => {
                     unreachable!("they are others")
                 }
             };

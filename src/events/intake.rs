@@ -8,12 +8,14 @@ use super::recent::Recent;
 use super::{Link, Source};
 use crate::cache::{Cache, Rules, Ticket};
 use crate::cluster::{Cluster, Delivery};
+use crate::metrics::cache::InvalidationCause;
 use crate::metrics::events::{self as metrics, EventResult};
 use crate::origin::Origin;
 use crate::s3::ObjectId;
 use crate::s3::event::{Change, EventError, Notification, ObjectEvent, decode};
 use crate::warm::Warmer;
 
+const CAUSE: InvalidationCause = InvalidationCause::Event;
 /// Bytes of a message that cannot be read that are shown in the log.
 const SAMPLE: usize = 300;
 
@@ -177,9 +179,9 @@ impl Intake {
             for key in &event.keys {
                 let id = ObjectId::new(realm, event.bucket.clone(), key.clone());
                 last = last.max(match event.change {
-                    Change::Created => self.cache.written(&id, event.etag.as_ref()),
-                    Change::Described => self.cache.doubt(&id),
-                    Change::Removed { .. } => self.cache.invalidate(&id),
+                    Change::Created => self.cache.written(&id, event.etag.as_ref(), CAUSE),
+                    Change::Described => self.cache.doubt(&id, CAUSE),
+                    Change::Removed { .. } => self.cache.invalidate(&id, CAUSE),
                     Change::Nothing => None,
                 });
             }

@@ -26,7 +26,9 @@ fn each_recording_function_moves_its_own_metric() {
     origin_first_byte(Duration::from_secs(20));
     origin_retry();
     admission_refused();
-    invalidation();
+    cache::invalidation(cache::InvalidationCause::Event);
+    cache::miss(cache::MissReason::Evicted);
+    cache::evicted(cache::Eviction::Disk, 2);
     set_cache_bytes(1 << 40);
     set_cache_blocks(2);
     set_metadata_entries(3);
@@ -41,7 +43,13 @@ fn each_recording_function_moves_its_own_metric() {
     let origin = r#"hotset_origin_requests_total{kind="passthrough",outcome="changed"}"#;
     assert!(value(origin).unwrap() >= 1.0);
     assert!(value(ORIGIN_BYTES).unwrap() >= before + 7.0);
-    for counter in [ORIGIN_RETRIES, ADMISSIONS_REFUSED, INVALIDATIONS] {
+    for counter in [
+        ORIGIN_RETRIES,
+        ADMISSIONS_REFUSED,
+        r#"hotset_invalidations_total{cause="event"}"#,
+        r#"hotset_misses_total{reason="evicted"}"#,
+        r#"hotset_cache_evictions_total{tier="disk",reason="capacity"}"#,
+    ] {
         assert!(value(counter).unwrap() >= 1.0, "{counter}");
     }
     assert!(value(r#"hotset_request_duration_seconds_bucket{le="0.005"}"#).unwrap() >= 1.0);
@@ -93,7 +101,7 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
         );
         kinds += 1;
     }
-    assert_eq!(kinds, 59);
+    assert_eq!(kinds, 61);
 }
 
 #[test]

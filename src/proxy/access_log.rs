@@ -22,6 +22,7 @@ use super::config::AccessLog;
 use super::conn::client::Client;
 use super::context::RequestContext;
 use super::ending::CLIENT_CLOSED_REQUEST;
+use crate::metrics::cache::MissReason;
 use crate::metrics::{self, Source};
 use crate::tls::ClientCertificate;
 
@@ -127,6 +128,7 @@ fn line<'a>(exchange: &Exchange<'a>, ctx: &'a RequestContext, dropped: u64) -> L
         duration: ctx.started.elapsed(),
         first_byte: ctx.first_byte.unwrap_or_default(),
         cache: ctx.cache.label(),
+        miss: ctx.miss.map(MissReason::label),
         operation: ctx.operation.label(),
         request_id: ctx.request_id.digits(),
         agent: agent.unwrap_or(b"-"),
@@ -153,6 +155,9 @@ fn line<'a>(exchange: &Exchange<'a>, ctx: &'a RequestContext, dropped: u64) -> L
 /// Counts a finished request.
 pub(super) fn record(exchange: &Exchange<'_>, ctx: &RequestContext) {
     metrics::request(ctx.operation, ctx.cache, exchange.status);
+    if let Some(reason) = ctx.miss {
+        metrics::cache::miss(reason);
+    }
     metrics::request_duration(ctx.started.elapsed());
     if let Some(first_byte) = ctx.first_byte {
         metrics::first_byte(first_byte);

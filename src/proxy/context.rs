@@ -24,6 +24,7 @@ use crate::auth::verify::Digester;
 use crate::auth::{BodyCheck, Identity, Signer};
 use crate::cache::{PageEvidence, Policy, Ticket, Writing};
 use crate::cluster::PeerWrite;
+use crate::metrics::cache::MissReason;
 use crate::metrics::{self, CacheResult, Held, Operation as OperationLabel, wire};
 use crate::origin::{Domain, PassThrough};
 use crate::s3::{AccountId, Effect, ObjectId, Parsed, S3Error};
@@ -34,6 +35,8 @@ pub struct RequestContext {
     pub request_id: RequestId,
     pub operation: OperationLabel,
     pub cache: CacheResult,
+    /// Why it is not answered from the cache alone, as the look-up said.
+    pub miss: Option<MissReason>,
     pub first_byte: Option<Duration>,
     /// Bytes of the body that came from memory, from disk, and from the origin by way of the cache.
     pub from_memory: u64,
@@ -67,6 +70,7 @@ impl RequestContext {
             request_id: RequestId::next(),
             operation: OperationLabel::Other,
             cache: CacheResult::Bypass,
+            miss: None,
             first_byte: None,
             from_memory: 0,
             from_disk: 0,

@@ -8,7 +8,8 @@ use super::access_log::{self, Exchange};
 use super::context::RequestContext;
 use super::handlers::pass_through;
 use crate::cache::RemoteEnd;
-use crate::metrics::{CacheResult, Outcome as OriginOutcome};
+use crate::metrics::cache::MissReason;
+use crate::metrics::{CacheResult, Operation, Outcome as OriginOutcome};
 use crate::s3::S3Error;
 
 /// The status of a request whose client disconnected before the answer was complete, as nginx counts it.
@@ -40,6 +41,7 @@ impl Gateway {
             ctx.from_origin = std::mem::take(&mut ctx.from_memory);
         }
         ctx.cache = cache_result(ctx);
+        ctx.miss = miss_reason(ctx);
         access_log::record(&exchange, ctx);
         self.errors.record(&exchange, ctx);
         self.log.write(&exchange, ctx);
@@ -53,6 +55,20 @@ fn cache_result(ctx: &RequestContext) -> CacheResult {
         said if ctx.from_origin == 0 => said,
         _ if ctx.from_memory + ctx.from_disk > 0 => CacheResult::Partial,
         _ => CacheResult::Miss,
+    }
+}
+
+/// Why a read was not answered from the cache alone; `None` for one that was, and for what is no read.
+fn miss_reason(ctx: &RequestContext) -> Option<MissReason> {
+    match ctx.cache {
+        CacheResult::Hit | CacheResult::Stale | CacheResult::Negative => None,
+        CacheResult::Miss | CacheResult::Partial | CacheResult::Revalidated => {
+            Some(ctx.miss.unwrap_or(MissReason::New))
+        }
+        CacheResult::Bypass => {
+            let is_read = matches!(ctx.operation, Operation::GetObject | Operation::HeadObject);
+            (is_read && ctx.forward.is_some()).then_some(MissReason::Bypassed)
+        }
     }
 }
 

@@ -57,7 +57,7 @@ pub use part::{Part, PartNumber, Parts};
 pub use precondition::{FirstAsk, IfRange, Preconditions, Verdict};
 pub use range::{ByteRange, ContentRange, Unsatisfiable};
 pub(crate) use read::VENDOR_PREFIXES;
-pub use read::{expected_owner, shows_object};
+pub use read::{expected_owner, obstacle, shows_object};
 pub use request_head::RequestHead;
 pub use target::{Query, encode_path, encode_query_component};
 pub use url::{InvalidS3Url, S3Url};

@@ -170,6 +170,36 @@ impl Read {
     }
 }
 
+/// Why a request is no read that the cache may answer, in words; `None`: it is one, or it is wrong in its form.
+#[must_use]
+pub fn obstacle(head: &RequestHead<'_>, query: &Query, has_key: bool) -> Option<String> {
+    if !matches!(*head.method, Method::GET | Method::HEAD) {
+        return Some(format!("{} is not cached: only GET and HEAD of an object are", head.method));
+    }
+    if !has_key {
+        return Some("it names no object: lists are kept only where a rule says so".to_owned());
+    }
+    if head.has_body {
+        return Some("it has a body".to_owned());
+    }
+    if let Some(name) = head.headers.keys().find(|name| !header_is_known(name)) {
+        return Some(format!("the header `{name}` may change what is answered"));
+    }
+    let unknown = query.iter().map(|(name, _)| name).find(|name| {
+        !READ_QUERY.contains(name)
+            && !is_presigned(name)
+            && !name.eq_ignore_ascii_case(CHECKSUM_MODE)
+            && !overrides::is_override(name)
+    });
+    if let Some(name) = unknown {
+        return Some(format!("the query parameter `{name}` may change what is answered"));
+    }
+    if query.has_repeated_name() {
+        return Some("a query parameter is given twice".to_owned());
+    }
+    None
+}
+
 /// The version of an object, `None` the current one, of which the answer to a GET or HEAD of a key shows what it is, though
 /// it may not be answered from the cache; `None` when it may be about something else: a part, a subresource, or what a
 /// server's own extension reads.

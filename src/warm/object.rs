@@ -6,6 +6,7 @@ use super::pace::Rate;
 use super::together::Together;
 use super::{Span, Warmer};
 use crate::cache::{CacheError, Found, OpenRequest, PieceSource, Policy, Source};
+use crate::metrics::cache::InvalidationCause;
 use crate::metrics::warm as metrics;
 use crate::s3::ObjectId;
 
@@ -42,7 +43,7 @@ impl Warmer {
         loop {
             match self.read_object(id, span, &mut size, &policy, rate, &allow, &warmed).await {
                 Err(CacheError::Changed) if again => {
-                    self.cache.invalidate(id);
+                    self.cache.invalidate(id, InvalidationCause::Origin);
                     again = false;
                 }
                 Err(CacheError::Uncacheable) => return Ok(Ended::NotCacheable),

@@ -59,7 +59,7 @@ def test_a_presigned_get_is_answered_from_the_cache(pair, client, prefix, some_b
 
 def test_a_presigned_head_is_answered_from_the_cache(pair, client, prefix):
     key = pair.put(b"x" * 1001, key=f"{prefix}headed")
-    for status in ("hotset; fwd=uri-miss", "hotset; hit"):
+    for status in ("hotset; fwd=uri-miss; detail=new", "hotset; hit"):
         answer = requests.head(presigned(client, key, "head"), timeout=30)
         assert (answer.status_code, answer.headers["content-length"]) == (200, "1001")
         assert answer.headers["cache-status"] == status

@@ -26,9 +26,9 @@ async fn a_read_that_finds_a_part_of_its_bytes_counts_as_partial_and_claims_no_h
     let mut process = start(&scratch, &s3, "").await;
     s3.put("data", "key", Object::random(64 * MIB, 1));
     let first = process.client().get("/data/key").range("bytes=0-1048575").send().await;
-    assert_eq!(first.header("cache-status"), "hotset; fwd=uri-miss");
+    assert_eq!(first.header("cache-status"), "hotset; fwd=uri-miss; detail=new");
     let whole = process.client().get("/data/key").send().await;
-    assert_eq!(whole.header("cache-status"), "hotset; fwd=partial");
+    assert_eq!(whole.header("cache-status"), "hotset; fwd=partial; detail=new");
     let line = process.printed("\"GET /data/key\" 200 67108864 ").await;
     assert!(line.contains(" partial "), "{line}");
     let again = process.client().get("/data/key").send().await;

@@ -195,7 +195,7 @@ async fn r21_each_request_of_a_connection_is_allowed_by_itself() {
     // Whose own keys for the origin see another realm.
     assert_eq!(
         proxy.client().raw(&wire("theirs", "AKOWN", false)).await.header("cache-status"),
-        "hotset; fwd=uri-miss"
+        "hotset; fwd=uri-miss; detail=new"
     );
     s3.forget_requests();
     let asked = [("mine", "AKME"), ("theirs", "AKME"), ("mine", "AKME"), ("theirs", "AKNOBODY")];

@@ -61,7 +61,7 @@ async fn r26_an_event_ends_what_is_known_under_every_rule_immutable_included() {
     proxy.event(&record("ObjectCreated:Put", "k", new.etag_value())).await;
     let read = client.get("/data/k").send().await;
     assert!(read.body == new.all(), "{read:?}");
-    assert_eq!(read.header("cache-status"), "hotset; fwd=uri-miss");
+    assert_eq!(read.header("cache-status"), "hotset; fwd=uri-miss; detail=invalidated");
     s3.delete("data", "k");
     proxy.event(&record("ObjectRemoved:Delete", "k", None)).await;
     assert_eq!(client.get("/data/k").send().await.status, 404);

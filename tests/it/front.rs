@@ -81,7 +81,7 @@ async fn http_2_misses_write_and_run_side_by_side() {
     let (s3, proxy, _client) = setup().await;
     let h2 = H2Client::connect(proxy.addr).await;
     let (_, headers, body) = h2.get("/data/k").await;
-    assert_eq!(headers["cache-status"], "hotset; fwd=uri-miss");
+    assert_eq!(headers["cache-status"], "hotset; fwd=uri-miss; detail=new");
     assert!(body.unwrap() == s3.object_bytes("data", "k"));
     s3.assert_each_byte_sent_once("data", "k");
     let reads = (0..50_u64).map(|n| {
@@ -229,7 +229,7 @@ async fn every_answer_says_what_part_the_cache_had_and_has_an_id() {
     let etag = s3.object("data", "k").unwrap().etag_value().unwrap().to_owned();
     let none = ("x-none", "");
     for (method, path, header, status, cache) in [
-        ("GET", "/data/k", none, 200, "hotset; fwd=uri-miss"),
+        ("GET", "/data/k", none, 200, "hotset; fwd=uri-miss; detail=new"),
         ("GET", "/data/k", none, 200, "hotset; hit"),
         ("HEAD", "/data/k", none, 200, "hotset; hit"),
         ("GET", "/data/k", ("Range", "bytes=5-9"), 206, "hotset; hit"),
@@ -249,10 +249,10 @@ async fn every_answer_says_what_part_the_cache_had_and_has_an_id() {
             200,
             "hotset; fwd=stale; detail=revalidated",
         ),
-        ("GET", "/data/none", none, 404, "hotset; fwd=uri-miss"),
+        ("GET", "/data/none", none, 404, "hotset; fwd=uri-miss; detail=new"),
         ("GET", "/data/none", none, 404, "hotset; hit; detail=negative"),
-        ("GET", "/data/down", none, 503, "hotset; fwd=uri-miss"),
-        ("GET", "/data/locked", none, 403, "hotset; fwd=uri-miss"),
+        ("GET", "/data/down", none, 503, "hotset; fwd=uri-miss; detail=new"),
+        ("GET", "/data/locked", none, 403, "hotset; fwd=uri-miss; detail=new"),
         ("GET", "/data/k?tagging", none, 200, "hotset; fwd=bypass"),
         ("GET", "/data?list-type=2", none, 200, "hotset; fwd=bypass"),
         ("PUT", "/data/new", none, 200, "hotset; fwd=method"),

@@ -32,7 +32,7 @@ async fn r24_local_names_are_path_style_by_default_in_trust_mode() {
         assert_eq!(s3.object_bytes("data", &format!("k{index}")), host);
         let list = client.get("/data?list-type=2").host(host).send().await;
         assert_eq!(list.status, 200, "{host}: {}", list.text());
-        for cache in ["hotset; fwd=uri-miss", "hotset; hit"] {
+        for cache in ["hotset; fwd=uri-miss; detail=new", "hotset; hit"] {
             let read = client.get(&target).host(host).send().await;
             assert_eq!(content(&read), (200, host.to_owned()));
             assert_eq!(read.header("cache-status"), cache, "{host}");

@@ -126,9 +126,21 @@ impl Operation<'_> {
         statuses.filter(|status| !SHOWN_ELSEWHERE.contains(&status.as_str())).collect()
     }
 
-    /// A right request: the example, if it has a body.
+    /// The parameters that have an example, as a query.
+    fn query(&self) -> String {
+        let parameters = self.fields["parameters"].as_array().into_iter().flatten();
+        let pair = |parameter: &Value| {
+            let example = parameter["example"].as_str()?;
+            Some(format!("{}={example}", parameter["name"].as_str()?))
+        };
+        let pairs: Vec<String> = parameters.filter_map(pair).collect();
+        if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+    }
+
+    /// A right request: the example, if it has a body or parameters.
     fn request(&self, client: &Client, id: &str) -> Request {
-        let request = client.request(self.method.clone(), &self.path.replace("{id}", id));
+        let path = self.path.replace("{id}", id) + &self.query();
+        let request = client.request(self.method.clone(), &path);
         match self.fields.get("requestBody") {
             Some(body) => {
                 let example = &body["content"]["application/json"]["example"];
@@ -153,6 +165,9 @@ impl Operation<'_> {
                 self.request(closed, id).header("authorization", "Bearer another-one-of-16-bytes");
             requests.push(other);
             requests.push(self.request(open, id).host("rebound.example.org"));
+        }
+        if !self.query().is_empty() {
+            requests.push(open.request(self.method.clone(), self.path));
         }
         if self.fields.get("requestBody").is_some() {
             let sent = || self.request(closed, id).header("authorization", &token);

@@ -54,6 +54,7 @@ mod erase;
 mod events;
 /// What listings, reads and refusals that pass through make stale.
 mod evidence;
+mod explain;
 /// When the origin is asked whether an object changed.
 mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
@@ -82,6 +83,7 @@ mod many_purges;
 /// Resident memory of the real process under slow readers and large uploads.
 mod memory_bound;
 /// Random operations against every version that each key ever had.
+mod miss_reasons;
 mod model;
 /// Absences: which are remembered, for whom, and for how long.
 mod negatives;

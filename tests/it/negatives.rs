@@ -31,7 +31,7 @@ async fn r12_a_gets_no_such_key_answers_get_and_head() {
     let first = client.get("/data/none").send().await;
     assert_eq!(
         (first.status.as_u16(), first.header("cache-status")),
-        (404, "hotset; fwd=uri-miss")
+        (404, "hotset; fwd=uri-miss; detail=new")
     );
     for _ in 0..2 {
         let again = client.get("/data/none").send().await;
@@ -51,7 +51,7 @@ async fn r12_a_gets_no_such_key_answers_get_and_head() {
 #[tokio::test]
 async fn r12_a_heads_404_answers_head_only() {
     let (s3, _proxy, client) = setup().await;
-    for status in ["hotset; fwd=uri-miss", NEGATIVE] {
+    for status in ["hotset; fwd=uri-miss; detail=new", NEGATIVE] {
         let head = client.head("/data/k").send().await;
         assert_eq!((head.status.as_u16(), head.header("cache-status")), (404, status));
     }

@@ -7,7 +7,7 @@ use hotset::s3::{BucketName, ObjectKey};
 use crate::support::*;
 
 const HIT: &str = "hotset; hit";
-const MISS: &str = "hotset; fwd=uri-miss";
+const MISS: &str = "hotset; fwd=uri-miss; detail=new";
 const SIZE: u64 = 200_000;
 const OBJECTS: [(&str, &str); 5] =
     [("data", "a/1"), ("data", "a/2"), ("data", "b"), ("data", "ab"), ("other", "a/1")];

@@ -6,7 +6,7 @@ use crate::support::{Object, setup};
 async fn r17_a_cold_read_is_one_request_and_a_second_read_is_none() {
     let (s3, _proxy, client) = setup().await;
     s3.put("data", "small", Object::random(5000, 1).header("x-amz-meta-a", "b"));
-    for status in ["hotset; fwd=uri-miss", "hotset; hit"] {
+    for status in ["hotset; fwd=uri-miss; detail=new", "hotset; hit"] {
         let answer = client.get("/data/small").send().await;
         assert_eq!(answer.status, 200);
         assert_eq!(answer.body, s3.object_bytes("data", "small"));

@@ -110,7 +110,8 @@ fn sent(wire: &[u8], name: &str) -> String {
 async fn r22_a_hit_is_served_only_after_s3_said_yes_to_this_very_request() {
     let t = Transparent::start(0).await;
     let etag = t.s3.object("data", "k").unwrap().etag_value().unwrap().to_owned();
-    for (seconds, cache) in [(0, "hotset; fwd=uri-miss"), (-1, "hotset; hit"), (-1, "hotset; hit")]
+    for (seconds, cache) in
+        [(0, "hotset; fwd=uri-miss; detail=new"), (-1, "hotset; hit"), (-1, "hotset; hit")]
     {
         let wire = t.reader("GET", "/data/k?x-id=GetObject").seconds_from_now(seconds).wire();
         let answer = t.send(&wire).await;
@@ -156,7 +157,7 @@ async fn r16_a_presigned_url_with_the_payload_in_its_query_is_answered_from_the_
     let t = Transparent::start(60).await;
     let target = "/data/k?X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&x-id=GetObject";
     let wire = t.reader("GET", target).wire_presigned(60);
-    for cache in ["hotset; fwd=uri-miss", "hotset; hit"] {
+    for cache in ["hotset; fwd=uri-miss; detail=new", "hotset; hit"] {
         let answer = t.send(&wire).await;
         assert_eq!((answer.status.as_u16(), &*answer.text()), (200, "content"));
         assert_eq!(answer.header("cache-status"), cache);

@@ -134,7 +134,7 @@ async fn r24_a_unix_socket_serves_and_is_for_its_owner_only() {
     assert!(metadata.file_type().is_socket());
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     let headers = "Host: localhost\r\nConnection: close\r\n\r\n";
-    for expected in ["hotset; fwd=uri-miss", "hotset; hit"] {
+    for expected in ["hotset; fwd=uri-miss; detail=new", "hotset; hit"] {
         let answer = over_unix(&path, &format!("GET /data/k HTTP/1.1\r\n{headers}")).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.ends_with("\r\n\r\ncontent") && answer.contains(expected), "{answer}");

@@ -95,7 +95,7 @@ async fn r12_a_version_deleted_among_many_is_gone_at_once() {
 async fn r10_a_version_deleted_elsewhere_is_noticed_when_its_rule_says() {
     let (s3, _proxy, client) = with(Freshness::Revalidate).await;
     let (one, _) = two_versions(&s3);
-    for status in ["hotset; fwd=uri-miss", REVALIDATED, REVALIDATED] {
+    for status in ["hotset; fwd=uri-miss; detail=new", REVALIDATED, REVALIDATED] {
         let answer = client.get("/data/k?versionId=v1").send().await;
         assert!(answer.body == one.all());
         assert_eq!(answer.header("cache-status"), status);

@@ -281,7 +281,7 @@ async fn an_anonymous_identity_asks_the_origin_unsigned_if_it_says_so() {
     let (s3, proxy) = in_mode(AuthMode::Verify, &scratch).await;
     s3.put("public", "k", Object::bytes("for all"));
     let client = proxy.client();
-    for cache in ["hotset; fwd=uri-miss", "hotset; hit"] {
+    for cache in ["hotset; fwd=uri-miss; detail=new", "hotset; hit"] {
         let read = client.get("/public/k").send().await;
         assert_eq!((&*read.text(), read.header("cache-status")), ("for all", cache));
     }

@@ -8,10 +8,12 @@
 //!  DELETE /api/v1/warm/{id}    end it
 //!  GET    /api/v1/stats        counters, gauges, recent errors
 //!  GET    /api/v1/config       the effective configuration, without secrets
+//!  GET    /api/v1/explain      the state of an object, or what would become of a request
 //! ```
 //! A request is understood wholly before any of it is done; what is wrong with it is said in one line of `error`.
 
 mod body;
+mod explain;
 mod guard;
 mod peers;
 mod purge;
@@ -29,7 +31,8 @@ use serde::Serialize;
 use super::server::ConnectionEnd;
 use super::stats::Stats;
 use super::token::Token;
-use crate::cache::Cache;
+use crate::auth::AuthMode;
+use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
 use crate::warm::Warmer;
 
@@ -39,6 +42,8 @@ pub use purge::ERASING;
 pub struct Api {
     pub cache: Arc<Cache>,
     pub warmer: Arc<Warmer>,
+    pub rules: Arc<Rules>,
+    pub mode: AuthMode,
     pub token: Token,
     /// Whether only this machine can connect.
     pub on_loopback: bool,
@@ -106,7 +111,8 @@ impl Api {
             ("/api/v1/purge", ..) => Ok(other_method("POST")),
             ("/api/v1/stats", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.snapshot())),
             ("/api/v1/config", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.config())),
-            ("/api/v1/stats" | "/api/v1/config", ..) => Ok(other_method("GET")),
+            ("/api/v1/explain", _, &Method::GET) => explain::explain(self, head.uri.query()).await,
+            ("/api/v1/stats" | "/api/v1/config" | "/api/v1/explain", ..) => Ok(other_method("GET")),
             ("/api/v1/warm", _, &Method::POST) => warm::begin(self, body).await,
             ("/api/v1/warm", _, &Method::GET) => Ok(warm::list(self)),
             ("/api/v1/warm", ..) => Ok(other_method("GET, POST")),
@@ -114,7 +120,7 @@ impl Api {
             (_, Some(id), &Method::DELETE) => warm::cancel(self, id).await,
             (_, Some(_), _) => Ok(other_method("GET, DELETE")),
             _ => {
-                let why = "there are /api/v1/purge, warm, stats and config";
+                let why = "there are /api/v1/purge, warm, stats, config and explain";
                 Err(Refusal::new(StatusCode::NOT_FOUND, why))
             }
         }

@@ -210,6 +210,18 @@ impl Flights {
         Some(OpeningHandle::new(opening, Some(metrics::coalesced())))
     }
 
+    /// What is being fetched of a version, as offsets in the object.
+    pub(in crate::cache) fn spans_of(&self, version: &ObjectVersion) -> Vec<Range<u64>> {
+        let table = self.shard(version.id()).lock();
+        let fills = table.fills.iter().filter(|((key, _), _)| key.version() == version);
+        fills.flat_map(|(_, fills)| fills.iter().map(|fill| fill.span.clone())).collect()
+    }
+
+    /// Whether the first request for an object is under way.
+    pub(in crate::cache) fn is_opening(&self, id: &ObjectId) -> bool {
+        self.shard(id).lock().openings.keys().any(|(opening, _)| opening == id)
+    }
+
     /// No reader of a known version waits for the openings that are under way now.
     pub(in crate::cache) fn doubt_openings(&self, id: &ObjectId, generation: Generation) {
         let table = self.shard(id).lock();

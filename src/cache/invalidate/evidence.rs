@@ -16,6 +16,7 @@ use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::key_index::{Bucket, Indexed};
 use crate::cache::metadata::store::{Entry, Known};
 use crate::metrics;
+use crate::metrics::cache::InvalidationCause;
 use crate::s3::{
     BucketName, EntryState, Evidence, ListRequest, ListedEntry, ListingScanner, ListingVisitor,
     ObjectId, ObjectKey, ObjectMeta, Realm,
@@ -45,7 +46,7 @@ impl Cache {
         if !self.meta.get(id)?.is_contradicted(sent, evidence) {
             return None;
         }
-        metrics::invalidation();
+        metrics::cache::invalidation(InvalidationCause::Origin);
         let mut ticket = None;
         self.generations.raise(id, || {
             // Under the lock once more: it may have been replaced by now.
@@ -53,6 +54,7 @@ impl Cache {
             if entry.is_contradicted(sent, evidence) {
                 let doubt = self.doubt_of(id, &entry);
                 let contradicted = evidence.fingerprint();
+                self.remember_invalidation(id, InvalidationCause::Origin);
                 let entry = Entry { doubt, contradicted, ..(*entry).clone() };
                 self.meta.insert(id, entry);
                 ticket = self.forget(id);

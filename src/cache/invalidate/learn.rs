@@ -7,11 +7,13 @@ use super::generation::{Generation, InFlight};
 use crate::cache::assembly::Cache;
 use crate::cache::disk::Ticket;
 use crate::cache::fetch::budget::Paid;
+use crate::cache::invalidate::departures::{Departing as _, Why};
 use crate::cache::key::ObjectVersion;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::{Confirmed, HeadAnswer};
 use crate::cache::metadata::store::{Doubt, Entry, Known, LearnedBy};
 use crate::metrics;
+use crate::metrics::cache::InvalidationCause;
 use crate::origin::OriginError;
 use crate::s3::{BucketName, ETag, ObjectId, ObjectMeta, Realm};
 
@@ -77,10 +79,11 @@ impl Cache {
     /// version and age out.
     ///
     /// Applied when this returns; durable when [`Cache::durable`] does with what this returns.
-    pub fn invalidate(&self, id: &ObjectId) -> Option<Ticket> {
-        metrics::invalidation();
+    pub fn invalidate(&self, id: &ObjectId, cause: InvalidationCause) -> Option<Ticket> {
+        metrics::cache::invalidation(cause);
         let mut ticket = None;
         self.generations.raise(id, || {
+            self.remember_invalidation(id, cause);
             self.meta.remove(id);
             ticket = self.forget(id);
         });
@@ -96,8 +99,14 @@ impl Cache {
     }
 
     /// As [`Cache::invalidate`], for every object of a bucket.
-    pub fn invalidate_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
-        metrics::invalidation();
+    pub fn invalidate_bucket(
+        &self,
+        realm: &Realm,
+        bucket: &BucketName,
+        cause: InvalidationCause,
+    ) -> Option<Ticket> {
+        metrics::cache::invalidation(cause);
+        self.departures.record(ObjectId::hash_bucket(realm, bucket), Why::Invalidated(cause));
         self.generations.raise_bucket(realm, bucket);
         self.lists.bucket_changed(realm, bucket);
         let ticket = self.forget_bucket(realm, bucket);
@@ -108,10 +117,11 @@ impl Cache {
 
     /// What is said of the object changed, or was written anew as it is: what is known of it is confirmed by one HEAD
     /// before it is served again, and its blocks stay (R10). An absence is forgotten.
-    pub fn doubt(&self, id: &ObjectId) -> Option<Ticket> {
-        metrics::invalidation();
+    pub fn doubt(&self, id: &ObjectId, cause: InvalidationCause) -> Option<Ticket> {
+        metrics::cache::invalidation(cause);
         let mut ticket = None;
         self.generations.raise(id, || {
+            self.remember_invalidation(id, cause);
             match self.meta.get(id) {
                 Some(entry) if entry.meta().is_some() => {
                     let doubt = self.doubt_of(id, &entry);
@@ -125,6 +135,14 @@ impl Cache {
         ticket
     }
 
+    /// For who asks why it is not cached: an object that was not known stays new.
+    pub(in crate::cache) fn remember_invalidation(&self, id: &ObjectId, cause: InvalidationCause) {
+        let on_disk = || self.disk.as_ref().is_some_and(|disk| disk.knows(id));
+        if self.meta.get(id).is_some() || on_disk() {
+            self.departures.record(id.departing(), Why::Invalidated(cause));
+        }
+    }
+
     /// An entry's, from now on.
     pub(in crate::cache) fn doubt_of(&self, id: &ObjectId, entry: &Entry) -> Doubt {
         let on_disk = self.disk.as_ref().is_some_and(|disk| disk.knows(id));
@@ -134,12 +152,17 @@ impl Cache {
 
     /// New bytes were written under this name, with this `ETag` if it is told. When that is the one we hold, it may be
     /// the echo of our own write: then one HEAD says so, and the blocks stay (R10).
-    pub fn written(&self, id: &ObjectId, etag: Option<&ETag>) -> Option<Ticket> {
+    pub fn written(
+        &self,
+        id: &ObjectId,
+        etag: Option<&ETag>,
+        cause: InvalidationCause,
+    ) -> Option<Ticket> {
         let held = self.meta.get(id);
         let held = held.as_deref().and_then(Entry::meta);
         match held {
-            Some(held) if etag.is_none_or(|etag| *etag == held.etag) => self.doubt(id),
-            _ => self.invalidate(id),
+            Some(held) if etag.is_none_or(|etag| *etag == held.etag) => self.doubt(id, cause),
+            _ => self.invalidate(id, cause),
         }
     }
 
@@ -147,20 +170,20 @@ impl Cache {
     pub fn suspect(&self, id: &ObjectId) -> Option<Ticket> {
         self.generations.suspect(id);
         self.suspect_lists(id.realm(), id.bucket());
-        self.invalidate(id)
+        self.invalidate(id, InvalidationCause::UnknownOutcome)
     }
 
     /// As [`Cache::suspect`], for every object of a bucket.
     pub fn suspect_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
         self.generations.suspect_bucket(realm, bucket);
         self.suspect_lists(realm, bucket);
-        self.invalidate_bucket(realm, bucket)
+        self.invalidate_bucket(realm, bucket, InvalidationCause::UnknownOutcome)
     }
 
     /// A pinned fetch met another version.
     pub(in crate::cache) fn changed(&self, id: &ObjectId, generation: Generation) {
         if self.generations.is_current(id, generation) {
-            self.invalidate(id);
+            self.invalidate(id, InvalidationCause::Origin);
         }
     }
 
@@ -178,7 +201,7 @@ impl Cache {
         let mut meta = meta.clone();
         if let Some(Known::Object { meta: old, .. }) = known.as_deref().map(|e| &e.known) {
             if !old.same_version(&meta) {
-                self.invalidate(id);
+                self.invalidate(id, InvalidationCause::Origin);
                 return;
             }
             Arc::make_mut(&mut meta).complete_from(old);
@@ -292,12 +315,13 @@ impl Cache {
             if let Some(old) = self.meta.get(id) {
                 entry.inherit(&old);
             }
+            self.remember_invalidation(id, InvalidationCause::Origin);
             self.meta.insert(id, entry);
             let _ = self.forget(id);
         });
         if replaced {
             self.lists.changed(id);
-            metrics::invalidation();
+            metrics::cache::invalidation(InvalidationCause::Origin);
         } else {
             metrics::admission_refused();
         }

@@ -1,6 +1,7 @@
 //! Everything that ends the validity of cached metadata and blocks, and the counters that decide its races with fills.
 
 pub(in crate::cache) mod certainty;
+pub(in crate::cache) mod departures;
 pub(in crate::cache) mod erase;
 pub(in crate::cache) mod evidence;
 pub(in crate::cache) mod floors;

@@ -8,6 +8,7 @@ use super::scope::Scope;
 use crate::cache::assembly::Cache;
 use crate::cache::disk::Ticket;
 use crate::metrics;
+use crate::metrics::cache::InvalidationCause;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
 
 /// A purge that was applied, and may not survive a power cut yet: see [`Cache::purged`].
@@ -69,13 +70,13 @@ impl Cache {
     fn purge_object(&self, bucket: &BucketName, key: &ObjectKey) -> Option<Ticket> {
         let realms = self.origin.domains().realms();
         let ids = realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()));
-        ids.map(|id| self.invalidate(&id)).max().flatten()
+        ids.map(|id| self.invalidate(&id, InvalidationCause::Purge)).max().flatten()
     }
 
     /// Of a prefix or glob: in memory its floor ends just what it covers; on disk, where metadata is not told apart by key,
     /// that of the whole bucket is void, which costs each other object one request after a restart.
     fn purge_in(&self, bucket: &BucketName) -> Option<Ticket> {
-        metrics::invalidation();
+        metrics::cache::invalidation(InvalidationCause::Purge);
         let realms = self.origin.domains().realms();
         let forget = realms.iter().map(|realm| {
             self.lists.bucket_changed(realm, bucket);
@@ -85,7 +86,7 @@ impl Cache {
     }
 
     fn purge_everything(&self) -> Option<Ticket> {
-        metrics::invalidation();
+        metrics::cache::invalidation(InvalidationCause::Purge);
         self.lists.all_changed();
         self.disk.as_ref()?.forget_all()
     }

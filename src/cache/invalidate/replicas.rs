@@ -13,6 +13,7 @@ use super::generation::InFlight;
 use super::learn::Writing;
 use crate::cache::assembly::Cache;
 use crate::cache::lists::store::Bucket;
+use crate::metrics::cache::InvalidationCause;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
 
 /// Outcome of a write of another replica.
@@ -46,11 +47,11 @@ impl RemoteWrite {
         }
         if end == RemoteEnd::Done {
             for id in &self.objects {
-                let _ = self.cache.invalidate(id);
+                let _ = self.cache.invalidate(id, InvalidationCause::Peer);
             }
             for bucket in &self.buckets {
                 for realm in &*self.cache.origin.domains().realms() {
-                    let _ = self.cache.invalidate_bucket(realm, bucket);
+                    let _ = self.cache.invalidate_bucket(realm, bucket, InvalidationCause::Peer);
                 }
             }
         }

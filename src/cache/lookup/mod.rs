@@ -2,7 +2,9 @@
 
 pub(in crate::cache) mod at_hand;
 pub(in crate::cache) mod confirm;
+pub(in crate::cache) mod explain;
 pub(in crate::cache) mod known;
+mod miss_reason;
 pub(in crate::cache) mod no_parts;
 pub(in crate::cache) mod open;
 pub(in crate::cache) mod parts;

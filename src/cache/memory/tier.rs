@@ -18,6 +18,7 @@ use moka::sync::Cache as Moka;
 
 use super::window::{Leaving, Window};
 use crate::cache::key::BlockKey;
+use crate::metrics::cache::{self as metrics, Eviction};
 
 /// What an entry costs beside its bytes: key, version, moka's own nodes. Measured with small objects.
 const ENTRY_OVERHEAD: usize = 512;
@@ -132,6 +133,7 @@ impl MemoryTier {
             .eviction_policy(EvictionPolicy::tiny_lfu())
             .eviction_listener(move |key, block, cause| {
                 if cause == RemovalCause::Size {
+                    metrics::evicted(Eviction::Memory, 1);
                     to_evicted(&key, &block);
                 }
             })
@@ -236,6 +238,7 @@ impl MemoryTier {
         if capacity < self.full
             && self.main_weight_at_most() + block.weight() > main_share(capacity)
         {
+            metrics::evicted(Eviction::MemoryPressure, 1);
             (self.evicted)(&key, &block);
             return false;
         }
@@ -280,6 +283,7 @@ impl MemoryTier {
                 if block.is_touched() == take_touched {
                     self.main.invalidate(&*key);
                     excess = excess.saturating_sub(block.weight());
+                    metrics::evicted(Eviction::MemoryPressure, 1);
                     (self.evicted)(&key, &block);
                 }
             }

@@ -142,6 +142,7 @@ fn address(entry: &Arc<Entry>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::invalidate::departures::Departures;
     use crate::cache::invalidate::floors::Floors;
     use crate::cache::invalidate::generation::Generations;
     use crate::cache::metadata::clock::Moment;
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_name_leaves_with_its_entry() {
-        let meta = MetaCache::new(100_000, 400_000);
+        let meta = MetaCache::new(100_000, 400_000, Arc::new(Departures::new(4096)));
         for n in 0..1000 {
             meta.insert(&id("bucket", &format!("k{n:05}")), entry());
             meta.settle();

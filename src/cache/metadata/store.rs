@@ -15,8 +15,10 @@ use parking_lot::Mutex;
 
 use super::clock::Moment;
 use super::key_index::KeyIndex;
+use crate::cache::invalidate::departures::{Departing as _, Departures, Why};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::ObjectVersion;
+use crate::metrics::cache::{Eviction, evicted};
 use crate::s3::{BucketName, ObjectId, ObjectKey, ObjectMeta, Realm, S3Error, VersionId};
 
 /// What an entry costs beside its headers, its name in the index included.
@@ -161,7 +163,7 @@ impl Held {
 
 impl MetaCache {
     /// Holds entries of up to `capacity` bytes, and later up to `full`.
-    pub(in crate::cache) fn new(capacity: u64, full: u64) -> Self {
+    pub(in crate::cache) fn new(capacity: u64, full: u64, departures: Arc<Departures>) -> Self {
         let index = Arc::<KeyIndex>::default();
         let names = index.clone();
         let full = full.max(capacity);
@@ -175,7 +177,13 @@ impl MetaCache {
             .eviction_policy(EvictionPolicy::lru())
             .eviction_listener(move |id, held: Held, cause| match (held, cause) {
                 (_, RemovalCause::Replaced) | (Held::Ballast(_), _) => {}
-                (Held::Entry(entry), _) => names.remove(&id, &entry),
+                (Held::Entry(entry), cause) => {
+                    names.remove(&id, &entry);
+                    if cause == RemovalCause::Size {
+                        departures.record(id.departing(), Why::Evicted);
+                        evicted(Eviction::Metadata, 1);
+                    }
+                }
             })
             .build_with_hasher(RandomState::default());
         let cache = Self {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use globset::GlobMatcher;
+use serde::Serialize;
 
 use super::policy::{Policy, Staleness};
 use super::trust::Trust;
@@ -20,6 +21,20 @@ struct Rule {
     obey_no_store: bool,
     lists: Option<Duration>,
     prefetch: Option<PrefetchConfig>,
+}
+
+/// The rule that holds for an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MatchedRule {
+    /// From 1, in the order of `rules`.
+    pub number: usize,
+    pub of: usize,
+    /// Its pattern.
+    #[serde(rename = "match")]
+    pub pattern: String,
+    pub freshness: Freshness,
+    /// Why it is this one.
+    pub because: String,
 }
 
 /// All rules, in order.
@@ -104,6 +119,25 @@ impl Rules {
         let policy = Policy::new(freshness, trusted, *negative, *obey_no_store, demand);
         // Who wants the state of now gets nothing old, nor does who reads what may change unnoticed.
         Some(if demand { policy } else { policy.with_stale(*stale) })
+    }
+
+    /// Which rule holds for a key, and why.
+    ///
+    /// # Panics
+    /// Without a rule that matches everything, which a checked configuration has.
+    pub fn matched(&self, bucket: &BucketName, key: &ObjectKey) -> MatchedRule {
+        let (index, rule) = self.rule(bucket, key).expect("the last rule matches everything");
+        let because = match index {
+            0 => format!("it matches {bucket}/{key}"),
+            _ => format!("it is the first that matches {bucket}/{key}"),
+        };
+        MatchedRule {
+            number: index + 1,
+            of: self.ordered.len(),
+            pattern: rule.text.clone(),
+            freshness: rule.freshness,
+            because,
+        }
     }
 
     /// Whether any rule has what was created read ahead.

@@ -20,6 +20,7 @@ use crate::cache::memory::tier::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::LearnedBy;
 use crate::cache::*;
+use crate::metrics::cache::InvalidationCause;
 use crate::origin::OriginConfig;
 use crate::s3::{BucketName, ETag, ObjectKey, Parts, Realm};
 
@@ -122,10 +123,12 @@ impl World {
         let (cache, id) = (&self.cache, &self.id);
         let purge = |scope| drop(cache.purge(&[scope]));
         match told {
-            Told::Written => drop(cache.written(id, Some(&etag(version)))),
-            Told::WrittenWithoutETag => drop(cache.written(id, None)),
-            Told::Described => drop(cache.doubt(id)),
-            Told::Removed => drop(cache.invalidate(id)),
+            Told::Written => {
+                drop(cache.written(id, Some(&etag(version)), InvalidationCause::Event))
+            }
+            Told::WrittenWithoutETag => drop(cache.written(id, None, InvalidationCause::Event)),
+            Told::Described => drop(cache.doubt(id, InvalidationCause::Event)),
+            Told::Removed => drop(cache.invalidate(id, InvalidationCause::Event)),
             Told::Purged => purge(Scope::Object(id.bucket().clone(), id.key().clone())),
             Told::PurgedPrefix => purge(Scope::Prefix(id.bucket().clone(), "k".to_owned())),
             Told::PurgedEverything => purge(Scope::Everything),

@@ -21,9 +21,9 @@ const LONG_AGO: Duration = Duration::from_hours(10 * 365 * 24);
 
 impl Cache {
     /// Offers a block that leaves memory to the disk. Called by moka, in whichever task makes it evict: nothing
-    /// here waits, and nothing goes back to memory.
-    pub(in crate::cache) fn spill(&self, key: &BlockKey, block: &Block) {
-        let _ = self.offer(key, block);
+    /// here waits, and nothing goes back to memory. Says whether it lies there, or will.
+    pub(in crate::cache) fn spill(&self, key: &BlockKey, block: &Block) -> bool {
+        self.offer(key, block)
     }
 
     /// Offers a block to the disk; says whether it lies there, or will.
@@ -194,6 +194,7 @@ mod tests {
     use crate::cache::metadata::store::LearnedBy;
     use crate::cache::{CacheConfig, DiskConfig, Freshness, Policy, RuleConfig, Scope};
     use crate::config::units::ByteSize;
+    use crate::metrics::cache::InvalidationCause;
     use crate::origin::{Origin, OriginConfig};
     use crate::s3::{ObjectKey, testing};
 
@@ -244,8 +245,10 @@ mod tests {
             let (cache, id) = (&self.cache, &self.id);
             let bucket = id.bucket().clone();
             match end {
-                End::Object => drop(cache.invalidate(id)),
-                End::Bucket => drop(cache.invalidate_bucket(id.realm(), &bucket)),
+                End::Object => drop(cache.invalidate(id, InvalidationCause::Event)),
+                End::Bucket => {
+                    let _ = cache.invalidate_bucket(id.realm(), &bucket, InvalidationCause::Event);
+                }
                 End::PurgedPrefix => drop(cache.purge(&[Scope::Prefix(bucket, "k".to_owned())])),
                 End::PurgedEverything => drop(cache.purge(&[Scope::Everything])),
             }

@@ -18,6 +18,8 @@ pub(super) struct Line<'a> {
     pub duration: Duration,
     pub first_byte: Duration,
     pub cache: &'static str,
+    /// Why it was not answered from the cache alone.
+    pub miss: Option<&'static str>,
     /// Name of S3's operation.
     pub operation: &'static str,
     /// Sixteen hexadecimal digits.
@@ -59,7 +61,8 @@ impl Line<'_> {
         escaped(out, self.agent);
         out.extend_from_slice(b"\" operation=");
         out.extend_from_slice(self.operation.as_bytes());
-        for (name, value) in [(" identity=", self.identity), (" code=", self.code)] {
+        let words = [(" miss=", self.miss), (" identity=", self.identity), (" code=", self.code)];
+        for (name, value) in words {
             if let Some(value) = value {
                 out.extend_from_slice(name.as_bytes());
                 escaped(out, value.as_bytes());
@@ -103,8 +106,9 @@ impl Line<'_> {
         seconds(out, self.duration);
         out.extend_from_slice(b",\"first_byte_seconds\":");
         seconds(out, self.first_byte);
-        let words: [(&str, Option<&[u8]>); 8] = [
+        let words: [(&str, Option<&[u8]>); 9] = [
             (",\"cache\":", Some(self.cache.as_bytes())),
+            (",\"miss\":", self.miss.map(str::as_bytes)),
             (",\"operation\":", Some(self.operation.as_bytes())),
             (",\"request_id\":", Some(&self.request_id)),
             (",\"user_agent\":", Some(self.agent)),
@@ -149,6 +153,7 @@ mod tests {
             duration: Duration::from_micros(1_000_021),
             first_byte: Duration::from_micros(12),
             cache: "hit",
+            miss: None,
             operation: "GetObject",
             request_id: *b"00000000000000AF",
             agent,
@@ -169,11 +174,11 @@ mod tests {
     #[test]
     fn a_plain_line_has_its_words_in_order() {
         let mut line = line(b"/b/k?X-Amz-Signature=a&x-id=b", b"curl", None);
-        (line.code, line.dropped) = (Some("NoSuchKey"), 7);
+        (line.code, line.dropped, line.miss) = (Some("NoSuchKey"), 7, Some("new"));
         assert_eq!(
             plain(&line),
             "192.0.2.1:1 [Thu, 01 Jan 1970 00:00:00 GMT] \"GET /b/k?X-Amz-Signature=REDACTED&x-id=b\" 200 4096 \
-             1.000021 0.000012 hit 00000000000000AF \"curl\" operation=GetObject identity=a\\x22b code=NoSuchKey dropped=7\n"
+             1.000021 0.000012 hit 00000000000000AF \"curl\" operation=GetObject miss=new identity=a\\x22b code=NoSuchKey dropped=7\n"
         );
     }
 

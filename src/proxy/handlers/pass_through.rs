@@ -24,6 +24,7 @@ use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframe
 use crate::auth::{BodyCheck, Payload};
 use crate::cache::{InFlight, Writing};
 use crate::cluster::PeerWrite;
+use crate::metrics::cache::InvalidationCause;
 use crate::origin::{OriginError, PassThrough};
 use crate::proxy::Gateway;
 use crate::proxy::context::{Forward, RequestContext};
@@ -76,12 +77,13 @@ impl Gateway {
     pub(in crate::proxy) fn invalidate(&self, forward: &mut Forward) {
         forward.writing.iter_mut().for_each(Writing::conclude);
         for id in &forward.touched.objects {
-            forward.unsettled = forward.unsettled.max(self.cache.invalidate(id));
+            forward.unsettled =
+                forward.unsettled.max(self.cache.invalidate(id, InvalidationCause::Write));
         }
         for bucket in &forward.touched.buckets {
             self.owners.forget(bucket);
             for realm in &*self.origin.domains().realms() {
-                let ticket = self.cache.invalidate_bucket(realm, bucket);
+                let ticket = self.cache.invalidate_bucket(realm, bucket, InvalidationCause::Write);
                 forward.unsettled = forward.unsettled.max(ticket);
             }
         }

@@ -16,6 +16,7 @@ use super::transparent::strip;
 use crate::cache::{
     BlockReader, CacheError, Found, OpenRequest, Piece, PieceSource, Policy, Source, Turn,
 };
+use crate::metrics::cache::{InvalidationCause, MissReason};
 use crate::proxy::Gateway;
 use crate::proxy::context::RequestContext;
 use crate::proxy::response::head::{CacheStatus, Head, broken, send_error};
@@ -61,6 +62,7 @@ impl Gateway {
         let transparent = self.access.transparent();
         ctx.hides = transparent.is_some();
         let (mut policy, mut again) = (*policy, true);
+        ctx.miss = self.cache.miss_reason(id, &policy);
         loop {
             let found = or_gone(session, self.find(id, read, &policy)).await?;
             let found = match found {
@@ -96,7 +98,7 @@ impl Gateway {
                 // Of our keys, not of the caller's: it hears from S3.
                 _ if transparent.is_some() => return Ok(Outcome::PassThrough),
                 failure => {
-                    let (error, cache) = refusal(&failure);
+                    let (error, cache) = refusal(&failure, ctx.miss.unwrap_or(MissReason::New));
                     refuse(session, ctx, error, cache).await?;
                     return Ok(Outcome::Answered);
                 }
@@ -145,7 +147,7 @@ impl Gateway {
         found: Found,
     ) -> Result<Result<(), CacheError>> {
         let meta = found.meta.clone();
-        let cache = status(&found);
+        let cache = status(&found, ctx.miss);
         let (range, partial) = match evaluate(read, &meta) {
             Answer::NotModified => {
                 ctx.cache = cache.label();
@@ -159,9 +161,16 @@ impl Gateway {
             Answer::Refused(error) => return refuse(session, ctx, error, cache).await.map(Ok),
             Answer::Bytes { range, partial } => (range, partial),
         };
+        let mut missing = MissReason::New;
         let mut reader = match read.method {
             ReadMethod::Head => None,
-            ReadMethod::Get => Some(self.cache.reader(found, range.clone())),
+            ReadMethod::Get => {
+                missing = match found.source {
+                    Source::Hit => self.cache.missing_block_reason(&found.version, &range),
+                    _ => missing,
+                };
+                Some(self.cache.reader(found, range.clone()))
+            }
         };
         let first = match &mut reader {
             None => None,
@@ -169,14 +178,20 @@ impl Gateway {
                 Ok(first) => first,
                 Err(failure) => {
                     if matches!(failure, CacheError::Changed) {
-                        self.cache.invalidate(id);
+                        self.cache.invalidate(id, InvalidationCause::Origin);
                     }
                     return Ok(Err(failure));
                 }
             },
         };
         let cache = match (&first, &reader) {
-            (Some(piece), Some(reader)) => promised(cache, piece.source, reader).await,
+            (Some(piece), Some(reader)) => match promised(cache, piece.source, reader).await {
+                CacheStatus::Partial(_) => {
+                    ctx.miss = Some(missing);
+                    CacheStatus::Partial(missing)
+                }
+                cache => cache,
+            },
             _ => cache,
         };
         ctx.cache = cache.label();
@@ -381,10 +396,10 @@ fn confirmation(ctx: &RequestContext, found: &Found) -> Confirmation {
     }
 }
 
-fn status(found: &Found) -> CacheStatus {
+fn status(found: &Found, miss: Option<MissReason>) -> CacheStatus {
     match found.source {
         Source::Hit => CacheStatus::Hit,
-        Source::Miss => CacheStatus::Miss,
+        Source::Miss => CacheStatus::Miss(miss.unwrap_or(MissReason::New)),
         Source::Revalidated => CacheStatus::Revalidated,
         Source::Stale => CacheStatus::Stale,
         Source::StaleWhileRevalidate => CacheStatus::StaleWhileRevalidate,
@@ -397,22 +412,22 @@ async fn promised(cache: CacheStatus, source: PieceSource, reader: &BlockReader)
         return cache;
     }
     match source {
-        PieceSource::Origin => CacheStatus::Partial,
-        _ if !reader.rest_is_held().await => CacheStatus::Partial,
+        PieceSource::Origin => CacheStatus::Partial(MissReason::New),
+        _ if !reader.rest_is_held().await => CacheStatus::Partial(MissReason::New),
         PieceSource::Disk if cache == CacheStatus::Hit => CacheStatus::DiskHit,
         PieceSource::Memory | PieceSource::Disk => cache,
     }
 }
 
-fn refusal(failure: &CacheError) -> (S3Error, CacheStatus) {
+fn refusal(failure: &CacheError, miss: MissReason) -> (S3Error, CacheStatus) {
     match failure {
         CacheError::Absent(error) => ((**error).clone(), CacheStatus::Negative),
         CacheError::Origin(error) | CacheError::HeadRefused(error) => {
-            (error.to_s3(), CacheStatus::Miss)
+            (error.to_s3(), CacheStatus::Miss(miss))
         }
-        CacheError::NoMemory => (S3Error::slow_down(), CacheStatus::Miss),
+        CacheError::NoMemory => (S3Error::slow_down(), CacheStatus::Miss(miss)),
         CacheError::Changed | CacheError::Uncacheable | CacheError::Unconfirmed => {
-            (S3Error::service_unavailable(), CacheStatus::Miss)
+            (S3Error::service_unavailable(), CacheStatus::Miss(miss))
         }
     }
 }

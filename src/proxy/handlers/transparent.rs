@@ -20,6 +20,7 @@ use super::pass_through::bad_request;
 use super::read::or_gone;
 use crate::auth::Transparent;
 use crate::auth::transparent::{Asked, signs};
+use crate::metrics::cache::InvalidationCause;
 use crate::origin::Said;
 use crate::proxy::Gateway;
 use crate::proxy::conn::connection_options;
@@ -72,7 +73,7 @@ impl Gateway {
                 return Ok(true);
             }
             Ok(Verdict::Changed) => {
-                self.cache.invalidate(id);
+                self.cache.invalidate(id, InvalidationCause::Origin);
             }
             Ok(Verdict::Other) => {}
             Err(error) => log::debug!("S3 was not asked: {error}"),

@@ -16,6 +16,7 @@ use pingora::{Error, ErrorType, Result};
 use super::page_access::PageHeaders;
 use super::region::BUCKET_REGION;
 use crate::metrics::CacheResult;
+use crate::metrics::cache::MissReason;
 use crate::proxy::context::{LoggedError, RequestContext, RequestId};
 use crate::s3::range::ContentRange;
 use crate::s3::{ObjectMeta, ResponseOverrides, S3Error};
@@ -37,9 +38,9 @@ pub(in crate::proxy) enum CacheStatus {
     /// The same, the first ones on disk.
     DiskHit,
     /// The object was not known.
-    Miss,
+    Miss(MissReason),
     /// Known, but not all its bytes were in memory or on disk.
-    Partial,
+    Partial(MissReason),
     /// The origin confirmed or replaced what was known.
     Revalidated,
     /// Too old, and the origin is down.
@@ -59,8 +60,9 @@ impl CacheStatus {
         HeaderValue::from_static(match self {
             Self::Hit => "hotset; hit",
             Self::DiskHit => "hotset; hit; detail=disk",
-            Self::Miss => "hotset; fwd=uri-miss",
-            Self::Partial => "hotset; fwd=partial",
+            Self::Miss(reason) => miss_header(reason),
+            Self::Partial(MissReason::Evicted) => "hotset; fwd=partial; detail=evicted",
+            Self::Partial(_) => "hotset; fwd=partial; detail=new",
             Self::Revalidated => "hotset; fwd=stale; detail=revalidated",
             Self::Stale => "hotset; hit; detail=stale-on-error",
             Self::StaleWhileRevalidate => "hotset; hit; detail=stale-while-revalidate",
@@ -73,13 +75,25 @@ impl CacheStatus {
     pub(in crate::proxy) fn label(self) -> CacheResult {
         match self {
             Self::Hit | Self::DiskHit => CacheResult::Hit,
-            Self::Partial => CacheResult::Partial,
-            Self::Miss => CacheResult::Miss,
+            Self::Partial(_) => CacheResult::Partial,
+            Self::Miss(_) => CacheResult::Miss,
             Self::Revalidated => CacheResult::Revalidated,
             Self::Stale | Self::StaleWhileRevalidate => CacheResult::Stale,
             Self::Negative => CacheResult::Negative,
             Self::Bypass | Self::Method => CacheResult::Bypass,
         }
+    }
+}
+
+const fn miss_header(reason: MissReason) -> &'static str {
+    match reason {
+        MissReason::New => "hotset; fwd=uri-miss; detail=new",
+        MissReason::Expired => "hotset; fwd=uri-miss; detail=expired",
+        MissReason::Evicted => "hotset; fwd=uri-miss; detail=evicted",
+        MissReason::Invalidated => "hotset; fwd=uri-miss; detail=invalidated",
+        MissReason::Restarted => "hotset; fwd=uri-miss; detail=restarted",
+        MissReason::MustRevalidate => "hotset; fwd=uri-miss; detail=must_revalidate",
+        MissReason::Bypassed => "hotset; fwd=bypass",
     }
 }
 

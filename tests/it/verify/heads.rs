@@ -9,7 +9,7 @@ use super::{Verifying, refused};
 async fn r20_a_signed_read_is_answered_from_the_cache_to_whoever_may_read_it() {
     let hotset = Verifying::start().await;
     let get = || hotset.signed("GET", "/data/public/k");
-    for cache in ["hotset; fwd=uri-miss", "hotset; hit"] {
+    for cache in ["hotset; fwd=uri-miss; detail=new", "hotset; hit"] {
         let answer = hotset.send(&get().wire()).await;
         assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, "for all"));
         assert_eq!(answer.header("cache-status"), cache);
@@ -206,7 +206,7 @@ async fn r24_a_configured_host_may_be_signed_and_no_other() {
 async fn r16_a_presigned_url_with_the_payload_in_its_query_is_answered_from_the_cache() {
     let hotset = Verifying::start().await;
     let target = |claimed: &str| format!("/data/k?X-Amz-Content-Sha256={claimed}&x-id=GetObject");
-    for cache in ["hotset; fwd=uri-miss", "hotset; hit"] {
+    for cache in ["hotset; fwd=uri-miss; detail=new", "hotset; hit"] {
         let wire = hotset.signed("GET", &target("UNSIGNED-PAYLOAD")).wire_presigned(60);
         let answer = hotset.send(&wire).await;
         assert_eq!((answer.status.as_u16(), &*answer.text()), (200, "content"));

@@ -1,8 +1,20 @@
 //! How much lies on disk.
 
+use std::ops::Range;
+
 use super::DiskTier;
+use crate::cache::disk::log::index;
+use crate::cache::key::BlockKey;
 
 impl DiskTier {
+    /// The path that a block lies on, and what lies there of it, as offsets in the object; it asks no device.
+    pub(in crate::cache) fn lies_on(&self, key: &BlockKey) -> Option<(&str, Range<u64>)> {
+        let entry = self.index.get(&key.digest())?;
+        let span = index::span(&entry);
+        let path = self.volumes[usize::from(entry.volume)].name();
+        Some((path, key.start() + span.start..key.start() + span.end))
+    }
+
     pub(in crate::cache) fn usage(&self) -> DiskUsage {
         let (data_bytes, blocks) = self.index.usage();
         let (object_bytes, objects) = self.objects.usage();

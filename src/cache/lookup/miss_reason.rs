@@ -1,0 +1,79 @@
+//! The reason for which a read is not answered from the cache alone.
+
+use std::ops::Range;
+
+use super::open::Lookup;
+use crate::cache::assembly::Cache;
+use crate::cache::invalidate::departures::{Departing, Why};
+use crate::cache::key::ObjectVersion;
+use crate::cache::metadata::store::LearnedBy;
+use crate::cache::rules::policy::Policy;
+use crate::metrics::cache::MissReason;
+use crate::s3::ObjectId;
+
+/// Blocks of a range that are looked at for one that is missing.
+const BLOCKS: usize = 1024;
+
+impl Cache {
+    /// Returns why a read of `id` has to ask the origin; `None` where its metadata, or its absence, is fresh.
+    ///
+    /// A look that changes nothing: what another read learns at the same time may make it out of date.
+    pub fn miss_reason(&self, id: &ObjectId, policy: &Policy) -> Option<MissReason> {
+        match self.lookup(id, policy, LearnedBy::Get) {
+            Lookup::Fresh(_) | Lookup::Absent(_) => None,
+            Lookup::Uncacheable => Some(MissReason::Bypassed),
+            Lookup::Stale(Some(entry), _) if entry.recalled => Some(MissReason::Restarted),
+            Lookup::Stale(Some(_), _) if self.generations.must_confirm(id) => {
+                Some(MissReason::Invalidated)
+            }
+            Lookup::Stale(Some(_), _) if policy.demand => Some(MissReason::MustRevalidate),
+            Lookup::Stale(Some(_), _) => Some(MissReason::Expired),
+            Lookup::Stale(None, found) if policy.confirms_each_read(&found.meta) => {
+                Some(MissReason::MustRevalidate)
+            }
+            Lookup::Stale(None, _) => Some(MissReason::Invalidated),
+            Lookup::Unknown => Some(self.absence_reason(id)),
+        }
+    }
+
+    /// Of an object of which nothing is known in memory that may be used.
+    fn absence_reason(&self, id: &ObjectId) -> MissReason {
+        if let Some(entry) = self.meta.get(id) {
+            let is_void = !self.generations.bucket_is_current(id, entry.generation);
+            return match is_void || entry.is_doubted() {
+                true => MissReason::Invalidated,
+                // An absence, or a verdict on what may be stored, that is too old.
+                false => MissReason::Expired,
+            };
+        }
+        match self.departures.last(id.departing()).map(|departure| departure.why) {
+            Some(Why::Evicted) => MissReason::Evicted,
+            Some(Why::Invalidated(_)) => MissReason::Invalidated,
+            None if self.disk.as_ref().is_some_and(|disk| disk.knows(id)) => MissReason::Restarted,
+            None => MissReason::New,
+        }
+    }
+
+    /// Returns why a byte of a range of a fresh object has to be fetched: of the first block that is neither in memory
+    /// nor on disk.
+    pub fn missing_block_reason(&self, version: &ObjectVersion, range: &Range<u64>) -> MissReason {
+        let mut at = range.start;
+        for _ in 0..BLOCKS {
+            if at >= range.end {
+                break;
+            }
+            let key = version.block_at(at);
+            let upto = range.end.min(key.end());
+            let is_whole = |held: Range<u64>| held.start <= at && upto <= held.end;
+            let on_disk = || self.disk.as_ref().and_then(|disk| disk.holds(&key));
+            if !self.memory.holds(&key).is_some_and(is_whole) && !on_disk().is_some_and(is_whole) {
+                return match self.departures.last(key.departing()) {
+                    Some(_) => MissReason::Evicted,
+                    None => MissReason::New,
+                };
+            }
+            at = upto;
+        }
+        MissReason::New
+    }
+}
