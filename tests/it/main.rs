@@ -27,6 +27,7 @@ mod check_online;
 mod coalescing;
 mod cold_conditions;
 /// Multipart uploads, copies and deletes of many: what they change is forgotten in time.
+mod cold_requests;
 mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.
 mod conformance;

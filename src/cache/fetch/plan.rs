@@ -9,7 +9,7 @@ use std::ops::Range;
 use http::HeaderValue;
 
 use crate::origin::{Asked, Pin};
-use crate::s3::ByteRange;
+use crate::s3::{ByteRange, ObjectKey};
 
 /// Starts of fetches are rounded down to this, so that reading backwards does not ask for slivers. It costs at
 /// most 0.8 ms at S3's usual 80 MB/s a connection, and is the unit in which the disk tier checks its records.
@@ -42,15 +42,16 @@ pub(in crate::cache) fn fetch_start(offset: u64, floor: u64) -> u64 {
 
 /// What to ask of an object that is not known yet, so that the answer begins with the bytes the client needs:
 /// at most about `fetch` bytes, whole blocks behind the first byte. A suffix is asked as it is: where it lies is
-/// learned from the answer. With `checksums`, which a range does not have, the whole is asked for: S3 gives them with it.
+/// learned from the answer. `whole`: all of it is asked for without a range, which brings checksums and answers of empty
+/// objects.
 pub(in crate::cache) fn first_request(
     range: Option<ByteRange>,
-    checksums: bool,
+    whole: bool,
     block: u64,
     fetch: u64,
 ) -> Asked {
     let (first, last) = match range {
-        None if checksums => return Asked::Whole(fetch.max(block)),
+        None if whole => return Asked::Whole(fetch.max(block)),
         None => (0, u64::MAX),
         Some(ByteRange::From(first)) => (first, u64::MAX),
         Some(ByteRange::Bounded { first, last }) => (first, last),
@@ -60,6 +61,14 @@ pub(in crate::cache) fn first_request(
     let most = (start - start % block).saturating_add(fetch.max(block));
     let end = (last - last % block).saturating_add(block).min(most);
     Asked::Range(start..end)
+}
+
+/// Whether an object is most likely empty by its name, as markers of folders and of finished jobs are. A range of an
+/// empty object is refused without its metadata, so that a read would cost two requests.
+pub(in crate::cache) fn is_mostly_empty(key: &ObjectKey) -> bool {
+    const MARKERS: [&str; 2] = ["/", "_$folder$"];
+    let key = key.as_str();
+    MARKERS.iter().any(|end| key.ends_with(end)) || key.rsplit('/').next() == Some("_SUCCESS")
 }
 
 /// The parts of `wanted` that none of `have` covers, in order.

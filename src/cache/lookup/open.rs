@@ -173,7 +173,8 @@ impl Cache {
         policy: &Policy,
     ) -> Result<Found, CacheError> {
         let OpenRequest { range, checksums, preconditions } = *request;
-        let asked = plan::first_request(range, checksums, self.block_size, self.fetch_size);
+        let whole = checksums || plan::is_mostly_empty(id.key());
+        let asked = plan::first_request(range, whole, self.block_size, self.fetch_size);
         let (by_head, if_match) = match preconditions.map(Preconditions::first_ask) {
             None | Some(FirstAsk::Get) => (false, None),
             Some(FirstAsk::GetIfMatch(tag)) => (false, Some(tag)),
