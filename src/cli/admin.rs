@@ -89,6 +89,8 @@ pub(super) enum AskError {
     Wrong(String),
     #[error("{authority} answers {status}: {why}")]
     Refused { authority: String, status: u16, why: String },
+    #[error("the terminal cannot be used: {0}; --once needs none")]
+    Terminal(io::Error),
 }
 
 impl Server {

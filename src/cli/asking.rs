@@ -48,7 +48,9 @@ pub(super) fn ask<T>(
             eprintln!("hotset: {error}");
             match error {
                 AskError::Wrong(_) => ExitCode::from(WRONG),
-                AskError::NotReachable(..) | AskError::Refused { .. } => ExitCode::FAILURE,
+                AskError::NotReachable(..) | AskError::Refused { .. } | AskError::Terminal(_) => {
+                    ExitCode::FAILURE
+                }
             }
         }
     }

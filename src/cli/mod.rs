@@ -13,6 +13,7 @@ mod health;
 mod online;
 mod purge;
 mod serve;
+mod stats;
 mod warm;
 
 use std::process::ExitCode;
@@ -42,6 +43,8 @@ enum Command {
     Warm(Box<warm::WarmArguments>),
     /// Say why an object, or a request, is or is not answered from the cache of a server that runs
     Explain(explain::ExplainArguments),
+    /// Show what a running server does: rates, hit ratio, latency, origin, events, disks, limits
+    Stats(stats::StatsArguments),
     /// Look at the disk tier of a server that is not running
     #[command(subcommand)]
     Disk(disk::DiskCommand),
@@ -68,6 +71,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Purge(arguments) => purge::run(arguments),
         Command::Warm(arguments) => warm::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Stats(arguments) => stats::run(arguments),
         Command::Disk(command) => disk::run(command),
     }
 }
@@ -92,7 +96,11 @@ mod tests {
                 Command::Serve(arguments) => arguments.file,
                 Command::Check(arguments) => arguments.file,
                 Command::Health(file) => file,
-                Command::Purge(_) | Command::Warm(_) | Command::Explain(_) | Command::Disk(_) => {
+                Command::Purge(_)
+                | Command::Warm(_)
+                | Command::Explain(_)
+                | Command::Stats(_)
+                | Command::Disk(_) => {
                     unreachable!("they are others")
                 }
             };

@@ -77,7 +77,7 @@ fn start_logging(config: &Config) {
 
 /// Text without control characters: keys, headers and what servers answer are in messages, and none of them begins a
 /// line of its own or tells a terminal what to do.
-fn one_line(text: &str) -> Cow<'_, str> {
+pub(super) fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return text.into();
     }

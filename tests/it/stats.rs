@@ -151,3 +151,56 @@ async fn they_are_as_closed_as_the_rest_of_the_api() {
         assert_eq!(foreign.status, 403, "{path}");
     }
 }
+
+/// What stands before the values of `hotset stats --once`; the values are those of this machine.
+const HEADS: &str = "hotset VERSION, up
+||requests|  hit|  partial|  miss|  passed through|bytes|  memory|  disk|  origin|  passed through|hit ratio|  of bytes
+|saved|first byte|last byte|under way||origin|endpoint|state|addresses|requests|received|first byte|outcomes|failures
+|retries||events|receivers|results|lag|invalidated||disks and limits|memory|limits.requests|limits.connectio
+|cache.in_flight|refused||errors|No request has f|";
+
+#[tokio::test]
+async fn hotset_stats_shows_a_running_server_once_and_as_json() {
+    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
+    s3.put("data", "a", Object::random(100_000, 1));
+    let text = format!(
+        "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0, token: {TOKEN} }}\n\
+         origin: {{ endpoint: '{}' }}\n",
+        s3.endpoint()
+    );
+    let config = scratch.file("hotset.yaml", &text);
+    let process = Process::serve(&config).await;
+    let admin = format!("http://{}", process.admin);
+    let stats = async |more: &[&str]| {
+        let mut arguments = vec!["stats", "--config", &config, "--admin", &admin];
+        arguments.extend(more);
+        let command = hotset(&arguments);
+        let ran = tokio::task::spawn_blocking(move || run(command));
+        within("the command to end", ran).await.expect("it does not panic")
+    };
+    assert!(process.client().get("/data/a").send().await.complete);
+    let (code, json, err) = stats(&["--json", "--once"]).await;
+    let snapshot: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, json.lines().count(), &*err), (0, 1, ""));
+    assert!(number(&snapshot, "/reads/miss") >= 1.0, "{json}");
+
+    let (code, out, err) = stats(&["--interval", "1"]).await;
+    assert_eq!((code, &*err), (0, ""), "no terminal: once");
+    let head = |line: &str| match line.starts_with("hotset ") {
+        true => "hotset VERSION, up".to_owned(),
+        false => line.chars().take(16).collect::<String>().trim_end().to_owned(),
+    };
+    // Only with a limit of a control group.
+    let lines = out.lines().filter(|line| !line.starts_with("memory of the process"));
+    let heads: Vec<_> = lines.map(head).collect();
+    assert_eq!(heads.join("|"), HEADS.replace('\n', ""), "{out}");
+    assert!(out.lines().all(|line| line.len() <= 80 && !line.contains(char::is_control)), "{out}");
+    let row = |head: &str| out.lines().find(|line| line.starts_with(head)).unwrap();
+    assert!(row("  miss").contains(" 1 ") && row("endpoint").contains(&s3.endpoint()), "{out}");
+
+    let other = scratch.file("other.yaml", "admin: { token: another-made-up-token }\n");
+    let arguments = ["stats", "--once", "--config", &other, "--admin", &admin];
+    let command = hotset(&arguments);
+    let (code, _, err) = tokio::task::spawn_blocking(move || run(command)).await.unwrap();
+    assert!(code == 1 && err.contains("answers 401"), "{err}");
+}

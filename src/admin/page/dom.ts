@@ -47,3 +47,14 @@ export function field(label: string, control: HTMLElement, hint = ''): HTMLEleme
   return h('div', { class: 'field' }, h('label', { for: id }, label), control, help);
 }
 let fields = 0;
+
+/** A row of a list of facts; a state has a light. */
+export type Fact = [name: string, value: string | null, state?: string];
+
+/** Shows facts, those without a value left out, unless they are the same as before. */
+export function facts(list: HTMLElement, rows: Fact[]): void {
+  const made = rows.filter(([, value]) => value !== null).map(([name, value, state]) =>
+    h('div', {}, h('dt', {}, name), h('dd', state ? { class: `state ${state}` } : {}, value ?? '')));
+  const same = made.length === list.children.length && made.every((row, index) => row.isEqualNode(list.children[index] ?? null));
+  if (!same) list.replaceChildren(...made);
+}

@@ -2,7 +2,7 @@
 
 import type { Snapshot } from './api';
 import { Chart } from './charts';
-import { h, setText } from './dom';
+import { facts, h, setText, type Fact } from './dom';
 import { bytes, count, moment, percent, seconds, span } from './format';
 import { quantile, type History } from './series';
 
@@ -239,13 +239,4 @@ export class Overview {
     rows.push(['Invalidated', `${count(events.invalidations)} objects`]);
     facts(this.events, rows);
   }
-}
-
-type Fact = [name: string, value: string | null, state?: string];
-
-function facts(list: HTMLElement, rows: Fact[]): void {
-  const made = rows.filter(([, value]) => value !== null).map(([name, value, state]) =>
-    h('div', {}, h('dt', {}, name), h('dd', state ? { class: `state ${state}` } : {}, value ?? '')));
-  const same = made.length === list.children.length && made.every((row, index) => row.isEqualNode(list.children[index] ?? null));
-  if (!same) list.replaceChildren(...made);
 }

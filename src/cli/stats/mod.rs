@@ -1,0 +1,116 @@
+//! `hotset stats`: the state of a running server in a terminal, live or once.
+
+mod format;
+mod terminal;
+mod view;
+mod window;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use hyper::Method;
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::admin::{Admin, AskError, Server};
+use super::asking::{Ending, ask};
+use terminal::{Key, Terminal};
+use view::{Style, View};
+use window::Window;
+
+/// Columns and rows where they are not known.
+const SIZE: (usize, usize) = (80, 24);
+
+/// The arguments of `hotset stats`.
+#[derive(Debug, Args)]
+pub(super) struct StatsArguments {
+    #[command(flatten)]
+    server: Server,
+    /// Print it once and end; so it is when the output is no terminal
+    #[arg(long)]
+    once: bool,
+    /// Print the server's own JSON, one line a snapshot
+    #[arg(long)]
+    json: bool,
+    /// Seconds between two snapshots, over which rates are taken
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    interval: u16,
+}
+
+pub(super) fn run(arguments: &StatsArguments) -> ExitCode {
+    ask(Ok(arguments), &arguments.server, async |admin, arguments| {
+        let interval = Duration::from_secs(arguments.interval.into());
+        match (arguments.json, arguments.once || !std::io::stdout().is_terminal()) {
+            (true, _) => json(admin, interval, arguments.once).await,
+            (false, true) => once(admin, interval).await,
+            (false, false) => live(admin, interval).await,
+        }
+    })
+}
+
+async fn snapshot(admin: &Admin) -> Result<Value, AskError> {
+    admin.ask(Method::GET, "/api/v1/stats", None).await
+}
+
+async fn json(admin: &Admin, interval: Duration, once: bool) -> Result<Ending, AskError> {
+    loop {
+        let line = format!("{}\n", snapshot(admin).await?);
+        // A reader that has seen enough closes the pipe.
+        if std::io::stdout().write_all(line.as_bytes()).is_err() || once {
+            return Ok(Ending::Done);
+        }
+        sleep(interval).await;
+    }
+}
+
+async fn once(admin: &Admin, interval: Duration) -> Result<Ending, AskError> {
+    let mut window = Window::new(snapshot(admin).await?);
+    sleep(interval).await;
+    window.add(snapshot(admin).await?);
+    let style = Style { width: SIZE.0, colours: false };
+    let mut text = String::new();
+    for view in View::ALL {
+        for line in view::lines(&window, view, style) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(Ending::Done)
+}
+
+async fn live(admin: &Admin, interval: Duration) -> Result<Ending, AskError> {
+    let mut window = Window::new(snapshot(admin).await?);
+    let mut terminal = Terminal::open().map_err(AskError::Terminal)?;
+    let (mut view, mut paused, mut problem) = (View::Overview, false, None);
+    loop {
+        let (width, height) = terminal.size().unwrap_or(SIZE);
+        let style = Style { width, colours: terminal.has_colours() };
+        let mut lines = view::lines(&window, view, style);
+        lines.truncate(height.saturating_sub(1));
+        lines.push(view::keys(view, paused, problem.as_deref(), style));
+        if terminal.draw(&lines).is_err() {
+            return Ok(Ending::Done);
+        }
+        let next = Instant::now() + interval;
+        match timeout_at(next, terminal.key()).await {
+            Ok(Key::Quit) => return Ok(Ending::Done),
+            Ok(Key::Next) => view = view.next(),
+            Ok(Key::Show(number)) => view = View::ALL.get(number).copied().unwrap_or(view),
+            Ok(Key::Pause) => paused = !paused,
+            Ok(Key::Other) => {}
+            Err(_) if paused => {}
+            Err(_) => match snapshot(admin).await {
+                Ok(now) => {
+                    window.add(now);
+                    problem = None;
+                }
+                // It may be restarted; a token that is refused stays so.
+                Err(error @ AskError::NotReachable(..)) => problem = Some(error.to_string()),
+                Err(error) => return Err(error),
+            },
+        }
+    }
+}

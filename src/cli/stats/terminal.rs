@@ -1,0 +1,111 @@
+//! The terminal: raw mode while it is open, single keys, whole screens.
+
+use std::io::{self, Read as _, Write as _};
+
+use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
+use tokio::sync::mpsc;
+
+/// A key that was pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    Quit,
+    Next,
+    /// The number of a view, from 0.
+    Show(usize),
+    Pause,
+    Other,
+}
+
+/// The user's terminal, as it was again when this is dropped.
+pub(super) struct Terminal {
+    before: Termios,
+    keys: mpsc::Receiver<Key>,
+}
+
+impl Terminal {
+    /// Takes the terminal over.
+    ///
+    /// # Errors
+    /// The standard input is no terminal.
+    pub(super) fn open() -> io::Result<Self> {
+        let before = termios::tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        // Ctrl-C is a key like others, so that the terminal is always left as it was.
+        raw.local_modes -= LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+        raw.special_codes[SpecialCodeIndex::VMIN] = 1;
+        raw.special_codes[SpecialCodeIndex::VTIME] = 0;
+        termios::tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
+        let (sender, keys) = mpsc::channel(16);
+        // A thread of its own: a read of the standard input cannot be given up. It ends with the process.
+        std::thread::spawn(move || {
+            let mut byte = [0];
+            while matches!(io::stdin().read(&mut byte), Ok(1)) {
+                if sender.blocking_send(key(byte[0])).is_err() {
+                    return;
+                }
+            }
+            let _ = sender.blocking_send(Key::Quit);
+        });
+        let terminal = Self { before, keys };
+        // The other screen, without a cursor.
+        terminal.write("\x1b[?1049h\x1b[?25l")?;
+        Ok(terminal)
+    }
+
+    /// Columns and rows.
+    #[allow(clippy::unused_self, reason = "of the terminal that is open")]
+    pub(super) fn size(&self) -> Option<(usize, usize)> {
+        let size = termios::tcgetwinsize(io::stdout()).ok()?;
+        let (width, height) = (usize::from(size.ws_col), usize::from(size.ws_row));
+        (width > 0 && height > 0).then_some((width, height))
+    }
+
+    /// Whether it may be written to in colours: not with `NO_COLOR`, and not where `TERM` is `dumb`.
+    #[allow(clippy::unused_self, reason = "of the terminal that is open")]
+    pub(super) fn has_colours(&self) -> bool {
+        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        !is_set("NO_COLOR") && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+    }
+
+    /// Shows these lines and nothing else.
+    pub(super) fn draw(&mut self, lines: &[String]) -> io::Result<()> {
+        let mut screen = String::from("\x1b[H");
+        for (index, line) in lines.iter().enumerate() {
+            screen.push_str(if index > 0 { "\r\n" } else { "" });
+            screen.push_str(line);
+            screen.push_str("\x1b[K");
+        }
+        screen.push_str("\x1b[J");
+        self.write(&screen)
+    }
+
+    /// The next key; may be dropped and called again.
+    pub(super) async fn key(&mut self) -> Key {
+        self.keys.recv().await.unwrap_or(Key::Quit)
+    }
+
+    #[allow(clippy::unused_self, reason = "of the terminal that is open")]
+    fn write(&self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.write("\x1b[?25h\x1b[?1049l");
+        let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+fn key(byte: u8) -> Key {
+    match byte {
+        // q, Ctrl-C, Ctrl-D.
+        b'q' | b'Q' | 3 | 4 => Key::Quit,
+        b'\t' | b'n' => Key::Next,
+        b'1'..=b'9' => Key::Show(usize::from(byte - b'1')),
+        b'p' | b' ' => Key::Pause,
+        _ => Key::Other,
+    }
+}
