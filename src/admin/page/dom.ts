@@ -33,9 +33,11 @@ export function setRows(body: HTMLElement, rows: HTMLElement[]): void {
 
 /** A table that scrolls by itself on narrow screens, by keyboard too. */
 export function table(label: string, columns: string[]): { frame: HTMLElement; body: HTMLElement } {
-  const body = h('tbody');
-  const head = h('thead', {}, h('tr', {}, ...columns.map((name) => h('th', { scope: 'col' }, name))));
-  const frame = h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, h('table', {}, head, body));
+  // The roles stay where a narrow screen shows rows as blocks.
+  const body = h('tbody', { role: 'rowgroup' });
+  const cells = columns.map((name) => h('th', { scope: 'col', role: 'columnheader' }, name));
+  const head = h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, ...cells));
+  const frame = h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, h('table', { role: 'table' }, head, body));
   return { frame, body };
 }
 

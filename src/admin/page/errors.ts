@@ -37,12 +37,12 @@ export class Errors {
 function row(error: RecentError): HTMLElement {
   return h(
     'tr',
-    {},
-    h('td', { class: 'nowrap' }, moment(error.time).slice(5)),
-    h('td', {}, h('span', { class: error.status >= 400 && error.status < 500 ? 'status client' : 'status server' }, error.status === 0 ? 'none' : String(error.status))),
-    h('td', {}, error.code ?? ''),
-    h('td', { class: 'key' }, `${error.method} ${error.path}`, h('span', { class: 'sub' }, `${error.operation} · ${error.request_id}`)),
-    h('td', { class: 'key' }, error.identity ?? '', h('span', { class: 'sub' }, error.client ?? '')),
-    h('td', {}, error.reason),
+    { role: 'row' },
+    h('td', { role: 'cell', class: 'nowrap' }, moment(error.time).slice(5)),
+    h('td', { role: 'cell' }, h('span', { class: error.status >= 400 && error.status < 500 ? 'status client' : 'status server' }, error.status === 0 ? 'none' : String(error.status))),
+    h('td', { role: 'cell' }, error.code ?? ''),
+    h('td', { role: 'cell', class: 'key' }, `${error.method} ${error.path}`, h('span', { class: 'sub' }, `${error.operation} · ${error.request_id}`)),
+    h('td', { role: 'cell', class: 'key' }, error.identity ?? '', h('span', { class: 'sub' }, error.client ?? '')),
+    h('td', { role: 'cell' }, error.reason),
   );
 }

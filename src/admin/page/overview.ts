@@ -31,7 +31,8 @@ class Meter {
   private readonly text = h('span', { class: 'amount' });
   private readonly track: HTMLElement;
 
-  constructor(label: string, colour: string) {
+  /** `fills`: it is full in use, which is no warning. */
+  constructor(label: string, colour: string, private readonly fills: boolean) {
     this.bar.classList.add(colour);
     this.track = h('div', { class: 'track', role: 'meter', 'aria-valuemin': 0, 'aria-valuemax': 100, 'aria-label': label }, this.bar);
     this.element = h('div', { class: 'meter' }, h('span', { class: 'name' }, label), this.text, this.track);
@@ -42,7 +43,7 @@ class Meter {
     this.bar.style.width = `${share * 100}%`;
     this.track.setAttribute('aria-valuenow', String(Math.round(share * 100)));
     setText(this.text, `${format(used)} of ${format(limit)}`);
-    this.element.classList.toggle('tight', share > 0.9);
+    this.element.classList.toggle('tight', share > 0.9 && !this.fills);
   }
 }
 
@@ -208,7 +209,7 @@ export class Overview {
     const meter = (label: string, colour: string, used: number, limit: number, format: (v: number) => string): void => {
       let known = this.meters.get(label);
       if (!known) {
-        known = new Meter(label, colour);
+        known = new Meter(label, colour, colour === 'memory' || colour === 'disk');
         this.meters.set(label, known);
         this.full.append(known.element);
       }

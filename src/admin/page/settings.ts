@@ -43,10 +43,10 @@ export class Settings {
       && `${setting.key} ${text(setting.value)}`.toLowerCase().includes(wanted));
     this.rows.replaceChildren(...shown.map((setting) => h(
       'tr',
-      setting.is_default ? {} : { class: 'set' },
-      h('th', { scope: 'row', class: 'key' }, setting.key),
-      h('td', { class: 'key' }, text(setting.value)),
-      h('td', { class: 'nowrap' }, h('span', { class: setting.is_default ? 'mark' : 'mark is-set' }, setting.is_default ? 'default' : 'set')),
+      { role: 'row', class: setting.is_default ? '' : 'set' },
+      h('th', { scope: 'row', role: 'rowheader', class: 'key' }, setting.key),
+      h('td', { role: 'cell', class: 'key' }, text(setting.value)),
+      h('td', { role: 'cell', class: 'nowrap' }, h('span', { class: setting.is_default ? 'mark' : 'mark is-set' }, setting.is_default ? 'default' : 'set')),
     )));
     setText(this.found, `${shown.length} of ${this.settings.length} keys`);
   }
