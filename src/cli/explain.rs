@@ -8,8 +8,8 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 
-use super::Ending;
 use super::admin::Server;
+use super::asking::{Ending, ask};
 use crate::s3::S3Url;
 use crate::s3::target::encode_query_component;
 
@@ -41,7 +41,7 @@ pub(super) struct ExplainArguments {
 }
 
 pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
-    super::ask(arguments.path(), &arguments.server, async |admin, path| {
+    ask(arguments.path(), &arguments.server, async |admin, path| {
         let told = admin.ask(Method::GET, &path, None).await?;
         let text = if arguments.json { format!("{told}\n") } else { describe(&told) };
         let _ = std::io::stdout().write_all(text.as_bytes());
