@@ -58,7 +58,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["hotset", "health", "--config", "/etc/hotset/hotset.yaml"]
 ENTRYPOINT ["hotset"]
 CMD ["serve", "--config", "/etc/hotset/hotset.yaml"]
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=
 ARG SOURCE=
 LABEL org.opencontainers.image.title=hotset \

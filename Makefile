@@ -4,6 +4,8 @@
 # make image [ENGINE=docker] [TAG=..]        the container image, by docker, podman or buildah
 # make check                                  format, clippy, unit and integration tests: after each change
 # make generate                               what is made of the code: schema, reference pages, the chart's files
+# make book                                   docs/ as a book of HTML, in target/book/html
+# make fuzz [FUZZ=any_event] [SECONDS=60]      fuzz targets, each for so long
 # make test | make bench | make lint | make soak | make deb
 # cargo bench --bench hit_ratio               hit ratios on recorded traces; make bench runs the load scenarios
 # cargo bench --bench verify                  what verifying a signature costs
@@ -22,12 +24,14 @@ BENCH ?= --install
 VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml)
 ENGINE ?= $(firstword $(foreach engine,docker podman buildah,$(if $(shell command -v $(engine)),$(engine))))
 MINUTES ?= 10
+SECONDS ?= 60
+FUZZ ?= $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
 PROFILE ?= try
 TAG ?= hotset:$(VERSION)
 # Where the sources are, for those who look at the image: https://..
 SOURCE ?=
 
-.PHONY: run check generate memcheck image test soak deb bench lint
+.PHONY: run check generate memcheck image test soak deb bench lint book fuzz
 
 # Without link-time optimisation, for a try: PROFILE=release builds what is released.
 run:
@@ -109,8 +113,30 @@ lint:
 	.ci/setup build
 	.ci/setup lint
 	target/lint/bin/typos
+	PATH="$$PWD/target/lint/bin:$$PATH" cargo-deny --all-features check licenses bans sources
+	PATH="$$PWD/target/lint/bin:$$PATH" cargo-shear
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path tests/clients/rust/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy $(TESTED) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps
+
+# The pages lie in the book as they do here, so that links between them and to other files lead somewhere.
+book:
+	.ci/setup build
+	.ci/setup book
+	rm -rf target/book
+	mkdir -p target/book/src
+	cp -r README.md CHANGELOG.md LICENSE .github conf docs helm tests target/book/src
+	sed 's#](#](docs/#; s#docs/\.\./##' docs/SUMMARY.md > target/book/src/SUMMARY.md
+	rm target/book/src/docs/SUMMARY.md
+	mv target/book/src/docs/book.toml target/book
+	target/tools/bin/mdbook build target/book
+	find target/book/html -name '*.html' -exec sed -i 's#README\.html#index.html#g' {} +
+
+# On stable Rust, since no sanitizer is used: only `src/cache/disk` has unsafe code, and what parses has none.
+fuzz:
+	.ci/setup build
+	.ci/setup fuzz
+	set -e; for target in $(FUZZ); do \
+	  PATH="$$PWD/target/tools/bin:$$PATH" $(CARGO) fuzz run --dev --fuzz-dir tests/fuzz --sanitizer none $$target -- -max_total_time=$(SECONDS); done

@@ -25,7 +25,7 @@ SERVICE_LINKS = {
     "HOTSET_SERVICE_PORT_S3": "9000",
     "HOTSET_PORT": "tcp://10.96.0.7:9000",
     "HOTSET_PORT_9000_TCP": "tcp://10.96.0.7:9000",
-    "HOTSET_VERSION": "0.1.0",
+    "HOTSET_VERSION": "0.2.0",
 }
 """What a pod may find in its environment that is not for hotset."""
 

@@ -97,7 +97,7 @@ def test_the_chart_with_a_sidecar_renders_what_the_next_command_waits_for(helm3,
     (spec,) = pod_specs(found).values()
     (hotset,) = spec["initContainers"]
     assert (hotset["name"], hotset["restartPolicy"]) == ("hotset", "Always")
-    assert hotset["image"] == "registry.example.com/hotset:0.1.0"
+    assert hotset["image"] == "registry.example.com/hotset:0.2.0"
     assert carelessness(hotset) == []
 
 

@@ -77,7 +77,7 @@ def test_a_new_chart_of_the_same_hotset_restarts_no_pod(helm3, tmp_path, mode):
     newer = tmp_path / "hotset"
     shutil.copytree(CHART, newer)
     chart = newer / "Chart.yaml"
-    chart.write_text(chart.read_text().replace("\nversion: 0.1.0\n", "\nversion: 0.1.1\n"))
+    chart.write_text(chart.read_text().replace("\nversion: 0.2.0\n", "\nversion: 0.2.1\n"))
     before, after = (workload(helm3.render({"mode": mode}, chart=of)) for of in (CHART, newer))
     assert before["metadata"]["labels"] != after["metadata"]["labels"]
     assert before["spec"]["template"] == after["spec"]["template"]

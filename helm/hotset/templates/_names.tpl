@@ -1,6 +1,6 @@
 {{/* The appVersion. In a sidecar .Chart is that of the parent chart, so it is written here as well. */}}
 {{- define "hotset.appVersion" -}}
-0.1.0
+0.2.0
 {{- end }}
 
 {{- define "hotset.name" -}}

@@ -199,7 +199,7 @@ fn an_error_names_the_variable_and_the_key() {
 #[test]
 fn variables_of_kubernetes_images_and_others_are_left_alone() {
     let config = env(&[
-        ("HOTSET_VERSION", "0.1.0"),
+        ("HOTSET_VERSION", "0.2.0"),
         ("HOTSET_REVISION", "28a0941"),
         ("HOTSET_HOME", "/opt/hotset"),
         ("HOTSET_USER", "hotset"),

@@ -22,7 +22,7 @@ const HEAD: &str = "\
 # Metrics reference
 
 `GET /metrics` on the admin port answers in the text format of Prometheus. Names that were released stay.
-[Operations](../operations.md) says which of them to look at when.
+[Troubleshooting](../troubleshooting.md) says which of them to look at when.
 
 A counter only grows, from 0 at the start of the process. A histogram has the series `_bucket`, `_sum` and `_count`.
 ";
