@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use hotset::config::Config;
 
-use crate::support::Scratch;
+use crate::support::{Scratch, hotset, run};
 
 /// Folders that hold pages, and the pages beside them.
 const PLACES: &[&str] = &["README.md", "CHANGELOG.md", ".github", "docs", "conf", "helm/hotset"];
@@ -231,4 +231,85 @@ fn every_configuration_in_the_documentation_is_right() {
         }
     }
     assert!(seen >= 10, "{seen} are found");
+}
+
+#[test]
+fn every_page_is_in_the_table_of_contents() {
+    let contents: BTreeSet<PathBuf> = Page::read(Path::new("docs/SUMMARY.md"))
+        .links()
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
+    let pages = pages().into_iter().map(|page| page.path);
+    let missed: Vec<_> = pages
+        .filter(|path| path.starts_with("docs") && !path.ends_with("SUMMARY.md"))
+        .filter(|path| !contents.contains(path))
+        .collect();
+    assert!(missed.is_empty(), "docs/SUMMARY.md does not have {missed:?}");
+    assert!(contents.contains(Path::new("README.md")));
+}
+
+/// Commands in `console` blocks: what follows a prompt, with the lines that it goes on in.
+fn commands(text: &str) -> Vec<String> {
+    let (mut found, mut in_block) = (Vec::<String>::new(), false);
+    for line in text.lines() {
+        if let Some(kind) = line.trim_start().strip_prefix("```") {
+            in_block = !in_block && kind == "console";
+        } else if in_block && let Some(command) = line.strip_prefix("$ ") {
+            found.push(command.trim_end_matches('\\').to_owned());
+        } else if in_block
+            && let Some(command) = found.last_mut()
+            && line.starts_with("    ")
+        {
+            command.push_str(line.trim_end_matches('\\'));
+        }
+    }
+    found
+}
+
+/// The help of a subcommand, by the real binary.
+fn help(subcommand: &[&str]) -> String {
+    let (code, out, err) = run(hotset(&[subcommand, &["--help"]].concat()));
+    assert_eq!(code, 0, "hotset {subcommand:?}: {err}");
+    out
+}
+
+#[test]
+fn commands_of_hotset_and_make_in_the_documentation_exist() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let (mut of_hotset, mut of_make) = (0, 0);
+    for page in pages() {
+        let text = fs::read_to_string(root().join(&page.path)).unwrap();
+        for command in commands(&text) {
+            let command = command.split(" #").next().unwrap();
+            let words: Vec<&str> = command.split_whitespace().collect();
+            let place = format!("{}: {command}", page.path.display());
+            match words[..] {
+                ["make", target, ..] => {
+                    assert!(makefile.contains(&format!("\n{target}:\n")), "{place}");
+                    of_make += 1;
+                }
+                ["hotset", subcommand, ..] => {
+                    let depth = if subcommand == "disk" { 3 } else { 2 };
+                    let help = help(&words[1..depth]);
+                    for option in words.iter().filter(|word| word.starts_with("--")) {
+                        let option = option.split('=').next().unwrap();
+                        assert!(help.contains(&format!("{option} ")), "{place}: {option}");
+                    }
+                    of_hotset += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(of_hotset >= 10 && of_make >= 3, "{of_hotset} of hotset, {of_make} of make");
+}
+
+#[test]
+fn the_version_has_an_entry_in_the_changelog_and_ci_uses_the_oldest_rust() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(read("CHANGELOG.md").contains(&format!("\n## {version}\n")), "{version}");
+    let rust = env!("CARGO_PKG_RUST_VERSION");
+    assert!(read(".github/workflows/ci.yml").contains(&format!("MSRV: \"{rust}\"")), "{rust}");
 }

@@ -43,7 +43,9 @@ mod dialects;
 mod disk;
 /// What happens to disks and to the files on them.
 mod disk_accidents;
-/// Links between the pages of the documentation.
+/// The page on the disk format, and segments that a server wrote.
+mod disk_format;
+/// The pages of the documentation: links, commands, configurations, the table of contents.
 mod documentation;
 /// The end of a server.
 mod drain;
