@@ -303,14 +303,14 @@ impl App {
         let _ = close.send(true);
         let deadline = Instant::now() + self.shutdown.grace.0;
         if timeout_at(deadline, running.join_all()).await.is_err() {
-            log::warn!("the grace period is over; requests under way are cut");
+            log::warn!("shutdown.grace is over; requests in flight are aborted");
         }
         if let Some(cluster) = &self.cluster {
             cluster.leave().await;
             end_cluster.send_replace(true);
         }
         if timeout_at(deadline, self.cache.close()).await.is_err() {
-            log::warn!("the grace period is over; not all of memory was written to disk");
+            log::warn!("shutdown.grace is over; some blocks in memory were not written to disk");
         }
         let _ = tokio::task::spawn_blocking(move || self.log.flush()).await;
     }

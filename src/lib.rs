@@ -1,5 +1,6 @@
-//! hotset: a caching S3 endpoint. Applications change their endpoint and nothing else; hotset serves their hot
-//! working set from memory, asks the origin for each byte once, and forgets a byte when it changes.
+//! hotset: a caching S3 endpoint. Applications change only their endpoint; hotset serves their hot
+//! objects from memory and local disks, fetches each byte from the origin once, and invalidates what
+//! changes.
 //!
 //! # The life of a request
 //!
@@ -20,26 +21,27 @@
 //!   else ──────┘ proxy::pass_through   streams to the origin, re-signed or as signed; a write invalidates before and after
 //! ```
 //!
-//! An event comes in by `events`, is read by `s3::event`, and makes `cache` forget or doubt an object before it is
-//! acknowledged.
+//! `events` receives a notification, `s3::event` decodes it, and `cache` invalidates the object or marks
+//! it for confirmation before the notification is acknowledged.
 //!
-//! By hand, `admin` has `cache` forget, and `warm` read ahead of all readers and behind them; `warm` is told by `events`
-//! what was created, too.
+//! Operators purge and warm objects by `admin`; `warm` also prefetches objects that `events` reports as
+//! created.
 //!
-//! Replicas with `cluster.peers` tell each other what is written, purged and received, before any of that goes on.
+//! Replicas with `cluster.peers` tell each other of writes, purges and events before these proceed.
 //!
-//! # What may not happen
+//! # Guarantees
 //!
-//! - **Wrong bytes.** Blocks are keyed by version; every range after the first is pinned to it and compared; an
-//!   answer that cannot be completed is broken visibly, never ended as if it were whole.
-//! - **Old bytes after a write.** An invalidation raises the key's generation: what began before it answers only
-//!   readers that had arrived, and is not admitted.
-//! - **A byte fetched twice** while one fetch of it is under way, by however many readers.
-//! - **Memory without bound.** What is cached is weighed; what is in flight is paid for from a budget.
+//! - **No wrong bytes.** Blocks are keyed by version. Every range after the first is pinned to it and
+//!   verified. A response that cannot be completed is aborted visibly.
+//! - **No old bytes after a write.** An invalidation raises the key's generation. A fetch from before it
+//!   answers only readers that had arrived by then, and is not admitted.
+//! - **No byte is fetched twice** at the same time, however many readers want it.
+//! - **No unbounded memory.** Cached bytes are weighed; bytes in flight are paid for from a budget.
 //!
-//! The rules behind these are numbered R1 to R40; tests name the rule that they show.
+//! `docs/invariants.md` has the rules behind these, R1 to R40; tests are named after the rule that they
+//! prove.
 //!
-//! # Who knows whom
+//! # Dependencies between modules
 //!
 //! `s3` is pure vocabulary, `yaml` reads files, `sys` has all unsafe code. `cache` knows no HTTP, `origin` no caching, `proxy` joins them to pingora, and `app`
 //! wires everything. `tests/it/architecture.rs` holds the table and fails on an import that it does not allow.

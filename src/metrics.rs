@@ -263,14 +263,14 @@ impl Handles {
 
 #[rustfmt::skip] // A table: one line a metric.
 fn describe() {
-    describe_counter!(REQUESTS, Unit::Count, "Requests, by operation of S3, how the cache took part (hit, partial, miss, ..) and class of status; 499, a client that disconnected, is 4xx");
-    describe_counter!(RESPONSE_BYTES, Unit::Bytes, "Bytes of bodies sent to clients, by where they came from");
-    describe_histogram!(REQUEST_DURATION, Unit::Seconds, "Time from a request's head to the last byte of its answer");
-    describe_histogram!(FIRST_BYTE, Unit::Seconds, "Time from a request's head to the first byte of its answer");
+    describe_counter!(REQUESTS, Unit::Count, "Requests, by S3 operation, cache result and status class; 499 (client disconnect) counts as 4xx");
+    describe_counter!(RESPONSE_BYTES, Unit::Bytes, "Bytes of response bodies sent to clients, by source");
+    describe_histogram!(REQUEST_DURATION, Unit::Seconds, "Time from receiving a request head to sending the last byte of the response");
+    describe_histogram!(FIRST_BYTE, Unit::Seconds, "Time from receiving a request head to sending the first byte of the response");
     describe_counter!(ORIGIN_REQUESTS, Unit::Count, "Requests sent to the origin, each attempt counted, by kind and outcome");
-    describe_counter!(ORIGIN_BYTES, Unit::Bytes, "Bytes of bodies received from the origin");
-    describe_histogram!(ORIGIN_FIRST_BYTE, Unit::Seconds, "Time from sending a request to the origin to its answer's head");
-    describe_counter!(ORIGIN_RETRIES, Unit::Count, "Requests to the origin that were a further attempt");
+    describe_counter!(ORIGIN_BYTES, Unit::Bytes, "Bytes of response bodies received from the origin");
+    describe_histogram!(ORIGIN_FIRST_BYTE, Unit::Seconds, "Time from sending a request to the origin to receiving the response head");
+    describe_counter!(ORIGIN_RETRIES, Unit::Count, "Retries of requests to the origin");
     describe_gauge!(CACHE_BYTES, Unit::Bytes, "Bytes of blocks in memory");
     describe_gauge!(CACHE_BLOCKS, Unit::Count, "Blocks in memory");
     describe_gauge!(METADATA_ENTRIES, Unit::Count, "Objects whose metadata, or absence, is known");

@@ -1,4 +1,4 @@
-//! The operators' own port: what monitoring and an orchestrator ask the process, and what is done by hand.
+//! The admin port: metrics, health checks, the API and the web page.
 //!
 //! It is apart from the clients' port so that it still answers when that one is full, and so that
 //! it can be bound where clients cannot reach. What it shows it is given; what it does, `api` has `cache` and `warm` do.

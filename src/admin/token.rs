@@ -1,4 +1,4 @@
-//! The token of the API: where it is, and whether it is the one that somebody says.
+//! The token of the admin API: its source, and its comparison.
 
 use std::io;
 use std::path::PathBuf;

@@ -86,7 +86,7 @@ fn raise() -> u64 {
             maximum.unwrap_or(u64::MAX)
         }
         Err(error) => {
-            log::warn!("the limit of open files cannot be raised: {error}");
+            log::warn!("cannot raise the limit of open files (LimitNOFILE=, ulimit -n): {error}");
             current.unwrap_or(u64::MAX)
         }
     }

@@ -1,4 +1,4 @@
-//! The origin, and in whose name it is asked.
+//! Construction of the origin and of its credential domains.
 
 use std::sync::Arc;
 

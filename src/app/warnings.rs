@@ -1,4 +1,5 @@
-//! What can be configured and is hardly meant: said by `hotset check`, and at every start.
+//! Warnings about valid but probably unintended configurations, by `hotset check` and at every
+//! start.
 
 use rustix::fs::{StatFs, statfs};
 use rustix::system::sysinfo;

@@ -1,4 +1,4 @@
-//! The question that every request is asked first: who sent it, and may it be done (R20)?
+//! Authentication and authorisation of every request, by `auth.mode` (R20).
 
 use std::net::IpAddr;
 use std::path::Path;

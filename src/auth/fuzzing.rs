@@ -1,4 +1,5 @@
-//! What a fuzzer, and a test without one, does to what strangers send before they are known: heads and bodies.
+//! Properties of parsing before authentication, checked by a fuzzer and by a test: heads and
+//! bodies.
 //!
 //! Nothing may panic; nobody is let in without a secret; and of a signed body that was changed either comes out
 //! what was signed, or not all of it.

@@ -1,4 +1,4 @@
-//! Who is asking, and in whose name we ask the origin.
+//! Authentication and authorisation of clients, and signing of requests to the origin.
 //!
 //! [`Access`] asks every request who sent it and whether it may be done: in `verify` mode by its
 //! signature ([`verify`]) and a file of [`identities`]; in `transparent` mode S3 is asked ([`transparent`]).

@@ -1,4 +1,4 @@
-//! The `transparent` mode: S3 itself decides, asked by each caller's own request (R22).
+//! The `transparent` mode: S3 authorises each caller by the caller's own request (R22).
 //!
 //! What S3 said yes to is remembered for a moment, as a hash of that very request and of the version that it was
 //! about: it serves repeats of the request and nothing else. Never under an access key: what a key may do depends on

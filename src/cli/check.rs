@@ -1,6 +1,7 @@
-//! `hotset check`: says whether the configuration, with the environment over it, is right.
-//! The files that it names are read. Without `--online` nobody is asked but who gives out credentials, if anybody: what only a
-//! running server can find is not found.
+//! `hotset check`: validates the configuration, environment variables and referenced files included.
+//!
+//! Without `--online` the only network requests are those of the credentials chain. Errors that only a running server can
+//! detect are not reported.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -18,10 +19,10 @@ use crate::yaml;
 pub(super) struct CheckArguments {
     #[command(flatten)]
     pub(super) file: ConfigFile,
-    /// Ask the origin and the queues, too: names, connections, TLS, keys, clock, region. Nothing is written
+    /// Also test the origin and the queues: name resolution, connection, TLS, credentials, clock, region. Writes nothing
     #[arg(long)]
     online: bool,
-    /// With --online, the bucket to list one key of, instead of the buckets
+    /// With --online: list one key of this bucket instead of listing buckets
     #[arg(long, value_name = "BUCKET", requires = "online")]
     bucket: Option<String>,
 }

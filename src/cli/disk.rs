@@ -1,7 +1,7 @@
-//! `hotset disk verify`: reads all that the disk tier holds and compares it with its checksums.
+//! `hotset disk verify`: reads every record of the disk tier and verifies its checksums.
 //!
-//! The exit code is 0 when everything is as it was written, 1 when something is damaged or cannot be read. A
-//! damaged record is no danger to a server, which fetches its block again; it says something about the device.
+//! Exits with 0 if all records are intact, and with 1 if any is damaged or cannot be read. A server fetches a damaged
+//! block again, so damage is harmless to clients, but it is a sign of a failing device.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -14,12 +14,12 @@ use crate::cache::disk::{Damage, Verification, Verified};
 use crate::cache::{DiskConfig, DiskError};
 use crate::config::ConfigError;
 
-/// Of damage so much is told one by one.
+/// Maximum number of damaged records that are reported one by one.
 const TOLD: usize = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DiskCommand {
-    /// Read every record and report what is damaged; nothing is changed
+    /// Read every record and report damage; changes nothing
     Verify(ConfigFile),
 }
 

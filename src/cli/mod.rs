@@ -31,15 +31,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve until SIGTERM
+    /// Run the server until SIGTERM
     Serve(serve::ServeArguments),
-    /// Say whether the configuration is right
+    /// Validate the configuration
     Check(check::CheckArguments),
-    /// Ask the server of this configuration whether it is ready
+    /// Check the readiness of the running server
     Health(ConfigFile),
-    /// Have a server that runs forget objects: they are fetched again when they are read
+    /// Invalidate cached objects on a running server; they are fetched again on the next read
     Purge(purge::PurgeArguments),
-    /// Read objects into the cache of a server that runs, behind its readers
+    /// Read objects into the cache of a running server, at lower priority than its clients
     Warm(Box<warm::WarmArguments>),
     /// Say why an object, or a request, is or is not answered from the cache of a server that runs
     Explain(explain::ExplainArguments),

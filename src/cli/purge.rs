@@ -1,4 +1,4 @@
-//! `hotset purge`: has the server forget objects, at once and for good.
+//! `hotset purge`: invalidates cached objects on a running server, durably.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -15,17 +15,16 @@ use crate::admin::ERASING;
 use crate::cache::KeyGlob;
 use crate::s3::S3Url;
 
-/// Keys that are sent together.
+/// Maximum number of keys in one request.
 const TOGETHER: usize = 5000;
 
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(
-    after_help = "Exit codes: 0 all of it is purged, and stays so after a power cut; 1 the server cannot be \
-    reached or refuses, or another replica cannot be reached or not all is erased: then the rest is purged, and the \
-    same may be asked again; 2 the arguments or the configuration are wrong; 3 it is purged, but memory \
-    knew of no object that matches a glob.\n\
-    It is harmless: what is purged is fetched again when it is read."
+    after_help = "Exit codes: 0 everything is purged, durably; 1 the server cannot be reached or refuses, or another \
+    replica cannot be reached, or not everything is erased yet: the rest is purged, and the command can be repeated; \
+    2 invalid arguments or configuration; 3 purged, but memory held no object that matches a glob.\n\
+    Purging is harmless: purged objects are fetched again on the next read."
 )]
 pub(super) struct PurgeArguments {
     #[arg(
@@ -35,19 +34,19 @@ pub(super) struct PurgeArguments {
             s3://data/d/*.csv, as rules have them: * and ? do not match /, ** does"
     )]
     targets: Vec<String>,
-    /// Every URL is a prefix, with or without a `*` at its end
+    /// Treat every URL as a prefix, with or without a trailing `*`
     #[arg(long)]
     prefix: bool,
-    /// Every object of every bucket
+    /// Purge every object of every bucket
     #[arg(long, conflicts_with_all = ["targets", "prefix"])]
     everything: bool,
-    /// Do not return before the bytes are gone from memory and from the files on disk, which may take minutes
+    /// Also remove the bytes from memory and from the files on disk before returning, which may take minutes
     #[arg(long)]
     erase: bool,
-    /// Only say what memory knows of them, and with --erase how much of the disk would be looked through
+    /// Change nothing; print what memory holds of them, and with --erase how much of the disk would be read
     #[arg(long)]
     dry_run: bool,
-    /// Print what the server answers as JSON, one line a request
+    /// Print the server's answers as JSON, one line per request
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `hotset serve`: runs the server until it is told to end.
+//! `hotset serve`: runs the server until SIGTERM or SIGINT.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use crate::config::Config;
 pub(super) struct ServeArguments {
     #[command(flatten)]
     pub(super) file: ConfigFile,
-    /// Serve an S3 of our own that keeps its objects in this folder, with samples to try hotset on
+    /// Also run an embedded S3 server that stores its objects in this directory, with sample objects
     #[cfg(feature = "embedded")]
     #[arg(long, value_name = "FOLDER")]
     embedded: Option<std::path::PathBuf>,

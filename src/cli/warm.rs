@@ -1,4 +1,4 @@
-//! `hotset warm`: has the server read objects into its cache, and shows how far it is.
+//! `hotset warm`: starts a warm job on a running server and shows its progress.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -18,60 +18,61 @@ use super::asking::{Ending, ask};
 use crate::config::units::ByteSize;
 use crate::s3::S3Url;
 
-/// How often the server is asked how far it is.
+/// Interval between progress requests.
 const LOOK: Duration = Duration::from_millis(250);
-/// A server that does not answer for so long has lost the job.
+/// How long the server may fail to answer before the job counts as lost.
 const LOST: Duration = Duration::from_secs(30);
-/// Objects of a list that are sent together.
+/// Maximum number of listed keys in one request.
 const TOGETHER: usize = 5000;
-/// Of a list so many bytes are read.
+/// Maximum size of a key list, in bytes.
 const LIST_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 all of it is warm, 1 some of it failed or the server cannot be reached, \
-    2 the arguments or the configuration are wrong, 3 no object matched.\n\
-    The job goes on when this program is killed; Ctrl-C ends both. What is warm already costs nothing."
+    after_help = "Exit codes: 0 everything is warm; 1 some objects failed, or the server cannot be reached; \
+    2 invalid arguments or configuration; 3 no object matched.\n\
+    The job continues on the server if this program is killed; Ctrl-C cancels both. Objects that are warm already \
+    are not fetched."
 )]
 pub(super) struct WarmArguments {
     #[arg(
         value_name = "URL",
         required_unless_present = "keys",
-        help = "s3://bucket/prefix: every key that begins so; several are warmed one after the other"
+        help = "s3://bucket/prefix: all keys with this prefix; several prefixes are warmed one after the other"
     )]
     prefixes: Vec<String>,
     #[arg(
         long,
         value_name = "FILE",
         conflicts_with = "prefixes",
-        help = "A file of s3://bucket/key, one a line, to warm instead; - is standard input"
+        help = "Warm the keys listed in this file, one s3://bucket/key per line; - is standard input"
     )]
     keys: Option<PathBuf>,
-    /// Only keys whose bucket/key matches this glob, as rules have them; may be given more than once
+    /// Warm only keys whose bucket/key matches this glob, as in rules; repeatable
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
-    /// Not those that match this one
+    /// Skip keys whose bucket/key matches this glob; repeatable
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Only the first bytes of each object, such as 1MiB
+    /// Warm only this many bytes from the start of each object, such as 1MiB
     #[arg(long, value_name = "SIZE")]
     head: Option<ByteSize>,
-    /// Only the last bytes of each object
+    /// Warm only this many bytes from the end of each object
     #[arg(long, value_name = "SIZE")]
     tail: Option<ByteSize>,
-    /// End at the first object that would make it more than this [default: what the cache holds]
+    /// Stop before the object that would exceed this total [default: the capacity of the cache]
     #[arg(long, value_name = "SIZE")]
     max_bytes: Option<ByteSize>,
-    /// End after so many objects
+    /// Stop after this many objects
     #[arg(long, value_name = "COUNT")]
     max_objects: Option<u64>,
-    /// The most bytes a second, such as 100MiB
+    /// Maximum bytes per second, such as 100MiB
     #[arg(long, value_name = "SIZE")]
     rate: Option<ByteSize>,
-    /// Only say what would be warmed
+    /// Change nothing; print what would be warmed
     #[arg(long)]
     dry_run: bool,
-    /// Print the result as JSON, one line a job
+    /// Print the results as JSON, one line per job
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -159,7 +160,7 @@ fn read_list(file: &PathBuf) -> Result<Vec<String>, String> {
         S3Url::parse_object(line).map_err(|wrong| format!("--keys: {wrong}"))?;
         keys.push(line.to_owned());
     }
-    if keys.is_empty() { Err("--keys: there are none".to_owned()) } else { Ok(keys) }
+    if keys.is_empty() { Err("--keys: the list is empty".to_owned()) } else { Ok(keys) }
 }
 
 /// Begins a job and follows it to its end.

@@ -1,4 +1,4 @@
-//! Sends this replica's invalidations to all others, and bounds the wait for them.
+//! Delivery of this replica's invalidations to all others, with a bounded wait.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

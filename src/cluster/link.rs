@@ -1,4 +1,4 @@
-//! The two loops of one peer: leases are asked for, messages are sent.
+//! The two loops of one peer: requesting leases, and sending messages.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! All other replicas that are known: those of the configuration, and those that asked.
+//! The known replicas: those of the configuration, and those that have contacted this one.
 //!
 //! Invariants, all under one lock: each message goes to every replica that is known, and who becomes known later is told
 //! of each write that is under way; the cache's certainty is that of the replica with the earliest end of its lease, and
@@ -148,7 +148,7 @@ impl Members {
         let paused = now.saturating_sub(before);
         if paused > PAUSE_MAX {
             table.own.certain_from = now + HEAR_OTHERS;
-            self.inbox.missed(&format_args!("this process stood still for {paused:.1?}"));
+            self.inbox.missed(&format_args!("this process was paused for {paused:.1?}"));
         }
         self.refresh(&table);
     }
@@ -188,7 +188,10 @@ impl Members {
                 let number = state.outbox.push(wire::text(&Message::Missed).into(), now);
                 state.outbox.owe(number);
                 tell_open(&mut state, &table.open);
-                log::warn!("cluster: more than fits waits for {}: it is given up", peer.address);
+                log::warn!(
+                    "cluster: the queue of messages for {} is full: its messages are dropped",
+                    peer.address
+                );
             }
             let number = state.outbox.push(text.clone(), now);
             drop(state);

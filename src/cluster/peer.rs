@@ -1,4 +1,4 @@
-//! One other replica: what it has not applied yet, and the lease that it grants.
+//! One other replica: the invalidations that it has not applied yet, and the lease that it grants.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Looking up the configured peers.
+//! Name resolution of the configured peers.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Answers to other replicas, behind the token of the admin port.
+//! Request handlers for other replicas, behind the token of the admin port.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What must hold between keys, and of values that their types cannot tell.
+//! Checks of values and between keys that types cannot express.
 //!
 //! Everything that would otherwise fail at start, or later and worse, is refused here with the
 //! key's name. The first thing found is reported. Nothing is opened, resolved or bound.
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use http::Uri;
 
-use self::values::{at_least_one, check_tls, free_address, more_than_nothing, wrong};
+use self::values::{at_least_one, check_tls, free_address, greater_than_zero, wrong};
 use super::units::{ByteSize, HumanDuration};
 use super::{Config, ConfigError};
 use crate::cache::DiskConfig;
@@ -42,7 +42,7 @@ impl Config {
             return wrong(
                 "log.level",
                 format_args!(
-                    "`{}` is none of off, error, warn, info, debug, trace",
+                    "`{}` must be one of off, error, warn, info, debug, trace",
                     self.log.level
                 ),
             );
@@ -101,7 +101,9 @@ impl Config {
                 && (listener.ip() == ip || (listener.ip().is_unspecified() && ip.is_loopback()))
         };
         match listeners.iter().find(ours) {
-            Some(own) => wrong("origin.endpoint", format_args!("is our own listener {own}")),
+            Some(own) => {
+                wrong("origin.endpoint", format_args!("{own} is one of hotset's own listeners"))
+            }
             None => Ok(()),
         }
     }
@@ -111,7 +113,10 @@ fn check_transport(index: usize, listen: &ListenConfig) -> Result<(), ConfigErro
     let key = |name: &str| format!("listen[{index}].{name}");
     if let Some(balancers) = &listen.proxy_protocol {
         if listen.address.starts_with("unix:") {
-            return wrong(key("proxy_protocol"), "a unix socket has no addresses to tell apart");
+            return wrong(
+                key("proxy_protocol"),
+                "cannot be used with a Unix socket, which has no client addresses",
+            );
         }
         if balancers.from.is_empty() {
             return wrong(key("proxy_protocol.from"), "at least one network is needed");
@@ -244,7 +249,7 @@ fn check_limits(limits: &LimitsConfig) -> Result<(), ConfigError> {
         ("limits.write_timeout", limits.write_timeout),
         ("limits.keep_alive", limits.keep_alive),
     ] {
-        more_than_nothing(key, time)?;
+        greater_than_zero(key, time)?;
     }
     Ok(())
 }
@@ -256,7 +261,7 @@ fn check_lists(index: usize, rule: &RuleConfig) -> Result<(), ConfigError> {
     if lists > LISTS_MAX {
         return wrong(key, format_args!("{lists} is more than {LISTS_MAX}"));
     }
-    more_than_nothing(&key, lists)
+    greater_than_zero(&key, lists)
 }
 
 /// What is wrong with a pattern that is written as other tools have it: a path, a URL, an ARN.
@@ -323,11 +328,11 @@ fn check_stale(index: usize, rule: &RuleConfig) -> Result<(), ConfigError> {
 
 /// Trust needs somebody to bring events, and must not make what is known live shorter than without it.
 fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), ConfigError> {
-    more_than_nothing("events.max_lag", config.max_lag)?;
+    greater_than_zero("events.max_lag", config.max_lag)?;
     for (index, canary) in config.canaries.iter().enumerate() {
         let key = |name| format!("events.canaries[{index}].{name}");
-        more_than_nothing(&key("every"), canary.every)?;
-        more_than_nothing(&key("timeout"), canary.timeout)?;
+        greater_than_zero(&key("every"), canary.every)?;
+        greater_than_zero(&key("timeout"), canary.timeout)?;
         let path = format!("{}/{}", canary.bucket, canary.key);
         let matches = |rule: &&RuleConfig| rule.matcher().is_ok_and(|m| m.is_match(&path));
         let rule = rules.iter().find(matches);
@@ -344,7 +349,7 @@ fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), Confi
         if !config.receives() {
             return wrong(key, "no receiver is configured under events");
         }
-        more_than_nothing(&format!("{key}.proof"), events.proof)?;
+        greater_than_zero(&format!("{key}.proof"), events.proof)?;
         if events.backstop < events.ttl {
             let EventsFreshness { ttl, backstop, .. } = events;
             return wrong(

@@ -1,4 +1,4 @@
-//! The embedded origin's own request log: what it was asked, and how many bytes it really sent.
+//! Request log of the embedded origin, with the bytes that were really sent.
 //!
 //! One line a request, written when its answer ends: `METHOD path range status bytes`, with `-` for
 //! no range. The bytes are counted as they leave, so an answer that the client cut off shows what

@@ -1,4 +1,4 @@
-//! The sample objects of the embedded origin: what they hold, and writing those that are missing.
+//! Sample objects of the embedded origin.
 //!
 //! Every byte is a function of the sample's name, so a folder can be thrown away and made again, and
 //! two machines hold the same objects. Nothing is held whole in memory but the small ones.

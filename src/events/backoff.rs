@@ -1,4 +1,4 @@
-//! How long a receiver waits before it tries again, and how it says why it has to.
+//! Backoff of receivers between attempts, and the log messages about failures.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Objects that are written so that their own event comes back.
+//! Canaries: objects written periodically to verify that their events arrive.
 //!
 //! A bucket where nothing happens proves nothing (R26), and a notification that somebody took away by mistake looks
 //! like such a bucket. A canary tells the two apart: its event is proof as any other, and that it is missing ends

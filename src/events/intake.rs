@@ -1,4 +1,4 @@
-//! What an event does to the cache.
+//! Application of events to the cache.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -32,7 +32,7 @@ pub struct Intake {
     max_lag: Duration,
 }
 
-/// What was applied, and may not survive a power cut yet: see [`Intake::durable`].
+/// Applied events that may not be durable yet, see [`Intake::durable`].
 #[derive(Debug, Default)]
 #[must_use = "a message is acknowledged when what it says is durable"]
 pub struct Applied {

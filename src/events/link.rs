@@ -1,4 +1,4 @@
-//! How a receiver is.
+//! Connection state of one receiver.
 
 use std::fmt::Display;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Forgetting a byte when S3 says that it changed: where events come from, and what they do.
+//! Invalidation by S3 event notifications: receivers, and the application of events.
 //!
 //! ```text
 //!  receivers ── a message's bytes ──> intake ── s3::event ──> cache: forget, or confirm before it is served again

@@ -1,4 +1,4 @@
-//! Everything that receives events, as the configuration has it.
+//! All configured receivers of events.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Why a receiver cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiversError {
-    #[error("canaries[{0}]: its bucket or key is none")]
+    #[error("canaries[{0}]: invalid bucket or key")]
     Canary(usize),
     #[error("webhook.{0}")]
     Webhook(#[from] WebhookError),

@@ -1,4 +1,4 @@
-//! Which events came lately, so that the very same one is not applied twice (R25).
+//! Recently applied events, so that a duplicate is not applied again (R25).
 //!
 //! A set of hashes in two halves: when the young one is full the old one goes. To forget one too early, or to take
 //! a different event for the same by a collision of 64 seeded bits, is what bounds it; the first costs one HEAD.

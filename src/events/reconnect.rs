@@ -1,4 +1,4 @@
-//! How a receiver with a connection comes back after its server went away: again and again, for ever.
+//! Reconnection of receivers after their server disconnects, without limit and with backoff.
 
 use std::convert::Infallible;
 

@@ -1,4 +1,4 @@
-//! The metrics of replicas that tell each other what they invalidate.
+//! Metrics of invalidations between replicas.
 
 use std::time::Duration;
 
@@ -69,10 +69,10 @@ impl Handles {
 
 #[rustfmt::skip] // A table: one line a metric.
 pub(super) fn describe() {
-    describe_gauge!(PEERS, Unit::Count, "Other replicas of cluster.peers, by whether their leases hold");
-    describe_counter!(INVALIDATIONS, Unit::Count, "Invalidations sent to other replicas, by what became of them");
-    describe_histogram!(SECONDS, Unit::Seconds, "Time until all other replicas had applied an invalidation, or were not waited for any more");
-    describe_counter!(LAPSES, Unit::Count, "Leases of other replicas that ran out: until the next one every read asks the origin");
+    describe_gauge!(PEERS, Unit::Count, "Other replicas (cluster.peers), by lease state");
+    describe_counter!(INVALIDATIONS, Unit::Count, "Invalidations sent to other replicas, by outcome");
+    describe_histogram!(SECONDS, Unit::Seconds, "Time until all other replicas applied an invalidation or the wait timed out");
+    describe_counter!(LAPSES, Unit::Count, "Expired leases of other replicas; until the next lease every read asks the origin");
 }
 
 /// Sets the number of other replicas.

@@ -101,16 +101,16 @@ impl Handles {
 
 #[rustfmt::skip] // A table: one line a metric.
 pub(super) fn describe() {
-    describe_counter!(READS, Unit::Count, "Reads of blocks that lie on disk, by outcome");
+    describe_counter!(READS, Unit::Count, "Reads of blocks from disk, by outcome");
     describe_counter!(READ_BYTES, Unit::Bytes, "Bytes of blocks read from disk");
-    describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes of records of blocks written to disk, those written once more included");
-    describe_counter!(FAILURES, Unit::Count, "Disk tier operations that failed, by reason: damaged, read and write (errors of the device), slow (a read given up), busy (as many reads as the device answers in time), passed_by (the device is bypassed), gone");
-    describe_counter!(SKIPS, Unit::Count, "Blocks that were not written to disk although nothing failed, by reason: not_admitted (not read often enough), queue_full (too much waits to be written)");
-    describe_counter!(RECLAIMED, Unit::Count, "Segments that were removed to make room");
-    describe_gauge!(DEVICE_BYTES, Unit::Bytes, "Bytes of the disk tier's files");
+    describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes of block records written to disk, rewrites included");
+    describe_counter!(FAILURES, Unit::Count, "Disk tier operations that failed, by reason: damaged (checksum mismatch), read and write (device errors), slow (a read timed out), busy (the read limit was reached), passed_by (the device is bypassed), gone (the segment was removed)");
+    describe_counter!(SKIPS, Unit::Count, "Evicted blocks that were not written to disk, by reason: not_admitted (by cache.admission), queue_full (the write queue was full)");
+    describe_counter!(RECLAIMED, Unit::Count, "Segments removed to free space");
+    describe_gauge!(DEVICE_BYTES, Unit::Bytes, "Size of the disk tier's files");
     describe_gauge!(BLOCKS, Unit::Count, "Blocks on disk");
-    describe_gauge!(QUEUED_BYTES, Unit::Bytes, "Bytes of blocks that wait to be written to disk");
-    describe_gauge!(OBJECTS, Unit::Count, "Objects whose metadata lies on disk");
+    describe_gauge!(QUEUED_BYTES, Unit::Bytes, "Bytes of blocks in the disk write queue");
+    describe_gauge!(OBJECTS, Unit::Count, "Objects with metadata on disk");
 }
 
 /// Counts a read of a block that the index names, and its bytes.

@@ -108,13 +108,13 @@ impl Handles {
 
 #[rustfmt::skip] // A table: one line a metric.
 pub(super) fn describe() {
-    describe_counter!(EVENTS, Unit::Count, "Object events, by where they came from and what became of them");
-    describe_histogram!(LAG, Unit::Seconds, "From the time an event tells to when it was applied, by source and bucket");
-    describe_gauge!(LAST, Unit::Seconds, "When the last event was applied, in Unix time, by source; 0: none yet");
-    describe_gauge!(UP, Unit::Count, "Whether a receiver of events is connected, by source and name");
-    describe_gauge!(QUEUED, Unit::Count, "Messages that wait in a queue of events, by source and name, where it tells");
-    describe_gauge!(TRUSTED, Unit::Count, "Pairs of a rule and a bucket whose events are proven to come");
-    describe_counter!(CANARIES, Unit::Count, "Objects written so that their event comes back, by what became of them");
+    describe_counter!(EVENTS, Unit::Count, "Object events received, by source and result");
+    describe_histogram!(LAG, Unit::Seconds, "Delay of events, from the time in the event to its application, by source and bucket");
+    describe_gauge!(LAST, Unit::Seconds, "Time of the last event that was applied, in Unix time, by source; 0: none yet");
+    describe_gauge!(UP, Unit::Count, "1 if a receiver of events is connected, else 0, by source and name");
+    describe_gauge!(QUEUED, Unit::Count, "Messages in an event queue, by source and name, where the queue reports them");
+    describe_gauge!(TRUSTED, Unit::Count, "Pairs of a rule and a bucket whose events are trusted");
+    describe_counter!(CANARIES, Unit::Count, "Canary objects written (events.canaries), by result");
 }
 
 /// Counts events that came together.

@@ -33,8 +33,8 @@ impl Handles {
 
 #[rustfmt::skip] // A table: one line a metric.
 pub(super) fn describe() {
-    describe_gauge!(IDENTITIES, Unit::Count, "Identities that are loaded");
-    describe_counter!(RELOADS, Unit::Count, "Changes of the identities file that were seen, by what became of them");
+    describe_gauge!(IDENTITIES, Unit::Count, "Identities loaded");
+    describe_counter!(RELOADS, Unit::Count, "Reloads of the identities file, by outcome");
 }
 
 /// Sets the number of identities that hold.

@@ -20,9 +20,9 @@ impl Handles {
 
 #[rustfmt::skip] // A table: one line a metric.
 pub(super) fn describe() {
-    describe_gauge!(LIMIT, Unit::Bytes, "Memory limit of the control group that is closest to its own; 0: there is none");
-    describe_gauge!(USED, Unit::Bytes, "Memory used of it, without what the kernel can take back");
-    describe_gauge!(CACHE_CAPACITY, Unit::Bytes, "Most bytes of blocks that memory may hold now; less while memory is short");
+    describe_gauge!(LIMIT, Unit::Bytes, "Memory limit of the process's cgroups; 0: no limit");
+    describe_gauge!(USED, Unit::Bytes, "Memory used in that cgroup, reclaimable memory excluded");
+    describe_gauge!(CACHE_CAPACITY, Unit::Bytes, "Current limit on bytes of blocks in memory; it is lowered under memory pressure");
 }
 
 /// Sets the memory limit that holds.

@@ -1,4 +1,4 @@
-//! What kept the origin from answering, and how long our credentials for it are good.
+//! Metrics of origin failures, the circuit breaker, and the expiry of credentials.
 
 use std::time::SystemTime;
 
@@ -56,26 +56,25 @@ impl Handles {
 }
 
 pub(super) fn describe() {
-    describe_counter!(
-        ERRORS,
-        Unit::Count,
-        "Requests to the origin that brought no answer about what was asked, by reason; each attempt counts"
-    );
+    describe_counter!(ERRORS, Unit::Count, "Failed attempts of requests to the origin, by reason");
     describe_counter!(
         NOT_ASKED,
         Unit::Count,
-        "Requests that were not sent to the origin because it fails and is only probed (origin.circuit_breaker)"
+        "Requests that were not sent to the origin because the circuit breaker was open (origin.circuit_breaker)"
     );
-    describe_gauge!(BREAKER_OPEN, "1 while the origin fails and is only probed, else 0");
+    describe_gauge!(
+        BREAKER_OPEN,
+        "1 while the circuit breaker of the origin is open and only probes are sent, else 0"
+    );
     describe_counter!(
         RETRIES_REFUSED,
         Unit::Count,
-        "Retries that were not made because they were too large a share of what the origin answered (origin.retry_budget)"
+        "Retries that were not made because the retry budget was used up (origin.retry_budget)"
     );
     describe_gauge!(
         CREDENTIALS_EXPIRY,
         Unit::Seconds,
-        "When the credentials for the origin end, in seconds since 1970; 0: they do not"
+        "Expiry of the origin credentials, in Unix time; 0: they do not expire"
     );
 }
 

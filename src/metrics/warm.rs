@@ -1,4 +1,4 @@
-//! The metrics of warming and of what is done by hand.
+//! Metrics of warming, prefetching and purges.
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
@@ -65,12 +65,12 @@ impl Handles {
 
 #[rustfmt::skip] // A table: one line a metric.
 pub(super) fn describe() {
-    describe_counter!(PURGES, Unit::Count, "Purges by hand, by what they covered");
-    describe_counter!(OBJECTS, Unit::Count, "Objects that were to be warmed, by hand or since they were created, by what became of them");
-    describe_counter!(BYTES, Unit::Bytes, "Bytes that were fetched to warm them");
-    describe_gauge!(JOBS, Unit::Count, "Warm jobs that run");
-    describe_gauge!(QUEUE, Unit::Count, "Objects that were created and wait to be warmed");
-    describe_counter!(DROPPED, Unit::Count, "Objects that were created and are not warmed, since too many waited");
+    describe_counter!(PURGES, Unit::Count, "Purges by operators, by scope");
+    describe_counter!(OBJECTS, Unit::Count, "Objects processed by warm jobs and prefetching, by result");
+    describe_counter!(BYTES, Unit::Bytes, "Bytes fetched from the origin for warming and prefetching");
+    describe_gauge!(JOBS, Unit::Count, "Running warm jobs");
+    describe_gauge!(QUEUE, Unit::Count, "Objects in the prefetch queue");
+    describe_counter!(DROPPED, Unit::Count, "Objects that were not prefetched because the prefetch queue was full");
 }
 
 /// Counts purges of one kind.

@@ -1,4 +1,4 @@
-//! What became of notifications over HTTP.
+//! Metrics of the HTTP listener for events.
 
 use metrics::{Counter, Unit, counter, describe_counter};
 
@@ -60,7 +60,11 @@ impl Handles {
 }
 
 pub(super) fn describe() {
-    describe_counter!(REQUESTS, Unit::Count, "Notifications over HTTP, by what became of them");
+    describe_counter!(
+        REQUESTS,
+        Unit::Count,
+        "Requests to the event listener (events.webhook), by outcome"
+    );
 }
 
 /// Counts a request to the receiver of notifications.

@@ -1,4 +1,4 @@
-//! What was refused before it was a request.
+//! Metrics of connections and requests refused before they are handled.
 
 use metrics::{Counter, Unit, counter, describe_counter};
 
@@ -51,12 +51,12 @@ impl Handles {
 }
 
 pub(super) fn describe() {
-    describe_counter!(REFUSED, Unit::Count, "Requests and connections refused, by reason");
     describe_counter!(
-        CERTIFICATES,
+        REFUSED,
         Unit::Count,
-        "New certificate files found, by whether they could be used"
+        "Requests and connections refused before they were handled, by reason"
     );
+    describe_counter!(CERTIFICATES, Unit::Count, "Reloads of certificate files, by outcome");
 }
 
 /// Counts a request or a connection that was refused.

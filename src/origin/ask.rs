@@ -1,4 +1,4 @@
-//! A client's own request, sent to hear what S3 says to it, and nothing more (R22).
+//! A client's own request, sent to S3 only for its authorisation decision (R22).
 
 use http::{HeaderMap, StatusCode};
 use pingora::http::RequestHeader;

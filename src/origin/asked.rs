@@ -1,4 +1,4 @@
-//! Which bytes of which version a request to the origin is for.
+//! Version and byte range of a request to the origin.
 
 use std::ops::Range;
 use std::sync::Arc;

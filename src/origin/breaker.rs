@@ -1,4 +1,4 @@
-//! The circuit breaker: whether the origin is asked at all.
+//! The circuit breaker of the origin.
 //!
 //! It opens when the origin fails several requests in a row over half a second, or half of those of the last ten seconds.
 //! While it is open one request now and then is let through as a probe; the first answer closes it, whoever asked.

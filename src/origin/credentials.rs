@@ -1,4 +1,5 @@
-//! Where our own credentials come from: the chain of the AWS SDKs, or a profile or a role that the configuration names.
+//! Sources of the origin credentials: the chain of the AWS SDKs, or a profile or role of the
+//! configuration.
 //!
 //! Invariant: what was set up and cannot be used is an error that names it; it never turns into unsigned requests. Only
 //! where nothing at all was set up, or `origin.credentials.anonymous` says so, is the answer "none". All of it, files

@@ -1,4 +1,5 @@
-//! In whose name the origin is asked, and which objects may be shared for it (R1).
+//! Credential domains: the credentials of origin requests, and the objects that they may share
+//! (R1).
 //!
 //! A domain is a [`Realm`] and the keys that sign for it. Hotset's own is always there; an identity may bring
 //! another. Invariants: what is fetched for a realm is signed with that realm's keys, or not fetched at all when

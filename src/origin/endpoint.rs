@@ -1,4 +1,5 @@
-//! Where the origin is: scheme, host and port, addressing style, and which of its addresses is next.
+//! Endpoint of the origin: scheme, host, port and addressing style, and the choice of the next
+//! address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

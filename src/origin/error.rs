@@ -1,4 +1,4 @@
-//! What can come of asking the origin, named by what the caller does next.
+//! Errors of origin requests, classified by how the caller proceeds.
 
 use std::time::{Duration, SystemTime};
 
@@ -29,19 +29,19 @@ pub enum OriginError {
     #[error("origin: the object changed")]
     Changed,
     /// 412: the current version has not the `ETag` that a client named.
-    #[error("origin: the object has not the ETag that was asked for")]
+    #[error("origin: the object does not have the requested ETag")]
     PreconditionFailed,
     /// Any other answer below 500. Passed on, not retried.
     #[error("origin: refused ({} {})", .0.status.as_u16(), .0.code)]
     Refused(S3Error),
     /// 429 or 503 after all attempts.
-    #[error("origin: asks to slow down ({})", .0.code)]
+    #[error("origin: throttled ({})", .0.code)]
     Throttled(S3Error),
     /// 5xx after all attempts.
     #[error("origin: server error ({} {})", .0.status.as_u16(), .0.code)]
     ServerError(S3Error),
     /// What it says is of the keys or the clock that hotset signs with, and not of the client's. Never passed on.
-    #[error("origin: does not take hotset's own credentials ({})", .0.code)]
+    #[error("origin: rejects hotset's own credentials ({})", .0.code)]
     OwnCredentials(S3Error),
     /// Name resolution, connect or TLS failed, by the first field.
     #[error("origin: cannot connect: {1}")]
@@ -50,19 +50,19 @@ pub enum OriginError {
     #[error("origin: timed out waiting for {0}")]
     Timeout(&'static str),
     /// The connection broke, or the answer was not what HTTP allows.
-    #[error("origin: connection broke: {0}")]
+    #[error("origin: connection failed: {0}")]
     Broken(String),
     /// It was not asked, because it fails (the breaker is open); worth a try after this time.
-    #[error("origin: not asked, it fails")]
+    #[error("origin: circuit breaker open, request not sent")]
     Down(Duration),
     /// An answer that cannot be admitted: no strong `ETag`, no size or no Last-Modified (R2).
-    #[error("origin: answer cannot be cached: {0}")]
+    #[error("origin: the response cannot be cached: {0}")]
     Uncacheable(String),
     /// The answer to a request for a part is the whole object, or names no range: some servers know no parts.
-    #[error("origin: it does not answer with a part")]
+    #[error("origin: the response is not a part")]
     NotAPart,
-    /// The fetch was given up because nobody waited for it any more, or because of a defect here.
-    #[error("fetch was given up")]
+    /// The the fetch was abandoned because nobody waited for it any more, or because of a defect here.
+    #[error("the fetch was abandoned")]
     GivenUp,
 }
 

@@ -1,4 +1,4 @@
-//! One request on a connection, and what of its answer was read.
+//! One request and response on a connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Whether the origin answers; what is said when it does not, and when it does again.
+//! Health of the origin, and the log messages about outages and recovery.
 //!
 //! At most one warning every [`EVERY`], and one line on its end: an outage meets thousands of requests a second, and an
 //! origin that fails one request in a hundred begins and ends an outage many times a second.

@@ -1,4 +1,4 @@
-//! The S3 behind us: who it is, how to reach it, how to ask it again when it fails.
+//! The origin: connections, requests, retries, health and credentials.
 //!
 //! One rule holds in this room: whatever leaves it as bytes of an object was compared with what was
 //! asked (version, range, length), and a body that ends early is never passed on as complete.

@@ -1,4 +1,4 @@
-//! Counts of the last seconds: what retries and failures are measured against.
+//! Sliding counts of the last seconds, for the retry budget and the circuit breaker.
 
 use tokio::time::Instant;
 

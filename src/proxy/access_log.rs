@@ -76,7 +76,9 @@ impl AccessLogger {
         let sink = (format != AccessLog::Off).then(|| Sink::start(std::io::stdout()));
         let sink = sink.and_then(|started| {
             started
-                .inspect_err(|e| log::error!("no access log: its thread does not start: {e}"))
+                .inspect_err(|e| {
+                    log::error!("the access log is disabled: cannot start its thread: {e}")
+                })
                 .ok()
         });
         Self { format, sink, dropped: Arc::default() }

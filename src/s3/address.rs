@@ -1,4 +1,4 @@
-//! Which bucket and key a request names: the raw target and the Host header together (R24).
+//! Bucket and key of a request, from its raw target and its `Host` header (R24).
 //!
 //! A name is taken from the wire exactly once. The target is read as it was sent, never as some
 //! library normalised it, so `//`, `.` and `..` stay in the key; and where request line and Host

@@ -1,4 +1,4 @@
-//! Which headers of an answer describe the object, and so may be kept and replayed (R13).
+//! Response headers that describe the object, and may be cached and replayed (R13).
 //!
 //! An allow-list, with one prefix (`x-amz-`) and the few of it that belong to the one answer: what
 //! a proxy, a browser rule or the connection added is never given to somebody else. Checksums are

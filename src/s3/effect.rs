@@ -1,4 +1,4 @@
-//! What a request that is passed through may change of what is cached (R8).
+//! Cached objects that a request which passes through may change (R8).
 //!
 //! Where the effect is in doubt it is the wider one: forgetting too much costs one HEAD, and
 //! forgetting too little serves bytes that are gone.

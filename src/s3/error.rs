@@ -1,4 +1,4 @@
-//! The one error that a client sees: an S3 code, its status, and the XML that carries it.
+//! Errors sent to clients: an S3 error code, its HTTP status, and the XML body.
 //!
 //! The constructors hold S3's own wording, since people and programs look for it. An origin's
 //! error becomes one too, in [`S3Error::from_response`], and leaves in our own envelope: request

@@ -1,4 +1,4 @@
-//! An origin's error answer, read.
+//! Parsing of an origin's error response.
 //!
 //! It is passed on in our own envelope, with its request ids and whatever it says about *our*
 //! credentials left out. A code is only believed when the origin wrote it, in a complete

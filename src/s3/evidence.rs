@@ -1,4 +1,4 @@
-//! State of an object as an answer that passes through shows it (R34).
+//! Evidence of an object's state in a response that passes through (R34).
 
 use std::hash::BuildHasher as _;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! What a request needs to be allowed: all of its pairs of action and resource (R21).
+//! Permissions that a request requires, as pairs of action and resource (R21).
 //!
 //! A request may be done when every pair is allowed, so a pair too many refuses and a pair too few lets through.
 //! Who may do what is not known here.

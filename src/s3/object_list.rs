@@ -1,4 +1,4 @@
-//! A page of `ListObjectsV2`: which keys there are, how large each is, and how to go on.
+//! A page of `ListObjectsV2`: keys, sizes and the continuation token.
 //!
 //! Keys are asked for with `encoding-type=url`, since XML 1.0 cannot hold each character that a key may have; a
 //! server that does not know that sends them as they are and does not say `EncodingType`.
@@ -9,7 +9,7 @@ use super::xml::{self, Malformed};
 
 /// The document is no page of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is not an answer to ListObjectsV2")]
+#[error("not a ListObjectsV2 response")]
 pub struct NotAList;
 
 /// A page of a list.

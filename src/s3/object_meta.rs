@@ -1,4 +1,4 @@
-//! What is known of one version of an object, learned from an origin's answer.
+//! Metadata of one object version, from an origin response.
 //!
 //! The gate of R2: an answer without one strong `ETag`, a certain size and Last-Modified is never
 //! admitted. What is kept is an allow-list of headers that describe the object itself; whatever

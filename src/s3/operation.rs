@@ -1,4 +1,4 @@
-//! What a request wants: a read that the cache may answer, or something to pass through.
+//! Classification of requests: reads that the cache may answer, and requests that pass through.
 //!
 //! By allow-list (R16): only a GET or HEAD of a key whose every query name and `x-amz-*` header
 //! is known to leave the bytes alone is a [`Read`]. All else is passed through, with the

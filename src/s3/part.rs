@@ -1,4 +1,4 @@
-//! The parts that an object was uploaded in, as far as an origin's answers to `partNumber` told of them.
+//! Parts of a multipart object, as far as responses to `partNumber` requests have shown them.
 //!
 //! Where a part lies is never computed: part numbers may be sparse, and parts differ in length (R18). What is
 //! known of a part is true of one version, for as long as that exists.

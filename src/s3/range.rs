@@ -1,4 +1,4 @@
-//! Byte ranges: what a client asks for, and what an answer says that it holds.
+//! Byte ranges: `Range` of requests and `Content-Range` of responses.
 //!
 //! S3 answers exactly one range, and *ignores* what it cannot read (malformed, several ranges,
 //! last before first): the whole object with 200. Only a well-formed range that lies outside the

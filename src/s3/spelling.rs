@@ -1,4 +1,5 @@
-//! Keys that a server may take for other keys: with empty, `.` or `..` segments, or with backslashes.
+//! Ambiguous keys: with empty, `.` or `..` segments, or backslashes, which a server may take for
+//! other keys.
 //!
 //! S3 compares keys byte by byte, so these are ordinary keys there. Servers that keep objects as files, and proxies
 //! before them, clean paths: `//k` becomes `k`, and `a/../b` becomes `b`. Which of them does what is not known here, so

@@ -1,4 +1,4 @@
-//! Names and metadata for the tests of those who build on these.
+//! Names and metadata for the tests of other modules.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! The little XML that S3 speaks: a walk over a small document, and text made safe to put in one.
+//! The subset of XML that S3 uses: reading of small documents, and escaping of text.
 //!
 //! Every S3 document that we read is a tree of elements with text in its leaves. What a lenient
 //! reader would guess at (a document type, another encoding, unknown entities, an end that is

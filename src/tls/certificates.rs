@@ -1,4 +1,4 @@
-//! From files to what a handshake needs: which certificate is shown for which name, and whose clients are believed.
+//! Loading of certificates and client authorities, and selection of a certificate by server name.
 //!
 //! Everything that is wrong with a file is found when it is read, and says which file it is; what was read is
 //! complete, so that a handshake opens nothing.

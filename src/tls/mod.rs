@@ -1,4 +1,4 @@
-//! TLS of one listener: handshakes, and files that are read again when they change.
+//! TLS of one listener: handshakes, and reloading of files that change.
 //!
 //! The invariant: there is always a whole configuration. New files take its place only when all of them are right and
 //! fit together; a handshake uses the one that was there when it began, and connections keep theirs.

@@ -1,4 +1,4 @@
-//! Jobs that were begun by hand: those that run, and the last that ended.
+//! Warm jobs started by operators: those that run, and the last that ended.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

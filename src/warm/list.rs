@@ -1,4 +1,4 @@
-//! Which objects a job warms: those of a list, or the keys under a prefix, a page at a time.
+//! Objects of a warm job: those of a list, or the keys under a prefix, page by page.
 
 use globset::GlobMatcher;
 
@@ -125,7 +125,9 @@ impl<'a> Lister<'a> {
                 let page = self.warmer.origin.list(bucket, prefix, token.as_deref()).await?;
                 // A server that ends nowhere would keep us for ever.
                 if page.next.is_some() && page.next == *token {
-                    return Err(OriginError::Broken("its list goes round in a circle".to_owned()));
+                    return Err(OriginError::Broken(
+                        "the listing repeats a continuation token".to_owned(),
+                    ));
                 }
                 let found = page.objects.into_iter();
                 let found = found.map(|(key, size)| (bucket.clone(), key, Some(size)));

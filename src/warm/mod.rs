@@ -1,4 +1,5 @@
-//! Reading ahead of all readers: what an operator asks for by hand, and what an event says was created.
+//! Warming: reading objects into the cache on request of an operator, and prefetching of created
+//! objects.
 //!
 //! ```text
 //!  a job (keys, or a prefix that is listed page by page) ──┐

@@ -1,4 +1,4 @@
-//! One object is warmed: opened, and read where something is missing, piece by piece.
+//! Warming of one object: opens it and reads its missing ranges, piece by piece.
 
 use std::ops::Range;
 

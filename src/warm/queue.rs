@@ -1,4 +1,4 @@
-//! Objects that events say were created, until they are warmed: bounded, each once, the newest kept.
+//! Queue of created objects to prefetch: bounded, without duplicates, dropping the oldest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;

@@ -1,4 +1,4 @@
-//! Which bytes of an object are warmed. Pure arithmetic.
+//! Byte ranges of an object to warm. Pure arithmetic.
 
 use std::ops::Range;
 

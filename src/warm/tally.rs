@@ -1,4 +1,4 @@
-//! What a job has done so far.
+//! Progress counters of a warm job.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

@@ -1,4 +1,4 @@
-//! Work that goes on side by side within one task, so that dropping the task ends all of it.
+//! Concurrent work within one task, cancelled by dropping the task.
 
 use std::pin::pin;
 

@@ -1,4 +1,4 @@
-//! A job's life: from its order to its end.
+//! Execution of a warm job.
 
 use std::sync::Arc;
 

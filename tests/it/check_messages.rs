@@ -53,7 +53,7 @@ fn mistakes_are_named_with_line_column_and_key() {
         ),
         (
             "log:\n  level: loud\n",
-            "FILE:2:10: log.level: `loud` is none of off, error, warn, info, debug, trace",
+            "FILE:2:10: log.level: `loud` must be one of off, error, warn, info, debug, trace",
         ),
         (
             "cache:\n  block: null\n",

@@ -5,21 +5,21 @@
     reason = "clippy.toml allows it in tests, but not in what they share"
 )]
 
-/// What is counted and logged of a request.
+/// Metrics and the access log of a request.
 mod accounting;
 /// An origin with several addresses.
 mod addresses;
-/// What is kept and what streams through, and what the origin is asked for on a client's behalf.
+/// Which responses are cached, and which requests fills send to the origin.
 mod admission;
-/// Who may import whom, and how long a file may be.
+/// Imports between modules, and the length of files.
 mod architecture;
-/// Hits that are answered without a session.
+/// The fast path: hits answered without a session.
 mod at_once;
-/// An origin that fails and is left alone.
+/// The circuit breaker of the origin.
 mod breaker;
 /// The admin port's API and the subcommands that use it.
 mod by_hand;
-/// What `hotset check` says of mistakes in a file.
+/// Messages of `hotset check` about mistakes in a file.
 mod check_messages;
 /// `hotset check --online`.
 mod check_online;
@@ -35,49 +35,49 @@ mod conformance;
 mod connections;
 /// The real binary, killed under load and started again on the same disk.
 mod crash;
-/// Where hotset's own credentials come from, and how they stay good.
+/// Sources and renewal of the origin credentials.
 mod credentials;
 /// Regions, tenants, redirects, two signatures at once.
 mod dialects;
 /// Blocks on disk: read again, after a restart too.
 mod disk;
-/// What happens to disks and to the files on them.
+/// Damaged, full and missing disks and files.
 mod disk_accidents;
 /// The page on the disk format, and segments that a server wrote.
 mod disk_format;
 /// The pages of the documentation: links, commands, configurations, the table of contents.
 mod documentation;
-/// The end of a server.
+/// Graceful shutdown.
 mod drain;
-/// What is acknowledged when the disk hangs or fails.
+/// Acknowledgement of purges and events while the disk hangs or fails.
 mod durability;
-/// Forgetting by hand to the last byte: memory and files.
+/// `purge --erase`: no byte stays in memory or files.
 mod erase;
-/// What object events make it forget.
+/// Invalidation by events.
 mod events;
-/// What listings, reads and refusals that pass through make stale.
+/// Evidence: listings, reads and refusals that pass through mark objects stale.
 mod evidence;
 mod explain;
 /// When the origin is asked whether an object changed.
 mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
 mod front;
-/// What was fetched a moment ago, while memory is full.
+/// Recently fetched objects, while memory is full.
 mod full_memory;
 /// Late answers of the origin, asked for a second time.
 mod hedging;
-/// The names under which each mode is reached.
+/// Host names by which each mode is reached.
 mod hosts;
 /// The description of the HTTP API, `docs/reference/http-api.yaml`.
 mod http_api;
 /// Events by Kafka.
 #[cfg(feature = "kafka")]
 mod kafka;
-/// Sizes, counts and times that clients are held to.
+/// Limits on clients: sizes, counts and times.
 mod limits;
-/// Lists that are remembered for a moment.
+/// Cached lists.
 mod lists;
-/// Origins that lead back to hotset.
+/// Forwarding loops.
 mod loops;
 /// An origin whose headers and bytes contradict each other.
 mod lying_origin;
@@ -88,34 +88,34 @@ mod memory_bound;
 /// Random operations against every version that each key ever had.
 mod miss_reasons;
 mod model;
-/// Absences: which are remembered, for whom, and for how long.
+/// Negative entries: cached absences of objects.
 mod negatives;
-/// What is said of an origin that cannot be reached, or does not take hotset's keys.
+/// Log messages and readiness when the origin is unreachable or rejects hotset's credentials.
 mod origin_health;
 /// Reads by part number.
 mod page_reads;
 mod parts;
-/// What the origin sees of a request that is passed through, and the client of its answer.
+/// Requests and responses that pass through, as the origin and the client see them.
 mod pass_through;
-/// Below a path of an ingress.
+/// `listen[].path_prefix`.
 mod path_prefix;
 /// Replicas that tell each other what they invalidate.
 mod peers;
-/// What an identity may do, and in whose name the origin is asked for it.
+/// Permissions of identities, and the credentials of their requests to the origin.
 mod policy;
-/// Whom files, folders and sockets are for, and how many may be open.
+/// Permissions of files, directories and sockets, and the limit of open files.
 mod private_files;
 /// The real binary: wrong configurations, signals, logs, the admin port.
 mod process;
-/// Load balancers that say who their client is.
+/// PROXY protocol.
 mod proxy_protocol;
-/// Forgetting by hand: objects, prefixes, buckets, everything, and their blocks.
+/// Purges of objects, prefixes, buckets and everything.
 mod purge;
-/// 412 and 416, and what they are concluded from.
+/// Responses 412 and 416, and their confirmation by the origin.
 mod refusals;
-/// An origin that fails and is asked again.
+/// Retries of requests to the origin.
 mod retries;
-/// Sizes from the limits of control groups.
+/// Default sizes from cgroup limits.
 mod sizing;
 /// A disk that is slower than the origin.
 mod slow_disk;
@@ -124,7 +124,7 @@ mod smuggling;
 mod spellings;
 /// A first read, a second read, an overwritten object: the spine.
 mod spine;
-/// An old answer instead of none.
+/// Stale responses while the origin fails.
 mod stale;
 /// The routes that show the server.
 mod stats;
@@ -135,7 +135,7 @@ mod support;
 mod support_faults_test;
 /// The support itself: a fake that lies unasked would make every other test worthless.
 mod support_test;
-/// TLS towards clients, and the files that it is made of.
+/// TLS to clients, and reloading of certificates.
 mod tls;
 /// Objects that change while they are read.
 mod torn;
@@ -143,23 +143,23 @@ mod torn;
 mod transparent;
 /// `auth.writes`, `auth.buckets`, and the unix socket.
 mod trust;
-/// Disks that other releases left.
+/// Disks written by other releases.
 mod upgrade;
 /// Bodies on their way to the origin: plain, aws-chunked, broken off, expected.
 mod uploads;
-/// Clients that go away.
+/// Client disconnects.
 mod vanished;
-/// Who sent a request, by its signature.
+/// Verification of signatures.
 mod verify;
 /// Reads by version id.
 mod versions;
-/// What is done by hand over the admin port: who may, and warming.
+/// Warm jobs, and access to the admin API.
 mod warm;
-/// Requests of web pages, to whatever believes its connections.
+/// Requests of web pages to listeners without authentication.
 mod web_pages;
-/// Notifications over HTTP.
+/// The HTTP listener for events.
 mod webhook;
-/// What is read over is on disk after a crash.
+/// Write-behind: hot blocks are on disk before a crash.
 mod write_behind;
-/// Writes through the proxy.
+/// Races of writes and reads.
 mod write_races;

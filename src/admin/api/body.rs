@@ -21,7 +21,7 @@ pub(super) async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Refus
                 let why = format!("the body is larger than {MOST_BYTES} bytes");
                 Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, why)
             }
-            None => Refusal::bad("the body did not come to its end"),
+            None => Refusal::bad("the request body is incomplete"),
         }
     })?;
     serde_json::from_slice(&body.to_bytes()).map_err(|error| Refusal::bad(error.to_string()))
@@ -30,7 +30,7 @@ pub(super) async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Refus
 /// Reads `s3://bucket/key`s.
 pub(super) fn objects(keys: &[String]) -> Result<Vec<(BucketName, ObjectKey)>, Refusal> {
     if keys.is_empty() {
-        return Err(Refusal::bad("keys: there are none"));
+        return Err(Refusal::bad("keys: the list is empty"));
     }
     if keys.len() > MOST_KEYS {
         let why = format!("keys: {} are more than {MOST_KEYS}: send them in parts", keys.len());

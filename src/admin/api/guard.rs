@@ -42,8 +42,8 @@ async fn check_token(api: &Api, headers: &HeaderMap) -> Result<(), Refusal> {
     let said = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
     let is_right = match said {
         Some(said) => api.token.is(said).await.map_err(|error| {
-            log::error!("admin.token_file cannot be read: {error}");
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "admin.token_file cannot be read")
+            log::error!("cannot read admin.token_file: {error}");
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot read admin.token_file")
         })?,
         None => false,
     };

@@ -1,4 +1,4 @@
-//! What operators do by hand: JSON in, JSON out.
+//! The admin API: JSON requests and responses.
 //!
 //! ```text
 //!  POST   /api/v1/purge        forget keys, a prefix, a bucket or everything, and erase it where that is asked

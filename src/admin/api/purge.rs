@@ -118,7 +118,7 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
     let cache = api.cache.clone();
     // Thousands of keys take longer than a worker may be kept.
     let purging = spawn_blocking(move || (cache.purge(&scopes), scopes)).await;
-    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the purge did not end");
+    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the purge did not complete");
     let (purged, scopes) = purging.map_err(failed)?;
     let kept = timeout(DURABLE, api.cache.purged(purged));
     let (kept, peers) = tokio::join!(kept, purge_at_peers(api, &scopes));
@@ -150,7 +150,9 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
 async fn known(api: &Api, scopes: &[Scope]) -> Result<Memory, Refusal> {
     let (cache, scopes) = (api.cache.clone(), scopes.to_vec());
     let counted = spawn_blocking(move || cache.in_memory(&scopes)).await;
-    let failed = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be counted");
+    let failed = |_| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the objects in memory cannot be counted")
+    };
     let InMemory { objects, bytes } = counted.map_err(failed)?;
     Ok(Memory { objects, bytes })
 }
@@ -182,7 +184,7 @@ async fn erase(api: &Api, scopes: &[Scope], peers: &PeerPurge) -> Result<Gone, R
         }
         Err(error) => {
             log::error!("what was purged by hand is not all erased: {error}");
-            let why = format!("it is purged; it is not all erased yet: {error}; ask again");
+            let why = format!("it is purged; not everything is erased yet: {error}; ask again");
             Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why))
         }
     }
@@ -207,7 +209,9 @@ fn scopes(asked: &Asked) -> Result<Vec<Scope>, Refusal> {
         }
         (None, None, None, None, Some(true)) => Ok(vec![Scope::Everything]),
         (None, None, None, None, Some(false)) => Err(Refusal::bad("everything: can only be true")),
-        _ => Err(Refusal::bad("one of keys, prefix, glob, bucket and everything is needed")),
+        _ => Err(Refusal::bad(
+            "exactly one of keys, prefix, glob, bucket and everything is required",
+        )),
     }
 }
 

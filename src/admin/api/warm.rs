@@ -80,7 +80,7 @@ pub(super) async fn cancel(api: &Api, id: &str) -> Answer {
 }
 
 fn find(api: &Api, id: &str) -> Result<std::sync::Arc<Job>, Refusal> {
-    let unknown = || Refusal::new(StatusCode::NOT_FOUND, "there is no such job, or not any more");
+    let unknown = || Refusal::new(StatusCode::NOT_FOUND, "no such job");
     api.warmer.job(id).ok_or_else(unknown)
 }
 
@@ -91,7 +91,7 @@ fn order(asked: Asked) -> Result<Order, Refusal> {
             let url = body::prefix(text)?;
             Target::Prefix(url.bucket, url.rest)
         }
-        _ => return Err(Refusal::bad("either keys or prefix is needed")),
+        _ => return Err(Refusal::bad("exactly one of keys and prefix is required")),
     };
     if asked.include.len() + asked.exclude.len() > MOST_PATTERNS {
         let why = format!("include, exclude: more than {MOST_PATTERNS} patterns");
@@ -99,15 +99,15 @@ fn order(asked: Asked) -> Result<Order, Refusal> {
     }
     let patterns = Patterns::new(asked.include, asked.exclude);
     let patterns = patterns.map_err(|wrong| Refusal::bad(format!("include, exclude: {wrong}")))?;
-    let more_than_nothing = |name: &str, value: Option<u64>| match value {
-        Some(0) => Err(Refusal::bad(format!("{name}: must be more than nothing"))),
+    let greater_than_zero = |name: &str, value: Option<u64>| match value {
+        Some(0) => Err(Refusal::bad(format!("{name}: must be greater than zero"))),
         value => Ok(value),
     };
     let bytes = |size: Option<ByteSize>| size.map(ByteSize::bytes);
     let span = match (bytes(asked.head), bytes(asked.tail)) {
         (None, None) => Span::WHOLE,
         (head, tail) if head.unwrap_or(0) == 0 && tail.unwrap_or(0) == 0 => {
-            return Err(Refusal::bad("head, tail: must be more than nothing"));
+            return Err(Refusal::bad("head, tail: must be greater than zero"));
         }
         (head, tail) => Span { whole: 0, head: head.unwrap_or(0), tail: tail.unwrap_or(0) },
     };
@@ -115,9 +115,9 @@ fn order(asked: Asked) -> Result<Order, Refusal> {
         target,
         patterns,
         span,
-        max_bytes: more_than_nothing("max_bytes", bytes(asked.max_bytes))?,
-        max_objects: more_than_nothing("max_objects", asked.max_objects)?,
-        rate: more_than_nothing("rate", bytes(asked.rate))?,
+        max_bytes: greater_than_zero("max_bytes", bytes(asked.max_bytes))?,
+        max_objects: greater_than_zero("max_objects", asked.max_objects)?,
+        rate: greater_than_zero("rate", bytes(asked.rate))?,
         dry_run: asked.dry_run,
     })
 }
@@ -138,7 +138,7 @@ mod tests {
         for (text, named) in [
             ("{}", "either keys or prefix"),
             (r#"{"keys":[],"prefix":"s3://data/"}"#, "either keys or prefix"),
-            (r#"{"keys":[]}"#, "keys: there are none"),
+            (r#"{"keys":[]}"#, "keys: the list is empty"),
             (r#"{"keys":["s3://data/a","s3://data"]}"#, "keys[1]: `s3://data`: the key"),
             (r#"{"prefix":"data/x"}"#, "prefix: `data/x` is not s3://"),
             (r#"{"prefix":"s3://data/","include":["a["]}"#, "`a[`"),

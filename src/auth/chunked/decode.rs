@@ -1,4 +1,4 @@
-//! The reading half of `aws-chunked`: a state machine that is fed slices of any size.
+//! Decoder of `aws-chunked` bodies: a state machine that accepts slices of any size.
 //!
 //! Grammar: chunks of `size[;chunk-signature=..] CRLF data CRLF`, a last one of size 0 without
 //! data, then trailers and an empty line. Signatures are checked where the client's key is known

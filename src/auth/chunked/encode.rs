@@ -1,4 +1,4 @@
-//! The writing half: what goes to the origin in place of a client's chunks.
+//! Encoder of `aws-chunked` bodies for the origin.
 //!
 //! Every form but the raw one has chunks of exactly 64 KiB and a shorter last one, so that the
 //! length of the whole is known beforehand ([`Form::encoded_length`]) whatever the client's chunks

@@ -1,4 +1,5 @@
-//! Who sent a form, and whether it may be done: by its policy first, then by what its sender may do (R21).
+//! Authentication and authorisation of a form: by its policy, then by its sender's permissions
+//! (R21).
 
 use std::net::IpAddr;
 use std::sync::Arc;

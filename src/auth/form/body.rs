@@ -1,4 +1,4 @@
-//! The file of a form on its way to the origin, and what the client sent behind it.
+//! The file of a form, streamed to the origin; what the client sent after it is dropped.
 //!
 //! The origin is told a length before the file's own is known, since fields may follow it. They are dropped, and the
 //! place that they had is filled after the end of the form that is sent, where every reader ignores what is there (RFC

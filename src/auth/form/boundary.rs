@@ -1,4 +1,4 @@
-//! The line between the parts of a form.
+//! The boundary delimiter between the parts of a form.
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;

@@ -1,4 +1,5 @@
-//! Browser uploads: a POST to a bucket whose `multipart/form-data` says what is stored, and by whose leave.
+//! Browser uploads: POST of `multipart/form-data` to a bucket, authorised by a signed policy in the
+//! form.
 //!
 //! [`HeadReader`] reads the fields before the file, [`Access::admit_form`](super::Access::admit_form) asks who sent
 //! them and holds them against the [`Policy`] that was signed, [`Outgoing`] writes them anew for the origin,

@@ -1,4 +1,4 @@
-//! The form that the origin is sent in a client's place: the same fields, signed by us.
+//! The form as it is sent to the origin: the same fields, signed with the origin credentials.
 //!
 //! The client's signature hangs on a key that the origin does not know. Ours is over a policy of its own that allows
 //! this one form and ends within the hour. Dropped are what belonged to the client's signature, what S3 ignores, and

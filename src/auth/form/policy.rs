@@ -1,4 +1,4 @@
-//! What a form's signer allows: the policy document, and whether a form is inside it.
+//! The policy document of a form, and the check of the form against its conditions.
 //!
 //! Source: Amazon S3 API Reference, "POST Policy". Names are compared without their case, values with it. A condition
 //! on a field that is not there fails, even `starts-with` nothing, and every field needs a condition; so does the

@@ -1,4 +1,4 @@
-//! Refusals of forms in S3's own words.
+//! S3 errors for refused forms.
 //!
 //! Source: S3 API Reference, "Error responses"; where S3 was seen to answer with another code than the list of them
 //! has (`InvalidArgument` for `UserKeyMustBeSpecified` and `IncorrectNumberOfFilesInPostRequest`, `AccessDenied` for

@@ -1,4 +1,4 @@
-//! The identities file: YAML in, an [`IdentitySet`] out.
+//! Parsing of the identities file into an [`IdentitySet`].
 //!
 //! Invariant: what is wrong is said in one line that names the key, and never shows a value that could be a
 //! secret. A file without a single identity is wrong: it is more likely half written than meant.
@@ -206,7 +206,7 @@ impl OriginEntry {
 
 fn word(key: &str, text: &str) -> Result<(), Wrong> {
     match text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        true => wrong(key, "must be a word"),
+        true => wrong(key, "must be non-empty and contain no whitespace"),
         false => Ok(()),
     }
 }
@@ -258,10 +258,16 @@ impl Allow {
     fn grant(&self, index: usize) -> Result<Grant, Wrong> {
         let key = |name: &str| format!("allow[{index}].{name}");
         if self.actions.is_empty() {
-            return wrong(key("actions"), "an empty list allows nothing");
+            return wrong(
+                key("actions"),
+                "an empty list would refuse every bucket; remove the key to allow all",
+            );
         }
         if self.resources.is_empty() {
-            return wrong(key("resources"), "an empty list allows nothing");
+            return wrong(
+                key("resources"),
+                "an empty list would refuse every bucket; remove the key to allow all",
+            );
         }
         let pattern = |(item, text): (usize, &String)| {
             let place = || format!("{}[{item}]", key("resources"));

@@ -1,4 +1,4 @@
-//! One identity: who it is, and what it may do.
+//! One identity: its credentials and permissions.
 //!
 //! Invariant: a request may be done when *each* of its pairs is inside one grant (R21). Nothing is allowed that
 //! no grant names, and no action includes another.

@@ -1,4 +1,5 @@
-//! Who may do what in the mode `verify`: identities from a file that is re-read when it changes (R20).
+//! Identities and permissions of the mode `verify`, from a file that is reloaded when it changes
+//! (R20).
 //!
 //! The file may be a Kubernetes Secret, which changes by a symlink that is swapped: it is read by its path every
 //! few seconds, on a thread of its own, and compared by content. Invariants: a file that is wrong never replaces

@@ -13,7 +13,7 @@ pub(super) enum InvalidPattern {
     #[error("names no keys: write bucket/** for all of a bucket, and \"**\" for everything")]
     NoKeys,
     /// A character that means something in other globs.
-    #[error("has a `{0}`: only *, ** and ? mean something here")]
+    #[error("has a `{0}`: only *, ** and ? are supported here")]
     Character(char),
     /// Keys do not begin with a slash, and buckets are never empty.
     #[error("begins with a slash: write bucket/prefix/**")]

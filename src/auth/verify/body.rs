@@ -1,4 +1,4 @@
-//! What a verified request's signature says of its body, and the check of a body by its hash.
+//! The body hash that a signature covers, and the check of a body against it.
 //!
 //! Invariant: a body that differs never goes out whole. The last bytes are held back until all of it has been seen
 //! ([`HoldBack`]), so that whoever breaks the transfer on an error leaves the origin with a part.

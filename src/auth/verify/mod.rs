@@ -1,4 +1,4 @@
-//! The `verify` mode's question: did the holder of a known secret send this very request?
+//! Verification of Signature Version 4 in the mode `verify`.
 //!
 //! `claim` reads what a request says of its signature, here it is compared with what the secret makes of the
 //! request, and [`BodyCheck`] goes on with what the signature says of the body; `form` does the same for the policy

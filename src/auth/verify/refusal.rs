@@ -1,4 +1,5 @@
-//! Refusals in S3's own words: programs look for the code, people for the sentence.
+//! S3 errors for requests whose signature is refused: programs match the code, people read the
+//! message.
 //!
 //! Source: S3 API Reference, "Error responses", and what S3 was seen to answer. No secret and no signature that
 //! would have been right is in any of them.

@@ -195,7 +195,9 @@ impl Rules {
     /// A receiver lost its connection; nothing is trusted before [`Rules::receiver_back`].
     pub fn receiver_lost(&self, why: &str) {
         if self.trust.receiver_lost() > 0 {
-            log::warn!("events: nothing is trusted any more, each rule's ttl applies: {why}");
+            log::warn!(
+                "events: no rule trusts events any more, and each rule's ttl applies: {why}"
+            );
         }
     }
 

@@ -1,10 +1,10 @@
-//! What must hold of `auth`, and between it and the listeners.
+//! Checks of `auth`, and of it against the listeners.
 
 use std::net::SocketAddr;
 
 use http::Uri;
 
-use super::values::{more_than_nothing, wrong};
+use super::values::{greater_than_zero, wrong};
 use crate::auth::{AuthConfig, AuthMode};
 use crate::config::ConfigError;
 use crate::config::units::HumanDuration;
@@ -43,7 +43,7 @@ pub(super) fn check(auth: &AuthConfig, listeners: &[ListenConfig]) -> Result<(),
     let others = of_modes.iter().filter(|(mode, ..)| *mode != auth.mode);
     let mut unused = others.flat_map(|(_, mode, keys)| keys.iter().map(move |key| (key, mode)));
     if let Some(((key, _), mode)) = unused.find(|((_, set), _)| *set) {
-        return wrong(key, format_args!("means something only with auth.mode: {mode}"));
+        return wrong(key, format_args!("only valid with auth.mode: {mode}"));
     }
     let of_both =
         [("auth.origins", !auth.origins.is_empty()), ("auth.reserved", auth.reserved.is_some())];
@@ -55,7 +55,7 @@ pub(super) fn check(auth: &AuthConfig, listeners: &[ListenConfig]) -> Result<(),
     if auth.mode == AuthMode::Verify && auth.identities.is_none() {
         return wrong("auth.identities", "is needed with auth.mode: verify");
     }
-    more_than_nothing("auth.reload", auth.reload)?;
+    greater_than_zero("auth.reload", auth.reload)?;
     if auth.decision_ttl.0 > DECISION_MAX.0 {
         return wrong("auth.decision_ttl", format_args!("must be at most {DECISION_MAX}"));
     }

@@ -1,4 +1,4 @@
-//! What must hold of the API on the admin port, and of what is warmed.
+//! Checks of `admin` and `warm`.
 
 use super::values::{at_least_one, wrong};
 use crate::admin::config::AdminConfig;
@@ -9,13 +9,14 @@ use crate::warm::config::WarmConfig;
 /// The token is said in a header, or not at all.
 pub(super) fn check_admin(admin: &AdminConfig) -> Result<(), ConfigError> {
     if admin.token.is_some() && admin.token_file.is_some() {
-        return wrong("admin.token_file", "stands beside admin.token: one of them is enough");
+        return wrong("admin.token_file", "cannot be set together with admin.token");
     }
     let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
     match &admin.token {
-        Some(token) if !is_word(token.expose()) => {
-            wrong("admin.token", "must be a word of printable ASCII characters")
-        }
+        Some(token) if !is_word(token.expose()) => wrong(
+            "admin.token",
+            "must be non-empty and contain only printable ASCII characters without spaces",
+        ),
         Some(token) if token.expose().len() < AdminConfig::TOKEN_MIN => wrong(
             "admin.token",
             format_args!(
@@ -40,7 +41,7 @@ pub(super) fn check_prefetch(index: usize, rule: &RuleConfig) -> Result<(), Conf
     let Some(PrefetchConfig { whole, head, tail }) = rule.prefetch else { return Ok(()) };
     let key = format!("rules[{index}].prefetch");
     if rule.freshness == Freshness::Bypass {
-        return wrong(key, "nothing of a rule that is bypass is kept");
+        return wrong(key, "has no effect with freshness: bypass");
     }
     at_least_one(&key, whole.max(head).max(tail).bytes())
 }

@@ -20,7 +20,10 @@ pub(super) fn check(cluster: &ClusterConfig, admin: &AdminConfig) -> Result<(), 
         return Ok(());
     }
     let Some(address) = &admin.address else {
-        return wrong(KEY, "replicas speak over the admin port: admin.address is needed");
+        return wrong(
+            KEY,
+            "admin.address is required, since replicas communicate over the admin port",
+        );
     };
     let on_loopback = address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
     if !on_loopback && admin.token.is_none() && admin.token_file.is_none() {

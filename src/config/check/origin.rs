@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::Uri;
 
-use super::values::{at_least_one, more_than_nothing, wrong};
+use super::values::{at_least_one, greater_than_zero, wrong};
 use crate::config::ConfigError;
 use crate::origin::config::{Addressing, CredentialsConfig, OriginConfig};
 
@@ -16,7 +16,7 @@ pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
         ("origin.credentials.profile", &origin.credentials.profile),
     ] {
         if text.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return wrong(key, "must be a word");
+            return wrong(key, "must be non-empty and contain no whitespace");
         }
     }
     check_credentials(&origin.credentials)?;
@@ -28,7 +28,7 @@ pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
         ("origin.backoff.base", origin.backoff.base),
         ("origin.keep_alive", origin.keep_alive),
     ] {
-        more_than_nothing(key, duration)?;
+        greater_than_zero(key, duration)?;
     }
     if origin.backoff.cap < origin.backoff.base {
         return wrong(
@@ -49,7 +49,7 @@ fn check_credentials(config: &CredentialsConfig) -> Result<(), ConfigError> {
     for (key, word) in words {
         let Some(word) = word else { continue };
         if word.is_empty() || word.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return wrong(key, "must be a word");
+            return wrong(key, "must be non-empty and contain no whitespace");
         }
         if config.role_arn.is_none() {
             return wrong(key, "only valid with origin.credentials.role_arn");

@@ -87,7 +87,7 @@ fn a_pattern_that_is_no_bucket_and_key_is_refused_with_one_that_is() {
 fn r27_lists_are_kept_for_a_moment_at_most() {
     let error_of = |lists| error(|c| c.rules[0].lists = Some(lists));
     assert_eq!(error_of(HumanDuration::secs(61)), "rules[0].lists: 1m1s is more than 1m");
-    assert_eq!(error_of(HumanDuration::secs(0)), "rules[0].lists: must be more than nothing");
+    assert_eq!(error_of(HumanDuration::secs(0)), "rules[0].lists: must be greater than zero");
     accepted(|c| c.rules[0].lists = Some(HumanDuration::secs(60)));
 }
 

@@ -21,12 +21,12 @@ pub(super) fn check_tls(below: &str, tls: &TlsConfig) -> Result<(), ConfigError>
     }
     match (&tls.client_ca, tls.client_auth) {
         (None, ClientAuth::Optional | ClientAuth::Required) => {
-            wrong(key("client_ca"), "a file is needed where clients are asked for certificates")
+            wrong(key("client_ca"), "a file is required unless client_auth is none")
         }
         (Some(_), ClientAuth::None) => {
-            wrong(key("client_auth"), "none leaves client_ca without use: optional or required")
+            wrong(key("client_auth"), "must be optional or required, since client_ca is set")
         }
-        _ => more_than_nothing(&key("reload"), tls.reload),
+        _ => greater_than_zero(&key("reload"), tls.reload),
     }
 }
 
@@ -41,8 +41,8 @@ pub(super) fn at_least_one(key: &str, value: impl TryInto<u64>) -> Result<(), Co
     }
 }
 
-pub(super) fn more_than_nothing(key: &str, value: HumanDuration) -> Result<(), ConfigError> {
-    if value.is_zero() { wrong(key, "must be more than nothing") } else { Ok(()) }
+pub(super) fn greater_than_zero(key: &str, value: HumanDuration) -> Result<(), ConfigError> {
+    if value.is_zero() { wrong(key, "must be greater than zero") } else { Ok(()) }
 }
 
 /// Parses `ip:port`; port 0 lets the system choose one and so is never taken.
@@ -55,7 +55,7 @@ pub(super) fn free_address(
         ConfigError::at(key, format_args!("`{text}` is not an address such as 127.0.0.1:9000"))
     })?;
     if address.port() != 0 && taken.contains(&address) {
-        return Err(ConfigError::at(key, format_args!("{address} is listened on already")));
+        return Err(ConfigError::at(key, format_args!("{address} is used by another listener already")));
     }
     Ok(address)
 }

@@ -1,10 +1,10 @@
-//! What must hold of the receiver of notifications over HTTP.
+//! Checks of `events.webhook`.
 
 use std::net::SocketAddr;
 
 use http::{HeaderName, Uri};
 
-use super::values::{at_least_one, check_tls, free_address, more_than_nothing, wrong};
+use super::values::{at_least_one, check_tls, free_address, greater_than_zero, wrong};
 use crate::config::ConfigError;
 use crate::config::units::Secret;
 use crate::events::webhook::config::{SnsConfig, WebhookConfig};
@@ -40,8 +40,8 @@ pub(super) fn check(config: &WebhookConfig, taken: &[SocketAddr]) -> Result<(), 
     at_least_one(&key("body"), config.body.bytes())?;
     at_least_one(&key("connections"), config.connections as u64)?;
     at_least_one(&key("requests"), config.requests as u64)?;
-    more_than_nothing(&key("header_timeout"), config.header_timeout)?;
-    more_than_nothing(&key("body_timeout"), config.body_timeout)
+    greater_than_zero(&key("header_timeout"), config.header_timeout)?;
+    greater_than_zero(&key("body_timeout"), config.body_timeout)
 }
 
 fn check_secrets(key: &str, secrets: &[Secret]) -> Result<(), ConfigError> {
@@ -64,7 +64,7 @@ fn check_secrets(key: &str, secrets: &[Secret]) -> Result<(), ConfigError> {
 
 fn check_sns(config: &SnsConfig) -> Result<(), ConfigError> {
     const TOPICS: &str = "events.webhook.sns.topics";
-    more_than_nothing("events.webhook.sns.max_age", config.max_age)?;
+    greater_than_zero("events.webhook.sns.max_age", config.max_age)?;
     if config.topics.is_empty() {
         return wrong(TOPICS, "at least one ARN is needed");
     }

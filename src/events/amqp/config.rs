@@ -41,7 +41,7 @@ impl AmqpConfig {
             return Err(("exchange", "an exchange to bind to, or a queue, is needed".to_owned()));
         }
         if self.exchange.is_none() && self.exchange_type.is_some() {
-            return Err(("exchange_type", "means something only with an exchange".to_owned()));
+            return Err(("exchange_type", "only valid with an exchange".to_owned()));
         }
         if self.prefetch == 0 {
             return Err(("prefetch", "must be at least 1".to_owned()));
@@ -50,7 +50,7 @@ impl AmqpConfig {
             .expires
             .is_some_and(|time| time.is_zero() || u32::try_from(time.0.as_millis()).is_err())
         {
-            return Err(("expires", "must be more than nothing and at most 49d".to_owned()));
+            return Err(("expires", "must be greater than zero and at most 49d".to_owned()));
         }
         Ok(())
     }

@@ -23,11 +23,11 @@ use crate::events::{Intake, Link, Source};
 
 /// The most that are applied before the disk is waited for.
 const CHUNK: usize = 256;
-/// How long connecting, logging in and declaring may take.
+/// Timeout of connecting, logging in and declaring.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(15);
 /// After how many silent seconds the other side is taken for dead, where the URL says nothing.
 const HEARTBEAT: u16 = 10;
-/// How often the number of waiting messages is asked for.
+/// Interval between requests for the number of waiting messages.
 const DEPTH: Duration = Duration::from_secs(15);
 
 /// Receives from one queue.

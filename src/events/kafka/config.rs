@@ -35,7 +35,7 @@ impl KafkaConfig {
             return Err(("topics", "a list of the names of topics is needed".to_owned()));
         }
         if self.user.is_some() != self.password.is_some() {
-            return Err(("password", "user and password come together".to_owned()));
+            return Err(("password", "user and password must be set together".to_owned()));
         }
         Ok(())
     }

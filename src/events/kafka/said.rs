@@ -1,4 +1,4 @@
-//! What librdkafka tells from threads of its own.
+//! Callbacks of librdkafka from its own threads.
 
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -54,7 +54,7 @@ impl ConsumerContext for Told {
         match rebalance {
             Rebalance::Assign(_) => self.tell(Said::Assigned),
             Rebalance::Revoke(_) => {
-                self.tell(Said::Lost("the group took our partitions".to_owned()));
+                self.tell(Said::Lost("the consumer group revoked all partitions".to_owned()));
             }
             Rebalance::Error(error) => self.tell(Said::Lost(error.to_string())),
         }

@@ -54,11 +54,11 @@ impl NatsConfig {
             return Err(("consumer", "must have no spaces, dots, asterisks or >".to_owned()));
         }
         if self.user.is_some() != self.password.is_some() {
-            return Err(("password", "user and password come together".to_owned()));
+            return Err(("password", "user and password must be set together".to_owned()));
         }
         let ways = [self.user.is_some(), self.token.is_some(), self.credentials.is_some()];
         if ways.iter().filter(|set| **set).count() > 1 {
-            return Err(("token", "one of user, token and credentials is enough".to_owned()));
+            return Err(("token", "user, token and credentials exclude one another".to_owned()));
         }
         Ok(())
     }

@@ -16,11 +16,11 @@ use crate::events::{Intake, Link, Source};
 
 /// The most events that are applied before they are taken off.
 const CHUNK: usize = 256;
-/// How long the server waits for an event; then it is asked again, so that a dead one is noticed.
+/// Maximum time the server waits for an event before the request is repeated, so that a dead server is detected.
 const WAIT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// How many events that cannot be read are kept, the latest ones.
+/// Maximum number of undecodable events that are kept, the latest ones.
 const UNREADABLE: isize = 1000;
 
 /// Receives from one list.
@@ -28,9 +28,9 @@ const UNREADABLE: isize = 1000;
 pub(in crate::events) struct Redis {
     url: String,
     list: String,
-    /// What was received and is not known to be applied.
+    /// List of events that were received and are not known to be applied.
     taken: String,
-    /// What cannot be read.
+    /// List of undecodable events.
     unreadable: String,
 }
 

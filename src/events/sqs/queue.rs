@@ -1,4 +1,4 @@
-//! The requests to a queue, by the AWS SDK: what they ask, how long they may take, what their failures mean.
+//! Requests to an SQS queue by the AWS SDK, with their timeouts and the classification of errors.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use crate::origin::{Origin, Source};
 /// The most messages of one request, SQS's own limit.
 pub(super) const BATCH: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an attempt may take beside the time that it waits for messages.
+/// Timeout of an attempt, in addition to its long polling time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// So long before they end, credentials are fetched again.
 const CREDENTIALS_MARGIN: Duration = Duration::from_mins(5);
@@ -166,7 +166,7 @@ fn seconds_or_count(number: u64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// What an operator should know of a failure, in one line.
+/// Returns a failure as one line for operators.
 fn why<E, R>(error: &SdkError<E, R>, action: &str) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,

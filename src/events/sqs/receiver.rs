@@ -24,7 +24,7 @@ const BATCHES: usize = 64;
 const WAITED: Duration = Duration::from_millis(500);
 /// The pause after one (R37).
 const EMPTY_PAUSE: Duration = Duration::from_millis(500);
-/// How often the number of waiting messages is asked for.
+/// Interval between requests for the number of waiting messages.
 const DEPTH: Duration = Duration::from_secs(15);
 
 /// Receives from one queue.
@@ -53,7 +53,7 @@ impl Sqs {
     }
 }
 
-/// What the tasks of one queue share.
+/// State shared by the tasks of one queue.
 struct Shared {
     queue: Queue,
     intake: Arc<Intake>,

@@ -1,4 +1,5 @@
-//! Who sends a notification: by a secret in its head, by a signature over its body, or by SNS's signature.
+//! Authentication of event senders: by a secret in a header, a signature over the body, or the
+//! signature of SNS.
 //!
 //! Each way that is configured suffices; one that is tried and fails is not followed by another. Secrets are compared
 //! in constant time, as tags under a key that lives as long as the process.
@@ -30,7 +31,7 @@ pub(super) struct Authentication {
     everybody: bool,
 }
 
-/// What the head of a request says of its sender.
+/// Authentication of a sender by the request head.
 pub(super) enum ByHead {
     /// It is believed.
     Known,
@@ -126,12 +127,15 @@ impl Authentication {
             return Ok(Sender::Confirmation);
         }
         if envelope.kind == "UnsubscribeConfirmation" {
-            log::warn!("events.webhook: {} was unsubscribed: it tells no more", envelope.topic_arn);
+            log::warn!(
+                "events.webhook: {} was unsubscribed: no more notifications will arrive",
+                envelope.topic_arn
+            );
         }
         Ok(Sender::Known)
     }
 
-    /// What the sender said was not applied.
+    /// Makes a signature usable again, since its message was not applied.
     pub(super) fn give_back(&self, sender: &Sender) {
         if let Sender::Signed(taken) = sender {
             self.signed.give_back(*taken);
@@ -145,7 +149,7 @@ impl Authentication {
     }
 }
 
-/// What follows `Bearer` (RFC 6750).
+/// Returns the token after `Bearer` (RFC 6750).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)

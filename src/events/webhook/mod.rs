@@ -1,4 +1,4 @@
-//! Notifications over HTTP: from SNS, `EventBridge`, MinIO, Ceph, a Lambda function, or whoever can sign.
+//! HTTP listener for event notifications of SNS, `EventBridge`, MinIO, Ceph, and relays that sign.
 //!
 //! ```text
 //! server      a listener of its own: TLS, connections, heads, bodies: all bounded

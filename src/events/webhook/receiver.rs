@@ -1,4 +1,4 @@
-//! One request: who sends it, what it says, and what is answered.
+//! Handling of one notification request: authentication, decoding, application, response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::events::{Intake, Source};
 use crate::metrics::webhook::{self, Outcome};
 use crate::s3::event::EventError;
 
-/// How long the disk may take before the sender is told to come again; SNS waits 15 s, `EventBridge` 5 s.
+/// Maximum wait for durability before the sender is answered 503; SNS times out after 15 s, `EventBridge` after 5 s.
 const DURABLE: Duration = Duration::from_secs(4);
 
-/// What all connections share.
+/// State shared by all connections.
 pub(super) struct Receiver {
     authentication: Authentication,
     intake: Arc<Intake>,
@@ -98,7 +98,7 @@ impl Receiver {
     }
 }
 
-/// What a sender is told: a status that makes it send again where that helps, and a word.
+/// Returns the response for an outcome: a status that makes the sender retry where that helps, and the outcome's label.
 fn response(outcome: Outcome) -> Response<String> {
     let status = match outcome {
         Outcome::Accepted | Outcome::Probe | Outcome::Confirmed => StatusCode::OK,

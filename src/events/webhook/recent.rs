@@ -1,4 +1,4 @@
-//! Signatures that were seen lately, so that none is taken twice.
+//! Recently used signatures, for protection against replays.
 //!
 //! They lie under the second that they are signed for, which a replay cannot change. When there are too many the
 //! oldest seconds are given up, and whatever is signed for these is refused from then on: memory is bounded, and
@@ -21,7 +21,7 @@ pub(super) struct Recent {
     forgotten: Option<u64>,
 }
 
-/// What is known of a signature.
+/// State of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Known {
     New,

@@ -20,7 +20,7 @@ use crate::metrics::webhook::Outcome;
 pub(super) const SIGNATURE: HeaderName = HeaderName::from_static("x-hotset-signature");
 pub(super) const TIMESTAMP: HeaderName = HeaderName::from_static("x-hotset-timestamp");
 
-/// How far the sender's clock may be off ours, in seconds.
+/// Maximum clock difference to the sender, in seconds.
 const SKEW: u64 = 300;
 
 /// The secrets, and what was signed with them lately.

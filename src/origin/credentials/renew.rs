@@ -101,7 +101,9 @@ impl Origin {
         };
         if last.warned.is_none_or(|warned| warned.elapsed() >= EVERY) {
             last.warned = Some(Instant::now());
-            log::warn!("cannot renew the credentials for the origin, the old ones stay: {problem}");
+            log::warn!(
+                "cannot renew the origin credentials; the current ones stay in use: {problem}"
+            );
         }
         Renewed::Failed
     }

@@ -1,4 +1,4 @@
-//! What each event means for what is cached, by its name.
+//! Effect of an event on cached objects, by event name.
 
 use super::notification::Change::{self, Created, Described, Nothing};
 

@@ -1,4 +1,4 @@
-//! What a fuzzer, and a test without one, does to what senders of events write.
+//! Properties of event decoding, checked by a fuzzer and by a test.
 
 use super::super::etag::ETag;
 use super::sns::Envelope;

@@ -1,4 +1,5 @@
-//! JSON as leniently as safety allows: a value of the wrong kind is no value, and never an error of its neighbours.
+//! Lenient JSON: a value of the wrong type counts as absent, and does not invalidate the values
+//! beside it.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Keys, as senders write them.
+//! Decoding of object keys in events.
 //!
 //! AWS, MinIO, moto and LocalStack encode a key in S3's records as forms are (`+` is a space, `%2B` a plus; `/` is
 //! encoded by some); Ceph does not encode; EventBridge and the others are not documented, and were seen both ways.

@@ -1,4 +1,5 @@
-//! From a body to records: which format it is in, and what is wrapped around what.
+//! Decoding of a message body into event records: detection of the format, and unwrapping of
+//! envelopes.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Object events: what senders of notifications say, whichever they are, as one vocabulary.
+//! S3 event notifications of all supported senders, decoded into one type.
 //!
 //! [`decode`] finds the format out from the body: S3's records as AWS, MinIO, Ceph, moto and LocalStack write them,
 //! plain or inside SNS, SQS, EventBridge, CloudEvents or what Lambda hands on; R2; GCS. Two invariants. A change is

@@ -105,14 +105,14 @@ impl Format {
 /// Why a message as a whole says nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    #[error("it is not JSON")]
+    #[error("not JSON")]
     NotJson,
     /// More levels of brackets, or of envelopes, than any sender writes.
-    #[error("it is nested too deeply")]
+    #[error("nested too deeply")]
     TooDeep,
-    #[error("it has more than {MAX_RECORDS} records")]
+    #[error("more than {MAX_RECORDS} records")]
     TooManyRecords,
-    #[error("it is in no format that is known")]
+    #[error("unknown format")]
     UnknownFormat,
     /// The first of its records; none could be read.
     #[error("{0}")]
@@ -136,15 +136,15 @@ impl EventError {
 /// Why one record could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
-    #[error("a record has not the shape of one")]
+    #[error("a record has unexpected fields")]
     Malformed,
-    #[error("a record is of version {0}, which is not known")]
+    #[error("a record has the unknown version {0}")]
     Version(String),
     #[error("a record has no event name")]
     NoName,
-    #[error("a record's bucket is none")]
+    #[error("a record has an invalid bucket name")]
     Bucket,
-    #[error("a record's key is none")]
+    #[error("a record has an invalid key")]
     Key,
     /// A message inside the message.
     #[error("a message inside: {0}")]

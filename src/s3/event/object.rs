@@ -1,4 +1,4 @@
-//! The part that all formats share: an object, described in whichever casing.
+//! The object in an event: the part that all formats share, whatever the case of its field names.
 
 use http::HeaderValue;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! One of S3's `Records`, as AWS and those who follow it write them, or one of Lambda's around another message.
+//! An element of `Records`: an S3 event, or a Lambda event that contains another message.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! What SNS wraps around a message: the envelope, and the text that its signature is over.
+//! The SNS envelope, and the text that its signature covers.
 //!
 //! Source: the SNS Developer Guide, "HTTP/HTTPS notification JSON format" and "Verifying the signatures of Amazon
 //! SNS messages".

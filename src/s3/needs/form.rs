@@ -1,4 +1,4 @@
-//! What a browser's form needs: a write of the key that it names, and what its fields make of that (R21).
+//! Permissions that a browser form upload requires: writing its key, and what its fields add (R21).
 //!
 //! Its fields are what headers are to a `PutObject`, and are judged as those.
 

@@ -1,4 +1,4 @@
-//! What a copy or a rename reads beside its target: `x-amz-copy-source` and `x-amz-rename-source` (R21).
+//! Sources that a copy or a rename reads: `x-amz-copy-source` and `x-amz-rename-source` (R21).
 //!
 //! Servers decode these differently: once or (hoisted into a query) twice, with `+` as a space or not, the
 //! version inside or behind the escapes. Invariant: every object that a server could take the text for is among

@@ -1,4 +1,4 @@
-//! Which operation needs what: the authoritative list of methods and subresources (R21).
+//! Permissions by operation: the authoritative list of methods and subresources (R21).
 //!
 //! Source: AWS Service Authorization Reference, "Actions, resources, and condition keys for Amazon S3": its
 //! access levels Read, Write and Tagging, List and Permissions management are our read, write, list and admin;

@@ -1,4 +1,4 @@
-//! The certificates that SNS's signatures are made with: fetched, verified, kept.
+//! Signing certificates of SNS: fetched, verified and cached.
 //!
 //! A certificate never changes under its address, so that one that was verified is kept until it expires. Anybody
 //! may name one that is not there: failures are remembered, and how many are tried in a minute is bounded.
@@ -28,10 +28,10 @@ const KEPT: usize = 64;
 /// The most that are asked for in a minute.
 const TRIES: usize = 20;
 const MINUTE: Duration = Duration::from_mins(1);
-/// How long one that could not be had is not asked for again.
+/// Pause before a certificate that could not be fetched is requested again.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// How long a message waits for its turn to ask; SNS gives up after 15 s.
+/// Maximum wait of a message for its turn to fetch; SNS times out after 15 s.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A public key: the `RSAPublicKey` of PKCS #1, in DER.

@@ -1,4 +1,4 @@
-//! A GET of something small from SNS: over TLS, without redirections, within bounds of time and length.
+//! A bounded GET from SNS over TLS, without redirects.
 
 use std::io;
 use std::sync::Arc;
@@ -35,11 +35,11 @@ pub(super) struct Client {
     pub(super) verifier: Arc<WebPkiServerVerifier>,
 }
 
-/// What came back.
+/// Response of an SNS endpoint.
 pub(super) struct Answer {
     pub status: StatusCode,
     pub body: Bytes,
-    /// What the host showed after its own certificate; verified, unless there was no TLS.
+    /// Certificates that the host sent after its own; verified, unless there was no TLS.
     pub chain: Vec<CertificateDer<'static>>,
 }
 

@@ -1,4 +1,4 @@
-//! Which addresses are SNS's own: the only ones that are ever asked.
+//! Recognition of SNS endpoints, the only addresses to which requests are sent.
 
 use http::Uri;
 use http::uri::{PathAndQuery, Scheme};

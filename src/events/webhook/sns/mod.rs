@@ -1,4 +1,4 @@
-//! Notifications that SNS signs, and its question whether we want to hear of a topic.
+//! Notifications signed by SNS, and confirmation of subscriptions.
 //!
 //! The invariant: nothing of an envelope is believed, and no address in it is asked, before its topic is one of ours
 //! and its address is one of SNS's own ([`Host`]). What costs a request to SNS is counted and bounded.
@@ -93,11 +93,14 @@ impl Sns {
                 Ok(())
             }
             Ok(answer) => {
-                log::warn!("events.webhook: {topic} refuses our yes: {}", answer.status);
+                log::warn!(
+                    "events.webhook: {topic} rejects the subscription confirmation: {}",
+                    answer.status
+                );
                 Err(Outcome::Unavailable)
             }
             Err(error) => {
-                log::warn!("events.webhook: {topic} cannot be told yes: {error}");
+                log::warn!("events.webhook: cannot confirm the subscription of {topic}: {error}");
                 Err(Outcome::Unavailable)
             }
         }
