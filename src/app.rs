@@ -217,7 +217,7 @@ impl App {
         secret_files::warn_of_wide(&config);
         // Last of all: a start that fails leaves the disk as it is.
         cache.begin()?;
-        origin.keep_credentials();
+        origin.renew_credentials();
         Ok(Self {
             servers,
             admin,

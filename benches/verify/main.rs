@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use hotset::auth::sign::EMPTY_SHA256;
 use hotset::auth::verify::Verifier;
 use hotset::auth::{Credentials, IdentitySet, Payload, Signer};
-use hotset::s3::{Needs, Parsed, Query, RequestHead, operation};
+use hotset::s3::{Parsed, Query, RequestHead, RequiredPermissions, operation};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use rustix::time::{ClockId, clock_gettime};
@@ -122,7 +122,7 @@ fn measure(
     for _ in 0..ROUNDS {
         let sender = verifier.verify(identities, head, parsed, now).expect("rightly signed");
         let identity = sender.expect("it is signed").identity;
-        let allowed = identity.authorize(&Needs::of(head, parsed), None, now);
+        let allowed = identity.authorize(&RequiredPermissions::of(head, parsed), None, now);
         std::hint::black_box(allowed).expect("it may read");
     }
     cpu_time().saturating_sub(started) / ROUNDS

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::RunError;
 use crate::auth::{Access, Credentials, IdentitySet, ReservedNames};
 use crate::config::Config;
-use crate::origin::{Addressing, Brought, Origin, Source};
+use crate::origin::{Addressing, IdentityCredentials, Origin, Source};
 use crate::tls::authorities;
 
 /// Finds hotset's own credentials, and builds the origin.
@@ -96,8 +96,8 @@ pub(super) fn access(config: &Config, origin: &Arc<Origin>) -> Result<Arc<Access
 
 /// From now on the origin is asked with the keys that these identities bring, and with no others but our own.
 fn take_origin_keys(origin: &Origin, set: &IdentitySet) -> Result<(), String> {
-    let brought = set.with_origin().map(|(identity, keys)| Brought {
-        bringer: identity.name(),
+    let brought = set.with_origin().map(|(identity, keys)| IdentityCredentials {
+        identity: identity.name(),
         domain: keys.domain(),
         keys: keys.credentials(),
     });

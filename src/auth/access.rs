@@ -14,7 +14,8 @@ use super::trust::Trust;
 use super::verify::{self, BodyCheck, Verified, Verifier};
 use super::{AllowedOrigins, AuthConfig, AuthMode, ReservedNames};
 use crate::s3::{
-    Action, BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error, spelling,
+    Action, BucketName, ObjectKey, Parsed, RequestHead, RequiredPermissions, Resource, S3Error,
+    spelling,
 };
 
 /// Who decides, and by what.
@@ -94,9 +95,9 @@ impl ListedKeys {
     pub fn authorize(&self, bucket: &BucketName, keys: &[ObjectKey]) -> Result<(), S3Error> {
         match self {
             Self::Of { identity, peer, now } => {
-                identity.authorize(&Needs::deleting(bucket, keys), *peer, *now)
+                identity.authorize(&RequiredPermissions::deleting(bucket, keys), *peer, *now)
             }
-            Self::Confined if keys.iter().any(|key| spelling::climbs(key.as_str())) => {
+            Self::Confined if keys.iter().any(|key| spelling::has_dot_segments(key.as_str())) => {
                 Err(S3Error::access_denied())
             }
             Self::Confined => Ok(()),
@@ -214,7 +215,7 @@ impl Access {
             let otherwise = otherwise();
             return Ok(Admitted::form(FormGate::new(identities, otherwise, sender, now)));
         }
-        let needs = reserved.escalate(Needs::of(head, parsed));
+        let needs = reserved.escalate(RequiredPermissions::of(head, parsed));
         let mut admitted = match verifier.verify(&identities, head, parsed, now)? {
             Some(Verified { identity, body }) => {
                 Admitted { body, ..Admitted::unsigned(Some(identity)) }
@@ -225,7 +226,8 @@ impl Access {
         let identity = admitted.identity.as_ref().ok_or_else(S3Error::access_denied)?;
         if let Err(refused) = identity.authorize(&needs, peer, now) {
             let bucket = needs.listed_in_body().ok_or(refused)?;
-            let any = Needs::one(Action::Delete, Resource::BucketName(bucket.clone()));
+            let any =
+                RequiredPermissions::one(Action::Delete, Resource::BucketName(bucket.clone()));
             identity.authorize(&any, peer, now)?;
             let identity = Arc::clone(identity);
             admitted.listed = Some(ListedKeys::Of { identity, peer, now });

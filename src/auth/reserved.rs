@@ -4,7 +4,7 @@
 //! A request that names one as its bucket would be signed with hotset's keys and be whatever the server makes of it. So
 //! it is an administrator's: [`ReservedNames::escalate`].
 
-use crate::s3::{Action, BucketName, Needs, ObjectKey, Resource, spelling};
+use crate::s3::{Action, BucketName, ObjectKey, RequiredPermissions, Resource, spelling};
 
 /// Reserved where nothing else is configured: by MinIO, Ceph, Moto and others. AWS reserves none.
 pub const DEFAULT: [&str; 8] =
@@ -56,13 +56,13 @@ impl ReservedNames {
     /// Whether the key may lead out of its bucket and to one of them, in any encoding.
     #[must_use]
     pub fn may_be_reached(&self, key: &ObjectKey) -> bool {
-        spelling::climbs(key.as_str())
+        spelling::has_dot_segments(key.as_str())
             && spelling::any_segment(key.as_str(), |name| self.matches(name))
     }
 
     /// Adds `admin` on each bucket that is reserved, or a key of which is.
     #[must_use]
-    pub fn escalate(&self, needs: Needs) -> Needs {
+    pub fn escalate(&self, needs: RequiredPermissions) -> RequiredPermissions {
         let reserved = needs.iter().filter_map(|need| match &need.resource {
             Resource::Everything => None,
             Resource::BucketName(bucket) | Resource::Prefix(bucket, _) => {

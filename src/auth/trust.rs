@@ -6,7 +6,9 @@ use std::fmt::Display;
 use http::{HeaderMap, Method};
 
 use super::{AllowedOrigins, AuthConfig, ReservedNames};
-use crate::s3::{BucketName, Needs, ObjectKey, Parsed, RequestHead, Resource, S3Error};
+use crate::s3::{
+    BucketName, ObjectKey, Parsed, RequestHead, RequiredPermissions, Resource, S3Error,
+};
 
 /// Decides by `auth.origins`, `auth.writes`, `auth.buckets` and `auth.reserved`.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl Trust {
             };
         };
         self.check(bucket, parsed.key.as_ref())?;
-        self.confine(&Needs::of(head, parsed))
+        self.confine(&RequiredPermissions::of(head, parsed))
     }
 
     /// Whether a request comes from no web page, or from one in `auth.origins`.
@@ -65,7 +67,7 @@ impl Trust {
     ///
     /// # Errors
     /// `AccessDenied`.
-    pub fn confine(&self, needs: &Needs) -> Result<(), S3Error> {
+    pub fn confine(&self, needs: &RequiredPermissions) -> Result<(), S3Error> {
         needs.iter().try_for_each(|need| match &need.resource {
             Resource::BucketName(bucket) | Resource::Prefix(bucket, _) => self.check(bucket, None),
             Resource::Object(bucket, key) => self.check(bucket, Some(key)),

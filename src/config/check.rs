@@ -28,14 +28,14 @@ impl Config {
     /// Names the first key found wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_addresses()?;
-        by_hand::check_admin(&self.admin)?;
+        admin::check_admin(&self.admin)?;
         auth::check(&self.auth, &self.listen)?;
         origin::check(&self.origin)?;
         check_cache(&self.cache)?;
         check_rules(&self.rules)?;
         check_events(&self.events, &self.rules)?;
         check_limits(&self.limits)?;
-        by_hand::check_warm(&self.warm)?;
+        admin::check_warm(&self.warm)?;
         cluster::check(&self.cluster, &self.admin)?;
         at_least_one("threads", self.threads.unwrap_or(1))?;
         if self.log.level.parse::<log::LevelFilter>().is_err() {
@@ -290,7 +290,7 @@ fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
     for (index, rule) in rules.iter().enumerate() {
         check_lists(index, rule)?;
         check_stale(index, rule)?;
-        by_hand::check_prefetch(index, rule)?;
+        admin::check_prefetch(index, rule)?;
         let key = format!("rules[{index}].match");
         if let Some(problem) = not_bucket_and_key(&rule.pattern) {
             return wrong(key, problem);
@@ -361,8 +361,8 @@ fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), Confi
     Ok(())
 }
 
+mod admin;
 mod auth;
-mod by_hand;
 mod cluster;
 mod origin;
 mod path_prefix;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::canary::Canaries;
 use super::recent::Recent;
-use super::{Link, Source};
+use super::{ReceiverStatus, Source};
 use crate::cache::{Cache, Rules, Ticket};
 use crate::cluster::{Cluster, Delivery};
 use crate::metrics::cache::InvalidationCause;
@@ -62,9 +62,10 @@ impl Intake {
         &self.origin
     }
 
-    /// A receiver's way to say how it is. `name` tells it from others of its source, in logs and metrics: no secrets.
-    pub fn link(&self, source: Source, name: impl Into<String>) -> Link {
-        Link::new(self.rules.clone(), source, name.into())
+    /// Registers a receiver and returns its connection state. `name` identifies it among receivers of the same source, in
+    /// logs and metrics, and must hold no secrets.
+    pub fn receiver_status(&self, source: Source, name: impl Into<String>) -> ReceiverStatus {
+        ReceiverStatus::new(self.rules.clone(), source, name.into())
     }
 
     /// Decodes a message and applies each of its events before it returns. It never waits.

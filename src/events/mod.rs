@@ -22,8 +22,8 @@ mod canary;
 pub mod config;
 mod intake;
 mod kafka;
-mod link;
 mod nats;
+mod receiver_status;
 mod receivers;
 mod recent;
 #[cfg(any(feature = "nats", feature = "amqp", feature = "kafka", feature = "redis"))]
@@ -37,7 +37,7 @@ pub mod webhook;
 pub use canary::CanaryConfig;
 pub use config::EventsConfig;
 pub use intake::{Applied, Intake};
-pub use link::Link;
+pub use receiver_status::ReceiverStatus;
 pub use receivers::{Receivers, ReceiversError};
 #[cfg(feature = "sqs")]
 pub use sqs::queue_depth;

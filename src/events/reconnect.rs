@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::Link;
+use super::ReceiverStatus;
 use super::backoff::{Backoff, CAP, chain};
 
 /// Why a session ended.
@@ -17,10 +17,10 @@ pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(super) const NOT_DURABLE: &str = "events were applied, and the disk did not take them down: they are not \
                                       acknowledged and come again; see the log about cache.disk";
 
-/// Runs one session after another until `shutdown` turns true. A session connects, tells the link that it is up,
+/// Runs one session after another until `shutdown` turns true. A session connects, tells the status that it is up,
 /// and ends only by failing.
 pub(super) async fn reconnect<F: Future<Output = Result<Infallible, Failure>>>(
-    link: &Link,
+    status: &ReceiverStatus,
     mut shutdown: watch::Receiver<bool>,
     session: impl Fn() -> F,
 ) {
@@ -29,7 +29,7 @@ pub(super) async fn reconnect<F: Future<Output = Result<Infallible, Failure>>>(
         loop {
             let began = Instant::now();
             let Err(why) = session().await;
-            link.down(&chain(&*why));
+            status.down(&chain(&*why));
             if began.elapsed() > CAP {
                 backoff.reset();
             }

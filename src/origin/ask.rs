@@ -12,7 +12,7 @@ use crate::s3::BucketName;
 
 /// The head of an answer.
 #[derive(Debug)]
-pub struct Said {
+pub struct AuthorizationResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
 }
@@ -28,7 +28,7 @@ impl Origin {
         &self,
         bucket: &BucketName,
         head: Box<RequestHeader>,
-    ) -> Result<Said, OriginError> {
+    ) -> Result<AuthorizationResponse, OriginError> {
         let host = self.endpoint().target(Some(bucket), None).host;
         let deadline = Instant::now() + self.config.deadline.0;
         let mut outcome = self.deliver(head.clone(), &host, false, deadline).await;
@@ -39,7 +39,8 @@ impl Origin {
         metrics::origin_request(OriginKind::Ask, label);
         self.note(outcome.as_ref().err().map(|(error, _)| error));
         let exchange = outcome.map_err(|(error, _)| error)?;
-        let said = Said { status: exchange.status, headers: exchange.head().clone() };
+        let said =
+            AuthorizationResponse { status: exchange.status, headers: exchange.head().clone() };
         exchange.release().await;
         Ok(said)
     }

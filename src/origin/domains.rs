@@ -55,12 +55,12 @@ impl Domain {
     }
 }
 
-/// The keys that somebody brings for requests of its own.
+/// Origin credentials of one identity.
 #[derive(Debug, Clone, Copy)]
-pub struct Brought<'a> {
-    /// Who: asked for by [`Domains::of_bringer`].
-    pub bringer: &'a str,
-    /// Names the realm, as `origin.credential_domain` names our own.
+pub struct IdentityCredentials<'a> {
+    /// Name of the identity, see [`Domains::for_identity`].
+    pub identity: &'a str,
+    /// Name of its credential domain, as `origin.credential_domain`.
     pub domain: &'a str,
     /// `None`: requests are sent unsigned.
     pub keys: Option<&'a Arc<Credentials>>,
@@ -79,7 +79,7 @@ pub struct Domains {
 struct Others {
     /// In the order in which they were brought.
     domains: Vec<Arc<Domain>>,
-    by_bringer: HashMap<String, Arc<Domain>>,
+    by_identity: HashMap<String, Arc<Domain>>,
     realms: Arc<[Realm]>,
 }
 
@@ -90,7 +90,7 @@ impl Domains {
         let signer = keys.map(|keys| Signer::new(Arc::new(keys), &config.region));
         let others = Others {
             domains: Vec::new(),
-            by_bringer: HashMap::new(),
+            by_identity: HashMap::new(),
             realms: Arc::new([realm.clone()]),
         };
         Self {
@@ -116,8 +116,8 @@ impl Domains {
     }
 
     /// The domain of whoever brings keys of its own; `None` when they are gone.
-    pub fn of_bringer(&self, bringer: &str) -> Option<Arc<Domain>> {
-        self.others.read().by_bringer.get(bringer).cloned()
+    pub fn for_identity(&self, identity: &str) -> Option<Arc<Domain>> {
+        self.others.read().by_identity.get(identity).cloned()
     }
 
     /// The domain that fetches for a realm.
@@ -143,25 +143,28 @@ impl Domains {
     ///
     /// # Errors
     /// One line that says who is left out.
-    pub fn replace<'a>(&self, brought: impl Iterator<Item = Brought<'a>>) -> Result<(), String> {
+    pub fn replace<'a>(
+        &self,
+        brought: impl Iterator<Item = IdentityCredentials<'a>>,
+    ) -> Result<(), String> {
         let mut others = self.others.write();
         let mut next = Others {
             domains: Vec::new(),
-            by_bringer: HashMap::new(),
+            by_identity: HashMap::new(),
             realms: others.realms.clone(),
         };
         let mut realms = others.realms.to_vec();
         let mut left_out = Vec::new();
-        for Brought { bringer, domain, keys } in brought {
+        for IdentityCredentials { identity, domain, keys } in brought {
             let realm = Realm::new(&self.endpoint, domain);
             if !realms.contains(&realm) {
                 if realms.len() >= MAX_REALMS {
-                    left_out.push(bringer);
+                    left_out.push(identity);
                     continue;
                 }
                 realms.push(realm.clone());
             }
-            let known = others.by_bringer.get(bringer);
+            let known = others.by_identity.get(identity);
             let known = known
                 .filter(|known| known.realm == realm && known.has_keys(keys.map(|keys| &**keys)));
             let domain = known.cloned().unwrap_or_else(|| {
@@ -169,7 +172,7 @@ impl Domains {
                 Arc::new(Domain::new(realm, signer))
             });
             next.domains.push(domain.clone());
-            next.by_bringer.insert(bringer.to_owned(), domain);
+            next.by_identity.insert(identity.to_owned(), domain);
         }
         next.realms = realms.into();
         *others = next;
@@ -199,7 +202,8 @@ mod tests {
     fn bring(domains: &Domains, all: &[(&str, &str, &str)]) -> Result<(), String> {
         let all: Vec<_> =
             all.iter().map(|(who, domain, key)| (who, domain, Arc::new(keys(key)))).collect();
-        let brought = |(bringer, domain, keys)| Brought { bringer, domain, keys: Some(keys) };
+        let brought =
+            |(identity, domain, keys)| IdentityCredentials { identity, domain, keys: Some(keys) };
         domains.replace(all.iter().map(|(who, domain, keys)| (**who, **domain, keys)).map(brought))
     }
 
@@ -211,13 +215,13 @@ mod tests {
     fn r1_a_realm_is_fetched_with_its_own_keys_or_not_at_all() {
         let domains = domains();
         bring(&domains, &[("alice", "a", "AK-A"), ("bob", "b", "AK-B")]).unwrap();
-        let alice = domains.of_bringer("alice").unwrap();
+        let alice = domains.for_identity("alice").unwrap();
         assert_eq!([signs(&alice), signs(domains.own())], ["AK-A", "OWN"]);
         assert_ne!(alice.realm(), domains.own().realm());
         assert_eq!(signs(&domains.of_realm(alice.realm()).unwrap()), "AK-A");
         assert_eq!(signs(&domains.of_realm(domains.own().realm()).unwrap()), "OWN");
         bring(&domains, &[("bob", "b", "AK-B")]).unwrap();
-        assert!(domains.of_bringer("alice").is_none());
+        assert!(domains.for_identity("alice").is_none());
         let gone = domains.of_realm(alice.realm()).unwrap_err();
         assert!(matches!(gone, OriginError::Denied(_)));
         assert!(domains.realms().contains(alice.realm()), "it may still be cached");
@@ -229,7 +233,7 @@ mod tests {
         let own = OriginConfig::default().credential_domain;
         let all = [("a", "team", "AK-A"), ("b", "team", "AK-B"), ("c", own.as_str(), "AK-C")];
         bring(&domains, &all).unwrap();
-        let [a, b, c] = ["a", "b", "c"].map(|who| domains.of_bringer(who).unwrap());
+        let [a, b, c] = ["a", "b", "c"].map(|who| domains.for_identity(who).unwrap());
         assert_eq!(a.realm(), b.realm());
         assert_eq!([signs(&a), signs(&b), signs(&c)], ["AK-A", "AK-B", "AK-C"]);
         assert_eq!(signs(&domains.of_realm(b.realm()).unwrap()), "AK-A");
@@ -241,9 +245,9 @@ mod tests {
     fn keys_that_changed_sign_at_once_and_those_that_did_not_keep_their_signer() {
         let domains = domains();
         bring(&domains, &[("a", "a", "AK1"), ("b", "b", "AK2")]).unwrap();
-        let before = ["a", "b"].map(|who| domains.of_bringer(who).unwrap());
+        let before = ["a", "b"].map(|who| domains.for_identity(who).unwrap());
         bring(&domains, &[("a", "a", "AK1"), ("b", "b", "AK3")]).unwrap();
-        let after = ["a", "b"].map(|who| domains.of_bringer(who).unwrap());
+        let after = ["a", "b"].map(|who| domains.for_identity(who).unwrap());
         assert!(Arc::ptr_eq(&before[0], &after[0]));
         assert_eq!(signs(&domains.of_realm(before[1].realm()).unwrap()), "AK3");
     }
@@ -265,10 +269,10 @@ mod tests {
         }
         let refused = bring(&domains, &[("a", "one-more", "AK"), ("b", "d1", "AK")]).unwrap_err();
         assert!(refused.contains("1 identities") && refused.contains("`a`"), "{refused}");
-        assert!(domains.of_bringer("a").is_none(), "its keys of before are not what it has now");
-        assert!(domains.of_bringer("b").is_some(), "all others hold");
+        assert!(domains.for_identity("a").is_none(), "its keys of before are not what it has now");
+        assert!(domains.for_identity("b").is_some(), "all others hold");
         assert_eq!(domains.realms().len(), MAX_REALMS);
         bring(&domains, &[("a", "d0", "AK")]).unwrap();
-        assert!(domains.of_bringer("a").is_some());
+        assert!(domains.for_identity("a").is_some());
     }
 }

@@ -30,14 +30,14 @@ mod retry;
 mod touch;
 mod version_access;
 
-pub use ask::Said;
+pub use ask::AuthorizationResponse;
 pub use asked::{Asked, Pin};
 pub use body::{Answer, Body};
 pub use client::Origin;
 pub use config::{Addressing, BackoffConfig, CredentialsConfig, OriginConfig, RetryBudgetConfig};
 pub use connections::PassThrough;
 pub use credentials::{CredentialsError, Found, Source};
-pub use domains::{Brought, Domain, Domains, MAX_REALMS};
+pub use domains::{Domain, Domains, IdentityCredentials, MAX_REALMS};
 pub use endpoint::Endpoint;
 pub use error::OriginError;
 pub use health::{OriginReport, State as OriginState};

@@ -113,7 +113,7 @@ impl Gateway {
         match identity.filter(|identity| identity.origin().is_some()) {
             None => Ok(None),
             Some(identity) => {
-                let domain = self.origin.domains().of_bringer(identity.name());
+                let domain = self.origin.domains().for_identity(identity.name());
                 domain.map(Some).ok_or_else(S3Error::access_denied)
             }
         }

@@ -1,6 +1,6 @@
 //! The name of an operation, for metrics and the access log.
 //!
-//! It decides nothing: what a request may do is judged by `s3::needs`, what it changes by `s3::effect`.
+//! It decides nothing: what a request may do is judged by `s3::permissions`, what it changes by `s3::effect`.
 
 use http::{HeaderMap, Method};
 

@@ -44,7 +44,7 @@ pub fn is_ambiguous(key: &str) -> bool {
 /// S3 refuses these itself (S3 User Guide, "Naming Amazon S3 objects": read from the left, there may never be more
 /// `..` segments than others).
 #[must_use]
-pub fn climbs(key: &str) -> bool {
+pub fn has_dot_segments(key: &str) -> bool {
     let is_plain = !key.contains("..") && !key.contains('%');
     if is_plain || !decodings(key).any(|text| text.contains("..")) {
         return false;
@@ -252,7 +252,7 @@ mod tests {
             // Where what is cleaned is decoded and cleaned again.
             "a%2Fb/../%2e%2e/k",
         ] {
-            assert!(climbs(key), "{key}");
+            assert!(has_dot_segments(key), "{key}");
         }
         for key in [
             "a/..",
@@ -268,7 +268,7 @@ mod tests {
             "50%",
             "%zz..",
         ] {
-            assert!(!climbs(key), "{key}");
+            assert!(!has_dot_segments(key), "{key}");
         }
     }
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::tally::{Bytes, Failure, Objects, Tally};
+use super::counters::{Bytes, Failure, JobCounters, Objects};
 use super::walk::Order;
 
 /// Jobs that may run at the same time.
@@ -47,7 +47,7 @@ impl State {
 pub struct Job {
     id: String,
     order: Order,
-    pub(super) tally: Tally,
+    pub(super) tally: JobCounters,
     state: watch::Sender<State>,
     cancel: watch::Sender<bool>,
 }
@@ -77,7 +77,7 @@ impl Job {
         Arc::new(Self {
             id: format!("{:016x}", rand::random::<u64>()),
             order,
-            tally: Tally::default(),
+            tally: JobCounters::default(),
             state: watch::Sender::new(State::Running),
             cancel: watch::Sender::new(false),
         })

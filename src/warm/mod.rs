@@ -9,15 +9,15 @@
 //! Invariants: readers come first (few reads at a time, none begins while readers need the memory or are many); what
 //! is listed, queued and remembered is bounded. It knows nothing of HTTP, and asks by hotset's own keys.
 
+mod bounded_tasks;
 pub mod config;
+mod counters;
 mod job;
 mod list;
 mod object;
 mod pace;
 mod queue;
 mod span;
-mod tally;
-mod together;
 mod walk;
 
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use super::bounded_tasks::BoundedTasks;
 use super::pace::Rate;
-use super::together::Together;
 use super::{Span, Warmer};
 use crate::cache::{CacheError, Found, OpenRequest, PieceSource, Policy, Source};
 use crate::metrics::cache::InvalidationCause;
@@ -89,7 +89,7 @@ impl Warmer {
             warmed(first.end - first.start, fetched);
         }
         drop(turn);
-        let mut reads = Together::new(self.pace.reads());
+        let mut reads = BoundedTasks::new(self.pace.reads());
         for chunk in chunks {
             reads.add(self.read_chunk(&other, chunk, rate, warmed)).await?;
         }

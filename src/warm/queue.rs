@@ -6,9 +6,9 @@ use std::convert::Infallible;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::bounded_tasks::BoundedTasks;
 use super::object::Ended;
 use super::pace::Rate;
-use super::together::Together;
 use super::walk::is_absence;
 use super::{Span, Warmer};
 use crate::cache::PrefetchConfig;
@@ -99,7 +99,7 @@ impl Warmer {
     /// Warms what was created, for ever.
     pub(super) async fn warm_created(&self) {
         let rate = Rate::new(None);
-        let mut running = Together::new(self.pace.reads());
+        let mut running = BoundedTasks::new(self.pace.reads());
         loop {
             let Ok(created) = running.meanwhile(self.created.pop()).await;
             let Ok(()) = running.add(self.warm_one(&rate, created)).await;

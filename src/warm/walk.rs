@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::bounded_tasks::BoundedTasks;
 use super::job::{Busy, Job, Progress, State};
 use super::list::{Lister, Patterns, Target, Work};
 use super::object::Ended;
 use super::pace::Rate;
-use super::together::Together;
 use super::{Span, Warmer};
 use crate::cache::CacheError;
 use crate::metrics::warm::{self as metrics, WarmResult};
@@ -89,7 +89,7 @@ impl Warmer {
         let rate = Rate::new(job.order().rate);
         let mut lister = Lister::new(self, job);
         // Twice as many as reads, so that the next are at hand when one ends.
-        let mut running = Together::new(2 * self.pace.reads());
+        let mut running = BoundedTasks::new(2 * self.pace.reads());
         while let Some(page) = running.meanwhile(Box::pin(lister.page())).await?? {
             for work in page.into_iter().filter(|_| !job.order().dry_run) {
                 running.add(self.warm(job, &rate, work)).await?;

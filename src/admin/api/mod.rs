@@ -70,7 +70,7 @@ impl Refusal {
 }
 
 #[derive(Serialize)]
-struct Wrong<'a> {
+struct ErrorBody<'a> {
     error: &'a str,
 }
 
@@ -79,7 +79,7 @@ type Answer = Result<Response<String>, Refusal>;
 impl Refusal {
     fn answer(self) -> Response<String> {
         let Self { status, why } = self;
-        let mut response = json(status, &Wrong { error: &why });
+        let mut response = json(status, &ErrorBody { error: &why });
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -129,7 +129,7 @@ impl Api {
 
 fn other_method(allowed: &'static str) -> Response<String> {
     let error = format!("only {allowed}");
-    let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &Wrong { error: &error });
+    let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &ErrorBody { error: &error });
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }

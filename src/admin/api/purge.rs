@@ -25,7 +25,7 @@ pub const ERASING: Duration = Duration::from_mins(10);
 /// A request to purge: one of `keys`, `prefix`, `glob`, `bucket` and `everything`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct PurgeRequest {
     /// `s3://bucket/key`s.
     keys: Option<Vec<String>>,
     /// `s3://bucket/prefix`.
@@ -42,7 +42,7 @@ struct Asked {
 }
 
 #[derive(Serialize)]
-struct Done {
+struct PurgeResponse {
     dry_run: bool,
     /// What was purged, or would be: keys as they were sent, and what ends in `*` is all that begins so.
     scopes: Vec<String>,
@@ -53,7 +53,7 @@ struct Done {
     #[serde(skip_serializing_if = "Option::is_none")]
     disk_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    erased: Option<Gone>,
+    erased: Option<ErasedBytes>,
     /// Other replicas that could not be reached, and may hold what was purged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreachable_replicas: Vec<String>,
@@ -67,7 +67,7 @@ struct Memory {
 
 /// What was erased.
 #[derive(Serialize)]
-struct Gone {
+struct ErasedBytes {
     memory_bytes: u64,
     /// Bytes that are in no file any more.
     disk_bytes: u64,
@@ -76,7 +76,7 @@ struct Gone {
     files_rewritten: u64,
 }
 
-impl Gone {
+impl ErasedBytes {
     fn with(self, other: PeerErased) -> Self {
         Self {
             memory_bytes: self.memory_bytes + other.memory_bytes,
@@ -87,7 +87,7 @@ impl Gone {
     }
 }
 
-impl From<Erased> for Gone {
+impl From<Erased> for ErasedBytes {
     fn from(Erased { memory_bytes, files }: Erased) -> Self {
         let ErasedFiles { removed, rewritten, bytes } = files;
         Self { memory_bytes, disk_bytes: bytes, files_removed: removed, files_rewritten: rewritten }
@@ -95,7 +95,7 @@ impl From<Erased> for Gone {
 }
 
 pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Answer {
-    let asked: Asked = body::read(body).await?;
+    let asked: PurgeRequest = body::read(body).await?;
     let (dry_run, erase) = (asked.dry_run, asked.erase);
     let scopes = scopes(&asked)?;
     let mut texts: Vec<String> = scopes.iter().map(text).collect();
@@ -108,8 +108,14 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
         let disk_bytes = if erase { api.cache.disk_usage() } else { None };
         let disk_bytes = disk_bytes.map(|disk| disk.device_bytes);
         let unreachable_replicas = Vec::new();
-        let done =
-            Done { dry_run, scopes: texts, known, disk_bytes, erased: None, unreachable_replicas };
+        let done = PurgeResponse {
+            dry_run,
+            scopes: texts,
+            known,
+            disk_bytes,
+            erased: None,
+            unreachable_replicas,
+        };
         return Ok(json(StatusCode::OK, &done));
     }
     let (first, count) = (&texts[0], texts.len());
@@ -142,8 +148,14 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
         false => None,
     };
     let unreachable_replicas = names(&peers.unreachable);
-    let done =
-        Done { dry_run, scopes: texts, known, disk_bytes: None, erased, unreachable_replicas };
+    let done = PurgeResponse {
+        dry_run,
+        scopes: texts,
+        known,
+        disk_bytes: None,
+        erased,
+        unreachable_replicas,
+    };
     Ok(json(StatusCode::OK, &done))
 }
 
@@ -168,7 +180,7 @@ fn names(addresses: &[SocketAddr]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
 }
 
-async fn erase(api: &Api, scopes: &[Scope], peers: &PeerPurge) -> Result<Gone, Refusal> {
+async fn erase(api: &Api, scopes: &[Scope], peers: &PeerPurge) -> Result<ErasedBytes, Refusal> {
     let elsewhere = async {
         match &api.cluster {
             Some(cluster) => cluster.erase(peers, scopes, ERASING).await,
@@ -180,7 +192,7 @@ async fn erase(api: &Api, scopes: &[Scope], peers: &PeerPurge) -> Result<Gone, R
     match erased {
         Ok((here, elsewhere)) => {
             log::info!("erased by hand: {here:?}, and at other replicas {elsewhere:?}");
-            Ok(Gone::from(here).with(elsewhere))
+            Ok(ErasedBytes::from(here).with(elsewhere))
         }
         Err(error) => {
             log::error!("what was purged by hand is not all erased: {error}");
@@ -191,8 +203,8 @@ async fn erase(api: &Api, scopes: &[Scope], peers: &PeerPurge) -> Result<Gone, R
 }
 
 /// At least one.
-fn scopes(asked: &Asked) -> Result<Vec<Scope>, Refusal> {
-    let Asked { keys, prefix, glob, bucket, everything, .. } = asked;
+fn scopes(asked: &PurgeRequest) -> Result<Vec<Scope>, Refusal> {
+    let PurgeRequest { keys, prefix, glob, bucket, everything, .. } = asked;
     match (keys, prefix, glob, bucket, everything) {
         (Some(keys), None, None, None, None) => {
             let objects = body::objects(keys)?.into_iter();

@@ -19,7 +19,7 @@ const ENDS: Duration = Duration::from_secs(5);
 /// A request to warm: `keys` or `prefix`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct WarmRequest {
     /// `s3://bucket/key`s.
     keys: Option<Vec<String>>,
     /// `s3://bucket/prefix`.
@@ -40,7 +40,7 @@ struct Asked {
 }
 
 #[derive(Serialize)]
-struct Begun {
+struct WarmStarted {
     /// Whether the same was under way already.
     joined: bool,
     #[serde(flatten)]
@@ -48,7 +48,7 @@ struct Begun {
 }
 
 #[derive(Serialize)]
-struct All {
+struct JobList {
     jobs: Vec<Progress>,
 }
 
@@ -58,12 +58,12 @@ pub(super) async fn begin(api: &Api, body: Incoming) -> Answer {
     let (job, new) =
         begun.map_err(|busy| Refusal::new(StatusCode::TOO_MANY_REQUESTS, busy.to_string()))?;
     let progress = api.warmer.progress(&job);
-    Ok(json(StatusCode::ACCEPTED, &Begun { joined: !new, progress }))
+    Ok(json(StatusCode::ACCEPTED, &WarmStarted { joined: !new, progress }))
 }
 
 pub(super) fn list(api: &Api) -> Response<String> {
     let jobs = api.warmer.all_jobs().iter().map(|job| api.warmer.progress(job)).collect();
-    json(StatusCode::OK, &All { jobs })
+    json(StatusCode::OK, &JobList { jobs })
 }
 
 pub(super) fn progress(api: &Api, id: &str) -> Answer {
@@ -84,7 +84,7 @@ fn find(api: &Api, id: &str) -> Result<std::sync::Arc<Job>, Refusal> {
     api.warmer.job(id).ok_or_else(unknown)
 }
 
-fn order(asked: Asked) -> Result<Order, Refusal> {
+fn order(asked: WarmRequest) -> Result<Order, Refusal> {
     let target = match (&asked.keys, &asked.prefix) {
         (Some(keys), None) => Target::Objects(body::objects(keys)?),
         (None, Some(text)) => {

@@ -12,7 +12,9 @@ use super::policy::{Policy, SizeRange};
 use super::{Boundary, FormHead, body, refusal};
 use crate::auth::identities::{Identity, IdentitySet};
 use crate::auth::{Access, Sender};
-use crate::s3::{BucketName, InvalidName, Needs, ObjectKey, Parsed, RequestHead, S3Error};
+use crate::s3::{
+    BucketName, InvalidName, ObjectKey, Parsed, RequestHead, RequiredPermissions, S3Error,
+};
 
 /// Whether a request says in its body who sends it: a form for a bucket, with no other signature.
 pub(in crate::auth) fn is_form(head: &RequestHead<'_>, parsed: &Parsed) -> bool {
@@ -110,9 +112,9 @@ impl Access {
     }
 }
 
-fn needs_of(bucket: &BucketName, key: &ObjectKey, form: &FormHead) -> Needs {
+fn needs_of(bucket: &BucketName, key: &ObjectKey, form: &FormHead) -> RequiredPermissions {
     let fields = form.fields.iter().map(|field| (&*field.known_as, &*field.value));
-    Needs::of_form(bucket, key, fields)
+    RequiredPermissions::of_form(bucket, key, fields)
 }
 
 fn key_of(form: &FormHead) -> Result<ObjectKey, S3Error> {

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::pattern::Pattern;
 use crate::auth::Credentials;
-use crate::s3::{Action, Need, Needs, Resource, S3Error};
+use crate::s3::{Action, RequiredPermission, RequiredPermissions, Resource, S3Error};
 
 /// Somebody known by an access key, or everybody who is not.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ pub(super) struct Grant {
 }
 
 impl Grant {
-    fn covers(&self, need: &Need) -> bool {
+    fn covers(&self, need: &RequiredPermission) -> bool {
         self.actions.contains(&need.action)
             && self.resources.iter().any(|pattern| pattern.covers(&need.resource))
     }
@@ -155,7 +155,7 @@ impl Identity {
     /// 400 `ExpiredToken` when it has expired; 403 `AccessDenied` with what it may not do.
     pub fn authorize(
         &self,
-        needs: &Needs,
+        needs: &RequiredPermissions,
         peer: Option<IpAddr>,
         now: SystemTime,
     ) -> Result<(), S3Error> {
@@ -167,7 +167,7 @@ impl Identity {
 
     fn find_refusal(
         &self,
-        needs: &Needs,
+        needs: &RequiredPermissions,
         peer: Option<IpAddr>,
         now: SystemTime,
     ) -> Result<(), S3Error> {
@@ -180,16 +180,16 @@ impl Identity {
         }
         match needs.iter().find(|need| !self.may(need)) {
             None => Ok(()),
-            Some(Need { action, resource: Resource::Everything }) => {
+            Some(RequiredPermission { action, resource: Resource::Everything }) => {
                 Err(self.denied(&format!("may not {} everything", action.as_str())))
             }
-            Some(Need { action, resource }) => {
+            Some(RequiredPermission { action, resource }) => {
                 Err(self.denied(&format!("may not {} {resource}", action.as_str())))
             }
         }
     }
 
-    fn may(&self, need: &Need) -> bool {
+    fn may(&self, need: &RequiredPermission) -> bool {
         self.allow.iter().any(|grant| grant.covers(need))
     }
 

@@ -12,7 +12,7 @@ use crate::events::webhook::config::{SnsConfig, WebhookConfig};
 pub(super) fn check(config: &WebhookConfig, taken: &[SocketAddr]) -> Result<(), ConfigError> {
     let key = |name: &str| format!("events.webhook.{name}");
     let address = free_address(&key("address"), &config.address, taken)?;
-    let anybody = config.believes_everybody() && !config.requires_certificates();
+    let anybody = config.trusts_everyone() && !config.requires_certificates();
     if anybody && !address.ip().is_loopback() {
         return wrong(
             "events.webhook",

@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::config::AmqpConfig;
 use crate::events::reconnect::{Failure, NOT_DURABLE, reconnect};
 use crate::events::replica::replica;
-use crate::events::{Intake, Link, Source};
+use crate::events::{Intake, ReceiverStatus, Source};
 
 /// The most that are applied before the disk is waited for.
 const CHUNK: usize = 256;
@@ -47,11 +47,15 @@ impl Amqp {
 
     /// Receives until `shutdown` turns true. What is not acknowledged by then comes again.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
-        let link = intake.link(Source::Amqp, &self.queue);
-        reconnect(&link, shutdown, || self.session(&intake, &link)).await;
+        let status = intake.receiver_status(Source::Amqp, &self.queue);
+        reconnect(&status, shutdown, || self.session(&intake, &status)).await;
     }
 
-    async fn session(&self, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {
+    async fn session(
+        &self,
+        intake: &Intake,
+        status: &ReceiverStatus,
+    ) -> Result<Infallible, Failure> {
         let setup = timeout(SETUP_TIMEOUT, async {
             let connection = self.connect().await?;
             let channel = connection.create_channel().await?;
@@ -64,7 +68,7 @@ impl Amqp {
         });
         let (_connection, channel, consumer) =
             setup.await.map_err(|_| "the broker is silent")??;
-        link.up();
+        status.up();
         let mut deliveries = consumer.ready_chunks(CHUNK);
         let mut depth = interval(DEPTH);
         depth.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -74,7 +78,7 @@ impl Amqp {
                     Some(chunk) => apply(chunk, intake).await?,
                     None => return Err("the broker ended the consumer".into()),
                 },
-                _ = depth.tick() => link.queued(self.depth(&channel).await?),
+                _ = depth.tick() => status.queued(self.depth(&channel).await?),
             }
         }
     }

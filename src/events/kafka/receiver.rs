@@ -15,11 +15,11 @@ use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::callbacks::{EventForwarder, KafkaEvent};
 use super::config::KafkaConfig;
-use super::said::{Said, Told};
 use crate::events::reconnect::{Failure, NOT_DURABLE, reconnect};
 use crate::events::replica::replica;
-use crate::events::{Intake, Link, Source};
+use crate::events::{Intake, ReceiverStatus, Source};
 
 /// The most that are applied before the disk is waited for.
 const CHUNK: usize = 256;
@@ -42,12 +42,16 @@ impl Kafka {
 
     /// Receives until `shutdown` turns true. What is not committed by then comes again.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
-        let link = intake.link(Source::Kafka, self.config.topics.join(","));
-        reconnect(&link, shutdown, || self.session(&intake, &link)).await;
+        let status = intake.receiver_status(Source::Kafka, self.config.topics.join(","));
+        reconnect(&status, shutdown, || self.session(&intake, &status)).await;
     }
 
-    async fn session(&self, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {
-        let (told, mut said) = Told::new();
+    async fn session(
+        &self,
+        intake: &Intake,
+        status: &ReceiverStatus,
+    ) -> Result<Infallible, Failure> {
+        let (told, mut said) = EventForwarder::new();
         let closing = Closing::new(&self.client_config(), told)?;
         let consumer = closing.consumer();
         self.ask(consumer, begin).await?;
@@ -57,12 +61,12 @@ impl Kafka {
         loop {
             tokio::select! {
                 Some(said) = said.recv() => match said {
-                    Said::Assigned => {
+                    KafkaEvent::Assigned => {
                         self.ask(consumer, hold).await?;
-                        link.up();
+                        status.up();
                     }
-                    Said::Waiting(count) => link.queued(count),
-                    Said::Lost(why) => return Err(why.into()),
+                    KafkaEvent::Waiting(count) => status.queued(count),
+                    KafkaEvent::Lost(why) => return Err(why.into()),
                 },
                 Some(chunk) = messages.next() => apply(chunk, consumer, intake).await?,
             }
@@ -106,7 +110,7 @@ impl Kafka {
     }
 }
 
-type Consumer = StreamConsumer<Told>;
+type Consumer = StreamConsumer<EventForwarder>;
 
 /// Closes the consumer on a thread of its own: it leaves the group, and waits for that, with brokers that are gone
 /// for ever. No thread of tokio's, since a runtime waits for those when it ends.
@@ -120,7 +124,7 @@ const MAX_CLOSING: usize = 8;
 impl Closing {
     /// # Errors
     /// Too many earlier ones are still being closed.
-    fn new(config: &ClientConfig, told: Told) -> Result<Self, Failure> {
+    fn new(config: &ClientConfig, told: EventForwarder) -> Result<Self, Failure> {
         if CLOSING.load(Ordering::Relaxed) >= MAX_CLOSING {
             return Err(format!(
                 "{MAX_CLOSING} earlier sessions could not leave their group yet: are the brokers reachable?"

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::config::NatsConfig;
 use crate::events::reconnect::{Failure, reconnect};
 use crate::events::replica::replica;
-use crate::events::{Intake, Link, Source};
+use crate::events::{Intake, ReceiverStatus, Source};
 
 /// The most messages that are received and not acknowledged.
 const PENDING: usize = 1000;
@@ -43,21 +43,25 @@ impl Nats {
 
     /// Receives until `shutdown` turns true. What is not acknowledged by then comes again.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
-        let link = intake.link(Source::Nats, &self.config.stream);
-        reconnect(&link, shutdown, || session(&self.config, &intake, &link)).await;
+        let status = intake.receiver_status(Source::Nats, &self.config.stream);
+        reconnect(&status, shutdown, || session(&self.config, &intake, &status)).await;
     }
 }
 
-async fn session(config: &NatsConfig, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {
+async fn session(
+    config: &NatsConfig,
+    intake: &Intake,
+    status: &ReceiverStatus,
+) -> Result<Infallible, Failure> {
     let (client, mut lost) = connect(config).await?;
     let mut messages = consume(config, client).await?.ready_chunks(CHUNK);
-    link.up();
+    status.up();
     loop {
         tokio::select! {
             // The client would come back by itself, but in silence.
             _ = lost.recv() => return Err("the server closed the connection".into()),
             chunk = messages.next() => match chunk {
-                Some(chunk) => apply(chunk, intake, link).await?,
+                Some(chunk) => apply(chunk, intake, status).await?,
                 None => return Err("the server ended the consumer".into()),
             }
         }
@@ -117,7 +121,7 @@ async fn consume(config: &NatsConfig, client: Client) -> Result<Messages, Failur
 async fn apply<E>(
     chunk: Vec<Result<Message, E>>,
     intake: &Intake,
-    link: &Link,
+    status: &ReceiverStatus,
 ) -> Result<(), Failure>
 where
     E: std::error::Error + Send + Sync + 'static,
@@ -147,7 +151,7 @@ where
         }
     }
     if let Some(info) = done.last().and_then(|message| message.info().ok()) {
-        link.queued(info.pending);
+        status.queued(info.pending);
     }
     failure.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::config::RedisConfig;
 use crate::events::reconnect::{Failure, NOT_DURABLE, reconnect};
-use crate::events::{Intake, Link, Source};
+use crate::events::{Intake, ReceiverStatus, Source};
 
 /// The most events that are applied before they are taken off.
 const CHUNK: usize = 256;
@@ -45,11 +45,15 @@ impl Redis {
 
     /// Receives until `shutdown` turns true. What is not taken off by then is applied again at the next start.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
-        let link = intake.link(Source::Redis, &self.list);
-        reconnect(&link, shutdown, || self.session(&intake, &link)).await;
+        let status = intake.receiver_status(Source::Redis, &self.list);
+        reconnect(&status, shutdown, || self.session(&intake, &status)).await;
     }
 
-    async fn session(&self, intake: &Intake, link: &Link) -> Result<Infallible, Failure> {
+    async fn session(
+        &self,
+        intake: &Intake,
+        status: &ReceiverStatus,
+    ) -> Result<Infallible, Failure> {
         // Its own error may quote the URL, which has a password in it.
         let client =
             Client::open(self.url.as_str()).map_err(|_| "events.redis.url is no Redis URL")?;
@@ -71,9 +75,9 @@ impl Redis {
             }
             self.apply(&mut server, &left, intake).await?;
         }
-        link.up();
+        status.up();
         loop {
-            link.queued(u64::try_from(server.llen(&self.list).await?)?);
+            status.queued(u64::try_from(server.llen(&self.list).await?)?);
             let events = self.take(&mut server).await?;
             self.apply(&mut server, &events, intake).await?;
         }

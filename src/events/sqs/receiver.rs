@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::config::SqsConfig;
 use super::queue::{BATCH, Queue};
 use crate::events::backoff::Backoff;
-use crate::events::{Intake, Link, Source};
+use crate::events::{Intake, ReceiverStatus, Source};
 
 /// The most batches that were applied and are not deleted yet.
 const BATCHES: usize = 64;
@@ -45,10 +45,10 @@ impl Sqs {
         intake: Arc<Intake>,
         mut shutdown: watch::Receiver<bool>,
     ) {
-        let link = intake.link(Source::Sqs, self.config.name());
+        let status = intake.receiver_status(Source::Sqs, self.config.name());
         tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => {}
-            () = poll(&self.config, &intake, link) => {}
+            () = poll(&self.config, &intake, status) => {}
         }
     }
 }
@@ -57,7 +57,7 @@ impl Sqs {
 struct Shared {
     queue: Queue,
     intake: Arc<Intake>,
-    link: Link,
+    status: ReceiverStatus,
     /// Whether the last deletion failed: said once.
     undeleted: AtomicBool,
     /// Whether the last look at the queue's depth failed: said once.
@@ -65,11 +65,11 @@ struct Shared {
 }
 
 /// Never returns. May be dropped at any time: then its tasks end, too.
-async fn poll(config: &SqsConfig, intake: &Arc<Intake>, link: Link) {
+async fn poll(config: &SqsConfig, intake: &Arc<Intake>, status: ReceiverStatus) {
     let shared = Arc::new(Shared {
         queue: Queue::connect(config, intake.origin()).await,
         intake: intake.clone(),
-        link,
+        status,
         undeleted: AtomicBool::new(false),
         unmeasured: AtomicBool::new(false),
     });
@@ -86,7 +86,7 @@ async fn poll(config: &SqsConfig, intake: &Arc<Intake>, link: Link) {
             Some(done) = receives.join_next() => match done.unwrap_or_else(|e| Err(e.to_string())) {
                 Ok(messages) => {
                     backoff.reset();
-                    shared.link.up();
+                    shared.status.up();
                     up = true;
                     // Full batches mean that more are waiting.
                     wanted = if messages.len() < BATCH { 1 } else { config.receivers.min(wanted + 1) };
@@ -95,7 +95,7 @@ async fn poll(config: &SqsConfig, intake: &Arc<Intake>, link: Link) {
                     }
                 }
                 Err(why) => {
-                    shared.link.down(&why);
+                    shared.status.down(&why);
                     (wanted, up, pause) = (1, false, Some(backoff.pause()));
                 }
             },
@@ -176,7 +176,7 @@ async fn measure(shared: Arc<Shared>) {
     match shared.queue.depth().await {
         Ok(count) => {
             shared.unmeasured.store(false, Ordering::Relaxed);
-            shared.link.queued(count);
+            shared.status.queued(count);
         }
         Err(why) if !shared.unmeasured.swap(true, Ordering::Relaxed) => {
             log::info!("events.sqs: how many messages wait is not known: {why}");

@@ -65,7 +65,7 @@ impl Authentication {
             api_key_header,
             signed: Signed::new(&config.secrets),
             sns: config.sns.as_ref().map(Sns::new).transpose()?,
-            everybody: config.believes_everybody(),
+            everybody: config.trusts_everyone(),
             key,
         })
     }

@@ -52,7 +52,7 @@ impl WebhookConfig {
 
     /// Whether whoever can connect is believed: nothing tells senders apart.
     #[must_use]
-    pub fn believes_everybody(&self) -> bool {
+    pub fn trusts_everyone(&self) -> bool {
         let keys = [&self.tokens, &self.api_keys, &self.secrets];
         keys.iter().all(|keys| keys.is_empty()) && self.sns.is_none()
     }

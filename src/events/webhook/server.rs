@@ -82,8 +82,8 @@ impl Webhook {
     /// Receives until `shutdown` turns true, then until what is under way is answered.
     pub async fn run(self, intake: Arc<Intake>, mut shutdown: watch::Receiver<bool>) {
         let Self { config, authentication, listener, tls } = self;
-        let link = intake.link(Source::Webhook, config.address.as_str());
-        link.up();
+        let status = intake.receiver_status(Source::Webhook, config.address.as_str());
+        status.up();
         let slots = Arc::new(Semaphore::new(config.connections));
         let receiver = Arc::new(Receiver::new(&config, authentication, intake));
         let mut watching = JoinSet::new();

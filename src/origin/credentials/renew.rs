@@ -131,7 +131,7 @@ impl Origin {
     }
 
     /// Keeps the credentials good for as long as the origin is in use.
-    pub fn keep_credentials(self: &Arc<Self>) {
+    pub fn renew_credentials(self: &Arc<Self>) {
         let Some(renewal) = &self.renewal else { return };
         log::info!("credentials for the origin from {}", renewal.first);
         metrics::set_credentials_expiry(renewal.expiry.lock().map(|expiry| expiry.ends));

@@ -94,7 +94,7 @@ enum Verdict {
 }
 
 impl Verdict {
-    fn of(said: &Said, known: &ObjectMeta) -> Self {
+    fn of(said: &AuthorizationResponse, known: &ObjectMeta) -> Self {
         let etag = said.headers.get(ETAG);
         let same_etag = etag.is_none_or(|etag| etag == known.etag.as_header());
         // Written anew with the same bytes: its headers may be others.

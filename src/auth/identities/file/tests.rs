@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::s3::{BucketName, Needs, ObjectKey, Resource};
+use crate::s3::{BucketName, ObjectKey, RequiredPermissions, Resource};
 
 const FILE: &str = r#"
 identities:
@@ -31,10 +31,10 @@ fn problem(text: &str) -> String {
     problem
 }
 
-fn read(path: &str) -> Needs {
+fn read(path: &str) -> RequiredPermissions {
     let (bucket, key) = path.split_once('/').unwrap();
     let resource = Resource::Object(BucketName::new(bucket).unwrap(), ObjectKey::new(key).unwrap());
-    Needs::one(Action::Read, resource)
+    RequiredPermissions::one(Action::Read, resource)
 }
 
 #[test]
@@ -66,13 +66,13 @@ fn r20_what_no_grant_names_is_refused_and_no_action_includes_another() {
     let bucket = BucketName::new("bkt").unwrap();
     let write = |key: &str| {
         let object = Resource::Object(bucket.clone(), ObjectKey::new(key).unwrap());
-        Needs::one(Action::Write, object)
+        RequiredPermissions::one(Action::Write, object)
     };
     assert!(identity.authorize(&write("a"), None, UNIX_EPOCH).is_ok());
     // R21: all pairs, not any.
     let both = write("a").and(Action::Read, Resource::bucket(&bucket));
     assert!(identity.authorize(&both, None, UNIX_EPOCH).is_err());
-    let everything = Needs::one(Action::Admin, Resource::Everything);
+    let everything = RequiredPermissions::one(Action::Admin, Resource::Everything);
     let refused = identity.authorize(&everything, None, UNIX_EPOCH).unwrap_err();
     assert_eq!(refused.message, "Access Denied: n may not admin everything");
 }

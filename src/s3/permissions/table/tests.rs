@@ -6,7 +6,7 @@ const EVERYTHING: &str = "read **, write **, list **, delete **, admin **";
 
 type Headers<'a> = &'a [(&'static str, &'static str)];
 
-fn needs_of(method: &str, target: &str, pairs: Headers<'_>) -> Needs {
+fn needs_of(method: &str, target: &str, pairs: Headers<'_>) -> RequiredPermissions {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", HeaderValue::from_static("AWS4-HMAC-SHA256 x"));
     for (name, value) in pairs {
@@ -19,7 +19,7 @@ fn needs_of(method: &str, target: &str, pairs: Headers<'_>) -> Needs {
         headers: &headers,
         has_body: false,
     };
-    Needs::of(&head, &parse(&head, &crate::s3::HostNames::default()).unwrap())
+    RequiredPermissions::of(&head, &parse(&head, &crate::s3::HostNames::default()).unwrap())
 }
 
 /// `read bkt/k, write bkt/l`

@@ -85,7 +85,7 @@ impl fmt::Display for Resource {
 
 /// One pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Need {
+pub struct RequiredPermission {
     /// What is done.
     pub action: Action,
     /// What it is done to.
@@ -94,12 +94,12 @@ pub struct Need {
 
 /// All pairs of one request. Most have one, which costs no allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Needs {
-    first: Option<Need>,
-    more: Vec<Need>,
+pub struct RequiredPermissions {
+    first: Option<RequiredPermission>,
+    more: Vec<RequiredPermission>,
 }
 
-impl Needs {
+impl RequiredPermissions {
     /// Nothing at all: whoever asks may have it.
     #[must_use]
     pub fn nothing() -> Self {
@@ -109,13 +109,13 @@ impl Needs {
     /// One pair.
     #[must_use]
     pub fn one(action: Action, resource: Resource) -> Self {
-        Self { first: Some(Need { action, resource }), more: Vec::new() }
+        Self { first: Some(RequiredPermission { action, resource }), more: Vec::new() }
     }
 
     /// The same and one pair more.
     #[must_use]
     pub fn and(mut self, action: Action, resource: Resource) -> Self {
-        let need = Need { action, resource };
+        let need = RequiredPermission { action, resource };
         match self.first {
             None => self.first = Some(need),
             Some(_) => self.more.push(need),
@@ -124,13 +124,17 @@ impl Needs {
     }
 
     /// The bucket whose keys a `DeleteObjects` names in its body, when that is all that is done: what is needed
-    /// then is [`Needs::deleting`] of those keys, unless all of the bucket is allowed anyway.
+    /// then is [`RequiredPermissions::deleting`] of those keys, unless all of the bucket is allowed anyway.
     #[must_use]
     pub fn listed_in_body(&self) -> Option<&BucketName> {
         match (&self.first, &*self.more) {
-            (Some(Need { action: Action::Delete, resource: Resource::Prefix(bucket, _) }), []) => {
-                Some(bucket)
-            }
+            (
+                Some(RequiredPermission {
+                    action: Action::Delete,
+                    resource: Resource::Prefix(bucket, _),
+                }),
+                [],
+            ) => Some(bucket),
             _ => None,
         }
     }
@@ -147,28 +151,29 @@ impl Needs {
     /// The same, and what else the keys in it may mean to a server (see [`spelling`]): all the objects that it may take
     /// one for, and every permission there is where one may lead out of its bucket.
     fn in_every_spelling(self) -> Self {
-        let is_doubtful = |need: &Need| match &need.resource {
+        let is_doubtful = |need: &RequiredPermission| match &need.resource {
             Resource::Object(_, key) => {
-                spelling::is_ambiguous(key.as_str()) || spelling::climbs(key.as_str())
+                spelling::is_ambiguous(key.as_str()) || spelling::has_dot_segments(key.as_str())
             }
-            Resource::Prefix(_, prefix) => spelling::climbs(prefix),
+            Resource::Prefix(_, prefix) => spelling::has_dot_segments(prefix),
             Resource::Everything | Resource::BucketName(_) => false,
         };
         if !self.iter().any(is_doubtful) {
             return self;
         }
-        let doubtful: Vec<Need> = self.iter().filter(|need| is_doubtful(need)).cloned().collect();
-        doubtful.iter().fold(self, |needs, Need { action, resource }| {
-            let (needs, climbs) = match resource {
+        let doubtful: Vec<RequiredPermission> =
+            self.iter().filter(|need| is_doubtful(need)).cloned().collect();
+        doubtful.iter().fold(self, |needs, RequiredPermission { action, resource }| {
+            let (needs, has_dot_segments) = match resource {
                 Resource::Object(bucket, key) => {
                     let aliases = spelling::aliases(bucket, key);
                     let needs =
                         aliases.iter().fold(needs, |needs, alias| needs.and_alias(*action, alias));
-                    (needs, spelling::climbs(key.as_str()))
+                    (needs, spelling::has_dot_segments(key.as_str()))
                 }
                 _ => (needs, true),
             };
-            match climbs {
+            match has_dot_segments {
                 true => needs.and_everything(),
                 false => needs,
             }
@@ -196,7 +201,7 @@ impl Needs {
     }
 
     /// The pairs.
-    pub fn iter(&self) -> impl Iterator<Item = &Need> {
+    pub fn iter(&self) -> impl Iterator<Item = &RequiredPermission> {
         self.first.iter().chain(&self.more)
     }
 
@@ -215,10 +220,10 @@ mod tests {
     fn r21_every_key_of_a_delete_of_many_is_a_pair() {
         let bucket = BucketName::new("bkt").unwrap();
         let keys = ["a", "b/c", "a"].map(|key| ObjectKey::new(key).unwrap());
-        let needs = Needs::deleting(&bucket, &keys);
+        let needs = RequiredPermissions::deleting(&bucket, &keys);
         assert!(needs.iter().all(|need| need.action == Action::Delete));
         let named: Vec<String> = needs.iter().map(|need| need.resource.to_string()).collect();
         assert_eq!(named, ["bkt/a", "bkt/b/c", "bkt/a"]);
-        assert!(Needs::nothing().is_empty() && !needs.is_empty());
+        assert!(RequiredPermissions::nothing().is_empty() && !needs.is_empty());
     }
 }

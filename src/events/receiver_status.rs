@@ -9,8 +9,9 @@ use super::Source;
 use crate::cache::Rules;
 use crate::metrics::events::Receiver;
 
-/// A receiver's connection. As long as one that is configured is not up nothing is trusted (R26); a new one is not.
-pub struct Link {
+/// Connection state of one receiver. No events are trusted while a configured receiver is disconnected (R26). Initially
+/// disconnected.
+pub struct ReceiverStatus {
     rules: Arc<Rules>,
     source: Source,
     name: String,
@@ -24,7 +25,7 @@ struct State {
     receiver: Receiver,
 }
 
-impl Link {
+impl ReceiverStatus {
     pub(super) fn new(rules: Arc<Rules>, source: Source, name: String) -> Self {
         let receiver = Receiver::new(source, &name);
         receiver.set_up(false);
@@ -37,7 +38,7 @@ impl Link {
         }
     }
 
-    /// Messages can come. Said once, however often it is called.
+    /// Marks the receiver as connected. Logs the change once.
     pub fn up(&self) {
         let mut state = self.state.lock();
         if !state.up {
@@ -49,7 +50,7 @@ impl Link {
         }
     }
 
-    /// Messages cannot come. Said once for each reason, however often it is called.
+    /// Marks the receiver as disconnected. Logs each reason once.
     pub fn down(&self, why: &dyn Display) {
         let (mut state, why) = (self.state.lock(), why.to_string());
         let (source, name) = (self.source.label(), &self.name);

@@ -7,12 +7,12 @@
 //!
 //! Departures: the parts of an upload under way are its writer's business (write, not read); a list's `prefix`
 //! decides which keys it lists; `HeadBucket` and `GetBucketLocation` tell only that a bucket is there, which
-//! whoever may list anything in it knows. A POST form says in its body what it needs: see [`Needs::of_form`]. The
+//! whoever may list anything in it knows. A POST form says in its body what it needs: see [`RequiredPermissions::of_form`]. The
 //! policy of a CORS preflight is the bucket's, and S3 lets everybody ask for it.
 
 use http::{HeaderMap, Method};
 
-use super::{Action, Needs, Resource, sources};
+use super::{Action, RequiredPermissions, Resource, sources};
 use crate::s3::effect::head_spreads;
 use crate::s3::operation::{Operation, Parsed};
 use crate::s3::overrides::is_override;
@@ -172,8 +172,8 @@ const PLAIN_PREFIXES: [&str; 6] = [
 /// Canned ACLs that give nobody more than the bucket's owner.
 const PRIVATE_ACLS: [&str; 3] = ["private", "bucket-owner-read", "bucket-owner-full-control"];
 
-impl Needs {
-    /// All that a request needs, but for what its body names: see [`Needs::listed_in_body`].
+impl RequiredPermissions {
+    /// All that a request needs, but for what its body names: see [`RequiredPermissions::listed_in_body`].
     #[must_use]
     pub fn of(head: &RequestHead<'_>, parsed: &Parsed) -> Self {
         if let (Operation::Read(_), Some((bucket, key))) = (&parsed.operation, parsed.object()) {
@@ -205,22 +205,22 @@ impl Needs {
 }
 
 impl Row {
-    fn needs(&self, parsed: &Parsed) -> Needs {
+    fn needs(&self, parsed: &Parsed) -> RequiredPermissions {
         match (self.of, &parsed.bucket, &parsed.key) {
             (Of::Key(action), Some(bucket), Some(key)) => {
-                Needs::one(action, Resource::object(bucket, key))
+                RequiredPermissions::one(action, Resource::object(bucket, key))
             }
             (Of::ListedKeys, Some(bucket), _) => {
                 let prefix = parsed.query.get("prefix").unwrap_or_default().to_owned();
-                Needs::one(Action::List, Resource::Prefix(bucket.clone(), prefix))
+                RequiredPermissions::one(Action::List, Resource::Prefix(bucket.clone(), prefix))
             }
             (Of::BucketName, Some(bucket), _) => {
-                Needs::one(Action::List, Resource::BucketName(bucket.clone()))
+                RequiredPermissions::one(Action::List, Resource::BucketName(bucket.clone()))
             }
             (Of::DeletedKeys, Some(bucket), _) => {
-                Needs::one(Action::Delete, Resource::bucket(bucket))
+                RequiredPermissions::one(Action::Delete, Resource::bucket(bucket))
             }
-            (Of::Buckets, None, _) => Needs::one(Action::List, Resource::Everything),
+            (Of::Buckets, None, _) => RequiredPermissions::one(Action::List, Resource::Everything),
             _ => unknown(parsed),
         }
     }
@@ -253,17 +253,20 @@ fn is_amz(name: &str) -> bool {
 
 /// Admin on all of the bucket. What its key or its prefixes may lead to beside that is judged as in any request, so they
 /// are named too where they may.
-fn unknown(parsed: &Parsed) -> Needs {
-    let needs = Needs::one(Action::Admin, all_of(parsed));
+fn unknown(parsed: &Parsed) -> RequiredPermissions {
+    let needs = RequiredPermissions::one(Action::Admin, all_of(parsed));
     let Some(bucket) = &parsed.bucket else { return needs };
     let needs = match &parsed.key {
-        Some(key) if spelling::is_ambiguous(key.as_str()) || spelling::climbs(key.as_str()) => {
+        Some(key)
+            if spelling::is_ambiguous(key.as_str()) || spelling::has_dot_segments(key.as_str()) =>
+        {
             needs.and(Action::Admin, Resource::object(bucket, key))
         }
         _ => needs,
     };
     let named = parsed.query.iter().filter(|(name, _)| name.eq_ignore_ascii_case("prefix"));
-    let prefixes = named.filter_map(|(_, value)| value).filter(|prefix| spelling::climbs(prefix));
+    let prefixes =
+        named.filter_map(|(_, value)| value).filter(|prefix| spelling::has_dot_segments(prefix));
     prefixes.take(1).fold(needs, |needs, prefix| {
         needs.and(Action::Admin, Resource::Prefix(bucket.clone(), prefix.to_owned()))
     })

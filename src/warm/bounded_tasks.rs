@@ -5,12 +5,12 @@ use std::pin::pin;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 /// Futures that run together, at most so many; the first error ends it.
-pub(super) struct Together<F> {
+pub(super) struct BoundedTasks<F> {
     running: FuturesUnordered<F>,
     most: usize,
 }
 
-impl<F: Future<Output = Result<(), E>>, E> Together<F> {
+impl<F: Future<Output = Result<(), E>>, E> BoundedTasks<F> {
     pub(super) fn new(most: usize) -> Self {
         Self { running: FuturesUnordered::new(), most }
     }

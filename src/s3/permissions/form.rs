@@ -3,11 +3,11 @@
 //! Its fields are what headers are to a `PutObject`, and are judged as those.
 
 use super::table::{Wider, wider};
-use super::{Action, Needs, Resource, sources};
+use super::{Action, RequiredPermissions, Resource, sources};
 use crate::s3::effect::spreads;
 use crate::s3::name::{BucketName, ObjectKey};
 
-impl Needs {
+impl RequiredPermissions {
     /// All that a form for `key` needs; `fields` are names in lower case and values.
     #[must_use]
     pub fn of_form<'a>(
@@ -43,7 +43,7 @@ mod tests {
 
     fn needs(fields: &[(&str, &str)]) -> String {
         let (bucket, key) = (BucketName::new("bkt").unwrap(), ObjectKey::new("a/k").unwrap());
-        let needs = Needs::of_form(&bucket, &key, fields.iter().copied());
+        let needs = RequiredPermissions::of_form(&bucket, &key, fields.iter().copied());
         let pairs = needs.iter().map(|need| format!("{} {}", need.action.as_str(), need.resource));
         pairs.collect::<Vec<_>>().join(", ")
     }

@@ -10,37 +10,40 @@ const TOLD: usize = 20;
 /// After so many failures without a success between them a job is given up.
 const GIVEN_UP: u64 = 100;
 
-/// An object that could not be warmed, and why.
+/// An object that could not be warmed, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
     pub object: String,
     pub error: String,
 }
 
-/// Objects, by what became of them.
+/// Numbers of objects, by result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Objects {
-    /// Those to be warmed, as far as it is known.
+    /// Objects to warm, as far as they are listed.
     pub found: u64,
+    /// Objects that are warm.
     pub warmed: u64,
-    /// Not to be cached, or gone since they were listed.
+    /// Not cacheable, or deleted since they were listed.
     pub skipped: u64,
+    /// Objects that could not be read.
     pub failed: u64,
 }
 
-/// Bytes.
+/// Numbers of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Bytes {
-    /// To be warmed, as far as it is known.
+    /// To warm, as far as it is known.
     pub found: u64,
-    /// Warm now, those that were before included.
+    /// In the cache now, including bytes that were cached before.
     pub warm: u64,
-    /// Fetched from the origin for it.
+    /// Fetched from the origin by the job.
     pub fetched: u64,
 }
 
+/// Progress counters of a job.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct JobCounters {
     found: AtomicU64,
     warmed: AtomicU64,
     skipped: AtomicU64,
@@ -55,7 +58,7 @@ pub(super) struct Tally {
     failures: Mutex<Vec<Failure>>,
 }
 
-impl Tally {
+impl JobCounters {
     /// One more object to be warmed, unless there would be more than `most`.
     pub(super) fn find_object(&self, most: Option<u64>) -> bool {
         add_up_to(&self.found, 1, most) || self.limited("max_objects")

@@ -5,9 +5,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Statistics};
 use tokio::sync::mpsc;
 
-/// A change that the session has to know of.
+/// A callback of librdkafka.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum KafkaEvent {
     /// The group has partitions for us.
     Assigned,
     /// About so many messages wait in them.
@@ -16,47 +16,47 @@ pub(super) enum Said {
     Lost(String),
 }
 
-/// Passes it on; when the session is behind, what it would learn again soon is dropped.
+/// Forwards callbacks of librdkafka to the receiver.
 #[derive(Debug)]
-pub(super) struct Told(mpsc::Sender<Said>);
+pub(super) struct EventForwarder(mpsc::Sender<KafkaEvent>);
 
-impl Told {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Said>) {
+impl EventForwarder {
+    pub(super) fn new() -> (Self, mpsc::Receiver<KafkaEvent>) {
         let (sender, receiver) = mpsc::channel(16);
         (Self(sender), receiver)
     }
 
-    fn tell(&self, said: Said) {
+    fn tell(&self, said: KafkaEvent) {
         let _ = self.0.try_send(said);
     }
 }
 
-impl ClientContext for Told {
+impl ClientContext for EventForwarder {
     fn stats(&self, statistics: Statistics) {
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         let waiting = partitions.map(|part| u64::try_from(part.consumer_lag).unwrap_or(0)).sum();
-        self.tell(Said::Waiting(waiting));
+        self.tell(KafkaEvent::Waiting(waiting));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         // A broker or another may come and go; without any, and with wrong credentials, nothing comes.
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication) => {
-                self.tell(Said::Lost(reason.to_owned()));
+                self.tell(KafkaEvent::Lost(reason.to_owned()));
             }
             _ => log::debug!("events.kafka: {error}: {reason}"),
         }
     }
 }
 
-impl ConsumerContext for Told {
+impl ConsumerContext for EventForwarder {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(_) => self.tell(Said::Assigned),
+            Rebalance::Assign(_) => self.tell(KafkaEvent::Assigned),
             Rebalance::Revoke(_) => {
-                self.tell(Said::Lost("the consumer group revoked all partitions".to_owned()));
+                self.tell(KafkaEvent::Lost("the consumer group revoked all partitions".to_owned()));
             }
-            Rebalance::Error(error) => self.tell(Said::Lost(error.to_string())),
+            Rebalance::Error(error) => self.tell(KafkaEvent::Lost(error.to_string())),
         }
     }
 }

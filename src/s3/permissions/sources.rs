@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use http::HeaderValue;
 
-use super::{Action, Needs, Resource};
+use super::{Action, RequiredPermissions, Resource};
 use crate::s3::effect::rename_sources;
 use crate::s3::name::{BucketName, ObjectKey};
 use crate::s3::operation::Parsed;
@@ -23,7 +23,11 @@ pub(super) const NAMES: [&str; 2] = [COPY, RENAME];
 const VERSION: &str = "?versionId=";
 
 /// `needs` and those of every source.
-pub(super) fn add_to(needs: Needs, head: &RequestHead<'_>, parsed: &Parsed) -> Needs {
+pub(super) fn add_to(
+    needs: RequiredPermissions,
+    head: &RequestHead<'_>,
+    parsed: &Parsed,
+) -> RequiredPermissions {
     let needs = values(COPY, head, parsed).fold(needs, |needs, source| {
         let objects = match source {
             Source::Header(raw) => copied(raw).unwrap_or_default(),
@@ -61,7 +65,11 @@ fn values<'a>(
     in_headers.map(Source::Header).chain(in_query.map(Source::Hoisted))
 }
 
-fn with_all(needs: Needs, actions: &[Action], objects: &[(BucketName, ObjectKey)]) -> Needs {
+fn with_all(
+    needs: RequiredPermissions,
+    actions: &[Action],
+    objects: &[(BucketName, ObjectKey)],
+) -> RequiredPermissions {
     if objects.is_empty() {
         return needs.and(Action::Admin, Resource::Everything);
     }
