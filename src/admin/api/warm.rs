@@ -136,14 +136,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (text, named) in [
-            ("{}", "either keys or prefix"),
-            (r#"{"keys":[],"prefix":"s3://data/"}"#, "either keys or prefix"),
+            ("{}", "exactly one of keys and prefix"),
+            (r#"{"keys":[],"prefix":"s3://data/"}"#, "exactly one of keys and prefix"),
             (r#"{"keys":[]}"#, "keys: the list is empty"),
             (r#"{"keys":["s3://data/a","s3://data"]}"#, "keys[1]: `s3://data`: the key"),
             (r#"{"prefix":"data/x"}"#, "prefix: `data/x` is not s3://"),
             (r#"{"prefix":"s3://data/","include":["a["]}"#, "`a[`"),
             (r#"{"prefix":"s3://data/","rate":"fast"}"#, "`fast` is not a size"),
-            (r#"{"prefix":"s3://data/","rate":0}"#, "rate: must be more"),
+            (r#"{"prefix":"s3://data/","rate":0}"#, "rate: must be greater"),
             (r#"{"prefix":"s3://data/","head":0}"#, "head, tail"),
             (r#"{"prefix":"s3://data/","max_byte":1}"#, "unknown field `max_byte`"),
         ] {

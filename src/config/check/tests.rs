@@ -138,7 +138,7 @@ fn a_password_in_the_endpoint_is_refused_and_not_printed() {
 #[test]
 fn an_endpoint_that_is_our_own_listener_is_refused() {
     for own in ["http://127.0.0.1:9000", "http://localhost:9000"] {
-        assert!(error(|c| c.origin.endpoint = own.to_owned()).contains("our own listener"));
+        assert!(error(|c| c.origin.endpoint = own.to_owned()).contains("own listeners"));
     }
     assert!(
         error(|c| {
@@ -146,7 +146,7 @@ fn an_endpoint_that_is_our_own_listener_is_refused() {
             c.auth.open = true;
             c.origin.endpoint = "http://127.0.0.1".to_owned();
         })
-        .contains("our own listener")
+        .contains("own listeners")
     );
     accepted(|c| c.origin.endpoint = "http://127.0.0.1:9010".to_owned());
 }
@@ -248,7 +248,7 @@ fn r20_verify_needs_identities_and_takes_no_key_of_trust() {
     );
     assert_eq!(
         error_of(|c| c.auth.writes = false),
-        "auth.writes: means something only with auth.mode: trust"
+        "auth.writes: only valid with auth.mode: trust"
     );
     assert!(error_of(|c| c.auth.buckets = Some(vec!["b".into()])).starts_with("auth.buckets: "));
     assert!(error_of(|c| c.auth.region = Some("a b".into())).starts_with("auth.region: "));
@@ -256,7 +256,7 @@ fn r20_verify_needs_identities_and_takes_no_key_of_trust() {
     assert_eq!(hosts, "auth.hosts[1]: `http://x` is not a host such as s3.local or s3.local:9000");
     assert_eq!(
         error(|c| c.auth.hosts = vec!["s3.local".into()]),
-        "auth.hosts: means something only with auth.mode: verify"
+        "auth.hosts: only valid with auth.mode: verify"
     );
     assert!(error(|c| c.auth.identities = Some("f".into())).starts_with("auth.identities: "));
 }
@@ -384,7 +384,7 @@ fn r20_trust_on_an_address_that_is_not_loopback_must_be_said_to_be_open() {
         c.auth.mode = AuthMode::Transparent;
         c.auth.open = true;
     });
-    assert_eq!(unused, "auth.open: means something only with auth.mode: trust");
+    assert_eq!(unused, "auth.open: only valid with auth.mode: trust");
 }
 
 #[test]
