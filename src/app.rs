@@ -247,12 +247,12 @@ impl App {
         self.servers.iter().filter_map(url).collect()
     }
 
-    /// What is cached.
+    /// Returns the cache.
     pub fn cache(&self) -> Arc<Cache> {
         self.cache.clone()
     }
 
-    /// Who may do what.
+    /// Returns the authorisation of requests.
     pub fn access(&self) -> Arc<Access> {
         self.access.clone()
     }
@@ -262,7 +262,7 @@ impl App {
         self.receivers.webhook_address()
     }
 
-    /// What applies object events: receivers hand it what they are told.
+    /// Returns the intake, to which receivers pass their messages.
     pub fn intake(&self) -> Arc<Intake> {
         self.intake.clone()
     }

@@ -77,7 +77,7 @@ pub mod wire;
 pub use operation::Operation;
 
 label! {
-    /// How the cache took part in an answer.
+    /// Role of the cache in a response.
     CacheResult {
         /// From the cache, without asking the origin.
         Hit = "hit",
@@ -127,7 +127,7 @@ label! {
 }
 
 label! {
-    /// How a request to the origin ended.
+    /// Outcome of a request to the origin.
     Outcome {
         /// With the answer that was asked for.
         Ok = "ok",

@@ -18,7 +18,7 @@ use crate::s3::{
     spelling,
 };
 
-/// Who decides, and by what.
+/// Authorisation by mode.
 pub enum Access {
     /// The listener and two switches.
     Trust(Trust),
@@ -26,7 +26,7 @@ pub enum Access {
     Verify {
         /// Read again when their file changes.
         identities: Arc<Identities>,
-        /// What signatures are compared by.
+        /// Verifier of signatures.
         verifier: Verifier,
         /// Pages that may send what is not signed.
         origins: AllowedOrigins,
@@ -37,7 +37,7 @@ pub enum Access {
     Transparent(Transparent),
 }
 
-/// What a connection tells of who is at its other end.
+/// Client of a connection, as far as the connection identifies it.
 #[derive(Debug, Clone, Copy)]
 pub struct Sender<'a> {
     /// `None` for a unix socket.
@@ -49,9 +49,9 @@ pub struct Sender<'a> {
 /// A request that may be done.
 #[derive(Debug)]
 pub struct Admitted {
-    /// Who sent it; in `trust` mode nobody asks.
+    /// Its sender; `None` in `trust` mode.
     pub identity: Option<Arc<Identity>>,
-    /// What is to be verified of its body as it passes.
+    /// Check of its body while it streams.
     pub body: BodyCheck,
     /// The keys that its body names are still to be asked for, before anything of it goes out.
     pub listed: Option<ListedKeys>,
@@ -146,7 +146,7 @@ impl Access {
         }
     }
 
-    /// How many signatures of requests were looked at so far; counted in debug builds only.
+    /// Returns the number of request signatures verified so far; counted in debug builds only.
     #[cfg(debug_assertions)]
     pub fn verifications(&self) -> u64 {
         match self {
@@ -155,7 +155,7 @@ impl Access {
         }
     }
 
-    /// Whom S3 itself has let in, when it is to be asked.
+    /// Returns the recent decisions of S3, in `transparent` mode.
     #[must_use]
     pub fn transparent(&self) -> Option<&Transparent> {
         match self {

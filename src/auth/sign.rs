@@ -34,7 +34,7 @@ pub(super) const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 pub(super) const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 pub(super) const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 
-/// What `x-amz-content-sha256` says of the body.
+/// Value of `x-amz-content-sha256`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payload<'a> {
     /// The body is not covered by the signature: for TLS.
@@ -148,7 +148,7 @@ impl Signer {
         Signature::new(signature, amz_date, scope, key)
     }
 
-    /// What a form of ours is signed with, as of `now`.
+    /// Returns the parameters for signing a form at the time `now`.
     pub(in crate::auth) fn for_form(&self, now: SystemTime) -> FormSigning {
         let amz_date = amz_date(now);
         let (date, _) = amz_date.split_at(8);
@@ -205,7 +205,7 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// What is signed in the end: a canonical request by its hash.
+/// Returns the string to sign of a canonical request.
 pub(in crate::auth) fn string_to_sign(amz_date: &str, scope: &str, request: &[u8]) -> String {
     let hash = hex(sha256(request).as_ref());
     let lines = [ALGORITHM, amz_date, scope, &hash];

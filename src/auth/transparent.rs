@@ -24,7 +24,7 @@ const CHOOSE_BYTES: [HeaderName; 4] = [RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_
 /// They answer for the `If-None-Match` that we would add, or take part in what it comes to.
 const NOT_BESIDE_OURS: [HeaderName; 2] = [IF_NONE_MATCH, IF_MODIFIED_SINCE];
 
-/// What S3 has said yes to lately.
+/// Requests that S3 authorised recently.
 pub struct Transparent {
     ttl: Duration,
     decisions: Moka<Decision, Asked>,

@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of an answer.
 const MOST_BYTES: usize = 16 << 20;
 
-/// Which server is asked.
+/// The server to contact.
 #[derive(Debug, Args)]
 pub(super) struct Server {
     #[command(flatten)]
@@ -52,7 +52,7 @@ pub(super) struct Server {
     admin_ca: Option<PathBuf>,
 }
 
-/// How to reach it.
+/// A connection to the admin port.
 pub(super) struct Admin {
     address: Address,
     token: Option<Secret>,
@@ -94,7 +94,7 @@ pub(super) enum AskError {
 }
 
 impl Server {
-    /// What the arguments and the configuration say.
+    /// Determines the address from the arguments and the configuration.
     pub(super) fn find(&self) -> Result<Admin, ConfigError> {
         let config = self.file.load()?;
         let token = Token::new(&config.admin).read();

@@ -233,7 +233,7 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     Ok((head.status, head.headers, body.to_bytes()))
 }
 
-/// What an answer to the list says, with the key to look at.
+/// Interprets the response to the list request, naming the key to look at.
 fn verdict(error: Option<&S3Error>, names_bucket: bool, is_signed: bool) -> Result<String, String> {
     let Some(error) = error else {
         return Ok(if is_signed { "signed, and allowed" } else { "allowed, unsigned" }.to_owned());

@@ -36,7 +36,7 @@ impl ClusterConfig {
     /// The most items of `peers`.
     pub const PEERS_MAX: usize = 64;
 
-    /// What is wrong with `peers`: which item, if it is one, and the problem.
+    /// Validates `peers`; an error is the index of the item, if it is one, and the problem.
     ///
     /// # Errors
     /// The first item found wrong.

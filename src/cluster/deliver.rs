@@ -41,7 +41,7 @@ impl std::fmt::Debug for Waited {
     }
 }
 
-/// Which replicas did not apply an invalidation.
+/// Replicas that did not apply an invalidation.
 #[derive(Debug, Default)]
 struct Missed {
     /// They are gone, and confirm what they know before they use it.
@@ -90,7 +90,7 @@ pub struct PeerWrite {
 }
 
 impl PeerWrite {
-    /// How it ends when it is dropped; without a call nobody knows.
+    /// Sets the outcome that is reported on drop; without a call it is unknown.
     pub fn ends(&mut self, end: RemoteEnd) {
         self.end = end;
     }

@@ -17,7 +17,7 @@ pub(super) const LEASE: Duration = Duration::from_millis(400);
 pub(super) const PENDING_MAX: Duration = Duration::from_millis(50);
 /// Longest wait of a write: by then each lease that could be granted has run out.
 pub(super) const WRITE_WAIT: Duration = Duration::from_millis(500);
-/// What a write waits beyond that for a replica that answers and promises nothing.
+/// Additional wait of a write for a replica that answers without a promise.
 pub(super) const UNPROMISED_WAIT: Duration = Duration::from_millis(1500);
 /// Interval between questions, and the longest wait for an answer.
 pub(super) const EVERY: Duration = Duration::from_millis(100);

@@ -41,7 +41,7 @@ struct Table {
     own: Own,
 }
 
-/// What this process knows of itself.
+/// Identity of this process within the cluster.
 #[derive(Default)]
 struct Own {
     /// When it looked at the clock last.
@@ -299,7 +299,7 @@ impl Members {
         }
     }
 
-    /// What the process `session` said was its last.
+    /// Marks the process `session` as shut down: its last message was received.
     pub(super) fn left(&self, session: Session) {
         let table = self.table.lock();
         for peer in &table.peers {

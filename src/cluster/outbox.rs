@@ -113,7 +113,7 @@ impl Outbox {
         }
     }
 
-    /// What is sent next; `None`: nothing waits, or nobody knows yet who is there.
+    /// Returns the next batch to send; `None`: nothing waits, or the peer's session is not known yet.
     pub(super) fn batch(&self) -> Option<Batch> {
         self.session?;
         let first = self.queue.front()?.number;
@@ -148,7 +148,7 @@ impl Outbox {
         self.confirmed >= number
     }
 
-    /// What this message says goes on without the peer: no lease is granted before it is applied.
+    /// Records that a write proceeded before the peer applied this message: no lease is granted until it is applied.
     pub(super) fn owe(&mut self, number: u64) {
         self.owed = self.owed.max(number);
     }

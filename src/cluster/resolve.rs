@@ -22,7 +22,7 @@ impl Cluster {
         self.found(join_all(self.peers.iter().map(|peer| look_up(peer))).await);
     }
 
-    /// What the names are now; `None`: it could not be looked up.
+    /// Applies the result of a lookup, by name; `None`: the name could not be resolved.
     fn found(&self, found: Vec<Option<Vec<SocketAddr>>>) {
         let whole = found.iter().all(Option::is_some);
         let mut addresses: Vec<SocketAddr> = found.into_iter().flatten().flatten().collect();

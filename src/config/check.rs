@@ -264,7 +264,7 @@ fn check_lists(index: usize, rule: &RuleConfig) -> Result<(), ConfigError> {
     greater_than_zero(&key, lists)
 }
 
-/// What is wrong with a pattern that is written as other tools have it: a path, a URL, an ARN.
+/// Returns the error in a pattern that is not `bucket/key` but a path, a URL or an ARN.
 fn not_bucket_and_key(pattern: &str) -> Option<String> {
     const URL: &str = "s3://";
     const ARN: &str = "arn:";

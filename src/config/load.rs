@@ -10,7 +10,7 @@ use super::{Config, ConfigError};
 use crate::yaml::{self, Key, Node, Value};
 
 const PREFIX: &str = "HOTSET_";
-/// What images and their tools say about themselves under our prefix; none of it is a key.
+/// Environment variables with our prefix that images and their tools set, and that are not keys.
 const NOT_KEYS: [&str; 6] = ["VERSION", "REVISION", "HOME", "USER", "UID", "GID"];
 
 /// Where the keys of a configuration were written.

@@ -108,7 +108,7 @@ impl Default for ShutdownConfig {
     }
 }
 
-/// What is wrong with a configuration. Its display is one line:
+/// Error in a configuration. Its display is one line:
 /// `hotset.yaml:2:10: cache.block: 3MiB is not a power of two between 64KiB and 16MiB`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {

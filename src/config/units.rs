@@ -118,7 +118,7 @@ impl FromStr for ByteSize {
 
 /// A span of time, whole milliseconds: `30s`, `10ms`, `1h`, `2m30s`.
 ///
-/// What is read from text is at most a hundred years, so that adding it to a clock cannot overflow.
+/// Maximum duration in text, a hundred years, so that adding it to a clock cannot overflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct HumanDuration(pub Duration);
 

@@ -53,7 +53,7 @@ impl Default for CanaryConfig {
 
 type Name = (BucketName, ObjectKey);
 
-/// Which canaries are waited for.
+/// Canaries whose events have not arrived yet.
 #[derive(Default)]
 pub(super) struct Canaries {
     any: AtomicBool,

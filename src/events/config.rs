@@ -42,7 +42,7 @@ impl EventsConfig {
         one || self.kafka.is_some() || self.redis.is_some() || !self.sqs.is_empty()
     }
 
-    /// What is wrong with a receiver: its key, as in `sqs[0].queue`, and the problem.
+    /// Validates all receivers; an error is the key, as in `sqs[0].queue`, and the problem.
     ///
     /// # Errors
     /// The first key found wrong.

@@ -65,7 +65,7 @@ impl ReceiverStatus {
         }
     }
 
-    /// How many messages wait, where the source tells it.
+    /// Sets the number of waiting messages, where the source reports it.
     pub fn queued(&self, messages: u64) {
         self.state.lock().receiver.set_queued(messages);
     }

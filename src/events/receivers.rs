@@ -26,7 +26,7 @@ use crate::cache::Rules;
 use crate::origin::Origin;
 use crate::s3::{BucketName, ObjectKey};
 
-/// How often it is looked at what was not proven for too long.
+/// Interval between checks for expired trust.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Why a receiver cannot start.

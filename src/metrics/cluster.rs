@@ -27,7 +27,7 @@ label! {
 }
 
 label! {
-    /// What became of an invalidation that was sent to another replica.
+    /// Outcome of an invalidation sent to another replica.
     Delivered {
         /// It is applied there.
         Applied = "applied",

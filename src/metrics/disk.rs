@@ -16,7 +16,7 @@ const OBJECTS: &str = "hotset_disk_objects";
 const QUEUED_BYTES: &str = "hotset_disk_queued_bytes";
 
 label! {
-    /// How a read of a block that the index names ended.
+    /// Outcome of reading a block from disk.
     Outcome {
         /// With its bytes.
         Hit = "hit",
@@ -55,7 +55,7 @@ label! {
     }
 }
 
-/// What the disk tier holds.
+/// Contents of the disk tier.
 #[derive(Debug, Clone, Copy)]
 pub struct Holds {
     /// Of all files.

@@ -57,9 +57,9 @@ impl Source {
 }
 
 label! {
-    /// What became of an event.
+    /// Result of an event.
     EventResult {
-        /// What is known of its object was forgotten, or is confirmed before it is served again.
+        /// Its object was invalidated, or is confirmed before it is served again.
         Applied = "applied",
         /// The very same one came before.
         Duplicate = "duplicate",
@@ -71,7 +71,7 @@ label! {
 }
 
 label! {
-    /// What became of an object that was written so that its own event comes back.
+    /// Result of a canary.
     Canary {
         /// Its event came in time.
         Seen = "seen",

@@ -8,7 +8,7 @@ const IDENTITIES: &str = "hotset_identities";
 const RELOADS: &str = "hotset_identities_reloads_total";
 
 label! {
-    /// What became of an identities file that had changed.
+    /// Outcome of reloading the identities file.
     Reload {
         /// It holds.
         Loaded = "loaded",

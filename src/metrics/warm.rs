@@ -12,9 +12,9 @@ const QUEUE: &str = "hotset_prefetch_queue_objects";
 const DROPPED: &str = "hotset_prefetch_dropped_total";
 
 label! {
-    /// What became of an object that was to be warmed.
+    /// Result of warming an object.
     WarmResult {
-        /// What is to be warm of it is.
+        /// Its requested ranges are in the cache.
         Warmed = "warmed",
         /// It is not to be cached, is gone, or is larger than the job may still warm.
         Skipped = "skipped",
@@ -24,7 +24,7 @@ label! {
 }
 
 label! {
-    /// What was purged by hand.
+    /// Scope of a purge by an operator.
     PurgeScope {
         /// One object.
         Object = "object",

@@ -7,7 +7,7 @@ use super::handles;
 const REQUESTS: &str = "hotset_webhook_requests_total";
 
 label! {
-    /// How a request to the receiver of notifications ended.
+    /// Outcome of a request to the event listener.
     Outcome {
         /// Applied, and it would survive a power cut.
         Accepted = "accepted",

@@ -51,7 +51,7 @@ impl Asked {
     }
 }
 
-/// Which version a ranged GET must answer from (R3).
+/// Version to which a ranged GET is pinned (R3).
 #[derive(Debug, Clone)]
 pub enum Pin {
     /// Whatever is current: the first request for an object that is not known.

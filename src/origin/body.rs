@@ -18,7 +18,7 @@ use crate::s3::{ObjectId, ObjectMeta};
 /// Progress of this many bytes renews the retry budget.
 const PROGRESS: u64 = 64 * 1024;
 
-/// What a ranged GET brought.
+/// Response of a ranged GET.
 pub struct Answer {
     pub meta: Arc<ObjectMeta>,
     /// The bytes of the object that the body carries, half-open.
@@ -143,7 +143,7 @@ impl Body {
     /// `false` when all were delivered.
     ///
     /// # Errors
-    /// What stood in the way after all retries; [`OriginError::Changed`] at once.
+    /// The last error after all retries; [`OriginError::Changed`] without any.
     pub async fn next(&mut self, mut sink: impl FnMut(&[u8])) -> Result<bool, OriginError> {
         if self.at == self.end {
             self.release().await;

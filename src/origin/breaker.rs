@@ -34,7 +34,7 @@ const SETTLED: Duration = Duration::from_secs(10);
 /// Requests that were waited for in vain, with no answer of the origin between them, before it counts as silent.
 const SILENT: u32 = 3;
 
-/// What an attempt says of the origin.
+/// Outcome of an attempt, for the circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sign {
     /// It is there.
@@ -77,7 +77,7 @@ impl Sign {
     }
 }
 
-/// What changed, to be logged.
+/// Change of state, for the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Opened,
@@ -109,7 +109,7 @@ struct Row {
     since: Option<Instant>,
     /// The first failure with none in the ten seconds before it, and the last.
     first: Option<(Instant, Instant)>,
-    /// What the last failure was about.
+    /// Reason of the last failure.
     about: Option<u64>,
     /// When a failure last was not about the same object as the one before it.
     several: Option<Instant>,

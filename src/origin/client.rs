@@ -101,7 +101,7 @@ impl Origin {
         &self.config
     }
 
-    /// In whose name it is asked.
+    /// Returns the credential domains.
     pub fn domains(&self) -> &Domains {
         &self.domains
     }
@@ -400,7 +400,7 @@ impl Origin {
 }
 
 impl Exchange {
-    /// What the answer says of the object or version that was asked for, which it must be about.
+    /// Returns the metadata in the response, which must be about the requested object or version.
     fn meta(&self, request: &Request<'_>) -> Result<ObjectMeta, OriginError> {
         let (status, head, id) = (self.status, self.head(), request.id);
         let meta = match request.part {

@@ -108,7 +108,7 @@ impl Connections {
     }
 }
 
-/// How a request that passes through is connected.
+/// Connection for a request that passes through.
 #[derive(Debug, Clone, Default)]
 pub struct PassThrough {
     pub is_write: bool,

@@ -253,7 +253,7 @@ fn check_pair() -> Result<(), CredentialsError> {
     }
 }
 
-/// What the SDK says of where they come from.
+/// Returns the source of credentials, as the SDK reports it.
 fn place(found: &SdkCredentials, assumed: bool) -> &'static str {
     if assumed {
         return "origin.credentials.role_arn (STS AssumeRole)";

@@ -36,12 +36,12 @@ impl Domain {
         Self { realm, signer, version_access: VersionAccess::default() }
     }
 
-    /// What its objects are filed under.
+    /// Returns the realm of its objects.
     pub fn realm(&self) -> &Realm {
         &self.realm
     }
 
-    /// What requests are signed with now; `None` sends them anonymously.
+    /// Returns the current signer; `None`: requests are sent unsigned.
     pub fn signer(&self) -> Option<Arc<Signer>> {
         self.signer.load_full()
     }

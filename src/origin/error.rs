@@ -40,7 +40,7 @@ pub enum OriginError {
     /// 5xx after all attempts.
     #[error("origin: server error ({} {})", .0.status.as_u16(), .0.code)]
     ServerError(S3Error),
-    /// What it says is of the keys or the clock that hotset signs with, and not of the client's. Never passed on.
+    /// It rejects the credentials or the clock that hotset signs with, not the client's. Never passed on.
     #[error("origin: rejects hotset's own credentials ({})", .0.code)]
     OwnCredentials(S3Error),
     /// Name resolution, connect or TLS failed, by the first field.
@@ -99,7 +99,7 @@ impl OriginError {
         matches!(self, Self::NotFound(_) | Self::Denied(_) | Self::Refused(_))
     }
 
-    /// What the client is told.
+    /// Returns the error to send to the client.
     pub fn to_s3(&self) -> S3Error {
         match self {
             Self::NotFound(e) | Self::Denied(e) | Self::Refused(e) => e.clone(),

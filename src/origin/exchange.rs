@@ -115,7 +115,7 @@ impl Exchange {
         }
     }
 
-    /// How much of the body was announced and not read; `None`: nobody knows.
+    /// Returns the number of announced body bytes that were not read; `None`: unknown.
     fn rest(&self) -> Option<u64> {
         let length = self.head().get(CONTENT_LENGTH)?.to_str().ok()?;
         length.parse::<u64>().ok()?.checked_sub(self.received)

@@ -26,7 +26,7 @@ use crate::s3::S3Error;
 /// The least time between two warnings.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// What came of the last requests.
+/// Outcomes of the last requests.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     last: AtomicU8,

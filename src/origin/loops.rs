@@ -25,7 +25,7 @@ pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 const PREFIX: &str = "hotset-";
 /// Hexadecimal digits of an id.
 const DIGITS: usize = 16;
-/// How long another hotset counts as one that forwards to us.
+/// How long another hotset is remembered as forwarding to this one.
 const REMEMBERED: Duration = Duration::from_mins(10);
 /// Other hotsets that are remembered.
 const MOST: usize = 16;

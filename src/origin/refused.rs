@@ -13,7 +13,7 @@ const MOST: usize = 64 * 1024;
 /// and for at most so long.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
-/// What is known of an answer by its first bytes.
+/// Classification of a response by its first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// More bytes are needed.

@@ -120,7 +120,7 @@ impl Resolver {
         }
     }
 
-    /// What is known, which is looked up again in the background when it is old.
+    /// Returns the cached addresses, and refreshes them in the background if they are old.
     fn known(self: &Arc<Self>, limit: Duration) -> Option<Arc<[SocketAddr]>> {
         let mut known = self.known.lock();
         let addresses = known.addresses.clone()?;

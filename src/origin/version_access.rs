@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::s3::BucketName;
 
-/// How long ranges of a bucket's objects are pinned by `If-Match` alone after that was shown to be needed.
+/// How long ranges in a bucket are pinned by `If-Match` alone after a request by version id was denied.
 const RETRY_AFTER: Duration = Duration::from_mins(5);
 /// Of one domain. In a bucket too many each pinned range costs a second request.
 const BUCKETS: usize = 1024;

@@ -77,7 +77,7 @@ impl AccessLogger {
         let sink = sink.and_then(|started| {
             started
                 .inspect_err(|e| {
-                    log::error!("the access log is disabled: cannot start its thread: {e}")
+                    log::error!("the access log is disabled: cannot start its thread: {e}");
                 })
                 .ok()
         });

@@ -9,7 +9,7 @@ use super::host::{Host, HostNames, bucket_name};
 use super::name::{BucketName, InvalidName, ObjectKey};
 use super::target::{Query, decode};
 
-/// What the request line and Host name.
+/// Bucket and key of a request, from its request line and `Host`.
 #[derive(Debug)]
 pub(super) struct Address {
     pub bucket: Option<BucketName>,

@@ -31,7 +31,7 @@ pub fn parse_keys(xml: &[u8]) -> Result<Vec<ObjectKey>, S3Error> {
     Ok(document.keys)
 }
 
-/// What was read of a `Delete` document.
+/// Parsing state of a `Delete` document.
 #[derive(Default)]
 struct Document {
     /// One of each object that has ended, and that of the open one.

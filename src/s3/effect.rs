@@ -16,7 +16,7 @@ const RENAME_SOURCE: &str = "x-amz-rename-source";
 const SPREADING: [&str; 3] = ["snowball", "extract", "fanout"];
 const METADATA: &str = "x-amz-meta-";
 
-/// What a passed-through request may change of what is cached (R8).
+/// Cached objects that a request which passes through may change (R8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Nothing: GET, HEAD, OPTIONS, and whatever names no bucket.

@@ -88,7 +88,7 @@ fn is_plain_name(name: &str) -> bool {
         && name.len() <= 128
 }
 
-/// What a status alone says.
+/// Classification by status alone.
 fn from_status(status: StatusCode) -> S3Error {
     let (code, message) = match status.as_u16() {
         301 | 308 => ("PermanentRedirect", "The bucket must be addressed at another endpoint."),

@@ -75,7 +75,7 @@ impl ETag {
         super::range::exact(opaque.rsplit_once('-')?.1)
     }
 
-    /// What is between the quotes of a strong tag. RFC 9110's etagc without obs-text, which no
+    /// Returns the characters between the quotes of a strong tag. RFC 9110's etagc without obs-text, which no
     /// client could repeat reliably.
     fn opaque(&self) -> Option<&[u8]> {
         let inner = unquote(self.0.as_bytes())?;

@@ -102,7 +102,7 @@ impl EntryState<'_> {
         }
     }
 
-    /// What it shows of the current object; `None`: nothing.
+    /// Returns the evidence of the current object in this entry; `None`: there is none.
     #[must_use]
     pub fn evidence(&self) -> Option<Evidence> {
         match self {

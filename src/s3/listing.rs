@@ -26,7 +26,7 @@ const SILENT: &str = "x-id";
 /// A list of a bucket's keys, or the question whether the bucket is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
-    /// What every key in it begins with; `None`: it names no keys.
+    /// Common prefix of the listed keys; `None`: the request lists no keys.
     pub prefix: Option<String>,
     /// All that decides the answer: method and query, in one order whatever the client's.
     pub question: String,

@@ -38,7 +38,7 @@ pub struct ObjectMeta {
     /// The whole object's `x-amz-checksum-*` headers, for whole answers in checksum mode only.
     /// `None`: not known yet; empty: known to have none.
     pub checksums: Option<Vec<(HeaderName, HeaderValue)>>,
-    /// What is known of its parts.
+    /// Its parts, as far as they are known.
     pub parts: Parts,
     /// The object's own Cache-Control says `no-store` or `private` (R13).
     pub no_store: bool,

@@ -32,11 +32,11 @@ pub struct Parsed {
     pub query: Query,
     /// The bucket came from the host name.
     pub virtual_hosted: bool,
-    /// What it wants.
+    /// The operation.
     pub operation: Operation,
 }
 
-/// What a request wants.
+/// Operation of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
     /// A read that the cache may answer.

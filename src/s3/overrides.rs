@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use http::Method;
 
-    /// What the query of a request asks for, and how S3 would refuse it.
+    /// Parses the overrides in a query.
     fn ask(query: &str, authorization: bool) -> Result<Option<ResponseOverrides>, String> {
         let mut headers = HeaderMap::new();
         if authorization {

@@ -47,20 +47,20 @@ pub struct Part {
 /// The parts that are known of one version: at most as many as there are numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parts {
-    /// How many parts the object has; `None`: unknown, or not uploaded in parts.
+    /// Number of parts of the object; `None`: unknown, or not a multipart object.
     pub count: Option<u16>,
     /// By number, each once.
     known: Vec<Arc<Part>>,
 }
 
 impl Parts {
-    /// What one answer tells: one part of `count`.
+    /// Creates the parts that one response shows: one part of `count`.
     #[must_use]
     pub fn one(part: Part, count: Option<u16>) -> Self {
         Parts { count, known: vec![Arc::new(part)] }
     }
 
-    /// What is known of that part.
+    /// Returns the part with this number, if it is known.
     #[must_use]
     pub fn get(&self, number: PartNumber) -> Option<&Part> {
         let at = self.known.binary_search_by_key(&number, |part| part.number).ok()?;
@@ -75,7 +75,7 @@ impl Parts {
         self.known.get(at).map(Arc::as_ref).filter(|part| part.range == *range)
     }
 
-    /// How many are known.
+    /// Returns the number of known parts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.known.len()

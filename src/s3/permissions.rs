@@ -12,7 +12,7 @@ use std::fmt;
 use super::name::{BucketName, ObjectKey};
 use super::spelling::{self, Alias};
 
-/// What is done, in the five kinds that a policy tells apart.
+/// Action of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Bytes, headers and tags of an object.
@@ -44,7 +44,7 @@ impl Action {
     }
 }
 
-/// What it is done to.
+/// Resource of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resource {
     /// Everything, whatever the bucket.
@@ -86,9 +86,9 @@ impl fmt::Display for Resource {
 /// One pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequiredPermission {
-    /// What is done.
+    /// The action.
     pub action: Action,
-    /// What it is done to.
+    /// Resource of an action.
     pub resource: Resource,
 }
 

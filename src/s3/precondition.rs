@@ -25,7 +25,7 @@ pub struct Preconditions {
     pub if_unmodified_since: Option<SystemTime>,
 }
 
-/// What the conditions say of an object that exists.
+/// Result of evaluating conditions against an existing object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Go on.
@@ -36,7 +36,8 @@ pub enum Verdict {
     Failed,
 }
 
-/// How to ask for an object of which nothing is known, so that a condition that fails costs one request and no bytes.
+/// Method of the first origin request for an object without cached metadata, so that a failing condition costs one request and
+/// no bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirstAsk {
     /// No condition can fail: by GET.
@@ -48,7 +49,7 @@ pub enum FirstAsk {
 }
 
 impl Preconditions {
-    /// How to ask for an object of which nothing is known.
+    /// Returns the method of the first origin request for an object without cached metadata.
     #[must_use]
     pub fn first_ask(&self) -> FirstAsk {
         match &self.if_match {

@@ -61,7 +61,7 @@ const PART_NUMBER: &str = "partNumber";
 /// A GET or HEAD of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
-    /// Which of the two.
+    /// GET or HEAD.
     pub method: ReadMethod,
     /// The version asked for; `None`: the current one.
     pub version: Option<VersionId>,
@@ -96,7 +96,7 @@ pub enum ReadMethod {
 }
 
 impl Read {
-    /// What is read, as `realm` knows it.
+    /// Returns the identity of the object that is read, within `realm`.
     #[must_use]
     pub fn id(&self, realm: &Realm, bucket: &BucketName, key: &ObjectKey) -> ObjectId {
         let id = ObjectId::new(realm, bucket.clone(), key.clone());

@@ -130,7 +130,7 @@ pub fn aliases(bucket: &BucketName, key: &ObjectKey) -> Vec<Alias> {
     found
 }
 
-/// How `..` is taken.
+/// Interpretation of `..` segments.
 #[derive(Clone, Copy)]
 struct Cleaning {
     /// Empty segments go first, as paths are cleaned; as URLs are (RFC 3986, section 5.2.4), a `..` may take one back.

@@ -12,10 +12,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_
 
 use super::error::S3Error;
 
-/// What is escaped in a query: everything but RFC 3986's unreserved characters (`SigV4`, "URI-encode").
+/// Bytes escaped in a query: all but the unreserved characters of RFC 3986 (`SigV4`, "URI-encode").
 pub const COMPONENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What is escaped in a path.
+/// Bytes escaped in a path.
 pub const PATH: &AsciiSet = &COMPONENT.remove(b'/');
 
 /// Encodes a decoded path as `SigV4` for S3 does: once, slashes kept, nothing normalised.

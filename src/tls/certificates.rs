@@ -24,7 +24,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::AlternativeName;
 use super::config::{ClientAuth, TlsConfig};
 
-/// What is wrong with the files of a listener. Its display is one line.
+/// Error in the certificate files of a listener. Its display is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsError {
     /// The key below `listen[].tls` that names the file.
@@ -82,7 +82,7 @@ fn pairs_of(config: &TlsConfig) -> impl Iterator<Item = ((String, String), &Path
     std::iter::once(first).chain(others)
 }
 
-/// What was made of the files.
+/// Loaded certificate files.
 pub(super) struct Loaded {
     pub config: Arc<ServerConfig>,
     /// Certificates that are not valid now: the key, and why.
@@ -173,7 +173,7 @@ fn certificates(
     }
 }
 
-/// What a certificate says of itself.
+/// Parsed fields of a certificate.
 pub(super) struct About {
     /// Host names, in lower case; `*.` in front of one stands for one label.
     hosts: Vec<String>,
@@ -224,7 +224,7 @@ impl About {
     }
 }
 
-/// Which certificate is shown to a client that names a host (SNI).
+/// Selection of a certificate by server name (SNI).
 #[derive(Debug)]
 struct ByName {
     /// By host, or by what follows the first label of a wildcard, from its dot on.

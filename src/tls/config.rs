@@ -56,11 +56,11 @@ pub struct PairConfig {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ClientAuth {
-    /// They are not asked.
+    /// Clients are not asked for a certificate.
     #[default]
     None,
-    /// One that is shown must be of `client_ca`; none need be.
+    /// A certificate is optional, and must be of `client_ca` if it is sent.
     Optional,
-    /// Who shows none of `client_ca` is refused.
+    /// A certificate of `client_ca` is required.
     Required,
 }

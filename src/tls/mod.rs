@@ -37,7 +37,7 @@ pub struct Tls {
     seen: Mutex<Seen>,
 }
 
-/// What the files were when they were last looked at.
+/// State of the files at the last check.
 struct Seen {
     /// Those in use.
     files: Files,
@@ -134,7 +134,7 @@ impl Tls {
         }
     }
 
-    /// What is new; `None`: the files are those in use.
+    /// Loads the files if they changed; `None`: they are unchanged.
     fn read_new(&self, old: &Files) -> Result<Option<(Files, Arc<ServerConfig>)>, TlsError> {
         let files = Files::read(&self.config)?;
         if files == *old {

@@ -20,7 +20,7 @@ const REMEMBERED: usize = 64;
 #[error("{RUNNING} warm jobs run already: wait for one, or cancel it")]
 pub struct Busy;
 
-/// How a job is.
+/// State of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     Running,
@@ -52,7 +52,7 @@ pub struct Job {
     cancel: watch::Sender<bool>,
 }
 
-/// What is told of a job.
+/// Progress of a job, as the API reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Progress {
     pub id: String,
@@ -120,7 +120,7 @@ impl Job {
         let _ = self.state.subscribe().wait_for(|state| *state != State::Running).await;
     }
 
-    /// How far it is. `obstacle`: what warming waits for now.
+    /// Returns its progress. `obstacle`: the reason why warming is paused, if it is.
     pub(super) fn progress(&self, obstacle: Option<&'static str>) -> Progress {
         let state = self.state.borrow().clone();
         Progress {

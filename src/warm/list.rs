@@ -11,7 +11,7 @@ use crate::s3::{BucketName, ObjectId, ObjectKey};
 /// Keys of a list that are looked at together.
 const KEYS: usize = 1000;
 
-/// What is to be warmed.
+/// Objects to warm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     Objects(Vec<(BucketName, ObjectKey)>),
@@ -19,7 +19,7 @@ pub enum Target {
     Prefix(BucketName, String),
 }
 
-/// Which keys of it: globs over `bucket/key`, as rules have them.
+/// Filter of keys: globs over `bucket/key`, as in rules.
 #[derive(Debug, Clone, Default)]
 pub struct Patterns {
     include: Vec<(String, GlobMatcher)>,

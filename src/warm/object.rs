@@ -10,10 +10,10 @@ use crate::metrics::cache::InvalidationCause;
 use crate::metrics::warm as metrics;
 use crate::s3::ObjectId;
 
-/// How warming an object ended, when it did not fail.
+/// Successful outcome of warming an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// What is to be warm of it is.
+    /// Its requested ranges are in the cache.
     Warm,
     /// Its rule, or the object itself, says that it is not to be cached.
     NotCacheable,

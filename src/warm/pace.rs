@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::WarmConfig;
 use crate::cache::Cache;
 
-/// How often it is looked whether readers leave room again.
+/// Interval between checks whether client load allows warming to continue.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How many requests of readers are under way.
+/// Returns the number of client requests in flight.
 pub type Demand = Arc<dyn Fn() -> usize + Send + Sync>;
 
 pub(super) struct Pace {
@@ -35,7 +35,7 @@ impl Pace {
         Self { reads, reads_max, cache, demand, requests_max: config.requests }
     }
 
-    /// How many reads there may be at a time.
+    /// Returns the maximum number of concurrent reads.
     pub(super) fn reads(&self) -> usize {
         self.reads_max
     }
@@ -51,7 +51,7 @@ impl Pace {
         turn
     }
 
-    /// What warming waits for now, if it must.
+    /// Returns the reason why warming is paused, if it is.
     pub(super) fn obstacle(&self) -> Option<&'static str> {
         if (self.demand)() > self.requests_max {
             return Some("readers");

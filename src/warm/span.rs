@@ -38,7 +38,7 @@ impl Span {
         [0..head, tail..size].into_iter().filter(|range| !range.is_empty()).collect()
     }
 
-    /// How many bytes they are.
+    /// Returns the number of bytes to warm.
     pub(super) fn bytes(&self, size: u64, block: u64) -> u64 {
         self.ranges(size, block).iter().map(|range| range.end - range.start).sum()
     }

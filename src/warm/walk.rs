@@ -12,7 +12,7 @@ use crate::cache::CacheError;
 use crate::metrics::warm::{self as metrics, WarmResult};
 use crate::origin::OriginError;
 
-/// What is to be warmed, and how. Two that are equal are one job.
+/// Request for a warm job. Equal requests share one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     pub target: Target,

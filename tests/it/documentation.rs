@@ -315,3 +315,69 @@ fn the_version_has_an_entry_in_the_changelog_and_ci_uses_the_oldest_rust() {
     let rust = env!("CARGO_PKG_RUST_VERSION");
     assert!(read(".github/workflows/ci.yml").contains(&format!("MSRV: \"{rust}\"")), "{rust}");
 }
+
+/// The names in a generated reference: what stands in the first backticks of its lines that begin so.
+fn names(reference: &str, before: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("docs/reference").join(reference)).unwrap();
+    let lines = text.lines().filter_map(|line| line.strip_prefix(before)?.split('`').next());
+    lines.map(str::to_owned).collect()
+}
+
+/// The README and the pages beside it, without the references themselves.
+fn prose() -> impl Iterator<Item = (PathBuf, String)> {
+    let is_prose = |path: &Path| path == Path::new("README.md") || path.starts_with("docs");
+    let paths = pages().into_iter().map(|page| page.path);
+    let paths = paths.filter(move |path| is_prose(path) && !path.starts_with("docs/reference"));
+    paths.map(|path| (path.clone(), fs::read_to_string(root().join(path)).unwrap()))
+}
+
+#[test]
+fn metrics_in_the_documentation_exist() {
+    let metrics = names("metrics.md", "## `");
+    let mut seen = 0;
+    for (path, text) in prose() {
+        for (at, _) in text.match_indices("hotset_") {
+            let name: String =
+                text[at..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            // A package, a file, or a name of something else.
+            if text[..at].ends_with(['/', '-']) || text[at + name.len()..].starts_with(['.', '0']) {
+                continue;
+            }
+            let is_known = metrics.iter().any(|metric| metric.starts_with(&name));
+            assert!(is_known, "{}: there is no metric {name}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 30, "{seen} are named");
+}
+
+#[test]
+fn keys_in_the_documentation_exist() {
+    let keys = names("configuration.md", "| `");
+    let sections: BTreeSet<&str> = keys.iter().map(|key| first_part(key)).collect();
+    let mut seen = 0;
+    for (path, text) in prose() {
+        for quoted in without_code(&text).split('`').skip(1).step_by(2) {
+            let key = quoted.split(':').next().unwrap();
+            let is_key = key.contains('.')
+                && key.chars().all(|c| c.is_ascii_lowercase() || "_.[]".contains(c))
+                && sections.contains(first_part(key));
+            // Of the identities file.
+            if !is_key || key == "origin.domain" {
+                continue;
+            }
+            assert!(keys.contains(key) || is_above(key, &keys), "{}: no key {key}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 60, "{seen} are named");
+}
+
+fn first_part(key: &str) -> &str {
+    key.split(['.', '[']).next().unwrap()
+}
+
+/// Whether the key holds others: `cache.disk[]`.
+fn is_above(key: &str, keys: &BTreeSet<String>) -> bool {
+    keys.iter().any(|other| other.starts_with(&format!("{key}.")))
+}

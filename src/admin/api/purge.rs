@@ -16,10 +16,10 @@ use crate::cluster::{PeerErased, PeerPurge};
 use crate::metrics::warm::{self as metrics, PurgeScope};
 use crate::s3::{BucketName, ObjectKey, S3Url};
 
-/// How long the answer waits for a purge to be durable; less than a connection lives.
+/// Maximum wait of the response for a durable purge; less than the lifetime of a connection.
 const DURABLE: Duration = Duration::from_secs(12);
 
-/// How long erasing may take.
+/// Time limit of erasing.
 pub const ERASING: Duration = Duration::from_mins(10);
 
 /// A request to purge: one of `keys`, `prefix`, `glob`, `bucket` and `everything`.
@@ -44,7 +44,7 @@ struct PurgeRequest {
 #[derive(Serialize)]
 struct PurgeResponse {
     dry_run: bool,
-    /// What was purged, or would be: keys as they were sent, and what ends in `*` is all that begins so.
+    /// Purged scopes: keys as they were sent; a trailing `*` stands for a prefix.
     scopes: Vec<String>,
     /// With a dry run or a glob: what memory knew of them before.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ struct Memory {
     bytes: u64,
 }
 
-/// What was erased.
+/// Amounts of erased data.
 #[derive(Serialize)]
 struct ErasedBytes {
     memory_bytes: u64,

@@ -13,7 +13,7 @@ use crate::warm::{Job, Order, Patterns, Progress, Span, Target};
 
 /// Patterns in one request.
 const MOST_PATTERNS: usize = 100;
-/// How long the answer to a cancel waits for the job to end.
+/// Maximum wait of the response to a cancellation for the end of the job.
 const ENDS: Duration = Duration::from_secs(5);
 
 /// A request to warm: `keys` or `prefix`.

@@ -14,7 +14,7 @@ pub(super) struct ChunkCheck {
     chain: Signature,
     /// Whether the trailers are signed; without, there are none.
     trailer: bool,
-    /// What the chunk's first line says.
+    /// Signature in the chunk's first line.
     claimed: Vec<u8>,
     data: Context,
 }

@@ -18,7 +18,7 @@ const CRLF: &[u8] = b"\r\n";
 /// The hex digits of a signature.
 const SIGNATURE: u64 = 64;
 
-/// How a body goes out.
+/// Encoding of an outgoing body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// The object's bytes and nothing else.
@@ -44,7 +44,7 @@ impl Form {
         }
     }
 
-    /// What the request's signature says of a body in this form.
+    /// Returns the payload hash to sign for a body in this encoding.
     #[must_use]
     pub fn payload(self) -> Payload<'static> {
         match self {

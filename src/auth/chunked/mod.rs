@@ -79,7 +79,7 @@ impl Reframer {
         Ok(self)
     }
 
-    /// How many bytes will come out, for Content-Length; `None` where a trailer's length is not
+    /// Returns the encoded length, for `Content-Length`; `None` where a trailer's length is not
     /// known beforehand.
     #[must_use]
     pub fn encoded_length(&self) -> Option<u64> {

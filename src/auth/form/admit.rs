@@ -34,7 +34,7 @@ pub struct FormGate(Option<Asking>);
 #[derive(Debug)]
 struct Asking {
     identities: Arc<IdentitySet>,
-    /// Who it is when the form is not signed.
+    /// Identity of an unsigned form.
     otherwise: Result<Option<Arc<Identity>>, S3Error>,
     peer: Option<IpAddr>,
     now: SystemTime,
@@ -60,10 +60,10 @@ impl FormGate {
 /// A form that may be done.
 #[derive(Debug)]
 pub struct AdmittedForm {
-    /// Who sent it; in `trust` mode nobody asks.
+    /// Its sender; `None` in `trust` mode.
     pub identity: Option<Arc<Identity>>,
     pub key: ObjectKey,
-    /// How large its file may be.
+    /// Allowed sizes of its file.
     pub size: Option<SizeRange>,
 }
 

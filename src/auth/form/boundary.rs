@@ -56,12 +56,12 @@ impl Boundary {
         }
     }
 
-    /// What ends a part: CRLF, two hyphens and the boundary.
+    /// Returns the delimiter after a part: CRLF, two hyphens and the boundary.
     pub(super) fn delimiter(&self) -> &[u8] {
         &self.delimiter
     }
 
-    /// What ends a form, at its shortest: the delimiter and two hyphens.
+    /// Returns the shortest end of a form: the delimiter and two hyphens.
     pub(super) fn close(&self) -> Vec<u8> {
         [&*self.delimiter, b"--"].concat()
     }

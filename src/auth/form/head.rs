@@ -96,7 +96,7 @@ impl HeadReader {
         Ok(Some(FormHead { fields, file, length, rest }))
     }
 
-    /// What a form is told that ends before its file begins.
+    /// Returns the error for a form that ends before its file.
     pub fn ended() -> S3Error {
         refusal::malformed()
     }

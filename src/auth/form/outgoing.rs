@@ -18,7 +18,7 @@ use crate::auth::Signer;
 use crate::auth::sign::ALGORITHM;
 use crate::s3::BucketName;
 
-/// How long our policy is good for; the origin looks at it when the fields have come.
+/// Lifetime of the policy that hotset signs; the origin checks it when it has received the fields.
 const LIFE: Duration = Duration::from_hours(1);
 const DROPPED: [&str; 9] = [
     "policy",
@@ -93,8 +93,8 @@ impl Outgoing {
         HeaderValue::from_str(&self.content_type).expect("visible ASCII")
     }
 
-    /// How many bytes go out in place of a body of `length`; `None` where it cannot hold a file and its end, or
-    /// no body can be so long.
+    /// Returns the length of the outgoing body for an incoming body of `length` bytes; `None` if that cannot hold a file and
+    /// its end, or overflows.
     pub fn length(&self, form: &FormHead, boundary: &Boundary, length: u64) -> Option<u64> {
         let around = (self.head.len() + self.close.len()) as u64;
         form.file_at_most(boundary, length)?.checked_add(around)

@@ -2,14 +2,14 @@
 
 use super::params;
 
-/// What the head of a part says.
+/// Parsed head of a form part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Part {
     pub name: String,
     pub file: FilePart,
 }
 
-/// What a part says of the file in it.
+/// Description of the file in a form part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FilePart {
     /// The name that the client has for it, with a path or without.

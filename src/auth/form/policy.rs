@@ -20,7 +20,7 @@ use crate::s3::{BucketName, S3Error};
 const FREE: [&str; 2] = ["policy", "x-amz-signature"];
 const BUCKET: &str = "bucket";
 
-/// How many bytes a file may have, both bounds included.
+/// Allowed size of a file in bytes, both bounds included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeRange {
     pub min: u64,
@@ -123,7 +123,7 @@ impl Policy {
     }
 }
 
-/// What a condition that holds was about.
+/// Subject of a condition that holds.
 enum Tested {
     /// This field, by its name in lower case.
     Field(String),

@@ -83,7 +83,7 @@ impl fmt::Display for CertificateId {
     }
 }
 
-/// What the origin is asked with for an identity.
+/// Origin credentials of an identity.
 #[derive(Debug)]
 pub struct OriginKeys {
     pub(super) domain: String,
@@ -91,7 +91,7 @@ pub struct OriginKeys {
 }
 
 impl OriginKeys {
-    /// Who may read what is fetched with them (R1): the identity alone, or all that name this domain.
+    /// Returns the credential domain (R1): that of the identity alone, or one that several identities name.
     #[must_use]
     pub fn domain(&self) -> &str {
         &self.domain
@@ -125,7 +125,7 @@ impl Identity {
         &self.name
     }
 
-    /// What its requests are signed with; empty: the anonymous one, or one known by its certificate.
+    /// Returns its credentials; empty for the anonymous identity and for those identified by a certificate.
     #[must_use]
     pub fn credentials(&self) -> &[Credentials] {
         &self.credentials
@@ -143,7 +143,7 @@ impl Identity {
         self.expires
     }
 
-    /// What the origin is asked with for it, when that is not what it is asked with for all.
+    /// Returns its own origin credentials, if it has any.
     #[must_use]
     pub fn origin(&self) -> Option<&OriginKeys> {
         self.origin.as_ref()

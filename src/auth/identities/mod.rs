@@ -76,7 +76,7 @@ impl IdentitySet {
         self.anonymous.as_ref()
     }
 
-    /// How many there are.
+    /// Returns the number of identities.
     #[must_use]
     pub fn len(&self) -> usize {
         self.in_order.len()
@@ -100,7 +100,7 @@ pub struct Identities {
     seen: Mutex<Seen>,
 }
 
-/// What the file was when it was last looked at.
+/// State of the file at the last check.
 #[derive(Debug)]
 struct Seen {
     content: Option<Digest>,

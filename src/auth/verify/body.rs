@@ -13,7 +13,7 @@ use crate::auth::sign::signature::{hex, unhex};
 use crate::auth::sign::{EMPTY_SHA256, Payload, Signature};
 use crate::s3::S3Error;
 
-/// What is to be verified of a body as it passes.
+/// Check of a body while it streams.
 #[derive(Debug, Clone)]
 pub enum BodyCheck {
     /// Nothing: the signature does not cover it.

@@ -65,12 +65,12 @@ impl Calls {
     }
 }
 
-/// Who signed a request, and what is still to be verified of it.
+/// Signer of a verified request, and the remaining check of its body.
 #[derive(Debug)]
 pub struct Verified {
     /// Whose secret it was.
     pub identity: Arc<Identity>,
-    /// What the signature says of the body.
+    /// Body hash that the signature covers.
     pub body: BodyCheck,
 }
 

@@ -29,7 +29,7 @@ pub struct AmqpConfig {
 }
 
 impl AmqpConfig {
-    /// What is wrong with it: the name of the key and the problem.
+    /// Validates it; an error is the name of the key and the problem.
     ///
     /// # Errors
     /// The first key found wrong.

@@ -22,7 +22,7 @@ pub struct KafkaConfig {
 }
 
 impl KafkaConfig {
-    /// What is wrong with it: the name of the key and the problem.
+    /// Validates it; an error is the name of the key and the problem.
     ///
     /// # Errors
     /// The first key found wrong.

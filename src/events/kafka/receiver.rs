@@ -23,7 +23,7 @@ use crate::events::{Intake, ReceiverStatus, Source};
 
 /// The most that are applied before the disk is waited for.
 const CHUNK: usize = 256;
-/// How long each question about offsets and partitions may take.
+/// Timeout of each request for offsets and partitions.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Receives from topics.
@@ -191,7 +191,7 @@ fn hold(consumer: &Consumer, topics: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How many partitions the topic has; none is an error.
+/// Returns the number of partitions of a topic; zero is an error.
 fn partitions(consumer: &Consumer, topic: &str) -> Result<i32, Failure> {
     let found = consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT)?;
     let count = found.topics().first().map_or(0, |topic| topic.partitions().len());

@@ -36,7 +36,7 @@ pub struct NatsConfig {
 }
 
 impl NatsConfig {
-    /// What is wrong with it: the name of the key and the problem.
+    /// Validates it; an error is the name of the key and the problem.
     ///
     /// # Errors
     /// The first key found wrong.

@@ -20,11 +20,11 @@ use crate::events::{Intake, ReceiverStatus, Source};
 const PENDING: usize = 1000;
 /// The most that are applied before the disk is waited for.
 const CHUNK: usize = 256;
-/// How long the server waits for an acknowledgement before it sends a message again.
+/// Acknowledgement timeout, after which the server redelivers a message.
 const ACK_WAIT: Duration = Duration::from_mins(1);
-/// How long until what the disk did not take is sent again.
+/// Delay before messages that could not be made durable are redelivered.
 const AGAIN: Duration = Duration::from_secs(5);
-/// How long one request for messages stands, and how often the server shows meanwhile that it is there.
+/// Lifetime of one pull request, and the interval of the server's heartbeats during it.
 const EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

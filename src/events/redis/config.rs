@@ -16,7 +16,7 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    /// What is wrong with it: the name of the key and the problem.
+    /// Validates it; an error is the name of the key and the problem.
     ///
     /// # Errors
     /// The first key found wrong.

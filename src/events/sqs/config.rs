@@ -37,7 +37,7 @@ impl SqsConfig {
     /// The most requests at the same time.
     pub const RECEIVERS_MAX: usize = 32;
 
-    /// What is wrong with it: the name of the key and the problem.
+    /// Validates it; an error is the name of the key and the problem.
     ///
     /// # Errors
     /// The first key found wrong.

@@ -16,7 +16,7 @@ use crate::origin::client::Origin;
 use crate::origin::domains::Domain;
 use crate::s3::S3Error;
 
-/// How often files and the clock are looked at.
+/// Interval between checks of files and of the expiry.
 const TICK: Duration = Duration::from_secs(1);
 /// So long before they end others are fetched; half-way, where they live for less than twice that.
 const MARGIN: Duration = Duration::from_mins(5);
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Between two warnings.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// What is known of the credentials in use.
+/// State of the credentials in use.
 #[derive(Debug)]
 pub(in crate::origin) struct Renewal {
     source: Source,
@@ -49,7 +49,7 @@ struct Last {
     warned: Option<Instant>,
 }
 
-/// What came of a look.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Renewed {
     /// Others are in use now.
@@ -156,7 +156,7 @@ async fn watch(origin: Weak<Origin>, files: Vec<PathBuf>) {
     }
 }
 
-/// What tells one state of a file from another.
+/// Fingerprint of a file, for detecting changes.
 type FileState = Option<(u64, u64, i64, i64)>;
 
 async fn states(files: &[PathBuf]) -> Vec<FileState> {

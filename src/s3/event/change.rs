@@ -68,7 +68,7 @@ const TABLE: [(&str, Change); 50] = [
     ("Object*", Created),
 ];
 
-/// What an event of this name means; `None`: nobody knows it, and it is not by its name about an object.
+/// Returns the effect of an event by its name; `None`: the name is unknown and does not concern an object.
 pub(super) fn change(name: &str) -> Option<Change> {
     let matches = |pattern: &str| match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 
 use super::super::name::ObjectKey;
 
-/// What is known of how a sender writes keys.
+/// Encoding of object keys by a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
     /// As in a form.

@@ -17,7 +17,7 @@ use super::records::{self, Read};
 /// Envelopes inside each other: a batch of Lambda's, of SQS, of SNS, of EventBridge.
 const MAX_ENVELOPES: usize = 4;
 
-/// What a message may have at its top, of all formats.
+/// Top-level fields of a message, over all formats.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Top<'a> {

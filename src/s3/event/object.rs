@@ -42,14 +42,14 @@ pub(super) struct Bucket<'a> {
     pub name: Scalar<'a>,
 }
 
-/// What a record says, before it is certain that it concerns an object.
+/// Fields of a record, before it is known whether it concerns an object.
 pub(super) struct Told<'a> {
     pub name: &'a Scalar<'a>,
     pub time: &'a Scalar<'a>,
     pub bucket: &'a Scalar<'a>,
     pub object: &'a Object<'a>,
     pub encoding: Encoding,
-    /// What a name means that nobody knows and that is not by itself about an object.
+    /// Effect of an unknown event name that does not itself concern an object.
     pub unknown: Change,
 }
 

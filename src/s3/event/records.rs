@@ -46,7 +46,7 @@ struct Sns<'a> {
     message: Scalar<'a>,
 }
 
-/// What a record is.
+/// Kind of a record.
 pub(super) enum Read<'a> {
     Event(Format, Option<ObjectEvent>),
     /// A message inside one of Lambda's.

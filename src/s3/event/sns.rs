@@ -22,7 +22,7 @@ pub struct Envelope<'a> {
     pub topic_arn: Cow<'a, str>,
     #[serde(default)]
     pub subject: Option<String>,
-    /// What was published.
+    /// The published message.
     #[serde(borrow)]
     pub message: Cow<'a, str>,
     #[serde(borrow)]

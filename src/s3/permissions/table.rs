@@ -21,7 +21,7 @@ use crate::s3::request_head::RequestHead;
 use crate::s3::spelling;
 use crate::s3::target::Query;
 
-/// What a target names.
+/// Level of a request target: service, bucket or object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum On {
     Service,
@@ -29,7 +29,7 @@ enum On {
     Object,
 }
 
-/// What a row needs, of what the target names.
+/// Resource on which a row's permission is required.
 #[derive(Clone, Copy)]
 enum Of {
     /// On the key.
@@ -284,7 +284,7 @@ fn named(parsed: &Parsed) -> Resource {
     }
 }
 
-/// How a header makes an operation more than its row says.
+/// Additional permission that a header requires.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wider {
     /// It gives others access to the object, or lifts a protection of it.
@@ -302,7 +302,7 @@ fn widens(headers: &HeaderMap, query: &Query) -> Option<Wider> {
     in_headers.chain(hoisted).max().flatten()
 }
 
-/// How much wider; `name` is in lower case.
+/// Returns the additional permission that a header requires; `name` is in lower case.
 pub(super) fn wider(name: &str, value: &[u8]) -> Option<Wider> {
     if VENDOR_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         return Some(Wider::Unknown);
