@@ -371,7 +371,7 @@ mod tests {
         let post = "POST /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
         let post = running.send(post).await;
         assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD"), "{post}");
-        assert!(running.get("/").await.starts_with("HTTP/1.1 404 "));
+        assert!(running.get("/none").await.starts_with("HTTP/1.1 404 "));
         assert!(running.get("/metrics?x=y").await.starts_with("HTTP/1.1 200 "));
         assert!(running.send("nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
     }

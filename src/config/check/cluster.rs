@@ -49,7 +49,7 @@ mod tests {
     fn peers_need_an_admin_port_and_a_token_where_others_reach_it() {
         let peers = "peers: hotset-peers:9001";
         assert_eq!(refused("peers: null", "address: null"), None);
-        assert!(refused(peers, "address: null").unwrap().contains("admin.address is needed"));
+        assert!(refused(peers, "address: null").unwrap().contains("admin.address is required"));
         let open = "address: 0.0.0.0:9001";
         assert!(
             refused(peers, open).unwrap().contains("admin.token"),

@@ -283,7 +283,7 @@ fn a_receiver_of_notifications_believes_somebody_in_particular() {
     );
     assert_eq!(
         error_of(|w| w.address = "127.0.0.1:9000".to_owned()),
-        "events.webhook.address: 127.0.0.1:9000 is listened on already"
+        "events.webhook.address: 127.0.0.1:9000 is used by another listener already"
     );
     let short = error_of(|w| w.secrets = vec!["a made-up secret".into(), "short".into()]);
     assert_eq!(
