@@ -26,7 +26,8 @@ use crate::metrics::identities as metrics;
 /// More than this is not a list of identities: some 100,000 fit.
 const MAX_FILE: u64 = 32 << 20;
 
-/// What is wrong with an identities file, in one line: `identities.yaml: identities[0].name: must be a word`.
+/// Error in an identities file. Its display is one line:
+/// `identities.yaml: identities[0].name: must be non-empty and contain no whitespace`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {problem}", path.display())]
 pub struct IdentitiesError {

@@ -163,7 +163,7 @@ fn what_is_wrong_is_said_in_one_line_that_names_the_key() {
         ),
         (
             format!("{KEYS}, {ALLOW}, origin: {{ access_key: O, secret_key: s, domain: a b }}"),
-            "identities[0].origin.domain: must be a word",
+            "identities[0].origin.domain: must be non-empty and contain no whitespace",
         ),
         (
             format!("{KEYS}, {ALLOW}, origin: hidden"),
