@@ -302,7 +302,7 @@ async fn r30_a_request_that_outlives_the_grace_period_is_cut() {
     let mut reading = process.client().get("/data/k").open().await;
     assert_eq!(reading.read(1000).await.len(), 1000);
     process.terminate();
-    process.logged("grace period is over").await;
+    process.logged("shutdown.grace is over").await;
     assert!(!reading.finish().await.complete);
     assert_eq!(process.ended().await.code(), Some(0));
 }
