@@ -273,7 +273,7 @@ impl App {
     }
 
     /// Serves until `shutdown` turns true, and on for `shutdown.delay`, no longer ready, with answers that announce the
-    /// end of their connections; then ends as soon as nothing is in flight, or when the shutdown.grace is over (R30).
+    /// end of their connections; then ends as soon as nothing is in flight, or when shutdown.grace is over (R30).
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let ready = Arc::new(AtomicBool::new(true));
         if let Some((listener, api)) = self.admin {

@@ -73,7 +73,7 @@ class Replica:
         return f"0100007F:{self.port:04X} 00000000:0000 0A" in table
 
     def gone(self) -> None:
-        """Waits for the end; kubelet would kill what is there when the shutdown.grace is over."""
+        """Waits for the end; kubelet would kill what is there when the grace period is over."""
         assert self.process.wait(self.deadline - time.monotonic()) == 0, self.log.read_text()
 
     def metric(self, name: str) -> float:

@@ -70,7 +70,7 @@ def test_a_restart_under_load_refuses_no_connection_and_loses_no_request(manager
     assert load.tally.failures == []
     assert set(load.tally.done) == {group.kind for group in groups(objects)}
     assert manager.log.read_text().count("listening on the socket that was passed for") == 3 * 2
-    assert "the shutdown.grace is over" not in manager.log.read_text()
+    assert "shutdown.grace is over" not in manager.log.read_text()
 
 
 def test_connections_of_the_time_between_two_processes_wait_for_the_next_one(
