@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::sys::descriptor::is_closed_by_peer;
 
-/// How often connections that were idle for too long, or were closed by the origin, are let go.
+/// Interval between removals of connections that expired or that the origin closed.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// The idle connections of one origin.

@@ -55,7 +55,10 @@ pub(super) fn free_address(
         ConfigError::at(key, format_args!("`{text}` is not an address such as 127.0.0.1:9000"))
     })?;
     if address.port() != 0 && taken.contains(&address) {
-        return Err(ConfigError::at(key, format_args!("{address} is used by another listener already")));
+        return Err(ConfigError::at(
+            key,
+            format_args!("{address} is used by another listener already"),
+        ));
     }
     Ok(address)
 }
