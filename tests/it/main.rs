@@ -26,7 +26,7 @@ mod check_online;
 /// Many readers of the same bytes.
 mod coalescing;
 mod cold_conditions;
-/// Multipart uploads, copies and deletes of many: what they change is forgotten in time.
+/// Multipart uploads, copies and multi-deletes invalidate all that they change.
 mod cold_requests;
 mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.
@@ -58,7 +58,7 @@ mod events;
 /// Evidence: listings, reads and refusals that pass through mark objects stale.
 mod evidence;
 mod explain;
-/// When the origin is asked whether an object changed.
+/// Freshness: when the origin is asked whether an object changed.
 mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.
 mod front;
