@@ -21,7 +21,7 @@ use super::read::or_gone;
 use crate::auth::Transparent;
 use crate::auth::transparent::{Asked, signs};
 use crate::metrics::cache::InvalidationCause;
-use crate::origin::Said;
+use crate::origin::AuthorizationResponse;
 use crate::proxy::Gateway;
 use crate::proxy::conn::connection_options;
 use crate::proxy::response::head::Head;
