@@ -203,7 +203,9 @@ async fn a_request_is_told_the_first_reason_why_the_cache_does_not_answer_it() {
     ];
     for (request, headers, expected, because) in cases {
         let mut arguments = vec!["--request", request];
-        headers.iter().for_each(|header| arguments.extend(["-H", header]));
+        for header in headers {
+            arguments.extend(["-H", header]);
+        }
         let (code, told) = explain(&proxy, &arguments).await;
         assert_eq!(code, expected, "{request}: {told}");
         let joined = told.replace("\n              ", " ");

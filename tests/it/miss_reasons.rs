@@ -124,9 +124,8 @@ async fn what_lies_on_disk_since_before_a_restart_is_neither_new_nor_expired() {
     s3.put("data", "k", Object::random(100_000, 1));
     let disk = scratch.path("disk");
     let disk = format!(
-        "cache: {{ memory: 64MiB, disk: [{{ path: '{}', capacity: 256MiB }}] }}\n\
-         rules: [{{ match: '**', freshness: {{ ttl: 1h }} }}]",
-        disk
+        "cache: {{ memory: 64MiB, disk: [{{ path: '{disk}', capacity: 256MiB }}] }}\n\
+         rules: [{{ match: '**', freshness: {{ ttl: 1h }} }}]"
     );
     let mut process = start(&s3, &scratch, &disk).await;
     for _ in 0..3 {
