@@ -48,6 +48,7 @@
 
 #![deny(unsafe_code)]
 
+mod accept;
 pub mod admin;
 pub mod app;
 pub mod auth;
@@ -62,6 +63,7 @@ pub mod events;
 mod generated;
 pub mod metrics;
 pub mod origin;
+mod pacing;
 pub mod proxy;
 pub mod s3;
 #[allow(unsafe_code, reason = "the one module that needs it")]

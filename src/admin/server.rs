@@ -22,9 +22,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::{Api, page};
+use crate::accept::accept;
 
 const CONNECTIONS: usize = 64;
 /// Those of other replicas: a few for each of them.
@@ -36,8 +37,6 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 const HEADER_BYTES: usize = 16 * 1024;
 /// How often samples of histograms are counted into their buckets; until then each takes memory.
 const UPKEEP: Duration = Duration::from_secs(1);
-/// The pause after a failed accept; it fails at once again when file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the server shows.
 #[derive(Clone)]
@@ -81,28 +80,10 @@ pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch
                     log::error!("admin: a connection's task failed: {error}");
                 }
             }
-            (stream, from, slot) = accept(&listener, &slots) => {
+            ((stream, from), slot) = accept("admin", &slots, || listener.accept()) => {
                 let (state, draining) = (state.clone(), shutdown.clone());
                 let slot = Slot { permit: Mutex::new((slot, false)), peers: peers.clone() };
-                connections.spawn(serve_connection(stream, from, state, draining, slot));
-            }
-        }
-    }
-}
-
-/// The next connection, once there is a slot for it. May be dropped at any time: a connection that
-/// was not returned is still in the backlog.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> (TcpStream, IpAddr, OwnedSemaphorePermit) {
-    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
-    loop {
-        match listener.accept().await {
-            Ok((stream, from)) => return (stream, from.ip(), slot),
-            Err(error) => {
-                log::warn!("admin: cannot accept a connection: {error}");
-                sleep(ACCEPT_PAUSE).await;
+                connections.spawn(serve_connection(stream, from.ip(), state, draining, slot));
             }
         }
     }

@@ -10,6 +10,7 @@
 //! vocabulary (`crate::s3`) and nothing of sockets, pingora or the cache.
 
 mod access;
+mod bearer;
 pub mod chunked;
 pub mod config;
 pub mod credentials;
@@ -25,6 +26,7 @@ pub mod verify;
 pub mod web_origin;
 
 pub use access::{Access, Admitted, ListedKeys, Sender};
+pub use bearer::bearer;
 pub use config::{AuthConfig, AuthMode};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use form::FormGate;

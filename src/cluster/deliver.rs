@@ -236,7 +236,7 @@ impl Cluster {
     /// Logs who did not hear of something, now and then.
     fn say(&self, missed: &Missed, what: &str) {
         let Missed { unreachable, late } = missed;
-        if (!late.is_empty() || !unreachable.is_empty()) && self.warned.lock().may() {
+        if (!late.is_empty() || !unreachable.is_empty()) && self.warned.lock().allow() {
             log::warn!(
                 "cluster: {what} went on without replicas {unreachable:?} (unreachable) and {late:?} (too slow); \
                  they confirm what they know with the origin before they use it"

@@ -36,10 +36,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::cache::{Cache, Rules};
 use crate::config::units::Secret;
+use crate::pacing::RateLimit;
 
 pub use config::ClusterConfig;
 pub use deliver::{Delivery, PeerErased, PeerPurge, PeerWrite};
@@ -75,19 +76,6 @@ pub struct Cluster {
     to_run: Mutex<Option<mpsc::UnboundedReceiver<Arc<Peer>>>>,
 }
 
-#[derive(Default)]
-struct RateLimit(Option<Instant>);
-
-impl RateLimit {
-    fn may(&mut self) -> bool {
-        let may = self.0.is_none_or(|last| last.elapsed() >= WARN_EVERY);
-        if may {
-            self.0 = Some(Instant::now());
-        }
-        may
-    }
-}
-
 impl Cluster {
     /// Looks up the peers. What lies on disk may have been invalidated by others meanwhile: it is confirmed once.
     /// `port`: of the admin address.
@@ -107,7 +95,7 @@ impl Cluster {
             port,
             token,
             writes: AtomicU64::new(1),
-            warned: Mutex::default(),
+            warned: Mutex::new(RateLimit::new(WARN_EVERY)),
             leaving: AtomicBool::new(false),
             new,
             to_run: Mutex::new(Some(to_run)),

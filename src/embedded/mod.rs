@@ -24,10 +24,16 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
 use request_log::RequestLog;
 use suffix::CutSuffixes;
+
+use crate::accept::accept;
+
+/// The most connections at a time.
+const CONNECTIONS: usize = 1024;
 
 pub use samples::{ALL, BUCKET, SMALL, Sample};
 
@@ -150,7 +156,7 @@ pub async fn start_with(
     let mut service = S3ServiceBuilder::new(store);
     service.set_auth(SimpleAuth::from_single(keys.access, keys.secret));
     service.set_access(CutSuffixes { sizes });
-    let accepting = tokio::spawn(accept(listener, service.build(), log));
+    let accepting = tokio::spawn(accept_all(listener, service.build(), log));
     Ok(EmbeddedOrigin { address, log_path, accepting })
 }
 
@@ -162,22 +168,18 @@ fn open(folder: &Path) -> Result<FileSystem, EmbeddedError> {
 }
 
 /// Accepts until aborted. The connections live in this future's set, so that they end with it.
-async fn accept(listener: TcpListener, service: S3Service, log: Arc<RequestLog>) {
+async fn accept_all(listener: TcpListener, service: S3Service, log: Arc<RequestLog>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => {
-                    connections.spawn(serve(socket, service.clone(), Arc::clone(&log)));
-                }
-                // Out of descriptors, most likely: wait for a connection to end, not in a hot loop.
-                Err(error) => {
-                    log::warn!("embedded origin: accept: {error}");
-                    if connections.join_next().await.is_none() {
-                        tokio::task::yield_now().await;
-                    }
-                }
-            },
+            ((socket, _), slot) = accept("embedded origin", &slots, || listener.accept()) => {
+                let (service, log) = (service.clone(), Arc::clone(&log));
+                connections.spawn(async move {
+                    serve(socket, service, log).await;
+                    drop(slot);
+                });
+            }
             Some(_) = connections.join_next() => {}
         }
     }

@@ -6,7 +6,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::ReceiverStatus;
-use super::backoff::{Backoff, CAP, chain};
+use super::backoff::{CAP, backoff};
+use crate::origin::with_causes;
 
 /// Why a session ended.
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -24,12 +25,12 @@ pub(super) async fn reconnect<F: Future<Output = Result<Infallible, Failure>>>(
     mut shutdown: watch::Receiver<bool>,
     session: impl Fn() -> F,
 ) {
-    let mut backoff = Backoff::default();
+    let mut backoff = backoff();
     let sessions = async {
         loop {
             let began = Instant::now();
             let Err(why) = session().await;
-            status.down(&chain(&*why));
+            status.down(&with_causes(&*why));
             if began.elapsed() > CAP {
                 backoff.reset();
             }

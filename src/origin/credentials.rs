@@ -7,7 +7,6 @@
 
 pub(super) mod renew;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +24,7 @@ use tokio::time::timeout;
 use super::config::{CredentialsConfig, OriginConfig};
 use crate::auth::{Credentials, InvalidCredentials};
 use crate::config::units::Secret;
+use crate::origin::with_causes;
 
 const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
 const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
@@ -126,7 +126,7 @@ impl Source {
                     (None, SdkError::CredentialsNotLoaded(_)) => Ok(None),
                     (set_up, error) => {
                         let set_up = set_up.unwrap_or_else(|| "an instance's role".to_owned());
-                        Err(unusable(set_up, chain(&error)))
+                        Err(unusable(set_up, with_causes(&error)))
                     }
                 };
             }
@@ -282,18 +282,4 @@ fn place(found: &SdkCredentials, assumed: bool) -> &'static str {
         None if features.contains(&Feature::CredentialsProfile) => "a profile",
         None => "the AWS SDK's chain",
     }
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text.replace('\n', " ")
 }

@@ -21,6 +21,7 @@ use super::error::{connect_error, is_of_credentials};
 use crate::auth::Signer;
 use crate::metrics::origin::{self as failures, OriginFailure};
 use crate::metrics::{self, OriginKind, Outcome};
+use crate::pacing::RateLimit;
 use crate::s3::S3Error;
 
 /// The least time between two warnings.
@@ -64,13 +65,18 @@ const NOT_ASKED: u8 = 0;
 const ANSWERS: u8 = 1;
 const FAILS: u8 = 2;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Failing {
     outage: Option<Outage>,
-    /// When the last warning was logged.
-    warned: Option<Instant>,
-    /// Failures since then.
+    warnings: RateLimit,
+    /// Failures since the last warning.
     unsaid: u64,
+}
+
+impl Default for Failing {
+    fn default() -> Self {
+        Self { outage: None, warnings: RateLimit::new(EVERY), unsaid: 0 }
+    }
 }
 
 /// Failures with no answer between them.
@@ -125,7 +131,7 @@ impl Health {
     fn failed(&self, reason: OriginFailure, failure: &OriginError) -> Option<String> {
         self.last.store(FAILS, Ordering::Relaxed);
         let (now, mut failing) = (Instant::now(), self.failing.lock());
-        let Failing { outage, warned, unsaid } = &mut *failing;
+        let Failing { outage, warnings, unsaid } = &mut *failing;
         let outage = outage.get_or_insert_with(|| Outage {
             since: now,
             failures: 0,
@@ -134,11 +140,11 @@ impl Health {
         });
         outage.failures += 1;
         *unsaid += 1;
-        if warned.is_some_and(|warned| now < warned + EVERY) {
+        let since = warnings.last();
+        if !warnings.allow() {
             return None;
         }
         let failures = std::mem::take(unsaid);
-        let since = warned.replace(now);
         outage.warned = true;
         let why = format!("{failure}{}", advice(reason));
         Some(match since {

@@ -7,7 +7,6 @@
 //! that forwarded requests to us lately: where one of them is also our origin, it would otherwise take our fetch for a
 //! new request, and wait for its own fetch, which waits for ours.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -17,6 +16,7 @@ use pingora::http::RequestHeader;
 use tokio::time::Instant;
 
 use super::client::Origin;
+use crate::pacing::RateLimit;
 use crate::s3::S3Error;
 
 /// Names all proxies that forwarded a request, one after another.
@@ -29,8 +29,8 @@ const DIGITS: usize = 16;
 const REMEMBERED: Duration = Duration::from_mins(10);
 /// Other hotsets that are remembered.
 const MOST: usize = 16;
-/// At most one log line in so many seconds.
-const LOG_INTERVAL: u64 = 60;
+/// At most one log line in so much time.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The loop detection of one process.
 #[derive(Debug)]
@@ -38,9 +38,7 @@ pub struct LoopGuard {
     id: HeaderValue,
     /// Ids of other hotsets, and when each forwarded to us last.
     senders: Mutex<Vec<(HeaderValue, Instant)>>,
-    started: Instant,
-    /// Seconds from `started` before which nothing is logged.
-    silent_until: AtomicU64,
+    log: Mutex<RateLimit>,
 }
 
 impl Default for LoopGuard {
@@ -49,8 +47,7 @@ impl Default for LoopGuard {
         Self {
             id: HeaderValue::try_from(id).expect("a token is a legal value"),
             senders: Mutex::default(),
-            started: Instant::now(),
-            silent_until: AtomicU64::new(0),
+            log: Mutex::new(RateLimit::new(LOG_INTERVAL)),
         }
     }
 }
@@ -64,10 +61,7 @@ impl LoopGuard {
         if !ids(headers).any(|id| id == self.id.as_bytes()) {
             return Ok(());
         }
-        let now = self.started.elapsed().as_secs();
-        let until = self.silent_until.load(Ordering::Relaxed);
-        let (order, next) = (Ordering::Relaxed, now + LOG_INTERVAL);
-        if now >= until && self.silent_until.compare_exchange(until, next, order, order).is_ok() {
+        if self.log.lock().allow() {
             log::error!(
                 "a request to the origin came back to this hotset and was answered 508: origin.endpoint leads here"
             );

@@ -39,6 +39,6 @@ pub use connections::PassThrough;
 pub use credentials::{CredentialsError, Found, Source};
 pub use domains::{Domain, Domains, IdentityCredentials, MAX_REALMS};
 pub use endpoint::Endpoint;
-pub use error::OriginError;
+pub use error::{OriginError, with_causes};
 pub use health::{OriginReport, State as OriginState};
 pub use loops::{CDN_LOOP, LoopGuard};

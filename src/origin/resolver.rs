@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::OriginError;
 use crate::metrics::origin::{self as failures, OriginFailure};
+use crate::pacing::RateLimit;
 
 /// How long resolved addresses are used before they are looked up again. S3 gives several and changes them often.
 const RESOLVE_TTL: Duration = Duration::from_secs(5);
@@ -41,7 +42,7 @@ pub(super) struct Resolver {
     turn: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     addresses: Option<Arc<[SocketAddr]>>,
     /// When each of them was last given.
@@ -49,7 +50,7 @@ struct Known {
     /// When the last look-up began or ended.
     looked_up: Option<Instant>,
     failing: Option<Failing>,
-    warned: Option<Instant>,
+    warnings: RateLimit,
 }
 
 /// Look-ups that failed since the last good one.
@@ -91,14 +92,20 @@ impl Resolver {
         keep: Duration,
         look_up: impl Fn(String, u16) -> Found + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let (known, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        let known = Known {
+            addresses: None,
+            given: HashMap::new(),
+            looked_up: None,
+            failing: None,
+            warnings: RateLimit::new(EVERY),
+        };
         Arc::new(Self {
             host: name.to_owned(),
             port,
             keep,
             look_up: Box::new(look_up),
-            known,
-            turn,
+            known: Mutex::new(known),
+            turn: tokio::sync::Mutex::default(),
         })
     }
 
@@ -155,8 +162,9 @@ impl Resolver {
                 let addresses = known.add(found, now, self.keep);
                 known.addresses = Some(addresses.clone());
                 if let Some(failing) = known.failing.take()
-                    && known.warned.take_if(|warned| *warned >= failing.since).is_some()
+                    && known.warnings.last().is_some_and(|warned| warned >= failing.since)
                 {
+                    known.warnings.reset();
                     let seconds = failing.since.elapsed().as_secs();
                     log::info!("origin: {} is resolved again, after {seconds} s", self.host);
                 }
@@ -179,9 +187,7 @@ impl Resolver {
     }
 
     fn warn(&self, known: &mut Known, error: &OriginError) {
-        let now = Instant::now();
-        if known.warned.is_none_or(|warned| now - warned >= EVERY) {
-            known.warned = Some(now);
+        if known.warnings.allow() {
             log::warn!(
                 "{error}; the addresses that {} had last are used; look at the host in origin.endpoint, and at the \
                  resolver",

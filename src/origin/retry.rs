@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rand::Rng;
 use tokio::time::Instant;
 
 use super::OriginConfig;
 use super::config::RetryBudgetConfig;
 use super::recent::Recent;
+use crate::pacing::Backoff;
 
 /// Whether the connection had carried a request before: then it may have been dead, and the request not seen.
 #[derive(Debug)]
@@ -20,10 +20,9 @@ pub(super) struct Reused(pub(super) bool);
 /// resumed as often as the network breaks, and an origin that makes none is given up in time.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
-    attempts: u32,
+    /// Counts the attempts that failed since the last progress.
+    backoff: Backoff,
     max_attempts: u32,
-    base: Duration,
-    cap: Duration,
     allowed: Duration,
     deadline: Instant,
     /// Bytes arrived since the last attempt,
@@ -36,10 +35,8 @@ impl RetryBudget {
     pub(super) fn new(config: &OriginConfig) -> Self {
         let allowed = config.deadline.0;
         Self {
-            attempts: 0,
+            backoff: Backoff::with_full_jitter(config.backoff.base.0, config.backoff.cap.0),
             max_attempts: config.attempts.max(1),
-            base: config.backoff.base.0,
-            cap: config.backoff.cap.0,
             allowed,
             deadline: Instant::now() + allowed,
             progressed: false,
@@ -49,7 +46,7 @@ impl RetryBudget {
 
     /// Bytes arrived: whatever went wrong before is forgiven.
     pub(super) fn renew(&mut self) {
-        self.attempts = 0;
+        self.backoff.reset();
         self.deadline = Instant::now() + self.allowed;
         self.progressed = true;
         self.begun = true;
@@ -58,13 +55,10 @@ impl RetryBudget {
     /// The pause before the next attempt, or `None` when attempts or time have run out. It is not shorter than the
     /// origin asks for; what asks for more than the longest pause is given up.
     pub(super) fn next_pause(&mut self, asked_for: Option<Duration>) -> Option<Duration> {
-        self.attempts += 1;
-        if self.attempts >= self.max_attempts || asked_for > Some(self.cap) {
+        let pause = self.backoff.pause().max(asked_for.unwrap_or_default());
+        if self.backoff.failures() >= self.max_attempts || asked_for > Some(self.backoff.cap()) {
             return None;
         }
-        let ceiling = self.base.saturating_mul(1 << (self.attempts - 1).min(16)).min(self.cap);
-        let pause = ceiling.mul_f64(rand::thread_rng().gen_range(0.0..1.0));
-        let pause = pause.max(asked_for.unwrap_or_default());
         (Instant::now() + pause < self.deadline).then_some(pause)
     }
 
@@ -81,7 +75,7 @@ impl RetryBudget {
 
     /// The number of the attempt under way, from 0.
     pub(super) fn attempt(&self) -> u32 {
-        self.attempts
+        self.backoff.failures()
     }
 
     pub(super) fn deadline(&self) -> Instant {

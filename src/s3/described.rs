@@ -7,6 +7,7 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::etag::ETag;
+use super::field::is_connection_option;
 
 /// Headers outside `x-amz-*` that describe the object, and are replayed.
 const KEPT: [HeaderName; 9] = [
@@ -60,9 +61,7 @@ pub(super) fn checksums(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
 
 /// The headers that describe the object.
 pub(super) fn described(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let hop_by_hop = |name: &HeaderName| {
-        list_members(headers, &header::CONNECTION).any(|m| m.eq_ignore_ascii_case(name.as_str()))
-    };
+    let hop_by_hop = |name: &HeaderName| is_connection_option(headers, name);
     headers.iter().filter(|(name, _)| describes(name) && !hop_by_hop(name)).map(own).collect()
 }
 

@@ -16,6 +16,7 @@ mod error_response;
 pub mod etag;
 pub mod event;
 mod evidence;
+pub(crate) mod field;
 mod host;
 mod listed;
 mod listing;

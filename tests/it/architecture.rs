@@ -8,23 +8,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A room and all that it may import of ours; itself it always may.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
+    ("accept", &[]),
+    ("pacing", &[]),
     ("s3", &[]),
     ("sys", &[]),
     ("yaml", &[]),
     ("metrics", &[]),
     ("tls", &["metrics", "config::units"]),
     ("auth", &["s3", "yaml", "metrics", "config::units"]),
-    ("origin", &["auth", "sys", "s3", "metrics", "config::units"]),
+    ("origin", &["auth", "pacing", "sys", "s3", "metrics", "config::units"]),
     ("cache", &["origin", "sys", "s3", "metrics", "config::units"]),
     ("warm", &["cache", "origin", "s3", "metrics", "config::units"]),
-    ("cluster", &["cache", "s3", "metrics", "config::units"]),
+    ("cluster", &["cache", "pacing", "s3", "metrics", "config::units"]),
     (
         "events",
-        &["cache", "cluster", "origin", "warm", "auth", "tls", "s3", "metrics", "config::units"],
+        &[
+            "accept",
+            "cache",
+            "cluster",
+            "origin",
+            "pacing",
+            "warm",
+            "auth",
+            "tls",
+            "s3",
+            "metrics",
+            "config::units",
+        ],
     ),
-    ("proxy", &["cache", "cluster", "auth", "origin", "s3", "tls", "metrics", "config::units"]),
-    ("admin", &["auth", "cache", "cluster", "warm", "s3", "metrics", "config::units"]),
+    (
+        "proxy",
+        &["accept", "cache", "cluster", "auth", "origin", "s3", "tls", "metrics", "config::units"],
+    ),
+    ("admin", &["accept", "auth", "cache", "cluster", "warm", "s3", "metrics", "config::units"]),
 ];
 
 /// Rooms that would serve under any HTTP library.

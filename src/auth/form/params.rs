@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::s3::field::is_token;
+
 /// Names and values, in order.
 pub(super) type Params<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
@@ -24,10 +26,10 @@ pub(super) fn parse(text: &str) -> Option<(&str, Params<'_>)> {
             None => {
                 let (token, after) = value.split_at(value.find(';').unwrap_or(value.len()));
                 let token = token.trim_end_matches([' ', '\t']);
-                (Some(token).filter(|token| is_token(token)).map(Cow::Borrowed)?, after)
+                (Some(token).filter(|token| is_token(token.as_bytes())).map(Cow::Borrowed)?, after)
             }
         };
-        params.push((Some(name).filter(|name| is_token(name))?, value));
+        params.push((Some(name).filter(|name| is_token(name.as_bytes()))?, value));
         rest = trim(after);
     }
     rest.is_empty().then(|| (value.trim_end_matches([' ', '\t']), params))
@@ -50,12 +52,6 @@ fn unquote(text: &str) -> Option<(Cow<'_, str>, &str)> {
 
 fn trim(text: &str) -> &str {
     text.trim_start_matches([' ', '\t'])
-}
-
-/// RFC 9110, section 5.6.2.
-pub(super) fn is_token(text: &str) -> bool {
-    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_tchar)
 }
 
 #[cfg(test)]

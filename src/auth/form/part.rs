@@ -1,6 +1,7 @@
 //! The head of one part of a form (RFC 7578, section 4).
 
 use super::params;
+use crate::s3::field::is_token;
 
 /// Parsed head of a form part.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ impl Part {
                 return None;
             }
             let (name, value) = line.split_once(':')?;
-            if !params::is_token(name) {
+            if !is_token(name.as_bytes()) {
                 return None;
             }
             let value = value.trim_matches([' ', '\t']);
@@ -68,7 +69,7 @@ impl Part {
 
 /// Whether a field may be called so: as headers are, and with nothing that a reader might unescape.
 fn is_name(text: &str) -> bool {
-    params::is_token(text) && !text.contains('%')
+    is_token(text.as_bytes()) && !text.contains('%')
 }
 
 #[cfg(test)]

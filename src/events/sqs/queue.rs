@@ -20,8 +20,8 @@ use aws_sdk_sqs::types::{
 };
 
 use super::config::SqsConfig;
-use crate::events::backoff::chain;
 use crate::origin::credentials::sdk_loader;
+use crate::origin::with_causes;
 use crate::origin::{Origin, Source};
 
 /// The most messages of one request, SQS's own limit.
@@ -173,7 +173,10 @@ where
     R: std::fmt::Debug,
 {
     let Some(service) = error.as_service_error() else {
-        return format!("{action}: {}", error.source().map_or_else(|| error.to_string(), chain));
+        return format!(
+            "{action}: {}",
+            error.source().map_or_else(|| error.to_string(), with_causes)
+        );
     };
     let code = service.code().unwrap_or("an unknown error");
     let message = service.message().unwrap_or_default();

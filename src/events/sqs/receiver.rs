@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::config::SqsConfig;
 use super::queue::{BATCH, Queue};
-use crate::events::backoff::Backoff;
+use crate::events::backoff::backoff;
 use crate::events::{Intake, ReceiverStatus, Source};
 
 /// The most batches that were applied and are not deleted yet.
@@ -74,7 +74,7 @@ async fn poll(config: &SqsConfig, intake: &Arc<Intake>, status: ReceiverStatus) 
         unmeasured: AtomicBool::new(false),
     });
     let (mut receives, mut batches) = (JoinSet::new(), JoinSet::new());
-    let (mut wanted, mut backoff, mut pause, mut up) = (1, Backoff::default(), None, false);
+    let (mut wanted, mut backoff, mut pause, mut up) = (1, backoff(), None, false);
     let mut depth = interval(DEPTH);
     depth.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

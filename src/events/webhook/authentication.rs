@@ -14,7 +14,7 @@ use super::config::WebhookConfig;
 use super::error::WebhookError;
 use super::signed::{self, Signed, Taken};
 use super::sns::Sns;
-use crate::auth::AllowedOrigins;
+use crate::auth::{AllowedOrigins, bearer};
 use crate::config::units::Secret;
 use crate::metrics::webhook::Outcome;
 use crate::s3::event::sns::Envelope;
@@ -147,12 +147,6 @@ impl Authentication {
         let equal = |tag: &hmac::Tag| hmac::verify(&self.key, presented, tag.as_ref()).is_ok();
         tags.iter().filter(|tag| equal(tag)).count() > 0
     }
-}
-
-/// Returns the token after `Bearer` (RFC 6750).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }
 
 #[cfg(test)]

@@ -15,18 +15,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::authentication::Authentication;
 use super::config::WebhookConfig;
 use super::error::WebhookError;
 use super::receiver::Receiver;
+use crate::accept::accept;
 use crate::events::{Intake, Source};
 use crate::tls::Tls;
 
 const HEADER_BYTES: usize = 16 * 1024;
-/// The pause after a failed accept; it fails at once again when file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A receiver that is bound and knows whom it believes.
 pub struct Webhook {
@@ -92,8 +91,8 @@ impl Webhook {
         }
         let mut connections = JoinSet::new();
         loop {
-            let next = async { (slots.clone().acquire_owned().await, listener.accept().await) };
-            let (slot, accepted) = tokio::select! {
+            let next = accept("events.webhook", &slots, || listener.accept());
+            let ((stream, _), slot) = tokio::select! {
                 biased;
                 () = told(&mut shutdown) => break,
                 Some(ended) = connections.join_next() => {
@@ -104,21 +103,12 @@ impl Webhook {
                 }
                 next = next => next,
             };
-            match accepted {
-                Ok((stream, _)) => {
-                    let (receiver, tls, shutdown) =
-                        (receiver.clone(), tls.clone(), shutdown.clone());
-                    let header_timeout = config.header_timeout.0;
-                    connections.spawn(async move {
-                        connection(stream, receiver, tls, header_timeout, shutdown).await;
-                        drop(slot);
-                    });
-                }
-                Err(error) => {
-                    log::warn!("events.webhook: cannot accept a connection: {error}");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
+            let (receiver, tls, shutdown) = (receiver.clone(), tls.clone(), shutdown.clone());
+            let header_timeout = config.header_timeout.0;
+            connections.spawn(async move {
+                connection(stream, receiver, tls, header_timeout, shutdown).await;
+                drop(slot);
+            });
         }
         drop(listener);
         connections.join_all().await;

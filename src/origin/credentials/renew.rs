@@ -7,13 +7,14 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{Found, Source};
 use crate::auth::Signer;
 use crate::metrics::origin as metrics;
 use crate::origin::client::Origin;
 use crate::origin::domains::Domain;
+use crate::pacing::RateLimit;
 use crate::s3::S3Error;
 
 /// Interval between checks of files and of the expiry.
@@ -34,7 +35,7 @@ pub(in crate::origin) struct Renewal {
     /// When they end, and when others are due.
     expiry: Mutex<Option<Expiry>>,
     /// One look at a time; whoever waited for it uses what it found.
-    last: tokio::sync::Mutex<Last>,
+    limits: tokio::sync::Mutex<Limits>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,10 +44,10 @@ struct Expiry {
     due: SystemTime,
 }
 
-#[derive(Debug, Default)]
-struct Last {
-    tried: Option<Instant>,
-    warned: Option<Instant>,
+#[derive(Debug)]
+struct Limits {
+    tries: RateLimit,
+    warnings: RateLimit,
 }
 
 /// Result of a check.
@@ -63,7 +64,8 @@ enum Renewed {
 impl Renewal {
     pub(in crate::origin) fn new(source: Source, found: &Found) -> Self {
         let expiry = Mutex::new(found.expires.map(Expiry::new));
-        Self { source, first: found.describe(), expiry, last: tokio::sync::Mutex::default() }
+        let limits = Limits { tries: RateLimit::new(PAUSE), warnings: RateLimit::new(EVERY) };
+        Self { source, first: found.describe(), expiry, limits: tokio::sync::Mutex::new(limits) }
     }
 
     fn is_due(&self) -> bool {
@@ -85,22 +87,20 @@ impl Origin {
     async fn renew(&self, used: Option<&Arc<Signer>>) -> Renewed {
         let Some(renewal) = &self.renewal else { return Renewed::Failed };
         let own = self.domains().own();
-        let mut last = renewal.last.lock().await;
+        let mut limits = renewal.limits.lock().await;
         let now = own.signer();
         if now.as_ref().map(Arc::as_ptr) != used.map(Arc::as_ptr) {
             return Renewed::Other;
         }
-        if last.tried.is_some_and(|tried| tried.elapsed() < PAUSE) {
+        if !limits.tries.allow() {
             return Renewed::Failed;
         }
-        last.tried = Some(Instant::now());
         let problem = match Box::pin(renewal.source.load()).await {
             Ok(Some(found)) => return self.use_credentials(renewal, found),
             Ok(None) => "none are set up any more".to_owned(),
             Err(error) => error.to_string(),
         };
-        if last.warned.is_none_or(|warned| warned.elapsed() >= EVERY) {
-            last.warned = Some(Instant::now());
+        if limits.warnings.allow() {
             log::warn!(
                 "cannot renew the origin credentials; the current ones stay in use: {problem}"
             );

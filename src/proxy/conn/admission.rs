@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::proxy::config::LimitsConfig;
 
@@ -52,12 +52,9 @@ impl Admission {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Waits until there is room for one more connection.
-    ///
-    /// # Panics
-    /// Never: its semaphore is not closed.
-    pub(in crate::proxy) async fn connection(&self) -> OwnedSemaphorePermit {
-        self.connections.clone().acquire_owned().await.expect("never closed")
+    /// A permit for each connection that there may be.
+    pub(in crate::proxy) fn slots(&self) -> &Arc<Semaphore> {
+        &self.connections
     }
 
     /// Waits until no connection is left.

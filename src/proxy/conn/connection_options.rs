@@ -5,9 +5,10 @@
 //! whether that header is there or not.
 
 use http::HeaderMap;
-use http::header::{CONNECTION, HeaderName};
+use http::header::HeaderName;
 
 use crate::s3::VENDOR_PREFIXES;
+use crate::s3::field::{connection_options, is_token};
 
 /// pingora gives up at one more.
 const MOST: usize = 9;
@@ -33,22 +34,10 @@ const PREFIXES_FOR_ALL: [&str; 6] =
 
 /// Whether a `Connection` header names only what its recipient on this connection may act upon.
 pub(in crate::proxy) fn are_allowed(headers: &HeaderMap) -> bool {
-    options(headers).enumerate().all(|(index, option)| {
+    connection_options(headers).enumerate().all(|(index, option)| {
         let named = named(option).filter(|_| index < MOST);
         named.is_some_and(|name| !is_for_all(name.as_str()))
     })
-}
-
-/// Whether a `Connection` header names this one, so that it stays on this connection. `Transfer-Encoding` is not asked
-/// for: the body's framing is ours.
-pub(in crate::proxy) fn name(headers: &HeaderMap, name: &HeaderName) -> bool {
-    options(headers).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
-}
-
-fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let lines = headers.get_all(CONNECTION).iter();
-    let options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    options.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
 }
 
 fn is_for_all(name: &str) -> bool {
@@ -58,14 +47,14 @@ fn is_for_all(name: &str) -> bool {
 }
 
 fn named(option: &[u8]) -> Option<HeaderName> {
-    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    HeaderName::from_bytes(option).ok().filter(|_| option.iter().all(is_tchar))
+    HeaderName::from_bytes(option).ok().filter(|_| is_token(option))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use http::header::CONNECTION;
 
     fn allowed(options: &[&'static str]) -> bool {
         let mut headers = HeaderMap::new();

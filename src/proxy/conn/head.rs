@@ -7,6 +7,7 @@
 use memchr::memchr;
 
 use crate::proxy::response::refusal::Refusal;
+use crate::s3::field::{is_token, is_token_byte};
 
 /// How long the parts of a head may be.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +131,7 @@ impl Head {
         self.is_1_0 = is_1_0;
         let space = memchr(b' ', rest).ok_or(Refusal::RequestLine)?;
         let (method, target) = (&rest[..space], &rest[space + 1..]);
-        if method.is_empty() || target.is_empty() || !method.iter().all(|b| is_token(*b)) {
+        if target.is_empty() || !is_token(method) {
             return Err(Refusal::RequestLine);
         }
         if target.len() > limits.uri {
@@ -143,7 +144,7 @@ impl Head {
     }
 
     fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        let end = line.iter().position(|b| !is_token(*b));
+        let end = line.iter().position(|b| !is_token_byte(*b));
         let end = end.ok_or(Refusal::FieldName)?;
         match line[end] {
             b':' if end > 0 => {}
@@ -211,40 +212,6 @@ fn length(digits: &[u8]) -> Option<u64> {
     let fits = (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
     fits.then(|| digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
-
-/// RFC 9110, section 5.6.2.
-const fn is_token(byte: u8) -> bool {
-    TOKEN[byte as usize]
-}
-
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128_usize {
-        #[allow(clippy::cast_possible_truncation, reason = "below 128")]
-        let b = byte as u8;
-        table[byte] = b.is_ascii_alphanumeric()
-            || matches!(
-                b,
-                b'!' | b'#'
-                    | b'$'
-                    | b'%'
-                    | b'&'
-                    | b'\''
-                    | b'*'
-                    | b'+'
-                    | b'-'
-                    | b'.'
-                    | b'^'
-                    | b'_'
-                    | b'`'
-                    | b'|'
-                    | b'~'
-            );
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {

@@ -27,13 +27,11 @@ use super::proxy_protocol::{ProxyProtocolConfig, read_header};
 use super::shutdown::Shutdown;
 use super::transport::Channel;
 use super::turn_away::turn_away;
+use crate::accept::accept;
 use crate::metrics::{self, Held, wire};
 use crate::proxy::Gateway;
 use crate::proxy::config::LimitsConfig;
 use crate::tls::{ClientCertificate, Tls, chose_http_2};
-
-/// After accept fails (no file descriptors left), the next try waits so long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The HTTP server of one listener.
 pub struct Server {
@@ -76,25 +74,17 @@ impl Server {
         }
         let mut closing = pin!(shutdown.closing());
         loop {
-            let next = async { (server.admission.connection().await, listener.accept().await) };
-            let (permit, accepted) = tokio::select! {
+            let slots = server.admission.slots();
+            let (accepted, permit) = tokio::select! {
                 biased;
                 () = &mut closing => break,
-                next = next => next,
+                next = accept("listen", slots, || listener.accept()) => next,
             };
-            match accepted {
-                Ok(accepted) => {
-                    let (server, shutdown) = (server.clone(), shutdown.clone());
-                    tokio::spawn(async move {
-                        server.serve(accepted, shutdown).await;
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    log::warn!("cannot accept a connection: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
+            let (server, shutdown) = (server.clone(), shutdown.clone());
+            tokio::spawn(async move {
+                server.serve(accepted, shutdown).await;
+                drop(permit);
+            });
         }
         drop(listener);
         server.admission.no_connections().await;

@@ -11,8 +11,8 @@ use http::header::{
 };
 
 use crate::origin::CDN_LOOP;
-use crate::proxy::conn::connection_options;
 use crate::s3::VENDOR_PREFIXES;
+use crate::s3::field::is_connection_option;
 
 /// `Cache-Control` and `Expires` of a write are kept with the object.
 const NAMES: [HeaderName; 15] = [
@@ -40,8 +40,7 @@ const DROPPED: [&str; 3] = ["x-amz-date", "x-amz-security-token", "x-amz-cf-id"]
 pub(in crate::proxy) fn forwarded(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len() + 4);
     for (name, value) in headers {
-        let of_connection =
-            || *name != TRANSFER_ENCODING && connection_options::name(headers, name);
+        let of_connection = || *name != TRANSFER_ENCODING && is_connection_option(headers, name);
         if is_forwarded(name) && !of_connection() {
             kept.append(name.clone(), value.clone());
         }

@@ -23,8 +23,8 @@ use crate::auth::transparent::{Asked, signs};
 use crate::metrics::cache::InvalidationCause;
 use crate::origin::AuthorizationResponse;
 use crate::proxy::Gateway;
-use crate::proxy::conn::connection_options;
 use crate::proxy::response::head::Head;
+use crate::s3::field::is_connection_option;
 use crate::s3::{ObjectId, ObjectMeta, Query, origin_form};
 
 /// What S3 shows only to those who may see it (R13).
@@ -131,7 +131,7 @@ pub(in crate::proxy) fn as_signed(request: &RequestHeader, query: &Query) -> Res
     head.set_version(http::Version::HTTP_11);
     for (name, value) in &request.headers {
         let is_hop = OF_CONNECTION.contains(name)
-            || *name != TRANSFER_ENCODING && connection_options::name(&request.headers, name);
+            || *name != TRANSFER_ENCODING && is_connection_option(&request.headers, name);
         if !is_hop || signs(&request.headers, query, name.as_str()) {
             head.append_header(name.clone(), value.clone())?;
         }
