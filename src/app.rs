@@ -83,7 +83,7 @@ pub enum RunError {
     #[error("admin.token_file: {0}")]
     AdminToken(std::io::Error),
     #[error("rules: {0}")]
-    Rules(#[from] globset::Error),
+    Rules(#[from] crate::glob::InvalidGlob),
     #[error("{0}")]
     Runtime(#[from] std::io::Error),
     #[cfg(feature = "embedded")]

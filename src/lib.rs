@@ -43,7 +43,7 @@
 //!
 //! # Dependencies between modules
 //!
-//! `s3` is pure vocabulary, `yaml` reads files, `sys` has all unsafe code. `cache` knows no HTTP, `origin` no caching, `proxy` joins them to pingora, and `app`
+//! `s3` and `glob` are pure vocabulary, `yaml` reads files, `sys` has all unsafe code. `cache` knows no HTTP, `origin` no caching, `proxy` joins them to pingora, and `app`
 //! wires everything. `tests/it/architecture.rs` holds the table and fails on an import that it does not allow.
 
 #![deny(unsafe_code)]
@@ -61,6 +61,7 @@ pub mod embedded;
 pub mod events;
 #[cfg(test)]
 mod generated;
+pub mod glob;
 pub mod metrics;
 pub mod origin;
 mod pacing;

@@ -8,6 +8,7 @@ use crate::cache::DiskConfig;
 use crate::cache::config::RuleConfig;
 use crate::config::Config;
 use crate::config::units::ByteSize;
+use crate::glob::Text;
 
 /// `f_type` of file systems in memory: `TMPFS_MAGIC` and `RAMFS_MAGIC` of `linux/magic.h`.
 const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
@@ -20,6 +21,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
         found.extend(of_disk(index, disk));
     }
     found.extend(rules_without_use(&config.rules));
+    found.extend(rules_with_inner_stars(&config.rules));
     found
 }
 
@@ -86,11 +88,24 @@ fn rules_without_use(rules: &[RuleConfig]) -> impl Iterator<Item = String> + '_ 
     })
 }
 
+/// Rules whose `**` did not match `/` before version 0.2.
+fn rules_with_inner_stars(rules: &[RuleConfig]) -> impl Iterator<Item = String> + '_ {
+    let has_inner_stars = |rule: &RuleConfig| rule.glob().is_ok_and(|glob| glob.has_inner_stars());
+    let rules = rules.iter().enumerate().filter(move |(_, rule)| has_inner_stars(rule));
+    rules.map(|(index, rule)| {
+        format!(
+            "rules[{index}].match: `{}`: a `**` beside other characters matches `/`, too, which it did not before \
+             version 0.2; for one segment write `*`",
+            rule.pattern
+        )
+    })
+}
+
 /// Whether each text that `later` matches is matched by `earlier`, as far as it can be told without trying.
 fn covers(earlier: &RuleConfig, later: &str) -> bool {
     let literal = |pattern: &str| pattern.find(['*', '?', '[', '{', '\\']);
     let Some(first) = literal(later) else {
-        return earlier.matcher().is_ok_and(|matcher| matcher.is_match(later));
+        return earlier.glob().is_ok_and(|glob| glob.matches(Text::new(later)));
     };
     match earlier.pattern.strip_suffix("**") {
         // `a/**` matches what has something after the slash.
@@ -109,6 +124,17 @@ mod tests {
         let rule =
             |pattern: &&str| RuleConfig { pattern: (*pattern).to_owned(), ..RuleConfig::default() };
         patterns.iter().map(rule).collect()
+    }
+
+    #[test]
+    fn a_rule_whose_stars_mean_more_than_before_is_told() {
+        let told = |patterns: &[&str]| rules_with_inner_stars(&rules(patterns)).collect::<Vec<_>>();
+        assert_eq!(
+            told(&["b/**.png", "b/**/*.png", "**"]),
+            [
+                "rules[0].match: `b/**.png`: a `**` beside other characters matches `/`, too, which it did not before version 0.2; for one segment write `*`"
+            ]
+        );
     }
 
     #[test]

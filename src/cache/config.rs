@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use globset::{GlobBuilder, GlobMatcher};
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::disk::tier::policy::AdmissionMode;
 use super::disk::{DiskConfig, Share};
 use crate::config::units::{ByteSize, HumanDuration};
+use crate::glob::{Glob, InvalidGlob};
 
 /// Sizes of the cache, the key `cache`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,24 +131,13 @@ impl RuleConfig {
     /// The pattern that matches every object, required of the last rule.
     pub const MATCH_ALL: &'static str = "**";
 
-    /// Compiles the pattern, see [`matcher`].
+    /// Compiles the pattern.
     ///
     /// # Errors
     /// When the pattern is not a glob.
-    pub fn matcher(&self) -> Result<GlobMatcher, globset::Error> {
-        matcher(&self.pattern)
+    pub fn glob(&self) -> Result<Glob, InvalidGlob> {
+        Glob::new(&self.pattern)
     }
-}
-
-/// Compiles a pattern over `bucket/key`: `*` and `?` do not match `/`, `**` does.
-///
-/// One matcher a pattern, not a `GlobSet`: its shortcuts by file name and extension follow the rules of paths, and a
-/// key may be `a/..`.
-///
-/// # Errors
-/// When the pattern is not a glob.
-pub fn matcher(pattern: &str) -> Result<GlobMatcher, globset::Error> {
-    Ok(GlobBuilder::new(pattern).literal_separator(true).build()?.compile_matcher())
 }
 
 impl Default for RuleConfig {

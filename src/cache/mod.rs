@@ -25,7 +25,7 @@ mod tests;
 mod tiers;
 
 pub use assembly::{Cache, Usage};
-pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleConfig, matcher};
+pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleConfig};
 pub use disk::{DiskConfig, DiskError, DiskUsage, ErasedFiles, Ticket, foreign};
 pub use fetch::reader::{BlockReader, Piece, PieceSource};
 pub use fetch::turn::Turn;
@@ -42,6 +42,6 @@ pub use lookup::explain::Explanation;
 pub use lookup::known::InMemory;
 pub use lookup::open::{CacheError, Found, OpenRequest, Source};
 pub use metadata::clock::boot_time;
-pub use rules::key_glob::{InvalidGlob, KeyGlob};
+pub use rules::key_glob::KeyGlob;
 pub use rules::matching::{MatchedRule, Rules};
 pub use rules::policy::Policy;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::admin::Server;
 use super::asking::{Ending, ask};
 use crate::admin::ERASING;
-use crate::cache::KeyGlob;
+use crate::glob::Glob;
 use crate::s3::S3Url;
 
 /// Maximum number of keys in one request.
@@ -88,8 +88,8 @@ impl PurgeArguments {
         let (mut keys, mut requests) = (Vec::new(), Vec::new());
         for target in &self.targets {
             let prefix = whole_folder(target).or_else(|| target.strip_suffix('*'));
-            let prefix = prefix.filter(|prefix| !KeyGlob::has_wildcard(prefix));
-            if !self.prefix && prefix.is_none() && KeyGlob::has_wildcard(target) {
+            let prefix = prefix.filter(|prefix| !Glob::has_wildcard(prefix));
+            if !self.prefix && prefix.is_none() && Glob::has_wildcard(target) {
                 S3Url::parse(target).map_err(|wrong| wrong.to_string())?;
                 requests.push(request("glob", json!(target)));
                 continue;

@@ -11,7 +11,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::outbox::Session;
-use crate::cache::{InvalidGlob, KeyGlob, RemoteEnd, Scope};
+use crate::cache::{KeyGlob, RemoteEnd, Scope};
+use crate::glob::InvalidGlob;
 use crate::s3::{BucketName, InvalidName, ObjectKey};
 
 pub(super) const LEASE: &str = "/cluster/v1/lease";

@@ -14,6 +14,7 @@ use super::{Config, ConfigError};
 use crate::cache::DiskConfig;
 use crate::cache::config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
 use crate::events::config::EventsConfig;
+use crate::glob::Text;
 use crate::proxy::config::{LimitsConfig, ListenConfig};
 
 /// The longest path of a unix socket, `sun_path` of `sockaddr_un` without its closing zero.
@@ -302,8 +303,8 @@ fn check_rules(rules: &[RuleConfig]) -> Result<(), ConfigError> {
                 format_args!("`{pattern}` is that of rules[{same}], and the first match wins"),
             );
         }
-        if let Err(error) = rule.matcher() {
-            return wrong(key, format_args!("`{}`: {}", rule.pattern, error.kind()));
+        if let Err(error) = rule.glob() {
+            return wrong(key, format_args!("`{}` {error}", rule.pattern));
         }
         if rule.pattern == all && index < last {
             return wrong(key, format_args!("\"{all}\" leaves nothing to the rules after it"));
@@ -334,7 +335,8 @@ fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), Confi
         greater_than_zero(&key("every"), canary.every)?;
         greater_than_zero(&key("timeout"), canary.timeout)?;
         let path = format!("{}/{}", canary.bucket, canary.key);
-        let matches = |rule: &&RuleConfig| rule.matcher().is_ok_and(|m| m.is_match(&path));
+        let text = Text::path(&canary.bucket, &canary.key);
+        let matches = |rule: &&RuleConfig| rule.glob().is_ok_and(|glob| glob.matches(text));
         let rule = rules.iter().find(matches);
         if !rule.is_some_and(|rule| matches!(rule.freshness, Freshness::Events(_))) {
             return wrong(key("key"), format_args!("`{path}` is under no rule that trusts events"));

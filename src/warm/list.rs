@@ -1,10 +1,8 @@
 //! Objects of a warm job: those of a list, or the keys under a prefix, page by page.
 
-use globset::GlobMatcher;
-
 use super::walk::Order;
 use super::{Job, Warmer};
-use crate::cache::matcher;
+use crate::glob::{Glob, Text};
 use crate::origin::OriginError;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
 
@@ -20,10 +18,10 @@ pub enum Target {
 }
 
 /// Filter of keys: globs over `bucket/key`, as in rules.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patterns {
-    include: Vec<(String, GlobMatcher)>,
-    exclude: Vec<(String, GlobMatcher)>,
+    include: Vec<Glob>,
+    exclude: Vec<Glob>,
 }
 
 /// A pattern that is not a glob.
@@ -40,9 +38,8 @@ impl Patterns {
     /// # Errors
     /// The first that is not a glob.
     pub fn new(include: Vec<String>, exclude: Vec<String>) -> Result<Self, InvalidPattern> {
-        let compile = |pattern: String| match matcher(&pattern) {
-            Ok(glob) => Ok((pattern, glob)),
-            Err(error) => Err(InvalidPattern { pattern, why: error.kind().to_string() }),
+        let compile = |pattern: String| {
+            Glob::new(&pattern).map_err(|why| InvalidPattern { pattern, why: why.to_string() })
         };
         Ok(Self {
             include: include.into_iter().map(compile).collect::<Result<_, _>>()?,
@@ -54,25 +51,11 @@ impl Patterns {
         if self.include.is_empty() && self.exclude.is_empty() {
             return true;
         }
-        let path = format!("{bucket}/{key}");
-        let matches =
-            |globs: &[(String, GlobMatcher)]| globs.iter().any(|(_, g)| g.is_match(&path));
+        let text = Text::path(bucket.as_str(), key.as_str());
+        let matches = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(text));
         (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
     }
-
-    fn texts(&self) -> impl Iterator<Item = (bool, &str)> {
-        let include = self.include.iter().map(|(text, _)| (true, text.as_str()));
-        include.chain(self.exclude.iter().map(|(text, _)| (false, text.as_str())))
-    }
 }
-
-impl PartialEq for Patterns {
-    fn eq(&self, other: &Self) -> bool {
-        self.texts().eq(other.texts())
-    }
-}
-
-impl Eq for Patterns {}
 
 /// An object to be warmed; its size, when a list told it: then its bytes are counted already.
 pub(super) struct Work {

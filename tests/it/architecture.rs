@@ -8,19 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// A room and all that it may import of ours; itself it always may.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("accept", &[]),
     ("pacing", &[]),
     ("s3", &[]),
     ("sys", &[]),
     ("yaml", &[]),
+    ("glob", &[]),
     ("metrics", &[]),
     ("tls", &["metrics", "config::units"]),
-    ("auth", &["s3", "yaml", "metrics", "config::units"]),
+    ("auth", &["s3", "glob", "yaml", "metrics", "config::units"]),
     ("origin", &["auth", "pacing", "sys", "s3", "metrics", "config::units"]),
-    ("cache", &["origin", "sys", "s3", "metrics", "config::units"]),
-    ("warm", &["cache", "origin", "s3", "metrics", "config::units"]),
-    ("cluster", &["cache", "pacing", "s3", "metrics", "config::units"]),
+    ("cache", &["origin", "sys", "s3", "glob", "metrics", "config::units"]),
+    ("warm", &["cache", "origin", "s3", "glob", "metrics", "config::units"]),
+    ("cluster", &["cache", "pacing", "s3", "glob", "metrics", "config::units"]),
     (
         "events",
         &[

@@ -158,6 +158,10 @@ fn check_warns_of_what_is_hardly_meant() {
             "rules: [{ match: a/** }, { match: a/b/** }, { match: '**' }]",
             "rules[1].match: `a/b/**`",
         ),
+        (
+            "rules: [{ match: 'a/**.png' }, { match: '**' }]",
+            "rules[0].match: `a/**.png`: a `**` beside other characters matches `/`, too",
+        ),
     ] {
         let file = scratch.file("hotset.yaml", text);
         let (code, stdout, stderr) = run(hotset(&["check", "-c", &file]));

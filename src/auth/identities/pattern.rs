@@ -1,9 +1,11 @@
-//! The resources of a policy: globs over `bucket/key`, as in `rules[].match`.
+//! The resources of a policy: globs over `bucket/key` that grant access.
 //!
-//! `*` and `?` stay within one segment, `**` does not. Beside "does it match this key" a list asks "does it
-//! match every key that begins so", and `HeadBucket` "does it match any key in there"; all three are answered
-//! without joining bucket and key. What would be read in two ways (classes, alternatives, escapes) is refused.
+//! Beside "does it match this key" a list asks "does it match every key that begins so", and `HeadBucket` "does it
+//! match any key in there". What rules may have and would be read in two ways here (classes, alternatives, escapes) is
+//! refused, and `a/**/b` does not match `a/b`, see [`Glob::for_access`]. These are not the wildcards of IAM, whose `*`
+//! matches `/`: an ARN is refused with the glob that it stands for.
 
+use crate::glob::{Glob, InvalidGlob, Text};
 use crate::s3::{BucketName, Resource};
 
 /// Why a text is no pattern.
@@ -21,17 +23,9 @@ pub(super) enum InvalidPattern {
     /// An ARN or a URL; the glob that is meant.
     #[error("is not bucket/key: write `{0}`")]
     Address(String),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Byte(u8),
-    /// `?`: one character but `/`.
-    One,
-    /// `*`: any characters but `/`.
-    Segment,
-    /// `**`: any characters.
-    Any,
+    /// Not a glob.
+    #[error(transparent)]
+    Glob(#[from] InvalidGlob),
 }
 
 /// The glob that an ARN, where `*` matches `/` too, or an `s3://` URL stands for; `None` for what is neither.
@@ -48,7 +42,7 @@ fn meant_by_address(text: &str) -> Option<String> {
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pattern(Box<[Token]>);
+pub(super) struct Pattern(Glob);
 
 impl Pattern {
     /// Reads `bucket/prefix/**`.
@@ -65,26 +59,11 @@ impl Pattern {
         if text.starts_with('/') {
             return Err(InvalidPattern::LeadingSlash);
         }
-        let mut tokens = Vec::with_capacity(text.len());
-        let mut rest = text.as_bytes();
-        while let [first, left @ ..] = rest {
-            rest = left;
-            tokens.push(match first {
-                b'*' if left.starts_with(b"*") => {
-                    let stars = left.iter().take_while(|b| **b == b'*').count();
-                    rest = &left[stars..];
-                    Token::Any
-                }
-                b'*' => Token::Segment,
-                b'?' => Token::One,
-                byte => Token::Byte(*byte),
-            });
-        }
-        let parts = text.split_once('/');
-        if parts.is_none_or(|(_, key)| key.is_empty()) && !tokens.contains(&Token::Any) {
+        let names_keys = text.split_once('/').is_some_and(|(_, key)| !key.is_empty());
+        if !names_keys && !text.contains("**") {
             return Err(InvalidPattern::NoKeys);
         }
-        Ok(Self(tokens.into()))
+        Ok(Self(Glob::for_access(text)?))
     }
 
     /// Whether all of `resource` lies inside.
@@ -94,104 +73,18 @@ impl Pattern {
     #[must_use]
     pub(super) fn covers(&self, resource: &Resource) -> bool {
         match resource {
-            Resource::Everything => *self.0 == [Token::Any],
-            Resource::BucketName(bucket) => self.matches(&Text::new(bucket, ""), Until::TextEnds),
-            Resource::Prefix(bucket, prefix) => self.is_open() && self.matches_key(bucket, prefix),
+            Resource::Everything => self.0.is_everything(),
+            Resource::BucketName(bucket) => self.0.may_begin_with(Text::path(bucket.as_str(), "")),
+            Resource::Prefix(bucket, prefix) => {
+                self.0.is_open() && self.matches_key(bucket, prefix)
+            }
             Resource::Object(bucket, key) => self.matches_key(bucket, key.as_str()),
         }
     }
 
-    /// Whether whatever follows a match matches too.
-    fn is_open(&self) -> bool {
-        self.0.last() == Some(&Token::Any)
-    }
-
     fn matches_key(&self, bucket: &BucketName, key: &str) -> bool {
-        self.matches(&Text::new(bucket, key), Until::BothEnd)
-            && (!has_dot_segment(key)
-                || self.is_open() && self.matches(&Text::new(bucket, ""), Until::BothEnd))
-    }
-
-    /// Goes back only to the last `*` and the last `**`: what stands before either was matched as early as it
-    /// can be, which leaves the most for what comes after.
-    fn matches(&self, text: &Text<'_>, until: Until) -> bool {
-        let tokens = &self.0;
-        let (mut token, mut at) = (0, 0);
-        let mut segment: Option<(usize, usize)> = None;
-        let mut any: Option<(usize, usize)> = None;
-        loop {
-            let next = text.byte(at);
-            if next.is_none() && (until == Until::TextEnds || token == tokens.len()) {
-                return true;
-            }
-            let step = match (tokens.get(token), next) {
-                (Some(Token::Any), _) => {
-                    any = Some((token + 1, at));
-                    segment = None;
-                    Some(0)
-                }
-                (Some(Token::Segment), _) => {
-                    segment = Some((token + 1, at));
-                    Some(0)
-                }
-                (Some(Token::One), Some(byte)) if byte != b'/' => Some(text.char_len(at)),
-                (Some(Token::Byte(expected)), Some(byte)) if *expected == byte => Some(1),
-                _ => None,
-            };
-            if let Some(step) = step {
-                token += 1;
-                at += step;
-            } else if let Some((after, from)) =
-                segment.filter(|(_, from)| text.is_in_segment(*from))
-            {
-                segment = Some((after, from + 1));
-                (token, at) = (after, from + 1);
-            } else if let Some((after, from)) = any.filter(|(_, from)| text.byte(*from).is_some()) {
-                any = Some((after, from + 1));
-                segment = None;
-                (token, at) = (after, from + 1);
-            } else {
-                return false;
-            }
-        }
-    }
-}
-
-/// Where a match is complete.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Until {
-    BothEnd,
-    /// Something could follow that completes it.
-    TextEnds,
-}
-
-/// `bucket/key` in its two parts.
-struct Text<'a> {
-    bucket: &'a [u8],
-    key: &'a [u8],
-}
-
-impl<'a> Text<'a> {
-    fn new(bucket: &'a BucketName, key: &'a str) -> Self {
-        Self { bucket: bucket.as_str().as_bytes(), key: key.as_bytes() }
-    }
-
-    fn byte(&self, at: usize) -> Option<u8> {
-        match at.checked_sub(self.bucket.len()) {
-            None => Some(self.bucket[at]),
-            Some(0) => Some(b'/'),
-            Some(past) => self.key.get(past - 1).copied(),
-        }
-    }
-
-    fn is_in_segment(&self, at: usize) -> bool {
-        self.byte(at).is_some_and(|byte| byte != b'/')
-    }
-
-    /// Of the character that begins at `at`, in bytes.
-    fn char_len(&self, at: usize) -> usize {
-        let is_more = |byte: u8| byte & 0xC0 == 0x80;
-        1 + (1..4).take_while(|n| self.byte(at + n).is_some_and(is_more)).count()
+        let matches = |key| self.0.matches(Text::path(bucket.as_str(), key));
+        matches(key) && (!has_dot_segment(key) || self.0.is_open() && matches(""))
     }
 }
 
@@ -224,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_matched_as_the_rules_match_it() {
+    fn a_key_is_matched_as_the_dialect_says() {
         for (glob, path, expected) in [
             ("bkt/k", "bkt/k", true),
             ("bkt/k", "bkt/kk", false),

@@ -3,31 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use globset::GlobMatcher;
-
-use crate::cache::config::matcher;
+use crate::glob::{Glob, InvalidGlob, Text};
 use crate::s3::{BucketName, ObjectKey};
 
-/// Bytes of the longest glob.
-const MOST_BYTES: usize = 4096;
-
-/// A glob over the keys of a bucket: `*` and `?` do not match `/`, `**` does.
-#[derive(Clone)]
+/// A glob over the keys of one bucket.
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeyGlob {
     bucket: BucketName,
-    /// After `bucket/`.
-    glob: Arc<str>,
     /// Over keys: a bucket's name has no special character, so that it matches as `bucket/glob` would.
-    matcher: GlobMatcher,
-}
-
-/// Why a text is no glob.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidGlob {
-    #[error("the glob is longer than {MOST_BYTES} bytes")]
-    TooLong,
-    #[error(transparent)]
-    Syntax(#[from] globset::Error),
+    glob: Arc<Glob>,
 }
 
 impl KeyGlob {
@@ -36,16 +20,7 @@ impl KeyGlob {
     /// # Errors
     /// [`InvalidGlob`].
     pub fn new(bucket: BucketName, glob: &str) -> Result<Self, InvalidGlob> {
-        if glob.len() > MOST_BYTES {
-            return Err(InvalidGlob::TooLong);
-        }
-        let matcher = matcher(glob)?;
-        Ok(Self { bucket, glob: glob.into(), matcher })
-    }
-
-    /// Whether a text has a wildcard, and is meant as a glob. One with nothing but an escape is a key.
-    pub fn has_wildcard(text: &str) -> bool {
-        text.contains(['*', '?', '[', '{'])
+        Ok(Self { bucket, glob: Arc::new(Glob::new(glob)?) })
     }
 
     /// The bucket.
@@ -55,39 +30,25 @@ impl KeyGlob {
 
     /// The glob as it was written, without the bucket.
     pub fn as_str(&self) -> &str {
-        &self.glob
+        self.glob.as_str()
     }
 
-    /// The longest literal prefix: every key that matches begins with it.
+    /// What every key that matches begins with.
     pub(in crate::cache) fn prefix(&self) -> &str {
-        &self.glob[..self.glob.find(is_special).unwrap_or(self.glob.len())]
+        self.glob.literal()
     }
 
     /// Whether a key of a bucket matches.
     pub(in crate::cache) fn covers(&self, bucket: &BucketName, key: &ObjectKey) -> bool {
-        *bucket == self.bucket
-            && key.as_str().starts_with(self.prefix())
-            && self.matcher.is_match(key.as_str())
+        *bucket == self.bucket && self.glob.matches(Text::new(key.as_str()))
     }
-}
-
-fn is_special(character: char) -> bool {
-    matches!(character, '*' | '?' | '[' | '{' | '\\')
 }
 
 impl fmt::Debug for KeyGlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyGlob({}/{})", self.bucket, self.glob)
+        write!(f, "KeyGlob({}/{})", self.bucket, self.as_str())
     }
 }
-
-impl PartialEq for KeyGlob {
-    fn eq(&self, other: &Self) -> bool {
-        self.bucket == other.bucket && self.glob == other.glob
-    }
-}
-
-impl Eq for KeyGlob {}
 
 #[cfg(test)]
 mod tests {

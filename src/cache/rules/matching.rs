@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use globset::GlobMatcher;
 use serde::Serialize;
 
 use super::policy::{Policy, Staleness};
 use super::trust::Trust;
 use crate::cache::config::{Freshness, PrefetchConfig, RuleConfig};
+use crate::glob::{FirstMatch, InvalidGlob};
 use crate::s3::{BucketName, ObjectId, ObjectKey, VersionId, spelling};
 
 struct Rule {
     /// As it is written.
     text: String,
-    /// `None` matches everything.
-    pattern: Option<GlobMatcher>,
     freshness: Freshness,
     stale: Staleness,
     negative: Duration,
@@ -40,6 +38,8 @@ pub struct MatchedRule {
 /// All rules, in order.
 pub struct Rules {
     ordered: Vec<Rule>,
+    /// Of their patterns.
+    first_match: FirstMatch,
     trust: Trust,
     /// The origin compares keys byte by byte.
     exact_keys: bool,
@@ -48,26 +48,24 @@ pub struct Rules {
 impl Rules {
     /// # Errors
     /// The pattern that is not a glob, and why.
-    pub fn new(configs: &[RuleConfig]) -> Result<Self, globset::Error> {
-        let rules = configs.iter().map(|config| {
-            let all = config.pattern == RuleConfig::MATCH_ALL;
-            Ok(Rule {
-                text: config.pattern.clone(),
-                pattern: if all { None } else { Some(config.matcher()?) },
-                freshness: config.freshness,
-                stale: Staleness {
-                    max: config.max_stale.map_or(Duration::ZERO, |d| d.0),
-                    after: config.stale_after.0,
-                    while_revalidate: config.stale_while_revalidate.map_or(Duration::ZERO, |d| d.0),
-                },
-                negative: config.negative.0,
-                obey_no_store: config.obey_no_store,
-                lists: config.lists.map(|lists| lists.0),
-                prefetch: config.prefetch,
-            })
-        });
+    pub fn new(configs: &[RuleConfig]) -> Result<Self, InvalidGlob> {
+        let globs = configs.iter().map(RuleConfig::glob).collect::<Result<Vec<_>, _>>()?;
+        let rule = |config: &RuleConfig| Rule {
+            text: config.pattern.clone(),
+            freshness: config.freshness,
+            stale: Staleness {
+                max: config.max_stale.map_or(Duration::ZERO, |d| d.0),
+                after: config.stale_after.0,
+                while_revalidate: config.stale_while_revalidate.map_or(Duration::ZERO, |d| d.0),
+            },
+            negative: config.negative.0,
+            obey_no_store: config.obey_no_store,
+            lists: config.lists.map(|lists| lists.0),
+            prefetch: config.prefetch,
+        };
         Ok(Self {
-            ordered: rules.collect::<Result<_, _>>()?,
+            ordered: configs.iter().map(rule).collect(),
+            first_match: FirstMatch::new(globs),
             trust: Trust::default(),
             exact_keys: false,
         })
@@ -94,9 +92,7 @@ impl Rules {
         if self.is_ambiguous(prefix) {
             return None;
         }
-        let path = format!("{bucket}/{prefix}");
-        let mut rules = self.ordered.iter();
-        rules.find(|rule| rule.pattern.as_ref().is_none_or(|p| p.is_match(&path)))?.lists
+        self.ordered[self.first_match.find(bucket.as_str(), prefix)?].lists
     }
 
     /// The policy for a read of `id`; `None` when its rule is `bypass`.
@@ -151,9 +147,8 @@ impl Rules {
     }
 
     fn rule(&self, bucket: &BucketName, key: &ObjectKey) -> Option<(usize, &Rule)> {
-        let path = || format!("{}/{}", bucket.as_str(), key.as_str());
-        let mut rules = self.ordered.iter().enumerate();
-        rules.find(|(_, rule)| rule.pattern.as_ref().is_none_or(|p| p.is_match(path())))
+        let index = self.first_match.find(bucket.as_str(), key.as_str())?;
+        Some((index, &self.ordered[index]))
     }
 
     /// An event of this key was applied, soon enough after it happened: others of its rule in its bucket will be.

@@ -1,11 +1,11 @@
 //! Rules that say something about the disk: a share of it that they may take, or that their blocks stay.
 
-use globset::GlobMatcher;
 use twox_hash::XxHash3_64;
 
 use crate::cache::config::RuleConfig;
 use crate::cache::disk::config::Share;
 use crate::cache::disk::log::index::UNCLASSED;
+use crate::glob::FirstMatch;
 use crate::s3::ObjectId;
 
 /// What holds for the blocks of one rule.
@@ -13,8 +13,6 @@ use crate::s3::ObjectId;
 struct Class {
     /// `None`: the rule says nothing about the disk.
     number: Option<u8>,
-    /// `None` matches everything.
-    pattern: Option<GlobMatcher>,
     tag: u32,
     pinned: bool,
     share: Option<Share>,
@@ -24,6 +22,8 @@ struct Class {
 #[derive(Debug, Default)]
 pub(in crate::cache::disk) struct Classes {
     rules: Vec<Class>,
+    /// Of their patterns.
+    first_match: FirstMatch,
     any: bool,
 }
 
@@ -44,17 +44,13 @@ impl Classes {
             let speaks = rule.pinned || rule.disk_share.is_some();
             let number = speaks.then(|| last.checked_add(1)).flatten();
             last = number.unwrap_or(last);
-            let all = rule.pattern == RuleConfig::MATCH_ALL;
-            Some(Class {
-                number,
-                pattern: if all { None } else { Some(rule.matcher().ok()?) },
-                tag: tag(&rule.pattern),
-                pinned: rule.pinned,
-                share: rule.disk_share,
-            })
+            let glob = rule.glob().ok()?;
+            let tag = tag(&rule.pattern);
+            let class = Class { number, tag, pinned: rule.pinned, share: rule.disk_share };
+            Some((class, glob))
         };
-        let rules: Vec<_> = rules.iter().filter_map(&mut class).collect();
-        Self { rules, any: last != UNCLASSED }
+        let (rules, globs): (Vec<_>, Vec<_>) = rules.iter().filter_map(&mut class).unzip();
+        Self { rules, first_match: FirstMatch::new(globs), any: last != UNCLASSED }
     }
 
     /// The first rule that matches, as for everything else.
@@ -63,9 +59,8 @@ impl Classes {
         if !self.any {
             return none;
         }
-        let path = format!("{}/{}", id.bucket().as_str(), id.key().as_str());
-        let matches = |c: &&Class| c.pattern.as_ref().is_none_or(|p| p.is_match(&path));
-        match self.rules.iter().find(matches) {
+        let first = self.first_match.find(id.bucket().as_str(), id.key().as_str());
+        match first.map(|index| &self.rules[index]) {
             Some(Class { number: Some(class), tag, pinned, .. }) => {
                 Belonging { class: *class, tag: *tag, pinned: *pinned }
             }
