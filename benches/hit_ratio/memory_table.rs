@@ -1,7 +1,7 @@
 //! The memory tier against LRU, FIFO and Belady.
 
 use crate::baselines::{Belady, Fifo, Lru};
-use crate::cache::memory::tier::ENTRY_COST;
+use crate::cache::memory::block::ENTRY_COST;
 use crate::part_of;
 use crate::table::{parallel, per_cent, table};
 use crate::tiers::{Alone, Hits, NoDisk, Tiers};

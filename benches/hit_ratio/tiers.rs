@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 
 use crate::baselines::Policy;
 use crate::cache::key::BlockKey;
-use crate::cache::memory::tier::{Block, MemoryTier};
+use crate::cache::memory::block::Block;
+use crate::cache::memory::tier::MemoryTier;
 use crate::segment_log::device_bytes;
 use crate::traces::{Access, Trace};
 

@@ -6,13 +6,16 @@ use super::config::{CacheConfig, RuleConfig};
 use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage};
 use super::fetch::budget::Budget;
 use super::fetch::flight::Flights;
+use super::fetch::locality::Locality;
+use super::fetch::plan;
 use super::invalidate::departures::{Departing as _, Departures, Why};
 use super::invalidate::floors::Floors;
 use super::invalidate::generation::Generations;
 use super::key::{BlockKey, ObjectVersion};
 use super::lists::store::Lists;
 use super::lookup::no_parts::NoParts;
-use super::memory::tier::{MemoryTier, RESERVED};
+use super::memory::block::RESERVED;
+use super::memory::tier::MemoryTier;
 use super::metadata::heads::Heads;
 use super::metadata::store::MetaCache;
 use super::tiers::hot_queue::WriteBehind;
@@ -45,6 +48,7 @@ pub struct Cache {
     pub(in crate::cache) erasing: Arc<tokio::sync::Mutex<()>>,
     pub(in crate::cache) generations: Generations,
     pub(in crate::cache) flights: Flights,
+    pub(in crate::cache) locality: Locality,
     pub(in crate::cache) heads: Heads,
     pub(in crate::cache) lists: Lists,
     pub(in crate::cache) no_parts: NoParts,
@@ -135,6 +139,7 @@ impl Cache {
                 floors,
                 erasing: Arc::default(),
                 flights: Flights::new(),
+                locality: Locality::new(),
                 heads: Heads::default(),
                 lists: Lists::new(lists),
                 no_parts: NoParts::new(),
@@ -171,6 +176,11 @@ impl Cache {
     /// A version that was learned just now.
     pub(in crate::cache) fn version(&self, id: &ObjectId, meta: &ObjectMeta) -> ObjectVersion {
         ObjectVersion::new(id, meta, self.block_size, self.floors.of(id))
+    }
+
+    /// What a fetch of the first `bytes` of an object is rounded up to, in bytes.
+    pub fn granularity(&self, bytes: u64) -> u64 {
+        if bytes < self.block_size { plan::UNIT.min(self.block_size) } else { self.block_size }
     }
 
     pub fn fetch_size(&self) -> u64 {

@@ -31,6 +31,14 @@ impl Asked {
         Some(HeaderValue::from_str(&text).expect("digits are legal in a header"))
     }
 
+    /// The range, if it is one.
+    pub fn range(&self) -> Option<&Range<u64>> {
+        match self {
+            Self::Range(range) => Some(range),
+            Self::Whole(_) | Self::Suffix(_) | Self::Part(_) => None,
+        }
+    }
+
     /// The part, if it is one.
     pub fn part(&self) -> Option<PartNumber> {
         match self {

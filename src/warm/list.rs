@@ -147,7 +147,8 @@ impl<'a> Lister<'a> {
                 tally.skipped();
                 continue;
             }
-            let bytes = size.map_or(0, |size| span.bytes(size, self.warmer.cache.block_size()));
+            let bytes =
+                size.map_or(0, |size| span.bytes(size, self.warmer.cache.granularity(span.head)));
             if !tally.find_bytes(bytes, self.warmer.most(self.job)) {
                 tally.lose_object();
                 return (works, false);

@@ -63,8 +63,8 @@ impl Warmer {
         allow: &impl Fn(u64, &mut Option<u64>, u64) -> bool,
         warmed: &impl Fn(u64, u64),
     ) -> Result<Ended, CacheError> {
-        let block = self.cache.block_size();
-        let chunk = rate.chunk(block, self.cache.fetch_size());
+        let chunk = rate.chunk(self.cache.block_size(), self.cache.fetch_size());
+        let granularity = self.cache.granularity(span.head);
         let turn = self.pace.turn(rate).await;
         let (found, opened) = match span.first(*size, chunk) {
             Some(first) => {
@@ -74,10 +74,10 @@ impl Warmer {
             None => (self.cache.head(id, policy).await?, false),
         };
         let real = found.meta.size;
-        if !allow(span.bytes(real, block), size, real) {
+        if !allow(span.bytes(real, granularity), size, real) {
             return Ok(Ended::NotAllowed);
         }
-        let ranges = span.ranges(real, block);
+        let ranges = span.ranges(real, granularity);
         let mut chunks = ranges.into_iter().flat_map(|range| cut(range, chunk));
         let other = found.again();
         if let Some(first) = chunks.next() {

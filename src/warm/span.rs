@@ -21,15 +21,15 @@ impl Span {
         size > self.whole && self.head == 0 && self.tail == 0
     }
 
-    /// The ranges of an object of `size` bytes, in order, disjoint. The head goes on to the end of its block, as a
-    /// fetch of it does: one that ends before nobody waits for would be given up.
-    pub(super) fn ranges(&self, size: u64, block: u64) -> Vec<Range<u64>> {
+    /// The ranges of an object of `size` bytes, in order, disjoint. The head goes on as far as a fetch of it
+    /// does, to a multiple of `granularity`: one that ends before nobody waits for would be given up.
+    pub(super) fn ranges(&self, size: u64, granularity: u64) -> Vec<Range<u64>> {
         if size == 0 || self.is_nothing(size) {
             return Vec::new();
         }
         let head = match size <= self.whole {
             true => size,
-            false => self.head.checked_next_multiple_of(block).unwrap_or(size).min(size),
+            false => self.head.checked_next_multiple_of(granularity).unwrap_or(size).min(size),
         };
         let tail = size - self.tail.min(size);
         if tail <= head {
@@ -39,8 +39,8 @@ impl Span {
     }
 
     /// Returns the number of bytes to warm.
-    pub(super) fn bytes(&self, size: u64, block: u64) -> u64 {
-        self.ranges(size, block).iter().map(|range| range.end - range.start).sum()
+    pub(super) fn bytes(&self, size: u64, granularity: u64) -> u64 {
+        self.ranges(size, granularity).iter().map(|range| range.end - range.start).sum()
     }
 
     /// What is asked for first of an object of `size`, at most `chunk` bytes. `None`: that cannot be said before its

@@ -80,7 +80,7 @@ async fn a_cold_if_match_that_passes_costs_one_request() {
     let (s3, _proxy, client) = setup().await;
     for way in 0..3 {
         let key = format!("key-{way}");
-        let object = Object::random(MIB, way);
+        let object = Object::random(60_000, way);
         s3.put("data", &key, object.clone());
         let etag = object.etag_value().expect("it has one").to_owned();
         let read = reads(&client, &key).remove(usize::try_from(way).expect("small"));

@@ -215,3 +215,39 @@ async fn what_is_pinned_stays_when_more_is_read_than_the_disk_holds() {
     read_some(&s3, &process, "once", 8).await;
     assert!(!s3.requests().is_empty());
 }
+
+#[tokio::test]
+async fn parts_of_blocks_come_back_from_disk_and_are_completed() {
+    const UNIT: u64 = 64 << 10;
+    let s3 = FakeS3::start().await;
+    let scratch = Scratch::new();
+    let object = Object::random(8 * MIB, 3);
+    s3.put("data", "key", object.clone());
+    let read_parts = async |process: &Process| {
+        for start in (0..4).map(|n| n * (2 * MIB + 50_000)) {
+            let range = format!("bytes={start}-{}", start + 999);
+            let answer = process.client().get("/data/key").range(&range).send().await;
+            assert!(answer.complete && answer.body == object.slice(start..start + 1000), "{start}");
+        }
+    };
+    let read_all = async |process: &Process| {
+        let answer = process.client().get("/data/key").send().await;
+        assert!(answer.complete && answer.body == object.all());
+    };
+    let process = start(&scratch, &s3, IMMUTABLE).await;
+    read_parts(&process).await;
+    stop(process).await;
+    s3.forget_requests();
+    let process = start(&scratch, &s3, IMMUTABLE).await;
+    read_parts(&process).await;
+    // A device that is slow for a moment is passed by (R37).
+    assert!(s3.bytes_sent() <= UNIT, "{}", s3.describe());
+    read_all(&process).await;
+    s3.assert_each_byte_sent_once("data", "key");
+    s3.wait_idle().await;
+    assert!(s3.bytes_sent() <= 8 * MIB - 2 * UNIT, "{}", s3.describe());
+    s3.forget_requests();
+    read_all(&process).await;
+    assert_eq!(s3.bytes_sent(), 0, "{}", s3.describe());
+    stop(process).await;
+}

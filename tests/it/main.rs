@@ -119,6 +119,8 @@ mod retries;
 mod sizing;
 /// A disk that is slower than the origin.
 mod slow_disk;
+/// Small reads of large objects.
+mod small_reads;
 /// Requests that two servers may read differently.
 mod smuggling;
 mod spellings;

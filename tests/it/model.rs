@@ -85,7 +85,7 @@ async fn round(seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let s3 = FakeS3::start().await;
     let revalidates = random.gen_bool(0.3);
-    let block = [64, 128, 1024][random.gen_range(0..3)];
+    let block = [64, 128, 256, 1024][random.gen_range(0..4)];
     let memory = [8, 64][random.gen_range(0..2)];
     let ttl = [Duration::ZERO, Duration::from_millis(20), Duration::from_mins(1)];
     let ttl = HumanDuration(ttl[random.gen_range(0..3)]);

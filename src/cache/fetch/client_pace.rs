@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::plan::GRAIN;
+use super::plan::UNIT;
 
 /// Time that writes have to wait before their rate is taken.
 const SAMPLE: Duration = Duration::from_millis(100);
@@ -13,7 +13,7 @@ pub(in crate::cache) struct ClientPace {
     /// Bytes of writes that had to wait, and how long they did, since the last sample.
     sent: u64,
     took: Duration,
-    /// Bytes a second, at least [`GRAIN`]; `u64::MAX` as long as no write had to wait for long.
+    /// Bytes a second, at least [`UNIT`]; `u64::MAX` as long as no write had to wait for long.
     rate: u64,
     /// A write had to wait since the last fetch.
     waited: bool,
@@ -33,7 +33,7 @@ impl ClientPace {
             return false;
         }
         let millis = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
-        self.rate = (self.sent.saturating_mul(1000) / millis).max(GRAIN);
+        self.rate = (self.sent.saturating_mul(1000) / millis).max(UNIT);
         (self.sent, self.took) = (0, Duration::ZERO);
         true
     }
@@ -67,6 +67,6 @@ mod tests {
         pace.fetches();
         assert_eq!(pace.rate(), 4 << 20);
         assert!(pace.waited(0, Duration::from_secs(10)));
-        assert_eq!(pace.rate(), GRAIN, "never nothing");
+        assert_eq!(pace.rate(), UNIT, "never nothing");
     }
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::budget::Paid;
-use crate::cache::memory::tier::Block;
+use crate::cache::memory::block::Block;
 use crate::metrics::Held;
 use crate::origin::OriginError;
 

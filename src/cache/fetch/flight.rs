@@ -20,7 +20,7 @@ use super::fill::{Claim, Fill, Interest, Wanted};
 use super::plan::{self, FirstRequest};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
-use crate::cache::memory::tier::Block;
+use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::metrics::{self, Held};
 use crate::origin::{Asked, OriginError, Pin};
@@ -35,7 +35,7 @@ pub(in crate::cache) struct Opened {
     pub version: ObjectVersion,
     /// Before the request was sent.
     pub since: Moment,
-    /// Of a part, what its answer brings: of what ends within a block, memory keeps nothing by itself.
+    /// Of a part, what its answer brings.
     pub fills: Vec<Arc<Fill>>,
 }
 
@@ -289,13 +289,15 @@ impl Flights {
         NewFetch { range, fills, interest: interest.clone() }
     }
 
-    /// Claims every fill in flight for `wanted`, and plans fetches for what is neither in flight nor `held`,
-    /// as far as `paid` (for `limit` bytes) goes. Wanted bytes are fetched with the rest of their last block.
-    /// What an opening is to bring is neither: whoever needs it now waits for [`Flights::opening_at`].
+    /// Claims every fill in flight for `wanted`, and plans fetches for what is neither in flight nor `held`, as far as
+    /// `paid` (for `limit` bytes) goes. What is missing behind the last wanted byte is fetched with it, up to
+    /// `fetch_end` (in the last wanted block) or the next byte that is there. What an opening is to bring is neither:
+    /// whoever needs it now waits for [`Flights::opening_at`].
     pub(in crate::cache) fn join(
         &self,
         read: &Reading<'_>,
-        wanted: Range<u64>,
+        wanted: &Range<u64>,
+        fetch_end: u64,
         held: &dyn Fn(&BlockKey) -> Vec<Range<u64>>,
         fetch: u64,
         paid: Option<(Paid, u64)>,
@@ -307,17 +309,17 @@ impl Flights {
         let mut claims = Vec::new();
         let mut gaps = Vec::new();
         let (paid, mut left) = paid.map_or((None, 0), |(paid, limit)| (Some(paid), limit));
-        for (key, mut span) in blocks(version, &wanted) {
-            span.end = key.end();
+        let is_wanted = |part: &Range<u64>| part.start < wanted.end && wanted.start < part.end;
+        for (key, mut span) in blocks(version, &(wanted.start..fetch_end)) {
             let in_flight = table.fills.get(&(key.clone(), generation));
             let in_flight = in_flight.map_or(&[][..], Vec::as_slice);
-            let ours = in_flight.iter().filter(|f| f.span.end > span.start);
+            let ours = in_flight.iter().filter(|fill| is_wanted(&fill.span));
             claims.extend(ours.map(|fill| Claim::new(fill, Some(metrics::coalesced()))));
             let mut have: Vec<_> = in_flight.iter().map(|f| f.span.clone()).collect();
             have.extend(held(&key));
             have.extend_from_slice(&coming);
             span.start = plan::fetch_start(span.start, key.start());
-            for mut gap in plan::missing(span, &mut have) {
+            for mut gap in plan::missing(span, &mut have).into_iter().filter(is_wanted) {
                 gap.end = gap.end.min(gap.start + left);
                 left -= gap.end - gap.start;
                 if gap.start < gap.end {
@@ -336,16 +338,20 @@ impl Flights {
         (claims, fetches)
     }
 
-    /// A fill is complete. When nothing else of its block is in flight, the block goes to `admit`, part by part
-    /// from its end.
+    /// A fill is complete: its bytes go to `admit`, and nobody finds it in flight any more.
     pub(in crate::cache) fn completed(
         &self,
         key: &BlockKey,
+        fill: &Arc<Fill>,
         generation: Generation,
-        admit: impl Fn(Block),
+        admit: impl FnOnce(Block),
     ) {
         let mut table = self.shard(key.id()).lock();
-        table.settle(&(key.clone(), generation), admit);
+        // Admitted before it is removed, under one lock: at every moment it is in one of both places.
+        if let Some(block) = fill.complete() {
+            admit(block);
+        }
+        table.remove(key, fill, generation);
     }
 
     /// Takes failed fills out of the table and tells their waiters.
@@ -354,11 +360,12 @@ impl Flights {
         fills: &[(BlockKey, Arc<Fill>)],
         generation: Generation,
         error: &Arc<OriginError>,
-        admit: impl Fn(&BlockKey, Block),
     ) {
         let Some((first, _)) = fills.first() else { return };
         let mut table = self.shard(first.id()).lock();
-        table.remove(fills, generation, admit);
+        for (key, fill) in fills {
+            table.remove(key, fill, generation);
+        }
         drop(table);
         for (_, fill) in fills {
             fill.fail(error);
@@ -371,13 +378,14 @@ impl Flights {
         fills: &[(BlockKey, Arc<Fill>)],
         generation: Generation,
         interest: &Interest,
-        admit: impl Fn(&BlockKey, Block),
     ) -> bool {
         let Some((first, _)) = fills.first() else { return true };
         let mut table = self.shard(first.id()).lock();
         let unwanted = interest.is_lost();
         if unwanted {
-            table.remove(fills, generation, admit);
+            for (key, fill) in fills {
+                table.remove(key, fill, generation);
+            }
         }
         unwanted
     }
@@ -412,32 +420,12 @@ impl Table {
         (key, fill)
     }
 
-    /// Admits a block and forgets it when all that was in flight of it is complete.
-    fn settle(&mut self, key: &Key<BlockKey>, admit: impl Fn(Block)) {
-        let Some(fills) = self.fills.get(key) else { return };
-        let Some(mut parts) = fills.iter().map(|f| f.complete()).collect::<Option<Vec<_>>>() else {
-            return;
-        };
-        parts.sort_unstable_by_key(|p| std::cmp::Reverse(p.start));
-        parts.into_iter().for_each(admit);
-        self.fills.remove(key);
-    }
-
-    fn remove(
-        &mut self,
-        gone: &[(BlockKey, Arc<Fill>)],
-        generation: Generation,
-        admit: impl Fn(&BlockKey, Block),
-    ) {
-        for (key, fill) in gone {
-            let entry = (key.clone(), generation);
-            let Some(fills) = self.fills.get_mut(&entry) else { continue };
-            fills.retain(|f| !Arc::ptr_eq(f, fill));
-            if fills.is_empty() {
-                self.fills.remove(&entry);
-            } else {
-                self.settle(&entry, |block| admit(key, block));
-            }
+    fn remove(&mut self, key: &BlockKey, fill: &Arc<Fill>, generation: Generation) {
+        let entry = (key.clone(), generation);
+        let Some(fills) = self.fills.get_mut(&entry) else { return };
+        fills.retain(|f| !Arc::ptr_eq(f, fill));
+        if fills.is_empty() {
+            self.fills.remove(&entry);
         }
     }
 }

@@ -17,7 +17,7 @@ use super::turn::Turn;
 use crate::cache::assembly::Cache;
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
-use crate::cache::memory::tier::Block;
+use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::LearnedBy;
 use crate::metrics;
@@ -190,9 +190,8 @@ impl Cache {
         let block_size = version.block_size();
         let mut blocks = (range.start / block_size..range.end.div_ceil(block_size)).map(|index| {
             let key = version.block(index);
-            let from = range.start.max(key.start());
-            let on_disk = || self.disk.as_ref()?.holds(&key);
-            self.memory.holds(&key).or_else(on_disk).is_some_and(|held| held.start <= from)
+            let wanted = range.start.max(key.start())..range.end.min(key.end());
+            self.holds_part(&key, &wanted)
         });
         blocks.all(|held| held)
     }
@@ -247,7 +246,8 @@ impl Delivery {
             && !bytes.is_empty()
         {
             if fill.append(&mut bytes) {
-                self.cache.flights.completed(key, self.generation, |b| self.admit(key, b));
+                let flights = &self.cache.flights;
+                flights.completed(key, fill, self.generation, |block| self.admit(key, block));
                 fill.publish();
                 pending.pop_front();
             }
@@ -275,7 +275,7 @@ impl Delivery {
         let mut pending = self.pending.lock();
         let (flights, generation) = (&self.cache.flights, self.generation);
         let fills = pending.make_contiguous();
-        let gone = flights.withdraw(fills, generation, &self.interest, |k, b| self.admit(k, b));
+        let gone = flights.withdraw(fills, generation, &self.interest);
         if gone {
             pending.clear();
         }
@@ -288,7 +288,7 @@ impl Delivery {
             self.cache.changed(key.id(), self.generation);
         }
         let (fills, error) = (pending.make_contiguous(), Arc::new(error));
-        self.cache.flights.failed(fills, self.generation, &error, |k, b| self.admit(k, b));
+        self.cache.flights.failed(fills, self.generation, &error);
         pending.clear();
     }
 }

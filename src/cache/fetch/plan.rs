@@ -1,8 +1,10 @@
 //! From the bytes that are wanted to the ranges that the origin is asked for. Pure arithmetic.
 //!
-//! A read of missing bytes fetches from the byte it needs (rounded down to a grain) to the end of the block:
-//! the wanted bytes come first on the wire, so a small range in the middle of a block is as fast as asking S3
-//! directly, and still costs one request for at most one block. What lies before it stays missing until read.
+//! Missing bytes are fetched in *units* of 64 KiB. A read of less than a block fetches the units that it touches,
+//! and more behind them when other reads were near (see [`super::locality`]): a small range in the middle of a large
+//! object is as fast as asking S3 directly, and costs little more. Longer reads, and those of objects that fit into
+//! one block, fetch to the end of their last block. The wanted bytes come first on the wire; what lies before them
+//! stays missing until it is read.
 
 use std::ops::Range;
 
@@ -11,9 +13,9 @@ use http::HeaderValue;
 use crate::origin::{Asked, Pin};
 use crate::s3::{ByteRange, ObjectKey};
 
-/// Starts of fetches are rounded down to this, so that reading backwards does not ask for slivers. It costs at
-/// most 0.8 ms at S3's usual 80 MB/s a connection, and is the unit in which the disk tier checks its records.
-pub(in crate::cache) const GRAIN: u64 = 64 * 1024;
+/// Bytes that fetches are rounded to, so that neighbouring reads do not ask for slivers. It costs at most 0.8 ms at
+/// S3's usual 80 MB/s a connection, and is the unit in which the disk tier checks its records.
+pub(in crate::cache) const UNIT: u64 = 64 * 1024;
 
 /// The first request for an object that is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +39,16 @@ impl From<Asked> for FirstRequest {
 
 /// Rounds a wanted offset down to where its fetch begins, never below `floor` (the block's start).
 pub(in crate::cache) fn fetch_start(offset: u64, floor: u64) -> u64 {
-    (offset - offset % GRAIN).max(floor)
+    (offset - offset % UNIT).max(floor)
+}
+
+/// Rounds the end of a small read up to where its fetch ends, at most `limit` (the block's end).
+pub(in crate::cache) fn fetch_end(end: u64, limit: u64) -> u64 {
+    end.checked_next_multiple_of(UNIT).unwrap_or(u64::MAX).min(limit)
 }
 
 /// What to ask of an object that is not known yet, so that the answer begins with the bytes the client needs:
-/// at most about `fetch` bytes, whole blocks behind the first byte. A suffix is asked as it is: where it lies is
+/// at most about `fetch` bytes, to the end of a unit or of a block. A suffix is asked as it is: where it lies is
 /// learned from the answer. `whole`: all of it is asked for without a range, which brings checksums and answers of empty
 /// objects.
 pub(in crate::cache) fn first_request(
@@ -55,12 +62,16 @@ pub(in crate::cache) fn first_request(
         None => (0, u64::MAX),
         Some(ByteRange::From(first)) => (first, u64::MAX),
         Some(ByteRange::Bounded { first, last }) => (first, last),
-        Some(ByteRange::Suffix(n)) => return Asked::Suffix(n.max(GRAIN)),
+        Some(ByteRange::Suffix(n)) => return Asked::Suffix(n.max(UNIT)),
     };
     let start = fetch_start(first, first - first % block);
     let most = (start - start % block).saturating_add(fetch.max(block));
-    let end = (last - last % block).saturating_add(block).min(most);
-    Asked::Range(start..end)
+    let block_end = (last - last % block).saturating_add(block);
+    let end = match last.saturating_sub(first).saturating_add(1) < block {
+        true => fetch_end(last.saturating_add(1), block_end),
+        false => block_end,
+    };
+    Asked::Range(start..end.min(most))
 }
 
 /// Whether an object is most likely empty by its name, as markers of folders and of finished jobs are. A range of an
@@ -136,10 +147,14 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn a_fetch_begins_at_the_grain_before_the_wanted_byte() {
-        assert_eq!(fetch_start(700_000, 0), 10 * GRAIN);
+    fn a_fetch_begins_and_ends_with_the_units_of_the_wanted_bytes() {
+        assert_eq!(fetch_start(700_000, 0), 10 * UNIT);
         assert_eq!(fetch_start(MIB + 5, MIB), MIB);
         assert_eq!(fetch_start(1_000, 900), 900);
+        assert_eq!(fetch_end(UNIT, MIB), UNIT);
+        assert_eq!(fetch_end(UNIT + 1, MIB), 2 * UNIT);
+        assert_eq!(fetch_end(1_000, 1_001), 1_001);
+        assert_eq!(fetch_end(u64::MAX, u64::MAX), u64::MAX);
     }
 
     #[test]
@@ -151,11 +166,19 @@ mod tests {
         assert_eq!(whole.span(16 * MIB), Some(0..16 * MIB));
         assert_eq!(whole.span(16 * MIB + 1), Some(0..8 * MIB));
         let small = ByteRange::Bounded { first: 5 * MIB + 70_000, last: 5 * MIB + 74_000 };
-        assert_eq!(first(Some(small)), Asked::Range(5 * MIB + GRAIN..6 * MIB));
+        assert_eq!(first(Some(small)), Asked::Range(5 * MIB + UNIT..5 * MIB + 2 * UNIT));
+        let byte = ByteRange::Bounded { first: 0, last: 0 };
+        assert_eq!(first(Some(byte)), Asked::Range(0..UNIT));
+        let across = ByteRange::Bounded { first: MIB - 1, last: MIB };
+        assert_eq!(first(Some(across)), Asked::Range(MIB - UNIT..MIB + UNIT));
+        let most_of_a_block = ByteRange::Bounded { first: 1, last: MIB - 1 };
+        assert_eq!(first(Some(most_of_a_block)), Asked::Range(0..MIB));
+        let one_block = ByteRange::Bounded { first: 70_000, last: MIB + 69_999 };
+        assert_eq!(first(Some(one_block)), Asked::Range(UNIT..2 * MIB));
         assert_eq!(first(Some(ByteRange::From(3 * MIB))), Asked::Range(3 * MIB..11 * MIB));
         let large = ByteRange::Bounded { first: 0, last: 1 << 40 };
         assert_eq!(first(Some(large)), Asked::Range(0..8 * MIB));
-        assert_eq!(first(Some(ByteRange::Suffix(8))), Asked::Suffix(GRAIN));
+        assert_eq!(first(Some(ByteRange::Suffix(8))), Asked::Suffix(UNIT));
         let far = ByteRange::Bounded { first: u64::MAX - 5, last: u64::MAX };
         assert!(matches!(first(Some(far)), Asked::Range(r) if r.start < r.end));
     }

@@ -4,6 +4,8 @@
 //! the window doubles whenever the reader had to wait for bytes, and closes to nothing when a write to the
 //! client takes long while somebody else needs the memory.
 
+mod fetching;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,9 +16,7 @@ use bytes::Bytes;
 use super::budget::{Paid, units};
 use super::client_pace::ClientPace;
 use super::fill::{Claim, Slice};
-use super::flight::{NewFetch, OpeningHandle, Reading};
-use super::origin_fetch;
-use super::plan::{self, GRAIN};
+use super::flight::OpeningHandle;
 use crate::cache::assembly::Cache;
 use crate::cache::disk::{FromDisk, Presence};
 use crate::cache::invalidate::generation::Generation;
@@ -71,6 +71,15 @@ fn trim(mut paid: Paid, length: usize) -> Option<Paid> {
     paid.split(units.min(paid.num_permits()))
 }
 
+/// Up to where a reader's fetches go on behind its last byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Granularity {
+    /// To the end of the block.
+    Block,
+    /// To the end of the unit, or further where other reads were near.
+    Unit,
+}
+
 pub struct BlockReader {
     cache: Arc<Cache>,
     id: ObjectId,
@@ -81,6 +90,7 @@ pub struct BlockReader {
     /// Offset in the object of the next byte.
     at: u64,
     end: u64,
+    granularity: Granularity,
     /// Up to where bytes were claimed or found in memory.
     planned: u64,
     /// Up to where the disk was told what comes.
@@ -106,6 +116,9 @@ pub struct BlockReader {
 impl Cache {
     /// A reader of `range` of the object found.
     pub fn reader(self: &Arc<Self>, found: Found, range: Range<u64>) -> BlockReader {
+        let length = range.end - range.start;
+        let is_small = length < self.block_size && found.version.size() > self.block_size;
+        let granularity = if is_small { Granularity::Unit } else { Granularity::Block };
         let mut reader = BlockReader {
             cache: self.clone(),
             id: found.id,
@@ -115,6 +128,7 @@ impl Cache {
             opening: found.opening,
             at: range.start,
             end: range.end,
+            granularity,
             planned: range.start,
             prefetched: range.start,
             window: 0,
@@ -268,9 +282,10 @@ impl BlockReader {
             }
             Presence::Absent => return None,
         };
-        if there.start > self.at {
-            self.join_rest(&key).await?;
-            return None;
+        let is_elsewhere = !there.contains(&self.at);
+        if is_elsewhere || self.cache.memory.has(&key) {
+            self.join_rest(&key, &there).await?;
+            return if is_elsewhere { None } else { self.in_memory() };
         }
         match self.read_disk(&key).await {
             Ok(piece) => Some(piece),
@@ -291,9 +306,9 @@ impl BlockReader {
         self.refused = self.at..end.max(key.end());
     }
 
-    /// The rest of the block is on disk: what comes before is fetched and joined to it, in memory.
-    async fn join_rest(&mut self, key: &BlockKey) -> Option<()> {
-        if self.cache.memory.holds(key).is_none() {
+    /// A part of the block is on disk, another is fetched or in memory: they are joined in memory, and leave it as one.
+    async fn join_rest(&mut self, key: &BlockKey, there: &Range<u64>) -> Option<()> {
+        if self.cache.memory.find(key).is_none_or(|block| !block.covers(there)) {
             match self.cache.disk.as_ref()?.load(key).await {
                 Some(rest) => self.cache.keep(key, rest),
                 None => self.refused = key.start()..key.end(),
@@ -337,7 +352,7 @@ impl BlockReader {
         let upto = self.end.min(key.end() + DISK_AHEAD);
         while self.prefetched < upto {
             let next = self.version.block_at(self.prefetched);
-            if self.cache.memory.holds(&next).is_none() {
+            if self.cache.memory.find(&next).is_none() {
                 disk.prefetch(&next);
             }
             self.prefetched = next.end();
@@ -381,120 +396,5 @@ impl BlockReader {
         };
         self.at += bytes.len() as u64;
         Piece { bytes, source, _paid: paid }
-    }
-
-    /// Whether the client takes less than a block in a second.
-    fn is_slow(&self) -> bool {
-        self.pace.rate() < self.version.block_size()
-    }
-
-    /// Whether no more is fetched than the client takes in a second: it is slow, and memory is scarce.
-    fn is_thrifty(&self) -> bool {
-        self.is_slow() && !self.cache.budget.has_plenty()
-    }
-
-    /// Claims or fetches the bytes at the reader's place, waiting for memory if it must.
-    async fn fetch(&mut self) -> Result<(), CacheError> {
-        self.pace.fetches();
-        // What was planned did not bring these bytes: they left memory meanwhile, or were never claimed.
-        self.planned = self.at;
-        if !self.slow {
-            self.window = self.window.max(self.cache.fetch_size);
-        }
-        let block_end = self.version.block_at(self.at).end();
-        let ahead = self.end.min(self.at + self.window).max(block_end.min(self.end));
-        let (claims, fetches) = self.join(self.at..ahead, None);
-        self.keep(claims, fetches);
-        self.opening = None;
-        if self.planned > self.at {
-            return Ok(());
-        }
-        let opening = self.cache.flights.opening_at(&self.reading(), self.at);
-        if let Some(mut opening) = opening {
-            // However it ends, the next look finds its bytes in flight, or nobody who fetches them.
-            let _ = opening.answer().await;
-            self.opening = Some(opening);
-            return Ok(());
-        }
-        let (paid, upto) = self.pay(block_end, ahead).await?;
-        let (claims, fetches) = self.join(self.at..upto, Some(paid));
-        self.keep(claims, fetches);
-        Ok(())
-    }
-
-    /// Memory for the bytes up to `ahead`, or at least for the block that is needed now; for a slow client, while memory
-    /// is scarce, for the part of it that it takes in a second.
-    async fn pay(&mut self, block_end: u64, ahead: u64) -> Result<((Paid, u64), u64), CacheError> {
-        let all = self.version.block_at(ahead - 1).end() - self.at + GRAIN;
-        if !self.is_thrifty()
-            && let Some(paid) = self.cache.budget.try_fill(all)
-        {
-            return Ok(((paid, all), ahead));
-        }
-        self.let_go();
-        let upto = match self.is_slow() {
-            true => block_end.min((self.at + self.pace.rate()).next_multiple_of(GRAIN)),
-            false => block_end,
-        };
-        let start = plan::fetch_start(self.at, self.version.block_at(self.at).start());
-        let bytes = upto - start;
-        let paid = self.cache.budget.fill(bytes).await.ok_or(CacheError::NoMemory)?;
-        Ok(((paid, bytes), upto.min(self.end)))
-    }
-
-    /// Tops the window up once a whole fetch fits into it, or the rest of the range.
-    fn read_ahead(&mut self) {
-        let target = self.end.min(self.at + self.window);
-        let planned = self.planned.max(self.at);
-        if target >= planned + self.cache.fetch_size || target == self.end && planned < self.end {
-            self.plan_ahead();
-        }
-    }
-
-    fn plan_ahead(&mut self) {
-        // The rest of a block that is being read is at hand; a block that begins here may not be.
-        let from = self.planned.max(self.at.next_multiple_of(self.version.block_size()));
-        let upto = self.end.min(self.at + self.window);
-        if from >= upto {
-            return;
-        }
-        let upto = self.end.min(self.version.block_at(upto - 1).end());
-        let bytes = self.version.block_at(upto - 1).end() - from + GRAIN;
-        let Some(paid) = self.cache.budget.try_read_ahead(bytes) else {
-            self.window /= 2;
-            return;
-        };
-        let (claims, fetches) = self.join(from..upto, Some((paid, bytes)));
-        self.keep(claims, fetches);
-        self.planned = upto;
-    }
-
-    fn join(&self, wanted: Range<u64>, paid: Option<(Paid, u64)>) -> (Vec<Claim>, Vec<NewFetch>) {
-        let Cache { flights, memory, disk, fetch_size, .. } = &*self.cache;
-        let here = self.version.block_at(self.at).index();
-        let held = |key: &BlockKey| {
-            if self.insists && key.index() == here {
-                return Vec::new();
-            }
-            let refuses = self.refused.contains(&key.start().max(self.at));
-            let disk = disk.as_ref().filter(|_| !refuses);
-            let on_disk = disk.and_then(|disk| disk.holds(key));
-            memory.holds(key).into_iter().chain(on_disk).collect()
-        };
-        flights.join(&self.reading(), wanted, &held, *fetch_size, paid)
-    }
-
-    fn reading(&self) -> Reading<'_> {
-        Reading { id: &self.id, version: &self.version, generation: self.generation }
-    }
-
-    fn keep(&mut self, claims: Vec<Claim>, fetches: Vec<NewFetch>) {
-        self.claims.extend(claims);
-        while let Some(claim) = self.claims.iter().find(|c| c.covers(self.planned.max(self.at))) {
-            self.planned = claim.end();
-        }
-        for new in fetches {
-            origin_fetch::spawn(&self.cache, &self.id, &self.meta, self.generation, new);
-        }
     }
 }

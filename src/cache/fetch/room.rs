@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::plan;
 use crate::cache::assembly::Cache;
 use crate::cache::lookup::open::Found;
+use crate::cache::memory::block::Block;
 
 impl Cache {
     /// The parts of `range` that neither memory nor disk holds, in order.
@@ -15,7 +16,9 @@ impl Cache {
             let key = found.version.block_at(at);
             let end = key.end().min(range.end);
             let on_disk = self.disk.as_ref().and_then(|disk| disk.holds(&key));
-            let mut have: Vec<_> = self.memory.holds(&key).into_iter().chain(on_disk).collect();
+            let in_memory = self.memory.find(&key);
+            let in_memory = in_memory.iter().flat_map(Block::spans);
+            let mut have: Vec<_> = in_memory.chain(on_disk).collect();
             for gap in plan::missing(at..end, &mut have) {
                 match gaps.last_mut() {
                     Some(last) if last.end == gap.start => last.end = gap.end,

@@ -13,7 +13,7 @@ use super::scope::{Covered, Scope};
 use crate::cache::assembly::Cache;
 use crate::cache::disk::{ErasedFiles, NotErased};
 use crate::cache::key::BlockKey;
-use crate::cache::memory::tier::Block;
+use crate::cache::memory::block::Block;
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Cache {
         let mut bytes = 0;
         for (key, block) in self.memory.iter() {
             if self.is_ended(&key) {
-                bytes += block.bytes.len() as u64;
+                bytes += block.len() as u64;
                 self.memory.remove(&key);
             }
         }
@@ -170,14 +170,14 @@ mod tests {
             let erased = cache.erase(&[scope], Duration::MAX / 4).await.unwrap();
             assert_eq!(erased.memory_bytes, if wide { 10 } else { 5 });
             assert!(ways.iter().all(|id| cache.meta.get(id).is_none()));
-            assert_eq!(cache.memory.holds(&other_block).is_none(), wide);
+            assert_eq!(!cache.memory.has(&other_block), wide);
             assert_eq!(cache.meta.get(&other).is_none(), wide);
             assert_eq!(cache.memory.usage().1, u64::from(!wide), "moka holds it");
             // What was on its way to memory then stays out.
             let late = other_block.version().clone();
             let _ = cache.purge(&[Scope::Everything]);
             cache.keep(&late.block(0), Block::new(0, Bytes::from_static(b"bytes")));
-            assert!(cache.memory.holds(&late.block(0)).is_none());
+            assert!(!cache.memory.has(&late.block(0)));
         }
     }
 

@@ -10,7 +10,7 @@ use crate::cache::assembly::Cache;
 use crate::cache::disk::FromDisk;
 use crate::cache::fetch::budget::{Paid, units};
 use crate::cache::fetch::turn::Turn;
-use crate::cache::key::ObjectVersion;
+use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::tier::MemoryTier;
 use crate::cache::metadata::store::LearnedBy;
 use crate::cache::rules::policy::Policy;
@@ -111,16 +111,21 @@ impl Cache {
         while at < range.end {
             let key = version.block_at(at);
             let upto = range.end.min(key.end());
-            let is_whole = |held: Range<u64>| held.start <= at && upto <= held.end;
-            let on_disk = || self.disk.as_ref().and_then(|disk| disk.holds(&key));
-            let in_memory = self.memory.holds(&key).is_some_and(is_whole);
-            if !in_memory && !on_disk().is_some_and(is_whole) {
+            if !self.holds_part(&key, &(at..upto)) {
                 return false;
             }
             at = upto;
             turn.moved(LOOK_UP).await;
         }
         true
+    }
+
+    /// Whether memory or the disk holds all these bytes of a block.
+    pub(in crate::cache) fn holds_part(&self, key: &BlockKey, part: &Range<u64>) -> bool {
+        let is_whole = |held: Range<u64>| held.start <= part.start && part.end <= held.end;
+        let on_disk = || self.disk.as_ref().and_then(|disk| disk.holds(key));
+        let in_memory = self.memory.find(key).is_some_and(|block| block.covers(part));
+        in_memory || on_disk().is_some_and(is_whole)
     }
 
     fn rest_on_disk(&self, here: &AtHand) -> bool {

@@ -225,7 +225,8 @@ impl Cache {
 
     fn places(&self, version: &ObjectVersion) -> BlockState {
         let in_memory = self.memory.iter().filter(|(key, _)| key.version() == version);
-        let memory = Place::of(in_memory.map(|(_, block)| block.span()).collect());
+        let memory =
+            Place::of(in_memory.flat_map(|(_, block)| block.spans().collect::<Vec<_>>()).collect());
         let blocks = version.size().div_ceil(version.block_size());
         let mut disks: Vec<(String, Vec<Range<u64>>)> = Vec::new();
         if let Some(disk) = &self.disk {

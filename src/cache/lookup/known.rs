@@ -34,7 +34,7 @@ impl Cache {
         for (key, block) in self.memory.iter() {
             let version = key.version();
             if is_found(version.id(), version.floor()) {
-                found.bytes += block.bytes.len() as u64;
+                found.bytes += block.len() as u64;
             }
         }
         found

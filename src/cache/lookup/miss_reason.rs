@@ -66,7 +66,9 @@ impl Cache {
             let upto = range.end.min(key.end());
             let is_whole = |held: Range<u64>| held.start <= at && upto <= held.end;
             let on_disk = || self.disk.as_ref().and_then(|disk| disk.holds(&key));
-            if !self.memory.holds(&key).is_some_and(is_whole) && !on_disk().is_some_and(is_whole) {
+            if !self.memory.find(&key).is_some_and(|block| block.spans().any(is_whole))
+                && !on_disk().is_some_and(is_whole)
+            {
                 return match self.departures.last(key.departing()) {
                     Some(_) => MissReason::Evicted,
                     None => MissReason::New,

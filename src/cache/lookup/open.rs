@@ -181,9 +181,15 @@ impl Cache {
             Some(FirstAsk::Head) => (true, None),
         };
         let first = FirstRequest { asked, if_match };
+        let small = first.asked.range().filter(|range| range.end - range.start < self.block_size);
         let arrived = Arrived::now();
         let found = match self.look(id, policy, LearnedBy::Get).await {
-            Lookup::Unknown if !by_head => self.open_by(id, &first, policy, arrived).await,
+            Lookup::Unknown if !by_head => {
+                if let Some(range) = small {
+                    self.locality.fetch_end(id, range, range.end);
+                }
+                self.open_by(id, &first, policy, arrived).await
+            }
             known => self.confirm(id, policy, known).await,
         };
         let found = match found {

@@ -3,8 +3,7 @@
 //! Where a part lies is learned from the origin's own answer for it, once for each version: a GET of a part that
 //! is not known yet brings its place and its bytes in one round trip, as an opening does for an object. From then
 //! on it is a range like any other. What an answer for a part says is of the part: what identifies the object comes from
-//! an answer for the whole, a HEAD beside the GET when nothing is known. (Memory keeps blocks from some byte to their end: of a part that ends within a
-//! block, as those of an upload in odd sizes do, the last bytes are fetched again with the block's rest.)
+//! an answer for the whole, a HEAD beside the GET when nothing is known.
 
 use std::sync::Arc;
 

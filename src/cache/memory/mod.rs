@@ -1,4 +1,5 @@
 //! The memory tier.
 
+pub(crate) mod block;
 pub(crate) mod tier;
 pub(crate) mod window;

@@ -3,28 +3,23 @@
 //! ```text
 //!   a new block ─> window ─ the oldest leave ─> moka ─ admits or refuses, evicts ─> the disk
 //! ```
-//! A block may be there from its middle on: reads fetch from the byte they need to the block's end (see
-//! [`crate::cache::fetch::plan`]), and what comes before is added when it is read.
+//! A block may be there in part: reads fetch what they need of it (see [`crate::cache::fetch::plan`]), and what is
+//! read later is added.
 
-use std::ops::Range;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{Bytes, BytesMut};
 use foldhash::fast::RandomState;
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
+use parking_lot::Mutex;
 
+use super::block::Block;
 use super::window::{Leaving, Window};
 use crate::cache::key::BlockKey;
 use crate::metrics::cache::{self as metrics, Eviction};
-
-/// What an entry costs beside its bytes: key, version, moka's own nodes. Measured with small objects.
-const ENTRY_OVERHEAD: usize = 512;
-/// Bytes of the same memory that an entry reserves for the metadata of its object, without which nobody finds it.
-pub(crate) const RESERVED: usize = 1024;
-pub(crate) const ENTRY_COST: usize = ENTRY_OVERHEAD + RESERVED;
 
 /// The part of the capacity that is for the window, and at least [`WINDOW_MIN`] where that is not more than
 /// [`WINDOW_SHARE_MAX`]. `cargo bench --bench hit_ratio`: an eighth gains up to 20 points on three traces and loses 2.6
@@ -33,68 +28,8 @@ const WINDOW_SHARE: u64 = 100;
 const WINDOW_SHARE_MAX: u64 = 6;
 /// Bytes: 64 readers with an object of 100 KB each fit.
 const WINDOW_MIN: u64 = 8 << 20;
-
-/// The bytes `start..` of a block, up to its end.
-#[derive(Debug, Clone)]
-pub(crate) struct Block {
-    /// Offset in the object of the first byte that is there.
-    pub start: u64,
-    pub bytes: Bytes,
-    /// [`TOUCHED`] and [`OFFERED`].
-    flags: Arc<AtomicU8>,
-}
-
-/// It was read since it came to memory.
-const TOUCHED: u8 = 1;
-/// The disk has it, or will be offered it.
-const OFFERED: u8 = 2;
-
-impl Block {
-    pub(crate) fn new(start: u64, bytes: Bytes) -> Self {
-        Self { start, bytes, flags: Arc::default() }
-    }
-
-    /// Bytes that it costs, its entry and what it reserves included.
-    pub(crate) fn weight(&self) -> u64 {
-        (self.bytes.len() + ENTRY_COST) as u64
-    }
-
-    fn is(&self, flag: u8) -> bool {
-        self.flags.load(Ordering::Relaxed) & flag != 0
-    }
-
-    fn set(&self, flag: u8) {
-        if !self.is(flag) {
-            self.flags.fetch_or(flag, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn is_touched(&self) -> bool {
-        self.is(TOUCHED)
-    }
-
-    /// The disk did not take it: the next reader has it offered again.
-    pub(crate) fn refused(&self) {
-        self.flags.fetch_and(!OFFERED, Ordering::Relaxed);
-    }
-
-    /// Offsets in the object of what is there.
-    pub(crate) fn span(&self) -> Range<u64> {
-        self.start..self.end()
-    }
-
-    /// Offset in the object past the last byte.
-    pub(crate) fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-
-    /// The bytes from `offset` on, when they are there.
-    pub(crate) fn from(&self, offset: u64) -> Option<Bytes> {
-        let skip = offset.checked_sub(self.start)?;
-        let skip = usize::try_from(skip).ok()?;
-        (skip < self.bytes.len()).then(|| self.bytes.slice(skip..))
-    }
-}
+/// Blocks are added to under one of so many locks.
+const STRIPES: usize = 64;
 
 /// Takes what leaves for want of room.
 type Evicted = Arc<dyn Fn(&BlockKey, &Block) + Send + Sync>;
@@ -104,6 +39,9 @@ type Hot = Box<dyn Fn(&BlockKey) -> bool + Send + Sync>;
 pub(crate) struct MemoryTier {
     window: Window,
     main: Moka<BlockKey, Block, RandomState>,
+    /// By the hash of a key: who adds to a block sees what others added.
+    adding: [Mutex<()>; STRIPES],
+    stripes: RandomState,
     evicted: Evicted,
     /// `None`: nothing is written before it leaves.
     hot: Option<Hot>,
@@ -141,6 +79,8 @@ impl MemoryTier {
         Self {
             window: Window::new(window_share(capacity)),
             main,
+            adding: std::array::from_fn(|_| Mutex::default()),
+            stripes: RandomState::default(),
             evicted,
             hot: None,
             full: capacity,
@@ -158,7 +98,7 @@ impl MemoryTier {
     /// The block, for a reader.
     pub(crate) fn get(&self, key: &BlockKey) -> Option<Block> {
         let block = self.find(key)?;
-        block.set(TOUCHED);
+        block.touch();
         self.announce(key, &block);
         Some(block)
     }
@@ -166,16 +106,16 @@ impl MemoryTier {
     /// Has a block offered to the disk soon, once.
     pub(crate) fn announce(&self, key: &BlockKey, block: &Block) {
         if let Some(hot) = &self.hot
-            && !block.is(OFFERED)
+            && !block.is_offered()
             && hot(key)
         {
-            block.set(OFFERED);
+            block.offered();
         }
     }
 
-    /// What is there of a block, for who plans, as offsets in the object.
-    pub(crate) fn holds(&self, key: &BlockKey) -> Option<Range<u64>> {
-        self.find(key).map(|block| block.span())
+    /// Whether something of the block is there. moka counts no read.
+    pub(crate) fn has(&self, key: &BlockKey) -> bool {
+        self.window.get(key).is_some() || self.main.contains_key(key)
     }
 
     /// The block, for none of its readers.
@@ -193,23 +133,30 @@ impl MemoryTier {
         latest.map(|(key, block)| (Arc::new(key), block)).chain(self.main.iter())
     }
 
-    /// Admits the bytes `start..` of a block, joined to what is there already behind them. `true`: a part of the
-    /// capacity was inserted since it last was, and [`MemoryTier::usage`] is exact again.
+    /// Admits bytes of a block, joined to what is there already. `true`: a part of the capacity was inserted since it
+    /// last was, and [`MemoryTier::usage`] is exact again.
     pub(crate) fn admit(&self, key: BlockKey, block: Block) -> bool {
-        debug_assert!(block.end() <= key.end() && block.start >= key.start());
-        if block.end() == key.end() {
-            return self.insert(key, block);
-        }
-        if let Some(rest) = self.find(&key)
-            && let Some(tail) = rest.from(block.end())
-            && block.start < rest.start
-        {
-            let mut joined = BytesMut::with_capacity(block.bytes.len() + tail.len());
-            joined.extend_from_slice(&block.bytes);
-            joined.extend_from_slice(&tail);
-            return self.insert(key, Block::new(block.start, joined.freeze()));
-        }
-        false
+        debug_assert!(block.spans().all(|span| span.start >= key.start() && span.end <= key.end()));
+        let _adding = self.stripe(&key).lock();
+        let is_whole = block.covers(&(key.start()..key.end()));
+        let there = if is_whole { None } else { self.peek(&key) };
+        let block = match there {
+            Some(there) if block.spans().all(|span| there.covers(&span)) => return false,
+            Some(there) => there.joined(&block),
+            None => block,
+        };
+        self.insert(key, block)
+    }
+
+    fn stripe(&self, key: &BlockKey) -> &Mutex<()> {
+        let stripe = self.stripes.hash_one(key) % STRIPES as u64;
+        &self.adding[usize::try_from(stripe).expect("below STRIPES")]
+    }
+
+    /// The block. moka counts no read where there is none.
+    fn peek(&self, key: &BlockKey) -> Option<Block> {
+        let in_window = self.window.get(key);
+        in_window.or_else(|| if self.main.contains_key(key) { self.main.get(key) } else { None })
     }
 
     fn insert(&self, key: BlockKey, block: Block) -> bool {

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
-use super::tier::Block;
+use super::block::Block;
 use crate::cache::key::BlockKey;
 
 /// First in, first out: reads do not change the order, so that they are counted by the policy alone.

@@ -16,7 +16,7 @@ use shuttle::sync::atomic::{AtomicU64, Ordering};
 use shuttle::{check_pct, check_random, thread};
 
 use crate::cache::lookup::open::Lookup;
-use crate::cache::memory::tier::Block;
+use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::LearnedBy;
 use crate::cache::*;
@@ -147,7 +147,7 @@ impl World {
         let served =
             served.unwrap_or_else(|| panic!("{:?} was served after {told}", found.meta.etag));
         if let Some(block) = self.cache.memory.get(&found.version.block(0)) {
-            assert_eq!(block.bytes, served.to_le_bytes()[..]);
+            assert_eq!(block.from(0).expect("all of it"), served.to_le_bytes()[..]);
         }
     }
 }

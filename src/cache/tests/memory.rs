@@ -8,7 +8,8 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 
 use crate::cache::key::{BlockKey, ObjectVersion};
-use crate::cache::memory::tier::{Block, ENTRY_COST, MemoryTier};
+use crate::cache::memory::block::{Block, ENTRY_COST};
+use crate::cache::memory::tier::MemoryTier;
 use crate::cache::memory::window::Window;
 use crate::s3::{BucketName, ETag, ObjectId, ObjectKey, ObjectMeta, Parts, Realm};
 
@@ -59,7 +60,7 @@ fn a_tier_that_shrinks_evicts_what_was_not_read_first_and_offers_it_to_the_disk(
     let (tier, version, left) = tier();
     tier.set_capacity(FULL / 2);
     assert!(tier.usage().0 <= FULL / 2, "{:?}", tier.usage());
-    assert!((0..10).all(|index| tier.holds(&version.block(index)).is_some()));
+    assert!((0..10).all(|index| tier.has(&version.block(index))));
     // A copy: what is evicted below is written there.
     let left = left.lock().clone();
     assert!(!left.is_empty() && left.iter().all(|index| *index >= 10), "{left:?}");
@@ -77,12 +78,12 @@ fn a_shrunk_tier_stays_within_its_capacity_and_grows_again() {
     }
     tier.settle();
     assert!(tier.usage().0 <= FULL / 4, "{:?}", tier.usage());
-    assert!(tier.holds(&version.block(119)).is_some(), "it is in the window");
+    assert!(tier.has(&version.block(119)), "it is in the window");
     assert!(left.lock().contains(&118), "it goes to the disk");
     tier.set_capacity(2 * FULL);
     assert_eq!(tier.capacity(), (FULL, FULL));
     admit(&tier, &version, 200);
-    assert!(tier.holds(&version.block(200)).is_some());
+    assert!(tier.has(&version.block(200)));
 }
 
 #[test]
@@ -101,12 +102,12 @@ fn a_newcomer_is_there_until_as_many_younger_ones_came_as_the_window_has_room_fo
         tier.settle();
         let window = FULL / 6 / (BLOCK + ENTRY_COST as u64);
         for young in (index + 1 - window).max(100)..=index {
-            assert!(tier.holds(&version.block(young)).is_some(), "{young} of {index}");
+            assert!(tier.has(&version.block(young)), "{young} of {index}");
         }
         assert!(tier.usage().0 <= FULL, "{:?}", tier.usage());
     }
     // What was read often stays, and all that is gone was offered to the disk.
-    assert!((0..32).filter(|index| tier.holds(&version.block(*index)).is_some()).count() > 20);
+    assert!((0..32).filter(|index| tier.has(&version.block(*index))).count() > 20);
     assert!(left.lock().contains(&150));
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::cache::memory::tier::Block;
+use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::{Entry, Known};
 use crate::cache::{Cache, CacheConfig, RuleConfig};

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::cache::assembly::Cache;
 use crate::cache::disk::{DiskTier, ObjectRecord, Recalled, Ticket};
 use crate::cache::key::BlockKey;
-use crate::cache::memory::tier::Block;
+use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::{Doubt, Entry, Known};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
@@ -337,7 +337,7 @@ mod tests {
         assert!(disk.knows(&world.id), "its metadata goes with it");
         let before = cache.disk_usage().unwrap().device_bytes;
         cache.set_block_capacity(0);
-        assert!(cache.memory.holds(&key).is_none());
+        assert!(!cache.memory.has(&key));
         disk.finish().await;
         assert_eq!(cache.disk_usage().unwrap().device_bytes, before);
         world.end().await;

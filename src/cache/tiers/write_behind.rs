@@ -39,7 +39,7 @@ impl Cache {
         }
         let is_well = self.disk.as_ref().is_some_and(|disk| disk.is_well(key));
         if has_room && is_well && self.offer(key, &block) {
-            return block.bytes.len() as u64;
+            return block.longest().bytes.len() as u64;
         }
         block.refused();
         0

@@ -1,6 +1,7 @@
 //! Blocks that wait to be written to one path, and the orders for the thread that writes them.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::cache::disk::format::digest::Digest;
 use crate::cache::disk::format::record::Record;
 use crate::cache::disk::log::erasure::Done;
-use crate::cache::memory::tier::Block;
+use crate::cache::memory::block::Block;
 use crate::metrics::disk::{self as metrics, Skip};
 
 /// A block on its way to the disk.
@@ -108,6 +109,12 @@ pub(in crate::cache::disk) struct VolumeLimits {
 }
 
 impl Job {
+    /// Offsets in the block.
+    pub(in crate::cache::disk) fn span(&self) -> Range<u64> {
+        let start = u64::from(self.record.start);
+        start..start + u64::from(self.record.data_len)
+    }
+
     pub(in crate::cache::disk) fn block(&self, block_start: u64) -> Block {
         Block::new(block_start + u64::from(self.record.start), self.bytes.clone())
     }

@@ -17,7 +17,7 @@ use crate::cache::disk::device::health::Health;
 use crate::cache::disk::format::digest::{Digest, block_in};
 use crate::cache::disk::format::record::{Contents, Kind};
 use crate::cache::disk::log::erasure::next_order;
-use crate::cache::disk::log::index::{Entry, Index};
+use crate::cache::disk::log::index::{self, Entry, Index};
 use crate::cache::disk::log::segment::{Segment, Wait};
 use crate::cache::disk::log::segment_log::{Appender, Log};
 use crate::cache::disk::tier::policy::{Admission, Candidate, Reinsertion};
@@ -147,7 +147,7 @@ impl Writer {
     fn write(&mut self, job: &Job) -> io::Result<()> {
         let Job { record, key, bytes, class, pinned } = job;
         let there = self.index.get(&record.digest);
-        if there.is_some_and(|entry| entry.start() <= record.start) {
+        if there.is_some_and(|entry| index::suffices(&index::span(&entry), &job.span())) {
             return Ok(());
         }
         if let Some(pace) = &mut self.pace {

@@ -420,6 +420,13 @@ fn per(number: usize, of: usize) -> f64 {
     number / of
 }
 
+/// Whether a run of a block need not be written when `there` lies on disk, of which there is one run of each block: it
+/// is a part of that, or no longer than it.
+pub(in crate::cache::disk) fn suffices(there: &Range<u64>, run: &Range<u64>) -> bool {
+    let is_part = there.start <= run.start && run.end <= there.end;
+    is_part || run.end - run.start <= there.end - there.start
+}
+
 /// What an entry has of its block, as offsets in the block.
 pub(in crate::cache::disk) fn span(entry: &Entry) -> Range<u64> {
     u64::from(entry.start())..u64::from(entry.start()) + u64::from(entry.data_len())

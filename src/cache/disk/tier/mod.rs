@@ -30,7 +30,7 @@ use crate::cache::disk::log::index;
 use crate::cache::disk::objects::store::{Recalled, Ticket};
 use crate::cache::invalidate::floors::Floors;
 use crate::cache::key::BlockKey;
-use crate::cache::memory::tier::Block;
+use crate::cache::memory::block::{Block, Run};
 use crate::metrics::disk::{self as metrics, Skip};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 
@@ -74,18 +74,18 @@ impl DiskTier {
     /// What can be read of a block now. A device that is bypassed is probed in the background, when it is time.
     pub(in crate::cache) fn presence(&self, key: &BlockKey) -> Presence {
         let digest = key.digest();
+        let readable =
+            |span: Range<u64>| Presence::Readable(key.start() + span.start..key.start() + span.end);
         let Some(entry) = self.index.get(&digest) else {
             let queued = self.home(&digest).queue.peek(&digest);
-            let span = queued.map(|job| job.block(key.start())).map(|block| block.span());
-            return span.map_or(Presence::Absent, Presence::Readable);
+            return queued.map_or(Presence::Absent, |job| readable(job.span()));
         };
         let volume = &self.volumes[usize::from(entry.volume)];
         if !volume.is_readable() {
             volume.probe(&digest, &entry);
             return Presence::Bypassed;
         }
-        let span = index::span(&entry);
-        Presence::Readable(key.start() + span.start..key.start() + span.end)
+        readable(index::span(&entry))
     }
 
     /// The part of the block that can be read now, as offsets in the object.
@@ -96,17 +96,12 @@ impl DiskTier {
         }
     }
 
-    /// Whether the block need not be written: all of it from `start` (in the object) on lies there or will.
-    fn is_kept(&self, key: &BlockKey, start: u64) -> bool {
-        let digest = key.digest();
-        let kept = match self.index.get(&digest) {
-            Some(entry) => entry.start().into(),
-            None => match self.home(&digest).queue.peek(&digest) {
-                Some(job) => u64::from(job.record.start),
-                None => return false,
-            },
-        };
-        key.start() + kept <= start
+    /// What lies there of a block, or will, as offsets in the block.
+    fn kept(&self, digest: &Digest) -> Option<Range<u64>> {
+        match self.index.get(digest) {
+            Some(entry) => Some(index::span(&entry)),
+            None => Some(self.home(digest).queue.peek(digest)?.span()),
+        }
     }
 
     /// The origin answered after `took`: devices that are much slower are not worth waiting for.
@@ -149,8 +144,8 @@ impl DiskTier {
     /// Takes a block that leaves memory, if it is worth it; says whether it lies on disk now, or will.
     pub(in crate::cache) fn offer(&self, key: &BlockKey, block: &Block, touched: bool) -> bool {
         let digest = key.digest();
-        let start = block.start - key.start();
-        if self.is_kept(key, block.start) {
+        let run = block.longest();
+        if self.kept(&digest).is_some_and(|kept| index::suffices(&kept, &within(key, run))) {
             return true;
         }
         let belonging = self.classes.of(key.id());
@@ -159,22 +154,24 @@ impl DiskTier {
             metrics::skipped(Skip::NotAdmitted);
             return false;
         }
-        self.write(key, belonging, start, block)
+        self.write(key, belonging, run)
     }
 
-    fn write(&self, key: &BlockKey, of: Belonging, start: u64, block: &Block) -> bool {
+    fn write(&self, key: &BlockKey, of: Belonging, run: &Run) -> bool {
         let Belonging { class, tag, pinned } = of;
         let (digest, full_key) = (key.digest(), digest::block_key(key));
-        let (Ok(start), Ok(data_len), Ok(key_len)) =
-            (u32::try_from(start), u32::try_from(block.bytes.len()), u32::try_from(full_key.len()))
-        else {
+        let (Ok(start), Ok(data_len), Ok(key_len)) = (
+            u32::try_from(run.start - key.start()),
+            u32::try_from(run.bytes.len()),
+            u32::try_from(full_key.len()),
+        ) else {
             return false;
         };
-        if full_key.len() > KEY_MAX || block.bytes.is_empty() {
+        if full_key.len() > KEY_MAX || run.bytes.is_empty() {
             return false;
         }
         let record = Record { kind: Kind::Block, digest, key_len, data_len, start, tag };
-        let job = Job { record, key: full_key, bytes: block.bytes.clone(), class, pinned };
+        let job = Job { record, key: full_key, bytes: run.bytes.clone(), class, pinned };
         self.home(&digest).write(job)
     }
 
@@ -191,13 +188,13 @@ impl DiskTier {
 
     /// Writes a block whatever its worth, as soon as there is room in the queue; for the end of the process.
     pub(in crate::cache) async fn keep(&self, key: &BlockKey, block: &Block) {
-        let digest = key.digest();
-        if self.is_kept(key, block.start) {
+        let (digest, run) = (key.digest(), block.longest());
+        if self.kept(&digest).is_some_and(|kept| index::suffices(&kept, &within(key, run))) {
             return;
         }
         let home = self.home(&digest);
         home.queue.room().await;
-        self.write(key, self.classes.of(key.id()), block.start - key.start(), block);
+        self.write(key, self.classes.of(key.id()), run);
     }
 
     /// Writes what is queued, seals the segments and makes all of it last.
@@ -291,4 +288,9 @@ pub(in crate::cache::disk) fn lasting(bytes: &Bytes) -> Bytes {
         ..=CHUNK => Bytes::copy_from_slice(bytes),
         _ => bytes.clone(),
     }
+}
+
+/// What a run is of its block, as offsets in the block.
+fn within(key: &BlockKey, run: &Run) -> Range<u64> {
+    run.start - key.start()..run.end() - key.start()
 }

@@ -12,7 +12,7 @@ use crate::cache::disk::format::digest::Digest;
 use crate::cache::disk::format::record::CHUNK;
 use crate::cache::disk::log::index::{self, Entry};
 use crate::cache::key::BlockKey;
-use crate::cache::memory::tier::Block;
+use crate::cache::memory::block::Block;
 use crate::metrics::disk::{self as metrics, Failure, Outcome};
 
 /// A read that was looked up and not begun yet.
@@ -63,8 +63,7 @@ impl DiskTier {
             Some((entry, deserves)) => (Place::Device(entry), deserves, index::span(&entry)),
             None => {
                 let job = self.home(&digest).queue.peek(&digest)?;
-                let start = u64::from(job.record.start);
-                let there = start..start + u64::from(job.record.data_len);
+                let there = job.span();
                 (Place::Queue(job.block(key.start())), false, there)
             }
         };
@@ -118,7 +117,7 @@ impl PlannedRead<'_> {
     pub(in crate::cache) fn cost(&self) -> u64 {
         match &self.place {
             Place::Device(entry) => self.part(entry).len() as u64,
-            Place::Queue(block) => block.bytes.len() as u64,
+            Place::Queue(block) => block.len() as u64,
         }
     }
 
@@ -152,7 +151,7 @@ impl PlannedRead<'_> {
         let entry = match &self.place {
             Place::Device(entry) => entry,
             Place::Queue(block) => {
-                let bytes = block.bytes.slice(wanted.start..);
+                let bytes = block.longest().bytes.slice(wanted.start..);
                 return Ok(FromDisk { bytes, promoted: Some(block.clone()) });
             }
         };

@@ -1,0 +1,152 @@
+//! Where small reads missed lately, by object: a second miss near a first one is taken for more to come.
+//!
+//! A read of less than a block fetches the units that it touches. When it begins where the fetch of an earlier read
+//! ended, its reader reads on, and four times the bytes are fetched; when it begins near one, twice as much as last
+//! time. Reads at random offsets of large objects are rarely near each other: they cost what they touch.
+
+use std::ops::Range;
+
+use parking_lot::Mutex;
+
+use super::plan::{self, UNIT};
+use crate::s3::ObjectId;
+
+/// Objects that are remembered, at most: 320 KiB.
+const OBJECTS: usize = 1024;
+/// Fetches of one object that are remembered: as many readers may read on at the same time.
+const FETCHES: usize = 8;
+/// Bytes between a fetch and a read that is near it.
+const NEAR: u64 = 8 * UNIT;
+/// Growth of a fetch that goes on where one ended,
+const ONWARD: u64 = 4;
+/// and of one near another.
+const NEARBY: u64 = 2;
+
+/// The latest small fetches of the latest objects. Bounded: an object takes the place of another with the same hash.
+pub(in crate::cache) struct Locality(Box<[Mutex<Recent>]>);
+
+#[derive(Default)]
+struct Recent {
+    /// [`ObjectId::hash64`].
+    object: u64,
+    fetches: [Fetch; FETCHES],
+    /// The place of the oldest fetch.
+    oldest: usize,
+}
+
+/// Offsets in the object; all zero: none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Fetch {
+    start: u64,
+    end: u64,
+    /// Least bytes that it fetched, whatever was read.
+    width: u64,
+}
+
+impl Fetch {
+    /// What a fetch that begins at `start` grows to. `None`: it is far from this one.
+    fn grown(&self, start: u64) -> Option<u64> {
+        let is_near = start <= self.end + NEAR && self.start <= start + NEAR;
+        match self.width {
+            0 => None,
+            // These bytes were fetched: they are gone again, which says nothing of others.
+            width if (self.start..self.end).contains(&start) => Some(width),
+            _ if start == self.end => Some((self.end - self.start) * ONWARD),
+            width => is_near.then_some(width * NEARBY),
+        }
+    }
+}
+
+impl Locality {
+    pub(in crate::cache) fn new() -> Self {
+        Self((0..OBJECTS).map(|_| Mutex::default()).collect())
+    }
+
+    /// The end of the fetch for a read of `wanted`, at most `limit`; remembers it.
+    pub(in crate::cache) fn fetch_end(
+        &self,
+        id: &ObjectId,
+        wanted: &Range<u64>,
+        limit: u64,
+    ) -> u64 {
+        let hash = id.object().hash64();
+        let place = usize::try_from(hash % OBJECTS as u64).expect("below OBJECTS");
+        let mut recent = self.0[place].lock();
+        if recent.object != hash {
+            *recent = Recent { object: hash, ..Recent::default() };
+        }
+        recent.fetch_end(wanted, limit)
+    }
+}
+
+impl Recent {
+    fn fetch_end(&mut self, wanted: &Range<u64>, limit: u64) -> u64 {
+        let start = plan::fetch_start(wanted.start, 0);
+        let grown = |(at, fetch): (usize, &Fetch)| Some((fetch.grown(start)?, at));
+        let widest = self.fetches.iter().enumerate().filter_map(grown).max();
+        let (width, place) = widest.unwrap_or((UNIT, self.oldest));
+        if widest.is_none() {
+            self.oldest = (self.oldest + 1) % FETCHES;
+        }
+        let end = plan::fetch_end(wanted.end, limit).max(limit.min(start + width));
+        self.fetches[place] = Fetch { start, end, width: width.min(limit - start) };
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Units that are fetched for a read of 8 KiB at each of these units.
+    fn units(starts: &[u64]) -> Vec<u64> {
+        let mut recent = Recent::default();
+        let fetch = |unit: &u64| {
+            let start = unit * UNIT;
+            let limit = (start / MIB + 1) * MIB;
+            (recent.fetch_end(&(start + 5..start + 8197), limit) - start) / UNIT
+        };
+        starts.iter().map(fetch).collect()
+    }
+
+    #[test]
+    fn a_read_far_from_others_fetches_what_it_touches() {
+        assert_eq!(units(&[0, 100, 50, 200, 150, 25, 300, 400, 500, 600]), [1; 10]);
+        let mut recent = Recent::default();
+        assert_eq!(recent.fetch_end(&(UNIT - 1..UNIT + 1), MIB), 2 * UNIT);
+        assert_eq!(recent.fetch_end(&(9 * MIB..9 * MIB + 5), 9 * MIB + 7), 9 * MIB + 7);
+    }
+
+    #[test]
+    fn a_second_read_nearby_widens_the_fetch_up_to_the_end_of_the_block() {
+        assert_eq!(units(&[32, 34]), [1, 2]);
+        assert_eq!(units(&[40, 36]), [1, 2]);
+        assert_eq!(units(&[40, 50]), [1, 1]);
+        assert_eq!(units(&[32, 40, 48, 56, 64, 72, 80]), [1, 2, 4, 8, 16, 8, 16]);
+        assert_eq!(units(&[32, 32, 32]), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_reader_that_reads_on_has_whole_blocks_fetched_with_the_fourth_request() {
+        assert_eq!(units(&[0, 1, 5, 16, 32]), [1, 4, 11, 16, 16]);
+    }
+
+    #[test]
+    fn readers_at_several_places_do_not_disturb_each_other() {
+        assert_eq!(units(&[0, 100, 200, 1, 101, 201]), [1, 1, 1, 4, 4, 4]);
+    }
+
+    #[test]
+    fn a_reader_of_distant_pieces_gets_no_more_than_it_reads() {
+        let mut recent = Recent::default();
+        for piece in 0..10 {
+            let start = piece * 10 * MIB;
+            assert_eq!(
+                recent.fetch_end(&(start..start + 640 * 1024), start + MIB),
+                start + 640 * 1024
+            );
+        }
+    }
+}

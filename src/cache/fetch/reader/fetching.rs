@@ -1,0 +1,164 @@
+//! What a reader has fetched: the bytes that it needs now, and those that it reads ahead.
+
+use std::ops::Range;
+
+use super::{BlockReader, Granularity};
+use crate::cache::assembly::Cache;
+use crate::cache::fetch::budget::Paid;
+use crate::cache::fetch::fill::Claim;
+use crate::cache::fetch::flight::{NewFetch, Reading};
+use crate::cache::fetch::origin_fetch;
+use crate::cache::fetch::plan::{self, UNIT};
+use crate::cache::key::BlockKey;
+use crate::cache::lookup::open::CacheError;
+use crate::cache::memory::block::Block;
+
+impl BlockReader {
+    /// Whether the client takes less than a block in a second.
+    fn is_slow(&self) -> bool {
+        self.pace.rate() < self.version.block_size()
+    }
+
+    /// Whether no more is fetched than the client takes in a second: it is slow, and memory is scarce.
+    pub(in crate::cache) fn is_thrifty(&self) -> bool {
+        self.is_slow() && !self.cache.budget.has_plenty()
+    }
+
+    /// Claims or fetches the bytes at the reader's place, waiting for memory if it must.
+    pub(in crate::cache) async fn fetch(&mut self) -> Result<(), CacheError> {
+        self.pace.fetches();
+        // What was planned did not bring these bytes: they left memory meanwhile, or were never claimed.
+        self.planned = self.at;
+        if !self.slow {
+            self.window = self.window.max(self.cache.fetch_size);
+        }
+        let block_end = self.version.block_at(self.at).end();
+        let ahead = self.end.min(self.at + self.window).max(block_end.min(self.end));
+        let wanted = self.at..ahead;
+        let (claims, fetches) = self.join(&wanted, ahead, None);
+        self.keep(claims, fetches);
+        self.opening = None;
+        if self.planned > self.at {
+            return Ok(());
+        }
+        let opening = self.cache.flights.opening_at(&self.reading(), self.at);
+        if let Some(mut opening) = opening {
+            // However it ends, the next look finds its bytes in flight, or nobody who fetches them.
+            let _ = opening.answer().await;
+            self.opening = Some(opening);
+            return Ok(());
+        }
+        let fetch_end = match self.granularity {
+            Granularity::Block => self.fetch_end(ahead),
+            Granularity::Unit => {
+                self.cache.locality.fetch_end(&self.id, &wanted, self.block_end(ahead))
+            }
+        };
+        let (paid, fetch_end) = self.pay(block_end, fetch_end).await?;
+        let wanted = self.at..ahead.min(fetch_end);
+        let (claims, fetches) = self.join(&wanted, fetch_end, Some(paid));
+        self.keep(claims, fetches);
+        Ok(())
+    }
+
+    /// Memory for the bytes up to `fetch_end`, or at least for those of the block that is needed now; for a slow client,
+    /// while memory is scarce, for the part of it that it takes in a second. Returns up to where it is paid for.
+    async fn pay(
+        &mut self,
+        block_end: u64,
+        fetch_end: u64,
+    ) -> Result<((Paid, u64), u64), CacheError> {
+        let all = fetch_end - self.at + UNIT;
+        if !self.is_thrifty()
+            && let Some(paid) = self.cache.budget.try_fill(all)
+        {
+            return Ok(((paid, all), fetch_end));
+        }
+        self.let_go();
+        let mut fetch_end = block_end.min(fetch_end);
+        if self.is_slow() {
+            fetch_end = fetch_end.min((self.at + self.pace.rate()).next_multiple_of(UNIT));
+        }
+        let start = plan::fetch_start(self.at, self.version.block_at(self.at).start());
+        let bytes = fetch_end - start;
+        let paid = self.cache.budget.fill(bytes).await.ok_or(CacheError::NoMemory)?;
+        Ok(((paid, bytes), fetch_end))
+    }
+
+    /// Where the block ends that holds the last byte before `end`.
+    fn block_end(&self, end: u64) -> u64 {
+        self.version.block_at(end - 1).end()
+    }
+
+    /// Up to where bytes are fetched when those up to `end` are wanted.
+    fn fetch_end(&self, end: u64) -> u64 {
+        match self.granularity {
+            Granularity::Block => self.block_end(end),
+            Granularity::Unit => plan::fetch_end(end, self.block_end(end)),
+        }
+    }
+
+    /// Tops the window up once a whole fetch fits into it, or the rest of the range.
+    pub(in crate::cache) fn read_ahead(&mut self) {
+        let target = self.end.min(self.at + self.window);
+        let planned = self.planned.max(self.at);
+        if target >= planned + self.cache.fetch_size || target == self.end && planned < self.end {
+            self.plan_ahead();
+        }
+    }
+
+    fn plan_ahead(&mut self) {
+        // What is read from memory now is at hand up to the end of its block, as a rule; what follows a claim may not be.
+        let block_end = self.at.next_multiple_of(self.version.block_size());
+        let from = if self.planned > self.at { self.planned } else { block_end };
+        let upto = self.end.min(self.at + self.window);
+        if from >= upto {
+            return;
+        }
+        let upto = self.end.min(self.block_end(upto));
+        let fetch_end = self.fetch_end(upto);
+        let bytes = fetch_end - from + UNIT;
+        let Some(paid) = self.cache.budget.try_read_ahead(bytes) else {
+            self.window /= 2;
+            return;
+        };
+        let (claims, fetches) = self.join(&(from..upto), fetch_end, Some((paid, bytes)));
+        self.keep(claims, fetches);
+        self.planned = upto;
+    }
+
+    fn join(
+        &self,
+        wanted: &Range<u64>,
+        fetch_end: u64,
+        paid: Option<(Paid, u64)>,
+    ) -> (Vec<Claim>, Vec<NewFetch>) {
+        let Cache { flights, memory, disk, fetch_size, .. } = &*self.cache;
+        let here = self.version.block_at(self.at).index();
+        let held = |key: &BlockKey| {
+            if self.insists && key.index() == here {
+                return Vec::new();
+            }
+            let refuses = self.refused.contains(&key.start().max(self.at));
+            let disk = disk.as_ref().filter(|_| !refuses);
+            let on_disk = disk.and_then(|disk| disk.holds(key));
+            let in_memory = memory.find(key);
+            in_memory.iter().flat_map(Block::spans).chain(on_disk).collect()
+        };
+        flights.join(&self.reading(), wanted, fetch_end, &held, *fetch_size, paid)
+    }
+
+    fn reading(&self) -> Reading<'_> {
+        Reading { id: &self.id, version: &self.version, generation: self.generation }
+    }
+
+    pub(in crate::cache) fn keep(&mut self, claims: Vec<Claim>, fetches: Vec<NewFetch>) {
+        self.claims.extend(claims);
+        while let Some(claim) = self.claims.iter().find(|c| c.covers(self.planned.max(self.at))) {
+            self.planned = claim.end();
+        }
+        for new in fetches {
+            origin_fetch::spawn(&self.cache, &self.id, &self.meta, self.generation, new);
+        }
+    }
+}
