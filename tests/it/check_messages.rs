@@ -75,7 +75,7 @@ fn mistakes_are_named_with_line_column_and_key() {
     for (text, place) in [
         ("cache: { memory: 1GiB\n", "1:8"),
         ("rules:\n  - match: **\n", "2:12"),
-        ("origin:\n\tregion: x\n", "2:1"),
+        ("origin:\n\tregion: x\n", "2:2"),
     ] {
         let message = message(text);
         assert!(message.starts_with(&format!("hotset: FILE:{place}: is not YAML: ")), "{message}");

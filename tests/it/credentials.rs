@@ -223,7 +223,7 @@ async fn old_credentials_serve_while_others_cannot_be_had() {
     let agent = FakeAgent::start("AK1", Duration::from_secs(2)).await;
     let mut process = Process::spawn(serve_with(&agent, &s3, &scratch)).await;
     agent.fail(503);
-    process.logged("cannot renew the credentials for the origin, the old ones stay").await;
+    process.logged("cannot renew the origin credentials; the current ones stay").await;
     assert_eq!(process.client().get("/data/key").send().await.status, 200);
     assert_eq!(signers(&s3).into_iter().collect::<HashSet<_>>(), ["AK1".to_owned()].into());
 }
@@ -238,7 +238,7 @@ async fn a_credentials_file_that_changes_is_read_again() {
     reads_until_signed_by(&process, &s3, "AKOLD").await;
     // Half of it, as whoever writes in place leaves it for a moment: the old ones stay.
     scratch.file("credentials", "[default]\naws_access_key_id=AKNEW\n");
-    process.logged("cannot renew the credentials").await;
+    process.logged("cannot renew the origin credentials").await;
     reads_until_signed_by(&process, &s3, "AKOLD").await;
     scratch.file("credentials", &text("AKNEW"));
     reads_until_signed_by(&process, &s3, "AKNEW").await;

@@ -136,7 +136,7 @@ async fn what_the_origin_says_of_hotsets_own_keys_is_for_operators_and_not_for_c
             text.contains(&format!("the credentials that hotset signs with ({code})")),
             "{text}"
         );
-        let line = process.logged("does not take hotset's own credentials").await;
+        let line = process.logged("rejects hotset's own credentials").await;
         assert!(line.contains(code) && line.contains("origin.credentials"), "{line}");
         assert!(failures(&process, "credentials").await >= 1.0);
     }
@@ -169,7 +169,7 @@ async fn what_passes_through_is_not_told_of_hotsets_own_keys_either() {
             let whose = format!("the credentials that hotset signs with ({code})");
             assert!(text.contains(&whose), "{text}");
         }
-        process.logged("does not take hotset's own credentials").await;
+        process.logged("rejects hotset's own credentials").await;
         let output = process.output();
         assert!(!output.contains("ERROR"), "{output}");
         assert!(failures(&process, "credentials").await >= 5.0);

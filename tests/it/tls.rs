@@ -436,7 +436,7 @@ fn a_wrong_certificate_file_is_one_line_that_names_the_key_and_exit_code_2() {
         (
             format!("{{ cert: {good}, key: {good_key}, client_auth: required }}"),
             "tls.client_ca",
-            "needed",
+            "a file is required",
         ),
         (
             format!(

@@ -28,7 +28,7 @@ impl Disk {
     async fn start(&self, freshness: &str) -> Process {
         let text = format!(
             "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\nlog: {{ access: off }}\n\
-             origin: {{ endpoint: '{}', attempts: 1 }}\n\
+             origin: {{ endpoint: '{}', attempts: 1, hedging: false }}\n\
              cache: {{ memory: 16MiB, block: 64KiB, fetch: 512KiB, in_flight: 8MiB, read_ahead: 2MiB, \
              admission: first-touch, disk: [{{ path: '{}', capacity: 512MiB }}] }}\n\
              rules: [{{ match: '**', freshness: {freshness} }}]\n",
