@@ -13,7 +13,7 @@
 //! Identities read [`Glob::for_access`], where `**/` has no meaning of its own: `a/**/b` does not match `a/b`. What is
 //! granted is then never more than each character says.
 //!
-//! A match takes time proportional to the length of the text, whatever the glob ([`matcher`]); the first of many globs
+//! A match takes time proportional to the length of the text, whatever the glob (`matcher`); the first of many globs
 //! that matches is found without trying those that begin otherwise ([`FirstMatch`]).
 
 mod first_match;
