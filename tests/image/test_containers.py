@@ -57,7 +57,7 @@ def test_without_a_word_on_who_may_use_it_it_does_not_start(container):
     refused = container(HOTSET_AUTH__OPEN="false")
     assert refused.exit_code() == 2
     logs = refused.logs()
-    assert "hotset.yaml: auth.open: with auth.mode: trust whoever reaches the listener" in logs, logs
+    assert "HOTSET_AUTH__OPEN: auth.open: with auth.mode: trust whoever reaches the listener" in logs, logs
 
 
 def test_a_stop_lets_downloads_end_and_exits_with_0(container, origin):
