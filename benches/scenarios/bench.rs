@@ -1,4 +1,4 @@
-//! What stands in front of the origin in the scenarios, and how figures are written.
+//! The server that a scenario measures, the settings of a run, and the format of its figures.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::nginx::{self, Files};
 use crate::origin::Origin;
 use crate::process::{Folder, Server};
 
-/// What is measured.
+/// The server in front of the origin.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     Hotset,
@@ -17,7 +17,7 @@ pub enum Subject {
     Nginx,
 }
 
-/// What the scenarios of one run have in common.
+/// The settings and totals that the scenarios of one run share.
 pub struct Bench {
     subject: Subject,
     folder: Folder,

@@ -27,7 +27,7 @@ struct Explained {
     request: Option<RequestVerdict>,
 }
 
-/// What would become of a request; whether its sender is allowed to make it is not judged.
+/// The predicted outcome of a request. Authorisation of its sender is not part of it.
 #[derive(Serialize)]
 struct RequestVerdict {
     request: String,
@@ -151,7 +151,7 @@ fn readable(parsed: &Parsed) -> Option<(&Read, &crate::s3::BucketName, &crate::s
     }
 }
 
-/// What excludes a read from the cache whatever is cached.
+/// Returns why a read never uses the cache, or `None` if it may.
 fn excluded(api: &Api, parsed: &Parsed, read: &Read) -> Option<String> {
     if parsed.bucket.as_ref().is_some_and(|bucket| bucket.without_tenant().is_some()) {
         return Some("it streams through: the bucket is named with its tenant".to_owned());

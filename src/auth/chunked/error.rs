@@ -35,7 +35,7 @@ pub enum ChunkedError {
     /// There is more data than announced, or something after the end.
     #[error("the body is longer than its announced length")]
     TooLong,
-    /// What follows the last chunk is not a list of `name:value` lines.
+    /// The trailers after the last chunk are not `name:value` lines.
     #[error("the trailers are malformed")]
     TrailerSyntax,
     /// A trailer came twice or was not declared in `x-amz-trailer`.
@@ -59,7 +59,7 @@ pub enum ChunkedError {
 }
 
 impl ChunkedError {
-    /// What S3 answers when a signature in the body is wrong; `None` for what is wrong with its form.
+    /// Returns S3's error for a wrong signature in the body, or `None` for a malformed body.
     #[must_use]
     pub fn s3_error(&self) -> Option<S3Error> {
         match self {
