@@ -1,11 +1,21 @@
-//! Misses by reason, evictions by tier and reason, and invalidations by cause.
+//! Contents of memory, bytes in flight, misses by reason, evictions by tier and reason, and invalidations by cause.
 
 use std::sync::OnceLock;
 
-use metrics::{Counter, Unit, counter, describe_counter, with_local_recorder};
+use metrics::{
+    Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge, with_local_recorder,
+};
 
-use super::{METRICS, handles};
+use super::recorder::{GaugeGuard, Registered, recorder};
 
+pub(super) const CACHE_BYTES: &str = "hotset_cache_bytes";
+pub(super) const CACHE_BLOCKS: &str = "hotset_cache_blocks";
+pub(super) const METADATA_ENTRIES: &str = "hotset_metadata_entries";
+pub(super) const ADMISSIONS_REFUSED: &str = "hotset_admissions_refused_total";
+pub(super) const IN_FLIGHT_BYTES: &str = "hotset_in_flight_bytes";
+pub(super) const IN_FLIGHT_LIMIT: &str = "hotset_in_flight_limit_bytes";
+pub(super) const COALESCED: &str = "hotset_coalesced_total";
+pub(super) const COALESCED_WAITERS: &str = "hotset_coalesced_waiters";
 const MISSES: &str = "hotset_misses_total";
 const EVICTIONS: &str = "hotset_cache_evictions_total";
 pub(super) const INVALIDATIONS: &str = "hotset_invalidations_total";
@@ -74,36 +84,68 @@ impl Eviction {
     }
 }
 
-pub(super) struct Handles {
+struct Handles {
     misses: [Counter; MissReason::ALL.len()],
     invalidations: [Counter; InvalidationCause::ALL.len()],
     /// That of the disk is registered with the disk tier.
     evictions: [OnceLock<Counter>; Eviction::ALL.len()],
+    cache_bytes: Gauge,
+    cache_blocks: Gauge,
+    metadata_entries: Gauge,
+    admissions_refused: Counter,
+    in_flight_bytes: Gauge,
+    in_flight_limit: Gauge,
+    coalesced: Counter,
+    coalesced_waiters: Gauge,
 }
 
+static HANDLES: Registered<Handles> = Registered::none();
+
 impl Handles {
-    pub(super) fn register() -> Self {
+    fn new() -> Self {
         let miss = |index: usize| counter!(MISSES, "reason" => MissReason::ALL[index].label());
         let cause = |index: usize| counter!(INVALIDATIONS, "cause" => InvalidationCause::ALL[index].label());
         let evictions = [const { OnceLock::new() }; Eviction::ALL.len()];
         for of_memory in [Eviction::Memory, Eviction::MemoryPressure, Eviction::Metadata] {
-            evictions[of_memory as usize].get_or_init(|| register(of_memory));
+            evictions[of_memory as usize].get_or_init(|| eviction_counter(of_memory));
         }
         Self {
             misses: std::array::from_fn(miss),
             invalidations: std::array::from_fn(cause),
             evictions,
+            cache_bytes: gauge!(CACHE_BYTES),
+            cache_blocks: gauge!(CACHE_BLOCKS),
+            metadata_entries: gauge!(METADATA_ENTRIES),
+            admissions_refused: counter!(ADMISSIONS_REFUSED),
+            in_flight_bytes: gauge!(IN_FLIGHT_BYTES),
+            in_flight_limit: gauge!(IN_FLIGHT_LIMIT),
+            coalesced: counter!(COALESCED),
+            coalesced_waiters: gauge!(COALESCED_WAITERS),
         }
     }
 }
 
-fn register(eviction: Eviction) -> Counter {
+fn eviction_counter(eviction: Eviction) -> Counter {
     let (tier, reason) = eviction.labels();
     counter!(EVICTIONS, "tier" => tier, "reason" => reason)
 }
 
+/// Describes and registers these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe();
+    HANDLES.keep(Handles::new());
+}
+
 #[rustfmt::skip] // A table: one line a metric.
-pub(super) fn describe() {
+fn describe() {
+    describe_gauge!(CACHE_BYTES, Unit::Bytes, "Bytes of blocks in memory");
+    describe_gauge!(CACHE_BLOCKS, Unit::Count, "Blocks in memory");
+    describe_gauge!(METADATA_ENTRIES, Unit::Count, "Objects with cached metadata, negative entries included");
+    describe_counter!(ADMISSIONS_REFUSED, Unit::Count, "Fetched blocks that were not admitted because their object was invalidated during the fetch");
+    describe_gauge!(IN_FLIGHT_BYTES, Unit::Bytes, "Bytes in transit between the origin and clients");
+    describe_gauge!(IN_FLIGHT_LIMIT, Unit::Bytes, "Limit on bytes in transit between the origin and clients (cache.in_flight)");
+    describe_counter!(COALESCED, Unit::Count, "Reads that waited for a fetch that another read had started");
+    describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads waiting for a fetch that another read started");
     describe_counter!(MISSES, Unit::Count, "Reads that were not answered from the cache alone, by reason: new (not cached before, as far as is remembered), expired, evicted, invalidated, restarted (on disk since before a restart, to be confirmed), must_revalidate (the rule, the key or the client demands it), bypassed (not for the cache)");
     describe_counter!(EVICTIONS, Unit::Count, "Entries evicted for want of room, by tier (memory and disk: blocks; metadata: objects) and reason");
     describe_counter!(INVALIDATIONS, Unit::Count, "Invalidations of objects and buckets, by cause: write, write_outcome_unknown, event, peer (a write through another replica), purge, origin (an answer that names another state)");
@@ -111,22 +153,62 @@ pub(super) fn describe() {
 
 /// Counts a read that was not answered from the cache alone.
 pub fn miss(reason: MissReason) {
-    if let Some(handles) = handles() {
-        handles.cache.misses[reason as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.misses[reason as usize].increment(1);
     }
 }
 
 /// Counts an object or a bucket that was invalidated.
 pub fn invalidation(cause: InvalidationCause) {
-    if let Some(handles) = handles() {
-        handles.cache.invalidations[cause as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.invalidations[cause as usize].increment(1);
     }
 }
 
 /// Counts entries that were evicted; none registers the series.
 pub fn evicted(eviction: Eviction, entries: u64) {
-    let Some(metrics) = METRICS.get() else { return };
-    let counter = metrics.handles.cache.evictions[eviction as usize]
-        .get_or_init(|| with_local_recorder(&metrics.recorder, || register(eviction)));
+    let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    let counter = handles.evictions[eviction as usize]
+        .get_or_init(|| with_local_recorder(recorder, || eviction_counter(eviction)));
     counter.increment(entries);
+}
+
+/// Sets the bytes of blocks in memory.
+pub fn set_cache_bytes(bytes: u64) {
+    HANDLES.set(|handles| &handles.cache_bytes, bytes);
+}
+
+/// Sets the number of blocks in memory.
+pub fn set_cache_blocks(blocks: u64) {
+    HANDLES.set(|handles| &handles.cache_blocks, blocks);
+}
+
+/// Sets the number of objects whose metadata or absence is known.
+pub fn set_metadata_entries(entries: u64) {
+    HANDLES.set(|handles| &handles.metadata_entries, entries);
+}
+
+/// Sets the bytes held between the origin and clients.
+pub fn set_in_flight_bytes(bytes: u64) {
+    HANDLES.set(|handles| &handles.in_flight_bytes, bytes);
+}
+
+/// Sets the bound of the bytes held between the origin and clients.
+pub fn set_in_flight_limit(bytes: u64) {
+    HANDLES.set(|handles| &handles.in_flight_limit, bytes);
+}
+
+/// Counts a fetched block that was not kept, since its object was invalidated meanwhile (R6).
+pub fn admission_refused() {
+    if let Some(handles) = HANDLES.get() {
+        handles.admissions_refused.increment(1);
+    }
+}
+
+/// Counts a read that waits for another's fetch, in total and until the guard is dropped.
+pub fn coalesced() -> GaugeGuard {
+    if let Some(handles) = HANDLES.get() {
+        handles.coalesced.increment(1);
+    }
+    HANDLES.hold(|handles| &handles.coalesced_waiters)
 }

@@ -7,7 +7,7 @@ use metrics::{
     gauge, histogram,
 };
 
-use super::handles;
+use super::recorder::Registered;
 
 const PEERS: &str = "hotset_peers";
 const INVALIDATIONS: &str = "hotset_peer_invalidations_total";
@@ -46,15 +46,17 @@ pub struct Counts {
     pub gone: u32,
 }
 
-pub(super) struct Handles {
+struct Handles {
     peers: [Gauge; State::ALL.len()],
     invalidations: [Counter; Delivered::ALL.len()],
     seconds: Histogram,
     lapses: Counter,
 }
 
+static HANDLES: Registered<Handles> = Registered::none();
+
 impl Handles {
-    pub(super) fn register() -> Self {
+    fn new() -> Self {
         let peers = |index: usize| gauge!(PEERS, "state" => State::ALL[index].label());
         let sent =
             |index: usize| counter!(INVALIDATIONS, "result" => Delivered::ALL[index].label());
@@ -67,8 +69,14 @@ impl Handles {
     }
 }
 
+/// Describes and registers these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe();
+    HANDLES.keep(Handles::new());
+}
+
 #[rustfmt::skip] // A table: one line a metric.
-pub(super) fn describe() {
+fn describe() {
     describe_gauge!(PEERS, Unit::Count, "Other replicas (cluster.peers), by lease state");
     describe_counter!(INVALIDATIONS, Unit::Count, "Invalidations sent to other replicas, by outcome");
     describe_histogram!(SECONDS, Unit::Seconds, "Time until all other replicas applied an invalidation or the wait timed out");
@@ -77,9 +85,9 @@ pub(super) fn describe() {
 
 /// Sets the number of other replicas.
 pub fn set_peers(counts: Counts) {
-    if let Some(handles) = handles() {
+    if let Some(handles) = HANDLES.get() {
         let counts = [counts.live, counts.waiting, counts.gone];
-        for (gauge, count) in handles.cluster.peers.iter().zip(counts) {
+        for (gauge, count) in handles.peers.iter().zip(counts) {
             gauge.set(f64::from(count));
         }
     }
@@ -87,21 +95,21 @@ pub fn set_peers(counts: Counts) {
 
 /// Counts an invalidation for one replica.
 pub fn delivered(result: Delivered) {
-    if let Some(handles) = handles() {
-        handles.cluster.invalidations[result as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.invalidations[result as usize].increment(1);
     }
 }
 
 /// Records how long an invalidation took for all of them.
 pub fn took(time: Duration) {
-    if let Some(handles) = handles() {
-        handles.cluster.seconds.record(time);
+    if let Some(handles) = HANDLES.get() {
+        handles.seconds.record(time);
     }
 }
 
 /// Counts a lease that ran out.
 pub fn lapsed() {
-    if let Some(handles) = handles() {
-        handles.cluster.lapses.increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.lapses.increment(1);
     }
 }

@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use super::handles;
+use super::recorder::Registered;
 
 const READS: &str = "hotset_disk_reads_total";
 const READ_BYTES: &str = "hotset_disk_read_bytes_total";
@@ -66,7 +66,7 @@ pub struct Holds {
     pub queued_bytes: u64,
 }
 
-pub(super) struct Handles {
+struct Handles {
     reads: [Counter; Outcome::ALL.len()],
     failures: [Counter; Failure::ALL.len()],
     skips: [Counter; Skip::ALL.len()],
@@ -79,8 +79,10 @@ pub(super) struct Handles {
     queued_bytes: Gauge,
 }
 
+static HANDLES: Registered<Handles> = Registered::none();
+
 impl Handles {
-    pub(super) fn register() -> Self {
+    fn new() -> Self {
         let outcome = |index: usize| counter!(READS, "outcome" => Outcome::ALL[index].label());
         let failure = |index: usize| counter!(FAILURES, "reason" => Failure::ALL[index].label());
         let skip = |index: usize| counter!(SKIPS, "reason" => Skip::ALL[index].label());
@@ -99,8 +101,14 @@ impl Handles {
     }
 }
 
+/// Describes and registers these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe();
+    HANDLES.keep(Handles::new());
+}
+
 #[rustfmt::skip] // A table: one line a metric.
-pub(super) fn describe() {
+fn describe() {
     describe_counter!(READS, Unit::Count, "Reads of blocks from disk, by outcome");
     describe_counter!(READ_BYTES, Unit::Bytes, "Bytes of blocks read from disk");
     describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes of block records written to disk, rewrites included");
@@ -115,47 +123,47 @@ pub(super) fn describe() {
 
 /// Counts a read of a block that the index names, and its bytes.
 pub fn read(outcome: Outcome, bytes: u64) {
-    if let Some(handles) = handles() {
-        handles.disk.reads[outcome as usize].increment(1);
-        handles.disk.read_bytes.increment(bytes);
+    if let Some(handles) = HANDLES.get() {
+        handles.reads[outcome as usize].increment(1);
+        handles.read_bytes.increment(bytes);
     }
 }
 
 /// Counts bytes of a record that was written.
 pub fn written(bytes: u64) {
-    if let Some(handles) = handles() {
-        handles.disk.written_bytes.increment(bytes);
+    if let Some(handles) = HANDLES.get() {
+        handles.written_bytes.increment(bytes);
     }
 }
 
 /// Counts what could not be done.
 pub fn failed(failure: Failure) {
-    if let Some(handles) = handles() {
-        handles.disk.failures[failure as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.failures[failure as usize].increment(1);
     }
 }
 
 /// Counts a block that was not written to disk although nothing failed.
 pub fn skipped(skip: Skip) {
-    if let Some(handles) = handles() {
-        handles.disk.skips[skip as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.skips[skip as usize].increment(1);
     }
 }
 
 /// Counts a segment that was removed to make room.
 pub fn reclaimed() {
-    if let Some(handles) = handles() {
-        handles.disk.reclaimed.increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.reclaimed.increment(1);
     }
 }
 
 /// Sets what the tier holds.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, eight pebibytes")]
 pub fn set_holds(holds: Holds) {
-    if let Some(handles) = handles() {
-        handles.disk.device_bytes.set(holds.device_bytes as f64);
-        handles.disk.blocks.set(holds.blocks as f64);
-        handles.disk.objects.set(holds.objects as f64);
-        handles.disk.queued_bytes.set(holds.queued_bytes as f64);
+    if let Some(handles) = HANDLES.get() {
+        handles.device_bytes.set(holds.device_bytes as f64);
+        handles.blocks.set(holds.blocks as f64);
+        handles.objects.set(holds.objects as f64);
+        handles.queued_bytes.set(holds.queued_bytes as f64);
     }
 }

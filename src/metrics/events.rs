@@ -10,7 +10,7 @@ use metrics::{
 };
 use parking_lot::RwLock;
 
-use super::{METRICS, handles};
+use super::recorder::{Registered, recorder};
 
 const EVENTS: &str = "hotset_events_total";
 pub(super) const LAG: &str = "hotset_event_lag_seconds";
@@ -82,15 +82,17 @@ label! {
     }
 }
 
-pub(super) struct Handles {
+struct Handles {
     events: Vec<Counter>,
     last: [Gauge; Source::ALL.len()],
     canaries: [Counter; Canary::ALL.len()],
     trusted: Gauge,
 }
 
+static HANDLES: Registered<Handles> = Registered::none();
+
 impl Handles {
-    pub(super) fn register() -> Self {
+    fn new() -> Self {
         let pairs = Source::ALL.iter().flat_map(|s| EventResult::ALL.iter().map(move |r| (s, r)));
         let events = pairs.map(
             |(source, result)| counter!(EVENTS, "source" => source.label(), "result" => result.label()),
@@ -106,8 +108,14 @@ impl Handles {
     }
 }
 
+/// Describes and registers these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe();
+    HANDLES.keep(Handles::new());
+}
+
 #[rustfmt::skip] // A table: one line a metric.
-pub(super) fn describe() {
+fn describe() {
     describe_counter!(EVENTS, Unit::Count, "Object events received, by source and result");
     describe_histogram!(LAG, Unit::Seconds, "Delay of events, from the time in the event to its application, by source and bucket");
     describe_gauge!(LAST, Unit::Seconds, "Time of the last event that was applied, in Unix time, by source; 0: none yet");
@@ -119,19 +127,19 @@ pub(super) fn describe() {
 
 /// Counts events that came together.
 pub fn counted(source: Source, result: EventResult, events: u64) {
-    if let Some(handles) = handles() {
+    if let Some(handles) = HANDLES.get() {
         let index = source as usize * EventResult::ALL.len() + result as usize;
-        handles.events.events[index].increment(events);
+        handles.events[index].increment(events);
     }
 }
 
 /// An event was applied; `happened`: when its sender says that it happened.
 #[allow(clippy::cast_precision_loss, reason = "seconds of this age")]
 pub fn applied(source: Source, bucket: &str, happened: Option<SystemTime>) {
-    let Some(handles) = handles() else { return };
+    let Some(handles) = HANDLES.get() else { return };
     let now = SystemTime::now();
     let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    handles.events.last[source as usize].set(since_epoch.as_secs() as f64);
+    handles.last[source as usize].set(since_epoch.as_secs() as f64);
     if let Some(happened) = happened {
         // Clocks differ: what lies in the future is new.
         lag(source, bucket, now.duration_since(happened).unwrap_or_default());
@@ -146,14 +154,14 @@ fn lag(source: Source, bucket: &str, lag: Duration) {
     if let Some(known) = lags.read().get(&source).and_then(|of| of.get(bucket)) {
         return known.record(lag);
     }
-    let Some(metrics) = METRICS.get() else { return };
+    let Some(recorder) = recorder() else { return };
     let mut lags = lags.write();
     let of = lags.entry(source).or_default();
     let name = if of.len() < BUCKETS { bucket } else { "other" };
     let histogram = of.entry(name.to_owned()).or_insert_with(|| {
         let name = name.to_owned();
         with_local_recorder(
-            &metrics.recorder,
+            recorder,
             || histogram!(LAG, "source" => source.label(), "bucket" => name),
         )
     });
@@ -162,16 +170,16 @@ fn lag(source: Source, bucket: &str, lag: Duration) {
 
 /// Counts a canary.
 pub fn canary(result: Canary) {
-    if let Some(handles) = handles() {
-        handles.events.canaries[result as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.canaries[result as usize].increment(1);
     }
 }
 
 /// Sets the number of pairs of a rule and a bucket that are trusted.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub fn set_trusted(pairs: usize) {
-    if let Some(handles) = handles() {
-        handles.events.trusted.set(pairs as f64);
+    if let Some(handles) = HANDLES.get() {
+        handles.trusted.set(pairs as f64);
     }
 }
 
@@ -188,10 +196,10 @@ impl Receiver {
     /// `name`: what tells it from others of the same source.
     pub fn new(source: Source, name: &str) -> Self {
         let gauge = |metric: &'static str| {
-            let metrics = METRICS.get()?;
+            let recorder = recorder()?;
             let name = name.to_owned();
             Some(with_local_recorder(
-                &metrics.recorder,
+                recorder,
                 || gauge!(metric, "source" => source.label(), "name" => name),
             ))
         };
@@ -210,10 +218,10 @@ impl Receiver {
     pub fn set_queued(&mut self, messages: u64) {
         let (source, name) = (self.source, &self.name);
         if self.queued.is_none()
-            && let Some(metrics) = METRICS.get()
+            && let Some(recorder) = recorder()
         {
             self.queued = Some(with_local_recorder(
-                &metrics.recorder,
+                recorder,
                 || gauge!(QUEUED, "source" => source.label(), "name" => name.clone()),
             ));
         }

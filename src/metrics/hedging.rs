@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Unit, counter, describe_counter};
 
-use super::handles;
+use super::recorder::Registered;
 
 const HEDGES: &str = "hotset_origin_hedges_total";
 const PREDICTIONS: &str = "hotset_origin_predictions_total";
@@ -33,14 +33,16 @@ label! {
     }
 }
 
-pub(super) struct Handles {
+struct Handles {
     hedges: [[Counter; Outcome::ALL.len()]; Phase::ALL.len()],
     predictions: [Counter; Phase::ALL.len()],
     exceeded: [[Counter; QUANTILES.len()]; Phase::ALL.len()],
 }
 
+static HANDLES: Registered<Handles> = Registered::none();
+
 impl Handles {
-    pub(super) fn register() -> Self {
+    fn new() -> Self {
         let phase = |index: usize| Phase::ALL[index].label();
         let hedges = |index| {
             std::array::from_fn(|outcome| {
@@ -63,7 +65,13 @@ impl Handles {
     }
 }
 
-pub(super) fn describe() {
+/// Describes and registers these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe();
+    HANDLES.keep(Handles::new());
+}
+
+fn describe() {
     describe_counter!(
         HEDGES,
         Unit::Count,
@@ -83,16 +91,16 @@ pub(super) fn describe() {
 
 /// Counts a second request that has ended.
 pub fn hedged(phase: Phase, outcome: Outcome) {
-    if let Some(handles) = handles() {
-        handles.hedging.hedges[phase as usize][outcome as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.hedges[phase as usize][outcome as usize].increment(1);
     }
 }
 
 /// Counts an answer whose latency was predicted, and which predicted quantiles it took longer than.
 pub fn predicted(phase: Phase, above_median: bool, above_p99: bool) {
-    let Some(handles) = handles() else { return };
-    handles.hedging.predictions[phase as usize].increment(1);
+    let Some(handles) = HANDLES.get() else { return };
+    handles.predictions[phase as usize].increment(1);
     for (quantile, above) in [above_median, above_p99].into_iter().enumerate() {
-        handles.hedging.exceeded[phase as usize][quantile].increment(u64::from(above));
+        handles.exceeded[phase as usize][quantile].increment(u64::from(above));
     }
 }

@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use super::handles;
+use super::recorder::Registered;
 
 const IDENTITIES: &str = "hotset_identities";
 const RELOADS: &str = "hotset_identities_reloads_total";
@@ -19,20 +19,28 @@ label! {
     }
 }
 
-pub(super) struct Handles {
+struct Handles {
     identities: Gauge,
     reloads: [Counter; Reload::ALL.len()],
 }
 
+static HANDLES: Registered<Handles> = Registered::none();
+
 impl Handles {
-    pub(super) fn register() -> Self {
+    fn new() -> Self {
         let outcome = |index: usize| counter!(RELOADS, "outcome" => Reload::ALL[index].label());
         Self { identities: gauge!(IDENTITIES), reloads: std::array::from_fn(outcome) }
     }
 }
 
+/// Describes and registers these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe();
+    HANDLES.keep(Handles::new());
+}
+
 #[rustfmt::skip] // A table: one line a metric.
-pub(super) fn describe() {
+fn describe() {
     describe_gauge!(IDENTITIES, Unit::Count, "Identities loaded");
     describe_counter!(RELOADS, Unit::Count, "Reloads of the identities file, by outcome");
 }
@@ -40,14 +48,14 @@ pub(super) fn describe() {
 /// Sets the number of identities that hold.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub fn set_loaded(identities: usize) {
-    if let Some(handles) = handles() {
-        handles.identities.identities.set(identities as f64);
+    if let Some(handles) = HANDLES.get() {
+        handles.identities.set(identities as f64);
     }
 }
 
 /// Counts a change of the file.
 pub fn reloaded(outcome: Reload) {
-    if let Some(handles) = handles() {
-        handles.identities.reloads[outcome as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.reloads[outcome as usize].increment(1);
     }
 }

@@ -1,16 +1,70 @@
-//! Metrics of origin failures, the circuit breaker, and the expiry of credentials.
+//! Metrics of requests to the origin, their failures, the circuit breaker, and the expiry of credentials.
 
-use std::time::SystemTime;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
 
-use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram, with_local_recorder,
+};
 
-use super::handles;
+use super::recorder::{Registered, recorder};
 
+const REQUESTS: &str = "hotset_origin_requests_total";
+pub(super) const BYTES: &str = "hotset_origin_received_bytes_total";
+const FIRST_BYTE: &str = "hotset_origin_first_byte_seconds";
+pub(super) const RETRIES: &str = "hotset_origin_retries_total";
 const ERRORS: &str = "hotset_origin_errors_total";
 const NOT_ASKED: &str = "hotset_origin_requests_withheld_total";
 const BREAKER_OPEN: &str = "hotset_origin_breaker_open";
 const RETRIES_REFUSED: &str = "hotset_origin_retries_refused_total";
 const CREDENTIALS_EXPIRY: &str = "hotset_credentials_expiry_timestamp_seconds";
+
+label! {
+    /// A request to the origin.
+    OriginKind {
+        /// A fetch of bytes by the cache.
+        Get = "get",
+        /// A fetch of metadata by the cache.
+        Head = "head",
+        /// A list of keys, to warm them.
+        List = "list",
+        /// A client's request, sent to hear whether it may read.
+        Ask = "ask",
+        /// A client's request that was forwarded.
+        PassThrough = "passthrough",
+    }
+}
+
+label! {
+    /// Outcome of a request to the origin.
+    Outcome {
+        /// With the answer that was asked for.
+        Ok = "ok",
+        /// 404.
+        NotFound = "not_found",
+        /// 401 or 403.
+        Denied = "denied",
+        /// Another 4xx, or an answer that cannot be used.
+        Refused = "refused",
+        /// Unknown: the client disconnected, or its body was not as announced, before the answer was complete.
+        Abandoned = "abandoned",
+        /// 429, or 503 with `SlowDown`.
+        Throttled = "throttled",
+        /// Another 5xx.
+        ServerError = "server_error",
+        /// No answer, or no further byte of it, in time.
+        Timeout = "timeout",
+        /// No connection.
+        Connect = "connect",
+        /// The connection ended in the middle, or what came was not what was announced.
+        Broken = "broken",
+        /// The object is no longer the version that was asked for (R3).
+        Changed = "changed",
+    }
+}
+
+const SERIES: usize = OriginKind::ALL.len() * Outcome::ALL.len();
 
 label! {
     /// Why a request to the origin brought no answer that is about the request.
@@ -34,7 +88,12 @@ label! {
     }
 }
 
-pub(super) struct Handles {
+struct Handles {
+    /// Registered at the first use of each.
+    requests: [OnceLock<Counter>; SERIES],
+    bytes: Counter,
+    first_byte: Histogram,
+    retries: Counter,
     errors: [Counter; OriginFailure::ALL.len()],
     retries_refused: Counter,
     credentials_expiry: Gauge,
@@ -42,10 +101,16 @@ pub(super) struct Handles {
     breaker_open: Gauge,
 }
 
+static HANDLES: Registered<Handles> = Registered::none();
+
 impl Handles {
-    pub(super) fn register() -> Self {
+    fn new() -> Self {
         let reason = |index: usize| counter!(ERRORS, "reason" => OriginFailure::ALL[index].label());
         Self {
+            requests: [const { OnceLock::new() }; SERIES],
+            bytes: counter!(BYTES),
+            first_byte: histogram!(FIRST_BYTE),
+            retries: counter!(RETRIES),
             errors: std::array::from_fn(reason),
             retries_refused: counter!(RETRIES_REFUSED),
             credentials_expiry: gauge!(CREDENTIALS_EXPIRY),
@@ -55,7 +120,25 @@ impl Handles {
     }
 }
 
-pub(super) fn describe() {
+/// Describes and registers these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe();
+    HANDLES.keep(Handles::new());
+}
+
+fn describe() {
+    describe_counter!(
+        REQUESTS,
+        Unit::Count,
+        "Requests sent to the origin, each attempt counted, by kind and outcome"
+    );
+    describe_counter!(BYTES, Unit::Bytes, "Bytes of response bodies received from the origin");
+    describe_histogram!(
+        FIRST_BYTE,
+        Unit::Seconds,
+        "Time from sending a request to the origin to receiving the response head"
+    );
+    describe_counter!(RETRIES, Unit::Count, "Retries of requests to the origin");
     describe_counter!(ERRORS, Unit::Count, "Failed attempts of requests to the origin, by reason");
     describe_counter!(
         NOT_ASKED,
@@ -80,37 +163,72 @@ pub(super) fn describe() {
 
 /// Counts a request that was not sent because the breaker is open.
 pub fn not_asked() {
-    if let Some(handles) = handles() {
-        handles.origin_errors.not_asked.increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.not_asked.increment(1);
     }
 }
 
 /// Sets whether the breaker is open.
 pub fn set_breaker_open(is_open: bool) {
-    if let Some(handles) = handles() {
-        handles.origin_errors.breaker_open.set(u8::from(is_open));
+    if let Some(handles) = HANDLES.get() {
+        handles.breaker_open.set(u8::from(is_open));
     }
 }
 
 /// Counts a retry that was not made because there were too many.
 pub fn retry_refused() {
-    if let Some(handles) = handles() {
-        handles.origin_errors.retries_refused.increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.retries_refused.increment(1);
     }
 }
 
 /// Sets when hotset's own credentials end; `None`: never.
 pub fn set_credentials_expiry(expires: Option<SystemTime>) {
-    if let Some(handles) = handles() {
+    if let Some(handles) = HANDLES.get() {
         let since = expires.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         let seconds = since.map_or(0.0, |since| since.as_secs_f64());
-        handles.origin_errors.credentials_expiry.set(seconds);
+        handles.credentials_expiry.set(seconds);
     }
 }
 
 /// Counts an attempt that failed.
 pub fn failed(reason: OriginFailure) {
-    if let Some(handles) = handles() {
-        handles.origin_errors.errors[reason as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.errors[reason as usize].increment(1);
+    }
+}
+
+/// Counts one attempt of a request to the origin.
+pub fn origin_request(kind: OriginKind, outcome: Outcome) {
+    let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    let index = kind as usize * Outcome::ALL.len() + outcome as usize;
+    handles.requests[index]
+        .get_or_init(|| {
+            with_local_recorder(
+                recorder,
+                || counter!(REQUESTS, "kind" => kind.label(), "outcome" => outcome.label()),
+            )
+        })
+        .increment(1);
+}
+
+/// Counts bytes of bodies that the origin sent.
+pub fn origin_bytes(bytes: u64) {
+    if let Some(handles) = HANDLES.get() {
+        handles.bytes.increment(bytes);
+    }
+}
+
+/// Records the time from sending a request to the origin to its answer's head.
+pub fn origin_first_byte(elapsed: Duration) {
+    if let Some(handles) = HANDLES.get() {
+        handles.first_byte.record(elapsed);
+    }
+}
+
+/// Counts a further attempt at the origin.
+pub fn origin_retry() {
+    if let Some(handles) = HANDLES.get() {
+        handles.retries.increment(1);
     }
 }

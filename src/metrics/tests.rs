@@ -1,3 +1,11 @@
+use std::time::Duration;
+
+use super::cache::{
+    ADMISSIONS_REFUSED, CACHE_BLOCKS, CACHE_BYTES, COALESCED, COALESCED_WAITERS, IN_FLIGHT_BYTES,
+    IN_FLIGHT_LIMIT, METADATA_ENTRIES,
+};
+use super::origin::{BYTES as ORIGIN_BYTES, RETRIES as ORIGIN_RETRIES};
+use super::requests::{OPEN_CONNECTIONS, REQUESTS_IN_FLIGHT};
 use super::*;
 
 mod reference;
@@ -65,11 +73,11 @@ fn each_recording_function_moves_its_own_metric() {
 fn a_guard_counts_while_it_is_held() {
     let _handle = install();
     for (hold, gauge) in [
-        (connection_open as fn() -> Held, OPEN_CONNECTIONS),
+        (connection_open as fn() -> GaugeGuard, OPEN_CONNECTIONS),
         (request_in_flight, REQUESTS_IN_FLIGHT),
         (coalesced, COALESCED_WAITERS),
     ] {
-        let held: Vec<Held> = (0..1000).map(|_| hold()).collect();
+        let held: Vec<GaugeGuard> = (0..1000).map(|_| hold()).collect();
         let during = value(gauge).unwrap();
         assert!(during >= 1000.0, "{gauge}");
         drop(held);

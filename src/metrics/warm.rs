@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
-use super::{Held, handles, set};
+use super::recorder::{GaugeGuard, Registered};
 
 const PURGES: &str = "hotset_purges_total";
 const OBJECTS: &str = "hotset_warm_objects_total";
@@ -39,7 +39,7 @@ label! {
     }
 }
 
-pub(super) struct Handles {
+struct Handles {
     purges: [Counter; PurgeScope::ALL.len()],
     objects: [Counter; WarmResult::ALL.len()],
     bytes: Counter,
@@ -48,8 +48,10 @@ pub(super) struct Handles {
     dropped: Counter,
 }
 
+static HANDLES: Registered<Handles> = Registered::none();
+
 impl Handles {
-    pub(super) fn register() -> Self {
+    fn new() -> Self {
         let result = |index: usize| counter!(OBJECTS, "result" => WarmResult::ALL[index].label());
         let scope = |index: usize| counter!(PURGES, "scope" => PurgeScope::ALL[index].label());
         Self {
@@ -63,8 +65,14 @@ impl Handles {
     }
 }
 
+/// Describes and registers these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe();
+    HANDLES.keep(Handles::new());
+}
+
 #[rustfmt::skip] // A table: one line a metric.
-pub(super) fn describe() {
+fn describe() {
     describe_counter!(PURGES, Unit::Count, "Purges by operators, by scope");
     describe_counter!(OBJECTS, Unit::Count, "Objects processed by warm jobs and prefetching, by result");
     describe_counter!(BYTES, Unit::Bytes, "Bytes fetched from the origin for warming and prefetching");
@@ -75,38 +83,38 @@ pub(super) fn describe() {
 
 /// Counts purges of one kind.
 pub fn purged(scope: PurgeScope, purges: u64) {
-    if let Some(handles) = handles() {
-        handles.warm.purges[scope as usize].increment(purges);
+    if let Some(handles) = HANDLES.get() {
+        handles.purges[scope as usize].increment(purges);
     }
 }
 
 /// Counts an object that was to be warmed.
 pub fn object(result: WarmResult) {
-    if let Some(handles) = handles() {
-        handles.warm.objects[result as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.objects[result as usize].increment(1);
     }
 }
 
 /// Counts bytes that were fetched to warm an object.
 pub fn fetched(bytes: u64) {
-    if let Some(handles) = handles() {
-        handles.warm.bytes.increment(bytes);
+    if let Some(handles) = HANDLES.get() {
+        handles.bytes.increment(bytes);
     }
 }
 
 /// Counts a job as running until the guard is dropped.
-pub fn job() -> Held {
-    Held::new(|handles| &handles.warm.jobs)
+pub fn job() -> GaugeGuard {
+    HANDLES.hold(|handles| &handles.jobs)
 }
 
 /// Sets how many objects that were created wait to be warmed.
 pub fn set_prefetch_queue(objects: u64) {
-    set(|handles| &handles.warm.queue, objects);
+    HANDLES.set(|handles| &handles.queue, objects);
 }
 
 /// Counts an object that was created and is not warmed, since too many waited.
 pub fn prefetch_dropped() {
-    if let Some(handles) = handles() {
-        handles.warm.dropped.increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.dropped.increment(1);
     }
 }

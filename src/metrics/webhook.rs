@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Unit, counter, describe_counter};
 
-use super::handles;
+use super::recorder::Registered;
 
 const REQUESTS: &str = "hotset_webhook_requests_total";
 
@@ -50,16 +50,24 @@ label! {
     }
 }
 
-pub(super) struct Handles([Counter; Outcome::ALL.len()]);
+struct Handles([Counter; Outcome::ALL.len()]);
+
+static HANDLES: Registered<Handles> = Registered::none();
 
 impl Handles {
-    pub(super) fn register() -> Self {
+    fn new() -> Self {
         let outcome = |at: usize| counter!(REQUESTS, "outcome" => Outcome::ALL[at].label());
         Self(std::array::from_fn(outcome))
     }
 }
 
-pub(super) fn describe() {
+/// Describes and registers these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe();
+    HANDLES.keep(Handles::new());
+}
+
+fn describe() {
     describe_counter!(
         REQUESTS,
         Unit::Count,
@@ -69,7 +77,7 @@ pub(super) fn describe() {
 
 /// Counts a request to the receiver of notifications.
 pub fn request(outcome: Outcome) {
-    if let Some(handles) = handles() {
-        handles.webhook.0[outcome as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.0[outcome as usize].increment(1);
     }
 }

@@ -2,7 +2,7 @@
 
 use metrics::{Counter, Unit, counter, describe_counter};
 
-use super::handles;
+use super::recorder::Registered;
 
 const REFUSED: &str = "hotset_refused_total";
 const CERTIFICATES: &str = "hotset_certificate_reloads_total";
@@ -33,14 +33,16 @@ label! {
     }
 }
 
-pub(super) struct Handles {
+struct Handles {
     refused: [Counter; Refused::ALL.len()],
     certificates_taken: Counter,
     certificates_refused: Counter,
 }
 
+static HANDLES: Registered<Handles> = Registered::none();
+
 impl Handles {
-    pub(super) fn register() -> Self {
+    fn new() -> Self {
         let reason = |index: usize| counter!(REFUSED, "reason" => Refused::ALL[index].label());
         Self {
             refused: std::array::from_fn(reason),
@@ -50,7 +52,13 @@ impl Handles {
     }
 }
 
-pub(super) fn describe() {
+/// Describes and registers these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe();
+    HANDLES.keep(Handles::new());
+}
+
+fn describe() {
     describe_counter!(
         REFUSED,
         Unit::Count,
@@ -61,15 +69,15 @@ pub(super) fn describe() {
 
 /// Counts a request or a connection that was refused.
 pub fn refused(reason: Refused) {
-    if let Some(handles) = handles() {
-        handles.wire.refused[reason as usize].increment(1);
+    if let Some(handles) = HANDLES.get() {
+        handles.refused[reason as usize].increment(1);
     }
 }
 
 /// Counts new certificate files, and whether they took the place of the old ones.
 pub fn certificates_reloaded(taken: bool) {
-    if let Some(handles) = handles() {
-        let wire = &handles.wire;
+    if let Some(handles) = HANDLES.get() {
+        let wire = handles;
         let counter = if taken { &wire.certificates_taken } else { &wire.certificates_refused };
         counter.increment(1);
     }

@@ -25,7 +25,7 @@ use crate::auth::{BodyCheck, Identity, Signer};
 use crate::cache::{PageEvidence, Policy, Ticket, Writing};
 use crate::cluster::PeerWrite;
 use crate::metrics::cache::MissReason;
-use crate::metrics::{self, CacheResult, Held, Operation as OperationLabel, wire};
+use crate::metrics::{self, CacheResult, GaugeGuard, Operation as OperationLabel, wire};
 use crate::origin::{Domain, PassThrough};
 use crate::s3::{AccountId, Effect, ObjectId, Parsed, S3Error};
 
@@ -59,7 +59,7 @@ pub struct RequestContext {
     pub(super) answered: Option<LoggedError>,
     /// Its place among those under way.
     pub(super) held: Option<RequestHeld>,
-    pub(super) _in_flight: Held,
+    pub(super) _in_flight: GaugeGuard,
 }
 
 impl RequestContext {

@@ -132,7 +132,7 @@ impl Warmer {
 /// A job that runs; however this ends, the job has ended, too.
 struct Running {
     job: Arc<Job>,
-    _held: crate::metrics::Held,
+    _held: crate::metrics::GaugeGuard,
 }
 
 impl Drop for Running {

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::budget::Paid;
 use crate::cache::memory::block::Block;
-use crate::metrics::Held;
+use crate::metrics::GaugeGuard;
 use crate::origin::OriginError;
 
 /// How many still want what a fetch will bring.
@@ -172,11 +172,11 @@ pub(in crate::cache) enum Slice {
 pub(in crate::cache) struct Claim {
     fill: Arc<Fill>,
     _wanted: Wanted,
-    _coalesced: Option<Held>,
+    _coalesced: Option<GaugeGuard>,
 }
 
 impl Claim {
-    pub(in crate::cache) fn new(fill: &Arc<Fill>, coalesced: Option<Held>) -> Self {
+    pub(in crate::cache) fn new(fill: &Arc<Fill>, coalesced: Option<GaugeGuard>) -> Self {
         Self { fill: fill.clone(), _wanted: Wanted::new(&fill.interest), _coalesced: coalesced }
     }
 

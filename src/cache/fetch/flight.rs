@@ -22,7 +22,7 @@ use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
-use crate::metrics::{self, Held};
+use crate::metrics::{self, GaugeGuard};
 use crate::origin::{Asked, OriginError, Pin};
 use crate::s3::{ObjectId, ObjectMeta};
 
@@ -96,11 +96,11 @@ pub(in crate::cache) struct OpeningHandle {
     /// It was sent with a condition of the reader that began it.
     conditional: bool,
     _wanted: Wanted,
-    coalesced: Option<Held>,
+    coalesced: Option<GaugeGuard>,
 }
 
 impl OpeningHandle {
-    fn new(opening: &Opening, coalesced: Option<Held>) -> Self {
+    fn new(opening: &Opening, coalesced: Option<GaugeGuard>) -> Self {
         let (answer, sent) = (opening.answer.subscribe(), opening.sent);
         let conditional = opening.first.if_match.is_some();
         Self { answer, sent, conditional, _wanted: Wanted::new(&opening.interest), coalesced }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cache::assembly::Cache;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::{Confirmed, HeadAnswer, Join, Question, wait};
-use crate::metrics::{self, Held};
+use crate::metrics::{self, GaugeGuard};
 use crate::s3::{ObjectId, PartNumber};
 
 impl Cache {
@@ -18,7 +18,7 @@ impl Cache {
     ) -> HeadAnswer {
         let question = (id.clone(), part, self.generations.current(id));
         let (answer, lease) = self.heads.enter(question, join);
-        let _coalesced: Option<Held> = match lease {
+        let _coalesced: Option<GaugeGuard> = match lease {
             Some(lease) => {
                 let cache = self.clone();
                 tokio::spawn(lease.serve(move |question| send(cache.clone(), question)));

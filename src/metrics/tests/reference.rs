@@ -9,10 +9,8 @@ use metrics::{
 };
 use parking_lot::Mutex;
 
-use super::super::{
-    CacheResult, Handles, OriginKind, Outcome, STATUS_CLASSES, describe, events, install,
-};
-use crate::metrics::Operation;
+use crate::metrics::requests::STATUS_CLASSES;
+use crate::metrics::{CacheResult, Operation, OriginKind, Outcome, events, install, register};
 
 const FILE: &str = "docs/reference/metrics.md";
 
@@ -130,11 +128,10 @@ impl Recorder for Catalogue {
 
 /// Every metric by its name.
 fn metrics() -> BTreeMap<String, Metric> {
+    // Recording goes on with the handles of the first registration.
+    let _handle = install();
     let catalogue = Catalogue::default();
-    with_local_recorder(&catalogue, || {
-        describe();
-        drop(Handles::register());
-    });
+    with_local_recorder(&catalogue, register);
     let mut metrics = catalogue.0.into_inner();
     let mut late = late_labels();
     for (name, metric) in &mut metrics {

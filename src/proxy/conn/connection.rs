@@ -28,7 +28,7 @@ use super::admission::AddressHeld;
 use super::client::Client;
 use super::gate::{Gate, GateLimits, Opening};
 use super::transport::{Channel, Transport};
-use crate::metrics::Held;
+use crate::metrics::GaugeGuard;
 
 /// How long a connection lingers for what its client still has on its way.
 const LINGER: Duration = Duration::from_secs(1);
@@ -48,7 +48,7 @@ pub(in crate::proxy) struct Connection {
     /// Until when what the client sends is still read after our end.
     lingering: Option<Pin<Box<Sleep>>>,
     /// Counted for as long as it lives.
-    _held: (Held, AddressHeld),
+    _held: (GaugeGuard, AddressHeld),
 }
 
 /// What a connection is made of.
@@ -58,7 +58,7 @@ pub(in crate::proxy) struct Parts {
     pub address: Option<SocketAddr>,
     pub opening: Opening,
     pub client: Client,
-    pub held: (Held, AddressHeld),
+    pub held: (GaugeGuard, AddressHeld),
 }
 
 impl Connection {

@@ -28,7 +28,7 @@ use super::shutdown::Shutdown;
 use super::transport::Channel;
 use super::turn_away::turn_away;
 use crate::accept::accept;
-use crate::metrics::{self, Held, wire};
+use crate::metrics::{self, GaugeGuard, wire};
 use crate::proxy::Gateway;
 use crate::proxy::config::LimitsConfig;
 use crate::tls::{ClientCertificate, Tls, chose_http_2};
@@ -127,7 +127,7 @@ impl Server {
     }
 
     /// Learns who the client is and how it is spoken with; `None` when it may not stay.
-    async fn welcome(&self, accepted: Accepted, open: Held) -> io::Result<Option<Parts>> {
+    async fn welcome(&self, accepted: Accepted, open: GaugeGuard) -> io::Result<Option<Parts>> {
         let Accepted { mut socket, mut address } = accepted;
         if let (Some(balancers), Some(balancer)) = (&self.balancers, address)
             && balancers.expects(balancer.ip())
