@@ -12,9 +12,10 @@ use metrics_exporter_prometheus::{
 
 #[macro_use]
 mod label;
+mod computed;
 mod operation;
+mod process;
 mod recorder;
-mod requests;
 
 pub mod cache;
 pub mod cluster;
@@ -23,7 +24,9 @@ pub mod events;
 pub mod hedging;
 pub mod identities;
 pub mod memory;
+pub mod openmetrics;
 pub mod origin;
+pub mod requests;
 pub mod warm;
 pub mod webhook;
 pub mod wire;
@@ -32,15 +35,13 @@ pub use cache::{
     admission_refused, coalesced, set_cache_blocks, set_cache_bytes, set_in_flight_bytes,
     set_in_flight_limit, set_metadata_entries,
 };
+pub use computed::render;
 pub use operation::Operation;
 pub use origin::{
     OriginKind, Outcome, origin_bytes, origin_first_byte, origin_request, origin_retry,
 };
 pub use recorder::GaugeGuard;
-pub use requests::{
-    CacheResult, Source, connection_open, first_byte, request, request_duration, request_in_flight,
-    response_bytes,
-};
+pub use requests::{CacheResult, Source, connection_open, request_in_flight, response_bytes};
 
 /// Upper bounds of the histograms' buckets, in seconds: a hit from memory takes a tenth of a
 /// millisecond, an origin in trouble tens of seconds.
@@ -82,6 +83,7 @@ fn register() {
     identities::register();
     memory::register();
     origin::register();
+    process::describe();
     requests::register();
     warm::register();
     webhook::register();

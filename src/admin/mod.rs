@@ -5,6 +5,7 @@
 
 mod api;
 pub mod config;
+mod exposition;
 mod page;
 mod server;
 pub mod stats;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -24,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::{Api, page};
+use super::{Api, exposition, page};
 use crate::accept::accept;
 
 const CONNECTIONS: usize = 64;
@@ -125,13 +127,13 @@ async fn serve_connection(
             let path = request.uri().path();
             Ok::<_, Infallible>(if path.starts_with("/cluster/") {
                 match state.api.answer_peer(request, from, end).await {
-                    Ok(response) if slot.is_peers() => response,
-                    Ok(response) | Err(response) => last(response),
+                    Ok(response) if slot.is_peers() => whole(response),
+                    Ok(response) | Err(response) => last(whole(response)),
                 }
             } else if path.starts_with("/api/") {
-                last(state.api.answer(request, end).await)
+                last(whole(state.api.answer(request, end).await))
             } else {
-                last(answer(request.method(), path, state, draining))
+                last(answer(&request, state, draining).await)
             })
         }
     });
@@ -180,26 +182,37 @@ impl ConnectionEnd {
 }
 
 /// The connection ends with this answer.
-fn last(mut response: Response<String>) -> Response<String> {
+fn last(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-fn answer(method: &Method, path: &str, state: &AdminState, draining: bool) -> Response<String> {
+fn whole(response: Response<String>) -> Response<Full<Bytes>> {
+    response.map(|text| Full::new(Bytes::from(text)))
+}
+
+async fn answer(
+    request: &Request<Incoming>,
+    state: &AdminState,
+    draining: bool,
+) -> Response<Full<Bytes>> {
+    let (method, path) = (request.method(), request.uri().path());
     if let Some(file) = page::find(method, path) {
-        return file;
+        return whole(file);
     }
     let known = matches!(path, "/metrics" | "/healthz" | "/readyz");
     if known && !matches!(*method, Method::GET | Method::HEAD) {
-        return only_get();
+        return whole(only_get());
     }
+    if path == "/metrics" {
+        let api = state.api.clone();
+        return exposition::answer(request.headers(), move || api.stats.render()).await;
+    }
+    whole(health(path, state, draining))
+}
+
+fn health(path: &str, state: &AdminState, draining: bool) -> Response<String> {
     match path {
-        "/metrics" => {
-            let mut response = text(StatusCode::OK, state.api.stats.render());
-            let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            response.headers_mut().insert(CONTENT_TYPE, format);
-            response
-        }
         "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
         "/readyz" if draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned()),
         "/readyz" if state.ready.load(Ordering::Acquire) => {
@@ -323,6 +336,18 @@ mod tests {
         assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
         assert!(answer.contains("\nshown_total 3\n"), "{answer}");
         assert_eq!(running.refreshed.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn openmetrics_is_given_to_whoever_prefers_it() {
+        let running = start().await;
+        let head = "GET /metrics HTTP/1.1\r\nhost: x\r\naccept: application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.3\r\n\r\n";
+        let answer = running.send(head).await;
+        let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+        assert!(answer.contains(kind), "{answer}");
+        assert!(answer.contains("vary: Accept, Accept-Encoding\r\n"), "{answer}");
+        assert!(answer.contains("# TYPE shown counter\nshown_total 3\n"), "{answer}");
+        assert!(answer.ends_with("# EOF\n"), "{answer}");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use crate::cache::{Cache, DiskUsage, Rules};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::metrics;
+use crate::metrics::cache::{Eviction, evicted};
 use crate::origin::Origin;
 use crate::proxy::{Admission, RecentErrors};
 use crate::s3::BucketName;
@@ -72,6 +73,10 @@ fn stats(config: &Config, observed: Observed) -> Stats {
     let Observed { cache, origin, rules, admission, errors, .. } = observed;
     let settings = json!({ "settings": config.effective() });
     let disks = &config.cache.disk;
+    for disk in disks {
+        metrics::disk::set_capacity(&disk.path.display().to_string(), disk.capacity.0);
+        evicted(Eviction::Disk, 0);
+    }
     let disks = disks.iter().map(|d| json!({ "path": d.path, "capacity_bytes": d.capacity.0 }));
     let disks: Value = disks.collect();
     let limits_of = cache.clone();

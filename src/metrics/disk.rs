@@ -1,8 +1,10 @@
 //! The disk tier's metrics.
 
-use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{
+    Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge, with_local_recorder,
+};
 
-use super::recorder::Registered;
+use super::recorder::{Registered, recorder};
 
 const READS: &str = "hotset_disk_reads_total";
 const READ_BYTES: &str = "hotset_disk_read_bytes_total";
@@ -11,6 +13,7 @@ const FAILURES: &str = "hotset_disk_failures_total";
 const SKIPS: &str = "hotset_disk_skips_total";
 const RECLAIMED: &str = "hotset_disk_segments_reclaimed_total";
 const DEVICE_BYTES: &str = "hotset_disk_bytes";
+const CAPACITY: &str = "hotset_disk_capacity_bytes";
 const BLOCKS: &str = "hotset_disk_blocks";
 const OBJECTS: &str = "hotset_disk_objects";
 const QUEUED_BYTES: &str = "hotset_disk_queued_bytes";
@@ -116,6 +119,7 @@ fn describe() {
     describe_counter!(SKIPS, Unit::Count, "Evicted blocks that were not written to disk, by reason: not_admitted (by cache.admission), queue_full (the write queue was full)");
     describe_counter!(RECLAIMED, Unit::Count, "Segments removed to free space");
     describe_gauge!(DEVICE_BYTES, Unit::Bytes, "Size of the disk tier's files");
+    describe_gauge!(CAPACITY, Unit::Bytes, "Limit on the size of the files below a path of the disk tier (cache.disk[].capacity)");
     describe_gauge!(BLOCKS, Unit::Count, "Blocks on disk");
     describe_gauge!(QUEUED_BYTES, Unit::Bytes, "Bytes of blocks in the disk write queue");
     describe_gauge!(OBJECTS, Unit::Count, "Objects with metadata on disk");
@@ -155,6 +159,15 @@ pub fn reclaimed() {
     if let Some(handles) = HANDLES.get() {
         handles.reclaimed.increment(1);
     }
+}
+
+/// Sets the limit on the size of the files below a path.
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, eight pebibytes")]
+pub fn set_capacity(path: &str, bytes: u64) {
+    let Some(recorder) = recorder() else { return };
+    let path = path.to_owned();
+    let register = || gauge!(CAPACITY, "path" => path);
+    with_local_recorder(recorder, register).set(bytes as f64);
 }
 
 /// Sets what the tier holds.

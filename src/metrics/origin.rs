@@ -16,6 +16,7 @@ const FIRST_BYTE: &str = "hotset_origin_first_byte_seconds";
 pub(super) const RETRIES: &str = "hotset_origin_retries_total";
 const ERRORS: &str = "hotset_origin_errors_total";
 const NOT_ASKED: &str = "hotset_origin_requests_withheld_total";
+const UP: &str = "hotset_origin_up";
 const BREAKER_OPEN: &str = "hotset_origin_breaker_open";
 const RETRIES_REFUSED: &str = "hotset_origin_retries_refused_total";
 const CREDENTIALS_EXPIRY: &str = "hotset_credentials_expiry_timestamp_seconds";
@@ -92,32 +93,44 @@ struct Handles {
     /// Registered at the first use of each.
     requests: [OnceLock<Counter>; SERIES],
     bytes: Counter,
-    first_byte: Histogram,
+    /// Registered at the first use of each, but for those of reads.
+    first_byte: [OnceLock<Histogram>; OriginKind::ALL.len()],
     retries: Counter,
     errors: [Counter; OriginFailure::ALL.len()],
     retries_refused: Counter,
     credentials_expiry: Gauge,
     not_asked: Counter,
     breaker_open: Gauge,
+    /// Registered once it is known.
+    up: OnceLock<Gauge>,
 }
 
 static HANDLES: Registered<Handles> = Registered::none();
 
 impl Handles {
     fn new() -> Self {
+        let first_byte = [const { OnceLock::new() }; OriginKind::ALL.len()];
+        for kind in [OriginKind::Get, OriginKind::Head] {
+            first_byte[kind as usize].get_or_init(|| first_byte_of(kind));
+        }
         let reason = |index: usize| counter!(ERRORS, "reason" => OriginFailure::ALL[index].label());
         Self {
             requests: [const { OnceLock::new() }; SERIES],
             bytes: counter!(BYTES),
-            first_byte: histogram!(FIRST_BYTE),
+            first_byte,
             retries: counter!(RETRIES),
             errors: std::array::from_fn(reason),
             retries_refused: counter!(RETRIES_REFUSED),
             credentials_expiry: gauge!(CREDENTIALS_EXPIRY),
             not_asked: counter!(NOT_ASKED),
             breaker_open: gauge!(BREAKER_OPEN),
+            up: OnceLock::new(),
         }
     }
+}
+
+fn first_byte_of(kind: OriginKind) -> Histogram {
+    histogram!(FIRST_BYTE, "kind" => kind.label())
 }
 
 /// Describes and registers these metrics with the recorder in scope.
@@ -127,6 +140,10 @@ pub(super) fn register() {
 }
 
 fn describe() {
+    describe_gauge!(
+        UP,
+        "1 while the last request to the origin was answered, else 0; absent before the first request"
+    );
     describe_counter!(
         REQUESTS,
         Unit::Count,
@@ -136,7 +153,7 @@ fn describe() {
     describe_histogram!(
         FIRST_BYTE,
         Unit::Seconds,
-        "Time from sending a request to the origin to receiving the response head"
+        "Time from sending a request to the origin to receiving the response head, by kind"
     );
     describe_counter!(RETRIES, Unit::Count, "Retries of requests to the origin");
     describe_counter!(ERRORS, Unit::Count, "Failed attempts of requests to the origin, by reason");
@@ -166,6 +183,13 @@ pub fn not_asked() {
     if let Some(handles) = HANDLES.get() {
         handles.not_asked.increment(1);
     }
+}
+
+/// Sets whether the last request to the origin was answered.
+pub fn set_up(is_up: bool) {
+    let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    let register = || with_local_recorder(recorder, || gauge!(UP));
+    handles.up.get_or_init(register).set(u8::from(is_up));
 }
 
 /// Sets whether the breaker is open.
@@ -220,10 +244,11 @@ pub fn origin_bytes(bytes: u64) {
 }
 
 /// Records the time from sending a request to the origin to its answer's head.
-pub fn origin_first_byte(elapsed: Duration) {
-    if let Some(handles) = HANDLES.get() {
-        handles.first_byte.record(elapsed);
-    }
+pub fn origin_first_byte(kind: OriginKind, elapsed: Duration) {
+    let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    handles.first_byte[kind as usize]
+        .get_or_init(|| with_local_recorder(recorder, || first_byte_of(kind)))
+        .record(elapsed);
 }
 
 /// Counts a further attempt at the origin.

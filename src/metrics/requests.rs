@@ -1,5 +1,8 @@
-//! Metrics of clients' requests and connections.
+//! Metrics of clients' requests and connections: number, statuses, errors, latency, and what the cache saved the origin.
+//!
+//! All series of an operation and a cache result are found by one index, so that a request costs no look-up by name.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -7,13 +10,18 @@ use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram, with_local_recorder,
 };
+use parking_lot::RwLock;
 
 use super::operation::Operation;
 use super::recorder::{GaugeGuard, Registered, recorder};
 
 const REQUESTS: &str = "hotset_requests_total";
 const RESPONSE_BYTES: &str = "hotset_response_bytes_total";
-const REQUEST_DURATION: &str = "hotset_request_duration_seconds";
+const RESPONSES: &str = "hotset_responses_total";
+const ERRORS: &str = "hotset_errors_total";
+const SAVED_REQUESTS: &str = "hotset_saved_requests_total";
+const SAVED_BYTES: &str = "hotset_saved_bytes_total";
+const DURATION: &str = "hotset_request_duration_seconds";
 const FIRST_BYTE: &str = "hotset_first_byte_seconds";
 pub(super) const OPEN_CONNECTIONS: &str = "hotset_open_connections";
 pub(super) const REQUESTS_IN_FLIGHT: &str = "hotset_requests_in_flight";
@@ -55,14 +63,51 @@ label! {
 /// Values of the label `status`; the first one is for answers that had none.
 pub(super) const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-const REQUEST_SERIES: usize = Operation::ALL.len() * CacheResult::ALL.len() * STATUS_CLASSES.len();
+/// Statuses from 100 on that have a series each; the series of index 0 is for requests without one.
+const STATUSES: usize = 501;
+/// Error codes that have a series each: an origin may answer with any code.
+const CODES: usize = 100;
+
+/// Reads that a server without any traffic shows as well.
+const FROM_THE_START: [(Operation, CacheResult); 4] = [
+    (Operation::GetObject, CacheResult::Hit),
+    (Operation::GetObject, CacheResult::Miss),
+    (Operation::HeadObject, CacheResult::Hit),
+    (Operation::HeadObject, CacheResult::Miss),
+];
+
+/// A request that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    pub operation: Operation,
+    pub cache: CacheResult,
+    /// 0: there was no response; 499: the client disconnected before it was complete.
+    pub status: u16,
+    /// From the head of the request to the last byte of the response.
+    pub duration: Duration,
+    /// From the head of the request to the first byte of the response, if there was one.
+    pub first_byte: Option<Duration>,
+    /// Bytes of the response from memory and disk.
+    pub from_cache: u64,
+}
+
+/// The series of an operation and a cache result.
+#[derive(Default)]
+struct Series {
+    requests: [OnceLock<Counter>; STATUS_CLASSES.len()],
+    duration: OnceLock<Histogram>,
+    first_byte: OnceLock<Histogram>,
+}
+
+type ByStatus = Box<[OnceLock<Counter>]>;
 
 struct Handles {
-    /// Registered at the first use of each, so that combinations which never happen are not shown.
-    requests: Box<[OnceLock<Counter>]>,
+    series: Box<[Series]>,
+    responses: [OnceLock<ByStatus>; Operation::ALL.len()],
+    errors: RwLock<HashMap<String, Counter>>,
+    saved_requests: Counter,
+    saved_bytes: Counter,
     response_bytes: [Counter; Source::ALL.len()],
-    request_duration: Histogram,
-    first_byte: Histogram,
     open_connections: Gauge,
     requests_in_flight: Gauge,
 }
@@ -71,16 +116,43 @@ static HANDLES: Registered<Handles> = Registered::none();
 
 impl Handles {
     fn new() -> Self {
+        let count = Operation::ALL.len() * CacheResult::ALL.len();
+        let series: Box<[Series]> = std::iter::repeat_with(Series::default).take(count).collect();
+        for (operation, cache) in FROM_THE_START {
+            let of = &series[index(operation, cache)];
+            of.requests[2].get_or_init(|| requests(operation, cache, 2));
+            of.duration.get_or_init(|| latency(DURATION, operation, cache));
+            of.first_byte.get_or_init(|| latency(FIRST_BYTE, operation, cache));
+        }
         Self {
-            requests: std::iter::repeat_with(OnceLock::new).take(REQUEST_SERIES).collect(),
+            series,
+            responses: [const { OnceLock::new() }; Operation::ALL.len()],
+            errors: RwLock::default(),
+            saved_requests: counter!(SAVED_REQUESTS),
+            saved_bytes: counter!(SAVED_BYTES),
             response_bytes: [Source::Memory, Source::Disk, Source::Origin, Source::PassThrough]
                 .map(|source| counter!(RESPONSE_BYTES, "source" => source.label())),
-            request_duration: histogram!(REQUEST_DURATION),
-            first_byte: histogram!(FIRST_BYTE),
             open_connections: gauge!(OPEN_CONNECTIONS),
             requests_in_flight: gauge!(REQUESTS_IN_FLIGHT),
         }
     }
+}
+
+fn index(operation: Operation, cache: CacheResult) -> usize {
+    operation as usize * CacheResult::ALL.len() + cache as usize
+}
+
+fn requests(operation: Operation, cache: CacheResult, class: usize) -> Counter {
+    counter!(
+        REQUESTS,
+        "operation" => operation.label(),
+        "cache" => cache.label(),
+        "status" => STATUS_CLASSES[class],
+    )
+}
+
+fn latency(name: &'static str, operation: Operation, cache: CacheResult) -> Histogram {
+    histogram!(name, "operation" => operation.label(), "cache" => cache.label())
 }
 
 /// Describes and registers these metrics with the recorder in scope.
@@ -92,55 +164,72 @@ pub(super) fn register() {
 #[rustfmt::skip] // A table: one line a metric.
 fn describe() {
     describe_counter!(REQUESTS, Unit::Count, "Requests, by S3 operation, cache result and status class; 499 (client disconnect) counts as 4xx");
-    describe_counter!(RESPONSE_BYTES, Unit::Bytes, "Bytes of response bodies sent to clients, by source");
-    describe_histogram!(REQUEST_DURATION, Unit::Seconds, "Time from receiving a request head to sending the last byte of the response");
+    describe_counter!(RESPONSES, Unit::Count, "Requests, by S3 operation and exact status; none: no response, 499: the client disconnected before the response was complete");
+    describe_counter!(ERRORS, Unit::Count, "Error responses of hotset itself, by S3 error code; the first 100 codes have series, others are counted as `other`");
+    describe_histogram!(DURATION, Unit::Seconds, "Time from receiving a request head to sending the last byte of the response");
     describe_histogram!(FIRST_BYTE, Unit::Seconds, "Time from receiving a request head to sending the first byte of the response");
+    describe_counter!(SAVED_REQUESTS, Unit::Count, "Requests answered from the cache without a request to the origin");
+    describe_counter!(SAVED_BYTES, Unit::Bytes, "Bytes of response bodies sent from memory and disk instead of the origin");
+    describe_counter!(RESPONSE_BYTES, Unit::Bytes, "Bytes of response bodies sent to clients, by source");
     describe_gauge!(OPEN_CONNECTIONS, Unit::Count, "Open client connections");
     describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests in flight");
 }
 
-/// Counts a request that has ended; `status` 0 when there was no answer.
-pub fn request(operation: Operation, cache: CacheResult, status: u16) {
+/// Counts a request that has ended.
+pub fn ended(request: &Ended) {
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    let Ended { operation, cache, status, duration, first_byte, from_cache } = *request;
+    let series = &handles.series[index(operation, cache)];
     let class = match status / 100 {
         class @ 1..=5 => usize::from(class),
         _ => 0,
     };
-    let index = (operation as usize * CacheResult::ALL.len() + cache as usize)
-        * STATUS_CLASSES.len()
-        + class;
-    handles.requests[index]
+    series.requests[class]
+        .get_or_init(|| with_local_recorder(recorder, || requests(operation, cache, class)))
+        .increment(1);
+    let latency = |name| with_local_recorder(recorder, || latency(name, operation, cache));
+    series.duration.get_or_init(|| latency(DURATION)).record(duration);
+    if let Some(first_byte) = first_byte {
+        series.first_byte.get_or_init(|| latency(FIRST_BYTE)).record(first_byte);
+    }
+    let by_status = handles.responses[operation as usize]
+        .get_or_init(|| std::iter::repeat_with(OnceLock::new).take(STATUSES).collect());
+    let exact = usize::from(status).checked_sub(99).filter(|exact| *exact < STATUSES);
+    by_status[exact.unwrap_or(0)]
         .get_or_init(|| {
-            with_local_recorder(recorder, || {
-                counter!(
-                    REQUESTS,
-                    "operation" => operation.label(),
-                    "cache" => cache.label(),
-                    "status" => STATUS_CLASSES[class],
-                )
-            })
+            let code = exact.map_or_else(|| "none".to_owned(), |_| status.to_string());
+            with_local_recorder(
+                recorder,
+                || counter!(RESPONSES, "operation" => operation.label(), "code" => code),
+            )
         })
         .increment(1);
+    if matches!(cache, CacheResult::Hit | CacheResult::Stale | CacheResult::Negative) {
+        handles.saved_requests.increment(1);
+    }
+    handles.saved_bytes.increment(from_cache);
+}
+
+/// Counts an error response of hotset itself, by its S3 error code.
+pub fn error(code: &str) {
+    let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    let errors = &handles.errors;
+    if let Some(counter) = errors.read().get(code) {
+        return counter.increment(1);
+    }
+    let mut errors = errors.write();
+    let name = if errors.len() < CODES { code } else { "other" };
+    let counter = errors.entry(name.to_owned()).or_insert_with(|| {
+        let name = name.to_owned();
+        with_local_recorder(recorder, || counter!(ERRORS, "code" => name))
+    });
+    counter.increment(1);
 }
 
 /// Counts bytes of a body that were sent to a client.
 pub fn response_bytes(source: Source, bytes: u64) {
     if let Some(handles) = HANDLES.get() {
         handles.response_bytes[source as usize].increment(bytes);
-    }
-}
-
-/// Records the time from a request's head to the last byte of its answer.
-pub fn request_duration(elapsed: Duration) {
-    if let Some(handles) = HANDLES.get() {
-        handles.request_duration.record(elapsed);
-    }
-}
-
-/// Records the time from a request's head to the first byte of its answer.
-pub fn first_byte(elapsed: Duration) {
-    if let Some(handles) = HANDLES.get() {
-        handles.first_byte.record(elapsed);
     }
 }
 
@@ -152,4 +241,48 @@ pub fn connection_open() -> GaugeGuard {
 /// Counts a request as in flight until the guard is dropped.
 pub fn request_in_flight() -> GaugeGuard {
     HANDLES.hold(|handles| &handles.requests_in_flight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::install;
+
+    #[test]
+    fn codes_beyond_the_bound_share_one_series() {
+        let _handle = install();
+        for index in 0..2 * CODES {
+            error(&format!("MadeUp{index}"));
+        }
+        let page = install().render();
+        let series = page.lines().filter(|line| line.starts_with("hotset_errors_total{"));
+        assert!(series.count() <= CODES + 1);
+        assert!(page.contains("hotset_errors_total{code=\"other\"}"), "{page}");
+    }
+
+    #[test]
+    fn each_status_has_its_own_series_and_a_strange_one_none() {
+        let _handle = install();
+        for status in [0, 42, 100, 206, 499, 599, 600, 999] {
+            let request = Ended {
+                operation: Operation::RestoreObject,
+                cache: CacheResult::Bypass,
+                status,
+                duration: Duration::ZERO,
+                first_byte: None,
+                from_cache: 0,
+            };
+            ended(&request);
+        }
+        let page = install().render();
+        let of = |code: &str| {
+            let name =
+                format!("hotset_responses_total{{operation=\"RestoreObject\",code=\"{code}\"}} ");
+            page.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok())
+        };
+        assert_eq!(of("none"), Some(4), "{page}");
+        for code in ["100", "206", "499", "599"] {
+            assert_eq!(of(code), Some(1), "{code}");
+        }
+    }
 }

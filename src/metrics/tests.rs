@@ -18,20 +18,30 @@ fn value(series: &str) -> Option<f64> {
     })
 }
 
+/// Records a request that took 3 ms, and 80 us to its first byte, and sent 7 bytes from the cache.
+fn end(operation: Operation, cache: CacheResult, status: u16) {
+    requests::ended(&requests::Ended {
+        operation,
+        cache,
+        status,
+        duration: Duration::from_millis(3),
+        first_byte: Some(Duration::from_micros(80)),
+        from_cache: 7,
+    });
+}
+
 // Other tests of this binary may record at the same time: numbers are compared with `>=`.
 
 #[test]
 fn each_recording_function_moves_its_own_metric() {
     let _handle = install();
     let before = value(ORIGIN_BYTES).unwrap();
-    request(Operation::Other, CacheResult::Negative, 599);
-    request(Operation::Other, CacheResult::Negative, 0);
+    end(Operation::Other, CacheResult::Negative, 599);
+    end(Operation::Other, CacheResult::Negative, 0);
     response_bytes(Source::PassThrough, 5);
-    request_duration(Duration::from_millis(3));
-    first_byte(Duration::from_micros(80));
     origin_request(OriginKind::PassThrough, Outcome::Changed);
     origin_bytes(7);
-    origin_first_byte(Duration::from_secs(20));
+    origin_first_byte(OriginKind::Get, Duration::from_secs(20));
     origin_retry();
     admission_refused();
     cache::invalidation(cache::InvalidationCause::Event);
@@ -60,9 +70,17 @@ fn each_recording_function_moves_its_own_metric() {
     ] {
         assert!(value(counter).unwrap() >= 1.0, "{counter}");
     }
-    assert!(value(r#"hotset_request_duration_seconds_bucket{le="0.005"}"#).unwrap() >= 1.0);
-    assert!(value(r#"hotset_first_byte_seconds_bucket{le="0.0001"}"#).unwrap() >= 1.0);
-    assert!(value("hotset_origin_first_byte_seconds_sum").unwrap() >= 20.0);
+    let of = r#"operation="other",cache="negative""#;
+    let duration = format!("hotset_request_duration_seconds_bucket{{{of},le=\"0.005\"}}");
+    assert!(value(&duration).unwrap() >= 2.0);
+    let first = format!("hotset_first_byte_seconds_bucket{{{of},le=\"0.0001\"}}");
+    assert!(value(&first).unwrap() >= 2.0);
+    let first = r#"hotset_origin_first_byte_seconds_sum{kind="get"}"#;
+    assert!(value(first).unwrap() >= 20.0);
+    let exact = r#"hotset_responses_total{operation="other",code="599"}"#;
+    assert!(value(exact).unwrap() >= 1.0);
+    assert!(value("hotset_saved_requests_total").unwrap() >= 2.0);
+    assert!(value("hotset_saved_bytes_total").unwrap() >= 14.0);
     assert!(value(r#"hotset_disk_skips_total{reason="not_admitted"}"#).unwrap() >= 1.0);
     for gauge in [CACHE_BYTES, CACHE_BLOCKS, METADATA_ENTRIES, IN_FLIGHT_BYTES, IN_FLIGHT_LIMIT] {
         assert!(value(gauge).unwrap() >= 0.0, "{gauge}");
@@ -89,19 +107,20 @@ fn a_guard_counts_while_it_is_held() {
 #[test]
 fn every_metric_has_help_and_a_name_with_its_unit() {
     let _handle = install();
-    request(Operation::GetObject, CacheResult::Hit, 200);
+    end(Operation::GetObject, CacheResult::Hit, 200);
     origin_request(OriginKind::Get, Outcome::Ok);
-    request_duration(Duration::ZERO);
-    first_byte(Duration::ZERO);
-    origin_first_byte(Duration::ZERO);
-    let text = install().render();
+    requests::error("NoSuchKey");
+    wire::set_certificate_expiry("/a.pem", 1);
+    origin::set_up(true);
+    disk::set_capacity("/a", 1);
+    let text = render(&install());
     let mut kinds = 0;
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();
         assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
-        assert!(name.starts_with("hotset_"), "{name}");
+        assert!(name.starts_with("hotset_") || name.starts_with("process_"), "{name}");
         assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
-        let is_moment = name.ends_with("_timestamp_seconds");
+        let is_moment = name.ends_with("_timestamp_seconds") || name.ends_with("_time_seconds");
         assert_eq!(
             name.ends_with("_seconds") && !is_moment,
             kind == "histogram",
@@ -109,7 +128,7 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
         );
         kinds += 1;
     }
-    assert_eq!(kinds, 61);
+    assert_eq!(kinds, 76);
 }
 
 #[test]

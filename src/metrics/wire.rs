@@ -1,10 +1,13 @@
 //! Metrics of connections and requests refused before they are handled.
 
-use metrics::{Counter, Unit, counter, describe_counter};
+use metrics::{
+    Counter, Unit, counter, describe_counter, describe_gauge, gauge, with_local_recorder,
+};
 
-use super::recorder::Registered;
+use super::recorder::{Registered, recorder};
 
 const REFUSED: &str = "hotset_refused_total";
+const CERTIFICATE_EXPIRY: &str = "hotset_certificate_expiry_timestamp_seconds";
 const CERTIFICATES: &str = "hotset_certificate_reloads_total";
 
 label! {
@@ -59,6 +62,11 @@ pub(super) fn register() {
 }
 
 fn describe() {
+    describe_gauge!(
+        CERTIFICATE_EXPIRY,
+        Unit::Seconds,
+        "Expiry of a server certificate in use, in Unix time, by the file it was read from"
+    );
     describe_counter!(
         REFUSED,
         Unit::Count,
@@ -72,6 +80,15 @@ pub fn refused(reason: Refused) {
     if let Some(handles) = HANDLES.get() {
         handles.refused[reason as usize].increment(1);
     }
+}
+
+/// Sets the expiry of a server certificate, in Unix time; `file`: where it was read from.
+#[allow(clippy::cast_precision_loss, reason = "seconds of this age")]
+pub fn set_certificate_expiry(file: &str, not_after: i64) {
+    let Some(recorder) = recorder() else { return };
+    let file = file.to_owned();
+    let register = || gauge!(CERTIFICATE_EXPIRY, "certificate" => file);
+    with_local_recorder(recorder, register).set(not_after as f64);
 }
 
 /// Counts new certificate files, and whether they took the place of the old ones.

@@ -277,7 +277,7 @@ impl Origin {
         let is_head = request.method == Method::HEAD;
         let kind = if is_head { OriginKind::Head } else { OriginKind::Get };
         self.record(kind, request.id.hash64(), outcome.as_ref().err());
-        metrics::origin_first_byte(started.elapsed());
+        metrics::origin_first_byte(kind, started.elapsed());
         outcome
     }
 

@@ -119,7 +119,11 @@ impl Health {
     /// An answer came. Returns what is to be logged of it.
     fn answered(&self) -> Option<String> {
         let last = self.last.load(Ordering::Relaxed);
-        if last == ANSWERS || self.last.swap(ANSWERS, Ordering::Relaxed) != FAILS {
+        if last == ANSWERS {
+            return None;
+        }
+        failures::set_up(true);
+        if self.last.swap(ANSWERS, Ordering::Relaxed) != FAILS {
             return None;
         }
         let outage = self.failing.lock().outage.take().filter(|outage| outage.warned)?;
@@ -129,7 +133,9 @@ impl Health {
 
     /// None came. Returns what is to be logged of it.
     fn failed(&self, reason: OriginFailure, failure: &OriginError) -> Option<String> {
-        self.last.store(FAILS, Ordering::Relaxed);
+        if self.last.swap(FAILS, Ordering::Relaxed) != FAILS {
+            failures::set_up(false);
+        }
         let (now, mut failing) = (Instant::now(), self.failing.lock());
         let Failing { outage, warnings, unsaid } = &mut *failing;
         let outage = outage.get_or_insert_with(|| Outage {

@@ -23,6 +23,7 @@ use super::conn::client::Client;
 use super::context::RequestContext;
 use super::ending::CLIENT_CLOSED_REQUEST;
 use crate::metrics::cache::MissReason;
+use crate::metrics::requests::{self, Ended};
 use crate::metrics::{self, Source};
 use crate::tls::ClientCertificate;
 
@@ -156,13 +157,19 @@ fn line<'a>(exchange: &Exchange<'a>, ctx: &'a RequestContext, dropped: u64) -> L
 
 /// Counts a finished request.
 pub(super) fn record(exchange: &Exchange<'_>, ctx: &RequestContext) {
-    metrics::request(ctx.operation, ctx.cache, exchange.status);
+    requests::ended(&Ended {
+        operation: ctx.operation,
+        cache: ctx.cache,
+        status: exchange.status,
+        duration: ctx.started.elapsed(),
+        first_byte: ctx.first_byte,
+        from_cache: ctx.from_memory + ctx.from_disk,
+    });
+    if let Some(answered) = &ctx.answered {
+        requests::error(&answered.code);
+    }
     if let Some(reason) = ctx.miss {
         metrics::cache::miss(reason);
-    }
-    metrics::request_duration(ctx.started.elapsed());
-    if let Some(first_byte) = ctx.first_byte {
-        metrics::first_byte(first_byte);
     }
     if ctx.forward.is_some() {
         metrics::response_bytes(Source::PassThrough, exchange.bytes as u64);

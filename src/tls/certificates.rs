@@ -23,6 +23,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::AlternativeName;
 use super::config::{ClientAuth, TlsConfig};
+use crate::metrics::wire::set_certificate_expiry;
 
 /// Error in the certificate files of a listener. Its display is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +93,7 @@ pub(super) struct Loaded {
 /// Makes of the files what handshakes need.
 pub(super) fn load(config: &TlsConfig, files: &Files, http_2: bool) -> Result<Loaded, TlsError> {
     let provider = Arc::new(default_provider());
-    let mut invalid_now = Vec::new();
+    let (mut invalid_now, mut expiries) = (Vec::new(), Vec::new());
     let mut shown = ByName { names: HashMap::new(), fallback: None };
     for ((keys, cert, key), (cert_pem, key_pem)) in pairs_of(config).zip(&files.pairs) {
         let chain = certificates(&keys.0, cert, cert_pem)?;
@@ -112,6 +113,7 @@ pub(super) fn load(config: &TlsConfig, files: &Files, http_2: bool) -> Result<Lo
         if let Some(why) = about.invalid_now() {
             invalid_now.push(TlsError::new(&keys.0, cert, why));
         }
+        expiries.push((cert.display().to_string(), about.not_after));
         shown.add(about, Arc::new(certified));
     }
     let mut server = server_config(config, files, provider, shown)?;
@@ -119,6 +121,9 @@ pub(super) fn load(config: &TlsConfig, files: &Files, http_2: bool) -> Result<Lo
         server.alpn_protocols.push(b"h2".to_vec());
     }
     server.alpn_protocols.push(b"http/1.1".to_vec());
+    for (file, not_after) in expiries {
+        set_certificate_expiry(&file, not_after);
+    }
     Ok(Loaded { config: Arc::new(server), invalid_now })
 }
 

@@ -391,8 +391,9 @@ async fn the_admin_port_shows_metrics_and_health_and_health_asks_it() {
     let page = admin.get("/metrics").send().await;
     assert!(page.header("content-type").starts_with("text/plain"));
     let text = page.text();
-    let hits =
-        text.lines().find(|l| l.starts_with("hotset_requests_total") && l.contains("\"hit\""));
+    let hits = text
+        .lines()
+        .find(|l| l.starts_with("hotset_requests_total{operation=\"GetObject\",cache=\"hit\""));
     assert!(hits.is_some_and(|line| line.ends_with(" 2")), "{text}");
     let health = |file: &str, address: String| {
         let mut command = hotset(&["health", "--config", file]);

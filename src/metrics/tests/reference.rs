@@ -9,6 +9,7 @@ use metrics::{
 };
 use parking_lot::Mutex;
 
+use super::end;
 use crate::metrics::requests::STATUS_CLASSES;
 use crate::metrics::{CacheResult, Operation, OriginKind, Outcome, events, install, register};
 
@@ -31,20 +32,53 @@ type Labels = BTreeMap<String, Vec<String>>;
 fn late_labels() -> BTreeMap<&'static str, Labels> {
     let words = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect::<Vec<_>>();
     let label = |name: &str, values: Vec<&str>| (name.to_owned(), words(values));
+    let operations = || Operation::ALL.iter().map(|label| label.label()).collect::<Vec<_>>();
+    let results = || CacheResult::ALL.iter().map(|label| label.label()).collect::<Vec<_>>();
+    let kinds = || OriginKind::ALL.iter().map(|label| label.label()).collect::<Vec<_>>();
+    let computed = [
+        "process_cpu_seconds_total",
+        "process_max_fds",
+        "process_open_fds",
+        "process_resident_memory_bytes",
+        "process_start_time_seconds",
+        "process_threads",
+        "process_virtual_memory_bytes",
+        "hotset_origin_up",
+    ];
     let sources = || events::Source::ALL.iter().map(|source| source.label()).collect::<Vec<_>>();
-    BTreeMap::from([
+    let mut late = BTreeMap::from([
         (
             "hotset_requests_total",
             Labels::from([
-                label("operation", Operation::ALL.iter().map(|label| label.label()).collect()),
-                label("cache", CacheResult::ALL.iter().map(|label| label.label()).collect()),
+                label("operation", operations()),
+                label("cache", results()),
                 label("status", STATUS_CLASSES.to_vec()),
             ]),
         ),
         (
+            "hotset_request_duration_seconds",
+            Labels::from([label("operation", operations()), label("cache", results())]),
+        ),
+        (
+            "hotset_first_byte_seconds",
+            Labels::from([label("operation", operations()), label("cache", results())]),
+        ),
+        (
+            "hotset_responses_total",
+            Labels::from([label("operation", operations()), label("code", vec![])]),
+        ),
+        ("hotset_errors_total", Labels::from([label("code", vec![])])),
+        ("hotset_build_info", Labels::from([label("version", vec![]), label("features", vec![])])),
+        ("hotset_origin_first_byte_seconds", Labels::from([label("kind", kinds())])),
+        ("hotset_disk_capacity_bytes", Labels::from([label("path", vec![])])),
+        (
+            "hotset_certificate_expiry_timestamp_seconds",
+            Labels::from([label("certificate", vec![])]),
+        ),
+        (
             "hotset_origin_requests_total",
             Labels::from([
-                label("kind", OriginKind::ALL.iter().map(|label| label.label()).collect()),
+                label("kind", kinds()),
                 label("outcome", Outcome::ALL.iter().map(|label| label.label()).collect()),
             ]),
         ),
@@ -60,7 +94,9 @@ fn late_labels() -> BTreeMap<&'static str, Labels> {
             "hotset_event_queue_messages",
             Labels::from([label("source", sources()), label("name", vec![])]),
         ),
-    ])
+    ]);
+    late.extend(computed.map(|name| (name, Labels::new())));
+    late
 }
 
 /// A metric as it is described, and the labels of its series.
@@ -136,8 +172,11 @@ fn metrics() -> BTreeMap<String, Metric> {
     let mut late = late_labels();
     for (name, metric) in &mut metrics {
         match late.remove(name.as_str()) {
-            Some(labels) if !metric.registered => metric.labels = labels,
-            Some(_) => panic!("{name} is registered from the start: remove it from late_labels"),
+            // Some of its series may be there from the start.
+            Some(labels) => {
+                assert!(metric.labels.keys().all(|label| labels.contains_key(label)), "{name}");
+                metric.labels = labels;
+            }
             None => assert!(metric.registered, "add the labels of {name} to late_labels"),
         }
     }
@@ -176,7 +215,7 @@ fn the_reference_of_the_metrics_is_that_of_the_registry() {
 #[test]
 fn series_that_are_registered_late_have_the_labels_of_the_reference() {
     let _handle = install();
-    crate::metrics::request(Operation::GetObject, CacheResult::Hit, 200);
+    end(Operation::GetObject, CacheResult::Hit, 200);
     crate::metrics::origin_request(OriginKind::Get, Outcome::Ok);
     let happened = Some(std::time::SystemTime::now());
     events::applied(events::Source::Sqs, "a-bucket", happened);
