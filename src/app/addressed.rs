@@ -8,9 +8,9 @@ use crate::origin::Endpoint;
 use crate::proxy::{ListenConfig, PathPrefix};
 use crate::s3::HostNames;
 
-/// Returns the region that clients sign for, where it is not the origin's.
+/// Returns the region that clients must sign for, whatever their bucket's is; `None`: any will do.
 pub(super) fn clients_region(config: &Config) -> Option<HeaderValue> {
-    let region = config.auth.region.as_ref().filter(|region| **region != config.origin.region)?;
+    let region = config.auth.region.as_ref().unwrap_or(&config.origin.region);
     HeaderValue::from_str(region).ok().filter(|_| config.auth.mode == AuthMode::Verify)
 }
 

@@ -78,6 +78,12 @@ impl Signer {
         Self { credentials, region: region.to_owned() }
     }
 
+    /// The same keys for another region.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        Self::new(self.credentials.clone(), region)
+    }
+
     /// Whose name this signs in.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {

@@ -29,11 +29,13 @@ impl Origin {
         bucket: &BucketName,
         head: Box<RequestHeader>,
     ) -> Result<AuthorizationResponse, OriginError> {
-        let host = self.endpoint().target(Some(bucket), None).host;
+        // As its sender signed it: for the endpoint that is configured.
+        let site = self.regions.home();
+        let host = site.endpoint().target(Some(bucket), None).host;
         let deadline = Instant::now() + self.config.deadline.0;
-        let mut outcome = self.deliver(head.clone(), &host, false, deadline).await;
+        let mut outcome = self.deliver(site, head.clone(), &host, false, deadline).await;
         if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
-            outcome = self.deliver(head, &host, true, deadline).await;
+            outcome = self.deliver(site, head, &host, true, deadline).await;
         }
         let label = outcome.as_ref().map_or_else(|(e, _)| e.outcome(), |e| outcome_of(e.status));
         metrics::origin_request(OriginKind::Ask, label);

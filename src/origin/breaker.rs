@@ -72,6 +72,7 @@ impl Sign {
             | OriginError::PreconditionFailed
             | OriginError::Refused(_)
             | OriginError::Uncacheable(_)
+            | OriginError::Misdirected(..)
             | OriginError::NotAPart => Self::Answers,
         }
     }

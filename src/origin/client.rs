@@ -21,6 +21,8 @@ use super::error::is_of_credentials;
 use super::exchange::Exchange;
 use super::health::Health;
 use super::hedging::{About, Hedging, bytes_of};
+use super::misdirected::Misdirected;
+use super::regions::{Regions, Site};
 use super::retry::{RetryBudget, RetryLimit, Reused};
 use super::{Endpoint, OriginConfig, OriginError};
 use crate::auth::{Credentials, Payload};
@@ -37,14 +39,13 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 /// The origin as hotset asks it: one endpoint, one pool of connections, and the keys of each domain.
 pub struct Origin {
     pub(super) config: OriginConfig,
-    endpoint: Endpoint,
+    pub(super) regions: Regions,
     domains: Domains,
     pub(super) loops: super::loops::LoopGuard,
     pub(super) health: Health,
     pub(super) retries: RetryLimit,
     pub(super) breaker: Breaker,
     pub(super) hedging: Hedging,
-    pub(super) connections: Arc<Connections>,
     pub(super) in_flight: Arc<Semaphore>,
     /// `None`: our own keys do not change.
     pub(super) renewal: Option<Renewal>,
@@ -68,10 +69,10 @@ impl Origin {
     /// A sentence that says what is wrong with `origin.endpoint`.
     pub fn new(config: OriginConfig, credentials: Option<Credentials>) -> Result<Self, String> {
         let endpoint = Endpoint::at(&config.endpoint, config.addressing, &config.addresses)?;
+        let connections = Connections::new(&config, endpoint.addresses());
         Ok(Self {
-            connections: Connections::new(&config, endpoint.addresses()),
+            regions: Regions::new(Site::home(endpoint, connections)),
             in_flight: Arc::new(Semaphore::new(config.connections)),
-            endpoint,
             domains: Domains::new(&config, credentials),
             renewal: None,
             loops: super::loops::LoopGuard::default(),
@@ -94,7 +95,7 @@ impl Origin {
     }
 
     pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
+        self.regions.home().endpoint()
     }
 
     pub fn config(&self) -> &OriginConfig {
@@ -258,22 +259,31 @@ impl Origin {
         self.permit()?;
         let started = Instant::now();
         let fresh = budget.attempt() > 0;
-        let used = request.domain.signer();
-        let mut outcome = self.attempt(request, fresh, budget.deadline()).await;
+        let (used, bucket) = (request.domain.signer(), request.id.bucket());
+        let mut site = self.regions.site(Some(bucket));
+        let deadline = budget.deadline();
+        let mut outcome = self.attempt(request, &site, fresh, deadline).await;
         if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
-            outcome = self.attempt(request, true, budget.deadline()).await;
+            outcome = self.attempt(request, &site, true, deadline).await;
+        }
+        let mut moved = None;
+        if let Err((OriginError::Misdirected(_, said), _)) = &outcome
+            && self.relocates((bucket, request.domain), &site, said, deadline).await
+        {
+            (site, moved) = (self.regions.site(Some(bucket)), Some(bucket));
+            outcome = self.attempt(request, &site, fresh, deadline).await;
         }
         if let Err((OriginError::OwnCredentials(e), _)) = &outcome
             && e.code == "RequestTimeTooSkewed"
         {
-            outcome = self.attempt(request, fresh, budget.deadline()).await;
+            outcome = self.attempt(request, &site, fresh, deadline).await;
         }
         if let Err((OriginError::OwnCredentials(e), _)) = &outcome
             && self.replaces_refused(e, request.domain, used.as_ref()).await
         {
-            outcome = self.attempt(request, fresh, budget.deadline()).await;
+            outcome = self.attempt(request, &site, fresh, deadline).await;
         }
-        let outcome = outcome.map_err(|(e, _)| e);
+        let outcome = outcome.map_err(|(e, _)| self.settled(e, moved));
         let is_head = request.method == Method::HEAD;
         let kind = if is_head { OriginKind::Head } else { OriginKind::Get };
         self.record(kind, request.id.hash64(), outcome.as_ref().err());
@@ -284,20 +294,21 @@ impl Origin {
     async fn attempt(
         &self,
         request: &Request<'_>,
+        site: &Site,
         fresh: bool,
         deadline: Instant,
     ) -> Result<Exchange, (OriginError, Reused)> {
-        let head = self.request_head(request);
+        let head = self.request_head(request, site);
         let host = head.headers[HOST].to_str().unwrap_or_default().to_owned();
-        let exchange = self.deliver(head, &host, fresh, deadline).await?;
+        let exchange = self.deliver(site, head, &host, fresh, deadline).await?;
         if matches!(exchange.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             return Ok(exchange);
         }
         Err((self.refusal(exchange, request.part).await, Reused(false)))
     }
 
-    fn request_head(&self, request: &Request<'_>) -> Box<RequestHeader> {
-        let target = self.endpoint.target(Some(request.id.bucket()), Some(request.id.key()));
+    fn request_head(&self, request: &Request<'_>, site: &Site) -> Box<RequestHeader> {
+        let target = site.endpoint().target(Some(request.id.bucket()), Some(request.id.key()));
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(HOST, HeaderValue::from_str(&target.host).expect("checked at start"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -328,7 +339,7 @@ impl Origin {
             },
         }
         if let Some(signer) = request.domain.signer() {
-            signer.sign(
+            site.signer(&signer).sign(
                 &request.method,
                 &target.path,
                 &query,
@@ -362,7 +373,11 @@ impl Origin {
         if error.code == "RequestTimeTooSkewed" {
             self.learn_skew(exchange.head());
         }
+        let said = Misdirected::of(&error, !body.is_empty(), exchange.head());
         exchange.release().await;
+        if let Some(said) = said {
+            return OriginError::Misdirected(error, Box::new(said));
+        }
         match status.as_u16() {
             // It waited for bytes of the request that were lost, or late: the same again may be taken.
             400 if error.code == "RequestTimeout" => OriginError::ServerError(error),

@@ -23,11 +23,9 @@ use tokio::time::{Sleep, sleep};
 
 use super::OriginConfig;
 use super::addresses::Addresses;
-use super::client::Origin;
 use super::endpoint::Route;
-use super::error::OriginError;
 use super::pool::Pool;
-use super::refused::{self, Verdict};
+use super::refused::{self, Refusal, Verdict};
 
 /// A write goes over a connection that was idle for less than this, or over a new one (R9).
 const WRITE_IDLE: Duration = Duration::from_secs(4);
@@ -119,27 +117,18 @@ pub struct PassThrough {
     /// Whether the connection has carried a request before.
     pub reused: Arc<AtomicBool>,
     /// The error code of an answer that refuses; known with its head.
-    pub refused: Arc<OnceLock<String>>,
+    pub refused: Arc<OnceLock<Refusal>>,
 }
 
-impl Origin {
+impl Connections {
     /// A peer for pingora's proxy: a connection of ours, that comes back to us.
-    ///
-    /// # Errors
-    /// [`OriginError::Connect`] or [`OriginError::Timeout`] when the origin's name has no known address.
-    pub async fn pass_through_peer(
-        &self,
-        host: &str,
-        how: PassThrough,
-    ) -> Result<HttpPeer, OriginError> {
-        let route = self.endpoint().route(host, &self.config).await?;
+    pub(super) fn lend(self: &Arc<Self>, route: Route, how: PassThrough) -> HttpPeer {
         // TLS, if any, is below what pingora sees.
         let below = route.peer(route.addresses[0]);
         let mut peer = HttpPeer::new(route.addresses[0], false, below.sni);
         peer.options = below.options;
-        let connections = self.connections.clone();
-        peer.options.custom_l4 = Some(Arc::new(Lender { connections, route, how }));
-        Ok(peer)
+        peer.options.custom_l4 = Some(Arc::new(Lender { connections: self.clone(), route, how }));
+        peer
     }
 }
 
@@ -223,8 +212,8 @@ impl Held {
             let ended = buf.filled().is_empty();
             self.bytes.extend_from_slice(buf.filled());
             match refused::look(&self.bytes, how.is_head) {
-                Verdict::Refused(code) => {
-                    let _ = how.refused.set(code);
+                Verdict::Refused(refusal) => {
+                    let _ = how.refused.set(refusal);
                     self.is_known = true;
                 }
                 Verdict::Pass => self.is_known = true,

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderName;
 use http::header::RETRY_AFTER;
 
+use super::misdirected::Misdirected;
 use crate::metrics::Outcome;
 use crate::metrics::origin::OriginFailure;
 use crate::s3::S3Error;
@@ -43,6 +44,9 @@ pub enum OriginError {
     /// It rejects the credentials or the clock that hotset signs with, not the client's. Never passed on.
     #[error("origin: rejects hotset's own credentials ({})", .0.code)]
     OwnCredentials(S3Error),
+    /// The bucket is in another region. It does not leave this module.
+    #[error("origin: the bucket is in another region ({})", .0.code)]
+    Misdirected(S3Error, Box<Misdirected>),
     /// Name resolution, connect or TLS failed, by the first field.
     #[error("origin: cannot connect: {1}")]
     Connect(OriginFailure, String),
@@ -82,6 +86,7 @@ impl OriginError {
             | Self::Changed
             | Self::PreconditionFailed
             | Self::Refused(_)
+            | Self::Misdirected(..)
             | Self::Down(_)
             | Self::Uncacheable(_)
             | Self::NotAPart
@@ -102,7 +107,9 @@ impl OriginError {
     /// Returns the error to send to the client.
     pub fn to_s3(&self) -> S3Error {
         match self {
-            Self::NotFound(e) | Self::Denied(e) | Self::Refused(e) => e.clone(),
+            Self::NotFound(e) | Self::Denied(e) | Self::Refused(e) | Self::Misdirected(e, _) => {
+                e.clone()
+            }
             Self::PreconditionFailed => S3Error::precondition_failed("If-Match"),
             Self::Throttled(said) => with_retry_after(S3Error::slow_down(), said),
             Self::OwnCredentials(said) => {
@@ -167,6 +174,7 @@ impl OriginError {
             | Self::RangeNotSatisfiable
             | Self::Changed
             | Self::PreconditionFailed
+            | Self::Misdirected(..)
             | Self::Down(_)
             | Self::Uncacheable(_)
             | Self::NotAPart
@@ -182,6 +190,7 @@ impl OriginError {
             Self::RangeNotSatisfiable
             | Self::PreconditionFailed
             | Self::Refused(_)
+            | Self::Misdirected(..)
             | Self::Uncacheable(_)
             | Self::NotAPart => Outcome::Refused,
             Self::Changed => Outcome::Changed,

@@ -15,6 +15,7 @@ use super::OriginError;
 use super::client::Origin;
 use super::connections::{Connected, Connections};
 use super::error::{connect_error, wire_error};
+use super::regions::Site;
 use super::retry::Reused;
 
 /// The rest of an answer that nobody wants is read when it is at most this many bytes, so that the connection can be
@@ -41,6 +42,7 @@ impl Origin {
     /// Sends a head to `host`, as soon as another request may be under way, and reads that of the answer.
     pub(super) async fn deliver(
         &self,
+        site: &Site,
         mut head: Box<RequestHeader>,
         host: &str,
         fresh: bool,
@@ -53,12 +55,12 @@ impl Origin {
             .map_err(|_| not_sent(OriginError::Timeout("a free connection")))?
             .expect("the semaphore is never closed");
         let began = Instant::now();
-        let route = self.endpoint().route(host, &self.config).await.map_err(not_sent)?;
+        let route = site.endpoint().route(host, &self.config).await.map_err(not_sent)?;
         let youngest = if fresh { Duration::ZERO } else { Duration::MAX };
-        let connected = self.connections.open(&route, youngest).await;
+        let connected = site.connections.open(&route, youngest).await;
         let Connected { stream, address, reused } =
             connected.map_err(|e| not_sent(connect_error(&e)))?;
-        let watch = self.endpoint().addresses().watch(address);
+        let watch = site.endpoint().addresses().watch(address);
         let mut session = HttpSession::new_with_options(stream, &route.peer(address));
         session.read_timeout = Some(self.config.first_byte_timeout.0);
         session.write_timeout = Some(self.config.idle_timeout.0);
@@ -75,7 +77,7 @@ impl Origin {
         session.respect_keepalive();
         session.read_timeout = Some(self.config.idle_timeout.0);
         let status = session.get_status().unwrap_or(StatusCode::BAD_GATEWAY);
-        let (connections, host) = (self.connections.clone(), route.host);
+        let (connections, host) = (site.connections.clone(), route.host);
         let (received, first_byte) = (0, began.elapsed());
         Ok(Exchange {
             session,

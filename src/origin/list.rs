@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::OriginError;
 use super::client::{Origin, build_head};
 use super::exchange::Exchange;
+use super::regions::Site;
 use super::retry::{RetryBudget, Reused};
 use crate::auth::Payload;
 use crate::metrics::{self, OriginKind};
@@ -39,11 +40,11 @@ impl Origin {
         loop {
             let own = self.domains().own();
             let used = own.signer();
-            let mut page = self.list_once(bucket, &query, &budget).await;
+            let mut page = self.list_in_region(bucket, &query, &budget).await;
             if let Err(OriginError::OwnCredentials(e)) = &page
                 && self.replaces_refused(e, own, used.as_ref()).await
             {
-                page = self.list_once(bucket, &query, &budget).await;
+                page = self.list_in_region(bucket, &query, &budget).await;
             }
             self.record(OriginKind::List, 0, page.as_ref().err());
             match page {
@@ -53,16 +54,39 @@ impl Origin {
         }
     }
 
-    async fn list_once(
+    /// One attempt, in the bucket's region.
+    async fn list_in_region(
         &self,
         bucket: &BucketName,
         query: &Query,
         budget: &RetryBudget,
     ) -> Result<ObjectPage, OriginError> {
+        let (site, own) = (self.site(Some(bucket)), self.domains().own());
+        let page = self.list_once(&site, bucket, query, budget).await;
+        let moved = match &page {
+            Err(OriginError::Misdirected(_, said)) => {
+                self.relocates((bucket, own), &site, said, budget.deadline()).await
+            }
+            _ => false,
+        };
+        if !moved {
+            return page.map_err(|error| self.settled(error, None));
+        }
+        let page = self.list_once(&self.site(Some(bucket)), bucket, query, budget).await;
+        page.map_err(|error| self.settled(error, Some(bucket)))
+    }
+
+    async fn list_once(
+        &self,
+        site: &Site,
+        bucket: &BucketName,
+        query: &Query,
+        budget: &RetryBudget,
+    ) -> Result<ObjectPage, OriginError> {
         let (fresh, deadline) = (budget.attempt() > 0, budget.deadline());
-        let mut outcome = self.send_list(bucket, query, fresh, deadline).await;
+        let mut outcome = self.send_list(site, bucket, query, fresh, deadline).await;
         if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
-            outcome = self.send_list(bucket, query, true, deadline).await;
+            outcome = self.send_list(site, bucket, query, true, deadline).await;
         }
         let mut exchange = outcome.map_err(|(error, _)| error)?;
         if exchange.status != StatusCode::OK {
@@ -75,23 +99,25 @@ impl Origin {
 
     async fn send_list(
         &self,
+        site: &Site,
         bucket: &BucketName,
         query: &Query,
         fresh: bool,
         deadline: Instant,
     ) -> Result<Exchange, (OriginError, Reused)> {
-        let target = self.endpoint().target(Some(bucket), None);
+        let target = site.endpoint().target(Some(bucket), None);
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(HOST, HeaderValue::from_str(&target.host).expect("checked at start"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static("hotset"));
         if let Some(signer) = self.domains().own().signer() {
             let (path, payload) = (&target.path, Payload::Unsigned);
+            let signer = site.signer(&signer);
             signer.sign(&Method::GET, path, query, &mut headers, payload, self.now());
         }
         let path = format!("{}?{}", target.path, query.to_canonical_string());
         let head = build_head(Method::GET, path.as_bytes(), &headers);
-        self.deliver(head, &target.host, fresh, deadline).await
+        self.deliver(site, head, &target.host, fresh, deadline).await
     }
 }
 

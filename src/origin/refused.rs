@@ -12,6 +12,16 @@ use memchr::memmem::find;
 const MOST: usize = 64 * 1024;
 /// and for at most so long.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
+/// An error with this code may name the bucket's region further on.
+const REGION_FOLLOWS: &str = "AuthorizationHeaderMalformed";
+
+/// The code of a response that refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: String,
+    /// The region that the bucket is in, where that is what it is about.
+    pub(super) region: Option<String>,
+}
 
 /// Classification of a response by its first bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +31,7 @@ pub(super) enum Verdict {
     /// Nothing is to be learned from it.
     Pass,
     /// It refuses, with this code.
-    Refused(String),
+    Refused(Refusal),
 }
 
 /// Looks at the first bytes of an answer to a HEAD, or to another request.
@@ -33,14 +43,21 @@ pub(super) fn look(bytes: &[u8], to_head: bool) -> Verdict {
     }
     let Some(end) = find(answer, b"\r\n\r\n") else { return wait(bytes) };
     let (head, body) = (&answer[..end], &answer[end + 4..]);
-    if let Some(code) = code(body) {
-        return Verdict::Refused(code);
+    let code = element(body, "Code");
+    let region = element(body, "Region");
+    let is_known = |code: &String| code != REGION_FOLLOWS || region.is_some() || ends(body);
+    if let Some(code) = code.clone().filter(is_known) {
+        return Verdict::Refused(Refusal { code, region });
     }
     let is_whole = match field(head, "content-length") {
         Some(length) => length.parse().is_ok_and(|length: usize| body.len() >= length),
         None => field(head, "transfer-encoding").is_some() && body.ends_with(b"0\r\n\r\n"),
     };
-    if is_whole { Verdict::Pass } else { wait(bytes) }
+    match (is_whole, code) {
+        (true, Some(code)) => Verdict::Refused(Refusal { code, region }),
+        (true, None) => Verdict::Pass,
+        (false, _) => wait(bytes),
+    }
 }
 
 fn wait(bytes: &[u8]) -> Verdict {
@@ -55,11 +72,15 @@ fn after_informational(mut bytes: &[u8]) -> Option<&[u8]> {
     Some(bytes)
 }
 
-fn code(body: &[u8]) -> Option<String> {
-    let (open, close) = (b"<Code>", b"</Code>");
-    let start = find(body, open)? + open.len();
-    let length = find(&body[start..], close)?;
+fn element(body: &[u8], name: &str) -> Option<String> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let start = find(body, open.as_bytes())? + open.len();
+    let length = find(&body[start..], close.as_bytes())?;
     String::from_utf8(body[start..start + length].to_vec()).ok()
+}
+
+fn ends(body: &[u8]) -> bool {
+    find(body, b"</Error>").is_some()
 }
 
 fn field<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
@@ -90,8 +111,24 @@ mod tests {
             for cut in 0..known {
                 assert_eq!(look(&text.as_bytes()[..cut], false), Verdict::Wait, "{cut} of {text}");
             }
-            let refused = Verdict::Refused("ExpiredToken".to_owned());
+            let refused =
+                Verdict::Refused(Refusal { code: "ExpiredToken".to_owned(), region: None });
             assert_eq!(look(&text.as_bytes()[..known], false), refused, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_for_the_region_is_held_back_until_the_region_is_there() {
+        let code = "<Error><Code>AuthorizationHeaderMalformed</Code>";
+        let length = "Content-Length: 500\r\n";
+        let (named, unnamed) =
+            (format!("{code}<Region>eu-west-1</Region>"), format!("{code}</Error>"));
+        assert_eq!(look(answer("400", length, code).as_bytes(), false), Verdict::Wait);
+        for (body, region) in [(named, Some("eu-west-1")), (unnamed, None)] {
+            let region = region.map(str::to_owned);
+            let code = "AuthorizationHeaderMalformed".to_owned();
+            let refused = Verdict::Refused(Refusal { code, region });
+            assert_eq!(look(answer("400", length, &body).as_bytes(), false), refused, "{body}");
         }
     }
 

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::OriginError;
 use super::client::{Origin, build_head};
+use super::regions::Site;
 use crate::auth::Payload;
 use crate::s3::{BucketName, ObjectKey, Query};
 
@@ -18,19 +19,40 @@ impl Origin {
     /// # Panics
     /// Never: the endpoint's name was checked at start.
     pub async fn touch(&self, bucket: &BucketName, key: &ObjectKey) -> Result<(), OriginError> {
-        let target = self.endpoint().target(Some(bucket), Some(key));
+        let site = self.site(Some(bucket));
+        let outcome = self.touch_at(&site, bucket, key).await;
+        // A request that reached the wrong region has written nothing.
+        let place = (bucket, &**self.domains().own());
+        let deadline = Instant::now() + self.config.deadline.0;
+        if let Err(OriginError::Misdirected(_, said)) = &outcome
+            && self.relocates(place, &site, said, deadline).await
+        {
+            let outcome = self.touch_at(&self.site(Some(bucket)), bucket, key).await;
+            return outcome.map_err(|error| self.settled(error, Some(bucket)));
+        }
+        outcome.map_err(|error| self.settled(error, None))
+    }
+
+    async fn touch_at(
+        &self,
+        site: &Site,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<(), OriginError> {
+        let target = site.endpoint().target(Some(bucket), Some(key));
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(HOST, HeaderValue::from_str(&target.host).expect("checked at start"));
         headers.insert(USER_AGENT, HeaderValue::from_static("hotset"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         if let Some(signer) = self.domains().own().signer() {
             let (query, payload) = (Query::default(), Payload::Unsigned);
+            let signer = site.signer(&signer);
             signer.sign(&Method::PUT, &target.path, &query, &mut headers, payload, self.now());
         }
         let head = build_head(Method::PUT, target.path.as_bytes(), &headers);
         let deadline = Instant::now() + self.config.deadline.0;
         // A connection of its own: what is written on a kept one may be lost with it, and nobody would know.
-        let exchange = self.deliver(head, &target.host, true, deadline).await;
+        let exchange = self.deliver(site, head, &target.host, true, deadline).await;
         let exchange = exchange.map_err(|(error, _)| error)?;
         match exchange.status.is_success() {
             true => {

@@ -26,7 +26,7 @@ use crate::cache::{PageEvidence, Policy, Ticket, Writing};
 use crate::cluster::PeerWrite;
 use crate::metrics::cache::MissReason;
 use crate::metrics::{self, CacheResult, GaugeGuard, Operation as OperationLabel, wire};
-use crate::origin::{Domain, PassThrough};
+use crate::origin::{Domain, PassThrough, Site};
 use crate::s3::{AccountId, Effect, ObjectId, Parsed, S3Error};
 
 /// The state of one request.
@@ -141,6 +141,10 @@ pub struct Forward {
     pub refusal: Option<S3Error>,
     pub connect_tries: u32,
     pub(super) connection: PassThrough,
+    /// Where the last try was sent.
+    pub(super) site: Option<Arc<Site>>,
+    /// It was sent to another region before.
+    pub(super) was_moved: bool,
     /// What the last try was signed with; `None`: not by us.
     pub(super) signed_with: Option<Arc<Signer>>,
     /// Whether it is sent again with other keys.
@@ -198,6 +202,8 @@ impl Forward {
             refusal: None,
             connect_tries: 0,
             connection: PassThrough::default(),
+            site: None,
+            was_moved: false,
             signed_with: None,
             resend: Resend::default(),
             unsettled: None,

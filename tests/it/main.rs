@@ -113,6 +113,8 @@ mod proxy_protocol;
 mod purge;
 /// Responses 412 and 416, and their confirmation by the origin.
 mod refusals;
+/// Buckets in other regions than the configured one.
+mod regions;
 /// Retries of requests to the origin.
 mod retries;
 /// Default sizes from cgroup limits.

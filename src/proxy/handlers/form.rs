@@ -92,10 +92,12 @@ impl Gateway {
         head: &mut RequestHeader,
         forward: &mut Forward,
     ) -> Result<()> {
+        let site = self.site_of(forward);
         let Some(upload) = &mut forward.form else { return Ok(()) };
-        let target = self.origin.endpoint().target(Some(&upload.bucket), None);
+        let target = site.endpoint().target(Some(&upload.bucket), None);
         forward.signed_with = forward.domain.signer();
-        let (signer, now) = (&forward.signed_with, self.origin.now());
+        let signer = forward.signed_with.as_ref().map(|signer| site.signer(signer));
+        let now = self.origin.now();
         let Upload { bucket, boundary, form, admitted, length, .. } = &**upload;
         let outgoing = Outgoing::new(form, bucket, admitted.size, signer.as_deref(), now);
         let length = outgoing.length(form, boundary, *length);

@@ -10,6 +10,7 @@ pub(in crate::proxy) mod owners;
 pub(in crate::proxy) mod pass_through;
 pub(in crate::proxy) mod preflight;
 pub(in crate::proxy) mod read;
+pub(in crate::proxy) mod regions;
 pub(in crate::proxy) mod restore;
 pub(in crate::proxy) mod touched;
 pub(in crate::proxy) mod transparent;

@@ -40,7 +40,8 @@ impl Gateway {
         head: &ResponseHeader,
         forward: &mut Forward,
     ) -> Result<()> {
-        let Some(code) = forward.connection.refused.get() else { return Ok(()) };
+        let refused = forward.connection.refused.get();
+        let Some(code) = refused.map(|refusal| &*refusal.code) else { return Ok(()) };
         let Some(used) = &forward.signed_with else { return Ok(()) };
         let may_repeat =
             !is_write(method) && !forward.body_began && forward.resend == Resend::NotYet;
@@ -57,12 +58,12 @@ impl Gateway {
     }
 }
 
-fn again(forward: &mut Forward) -> Box<Error> {
+pub(in crate::proxy) fn again(forward: &mut Forward) -> Box<Error> {
     forward.resend = Resend::Due;
     not_for_clients()
 }
 
-fn stop(forward: &mut Forward, error: S3Error) -> Box<Error> {
+pub(in crate::proxy) fn stop(forward: &mut Forward, error: S3Error) -> Box<Error> {
     forward.refusal = Some(error);
     not_for_clients()
 }

@@ -130,14 +130,15 @@ impl Gateway {
     ) -> Result<Box<HttpPeer>> {
         let origin = &self.origin;
         let bucket = forward.parsed.bucket.as_ref();
-        let host = origin.endpoint().target(bucket, None).host;
+        let site = origin.site(bucket);
         forward.connection = PassThrough {
             is_write: is_write(method),
             is_head: *method == Method::HEAD,
             fresh: forward.connection.fresh,
             ..PassThrough::default()
         };
-        let peer = origin.pass_through_peer(&host, forward.connection.clone()).await;
+        let peer = origin.pass_through_peer(&site, bucket, forward.connection.clone()).await;
+        forward.site = Some(site);
         let mut peer = peer.inspect_err(|e| origin.note(Some(e))).map_err(|e| connect_error(&e))?;
         let config = origin.config();
         let patience = match &forward.parsed.operation {
@@ -174,12 +175,13 @@ impl Gateway {
         if crate::proxy::request_head(head).is_unsigned_options() {
             return self.rewrite_preflight(head, forward);
         }
+        let site = self.site_of(forward);
         let Parsed { bucket, key, query, .. } = &forward.parsed;
         if self.access.transparent().is_some() {
             *head = as_signed(head, query)?;
             return Ok(());
         }
-        let endpoint = self.origin.endpoint();
+        let endpoint = site.endpoint();
         let target = endpoint.target(bucket.as_ref(), key.as_ref());
         let mut headers = forwarded(&head.headers);
         unhoist_content_sha256(&mut headers, query)?;
@@ -203,7 +205,7 @@ impl Gateway {
         forward.signed_with = forward.domain.signer();
         let seed = match &forward.signed_with {
             Some(signer) => {
-                let now = self.origin.now();
+                let (now, signer) = (self.origin.now(), site.signer(signer));
                 Some(signer.sign(&head.method, &target.path, &query, &mut headers, payload, now))
             }
             None => {
@@ -310,6 +312,7 @@ impl Gateway {
         }
         if let Some(forward) = &mut ctx.forward {
             self.check_own_keys(method, head, forward).await?;
+            self.check_region(head, forward).await?;
             if let Some(region) = &ctx.region {
                 region::name_in_answer(region, method, head, forward)?;
             }

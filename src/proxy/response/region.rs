@@ -1,6 +1,6 @@
-//! The region that clients sign for, where it is not the origin's (`auth.region`).
+//! The region that clients sign for (`auth.region`).
 //!
-//! Clients ask for a bucket's region and then sign for it: an answer that names the origin's makes them sign for one
+//! Clients ask for a bucket's region and then sign for it: an answer that names the bucket's own makes them sign for one
 //! that is refused here.
 
 use bytes::Bytes;

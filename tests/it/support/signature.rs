@@ -15,8 +15,16 @@ use super::proxy::test_credentials;
 /// # Panics
 /// When the request has no `x-amz-date` or no `x-amz-content-sha256`.
 pub fn our_signature(seen: &Seen) -> (String, Signature) {
+    our_signature_for(seen, "us-east-1")
+}
+
+/// The same for another region.
+///
+/// # Panics
+/// As [`our_signature`].
+pub fn our_signature_for(seen: &Seen, region: &str) -> (String, Signature) {
     let keys: Credentials = test_credentials();
-    let signer = Signer::new(Arc::new(keys), "us-east-1");
+    let signer = Signer::new(Arc::new(keys), region);
     let mut headers = seen.headers.clone();
     headers.remove("authorization");
     let query = Query::parse(&seen.query).expect("a query that can be read");

@@ -7,6 +7,7 @@
 //! document and changes nothing.
 
 use super::http::{Asked, asked_range, percent_decode, xml_escape, xml_values};
+use super::regions::elsewhere;
 use super::reply::{Reply, error, xml};
 use super::store::{Deleted, Found, Store, Upload};
 use super::{DEFAULT_LAST_MODIFIED, Object, Seen, aws_chunked, form};
@@ -39,6 +40,9 @@ pub const OWNER: &str = "111122223333";
 
 /// Acts on the request, and says what to answer.
 pub(super) fn answer(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
+    if let Some(reply) = elsewhere(store, seen) {
+        return reply;
+    }
     let sent = |name| seen.headers.get(name).map(http::HeaderValue::as_bytes);
     let pays = sent("x-amz-request-payer") == Some(b"requester");
     let charged = store.requester_pays.contains(&seen.bucket);

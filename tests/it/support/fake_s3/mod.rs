@@ -24,6 +24,7 @@ mod form;
 mod http;
 mod object;
 mod plan;
+mod regions;
 mod reply;
 mod state;
 mod store;
@@ -32,6 +33,7 @@ pub use answer::OWNER;
 pub use faults::{Fault, Gate, Matcher, Repeat};
 pub use http::Seen;
 pub use object::{DEFAULT_LAST_MODIFIED, Object};
+pub use regions::Tells;
 
 use crate::support::{EVENT_LIMIT, lock, within};
 use bytes::Bytes;
@@ -134,6 +136,11 @@ impl FakeS3 {
     /// From now on who asks for something in this bucket must say that they pay.
     pub fn make_requester_pays(&self, bucket: &str) {
         self.state.store().requester_pays.insert(bucket.to_owned());
+    }
+
+    /// From now on this bucket is in this region, and only requests that are signed for it and sent there reach it.
+    pub fn place(&self, bucket: &str, region: &str, tells: Tells) {
+        self.state.store().regions.insert(bucket.to_owned(), (region.to_owned(), tells));
     }
 
     /// From now on pages of this origin may read and write in this bucket.

@@ -5,6 +5,7 @@
 //! version `null`, of which a key has one at most. Every bucket exists.
 
 use super::Object;
+use super::regions::Tells;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +37,8 @@ pub(super) struct Store {
     pub(super) requester_pays: BTreeSet<String>,
     /// Buckets and the origins of the pages that may use them.
     pub(super) cors: BTreeSet<(String, String)>,
+    /// Buckets in one region, and how others say so.
+    pub(super) regions: BTreeMap<String, (String, Tells)>,
     writes: u64,
 }
 

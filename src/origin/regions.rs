@@ -1,0 +1,334 @@
+//! Regions of buckets: the regional endpoint that a bucket's requests go to, and the region that they are signed for.
+//!
+//! S3 says so only to a request that reached the wrong one. What it says is remembered for the bucket, and that request is
+//! sent once more; a second such response is final. The host of a request is never taken from a response: it is the
+//! configured endpoint's with another region in it, so that no signature reaches a host of somebody else. (A common
+//! suffix would not do: names below `amazonaws.com` belong to customers, too.)
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::connections::Connections;
+use super::endpoint::Endpoint;
+use super::misdirected::{Misdirected, is_region};
+use crate::auth::Signer;
+use crate::s3::BucketName;
+
+/// Of one origin. A bucket too many costs a second request each time.
+const MOST_BUCKETS: usize = 4096;
+/// Regional endpoints of one origin, each with its connections.
+const MOST_SITES: usize = 64;
+/// How long a bucket is left as it is after its region could not be found.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// A regional endpoint of the origin: where requests go, and the region that they are signed for.
+pub struct Site {
+    /// `None`: the configured one.
+    region: Option<Arc<str>>,
+    endpoint: Arc<Endpoint>,
+    pub(super) connections: Arc<Connections>,
+}
+
+impl Site {
+    /// The endpoint as configured.
+    pub(super) fn home(endpoint: Endpoint, connections: Arc<Connections>) -> Arc<Self> {
+        Arc::new(Self { region: None, endpoint: Arc::new(endpoint), connections })
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The same keys for the region of this site.
+    pub fn signer(&self, configured: &Arc<Signer>) -> Arc<Signer> {
+        match &self.region {
+            None => configured.clone(),
+            Some(region) => Arc::new(configured.in_region(region)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Site")
+            .field("region", &self.region)
+            .field("host", &self.endpoint.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the buckets of one origin are.
+pub(super) struct Regions {
+    home: Arc<Site>,
+    known: Mutex<Known>,
+    /// Held while a bucket is asked for its region.
+    pub(super) asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    buckets: HashMap<BucketName, Arc<Site>>,
+    /// By endpoint and region.
+    sites: HashMap<(String, String), Arc<Site>>,
+    /// Buckets that were redirected twice, until when they are left as they are.
+    lost: HashMap<BucketName, Instant>,
+    /// Buckets that were asked for their region, until when they are not asked again.
+    asked: HashMap<BucketName, Instant>,
+}
+
+/// How a site is found for a bucket that is elsewhere.
+pub(super) enum Move {
+    /// It is known: the request is to be sent there.
+    Known,
+    /// It is to be learned in this region.
+    To(String),
+    /// The bucket is to be asked for its region first.
+    Ask,
+    /// It cannot be found, or could not a moment ago.
+    No,
+}
+
+impl Regions {
+    pub(super) fn new(home: Arc<Site>) -> Self {
+        Self { home, known: Mutex::default(), asking: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) fn home(&self) -> &Arc<Site> {
+        &self.home
+    }
+
+    /// Where a bucket is asked.
+    pub(super) fn site(&self, bucket: Option<&BucketName>) -> Arc<Site> {
+        let known = self.known.lock();
+        let known = bucket.and_then(|bucket| known.buckets.get(bucket));
+        known.unwrap_or(&self.home).clone()
+    }
+
+    /// What to do after a response that says that `used` was the wrong site. `configured`: endpoint and region.
+    pub(super) fn plan(
+        &self,
+        bucket: &BucketName,
+        used: &Arc<Site>,
+        said: &Misdirected,
+        configured: (&str, &str),
+    ) -> Move {
+        let known = self.known.lock();
+        if !Arc::ptr_eq(known.buckets.get(bucket).unwrap_or(&self.home), used) {
+            return Move::Known;
+        }
+        let is_recent = |until: Option<&Instant>| until.is_some_and(|at| *at > Instant::now());
+        if is_recent(known.lost.get(bucket)) {
+            return Move::No;
+        }
+        let of_host = || region_of_host(said.host.as_deref()?, configured);
+        match said.region.clone().or_else(of_host) {
+            Some(region) => Move::To(region),
+            None if is_recent(known.asked.get(bucket)) => Move::No,
+            None => Move::Ask,
+        }
+    }
+
+    /// Remembers the region of a bucket. `None`: there is nowhere else to ask. `open` makes the connections of a new
+    /// endpoint.
+    pub(super) fn learn(
+        &self,
+        bucket: &BucketName,
+        (used, moves): (&Arc<Site>, bool),
+        region: &str,
+        (endpoint, configured): (&str, &str),
+        open: impl FnOnce(&str) -> Option<(Endpoint, Arc<Connections>)>,
+    ) -> Option<Arc<Site>> {
+        let signed_for = used.region.as_deref().unwrap_or(configured);
+        let url = moves.then(|| regional_endpoint(endpoint, configured, region)).flatten();
+        let is_other_host = |url: &String| !is_at(used, url);
+        if region == signed_for && !url.as_ref().is_some_and(is_other_host) {
+            return None;
+        }
+        let mut known = self.known.lock();
+        let host = url.clone().unwrap_or_else(|| used.endpoint.name().to_owned());
+        let key = (host, region.to_owned());
+        let site = match known.sites.get(&key) {
+            Some(site) => site.clone(),
+            None if known.sites.len() >= MOST_SITES => return None,
+            None => {
+                let (endpoint, connections) = match &url {
+                    Some(url) if is_other_host(url) => {
+                        let (endpoint, connections) = open(url)?;
+                        (Arc::new(endpoint), connections)
+                    }
+                    _ => (used.endpoint.clone(), used.connections.clone()),
+                };
+                let region = Some(region.into());
+                let site = Arc::new(Site { region, endpoint, connections });
+                known.sites.insert(key, site.clone());
+                site
+            }
+        };
+        if known.buckets.len() >= MOST_BUCKETS && !known.buckets.contains_key(bucket) {
+            known.buckets.clear();
+        }
+        known.buckets.insert(bucket.clone(), site.clone());
+        Some(site)
+    }
+
+    /// The bucket was redirected twice: for a while its requests go where the configuration says, once.
+    pub(super) fn give_up(&self, bucket: &BucketName) {
+        let mut known = self.known.lock();
+        known.buckets.remove(bucket);
+        note(&mut known.lost, bucket);
+    }
+
+    /// The bucket is asked for its region.
+    pub(super) fn is_asked(&self, bucket: &BucketName) {
+        note(&mut self.known.lock().asked, bucket);
+    }
+}
+
+/// Remembers a bucket for a while, as long as there is room.
+fn note(noted: &mut HashMap<BucketName, Instant>, bucket: &BucketName) {
+    let now = Instant::now();
+    if noted.len() >= MOST_BUCKETS {
+        noted.retain(|_, until| *until > now);
+    }
+    if noted.len() < MOST_BUCKETS {
+        noted.insert(bucket.clone(), now + PAUSE);
+    }
+}
+
+fn is_at(site: &Site, url: &str) -> bool {
+    url.parse::<Uri>().is_ok_and(|uri| uri.host() == Some(site.endpoint.name()))
+}
+
+/// The endpoint of another region of the same provider: `configured` with `to` in the place of its region; `None`: it has
+/// no place for one.
+fn regional_endpoint(configured: &str, region: &str, to: &str) -> Option<String> {
+    let uri: Uri = configured.parse().ok()?;
+    let host = uri.host()?;
+    let (before, after) = around_region(host, region)?;
+    let port = uri.port().map_or_else(String::new, |port| format!(":{port}"));
+    let to = to.to_ascii_lowercase();
+    let is_label = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    is_label(&to)
+        .then(|| format!("{}://{before}{to}{after}{port}", uri.scheme_str().unwrap_or("https")))
+}
+
+/// The region in a host's name that differs from the configured one in nothing else, with a bucket before it or without.
+fn region_of_host(host: &str, (endpoint, region): (&str, &str)) -> Option<String> {
+    let uri: Uri = endpoint.parse().ok()?;
+    let (before, after) = around_region(uri.host()?, region)?;
+    // Older names have a hyphen in place of the dot: `s3-eu-west-1`.
+    let old = before.strip_suffix('.').map(|before| format!("{before}-"));
+    let middle = [Some(before), old].into_iter().flatten().find_map(|before| {
+        let rest = host.strip_suffix(&after)?;
+        let at = if rest.starts_with(&before) { 0 } else { rest.rfind(&format!(".{before}"))? + 1 };
+        Some(&rest[at + before.len()..])
+    })?;
+    (is_region(middle) && middle.contains('-')).then(|| middle.to_owned())
+}
+
+/// The parts of a regional host before and after its region: `s3.` and `.amazonaws.com`.
+fn around_region(host: &str, region: &str) -> Option<(String, String)> {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let labels: Vec<&str> = host.split('.').collect();
+    let aws = labels.iter().position(|label| *label == "amazonaws");
+    let first = labels[0];
+    if let Some(aws) = aws {
+        let after = format!(".{}", labels[aws..].join("."));
+        // Others are one bucket's, or one network's.
+        return match &labels[..aws] {
+            ["s3" | "s3-fips", _] => Some((format!("{first}."), after)),
+            ["s3" | "s3-fips", "dualstack", _] => Some((format!("{first}.dualstack."), after)),
+            ["s3"] => Some(("s3.".to_owned(), after)),
+            [old] if old.strip_prefix("s3-") == Some(region) || *old == "s3-external-1" => {
+                Some(("s3.".to_owned(), after))
+            }
+            _ => None,
+        };
+    }
+    let at = labels.iter().position(|label| *label == region)?;
+    let is_service = at > 0 && labels[at - 1].starts_with("s3");
+    (is_service && labels.len() - at > 2).then(|| {
+        (format!("{}.", labels[..at].join(".")), format!(".{}", labels[at + 1..].join(".")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_endpoint_of_another_region_is_the_configured_one_with_that_region() {
+        for (configured, region, expected) in [
+            (
+                "https://s3.us-east-1.amazonaws.com",
+                "us-east-1",
+                "https://s3.eu-west-1.amazonaws.com",
+            ),
+            ("https://s3.amazonaws.com", "us-east-1", "https://s3.eu-west-1.amazonaws.com"),
+            (
+                "https://s3-us-west-2.amazonaws.com",
+                "us-west-2",
+                "https://s3.eu-west-1.amazonaws.com",
+            ),
+            (
+                "https://s3.dualstack.us-east-1.amazonaws.com",
+                "us-east-1",
+                "https://s3.dualstack.eu-west-1.amazonaws.com",
+            ),
+            (
+                "https://s3-fips.us-east-1.amazonaws.com:8443",
+                "us-east-1",
+                "https://s3-fips.eu-west-1.amazonaws.com:8443",
+            ),
+            ("http://s3.a.example.com:9000", "a", "http://s3.eu-west-1.example.com:9000"),
+        ] {
+            let found = regional_endpoint(configured, region, "eu-west-1");
+            assert_eq!(found.as_deref(), Some(expected), "{configured}");
+        }
+        for (configured, region) in [
+            // One network's, one bucket's, everybody's.
+            ("https://vpce-1-a.s3.us-east-1.vpce.amazonaws.com", "us-east-1"),
+            ("https://ap-1.s3-accesspoint.us-east-1.amazonaws.com", "us-east-1"),
+            ("https://s3-accelerate.amazonaws.com", "us-east-1"),
+            // A region that is the whole name, or all of it that is not public.
+            ("http://garage:9000", "garage"),
+            ("http://s3.garage.com", "garage"),
+            ("https://shop.co.uk", "shop"),
+            ("http://127.0.0.1:9000", "us-east-1"),
+        ] {
+            assert_eq!(regional_endpoint(configured, region, "eu-west-1"), None, "{configured}");
+        }
+        let configured = "https://s3.us-east-1.amazonaws.com";
+        for foreign in ["evil.com/", "a.b", "x@y", "", "eu:1"] {
+            assert!(!is_region(foreign), "{foreign}");
+        }
+        assert_eq!(regional_endpoint(configured, "us-east-1", "a_b"), None);
+    }
+
+    #[test]
+    fn a_region_is_read_from_a_host_of_the_same_provider_only() {
+        let configured = ("https://s3.us-east-1.amazonaws.com", "us-east-1");
+        for host in [
+            "s3.eu-west-1.amazonaws.com",
+            "data.s3.eu-west-1.amazonaws.com",
+            "my.data.s3.eu-west-1.amazonaws.com",
+            "data.s3-eu-west-1.amazonaws.com",
+        ] {
+            assert_eq!(region_of_host(host, configured).as_deref(), Some("eu-west-1"), "{host}");
+        }
+        for host in [
+            "s3.eu-west-1.amazonaws.com.evil.com",
+            "s3.eu-west-1.example.com",
+            "ec2-1-2-3-4.eu-west-1.compute.amazonaws.com",
+            "s3.amazonaws.com",
+            "data.s3.evil.com/.eu-west-1.amazonaws.com",
+        ] {
+            assert_eq!(region_of_host(host, configured), None, "{host}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Responses to what passes through that are about the region of a bucket: clients do not see them.
+//!
+//! Such a request was refused before anything was done. Without a body, or with one of which nothing was sent, it is sent
+//! once more, to the region that was learned; otherwise the client is asked to send it again, and its bucket's region is
+//! known by then.
+
+use std::sync::Arc;
+
+use pingora::Result;
+use pingora::http::ResponseHeader;
+
+use super::own_keys::{Resend, again, stop};
+use crate::origin::{Redirected, Site};
+use crate::proxy::Gateway;
+use crate::proxy::context::Forward;
+use crate::s3::S3Error;
+
+impl Gateway {
+    /// The site that a request is sent to.
+    pub(in crate::proxy) fn site_of(&self, forward: &Forward) -> Arc<Site> {
+        let known = forward.site.clone();
+        known.unwrap_or_else(|| self.origin.site(forward.parsed.bucket.as_ref()))
+    }
+
+    /// Stops a response that is about the region of its bucket.
+    pub(in crate::proxy) async fn check_region(
+        &self,
+        head: &ResponseHeader,
+        forward: &mut Forward,
+    ) -> Result<()> {
+        let Some(bucket) = &forward.parsed.bucket else { return Ok(()) };
+        let Some(site) = &forward.site else { return Ok(()) };
+        // In `transparent` mode its sender chose the region, and hears of it.
+        if self.access.transparent().is_some() {
+            return Ok(());
+        }
+        let about = (bucket, &*forward.domain);
+        let (response, connection) = ((head.status, &head.headers), &forward.connection);
+        let refusal = (connection.refused.get(), connection.is_head);
+        let place = (site, forward.was_moved);
+        match self.origin.redirected(about, place, response, refusal).await {
+            Redirected::No => Ok(()),
+            Redirected::Again if !forward.body_began && forward.resend == Resend::NotYet => {
+                forward.was_moved = true;
+                Err(again(forward))
+            }
+            Redirected::Again => Err(stop(forward, send_again())),
+            Redirected::Failed(error) => Err(stop(forward, *error)),
+        }
+    }
+}
+
+fn send_again() -> S3Error {
+    let mut error = S3Error::service_unavailable();
+    error.message = "The bucket is in another region, which is known now. Please try again.".into();
+    error
+}
