@@ -4,9 +4,12 @@ mod activation;
 mod addressed;
 mod cgroup;
 mod descriptors;
+mod error;
 mod memory_watch;
 mod observe;
+mod reload;
 mod replicas;
+mod run;
 mod secret_files;
 mod service_manager;
 mod signals;
@@ -15,13 +18,11 @@ mod upstream;
 mod warnings;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -30,7 +31,7 @@ use crate::admin::{self, AdminState, Api, Token};
 use crate::auth::{Access, AuthMode, Credentials, IdentitiesError};
 use crate::cache::{Cache, DiskError, Rules};
 use crate::cluster::Cluster;
-use crate::config::{Config, ShutdownConfig};
+use crate::config::Config;
 use crate::events::{Intake, Receivers, ReceiversError};
 use crate::metrics;
 use crate::origin::{CredentialsError, Origin};
@@ -42,54 +43,23 @@ use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::tls::{Tls, TlsError};
 use crate::warm::{Demand, Warmer};
 
+use arc_swap::ArcSwap;
+
 use activation::PassedSockets;
-use cgroup::Cgroup;
 use observe::Observed;
-use service_manager::ServiceManager;
-use signals::Signals;
+use reload::{Live, Reloader};
 
 pub use activation::ActivationError;
 pub use descriptors::TooFewDescriptors;
+pub use error::RunError;
+pub use reload::StartedFrom;
+pub use run::run;
+#[cfg(feature = "embedded")]
+pub use run::run_embedded;
 pub use secret_files::warn_of_config;
 pub use sizing::TooLittleMemory;
 pub use upstream::{describe_credentials, origin_to_check};
 pub use warnings::warnings;
-
-/// Why the server did not start, or did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    #[error("cannot listen on {address}: {source}")]
-    Bind { address: String, source: std::io::Error },
-    #[error("listen[{index}].tls.{source}")]
-    Tls { index: usize, source: TlsError },
-    #[error("origin.endpoint: {0}")]
-    Origin(String),
-    #[error("origin.ca_file: {0}")]
-    OriginAuthorities(String),
-    #[error("origin credentials: {0}")]
-    Credentials(#[from] CredentialsError),
-    #[error("auth.identities: {0}")]
-    Identities(#[from] IdentitiesError),
-    #[error("cache.disk: {0}")]
-    Disk(#[from] DiskError),
-    #[error("{0}")]
-    Memory(#[from] TooLittleMemory),
-    #[error("{0}")]
-    Descriptors(#[from] TooFewDescriptors),
-    #[error("{0}")]
-    Activation(#[from] ActivationError),
-    #[error("events.{0}")]
-    Events(#[from] ReceiversError),
-    #[error("admin.token_file: {0}")]
-    AdminToken(std::io::Error),
-    #[error("rules: {0}")]
-    Rules(#[from] crate::glob::InvalidGlob),
-    #[error("{0}")]
-    Runtime(#[from] std::io::Error),
-    #[cfg(feature = "embedded")]
-    #[error("embedded origin: {0}")]
-    Embedded(#[from] crate::embedded::EmbeddedError),
-}
 
 /// A server that has bound its addresses and is ready to run.
 pub struct App {
@@ -105,7 +75,7 @@ pub struct App {
     cluster: Option<Arc<Cluster>>,
     receivers: Receivers,
     log: AccessLogger,
-    shutdown: ShutdownConfig,
+    reloader: Arc<Reloader>,
 }
 
 impl App {
@@ -113,9 +83,13 @@ impl App {
     ///
     /// # Errors
     /// [`RunError`]: what is missing or taken.
-    async fn bind(config: Config, sockets: PassedSockets) -> Result<Self, RunError> {
+    async fn bind(
+        config: Config,
+        from: StartedFrom,
+        sockets: PassedSockets,
+    ) -> Result<Self, RunError> {
         let origin = upstream::find_origin(&config).await?;
-        Box::pin(Self::build(config, origin, sockets)).await
+        Box::pin(Self::build(config, Some(from), origin, sockets)).await
     }
 
     /// Builds everything and binds every address, with keys for the origin from elsewhere than the environment.
@@ -123,12 +97,25 @@ impl App {
     /// # Errors
     /// [`RunError`]: what is missing or taken.
     pub async fn bind_with(config: Config, keys: Option<Credentials>) -> Result<Self, RunError> {
+        Self::bind_from(config, None, keys).await
+    }
+
+    /// As [`App::bind_with`], with a configuration that can be read `from` there again.
+    ///
+    /// # Errors
+    /// As [`App::bind_with`].
+    pub async fn bind_from(
+        config: Config,
+        from: Option<StartedFrom>,
+        keys: Option<Credentials>,
+    ) -> Result<Self, RunError> {
         let origin = upstream::origin(&config, keys)?;
-        Box::pin(Self::build(config, origin, PassedSockets::default())).await
+        Box::pin(Self::build(config, from, origin, PassedSockets::default())).await
     }
 
     async fn build(
         config: Config,
+        from: Option<StartedFrom>,
         origin: Arc<Origin>,
         mut sockets: PassedSockets,
     ) -> Result<Self, RunError> {
@@ -142,6 +129,7 @@ impl App {
         let rules = Rules::new(&config.rules)?.with_exact_keys(origin.endpoint().is_aws());
         let rules = Arc::new(rules);
         let admission = Admission::new(&config.limits);
+        let limits = Arc::new(ArcSwap::from_pointee(config.limits.clone()));
         let warmer = warmer(&config, &cache, &origin, &rules, &admission);
         let admin = match &config.admin.address {
             Some(address) => Some(bind_admin(address, sockets.take_tcp(address)?).await?),
@@ -188,7 +176,7 @@ impl App {
                 cors: cors.clone(),
                 log: log.clone(),
                 errors: errors.clone(),
-                limits: config.limits.clone(),
+                limits: limits.clone(),
                 admission: admission.clone(),
                 region: addressed::clients_region(&config),
                 path_prefix: addressed::path_prefix(&config, listen),
@@ -197,6 +185,16 @@ impl App {
             let balancers = listen.proxy_protocol.clone();
             servers.push((scheme, Server::new(gateway, &conf, tls, balancers), listener));
         }
+        let live = Live {
+            cache: cache.clone(),
+            rules: rules.clone(),
+            limits,
+            admission: admission.clone(),
+            warmer: warmer.clone(),
+            log: log.clone(),
+            token: token.clone(),
+        };
+        let reloader = Reloader::new(config.clone(), from, live);
         let admin = match admin {
             Some((listener, address)) => {
                 let shown = Observed {
@@ -207,6 +205,7 @@ impl App {
                     errors,
                     warmer: warmer.clone(),
                     cluster: cluster.clone(),
+                    reloader: reloader.clone(),
                 };
                 let api = observe::api(&config, shown, token, address.ip().is_loopback())?;
                 Some((listener, Arc::new(api)))
@@ -230,7 +229,7 @@ impl App {
             cluster,
             receivers,
             log,
-            shutdown: config.shutdown,
+            reloader,
         })
     }
 
@@ -289,6 +288,7 @@ impl App {
         if let Some(cluster) = &self.cluster {
             tokio::spawn(cluster.clone().run(cluster_ends));
         }
+        tokio::spawn(self.reloader.clone().watch(shutdown.clone()));
         let (close, closing) = watch::channel(false);
         let mut running = JoinSet::new();
         for (_, server, listener) in self.servers {
@@ -299,9 +299,10 @@ impl App {
         running.spawn(self.warmer.run(closing));
         let _ = shutdown.wait_for(|stop| *stop).await;
         ready.store(false, Ordering::Release);
-        tokio::time::sleep(self.shutdown.delay.0).await;
+        let steps = self.reloader.in_force().shutdown.clone();
+        tokio::time::sleep(steps.delay.0).await;
         let _ = close.send(true);
-        let deadline = Instant::now() + self.shutdown.grace.0;
+        let deadline = Instant::now() + steps.grace.0;
         if timeout_at(deadline, running.join_all()).await.is_err() {
             log::warn!("shutdown.grace is over; requests in flight are aborted");
         }
@@ -314,94 +315,6 @@ impl App {
         }
         let _ = tokio::task::spawn_blocking(move || self.log.flush()).await;
     }
-}
-
-/// Runs until SIGTERM or SIGINT.
-///
-/// # Errors
-/// [`RunError`]: why it did not start.
-pub fn run(mut config: Config) -> Result<(), RunError> {
-    let sockets = PassedSockets::from_environment()?;
-    let cgroup = Cgroup::read(Path::new("/"));
-    sizing::fit(&mut config, &cgroup)?;
-    run_on(runtime(&config)?, async {
-        let app = Box::pin(App::bind(config, sockets)).await?;
-        let signals = Signals::new()?;
-        for endpoint in app.endpoints() {
-            log::info!("serving S3 on {endpoint}");
-        }
-        if let Some(address) = app.webhook_address() {
-            log::info!("receiving notifications on {address}");
-        }
-        if let Some(address) = app.admin_address() {
-            log::info!("metrics and health on http://{address}");
-        }
-        tokio::spawn(memory_watch::run(cgroup, app.cache()));
-        run_until(signals, app).await;
-        Ok(())
-    })
-}
-
-/// Runs over an S3 server in the same process that keeps its objects in `folder`, with samples to read.
-///
-/// # Errors
-/// [`RunError`]: why it did not start.
-#[cfg(feature = "embedded")]
-pub fn run_embedded(mut config: Config, folder: &Path) -> Result<(), RunError> {
-    use crate::embedded;
-    const KEYS: embedded::Keys<'_> = embedded::Keys { access: "hotset", secret: "hotset-secret" };
-    let cgroup = Cgroup::read(Path::new("/"));
-    sizing::fit(&mut config, &cgroup)?;
-    run_on(runtime(&config)?, async {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let embedded = embedded::start(listener, folder, &KEYS).await?;
-        config.origin.endpoint = embedded.endpoint();
-        let keys = Credentials::new(KEYS.access.to_owned(), KEYS.secret.into(), None);
-        let app = App::bind_with(config, keys.ok()).await?;
-        let signals = Signals::new()?;
-        if let Some(endpoint) = app.endpoints().first() {
-            print!("{}", embedded::banner(endpoint, &KEYS));
-            println!("  origin log  {}", embedded.log_path().display());
-        }
-        if let Some(address) = app.admin_address() {
-            println!("  web page    http://{address}/");
-        }
-        tokio::spawn(memory_watch::run(cgroup, app.cache()));
-        run_until(signals, app).await;
-        Ok(())
-    })
-}
-
-async fn run_until(mut signals: Signals, app: App) {
-    let (stop, shutdown) = watch::channel(false);
-    let (manager, steps) = (Arc::new(ServiceManager::from_environment()), app.shutdown.clone());
-    manager.ready(&app.endpoints());
-    let watched = manager.clone();
-    tokio::spawn(async move { watched.keep_alive().await });
-    tokio::spawn(async move {
-        signals.end().await;
-        log::info!("stopping: requests under way are finished");
-        manager.stopping(&steps);
-        let _ = stop.send(true);
-        // The sender lives until the process ends: a closed channel would end the admin port.
-        std::future::pending::<()>().await;
-    });
-    app.run(shutdown).await;
-}
-
-/// Runs `work` to its end. A thread that still waits for a dead disk then does not hold the process up.
-fn run_on<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
-    let done = runtime.block_on(work);
-    runtime.shutdown_background();
-    done
-}
-
-fn runtime(config: &Config) -> Result<Runtime, std::io::Error> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = config.threads {
-        builder.worker_threads(threads);
-    }
-    builder.thread_name("hotset").enable_all().build()
 }
 
 fn pingora_conf(config: &Config) -> ServerConf {

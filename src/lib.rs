@@ -65,6 +65,7 @@ pub mod glob;
 pub mod metrics;
 pub mod origin;
 mod pacing;
+mod permits;
 pub mod proxy;
 pub mod s3;
 #[allow(unsafe_code, reason = "the one module that needs it")]

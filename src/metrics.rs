@@ -19,6 +19,7 @@ mod recorder;
 
 pub mod cache;
 pub mod cluster;
+pub mod config;
 pub mod disk;
 pub mod events;
 pub mod hedging;
@@ -77,6 +78,7 @@ fn build() -> PrometheusRecorder {
 fn register() {
     cache::register();
     cluster::register();
+    config::register();
     disk::register();
     events::register();
     hedging::register();

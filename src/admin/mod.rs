@@ -11,7 +11,7 @@ mod server;
 pub mod stats;
 mod token;
 
-pub use api::{Api, ERASING};
+pub use api::{Api, ERASING, Reload, Reloaded};
 pub use config::AdminConfig;
 pub use server::{AdminState, serve};
 pub use token::Token;

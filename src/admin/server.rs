@@ -252,8 +252,8 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::admin::Token;
     use crate::admin::stats::{Parts, Stats};
+    use crate::admin::{AdminConfig, Reload, Token};
     use crate::auth::AuthMode;
     use crate::cache::{Cache, CacheConfig, RuleConfig, Rules};
     use crate::origin::{Origin, OriginConfig};
@@ -274,8 +274,10 @@ mod tests {
         let rules = Arc::new(Rules::new(&rules).unwrap());
         let config = WarmConfig::default();
         let warmer = Warmer::new(&config, cache.clone(), origin, rules.clone(), Arc::new(|| 0), 1);
-        let (token, mode) = (Token::Unset, AuthMode::Trust);
-        Arc::new(Api { cache, warmer, rules, mode, token, on_loopback: true, cluster: None, stats })
+        let (token, mode) = (Token::new(&AdminConfig::default()), AuthMode::Trust);
+        let reload: Reload = Box::new(|_| Box::pin(async { Ok(Value::Null) }));
+        let (on_loopback, cluster) = (true, None);
+        Arc::new(Api { cache, warmer, rules, mode, token, on_loopback, cluster, stats, reload })
     }
 
     async fn start() -> Running {

@@ -2,16 +2,22 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use ring::hmac;
 use tokio::task::spawn_blocking;
 
 use super::AdminConfig;
 use crate::config::units::Secret;
 
+/// The token in force. Clones follow a change of it.
+#[derive(Debug, Clone)]
+pub struct Token(Arc<ArcSwap<Place>>);
+
 /// Where the token is.
 #[derive(Debug, Clone)]
-pub enum Token {
+enum Place {
     /// There is none.
     Unset,
     Text(Secret),
@@ -19,8 +25,8 @@ pub enum Token {
     File(PathBuf),
 }
 
-impl Token {
-    pub fn new(config: &AdminConfig) -> Self {
+impl Place {
+    fn new(config: &AdminConfig) -> Self {
         match (&config.token, &config.token_file) {
             (Some(token), _) => Self::Text(token.clone()),
             (None, Some(file)) => Self::File(file.clone()),
@@ -28,15 +34,7 @@ impl Token {
         }
     }
 
-    pub fn is_set(&self) -> bool {
-        !matches!(self, Self::Unset)
-    }
-
-    /// The token as it is now; blocking.
-    ///
-    /// # Errors
-    /// Its file cannot be read, is empty or holds less than [`AdminConfig::TOKEN_MIN`] bytes.
-    pub fn read(&self) -> io::Result<Option<Secret>> {
+    fn read(&self) -> io::Result<Option<Secret>> {
         match self {
             Self::Unset => Ok(None),
             Self::Text(token) => Ok(Some(token.clone())),
@@ -54,18 +52,41 @@ impl Token {
             }
         }
     }
+}
+
+impl Token {
+    pub fn new(config: &AdminConfig) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(Place::new(config))))
+    }
+
+    /// Puts another token into force.
+    pub fn replace(&self, config: &AdminConfig) {
+        self.0.store(Arc::new(Place::new(config)));
+    }
+
+    pub fn is_set(&self) -> bool {
+        !matches!(**self.0.load(), Place::Unset)
+    }
+
+    /// The token as it is now; blocking.
+    ///
+    /// # Errors
+    /// Its file cannot be read, is empty or holds less than [`AdminConfig::TOKEN_MIN`] bytes.
+    pub fn read(&self) -> io::Result<Option<Secret>> {
+        self.0.load().read()
+    }
 
     /// Whether this is the token; never when there is none. How long that takes does not tell how much of it is right.
     ///
     /// # Errors
     /// As [`Token::read`].
     pub(super) async fn is(&self, said: &[u8]) -> io::Result<bool> {
-        let token = match self {
-            Self::File(_) => {
-                let token = self.clone();
-                spawn_blocking(move || token.read()).await.map_err(io::Error::other)??
+        let place = self.0.load_full();
+        let token = match *place {
+            Place::File(_) => {
+                spawn_blocking(move || place.read()).await.map_err(io::Error::other)??
             }
-            Self::Text(_) | Self::Unset => self.read()?,
+            Place::Text(_) | Place::Unset => place.read()?,
         };
         let Some(token) = token else { return Ok(false) };
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"hotset admin");
@@ -80,18 +101,20 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_token_is_the_token() {
-        let token = Token::Text("right".into());
+        let token =
+            Token::new(&AdminConfig { token: Some("right".into()), ..AdminConfig::default() });
         assert!(token.is(b"right").await.unwrap());
         for wrong in ["", "righ", "rightt", "wrong"] {
             assert!(!token.is(wrong.as_bytes()).await.unwrap(), "{wrong}");
         }
-        assert!(!Token::Unset.is(b"").await.unwrap());
+        assert!(!Token::new(&AdminConfig::default()).is(b"").await.unwrap());
     }
 
     #[tokio::test]
     async fn a_file_is_read_each_time_and_an_empty_one_opens_nothing() {
         let path = std::env::temp_dir().join(format!("hotset-token-{}", std::process::id()));
-        let token = Token::File(path.clone());
+        let token =
+            Token::new(&AdminConfig { token_file: Some(path.clone()), ..AdminConfig::default() });
         assert!(token.is(b"a").await.is_err(), "it is not there");
         let [first, second] = ["first", "second"].map(|name| format!("made-up-token-{name}"));
         std::fs::write(&path, format!("{first}\n")).unwrap();

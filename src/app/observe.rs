@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::RunError;
+use super::error::RunError;
+use super::reload::Reloader;
 use crate::admin::stats::{Parts, Stats};
-use crate::admin::{Api, Token};
+use crate::admin::{Api, Reload, Token};
 use crate::cache::{Cache, DiskUsage, Rules};
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -28,6 +29,7 @@ pub(super) struct Observed {
     pub errors: Arc<RecentErrors>,
     pub warmer: Arc<Warmer>,
     pub cluster: Option<Arc<Cluster>>,
+    pub reloader: Arc<Reloader>,
 }
 
 #[derive(Serialize)]
@@ -64,14 +66,14 @@ pub(super) fn api(
     }
     let (cache, warmer) = (observed.cache.clone(), observed.warmer.clone());
     let (rules, mode) = (observed.rules.clone(), config.auth.mode);
-    let cluster = observed.cluster.clone();
+    let (cluster, reloader) = (observed.cluster.clone(), observed.reloader.clone());
+    let reload: Reload = Box::new(move |dry_run| Box::pin(reloader.clone().answer(dry_run)));
     let stats = stats(config, observed);
-    Ok(Api { cache, warmer, rules, mode, token, on_loopback, cluster, stats })
+    Ok(Api { cache, warmer, rules, mode, token, on_loopback, cluster, stats, reload })
 }
 
 fn stats(config: &Config, observed: Observed) -> Stats {
-    let Observed { cache, origin, rules, admission, errors, .. } = observed;
-    let settings = json!({ "settings": config.effective() });
+    let Observed { cache, origin, rules, admission, errors, reloader, .. } = observed;
     let disks = &config.cache.disk;
     for disk in disks {
         metrics::disk::set_capacity(&disk.path.display().to_string(), disk.capacity.0);
@@ -90,7 +92,7 @@ fn stats(config: &Config, observed: Observed) -> Stats {
             limits: Box::new(move || limits(&admission, &limits_of)),
             disks: Box::new(move || disks.clone()),
             errors: Box::new(move || json!(errors.newest_first())),
-            config: Box::new(move || settings.clone()),
+            config: Box::new(move || reloader.describe()),
         },
     }
 }

@@ -1,6 +1,10 @@
 //! The signals of the process.
 
+use std::sync::Arc;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::reload::Reloader;
 
 /// SIGTERM, SIGINT and SIGHUP, which end the process at once as long as nobody listens: made before anybody is told that
 /// it serves.
@@ -17,16 +21,14 @@ impl Signals {
         Ok(Self { term: term?, int: int?, hangup: hangup? })
     }
 
-    /// Waits for SIGTERM or SIGINT.
-    pub(super) async fn end(&mut self) {
+    /// Waits for SIGTERM or SIGINT. SIGHUP reloads the configuration meanwhile.
+    pub(super) async fn end(&mut self, reloader: &Arc<Reloader>) {
         loop {
             tokio::select! {
                 _ = self.term.recv() => return,
                 _ = self.int.recv() => return,
-                Some(()) = self.hangup.recv() => log::warn!(
-                    "SIGHUP changes nothing: identities and certificates are read when their files change, and \
-                     everything else at a start"
-                ),
+                // What is wrong is in the log.
+                Some(()) = self.hangup.recv() => drop(tokio::spawn(reloader.clone().reload("SIGHUP"))),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::RunError;
+use super::error::RunError;
 use crate::auth::{Access, Credentials, IdentitySet, ReservedNames};
 use crate::config::Config;
 use crate::origin::{Addressing, IdentityCredentials, Origin, Source};

@@ -54,6 +54,8 @@ pub struct Cache {
     pub(in crate::cache) no_parts: NoParts,
     pub(in crate::cache) departures: Arc<Departures>,
     pub(in crate::cache) budget: Budget,
+    /// Bytes for lists while a rule has them kept.
+    lists_share: u64,
     /// Bytes.
     pub(in crate::cache) block_size: u64,
     /// Least bytes of an origin range within a run of missing blocks.
@@ -142,6 +144,7 @@ impl Cache {
                 locality: Locality::new(),
                 heads: Heads::default(),
                 lists: Lists::new(lists),
+                lists_share: config.memory() / LISTS_SHARE,
                 no_parts: NoParts::new(),
                 departures,
                 budget: Budget::new(config.in_flight()),
@@ -162,6 +165,16 @@ impl Cache {
         disk.begin()?;
         self.begin_writing_behind();
         Ok(())
+    }
+
+    /// Puts what rules say of the disk and of lists into force; [`Rules::replace`](super::Rules::replace) does the rest.
+    /// Lists that no rule had kept at the start take their memory beside that of blocks.
+    pub fn set_rules(&self, rules: &[RuleConfig]) {
+        let keeps_lists = rules.iter().any(|rule| rule.lists.is_some());
+        self.lists.set_capacity(if keeps_lists { self.lists_share } else { 0 });
+        if let Some(disk) = &self.disk {
+            disk.set_rules(rules);
+        }
     }
 
     /// Where objects belong that are fetched with hotset's own keys.

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::auth::Identities;
 use crate::cache::foreign;
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::{Config, ConfigError, ConfigSource, Loaded, Sources};
 use crate::events::Webhook;
 use crate::tls::{Tls, authorities};
 
@@ -29,13 +29,13 @@ impl ConfigFile {
     }
 
     pub(super) fn load_with_sources(&self) -> Result<(Config, Sources), ConfigError> {
-        // Lossy: a variable of ours that is no text is then refused, and others do not matter.
-        let environment = std::env::vars_os().map(|(name, value)| {
-            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
-        });
-        let (config, sources) = Config::load_with_sources(self.config.as_deref(), environment)?;
-        config.check().map_err(|error| sources.locate(error))?;
+        let Loaded { config, sources } = self.source().load()?;
         Ok((config, sources))
+    }
+
+    /// Where the configuration is read from.
+    pub(super) fn source(&self) -> ConfigSource {
+        ConfigSource::new(self.config.clone())
     }
 
     /// As [`ConfigFile::load`], and reads the certificates and identities that it names.

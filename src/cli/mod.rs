@@ -12,6 +12,7 @@ mod explain;
 mod health;
 mod online;
 mod purge;
+mod reload;
 mod serve;
 mod stats;
 mod warm;
@@ -41,6 +42,8 @@ enum Command {
     Purge(purge::PurgeArguments),
     /// Read objects into the cache of a running server, at lower priority than its clients
     Warm(Box<warm::WarmArguments>),
+    /// Have a running server read its configuration again, without dropping a connection or a cached byte
+    Reload(reload::ReloadArguments),
     /// Say why an object, or a request, is or is not answered from the cache of a server that runs
     Explain(explain::ExplainArguments),
     /// Show what a running server does: rates, hit ratio, latency, origin, events, disks, limits
@@ -70,6 +73,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Health(file) => health::run(file),
         Command::Purge(arguments) => purge::run(arguments),
         Command::Warm(arguments) => warm::run(arguments),
+        Command::Reload(arguments) => reload::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
         Command::Disk(command) => disk::run(command),
@@ -98,6 +102,7 @@ mod tests {
                 Command::Health(file) => file,
                 Command::Purge(_)
                 | Command::Warm(_)
+                | Command::Reload(_)
                 | Command::Explain(_)
                 | Command::Stats(_)
                 | Command::Disk(_) => {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::config_file::{ConfigFile, WRONG, wrong};
-use crate::app;
+use crate::app::{self, StartedFrom};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
@@ -22,10 +22,11 @@ pub(super) struct ServeArguments {
 }
 
 pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
-    let config = match arguments.file.load() {
-        Ok(config) => config,
+    let from = match StartedFrom::load(arguments.file.source()) {
+        Ok(from) => from,
         Err(error) => return wrong(&error),
     };
+    let config = from.config();
     start_logging(&config);
     if let Some(path) = &arguments.file.config {
         app::warn_of_config(&config, path);
@@ -33,7 +34,7 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
     for warning in app::warnings(&config) {
         log::warn!("{warning}");
     }
-    match serve(arguments, config) {
+    match serve(arguments, from) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("hotset: {error}");
@@ -50,29 +51,31 @@ pub(super) fn run(arguments: &ServeArguments) -> ExitCode {
 }
 
 #[cfg(feature = "embedded")]
-fn serve(arguments: &ServeArguments, config: Config) -> Result<(), app::RunError> {
+fn serve(arguments: &ServeArguments, from: StartedFrom) -> Result<(), app::RunError> {
     match &arguments.embedded {
-        Some(folder) => app::run_embedded(config, folder),
-        None => app::run(config),
+        Some(folder) => app::run_embedded(from, folder),
+        None => app::run(from),
     }
 }
 
 #[cfg(not(feature = "embedded"))]
-fn serve(_: &ServeArguments, config: Config) -> Result<(), app::RunError> {
-    app::run(config)
+fn serve(_: &ServeArguments, from: StartedFrom) -> Result<(), app::RunError> {
+    app::run(from)
 }
 
-/// Our own lines at the level that is configured; libraries speak up from warnings on.
+/// Our own lines at the level that is configured, which a reload may change; libraries speak up from warnings on.
 fn start_logging(config: &Config) {
-    let filter = format!("warn,hotset={}", config.log.level);
     let mut logger = env_logger::Builder::new();
-    logger.parse_filters(&filter).format(|out, record| {
+    logger.parse_filters("warn,hotset=trace").format(|out, record| {
         let (level, target) = (record.level(), record.target());
         let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
         let now = now.format("%Y-%m-%dT%H:%M:%S%.3fZ");
         writeln!(out, "[{now} {level:<5} {target}] {}", one_line(&record.args().to_string()))
     });
     logger.init();
+    if let Ok(level) = config.log.level.parse() {
+        log::set_max_level(level);
+    }
 }
 
 /// Text without control characters: keys, headers and what servers answer are in messages, and none of them begins a

@@ -39,6 +39,7 @@ impl Config {
         admin::check_warm(&self.warm)?;
         cluster::check(&self.cluster, &self.admin)?;
         at_least_one("threads", self.threads.unwrap_or(1))?;
+        greater_than_zero("reload", self.reload.unwrap_or(HumanDuration::secs(1)))?;
         if self.log.level.parse::<log::LevelFilter>().is_err() {
             return wrong(
                 "log.level",

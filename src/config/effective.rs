@@ -21,16 +21,24 @@ impl Config {
     pub fn effective(&self) -> Vec<Setting> {
         let (values, defaults) = (to_json(self), to_json(&Self::default()));
         let mut settings = Vec::new();
-        flatten(String::new(), &values, Some(&defaults), &mut settings);
+        flatten(String::new(), &values, Some(&defaults), &mut |key, value, is_default| {
+            settings.push(Setting { key, value: without_password(value), is_default });
+        });
         settings
     }
 }
 
-fn to_json(config: &Config) -> Value {
+pub(super) fn to_json(config: &Config) -> Value {
     serde_json::to_value(config).unwrap_or_default()
 }
 
-fn flatten(key: String, value: &Value, default: Option<&Value>, into: &mut Vec<Setting>) {
+/// Passes each key with its value, and whether that is the default, to `into`.
+pub(super) fn flatten(
+    key: String,
+    value: &Value,
+    default: Option<&Value>,
+    into: &mut dyn FnMut(String, &Value, bool),
+) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
             for (name, value) in fields {
@@ -45,15 +53,12 @@ fn flatten(key: String, value: &Value, default: Option<&Value>, into: &mut Vec<S
                 flatten(format!("{key}[{index}]"), item, default, into);
             }
         }
-        value => {
-            let is_default = default == Some(value);
-            into.push(Setting { key, value: without_password(value), is_default });
-        }
+        value => into(key, value, default == Some(value)),
     }
 }
 
 /// URLs may hold a user and a password: `nats://user:password@host`.
-fn without_password(value: &Value) -> Value {
+pub(super) fn without_password(value: &Value) -> Value {
     match value {
         Value::String(text) => Value::String(hide_user_info(text)),
         Value::Array(items) => items.iter().map(without_password).collect(),

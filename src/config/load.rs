@@ -6,7 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, ConfigError};
+use twox_hash::XxHash3_64;
+
+use super::{Config, ConfigError, Loaded};
 use crate::yaml::{self, Key, Node, Value};
 
 const PREFIX: &str = "HOTSET_";
@@ -19,6 +21,10 @@ pub struct Sources {
     file: Option<(PathBuf, Node)>,
     /// The variables that set keys, in the order in which they were applied.
     overrides: Vec<Override>,
+    /// All keys that are set, by the file or by a variable.
+    tree: Node,
+    /// Of the file's text.
+    digest: Option<u64>,
 }
 
 impl Sources {
@@ -34,10 +40,78 @@ impl Sources {
         let place = tree.place_of(key);
         error.in_source(path.display()).at_place(place)
     }
+
+    /// Of a tree that no file holds.
+    #[cfg(test)]
+    pub(super) fn of(tree: Node) -> Self {
+        Self { file: None, overrides: Vec::new(), tree, digest: None }
+    }
+
+    /// Digest of the text of the file; `None`: there was no file.
+    pub(super) fn digest(&self) -> Option<u64> {
+        self.digest
+    }
+
+    /// Whether the file sets any key.
+    pub(super) fn file_sets_keys(&self) -> bool {
+        let keys = self.file.as_ref().map(|(_, tree)| &tree.value);
+        matches!(keys, Some(Value::Map(entries)) if !entries.is_empty())
+    }
+
+    /// All keys that are set.
+    pub(super) fn tree(&self) -> &Node {
+        &self.tree
+    }
+
+    /// The same places, with other keys set.
+    #[must_use]
+    pub(super) fn with_tree(self, tree: Node) -> Self {
+        Self { tree, ..self }
+    }
+}
+
+/// The place that a configuration is read from, again and again: a file, and the environment of the start over it.
+#[derive(Debug, Clone)]
+pub struct ConfigSource {
+    path: Option<PathBuf>,
+    environment: Vec<(String, String)>,
+}
+
+impl ConfigSource {
+    /// `path`: `None`: no file.
+    pub fn new(path: Option<PathBuf>) -> Self {
+        // Lossy: a variable of ours that is no text is then refused, and others do not matter.
+        let environment = std::env::vars_os().map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        });
+        let environment = environment.filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        Self { path, environment }
+    }
+
+    /// Returns the path of the file.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Digest of the file as it is now; `None`: there is none, or it cannot be read. Blocks.
+    pub fn digest(&self) -> Option<u64> {
+        std::fs::read(self.path()?).ok().map(|text| XxHash3_64::oneshot(&text))
+    }
+
+    /// Reads and checks the configuration. Blocks.
+    ///
+    /// # Errors
+    /// As [`Config::load`] and [`Config::check`], with the place of the key.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let environment = self.environment.iter().cloned();
+        let (config, sources) = Config::load_with_sources(self.path(), environment)?;
+        config.check().map_err(|error| sources.locate(error))?;
+        Ok(Loaded { config, sources })
+    }
 }
 
 /// Whether a key is `other`, or below it.
-fn is_within(key: &str, other: &str) -> bool {
+pub(super) fn is_within(key: &str, other: &str) -> bool {
     key.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
@@ -63,9 +137,9 @@ impl Config {
         path: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<(Self, Sources), ConfigError> {
-        let (mut config, mut tree) = match path {
+        let (mut config, mut tree, digest) = match path {
             Some(path) => read_file(path).map_err(|error| error.in_source(path.display()))?,
-            None => (Self::default(), empty()),
+            None => (Self::default(), empty(), None),
         };
         let file = path.map(|path| (path.to_owned(), tree.clone()));
         let mut overrides: Vec<Override> = env.filter_map(Override::from_variable).collect();
@@ -73,7 +147,7 @@ impl Config {
         for one in &overrides {
             (config, tree) = one.apply(&tree).map_err(|error| error.in_source(&one.variable))?;
         }
-        Ok((config, Sources { file, overrides }))
+        Ok((config, Sources { file, overrides, tree, digest }))
     }
 }
 
@@ -82,15 +156,16 @@ fn empty() -> Node {
     Node::new(Value::Map(Vec::new()))
 }
 
-fn read_file(path: &Path) -> Result<(Config, Node), ConfigError> {
+fn read_file(path: &Path) -> Result<(Config, Node, Option<u64>), ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::new(format_args!("cannot be read: {error}")))?;
+    let digest = Some(XxHash3_64::oneshot(text.as_bytes()));
     let in_file = |error: yaml::Error| explain(&error).at_place(error.place());
     let tree = yaml::parse(&text).map_err(in_file)?;
     match tree.value {
         // An empty file, or one with comments only.
-        _ if tree.is_null() => Ok((Config::default(), empty())),
-        Value::Map(_) => Ok((yaml::from_node(&tree).map_err(in_file)?, tree)),
+        _ if tree.is_null() => Ok((Config::default(), empty(), digest)),
+        Value::Map(_) => Ok((yaml::from_node(&tree).map_err(in_file)?, tree, digest)),
         _ => Err(ConfigError::new("is not a map of keys and values").at_place(tree.at)),
     }
 }

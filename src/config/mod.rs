@@ -8,6 +8,7 @@
 //! Only `app`, `cli` and `main` import this module; the others see their own part and
 //! [`units`], which imports nothing of ours.
 
+mod changes;
 mod check;
 mod effective;
 mod load;
@@ -17,7 +18,9 @@ mod reference;
 mod schema;
 pub mod units;
 
-pub use load::Sources;
+pub use changes::{Change, Effect, KeyValue, Loaded, Step, differences};
+pub use effective::Setting;
+pub use load::{ConfigSource, Sources};
 
 use std::fmt;
 
@@ -64,6 +67,9 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Graceful shutdown.
     pub shutdown: ShutdownConfig,
+    /// Interval between checks of the configuration file for changes, which are applied as by `hotset reload`; `None`:
+    /// the file is read again only by SIGHUP and `hotset reload`.
+    pub reload: Option<HumanDuration>,
     /// Number of worker threads; `None`: one for each CPU of the cgroup quota, rounded up, or for
     /// each core where there is no quota.
     pub threads: Option<usize>,
@@ -84,6 +90,7 @@ impl Default for Config {
             log: LogConfig::default(),
             limits: LimitsConfig::default(),
             shutdown: ShutdownConfig::default(),
+            reload: Some(HumanDuration::secs(5)),
             threads: None,
         }
     }
@@ -126,6 +133,11 @@ impl ConfigError {
     pub(crate) fn at(key: impl fmt::Display, problem: impl fmt::Display) -> Self {
         let (key, problem) = (Some(key.to_string()), problem.to_string());
         Self { source: None, place: None, key, problem }
+    }
+
+    /// Of a failure that no key is to blame for.
+    pub fn because(failure: impl fmt::Display) -> Self {
+        Self::new(failure)
     }
 
     /// Says where the value was written: a file's name, or an environment variable's.

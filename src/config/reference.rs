@@ -172,6 +172,11 @@ fn keys() -> Vec<Key> {
     keys
 }
 
+/// Paths of all keys, such as `listen[].tls.cert`.
+pub(super) fn paths() -> Vec<String> {
+    keys().into_iter().map(|key| key.path).collect()
+}
+
 /// Keys whose value in `conf/hotset.yaml` is an example and not the default.
 const EXAMPLES: [&str; 4] = [
     "cache.disk[].capacity",

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method};
 use pingora::Error;
@@ -30,10 +31,16 @@ use crate::tls::ClientCertificate;
 /// Writes the access log to the standard output.
 #[derive(Clone)]
 pub struct AccessLogger {
-    format: AccessLog,
-    /// `None`: no lines.
-    sink: Option<Arc<Sink>>,
+    output: Arc<ArcSwap<Output>>,
     dropped: Arc<AtomicU64>,
+}
+
+/// How lines are written, and where to.
+#[derive(Clone)]
+struct Output {
+    format: AccessLog,
+    /// `None`: it was never needed.
+    sink: Option<Arc<Sink>>,
 }
 
 /// A request and what became of it.
@@ -74,22 +81,24 @@ impl<'a> Exchange<'a> {
 impl AccessLogger {
     /// Starts the writing thread, unless the format is `off`.
     pub fn start(format: AccessLog) -> Self {
-        let sink = (format != AccessLog::Off).then(|| Sink::start(std::io::stdout()));
-        let sink = sink.and_then(|started| {
-            started
-                .inspect_err(|e| {
-                    log::error!("the access log is disabled: cannot start its thread: {e}");
-                })
-                .ok()
-        });
-        Self { format, sink, dropped: Arc::default() }
+        let output = Output { format: AccessLog::Off, sink: None }.with_format(format);
+        Self { output: Arc::new(ArcSwap::from_pointee(output)), dropped: Arc::default() }
+    }
+
+    /// Writes the lines of requests that end from now on in another format.
+    pub fn set_format(&self, format: AccessLog) {
+        let output = Output::clone(&self.output.load());
+        self.output.store(Arc::new(output.with_format(format)));
     }
 
     pub(super) fn write(&self, exchange: &Exchange<'_>, ctx: &RequestContext) {
         thread_local! {
             static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        let Some(sink) = &self.sink else { return };
+        let output = self.output.load();
+        let Some(sink) = output.sink.as_ref().filter(|_| output.format != AccessLog::Off) else {
+            return;
+        };
         let dropped = match self.dropped.load(Ordering::Relaxed) {
             0 => 0,
             _ => self.dropped.swap(0, Ordering::Relaxed),
@@ -97,7 +106,7 @@ impl AccessLogger {
         LINE.with_borrow_mut(|out| {
             out.clear();
             let (line, now) = (line(exchange, ctx, dropped), SystemTime::now());
-            match self.format {
+            match output.format {
                 AccessLog::Json => line.json(now, out),
                 AccessLog::Plain | AccessLog::Off => line.plain(now, out),
             }
@@ -110,9 +119,24 @@ impl AccessLogger {
 
     /// Waits until all lines are written, for a second at most. Blocks its thread.
     pub fn flush(&self) {
-        if let Some(sink) = &self.sink {
+        if let Some(sink) = &self.output.load().sink {
             sink.flush();
         }
+    }
+}
+
+impl Output {
+    /// The same in another format. The writing thread is started when it is first needed, and stays.
+    fn with_format(self, format: AccessLog) -> Self {
+        let start = || {
+            let started = Sink::start(std::io::stdout());
+            let started = started.inspect_err(|error| {
+                log::error!("the access log is disabled: cannot start its thread: {error}");
+            });
+            started.ok()
+        };
+        let is_needed = self.sink.is_none() && format != AccessLog::Off;
+        Self { format, sink: if is_needed { start() } else { self.sink } }
     }
 }
 

@@ -25,6 +25,7 @@ mod understood;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -77,7 +78,7 @@ pub struct Gateway {
     pub cors: Arc<CorsRules>,
     pub log: AccessLogger,
     pub errors: Arc<RecentErrors>,
-    pub limits: LimitsConfig,
+    pub limits: Arc<ArcSwap<LimitsConfig>>,
     /// One for all listeners.
     pub admission: Arc<Admission>,
     pub path_prefix: PathPrefix,
@@ -101,7 +102,7 @@ impl Gateway {
         if !session.is_http2() {
             return None;
         }
-        let limits = self.limits.gate().head;
+        let limits = self.limits.load().gate().head;
         if head.raw_path().len() > limits.uri {
             return Some(Refusal::UriTooLong);
         }
@@ -239,12 +240,13 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<bool> {
         session.downstream_session.set_pipelining_enabled(true);
-        session.set_write_timeout(Some(self.limits.write_timeout.0));
+        let limits = self.limits.load_full();
+        session.set_write_timeout(Some(limits.write_timeout.0));
         // The gate keeps the time, and says what it was that took too long.
         session.set_read_timeout(None);
         // Off already for HTTP/1.0, in a shutdown, and for framing that a hop before us may have read differently.
         let stays = session.get_keepalive().is_some();
-        session.set_keepalive(stays.then_some(self.limits.keep_alive.0.as_secs()));
+        session.set_keepalive(stays.then_some(limits.keep_alive.0.as_secs()));
         ctx.region.clone_from(&self.region);
         self.path_prefix.cut_head(session.req_header_mut())?;
         if let Some(why) = self.refused(session) {

@@ -66,6 +66,11 @@ impl Warmer {
         Arc::new(Self { cache, origin, rules, pace, jobs, created, capacity })
     }
 
+    /// Keeps to other limits, from the next read on.
+    pub fn set_limits(&self, config: &WarmConfig) {
+        self.pace.set_limits(config);
+    }
+
     /// Warms what events say was created, until `shutdown` turns true; then every job ends, too.
     pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         tokio::select! {

@@ -2,14 +2,16 @@
 //! fast as it may.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::WarmConfig;
 use crate::cache::Cache;
+use crate::permits::Permits;
 
 /// Interval between checks whether client load allows warming to continue.
 const LOOK: Duration = Duration::from_millis(20);
@@ -18,11 +20,10 @@ const LOOK: Duration = Duration::from_millis(20);
 pub type Demand = Arc<dyn Fn() -> usize + Send + Sync>;
 
 pub(super) struct Pace {
-    reads: Semaphore,
-    reads_max: usize,
+    reads: Arc<Permits>,
     cache: Arc<Cache>,
     demand: Demand,
-    requests_max: usize,
+    requests_max: AtomicUsize,
 }
 
 /// A read that may go on until this is dropped.
@@ -30,21 +31,26 @@ pub(super) type Turn<'a> = SemaphorePermit<'a>;
 
 impl Pace {
     pub(super) fn new(config: &WarmConfig, cache: Arc<Cache>, demand: Demand) -> Self {
-        let reads_max = config.reads.clamp(1, WarmConfig::READS_MAX);
-        let reads = Semaphore::new(reads_max);
-        Self { reads, reads_max, cache, demand, requests_max: config.requests }
+        let reads = Permits::new(reads_max(config));
+        Self { reads, cache, demand, requests_max: AtomicUsize::new(config.requests) }
+    }
+
+    /// Keeps to other limits, from the next read on.
+    pub(super) fn set_limits(&self, config: &WarmConfig) {
+        self.reads.resize(reads_max(config));
+        self.requests_max.store(config.requests, Ordering::Relaxed);
     }
 
     /// Returns the maximum number of concurrent reads.
     pub(super) fn reads(&self) -> usize {
-        self.reads_max
+        self.reads.usage().1
     }
 
     /// Waits until one more read may begin: the job's rate, a place, and readers allow it.
     pub(super) async fn turn(&self, rate: &Rate) -> Turn<'_> {
         // First what is the job's own: who waits for that must not hold a place.
         rate.wait().await;
-        let turn = self.reads.acquire().await.expect("it is never closed");
+        let turn = self.reads.semaphore().acquire().await.expect("it is never closed");
         while self.obstacle().is_some() {
             sleep(LOOK).await;
         }
@@ -53,11 +59,15 @@ impl Pace {
 
     /// Returns the reason why warming is paused, if it is.
     pub(super) fn obstacle(&self) -> Option<&'static str> {
-        if (self.demand)() > self.requests_max {
+        if (self.demand)() > self.requests_max.load(Ordering::Relaxed) {
             return Some("readers");
         }
         (!self.cache.has_room()).then_some("memory")
     }
+}
+
+fn reads_max(config: &WarmConfig) -> usize {
+    config.reads.clamp(1, WarmConfig::READS_MAX)
 }
 
 /// Bytes a second, on average: what came is paid for afterwards, and the next read waits until it is.

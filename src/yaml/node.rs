@@ -120,6 +120,15 @@ impl Node {
         at
     }
 
+    /// The node at `path` (`rules[0].match`); `None` if the tree has none.
+    pub fn find(&self, path: &str) -> Option<&Self> {
+        let mut steps = path.split(['.', '[']).filter(|step| !step.is_empty());
+        steps.try_fold(self, |node, step| match step.strip_suffix(']') {
+            Some(index) => node.item(index.parse().ok()?),
+            None => node.get(step),
+        })
+    }
+
     /// The number of nodes in it; 64 bytes of text count as one more.
     pub(super) fn size(&self) -> usize {
         1 + match &self.value {

@@ -11,9 +11,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A room and all that it may import of ours; itself it always may.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("accept", &[]),
     ("pacing", &[]),
+    ("permits", &[]),
     ("s3", &[]),
     ("sys", &[]),
     ("yaml", &[]),
@@ -21,9 +22,9 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("metrics", &[]),
     ("tls", &["metrics", "config::units"]),
     ("auth", &["s3", "glob", "yaml", "metrics", "config::units"]),
-    ("origin", &["auth", "pacing", "sys", "s3", "metrics", "config::units"]),
+    ("origin", &["auth", "pacing", "permits", "sys", "s3", "metrics", "config::units"]),
     ("cache", &["origin", "sys", "s3", "glob", "metrics", "config::units"]),
-    ("warm", &["cache", "origin", "s3", "glob", "metrics", "config::units"]),
+    ("warm", &["cache", "origin", "permits", "s3", "glob", "metrics", "config::units"]),
     ("cluster", &["cache", "pacing", "s3", "glob", "metrics", "config::units"]),
     (
         "events",
@@ -43,7 +44,18 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ),
     (
         "proxy",
-        &["accept", "cache", "cluster", "auth", "origin", "s3", "tls", "metrics", "config::units"],
+        &[
+            "accept",
+            "cache",
+            "cluster",
+            "auth",
+            "origin",
+            "permits",
+            "s3",
+            "tls",
+            "metrics",
+            "config::units",
+        ],
     ),
     ("admin", &["accept", "auth", "cache", "cluster", "warm", "s3", "metrics", "config::units"]),
 ];

@@ -115,6 +115,8 @@ mod purge;
 mod refusals;
 /// Buckets in other regions than the configured one.
 mod regions;
+/// Reloading the configuration while it serves.
+mod reload;
 /// Retries of requests to the origin.
 mod retries;
 /// Default sizes from cgroup limits.

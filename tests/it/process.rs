@@ -204,18 +204,6 @@ fn a_file_or_a_folder_that_cannot_be_what_it_is_named_for_is_refused_by_check_an
 }
 
 #[tokio::test]
-async fn sighup_does_not_end_the_process() {
-    let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
-    s3.put("data", "k", Object::random(5000, 1));
-    let mut process = Process::serve(&config(&scratch, &s3, "")).await;
-    process.hang_up();
-    process.logged("SIGHUP changes nothing").await;
-    assert_eq!(process.client().get("/data/k").send().await.status, 200);
-    process.terminate();
-    process.ended().await;
-}
-
-#[tokio::test]
 async fn the_access_log_names_who_was_refused_and_why() {
     let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
     let everybody = "identities: [{ name: everybody, anonymous: true, allow: [{ actions: [read], resources: [open/**] }] }]";

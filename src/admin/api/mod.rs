@@ -8,6 +8,7 @@
 //!  DELETE /api/v1/warm/{id}    end it
 //!  GET    /api/v1/stats        counters, gauges, recent errors
 //!  GET    /api/v1/config       the effective configuration, without secrets
+//!  POST   /api/v1/reload       read the configuration again, and put it into force
 //!  GET    /api/v1/explain      the state of an object, or what would become of a request
 //! ```
 //! A request is understood wholly before any of it is done; what is wrong with it is said in one line of `error`.
@@ -17,8 +18,10 @@ mod explain;
 mod guard;
 mod peers;
 mod purge;
+mod reload;
 mod warm;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
@@ -27,6 +30,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::server::ConnectionEnd;
 use super::stats::Stats;
@@ -50,7 +54,14 @@ pub struct Api {
     /// `None`: there are no other replicas.
     pub cluster: Option<Arc<Cluster>>,
     pub stats: Stats,
+    pub reload: Reload,
 }
+
+/// Reloads the configuration, or with `true` says what that would change: the answer's body, or what is wrong in one line.
+pub type Reload = Box<dyn Fn(bool) -> Reloaded + Send + Sync>;
+
+/// The outcome of a reload that is under way.
+pub type Reloaded = Pin<Box<dyn Future<Output = Result<Value, String>> + Send>>;
 
 /// A request that is not done, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +120,8 @@ impl Api {
         match (path, job, &head.method) {
             ("/api/v1/purge", _, &Method::POST) => purge::purge(self, body, end).await,
             ("/api/v1/purge", ..) => Ok(other_method("POST")),
+            ("/api/v1/reload", _, &Method::POST) => reload::reload(self, body).await,
+            ("/api/v1/reload", ..) => Ok(other_method("POST")),
             ("/api/v1/stats", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.snapshot())),
             ("/api/v1/config", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.config())),
             ("/api/v1/explain", _, &Method::GET) => explain::explain(self, head.uri.query()).await,
@@ -120,7 +133,7 @@ impl Api {
             (_, Some(id), &Method::DELETE) => warm::cancel(self, id).await,
             (_, Some(_), _) => Ok(other_method("GET, DELETE")),
             _ => {
-                let why = "there are /api/v1/purge, warm, stats, config and explain";
+                let why = "there are /api/v1/purge, warm, reload, stats, config and explain";
                 Err(Refusal::new(StatusCode::NOT_FOUND, why))
             }
         }

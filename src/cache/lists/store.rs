@@ -90,16 +90,28 @@ struct Table {
 /// All lists that are remembered.
 pub(in crate::cache) struct Lists {
     /// Bytes; 0: no rule wants lists kept.
-    capacity: u64,
+    capacity: AtomicU64,
     epochs: Box<[AtomicU64]>,
     table: Mutex<Table>,
 }
 
 impl Lists {
     pub(in crate::cache) fn new(capacity: u64) -> Self {
-        let stripes = if capacity == 0 { 1 } else { STRIPES };
-        let epochs = (0..stripes).map(|_| AtomicU64::new(0)).collect();
-        Self { capacity, epochs, table: Mutex::default() }
+        let epochs = (0..STRIPES).map(|_| AtomicU64::new(0)).collect();
+        Self { capacity: AtomicU64::new(capacity), epochs, table: Mutex::default() }
+    }
+
+    /// Keeps lists of up to so many bytes from now on; 0: none.
+    pub(in crate::cache) fn set_capacity(&self, bytes: u64) {
+        let before = self.capacity.swap(bytes, Ordering::AcqRel);
+        if (before == 0) != (bytes == 0) {
+            // Without lists changes are not counted: a fill from then must not be kept now.
+            self.all_changed();
+        }
+    }
+
+    fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Acquire)
     }
 
     /// An object was written, removed, or found to be another.
@@ -136,9 +148,7 @@ impl Lists {
 
     /// A write in the bucket may yet happen.
     pub(in crate::cache) fn suspect(&self, realm: &Realm, bucket: &BucketName) {
-        if self.capacity == 0 {
-            return;
-        }
+        // Also while no lists are kept: they may be from the next moment on.
         let mut table = self.table.lock();
         let now = Instant::now();
         table.suspected.retain(|_, until| *until > now);
@@ -150,9 +160,7 @@ impl Lists {
     /// Another replica is about to write in the bucket: until the same number of [`Lists::remote_ended`] no list of it
     /// is kept.
     pub(in crate::cache) fn remote_begins(&self, bucket: &Bucket) {
-        if self.capacity > 0 {
-            *self.table.lock().written.entry(bucket.clone()).or_default() += 1;
-        }
+        *self.table.lock().written.entry(bucket.clone()).or_default() += 1;
     }
 
     pub(in crate::cache) fn remote_ended(&self, bucket: &Bucket) {
@@ -171,7 +179,7 @@ impl Lists {
         bucket: &BucketName,
         take: impl FnOnce(&mut BucketLists) -> Vec<Arc<ListKey>>,
     ) {
-        if self.capacity == 0 {
+        if self.capacity() == 0 {
             return;
         }
         let mut table = self.table.lock();
@@ -216,7 +224,7 @@ impl Lists {
         let current = self.epoch(&key.realm, &key.bucket).load(Ordering::Acquire);
         let suspected = table.suspected.get(&name).is_some_and(|until| *until > Instant::now());
         let in_doubt = suspected || table.written.contains_key(&name);
-        if epoch != current || in_doubt || bytes > self.capacity || since.age() >= ttl {
+        if epoch != current || in_doubt || bytes > self.capacity() || since.age() >= ttl {
             return;
         }
         let key = Arc::new(key);
@@ -228,7 +236,7 @@ impl Lists {
         table.bytes += bytes;
         let entry = Entry { prefix, since, answer: Arc::new(answer), bytes, number };
         table.entries.insert(key, entry);
-        table.make_room(self.capacity);
+        table.make_room(self.capacity());
     }
 }
 

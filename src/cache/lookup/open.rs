@@ -294,7 +294,7 @@ impl Cache {
                     false => Lookup::Unknown,
                 }
             }
-            Known::Uncacheable if entry.since.age() < UNCACHEABLE => Lookup::Uncacheable,
+            Known::Uncacheable if policy.remembers_uncacheable(&entry) => Lookup::Uncacheable,
             Known::Uncacheable => Lookup::Unknown,
         }
     }

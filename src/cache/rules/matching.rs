@@ -1,12 +1,18 @@
 //! Which rule holds for a key: the first whose pattern matches `bucket/key`; and which rules events are trusted for.
+//!
+//! The rules can be replaced while reads are under way: a read takes its [`Policy`] from one set and keeps it to its end.
+//! Cached entries say only when they were learned, so that the next read of them obeys the rules of then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use super::policy::{Policy, Staleness};
 use super::trust::Trust;
 use crate::cache::config::{Freshness, PrefetchConfig, RuleConfig};
+use crate::cache::metadata::clock::Moment;
 use crate::glob::{FirstMatch, InvalidGlob};
 use crate::s3::{BucketName, ObjectId, ObjectKey, VersionId, spelling};
 
@@ -19,6 +25,8 @@ struct Rule {
     obey_no_store: bool,
     lists: Option<Duration>,
     prefetch: Option<PrefetchConfig>,
+    /// Moment from which the rule has held for its keys; `None`: since the start.
+    since: Option<Moment>,
 }
 
 /// The rule that holds for an object.
@@ -36,19 +44,24 @@ pub struct MatchedRule {
 }
 
 /// All rules, in order.
-pub struct Rules {
+struct RuleSet {
     ordered: Vec<Rule>,
     /// Of their patterns.
     first_match: FirstMatch,
+    /// Which set it is: what is trusted by the numbers of one is not by those of another.
+    number: u64,
+}
+
+/// The rules in force.
+pub struct Rules {
+    current: ArcSwap<RuleSet>,
     trust: Trust,
     /// The origin compares keys byte by byte.
     exact_keys: bool,
 }
 
-impl Rules {
-    /// # Errors
-    /// The pattern that is not a glob, and why.
-    pub fn new(configs: &[RuleConfig]) -> Result<Self, InvalidGlob> {
+impl RuleSet {
+    fn new(configs: &[RuleConfig]) -> Result<Self, InvalidGlob> {
         let globs = configs.iter().map(RuleConfig::glob).collect::<Result<Vec<_>, _>>()?;
         let rule = |config: &RuleConfig| Rule {
             text: config.pattern.clone(),
@@ -62,13 +75,54 @@ impl Rules {
             obey_no_store: config.obey_no_store,
             lists: config.lists.map(|lists| lists.0),
             prefetch: config.prefetch,
+            since: None,
         };
-        Ok(Self {
-            ordered: configs.iter().map(rule).collect(),
-            first_match: FirstMatch::new(globs),
-            trust: Trust::default(),
-            exact_keys: false,
-        })
+        let ordered = configs.iter().map(rule).collect();
+        Ok(Self { ordered, first_match: FirstMatch::new(globs), number: 0 })
+    }
+
+    /// The number of rules at the beginning that have the same keys in both sets: those with the same patterns.
+    fn same_keys(&self, other: &Self) -> usize {
+        let pairs = self.ordered.iter().zip(&other.ordered);
+        pairs.take_while(|(one, other)| one.text == other.text).count()
+    }
+
+    /// The set after `old`.
+    fn after(mut self, old: &Self) -> Self {
+        self.number = old.number + 1;
+        let (same, now) = (self.same_keys(old), Moment::now());
+        for (index, rule) in self.ordered.iter_mut().enumerate() {
+            let before = old.ordered.get(index).filter(|before| {
+                index < same
+                    && before.freshness == rule.freshness
+                    && before.obey_no_store == rule.obey_no_store
+            });
+            rule.since = before.map_or(Some(now), |before| before.since);
+        }
+        self
+    }
+
+    fn rule(&self, bucket: &BucketName, key: &ObjectKey) -> Option<(usize, &Rule)> {
+        let index = self.first_match.find(bucket.as_str(), key.as_str())?;
+        Some((index, &self.ordered[index]))
+    }
+
+    fn say(&self, ended: &[(usize, BucketName)], why: &str) {
+        for (index, bucket) in ended {
+            let rule = self.ordered.get(*index).map_or("", |rule| &rule.text);
+            log::warn!(
+                "events: rule {rule:?} is not trusted in bucket {bucket} any more, its ttl applies: {why}"
+            );
+        }
+    }
+}
+
+impl Rules {
+    /// # Errors
+    /// The pattern that is not a glob, and why.
+    pub fn new(configs: &[RuleConfig]) -> Result<Self, InvalidGlob> {
+        let current = ArcSwap::from_pointee(RuleSet::new(configs)?);
+        Ok(Self { current, trust: Trust::default(), exact_keys: false })
     }
 
     /// The same for an origin that is known to take no key for another: no key [is ambiguous](spelling::is_ambiguous).
@@ -77,13 +131,35 @@ impl Rules {
         Self { exact_keys, ..self }
     }
 
+    /// Puts other rules into force, for each read that begins from now on. What is cached obeys them at once.
+    ///
+    /// Events stay trusted for rules that have the same keys and freshness as before.
+    ///
+    /// # Errors
+    /// The pattern that is not a glob, and why; the rules stay as they are.
+    pub fn replace(&self, configs: &[RuleConfig]) -> Result<(), InvalidGlob> {
+        let new = RuleSet::new(configs)?;
+        let ended = self.trust.renumber(|| {
+            let old = self.current.load_full();
+            let new = Arc::new(new.after(&old));
+            let same = new.same_keys(&old);
+            self.current.store(new.clone());
+            let stays = move |index: usize| {
+                index < same && old.ordered[index].freshness == new.ordered[index].freshness
+            };
+            stays
+        });
+        self.current.load().say(&ended, "the rules changed");
+        Ok(())
+    }
+
     fn is_ambiguous(&self, key: &str) -> bool {
         !self.exact_keys && spelling::is_ambiguous(key)
     }
 
     /// Whether any rule has lists kept.
     pub fn keep_lists(&self) -> bool {
-        self.ordered.iter().any(|rule| rule.lists.is_some())
+        self.current.load().ordered.iter().any(|rule| rule.lists.is_some())
     }
 
     /// For how long a list of the keys under `prefix` is kept: the first rule that matches it as it would a key.
@@ -92,7 +168,8 @@ impl Rules {
         if self.is_ambiguous(prefix) {
             return None;
         }
-        self.ordered[self.first_match.find(bucket.as_str(), prefix)?].lists
+        let rules = self.current.load();
+        rules.ordered[rules.first_match.find(bucket.as_str(), prefix)?].lists
     }
 
     /// The policy for a read of `id`; `None` when its rule is `bypass`.
@@ -101,18 +178,20 @@ impl Rules {
     /// can be set. The version `null` can be written, under any rule, and so can an object whose key
     /// is ambiguous, by another key: the origin is asked before every answer.
     pub fn policy(&self, id: &ObjectId, no_cache: bool) -> Option<Policy> {
-        let (index, rule) = self.rule(id.bucket(), id.key())?;
+        let rules = self.current.load();
+        let (index, rule) = rules.rule(id.bucket(), id.key())?;
         if rule.freshness == Freshness::Bypass {
             return None;
         }
-        let Rule { freshness, stale, negative, obey_no_store, .. } = rule;
+        let Rule { freshness, stale, negative, obey_no_store, since, .. } = rule;
         let null = id.version().is_some_and(VersionId::is_null);
         let trusted = match freshness {
-            Freshness::Events(_) => self.trust.since(index, id.bucket()),
+            Freshness::Events(_) => self.trust.since(rules.number, index, id.bucket()),
             _ => None,
         };
         let demand = no_cache || null || self.is_ambiguous(id.key().as_str());
         let policy = Policy::new(freshness, trusted, *negative, *obey_no_store, demand);
+        let policy = policy.in_force_since(*since);
         // Who wants the state of now gets nothing old, nor does who reads what may change unnoticed.
         Some(if demand { policy } else { policy.with_stale(*stale) })
     }
@@ -122,14 +201,15 @@ impl Rules {
     /// # Panics
     /// Without a rule that matches everything, which a checked configuration has.
     pub fn matched(&self, bucket: &BucketName, key: &ObjectKey) -> MatchedRule {
-        let (index, rule) = self.rule(bucket, key).expect("the last rule matches everything");
+        let rules = self.current.load();
+        let (index, rule) = rules.rule(bucket, key).expect("the last rule matches everything");
         let because = match index {
             0 => format!("it matches {bucket}/{key}"),
             _ => format!("it is the first that matches {bucket}/{key}"),
         };
         MatchedRule {
             number: index + 1,
-            of: self.ordered.len(),
+            of: rules.ordered.len(),
             pattern: rule.text.clone(),
             freshness: rule.freshness,
             because,
@@ -138,24 +218,20 @@ impl Rules {
 
     /// Whether any rule has what was created read ahead.
     pub fn prefetches(&self) -> bool {
-        self.ordered.iter().any(|rule| rule.prefetch.is_some())
+        self.current.load().ordered.iter().any(|rule| rule.prefetch.is_some())
     }
 
     /// What of an object is read as soon as it was created.
     pub fn prefetch(&self, bucket: &BucketName, key: &ObjectKey) -> Option<PrefetchConfig> {
-        self.rule(bucket, key)?.1.prefetch
-    }
-
-    fn rule(&self, bucket: &BucketName, key: &ObjectKey) -> Option<(usize, &Rule)> {
-        let index = self.first_match.find(bucket.as_str(), key.as_str())?;
-        Some((index, &self.ordered[index]))
+        self.current.load().rule(bucket, key)?.1.prefetch
     }
 
     /// An event of this key was applied, soon enough after it happened: others of its rule in its bucket will be.
     pub fn prove(&self, bucket: &BucketName, key: &ObjectKey) {
-        if let Some((index, rule)) = self.rule(bucket, key)
+        let rules = self.current.load();
+        if let Some((index, rule)) = rules.rule(bucket, key)
             && let Freshness::Events(events) = rule.freshness
-            && self.trust.prove(index, bucket, events.proof.0)
+            && self.trust.prove(rules.number, index, bucket, events.proof.0)
         {
             log::info!("events: rule {:?} is trusted in bucket {bucket} from now on", rule.text);
         }
@@ -164,27 +240,28 @@ impl Rules {
     /// Events of this bucket come too late, or not at all: until there is new proof nothing of it is trusted.
     pub fn distrust(&self, bucket: &BucketName, why: &str) {
         let ended = self.trust.end(|_, of| of == bucket);
-        self.say(&ended, why);
+        self.current.load().say(&ended, why);
     }
 
     /// As [`Rules::distrust`], of every bucket.
     pub fn distrust_all(&self, why: &str) {
         let ended = self.trust.end(|_, _| true);
-        self.say(&ended, why);
+        self.current.load().say(&ended, why);
     }
 
     /// A canary of this key did not come back.
     pub fn distrust_rule(&self, bucket: &BucketName, key: &ObjectKey, why: &str) {
-        if let Some((index, _)) = self.rule(bucket, key) {
-            let ended = self.trust.end(|rule, of| rule == index && of == bucket);
-            self.say(&ended, why);
+        let rules = self.current.load();
+        if let Some((index, _)) = rules.rule(bucket, key) {
+            let ended = self.trust.end_rule(rules.number, index, bucket);
+            rules.say(&ended, why);
         }
     }
 
     /// What was not proven for too long is not trusted any more. To be called now and then: it is not served in
     /// the meantime either, this says so.
     pub fn expire_trust(&self) {
-        self.say(&self.trust.expire(), "no event came for too long");
+        self.current.load().say(&self.trust.expire(), "no event came for too long");
     }
 
     /// A receiver lost its connection; nothing is trusted before [`Rules::receiver_back`].
@@ -202,27 +279,19 @@ impl Rules {
     }
 
     /// Each rule that trusts events, and the buckets that it is trusted in now.
-    pub fn trusted(&self) -> Vec<(&str, Vec<BucketName>)> {
-        let pairs = self.trust.pairs();
-        let rules = self.ordered.iter().enumerate();
+    pub fn trusted(&self) -> Vec<(String, Vec<BucketName>)> {
+        let rules = self.current.load();
+        let pairs = self.trust.pairs(rules.number);
+        let rules = rules.ordered.iter().enumerate();
         let rules = rules.filter(|(_, rule)| matches!(rule.freshness, Freshness::Events(_)));
         rules
             .map(|(index, rule)| {
                 let of = pairs.iter().filter(|(of, _)| *of == index);
                 let mut buckets: Vec<_> = of.map(|(_, bucket)| bucket.clone()).collect();
                 buckets.sort_unstable();
-                (rule.text.as_str(), buckets)
+                (rule.text.clone(), buckets)
             })
             .collect()
-    }
-
-    fn say(&self, ended: &[(usize, BucketName)], why: &str) {
-        for (index, bucket) in ended {
-            let rule = &self.ordered[*index].text;
-            log::warn!(
-                "events: rule {rule:?} is not trusted in bucket {bucket} any more, its ttl applies: {why}"
-            );
-        }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Policy {
     pub obey_no_store: bool,
     /// `no-cache` and `max-age=0` objects are confirmed before each answer (R13).
     pub(in crate::cache) obey_no_cache: bool,
+    /// Moment from which the rule has held for this object; `None`: since the start.
+    pub(in crate::cache) in_force: Option<Moment>,
 }
 
 /// What may be served of what is older than its ttl; nothing by default.
@@ -75,7 +77,13 @@ impl Policy {
         // Under the other rules it is not age that decides.
         let obey_no_cache = obey_no_store && matches!(freshness, Freshness::Ttl(_));
         let stale = Staleness::default();
-        Self { ttl, trusted, demand, stale, negative, obey_no_store, obey_no_cache }
+        let in_force = None;
+        Self { ttl, trusted, demand, stale, negative, obey_no_store, obey_no_cache, in_force }
+    }
+
+    /// The same of a rule that was changed by a reload.
+    pub(in crate::cache) fn in_force_since(self, in_force: Option<Moment>) -> Self {
+        Self { in_force, ..self }
     }
 
     /// The same for a reader that demands the current state (R7).
@@ -98,7 +106,20 @@ impl Policy {
             let age = entry.since.age();
             !entry.recalled && (age < ttl || self.trusts(age))
         };
-        !self.demand && self.ttl.is_none_or(fresh)
+        !self.demand && self.ttl.map_or_else(|| self.was_learned_under_it(entry), fresh)
+    }
+
+    /// Whether it was learned since the rule has held. What was learned under another may have changed since, and is
+    /// confirmed once before it is served for ever.
+    fn was_learned_under_it(&self, entry: &Entry) -> bool {
+        let learned_since = |began: Moment| !entry.recalled && entry.since.age() < began.age();
+        self.in_force.is_none_or(learned_since)
+    }
+
+    /// Whether it is remembered that the object must not be cached.
+    pub(in crate::cache) fn remembers_uncacheable(&self, entry: &Entry) -> bool {
+        let age = entry.since.age();
+        age < UNCACHEABLE && self.in_force.is_none_or(|began| age < began.age())
     }
 
     fn trusts(&self, age: Duration) -> bool {

@@ -4,6 +4,9 @@
 //! applied, and for as long as the next one comes within the rule's `proof`. A receiver that is connected proves
 //! nothing: only what came through it does. The invariant: what was learned before the present trust began is not
 //! covered by it, since an event of it may have been missed.
+//!
+//! Rules are named by their place in a numbered set. Who comes with the number of another set, because the rules were
+//! replaced meanwhile, proves nothing and is told that nothing is trusted.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -39,7 +42,21 @@ type Pair = (usize, BucketName);
 struct State {
     /// Receivers that are not connected.
     down: usize,
+    /// Number of the set of rules that the pairs are of.
+    rules: u64,
     proven: HashMap<Pair, Proven, RandomState>,
+}
+
+impl State {
+    fn end(&mut self, ends: impl Fn(&Pair, &Proven) -> bool) -> Vec<Pair> {
+        let ended = self.proven.iter().filter(|(pair, proven)| ends(pair, proven));
+        let ended: Vec<Pair> = ended.map(|(pair, _)| pair.clone()).collect();
+        for pair in &ended {
+            self.proven.remove(pair);
+        }
+        metrics::set_trusted(self.proven.len());
+        ended
+    }
 }
 
 /// What is trusted now.
@@ -48,8 +65,16 @@ pub(in crate::cache) struct Trust(RwLock<State>);
 
 impl Trust {
     /// Since when the pair is trusted; `None`: it is not.
-    pub(in crate::cache) fn since(&self, rule: usize, bucket: &BucketName) -> Option<Moment> {
+    pub(in crate::cache) fn since(
+        &self,
+        rules: u64,
+        rule: usize,
+        bucket: &BucketName,
+    ) -> Option<Moment> {
         let state = self.0.read();
+        if state.rules != rules {
+            return None;
+        }
         let proven = state.proven.get(&(rule, bucket.clone()))?;
         proven.holds().then_some(proven.since)
     }
@@ -57,12 +82,13 @@ impl Trust {
     /// An event of the pair was applied in time; says whether trust begins with it.
     pub(in crate::cache) fn prove(
         &self,
+        rules: u64,
         rule: usize,
         bucket: &BucketName,
         holds: Duration,
     ) -> bool {
         let mut state = self.0.write();
-        if state.down > 0 {
+        if state.down > 0 || state.rules != rules {
             return false;
         }
         let now = Moment::now();
@@ -102,6 +128,31 @@ impl Trust {
         self.retain(|(rule, bucket), _| !ends(*rule, bucket))
     }
 
+    /// Ends the trust in one rule in one bucket; in all rules there if the set is another one by now.
+    pub(in crate::cache) fn end_rule(
+        &self,
+        rules: u64,
+        rule: usize,
+        bucket: &BucketName,
+    ) -> Vec<Pair> {
+        let mut state = self.0.write();
+        let is_current = state.rules == rules;
+        state.end(|(of, name), _| name == bucket && (*of == rule || !is_current))
+    }
+
+    /// Goes on to the next set of rules, which `replace` puts into force; it returns which rules keep their place and
+    /// their proof. Ends the trust in all others, and says what it was.
+    pub(in crate::cache) fn renumber<F: Fn(usize) -> bool>(
+        &self,
+        replace: impl FnOnce() -> F,
+    ) -> Vec<Pair> {
+        // Whoever has the new set finds the new number.
+        let mut state = self.0.write();
+        let stays = replace();
+        state.rules += 1;
+        state.end(|(rule, _), _| !stays(*rule))
+    }
+
     /// Ends the trust in what was not proven for too long; says what it was.
     pub(in crate::cache) fn expire(&self) -> Vec<Pair> {
         self.retain(|_, proven| proven.holds())
@@ -111,18 +162,14 @@ impl Trust {
         if self.0.read().proven.iter().all(|(pair, proven)| stays(pair, proven)) {
             return Vec::new();
         }
-        let mut state = self.0.write();
-        let gone: Vec<Pair> =
-            state.proven.iter().filter(|(p, v)| !stays(p, v)).map(|(p, _)| p.clone()).collect();
-        for pair in &gone {
-            state.proven.remove(pair);
-        }
-        metrics::set_trusted(state.proven.len());
-        gone
+        self.0.write().end(|pair, proven| !stays(pair, proven))
     }
 
-    pub(in crate::cache) fn pairs(&self) -> Vec<Pair> {
+    pub(in crate::cache) fn pairs(&self, rules: u64) -> Vec<Pair> {
         let state = self.0.read();
+        if state.rules != rules {
+            return Vec::new();
+        }
         state.proven.iter().filter(|(_, v)| v.holds()).map(|(pair, _)| pair.clone()).collect()
     }
 }
@@ -140,34 +187,55 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn r26_trust_is_of_one_rule_in_one_bucket_and_ends_without_further_proof() {
         let trust = Trust::default();
-        assert!(trust.since(0, &bucket("data")).is_none());
-        assert!(trust.prove(0, &bucket("data"), PROOF));
-        assert!(trust.since(0, &bucket("data")).is_some());
-        assert!(trust.since(1, &bucket("data")).is_none());
-        assert!(trust.since(0, &bucket("other")).is_none());
+        assert!(trust.since(0, 0, &bucket("data")).is_none());
+        assert!(trust.prove(0, 0, &bucket("data"), PROOF));
+        assert!(trust.since(0, 0, &bucket("data")).is_some());
+        assert!(trust.since(0, 1, &bucket("data")).is_none());
+        assert!(trust.since(0, 0, &bucket("other")).is_none());
         tokio::time::advance(PROOF / 2).await;
-        assert!(!trust.prove(0, &bucket("data"), PROOF), "it goes on");
+        assert!(!trust.prove(0, 0, &bucket("data"), PROOF), "it goes on");
         tokio::time::advance(PROOF * 3 / 4).await;
-        assert!(trust.since(0, &bucket("data")).unwrap().age() > PROOF);
+        assert!(trust.since(0, 0, &bucket("data")).unwrap().age() > PROOF);
         tokio::time::advance(PROOF / 2).await;
-        assert!(trust.since(0, &bucket("data")).is_none());
+        assert!(trust.since(0, 0, &bucket("data")).is_none());
         assert_eq!(trust.expire(), [(0, bucket("data"))]);
-        assert!(trust.prove(0, &bucket("data"), PROOF), "a new one begins");
-        assert!(trust.since(0, &bucket("data")).unwrap().age() < PROOF);
+        assert!(trust.prove(0, 0, &bucket("data"), PROOF), "a new one begins");
+        assert!(trust.since(0, 0, &bucket("data")).unwrap().age() < PROOF);
     }
 
     #[tokio::test(start_paused = true)]
     async fn r26_while_a_receiver_is_not_connected_nothing_is_trusted_nor_proven() {
         let trust = Trust::default();
-        trust.prove(0, &bucket("data"), PROOF);
+        trust.prove(0, 0, &bucket("data"), PROOF);
         trust.receiver_lost();
-        assert!(trust.since(0, &bucket("data")).is_none());
-        assert!(!trust.prove(0, &bucket("data"), PROOF), "another receiver's event");
-        assert!(trust.since(0, &bucket("data")).is_none());
+        assert!(trust.since(0, 0, &bucket("data")).is_none());
+        assert!(!trust.prove(0, 0, &bucket("data"), PROOF), "another receiver's event");
+        assert!(trust.since(0, 0, &bucket("data")).is_none());
         trust.receiver_back();
-        assert!(trust.since(0, &bucket("data")).is_none(), "that it is connected proves nothing");
-        assert!(trust.prove(0, &bucket("data"), PROOF));
+        assert!(
+            trust.since(0, 0, &bucket("data")).is_none(),
+            "that it is connected proves nothing"
+        );
+        assert!(trust.prove(0, 0, &bucket("data"), PROOF));
         assert_eq!(trust.end(|_, name| *name == bucket("other")), []);
         assert_eq!(trust.end(|rule, _| rule == 0), [(0, bucket("data"))]);
+    }
+
+    #[test]
+    fn r26_of_another_set_of_rules_nothing_is_trusted_proven_or_left_trusted() {
+        let trust = Trust::default();
+        for rule in 0..3 {
+            assert!(trust.prove(0, rule, &bucket("data"), PROOF));
+        }
+        let ended = trust.renumber(|| |rule| rule == 0);
+        assert_eq!(ended.len(), 2);
+        assert!(trust.since(0, 0, &bucket("data")).is_none(), "of the set before");
+        assert!(trust.since(1, 0, &bucket("data")).is_some());
+        assert!(trust.since(1, 1, &bucket("data")).is_none());
+        assert!(!trust.prove(0, 1, &bucket("data"), PROOF), "an event that met the set before");
+        assert!(trust.since(1, 1, &bucket("data")).is_none());
+        // Which rule it is now that a canary of the set before missed, nobody knows.
+        assert_eq!(trust.end_rule(0, 7, &bucket("data")).len(), 1);
+        assert!(trust.since(1, 0, &bucket("data")).is_none());
     }
 }

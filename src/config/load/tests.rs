@@ -225,7 +225,12 @@ fn an_error_of_a_check_names_the_file_and_place_or_the_variable_of_its_key() {
     let sources = |variables: &[(&str, &str)]| {
         let tree = yaml::parse("cache:\n  block: 3MiB\nlisten: [{ address: x }]\n").unwrap();
         let overrides = owned(variables).filter_map(Override::from_variable).collect();
-        Sources { file: Some((PathBuf::from("f.yaml"), tree)), overrides }
+        Sources {
+            file: Some((PathBuf::from("f.yaml"), tree)),
+            overrides,
+            tree: empty(),
+            digest: None,
+        }
     };
     let located = |variables: &[(&str, &str)], key: &str| {
         sources(variables).locate(ConfigError::at(key, "wrong")).to_string()

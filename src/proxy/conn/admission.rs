@@ -9,42 +9,48 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::permits::Permits;
 use crate::proxy::config::LimitsConfig;
 
 /// What is held, and the bounds of it.
 #[derive(Debug)]
 pub struct Admission {
-    connections: Arc<Semaphore>,
-    connections_max: u32,
+    connections: Arc<Permits>,
     /// Connections by address; an address without any is not in it.
     addresses: Mutex<HashMap<IpAddr, usize>>,
-    per_address: Option<usize>,
+    /// [`usize::MAX`]: no bound.
+    per_address: AtomicUsize,
     requests: AtomicUsize,
-    requests_max: usize,
+    requests_max: AtomicUsize,
 }
 
 impl Admission {
     pub fn new(limits: &LimitsConfig) -> Arc<Self> {
-        let connections_max = u32::try_from(limits.connections).unwrap_or(u32::MAX >> 4);
         Arc::new(Self {
-            connections: Arc::new(Semaphore::new(connections_max as usize)),
-            connections_max,
+            connections: Permits::new(limits.connections),
             addresses: Mutex::default(),
-            per_address: limits.connections_per_address,
+            per_address: AtomicUsize::new(limits.connections_per_address.unwrap_or(usize::MAX)),
             requests: AtomicUsize::new(0),
-            requests_max: limits.requests,
+            requests_max: AtomicUsize::new(limits.requests),
         })
+    }
+
+    /// Keeps to other limits. What is open or under way above them goes on to its end.
+    pub fn set_limits(self: &Arc<Self>, limits: &LimitsConfig) {
+        let per_address = limits.connections_per_address.unwrap_or(usize::MAX);
+        self.per_address.store(per_address, Ordering::Relaxed);
+        self.requests_max.store(limits.requests, Ordering::Relaxed);
+        self.connections.resize(limits.connections);
     }
 
     /// Client connections that are open, and how many may be.
     pub fn connections(&self) -> (usize, usize) {
-        let most = self.connections_max as usize;
-        (most.saturating_sub(self.connections.available_permits()), most)
+        self.connections.usage()
     }
 
     /// Requests under way, and how many may be.
     pub fn requests(&self) -> (usize, usize) {
-        (self.under_way(), self.requests_max)
+        (self.under_way(), self.requests_max.load(Ordering::Relaxed))
     }
 
     /// Requests under way now.
@@ -54,12 +60,12 @@ impl Admission {
 
     /// A permit for each connection that there may be.
     pub(in crate::proxy) fn slots(&self) -> &Arc<Semaphore> {
-        &self.connections
+        self.connections.semaphore()
     }
 
     /// Waits until no connection is left.
     pub(in crate::proxy) async fn no_connections(&self) {
-        drop(self.connections.acquire_many(self.connections_max).await);
+        self.connections.all_returned().await;
     }
 
     /// Counts a connection from an address; `None` when it has as many as it may.
@@ -67,7 +73,8 @@ impl Admission {
         self: &Arc<Self>,
         address: Option<IpAddr>,
     ) -> Option<AddressHeld> {
-        let (Some(most), Some(address)) = (self.per_address, address) else {
+        let most = self.per_address.load(Ordering::Relaxed);
+        let Some(address) = address.filter(|_| most < usize::MAX) else {
             return Some(AddressHeld(None));
         };
         // The same client, whether a dual-stack listener shows its address in one form or the other.
@@ -85,7 +92,7 @@ impl Admission {
     pub(in crate::proxy) fn request(self: &Arc<Self>) -> Option<RequestHeld> {
         let held = RequestHeld(self.clone());
         let before = self.requests.fetch_add(1, Ordering::Relaxed);
-        (before < self.requests_max).then_some(held)
+        (before < self.requests_max.load(Ordering::Relaxed)).then_some(held)
     }
 }
 

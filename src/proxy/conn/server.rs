@@ -9,8 +9,8 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use super::admission::Admission;
 use super::client::Client;
 use super::connection::{Connection, Parts};
-use super::gate::{GateLimits, Opening};
+use super::gate::Opening;
 use super::listener::{Accepted, Listener};
 use super::proxy_protocol::{ProxyProtocolConfig, read_header};
 use super::shutdown::Shutdown;
@@ -37,12 +37,31 @@ use crate::tls::{ClientCertificate, Tls, chose_http_2};
 pub struct Server {
     pub(in crate::proxy) proxy: Arc<HttpProxy<Gateway>>,
     pub(in crate::proxy) gateway: Gateway,
+    /// The same for HTTP/2, whose library keeps limits of its own, and the limits that it was made with.
+    http_2: ArcSwap<Http2>,
+    conf: Arc<ServerConf>,
     admission: Arc<Admission>,
-    gate: GateLimits,
-    /// For all that comes before the first request of a connection.
-    handshake_time: Duration,
     tls: Option<Arc<Tls>>,
     balancers: Option<ProxyProtocolConfig>,
+}
+
+/// A proxy for HTTP/2 connections.
+struct Http2 {
+    proxy: Arc<HttpProxy<Gateway>>,
+    limits: Arc<LimitsConfig>,
+}
+
+impl Http2 {
+    fn new(gateway: &Gateway, conf: &Arc<ServerConf>) -> Self {
+        let limits = gateway.limits.load_full();
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(limits.keep_alive.0);
+        let mut proxy = HttpProxy::new(gateway.clone(), conf.clone());
+        proxy.server_options = Some(options);
+        proxy.h2_options = Some(h2_options(&limits));
+        proxy.handle_init_modules();
+        Self { proxy: Arc::new(proxy), limits }
+    }
 }
 
 impl Server {
@@ -53,16 +72,28 @@ impl Server {
         balancers: Option<ProxyProtocolConfig>,
     ) -> Self {
         let admission = gateway.admission.clone();
-        let gate = gateway.limits.gate();
-        let handshake_time = gateway.limits.handshake_timeout.0;
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(gateway.limits.keep_alive.0);
-        let h2_options = h2_options(&gateway.limits);
         let mut proxy = HttpProxy::new(gateway.clone(), conf.clone());
-        proxy.server_options = Some(options);
-        proxy.h2_options = Some(h2_options);
         proxy.handle_init_modules();
-        Self { proxy: Arc::new(proxy), gateway, admission, gate, handshake_time, tls, balancers }
+        let http_2 = ArcSwap::from_pointee(Http2::new(&gateway, conf));
+        let (proxy, conf) = (Arc::new(proxy), conf.clone());
+        Self { proxy, gateway, http_2, conf, admission, tls, balancers }
+    }
+
+    /// The limits on clients as they are now.
+    pub(in crate::proxy) fn limits(&self) -> Guard<Arc<LimitsConfig>> {
+        self.gateway.limits.load()
+    }
+
+    /// The proxy for an HTTP/2 connection that begins now.
+    fn http_2(&self) -> Arc<HttpProxy<Gateway>> {
+        let current = self.http_2.load();
+        if Arc::ptr_eq(&current.limits, &self.limits()) {
+            return current.proxy.clone();
+        }
+        let new = Http2::new(&self.gateway, &self.conf);
+        let proxy = new.proxy.clone();
+        self.http_2.store(Arc::new(new));
+        proxy
     }
 
     /// Serves until `shutdown` closes the listener, then until no request is under way.
@@ -100,7 +131,7 @@ impl Server {
         };
         match arrived {
             Ok(Some(connection)) if connection.is_http_2() => {
-                self.proxy.process_new(Box::new(connection), shutdown.http2_goaway()).await;
+                self.http_2().process_new(Box::new(connection), shutdown.http2_goaway()).await;
             }
             Ok(Some(connection)) => self.converse(connection, shutdown).await,
             Ok(None) => {}
@@ -113,7 +144,7 @@ impl Server {
         let open = metrics::connection_open();
         let welcome = self.welcome(accepted, open);
         let welcomed = if self.tls.is_some() || self.balancers.is_some() {
-            let Ok(welcomed) = timeout(self.handshake_time, welcome).await else {
+            let Ok(welcomed) = timeout(self.limits().handshake_timeout.0, welcome).await else {
                 wire::refused(wire::Refused::SlowHandshake);
                 return Ok(None);
             };
@@ -122,7 +153,7 @@ impl Server {
             welcome.await
         };
         let Some(parts) = welcomed? else { return Ok(None) };
-        let mut connection = Connection::new(parts, self.gate);
+        let mut connection = Connection::new(parts, self.limits().gate());
         Ok(connection.arrive().await?.then_some(connection))
     }
 

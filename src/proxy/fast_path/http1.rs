@@ -41,9 +41,8 @@ impl Remaining {
 impl Server {
     /// From the first request to the last.
     pub(in crate::proxy) async fn converse(&self, connection: Connection, shutdown: Shutdown) {
-        let limits = &self.gateway.limits;
         let mut connection = Box::new(connection);
-        let mut remaining = Remaining(limits.keep_alive_requests);
+        let mut remaining = Remaining(self.limits().keep_alive_requests);
         let mut settings: Option<HttpPersistentSettings> = None;
         // A head that pingora has read already, behind the request before it, is its own to answer. It has read nothing
         // else: the gate hands out no byte beyond a body, and pingora keeps what it has to itself.
@@ -61,7 +60,7 @@ impl Server {
             match settings.take() {
                 Some(settings) => settings.apply_to_session(&mut session),
                 // For how long is said when the request is known.
-                None => session.set_keepalive(Some(limits.keep_alive.0.as_secs())),
+                None => session.set_keepalive(Some(self.limits().keep_alive.0.as_secs())),
             }
             // pingora counts those after this one.
             session.set_keepalive_reuses_remaining(remaining.0.map(|more| more.saturating_sub(1)));
@@ -83,13 +82,13 @@ impl Server {
         remaining: &mut Remaining,
         shutdown: &Shutdown,
     ) -> Next {
-        let limits = &self.gateway.limits;
         let mut closing = pin!(shutdown.closing());
         loop {
             let idle_since = Instant::now();
+            let keep_alive = self.limits().keep_alive.0;
             let came = select! {
                 biased;
-                came = connection.next(idle_since + limits.keep_alive.0) => came,
+                came = connection.next(idle_since + keep_alive) => came,
                 // Not polled again: what comes now is answered by pingora, and is the last.
                 () = &mut closing => connection.next(idle_since + LAST_REQUEST).await,
             };
@@ -110,7 +109,7 @@ impl Server {
                 Err(handed_over) => return Next::Session(handed_over),
             };
             remaining.less_one();
-            let patience = limits.write_timeout.0;
+            let patience = self.limits().write_timeout.0;
             let sent = connection.answer(&mut answer.here, AtHand::copy, patience).await;
             let failed = sent.err().map(broken_off);
             self.gateway.answered(connection, &answer, failed.as_deref());

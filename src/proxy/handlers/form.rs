@@ -63,7 +63,7 @@ impl Gateway {
             false => read_head(session, &boundary, length).await?,
             true => {
                 let read = read_head(session, &boundary, length);
-                match timeout(self.limits.body_timeout.0, read).await {
+                match timeout(self.limits.load().body_timeout.0, read).await {
                     Ok(read) => read?,
                     Err(_) => Err(S3Error::request_timeout()),
                 }

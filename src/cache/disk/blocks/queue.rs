@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::cache::disk::format::digest::Digest;
 use crate::cache::disk::format::record::Record;
 use crate::cache::disk::log::erasure::Done;
+use crate::cache::disk::tier::classes::Classes;
 use crate::cache::memory::block::Block;
 use crate::metrics::disk::{self as metrics, Skip};
 
@@ -28,6 +30,8 @@ pub(in crate::cache::disk) enum Order {
     Write(Digest),
     /// Keep to the capacity.
     Begin,
+    /// Keep to other shares.
+    Share(Arc<Classes>),
     /// Remove what purges ended from the files.
     Erase(Done),
     /// Write what is queued, seal, and make it last.

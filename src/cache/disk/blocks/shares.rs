@@ -44,6 +44,11 @@ impl Shares {
         shares
     }
 
+    /// Bytes that each class may take.
+    pub(in crate::cache::disk) fn limits(&self) -> Vec<(u8, u64)> {
+        self.0.iter().map(|share| (share.class, share.limit)).collect()
+    }
+
     /// Counts a block that was written, and lets the oldest of its class go when they are too many.
     pub(in crate::cache::disk) fn add(&mut self, digest: Digest, entry: &Entry, index: &Index) {
         let Some(share) = self.0.iter_mut().find(|s| s.class == entry.class) else { return };

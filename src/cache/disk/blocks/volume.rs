@@ -18,6 +18,7 @@ use crate::cache::disk::device::health::Health;
 use crate::cache::disk::device::read_limit::ReadLimit;
 use crate::cache::disk::log::erasure::{self, ErasedFiles, NotErased};
 use crate::cache::disk::log::segment_log::Log;
+use crate::cache::disk::tier::classes::Classes;
 use crate::sys::async_reads::AsyncReads;
 
 /// Reads of one path that may wait for its device at the same time.
@@ -105,6 +106,12 @@ impl Volume {
         }
         // When the writer is gone nothing is written any more.
         let _ = self.orders.send(Order::Begin);
+    }
+
+    /// Keeps to the shares of other rules.
+    pub(in crate::cache::disk) fn set_shares(&self, classes: &Arc<Classes>) {
+        // When the writer is gone nothing is written any more.
+        let _ = self.orders.send(Order::Share(classes.clone()));
     }
 
     /// Queues a block to be written; `false` when it is not taken.

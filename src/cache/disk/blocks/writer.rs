@@ -91,6 +91,12 @@ impl Writer {
                         self.health.failed(&error, false);
                     }
                 }
+                Order::Share(classes) => {
+                    let limits = classes.limits(self.capacity);
+                    if limits != self.shares.limits() {
+                        self.shares = Shares::new(self.number, &limits, &self.index);
+                    }
+                }
                 Order::Erase(done) => self.begin_erasing(done),
                 Order::Finish(done) => {
                     self.finish();

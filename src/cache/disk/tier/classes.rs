@@ -1,4 +1,8 @@
 //! Rules that say something about the disk: a share of it that they may take, or that their blocks stay.
+//!
+//! A class keeps its number when the rules are replaced: entries of the index name their class by it.
+
+use std::collections::HashMap;
 
 use twox_hash::XxHash3_64;
 
@@ -24,7 +28,8 @@ pub(in crate::cache::disk) struct Classes {
     rules: Vec<Class>,
     /// Of their patterns.
     first_match: FirstMatch,
-    any: bool,
+    /// Number of each class so far, by its tag, those of rules that are gone included.
+    numbers: HashMap<u32, u8>,
 }
 
 /// What the writer must know of a block.
@@ -39,24 +44,35 @@ pub(in crate::cache::disk) struct Belonging {
 impl Classes {
     /// Rules whose pattern is no glob are left out: the configuration was checked before.
     pub(in crate::cache::disk) fn new(rules: &[RuleConfig]) -> Self {
-        let mut last = UNCLASSED;
+        Self::default().replaced_by(rules)
+    }
+
+    /// The classes of other rules, in place of these.
+    pub(in crate::cache::disk) fn replaced_by(&self, rules: &[RuleConfig]) -> Self {
+        let mut numbers = self.numbers.clone();
         let mut class = |rule: &RuleConfig| {
-            let speaks = rule.pinned || rule.disk_share.is_some();
-            let number = speaks.then(|| last.checked_add(1)).flatten();
-            last = number.unwrap_or(last);
-            let glob = rule.glob().ok()?;
             let tag = tag(&rule.pattern);
+            let speaks = rule.pinned || rule.disk_share.is_some();
+            let next = u8::try_from(numbers.len() + 1).ok();
+            let number = match numbers.get(&tag) {
+                _ if !speaks => None,
+                Some(number) => Some(*number),
+                None => next.inspect(|next| {
+                    numbers.insert(tag, *next);
+                }),
+            };
+            let glob = rule.glob().ok()?;
             let class = Class { number, tag, pinned: rule.pinned, share: rule.disk_share };
             Some((class, glob))
         };
         let (rules, globs): (Vec<_>, Vec<_>) = rules.iter().filter_map(&mut class).unzip();
-        Self { rules, first_match: FirstMatch::new(globs), any: last != UNCLASSED }
+        Self { rules, first_match: FirstMatch::new(globs), numbers }
     }
 
     /// The first rule that matches, as for everything else.
     pub(in crate::cache::disk) fn of(&self, id: &ObjectId) -> Belonging {
         let none = Belonging { class: UNCLASSED, tag: 0, pinned: false };
-        if !self.any {
+        if self.numbers.is_empty() {
             return none;
         }
         let first = self.first_match.find(id.bucket().as_str(), id.key().as_str());
@@ -91,6 +107,26 @@ fn tag(pattern: &str) -> u32 {
 mod tests {
     use super::*;
     use crate::s3::testing::id;
+
+    #[test]
+    fn a_class_keeps_its_number_when_rules_are_replaced_and_leaves_it_to_no_other() {
+        let share = |percent| Some(Share::percent(percent));
+        let all = || rule("**", false, None);
+        let first =
+            Classes::new(&[rule("aaa/**", false, share(10)), rule("bbb/**", true, None), all()]);
+        let rules = [rule("ccc/**", false, share(1)), rule("bbb/**", false, share(20)), all()];
+        let second = first.replaced_by(&rules);
+        assert_eq!(
+            second.of(&id("bbb", "k")),
+            Belonging { pinned: false, ..first.of(&id("bbb", "k")) }
+        );
+        assert_eq!(second.of(&id("ccc", "k")).class, 3);
+        assert_eq!(second.of(&id("aaa", "k")).class, UNCLASSED);
+        assert_eq!(second.limits(1000), [(3, 10), (2, 200)]);
+        let third = second.replaced_by(&[rule("aaa/**", false, share(30)), all()]);
+        assert_eq!(third.of(&id("aaa", "k")).class, 1);
+        assert_eq!(third.limits(1000), [(1, 300)]);
+    }
 
     fn rule(pattern: &str, pinned: bool, disk_share: Option<Share>) -> RuleConfig {
         RuleConfig { pattern: pattern.to_owned(), pinned, disk_share, ..RuleConfig::default() }

@@ -21,9 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::cache::config::RuleConfig;
 use crate::cache::disk::format::digest::{self, Digest};
 use crate::cache::disk::format::object_record::ObjectRecord;
 use crate::cache::disk::log::index;
@@ -53,7 +55,7 @@ pub(in crate::cache) struct DiskTier {
     purges: Purges,
     starts: Starts,
     admission: Arc<Mutex<Admission>>,
-    classes: Classes,
+    classes: ArcSwap<Classes>,
     /// Bytes read, by which turnovers of memory are counted.
     read: AtomicU64,
     memory: u64,
@@ -71,6 +73,14 @@ pub(in crate::cache) enum Presence {
 }
 
 impl DiskTier {
+    /// Puts the shares and pins of other rules into force. Blocks that are there already count in the shares that they
+    /// were written under.
+    pub(in crate::cache) fn set_rules(&self, rules: &[RuleConfig]) {
+        let classes = Arc::new(self.classes.load().replaced_by(rules));
+        self.classes.store(classes.clone());
+        self.volumes.iter().for_each(|volume| volume.set_shares(&classes));
+    }
+
     /// What can be read of a block now. A device that is bypassed is probed in the background, when it is time.
     pub(in crate::cache) fn presence(&self, key: &BlockKey) -> Presence {
         let digest = key.digest();
@@ -148,7 +158,7 @@ impl DiskTier {
         if self.kept(&digest).is_some_and(|kept| index::suffices(&kept, &within(key, run))) {
             return true;
         }
-        let belonging = self.classes.of(key.id());
+        let belonging = self.classes.load().of(key.id());
         let room = !self.home(&digest).log.has_turned();
         if !belonging.pinned && !self.admission.lock().admit(digest.hash64(), touched, room) {
             metrics::skipped(Skip::NotAdmitted);
@@ -194,7 +204,7 @@ impl DiskTier {
         }
         let home = self.home(&digest);
         home.queue.room().await;
-        self.write(key, self.classes.of(key.id()), run);
+        self.write(key, self.classes.load().of(key.id()), run);
     }
 
     /// Writes what is queued, seals the segments and makes all of it last.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::DiskTier;
@@ -152,7 +153,7 @@ impl DiskTier {
             purges: Purges::new(purges),
             starts,
             admission,
-            classes,
+            classes: ArcSwap::from_pointee(classes),
             read: AtomicU64::new(0),
             memory: limits.memory.max(1),
             _locks: locks,

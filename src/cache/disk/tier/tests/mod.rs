@@ -181,7 +181,7 @@ fn open_small_purged(
         purges: Purges::new(vec![Box::new(device.objects.clone())]),
         starts,
         admission,
-        classes,
+        classes: ArcSwap::from_pointee(classes),
         read: AtomicU64::new(0),
         memory: 1 << 40,
         _locks: Vec::new(),

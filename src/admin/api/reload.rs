@@ -1,0 +1,22 @@
+//! `POST /api/v1/reload`.
+
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use serde::Deserialize;
+
+use super::{Answer, Api, Refusal, body, json};
+
+/// A request to reload.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadRequest {
+    /// Change nothing; say what would change.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+pub(super) async fn reload(api: &Api, body: Incoming) -> Answer {
+    let ReloadRequest { dry_run } = body::read(body).await?;
+    let report = (api.reload)(dry_run).await.map_err(Refusal::bad)?;
+    Ok(json(StatusCode::OK, &report))
+}

@@ -1,0 +1,46 @@
+//! Why the server does not start.
+
+use super::activation::ActivationError;
+use super::descriptors::TooFewDescriptors;
+use super::sizing::TooLittleMemory;
+use crate::auth::IdentitiesError;
+use crate::cache::DiskError;
+use crate::events::ReceiversError;
+use crate::origin::CredentialsError;
+use crate::tls::TlsError;
+
+/// Why the server did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot listen on {address}: {source}")]
+    Bind { address: String, source: std::io::Error },
+    #[error("listen[{index}].tls.{source}")]
+    Tls { index: usize, source: TlsError },
+    #[error("origin.endpoint: {0}")]
+    Origin(String),
+    #[error("origin.ca_file: {0}")]
+    OriginAuthorities(String),
+    #[error("origin credentials: {0}")]
+    Credentials(#[from] CredentialsError),
+    #[error("auth.identities: {0}")]
+    Identities(#[from] IdentitiesError),
+    #[error("cache.disk: {0}")]
+    Disk(#[from] DiskError),
+    #[error("{0}")]
+    Memory(#[from] TooLittleMemory),
+    #[error("{0}")]
+    Descriptors(#[from] TooFewDescriptors),
+    #[error("{0}")]
+    Activation(#[from] ActivationError),
+    #[error("events.{0}")]
+    Events(#[from] ReceiversError),
+    #[error("admin.token_file: {0}")]
+    AdminToken(std::io::Error),
+    #[error("rules: {0}")]
+    Rules(#[from] crate::glob::InvalidGlob),
+    #[error("{0}")]
+    Runtime(#[from] std::io::Error),
+    #[cfg(feature = "embedded")]
+    #[error("embedded origin: {0}")]
+    Embedded(#[from] crate::embedded::EmbeddedError),
+}

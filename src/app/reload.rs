@@ -1,0 +1,284 @@
+//! Reloading the configuration while the server serves: on SIGHUP, by the admin API, and when the file changes.
+//!
+//! ```text
+//!  read, check ── step from what is in force (config::changes) ── prepare: all that can fail ── put into force
+//! ```
+//! Each part holds its own settings behind a handle that it loads once for each request or connection. Invariants: a
+//! configuration that is wrong in any place changes nothing; one reload at a time, and none is left half done; what needs
+//! a restart stays as it is, and is named.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::admin::Token;
+use crate::cache::{Cache, Rules};
+use crate::config::{Change, Config, ConfigError, ConfigSource, Effect, Loaded, Step};
+use crate::metrics::config::{self as metrics, Reload};
+use crate::proxy::{AccessLogger, Admission, LimitsConfig};
+use crate::warm::Warmer;
+
+/// A file that changed is read once it has been the same for so long: it may be half written.
+const SETTLED: Duration = Duration::from_millis(250);
+/// Interval between looks at `reload` while that is null.
+const OFF: Duration = Duration::from_secs(5);
+/// Changes that are logged one by one.
+const LOGGED: usize = 30;
+
+/// The place that the configuration was read from, and what was there.
+#[derive(Debug)]
+pub struct StartedFrom {
+    pub source: ConfigSource,
+    pub loaded: Loaded,
+}
+
+impl StartedFrom {
+    /// Reads and checks the configuration.
+    ///
+    /// # Errors
+    /// As [`ConfigSource::load`].
+    pub fn load(source: ConfigSource) -> Result<Self, ConfigError> {
+        let loaded = source.load()?;
+        Ok(Self { source, loaded })
+    }
+
+    /// Returns a copy of the configuration.
+    pub fn config(&self) -> Config {
+        self.loaded.config.clone()
+    }
+}
+
+/// The parts that take other settings while they serve.
+pub(super) struct Live {
+    pub cache: Arc<Cache>,
+    pub rules: Arc<Rules>,
+    pub limits: Arc<ArcSwap<LimitsConfig>>,
+    pub admission: Arc<Admission>,
+    pub warmer: Arc<Warmer>,
+    pub log: AccessLogger,
+    pub token: Token,
+}
+
+/// Reloads the configuration.
+pub(super) struct Reloader {
+    live: Live,
+    /// The configuration in force, with the sizes that the start filled in.
+    in_force: ArcSwap<Config>,
+    /// Keys that the configuration leaves open and the start filled in.
+    derived: Vec<String>,
+    /// `None`: it was not read from anywhere, and never changes.
+    source: Option<ConfigSource>,
+    running: Mutex<Option<Running>>,
+}
+
+/// State between two reloads.
+struct Running {
+    /// In force, as it was read.
+    loaded: Loaded,
+    /// Digest of a file that was refused: it is not tried again until it changes.
+    refused: Option<Option<u64>>,
+}
+
+/// Outcome of a reload.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Keys that differed.
+    changes: Vec<Change>,
+    /// Whether anything needs a restart.
+    restart_needed: bool,
+    dry_run: bool,
+}
+
+impl Reloader {
+    /// `config`: in force, with the sizes that the start filled in.
+    pub(super) fn new(config: Config, from: Option<StartedFrom>, live: Live) -> Arc<Self> {
+        let (source, loaded) = from.map(|from| (from.source, from.loaded)).unzip();
+        let derived = loaded.as_ref().map(|loaded| loaded.config.keys_that_differ(&config));
+        metrics::loaded();
+        Arc::new(Self {
+            live,
+            in_force: ArcSwap::from_pointee(config),
+            derived: derived.unwrap_or_default(),
+            source,
+            running: Mutex::new(loaded.map(|loaded| Running { loaded, refused: None })),
+        })
+    }
+
+    /// Returns the configuration in force.
+    pub(super) fn in_force(&self) -> Arc<Config> {
+        self.in_force.load_full()
+    }
+
+    /// The configuration in force, as the admin API shows it.
+    pub(super) fn describe(&self) -> Value {
+        json!({ "settings": self.in_force().effective(), "derived": self.derived })
+    }
+
+    /// Reloads, or says what a reload would change, for the admin API. It goes on if nobody waits for it any more.
+    ///
+    /// # Errors
+    /// One line: what is wrong with the configuration.
+    pub(super) async fn answer(self: Arc<Self>, dry_run: bool) -> Result<Value, String> {
+        let changes = if dry_run {
+            self.step().await.map(|step| step.map_or_else(Vec::new, |step| step.changes))
+        } else {
+            let reload = tokio::spawn(self.reload("the admin API"));
+            reload.await.unwrap_or_else(|error| Err(ConfigError::because(error)))
+        };
+        let changes = changes.map_err(|error| error.to_string())?;
+        let restart_needed = changes.iter().any(|change| change.effect == Effect::Restart);
+        Ok(json!(Report { changes, restart_needed, dry_run }))
+    }
+
+    /// What a reload would do; `None`: there is nothing to reload from.
+    async fn step(&self) -> Result<Option<Step>, ConfigError> {
+        let running = self.running.lock().await;
+        match (&*running, &self.source) {
+            (Some(running), Some(source)) => {
+                running.loaded.change_to(load(source).await?).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Reads the configuration again and puts it into force, all of it that can be; says what differs.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: why nothing was changed.
+    pub(super) async fn reload(self: Arc<Self>, cause: &str) -> Result<Vec<Change>, ConfigError> {
+        let mut running = self.running.lock().await;
+        let (Some(running), Some(source)) = (&mut *running, &self.source) else {
+            return Ok(Vec::new());
+        };
+        let digest = source.digest();
+        let step = match load(source).await {
+            Ok(new) => running.loaded.change_to(new),
+            Err(error) => Err(error),
+        };
+        let applied = match step {
+            Ok(step) => self.apply(&step).await.map(|()| step),
+            Err(error) => Err(error),
+        };
+        match applied {
+            Ok(Step { next, changes }) => {
+                log_changes(cause, &changes);
+                metrics::reloaded(Reload::Success);
+                *running = Running { loaded: next, refused: None };
+                Ok(changes)
+            }
+            Err(error) => {
+                log::error!("the configuration stays as it is (reload by {cause}): {error}");
+                metrics::reloaded(Reload::Failure);
+                running.refused = Some(digest);
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts a configuration into force.
+    async fn apply(&self, step: &Step) -> Result<(), ConfigError> {
+        let new = &step.next.config;
+        let prepared = Prepared::new(&self.live, new).await?;
+        let mut in_force = new.clone();
+        in_force.keep_derived(&self.in_force(), &self.derived);
+        self.live.apply(new, prepared);
+        self.in_force.store(Arc::new(in_force));
+        Ok(())
+    }
+
+    /// Reloads whenever the file has changed, until `shutdown` turns true.
+    pub(super) async fn watch(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        if self.source.as_ref().and_then(ConfigSource::path).is_none() {
+            return;
+        }
+        tokio::select! {
+            _ = shutdown.wait_for(|stop| *stop) => {}
+            () = self.look() => {}
+        }
+    }
+
+    async fn look(self: Arc<Self>) {
+        loop {
+            let Some(every) = self.in_force().reload else {
+                sleep(OFF).await;
+                continue;
+            };
+            sleep(every.0).await;
+            let Some(changed) = self.changed().await else { continue };
+            sleep(SETTLED.min(every.0)).await;
+            if self.changed().await == Some(changed) {
+                // Not ended with the watching.
+                let _ = tokio::spawn(self.clone().reload("a changed file")).await;
+            }
+        }
+    }
+
+    /// The digest of the file if it is neither in force nor refused already.
+    async fn changed(&self) -> Option<Option<u64>> {
+        let source = self.source.clone()?;
+        let digest = spawn_blocking(move || source.digest()).await.ok()?;
+        let running = self.running.lock().await;
+        let running = running.as_ref()?;
+        let is_known = digest == running.loaded.digest() || running.refused == Some(digest);
+        (!is_known).then_some(digest)
+    }
+}
+
+/// Reads a configuration; files may be on a slow or a dead mount.
+async fn load(source: &ConfigSource) -> Result<Loaded, ConfigError> {
+    let source = source.clone();
+    let loaded = spawn_blocking(move || source.load()).await;
+    loaded.unwrap_or_else(|error| Err(ConfigError::because(error)))
+}
+
+fn log_changes(cause: &str, changes: &[Change]) {
+    for change in changes.iter().take(LOGGED) {
+        match change.effect {
+            Effect::Live => log::info!("configuration: {change}"),
+            Effect::Restart => log::warn!("configuration: {change}"),
+        }
+    }
+    let live = changes.iter().filter(|change| change.effect == Effect::Live).count();
+    let waiting = changes.len() - live;
+    log::info!("reloaded by {cause}: {live} keys changed, and {waiting} wait for a restart");
+}
+
+/// What was read and checked for a configuration before anything of it is put into force.
+struct Prepared {}
+
+impl Prepared {
+    /// # Errors
+    /// [`ConfigError`]: the key that names what is wrong.
+    async fn new(_: &Live, new: &Config) -> Result<Self, ConfigError> {
+        let token = Token::new(&new.admin);
+        let token = spawn_blocking(move || token.read()).await;
+        if let Ok(Err(error)) = token {
+            return Err(ConfigError::at("admin.token_file", error));
+        }
+        Ok(Self {})
+    }
+}
+
+impl Live {
+    /// Puts a configuration into force; nothing of this fails.
+    fn apply(&self, new: &Config, _: Prepared) {
+        self.cache.set_rules(&new.rules);
+        if let Err(error) = self.rules.replace(&new.rules) {
+            log::error!("rules: {error}; they stay as they are");
+        }
+        self.limits.store(Arc::new(new.limits.clone()));
+        self.admission.set_limits(&new.limits);
+        self.warmer.set_limits(&new.warm);
+        self.log.set_format(new.log.access);
+        if let Ok(level) = new.log.level.parse() {
+            log::set_max_level(level);
+        }
+        self.token.replace(&new.admin);
+    }
+}
