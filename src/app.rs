@@ -28,19 +28,19 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admin::{self, AdminState, Api, Token};
-use crate::auth::{Access, AuthMode, Credentials, IdentitiesError};
-use crate::cache::{Cache, DiskError, Rules};
+use crate::auth::{Access, AuthMode, Credentials};
+use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::events::{Intake, Receivers, ReceiversError};
+use crate::events::{Intake, Receivers};
 use crate::metrics;
-use crate::origin::{CredentialsError, Origin};
+use crate::origin::Origin;
 use crate::proxy::{
     AccessLogger, Admission, CorsRules, Gateway, ListenConfig, Listener, Owners, RecentErrors,
     Server, Shutdown,
 };
 use crate::tls::config::{ClientAuth, TlsConfig};
-use crate::tls::{Tls, TlsError};
+use crate::tls::Tls;
 use crate::warm::{Demand, Warmer};
 
 use arc_swap::ArcSwap;

@@ -10,10 +10,10 @@ use tokio::sync::watch;
 
 use super::activation::PassedSockets;
 use super::cgroup::Cgroup;
-use super::service_manager::ServiceManager;
-use super::signals::Signals;
 use super::error::RunError;
 use super::reload::StartedFrom;
+use super::service_manager::ServiceManager;
+use super::signals::Signals;
 use super::{App, memory_watch, sizing};
 #[cfg(feature = "embedded")]
 use crate::auth::Credentials;

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use super::Effect;
+use super::changes::effect_of;
 use super::schema::schema;
 
 const FILE: &str = "docs/reference/configuration.md";
@@ -21,6 +23,8 @@ variables and `hotset check` work together; [`conf/hotset.yaml`](../../conf/hots
   `cache.memory` is `HOTSET_CACHE__MEMORY`, and `listen[].address` of the first item is `HOTSET_LISTEN__0__ADDRESS`.
 - A *size* is a number of bytes: `4096`, `512MiB` or `1GB`. A *duration* is `10ms`, `30s`, `2m30s` or `1h`; `0` needs no
   unit. A *share* is a percentage, such as `20%`.
+- A *live* key takes effect when the configuration is [reloaded](../operations.md#reloading-the-configuration); the
+  others at the next start.
 - A key whose type ends in *or null* need not be set. Below an object that is null by default, the defaults are those
   of an object that is set.
 ";
@@ -47,11 +51,15 @@ fn page() -> String {
         } else {
             writeln!(page, "\n## `{name}`\n\n{}\n", sentence(&first.text)).unwrap();
         }
-        page.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
+        page.push_str("| key | type | default | change | meaning |\n|---|---|---|---|---|\n");
         for Key { path, kind, default, text } in keys {
             let default = default.as_ref().map(shown).unwrap_or_default();
-            writeln!(page, "| `{path}` | {kind} | {default} | {} |", cell(&sentence(&text)))
-                .unwrap();
+            let effect = match effect_of(&path) {
+                Effect::Live => "live",
+                Effect::Restart => "restart",
+            };
+            let text = cell(&sentence(&text));
+            writeln!(page, "| `{path}` | {kind} | {default} | {effect} | {text} |").unwrap();
         }
     }
     page

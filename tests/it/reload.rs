@@ -132,7 +132,10 @@ async fn a_file_that_is_wrong_changes_nothing_and_says_where() {
         assert_eq!((code, printed.as_str(), errors.lines().count()), (2, "", 1), "{errors}");
         assert!(errors.contains(&format!("{file}:{problem}")), "{more}: {errors}");
         let (status, said) = Api::new(server.process.admin).post("/api/v1/reload", "{}").await;
-        assert_eq!((status, format!("hotset: {}\n", said["error"].as_str().unwrap())), (400, errors));
+        assert_eq!(
+            (status, format!("hotset: {}\n", said["error"].as_str().unwrap())),
+            (400, errors)
+        );
         assert_eq!(server.process.metric(FAILURES).await, failures + 1.0);
         assert_eq!(server.process.metric("hotset_config_last_reload_successful").await, 0.0);
         assert_eq!(server.read().await, HIT, "not even the part that is right is applied");
