@@ -39,8 +39,8 @@ use crate::proxy::{
     AccessLogger, Admission, CorsRules, Gateway, ListenConfig, Listener, Owners, RecentErrors,
     Server, Shutdown,
 };
-use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::tls::Tls;
+use crate::tls::config::{ClientAuth, TlsConfig};
 use crate::warm::{Demand, Warmer};
 
 use arc_swap::ArcSwap;
