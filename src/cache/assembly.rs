@@ -11,6 +11,7 @@ use super::fetch::plan;
 use super::invalidate::departures::{Departing as _, Departures, Why};
 use super::invalidate::floors::Floors;
 use super::invalidate::generation::Generations;
+use super::invalidate::listed_pages::ListedPages;
 use super::key::{BlockKey, ObjectVersion};
 use super::lists::store::Lists;
 use super::lookup::no_parts::NoParts;
@@ -53,6 +54,8 @@ pub struct Cache {
     pub(in crate::cache) lists: Lists,
     pub(in crate::cache) no_parts: NoParts,
     pub(in crate::cache) departures: Arc<Departures>,
+    /// Listings that wait to be compared with the disk.
+    pub(in crate::cache) listed: Arc<ListedPages>,
     pub(in crate::cache) budget: Budget,
     /// Bytes for lists while a rule has them kept.
     lists_share: u64,
@@ -108,7 +111,7 @@ impl Cache {
         rules: &[RuleConfig],
         origin: Arc<Origin>,
     ) -> Arc<Self> {
-        let MemoryShares { metadata, departures, lists, blocks, .. } =
+        let MemoryShares { metadata, departures, lists, listed, blocks, .. } =
             MemoryShares::of(config, rules);
         let departures = Arc::new(Departures::new(departures));
         Arc::new_cyclic(|cache: &Weak<Self>| {
@@ -147,6 +150,7 @@ impl Cache {
                 lists_share: config.memory() / LISTS_SHARE,
                 no_parts: NoParts::new(),
                 departures,
+                listed: ListedPages::new(listed),
                 budget: Budget::new(config.in_flight()),
                 block_size: config.block.0,
                 fetch_size: config.fetch.0,
@@ -164,6 +168,7 @@ impl Cache {
         let Some(disk) = &self.disk else { return Ok(()) };
         disk.begin()?;
         self.begin_writing_behind();
+        self.begin_comparing_pages();
         Ok(())
     }
 
@@ -251,6 +256,8 @@ struct MemoryShares {
     index: u64,
     queue: u64,
     pub(in crate::cache) lists: u64,
+    /// For listings that wait to be compared with the disk.
+    listed: u64,
     blocks: u64,
 }
 
@@ -260,10 +267,19 @@ impl MemoryShares {
         let departures = Departures::share_of(memory);
         let metadata = (memory / METADATA_SHARE).saturating_sub(departures);
         let (index, queue) = if config.disk.is_empty() { (0, 0) } else { disk_memory(config) };
+        let listed = if config.disk.is_empty() { 0 } else { ListedPages::share_of(memory) };
         let lists = rules.iter().any(|rule| rule.lists.is_some());
         let lists = if lists { memory / LISTS_SHARE } else { 0 };
-        let blocks = memory - (memory / METADATA_SHARE).max(departures) - index - queue - lists;
-        Self { metadata, departures, index, queue, lists, blocks }
+        let others = (memory / METADATA_SHARE).max(departures) + index + queue + lists + listed;
+        Self {
+            metadata,
+            departures,
+            index,
+            queue,
+            lists,
+            listed,
+            blocks: memory.saturating_sub(others),
+        }
     }
 }
 

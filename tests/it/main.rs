@@ -57,6 +57,8 @@ mod erase;
 mod events;
 /// Evidence: listings, reads and refusals that pass through mark objects stale.
 mod evidence;
+/// What passes through contradicts metadata that only the disk knows.
+mod evidence_on_disk;
 mod explain;
 /// Freshness: when the origin is asked whether an object changed.
 mod freshness;

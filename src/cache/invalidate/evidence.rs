@@ -8,11 +8,13 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Bound;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::cache::assembly::Cache;
 use crate::cache::disk::Ticket;
-use crate::cache::metadata::clock::Moment;
+use crate::cache::invalidate::listed_pages::RecordedPage;
+use crate::cache::metadata::clock::Sent;
 use crate::cache::metadata::key_index::{Bucket, Indexed};
 use crate::cache::metadata::store::{Entry, Known};
 use crate::metrics;
@@ -26,18 +28,6 @@ use crate::s3::{
 const BATCH: usize = 64;
 /// Cached names between its keys that one page is compared with; behind them it shows no absences.
 const MAX_WALK: usize = 4096;
-
-/// The moment before a request was sent.
-#[derive(Debug, Clone, Copy)]
-pub struct Sent(Moment);
-
-impl Sent {
-    /// To be called before the request is sent.
-    #[must_use]
-    pub fn now() -> Self {
-        Self(Moment::now())
-    }
-}
 
 impl Cache {
     /// Marks an object's metadata stale where the answer to a request sent at `sent` contradicts it. Applied when this
@@ -105,14 +95,27 @@ impl Cache {
         }
     }
 
-    /// Whether a listing of the bucket could contradict anything.
-    pub fn has_metadata_of(&self, realm: &Realm, bucket: &BucketName) -> bool {
-        self.meta.index().any(&(realm.clone(), bucket.clone()))
+    /// Begins to compare the answer to a listing of a bucket that was sent at `sent`; `None`: nothing of the bucket is
+    /// cached.
+    pub fn page_evidence(
+        &self,
+        request: ListRequest,
+        sent: Sent,
+        realm: &Realm,
+        bucket: &BucketName,
+    ) -> Option<PageEvidence> {
+        let bucket = (realm.clone(), bucket.clone());
+        let on_disk = self.disk.as_ref().is_some_and(|disk| disk.knows_any_of(realm, &bucket.1));
+        if !on_disk && !self.meta.index().any(&bucket) {
+            return None;
+        }
+        let recorded = on_disk.then(|| self.listed.record(request.clone(), sent, bucket.clone()));
+        Some(PageEvidence { recorded, ..PageEvidence::new(request, sent, bucket) })
     }
 }
 
 impl Entry {
-    fn is_contradicted(&self, sent: Sent, evidence: &Evidence) -> bool {
+    pub(super) fn is_contradicted(&self, sent: Sent, evidence: &Evidence) -> bool {
         let contradicts = match &self.known {
             Known::Object { meta, .. } => evidence.contradicts(Some(meta)),
             Known::Missing { .. } => evidence.contradicts(None),
@@ -126,10 +129,12 @@ impl Entry {
     }
 }
 
-/// Comparison of one page of a listing with the cached metadata of its bucket, while the page streams by.
+/// Comparison of one page of a listing with the cached metadata of its bucket, while the page streams by. What is only
+/// on disk is compared behind it.
 pub struct PageEvidence {
     scanner: ListingScanner,
     page: Page,
+    recorded: Option<RecordedPage>,
 }
 
 /// State of the comparison behind the last key.
@@ -150,13 +155,12 @@ struct Page {
 
 impl PageEvidence {
     /// Of the answer to `request`, which was sent at `sent`.
-    #[must_use]
-    pub fn new(request: ListRequest, sent: Sent, realm: &Realm, bucket: &BucketName) -> Self {
+    fn new(request: ListRequest, sent: Sent, bucket: Bucket) -> Self {
         let scanner = ListingScanner::new(&request);
         let page = Page {
             request,
             sent,
-            bucket: (realm.clone(), bucket.clone()),
+            bucket,
             last: None,
             ordered: true,
             ahead: VecDeque::new(),
@@ -164,16 +168,23 @@ impl PageEvidence {
             walked: 0,
             absent: Vec::new(),
         };
-        Self { scanner, page }
+        Self { scanner, page, recorded: None }
     }
 
     /// Applies the evidence in the next bytes of the body. To be called before they are passed on.
-    pub fn push(&mut self, cache: &Cache, piece: &[u8]) {
+    pub fn push(&mut self, cache: &Cache, piece: &Bytes) {
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(piece);
+        }
         self.scanner.push(piece, &mut Comparison { page: &mut self.page, cache });
     }
 
     /// Applies what only a complete body shows: which keys are absent.
     pub fn finish(self, cache: &Cache) {
+        // Queued when it is dropped, complete or not.
+        if let Some(mut recorded) = self.recorded {
+            recorded.complete();
+        }
         let Page { absent, sent, .. } = self.page;
         for id in absent.iter().flat_map(|id| cache.meta.index().ids(id)) {
             let _ = cache.apply_evidence(&id, sent, &Evidence::Absent);
@@ -307,6 +318,7 @@ mod tests {
     use http::Method;
 
     use super::*;
+    use crate::cache::metadata::clock::Moment;
     use crate::cache::{CacheConfig, RuleConfig};
     use crate::origin::{Origin, OriginConfig};
     use crate::s3::{Query, testing};
@@ -338,10 +350,12 @@ mod tests {
     fn stale(cached: &[String], query: &str, listed: &[&str]) -> Vec<String> {
         let (cache, ids) = cache(cached);
         let request = ListRequest::of(&Method::GET, &Query::parse(query).unwrap()).unwrap();
-        let mut page = PageEvidence::new(request, Sent::now(), ids[0].realm(), ids[0].bucket());
+        let mut page =
+            cache.page_evidence(request, Sent::now(), ids[0].realm(), ids[0].bucket()).unwrap();
         for key in listed {
             let fields = "<ETag>&quot;e&quot;</ETag><Size>5</Size>";
-            page.push(&cache, format!("<Contents><Key>{key}</Key>{fields}</Contents>").as_bytes());
+            let entry = format!("<Contents><Key>{key}</Key>{fields}</Contents>");
+            page.push(&cache, &entry.into());
         }
         page.finish(&cache);
         let doubted = |id: &&ObjectId| cache.meta.get(id).unwrap().is_doubted();

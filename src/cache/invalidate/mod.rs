@@ -1,12 +1,15 @@
 //! Everything that ends the validity of cached metadata and blocks, and the counters that decide its races with fills.
 
+mod absences;
 pub(in crate::cache) mod certainty;
 pub(in crate::cache) mod departures;
+pub(in crate::cache) mod disk_evidence;
 pub(in crate::cache) mod erase;
 pub(in crate::cache) mod evidence;
 pub(in crate::cache) mod floors;
 pub(in crate::cache) mod generation;
 pub(in crate::cache) mod learn;
+pub(in crate::cache) mod listed_pages;
 pub(in crate::cache) mod purge;
 pub(in crate::cache) mod replicas;
 pub(in crate::cache) mod scope;

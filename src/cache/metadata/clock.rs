@@ -1,9 +1,12 @@
 //! Moments that count time in which the machine was suspended.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
+
+/// How long ago something was that lies in the future by the clock.
+const LONG_AGO: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// A moment, by the monotonic clock and by the clock that goes on while the machine is suspended (R15).
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +26,11 @@ impl Moment {
         Self { monotonic: Instant::now(), boot: boot_time(), before }
     }
 
+    /// A moment by the clock of the system. One that was set back proves nothing.
+    pub(in crate::cache) fn of(time: SystemTime) -> Self {
+        Self::ago(time.elapsed().unwrap_or(LONG_AGO))
+    }
+
     /// When it was, by the monotonic clock.
     pub(in crate::cache) fn instant(&self) -> Option<Instant> {
         self.monotonic.checked_sub(self.before)
@@ -32,6 +40,18 @@ impl Moment {
     pub(in crate::cache) fn age(&self) -> Duration {
         let since = self.monotonic.elapsed().max(boot_time().saturating_sub(self.boot));
         self.before.saturating_add(since)
+    }
+}
+
+/// The moment before a request was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent(pub(in crate::cache) Moment);
+
+impl Sent {
+    /// To be called before the request is sent.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(Moment::now())
     }
 }
 

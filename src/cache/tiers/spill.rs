@@ -16,9 +16,6 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long what is acknowledged waits for it; less than a webhook's sender does.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long ago something was that lies in the future by the clock: a clock that was set back proves nothing.
-const LONG_AGO: Duration = Duration::from_hours(10 * 365 * 24);
-
 impl Cache {
     /// Offers a block that leaves memory to the disk. Called by moka, in whichever task makes it evict: nothing
     /// here waits, and nothing goes back to memory. Says whether it lies there, or will.
@@ -95,6 +92,7 @@ impl Cache {
             self.generations.bucket_is_current(id, entry.generation)
                 && self.generations.epoch_is_current(entry.generation)
         };
+        self.listed.is_written(id);
         disk.remember(id, meta, learned, is_current);
     }
 
@@ -123,10 +121,13 @@ impl Cache {
         if !disk.knows(id) {
             return false;
         }
+        // First: what a listing contradicts is void then (R34).
+        let is_settled = self.listed.settled(id).await;
         let generation = self.generations.current(id);
         let Some(Recalled { object, is_confirmed }) = disk.recall(id).await else { return false };
         let ObjectRecord { meta, learned } = object;
-        let since = Moment::ago(learned.elapsed().unwrap_or(LONG_AGO));
+        let since = Moment::of(learned);
+        let is_confirmed = is_confirmed && is_settled && !self.listed.casts_doubt(id, &since);
         let doubt = if is_confirmed { Doubt::No } else { Doubt::Yes { on_disk: true } };
         let version = self.version(id, &meta);
         let known = Known::Object { meta: Arc::new(meta), version };
@@ -174,6 +175,7 @@ impl Cache {
     pub async fn close(&self) {
         let Some(disk) = &self.disk else { return };
         self.write_behind.end();
+        self.listed.all_settled().await;
         let (hot, rest): (Vec<_>, Vec<_>) =
             self.memory.iter().partition(|(_, block)| block.is_touched());
         let ended = |(key, _): &(Arc<BlockKey>, Block)| self.is_ended(key);

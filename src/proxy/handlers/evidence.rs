@@ -1,11 +1,12 @@
 //! Evidence in what passes through (R34): listings, and reads that the cache does not answer, are compared with cached
 //! metadata before their last byte is passed on. A refused conditional write has invalidated what it names anyway.
 
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::cache::{PageEvidence, Sent};
+use crate::cache::Sent;
 use crate::proxy::context::Forward;
 use crate::proxy::{Gateway, request_head};
 use crate::s3::{Evidence, ListRequest, ObjectId, Parsed, Realm, shows_object};
@@ -55,14 +56,18 @@ impl Observed {
 
 impl Gateway {
     /// Applies the evidence in the head of an answer, before it is passed on.
-    pub(in crate::proxy) fn observe_head(&self, head: &ResponseHeader, forward: &mut Forward) {
+    pub(in crate::proxy) async fn observe_head(
+        &self,
+        head: &ResponseHeader,
+        forward: &mut Forward,
+    ) {
         let Some(observed) = forward.observed.take() else { return };
         let Observed { subject, sent: Some(sent) } = *observed else { return };
         match subject {
             Subject::Object(ids) => {
                 let evidence = Evidence::of_answer(head.status, &head.headers);
                 for (id, evidence) in ids.iter().zip(evidence.iter().cycle()) {
-                    let ticket = self.cache.apply_evidence(id, sent, evidence);
+                    let ticket = self.cache.apply_evidence_to_all(id, sent, evidence).await;
                     forward.unsettled = forward.unsettled.max(ticket);
                 }
                 for id in &ids {
@@ -74,16 +79,22 @@ impl Gateway {
             Subject::Listing(request) => {
                 let Some(bucket) = &forward.parsed.bucket else { return };
                 let realm = forward.domain.realm();
-                if is_readable(head) && self.cache.has_metadata_of(realm, bucket) {
-                    forward.page = Some(Box::new(PageEvidence::new(request, sent, realm, bucket)));
+                if is_readable(head) {
+                    let page = self.cache.page_evidence(request, sent, realm, bucket);
+                    forward.page = page.map(Box::new);
                 }
             }
         }
     }
 
     /// Applies the evidence in a part of a listing's body, before it is passed on.
-    pub(in crate::proxy) fn observe_body(&self, forward: &mut Forward, part: &[u8], end: bool) {
-        if let Some(page) = &mut forward.page {
+    pub(in crate::proxy) fn observe_body(
+        &self,
+        forward: &mut Forward,
+        part: Option<&Bytes>,
+        end: bool,
+    ) {
+        if let (Some(page), Some(part)) = (&mut forward.page, part) {
             page.push(&self.cache, part);
         }
         if let Some(page) = forward.page.take_if(|_| end) {

@@ -322,7 +322,7 @@ impl Gateway {
                 true => self.suspect(forward),
                 false => self.answer_part(forward, false),
             }
-            self.observe_head(head, forward);
+            self.observe_head(head, forward).await;
             self.settle(forward).await;
             self.confirm_owner(forward, head.status, ctx.started);
             if let Some(asking) = forward.asking.take() {
@@ -343,9 +343,8 @@ impl Gateway {
     ) {
         region::replace_body(forward, body, end);
         self.answer_part(forward, end);
-        let part = body.as_deref().unwrap_or_default();
-        self.observe_body(forward, part, end);
-        self.keep(forward, part, end);
+        self.observe_body(forward, body.as_ref(), end);
+        self.keep(forward, body.as_deref().unwrap_or_default(), end);
     }
 
     /// An answer about the object says that its bucket belongs to whom the client expects.

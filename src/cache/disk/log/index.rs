@@ -296,6 +296,12 @@ impl Index {
         removed
     }
 
+    /// Whether there is an entry of this start, in a grouped index.
+    pub(in crate::cache::disk) fn has_group(&self, start: u32) -> bool {
+        let mut shards = self.shards.iter();
+        shards.any(|shard| shard.lock().groups.as_ref().is_some_and(|g| g.contains_key(&start)))
+    }
+
     /// Puts `entry` in the place of one that is still at `place`; says whether it did.
     pub(in crate::cache::disk) fn replace(
         &self,

@@ -173,6 +173,11 @@ impl Objects {
         self.index.get(&Digest::of(&object_key(id))).is_some()
     }
 
+    /// Whether something is known of any object of a bucket; of another, too, that shares its tag.
+    pub(in crate::cache::disk) fn knows_any_of(&self, realm: &Realm, bucket: &BucketName) -> bool {
+        self.index.has_group(bucket_tag(realm, bucket))
+    }
+
     /// Keeps metadata; dropped when too much waits already, or when it is not `is_current` any more: what voids many
     /// raises their epoch first, and then waits here for who looked at it before.
     pub(in crate::cache::disk) fn remember(

@@ -219,6 +219,11 @@ impl DiskTier {
         self.objects.knows(id)
     }
 
+    /// Whether metadata of any object of a bucket is kept.
+    pub(in crate::cache) fn knows_any_of(&self, realm: &Realm, bucket: &BucketName) -> bool {
+        self.objects.knows_any_of(realm, bucket)
+    }
+
     /// Keeps the metadata of an object, if that `is_current` still. The caller holds its stripe's lock.
     pub(in crate::cache) fn remember(
         &self,

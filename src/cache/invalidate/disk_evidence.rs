@@ -1,0 +1,200 @@
+//! Evidence about objects that only the disk knows (R34): a record that it contradicts is void, durably.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::absences::PageKeys;
+use super::listed_pages::{ListedPage, Unchecked};
+use crate::cache::assembly::Cache;
+use crate::cache::disk::{ObjectRecord, Recalled, Ticket};
+use crate::cache::metadata::clock::{Moment, Sent};
+use crate::cache::metadata::store::{Entry, Known};
+use crate::metrics;
+use crate::metrics::cache::InvalidationCause;
+use crate::s3::{
+    EntryState, Evidence, ListedEntry, ListingScanner, ListingVisitor, ObjectId, ObjectKey,
+};
+
+/// How long queued records are given to be written.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(100);
+
+/// A listed object of which the disk knows something.
+struct Candidate {
+    id: ObjectId,
+    evidence: Evidence,
+    unchecked: Unchecked,
+}
+
+/// Whether a record on disk agrees with evidence.
+#[derive(PartialEq, Eq)]
+enum Compared {
+    Agrees,
+    Contradicted(Option<Ticket>),
+    /// It could not be read.
+    Unknown,
+}
+
+impl Cache {
+    /// Starts the task that compares listings with the disk; it ends with the cache.
+    pub(in crate::cache) fn begin_comparing_pages(self: &Arc<Self>) {
+        if let Some(pages) = self.listed.take() {
+            tokio::spawn(compare_pages(Arc::downgrade(self), pages));
+        }
+    }
+
+    /// As [`Cache::apply_evidence`], also to what only the disk knows.
+    pub async fn apply_evidence_to_all(
+        &self,
+        id: &ObjectId,
+        sent: Sent,
+        evidence: &Evidence,
+    ) -> Option<Ticket> {
+        if self.meta.get(id).is_some() {
+            return self.apply_evidence(id, sent, evidence);
+        }
+        match self.compare_record(id, sent, evidence).await {
+            Compared::Agrees => None,
+            Compared::Contradicted(ticket) => ticket,
+            Compared::Unknown => {
+                self.listed.lose(&(id.realm().clone(), id.bucket().clone()));
+                None
+            }
+        }
+    }
+
+    /// Compares what the disk knows of an object; a record that is contradicted is void.
+    async fn compare_record(&self, id: &ObjectId, sent: Sent, evidence: &Evidence) -> Compared {
+        // What memory knows was compared itself, and the disk knows nothing else.
+        let disk = self.disk.as_ref().filter(|_| self.meta.get(id).is_none());
+        let Some(disk) = disk.filter(|disk| disk.knows(id)) else { return Compared::Agrees };
+        let generation = self.generations.current(id);
+        let Some(Recalled { object: ObjectRecord { meta, learned }, .. }) = disk.recall(id).await
+        else {
+            return if disk.knows(id) { Compared::Unknown } else { Compared::Agrees };
+        };
+        let version = self.version(id, &meta);
+        let known = Known::Object { meta: Arc::new(meta), version };
+        let entry = Entry::new(known, Moment::of(learned), generation);
+        if !entry.is_contradicted(sent, evidence) {
+            return Compared::Agrees;
+        }
+        metrics::cache::invalidation(InvalidationCause::Origin);
+        let mut ticket = None;
+        self.generations.raise(id, || {
+            // What came to memory meanwhile is younger than the record, and judged by its own age.
+            if self.meta.get(id).is_none() {
+                self.remember_invalidation(id, InvalidationCause::Origin);
+                ticket = self.forget(id);
+            }
+        });
+        Compared::Contradicted(ticket.max(self.apply_evidence(id, sent, evidence)))
+    }
+
+    async fn compare_page(self: &Arc<Self>, page: &Arc<ListedPage>) {
+        let (cache, scanned) = (self.clone(), page.clone());
+        let candidates = spawn_blocking(move || cache.candidates(&scanned)).await;
+        let Ok(candidates) = candidates else { return self.listed.lose(&page.bucket) };
+        let mut unknown = Vec::new();
+        for candidate in candidates {
+            if !self.compare_candidate(page, &candidate).await {
+                unknown.push(candidate);
+            }
+        }
+        if unknown.is_empty() {
+            return;
+        }
+        // Records that are queued cannot be read before they are written.
+        sleep(WRITTEN_WITHIN).await;
+        for candidate in unknown {
+            if !self.compare_candidate(page, &candidate).await {
+                return self.listed.lose(&page.bucket);
+            }
+        }
+    }
+
+    /// Returns false if a record cannot be read.
+    async fn compare_candidate(&self, page: &ListedPage, candidate: &Candidate) -> bool {
+        let Candidate { id, evidence, unchecked } = candidate;
+        let one = self.compare_record(id, page.sent, evidence).await;
+        let paid = self.compare_record(&id.paid(), page.sent, evidence).await;
+        if one == Compared::Agrees && paid == Compared::Agrees {
+            self.listed.agrees(*unchecked);
+        }
+        one != Compared::Unknown && paid != Compared::Unknown
+    }
+
+    /// Keeps the keys of a page. Returns the listed objects that the disk knows, but for those that are known to agree with it.
+    fn candidates(&self, page: &ListedPage) -> Vec<Candidate> {
+        let (realm, bucket) = &page.bucket;
+        let bucket_hash = ObjectId::hash_bucket(realm, bucket);
+        let keys = PageKeys::new(bucket_hash, page.request.clone(), page.sent);
+        let mut scan = Scan { cache: self, page, keys, candidates: Vec::new() };
+        let mut scanner = ListingScanner::new(&page.request);
+        page.body.iter().for_each(|piece| scanner.push(piece, &mut scan));
+        if page.is_complete {
+            self.listed.absences.keep(scan.keys);
+        }
+        scan.candidates
+    }
+}
+
+struct Scan<'a> {
+    cache: &'a Cache,
+    page: &'a ListedPage,
+    keys: PageKeys,
+    candidates: Vec<Candidate>,
+}
+
+impl Scan<'_> {
+    fn id(&self, key: &[u8]) -> Option<ObjectId> {
+        let (realm, bucket) = &self.page.bucket;
+        let key = ObjectKey::new(std::str::from_utf8(key).ok()?).ok()?;
+        Some(ObjectId::new(realm, bucket.clone(), key))
+    }
+
+    fn check(&mut self, id: ObjectId, state: &EntryState<'_>) {
+        let Self { cache, page, candidates, .. } = self;
+        let Some(unchecked) = cache.listed.unchecked(&id, state.fingerprint()) else { return };
+        let Some(evidence) = state.evidence() else { return };
+        // What came to memory since the page was compared with it.
+        for id in cache.meta.index().ids(&id) {
+            let _ = cache.apply_evidence(&id, page.sent, &evidence);
+        }
+        let Some(disk) = &cache.disk else { return };
+        match disk.knows(&id) || disk.knows(&id.paid()) {
+            true => candidates.push(Candidate { id, evidence, unchecked }),
+            false => cache.listed.agrees(unchecked),
+        }
+    }
+}
+
+impl ListingVisitor for Scan<'_> {
+    fn skip(&mut self, _key: &[u8]) -> bool {
+        false
+    }
+
+    fn visit(&mut self, entry: &ListedEntry<'_>) -> bool {
+        let state = entry.state();
+        if state == EntryState::Incomplete {
+            return false;
+        }
+        if let Some(id) = self.id(&entry.key) {
+            self.keys.push(&id);
+            self.check(id, &state);
+        }
+        true
+    }
+}
+
+async fn compare_pages(cache: Weak<Cache>, mut pages: UnboundedReceiver<ListedPage>) {
+    while let Some(page) = pages.recv().await {
+        let page = Arc::new(page);
+        let Some(cache) = cache.upgrade() else { return };
+        cache.compare_page(&page).await;
+        cache.listed.finish(&page);
+    }
+}

@@ -1,0 +1,344 @@
+//! Pages of listings that wait to be compared with the metadata on disk (R34).
+//!
+//! The index of the disk knows no keys, so that a page cannot be compared with it while it streams by: reading every key
+//! would cost the listing more than it may. Its bytes are kept, without a copy, and compared by a task. A record of the
+//! bucket that is recalled meanwhile waits for that; one that may have been missed is confirmed by the origin.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::absences::Absences;
+use crate::cache::metadata::clock::{Moment, Sent};
+use crate::cache::metadata::key_index::Bucket;
+use crate::s3::{ListRequest, ObjectId};
+
+/// The part of `cache.memory` that pages and what is known of them take.
+const SHARE: u64 = 64;
+/// Bytes for both, at least and at most.
+const BYTES: (u64, u64) = (1 << 20, 8 << 20);
+/// Bytes that a page takes beside its body.
+const PAGE_OVERHEAD: u64 = 512;
+/// Buckets whose losses are told apart.
+const LOSSES: usize = 256;
+/// How long a record waits for pages of its bucket before it is confirmed by the origin instead.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The body of the answer to a listing, or as much of it as came.
+pub(super) struct ListedPage {
+    pub request: ListRequest,
+    pub sent: Sent,
+    pub bucket: Bucket,
+    pub body: Vec<Bytes>,
+    /// All of the body came.
+    pub is_complete: bool,
+    number: u64,
+    taken: u64,
+}
+
+/// All pages that wait, and what was found out about earlier ones.
+pub(in crate::cache) struct ListedPages {
+    /// Bytes of bodies, at most.
+    capacity: u64,
+    /// Bytes of bodies now, of pages that stream, too.
+    taken: AtomicU64,
+    pending: Mutex<Pending>,
+    sender: UnboundedSender<ListedPage>,
+    /// Until the task is begun.
+    receiver: Mutex<Option<UnboundedReceiver<ListedPage>>>,
+    /// The number of the last page that was compared.
+    compared: watch::Sender<u64>,
+    agreed: Mutex<Box<[Agreed]>>,
+    pub(super) absences: Absences,
+    started: Instant,
+    /// By bucket: milliseconds since the start when evidence was last lost; 0: never.
+    lost: Box<[AtomicU64]>,
+}
+
+#[derive(Default)]
+struct Pending {
+    /// The number of the last page.
+    last: u64,
+    /// The same of each bucket of which pages wait.
+    of_bucket: HashMap<u64, u64>,
+}
+
+/// A listed state that no record on disk contradicts.
+#[derive(Clone, Copy, Default)]
+struct Agreed {
+    id: u64,
+    /// Fingerprint of the evidence; 0: none.
+    state: u64,
+    /// Records that were written of objects that share the slot.
+    writes: u32,
+}
+
+/// Permission to note that a state agrees, unless a record is written meanwhile.
+#[derive(Clone, Copy)]
+pub(super) struct Unchecked {
+    id: u64,
+    state: u64,
+    writes: u32,
+}
+
+impl ListedPages {
+    /// Bytes that it takes of `memory`.
+    pub(in crate::cache) fn share_of(memory: u64) -> u64 {
+        (memory / SHARE).clamp(BYTES.0, BYTES.1)
+    }
+
+    /// Takes up to `bytes`.
+    pub(in crate::cache) fn new(bytes: u64) -> Arc<Self> {
+        let slots = usize::try_from(bytes / 8).unwrap_or(0) / size_of::<Agreed>();
+        let (sender, receiver) = unbounded_channel();
+        Arc::new(Self {
+            capacity: bytes - bytes / 4,
+            absences: Absences::new(bytes / 8),
+            taken: AtomicU64::new(0),
+            pending: Mutex::default(),
+            sender,
+            receiver: Mutex::new(Some(receiver)),
+            compared: watch::Sender::new(0),
+            agreed: Mutex::new(vec![Agreed::default(); slots.max(1)].into_boxed_slice()),
+            started: Instant::now(),
+            lost: (0..LOSSES).map(|_| AtomicU64::new(0)).collect(),
+        })
+    }
+
+    /// The pages, for the one task that compares them; `None` when they were taken.
+    pub(super) fn take(&self) -> Option<UnboundedReceiver<ListedPage>> {
+        self.receiver.lock().take()
+    }
+
+    /// Records a page of a listing that was sent at `sent`, from its first byte on.
+    pub(super) fn record(
+        self: &Arc<Self>,
+        request: ListRequest,
+        sent: Sent,
+        bucket: Bucket,
+    ) -> RecordedPage {
+        let body = Vec::new();
+        let (number, taken, is_complete) = (0, 0, false);
+        let page = ListedPage { request, sent, bucket, body, is_complete, number, taken };
+        let mut recorded = RecordedPage { page: Some(page), pages: self.clone() };
+        recorded.charge(PAGE_OVERHEAD);
+        recorded
+    }
+
+    fn queue(&self, mut page: ListedPage) {
+        let mut pending = self.pending.lock();
+        pending.last += 1;
+        page.number = pending.last;
+        let bucket = ObjectId::hash_bucket(&page.bucket.0, &page.bucket.1);
+        pending.of_bucket.insert(bucket, page.number);
+        if let Err(refused) = self.sender.send(page) {
+            // Nobody will compare it.
+            self.lose(&refused.0.bucket);
+            self.release(&refused.0);
+        }
+    }
+
+    /// A page was compared, as far as it could be.
+    pub(super) fn finish(&self, page: &ListedPage) {
+        self.pending.lock().of_bucket.retain(|_, last| *last > page.number);
+        self.compared.send_replace(page.number);
+        self.release(page);
+    }
+
+    fn release(&self, page: &ListedPage) {
+        self.taken.fetch_sub(page.taken, Ordering::Relaxed);
+    }
+
+    /// Waits until the pages that were queued of an object's bucket are compared; `false`: they are not.
+    pub(in crate::cache) async fn settled(&self, id: &ObjectId) -> bool {
+        let Some(last) = self.pending.lock().of_bucket.get(&id.bucket_hash64()).copied() else {
+            return true;
+        };
+        let mut compared = self.compared.subscribe();
+        let settled = compared.wait_for(|number| *number >= last);
+        timeout(PATIENCE, settled).await.is_ok_and(|settled| settled.is_ok())
+    }
+
+    /// Waits until all pages that were queued are compared.
+    pub(in crate::cache) async fn all_settled(&self) {
+        let last = self.pending.lock().last;
+        let mut compared = self.compared.subscribe();
+        let _ = timeout(PATIENCE, compared.wait_for(|number| *number >= last)).await;
+    }
+
+    /// Evidence about a bucket cannot be compared: what was learned of its objects before is to be confirmed.
+    pub(super) fn lose(&self, (realm, bucket): &Bucket) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.loss(ObjectId::hash_bucket(realm, bucket)).fetch_max(now + 1, Ordering::AcqRel);
+    }
+
+    /// Whether a record of what was learned of an object at `since` is to be confirmed: a listing left the object out,
+    /// or evidence may have been lost that contradicts it.
+    pub(in crate::cache) fn casts_doubt(&self, id: &ObjectId, since: &Moment) -> bool {
+        self.has_lost(id, since) || self.absences.cover(id, since)
+    }
+
+    fn has_lost(&self, id: &ObjectId, since: &Moment) -> bool {
+        match self.loss(id.bucket_hash64()).load(Ordering::Acquire) {
+            0 => false,
+            lost => {
+                let lost = self.started + Duration::from_millis(lost);
+                since.instant().is_none_or(|since| since <= lost)
+            }
+        }
+    }
+
+    fn loss(&self, bucket_hash: u64) -> &AtomicU64 {
+        &self.lost[usize::try_from(bucket_hash % LOSSES as u64).expect("below LOSSES")]
+    }
+
+    /// `None`: this state of an object is known to agree with the records on disk.
+    pub(super) fn unchecked(&self, id: &ObjectId, state: u64) -> Option<Unchecked> {
+        let (agreed, id) = (self.agreed.lock(), id.hash64());
+        let slot = &agreed[slot(id, agreed.len())];
+        let known = (slot.id, slot.state) == (id, state) && state != 0;
+        (!known).then_some(Unchecked { id, state, writes: slot.writes })
+    }
+
+    /// No record of the object, in whatever way it was asked for, contradicts the state.
+    pub(super) fn agrees(&self, Unchecked { id, state, writes }: Unchecked) {
+        let mut agreed = self.agreed.lock();
+        let at = slot(id, agreed.len());
+        if agreed[at].writes == writes {
+            agreed[at] = Agreed { id, state, writes };
+        }
+    }
+
+    /// A record of the object is about to be written.
+    pub(in crate::cache) fn is_written(&self, id: &ObjectId) {
+        let mut agreed = self.agreed.lock();
+        let at = slot(id.hash64(), agreed.len());
+        let writes = agreed[at].writes.wrapping_add(1);
+        agreed[at] = Agreed { writes, ..Agreed::default() };
+    }
+}
+
+fn slot(id: u64, slots: usize) -> usize {
+    usize::try_from(id % slots as u64).expect("below the number of slots")
+}
+
+/// A page that streams by. Queued when it is dropped, whether it is complete or not.
+pub(super) struct RecordedPage {
+    /// `None`: there was no memory for it.
+    page: Option<ListedPage>,
+    pages: Arc<ListedPages>,
+}
+
+impl RecordedPage {
+    pub(super) fn push(&mut self, piece: &Bytes) {
+        if self.charge(piece.len() as u64)
+            && let Some(page) = &mut self.page
+        {
+            page.body.push(piece.clone());
+        }
+    }
+
+    /// The body has ended.
+    pub(super) fn complete(&mut self) {
+        if let Some(page) = &mut self.page {
+            page.is_complete = true;
+        }
+    }
+
+    /// Takes memory; `false`: there is none, and the page is given up.
+    fn charge(&mut self, bytes: u64) -> bool {
+        let Some(page) = &mut self.page else { return false };
+        page.taken += bytes;
+        let before = self.pages.taken.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes <= self.pages.capacity {
+            return true;
+        }
+        self.pages.release(page);
+        self.pages.lose(&page.bucket);
+        self.page = None;
+        false
+    }
+}
+
+impl Drop for RecordedPage {
+    fn drop(&mut self) {
+        if let Some(page) = self.page.take() {
+            self.pages.queue(page);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use http::Method;
+
+    use super::*;
+    use crate::s3::{Query, testing};
+
+    fn record(pages: &Arc<ListedPages>, id: &ObjectId) -> RecordedPage {
+        let request = ListRequest::of(&Method::GET, &Query::default()).unwrap();
+        pages.record(request, Sent::now(), (id.realm().clone(), id.bucket().clone()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_waits_for_the_pages_of_its_bucket_that_were_queued() {
+        let pages = ListedPages::new(BYTES.0);
+        let (id, other) = (testing::id("bucket", "k"), testing::id("another", "k"));
+        let mut received = pages.take().unwrap();
+        let streaming = record(&pages, &id);
+        assert!(pages.settled(&id).await, "it still streams");
+        drop(streaming);
+        drop(record(&pages, &id));
+        assert_eq!(pages.settled(&other).now_or_never(), Some(true));
+        assert!(!pages.settled(&id).await);
+        pages.finish(&received.recv().await.unwrap());
+        let mut waiting = Box::pin(pages.settled(&id));
+        assert_eq!((&mut waiting).now_or_never(), None);
+        pages.finish(&received.recv().await.unwrap());
+        assert!(waiting.await && pages.settled(&id).await);
+        assert_eq!(pages.taken.load(Ordering::Relaxed), 0);
+        assert!(!pages.has_lost(&id, &Moment::ago(Duration::from_hours(1))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_take_a_bounded_number_of_bytes_and_what_is_lost_is_known() {
+        let pages = ListedPages::new(BYTES.0);
+        let (id, other) = (testing::id("bucket", "k"), testing::id("another", "k"));
+        let mut received = pages.take().unwrap();
+        let before = Moment::now();
+        let mut page = record(&pages, &id);
+        let piece = Bytes::from(vec![0; 1000]);
+        while page.page.is_some() {
+            assert!(pages.taken.load(Ordering::Relaxed) <= pages.capacity);
+            page.push(&piece);
+        }
+        drop(page);
+        assert!(received.recv().now_or_never().is_none() && pages.settled(&id).await);
+        assert_eq!(pages.taken.load(Ordering::Relaxed), 0);
+        assert!(pages.has_lost(&id, &before) && !pages.has_lost(&other, &before));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!pages.has_lost(&id, &Moment::now()), "it was learned since");
+    }
+
+    #[test]
+    fn a_state_that_agrees_is_known_until_a_record_is_written() {
+        let pages = ListedPages::new(BYTES.0);
+        let id = testing::id("bucket", "k");
+        let unchecked = pages.unchecked(&id, 7).unwrap();
+        pages.agrees(unchecked);
+        assert!(pages.unchecked(&id, 7).is_none() && pages.unchecked(&id, 8).is_some());
+        let late = pages.unchecked(&id, 8).unwrap();
+        pages.is_written(&id.paid());
+        assert!(pages.unchecked(&id, 7).is_some());
+        pages.agrees(late);
+        assert!(pages.unchecked(&id, 8).is_some(), "it was written meanwhile");
+    }
+}
