@@ -15,6 +15,7 @@ use super::handlers::evidence::Observed;
 use super::handlers::form::Upload;
 use super::handlers::lists::Keeping;
 use super::handlers::own_keys::Resend;
+use super::handlers::owners::OwnerCheck;
 use super::handlers::restore::RestoreBody;
 use super::handlers::touched::Touched;
 use super::response::page_access::{Asking, PageHeaders};
@@ -158,7 +159,7 @@ pub struct Forward {
     /// The answer of a list, to be kept when it is complete.
     pub(super) keeping: Option<Box<Keeping>>,
     /// Whom the origin was asked to find as the bucket's owner.
-    pub(super) expected_owner: Option<AccountId>,
+    pub(super) expected_owner: Option<(AccountId, OwnerCheck)>,
     /// Its answer has CORS headers to learn.
     pub(super) asking: Option<Box<Asking>>,
     /// S3 refuses it: when that answer is complete, nothing was changed (R40).

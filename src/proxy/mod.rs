@@ -138,7 +138,10 @@ impl Gateway {
             let fills = self.origin.domains().own().signer().is_some() && !read.pays;
             return fills && Transparent::may_ask(headers, &parsed.query);
         }
-        read.expected_owner.is_none_or(|owner| self.owners.is_confirmed(bucket, owner))
+        read.expected_owner.is_none_or(|owner| {
+            let writes = self.cache.writes_of_bucket(self.cache.own_realm(), bucket);
+            self.owners.is_confirmed(bucket, owner, writes)
+        })
     }
 
     /// Learns what a form says of itself, and handles the request.

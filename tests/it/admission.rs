@@ -491,3 +491,21 @@ async fn r8_a_write_through_us_is_seen_by_who_pays() {
     assert_eq!(paying(client.get("/paid/k?versionId=v1")).send().await.status, 404);
     assert_eq!(client.get("/paid/k").send().await.status, 403);
 }
+
+/// A bucket that is deleted while a read of it is on its way may be somebody else's when the answer comes.
+#[tokio::test]
+async fn an_expected_owner_is_not_confirmed_by_a_read_from_before_a_write_to_the_bucket() {
+    let (s3, _proxy, client) = setup().await;
+    s3.put("data", "k", Object::bytes("one"));
+    let gate = Gate::new();
+    s3.fault(Matcher::get("k"), Times(1), Fault::HoldHeader(gate.clone()));
+    let early = tokio::spawn(expecting(client.get("/data/k"), OWNER).send());
+    gate.wait_reached().await;
+    assert!(client.delete("/data").send().await.status.is_success());
+    gate.open();
+    assert_eq!(early.await.unwrap().status, 200);
+    for status in ["hotset; fwd=bypass", "hotset; fwd=uri-miss; detail=new"] {
+        let answer = expecting(client.get("/data/k"), OWNER).send().await;
+        assert_eq!(answer.header("cache-status"), status);
+    }
+}

@@ -282,8 +282,8 @@ impl Generations {
     }
 
     /// A number that changes with every invalidation of the bucket as a whole.
-    pub(in crate::cache) fn bucket_invalidations(&self, id: &ObjectId) -> u64 {
-        self.bucket_stripe(id.bucket_hash64()).epoch.load(Ordering::Acquire)
+    pub(in crate::cache) fn bucket_invalidations(&self, bucket_hash: u64) -> u64 {
+        self.bucket_stripe(bucket_hash).epoch.load(Ordering::Acquire)
     }
 
     fn bucket_epoch(&self, id: &ObjectId) -> u64 {

@@ -91,11 +91,11 @@ impl Cache {
         ticket
     }
 
-    /// A number that changes with every invalidation of the object's bucket as a whole, by a write to the bucket itself
+    /// A number that changes with every invalidation of a bucket as a whole, by a write to the bucket itself
     /// for one.
     #[must_use]
-    pub fn writes_of_bucket(&self, id: &ObjectId) -> u64 {
-        self.generations.bucket_invalidations(id)
+    pub fn writes_of_bucket(&self, realm: &Realm, bucket: &BucketName) -> u64 {
+        self.generations.bucket_invalidations(ObjectId::hash_bucket(realm, bucket))
     }
 
     /// As [`Cache::invalidate`], for every object of a bucket.

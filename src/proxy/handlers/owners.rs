@@ -1,7 +1,8 @@
 //! Buckets whose owner the origin confirmed (`x-amz-expected-bucket-owner`).
 //!
 //! Who owns a bucket is the origin's to say: a read with an expectation streams through until one was answered,
-//! and for a while after that the cache may answer those with the same expectation. A wrong one is never kept.
+//! and for a while after that the cache may answer those with the same expectation. A wrong one is never kept. A write to
+//! the bucket itself ends what was confirmed, by a read that was sent before the write, too.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,23 +20,54 @@ const LIMIT: usize = 1024;
 /// Confirmed expectations, of all listeners.
 #[derive(Default)]
 pub struct Owners {
-    confirmed: Mutex<HashMap<(BucketName, AccountId), Instant>>,
+    confirmed: Mutex<HashMap<(BucketName, AccountId), OwnerCheck>>,
+}
+
+/// The state before the origin was asked.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::proxy) struct OwnerCheck {
+    since: Instant,
+    /// [`crate::cache::Cache::writes_of_bucket`].
+    bucket_writes: u64,
+}
+
+impl OwnerCheck {
+    /// To be called before the request is sent.
+    pub(in crate::proxy) fn now(bucket_writes: u64) -> Self {
+        Self { since: Instant::now(), bucket_writes }
+    }
+
+    fn is_believed(&self) -> bool {
+        self.since.elapsed() < BELIEVED
+    }
 }
 
 impl Owners {
-    pub(in crate::proxy) fn is_confirmed(&self, bucket: &BucketName, owner: AccountId) -> bool {
+    /// `bucket_writes`: those of the bucket so far.
+    pub(in crate::proxy) fn is_confirmed(
+        &self,
+        bucket: &BucketName,
+        owner: AccountId,
+        bucket_writes: u64,
+    ) -> bool {
         let confirmed = self.confirmed.lock();
-        confirmed.get(&(bucket.clone(), owner)).is_some_and(|since| since.elapsed() < BELIEVED)
+        let asked = confirmed.get(&(bucket.clone(), owner));
+        asked.is_some_and(|asked| asked.is_believed() && asked.bucket_writes == bucket_writes)
     }
 
-    /// The origin answered a read that expected this owner. `since`: before it was asked.
-    pub(in crate::proxy) fn confirm(&self, bucket: &BucketName, owner: AccountId, since: Instant) {
+    /// The origin answered a read that expected this owner.
+    pub(in crate::proxy) fn confirm(
+        &self,
+        bucket: &BucketName,
+        owner: AccountId,
+        asked: OwnerCheck,
+    ) {
         let mut confirmed = self.confirmed.lock();
         if confirmed.len() >= LIMIT {
-            confirmed.retain(|_, since| since.elapsed() < BELIEVED);
+            confirmed.retain(|_, asked| asked.is_believed());
         }
         if confirmed.len() < LIMIT {
-            confirmed.insert((bucket.clone(), owner), since);
+            confirmed.insert((bucket.clone(), owner), asked);
         }
     }
 
@@ -61,32 +93,35 @@ mod tests {
     async fn an_owner_is_believed_for_a_minute_and_for_its_bucket_only() {
         let owners = Owners::default();
         let (ours, other) = (account("111122223333"), account("444455556666"));
-        owners.confirm(&bucket("data"), ours, Instant::now());
-        assert!(owners.is_confirmed(&bucket("data"), ours));
-        assert!(!owners.is_confirmed(&bucket("data"), other));
-        assert!(!owners.is_confirmed(&bucket("more"), ours));
+        let is_confirmed = |name, owner| owners.is_confirmed(&bucket(name), owner, 7);
+        owners.confirm(&bucket("data"), ours, OwnerCheck::now(7));
+        assert!(is_confirmed("data", ours));
+        assert!(!is_confirmed("data", other));
+        assert!(!is_confirmed("more", ours));
         owners.forget(&bucket("more"));
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(owners.is_confirmed(&bucket("data"), ours));
+        assert!(is_confirmed("data", ours));
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(!owners.is_confirmed(&bucket("data"), ours));
-        owners.confirm(&bucket("data"), ours, Instant::now());
+        assert!(!is_confirmed("data", ours));
+        owners.confirm(&bucket("data"), ours, OwnerCheck::now(7));
+        assert!(!owners.is_confirmed(&bucket("data"), ours, 8), "the bucket was written since");
         owners.forget(&bucket("data"));
-        assert!(!owners.is_confirmed(&bucket("data"), ours));
+        assert!(!is_confirmed("data", ours));
     }
 
     #[tokio::test(start_paused = true)]
     async fn expectations_are_bounded_and_old_ones_make_room() {
         let owners = Owners::default();
         let number = |n: usize| account(&format!("{n:012}"));
+        let is_confirmed = |n| owners.is_confirmed(&bucket("data"), number(n), 0);
         for n in 0..=LIMIT {
-            owners.confirm(&bucket("data"), number(n), Instant::now());
+            owners.confirm(&bucket("data"), number(n), OwnerCheck::now(0));
         }
-        assert!(owners.is_confirmed(&bucket("data"), number(LIMIT - 1)));
-        assert!(!owners.is_confirmed(&bucket("data"), number(LIMIT)));
+        assert!(is_confirmed(LIMIT - 1));
+        assert!(!is_confirmed(LIMIT));
         tokio::time::advance(BELIEVED).await;
-        owners.confirm(&bucket("data"), number(LIMIT), Instant::now());
-        assert!(owners.is_confirmed(&bucket("data"), number(LIMIT)));
+        owners.confirm(&bucket("data"), number(LIMIT), OwnerCheck::now(0));
+        assert!(is_confirmed(LIMIT));
         assert_eq!(owners.confirmed.lock().len(), 1);
     }
 }

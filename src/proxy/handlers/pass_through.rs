@@ -15,9 +15,9 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use tokio::time::Instant;
 
 use super::forwarded::forwarded;
+use super::owners::OwnerCheck;
 use super::touched::Touched;
 use super::transparent::as_signed;
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
@@ -160,7 +160,7 @@ impl Gateway {
         self.rewrite_head(head, forward)?;
         self.origin.loops().mark(head);
         // Nothing is concluded from what the origin was not sent (R36).
-        forward.expected_owner = expected_owner(&head.headers);
+        forward.expected_owner = expected_owner(&head.headers).zip(self.owner_check(forward));
         forward.asking = Asking::of(&self.cache, &head.headers, forward).map(Box::new);
         if let Some(observed) = &mut forward.observed {
             observed.is_sent();
@@ -324,7 +324,7 @@ impl Gateway {
             }
             self.observe_head(head, forward).await;
             self.settle(forward).await;
-            self.confirm_owner(forward, head.status, ctx.started);
+            self.confirm_owner(forward, head.status);
             if let Some(asking) = forward.asking.take() {
                 self.cors.of_reads.learn(*asking, head.status, &head.headers);
             }
@@ -347,14 +347,20 @@ impl Gateway {
         self.keep(forward, body.as_deref().unwrap_or_default(), end);
     }
 
+    fn owner_check(&self, forward: &Forward) -> Option<OwnerCheck> {
+        let bucket = forward.parsed.bucket.as_ref()?;
+        // A write counts in all realms.
+        Some(OwnerCheck::now(self.cache.writes_of_bucket(self.cache.own_realm(), bucket)))
+    }
+
     /// An answer about the object says that its bucket belongs to whom the client expects.
-    fn confirm_owner(&self, forward: &Forward, status: StatusCode, since: Instant) {
+    fn confirm_owner(&self, forward: &Forward, status: StatusCode) {
         if let (Operation::Read(_), Some(bucket)) =
             (&forward.parsed.operation, &forward.parsed.bucket)
-            && let Some(owner) = forward.expected_owner
+            && let Some((owner, asked)) = forward.expected_owner
             && (status.is_success() || status == StatusCode::NOT_MODIFIED)
         {
-            self.owners.confirm(bucket, owner, since);
+            self.owners.confirm(bucket, owner, asked);
         }
     }
 

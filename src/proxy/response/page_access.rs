@@ -96,7 +96,8 @@ impl PageAccess {
         }
         let known = self.answers.get(&Question::of(headers, id, method)?)?;
         let age = known.since.elapsed();
-        if age >= KEPT_FOR || known.bucket_writes != cache.writes_of_bucket(id) {
+        if age >= KEPT_FOR || known.bucket_writes != cache.writes_of_bucket(id.realm(), id.bucket())
+        {
             return None;
         }
         let is_due = age >= FRESH_FOR && !known.renews.load(Ordering::Relaxed);
@@ -160,7 +161,7 @@ impl Asking {
         };
         let id = read.id(forward.domain.realm(), bucket, key);
         let question = Question::of(headers, &id, read.method)?;
-        let bucket_writes = cache.writes_of_bucket(&id);
+        let bucket_writes = cache.writes_of_bucket(id.realm(), id.bucket());
         Some(Self { question, since: Instant::now(), bucket_writes })
     }
 }
