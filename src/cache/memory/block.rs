@@ -78,6 +78,11 @@ impl Block {
         Self(Arc::new(Parts { first, rest, flags: AtomicU8::new(flags) }))
     }
 
+    /// Whether both are one allocation.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     fn runs(&self) -> impl Iterator<Item = &Run> {
         std::iter::once(&self.0.first).chain(&self.0.rest)
     }

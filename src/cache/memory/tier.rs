@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::RandomState;
 use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 use parking_lot::Mutex;
@@ -172,11 +173,35 @@ impl MemoryTier {
         let mut settled = false;
         for leaving in leaving {
             settled |= self.insert_main(leaving.key.clone(), leaving.block.clone());
-            if !self.window.left(&leaving) {
-                self.main.invalidate(&leaving.key);
-            }
+            self.has_moved(&leaving);
         }
         settled
+    }
+
+    /// Moves a block from the window to moka, with something else in between.
+    #[cfg(test)]
+    pub(crate) fn move_around(&self, leaving: &Leaving, between: impl FnOnce()) {
+        self.insert_main(leaving.key.clone(), leaving.block.clone());
+        between();
+        self.has_moved(leaving);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// A block is in moka by now. It is removed again if it was removed or replaced in the window meanwhile, unless who
+    /// replaced it has put what it became into moka.
+    fn has_moved(&self, leaving: &Leaving) {
+        if self.window.left(leaving) {
+            return;
+        }
+        let entry = self.main.entry_by_ref(&leaving.key);
+        entry.and_compute_with(|there| match there {
+            Some(there) if there.value().is_same(&leaving.block) => Op::Remove,
+            _ => Op::Nop,
+        });
     }
 
     fn insert_main(&self, key: BlockKey, block: Block) -> bool {

@@ -127,3 +127,25 @@ fn what_is_removed_on_its_way_from_the_window_to_the_policy_does_not_come_back()
     assert!(!window.left(&leaving[0]));
     assert!(window.get(&version.block(1)).is_some());
 }
+
+/// Another reader's bytes of a block, or the end of all of it, come while it moves from the window to the policy.
+#[test]
+fn what_happens_to_a_block_on_its_way_from_the_window_to_the_policy_holds() {
+    let (tier, version, _) = tier();
+    let half =
+        |key: &BlockKey, from: u64| Block::new(key.start() + from, Bytes::from(vec![0; 32 << 10]));
+    let (joined, removed) = (version.block(100), version.block(101));
+    for key in [&joined, &removed] {
+        tier.admit(key.clone(), half(key, 0));
+    }
+    for leaving in tier.window().set_limit(0) {
+        tier.move_around(&leaving, || match &leaving.key {
+            key if *key == joined => drop(tier.admit(key.clone(), half(key, BLOCK / 2))),
+            key if *key == removed => tier.remove(key),
+            _ => {}
+        });
+    }
+    let block = tier.find(&joined).expect("nothing was evicted");
+    assert!(block.covers(&(joined.start()..joined.end())), "{:?}", block.spans().next());
+    assert!(!tier.has(&removed));
+}
