@@ -1,8 +1,10 @@
 //! Where small reads missed lately, by object: a second miss near a first one is taken for more to come.
 //!
-//! A read of less than a block fetches the units that it touches. When it begins where the fetch of an earlier read
-//! ended, its reader reads on, and four times the bytes are fetched; when it begins near one, twice as much as last
-//! time. Reads at random offsets of large objects are rarely near each other: they cost what they touch.
+//! A read of less than a block fetches the units that it touches. When it misses exactly where the fetch of an earlier
+//! read ended, its reader reads on, and the rest of the block is fetched: that costs a sequential reader one request more
+//! than whole blocks would. When it begins in the next unit, four times the bytes are fetched; when it begins near one,
+//! twice as much as last time. Reads at random offsets of large objects are rarely near each other: they cost what they
+//! touch.
 
 use std::ops::Range;
 
@@ -17,7 +19,7 @@ const OBJECTS: usize = 1024;
 const FETCHES: usize = 8;
 /// Bytes between a fetch and a read that is near it.
 const NEAR: u64 = 8 * UNIT;
-/// Growth of a fetch that goes on where one ended,
+/// Growth of a fetch of the unit behind one,
 const ONWARD: u64 = 4;
 /// and of one near another.
 const NEARBY: u64 = 2;
@@ -44,13 +46,14 @@ struct Fetch {
 }
 
 impl Fetch {
-    /// What a fetch that begins at `start` grows to. `None`: it is far from this one.
-    fn grown(&self, start: u64) -> Option<u64> {
+    /// The width that a fetch from `start` grows to, for a read that misses at `wanted`. `None`: it is far from this one.
+    fn grown(&self, start: u64, wanted: u64) -> Option<u64> {
         let is_near = start <= self.end + NEAR && self.start <= start + NEAR;
         match self.width {
             0 => None,
             // These bytes were fetched: they are gone again, which says nothing of others.
             width if (self.start..self.end).contains(&start) => Some(width),
+            _ if wanted == self.end => Some(u64::MAX),
             _ if start == self.end => Some((self.end - self.start) * ONWARD),
             width => is_near.then_some(width * NEARBY),
         }
@@ -82,13 +85,13 @@ impl Locality {
 impl Recent {
     fn fetch_end(&mut self, wanted: &Range<u64>, limit: u64) -> u64 {
         let start = plan::fetch_start(wanted.start, 0);
-        let grown = |(at, fetch): (usize, &Fetch)| Some((fetch.grown(start)?, at));
+        let grown = |(at, fetch): (usize, &Fetch)| Some((fetch.grown(start, wanted.start)?, at));
         let widest = self.fetches.iter().enumerate().filter_map(grown).max();
         let (width, place) = widest.unwrap_or((UNIT, self.oldest));
         if widest.is_none() {
             self.oldest = (self.oldest + 1) % FETCHES;
         }
-        let end = plan::fetch_end(wanted.end, limit).max(limit.min(start + width));
+        let end = plan::fetch_end(wanted.end, limit).max(limit.min(start.saturating_add(width)));
         self.fetches[place] = Fetch { start, end, width: width.min(limit - start) };
         end
     }
@@ -126,6 +129,20 @@ mod tests {
         assert_eq!(units(&[40, 50]), [1, 1]);
         assert_eq!(units(&[32, 40, 48, 56, 64, 72, 80]), [1, 2, 4, 8, 16, 8, 16]);
         assert_eq!(units(&[32, 32, 32]), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_reader_that_misses_where_a_fetch_ended_has_the_rest_of_the_block_fetched() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.fetch_end(&(0..8192), MIB), UNIT);
+        assert_eq!(recent.fetch_end(&(UNIT..UNIT + 8192), MIB), MIB);
+        assert_eq!(recent.fetch_end(&(MIB..MIB + 1), 2 * MIB), 2 * MIB);
+        // Another reader, and one byte further on.
+        assert_eq!(recent.fetch_end(&(9 * MIB..9 * MIB + 1), 10 * MIB), 9 * MIB + UNIT);
+        assert_eq!(
+            recent.fetch_end(&(9 * MIB + UNIT + 1..9 * MIB + UNIT + 2), 10 * MIB),
+            9 * MIB + 5 * UNIT
+        );
     }
 
     #[test]
