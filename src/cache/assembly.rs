@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use super::config::{CacheConfig, RuleConfig};
 use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage};
 use super::fetch::budget::Budget;
+use super::fetch::empties::EmptyFolders;
 use super::fetch::flight::Flights;
 use super::fetch::locality::Locality;
 use super::fetch::plan;
@@ -50,6 +51,7 @@ pub struct Cache {
     pub(in crate::cache) generations: Generations,
     pub(in crate::cache) flights: Flights,
     pub(in crate::cache) locality: Locality,
+    pub(in crate::cache) empties: EmptyFolders,
     pub(in crate::cache) heads: Heads,
     pub(in crate::cache) lists: Lists,
     pub(in crate::cache) no_parts: NoParts,
@@ -145,6 +147,7 @@ impl Cache {
                 erasing: Arc::default(),
                 flights: Flights::new(),
                 locality: Locality::new(),
+                empties: EmptyFolders::new(),
                 heads: Heads::default(),
                 lists: Lists::new(lists),
                 lists_share: config.memory() / LISTS_SHARE,

@@ -17,7 +17,8 @@ enum Kind {
 
 /// A read, and the requests that each size takes; of the largest at most.
 const COSTS: [(Kind, [usize; 7]); 4] = [
-    // A range of an empty object is refused; its metadata is asked for after that.
+    // A range of an empty object is refused without its metadata, which is asked for after that. Asking for objects of
+    // unknown size without a range would cost one request for these, and a connection and surplus bytes for large ones.
     (Kind::Plain, [2, 1, 1, 1, 1, 1, 3]),
     (Kind::Range, [2, 1, 1, 1, 1, 1, 1]),
     (Kind::Head, [1, 1, 1, 1, 1, 1, 1]),
@@ -31,7 +32,8 @@ async fn r17_a_cold_read_costs_so_many_requests_and_no_bytes_twice() {
     let client = proxy.client();
     for (kind, costs) in COSTS {
         for (size, cost) in SIZES.into_iter().zip(costs) {
-            let key = format!("{kind:?}-{size}");
+            // In folders of their own: of siblings more is known.
+            let key = format!("{kind:?}/{size}/key");
             s3.put("data", &key, Object::random(size, 1));
             s3.forget_requests();
             let method = if matches!(kind, Kind::Head) { Method::HEAD } else { Method::GET };
@@ -86,4 +88,32 @@ async fn r17_markers_of_folders_and_jobs_are_read_by_one_request() {
             assert_eq!(s3.requests().len(), 1, "{key} {size}: {}", s3.describe());
         }
     }
+}
+
+#[tokio::test]
+async fn r17_siblings_of_an_empty_object_are_read_by_one_request() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start(&s3).await;
+    let client = proxy.client();
+    let read = async |key: &str, size: u64| {
+        s3.put("data", key, Object::random(size, 1));
+        s3.forget_requests();
+        let answer = client.get(&format!("/data/{key}")).send().await;
+        assert_eq!(answer.status, 200, "{key}");
+        assert!(answer.complete && answer.body == s3.object_bytes("data", key), "{key}");
+        s3.requests()
+    };
+    assert_eq!(read("markers/1", 0).await.len(), 2);
+    for (key, size) in [("markers/2", 0), ("markers/3", 0), ("markers/4", 300_000)] {
+        let requests = read(key, size).await;
+        assert_eq!(requests.len(), 1, "{key} {}", s3.describe());
+        assert!(requests[0].range.is_none(), "{key}");
+    }
+    assert_eq!(read("elsewhere/1", 0).await.len(), 2, "of another folder nothing is known");
+    // A large one costs a connection once.
+    let requests = read("markers/large", 20 * MIB).await;
+    assert!(requests[0].range.is_none() && requests.len() <= 3, "{}", s3.describe());
+    let requests = read("markers/larger", 20 * MIB).await;
+    assert!(requests.iter().all(|seen| seen.range.is_some()), "{}", s3.describe());
+    assert_eq!(s3.bytes_sent(), 20 * MIB);
 }

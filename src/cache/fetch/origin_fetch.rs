@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::fill::{Fill, Interest};
 use super::flight::{NewFetch, Opened, Opening, OpeningAnswer};
+use super::plan::{self, FirstRequest};
 use super::turn::Turn;
 use crate::cache::assembly::Cache;
 use crate::cache::invalidate::generation::Generation;
@@ -22,7 +23,7 @@ use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::LearnedBy;
 use crate::metrics;
 use crate::origin::{Answer, Asked, Body, OriginError, Pin};
-use crate::s3::{ObjectId, ObjectMeta};
+use crate::s3::{ByteRange, FirstAsk, ObjectId, ObjectMeta, Preconditions};
 
 /// Starts the fetch of a range of a known version.
 /// `id`: as it was asked for.
@@ -178,6 +179,27 @@ impl Drop for OpeningTask {
 }
 
 impl Cache {
+    /// The first request of a cold GET. That of a small read is remembered for those that follow.
+    pub(in crate::cache) fn first_request(
+        &self,
+        id: &ObjectId,
+        range: Option<ByteRange>,
+        checksums: bool,
+        preconditions: Option<&Preconditions>,
+    ) -> FirstRequest {
+        let likely_empty = || plan::is_mostly_empty(id.key()) || self.empties.contain(id);
+        let whole = range.is_none() && (checksums || likely_empty());
+        let asked = plan::first_request(range, whole, self.block_size, self.fetch_size);
+        if let Some(range) = asked.range().filter(|r| r.end - r.start < self.block_size) {
+            self.locality.fetch_end(id, range, range.end);
+        }
+        let if_match = match preconditions.map(Preconditions::first_ask) {
+            Some(FirstAsk::GetIfMatch(tag)) => Some(tag),
+            None | Some(FirstAsk::Get | FirstAsk::Head) => None,
+        };
+        FirstRequest { asked, if_match }
+    }
+
     /// The origin answered a request for bytes that was made at `started`: the disk is held against that (R37).
     fn answered(&self, started: Instant) {
         if let Some(disk) = &self.disk {

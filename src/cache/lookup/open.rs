@@ -8,14 +8,14 @@ use crate::cache::assembly::Cache;
 use crate::cache::fetch::fill::Claim;
 use crate::cache::fetch::flight::{Opened, OpeningHandle};
 use crate::cache::fetch::origin_fetch;
-use crate::cache::fetch::plan::{self, FirstRequest};
+use crate::cache::fetch::plan::FirstRequest;
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::ObjectVersion;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::{Confirmed, Join};
 use crate::cache::metadata::store::{Entry, Known, LearnedBy};
 use crate::cache::rules::policy::{Policy, UNCACHEABLE};
-use crate::origin::OriginError;
+use crate::origin::{Asked, OriginError};
 use crate::s3::{
     ByteRange, FirstAsk, ObjectId, ObjectMeta, PartNumber, Preconditions, S3Error, VersionId,
 };
@@ -173,21 +173,11 @@ impl Cache {
         policy: &Policy,
     ) -> Result<Found, CacheError> {
         let OpenRequest { range, checksums, preconditions } = *request;
-        let whole = checksums || plan::is_mostly_empty(id.key());
-        let asked = plan::first_request(range, whole, self.block_size, self.fetch_size);
-        let (by_head, if_match) = match preconditions.map(Preconditions::first_ask) {
-            None | Some(FirstAsk::Get) => (false, None),
-            Some(FirstAsk::GetIfMatch(tag)) => (false, Some(tag)),
-            Some(FirstAsk::Head) => (true, None),
-        };
-        let first = FirstRequest { asked, if_match };
-        let small = first.asked.range().filter(|range| range.end - range.start < self.block_size);
+        let by_head = preconditions.is_some_and(|p| matches!(p.first_ask(), FirstAsk::Head));
         let arrived = Arrived::now();
         let found = match self.look(id, policy, LearnedBy::Get).await {
             Lookup::Unknown if !by_head => {
-                if let Some(range) = small {
-                    self.locality.fetch_end(id, range, range.end);
-                }
+                let first = self.first_request(id, range, checksums, preconditions);
                 self.open_by(id, &first, policy, arrived).await
             }
             known => self.confirm(id, policy, known).await,
@@ -198,6 +188,7 @@ impl Cache {
         };
         match found {
             Err(CacheError::HeadRefused(_)) => {
+                let first = self.first_request(id, range, checksums, preconditions);
                 let found = self.open_by(id, &first, policy, arrived.insisting()).await?;
                 self.complete(id, found, checksums).await
             }
@@ -398,6 +389,9 @@ impl Cache {
             };
             return match handle.answer().await {
                 Ok(Opened { meta, version, since, fills }) => {
+                    if matches!(first.asked, Asked::Whole(_)) && meta.size > 2 * self.fetch_size {
+                        self.empties.remove(id);
+                    }
                     let claims: Vec<_> = fills.iter().map(|fill| Claim::new(fill, None)).collect();
                     let opening = claims.is_empty().then_some(handle);
                     let (id, source) = (id.clone(), Source::Miss);
@@ -406,7 +400,11 @@ impl Cache {
                 Err(error) if handle.is_by_condition_of_another(&error) => continue,
                 // An empty object, or a start past its end: its metadata decides what the client gets (R17).
                 Err(error) if matches!(*error, OriginError::RangeNotSatisfiable) => {
-                    self.ask_head(id, part, policy, Source::Miss).await
+                    let found = self.ask_head(id, part, policy, Source::Miss).await?;
+                    if found.meta.size == 0 {
+                        self.empties.add(id);
+                    }
+                    Ok(found)
                 }
                 // It refuses nobody who arrived after it was asked (R33).
                 Err(error)
