@@ -216,8 +216,18 @@ async fn what_is_pinned_stays_when_more_is_read_than_the_disk_holds() {
     assert!(!s3.requests().is_empty());
 }
 
-#[tokio::test]
-async fn parts_of_blocks_come_back_from_disk_and_are_completed() {
+/// Reads that the process took for too slow, so that their bytes were fetched (R37): on a machine that builds and tests
+/// other things a read of the device takes more than 50 ms at times.
+async fn slow_reads(process: &Process) -> f64 {
+    let mut sum = 0.0;
+    for reason in ["slow", "busy", "passed_by"] {
+        sum += process.metric(&format!("hotset_disk_failures_total{{reason=\"{reason}\"}}")).await;
+    }
+    sum
+}
+
+/// Fails when a byte is fetched again. `false`: a device that was too slow at that moment proves nothing.
+async fn parts_come_back() -> bool {
     const UNIT: u64 = 64 << 10;
     let s3 = FakeS3::start().await;
     let scratch = Scratch::new();
@@ -236,18 +246,33 @@ async fn parts_of_blocks_come_back_from_disk_and_are_completed() {
     };
     let process = start(&scratch, &s3, IMMUTABLE).await;
     read_parts(&process).await;
+    // A client has its bytes before all of their unit has come; what has not is not written at the end.
+    process.wait_for_metric("hotset_cache_bytes", |held| held >= 4.0 * 65_536.0).await;
     stop(process).await;
     s3.forget_requests();
     let process = start(&scratch, &s3, IMMUTABLE).await;
-    read_parts(&process).await;
-    // A device that is slow for a moment is passed by (R37).
-    assert!(s3.bytes_sent() <= UNIT, "{}", s3.describe());
-    read_all(&process).await;
+    for (read, fetched) in [(0, 0), (1, 8 * MIB - 4 * UNIT), (2, 8 * MIB - 4 * UNIT)] {
+        match read {
+            0 => read_parts(&process).await,
+            _ => read_all(&process).await,
+        }
+        s3.wait_idle().await;
+        if slow_reads(&process).await > 0.0 {
+            return false;
+        }
+        assert_eq!(s3.bytes_sent(), fetched, "{read} {}", s3.describe());
+    }
     s3.assert_each_byte_sent_once("data", "key");
-    s3.wait_idle().await;
-    assert!(s3.bytes_sent() <= 8 * MIB - 2 * UNIT, "{}", s3.describe());
-    s3.forget_requests();
-    read_all(&process).await;
-    assert_eq!(s3.bytes_sent(), 0, "{}", s3.describe());
     stop(process).await;
+    true
+}
+
+#[tokio::test]
+async fn parts_of_blocks_come_back_from_disk_and_are_completed() {
+    for _ in 0..10 {
+        if parts_come_back().await {
+            return;
+        }
+    }
+    panic!("the device was too slow each time");
 }
