@@ -264,3 +264,16 @@ impl<'de> Deserialize<'de> for AccessLog {
         deserializer.deserialize_any(AccessLogVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An ALB and nginx keep idle connections for 60 s, and S3 was seen to wait about 5 minutes for a paused reader.
+    #[test]
+    fn idle_connections_outlive_those_of_balancers_and_paused_readers_are_waited_for_as_s3_does() {
+        let limits = LimitsConfig::default();
+        assert_eq!(limits.keep_alive, HumanDuration::secs(75));
+        assert_eq!(limits.write_timeout, HumanDuration::secs(300));
+    }
+}

@@ -5,7 +5,9 @@ use hotset::config::Config;
 use http::Method;
 
 use crate::support::sigv4::sha256;
-use crate::support::{Always, FakeS3, Fault, Matcher, Object, Scratch, Signed, TestProxy, setup};
+use crate::support::{
+    Always, FakeS3, Fault, Matcher, Object, Scratch, Seen, Signed, TestProxy, Times, setup,
+};
 
 /// hotset in this mode, where `writer` may do everything in `data`.
 async fn in_mode(mode: AuthMode, change: impl FnOnce(&mut Config)) -> (FakeS3, TestProxy, Scratch) {
@@ -140,5 +142,62 @@ async fn buckets_of_a_ceph_tenant_pass_through_and_their_writes_invalidate_the_t
     assert_eq!(client.get("/photos/k").send().await.text(), "two");
     for target in ["/%3Aphotos/k", "/t%3At%3Aphotos/k", "/t-1%3Aphotos/k"] {
         assert_eq!(client.get(target).send().await.status, 400, "{target}");
+    }
+}
+
+/// The origin's own refusals, as AWS and as other servers word them.
+#[tokio::test]
+async fn refusals_of_the_origin_keep_their_vary() {
+    let (s3, _proxy, client) = setup().await;
+    for (status, code) in [(403, "AccessDenied"), (404, "NoSuchKey"), (404, "NoSuchBucket")] {
+        for method in [Method::GET, Method::HEAD] {
+            let refusal = Fault::All(vec![
+                Fault::Status(status, code),
+                Fault::SetHeader("Vary", "Origin, Accept".to_owned()),
+            ]);
+            s3.fault(Matcher::any().key("refused"), Times(1), refusal);
+            let request = client.request(method.clone(), "/data/refused");
+            let answer = request.header("Cache-Control", "no-cache").send().await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.header("vary")),
+                (status, "Origin, Accept"),
+                "{method} {code}"
+            );
+        }
+    }
+}
+
+/// S3 and most servers answer with the whole, empty object; others refuse each range of one.
+#[tokio::test]
+async fn a_suffix_of_an_empty_object_is_all_of_it_and_any_other_range_is_refused() {
+    for answers_whole in [true, false] {
+        let (s3, _proxy, client) = setup().await;
+        if answers_whole {
+            let suffix = |seen: &Seen| seen.header("range").starts_with("bytes=-");
+            s3.fault(Matcher::any().when(suffix), Always, Fault::IgnoreRange);
+        }
+        for round in 0..3 {
+            for key in ["cold", "after-a-head"] {
+                if round == 0 {
+                    s3.put("data", key, Object::bytes(""));
+                }
+                if key != "cold" {
+                    assert_eq!(client.head(&format!("/data/{key}")).send().await.status, 200);
+                }
+                let path = format!("/data/{key}");
+                let suffix = client.get(&path).range("bytes=-5").send().await;
+                assert_eq!(suffix.status, 200, "{answers_whole} {round} {key}");
+                assert!(suffix.complete && suffix.body.is_empty());
+                assert_eq!(
+                    (suffix.header("content-length"), suffix.header("content-range")),
+                    ("0", "")
+                );
+                assert!(!suffix.header("etag").is_empty());
+                for range in ["bytes=-0", "bytes=0-", "bytes=0-4"] {
+                    let refused = client.get(&path).range(range).send().await;
+                    assert_eq!(refused.status, 416, "{range}");
+                }
+            }
+        }
     }
 }

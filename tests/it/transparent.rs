@@ -407,3 +407,29 @@ async fn r24_the_origins_own_name_is_one_of_ours_and_buckets_before_it_too() {
     let other = proxy.client().get("/k").host("data.evil.example").send().await;
     assert_eq!(other.status, 400);
 }
+
+/// A page's reads: its bytes come from the cache, S3 is asked as for others, and the CORS headers are those of the bucket.
+#[tokio::test]
+async fn r22_reads_of_web_pages_are_answered_once_s3_said_yes_with_its_cors_headers() {
+    let t = Transparent::start(60).await;
+    let (page, other) = ("https://one.example", "https://two.example");
+    t.s3.allow_cors("data", page);
+    let read = async |target: &str, origin: &str| {
+        let wire = t.reader("GET", target).unsigned("origin", origin).wire();
+        let answer = t.send(&wire).await;
+        assert_eq!((answer.status.as_u16(), &*answer.text()), (200, "content"));
+        let allowed = answer.header("access-control-allow-origin").to_owned();
+        (answer.header("cache-status").to_owned(), allowed)
+    };
+    for cache in ["hotset; fwd=bypass", "hotset; fwd=uri-miss; detail=new", "hotset; hit"] {
+        assert_eq!(read("/data/k", page).await, (cache.to_owned(), page.to_owned()));
+    }
+    for cache in ["hotset; fwd=bypass", "hotset; hit"] {
+        assert_eq!(read("/data/k", other).await, (cache.to_owned(), String::new()));
+    }
+    // Who may not read is told so, whatever its page, and S3 was asked by its own request.
+    let refused = t.send(&t.stranger("/data/k").unsigned("origin", page).wire()).await;
+    assert_eq!(refused.status, 403);
+    assert!(t.count_by("AKSTRANGER") > 0);
+    assert_eq!(read("/data/k", page).await, ("hotset; hit".to_owned(), page.to_owned()));
+}
