@@ -24,6 +24,7 @@ pub mod disk;
 pub mod events;
 pub mod hedging;
 pub mod identities;
+pub mod integrity;
 pub mod memory;
 pub mod openmetrics;
 pub mod origin;
@@ -83,6 +84,7 @@ fn register() {
     events::register();
     hedging::register();
     identities::register();
+    integrity::register();
     memory::register();
     origin::register();
     process::describe();

@@ -7,6 +7,7 @@ use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage};
 use super::fetch::budget::Budget;
 use super::fetch::empties::EmptyFolders;
 use super::fetch::flight::Flights;
+use super::fetch::integrity::Integrity;
 use super::fetch::locality::Locality;
 use super::fetch::plan;
 use super::invalidate::departures::{Departing as _, Departures, Why};
@@ -50,6 +51,7 @@ pub struct Cache {
     pub(in crate::cache) erasing: Arc<tokio::sync::Mutex<()>>,
     pub(in crate::cache) generations: Generations,
     pub(in crate::cache) flights: Flights,
+    pub(in crate::cache) integrity: Integrity,
     pub(in crate::cache) locality: Locality,
     pub(in crate::cache) empties: EmptyFolders,
     pub(in crate::cache) heads: Heads,
@@ -146,6 +148,7 @@ impl Cache {
                 floors,
                 erasing: Arc::default(),
                 flights: Flights::new(),
+                integrity: Integrity::new(),
                 locality: Locality::new(),
                 empties: EmptyFolders::new(),
                 heads: Heads::default(),

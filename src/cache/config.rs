@@ -97,6 +97,9 @@ pub struct RuleConfig {
     /// Whether an object's own `Cache-Control` is honoured (R13): `no-store` and `private` are not
     /// cached; with a `ttl`, `no-cache` and `max-age=0` are revalidated before each response.
     pub obey_no_store: bool,
+    /// Whether fetched bytes are compared with the CRC64NVME, CRC32C or CRC32 checksum of the object or part, where the
+    /// origin told it; bytes that differ are not cached.
+    pub verify_checksums: bool,
     /// Maximum share of each disk tier directory that these objects may use; `None`: no limit.
     pub disk_share: Option<Share>,
     /// How long `ListObjectsV2` of these keys and `HeadBucket` are answered from memory (R27), at
@@ -150,6 +153,7 @@ impl Default for RuleConfig {
             stale_while_revalidate: None,
             negative: HumanDuration::secs(1),
             obey_no_store: true,
+            verify_checksums: true,
             disk_share: None,
             lists: None,
             pinned: false,

@@ -69,6 +69,7 @@ impl Sign {
             | OriginError::OwnCredentials(_)
             | OriginError::RangeNotSatisfiable
             | OriginError::Changed
+            | OriginError::Corrupt
             | OriginError::PreconditionFailed
             | OriginError::Refused(_)
             | OriginError::Uncacheable(_)

@@ -59,6 +59,9 @@ pub enum OriginError {
     /// It was not asked, because it fails (the breaker is open); worth a try after this time.
     #[error("origin: circuit breaker open, request not sent")]
     Down(Duration),
+    /// The bytes are not those over which the object's checksum was made.
+    #[error("origin: the bytes do not match the checksum")]
+    Corrupt,
     /// An answer that cannot be admitted: no strong `ETag`, no size or no Last-Modified (R2).
     #[error("origin: the response cannot be cached: {0}")]
     Uncacheable(String),
@@ -84,6 +87,7 @@ impl OriginError {
             | Self::Denied(_)
             | Self::RangeNotSatisfiable
             | Self::Changed
+            | Self::Corrupt
             | Self::PreconditionFailed
             | Self::Refused(_)
             | Self::Misdirected(..)
@@ -133,6 +137,7 @@ impl OriginError {
             | Self::Broken(_)
             | Self::RangeNotSatisfiable
             | Self::Changed
+            | Self::Corrupt
             | Self::Uncacheable(_)
             | Self::NotAPart
             | Self::GivenUp => S3Error::service_unavailable(),
@@ -173,6 +178,7 @@ impl OriginError {
             | Self::Refused(_)
             | Self::RangeNotSatisfiable
             | Self::Changed
+            | Self::Corrupt
             | Self::PreconditionFailed
             | Self::Misdirected(..)
             | Self::Down(_)
@@ -198,7 +204,7 @@ impl OriginError {
             Self::ServerError(_) => Outcome::ServerError,
             Self::Connect(..) => Outcome::Connect,
             Self::Timeout(_) => Outcome::Timeout,
-            Self::Broken(_) | Self::Down(_) | Self::GivenUp => Outcome::Broken,
+            Self::Broken(_) | Self::Corrupt | Self::Down(_) | Self::GivenUp => Outcome::Broken,
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod account;
 mod address;
+mod checksum;
 pub mod delete_objects;
 mod described;
 mod effect;
@@ -42,6 +43,7 @@ mod xml;
 
 pub use account::AccountId;
 pub use address::{origin_form, raw_path, without_prefix};
+pub use checksum::{AnnouncedCrc, Crc, CrcAlgorithm};
 pub use described::described_headers;
 pub use error::S3Error;
 pub use etag::ETag;

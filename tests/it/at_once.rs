@@ -31,7 +31,7 @@ identities:
 async fn with(limits: impl FnOnce(&mut Config)) -> (FakeS3, TestProxy, Client, Object) {
     let s3 = FakeS3::start().await;
     let object = Object::random(OBJECT, 1)
-        .checksum("x-amz-checksum-crc64nvme", "AAAAAAAAAAA=")
+        .with_crc("x-amz-checksum-crc64nvme")
         .header("x-amz-meta-Name", "value")
         .header("cache-control", "max-age=9");
     s3.put("data", "k", object.clone());

@@ -72,6 +72,8 @@ mod hedging;
 mod hosts;
 /// The description of the HTTP API, `docs/reference/http-api.yaml`.
 mod http_api;
+/// Fetched bytes and the checksums of the origin.
+mod integrity;
 /// Events by Kafka.
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -127,7 +127,7 @@ impl Fill {
 
     pub(in crate::cache) fn fail(&self, error: &Arc<OriginError>) {
         let mut arrived = self.arrived.lock();
-        if matches!(*arrived, Arrived::Some(_)) {
+        if matches!(*arrived, Arrived::Some(_) | Arrived::Unpublished { .. }) {
             *arrived = Arrived::Failed(error.clone());
         }
         drop(arrived);

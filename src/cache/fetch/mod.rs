@@ -5,6 +5,7 @@ pub(in crate::cache) mod client_pace;
 pub(in crate::cache) mod empties;
 pub(in crate::cache) mod fill;
 pub(in crate::cache) mod flight;
+pub(in crate::cache) mod integrity;
 pub(in crate::cache) mod locality;
 pub(in crate::cache) mod origin_fetch;
 pub(in crate::cache) mod plan;

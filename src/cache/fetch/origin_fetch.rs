@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::fill::{Fill, Interest};
 use super::flight::{NewFetch, Opened, Opening, OpeningAnswer};
+use super::integrity::{Check, Mismatch};
 use super::plan::{self, FirstRequest};
 use super::turn::Turn;
 use crate::cache::assembly::Cache;
@@ -21,22 +22,31 @@ use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::LearnedBy;
+use crate::cache::rules::policy::{Fetching, Policy};
 use crate::metrics;
 use crate::origin::{Answer, Asked, Body, OriginError, Pin};
 use crate::s3::{ByteRange, FirstAsk, ObjectId, ObjectMeta, Preconditions};
 
+/// A version of which a range is fetched.
+#[derive(Clone, Copy)]
+pub(in crate::cache) struct Wanted<'a> {
+    /// As it was asked for.
+    pub id: &'a ObjectId,
+    pub version: &'a ObjectVersion,
+    pub meta: &'a Arc<ObjectMeta>,
+    pub fetching: Fetching,
+}
+
 /// Starts the fetch of a range of a known version.
-/// `id`: as it was asked for.
 pub(in crate::cache) fn spawn(
     cache: &Arc<Cache>,
-    id: &ObjectId,
-    meta: &Arc<ObjectMeta>,
+    wanted: Wanted<'_>,
     generation: Generation,
     fetch: NewFetch,
 ) {
-    let (range, id) = (fetch.range.clone(), id.clone());
-    let meta = meta.clone();
-    let delivery = Delivery::new(cache.clone(), generation, fetch);
+    let (range, id, meta) = (fetch.range.clone(), wanted.id.clone(), wanted.meta.clone());
+    let check = wanted.fetching.check(wanted.version, &meta, None);
+    let delivery = Delivery::new(cache.clone(), id.clone(), generation, fetch, check);
     tokio::spawn(async move {
         let origin = delivery.cache.origin.clone();
         let asked = origin.get(&id, Asked::Range(range), Pin::Version(meta));
@@ -62,7 +72,7 @@ pub(in crate::cache) fn spawn_opening(
     id: &ObjectId,
     generation: Generation,
     opening: Arc<Opening>,
-    obey_no_store: bool,
+    policy: &Policy,
 ) {
     let task = OpeningTask {
         cache: cache.clone(),
@@ -70,7 +80,8 @@ pub(in crate::cache) fn spawn_opening(
         generation,
         since: Moment::now(),
         opening,
-        obey_no_store,
+        obey_no_store: policy.obey_no_store,
+        fetching: policy.fetching,
         ended: false,
     };
     tokio::spawn(task.run());
@@ -83,6 +94,7 @@ struct OpeningTask {
     since: Moment,
     opening: Arc<Opening>,
     obey_no_store: bool,
+    fetching: Fetching,
     ended: bool,
 }
 
@@ -136,6 +148,7 @@ impl OpeningTask {
             return self.end(Err(Arc::new(OriginError::Uncacheable(reason))));
         }
         let is_part = self.opening.asked().part().is_some();
+        let check = self.fetching.check(&version, &meta, self.opening.asked().part());
         let (since, fills) = (self.since, Vec::new());
         let mut opened = Opened { meta, version: version.clone(), since, fills };
         if is_part && self.cache.holds(&version, &range) {
@@ -159,7 +172,8 @@ impl OpeningTask {
         if is_part {
             opened.fills.extend(fetch.fills.iter().map(|(_, fill)| fill.clone()));
         }
-        let delivery = Delivery::new(self.cache.clone(), self.generation, fetch);
+        let (cache, id) = (self.cache.clone(), self.id.clone());
+        let delivery = Delivery::new(cache, id, self.generation, fetch, check);
         self.end(Ok(opened));
         delivery.run(body).await;
     }
@@ -222,15 +236,25 @@ impl Cache {
 /// The fills of one fetch, in the order in which their bytes arrive.
 struct Delivery {
     cache: Arc<Cache>,
+    /// As it was asked for.
+    id: ObjectId,
     generation: Generation,
     interest: Arc<Interest>,
     pending: Mutex<VecDeque<(BlockKey, Arc<Fill>)>>,
+    /// `None`: its bytes are compared with no checksum.
+    check: Option<Mutex<Check>>,
 }
 
 impl Delivery {
-    fn new(cache: Arc<Cache>, generation: Generation, fetch: NewFetch) -> Self {
-        let pending = Mutex::new(fetch.fills.into());
-        Self { cache, generation, interest: fetch.interest, pending }
+    fn new(
+        cache: Arc<Cache>,
+        id: ObjectId,
+        generation: Generation,
+        fetch: NewFetch,
+        check: Option<Check>,
+    ) -> Self {
+        let (pending, check) = (Mutex::new(fetch.fills.into()), check.map(Mutex::new));
+        Self { cache, id, generation, interest: fetch.interest, pending, check }
     }
 
     async fn run(self, mut body: Body) {
@@ -239,20 +263,26 @@ impl Delivery {
             turn.moved(left - body.remaining()).await;
             left = body.remaining();
             let little_is_left = left <= self.cache.block_size;
-            let next = body.next(|bytes| self.append(bytes));
-            tokio::pin!(next);
-            // The read is never dropped half way while somebody may still want what it brings.
-            let outcome = loop {
-                select! {
-                    biased;
-                    outcome = &mut next => break outcome,
-                    () = self.interest.lost(), if !little_is_left => {
-                        if self.withdraw() {
-                            return;
+            let mut mismatch = None;
+            let outcome = {
+                let next = body.next(|bytes| mismatch = self.append(bytes).err());
+                tokio::pin!(next);
+                // The read is never dropped half way while somebody may still want what it brings.
+                loop {
+                    select! {
+                        biased;
+                        outcome = &mut next => break outcome,
+                        () = self.interest.lost(), if !little_is_left => {
+                            if self.withdraw() {
+                                return;
+                            }
                         }
                     }
                 }
             };
+            if let Some(mismatch) = mismatch {
+                return self.fail(self.cache.corrupt(&self.id, self.generation, &mismatch));
+            }
             match outcome {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -262,18 +292,31 @@ impl Delivery {
     }
 
     /// Hands arrived bytes to the fills; complete ones go to memory before their readers get the last of them.
-    fn append(&self, mut bytes: &[u8]) {
+    ///
+    /// # Errors
+    /// They complete what has a checksum, and are not the bytes over which it was made: the fill stays incomplete.
+    fn append(&self, mut bytes: &[u8]) -> Result<(), Box<Mismatch>> {
         let mut pending = self.pending.lock();
+        let mut check = self.check.as_ref().map(Mutex::lock);
         while let Some((key, fill)) = pending.front()
             && !bytes.is_empty()
         {
-            if fill.append(&mut bytes) {
+            let before = bytes;
+            let is_complete = fill.append(&mut bytes);
+            if let Some(check) = &mut check {
+                check.update(&before[..before.len() - bytes.len()]);
+            }
+            if is_complete {
+                if let Some(check) = &mut check {
+                    check.completed(&self.cache.integrity, fill.span.clone())?;
+                }
                 let flights = &self.cache.flights;
                 flights.completed(key, fill, self.generation, |block| self.admit(key, block));
                 fill.publish();
                 pending.pop_front();
             }
         }
+        Ok(())
     }
 
     fn admit(&self, key: &BlockKey, block: Block) {

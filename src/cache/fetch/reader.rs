@@ -21,7 +21,9 @@ use crate::cache::assembly::Cache;
 use crate::cache::disk::{FromDisk, Presence};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
-use crate::cache::lookup::open::{CacheError, Found};
+use crate::cache::lookup::found::Found;
+use crate::cache::lookup::open::CacheError;
+use crate::cache::rules::policy::Fetching;
 use crate::metrics::disk::{self as metrics, Failure};
 use crate::s3::{ObjectId, ObjectMeta};
 
@@ -86,6 +88,7 @@ pub struct BlockReader {
     meta: Arc<ObjectMeta>,
     version: ObjectVersion,
     generation: Generation,
+    fetching: Fetching,
     opening: Option<OpeningHandle>,
     /// Offset in the object of the next byte.
     at: u64,
@@ -125,6 +128,7 @@ impl Cache {
             meta: found.meta,
             version: found.version,
             generation: found.generation,
+            fetching: found.fetching,
             opening: found.opening,
             at: range.start,
             end: range.end,

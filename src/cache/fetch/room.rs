@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::plan;
 use crate::cache::assembly::Cache;
-use crate::cache::lookup::open::Found;
+use crate::cache::lookup::found::Found;
 use crate::cache::memory::block::Block;
 
 impl Cache {
@@ -34,21 +34,5 @@ impl Cache {
     /// reads ahead.
     pub fn has_room(&self) -> bool {
         self.budget.has_room(self.fetch_size)
-    }
-}
-
-impl Found {
-    /// The same version for another reader.
-    pub fn again(&self) -> Self {
-        Self {
-            id: self.id.clone(),
-            meta: self.meta.clone(),
-            version: self.version.clone(),
-            source: self.source,
-            since: self.since,
-            generation: self.generation,
-            opening: None,
-            claims: Vec::new(),
-        }
     }
 }

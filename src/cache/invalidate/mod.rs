@@ -2,6 +2,7 @@
 
 mod absences;
 pub(in crate::cache) mod certainty;
+pub(in crate::cache) mod corrupt;
 pub(in crate::cache) mod departures;
 pub(in crate::cache) mod disk_evidence;
 pub(in crate::cache) mod erase;

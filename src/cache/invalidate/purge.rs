@@ -15,7 +15,7 @@ use crate::s3::{BucketName, ObjectId, ObjectKey};
 #[derive(Debug)]
 #[must_use = "a purge is acknowledged when it is durable"]
 pub struct Purged {
-    ticket: Option<Ticket>,
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl Cache {

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::open::{Found, Lookup};
+use super::found::Found;
+use super::open::Lookup;
 use crate::cache::assembly::Cache;
 use crate::cache::disk::FromDisk;
 use crate::cache::fetch::budget::{Paid, units};

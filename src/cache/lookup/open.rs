@@ -4,21 +4,18 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::found::Found;
 use crate::cache::assembly::Cache;
 use crate::cache::fetch::fill::Claim;
 use crate::cache::fetch::flight::{Opened, OpeningHandle};
 use crate::cache::fetch::origin_fetch;
 use crate::cache::fetch::plan::FirstRequest;
 use crate::cache::invalidate::generation::Generation;
-use crate::cache::key::ObjectVersion;
-use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::{Confirmed, Join};
 use crate::cache::metadata::store::{Entry, Known, LearnedBy};
 use crate::cache::rules::policy::{Policy, UNCACHEABLE};
 use crate::origin::{Asked, OriginError};
-use crate::s3::{
-    ByteRange, FirstAsk, ObjectId, ObjectMeta, PartNumber, Preconditions, S3Error, VersionId,
-};
+use crate::s3::{ByteRange, FirstAsk, ObjectId, PartNumber, Preconditions, S3Error, VersionId};
 
 /// Where the metadata of an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,22 +30,6 @@ pub enum Source {
     Stale,
     /// Known and old; the origin is being asked.
     StaleWhileRevalidate,
-}
-
-/// A version of an object, and how we know.
-pub struct Found {
-    /// As it was asked for.
-    pub(in crate::cache) id: ObjectId,
-    pub meta: Arc<ObjectMeta>,
-    pub version: ObjectVersion,
-    pub source: Source,
-    /// Before the request that brought it was sent.
-    pub(in crate::cache) since: Moment,
-    pub(in crate::cache) generation: Generation,
-    /// Keeps the first bytes wanted until a reader claims them.
-    pub(in crate::cache) opening: Option<OpeningHandle>,
-    /// Bytes that were claimed already.
-    pub(in crate::cache) claims: Vec<Claim>,
 }
 
 /// The range, checksums and preconditions of a GET.
@@ -70,7 +51,7 @@ pub enum CacheError {
     /// Stream it through.
     #[error("not to be cached")]
     Uncacheable,
-    /// Another version came between two answers; nothing was sent yet, start again.
+    /// Another version came between two answers, or its bytes were wrong; nothing was sent yet, start again.
     #[error("the object changed")]
     Changed,
     /// It would be refused by metadata that the origin did not confirm in time (R33).
@@ -90,7 +71,7 @@ impl From<Arc<OriginError>> for CacheError {
     fn from(error: Arc<OriginError>) -> Self {
         match &*error {
             OriginError::Uncacheable(_) | OriginError::NotAPart => Self::Uncacheable,
-            OriginError::Changed => Self::Changed,
+            OriginError::Changed | OriginError::Corrupt => Self::Changed,
             _ => Self::Origin(error),
         }
     }
@@ -268,6 +249,7 @@ impl Cache {
                     source: Source::Hit,
                     since: entry.since,
                     generation,
+                    fetching: policy.fetching,
                     opening: None,
                     claims: Vec::new(),
                 };
@@ -341,8 +323,8 @@ impl Cache {
             }
             _ => self.version(id, &meta),
         };
-        let (id, opening, claims) = (id.clone(), None, Vec::new());
-        Ok(Found { id, meta, version, source, since, generation, opening, claims })
+        let (id, fetching, opening, claims) = (id.clone(), policy.fetching, None, Vec::new());
+        Ok(Found { id, meta, version, source, since, generation, fetching, opening, claims })
     }
 
     /// One HEAD, shared.
@@ -394,8 +376,18 @@ impl Cache {
                     }
                     let claims: Vec<_> = fills.iter().map(|fill| Claim::new(fill, None)).collect();
                     let opening = claims.is_empty().then_some(handle);
-                    let (id, source) = (id.clone(), Source::Miss);
-                    Ok(Found { id, meta, version, source, since, generation, opening, claims })
+                    let (id, source, fetching) = (id.clone(), Source::Miss, policy.fetching);
+                    Ok(Found {
+                        id,
+                        meta,
+                        version,
+                        source,
+                        since,
+                        generation,
+                        fetching,
+                        opening,
+                        claims,
+                    })
                 }
                 Err(error) if handle.is_by_condition_of_another(&error) => continue,
                 // An empty object, or a start past its end: its metadata decides what the client gets (R17).
@@ -446,13 +438,7 @@ impl Cache {
             };
             match new {
                 Some(opening) => {
-                    origin_fetch::spawn_opening(
-                        self,
-                        id,
-                        generation,
-                        opening,
-                        policy.obey_no_store,
-                    );
+                    origin_fetch::spawn_opening(self, id, generation, opening, policy);
                 }
                 // Sent before this reader arrived (R7).
                 None if self.may_join(id, policy) == Join::Next && handle.sent() < arrived.at => {
@@ -474,25 +460,4 @@ impl Cache {
 enum Joined {
     Opening(OpeningHandle, Generation),
     Known(Box<Found>),
-}
-
-impl Found {
-    /// Takes the checksums of `head`, which must be of the same version.
-    fn agree(mut self, head: Confirmed) -> Result<Self, CacheError> {
-        let Confirmed { meta, since } = head;
-        if !meta.same_version(&self.meta) {
-            return Err(CacheError::Changed);
-        }
-        self.meta = meta;
-        if since.instant() < self.since.instant() {
-            self.since = since;
-        }
-        Ok(self)
-    }
-
-    /// Whether the request that brought it was sent at `arrived` or later: only then may it refuse a reader that
-    /// arrived at that time (R33).
-    pub fn is_confirmed_since(&self, arrived: Instant) -> bool {
-        self.since.instant().is_some_and(|since| since >= arrived)
-    }
 }

@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use super::open::{Arrived, CacheError, Found, Lookup, Source};
+use super::found::Found;
+use super::open::{Arrived, CacheError, Lookup, Source};
 use crate::cache::assembly::Cache;
 use crate::cache::metadata::store::LearnedBy;
 use crate::cache::rules::policy::Policy;

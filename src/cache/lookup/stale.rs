@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::open::{CacheError, Found, Source};
+use super::found::Found;
+use super::open::{CacheError, Source};
 use crate::cache::assembly::Cache;
 use crate::cache::metadata::store::Entry;
 use crate::cache::rules::policy::Policy;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
-use super::policy::{Policy, Staleness};
+use super::policy::{Fetching, Policy, Staleness};
 use super::trust::Trust;
 use crate::cache::config::{Freshness, PrefetchConfig, RuleConfig};
 use crate::cache::metadata::clock::Moment;
@@ -23,6 +23,7 @@ struct Rule {
     stale: Staleness,
     negative: Duration,
     obey_no_store: bool,
+    verify_checksums: bool,
     lists: Option<Duration>,
     prefetch: Option<PrefetchConfig>,
     /// Moment from which the rule has held for its keys; `None`: since the start.
@@ -73,6 +74,7 @@ impl RuleSet {
             },
             negative: config.negative.0,
             obey_no_store: config.obey_no_store,
+            verify_checksums: config.verify_checksums,
             lists: config.lists.map(|lists| lists.0),
             prefetch: config.prefetch,
             since: None,
@@ -190,8 +192,9 @@ impl Rules {
             _ => None,
         };
         let demand = no_cache || null || self.is_ambiguous(id.key().as_str());
+        let fetching = Fetching { verify_checksums: rule.verify_checksums };
         let policy = Policy::new(freshness, trusted, *negative, *obey_no_store, demand);
-        let policy = policy.in_force_since(*since);
+        let policy = Policy { fetching, ..policy.in_force_since(*since) };
         // Who wants the state of now gets nothing old, nor does who reads what may change unnoticed.
         Some(if demand { policy } else { policy.with_stale(*stale) })
     }

@@ -30,6 +30,20 @@ pub struct Policy {
     pub(in crate::cache) obey_no_cache: bool,
     /// Moment from which the rule has held for this object; `None`: since the start.
     pub(in crate::cache) in_force: Option<Moment>,
+    pub(in crate::cache) fetching: Fetching,
+}
+
+/// How the bytes that a read needs are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cache) struct Fetching {
+    /// They are compared with the checksums that the origin announces.
+    pub verify_checksums: bool,
+}
+
+impl Default for Fetching {
+    fn default() -> Self {
+        Self { verify_checksums: true }
+    }
 }
 
 /// What may be served of what is older than its ttl; nothing by default.
@@ -77,8 +91,18 @@ impl Policy {
         // Under the other rules it is not age that decides.
         let obey_no_cache = obey_no_store && matches!(freshness, Freshness::Ttl(_));
         let stale = Staleness::default();
-        let in_force = None;
-        Self { ttl, trusted, demand, stale, negative, obey_no_store, obey_no_cache, in_force }
+        let (in_force, fetching) = (None, Fetching::default());
+        Self {
+            ttl,
+            trusted,
+            demand,
+            stale,
+            negative,
+            obey_no_store,
+            obey_no_cache,
+            in_force,
+            fetching,
+        }
     }
 
     /// The same of a rule that was changed by a reload.

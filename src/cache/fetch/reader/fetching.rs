@@ -7,7 +7,7 @@ use crate::cache::assembly::Cache;
 use crate::cache::fetch::budget::Paid;
 use crate::cache::fetch::fill::Claim;
 use crate::cache::fetch::flight::{NewFetch, Reading};
-use crate::cache::fetch::origin_fetch;
+use crate::cache::fetch::origin_fetch::{self, Wanted};
 use crate::cache::fetch::plan::{self, UNIT};
 use crate::cache::key::BlockKey;
 use crate::cache::lookup::open::CacheError;
@@ -158,7 +158,9 @@ impl BlockReader {
             self.planned = claim.end();
         }
         for new in fetches {
-            origin_fetch::spawn(&self.cache, &self.id, &self.meta, self.generation, new);
+            let (version, fetching) = (&self.version, self.fetching);
+            let of = Wanted { id: &self.id, version, meta: &self.meta, fetching };
+            origin_fetch::spawn(&self.cache, of, self.generation, new);
         }
     }
 }

@@ -132,6 +132,8 @@ pub enum Fault {
     ChangeObjectAfter(u64, Object),
     /// 1,000 bytes more than `Content-Length`, on a connection that stays open.
     TooManyBytes,
+    /// One bit of the answer's body is another, in the byte at this offset.
+    FlipBit(u64),
     /// An `ETag` that is not the object's.
     WrongETag,
     /// Sets a header of the answer.

@@ -3,6 +3,8 @@
 //! Invariant: a byte depends on nothing but the object's content and its position, so any slice of
 //! a 50 TB object is made when it is sent, and a test can compute what it must have received.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -112,6 +114,31 @@ impl Object {
     pub fn checksum(mut self, name: &str, value: &str) -> Object {
         self.checksums.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The true CRC of this header's algorithm, as [`Object::checksum`] of a `FULL_OBJECT`.
+    #[must_use]
+    pub fn with_crc(self, name: &str) -> Object {
+        let value = crc_of(name, &self.all());
+        self.checksum(name, &value).checksum("x-amz-checksum-type", "FULL_OBJECT")
+    }
+
+    /// The true CRC of part `number`, as [`Object::part_checksum`] of a `COMPOSITE` one.
+    ///
+    /// # Panics
+    /// Where there is no such part.
+    #[must_use]
+    pub fn with_part_crc(self, number: u64, name: &str) -> Object {
+        let part = self.parts.iter().find(|part| part.number == number).expect("a part");
+        let value = crc_of(name, &self.slice(part.range.clone()));
+        let object = self.part_checksum(number, name, &value);
+        object.part_checksum(number, "x-amz-checksum-type", "COMPOSITE")
+    }
+
+    /// The value of one of its checksums; empty: it has none.
+    #[must_use]
+    pub fn checksum_value(&self, name: &str) -> &str {
+        self.checksums.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
     }
 
     /// The lengths of a multipart object's parts, for `?partNumber=` 1, 2, ..; the `ETag` gets its `-N`.
@@ -262,4 +289,16 @@ fn digest(content: &Content) -> u128 {
             })
         }
     }
+}
+
+/// The value of an `x-amz-checksum-crc*` header for these bytes.
+fn crc_of(name: &str, bytes: &[u8]) -> String {
+    let (algorithm, width) = match name.rsplit('-').next() {
+        Some("crc64nvme") => (crc_fast::CrcAlgorithm::Crc64Nvme, 8),
+        Some("crc32c") => (crc_fast::CrcAlgorithm::Crc32Iscsi, 4),
+        Some("crc32") => (crc_fast::CrcAlgorithm::Crc32IsoHdlc, 4),
+        _ => panic!("{name} is not the header of a CRC"),
+    };
+    let crc = crc_fast::checksum(algorithm, bytes).to_be_bytes();
+    STANDARD.encode(&crc[crc.len() - width..])
 }

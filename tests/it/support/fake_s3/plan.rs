@@ -78,6 +78,7 @@ impl Plan {
             edit @ (Fault::WrongContentRange
             | Fault::ShortContentLength
             | Fault::LongContentLength
+            | Fault::FlipBit(_)
             | Fault::WrongETag
             | Fault::SetHeader(..)
             | Fault::DropHeader(_)) => self.edits.push(edit),
@@ -107,6 +108,7 @@ impl Plan {
                 self.stops.push((length, Stop::End(Ending::Close)));
                 reply.with("Content-Length", &(length + 1).to_string())
             }
+            Fault::FlipBit(at) => reply.with_flipped_bit(at),
             Fault::WrongETag => reply.with("ETag", "\"00000000000000000000000000000bad\""),
             Fault::SetHeader(name, value) => reply.with(name, &value),
             Fault::DropHeader(name) => reply.without(name),

@@ -102,6 +102,18 @@ impl Reply {
         self.with("Content-Length", &length.to_string())
     }
 
+    /// The same with another bit in the body's byte at `at`, if it is so long.
+    pub(super) fn with_flipped_bit(mut self, at: u64) -> Reply {
+        let length = usize::try_from(self.body.len()).expect("a body that fits memory");
+        if at < self.body.len() {
+            let mut bytes = vec![0; length];
+            self.body.fill(0, &mut bytes);
+            bytes[usize::try_from(at).expect("below the length")] ^= 1;
+            self.body = Body::Bytes(bytes.into());
+        }
+        self
+    }
+
     /// The object being sent.
     pub(super) fn object(&self) -> &Object {
         match &self.body {

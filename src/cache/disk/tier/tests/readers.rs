@@ -4,8 +4,10 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
-use crate::cache::lookup::open::{Found, Source};
+use crate::cache::lookup::found::Found;
+use crate::cache::lookup::open::Source;
 use crate::cache::metadata::clock::Moment;
+use crate::cache::rules::policy::Fetching;
 use crate::cache::{Cache, CacheConfig, CacheError};
 use crate::origin::{Origin, OriginConfig};
 
@@ -46,6 +48,7 @@ async fn read_bypassed(device: Device) -> Result<(), CacheError> {
         generation: cache.generations.current(&id),
         source: Source::Hit,
         since: Moment::now(),
+        fetching: Fetching::default(),
         opening: None,
         claims: Vec::new(),
         meta,

@@ -1,0 +1,362 @@
+//! Comparison of fetched bytes with the checksums that S3 announces of objects and parts.
+//!
+//! Bytes come in ranges, over several connections and in any order. The CRC of each fill is combined with those of its
+//! neighbours; the fill that completes the object, or the part, is admitted only if the CRC of all is the announced one.
+//! What was fetched without a known checksum, or is composite (of the parts' checksums), is not compared.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Range;
+
+use parking_lot::Mutex;
+
+use crate::cache::key::ObjectVersion;
+use crate::cache::rules::policy::Fetching;
+use crate::metrics::integrity::{self as metrics, ChecksumOutcome};
+use crate::s3::{AnnouncedCrc, Crc, CrcAlgorithm, ObjectMeta, PartNumber};
+
+/// Objects and parts of which some bytes are there, at most.
+const ASSEMBLIES: usize = 1024;
+/// Ranges of one that do not touch. With more of them it begins anew.
+const SPANS: usize = 128;
+/// Versions whose bytes differed that are remembered.
+const FAILED: usize = 64;
+
+/// Bytes of a version over which a CRC is announced.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::cache) struct Target {
+    pub version: ObjectVersion,
+    /// Offsets in the object.
+    pub range: Range<u64>,
+    pub announced: AnnouncedCrc,
+}
+
+impl Target {
+    /// What an answer of the origin, for the object or a part of it, lets its bytes be compared with.
+    pub(in crate::cache) fn new(
+        version: &ObjectVersion,
+        meta: &ObjectMeta,
+        part: Option<PartNumber>,
+    ) -> Option<Self> {
+        let whole = 0..meta.size;
+        let (range, announced) = match part {
+            None => {
+                let checksums = meta.checksums.as_deref()?;
+                (whole, AnnouncedCrc::of_object(checksums, &meta.etag)?)
+            }
+            Some(number) => {
+                let part = meta.parts.get(number)?;
+                let announced = AnnouncedCrc::of_part(&part.checksums, part.range == whole)?;
+                (part.range.clone(), announced)
+            }
+        };
+        let version = version.clone();
+        (!range.is_empty()).then_some(Self { version, range, announced })
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (hash(&self.version), self.range.start, self.range.end).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// `None`: it matches; else what was computed.
+    fn compare(&self, computed: u64) -> Option<Mismatch> {
+        let AnnouncedCrc { algorithm, value } = self.announced;
+        let matches = computed == value;
+        let outcome = if matches { ChecksumOutcome::Match } else { ChecksumOutcome::Mismatch };
+        metrics::checksum(algorithm_label(algorithm), outcome);
+        (!matches).then(|| Mismatch { target: self.clone(), computed })
+    }
+}
+
+fn algorithm_label(algorithm: CrcAlgorithm) -> metrics::Algorithm {
+    match algorithm {
+        CrcAlgorithm::Crc64Nvme => metrics::Algorithm::Crc64Nvme,
+        CrcAlgorithm::Crc32c => metrics::Algorithm::Crc32c,
+        CrcAlgorithm::Crc32 => metrics::Algorithm::Crc32,
+    }
+}
+
+/// Of a version, whatever purges came meanwhile.
+fn hash(version: &ObjectVersion) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (version.id().hash64(), version.etag().as_bytes(), version.size()).hash(&mut hasher);
+    version.version_id().map(http::HeaderValue::as_bytes).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Bytes that are not those over which the origin's checksum was made.
+#[derive(Debug)]
+pub(in crate::cache) struct Mismatch {
+    pub target: Target,
+    pub computed: u64,
+}
+
+/// CRCs of the fills of one fetch, in the order in which their bytes come.
+pub(in crate::cache) struct Check {
+    target: Target,
+    crc: Crc,
+}
+
+impl Check {
+    pub(in crate::cache) fn new(target: Target) -> Self {
+        Self { crc: Crc::new(target.announced.algorithm), target }
+    }
+
+    /// More of the fill has come.
+    pub(in crate::cache) fn update(&mut self, bytes: &[u8]) {
+        self.crc.update(bytes);
+    }
+
+    /// All of the fill has come.
+    ///
+    /// # Errors
+    /// With it all bytes have come over which the checksum is, and they differ.
+    pub(in crate::cache) fn completed(
+        &mut self,
+        integrity: &Integrity,
+        span: Range<u64>,
+    ) -> Result<(), Box<Mismatch>> {
+        let crc = self.crc.take();
+        match integrity.add(&self.target, span, crc).and_then(|crc| self.target.compare(crc)) {
+            None => Ok(()),
+            Some(mismatch) => Err(Box::new(mismatch)),
+        }
+    }
+}
+
+impl Fetching {
+    /// What the bytes of an answer with this metadata are compared with, if they are.
+    pub(in crate::cache) fn check(
+        self,
+        version: &ObjectVersion,
+        meta: &ObjectMeta,
+        part: Option<PartNumber>,
+    ) -> Option<Check> {
+        self.verify_checksums.then(|| Target::new(version, meta, part).map(Check::new))?
+    }
+}
+
+/// What was fetched so far of objects and parts with a checksum. Bounded: one takes the place of another with the same
+/// hash.
+pub(in crate::cache) struct Integrity {
+    assemblies: Box<[Mutex<Option<Assembly>>]>,
+    /// Hashes of versions whose bytes differed.
+    failed: Mutex<VecDeque<u64>>,
+}
+
+impl Integrity {
+    pub(in crate::cache) fn new() -> Self {
+        let assemblies = (0..ASSEMBLIES).map(|_| Mutex::default()).collect();
+        Self { assemblies, failed: Mutex::default() }
+    }
+
+    /// Takes in the CRC of a range. Returns that of the whole target once all of it has come.
+    fn add(&self, target: &Target, range: Range<u64>, crc: u64) -> Option<u64> {
+        if range == target.range {
+            return Some(crc);
+        }
+        let place = usize::try_from(target.hash() % ASSEMBLIES as u64).expect("below ASSEMBLIES");
+        let mut slot = self.assemblies[place].lock();
+        if slot.as_ref().is_none_or(|assembly| assembly.target != *target) {
+            *slot = Some(Assembly { target: target.clone(), spans: Vec::new() });
+        }
+        let assembly = slot.as_mut()?;
+        assembly.add(Span { range, crc });
+        let crc = assembly.complete()?;
+        *slot = None;
+        Some(crc)
+    }
+
+    /// Remembers that the bytes of a version differed; `true`: they did before.
+    pub(in crate::cache) fn failed(&self, version: &ObjectVersion) -> bool {
+        let (hash, mut failed) = (hash(version), self.failed.lock());
+        let is_known = failed.contains(&hash);
+        if !is_known {
+            failed.truncate(FAILED - 1);
+            failed.push_front(hash);
+        }
+        is_known
+    }
+}
+
+/// The ranges that have come of a target.
+struct Assembly {
+    target: Target,
+    /// In order. They do not touch.
+    spans: Vec<Span>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Span {
+    range: Range<u64>,
+    crc: u64,
+}
+
+impl Assembly {
+    /// What comes again, in part or as a whole, takes the place of what came before.
+    fn add(&mut self, mut new: Span) {
+        let overlaps =
+            |old: &Span| old.range.start < new.range.end && new.range.start < old.range.end;
+        self.spans.retain(|old| !overlaps(old));
+        let algorithm = self.target.announced.algorithm;
+        let join = |first: &Span, second: &Span| {
+            let length = second.range.end - second.range.start;
+            let crc = algorithm.combine(first.crc, second.crc, length);
+            Span { range: first.range.start..second.range.end, crc }
+        };
+        let mut at = self.spans.partition_point(|old| old.range.end <= new.range.start);
+        if at > 0 && self.spans[at - 1].range.end == new.range.start {
+            at -= 1;
+            new = join(&self.spans.remove(at), &new);
+        }
+        if self.spans.get(at).is_some_and(|next| next.range.start == new.range.end) {
+            new = join(&new, &self.spans.remove(at));
+        }
+        if self.spans.len() >= SPANS {
+            self.spans.clear();
+            at = 0;
+        }
+        self.spans.insert(at, new);
+    }
+
+    fn complete(&self) -> Option<u64> {
+        let first = self.spans.first()?;
+        (first.range == self.target.range).then_some(first.crc)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::s3::testing;
+
+    const SIZE: u64 = 1000;
+
+    fn bytes(range: Range<u64>) -> Vec<u8> {
+        range.map(|at| u8::try_from(at * 13 % 251).unwrap()).collect()
+    }
+
+    fn crc(bytes: &[u8]) -> u64 {
+        let mut crc = Crc::new(CrcAlgorithm::Crc64Nvme);
+        crc.update(bytes);
+        crc.take()
+    }
+
+    fn target(key: &str, range: Range<u64>) -> Target {
+        let id = testing::id("bucket", key);
+        let meta = testing::meta("\"e\"", SIZE);
+        let value = crc(&bytes(range.clone()));
+        let announced = AnnouncedCrc { algorithm: CrcAlgorithm::Crc64Nvme, value };
+        Target { version: ObjectVersion::new(&id, &meta, 64, 0), range, announced }
+    }
+
+    fn add(integrity: &Integrity, target: &Target, range: Range<u64>) -> Option<u64> {
+        let crc = crc(&bytes(range.clone()));
+        integrity.add(target, range, crc)
+    }
+
+    #[test]
+    fn ranges_in_any_order_make_the_checksum_of_the_whole() {
+        let mut state = 3_u64;
+        for round in 0..300 {
+            let mut next = |n: u64| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33) % n
+            };
+            let start = next(500);
+            let target = target("key", start..start + 1 + next(499));
+            let mut cuts: Vec<u64> =
+                (0..next(20)).map(|_| start + next(target.range.end - start)).collect();
+            cuts.extend([target.range.start, target.range.end]);
+            cuts.sort_unstable();
+            cuts.dedup();
+            let mut ranges: Vec<_> = cuts.windows(2).map(|cut| cut[0]..cut[1]).collect();
+            for at in (1..ranges.len()).rev() {
+                ranges.swap(at, usize::try_from(next(at as u64 + 1)).unwrap());
+            }
+            let integrity = Integrity::new();
+            let last = ranges.pop().unwrap();
+            for range in ranges {
+                assert_eq!(add(&integrity, &target, range), None, "{round}");
+            }
+            let all = add(&integrity, &target, last).expect("all has come");
+            assert!(target.compare(all).is_none(), "{round}");
+        }
+    }
+
+    #[test]
+    fn one_wrong_byte_makes_a_mismatch() {
+        let (integrity, target) = (Integrity::new(), target("key", 0..SIZE));
+        let mut check = Check::new(target.clone());
+        for start in (0..SIZE).step_by(100) {
+            let mut piece = bytes(start..start + 100);
+            if start == 300 {
+                piece[7] ^= 1;
+            }
+            check.update(&piece[..40]);
+            check.update(&piece[40..]);
+            let outcome = check.completed(&integrity, start..start + 100);
+            assert_eq!(outcome.is_err(), start == 900, "with the last range, and not before");
+        }
+        // It came again, and right.
+        for start in (0..SIZE).step_by(100) {
+            check.update(&bytes(start..start + 100));
+            assert!(check.completed(&integrity, start..start + 100).is_ok());
+        }
+        assert!(!integrity.failed(&target.version) && integrity.failed(&target.version));
+    }
+
+    #[test]
+    fn what_comes_again_replaces_what_came_before() {
+        let (integrity, target) = (Integrity::new(), target("key", 0..SIZE));
+        assert_eq!(integrity.add(&target, 0..400, 7), None, "wrong");
+        assert_eq!(add(&integrity, &target, 400..700), None);
+        assert_eq!(
+            add(&integrity, &target, 100..200),
+            None,
+            "the wrong one is gone, with what joined it"
+        );
+        assert_eq!(add(&integrity, &target, 700..SIZE), None);
+        assert_eq!(add(&integrity, &target, 200..700), None);
+        assert_eq!(add(&integrity, &target, 0..100), Some(target.announced.value));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let integrity = Integrity::new();
+        for key in 0..3 * ASSEMBLIES {
+            add(&integrity, &target(&key.to_string(), 0..SIZE), 0..1);
+        }
+        let one = target("key", 0..SIZE);
+        for at in (0..SIZE).step_by(2) {
+            add(&integrity, &one, at..at + 1);
+        }
+        let slots = integrity.assemblies.iter();
+        assert!(
+            slots.flat_map(|slot| slot.lock().as_ref().map(|a| a.spans.len())).all(|n| n <= SPANS)
+        );
+        for n in 0..2 * FAILED {
+            integrity.failed(&target(&n.to_string(), 0..SIZE).version);
+        }
+        assert_eq!(integrity.failed.lock().len(), FAILED);
+    }
+
+    #[test]
+    fn only_what_a_checksum_is_over_is_compared() {
+        let version = target("key", 0..SIZE).version;
+        let mut meta = testing::meta("\"e\"", SIZE);
+        assert_eq!(Target::new(&version, &meta, None), None);
+        let sum =
+            |value| ("x-amz-checksum-crc32".parse().unwrap(), HeaderValue::from_static(value));
+        meta.checksums = Some(vec![sum("AAAAAA==")]);
+        let found = Target::new(&version, &meta, None).unwrap();
+        assert_eq!((found.range, found.announced.value), (0..SIZE, 0));
+        assert_eq!(Target::new(&version, &meta, PartNumber::new(1)), None);
+        meta.checksums = Some(vec![sum("AAAAAA==-2")]);
+        assert_eq!(Target::new(&version, &meta, None), None);
+    }
+}

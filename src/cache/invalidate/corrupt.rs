@@ -1,0 +1,70 @@
+//! Bytes that are not what the origin says of them: they are dropped, and fetched again.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::generation::Generation;
+use super::scope::Scope;
+use crate::cache::assembly::Cache;
+use crate::cache::fetch::integrity::Mismatch;
+use crate::cache::invalidate::purge::Purged;
+use crate::metrics::cache::InvalidationCause;
+use crate::origin::OriginError;
+use crate::s3::ObjectId;
+
+impl Cache {
+    /// The bytes that were fetched of an object, or a part of it, do not match its checksum. Nothing of it stays cached.
+    /// When the same happened to this version before, the checksum may be what is wrong: the object is streamed through
+    /// for a while, to clients that may compare it themselves. Returns what its readers are told.
+    pub(in crate::cache) fn corrupt(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        generation: Generation,
+        mismatch: &Mismatch,
+    ) -> OriginError {
+        let Mismatch { target, computed } = mismatch;
+        let is_known = self.integrity.failed(&target.version);
+        let then = if is_known { "it is not cached for an hour" } else { "it is fetched again" };
+        log::error!(
+            "origin: the bytes {}-{} of {}/{} (ETag {}, version {}) have {} {:016x}, and {:016x} is announced: they are \
+             dropped, and {then}",
+            target.range.start,
+            target.range.end - 1,
+            id.bucket(),
+            id.key(),
+            text(target.version.etag().as_header()),
+            target.version.version_id().map_or("none", text),
+            target.announced.algorithm.name(),
+            computed,
+            target.announced.value,
+        );
+        if self.generations.is_current(id, generation) {
+            self.drop_blocks(id);
+        }
+        match is_known {
+            false => OriginError::Corrupt,
+            true => {
+                self.learn_uncacheable(id, self.generations.current(id));
+                OriginError::Uncacheable("its bytes do not match its checksum".to_owned())
+            }
+        }
+    }
+
+    /// Nothing that is cached of an object is used any more, whatever its version (R28).
+    pub(in crate::cache) fn drop_blocks(self: &Arc<Self>, id: &ObjectId) {
+        self.floors.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
+        let mut ticket = self.invalidate(id.object(), InvalidationCause::Origin);
+        if id.is_variant() {
+            ticket = ticket.max(self.invalidate(id, InvalidationCause::Origin));
+        }
+        if self.disk.is_some() {
+            let cache = self.clone();
+            tokio::spawn(async move { cache.purged(Purged { ticket }).await });
+        }
+    }
+}
+
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or("not in ASCII")
+}
