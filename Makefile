@@ -2,7 +2,7 @@
 # make run ORIGIN=https://... [CONFIG=FILE]   hotset over a real S3; keys come from AWS_* or the file
 # make run CONFIG=FILE                        hotset as the file says
 # make image [ENGINE=docker] [TAG=..]        the container image, by docker, podman or buildah
-# make check                                  format, clippy, unit and integration tests: after each change
+# make check                                  format, clippy, unit and integration tests without the long ones: after each change
 # make generate                               what is made of the code: schema, reference pages, the chart's files
 # make book                                   docs/ as a book of HTML, in target/book/html
 # make fuzz [FUZZ=any_event] [SECONDS=60]      fuzz targets, each for so long
@@ -40,11 +40,16 @@ run:
 	$(if $(ORIGIN),HOTSET_ORIGIN__ENDPOINT='$(ORIGIN)') exec $(TARGET)/$(PROFILE)/hotset serve \
 	  $(if $(CONFIG),--config '$(CONFIG)') $(if $(ORIGIN)$(CONFIG),,$(EMBEDDED))
 
+# What `make check` leaves to `make test`: tests of every case, every byte and every moment, three quarters of the time.
+LONG := conformance::reads_ conformance::on_disk crash:: disk_accidents:: many_purges:: full_memory:: memory_bound:: \
+  slow_disk:: erase:: durability:: peers::chaos peers::faults model:: kafka:: fuzzing:: power_cut:: damage:: changed:: \
+  chunked::check:: simulation:: metadata::key_index tiers::spill floors::
+
 # After each change: no packages, no servers, no other clients.
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(TESTED) --all-targets -- -D warnings
-	$(CARGO) test $(TESTED) --lib --test it
+	$(CARGO) test $(TESTED) --lib --test it -- $(addprefix --skip ,$(LONG))
 
 # After a change of a configuration key, its doc comment, or a metric; tests fail until then.
 generate:
