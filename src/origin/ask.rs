@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::OriginError;
 use super::client::Origin;
 use super::retry::Reused;
+use super::slots::{Class, Urgency};
 use crate::metrics::{self, OriginKind, Outcome};
 use crate::s3::BucketName;
 
@@ -33,9 +34,10 @@ impl Origin {
         let site = self.regions.home();
         let host = site.endpoint().target(Some(bucket), None).host;
         let deadline = Instant::now() + self.config.deadline.0;
-        let mut outcome = self.deliver(site, head.clone(), &host, false, deadline).await;
+        let urgency = Urgency::new(Class::Metadata);
+        let mut outcome = self.deliver(site, head.clone(), &host, false, deadline, &urgency).await;
         if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
-            outcome = self.deliver(site, head, &host, true, deadline).await;
+            outcome = self.deliver(site, head, &host, true, deadline, &urgency).await;
         }
         let label = outcome.as_ref().map_or_else(|(e, _)| e.outcome(), |e| outcome_of(e.status));
         metrics::origin_request(OriginKind::Ask, label);

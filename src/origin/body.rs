@@ -10,6 +10,7 @@ use super::exchange::Exchange;
 use super::hedging::Permit;
 use super::late_body::{Asking, First, Waiting};
 use super::retry::RetryBudget;
+use super::slots::Urgency;
 use super::{Asked, Origin, OriginError, Pin};
 use crate::metrics::{self, hedging::Phase};
 use crate::s3::range::ContentRange;
@@ -179,7 +180,8 @@ impl Body {
     async fn read(&mut self, sink: &mut impl FnMut(&[u8])) -> Result<(), OriginError> {
         loop {
             let rest = self.at..self.end;
-            let ask = || ask_again(&self.origin, &self.id, &self.pin, rest.clone());
+            let urgency = self.budget.urgency();
+            let ask = || ask_again(&self.origin, &self.id, &self.pin, rest.clone(), urgency);
             let Some(exchange) = &mut self.exchange else {
                 return Err(OriginError::Broken("no connection".to_owned()));
             };
@@ -241,12 +243,13 @@ fn ask_again(
     id: &ObjectId,
     pin: &Pin,
     rest: Range<u64>,
+    urgency: &Arc<Urgency>,
 ) -> Option<(Permit, Asking)> {
     if !origin.may_repeat() {
         return None;
     }
     let permit = origin.hedging.permit(Phase::Body, id.bucket_hash64())?;
     let (origin, id, pin, asked) = (origin.clone(), id.clone(), pin.clone(), Asked::Range(rest));
-    let budget = RetryBudget::new(&origin.config);
+    let budget = RetryBudget::new(&origin.config).of(urgency.clone());
     Some((permit, Box::pin(async move { origin.get_once(&id, &asked, &pin, &budget).await })))
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use http::header::{ACCEPT_ENCODING, DATE, HOST, IF_MATCH, RANGE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::asked::{Asked, Pin};
@@ -24,6 +23,7 @@ use super::hedging::{About, Hedging, bytes_of};
 use super::misdirected::Misdirected;
 use super::regions::{Regions, Site};
 use super::retry::{RetryBudget, RetryLimit, Reused};
+use super::slots::{Slots, Urgency};
 use super::{Endpoint, OriginConfig, OriginError};
 use crate::auth::{Credentials, Payload};
 use crate::metrics::hedging::Phase;
@@ -46,7 +46,7 @@ pub struct Origin {
     pub(super) retries: RetryLimit,
     pub(super) breaker: Breaker,
     pub(super) hedging: Hedging,
-    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) slots: Arc<Slots>,
     /// `None`: our own keys do not change.
     pub(super) renewal: Option<Renewal>,
     /// Seconds the origin's clock is ahead of ours (R15).
@@ -72,7 +72,7 @@ impl Origin {
         let connections = Connections::new(&config, endpoint.addresses());
         Ok(Self {
             regions: Regions::new(Site::home(endpoint, connections)),
-            in_flight: Arc::new(Semaphore::new(config.connections)),
+            slots: Slots::new(config.connections),
             domains: Domains::new(&config, credentials),
             renewal: None,
             loops: super::loops::LoopGuard::default(),
@@ -153,8 +153,9 @@ impl Origin {
         id: &ObjectId,
         asked: Asked,
         pin: Pin,
+        urgency: &Arc<Urgency>,
     ) -> Result<Answer, OriginError> {
-        let mut budget = RetryBudget::new(&self.config);
+        let mut budget = RetryBudget::new(&self.config).of(urgency.clone());
         loop {
             let (phase, bucket) = (Phase::FirstByte, id.bucket_hash64());
             let about = About { phase, bytes: bytes_of(&asked), bucket };
@@ -174,7 +175,7 @@ impl Origin {
 
     /// Whether a late request may be sent again: the origin does not fail, and nothing waits for a connection.
     pub(super) fn may_repeat(&self) -> bool {
-        !self.is_failing() && self.in_flight.available_permits() > 0
+        !self.is_failing() && self.slots.has_free()
     }
 
     /// One attempt at a ranged GET, falling back from version id to `If-Match` once. The answer was compared with what was
@@ -262,26 +263,26 @@ impl Origin {
         let (used, bucket) = (request.domain.signer(), request.id.bucket());
         let mut site = self.regions.site(Some(bucket));
         let deadline = budget.deadline();
-        let mut outcome = self.attempt(request, &site, fresh, deadline).await;
+        let mut outcome = self.attempt(request, &site, fresh, budget).await;
         if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
-            outcome = self.attempt(request, &site, true, deadline).await;
+            outcome = self.attempt(request, &site, true, budget).await;
         }
         let mut moved = None;
         if let Err((OriginError::Misdirected(_, said), _)) = &outcome
             && self.relocates((bucket, request.domain), &site, said, deadline).await
         {
             (site, moved) = (self.regions.site(Some(bucket)), Some(bucket));
-            outcome = self.attempt(request, &site, fresh, deadline).await;
+            outcome = self.attempt(request, &site, fresh, budget).await;
         }
         if let Err((OriginError::OwnCredentials(e), _)) = &outcome
             && e.code == "RequestTimeTooSkewed"
         {
-            outcome = self.attempt(request, &site, fresh, deadline).await;
+            outcome = self.attempt(request, &site, fresh, budget).await;
         }
         if let Err((OriginError::OwnCredentials(e), _)) = &outcome
             && self.replaces_refused(e, request.domain, used.as_ref()).await
         {
-            outcome = self.attempt(request, &site, fresh, deadline).await;
+            outcome = self.attempt(request, &site, fresh, budget).await;
         }
         let outcome = outcome.map_err(|(e, _)| self.settled(e, moved));
         let is_head = request.method == Method::HEAD;
@@ -296,11 +297,12 @@ impl Origin {
         request: &Request<'_>,
         site: &Site,
         fresh: bool,
-        deadline: Instant,
+        budget: &RetryBudget,
     ) -> Result<Exchange, (OriginError, Reused)> {
         let head = self.request_head(request, site);
         let host = head.headers[HOST].to_str().unwrap_or_default().to_owned();
-        let exchange = self.deliver(site, head, &host, fresh, deadline).await?;
+        let exchange = self.deliver(site, head, &host, fresh, budget.deadline(), budget.urgency());
+        let exchange = exchange.await?;
         if matches!(exchange.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             return Ok(exchange);
         }

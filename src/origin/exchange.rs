@@ -8,7 +8,6 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, StatusCode};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::v1::client::HttpSession;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::OriginError;
@@ -17,6 +16,7 @@ use super::connections::{Connected, Connections};
 use super::error::{connect_error, wire_error};
 use super::regions::Site;
 use super::retry::Reused;
+use super::slots::{Slot, Urgency};
 
 /// The rest of an answer that nobody wants is read when it is at most this many bytes, so that the connection can be
 /// used again: making a new one costs about as much.
@@ -33,13 +33,13 @@ pub(super) struct Exchange {
     pub(super) status: StatusCode,
     /// Bytes of the body that were read.
     received: u64,
-    in_flight: OwnedSemaphorePermit,
+    slot: Slot,
     /// From when it might be sent to the answer's head.
     pub(super) first_byte: Duration,
 }
 
 impl Origin {
-    /// Sends a head to `host`, as soon as another request may be under way, and reads that of the answer.
+    /// Sends a head to `host`, as soon as another request of its class may be under way, and reads that of the answer.
     pub(super) async fn deliver(
         &self,
         site: &Site,
@@ -47,13 +47,13 @@ impl Origin {
         host: &str,
         fresh: bool,
         deadline: Instant,
+        urgency: &Urgency,
     ) -> Result<Exchange, (OriginError, Reused)> {
         self.loops.mark_own(&mut head);
         let not_sent = |e| (e, Reused(false));
-        let in_flight = timeout_at(deadline, self.in_flight.clone().acquire_owned())
+        let slot = timeout_at(deadline, self.slots.take(urgency))
             .await
-            .map_err(|_| not_sent(OriginError::Timeout("a free connection")))?
-            .expect("the semaphore is never closed");
+            .map_err(|_| not_sent(OriginError::Timeout("a free connection")))?;
         let began = Instant::now();
         let route = site.endpoint().route(host, &self.config).await.map_err(not_sent)?;
         let youngest = if fresh { Duration::ZERO } else { Duration::MAX };
@@ -79,16 +79,7 @@ impl Origin {
         let status = session.get_status().unwrap_or(StatusCode::BAD_GATEWAY);
         let (connections, host) = (site.connections.clone(), route.host);
         let (received, first_byte) = (0, began.elapsed());
-        Ok(Exchange {
-            session,
-            connections,
-            host,
-            address,
-            status,
-            received,
-            in_flight,
-            first_byte,
-        })
+        Ok(Exchange { session, connections, host, address, status, received, slot, first_byte })
     }
 }
 
@@ -135,11 +126,11 @@ impl Exchange {
     }
 
     async fn keep(self) {
-        let Self { session, connections, host, address, in_flight, .. } = self;
+        let Self { session, connections, host, address, slot, .. } = self;
         if let Some(stream) = session.reuse().await {
             connections.keep(&host, address, stream);
         }
-        drop(in_flight);
+        drop(slot);
     }
 }
 

@@ -9,6 +9,7 @@ use super::client::{Origin, build_head};
 use super::exchange::Exchange;
 use super::regions::Site;
 use super::retry::{RetryBudget, Reused};
+use super::slots::{Class, Urgency};
 use crate::auth::Payload;
 use crate::metrics::{self, OriginKind};
 use crate::s3::BucketName;
@@ -117,7 +118,8 @@ impl Origin {
         }
         let path = format!("{}?{}", target.path, query.to_canonical_string());
         let head = build_head(Method::GET, path.as_bytes(), &headers);
-        self.deliver(site, head, &target.host, fresh, deadline).await
+        let urgency = Urgency::new(Class::Read);
+        self.deliver(site, head, &target.host, fresh, deadline, &urgency).await
     }
 }
 

@@ -30,6 +30,7 @@ mod regions;
 mod relocate;
 mod resolver;
 mod retry;
+mod slots;
 mod touch;
 mod version_access;
 
@@ -47,3 +48,4 @@ pub use health::{OriginReport, State as OriginState};
 pub use loops::{CDN_LOOP, LoopGuard};
 pub use regions::Site;
 pub use relocate::Redirected;
+pub use slots::{Class, Urgency};

@@ -15,6 +15,7 @@ use super::endpoint::Endpoint;
 use super::misdirected::{BUCKET_REGION, Misdirected, is_of_region, is_region};
 use super::refused::Refusal;
 use super::regions::{Move, Site};
+use super::slots::{Class, Urgency};
 use crate::auth::Payload;
 use crate::s3::{BucketName, Query, S3Error};
 
@@ -143,7 +144,9 @@ impl Origin {
             signer.sign(&Method::HEAD, path, &query, &mut headers, Payload::Unsigned, now);
         }
         let head = build_head(Method::HEAD, target.path.as_bytes(), &headers);
-        let exchange = self.deliver(site, head, &target.host, false, deadline).await.ok()?;
+        let urgency = Urgency::new(Class::Metadata);
+        let exchange = self.deliver(site, head, &target.host, false, deadline, &urgency);
+        let exchange = exchange.await.ok()?;
         let region = exchange.head().get(BUCKET_REGION).and_then(|value| value.to_str().ok());
         let region = region.filter(|region| is_region(region)).map(str::to_owned);
         exchange.release().await;

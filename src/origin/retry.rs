@@ -2,6 +2,7 @@
 //! a deadline; and over all requests a share of those that were answered, so that an outage is not met with a multiple of
 //! the usual requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use super::OriginConfig;
 use super::config::RetryBudgetConfig;
 use super::recent::Recent;
+use super::slots::{Class, Urgency};
 use crate::pacing::Backoff;
 
 /// Whether the connection had carried a request before: then it may have been dead, and the request not seen.
@@ -29,6 +31,8 @@ pub(super) struct RetryBudget {
     progressed: bool,
     /// or ever.
     begun: bool,
+    /// Of each attempt.
+    urgency: Arc<Urgency>,
 }
 
 impl RetryBudget {
@@ -41,7 +45,17 @@ impl RetryBudget {
             deadline: Instant::now() + allowed,
             progressed: false,
             begun: false,
+            urgency: Arc::new(Urgency::new(Class::Metadata)),
         }
+    }
+
+    /// The same for a request that is as urgent as this says.
+    pub(super) fn of(self, urgency: Arc<Urgency>) -> Self {
+        Self { urgency, ..self }
+    }
+
+    pub(super) fn urgency(&self) -> &Arc<Urgency> {
+        &self.urgency
     }
 
     /// Bytes arrived: whatever went wrong before is forgiven.

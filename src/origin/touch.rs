@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::OriginError;
 use super::client::{Origin, build_head};
 use super::regions::Site;
+use super::slots::{Class, Urgency};
 use crate::auth::Payload;
 use crate::s3::{BucketName, ObjectKey, Query};
 
@@ -52,7 +53,8 @@ impl Origin {
         let head = build_head(Method::PUT, target.path.as_bytes(), &headers);
         let deadline = Instant::now() + self.config.deadline.0;
         // A connection of its own: what is written on a kept one may be lost with it, and nobody would know.
-        let exchange = self.deliver(site, head, &target.host, true, deadline).await;
+        let urgency = Urgency::new(Class::Metadata);
+        let exchange = self.deliver(site, head, &target.host, true, deadline, &urgency).await;
         let exchange = exchange.map_err(|(error, _)| error)?;
         match exchange.status.is_success() {
             true => {

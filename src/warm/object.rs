@@ -33,7 +33,8 @@ impl Warmer {
         allow: impl Fn(u64) -> bool,
         warmed: impl Fn(u64, u64),
     ) -> Result<Ended, CacheError> {
-        let Some(policy) = self.rules.policy(id, false) else { return Ok(Ended::NotCacheable) };
+        let policy = self.rules.policy(id, false).map(Policy::in_background);
+        let Some(policy) = policy else { return Ok(Ended::NotCacheable) };
         let allow = |bytes, known: &mut Option<u64>, real| {
             let allowed = known.is_some() || allow(bytes);
             *known = Some(real);

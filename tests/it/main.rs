@@ -157,6 +157,8 @@ mod trust;
 mod upgrade;
 /// Bodies on their way to the origin: plain, aws-chunked, broken off, expected.
 mod uploads;
+/// Requests to the origin by urgency: demand before bulk fetches, those before warming.
+mod urgency;
 /// Client disconnects.
 mod vanished;
 /// Verification of signatures.

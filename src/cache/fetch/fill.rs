@@ -14,16 +14,25 @@ use tokio::sync::Notify;
 use super::budget::Paid;
 use crate::cache::memory::block::Block;
 use crate::metrics::GaugeGuard;
-use crate::origin::OriginError;
+use crate::origin::{Class, OriginError, Urgency};
 
-/// How many still want what a fetch will bring.
-#[derive(Default)]
+/// How many still want what a fetch will bring, and how urgently.
 pub(in crate::cache) struct Interest {
+    urgency: Arc<Urgency>,
     claims: AtomicUsize,
     lost: Notify,
 }
 
 impl Interest {
+    pub(in crate::cache) fn new(class: Class) -> Arc<Self> {
+        let urgency = Arc::new(Urgency::new(class));
+        Arc::new(Self { urgency, claims: AtomicUsize::new(0), lost: Notify::new() })
+    }
+
+    pub(in crate::cache) fn urgency(&self) -> &Arc<Urgency> {
+        &self.urgency
+    }
+
     pub(in crate::cache) fn is_lost(&self) -> bool {
         self.claims.load(Ordering::Acquire) == 0
     }
@@ -178,6 +187,11 @@ pub(in crate::cache) struct Claim {
 impl Claim {
     pub(in crate::cache) fn new(fill: &Arc<Fill>, coalesced: Option<GaugeGuard>) -> Self {
         Self { fill: fill.clone(), _wanted: Wanted::new(&fill.interest), _coalesced: coalesced }
+    }
+
+    /// It is waited for by whoever is of this class.
+    pub(in crate::cache) fn raise(&self, class: Class) {
+        self.fill.interest.urgency.raise(class);
     }
 
     pub(in crate::cache) fn covers(&self, offset: u64) -> bool {

@@ -23,7 +23,7 @@ use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::metrics::{self, GaugeGuard};
-use crate::origin::{Asked, OriginError, Pin};
+use crate::origin::{Asked, Class, OriginError, Pin};
 use crate::s3::{ObjectId, ObjectMeta};
 
 const SHARDS: usize = 64;
@@ -143,6 +143,7 @@ pub(in crate::cache) struct Reading<'a> {
     pub id: &'a ObjectId,
     pub version: &'a ObjectVersion,
     pub generation: Generation,
+    pub class: Class,
 }
 
 type Key<T> = (T, Generation);
@@ -174,11 +175,13 @@ impl Flights {
         id: &ObjectId,
         generation: Generation,
         first: &FirstRequest,
+        class: Class,
         known: impl FnOnce() -> bool,
     ) -> Option<(OpeningHandle, Option<Arc<Opening>>)> {
         let mut table = self.shard(id).lock();
         let openings = table.openings.entry((id.clone(), generation)).or_default();
         if let Some(opening) = openings.iter().find(|o| o.overlaps(&first.asked)) {
+            opening.interest.urgency().raise(class);
             return Some((OpeningHandle::new(opening, Some(metrics::coalesced())), None));
         }
         if known() {
@@ -189,7 +192,7 @@ impl Flights {
         }
         let opening = Arc::new(Opening {
             first: first.clone(),
-            interest: Arc::default(),
+            interest: Interest::new(class),
             answer: watch::Sender::new(None),
             sent: Instant::now(),
             doubted: AtomicBool::new(false),
@@ -207,6 +210,7 @@ impl Flights {
         let table = self.shard(read.id).lock();
         let openings = table.openings.get(&(read.id.clone(), read.generation))?;
         let opening = openings.iter().find(|o| o.span(read.version).contains(&offset))?;
+        opening.interest.urgency().raise(read.class);
         Some(OpeningHandle::new(opening, Some(metrics::coalesced())))
     }
 
@@ -302,7 +306,7 @@ impl Flights {
         fetch: u64,
         paid: Option<(Paid, u64)>,
     ) -> (Vec<Claim>, Vec<NewFetch>) {
-        let Reading { id, version, generation } = *read;
+        let Reading { id, version, generation, class } = *read;
         let mut table = self.shard(id).lock();
         let openings = table.openings.get(&(id.clone(), generation));
         let coming: Vec<_> = openings.into_iter().flatten().map(|o| o.span(version)).collect();
@@ -315,6 +319,7 @@ impl Flights {
             let in_flight = in_flight.map_or(&[][..], Vec::as_slice);
             let ours = in_flight.iter().filter(|fill| is_wanted(&fill.span));
             claims.extend(ours.map(|fill| Claim::new(fill, Some(metrics::coalesced()))));
+            claims.iter().for_each(|claim: &Claim| claim.raise(class));
             let mut have: Vec<_> = in_flight.iter().map(|f| f.span.clone()).collect();
             have.extend(held(&key));
             have.extend_from_slice(&coming);
@@ -330,7 +335,7 @@ impl Flights {
         let mut purse = Purse(paid);
         let fetches: Vec<_> = plan::origin_ranges(gaps, fetch)
             .into_iter()
-            .map(|range| table.plan(version, generation, range, &mut purse))
+            .map(|range| table.plan(read, range, &mut purse))
             .collect();
         claims.extend(
             fetches.iter().flat_map(|f| f.fills.iter().map(|(_, fill)| Claim::new(fill, None))),
@@ -392,14 +397,9 @@ impl Flights {
 }
 
 impl Table {
-    fn plan(
-        &mut self,
-        version: &ObjectVersion,
-        generation: Generation,
-        range: Range<u64>,
-        paid: &mut Purse,
-    ) -> NewFetch {
-        let interest = Arc::default();
+    fn plan(&mut self, read: &Reading<'_>, range: Range<u64>, paid: &mut Purse) -> NewFetch {
+        let Reading { version, generation, class, .. } = *read;
+        let interest = Interest::new(class);
         let fills = blocks(version, &range)
             .map(|(key, span)| self.register(key, generation, span, &interest, paid))
             .collect();

@@ -49,7 +49,8 @@ pub(in crate::cache) fn spawn(
     let delivery = Delivery::new(cache.clone(), id.clone(), generation, fetch, check);
     tokio::spawn(async move {
         let origin = delivery.cache.origin.clone();
-        let asked = origin.get(&id, Asked::Range(range), Pin::Version(meta));
+        let urgency = delivery.interest.urgency();
+        let asked = origin.get(&id, Asked::Range(range), Pin::Version(meta), urgency);
         let started = Instant::now();
         let answer = select! {
             biased;
@@ -101,7 +102,8 @@ struct OpeningTask {
 impl OpeningTask {
     async fn run(mut self) {
         let origin = self.cache.origin.clone();
-        let asked = origin.get(&self.id, self.opening.asked().clone(), self.opening.pin());
+        let (opening, urgency) = (&self.opening, self.opening.interest().urgency());
+        let asked = origin.get(&self.id, opening.asked().clone(), opening.pin(), urgency);
         let started = Instant::now();
         let unwanted = async {
             loop {

@@ -242,7 +242,9 @@ impl BlockReader {
             self.window = (self.window * 2).clamp(self.cache.fetch_size, self.cache.read_ahead);
             self.read_ahead();
         }
-        self.claim().expect("claims ahead replace none").arrived(self.at).await;
+        let claim = self.claim().expect("claims ahead replace none");
+        claim.raise(self.class());
+        claim.arrived(self.at).await;
         let allowance = self.allowance();
         let claim = self.claim().expect("nothing is released while it is waited for");
         let slice = claim.try_read(self.at, allowance.most).expect("what arrived stays")?;

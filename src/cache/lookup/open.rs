@@ -428,7 +428,9 @@ impl Cache {
         let mut waits = if arrived.insists { WAITS } else { 0 };
         loop {
             let generation = self.generations.current(id);
-            let opening = self.flights.open(id, generation, first, || look().is_some());
+            let class = policy.fetching.class_of(&first.asked);
+            let known = || look().is_some();
+            let opening = self.flights.open(id, generation, first, class, known);
             let Some((mut handle, new)) = opening else {
                 // It became known between two looks.
                 return done(match look() {

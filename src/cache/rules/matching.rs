@@ -192,7 +192,8 @@ impl Rules {
             _ => None,
         };
         let demand = no_cache || null || self.is_ambiguous(id.key().as_str());
-        let fetching = Fetching { verify_checksums: rule.verify_checksums };
+        let verify_checksums = rule.verify_checksums;
+        let fetching = Fetching { verify_checksums, ..Fetching::default() };
         let policy = Policy::new(freshness, trusted, *negative, *obey_no_store, demand);
         let policy = Policy { fetching, ..policy.in_force_since(*since) };
         // Who wants the state of now gets nothing old, nor does who reads what may change unnoticed.

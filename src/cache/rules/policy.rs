@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::cache::config::Freshness;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::Entry;
+use crate::origin::{Asked, Class};
 use crate::s3::ObjectMeta;
 
 /// What may not be cached is remembered as such for so long after the last answer that said so: to find that out again
@@ -38,11 +39,34 @@ pub struct Policy {
 pub(in crate::cache) struct Fetching {
     /// They are compared with the checksums that the origin announces.
     pub verify_checksums: bool,
+    /// No client waits for them.
+    pub is_background: bool,
 }
 
 impl Default for Fetching {
     fn default() -> Self {
-        Self { verify_checksums: true }
+        Self { verify_checksums: true, is_background: false }
+    }
+}
+
+impl Fetching {
+    /// How urgent a read is for which so many bytes are fetched.
+    pub(in crate::cache) fn class(self, bytes: u64) -> Class {
+        if self.is_background { Class::Background } else { Class::of_read(bytes) }
+    }
+
+    /// How urgent what is read ahead is.
+    pub(in crate::cache) fn class_ahead(self) -> Class {
+        if self.is_background { Class::Background } else { Class::ReadAhead }
+    }
+
+    /// How urgent the first request of a read is.
+    pub(in crate::cache) fn class_of(self, asked: &Asked) -> Class {
+        self.class(match asked {
+            Asked::Range(range) => range.end - range.start,
+            Asked::Whole(bytes) | Asked::Suffix(bytes) => *bytes,
+            Asked::Part(_) => u64::MAX,
+        })
     }
 }
 
@@ -108,6 +132,12 @@ impl Policy {
     /// The same of a rule that was changed by a reload.
     pub(in crate::cache) fn in_force_since(self, in_force: Option<Moment>) -> Self {
         Self { in_force, ..self }
+    }
+
+    /// The same for a read that no client waits for.
+    #[must_use]
+    pub fn in_background(self) -> Self {
+        Self { fetching: Fetching { is_background: true, ..self.fetching }, ..self }
     }
 
     /// The same for a reader that demands the current state (R7).

@@ -12,6 +12,7 @@ use crate::cache::fetch::plan::{self, UNIT};
 use crate::cache::key::BlockKey;
 use crate::cache::lookup::open::CacheError;
 use crate::cache::memory::block::Block;
+use crate::origin::Class;
 
 impl BlockReader {
     /// Whether the client takes less than a block in a second.
@@ -35,13 +36,14 @@ impl BlockReader {
         let block_end = self.version.block_at(self.at).end();
         let ahead = self.end.min(self.at + self.window).max(block_end.min(self.end));
         let wanted = self.at..ahead;
-        let (claims, fetches) = self.join(&wanted, ahead, None);
+        let reading = self.reading(self.class());
+        let (claims, fetches) = self.join(&reading, &wanted, ahead, None);
         self.keep(claims, fetches);
         self.opening = None;
         if self.planned > self.at {
             return Ok(());
         }
-        let opening = self.cache.flights.opening_at(&self.reading(), self.at);
+        let opening = self.cache.flights.opening_at(&self.reading(self.class()), self.at);
         if let Some(mut opening) = opening {
             // However it ends, the next look finds its bytes in flight, or nobody who fetches them.
             let _ = opening.answer().await;
@@ -56,7 +58,8 @@ impl BlockReader {
         };
         let (paid, fetch_end) = self.pay(block_end, fetch_end).await?;
         let wanted = self.at..ahead.min(fetch_end);
-        let (claims, fetches) = self.join(&wanted, fetch_end, Some(paid));
+        let reading = self.reading(self.class());
+        let (claims, fetches) = self.join(&reading, &wanted, fetch_end, Some(paid));
         self.keep(claims, fetches);
         Ok(())
     }
@@ -122,13 +125,16 @@ impl BlockReader {
             self.window /= 2;
             return;
         };
-        let (claims, fetches) = self.join(&(from..upto), fetch_end, Some((paid, bytes)));
+        let reading = self.reading(self.fetching.class_ahead());
+        let paid = Some((paid, bytes));
+        let (claims, fetches) = self.join(&reading, &(from..upto), fetch_end, paid);
         self.keep(claims, fetches);
         self.planned = upto;
     }
 
     fn join(
         &self,
+        reading: &Reading<'_>,
         wanted: &Range<u64>,
         fetch_end: u64,
         paid: Option<(Paid, u64)>,
@@ -145,11 +151,17 @@ impl BlockReader {
             let in_memory = memory.find(key);
             in_memory.iter().flat_map(Block::spans).chain(on_disk).collect()
         };
-        flights.join(&self.reading(), wanted, fetch_end, &held, *fetch_size, paid)
+        flights.join(reading, wanted, fetch_end, &held, *fetch_size, paid)
     }
 
-    fn reading(&self) -> Reading<'_> {
-        Reading { id: &self.id, version: &self.version, generation: self.generation }
+    fn reading(&self, class: Class) -> Reading<'_> {
+        let Self { id, version, generation, .. } = self;
+        Reading { id, version, generation: *generation, class }
+    }
+
+    /// How urgent the bytes at its place are.
+    pub(in crate::cache) fn class(&self) -> Class {
+        self.fetching.class(self.end - self.at)
     }
 
     pub(in crate::cache) fn keep(&mut self, claims: Vec<Claim>, fetches: Vec<NewFetch>) {
