@@ -77,12 +77,16 @@ pub(super) struct Reloader {
     running: Mutex<Option<Running>>,
 }
 
+/// Digest of a file; `None`: it could not be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Digest(Option<u64>);
+
 /// State between two reloads.
 struct Running {
     /// In force, as it was read.
     loaded: Loaded,
     /// Digest of a file that was refused: it is not tried again until it changes.
-    refused: Option<Option<u64>>,
+    refused: Option<Digest>,
 }
 
 /// Outcome of a reload.
@@ -175,7 +179,7 @@ impl Reloader {
             Err(error) => {
                 log::error!("the configuration stays as it is (reload by {cause}): {error}");
                 metrics::reloaded(Reload::Failure);
-                running.refused = Some(digest);
+                running.refused = Some(Digest(digest));
                 Err(error)
             }
         }
@@ -225,7 +229,7 @@ impl Reloader {
         let digest = spawn_blocking(move || source.digest()).await.ok()?;
         let running = self.running.lock().await;
         let running = running.as_ref()?;
-        let is_known = digest == running.loaded.digest() || running.refused == Some(digest);
+        let is_known = digest == running.loaded.digest() || running.refused == Some(Digest(digest));
         (!is_known).then_some(digest)
     }
 }

@@ -44,7 +44,9 @@ pub fn from_prometheus(text: &str) -> String {
 }
 
 fn push(out: &mut String, pieces: &[&str]) {
-    pieces.iter().for_each(|piece| out.push_str(piece));
+    for piece in pieces {
+        out.push_str(piece);
+    }
     out.push('\n');
 }
 

@@ -268,8 +268,8 @@ impl Origin {
             outcome = self.attempt(request, &site, true, budget).await;
         }
         let mut moved = None;
-        if let Err((OriginError::Misdirected(_, said), _)) = &outcome
-            && self.relocates((bucket, request.domain), &site, said, deadline).await
+        if let Err((OriginError::Misdirected(said), _)) = &outcome
+            && self.relocates((bucket, request.domain), &site, &said.1, deadline).await
         {
             (site, moved) = (self.regions.site(Some(bucket)), Some(bucket));
             outcome = self.attempt(request, &site, fresh, budget).await;
@@ -378,7 +378,7 @@ impl Origin {
         let said = Misdirected::of(&error, !body.is_empty(), exchange.head());
         exchange.release().await;
         if let Some(said) = said {
-            return OriginError::Misdirected(error, Box::new(said));
+            return OriginError::Misdirected(Box::new((error, said)));
         }
         match status.as_u16() {
             // It waited for bytes of the request that were lost, or late: the same again may be taken.

@@ -45,8 +45,8 @@ pub enum OriginError {
     #[error("origin: rejects hotset's own credentials ({})", .0.code)]
     OwnCredentials(S3Error),
     /// The bucket is in another region. It does not leave this module.
-    #[error("origin: the bucket is in another region ({})", .0.code)]
-    Misdirected(S3Error, Box<Misdirected>),
+    #[error("origin: the bucket is in another region ({})", .0.0.code)]
+    Misdirected(Box<(S3Error, Misdirected)>),
     /// Name resolution, connect or TLS failed, by the first field.
     #[error("origin: cannot connect: {1}")]
     Connect(OriginFailure, String),
@@ -111,9 +111,8 @@ impl OriginError {
     /// Returns the error to send to the client.
     pub fn to_s3(&self) -> S3Error {
         match self {
-            Self::NotFound(e) | Self::Denied(e) | Self::Refused(e) | Self::Misdirected(e, _) => {
-                e.clone()
-            }
+            Self::NotFound(e) | Self::Denied(e) | Self::Refused(e) => e.clone(),
+            Self::Misdirected(said) => said.0.clone(),
             Self::PreconditionFailed => S3Error::precondition_failed("If-Match"),
             Self::Throttled(said) => with_retry_after(S3Error::slow_down(), said),
             Self::OwnCredentials(said) => {

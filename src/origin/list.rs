@@ -65,8 +65,8 @@ impl Origin {
         let (site, own) = (self.site(Some(bucket)), self.domains().own());
         let page = self.list_once(&site, bucket, query, budget).await;
         let moved = match &page {
-            Err(OriginError::Misdirected(_, said)) => {
-                self.relocates((bucket, own), &site, said, budget.deadline()).await
+            Err(OriginError::Misdirected(said)) => {
+                self.relocates((bucket, own), &site, &said.1, budget.deadline()).await
             }
             _ => false,
         };

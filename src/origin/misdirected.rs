@@ -57,11 +57,10 @@ impl Misdirected {
     ) -> Option<Self> {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let moves = match (status.as_u16(), code) {
-            (301 | 307, _) | (400, Some(OTHER_LOCATION)) => true,
+            // The response to a HEAD has no code.
+            (301 | 307, _) | (400, None | Some(OTHER_LOCATION)) => true,
             // The region that it names is the endpoint's, and that of the header the bucket's.
             (400, Some(MALFORMED)) => region.is_none(),
-            // The response to a HEAD has no code.
-            (400, None) => true,
             _ => return None,
         };
         let region = region.or(text(&BUCKET_REGION)).filter(|region| is_region(region));

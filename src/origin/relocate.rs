@@ -155,7 +155,8 @@ impl Origin {
 
     /// A response about the region that no other site can give a better one to.
     pub(super) fn settled(&self, error: OriginError, again: Option<&BucketName>) -> OriginError {
-        let OriginError::Misdirected(error, said) = error else { return error };
+        let OriginError::Misdirected(said) = error else { return error };
+        let (error, said) = *said;
         if let Some(bucket) = again.filter(|_| said.is_sure) {
             self.regions.give_up(bucket);
         }

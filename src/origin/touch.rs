@@ -25,8 +25,8 @@ impl Origin {
         // A request that reached the wrong region has written nothing.
         let place = (bucket, &**self.domains().own());
         let deadline = Instant::now() + self.config.deadline.0;
-        if let Err(OriginError::Misdirected(_, said)) = &outcome
-            && self.relocates(place, &site, said, deadline).await
+        if let Err(OriginError::Misdirected(said)) = &outcome
+            && self.relocates(place, &site, &said.1, deadline).await
         {
             let outcome = self.touch_at(&self.site(Some(bucket)), bucket, key).await;
             return outcome.map_err(|error| self.settled(error, Some(bucket)));

@@ -119,9 +119,8 @@ impl Api {
         let job = path.strip_prefix("/api/v1/warm/");
         match (path, job, &head.method) {
             ("/api/v1/purge", _, &Method::POST) => purge::purge(self, body, end).await,
-            ("/api/v1/purge", ..) => Ok(other_method("POST")),
             ("/api/v1/reload", _, &Method::POST) => reload::reload(self, body).await,
-            ("/api/v1/reload", ..) => Ok(other_method("POST")),
+            ("/api/v1/purge" | "/api/v1/reload", ..) => Ok(other_method("POST")),
             ("/api/v1/stats", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.snapshot())),
             ("/api/v1/config", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.config())),
             ("/api/v1/explain", _, &Method::GET) => explain::explain(self, head.uri.query()).await,

@@ -319,7 +319,9 @@ impl Flights {
             let in_flight = in_flight.map_or(&[][..], Vec::as_slice);
             let ours = in_flight.iter().filter(|fill| is_wanted(&fill.span));
             claims.extend(ours.map(|fill| Claim::new(fill, Some(metrics::coalesced()))));
-            claims.iter().for_each(|claim: &Claim| claim.raise(class));
+            for claim in &claims {
+                claim.raise(class);
+            }
             let mut have: Vec<_> = in_flight.iter().map(|f| f.span.clone()).collect();
             have.extend(held(&key));
             have.extend_from_slice(&coming);

@@ -121,7 +121,9 @@ mod tests {
         let request = ListRequest::of(&Method::GET, &Query::parse(query).unwrap()).unwrap();
         let bucket = testing::id("bucket", "k").bucket_hash64();
         let mut page = PageKeys::new(bucket, request, Sent::now());
-        keys.iter().for_each(|key| page.push(&testing::id("bucket", key)));
+        for key in keys {
+            page.push(&testing::id("bucket", key));
+        }
         page
     }
 

@@ -429,8 +429,8 @@ impl Cache {
         loop {
             let generation = self.generations.current(id);
             let class = policy.fetching.class_of(&first.asked);
-            let known = || look().is_some();
-            let opening = self.flights.open(id, generation, first, class, known);
+            let is_known = || look().is_some();
+            let opening = self.flights.open(id, generation, first, class, is_known);
             let Some((mut handle, new)) = opening else {
                 // It became known between two looks.
                 return done(match look() {

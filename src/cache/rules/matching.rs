@@ -146,10 +146,9 @@ impl Rules {
             let new = Arc::new(new.after(&old));
             let same = new.same_keys(&old);
             self.current.store(new.clone());
-            let stays = move |index: usize| {
+            move |index: usize| {
                 index < same && old.ordered[index].freshness == new.ordered[index].freshness
-            };
-            stays
+            }
         });
         self.current.load().say(&ended, "the rules changed");
         Ok(())
