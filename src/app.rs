@@ -33,6 +33,7 @@ use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::events::{Intake, Receivers};
+use crate::logging::audit::AuditLogger;
 use crate::metrics;
 use crate::origin::Origin;
 use crate::proxy::{
@@ -75,6 +76,7 @@ pub struct App {
     cluster: Option<Arc<Cluster>>,
     receivers: Receivers,
     log: AccessLogger,
+    audit: AuditLogger,
     reloader: Arc<Reloader>,
 }
 
@@ -156,7 +158,10 @@ impl App {
                 .await?;
         let owners = Arc::new(Owners::default());
         let cors = Arc::new(CorsRules::default());
-        let log = AccessLogger::start(config.log.access);
+        let log = AccessLogger::start(&config.log);
+        let log = log.map_err(|source| RunError::Log("access_to", source))?;
+        let audit = AuditLogger::start(config.log.audit, &config.log.audit_to);
+        let audit = audit.map_err(|source| RunError::Log("audit_to", source))?;
         let errors = Arc::<RecentErrors>::default();
         let conf = Arc::new(pingora_conf(&config));
         let mut servers = Vec::new();
@@ -175,6 +180,7 @@ impl App {
                 cluster: cluster.clone(),
                 cors: cors.clone(),
                 log: log.clone(),
+                audit: audit.clone(),
                 errors: errors.clone(),
                 limits: limits.clone(),
                 admission: admission.clone(),
@@ -206,6 +212,7 @@ impl App {
                     warmer: warmer.clone(),
                     cluster: cluster.clone(),
                     reloader: reloader.clone(),
+                    audit: audit.clone(),
                 };
                 let api = observe::api(&config, shown, token, address.ip().is_loopback())?;
                 Some((listener, Arc::new(api)))
@@ -229,6 +236,7 @@ impl App {
             cluster,
             receivers,
             log,
+            audit,
             reloader,
         })
     }
@@ -313,7 +321,11 @@ impl App {
         if timeout_at(deadline, self.cache.close()).await.is_err() {
             log::warn!("shutdown.grace is over; some blocks in memory were not written to disk");
         }
-        let _ = tokio::task::spawn_blocking(move || self.log.flush()).await;
+        let flush = move || {
+            self.log.flush();
+            self.audit.flush();
+        };
+        let _ = tokio::task::spawn_blocking(flush).await;
     }
 }
 

@@ -62,6 +62,7 @@ pub mod events;
 #[cfg(test)]
 mod generated;
 pub mod glob;
+pub mod logging;
 pub mod metrics;
 pub mod origin;
 mod pacing;

@@ -16,6 +16,7 @@ mod computed;
 mod operation;
 mod process;
 mod recorder;
+pub mod traffic;
 
 pub mod cache;
 pub mod cluster;
@@ -25,6 +26,8 @@ pub mod events;
 pub mod hedging;
 pub mod identities;
 pub mod integrity;
+pub mod limits;
+pub mod logs;
 pub mod memory;
 pub mod openmetrics;
 pub mod origin;
@@ -37,7 +40,6 @@ pub use cache::{
     admission_refused, coalesced, set_cache_blocks, set_cache_bytes, set_in_flight_bytes,
     set_in_flight_limit, set_metadata_entries,
 };
-pub use computed::render;
 pub use operation::Operation;
 pub use origin::{
     OriginKind, Outcome, origin_bytes, origin_first_byte, origin_request, origin_retry,
@@ -64,12 +66,27 @@ pub fn install() -> PrometheusHandle {
     })
 }
 
+/// All metrics in Prometheus's text format: those of `handle` and those that are computed, some of
+/// them from `/proc`.
+#[must_use]
+pub fn render(handle: &PrometheusHandle) -> String {
+    let mut text = handle.render();
+    process::write(&mut text);
+    requests::write(&mut text);
+    traffic::write(&mut text);
+    text
+}
+
 fn build() -> PrometheusRecorder {
     PrometheusBuilder::new()
         .set_buckets(&SECONDS)
         .and_then(|builder| {
             let lag = Matcher::Full(events::LAG.to_owned());
             builder.set_buckets_for_metric(lag, &events::LAG_SECONDS)
+        })
+        .and_then(|builder| {
+            let age = Matcher::Full(cache::EVICTION_AGE.to_owned());
+            builder.set_buckets_for_metric(age, &cache::AGES)
         })
         .expect("the lists of buckets are not empty")
         .build_recorder()
@@ -80,14 +97,17 @@ fn register() {
     cache::register();
     cluster::register();
     config::register();
-    disk::register();
+    disk::describe();
     events::register();
     hedging::register();
     identities::register();
     integrity::register();
+    limits::register();
+    logs::register();
     memory::register();
     origin::register();
     process::describe();
+    traffic::describe();
     requests::register();
     warm::register();
     webhook::register();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::units::Secret;
+use crate::config::units::{Dollars, Secret};
 
 /// The admin port: metrics, health checks and the admin API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,8 +17,27 @@ pub struct AdminConfig {
     /// local users; on any other address it is closed.
     #[cfg_attr(test, schemars(extend("minLength" = Self::TOKEN_MIN)))]
     pub token: Option<Secret>,
+    /// Prices of the origin, by which `hotset_saved_dollars_total` counts what the cache saves.
+    pub prices: Prices,
     /// File with the token, in place of `token`. It is read again for each request.
     pub token_file: Option<PathBuf>,
+}
+
+/// Prices of the origin; the defaults are those of S3 Standard in `us-east-1`, read from the same region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Prices {
+    /// US dollars for 1,000 GET requests.
+    pub requests: Dollars,
+    /// US dollars for each GB (10^9 bytes) that leaves the origin.
+    pub gigabyte: Dollars,
+}
+
+impl Default for Prices {
+    fn default() -> Self {
+        Self { requests: Dollars(400_000), gigabyte: Dollars(0) }
+    }
 }
 
 impl AdminConfig {
@@ -28,6 +47,11 @@ impl AdminConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { address: Some("127.0.0.1:9001".to_owned()), token: None, token_file: None }
+        Self {
+            address: Some("127.0.0.1:9001".to_owned()),
+            token: None,
+            token_file: None,
+            prices: Prices::default(),
+        }
     }
 }

@@ -34,6 +34,8 @@ pub enum RunError {
     Activation(#[from] ActivationError),
     #[error("events.{0}")]
     Events(#[from] ReceiversError),
+    #[error("log.{0}: {1}")]
+    Log(&'static str, std::io::Error),
     #[error("admin.token_file: {0}")]
     AdminToken(std::io::Error),
     #[error("rules: {0}")]

@@ -10,11 +10,14 @@ use super::error::RunError;
 use super::reload::Reloader;
 use crate::admin::stats::{Parts, Stats};
 use crate::admin::{Api, Reload, Token};
-use crate::cache::{Cache, DiskUsage, Rules};
+use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::logging::audit::AuditLogger;
 use crate::metrics;
 use crate::metrics::cache::{Eviction, evicted};
+use crate::metrics::events::set_trusted_buckets;
+use crate::metrics::limits::{self, Limit};
 use crate::origin::Origin;
 use crate::proxy::{Admission, RecentErrors};
 use crate::s3::BucketName;
@@ -30,6 +33,7 @@ pub(super) struct Observed {
     pub warmer: Arc<Warmer>,
     pub cluster: Option<Arc<Cluster>>,
     pub reloader: Arc<Reloader>,
+    pub audit: AuditLogger,
 }
 
 #[derive(Serialize)]
@@ -41,11 +45,13 @@ struct TrustOfRule<'a> {
 /// A bound, and how much of it is used.
 #[allow(clippy::struct_field_names, reason = "as it is called in JSON")]
 #[derive(Serialize)]
-struct Limit {
+struct LimitInUse {
     key: &'static str,
     /// `bytes`, or the things that are counted.
     unit: &'static str,
     used: u64,
+    /// The most that was used since the start, sampled every second.
+    peak: u64,
     limit: u64,
 }
 
@@ -68,28 +74,37 @@ pub(super) fn api(
     let (rules, mode) = (observed.rules.clone(), config.auth.mode);
     let (cluster, reloader) = (observed.cluster.clone(), observed.reloader.clone());
     let reload: Reload = Box::new(move |dry_run| Box::pin(reloader.clone().answer(dry_run)));
+    let audit = observed.audit.clone();
     let stats = stats(config, observed);
-    Ok(Api { cache, warmer, rules, mode, token, on_loopback, cluster, stats, reload })
+    Ok(Api { cache, warmer, rules, mode, token, on_loopback, cluster, audit, stats, reload })
 }
 
 fn stats(config: &Config, observed: Observed) -> Stats {
     let Observed { cache, origin, rules, admission, errors, reloader, .. } = observed;
     let disks = &config.cache.disk;
+    let prices = &config.admin.prices;
+    metrics::requests::set_prices(prices.requests.0, prices.gigabyte.0);
     for disk in disks {
         metrics::disk::set_capacity(&disk.path.display().to_string(), disk.capacity.0);
         evicted(Eviction::Disk, 0);
     }
     let disks = disks.iter().map(|d| json!({ "path": d.path, "capacity_bytes": d.capacity.0 }));
     let disks: Value = disks.collect();
-    let limits_of = cache.clone();
+    let (limits_of, trust_of, admitted) = (cache.clone(), rules.clone(), admission.clone());
     Stats {
         handle: metrics::install(),
-        refresh: Arc::new(move || refresh(&cache)),
+        refresh: Arc::new(move || {
+            refresh(&cache);
+            refresh_limits(&admitted, &cache);
+            for (rule, buckets) in trust_of.trusted() {
+                set_trusted_buckets(&rule, buckets.len());
+            }
+        }),
         started: Instant::now(),
         parts: Parts {
             origin: Box::new(move || json!(origin.report())),
             trust: Box::new(move || trust(&rules)),
-            limits: Box::new(move || limits(&admission, &limits_of)),
+            limits: Box::new(move || limits_now(&admission, &limits_of)),
             disks: Box::new(move || disks.clone()),
             errors: Box::new(move || json!(errors.newest_first())),
             config: Box::new(move || reloader.describe()),
@@ -105,21 +120,29 @@ fn trust(rules: &Rules) -> Value {
     rules.collect()
 }
 
-fn limits(admission: &Admission, cache: &Cache) -> Value {
-    let count = |key, unit, (used, limit): (usize, usize)| {
-        json!(Limit { key, unit, used: used as u64, limit: limit as u64 })
-    };
+/// Each limit with its unit, its use and its value.
+fn limits_in_use(admission: &Admission, cache: &Cache) -> [(Limit, &'static str, u64, u64); 3] {
+    let count = |limit, unit, (used, most): (usize, usize)| (limit, unit, used as u64, most as u64);
     let usage = cache.usage();
-    json!([
-        count("limits.requests", "requests", admission.requests()),
-        count("limits.connections", "connections", admission.connections()),
-        Limit {
-            key: "cache.in_flight",
-            unit: "bytes",
-            used: usage.in_flight_bytes,
-            limit: usage.in_flight_limit,
-        },
-    ])
+    [
+        count(Limit::Requests, "requests", admission.requests()),
+        count(Limit::Connections, "connections", admission.connections()),
+        (Limit::InFlight, "bytes", usage.in_flight_bytes, usage.in_flight_limit),
+    ]
+}
+
+fn limits_now(admission: &Admission, cache: &Cache) -> Value {
+    let shown = limits_in_use(admission, cache).map(|(of, unit, used, limit)| {
+        let peak = limits::peak(of).max(used);
+        json!(LimitInUse { key: of.label(), unit, used, peak, limit })
+    });
+    shown.into_iter().collect()
+}
+
+fn refresh_limits(admission: &Admission, cache: &Cache) {
+    for (limit, _, used, most) in limits_in_use(admission, cache) {
+        limits::set(limit, used, most);
+    }
 }
 
 /// Sets the gauges that nobody sets as they change.
@@ -131,11 +154,7 @@ pub(super) fn refresh(cache: &Cache) {
     metrics::set_metadata_entries(usage.metadata_entries);
     metrics::set_in_flight_bytes(usage.in_flight_bytes);
     metrics::set_in_flight_limit(usage.in_flight_limit);
-    if let Some(disk) = cache.disk_usage() {
-        let DiskUsage { device_bytes, blocks, objects, queued_bytes, .. } = disk;
-        let holds = metrics::disk::Holds { device_bytes, blocks, objects, queued_bytes };
-        metrics::disk::set_holds(holds);
-    }
+    cache.set_disk_gauges();
 }
 
 /// For `/readyz`: one line for each rule that trusts events.

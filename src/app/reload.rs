@@ -20,7 +20,9 @@ use tokio::time::sleep;
 use crate::admin::Token;
 use crate::cache::{Cache, Rules};
 use crate::config::{Change, Config, ConfigError, ConfigSource, Effect, Loaded, Step};
+use crate::logging::operator;
 use crate::metrics::config::{self as metrics, Reload};
+use crate::metrics::requests::set_prices;
 use crate::proxy::{AccessLogger, Admission, LimitsConfig};
 use crate::warm::Warmer;
 
@@ -279,10 +281,12 @@ impl Live {
         self.limits.store(Arc::new(new.limits.clone()));
         self.admission.set_limits(&new.limits);
         self.warmer.set_limits(&new.warm);
-        self.log.set_format(new.log.access);
-        if let Ok(level) = new.log.level.parse() {
-            log::set_max_level(level);
+        if let Err(error) = self.log.set_format(new.log.access) {
+            log::error!("log.access stays as it is: log.access_to: {error}");
         }
+        operator::set_format(new.log.format);
+        operator::set_level(&new.log.level);
+        set_prices(new.admin.prices.requests.0, new.admin.prices.gigabyte.0);
         self.token.replace(&new.admin);
     }
 }

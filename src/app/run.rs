@@ -81,10 +81,14 @@ async fn run_until(mut signals: Signals, app: App) {
     let (stop, shutdown) = watch::channel(false);
     let (manager, reloader) = (Arc::new(ServiceManager::from_environment()), app.reloader.clone());
     manager.ready(&app.endpoints());
-    let watched = manager.clone();
+    let (watched, log, audit) = (manager.clone(), app.log.clone(), app.audit.clone());
     tokio::spawn(async move { watched.keep_alive().await });
     tokio::spawn(async move {
-        signals.end(&reloader).await;
+        let reopen = || {
+            log.reopen();
+            audit.reopen();
+        };
+        signals.end(&reloader, reopen).await;
         log::info!("stopping: requests under way are finished");
         manager.stopping(&reloader.in_force().shutdown);
         let _ = stop.send(true);

@@ -6,27 +6,35 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::reload::Reloader;
 
-/// SIGTERM, SIGINT and SIGHUP, which end the process at once as long as nobody listens: made before anybody is told that
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1, which end the process at once as long as nobody listens: made before anybody is told that
 /// it serves.
 pub(super) struct Signals {
     term: Signal,
     int: Signal,
     hangup: Signal,
+    user: Signal,
 }
 
 impl Signals {
     pub(super) fn new() -> Result<Self, std::io::Error> {
-        let [term, int, hangup] =
-            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-        Ok(Self { term: term?, int: int?, hangup: hangup? })
+        let kinds = [
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::hangup(),
+            SignalKind::user_defined1(),
+        ];
+        let [term, int, hangup, user] = kinds.map(signal);
+        Ok(Self { term: term?, int: int?, hangup: hangup?, user: user? })
     }
 
-    /// Waits for SIGTERM or SIGINT. SIGHUP reloads the configuration meanwhile.
-    pub(super) async fn end(&mut self, reloader: &Arc<Reloader>) {
+    /// Waits for SIGTERM or SIGINT. Meanwhile SIGHUP reloads the configuration, and SIGUSR1 has the files of logs opened
+    /// again.
+    pub(super) async fn end(&mut self, reloader: &Arc<Reloader>, reopen: impl Fn()) {
         loop {
             tokio::select! {
                 _ = self.term.recv() => return,
                 _ = self.int.recv() => return,
+                Some(()) = self.user.recv() => reopen(),
                 // What is wrong is in the log.
                 Some(()) = self.hangup.recv() => drop(tokio::spawn(reloader.clone().reload("SIGHUP"))),
             }

@@ -245,6 +245,13 @@ impl Cache {
     }
 
     /// What lies on disk; `None` without a disk tier.
+    /// Sets the gauges of each path of the disk tier.
+    pub fn set_disk_gauges(&self) {
+        if let Some(disk) = &self.disk {
+            disk.set_gauges();
+        }
+    }
+
     pub fn disk_usage(&self) -> Option<DiskUsage> {
         self.disk.as_ref().map(DiskTier::usage)
     }

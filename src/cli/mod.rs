@@ -10,6 +10,7 @@ mod config_file;
 mod disk;
 mod explain;
 mod health;
+mod log_level;
 mod online;
 mod purge;
 mod reload;
@@ -48,6 +49,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Show what a running server does: rates, hit ratio, latency, origin, events, disks, limits
     Stats(stats::StatsArguments),
+    /// Show or set the level of log messages of a running server
+    LogLevel(log_level::LogLevelArguments),
     /// Look at the disk tier of a server that is not running
     #[command(subcommand)]
     Disk(disk::DiskCommand),
@@ -76,6 +79,7 @@ fn run(command: &Command) -> ExitCode {
         Command::Reload(arguments) => reload::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
+        Command::LogLevel(arguments) => log_level::run(arguments),
         Command::Disk(command) => disk::run(command),
     }
 }
@@ -105,6 +109,7 @@ mod tests {
                 | Command::Reload(_)
                 | Command::Explain(_)
                 | Command::Stats(_)
+                | Command::LogLevel(_)
                 | Command::Disk(_) => {
                     unreachable!("they are others")
                 }

@@ -12,10 +12,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use super::Config;
-use super::units::{ByteSize, HumanDuration, Secret};
+use super::units::{ByteSize, Dollars, HumanDuration, Secret};
 use crate::cache::config::{EventsFreshness, Freshness};
 use crate::cache::disk::Share;
-use crate::proxy::config::{AccessLog, FileMode};
+use crate::logging::config::{AccessLog, AuditLog, LogOutput, MessageFormat};
+use crate::proxy::config::FileMode;
 
 /// The schema of a whole configuration file, with or without the default of each key.
 pub(super) fn schema(defaults: bool) -> Value {
@@ -89,6 +90,14 @@ by_hand!(ByteSize, "Size", {
     "pattern": "^[0-9]+ ?([KMGTP]i|[KMGTP]i?B|B)?$",
 });
 
+by_hand!(Dollars, "Dollars", {
+    "description": "An amount of US dollars, such as 0.0004",
+    "type": ["number", "string"],
+    "minimum": 0,
+    "maximum": 1_000_000,
+    "pattern": "^[0-9]+([.][0-9]+)?$",
+});
+
 by_hand!(HumanDuration, "Duration", {
     "description": "A span of time: 10ms, 30s, 2m30s or 1h; 0 needs no unit",
     "type": ["integer", "string"],
@@ -116,8 +125,24 @@ by_hand!(FileMode, "FileMode", {
 });
 
 by_hand!(AccessLog, "AccessLog", {
-    "description": "off, plain or json; Helm writes a bare off as false",
-    "enum": ["off", "plain", "json", false],
+    "description": "off, plain, json or s3; Helm writes a bare off as false",
+    "enum": ["off", "plain", "json", "s3", false],
+});
+
+by_hand!(AuditLog, "AuditLog", {
+    "description": "off, denied or all; Helm writes a bare off as false",
+    "enum": ["off", "denied", "all", false],
+});
+
+by_hand!(MessageFormat, "MessageFormat", {
+    "description": "plain or json",
+    "enum": ["plain", "json"],
+});
+
+by_hand!(LogOutput, "LogOutput", {
+    "description": "stdout, an absolute path, syslog, syslog:/path or syslog://ip:port",
+    "type": "string",
+    "pattern": "^(stdout|/.*|syslog(:/[^/].*|://.*:[0-9]+)?)$",
 });
 
 impl JsonSchema for Freshness {

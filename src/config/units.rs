@@ -27,6 +27,56 @@ pub enum InvalidUnit {
     TooLarge(String),
 }
 
+/// An amount of US dollars, in billionths: `0.0004`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Dollars(pub u64);
+
+impl Serialize for Dollars {
+    #[allow(clippy::cast_precision_loss, reason = "prices are small")]
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0 as f64 / 1e9)
+    }
+}
+
+impl<'de> Deserialize<'de> for Dollars {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DollarsVisitor;
+        impl Visitor<'_> for DollarsVisitor {
+            type Value = Dollars;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an amount of dollars from 0 to 1000000, such as 0.0004")
+            }
+
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+            fn visit_f64<E: de::Error>(self, amount: f64) -> Result<Dollars, E> {
+                match (0.0..=1e6).contains(&amount) {
+                    true => Ok(Dollars((amount * 1e9).round() as u64)),
+                    false => Err(E::invalid_value(de::Unexpected::Float(amount), &self)),
+                }
+            }
+
+            #[allow(clippy::cast_precision_loss, reason = "it is too large then")]
+            fn visit_u64<E: de::Error>(self, amount: u64) -> Result<Dollars, E> {
+                self.visit_f64(amount as f64)
+            }
+
+            #[allow(clippy::cast_precision_loss, reason = "it is too large then")]
+            fn visit_i64<E: de::Error>(self, amount: i64) -> Result<Dollars, E> {
+                self.visit_f64(amount as f64)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Dollars, E> {
+                match text.parse() {
+                    Ok(amount) => self.visit_f64(amount),
+                    Err(_) => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(DollarsVisitor)
+    }
+}
+
 /// A size in bytes: `4096`, `512MiB` (powers of 1024), `1GB` (powers of 1000).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ByteSize(pub u64);

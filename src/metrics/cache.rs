@@ -1,9 +1,11 @@
 //! Contents of memory, bytes in flight, misses by reason, evictions by tier and reason, and invalidations by cause.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics::{
-    Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge, with_local_recorder,
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram, with_local_recorder,
 };
 
 use super::recorder::{GaugeGuard, Registered, recorder};
@@ -17,8 +19,13 @@ pub(super) const IN_FLIGHT_LIMIT: &str = "hotset_in_flight_limit_bytes";
 pub(super) const COALESCED: &str = "hotset_coalesced_total";
 pub(super) const COALESCED_WAITERS: &str = "hotset_coalesced_waiters";
 const MISSES: &str = "hotset_misses_total";
+pub(super) const EVICTION_AGE: &str = "hotset_cache_eviction_age_seconds";
 const EVICTIONS: &str = "hotset_cache_evictions_total";
 pub(super) const INVALIDATIONS: &str = "hotset_invalidations_total";
+
+/// Upper bounds of the buckets of ages at eviction, in seconds: up to a week.
+pub(super) const AGES: [f64; 10] =
+    [1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0];
 
 label! {
     /// The reason for which a read was not answered from the cache alone.
@@ -85,6 +92,7 @@ impl Eviction {
 }
 
 struct Handles {
+    eviction_age: Histogram,
     misses: [Counter; MissReason::ALL.len()],
     invalidations: [Counter; InvalidationCause::ALL.len()],
     /// That of the disk is registered with the disk tier.
@@ -110,6 +118,7 @@ impl Handles {
             evictions[of_memory as usize].get_or_init(|| eviction_counter(of_memory));
         }
         Self {
+            eviction_age: histogram!(EVICTION_AGE),
             misses: std::array::from_fn(miss),
             invalidations: std::array::from_fn(cause),
             evictions,
@@ -148,6 +157,7 @@ fn describe() {
     describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads waiting for a fetch that another read started");
     describe_counter!(MISSES, Unit::Count, "Reads that were not answered from the cache alone, by reason: new (not cached before, as far as is remembered), expired, evicted, invalidated, restarted (on disk since before a restart, to be confirmed), must_revalidate (the rule, the key or the client demands it), bypassed (not for the cache)");
     describe_counter!(EVICTIONS, Unit::Count, "Entries evicted for want of room, by tier (memory and disk: blocks; metadata: objects) and reason");
+    describe_histogram!(EVICTION_AGE, Unit::Seconds, "Time that evicted blocks were in memory");
     describe_counter!(INVALIDATIONS, Unit::Count, "Invalidations of objects and buckets, by cause: write, write_outcome_unknown, event, peer (a write through another replica), purge, origin (an answer that names another state)");
 }
 
@@ -162,6 +172,14 @@ pub fn miss(reason: MissReason) {
 pub fn invalidation(cause: InvalidationCause) {
     if let Some(handles) = HANDLES.get() {
         handles.invalidations[cause as usize].increment(1);
+    }
+}
+
+/// Counts a block that was evicted from memory `age` after it came.
+pub fn evicted_block(eviction: Eviction, age: Duration) {
+    evicted(eviction, 1);
+    if let Some(handles) = HANDLES.get() {
+        handles.eviction_age.record(age);
     }
 }
 

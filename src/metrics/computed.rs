@@ -3,9 +3,6 @@
 use std::fmt::Write as _;
 
 use metrics::{Unit, describe_counter, describe_gauge};
-use metrics_exporter_prometheus::PrometheusHandle;
-
-use super::process;
 
 /// The kind of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,15 +67,6 @@ fn escape(out: &mut String, value: &str) {
             other => out.push(other),
         }
     }
-}
-
-/// All metrics in Prometheus's text format: those of `handle` and those that are computed, some of
-/// them from `/proc`.
-#[must_use]
-pub fn render(handle: &PrometheusHandle) -> String {
-    let mut text = handle.render();
-    process::write(&mut text);
-    text
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
-//! The disk tier's metrics.
+//! The disk tier's metrics, by path.
+
+use std::fmt;
 
 use metrics::{
-    Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge, with_local_recorder,
+    Counter, NoopRecorder, Unit, counter, describe_counter, describe_gauge, gauge,
+    with_local_recorder,
 };
 
-use super::recorder::{Registered, recorder};
+use super::recorder::recorder;
 
 const READS: &str = "hotset_disk_reads_total";
 const READ_BYTES: &str = "hotset_disk_read_bytes_total";
@@ -58,60 +61,106 @@ label! {
     }
 }
 
-/// Contents of the disk tier.
+/// Contents of one path of the disk tier.
 #[derive(Debug, Clone, Copy)]
 pub struct Holds {
     /// Of all files.
     pub device_bytes: u64,
     pub blocks: u64,
-    pub objects: u64,
+    /// `None`: metadata lies on another path.
+    pub objects: Option<u64>,
     /// Of blocks that wait to be written.
     pub queued_bytes: u64,
 }
 
-struct Handles {
+/// The metrics of one path of the disk tier.
+pub struct DiskPath {
+    path: String,
     reads: [Counter; Outcome::ALL.len()],
     failures: [Counter; Failure::ALL.len()],
     skips: [Counter; Skip::ALL.len()],
     read_bytes: Counter,
     written_bytes: Counter,
     reclaimed: Counter,
-    device_bytes: Gauge,
-    blocks: Gauge,
-    objects: Gauge,
-    queued_bytes: Gauge,
 }
 
-static HANDLES: Registered<Handles> = Registered::none();
+impl fmt::Debug for DiskPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskPath").field("path", &self.path).finish_non_exhaustive()
+    }
+}
 
-impl Handles {
-    fn new() -> Self {
-        let outcome = |index: usize| counter!(READS, "outcome" => Outcome::ALL[index].label());
-        let failure = |index: usize| counter!(FAILURES, "reason" => Failure::ALL[index].label());
-        let skip = |index: usize| counter!(SKIPS, "reason" => Skip::ALL[index].label());
+impl DiskPath {
+    /// Registers the metrics of a path; of the same path they are the same. They record nothing if nothing does.
+    pub fn new(path: &str) -> Self {
+        match recorder() {
+            Some(recorder) => with_local_recorder(recorder, || Self::register(path)),
+            None => with_local_recorder(&NoopRecorder, || Self::register(path)),
+        }
+    }
+
+    fn register(path: &str) -> Self {
+        let path = path.to_owned();
+        let outcome = |index: usize| counter!(READS, "path" => path.clone(), "outcome" => Outcome::ALL[index].label());
+        let failure = |index: usize| counter!(FAILURES, "path" => path.clone(), "reason" => Failure::ALL[index].label());
+        let skip = |index: usize| counter!(SKIPS, "path" => path.clone(), "reason" => Skip::ALL[index].label());
         Self {
             reads: std::array::from_fn(outcome),
             failures: std::array::from_fn(failure),
             skips: std::array::from_fn(skip),
-            read_bytes: counter!(READ_BYTES),
-            written_bytes: counter!(WRITTEN_BYTES),
-            reclaimed: counter!(RECLAIMED),
-            device_bytes: gauge!(DEVICE_BYTES),
-            blocks: gauge!(BLOCKS),
-            objects: gauge!(OBJECTS),
-            queued_bytes: gauge!(QUEUED_BYTES),
+            read_bytes: counter!(READ_BYTES, "path" => path.clone()),
+            written_bytes: counter!(WRITTEN_BYTES, "path" => path.clone()),
+            reclaimed: counter!(RECLAIMED, "path" => path.clone()),
+            path,
         }
+    }
+
+    /// Counts a read of a block that the index names, and its bytes.
+    pub fn read(&self, outcome: Outcome, bytes: u64) {
+        self.reads[outcome as usize].increment(1);
+        self.read_bytes.increment(bytes);
+    }
+
+    /// Counts bytes of a record that was written.
+    pub fn written(&self, bytes: u64) {
+        self.written_bytes.increment(bytes);
+    }
+
+    /// Counts an operation that failed.
+    pub fn failed(&self, failure: Failure) {
+        self.failures[failure as usize].increment(1);
+    }
+
+    /// Counts a block that was not written to disk although nothing failed.
+    pub fn skipped(&self, skip: Skip) {
+        self.skips[skip as usize].increment(1);
+    }
+
+    /// Counts a segment that was removed to make room.
+    pub fn reclaimed(&self) {
+        self.reclaimed.increment(1);
+    }
+
+    /// Sets what lies below the path.
+    #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, eight pebibytes")]
+    pub fn set_holds(&self, holds: Holds) {
+        let Some(recorder) = recorder() else { return };
+        let set = |name: &'static str, value: u64| {
+            gauge!(name, "path" => self.path.clone()).set(value as f64);
+        };
+        with_local_recorder(recorder, || {
+            set(DEVICE_BYTES, holds.device_bytes);
+            set(BLOCKS, holds.blocks);
+            set(QUEUED_BYTES, holds.queued_bytes);
+            if let Some(objects) = holds.objects {
+                set(OBJECTS, objects);
+            }
+        });
     }
 }
 
-/// Describes and registers these metrics with the recorder in scope.
-pub(super) fn register() {
-    describe();
-    HANDLES.keep(Handles::new());
-}
-
 #[rustfmt::skip] // A table: one line a metric.
-fn describe() {
+pub(super) fn describe() {
     describe_counter!(READS, Unit::Count, "Reads of blocks from disk, by outcome");
     describe_counter!(READ_BYTES, Unit::Bytes, "Bytes of blocks read from disk");
     describe_counter!(WRITTEN_BYTES, Unit::Bytes, "Bytes of block records written to disk, rewrites included");
@@ -125,42 +174,6 @@ fn describe() {
     describe_gauge!(OBJECTS, Unit::Count, "Objects with metadata on disk");
 }
 
-/// Counts a read of a block that the index names, and its bytes.
-pub fn read(outcome: Outcome, bytes: u64) {
-    if let Some(handles) = HANDLES.get() {
-        handles.reads[outcome as usize].increment(1);
-        handles.read_bytes.increment(bytes);
-    }
-}
-
-/// Counts bytes of a record that was written.
-pub fn written(bytes: u64) {
-    if let Some(handles) = HANDLES.get() {
-        handles.written_bytes.increment(bytes);
-    }
-}
-
-/// Counts what could not be done.
-pub fn failed(failure: Failure) {
-    if let Some(handles) = HANDLES.get() {
-        handles.failures[failure as usize].increment(1);
-    }
-}
-
-/// Counts a block that was not written to disk although nothing failed.
-pub fn skipped(skip: Skip) {
-    if let Some(handles) = HANDLES.get() {
-        handles.skips[skip as usize].increment(1);
-    }
-}
-
-/// Counts a segment that was removed to make room.
-pub fn reclaimed() {
-    if let Some(handles) = HANDLES.get() {
-        handles.reclaimed.increment(1);
-    }
-}
-
 /// Sets the limit on the size of the files below a path.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, eight pebibytes")]
 pub fn set_capacity(path: &str, bytes: u64) {
@@ -168,15 +181,4 @@ pub fn set_capacity(path: &str, bytes: u64) {
     let path = path.to_owned();
     let register = || gauge!(CAPACITY, "path" => path);
     with_local_recorder(recorder, register).set(bytes as f64);
-}
-
-/// Sets what the tier holds.
-#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, eight pebibytes")]
-pub fn set_holds(holds: Holds) {
-    if let Some(handles) = HANDLES.get() {
-        handles.device_bytes.set(holds.device_bytes as f64);
-        handles.blocks.set(holds.blocks as f64);
-        handles.objects.set(holds.objects as f64);
-        handles.queued_bytes.set(holds.queued_bytes as f64);
-    }
 }

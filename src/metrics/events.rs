@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 
 use super::recorder::{Registered, recorder};
 
+const TRUSTED_BUCKETS: &str = "hotset_rule_trusted_buckets";
 const EVENTS: &str = "hotset_events_total";
 pub(super) const LAG: &str = "hotset_event_lag_seconds";
 const LAST: &str = "hotset_events_last_timestamp_seconds";
@@ -116,6 +117,11 @@ pub(super) fn register() {
 
 #[rustfmt::skip] // A table: one line a metric.
 fn describe() {
+    describe_gauge!(
+        TRUSTED_BUCKETS,
+        Unit::Count,
+        "Buckets in which events are trusted, by the pattern of a rule with freshness: events"
+    );
     describe_counter!(EVENTS, Unit::Count, "Object events received, by source and result");
     describe_histogram!(LAG, Unit::Seconds, "Delay of events, from the time in the event to its application, by source and bucket");
     describe_gauge!(LAST, Unit::Seconds, "Time of the last event that was applied, in Unix time, by source; 0: none yet");
@@ -173,6 +179,15 @@ pub fn canary(result: Canary) {
     if let Some(handles) = HANDLES.get() {
         handles.canaries[result as usize].increment(1);
     }
+}
+
+/// Sets the number of buckets in which a rule with `freshness: events` trusts events.
+#[allow(clippy::cast_precision_loss, reason = "they are few")]
+pub fn set_trusted_buckets(rule: &str, buckets: usize) {
+    let Some(recorder) = recorder() else { return };
+    let rule = rule.to_owned();
+    let register = || gauge!(TRUSTED_BUCKETS, "rule" => rule);
+    with_local_recorder(recorder, register).set(buckets as f64);
 }
 
 /// Sets the number of pairs of a rule and a bucket that are trusted.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::{
@@ -12,6 +13,7 @@ use metrics::{
 };
 use parking_lot::RwLock;
 
+use super::computed::{Family, Kind};
 use super::operation::Operation;
 use super::recorder::{GaugeGuard, Registered, recorder};
 
@@ -19,12 +21,29 @@ const REQUESTS: &str = "hotset_requests_total";
 const RESPONSE_BYTES: &str = "hotset_response_bytes_total";
 const RESPONSES: &str = "hotset_responses_total";
 const ERRORS: &str = "hotset_errors_total";
-const SAVED_REQUESTS: &str = "hotset_saved_requests_total";
-const SAVED_BYTES: &str = "hotset_saved_bytes_total";
 const DURATION: &str = "hotset_request_duration_seconds";
 const FIRST_BYTE: &str = "hotset_first_byte_seconds";
 pub(super) const OPEN_CONNECTIONS: &str = "hotset_open_connections";
 pub(super) const REQUESTS_IN_FLIGHT: &str = "hotset_requests_in_flight";
+
+const SAVED_REQUESTS: Family = Family {
+    name: "hotset_saved_requests_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Requests answered from the cache without a request to the origin",
+};
+const SAVED_BYTES: Family = Family {
+    name: "hotset_saved_bytes_total",
+    kind: Kind::Counter,
+    unit: Unit::Bytes,
+    help: "Bytes of response bodies sent from memory and disk instead of the origin",
+};
+const SAVED_DOLLARS: Family = Family {
+    name: "hotset_saved_dollars_total",
+    kind: Kind::Counter,
+    unit: Unit::Count,
+    help: "Price of the saved requests and bytes, by admin.prices",
+};
 
 label! {
     /// Role of the cache in a response.
@@ -105,8 +124,6 @@ struct Handles {
     series: Box<[Series]>,
     responses: [OnceLock<ByStatus>; Operation::ALL.len()],
     errors: RwLock<HashMap<String, Counter>>,
-    saved_requests: Counter,
-    saved_bytes: Counter,
     response_bytes: [Counter; Source::ALL.len()],
     open_connections: Gauge,
     requests_in_flight: Gauge,
@@ -128,8 +145,6 @@ impl Handles {
             series,
             responses: [const { OnceLock::new() }; Operation::ALL.len()],
             errors: RwLock::default(),
-            saved_requests: counter!(SAVED_REQUESTS),
-            saved_bytes: counter!(SAVED_BYTES),
             response_bytes: [Source::Memory, Source::Disk, Source::Origin, Source::PassThrough]
                 .map(|source| counter!(RESPONSE_BYTES, "source" => source.label())),
             open_connections: gauge!(OPEN_CONNECTIONS),
@@ -168,8 +183,9 @@ fn describe() {
     describe_counter!(ERRORS, Unit::Count, "Error responses of hotset itself, by S3 error code; the first 100 codes have series, others are counted as `other`");
     describe_histogram!(DURATION, Unit::Seconds, "Time from receiving a request head to sending the last byte of the response");
     describe_histogram!(FIRST_BYTE, Unit::Seconds, "Time from receiving a request head to sending the first byte of the response");
-    describe_counter!(SAVED_REQUESTS, Unit::Count, "Requests answered from the cache without a request to the origin");
-    describe_counter!(SAVED_BYTES, Unit::Bytes, "Bytes of response bodies sent from memory and disk instead of the origin");
+    for family in [SAVED_REQUESTS, SAVED_BYTES, SAVED_DOLLARS] {
+        family.describe();
+    }
     describe_counter!(RESPONSE_BYTES, Unit::Bytes, "Bytes of response bodies sent to clients, by source");
     describe_gauge!(OPEN_CONNECTIONS, Unit::Count, "Open client connections");
     describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests in flight");
@@ -205,9 +221,44 @@ pub fn ended(request: &Ended) {
         })
         .increment(1);
     if matches!(cache, CacheResult::Hit | CacheResult::Stale | CacheResult::Negative) {
-        handles.saved_requests.increment(1);
+        SAVED.requests.fetch_add(1, Ordering::Relaxed);
     }
-    handles.saved_bytes.increment(from_cache);
+    SAVED.bytes.fetch_add(from_cache, Ordering::Relaxed);
+}
+
+/// What the cache saved, and what it would have cost.
+struct Saved {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+    /// Of a thousand requests, and of a gigabyte, in billionths of a dollar.
+    prices: [AtomicU64; 2],
+}
+
+static SAVED: Saved = Saved {
+    requests: AtomicU64::new(0),
+    bytes: AtomicU64::new(0),
+    prices: [const { AtomicU64::new(0) }; 2],
+};
+
+/// Sets the prices of a thousand requests and of a gigabyte at the origin, in billionths of a dollar.
+pub fn set_prices(thousand_requests: u64, gigabyte: u64) {
+    SAVED.prices[0].store(thousand_requests, Ordering::Relaxed);
+    SAVED.prices[1].store(gigabyte, Ordering::Relaxed);
+}
+
+/// Appends what was saved.
+#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+pub(super) fn write(out: &mut String) {
+    let of = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
+    let (requests, bytes) = (of(&SAVED.requests), of(&SAVED.bytes));
+    SAVED_REQUESTS.write(out, [(Vec::new(), requests)]);
+    SAVED_BYTES.write(out, [(Vec::new(), bytes)]);
+    let [per_thousand, per_gigabyte] =
+        [&SAVED.prices[0], &SAVED.prices[1]].map(|price| of(price) / 1e9);
+    if per_thousand > 0.0 || per_gigabyte > 0.0 {
+        let dollars = requests / 1e3 * per_thousand + bytes / 1e9 * per_gigabyte;
+        SAVED_DOLLARS.write(out, [(Vec::new(), dollars)]);
+    }
 }
 
 /// Counts an error response of hotset itself, by its S3 error code.

@@ -12,7 +12,7 @@ mod reference;
 
 /// The value of the series that begins with `series`, which names its labels too.
 fn value(series: &str) -> Option<f64> {
-    install().render().lines().find_map(|line| {
+    render(&install()).lines().find_map(|line| {
         let rest = line.strip_prefix(series)?.strip_prefix(' ')?;
         Some(rest.parse().unwrap())
     })
@@ -52,7 +52,7 @@ fn each_recording_function_moves_its_own_metric() {
     set_metadata_entries(3);
     set_in_flight_bytes(4);
     set_in_flight_limit(5);
-    disk::skipped(disk::Skip::NotAdmitted);
+    disk::DiskPath::new("/t").skipped(disk::Skip::NotAdmitted);
 
     let requests = r#"hotset_requests_total{operation="other",cache="negative",status="#;
     assert!(value(&format!("{requests}\"5xx\"}}")).unwrap() >= 1.0);
@@ -81,7 +81,15 @@ fn each_recording_function_moves_its_own_metric() {
     assert!(value(exact).unwrap() >= 1.0);
     assert!(value("hotset_saved_requests_total").unwrap() >= 2.0);
     assert!(value("hotset_saved_bytes_total").unwrap() >= 14.0);
-    assert!(value(r#"hotset_disk_skips_total{reason="not_admitted"}"#).unwrap() >= 1.0);
+    cache::evicted_block(cache::Eviction::Memory, Duration::from_secs(30));
+    assert!(value(r#"hotset_cache_eviction_age_seconds_bucket{le="60"}"#).unwrap() >= 1.0);
+    limits::set(limits::Limit::Requests, 7, 10);
+    limits::set(limits::Limit::Requests, 3, 10);
+    for (name, expected) in [("", 10.0), ("_used", 3.0), ("_peak", 7.0)] {
+        let series = format!("hotset_limit{name}{{limit=\"limits.requests\"}}");
+        assert!((value(&series).unwrap() - expected).abs() < 0.1, "{series}");
+    }
+    assert!(value(r#"hotset_disk_skips_total{path="/t",reason="not_admitted"}"#).unwrap() >= 1.0);
     for gauge in [CACHE_BYTES, CACHE_BLOCKS, METADATA_ENTRIES, IN_FLIGHT_BYTES, IN_FLIGHT_LIMIT] {
         assert!(value(gauge).unwrap() >= 0.0, "{gauge}");
     }
@@ -113,6 +121,12 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
     wire::set_certificate_expiry("/a.pem", 1);
     origin::set_up(true);
     disk::set_capacity("/a", 1);
+    let holds = disk::Holds { device_bytes: 1, blocks: 1, objects: Some(1), queued_bytes: 1 };
+    disk::DiskPath::new("/a").set_holds(holds);
+    logs::dropped(logs::Log::Audit, 0);
+    events::set_trusted_buckets("**", 1);
+    traffic::identity("someone", 200);
+    requests::set_prices(400_000, 0);
     let text = render(&install());
     let mut kinds = 0;
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
@@ -128,7 +142,7 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
         );
         kinds += 1;
     }
-    assert_eq!(kinds, 80);
+    assert_eq!(kinds, 92);
 }
 
 #[test]

@@ -1,43 +1,45 @@
 //! One line a request, plain or JSON, written by a thread of its own. A line costs its request no allocation and, most
 //! often, no system call; lines that find the buffer full are dropped and counted in the next one that is written.
 
+pub(super) mod audited;
 mod line;
-mod sink;
-mod text;
+mod s3;
 
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, Method, Version};
 use pingora::Error;
 use pingora::proxy::Session;
 
 use self::line::Line;
-use self::sink::Sink;
-use super::config::AccessLog;
 use super::conn::client::Client;
 use super::context::RequestContext;
 use super::ending::CLIENT_CLOSED_REQUEST;
+use crate::logging::config::{AccessLog, LogConfig, LogOutput};
+use crate::logging::output;
+use crate::logging::sink::Sink;
+use crate::logging::syslog::Facility;
 use crate::metrics::cache::MissReason;
+use crate::metrics::logs::Log;
 use crate::metrics::requests::{self, Ended};
-use crate::metrics::{self, Source};
+use crate::metrics::traffic::Traffic;
+use crate::metrics::{self, Source, traffic};
 use crate::tls::ClientCertificate;
 
-/// Writes the access log to the standard output.
+/// Writes the access log.
 #[derive(Clone)]
 pub struct AccessLogger {
-    output: Arc<ArcSwap<Output>>,
-    dropped: Arc<AtomicU64>,
+    lines: Arc<ArcSwap<Lines>>,
+    to: Arc<LogOutput>,
 }
 
 /// How lines are written, and where to.
 #[derive(Clone)]
-struct Output {
+struct Lines {
     format: AccessLog,
     /// `None`: it was never needed.
     sink: Option<Arc<Sink>>,
@@ -53,6 +55,7 @@ pub(super) struct Exchange<'a> {
     /// As it came over the wire.
     pub target: &'a [u8],
     pub headers: &'a HeaderMap,
+    pub version: Version,
     /// 0: there was no answer; 499: the client disconnected before it was complete.
     pub status: u16,
     /// Of the answer's body, as many as were sent.
@@ -71,6 +74,7 @@ impl<'a> Exchange<'a> {
             method: &head.method,
             target: head.raw_path(),
             headers: &head.headers,
+            version: head.version,
             status: if abandoned { CLIENT_CLOSED_REQUEST } else { written },
             bytes: session.body_bytes_sent(),
             error,
@@ -80,63 +84,66 @@ impl<'a> Exchange<'a> {
 
 impl AccessLogger {
     /// Starts the writing thread, unless the format is `off`.
-    pub fn start(format: AccessLog) -> Self {
-        let output = Output { format: AccessLog::Off, sink: None }.with_format(format);
-        Self { output: Arc::new(ArcSwap::from_pointee(output)), dropped: Arc::default() }
+    ///
+    /// # Errors
+    /// The file cannot be opened, or no thread started.
+    pub fn start(config: &LogConfig) -> std::io::Result<Self> {
+        let lines = Lines { format: AccessLog::Off, sink: None };
+        let lines = Arc::new(ArcSwap::from_pointee(lines));
+        let this = Self { lines, to: Arc::new(config.access_to.clone()) };
+        this.set_format(config.access)?;
+        Ok(this)
     }
 
-    /// Writes the lines of requests that end from now on in another format.
-    pub fn set_format(&self, format: AccessLog) {
-        let output = Output::clone(&self.output.load());
-        self.output.store(Arc::new(output.with_format(format)));
+    /// Writes the lines of requests that end from now on in another format. The writing thread is started when it is
+    /// first needed, and stays.
+    ///
+    /// # Errors
+    /// As [`AccessLogger::start`]; the format is as it was.
+    pub fn set_format(&self, format: AccessLog) -> std::io::Result<()> {
+        let mut sink = self.lines.load().sink.clone();
+        if sink.is_none() && format != AccessLog::Off {
+            let out = output::open(&self.to, "access", Facility::Local0)?;
+            sink = Some(Sink::start(Log::Access, out)?);
+        }
+        self.lines.store(Arc::new(Lines { format, sink }));
+        Ok(())
     }
 
     pub(super) fn write(&self, exchange: &Exchange<'_>, ctx: &RequestContext) {
         thread_local! {
             static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        let output = self.output.load();
-        let Some(sink) = output.sink.as_ref().filter(|_| output.format != AccessLog::Off) else {
+        let lines = self.lines.load();
+        let Some(sink) = lines.sink.as_ref().filter(|_| lines.format != AccessLog::Off) else {
             return;
-        };
-        let dropped = match self.dropped.load(Ordering::Relaxed) {
-            0 => 0,
-            _ => self.dropped.swap(0, Ordering::Relaxed),
         };
         LINE.with_borrow_mut(|out| {
             out.clear();
-            let (line, now) = (line(exchange, ctx, dropped), SystemTime::now());
-            match output.format {
+            let (dropped, now) = (sink.take_dropped(), SystemTime::now());
+            let line = line(exchange, ctx, dropped);
+            match lines.format {
                 AccessLog::Json => line.json(now, out),
                 AccessLog::Plain | AccessLog::Off => line.plain(now, out),
+                AccessLog::S3 => line.s3(now, out),
             }
-            if !sink.append(out) {
-                self.dropped.fetch_add(dropped + 1, Ordering::Relaxed);
-            }
+            sink.append(out, dropped);
             out.shrink_to(16 << 10);
         });
     }
 
-    /// Waits until all lines are written, for a second at most. Blocks its thread.
-    pub fn flush(&self) {
-        if let Some(sink) = &self.output.load().sink {
-            sink.flush();
+    /// Opens the file again, which was renamed.
+    pub fn reopen(&self) {
+        if let Some(sink) = &self.lines.load().sink {
+            sink.reopen();
         }
     }
-}
 
-impl Output {
-    /// The same in another format. The writing thread is started when it is first needed, and stays.
-    fn with_format(self, format: AccessLog) -> Self {
-        let start = || {
-            let started = Sink::start(std::io::stdout());
-            let started = started.inspect_err(|error| {
-                log::error!("the access log is disabled: cannot start its thread: {error}");
-            });
-            started.ok()
-        };
-        let is_needed = self.sink.is_none() && format != AccessLog::Off;
-        Self { format, sink: if is_needed { start() } else { self.sink } }
+    /// Waits until all lines are written, for a second at most. Blocks its thread.
+    pub fn flush(&self) {
+        if let Some(sink) = &self.lines.load().sink {
+            sink.flush();
+        }
     }
 }
 
@@ -145,7 +152,7 @@ fn line<'a>(exchange: &Exchange<'a>, ctx: &'a RequestContext, dropped: u64) -> L
     // What stands in the place of a request that the gate refused was not asked by anybody.
     let refused_head = ctx.refused.filter(|_| ctx.forward.is_none());
     let answered = ctx.answered.as_ref();
-    let agent = headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+    let (bucket, key) = ctx.names();
     Line {
         client: exchange.address,
         method: refused_head.map_or(method.as_str(), |_| "-"),
@@ -158,11 +165,18 @@ fn line<'a>(exchange: &Exchange<'a>, ctx: &'a RequestContext, dropped: u64) -> L
         miss: ctx.miss.map(MissReason::label),
         operation: ctx.operation.label(),
         request_id: ctx.request_id.digits(),
-        agent: agent.unwrap_or(b"-"),
-        identity: match &ctx.identity {
-            Some(identity) => Some(identity.name()),
-            None => answered.and_then(|answered| answered.identity.as_deref()),
+        headers,
+        version: match exchange.version {
+            Version::HTTP_2 => "HTTP/2.0",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
         },
+        bucket,
+        key,
+        object_size: ctx.object_size,
+        rule: ctx.rule.map(Traffic::name),
+        origin_request_id: ctx.origin_request_id.as_deref(),
+        identity: ctx.identity_name(),
         code: answered.map(|answered| &*answered.code),
         error: match (ctx.refused, error) {
             (Some(why), _) => Some(format!("the request has {}", why.why())),
@@ -201,4 +215,22 @@ pub(super) fn record(exchange: &Exchange<'_>, ctx: &RequestContext) {
     metrics::response_bytes(Source::Memory, ctx.from_memory);
     metrics::response_bytes(Source::Disk, ctx.from_disk);
     metrics::response_bytes(Source::Origin, ctx.from_origin);
+    count_traffic(exchange, ctx);
+}
+
+/// Counts it for its bucket, its rule and its identity.
+fn count_traffic(exchange: &Exchange<'_>, ctx: &RequestContext) {
+    let from_cache = ctx.from_memory + ctx.from_disk;
+    let passed_through = if ctx.forward.is_some() { exchange.bytes as u64 } else { 0 };
+    let from_origin = ctx.from_origin + passed_through;
+    if let (Some(bucket), _) = ctx.names() {
+        let is_known = matches!(exchange.status, 200..400);
+        traffic::bucket(bucket, is_known).count(ctx.cache, from_cache, from_origin);
+    }
+    if let Some(rule) = ctx.rule {
+        rule.count(ctx.cache, from_cache, from_origin);
+    }
+    if let Some(name) = ctx.identity_name() {
+        traffic::identity(name, exchange.status);
+    }
 }

@@ -26,9 +26,10 @@ use crate::auth::{BodyCheck, Identity, Signer};
 use crate::cache::{PageEvidence, Policy, Ticket, Writing};
 use crate::cluster::PeerWrite;
 use crate::metrics::cache::MissReason;
+use crate::metrics::traffic::Traffic;
 use crate::metrics::{self, CacheResult, GaugeGuard, Operation as OperationLabel, wire};
 use crate::origin::{Domain, PassThrough, Site};
-use crate::s3::{AccountId, Effect, ObjectId, Parsed, S3Error};
+use crate::s3::{AccountId, BucketName, Effect, ObjectId, ObjectKey, Parsed, S3Error};
 
 /// The state of one request.
 pub struct RequestContext {
@@ -51,6 +52,14 @@ pub struct RequestContext {
     pub(super) page: PageHeaders,
     /// Headers that depend on the caller are left out of what the cache answers.
     pub hides: bool,
+    /// The bucket and the key that it names, once it is parsed.
+    pub(super) named: Option<(BucketName, Option<ObjectKey>)>,
+    /// The rule that matches the object.
+    pub(super) rule: Option<&'static Traffic>,
+    /// Size of the whole object that is read.
+    pub(super) object_size: Option<u64>,
+    /// The id that the origin gave its answer.
+    pub(super) origin_request_id: Option<Box<str>>,
     /// The object that it reads and the rule for it, as the fast path found them.
     pub(super) cacheable: Option<(ObjectId, Policy)>,
     pub forward: Option<Box<Forward>>,
@@ -80,12 +89,32 @@ impl RequestContext {
             region: None,
             page: PageHeaders::default(),
             hides: false,
+            named: None,
+            rule: None,
+            object_size: None,
+            origin_request_id: None,
             cacheable: None,
             forward: None,
             refused: None,
             answered: None,
             held: None,
             _in_flight: metrics::request_in_flight(),
+        }
+    }
+
+    /// The bucket and the key that it names.
+    pub(super) fn names(&self) -> (Option<&str>, Option<&str>) {
+        match &self.named {
+            Some((bucket, key)) => (Some(bucket.as_str()), key.as_ref().map(ObjectKey::as_str)),
+            None => (None, None),
+        }
+    }
+
+    /// Whose request it is, also of one that was refused.
+    pub(super) fn identity_name(&self) -> Option<&str> {
+        match &self.identity {
+            Some(identity) => Some(identity.name()),
+            None => self.answered.as_ref().and_then(|answered| answered.identity.as_deref()),
         }
     }
 

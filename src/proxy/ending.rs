@@ -45,6 +45,7 @@ impl Gateway {
         access_log::record(&exchange, ctx);
         self.errors.record(&exchange, ctx);
         self.log.write(&exchange, ctx);
+        access_log::audited::write(&self.audit, &self.access, &exchange, ctx);
     }
 }
 

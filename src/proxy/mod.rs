@@ -39,12 +39,13 @@ use pingora::{Error, ErrorSource, Result};
 use crate::auth::{Access, Admitted, Identity, Sender, Transparent};
 use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
+use crate::logging::audit::AuditLogger;
 use crate::metrics::{self, CacheResult};
 use crate::origin::{Domain, Origin};
 use crate::s3::{BucketName, HostNames, Operation, Parsed, Read, RequestHead, S3Error};
 
 pub use access_log::AccessLogger;
-pub use config::{AccessLog, FileMode, LimitsConfig, ListenConfig, LogConfig};
+pub use config::{FileMode, LimitsConfig, ListenConfig};
 pub use conn::admission::Admission;
 pub use conn::listener::Listener;
 pub use conn::proxy_protocol;
@@ -77,6 +78,7 @@ pub struct Gateway {
     pub cluster: Option<Arc<Cluster>>,
     pub cors: Arc<CorsRules>,
     pub log: AccessLogger,
+    pub audit: AuditLogger,
     pub errors: Arc<RecentErrors>,
     pub limits: Arc<ArcSwap<LimitsConfig>>,
     /// One for all listeners.
@@ -190,6 +192,11 @@ impl Gateway {
         let cacheable = match (ctx.cacheable.take(), &parsed.operation) {
             (Some((id, policy)), Operation::Read(read)) => Some((read, id, policy)),
             _ => self.cacheable(&session.req_header().headers, &parsed, domain.realm()),
+        };
+        ctx.rule = match (&cacheable, parsed.object()) {
+            (Some((_, _, policy)), _) => policy.rule,
+            (None, Some((bucket, key))) => self.rules.traffic(bucket, key),
+            (None, None) => None,
         };
         if let Some((read, id, policy)) = cacheable
             && let Some(page) = self.page_headers(&session.req_header().headers, &id, read, true)

@@ -80,10 +80,7 @@ fn entry(exchange: &Exchange<'_>, ctx: &RequestContext) -> RecentError {
     // What stands in the place of a request that the gate refused was not sent by the client.
     let refused = ctx.refused.filter(|_| ctx.forward.is_none());
     let path = exchange.target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let identity = match &ctx.identity {
-        Some(identity) => Some(identity.name().to_owned()),
-        None => answered.and_then(|answered| answered.identity.as_deref()).map(str::to_owned),
-    };
+    let identity = ctx.identity_name().map(str::to_owned);
     let reason = match (ctx.refused, exchange.error) {
         (Some(why), _) => format!("the request has {}", why.why()),
         (None, Some(error)) => error.to_string(),
@@ -128,6 +125,7 @@ mod tests {
             method: &Method::GET,
             target,
             headers: &headers,
+            version: http::Version::HTTP_11,
             status,
             bytes: 0,
             error: None,

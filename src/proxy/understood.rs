@@ -24,12 +24,14 @@ impl Gateway {
         let parsed = match self.parse(head) {
             Ok(parsed) => parsed,
             Err(error) => {
-                return Understood { operation: OperationLabel::Other, verdict: Err(error) };
+                let operation = OperationLabel::Other;
+                return Understood { operation, named: None, verdict: Err(error) };
             }
         };
         let operation = operation(head.method, head.headers, &parsed);
+        let named = parsed.bucket.clone().map(|bucket| (bucket, parsed.key.clone()));
         let verdict = self.access.admit(head, &parsed, sender);
-        Understood { operation, verdict: verdict.map(|admitted| (parsed, admitted)) }
+        Understood { operation, named, verdict: verdict.map(|admitted| (parsed, admitted)) }
     }
 
     /// What is asked, and who asks for it: as the fast path understood it, or else anew.
@@ -52,7 +54,7 @@ impl Gateway {
                 self.understand_head(&head, sender(address.map(SocketAddr::ip), client))
             }
         };
-        ctx.operation = understood.operation;
+        (ctx.operation, ctx.named) = (understood.operation, understood.named);
         let admitted = understood.verdict?;
         self.origin.loops().remember_senders(head.headers);
         Ok(admitted)

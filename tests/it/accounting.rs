@@ -128,6 +128,7 @@ async fn a_block_that_is_not_admitted_to_disk_is_no_failure_of_the_disk() {
     for reason in ["not_admitted", "queue_full"] {
         let label = format!("reason=\"{reason}\"");
         let named: Vec<_> = page.lines().filter(|line| line.contains(&label)).collect();
-        assert_eq!(named, [format!("hotset_disk_skips_total{{{label}}} 0")]);
+        let path = format!("hotset_disk_skips_total{{path=\"{folder}\",{label}}} 0");
+        assert_eq!(named, [path]);
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A room and all that it may import of ours; itself it always may.
-const MAY_IMPORT: [(&str, &[&str]); 17] = [
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("accept", &[]),
     ("pacing", &[]),
     ("permits", &[]),
@@ -20,6 +20,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("yaml", &[]),
     ("glob", &[]),
     ("metrics", &[]),
+    ("logging", &["metrics", "pacing"]),
     ("tls", &["metrics", "config::units"]),
     ("auth", &["s3", "glob", "yaml", "metrics", "config::units"]),
     ("origin", &["auth", "pacing", "permits", "sys", "s3", "metrics", "config::units"]),
@@ -49,6 +50,7 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
             "cache",
             "cluster",
             "auth",
+            "logging",
             "origin",
             "permits",
             "s3",
@@ -57,7 +59,20 @@ const MAY_IMPORT: [(&str, &[&str]); 17] = [
             "config::units",
         ],
     ),
-    ("admin", &["accept", "auth", "cache", "cluster", "warm", "s3", "metrics", "config::units"]),
+    (
+        "admin",
+        &[
+            "accept",
+            "auth",
+            "cache",
+            "cluster",
+            "logging",
+            "warm",
+            "s3",
+            "metrics",
+            "config::units",
+        ],
+    ),
 ];
 
 /// Rooms that would serve under any HTTP library.

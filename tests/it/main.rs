@@ -81,6 +81,8 @@ mod kafka;
 mod limits;
 /// Cached lists.
 mod lists;
+/// Formats and destinations of logs, the audit log, levels.
+mod logs;
 /// Forwarding loops.
 mod loops;
 /// An origin whose headers and bytes contradict each other.

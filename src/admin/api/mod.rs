@@ -9,6 +9,7 @@
 //!  GET    /api/v1/stats        counters, gauges, recent errors
 //!  GET    /api/v1/config       the effective configuration, without secrets
 //!  POST   /api/v1/reload       read the configuration again, and put it into force
+//!  GET    /api/v1/log-level    the minimum level of log messages; POST sets it
 //!  GET    /api/v1/explain      the state of an object, or what would become of a request
 //! ```
 //! A request is understood wholly before any of it is done; what is wrong with it is said in one line of `error`.
@@ -16,11 +17,13 @@
 mod body;
 mod explain;
 mod guard;
+mod log_level;
 mod peers;
 mod purge;
 mod reload;
 mod warm;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -38,9 +41,13 @@ use super::token::Token;
 use crate::auth::AuthMode;
 use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
+use crate::logging::audit::{AuditLogger, Decision};
 use crate::warm::Warmer;
 
 pub use purge::ERASING;
+
+/// Characters of what was acted on in a line of the audit log.
+const RESOURCE_MAX: usize = 1000;
 
 /// The API, and what it acts on.
 pub struct Api {
@@ -53,6 +60,7 @@ pub struct Api {
     pub on_loopback: bool,
     /// `None`: there are no other replicas.
     pub cluster: Option<Arc<Cluster>>,
+    pub audit: AuditLogger,
     pub stats: Stats,
     pub reload: Reload,
 }
@@ -107,9 +115,33 @@ impl Api {
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
+        from: IpAddr,
         end: &ConnectionEnd,
     ) -> Response<String> {
-        self.act(request, end).await.unwrap_or_else(Refusal::answer)
+        let action = format!("{} {}", request.method(), request.uri().path());
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let asked = request.uri().query().map(str::to_owned);
+        let answer = self.act(request, end).await;
+        let refusal = answer.as_ref().err().cloned();
+        let response = answer.unwrap_or_else(Refusal::answer);
+        let is_allowed = !matches!(response.status().as_u16(), 401 | 403);
+        if self.audit.wants(is_allowed) || (self.audit.wants_changes() && !is_read) {
+            self.audit.write(&Decision {
+                api: "admin",
+                is_allowed,
+                identity: is_allowed.then_some(match self.token.is_set() {
+                    true => "admin.token",
+                    false => "local user",
+                }),
+                client: Some(&from),
+                action: &action,
+                resource: asked.as_deref().or(resource(&response).as_deref()).map(str::as_bytes),
+                status: response.status().as_u16(),
+                reason: refusal.as_ref().map(|refusal| &*refusal.why),
+                ..Decision::default()
+            });
+        }
+        response
     }
 
     async fn act(&self, request: Request<Incoming>, end: &ConnectionEnd) -> Answer {
@@ -123,6 +155,14 @@ impl Api {
             ("/api/v1/purge" | "/api/v1/reload", ..) => Ok(other_method("POST")),
             ("/api/v1/stats", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.snapshot())),
             ("/api/v1/config", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.config())),
+            ("/api/v1/log-level", _, &Method::GET) => {
+                Ok(json(StatusCode::OK, &log_level::current()))
+            }
+            ("/api/v1/log-level", _, &Method::POST) => {
+                let level = log_level::set(&body::read(body).await?).map_err(Refusal::bad)?;
+                Ok(json(StatusCode::OK, &level))
+            }
+            ("/api/v1/log-level", ..) => Ok(other_method("GET, POST")),
             ("/api/v1/explain", _, &Method::GET) => explain::explain(self, head.uri.query()).await,
             ("/api/v1/stats" | "/api/v1/config" | "/api/v1/explain", ..) => Ok(other_method("GET")),
             ("/api/v1/warm", _, &Method::POST) => warm::begin(self, body).await,
@@ -132,11 +172,21 @@ impl Api {
             (_, Some(id), &Method::DELETE) => warm::cancel(self, id).await,
             (_, Some(_), _) => Ok(other_method("GET, DELETE")),
             _ => {
-                let why = "there are /api/v1/purge, warm, reload, stats, config and explain";
+                let why =
+                    "there are /api/v1/purge, warm, reload, log-level, stats, config and explain";
                 Err(Refusal::new(StatusCode::NOT_FOUND, why))
             }
         }
     }
+}
+
+/// What an answer says that was acted on: scopes of a purge, the object or prefix of a warm job, the level that was set.
+fn resource(response: &Response<String>) -> Option<String> {
+    let body: Value = serde_json::from_str(response.body()).ok()?;
+    let told = ["scopes", "prefix", "keys", "id", "level"].map(|name| &body[name]);
+    let told = told.into_iter().find(|told| !told.is_null())?;
+    let text = told.as_str().map_or_else(|| told.to_string(), str::to_owned);
+    Some(text.chars().take(RESOURCE_MAX).collect())
 }
 
 fn other_method(allowed: &'static str) -> Response<String> {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use snapshot::Snapshot;
 
-use crate::metrics::render;
+use crate::metrics;
 
 /// A part of the snapshot that its owner serialises. It must be quick and must not block.
 pub type Part = Box<dyn Fn() -> Value + Send + Sync>;
@@ -51,7 +51,7 @@ impl Stats {
     /// The metrics as they are now, as Prometheus reads them.
     pub(super) fn render(&self) -> String {
         (self.refresh)();
-        render(&self.handle)
+        metrics::render(&self.handle)
     }
 
     /// The server as it is now.

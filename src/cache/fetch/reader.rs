@@ -24,7 +24,7 @@ use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::lookup::found::Found;
 use crate::cache::lookup::open::CacheError;
 use crate::cache::rules::policy::Fetching;
-use crate::metrics::disk::{self as metrics, Failure};
+use crate::metrics::disk::Failure;
 use crate::s3::{ObjectId, ObjectMeta};
 
 /// What a client takes within so many seconds may be held for it while others wait for memory.
@@ -278,11 +278,12 @@ impl BlockReader {
         if self.refused.contains(&self.at) {
             return None;
         }
-        let there = match self.cache.disk.as_ref()?.presence(&key) {
+        let disk = self.cache.disk.as_ref()?;
+        let there = match disk.presence(&key) {
             Presence::Readable(there) => there,
             Presence::Bypassed => {
                 if !std::mem::replace(&mut self.passed_by, true) {
-                    metrics::failed(Failure::PassedBy);
+                    disk.count_bypassed(&key);
                 }
                 return None;
             }

@@ -5,8 +5,9 @@
 
 use std::cmp::Reverse;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -22,6 +23,12 @@ const RUN_COST: usize = 128;
 const TOUCHED: u8 = 1;
 /// The disk has it, or will be offered it.
 const OFFERED: u8 = 2;
+
+/// Seconds since the first block of the process.
+fn seconds_since_start() -> u32 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    u32::try_from(START.get_or_init(Instant::now).elapsed().as_secs()).unwrap_or(u32::MAX)
+}
 
 /// Consecutive bytes of a block.
 #[derive(Debug, Clone)]
@@ -58,13 +65,16 @@ struct Parts {
     rest: Vec<Run>,
     /// [`TOUCHED`] and [`OFFERED`].
     flags: AtomicU8,
+    /// When its first bytes came to memory, in seconds since the start of the process.
+    since: u32,
 }
 
 impl Block {
     /// A block of which the bytes from `start` (in the object) on are there.
     pub(crate) fn new(start: u64, bytes: Bytes) -> Self {
         let first = Run { start, bytes };
-        Self(Arc::new(Parts { first, rest: Vec::new(), flags: AtomicU8::new(0) }))
+        let since = seconds_since_start();
+        Self(Arc::new(Parts { first, rest: Vec::new(), flags: AtomicU8::new(0), since }))
     }
 
     /// What is there of both, which are of the same block. It was read if one of them was, and is not offered yet.
@@ -75,7 +85,13 @@ impl Block {
         let first = joined.next().expect("a block has a run");
         let rest = joined.collect();
         let flags = (self.flags() | other.flags()) & TOUCHED;
-        Self(Arc::new(Parts { first, rest, flags: AtomicU8::new(flags) }))
+        let since = self.0.since.min(other.0.since);
+        Self(Arc::new(Parts { first, rest, flags: AtomicU8::new(flags), since }))
+    }
+
+    /// How long it has been in memory, in whole seconds.
+    pub(crate) fn age(&self) -> Duration {
+        Duration::from_secs(seconds_since_start().saturating_sub(self.0.since).into())
     }
 
     /// Whether both are one allocation.

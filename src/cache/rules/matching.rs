@@ -14,11 +14,13 @@ use super::trust::Trust;
 use crate::cache::config::{Freshness, PrefetchConfig, RuleConfig};
 use crate::cache::metadata::clock::Moment;
 use crate::glob::{FirstMatch, InvalidGlob};
+use crate::metrics::traffic::{self, Traffic};
 use crate::s3::{BucketName, ObjectId, ObjectKey, VersionId, spelling};
 
 struct Rule {
     /// As it is written.
     text: String,
+    traffic: &'static Traffic,
     freshness: Freshness,
     stale: Staleness,
     negative: Duration,
@@ -66,6 +68,7 @@ impl RuleSet {
         let globs = configs.iter().map(RuleConfig::glob).collect::<Result<Vec<_>, _>>()?;
         let rule = |config: &RuleConfig| Rule {
             text: config.pattern.clone(),
+            traffic: traffic::rule(&config.pattern),
             freshness: config.freshness,
             stale: Staleness {
                 max: config.max_stale.map_or(Duration::ZERO, |d| d.0),
@@ -194,9 +197,15 @@ impl Rules {
         let verify_checksums = rule.verify_checksums;
         let fetching = Fetching { verify_checksums, ..Fetching::default() };
         let policy = Policy::new(freshness, trusted, *negative, *obey_no_store, demand);
-        let policy = Policy { fetching, ..policy.in_force_since(*since) };
+        let policy = policy.in_force_since(*since);
+        let policy = Policy { fetching, rule: Some(rule.traffic), ..policy };
         // Who wants the state of now gets nothing old, nor does who reads what may change unnoticed.
         Some(if demand { policy } else { policy.with_stale(*stale) })
+    }
+
+    /// The counters of the rule for a key.
+    pub fn traffic(&self, bucket: &BucketName, key: &ObjectKey) -> Option<&'static Traffic> {
+        Some(self.current.load().rule(bucket, key)?.1.traffic)
     }
 
     /// Which rule holds for a key, and why.

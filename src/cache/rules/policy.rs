@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::cache::config::Freshness;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::Entry;
+use crate::metrics::traffic::Traffic;
 use crate::origin::{Asked, Class};
 use crate::s3::ObjectMeta;
 
@@ -15,6 +16,8 @@ pub(in crate::cache) const UNCACHEABLE: Duration = Duration::from_hours(1);
 /// A rule, and what the client demands, as one read sees them.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
+    /// Counters of the rule.
+    pub rule: Option<&'static Traffic>,
     /// Metadata older than this is asked for again; `None`: never.
     pub ttl: Option<Duration>,
     /// What is older is still believed, up to an age, when events would have told (R26).
@@ -117,6 +120,7 @@ impl Policy {
         let stale = Staleness::default();
         let (in_force, fetching) = (None, Fetching::default());
         Self {
+            rule: None,
             ttl,
             trusted,
             demand,

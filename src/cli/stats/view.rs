@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::format::{bytes, count, percent, seconds, span};
 use super::window::{Window, number};
-use crate::cli::serve::one_line;
+use crate::logging::text::one_line;
 
 /// Hits as the hit ratio counts them: answers that no byte of the origin was needed for.
 const HITS: &[&str] = &["hit", "stale", "negative", "revalidated"];

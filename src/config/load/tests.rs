@@ -2,7 +2,7 @@ use super::*;
 use crate::auth::AuthMode;
 use crate::cache::config::Freshness;
 use crate::config::units::{ByteSize, HumanDuration};
-use crate::proxy::config::AccessLog;
+use crate::logging::config::AccessLog;
 
 fn env(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::load(None, owned(variables))

@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 
 use super::end;
 use crate::metrics::requests::STATUS_CLASSES;
-use crate::metrics::{CacheResult, Operation, OriginKind, Outcome, events, install, register};
+use crate::metrics::{
+    CacheResult, Operation, OriginKind, Outcome, disk, events, install, register,
+};
 
 const FILE: &str = "docs/reference/metrics.md";
 
@@ -44,6 +46,9 @@ fn late_labels() -> BTreeMap<&'static str, Labels> {
         "process_threads",
         "process_virtual_memory_bytes",
         "hotset_origin_up",
+        "hotset_saved_requests_total",
+        "hotset_saved_bytes_total",
+        "hotset_saved_dollars_total",
     ];
     let sources = || events::Source::ALL.iter().map(|source| source.label()).collect::<Vec<_>>();
     let mut late = BTreeMap::from([
@@ -66,6 +71,28 @@ fn late_labels() -> BTreeMap<&'static str, Labels> {
         (
             "hotset_responses_total",
             Labels::from([label("operation", operations()), label("code", vec![])]),
+        ),
+        ("hotset_log_lines_dropped_total", Labels::from([label("log", vec!["access", "audit"])])),
+        ("hotset_rule_trusted_buckets", Labels::from([label("rule", vec![])])),
+        (
+            "hotset_bucket_requests_total",
+            Labels::from([label("bucket", vec![]), label("cache", results())]),
+        ),
+        (
+            "hotset_bucket_response_bytes_total",
+            Labels::from([label("bucket", vec![]), label("source", vec!["cache", "origin"])]),
+        ),
+        (
+            "hotset_rule_requests_total",
+            Labels::from([label("rule", vec![]), label("cache", results())]),
+        ),
+        (
+            "hotset_rule_response_bytes_total",
+            Labels::from([label("rule", vec![]), label("source", vec!["cache", "origin"])]),
+        ),
+        (
+            "hotset_identity_requests_total",
+            Labels::from([label("identity", vec![]), label("code", vec![])]),
         ),
         ("hotset_errors_total", Labels::from([label("code", vec![])])),
         ("hotset_build_info", Labels::from([label("version", vec![]), label("features", vec![])])),
@@ -95,6 +122,31 @@ fn late_labels() -> BTreeMap<&'static str, Labels> {
             Labels::from([label("source", sources()), label("name", vec![])]),
         ),
     ]);
+    for name in ["read_bytes_total", "written_bytes_total", "segments_reclaimed_total", "bytes"] {
+        late.insert(format!("hotset_disk_{name}").leak(), Labels::from([label("path", vec![])]));
+    }
+    for name in ["blocks", "objects", "queued_bytes"] {
+        late.insert(format!("hotset_disk_{name}").leak(), Labels::from([label("path", vec![])]));
+    }
+    for (name, of, values) in [
+        (
+            "hotset_disk_reads_total",
+            "outcome",
+            disk::Outcome::ALL.iter().map(|l| l.label()).collect(),
+        ),
+        (
+            "hotset_disk_failures_total",
+            "reason",
+            disk::Failure::ALL.iter().map(|l| l.label()).collect(),
+        ),
+        (
+            "hotset_disk_skips_total",
+            "reason",
+            disk::Skip::ALL.iter().map(|l| l.label()).collect::<Vec<_>>(),
+        ),
+    ] {
+        late.insert(name, Labels::from([label("path", vec![]), label(of, values)]));
+    }
     late.extend(computed.map(|name| (name, Labels::new())));
     late
 }

@@ -4,7 +4,10 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
-use super::text::{escaped, http_date, json_string, number, public_target, seconds};
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue};
+
+use crate::logging::text::{escaped, http_date, json_string, number, public_target, seconds};
 
 /// What became of a request.
 pub(super) struct Line<'a> {
@@ -24,7 +27,19 @@ pub(super) struct Line<'a> {
     pub operation: &'static str,
     /// Sixteen hexadecimal digits.
     pub request_id: [u8; 16],
-    pub agent: &'a [u8],
+    /// Those of the request.
+    pub headers: &'a HeaderMap,
+    /// Of HTTP, such as `HTTP/1.1`.
+    pub version: &'static str,
+    pub bucket: Option<&'a str>,
+    pub key: Option<&'a str>,
+    /// Size of the whole object.
+    pub object_size: Option<u64>,
+    /// Pattern of the rule that matches the object.
+    pub rule: Option<&'a str>,
+    /// The id that the origin gave its answer.
+    pub origin_request_id: Option<&'a str>,
+    /// Whose request it is, also of one that was refused.
     pub identity: Option<&'a str>,
     /// S3's code of an error that is hotset's own.
     pub code: Option<&'a str>,
@@ -58,10 +73,16 @@ impl Line<'_> {
             out.extend_from_slice(word);
         }
         out.extend_from_slice(b" \"");
-        escaped(out, self.agent);
+        escaped(out, self.agent().unwrap_or(b"-"));
         out.extend_from_slice(b"\" operation=");
         out.extend_from_slice(self.operation.as_bytes());
-        let words = [(" miss=", self.miss), (" identity=", self.identity), (" code=", self.code)];
+        let words = [
+            (" miss=", self.miss),
+            (" identity=", self.identity),
+            (" code=", self.code),
+            (" rule=", self.rule),
+            (" origin_request=", self.origin_request_id),
+        ];
         for (name, value) in words {
             if let Some(value) = value {
                 out.extend_from_slice(name.as_bytes());
@@ -106,14 +127,16 @@ impl Line<'_> {
         seconds(out, self.duration);
         out.extend_from_slice(b",\"first_byte_seconds\":");
         seconds(out, self.first_byte);
-        let words: [(&str, Option<&[u8]>); 9] = [
+        let words: [(&str, Option<&[u8]>); 11] = [
             (",\"cache\":", Some(self.cache.as_bytes())),
             (",\"miss\":", self.miss.map(str::as_bytes)),
             (",\"operation\":", Some(self.operation.as_bytes())),
             (",\"request_id\":", Some(&self.request_id)),
-            (",\"user_agent\":", Some(self.agent)),
+            (",\"user_agent\":", Some(self.agent().unwrap_or(b"-"))),
             (",\"identity\":", self.identity.map(str::as_bytes)),
             (",\"code\":", self.code.map(str::as_bytes)),
+            (",\"rule\":", self.rule.map(str::as_bytes)),
+            (",\"origin_request_id\":", self.origin_request_id.map(str::as_bytes)),
             (",\"error\":", self.error.as_deref().map(str::as_bytes)),
             (",\"client_certificate\":", self.certificate.as_deref().map(str::as_bytes)),
         ];
@@ -129,7 +152,11 @@ impl Line<'_> {
         out.extend_from_slice(b"}\n");
     }
 
-    fn address(&self, out: &mut Vec<u8>) {
+    fn agent(&self) -> Option<&[u8]> {
+        self.headers.get(USER_AGENT).map(HeaderValue::as_bytes)
+    }
+
+    pub(super) fn address(&self, out: &mut Vec<u8>) {
         if let Some(client) = self.client {
             let _ = write!(out, "{client}");
         }
@@ -137,13 +164,17 @@ impl Line<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const NOW: SystemTime = SystemTime::UNIX_EPOCH;
-    const HOSTILE: &[u8] = b"/k\" 200 \\\r\n\t\x1b[2J\x7f\xc2\x9b";
+    pub(in crate::proxy::access_log) const HOSTILE: &[u8] = b"/k\" 200 \\\r\n\t\x1b[2J\x7f\xc2\x9b";
 
-    fn line<'a>(target: &'a [u8], agent: &'a [u8], error: Option<&str>) -> Line<'a> {
+    pub(in crate::proxy::access_log) fn line<'a>(
+        target: &'a [u8],
+        headers: &'a HeaderMap,
+        error: Option<&str>,
+    ) -> Line<'a> {
         Line {
             client: Some(&"192.0.2.1:1"),
             method: "GET",
@@ -156,13 +187,26 @@ mod tests {
             miss: None,
             operation: "GetObject",
             request_id: *b"00000000000000AF",
-            agent,
+            headers,
+            version: "HTTP/1.1",
+            bucket: None,
+            key: None,
+            object_size: None,
+            rule: None,
+            origin_request_id: None,
             identity: Some("a\"b"),
             code: None,
             error: error.map(str::to_owned),
             certificate: None,
             dropped: 0,
         }
+    }
+
+    /// All that a header can hold of what is hostile.
+    const HOSTILE_AGENT: &[u8] = b"a\" \\\t\xc2\x9b";
+
+    fn agent(agent: &[u8]) -> HeaderMap {
+        HeaderMap::from_iter([(USER_AGENT, HeaderValue::from_bytes(agent).unwrap())])
     }
 
     fn plain(line: &Line<'_>) -> String {
@@ -173,34 +217,38 @@ mod tests {
 
     #[test]
     fn a_plain_line_has_its_words_in_order() {
-        let mut line = line(b"/b/k?X-Amz-Signature=a&x-id=b", b"curl", None);
+        let agent = agent(b"curl");
+        let mut line = line(b"/b/k?X-Amz-Signature=a&x-id=b", &agent, None);
         (line.code, line.dropped, line.miss) = (Some("NoSuchKey"), 7, Some("new"));
+        (line.rule, line.origin_request_id) = (Some("b/**"), Some("9"));
         assert_eq!(
             plain(&line),
             "192.0.2.1:1 [Thu, 01 Jan 1970 00:00:00 GMT] \"GET /b/k?X-Amz-Signature=REDACTED&x-id=b\" 200 4096 \
-             1.000021 0.000012 hit 00000000000000AF \"curl\" operation=GetObject miss=new identity=a\\x22b code=NoSuchKey dropped=7\n"
+             1.000021 0.000012 hit 00000000000000AF \"curl\" operation=GetObject miss=new identity=a\\x22b code=NoSuchKey \
+             rule=b/** origin_request=9 dropped=7\n"
         );
     }
 
     #[test]
     fn a_plain_line_is_escaped_as_nginx_does() {
-        let text = plain(&line(HOSTILE, HOSTILE, Some("it \"broke\"\n")));
+        let (agent, printed) = (agent(HOSTILE_AGENT), r"a\x22 \x5C\x09\xC2\x9B");
+        let text = plain(&line(HOSTILE, &agent, Some("it \"broke\"\n")));
         let escaped = r"/k\x22 200 \x5C\x0D\x0A\x09\x1B[2J\x7F\xC2\x9B";
         assert!(text.contains(&format!("\"GET {escaped}\" 200 4096 ")), "{text}");
-        assert!(text.contains(&format!(" \"{escaped}\" operation=GetObject ")), "{text}");
+        assert!(text.contains(&format!(" \"{printed}\" operation=GetObject ")), "{text}");
         assert!(text.ends_with(" error=\"it \\x22broke\\x22\\x0A\"\n"), "{text}");
     }
 
     #[test]
     fn a_json_line_reads_back_and_holds_no_control_character() {
         let mut out = Vec::new();
-        line(HOSTILE, HOSTILE, Some("it \"broke\"\n")).json(NOW, &mut out);
+        line(HOSTILE, &agent(HOSTILE_AGENT), Some("it \"broke\"\n")).json(NOW, &mut out);
         let text = String::from_utf8(out).unwrap();
         let object = text.strip_suffix('\n').unwrap();
         assert!(!object.contains(char::is_control), "{text}");
         let read: serde_json::Value = serde_json::from_str(object).unwrap();
         assert_eq!(read["path"], *String::from_utf8_lossy(HOSTILE));
-        assert_eq!(read["user_agent"], read["path"]);
+        assert_eq!(read["user_agent"], *String::from_utf8_lossy(HOSTILE_AGENT));
         assert_eq!(read["error"], "it \"broke\"\n");
         assert_eq!(read["identity"], "a\"b");
         assert_eq!(read["seconds"], 1.000_021);

@@ -93,7 +93,8 @@ impl Gateway {
         }
         ctx.page = page;
         ctx.identity = admitted.identity.take();
-        ctx.operation = understood.operation;
+        (ctx.operation, ctx.named) = (understood.operation, understood.named.take());
+        (ctx.rule, ctx.object_size) = (policy.rule, Some(found.meta.size));
         ctx.cache = cache.label();
         (ctx.from_memory, ctx.from_disk) = (here.from_memory, here.from_disk);
         let answer = head_of(&ctx, read, &found.meta, &range, partial, cache);
@@ -131,11 +132,13 @@ impl Gateway {
             method: &head.method,
             target: &head.target,
             headers: &head.headers,
+            version: http::Version::HTTP_11,
             status: if error.is_some() { CLIENT_CLOSED_REQUEST } else { *status },
             bytes: body.saturating_sub(unsent),
             error,
         };
         access_log::record(&exchange, ctx);
         self.log.write(&exchange, ctx);
+        access_log::audited::write(&self.audit, &self.access, &exchange, ctx);
     }
 }

@@ -15,12 +15,14 @@ use tokio::time::Instant;
 use crate::auth::Admitted;
 use crate::cache::Policy;
 use crate::metrics::Operation as OperationLabel;
-use crate::s3::{ObjectId, Parsed, RequestHead, S3Error};
+use crate::s3::{BucketName, ObjectId, ObjectKey, Parsed, RequestHead, S3Error};
 
 /// What a request asks for, and whether its sender may.
 #[derive(Debug)]
 pub(in crate::proxy) struct Understood {
     pub operation: OperationLabel,
+    /// The bucket and the key that it names.
+    pub named: Option<(BucketName, Option<ObjectKey>)>,
     pub verdict: Result<(Parsed, Admitted), S3Error>,
 }
 
@@ -116,7 +118,7 @@ mod tests {
     fn handed_over(head: &[u8]) -> Box<HandedOver> {
         let head = Head::parse(head).unwrap();
         let verdict = Err(S3Error::access_denied());
-        let understood = Understood { operation: OperationLabel::GetObject, verdict };
+        let understood = Understood { operation: OperationLabel::GetObject, named: None, verdict };
         Box::new(HandedOver { head, started: Instant::now(), understood, cacheable: None })
     }
 

@@ -310,6 +310,8 @@ impl Gateway {
         if announces_another_length(head.status, &head.headers) {
             return Err(broken_answer("Content-Length is not the length of Content-Range"));
         }
+        let id = head.headers.get("x-amz-request-id").and_then(|id| id.to_str().ok());
+        ctx.origin_request_id = id.map(Box::from);
         if let Some(forward) = &mut ctx.forward {
             self.check_own_keys(method, head, forward).await?;
             self.check_region(head, forward).await?;

@@ -147,6 +147,7 @@ impl Gateway {
         found: Found,
     ) -> Result<Result<(), CacheError>> {
         let meta = found.meta.clone();
+        ctx.object_size = Some(meta.size);
         let cache = status(&found, ctx.miss);
         let (range, partial) = match evaluate(read, &meta) {
             Answer::NotModified => {

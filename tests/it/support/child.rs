@@ -112,6 +112,14 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::HUP).expect("it is still there");
     }
 
+    /// Sends SIGUSR1.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn signal_user(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::USR1).expect("it is still there");
+    }
+
     /// Stops the process where it is, until [`Process::thaw`].
     ///
     /// # Panics
@@ -145,8 +153,7 @@ impl Process {
     /// When it is not a number.
     pub async fn metric(&self, series: &str) -> f64 {
         let page = self.admin().get("/metrics").send().await.text();
-        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().expect("a number"))
+        super::sum_of_series(&page, series)
     }
 
     /// Waits until a metric is as it should be; returns it.

@@ -85,3 +85,22 @@ pub(crate) fn bounded<F: Future>(
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The sum of the series of a page of `/metrics` that have the name and the labels of `series`, and maybe others.
+///
+/// # Panics
+/// When a value is no number.
+fn sum_of_series(page: &str, series: &str) -> f64 {
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    let wanted: Vec<&str> = labels.trim_end_matches('}').split("\",").collect();
+    let value = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = match rest.strip_prefix('{') {
+            Some(rest) => rest.rsplit_once("} ")?,
+            None => ("", rest.strip_prefix(' ')?),
+        };
+        let has = |wanted: &&str| labels.contains(wanted.trim_end_matches('"'));
+        wanted.iter().all(has).then(|| value.parse::<f64>().expect("a number"))
+    };
+    page.lines().filter_map(value).sum()
+}

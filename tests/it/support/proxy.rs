@@ -10,7 +10,7 @@ use hotset::cache::Cache;
 use hotset::config::Config;
 use hotset::config::units::{ByteSize, HumanDuration};
 use hotset::events::Intake;
-use hotset::proxy::AccessLog;
+use hotset::logging::config::AccessLog;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -85,8 +85,7 @@ impl TestProxy {
     /// The value of a metric's series, as `/metrics` prints it; 0 when it is not there.
     pub async fn metric(&self, series: &str) -> f64 {
         let page = Client::new(self.admin).get("/metrics").send().await.text();
-        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().expect("a number"))
+        super::sum_of_series(&page, series)
     }
 }
 

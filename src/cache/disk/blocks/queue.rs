@@ -14,7 +14,7 @@ use crate::cache::disk::format::record::Record;
 use crate::cache::disk::log::erasure::Done;
 use crate::cache::disk::tier::classes::Classes;
 use crate::cache::memory::block::Block;
-use crate::metrics::disk::{self as metrics, Skip};
+use crate::metrics::disk::{DiskPath, Skip};
 
 /// A block on its way to the disk.
 #[derive(Debug, Clone)]
@@ -45,11 +45,19 @@ pub(in crate::cache::disk) struct Queue {
     bytes: AtomicU64,
     limit: u64,
     shorter: Notify,
+    /// Those of the path.
+    pub metrics: Arc<DiskPath>,
 }
 
 impl Queue {
-    pub(in crate::cache::disk) fn new(limit: u64) -> Self {
-        Self { jobs: Mutex::default(), bytes: AtomicU64::new(0), limit, shorter: Notify::new() }
+    pub(in crate::cache::disk) fn new(limit: u64, metrics: Arc<DiskPath>) -> Self {
+        Self {
+            jobs: Mutex::default(),
+            bytes: AtomicU64::new(0),
+            limit,
+            shorter: Notify::new(),
+            metrics,
+        }
     }
 
     /// `false`: it is full, or the block is there already.
@@ -57,7 +65,7 @@ impl Queue {
         let length = job.bytes.len() as u64;
         let mut jobs = self.jobs.lock();
         if self.bytes.load(Ordering::Relaxed) + length > self.limit {
-            metrics::skipped(Skip::QueueFull);
+            self.metrics.skipped(Skip::QueueFull);
             return false;
         }
         if jobs.contains_key(&job.record.digest) {

@@ -19,6 +19,7 @@ use crate::cache::disk::device::read_limit::ReadLimit;
 use crate::cache::disk::log::erasure::{self, ErasedFiles, NotErased};
 use crate::cache::disk::log::segment_log::Log;
 use crate::cache::disk::tier::classes::Classes;
+use crate::metrics::disk::DiskPath;
 use crate::sys::async_reads::AsyncReads;
 
 /// Reads of one path that may wait for its device at the same time.
@@ -62,7 +63,7 @@ impl Volume {
         limits: &VolumeLimits,
     ) -> io::Result<Self> {
         let log = Arc::new(log);
-        let queue = Arc::new(Queue::new(limits.queue));
+        let queue = Arc::new(Queue::new(limits.queue, Arc::new(DiskPath::new(name))));
         let (orders, received): (_, Receiver<Order>) = mpsc::channel();
         let writing = Arc::new(Health::new(format!("writing to {name}")));
         let writer = Writer::new(number, &log, tables, &queue, writing.clone(), limits);

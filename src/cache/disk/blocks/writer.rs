@@ -23,7 +23,7 @@ use crate::cache::disk::log::segment_log::{Appender, Log};
 use crate::cache::disk::tier::policy::{Admission, Candidate, Reinsertion};
 use crate::cache::invalidate::floors::Floors;
 use crate::metrics::cache::{Eviction, evicted};
-use crate::metrics::disk::{self as metrics, Failure};
+use crate::metrics::disk::Failure;
 
 use erase::Erasing;
 
@@ -120,13 +120,13 @@ impl Writer {
             return;
         }
         if !self.health.may_try() {
-            metrics::failed(Failure::PassedBy);
+            self.queue.metrics.failed(Failure::PassedBy);
             return;
         }
         match self.write(&job) {
             Ok(()) => self.health.succeeded(),
             Err(error) => {
-                metrics::failed(Failure::Write);
+                self.queue.metrics.failed(Failure::Write);
                 let hopeless = matches!(
                     error.kind(),
                     io::ErrorKind::StorageFull | io::ErrorKind::ReadOnlyFilesystem
@@ -166,7 +166,7 @@ impl Writer {
         self.index.insert(record.digest, entry);
         self.shares.add(record.digest, &entry, &self.index);
         self.reinsertion.admitted(record.data_len.into(), record.len());
-        metrics::written(record.len());
+        self.queue.metrics.written(record.len());
         self.sync_now_and_then(record.len())
     }
 
@@ -234,7 +234,7 @@ impl Writer {
             self.copy(victim, digest, entry)?;
         }
         self.forget(victim, &live);
-        metrics::reclaimed();
+        self.queue.metrics.reclaimed();
         self.log.remove(victim)
     }
 
@@ -283,7 +283,7 @@ impl Writer {
         if self.index.replace(digest, entry.place(), copied) {
             self.shares.add(*digest, &copied, &self.index);
         }
-        metrics::written(record.len());
+        self.queue.metrics.written(record.len());
         self.sync_now_and_then(record.len())?;
         Ok(record.len())
     }

@@ -204,6 +204,8 @@ pub(in crate::cache::disk) struct Index {
     /// Bytes of data of all entries.
     bytes: AtomicU64,
     entries: AtomicU64,
+    /// Of each volume.
+    by_volume: Box<[AtomicU64]>,
     limit: u64,
 }
 
@@ -224,6 +226,7 @@ impl Index {
             choices: choices(),
             bytes: AtomicU64::new(0),
             entries: AtomicU64::new(0),
+            by_volume: (0..=u8::MAX).map(|_| AtomicU64::new(0)).collect(),
             limit: memory / Self::ENTRY_COST,
         }
     }
@@ -394,11 +397,18 @@ impl Index {
         if let Some(entry) = out {
             self.bytes.fetch_sub(entry.data_len().into(), Ordering::Relaxed);
             self.entries.fetch_sub(1, Ordering::Relaxed);
+            self.by_volume[usize::from(entry.volume)].fetch_sub(1, Ordering::Relaxed);
         }
         if let Some(entry) = into {
             self.bytes.fetch_add(entry.data_len().into(), Ordering::Relaxed);
             self.entries.fetch_add(1, Ordering::Relaxed);
+            self.by_volume[usize::from(entry.volume)].fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Number of entries that lie on a volume.
+    pub(in crate::cache::disk) fn entries_of(&self, volume: usize) -> u64 {
+        self.by_volume[volume].load(Ordering::Relaxed)
     }
 
     /// Bytes of data, and number of entries.

@@ -36,7 +36,7 @@ use crate::cache::disk::log::segment_log::{Appender, Found, Log, LogKind};
 use crate::cache::disk::log::starts::Trust;
 use crate::cache::disk::log::unreadable::Unreadable;
 use crate::cache::invalidate::scope::Covered;
-use crate::metrics::disk::{self as metrics, Failure};
+use crate::metrics::disk::{DiskPath, Failure};
 use crate::s3::{BucketName, ObjectId, Realm};
 
 /// Records that may wait to be written. Tombstones are never refused.
@@ -62,6 +62,7 @@ pub(in crate::cache) struct Recalled {
 pub(in crate::cache::disk) struct Objects {
     /// For people: its path.
     name: String,
+    metrics: Arc<DiskPath>,
     log: Arc<Log>,
     index: Arc<Index>,
     orders: Mutex<Orders>,
@@ -129,11 +130,13 @@ impl Objects {
         shared.unconfirmed_below.store(unconfirmed_below, Ordering::Release);
         let health = Health::new(format!("writing metadata to {name}"));
         let appender = Appender::new(&log, Contents::Objects, open);
-        let writer =
-            Writer::new(&log, &index, appender, capacity, (shared.clone(), sender), health);
+        let metrics = Arc::new(DiskPath::new(name));
+        let shares = (shared.clone(), sender, metrics.clone());
+        let writer = Writer::new(&log, &index, appender, capacity, shares, health);
         thread::Builder::new().name("disk-objects".into()).spawn(move || writer.run(&received))?;
         Ok(Self {
             name: name.to_owned(),
+            metrics,
             log,
             index,
             orders: Mutex::new(Orders { sender: orders, voided: 0 }),
@@ -349,7 +352,7 @@ impl Objects {
     }
 
     fn stall(&self) {
-        metrics::failed(Failure::Slow);
+        self.metrics.failed(Failure::Slow);
         let mut state = self.shared.state.lock();
         // First: whoever waited goes on without the disk.
         state.note.remove();
@@ -384,11 +387,11 @@ impl Objects {
             }
             Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
                 // It stays known: what may be readable again must get its tombstone.
-                metrics::failed(Failure::Read);
+                self.metrics.failed(Failure::Read);
                 None
             }
             Err(_) => {
-                metrics::failed(Failure::Damaged);
+                self.metrics.failed(Failure::Damaged);
                 self.void(&digest, &entry, id);
                 None
             }
@@ -403,7 +406,7 @@ impl Objects {
         record: Record,
     ) -> Option<Result<(Bytes, usize), ReadError>> {
         if !self.reading.may_try() {
-            metrics::failed(Failure::PassedBy);
+            self.metrics.failed(Failure::PassedBy);
             return None;
         }
         let readers = self.readers.clone();
@@ -417,7 +420,7 @@ impl Objects {
             spawn_blocking(read).await.ok()
         });
         let Ok(read) = read.await else {
-            metrics::failed(Failure::Slow);
+            self.metrics.failed(Failure::Slow);
             self.reading.failed(&"a read takes too long", false);
             return None;
         };
@@ -480,7 +483,7 @@ fn recover(index: &Index, name: &str, found: &Found<'_>) -> u32 {
         },
         Found::Damage { file, why, upto } => {
             let voided = index.remove_where(|_, _| true);
-            metrics::failed(Failure::Damaged);
+            DiskPath::new(name).failed(Failure::Damaged);
             log::warn!("{name}/objects/{file}: {why}; {voided} objects will be asked for again");
             return *upto;
         }

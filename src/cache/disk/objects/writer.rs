@@ -19,7 +19,7 @@ use crate::cache::disk::log::runtime_note::RuntimeNote;
 use crate::cache::disk::log::segment::{Segment, Wait};
 use crate::cache::disk::log::segment_log::{Appender, Log};
 use crate::cache::disk::log::starts::clean_name;
-use crate::metrics::disk::{self as metrics, Failure};
+use crate::metrics::disk::{DiskPath, Failure};
 
 pub(in crate::cache::disk) use erase::Erase;
 use erase::Erasing;
@@ -106,6 +106,7 @@ pub(in crate::cache::disk) struct Writer {
     capacity: u64,
     shared: Arc<Shared>,
     progress: watch::Sender<Progress>,
+    metrics: Arc<DiskPath>,
     health: Health,
     erasing: Option<Erasing>,
     /// The last ticket that was taken from the queue.
@@ -122,7 +123,7 @@ impl Writer {
         index: &Arc<Index>,
         appender: Appender,
         capacity: u64,
-        (shared, progress): (Arc<Shared>, watch::Sender<Progress>),
+        (shared, progress, metrics): (Arc<Shared>, watch::Sender<Progress>, Arc<DiskPath>),
         health: Health,
     ) -> Self {
         Self {
@@ -132,6 +133,7 @@ impl Writer {
             capacity,
             shared,
             progress,
+            metrics,
             health,
             erasing: None,
             last: 0,
@@ -227,7 +229,7 @@ impl Writer {
     /// Tombstones may be missing from now on: what lies in the log is to be confirmed, and is not appended to. It is
     /// not discarded: it is not damaged.
     fn fail(&mut self, error: &io::Error) {
-        metrics::failed(Failure::Write);
+        self.metrics.failed(Failure::Write);
         {
             let mut state = self.shared.state.lock();
             state.is_failing = true;
@@ -366,7 +368,7 @@ impl Writer {
 
     /// All of the metadata goes: for erasing, where a part of it cannot.
     fn abandon(&mut self, error: &io::Error) {
-        metrics::failed(Failure::Write);
+        self.metrics.failed(Failure::Write);
         self.index.remove_where(|_, _| true);
         self.distrust();
         self.void_below = self.log.next().into();

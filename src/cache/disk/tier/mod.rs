@@ -33,7 +33,7 @@ use crate::cache::disk::objects::store::{Recalled, Ticket};
 use crate::cache::invalidate::floors::Floors;
 use crate::cache::key::BlockKey;
 use crate::cache::memory::block::{Block, Run};
-use crate::metrics::disk::{self as metrics, Skip};
+use crate::metrics::disk::{Failure, Skip};
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 
 use crate::cache::disk::blocks::queue::Job;
@@ -96,6 +96,14 @@ impl DiskTier {
             return Presence::Bypassed;
         }
         readable(index::span(&entry))
+    }
+
+    /// Counts a read that passes by the device on which a block lies.
+    pub(in crate::cache) fn count_bypassed(&self, key: &BlockKey) {
+        if let Some(entry) = self.index.get(&key.digest()) {
+            let volume = &self.volumes[usize::from(entry.volume)];
+            volume.queue.metrics.failed(Failure::PassedBy);
+        }
     }
 
     /// The part of the block that can be read now, as offsets in the object.
@@ -161,7 +169,7 @@ impl DiskTier {
         let belonging = self.classes.load().of(key.id());
         let room = !self.home(&digest).log.has_turned();
         if !belonging.pinned && !self.admission.lock().admit(digest.hash64(), touched, room) {
-            metrics::skipped(Skip::NotAdmitted);
+            self.home(&digest).queue.metrics.skipped(Skip::NotAdmitted);
             return false;
         }
         self.write(key, belonging, run)

@@ -33,7 +33,7 @@ use crate::cache::disk::log::starts::Starts;
 use crate::cache::disk::log::unreadable::Unreadable;
 use crate::cache::disk::objects::store::Objects;
 use crate::cache::invalidate::floors::Floors;
-use crate::metrics::disk::{self as metrics, Failure};
+use crate::metrics::disk::{DiskPath, Failure};
 use crate::sys::buffers::Buffers;
 
 /// The part of the first path that is for metadata.
@@ -200,7 +200,7 @@ pub(in crate::cache::disk) fn open_volume(
         }
         Found::Record { .. } => {}
         Found::Damage { file, why, .. } => {
-            metrics::failed(Failure::Damaged);
+            DiskPath::new(&name).failed(Failure::Damaged);
             ::log::debug!("{name}/blocks/{file}: {why}");
         }
         Found::OtherFormat { .. } => of_other_format += 1,

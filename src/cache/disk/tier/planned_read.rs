@@ -13,7 +13,7 @@ use crate::cache::disk::format::record::CHUNK;
 use crate::cache::disk::log::index::{self, Entry};
 use crate::cache::key::BlockKey;
 use crate::cache::memory::block::Block;
-use crate::metrics::disk::{self as metrics, Failure, Outcome};
+use crate::metrics::disk::{Failure, Outcome};
 
 /// A read that was looked up and not begun yet.
 pub(in crate::cache) struct PlannedRead<'a> {
@@ -100,7 +100,7 @@ impl DiskTier {
     }
 
     pub(in crate::cache::disk) fn missed(&self, digest: &Digest, entry: &Entry, failure: Failure) {
-        metrics::failed(failure);
+        self.volumes[usize::from(entry.volume)].queue.metrics.failed(failure);
         match failure {
             Failure::Damaged | Failure::Read | Failure::Gone
                 if self.index.remove_at(digest, entry.place()) =>
@@ -160,7 +160,7 @@ impl PlannedRead<'_> {
         let volume = &tier.volumes[usize::from(entry.volume)];
         match volume.read(digest, entry, part.clone(), ahead).await {
             Ok(bytes) => {
-                metrics::read(Outcome::Hit, bytes.len() as u64);
+                volume.queue.metrics.read(Outcome::Hit, bytes.len() as u64);
                 tier.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 let start = key.start() + u64::from(entry.start());
                 let promoted = (part == (0..entry.data_len() as usize))
@@ -168,7 +168,7 @@ impl PlannedRead<'_> {
                 Ok(FromDisk { bytes: bytes.slice(wanted.start - part.start..), promoted })
             }
             Err(failure) => {
-                metrics::read(Outcome::Miss, 0);
+                volume.queue.metrics.read(Outcome::Miss, 0);
                 tier.missed(digest, entry, failure);
                 Err(failure)
             }

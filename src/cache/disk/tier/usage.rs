@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::DiskTier;
 use crate::cache::disk::log::index;
 use crate::cache::key::BlockKey;
+use crate::metrics::disk::Holds;
 
 impl DiskTier {
     /// The path that a block lies on, and what lies there of it, as offsets in the object; it asks no device.
@@ -13,6 +14,21 @@ impl DiskTier {
         let span = index::span(&entry);
         let path = self.volumes[usize::from(entry.volume)].name();
         Some((path, key.start() + span.start..key.start() + span.end))
+    }
+
+    /// Sets the gauges of each path.
+    pub(in crate::cache) fn set_gauges(&self) {
+        let (object_bytes, objects) = self.objects.usage();
+        for (number, volume) in self.volumes.iter().enumerate() {
+            // Metadata lies on the first path.
+            let first = number == 0;
+            volume.queue.metrics.set_holds(Holds {
+                device_bytes: volume.log.size() + if first { object_bytes } else { 0 },
+                blocks: self.index.entries_of(number),
+                objects: first.then_some(objects),
+                queued_bytes: volume.queue.bytes(),
+            });
+        }
     }
 
     pub(in crate::cache) fn usage(&self) -> DiskUsage {

@@ -3,11 +3,14 @@
 //! Workers append to one buffer; the writer takes all of it at once, by time or size. A worker therefore wakes the
 //! writer at most once a batch, and a slow reader of the log never stops a worker: beyond the limit lines are dropped.
 
-use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+
+use super::output::Output;
+use crate::metrics::logs::{self, Log};
 
 /// Bytes that wait at most; lines beyond are dropped.
 const LIMIT: usize = 8 << 20;
@@ -18,7 +21,10 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How long the end of the process waits for the reader of the log.
 const LAST: Duration = Duration::from_secs(1);
 
-pub(super) struct Sink {
+pub(crate) struct Sink {
+    log: Log,
+    /// Lines that were not written, and that no line has told of.
+    dropped: AtomicU64,
     pending: Mutex<Pending>,
     /// The writer waits here for lines.
     lines: Condvar,
@@ -33,31 +39,54 @@ struct Pending {
     writing: bool,
     /// Somebody waits for all of it to be written.
     flushing: bool,
+    /// The file is to be opened again.
+    reopening: bool,
     /// Nobody reads the output any more.
     broken: bool,
 }
 
 impl Sink {
     /// Starts the thread that writes to `out`.
-    pub(super) fn start(out: impl Write + Send + 'static) -> std::io::Result<Arc<Self>> {
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(crate) fn start(log: Log, out: Box<dyn Output>) -> std::io::Result<Arc<Self>> {
+        logs::dropped(log, 0);
         let sink = Arc::new(Self {
+            log,
+            dropped: AtomicU64::new(0),
             pending: Mutex::default(),
             lines: Condvar::new(),
             written: Condvar::new(),
         });
         let writer = sink.clone();
-        let thread = std::thread::Builder::new().name("access-log".to_owned());
+        let thread = std::thread::Builder::new().name(format!("{}-log", log.label()));
         thread.spawn(move || writer.write_batches(out))?;
         Ok(sink)
     }
 
-    /// Takes one line, with its end; `false` when it is dropped.
-    #[must_use]
-    pub(super) fn append(&self, line: &[u8]) -> bool {
+    /// Lines that were not written since it was asked last: whoever asks tells of them in the next line.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        match self.dropped.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.dropped.swap(0, Ordering::Relaxed),
+        }
+    }
+
+    /// Counts lines that were not written, of which `told` were told of by a line that was not written either.
+    fn lose(&self, lines: u64, told: u64) {
+        self.dropped.fetch_add(lines + told, Ordering::Relaxed);
+        logs::dropped(self.log, lines);
+    }
+
+    /// Takes one line, with its end, which tells of `told` dropped ones; where there is no room it is dropped.
+    pub(crate) fn append(&self, line: &[u8], told: u64) {
         let mut pending = self.pending.lock();
         let before = pending.bytes.len();
         if pending.broken || before + line.len() > LIMIT {
-            return false;
+            drop(pending);
+            self.lose(1, told);
+            return;
         }
         pending.bytes.extend_from_slice(line);
         let after = pending.bytes.len();
@@ -65,11 +94,16 @@ impl Sink {
         if before == 0 || (before < BATCH && after >= BATCH) {
             self.lines.notify_one();
         }
-        true
+    }
+
+    /// Has the file opened again, which was renamed, before anything else is written.
+    pub(crate) fn reopen(&self) {
+        self.pending.lock().reopening = true;
+        self.lines.notify_one();
     }
 
     /// Waits until what was appended is written, for a second at most.
-    pub(super) fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let deadline = Instant::now() + LAST;
         let mut pending = self.pending.lock();
         while !pending.broken && (pending.writing || !pending.bytes.is_empty()) {
@@ -81,11 +115,16 @@ impl Sink {
         }
     }
 
-    fn write_batches(&self, mut out: impl Write) {
+    fn write_batches(&self, mut out: Box<dyn Output>) {
         let mut batch = Vec::new();
         loop {
-            self.next_batch(&mut batch);
-            let written = out.write_all(&batch).and_then(|()| out.flush());
+            if self.next_batch(&mut batch) {
+                out.reopen();
+            }
+            let written = out.write_lines(&batch);
+            if let Ok(lost @ 1..) = written {
+                self.lose(lost, 0);
+            }
             batch.clear();
             batch.shrink_to(2 * BATCH);
             let mut pending = self.pending.lock();
@@ -99,13 +138,14 @@ impl Sink {
         }
     }
 
-    fn next_batch(&self, batch: &mut Vec<u8>) {
+    /// Waits for lines, or for the file to be opened again: `true`.
+    fn next_batch(&self, batch: &mut Vec<u8>) -> bool {
         let mut pending = self.pending.lock();
-        while pending.bytes.is_empty() {
+        while pending.bytes.is_empty() && !pending.reopening {
             self.lines.wait(&mut pending);
         }
         let deadline = Instant::now() + GATHER;
-        while pending.bytes.len() < BATCH && !pending.flushing {
+        while pending.bytes.len() < BATCH && !pending.flushing && !pending.reopening {
             if self.lines.wait_until(&mut pending, deadline).timed_out() {
                 break;
             }
@@ -113,6 +153,7 @@ impl Sink {
         pending.flushing = false;
         pending.writing = true;
         std::mem::swap(&mut pending.bytes, batch);
+        std::mem::take(&mut pending.reopening)
     }
 }
 
@@ -128,28 +169,25 @@ mod tests {
         may: Receiver<()>,
     }
 
-    impl Write for Gated {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let sent = self.may.recv().is_ok() && self.batches.send(bytes.to_vec()).is_ok();
-            if sent { Ok(bytes.len()) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
+    impl Output for Gated {
+        fn write_lines(&mut self, lines: &[u8]) -> std::io::Result<u64> {
+            let sent = self.may.recv().is_ok() && self.batches.send(lines.to_vec()).is_ok();
+            if sent { Ok(0) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
         }
     }
 
     fn gated() -> (Arc<Sink>, Receiver<Vec<u8>>, Sender<()>) {
         let (batches, received) = channel();
         let (allow, may) = channel();
-        (Sink::start(Gated { batches, may }).unwrap(), received, allow)
+        (Sink::start(Log::Access, Box::new(Gated { batches, may })).unwrap(), received, allow)
     }
 
     #[test]
     fn lines_are_written_together_and_in_order() {
         let (sink, received, allow) = gated();
         let lines: Vec<String> = (0..100).map(|n| format!("{n}\n")).collect();
-        assert!(lines.iter().all(|line| sink.append(line.as_bytes())));
+        lines.iter().for_each(|line| sink.append(line.as_bytes(), 0));
+        assert_eq!(sink.take_dropped(), 0);
         allow.send(()).unwrap();
         sink.flush();
         let batch = received.recv().unwrap();
@@ -161,7 +199,10 @@ mod tests {
     fn a_reader_that_does_not_read_costs_lines_and_stops_nobody() {
         let (sink, received, allow) = gated();
         let line = [b'x'; 1024];
-        let taken = (0..20_000).filter(|_| sink.append(&line)).count();
+        for _ in 0..20_000 {
+            sink.append(&line, 0);
+        }
+        let taken = 20_000 - usize::try_from(sink.take_dropped()).unwrap();
         // What the writer holds, and what waits.
         assert!(taken >= LIMIT / line.len() && taken <= 2 * LIMIT / line.len() + 1, "{taken}");
         for _ in 0..2 {
@@ -170,16 +211,20 @@ mod tests {
         sink.flush();
         let written: usize = received.try_iter().map(|batch| batch.len()).sum();
         assert_eq!(written, taken * line.len());
-        assert!(sink.append(&line), "there is room again");
+        sink.append(&line, 0);
+        assert_eq!(sink.take_dropped(), 0, "there is room again");
     }
 
     #[test]
     fn after_the_reader_is_gone_lines_are_dropped() {
         let (sink, received, allow) = gated();
         drop((received, allow));
-        assert!(sink.append(b"1\n"));
+        sink.append(b"1\n", 0);
         sink.flush();
-        assert!(!sink.append(b"2\n"));
+        assert_eq!(sink.take_dropped(), 0);
+        // It tells of three others.
+        sink.append(b"2\n", 3);
+        assert_eq!((sink.take_dropped(), sink.take_dropped()), (4, 0));
         sink.flush();
     }
 }

@@ -1,12 +1,13 @@
 //! Pieces of lines, appended to a buffer that is used again for each line.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 /// Appends bytes as nginx writes them: quotes, backslashes, control bytes and all beyond ASCII as `\xHH`, so that a
 /// request ends neither its field nor its line, and means nothing to a terminal.
-pub(super) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     if bytes.iter().all(|&byte| is_plain(byte)) {
         out.extend_from_slice(bytes);
@@ -24,7 +25,7 @@ pub(super) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends bytes as a JSON string, in quotes; what is not UTF-8 becomes U+FFFD, and control characters `\u00HH`.
-pub(super) fn json_string(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn json_string(out: &mut Vec<u8>, bytes: &[u8]) {
     if bytes.iter().all(|&byte| is_plain(byte)) {
         out.push(b'"');
         out.extend_from_slice(bytes);
@@ -48,7 +49,7 @@ fn is_plain(byte: u8) -> bool {
 }
 
 /// Appends a request target without the secrets of a presigned URL, each piece by `piece`.
-pub(super) fn public_target(raw: &[u8], mut piece: impl FnMut(&[u8])) {
+pub(crate) fn public_target(raw: &[u8], mut piece: impl FnMut(&[u8])) {
     const SECRET: [&[u8]; 3] = [b"x-amz-signature", b"x-amz-security-token", b"x-amz-credential"];
     let Some(start) = memchr::memchr(b'?', raw) else { return piece(raw) };
     let (path, query) = raw.split_at(start + 1);
@@ -67,12 +68,12 @@ pub(super) fn public_target(raw: &[u8], mut piece: impl FnMut(&[u8])) {
     }
 }
 
-pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Appends seconds with six digits after the point.
-pub(super) fn seconds(out: &mut Vec<u8>, time: Duration) {
+pub(crate) fn seconds(out: &mut Vec<u8>, time: Duration) {
     number(out, time.as_secs());
     let mut micros = time.subsec_micros();
     let mut digits = *b".000000";
@@ -84,7 +85,7 @@ pub(super) fn seconds(out: &mut Vec<u8>, time: Duration) {
 }
 
 /// Appends the date as in HTTP (RFC 9110 section 5.6.7), made once a second by each thread.
-pub(super) fn http_date(out: &mut Vec<u8>, now: SystemTime) {
+pub(crate) fn http_date(out: &mut Vec<u8>, now: SystemTime) {
     thread_local! {
         static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((u64::MAX, [0; 29])) };
     }
@@ -95,6 +96,60 @@ pub(super) fn http_date(out: &mut Vec<u8>, now: SystemTime) {
         LAST.set((second, date));
     }
     out.extend_from_slice(&date);
+}
+
+/// Appends the time as in RFC 3339, in milliseconds; its seconds are made once each by each thread.
+pub(crate) fn timestamp(out: &mut Vec<u8>, now: SystemTime) {
+    const LENGTH: usize = "1970-01-01T00:00:00".len();
+    thread_local! {
+        static LAST: Cell<(u64, [u8; LENGTH])> = const { Cell::new((u64::MAX, [0; LENGTH])) };
+    }
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (made, mut date) = LAST.get();
+    if made != since.as_secs() {
+        let text =
+            chrono::DateTime::<chrono::Utc>::from(now).format("%Y-%m-%dT%H:%M:%S").to_string();
+        // Years beyond 9999 are longer.
+        date = text.as_bytes().get(..LENGTH).and_then(|text| text.try_into().ok()).unwrap_or(date);
+        LAST.set((since.as_secs(), date));
+    }
+    out.extend_from_slice(&date);
+    let millis = since.subsec_millis();
+    let digit = |unit: u32| b'0' + u8::try_from(millis / unit % 10).expect("one digit");
+    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1), b'Z']);
+}
+
+/// Appends bytes as a URI has them in a path: all but unreserved characters and slashes as `%HH`.
+pub(crate) fn percent_encoded(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in bytes {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(byte)
+            }
+            _ => out.extend_from_slice(&[
+                b'%',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
+        }
+    }
+}
+
+/// Text without control characters: keys, headers and what servers answer are in messages, and none of them begins a
+/// line of its own or tells a terminal what to do.
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match character.is_control() {
+            true => drop(write!(line, "\\x{:02X}", u32::from(character))),
+            false => line.push(character),
+        }
+    }
+    line.into()
 }
 
 #[cfg(test)]
@@ -136,6 +191,18 @@ mod tests {
             let mut out = Vec::new();
             http_date(&mut out, now);
             assert_eq!(String::from_utf8(out).unwrap(), httpdate::fmt_http_date(now));
+        }
+    }
+
+    #[test]
+    fn timestamps_are_those_of_rfc_3339() {
+        for millis in [0, 999, 1_000, 1_445_412_480_007, 1_445_412_480_123] {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+            let mut out = Vec::new();
+            timestamp(&mut out, now);
+            let expected =
+                chrono::DateTime::<chrono::Utc>::from(now).format("%Y-%m-%dT%H:%M:%S%.3fZ");
+            assert_eq!(String::from_utf8(out).unwrap(), expected.to_string());
         }
     }
 }
