@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::RunError;
-use crate::auth::{Access, Credentials, IdentitySet, ReservedNames};
+use crate::auth::{Access, Credentials, IdentitiesError, IdentitySet, ReservedNames};
 use crate::config::Config;
 use crate::origin::{Addressing, IdentityCredentials, Origin, Source};
 use crate::tls::authorities;
@@ -82,16 +82,39 @@ fn check_authorities(config: &Config) -> Result<(), RunError> {
 /// # Errors
 /// [`RunError::Identities`].
 pub(super) fn access(config: &Config, origin: &Arc<Origin>) -> Result<Arc<Access>, RunError> {
-    let asked = origin.clone();
-    let brought = move |set: &IdentitySet| take_origin_keys(&asked, set);
-    let reserved = ReservedNames::new(
-        config.auth.reserved.as_deref(),
-        origin.endpoint().is_aws(),
-        config.origin.addressing == Addressing::Virtual,
-    );
-    let access = Access::new(&config.auth, &config.origin.region, reserved, brought)?;
-    let prefixes = config.listen.iter().filter_map(|listen| listen.path_prefix.clone());
-    Ok(Arc::new(access.with_path_prefixes(prefixes.collect())))
+    let (reserved, accept) = (reserved(config, origin), accept(origin));
+    let access = Access::new(&config.auth, &config.origin.region, reserved, accept)?;
+    Ok(Arc::new(access.with_path_prefixes(path_prefixes(config))))
+}
+
+/// What `access` is to decide by after a reload.
+///
+/// # Errors
+/// [`IdentitiesError`].
+pub(super) fn access_anew(
+    access: &Access,
+    config: &Config,
+    before: &Config,
+    origin: &Arc<Origin>,
+) -> Result<Access, IdentitiesError> {
+    let (reserved, accept) = (reserved(config, origin), accept(origin));
+    let region = &config.origin.region;
+    let access = access.anew(&config.auth, &before.auth, region, reserved, accept)?;
+    Ok(access.with_path_prefixes(path_prefixes(config)))
+}
+
+fn reserved(config: &Config, origin: &Origin) -> ReservedNames {
+    let is_virtual = config.origin.addressing == Addressing::Virtual;
+    ReservedNames::new(config.auth.reserved.as_deref(), origin.endpoint().is_aws(), is_virtual)
+}
+
+fn accept(origin: &Arc<Origin>) -> impl Fn(&IdentitySet) -> Result<(), String> + use<> {
+    let origin = origin.clone();
+    move |set| take_origin_keys(&origin, set)
+}
+
+fn path_prefixes(config: &Config) -> Vec<String> {
+    config.listen.iter().filter_map(|listen| listen.path_prefix.clone()).collect()
 }
 
 /// From now on the origin is asked with the keys that these identities bring, and with no others but our own.
