@@ -1,17 +1,22 @@
 //! Which of the origin's addresses the next connection goes to.
 //!
 //! In turn, all of those that answer. One that fails several times in a row is set aside: no request goes there, neither
-//! over a new connection nor over a kept one, until a probe has made a connection to it. Where all are set aside, all are
-//! used: there is nothing to lose.
+//! over a new connection nor over a kept one, until a probe has made a connection to it. So is one that is much slower than
+//! the others, each time for longer. Where all are set aside, all are used: there is nothing to lose.
+//!
+//! Beside addresses of IPv4 those of IPv6 come last until a connection to one of them was made: a resolver may give them
+//! where no route leads to them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use super::latencies::Latencies;
 
 /// Failures in a row that set an address aside.
 const FAILURES: u32 = 3;
@@ -20,6 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_PAUSE: Duration = Duration::from_mins(5);
 /// A request given up earlier, since it was not wanted any more, says nothing of the address.
 const SOON: Duration = Duration::from_millis(100);
+/// An address that is slow again within this time is set aside for longer.
+const SLOW_AGAIN: Duration = Duration::from_mins(10);
 /// Of more addresses than this the healthy ones are forgotten.
 const MOST: usize = 1024;
 
@@ -30,6 +37,18 @@ pub(super) struct Addresses {
     /// How many there are.
     count: AtomicUsize,
     failing: Mutex<HashMap<SocketAddr, Failing>>,
+    latencies: Mutex<Latencies>,
+    /// When an address was last set aside for being slow, and for how long.
+    slow: Mutex<HashMap<SocketAddr, (Instant, Duration)>>,
+    ipv6: Ipv6,
+}
+
+/// Whether IPv6 leads anywhere.
+#[derive(Debug, Default)]
+struct Ipv6 {
+    works: AtomicBool,
+    /// The next probe, and the pause after it.
+    probe: Mutex<Option<(Instant, Duration)>>,
 }
 
 #[derive(Debug)]
@@ -42,6 +61,8 @@ struct Failing {
 struct Aside {
     probe_at: Instant,
     pause: Duration,
+    /// It answers, and an answer proves nothing.
+    is_slow: bool,
 }
 
 /// A request on its way to an address, until its answer begins. Dropped without one it was given up.
@@ -59,6 +80,16 @@ impl Addresses {
         let (mut good, probe) = self.good(known);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % good.len().max(1);
         good.rotate_left(turn);
+        let is_mixed =
+            known.iter().any(SocketAddr::is_ipv4) && known.iter().any(SocketAddr::is_ipv6);
+        if !is_mixed || self.ipv6.works.load(Ordering::Relaxed) {
+            return (good, probe);
+        }
+        good.sort_by_key(SocketAddr::is_ipv6);
+        let probe = probe.or_else(|| {
+            let address = good.iter().copied().find(SocketAddr::is_ipv6)?;
+            self.ipv6.is_due().then_some(address)
+        });
         (good, probe)
     }
 
@@ -89,10 +120,56 @@ impl Addresses {
         Watch { addresses: Arc::downgrade(self), address, since: Instant::now() }
     }
 
-    /// It answered, or a connection to it was made.
-    pub(super) fn answers(&self, address: SocketAddr) {
+    /// A connection to it was made for a request.
+    pub(super) fn connected(&self, address: SocketAddr) {
+        if address.is_ipv6() && !self.ipv6.works.swap(true, Ordering::Relaxed) {
+            log::debug!("origin: IPv6 works");
+        }
+    }
+
+    /// A probe made a connection to it.
+    pub(super) fn admit(&self, address: SocketAddr) {
+        self.connected(address);
+        self.latencies.lock().forget(address);
+        if self.failing.lock().remove(&address).is_some_and(|failing| failing.aside.is_some()) {
+            log::info!("origin: {address} is used again");
+        }
+    }
+
+    /// It answered after `elapsed`.
+    fn answered(&self, address: SocketAddr, elapsed: Duration) {
+        if self.count.load(Ordering::Relaxed) > 1 && self.latencies.lock().record(address, elapsed)
+        {
+            self.is_slow(address);
+        }
+        self.answers(address);
+    }
+
+    /// It is much slower than the others: it is set aside, unless most are.
+    fn is_slow(&self, address: SocketAddr) {
         let mut failing = self.failing.lock();
-        if failing.is_empty() {
+        let aside = failing.values().filter(|failing| failing.aside.is_some()).count();
+        let is_aside = failing.get(&address).is_some_and(|failing| failing.aside.is_some());
+        if is_aside || (aside + 1) * 2 > self.count.load(Ordering::Relaxed) {
+            return;
+        }
+        let (now, mut slow) = (Instant::now(), self.slow.lock());
+        slow.retain(|_, (since, pause)| now < *since + *pause + SLOW_AGAIN);
+        let pause =
+            slow.get(&address).map_or(FIRST_PAUSE, |(_, pause)| (*pause * 2).min(LAST_PAUSE));
+        slow.insert(address, (now, pause));
+        log::warn!(
+            "origin: {address} is much slower than the other addresses and is set aside for {} s",
+            pause.as_secs()
+        );
+        let aside = Some(Aside { probe_at: now + pause, pause, is_slow: true });
+        failing.insert(address, Failing { in_a_row: 0, aside });
+    }
+
+    fn answers(&self, address: SocketAddr) {
+        let mut failing = self.failing.lock();
+        let is_slow = |failing: &Failing| failing.aside.as_ref().is_some_and(|aside| aside.is_slow);
+        if failing.get(&address).is_none_or(is_slow) {
             return;
         }
         if failing.remove(&address).is_some_and(|failing| failing.aside.is_some()) {
@@ -114,8 +191,21 @@ impl Addresses {
         if of.in_a_row >= FAILURES && of.aside.is_none() {
             log::warn!("origin: {address} failed {FAILURES} times in a row and is set aside");
             let (pause, probe_at) = (FIRST_PAUSE, Instant::now() + FIRST_PAUSE);
-            of.aside = Some(Aside { probe_at, pause });
+            of.aside = Some(Aside { probe_at, pause, is_slow: false });
         }
+    }
+}
+
+impl Ipv6 {
+    /// Whether it is time to try whether it works.
+    fn is_due(&self) -> bool {
+        let (now, mut probe) = (Instant::now(), self.probe.lock());
+        let (at, pause) = probe.unwrap_or((now, FIRST_PAUSE));
+        if now < at {
+            return false;
+        }
+        *probe = Some((now + pause, (pause * 2).min(LAST_PAUSE)));
+        true
     }
 }
 
@@ -123,7 +213,7 @@ impl Watch {
     /// The answer began.
     pub(super) fn answered(mut self) {
         if let Some(addresses) = std::mem::take(&mut self.addresses).upgrade() {
-            addresses.answers(self.address);
+            addresses.answered(self.address, self.since.elapsed());
         }
     }
 
@@ -190,6 +280,66 @@ mod tests {
         }
         addresses.answers(known[1]);
         assert_eq!(addresses.choose(&known).0.len(), 3);
+    }
+
+    /// Has each of the addresses answer, the first of them after `slow`.
+    fn answer(addresses: &Addresses, known: &[SocketAddr], slow: Duration) {
+        for _ in 0..100 {
+            for (n, address) in known.iter().enumerate() {
+                let usual = Duration::from_millis(30);
+                addresses.answered(*address, if n == 0 { slow } else { usual });
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_much_slower_than_the_others_is_set_aside_each_time_for_longer() {
+        let (addresses, known) = (Addresses::default(), addresses(4));
+        addresses.choose(&known);
+        answer(&addresses, &known, Duration::from_millis(60));
+        assert_eq!(addresses.choose(&known).0.len(), 4);
+        for pause in [5, 10, 20, 40, 80, 160, 300, 300] {
+            answer(&addresses, &known, Duration::from_millis(500));
+            let (good, probe) = addresses.good(&known);
+            assert_eq!((good, probe), (known[1..].to_vec(), None), "whatever it answers meanwhile");
+            advance(Duration::from_secs(pause - 1)).await;
+            assert_eq!(addresses.good(&known).1, None, "{pause}");
+            advance(Duration::from_secs(1)).await;
+            assert_eq!(addresses.good(&known).1, Some(known[0]), "{pause}");
+            addresses.admit(known[0]);
+            assert_eq!(addresses.good(&known).0.len(), 4);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_most_half_are_set_aside_for_being_slow() {
+        let (addresses, known) = (Addresses::default(), addresses(4));
+        addresses.choose(&known);
+        for address in &known {
+            addresses.is_slow(*address);
+        }
+        assert_eq!(addresses.choose(&known).0.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ipv6_comes_last_until_a_connection_was_made_over_it() {
+        let (addresses, mut known) = (Addresses::default(), addresses(2));
+        known.insert(0, "[::1]:80".parse().unwrap());
+        let mut probes = 0;
+        for _ in 0..60 {
+            let (chosen, probe) = addresses.choose(&known);
+            assert!(chosen.len() == 3 && chosen[2].is_ipv6());
+            assert!(probe.is_none_or(|probe| probe.is_ipv6()));
+            probes += u32::from(probe.is_some());
+            advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(probes, 4, "after 0, 5, 15 and 35 s");
+        addresses.admit(known[0]);
+        let first = |_| addresses.choose(&known).0[0];
+        assert_eq!((0..30).map(first).filter(SocketAddr::is_ipv6).count(), 10);
+        // Where there is nothing else, it is used.
+        let only = Addresses::default();
+        assert_eq!(only.choose(&known[..1]), (vec![known[0]], None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -49,7 +49,8 @@ pub struct OriginConfig {
     /// Whether to hedge: a read that the origin answers much later than usual is sent again, at most one in 20, and the
     /// first response is used.
     pub hedging: bool,
-    /// How long an idle connection is kept; set it below the origin's own idle timeout.
+    /// Maximum time for which an idle connection is kept. It is shortened, to no less than 4s, when a connection turns out
+    /// to be dead, and grows again.
     pub keep_alive: HumanDuration,
     /// Maximum concurrent fetches and metadata requests.
     pub connections: usize,
@@ -74,7 +75,7 @@ impl Default for OriginConfig {
             retry_budget: RetryBudgetConfig::default(),
             circuit_breaker: true,
             hedging: true,
-            keep_alive: HumanDuration::secs(4),
+            keep_alive: HumanDuration::secs(50),
             connections: 256,
         }
     }

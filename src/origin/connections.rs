@@ -43,8 +43,8 @@ pub(super) struct Connections {
 pub(super) struct Connected {
     pub(super) stream: Stream,
     pub(super) address: SocketAddr,
-    /// It has carried a request before: it may be dead, and a request lost with it.
-    pub(super) reused: bool,
+    /// It has carried a request before, and was idle for so long since: it may be dead, and a request lost with it.
+    pub(super) reused: Option<Duration>,
 }
 
 impl Connections {
@@ -68,15 +68,19 @@ impl Connections {
         if let Some(address) = route.probe {
             self.probe(route.peer(address), address);
         }
-        if let Some((stream, address)) = self.pool.take(&route.host, &route.addresses, youngest) {
-            return Ok(Connected { stream, address, reused: true });
+        let kept = self.pool.take(&route.host, &route.addresses, youngest);
+        if let Some((stream, address, idle)) = kept {
+            return Ok(Connected { stream, address, reused: Some(idle) });
         }
         let mut tried = 0;
         loop {
             let address = route.addresses[tried % route.addresses.len()];
             tried += 1;
             match self.transport.new_stream(&route.peer(address)).await {
-                Ok(stream) => return Ok(Connected { stream, address, reused: false }),
+                Ok(stream) => {
+                    self.addresses.connected(address);
+                    return Ok(Connected { stream, address, reused: None });
+                }
                 Err(error) => {
                     self.addresses.fails(address);
                     // Others are tried only where that costs no time.
@@ -94,10 +98,15 @@ impl Connections {
         let this = self.clone();
         tokio::spawn(async move {
             match this.transport.new_stream(&peer).await {
-                Ok(_) => this.addresses.answers(address),
+                Ok(_) => this.addresses.admit(address),
                 Err(error) => log::debug!("origin: {address} does not answer yet: {error}"),
             }
         });
+    }
+
+    /// A connection that had been idle for so long was dead when it was used.
+    pub(super) fn was_dead(&self, idle: Duration) {
+        self.pool.was_dead(idle);
     }
 
     /// Keeps a connection whose last answer was read to its end.
@@ -154,7 +163,7 @@ impl L4Connect for Lender {
             (false, false) => Duration::MAX,
         };
         let connected = self.connections.open(&self.route, youngest).await?;
-        self.how.reused.store(connected.reused, Ordering::Relaxed);
+        self.how.reused.store(connected.reused.is_some(), Ordering::Relaxed);
         let lent = Lent {
             stream: Some(connected.stream),
             address: connected.address,

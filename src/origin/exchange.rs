@@ -64,13 +64,17 @@ impl Origin {
         let mut session = HttpSession::new_with_options(stream, &route.peer(address));
         session.read_timeout = Some(self.config.first_byte_timeout.0);
         session.write_timeout = Some(self.config.idle_timeout.0);
-        match timeout(self.config.first_byte_timeout.0, send(&mut session, head)).await {
+        let sent = timeout(self.config.first_byte_timeout.0, send(&mut session, head)).await;
+        if let (Some(idle), Err(_) | Ok(Err(_))) = (reused, &sent) {
+            site.connections.was_dead(idle);
+        }
+        match sent {
             Err(_) => return Err((OriginError::Timeout("the first byte"), Reused(false))),
             Ok(Err(e)) => {
-                if reused {
+                if reused.is_some() {
                     watch.was_stale();
                 }
-                return Err((e, Reused(reused)));
+                return Err((e, Reused(reused.is_some())));
             }
             Ok(Ok(())) => watch.answered(),
         }

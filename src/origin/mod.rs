@@ -19,10 +19,14 @@ mod error;
 mod exchange;
 mod health;
 mod hedging;
+mod keep_alive;
 mod late_body;
+mod latencies;
 mod list;
 mod loops;
 mod misdirected;
+#[cfg(test)]
+mod outage;
 mod pool;
 mod recent;
 mod refused;

@@ -16,6 +16,7 @@ use pingora::protocols::Stream;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, sleep};
 
+use super::keep_alive::KeepAlive;
 use crate::sys::descriptor::is_closed_by_peer;
 
 /// Interval between removals of connections that expired or that the origin closed.
@@ -26,7 +27,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(super) struct Pool {
     idle: Mutex<Idle>,
     capacity: usize,
-    keep_alive: Duration,
+    keep_alive: KeepAlive,
 }
 
 #[derive(Debug, Default)]
@@ -46,25 +47,32 @@ struct Kept {
 }
 
 impl Pool {
-    /// Keeps at most `capacity` connections, each for `keep_alive` after its last use.
+    /// Keeps at most `capacity` connections, each for at most `keep_alive` after its last use.
     pub(super) fn new(capacity: usize, keep_alive: Duration) -> Arc<Self> {
+        let keep_alive = KeepAlive::new(keep_alive);
         Arc::new(Self { idle: Mutex::default(), capacity, keep_alive })
     }
 
-    /// The connection to one of these addresses that was used last, if it was used within `youngest`.
+    /// The connection to one of these addresses that was used last, if it was used within `youngest`; and how long it was
+    /// idle.
     pub(super) fn take(
         &self,
         host: &str,
         addresses: &[SocketAddr],
         youngest: Duration,
-    ) -> Option<(Stream, SocketAddr)> {
-        let youngest = youngest.min(self.keep_alive);
+    ) -> Option<(Stream, SocketAddr, Duration)> {
+        let youngest = youngest.min(self.keep_alive.limit());
         loop {
             let mut kept = self.idle.lock().pop(host, youngest)?;
             if addresses.contains(&kept.address) && is_quiet(&mut kept.stream) {
-                return Some((kept.stream, kept.address));
+                return Some((kept.stream, kept.address, kept.since.elapsed()));
             }
         }
+    }
+
+    /// A connection that had been idle for so long was dead when it was used.
+    pub(super) fn was_dead(&self, idle: Duration) {
+        self.keep_alive.was_dead(idle);
     }
 
     /// Keeps a connection whose last answer was read to its end.
@@ -133,7 +141,7 @@ async fn sweep(pool: Weak<Pool>) {
         sleep(SWEEP).await;
         let Some(pool) = pool.upgrade() else { return };
         let mut idle = pool.idle.lock();
-        let expired = idle.expired(pool.keep_alive);
+        let expired = idle.expired(pool.keep_alive.limit());
         idle.is_swept = idle.count > 0;
         let ends = !idle.is_swept;
         drop(idle);
@@ -180,7 +188,8 @@ mod tests {
         let (second, _b, other) = connection().await;
         pool.put("host", one, first);
         pool.put("host", other, second);
-        let take = |host, to: &[SocketAddr]| pool.take(host, to, LONG).map(|(_, address)| address);
+        let take =
+            |host, to: &[SocketAddr]| pool.take(host, to, LONG).map(|(_, address, _)| address);
         assert_eq!(take("elsewhere", &[one, other]), None);
         assert_eq!(take("host", &[one, other]), Some(other));
         assert_eq!(take("host", &[one, other]), Some(one));

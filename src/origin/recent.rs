@@ -41,6 +41,16 @@ impl Recent {
         counts
     }
 
+    /// The counts of this second, and of the last one.
+    pub(super) fn latest(&self) -> (Counts, Counts) {
+        let second = self.second();
+        let of = |second: u64| {
+            let (of, counts) = self.seconds[usize::try_from(second).unwrap_or_default() % WINDOW];
+            if of == second { counts } else { Counts::default() }
+        };
+        (of(second), second.checked_sub(1).map_or_else(Counts::default, of))
+    }
+
     /// The sums of the last ten seconds.
     pub(super) fn sum(&self) -> Counts {
         let second = self.second();

@@ -114,12 +114,21 @@ impl RetryLimit {
         self.recent.lock().now().answered += 1;
     }
 
+    /// Whether this second has had fewer than its part of retries: at the begin of an outage all would come at once.
+    fn leaves_some(&self, recent: &Recent, floor: u64) -> bool {
+        let (this, last) = recent.latest();
+        let average = recent.sum().answered / 10;
+        let answered = u64::from(average.max(this.answered).max(last.answered));
+        u64::from(this.retries) < answered * u64::from(self.config.percent) / 100 + floor
+    }
+
     /// Takes one retry, if there is one left.
     pub(super) fn take(&self) -> bool {
         let mut recent = self.recent.lock();
         let sum = recent.sum();
         let share = u64::from(sum.answered) * u64::from(self.config.percent) / 100;
-        let left = u64::from(sum.retries) < share + u64::from(self.config.floor);
+        let floor = u64::from(self.config.floor);
+        let left = u64::from(sum.retries) < share + floor && self.leaves_some(&recent, floor);
         if left {
             recent.now().retries += 1;
         }
