@@ -115,6 +115,10 @@ impl App {
         Box::pin(Self::build(config, from, origin, PassedSockets::default())).await
     }
 
+    #[allow(
+        clippy::too_many_lines,
+        reason = "one part after the other, in the order in which they need each other"
+    )]
     async fn build(
         config: Config,
         from: Option<StartedFrom>,

@@ -32,6 +32,7 @@ pub(crate) struct Sink {
     written: Condvar,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each is true or false whatever the others are")]
 #[derive(Default)]
 struct Pending {
     bytes: Vec<u8>,
@@ -186,7 +187,9 @@ mod tests {
     fn lines_are_written_together_and_in_order() {
         let (sink, received, allow) = gated();
         let lines: Vec<String> = (0..100).map(|n| format!("{n}\n")).collect();
-        lines.iter().for_each(|line| sink.append(line.as_bytes(), 0));
+        for line in &lines {
+            sink.append(line.as_bytes(), 0);
+        }
         assert_eq!(sink.take_dropped(), 0);
         allow.send(()).unwrap();
         sink.flush();

@@ -125,7 +125,7 @@ pub(crate) fn percent_encoded(out: &mut Vec<u8>, bytes: &[u8]) {
     for &byte in bytes {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                out.push(byte)
+                out.push(byte);
             }
             _ => out.extend_from_slice(&[
                 b'%',

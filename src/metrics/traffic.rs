@@ -373,7 +373,9 @@ mod tests {
         for round in 0..40 {
             // The second half becomes the busy one.
             let busy = if round < 5 { &all[..TOP] } else { &all[TOP..] };
-            busy.iter().for_each(|of| of.count(CacheResult::Hit, 1 << 20, 0));
+            for of in busy {
+                of.count(CacheResult::Hit, 1 << 20, 0);
+            }
             counted += busy.len() as u64;
             now += Duration::from_mins(5);
             shown.update(table, now);

@@ -162,12 +162,11 @@ impl Api {
                 let level = log_level::set(&body::read(body).await?).map_err(Refusal::bad)?;
                 Ok(json(StatusCode::OK, &level))
             }
-            ("/api/v1/log-level", ..) => Ok(other_method("GET, POST")),
             ("/api/v1/explain", _, &Method::GET) => explain::explain(self, head.uri.query()).await,
             ("/api/v1/stats" | "/api/v1/config" | "/api/v1/explain", ..) => Ok(other_method("GET")),
             ("/api/v1/warm", _, &Method::POST) => warm::begin(self, body).await,
             ("/api/v1/warm", _, &Method::GET) => Ok(warm::list(self)),
-            ("/api/v1/warm", ..) => Ok(other_method("GET, POST")),
+            ("/api/v1/warm" | "/api/v1/log-level", ..) => Ok(other_method("GET, POST")),
             (_, Some(id), &Method::GET) => warm::progress(self, id),
             (_, Some(id), &Method::DELETE) => warm::cancel(self, id).await,
             (_, Some(_), _) => Ok(other_method("GET, DELETE")),

@@ -31,6 +31,7 @@ A counter only grows, from 0 at the start of the process. A histogram has the se
 type Labels = BTreeMap<String, Vec<String>>;
 
 /// The labels of the metrics whose series are registered when they are first recorded, each with its values; none: any.
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn late_labels() -> BTreeMap<&'static str, Labels> {
     let words = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect::<Vec<_>>();
     let label = |name: &str, values: Vec<&str>| (name.to_owned(), words(values));

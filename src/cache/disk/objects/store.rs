@@ -131,8 +131,8 @@ impl Objects {
         let health = Health::new(format!("writing metadata to {name}"));
         let appender = Appender::new(&log, Contents::Objects, open);
         let metrics = Arc::new(DiskPath::new(name));
-        let shares = (shared.clone(), sender, metrics.clone());
-        let writer = Writer::new(&log, &index, appender, capacity, shares, health);
+        let told = (shared.clone(), sender, metrics.clone());
+        let writer = Writer::new(&log, &index, appender, capacity, told, health);
         thread::Builder::new().name("disk-objects".into()).spawn(move || writer.run(&received))?;
         Ok(Self {
             name: name.to_owned(),
