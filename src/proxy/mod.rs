@@ -377,6 +377,8 @@ impl ProxyHttp for Gateway {
         // Before the client hears of it: what it reads next must not be older (R8).
         if let Some(forward) = &mut ctx.forward {
             self.suspect(forward);
+            // What came of a listing counts (R34).
+            forward.page = None;
             self.settle(forward).await;
         }
         let refused = Client::of(session).and_then(Client::refused_body);

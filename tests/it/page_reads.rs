@@ -130,11 +130,13 @@ async fn r16_what_a_page_may_not_see_is_learned_too_and_methods_apart() {
         let head = Signed::new("HEAD", "/data/small", setup.proxy.addr);
         setup.send(head.unsigned("origin", ONE))
     };
+    // What its GETs are answered says nothing of its HEADs.
+    assert_eq!(setup.sees("small", ONE).await, (ONE.to_owned(), false));
     for cache in ["hotset; fwd=bypass", "hotset; hit", "hotset; hit"] {
         let answer = head().await;
         assert_eq!((answer.header("cache-status"), answer.header(ALLOW_ORIGIN)), (cache, ONE));
     }
-    assert_eq!(setup.s3.requests().len(), 3, "{}", setup.s3.describe());
+    assert_eq!(setup.s3.requests().len(), 4, "{}", setup.s3.describe());
 }
 
 /// As a viewer of images or maps does.
@@ -290,5 +292,34 @@ async fn a_wildcard_is_kept_as_the_origin_says_it() {
     setup.s3.fault(Matcher::get("small"), Always, all);
     for (origin, is_hit) in [(ONE, false), (ONE, false), (ONE, true), (EVIL, false), (EVIL, true)] {
         assert_eq!(setup.sees("small", origin).await, ("*".to_owned(), is_hit), "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn r39_what_one_bucket_allows_another_does_not() {
+    let setup = Setup::new().await;
+    setup.s3.put("more", "small", Object::random(4096, 1));
+    for is_hit in [false, false, true] {
+        assert_eq!(setup.sees("small", ONE).await, (ONE.to_owned(), is_hit));
+    }
+    for cache in ["hotset; fwd=bypass", "hotset; fwd=uri-miss; detail=new", "hotset; hit"] {
+        let more = Signed::new("GET", "/more/small", setup.proxy.addr).unsigned("origin", ONE);
+        let answer = setup.send(more).await;
+        assert_eq!((answer.header("cache-status"), answer.header(ALLOW_ORIGIN)), (cache, ""));
+    }
+}
+
+#[tokio::test]
+async fn answers_with_long_headers_and_to_long_origins_are_not_kept() {
+    let setup = Setup::new().await;
+    let long = format!("https://{}.example", "a".repeat(600));
+    setup.s3.allow_cors("data", &long);
+    for _ in 0..3 {
+        assert_eq!(setup.sees("small", &long).await, (long.clone(), false));
+    }
+    let many = Fault::SetHeader("Access-Control-Expose-Headers", "x-long, ".repeat(300));
+    setup.s3.fault(Matcher::get("small"), Always, many);
+    for _ in 0..3 {
+        assert_eq!(setup.sees("small", TWO).await, (TWO.to_owned(), false));
     }
 }

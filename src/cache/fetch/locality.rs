@@ -151,6 +151,21 @@ mod tests {
     }
 
     #[test]
+    fn of_several_fetches_nearby_the_widest_counts() {
+        assert_eq!(units(&[32, 34, 51, 43]), [1, 2, 1, 4]);
+    }
+
+    #[test]
+    fn objects_that_share_a_place_do_not_share_their_fetches() {
+        let id = |n: usize| crate::s3::testing::id("bucket", &format!("{n}"));
+        let place = |n: usize| id(n).hash64() % OBJECTS as u64;
+        let other = (1..).find(|n| place(*n) == place(0)).expect("one of a few thousand");
+        let locality = Locality::new();
+        assert_eq!(locality.fetch_end(&id(0), &(0..8192), MIB), UNIT);
+        assert_eq!(locality.fetch_end(&id(other), &(UNIT..UNIT + 8192), MIB), 2 * UNIT);
+    }
+
+    #[test]
     fn readers_at_several_places_do_not_disturb_each_other() {
         assert_eq!(units(&[0, 100, 200, 1, 101, 201]), [1, 1, 1, 4, 4, 4]);
     }

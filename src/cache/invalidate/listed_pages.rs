@@ -82,7 +82,7 @@ struct Agreed {
 
 /// Permission to note that a state agrees, unless a record is written meanwhile.
 #[derive(Clone, Copy)]
-pub(super) struct Unchecked {
+pub(in crate::cache) struct Unchecked {
     id: u64,
     state: u64,
     writes: u32,
@@ -200,7 +200,7 @@ impl ListedPages {
     }
 
     /// `None`: this state of an object is known to agree with the records on disk.
-    pub(super) fn unchecked(&self, id: &ObjectId, state: u64) -> Option<Unchecked> {
+    pub(in crate::cache) fn unchecked(&self, id: &ObjectId, state: u64) -> Option<Unchecked> {
         let (agreed, id) = (self.agreed.lock(), id.hash64());
         let slot = &agreed[slot(id, agreed.len())];
         let known = (slot.id, slot.state) == (id, state) && state != 0;
@@ -208,7 +208,7 @@ impl ListedPages {
     }
 
     /// No record of the object, in whatever way it was asked for, contradicts the state.
-    pub(super) fn agrees(&self, Unchecked { id, state, writes }: Unchecked) {
+    pub(in crate::cache) fn agrees(&self, Unchecked { id, state, writes }: Unchecked) {
         let mut agreed = self.agreed.lock();
         let at = slot(id, agreed.len());
         if agreed[at].writes == writes {

@@ -227,6 +227,7 @@ mod tests {
         assert_eq!(spans(&apart.joined(&block(2..5))), [0..10, 20..30]);
         assert!(apart.covers(&(21..30)) && !apart.covers(&(9..21)));
         assert_eq!(apart.longest().start, 0);
+        assert_eq!(apart.joined(&block(30..35)).longest().span(), 20..35);
         assert_eq!(apart.from(10), None);
         assert_eq!(apart.from(25), Some(content(25..30)));
         assert!(apart.weight() > block(0..20).weight());

@@ -190,15 +190,17 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
+    use http::Method;
 
     use super::*;
     use crate::cache::lookup::open::Lookup;
+    use crate::cache::metadata::clock::Sent;
     use crate::cache::metadata::store::LearnedBy;
     use crate::cache::{CacheConfig, DiskConfig, Freshness, Policy, RuleConfig, Scope};
     use crate::config::units::ByteSize;
     use crate::metrics::cache::InvalidationCause;
     use crate::origin::{Origin, OriginConfig};
-    use crate::s3::{ObjectKey, testing};
+    use crate::s3::{ListRequest, ObjectKey, Query, testing};
 
     fn meta(etag: &'static str) -> Arc<ObjectMeta> {
         Arc::new(testing::meta(etag, 5))
@@ -317,6 +319,48 @@ mod tests {
         let key = version.block(0);
         cache.keep(&key, Block::new(0, bytes::Bytes::from_static(b"12345")));
         key
+    }
+
+    /// Passes a listing that shows the object with this `ETag`.
+    fn list(world: &World, etag: &str) {
+        let (cache, id) = (&world.cache, &world.id);
+        let request = ListRequest::of(&Method::GET, &Query::default()).unwrap();
+        let mut page = cache.page_evidence(request, Sent::now(), id.realm(), id.bucket()).unwrap();
+        let entry = format!("<Contents><Key>key</Key><ETag>{etag}</ETag><Size>5</Size></Contents>");
+        page.push(cache, &entry.into());
+        page.finish(cache);
+    }
+
+    #[tokio::test]
+    async fn r34_a_shutdown_waits_until_listings_are_compared_with_the_disk() {
+        let world = World::new("compared");
+        let (cache, id) = (&world.cache, &world.id);
+        cache.begin().unwrap();
+        let disk = cache.disk.as_ref().unwrap();
+        let before = SystemTime::now() - Duration::from_secs(10);
+        for (listed, is_kept) in [("old", true), ("new", false)] {
+            disk.remember(id, &meta("\"old\""), before, || true);
+            disk.finish().await;
+            list(&world, listed);
+            cache.close().await;
+            assert_eq!(disk.knows(id), is_kept, "{listed}");
+        }
+        world.end().await;
+    }
+
+    #[tokio::test]
+    async fn r34_a_record_that_is_written_anew_is_compared_with_the_next_listing() {
+        let world = World::new("anew");
+        let (cache, id) = (&world.cache, &world.id);
+        cache.begin().unwrap();
+        let unchecked = cache.listed.unchecked(id, 7).unwrap();
+        cache.listed.agrees(unchecked);
+        let key = keep_block(&world);
+        assert!(cache.listed.unchecked(id, 7).is_none());
+        let block = cache.memory.get(&key).unwrap();
+        assert!(cache.offer(&key, &block) && cache.disk.as_ref().unwrap().knows(id));
+        assert!(cache.listed.unchecked(id, 7).is_some());
+        world.end().await;
     }
 
     #[tokio::test]
