@@ -257,7 +257,9 @@ async fn parts_come_back() -> bool {
             _ => read_all(&process).await,
         }
         s3.wait_idle().await;
-        if slow_reads(&process).await > 0.0 {
+        let slow = slow_reads(&process).await;
+        if slow > 0.0 {
+            println!("{slow} slow reads, {} bytes fetched", s3.bytes_sent());
             return false;
         }
         assert_eq!(s3.bytes_sent(), fetched, "{read} {}", s3.describe());

@@ -144,7 +144,7 @@ mod tests {
         for key in ["a", "c", "0", "d"] {
             assert!(!absent("", &["a", "c"], key), "{key}");
         }
-        assert!(!absent("", &["c", "a", "d"], "b"), "in no order");
+        assert!(!absent("", &["a", "e", "d"], "b"), "in no order");
         assert!(!absent("delimiter=/", &["a", "c"], "b/1"), "rolled up");
         assert!(absent("delimiter=/", &["a", "c"], "b"));
     }

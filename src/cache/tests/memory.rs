@@ -139,9 +139,11 @@ fn what_happens_to_a_block_on_its_way_from_the_window_to_the_policy_holds() {
         tier.admit(key.clone(), half(key, 0));
     }
     for leaving in tier.window().set_limit(0) {
+        if leaving.key == removed {
+            tier.remove(&removed);
+        }
         tier.move_around(&leaving, || match &leaving.key {
             key if *key == joined => drop(tier.admit(key.clone(), half(key, BLOCK / 2))),
-            key if *key == removed => tier.remove(key),
             _ => {}
         });
     }
