@@ -7,6 +7,8 @@ mod descriptors;
 mod error;
 mod memory_watch;
 mod observe;
+mod origin_warnings;
+mod origins;
 mod reload;
 mod replicas;
 mod run;
@@ -35,7 +37,7 @@ use crate::config::Config;
 use crate::events::{Intake, Receivers};
 use crate::logging::audit::AuditLogger;
 use crate::metrics;
-use crate::origin::Origin;
+use crate::origin::Origins;
 use crate::proxy::{
     AccessLogger, Admission, CorsRules, Gateway, ListenConfig, Listener, Owners, RecentErrors,
     Server, Shutdown,
@@ -69,7 +71,7 @@ pub struct App {
     admin: Option<(TcpListener, Arc<Api>)>,
     warmer: Arc<Warmer>,
     cache: Arc<Cache>,
-    origin: Arc<Origin>,
+    origin: Origins,
     access: Arc<Access>,
     rules: Arc<Rules>,
     intake: Arc<Intake>,
@@ -90,7 +92,7 @@ impl App {
         from: StartedFrom,
         sockets: PassedSockets,
     ) -> Result<Self, RunError> {
-        let origin = upstream::find_origin(&config).await?;
+        let origin = Box::pin(upstream::find_origins(&config)).await?;
         Box::pin(Self::build(config, Some(from), origin, sockets)).await
     }
 
@@ -111,7 +113,7 @@ impl App {
         from: Option<StartedFrom>,
         keys: Option<Credentials>,
     ) -> Result<Self, RunError> {
-        let origin = upstream::origin(&config, keys)?;
+        let origin = Box::pin(upstream::origins_with_keys(&config, keys)).await?;
         Box::pin(Self::build(config, from, origin, PassedSockets::default())).await
     }
 
@@ -122,7 +124,7 @@ impl App {
     async fn build(
         config: Config,
         from: Option<StartedFrom>,
-        origin: Arc<Origin>,
+        origin: Origins,
         mut sockets: PassedSockets,
     ) -> Result<Self, RunError> {
         descriptors::prepare(&config)?;
@@ -132,7 +134,7 @@ impl App {
         }
         let cache = Cache::new(&config.cache, &config.rules, origin.clone())?;
         let access = upstream::access(&config, &origin)?;
-        let rules = Rules::new(&config.rules)?.with_exact_keys(origin.endpoint().is_aws());
+        let rules = Rules::new(&config.rules)?.with_exact_keys(origin.are_aws());
         let rules = Arc::new(rules);
         let admission = Admission::new(&config.limits);
         let limits = Arc::new(ArcSwap::from_pointee(config.limits.clone()));
@@ -168,17 +170,16 @@ impl App {
         let audit = audit.map_err(|source| RunError::Log("audit_to", source))?;
         let errors = Arc::<RecentErrors>::default();
         let conf = Arc::new(pingora_conf(&config));
-        let (mut servers, mut tls_of_listeners) = (Vec::new(), Vec::new());
+        let mut servers = Vec::new();
         for (index, listen) in config.listen.iter().enumerate() {
             let tls = listen.tls.as_ref().map(|tls| Tls::load(tls, "listen", true)).transpose();
             let tls = tls.map_err(|source| RunError::Tls { index, source })?;
-            tls_of_listeners.push(tls.clone());
             let listener = bind_clients(listen, &mut sockets).await?;
             warn_of_open_trust(config.auth.mode, &listener, listen.tls.as_ref());
             let scheme = if tls.is_some() { "https" } else { "http" };
             let gateway = Gateway {
                 cache: cache.clone(),
-                origin: origin.clone(),
+                origins: origin.clone(),
                 access: access.clone(),
                 rules: rules.clone(),
                 owners: owners.clone(),
@@ -197,11 +198,6 @@ impl App {
             servers.push((scheme, Server::new(gateway, &conf, tls, balancers), listener));
         }
         let live = Live {
-            origin: origin.clone(),
-            access: access.clone(),
-            tls: tls_of_listeners,
-            intake: intake.clone(),
-            receivers: receivers.settings(),
             cache: cache.clone(),
             rules: rules.clone(),
             limits,
@@ -379,7 +375,7 @@ async fn bind_admin(
 fn warmer(
     config: &Config,
     cache: &Arc<Cache>,
-    origin: &Arc<Origin>,
+    origin: &Origins,
     rules: &Arc<Rules>,
     admission: &Arc<Admission>,
 ) -> Arc<Warmer> {

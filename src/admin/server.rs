@@ -276,7 +276,8 @@ mod tests {
         let cache = Cache::new(&CacheConfig::default(), &rules, origin.clone()).unwrap();
         let rules = Arc::new(Rules::new(&rules).unwrap());
         let config = WarmConfig::default();
-        let warmer = Warmer::new(&config, cache.clone(), origin, rules.clone(), Arc::new(|| 0), 1);
+        let warmer =
+            Warmer::new(&config, cache.clone(), origin.into(), rules.clone(), Arc::new(|| 0), 1);
         let (token, mode) = (Token::new(&AdminConfig::default()), AuthMode::Trust);
         let reload: Reload = Box::new(|_| Box::pin(async { Ok(Value::Null) }));
         let (on_loopback, cluster, audit) = (true, None, AuditLogger::default());

@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cache::DiskConfig;
 use crate::config::Config;
+use crate::origin::BucketConfig;
 
 /// Files beside those that are counted: libraries, logs, event queues, certificates, what is open for a moment.
 const RESERVE: u64 = 96;
@@ -32,6 +33,19 @@ struct Need {
     events: u64,
 }
 
+/// Connections to all origins; a bucket with a region or credentials of its own may have its own.
+fn origin_connections(config: &Config) -> u64 {
+    let of = |name: Option<&String>| {
+        let named = name.and_then(|name| config.origins.get(name));
+        named.unwrap_or(&config.origin).connections as u64
+    };
+    let is_own =
+        |b: &&BucketConfig| b.region.is_some() || b.credentials.is_some() || b.bucket.is_some();
+    let buckets = config.buckets.values().filter(is_own).map(|b| of(b.origin.as_ref()));
+    let named = config.origins.values().map(|origin| origin.connections as u64);
+    of(None) + named.chain(buckets).sum::<u64>()
+}
+
 impl Need {
     fn of(config: &Config) -> Self {
         let disks = &config.cache.disk;
@@ -39,7 +53,7 @@ impl Need {
         Self {
             segments: disks.iter().map(DiskConfig::descriptors_max).sum(),
             connections: count(config.limits.connections),
-            origin: count(config.origin.connections),
+            origin: origin_connections(config),
             events: config.events.webhook.as_ref().map_or(0, |webhook| count(webhook.connections)),
         }
     }

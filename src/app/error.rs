@@ -18,6 +18,9 @@ pub enum RunError {
     Tls { index: usize, source: TlsError },
     #[error("origin.endpoint: {0}")]
     Origin(String),
+    /// Of one of several origins.
+    #[error("{key}: {source}")]
+    Named { key: String, source: Box<Self> },
     #[error("origin.ca_file: {0}")]
     OriginAuthorities(String),
     #[error("origin credentials: {0}")]

@@ -18,7 +18,7 @@ use crate::metrics;
 use crate::metrics::cache::{Eviction, evicted};
 use crate::metrics::events::set_trusted_buckets;
 use crate::metrics::limits::{self, Limit};
-use crate::origin::Origin;
+use crate::origin::Origins;
 use crate::proxy::{Admission, RecentErrors};
 use crate::s3::BucketName;
 use crate::warm::Warmer;
@@ -26,7 +26,7 @@ use crate::warm::Warmer;
 /// The modules that the admin port shows and steers.
 pub(super) struct Observed {
     pub cache: Arc<Cache>,
-    pub origin: Arc<Origin>,
+    pub origin: Origins,
     pub rules: Arc<Rules>,
     pub admission: Arc<Admission>,
     pub errors: Arc<RecentErrors>,

@@ -55,6 +55,16 @@ fn named(config: &Config) -> Vec<(String, PathBuf)> {
     if let Some(path) = crate::origin::Source::new(&config.origin).files().first() {
         add("origin.credentials.file", path);
     }
+    for (name, origin) in &config.origins {
+        if let Some(path) = &origin.credentials.file {
+            add(&format!("origins.{name}.credentials.file"), path);
+        }
+    }
+    for (name, bucket) in &config.buckets {
+        if let Some(path) = bucket.credentials.as_ref().and_then(|own| own.file.as_ref()) {
+            add(&format!("buckets.{name}.credentials.file"), path);
+        }
+    }
     if let Some(path) = config.events.nats.as_ref().and_then(|nats| nats.credentials.as_ref()) {
         add("events.nats.credentials", path);
     }

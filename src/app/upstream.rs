@@ -1,11 +1,14 @@
 //! Construction of the origin and of its credential domains.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::RunError;
-use crate::auth::{Access, Credentials, IdentitiesError, IdentitySet, ReservedNames};
+use super::origins;
+use crate::auth::{Access, Credentials, IdentitySet, ReservedNames};
 use crate::config::Config;
-use crate::origin::{Addressing, IdentityCredentials, Origin, Source};
+use crate::config::units::Secret;
+use crate::origin::{Addressing, CredentialsConfig, IdentityCredentials, Origin, Origins, Source};
 use crate::tls::authorities;
 
 /// Finds hotset's own credentials, and builds the origin.
@@ -69,6 +72,56 @@ pub(super) fn origin(config: &Config, keys: Option<Credentials>) -> Result<Arc<O
     Origin::new(config.origin.clone(), keys).map(Arc::new).map_err(RunError::Origin)
 }
 
+/// Finds the credentials of each origin, and builds it.
+///
+/// # Errors
+/// As [`find_origin`]; those of one of several say which.
+pub(super) async fn find_origins(config: &Config) -> Result<Origins, RunError> {
+    let default = find_origin(config).await?;
+    build_origins(config, default, None).await
+}
+
+/// As [`find_origins`], with keys for the default origin from elsewhere; those without credentials of their own use them,
+/// too.
+///
+/// # Errors
+/// As [`find_origins`].
+pub(super) async fn origins_with_keys(
+    config: &Config,
+    keys: Option<Credentials>,
+) -> Result<Origins, RunError> {
+    let copied = keys.as_ref().and_then(copy);
+    let default = origin(config, keys)?;
+    build_origins(config, default, copied.as_ref()).await
+}
+
+async fn build_origins(
+    config: &Config,
+    default: Arc<Origin>,
+    keys: Option<&Credentials>,
+) -> Result<Origins, RunError> {
+    let mut made = BTreeMap::new();
+    for (key, settings) in origins::settings(config) {
+        let keys = keys.filter(|_| settings.credentials == CredentialsConfig::default());
+        let config = Config { origin: settings, ..config.clone() };
+        let built = match keys {
+            Some(keys) => origin(&config, copy(keys)),
+            None => Box::pin(find_origin(&config)).await,
+        };
+        let in_use = |_| RunError::Origin("is in use".to_owned());
+        let built = built.and_then(|built| Arc::try_unwrap(built).map_err(in_use));
+        let named = |source| RunError::Named { key: key.clone(), source: Box::new(source) };
+        made.insert(key.clone(), built.map_err(named)?);
+    }
+    Ok(origins::assemble(config, default, made)?)
+}
+
+fn copy(keys: &Credentials) -> Option<Credentials> {
+    let secret = |secret: &Secret| Secret::new(secret.expose().to_owned());
+    let token = keys.session_token().map(secret);
+    Credentials::new(keys.access_key().to_owned(), secret(keys.secret_key()), token).ok()
+}
+
 fn check_authorities(config: &Config) -> Result<(), RunError> {
     if let Some(file) = &config.origin.ca_file {
         // pingora would panic.
@@ -81,40 +134,19 @@ fn check_authorities(config: &Config) -> Result<(), RunError> {
 ///
 /// # Errors
 /// [`RunError::Identities`].
-pub(super) fn access(config: &Config, origin: &Arc<Origin>) -> Result<Arc<Access>, RunError> {
-    let (reserved, accept) = (reserved(config, origin), accept(origin));
-    let access = Access::new(&config.auth, &config.origin.region, reserved, accept)?;
-    Ok(Arc::new(access.with_path_prefixes(path_prefixes(config))))
-}
-
-/// What `access` is to decide by after a reload.
-///
-/// # Errors
-/// [`IdentitiesError`].
-pub(super) fn access_anew(
-    access: &Access,
-    config: &Config,
-    before: &Config,
-    origin: &Arc<Origin>,
-) -> Result<Access, IdentitiesError> {
-    let (reserved, accept) = (reserved(config, origin), accept(origin));
-    let region = &config.origin.region;
-    let access = access.anew(&config.auth, &before.auth, region, reserved, accept)?;
-    Ok(access.with_path_prefixes(path_prefixes(config)))
-}
-
-fn reserved(config: &Config, origin: &Origin) -> ReservedNames {
-    let is_virtual = config.origin.addressing == Addressing::Virtual;
-    ReservedNames::new(config.auth.reserved.as_deref(), origin.endpoint().is_aws(), is_virtual)
-}
-
-fn accept(origin: &Arc<Origin>) -> impl Fn(&IdentitySet) -> Result<(), String> + use<> {
-    let origin = origin.clone();
-    move |set| take_origin_keys(&origin, set)
-}
-
-fn path_prefixes(config: &Config) -> Vec<String> {
-    config.listen.iter().filter_map(|listen| listen.path_prefix.clone()).collect()
+pub(super) fn access(config: &Config, origins: &Origins) -> Result<Arc<Access>, RunError> {
+    let asked = origins.default_origin().clone();
+    let brought = move |set: &IdentitySet| take_origin_keys(&asked, set);
+    let others = config.origins.values().map(|origin| origin.addressing);
+    let mut addressing = others.chain([config.origin.addressing]);
+    let reserved = ReservedNames::new(
+        config.auth.reserved.as_deref(),
+        origins.are_aws(),
+        addressing.any(|addressing| addressing != Addressing::Path),
+    );
+    let access = Access::new(&config.auth, &config.origin.region, reserved, brought)?;
+    let prefixes = config.listen.iter().filter_map(|listen| listen.path_prefix.clone());
+    Ok(Arc::new(access.with_path_prefixes(prefixes.collect())))
 }
 
 /// From now on the origin is asked with the keys that these identities bring, and with no others but our own.

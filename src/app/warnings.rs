@@ -22,6 +22,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
     }
     found.extend(rules_without_use(&config.rules));
     found.extend(rules_with_inner_stars(&config.rules));
+    found.extend(super::origin_warnings::of(config));
     found
 }
 

@@ -22,8 +22,8 @@ use super::memory::tier::MemoryTier;
 use super::metadata::heads::Heads;
 use super::metadata::store::MetaCache;
 use super::tiers::hot_queue::WriteBehind;
-use crate::origin::Origin;
-use crate::s3::{ObjectId, ObjectMeta, Realm};
+use crate::origin::Origins;
+use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
 
 /// The part of `cache.memory` that is for metadata whatever else is there; each block reserves some more.
 const METADATA_SHARE: u64 = 16;
@@ -39,7 +39,7 @@ const QUEUE_BLOCKS: u64 = 8;
 
 /// The cache: one a process.
 pub struct Cache {
-    pub(in crate::cache) origin: Arc<Origin>,
+    pub(in crate::cache) origin: Origins,
     pub(in crate::cache) memory: MemoryTier,
     pub(in crate::cache) disk: Option<DiskTier>,
     pub(in crate::cache) write_behind: WriteBehind,
@@ -88,7 +88,7 @@ impl Cache {
     pub fn new(
         config: &CacheConfig,
         rules: &[RuleConfig],
-        origin: Arc<Origin>,
+        origin: impl Into<Origins>,
     ) -> Result<Arc<Self>, DiskError> {
         let MemoryShares { index, queue, blocks, .. } = MemoryShares::of(config, rules);
         let limits = DiskLimits { index, queue, memory: blocks, admission: config.admission };
@@ -113,8 +113,9 @@ impl Cache {
         floors: Arc<Floors>,
         config: &CacheConfig,
         rules: &[RuleConfig],
-        origin: Arc<Origin>,
+        origin: impl Into<Origins>,
     ) -> Arc<Self> {
+        let origin = origin.into();
         let MemoryShares { metadata, departures, lists, listed, blocks, .. } =
             MemoryShares::of(config, rules);
         let departures = Arc::new(Departures::new(departures));
@@ -188,9 +189,9 @@ impl Cache {
         }
     }
 
-    /// Where objects belong that are fetched with hotset's own keys.
-    pub fn own_realm(&self) -> &Realm {
-        self.origin.domains().own().realm()
+    /// Where objects of a client's bucket belong that are fetched with hotset's own keys.
+    pub fn own_realm(&self, bucket: &BucketName) -> &Realm {
+        self.origin.realm_of(Some(bucket))
     }
 
     pub fn block_size(&self) -> u64 {

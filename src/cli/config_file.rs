@@ -42,10 +42,13 @@ impl ConfigFile {
     pub(super) fn load_with_files(&self) -> Result<Config, ConfigError> {
         let (config, sources) = self.load_with_sources()?;
         let in_file = |wrong: ConfigError| sources.locate(wrong);
-        if let Some(file) = &config.origin.ca_file
-            && let Err(problem) = authorities(file)
-        {
-            return Err(in_file(ConfigError::at("origin.ca_file", problem)));
+        let named = config.origins.iter().map(|(name, origin)| (format!("origins.{name}"), origin));
+        for (key, origin) in named.chain([("origin".to_owned(), &config.origin)]) {
+            if let Some(file) = &origin.ca_file
+                && let Err(problem) = authorities(file)
+            {
+                return Err(in_file(ConfigError::at(format!("{key}.ca_file"), problem)));
+            }
         }
         for (index, disk) in config.cache.disk.iter().enumerate() {
             if let Some(name) = foreign(&disk.path) {

@@ -32,6 +32,7 @@ impl Config {
         admin::check_admin(&self.admin)?;
         auth::check(&self.auth, &self.listen)?;
         origin::check(&self.origin)?;
+        origins::check(self)?;
         check_cache(&self.cache)?;
         check_rules(&self.rules)?;
         check_events(&self.events, &self.rules)?;
@@ -85,29 +86,37 @@ impl Config {
 
     /// An endpoint that is our own listener would ask itself for every miss.
     fn check_loop(&self, listeners: &[SocketAddr]) -> Result<(), ConfigError> {
-        let Ok(uri) = self.origin.endpoint.parse::<Uri>() else {
-            return Ok(());
-        };
-        let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        let port = uri.port_u16().unwrap_or(default_port);
-        let ip = match uri.host() {
-            Some("localhost") => IpAddr::from([127, 0, 0, 1]),
-            Some(host) => match host.trim_matches(['[', ']']).parse() {
-                Ok(ip) => ip,
-                Err(_) => return Ok(()),
-            },
-            None => return Ok(()),
-        };
-        let ours = |listener: &&SocketAddr| {
-            listener.port() == port
-                && (listener.ip() == ip || (listener.ip().is_unspecified() && ip.is_loopback()))
-        };
-        match listeners.iter().find(ours) {
-            Some(own) => {
-                wrong("origin.endpoint", format_args!("{own} is one of hotset's own listeners"))
-            }
-            None => Ok(()),
+        check_loop("origin", &self.origin.endpoint, listeners)?;
+        self.origins.iter().try_for_each(|(name, origin)| {
+            check_loop(&format!("origins.{name}"), &origin.endpoint, listeners)
+        })
+    }
+}
+
+fn check_loop(key: &str, endpoint: &str, listeners: &[SocketAddr]) -> Result<(), ConfigError> {
+    let Ok(uri) = endpoint.parse::<Uri>() else {
+        return Ok(());
+    };
+    let default_port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let port = uri.port_u16().unwrap_or(default_port);
+    let ip = match uri.host() {
+        Some("localhost") => IpAddr::from([127, 0, 0, 1]),
+        Some(host) => match host.trim_matches(['[', ']']).parse() {
+            Ok(ip) => ip,
+            Err(_) => return Ok(()),
+        },
+        None => return Ok(()),
+    };
+    let ours = |listener: &&SocketAddr| {
+        listener.port() == port
+            && (listener.ip() == ip || (listener.ip().is_unspecified() && ip.is_loopback()))
+    };
+    match listeners.iter().find(ours) {
+        Some(own) => {
+            let key = format!("{key}.endpoint");
+            wrong(key, format_args!("{own} is one of hotset's own listeners"))
         }
+        None => Ok(()),
     }
 }
 
@@ -367,7 +376,9 @@ fn check_events(config: &EventsConfig, rules: &[RuleConfig]) -> Result<(), Confi
 mod admin;
 mod auth;
 mod cluster;
+mod endpoint_kind;
 mod origin;
+mod origins;
 mod path_prefix;
 mod values;
 mod webhook;

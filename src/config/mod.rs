@@ -22,6 +22,7 @@ pub use changes::{Change, Effect, KeyValue, Loaded, Step, differences};
 pub use effective::Setting;
 pub use load::{ConfigSource, Sources};
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -32,7 +33,7 @@ use crate::cache::config::{CacheConfig, RuleConfig};
 use crate::cluster::config::ClusterConfig;
 use crate::events::config::EventsConfig;
 use crate::logging::config::LogConfig;
-use crate::origin::config::OriginConfig;
+use crate::origin::config::{BucketConfig, OriginConfig};
 use crate::proxy::config::{LimitsConfig, ListenConfig};
 use crate::warm::config::WarmConfig;
 use crate::yaml::Place;
@@ -51,6 +52,12 @@ pub struct Config {
     pub auth: AuthConfig,
     /// The S3 service behind hotset.
     pub origin: OriginConfig,
+    /// Other S3 services, by name, for the buckets that `buckets` maps to them.
+    pub origins: BTreeMap<String, OriginConfig>,
+    /// Buckets that are another origin's, or have another name there: by the name that clients use, or
+    /// a glob over names. A name wins over globs, and of those the one with the longest text before its
+    /// first wildcard.
+    pub buckets: BTreeMap<String, BucketConfig>,
     /// Sizes of the cache.
     pub cache: CacheConfig,
     /// Caching rules by bucket and key. The first rule that matches applies; the last one must
@@ -83,6 +90,8 @@ impl Default for Config {
             admin: AdminConfig::default(),
             auth: AuthConfig::default(),
             origin: OriginConfig::default(),
+            origins: BTreeMap::new(),
+            buckets: BTreeMap::new(),
             cache: CacheConfig::default(),
             rules: vec![RuleConfig::default()],
             events: EventsConfig::default(),
@@ -145,6 +154,14 @@ impl ConfigError {
     #[must_use]
     pub fn in_source(mut self, source: impl fmt::Display) -> Self {
         self.source = Some(source.to_string());
+        self
+    }
+
+    /// The same about another part of the configuration that has the keys of `from`.
+    fn renamed(mut self, from: &str, to: &str) -> Self {
+        let renamed = |text: &str| text.replace(&format!("{from}."), &format!("{to}."));
+        self.key = self.key.as_deref().map(renamed);
+        self.problem = renamed(&self.problem);
         self
     }
 

@@ -21,6 +21,7 @@ variables and `hotset check` work together; [`conf/hotset.yaml`](../../conf/hots
 
 - `[]` is an item of a list. The environment variable of a key has its parts in capitals, joined by two underscores:
   `cache.memory` is `HOTSET_CACHE__MEMORY`, and `listen[].address` of the first item is `HOTSET_LISTEN__0__ADDRESS`.
+- `NAME` is a name of your choice, here that of a bucket or an origin.
 - A *size* is a number of bytes: `4096`, `512MiB` or `1GB`. A *duration* is `10ms`, `30s`, `2m30s` or `1h`; `0` needs no
   unit. A *share* is a percentage, such as `20%`.
 - A *live* key takes effect when the configuration is [reloaded](../operations.md#reloading-the-configuration); the
@@ -73,6 +74,13 @@ fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
 fn collect(path: &str, schema: &Value, default: Option<&Value>, keys: &mut Vec<Key>) {
     let text = schema.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
     keys.push(Key { path: path.to_owned(), kind: kind(schema), default: default.cloned(), text });
+    // Those of `origins` are the keys of `origin`, which are listed there.
+    let of_any_name = schema.get("additionalProperties").filter(|_| path != "origins");
+    if let Some(value) = of_any_name.filter(|value| has_properties(value)) {
+        for (name, property) in properties(value) {
+            collect(&format!("{path}.NAME.{name}"), property, property.get("default"), keys);
+        }
+    }
     let (path, schema) = match schema.get("items") {
         Some(items) if has_properties(items) => (format!("{path}[]"), items),
         _ => (path.to_owned(), object_of(schema)),

@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::cache::Rules;
 use crate::config::units::HumanDuration;
 use crate::metrics::events::{self as metrics, Canary as Outcome};
-use crate::origin::Origin;
+use crate::origin::Origins;
 use crate::s3::event::ObjectEvent;
 use crate::s3::{BucketName, ObjectKey};
 
@@ -92,7 +92,7 @@ pub(super) struct Canary {
     name: Name,
     every: Duration,
     timeout: Duration,
-    origin: Arc<Origin>,
+    origin: Origins,
     rules: Arc<Rules>,
     seen: watch::Receiver<Option<SystemTime>>,
 }
@@ -101,7 +101,7 @@ impl Canary {
     pub(super) fn new(
         config: &CanaryConfig,
         name: Name,
-        origin: Arc<Origin>,
+        origin: Origins,
         rules: Arc<Rules>,
         canaries: &Canaries,
     ) -> Self {
@@ -142,7 +142,7 @@ impl Canary {
     /// One of them: written, and waited for.
     async fn fly(&mut self) -> Outcome {
         let (bucket, key) = &self.name;
-        let from = self.origin.now() - SLACK;
+        let from = self.origin.of(bucket).now() - SLACK;
         if let Err(error) = self.origin.touch(bucket, key).await {
             log::warn!("events: canary {bucket}/{key} cannot be written: {error}");
             return Outcome::Failed;

@@ -1,7 +1,7 @@
 //! Application of events to the cache.
 
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::canary::Canaries;
@@ -11,7 +11,7 @@ use crate::cache::{Cache, Rules, Ticket};
 use crate::cluster::{Cluster, Delivery};
 use crate::metrics::cache::InvalidationCause;
 use crate::metrics::events::{self as metrics, EventResult};
-use crate::origin::Origin;
+use crate::origin::{Origin, Origins};
 use crate::s3::ObjectId;
 use crate::s3::event::{Change, EventError, Notification, ObjectEvent, decode};
 use crate::warm::Warmer;
@@ -23,19 +23,14 @@ const SAMPLE: usize = 300;
 /// Applies what receivers are told: one a process.
 pub struct Intake {
     cache: Arc<Cache>,
-    origin: Arc<Origin>,
+    origins: Origins,
     rules: Arc<Rules>,
     warmer: Arc<Warmer>,
     /// Other replicas, which hear of each event.
     cluster: Option<Arc<Cluster>>,
     recent: Recent,
     pub(super) canaries: Canaries,
-    /// Milliseconds.
-    max_lag: AtomicU64,
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    max_lag: Duration,
 }
 
 /// Applied events that may not be durable yet, see [`Intake::durable`].
@@ -53,25 +48,19 @@ pub struct Applied {
 impl Intake {
     pub fn new(
         cache: Arc<Cache>,
-        origin: Arc<Origin>,
+        origins: Origins,
         rules: Arc<Rules>,
         warmer: Arc<Warmer>,
         cluster: Option<Arc<Cluster>>,
         max_lag: Duration,
     ) -> Arc<Self> {
         let (recent, canaries) = (Recent::new(), Canaries::default());
-        let max_lag = AtomicU64::new(millis(max_lag));
-        Arc::new(Self { cache, origin, rules, warmer, cluster, recent, canaries, max_lag })
+        Arc::new(Self { cache, origins, rules, warmer, cluster, recent, canaries, max_lag })
     }
 
-    /// Takes events for late that are older than `max_lag`, from now on.
-    pub fn set_max_lag(&self, max_lag: Duration) {
-        self.max_lag.store(millis(max_lag), Ordering::Relaxed);
-    }
-
-    /// The origin that events come from.
+    /// The origin whose credentials receivers use, too.
     pub(in crate::events) fn origin(&self) -> &Origin {
-        &self.origin
+        self.origins.default_origin()
     }
 
     /// Registers a receiver and returns its connection state. `name` identifies it among receivers of the same source, in
@@ -151,7 +140,8 @@ impl Intake {
         }
         metrics::counted(source, EventResult::Undecodable, notification.bad.len() as u64);
         metrics::counted(source, EventResult::Skipped, notification.others as u64);
-        for event in &notification.events {
+        for event in notification.events.iter().flat_map(|event| self.by_clients_names(event)) {
+            let event = &*event;
             let hash = is_told_apart(event).then(|| self.recent.hash(event));
             let result = if event.change == Change::Nothing {
                 EventResult::Skipped
@@ -169,12 +159,27 @@ impl Intake {
                 EventResult::Applied
             };
             metrics::counted(source, result, 1);
-            self.witness(source, event, result);
+            // Another origin may have a bucket of the same name, of which this proves nothing.
+            let proves = self.origins.is_of_one_origin(self.origins.name_at_origin(&event.bucket));
+            self.witness(source, event, result, proves);
         }
         if !notification.bad.is_empty() {
             self.rules.distrust_all("an event could not be read");
         }
         applied
+    }
+
+    /// An event once for each name that clients have for its bucket.
+    fn by_clients_names<'a>(
+        &self,
+        event: &'a ObjectEvent,
+    ) -> impl Iterator<Item = Cow<'a, ObjectEvent>> + use<'a> {
+        self.origins.clients_of(&event.bucket).into_iter().map(move |name| {
+            match name == event.bucket {
+                true => Cow::Borrowed(event),
+                false => Cow::Owned(ObjectEvent { bucket: name, ..event.clone() }),
+            }
+        })
     }
 
     /// Forgets what the event says is no longer so, in every reading of its key and every realm.
@@ -188,7 +193,7 @@ impl Intake {
             event.sequencer
         );
         let mut last = None;
-        for realm in &*self.origin.domains().realms() {
+        for realm in &*self.origins.realms_of(&event.bucket) {
             for key in &event.keys {
                 let id = ObjectId::new(realm, event.bucket.clone(), key.clone());
                 last = last.max(match event.change {
@@ -203,7 +208,7 @@ impl Intake {
     }
 
     /// An event that came in time proves that events come; one that came late proves that they may not (R26).
-    fn witness(&self, source: Source, event: &ObjectEvent, result: EventResult) {
+    fn witness(&self, source: Source, event: &ObjectEvent, result: EventResult, proves: bool) {
         metrics::applied(source, event.bucket.as_str(), event.time);
         self.canaries.notice(event);
         if result == EventResult::Duplicate {
@@ -211,11 +216,12 @@ impl Intake {
         }
         let lag = event.time.map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
         match lag {
-            Some(lag) if millis(lag) > self.max_lag.load(Ordering::Relaxed) => {
+            Some(lag) if lag > self.max_lag => {
                 let why = format!("an event came {} s after it happened", lag.as_secs());
                 self.rules.distrust(&event.bucket, &why);
             }
-            _ => self.rules.prove(&event.bucket, &event.keys[0]),
+            _ if proves => self.rules.prove(&event.bucket, &event.keys[0]),
+            _ => {}
         }
     }
 }

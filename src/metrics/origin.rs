@@ -142,12 +142,12 @@ pub(super) fn register() {
 fn describe() {
     describe_gauge!(
         UP,
-        "1 while the last request to the origin was answered, else 0; absent before the first request"
+        "1 while the last request to the origin was answered, else 0; absent before the first request. Of others than the default one with `origin`, the name"
     );
     describe_counter!(
         REQUESTS,
         Unit::Count,
-        "Requests sent to the origin, each attempt counted, by kind and outcome"
+        "Requests sent to the origin, each attempt counted, by kind and outcome. To others than the default one with `origin`, the name"
     );
     describe_counter!(BYTES, Unit::Bytes, "Bytes of response bodies received from the origin");
     describe_histogram!(
@@ -164,7 +164,7 @@ fn describe() {
     );
     describe_gauge!(
         BREAKER_OPEN,
-        "1 while the circuit breaker of the origin is open and only probes are sent, else 0"
+        "1 while the circuit breaker of the origin is open and only probes are sent, else 0. Of others than the default one with `origin`, the name"
     );
     describe_counter!(
         RETRIES_REFUSED,
@@ -186,16 +186,25 @@ pub fn not_asked() {
 }
 
 /// Sets whether the last request to the origin was answered.
-pub fn set_up(is_up: bool) {
+pub fn set_up(name: Option<&str>, is_up: bool) {
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    if let Some(name) = name {
+        let labelled = || gauge!(UP, "origin" => name.to_owned());
+        return with_local_recorder(recorder, labelled).set(u8::from(is_up));
+    }
     let register = || with_local_recorder(recorder, || gauge!(UP));
     handles.up.get_or_init(register).set(u8::from(is_up));
 }
 
 /// Sets whether the breaker is open.
-pub fn set_breaker_open(is_open: bool) {
-    if let Some(handles) = HANDLES.get() {
-        handles.breaker_open.set(u8::from(is_open));
+pub fn set_breaker_open(name: Option<&str>, is_open: bool) {
+    let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    match name {
+        None => handles.breaker_open.set(u8::from(is_open)),
+        Some(name) => {
+            let labelled = || gauge!(BREAKER_OPEN, "origin" => name.to_owned());
+            with_local_recorder(recorder, labelled).set(u8::from(is_open));
+        }
     }
 }
 
@@ -223,8 +232,14 @@ pub fn failed(reason: OriginFailure) {
 }
 
 /// Counts one attempt of a request to the origin.
-pub fn origin_request(kind: OriginKind, outcome: Outcome) {
+pub fn origin_request(name: Option<&str>, kind: OriginKind, outcome: Outcome) {
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    if let Some(name) = name {
+        let (kind, outcome, name) = (kind.label(), outcome.label(), name.to_owned());
+        let labelled =
+            || counter!(REQUESTS, "kind" => kind, "outcome" => outcome, "origin" => name);
+        return with_local_recorder(recorder, labelled).increment(1);
+    }
     let index = kind as usize * Outcome::ALL.len() + outcome as usize;
     handles.requests[index]
         .get_or_init(|| {

@@ -39,7 +39,7 @@ fn each_recording_function_moves_its_own_metric() {
     end(Operation::Other, CacheResult::Negative, 599);
     end(Operation::Other, CacheResult::Negative, 0);
     response_bytes(Source::PassThrough, 5);
-    origin_request(OriginKind::PassThrough, Outcome::Changed);
+    origin_request(None, OriginKind::PassThrough, Outcome::Changed);
     origin_bytes(7);
     origin_first_byte(OriginKind::Get, Duration::from_secs(20));
     origin_retry();
@@ -116,10 +116,10 @@ fn a_guard_counts_while_it_is_held() {
 fn every_metric_has_help_and_a_name_with_its_unit() {
     let _handle = install();
     end(Operation::GetObject, CacheResult::Hit, 200);
-    origin_request(OriginKind::Get, Outcome::Ok);
+    origin_request(None, OriginKind::Get, Outcome::Ok);
     requests::error("NoSuchKey");
     wire::set_certificate_expiry("/a.pem", 1);
-    origin::set_up(true);
+    origin::set_up(None, true);
     disk::set_capacity("/a", 1);
     let holds = disk::Holds { device_bytes: 1, blocks: 1, objects: Some(1), queued_bytes: 1 };
     disk::DiskPath::new("/a").set_holds(holds);

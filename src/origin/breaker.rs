@@ -8,6 +8,7 @@
 //! Only reads that the cache makes are held back. What passes through is always tried: a write cannot be answered in
 //! another way, and its answer is as good as a probe's.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ pub(super) enum Change {
 
 #[derive(Debug)]
 pub(super) struct Breaker {
+    /// In metrics; `None`: the default origin.
+    pub(super) name: Option<Arc<str>>,
     enabled: bool,
     is_open: AtomicBool,
     /// Requests that were waited for in vain since the last answer.
@@ -128,6 +131,7 @@ struct Open {
 impl Breaker {
     pub(super) fn new(enabled: bool) -> Self {
         Self {
+            name: None,
             enabled,
             is_open: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
@@ -182,7 +186,7 @@ impl Breaker {
         state.recent = Recent::default();
         state.closed = Some(now);
         self.is_open.store(false, Ordering::Relaxed);
-        set_breaker_open(false);
+        set_breaker_open(self.name.as_deref(), false);
         open.is_said.then(|| Change::Closed(now - open.since))
     }
 
@@ -198,7 +202,7 @@ impl Breaker {
         let pause = if again { LAST_PAUSE } else { FIRST_PAUSE };
         *open = Some(Open { since: now, next_probe: now + pause, pause, is_said: !again });
         self.is_open.store(true, Ordering::Relaxed);
-        set_breaker_open(true);
+        set_breaker_open(self.name.as_deref(), true);
         (!again).then_some(Change::Opened)
     }
 }

@@ -41,7 +41,7 @@ pub struct Origin {
     pub(super) config: OriginConfig,
     pub(super) regions: Regions,
     domains: Domains,
-    pub(super) loops: super::loops::LoopGuard,
+    pub(super) loops: Arc<super::loops::LoopGuard>,
     pub(super) health: Health,
     pub(super) retries: RetryLimit,
     pub(super) breaker: Breaker,
@@ -75,7 +75,7 @@ impl Origin {
             slots: Slots::new(config.connections),
             domains: Domains::new(&config, credentials),
             renewal: None,
-            loops: super::loops::LoopGuard::default(),
+            loops: Arc::default(),
             health: Health::default(),
             retries: RetryLimit::new(config.retry_budget),
             breaker: Breaker::new(config.circuit_breaker),
@@ -92,6 +92,16 @@ impl Origin {
     pub fn with_source(config: OriginConfig, source: Source, found: Found) -> Result<Self, String> {
         let renewal = Some(Renewal::new(source, &found));
         Ok(Self { renewal, ..Self::new(config, Some(found.credentials))? })
+    }
+
+    /// The same beside another origin of this process: a request that comes back by way of either is ours. `name`: in
+    /// metrics.
+    #[must_use]
+    pub fn beside(mut self, other: &Self, name: &str) -> Self {
+        self.loops = other.loops.clone();
+        self.health.name = Some(name.into());
+        self.breaker.name.clone_from(&self.health.name);
+        self
     }
 
     pub fn endpoint(&self) -> &Endpoint {

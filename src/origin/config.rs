@@ -16,8 +16,8 @@ pub struct OriginConfig {
     pub endpoint: String,
     /// The region in the signatures of requests to the origin.
     pub region: String,
-    /// Position of the bucket name in requests: `path` (`https://host/bucket/key`) or `virtual`
-    /// (`https://bucket.host/key`).
+    /// Position of the bucket name in requests: `path` (`https://host/bucket/key`), `virtual`
+    /// (`https://bucket.host/key`) or `bucket` (`https://host/key`: the endpoint is one bucket's own).
     pub addressing: Addressing,
     /// IP addresses to connect to in place of those that the endpoint's host resolves to; none: those.
     pub addresses: Vec<IpAddr>,
@@ -56,6 +56,24 @@ pub struct OriginConfig {
     pub connections: usize,
 }
 
+/// The name by which `buckets` names the key `origin`.
+pub const DEFAULT_ORIGIN: &str = "default";
+
+/// A bucket that is another origin's, or has another name there, a value of `buckets`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct BucketConfig {
+    /// Name of its origin in `origins`; `None` or `default`: `origin`.
+    pub origin: Option<String>,
+    /// Its name at the origin, or the ARN of an access point; `None`: the name that clients use.
+    pub bucket: Option<String>,
+    /// Its region, where that is not the origin's; `None`: the origin's, or the one that is found.
+    pub region: Option<String>,
+    /// Source of the credentials for it; `None`: the origin's.
+    pub credentials: Option<CredentialsConfig>,
+}
+
 impl Default for OriginConfig {
     fn default() -> Self {
         Self {
@@ -91,6 +109,8 @@ pub enum Addressing {
     Path,
     /// `https://bucket.host/key`.
     Virtual,
+    /// `https://host/key`: the endpoint is that of one bucket, or of an access point.
+    Bucket,
 }
 
 /// Source of the origin credentials: by default the chain of the AWS SDKs (environment, profiles,

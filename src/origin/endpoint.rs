@@ -124,6 +124,9 @@ impl Endpoint {
                 };
                 Target { host: self.authority(&self.host), path }
             }
+            (Some(_), Addressing::Bucket) => {
+                Target { host: self.authority(&self.host), path: format!("/{}", encode_path(key)) }
+            }
             (Some(bucket), Addressing::Virtual) => Target {
                 host: self.authority(&format!("{}.{}", bucket.as_str(), self.host)),
                 path: format!("/{}", encode_path(key)),

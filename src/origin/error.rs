@@ -103,6 +103,14 @@ impl OriginError {
         self.is_retryable() || matches!(self, Self::Down(_))
     }
 
+    /// What the origin says, of errors that are passed on.
+    pub(super) fn said_mut(&mut self) -> Option<&mut S3Error> {
+        match self {
+            Self::NotFound(said) | Self::Denied(said) | Self::Refused(said) => Some(said),
+            _ => None,
+        }
+    }
+
     /// Whether the origin answered, and refuses what was asked.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::NotFound(_) | Self::Denied(_) | Self::Refused(_))

@@ -30,6 +30,8 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Outcomes of the last requests.
 #[derive(Debug, Default)]
 pub(super) struct Health {
+    /// In metrics; `None`: the default origin.
+    pub(super) name: Option<Arc<str>>,
     last: AtomicU8,
     failing: Mutex<Failing>,
 }
@@ -122,7 +124,7 @@ impl Health {
         if last == ANSWERS {
             return None;
         }
-        failures::set_up(true);
+        failures::set_up(self.name.as_deref(), true);
         if self.last.swap(ANSWERS, Ordering::Relaxed) != FAILS {
             return None;
         }
@@ -134,7 +136,7 @@ impl Health {
     /// None came. Returns what is to be logged of it.
     fn failed(&self, reason: OriginFailure, failure: &OriginError) -> Option<String> {
         if self.last.swap(FAILS, Ordering::Relaxed) != FAILS {
-            failures::set_up(false);
+            failures::set_up(self.name.as_deref(), false);
         }
         let (now, mut failing) = (Instant::now(), self.failing.lock());
         let Failing { outage, warnings, unsaid } = &mut *failing;
@@ -182,9 +184,17 @@ fn advice(reason: OriginFailure) -> &'static str {
 }
 
 impl Origin {
+    fn name(&self) -> Option<&str> {
+        self.health.name.as_deref()
+    }
+
     /// Counts an attempt, and remembers whether the origin answers. `about`: a hash of what was asked for.
     pub(super) fn record(&self, kind: OriginKind, about: u64, failure: Option<&OriginError>) {
-        metrics::origin_request(kind, failure.map_or(Outcome::Ok, OriginError::outcome));
+        metrics::origin_request(
+            self.name(),
+            kind,
+            failure.map_or(Outcome::Ok, OriginError::outcome),
+        );
         let is_head = matches!(kind, OriginKind::Head);
         self.note_sign(failure, Sign::of(failure, about, is_head));
     }
@@ -247,7 +257,7 @@ impl Origin {
 
     /// A request that passed through ended so.
     pub fn passed_through(&self, outcome: Outcome) {
-        metrics::origin_request(OriginKind::PassThrough, outcome);
+        metrics::origin_request(self.name(), OriginKind::PassThrough, outcome);
         if outcome == Outcome::Ok {
             self.note(None);
         }

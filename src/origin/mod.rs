@@ -4,6 +4,7 @@
 //! asked (version, range, length), and a body that ends early is never passed on as complete.
 //! It knows nothing of caching: blocks, freshness and flights are words of `cache`.
 
+mod access_point;
 mod addresses;
 mod ask;
 mod asked;
@@ -25,6 +26,7 @@ mod latencies;
 mod list;
 mod loops;
 mod misdirected;
+mod origins;
 #[cfg(test)]
 mod outage;
 mod pool;
@@ -38,11 +40,15 @@ mod slots;
 mod touch;
 mod version_access;
 
+pub use access_point::{AccessPoint, NotAnAccessPoint};
 pub use ask::AuthorizationResponse;
 pub use asked::{Asked, Pin};
 pub use body::{Answer, Body};
 pub use client::Origin;
-pub use config::{Addressing, BackoffConfig, CredentialsConfig, OriginConfig, RetryBudgetConfig};
+pub use config::{
+    Addressing, BackoffConfig, BucketConfig, CredentialsConfig, DEFAULT_ORIGIN, OriginConfig,
+    RetryBudgetConfig,
+};
 pub use connections::PassThrough;
 pub use credentials::{CredentialsError, Found, Source};
 pub use domains::{Domain, Domains, IdentityCredentials, MAX_REALMS};
@@ -50,6 +56,7 @@ pub use endpoint::Endpoint;
 pub use error::{OriginError, with_causes};
 pub use health::{OriginReport, State as OriginState};
 pub use loops::{CDN_LOOP, LoopGuard};
-pub use regions::Site;
+pub use origins::{Mapping, Origins, Place};
+pub use regions::{Site, in_region};
 pub use relocate::Redirected;
 pub use slots::{Class, Urgency};

@@ -13,6 +13,7 @@ use http::Uri;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::config::OriginConfig;
 use super::connections::Connections;
 use super::endpoint::Endpoint;
 use super::misdirected::{Misdirected, is_region};
@@ -202,6 +203,16 @@ fn note(noted: &mut HashMap<BucketName, Instant>, bucket: &BucketName) {
 
 fn is_at(site: &Site, url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|uri| uri.host() == Some(site.endpoint.name()))
+}
+
+/// The same origin in another region; at the same endpoint, where that has no place for one.
+pub fn in_region(config: &OriginConfig, region: &str) -> OriginConfig {
+    let endpoint = regional_endpoint(&config.endpoint, &config.region, region);
+    OriginConfig {
+        endpoint: endpoint.unwrap_or_else(|| config.endpoint.clone()),
+        region: region.to_owned(),
+        ..config.clone()
+    }
 }
 
 /// The endpoint of another region of the same provider: `configured` with `to` in the place of its region; `None`: it has

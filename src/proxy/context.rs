@@ -18,6 +18,7 @@ use super::handlers::own_keys::Resend;
 use super::handlers::owners::OwnerCheck;
 use super::handlers::restore::RestoreBody;
 use super::handlers::touched::Touched;
+use super::response::bucket_name::Renaming;
 use super::response::page_access::{Asking, PageHeaders};
 use super::response::refusal::Refusal;
 use crate::auth::chunked::Reframer;
@@ -28,8 +29,8 @@ use crate::cluster::PeerWrite;
 use crate::metrics::cache::MissReason;
 use crate::metrics::traffic::Traffic;
 use crate::metrics::{self, CacheResult, GaugeGuard, Operation as OperationLabel, wire};
-use crate::origin::{Domain, PassThrough, Site};
-use crate::s3::{AccountId, BucketName, Effect, ObjectId, ObjectKey, Parsed, S3Error};
+use crate::origin::{Domain, PassThrough, Place, Site};
+use crate::s3::{AccountId, BucketName, Effect, ObjectId, ObjectKey, Parsed, Realm, S3Error};
 
 /// The state of one request.
 pub struct RequestContext {
@@ -151,6 +152,12 @@ pub struct Forward {
     pub parsed: Parsed,
     /// In whose name it goes to the origin.
     pub domain: Arc<Domain>,
+    /// Where its bucket is.
+    pub(super) place: Place,
+    /// Of what it reads and writes.
+    pub(super) realm: Realm,
+    /// Puts the client's name of its bucket into the answer.
+    pub(super) renaming: Option<Renaming>,
     /// What it may change of what is cached; empty for reads.
     pub(super) touched: Touched,
     /// What the client's signature says of the body.
@@ -204,7 +211,7 @@ pub struct Forward {
 impl Forward {
     pub(super) fn new(
         parsed: Parsed,
-        domain: Arc<Domain>,
+        (domain, realm, place): (Arc<Domain>, Realm, Place),
         touched: Touched,
         body: BodyCheck,
     ) -> Box<Self> {
@@ -217,6 +224,9 @@ impl Forward {
         Box::new(Self {
             parsed,
             domain,
+            place,
+            realm,
+            renaming: None,
             touched,
             digester: match &body {
                 BodyCheck::Sha256(claimed) => Some(Digester::new(*claimed)),

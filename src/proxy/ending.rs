@@ -34,7 +34,7 @@ impl Gateway {
             if let Some(mut write) = forward.peer_write.take() {
                 write.ends(end);
             }
-            self.origin.passed_through(origin_outcome(error, status));
+            forward.place.origin.passed_through(origin_outcome(error, status));
         }
         if ctx.cache == CacheResult::Miss && ctx.from_origin == 0 {
             // A block that was fetched for this read may be complete, and in memory, before it is sent.

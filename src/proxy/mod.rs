@@ -41,7 +41,7 @@ use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
 use crate::logging::audit::AuditLogger;
 use crate::metrics::{self, CacheResult};
-use crate::origin::{Domain, Origin};
+use crate::origin::{Domain, Origins, Place};
 use crate::s3::{BucketName, HostNames, Operation, Parsed, Read, RequestHead, S3Error};
 
 pub use access_log::AccessLogger;
@@ -70,7 +70,7 @@ use response::refusal::Refusal;
 #[derive(Clone)]
 pub struct Gateway {
     pub cache: Arc<Cache>,
-    pub origin: Arc<Origin>,
+    pub origins: Origins,
     pub access: Arc<Access>,
     pub rules: Arc<Rules>,
     pub owners: Arc<Owners>,
@@ -112,11 +112,17 @@ impl Gateway {
     }
 
     /// The domain of who brings keys for the origin; an error when they are gone.
-    fn brought_by(&self, identity: Option<&Identity>) -> Result<Option<Arc<Domain>>, S3Error> {
+    fn brought_by(
+        &self,
+        identity: Option<&Identity>,
+        place: &Place,
+    ) -> Result<Option<Arc<Domain>>, S3Error> {
         match identity.filter(|identity| identity.origin().is_some()) {
             None => Ok(None),
+            // Its keys are for the default origin, and ours are not for it.
+            Some(_) if place.is_mapped => Err(S3Error::access_denied()),
             Some(identity) => {
-                let domain = self.origin.domains().for_identity(identity.name());
+                let domain = place.origin.domains().for_identity(identity.name());
                 domain.map(Some).ok_or_else(S3Error::access_denied)
             }
         }
@@ -137,11 +143,12 @@ impl Gateway {
         if self.access.transparent().is_some() {
             // Without keys of our own there is nothing to fill with, and we do not pay before S3 has said that a
             // caller may ask. The owner is S3's to check, with all the rest.
-            let fills = self.origin.domains().own().signer().is_some() && !read.pays;
+            let fills =
+                self.origins.default_origin().domains().own().signer().is_some() && !read.pays;
             return fills && Transparent::may_ask(headers, &parsed.query);
         }
         read.expected_owner.is_none_or(|owner| {
-            let writes = self.cache.writes_of_bucket(self.cache.own_realm(), bucket);
+            let writes = self.cache.writes_of_bucket(self.cache.own_realm(bucket), bucket);
             self.owners.is_confirmed(bucket, owner, writes)
         })
     }
@@ -181,17 +188,20 @@ impl Gateway {
         form: Option<Box<Upload>>,
     ) -> Result<Outcome> {
         let Admitted { identity, body, listed, held, .. } = admitted;
-        let brought = match self.brought_by(identity.as_deref()) {
+        let place = self.origins.place(parsed.bucket.as_ref());
+        let checked = self.check_copy(&session.req_header().headers, &parsed);
+        let brought = match checked.and_then(|()| self.brought_by(identity.as_deref(), &place)) {
             Ok(brought) => brought,
             Err(error) => {
                 self.refuse(session, ctx, error, CacheStatus::Bypass).await?;
                 return Ok(Outcome::Answered);
             }
         };
-        let domain = brought.as_ref().unwrap_or_else(|| self.origin.domains().own());
+        let domain = brought.as_ref().unwrap_or_else(|| place.own());
+        let realm = if brought.is_some() { domain.realm() } else { &place.realm };
         let cacheable = match (ctx.cacheable.take(), &parsed.operation) {
             (Some((id, policy)), Operation::Read(read)) => Some((read, id, policy)),
-            _ => self.cacheable(&session.req_header().headers, &parsed, domain.realm()),
+            _ => self.cacheable(&session.req_header().headers, &parsed, realm),
         };
         ctx.rule = match (&cacheable, parsed.object()) {
             (Some((_, _, policy)), _) => policy.rule,
@@ -207,14 +217,14 @@ impl Gateway {
                 return Ok(answer);
             }
         }
-        let keeping = match self.list(session, ctx, domain.realm(), &parsed).await? {
+        let keeping = match self.list(session, ctx, realm, &parsed).await? {
             Listed::Answered => return Ok(Outcome::Answered),
             Listed::Forward(keeping) => keeping,
         };
-        let observed =
-            handlers::evidence::Observed::of(session.req_header(), &parsed, domain.realm());
-        let touched = Touched::by(&parsed.operation, &self.origin.domains().realms());
-        let mut forward = Forward::new(parsed, domain.clone(), touched, body);
+        let observed = handlers::evidence::Observed::of(session.req_header(), &parsed, realm);
+        let touched = Touched::by(&parsed.operation, &self.origins);
+        let realm = realm.clone();
+        let mut forward = Forward::new(parsed, (domain.clone(), realm, place), touched, body);
         (forward.keeping, forward.form, forward.observed) = (keeping, form, observed);
         forward.restore = RestoreBody::of(&session.req_header().method, &forward.parsed);
         if let Some(list) = &mut forward.listed {

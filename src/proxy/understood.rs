@@ -43,7 +43,7 @@ impl Gateway {
         let head = request_head(session.req_header());
         let client = Client::of(session);
         let handed_over = client.and_then(Client::take_over).filter(|handed| handed.is_of(&head));
-        self.origin.loops().check(head.headers)?;
+        self.origins.default_origin().loops().check(head.headers)?;
         let understood = match handed_over.map(|handed| *handed) {
             Some(HandedOver { understood, started, cacheable, .. }) => {
                 (ctx.started, ctx.cacheable) = (started, cacheable);
@@ -56,7 +56,7 @@ impl Gateway {
         };
         (ctx.operation, ctx.named) = (understood.operation, understood.named);
         let admitted = understood.verdict?;
-        self.origin.loops().remember_senders(head.headers);
+        self.origins.default_origin().loops().remember_senders(head.headers);
         Ok(admitted)
     }
 

@@ -62,6 +62,6 @@ pub use range::{ByteRange, ContentRange, Unsatisfiable};
 pub(crate) use read::VENDOR_PREFIXES;
 pub use read::{expected_owner, obstacle, shows_object};
 pub use request_head::RequestHead;
-pub use target::{Query, encode_path, encode_query_component};
+pub use target::{Query, decode, encode_path, encode_query_component};
 pub use url::{InvalidS3Url, S3Url};
 pub use version::VersionId;

@@ -133,13 +133,13 @@ impl<'a> Lister<'a> {
     ) -> (Vec<Work>, bool) {
         let Order { patterns, span, max_objects, .. } = self.job.order();
         let tally = &self.job.tally;
-        let realm = self.warmer.origin.domains().own().realm().clone();
         let mut works = Vec::new();
         for (bucket, key, size) in found {
             if !patterns.admit(&bucket, &key) {
                 continue;
             }
-            let id = ObjectId::new(&realm, bucket, key);
+            let realm = self.warmer.origin.realm_of(Some(&bucket));
+            let id = ObjectId::new(realm, bucket.clone(), key);
             if !tally.find_object(*max_objects) {
                 return (works, false);
             }

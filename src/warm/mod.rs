@@ -36,12 +36,12 @@ use pace::Pace;
 use queue::Queue;
 
 use crate::cache::{Cache, Rules};
-use crate::origin::Origin;
+use crate::origin::Origins;
 
 /// Warms objects: one a process.
 pub struct Warmer {
     cache: Arc<Cache>,
-    origin: Arc<Origin>,
+    origin: Origins,
     rules: Arc<Rules>,
     pace: Pace,
     jobs: Jobs,
@@ -56,7 +56,7 @@ impl Warmer {
     pub fn new(
         config: &WarmConfig,
         cache: Arc<Cache>,
-        origin: Arc<Origin>,
+        origin: Origins,
         rules: Arc<Rules>,
         demand: Demand,
         capacity: u64,

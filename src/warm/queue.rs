@@ -91,8 +91,8 @@ impl Warmer {
         if event.size.is_some_and(|size| span.is_nothing(size)) {
             return;
         }
-        let realm = self.origin.domains().own().realm().clone();
-        let id = ObjectId::new(&realm, event.bucket.clone(), key.clone());
+        let realm = self.origin.realm_of(Some(&event.bucket));
+        let id = ObjectId::new(realm, event.bucket.clone(), key.clone());
         self.created.push(Created { id, span, size: event.size });
     }
 

@@ -105,28 +105,41 @@ impl Node {
     /// Where the value of `path` (`rules[0].match`) begins, or the longest part of the path that the tree has.
     /// `None`: it has not even the first key, or that is of no file.
     pub fn place_of(&self, path: &str) -> Option<Place> {
-        let mut node = self;
-        let mut at = None;
-        let steps = path.split(['.', '[']).filter(|step| !step.is_empty());
-        for step in steps {
-            let below = match step.strip_suffix(']') {
-                Some(index) => index.parse().ok().and_then(|index| node.item(index)),
-                None => node.get(step),
-            };
-            let Some(below) = below else { break };
-            node = below;
-            at = node.at;
+        let (mut node, mut at, mut path) = (self, None, path);
+        while let Some((below, rest)) = node.step(path) {
+            (node, at, path) = (below, below.at, rest);
         }
         at
     }
 
     /// The node at `path` (`rules[0].match`); `None` if the tree has none.
     pub fn find(&self, path: &str) -> Option<&Self> {
-        let mut steps = path.split(['.', '[']).filter(|step| !step.is_empty());
-        steps.try_fold(self, |node, step| match step.strip_suffix(']') {
-            Some(index) => node.item(index.parse().ok()?),
-            None => node.get(step),
-        })
+        let (mut node, mut path) = (self, path);
+        while !path.is_empty() {
+            (node, path) = node.step(path)?;
+        }
+        Some(node)
+    }
+
+    /// The node that the first step of a path leads to, and the rest of the path. A key may hold dots and brackets: the
+    /// longest one that is there is meant.
+    fn step<'a, 'p>(&'a self, path: &'p str) -> Option<(&'a Self, &'p str)> {
+        match &self.value {
+            Value::Scalar { .. } => None,
+            Value::List(_) => {
+                let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+                Some((self.item(index.parse().ok()?)?, rest))
+            }
+            Value::Map(entries) => {
+                let path = path.strip_prefix('.').unwrap_or(path);
+                let is_step = |rest: &&str| rest.is_empty() || rest.starts_with(['.', '[']);
+                let steps = entries.iter().filter_map(|(key, node)| {
+                    let rest = path.strip_prefix(&*key.name).filter(is_step)?;
+                    (!key.name.is_empty()).then_some((node, rest))
+                });
+                steps.min_by_key(|(_, rest)| rest.len())
+            }
+        }
     }
 
     /// The number of nodes in it; 64 bytes of text count as one more.

@@ -51,6 +51,8 @@ mod documentation;
 mod drain;
 /// Acknowledgement of purges and events while the disk hangs or fails.
 mod durability;
+/// Kinds of endpoints.
+mod endpoints;
 /// `purge --erase`: no byte stays in memory or files.
 mod erase;
 /// Invalidation by events.
@@ -98,6 +100,8 @@ mod model;
 mod negatives;
 /// Log messages and readiness when the origin is unreachable or rejects hotset's credentials.
 mod origin_health;
+/// Several origins, and buckets by other names.
+mod origins;
 /// Reads by part number.
 mod page_reads;
 mod parts;
@@ -123,8 +127,6 @@ mod refusals;
 mod regions;
 /// Reloading the configuration while it serves.
 mod reload;
-/// What of the configuration is reloaded, part by part.
-mod reload_parts;
 /// Retries of requests to the origin.
 mod retries;
 /// Default sizes from cgroup limits.

@@ -68,7 +68,7 @@ impl Cache {
     }
 
     fn purge_object(&self, bucket: &BucketName, key: &ObjectKey) -> Option<Ticket> {
-        let realms = self.origin.domains().realms();
+        let realms = self.origin.realms_of(bucket);
         let ids = realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()));
         ids.map(|id| self.invalidate(&id, InvalidationCause::Purge)).max().flatten()
     }
@@ -77,7 +77,7 @@ impl Cache {
     /// that of the whole bucket is void, which costs each other object one request after a restart.
     fn purge_in(&self, bucket: &BucketName) -> Option<Ticket> {
         metrics::cache::invalidation(InvalidationCause::Purge);
-        let realms = self.origin.domains().realms();
+        let realms = self.origin.realms_of(bucket);
         let forget = realms.iter().map(|realm| {
             self.lists.bucket_changed(realm, bucket);
             self.forget_bucket(realm, bucket)

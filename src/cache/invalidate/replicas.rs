@@ -50,7 +50,7 @@ impl RemoteWrite {
                 let _ = self.cache.invalidate(id, InvalidationCause::Peer);
             }
             for bucket in &self.buckets {
-                for realm in &*self.cache.origin.domains().realms() {
+                for realm in &*self.cache.origin.realms_of(bucket) {
                     let _ = self.cache.invalidate_bucket(realm, bucket, InvalidationCause::Peer);
                 }
             }
@@ -99,8 +99,8 @@ impl Cache {
         buckets: &[BucketName],
     ) -> RemoteWrite {
         const KIND: InFlight = InFlight::Tentative;
-        let realms = self.origin.domains().realms();
         let in_realms = |(bucket, key): &(BucketName, ObjectKey)| {
+            let realms = self.origin.realms_of(bucket);
             let names = realms.iter().map(|realm| (realm, bucket.clone(), key.clone()));
             names.map(|(realm, bucket, key)| ObjectId::new(realm, bucket, key)).collect::<Vec<_>>()
         };
@@ -108,6 +108,7 @@ impl Cache {
         let of_object = |id: &ObjectId| (id.realm().clone(), id.bucket().clone());
         let mut unlisted: HashSet<Bucket> = objects.iter().map(of_object).collect();
         for bucket in buckets {
+            let realms = self.origin.realms_of(bucket);
             unlisted.extend(realms.iter().map(|realm| (realm.clone(), bucket.clone())));
         }
         // Once it has ended a list that was kept before would be old until that is known here (R27).
@@ -119,6 +120,7 @@ impl Cache {
         }
         let mut writing = Vec::new();
         for bucket in buckets {
+            let realms = self.origin.realms_of(bucket);
             let begin = |realm| self.bucket_write_begins(realm, bucket, KIND);
             writing.extend(realms.iter().map(begin));
             for realm in &*realms {

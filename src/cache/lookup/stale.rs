@@ -36,7 +36,7 @@ impl Cache {
         else {
             return asked.await;
         };
-        let gains = !limit.is_zero() && !self.origin.is_failing();
+        let gains = !limit.is_zero() && !self.origin.of(id.bucket()).is_failing();
         if !gains && self.heads.len() >= MAX_CONFIRMATIONS && self.is_usable(id, &found) {
             return Ok(Found { source: Source::StaleWhileRevalidate, ..found });
         }
@@ -45,7 +45,7 @@ impl Cache {
             Ok(answer) => answer,
             Err(_) if policy.allows_unconfirmed(&entry) && self.is_usable(id, &found) => {
                 if !limit.is_zero() {
-                    self.origin.unanswered();
+                    self.origin.of(id.bucket()).unanswered();
                 }
                 return Ok(Found { source: Source::StaleWhileRevalidate, ..found });
             }
@@ -72,7 +72,8 @@ impl Cache {
             return None;
         }
         let limit = policy.stale.after;
-        let limit = if self.origin.is_failing() { limit.min(KNOWN_TO_FAIL) } else { limit };
+        let limit =
+            if self.origin.of(id.bucket()).is_failing() { limit.min(KNOWN_TO_FAIL) } else { limit };
         // Others have waited for the one that is under way.
         let waited = self.heads.waited_for(id, self.generations.current(id)).unwrap_or_default();
         Some(limit.saturating_sub(waited))

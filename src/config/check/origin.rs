@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use http::Uri;
 
+use super::endpoint_kind;
 use super::values::{at_least_one, greater_than_zero, wrong};
 use crate::config::ConfigError;
 use crate::origin::config::{Addressing, CredentialsConfig, OriginConfig};
 
 pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
     check_endpoint(origin)?;
+    endpoint_kind::check(origin)?;
     for (key, text) in [
         ("origin.region", &origin.region),
         ("origin.credential_domain", &origin.credential_domain),
@@ -40,7 +42,7 @@ pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
     at_least_one("origin.connections", origin.connections)
 }
 
-fn check_credentials(config: &CredentialsConfig) -> Result<(), ConfigError> {
+pub(super) fn check_credentials(config: &CredentialsConfig) -> Result<(), ConfigError> {
     let words = [
         ("origin.credentials.role_arn", &config.role_arn),
         ("origin.credentials.external_id", &config.external_id),

@@ -19,4 +19,4 @@ mod signed;
 mod sns;
 
 pub use error::WebhookError;
-pub use server::{NewWebhook, Webhook, WebhookSettings};
+pub use server::Webhook;

@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -14,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -24,66 +23,16 @@ use super::error::WebhookError;
 use super::receiver::Receiver;
 use crate::accept::accept;
 use crate::events::{Intake, Source};
-use crate::permits::Permits;
-use crate::tls::{NewTls, Tls, TlsError};
+use crate::tls::Tls;
 
 const HEADER_BYTES: usize = 16 * 1024;
 
 /// A receiver that is bound and knows whom it believes.
 pub struct Webhook {
-    listener: TcpListener,
-    settings: Arc<WebhookSettings>,
-}
-
-/// Settings of a webhook, which can be replaced while it receives.
-pub struct WebhookSettings {
-    intake: Arc<Intake>,
-    config: ArcSwap<WebhookConfig>,
-    /// Of requests that begin now.
-    receiver: ArcSwap<Receiver>,
-    slots: Arc<Permits>,
-    tls: Option<Arc<Tls>>,
-}
-
-/// Settings that were checked, with the files that they name.
-pub struct NewWebhook {
     config: WebhookConfig,
     authentication: Authentication,
-    tls: Option<NewTls>,
-}
-
-impl WebhookSettings {
-    /// Checks other settings, and reads the files that they name; blocks. `None`: they are the same.
-    ///
-    /// # Errors
-    /// [`WebhookError`]: the key that is wrong.
-    pub fn prepare(&self, config: &WebhookConfig) -> Result<Option<NewWebhook>, WebhookError> {
-        if **self.config.load() == *config {
-            return Ok(None);
-        }
-        let authentication = Authentication::new(config)?;
-        let tls = match (&self.tls, &config.tls) {
-            (Some(running), Some(tls)) => Some(running.prepare(tls).map_err(|e| in_tls(&e))?),
-            _ => None,
-        };
-        Ok(Some(NewWebhook { config: config.clone(), authentication, tls }))
-    }
-
-    /// Receives by other settings from now on; requests under way go on by theirs.
-    pub fn replace(&self, new: NewWebhook) {
-        let NewWebhook { config, authentication, tls } = new;
-        if let (Some(running), Some(tls)) = (&self.tls, tls) {
-            running.replace(tls);
-        }
-        self.slots.resize(config.connections);
-        let receiver = Receiver::new(&config, authentication, self.intake.clone());
-        self.receiver.store(Arc::new(receiver));
-        self.config.store(Arc::new(config));
-    }
-}
-
-fn in_tls(error: &TlsError) -> WebhookError {
-    WebhookError::new(&format!("tls.{}", error.key), &error.problem)
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Webhook {
@@ -94,12 +43,12 @@ impl Webhook {
     pub async fn bind(
         config: &WebhookConfig,
         socket: Option<TcpListener>,
-        intake: Arc<Intake>,
     ) -> Result<Self, WebhookError> {
         let authentication = Authentication::new(config)?;
         let tls = config.tls.as_ref().map(|tls| Tls::load(tls, "events.webhook", false));
         let tls = tls.transpose();
-        let tls = tls.map_err(|error| in_tls(&error))?;
+        let tls =
+            tls.map_err(|error| WebhookError::new(&format!("tls.{}", error.key), error.problem))?;
         let listener = match socket {
             Some(listener) => Ok(listener),
             None => TcpListener::bind(&config.address).await,
@@ -110,20 +59,7 @@ impl Webhook {
                 format_args!("cannot listen on {}: {error}", config.address),
             )
         })?;
-        let receiver = Receiver::new(config, authentication, intake.clone());
-        let settings = WebhookSettings {
-            intake,
-            config: ArcSwap::from_pointee(config.clone()),
-            receiver: ArcSwap::from_pointee(receiver),
-            slots: Permits::new(config.connections),
-            tls,
-        };
-        Ok(Self { listener, settings: Arc::new(settings) })
-    }
-
-    /// Returns the settings, which can be replaced while it receives.
-    pub fn settings(&self) -> Arc<WebhookSettings> {
-        self.settings.clone()
+        Ok(Self { config: config.clone(), authentication, listener, tls })
     }
 
     /// Reads the files that are named and says what is wrong with them; blocks.
@@ -133,7 +69,7 @@ impl Webhook {
     pub fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
         Authentication::new(config)?;
         let checked = config.tls.as_ref().map_or(Ok(()), Tls::check);
-        checked.map_err(|error| in_tls(&error))
+        checked.map_err(|error| WebhookError::new(&format!("tls.{}", error.key), error.problem))
     }
 
     /// The address that senders connect to.
@@ -143,18 +79,19 @@ impl Webhook {
     }
 
     /// Receives until `shutdown` turns true, then until what is under way is answered.
-    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
-        let Self { listener, settings } = self;
-        let address = settings.config.load().address.clone();
-        let status = settings.intake.receiver_status(Source::Webhook, address);
+    pub async fn run(self, intake: Arc<Intake>, mut shutdown: watch::Receiver<bool>) {
+        let Self { config, authentication, listener, tls } = self;
+        let status = intake.receiver_status(Source::Webhook, config.address.as_str());
         status.up();
+        let slots = Arc::new(Semaphore::new(config.connections));
+        let receiver = Arc::new(Receiver::new(&config, authentication, intake));
         let mut watching = JoinSet::new();
-        if let Some(tls) = &settings.tls {
+        if let Some(tls) = &tls {
             watching.spawn(tls.clone().watch());
         }
         let mut connections = JoinSet::new();
         loop {
-            let next = accept("events.webhook", settings.slots.semaphore(), || listener.accept());
+            let next = accept("events.webhook", &slots, || listener.accept());
             let ((stream, _), slot) = tokio::select! {
                 biased;
                 () = told(&mut shutdown) => break,
@@ -166,9 +103,10 @@ impl Webhook {
                 }
                 next = next => next,
             };
-            let (settings, shutdown) = (settings.clone(), shutdown.clone());
+            let (receiver, tls, shutdown) = (receiver.clone(), tls.clone(), shutdown.clone());
+            let header_timeout = config.header_timeout.0;
             connections.spawn(async move {
-                connection(stream, settings, shutdown).await;
+                connection(stream, receiver, tls, header_timeout, shutdown).await;
                 drop(slot);
             });
         }
@@ -185,16 +123,17 @@ async fn told(shutdown: &mut watch::Receiver<bool>) {
 /// One connection, from its first byte to its last.
 async fn connection(
     stream: TcpStream,
-    settings: Arc<WebhookSettings>,
+    receiver: Arc<Receiver>,
+    tls: Option<Arc<Tls>>,
+    header_timeout: Duration,
     shutdown: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    let header_timeout = settings.config.load().header_timeout.0;
-    let Some(tls) = settings.tls.clone() else {
-        return serve(stream, settings, header_timeout, shutdown).await;
+    let Some(tls) = tls else {
+        return serve(stream, receiver, header_timeout, shutdown).await;
     };
     match timeout(header_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve(stream, settings, header_timeout, shutdown).await,
+        Ok(Ok(stream)) => serve(stream, receiver, header_timeout, shutdown).await,
         Ok(Err(error)) => log::debug!("events.webhook: a TLS handshake failed: {error}"),
         Err(_) => log::debug!("events.webhook: a TLS handshake took too long"),
     }
@@ -202,12 +141,12 @@ async fn connection(
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    settings: Arc<WebhookSettings>,
+    receiver: Arc<Receiver>,
     header_timeout: Duration,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let receiver = settings.receiver.load_full();
+        let receiver = receiver.clone();
         async move { Ok::<_, Infallible>(receiver.answer(request).await) }
     });
     let connection = http1::Builder::new()

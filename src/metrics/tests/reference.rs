@@ -269,7 +269,7 @@ fn the_reference_of_the_metrics_is_that_of_the_registry() {
 fn series_that_are_registered_late_have_the_labels_of_the_reference() {
     let _handle = install();
     end(Operation::GetObject, CacheResult::Hit, 200);
-    crate::metrics::origin_request(OriginKind::Get, Outcome::Ok);
+    crate::metrics::origin_request(None, OriginKind::Get, Outcome::Ok);
     let happened = Some(std::time::SystemTime::now());
     events::applied(events::Source::Sqs, "a-bucket", happened);
     let text = install().render();

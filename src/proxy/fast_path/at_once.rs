@@ -67,7 +67,7 @@ impl Gateway {
         if admitted.identity.as_ref().is_some_and(|identity| identity.origin().is_some()) {
             return None;
         }
-        let realm = self.origin.domains().own().realm();
+        let realm = self.origins.realm_of(parsed.bucket.as_ref());
         let (read, id, policy) = self.cacheable(&head.headers, parsed, realm)?;
         let (id, policy) = cacheable.insert((id, policy));
         let page = self.page_headers(&head.headers, id, read, false)?;

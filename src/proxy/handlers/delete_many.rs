@@ -124,7 +124,7 @@ impl Gateway {
     /// What a `DeleteObjects` of these keys changes.
     fn deleted(&self, bucket: &BucketName, keys: Vec<ObjectKey>) -> Touched {
         let objects: Vec<_> = keys.into_iter().map(|key| (bucket.clone(), key)).collect();
-        Touched::objects(&objects, &self.origin.domains().realms())
+        Touched::objects(&objects, &self.origins)
     }
 }
 

@@ -78,7 +78,7 @@ impl Gateway {
             }
             Subject::Listing(request) => {
                 let Some(bucket) = &forward.parsed.bucket else { return };
-                let realm = forward.domain.realm();
+                let realm = &forward.realm;
                 if is_readable(head) {
                     let page = self.cache.page_evidence(request, sent, realm, bucket);
                     forward.page = page.map(Box::new);

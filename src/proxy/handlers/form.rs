@@ -92,14 +92,15 @@ impl Gateway {
         head: &mut RequestHeader,
         forward: &mut Forward,
     ) -> Result<()> {
-        let site = self.site_of(forward);
+        let site = Self::site_of(forward);
         let Some(upload) = &mut forward.form else { return Ok(()) };
-        let target = site.endpoint().target(Some(&upload.bucket), None);
+        let bucket = forward.place.alias_of().unwrap_or(&upload.bucket).clone();
+        let target = site.endpoint().target(Some(&bucket), None);
         forward.signed_with = forward.domain.signer();
         let signer = forward.signed_with.as_ref().map(|signer| site.signer(signer));
-        let now = self.origin.now();
-        let Upload { bucket, boundary, form, admitted, length, .. } = &**upload;
-        let outgoing = Outgoing::new(form, bucket, admitted.size, signer.as_deref(), now);
+        let now = forward.place.origin.now();
+        let Upload { boundary, form, admitted, length, .. } = &**upload;
+        let outgoing = Outgoing::new(form, &bucket, admitted.size, signer.as_deref(), now);
         let length = outgoing.length(form, boundary, *length);
         let length = length.ok_or_else(|| bad_request(&HeadReader::ended()))?;
 

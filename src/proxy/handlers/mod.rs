@@ -1,5 +1,6 @@
 //! Each kind of request: reads and lists from the cache, and what streams to the origin.
 
+pub(in crate::proxy) mod copy_source;
 pub(in crate::proxy) mod delete_many;
 pub(in crate::proxy) mod evidence;
 pub(in crate::proxy) mod form;

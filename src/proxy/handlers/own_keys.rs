@@ -49,7 +49,8 @@ impl Gateway {
             return Err(again(forward));
         }
         let (headers, domain) = (&head.headers, &forward.domain);
-        let refused = self.origin.refuses_our_keys(head.status, headers, code, domain, used).await;
+        let refused =
+            forward.place.origin.refuses_our_keys(head.status, headers, code, domain, used).await;
         match refused {
             None => Ok(()),
             Some((_, true)) if may_repeat => Err(again(forward)),

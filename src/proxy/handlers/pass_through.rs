@@ -28,6 +28,7 @@ use crate::metrics::cache::InvalidationCause;
 use crate::origin::{OriginError, PassThrough};
 use crate::proxy::Gateway;
 use crate::proxy::context::{Forward, RequestContext};
+use crate::proxy::response::bucket_name::rename_in_head;
 use crate::proxy::response::head::CacheStatus;
 use crate::proxy::response::page_access::Asking;
 use crate::proxy::response::region;
@@ -49,9 +50,9 @@ impl Gateway {
             None => InFlight::Invalidated,
         };
         let Touched { objects, buckets } = &forward.touched;
-        let realms = self.origin.domains().realms();
         let in_bucket = |bucket| {
-            realms.iter().map(move |realm| self.cache.bucket_write_begins(realm, bucket, kind))
+            let begin = |realm| self.cache.bucket_write_begins(realm, bucket, kind);
+            self.origins.realms_of(bucket).iter().map(begin).collect::<Vec<_>>()
         };
         forward.writing = buckets.iter().flat_map(in_bucket).collect();
         if !objects.is_empty() {
@@ -82,7 +83,7 @@ impl Gateway {
         }
         for bucket in &forward.touched.buckets {
             self.owners.forget(bucket);
-            for realm in &*self.origin.domains().realms() {
+            for realm in &*self.origins.realms_of(bucket) {
                 let ticket = self.cache.invalidate_bucket(realm, bucket, InvalidationCause::Write);
                 forward.unsettled = forward.unsettled.max(ticket);
             }
@@ -111,7 +112,7 @@ impl Gateway {
         }
         for bucket in &forward.touched.buckets {
             self.owners.forget(bucket);
-            for realm in &*self.origin.domains().realms() {
+            for realm in &*self.origins.realms_of(bucket) {
                 let ticket = self.cache.suspect_bucket(realm, bucket);
                 forward.unsettled = forward.unsettled.max(ticket);
             }
@@ -128,8 +129,8 @@ impl Gateway {
         method: &Method,
         forward: &mut Forward,
     ) -> Result<Box<HttpPeer>> {
-        let origin = &self.origin;
-        let bucket = forward.parsed.bucket.as_ref();
+        let origin = &forward.place.origin;
+        let bucket = forward.place.bucket(forward.parsed.bucket.as_ref());
         let site = origin.site(bucket);
         forward.connection = PassThrough {
             is_write: is_write(method),
@@ -158,7 +159,7 @@ impl Gateway {
         forward: &mut Forward,
     ) -> Result<()> {
         self.rewrite_head(head, forward)?;
-        self.origin.loops().mark(head);
+        forward.place.origin.loops().mark(head);
         // Nothing is concluded from what the origin was not sent (R36).
         forward.expected_owner = expected_owner(&head.headers).zip(self.owner_check(forward));
         forward.asking = Asking::of(&self.cache, &head.headers, forward).map(Box::new);
@@ -175,15 +176,17 @@ impl Gateway {
         if crate::proxy::request_head(head).is_unsigned_options() {
             return self.rewrite_preflight(head, forward);
         }
-        let site = self.site_of(forward);
+        let site = Self::site_of(forward);
         let Parsed { bucket, key, query, .. } = &forward.parsed;
         if self.access.transparent().is_some() {
             *head = as_signed(head, query)?;
             return Ok(());
         }
         let endpoint = site.endpoint();
-        let target = endpoint.target(bucket.as_ref(), key.as_ref());
+        let bucket = forward.place.bucket(bucket.as_ref());
+        let target = endpoint.target(bucket, key.as_ref());
         let mut headers = forwarded(&head.headers);
+        self.name_for_origin(&mut headers, forward)?;
         unhoist_content_sha256(&mut headers, query)?;
         let query = query.without_signature();
         headers.insert(HOST, HeaderValue::from_str(&target.host).map_err(|e| bad_request(&e))?);
@@ -205,7 +208,7 @@ impl Gateway {
         forward.signed_with = forward.domain.signer();
         let seed = match &forward.signed_with {
             Some(signer) => {
-                let (now, signer) = (self.origin.now(), site.signer(signer));
+                let (now, signer) = (forward.place.origin.now(), site.signer(signer));
                 Some(signer.sign(&head.method, &target.path, &query, &mut headers, payload, now))
             }
             None => {
@@ -332,6 +335,11 @@ impl Gateway {
             }
             self.keep_head(method, head, forward);
         }
+        if let Some(forward) = &mut ctx.forward {
+            let (parsed, place) = (&forward.parsed, &forward.place);
+            let replaced = forward.instead.is_some();
+            forward.renaming = rename_in_head(method, head, parsed, place.alias_of(), replaced)?;
+        }
         self.path_prefix.restore_location(head)?;
         head.insert_header("Cache-Status", cache_status(method).header())
     }
@@ -344,6 +352,9 @@ impl Gateway {
         end: bool,
     ) {
         region::replace_body(forward, body, end);
+        if let Some(renaming) = &mut forward.renaming {
+            renaming.rename(body, end);
+        }
         self.answer_part(forward, end);
         self.observe_body(forward, body.as_ref(), end);
         self.keep(forward, body.as_deref().unwrap_or_default(), end);
@@ -352,7 +363,7 @@ impl Gateway {
     fn owner_check(&self, forward: &Forward) -> Option<OwnerCheck> {
         let bucket = forward.parsed.bucket.as_ref()?;
         // A write counts in all realms.
-        Some(OwnerCheck::now(self.cache.writes_of_bucket(self.cache.own_realm(), bucket)))
+        Some(OwnerCheck::now(self.cache.writes_of_bucket(self.cache.own_realm(bucket), bucket)))
     }
 
     /// An answer about the object says that its bucket belongs to whom the client expects.
@@ -372,10 +383,11 @@ impl Gateway {
         ctx: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        self.origin.failed_to_connect(&error);
         if let Some(forward) = &mut ctx.forward {
+            let origin = &forward.place.origin;
+            origin.failed_to_connect(&error);
             forward.connect_tries += 1;
-            error.set_retry(forward.connect_tries < CONNECT_TRIES && self.origin.may_retry());
+            error.set_retry(forward.connect_tries < CONNECT_TRIES && origin.may_retry());
         }
         error
     }

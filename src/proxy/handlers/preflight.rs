@@ -33,8 +33,9 @@ impl Gateway {
                 (path, crate::proxy::request_head(head).host.unwrap_or_default().to_owned())
             }
             None => {
-                let site = self.site_of(forward);
-                let target = site.endpoint().target(parsed.bucket.as_ref(), parsed.key.as_ref());
+                let site = Self::site_of(forward);
+                let bucket = forward.place.bucket(parsed.bucket.as_ref());
+                let target = site.endpoint().target(bucket, parsed.key.as_ref());
                 let query = parsed.query.without_signature();
                 let path = match query.is_empty() {
                     true => target.path,

@@ -17,9 +17,9 @@ use crate::s3::S3Error;
 
 impl Gateway {
     /// The site that a request is sent to.
-    pub(in crate::proxy) fn site_of(&self, forward: &Forward) -> Arc<Site> {
-        let known = forward.site.clone();
-        known.unwrap_or_else(|| self.origin.site(forward.parsed.bucket.as_ref()))
+    pub(in crate::proxy) fn site_of(forward: &Forward) -> Arc<Site> {
+        let (known, place) = (forward.site.clone(), &forward.place);
+        known.unwrap_or_else(|| place.origin.site(place.bucket(forward.parsed.bucket.as_ref())))
     }
 
     /// Stops a response that is about the region of its bucket.
@@ -28,7 +28,9 @@ impl Gateway {
         head: &ResponseHeader,
         forward: &mut Forward,
     ) -> Result<()> {
-        let Some(bucket) = &forward.parsed.bucket else { return Ok(()) };
+        let Some(bucket) = forward.place.bucket(forward.parsed.bucket.as_ref()) else {
+            return Ok(());
+        };
         let Some(site) = &forward.site else { return Ok(()) };
         // In `transparent` mode its sender chose the region, and hears of it.
         if self.access.transparent().is_some() {
@@ -38,7 +40,7 @@ impl Gateway {
         let (response, connection) = ((head.status, &head.headers), &forward.connection);
         let refusal = (connection.refused.get(), connection.is_head);
         let place = (site, forward.was_moved);
-        match self.origin.redirected(about, place, response, refusal).await {
+        match forward.place.origin.redirected(about, place, response, refusal).await {
             Redirected::No => Ok(()),
             Redirected::Again if !forward.body_began && forward.resend == Resend::NotYet => {
                 forward.was_moved = true;

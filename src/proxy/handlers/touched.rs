@@ -1,7 +1,8 @@
 //! The cached objects that a write may change, in every realm and under every name that a server may know them by (R8).
 
+use crate::origin::Origins;
 use crate::s3::spelling::{self, Alias};
-use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation, Realm};
+use crate::s3::{BucketName, Effect, ObjectId, ObjectKey, Operation};
 
 /// The objects and buckets that a write may change.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -12,10 +13,10 @@ pub(in crate::proxy) struct Touched {
 
 impl Touched {
     /// Returns what a request may change, as far as its head tells: the keys of a `DeleteObjects` are in its body.
-    pub(in crate::proxy) fn by(operation: &Operation, realms: &[Realm]) -> Self {
+    pub(in crate::proxy) fn by(operation: &Operation, origins: &Origins) -> Self {
         match operation {
-            Operation::PassThrough(Effect::Objects(objects)) => Self::objects(objects, realms),
-            Operation::PassThrough(Effect::Bucket(bucket)) => Self::bucket(bucket),
+            Operation::PassThrough(Effect::Objects(objects)) => Self::objects(objects, origins),
+            Operation::PassThrough(Effect::Bucket(bucket)) => Self::bucket(bucket, origins),
             Operation::PassThrough(Effect::None | Effect::ListedInBody(_)) | Operation::Read(_) => {
                 Self::default()
             }
@@ -23,51 +24,69 @@ impl Touched {
     }
 
     /// Any object of a bucket.
-    pub(in crate::proxy) fn bucket(bucket: &BucketName) -> Self {
-        let buckets =
-            [Some(bucket.clone()), bucket.without_tenant()].into_iter().flatten().collect();
+    pub(in crate::proxy) fn bucket(bucket: &BucketName, origins: &Origins) -> Self {
+        let names = [Some(bucket.clone()), bucket.without_tenant()].into_iter().flatten();
+        let buckets = names.flat_map(|name| origins.names_of(&name)).collect();
         Self { objects: Vec::new(), buckets }
     }
 
     /// These objects, and what else a server may take their keys for.
     ///
-    /// One object is cached once in each realm that it was read in (R1).
-    pub(in crate::proxy) fn objects(objects: &[(BucketName, ObjectKey)], realms: &[Realm]) -> Self {
+    /// One object is cached once in each realm that it was read in (R1), under each name that its bucket has.
+    pub(in crate::proxy) fn objects(
+        objects: &[(BucketName, ObjectKey)],
+        origins: &Origins,
+    ) -> Self {
         let mut touched = Self::default();
         for (bucket, key) in objects {
-            touched.add(bucket, key, realms);
+            touched.add(bucket, key, origins);
             if let Some(bucket) = bucket.without_tenant() {
-                touched.add(&bucket, key, realms);
+                touched.add(&bucket, key, origins);
             }
             for alias in spelling::aliases(bucket, key) {
                 match alias {
-                    Alias::Object(bucket, key) => touched.add(&bucket, &key, realms),
+                    Alias::Object(bucket, key) => touched.add(&bucket, &key, origins),
                     Alias::Bucket(bucket) if touched.buckets.contains(&bucket) => {}
-                    Alias::Bucket(bucket) => touched.buckets.push(bucket),
+                    Alias::Bucket(bucket) => touched.buckets.extend(origins.names_of(&bucket)),
                 }
             }
         }
         touched
     }
 
-    fn add(&mut self, bucket: &BucketName, key: &ObjectKey, realms: &[Realm]) {
-        let ids = realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()));
-        self.objects.extend(ids);
+    fn add(&mut self, bucket: &BucketName, key: &ObjectKey, origins: &Origins) {
+        for name in origins.names_of(bucket) {
+            let realms = origins.realms_of(&name);
+            let ids = realms.iter().map(|realm| ObjectId::new(realm, name.clone(), key.clone()));
+            self.objects.extend(ids);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::origin::{IdentityCredentials, Origin, OriginConfig};
+
+    /// An origin whose objects are read with our own keys, and without any by an identity.
+    fn two_realms() -> Origins {
+        let origin = Origin::new(OriginConfig::default(), None).unwrap();
+        let brought = IdentityCredentials { identity: "a", domain: "two", keys: None };
+        origin.domains().replace(std::iter::once(brought)).unwrap();
+        Arc::new(origin).into()
+    }
 
     fn touched(bucket: &str, keys: &[&str]) -> (Vec<String>, Vec<String>) {
         let bucket = BucketName::new(bucket).unwrap();
         let objects: Vec<_> =
             keys.iter().map(|key| (bucket.clone(), ObjectKey::new(key).unwrap())).collect();
-        let realms = ["one", "two"].map(|domain| Realm::new("http://origin", domain));
-        let touched = Touched::objects(&objects, &realms);
+        let origins = two_realms();
+        let one = origins.realm_of(None);
+        let touched = Touched::objects(&objects, &origins);
         let named = |id: &ObjectId| {
-            let domain = if *id.realm() == realms[0] { "one" } else { "two" };
+            let domain = if id.realm() == one { "one" } else { "two" };
             format!("{domain} {}/{}", id.bucket(), id.key())
         };
         let buckets = touched.buckets.iter().map(ToString::to_string).collect();
@@ -84,7 +103,7 @@ mod tests {
     #[test]
     fn r8_a_write_by_a_tenants_name_touches_what_the_tenant_reads() {
         assert!(touched("t:bkt", &["a"]).0.contains(&"one bkt/a".to_owned()));
-        let buckets = Touched::bucket(&BucketName::new("t:bkt").unwrap()).buckets;
+        let buckets = Touched::bucket(&BucketName::new("t:bkt").unwrap(), &two_realms()).buckets;
         assert_eq!(buckets.iter().map(BucketName::as_str).collect::<Vec<_>>(), ["t:bkt", "bkt"]);
     }
 

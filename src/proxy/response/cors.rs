@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::head::{CacheStatus, send_error};
 use super::page_access::PageAccess;
+use crate::origin::Place;
 use crate::proxy::Gateway;
 use crate::proxy::context::RequestContext;
 use crate::s3::{BucketName, S3Error, operation};
@@ -101,8 +102,10 @@ impl Gateway {
         }
         let _asking = self.cors.asking.try_acquire().ok()?;
         let (bucket, origin, method) = &question;
-        let preflight = self.preflight_of_ours(bucket, origin, method)?;
-        let said = timeout(PATIENCE, self.origin.ask(bucket, preflight)).await;
+        let place = self.origins.place(Some(bucket));
+        let there = place.bucket(Some(bucket))?;
+        let preflight = preflight_of_ours(&place, there, origin, method)?;
+        let said = timeout(PATIENCE, place.origin.ask(there, preflight)).await;
         let answer = match said {
             Ok(Ok(said)) if said.status.is_success() => allowed(&said.headers, origin),
             // Not asked again at once: each refusal would wait for it.
@@ -111,23 +114,22 @@ impl Gateway {
         self.cors.answers.insert(question.clone(), answer.clone());
         Some(answer)
     }
+}
 
-    fn preflight_of_ours(
-        &self,
-        bucket: &BucketName,
-        origin: &HeaderValue,
-        method: &Method,
-    ) -> Option<Box<RequestHeader>> {
-        let target = self.origin.endpoint().target(Some(bucket), None);
-        let mut head =
-            RequestHeader::build(Method::OPTIONS, target.path.as_bytes(), Some(5)).ok()?;
-        let method = HeaderValue::from_str(method.as_str()).ok()?;
-        head.insert_header(HOST, HeaderValue::from_str(&target.host).ok()?).ok()?;
-        head.insert_header(ORIGIN, origin.clone()).ok()?;
-        head.insert_header(ACCESS_CONTROL_REQUEST_METHOD, method).ok()?;
-        head.insert_header(USER_AGENT, HeaderValue::from_static("hotset")).ok()?;
-        Some(Box::new(head))
-    }
+fn preflight_of_ours(
+    place: &Place,
+    bucket: &BucketName,
+    origin: &HeaderValue,
+    method: &Method,
+) -> Option<Box<RequestHeader>> {
+    let target = place.origin.endpoint().target(Some(bucket), None);
+    let mut head = RequestHeader::build(Method::OPTIONS, target.path.as_bytes(), Some(5)).ok()?;
+    let method = HeaderValue::from_str(method.as_str()).ok()?;
+    head.insert_header(HOST, HeaderValue::from_str(&target.host).ok()?).ok()?;
+    head.insert_header(ORIGIN, origin.clone()).ok()?;
+    head.insert_header(ACCESS_CONTROL_REQUEST_METHOD, method).ok()?;
+    head.insert_header(USER_AGENT, HeaderValue::from_static("hotset")).ok()?;
+    Some(Box::new(head))
 }
 
 /// The headers that let a page of `origin` see an answer; none unless they name it.

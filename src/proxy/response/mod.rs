@@ -1,5 +1,6 @@
 //! Heads of answers, errors and refusals as S3 writes them.
 
+pub(in crate::proxy) mod bucket_name;
 pub(in crate::proxy) mod cors;
 pub(in crate::proxy) mod head;
 pub(in crate::proxy) mod page_access;

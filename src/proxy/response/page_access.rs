@@ -159,7 +159,7 @@ impl Asking {
         else {
             return None;
         };
-        let id = read.id(forward.domain.realm(), bucket, key);
+        let id = read.id(&forward.realm, bucket, key);
         let question = Question::of(headers, &id, read.method)?;
         let bucket_writes = cache.writes_of_bucket(id.realm(), id.bucket());
         Some(Self { question, since: Instant::now(), bucket_writes })

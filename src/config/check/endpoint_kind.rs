@@ -1,0 +1,121 @@
+//! Checks of what `origin.endpoint` and `buckets.NAME.bucket` are at AWS: kinds that cannot work are refused with the reason.
+
+use super::values::wrong;
+use crate::config::ConfigError;
+use crate::origin::config::{Addressing, OriginConfig};
+use crate::origin::{AccessPoint, NotAnAccessPoint};
+
+/// An endpoint whose kind is known by its name.
+pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
+    const KEY: &str = "origin.endpoint";
+    let Ok(uri) = origin.endpoint.parse::<http::Uri>() else { return Ok(()) };
+    let host = uri.host().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    if !host.contains(".amazonaws.com") {
+        return Ok(());
+    }
+    let has = |label: &str| host.split('.').any(|part| part == label);
+    if has("s3-global") || has("mrap") {
+        return wrong(
+            KEY,
+            "a multi-region access point needs signatures of SigV4A, which hotset does not make",
+        );
+    }
+    if has("s3-outposts") {
+        return wrong(KEY, "S3 on Outposts is not supported");
+    }
+    if has("s3-object-lambda") {
+        return wrong(
+            KEY,
+            "S3 Object Lambda is not supported: what it answers has no stable version",
+        );
+    }
+    if host.starts_with("s3express-") || host.contains(".s3express-") {
+        return wrong(
+            KEY,
+            "S3 Express One Zone needs sessions (CreateSession), which hotset does not keep",
+        );
+    }
+    if has("s3-accelerate") && origin.addressing != Addressing::Virtual {
+        return wrong("origin.addressing", "Transfer Acceleration takes virtual addressing only");
+    }
+    if has("s3-accesspoint") && origin.addressing != Addressing::Bucket {
+        return wrong(
+            "origin.addressing",
+            "the endpoint is one access point's: it must be `bucket`",
+        );
+    }
+    Ok(())
+}
+
+/// The ARN of what stands in the place of a bucket.
+pub(super) fn check_arn(key: &str, arn: &str) -> Result<(), ConfigError> {
+    match AccessPoint::parse(arn) {
+        Ok(_) => Ok(()),
+        Err(NotAnAccessPoint::MultiRegion) => wrong(
+            key,
+            "a multi-region access point needs signatures of SigV4A, which hotset does not make",
+        ),
+        Err(NotAnAccessPoint::Outposts) => wrong(key, "S3 on Outposts is not supported"),
+        Err(NotAnAccessPoint::ObjectLambda) => wrong(key, "S3 Object Lambda is not supported"),
+        Err(NotAnAccessPoint::Other) => wrong(
+            key,
+            format_args!(
+                "`{arn}` is not the ARN of an access point, arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME"
+            ),
+        ),
+    }
+}
+
+/// Whether a bucket is a directory bucket of S3 Express One Zone.
+pub(super) fn is_directory_bucket(name: &str) -> bool {
+    name.ends_with("--x-s3")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_that_cannot_work_are_refused_with_the_reason() {
+        let checked = |endpoint: &str, addressing| {
+            let endpoint = endpoint.to_owned();
+            let origin = OriginConfig { endpoint, addressing, ..OriginConfig::default() };
+            check(&origin).map_or_else(|error| error.to_string(), |()| String::new())
+        };
+        for (endpoint, reason) in [
+            ("https://a.accesspoint.s3-global.amazonaws.com", "SigV4A"),
+            ("https://a-1.op-1.s3-outposts.us-east-1.amazonaws.com", "Outposts"),
+            ("https://a-1.s3-object-lambda.us-east-1.amazonaws.com", "Object Lambda"),
+            ("https://s3express-use1-az4.us-east-1.amazonaws.com", "CreateSession"),
+            ("https://s3-accelerate.amazonaws.com", "virtual"),
+            ("https://a-1.s3-accesspoint.us-east-1.amazonaws.com", "`bucket`"),
+        ] {
+            let problem = checked(endpoint, Addressing::Path);
+            assert!(problem.contains(reason), "{endpoint}: {problem}");
+        }
+        for (endpoint, addressing) in [
+            ("https://s3.us-east-1.amazonaws.com", Addressing::Path),
+            ("https://s3-accelerate.dualstack.amazonaws.com", Addressing::Virtual),
+            ("https://a-1.s3-accesspoint.us-east-1.amazonaws.com", Addressing::Bucket),
+            ("https://bucket.vpce-1.s3.us-east-1.vpce.amazonaws.com", Addressing::Path),
+            ("https://s3-outposts.example.com", Addressing::Path),
+        ] {
+            assert_eq!(checked(endpoint, addressing), "", "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn arns_that_cannot_be_reached_are_refused_with_the_reason() {
+        for (arn, reason) in [
+            ("arn:aws:s3::1:accesspoint/a.mrap", "SigV4A"),
+            ("arn:aws:s3-outposts:us-east-1:1:outpost/o/accesspoint/a", "Outposts"),
+            ("arn:aws:s3-object-lambda:us-east-1:1:accesspoint/a", "Object Lambda"),
+            ("arn:aws:s3:::bucket", "is not the ARN of an access point"),
+            ("arn:aws:s3:us-east-1:1:accesspoint/a/object/k", "is not the ARN"),
+        ] {
+            let problem = check_arn("buckets.a.bucket", arn).unwrap_err().to_string();
+            assert!(problem.contains(reason), "{arn}: {problem}");
+        }
+        check_arn("buckets.a.bucket", "arn:aws:s3:us-east-1:111122223333:accesspoint/a").unwrap();
+    }
+}

@@ -1,0 +1,472 @@
+//! All origins: the default one, named ones, and which of them has a client's bucket.
+//!
+//! Clients, identities, rules and the cache know a bucket by the name that clients use; only what is sent to an origin has
+//! the name that the bucket has there. Nothing is shared between origins: objects of a bucket that is mapped are of a
+//! realm of their own (R1), and each origin has its own connections, health, breaker, hedging and regions. What changes in
+//! a bucket is invalidated under each name that leads to it, since two names may be one bucket.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::body::Answer;
+use super::client::Origin;
+use super::domains::Domain;
+use super::endpoint::Endpoint;
+use super::health::OriginReport;
+use super::{Asked, OriginError, Pin, Urgency};
+use crate::glob::{Glob, InvalidGlob, Text};
+use crate::s3::object_list::ObjectPage;
+use crate::s3::{BucketName, ObjectId, ObjectKey, ObjectMeta, PartNumber, Realm};
+
+/// A bucket that is not the default origin's, or not by its own name.
+pub struct Mapping {
+    /// A client's bucket, or a glob over them.
+    pub pattern: String,
+    /// Name of the origin in the configuration; `None`: the default one.
+    pub name: Option<String>,
+    pub origin: Arc<Origin>,
+    /// Its name at the origin; `None`: the client's.
+    pub bucket: Option<BucketName>,
+}
+
+/// All origins and the buckets that are mapped to them. A clone costs two counters.
+#[derive(Clone)]
+pub struct Origins {
+    default: Arc<Origin>,
+    /// `None`: no bucket is mapped.
+    routes: Option<Arc<Routes>>,
+}
+
+struct Routes {
+    exact: HashMap<BucketName, Target>,
+    globs: Vec<(Glob, Target)>,
+    /// Clients' names of each bucket that has others than its own.
+    aliases: HashMap<BucketName, Vec<BucketName>>,
+    named: Vec<(String, Arc<Origin>)>,
+}
+
+#[derive(Clone)]
+struct Target {
+    origin: Arc<Origin>,
+    bucket: Option<BucketName>,
+    realm: Realm,
+}
+
+/// Where a client's bucket is.
+#[derive(Clone)]
+pub struct Place {
+    pub origin: Arc<Origin>,
+    /// Its name there; `None`: there is no bucket, or its name is the client's.
+    alias_of: Option<BucketName>,
+    /// The realm of its objects, fetched with our own keys.
+    pub realm: Realm,
+    /// Whether the configuration maps it.
+    pub is_mapped: bool,
+}
+
+impl Place {
+    /// The name at the origin of the bucket that clients call `name`.
+    pub fn bucket<'a>(&'a self, name: Option<&'a BucketName>) -> Option<&'a BucketName> {
+        self.alias_of.as_ref().or(name)
+    }
+
+    /// Its name at the origin, where clients know it by another.
+    pub fn alias_of(&self) -> Option<&BucketName> {
+        self.alias_of.as_ref()
+    }
+
+    /// The domain of our own keys there.
+    pub fn own(&self) -> &Arc<Domain> {
+        self.origin.domains().own()
+    }
+}
+
+impl From<Arc<Origin>> for Origins {
+    fn from(default: Arc<Origin>) -> Self {
+        Self { default, routes: None }
+    }
+}
+
+impl Origins {
+    /// `named`: all named origins, those without a bucket too. Of the globs the one with the longest text before its first
+    /// wildcard is used.
+    ///
+    /// # Errors
+    /// A pattern is neither a bucket's name nor a glob.
+    pub fn new(
+        default: Arc<Origin>,
+        named: Vec<(String, Arc<Origin>)>,
+        mappings: Vec<Mapping>,
+    ) -> Result<Self, InvalidGlob> {
+        if mappings.is_empty() && named.is_empty() {
+            return Ok(default.into());
+        }
+        let (mut exact, mut globs) = (HashMap::new(), Vec::new());
+        let mut aliases: HashMap<_, Vec<_>> = HashMap::new();
+        for Mapping { pattern, name, origin, bucket } in mappings {
+            let realm = realm(name.as_deref(), bucket.as_ref(), &origin);
+            let target = Target { origin, bucket, realm };
+            match BucketName::new(&pattern) {
+                Ok(client) => {
+                    if let Some(bucket) = &target.bucket {
+                        aliases.entry(bucket.clone()).or_default().push(client.clone());
+                    }
+                    exact.insert(client, target);
+                }
+                Err(_) => globs.push((Glob::new(&pattern)?, target)),
+            }
+        }
+        globs.sort_by(|(a, _), (b, _)| {
+            let length = |glob: &Glob| std::cmp::Reverse(glob.literal().len());
+            (length(a), a.as_str()).cmp(&(length(b), b.as_str()))
+        });
+        Ok(Self { default, routes: Some(Arc::new(Routes { exact, globs, aliases, named })) })
+    }
+
+    /// The default origin.
+    pub fn default_origin(&self) -> &Arc<Origin> {
+        &self.default
+    }
+
+    /// Whether any bucket is another origin's, or has another name.
+    pub fn has_mappings(&self) -> bool {
+        self.routes.is_some()
+    }
+
+    /// The endpoint of the default origin.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.default.endpoint()
+    }
+
+    /// Whether all are Amazon's.
+    pub fn are_aws(&self) -> bool {
+        self.each().all(|(_, origin)| origin.endpoint().is_aws())
+    }
+
+    /// Each origin once, the default one first; with its name, where it has one.
+    fn each(&self) -> impl Iterator<Item = (Option<&str>, &Arc<Origin>)> {
+        let named = self.routes.iter().flat_map(|routes| &routes.named);
+        let named = named.map(|(name, origin)| (Some(name.as_str()), origin));
+        std::iter::once((None, &self.default)).chain(named)
+    }
+
+    fn target(&self, bucket: &BucketName) -> Option<&Target> {
+        self.routes.as_ref()?.target(bucket)
+    }
+
+    /// Where a client's bucket is; `None`: the service.
+    pub fn place(&self, bucket: Option<&BucketName>) -> Place {
+        match bucket.and_then(|bucket| self.target(bucket)) {
+            Some(Target { origin, bucket, realm }) => Place {
+                origin: origin.clone(),
+                alias_of: bucket.clone(),
+                realm: realm.clone(),
+                is_mapped: true,
+            },
+            None => Place {
+                origin: self.default.clone(),
+                alias_of: None,
+                realm: self.default.domains().own().realm().clone(),
+                is_mapped: false,
+            },
+        }
+    }
+
+    /// The realm of a bucket's objects, fetched with our own keys.
+    pub fn realm_of(&self, bucket: Option<&BucketName>) -> &Realm {
+        let target = bucket.and_then(|bucket| self.target(bucket));
+        target.map_or_else(|| self.default.domains().own().realm(), |target| &target.realm)
+    }
+
+    /// Every realm in which an object of a client's bucket may be cached.
+    pub fn realms_of(&self, bucket: &BucketName) -> Arc<[Realm]> {
+        match self.target(bucket) {
+            Some(target) => [target.realm.clone()].into(),
+            None => self.default.domains().realms(),
+        }
+    }
+
+    /// All names of clients for the bucket that they call `bucket`, at whichever origin: itself, but for other origins'
+    /// buckets of that name.
+    pub fn names_of(&self, bucket: &BucketName) -> Vec<BucketName> {
+        self.clients_of(self.name_at_origin(bucket))
+    }
+
+    /// The name at its origin of a client's bucket.
+    pub fn name_at_origin<'a>(&'a self, bucket: &'a BucketName) -> &'a BucketName {
+        self.target(bucket).and_then(|target| target.bucket.as_ref()).unwrap_or(bucket)
+    }
+
+    /// All names of clients for a bucket, by its name at whichever origin.
+    pub fn clients_of(&self, real: &BucketName) -> Vec<BucketName> {
+        let Some(routes) = &self.routes else { return vec![real.clone()] };
+        let mut names = routes.aliases.get(real).cloned().unwrap_or_default();
+        let is_itself = |target: &Target| target.bucket.as_ref().is_none_or(|name| name == real);
+        if self.target(real).is_none_or(is_itself) && !names.contains(real) {
+            names.push(real.clone());
+        }
+        names
+    }
+
+    /// Whether all names of clients for a bucket lead to one origin, so that what is said of the bucket is said of that.
+    pub fn is_of_one_origin(&self, real: &BucketName) -> bool {
+        if self.routes.is_none() {
+            return true;
+        }
+        let names = self.clients_of(real);
+        let origins = names.iter().map(|name| self.place(Some(name)).origin);
+        origins.map(|origin| Arc::as_ptr(&origin)).collect::<HashSet<_>>().len() < 2
+    }
+
+    /// As [`Origin::head`].
+    ///
+    /// # Errors
+    /// As [`Origin::head`].
+    pub async fn head(
+        &self,
+        id: &ObjectId,
+        part: Option<PartNumber>,
+    ) -> Result<ObjectMeta, OriginError> {
+        match self.target(id.bucket()) {
+            None => self.default.head(id, part).await,
+            Some(target) => {
+                let outcome = target.origin.head(&target.there(id), part).await;
+                outcome.map_err(|error| target.for_client(error, id.bucket()))
+            }
+        }
+    }
+
+    /// As [`Origin::get`].
+    ///
+    /// # Errors
+    /// As [`Origin::get`].
+    pub async fn get(
+        &self,
+        id: &ObjectId,
+        asked: Asked,
+        pin: Pin,
+        urgency: &Arc<Urgency>,
+    ) -> Result<Answer, OriginError> {
+        match self.target(id.bucket()) {
+            None => self.default.get(id, asked, pin, urgency).await,
+            Some(target) => {
+                let outcome = target.origin.get(&target.there(id), asked, pin, urgency).await;
+                outcome.map_err(|error| target.for_client(error, id.bucket()))
+            }
+        }
+    }
+
+    /// As [`Origin::list`].
+    ///
+    /// # Errors
+    /// As [`Origin::list`].
+    pub async fn list(
+        &self,
+        bucket: &BucketName,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<ObjectPage, OriginError> {
+        let place = self.place(Some(bucket));
+        place.origin.list(place.alias_of.as_ref().unwrap_or(bucket), prefix, after).await
+    }
+
+    /// As [`Origin::touch`].
+    ///
+    /// # Errors
+    /// As [`Origin::touch`].
+    pub async fn touch(&self, bucket: &BucketName, key: &ObjectKey) -> Result<(), OriginError> {
+        let place = self.place(Some(bucket));
+        place.origin.touch(place.alias_of.as_ref().unwrap_or(bucket), key).await
+    }
+
+    /// The origin of a client's bucket.
+    pub fn of(&self, bucket: &BucketName) -> &Arc<Origin> {
+        self.target(bucket).map_or(&self.default, |target| &target.origin)
+    }
+
+    /// Keeps the credentials of all good for as long as they are in use.
+    pub fn renew_credentials(&self) {
+        let mapped = self.routes.iter().flat_map(|routes| routes.targets());
+        let all = self.each().map(|(_, origin)| origin).chain(mapped);
+        let mut renewed = HashSet::new();
+        for origin in all.filter(|origin| renewed.insert(Arc::as_ptr(origin))) {
+            origin.renew_credentials();
+        }
+    }
+
+    /// For `/readyz`: a line for each.
+    pub fn describe(&self) -> String {
+        let line = |(name, origin): (Option<&str>, &Arc<Origin>)| match name {
+            None => origin.describe(),
+            Some(name) => format!("{name}: {}", origin.describe()),
+        };
+        self.each().map(line).collect()
+    }
+
+    /// The health of the default origin.
+    pub fn report(&self) -> OriginReport {
+        self.default.report()
+    }
+}
+
+impl Routes {
+    fn target(&self, bucket: &BucketName) -> Option<&Target> {
+        if let Some(target) = self.exact.get(bucket) {
+            return Some(target);
+        }
+        let text = Text::new(bucket.as_str());
+        self.globs.iter().find(|(glob, _)| glob.matches(text)).map(|(_, target)| target)
+    }
+
+    fn targets(&self) -> impl Iterator<Item = &Arc<Origin>> {
+        let globs = self.globs.iter().map(|(_, target)| target);
+        self.exact.values().chain(globs).map(|target| &target.origin)
+    }
+}
+
+impl Target {
+    /// An object as its origin knows it.
+    fn there(&self, id: &ObjectId) -> ObjectId {
+        let bucket = self.bucket.as_ref().unwrap_or(id.bucket()).clone();
+        let realm = self.origin.domains().own().realm();
+        let there = ObjectId::new(realm, bucket, id.key().clone());
+        let there = match id.version() {
+            Some(version) => there.at(version.clone()),
+            None => there,
+        };
+        if id.pays() { there.paid() } else { there }
+    }
+
+    /// An error that names the bucket as its client does.
+    fn for_client(&self, mut error: OriginError, client: &BucketName) -> OriginError {
+        if let Some(real) = &self.bucket
+            && let Some(said) = error.said_mut()
+        {
+            let is_real = |text: &String| text == real.as_str();
+            for (_, text) in said.details.iter_mut().filter(|(_, text)| is_real(text)) {
+                client.as_str().clone_into(text);
+            }
+        }
+        error
+    }
+}
+
+/// The realm of a bucket that is mapped: of no other origin, and of no other bucket of this one, whatever was mapped to
+/// what before.
+fn realm(name: Option<&str>, bucket: Option<&BucketName>, origin: &Origin) -> Realm {
+    let (name, bucket) = (name.unwrap_or_default(), bucket.map_or("", BucketName::as_str));
+    let config = origin.config();
+    // An endpoint begins with a scheme, so that none of the default origin is like it.
+    let place = format!("{name}|{bucket}|{}", config.endpoint);
+    Realm::new(&place, &config.credential_domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::OriginConfig;
+
+    fn origin(endpoint: &str) -> Arc<Origin> {
+        let config = OriginConfig { endpoint: endpoint.to_owned(), ..OriginConfig::default() };
+        Arc::new(Origin::new(config, None).unwrap())
+    }
+
+    fn bucket(name: &str) -> BucketName {
+        BucketName::new(name).unwrap()
+    }
+
+    fn texts(names: Vec<BucketName>) -> Vec<String> {
+        let mut names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        names.sort();
+        names
+    }
+
+    /// `archive` and `old` are bucket `real` of origin x, `logs-*` are of origin x by their own names, and `logs-eu` is of y.
+    fn origins() -> Origins {
+        let (x, y) = (origin("http://x"), origin("http://y"));
+        let mapping = |pattern: &str, origin: &Arc<Origin>, real: Option<&str>| Mapping {
+            pattern: pattern.to_owned(),
+            name: Some(if origin.config().endpoint == "http://x" { "x" } else { "y" }.to_owned()),
+            origin: origin.clone(),
+            bucket: real.map(bucket),
+        };
+        let mappings = vec![
+            mapping("*-eu", &x, None),
+            mapping("logs-*", &x, None),
+            mapping("logs-eu", &y, None),
+            mapping("archive", &x, Some("real")),
+            mapping("old", &x, Some("real")),
+            mapping("swapped", &y, Some("data")),
+        ];
+        let named = vec![("x".to_owned(), x.clone()), ("y".to_owned(), y.clone())];
+        Origins::new(origin("http://default"), named, mappings).unwrap()
+    }
+
+    fn endpoint_of(origins: &Origins, name: &str) -> String {
+        origins.of(&bucket(name)).config().endpoint.clone()
+    }
+
+    #[test]
+    fn a_bucket_is_found_by_its_name_then_by_the_glob_that_says_most_then_at_the_default() {
+        let origins = origins();
+        for (name, endpoint) in [
+            ("logs-eu", "http://y"),
+            ("logs-us", "http://x"),
+            ("data-eu", "http://x"),
+            ("archive", "http://x"),
+            ("data", "http://default"),
+            ("real", "http://default"),
+        ] {
+            assert_eq!(endpoint_of(&origins, name), endpoint, "{name}");
+        }
+    }
+
+    #[test]
+    fn r1_each_mapped_bucket_has_a_realm_that_no_other_origin_or_bucket_has() {
+        let origins = origins();
+        let realm = |name: &str| origins.realm_of(Some(&bucket(name))).as_str().to_owned();
+        let all = ["data", "archive", "logs-us", "logs-eu"].map(realm);
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "{all:?}");
+        // The names tell these apart.
+        assert_eq!(realm("archive"), realm("old"));
+        assert_eq!(realm("data"), *origins.default_origin().domains().own().realm().as_str());
+        let plain: Origins = origin("http://default").into();
+        assert_eq!(plain.realm_of(Some(&bucket("archive"))).as_str(), realm("data"));
+    }
+
+    #[test]
+    fn r8_a_bucket_is_known_by_each_name_that_leads_to_it() {
+        let origins = origins();
+        let names = |name: &str| texts(origins.names_of(&bucket(name)));
+        assert_eq!(names("archive"), ["archive", "old", "real"]);
+        assert_eq!(names("old"), names("archive"));
+        assert_eq!(names("real"), names("archive"));
+        assert_eq!(names("data"), ["data", "swapped"]);
+        assert_eq!(names("logs-us"), ["logs-us"]);
+        let clients = |name: &str| texts(origins.clients_of(&bucket(name)));
+        // No client reads it by its own name.
+        assert_eq!(clients("archive"), [""; 0]);
+        assert_eq!(clients("real"), ["archive", "old", "real"]);
+        assert!(
+            !origins.is_of_one_origin(&bucket("real"))
+                && origins.is_of_one_origin(&bucket("logs-us"))
+        );
+        let plain: Origins = origin("http://default").into();
+        assert_eq!(texts(plain.names_of(&bucket("real"))), ["real"]);
+    }
+
+    #[test]
+    fn an_object_is_asked_for_by_the_name_that_its_origin_knows() {
+        let origins = origins();
+        let id = ObjectId::new(
+            origins.realm_of(Some(&bucket("archive"))),
+            bucket("archive"),
+            ObjectKey::new("k").unwrap(),
+        );
+        let version = crate::s3::VersionId::new("v1").unwrap();
+        let there = origins.target(id.bucket()).unwrap().there(&id.at(version.clone()).paid());
+        assert_eq!(there.to_string(), "real/k");
+        assert_eq!((there.version(), there.pays()), (Some(&version), true));
+        assert_eq!(there.realm(), origins.of(id.bucket()).domains().own().realm());
+    }
+}

@@ -1,0 +1,139 @@
+//! Kinds of endpoints: what is sent to each, and the page that says which were tried.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hotset::origin::{Addressing, BucketConfig};
+
+use crate::support::{FakeS3, Object, Seen, TestProxy, our_signature_for};
+
+/// What the origin sees of `GET /data/a/k` by way of an endpoint of this name.
+async fn sent(host: &str, region: &str, addressing: Addressing) -> Seen {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.origin.endpoint = format!("http://{host}:{}", s3.addr().port());
+        config.origin.addresses = vec![s3.addr().ip()];
+        config.origin.region = region.to_owned();
+        config.origin.addressing = addressing;
+    })
+    .await;
+    proxy.client().get("/data/a/k").send().await;
+    s3.requests().remove(0)
+}
+
+#[tokio::test]
+async fn each_kind_of_endpoint_gets_the_host_path_and_signature_that_it_documents() {
+    use Addressing::{Bucket, Path, Virtual};
+    let region = "eu-west-1";
+    for (endpoint, addressing, host, path) in [
+        ("s3.eu-west-1.amazonaws.com", Path, "s3.eu-west-1.amazonaws.com", "/data/a/k"),
+        ("s3.eu-west-1.amazonaws.com", Virtual, "data.s3.eu-west-1.amazonaws.com", "/a/k"),
+        (
+            "s3.dualstack.eu-west-1.amazonaws.com",
+            Virtual,
+            "data.s3.dualstack.eu-west-1.amazonaws.com",
+            "/a/k",
+        ),
+        ("s3-fips.eu-west-1.amazonaws.com", Path, "s3-fips.eu-west-1.amazonaws.com", "/data/a/k"),
+        ("s3-accelerate.amazonaws.com", Virtual, "data.s3-accelerate.amazonaws.com", "/a/k"),
+        (
+            "bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com",
+            Virtual,
+            "data.bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com",
+            "/a/k",
+        ),
+        (
+            "bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com",
+            Path,
+            "bucket.vpce-1a-2b.s3.eu-west-1.vpce.amazonaws.com",
+            "/data/a/k",
+        ),
+        (
+            "ap-111122223333.s3-accesspoint.eu-west-1.amazonaws.com",
+            Bucket,
+            "ap-111122223333.s3-accesspoint.eu-west-1.amazonaws.com",
+            "/a/k",
+        ),
+    ] {
+        let seen = sent(endpoint, region, addressing).await;
+        assert_eq!(seen.header("host").split(':').next(), Some(host), "{endpoint}");
+        assert_eq!(seen.path, path, "{endpoint}");
+        assert_eq!(seen.header("authorization"), our_signature_for(&seen, region).0, "{endpoint}");
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_may_be_an_access_point_by_its_arn() {
+    let s3 = FakeS3::start().await;
+    // The stand-in takes the first segment for the bucket.
+    s3.put("a", "k", Object::bytes("content"));
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.origin.endpoint = format!("http://s3.us-east-1.amazonaws.com:{}", s3.addr().port());
+        config.origin.addresses = vec![s3.addr().ip()];
+        let arn = "arn:aws:s3:eu-west-1:111122223333:accesspoint/reports";
+        let bucket = BucketConfig { bucket: Some(arn.to_owned()), ..BucketConfig::default() };
+        config.buckets.insert("reports".to_owned(), bucket);
+    })
+    .await;
+    let client = proxy.client();
+    assert_eq!(client.get("/reports/a/k").send().await.text(), "content");
+    assert_eq!(client.put("/reports/a/new").body("x").send().await.status, 200);
+    for seen in s3.requests() {
+        let host = "reports-111122223333.s3-accesspoint.eu-west-1.amazonaws.com";
+        assert_eq!(seen.header("host").split(':').next(), Some(host));
+        assert_eq!(seen.header("authorization"), our_signature_for(&seen, "eu-west-1").0);
+    }
+    assert_eq!(s3.object_bytes("a", "new"), "x");
+}
+
+/// The names of all tests, in Rust and in Python.
+fn tests() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> =
+        ["src", "tests/it", "tests/clients"].map(|f| root.join(f)).into();
+    let mut found = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let function = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("rs") => "fn ",
+                Some("py") => "def ",
+                _ => continue,
+            };
+            let text = fs::read_to_string(&path).unwrap();
+            let names = text.split(function).skip(1).filter_map(|rest| rest.split('(').next());
+            found.extend(names.map(str::to_owned));
+        }
+    }
+    found
+}
+
+#[test]
+fn each_row_of_the_page_names_the_tests_that_it_claims() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/endpoints.md");
+    let page = fs::read_to_string(page).unwrap();
+    let tests = tests();
+    let mut rows = 0;
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let kinds = ["server", "stand-in", "documentation"];
+        let is_kind = |cell: &&&str| kinds.iter().any(|kind| cell.split(' ').next() == Some(kind));
+        let Some(evidence) = cells.iter().find(is_kind) else { continue };
+        rows += 1;
+        let named: Vec<&str> = cells[cells.len() - 1].split('`').skip(1).step_by(2).collect();
+        if evidence.starts_with("documentation") {
+            assert!(!cells[cells.len() - 1].contains('_'), "{line}");
+            continue;
+        }
+        assert!(!named.is_empty(), "it names no test: {line}");
+        for name in named {
+            assert!(tests.contains(name), "there is no test `{name}`: {line}");
+        }
+    }
+    assert_eq!(rows, 20, "rows of the page");
+}
