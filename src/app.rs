@@ -170,10 +170,11 @@ impl App {
         let audit = audit.map_err(|source| RunError::Log("audit_to", source))?;
         let errors = Arc::<RecentErrors>::default();
         let conf = Arc::new(pingora_conf(&config));
-        let mut servers = Vec::new();
+        let (mut servers, mut tls_of_listeners) = (Vec::new(), Vec::new());
         for (index, listen) in config.listen.iter().enumerate() {
             let tls = listen.tls.as_ref().map(|tls| Tls::load(tls, "listen", true)).transpose();
             let tls = tls.map_err(|source| RunError::Tls { index, source })?;
+            tls_of_listeners.push(tls.clone());
             let listener = bind_clients(listen, &mut sockets).await?;
             warn_of_open_trust(config.auth.mode, &listener, listen.tls.as_ref());
             let scheme = if tls.is_some() { "https" } else { "http" };
@@ -198,6 +199,11 @@ impl App {
             servers.push((scheme, Server::new(gateway, &conf, tls, balancers), listener));
         }
         let live = Live {
+            origin: origin.clone(),
+            access: access.clone(),
+            tls: tls_of_listeners,
+            intake: intake.clone(),
+            receivers: receivers.settings(),
             cache: cache.clone(),
             rules: rules.clone(),
             limits,

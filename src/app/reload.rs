@@ -17,13 +17,18 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::upstream::access_anew;
 use crate::admin::Token;
+use crate::auth::Access;
 use crate::cache::{Cache, Rules};
 use crate::config::{Change, Config, ConfigError, ConfigSource, Effect, Loaded, Step};
+use crate::events::{Intake, NewReceivers, ReceiverSettings};
 use crate::logging::operator;
 use crate::metrics::config::{self as metrics, Reload};
 use crate::metrics::requests::set_prices;
+use crate::origin::Origin;
 use crate::proxy::{AccessLogger, Admission, LimitsConfig};
+use crate::tls::{NewTls, Tls, TlsError};
 use crate::warm::Warmer;
 
 /// A file that changed is read once it has been the same for so long: it may be half written.
@@ -58,6 +63,12 @@ impl StartedFrom {
 
 /// The parts that take other settings while they serve.
 pub(super) struct Live {
+    pub origin: Arc<Origin>,
+    pub access: Arc<Access>,
+    /// Of each listener.
+    pub tls: Vec<Option<Arc<Tls>>>,
+    pub intake: Arc<Intake>,
+    pub receivers: ReceiverSettings,
     pub cache: Arc<Cache>,
     pub rules: Arc<Rules>,
     pub limits: Arc<ArcSwap<LimitsConfig>>,
@@ -69,7 +80,7 @@ pub(super) struct Live {
 
 /// Reloads the configuration.
 pub(super) struct Reloader {
-    live: Live,
+    live: Arc<Live>,
     /// The configuration in force, with the sizes that the start filled in.
     in_force: ArcSwap<Config>,
     /// Keys that the configuration leaves open and the start filled in.
@@ -108,7 +119,7 @@ impl Reloader {
         let derived = loaded.as_ref().map(|loaded| loaded.config.keys_that_differ(&config));
         metrics::loaded();
         Arc::new(Self {
-            live,
+            live: Arc::new(live),
             in_force: ArcSwap::from_pointee(config),
             derived: derived.unwrap_or_default(),
             source,
@@ -190,7 +201,10 @@ impl Reloader {
     /// Puts a configuration into force.
     async fn apply(&self, step: &Step) -> Result<(), ConfigError> {
         let new = &step.next.config;
-        let prepared = Prepared::new(&self.live, new).await?;
+        let (live, config, before) = (self.live.clone(), new.clone(), self.in_force());
+        let prepared = spawn_blocking(move || live.prepare(&config, &before)).await;
+        let prepared = prepared.unwrap_or_else(|error| Err(ConfigError::because(error)));
+        let prepared = prepared.map_err(|error| step.next.sources.locate(error))?;
         let mut in_force = new.clone();
         in_force.keep_derived(&self.in_force(), &self.derived);
         self.live.apply(new, prepared);
@@ -256,31 +270,56 @@ fn log_changes(cause: &str, changes: &[Change]) {
 }
 
 /// What was read and checked for a configuration before anything of it is put into force.
-struct Prepared {}
-
-impl Prepared {
-    /// # Errors
-    /// [`ConfigError`]: the key that names what is wrong.
-    async fn new(_: &Live, new: &Config) -> Result<Self, ConfigError> {
-        let token = Token::new(&new.admin);
-        let token = spawn_blocking(move || token.read()).await;
-        if let Ok(Err(error)) = token {
-            return Err(ConfigError::at("admin.token_file", error));
-        }
-        Ok(Self {})
-    }
+struct Prepared {
+    tls: Vec<(Arc<Tls>, NewTls)>,
+    receivers: NewReceivers,
+    access: Access,
 }
 
 impl Live {
+    /// Reads the files that a configuration names, and checks all that may be wrong with them; blocks.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the key that names what is wrong.
+    fn prepare(&self, new: &Config, before: &Config) -> Result<Prepared, ConfigError> {
+        if let Err(error) = Token::new(&new.admin).read() {
+            return Err(ConfigError::at("admin.token_file", error));
+        }
+        let mut tls = Vec::new();
+        for (index, (running, listen)) in self.tls.iter().zip(&new.listen).enumerate() {
+            let is_same = before.listen.get(index).is_some_and(|before| before.tls == listen.tls);
+            let (Some(running), Some(config), false) = (running, &listen.tls, is_same) else {
+                continue;
+            };
+            let prepared = running.prepare(config).map_err(|TlsError { key, problem }| {
+                ConfigError::at(format!("listen[{index}].tls.{key}"), problem)
+            })?;
+            tls.push((running.clone(), prepared));
+        }
+        let wrong = |error| ConfigError::because(format_args!("events.{error}"));
+        let receivers = self.receivers.prepare(&new.events).map_err(wrong)?;
+        // Last: the origin takes the keys that identities bring as they are read.
+        let access = access_anew(&self.access, new, before, &self.origin);
+        let access = access.map_err(|error| ConfigError::at("auth.identities", error))?;
+        Ok(Prepared { tls, receivers, access })
+    }
+
     /// Puts a configuration into force; nothing of this fails.
-    fn apply(&self, new: &Config, _: Prepared) {
+    fn apply(&self, new: &Config, prepared: Prepared) {
+        let Prepared { tls, receivers, access } = prepared;
+        self.access.replace(access);
         self.cache.set_rules(&new.rules);
         if let Err(error) = self.rules.replace(&new.rules) {
             log::error!("rules: {error}; they stay as they are");
         }
+        for (running, tls) in tls {
+            running.replace(tls);
+        }
         self.limits.store(Arc::new(new.limits.clone()));
         self.admission.set_limits(&new.limits);
         self.warmer.set_limits(&new.warm);
+        self.intake.set_max_lag(new.events.max_lag.0);
+        self.receivers.replace(receivers);
         if let Err(error) = self.log.set_format(new.log.access) {
             log::error!("log.access stays as it is: log.access_to: {error}");
         }

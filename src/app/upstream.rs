@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::error::RunError;
 use super::origins;
-use crate::auth::{Access, Credentials, IdentitySet, ReservedNames};
+use crate::auth::{Access, Credentials, IdentitiesError, IdentitySet, ReservedNames};
 use crate::config::Config;
 use crate::config::units::Secret;
 use crate::origin::{Addressing, CredentialsConfig, IdentityCredentials, Origin, Origins, Source};
@@ -135,18 +135,41 @@ fn check_authorities(config: &Config) -> Result<(), RunError> {
 /// # Errors
 /// [`RunError::Identities`].
 pub(super) fn access(config: &Config, origins: &Origins) -> Result<Arc<Access>, RunError> {
-    let asked = origins.default_origin().clone();
-    let brought = move |set: &IdentitySet| take_origin_keys(&asked, set);
+    let (reserved, accept) = (reserved(config, origins), accept(origins.default_origin()));
+    let access = Access::new(&config.auth, &config.origin.region, reserved, accept)?;
+    Ok(Arc::new(access.with_path_prefixes(path_prefixes(config))))
+}
+
+/// What `access` is to decide by after a reload.
+///
+/// # Errors
+/// [`IdentitiesError`].
+pub(super) fn access_anew(
+    access: &Access,
+    config: &Config,
+    before: &Config,
+    origins: &Origins,
+) -> Result<Access, IdentitiesError> {
+    let (reserved, accept) = (reserved(config, origins), accept(origins.default_origin()));
+    let region = &config.origin.region;
+    let access = access.anew(&config.auth, &before.auth, region, reserved, accept)?;
+    Ok(access.with_path_prefixes(path_prefixes(config)))
+}
+
+fn reserved(config: &Config, origins: &Origins) -> ReservedNames {
     let others = config.origins.values().map(|origin| origin.addressing);
     let mut addressing = others.chain([config.origin.addressing]);
-    let reserved = ReservedNames::new(
-        config.auth.reserved.as_deref(),
-        origins.are_aws(),
-        addressing.any(|addressing| addressing != Addressing::Path),
-    );
-    let access = Access::new(&config.auth, &config.origin.region, reserved, brought)?;
-    let prefixes = config.listen.iter().filter_map(|listen| listen.path_prefix.clone());
-    Ok(Arc::new(access.with_path_prefixes(prefixes.collect())))
+    let is_virtual = addressing.any(|addressing| addressing != Addressing::Path);
+    ReservedNames::new(config.auth.reserved.as_deref(), origins.are_aws(), is_virtual)
+}
+
+fn accept(origin: &Arc<Origin>) -> impl Fn(&IdentitySet) -> Result<(), String> + use<> {
+    let origin = origin.clone();
+    move |set| take_origin_keys(&origin, set)
+}
+
+fn path_prefixes(config: &Config) -> Vec<String> {
+    config.listen.iter().filter_map(|listen| listen.path_prefix.clone()).collect()
 }
 
 /// From now on the origin is asked with the keys that these identities bring, and with no others but our own.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use http::{HeaderMap, Method};
 
 use super::form::{FormGate, is_form};
@@ -18,23 +19,26 @@ use crate::s3::{
     spelling,
 };
 
-/// Authorisation by mode.
+/// Authorisation by mode. What a mode decides by can be replaced while requests are under way.
 pub enum Access {
     /// The listener and two switches.
-    Trust(Trust),
+    Trust(ArcSwap<Trust>),
     /// Signatures, and the identities of a file.
-    Verify {
-        /// Read again when their file changes.
-        identities: Arc<Identities>,
-        /// Verifier of signatures.
-        verifier: Verifier,
-        /// Pages that may send what is not signed.
-        origins: AllowedOrigins,
-        /// Bucket names that need `admin`.
-        reserved: ReservedNames,
-    },
+    Verify(ArcSwap<Verification>),
     /// S3, request by request: nobody is refused here, and no hit is served before it said yes (R22).
     Transparent(Transparent),
+}
+
+/// Parts of the mode `verify`.
+pub struct Verification {
+    /// Read again when their file changes.
+    identities: Arc<Identities>,
+    /// Verifier of signatures.
+    pub(super) verifier: Verifier,
+    /// Pages that may send what is not signed.
+    origins: AllowedOrigins,
+    /// Bucket names that need `admin`.
+    pub(super) reserved: ReservedNames,
 }
 
 /// Client of a connection, as far as the connection identifies it.
@@ -117,30 +121,74 @@ impl Access {
         reserved: ReservedNames,
         accept: impl Fn(&IdentitySet) -> Result<(), String> + Send + Sync + 'static,
     ) -> Result<Self, IdentitiesError> {
+        Self::with_identities(config, region, reserved, None, accept)
+    }
+
+    /// As [`Access::new`], by the settings of `config` that differ from those in `before`. The set of identities stays,
+    /// unless its file is another one.
+    ///
+    /// # Errors
+    /// As [`Access::new`].
+    pub fn anew(
+        &self,
+        config: &AuthConfig,
+        before: &AuthConfig,
+        region: &str,
+        reserved: ReservedNames,
+        accept: impl Fn(&IdentitySet) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Result<Self, IdentitiesError> {
+        let is_same = config.identities == before.identities && config.reload == before.reload;
+        let identities = match self {
+            Self::Verify(parts) if is_same => Some(parts.load().identities.clone()),
+            _ => None,
+        };
+        Self::with_identities(config, region, reserved, identities, accept)
+    }
+
+    fn with_identities(
+        config: &AuthConfig,
+        region: &str,
+        reserved: ReservedNames,
+        identities: Option<Arc<Identities>>,
+        accept: impl Fn(&IdentitySet) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Result<Self, IdentitiesError> {
         match config.mode {
-            AuthMode::Trust => Ok(Self::Trust(Trust::new(config, reserved))),
+            AuthMode::Trust => Ok(Self::Trust(ArcSwap::from_pointee(Trust::new(config, reserved)))),
             AuthMode::Transparent => Ok(Self::Transparent(Transparent::new(config))),
             AuthMode::Verify => {
-                let file = config.identities.as_deref().unwrap_or_else(|| Path::new(""));
-                let identities = Arc::new(Identities::load_for(file, accept)?);
-                if let Err(error) = identities.watch(config.reload.0) {
-                    log::error!("the identities file is not watched: {error}");
-                }
+                let identities = match identities {
+                    Some(identities) => identities,
+                    None => load(config, accept)?,
+                };
                 let region = config.region.as_deref().unwrap_or(region).to_owned();
                 let verifier = Verifier::new(region, config.hosts.clone());
                 let origins = AllowedOrigins::new(&config.origins);
-                Ok(Self::Verify { identities, verifier, origins, reserved })
+                let parts = Verification { identities, verifier, origins, reserved };
+                Ok(Self::Verify(ArcSwap::from_pointee(parts)))
             }
         }
     }
 
+    /// Decides by `new` from the next request on. What one of another mode decides by is left out.
+    pub fn replace(&self, new: Self) {
+        match (self, new) {
+            (Self::Trust(current), Self::Trust(new)) => current.store(new.into_inner()),
+            (Self::Verify(current), Self::Verify(new)) => current.store(new.into_inner()),
+            _ => {}
+        }
+    }
+
     /// Paths may have been signed with one of these before them: see [`Verifier::with_path_prefixes`].
+    ///
+    /// # Panics
+    /// Never: it has no other owner yet.
     #[must_use]
     pub fn with_path_prefixes(self, prefixes: Vec<String>) -> Self {
         match self {
-            Self::Verify { identities, verifier, origins, reserved } => {
-                let verifier = verifier.with_path_prefixes(prefixes);
-                Self::Verify { identities, verifier, origins, reserved }
+            Self::Verify(parts) => {
+                let parts = Arc::into_inner(parts.into_inner()).expect("it is not in use yet");
+                let verifier = parts.verifier.with_path_prefixes(prefixes);
+                Self::Verify(ArcSwap::from_pointee(Verification { verifier, ..parts }))
             }
             other @ (Self::Trust(_) | Self::Transparent(_)) => other,
         }
@@ -150,7 +198,7 @@ impl Access {
     #[cfg(debug_assertions)]
     pub fn verifications(&self) -> u64 {
         match self {
-            Self::Verify { verifier, .. } => verifier.verifications(),
+            Self::Verify(parts) => parts.load().verifier.verifications(),
             Self::Trust(_) | Self::Transparent(_) => 0,
         }
     }
@@ -160,7 +208,7 @@ impl Access {
     pub fn transparent(&self) -> Option<&Transparent> {
         match self {
             Self::Transparent(transparent) => Some(transparent),
-            Self::Trust(_) | Self::Verify { .. } => None,
+            Self::Trust(_) | Self::Verify(_) => None,
         }
     }
 
@@ -168,8 +216,8 @@ impl Access {
     #[must_use]
     pub fn believes(&self, method: &Method, headers: &HeaderMap) -> bool {
         match self {
-            Self::Trust(trust) => trust.believes(method, headers),
-            Self::Verify { .. } | Self::Transparent(_) => true,
+            Self::Trust(trust) => trust.load().believes(method, headers),
+            Self::Verify(_) | Self::Transparent(_) => true,
         }
     }
 
@@ -187,8 +235,9 @@ impl Access {
         if !head.is_unsigned_options() {
             verify::signed_by(head.headers, &parsed.query)?;
         }
-        let (identities, verifier, origins, reserved) = match self {
+        let parts = match self {
             Self::Trust(trust) => {
+                let trust = trust.load();
                 trust.authorize(head, parsed)?;
                 return Ok(match is_form(head, parsed) {
                     true => Admitted::form(FormGate::open()),
@@ -200,10 +249,10 @@ impl Access {
                 });
             }
             Self::Transparent(_) => return Ok(Admitted::unsigned(None)),
-            Self::Verify { identities, verifier, origins, reserved } => {
-                (identities.current(), verifier, origins, reserved)
-            }
+            Self::Verify(parts) => parts.load(),
         };
+        let Verification { verifier, origins, reserved, .. } = &**parts;
+        let identities = parts.identities.current();
         // Browsers never sign what they ask before the request itself.
         if head.is_unsigned_options() {
             return Ok(Admitted::unsigned(None));
@@ -237,6 +286,19 @@ impl Access {
         }
         Ok(admitted)
     }
+}
+
+/// Reads the identities, and again whenever their file changes.
+fn load(
+    config: &AuthConfig,
+    accept: impl Fn(&IdentitySet) -> Result<(), String> + Send + Sync + 'static,
+) -> Result<Arc<Identities>, IdentitiesError> {
+    let file = config.identities.as_deref().unwrap_or_else(|| Path::new(""));
+    let identities = Arc::new(Identities::load_for(file, accept)?);
+    if let Err(error) = identities.watch(config.reload.0) {
+        log::error!("the identities file is not watched: {error}");
+    }
+    Ok(identities)
 }
 
 /// Identifies the sender of an unsigned request: by its client certificate, or else as anonymous.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::canary::Canaries;
@@ -30,7 +31,12 @@ pub struct Intake {
     cluster: Option<Arc<Cluster>>,
     recent: Recent,
     pub(super) canaries: Canaries,
-    max_lag: Duration,
+    /// Milliseconds.
+    max_lag: AtomicU64,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Applied events that may not be durable yet, see [`Intake::durable`].
@@ -55,7 +61,13 @@ impl Intake {
         max_lag: Duration,
     ) -> Arc<Self> {
         let (recent, canaries) = (Recent::new(), Canaries::default());
+        let max_lag = AtomicU64::new(millis(max_lag));
         Arc::new(Self { cache, origins, rules, warmer, cluster, recent, canaries, max_lag })
+    }
+
+    /// Takes events for late that are older than `max_lag`, from now on.
+    pub fn set_max_lag(&self, max_lag: Duration) {
+        self.max_lag.store(millis(max_lag), Ordering::Relaxed);
     }
 
     /// The origin whose credentials receivers use, too.
@@ -216,7 +228,7 @@ impl Intake {
         }
         let lag = event.time.map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
         match lag {
-            Some(lag) if lag > self.max_lag => {
+            Some(lag) if millis(lag) > self.max_lag.load(Ordering::Relaxed) => {
                 let why = format!("an event came {} s after it happened", lag.as_secs());
                 self.rules.distrust(&event.bucket, &why);
             }

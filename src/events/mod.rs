@@ -38,7 +38,7 @@ pub use canary::CanaryConfig;
 pub use config::EventsConfig;
 pub use intake::{Applied, Intake};
 pub use receiver_status::ReceiverStatus;
-pub use receivers::{Receivers, ReceiversError};
+pub use receivers::{NewReceivers, ReceiverSettings, Receivers, ReceiversError};
 #[cfg(feature = "sqs")]
 pub use sqs::queue_depth;
 pub use webhook::Webhook;

@@ -76,3 +76,14 @@ impl ReceiverStatus {
         format!("{} {}: {up}", self.source.label(), self.name)
     }
 }
+
+impl Drop for ReceiverStatus {
+    /// A receiver that is not configured any more holds back no trust, and is neither up nor down.
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        if !state.up {
+            self.rules.receiver_back();
+        }
+        state.receiver.remove();
+    }
+}

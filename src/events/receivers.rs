@@ -1,6 +1,7 @@
 //! All configured receivers of events.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 #[cfg(feature = "amqp")]
 use super::amqp::Amqp;
-use super::canary::Canary;
+use super::canary::{Canary, CanaryConfig};
 #[cfg(feature = "kafka")]
 use super::kafka::Kafka;
 #[cfg(feature = "nats")]
@@ -20,7 +21,7 @@ use super::nats::Nats;
 use super::redis::Redis;
 #[cfg(feature = "sqs")]
 use super::sqs::Sqs;
-use super::webhook::{Webhook, WebhookError};
+use super::webhook::{NewWebhook, Webhook, WebhookError, WebhookSettings};
 use super::{EventsConfig, Intake};
 use crate::cache::Rules;
 use crate::origin::Origins;
@@ -40,11 +41,46 @@ pub enum ReceiversError {
 
 /// All receivers, ready to run.
 pub struct Receivers {
-    config: EventsConfig,
-    intake: Arc<Intake>,
-    rules: Arc<Rules>,
-    canaries: Vec<Canary>,
+    started: Started,
     webhook: Option<Webhook>,
+    config: watch::Receiver<EventsConfig>,
+    settings: ReceiverSettings,
+}
+
+/// The handle by which receivers are replaced while others run.
+#[derive(Clone)]
+pub struct ReceiverSettings {
+    config: watch::Sender<EventsConfig>,
+    webhook: Option<Arc<WebhookSettings>>,
+}
+
+/// Settings of receivers that were checked.
+pub struct NewReceivers {
+    config: EventsConfig,
+    webhook: Option<NewWebhook>,
+}
+
+impl ReceiverSettings {
+    /// Checks other receivers, and reads the files that they name; blocks.
+    ///
+    /// # Errors
+    /// [`ReceiversError`]: the first one that cannot start.
+    pub fn prepare(&self, config: &EventsConfig) -> Result<NewReceivers, ReceiversError> {
+        names(config)?;
+        let webhook = match (&self.webhook, &config.webhook) {
+            (Some(running), Some(webhook)) => running.prepare(webhook)?,
+            _ => None,
+        };
+        Ok(NewReceivers { config: config.clone(), webhook })
+    }
+
+    /// Starts receivers that are new and ends those that are gone; the others go on. The address of the webhook stays.
+    pub fn replace(&self, new: NewReceivers) {
+        if let (Some(running), Some(webhook)) = (&self.webhook, new.webhook) {
+            running.replace(webhook);
+        }
+        self.config.send_replace(new.config);
+    }
 }
 
 impl Receivers {
@@ -60,19 +96,22 @@ impl Receivers {
         origin: &Origins,
         webhook: Option<TcpListener>,
     ) -> Result<Self, ReceiversError> {
-        let mut canaries = Vec::new();
-        for (index, canary) in config.canaries.iter().enumerate() {
-            let wrong = |_| ReceiversError::Canary(index);
-            let bucket = BucketName::new(&canary.bucket).map_err(wrong)?;
-            let name = (bucket, ObjectKey::new(&canary.key).map_err(wrong)?);
-            let (origin, rules) = (origin.clone(), rules.clone());
-            canaries.push(Canary::new(canary, name, origin, rules, &intake.canaries));
-        }
+        names(config)?;
         let webhook = match &config.webhook {
-            Some(config) => Some(Webhook::bind(config, webhook).await?),
+            Some(config) => Some(Webhook::bind(config, webhook, intake.clone()).await?),
             None => None,
         };
-        Ok(Self { config: config.clone(), intake, rules, canaries, webhook })
+        let (sender, receiver) = watch::channel(config.clone());
+        let settings = webhook.as_ref().map(Webhook::settings);
+        let settings = ReceiverSettings { config: sender, webhook: settings };
+        let started = Started {
+            intake,
+            rules,
+            origin: origin.clone(),
+            sources: Vec::new(),
+            running: JoinSet::new(),
+        };
+        Ok(Self { started, webhook, config: receiver, settings })
     }
 
     /// Where notifications over HTTP are received.
@@ -80,58 +119,167 @@ impl Receivers {
         self.webhook.as_ref()?.address()
     }
 
+    /// Returns the handle by which receivers are replaced.
+    pub fn settings(&self) -> ReceiverSettings {
+        self.settings.clone()
+    }
+
     /// Receives until `shutdown` turns true.
-    pub async fn run(self, shutdown: watch::Receiver<bool>) {
-        let mut running = JoinSet::new();
-        for canary in self.canaries {
-            running.spawn(canary.run(shutdown.clone()));
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        let Self { mut started, webhook, mut config, settings: _settings } = self;
+        started.running.spawn(watch_trust(started.rules.clone(), shutdown.clone()));
+        if let Some(webhook) = webhook {
+            started.running.spawn(webhook.run(shutdown.clone()));
         }
-        receive_from_brokers(&self.config, &self.intake, &shutdown, &mut running);
-        running.spawn(watch_trust(self.rules, shutdown.clone()));
-        if let Some(webhook) = self.webhook {
-            running.spawn(webhook.run(self.intake.clone(), shutdown));
+        loop {
+            let sources = SourceConfig::all(&config.borrow_and_update());
+            started.change_to(sources, &shutdown);
+            tokio::select! {
+                _ = shutdown.wait_for(|stop| *stop) => break,
+                Some(ended) = started.running.join_next() => {
+                    if let Err(error) = ended {
+                        log::error!("events: a receiver's task failed: {error}");
+                    }
+                }
+                changed = config.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
+            }
         }
-        running.join_all().await;
+        let _ = shutdown.wait_for(|stop| *stop).await;
+        started.running.join_all().await;
     }
 }
 
-/// Each broker that is configured; `Config::check` refuses those whose client is not compiled in.
-#[cfg_attr(
-    not(any(
-        feature = "sqs",
-        feature = "nats",
-        feature = "amqp",
-        feature = "kafka",
-        feature = "redis"
-    )),
-    expect(unused_variables, reason = "this build has no such receiver")
-)]
-fn receive_from_brokers(
-    config: &EventsConfig,
-    intake: &Arc<Intake>,
-    shutdown: &watch::Receiver<bool>,
-    running: &mut JoinSet<()>,
-) {
+/// A source of events, or of proof that they come, by its settings. `Config::check` refuses those whose client is not
+/// compiled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum SourceConfig {
+    Canary(CanaryConfig),
     #[cfg(feature = "sqs")]
-    for queue in &config.sqs {
-        running.spawn(Sqs::new(queue.clone()).run(intake.clone(), shutdown.clone()));
-    }
+    Sqs(super::config::SqsConfig),
     #[cfg(feature = "nats")]
-    if let Some(nats) = config.nats.clone() {
-        running.spawn(Nats::new(nats).run(intake.clone(), shutdown.clone()));
-    }
+    Nats(super::config::NatsConfig),
     #[cfg(feature = "amqp")]
-    if let Some(amqp) = config.amqp.clone() {
-        running.spawn(Amqp::new(amqp).run(intake.clone(), shutdown.clone()));
-    }
+    Amqp(super::config::AmqpConfig),
     #[cfg(feature = "kafka")]
-    if let Some(kafka) = config.kafka.clone() {
-        running.spawn(Kafka::new(kafka).run(intake.clone(), shutdown.clone()));
-    }
+    Kafka(super::config::KafkaConfig),
     #[cfg(feature = "redis")]
-    if let Some(redis) = config.redis.clone() {
-        running.spawn(Redis::new(redis).run(intake.clone(), shutdown.clone()));
+    Redis(super::config::RedisConfig),
+}
+
+impl SourceConfig {
+    /// Those of a configuration but for the webhook, which has an address of its own.
+    fn all(config: &EventsConfig) -> Vec<Self> {
+        #[allow(unused_mut, reason = "without receivers compiled in")]
+        let mut all: Vec<Self> = config.canaries.iter().cloned().map(Self::Canary).collect();
+        #[cfg(feature = "sqs")]
+        all.extend(config.sqs.iter().cloned().map(Self::Sqs));
+        #[cfg(feature = "nats")]
+        all.extend(config.nats.clone().map(Self::Nats));
+        #[cfg(feature = "amqp")]
+        all.extend(config.amqp.clone().map(Self::Amqp));
+        #[cfg(feature = "kafka")]
+        all.extend(config.kafka.clone().map(Self::Kafka));
+        #[cfg(feature = "redis")]
+        all.extend(config.redis.clone().map(Self::Redis));
+        all
     }
+
+    /// Receives until `stop` turns true.
+    async fn run(
+        self,
+        intake: Arc<Intake>,
+        origin: Arc<Origin>,
+        rules: Arc<Rules>,
+        stop: watch::Receiver<bool>,
+    ) {
+        match self {
+            Self::Canary(config) => {
+                let Ok(name) = name(&config) else { return };
+                Canary::new(&config, name, origin, rules, &intake.canaries).run(stop).await;
+            }
+            #[cfg(feature = "sqs")]
+            Self::Sqs(queue) => Sqs::new(queue).run(intake, stop).await,
+            #[cfg(feature = "nats")]
+            Self::Nats(nats) => Nats::new(nats).run(intake, stop).await,
+            #[cfg(feature = "amqp")]
+            Self::Amqp(amqp) => Amqp::new(amqp).run(intake, stop).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(kafka) => Kafka::new(kafka).run(intake, stop).await,
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => Redis::new(redis).run(intake, stop).await,
+        }
+    }
+}
+
+/// Sources that run.
+struct Started {
+    intake: Arc<Intake>,
+    rules: Arc<Rules>,
+    origin: Arc<Origin>,
+    /// Each with the switch that ends it.
+    sources: Vec<(SourceConfig, watch::Sender<bool>)>,
+    running: JoinSet<()>,
+}
+
+impl Started {
+    /// Ends sources that are not among these, and starts those that do not run yet.
+    fn change_to(&mut self, wanted: Vec<SourceConfig>, shutdown: &watch::Receiver<bool>) {
+        self.sources.retain(|(source, stop)| {
+            let stays = wanted.contains(source);
+            if !stays {
+                stop.send_replace(true);
+            }
+            stays
+        });
+        for source in wanted {
+            if self.sources.iter().all(|(running, _)| *running != source) {
+                self.start(source, shutdown.clone());
+            }
+        }
+    }
+
+    fn start(&mut self, source: SourceConfig, mut shutdown: watch::Receiver<bool>) {
+        let (stop, stopped) = watch::channel(false);
+        self.sources.push((source.clone(), stop.clone()));
+        let (intake, origin, rules) =
+            (self.intake.clone(), self.origin.clone(), self.rules.clone());
+        self.running.spawn(async move {
+            let is_canary = matches!(source, SourceConfig::Canary(_));
+            let mut run = pin!(source.run(intake, origin, rules.clone(), stopped));
+            let ends = async { drop(shutdown.wait_for(|stop| *stop).await) };
+            let is_shutdown = tokio::select! {
+                () = &mut run => false,
+                () = ends => true,
+            };
+            if is_shutdown {
+                stop.send_replace(true);
+                return run.await;
+            }
+            if !is_canary {
+                // What it alone would have told is not told any more.
+                rules.distrust_all("a receiver is no longer configured");
+            }
+        });
+    }
+}
+
+type Name = (BucketName, ObjectKey);
+
+fn name(canary: &CanaryConfig) -> Result<Name, crate::s3::InvalidName> {
+    Ok((BucketName::new(&canary.bucket)?, ObjectKey::new(&canary.key)?))
+}
+
+/// Checks the names of canaries.
+fn names(config: &EventsConfig) -> Result<(), ReceiversError> {
+    let mut canaries = config.canaries.iter().enumerate();
+    canaries.try_for_each(|(index, canary)| match name(canary) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ReceiversError::Canary(index)),
+    })
 }
 
 /// Says when trust ended because nothing came.

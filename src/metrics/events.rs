@@ -228,6 +228,13 @@ impl Receiver {
         }
     }
 
+    /// It is no longer configured: its series are neither up nor down.
+    pub fn remove(&self) {
+        for gauge in [&self.up, &self.queued].into_iter().flatten() {
+            gauge.set(f64::NAN);
+        }
+    }
+
     /// How many messages wait for it. Receivers that are never told have no such series.
     #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
     pub fn set_queued(&mut self, messages: u64) {

@@ -30,17 +30,25 @@ const SEND_BUFFER: usize = 64 * 1024;
 
 /// TLS of one listener.
 pub struct Tls {
-    config: TlsConfig,
     listener: &'static str,
     http_2: bool,
     current: RwLock<Arc<ServerConfig>>,
     seen: Mutex<Seen>,
 }
 
+/// A configuration whose files were read and fit together, ready to be put into force.
+pub struct NewTls {
+    config: Arc<TlsConfig>,
+    files: Arc<Files>,
+    loaded: Arc<ServerConfig>,
+}
+
 /// State of the files at the last check.
+#[derive(Clone)]
 struct Seen {
+    config: Arc<TlsConfig>,
     /// Those in use.
-    files: Files,
+    files: Arc<Files>,
     /// Why those that are there now are not.
     refused: Option<TlsError>,
 }
@@ -61,13 +69,31 @@ impl Tls {
         for invalid in &loaded.invalid_now {
             log::warn!("{listener}: tls: {invalid}");
         }
+        let (config, files) = (Arc::new(config.clone()), Arc::new(files));
         Ok(Arc::new(Self {
-            config: config.clone(),
             listener,
             http_2,
             current: RwLock::new(loaded.config),
-            seen: Mutex::new(Seen { files, refused: None }),
+            seen: Mutex::new(Seen { config, files, refused: None }),
         }))
+    }
+
+    /// Reads the files of another configuration for this listener; blocks.
+    ///
+    /// # Errors
+    /// As [`Tls::load`].
+    pub fn prepare(&self, config: &TlsConfig) -> Result<NewTls, TlsError> {
+        let files = Files::read(config)?;
+        let loaded = load(config, &files, self.http_2)?.config;
+        Ok(NewTls { config: Arc::new(config.clone()), files: Arc::new(files), loaded })
+    }
+
+    /// Shakes hands by another configuration from now on; connections keep theirs.
+    pub fn replace(&self, new: NewTls) {
+        let NewTls { config, files, loaded } = new;
+        let mut seen = self.seen.lock();
+        *self.current.write() = loaded;
+        *seen = Seen { config, files, refused: None };
     }
 
     /// Says what is wrong with the files, or with the time in which their certificates are valid; blocks.
@@ -96,7 +122,8 @@ impl Tls {
     /// Looks at the files again and again, for as long as it is polled.
     pub async fn watch(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(self.config.reload.0).await;
+            let every = self.seen.lock().config.reload.0;
+            tokio::time::sleep(every).await;
             let (tls, listener) = (self.clone(), self.listener);
             // Files may be on a slow or a dead mount.
             if tokio::task::spawn_blocking(move || tls.reload()).await.is_err() {
@@ -107,22 +134,27 @@ impl Tls {
 
     /// Takes what is new and right; says once what is new and wrong.
     fn reload(&self) {
-        let mut seen = self.seen.lock();
-        let new = self.read_new(&seen.files).or_else(|error| {
+        let before = self.seen.lock().clone();
+        let new = self.read_new(&before).or_else(|error| {
             // Between the two files of a pair, perhaps: the second look finds both.
-            if seen.refused.as_ref() == Some(&error) {
+            if before.refused.as_ref() == Some(&error) {
                 Err(error)
             } else {
-                self.read_new(&seen.files)
+                self.read_new(&before)
             }
         });
+        let mut seen = self.seen.lock();
+        if !Arc::ptr_eq(&seen.config, &before.config) {
+            // Other files are configured by now.
+            return;
+        }
         match new {
             Ok(None) => seen.refused = None,
             Ok(Some((files, config))) => {
                 *self.current.write() = config;
-                *seen = Seen { files, refused: None };
+                (seen.files, seen.refused) = (Arc::new(files), None);
                 wire::certificates_reloaded(true);
-                let file = self.config.cert.display();
+                let file = seen.config.cert.display();
                 log::info!("{}: tls: new certificates from {file}", self.listener);
             }
             Err(error) if seen.refused.as_ref() == Some(&error) => {}
@@ -135,12 +167,12 @@ impl Tls {
     }
 
     /// Loads the files if they changed; `None`: they are unchanged.
-    fn read_new(&self, old: &Files) -> Result<Option<(Files, Arc<ServerConfig>)>, TlsError> {
-        let files = Files::read(&self.config)?;
-        if files == *old {
+    fn read_new(&self, old: &Seen) -> Result<Option<(Files, Arc<ServerConfig>)>, TlsError> {
+        let files = Files::read(&old.config)?;
+        if files == *old.files {
             return Ok(None);
         }
-        let loaded = load(&self.config, &files, self.http_2)?;
+        let loaded = load(&old.config, &files, self.http_2)?;
         for invalid in &loaded.invalid_now {
             log::warn!("{}: tls: {invalid}", self.listener);
         }

@@ -35,6 +35,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
             "cluster",
             "origin",
             "pacing",
+            "permits",
             "warm",
             "auth",
             "tls",

@@ -82,16 +82,16 @@ impl Access {
         form: &FormHead,
         at_most: u64,
     ) -> Result<AdmittedForm, S3Error> {
-        let (Self::Verify { verifier, reserved, .. }, Some(asking)) = (self, &gate.0) else {
+        let (Self::Verify(parts), Some(asking)) = (self, &gate.0) else {
             let key = key_of(form)?;
             if let Self::Trust(trust) = self {
-                trust.confine(&needs_of(bucket, &key, form))?;
+                trust.load().confine(&needs_of(bucket, &key, form))?;
             }
             return Ok(AdmittedForm { identity: None, key, size: None });
         };
         refuse_unsigned(headers)?;
-        let now = asking.now;
-        let signed = verifier.verify_form(&asking.identities, &form.fields, now)?;
+        let (now, parts) = (asking.now, parts.load());
+        let signed = parts.verifier.verify_form(&asking.identities, &form.fields, now)?;
         let size = match &signed {
             Some((_, policy)) => Policy::parse(policy)?.check(bucket, &form.fields, now)?,
             None => None,
@@ -105,7 +105,7 @@ impl Access {
             None => asking.otherwise.clone()?,
         };
         let identity = identity.ok_or_else(S3Error::access_denied)?;
-        let needs = reserved.escalate(needs_of(bucket, &key, form));
+        let needs = parts.reserved.escalate(needs_of(bucket, &key, form));
         identity.authorize(&needs, asking.peer, now)?;
         body::check_size(size, at_most)?;
         Ok(AdmittedForm { identity: Some(identity), key, size })

@@ -19,4 +19,4 @@ mod signed;
 mod sns;
 
 pub use error::WebhookError;
-pub use server::Webhook;
+pub use server::{NewWebhook, Webhook, WebhookSettings};

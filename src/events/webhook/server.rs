@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -13,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -23,16 +24,66 @@ use super::error::WebhookError;
 use super::receiver::Receiver;
 use crate::accept::accept;
 use crate::events::{Intake, Source};
-use crate::tls::Tls;
+use crate::permits::Permits;
+use crate::tls::{NewTls, Tls, TlsError};
 
 const HEADER_BYTES: usize = 16 * 1024;
 
 /// A receiver that is bound and knows whom it believes.
 pub struct Webhook {
+    listener: TcpListener,
+    settings: Arc<WebhookSettings>,
+}
+
+/// Settings of a webhook, which can be replaced while it receives.
+pub struct WebhookSettings {
+    intake: Arc<Intake>,
+    config: ArcSwap<WebhookConfig>,
+    /// Of requests that begin now.
+    receiver: ArcSwap<Receiver>,
+    slots: Arc<Permits>,
+    tls: Option<Arc<Tls>>,
+}
+
+/// Settings that were checked, with the files that they name.
+pub struct NewWebhook {
     config: WebhookConfig,
     authentication: Authentication,
-    listener: TcpListener,
-    tls: Option<Arc<Tls>>,
+    tls: Option<NewTls>,
+}
+
+impl WebhookSettings {
+    /// Checks other settings, and reads the files that they name; blocks. `None`: they are the same.
+    ///
+    /// # Errors
+    /// [`WebhookError`]: the key that is wrong.
+    pub fn prepare(&self, config: &WebhookConfig) -> Result<Option<NewWebhook>, WebhookError> {
+        if **self.config.load() == *config {
+            return Ok(None);
+        }
+        let authentication = Authentication::new(config)?;
+        let tls = match (&self.tls, &config.tls) {
+            (Some(running), Some(tls)) => Some(running.prepare(tls).map_err(|e| in_tls(&e))?),
+            _ => None,
+        };
+        Ok(Some(NewWebhook { config: config.clone(), authentication, tls }))
+    }
+
+    /// Receives by other settings from now on; requests under way go on by theirs.
+    pub fn replace(&self, new: NewWebhook) {
+        let NewWebhook { config, authentication, tls } = new;
+        if let (Some(running), Some(tls)) = (&self.tls, tls) {
+            running.replace(tls);
+        }
+        self.slots.resize(config.connections);
+        let receiver = Receiver::new(&config, authentication, self.intake.clone());
+        self.receiver.store(Arc::new(receiver));
+        self.config.store(Arc::new(config));
+    }
+}
+
+fn in_tls(error: &TlsError) -> WebhookError {
+    WebhookError::new(&format!("tls.{}", error.key), &error.problem)
 }
 
 impl Webhook {
@@ -43,12 +94,12 @@ impl Webhook {
     pub async fn bind(
         config: &WebhookConfig,
         socket: Option<TcpListener>,
+        intake: Arc<Intake>,
     ) -> Result<Self, WebhookError> {
         let authentication = Authentication::new(config)?;
         let tls = config.tls.as_ref().map(|tls| Tls::load(tls, "events.webhook", false));
         let tls = tls.transpose();
-        let tls =
-            tls.map_err(|error| WebhookError::new(&format!("tls.{}", error.key), error.problem))?;
+        let tls = tls.map_err(|error| in_tls(&error))?;
         let listener = match socket {
             Some(listener) => Ok(listener),
             None => TcpListener::bind(&config.address).await,
@@ -59,7 +110,20 @@ impl Webhook {
                 format_args!("cannot listen on {}: {error}", config.address),
             )
         })?;
-        Ok(Self { config: config.clone(), authentication, listener, tls })
+        let receiver = Receiver::new(config, authentication, intake.clone());
+        let settings = WebhookSettings {
+            intake,
+            config: ArcSwap::from_pointee(config.clone()),
+            receiver: ArcSwap::from_pointee(receiver),
+            slots: Permits::new(config.connections),
+            tls,
+        };
+        Ok(Self { listener, settings: Arc::new(settings) })
+    }
+
+    /// Returns the settings, which can be replaced while it receives.
+    pub fn settings(&self) -> Arc<WebhookSettings> {
+        self.settings.clone()
     }
 
     /// Reads the files that are named and says what is wrong with them; blocks.
@@ -69,7 +133,7 @@ impl Webhook {
     pub fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
         Authentication::new(config)?;
         let checked = config.tls.as_ref().map_or(Ok(()), Tls::check);
-        checked.map_err(|error| WebhookError::new(&format!("tls.{}", error.key), error.problem))
+        checked.map_err(|error| in_tls(&error))
     }
 
     /// The address that senders connect to.
@@ -79,19 +143,18 @@ impl Webhook {
     }
 
     /// Receives until `shutdown` turns true, then until what is under way is answered.
-    pub async fn run(self, intake: Arc<Intake>, mut shutdown: watch::Receiver<bool>) {
-        let Self { config, authentication, listener, tls } = self;
-        let status = intake.receiver_status(Source::Webhook, config.address.as_str());
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        let Self { listener, settings } = self;
+        let address = settings.config.load().address.clone();
+        let status = settings.intake.receiver_status(Source::Webhook, address);
         status.up();
-        let slots = Arc::new(Semaphore::new(config.connections));
-        let receiver = Arc::new(Receiver::new(&config, authentication, intake));
         let mut watching = JoinSet::new();
-        if let Some(tls) = &tls {
+        if let Some(tls) = &settings.tls {
             watching.spawn(tls.clone().watch());
         }
         let mut connections = JoinSet::new();
         loop {
-            let next = accept("events.webhook", &slots, || listener.accept());
+            let next = accept("events.webhook", settings.slots.semaphore(), || listener.accept());
             let ((stream, _), slot) = tokio::select! {
                 biased;
                 () = told(&mut shutdown) => break,
@@ -103,10 +166,9 @@ impl Webhook {
                 }
                 next = next => next,
             };
-            let (receiver, tls, shutdown) = (receiver.clone(), tls.clone(), shutdown.clone());
-            let header_timeout = config.header_timeout.0;
+            let (settings, shutdown) = (settings.clone(), shutdown.clone());
             connections.spawn(async move {
-                connection(stream, receiver, tls, header_timeout, shutdown).await;
+                connection(stream, settings, shutdown).await;
                 drop(slot);
             });
         }
@@ -123,17 +185,16 @@ async fn told(shutdown: &mut watch::Receiver<bool>) {
 /// One connection, from its first byte to its last.
 async fn connection(
     stream: TcpStream,
-    receiver: Arc<Receiver>,
-    tls: Option<Arc<Tls>>,
-    header_timeout: Duration,
+    settings: Arc<WebhookSettings>,
     shutdown: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else {
-        return serve(stream, receiver, header_timeout, shutdown).await;
+    let header_timeout = settings.config.load().header_timeout.0;
+    let Some(tls) = settings.tls.clone() else {
+        return serve(stream, settings, header_timeout, shutdown).await;
     };
     match timeout(header_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve(stream, receiver, header_timeout, shutdown).await,
+        Ok(Ok(stream)) => serve(stream, settings, header_timeout, shutdown).await,
         Ok(Err(error)) => log::debug!("events.webhook: a TLS handshake failed: {error}"),
         Err(_) => log::debug!("events.webhook: a TLS handshake took too long"),
     }
@@ -141,12 +202,12 @@ async fn connection(
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    receiver: Arc<Receiver>,
+    settings: Arc<WebhookSettings>,
     header_timeout: Duration,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let receiver = receiver.clone();
+        let receiver = settings.receiver.load_full();
         async move { Ok::<_, Infallible>(receiver.answer(request).await) }
     });
     let connection = http1::Builder::new()
