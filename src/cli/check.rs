@@ -1,24 +1,38 @@
 //! `hotset check`: validates the configuration, environment variables and referenced files included.
 //!
+//! With `--diff` a running server is asked for its configuration, to say what a reload would change there.
 //! Without `--online` the only network requests are those of the credentials chain. Errors that only a running server can
 //! detect are not reported.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
+use http::Method;
+use serde_json::Value;
 
-use super::config_file::{ConfigFile, wrong, wrong_arguments};
+use super::admin::Server;
+use super::asking::{Ending, ask};
+use super::config_file::{wrong, wrong_arguments};
 use super::online;
 use crate::app;
+use crate::config::{Change, Config, Effect, KeyValue, differences};
 use crate::s3::BucketName;
 use crate::yaml;
+
+/// What a secret is shown as.
+const HIDDEN: &str = "***";
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArguments {
     #[command(flatten)]
-    pub(super) file: ConfigFile,
+    pub(super) server: Server,
+    /// Also print what a reload of this configuration would change on the running server, one line a key; exit code 3 if
+    /// some of it needs a restart
+    #[arg(long, conflicts_with = "online")]
+    diff: bool,
     /// Also test the origin and the queues: name resolution, connection, TLS, credentials, clock, region. Writes nothing
     #[arg(long)]
     online: bool,
@@ -28,7 +42,7 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
-    let file = &arguments.file;
+    let file = &arguments.server.file;
     let bucket = match arguments.bucket.as_deref().map(BucketName::new).transpose() {
         Ok(bucket) => bucket,
         Err(why) => return wrong_arguments(&format!("--bucket: {why}")),
@@ -46,13 +60,50 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
             eprintln!("{}", app::describe_credentials(&config));
             // The exit code is the answer; a closed stdout does not change it.
             let _ = writeln!(std::io::stdout(), "the configuration is right");
-            match arguments.online {
-                true => online::run(&config, bucket.as_ref()),
-                false => ExitCode::SUCCESS,
+            match (arguments.online, arguments.diff) {
+                (true, _) => online::run(&config, bucket.as_ref()),
+                (false, true) => diff(&arguments.server, &config),
+                (false, false) => ExitCode::SUCCESS,
             }
         }
         Err(error) => wrong(&error),
     }
+}
+
+/// Prints the keys in which the configuration of a running server differs.
+fn diff(server: &Server, config: &Config) -> ExitCode {
+    ask(Ok(config), server, async |admin, config| {
+        let running = admin.ask(Method::GET, "/api/v1/config", None).await?;
+        let changes = changes(&running, config);
+        let mut out = String::new();
+        for change in &changes {
+            let _ = writeln!(out, "{change}");
+        }
+        let waiting = changes.iter().filter(|change| change.effect == Effect::Restart).count();
+        let live = changes.len() - waiting;
+        let _ = writeln!(out, "a reload would change {live} keys, and {waiting} need a restart");
+        let _ = std::io::stdout().write_all(out.as_bytes());
+        if config.effective().iter().any(|setting| setting.value == HIDDEN) {
+            eprintln!("secrets are not compared; on the server, `hotset reload --dry-run` does");
+        }
+        Ok(if waiting > 0 { Ending::Nothing } else { Ending::Done })
+    })
+}
+
+/// The steps from the configuration that a server shows to `config`.
+fn changes(running: &Value, config: &Config) -> Vec<Change> {
+    let list = |name: &str| running[name].as_array().cloned().unwrap_or_default();
+    let old = list("settings").into_iter().filter_map(|setting| {
+        Some((setting["key"].as_str()?.to_owned(), setting["value"].clone()))
+    });
+    let new = config.effective().into_iter().map(|setting| (setting.key, setting.value));
+    let (old, new): (Vec<KeyValue>, Vec<KeyValue>) = (old.collect(), new.collect());
+    // What the configuration leaves open was filled in by the start.
+    let derived = list("derived");
+    let is_same = |key: &str, old: &Value, new: &Value| {
+        old == new || new.is_null() && derived.iter().any(|derived| derived == key)
+    };
+    differences(&old, &new, is_same)
 }
 
 /// Whether a file is empty, or all comments.

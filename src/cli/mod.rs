@@ -102,7 +102,7 @@ mod tests {
             let command = arguments.unwrap().command;
             let file = match command {
                 Command::Serve(arguments) => arguments.file,
-                Command::Check(arguments) => arguments.file,
+                Command::Check(arguments) => arguments.server.file,
                 Command::Health(file) => file,
                 Command::Purge(_)
                 | Command::Warm(_)

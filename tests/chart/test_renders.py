@@ -151,6 +151,21 @@ def test_a_pod_begins_anew_when_its_configuration_changes_and_only_then(helm3):
     assert checksum({}) != checksum({"resources": {"limits": {"memory": "3Gi"}}})
 
 
+def test_pods_that_reload_their_configuration_are_not_replaced_for_it(helm3):
+    def rendered(changed: dict) -> tuple[str, object]:
+        files = helm3.render(changed)
+        annotations = workload(files)["spec"]["template"]["metadata"]["annotations"]
+        [config] = [found for found in of_kind(files, "ConfigMap") if "hotset.yaml" in found["data"]]
+        return annotations["checksum/config"], yaml.safe_load(config["data"]["hotset.yaml"])
+
+    assert rendered({})[1]["reload"] is None, "until they are replaced they keep it"
+    (checksum, config) = rendered({"reload": True})
+    assert "reload" not in config, "the default of hotset"
+    changed = rendered({"reload": True, "config": {"log": {"level": "debug"}}})
+    assert (changed[0], changed[1]["log"]["level"]) == (checksum, "debug")
+    assert rendered({"config": {"reload": "1m"}})[1]["reload"] == "1m"
+
+
 def test_nothing_differs_from_one_rendering_to_the_next(helm4):
     everything = values("statefulset-everything")
     assert helm4.files(everything) == helm4.files(everything)

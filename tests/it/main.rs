@@ -127,6 +127,8 @@ mod refusals;
 mod regions;
 /// Reloading the configuration while it serves.
 mod reload;
+/// What of the configuration is reloaded, part by part.
+mod reload_parts;
 /// Retries of requests to the origin.
 mod retries;
 /// Default sizes from cgroup limits.

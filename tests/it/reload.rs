@@ -15,14 +15,14 @@ const FAILURES: &str = "hotset_config_reloads_total{result=\"failure\"}";
 const SUCCESSES: &str = "hotset_config_reloads_total{result=\"success\"}";
 
 /// A server with a file that can be written anew.
-struct Reloading {
-    scratch: Scratch,
-    s3: FakeS3,
-    process: Process,
+pub struct Reloading {
+    pub scratch: Scratch,
+    pub s3: FakeS3,
+    pub process: Process,
 }
 
 /// A configuration on free ports in front of `s3`, which is not looked at; `more` are further keys.
-fn text(s3: &FakeS3, more: &str) -> String {
+pub fn text(s3: &FakeS3, more: &str) -> String {
     format!(
         "reload: null\nlisten: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
          origin: {{ endpoint: '{}', hedging: false, backoff: {{ base: 1ms, cap: 10ms }} }}\n{more}\n",
@@ -31,14 +31,14 @@ fn text(s3: &FakeS3, more: &str) -> String {
 }
 
 impl Reloading {
-    async fn start(more: &str) -> Self {
+    pub async fn start(more: &str) -> Self {
         let (scratch, s3) = (Scratch::new(), FakeS3::start().await);
         s3.put("data", "k", Object::random(100_000, 1));
         let process = Process::serve(&scratch.file("hotset.yaml", &text(&s3, more))).await;
         Self { scratch, s3, process }
     }
 
-    fn write(&self, more: &str) {
+    pub fn write(&self, more: &str) {
         self.scratch.file("hotset.yaml", &text(&self.s3, more));
     }
 
@@ -51,7 +51,7 @@ impl Reloading {
     }
 
     /// Writes another configuration, and reloads it.
-    async fn reload(&self, more: &str) -> Value {
+    pub async fn reload(&self, more: &str) -> Value {
         self.write(more);
         let (status, report) = Api::new(self.process.admin).post("/api/v1/reload", "{}").await;
         assert_eq!(status, 200, "{report}");
@@ -80,6 +80,15 @@ async fn what_can_be_is_applied_and_what_needs_a_restart_is_named() {
     assert!(began > 1e9, "{began}");
 
     server.write("limits: { requests: 9 }\ncache: { memory: 96MiB }\nlog: { level: debug }");
+    let (file, admin) = (server.scratch.path("hotset.yaml"), server.process.admin);
+    let admin = format!("http://{admin}");
+    let (code, printed, errors) =
+        run(hotset(&["check", "--diff", "--config", &file, "--admin", &admin]));
+    let diff = "the configuration is right\n\
+                cache.memory: 64MiB -> 96MiB (needs a restart)\n\
+                limits.requests: 7 -> 9 (live)\nlog.level: info -> debug (live)\n\
+                a reload would change 2 keys, and 1 need a restart\n";
+    assert_eq!((code, printed.as_str()), (3, diff), "{errors}");
     let (code, printed, errors) = server.reload_by_command(&["--dry-run"]);
     let expected = "cache.memory: 64MiB -> 96MiB (needs a restart)\n\
                     limits.requests: 7 -> 9 (live)\nlog.level: info -> debug (live)\n";

@@ -36,6 +36,10 @@ With hasKey and not with `merge`, which overwrites an explicit `false`.
 {{- $socket := dict "address" (printf "unix:%s/s3.sock" .Values.sidecar.socket.mountPath) "mode" .Values.sidecar.socket.mode -}}
 {{- $_ := set $config "listen" (append $config.listen $socket) -}}
 {{- end -}}
+{{- /* Pods that are replaced one after the other keep their configuration until then. */}}
+{{- if not (or .Values.reload (hasKey $config "reload")) -}}
+{{- $_ := set $config "reload" nil -}}
+{{- end -}}
 {{ toYaml $config }}
 {{- end }}
 

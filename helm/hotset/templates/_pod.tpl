@@ -44,9 +44,12 @@ spec:
   {{- end }}
 {{- end }}
 
-{{/* Restarts pods when the configuration changes. Identities, tokens and certificates are reloaded without a restart. */}}
+{{/*
+Restarts pods when the configuration changes, unless they reload it. Identities, tokens and certificates are reloaded
+without a restart.
+*/}}
 {{- define "hotset.checksums" -}}
-checksum/config: {{ include "hotset.config" . | sha256sum }}
+checksum/config: {{ if .Values.reload }}reloaded{{ else }}{{ include "hotset.config" . | sha256sum }}{{ end }}
 {{- end }}
 
 {{- define "hotset.scheduling" -}}
