@@ -58,6 +58,14 @@ impl Reloading {
         report
     }
 
+    /// `limits.requests` as it is in force.
+    pub async fn requests_limit(&self) -> u64 {
+        let (_, stats) = Api::new(self.process.admin).get("/api/v1/stats").await;
+        let limits = stats["limits"].as_array().unwrap();
+        let requests = limits.iter().find(|limit| limit["key"] == "limits.requests").unwrap();
+        requests["limit"].as_u64().unwrap()
+    }
+
     /// A read of the object, right; its `Cache-Status`.
     async fn read(&self) -> String {
         let read = self.process.client().get("/data/k").send().await;
@@ -109,10 +117,7 @@ async fn what_can_be_is_applied_and_what_needs_a_restart_is_named() {
     };
     assert_eq!(value("limits.requests"), 9);
     assert_eq!(value("cache.memory"), "64MiB", "what is in force");
-    let (_, stats) = Api::new(server.process.admin).get("/api/v1/stats").await;
-    let limits = stats["limits"].as_array().unwrap();
-    let requests = limits.iter().find(|limit| limit["key"] == "limits.requests").unwrap();
-    assert_eq!(requests["limit"], 9);
+    assert_eq!(server.requests_limit().await, 9);
 
     assert_eq!(server.read().await, HIT, "no cached byte is dropped");
     server.process.hang_up();
@@ -147,7 +152,8 @@ async fn a_file_that_is_wrong_changes_nothing_and_says_where() {
         );
         assert_eq!(server.process.metric(FAILURES).await, failures + 1.0);
         assert_eq!(server.process.metric("hotset_config_last_reload_successful").await, 0.0);
-        assert_eq!(server.read().await, HIT, "not even the part that is right is applied");
+        assert_eq!(server.read().await, HIT);
+        assert_eq!(server.requests_limit().await, 20_000, "not even what is right is applied");
     }
     std::fs::write(&file, "").unwrap();
     let (code, _, errors) = server.reload_by_command(&[]);
