@@ -26,7 +26,7 @@ use crate::events::{Intake, NewReceivers, ReceiverSettings};
 use crate::logging::operator;
 use crate::metrics::config::{self as metrics, Reload};
 use crate::metrics::requests::set_prices;
-use crate::origin::Origin;
+use crate::origin::Origins;
 use crate::proxy::{AccessLogger, Admission, LimitsConfig};
 use crate::tls::{NewTls, Tls, TlsError};
 use crate::warm::Warmer;
@@ -63,7 +63,7 @@ impl StartedFrom {
 
 /// The parts that take other settings while they serve.
 pub(super) struct Live {
-    pub origin: Arc<Origin>,
+    pub origin: Origins,
     pub access: Arc<Access>,
     /// Of each listener.
     pub tls: Vec<Option<Arc<Tls>>>,

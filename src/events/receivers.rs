@@ -192,7 +192,7 @@ impl SourceConfig {
     async fn run(
         self,
         intake: Arc<Intake>,
-        origin: Arc<Origin>,
+        origin: Origins,
         rules: Arc<Rules>,
         stop: watch::Receiver<bool>,
     ) {
@@ -219,7 +219,7 @@ impl SourceConfig {
 struct Started {
     intake: Arc<Intake>,
     rules: Arc<Rules>,
-    origin: Arc<Origin>,
+    origin: Origins,
     /// Each with the switch that ends it.
     sources: Vec<(SourceConfig, watch::Sender<bool>)>,
     running: JoinSet<()>,
