@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::counters::{Bytes, Failure, JobCounters, Objects};
-use super::walk::Order;
+use super::order::Order;
 
 /// Jobs that may run at the same time.
 const RUNNING: usize = 8;
@@ -182,7 +182,8 @@ impl Jobs {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Patterns, Span, Target};
+    use super::super::order::{Patterns, Target};
+    use super::super::span::Span;
     use super::*;
     use crate::s3::BucketName;
 

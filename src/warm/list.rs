@@ -1,61 +1,13 @@
 //! Objects of a warm job: those of a list, or the keys under a prefix, page by page.
 
-use super::walk::Order;
-use super::{Job, Warmer};
-use crate::glob::{Glob, Text};
+use super::job::Job;
+use super::order::{Order, Target};
+use super::warmer::Warmer;
 use crate::origin::OriginError;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
 
 /// Keys of a list that are looked at together.
 const KEYS: usize = 1000;
-
-/// Objects to warm.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    Objects(Vec<(BucketName, ObjectKey)>),
-    /// Every key that begins with this; empty: the whole bucket.
-    Prefix(BucketName, String),
-}
-
-/// Filter of keys: globs over `bucket/key`, as in rules.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Patterns {
-    include: Vec<Glob>,
-    exclude: Vec<Glob>,
-}
-
-/// A pattern that is not a glob.
-#[derive(Debug, thiserror::Error)]
-#[error("`{pattern}`: {why}")]
-pub struct InvalidPattern {
-    pattern: String,
-    why: String,
-}
-
-impl Patterns {
-    /// Those that match one of `include` (all, when it is empty) and none of `exclude`.
-    ///
-    /// # Errors
-    /// The first that is not a glob.
-    pub fn new(include: Vec<String>, exclude: Vec<String>) -> Result<Self, InvalidPattern> {
-        let compile = |pattern: String| {
-            Glob::new(&pattern).map_err(|why| InvalidPattern { pattern, why: why.to_string() })
-        };
-        Ok(Self {
-            include: include.into_iter().map(compile).collect::<Result<_, _>>()?,
-            exclude: exclude.into_iter().map(compile).collect::<Result<_, _>>()?,
-        })
-    }
-
-    fn admit(&self, bucket: &BucketName, key: &ObjectKey) -> bool {
-        if self.include.is_empty() && self.exclude.is_empty() {
-            return true;
-        }
-        let text = Text::path(bucket.as_str(), key.as_str());
-        let matches = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(text));
-        (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
-    }
-}
 
 /// An object to be warmed; its size, when a list told it: then its bytes are counted already.
 pub(super) struct Work {
@@ -156,27 +108,5 @@ impl<'a> Lister<'a> {
             works.push(Work { id, size });
         }
         (works, true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_as_rules_do() {
-        let texts = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
-        let admit = |include: &[&str], exclude: &[&str], key: &str| {
-            let patterns = Patterns::new(texts(include), texts(exclude)).unwrap();
-            patterns.admit(&BucketName::new("data").unwrap(), &ObjectKey::new(key).unwrap())
-        };
-        assert!(admit(&[], &[], "a/b"));
-        assert!(admit(&["data/*"], &[], "a"));
-        assert!(!admit(&["data/*"], &[], "a/b"));
-        assert!(admit(&["x", "data/**/*.bin"], &[], "a/b/c.bin"));
-        assert!(!admit(&["data/**"], &["**/*.tmp"], "a/b.tmp"));
-        assert!(admit(&[], &["**/*.tmp"], "a/b"));
-        let wrong = Patterns::new(texts(&["a[b"]), Vec::new()).unwrap_err().to_string();
-        assert!(wrong.starts_with("`a[b`: "), "{wrong}");
     }
 }

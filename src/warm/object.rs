@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use super::bounded_tasks::BoundedTasks;
 use super::pace::Rate;
-use super::{Span, Warmer};
+use super::span::Span;
+use super::warmer::Warmer;
 use crate::cache::{CacheError, Found, OpenRequest, PieceSource, Policy, Source};
 use crate::metrics::cache::InvalidationCause;
 use crate::metrics::warm as metrics;
+use crate::origin::OriginError;
 use crate::s3::ObjectId;
 
 /// Successful outcome of warming an object.
@@ -149,6 +151,17 @@ impl Warmer {
         rate.pay(fetched);
         metrics::fetched(fetched);
         Ok(fetched)
+    }
+}
+
+/// Whether the object is gone.
+pub(super) fn is_absence(error: &CacheError) -> bool {
+    match error {
+        CacheError::Absent(_) => true,
+        CacheError::Origin(error) | CacheError::HeadRefused(error) => {
+            matches!(**error, OriginError::NotFound(_))
+        }
+        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::WarmConfig;
+use super::config::WarmConfig;
 use crate::cache::Cache;
 use crate::permits::Permits;
 

@@ -1,28 +1,22 @@
 //! Queue of created objects to prefetch: bounded, without duplicates, dropping the oldest.
 
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::bounded_tasks::BoundedTasks;
-use super::object::Ended;
-use super::pace::Rate;
-use super::walk::is_absence;
-use super::{Span, Warmer};
-use crate::cache::PrefetchConfig;
-use crate::metrics::warm::{self as metrics, WarmResult};
-use crate::s3::{Change, ObjectEvent, ObjectId};
+use super::span::Span;
+use crate::metrics::warm as metrics;
+use crate::s3::ObjectId;
 
 /// The most objects that wait.
 const MOST: usize = 10_000;
 
 /// An object that was created.
-struct Created {
-    id: ObjectId,
-    span: Span,
-    size: Option<u64>,
+pub(super) struct Created {
+    pub(super) id: ObjectId,
+    pub(super) span: Span,
+    pub(super) size: Option<u64>,
 }
 
 #[derive(Default)]
@@ -40,7 +34,7 @@ struct Waiting {
 }
 
 impl Queue {
-    fn push(&self, created: Created) {
+    pub(super) fn push(&self, created: Created) {
         let mut waiting = self.waiting.lock();
         waiting.last += 1;
         let place = waiting.last;
@@ -60,7 +54,7 @@ impl Queue {
     }
 
     /// The one that has waited longest.
-    async fn pop(&self) -> Created {
+    pub(super) async fn pop(&self) -> Created {
         loop {
             if let Some(created) = self.try_pop() {
                 return created;
@@ -75,58 +69,6 @@ impl Queue {
         waiting.places.remove(&created.id);
         metrics::set_prefetch_queue(waiting.objects.len() as u64);
         Some(created)
-    }
-}
-
-impl Warmer {
-    /// An event was applied: what it says was created is warmed soon, where a rule says so. It never waits.
-    pub fn told(&self, event: &ObjectEvent) {
-        if event.change != Change::Created || !self.rules.prefetches() {
-            return;
-        }
-        // The likeliest reading: what is not there by that name is not warmed.
-        let key = &event.keys[0];
-        let Some(prefetch) = self.rules.prefetch(&event.bucket, key) else { return };
-        let span = Span::from(prefetch);
-        if event.size.is_some_and(|size| span.is_nothing(size)) {
-            return;
-        }
-        let realm = self.origin.realm_of(Some(&event.bucket));
-        let id = ObjectId::new(realm, event.bucket.clone(), key.clone());
-        self.created.push(Created { id, span, size: event.size });
-    }
-
-    /// Warms what was created, for ever.
-    pub(super) async fn warm_created(&self) {
-        let rate = Rate::new(None);
-        let mut running = BoundedTasks::new(self.pace.reads());
-        loop {
-            let Ok(created) = running.meanwhile(self.created.pop()).await;
-            let Ok(()) = running.add(self.warm_one(&rate, created)).await;
-        }
-    }
-
-    async fn warm_one(&self, rate: &Rate, created: Created) -> Result<(), Infallible> {
-        let Created { id, span, size } = created;
-        let ended = self.warm_object(&id, span, size, rate, |_| true, |_, _| {}).await;
-        let result = match ended {
-            Ok(Ended::Warm) => WarmResult::Warmed,
-            Ok(Ended::NotCacheable | Ended::NotAllowed) => WarmResult::Skipped,
-            Err(error) if is_absence(&error) => WarmResult::Skipped,
-            Err(error) => {
-                log::debug!("warm: {}/{} was created: {error}", id.bucket(), id.key());
-                WarmResult::Failed
-            }
-        };
-        metrics::object(result);
-        Ok(())
-    }
-}
-
-impl From<PrefetchConfig> for Span {
-    fn from(config: PrefetchConfig) -> Self {
-        let PrefetchConfig { whole, head, tail } = config;
-        Self { whole: whole.bytes(), head: head.bytes(), tail: tail.bytes() }
     }
 }
 

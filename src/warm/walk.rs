@@ -4,30 +4,13 @@ use std::sync::Arc;
 
 use super::bounded_tasks::BoundedTasks;
 use super::job::{Busy, Job, Progress, State};
-use super::list::{Lister, Patterns, Target, Work};
-use super::object::Ended;
+use super::list::{Lister, Work};
+use super::object::{Ended, is_absence};
+use super::order::Order;
 use super::pace::Rate;
-use super::{Span, Warmer};
-use crate::cache::CacheError;
+use super::warmer::Warmer;
 use crate::metrics::warm::{self as metrics, WarmResult};
 use crate::origin::OriginError;
-
-/// Request for a warm job. Equal requests share one job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Order {
-    pub target: Target,
-    pub patterns: Patterns,
-    pub span: Span,
-    /// The most bytes that are warmed, those that were before included; `None`: as many as the cache holds. The first
-    /// object that does not fit ends the job.
-    pub max_bytes: Option<u64>,
-    /// The most objects.
-    pub max_objects: Option<u64>,
-    /// Bytes a second from the origin, on average.
-    pub rate: Option<u64>,
-    /// Finds what is to be warmed, and reads nothing.
-    pub dry_run: bool,
-}
 
 /// Why a job was given up.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +46,6 @@ impl Warmer {
 
     pub fn progress(&self, job: &Job) -> Progress {
         job.progress(self.pace.obstacle())
-    }
-
-    /// The most bytes that a job warms.
-    pub(super) fn most(&self, job: &Job) -> u64 {
-        job.order().max_bytes.unwrap_or(self.capacity)
     }
 
     async fn run_job(self: Arc<Self>, running: Running) {
@@ -138,15 +116,5 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.job.end(State::Failed("it was cut off".to_owned()));
-    }
-}
-
-pub(super) fn is_absence(error: &CacheError) -> bool {
-    match error {
-        CacheError::Absent(_) => true,
-        CacheError::Origin(error) | CacheError::HeadRefused(error) => {
-            matches!(**error, OriginError::NotFound(_))
-        }
-        _ => false,
     }
 }

@@ -1,0 +1,78 @@
+//! Prefetching of objects that events say were created.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::bounded_tasks::BoundedTasks;
+use super::object::{Ended, is_absence};
+use super::pace::Rate;
+use super::queue::Created;
+use super::span::Span;
+use super::warmer::Warmer;
+use crate::cache::PrefetchConfig;
+use crate::metrics::warm::{self as metrics, WarmResult};
+use crate::s3::{Change, ObjectEvent, ObjectId};
+
+impl Warmer {
+    /// Warms what events say was created, until `shutdown` turns true; then every job ends, too.
+    pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|stop| *stop) => {}
+            () = self.warm_created() => {}
+        }
+        self.jobs.cancel_all();
+    }
+
+    /// An event was applied: what it says was created is warmed soon, where a rule says so. It never waits.
+    pub fn told(&self, event: &ObjectEvent) {
+        if event.change != Change::Created || !self.rules.prefetches() {
+            return;
+        }
+        // The likeliest reading: what is not there by that name is not warmed.
+        let key = &event.keys[0];
+        let Some(prefetch) = self.rules.prefetch(&event.bucket, key) else { return };
+        let span = Span::from(prefetch);
+        if event.size.is_some_and(|size| span.is_nothing(size)) {
+            return;
+        }
+        let realm = self.origin.realm_of(Some(&event.bucket));
+        let id = ObjectId::new(realm, event.bucket.clone(), key.clone());
+        self.created.push(Created { id, span, size: event.size });
+    }
+
+    /// Warms what was created, for ever.
+    async fn warm_created(&self) {
+        let rate = Rate::new(None);
+        let mut running = BoundedTasks::new(self.pace.reads());
+        loop {
+            let Ok(created) = running.meanwhile(self.created.pop()).await;
+            let Ok(()) = running.add(self.warm_one(&rate, created)).await;
+        }
+    }
+
+    async fn warm_one(&self, rate: &Rate, created: Created) -> Result<(), Infallible> {
+        let Created { id, span, size } = created;
+        let ended = self.warm_object(&id, span, size, rate, |_| true, |_, _| {}).await;
+        let result = match ended {
+            Ok(Ended::Warm) => WarmResult::Warmed,
+            Ok(Ended::NotCacheable | Ended::NotAllowed) => WarmResult::Skipped,
+            Err(error) if is_absence(&error) => WarmResult::Skipped,
+            Err(error) => {
+                log::debug!("warm: {}/{} was created: {error}", id.bucket(), id.key());
+                WarmResult::Failed
+            }
+        };
+        metrics::object(result);
+        Ok(())
+    }
+}
+
+impl From<PrefetchConfig> for Span {
+    fn from(config: PrefetchConfig) -> Self {
+        let PrefetchConfig { whole, head, tail } = config;
+        Self { whole: whole.bytes(), head: head.bytes(), tail: tail.bytes() }
+    }
+}
