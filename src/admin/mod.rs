@@ -5,10 +5,12 @@
 
 mod api;
 pub mod config;
+mod connection_end;
 mod exposition;
 mod page;
 mod server;
 pub mod stats;
+mod text;
 mod token;
 
 pub use api::{Api, ERASING, Reload, Reloaded};

@@ -9,6 +9,8 @@ use hyper::header::{
 };
 use hyper::{Method, Response, StatusCode};
 
+use super::text::only_get;
+
 /// `require-trusted-types-for`: no text is ever parsed as HTML, whatever keys are named.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
@@ -28,7 +30,7 @@ const FILES: [(&str, &str, &str); 5] = [
 pub(super) fn find(method: &Method, path: &str) -> Option<Response<String>> {
     let (_, kind, content) = FILES.iter().find(|(known, ..)| *known == path)?;
     if !matches!(*method, Method::GET | Method::HEAD) {
-        return Some(super::server::only_get());
+        return Some(only_get());
     }
     let mut response = Response::new((*content).to_owned());
     *response.status_mut() = StatusCode::OK;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -24,9 +24,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Api, exposition, page};
+use super::api::Api;
+use super::connection_end::ConnectionEnd;
+use super::text::{only_get, text};
+use super::{exposition, page};
 use crate::accept::accept;
 
 const CONNECTIONS: usize = 64;
@@ -34,8 +37,6 @@ const CONNECTIONS: usize = 64;
 const PEER_CONNECTIONS: usize = 256;
 /// How long a peer may take to send the head of its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may live, its answer included.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 const HEADER_BYTES: usize = 16 * 1024;
 /// How often samples of histograms are counted into their buckets; until then each takes memory.
 const UPKEEP: Duration = Duration::from_secs(1);
@@ -122,7 +123,7 @@ async fn serve_connection(
 ) {
     // Small answers to small questions of other replicas.
     let _ = stream.set_nodelay(true);
-    let end = ConnectionEnd::after(CONNECTION_TIMEOUT);
+    let end = ConnectionEnd::of_new_connection();
     let service = service_fn(|request: Request<Incoming>| {
         let (state, draining, end, slot) = (&state, *draining.borrow(), &end, &slot);
         async move {
@@ -151,35 +152,6 @@ async fn serve_connection(
             }
         }
         () = end.reached() => log::debug!("admin: a connection took longer than it may"),
-    }
-}
-
-/// Until when a connection may live.
-pub(super) struct ConnectionEnd(watch::Sender<Instant>);
-
-impl ConnectionEnd {
-    fn after(time: Duration) -> Self {
-        Self(watch::Sender::new(Instant::now() + time))
-    }
-
-    /// The other end is a replica, which sends more requests.
-    pub(super) fn renew(&self) {
-        self.0.send_modify(|end| *end = (*end).max(Instant::now() + CONNECTION_TIMEOUT));
-    }
-
-    /// A request that was understood takes `time` longer than others.
-    pub(super) fn extend(&self, time: Duration) {
-        self.0.send_modify(|end| *end += time);
-    }
-
-    async fn reached(&self) {
-        loop {
-            let end = *self.0.borrow();
-            sleep_until(end).await;
-            if *self.0.borrow() == end {
-                return;
-            }
-        }
     }
 }
 
@@ -226,21 +198,6 @@ fn health(path: &str, state: &AdminState, draining: bool) -> Response<String> {
             "there are /, /metrics, /healthz, /readyz and /api/v1/\n".to_owned(),
         ),
     }
-}
-
-pub(super) fn only_get() -> Response<String> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    response
-}
-
-fn text(status: StatusCode, body: String) -> Response<String> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 #[cfg(test)]
@@ -307,7 +264,7 @@ mod tests {
             refresh: Arc::new(move || {
                 count.fetch_add(1, Ordering::Relaxed);
             }),
-            started: Instant::now(),
+            started: tokio::time::Instant::now(),
             parts: Parts {
                 origin: nothing(),
                 trust: nothing(),

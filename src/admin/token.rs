@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use ring::hmac;
 use tokio::task::spawn_blocking;
 
-use super::AdminConfig;
+use super::config::AdminConfig;
 use crate::config::units::Secret;
 
 /// The token in force. Clones follow a change of it.

@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
-use super::Refusal;
+use super::answer::Refusal;
 use crate::s3::{BucketName, ObjectKey, S3Url};
 
 /// Bytes of a body.

@@ -6,7 +6,8 @@ use hyper::{HeaderMap, Method, Response, StatusCode};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
-use super::{Answer, Api, Refusal, json};
+use super::answer::{Answer, Refusal, json};
+use super::state::Api;
 use crate::auth::AuthMode;
 use crate::cache::Explanation;
 use crate::s3::{

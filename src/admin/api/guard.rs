@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::{Method, StatusCode};
 
-use super::{Api, Refusal};
+use super::answer::Refusal;
+use super::state::Api;
 use crate::auth::{AllowedOrigins, bearer};
 
 /// The request may be answered.

@@ -7,8 +7,11 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::{Answer, Api, ERASING, Refusal, guard};
-use crate::admin::server::ConnectionEnd;
+use super::answer::{Answer, Refusal};
+use super::guard;
+use super::purge::ERASING;
+use super::state::Api;
+use crate::admin::connection_end::ConnectionEnd;
 use crate::cluster::{Cluster, REQUEST_MAX};
 
 impl Api {

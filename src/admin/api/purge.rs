@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Answer, Api, Refusal, body, json};
-use crate::admin::server::ConnectionEnd;
+use super::answer::{Answer, Refusal, json};
+use super::body;
+use super::state::Api;
+use crate::admin::connection_end::ConnectionEnd;
 use crate::cache::{Erased, ErasedFiles, InMemory, KeyGlob, Scope};
 use crate::cluster::{PeerErased, PeerPurge};
 use crate::metrics::warm::{self as metrics, PurgeScope};

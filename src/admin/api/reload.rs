@@ -4,7 +4,9 @@ use hyper::StatusCode;
 use hyper::body::Incoming;
 use serde::Deserialize;
 
-use super::{Answer, Api, Refusal, body, json};
+use super::answer::{Answer, Refusal, json};
+use super::body;
+use super::state::Api;
 
 /// A request to reload.
 #[derive(Debug, Deserialize)]

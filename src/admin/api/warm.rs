@@ -7,7 +7,9 @@ use hyper::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::{Answer, Api, Refusal, body, json};
+use super::answer::{Answer, Refusal, json};
+use super::body;
+use super::state::Api;
 use crate::config::units::ByteSize;
 use crate::warm::{Job, Order, Patterns, Progress, Span, Target};
 

@@ -1,0 +1,94 @@
+//! Which handler answers which path.
+
+use std::net::IpAddr;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::Value;
+
+use super::answer::{Answer, Refusal, json, other_method};
+use super::state::Api;
+use super::{body, explain, guard, log_level, purge, reload, warm};
+use crate::admin::connection_end::ConnectionEnd;
+use crate::logging::audit::Decision;
+
+/// Characters of what was acted on in a line of the audit log.
+const RESOURCE_MAX: usize = 1000;
+
+impl Api {
+    /// Answers a request whose path begins with `/api/`.
+    pub(in crate::admin) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        from: IpAddr,
+        end: &ConnectionEnd,
+    ) -> Response<String> {
+        let action = format!("{} {}", request.method(), request.uri().path());
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        let asked = request.uri().query().map(str::to_owned);
+        let answer = self.act(request, end).await;
+        let refusal = answer.as_ref().err().cloned();
+        let response = answer.unwrap_or_else(Refusal::answer);
+        let is_allowed = !matches!(response.status().as_u16(), 401 | 403);
+        if self.audit.wants(is_allowed) || (self.audit.wants_changes() && !is_read) {
+            self.audit.write(&Decision {
+                api: "admin",
+                is_allowed,
+                identity: is_allowed.then_some(match self.token.is_set() {
+                    true => "admin.token",
+                    false => "local user",
+                }),
+                client: Some(&from),
+                action: &action,
+                resource: asked.as_deref().or(resource(&response).as_deref()).map(str::as_bytes),
+                status: response.status().as_u16(),
+                reason: refusal.as_ref().map(|refusal| &*refusal.why),
+                ..Decision::default()
+            });
+        }
+        response
+    }
+
+    async fn act(&self, request: Request<Incoming>, end: &ConnectionEnd) -> Answer {
+        guard::admit(self, request.method(), request.headers()).await?;
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let job = path.strip_prefix("/api/v1/warm/");
+        match (path, job, &head.method) {
+            ("/api/v1/purge", _, &Method::POST) => purge::purge(self, body, end).await,
+            ("/api/v1/reload", _, &Method::POST) => reload::reload(self, body).await,
+            ("/api/v1/purge" | "/api/v1/reload", ..) => Ok(other_method("POST")),
+            ("/api/v1/stats", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.snapshot())),
+            ("/api/v1/config", _, &Method::GET) => Ok(json(StatusCode::OK, &self.stats.config())),
+            ("/api/v1/log-level", _, &Method::GET) => {
+                Ok(json(StatusCode::OK, &log_level::current()))
+            }
+            ("/api/v1/log-level", _, &Method::POST) => {
+                let level = log_level::set(&body::read(body).await?).map_err(Refusal::bad)?;
+                Ok(json(StatusCode::OK, &level))
+            }
+            ("/api/v1/explain", _, &Method::GET) => explain::explain(self, head.uri.query()).await,
+            ("/api/v1/stats" | "/api/v1/config" | "/api/v1/explain", ..) => Ok(other_method("GET")),
+            ("/api/v1/warm", _, &Method::POST) => warm::begin(self, body).await,
+            ("/api/v1/warm", _, &Method::GET) => Ok(warm::list(self)),
+            ("/api/v1/warm" | "/api/v1/log-level", ..) => Ok(other_method("GET, POST")),
+            (_, Some(id), &Method::GET) => warm::progress(self, id),
+            (_, Some(id), &Method::DELETE) => warm::cancel(self, id).await,
+            (_, Some(_), _) => Ok(other_method("GET, DELETE")),
+            _ => {
+                let why =
+                    "there are /api/v1/purge, warm, reload, log-level, stats, config and explain";
+                Err(Refusal::new(StatusCode::NOT_FOUND, why))
+            }
+        }
+    }
+}
+
+/// What an answer says that was acted on: scopes of a purge, the object or prefix of a warm job, the level that was set.
+fn resource(response: &Response<String>) -> Option<String> {
+    let body: Value = serde_json::from_str(response.body()).ok()?;
+    let told = ["scopes", "prefix", "keys", "id", "level"].map(|name| &body[name]);
+    let told = told.into_iter().find(|told| !told.is_null())?;
+    let text = told.as_str().map_or_else(|| told.to_string(), str::to_owned);
+    Some(text.chars().take(RESOURCE_MAX).collect())
+}
