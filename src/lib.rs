@@ -5,20 +5,22 @@
 //! # The life of a request
 //!
 //! ```text
-//!            proxy::server     accepts, bounds and drains connections
-//!  request ─ proxy::Gateway    pingora's hooks, each a few lines
-//!            s3::operation     what is asked: a read that the cache may answer (an allow-list), or something else
-//!            auth::Access      who asks, and may it be done? (in `transparent` mode S3 says so, below)
+//!            proxy::conn        accepts, bounds and drains connections, and reads heads under limits
+//!  request ─ proxy::fast_path   answers small hits before pingora sees them
+//!            proxy::Gateway     pingora's hooks, each a few lines that delegate
+//!            s3::operation      what is asked: a read that the cache may answer (an allow-list), or something else
+//!            auth::Access       who asks, and may it be done? (in `transparent` mode S3 says so, below)
 //!              │
-//!   read ──────┤ cache::open     the version: known and fresh, or one HEAD, or the first ranged GET
-//!              │ proxy::transparent   may this caller read it? S3's answer to the caller's own request
-//!              │ s3              conditions, then the range: 304, 412, 416, 206, 200
-//!              │ cache::reader   block by block: memory, what is in flight, or a new fetch; reads ahead
-//!              │ cache::fetch    one task an origin range, detached from its readers
-//!              │ origin          a ranged GET pinned to the version, compared, resumed where it breaks
+//!   read ──────┤ cache::lookup      the version: known and fresh, or one HEAD, or the first ranged GET
+//!              │ proxy::handlers::transparent   may this caller read it? S3's answer to the caller's own request
+//!              │ s3                 conditions, then the range: 304, 412, 416, 206, 200
+//!              │ cache::fetch::reader   block by block: memory, disk, what is in flight, or a new fetch; reads ahead
+//!              │ cache::fetch::flight   one task an origin range, detached from its readers
+//!              │ origin             a ranged GET pinned to the version, compared, resumed where it breaks
 //!              │
-//!   list ──────┤ proxy::lists    where a rule says so, from memory for a moment; else it streams through
-//!   else ──────┘ proxy::pass_through   streams to the origin, re-signed or as signed; a write invalidates before and after
+//!   list ──────┤ proxy::handlers::lists   where a rule says so, from memory for a moment; else it streams through
+//!   else ──────┘ proxy::handlers::pass_through   streams to the origin, re-signed or as signed; a write invalidates
+//!                                                before and after
 //! ```
 //!
 //! `events` receives a notification, `s3::event` decodes it, and `cache` invalidates the object or marks
@@ -43,8 +45,9 @@
 //!
 //! # Dependencies between modules
 //!
-//! `s3` and `glob` are pure vocabulary, `yaml` reads files, `sys` has all unsafe code. `cache` knows no HTTP, `origin` no caching, `proxy` joins them to pingora, and `app`
-//! wires everything. `tests/it/architecture.rs` holds the table and fails on an import that it does not allow.
+//! `s3` and `glob` are pure vocabulary, `yaml` reads files, `sys` has all unsafe code. `cache` knows no HTTP, `origin`
+//! no caching, `proxy` joins them to pingora, and `app` wires everything. `tests/it/architecture.rs` holds the table and
+//! fails on an import that it does not allow, and on a circle of imports of more than three files but for two.
 
 #![deny(unsafe_code)]
 

@@ -6,6 +6,8 @@
 
 /// Circles of imports between files.
 mod circles;
+/// Modules that the documentation names.
+mod prose;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
