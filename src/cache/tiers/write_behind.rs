@@ -31,6 +31,18 @@ impl Cache {
         }
     }
 
+    /// Joins what the disk holds of a block to what memory has: the disk keeps one run of a block, and a longer one would
+    /// take the place of bytes that memory lacks. `false`: they cannot be read now.
+    async fn join_disk(&self, key: &BlockKey) -> bool {
+        let Some(disk) = self.disk.as_ref().filter(|_| !self.is_ended(key)) else { return true };
+        let lacks = |there: &_| self.memory.find(key).is_some_and(|block| !block.covers(there));
+        if !disk.holds(key).is_some_and(|there| lacks(&there)) {
+            return true;
+        }
+        let rest = disk.load(key).await;
+        rest.map(|rest| self.keep(key, rest)).is_some()
+    }
+
     /// Offers a hot block to the disk. Returns how many bytes it takes in.
     pub(in crate::cache) fn write_hot(&self, key: &BlockKey, has_room: bool) -> u64 {
         let Some(block) = self.memory.find(key) else { return 0 };
@@ -53,9 +65,10 @@ async fn write_behind(cache: Weak<Cache>, mut hot: Receiver<BlockKey>) {
         let room = cache.upgrade().and_then(|cache| Some(cache.disk.as_ref()?.room(&key)));
         let Some(room) = room else { return };
         let has_room = timeout(PATIENCE, room).await.is_ok();
-        let Some(written) = cache.upgrade().map(|cache| cache.write_hot(&key, has_room)) else {
-            return;
-        };
+        let Some(cache) = cache.upgrade() else { return };
+        let may_write = has_room && cache.join_disk(&key).await;
+        let written = cache.write_hot(&key, may_write);
+        drop(cache);
         let takes = Duration::from_nanos(written.saturating_mul(1_000_000_000) / RATE);
         paid_until = paid_until.max(Instant::now()) + takes;
         if paid_until > Instant::now() + BURST {
