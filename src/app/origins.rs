@@ -29,12 +29,12 @@ pub(super) fn settings(config: &Config) -> Vec<(String, OriginConfig)> {
 /// A pattern that is no glob.
 pub(super) fn assemble(
     config: &Config,
-    default: Arc<Origin>,
+    default: &Arc<Origin>,
     made: BTreeMap<String, Origin>,
 ) -> Result<Origins, InvalidGlob> {
     let beside = |(key, origin): (String, Origin)| {
         let name = key.strip_prefix(ORIGINS).unwrap_or(&key);
-        let origin = Arc::new(origin.beside(&default, name));
+        let origin = Arc::new(origin.beside(default, name));
         (key, origin)
     };
     let made: BTreeMap<String, Arc<Origin>> = made.into_iter().map(beside).collect();
@@ -42,7 +42,7 @@ pub(super) fn assemble(
         let name = bucket.origin.clone().filter(|name| name != DEFAULT_ORIGIN);
         let own = made.get(&key_of_bucket(pattern));
         let named = name.as_ref().and_then(|name| made.get(&key_of_origin(name)));
-        let origin = own.or(named).unwrap_or(&default).clone();
+        let origin = own.or(named).unwrap_or(default).clone();
         let bucket = bucket.bucket.as_deref().and_then(|bucket| BucketName::new(bucket).ok());
         Mapping { pattern: pattern.clone(), name, origin, bucket }
     };

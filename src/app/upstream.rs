@@ -113,7 +113,7 @@ async fn build_origins(
         let named = |source| RunError::Named { key: key.clone(), source: Box::new(source) };
         made.insert(key.clone(), built.map_err(named)?);
     }
-    Ok(origins::assemble(config, default, made)?)
+    Ok(origins::assemble(config, &default, made)?)
 }
 
 fn copy(keys: &Credentials) -> Option<Credentials> {

@@ -375,7 +375,7 @@ mod tests {
         BucketName::new(name).unwrap()
     }
 
-    fn texts(names: Vec<BucketName>) -> Vec<String> {
+    fn texts(names: &[BucketName]) -> Vec<String> {
         let mut names: Vec<_> = names.iter().map(ToString::to_string).collect();
         names.sort();
         names
@@ -437,13 +437,13 @@ mod tests {
     #[test]
     fn r8_a_bucket_is_known_by_each_name_that_leads_to_it() {
         let origins = origins();
-        let names = |name: &str| texts(origins.names_of(&bucket(name)));
+        let names = |name: &str| texts(&origins.names_of(&bucket(name)));
         assert_eq!(names("archive"), ["archive", "old", "real"]);
         assert_eq!(names("old"), names("archive"));
         assert_eq!(names("real"), names("archive"));
         assert_eq!(names("data"), ["data", "swapped"]);
         assert_eq!(names("logs-us"), ["logs-us"]);
-        let clients = |name: &str| texts(origins.clients_of(&bucket(name)));
+        let clients = |name: &str| texts(&origins.clients_of(&bucket(name)));
         // No client reads it by its own name.
         assert_eq!(clients("archive"), [""; 0]);
         assert_eq!(clients("real"), ["archive", "old", "real"]);
@@ -452,7 +452,7 @@ mod tests {
                 && origins.is_of_one_origin(&bucket("logs-us"))
         );
         let plain: Origins = origin("http://default").into();
-        assert_eq!(texts(plain.names_of(&bucket("real"))), ["real"]);
+        assert_eq!(texts(&plain.names_of(&bucket("real"))), ["real"]);
     }
 
     #[test]

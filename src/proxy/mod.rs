@@ -113,7 +113,6 @@ impl Gateway {
 
     /// The domain of who brings keys for the origin; an error when they are gone.
     fn brought_by(
-        &self,
         identity: Option<&Identity>,
         place: &Place,
     ) -> Result<Option<Arc<Domain>>, S3Error> {
@@ -190,7 +189,7 @@ impl Gateway {
         let Admitted { identity, body, listed, held, .. } = admitted;
         let place = self.origins.place(parsed.bucket.as_ref());
         let checked = self.check_copy(&session.req_header().headers, &parsed);
-        let brought = match checked.and_then(|()| self.brought_by(identity.as_deref(), &place)) {
+        let brought = match checked.and_then(|()| Self::brought_by(identity.as_deref(), &place)) {
             Ok(brought) => brought,
             Err(error) => {
                 self.refuse(session, ctx, error, CacheStatus::Bypass).await?;
@@ -375,7 +374,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
         error: Box<Error>,
     ) -> Box<Error> {
-        self.failed_to_connect(ctx, error)
+        Self::failed_to_connect(ctx, error)
     }
 
     async fn fail_to_proxy(

@@ -88,7 +88,6 @@ impl Gateway {
 
     /// The head of a form's request to the origin, and the form that goes with it.
     pub(in crate::proxy) fn rewrite_form(
-        &self,
         head: &mut RequestHeader,
         forward: &mut Forward,
     ) -> Result<()> {

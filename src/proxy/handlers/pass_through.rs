@@ -171,7 +171,7 @@ impl Gateway {
 
     fn rewrite_head(&self, head: &mut RequestHeader, forward: &mut Forward) -> Result<()> {
         if forward.form.is_some() {
-            return self.rewrite_form(head, forward);
+            return Self::rewrite_form(head, forward);
         }
         if crate::proxy::request_head(head).is_unsigned_options() {
             return self.rewrite_preflight(head, forward);
@@ -379,7 +379,6 @@ impl Gateway {
 
     /// A failed connection attempt: nothing was sent, another address may answer.
     pub(in crate::proxy) fn failed_to_connect(
-        &self,
         ctx: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
