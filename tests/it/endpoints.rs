@@ -14,7 +14,7 @@ async fn sent(host: &str, region: &str, addressing: Addressing) -> Seen {
     let proxy = TestProxy::start_with(&s3, |config| {
         config.origin.endpoint = format!("http://{host}:{}", s3.addr().port());
         config.origin.addresses = vec![s3.addr().ip()];
-        config.origin.region = region.to_owned();
+        region.clone_into(&mut config.origin.region);
         config.origin.addressing = addressing;
     })
     .await;

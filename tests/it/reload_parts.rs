@@ -1,5 +1,7 @@
 //! Authorisation, identities, certificates and receivers of events change while hotset serves.
 
+#![allow(clippy::float_cmp, reason = "metrics that are whole numbers")]
+
 use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

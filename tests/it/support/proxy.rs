@@ -43,12 +43,13 @@ impl TestProxy {
         let mut config = test_config(s3);
         change(&mut config);
         config.check().expect("a right configuration");
-        Self::start_unchecked(config).await
+        Box::pin(Self::start_unchecked(config)).await
     }
 
     /// With a configuration that lacks what the test does itself, such as a receiver of events.
     pub async fn start_unchecked(config: Config) -> Self {
-        let app = App::bind_with(config, Some(test_credentials())).await.expect("free ports");
+        let app =
+            Box::pin(App::bind_with(config, Some(test_credentials()))).await.expect("free ports");
         let (stop, shutdown) = watch::channel(false);
         Self {
             addr: app.addresses()[0],
