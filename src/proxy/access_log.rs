@@ -18,7 +18,6 @@ use pingora::proxy::Session;
 use self::line::Line;
 use super::conn::client::Client;
 use super::context::RequestContext;
-use super::ending::CLIENT_CLOSED_REQUEST;
 use crate::logging::config::{AccessLog, LogConfig, LogOutput};
 use crate::logging::output;
 use crate::logging::sink::Sink;
@@ -29,6 +28,9 @@ use crate::metrics::requests::{self, Ended};
 use crate::metrics::traffic::Traffic;
 use crate::metrics::{self, Source, traffic};
 use crate::tls::ClientCertificate;
+
+/// The status of a request whose client disconnected before the answer was complete, as nginx counts it.
+pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// Writes the access log.
 #[derive(Clone)]

@@ -10,14 +10,13 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::conn::admission::RequestHeld;
-use super::handlers::delete_many::HeldList;
-use super::handlers::evidence::Observed;
-use super::handlers::form::Upload;
-use super::handlers::lists::Keeping;
-use super::handlers::own_keys::Resend;
+use super::handlers::held_list::HeldList;
+use super::handlers::keeping::Keeping;
+use super::handlers::observed::Observed;
 use super::handlers::owners::OwnerCheck;
 use super::handlers::restore::RestoreBody;
 use super::handlers::touched::Touched;
+use super::handlers::upload::Upload;
 use super::response::bucket_name::Renaming;
 use super::response::page_access::{Asking, PageHeaders};
 use super::response::refusal::Refusal;
@@ -257,6 +256,26 @@ impl Forward {
             writing: Vec::new(),
             peer_write: None,
         })
+    }
+}
+
+/// Whether a request is sent again with other keys: once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Resend {
+    #[default]
+    NotYet,
+    Due,
+    Done,
+}
+
+impl Resend {
+    /// Whether it is due, which it then is no more.
+    pub(super) fn take(&mut self) -> bool {
+        let is_due = *self == Self::Due;
+        if is_due {
+            *self = Self::Done;
+        }
+        is_due
     }
 }
 

@@ -3,17 +3,14 @@
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::Gateway;
 use super::access_log::{self, Exchange};
 use super::context::RequestContext;
+use super::gateway::Gateway;
 use super::handlers::pass_through;
 use crate::cache::RemoteEnd;
 use crate::metrics::cache::MissReason;
 use crate::metrics::{CacheResult, Operation, Outcome as OriginOutcome};
 use crate::s3::S3Error;
-
-/// The status of a request whose client disconnected before the answer was complete, as nginx counts it.
-pub(super) const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl Gateway {
     /// Concludes what a write may have done, counts the request and logs it.

@@ -14,35 +14,31 @@ pub mod config;
 mod conn;
 mod context;
 mod ending;
+mod errors;
 mod fast_path;
+mod gateway;
 mod handlers;
 mod operation_name;
 mod path_prefix;
 mod recent_errors;
+mod request;
 mod response;
 mod understood;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, Result};
 
-use crate::auth::{Access, Admitted, Identity, Sender, Transparent};
-use crate::cache::{Cache, Rules};
-use crate::cluster::Cluster;
-use crate::logging::audit::AuditLogger;
+use crate::auth::{Admitted, Identity};
 use crate::metrics::{self, CacheResult};
-use crate::origin::{Domain, Origins, Place};
-use crate::s3::{BucketName, HostNames, Operation, Parsed, Read, RequestHead, S3Error};
+use crate::origin::{Domain, Place};
+use crate::s3::{Operation, Parsed, S3Error};
 
 pub use access_log::AccessLogger;
 pub use config::{FileMode, LimitsConfig, ListenConfig};
@@ -51,44 +47,22 @@ pub use conn::listener::Listener;
 pub use conn::proxy_protocol;
 pub use conn::server::Server;
 pub use conn::shutdown::Shutdown;
+pub use gateway::Gateway;
 pub use handlers::owners::Owners;
 pub use path_prefix::PathPrefix;
 pub use recent_errors::RecentErrors;
-pub use response::cors::CorsRules;
+pub use response::cors_rules::CorsRules;
 
 use conn::client::Client;
 use context::{Forward, RequestContext};
-use handlers::form::Upload;
 use handlers::lists::Listed;
+use handlers::observed::Observed;
 use handlers::read::Outcome;
 use handlers::restore::RestoreBody;
 use handlers::touched::Touched;
+use handlers::upload::Upload;
 use response::head::{CacheStatus, send_error};
 use response::refusal::Refusal;
-
-/// What every request needs; one a listener.
-#[derive(Clone)]
-pub struct Gateway {
-    pub cache: Arc<Cache>,
-    pub origins: Origins,
-    pub access: Arc<Access>,
-    pub rules: Arc<Rules>,
-    pub owners: Arc<Owners>,
-    /// `None`: there are no other replicas.
-    pub cluster: Option<Arc<Cluster>>,
-    pub cors: Arc<CorsRules>,
-    pub log: AccessLogger,
-    pub audit: AuditLogger,
-    pub errors: Arc<RecentErrors>,
-    pub limits: Arc<ArcSwap<LimitsConfig>>,
-    /// One for all listeners.
-    pub admission: Arc<Admission>,
-    pub path_prefix: PathPrefix,
-    /// The names under which this listener is reached.
-    pub host_names: HostNames,
-    /// The region that clients sign for, where it is not the origin's.
-    pub region: Option<HeaderValue>,
-}
 
 impl Gateway {
     /// Why a request is refused before it is looked at: by the gate, for what it would have removed on the way to the
@@ -125,31 +99,6 @@ impl Gateway {
                 domain.map(Some).ok_or_else(S3Error::access_denied)
             }
         }
-    }
-
-    /// Whether a read may be answered from the cache at all.
-    fn may_answer(
-        &self,
-        headers: &HeaderMap,
-        parsed: &Parsed,
-        bucket: &BucketName,
-        read: &Read,
-    ) -> bool {
-        if bucket.without_tenant().is_some() {
-            // Its tenant writes the same objects by another name, which would leave these as they are (R8).
-            return false;
-        }
-        if self.access.transparent().is_some() {
-            // Without keys of our own there is nothing to fill with, and we do not pay before S3 has said that a
-            // caller may ask. The owner is S3's to check, with all the rest.
-            let fills =
-                self.origins.default_origin().domains().own().signer().is_some() && !read.pays;
-            return fills && Transparent::may_ask(headers, &parsed.query);
-        }
-        read.expected_owner.is_none_or(|owner| {
-            let writes = self.cache.writes_of_bucket(self.cache.own_realm(bucket), bucket);
-            self.owners.is_confirmed(bucket, owner, writes)
-        })
     }
 
     /// Learns what a form says of itself, and handles the request.
@@ -220,7 +169,7 @@ impl Gateway {
             Listed::Answered => return Ok(Outcome::Answered),
             Listed::Forward(keeping) => keeping,
         };
-        let observed = handlers::evidence::Observed::of(session.req_header(), &parsed, realm);
+        let observed = Observed::of(session.req_header(), &parsed, realm);
         let touched = Touched::by(&parsed.operation, &self.origins);
         let realm = realm.clone();
         let mut forward = Forward::new(parsed, (domain.clone(), realm, place), touched, body);
@@ -428,27 +377,4 @@ impl ProxyHttp for Gateway {
     ) {
         self.end(session, error, ctx);
     }
-}
-
-/// Who is at the other end of a request's connection.
-fn sender(address: Option<IpAddr>, client: Option<&Client>) -> Sender<'_> {
-    Sender { address, certificate: client.map(Client::certificate_ids).unwrap_or_default() }
-}
-
-fn request_head(request: &RequestHeader) -> RequestHead<'_> {
-    let host = request.headers.get(HOST).and_then(|v| v.to_str().ok());
-    let host = host.or_else(|| request.uri.authority().map(http::uri::Authority::as_str));
-    RequestHead {
-        method: &request.method,
-        raw_target: request.raw_path(),
-        host,
-        headers: &request.headers,
-        has_body: has_body(&request.headers),
-    }
-}
-
-fn has_body(headers: &HeaderMap) -> bool {
-    let length = headers.get(CONTENT_LENGTH);
-    let is_zero = |length: &HeaderValue| length.as_bytes().iter().all(|digit| *digit == b'0');
-    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| !is_zero(length))
 }

@@ -9,8 +9,7 @@ use http::header::{HeaderValue, LOCATION};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{ErrorType, OrErr as _, Result};
 
-use super::Gateway;
-use crate::s3::{Parsed, RequestHead, S3Error, operation, without_prefix};
+use crate::s3::{BucketName, without_prefix};
 
 /// What paths begin with at one listener.
 #[derive(Debug, Clone, Default)]
@@ -57,20 +56,9 @@ impl PathPrefix {
         let location = HeaderValue::from_str(&format!("{prefix}{path}"));
         head.insert_header(LOCATION, location.or_err(ErrorType::InvalidHTTPHeader, "path_prefix")?)
     }
-}
 
-impl Gateway {
-    /// Parses a request whose prefix is cut off.
-    pub(super) fn parse(&self, head: &RequestHead<'_>) -> Result<Parsed, S3Error> {
-        let parsed = operation::parse(head, &self.host_names)?;
-        let is_reserved = |name: &str| self.path_prefix.reserved.iter().any(|other| other == name);
-        match parsed.bucket.as_ref().filter(|bucket| is_reserved(bucket.as_str())) {
-            Some(bucket) => {
-                let message =
-                    format!("{bucket} is a path_prefix here, and no bucket can be named so.");
-                Err(S3Error::invalid_request(message))
-            }
-            None => Ok(parsed),
-        }
+    /// Whether a bucket of this name could not be told from a prefix.
+    pub(super) fn is_reserved(&self, bucket: &BucketName) -> bool {
+        self.reserved.iter().any(|first| first == bucket.as_str())
     }
 }

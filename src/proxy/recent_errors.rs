@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::access_log::Exchange;
+use super::access_log::{CLIENT_CLOSED_REQUEST, Exchange};
 use super::context::RequestContext;
 
 /// Entries of each ring.
@@ -49,7 +49,7 @@ impl RecentErrors {
     pub(super) fn record(&self, exchange: &Exchange<'_>, ctx: &RequestContext) {
         let ring = match exchange.status {
             0 if exchange.error.is_some() => &self.of_server,
-            404 | 412 | 416 | super::ending::CLIENT_CLOSED_REQUEST => return,
+            404 | 412 | 416 | CLIENT_CLOSED_REQUEST => return,
             400..=499 => &self.of_clients,
             500.. => &self.of_server,
             _ => return,

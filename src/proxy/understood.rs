@@ -11,12 +11,16 @@ use pingora::proxy::Session;
 use super::conn::client::Client;
 use super::context::RequestContext;
 use super::fast_path::handed_over::{HandedOver, Understood};
-use super::operation_name::operation;
-use super::{Gateway, request_head, sender};
-use crate::auth::{Admitted, Sender};
+use super::gateway::Gateway;
+use super::operation_name;
+use super::request::{request_head, sender};
+use super::response::page_access::PageHeaders;
+use crate::auth::{Admitted, Sender, Transparent};
 use crate::cache::Policy;
 use crate::metrics::Operation as OperationLabel;
-use crate::s3::{ObjectId, Operation, Parsed, Read, Realm, RequestHead, S3Error};
+use crate::s3::{
+    BucketName, ObjectId, Operation, Parsed, Read, Realm, RequestHead, S3Error, operation,
+};
 
 impl Gateway {
     /// Parses a request whose path prefix is cut off, and asks who sends it.
@@ -28,10 +32,23 @@ impl Gateway {
                 return Understood { operation, named: None, verdict: Err(error) };
             }
         };
-        let operation = operation(head.method, head.headers, &parsed);
+        let operation = operation_name::operation(head.method, head.headers, &parsed);
         let named = parsed.bucket.clone().map(|bucket| (bucket, parsed.key.clone()));
         let verdict = self.access.admit(head, &parsed, sender);
         Understood { operation, named, verdict: verdict.map(|admitted| (parsed, admitted)) }
+    }
+
+    /// Parses a request whose prefix is cut off.
+    fn parse(&self, head: &RequestHead<'_>) -> Result<Parsed, S3Error> {
+        let parsed = operation::parse(head, &self.host_names)?;
+        match parsed.bucket.as_ref().filter(|bucket| self.path_prefix.is_reserved(bucket)) {
+            Some(bucket) => {
+                let message =
+                    format!("{bucket} is a path_prefix here, and no bucket can be named so.");
+                Err(S3Error::invalid_request(message))
+            }
+            None => Ok(parsed),
+        }
     }
 
     /// What is asked, and who asks for it: as the fast path understood it, or else anew.
@@ -77,5 +94,41 @@ impl Gateway {
         let id = read.id(realm, bucket, key);
         let policy = self.rules.policy(&id, read.no_cache)?;
         Some((read, id, policy))
+    }
+
+    /// Whether a read may be answered from the cache at all.
+    fn may_answer(
+        &self,
+        headers: &HeaderMap,
+        parsed: &Parsed,
+        bucket: &BucketName,
+        read: &Read,
+    ) -> bool {
+        if bucket.without_tenant().is_some() {
+            // Its tenant writes the same objects by another name, which would leave these as they are (R8).
+            return false;
+        }
+        if self.access.transparent().is_some() {
+            // Without keys of our own there is nothing to fill with, and we do not pay before S3 has said that a
+            // caller may ask. The owner is S3's to check, with all the rest.
+            let fills =
+                self.origins.default_origin().domains().own().signer().is_some() && !read.pays;
+            return fills && Transparent::may_ask(headers, &parsed.query);
+        }
+        read.expected_owner.is_none_or(|owner| {
+            let writes = self.cache.writes_of_bucket(self.cache.own_realm(bucket), bucket);
+            self.owners.is_confirmed(bucket, owner, writes)
+        })
+    }
+
+    /// As [`super::response::page_access::PageAccess::of_read`].
+    pub(super) fn page_headers(
+        &self,
+        headers: &HeaderMap,
+        id: &ObjectId,
+        read: &Read,
+        passes: bool,
+    ) -> Option<PageHeaders> {
+        self.cors.of_reads.of_read(&self.cache, headers, id, read.method, passes)
     }
 }

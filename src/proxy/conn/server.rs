@@ -29,8 +29,8 @@ use super::transport::Channel;
 use super::turn_away::turn_away;
 use crate::accept::accept;
 use crate::metrics::{self, GaugeGuard, wire};
-use crate::proxy::Gateway;
 use crate::proxy::config::LimitsConfig;
+use crate::proxy::gateway::Gateway;
 use crate::tls::{ClientCertificate, Tls, chose_http_2};
 
 /// The HTTP server of one listener.

@@ -13,13 +13,13 @@ use tokio::time::Instant;
 
 use super::handed_over::{HandedOver, Head};
 use crate::cache::{AtHand, Found, Policy};
-use crate::proxy::access_log::{self, Exchange};
+use crate::proxy::access_log::{self, CLIENT_CLOSED_REQUEST, Exchange};
 use crate::proxy::conn::connection::Connection;
 use crate::proxy::context::RequestContext;
-use crate::proxy::ending::CLIENT_CLOSED_REQUEST;
+use crate::proxy::gateway::Gateway;
 use crate::proxy::handlers::read::{Answer, evaluate, head_of};
+use crate::proxy::request::sender;
 use crate::proxy::response::head::CacheStatus;
-use crate::proxy::{Gateway, sender};
 use crate::s3::{ObjectId, Read, ReadMethod};
 
 /// The longest range that is answered so: of longer ones pingora's part is not felt.

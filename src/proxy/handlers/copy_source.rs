@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
 
-use super::pass_through::bad_request;
-use crate::proxy::Gateway;
 use crate::proxy::context::Forward;
+use crate::proxy::errors::bad_request;
+use crate::proxy::gateway::Gateway;
 use crate::s3::{BucketName, Parsed, S3Error, decode};
 
 const COPY_SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");

@@ -11,46 +11,17 @@ use http::header::{CONTENT_LENGTH, EXPECT, HeaderName, TRANSFER_ENCODING};
 use pingora::Result;
 use pingora::proxy::Session;
 
+use super::held_list::MAX_LISTED;
+use super::replay::REPLAYED;
 use super::touched::Touched;
 use crate::auth::ListedKeys;
 use crate::auth::chunked::{ChunkedDecoder, Incoming};
-use crate::proxy::Gateway;
 use crate::proxy::context::Forward;
+use crate::proxy::gateway::Gateway;
 use crate::s3::delete_objects::parse_keys;
 use crate::s3::{BucketName, Effect, ObjectKey, Operation, S3Error};
 
-/// pingora's `BODY_BUF_LIMIT`; one read never brings more.
-pub(in crate::proxy) const REPLAYED: usize = 64 << 10;
-/// The longest body that is held, in bytes. A list of 1,000 keys of 1,024 bytes fits.
-const MAX_LISTED: usize = 2 << 20;
 const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
-
-/// The body of a `DeleteObjects` on its way to the origin, as far as it has come.
-pub(in crate::proxy) struct HeldList {
-    bucket: BucketName,
-    body: BytesMut,
-    /// Who may delete all of the bucket, and not what keys of other spellings lead to (R21).
-    sender: Option<ListedKeys>,
-}
-
-impl HeldList {
-    pub(in crate::proxy) fn new(bucket: BucketName) -> Self {
-        Self { bucket, body: BytesMut::new(), sender: None }
-    }
-
-    /// Has each key allowed to its sender once they are known.
-    pub(in crate::proxy) fn sent_by(&mut self, sender: Option<ListedKeys>) {
-        self.sender = sender;
-    }
-
-    fn push(&mut self, part: &[u8]) -> Result<(), S3Error> {
-        if self.body.len() + part.len() > MAX_LISTED {
-            return Err(S3Error::message_too_long(MAX_LISTED));
-        }
-        self.body.extend_from_slice(part);
-        Ok(())
-    }
-}
 
 impl Gateway {
     /// Reads the body and makes sure that every key that it names may be deleted.

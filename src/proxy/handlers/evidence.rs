@@ -4,55 +4,12 @@
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 
-use crate::cache::Sent;
+use super::observed::{Observed, Subject};
 use crate::proxy::context::Forward;
-use crate::proxy::{Gateway, request_head};
-use crate::s3::{Evidence, ListRequest, ObjectId, Parsed, Realm, shows_object};
-
-/// A request whose answer may contradict cached metadata.
-pub(in crate::proxy) struct Observed {
-    subject: Subject,
-    /// Before the request was sent to the origin, for the last time.
-    sent: Option<Sent>,
-}
-
-enum Subject {
-    /// By the names under which it may be cached.
-    Object([ObjectId; 2]),
-    Listing(ListRequest),
-}
-
-impl Observed {
-    /// Of a client's request; `None`: its answer shows nothing.
-    pub(in crate::proxy) fn of(
-        request: &RequestHeader,
-        parsed: &Parsed,
-        realm: &Realm,
-    ) -> Option<Box<Self>> {
-        let head = request_head(request);
-        let bucket = parsed.bucket.as_ref()?;
-        let subject = match &parsed.key {
-            None => Subject::Listing(ListRequest::of(head.method, &parsed.query)?),
-            Some(key) => {
-                let version = shows_object(&head, &parsed.query)?;
-                let object = ObjectId::new(realm, bucket.clone(), key.clone());
-                let object = match version {
-                    Some(version) => object.at(version),
-                    None => object,
-                };
-                Subject::Object([object.paid(), object])
-            }
-        };
-        Some(Box::new(Self { subject, sent: None }))
-    }
-
-    /// The request is about to be sent.
-    pub(in crate::proxy) fn is_sent(&mut self) {
-        self.sent = Some(Sent::now());
-    }
-}
+use crate::proxy::gateway::Gateway;
+use crate::s3::Evidence;
 
 impl Gateway {
     /// Applies the evidence in the head of an answer, before it is passed on.

@@ -5,9 +5,6 @@
 //! switched on for the end of a body, since a body that has come whole would not be passed on otherwise; what is
 //! replayed is passed over, as the form has it.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
@@ -18,31 +15,19 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use tokio::time::timeout;
 
-use super::delete_many::REPLAYED;
-use super::pass_through::bad_request;
-use crate::auth::form::{AdmittedForm, Boundary, FormBody, FormHead, HeadReader, Outgoing};
-use crate::auth::{FormGate, Identity};
+use super::replay::REPLAYED;
+use super::upload::Upload;
+use crate::auth::FormGate;
+use crate::auth::form::{Boundary, FormBody, FormHead, HeadReader, Outgoing};
 use crate::origin::CDN_LOOP;
-use crate::proxy::Gateway;
 use crate::proxy::context::Forward;
-use crate::s3::{BucketName, Effect, Operation, Parsed, S3Error};
+use crate::proxy::errors::bad_request;
+use crate::proxy::gateway::Gateway;
+use crate::s3::{Effect, Operation, Parsed, S3Error};
 
 /// Of the request around a form: who sends it. Nothing that might say more of the object than the form does.
 const FORWARDED: [HeaderName; 6] =
     [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CDN_LOOP, ORIGIN, USER_AGENT];
-
-/// A form that may be done.
-pub(in crate::proxy) struct Upload {
-    bucket: BucketName,
-    boundary: Boundary,
-    form: FormHead,
-    admitted: AdmittedForm,
-    /// Bytes of the client's body.
-    length: u64,
-    /// What pingora brings first was read already.
-    replays: bool,
-    body: Option<FormBody>,
-}
 
 impl Gateway {
     /// Reads the fields of a form and asks whether it may be done. Then `parsed` has the effect of its key.
@@ -118,20 +103,6 @@ impl Gateway {
         *head = rewritten;
         upload.body = Some(FormBody::new(boundary, &form.rest, admitted.size, outgoing));
         Ok(())
-    }
-}
-
-impl Upload {
-    /// Who sends it, in `verify` mode.
-    pub(in crate::proxy) fn identity(&self) -> Option<&Arc<Identity>> {
-        self.admitted.identity.as_ref()
-    }
-
-    /// Each part of the client's body; gives what goes out.
-    pub(in crate::proxy) fn push(&mut self, piece: Bytes, end: bool) -> Result<Bytes, S3Error> {
-        let replayed = std::mem::take(&mut self.replays);
-        let piece = if replayed { Bytes::new() } else { piece };
-        self.body.as_mut().ok_or_else(S3Error::internal)?.push(&piece, end)
     }
 }
 

@@ -4,16 +4,18 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use bytes::BytesMut;
+use http::{Method, StatusCode};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use crate::cache::{Cache, ListAnswer, ListFill, ListKey};
+use super::keeping::Keeping;
+use crate::cache::{ListAnswer, ListKey};
 use crate::proxy::context::{Forward, RequestContext};
+use crate::proxy::gateway::Gateway;
+use crate::proxy::request::has_body;
 use crate::proxy::response::head::{CacheStatus, Head};
-use crate::proxy::{Gateway, has_body};
 use crate::s3::{Listing, Parsed, Realm, described_headers};
 
 /// A page of a thousand keys of a thousand bytes, twice over.
@@ -24,13 +26,6 @@ pub(in crate::proxy) enum Listed {
     Answered,
     /// To be passed through, and kept if that may be.
     Forward(Option<Box<Keeping>>),
-}
-
-/// An answer on its way that may be kept.
-pub(in crate::proxy) struct Keeping {
-    fill: ListFill,
-    headers: Vec<(HeaderName, HeaderValue)>,
-    body: BytesMut,
 }
 
 impl Gateway {
@@ -114,15 +109,6 @@ impl Gateway {
             question: listing.question.clone(),
         };
         Some((key, listing, ttl))
-    }
-}
-
-impl Keeping {
-    /// The answer is complete.
-    fn finish(self, cache: &Cache) {
-        let Self { fill, headers, body } = self;
-        // A copy of the right length: what grew has room to grow on.
-        cache.admit_list(fill, ListAnswer { headers, body: Bytes::copy_from_slice(&body) });
     }
 }
 

@@ -4,33 +4,13 @@ use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use super::pass_through::is_write;
-use crate::proxy::Gateway;
-use crate::proxy::context::Forward;
+use crate::proxy::context::{Forward, Resend};
+use crate::proxy::gateway::Gateway;
+use crate::proxy::request::is_write;
 use crate::s3::S3Error;
 
 /// Marks an answer of the origin that the client does not get.
 const NOT_FOR_CLIENTS: ErrorType = ErrorType::Custom("own credentials");
-
-/// Whether a request is sent again with other keys: once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::proxy) enum Resend {
-    #[default]
-    NotYet,
-    Due,
-    Done,
-}
-
-impl Resend {
-    /// Whether it is due, which it then is no more.
-    pub(in crate::proxy) fn take(&mut self) -> bool {
-        let is_due = *self == Self::Due;
-        if is_due {
-            *self = Self::Done;
-        }
-        is_due
-    }
-}
 
 impl Gateway {
     /// Stops an answer that is about our own keys or clock. A read is sent again, once, when there are others now.

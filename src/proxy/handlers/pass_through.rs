@@ -26,8 +26,10 @@ use crate::cache::{InFlight, Writing};
 use crate::cluster::PeerWrite;
 use crate::metrics::cache::InvalidationCause;
 use crate::origin::{OriginError, PassThrough};
-use crate::proxy::Gateway;
 use crate::proxy::context::{Forward, RequestContext};
+use crate::proxy::errors::bad_request;
+use crate::proxy::gateway::Gateway;
+use crate::proxy::request::{is_write, request_head};
 use crate::proxy::response::bucket_name::rename_in_head;
 use crate::proxy::response::head::CacheStatus;
 use crate::proxy::response::page_access::Asking;
@@ -162,7 +164,8 @@ impl Gateway {
         forward.place.origin.loops().mark(head);
         // Nothing is concluded from what the origin was not sent (R36).
         forward.expected_owner = expected_owner(&head.headers).zip(self.owner_check(forward));
-        forward.asking = Asking::of(&self.cache, &head.headers, forward).map(Box::new);
+        forward.asking =
+            Asking::of(&self.cache, &head.headers, &forward.parsed, &forward.realm).map(Box::new);
         if let Some(observed) = &mut forward.observed {
             observed.is_sent();
         }
@@ -173,7 +176,7 @@ impl Gateway {
         if forward.form.is_some() {
             return Self::rewrite_form(head, forward);
         }
-        if crate::proxy::request_head(head).is_unsigned_options() {
+        if request_head(head).is_unsigned_options() {
             return self.rewrite_preflight(head, forward);
         }
         let site = Self::site_of(forward);
@@ -412,10 +415,6 @@ pub(in crate::proxy) fn cache_status(method: &Method) -> CacheStatus {
     if is_write(method) { CacheStatus::Method } else { CacheStatus::Bypass }
 }
 
-pub(in crate::proxy) fn is_write(method: &Method) -> bool {
-    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
 /// Makes a header of what a presigner has moved into the query: the query's own is stripped (R23).
 fn unhoist_content_sha256(headers: &mut HeaderMap, query: &Query) -> Result<()> {
     let Some(claimed) = query.content_sha256() else { return Ok(()) };
@@ -457,11 +456,4 @@ fn broken_answer(why: &'static str) -> Box<Error> {
 /// Ends a transfer of which the client is told this.
 fn refuse(refusal: &mut Option<S3Error>, error: S3Error) -> Box<Error> {
     bad_request(refusal.insert(error))
-}
-
-/// The client's body or headers are not what they announce.
-pub(in crate::proxy) fn bad_request(why: &dyn std::fmt::Display) -> Box<Error> {
-    let mut error = Error::explain(ErrorType::HTTPStatus(400), why.to_string());
-    error.esource = ErrorSource::Downstream;
-    error
 }

@@ -10,10 +10,11 @@ use http::header::{
 use pingora::Result;
 use pingora::http::RequestHeader;
 
-use super::pass_through::bad_request;
 use crate::origin::CDN_LOOP;
-use crate::proxy::Gateway;
 use crate::proxy::context::Forward;
+use crate::proxy::errors::bad_request;
+use crate::proxy::gateway::Gateway;
+use crate::proxy::request::request_head;
 use crate::s3::origin_form;
 
 const FORWARDED: [HeaderName; 5] =
@@ -30,7 +31,7 @@ impl Gateway {
         let (path, host) = match self.access.transparent() {
             Some(_) => {
                 let path = origin_form(head.raw_path()).map_err(|e| bad_request(&e))?;
-                (path, crate::proxy::request_head(head).host.unwrap_or_default().to_owned())
+                (path, request_head(head).host.unwrap_or_default().to_owned())
             }
             None => {
                 let site = Self::site_of(forward);

@@ -1,24 +1,24 @@
 //! GET and HEAD from the cache: find the version, evaluate the conditions, resolve the range, stream the bytes.
 
-use std::future::Future;
 use std::ops::Range;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
+use pingora::Result;
 use pingora::proxy::Session;
-use pingora::{ErrorType, Result};
 use tokio::select;
 use tokio::time::Instant;
 
+use super::disconnect::or_gone;
 use super::transparent::strip;
 use crate::cache::{
     BlockReader, CacheError, Found, OpenRequest, Piece, PieceSource, Policy, Source, Turn,
 };
 use crate::metrics::cache::{InvalidationCause, MissReason};
-use crate::proxy::Gateway;
 use crate::proxy::context::RequestContext;
+use crate::proxy::gateway::Gateway;
 use crate::proxy::response::head::{CacheStatus, Head, broken, send_error};
 use crate::s3::{ByteRange, ObjectId, ObjectMeta, Query, Read, ReadMethod, S3Error, Verdict};
 
@@ -320,31 +320,6 @@ async fn give_way(reader: &mut BlockReader) {
     tokio::time::sleep(STALLED).await;
     reader.pressed().await;
     reader.let_go();
-}
-
-/// Waits for `work`, or for the client to go away: then whatever it waited for stops costing (R31).
-pub(in crate::proxy) async fn or_gone<T>(
-    session: &mut Session,
-    work: impl Future<Output = T>,
-) -> Result<T> {
-    // pingora keeps the byte of a next request that waiting may read only once it has looked where this one ends.
-    let _ = session.is_body_done();
-    tokio::pin!(work);
-    select! {
-        biased;
-        done = &mut work => return Ok(done),
-        idle = session.downstream_session.read_body_or_idle(true) => {
-            if let Err(error) = idle
-                && matches!(
-                    error.etype(),
-                    ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error
-                )
-            {
-                return Err(error);
-            }
-        }
-    }
-    Ok(work.await)
 }
 
 /// Conditions first, then the range, as S3 does: 412 beats 416.

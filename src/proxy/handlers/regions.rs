@@ -9,10 +9,10 @@ use std::sync::Arc;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 
-use super::own_keys::{Resend, again, stop};
+use super::own_keys::{again, stop};
 use crate::origin::{Redirected, Site};
-use crate::proxy::Gateway;
-use crate::proxy::context::Forward;
+use crate::proxy::context::{Forward, Resend};
+use crate::proxy::gateway::Gateway;
 use crate::s3::S3Error;
 
 impl Gateway {

@@ -16,13 +16,14 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use super::pass_through::bad_request;
-use super::read::or_gone;
+use super::disconnect::or_gone;
 use crate::auth::Transparent;
 use crate::auth::transparent::{Asked, signs};
 use crate::metrics::cache::InvalidationCause;
 use crate::origin::AuthorizationResponse;
-use crate::proxy::Gateway;
+use crate::proxy::errors::bad_request;
+use crate::proxy::gateway::Gateway;
+use crate::proxy::request::request_head;
 use crate::proxy::response::head::Head;
 use crate::s3::field::is_connection_option;
 use crate::s3::{ObjectId, ObjectMeta, Query, origin_form};
@@ -57,7 +58,7 @@ impl Gateway {
         if needs_another_key(meta) {
             return Ok(false);
         }
-        let request = crate::proxy::request_head(session.req_header());
+        let request = request_head(session.req_header());
         let decision = Transparent::decision(&request, query, &meta.etag);
         if transparent.has_decided(&decision) {
             return Ok(true);

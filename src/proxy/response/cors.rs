@@ -3,7 +3,6 @@
 //! A page sees an answer, be it an error, only with the headers that its bucket's CORS rules give it. Those rules are
 //! the origin's: it is asked by a preflight of ours, unsigned as all of them, and its answer is kept for a moment.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
@@ -11,25 +10,19 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, USER_AGENT, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use moka::sync::Cache as Moka;
 use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::cors_rules::Headers;
 use super::head::{CacheStatus, send_error};
-use super::page_access::PageAccess;
 use crate::origin::Place;
-use crate::proxy::Gateway;
 use crate::proxy::context::RequestContext;
+use crate::proxy::gateway::Gateway;
+use crate::proxy::request::request_head;
 use crate::s3::{BucketName, S3Error, operation};
 
-/// Answers that are kept; each takes about 500 bytes.
-const LIMIT: u64 = 1000;
-const KEPT_FOR: Duration = Duration::from_secs(30);
-/// Preflights of ours under way at the same time; a refusal that would need one more has no CORS headers.
-const ASKING: usize = 16;
 /// How long a refusal waits for the origin.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of an `Origin` that is asked for.
@@ -41,25 +34,6 @@ const COPIED: [HeaderName; 4] = [
     ACCESS_CONTROL_EXPOSE_HEADERS,
     VARY,
 ];
-
-type Headers = Arc<[(HeaderName, HeaderValue)]>;
-
-/// What the origin's CORS rules allow, as far as it was asked lately.
-#[derive(Debug)]
-pub struct CorsRules {
-    answers: Moka<(BucketName, HeaderValue, Method), Headers>,
-    asking: Semaphore,
-    /// Learned from the origin's answers to reads.
-    pub(in crate::proxy) of_reads: PageAccess,
-}
-
-impl Default for CorsRules {
-    fn default() -> Self {
-        let answers =
-            Moka::builder().name("cors").max_capacity(LIMIT).time_to_live(KEPT_FOR).build();
-        Self { answers, asking: Semaphore::new(ASKING), of_reads: PageAccess::default() }
-    }
-}
 
 impl Gateway {
     /// Answers with an error that the page which caused it may see, if its bucket's rules say so.
@@ -87,7 +61,7 @@ impl Gateway {
         if origin.len() > LONGEST_ORIGIN || !self.access.believes(&head.method, &head.headers) {
             return None;
         }
-        let request = crate::proxy::request_head(head);
+        let request = request_head(head);
         let method = match request.is_preflight() {
             true => {
                 let method = single(&head.headers, &ACCESS_CONTROL_REQUEST_METHOD)?;

@@ -16,9 +16,7 @@ use moka::sync::Cache as Moka;
 use tokio::time::Instant;
 
 use crate::cache::Cache;
-use crate::proxy::Gateway;
-use crate::proxy::context::Forward;
-use crate::s3::{BucketName, ObjectId, Operation, Read, ReadMethod, Realm};
+use crate::s3::{BucketName, ObjectId, Operation, Parsed, ReadMethod, Realm};
 
 /// Answers that are kept.
 const LIMIT: u64 = 1000;
@@ -134,32 +132,19 @@ impl PageAccess {
     }
 }
 
-impl Gateway {
-    /// As [`PageAccess::of_read`].
-    pub(in crate::proxy) fn page_headers(
-        &self,
-        headers: &HeaderMap,
-        id: &ObjectId,
-        read: &Read,
-        passes: bool,
-    ) -> Option<PageHeaders> {
-        self.cors.of_reads.of_read(&self.cache, headers, id, read.method, passes)
-    }
-}
-
 impl Asking {
     /// Of a read that is about to be sent with these headers; `None`: its answer is not learned from.
     pub(in crate::proxy) fn of(
         cache: &Cache,
         headers: &HeaderMap,
-        forward: &Forward,
+        parsed: &Parsed,
+        realm: &Realm,
     ) -> Option<Self> {
-        let (Operation::Read(read), Some((bucket, key))) =
-            (&forward.parsed.operation, forward.parsed.object())
+        let (Operation::Read(read), Some((bucket, key))) = (&parsed.operation, parsed.object())
         else {
             return None;
         };
-        let id = read.id(&forward.realm, bucket, key);
+        let id = read.id(realm, bucket, key);
         let question = Question::of(headers, &id, read.method)?;
         let bucket_writes = cache.writes_of_bucket(id.realm(), id.bucket());
         Some(Self { question, since: Instant::now(), bucket_writes })

@@ -1,0 +1,44 @@
+//! State of a listener's requests: `handlers` and the hooks work on it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+
+use super::access_log::AccessLogger;
+use super::config::LimitsConfig;
+use super::conn::admission::Admission;
+use super::handlers::owners::Owners;
+use super::path_prefix::PathPrefix;
+use super::recent_errors::RecentErrors;
+use super::response::cors_rules::CorsRules;
+use crate::auth::Access;
+use crate::cache::{Cache, Rules};
+use crate::cluster::Cluster;
+use crate::logging::audit::AuditLogger;
+use crate::origin::Origins;
+use crate::s3::HostNames;
+
+/// What every request needs; one a listener.
+#[derive(Clone)]
+pub struct Gateway {
+    pub cache: Arc<Cache>,
+    pub origins: Origins,
+    pub access: Arc<Access>,
+    pub rules: Arc<Rules>,
+    pub owners: Arc<Owners>,
+    /// `None`: there are no other replicas.
+    pub cluster: Option<Arc<Cluster>>,
+    pub cors: Arc<CorsRules>,
+    pub log: AccessLogger,
+    pub audit: AuditLogger,
+    pub errors: Arc<RecentErrors>,
+    pub limits: Arc<ArcSwap<LimitsConfig>>,
+    /// One for all listeners.
+    pub admission: Arc<Admission>,
+    pub path_prefix: PathPrefix,
+    /// The names under which this listener is reached.
+    pub host_names: HostNames,
+    /// The region that clients sign for, where it is not the origin's.
+    pub region: Option<HeaderValue>,
+}
