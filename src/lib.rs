@@ -20,7 +20,7 @@
 //!              │
 //!   list ──────┤ proxy::handlers::lists   where a rule says so, from memory for a moment; else it streams through
 //!   else ──────┘ proxy::handlers::pass_through   streams to the origin, re-signed or as signed; a write invalidates
-//!                                                before and after
+//!                                                before and after (proxy::handlers::writes)
 //! ```
 //!
 //! `events` receives a notification, `s3::event` decodes it, and `cache` invalidates the object or marks

@@ -6,7 +6,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use super::access_log::{self, Exchange};
 use super::context::RequestContext;
 use super::gateway::Gateway;
-use super::handlers::pass_through;
+use super::handlers::writes::leaves_doubt;
 use crate::cache::RemoteEnd;
 use crate::metrics::cache::MissReason;
 use crate::metrics::{CacheResult, Operation, Outcome as OriginOutcome};
@@ -18,7 +18,7 @@ impl Gateway {
         let exchange = Exchange::of(session, error, is_of_client(error, ctx));
         let status = exchange.status;
         if let Some(forward) = &mut ctx.forward {
-            let end = if error.is_some() || status == 0 || pass_through::leaves_doubt(status) {
+            let end = if error.is_some() || status == 0 || leaves_doubt(status) {
                 self.suspect(forward);
                 RemoteEnd::Unknown
             } else if forward.refused {

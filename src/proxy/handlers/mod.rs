@@ -21,3 +21,4 @@ pub(in crate::proxy) mod restore;
 pub(in crate::proxy) mod touched;
 pub(in crate::proxy) mod transparent;
 pub(in crate::proxy) mod upload;
+pub(in crate::proxy) mod writes;

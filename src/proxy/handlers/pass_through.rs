@@ -1,9 +1,7 @@
 //! What the cache does not answer streams to the origin, re-signed with our keys (in `transparent` mode as its sender
 //! signed it), unbuffered, its answer untouched. Browsers' forms are written anew on the way: see `form`.
 //!
-//! A write invalidates what it changed before it is forwarded and again with every part of its answer before
-//! that is passed on: S3 may send 200 long before it commits (R8). When its outcome is not known, its keys are
-//! revalidated on every read for a while. A write is never sent twice by us (R9).
+//! What a write invalidates: see `writes`. A write is never sent twice by us (R9).
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,13 +16,10 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::forwarded::forwarded;
 use super::owners::OwnerCheck;
-use super::touched::Touched;
 use super::transparent::as_signed;
+use super::writes::leaves_doubt;
 use crate::auth::chunked::{ChunkedEncoder, ChunkedError, Form, Incoming, Reframer};
 use crate::auth::{BodyCheck, Payload};
-use crate::cache::{InFlight, Writing};
-use crate::cluster::PeerWrite;
-use crate::metrics::cache::InvalidationCause;
 use crate::origin::{OriginError, PassThrough};
 use crate::proxy::context::{Forward, RequestContext};
 use crate::proxy::errors::bad_request;
@@ -43,89 +38,6 @@ const CONNECT_TRIES: u32 = 3;
 const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 
 impl Gateway {
-    /// Before any of the write goes to the origin: what it may change is forgotten, and stays so if we do not live
-    /// to answer. Where S3 decides, only once S3 has not refused it; until then reads ask first (R40). Whatever we do
-    /// not live to see there, S3 compares with what it has before any of it is shown (R22).
-    pub(in crate::proxy) async fn begin_write(&self, forward: &mut Forward) {
-        let kind = match self.access.transparent() {
-            Some(_) => InFlight::Tentative,
-            None => InFlight::Invalidated,
-        };
-        let Touched { objects, buckets } = &forward.touched;
-        let in_bucket = |bucket| {
-            let begin = |realm| self.cache.bucket_write_begins(realm, bucket, kind);
-            self.origins.realms_of(bucket).iter().map(begin).collect::<Vec<_>>()
-        };
-        forward.writing = buckets.iter().flat_map(in_bucket).collect();
-        if !objects.is_empty() {
-            forward.writing.push(self.cache.write_begins(objects.clone(), kind));
-        }
-        if kind == InFlight::Invalidated {
-            self.invalidate(forward);
-        }
-        let (told, ()) = tokio::join!(
-            self.tell_peers(&forward.touched),
-            self.cache.durable_or_off(forward.unsettled.take())
-        );
-        forward.peer_write = told;
-    }
-
-    /// Has other replicas confirm on every read what a write may change, until it has ended.
-    async fn tell_peers(&self, touched: &Touched) -> Option<PeerWrite> {
-        let Touched { objects, buckets } = touched;
-        let cluster = self.cluster.as_ref().filter(|_| !objects.is_empty() || !buckets.is_empty());
-        Some(cluster?.write_begins(objects, buckets).await)
-    }
-
-    pub(in crate::proxy) fn invalidate(&self, forward: &mut Forward) {
-        forward.writing.iter_mut().for_each(Writing::conclude);
-        for id in &forward.touched.objects {
-            forward.unsettled =
-                forward.unsettled.max(self.cache.invalidate(id, InvalidationCause::Write));
-        }
-        for bucket in &forward.touched.buckets {
-            self.owners.forget(bucket);
-            for realm in &*self.origins.realms_of(bucket) {
-                let ticket = self.cache.invalidate_bucket(realm, bucket, InvalidationCause::Write);
-                forward.unsettled = forward.unsettled.max(ticket);
-            }
-        }
-    }
-
-    /// A part of the answer has come, `end` with its last byte. One that refuses the write counts only when it is
-    /// complete, and then nothing was changed (R40).
-    pub(in crate::proxy) fn answer_part(&self, forward: &mut Forward, end: bool) {
-        match (forward.refused, end) {
-            (false, _) => self.invalidate(forward),
-            (true, true) => {
-                forward.writing.iter_mut().for_each(Writing::conclude);
-                forward.writing.clear();
-                forward.touched = Touched::default();
-            }
-            (true, false) => {}
-        }
-    }
-
-    /// The write's outcome is not known.
-    pub(in crate::proxy) fn suspect(&self, forward: &mut Forward) {
-        forward.writing.iter_mut().for_each(Writing::conclude);
-        for id in &forward.touched.objects {
-            forward.unsettled = forward.unsettled.max(self.cache.suspect(id));
-        }
-        for bucket in &forward.touched.buckets {
-            self.owners.forget(bucket);
-            for realm in &*self.origins.realms_of(bucket) {
-                let ticket = self.cache.suspect_bucket(realm, bucket);
-                forward.unsettled = forward.unsettled.max(ticket);
-            }
-        }
-    }
-
-    /// Waits until what was invalidated stays so, whatever happens to the machine; a moment at most (R38).
-    pub(in crate::proxy) async fn settle(&self, forward: &mut Forward) {
-        self.cache.durable_or_off(forward.unsettled.take()).await;
-    }
-
     pub(in crate::proxy) async fn peer(
         &self,
         method: &Method,
@@ -402,12 +314,6 @@ pub(in crate::proxy) fn may_retry(method: &Method, forward: &mut Forward) -> boo
     let may = reused && !forward.body_began && !is_write(method);
     forward.connection.fresh |= may;
     may || forward.resend.take()
-}
-
-/// Whether a write that was answered with this status may still happen. What the origin does not implement it does not
-/// do.
-pub(in crate::proxy) fn leaves_doubt(status: u16) -> bool {
-    status >= 500 && status != StatusCode::NOT_IMPLEMENTED
 }
 
 /// Why the cache does not answer a request that is passed through.
