@@ -48,7 +48,7 @@
 //! `s3` and `glob` are pure vocabulary, `yaml` reads files, `sys` has all unsafe code. `cache` knows no HTTP, `origin`
 //! no caching, `proxy` joins them to pingora, and `app` wires everything. Within a module the state that handlers work
 //! on is in files of its own below them. `tests/it/architecture.rs` holds the table and fails on an import that it does
-//! not allow, and on a circle of imports of more than three files but for one.
+//! not allow, and on a circle of imports of more than three files.
 
 #![deny(unsafe_code)]
 

@@ -4,8 +4,8 @@ use http::{HeaderMap, StatusCode};
 use pingora::http::RequestHeader;
 use tokio::time::Instant;
 
-use super::OriginError;
 use super::client::Origin;
+use super::error::OriginError;
 use super::retry::Reused;
 use super::slots::{Class, Urgency};
 use crate::metrics::{self, OriginKind, Outcome};
@@ -31,13 +31,14 @@ impl Origin {
         head: Box<RequestHeader>,
     ) -> Result<AuthorizationResponse, OriginError> {
         // As its sender signed it: for the endpoint that is configured.
-        let site = self.regions.home();
+        let site = self.locator().home();
         let host = site.endpoint().target(Some(bucket), None).host;
-        let deadline = Instant::now() + self.config.deadline.0;
+        let deadline = Instant::now() + self.config().deadline.0;
         let urgency = Urgency::new(Class::Metadata);
-        let mut outcome = self.deliver(site, head.clone(), &host, false, deadline, &urgency).await;
+        let mut outcome =
+            self.transport().deliver(site, head.clone(), &host, false, deadline, &urgency).await;
         if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
-            outcome = self.deliver(site, head, &host, true, deadline, &urgency).await;
+            outcome = self.transport().deliver(site, head, &host, true, deadline, &urgency).await;
         }
         let label = outcome.as_ref().map_or_else(|(e, _)| e.outcome(), |e| outcome_of(e.status));
         metrics::origin_request(None, OriginKind::Ask, label);

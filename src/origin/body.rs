@@ -3,17 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
-
+use super::asked::{Asked, Pin};
+use super::checked::Checked;
+use super::client::Origin;
+use super::error::OriginError;
 use super::exchange::Exchange;
 use super::hedging::Permit;
 use super::late_body::{Asking, First, Waiting};
 use super::retry::RetryBudget;
 use super::slots::Urgency;
-use super::{Asked, Origin, OriginError, Pin};
 use crate::metrics::{self, hedging::Phase};
-use crate::s3::range::ContentRange;
 use crate::s3::{ObjectId, ObjectMeta};
 
 /// Progress of this many bytes renews the retry budget.
@@ -25,16 +24,6 @@ pub struct Answer {
     /// The bytes of the object that the body carries, half-open.
     pub range: Range<u64>,
     pub body: Body,
-}
-
-/// An answer's head, compared with what was asked.
-#[derive(Debug)]
-pub(super) struct Checked {
-    meta: ObjectMeta,
-    /// Of the object, to be delivered.
-    range: Range<u64>,
-    /// Where the bytes on the wire begin: 0 when the origin answered 200 to a range (R2).
-    wire_start: u64,
 }
 
 /// A body that delivers exactly its range, or an error.
@@ -52,57 +41,6 @@ pub struct Body {
     budget: RetryBudget,
 }
 
-impl Answer {
-    /// Compares an answer's head with what was asked.
-    pub(super) fn check(
-        asked: &Asked,
-        pin: &Pin,
-        head: &HeaderMap,
-        meta: ObjectMeta,
-    ) -> Result<Checked, OriginError> {
-        if let Pin::Version(pinned) = pin
-            && !meta.same_version(pinned)
-        {
-            return Err(OriginError::Changed);
-        }
-        let is_whole = matches!(asked, Asked::Whole(_));
-        if meta.size == 0 && !is_whole {
-            // Some servers answer 200 to a range of an empty object.
-            return Err(OriginError::RangeNotSatisfiable);
-        }
-        let part = asked.part().and_then(|number| meta.parts.get(number));
-        let wanted = asked.span(meta.size).or(part.map(|part| part.range.clone()));
-        let wanted = wanted.ok_or(OriginError::NotAPart)?;
-        let text = |name| head.get(name).and_then(|v| v.to_str().ok());
-        let carried = match text(CONTENT_RANGE) {
-            Some(range) => {
-                ContentRange::parse(range)
-                    .ok_or_else(|| OriginError::Broken(format!("Content-Range is {range}")))?
-                    .range
-            }
-            None => 0..meta.size,
-        };
-        let short = || {
-            OriginError::Broken(format!("asked for bytes {wanted:?}, the answer has {carried:?}"))
-        };
-        let is_empty = is_whole && meta.size == 0;
-        if carried.start > wanted.start
-            || carried.end <= wanted.start && !is_empty
-            || carried.end > meta.size
-        {
-            return Err(short());
-        }
-        if let Some(length) = text(CONTENT_LENGTH)
-            && length.parse() != Ok(carried.end - carried.start)
-        {
-            return Err(OriginError::Broken(format!(
-                "Content-Length is {length} for bytes {carried:?}"
-            )));
-        }
-        Ok(Checked { meta, range: wanted, wire_start: carried.start })
-    }
-}
-
 impl Body {
     pub(super) fn answer(
         origin: Arc<Origin>,
@@ -114,7 +52,7 @@ impl Body {
         budget.renew();
         let Checked { meta, range, wire_start } = checked;
         let meta = Arc::new(meta);
-        let waiting = Waiting::new(&origin.hedging, range.end - range.start);
+        let waiting = Waiting::new(origin.hedging(), range.end - range.start);
         let body = Self {
             waiting,
             origin,
@@ -167,7 +105,7 @@ impl Body {
 
     async fn release(&mut self) {
         if let Some(mut exchange) = self.exchange.take() {
-            self.waiting.ended(&self.origin.hedging);
+            self.waiting.ended(self.origin.hedging());
             if self.end == 0 {
                 // The body of an empty object is to be asked for before the connection counts as free.
                 let _ = exchange.read().await;
@@ -185,7 +123,7 @@ impl Body {
             let Some(exchange) = &mut self.exchange else {
                 return Err(OriginError::Broken("no connection".to_owned()));
             };
-            let hedging = &self.origin.hedging;
+            let hedging = self.origin.hedging();
             let mut bytes = match self.waiting.first(exchange, &rest, hedging, ask).await {
                 First::Read(Ok(Some(bytes))) => bytes,
                 First::Read(Ok(None)) => {
@@ -248,8 +186,8 @@ fn ask_again(
     if !origin.may_repeat() {
         return None;
     }
-    let permit = origin.hedging.permit(Phase::Body, id.bucket_hash64())?;
+    let permit = origin.hedging().permit(Phase::Body, id.bucket_hash64())?;
     let (origin, id, pin, asked) = (origin.clone(), id.clone(), pin.clone(), Asked::Range(rest));
-    let budget = RetryBudget::new(&origin.config).of(urgency.clone());
+    let budget = RetryBudget::new(origin.config()).of(urgency.clone());
     Some((permit, Box::pin(async move { origin.get_once(&id, &asked, &pin, &budget).await })))
 }

@@ -1,87 +1,65 @@
-//! One request to the origin: connect, sign, send, read the head; and the two questions the cache asks, HEAD and ranged GET.
+//! One request to the origin: signed, sent, its answer's head read; and what is learnt from one that is refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use http::header::{ACCEPT_ENCODING, DATE, HOST, IF_MATCH, RANGE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use pingora::http::RequestHeader;
+use http::header::HOST;
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::asked::{Asked, Pin};
-use super::body::{Answer, Body, Checked};
-use super::breaker::Breaker;
-use super::connections::Connections;
+use super::checked::Checked;
+use super::clock::OriginClock;
+use super::config::OriginConfig;
 use super::credentials::renew::Renewal;
 use super::credentials::{Found, Source};
 use super::domains::{Domain, Domains};
-use super::error::is_of_credentials;
-use super::exchange::Exchange;
+use super::endpoint::Endpoint;
+use super::error::{OriginError, is_of_credentials};
+use super::exchange::{Exchange, Transport};
 use super::health::Health;
-use super::hedging::{About, Hedging, bytes_of};
+use super::hedging::Hedging;
+use super::loops::LoopGuard;
 use super::misdirected::Misdirected;
-use super::regions::{Regions, Site};
-use super::retry::{RetryBudget, RetryLimit, Reused};
-use super::slots::{Slots, Urgency};
-use super::{Endpoint, OriginConfig, OriginError};
-use crate::auth::{Credentials, Payload};
-use crate::metrics::hedging::Phase;
+use super::regions::Site;
+use super::relocate::Locator;
+use super::request::ObjectRequest;
+use super::retry::{RetryBudget, Reused};
+use crate::auth::{Credentials, Signer};
 use crate::metrics::{self, OriginKind};
-use crate::s3::target::Query;
-use crate::s3::{NotCacheable, ObjectId, ObjectMeta, PartNumber, S3Error};
+use crate::s3::{BucketName, ObjectId, PartNumber, S3Error};
 
-const REQUEST_PAYER: HeaderName = HeaderName::from_static("x-amz-request-payer");
-const CHECKSUM_MODE: HeaderName = HeaderName::from_static("x-amz-checksum-mode");
 /// More of an error's body than this is not read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// The origin as hotset asks it: one endpoint, one pool of connections, and the keys of each domain.
 pub struct Origin {
-    pub(super) config: OriginConfig,
-    pub(super) regions: Regions,
-    domains: Domains,
-    pub(super) loops: Arc<super::loops::LoopGuard>,
-    pub(super) health: Health,
-    pub(super) retries: RetryLimit,
-    pub(super) breaker: Breaker,
-    pub(super) hedging: Hedging,
-    pub(super) slots: Arc<Slots>,
+    config: Arc<OriginConfig>,
+    transport: Arc<Transport>,
+    locator: Locator,
+    domains: Arc<Domains>,
+    health: Health,
+    hedging: Hedging,
     /// `None`: our own keys do not change.
-    pub(super) renewal: Option<Renewal>,
-    /// Seconds the origin's clock is ahead of ours (R15).
-    skew: AtomicI64,
-}
-
-struct Request<'a> {
-    domain: &'a Domain,
-    method: Method,
-    id: &'a ObjectId,
-    range: Option<&'a Asked>,
-    part: Option<PartNumber>,
-    pin: &'a Pin,
-    /// The pin is the version's id, where it has one, and not its `ETag`.
-    by_version: bool,
+    renewal: Option<Arc<Renewal>>,
+    clock: Arc<OriginClock>,
 }
 
 impl Origin {
     /// # Errors
     /// A sentence that says what is wrong with `origin.endpoint`.
     pub fn new(config: OriginConfig, credentials: Option<Credentials>) -> Result<Self, String> {
-        let endpoint = Endpoint::at(&config.endpoint, config.addressing, &config.addresses)?;
-        let connections = Connections::new(&config, endpoint.addresses());
+        let config = Arc::new(config);
+        let (transport, clock) = (Arc::new(Transport::new(&config)), Arc::default());
         Ok(Self {
-            regions: Regions::new(Site::home(endpoint, connections)),
-            slots: Slots::new(config.connections),
-            domains: Domains::new(&config, credentials),
-            renewal: None,
-            loops: Arc::default(),
-            health: Health::default(),
-            retries: RetryLimit::new(config.retry_budget),
-            breaker: Breaker::new(config.circuit_breaker),
+            locator: Locator::new(&config, &transport, &clock)?,
+            domains: Arc::new(Domains::new(&config, credentials)),
+            health: Health::new(&config),
             hedging: Hedging::new(config.hedging),
+            renewal: None,
+            transport,
+            clock,
             config,
-            skew: AtomicI64::new(0),
         })
     }
 
@@ -90,22 +68,23 @@ impl Origin {
     /// # Errors
     /// As [`Origin::new`].
     pub fn with_source(config: OriginConfig, source: Source, found: Found) -> Result<Self, String> {
-        let renewal = Some(Renewal::new(source, &found));
-        Ok(Self { renewal, ..Self::new(config, Some(found.credentials))? })
+        let (expires, place) = (found.expires, found.describe());
+        let origin = Self::new(config, Some(found.credentials))?;
+        let renewal = Renewal::new(source, place, expires, origin.domains.clone());
+        Ok(Self { renewal: Some(Arc::new(renewal)), ..origin })
     }
 
     /// The same beside another origin of this process: a request that comes back by way of either is ours. `name`: in
     /// metrics.
     #[must_use]
-    pub fn beside(mut self, other: &Self, name: &str) -> Self {
-        self.loops = other.loops.clone();
-        self.health.name = Some(name.into());
-        self.breaker.name.clone_from(&self.health.name);
-        self
+    pub fn beside(self, other: &Self, name: &str) -> Self {
+        let transport = Arc::new(self.transport.beside(&other.transport));
+        let locator = self.locator.with_transport(&transport);
+        Self { transport, locator, health: self.health.with_name(name), ..self }
     }
 
     pub fn endpoint(&self) -> &Endpoint {
-        self.regions.home().endpoint()
+        self.locator.home().endpoint()
     }
 
     pub fn config(&self) -> &OriginConfig {
@@ -117,75 +96,84 @@ impl Origin {
         &self.domains
     }
 
+    /// The detection of requests that come back from the origin.
+    pub fn loops(&self) -> &LoopGuard {
+        self.transport.loops()
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(super) fn locator(&self) -> &Locator {
+        &self.locator
+    }
+
+    pub(super) fn clock(&self) -> &OriginClock {
+        &self.clock
+    }
+
+    /// Where a bucket is asked; `None`: the service.
+    pub fn site(&self, bucket: Option<&BucketName>) -> Arc<Site> {
+        self.locator.site(bucket)
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub(super) fn hedging(&self) -> &Hedging {
+        &self.hedging
+    }
+
+    /// Remembers whether the origin answers.
+    pub fn note(&self, failure: Option<&OriginError>) {
+        self.health.note(failure);
+    }
+
+    /// Whether the origin is known not to answer.
+    pub fn is_failing(&self) -> bool {
+        self.health.is_failing()
+    }
+
+    /// Somebody who could do without an answer did not wait for it any longer.
+    pub fn unanswered(&self) {
+        self.health.unanswered();
+    }
+
+    /// Takes a retry from what all requests together may have.
+    pub fn may_retry(&self) -> bool {
+        self.health.may_retry()
+    }
+
+    /// Keeps the credentials good for as long as the origin is in use.
+    pub fn renew_credentials(&self) {
+        if let Some(renewal) = &self.renewal {
+            renewal.start();
+        }
+    }
+
+    /// Whether the credentials that a domain was refused with were replaced by others: then the request is sent again.
+    pub(super) async fn replaces_refused(
+        &self,
+        refused: &S3Error,
+        domain: &Domain,
+        used: Option<&Arc<Signer>>,
+    ) -> bool {
+        match &self.renewal {
+            Some(renewal) => renewal.replaces_refused(refused, domain, used).await,
+            None => false,
+        }
+    }
+
     /// The time as the origin has it.
     pub fn now(&self) -> SystemTime {
-        let skew = self.skew.load(Ordering::Relaxed);
-        let shift = Duration::from_secs(skew.unsigned_abs());
-        if skew < 0 { SystemTime::now() - shift } else { SystemTime::now() + shift }
-    }
-
-    /// `HeadObject` without conditions (R10), of the whole or of a part; its checksums included.
-    ///
-    /// # Errors
-    /// Any [`OriginError`]; those that may pass were retried.
-    pub async fn head(
-        &self,
-        id: &ObjectId,
-        part: Option<PartNumber>,
-    ) -> Result<ObjectMeta, OriginError> {
-        let domain = self.domains.of_realm(id.realm())?;
-        let (method, pin) = (Method::HEAD, &Pin::Current);
-        let request =
-            Request { domain: &domain, method, id, range: None, part, pin, by_version: false };
-        let mut budget = RetryBudget::new(&self.config);
-        loop {
-            let about = About { phase: Phase::Head, bytes: 0, bucket: id.bucket_hash64() };
-            let send = async || {
-                let exchange = self.exchange(&request, &budget).await?;
-                let (meta, elapsed) = (exchange.meta(&request), exchange.first_byte);
-                exchange.release().await;
-                Ok((meta, elapsed))
-            };
-            match self.hedging.race(about, || self.may_repeat(), send).await {
-                Ok(meta) => return meta,
-                Err(failure) => self.pause(failure, &mut budget).await?,
-            }
-        }
-    }
-
-    /// `GetObject` of a range. The answer's version, range and size were compared with what was asked;
-    /// its body resumes by itself where it breaks.
-    ///
-    /// # Errors
-    /// Any [`OriginError`]; those that may pass were retried.
-    pub async fn get(
-        self: &Arc<Self>,
-        id: &ObjectId,
-        asked: Asked,
-        pin: Pin,
-        urgency: &Arc<Urgency>,
-    ) -> Result<Answer, OriginError> {
-        let mut budget = RetryBudget::new(&self.config).of(urgency.clone());
-        loop {
-            let (phase, bucket) = (Phase::FirstByte, id.bucket_hash64());
-            let about = About { phase, bytes: bytes_of(&asked), bucket };
-            let send = async || {
-                let (exchange, checked) = self.get_once(id, &asked, &pin, &budget).await?;
-                let elapsed = exchange.first_byte;
-                Ok(((exchange, checked), elapsed))
-            };
-            match self.hedging.race(about, || self.may_repeat(), send).await {
-                Ok((exchange, checked)) => {
-                    return Ok(Body::answer(self.clone(), id.clone(), exchange, checked, budget));
-                }
-                Err(failure) => self.pause(failure, &mut budget).await?,
-            }
-        }
+        self.clock.now()
     }
 
     /// Whether a late request may be sent again: the origin does not fail, and nothing waits for a connection.
     pub(super) fn may_repeat(&self) -> bool {
-        !self.is_failing() && self.slots.has_free()
+        !self.health.is_failing() && self.transport.has_free_connection()
     }
 
     /// One attempt at a ranged GET, falling back from version id to `If-Match` once. The answer was compared with what was
@@ -201,8 +189,15 @@ impl Origin {
         let (range, part) = (Some(asked), asked.part());
         let has_version = matches!(pin, Pin::Version(meta) if meta.version_id.is_some());
         let by_version = has_version && domain.version_access.may_read(id.bucket());
-        let mut request =
-            Request { domain: &domain, method: Method::GET, id, range, part, pin, by_version };
+        let mut request = ObjectRequest {
+            domain: &domain,
+            method: Method::GET,
+            id,
+            range,
+            part,
+            pin,
+            by_version,
+        };
         let exchange = match self.exchange(&request, budget).await {
             // Who was asked for that very version is told that it may not be read.
             Err(OriginError::Denied(_)) if by_version && id.version().is_none() => {
@@ -217,8 +212,8 @@ impl Origin {
             (Err(OriginError::Changed), Pin::Matching(_)) => Err(OriginError::PreconditionFailed),
             (other, _) => other,
         }?;
-        let meta = exchange.meta(&request)?;
-        let checked = Answer::check(asked, pin, exchange.head(), meta)?;
+        let meta = request.meta_in(&exchange)?;
+        let checked = Checked::new(asked, pin, exchange.head(), meta)?;
         Ok((exchange, checked))
     }
 
@@ -232,7 +227,7 @@ impl Origin {
         let is_down = matches!(failure, OriginError::Down(_));
         let may_wait = match budget.has_begun() {
             true => is_down || failure.is_retryable(),
-            false => failure.is_retryable() && !self.breaker.is_open(),
+            false => failure.is_retryable() && !self.health.is_only_probed(),
         };
         if !may_wait {
             return Err(failure);
@@ -243,7 +238,7 @@ impl Origin {
             tokio::time::sleep(pause).await;
             return Ok(());
         }
-        if !budget.take_progress() && !self.may_retry() {
+        if !budget.take_progress() && !self.health.may_retry() {
             return Err(failure);
         }
         log::debug!("origin: retry {} in {pause:?}: {failure}", budget.attempt());
@@ -252,26 +247,17 @@ impl Origin {
         Ok(())
     }
 
-    /// Takes a retry from what all requests together may have.
-    pub fn may_retry(&self) -> bool {
-        let may = self.retries.take();
-        if !may {
-            metrics::origin::retry_refused();
-        }
-        may
-    }
-
     /// Sends once (twice when a kept-alive connection turns out to be dead, or the clocks differ).
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
-        request: &Request<'_>,
+        request: &ObjectRequest<'_>,
         budget: &RetryBudget,
     ) -> Result<Exchange, OriginError> {
-        self.permit()?;
+        self.health.permit()?;
         let started = Instant::now();
         let fresh = budget.attempt() > 0;
         let (used, bucket) = (request.domain.signer(), request.id.bucket());
-        let mut site = self.regions.site(Some(bucket));
+        let mut site = self.locator.site(Some(bucket));
         let deadline = budget.deadline();
         let mut outcome = self.attempt(request, &site, fresh, budget).await;
         if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
@@ -279,9 +265,9 @@ impl Origin {
         }
         let mut moved = None;
         if let Err((OriginError::Misdirected(said), _)) = &outcome
-            && self.relocates((bucket, request.domain), &site, &said.1, deadline).await
+            && self.locator.relocates((bucket, request.domain), &site, &said.1, deadline).await
         {
-            (site, moved) = (self.regions.site(Some(bucket)), Some(bucket));
+            (site, moved) = (self.locator.site(Some(bucket)), Some(bucket));
             outcome = self.attempt(request, &site, fresh, budget).await;
         }
         if let Err((OriginError::OwnCredentials(e), _)) = &outcome
@@ -294,77 +280,29 @@ impl Origin {
         {
             outcome = self.attempt(request, &site, fresh, budget).await;
         }
-        let outcome = outcome.map_err(|(e, _)| self.settled(e, moved));
+        let outcome = outcome.map_err(|(e, _)| self.locator.settled(e, moved));
         let is_head = request.method == Method::HEAD;
         let kind = if is_head { OriginKind::Head } else { OriginKind::Get };
-        self.record(kind, request.id.hash64(), outcome.as_ref().err());
+        self.health.record(kind, request.id.hash64(), outcome.as_ref().err());
         metrics::origin_first_byte(kind, started.elapsed());
         outcome
     }
 
     async fn attempt(
         &self,
-        request: &Request<'_>,
+        request: &ObjectRequest<'_>,
         site: &Site,
         fresh: bool,
         budget: &RetryBudget,
     ) -> Result<Exchange, (OriginError, Reused)> {
-        let head = self.request_head(request, site);
+        let head = request.to_head(site, self.now());
         let host = head.headers[HOST].to_str().unwrap_or_default().to_owned();
-        let exchange = self.deliver(site, head, &host, fresh, budget.deadline(), budget.urgency());
-        let exchange = exchange.await?;
+        let (deadline, urgency) = (budget.deadline(), budget.urgency());
+        let exchange = self.transport.deliver(site, head, &host, fresh, deadline, urgency).await?;
         if matches!(exchange.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             return Ok(exchange);
         }
         Err((self.refusal(exchange, request.part).await, Reused(false)))
-    }
-
-    fn request_head(&self, request: &Request<'_>, site: &Site) -> Box<RequestHeader> {
-        let target = site.endpoint().target(Some(request.id.bucket()), Some(request.id.key()));
-        let mut headers = HeaderMap::with_capacity(12);
-        headers.insert(HOST, HeaderValue::from_str(&target.host).expect("checked at start"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(USER_AGENT, HeaderValue::from_static("hotset"));
-        let mut query = Query::default();
-        match request.range.and_then(Asked::to_header) {
-            Some(range) => headers.insert(RANGE, range),
-            None => headers.insert(CHECKSUM_MODE, HeaderValue::from_static("ENABLED")),
-        };
-        if let Some(part) = request.part {
-            query = query.with("partNumber", &part.get().to_string());
-        }
-        if request.id.pays() {
-            headers.insert(REQUEST_PAYER, HeaderValue::from_static("requester"));
-        }
-        if let Some(version) = request.id.version() {
-            query = query.with("versionId", version.as_str());
-        }
-        match request.pin {
-            Pin::Current => {}
-            Pin::Matching(etag) => drop(headers.insert(IF_MATCH, etag.clone())),
-            Pin::Version(meta) => match (&meta.version_id, request.id.version()) {
-                (Some(_), Some(_)) => {}
-                (Some(version), None) if request.by_version => {
-                    query = query.with("versionId", version.to_str().unwrap_or_default());
-                }
-                _ => drop(headers.insert(IF_MATCH, meta.etag.as_header().clone())),
-            },
-        }
-        if let Some(signer) = request.domain.signer() {
-            site.signer(&signer).sign(
-                &request.method,
-                &target.path,
-                &query,
-                &mut headers,
-                Payload::Unsigned,
-                self.now(),
-            );
-        }
-        let mut path = target.path;
-        if !query.is_empty() {
-            path = format!("{path}?{}", query.to_canonical_string());
-        }
-        build_head(request.method.clone(), path.as_bytes(), &headers)
     }
 
     /// Reads an error's body to learn what the origin says.
@@ -383,7 +321,7 @@ impl Origin {
         let status = exchange.status;
         let error = S3Error::from_response(status, exchange.head(), &body);
         if error.code == "RequestTimeTooSkewed" {
-            self.learn_skew(exchange.head());
+            self.clock.learn(exchange.head());
         }
         let said = Misdirected::of(&error, !body.is_empty(), exchange.head());
         exchange.release().await;
@@ -410,62 +348,4 @@ impl Origin {
             _ => OriginError::Refused(error),
         }
     }
-
-    pub(super) fn learn_skew(&self, headers: &HeaderMap) {
-        let date = headers.get(DATE).and_then(|v| v.to_str().ok());
-        let Some(theirs) = date.and_then(|d| httpdate::parse_http_date(d).ok()) else { return };
-        let seconds = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(0);
-        let skew = match theirs.duration_since(SystemTime::now()) {
-            Ok(ahead) => seconds(ahead),
-            Err(behind) => -seconds(behind.duration()),
-        };
-        log::warn!(
-            "origin: its clock differs by {skew} s from ours; requests are signed with its time"
-        );
-        self.skew.store(skew, Ordering::Relaxed);
-    }
-}
-
-impl Exchange {
-    /// Returns the metadata in the response, which must be about the requested object or version.
-    fn meta(&self, request: &Request<'_>) -> Result<ObjectMeta, OriginError> {
-        let (status, head, id) = (self.status, self.head(), request.id);
-        let meta = match request.part {
-            None => ObjectMeta::from_response(status, head),
-            Some(number) => ObjectMeta::from_part(status, head, number),
-        };
-        let meta = meta.map_err(|e| match e {
-            NotCacheable::LengthMismatch => OriginError::Broken(e.to_string()),
-            NotCacheable::NotAPart => OriginError::NotAPart,
-            // Some servers send a whole object in chunks, and tell its size in answers to HEAD and to ranges.
-            NotCacheable::NoSize if matches!(request.range, Some(Asked::Whole(_))) => {
-                OriginError::RangeNotSatisfiable
-            }
-            _ => OriginError::Uncacheable(e.to_string()),
-        })?;
-        let named = id.version().filter(|version| !version.is_null());
-        let answered = meta.version_id.as_ref().map(HeaderValue::as_bytes);
-        let other = match id.version() {
-            None => false,
-            Some(_) => answered != named.map(|version| version.as_str().as_bytes()),
-        };
-        match other {
-            true => Err(OriginError::Uncacheable("it is of another version".to_owned())),
-            false => Ok(meta),
-        }
-    }
-}
-
-/// A pingora request head from plain headers.
-///
-/// # Panics
-/// Never: path and headers were built by us.
-pub(super) fn build_head(method: Method, path: &[u8], headers: &HeaderMap) -> Box<RequestHeader> {
-    let mut head = RequestHeader::build(method, path, Some(headers.len()))
-        .expect("an encoded path is a legal target");
-    for (name, value) in headers {
-        head.append_header(name.clone(), value.clone())
-            .expect("a header from a HeaderMap is legal");
-    }
-    Box::new(head)
 }

@@ -21,8 +21,8 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use super::OriginConfig;
 use super::addresses::Addresses;
+use super::config::OriginConfig;
 use super::endpoint::Route;
 use super::pool::Pool;
 use super::refused::{self, Refusal, Verdict};

@@ -1,4 +1,4 @@
-//! One request and response on a connection.
+//! Requests and responses on connections: as many at a time as `origin.connections` allows.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,19 +10,27 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::v1::client::HttpSession;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::OriginError;
-use super::client::Origin;
+use super::config::OriginConfig;
 use super::connections::{Connected, Connections};
-use super::error::{connect_error, wire_error};
+use super::error::{OriginError, connect_error, wire_error};
+use super::loops::LoopGuard;
 use super::regions::Site;
 use super::retry::Reused;
-use super::slots::{Slot, Urgency};
+use super::slots::{Slot, Slots, Urgency};
 
 /// The rest of an answer that nobody wants is read when it is at most this many bytes, so that the connection can be
 /// used again: making a new one costs about as much.
 const DRAIN: u64 = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// Sends requests.
+pub(super) struct Transport {
+    config: Arc<OriginConfig>,
+    loops: Arc<LoopGuard>,
+    /// One a request.
+    slots: Arc<Slots>,
+}
 
 /// A request that was answered, its body not read yet.
 pub(super) struct Exchange {
@@ -38,7 +46,30 @@ pub(super) struct Exchange {
     pub(super) first_byte: Duration,
 }
 
-impl Origin {
+impl Transport {
+    pub(super) fn new(config: &Arc<OriginConfig>) -> Self {
+        Self {
+            config: config.clone(),
+            loops: Arc::default(),
+            slots: Slots::new(config.connections),
+        }
+    }
+
+    /// The same, which marks requests as `other` does.
+    pub(super) fn beside(&self, other: &Self) -> Self {
+        let (config, slots) = (self.config.clone(), self.slots.clone());
+        Self { config, loops: other.loops.clone(), slots }
+    }
+
+    pub(super) fn loops(&self) -> &LoopGuard {
+        &self.loops
+    }
+
+    /// Whether a read would be sent without waiting for another request to end.
+    pub(super) fn has_free_connection(&self) -> bool {
+        self.slots.has_free()
+    }
+
     /// Sends a head to `host`, as soon as another request of its class may be under way, and reads that of the answer.
     pub(super) async fn deliver(
         &self,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::OriginError;
-use super::body::Checked;
+use super::checked::Checked;
+use super::error::OriginError;
 use super::exchange::Exchange;
 use super::hedging::{Hedging, Permit};
 use crate::metrics::hedging::Phase;

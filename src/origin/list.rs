@@ -4,10 +4,11 @@ use http::header::{ACCEPT_ENCODING, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
-use super::OriginError;
-use super::client::{Origin, build_head};
+use super::client::Origin;
+use super::error::OriginError;
 use super::exchange::Exchange;
 use super::regions::Site;
+use super::request::build_head;
 use super::retry::{RetryBudget, Reused};
 use super::slots::{Class, Urgency};
 use crate::auth::Payload;
@@ -30,7 +31,7 @@ impl Origin {
         prefix: &str,
         after: Option<&str>,
     ) -> Result<ObjectPage, OriginError> {
-        let mut budget = RetryBudget::new(&self.config);
+        let mut budget = RetryBudget::new(self.config());
         let mut query = Query::default().with("list-type", "2").with("encoding-type", "url");
         if !prefix.is_empty() {
             query = query.with("prefix", prefix);
@@ -47,7 +48,7 @@ impl Origin {
             {
                 page = self.list_in_region(bucket, &query, &budget).await;
             }
-            self.record(OriginKind::List, 0, page.as_ref().err());
+            self.health().record(OriginKind::List, 0, page.as_ref().err());
             match page {
                 Ok(page) => return Ok(page),
                 Err(failure) => self.pause(failure, &mut budget).await?,
@@ -66,15 +67,15 @@ impl Origin {
         let page = self.list_once(&site, bucket, query, budget).await;
         let moved = match &page {
             Err(OriginError::Misdirected(said)) => {
-                self.relocates((bucket, own), &site, &said.1, budget.deadline()).await
+                self.locator().relocates((bucket, own), &site, &said.1, budget.deadline()).await
             }
             _ => false,
         };
         if !moved {
-            return page.map_err(|error| self.settled(error, None));
+            return page.map_err(|error| self.locator().settled(error, None));
         }
         let page = self.list_once(&self.site(Some(bucket)), bucket, query, budget).await;
-        page.map_err(|error| self.settled(error, Some(bucket)))
+        page.map_err(|error| self.locator().settled(error, Some(bucket)))
     }
 
     async fn list_once(
@@ -119,7 +120,7 @@ impl Origin {
         let path = format!("{}?{}", target.path, query.to_canonical_string());
         let head = build_head(Method::GET, path.as_bytes(), &headers);
         let urgency = Urgency::new(Class::Read);
-        self.deliver(site, head, &target.host, fresh, deadline, &urgency).await
+        self.transport().deliver(site, head, &target.host, fresh, deadline, &urgency).await
     }
 }
 

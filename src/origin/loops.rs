@@ -15,7 +15,6 @@ use parking_lot::Mutex;
 use pingora::http::RequestHeader;
 use tokio::time::Instant;
 
-use super::client::Origin;
 use crate::pacing::RateLimit;
 use crate::s3::S3Error;
 
@@ -105,13 +104,6 @@ impl LoopGuard {
             }
         }
         append(head, &self.id);
-    }
-}
-
-impl Origin {
-    /// The detection of requests that come back from the origin.
-    pub fn loops(&self) -> &LoopGuard {
-        &self.loops
     }
 }
 

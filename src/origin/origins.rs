@@ -12,7 +12,7 @@ use super::body::Answer;
 use super::client::Origin;
 use super::domains::Domain;
 use super::endpoint::Endpoint;
-use super::health::OriginReport;
+use super::report::OriginReport;
 use super::{Asked, OriginError, Pin, Urgency};
 use crate::glob::{Glob, InvalidGlob, Text};
 use crate::s3::object_list::ObjectPage;

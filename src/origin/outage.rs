@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::client::Origin;
+use super::config::OriginConfig;
+use super::error::OriginError;
 use super::retry::RetryBudget;
-use super::{OriginConfig, OriginError};
 use crate::metrics::OriginKind;
 use crate::metrics::origin::OriginFailure;
 use crate::s3::S3Error;
@@ -50,7 +51,7 @@ impl World {
     }
 
     async fn send(&self, by: fn() -> OriginError) -> Result<(), OriginError> {
-        self.origin.permit()?;
+        self.origin.health().permit()?;
         self.count();
         sleep(Duration::from_millis(10)).await;
         match self.fails.load(Ordering::Relaxed) {
@@ -65,7 +66,7 @@ impl World {
         loop {
             let outcome = self.send(by).await;
             if !matches!(outcome, Err(OriginError::Down(_))) {
-                self.origin.record(OriginKind::Get, number, outcome.as_ref().err());
+                self.origin.health().record(OriginKind::Get, number, outcome.as_ref().err());
             }
             let failure = match outcome {
                 Ok(()) => {

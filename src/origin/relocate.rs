@@ -3,83 +3,70 @@
 use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use pingora::upstreams::peer::HttpPeer;
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
-use super::OriginError;
-use super::client::{Origin, build_head};
-use super::connections::{Connections, PassThrough};
+use super::clock::OriginClock;
+use super::config::OriginConfig;
+use super::connections::Connections;
 use super::domains::Domain;
 use super::endpoint::Endpoint;
+use super::error::OriginError;
+use super::exchange::Transport;
 use super::misdirected::{BUCKET_REGION, Misdirected, is_of_region, is_region};
-use super::refused::Refusal;
-use super::regions::{Move, Site};
+use super::regions::{Move, Regions, Site};
+use super::request::build_head;
 use super::slots::{Class, Urgency};
 use crate::auth::Payload;
-use crate::s3::{BucketName, Query, S3Error};
+use crate::s3::{BucketName, Query};
 
-/// What becomes of a response that passes through, by its region.
-#[derive(Debug)]
-pub enum Redirected {
-    /// It is about the object.
-    No,
-    /// The same request is to be sent to the bucket's region, which is known now.
-    Again,
-    /// It is about the region that hotset signed for, which cannot be mended.
-    Failed(Box<S3Error>),
+/// Finds the site of each bucket.
+pub(super) struct Locator {
+    config: Arc<OriginConfig>,
+    regions: Regions,
+    transport: Arc<Transport>,
+    clock: Arc<OriginClock>,
 }
 
-impl Origin {
+impl Locator {
+    /// # Errors
+    /// A sentence that says what is wrong with `origin.endpoint`.
+    pub(super) fn new(
+        config: &Arc<OriginConfig>,
+        transport: &Arc<Transport>,
+        clock: &Arc<OriginClock>,
+    ) -> Result<Self, String> {
+        let endpoint = Endpoint::at(&config.endpoint, config.addressing, &config.addresses)?;
+        let connections = Connections::new(config, endpoint.addresses());
+        Ok(Self {
+            config: config.clone(),
+            regions: Regions::new(Site::home(endpoint, connections)),
+            transport: transport.clone(),
+            clock: clock.clone(),
+        })
+    }
+
+    /// The same, which asks by way of `transport`.
+    pub(super) fn with_transport(self, transport: &Arc<Transport>) -> Self {
+        Self { transport: transport.clone(), ..self }
+    }
+
+    /// The site as configured.
+    pub(super) fn home(&self) -> &Arc<Site> {
+        self.regions.home()
+    }
+
     /// Where a bucket is asked; `None`: the service.
-    pub fn site(&self, bucket: Option<&BucketName>) -> Arc<Site> {
+    pub(super) fn site(&self, bucket: Option<&BucketName>) -> Arc<Site> {
         self.regions.site(bucket)
     }
 
-    /// A peer for pingora's proxy: a connection to a site of ours, that comes back to us.
-    ///
-    /// # Errors
-    /// [`OriginError::Connect`] or [`OriginError::Timeout`] when the origin's name has no known address.
-    pub async fn pass_through_peer(
-        &self,
-        site: &Site,
-        bucket: Option<&BucketName>,
-        how: PassThrough,
-    ) -> Result<HttpPeer, OriginError> {
-        let host = site.endpoint().target(bucket, None).host;
-        let route = site.endpoint().route(&host, &self.config).await?;
-        Ok(site.connections.lend(route, how))
+    /// The bucket was redirected twice: for a while its requests go where the configuration says, once.
+    pub(super) fn give_up(&self, bucket: &BucketName) {
+        self.regions.give_up(bucket);
     }
 
-    /// What becomes of a response to a request that passes through. `again`: it was sent to another site before.
-    pub async fn redirected(
-        &self,
-        (bucket, domain): (&BucketName, &Domain),
-        (used, again): (&Arc<Site>, bool),
-        (status, headers): (StatusCode, &HeaderMap),
-        (refusal, is_head): (Option<&Refusal>, bool),
-    ) -> Redirected {
-        let Some(said) = Misdirected::of_head(status, headers, refusal, is_head) else {
-            return Redirected::No;
-        };
-        if again && said.is_sure {
-            self.regions.give_up(bucket);
-        } else if !again {
-            let deadline = Instant::now() + self.config.deadline.0;
-            if self.relocates((bucket, domain), used, &said, deadline).await {
-                return Redirected::Again;
-            }
-        }
-        match refusal.filter(|refusal| is_of_region(&refusal.code)) {
-            None => Redirected::No,
-            Some(refusal) => {
-                let error = S3Error::new(status, refusal.code.clone(), "");
-                Redirected::Failed(Box::new(OriginError::OwnCredentials(error).to_s3()))
-            }
-        }
-    }
-
-    /// Whether a request that reached the wrong site is to be sent once more, to the one that [`Origin::site`] names now.
+    /// Whether a request that reached the wrong site is to be sent once more, to the one that [`Locator::site`] names now.
     pub(super) async fn relocates(
         &self,
         (bucket, domain): (&BucketName, &Domain),
@@ -139,13 +126,13 @@ impl Origin {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(USER_AGENT, HeaderValue::from_static("hotset"));
         if let Some(signer) = domain.signer() {
-            let (query, path, now) = (Query::default(), &target.path, self.now());
+            let (query, path, now) = (Query::default(), &target.path, self.clock.now());
             let signer = site.signer(&signer);
             signer.sign(&Method::HEAD, path, &query, &mut headers, Payload::Unsigned, now);
         }
         let head = build_head(Method::HEAD, target.path.as_bytes(), &headers);
         let urgency = Urgency::new(Class::Metadata);
-        let exchange = self.deliver(site, head, &target.host, false, deadline, &urgency);
+        let exchange = self.transport.deliver(site, head, &target.host, false, deadline, &urgency);
         let exchange = exchange.await.ok()?;
         let region = exchange.head().get(BUCKET_REGION).and_then(|value| value.to_str().ok());
         let region = region.filter(|region| is_region(region)).map(str::to_owned);

@@ -8,8 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::OriginConfig;
-use super::config::RetryBudgetConfig;
+use super::config::{OriginConfig, RetryBudgetConfig};
 use super::recent::Recent;
 use super::slots::{Class, Urgency};
 use crate::pacing::Backoff;

@@ -4,9 +4,10 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use tokio::time::Instant;
 
-use super::OriginError;
-use super::client::{Origin, build_head};
+use super::client::Origin;
+use super::error::OriginError;
 use super::regions::Site;
+use super::request::build_head;
 use super::slots::{Class, Urgency};
 use crate::auth::Payload;
 use crate::s3::{BucketName, ObjectKey, Query};
@@ -24,14 +25,14 @@ impl Origin {
         let outcome = self.touch_at(&site, bucket, key).await;
         // A request that reached the wrong region has written nothing.
         let place = (bucket, &**self.domains().own());
-        let deadline = Instant::now() + self.config.deadline.0;
+        let deadline = Instant::now() + self.config().deadline.0;
         if let Err(OriginError::Misdirected(said)) = &outcome
-            && self.relocates(place, &site, &said.1, deadline).await
+            && self.locator().relocates(place, &site, &said.1, deadline).await
         {
             let outcome = self.touch_at(&self.site(Some(bucket)), bucket, key).await;
-            return outcome.map_err(|error| self.settled(error, Some(bucket)));
+            return outcome.map_err(|error| self.locator().settled(error, Some(bucket)));
         }
-        outcome.map_err(|error| self.settled(error, None))
+        outcome.map_err(|error| self.locator().settled(error, None))
     }
 
     async fn touch_at(
@@ -51,10 +52,11 @@ impl Origin {
             signer.sign(&Method::PUT, &target.path, &query, &mut headers, payload, self.now());
         }
         let head = build_head(Method::PUT, target.path.as_bytes(), &headers);
-        let deadline = Instant::now() + self.config.deadline.0;
+        let deadline = Instant::now() + self.config().deadline.0;
         // A connection of its own: what is written on a kept one may be lost with it, and nobody would know.
         let urgency = Urgency::new(Class::Metadata);
-        let exchange = self.deliver(site, head, &target.host, true, deadline, &urgency).await;
+        let exchange =
+            self.transport().deliver(site, head, &target.host, true, deadline, &urgency).await;
         let exchange = exchange.map_err(|(error, _)| error)?;
         match exchange.status.is_success() {
             true => {

@@ -12,8 +12,7 @@ use tokio::time::sleep;
 use super::{Found, Source};
 use crate::auth::Signer;
 use crate::metrics::origin as metrics;
-use crate::origin::client::Origin;
-use crate::origin::domains::Domain;
+use crate::origin::domains::{Domain, Domains};
 use crate::pacing::RateLimit;
 use crate::s3::S3Error;
 
@@ -30,6 +29,7 @@ const EVERY: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(in crate::origin) struct Renewal {
     source: Source,
+    domains: Arc<Domains>,
     /// Those that the start found, for people.
     first: String,
     /// When they end, and when others are due.
@@ -62,32 +62,28 @@ enum Renewed {
 }
 
 impl Renewal {
-    pub(in crate::origin) fn new(source: Source, found: &Found) -> Self {
-        let expiry = Mutex::new(found.expires.map(Expiry::new));
+    /// `first` and `expires`: where the first credentials were found, and when they end.
+    pub(in crate::origin) fn new(
+        source: Source,
+        first: String,
+        expires: Option<SystemTime>,
+        domains: Arc<Domains>,
+    ) -> Self {
+        let expiry = Mutex::new(expires.map(Expiry::new));
         let limits = Limits { tries: RateLimit::new(PAUSE), warnings: RateLimit::new(EVERY) };
-        Self { source, first: found.describe(), expiry, limits: tokio::sync::Mutex::new(limits) }
+        Self { source, domains, first, expiry, limits: tokio::sync::Mutex::new(limits) }
     }
 
     fn is_due(&self) -> bool {
         self.expiry.lock().is_some_and(|expiry| expiry.due <= SystemTime::now())
     }
-}
 
-impl Expiry {
-    fn new(ends: SystemTime) -> Self {
-        let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
-        Self { ends, due: ends - MARGIN.min(left / 2) }
-    }
-}
-
-impl Origin {
     /// Looks for credentials again, unless others than `used` are in use already.
     ///
     /// One look at a time, and one in [`PAUSE`].
     async fn renew(&self, used: Option<&Arc<Signer>>) -> Renewed {
-        let Some(renewal) = &self.renewal else { return Renewed::Failed };
-        let own = self.domains().own();
-        let mut limits = renewal.limits.lock().await;
+        let own = self.domains.own();
+        let mut limits = self.limits.lock().await;
         let now = own.signer();
         if now.as_ref().map(Arc::as_ptr) != used.map(Arc::as_ptr) {
             return Renewed::Other;
@@ -95,8 +91,8 @@ impl Origin {
         if !limits.tries.allow() {
             return Renewed::Failed;
         }
-        let problem = match Box::pin(renewal.source.load()).await {
-            Ok(Some(found)) => return self.use_credentials(renewal, found),
+        let problem = match Box::pin(self.source.load()).await {
+            Ok(Some(found)) => return self.use_credentials(found),
             Ok(None) => "none are set up any more".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -108,11 +104,11 @@ impl Origin {
         Renewed::Failed
     }
 
-    fn use_credentials(&self, renewal: &Renewal, found: Found) -> Renewed {
+    fn use_credentials(&self, found: Found) -> Renewed {
         let (expires, text) = (found.expires, found.describe());
-        *renewal.expiry.lock() = expires.map(Expiry::new);
+        *self.expiry.lock() = expires.map(Expiry::new);
         metrics::set_credentials_expiry(expires);
-        if !self.domains().replace_own(found.credentials) {
+        if !self.domains.replace_own(found.credentials) {
             return Renewed::Same;
         }
         log::info!("credentials for the origin renewed from {text}");
@@ -120,36 +116,41 @@ impl Origin {
     }
 
     /// Whether the credentials that a domain was refused with were replaced by others: then the request is sent again.
-    pub async fn replaces_refused(
+    pub(in crate::origin) async fn replaces_refused(
         &self,
         refused: &S3Error,
         domain: &Domain,
         used: Option<&Arc<Signer>>,
     ) -> bool {
-        let is_own = std::ptr::eq(domain, &raw const **self.domains().own());
+        let is_own = std::ptr::eq(domain, &raw const **self.domains.own());
         is_own && refused.code != "RequestTimeTooSkewed" && self.renew(used).await == Renewed::Other
     }
 
-    /// Keeps the credentials good for as long as the origin is in use.
-    pub fn renew_credentials(self: &Arc<Self>) {
-        let Some(renewal) = &self.renewal else { return };
-        log::info!("credentials for the origin from {}", renewal.first);
-        metrics::set_credentials_expiry(renewal.expiry.lock().map(|expiry| expiry.ends));
-        tokio::spawn(watch(Arc::downgrade(self), renewal.source.files()));
+    /// Keeps the credentials good for as long as this is in use.
+    pub(in crate::origin) fn start(self: &Arc<Self>) {
+        log::info!("credentials for the origin from {}", self.first);
+        metrics::set_credentials_expiry(self.expiry.lock().map(|expiry| expiry.ends));
+        tokio::spawn(watch(Arc::downgrade(self), self.source.files()));
     }
 }
 
-async fn watch(origin: Weak<Origin>, files: Vec<PathBuf>) {
+impl Expiry {
+    fn new(ends: SystemTime) -> Self {
+        let left = ends.duration_since(SystemTime::now()).unwrap_or_default();
+        Self { ends, due: ends - MARGIN.min(left / 2) }
+    }
+}
+
+async fn watch(renewal: Weak<Renewal>, files: Vec<PathBuf>) {
     let mut seen = states(&files).await;
     loop {
         sleep(TICK).await;
         let now = states(&files).await;
-        let Some(origin) = origin.upgrade() else { return };
-        let Some(renewal) = &origin.renewal else { return };
+        let Some(renewal) = renewal.upgrade() else { return };
         if now != seen || renewal.is_due() {
-            let used = origin.domains().own().signer();
+            let used = renewal.domains.own().signer();
             // A file may be half written: it is read again until it yields something.
-            if origin.renew(used.as_ref()).await != Renewed::Failed {
+            if renewal.renew(used.as_ref()).await != Renewed::Failed {
                 seen = now;
             }
         }

@@ -1,0 +1,84 @@
+//! The two questions that the cache asks: HEAD and ranged GET of an object.
+
+use std::sync::Arc;
+
+use http::Method;
+
+use super::asked::{Asked, Pin};
+use super::body::{Answer, Body};
+use super::client::Origin;
+use super::error::OriginError;
+use super::hedging::{About, bytes_of};
+use super::request::ObjectRequest;
+use super::retry::RetryBudget;
+use super::slots::Urgency;
+use crate::metrics::hedging::Phase;
+use crate::s3::{ObjectId, ObjectMeta, PartNumber};
+
+impl Origin {
+    /// `HeadObject` without conditions (R10), of the whole or of a part; its checksums included.
+    ///
+    /// # Errors
+    /// Any [`OriginError`]; those that may pass were retried.
+    pub async fn head(
+        &self,
+        id: &ObjectId,
+        part: Option<PartNumber>,
+    ) -> Result<ObjectMeta, OriginError> {
+        let domain = self.domains().of_realm(id.realm())?;
+        let (method, pin) = (Method::HEAD, &Pin::Current);
+        let request = ObjectRequest {
+            domain: &domain,
+            method,
+            id,
+            range: None,
+            part,
+            pin,
+            by_version: false,
+        };
+        let mut budget = RetryBudget::new(self.config());
+        loop {
+            let about = About { phase: Phase::Head, bytes: 0, bucket: id.bucket_hash64() };
+            let send = async || {
+                let exchange = self.exchange(&request, &budget).await?;
+                let (meta, elapsed) = (request.meta_in(&exchange), exchange.first_byte);
+                exchange.release().await;
+                Ok((meta, elapsed))
+            };
+            match self.hedging().race(about, || self.may_repeat(), send).await {
+                Ok(meta) => return meta,
+                Err(failure) => self.pause(failure, &mut budget).await?,
+            }
+        }
+    }
+
+    /// `GetObject` of a range. The answer's version, range and size were compared with what was asked;
+    /// its body resumes by itself where it breaks.
+    ///
+    /// # Errors
+    /// Any [`OriginError`]; those that may pass were retried.
+    pub async fn get(
+        self: &Arc<Self>,
+        id: &ObjectId,
+        asked: Asked,
+        pin: Pin,
+        urgency: &Arc<Urgency>,
+    ) -> Result<Answer, OriginError> {
+        let mut budget = RetryBudget::new(self.config()).of(urgency.clone());
+        loop {
+            let (phase, bucket) = (Phase::FirstByte, id.bucket_hash64());
+            let about = About { phase, bytes: bytes_of(&asked), bucket };
+            let send = async || {
+                let (exchange, checked) = self.get_once(id, &asked, &pin, &budget).await?;
+                let elapsed = exchange.first_byte;
+                Ok(((exchange, checked), elapsed))
+            };
+            match self.hedging().race(about, || self.may_repeat(), send).await {
+                Ok((exchange, checked)) => {
+                    return Ok(Body::answer(self.clone(), id.clone(), exchange, checked, budget));
+                }
+                Err(failure) => self.pause(failure, &mut budget).await?,
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! State of the origin, for people and programs.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+use super::client::Origin;
+use super::outages::State;
+
+/// The health of the origin.
+#[derive(Debug, Clone, Serialize)]
+pub struct OriginReport {
+    pub endpoint: String,
+    pub state: State,
+    /// Duration of the outage.
+    pub failing_seconds: Option<u64>,
+    /// The first failure of the outage, and where to look.
+    pub reason: Option<String>,
+    /// The circuit breaker is open.
+    pub only_probed: bool,
+    /// Addresses in use.
+    pub addresses: Vec<SocketAddr>,
+    /// Why they are old, if the name is not resolved any more.
+    pub addresses_old: Option<String>,
+}
+
+impl Origin {
+    /// The same as [`Origin::describe`], for programs.
+    pub fn report(&self) -> OriginReport {
+        let (state, outage) = self.health().state();
+        let (failing_seconds, reason) = outage.unzip();
+        let endpoint = self.endpoint();
+        OriginReport {
+            endpoint: self.config().endpoint.clone(),
+            state,
+            failing_seconds,
+            reason,
+            only_probed: self.health().is_only_probed(),
+            addresses: endpoint.known_addresses(),
+            addresses_old: endpoint.describe_addresses(),
+        }
+    }
+
+    /// For `/readyz`: one line.
+    pub fn describe(&self) -> String {
+        let endpoint = &self.config().endpoint;
+        let health = self.health().describe();
+        match self.endpoint().describe_addresses() {
+            Some(old) => format!("{health}origin {endpoint}: {old}\n"),
+            None => health,
+        }
+    }
+}
