@@ -245,7 +245,6 @@ impl Cache {
         self.meta.set_capacity(self.metadata + reserved(self.memory.usage().1));
     }
 
-    /// What lies on disk; `None` without a disk tier.
     /// Sets the gauges of each path of the disk tier.
     pub fn set_disk_gauges(&self) {
         if let Some(disk) = &self.disk {
@@ -253,6 +252,7 @@ impl Cache {
         }
     }
 
+    /// What lies on disk; `None` without a disk tier.
     pub fn disk_usage(&self) -> Option<DiskUsage> {
         self.disk.as_ref().map(DiskTier::usage)
     }

@@ -216,7 +216,9 @@ async fn r16_what_is_not_on_the_allow_list_is_passed_through_and_not_stored() {
                 let refused = query == "?versionId=";
                 assert_eq!(answer.status.is_success(), !refused, "{state} {what}: {answer:?}");
                 assert_eq!(answer.header("cache-status"), "hotset; fwd=bypass", "{state} {what}");
-                let seen = s3.requests();
+                // A HEAD answered 400 may be one for another region, which the bucket is asked for.
+                let is_of_key = |seen: &Seen| seen.path.ends_with(&key);
+                let seen: Vec<_> = s3.requests().into_iter().filter(is_of_key).collect();
                 assert_eq!((seen.len(), &seen[0].method), (1, &method), "{state} {what}");
                 if let Some((name, value)) = header {
                     assert_eq!(seen[0].header(name), value, "{state} {what}");

@@ -45,7 +45,7 @@ fn mistakes_are_named_with_line_column_and_key() {
         ),
         (
             "origin:\n  addressing: subdomain\n",
-            "FILE:2:15: origin.addressing: invalid value: `subdomain`, expected one of `path`, `virtual`",
+            "FILE:2:15: origin.addressing: invalid value: `subdomain`, expected one of `path`, `virtual`, `bucket`",
         ),
         (
             "cache:\n  block: 3MiB\n",

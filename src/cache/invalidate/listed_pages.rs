@@ -24,6 +24,8 @@ use crate::s3::{ListRequest, ObjectId};
 const SHARE: u64 = 64;
 /// Bytes for both, at least and at most.
 const BYTES: (u64, u64) = (1 << 20, 8 << 20);
+/// The part of `cache.memory` that is the most for both, however little it is.
+const LARGEST_SHARE: u64 = 16;
 /// Bytes that a page takes beside its body.
 const PAGE_OVERHEAD: u64 = 512;
 /// Buckets whose losses are told apart.
@@ -91,7 +93,7 @@ pub(in crate::cache) struct Unchecked {
 impl ListedPages {
     /// Bytes that it takes of `memory`.
     pub(in crate::cache) fn share_of(memory: u64) -> u64 {
-        (memory / SHARE).clamp(BYTES.0, BYTES.1)
+        (memory / SHARE).clamp(BYTES.0.min(memory / LARGEST_SHARE), BYTES.1)
     }
 
     /// Takes up to `bytes`.
