@@ -1,4 +1,5 @@
-//! Bytes and freshness. This room knows S3's nouns and the origin; it knows nothing of HTTP.
+//! The block cache: tiers of memory and disk, freshness, coalesced fetches, invalidation. It knows S3's vocabulary and the
+//! origin, and no HTTP.
 //!
 //! ```text
 //!  open ── known and fresh ───────────────────────────────┐
@@ -7,7 +8,7 @@
 //!  read ── memory ── disk ── in flight ── a new fetch, pinned to the version ──> slices, in order
 //! ```
 //! Invariants: blocks are keyed by version and never mixed; nothing read before an invalidation is admitted
-//! after it; each byte is fetched by one fetch at a time; what is held for readers is paid for in a budget.
+//! after it; each byte is fetched by one fetch at a time; bytes held for readers are charged to a budget.
 
 mod assembly;
 pub mod config;

@@ -1,6 +1,6 @@
 //! The origin: connections, requests, retries, health and credentials.
 //!
-//! One rule holds in this room: whatever leaves it as bytes of an object was compared with what was
+//! One rule holds in this module: whatever leaves it as bytes of an object was compared with what was
 //! asked (version, range, length), and a body that ends early is never passed on as complete.
 //! It knows nothing of caching: blocks, freshness and flights are words of `cache`.
 

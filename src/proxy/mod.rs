@@ -1,13 +1,13 @@
-//! The HTTP face: pingora's hooks, each a few lines that delegate.
+//! HTTP requests of clients: pingora's hooks, each a few lines that delegate.
 //!
 //! ```text
-//!  request_filter ── understand ── authorize ──┬─ read: from the cache (read.rs)
-//!                                              └─ else: Ok(false), pingora streams it (pass_through.rs)
+//!  request_filter ── understand ── authorize ──┬─ read: from the cache (handlers/read.rs)
+//!                                              └─ else: Ok(false), pingora streams it (handlers/pass_through.rs)
 //!  logging ── one log line, metrics; a write without a known outcome makes its keys suspect
 //! ```
-//! What arrives here has passed the gate of its connection (gate.rs): it means the same to every reader. Small hits are
-//! answered before pingora sees them (http1.rs, `at_once.rs`).
-//! Before a head is out, an error is S3's XML and the connection lives on; after, the transfer is broken.
+//! What arrives here has passed the checks of its connection (conn/gate.rs): every reader understands it alike. Small hits
+//! are answered before pingora sees them (`fast_path`).
+//! Before the response head is sent, an error is S3's XML and the connection stays open; after it, the transfer is aborted.
 
 mod access_log;
 pub mod config;
