@@ -63,14 +63,20 @@ pub struct Hotset {
 }
 
 impl Hotset {
-    /// The value of a metric without labels; 0 when there is none of that name.
+    /// The sum of the series of a name, or of those with one label (`name{label="value"}`); 0 when there is none.
     ///
     /// # Errors
     /// When the page of metrics can't be had.
     pub fn metric(&self, name: &str) -> Result<f64> {
         let page = ask(self.admin, "/metrics")?;
-        let mut values = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(values.next().unwrap_or("0").parse()?)
+        let (name, label) = name.split_once('{').unwrap_or((name, ""));
+        let label = label.trim_end_matches('}');
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            let is_it = rest.starts_with(['{', ' ']) && rest.contains(label);
+            rest.rsplit_once(' ').filter(|_| is_it).map(|(_, value)| value.parse::<f64>())
+        };
+        page.lines().filter_map(value).try_fold(0.0, |sum, value| Ok(sum + value?))
     }
 }
 

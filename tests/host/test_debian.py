@@ -67,6 +67,8 @@ def follow(machine: throwaway.Machine, page: str, units: str) -> Service:
             case ["systemctl", "restart", "hotset.service"]:
                 service.stop()
                 service.start()
+            case ["systemctl", "reload", "hotset.service"]:
+                service.reload()
             case ["hotset", "health", *_]:
                 machine.wait_for("sh", "-c", text)
             case ["apt", "remove", *_]:

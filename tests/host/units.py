@@ -59,6 +59,10 @@ class Service:
             ],
         )
 
+    def reload(self) -> None:
+        (command,) = read(self.machine.path(f"{self.folder}/hotset.service"))["ExecReload"]
+        self.machine.ok(*shlex.split(command.replace("$MAINPID", str(self.process.pid))))
+
     def stop(self) -> None:
         self.process.terminate()
         assert self.process.wait(40) == 0, self.machine.path("/srv/hotset.log").read_text()
