@@ -25,7 +25,13 @@ pub(in crate::proxy) fn name_in_answer(
     head: &mut ResponseHeader,
     forward: &mut Forward,
 ) -> Result<()> {
-    if head.headers.contains_key(BUCKET_REGION) {
+    let origin = &forward.place.origin;
+    let named = head.headers.get(BUCKET_REGION);
+    // Where one region is all there is, the origin's own answer is right, and differs in its details.
+    let may_name_another = origin.endpoint().is_aws()
+        || region != origin.config().region.as_str()
+        || named.is_some_and(|named| named != region);
+    if named.is_some() {
         head.insert_header(BUCKET_REGION, region.clone())?;
     }
     let parsed = &forward.parsed;
@@ -33,7 +39,7 @@ pub(in crate::proxy) fn name_in_answer(
         && parsed.bucket.is_some()
         && parsed.key.is_none()
         && parsed.query.contains("location");
-    if asks_location && head.status == StatusCode::OK {
+    if asks_location && may_name_another && head.status == StatusCode::OK {
         let body = location(region.to_str().unwrap_or_default());
         for name in [TRANSFER_ENCODING, CONTENT_ENCODING] {
             head.remove_header(&name);
