@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// How long a connection may live, its answer included.
+/// Longest life of a connection, its response included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Until when a connection may live.

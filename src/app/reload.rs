@@ -153,7 +153,7 @@ impl Reloader {
         Ok(json!(Report { changes, restart_needed, dry_run }))
     }
 
-    /// What a reload would do; `None`: there is nothing to reload from.
+    /// Computes the changes that a reload would make; `None`: there is no source to reload from.
     async fn step(&self) -> Result<Option<Step>, ConfigError> {
         let running = self.running.lock().await;
         match (&*running, &self.source) {
@@ -269,7 +269,7 @@ fn log_changes(cause: &str, changes: &[Change]) {
     log::info!("reloaded by {cause}: {live} keys changed, and {waiting} wait for a restart");
 }
 
-/// What was read and checked for a configuration before anything of it is put into force.
+/// Files and settings of a configuration, read and checked before any of it is applied.
 struct Prepared {
     tls: Vec<(Arc<Tls>, NewTls)>,
     receivers: NewReceivers,

@@ -140,7 +140,7 @@ pub(super) fn access(config: &Config, origins: &Origins) -> Result<Arc<Access>, 
     Ok(Arc::new(access.with_path_prefixes(path_prefixes(config))))
 }
 
-/// What `access` is to decide by after a reload.
+/// Settings of authorisation that `access` decides by after a reload.
 ///
 /// # Errors
 /// [`IdentitiesError`].

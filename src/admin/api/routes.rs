@@ -1,4 +1,4 @@
-//! Which handler answers which path.
+//! Routes of the admin API: path and method to handler.
 
 use std::net::IpAddr;
 
@@ -84,7 +84,7 @@ impl Api {
     }
 }
 
-/// What an answer says that was acted on: scopes of a purge, the object or prefix of a warm job, the level that was set.
+/// Resource of an audited admin request: scopes of a purge, object or prefix of a warm job, the level that was set.
 fn resource(response: &Response<String>) -> Option<String> {
     let body: Value = serde_json::from_str(response.body()).ok()?;
     let told = ["scopes", "prefix", "keys", "id", "level"].map(|name| &body[name]);

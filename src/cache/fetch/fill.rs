@@ -16,7 +16,7 @@ use crate::cache::memory::block::Block;
 use crate::metrics::GaugeGuard;
 use crate::origin::{Class, OriginError, Urgency};
 
-/// How many still want what a fetch will bring, and how urgently.
+/// Counts the readers that wait for a fetch, and holds the most urgent class among them.
 pub(in crate::cache) struct Interest {
     urgency: Arc<Urgency>,
     claims: AtomicUsize,

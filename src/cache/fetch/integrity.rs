@@ -2,7 +2,7 @@
 //!
 //! Bytes come in ranges, over several connections and in any order. The CRC of each fill is combined with those of its
 //! neighbours; the fill that completes the object, or the part, is admitted only if the CRC of all is the announced one.
-//! What was fetched without a known checksum, or is composite (of the parts' checksums), is not compared.
+//! Bytes without a known checksum, or with a composite one (of the parts' checksums), are not compared.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
