@@ -17,6 +17,7 @@ mod architecture;
 mod at_once;
 /// The circuit breaker of the origin.
 mod breaker;
+mod bucket_owners;
 /// The admin port's API and the subcommands that use it.
 mod by_hand;
 /// Messages of `hotset check` about mistakes in a file.
