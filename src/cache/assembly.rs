@@ -1,29 +1,30 @@
 //! Puts the cache together of its parts. Lookups, fetches and invalidations work on them in files of their own.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::config::{CacheConfig, RuleConfig};
-use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage};
+use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage, Ticket};
 use super::fetch::budget::Budget;
 use super::fetch::empties::EmptyFolders;
 use super::fetch::flight::Flights;
 use super::fetch::integrity::Integrity;
 use super::fetch::locality::Locality;
 use super::fetch::plan;
-use super::invalidate::departures::{Departing as _, Departures, Why};
+use super::invalidate::departures::Departures;
 use super::invalidate::floors::Floors;
 use super::invalidate::generation::Generations;
 use super::invalidate::listed_pages::ListedPages;
-use super::key::{BlockKey, ObjectVersion};
-use super::lists::store::Lists;
+use super::lists::store::{ListAnswer, ListFill, ListKey, Lists};
 use super::lookup::no_parts::NoParts;
-use super::memory::block::RESERVED;
-use super::memory::tier::MemoryTier;
 use super::metadata::heads::Heads;
 use super::metadata::store::MetaCache;
-use super::tiers::hot_queue::WriteBehind;
+use super::tiers::blocks::BlockTiers;
+use super::tiers::hot_queue::HotQueue;
+use super::tiers::objects::ObjectTiers;
+use super::tiers::write_behind;
 use crate::origin::Origins;
-use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm};
+use crate::s3::{BucketName, Listing, Realm};
 
 /// The part of `cache.memory` that is for metadata whatever else is there; each block reserves some more.
 const METADATA_SHARE: u64 = 16;
@@ -40,16 +41,10 @@ const QUEUE_BLOCKS: u64 = 8;
 /// The cache: one a process.
 pub struct Cache {
     pub(in crate::cache) origin: Origins,
-    pub(in crate::cache) memory: MemoryTier,
-    pub(in crate::cache) disk: Option<DiskTier>,
-    pub(in crate::cache) write_behind: WriteBehind,
-    pub(in crate::cache) meta: MetaCache,
-    /// Bytes for metadata beside those that blocks reserve.
-    pub(in crate::cache) metadata: u64,
-    pub(in crate::cache) floors: Arc<Floors>,
+    pub(in crate::cache) objects: Arc<ObjectTiers>,
+    pub(in crate::cache) blocks: Arc<BlockTiers>,
     /// Held by who erases.
     pub(in crate::cache) erasing: Arc<tokio::sync::Mutex<()>>,
-    pub(in crate::cache) generations: Generations,
     pub(in crate::cache) flights: Flights,
     pub(in crate::cache) integrity: Integrity,
     pub(in crate::cache) locality: Locality,
@@ -57,14 +52,9 @@ pub struct Cache {
     pub(in crate::cache) heads: Heads,
     pub(in crate::cache) lists: Lists,
     pub(in crate::cache) no_parts: NoParts,
-    pub(in crate::cache) departures: Arc<Departures>,
-    /// Listings that wait to be compared with the disk.
-    pub(in crate::cache) listed: Arc<ListedPages>,
     pub(in crate::cache) budget: Budget,
     /// Bytes for lists while a rule has them kept.
     lists_share: u64,
-    /// Bytes.
-    pub(in crate::cache) block_size: u64,
     /// Least bytes of an origin range within a run of missing blocks.
     pub(in crate::cache) fetch_size: u64,
     /// Most bytes that one reader has read ahead.
@@ -119,50 +109,33 @@ impl Cache {
         let MemoryShares { metadata, departures, lists, listed, blocks, .. } =
             MemoryShares::of(config, rules);
         let departures = Arc::new(Departures::new(departures));
-        Arc::new_cyclic(|cache: &Weak<Self>| {
-            let cache = cache.clone();
-            let evicted = move |key: &BlockKey, block: &_| {
-                if let Some(cache) = cache.upgrade()
-                    && !cache.spill(key, block)
-                {
-                    cache.departures.record(key.departing(), Why::Evicted);
-                }
-            };
-            let write_behind = WriteBehind::new(config.admission);
-            let memory = MemoryTier::new(blocks, evicted);
-            let memory = match &disk {
-                Some(_) => memory.with_hot(write_behind.intake()),
-                None => memory,
-            };
-            Self {
-                origin,
-                memory,
-                write_behind,
-                disk,
-                meta: MetaCache::new(
-                    metadata,
-                    config.memory() / METADATA_SHARE_MAX,
-                    departures.clone(),
-                ),
-                metadata,
-                generations: Generations::new(floors.clone()),
-                floors,
-                erasing: Arc::default(),
-                flights: Flights::new(),
-                integrity: Integrity::new(),
-                locality: Locality::new(),
-                empties: EmptyFolders::new(),
-                heads: Heads::default(),
-                lists: Lists::new(lists),
-                lists_share: config.memory() / LISTS_SHARE,
-                no_parts: NoParts::new(),
-                departures,
-                listed: ListedPages::new(listed),
-                budget: Budget::new(config.in_flight()),
-                block_size: config.block.0,
-                fetch_size: config.fetch.0,
-                read_ahead: config.read_ahead.0,
-            }
+        let most_metadata = config.memory() / METADATA_SHARE_MAX;
+        let objects = Arc::new(ObjectTiers {
+            meta: MetaCache::new(metadata, most_metadata, departures.clone()),
+            disk,
+            generations: Generations::new(floors.clone()),
+            floors,
+            departures,
+            listed: ListedPages::new(listed),
+            block_size: config.block.0,
+        });
+        let hot = HotQueue::new(config.admission);
+        Arc::new(Self {
+            origin,
+            blocks: Arc::new(BlockTiers::new(objects.clone(), hot, blocks, metadata)),
+            objects,
+            erasing: Arc::default(),
+            flights: Flights::new(),
+            integrity: Integrity::new(),
+            locality: Locality::new(),
+            empties: EmptyFolders::new(),
+            heads: Heads::default(),
+            lists: Lists::new(lists),
+            lists_share: config.memory() / LISTS_SHARE,
+            no_parts: NoParts::new(),
+            budget: Budget::new(config.in_flight()),
+            fetch_size: config.fetch.0,
+            read_ahead: config.read_ahead.0,
         })
     }
 
@@ -172,9 +145,9 @@ impl Cache {
     /// # Errors
     /// [`DiskError`]: a path of the disk tier cannot be written.
     pub fn begin(self: &Arc<Self>) -> Result<(), DiskError> {
-        let Some(disk) = &self.disk else { return Ok(()) };
+        let Some(disk) = &self.objects.disk else { return Ok(()) };
         disk.begin()?;
-        self.begin_writing_behind();
+        write_behind::begin(&self.blocks);
         self.begin_comparing_pages();
         Ok(())
     }
@@ -184,7 +157,7 @@ impl Cache {
     pub fn set_rules(&self, rules: &[RuleConfig]) {
         let keeps_lists = rules.iter().any(|rule| rule.lists.is_some());
         self.lists.set_capacity(if keeps_lists { self.lists_share } else { 0 });
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = &self.objects.disk {
             disk.set_rules(rules);
         }
     }
@@ -195,17 +168,13 @@ impl Cache {
     }
 
     pub fn block_size(&self) -> u64 {
-        self.block_size
-    }
-
-    /// A version that was learned just now.
-    pub(in crate::cache) fn version(&self, id: &ObjectId, meta: &ObjectMeta) -> ObjectVersion {
-        ObjectVersion::new(id, meta, self.block_size, self.floors.of(id))
+        self.objects.block_size
     }
 
     /// What a fetch of the first `bytes` of an object is rounded up to, in bytes.
     pub fn granularity(&self, bytes: u64) -> u64 {
-        if bytes < self.block_size { plan::UNIT.min(self.block_size) } else { self.block_size }
+        let block_size = self.objects.block_size;
+        if bytes < block_size { plan::UNIT.min(block_size) } else { block_size }
     }
 
     pub fn fetch_size(&self) -> u64 {
@@ -213,9 +182,8 @@ impl Cache {
     }
 
     pub fn usage(&self) -> Usage {
-        let (weight, blocks) = self.memory.usage();
-        let block_bytes = weight.saturating_sub(reserved(blocks));
-        let (metadata_bytes, metadata_entries) = self.meta.usage();
+        let (block_bytes, blocks) = self.blocks.usage();
+        let (metadata_bytes, metadata_entries) = self.objects.meta.usage();
         let (in_flight_bytes, in_flight_limit) = self.budget.usage();
         Usage {
             block_bytes,
@@ -229,47 +197,79 @@ impl Cache {
 
     /// Most bytes of blocks in memory: as configured, and now.
     pub fn block_capacity(&self) -> (u64, u64) {
-        self.memory.capacity()
+        self.blocks.memory.capacity()
     }
 
     /// Bounds the blocks in memory by less than is configured, or by as much again. What is too much is evicted before
     /// it returns, which takes time with many blocks.
     pub fn set_block_capacity(&self, bytes: u64) {
-        self.memory.set_capacity(bytes);
-        self.share_memory();
-    }
-
-    /// Gives metadata what the blocks in memory reserve for it. With small objects that is a third of memory, with large
-    /// ones next to nothing. The sum of both stays within `cache.memory`.
-    pub(in crate::cache) fn share_memory(&self) {
-        self.meta.set_capacity(self.metadata + reserved(self.memory.usage().1));
+        self.blocks.set_capacity(bytes);
     }
 
     /// Sets the gauges of each path of the disk tier.
     pub fn set_disk_gauges(&self) {
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = &self.objects.disk {
             disk.set_gauges();
         }
     }
 
     /// What lies on disk; `None` without a disk tier.
     pub fn disk_usage(&self) -> Option<DiskUsage> {
-        self.disk.as_ref().map(DiskTier::usage)
+        self.objects.disk.as_ref().map(DiskTier::usage)
     }
-}
 
-/// Bytes that so many blocks reserve for metadata.
-fn reserved(blocks: u64) -> u64 {
-    blocks * RESERVED as u64
+    /// Whether nobody waits for memory in flight, and as much is free as one reader would leave to others when it
+    /// reads ahead.
+    pub fn has_room(&self) -> bool {
+        self.budget.has_room(self.fetch_size)
+    }
+
+    /// Waits until an invalidation would survive a power cut (R11). `false`: the disk did not take it within 3 s, and
+    /// it holds only while this process runs.
+    pub async fn durable(&self, ticket: Option<Ticket>) -> bool {
+        self.objects.durable(ticket).await
+    }
+
+    /// As [`Cache::durable`], for a write that passes through: it goes on after 1 s. The disk then counts as off, and
+    /// a start that follows confirms each record (R38).
+    pub async fn durable_or_off(&self, ticket: Option<Ticket>) {
+        self.objects.durable_or_off(ticket).await;
+    }
+
+    /// The last invalidation that is not durable yet: who repeats one waits for it.
+    pub fn unsettled(&self) -> Option<Ticket> {
+        self.objects.unsettled()
+    }
+
+    /// Writes what is worth it of memory to disk, and makes what lies there last. To be called when nothing is in
+    /// flight any more, with a limit of the caller's: what is written when that is over stays.
+    pub async fn close(&self) {
+        self.blocks.close().await;
+    }
+
+    /// The answer to a list that was asked for less than `ttl` ago, when nothing changed it since.
+    pub fn list(&self, key: &ListKey, ttl: Duration) -> Option<Arc<ListAnswer>> {
+        if self.is_certain() { self.lists.get(key, ttl) } else { None }
+    }
+
+    /// A list is about to be asked for.
+    pub fn list_begins(&self, key: ListKey, listing: Listing, ttl: Duration) -> ListFill {
+        self.lists.begin(key, listing, ttl)
+    }
+
+    /// Keeps a list that has come, unless something changed in its bucket meanwhile.
+    pub fn admit_list(&self, fill: ListFill, answer: ListAnswer) {
+        self.lists.admit(fill, answer);
+    }
 }
 
 /// Bytes of `cache.memory`, by what they are for.
 struct MemoryShares {
-    pub(in crate::cache) metadata: u64,
+    metadata: u64,
     departures: u64,
     index: u64,
     queue: u64,
-    pub(in crate::cache) lists: u64,
+    lists: u64,
     /// For listings that wait to be compared with the disk.
     listed: u64,
     blocks: u64,

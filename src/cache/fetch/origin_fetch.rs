@@ -4,7 +4,6 @@
 //! given up, unless little of it is left. However a task ends, even by a panic, its waiters are told.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -141,7 +140,7 @@ impl OpeningTask {
 
     async fn deliver(mut self, answer: Answer) {
         let Answer { meta, mut range, mut body } = answer;
-        let version = self.cache.version(&self.id, &meta);
+        let version = self.cache.objects.version(&self.id, &meta);
         if self.opening.asked().part().is_none() {
             self.cache.learn(&self.id, self.generation, self.since, &meta, &version);
         }
@@ -153,7 +152,7 @@ impl OpeningTask {
         let check = self.fetching.check(&version, &meta, self.opening.asked().part());
         let (since, fills) = (self.since, Vec::new());
         let mut opened = Opened { meta, version: version.clone(), since, fills };
-        if is_part && self.cache.holds(&version, &range) {
+        if is_part && self.cache.blocks.holds_all(&version, range.clone()).await {
             // The place of the part is all that was not known.
             return self.end(Ok(opened));
         }
@@ -205,8 +204,9 @@ impl Cache {
     ) -> FirstRequest {
         let likely_empty = || plan::is_mostly_empty(id.key()) || self.empties.contain(id);
         let whole = range.is_none() && (checksums || likely_empty());
-        let asked = plan::first_request(range, whole, self.block_size, self.fetch_size);
-        if let Some(range) = asked.range().filter(|r| r.end - r.start < self.block_size) {
+        let block_size = self.objects.block_size;
+        let asked = plan::first_request(range, whole, block_size, self.fetch_size);
+        if let Some(range) = asked.range().filter(|r| r.end - r.start < block_size) {
             self.locality.fetch_end(id, range, range.end);
         }
         let if_match = match preconditions.map(Preconditions::first_ask) {
@@ -218,20 +218,9 @@ impl Cache {
 
     /// The origin answered a request for bytes that was made at `started`: the disk is held against that (R37).
     fn answered(&self, started: Instant) {
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = &self.objects.disk {
             disk.origin_answered(started.elapsed());
         }
-    }
-
-    /// Whether none of these bytes would have to be fetched.
-    fn holds(&self, version: &ObjectVersion, range: &Range<u64>) -> bool {
-        let block_size = version.block_size();
-        let mut blocks = (range.start / block_size..range.end.div_ceil(block_size)).map(|index| {
-            let key = version.block(index);
-            let wanted = range.start.max(key.start())..range.end.min(key.end());
-            self.holds_part(&key, &wanted)
-        });
-        blocks.all(|held| held)
     }
 }
 
@@ -264,7 +253,7 @@ impl Delivery {
         loop {
             turn.moved(left - body.remaining()).await;
             left = body.remaining();
-            let little_is_left = left <= self.cache.block_size;
+            let little_is_left = left <= self.cache.objects.block_size;
             let mut mismatch = None;
             let outcome = {
                 let next = body.next(|bytes| mismatch = self.append(bytes).err());
@@ -322,8 +311,8 @@ impl Delivery {
     }
 
     fn admit(&self, key: &BlockKey, block: Block) {
-        if self.cache.generations.is_current(key.id(), self.generation) {
-            self.cache.keep(key, block);
+        if self.cache.objects.generations.is_current(key.id(), self.generation) {
+            self.cache.blocks.admit(key, block);
         } else {
             metrics::admission_refused();
         }

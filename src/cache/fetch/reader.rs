@@ -120,7 +120,8 @@ impl Cache {
     /// A reader of `range` of the object found.
     pub fn reader(self: &Arc<Self>, found: Found, range: Range<u64>) -> BlockReader {
         let length = range.end - range.start;
-        let is_small = length < self.block_size && found.version.size() > self.block_size;
+        let block_size = self.objects.block_size;
+        let is_small = length < block_size && found.version.size() > block_size;
         let granularity = if is_small { Granularity::Unit } else { Granularity::Block };
         let mut reader = BlockReader {
             cache: self.clone(),
@@ -192,7 +193,7 @@ impl BlockReader {
     /// Whether memory and disk hold all bytes that were not handed out yet.
     pub async fn rest_is_held(&self) -> bool {
         let from = self.at + self.left_over.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        self.cache.holds_all(&self.version, from..self.end).await
+        self.cache.blocks.holds_all(&self.version, from..self.end).await
     }
 
     /// The client took `bytes` in `took`. One that will not have taken what is held for it any time soon gives
@@ -256,7 +257,7 @@ impl BlockReader {
     }
 
     fn in_memory(&mut self) -> Option<Piece> {
-        let (memory, key) = (&self.cache.memory, self.version.block_at(self.at));
+        let (memory, key) = (&self.cache.blocks.memory, self.version.block_at(self.at));
         // What was just fetched for this reader is not read over.
         let block = if self.opening.is_some() { memory.find(&key) } else { memory.get(&key) }?;
         let bytes = block.from(self.at)?;
@@ -278,7 +279,7 @@ impl BlockReader {
         if self.refused.contains(&self.at) {
             return None;
         }
-        let disk = self.cache.disk.as_ref()?;
+        let disk = self.cache.objects.disk.as_ref()?;
         let there = match disk.presence(&key) {
             Presence::Readable(there) => there,
             Presence::Bypassed => {
@@ -290,7 +291,7 @@ impl BlockReader {
             Presence::Absent => return None,
         };
         let is_elsewhere = !there.contains(&self.at);
-        if is_elsewhere || self.cache.memory.has(&key) {
+        if is_elsewhere || self.cache.blocks.memory.has(&key) {
             self.join_rest(&key, &there).await?;
             return if is_elsewhere { None } else { self.in_memory() };
         }
@@ -315,9 +316,9 @@ impl BlockReader {
 
     /// A part of the block is on disk, another is fetched or in memory: they are joined in memory, and leave it as one.
     async fn join_rest(&mut self, key: &BlockKey, there: &Range<u64>) -> Option<()> {
-        if self.cache.memory.find(key).is_none_or(|block| !block.covers(there)) {
-            match self.cache.disk.as_ref()?.load(key).await {
-                Some(rest) => self.cache.keep(key, rest),
+        if self.cache.blocks.memory.find(key).is_none_or(|block| !block.covers(there)) {
+            match self.cache.objects.disk.as_ref()?.load(key).await {
+                Some(rest) => self.cache.blocks.admit(key, rest),
                 None => self.refused = key.start()..key.end(),
             }
         }
@@ -326,7 +327,7 @@ impl BlockReader {
 
     async fn read_disk(&mut self, key: &BlockKey) -> Result<Piece, Failure> {
         self.prefetch(key);
-        let disk = self.cache.disk.as_ref().ok_or(Failure::Gone)?;
+        let disk = self.cache.objects.disk.as_ref().ok_or(Failure::Gone)?;
         let again = self.touched.replace(key.index()) == Some(key.index());
         let read = disk.plan_read(key, self.at, self.end, again);
         let mut read = read.ok_or(Failure::Gone)?;
@@ -343,7 +344,7 @@ impl BlockReader {
             None => Slice::Copied(bytes),
         };
         if let Some(block) = promoted {
-            self.cache.keep(key, block);
+            self.cache.blocks.admit(key, block);
         }
         let allowance = match paid {
             Some(paid) => Allowance { most: usize::MAX, share: true, paid: Some(paid) },
@@ -354,12 +355,12 @@ impl BlockReader {
 
     /// Keeps the device busy with the blocks behind this one.
     fn prefetch(&mut self, key: &BlockKey) {
-        let Some(disk) = &self.cache.disk else { return };
+        let Some(disk) = &self.cache.objects.disk else { return };
         self.prefetched = self.prefetched.max(key.end());
         let upto = self.end.min(key.end() + DISK_AHEAD);
         while self.prefetched < upto {
             let next = self.version.block_at(self.prefetched);
-            if self.cache.memory.find(&next).is_none() {
+            if self.cache.blocks.memory.find(&next).is_none() {
                 disk.prefetch(&next);
             }
             self.prefetched = next.end();

@@ -39,13 +39,13 @@ impl Cache {
             computed,
             target.announced.value,
         );
-        if self.generations.is_current(id, generation) {
+        if self.objects.generations.is_current(id, generation) {
             self.drop_blocks(id);
         }
         match is_known {
             false => OriginError::Corrupt,
             true => {
-                self.learn_uncacheable(id, self.generations.current(id));
+                self.learn_uncacheable(id, self.objects.generations.current(id));
                 OriginError::Uncacheable("its bytes do not match its checksum".to_owned())
             }
         }
@@ -53,12 +53,12 @@ impl Cache {
 
     /// Nothing that is cached of an object is used any more, whatever its version (R28).
     pub(in crate::cache) fn drop_blocks(self: &Arc<Self>, id: &ObjectId) {
-        self.floors.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
+        self.objects.floors.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
         let mut ticket = self.invalidate(id.object(), InvalidationCause::Origin);
         if id.is_variant() {
             ticket = ticket.max(self.invalidate(id, InvalidationCause::Origin));
         }
-        if self.disk.is_some() {
+        if self.objects.disk.is_some() {
             let cache = self.clone();
             tokio::spawn(async move { cache.purged(Purged { ticket }).await });
         }

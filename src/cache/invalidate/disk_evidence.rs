@@ -41,7 +41,7 @@ enum Compared {
 impl Cache {
     /// Starts the task that compares listings with the disk; it ends with the cache.
     pub(in crate::cache) fn begin_comparing_pages(self: &Arc<Self>) {
-        if let Some(pages) = self.listed.take() {
+        if let Some(pages) = self.objects.listed.take() {
             tokio::spawn(compare_pages(Arc::downgrade(self), pages));
         }
     }
@@ -53,14 +53,14 @@ impl Cache {
         sent: Sent,
         evidence: &Evidence,
     ) -> Option<Ticket> {
-        if self.meta.get(id).is_some() {
+        if self.objects.meta.get(id).is_some() {
             return self.apply_evidence(id, sent, evidence);
         }
         match self.compare_record(id, sent, evidence).await {
             Compared::Agrees => None,
             Compared::Contradicted(ticket) => ticket,
             Compared::Unknown => {
-                self.listed.lose(&(id.realm().clone(), id.bucket().clone()));
+                self.objects.listed.lose(&(id.realm().clone(), id.bucket().clone()));
                 None
             }
         }
@@ -69,14 +69,14 @@ impl Cache {
     /// Compares what the disk knows of an object; a record that is contradicted is void.
     async fn compare_record(&self, id: &ObjectId, sent: Sent, evidence: &Evidence) -> Compared {
         // What memory knows was compared itself, and the disk knows nothing else.
-        let disk = self.disk.as_ref().filter(|_| self.meta.get(id).is_none());
+        let disk = self.objects.disk.as_ref().filter(|_| self.objects.meta.get(id).is_none());
         let Some(disk) = disk.filter(|disk| disk.knows(id)) else { return Compared::Agrees };
-        let generation = self.generations.current(id);
+        let generation = self.objects.generations.current(id);
         let Some(Recalled { object: ObjectRecord { meta, learned }, .. }) = disk.recall(id).await
         else {
             return if disk.knows(id) { Compared::Unknown } else { Compared::Agrees };
         };
-        let version = self.version(id, &meta);
+        let version = self.objects.version(id, &meta);
         let known = Known::Object { meta: Arc::new(meta), version };
         let entry = Entry::new(known, Moment::of(learned), generation);
         if !entry.is_contradicted(sent, evidence) {
@@ -84,11 +84,11 @@ impl Cache {
         }
         metrics::cache::invalidation(InvalidationCause::Origin);
         let mut ticket = None;
-        self.generations.raise(id, || {
+        self.objects.generations.raise(id, || {
             // What came to memory meanwhile is younger than the record, and judged by its own age.
-            if self.meta.get(id).is_none() {
-                self.remember_invalidation(id, InvalidationCause::Origin);
-                ticket = self.forget(id);
+            if self.objects.meta.get(id).is_none() {
+                self.objects.record_invalidation(id, InvalidationCause::Origin);
+                ticket = self.objects.void_record(id);
             }
         });
         Compared::Contradicted(ticket.max(self.apply_evidence(id, sent, evidence)))
@@ -97,7 +97,7 @@ impl Cache {
     async fn compare_page(self: &Arc<Self>, page: &Arc<ListedPage>) {
         let (cache, scanned) = (self.clone(), page.clone());
         let candidates = spawn_blocking(move || cache.candidates(&scanned)).await;
-        let Ok(candidates) = candidates else { return self.listed.lose(&page.bucket) };
+        let Ok(candidates) = candidates else { return self.objects.listed.lose(&page.bucket) };
         let mut unknown = Vec::new();
         for candidate in candidates {
             if !self.compare_candidate(page, &candidate).await {
@@ -111,7 +111,7 @@ impl Cache {
         sleep(WRITTEN_WITHIN).await;
         for candidate in unknown {
             if !self.compare_candidate(page, &candidate).await {
-                return self.listed.lose(&page.bucket);
+                return self.objects.listed.lose(&page.bucket);
             }
         }
     }
@@ -122,7 +122,7 @@ impl Cache {
         let one = self.compare_record(id, page.sent, evidence).await;
         let paid = self.compare_record(&id.paid(), page.sent, evidence).await;
         if one == Compared::Agrees && paid == Compared::Agrees {
-            self.listed.agrees(*unchecked);
+            self.objects.listed.agrees(*unchecked);
         }
         one != Compared::Unknown && paid != Compared::Unknown
     }
@@ -136,7 +136,7 @@ impl Cache {
         let mut scanner = ListingScanner::new(&page.request);
         page.body.iter().for_each(|piece| scanner.push(piece, &mut scan));
         if page.is_complete {
-            self.listed.absences.keep(scan.keys);
+            self.objects.listed.absences.keep(scan.keys);
         }
         scan.candidates
     }
@@ -158,16 +158,18 @@ impl Scan<'_> {
 
     fn check(&mut self, id: ObjectId, state: &EntryState<'_>) {
         let Self { cache, page, candidates, .. } = self;
-        let Some(unchecked) = cache.listed.unchecked(&id, state.fingerprint()) else { return };
+        let Some(unchecked) = cache.objects.listed.unchecked(&id, state.fingerprint()) else {
+            return;
+        };
         let Some(evidence) = state.evidence() else { return };
         // What came to memory since the page was compared with it.
-        for id in cache.meta.index().ids(&id) {
+        for id in cache.objects.meta.index().ids(&id) {
             let _ = cache.apply_evidence(&id, page.sent, &evidence);
         }
-        let Some(disk) = &cache.disk else { return };
+        let Some(disk) = &cache.objects.disk else { return };
         match disk.knows(&id) || disk.knows(&id.paid()) {
             true => candidates.push(Candidate { id, evidence, unchecked }),
-            false => cache.listed.agrees(unchecked),
+            false => cache.objects.listed.agrees(unchecked),
         }
     }
 }
@@ -195,6 +197,6 @@ async fn compare_pages(cache: Weak<Cache>, mut pages: UnboundedReceiver<ListedPa
         let page = Arc::new(page);
         let Some(cache) = cache.upgrade() else { return };
         cache.compare_page(&page).await;
-        cache.listed.finish(&page);
+        cache.objects.listed.finish(&page);
     }
 }

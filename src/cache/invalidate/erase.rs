@@ -12,8 +12,6 @@ use tokio::time::{Instant, timeout_at};
 use super::scope::{Covered, Scope};
 use crate::cache::assembly::Cache;
 use crate::cache::disk::{ErasedFiles, NotErased};
-use crate::cache::key::BlockKey;
-use crate::cache::memory::block::Block;
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,7 +64,7 @@ impl Cache {
         let (cache, in_memory) = (self.clone(), covered.clone());
         let erased = spawn_blocking(move || cache.erase_memory(&in_memory)).await;
         let memory_bytes = erased.map_err(|_| EraseError::GivenUp)?;
-        let files = match &self.disk {
+        let files = match &self.objects.disk {
             Some(disk) => disk.erase(&covered).await?,
             None => ErasedFiles::default(),
         };
@@ -76,45 +74,25 @@ impl Cache {
     /// Lets go of what purges ended. Returns the bytes of blocks.
     fn erase_memory(&self, covered: &Covered) -> u64 {
         // Whoever is about to keep what a purge of many ended has done so by then.
-        self.generations.settle();
-        for (id, entry) in self.meta.iter() {
+        self.objects.generations.settle();
+        for (id, entry) in self.objects.meta.iter() {
             // In whatever way it was asked for.
             if covered.covers(id.bucket(), id.key())
-                && !self.generations.is_current(&id, entry.generation)
+                && !self.objects.generations.is_current(&id, entry.generation)
             {
-                self.meta.remove(&id);
+                self.objects.meta.remove(&id);
             }
         }
         let mut bytes = 0;
-        for (key, block) in self.memory.iter() {
-            if self.is_ended(&key) {
+        for (key, block) in self.blocks.memory.iter() {
+            if self.objects.is_purged(&key) {
                 bytes += block.len() as u64;
-                self.memory.remove(&key);
+                self.blocks.memory.remove(&key);
             }
         }
-        self.meta.settle();
-        self.memory.settle();
+        self.objects.meta.settle();
+        self.blocks.memory.settle();
         bytes
-    }
-
-    /// Whether a purge ended the block.
-    pub(in crate::cache) fn is_ended(&self, key: &BlockKey) -> bool {
-        key.version().floor() < self.floors.of(key.id())
-    }
-
-    /// Keeps a block in memory, unless a purge ended it meanwhile: it may have been looked for there already.
-    pub(in crate::cache) fn keep(&self, key: &BlockKey, block: Block) {
-        let all_are_hot = self.write_behind.takes_everything();
-        let newcomer = all_are_hot.then(|| block.clone());
-        if self.memory.admit(key.clone(), block) {
-            self.share_memory();
-        }
-        if let Some(block) = newcomer {
-            self.memory.announce(key, &block);
-        }
-        if self.is_ended(key) {
-            self.memory.remove(key);
-        }
     }
 }
 
@@ -123,6 +101,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::cache::key::BlockKey;
+    use crate::cache::memory::block::Block;
     use crate::cache::metadata::clock::Moment;
     use crate::cache::metadata::store::{Entry, Known};
     use crate::cache::{CacheConfig, RuleConfig};
@@ -143,12 +123,12 @@ mod tests {
     /// Metadata, and the only block.
     fn put(cache: &Cache, id: &ObjectId) -> BlockKey {
         let meta = testing::meta("\"e\"", 5);
-        let version = cache.version(id, &meta);
+        let version = cache.objects.version(id, &meta);
         let known = Known::Object { meta: Arc::new(meta), version: version.clone() };
-        let generation = cache.generations.current(id);
-        cache.meta.insert(id, Entry::new(known, Moment::now(), generation));
+        let generation = cache.objects.generations.current(id);
+        cache.objects.meta.insert(id, Entry::new(known, Moment::now(), generation));
         let key = version.block(0);
-        cache.keep(&key, Block::new(0, Bytes::from_static(b"bytes")));
+        cache.blocks.admit(&key, Block::new(0, Bytes::from_static(b"bytes")));
         key
     }
 
@@ -169,15 +149,15 @@ mod tests {
             let wide = matches!(scope, Scope::Bucket(_) | Scope::Everything);
             let erased = cache.erase(&[scope], Duration::MAX / 4).await.unwrap();
             assert_eq!(erased.memory_bytes, if wide { 10 } else { 5 });
-            assert!(ways.iter().all(|id| cache.meta.get(id).is_none()));
-            assert_eq!(!cache.memory.has(&other_block), wide);
-            assert_eq!(cache.meta.get(&other).is_none(), wide);
-            assert_eq!(cache.memory.usage().1, u64::from(!wide), "moka holds it");
+            assert!(ways.iter().all(|id| cache.objects.meta.get(id).is_none()));
+            assert_eq!(!cache.blocks.memory.has(&other_block), wide);
+            assert_eq!(cache.objects.meta.get(&other).is_none(), wide);
+            assert_eq!(cache.blocks.memory.usage().1, u64::from(!wide), "moka holds it");
             // What was on its way to memory then stays out.
             let late = other_block.version().clone();
             let _ = cache.purge(&[Scope::Everything]);
-            cache.keep(&late.block(0), Block::new(0, Bytes::from_static(b"bytes")));
-            assert!(!cache.memory.has(&late.block(0)));
+            cache.blocks.admit(&late.block(0), Block::new(0, Bytes::from_static(b"bytes")));
+            assert!(!cache.blocks.memory.has(&late.block(0)));
         }
     }
 

@@ -33,21 +33,21 @@ impl Cache {
     /// Marks an object's metadata stale where the answer to a request sent at `sent` contradicts it. Applied when this
     /// returns; durable when [`Cache::durable`] does with what this returns.
     pub fn apply_evidence(&self, id: &ObjectId, sent: Sent, evidence: &Evidence) -> Option<Ticket> {
-        if !self.meta.get(id)?.is_contradicted(sent, evidence) {
+        if !self.objects.meta.get(id)?.is_contradicted(sent, evidence) {
             return None;
         }
         metrics::cache::invalidation(InvalidationCause::Origin);
         let mut ticket = None;
-        self.generations.raise(id, || {
+        self.objects.generations.raise(id, || {
             // Under the lock once more: it may have been replaced by now.
-            let Some(entry) = self.meta.get(id) else { return };
+            let Some(entry) = self.objects.meta.get(id) else { return };
             if entry.is_contradicted(sent, evidence) {
-                let doubt = self.doubt_of(id, &entry);
+                let doubt = self.objects.doubt_of(id, &entry);
                 let contradicted = evidence.fingerprint();
-                self.remember_invalidation(id, InvalidationCause::Origin);
+                self.objects.record_invalidation(id, InvalidationCause::Origin);
                 let entry = Entry { doubt, contradicted, ..(*entry).clone() };
-                self.meta.insert(id, entry);
-                ticket = self.forget(id);
+                self.objects.meta.insert(id, entry);
+                ticket = self.objects.void_record(id);
             }
         });
         ticket
@@ -62,7 +62,7 @@ impl Cache {
         (status, headers): (StatusCode, &HeaderMap),
         obeys: impl FnOnce() -> bool,
     ) {
-        let Some(entry) = self.meta.get(id) else { return };
+        let Some(entry) = self.objects.meta.get(id) else { return };
         let streams = match &entry.known {
             Known::Uncacheable => true,
             Known::Object { meta, .. } => meta.no_store,
@@ -88,9 +88,11 @@ impl Cache {
             _ => return,
         };
         match may_be_stored {
-            true => self.meta.remove(id),
+            true => self.objects.meta.remove(id),
             false => {
-                self.meta.insert(id, Entry::new(Known::Uncacheable, sent.0, entry.generation));
+                self.objects
+                    .meta
+                    .insert(id, Entry::new(Known::Uncacheable, sent.0, entry.generation));
             }
         }
     }
@@ -105,11 +107,13 @@ impl Cache {
         bucket: &BucketName,
     ) -> Option<PageEvidence> {
         let bucket = (realm.clone(), bucket.clone());
-        let on_disk = self.disk.as_ref().is_some_and(|disk| disk.knows_any_of(realm, &bucket.1));
-        if !on_disk && !self.meta.index().any(&bucket) {
+        let on_disk =
+            self.objects.disk.as_ref().is_some_and(|disk| disk.knows_any_of(realm, &bucket.1));
+        if !on_disk && !self.objects.meta.index().any(&bucket) {
             return None;
         }
-        let recorded = on_disk.then(|| self.listed.record(request.clone(), sent, bucket.clone()));
+        let recorded =
+            on_disk.then(|| self.objects.listed.record(request.clone(), sent, bucket.clone()));
         Some(PageEvidence { recorded, ..PageEvidence::new(request, sent, bucket) })
     }
 }
@@ -186,7 +190,7 @@ impl PageEvidence {
             recorded.complete();
         }
         let Page { absent, sent, .. } = self.page;
-        for id in absent.iter().flat_map(|id| cache.meta.index().ids(id)) {
+        for id in absent.iter().flat_map(|id| cache.objects.meta.index().ids(id)) {
             let _ = cache.apply_evidence(&id, sent, &Evidence::Absent);
         }
     }
@@ -250,7 +254,7 @@ impl Page {
 
     fn apply(&self, cache: &Cache, id: &ObjectId, state: &EntryState<'_>) {
         let Some(evidence) = state.evidence() else { return };
-        for id in cache.meta.index().ids(id) {
+        for id in cache.objects.meta.index().ids(id) {
             // Durable soon after: a part of a body cannot wait for the disk.
             let _ = cache.apply_evidence(&id, self.sent, &evidence);
         }
@@ -275,7 +279,8 @@ impl Page {
         let (realm, bucket) = &self.bucket;
         let key = ObjectKey::new(str::from_utf8(key).ok()?).ok()?;
         let id = ObjectId::new(realm, bucket.clone(), key);
-        let is_cached = cache.meta.index().ids(&id).any(|id| cache.meta.get(&id).is_some());
+        let is_cached =
+            cache.objects.meta.index().ids(&id).any(|id| cache.objects.meta.get(&id).is_some());
         is_cached.then_some((id, 0))
     }
 
@@ -306,7 +311,7 @@ impl Page {
     }
 
     fn fill(&mut self, cache: &Cache, from: Bound<&str>) {
-        self.ahead = cache.meta.index().next(&self.bucket, from, BATCH).into();
+        self.ahead = cache.objects.meta.index().next(&self.bucket, from, BATCH).into();
         self.more = self.ahead.len() == BATCH;
     }
 }
@@ -334,10 +339,10 @@ mod tests {
         let ids: Vec<_> = keys.iter().map(id).collect();
         for id in &ids {
             let meta = Arc::new(testing::meta("\"e\"", 5));
-            let version = cache.version(id, &meta);
-            let generation = cache.generations.current(id);
+            let version = cache.objects.version(id, &meta);
+            let generation = cache.objects.generations.current(id);
             let known = Known::Object { meta, version };
-            cache.meta.insert(id, Entry::new(known, Moment::now(), generation));
+            cache.objects.meta.insert(id, Entry::new(known, Moment::now(), generation));
         }
         (cache, ids)
     }
@@ -358,7 +363,7 @@ mod tests {
             page.push(&cache, &entry.into());
         }
         page.finish(&cache);
-        let doubted = |id: &&ObjectId| cache.meta.get(id).unwrap().is_doubted();
+        let doubted = |id: &&ObjectId| cache.objects.meta.get(id).unwrap().is_doubted();
         ids.iter().filter(doubted).map(|id| id.key().as_str().to_owned()).collect()
     }
 

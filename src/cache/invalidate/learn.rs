@@ -7,7 +7,7 @@ use super::generation::{Generation, InFlight};
 use crate::cache::assembly::Cache;
 use crate::cache::disk::Ticket;
 use crate::cache::fetch::budget::Paid;
-use crate::cache::invalidate::departures::{Departing as _, Why};
+use crate::cache::invalidate::departures::Why;
 use crate::cache::key::ObjectVersion;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::{Confirmed, HeadAnswer};
@@ -42,13 +42,13 @@ impl Drop for Writing {
             if forgotten {
                 self.cache.suspect(id);
             }
-            self.cache.generations.write_ended(id, self.kind);
+            self.cache.objects.generations.write_ended(id, self.kind);
         }
         if let Some((realm, bucket)) = &self.bucket {
             if forgotten {
                 self.cache.suspect_bucket(realm, bucket);
             }
-            self.cache.generations.bucket_write_ended(realm, bucket, self.kind);
+            self.cache.objects.generations.bucket_write_ended(realm, bucket, self.kind);
         }
     }
 }
@@ -58,7 +58,7 @@ impl Cache {
     /// invalidated for the first time, and before the write is sent.
     pub fn write_begins(self: &Arc<Self>, objects: Vec<ObjectId>, kind: InFlight) -> Writing {
         for id in &objects {
-            self.generations.write_begins(id, kind);
+            self.objects.generations.write_begins(id, kind);
         }
         Writing { cache: self.clone(), objects, bucket: None, kind, concluded: false }
     }
@@ -70,7 +70,7 @@ impl Cache {
         bucket: &BucketName,
         kind: InFlight,
     ) -> Writing {
-        self.generations.bucket_write_begins(realm, bucket, kind);
+        self.objects.generations.bucket_write_begins(realm, bucket, kind);
         let bucket = Some((realm.clone(), bucket.clone()));
         Writing { cache: self.clone(), objects: Vec::new(), bucket, kind, concluded: false }
     }
@@ -82,10 +82,10 @@ impl Cache {
     pub fn invalidate(&self, id: &ObjectId, cause: InvalidationCause) -> Option<Ticket> {
         metrics::cache::invalidation(cause);
         let mut ticket = None;
-        self.generations.raise(id, || {
-            self.remember_invalidation(id, cause);
-            self.meta.remove(id);
-            ticket = self.forget(id);
+        self.objects.generations.raise(id, || {
+            self.objects.record_invalidation(id, cause);
+            self.objects.meta.remove(id);
+            ticket = self.objects.void_record(id);
         });
         self.lists.changed(id);
         ticket
@@ -95,7 +95,7 @@ impl Cache {
     /// for one.
     #[must_use]
     pub fn writes_of_bucket(&self, realm: &Realm, bucket: &BucketName) -> u64 {
-        self.generations.bucket_invalidations(ObjectId::hash_bucket(realm, bucket))
+        self.objects.generations.bucket_invalidations(ObjectId::hash_bucket(realm, bucket))
     }
 
     /// As [`Cache::invalidate`], for every object of a bucket.
@@ -106,12 +106,14 @@ impl Cache {
         cause: InvalidationCause,
     ) -> Option<Ticket> {
         metrics::cache::invalidation(cause);
-        self.departures.record(ObjectId::hash_bucket(realm, bucket), Why::Invalidated(cause));
-        self.generations.raise_bucket(realm, bucket);
+        self.objects
+            .departures
+            .record(ObjectId::hash_bucket(realm, bucket), Why::Invalidated(cause));
+        self.objects.generations.raise_bucket(realm, bucket);
         self.lists.bucket_changed(realm, bucket);
-        let ticket = self.forget_bucket(realm, bucket);
+        let ticket = self.objects.void_records_of(realm, bucket);
         // Once more: what was read from disk since the first time may have been void already.
-        self.generations.raise_bucket(realm, bucket);
+        self.objects.generations.raise_bucket(realm, bucket);
         ticket
     }
 
@@ -120,34 +122,19 @@ impl Cache {
     pub fn doubt(&self, id: &ObjectId, cause: InvalidationCause) -> Option<Ticket> {
         metrics::cache::invalidation(cause);
         let mut ticket = None;
-        self.generations.raise(id, || {
-            self.remember_invalidation(id, cause);
-            match self.meta.get(id) {
+        self.objects.generations.raise(id, || {
+            self.objects.record_invalidation(id, cause);
+            match self.objects.meta.get(id) {
                 Some(entry) if entry.meta().is_some() => {
-                    let doubt = self.doubt_of(id, &entry);
-                    self.meta.insert(id, Entry { doubt, ..(*entry).clone() });
+                    let doubt = self.objects.doubt_of(id, &entry);
+                    self.objects.meta.insert(id, Entry { doubt, ..(*entry).clone() });
                 }
-                _ => self.meta.remove(id),
+                _ => self.objects.meta.remove(id),
             }
-            ticket = self.forget(id);
+            ticket = self.objects.void_record(id);
         });
         self.lists.changed(id);
         ticket
-    }
-
-    /// For who asks why it is not cached: an object that was not known stays new.
-    pub(in crate::cache) fn remember_invalidation(&self, id: &ObjectId, cause: InvalidationCause) {
-        let on_disk = || self.disk.as_ref().is_some_and(|disk| disk.knows(id));
-        if self.meta.get(id).is_some() || on_disk() {
-            self.departures.record(id.departing(), Why::Invalidated(cause));
-        }
-    }
-
-    /// An entry's, from now on.
-    pub(in crate::cache) fn doubt_of(&self, id: &ObjectId, entry: &Entry) -> Doubt {
-        let on_disk = self.disk.as_ref().is_some_and(|disk| disk.knows(id));
-        let before = matches!(entry.doubt, Doubt::Yes { on_disk: true });
-        Doubt::Yes { on_disk: on_disk || before }
     }
 
     /// New bytes were written under this name, with this `ETag` if it is told. When that is the one we hold, it may be
@@ -158,7 +145,7 @@ impl Cache {
         etag: Option<&ETag>,
         cause: InvalidationCause,
     ) -> Option<Ticket> {
-        let held = self.meta.get(id);
+        let held = self.objects.meta.get(id);
         let held = held.as_deref().and_then(Entry::meta);
         match held {
             Some(held) if etag.is_none_or(|etag| *etag == held.etag) => self.doubt(id, cause),
@@ -168,21 +155,21 @@ impl Cache {
 
     /// A write's outcome is unknown: for a minute each read of the key asks the origin first (R8).
     pub fn suspect(&self, id: &ObjectId) -> Option<Ticket> {
-        self.generations.suspect(id);
-        self.suspect_lists(id.realm(), id.bucket());
+        self.objects.generations.suspect(id);
+        self.lists.suspect(id.realm(), id.bucket());
         self.invalidate(id, InvalidationCause::UnknownOutcome)
     }
 
     /// As [`Cache::suspect`], for every object of a bucket.
     pub fn suspect_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
-        self.generations.suspect_bucket(realm, bucket);
-        self.suspect_lists(realm, bucket);
+        self.objects.generations.suspect_bucket(realm, bucket);
+        self.lists.suspect(realm, bucket);
         self.invalidate_bucket(realm, bucket, InvalidationCause::UnknownOutcome)
     }
 
     /// A pinned fetch met another version.
     pub(in crate::cache) fn changed(&self, id: &ObjectId, generation: Generation) {
-        if self.generations.is_current(id, generation) {
+        if self.objects.generations.is_current(id, generation) {
             self.invalidate(id, InvalidationCause::Origin);
         }
     }
@@ -197,7 +184,7 @@ impl Cache {
         meta: &Arc<ObjectMeta>,
         version: &ObjectVersion,
     ) {
-        let known = self.meta.get(id).filter(|e| e.generation == generation);
+        let known = self.objects.meta.get(id).filter(|e| e.generation == generation);
         let mut meta = meta.clone();
         if let Some(Known::Object { meta: old, .. }) = known.as_deref().map(|e| &e.known) {
             if !old.same_version(&meta) {
@@ -217,8 +204,8 @@ impl Cache {
         generation: Generation,
         part: &ObjectMeta,
     ) {
-        self.generations.admit(id, generation, || {
-            let Some(old) = self.meta.get(id) else { return };
+        self.objects.generations.admit(id, generation, || {
+            let Some(old) = self.objects.meta.get(id) else { return };
             let Known::Object { meta, version } = &old.known else { return };
             if !meta.same_version(part) {
                 return;
@@ -227,8 +214,8 @@ impl Cache {
             meta.parts.add(&part.parts);
             let known = Known::Object { meta: Arc::new(meta), version: version.clone() };
             let entry = Entry { known, ..(*old).clone() };
-            self.keep_parts(id, &entry);
-            self.meta.insert(id, entry);
+            self.objects.persist_parts(id, &entry);
+            self.objects.meta.insert(id, entry);
         });
     }
 
@@ -248,23 +235,23 @@ impl Cache {
                 return Err(Arc::new(error));
             }
         };
-        let old = self.meta.get(id);
+        let old = self.objects.meta.get(id);
         // A bucket's epoch or a purge leaves the entry, which is not good for anything any more.
-        let old = old.filter(|e| self.generations.bucket_is_current(id, e.generation));
+        let old = old.filter(|e| self.objects.generations.bucket_is_current(id, e.generation));
         let same_version = match old.as_deref().map(|e| &e.known) {
             Some(Known::Object { meta: old, version }) => old.same_version(&meta).then(|| {
                 meta.complete_from(old);
                 version.clone()
             }),
             Some(Known::Missing { .. } | Known::Uncacheable) => None,
-            None => Some(self.version(id, &meta)),
+            None => Some(self.objects.version(id, &meta)),
         };
         let meta = Arc::new(meta);
         if let Some(version) = same_version {
             let known = Known::Object { meta: meta.clone(), version };
             self.admit(id, Entry::new(known, since, generation));
         } else {
-            let version = self.version(id, &meta);
+            let version = self.objects.version(id, &meta);
             let known = Known::Object { meta: meta.clone(), version };
             self.replace(id, generation, since, known);
         }
@@ -285,7 +272,7 @@ impl Cache {
                 if by == LearnedBy::Head || answer.code == "NoSuchKey" =>
             {
                 let known = Known::Missing { error: Arc::new(answer.clone()), by };
-                if self.meta.get(id).is_some() {
+                if self.objects.meta.get(id).is_some() {
                     self.replace(id, generation, since, known);
                 } else {
                     self.admit(id, Entry::new(known, since, generation));
@@ -293,7 +280,7 @@ impl Cache {
             }
             // Whoever asks for a version that never was must not keep the object's fills from being admitted.
             OriginError::NotFound(_) | OriginError::Denied(_) | OriginError::Changed
-                if id.is_variant() && self.meta.get(id).is_none() => {}
+                if id.is_variant() && self.objects.meta.get(id).is_none() => {}
             OriginError::NotFound(_) | OriginError::Denied(_) | OriginError::Changed => {
                 self.changed(id, generation);
             }
@@ -310,14 +297,14 @@ impl Cache {
 
     /// What was known is no longer so: fetches of it are not admitted any more.
     fn replace(&self, id: &ObjectId, generation: Generation, since: Moment, known: Known) {
-        let replaced = self.generations.replace(id, generation, |generation| {
+        let replaced = self.objects.generations.replace(id, generation, |generation| {
             let mut entry = Entry::new(known, since, generation);
-            if let Some(old) = self.meta.get(id) {
+            if let Some(old) = self.objects.meta.get(id) {
                 entry.inherit(&old);
             }
-            self.remember_invalidation(id, InvalidationCause::Origin);
-            self.meta.insert(id, entry);
-            let _ = self.forget(id);
+            self.objects.record_invalidation(id, InvalidationCause::Origin);
+            self.objects.meta.insert(id, entry);
+            let _ = self.objects.void_record(id);
         });
         if replaced {
             self.lists.changed(id);
@@ -330,21 +317,21 @@ impl Cache {
     fn admit(&self, id: &ObjectId, mut entry: Entry) {
         let generation = entry.generation;
         let parts = |entry: &Entry| entry.meta().map_or(0, |meta| meta.parts.len());
-        let admitted = self.generations.admit(id, generation, || {
-            let old = self.meta.get(id);
+        let admitted = self.objects.generations.admit(id, generation, || {
+            let old = self.objects.meta.get(id);
             if let Some(old) = &old {
                 entry.inherit(old);
             }
             match old {
                 // The disk may know an older version that it failed to bring back.
-                None => drop(self.forget(id)),
+                None => drop(self.objects.void_record(id)),
                 Some(old) if self.was_in_doubt_on_disk(id, &old) => {
-                    self.keep_confirmed(id, &old, &entry);
+                    self.objects.persist_confirmed(id, &old, &entry);
                 }
-                Some(old) if parts(&entry) > parts(&old) => self.keep_parts(id, &entry),
+                Some(old) if parts(&entry) > parts(&old) => self.objects.persist_parts(id, &entry),
                 Some(_) => {}
             }
-            self.meta.insert(id, entry);
+            self.objects.meta.insert(id, entry);
         });
         if !admitted {
             metrics::admission_refused();
@@ -353,9 +340,9 @@ impl Cache {
 
     /// Whether the disk is to know again what it knew of a doubted entry.
     fn was_in_doubt_on_disk(&self, id: &ObjectId, old: &Entry) -> bool {
-        let knows = || self.disk.as_ref().is_some_and(|disk| disk.knows(id));
         old.doubt == (Doubt::Yes { on_disk: true })
-            || !self.generations.epoch_is_current(old.generation) && knows()
+            || !self.objects.generations.epoch_is_current(old.generation)
+                && self.objects.is_on_disk(id)
     }
 
     /// Memory for the first bytes of an answer: all of them, or those of its first block, or none. Not waited for:

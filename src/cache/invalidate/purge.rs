@@ -25,16 +25,16 @@ impl Cache {
         let mut ticket = None;
         for scope in scopes {
             // First: who learns of the object from now on names its blocks anew.
-            self.floors.raise(scope);
+            self.objects.floors.raise(scope);
             let applied = match scope {
                 Scope::Object(bucket, key) => self.purge_object(bucket, key),
                 Scope::Prefix(bucket, _) | Scope::Bucket(bucket) => self.purge_in(bucket),
                 Scope::Glob(glob) => self.purge_in(glob.bucket()),
                 Scope::Everything => self.purge_everything(),
             };
-            if self.disk.is_some() && !matches!(scope, Scope::Object(..)) {
+            if self.objects.disk.is_some() && !matches!(scope, Scope::Object(..)) {
                 // Once more: what was read from disk since the first time may have been void already.
-                self.floors.raise(scope);
+                self.objects.floors.raise(scope);
             }
             ticket = ticket.max(applied);
         }
@@ -44,14 +44,14 @@ impl Cache {
     /// The number of the last purge that covered this object, as reads and fills look it up; for benches.
     #[doc(hidden)]
     pub fn purge_epoch(&self, id: &ObjectId) -> u32 {
-        self.floors.of(id)
+        self.objects.floors.of(id)
     }
 
     /// Waits until what was purged stays so whatever happens to the machine (R11). `false`: the disk did not take it
     /// down in time, and it holds only while this process runs.
     pub async fn purged(&self, purged: Purged) -> bool {
-        let Some(disk) = &self.disk else { return true };
-        let kept = disk.keep_floors(&self.floors);
+        let Some(disk) = &self.objects.disk else { return true };
+        let kept = disk.keep_floors(&self.objects.floors);
         let (is_durable, is_kept) = tokio::join!(self.durable(purged.ticket), kept);
         if !(is_durable && is_kept) {
             log::error!(
@@ -80,7 +80,7 @@ impl Cache {
         let realms = self.origin.realms_of(bucket);
         let forget = realms.iter().map(|realm| {
             self.lists.bucket_changed(realm, bucket);
-            self.forget_bucket(realm, bucket)
+            self.objects.void_records_of(realm, bucket)
         });
         forget.max().flatten()
     }
@@ -88,6 +88,6 @@ impl Cache {
     fn purge_everything(&self) -> Option<Ticket> {
         metrics::cache::invalidation(InvalidationCause::Purge);
         self.lists.all_changed();
-        self.disk.as_ref()?.forget_all()
+        self.objects.disk.as_ref()?.forget_all()
     }
 }

@@ -73,19 +73,19 @@ impl Cache {
     /// All invalidations of other replicas are known here until this moment of [`crate::cache::boot_time`];
     /// `None`: there are no other replicas.
     pub fn set_certain_until(&self, until: Option<Duration>) {
-        self.generations.certainty.set_until(until);
+        self.objects.generations.certainty.set_until(until);
     }
 
     /// Whether nothing that another replica wrote can be missing here.
     pub fn is_certain(&self) -> bool {
-        self.generations.certainty.holds()
+        self.objects.generations.certainty.holds()
     }
 
     /// Something may have been missed: what is known now, on disk too, is confirmed by the origin once before it is
     /// used, under every rule. Blocks stay.
     pub fn confirm_all_once(&self) {
-        let raise = || self.generations.certainty.raise_epoch();
-        match &self.disk {
+        let raise = || self.objects.generations.certainty.raise_epoch();
+        match &self.objects.disk {
             Some(disk) => disk.confirm_all(raise),
             None => raise(),
         }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn confirm(cache: &Cache, id: &ObjectId) {
-        let generation = cache.generations.current(id);
+        let generation = cache.objects.generations.current(id);
         cache.learn_head(id, generation, Moment::now(), Ok(meta())).unwrap();
     }
 
@@ -195,13 +195,18 @@ mod tests {
     fn r11_what_may_have_been_missed_is_confirmed_once_and_keeps_its_blocks() {
         let (cache, id) = cache(Vec::new());
         confirm(&cache, &id);
-        let before = cache.generations.current(&id);
+        let before = cache.objects.generations.current(&id);
         cache.confirm_all_once();
         match cache.lookup(&id, &immutable(), LearnedBy::Get) {
-            Lookup::Stale(None, found) => assert_eq!(found.version, cache.version(&id, &meta())),
+            Lookup::Stale(None, found) => {
+                assert_eq!(found.version, cache.objects.version(&id, &meta()))
+            }
             _ => panic!("it is not in doubt"),
         }
-        assert!(!cache.generations.is_current(&id, before), "no reader joins what was sent before");
+        assert!(
+            !cache.objects.generations.is_current(&id, before),
+            "no reader joins what was sent before"
+        );
         confirm(&cache, &id);
         assert!(is_fresh(&cache, &id));
     }
@@ -212,7 +217,7 @@ mod tests {
         let capacity = ByteSize::mib(128);
         let disk = DiskConfig { path: path.clone(), capacity, ..DiskConfig::default() };
         let (cache, id) = cache(vec![disk]);
-        let disk = cache.disk.as_ref().unwrap();
+        let disk = cache.objects.disk.as_ref().unwrap();
         disk.remember(&id, &meta(), SystemTime::now(), || true);
         disk.finish().await;
         cache.confirm_all_once();
@@ -220,12 +225,12 @@ mod tests {
         let look = || cache.look(&id, &policy, LearnedBy::Get);
         assert!(matches!(look().await, Lookup::Stale(None, _)), "at once");
         disk.finish().await;
-        cache.meta.remove(&id);
+        cache.objects.meta.remove(&id);
         assert!(matches!(look().await, Lookup::Stale(None, _)), "and later");
         confirm(&cache, &id);
         assert!(matches!(look().await, Lookup::Fresh(_)));
         disk.finish().await;
-        cache.meta.remove(&id);
+        cache.objects.meta.remove(&id);
         assert!(matches!(look().await, Lookup::Fresh(_)), "its record is a new one");
         cache.close().await;
         std::fs::remove_dir_all(path).unwrap();
@@ -259,7 +264,7 @@ mod tests {
         let learn = |version: u64| {
             let etag = HeaderValue::from_str(&format!("\"{version}\"")).unwrap();
             let meta = ObjectMeta { etag: ETag::new(etag), ..meta() };
-            let generation = cache.generations.current(&id);
+            let generation = cache.objects.generations.current(&id);
             cache.learn_head(&id, generation, Moment::now(), Ok(meta)).unwrap();
         };
         let read = || {

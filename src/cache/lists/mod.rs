@@ -1,5 +1,4 @@
 //! Cached listings of buckets.
 
-pub(in crate::cache) mod answers;
 pub(in crate::cache) mod prefix_map;
 pub(in crate::cache) mod store;

@@ -10,15 +10,11 @@ use super::open::Lookup;
 use crate::cache::assembly::Cache;
 use crate::cache::disk::FromDisk;
 use crate::cache::fetch::budget::{Paid, units};
-use crate::cache::fetch::turn::Turn;
-use crate::cache::key::{BlockKey, ObjectVersion};
+use crate::cache::key::ObjectVersion;
 use crate::cache::memory::tier::MemoryTier;
 use crate::cache::metadata::store::LearnedBy;
 use crate::cache::rules::policy::Policy;
 use crate::s3::ObjectId;
-
-/// A look-up of a block takes as long as to move so many bytes.
-const LOOK_UP: u64 = 1 << 10;
 
 /// The bytes of a range that are here: at first those at its start that memory has.
 pub struct AtHand {
@@ -96,37 +92,13 @@ impl Cache {
             from_disk: 0,
             paid,
         };
-        while here.at < here.end && here.take_block(&self.memory) {}
+        while here.at < here.end && here.take_block(&self.blocks.memory) {}
         self.rest_on_disk(&here).then_some(here)
     }
 
-    /// Whether memory and disk hold all bytes of a range. They may have left them when they are read. Others get their
-    /// turn between the look-ups of a long range.
-    pub(in crate::cache) async fn holds_all(
-        &self,
-        version: &ObjectVersion,
-        range: Range<u64>,
-    ) -> bool {
-        let mut turn = Turn::default();
-        let mut at = range.start;
-        while at < range.end {
-            let key = version.block_at(at);
-            let upto = range.end.min(key.end());
-            if !self.holds_part(&key, &(at..upto)) {
-                return false;
-            }
-            at = upto;
-            turn.moved(LOOK_UP).await;
-        }
-        true
-    }
-
-    /// Whether memory or the disk holds all these bytes of a block.
-    pub(in crate::cache) fn holds_part(&self, key: &BlockKey, part: &Range<u64>) -> bool {
-        let is_whole = |held: Range<u64>| held.start <= part.start && part.end <= held.end;
-        let on_disk = || self.disk.as_ref().and_then(|disk| disk.holds(key));
-        let in_memory = self.memory.find(key).is_some_and(|block| block.covers(part));
-        in_memory || on_disk().is_some_and(is_whole)
+    /// The parts of `range` that neither memory nor disk holds, in order.
+    pub fn missing(&self, found: &Found, range: Range<u64>) -> Vec<Range<u64>> {
+        self.blocks.missing(&found.version, range)
     }
 
     fn rest_on_disk(&self, here: &AtHand) -> bool {
@@ -134,7 +106,7 @@ impl Cache {
         while at < here.end {
             let key = here.version.block_at(at);
             let upto = here.end.min(key.end());
-            let on_disk = self.disk.as_ref().and_then(|disk| disk.holds(&key));
+            let on_disk = self.blocks.on_disk(&key);
             if !on_disk.is_some_and(|there| there.start <= at && upto <= there.end) {
                 return false;
             }
@@ -146,15 +118,15 @@ impl Cache {
     /// Reads the rest from the disk; false when it cannot be had any more.
     pub async fn bring(&self, here: &mut AtHand) -> bool {
         while here.at < here.end {
-            if here.take_block(&self.memory) {
+            if here.take_block(&self.blocks.memory) {
                 continue;
             }
-            let Some(disk) = &self.disk else { return false };
+            let Some(disk) = &self.objects.disk else { return false };
             let key = here.version.block_at(here.at);
             let Some(read) = disk.plan_read(&key, here.at, here.end, false) else { return false };
             let Ok(FromDisk { bytes, promoted }) = read.run().await else { return false };
             if let Some(block) = promoted {
-                self.keep(&key, block);
+                self.blocks.admit(&key, block);
             }
             here.from_disk += here.take(bytes);
         }

@@ -16,7 +16,7 @@ impl Cache {
         part: Option<PartNumber>,
         join: Join,
     ) -> HeadAnswer {
-        let question = (id.clone(), part, self.generations.current(id));
+        let question = (id.clone(), part, self.objects.generations.current(id));
         let (answer, lease) = self.heads.enter(question, join);
         let _coalesced: Option<GaugeGuard> = match lease {
             Some(lease) => {

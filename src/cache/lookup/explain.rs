@@ -185,7 +185,8 @@ impl Cache {
             }
             Lookup::Absent(_) => {
                 told.state = "absent";
-                told.freshness = self.meta.get(id).map(|entry| self.freshness(id, &policy, &entry));
+                told.freshness =
+                    self.objects.meta.get(id).map(|entry| self.freshness(id, &policy, &entry));
                 "a 404 from the cache: its absence is remembered".clone_into(&mut told.next_read);
             }
             Lookup::Uncacheable => {
@@ -197,7 +198,7 @@ impl Cache {
             }
             Lookup::Unknown => {
                 told.state = "unknown";
-                told.next_read = match self.disk.as_ref().is_some_and(|disk| disk.knows(id)) {
+                told.next_read = match self.objects.is_on_disk(id) {
                     true => "its metadata is read from disk and confirmed by one HEAD".to_owned(),
                     false => "a miss: one request to the origin brings metadata and first bytes"
                         .to_owned(),
@@ -219,17 +220,17 @@ impl Cache {
             version.version_id().map(|id| String::from_utf8_lossy(id.as_bytes()).into());
         let etag = String::from_utf8_lossy(meta.etag.as_bytes()).into_owned();
         told.version = Some(VersionState { size: meta.size, etag, version_id });
-        told.freshness = self.meta.get(id).map(|entry| self.freshness(id, policy, &entry));
+        told.freshness = self.objects.meta.get(id).map(|entry| self.freshness(id, policy, &entry));
         told.blocks = Some(self.places(version));
     }
 
     fn places(&self, version: &ObjectVersion) -> BlockState {
-        let in_memory = self.memory.iter().filter(|(key, _)| key.version() == version);
+        let in_memory = self.blocks.memory.iter().filter(|(key, _)| key.version() == version);
         let memory =
             Place::of(in_memory.flat_map(|(_, block)| block.spans().collect::<Vec<_>>()).collect());
         let blocks = version.size().div_ceil(version.block_size());
         let mut disks: Vec<(String, Vec<Range<u64>>)> = Vec::new();
-        if let Some(disk) = &self.disk {
+        if let Some(disk) = &self.objects.disk {
             for index in 0..blocks.min(DISK_BLOCKS) {
                 let Some((path, span)) = disk.lies_on(&version.block(index)) else { continue };
                 match disks.iter_mut().find(|(known, _)| known == path) {
@@ -244,7 +245,7 @@ impl Cache {
             memory,
             disks: disks.map(|(path, spans)| DiskPlace { path, place: Place::of(spans) }).collect(),
             in_flight: Place::of(self.flights.spans_of(version)),
-            disk_blocks_examined: (self.disk.is_some() && blocks > DISK_BLOCKS)
+            disk_blocks_examined: (self.objects.disk.is_some() && blocks > DISK_BLOCKS)
                 .then_some(DISK_BLOCKS),
         }
     }
@@ -278,7 +279,7 @@ impl Cache {
         if entry.is_doubted() {
             return not("not fresh: marked stale, confirmed before it is served again");
         }
-        if self.generations.must_confirm(id) {
+        if self.objects.generations.must_confirm(id) {
             return not(
                 "not fresh: a write is under way, its outcome is unknown, or a replica is not heard of",
             );
@@ -323,7 +324,7 @@ impl Cache {
     }
 
     fn next_stale_read(&self, id: &ObjectId, policy: &Policy) -> String {
-        let entry = self.meta.get(id);
+        let entry = self.objects.meta.get(id);
         let (meanwhile, stale) = entry.map_or((false, false), |entry| {
             let may = !entry.is_doubted() && !policy.demand;
             (
@@ -343,7 +344,7 @@ impl Cache {
 
     fn last_invalidation(&self, id: &ObjectId) -> Option<Invalidation> {
         let told = |hash: u64, scope: &'static str| {
-            let departure = self.departures.last(hash)?;
+            let departure = self.objects.departures.last(hash)?;
             let Why::Invalidated(cause) = departure.why else { return None };
             let seconds_ago = departure.age.as_secs();
             Some(Invalidation { cause: cause.label(), seconds_ago, scope })
@@ -354,7 +355,7 @@ impl Cache {
     }
 
     fn is_asked_for(&self, id: &ObjectId) -> bool {
-        let generation = self.generations.current(id);
+        let generation = self.objects.generations.current(id);
         self.heads.waited_for(id, generation).is_some() || self.flights.is_opening(id)
     }
 }

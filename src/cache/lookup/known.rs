@@ -21,17 +21,17 @@ impl Cache {
         let covered = Covered::by(scopes);
         // What was purged before is still there, and found by nobody.
         let is_found = |id: &ObjectId, floor: u32| {
-            covered.covers(id.bucket(), id.key()) && floor == self.floors.of(id)
+            covered.covers(id.bucket(), id.key()) && floor == self.objects.floors.of(id)
         };
         let mut found = InMemory::default();
-        for (id, entry) in self.meta.iter() {
+        for (id, entry) in self.objects.meta.iter() {
             let is_known = match &entry.known {
                 Known::Object { version, .. } => is_found(&id, version.floor()),
                 Known::Missing { .. } | Known::Uncacheable => false,
             };
             found.objects += u64::from(is_known && !id.is_variant());
         }
-        for (key, block) in self.memory.iter() {
+        for (key, block) in self.blocks.memory.iter() {
             let version = key.version();
             if is_found(version.id(), version.floor()) {
                 found.bytes += block.len() as u64;

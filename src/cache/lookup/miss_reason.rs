@@ -23,7 +23,7 @@ impl Cache {
             Lookup::Fresh(_) | Lookup::Absent(_) => None,
             Lookup::Uncacheable => Some(MissReason::Bypassed),
             Lookup::Stale(Some(entry), _) if entry.recalled => Some(MissReason::Restarted),
-            Lookup::Stale(Some(_), _) if self.generations.must_confirm(id) => {
+            Lookup::Stale(Some(_), _) if self.objects.generations.must_confirm(id) => {
                 Some(MissReason::Invalidated)
             }
             Lookup::Stale(Some(_), _) if policy.demand => Some(MissReason::MustRevalidate),
@@ -38,18 +38,18 @@ impl Cache {
 
     /// Of an object of which nothing is known in memory that may be used.
     fn absence_reason(&self, id: &ObjectId) -> MissReason {
-        if let Some(entry) = self.meta.get(id) {
-            let is_void = !self.generations.bucket_is_current(id, entry.generation);
+        if let Some(entry) = self.objects.meta.get(id) {
+            let is_void = !self.objects.generations.bucket_is_current(id, entry.generation);
             return match is_void || entry.is_doubted() {
                 true => MissReason::Invalidated,
                 // An absence, or a verdict on what may be stored, that is too old.
                 false => MissReason::Expired,
             };
         }
-        match self.departures.last(id.departing()).map(|departure| departure.why) {
+        match self.objects.departures.last(id.departing()).map(|departure| departure.why) {
             Some(Why::Evicted) => MissReason::Evicted,
             Some(Why::Invalidated(_)) => MissReason::Invalidated,
-            None if self.disk.as_ref().is_some_and(|disk| disk.knows(id)) => MissReason::Restarted,
+            None if self.objects.is_on_disk(id) => MissReason::Restarted,
             None => MissReason::New,
         }
     }
@@ -64,12 +64,8 @@ impl Cache {
             }
             let key = version.block_at(at);
             let upto = range.end.min(key.end());
-            let is_whole = |held: Range<u64>| held.start <= at && upto <= held.end;
-            let on_disk = || self.disk.as_ref().and_then(|disk| disk.holds(&key));
-            if !self.memory.find(&key).is_some_and(|block| block.spans().any(is_whole))
-                && !on_disk().is_some_and(is_whole)
-            {
-                return match self.departures.last(key.departing()) {
+            if !self.blocks.holds(&key, &(at..upto)) {
+                return match self.objects.departures.last(key.departing()) {
                     Some(_) => MissReason::Evicted,
                     None => MissReason::New,
                 };

@@ -217,9 +217,11 @@ impl Cache {
         by: LearnedBy,
     ) -> Lookup {
         match self.lookup(id, policy, by) {
-            Lookup::Unknown if self.disk.is_some() => {
-                let recalled = self.recall(id).await
-                    || id.version().is_some() && !id.pays() && self.recall(id.object()).await;
+            Lookup::Unknown if self.objects.disk.is_some() => {
+                let recalled = self.objects.recall(id).await
+                    || id.version().is_some()
+                        && !id.pays()
+                        && self.objects.recall(id.object()).await;
                 if recalled { self.lookup(id, policy, by) } else { Lookup::Unknown }
             }
             known => known,
@@ -229,13 +231,13 @@ impl Cache {
     pub(in crate::cache) fn lookup(&self, id: &ObjectId, policy: &Policy, by: LearnedBy) -> Lookup {
         // Both before the look: an invalidation between makes the generation too old, never too new; and a write that
         // ends between has ended what is found, and must not pass for one that never was.
-        let generation = self.generations.current(id);
-        let suspect = self.generations.must_confirm(id);
+        let generation = self.objects.generations.current(id);
+        let suspect = self.objects.generations.must_confirm(id);
         let Some((entry, doubted)) = self.known(id) else { return Lookup::Unknown };
-        if !self.generations.bucket_is_current(id, entry.generation) {
+        if !self.objects.generations.bucket_is_current(id, entry.generation) {
             return Lookup::Unknown;
         }
-        let doubted = doubted || !self.generations.epoch_is_current(entry.generation);
+        let doubted = doubted || !self.objects.generations.epoch_is_current(entry.generation);
         match &entry.known {
             Known::Object { meta, .. } if meta.no_store && policy.obey_no_store => {
                 let lately = entry.since.age() < UNCACHEABLE;
@@ -279,7 +281,7 @@ impl Cache {
     /// comes back from disk is asked for once, under `immutable` too. What is known of the current version is as good
     /// for a version, if it is this one.
     fn known(&self, id: &ObjectId) -> Option<(Arc<Entry>, bool)> {
-        let own = self.meta.get(id);
+        let own = self.objects.meta.get(id);
         let with_doubt = |entry: Arc<Entry>| {
             let doubted = entry.is_doubted();
             (entry, doubted)
@@ -288,14 +290,15 @@ impl Cache {
             return own.map(with_doubt);
         }
         let believed = |e: &Entry| {
-            !e.recalled && !e.is_doubted() && self.generations.is_current(id, e.generation)
+            !e.recalled && !e.is_doubted() && self.objects.generations.is_current(id, e.generation)
         };
         if let Some(entry) = own.as_ref().filter(|entry| believed(entry)) {
             return Some((entry.clone(), false));
         }
         let version = id.version().filter(|_| !id.pays());
-        let current = version
-            .and_then(|version| self.meta.get(id.object()).filter(|entry| entry.is_of(version)));
+        let current = version.and_then(|version| {
+            self.objects.meta.get(id.object()).filter(|entry| entry.is_of(version))
+        });
         current.map(with_doubt).or(own.map(|entry| (entry, true)))
     }
 
@@ -308,20 +311,20 @@ impl Cache {
     ) -> Result<Found, CacheError> {
         let join = self.may_join(id, policy);
         if join == Join::Next && part.is_none() {
-            self.flights.doubt_openings(id, self.generations.current(id));
+            self.flights.doubt_openings(id, self.objects.generations.current(id));
         }
         let Confirmed { meta, since } = self.ask(id, part, join).await?;
         if meta.no_store && policy.obey_no_store {
             return Err(CacheError::Uncacheable);
         }
-        let generation = self.generations.current(id);
-        let entry = self.meta.get(id);
-        let entry = entry.filter(|e| self.generations.bucket_is_current(id, e.generation));
+        let generation = self.objects.generations.current(id);
+        let entry = self.objects.meta.get(id);
+        let entry = entry.filter(|e| self.objects.generations.bucket_is_current(id, e.generation));
         let version = match entry.as_deref().map(|e| &e.known) {
             Some(Known::Object { meta: known, version }) if known.same_version(&meta) => {
                 version.clone()
             }
-            _ => self.version(id, &meta),
+            _ => self.objects.version(id, &meta),
         };
         let (id, fetching, opening, claims) = (id.clone(), policy.fetching, None, Vec::new());
         Ok(Found { id, meta, version, source, since, generation, fetching, opening, claims })
@@ -349,7 +352,7 @@ impl Cache {
 
     /// Who demands the state of now, or reads a key whose state nobody knows, joins nothing that was sent before (R7, R8).
     fn may_join(&self, id: &ObjectId, policy: &Policy) -> Join {
-        match policy.demand || self.generations.must_confirm(id) {
+        match policy.demand || self.objects.generations.must_confirm(id) {
             true => Join::Next,
             false => Join::UnderWay,
         }
@@ -427,7 +430,7 @@ impl Cache {
         let done = |found| Ok(Joined::Known(Box::new(found)));
         let mut waits = if arrived.insists { WAITS } else { 0 };
         loop {
-            let generation = self.generations.current(id);
+            let generation = self.objects.generations.current(id);
             let class = policy.fetching.class_of(&first.asked);
             let is_known = || look().is_some();
             let opening = self.flights.open(id, generation, first, class, is_known);

@@ -75,12 +75,14 @@ impl Cache {
         let limit =
             if self.origin.of(id.bucket()).is_failing() { limit.min(KNOWN_TO_FAIL) } else { limit };
         // Others have waited for the one that is under way.
-        let waited = self.heads.waited_for(id, self.generations.current(id)).unwrap_or_default();
+        let waited =
+            self.heads.waited_for(id, self.objects.generations.current(id)).unwrap_or_default();
         Some(limit.saturating_sub(waited))
     }
 
     /// Whether nothing happened to the object since it was looked up.
     fn is_usable(&self, id: &ObjectId, found: &Found) -> bool {
-        !self.generations.must_confirm(id) && self.generations.is_current(id, found.generation)
+        !self.objects.generations.must_confirm(id)
+            && self.objects.generations.is_current(id, found.generation)
     }
 }

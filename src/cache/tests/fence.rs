@@ -98,22 +98,22 @@ impl World {
 
     /// As an opening does: metadata and bytes in one answer.
     fn fill(&self) {
-        let generation = self.cache.generations.current(&self.id);
+        let generation = self.cache.objects.generations.current(&self.id);
         let since = Moment::now();
         let now = self.origin.load(Ordering::SeqCst);
         let meta = Arc::new(meta(now));
-        let version = self.cache.version(&self.id, &meta);
+        let version = self.cache.objects.version(&self.id, &meta);
         self.cache.learn(&self.id, generation, since, &meta, &version);
         // The bytes come later than the head; admitted as a delivery does it.
         thread::yield_now();
-        if self.cache.generations.is_current(&self.id, generation) {
+        if self.cache.objects.generations.is_current(&self.id, generation) {
             let block = Block::new(0, Bytes::copy_from_slice(&now.to_le_bytes()));
-            self.cache.keep(&version.block(0), block);
+            self.cache.blocks.admit(&version.block(0), block);
         }
     }
 
     fn revalidate(&self) {
-        let generation = self.cache.generations.current(&self.id);
+        let generation = self.cache.objects.generations.current(&self.id);
         let since = Moment::now();
         let now = self.origin.load(Ordering::SeqCst);
         let _ = self.cache.learn_head(&self.id, generation, since, Ok(meta(now)));
@@ -148,7 +148,7 @@ impl World {
         let served = (told..=9).find(|version| found.meta.etag == etag(*version));
         let served =
             served.unwrap_or_else(|| panic!("{:?} was served after {told}", found.meta.etag));
-        if let Some(block) = self.cache.memory.get(&found.version.block(0)) {
+        if let Some(block) = self.cache.blocks.memory.get(&found.version.block(0)) {
             assert_eq!(block.from(0).expect("all of it"), served.to_le_bytes()[..]);
         }
     }

@@ -31,19 +31,22 @@ fn id(cache: &Cache, size: u64, n: u64) -> ObjectId {
 /// Reads an object of one block; whether memory has all of it.
 fn read(cache: &Cache, size: u64, n: u64) -> bool {
     let id = id(cache, size, n);
-    let known = cache.meta.get(&id);
+    let known = cache.objects.meta.get(&id);
     if let Some(Known::Object { version, .. }) = known.as_deref().map(|entry| &entry.known)
-        && cache.memory.get(&version.block(0)).is_some()
+        && cache.blocks.memory.get(&version.block(0)).is_some()
     {
         return true;
     }
     let meta = Arc::new(testing::meta("\"e\"", size));
-    let version = cache.version(&id, &meta);
+    let version = cache.objects.version(&id, &meta);
     let key = version.block(0);
-    let generation = cache.generations.current(&id);
-    cache.meta.insert(&id, Entry::new(Known::Object { meta, version }, Moment::now(), generation));
+    let generation = cache.objects.generations.current(&id);
+    cache
+        .objects
+        .meta
+        .insert(&id, Entry::new(Known::Object { meta, version }, Moment::now(), generation));
     let bytes = vec![0; usize::try_from(size).unwrap()];
-    cache.keep(&key, Block::new(0, Bytes::from(bytes)));
+    cache.blocks.admit(&key, Block::new(0, Bytes::from(bytes)));
     false
 }
 
@@ -53,8 +56,8 @@ fn hits(cache: &Cache, size: u64, objects: u64) -> usize {
         read(cache, size, n);
     }
     let hits = (0..objects).filter(|n| read(cache, size, *n)).count();
-    cache.meta.settle();
-    cache.memory.settle();
+    cache.objects.meta.settle();
+    cache.blocks.memory.settle();
     hits
 }
 

@@ -11,8 +11,9 @@ use crate::cache::key::BlockKey;
 
 /// Names that wait, at most.
 const QUEUE: usize = 16 * 1024;
-/// What waits to be written, and who takes it.
-pub(in crate::cache) struct WriteBehind {
+
+/// The names of hot blocks that wait to be written, and the task that takes them.
+pub(in crate::cache) struct HotQueue {
     mode: AdmissionMode,
     sender: Sender<BlockKey>,
     /// Until it is begun.
@@ -20,7 +21,7 @@ pub(in crate::cache) struct WriteBehind {
     ended: Arc<AtomicBool>,
 }
 
-impl WriteBehind {
+impl HotQueue {
     pub(in crate::cache) fn new(mode: AdmissionMode) -> Self {
         let (sender, receiver) = channel(QUEUE);
         Self { mode, sender, receiver: Mutex::new(Some(receiver)), ended: Arc::default() }

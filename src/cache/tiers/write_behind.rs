@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::cache::assembly::Cache;
+use super::blocks::BlockTiers;
 use crate::cache::key::BlockKey;
 
 /// Bytes a second.
@@ -23,52 +23,51 @@ const BURST: Duration = Duration::from_millis(50);
 /// How long a block waits for room in the disk's queue before it is skipped.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-impl Cache {
-    /// Starts the task that writes; it ends with the cache.
-    pub(in crate::cache) fn begin_writing_behind(self: &Arc<Self>) {
-        if let Some(hot) = self.write_behind.take() {
-            tokio::spawn(write_behind(Arc::downgrade(self), hot));
-        }
-    }
-
-    /// Joins what the disk holds of a block to what memory has: the disk keeps one run of a block, and a longer one would
-    /// take the place of bytes that memory lacks. `false`: they cannot be read now.
-    async fn join_disk(&self, key: &BlockKey) -> bool {
-        let Some(disk) = self.disk.as_ref().filter(|_| !self.is_ended(key)) else { return true };
-        let lacks = |there: &_| self.memory.find(key).is_some_and(|block| !block.covers(there));
-        if !disk.holds(key).is_some_and(|there| lacks(&there)) {
-            return true;
-        }
-        let rest = disk.load(key).await;
-        rest.map(|rest| self.keep(key, rest)).is_some()
-    }
-
-    /// Offers a hot block to the disk. Returns how many bytes it takes in.
-    pub(in crate::cache) fn write_hot(&self, key: &BlockKey, has_room: bool) -> u64 {
-        let Some(block) = self.memory.find(key) else { return 0 };
-        if self.write_behind.has_ended() {
-            return 0;
-        }
-        let is_well = self.disk.as_ref().is_some_and(|disk| disk.is_well(key));
-        if has_room && is_well && self.offer(key, &block) {
-            return block.longest().bytes.len() as u64;
-        }
-        block.refused();
-        0
+/// Starts the task that writes; it ends with the blocks' tiers.
+pub(in crate::cache) fn begin(blocks: &Arc<BlockTiers>) {
+    if let Some(hot) = blocks.hot.take() {
+        tokio::spawn(write_behind(Arc::downgrade(blocks), hot));
     }
 }
 
-async fn write_behind(cache: Weak<Cache>, mut hot: Receiver<BlockKey>) {
+/// Joins what the disk holds of a block to what memory has: the disk keeps one run of a block, and a longer one would
+/// take the place of bytes that memory lacks. `false`: they cannot be read now.
+async fn join_disk(blocks: &BlockTiers, key: &BlockKey) -> bool {
+    let disk = blocks.objects.disk.as_ref().filter(|_| !blocks.objects.is_purged(key));
+    let Some(disk) = disk else { return true };
+    let lacks = |there: &_| blocks.memory.find(key).is_some_and(|block| !block.covers(there));
+    if !disk.holds(key).is_some_and(|there| lacks(&there)) {
+        return true;
+    }
+    let rest = disk.load(key).await;
+    rest.map(|rest| blocks.admit(key, rest)).is_some()
+}
+
+/// Offers a hot block to the disk. Returns how many bytes it takes in.
+pub(super) fn write_hot(blocks: &BlockTiers, key: &BlockKey, has_room: bool) -> u64 {
+    let Some(block) = blocks.memory.find(key) else { return 0 };
+    if blocks.hot.has_ended() {
+        return 0;
+    }
+    let is_well = blocks.objects.disk.as_ref().is_some_and(|disk| disk.is_well(key));
+    if has_room && is_well && blocks.spill.offer(key, &block) {
+        return block.longest().bytes.len() as u64;
+    }
+    block.refused();
+    0
+}
+
+async fn write_behind(blocks: Weak<BlockTiers>, mut hot: Receiver<BlockKey>) {
     let mut paid_until = Instant::now();
     while let Some(key) = hot.recv().await {
-        // Nothing that is waited for keeps the cache alive: it may be dropped meanwhile.
-        let room = cache.upgrade().and_then(|cache| Some(cache.disk.as_ref()?.room(&key)));
-        let Some(room) = room else { return };
+        // Nothing that is waited for keeps the blocks alive: they may be dropped meanwhile.
+        let room = |blocks: Arc<BlockTiers>| Some(blocks.objects.disk.as_ref()?.room(&key));
+        let Some(room) = blocks.upgrade().and_then(room) else { return };
         let has_room = timeout(PATIENCE, room).await.is_ok();
-        let Some(cache) = cache.upgrade() else { return };
-        let may_write = has_room && cache.join_disk(&key).await;
-        let written = cache.write_hot(&key, may_write);
-        drop(cache);
+        let Some(blocks) = blocks.upgrade() else { return };
+        let may_write = has_room && join_disk(&blocks, &key).await;
+        let written = write_hot(&blocks, &key, may_write);
+        drop(blocks);
         let takes = Duration::from_nanos(written.saturating_mul(1_000_000_000) / RATE);
         paid_until = paid_until.max(Instant::now()) + takes;
         if paid_until > Instant::now() + BURST {

@@ -139,16 +139,15 @@ impl BlockReader {
         fetch_end: u64,
         paid: Option<(Paid, u64)>,
     ) -> (Vec<Claim>, Vec<NewFetch>) {
-        let Cache { flights, memory, disk, fetch_size, .. } = &*self.cache;
+        let Cache { flights, blocks, fetch_size, .. } = &*self.cache;
         let here = self.version.block_at(self.at).index();
         let held = |key: &BlockKey| {
             if self.insists && key.index() == here {
                 return Vec::new();
             }
             let refuses = self.refused.contains(&key.start().max(self.at));
-            let disk = disk.as_ref().filter(|_| !refuses);
-            let on_disk = disk.and_then(|disk| disk.holds(key));
-            let in_memory = memory.find(key);
+            let on_disk = if refuses { None } else { blocks.on_disk(key) };
+            let in_memory = blocks.memory.find(key);
             in_memory.iter().flat_map(Block::spans).chain(on_disk).collect()
         };
         flights.join(reading, wanted, fetch_end, &held, *fetch_size, paid)

@@ -10,7 +10,7 @@ type OriginState = Arc<AtomicU64>;
 
 fn question() -> Question {
     let world = World::new();
-    (world.id.clone(), None, world.cache.generations.current(&world.id))
+    (world.id.clone(), None, world.cache.objects.generations.current(&world.id))
 }
 
 /// Asks once, with a worker of its own where one is needed. The answer is an error when the worker gave up; it is older

@@ -44,8 +44,8 @@ async fn read_bypassed(device: Device) -> Result<(), CacheError> {
     let id = id("one", 0);
     let meta = Arc::new(meta(&id, 1));
     let found = Found {
-        version: cache.version(&id, &meta),
-        generation: cache.generations.current(&id),
+        version: cache.objects.version(&id, &meta),
+        generation: cache.objects.generations.current(&id),
         source: Source::Hit,
         since: Moment::now(),
         fetching: Fetching::default(),

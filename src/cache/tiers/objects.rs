@@ -1,0 +1,207 @@
+//! Metadata of objects in memory and on disk: it goes to disk with the blocks that it describes, and comes back.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::cache::disk::{DiskTier, ObjectRecord, Recalled, Ticket};
+use crate::cache::invalidate::departures::{Departing as _, Departures, Why};
+use crate::cache::invalidate::floors::Floors;
+use crate::cache::invalidate::generation::Generations;
+use crate::cache::invalidate::listed_pages::ListedPages;
+use crate::cache::key::{BlockKey, ObjectVersion};
+use crate::cache::metadata::clock::Moment;
+use crate::cache::metadata::store::{Doubt, Entry, Known, MetaCache};
+use crate::metrics::cache::InvalidationCause;
+use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
+
+/// How long a write that passes through waits for the disk (R38).
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long what is acknowledged waits for it; less than a webhook's sender does.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The metadata of objects in memory and on disk, and the counters that decide its races with invalidations.
+pub(in crate::cache) struct ObjectTiers {
+    pub meta: MetaCache,
+    pub disk: Option<DiskTier>,
+    pub floors: Arc<Floors>,
+    pub generations: Generations,
+    pub departures: Arc<Departures>,
+    /// Listings that wait to be compared with the disk.
+    pub listed: Arc<ListedPages>,
+    /// Of versions that are learned from now on, in bytes.
+    pub block_size: u64,
+}
+
+impl ObjectTiers {
+    /// A version that was learned just now.
+    pub(in crate::cache) fn version(&self, id: &ObjectId, meta: &ObjectMeta) -> ObjectVersion {
+        ObjectVersion::new(id, meta, self.block_size, self.floors.of(id))
+    }
+
+    /// Whether a purge ended the block.
+    pub(in crate::cache) fn is_purged(&self, key: &BlockKey) -> bool {
+        key.version().floor() < self.floors.of(key.id())
+    }
+
+    /// Whether the disk has a record of the object.
+    pub(in crate::cache) fn is_on_disk(&self, id: &ObjectId) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.knows(id))
+    }
+
+    /// For who asks why an object is not cached: one that was not known stays new.
+    pub(in crate::cache) fn record_invalidation(&self, id: &ObjectId, cause: InvalidationCause) {
+        if self.meta.get(id).is_some() || self.is_on_disk(id) {
+            self.departures.record(id.departing(), Why::Invalidated(cause));
+        }
+    }
+
+    /// The doubt about an entry from now on.
+    pub(in crate::cache) fn doubt_of(&self, id: &ObjectId, entry: &Entry) -> Doubt {
+        let before = matches!(entry.doubt, Doubt::Yes { on_disk: true });
+        Doubt::Yes { on_disk: self.is_on_disk(id) || before }
+    }
+
+    /// Writes the metadata that describes a block to disk. Blocks are of no use after a restart when nobody knows what
+    /// they are blocks of.
+    pub(in crate::cache) fn persist_described(&self, disk: &DiskTier, key: &BlockKey) {
+        let Some((id, entry)) = self.described(key) else { return };
+        let Known::Object { meta, .. } = &entry.known else { return };
+        if meta.no_store || disk.knows(&id) {
+            return;
+        }
+        self.generations.locked(&id, || {
+            if self.is_still_known(&id, &entry) {
+                self.persist(disk, &id, meta, &entry);
+            }
+        });
+    }
+
+    /// Whether what was said of an object since the entry was learned left it as it is; the caller holds its stripe's
+    /// lock. Its generation alone would say too little: it is raised by others that share its stripe, which with many
+    /// purges and events are most.
+    fn is_still_known(&self, id: &ObjectId, entry: &Arc<Entry>) -> bool {
+        if id.is_variant() {
+            // It stays when the object is forgotten.
+            return self.generations.is_current(id, entry.generation);
+        }
+        self.meta.get(id).is_some_and(|known| Arc::ptr_eq(&known, entry))
+            && !entry.is_doubted()
+            && self.generations.bucket_is_current(id, entry.generation)
+    }
+
+    /// More parts are known than when the disk was told; the caller holds the stripe's lock.
+    pub(in crate::cache) fn persist_parts(&self, id: &ObjectId, entry: &Entry) {
+        if let (Some(disk), Some(meta)) = (&self.disk, entry.meta())
+            && !meta.no_store
+            && disk.knows(id)
+        {
+            self.persist(disk, id, meta, entry);
+        }
+    }
+
+    /// What the disk knew before it was doubted turned out to be so; the caller holds the stripe's lock.
+    pub(in crate::cache) fn persist_confirmed(
+        &self,
+        id: &ObjectId,
+        doubted: &Entry,
+        entry: &Entry,
+    ) {
+        if let (Some(disk), Some(old), Some(meta)) = (&self.disk, doubted.meta(), entry.meta())
+            && !meta.no_store
+            && meta.same_version(old)
+        {
+            self.persist(disk, id, meta, entry);
+        }
+    }
+
+    fn persist(&self, disk: &DiskTier, id: &ObjectId, meta: &ObjectMeta, entry: &Entry) {
+        // After a crash nobody would know that it was in doubt.
+        if self.generations.is_being_written(id) || self.generations.is_suspect(id) {
+            return;
+        }
+        let learned = SystemTime::now().checked_sub(entry.since.age());
+        let learned = learned.unwrap_or(SystemTime::UNIX_EPOCH);
+        // These epochs are raised without the object's lock.
+        let is_current = || {
+            self.generations.bucket_is_current(id, entry.generation)
+                && self.generations.epoch_is_current(entry.generation)
+        };
+        self.listed.is_written(id);
+        disk.remember(id, meta, learned, is_current);
+    }
+
+    /// The entry that describes a block's version: the object's, or else one of another way to ask for it.
+    fn described(&self, key: &BlockKey) -> Option<(ObjectId, Arc<Entry>)> {
+        let describes = |entry: &Arc<Entry>| match &entry.known {
+            Known::Object { version, .. } => version == key.version(),
+            Known::Missing { .. } | Known::Uncacheable => false,
+        };
+        if let Some(entry) = self.meta.get(key.id()).filter(describes) {
+            return Some((key.id().clone(), entry));
+        }
+        let version = key.version().version_id().and_then(|id| VersionId::new(id.to_str().ok()?));
+        let version = version.map(|version| key.id().at(version));
+        let paid = [Some(key.id().paid()), version.as_ref().map(ObjectId::paid)];
+        let mut ways = [version].into_iter().chain(paid).flatten();
+        ways.find_map(|id| {
+            let entry = self.meta.get(&id).filter(describes)?;
+            Some((id, entry))
+        })
+    }
+
+    /// Brings back what an earlier time knew of an object; says whether there was something.
+    pub(in crate::cache) async fn recall(&self, id: &ObjectId) -> bool {
+        let Some(disk) = &self.disk else { return false };
+        if !disk.knows(id) {
+            return false;
+        }
+        // First: what a listing contradicts is void then (R34).
+        let is_settled = self.listed.settled(id).await;
+        let generation = self.generations.current(id);
+        let Some(Recalled { object, is_confirmed }) = disk.recall(id).await else { return false };
+        let ObjectRecord { meta, learned } = object;
+        let since = Moment::of(learned);
+        let is_confirmed = is_confirmed && is_settled && !self.listed.casts_doubt(id, &since);
+        let doubt = if is_confirmed { Doubt::No } else { Doubt::Yes { on_disk: true } };
+        let version = self.version(id, &meta);
+        let known = Known::Object { meta: Arc::new(meta), version };
+        let entry = Entry { recalled: true, doubt, ..Entry::new(known, since, generation) };
+        self.generations.admit(id, generation, || self.meta.insert(id, entry))
+    }
+
+    /// Voids what is on disk of an object; the caller holds its stripe's lock.
+    pub(in crate::cache) fn void_record(&self, id: &ObjectId) -> Option<Ticket> {
+        self.disk.as_ref()?.forget(id)
+    }
+
+    /// Voids what is on disk of every object of a bucket.
+    pub(in crate::cache) fn void_records_of(
+        &self,
+        realm: &Realm,
+        bucket: &BucketName,
+    ) -> Option<Ticket> {
+        self.disk.as_ref()?.forget_bucket(realm, bucket)
+    }
+
+    /// Waits until an invalidation would survive a power cut (R11). `false`: the disk did not take it within 3 s, and
+    /// it holds only while this process runs.
+    pub(in crate::cache) async fn durable(&self, ticket: Option<Ticket>) -> bool {
+        match (&self.disk, ticket) {
+            (Some(disk), Some(ticket)) => disk.durable(ticket, ACKNOWLEDGE_TIMEOUT).await,
+            _ => true,
+        }
+    }
+
+    /// As [`Self::durable`], for a write that passes through: it goes on after 1 s. The disk then counts as off, and
+    /// a start that follows confirms each record (R38).
+    pub(in crate::cache) async fn durable_or_off(&self, ticket: Option<Ticket>) {
+        if let (Some(disk), Some(ticket)) = (&self.disk, ticket) {
+            disk.durable(ticket, WRITE_TIMEOUT).await;
+        }
+    }
+
+    /// The last invalidation that is not durable yet: who repeats one waits for it.
+    pub(in crate::cache) fn unsettled(&self) -> Option<Ticket> {
+        self.disk.as_ref()?.unsettled()
+    }
+}
