@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::config::{CacheConfig, RuleConfig};
 use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage, Ticket};
 use super::fetch::budget::Budget;
@@ -37,6 +39,8 @@ const LISTS_SHARE: u64 = 64;
 const QUEUE_SHARE: u64 = 16;
 const QUEUE_MAX: u64 = 64 << 20;
 const QUEUE_BLOCKS: u64 = 8;
+/// Comparisons of hits with the origin that are under way at a time.
+const HIT_CHECKS: usize = 4;
 
 /// The cache: one a process.
 pub struct Cache {
@@ -52,6 +56,8 @@ pub struct Cache {
     pub(in crate::cache) heads: Heads,
     pub(in crate::cache) lists: Lists,
     pub(in crate::cache) no_parts: NoParts,
+    /// Permits of comparisons of hits with the origin.
+    pub(in crate::cache) hit_checks: Arc<Semaphore>,
     pub(in crate::cache) budget: Budget,
     /// Bytes for lists while a rule has them kept.
     lists_share: u64,
@@ -133,6 +139,7 @@ impl Cache {
             lists: Lists::new(lists),
             lists_share: config.memory() / LISTS_SHARE,
             no_parts: NoParts::new(),
+            hit_checks: Arc::new(Semaphore::new(HIT_CHECKS)),
             budget: Budget::new(config.in_flight()),
             fetch_size: config.fetch.0,
             read_ahead: config.read_ahead.0,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::disk::tier::policy::AdmissionMode;
 use super::disk::{DiskConfig, Share};
+use super::rules::sample::SampleRate;
 use crate::config::units::{ByteSize, HumanDuration};
 use crate::glob::{Glob, InvalidGlob};
 
@@ -100,6 +101,9 @@ pub struct RuleConfig {
     /// Whether fetched bytes are compared with the CRC64NVME, CRC32C or CRC32 checksum of the object or part, where the
     /// origin told it; bytes that differ are not cached.
     pub verify_checksums: bool,
+    /// Share of hits, such as `0.1%`, whose metadata and one block are compared with the origin in the background. What
+    /// differs is dropped, and logged with both versions. `None`: no hits.
+    pub verify_hits: Option<SampleRate>,
     /// Maximum share of each disk tier directory that these objects may use; `None`: no limit.
     pub disk_share: Option<Share>,
     /// How long `ListObjectsV2` of these keys and `HeadBucket` are answered from memory (R27), at
@@ -154,6 +158,7 @@ impl Default for RuleConfig {
             negative: HumanDuration::secs(1),
             obey_no_store: true,
             verify_checksums: true,
+            verify_hits: None,
             disk_share: None,
             lists: None,
             pinned: false,

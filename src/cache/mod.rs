@@ -47,3 +47,4 @@ pub use metadata::clock::{Sent, boot_time};
 pub use rules::key_glob::KeyGlob;
 pub use rules::matching::{MatchedRule, Rules};
 pub use rules::policy::Policy;
+pub use rules::sample::SampleRate;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::Config;
 use super::units::{ByteSize, Dollars, HumanDuration, Secret};
+use crate::cache::SampleRate;
 use crate::cache::config::{EventsFreshness, Freshness};
 use crate::cache::disk::Share;
 use crate::logging::config::{AccessLog, AuditLog, LogOutput, MessageFormat};
@@ -116,6 +117,12 @@ by_hand!(Share, "Share", {
     "description": "A share from 1% to 100%",
     "type": "string",
     "pattern": "^(100|[1-9][0-9]?)%$",
+});
+
+by_hand!(SampleRate, "SampleRate", {
+    "description": "A share from 0.0001% to 100%",
+    "type": "string",
+    "pattern": "^(100|[0-9]{1,2}([.][0-9]{1,4})?)%$",
 });
 
 by_hand!(FileMode, "FileMode", {

@@ -1,10 +1,11 @@
-//! Checksums of fetched bytes.
+//! Comparisons of fetched bytes with their checksums, and of hits with the origin.
 
 use metrics::{Counter, Unit, counter, describe_counter};
 
 use super::recorder::Registered;
 
 const CHECKSUMS: &str = "hotset_origin_checksums_total";
+const VERIFIED: &str = "hotset_hit_verifications_total";
 
 label! {
     /// A checksum algorithm.
@@ -28,7 +29,25 @@ label! {
     }
 }
 
+label! {
+    /// Outcome of a comparison of a hit with the origin.
+    HitVerification {
+        /// The origin has the same version and the same bytes.
+        Match = "match",
+        /// It has another version, or no such object: the entry was dropped.
+        Changed = "changed",
+        /// It has other bytes of the same version: the entry was dropped.
+        Corrupt = "corrupt",
+        /// It gave no answer that could be compared.
+        Failed = "failed",
+        /// The comparison was left out: too many were under way, the origin fails, memory is scarce, or the object was
+        /// invalidated meanwhile.
+        Skipped = "skipped",
+    }
+}
+
 struct Handles {
+    verified: [Counter; HitVerification::ALL.len()],
     checksums: [[Counter; ChecksumOutcome::ALL.len()]; Algorithm::ALL.len()],
 }
 
@@ -43,7 +62,10 @@ impl Handles {
                 counter!(CHECKSUMS, "algorithm" => algorithm.label(), "outcome" => outcome.label())
             })
         };
-        Self { checksums: std::array::from_fn(checksums) }
+        let verified = std::array::from_fn(
+            |outcome| counter!(VERIFIED, "outcome" => HitVerification::ALL[outcome].label()),
+        );
+        Self { checksums: std::array::from_fn(checksums), verified }
     }
 }
 
@@ -59,11 +81,23 @@ fn describe() {
         Unit::Count,
         "Objects and parts whose fetched bytes were compared with the origin's checksum (rules[].verify_checksums), by algorithm and outcome; after a mismatch they are dropped and fetched again"
     );
+    describe_counter!(
+        VERIFIED,
+        Unit::Count,
+        "Hits that were compared with the origin in the background (rules[].verify_hits), by outcome; changed and corrupt ones were dropped from the cache"
+    );
 }
 
 /// Counts a comparison of fetched bytes with a checksum.
 pub fn checksum(algorithm: Algorithm, outcome: ChecksumOutcome) {
     if let Some(handles) = HANDLES.get() {
         handles.checksums[algorithm as usize][outcome as usize].increment(1);
+    }
+}
+
+/// Counts a comparison of a hit with the origin.
+pub fn verified(outcome: HitVerification) {
+    if let Some(handles) = HANDLES.get() {
+        handles.verified[outcome as usize].increment(1);
     }
 }

@@ -142,7 +142,7 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
         );
         kinds += 1;
     }
-    assert_eq!(kinds, 92);
+    assert_eq!(kinds, 93);
 }
 
 #[test]

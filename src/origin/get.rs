@@ -11,7 +11,7 @@ use super::error::OriginError;
 use super::hedging::{About, bytes_of};
 use super::request::ObjectRequest;
 use super::retry::RetryBudget;
-use super::slots::Urgency;
+use super::slots::{Class, Urgency};
 use crate::metrics::hedging::Phase;
 use crate::s3::{ObjectId, ObjectMeta, PartNumber};
 
@@ -25,6 +25,19 @@ impl Origin {
         id: &ObjectId,
         part: Option<PartNumber>,
     ) -> Result<ObjectMeta, OriginError> {
+        self.head_for(id, part, &Arc::new(Urgency::new(Class::Metadata))).await
+    }
+
+    /// As [`Origin::head`], as urgent as this says.
+    ///
+    /// # Errors
+    /// As [`Origin::head`].
+    pub async fn head_for(
+        &self,
+        id: &ObjectId,
+        part: Option<PartNumber>,
+        urgency: &Arc<Urgency>,
+    ) -> Result<ObjectMeta, OriginError> {
         let domain = self.domains().of_realm(id.realm())?;
         let (method, pin) = (Method::HEAD, &Pin::Current);
         let request = ObjectRequest {
@@ -36,7 +49,7 @@ impl Origin {
             pin,
             by_version: false,
         };
-        let mut budget = RetryBudget::new(self.config());
+        let mut budget = RetryBudget::new(self.config()).of(urgency.clone());
         loop {
             let about = About { phase: Phase::Head, bytes: 0, bucket: id.bucket_hash64() };
             let send = async || {

@@ -236,6 +236,24 @@ impl Origins {
         }
     }
 
+    /// As [`Origin::head_for`], of the whole.
+    ///
+    /// # Errors
+    /// As [`Origin::head`].
+    pub async fn head_for(
+        &self,
+        id: &ObjectId,
+        urgency: &Arc<Urgency>,
+    ) -> Result<ObjectMeta, OriginError> {
+        match self.target(id.bucket()) {
+            None => self.default.head_for(id, None, urgency).await,
+            Some(target) => {
+                let outcome = target.origin.head_for(&target.there(id), None, urgency).await;
+                outcome.map_err(|error| target.for_client(error, id.bucket()))
+            }
+        }
+    }
+
     /// As [`Origin::get`].
     ///
     /// # Errors

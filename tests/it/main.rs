@@ -172,6 +172,8 @@ mod urgency;
 mod vanished;
 /// Verification of signatures.
 mod verify;
+/// Comparison of hits with the origin.
+mod verify_hits;
 /// Reads by version id.
 mod versions;
 /// Warm jobs, and access to the admin API.

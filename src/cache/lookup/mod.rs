@@ -9,4 +9,5 @@ mod miss_reason;
 pub(in crate::cache) mod no_parts;
 pub(in crate::cache) mod open;
 pub(in crate::cache) mod parts;
+pub(in crate::cache) mod shadow;
 pub(in crate::cache) mod stale;

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use super::policy::{Fetching, Policy, Staleness};
+use super::sample::SampleRate;
 use super::trust::Trust;
 use crate::cache::config::{Freshness, PrefetchConfig, RuleConfig};
 use crate::cache::metadata::clock::Moment;
@@ -26,6 +27,7 @@ struct Rule {
     negative: Duration,
     obey_no_store: bool,
     verify_checksums: bool,
+    verify_hits: SampleRate,
     lists: Option<Duration>,
     prefetch: Option<PrefetchConfig>,
     /// Moment from which the rule has held for its keys; `None`: since the start.
@@ -78,6 +80,7 @@ impl RuleSet {
             negative: config.negative.0,
             obey_no_store: config.obey_no_store,
             verify_checksums: config.verify_checksums,
+            verify_hits: config.verify_hits.unwrap_or_default(),
             lists: config.lists.map(|lists| lists.0),
             prefetch: config.prefetch,
             since: None,
@@ -198,7 +201,8 @@ impl Rules {
         let fetching = Fetching { verify_checksums, ..Fetching::default() };
         let policy = Policy::new(freshness, trusted, *negative, *obey_no_store, demand);
         let policy = policy.in_force_since(*since);
-        let policy = Policy { fetching, rule: Some(rule.traffic), ..policy };
+        let verify_hits = rule.verify_hits;
+        let policy = Policy { fetching, verify_hits, rule: Some(rule.traffic), ..policy };
         // Who wants the state of now gets nothing old, nor does who reads what may change unnoticed.
         Some(if demand { policy } else { policy.with_stale(*stale) })
     }

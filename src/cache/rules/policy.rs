@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::cache::config::Freshness;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::Entry;
+use crate::cache::rules::sample::SampleRate;
 use crate::metrics::traffic::Traffic;
 use crate::origin::{Asked, Class};
 use crate::s3::ObjectMeta;
@@ -35,6 +36,8 @@ pub struct Policy {
     /// Moment from which the rule has held for this object; `None`: since the start.
     pub(in crate::cache) in_force: Option<Moment>,
     pub(in crate::cache) fetching: Fetching,
+    /// Share of hits that is compared with the origin.
+    pub(in crate::cache) verify_hits: SampleRate,
 }
 
 /// How the bytes that a read needs are fetched.
@@ -130,6 +133,7 @@ impl Policy {
             obey_no_cache,
             in_force,
             fetching,
+            verify_hits: SampleRate::default(),
         }
     }
 

@@ -91,6 +91,9 @@ impl Gateway {
         if !self.cache.bring(&mut here).await {
             return None;
         }
+        if self.cache.draws(&found, policy) {
+            self.cache.verify_hit(found.again(), body, policy);
+        }
         ctx.page = page;
         ctx.identity = admitted.identity.take();
         (ctx.operation, ctx.named) = (understood.operation, understood.named.take());

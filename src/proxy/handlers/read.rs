@@ -86,7 +86,7 @@ impl Gateway {
                 return Ok(Outcome::PassThrough);
             }
             let failure = match found {
-                Ok(found) => match self.answer(session, ctx, id, read, found).await? {
+                Ok(found) => match self.answer(session, ctx, id, read, &policy, found).await? {
                     Ok(()) => return Ok(Outcome::Answered),
                     Err(failure) => failure,
                 },
@@ -144,6 +144,7 @@ impl Gateway {
         ctx: &mut RequestContext,
         id: &ObjectId,
         read: &Read,
+        policy: &Policy,
         found: Found,
     ) -> Result<Result<(), CacheError>> {
         let meta = found.meta.clone();
@@ -162,6 +163,7 @@ impl Gateway {
             Answer::Refused(error) => return refuse(session, ctx, error, cache).await.map(Ok),
             Answer::Bytes { range, partial } => (range, partial),
         };
+        let drawn = self.cache.draws(&found, policy).then(|| found.again());
         let mut missing = MissReason::New;
         let mut reader = match read.method {
             ReadMethod::Head => None,
@@ -197,7 +199,11 @@ impl Gateway {
         };
         ctx.cache = cache.label();
         head_of(ctx, read, &meta, &range, partial, cache).send(session).await?;
+        let body = if reader.is_some() { range } else { 0..0 };
         stream(session, ctx, reader, first).await?;
+        if let Some(found) = drawn.filter(|_| ctx.from_origin == 0) {
+            self.cache.verify_hit(found, body, policy);
+        }
         Ok(Ok(()))
     }
 }

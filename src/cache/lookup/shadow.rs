@@ -1,0 +1,203 @@
+//! Shadow verification: a sample of hits is compared with the origin, in the background (`rules[].verify_hits`).
+//!
+//! One ranged GET without conditions asks for the bytes of one block that a hit was answered from, and brings the current
+//! metadata with them; a hit without bytes asks by HEAD. Another version says that the cache serves what is not there any
+//! more; other bytes of the same version say that it serves what never was. Both are dropped and logged.
+//! Invariants: no client waits for it; few checks run at a time, in the lowest class of requests, and none while the origin
+//! is known to fail; what an invalidation overtook is not judged.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use super::found::Found;
+use super::open::Source;
+use crate::cache::assembly::Cache;
+use crate::cache::fetch::budget::Paid;
+use crate::cache::key::BlockKey;
+use crate::cache::rules::policy::Policy;
+use crate::metrics::cache::InvalidationCause;
+use crate::metrics::integrity::{self as metrics, HitVerification};
+use crate::origin::{Asked, Class, OriginError, Pin, Urgency};
+use crate::s3::ObjectMeta;
+
+/// A hit to be compared with the origin.
+struct Check {
+    found: Found,
+    /// Cached bytes of one block, with the offset of the first in the object; `None`: the hit had no bytes.
+    held: Option<Held>,
+    /// The rule promises that a change is known at once: what is old is wrong, and not just within its ttl.
+    is_promised: bool,
+}
+
+struct Held {
+    at: u64,
+    bytes: Bytes,
+    _paid: Paid,
+}
+
+/// What differs between the cache and the origin.
+enum Difference {
+    /// The origin has another version; `None`: it has no such object.
+    Version(Option<Arc<ObjectMeta>>),
+    /// A byte of the same version, at this offset.
+    Byte(u64),
+}
+
+impl Cache {
+    /// Whether a hit on this object is one of those to compare with the origin, by chance.
+    pub fn draws(&self, found: &Found, policy: &Policy) -> bool {
+        // A requester that pays has not asked for it.
+        found.source == Source::Hit && policy.verify_hits.draws() && !found.id.pays()
+    }
+
+    /// Compares a hit with the origin in the background. `range`: the bytes that it was answered with.
+    pub fn verify_hit(self: &Arc<Self>, found: Found, range: Range<u64>, policy: &Policy) {
+        let is_promised = policy.ttl.is_none() || policy.trusted.is_some();
+        let permit = self.hit_checks.clone().try_acquire_owned().ok();
+        let permit = permit.filter(|_| !self.origin.of(found.id.bucket()).is_failing());
+        let Some(permit) = permit else { return metrics::verified(HitVerification::Skipped) };
+        let cache = self.clone();
+        tokio::spawn(async move {
+            let outcome = cache.compare_hit(found, range, is_promised).await;
+            metrics::verified(outcome);
+            drop(permit);
+        });
+    }
+
+    async fn compare_hit(
+        self: Arc<Self>,
+        found: Found,
+        range: Range<u64>,
+        is_promised: bool,
+    ) -> HitVerification {
+        let held = match range.is_empty() {
+            true => None,
+            false => match self.held_of(&found, &range).await {
+                None => return HitVerification::Skipped,
+                held => held,
+            },
+        };
+        let check = Check { found, held, is_promised };
+        match check.difference(&self).await {
+            Ok(None) => HitVerification::Match,
+            Ok(Some(difference)) => check.conclude(&self, &difference),
+            Err(error) => {
+                log::debug!("hit verification: {}: {error}", check.name());
+                HitVerification::Failed
+            }
+        }
+    }
+
+    /// Cached bytes of one block of a range, of any of its blocks.
+    async fn held_of(&self, found: &Found, range: &Range<u64>) -> Option<Held> {
+        let at = range.start + rand::random::<u64>() % (range.end - range.start);
+        let key = found.version.block_at(at);
+        let at = key.start().max(range.start);
+        let paid = self.budget.try_read_ahead(key.len())?;
+        let bytes = self.peek_block(&key, at).await?;
+        Some(Held { at, bytes, _paid: paid })
+    }
+
+    /// The bytes of a block from `at` on, as the next reader would get them. It counts as no use.
+    async fn peek_block(&self, key: &BlockKey, at: u64) -> Option<Bytes> {
+        if let Some(bytes) = self.blocks.memory.find(key).and_then(|block| block.from(at)) {
+            return Some(bytes);
+        }
+        let read = self.objects.disk.as_ref()?.plan_read(key, at, key.end(), true)?;
+        Some(read.run().await.ok()?.bytes)
+    }
+}
+
+impl Check {
+    fn name(&self) -> String {
+        format!("{}/{}", self.found.id.bucket(), self.found.id.key())
+    }
+
+    async fn difference(&self, cache: &Arc<Cache>) -> Result<Option<Difference>, OriginError> {
+        let id = &self.found.id;
+        let urgency = Arc::new(Urgency::new(Class::Background));
+        let gone = |error: OriginError| match error {
+            OriginError::NotFound(_) => Ok(Some(Difference::Version(None))),
+            error => Err(error),
+        };
+        let Some(Held { at, bytes, .. }) = &self.held else {
+            return match cache.origin.head_for(id, &urgency).await {
+                Ok(meta) => Ok(self.other_version(Arc::new(meta))),
+                Err(error) => gone(error),
+            };
+        };
+        let asked = Asked::Range(*at..at + bytes.len() as u64);
+        let mut answer = match cache.origin.get(id, asked, Pin::Current, &urgency).await {
+            Ok(answer) => answer,
+            // It ends before the bytes that are cached.
+            Err(OriginError::RangeNotSatisfiable) => {
+                let meta = cache.origin.head_for(id, &urgency).await;
+                return meta.map(|meta| self.other_version(Arc::new(meta))).or_else(gone);
+            }
+            Err(error) => return gone(error),
+        };
+        if let Some(other) = self.other_version(answer.meta.clone()) {
+            return Ok(Some(other));
+        }
+        let (mut compared, mut differs) = (0, None);
+        let mut compare = |piece: &[u8]| {
+            let (cached, from) = (&bytes[compared..], compared);
+            compared += piece.len();
+            let other = cached.iter().zip(piece).position(|(cached, there)| cached != there);
+            differs = differs.or(other.map(|other| at + (from + other) as u64));
+        };
+        while answer.body.next(&mut compare).await? {}
+        Ok(differs.map(Difference::Byte))
+    }
+
+    fn other_version(&self, there: Arc<ObjectMeta>) -> Option<Difference> {
+        let is_same = there.same_version(&self.found.meta);
+        (!is_same).then_some(Difference::Version(Some(there)))
+    }
+
+    /// Drops what is cached, and says so.
+    fn conclude(&self, cache: &Arc<Cache>, difference: &Difference) -> HitVerification {
+        let Found { id, meta, generation, .. } = &self.found;
+        let (name, cached) = (self.name(), describe(meta));
+        if !cache.objects.generations.is_current(id, *generation) {
+            return HitVerification::Skipped;
+        }
+        match difference {
+            Difference::Version(there) => {
+                let there = there.as_deref().map_or("no such object".to_owned(), describe);
+                let line = format!(
+                    "hit verification: a hit on {name} was answered from {cached}, and the origin has {there}: it is \
+                     dropped from the cache"
+                );
+                match self.is_promised {
+                    true => log::error!("{line}; its rule says that it is current"),
+                    false => log::warn!("{line}; its rule allows that for its ttl"),
+                }
+                cache.invalidate(id.object(), InvalidationCause::Origin);
+                if id.is_variant() {
+                    cache.invalidate(id, InvalidationCause::Origin);
+                }
+                HitVerification::Changed
+            }
+            Difference::Byte(at) => {
+                log::error!(
+                    "hit verification: the cached bytes of {name} are not the origin's from byte {at} on: both have \
+                     {cached}; it is dropped from the cache, and fetched again"
+                );
+                cache.drop_blocks(id);
+                HitVerification::Corrupt
+            }
+        }
+    }
+}
+
+/// A version, for the log.
+fn describe(meta: &ObjectMeta) -> String {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let etag = text(meta.etag.as_header());
+    let version = meta.version_id.as_ref().map_or("none".to_owned(), text);
+    format!("ETag {etag}, version {version}, {} bytes", meta.size)
+}
