@@ -17,7 +17,11 @@ pub(super) fn of(config: &Config) -> Vec<String> {
 }
 
 fn unused_origins(config: &Config) -> Vec<String> {
-    let is_used = |name: &str| config.buckets.values().any(|b| b.origin.as_deref() == Some(name));
+    let is_failover = |name: &str| {
+        config.rules.iter().any(|r| r.failover.as_ref().is_some_and(|to| to.origin == name))
+    };
+    let is_mapped = |name: &str| config.buckets.values().any(|b| b.origin.as_deref() == Some(name));
+    let is_used = |name: &str| is_mapped(name) || is_failover(name);
     let unused = config.origins.keys().filter(|name| !is_used(name));
     unused.map(|name| format!("origins.{name}: no bucket is mapped to it, see `buckets`")).collect()
 }

@@ -17,6 +17,7 @@ use super::invalidate::departures::Departures;
 use super::invalidate::floors::Floors;
 use super::invalidate::generation::Generations;
 use super::invalidate::listed_pages::ListedPages;
+use super::invalidate::recent_writes::RecentWrites;
 use super::lists::store::{ListAnswer, ListFill, ListKey, Lists};
 use super::lookup::no_parts::NoParts;
 use super::metadata::heads::Heads;
@@ -56,6 +57,7 @@ pub struct Cache {
     pub(in crate::cache) heads: Heads,
     pub(in crate::cache) lists: Lists,
     pub(in crate::cache) no_parts: NoParts,
+    pub(in crate::cache) recent_writes: RecentWrites,
     /// Permits of comparisons of hits with the origin.
     pub(in crate::cache) hit_checks: Arc<Semaphore>,
     pub(in crate::cache) budget: Budget,
@@ -126,7 +128,7 @@ impl Cache {
             block_size: config.block.0,
         });
         let hot = HotQueue::new(config.admission);
-        Arc::new(Self {
+        let cache = Arc::new(Self {
             origin,
             blocks: Arc::new(BlockTiers::new(objects.clone(), hot, blocks, metadata)),
             objects,
@@ -139,11 +141,14 @@ impl Cache {
             lists: Lists::new(lists),
             lists_share: config.memory() / LISTS_SHARE,
             no_parts: NoParts::new(),
+            recent_writes: RecentWrites::default(),
             hit_checks: Arc::new(Semaphore::new(HIT_CHECKS)),
             budget: Budget::new(config.in_flight()),
             fetch_size: config.fetch.0,
             read_ahead: config.read_ahead.0,
-        })
+        });
+        cache.set_failovers(rules);
+        cache
     }
 
     /// Everything else that a start needs is there: the disk tier may remove what is of no use. To be called before
@@ -164,6 +169,7 @@ impl Cache {
     pub fn set_rules(&self, rules: &[RuleConfig]) {
         let keeps_lists = rules.iter().any(|rule| rule.lists.is_some());
         self.lists.set_capacity(if keeps_lists { self.lists_share } else { 0 });
+        self.set_failovers(rules);
         if let Some(disk) = &self.objects.disk {
             disk.set_rules(rules);
         }

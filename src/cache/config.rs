@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::disk::tier::policy::AdmissionMode;
 use super::disk::{DiskConfig, Share};
+use super::rules::failover::FailoverConfig;
 use super::rules::sample::SampleRate;
 use crate::config::units::{ByteSize, HumanDuration};
 use crate::glob::{Glob, InvalidGlob};
@@ -104,6 +105,8 @@ pub struct RuleConfig {
     /// Share of hits, such as `0.1%`, whose metadata and one block are compared with the origin in the background. What
     /// differs is dropped, and logged with both versions. `None`: no hits.
     pub verify_hits: Option<SampleRate>,
+    /// Where objects are read while their origin is down; `None`: nowhere.
+    pub failover: Option<FailoverConfig>,
     /// Maximum share of each disk tier directory that these objects may use; `None`: no limit.
     pub disk_share: Option<Share>,
     /// How long `ListObjectsV2` of these keys and `HeadBucket` are answered from memory (R27), at
@@ -159,6 +162,7 @@ impl Default for RuleConfig {
             obey_no_store: true,
             verify_checksums: true,
             verify_hits: None,
+            failover: None,
             disk_share: None,
             lists: None,
             pinned: false,

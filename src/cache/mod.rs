@@ -44,6 +44,7 @@ pub use lookup::found::Found;
 pub use lookup::known::InMemory;
 pub use lookup::open::{CacheError, OpenRequest, Source};
 pub use metadata::clock::{Sent, boot_time};
+pub use rules::failover::{Failover, FailoverConfig};
 pub use rules::key_glob::KeyGlob;
 pub use rules::matching::{MatchedRule, Rules};
 pub use rules::policy::Policy;

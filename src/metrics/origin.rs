@@ -19,6 +19,7 @@ const NOT_ASKED: &str = "hotset_origin_requests_withheld_total";
 const UP: &str = "hotset_origin_up";
 const BREAKER_OPEN: &str = "hotset_origin_breaker_open";
 const RETRIES_REFUSED: &str = "hotset_origin_retries_refused_total";
+const FAILOVERS: &str = "hotset_failover_reads_total";
 const CREDENTIALS_EXPIRY: &str = "hotset_credentials_expiry_timestamp_seconds";
 
 label! {
@@ -158,6 +159,11 @@ fn describe() {
     describe_counter!(RETRIES, Unit::Count, "Retries of requests to the origin");
     describe_counter!(ERRORS, Unit::Count, "Failed attempts of requests to the origin, by reason");
     describe_counter!(
+        FAILOVERS,
+        Unit::Count,
+        "Reads that went to another origin because their own was down (rules[].failover), by the origin that they went to"
+    );
+    describe_counter!(
         NOT_ASKED,
         Unit::Count,
         "Requests that were not sent to the origin because the circuit breaker was open (origin.circuit_breaker)"
@@ -182,6 +188,14 @@ fn describe() {
 pub fn not_asked() {
     if let Some(handles) = HANDLES.get() {
         handles.not_asked.increment(1);
+    }
+}
+
+/// Counts a read that goes to this origin because its own is down.
+pub fn failed_over(name: &str) {
+    if let Some(recorder) = recorder() {
+        let labelled = || counter!(FAILOVERS, "origin" => name.to_owned());
+        with_local_recorder(recorder, labelled).increment(1);
     }
 }
 

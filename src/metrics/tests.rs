@@ -120,6 +120,7 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
     requests::error("NoSuchKey");
     wire::set_certificate_expiry("/a.pem", 1);
     origin::set_up(None, true);
+    origin::failed_over("replica");
     disk::set_capacity("/a", 1);
     let holds = disk::Holds { device_bytes: 1, blocks: 1, objects: Some(1), queued_bytes: 1 };
     disk::DiskPath::new("/a").set_holds(holds);
@@ -142,7 +143,7 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
         );
         kinds += 1;
     }
-    assert_eq!(kinds, 93);
+    assert_eq!(kinds, 94);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One request to the origin: signed, sent, its answer's head read; and what is learnt from one that is refused.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::HOST;
 use http::{Method, StatusCode};
@@ -134,6 +134,22 @@ impl Origin {
     /// Whether the origin is known not to answer.
     pub fn is_failing(&self) -> bool {
         self.health.is_failing()
+    }
+
+    /// Whether it is down and not only slow, as a read that failed with this error shows: no connection is made, or the
+    /// circuit breaker is open.
+    pub fn is_down(&self, failure: &OriginError) -> bool {
+        match failure {
+            OriginError::Connect(..)
+            | OriginError::Timeout("a connection" | "name resolution")
+            | OriginError::Down(_) => true,
+            failure => failure.is_retryable() && self.health.is_only_probed(),
+        }
+    }
+
+    /// How long no request was answered; zero: the last one was.
+    pub fn failing_for(&self) -> Duration {
+        self.health.failing_for()
     }
 
     /// Somebody who could do without an answer did not wait for it any longer.

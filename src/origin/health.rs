@@ -1,6 +1,7 @@
 //! Health of the origin: the outcomes of requests, and what they allow of further ones.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::breaker::{Breaker, Change, Sign};
 use super::config::OriginConfig;
@@ -94,6 +95,11 @@ impl Health {
     /// Whether the origin answers; if not, for how many seconds, and why.
     pub(super) fn state(&self) -> (State, Option<(u64, String)>) {
         self.outages.state()
+    }
+
+    /// How long no request was answered; zero: the last one was.
+    pub(super) fn failing_for(&self) -> Duration {
+        self.outages.failing_for().unwrap_or_default()
     }
 
     /// One line for people: whether it answers, and if not, why.

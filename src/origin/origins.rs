@@ -5,8 +5,12 @@
 //! realm of their own (R1), and each origin has its own connections, health, breaker, hedging and regions. What changes in
 //! a bucket is invalidated under each name that leads to it, since two names may be one bucket.
 
+mod failover;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use self::failover::Failovers;
 
 use super::body::Answer;
 use super::client::Origin;
@@ -43,6 +47,7 @@ struct Routes {
     /// Clients' names of each bucket that has others than its own.
     aliases: HashMap<BucketName, Vec<BucketName>>,
     named: Vec<(String, Arc<Origin>)>,
+    failovers: Failovers,
 }
 
 #[derive(Clone)]
@@ -120,7 +125,9 @@ impl Origins {
             let length = |glob: &Glob| std::cmp::Reverse(glob.literal().len());
             (length(a), a.as_str()).cmp(&(length(b), b.as_str()))
         });
-        Ok(Self { default, routes: Some(Arc::new(Routes { exact, globs, aliases, named })) })
+        let failovers = Failovers::default();
+        let routes = Routes { exact, globs, aliases, named, failovers };
+        Ok(Self { default, routes: Some(Arc::new(routes)) })
     }
 
     /// The default origin.
@@ -180,10 +187,11 @@ impl Origins {
 
     /// Every realm in which an object of a client's bucket may be cached.
     pub fn realms_of(&self, bucket: &BucketName) -> Arc<[Realm]> {
-        match self.target(bucket) {
+        let realms = match self.target(bucket) {
             Some(target) => [target.realm.clone()].into(),
             None => self.default.domains().realms(),
-        }
+        };
+        self.with_failovers(realms)
     }
 
     /// All names of clients for the bucket that they call `bucket`, at whichever origin: itself, but for other origins'
@@ -227,7 +235,7 @@ impl Origins {
         id: &ObjectId,
         part: Option<PartNumber>,
     ) -> Result<ObjectMeta, OriginError> {
-        match self.target(id.bucket()) {
+        match self.target_of(id) {
             None => self.default.head(id, part).await,
             Some(target) => {
                 let outcome = target.origin.head(&target.there(id), part).await;
@@ -245,7 +253,7 @@ impl Origins {
         id: &ObjectId,
         urgency: &Arc<Urgency>,
     ) -> Result<ObjectMeta, OriginError> {
-        match self.target(id.bucket()) {
+        match self.target_of(id) {
             None => self.default.head_for(id, None, urgency).await,
             Some(target) => {
                 let outcome = target.origin.head_for(&target.there(id), None, urgency).await;
@@ -265,7 +273,7 @@ impl Origins {
         pin: Pin,
         urgency: &Arc<Urgency>,
     ) -> Result<Answer, OriginError> {
-        match self.target(id.bucket()) {
+        match self.target_of(id) {
             None => self.default.get(id, asked, pin, urgency).await,
             Some(target) => {
                 let outcome = target.origin.get(&target.there(id), asked, pin, urgency).await;
@@ -295,6 +303,11 @@ impl Origins {
     pub async fn touch(&self, bucket: &BucketName, key: &ObjectKey) -> Result<(), OriginError> {
         let place = self.place(Some(bucket));
         place.origin.touch(place.alias_of.as_ref().unwrap_or(bucket), key).await
+    }
+
+    /// The origin that an object is asked of.
+    pub fn of_object(&self, id: &ObjectId) -> Arc<Origin> {
+        self.target_of(id).map_or_else(|| self.default.clone(), |target| target.origin)
     }
 
     /// The origin of a client's bucket.
@@ -380,111 +393,4 @@ fn realm(name: Option<&str>, bucket: Option<&BucketName>, origin: &Origin) -> Re
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::origin::OriginConfig;
-
-    fn origin(endpoint: &str) -> Arc<Origin> {
-        let config = OriginConfig { endpoint: endpoint.to_owned(), ..OriginConfig::default() };
-        Arc::new(Origin::new(config, None).unwrap())
-    }
-
-    fn bucket(name: &str) -> BucketName {
-        BucketName::new(name).unwrap()
-    }
-
-    fn texts(names: &[BucketName]) -> Vec<String> {
-        let mut names: Vec<_> = names.iter().map(ToString::to_string).collect();
-        names.sort();
-        names
-    }
-
-    /// `archive` and `old` are bucket `real` of origin x, `logs-*` are of origin x by their own names, and `logs-eu` is of y.
-    fn origins() -> Origins {
-        let (x, y) = (origin("http://x"), origin("http://y"));
-        let mapping = |pattern: &str, origin: &Arc<Origin>, real: Option<&str>| Mapping {
-            pattern: pattern.to_owned(),
-            name: Some(if origin.config().endpoint == "http://x" { "x" } else { "y" }.to_owned()),
-            origin: origin.clone(),
-            bucket: real.map(bucket),
-        };
-        let mappings = vec![
-            mapping("*-eu", &x, None),
-            mapping("logs-*", &x, None),
-            mapping("logs-eu", &y, None),
-            mapping("archive", &x, Some("real")),
-            mapping("old", &x, Some("real")),
-            mapping("swapped", &y, Some("data")),
-        ];
-        let named = vec![("x".to_owned(), x.clone()), ("y".to_owned(), y.clone())];
-        Origins::new(origin("http://default"), named, mappings).unwrap()
-    }
-
-    fn endpoint_of(origins: &Origins, name: &str) -> String {
-        origins.of(&bucket(name)).config().endpoint.clone()
-    }
-
-    #[test]
-    fn a_bucket_is_found_by_its_name_then_by_the_glob_that_says_most_then_at_the_default() {
-        let origins = origins();
-        for (name, endpoint) in [
-            ("logs-eu", "http://y"),
-            ("logs-us", "http://x"),
-            ("data-eu", "http://x"),
-            ("archive", "http://x"),
-            ("data", "http://default"),
-            ("real", "http://default"),
-        ] {
-            assert_eq!(endpoint_of(&origins, name), endpoint, "{name}");
-        }
-    }
-
-    #[test]
-    fn r1_each_mapped_bucket_has_a_realm_that_no_other_origin_or_bucket_has() {
-        let origins = origins();
-        let realm = |name: &str| origins.realm_of(Some(&bucket(name))).as_str().to_owned();
-        let all = ["data", "archive", "logs-us", "logs-eu"].map(realm);
-        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "{all:?}");
-        // The names tell these apart.
-        assert_eq!(realm("archive"), realm("old"));
-        assert_eq!(realm("data"), *origins.default_origin().domains().own().realm().as_str());
-        let plain: Origins = origin("http://default").into();
-        assert_eq!(plain.realm_of(Some(&bucket("archive"))).as_str(), realm("data"));
-    }
-
-    #[test]
-    fn r8_a_bucket_is_known_by_each_name_that_leads_to_it() {
-        let origins = origins();
-        let names = |name: &str| texts(&origins.names_of(&bucket(name)));
-        assert_eq!(names("archive"), ["archive", "old", "real"]);
-        assert_eq!(names("old"), names("archive"));
-        assert_eq!(names("real"), names("archive"));
-        assert_eq!(names("data"), ["data", "swapped"]);
-        assert_eq!(names("logs-us"), ["logs-us"]);
-        let clients = |name: &str| texts(&origins.clients_of(&bucket(name)));
-        // No client reads it by its own name.
-        assert_eq!(clients("archive"), [""; 0]);
-        assert_eq!(clients("real"), ["archive", "old", "real"]);
-        assert!(
-            !origins.is_of_one_origin(&bucket("real"))
-                && origins.is_of_one_origin(&bucket("logs-us"))
-        );
-        let plain: Origins = origin("http://default").into();
-        assert_eq!(texts(&plain.names_of(&bucket("real"))), ["real"]);
-    }
-
-    #[test]
-    fn an_object_is_asked_for_by_the_name_that_its_origin_knows() {
-        let origins = origins();
-        let id = ObjectId::new(
-            origins.realm_of(Some(&bucket("archive"))),
-            bucket("archive"),
-            ObjectKey::new("k").unwrap(),
-        );
-        let version = crate::s3::VersionId::new("v1").unwrap();
-        let there = origins.target(id.bucket()).unwrap().there(&id.at(version.clone()).paid());
-        assert_eq!(there.to_string(), "real/k");
-        assert_eq!((there.version(), there.pays()), (Some(&version), true));
-        assert_eq!(there.realm(), origins.of(id.bucket()).domains().own().realm());
-    }
-}
+mod tests;

@@ -92,6 +92,13 @@ impl Outages {
         }
     }
 
+    /// How long no answer has come; `None`: the last request was answered, or none was sent.
+    pub(super) fn failing_for(&self) -> Option<Duration> {
+        let failing = self.failing.lock();
+        let fails = self.last.load(Ordering::Relaxed) == FAILS;
+        failing.outage.as_ref().filter(|_| fails).map(|outage| outage.since.elapsed())
+    }
+
     /// An answer came. Returns what is to be logged of it.
     pub(super) fn answered(&self) -> Option<String> {
         let last = self.last.load(Ordering::Relaxed);

@@ -39,6 +39,8 @@ pub struct RequestContext {
     pub cache: CacheResult,
     /// Why it is not answered from the cache alone, as the look-up said.
     pub miss: Option<MissReason>,
+    /// It is read at another origin than its bucket's, which is down.
+    pub elsewhere: bool,
     pub first_byte: Option<Duration>,
     /// Bytes of the body that came from memory, from disk, and from the origin by way of the cache.
     pub from_memory: u64,
@@ -81,6 +83,7 @@ impl RequestContext {
             operation: OperationLabel::Other,
             cache: CacheResult::Bypass,
             miss: None,
+            elsewhere: false,
             first_byte: None,
             from_memory: 0,
             from_disk: 0,

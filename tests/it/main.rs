@@ -63,6 +63,8 @@ mod evidence;
 /// What passes through contradicts metadata that only the disk knows.
 mod evidence_on_disk;
 mod explain;
+/// Reads at another origin while their own is down.
+mod failover;
 /// Freshness: when the origin is asked whether an object changed.
 mod freshness;
 /// The wire towards clients: HTTP/1.0, keep-alive, pipelining, HTTP/2; `Cache-Status` on every answer.

@@ -42,12 +42,14 @@ impl Drop for Writing {
             if forgotten {
                 self.cache.suspect(id);
             }
+            self.cache.recent_writes.note(id);
             self.cache.objects.generations.write_ended(id, self.kind);
         }
         if let Some((realm, bucket)) = &self.bucket {
             if forgotten {
                 self.cache.suspect_bucket(realm, bucket);
             }
+            self.cache.recent_writes.note_bucket(realm, bucket);
             self.cache.objects.generations.bucket_write_ended(realm, bucket, self.kind);
         }
     }
@@ -59,6 +61,7 @@ impl Cache {
     pub fn write_begins(self: &Arc<Self>, objects: Vec<ObjectId>, kind: InFlight) -> Writing {
         for id in &objects {
             self.objects.generations.write_begins(id, kind);
+            self.recent_writes.note(id);
         }
         Writing { cache: self.clone(), objects, bucket: None, kind, concluded: false }
     }
@@ -71,6 +74,7 @@ impl Cache {
         kind: InFlight,
     ) -> Writing {
         self.objects.generations.bucket_write_begins(realm, bucket, kind);
+        self.recent_writes.note_bucket(realm, bucket);
         let bucket = Some((realm.clone(), bucket.clone()));
         Writing { cache: self.clone(), objects: Vec::new(), bucket, kind, concluded: false }
     }

@@ -12,6 +12,7 @@ pub(in crate::cache) mod generation;
 pub(in crate::cache) mod learn;
 pub(in crate::cache) mod listed_pages;
 pub(in crate::cache) mod purge;
+pub(in crate::cache) mod recent_writes;
 pub(in crate::cache) mod replicas;
 pub(in crate::cache) mod scope;
 pub(in crate::cache) mod sync;

@@ -85,6 +85,7 @@ impl Cache {
     /// used, under every rule. Blocks stay.
     pub fn confirm_all_once(&self) {
         let raise = || self.objects.generations.certainty.raise_epoch();
+        self.recent_writes.note_all();
         match &self.objects.disk {
             Some(disk) => disk.confirm_all(raise),
             None => raise(),

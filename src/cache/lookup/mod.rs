@@ -3,6 +3,7 @@
 pub(in crate::cache) mod at_hand;
 pub(in crate::cache) mod confirm;
 pub(in crate::cache) mod explain;
+mod failover;
 pub(in crate::cache) mod found;
 pub(in crate::cache) mod known;
 mod miss_reason;

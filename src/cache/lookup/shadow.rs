@@ -57,7 +57,7 @@ impl Cache {
     pub fn verify_hit(self: &Arc<Self>, found: Found, range: Range<u64>, policy: &Policy) {
         let is_promised = policy.ttl.is_none() || policy.trusted.is_some();
         let permit = self.hit_checks.clone().try_acquire_owned().ok();
-        let permit = permit.filter(|_| !self.origin.of(found.id.bucket()).is_failing());
+        let permit = permit.filter(|_| !self.origin.of_object(&found.id).is_failing());
         let Some(permit) = permit else { return metrics::verified(HitVerification::Skipped) };
         let cache = self.clone();
         tokio::spawn(async move {

@@ -36,7 +36,7 @@ impl Cache {
         else {
             return asked.await;
         };
-        let gains = !limit.is_zero() && !self.origin.of(id.bucket()).is_failing();
+        let gains = !limit.is_zero() && !self.origin.of_object(id).is_failing();
         if !gains && self.heads.len() >= MAX_CONFIRMATIONS && self.is_usable(id, &found) {
             return Ok(Found { source: Source::StaleWhileRevalidate, ..found });
         }
@@ -45,7 +45,7 @@ impl Cache {
             Ok(answer) => answer,
             Err(_) if policy.allows_unconfirmed(&entry) && self.is_usable(id, &found) => {
                 if !limit.is_zero() {
-                    self.origin.of(id.bucket()).unanswered();
+                    self.origin.of_object(id).unanswered();
                 }
                 return Ok(Found { source: Source::StaleWhileRevalidate, ..found });
             }
@@ -73,7 +73,7 @@ impl Cache {
         }
         let limit = policy.stale.after;
         let limit =
-            if self.origin.of(id.bucket()).is_failing() { limit.min(KNOWN_TO_FAIL) } else { limit };
+            if self.origin.of_object(id).is_failing() { limit.min(KNOWN_TO_FAIL) } else { limit };
         // Others have waited for the one that is under way.
         let waited =
             self.heads.waited_for(id, self.objects.generations.current(id)).unwrap_or_default();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
+use super::failover::Failover;
 use super::policy::{Fetching, Policy, Staleness};
 use super::sample::SampleRate;
 use super::trust::Trust;
@@ -28,6 +29,7 @@ struct Rule {
     obey_no_store: bool,
     verify_checksums: bool,
     verify_hits: SampleRate,
+    failover: Option<Failover>,
     lists: Option<Duration>,
     prefetch: Option<PrefetchConfig>,
     /// Moment from which the rule has held for its keys; `None`: since the start.
@@ -81,6 +83,10 @@ impl RuleSet {
             obey_no_store: config.obey_no_store,
             verify_checksums: config.verify_checksums,
             verify_hits: config.verify_hits.unwrap_or_default(),
+            failover: config
+                .failover
+                .as_ref()
+                .map(|failover| Failover::new(failover, config.freshness == Freshness::Revalidate)),
             lists: config.lists.map(|lists| lists.0),
             prefetch: config.prefetch,
             since: None,
@@ -205,6 +211,11 @@ impl Rules {
         let policy = Policy { fetching, verify_hits, rule: Some(rule.traffic), ..policy };
         // Who wants the state of now gets nothing old, nor does who reads what may change unnoticed.
         Some(if demand { policy } else { policy.with_stale(*stale) })
+    }
+
+    /// Where a key is read while its origin is down.
+    pub fn failover(&self, bucket: &BucketName, key: &ObjectKey) -> Option<Failover> {
+        self.current.load().rule(bucket, key)?.1.failover.clone()
     }
 
     /// The counters of the rule for a key.

@@ -4,6 +4,7 @@ use super::endpoint_kind::{check_arn, is_directory_bucket};
 use super::origin;
 use super::values::wrong;
 use crate::auth::AuthMode;
+use crate::cache::Freshness;
 use crate::config::{Config, ConfigError};
 use crate::glob::Glob;
 use crate::origin::config::{BucketConfig, DEFAULT_ORIGIN};
@@ -41,7 +42,53 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             "not valid with auth.mode: transparent, where clients sign for the origin",
         );
     }
-    config.buckets.iter().try_for_each(|(pattern, bucket)| check_bucket(config, pattern, bucket))
+    config
+        .buckets
+        .iter()
+        .try_for_each(|(pattern, bucket)| check_bucket(config, pattern, bucket))?;
+    check_failovers(config)
+}
+
+/// Checks `rules[].failover`.
+fn check_failovers(config: &Config) -> Result<(), ConfigError> {
+    for (index, rule) in config.rules.iter().enumerate() {
+        let Some(failover) = &rule.failover else { continue };
+        let key = |name: &str| format!("rules[{index}].failover{name}");
+        let name = &failover.origin;
+        if name.is_empty() {
+            return wrong(key(".origin"), "is needed: the name of another origin");
+        }
+        if name != DEFAULT_ORIGIN && !config.origins.contains_key(name) {
+            return wrong(key(".origin"), format_args!("`{name}` is not in `origins`"));
+        }
+        if rule.freshness == Freshness::Bypass {
+            return wrong(
+                key(""),
+                "not valid with freshness: bypass, of which nothing is read by the cache",
+            );
+        }
+        if config.auth.mode == AuthMode::Transparent {
+            return wrong(
+                key(""),
+                "not valid with auth.mode: transparent, where S3 decides each read",
+            );
+        }
+        let Some(bucket) = &failover.bucket else { continue };
+        if is_directory_bucket(bucket) {
+            return wrong(key(".bucket"), "is a directory bucket (S3 Express One Zone)");
+        }
+        if let Err(error) = BucketName::new(bucket) {
+            return wrong(key(".bucket"), format_args!("`{bucket}` is no bucket's name: {error}"));
+        }
+        let of = rule.pattern.split('/').next().unwrap_or_default();
+        if Glob::has_wildcard(of) {
+            return wrong(
+                key(".bucket"),
+                format_args!("`{}` is of several buckets, which are not all in one", rule.pattern),
+            );
+        }
+    }
+    Ok(())
 }
 
 fn check_bucket(config: &Config, pattern: &str, bucket: &BucketConfig) -> Result<(), ConfigError> {
@@ -148,6 +195,19 @@ mod tests {
         ] {
             let problem = problem(yaml);
             assert!(problem.starts_with(expected), "{yaml}: {problem}");
+        }
+        for (rule, expected) in [
+            ("match: '**', failover: {}", ".origin: is needed"),
+            ("match: '**', failover: { origin: y }", ".origin: `y` is not in `origins`"),
+            ("match: '**', failover: { origin: x, bucket: abc }", ".bucket: `**` is of several"),
+            (
+                "match: '**', freshness: bypass, failover: { origin: x }",
+                ": not valid with freshness",
+            ),
+        ] {
+            let problem = problem(&format!("origins: {{ x: {{}} }}\nrules: [{{ {rule} }}]"));
+            let expected = format!("rules[0].failover{expected}");
+            assert!(problem.starts_with(&expected), "{rule}: {problem}");
         }
         assert_eq!(
             problem("origins: { x: {} }\nbuckets: { my.bucket: { origin: x, bucket: b.c } }"),

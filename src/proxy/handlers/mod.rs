@@ -4,6 +4,7 @@ pub(in crate::proxy) mod copy_source;
 pub(in crate::proxy) mod delete_many;
 pub(in crate::proxy) mod disconnect;
 pub(in crate::proxy) mod evidence;
+mod failover;
 pub(in crate::proxy) mod form;
 pub(in crate::proxy) mod forwarded;
 pub(in crate::proxy) mod held_list;

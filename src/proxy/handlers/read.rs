@@ -1,5 +1,6 @@
 //! GET and HEAD from the cache: find the version, evaluate the conditions, resolve the range, stream the bytes.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::task::Poll;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::select;
 use tokio::time::Instant;
 
 use super::disconnect::or_gone;
+use super::failover::is_absence;
 use super::transparent::strip;
 use crate::cache::{
     BlockReader, CacheError, Found, OpenRequest, Piece, PieceSource, Policy, Source, Turn,
@@ -49,7 +51,7 @@ pub(in crate::proxy) enum Answer {
 
 impl Gateway {
     /// Answers a read from the cache. An object that changes under it is read again from the start, once, as
-    /// long as no byte went out.
+    /// long as no byte went out; one whose origin is down is read at another, if its rule names one.
     pub(in crate::proxy) async fn read(
         &self,
         session: &mut Session,
@@ -61,11 +63,17 @@ impl Gateway {
     ) -> Result<Outcome> {
         let transparent = self.access.transparent();
         ctx.hides = transparent.is_some();
-        let (mut policy, mut again) = (*policy, true);
-        ctx.miss = self.cache.miss_reason(id, &policy);
+        let (mut id, mut policy, mut again) = (Cow::Borrowed(id), *policy, true);
+        ctx.miss = self.cache.miss_reason(&id, &policy);
+        // Why it is read at another origin.
+        let mut down = None;
         loop {
-            let found = or_gone(session, self.find(id, read, &policy)).await?;
+            let found = or_gone(session, self.find(&id, read, &policy)).await?;
             let found = match found {
+                // What another origin has may be old: nobody is refused for it (R33).
+                Ok(found) if down.is_some() && refuses(read, &found.meta) => {
+                    Err(CacheError::Unconfirmed)
+                }
                 Ok(found) if refuses(read, &found.meta) => match confirmation(ctx, &found) {
                     Confirmation::Done => Ok(found),
                     // One that was not waited for is, by who is refused without it.
@@ -81,23 +89,32 @@ impl Gateway {
             };
             let known = found.as_ref().ok().map(|found| found.meta.clone());
             if let (Some(transparent), Some(meta)) = (transparent, known)
-                && !self.permits(transparent, session, query, id, &meta).await?
+                && !self.permits(transparent, session, query, &id, &meta).await?
             {
                 return Ok(Outcome::PassThrough);
             }
             let failure = match found {
-                Ok(found) => match self.answer(session, ctx, id, read, &policy, found).await? {
+                Ok(found) => match self.answer(session, ctx, &id, read, &policy, found).await? {
                     Ok(()) => return Ok(Outcome::Answered),
                     Err(failure) => failure,
                 },
                 Err(failure) => failure,
             };
             match failure {
-                CacheError::Uncacheable => return Ok(Outcome::PassThrough),
+                CacheError::Uncacheable if down.is_none() => return Ok(Outcome::PassThrough),
                 CacheError::Changed if again => again = false,
                 // Of our keys, not of the caller's: it hears from S3.
                 _ if transparent.is_some() => return Ok(Outcome::PassThrough),
                 failure => {
+                    if down.is_none()
+                        && let Some((other, its)) = self.fail_over(&id, &policy, &failure)
+                    {
+                        ctx.miss = self.cache.miss_reason(&other, &its);
+                        ctx.elsewhere = true;
+                        (id, policy, again, down) = (Cow::Owned(other), its, true, Some(failure));
+                        continue;
+                    }
+                    let failure = down.filter(|_| !is_absence(&failure)).unwrap_or(failure);
                     let (error, cache) = refusal(&failure, ctx.miss.unwrap_or(MissReason::New));
                     refuse(session, ctx, error, cache).await?;
                     return Ok(Outcome::Answered);
@@ -155,6 +172,7 @@ impl Gateway {
                 ctx.cache = cache.label();
                 let mut head = Head::new(StatusCode::NOT_MODIFIED, ctx.request_id, cache);
                 head.identify(&meta);
+                head.origin(ctx, cache);
                 head.allow_page(&ctx.page);
                 head.send(session).await?;
                 session.downstream_session.write_response_body(Bytes::new(), true).await?;
@@ -231,6 +249,7 @@ pub(in crate::proxy) fn head_of(
     let status = if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let mut head = Head::new(status, ctx.request_id, cache);
     head.describe(meta, checksums(read, meta, range, partial), &read.overrides);
+    head.origin(ctx, cache);
     if ctx.hides {
         strip(&mut head);
     }

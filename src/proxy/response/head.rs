@@ -72,6 +72,18 @@ impl CacheStatus {
         })
     }
 
+    /// The same of an answer from another origin than the bucket's.
+    fn elsewhere(self) -> HeaderValue {
+        HeaderValue::from_static(match self.label() {
+            CacheResult::Hit | CacheResult::Negative | CacheResult::Stale => {
+                "hotset; hit; detail=failover"
+            }
+            CacheResult::Revalidated => "hotset; fwd=stale; detail=failover",
+            CacheResult::Partial => "hotset; fwd=partial; detail=failover",
+            _ => "hotset; fwd=uri-miss; detail=failover",
+        })
+    }
+
     pub(in crate::proxy) fn label(self) -> CacheResult {
         match self {
             Self::Hit | Self::DiskHit => CacheResult::Hit,
@@ -127,6 +139,13 @@ impl Head {
 
     pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.headers.insert(name, value);
+    }
+
+    /// Says so if the answer is from another origin than the bucket's.
+    pub(in crate::proxy) fn origin(&mut self, ctx: &RequestContext, cache: CacheStatus) {
+        if ctx.elsewhere {
+            self.set(CACHE_STATUS, cache.elsewhere());
+        }
     }
 
     pub(in crate::proxy) fn remove(&mut self, name: &HeaderName) {

@@ -1,0 +1,60 @@
+//! Reads of an object at another origin while its own is down.
+//!
+//! Invariants: what is read there is another object to the cache, of the realm of that place (R1), so that no answer mixes
+//! bytes of two origins, and nothing of it is served once the object's own origin answers again; nothing is read there
+//! that was written through hotset within `failover.lag`, or may have been; what was learned there before the outage, or
+//! before such a write can have arrived, is confirmed there first.
+
+use std::time::Duration;
+
+use crate::cache::assembly::Cache;
+use crate::cache::config::RuleConfig;
+use crate::cache::rules::failover::Failover;
+use crate::cache::rules::policy::{Policy, Staleness};
+use crate::s3::ObjectId;
+
+impl Cache {
+    /// Lets reads fail over to the places that these rules name.
+    pub(in crate::cache) fn set_failovers(&self, rules: &[RuleConfig]) {
+        for config in rules.iter().filter_map(|rule| rule.failover.as_ref()) {
+            let Failover { origin, bucket, .. } = Failover::new(config, false);
+            self.origin.add_failover(&origin, bucket.as_ref());
+            self.recent_writes.begin();
+        }
+    }
+
+    /// The object that is read in the place of `id` while its origin is down, and how: for `down`, by now. `None`: it is
+    /// not to be read elsewhere.
+    pub fn failover(
+        &self,
+        id: &ObjectId,
+        policy: &Policy,
+        to: &Failover,
+        down: Duration,
+    ) -> Option<(ObjectId, Policy)> {
+        // Versions have other names there, and somebody's own keys are for one origin.
+        let is_plain = !id.is_variant() && id.realm() == self.own_realm(id.bucket());
+        let demands_now = policy.demand && !to.revalidates;
+        let (realm, _) = self.origin.failover(id.bucket(), &to.origin, to.bucket.as_ref())?;
+        let other = ObjectId::new(&realm, id.bucket().clone(), id.key().clone());
+        let is_written = [id, &other].iter().any(|id| {
+            self.objects.generations.is_being_written(id)
+                || self.objects.generations.must_confirm(id)
+        });
+        if !is_plain || demands_now || is_written {
+            return None;
+        }
+        let quiet = self.recent_writes.quiet_for(id).min(self.recent_writes.quiet_for(&other));
+        let believed = quiet.checked_sub(to.lag)?.min(down);
+        Some((other, policy.elsewhere(believed)))
+    }
+}
+
+impl Policy {
+    /// The same for another origin, of which nothing is believed that is older than this.
+    fn elsewhere(self, believed: Duration) -> Self {
+        let ttl = Some(self.ttl.map_or(believed, |ttl| ttl.min(believed)));
+        let (trusted, negative) = (None, self.negative.min(believed));
+        Self { ttl, trusted, negative, stale: Staleness::default(), ..self }
+    }
+}

@@ -1,0 +1,121 @@
+//! Failover: reads of a bucket whose origin is down go to another origin, such as one with a replica of the bucket.
+//!
+//! What is read there is of a realm of its own (R1), under the name of the client's bucket: nothing that was learned from
+//! one origin is ever taken for the other's, and whatever invalidates the object by its name invalidates both.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::{Origins, Target, realm};
+use crate::origin::DEFAULT_ORIGIN;
+use crate::origin::client::Origin;
+use crate::pacing::RateLimit;
+use crate::s3::{BucketName, ObjectId, Realm};
+
+/// Places that rules named since the start, at most. Each is one more realm in which an object may be cached.
+const MOST: usize = 64;
+/// The least time between two lines of the log about it.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// The places to which rules have reads fail over. None is ever removed: objects of it may be cached.
+pub(super) struct Failovers {
+    places: ArcSwap<Vec<Target>>,
+    adding: Mutex<()>,
+    said: Mutex<RateLimit>,
+}
+
+impl Default for Failovers {
+    fn default() -> Self {
+        let (places, adding) = (ArcSwap::default(), Mutex::default());
+        Self { places, adding, said: Mutex::new(RateLimit::new(EVERY)) }
+    }
+}
+
+impl Failovers {
+    fn of_realm(&self, realm: &Realm) -> Option<Target> {
+        self.places.load().iter().find(|target| target.realm == *realm).cloned()
+    }
+
+    fn add(&self, target: Target) {
+        let _held = self.adding.lock();
+        let places = self.places.load();
+        if places.iter().any(|other| other.realm == target.realm) {
+            return;
+        }
+        if places.len() >= MOST {
+            log::error!(
+                "rules[].failover: more than {MOST} places since the start: restart to use others"
+            );
+            return;
+        }
+        let places = places.iter().cloned().chain([target]).collect();
+        self.places.store(Arc::new(places));
+    }
+}
+
+impl Origins {
+    /// Lets reads fail over to an origin: to `bucket` there, or to the bucket of the client's name. An origin without a
+    /// name in the configuration is none.
+    pub fn add_failover(&self, name: &str, bucket: Option<&BucketName>) {
+        if let Some((routes, target)) = self.routes.as_ref().zip(self.failover_target(name, bucket))
+        {
+            routes.failovers.add(target);
+        }
+    }
+
+    /// The realm of what is read of `client` at the origin of this name, and the origin; `None`: it was not added, or the
+    /// bucket is that origin's anyway.
+    pub fn failover(
+        &self,
+        client: &BucketName,
+        name: &str,
+        bucket: Option<&BucketName>,
+    ) -> Option<(Realm, Arc<Origin>)> {
+        let target = self.failover_target(name, bucket)?;
+        let target = self.routes.as_ref()?.failovers.of_realm(&target.realm)?;
+        let is_other = !Arc::ptr_eq(self.of(client), &target.origin);
+        is_other.then_some((target.realm, target.origin))
+    }
+
+    /// Logs that reads of a bucket go elsewhere, now and then.
+    pub fn say_failover(&self, client: &BucketName, name: &str) {
+        let Some(routes) = &self.routes else { return };
+        if routes.failovers.said.lock().allow() {
+            let endpoint = &self.of(client).config().endpoint;
+            log::warn!(
+                "origin {endpoint}: is down: reads of bucket {client} go to origin {name}, by rules[].failover"
+            );
+        }
+    }
+
+    fn failover_target(&self, name: &str, bucket: Option<&BucketName>) -> Option<Target> {
+        let name = Some(name).filter(|name| *name != DEFAULT_ORIGIN);
+        let (_, origin) = self.each().find(|(other, _)| *other == name)?;
+        let realm = realm(name, bucket, origin);
+        Some(Target { origin: origin.clone(), bucket: bucket.cloned(), realm })
+    }
+
+    /// Where an object is asked for; `None`: at the default origin, by its own name.
+    pub(super) fn target_of(&self, id: &ObjectId) -> Option<Target> {
+        let routes = self.routes.as_ref()?;
+        match routes.target(id.bucket()) {
+            Some(target) if target.realm == *id.realm() => Some(target.clone()),
+            mapped => routes.failovers.of_realm(id.realm()).or_else(|| mapped.cloned()),
+        }
+    }
+
+    /// With the realms of objects that are read elsewhere while their origin is down.
+    pub(super) fn with_failovers(&self, realms: Arc<[Realm]>) -> Arc<[Realm]> {
+        let Some(routes) = &self.routes else { return realms };
+        let places = routes.failovers.places.load();
+        if places.is_empty() {
+            return realms;
+        }
+        let others = places.iter().map(|target| &target.realm);
+        let others = others.filter(|realm| !realms.contains(realm));
+        realms.iter().chain(others).cloned().collect()
+    }
+}

@@ -1,0 +1,39 @@
+//! Reads whose origin is down, at another origin, as their rule says.
+
+use crate::cache::{CacheError, Policy};
+use crate::metrics::origin as metrics;
+use crate::origin::OriginError;
+use crate::proxy::gateway::Gateway;
+use crate::s3::ObjectId;
+
+impl Gateway {
+    /// The object to read in the place of one whose read failed, and how; `None`: the failure stays.
+    pub(super) fn fail_over(
+        &self,
+        id: &ObjectId,
+        policy: &Policy,
+        failure: &CacheError,
+    ) -> Option<(ObjectId, Policy)> {
+        let CacheError::Origin(failure) = failure else { return None };
+        let origin = self.origins.of_object(id);
+        if !origin.is_down(failure) {
+            return None;
+        }
+        let to = self.rules.failover(id.bucket(), id.key())?;
+        let other = self.cache.failover(id, policy, &to, origin.failing_for())?;
+        metrics::failed_over(&to.origin);
+        self.origins.say_failover(id.bucket(), &to.origin);
+        Some(other)
+    }
+}
+
+/// Whether another origin says that it has no such object.
+pub(super) fn is_absence(failure: &CacheError) -> bool {
+    match failure {
+        CacheError::Absent(_) => true,
+        CacheError::Origin(error) | CacheError::HeadRefused(error) => {
+            matches!(**error, OriginError::NotFound(_))
+        }
+        _ => false,
+    }
+}
