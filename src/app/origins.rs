@@ -6,24 +6,38 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::glob::InvalidGlob;
 use crate::origin::{
-    AccessPoint, BucketConfig, DEFAULT_ORIGIN, Mapping, Origin, OriginConfig, Origins, in_region,
+    AccessPoint, BucketConfig, DEFAULT_ORIGIN, DirectoryBucket, Mapping, Origin, OriginConfig,
+    Origins, in_region,
 };
 use crate::s3::BucketName;
 
 const ORIGINS: &str = "origins.";
 
-/// The settings of each origin but the default one, by the key that it is made for.
-pub(super) fn settings(config: &Config) -> Vec<(String, OriginConfig)> {
+/// An origin to be made.
+pub(super) struct Planned {
+    /// In the configuration.
+    pub key: String,
+    pub settings: OriginConfig,
+    /// It is one directory bucket.
+    pub has_sessions: bool,
+}
+
+/// Each origin but the default one.
+pub(super) fn planned(config: &Config) -> Vec<Planned> {
     let named = config.origins.iter();
-    let named = named.map(|(name, settings)| (key_of_origin(name), settings.clone()));
+    let named = named.map(|(name, settings)| {
+        let (key, settings) = (key_of_origin(name), settings.clone());
+        Planned { key, settings, has_sessions: false }
+    });
     let buckets = config.buckets.iter().filter_map(|(pattern, bucket)| {
-        let settings = own_settings(settings_of(config, bucket), bucket)?;
-        Some((key_of_bucket(pattern), settings))
+        let has_sessions = DirectoryBucket::is_one(real_name(pattern, bucket));
+        let settings = own_settings(settings_of(config, bucket), pattern, bucket)?;
+        Some(Planned { key: key_of_bucket(pattern), settings, has_sessions })
     });
     named.chain(buckets).collect()
 }
 
-/// The origins and mappings of a configuration that was checked. `made`: those of [`settings`], by key.
+/// The origins and mappings of a configuration that was checked. `made`: those of [`planned`], by key.
 ///
 /// # Errors
 /// A pattern that is no glob.
@@ -66,15 +80,28 @@ fn settings_of<'a>(config: &'a Config, bucket: &BucketConfig) -> &'a OriginConfi
     named.unwrap_or(&config.origin)
 }
 
+/// The name of a bucket at its origin.
+fn real_name<'a>(pattern: &'a str, bucket: &'a BucketConfig) -> &'a str {
+    bucket.bucket.as_deref().unwrap_or(pattern)
+}
+
 /// The settings of a bucket that has a region, credentials or an endpoint of its own: nothing of its origin's is shared with it.
-fn own_settings(origin: &OriginConfig, bucket: &BucketConfig) -> Option<OriginConfig> {
+fn own_settings(
+    origin: &OriginConfig,
+    pattern: &str,
+    bucket: &BucketConfig,
+) -> Option<OriginConfig> {
+    let directory_bucket = DirectoryBucket::parse(real_name(pattern, bucket));
     let access_point = bucket.bucket.as_deref().and_then(|arn| AccessPoint::parse(arn).ok());
     let mut settings = match (&access_point, &bucket.region) {
         (Some(access_point), _) => access_point.settings(origin),
         (None, Some(region)) => in_region(origin, region),
-        (None, None) if bucket.credentials.is_none() => return None,
+        (None, None) if bucket.credentials.is_none() && directory_bucket.is_none() => return None,
         (None, None) => origin.clone(),
     };
+    if let Some(directory_bucket) = directory_bucket {
+        settings = directory_bucket.settings(&settings);
+    }
     if let Some(credentials) = &bucket.credentials {
         settings.credentials = credentials.clone();
     }

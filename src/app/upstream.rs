@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::RunError;
-use super::origins;
+use super::origins::{self, Planned};
 use crate::auth::{Access, Credentials, IdentitiesError, IdentitySet, ReservedNames};
 use crate::config::Config;
 use crate::config::units::Secret;
-use crate::origin::{Addressing, CredentialsConfig, IdentityCredentials, Origin, Origins, Source};
+use crate::origin::{
+    Addressing, CredentialsConfig, IdentityCredentials, Origin, Origins, SessionKeysFrom, Source,
+};
 use crate::tls::authorities;
 
 /// Finds hotset's own credentials, and builds the origin.
@@ -101,10 +103,11 @@ async fn build_origins(
     keys: Option<&Credentials>,
 ) -> Result<Origins, RunError> {
     let mut made = BTreeMap::new();
-    for (key, settings) in origins::settings(config) {
+    for Planned { key, settings, has_sessions } in origins::planned(config) {
         let keys = keys.filter(|_| settings.credentials == CredentialsConfig::default());
         let config = Config { origin: settings, ..config.clone() };
         let built = match keys {
+            _ if has_sessions => Box::pin(with_sessions(&config, keys)).await,
             Some(keys) => origin(&config, copy(keys)),
             None => Box::pin(find_origin(&config)).await,
         };
@@ -114,6 +117,20 @@ async fn build_origins(
         made.insert(key.clone(), built.map_err(named)?);
     }
     Ok(origins::assemble(config, &default, made)?)
+}
+
+/// The origin of a directory bucket. `keys`: those to ask for sessions with; `None`: as the configuration says.
+async fn with_sessions(
+    config: &Config,
+    keys: Option<&Credentials>,
+) -> Result<Arc<Origin>, RunError> {
+    check_authorities(config)?;
+    let from = match keys.and_then(copy) {
+        Some(keys) => SessionKeysFrom::Fixed(Arc::new(keys.for_directory_buckets())),
+        None => SessionKeysFrom::Source(Source::new(&config.origin)),
+    };
+    let origin = Origin::with_sessions(config.origin.clone(), from).await;
+    origin.map(Arc::new).map_err(RunError::Origin)
 }
 
 fn copy(keys: &Credentials) -> Option<Credentials> {

@@ -7,7 +7,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::sign::key::{SigningKey, SigningKeys};
+use super::sign::terms::{SERVICE, X_AMZ_S3SESSION_TOKEN, X_AMZ_SECURITY_TOKEN};
 use crate::config::units::Secret;
 
 /// One identity at an S3 server, with the keys that its signatures are made with.
@@ -16,6 +19,18 @@ pub struct Credentials {
     secret_key: Secret,
     session_token: Option<Secret>,
     signing_keys: SigningKeys,
+    service: Service,
+}
+
+/// What requests are signed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Service {
+    S3,
+    /// Directory buckets of S3 Express One Zone.
+    DirectoryBuckets {
+        /// The keys are those of a session, and not those that it is asked for with.
+        is_session: bool,
+    },
 }
 
 /// Why a set of credentials cannot be used. The values themselves are never in the message.
@@ -52,7 +67,40 @@ impl Credentials {
         if session_token.as_ref().is_some_and(|token| !visible(token.expose())) {
             return Err(InvalidCredentials::SessionToken);
         }
-        Ok(Self { access_key, secret_key, session_token, signing_keys: SigningKeys::default() })
+        let (signing_keys, service) = (SigningKeys::default(), Service::S3);
+        Ok(Self { access_key, secret_key, session_token, signing_keys, service })
+    }
+
+    /// The same to ask for sessions of directory buckets with.
+    #[must_use]
+    pub fn for_directory_buckets(self) -> Self {
+        self.of(Service::DirectoryBuckets { is_session: false })
+    }
+
+    /// The same as the keys of a session of a directory bucket.
+    #[must_use]
+    pub fn for_session(self) -> Self {
+        self.of(Service::DirectoryBuckets { is_session: true })
+    }
+
+    fn of(self, service: Service) -> Self {
+        Self { service, signing_keys: SigningKeys::default(), ..self }
+    }
+
+    /// The service in the scope of signatures.
+    pub(super) fn service(&self) -> &'static str {
+        match self.service {
+            Service::S3 => SERVICE,
+            Service::DirectoryBuckets { .. } => "s3express",
+        }
+    }
+
+    /// The header of the session token.
+    pub(super) fn token_header(&self) -> HeaderName {
+        match self.service {
+            Service::DirectoryBuckets { is_session: true } => X_AMZ_S3SESSION_TOKEN,
+            Service::S3 | Service::DirectoryBuckets { is_session: false } => X_AMZ_SECURITY_TOKEN,
+        }
     }
 
     /// The access key id: public, it is sent with every request.

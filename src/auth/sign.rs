@@ -26,12 +26,13 @@ use self::key::SigningKey;
 pub use self::signature::Signature;
 use self::signature::{hex, sha256};
 pub use self::terms::EMPTY_SHA256;
+use self::terms::X_AMZ_S3SESSION_TOKEN;
+pub(in crate::auth) use self::terms::X_AMZ_SECURITY_TOKEN;
 pub(in crate::auth) use self::terms::{ALGORITHM, SERVICE, TERMINATOR, cut_at_byte, split_at_byte};
 use super::credentials::Credentials;
 use crate::s3::target::Query;
 
 pub(super) const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
-pub(super) const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 pub(super) const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 
 /// Value of `x-amz-content-sha256`.
@@ -164,17 +165,18 @@ impl Signer {
     }
 
     fn scope(&self, date: &str) -> String {
-        format!("{date}/{}/{SERVICE}/{TERMINATOR}", self.region)
+        format!("{date}/{}/{}/{TERMINATOR}", self.region, self.credentials.service())
     }
 
     fn write_amz_headers(&self, headers: &mut HeaderMap, payload: Payload<'_>, amz_date: &str) {
         headers.insert(X_AMZ_DATE, plain(amz_date));
         headers.insert(X_AMZ_CONTENT_SHA256, plain(payload.as_str()));
-        match self.credentials.session_token() {
-            Some(token) => headers.insert(X_AMZ_SECURITY_TOKEN, sensitive(token.expose())),
-            // A client's token belongs to the client's key, not to ours.
-            None => headers.remove(X_AMZ_SECURITY_TOKEN),
-        };
+        // A client's token belongs to the client's key, not to ours.
+        headers.remove(X_AMZ_SECURITY_TOKEN);
+        headers.remove(X_AMZ_S3SESSION_TOKEN);
+        if let Some(token) = self.credentials.session_token() {
+            headers.insert(self.credentials.token_header(), sensitive(token.expose()));
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use super::asked::{Asked, Pin};
 use super::checked::Checked;
 use super::clock::OriginClock;
 use super::config::OriginConfig;
-use super::credentials::renew::Renewal;
+use super::credentials::renew::{Provider, Renewal};
 use super::credentials::{Found, Source};
+use super::directory_bucket::{SessionKeysFrom, Sessions};
 use super::domains::{Domain, Domains};
 use super::endpoint::Endpoint;
 use super::error::{OriginError, is_of_credentials};
@@ -70,7 +71,35 @@ impl Origin {
     pub fn with_source(config: OriginConfig, source: Source, found: Found) -> Result<Self, String> {
         let (expires, place) = (found.expires, found.describe());
         let origin = Self::new(config, Some(found.credentials))?;
+        let source = Provider::Chain(source);
         let renewal = Renewal::new(source, place, expires, origin.domains.clone());
+        Ok(Self { renewal: Some(Arc::new(renewal)), ..origin })
+    }
+
+    /// As [`Origin::new`], of one directory bucket, whose requests are signed with the keys of sessions. The first is
+    /// asked for before this returns; where it is not given, requests are refused until one is.
+    ///
+    /// # Errors
+    /// As [`Origin::new`].
+    pub async fn with_sessions(
+        config: OriginConfig,
+        keys: SessionKeysFrom,
+    ) -> Result<Self, String> {
+        let none = || "none".to_owned();
+        let placeholder = Credentials::new(none(), none().into(), Some(none().into()));
+        let placeholder = placeholder.map_err(|error| error.to_string())?.for_session();
+        let origin = Self::new(config, Some(placeholder))?;
+        let sessions = Sessions {
+            keys,
+            region: origin.config.region.clone(),
+            transport: origin.transport.clone(),
+            site: origin.locator.home().clone(),
+            clock: origin.clock.clone(),
+        };
+        let (source, ended) =
+            (Provider::Sessions(Box::new(sessions)), Some(SystemTime::UNIX_EPOCH));
+        let renewal = Renewal::new(source, String::new(), ended, origin.domains.clone());
+        renewal.begin().await;
         Ok(Self { renewal: Some(Arc::new(renewal)), ..origin })
     }
 

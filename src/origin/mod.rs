@@ -16,6 +16,7 @@ mod clock;
 pub mod config;
 mod connections;
 pub mod credentials;
+mod directory_bucket;
 mod domains;
 mod endpoint;
 mod error;
@@ -58,6 +59,7 @@ pub use config::{
 };
 pub use connections::PassThrough;
 pub use credentials::{CredentialsError, Found, Source};
+pub use directory_bucket::{DirectoryBucket, SessionKeysFrom};
 pub use domains::{Domain, Domains, IdentityCredentials, MAX_REALMS};
 pub use endpoint::Endpoint;
 pub use error::{OriginError, with_causes};

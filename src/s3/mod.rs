@@ -33,6 +33,7 @@ pub mod range;
 mod read;
 pub mod request_head;
 pub mod restore;
+pub mod session;
 pub mod spelling;
 pub mod target;
 #[cfg(test)]

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use hotset::origin::{Addressing, BucketConfig};
 
-use crate::support::{FakeS3, Object, Seen, TestProxy, our_signature_for};
+use crate::support::{
+    Always, FakeS3, Fault, Matcher, Object, Seen, TestProxy, Times, our_signature_for,
+    session_signature_for, within,
+};
 
 /// What the origin sees of `GET /data/a/k` by way of an endpoint of this name.
 async fn sent(host: &str, region: &str, addressing: Addressing) -> Seen {
@@ -85,6 +88,87 @@ async fn a_bucket_may_be_an_access_point_by_its_arn() {
         assert_eq!(seen.header("authorization"), our_signature_for(&seen, "eu-west-1").0);
     }
     assert_eq!(s3.object_bytes("a", "new"), "x");
+}
+
+const DIRECTORY_BUCKET: &str = "fast--use1-az4--x-s3";
+
+async fn start_with_directory_bucket(s3: &FakeS3) -> TestProxy {
+    TestProxy::start_with(s3, |config| {
+        config.origin.endpoint = format!("http://s3.us-east-1.amazonaws.com:{}", s3.addr().port());
+        config.origin.addresses = vec![s3.addr().ip()];
+        config.origin.circuit_breaker = false;
+        let bucket = Some(DIRECTORY_BUCKET.to_owned());
+        let bucket = BucketConfig { bucket, ..BucketConfig::default() };
+        config.buckets.insert("fast".to_owned(), bucket);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_directory_bucket_is_asked_at_its_zone_in_a_session_of_its_own() {
+    let s3 = FakeS3::start().await;
+    // The stand-in takes the first segment for the bucket.
+    s3.put("a", "k", Object::bytes("content"));
+    let proxy = start_with_directory_bucket(&s3).await;
+    let client = proxy.client();
+    let host = format!("{DIRECTORY_BUCKET}.s3express-use1-az4.us-east-1.amazonaws.com");
+    let created = s3.requests().remove(0);
+    assert_eq!((&*created.path, created.has_param("session")), ("/", true), "before any request");
+    assert_eq!(created.header("host").split(':').next(), Some(&*host));
+    assert_eq!(created.header("x-amz-create-session-mode"), "ReadWrite");
+    let credential = created.header("authorization");
+    assert!(credential.contains("/us-east-1/s3express/aws4_request"), "{credential}");
+    assert!(credential.contains("Credential=AKTEST/"), "{credential}");
+    s3.forget_requests();
+    assert_eq!(client.get("/fast/a/k").send().await.text(), "content");
+    assert_eq!(client.head("/fast/a/k").send().await.header("cache-status"), "hotset; hit");
+    assert_eq!(client.put("/fast/a/new").body("x").send().await.status, 200);
+    assert_eq!(client.get("/fast?list-type=2&prefix=a/").send().await.status, 200);
+    assert_eq!(s3.requests().len(), 3, "one session for all: {}", s3.describe());
+    for seen in s3.requests() {
+        assert_eq!(seen.header("host").split(':').next(), Some(&*host));
+        assert_eq!(seen.header("authorization"), session_signature_for(&seen, "us-east-1", 1));
+        assert!(seen.header("authorization").contains("/s3express/aws4_request"));
+        assert_eq!(seen.header("x-amz-s3session-token"), "token1");
+        assert_eq!(seen.header("x-amz-security-token"), "");
+    }
+    // Another bucket has nothing to do with it.
+    client.get("/data/k").send().await;
+    let other = s3.requests().pop().unwrap();
+    assert_eq!(other.header("authorization"), our_signature_for(&other, "us-east-1").0);
+    assert_eq!(other.header("x-amz-s3session-token"), "");
+}
+
+#[tokio::test]
+async fn a_session_that_is_refused_is_replaced_and_one_that_is_not_given_is_asked_for_again() {
+    let s3 = FakeS3::start().await;
+    s3.put("a", "k", Object::bytes("content"));
+    let refused = Fault::Status(503, "SlowDown");
+    s3.fault(Matcher::any().query("session"), Times(1), refused);
+    let proxy = start_with_directory_bucket(&s3).await;
+    let client = proxy.client();
+    // Nothing is sent in the name of nobody, nor with the keys that sessions are asked for with.
+    s3.fault(
+        Matcher::any().when(|seen| seen.header("authorization").contains("Credential=none/")),
+        Always,
+        Fault::Status(403, "InvalidAccessKeyId"),
+    );
+    within("a session to be given", async {
+        while client.get("/fast/a/k").send().await.text() != "content" {}
+    })
+    .await;
+    let expired = Fault::Status(400, "ExpiredToken");
+    let is_first = |seen: &Seen| seen.header("x-amz-s3session-token") == "token1";
+    s3.fault(Matcher::any().when(is_first), Always, expired);
+    within("another session to be given", async {
+        while client.get("/fast/a/none").send().await.status != 404 {}
+    })
+    .await;
+    let last = s3.requests().pop().unwrap();
+    assert_eq!(last.header("x-amz-s3session-token"), "token2");
+    assert!(s3.requests().iter().all(|seen| {
+        seen.has_param("session") || !seen.header("authorization").contains("Credential=AKTEST/")
+    }));
 }
 
 /// The names of all tests, in Rust and in Python.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use ring::hmac;
 
-use super::terms::{SERVICE, TERMINATOR};
+use super::terms::TERMINATOR;
 use crate::auth::Credentials;
 
 /// A presigned URL lives for seven days; with today and the clock's tolerance on either side no day that can be
@@ -28,9 +28,10 @@ impl SigningKey {
     fn derive(credentials: &Credentials, date: &str, region: &str) -> Self {
         let secret = format!("AWS4{}", credentials.secret_key().expose());
         let start = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-        let key = [date, region, SERVICE, TERMINATOR].iter().fold(start, |key, step| {
-            hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, step.as_bytes()).as_ref())
-        });
+        let key =
+            [date, region, credentials.service(), TERMINATOR].iter().fold(start, |key, step| {
+                hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&key, step.as_bytes()).as_ref())
+            });
         let token = credentials.session_token();
         let token = token.map(|token| hmac::sign(&key, token.expose().as_bytes()));
         Self { date: date.to_owned(), region: region.to_owned(), key, token }

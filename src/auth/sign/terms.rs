@@ -1,8 +1,16 @@
 //! Fixed terms of Signature Version 4, and how its strings are cut.
 
+use http::HeaderName;
+
 pub(in crate::auth) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 pub(in crate::auth) const SERVICE: &str = "s3";
+
+pub(in crate::auth) const X_AMZ_SECURITY_TOKEN: HeaderName =
+    HeaderName::from_static("x-amz-security-token");
+/// Of sessions of directory buckets.
+pub(in crate::auth) const X_AMZ_S3SESSION_TOKEN: HeaderName =
+    HeaderName::from_static("x-amz-s3session-token");
 
 pub(in crate::auth) const TERMINATOR: &str = "aws4_request";
 

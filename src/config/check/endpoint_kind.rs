@@ -3,7 +3,7 @@
 use super::values::wrong;
 use crate::config::ConfigError;
 use crate::origin::config::{Addressing, OriginConfig};
-use crate::origin::{AccessPoint, NotAnAccessPoint};
+use crate::origin::{AccessPoint, DirectoryBucket, NotAnAccessPoint};
 
 /// An endpoint whose kind is known by its name.
 pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
@@ -32,7 +32,7 @@ pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
     if host.starts_with("s3express-") || host.contains(".s3express-") {
         return wrong(
             KEY,
-            "S3 Express One Zone needs sessions (CreateSession), which hotset does not keep",
+            "S3 Express One Zone has an endpoint for each bucket: name the bucket in `buckets`, and hotset finds its own",
         );
     }
     if has("s3-accelerate") && origin.addressing != Addressing::Virtual {
@@ -66,9 +66,30 @@ pub(super) fn check_arn(key: &str, arn: &str) -> Result<(), ConfigError> {
     }
 }
 
-/// Whether a bucket is a directory bucket of S3 Express One Zone.
-pub(super) fn is_directory_bucket(name: &str) -> bool {
-    name.ends_with("--x-s3")
+/// A directory bucket of S3 Express One Zone at this origin.
+pub(super) fn check_directory_bucket(
+    key: &str,
+    name: &str,
+    (origin, is_anonymous): (&OriginConfig, bool),
+) -> Result<(), ConfigError> {
+    if DirectoryBucket::parse(name).is_none() {
+        return wrong(
+            key,
+            format_args!("`{name}` ends as a directory bucket does, and is not NAME--ZONE--x-s3"),
+        );
+    }
+    let uri: Option<http::Uri> = origin.endpoint.parse().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    if !host.to_ascii_lowercase().contains(".amazonaws.com") {
+        return wrong(key, format_args!("`{name}` is a directory bucket, which only AWS has"));
+    }
+    if is_anonymous {
+        return wrong(
+            key,
+            format_args!("`{name}` is a directory bucket, which is not read without credentials"),
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -86,7 +107,7 @@ mod tests {
             ("https://a.accesspoint.s3-global.amazonaws.com", "SigV4A"),
             ("https://a-1.op-1.s3-outposts.us-east-1.amazonaws.com", "Outposts"),
             ("https://a-1.s3-object-lambda.us-east-1.amazonaws.com", "Object Lambda"),
-            ("https://s3express-use1-az4.us-east-1.amazonaws.com", "CreateSession"),
+            ("https://s3express-use1-az4.us-east-1.amazonaws.com", "`buckets`"),
             ("https://s3-accelerate.amazonaws.com", "virtual"),
             ("https://a-1.s3-accesspoint.us-east-1.amazonaws.com", "`bucket`"),
         ] {

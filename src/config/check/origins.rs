@@ -1,12 +1,13 @@
 //! Checks of `origins` and `buckets`.
 
-use super::endpoint_kind::{check_arn, is_directory_bucket};
+use super::endpoint_kind::{check_arn, check_directory_bucket};
 use super::origin;
 use super::values::wrong;
 use crate::auth::AuthMode;
 use crate::cache::Freshness;
 use crate::config::{Config, ConfigError};
 use crate::glob::Glob;
+use crate::origin::DirectoryBucket;
 use crate::origin::config::{BucketConfig, DEFAULT_ORIGIN};
 use crate::s3::BucketName;
 
@@ -74,8 +75,11 @@ fn check_failovers(config: &Config) -> Result<(), ConfigError> {
             );
         }
         let Some(bucket) = &failover.bucket else { continue };
-        if is_directory_bucket(bucket) {
-            return wrong(key(".bucket"), "is a directory bucket (S3 Express One Zone)");
+        if DirectoryBucket::is_one(bucket) {
+            return wrong(
+                key(".bucket"),
+                "is a directory bucket, which is read by `buckets` alone",
+            );
         }
         if let Err(error) = BucketName::new(bucket) {
             return wrong(key(".bucket"), format_args!("`{bucket}` is no bucket's name: {error}"));
@@ -111,9 +115,15 @@ fn check_bucket(config: &Config, pattern: &str, bucket: &BucketConfig) -> Result
         return wrong(key(".origin"), format_args!("`{name}` is not in `origins`"));
     }
     let real = bucket.bucket.as_deref().unwrap_or(pattern);
-    if is_directory_bucket(real) {
-        let why = "is a directory bucket (S3 Express One Zone), which needs sessions that hotset does not keep";
-        return wrong(key(if bucket.bucket.is_some() { ".bucket" } else { "" }), why);
+    if DirectoryBucket::is_one(real) {
+        let key = key(if bucket.bucket.is_some() { ".bucket" } else { "" });
+        if is_glob {
+            return wrong(key, "directory buckets have an endpoint each: name them one by one");
+        }
+        let origin = bucket.origin.as_ref().and_then(|name| config.origins.get(name));
+        let origin = origin.unwrap_or(&config.origin);
+        let credentials = bucket.credentials.as_ref().unwrap_or(&origin.credentials);
+        check_directory_bucket(&key, real, (origin, credentials.anonymous))?;
     }
     if real.starts_with("arn:") && !is_glob {
         check_arn(&key(".bucket"), real)?;
@@ -173,8 +183,16 @@ mod tests {
             ("buckets: { 'a*': { bucket: abc } }", "buckets.a*.bucket: a glob cannot be"),
             ("buckets: { abc: { bucket: a/b } }", "buckets.abc.bucket: `a/b` is no bucket's name"),
             ("buckets: { abc: { bucket: 't:abc' } }", "buckets.abc.bucket: a bucket of a tenant"),
-            ("buckets: { a--x-s3: {} }", "buckets.a--x-s3: is a directory bucket"),
-            ("buckets: { abc: { bucket: a--x-s3 } }", "buckets.abc.bucket: is a directory bucket"),
+            ("buckets: { a--x-s3: {} }", "buckets.a--x-s3: `a--x-s3` ends as a directory bucket"),
+            (
+                "origin: { endpoint: 'http://minio:9000' }\nbuckets: { abc: { bucket: a--z--x-s3 } }",
+                "buckets.abc.bucket: `a--z--x-s3` is a directory bucket, which only AWS has",
+            ),
+            (
+                "buckets: { a--z--x-s3: { credentials: { anonymous: true } } }",
+                "buckets.a--z--x-s3: `a--z--x-s3` is a directory bucket, which is not read without",
+            ),
+            ("buckets: { '*--z--x-s3': {} }", "buckets.*--z--x-s3: directory buckets have"),
             (
                 "buckets: { abc: { bucket: 'arn:aws:s3:::b' } }",
                 "buckets.abc.bucket: `arn:aws:s3:::b` is not",

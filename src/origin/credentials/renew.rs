@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::{Found, Source};
 use crate::auth::Signer;
 use crate::metrics::origin as metrics;
+use crate::origin::directory_bucket::Sessions;
 use crate::origin::domains::{Domain, Domains};
 use crate::pacing::RateLimit;
 use crate::s3::S3Error;
@@ -28,7 +29,7 @@ const EVERY: Duration = Duration::from_mins(1);
 /// State of the credentials in use.
 #[derive(Debug)]
 pub(in crate::origin) struct Renewal {
-    source: Source,
+    source: Provider,
     domains: Arc<Domains>,
     /// Those that the start found, for people.
     first: String,
@@ -50,6 +51,31 @@ struct Limits {
     warnings: RateLimit,
 }
 
+/// Where credentials come from.
+#[derive(Debug)]
+pub(in crate::origin) enum Provider {
+    Chain(Source),
+    /// Of a directory bucket.
+    Sessions(Box<Sessions>),
+}
+
+impl Provider {
+    /// As [`Source::load`], with one line as the error.
+    async fn load(&self) -> Result<Option<Found>, String> {
+        match self {
+            Self::Chain(source) => source.load().await.map_err(|error| error.to_string()),
+            Self::Sessions(sessions) => sessions.load().await,
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Chain(source) => source.files(),
+            Self::Sessions(_) => Vec::new(),
+        }
+    }
+}
+
 /// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Renewed {
@@ -64,7 +90,7 @@ enum Renewed {
 impl Renewal {
     /// `first` and `expires`: where the first credentials were found, and when they end.
     pub(in crate::origin) fn new(
-        source: Source,
+        source: Provider,
         first: String,
         expires: Option<SystemTime>,
         domains: Arc<Domains>,
@@ -94,7 +120,7 @@ impl Renewal {
         let problem = match Box::pin(self.source.load()).await {
             Ok(Some(found)) => return self.use_credentials(found),
             Ok(None) => "none are set up any more".to_owned(),
-            Err(error) => error.to_string(),
+            Err(problem) => problem,
         };
         if limits.warnings.allow() {
             log::warn!(
@@ -107,12 +133,27 @@ impl Renewal {
     fn use_credentials(&self, found: Found) -> Renewed {
         let (expires, text) = (found.expires, found.describe());
         *self.expiry.lock() = expires.map(Expiry::new);
-        metrics::set_credentials_expiry(expires);
-        if !self.domains.replace_own(found.credentials) {
+        let replaced = self.domains.replace_own(found.credentials);
+        match self.source {
+            // Every few minutes.
+            Provider::Sessions(_) => log::debug!("origin: new keys from {text}"),
+            Provider::Chain(_) => {
+                metrics::set_credentials_expiry(expires);
+                if replaced {
+                    log::info!("credentials for the origin renewed from {text}");
+                }
+            }
+        }
+        if !replaced {
             return Renewed::Same;
         }
-        log::info!("credentials for the origin renewed from {text}");
         Renewed::Other
+    }
+
+    /// Looks for credentials for the first time.
+    pub(in crate::origin) async fn begin(&self) {
+        let used = self.domains.own().signer();
+        self.renew(used.as_ref()).await;
     }
 
     /// Whether the credentials that a domain was refused with were replaced by others: then the request is sent again.
@@ -128,8 +169,10 @@ impl Renewal {
 
     /// Keeps the credentials good for as long as this is in use.
     pub(in crate::origin) fn start(self: &Arc<Self>) {
-        log::info!("credentials for the origin from {}", self.first);
-        metrics::set_credentials_expiry(self.expiry.lock().map(|expiry| expiry.ends));
+        if matches!(self.source, Provider::Chain(_)) {
+            log::info!("credentials for the origin from {}", self.first);
+            metrics::set_credentials_expiry(self.expiry.lock().map(|expiry| expiry.ends));
+        }
         tokio::spawn(watch(Arc::downgrade(self), self.source.files()));
     }
 }

@@ -44,7 +44,7 @@ pub use history::{History, is_of};
 pub use ports::unused_port;
 pub use proxy::{TestProxy, setup, test_config};
 pub use scratch::Scratch;
-pub use signature::{our_signature, our_signature_for};
+pub use signature::{our_signature, our_signature_for, session_signature_for};
 pub use sigv4::Signed;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

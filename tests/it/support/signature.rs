@@ -23,7 +23,20 @@ pub fn our_signature(seen: &Seen) -> (String, Signature) {
 /// # Panics
 /// As [`our_signature`].
 pub fn our_signature_for(seen: &Seen, region: &str) -> (String, Signature) {
-    let keys: Credentials = test_credentials();
+    signature_by(test_credentials(), seen, region)
+}
+
+/// The same with the keys of the session of a directory bucket that has this number.
+///
+/// # Panics
+/// As [`our_signature`].
+pub fn session_signature_for(seen: &Seen, region: &str, number: u64) -> String {
+    let [key, secret, token] = ["SESSION", "secret", "token"].map(|text| format!("{text}{number}"));
+    let keys = Credentials::new(key, secret.into(), Some(token.into())).expect("legal keys");
+    signature_by(keys.for_session(), seen, region).0
+}
+
+fn signature_by(keys: Credentials, seen: &Seen, region: &str) -> (String, Signature) {
     let signer = Signer::new(Arc::new(keys), region);
     let mut headers = seen.headers.clone();
     headers.remove("authorization");

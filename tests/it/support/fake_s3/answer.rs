@@ -84,6 +84,9 @@ fn with_cors(reply: Reply, seen: &Seen) -> Reply {
 }
 
 fn act(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
+    if seen.bucket.is_empty() && seen.has_param("session") {
+        return create_session(store);
+    }
     if seen.key.is_empty() {
         return bucket(store, seen);
     }
@@ -100,6 +103,22 @@ fn act(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
         Method::DELETE => delete(store, seen),
         _ => error(seen, 405, "MethodNotAllowed", &[]),
     }
+}
+
+/// Keys for five minutes, which name the number of the session.
+fn create_session(store: &mut Store) -> Reply {
+    store.sessions += 1;
+    let number = store.sessions;
+    let ends = std::time::SystemTime::now() + std::time::Duration::from_secs(300);
+    let ends = chrono::DateTime::<chrono::Utc>::from(ends).to_rfc3339();
+    xml(
+        200,
+        &format!(
+            "<CreateSessionResult><Credentials><SessionToken>token{number}</SessionToken>\
+             <SecretAccessKey>secret{number}</SecretAccessKey><AccessKeyId>SESSION{number}</AccessKeyId>\
+             <Expiration>{ends}</Expiration></Credentials></CreateSessionResult>"
+        ),
+    )
 }
 
 /// Whether a query parameter leaves the request one for the object itself.

@@ -39,6 +39,8 @@ pub(super) struct Store {
     pub(super) cors: BTreeSet<(String, String)>,
     /// Buckets in one region, and how others say so.
     pub(super) regions: BTreeMap<String, (String, Tells)>,
+    /// Sessions that were given for directory buckets.
+    pub(super) sessions: u64,
     writes: u64,
 }
 
