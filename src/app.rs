@@ -55,6 +55,7 @@ use reload::{Live, Reloader};
 pub use activation::ActivationError;
 pub use descriptors::TooFewDescriptors;
 pub use error::RunError;
+pub use origins::{ToCheck, origins_to_check};
 pub use reload::StartedFrom;
 pub use run::run;
 #[cfg(feature = "embedded")]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::glob::InvalidGlob;
+use crate::glob::{Glob, InvalidGlob, Text};
 use crate::origin::{
     AccessPoint, BucketConfig, DEFAULT_ORIGIN, DirectoryBucket, Mapping, Origin, OriginConfig,
     Origins, in_region,
@@ -35,6 +35,66 @@ pub(super) fn planned(config: &Config) -> Vec<Planned> {
         Some(Planned { key: key_of_bucket(pattern), settings, has_sessions })
     });
     named.chain(buckets).collect()
+}
+
+/// An origin to be asked without serving.
+pub struct ToCheck {
+    /// Its key in the configuration: `origin`, `origins.NAME`, or `buckets.NAME` of one with settings of its own.
+    pub key: String,
+    /// The configuration with this one as the key `origin`.
+    pub config: Config,
+    /// A bucket of it, by its name there; `None`: none is known.
+    pub bucket: Option<BucketName>,
+    pub(super) has_sessions: bool,
+}
+
+/// Each origin of a configuration that was checked, the default one first. `bucket`: the one to ask for, as clients name it.
+pub fn origins_to_check(config: &Config, bucket: Option<&BucketName>) -> Vec<ToCheck> {
+    let keys: Vec<_> = planned(config).into_iter().map(|planned| planned.key).collect();
+    let key_of = |pattern: &str, bucket: &BucketConfig| {
+        let named = bucket.origin.as_ref().filter(|name| *name != DEFAULT_ORIGIN);
+        let own = Some(key_of_bucket(pattern)).filter(|key| keys.contains(key));
+        own.unwrap_or_else(|| named.map_or("origin".to_owned(), |name| key_of_origin(name)))
+    };
+    let wanted = bucket.map(|client| match mapping_of(config, client) {
+        Some((pattern, mapped)) => {
+            let real = mapped.bucket.as_deref().and_then(|real| BucketName::new(real).ok());
+            (key_of(pattern, mapped), real.unwrap_or_else(|| client.clone()))
+        }
+        None => ("origin".to_owned(), client.clone()),
+    });
+    let bucket_of = |key: &str| match &wanted {
+        Some((of, real)) if of == key => Some(real.clone()),
+        _ => config.buckets.iter().find_map(|(pattern, bucket)| {
+            let is_of_it = key != "origin" && key_of(pattern, bucket) == key;
+            is_of_it.then(|| BucketName::new(real_name(pattern, bucket)).ok())?
+        }),
+    };
+    let default =
+        Planned { key: "origin".to_owned(), settings: config.origin.clone(), has_sessions: false };
+    let all = std::iter::once(default).chain(planned(config));
+    all.map(|Planned { key, settings, has_sessions }| ToCheck {
+        bucket: bucket_of(&key),
+        config: Config { origin: settings, ..config.clone() },
+        key,
+        has_sessions,
+    })
+    .collect()
+}
+
+/// The entry of `buckets` for a client's bucket: its own, or that of the glob with the longest text before a wildcard.
+fn mapping_of<'a>(config: &'a Config, client: &BucketName) -> Option<(&'a str, &'a BucketConfig)> {
+    if let Some((pattern, bucket)) = config.buckets.get_key_value(client.as_str()) {
+        return Some((pattern, bucket));
+    }
+    let matching = config.buckets.iter().filter_map(|(pattern, bucket)| {
+        let glob = Glob::new(pattern).ok().filter(|_| Glob::has_wildcard(pattern))?;
+        let matches = glob.matches(Text::new(client.as_str()));
+        matches.then(|| (glob.literal().len(), pattern.as_str(), bucket))
+    });
+    // Of several as long, the first by alphabet: `max_by_key` takes the last.
+    let longest = matching.collect::<Vec<_>>().into_iter().rev().max_by_key(|(length, ..)| *length);
+    longest.map(|(_, pattern, bucket)| (pattern, bucket))
 }
 
 /// The origins and mappings of a configuration that was checked. `made`: those of [`planned`], by key.

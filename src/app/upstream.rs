@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::RunError;
-use super::origins::{self, Planned};
+use super::origins::{self, Planned, ToCheck};
 use crate::auth::{Access, Credentials, IdentitiesError, IdentitySet, ReservedNames};
 use crate::config::Config;
 use crate::config::units::Secret;
@@ -38,8 +38,13 @@ pub(super) async fn find_origin(config: &Config) -> Result<Arc<Origin>, RunError
 ///
 /// # Errors
 /// One line: what stands in the way of a start.
-pub async fn origin_to_check(config: &Config) -> Result<Arc<Origin>, String> {
-    find_origin(config).await.map_err(|error| error.to_string())
+pub async fn origin_to_check(to_check: &ToCheck) -> Result<Arc<Origin>, String> {
+    let config = &to_check.config;
+    let found = match to_check.has_sessions {
+        true => Box::pin(with_sessions(config, None)).await,
+        false => find_origin(config).await,
+    };
+    found.map_err(|error| error.to_string())
 }
 
 /// One line for people on the credentials that a start would find.

@@ -1,4 +1,4 @@
-//! `hotset check --online`: asks the origin and the queues, step by step, and says of each step how long it took, or why it
+//! `hotset check --online`: asks each origin and the queues, step by step, and says of each step how long it took, or why it
 //! failed and which key to look at. Nothing is written anywhere, and every wait has an end.
 
 use std::fmt::Display;
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use crate::app;
 use crate::auth::{Payload, Signer};
 use crate::config::Config;
-use crate::origin::Origin;
+use crate::origin::{Origin, OriginConfig};
 use crate::s3::target::Query;
 use crate::s3::{BucketName, S3Error};
 use crate::tls::connector;
@@ -39,6 +39,8 @@ const BUCKET_REGION: &str = "x-amz-bucket-region";
 #[derive(Default)]
 struct Report {
     failed: bool,
+    /// The key of the origin that is asked: what is said of `origin` is of that.
+    key: String,
 }
 
 impl Report {
@@ -50,9 +52,15 @@ impl Report {
         result: &Result<String, String>,
     ) -> bool {
         let took = since.elapsed().as_secs_f64() * 1000.0;
+        let (name, key) = (name.to_string(), &self.key);
+        let name = name.strip_prefix("origin").map_or(name.clone(), |rest| format!("{key}{rest}"));
         match result {
             Ok(found) => println!("ok      {name}: {found} ({took:.1} ms)"),
-            Err(why) => println!("FAILED  {name}: {why} ({took:.1} ms)"),
+            Err(why) => {
+                let why = why.replace("at origin.", &format!("at {key}."));
+                let why = why.replace("and origin.", &format!("and {key}."));
+                println!("FAILED  {name}: {why} ({took:.1} ms)");
+            }
         }
         self.failed |= result.is_err();
         result.is_ok()
@@ -70,16 +78,21 @@ pub(super) fn run(config: &Config, bucket: Option<&BucketName>) -> ExitCode {
     };
     let mut report = Report::default();
     runtime.block_on(async {
-        let since = Instant::now();
-        let origin = app::origin_to_check(config).await;
-        let shown = origin.as_ref().map(|origin| match origin.domains().own().signer() {
-            Some(_) => "found".to_owned(),
-            None => "none: requests are not signed".to_owned(),
-        });
-        report.step("origin.credentials", since, &shown.map_err(Clone::clone));
-        let Ok(origin) = origin else { return };
-        check_origin(config, bucket, &origin, &mut report).await;
-        check_queues(config, &origin, &mut report).await;
+        for (index, to_check) in app::origins_to_check(config, bucket).iter().enumerate() {
+            report.key.clone_from(&to_check.key);
+            let since = Instant::now();
+            let origin = app::origin_to_check(to_check).await;
+            let shown = origin.as_ref().map(|origin| match origin.domains().own().signer() {
+                Some(_) => "found".to_owned(),
+                None => "none: requests are not signed".to_owned(),
+            });
+            report.step("origin.credentials", since, &shown.map_err(Clone::clone));
+            let Ok(origin) = origin else { continue };
+            check_origin(&to_check.config, to_check.bucket.as_ref(), &origin, &mut report).await;
+            if index == 0 {
+                check_queues(config, &origin, &mut report).await;
+            }
+        }
     });
     if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -92,7 +105,7 @@ async fn check_origin(
 ) {
     let origin = &config.origin;
     let since = Instant::now();
-    let addresses = resolve(&origin.endpoint, origin.connect_timeout.0).await;
+    let addresses = resolve(origin).await;
     let shown = addresses.as_ref().map(|all| join(all)).map_err(Clone::clone);
     report.step("origin.endpoint, name", since, &shown);
     let Ok(addresses) = addresses else { return };
@@ -121,9 +134,13 @@ async fn check_origin(
     }
 }
 
-async fn resolve(endpoint: &str, limit: Duration) -> Result<Vec<SocketAddr>, String> {
+async fn resolve(origin: &OriginConfig) -> Result<Vec<SocketAddr>, String> {
+    let (endpoint, limit) = (&origin.endpoint, origin.connect_timeout.0);
     let uri: http::Uri = endpoint.parse().map_err(|_| format!("`{endpoint}` is no URL"))?;
     let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    if !origin.addresses.is_empty() {
+        return Ok(origin.addresses.iter().map(|address| (*address, port).into()).collect());
+    }
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let found = timeout(limit.max(STEP), lookup_host((host, port))).await;
     let found = found.map_err(|_| "it is not resolved in time; look at the resolver".to_owned())?;

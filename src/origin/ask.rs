@@ -41,7 +41,7 @@ impl Origin {
             outcome = self.transport().deliver(site, head, &host, true, deadline, &urgency).await;
         }
         let label = outcome.as_ref().map_or_else(|(e, _)| e.outcome(), |e| outcome_of(e.status));
-        metrics::origin_request(None, OriginKind::Ask, label);
+        metrics::origin_request(self.health().name(), OriginKind::Ask, label);
         self.note(outcome.as_ref().err().map(|(error, _)| error));
         let exchange = outcome.map_err(|(error, _)| error)?;
         let said =

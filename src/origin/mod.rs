@@ -68,5 +68,5 @@ pub use origins::{Mapping, Origins, Place};
 pub use outages::State as OriginState;
 pub use pass_through::Redirected;
 pub use regions::{Site, in_region};
-pub use report::OriginReport;
+pub use report::{OriginReport, OriginsReport};
 pub use slots::{Class, Urgency};

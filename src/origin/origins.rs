@@ -16,7 +16,7 @@ use super::body::Answer;
 use super::client::Origin;
 use super::domains::Domain;
 use super::endpoint::Endpoint;
-use super::report::OriginReport;
+use super::report::OriginsReport;
 use super::{Asked, OriginError, Pin, Urgency};
 use crate::glob::{Glob, InvalidGlob, Text};
 use crate::s3::object_list::ObjectPage;
@@ -334,9 +334,11 @@ impl Origins {
         self.each().map(line).collect()
     }
 
-    /// The health of the default origin.
-    pub fn report(&self) -> OriginReport {
-        self.default.report()
+    /// The health of the default origin, and of the others by name.
+    pub fn report(&self) -> OriginsReport {
+        let named =
+            self.each().filter_map(|(name, origin)| Some((name?.to_owned(), origin.report())));
+        OriginsReport { default: self.default.report(), named: named.collect() }
     }
 }
 

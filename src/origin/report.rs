@@ -1,5 +1,6 @@
 //! State of the origin, for people and programs.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Serialize;
@@ -22,6 +23,16 @@ pub struct OriginReport {
     pub addresses: Vec<SocketAddr>,
     /// Why they are old, if the name is not resolved any more.
     pub addresses_old: Option<String>,
+}
+
+/// The health of all origins.
+#[derive(Debug, Clone, Serialize)]
+pub struct OriginsReport {
+    /// Of the default one.
+    #[serde(flatten)]
+    pub default: OriginReport,
+    /// Of the others, by name.
+    pub named: BTreeMap<String, OriginReport>,
 }
 
 impl Origin {

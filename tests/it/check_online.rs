@@ -88,3 +88,45 @@ async fn keys_a_clock_and_a_region_that_are_wrong_are_named() {
         assert!(said.contains(cause), "{cause}: {said}");
     }
 }
+
+#[tokio::test]
+async fn each_named_origin_is_asked_for_a_bucket_of_its_own_and_named_when_it_fails() {
+    let (s3, archive) = (FakeS3::start().await, FakeS3::start().await);
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    for origin in [&s3, &archive] {
+        origin.fault(Matcher::any(), Always, Fault::SetHeader("Date", now.clone()));
+    }
+    let more = format!(
+        "origins: {{ archive: {{ endpoint: '{}' }} }}\n\
+         buckets: {{ reports: {{ origin: archive, bucket: real }}, 'logs-*': {{ origin: archive }} }}",
+        archive.endpoint()
+    );
+    let (code, said) = check(&s3.endpoint(), &more, &[]).await;
+    assert_eq!(code, 0, "{said}");
+    for step in [
+        format!("ok      origins.archive, {}: connected (", archive.addr()),
+        "ok      origins.archive, list of one key of ".to_owned(),
+        "ok      origin, list of buckets: ".to_owned(),
+    ] {
+        assert!(said.contains(&step), "{step}: {said}");
+    }
+    for (bucket, at, real) in [
+        ("reports", "origins.archive", "real"),
+        ("logs-eu", "origins.archive", "logs-eu"),
+        ("data", "origin", "data"),
+    ] {
+        let (code, said) = check(&s3.endpoint(), &more, &["--bucket", bucket]).await;
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains(&format!("ok      {at}, list of one key of {real}: ")), "{said}");
+    }
+    archive.clear_faults();
+    archive.fault(Matcher::any(), Always, Fault::Status(403, "SignatureDoesNotMatch"));
+    let (code, said) = check(&s3.endpoint(), &more, &["--bucket", "reports"]).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("look at the secret key, and at origins.archive.region"), "{said}");
+    archive.go_down().await;
+    let (code, said) = check(&s3.endpoint(), &more, &[]).await;
+    assert_eq!(code, 1, "{said}");
+    let refused = format!("FAILED  origins.archive, {}: Connection refused", archive.addr());
+    assert!(said.contains(&refused) && said.contains("look at origins.archive.endpoint"), "{said}");
+}

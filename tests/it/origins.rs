@@ -282,6 +282,12 @@ async fn a_mapped_prefix_is_warmed_and_each_origin_is_described() {
     let named = format!("other: origin {}: answers", other.endpoint());
     assert!(ready.contains(&named), "{ready}");
     assert!(proxy.metric(r#"hotset_origin_up{origin="other"}"#).await >= 1.0);
+    let (_, stats) = Api::new(proxy.admin).get("/api/v1/stats").await;
+    let health = &stats["origin"]["health"]["named"]["other"];
+    assert_eq!(
+        (&health["state"], &health["endpoint"]),
+        (&"answers".into(), &other.endpoint().into())
+    );
     let requests = r#"hotset_origin_requests_total{kind="get",outcome="ok",origin="other"}"#;
     assert!(proxy.metric(requests).await >= 1.0);
 }

@@ -189,15 +189,7 @@ fn percentiles(window: &Window, style: Style, head: &str, histogram: &str) -> St
 
 fn origin(window: &Window, style: Style) -> Vec<String> {
     let health = &window.now()["origin"]["health"];
-    let state = match health["state"].as_str() {
-        Some("fails") => {
-            let probed = if health["only_probed"] == true { ", only probed" } else { "" };
-            let text = format!("fails for {}{probed}", span(number(health, "/failing_seconds")));
-            style.paint("31", &text)
-        }
-        Some("answers") => style.paint("32", "answers"),
-        _ => "not asked yet".to_owned(),
-    };
+    let state = state_of(health, style);
     let mut lines = vec![
         style.row("endpoint", &text(&health["endpoint"])),
         format!("{}  {state}", style.paint("1", &format!("{:<16}", "state"))),
@@ -210,6 +202,13 @@ fn origin(window: &Window, style: Style) -> Vec<String> {
     let addresses = health["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
     let addresses: Vec<_> = addresses.iter().map(text).collect();
     lines.push(style.row("addresses", &addresses.join(", ")));
+    for (name, other) in health["named"].as_object().into_iter().flatten() {
+        let head = style.paint("1", &format!("{:<16}", text(&Value::from(name.as_str()))));
+        let reason = other["reason"]
+            .as_str()
+            .map_or(String::new(), |_| format!(": {}", text(&other["reason"])));
+        lines.push(format!("{head}  {}{reason}", state_of(other, style)));
+    }
     let requests = rate(window.rate(|s| number(s, "/origin/requests")));
     lines.push(style.row(
         "requests",
@@ -225,6 +224,19 @@ fn origin(window: &Window, style: Style) -> Vec<String> {
     lines.push(style.row("failures", &labels(&window.now()["origin"]["errors"])));
     lines.push(style.row("retries", &count(window.number("/origin/retries"))));
     lines
+}
+
+/// Whether an origin answers.
+fn state_of(health: &Value, style: Style) -> String {
+    match health["state"].as_str() {
+        Some("fails") => {
+            let probed = if health["only_probed"] == true { ", only probed" } else { "" };
+            let text = format!("fails for {}{probed}", span(number(health, "/failing_seconds")));
+            style.paint("31", &text)
+        }
+        Some("answers") => style.paint("32", "answers"),
+        _ => "not asked yet".to_owned(),
+    }
 }
 
 fn events(window: &Window, style: Style) -> Vec<String> {

@@ -24,6 +24,7 @@ fn snapshot(uptime: u32, hits: u32, misses: u32) -> Value {
                 "endpoint": "https://s3.example", "state": "fails", "failing_seconds": 75, "only_probed": true,
                 "reason": "origin: timed out waiting for the first byte", "addresses": ["10.0.0.1:443"],
                 "addresses_old": null,
+                "named": { "archive": { "state": "fails", "failing_seconds": 61, "reason": "no connection" } },
             },
             "requests": misses, "received_bytes": misses * 1500, "retries": 4,
             "by_outcome": { "ok": misses, "timeout": 5, "broken": 0 }, "errors": { "timeout": 5 },
