@@ -247,6 +247,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_left_for_metadata_is_not_free_for_a_late_read_to_be_sent_again() {
+        let slots = Slots::new(4);
+        let mut held: Vec<_> = (0..3).map(|_| now(&slots, Class::Read).unwrap()).collect();
+        assert!(!slots.has_free() && now(&slots, Class::Metadata).is_some());
+        held.pop();
+        assert!(slots.has_free());
+    }
+
+    #[tokio::test]
     async fn what_somebody_begins_to_wait_for_is_raised() {
         let slots = Slots::new(1);
         let held = now(&slots, Class::Read).unwrap();

@@ -326,6 +326,36 @@ mod tests {
     }
 
     #[test]
+    fn what_was_complete_begins_anew_and_targets_of_one_place_do_not_mix() {
+        let (integrity, one) = (Integrity::new(), target("key", 0..SIZE));
+        for _ in 0..2 {
+            assert_eq!(add(&integrity, &one, 0..400), None, "all of it is needed again");
+            assert_eq!(add(&integrity, &one, 400..SIZE), Some(one.announced.value));
+        }
+        let place = |target: &Target| target.hash() % ASSEMBLIES as u64;
+        let mut others = (0..).map(|n| target(&n.to_string(), 0..SIZE));
+        let other = others.find(|other| place(other) == place(&one)).unwrap();
+        assert_eq!(add(&integrity, &one, 0..400), None);
+        assert_eq!(add(&integrity, &other, 400..SIZE), None, "the first half is of another");
+        assert_eq!(add(&integrity, &other, 0..400), Some(other.announced.value));
+    }
+
+    #[test]
+    fn the_latest_versions_that_failed_are_remembered_each_by_its_id() {
+        let integrity = Integrity::new();
+        let version = |number: usize| {
+            let mut meta = testing::meta("\"e\"", SIZE);
+            meta.version_id = Some(HeaderValue::from_str(&format!("v{number}")).unwrap());
+            ObjectVersion::new(&testing::id("bucket", "key"), &meta, 64, 0)
+        };
+        for number in 0..2 * FAILED {
+            assert!(!integrity.failed(&version(number)), "{number}: another version");
+        }
+        assert!(integrity.failed(&version(2 * FAILED - 1)) && integrity.failed(&version(FAILED)));
+        assert!(!integrity.failed(&version(FAILED - 1)), "the oldest made room");
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
         let integrity = Integrity::new();
         for key in 0..3 * ASSEMBLIES {

@@ -145,3 +145,23 @@ fn r1_an_object_that_fails_over_has_a_realm_of_its_own_and_a_place_at_the_other_
     }
     assert!(origins.realms_of(&first).len() <= 65);
 }
+
+#[test]
+fn an_error_names_the_bucket_as_its_client_does() {
+    let origins = origins();
+    let client = bucket("archive");
+    let id = ObjectId::new(
+        origins.realm_of(Some(&client)),
+        client.clone(),
+        ObjectKey::new("real").unwrap(),
+    );
+    let mut said = crate::s3::S3Error::no_such_key("real");
+    said.details = [("BucketName", "real"), ("Other", "really")]
+        .map(|(n, t)| (n.to_owned(), t.to_owned()))
+        .into();
+    let error = OriginError::NotFound(said);
+    let mut error = origins.target_of(&id).unwrap().for_client(error, &client);
+    let details = &error.said_mut().unwrap().details;
+    let texts: Vec<&str> = details.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(texts, ["archive", "really"]);
+}
