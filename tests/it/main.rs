@@ -77,6 +77,8 @@ mod hedging;
 mod hosts;
 /// The description of the HTTP API, `docs/reference/http-api.yaml`.
 mod http_api;
+/// The table of permissions, and the calls that need them.
+mod iam;
 /// Fetched bytes and the checksums of the origin.
 mod integrity;
 /// Events by Kafka.

@@ -1,5 +1,6 @@
 //! A queue of SQS: what is received comes again after its visibility timeout, until it is deleted.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub struct FakeSqs {
     pub url: String,
     messages: Arc<Mutex<Vec<Message>>>,
     changed: Arc<Notify>,
+    actions: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl FakeSqs {
@@ -41,10 +43,15 @@ impl FakeSqs {
         let url = format!("http://{}/1/queue", listener.local_addr().expect("it is bound"));
         let (messages, changed) = (Arc::<Mutex<Vec<Message>>>::default(), Arc::<Notify>::default());
         let (shared, told) = (Arc::clone(&messages), Arc::clone(&changed));
+        let actions = Arc::<Mutex<BTreeSet<String>>>::default();
+        let called = Arc::clone(&actions);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (messages, changed) = (Arc::clone(&shared), Arc::clone(&told));
-                let service = service_fn(move |request| {
+                let called = Arc::clone(&called);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let target = request.headers().get("x-amz-target").map(|t| t.to_str().unwrap());
+                    lock(&called).extend(target.map(str::to_owned));
                     let (messages, changed) = (Arc::clone(&messages), Arc::clone(&changed));
                     async move { Ok::<_, Infallible>(answer(&messages, &changed, request).await) }
                 });
@@ -54,7 +61,16 @@ impl FakeSqs {
                 tokio::spawn(async move { drop(connection.await) });
             }
         });
-        FakeSqs { url, messages, changed }
+        FakeSqs { url, messages, changed, actions }
+    }
+
+    /// The permissions that its requests needed.
+    pub fn actions(&self) -> BTreeSet<String> {
+        let actions = lock(&self.actions);
+        let action = |target: &String| {
+            target.replace("AmazonSQS.", "sqs:").trim_end_matches("Batch").to_owned()
+        };
+        actions.iter().map(action).collect()
     }
 
     /// Puts a message into the queue; its number.
