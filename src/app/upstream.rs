@@ -134,7 +134,7 @@ async fn with_sessions(
         Some(keys) => SessionKeysFrom::Fixed(Arc::new(keys.for_directory_buckets())),
         None => SessionKeysFrom::Source(Source::new(&config.origin)),
     };
-    let origin = Origin::with_sessions(config.origin.clone(), from).await;
+    let origin = Box::pin(Origin::with_sessions(config.origin.clone(), from)).await;
     origin.map(Arc::new).map_err(RunError::Origin)
 }
 

@@ -64,7 +64,7 @@ impl DirectoryBucket {
         let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
         let port = uri.as_ref().and_then(http::Uri::port_u16);
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
-        let is_china = host.trim_end_matches('.').ends_with(".cn");
+        let is_china = host.trim_end_matches('.').rsplit('.').next() == Some("cn");
         let domain = if is_china { "amazonaws.com.cn" } else { "amazonaws.com" };
         let (Self { name, zone }, region) = (self, &origin.region);
         OriginConfig {

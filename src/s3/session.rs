@@ -50,7 +50,8 @@ mod tests {
     #[test]
     fn keys_are_read_when_all_of_them_are_there() {
         let document = |fields: &[&str]| {
-            let fields: String = fields.iter().map(|f| format!("<{f}>of {f}</{f}>")).collect();
+            let fields: Vec<_> = fields.iter().map(|f| format!("<{f}>of {f}</{f}>")).collect();
+            let fields = fields.concat();
             format!(
                 "<?xml version=\"1.0\"?><CreateSessionResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
                  <Credentials>{fields}</Credentials></CreateSessionResult>"

@@ -1,7 +1,5 @@
 //! Reads at another origin while their own is down: by rule, without mixing the two, and back by themselves.
 
-use std::time::Duration;
-
 use hotset::cache::{FailoverConfig, Freshness};
 use hotset::config::Config;
 use hotset::config::units::{ByteSize, HumanDuration};
@@ -292,7 +290,7 @@ async fn purges_and_events_of_the_bucket_count_there_too() {
 #[tokio::test]
 async fn when_both_are_down_the_first_is_named_and_both_come_back() {
     let (first, second, _proxy, client) = setup(|config| {
-        config.rules[0].freshness = Freshness::Ttl(HumanDuration(Duration::from_secs(60)));
+        config.rules[0].freshness = Freshness::Ttl(HumanDuration::secs(60));
     })
     .await;
     put(&first, "data", "k", "first");

@@ -109,7 +109,7 @@ mod tests {
         writes.note_bucket(ours.realm(), ours.bucket());
         pass(10).await;
         assert_eq!(writes.quiet_for(&id("bucket", "more")), Duration::from_secs(9));
-        assert_eq!(writes.quiet_for(&other), Duration::from_secs(120));
+        assert_eq!(writes.quiet_for(&other), Duration::from_mins(2));
         writes.note_all();
         pass(5).await;
         assert_eq!(writes.quiet_for(&other), Duration::from_secs(5));

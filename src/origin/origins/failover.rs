@@ -18,7 +18,7 @@ use crate::s3::{BucketName, ObjectId, Realm};
 /// Places that rules named since the start, at most. Each is one more realm in which an object may be cached.
 const MOST: usize = 64;
 /// The least time between two lines of the log about it.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 
 /// The places to which rules have reads fail over. None is ever removed: objects of it may be cached.
 pub(super) struct Failovers {

@@ -109,7 +109,7 @@ fn act(store: &mut Store, seen: &Seen, blind: Blind) -> Reply {
 fn create_session(store: &mut Store) -> Reply {
     store.sessions += 1;
     let number = store.sessions;
-    let ends = std::time::SystemTime::now() + std::time::Duration::from_secs(300);
+    let ends = std::time::SystemTime::now() + std::time::Duration::from_mins(5);
     let ends = chrono::DateTime::<chrono::Utc>::from(ends).to_rfc3339();
     xml(
         200,
