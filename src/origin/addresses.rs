@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::latencies::Latencies;
@@ -73,7 +74,54 @@ pub(super) struct Watch {
     since: Instant,
 }
 
+/// The health of one address.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AddressReport {
+    pub address: SocketAddr,
+    pub state: AddressState,
+    /// Requests in a row that it did not answer.
+    pub failures: u32,
+    /// Until the next probe of one that is set aside.
+    pub probe_in_seconds: Option<u64>,
+    /// Usual time to the head of an answer; `None`: there is no other address, or it has not answered yet.
+    pub usual_seconds: Option<f64>,
+}
+
+/// Whether requests go to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddressState {
+    Used,
+    /// Set aside: it fails.
+    Failing,
+    /// Set aside: it is much slower than the others.
+    Slow,
+}
+
 impl Addresses {
+    /// The health of each of these.
+    pub(super) fn report(&self, known: &[SocketAddr]) -> Vec<AddressReport> {
+        let (failing, latencies, now) =
+            (self.failing.lock(), self.latencies.lock(), Instant::now());
+        let of = |address: &SocketAddr| {
+            let failing = failing.get(address);
+            let aside = failing.and_then(|failing| failing.aside.as_ref());
+            AddressReport {
+                address: *address,
+                state: match aside {
+                    None => AddressState::Used,
+                    Some(aside) if aside.is_slow => AddressState::Slow,
+                    Some(_) => AddressState::Failing,
+                },
+                failures: failing.map_or(0, |failing| failing.in_a_row),
+                probe_in_seconds: aside
+                    .map(|aside| aside.probe_at.saturating_duration_since(now).as_secs()),
+                usual_seconds: latencies.usual(*address),
+            }
+        };
+        known.iter().map(of).collect()
+    }
+
     /// Those of `known` that are not set aside, the next one first; and one that is to be probed.
     pub(super) fn choose(&self, known: &[SocketAddr]) -> (Vec<SocketAddr>, Option<SocketAddr>) {
         self.count.store(known.len(), Ordering::Relaxed);
@@ -245,6 +293,28 @@ mod tests {
 
     fn fail(addresses: &Addresses, address: SocketAddr) {
         (0..FAILURES).for_each(|_| addresses.fails(address));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_report_says_which_are_set_aside_and_why() {
+        let (all, known) = (Addresses::default(), addresses(4));
+        all.choose(&known);
+        fail(&all, known[0]);
+        all.fails(known[1]);
+        all.is_slow(known[2]);
+        all.answered(known[3], Duration::from_millis(20));
+        let report = all.report(&known);
+        let states: Vec<_> = report.iter().map(|of| (of.state, of.failures)).collect();
+        let expected = [
+            (AddressState::Failing, FAILURES),
+            (AddressState::Used, 1),
+            (AddressState::Slow, 0),
+            (AddressState::Used, 0),
+        ];
+        assert_eq!(states, expected);
+        assert_eq!(report[0].probe_in_seconds, Some(FIRST_PAUSE.as_secs()));
+        assert!(report[3].usual_seconds.is_some_and(|usual| (usual - 0.02).abs() < 1e-9));
+        assert_eq!((report[1].usual_seconds, report[1].probe_in_seconds), (None, None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -60,6 +60,11 @@ impl Latencies {
         is_slow
     }
 
+    /// The usual latency of an address, in seconds.
+    pub(super) fn usual(&self, address: SocketAddr) -> Option<f64> {
+        self.0.get(&address).map(|latency| latency.mean.exp())
+    }
+
     /// It begins anew.
     pub(super) fn forget(&mut self, address: SocketAddr) {
         self.0.remove(&address);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::addresses::AddressReport;
 use super::client::Origin;
 use super::outages::State;
 
@@ -21,6 +22,8 @@ pub struct OriginReport {
     pub only_probed: bool,
     /// Addresses in use.
     pub addresses: Vec<SocketAddr>,
+    /// The same with their health.
+    pub by_address: Vec<AddressReport>,
     /// Why they are old, if the name is not resolved any more.
     pub addresses_old: Option<String>,
 }
@@ -41,13 +44,15 @@ impl Origin {
         let (state, outage) = self.health().state();
         let (failing_seconds, reason) = outage.unzip();
         let endpoint = self.endpoint();
+        let addresses = endpoint.known_addresses();
         OriginReport {
             endpoint: self.config().endpoint.clone(),
             state,
             failing_seconds,
             reason,
             only_probed: self.health().is_only_probed(),
-            addresses: endpoint.known_addresses(),
+            by_address: endpoint.addresses().report(&addresses),
+            addresses,
             addresses_old: endpoint.describe_addresses(),
         }
     }
