@@ -35,6 +35,7 @@ use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::events::{Intake, Receivers};
+use crate::inspect::Inspect;
 use crate::logging::audit::AuditLogger;
 use crate::metrics;
 use crate::origin::Origins;
@@ -169,7 +170,7 @@ impl App {
         let log = log.map_err(|source| RunError::Log("access_to", source))?;
         let audit = AuditLogger::start(config.log.audit, &config.log.audit_to);
         let audit = audit.map_err(|source| RunError::Log("audit_to", source))?;
-        let errors = Arc::<RecentErrors>::default();
+        let (errors, inspect) = (Arc::<RecentErrors>::default(), Arc::<Inspect>::default());
         let conf = Arc::new(pingora_conf(&config));
         let (mut servers, mut tls_of_listeners) = (Vec::new(), Vec::new());
         for (index, listen) in config.listen.iter().enumerate() {
@@ -190,6 +191,7 @@ impl App {
                 log: log.clone(),
                 audit: audit.clone(),
                 errors: errors.clone(),
+                inspect: inspect.clone(),
                 limits: limits.clone(),
                 admission: admission.clone(),
                 region: addressed::clients_region(&config),
@@ -222,6 +224,7 @@ impl App {
                     rules: rules.clone(),
                     admission,
                     errors,
+                    inspect,
                     warmer: warmer.clone(),
                     cluster: cluster.clone(),
                     reloader: reloader.clone(),

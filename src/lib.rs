@@ -66,6 +66,7 @@ pub mod events;
 #[cfg(test)]
 mod generated;
 pub mod glob;
+pub mod inspect;
 pub mod logging;
 pub mod metrics;
 pub mod origin;

@@ -18,6 +18,7 @@ mod process;
 mod recorder;
 pub mod traffic;
 
+pub mod attribution;
 pub mod cache;
 pub mod cluster;
 pub mod config;

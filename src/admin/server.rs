@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::api::Api;
+use super::api::{Api, LineStream};
 use super::connection_end::ConnectionEnd;
 use super::text::{only_get, text};
 use super::{exposition, page};
@@ -123,7 +123,7 @@ async fn serve_connection(
 ) {
     // Small answers to small questions of other replicas.
     let _ = stream.set_nodelay(true);
-    let end = ConnectionEnd::of_new_connection();
+    let end = Arc::new(ConnectionEnd::of_new_connection());
     let service = service_fn(|request: Request<Incoming>| {
         let (state, draining, end, slot) = (&state, *draining.borrow(), &end, &slot);
         async move {
@@ -133,10 +133,15 @@ async fn serve_connection(
                     Ok(response) if slot.is_peers() => whole(response),
                     Ok(response) | Err(response) => last(whole(response)),
                 }
+            } else if path == "/api/v1/requests" {
+                match state.api.watch(&request, from, end).await {
+                    Ok(stream) => last(stream.map(Either::Right)),
+                    Err(response) => last(whole(response)),
+                }
             } else if path.starts_with("/api/") {
                 last(whole(state.api.answer(request, from, end).await))
             } else {
-                last(answer(&request, state, draining).await)
+                last(answer(&request, state, draining).await.map(Either::Left))
             })
         }
     });
@@ -155,14 +160,21 @@ async fn serve_connection(
     }
 }
 
+/// A body that is there, or lines that come as they do.
+type ServerBody = Either<Full<Bytes>, LineStream>;
+
 /// The connection ends with this answer.
-fn last(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+fn last(mut response: Response<ServerBody>) -> Response<ServerBody> {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-fn whole(response: Response<String>) -> Response<Full<Bytes>> {
-    response.map(|text| Full::new(Bytes::from(text)))
+fn whole(response: Response<String>) -> Response<ServerBody> {
+    response.map(|text| Either::Left(full(text)))
+}
+
+fn full(text: String) -> Full<Bytes> {
+    Full::new(Bytes::from(text))
 }
 
 async fn answer(
@@ -172,17 +184,17 @@ async fn answer(
 ) -> Response<Full<Bytes>> {
     let (method, path) = (request.method(), request.uri().path());
     if let Some(file) = page::find(method, path) {
-        return whole(file);
+        return file.map(full);
     }
     let known = matches!(path, "/metrics" | "/healthz" | "/readyz");
     if known && !matches!(*method, Method::GET | Method::HEAD) {
-        return whole(only_get());
+        return only_get().map(full);
     }
     if path == "/metrics" {
         let api = state.api.clone();
         return exposition::answer(request.headers(), move || api.stats.render()).await;
     }
-    whole(health(path, state, draining))
+    health(path, state, draining).map(full)
 }
 
 fn health(path: &str, state: &AdminState, draining: bool) -> Response<String> {
@@ -247,6 +259,7 @@ mod tests {
             on_loopback,
             cluster,
             audit,
+            inspect: Arc::default(),
             stats,
             reload,
         })

@@ -13,6 +13,7 @@ use crate::admin::{Api, Reload, Token};
 use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::inspect::Inspect;
 use crate::logging::audit::AuditLogger;
 use crate::metrics;
 use crate::metrics::cache::{Eviction, evicted};
@@ -30,6 +31,7 @@ pub(super) struct Observed {
     pub rules: Arc<Rules>,
     pub admission: Arc<Admission>,
     pub errors: Arc<RecentErrors>,
+    pub inspect: Arc<Inspect>,
     pub warmer: Arc<Warmer>,
     pub cluster: Option<Arc<Cluster>>,
     pub reloader: Arc<Reloader>,
@@ -74,9 +76,21 @@ pub(super) fn api(
     let (rules, mode) = (observed.rules.clone(), config.auth.mode);
     let (cluster, reloader) = (observed.cluster.clone(), observed.reloader.clone());
     let reload: Reload = Box::new(move |dry_run| Box::pin(reloader.clone().answer(dry_run)));
-    let audit = observed.audit.clone();
+    let (audit, inspect) = (observed.audit.clone(), observed.inspect.clone());
     let stats = stats(config, observed);
-    Ok(Api { cache, warmer, rules, mode, token, on_loopback, cluster, audit, stats, reload })
+    Ok(Api {
+        cache,
+        warmer,
+        rules,
+        mode,
+        token,
+        on_loopback,
+        cluster,
+        audit,
+        inspect,
+        stats,
+        reload,
+    })
 }
 
 fn stats(config: &Config, observed: Observed) -> Stats {

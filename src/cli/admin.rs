@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use clap::Args;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -170,7 +171,12 @@ impl Admin {
         let asked = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let (status, body) =
             asked.map_err(|error| AskError::NotReachable(self.address.to_string(), error))?;
-        let answer: Option<Value> = serde_json::from_slice(&body).ok();
+        self.successful(status, &body)
+    }
+
+    /// The JSON of a successful answer.
+    fn successful(&self, status: StatusCode, body: &[u8]) -> Result<Value, AskError> {
+        let answer: Option<Value> = serde_json::from_slice(body).ok();
         if let Some(answer) = &answer
             && status.is_success()
         {
@@ -187,16 +193,70 @@ impl Admin {
         }
     }
 
+    /// Reads lines of an answer for as long as they come and `take` returns true.
+    pub(super) async fn lines(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&str) -> bool,
+    ) -> Result<(), AskError> {
+        let failed = |error| AskError::NotReachable(self.address.to_string(), error);
+        let opened = timeout(TIMEOUT, self.open(Method::GET, path, None)).await;
+        let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let (answer, connection) = opened.map_err(failed)?;
+        let _connection = AbortOnDrop(connection);
+        let (status, mut body) = (answer.status(), answer.into_body());
+        if !status.is_success() {
+            let whole = timeout(TIMEOUT, Limited::new(body, MOST_BYTES).collect()).await;
+            let whole = whole.map(|whole| whole.map(|whole| whole.to_bytes()));
+            let whole = whole.ok().and_then(Result::ok).unwrap_or_default();
+            return self.successful(status, &whole).map(drop);
+        }
+        let mut rest = Vec::new();
+        loop {
+            // The server sends an empty line now and then.
+            let frame = timeout(TIMEOUT, body.frame()).await;
+            let frame = match frame.map_err(|_| failed(io::ErrorKind::TimedOut.into()))? {
+                None => return Ok(()),
+                Some(frame) => frame.map_err(|error| failed(io::Error::other(error)))?,
+            };
+            rest.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line[..end]);
+                if !line.is_empty() && !take(&line) {
+                    return Ok(());
+                }
+            }
+            if rest.len() > MOST_BYTES {
+                return Err(failed(io::Error::other("a line is too long")));
+            }
+        }
+    }
+
     async fn exchange(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> io::Result<(StatusCode, Bytes)> {
+        let (answer, connection) = self.open(method, path, body).await?;
+        let _connection = AbortOnDrop(connection);
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
+        Ok((status, body.map_err(io::Error::other)?.to_bytes()))
+    }
+
+    /// Sends a request, and returns the head of the answer and the task of its connection.
+    async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> io::Result<(Response<Incoming>, JoinHandle<()>)> {
         match (&self.address, &self.tls) {
             (Address::Unix(socket), _) => {
                 let stream = UnixStream::connect(socket).await?;
-                self.exchange_over(stream, "localhost", method, path, body).await
+                self.open_over(stream, "localhost", method, path, body).await
             }
             (Address::Https(host, port), Some(tls)) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
@@ -206,27 +266,27 @@ impl Admin {
                     (true, port) => format!("[{host}]:{port}"),
                     (false, port) => format!("{host}:{port}"),
                 };
-                self.exchange_over(stream, &authority, method, path, body).await
+                self.open_over(stream, &authority, method, path, body).await
             }
             (Address::Https(..), None) => Err(io::Error::other("there is no TLS for it")),
             (Address::Http(authority), _) => {
                 let stream = TcpStream::connect(authority).await?;
-                self.exchange_over(stream, authority, method, path, body).await
+                self.open_over(stream, authority, method, path, body).await
             }
         }
     }
 
-    async fn exchange_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    async fn open_over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         stream: S,
         authority: &str,
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> io::Result<(StatusCode, Bytes)> {
+    ) -> io::Result<(Response<Incoming>, JoinHandle<()>)> {
         let handshake = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(io::Error::other)?;
-        let connection = tokio::spawn(connection);
+        let connection = tokio::spawn(async move { drop(connection.await) });
         let mut request = Request::builder().method(method).uri(path).header(HOST, authority);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose()));
@@ -240,11 +300,16 @@ impl Admin {
         };
         let request = request.body(body).map_err(io::Error::other)?;
         let answer = sender.send_request(request).await.map_err(io::Error::other)?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
-        let body = body.map_err(io::Error::other)?.to_bytes();
-        connection.abort();
-        Ok((status, body))
+        Ok((answer, connection))
+    }
+}
+
+/// Ends a task when it is dropped.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

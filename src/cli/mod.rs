@@ -9,13 +9,17 @@ mod check;
 mod config_file;
 mod disk;
 mod explain;
+mod format;
 mod health;
+mod log;
 mod log_level;
 mod online;
 mod purge;
 mod reload;
 mod serve;
 mod stats;
+mod terminal;
+mod top;
 mod warm;
 
 use std::process::ExitCode;
@@ -49,6 +53,10 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Show what a running server does: rates, hit ratio, latency, origin, events, disks, limits
     Stats(stats::StatsArguments),
+    /// Show the hottest objects, prefixes, identities and addresses of a running server
+    Top(top::TopArguments),
+    /// Show requests of a running server as they end, with their requests to the origin
+    Log(Box<log::LogArguments>),
     /// Show or set the level of log messages of a running server
     LogLevel(log_level::LogLevelArguments),
     /// Look at the disk tier of a server that is not running
@@ -79,6 +87,8 @@ fn run(command: &Command) -> ExitCode {
         Command::Reload(arguments) => reload::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Stats(arguments) => stats::run(arguments),
+        Command::Top(arguments) => top::run(arguments),
+        Command::Log(arguments) => log::run(arguments),
         Command::LogLevel(arguments) => log_level::run(arguments),
         Command::Disk(command) => disk::run(command),
     }
@@ -109,6 +119,8 @@ mod tests {
                 | Command::Reload(_)
                 | Command::Explain(_)
                 | Command::Stats(_)
+                | Command::Top(_)
+                | Command::Log(_)
                 | Command::LogLevel(_)
                 | Command::Disk(_) => {
                     unreachable!("they are others")

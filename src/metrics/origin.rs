@@ -8,6 +8,7 @@ use metrics::{
     gauge, histogram, with_local_recorder,
 };
 
+use super::attribution;
 use super::recorder::{Registered, recorder};
 
 const REQUESTS: &str = "hotset_origin_requests_total";
@@ -247,6 +248,7 @@ pub fn failed(reason: OriginFailure) {
 
 /// Counts one attempt of a request to the origin.
 pub fn origin_request(name: Option<&str>, kind: OriginKind, outcome: Outcome) {
+    attribution::request(outcome);
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
     if let Some(name) = name {
         let (kind, outcome, name) = (kind.label(), outcome.label(), name.to_owned());
@@ -267,6 +269,7 @@ pub fn origin_request(name: Option<&str>, kind: OriginKind, outcome: Outcome) {
 
 /// Counts bytes of bodies that the origin sent.
 pub fn origin_bytes(bytes: u64) {
+    attribution::bytes(bytes);
     if let Some(handles) = HANDLES.get() {
         handles.bytes.increment(bytes);
     }
@@ -274,6 +277,7 @@ pub fn origin_bytes(bytes: u64) {
 
 /// Records the time from sending a request to the origin to its answer's head.
 pub fn origin_first_byte(kind: OriginKind, elapsed: Duration) {
+    attribution::first_byte(elapsed);
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
     handles.first_byte[kind as usize]
         .get_or_init(|| with_local_recorder(recorder, || first_byte_of(kind)))
@@ -282,6 +286,7 @@ pub fn origin_first_byte(kind: OriginKind, elapsed: Duration) {
 
 /// Counts a further attempt at the origin.
 pub fn origin_retry() {
+    attribution::retry();
     if let Some(handles) = HANDLES.get() {
         handles.retries.increment(1);
     }

@@ -17,7 +17,7 @@ use super::client::Origin;
 use super::domains::Domain;
 use super::endpoint::Endpoint;
 use super::report::OriginsReport;
-use super::{Asked, DEFAULT_ORIGIN, OriginError, Pin, Urgency};
+use super::{Asked, OriginError, Pin, Urgency};
 use crate::glob::{Glob, InvalidGlob, Text};
 use crate::s3::object_list::ObjectPage;
 use crate::s3::{BucketName, ObjectId, ObjectKey, ObjectMeta, PartNumber, Realm};
@@ -52,8 +52,6 @@ struct Routes {
 
 #[derive(Clone)]
 struct Target {
-    /// Of its origin in the configuration; `None`: the default one.
-    name: Option<Arc<str>>,
     origin: Arc<Origin>,
     bucket: Option<BucketName>,
     realm: Realm,
@@ -112,8 +110,7 @@ impl Origins {
         let mut aliases: HashMap<_, Vec<_>> = HashMap::new();
         for Mapping { pattern, name, origin, bucket } in mappings {
             let realm = realm(name.as_deref(), bucket.as_ref(), &origin);
-            let name = name.map(Arc::from);
-            let target = Target { name, origin, bucket, realm };
+            let target = Target { origin, bucket, realm };
             match BucketName::new(&pattern) {
                 Ok(client) => {
                     if let Some(bucket) = &target.bucket {
@@ -167,7 +164,7 @@ impl Origins {
     /// Where a client's bucket is; `None`: the service.
     pub fn place(&self, bucket: Option<&BucketName>) -> Place {
         match bucket.and_then(|bucket| self.target(bucket)) {
-            Some(Target { origin, bucket, realm, .. }) => Place {
+            Some(Target { origin, bucket, realm }) => Place {
                 origin: origin.clone(),
                 alias_of: bucket.clone(),
                 realm: realm.clone(),
@@ -217,15 +214,6 @@ impl Origins {
             names.push(real.clone());
         }
         names
-    }
-
-    /// Whether a client's bucket is of the origin of this name. One that the configuration does not name has none, so that
-    /// each may be meant.
-    pub fn is_of(&self, client: &BucketName, name: &str) -> bool {
-        let wanted = Some(name).filter(|name| *name != DEFAULT_ORIGIN);
-        let is_known = self.each().any(|(other, _)| other == wanted);
-        let of = self.target(client).and_then(|target| target.name.as_deref());
-        of == wanted || !is_known
     }
 
     /// Whether all names of clients for a bucket lead to one origin, so that what is said of the bucket is said of that.

@@ -25,6 +25,7 @@ use crate::auth::verify::Digester;
 use crate::auth::{BodyCheck, Identity, Signer};
 use crate::cache::{PageEvidence, Policy, Ticket, Writing};
 use crate::cluster::PeerWrite;
+use crate::metrics::attribution::OriginUse;
 use crate::metrics::cache::MissReason;
 use crate::metrics::traffic::Traffic;
 use crate::metrics::{self, CacheResult, GaugeGuard, Operation as OperationLabel, wire};
@@ -65,6 +66,8 @@ pub struct RequestContext {
     /// The object that it reads and the rule for it, as the fast path found them.
     pub(super) cacheable: Option<(ObjectId, Policy)>,
     pub forward: Option<Box<Forward>>,
+    /// Requests to the origin that were made for it; `None`: nobody watched when it began.
+    pub(super) origin_use: Option<Arc<OriginUse>>,
     /// Why it was refused before its operation was looked at.
     pub(super) refused: Option<Refusal>,
     /// The error that it was answered with.
@@ -98,6 +101,7 @@ impl RequestContext {
             origin_request_id: None,
             cacheable: None,
             forward: None,
+            origin_use: None,
             refused: None,
             answered: None,
             held: None,
@@ -295,6 +299,11 @@ impl RequestId {
         // An odd multiplier permutes 64-bit numbers: no two requests get the same id.
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         Self(seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// The number itself: ids of one process are spread evenly over all numbers.
+    pub(super) fn number(self) -> u64 {
+        self.0
     }
 
     /// The digits.

@@ -7,7 +7,10 @@ use super::access_log::{self, Exchange};
 use super::context::RequestContext;
 use super::gateway::Gateway;
 use super::handlers::writes::leaves_doubt;
+use super::watched;
 use crate::cache::RemoteEnd;
+use crate::inspect::Counted;
+use crate::metrics::attribution;
 use crate::metrics::cache::MissReason;
 use crate::metrics::{CacheResult, Operation, Outcome as OriginOutcome};
 use crate::s3::S3Error;
@@ -31,7 +34,14 @@ impl Gateway {
             if let Some(mut write) = forward.peer_write.take() {
                 write.ends(end);
             }
-            forward.place.origin.passed_through(origin_outcome(error, status));
+            let origin = &forward.place.origin;
+            attribution::attribute_sync(ctx.origin_use.as_ref(), || {
+                origin.passed_through(origin_outcome(error, status));
+            });
+            if let Some(origin_use) = &ctx.origin_use {
+                origin_use.add_bytes(exchange.bytes as u64);
+                ctx.first_byte.into_iter().for_each(|time| origin_use.add_first_byte(time));
+            }
         }
         if ctx.cache == CacheResult::Miss && ctx.from_origin == 0 {
             // A block that was fetched for this read may be complete, and in memory, before it is sent.
@@ -39,10 +49,33 @@ impl Gateway {
         }
         ctx.cache = cache_result(ctx);
         ctx.miss = miss_reason(ctx);
-        access_log::record(&exchange, ctx);
-        self.errors.record(&exchange, ctx);
-        self.log.write(&exchange, ctx);
-        access_log::audited::write(&self.audit, &self.access, &exchange, ctx);
+        self.record(&exchange, ctx);
+    }
+
+    /// Counts and logs a request that has ended, wherever such are counted and logged.
+    pub(super) fn record(&self, exchange: &Exchange<'_>, ctx: &RequestContext) {
+        access_log::record(exchange, ctx);
+        self.errors.record(exchange, ctx);
+        self.inspect.hottest.count(&counted(exchange, ctx));
+        if self.inspect.watchers.is_watched() {
+            watched::offer(&self.inspect.watchers, exchange, ctx);
+        }
+        self.log.write(exchange, ctx);
+        access_log::audited::write(&self.audit, &self.access, exchange, ctx);
+    }
+}
+
+fn counted<'a>(exchange: &Exchange<'a>, ctx: &'a RequestContext) -> Counted<'a> {
+    let (bucket, key) = ctx.names();
+    Counted {
+        id: ctx.request_id.number(),
+        bucket,
+        key,
+        identity: ctx.identity_name(),
+        address: exchange.address,
+        bytes: exchange.bytes as u64,
+        is_miss: ctx.miss.is_some(),
+        is_error: exchange.status == 0 || exchange.status >= 400,
     }
 }
 

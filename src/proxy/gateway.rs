@@ -15,6 +15,7 @@ use super::response::cors_rules::CorsRules;
 use crate::auth::Access;
 use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
+use crate::inspect::Inspect;
 use crate::logging::audit::AuditLogger;
 use crate::origin::Origins;
 use crate::s3::HostNames;
@@ -33,6 +34,8 @@ pub struct Gateway {
     pub log: AccessLogger,
     pub audit: AuditLogger,
     pub errors: Arc<RecentErrors>,
+    /// One for all listeners.
+    pub inspect: Arc<Inspect>,
     pub limits: Arc<ArcSwap<LimitsConfig>>,
     /// One for all listeners.
     pub admission: Arc<Admission>,

@@ -24,6 +24,7 @@ mod recent_errors;
 mod request;
 mod response;
 mod understood;
+mod watched;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, Result};
 
 use crate::auth::{Admitted, Identity};
+use crate::metrics::attribution::{self, OriginUse};
 use crate::metrics::{self, CacheResult};
 use crate::origin::{Domain, Place};
 use crate::s3::{Operation, Parsed, S3Error};
@@ -230,6 +232,12 @@ impl ProxyHttp for Gateway {
             return Ok(true);
         }
         match self.understand(session, ctx) {
+            Ok((parsed, admitted)) if self.inspect.watchers.is_watched() => {
+                let origin_use = Arc::<OriginUse>::default();
+                ctx.origin_use = Some(origin_use.clone());
+                let work = Box::pin(self.begin(session, ctx, parsed, admitted));
+                Ok(attribution::attribute(origin_use, work).await? == Outcome::Answered)
+            }
             Ok((parsed, admitted)) => {
                 Ok(self.begin(session, ctx, parsed, admitted).await? == Outcome::Answered)
             }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A room and all that it may import of ours; itself it always may.
-const MAY_IMPORT: [(&str, &[&str]); 18] = [
+const MAY_IMPORT: [(&str, &[&str]); 19] = [
     ("accept", &[]),
     ("pacing", &[]),
     ("permits", &[]),
@@ -23,6 +23,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("glob", &[]),
     ("metrics", &[]),
     ("logging", &["metrics", "pacing"]),
+    ("inspect", &["glob", "logging", "metrics", "config::units"]),
     ("tls", &["metrics", "config::units"]),
     ("auth", &["s3", "glob", "yaml", "metrics", "config::units"]),
     ("origin", &["auth", "pacing", "permits", "sys", "s3", "glob", "metrics", "config::units"]),
@@ -53,6 +54,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
             "cache",
             "cluster",
             "auth",
+            "inspect",
             "logging",
             "origin",
             "permits",
@@ -69,6 +71,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
             "auth",
             "cache",
             "cluster",
+            "inspect",
             "logging",
             "warm",
             "s3",

@@ -130,6 +130,11 @@ impl Operation<'_> {
         statuses.filter(|status| !SHOWN_ELSEWHERE.contains(&status.as_str())).collect()
     }
 
+    /// Whether its answer may go on for ever.
+    fn is_stream(&self) -> bool {
+        self.fields["responses"]["200"]["content"].get("application/x-ndjson").is_some()
+    }
+
     /// The parameters that have an example, as a query.
     fn query(&self) -> String {
         let parameters = self.fields["parameters"].as_array().into_iter().flatten();
@@ -171,7 +176,10 @@ impl Operation<'_> {
             requests.push(self.request(open, id).host("rebound.example.org"));
         }
         if !self.query().is_empty() {
-            requests.push(open.request(self.method.clone(), self.path));
+            if !self.is_stream() {
+                requests.push(open.request(self.method.clone(), self.path));
+            }
+            requests.push(open.request(self.method.clone(), &format!("{}?%zz", self.path)));
         }
         if self.fields.get("requestBody").is_some() {
             let sent = || self.request(closed, id).header("authorization", &token);

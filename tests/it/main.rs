@@ -161,6 +161,7 @@ mod support_test;
 /// TLS to clients, and reloading of certificates.
 mod tls;
 /// Objects that change while they are read.
+mod top;
 mod torn;
 /// S3 decides, asked by each caller's own request.
 mod transparent;
@@ -183,6 +184,7 @@ mod versions;
 /// Warm jobs, and access to the admin API.
 mod warm;
 /// Requests of web pages to listeners without authentication.
+mod watch;
 mod web_pages;
 /// The HTTP listener for events.
 mod webhook;

@@ -7,6 +7,8 @@
 //!  GET    /api/v1/warm/{id}    how far one is
 //!  DELETE /api/v1/warm/{id}    end it
 //!  GET    /api/v1/stats        counters, gauges, recent errors
+//!  GET    /api/v1/top          the hottest objects, prefixes, identities or addresses
+//!  GET    /api/v1/requests     requests as they end, for as long as the client reads
 //!  GET    /api/v1/config       the effective configuration, without secrets
 //!  POST   /api/v1/reload       read the configuration again, and put it into force
 //!  GET    /api/v1/log-level    the minimum level of log messages; POST sets it
@@ -24,7 +26,11 @@ mod purge;
 mod reload;
 mod routes;
 mod state;
+mod top;
 mod warm;
+mod watch;
 
 pub use purge::ERASING;
+pub(super) use watch::LineStream;
+
 pub use state::{Api, Reload, Reloaded};

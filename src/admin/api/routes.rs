@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, Refusal, json, other_method};
 use super::state::Api;
-use super::{body, explain, guard, log_level, purge, reload, warm};
+use super::{body, explain, guard, log_level, purge, reload, top, warm};
 use crate::admin::connection_end::ConnectionEnd;
 use crate::logging::audit::Decision;
 
@@ -23,13 +23,28 @@ impl Api {
         from: IpAddr,
         end: &ConnectionEnd,
     ) -> Response<String> {
-        let action = format!("{} {}", request.method(), request.uri().path());
-        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        let asked = request.uri().query().map(str::to_owned);
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         let answer = self.act(request, end).await;
         let refusal = answer.as_ref().err().cloned();
         let response = answer.unwrap_or_else(Refusal::answer);
-        let is_allowed = !matches!(response.status().as_u16(), 401 | 403);
+        let of_response = if uri.query().is_none() { resource(&response) } else { None };
+        let resource = uri.query().or(of_response.as_deref());
+        let status = response.status();
+        self.audit_request((&method, uri.path()), from, resource, status, refusal.as_ref());
+        response
+    }
+
+    /// Writes the decision on a request into the audit log, if such decisions are written.
+    pub(super) fn audit_request(
+        &self,
+        (method, path): (&Method, &str),
+        from: IpAddr,
+        resource: Option<&str>,
+        status: StatusCode,
+        refusal: Option<&Refusal>,
+    ) {
+        let is_read = matches!(*method, Method::GET | Method::HEAD);
+        let is_allowed = !matches!(status.as_u16(), 401 | 403);
         if self.audit.wants(is_allowed) || (self.audit.wants_changes() && !is_read) {
             self.audit.write(&Decision {
                 api: "admin",
@@ -39,14 +54,13 @@ impl Api {
                     false => "local user",
                 }),
                 client: Some(&from),
-                action: &action,
-                resource: asked.as_deref().or(resource(&response).as_deref()).map(str::as_bytes),
-                status: response.status().as_u16(),
-                reason: refusal.as_ref().map(|refusal| &*refusal.why),
+                action: &format!("{method} {path}"),
+                resource: resource.map(str::as_bytes),
+                status: status.as_u16(),
+                reason: refusal.map(|refusal| &*refusal.why),
                 ..Decision::default()
             });
         }
-        response
     }
 
     async fn act(&self, request: Request<Incoming>, end: &ConnectionEnd) -> Answer {
@@ -68,7 +82,10 @@ impl Api {
                 Ok(json(StatusCode::OK, &level))
             }
             ("/api/v1/explain", _, &Method::GET) => explain::explain(self, head.uri.query()).await,
-            ("/api/v1/stats" | "/api/v1/config" | "/api/v1/explain", ..) => Ok(other_method("GET")),
+            ("/api/v1/top", _, &Method::GET) => top::top(self, head.uri.query()),
+            ("/api/v1/stats" | "/api/v1/config" | "/api/v1/explain" | "/api/v1/top", ..) => {
+                Ok(other_method("GET"))
+            }
             ("/api/v1/warm", _, &Method::POST) => warm::begin(self, body).await,
             ("/api/v1/warm", _, &Method::GET) => Ok(warm::list(self)),
             ("/api/v1/warm" | "/api/v1/log-level", ..) => Ok(other_method("GET, POST")),
@@ -76,8 +93,7 @@ impl Api {
             (_, Some(id), &Method::DELETE) => warm::cancel(self, id).await,
             (_, Some(_), _) => Ok(other_method("GET, DELETE")),
             _ => {
-                let why =
-                    "there are /api/v1/purge, warm, reload, log-level, stats, config and explain";
+                let why = "there are /api/v1/purge, warm, reload, log-level, stats, top, requests, config and explain";
                 Err(Refusal::new(StatusCode::NOT_FOUND, why))
             }
         }

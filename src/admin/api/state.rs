@@ -10,6 +10,7 @@ use crate::admin::token::Token;
 use crate::auth::AuthMode;
 use crate::cache::{Cache, Rules};
 use crate::cluster::Cluster;
+use crate::inspect::Inspect;
 use crate::logging::audit::AuditLogger;
 use crate::warm::Warmer;
 
@@ -25,6 +26,7 @@ pub struct Api {
     /// `None`: there are no other replicas.
     pub cluster: Option<Arc<Cluster>>,
     pub audit: AuditLogger,
+    pub inspect: Arc<Inspect>,
     pub stats: Stats,
     pub reload: Reload,
 }

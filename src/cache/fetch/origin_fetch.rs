@@ -22,7 +22,7 @@ use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::LearnedBy;
 use crate::cache::rules::policy::{Fetching, Policy};
-use crate::metrics;
+use crate::metrics::{self, attribution};
 use crate::origin::{Answer, Asked, Body, OriginError, Pin};
 use crate::s3::{ByteRange, FirstAsk, ObjectId, ObjectMeta, Preconditions};
 
@@ -46,7 +46,7 @@ pub(in crate::cache) fn spawn(
     let (range, id, meta) = (fetch.range.clone(), wanted.id.clone(), wanted.meta.clone());
     let check = wanted.fetching.check(wanted.version, &meta, None);
     let delivery = Delivery::new(cache.clone(), id.clone(), generation, fetch, check);
-    tokio::spawn(async move {
+    attribution::spawn(async move {
         let origin = delivery.cache.origin.clone();
         let urgency = delivery.interest.urgency();
         let asked = origin.get(&id, Asked::Range(range), Pin::Version(meta), urgency);
@@ -84,7 +84,7 @@ pub(in crate::cache) fn spawn_opening(
         fetching: policy.fetching,
         ended: false,
     };
-    tokio::spawn(task.run());
+    attribution::spawn(task.run());
 }
 
 struct OpeningTask {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cache::assembly::Cache;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::{Confirmed, HeadAnswer, Join, Question, wait};
-use crate::metrics::{self, GaugeGuard};
+use crate::metrics::{self, GaugeGuard, attribution};
 use crate::s3::{ObjectId, PartNumber};
 
 impl Cache {
@@ -21,7 +21,7 @@ impl Cache {
         let _coalesced: Option<GaugeGuard> = match lease {
             Some(lease) => {
                 let cache = self.clone();
-                tokio::spawn(lease.serve(move |question| send(cache.clone(), question)));
+                attribution::spawn(lease.serve(move |question| send(cache.clone(), question)));
                 None
             }
             None => Some(metrics::coalesced()),

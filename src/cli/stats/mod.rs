@@ -1,7 +1,5 @@
 //! `hotset stats`: the state of a running server in a terminal, live or once.
 
-mod format;
-mod terminal;
 mod view;
 mod window;
 
@@ -16,12 +14,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::admin::{Admin, AskError, Server};
 use super::asking::{Ending, ask};
-use terminal::{Key, Terminal};
-use view::{Style, View};
+use super::terminal::{Key, SIZE, Style, Terminal};
+use view::View;
 use window::Window;
-
-/// Columns and rows where they are not known.
-const SIZE: (usize, usize) = (80, 24);
 
 /// The arguments of `hotset stats`.
 #[derive(Debug, Args)]
@@ -100,7 +95,7 @@ async fn live(admin: &Admin, interval: Duration) -> Result<Ending, AskError> {
             Ok(Key::Next) => view = view.next(),
             Ok(Key::Show(number)) => view = View::ALL.get(number).copied().unwrap_or(view),
             Ok(Key::Pause) => paused = !paused,
-            Ok(Key::Other) => {}
+            Ok(Key::Letter(_)) => {}
             Err(_) if paused => {}
             Err(_) => match snapshot(admin).await {
                 Ok(now) => {

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::format::{bytes, count, percent, seconds, span};
 use super::window::{Window, number};
+use crate::cli::format::{bytes, count, percent, seconds, span};
+use crate::cli::terminal::Style;
 use crate::logging::text::one_line;
 
 /// Hits as the hit ratio counts them: answers that no byte of the origin was needed for.
@@ -18,13 +19,6 @@ pub(super) enum View {
     Events,
     Room,
     Errors,
-}
-
-/// How it is shown.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Style {
-    pub width: usize,
-    pub colours: bool,
 }
 
 impl View {
@@ -43,27 +37,6 @@ impl View {
 
     pub(super) fn next(self) -> Self {
         Self::ALL[(self as usize + 1) % Self::ALL.len()]
-    }
-}
-
-impl Style {
-    fn paint(self, code: &str, text: &str) -> String {
-        match self.colours {
-            true => format!("\x1b[{code}m{text}\x1b[0m"),
-            false => text.to_owned(),
-        }
-    }
-
-    /// The line, cut to the width, its head in bold.
-    fn row(self, head: &str, rest: &str) -> String {
-        let room = self.width.saturating_sub(18);
-        let rest: String = rest.chars().take(room).collect();
-        format!("{}  {}", self.paint("1", &format!("{head:<16}")), rest.trim_end())
-    }
-
-    fn heading(self, text: &str) -> String {
-        let text: String = text.chars().take(self.width).collect();
-        self.paint("1;33", &text)
     }
 }
 

@@ -95,8 +95,7 @@ impl Origins {
         let name = Some(name).filter(|name| *name != DEFAULT_ORIGIN);
         let (_, origin) = self.each().find(|(other, _)| *other == name)?;
         let realm = realm(name, bucket, origin);
-        let (name, origin, bucket) = (name.map(Arc::from), origin.clone(), bucket.cloned());
-        Some(Target { name, origin, bucket, realm })
+        Some(Target { origin: origin.clone(), bucket: bucket.cloned(), realm })
     }
 
     /// Where an object is asked for; `None`: at the default origin, by its own name.

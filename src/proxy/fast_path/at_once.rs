@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::handed_over::{HandedOver, Head};
 use crate::cache::{AtHand, Found, Policy};
-use crate::proxy::access_log::{self, CLIENT_CLOSED_REQUEST, Exchange};
+use crate::proxy::access_log::{CLIENT_CLOSED_REQUEST, Exchange};
 use crate::proxy::conn::connection::Connection;
 use crate::proxy::context::RequestContext;
 use crate::proxy::gateway::Gateway;
@@ -140,8 +140,6 @@ impl Gateway {
             bytes: body.saturating_sub(unsent),
             error,
         };
-        access_log::record(&exchange, ctx);
-        self.log.write(&exchange, ctx);
-        access_log::audited::write(&self.audit, &self.access, &exchange, ctx);
+        self.record(&exchange, ctx);
     }
 }

@@ -1,9 +1,40 @@
-//! The terminal: raw mode while it is open, single keys, whole screens.
+//! The terminal: raw mode while it is open, single keys, whole screens; and lines that fit it.
 
 use std::io::{self, Read as _, Write as _};
 
 use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
 use tokio::sync::mpsc;
+
+/// Columns and rows where they are not known.
+pub(super) const SIZE: (usize, usize) = (80, 24);
+
+/// How it is shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Style {
+    pub width: usize,
+    pub colours: bool,
+}
+
+impl Style {
+    pub(super) fn paint(self, code: &str, text: &str) -> String {
+        match self.colours {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+
+    /// The line, cut to the width, its head in bold.
+    pub(super) fn row(self, head: &str, rest: &str) -> String {
+        let room = self.width.saturating_sub(18);
+        let rest: String = rest.chars().take(room).collect();
+        format!("{}  {}", self.paint("1", &format!("{head:<16}")), rest.trim_end())
+    }
+
+    pub(super) fn heading(self, text: &str) -> String {
+        let text: String = text.chars().take(self.width).collect();
+        self.paint("1;33", &text)
+    }
+}
 
 /// A key that was pressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +44,8 @@ pub(super) enum Key {
     /// The number of a view, from 0.
     Show(usize),
     Pause,
-    Other,
+    /// Any other.
+    Letter(u8),
 }
 
 /// The user's terminal, as it was again when this is dropped.
@@ -106,6 +138,6 @@ fn key(byte: u8) -> Key {
         b'\t' | b'n' => Key::Next,
         b'1'..=b'9' => Key::Show(usize::from(byte - b'1')),
         b'p' | b' ' => Key::Pause,
-        _ => Key::Other,
+        other => Key::Letter(other),
     }
 }
