@@ -200,7 +200,7 @@ mod tests {
         cache.confirm_all_once();
         match cache.lookup(&id, &immutable(), LearnedBy::Get) {
             Lookup::Stale(None, found) => {
-                assert_eq!(found.version, cache.objects.version(&id, &meta()))
+                assert_eq!(found.version, cache.objects.version(&id, &meta()));
             }
             _ => panic!("it is not in doubt"),
         }
