@@ -23,7 +23,7 @@ const BEFORE_NAME: usize = 26;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Weights halve every 30 s, so that the list shows what is hot now. Each name with more than 1/256 of all \
-    is listed (of prefixes 1/64), and no number is too large by more than that. Above some 2000 requests a second, one of N \
+    is listed (of prefixes 1/64), and no number is too large by more than that. Above some 500 requests a second, one of N \
     is counted.\n\
     Exit codes: 0 there is traffic; 3 there is none of this kind; 1 the server cannot be reached or refuses; 2 the \
     arguments or the configuration are wrong."

@@ -20,7 +20,7 @@ pub const HALF_LIFE: Duration = Duration::from_secs(30);
 /// Counters of a sketch: each name with more than 1/256 of all is listed, and no number is too large by more than that.
 pub(super) const COUNTERS: usize = 256;
 /// Requests that are counted in a second, about.
-const SAMPLES: f64 = 2000.0;
+const SAMPLES: f64 = 500.0;
 /// Bytes that make a request be counted as likely as two.
 const BYTES_SHIFT: u32 = 16;
 /// Half-lives after which weights are scaled down, long before a number overflows.

@@ -92,6 +92,7 @@ test('the origin’s health and recent errors are shown with their reasons', asy
   origin.fails = true;
   assert.equal(await hotset.read('/photos/never-read.jpg'), 503);
   await until('the outage', async () => /fails/.test(await page.locator('.health').innerText()));
+  await page.getByText('in use').first().waitFor();
   await page.getByRole('link', { name: 'Errors' }).click();
   const row = page.getByRole('row', { name: /never-read/ });
   await row.waitFor();
@@ -154,6 +155,43 @@ test('a purge is previewed, confirmed and done', async () => {
   await page.getByRole('button', { name: 'Preview' }).click();
   await page.getByText(/bucket: `no\/bucket`/).waitFor();
   assert.deepEqual(seen.problems.filter((problem) => !/400 \(Bad Request\)/.test(problem)), []);
+});
+
+test('an object and a request are explained', async () => {
+  const { page, seen } = await visit(hotset, '#objects');
+  const explain = async (what) => {
+    await page.getByLabel('Object or request').fill(what);
+    await page.getByRole('button', { name: 'Explain' }).click();
+  };
+  const fact = (name) => page.locator('.facts div', { has: page.locator('dt', { hasText: new RegExp(`^${name}$`) }) }).locator('dd').innerText();
+  await hotset.read('/photos/cats/2.jpg');
+  await explain('photos/cats/2.jpg');
+  await page.getByText('a hit: answered without asking the origin').waitFor();
+  assert.equal(await fact('Object'), 's3://photos/cats/2.jpg');
+  assert.match(await fact('Rule'), /^1 of 1: \*\*, immutable; /);
+  assert.match(await fact('In memory'), /^48\.8 KiB: bytes 0-49999$/);
+  await explain('GET /photos/cats/2.jpg?acl');
+  await page.getByText(/^no: it streams through: the query parameter `acl`/).waitFor();
+  await explain('photos');
+  await page.getByText('`s3://photos`: the key').waitFor();
+  assert.equal(await page.locator('.facts').last().innerText(), '');
+  assert.deepEqual(seen.problems.filter((problem) => !/400 \(Bad Request\)/.test(problem)), []);
+});
+
+test('the hottest names are listed, and a hostile one is text', async () => {
+  const { page, seen } = await visit(hotset, '#objects');
+  const stop = hotset.load(['/photos/cats/3.jpg', HOSTILE_PATH]);
+  const row = page.getByRole('row', { name: /^photos\/cats\/3\.jpg .*\/s .* %$/ });
+  await row.waitFor();
+  await page.getByRole('rowheader', { name: `photos/${HOSTILE}`, exact: true }).waitFor();
+  await page.getByLabel('Names', { exact: true }).selectOption('prefixes');
+  await page.getByLabel('By', { exact: true }).selectOption('bytes');
+  await page.getByRole('row', { name: /^photos\/ .* [KM]iB\/s 100 %$/ }).waitFor();
+  await page.getByLabel('Names', { exact: true }).selectOption('identities');
+  await page.getByText('Nothing in the last minutes.').waitFor();
+  await stop();
+  assert.equal(await page.locator('main img, main script').count(), 0);
+  assertClean(seen);
 });
 
 test('a warm job shows its progress, ends, and is cancelled', async () => {

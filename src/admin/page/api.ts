@@ -56,6 +56,13 @@ export interface Snapshot {
       reason: string | null;
       only_probed: boolean;
       addresses: string[];
+      by_address: {
+        address: string;
+        state: 'used' | 'failing' | 'slow';
+        failures: number;
+        probe_in_seconds: number | null;
+        usual_seconds: number | null;
+      }[];
       addresses_old: string | null;
     };
     requests: number;
@@ -94,6 +101,17 @@ export interface Snapshot {
   };
   limits: Limit[];
   errors: RecentError[];
+}
+
+/** `GET /api/v1/top`. */
+export interface Top {
+  of: string;
+  by: string;
+  half_life_seconds: number;
+  sampled_one_in: number;
+  per_second: number;
+  error_share: number;
+  entries: { name: string; per_second: number; share: number; error_per_second: number }[];
 }
 
 export interface Job {

@@ -1,8 +1,10 @@
-// Steering by hand: purge, and warm.
+// Objects: the hottest, one explained, and steering by hand: purge, and warm.
 
 import { ask, Refused, type Job, type Purged } from './api';
 import { field, h, setText } from './dom';
+import { Explain } from './explain';
 import { bytes, count } from './format';
+import { Hottest } from './top';
 
 const why = (error: unknown): string => (error instanceof Refused ? error.message : String(error));
 const s3 = (text: string): string => (text.startsWith('s3://') ? text : `s3://${text}`);
@@ -221,15 +223,16 @@ class JobRow {
 export class Objects {
   readonly element = h('section', { id: 'objects', 'aria-label': 'Objects' });
   private readonly warm = new Warm();
+  private readonly hottest = new Hottest();
 
   constructor() {
     this.element.append(
       h('h2', { class: 'unseen' }, 'Objects'),
-      h('div', { class: 'pair' }, new Purge().element, this.warm.element),
+      h('div', { class: 'pair' }, this.hottest.element, new Explain().element, new Purge().element, this.warm.element),
     );
   }
 
   async refresh(): Promise<void> {
-    await this.warm.refresh();
+    await Promise.all([this.warm.refresh(), this.hottest.refresh()]);
   }
 }

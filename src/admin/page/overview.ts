@@ -49,6 +49,15 @@ class Meter {
 
 const chart = (options: ConstructorParameters<typeof Chart>[0]): Chart => new Chart(options);
 
+/** An address of the origin: whether requests go there, and how fast it answers. */
+function address(of: Snapshot['origin']['health']['by_address'][number]): Fact {
+  const aside = { used: 'in use', failing: 'set aside: it fails', slow: 'set aside: it is slow' }[of.state];
+  const probe = of.probe_in_seconds === null ? '' : `, probed in ${span(of.probe_in_seconds)}`;
+  const failures = of.failures > 0 && of.state === 'used' ? `, ${of.failures} failures in a row` : '';
+  const usual = of.usual_seconds === null ? '' : `, answers in ${seconds(of.usual_seconds)}`;
+  return [of.address, `${aside}${probe}${failures}${usual}`, { used: 'answers', failing: 'fails', slow: 'not_asked' }[of.state]];
+}
+
 export class Overview {
   readonly element = h('section', { id: 'overview', 'aria-label': 'Overview' });
   private readonly ratio = new Figure('Hit ratio, last minute');
@@ -196,7 +205,7 @@ export class Overview {
       ['Endpoint', health.endpoint],
       ['State', state + (health.only_probed ? ', only probed' : ''), health.state],
       ['Reason', health.reason],
-      ['Addresses', health.addresses.join(', ') || null],
+      ...health.by_address.map(address),
       ['Names', health.addresses_old],
       ['Failures', failed.map(([reason, value]) => `${reason} ${count(value)}`).join(', ') || 'none'],
       ['Retries', count(origin.retries)],
