@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Collected, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -207,7 +207,7 @@ impl Admin {
         let (status, mut body) = (answer.status(), answer.into_body());
         if !status.is_success() {
             let whole = timeout(TIMEOUT, Limited::new(body, MOST_BYTES).collect()).await;
-            let whole = whole.map(|whole| whole.map(|whole| whole.to_bytes()));
+            let whole = whole.map(|whole| whole.map(Collected::to_bytes));
             let whole = whole.ok().and_then(Result::ok).unwrap_or_default();
             return self.successful(status, &whole).map(drop);
         }

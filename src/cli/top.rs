@@ -1,5 +1,6 @@
 //! `hotset top`: the hottest objects, prefixes, identities and addresses of a running server, live or once.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -182,7 +183,7 @@ fn lines(top: &Value, style: Style) -> Vec<String> {
     let mut worth =
         format!("weights halve every {} s; error {error} of all at most", top["half_life_seconds"]);
     if top["sampled_one_in"].as_u64().is_some_and(|n| n > 1) {
-        worth.push_str(&format!("; 1 of {} is counted", top["sampled_one_in"]));
+        let _ = write!(worth, "; 1 of {} is counted", top["sampled_one_in"]);
     }
     lines.push(style.paint("2", &worth.chars().take(style.width).collect::<String>()));
     lines

@@ -35,9 +35,9 @@ pub(super) fn parse(text: &str) -> Result<Test, FilterError> {
     if parser.words.peek().is_none() {
         return Ok(Test::All(Vec::new()));
     }
-    let test = parser.any()?;
+    let filter = parser.any()?;
     match parser.words.next() {
-        None => Ok(test),
+        None => Ok(filter),
         Some(word) => Err(parser.expected("and, or, or the end", Some(word))),
     }
 }
@@ -49,6 +49,7 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
+    #[allow(clippy::needless_pass_by_value, reason = "a word that was taken ends here")]
     fn expected(&self, what: &str, found: Option<Placed<'a>>) -> FilterError {
         let at = found.as_ref().map_or(self.text.len(), |(at, _)| *at);
         let end = self.text[at..].char_indices().nth(20).map_or(self.text.len(), |(n, _)| at + n);
