@@ -283,7 +283,7 @@ struct MemoryShares {
     index: u64,
     queue: u64,
     lists: u64,
-    /// For listings that wait to be compared with the disk.
+    /// For listings that are compared, and for those that are known to agree.
     listed: u64,
     blocks: u64,
 }
@@ -294,7 +294,10 @@ impl MemoryShares {
         let departures = Departures::share_of(memory);
         let metadata = (memory / METADATA_SHARE).saturating_sub(departures);
         let (index, queue) = if config.disk.is_empty() { (0, 0) } else { disk_memory(config) };
-        let listed = if config.disk.is_empty() { 0 } else { ListedPages::share_of(memory) };
+        let listed = match config.disk.is_empty() {
+            true => ListedPages::share_without_disk(memory),
+            false => ListedPages::share_of(memory),
+        };
         let lists = rules.iter().any(|rule| rule.lists.is_some());
         let lists = if lists { memory / LISTS_SHARE } else { 0 };
         let others = (memory / METADATA_SHARE).max(departures) + index + queue + lists + listed;

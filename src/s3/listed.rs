@@ -38,11 +38,11 @@ const TAIL: usize = 512;
 const MAX_HELD: usize = 16 << 10;
 /// Bytes of a piece that are scanned together with the unfinished end of the last one.
 const STITCH: usize = 1 << 10;
-/// Bytes that are jumped over behind a key that does not matter.
-const JUMP: usize = 2 << 10;
+/// Bytes that are jumped over behind a key that does not matter: at first, and after many of them at most.
+const JUMP: (usize, usize) = (2 << 10, 64 << 10);
 
 /// `ListObjects`, `ListObjectsV2` or `ListObjectVersions`, as far as it decides which keys are left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListRequest {
     prefix: String,
     delimiter: Option<String>,
@@ -256,7 +256,7 @@ impl ListingScanner {
                 if jump == 0 {
                     break;
                 }
-                jump = 0;
+                jump = shorter(jump);
                 continue;
             };
             let key = self.key(&data[key_at..key_end]);
@@ -274,7 +274,7 @@ impl ListingScanner {
                 }
             }
             floor = key_end;
-            jump = if skipped { JUMP } else { 0 };
+            jump = if skipped { longer(jump) } else { 0 };
         }
         // A key whose end is missing is held whole.
         match self.tags.key.find(&data[floor..]) {
@@ -301,6 +301,15 @@ impl ListingScanner {
         };
         Some(key.into_bytes().into())
     }
+}
+
+fn longer(jump: usize) -> usize {
+    (jump * 2).clamp(JUMP.0, JUMP.1)
+}
+
+/// After one that led beyond the last key; none when it was the shortest.
+fn shorter(jump: usize) -> usize {
+    if jump > JUMP.0 { (jump / 8).max(JUMP.0) } else { 0 }
 }
 
 impl ListedEntry<'_> {

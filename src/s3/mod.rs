@@ -53,7 +53,7 @@ pub use evidence::Evidence;
 pub use host::HostNames;
 pub use listed::{EntryState, ListRequest, ListedEntry, ListingScanner, ListingVisitor};
 pub use listing::Listing;
-pub use name::{BucketName, InvalidName, MAX_KEY, ObjectId, ObjectKey, Realm};
+pub use name::{BucketName, InvalidName, MAX_KEY, ObjectHasher, ObjectId, ObjectKey, Realm};
 pub use object_meta::{NotCacheable, ObjectMeta, announces_another_length};
 pub use operation::{Effect, Operation, Parsed, Read, ReadMethod, ResponseOverrides};
 pub use part::{Part, PartNumber, Parts};

@@ -298,6 +298,24 @@ impl ObjectId {
     }
 }
 
+/// Hashes of the objects of one bucket, by their keys.
+pub struct ObjectHasher(DefaultHasher);
+
+impl ObjectHasher {
+    #[must_use]
+    pub fn new(realm: &Realm, bucket: &BucketName) -> Self {
+        Self(bucket_hasher(realm, bucket))
+    }
+
+    /// [`ObjectId::hash64`] of the object with this key.
+    #[must_use]
+    pub fn hash64(&self, key: &str) -> u64 {
+        let mut hasher = self.0.clone();
+        key.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
 fn bucket_hasher(realm: &Realm, bucket: &BucketName) -> DefaultHasher {
     let mut hasher = seed().build_hasher();
     (realm, bucket).hash(&mut hasher);

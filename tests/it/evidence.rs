@@ -355,3 +355,52 @@ async fn r34_a_long_page_is_compared_to_its_end() {
         }
     }
 }
+
+/// A page that agreed and comes again is not compared again, unless something was learned since.
+#[tokio::test]
+async fn r34_a_page_that_comes_again_counts_against_what_was_learned_since() {
+    let (s3, _proxy, client) = with_objects().await;
+    for path in LISTINGS {
+        let (old, new) = (Object::random(SIZE, 20), Object::random(2 * SIZE, 21));
+        s3.put("data", "b", old.clone());
+        for _ in 0..3 {
+            list(&client, path).await;
+        }
+        assert!(client.get("/data/b").send().await.body == old.all(), "{path}");
+        list(&client, path).await;
+        // Read while it was another one, and put back: the page is the same again, byte by byte.
+        s3.put("data", "b", new.clone());
+        let read = client.get("/data/b").header("Cache-Control", "no-cache").send().await;
+        assert!(read.body == new.all(), "{path}");
+        s3.put("data", "b", old.clone());
+        list(&client, path).await;
+        assert!(client.get("/data/b").send().await.body == old.all(), "{path}");
+    }
+}
+
+/// What the client has seen of a listing counts, also while the rest has not come.
+#[tokio::test]
+async fn r34_a_listing_that_is_cut_counts_as_far_as_it_came() {
+    let (s3, _proxy, client) = with_objects().await;
+    let new = Object::random(SIZE, 9);
+    s3.put("data", "a", new.clone());
+    let whole = Client::new(s3.addr()).get(LISTINGS[0]).send().await.body.len() as u64;
+    s3.fault(Matcher::any().key(""), Times(1), Fault::CutAfter(whole - 5));
+    assert!(!client.get(LISTINGS[0]).send().await.complete);
+    assert!(client.get("/data/a").send().await.body == new.all());
+    // The client goes away.
+    let newer = Object::random(SIZE, 10);
+    s3.put("data", "a", newer.clone());
+    let gate = Gate::new();
+    s3.fault(Matcher::any().key(""), Times(1), Fault::HoldBodyAfter(whole - 5, gate.clone()));
+    let mut listing = client.open(LISTINGS[0]).await;
+    listing.read(usize::try_from(whole - 5).unwrap()).await;
+    drop(listing);
+    gate.open();
+    let seen = async {
+        while client.get("/data/a").send().await.body != newer.all() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("what a client saw counts", seen).await;
+}

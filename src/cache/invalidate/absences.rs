@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
+use super::seen_pages::PageDigest;
 use crate::cache::metadata::clock::{Moment, Sent};
 use crate::s3::{ListRequest, ObjectId};
 
@@ -25,24 +26,30 @@ pub(super) struct PageKeys {
     ordered: bool,
     /// Of objects; in order once the page is kept.
     hashes: Vec<u64>,
+    /// Of the page; `None`: it is not complete.
+    digest: Option<PageDigest>,
 }
 
 impl PageKeys {
-    pub(super) fn new(bucket_hash: u64, request: ListRequest, sent: Sent) -> Self {
+    pub(super) fn new(
+        bucket_hash: u64,
+        request: ListRequest,
+        sent: Sent,
+        digest: Option<PageDigest>,
+    ) -> Self {
         let (first, last, hashes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { bucket_hash, request, sent, first, last, ordered: true, hashes }
+        Self { bucket_hash, request, sent, first, last, ordered: true, hashes, digest }
     }
 
-    /// The next key of the page.
-    pub(super) fn push(&mut self, id: &ObjectId) {
-        let key = id.key().as_str().as_bytes();
+    /// The next key of the page, with the hash of its object.
+    pub(super) fn push(&mut self, key: &[u8], hash: u64) {
         if self.hashes.is_empty() {
             self.first = key.to_vec();
         }
         self.ordered &= self.last.as_slice() <= key;
         self.last.clear();
         self.last.extend_from_slice(key);
-        self.hashes.push(id.hash64());
+        self.hashes.push(hash);
     }
 
     fn bytes(&self) -> usize {
@@ -83,9 +90,21 @@ impl Absences {
         Self { capacity, pages: Mutex::default() }
     }
 
+    /// A page was sent again at `sent`; `false`: its keys are not kept.
+    pub(super) fn renew(&self, digest: PageDigest, sent: Sent) -> bool {
+        let mut pages = self.pages.lock();
+        let known = |page: &PageKeys| page.digest == Some(digest);
+        let Some(at) = pages.latest_last.iter().position(known) else { return false };
+        if let Some(mut page) = pages.latest_last.remove(at) {
+            page.sent = sent;
+            pages.latest_last.push_back(page);
+        }
+        true
+    }
+
     /// Keeps the keys of a page that is complete.
     pub(super) fn keep(&self, mut page: PageKeys) {
-        if !page.ordered || page.hashes.len() < 2 {
+        if !page.ordered || page.hashes.len() < 2 || page.digest.is_none() {
             return;
         }
         page.hashes.sort_unstable();
@@ -114,15 +133,18 @@ mod tests {
 
     use http::Method;
 
+    use super::super::seen_pages::PageHasher;
     use super::*;
     use crate::s3::{Query, testing};
 
     fn page(query: &str, keys: &[&str]) -> PageKeys {
         let request = ListRequest::of(&Method::GET, &Query::parse(query).unwrap()).unwrap();
         let bucket = testing::id("bucket", "k").bucket_hash64();
-        let mut page = PageKeys::new(bucket, request, Sent::now());
+        let mut hasher = PageHasher::new(bucket, &request);
+        keys.iter().for_each(|key| hasher.update(key.as_bytes()));
+        let mut page = PageKeys::new(bucket, request, Sent::now(), Some(hasher.digest()));
         for key in keys {
-            page.push(&testing::id("bucket", key));
+            page.push(key.as_bytes(), testing::id("bucket", key).hash64());
         }
         page
     }
@@ -164,5 +186,20 @@ mod tests {
         assert!(absences.cover(&testing::id("bucket", "x2"), &before()));
         assert!(absences.cover(&testing::id("bucket", "099a"), &before()));
         assert!(!absences.cover(&testing::id("bucket", "000a"), &before()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r34_a_page_that_comes_again_shows_absences_since() {
+        let absences = Absences::new(1 << 20);
+        let first = page("", &["a", "c"]);
+        let digest = first.digest.unwrap();
+        absences.keep(first);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let learned = Moment::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!absences.cover(&testing::id("bucket", "b"), &learned));
+        assert!(absences.renew(digest, Sent::now()));
+        assert!(absences.cover(&testing::id("bucket", "b"), &learned));
+        assert!(!absences.renew(page("", &["a", "d"]).digest.unwrap(), Sent::now()));
     }
 }

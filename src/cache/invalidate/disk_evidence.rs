@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::absences::PageKeys;
 use super::listed_pages::{ListedPage, Unchecked};
+use super::seen_pages::Place;
 use crate::cache::assembly::Cache;
 use crate::cache::disk::{ObjectRecord, Recalled, Ticket};
 use crate::cache::metadata::clock::{Moment, Sent};
@@ -16,7 +17,8 @@ use crate::cache::metadata::store::{Entry, Known};
 use crate::metrics;
 use crate::metrics::cache::InvalidationCause;
 use crate::s3::{
-    EntryState, Evidence, ListedEntry, ListingScanner, ListingVisitor, ObjectId, ObjectKey,
+    EntryState, Evidence, ListedEntry, ListingScanner, ListingVisitor, ObjectHasher, ObjectId,
+    ObjectKey,
 };
 
 /// How long queued records are given to be written.
@@ -99,45 +101,54 @@ impl Cache {
         let candidates = spawn_blocking(move || cache.candidates(&scanned)).await;
         let Ok(candidates) = candidates else { return self.objects.listed.lose(&page.bucket) };
         let mut unknown = Vec::new();
+        let mut agrees = true;
         for candidate in candidates {
-            if !self.compare_candidate(page, &candidate).await {
-                unknown.push(candidate);
+            match self.compare_candidate(page, &candidate).await {
+                Compared::Agrees => {}
+                Compared::Contradicted(_) => agrees = false,
+                Compared::Unknown => unknown.push(candidate),
             }
         }
         if unknown.is_empty() {
+            if let Some(digest) = page.digest.filter(|_| agrees) {
+                self.objects.listed.seen.agrees(digest, Place::Disk, page.sent.0.instant());
+            }
             return;
         }
         // Records that are queued cannot be read before they are written.
         sleep(WRITTEN_WITHIN).await;
         for candidate in unknown {
-            if !self.compare_candidate(page, &candidate).await {
+            if self.compare_candidate(page, &candidate).await == Compared::Unknown {
                 return self.objects.listed.lose(&page.bucket);
             }
         }
     }
 
-    /// Returns false if a record cannot be read.
-    async fn compare_candidate(&self, page: &ListedPage, candidate: &Candidate) -> bool {
+    /// Compares the records of a listed object, in whatever way it was asked for.
+    async fn compare_candidate(&self, page: &ListedPage, candidate: &Candidate) -> Compared {
         let Candidate { id, evidence, unchecked } = candidate;
         let one = self.compare_record(id, page.sent, evidence).await;
         let paid = self.compare_record(&id.paid(), page.sent, evidence).await;
-        if one == Compared::Agrees && paid == Compared::Agrees {
-            self.objects.listed.agrees(*unchecked);
+        match (one, paid) {
+            (Compared::Agrees, Compared::Agrees) => {
+                self.objects.listed.agrees(*unchecked);
+                Compared::Agrees
+            }
+            (Compared::Unknown, _) | (_, Compared::Unknown) => Compared::Unknown,
+            (Compared::Agrees, other) | (other, _) => other,
         }
-        one != Compared::Unknown && paid != Compared::Unknown
     }
 
     /// Keeps the keys of a page. Returns the listed objects that the disk knows, but for those that are known to agree with it.
     fn candidates(&self, page: &ListedPage) -> Vec<Candidate> {
         let (realm, bucket) = &page.bucket;
         let bucket_hash = ObjectId::hash_bucket(realm, bucket);
-        let keys = PageKeys::new(bucket_hash, page.request.clone(), page.sent);
-        let mut scan = Scan { cache: self, page, keys, candidates: Vec::new() };
+        let keys = PageKeys::new(bucket_hash, page.request.clone(), page.sent, page.digest);
+        let hasher = ObjectHasher::new(realm, bucket);
+        let mut scan = Scan { cache: self, page, hasher, keys, candidates: Vec::new() };
         let mut scanner = ListingScanner::new(&page.request);
         page.body.iter().for_each(|piece| scanner.push(piece, &mut scan));
-        if page.is_complete {
-            self.objects.listed.absences.keep(scan.keys);
-        }
+        self.objects.listed.absences.keep(scan.keys);
         scan.candidates
     }
 }
@@ -145,23 +156,23 @@ impl Cache {
 struct Scan<'a> {
     cache: &'a Cache,
     page: &'a ListedPage,
+    hasher: ObjectHasher,
     keys: PageKeys,
     candidates: Vec<Candidate>,
 }
 
 impl Scan<'_> {
-    fn id(&self, key: &[u8]) -> Option<ObjectId> {
-        let (realm, bucket) = &self.page.bucket;
-        let key = ObjectKey::new(std::str::from_utf8(key).ok()?).ok()?;
-        Some(ObjectId::new(realm, bucket.clone(), key))
-    }
-
-    fn check(&mut self, id: ObjectId, state: &EntryState<'_>) {
+    fn check(&mut self, key: &str, state: &EntryState<'_>) {
+        let hash = self.hasher.hash64(key);
+        self.keys.push(key.as_bytes(), hash);
         let Self { cache, page, candidates, .. } = self;
-        let Some(unchecked) = cache.objects.listed.unchecked(&id, state.fingerprint()) else {
+        let Some(unchecked) = cache.objects.listed.unchecked(hash, state.fingerprint()) else {
             return;
         };
         let Some(evidence) = state.evidence() else { return };
+        let Ok(key) = ObjectKey::new(key) else { return };
+        let (realm, bucket) = &page.bucket;
+        let id = ObjectId::new(realm, bucket.clone(), key);
         // What came to memory since the page was compared with it.
         for id in cache.objects.meta.index().ids(&id) {
             let _ = cache.apply_evidence(&id, page.sent, &evidence);
@@ -184,9 +195,8 @@ impl ListingVisitor for Scan<'_> {
         if state == EntryState::Incomplete {
             return false;
         }
-        if let Some(id) = self.id(&entry.key) {
-            self.keys.push(&id);
-            self.check(id, &state);
+        if let Ok(key) = std::str::from_utf8(&entry.key) {
+            self.check(key, &state);
         }
         true
     }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::absences::Absences;
+use super::seen_pages::{PageDigest, PageHasher, Place, SeenPages};
 use crate::cache::metadata::clock::{Moment, Sent};
 use crate::cache::metadata::key_index::Bucket;
 use crate::s3::{ListRequest, ObjectId};
@@ -28,8 +29,8 @@ const BYTES: (u64, u64) = (1 << 20, 8 << 20);
 const LARGEST_SHARE: u64 = 16;
 /// Bytes that a page takes beside its body.
 const PAGE_OVERHEAD: u64 = 512;
-/// Buckets whose losses are told apart.
-const LOSSES: usize = 256;
+/// Buckets that are told apart by what was lost of them and written.
+const BUCKETS: usize = 256;
 /// How long a record waits for pages of its bucket before it is confirmed by the origin instead.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -39,8 +40,8 @@ pub(super) struct ListedPage {
     pub sent: Sent,
     pub bucket: Bucket,
     pub body: Vec<Bytes>,
-    /// All of the body came.
-    pub is_complete: bool,
+    /// Hash of the body, all of which came; `None`: it is not complete.
+    pub digest: Option<PageDigest>,
     number: u64,
     taken: u64,
 }
@@ -59,9 +60,13 @@ pub(in crate::cache) struct ListedPages {
     compared: watch::Sender<u64>,
     agreed: Mutex<Box<[Agreed]>>,
     pub(super) absences: Absences,
+    /// Pages that agreed.
+    pub(super) seen: SeenPages,
     started: Instant,
     /// By bucket: milliseconds since the start when evidence was last lost; 0: never.
     lost: Box<[AtomicU64]>,
+    /// The same of the last record that was written.
+    written: Box<[AtomicU64]>,
 }
 
 #[derive(Default)]
@@ -96,13 +101,19 @@ impl ListedPages {
         (memory / SHARE).clamp(BYTES.0.min(memory / LARGEST_SHARE), BYTES.1)
     }
 
+    /// The same without a disk: it keeps pages only until they are complete.
+    pub(in crate::cache) fn share_without_disk(memory: u64) -> u64 {
+        (memory / SHARE / 2).min(BYTES.1 / 2)
+    }
+
     /// Takes up to `bytes`.
     pub(in crate::cache) fn new(bytes: u64) -> Arc<Self> {
         let slots = usize::try_from(bytes / 8).unwrap_or(0) / size_of::<Agreed>();
         let (sender, receiver) = unbounded_channel();
         Arc::new(Self {
-            capacity: bytes - bytes / 4,
+            capacity: bytes - bytes / 4 - bytes / 16,
             absences: Absences::new(bytes / 8),
+            seen: SeenPages::new(bytes / 16),
             taken: AtomicU64::new(0),
             pending: Mutex::default(),
             sender,
@@ -110,7 +121,8 @@ impl ListedPages {
             compared: watch::Sender::new(0),
             agreed: Mutex::new(vec![Agreed::default(); slots.max(1)].into_boxed_slice()),
             started: Instant::now(),
-            lost: (0..LOSSES).map(|_| AtomicU64::new(0)).collect(),
+            lost: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
+            written: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
         })
     }
 
@@ -125,11 +137,15 @@ impl ListedPages {
         request: ListRequest,
         sent: Sent,
         bucket: Bucket,
+        on_disk: bool,
     ) -> RecordedPage {
+        let bucket_hash = ObjectId::hash_bucket(&bucket.0, &bucket.1);
+        let hasher = PageHasher::new(bucket_hash, &request);
         let body = Vec::new();
-        let (number, taken, is_complete) = (0, 0, false);
-        let page = ListedPage { request, sent, bucket, body, is_complete, number, taken };
-        let mut recorded = RecordedPage { page: Some(page), pages: self.clone() };
+        let (number, taken, digest) = (0, 0, None);
+        let page = ListedPage { request, sent, bucket, body, digest, number, taken };
+        let mut recorded =
+            RecordedPage { page: Some(page), hasher, bucket_hash, on_disk, pages: self.clone() };
         recorded.charge(PAGE_OVERHEAD);
         recorded
     }
@@ -178,7 +194,8 @@ impl ListedPages {
     /// Evidence about a bucket cannot be compared: what was learned of its objects before is to be confirmed.
     pub(super) fn lose(&self, (realm, bucket): &Bucket) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.loss(ObjectId::hash_bucket(realm, bucket)).fetch_max(now + 1, Ordering::AcqRel);
+        let lost = &self.lost[slot(ObjectId::hash_bucket(realm, bucket), BUCKETS)];
+        lost.fetch_max(now + 1, Ordering::AcqRel);
     }
 
     /// Whether a record of what was learned of an object at `since` is to be confirmed: a listing left the object out,
@@ -188,7 +205,7 @@ impl ListedPages {
     }
 
     fn has_lost(&self, id: &ObjectId, since: &Moment) -> bool {
-        match self.loss(id.bucket_hash64()).load(Ordering::Acquire) {
+        match self.lost[slot(id.bucket_hash64(), BUCKETS)].load(Ordering::Acquire) {
             0 => false,
             lost => {
                 let lost = self.started + Duration::from_millis(lost);
@@ -197,13 +214,16 @@ impl ListedPages {
         }
     }
 
-    fn loss(&self, bucket_hash: u64) -> &AtomicU64 {
-        &self.lost[usize::try_from(bucket_hash % LOSSES as u64).expect("below LOSSES")]
+    /// Whether a page that was asked for at `sent` is known to agree with the records on disk; its keys are kept on.
+    fn agrees_with_disk(&self, bucket_hash: u64, digest: PageDigest, sent: Sent) -> bool {
+        let written = self.written[slot(bucket_hash, BUCKETS)].load(Ordering::Acquire);
+        let written = (written > 0).then(|| self.started + Duration::from_millis(written));
+        self.seen.agreed(digest, Place::Disk, written) && self.absences.renew(digest, sent)
     }
 
-    /// `None`: this state of an object is known to agree with the records on disk.
-    pub(in crate::cache) fn unchecked(&self, id: &ObjectId, state: u64) -> Option<Unchecked> {
-        let (agreed, id) = (self.agreed.lock(), id.hash64());
+    /// `None`: this state of an object, by its [`ObjectId::hash64`], is known to agree with the records on disk.
+    pub(in crate::cache) fn unchecked(&self, id: u64, state: u64) -> Option<Unchecked> {
+        let agreed = self.agreed.lock();
         let slot = &agreed[slot(id, agreed.len())];
         let known = (slot.id, slot.state) == (id, state) && state != 0;
         (!known).then_some(Unchecked { id, state, writes: slot.writes })
@@ -220,6 +240,9 @@ impl ListedPages {
 
     /// A record of the object is about to be written.
     pub(in crate::cache) fn is_written(&self, id: &ObjectId) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let written = &self.written[slot(id.bucket_hash64(), BUCKETS)];
+        written.fetch_max(now + 1, Ordering::AcqRel);
         let mut agreed = self.agreed.lock();
         let at = slot(id.hash64(), agreed.len());
         let writes = agreed[at].writes.wrapping_add(1);
@@ -227,14 +250,17 @@ impl ListedPages {
     }
 }
 
-fn slot(id: u64, slots: usize) -> usize {
-    usize::try_from(id % slots as u64).expect("below the number of slots")
+fn slot(hash: u64, slots: usize) -> usize {
+    usize::try_from(hash % slots as u64).expect("below the number of slots")
 }
 
-/// A page that streams by. Queued when it is dropped, whether it is complete or not.
+/// A page that streams by. Queued when it is dropped, whether it is complete or not, if it is to be compared with the disk.
 pub(super) struct RecordedPage {
     /// `None`: there was no memory for it.
     page: Option<ListedPage>,
+    hasher: PageHasher,
+    bucket_hash: u64,
+    on_disk: bool,
     pages: Arc<ListedPages>,
 }
 
@@ -244,13 +270,33 @@ impl RecordedPage {
             && let Some(page) = &mut self.page
         {
             page.body.push(piece.clone());
+            self.hasher.update(piece);
         }
     }
 
-    /// The body has ended.
+    /// Whether there is memory for a piece just now.
+    pub(super) fn has_room(&self, piece: &Bytes) -> bool {
+        let taken = self.pages.taken.load(Ordering::Relaxed);
+        self.page.is_some() && taken + piece.len() as u64 <= self.pages.capacity
+    }
+
+    /// What came so far; nothing if there was no memory for it.
+    pub(super) fn pieces(&self) -> &[Bytes] {
+        self.page.as_ref().map_or(&[], |page| &page.body)
+    }
+
+    /// Of what came so far; `None`: there was no memory for it.
+    pub(super) fn digest(&self) -> Option<PageDigest> {
+        self.page.as_ref().map(|_| self.hasher.digest())
+    }
+
+    /// The body has ended. A page that is known to agree with the disk need not be queued.
     pub(super) fn complete(&mut self) {
-        if let Some(page) = &mut self.page {
-            page.is_complete = true;
+        let digest = self.digest();
+        let Some(page) = &mut self.page else { return };
+        page.digest = digest;
+        if let Some(digest) = digest.filter(|_| self.on_disk) {
+            self.on_disk = !self.pages.agrees_with_disk(self.bucket_hash, digest, page.sent);
         }
     }
 
@@ -263,7 +309,9 @@ impl RecordedPage {
             return true;
         }
         self.pages.release(page);
-        self.pages.lose(&page.bucket);
+        if self.on_disk {
+            self.pages.lose(&page.bucket);
+        }
         self.page = None;
         false
     }
@@ -271,8 +319,10 @@ impl RecordedPage {
 
 impl Drop for RecordedPage {
     fn drop(&mut self) {
-        if let Some(page) = self.page.take() {
-            self.pages.queue(page);
+        match self.page.take() {
+            Some(page) if self.on_disk => self.pages.queue(page),
+            Some(page) => self.pages.release(&page),
+            None => {}
         }
     }
 }
@@ -287,7 +337,7 @@ mod tests {
 
     fn record(pages: &Arc<ListedPages>, id: &ObjectId) -> RecordedPage {
         let request = ListRequest::of(&Method::GET, &Query::default()).unwrap();
-        pages.record(request, Sent::now(), (id.realm().clone(), id.bucket().clone()))
+        pages.record(request, Sent::now(), (id.realm().clone(), id.bucket().clone()), true)
     }
 
     #[tokio::test(start_paused = true)]
@@ -334,13 +384,15 @@ mod tests {
     fn a_state_that_agrees_is_known_until_a_record_is_written() {
         let pages = ListedPages::new(BYTES.0);
         let id = testing::id("bucket", "k");
-        let unchecked = pages.unchecked(&id, 7).unwrap();
+        let unchecked = pages.unchecked(id.hash64(), 7).unwrap();
         pages.agrees(unchecked);
-        assert!(pages.unchecked(&id, 7).is_none() && pages.unchecked(&id, 8).is_some());
-        let late = pages.unchecked(&id, 8).unwrap();
+        assert!(
+            pages.unchecked(id.hash64(), 7).is_none() && pages.unchecked(id.hash64(), 8).is_some()
+        );
+        let late = pages.unchecked(id.hash64(), 8).unwrap();
         pages.is_written(&id.paid());
-        assert!(pages.unchecked(&id, 7).is_some());
+        assert!(pages.unchecked(id.hash64(), 7).is_some());
         pages.agrees(late);
-        assert!(pages.unchecked(&id, 8).is_some(), "it was written meanwhile");
+        assert!(pages.unchecked(id.hash64(), 8).is_some(), "it was written meanwhile");
     }
 }

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-use super::store::Entry;
-use crate::s3::{BucketName, ObjectId, Realm};
+use super::store::{Entry, Known};
+use crate::s3::{BucketName, Evidence, ObjectId, Realm};
 
 const SHARDS: usize = 16;
 
@@ -63,7 +64,13 @@ struct Name {
     entry: usize,
 }
 
-type Shard = HashMap<Bucket, BTreeMap<ByKey, Name>, RandomState>;
+struct Names {
+    by_key: BTreeMap<ByKey, Name>,
+    /// When anything else was learned of an object than was known of it.
+    changed: Instant,
+}
+
+type Shard = HashMap<Bucket, Names, RandomState>;
 
 /// Names of all buckets.
 #[derive(Default)]
@@ -79,14 +86,23 @@ impl KeyIndex {
         if id.version().is_some() {
             return;
         }
-        // Two entries share the name of what is paid for.
-        let meta = entry.meta().filter(|_| !id.pays());
-        let fingerprint = meta.map_or(0, |meta| meta.fingerprint());
+        let fingerprint = match &entry.known {
+            // Two entries share the name of what is paid for.
+            _ if id.pays() => 0,
+            Known::Object { meta, .. } => meta.fingerprint(),
+            Known::Missing { .. } => Evidence::Absent.fingerprint(),
+            Known::Uncacheable => 0,
+        };
         self.pays.fetch_or(id.pays(), Ordering::Relaxed);
         let (id, entry) = (id.object(), address(entry));
         let mut shard = self.shard(id.bucket_hash64()).lock();
-        let names = shard.entry((id.realm().clone(), id.bucket().clone())).or_default();
-        names.insert(ByKey(id.clone()), Name { fingerprint, entry });
+        let now = Instant::now();
+        let none = || Names { by_key: BTreeMap::new(), changed: now };
+        let names = shard.entry((id.realm().clone(), id.bucket().clone())).or_insert_with(none);
+        let before = names.by_key.insert(ByKey(id.clone()), Name { fingerprint, entry });
+        if fingerprint == 0 || before.is_none_or(|before| before.fingerprint != fingerprint) {
+            names.changed = now;
+        }
     }
 
     /// Removes an id whose entry was removed, unless another entry was inserted since.
@@ -98,10 +114,10 @@ impl KeyIndex {
         let mut shard = self.shard(id.bucket_hash64()).lock();
         let Some(names) = shard.get_mut(&bucket) else { return };
         let key = id.key().as_str();
-        if names.get(key).is_some_and(|name| name.entry == address(entry)) {
-            names.remove(key);
+        if names.by_key.get(key).is_some_and(|name| name.entry == address(entry)) {
+            names.by_key.remove(key);
         }
-        if names.is_empty() {
+        if names.by_key.is_empty() {
             shard.remove(&bucket);
         }
     }
@@ -121,8 +137,14 @@ impl KeyIndex {
     ) -> Vec<Indexed> {
         let shard = self.shard(ObjectId::hash_bucket(&bucket.0, &bucket.1)).lock();
         let Some(names) = shard.get(bucket) else { return Vec::new() };
-        let names = names.range::<str, _>((from, Bound::Unbounded)).take(most);
+        let names = names.by_key.range::<str, _>((from, Bound::Unbounded)).take(most);
         names.map(|(key, name)| (key.0.clone(), name.fingerprint)).collect()
+    }
+
+    /// When anything else was learned of an object of a bucket than was known of it; `None`: nothing is cached.
+    pub(in crate::cache) fn changed(&self, bucket: &Bucket) -> Option<Instant> {
+        let shard = self.shard(ObjectId::hash_bucket(&bucket.0, &bucket.1)).lock();
+        shard.get(bucket).map(|names| names.changed)
     }
 
     /// Whether anything of a bucket is cached.
@@ -141,12 +163,15 @@ fn address(entry: &Arc<Entry>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::cache::invalidate::departures::Departures;
     use crate::cache::invalidate::floors::Floors;
     use crate::cache::invalidate::generation::Generations;
     use crate::cache::metadata::clock::Moment;
-    use crate::cache::metadata::store::{Known, MetaCache};
+    use crate::cache::metadata::store::{LearnedBy, MetaCache};
+    use crate::s3::S3Error;
     use crate::s3::testing::id;
 
     fn entry() -> Entry {
@@ -178,6 +203,30 @@ mod tests {
         assert_eq!(keys(&index, Bound::Excluded("c"), 9), ["c/d"]);
         assert_eq!(index.next(&bucket(), Bound::Unbounded, 1), [(id("bucket", "a"), 0)]);
         assert_eq!(index.ids(&id("bucket", "a")).count(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_changes_by_what_is_learned_and_not_by_what_is_confirmed() {
+        let (index, uncacheable) = (KeyIndex::default(), Arc::new(entry()));
+        let error = Arc::new(S3Error::no_such_key("k"));
+        let missing = || {
+            let known = Known::Missing { error: error.clone(), by: LearnedBy::Get };
+            Arc::new(Entry { known, ..entry() })
+        };
+        assert_eq!(index.changed(&bucket()), None);
+        for (key, entry, changes) in [
+            ("a", missing(), true),
+            ("a", missing(), false),
+            ("b", missing(), true),
+            ("a", uncacheable.clone(), true),
+            ("a", uncacheable, true),
+            ("a", missing(), true),
+        ] {
+            let before = index.changed(&bucket());
+            tokio::time::advance(Duration::from_millis(1)).await;
+            index.insert(&id("bucket", key), &entry);
+            assert_eq!(index.changed(&bucket()) != before, changes, "{key}");
+        }
     }
 
     #[test]

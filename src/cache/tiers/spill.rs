@@ -181,8 +181,8 @@ mod tests {
         let request = ListRequest::of(&Method::GET, &Query::default()).unwrap();
         let mut page = cache.page_evidence(request, Sent::now(), id.realm(), id.bucket()).unwrap();
         let entry = format!("<Contents><Key>key</Key><ETag>{etag}</ETag><Size>5</Size></Contents>");
-        page.push(cache, &entry.into());
-        page.finish(cache);
+        page.push(&entry.into());
+        page.finish();
     }
 
     #[tokio::test]
@@ -207,16 +207,16 @@ mod tests {
         let world = World::new("anew");
         let (cache, id) = (&world.cache, &world.id);
         cache.begin().unwrap();
-        let unchecked = cache.objects.listed.unchecked(id, 7).unwrap();
+        let unchecked = cache.objects.listed.unchecked(id.hash64(), 7).unwrap();
         cache.objects.listed.agrees(unchecked);
         let key = keep_block(&world);
-        assert!(cache.objects.listed.unchecked(id, 7).is_none());
+        assert!(cache.objects.listed.unchecked(id.hash64(), 7).is_none());
         let block = cache.blocks.memory.get(&key).unwrap();
         assert!(
             cache.blocks.spill.offer(&key, &block)
                 && cache.objects.disk.as_ref().unwrap().knows(id)
         );
-        assert!(cache.objects.listed.unchecked(id, 7).is_some());
+        assert!(cache.objects.listed.unchecked(id.hash64(), 7).is_some());
         world.end().await;
     }
 

@@ -52,10 +52,10 @@ impl Gateway {
         end: bool,
     ) {
         if let (Some(page), Some(part)) = (&mut forward.page, part) {
-            page.push(&self.cache, part);
+            page.push(part);
         }
         if let Some(page) = forward.page.take_if(|_| end) {
-            page.finish(&self.cache);
+            page.finish();
         }
     }
 }

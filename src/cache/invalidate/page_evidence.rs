@@ -1,0 +1,369 @@
+//! Comparison of pages of listings that pass through with the cached metadata of their buckets (R34).
+//!
+//! A page is compared when its last byte is there, before that is passed on: until then it may turn out to be one that is
+//! known to agree. Where it comes slowly, or there is no memory to keep it, it is compared part by part, each before it is
+//! passed on. What is only on disk is compared behind it.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::listed_pages::RecordedPage;
+use super::seen_pages::Place;
+use crate::cache::assembly::Cache;
+use crate::cache::metadata::clock::Sent;
+use crate::cache::metadata::key_index::{Bucket, Indexed};
+use crate::s3::{
+    BucketName, EntryState, Evidence, ListRequest, ListedEntry, ListingScanner, ListingVisitor,
+    ObjectId, ObjectKey, Realm,
+};
+
+/// Names that are copied from the index at a time.
+const BATCH: usize = 64;
+/// Cached names between its keys that one page is compared with; behind them it shows no absences.
+const MAX_WALK: usize = 4096;
+/// How long the first part of a page is passed on without being compared.
+const PROMPT: Duration = Duration::from_millis(100);
+
+impl Cache {
+    /// Begins to compare the answer to a listing of a bucket that was sent at `sent`; `None`: nothing of the bucket is
+    /// cached.
+    pub fn page_evidence(
+        self: &Arc<Self>,
+        request: ListRequest,
+        sent: Sent,
+        realm: &Realm,
+        bucket: &BucketName,
+    ) -> Option<PageEvidence> {
+        let bucket = (realm.clone(), bucket.clone());
+        let on_disk =
+            self.objects.disk.as_ref().is_some_and(|disk| disk.knows_any_of(realm, &bucket.1));
+        if !on_disk && !self.objects.meta.index().any(&bucket) {
+            return None;
+        }
+        Some(PageEvidence::new(self.clone(), request, sent, bucket, on_disk))
+    }
+}
+
+/// Comparison of one page of a listing with the cached metadata of its bucket. What came of it is compared when this is
+/// dropped.
+pub struct PageEvidence {
+    cache: Arc<Cache>,
+    scanner: ListingScanner,
+    page: Page,
+    recorded: RecordedPage,
+    begun: Instant,
+    /// Parts are compared as they come.
+    streams: bool,
+    is_complete: bool,
+}
+
+/// State of the comparison behind the last key.
+struct Page {
+    request: ListRequest,
+    sent: Sent,
+    bucket: Bucket,
+    last: Option<Vec<u8>>,
+    ordered: bool,
+    /// Cached names from the last key on, in order.
+    ahead: VecDeque<Indexed>,
+    /// The index may hold more behind those.
+    more: bool,
+    walked: usize,
+    /// Cached, between two keys of the page, and not listed.
+    absent: Vec<ObjectId>,
+    /// Nothing that is cached differs.
+    agrees: bool,
+}
+
+impl PageEvidence {
+    /// Of the answer to `request`, which was sent at `sent`.
+    fn new(
+        cache: Arc<Cache>,
+        request: ListRequest,
+        sent: Sent,
+        bucket: Bucket,
+        on_disk: bool,
+    ) -> Self {
+        let scanner = ListingScanner::new(&request);
+        let recorded = cache.objects.listed.record(request.clone(), sent, bucket.clone(), on_disk);
+        let page = Page {
+            request,
+            sent,
+            bucket,
+            last: None,
+            ordered: true,
+            ahead: VecDeque::new(),
+            more: true,
+            walked: 0,
+            absent: Vec::new(),
+            agrees: true,
+        };
+        let (begun, streams, is_complete) = (Instant::now(), false, false);
+        Self { cache, scanner, page, recorded, begun, streams, is_complete }
+    }
+
+    /// The next bytes of the body. To be called before they are passed on.
+    pub fn push(&mut self, piece: &Bytes) {
+        if !self.streams && (self.begun.elapsed() > PROMPT || !self.recorded.has_room(piece)) {
+            self.compare_recorded();
+        }
+        self.recorded.push(piece);
+        if self.streams {
+            self.scanner.push(piece, &mut Comparison { page: &mut self.page, cache: &self.cache });
+        }
+    }
+
+    /// The body is complete, which alone shows which keys are absent. To be called before its last byte is passed on.
+    pub fn finish(mut self) {
+        self.is_complete = true;
+    }
+
+    fn compare_recorded(&mut self) {
+        self.streams = true;
+        for piece in self.recorded.pieces() {
+            self.scanner.push(piece, &mut Comparison { page: &mut self.page, cache: &self.cache });
+        }
+    }
+
+    fn conclude(&mut self) {
+        let (listed, changed) = (
+            &self.cache.objects.listed,
+            self.cache.objects.meta.index().changed(&self.page.bucket),
+        );
+        let digest = self.recorded.digest().filter(|_| self.is_complete);
+        let known = digest.is_some_and(|digest| listed.seen.agreed(digest, Place::Memory, changed));
+        if !known {
+            if !self.streams {
+                self.compare_recorded();
+            }
+            let agrees = self.is_complete && self.page.finish(&self.cache);
+            if let Some(digest) = digest.filter(|_| agrees) {
+                let sent = self.page.sent.0.instant();
+                self.cache.objects.listed.seen.agrees(digest, Place::Memory, sent);
+            }
+        }
+        if self.is_complete {
+            self.recorded.complete();
+        }
+    }
+}
+
+impl Drop for PageEvidence {
+    fn drop(&mut self) {
+        self.conclude();
+    }
+}
+
+struct Comparison<'a> {
+    page: &'a mut Page,
+    cache: &'a Cache,
+}
+
+impl ListingVisitor for Comparison<'_> {
+    fn skip(&mut self, key: &[u8]) -> bool {
+        let page = &mut *self.page;
+        if page.last.as_deref().is_some_and(|last| last > key) {
+            page.ordered = false;
+            page.absent = Vec::new();
+        }
+        let skips = page.walks()
+            && match page.ahead.front() {
+                Some((first, _)) => first.key().as_str().as_bytes() > key,
+                None => !page.more,
+            };
+        if skips {
+            page.set_last(key);
+        }
+        skips
+    }
+
+    fn visit(&mut self, entry: &ListedEntry<'_>) -> bool {
+        self.page.compare(self.cache, entry)
+    }
+}
+
+impl Page {
+    /// Applies what only a complete page shows. Returns whether all agrees that is cached.
+    fn finish(&mut self, cache: &Cache) -> bool {
+        for id in std::mem::take(&mut self.absent) {
+            self.apply_to_all(cache, &id, &Evidence::Absent);
+        }
+        self.agrees && self.walked < MAX_WALK
+    }
+
+    /// Applies one entry; false: the rest of it is needed.
+    fn compare(&mut self, cache: &Cache, entry: &ListedEntry<'_>) -> bool {
+        let key = &*entry.key;
+        if let Some((id, fingerprint)) = self.cached(cache, key) {
+            let state = entry.state();
+            if state == EntryState::Incomplete {
+                return false;
+            }
+            if fingerprint == 0 || fingerprint != state.fingerprint() {
+                self.apply(cache, &id, &state);
+            }
+        }
+        self.set_last(key);
+        true
+    }
+
+    /// Whether the page is compared name by name.
+    fn walks(&self) -> bool {
+        self.ordered && self.walked < MAX_WALK
+    }
+
+    fn set_last(&mut self, key: &[u8]) {
+        let last = self.last.get_or_insert_default();
+        last.clear();
+        last.extend_from_slice(key);
+    }
+
+    fn apply(&mut self, cache: &Cache, id: &ObjectId, state: &EntryState<'_>) {
+        if let Some(evidence) = state.evidence() {
+            self.apply_to_all(cache, id, &evidence);
+        }
+    }
+
+    fn apply_to_all(&mut self, cache: &Cache, id: &ObjectId, evidence: &Evidence) {
+        for id in cache.objects.meta.index().ids(id) {
+            self.agrees &=
+                cache.objects.meta.get(&id).is_none_or(|entry| !entry.differs_from(evidence));
+            // Durable soon after: a part of a body cannot wait for the disk.
+            let _ = cache.apply_evidence(&id, self.sent, evidence);
+        }
+    }
+
+    /// The cached object of a key. In an ordered page, cached names before it are walked past.
+    fn cached(&mut self, cache: &Cache, key: &[u8]) -> Option<Indexed> {
+        while self.walks() {
+            let Some(first) = self.ahead.front() else {
+                if !self.more {
+                    return None;
+                }
+                self.fill(cache, Bound::Included(str::from_utf8(key).ok()?));
+                continue;
+            };
+            match first.0.key().as_str().as_bytes().cmp(key) {
+                Ordering::Less => self.walk_past_first(cache),
+                Ordering::Equal => return Some(first.clone()),
+                Ordering::Greater => return None,
+            }
+        }
+        let (realm, bucket) = &self.bucket;
+        let key = ObjectKey::new(str::from_utf8(key).ok()?).ok()?;
+        let id = ObjectId::new(realm, bucket.clone(), key);
+        let is_cached =
+            cache.objects.meta.index().ids(&id).any(|id| cache.objects.meta.get(&id).is_some());
+        is_cached.then_some((id, 0))
+    }
+
+    fn walk_past_first(&mut self, cache: &Cache) {
+        let Some((id, _)) = self.ahead.pop_front() else { return };
+        self.walked += 1;
+        let key = id.key().as_str();
+        match self.request.common_prefix(key) {
+            // All that the prefix stands for is left out of the page.
+            Some(prefix) => {
+                let rolled_up = |id: &ObjectId| id.key().as_str().starts_with(prefix);
+                while self.ahead.front().is_some_and(|(id, _)| rolled_up(id)) {
+                    self.ahead.pop_front();
+                }
+                if self.ahead.is_empty() && self.more {
+                    self.fill(cache, Bound::Excluded(&format!("{prefix}{}", char::MAX)));
+                }
+            }
+            None => {
+                if self.last.as_deref().is_some_and(|last| last < key.as_bytes()) {
+                    self.absent.push(id.clone());
+                }
+                if self.ahead.is_empty() && self.more {
+                    self.fill(cache, Bound::Excluded(key));
+                }
+            }
+        }
+    }
+
+    fn fill(&mut self, cache: &Cache, from: Bound<&str>) {
+        self.ahead = cache.objects.meta.index().next(&self.bucket, from, BATCH).into();
+        self.more = self.ahead.len() == BATCH;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::Method;
+
+    use super::*;
+    use crate::cache::metadata::clock::Moment;
+    use crate::cache::metadata::store::{Entry, Known};
+    use crate::cache::{CacheConfig, RuleConfig};
+    use crate::origin::{Origin, OriginConfig};
+    use crate::s3::{Query, testing};
+
+    /// Of a bucket with objects of 5 bytes and the `ETag` "e".
+    fn cache(keys: &[String]) -> (Arc<Cache>, Vec<ObjectId>) {
+        let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
+        let rules = [RuleConfig::default()];
+        let cache = Cache::new(&CacheConfig::default(), &rules, origin).unwrap();
+        let realm = cache.origin.realm_of(None).clone();
+        let bucket = BucketName::new("bucket").unwrap();
+        let id = |key: &String| ObjectId::new(&realm, bucket.clone(), ObjectKey::new(key).unwrap());
+        let ids: Vec<_> = keys.iter().map(id).collect();
+        for id in &ids {
+            let meta = Arc::new(testing::meta("\"e\"", 5));
+            let version = cache.objects.version(id, &meta);
+            let generation = cache.objects.generations.current(id);
+            let known = Known::Object { meta, version };
+            cache.objects.meta.insert(id, Entry::new(known, Moment::now(), generation));
+        }
+        (cache, ids)
+    }
+
+    fn keys(keys: &[&str]) -> Vec<String> {
+        keys.iter().map(|key| (*key).to_owned()).collect()
+    }
+
+    /// The cached keys that are stale after a page that lists `listed`.
+    fn stale(cached: &[String], query: &str, listed: &[&str]) -> Vec<String> {
+        let (cache, ids) = cache(cached);
+        let request = ListRequest::of(&Method::GET, &Query::parse(query).unwrap()).unwrap();
+        let mut page =
+            cache.page_evidence(request, Sent::now(), ids[0].realm(), ids[0].bucket()).unwrap();
+        for key in listed {
+            let fields = "<ETag>&quot;e&quot;</ETag><Size>5</Size>";
+            let entry = format!("<Contents><Key>{key}</Key>{fields}</Contents>");
+            page.push(&entry.into());
+        }
+        page.finish();
+        let doubted = |id: &&ObjectId| cache.objects.meta.get(id).unwrap().is_doubted();
+        ids.iter().filter(doubted).map(|id| id.key().as_str().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn r34_absence_counts_between_two_keys_of_an_ordered_page() {
+        let cached = keys(&["a", "b", "c/1", "c/2", "d", "e"]);
+        assert_eq!(stale(&cached, "", &["b", "d"]), ["c/1", "c/2"]);
+        assert_eq!(stale(&cached, "delimiter=/", &["b", "e"]), ["d"]);
+        assert_eq!(stale(&cached, "", &["b"]), [""; 0]);
+        assert_eq!(stale(&cached, "", &["e", "b"]), [""; 0]);
+        assert_eq!(stale(&cached, "", &["a", "d", "b", "e"]), [""; 0]);
+    }
+
+    /// More names than are copied from the index at a time, and than one page is compared with.
+    #[tokio::test]
+    async fn r34_a_page_skips_what_it_rolls_up_and_ends_with_its_bound() {
+        let mut cached: Vec<_> = (0..3 * BATCH).map(|n| format!("dir/{n:05}")).collect();
+        cached.extend(keys(&["m", "n", "z"]));
+        assert_eq!(stale(&cached, "delimiter=/", &["a", "m", "z"]), ["n"]);
+        let cached: Vec<_> = (0..2 * MAX_WALK).map(|n| format!("{n:05}")).collect();
+        assert_eq!(stale(&cached, "", &["00000", "99999"]).len(), MAX_WALK - 1);
+    }
+}
