@@ -141,7 +141,9 @@ mod tests {
         let request = ListRequest::of(&Method::GET, &Query::parse(query).unwrap()).unwrap();
         let bucket = testing::id("bucket", "k").bucket_hash64();
         let mut hasher = PageHasher::new(bucket, &request);
-        keys.iter().for_each(|key| hasher.update(key.as_bytes()));
+        for key in keys {
+            hasher.update(key.as_bytes());
+        }
         let mut page = PageKeys::new(bucket, request, Sent::now(), Some(hasher.digest()));
         for key in keys {
             page.push(key.as_bytes(), testing::id("bucket", key).hash64());

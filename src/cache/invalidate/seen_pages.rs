@@ -108,7 +108,9 @@ mod tests {
     fn digest(bucket: u64, query: &str, body: &[&str]) -> PageDigest {
         let request = ListRequest::of(&Method::GET, &Query::parse(query).unwrap()).unwrap();
         let mut hasher = PageHasher::new(bucket, &request);
-        body.iter().for_each(|piece| hasher.update(piece.as_bytes()));
+        for piece in body {
+            hasher.update(piece.as_bytes());
+        }
         hasher.digest()
     }
 

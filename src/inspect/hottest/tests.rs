@@ -9,7 +9,7 @@ fn id(n: u64) -> u64 {
     n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-fn request<'a>(n: u64, key: &'a str, bytes: u64) -> Counted<'a> {
+fn request(n: u64, key: &str, bytes: u64) -> Counted<'_> {
     Counted { id: id(n), bucket: Some("data"), key: Some(key), bytes, ..Counted::default() }
 }
 

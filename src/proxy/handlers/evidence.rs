@@ -45,12 +45,7 @@ impl Gateway {
     }
 
     /// Applies the evidence in a part of a listing's body, before it is passed on.
-    pub(in crate::proxy) fn observe_body(
-        &self,
-        forward: &mut Forward,
-        part: Option<&Bytes>,
-        end: bool,
-    ) {
+    pub(in crate::proxy) fn observe_body(forward: &mut Forward, part: Option<&Bytes>, end: bool) {
         if let (Some(page), Some(part)) = (&mut forward.page, part) {
             page.push(part);
         }

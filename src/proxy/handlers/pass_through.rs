@@ -271,7 +271,7 @@ impl Gateway {
             renaming.rename(body, end);
         }
         self.answer_part(forward, end);
-        self.observe_body(forward, body.as_ref(), end);
+        Self::observe_body(forward, body.as_ref(), end);
         self.keep(forward, body.as_deref().unwrap_or_default(), end);
     }
 
