@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use crate::support::*;
 
+/// Arguments of `hotset top`, and the names that it lists with their counts.
+type Hottest = (&'static [&'static str], &'static [(&'static str, f64)]);
+
 async fn start(s3: &FakeS3, scratch: &Scratch) -> (Process, String) {
     let text = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\norigin: {{ endpoint: '{}' }}\n",
@@ -47,7 +50,7 @@ async fn the_hottest_names_are_listed_in_order_by_each_amount() {
             client.get(&format!("/data/{key}")).send().await;
         }
     }
-    let expected: [(&[&str], &[(&str, f64)]); 5] = [
+    let expected: [Hottest; 5] = [
         (
             &["--of", "objects"],
             &[("data/models/a", 70.0), ("data/models/b", 20.0), ("data/none", 10.0)],
