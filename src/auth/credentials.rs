@@ -22,7 +22,7 @@ pub struct Credentials {
     service: Service,
 }
 
-/// What requests are signed for.
+/// The service name in the scope of a SigV4 signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Service {
     S3,

@@ -15,6 +15,7 @@ mod log;
 mod log_level;
 mod online;
 mod purge;
+mod refresh;
 mod reload;
 mod serve;
 mod stats;

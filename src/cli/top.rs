@@ -1,7 +1,7 @@
 //! `hotset top`: the hottest objects, prefixes, identities and addresses of a running server, live or once.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::admin::{Admin, AskError, Server};
 use super::asking::{Ending, ask};
 use super::format::{bytes, count, percent};
+use super::refresh::{Output, Refresh};
 use super::terminal::{Key, SIZE, Style, Terminal};
 use crate::inspect::{By, Kind};
 use crate::logging::text::one_line;
@@ -39,20 +40,13 @@ pub(super) struct TopArguments {
     /// The most names
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=256))]
     limit: u16,
-    /// Print it once and end; so it is when the output is no terminal
-    #[arg(long)]
-    once: bool,
-    /// Print the server's own JSON, one line each time
-    #[arg(long)]
-    json: bool,
-    /// Seconds between two looks
-    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3600))]
-    interval: u16,
+    #[command(flatten)]
+    refresh: Refresh,
     #[command(flatten)]
     server: Server,
 }
 
-/// What is listed.
+/// The list that is asked for.
 #[derive(Debug, Clone, Copy)]
 struct Choice {
     of: Kind,
@@ -69,11 +63,11 @@ pub(super) fn run(arguments: &TopArguments) -> ExitCode {
         limit: arguments.limit,
     };
     ask(Ok(choice), &arguments.server, async |admin, choice| {
-        let interval = Duration::from_secs(arguments.interval.into());
-        match (arguments.json, arguments.once || !std::io::stdout().is_terminal()) {
-            (true, _) => json(admin, choice, interval, arguments.once).await,
-            (false, true) => once(admin, choice).await,
-            (false, false) => live(admin, choice, interval).await,
+        let interval = arguments.refresh.interval();
+        match arguments.refresh.output() {
+            Output::Json { once } => json(admin, choice, interval, once).await,
+            Output::Once => once(admin, choice).await,
+            Output::Live => live(admin, choice, interval).await,
         }
     })
 }

@@ -9,7 +9,6 @@ use super::warmer::Warmer;
 use crate::cache::{CacheError, Found, OpenRequest, PieceSource, Policy, Source};
 use crate::metrics::cache::InvalidationCause;
 use crate::metrics::warm as metrics;
-use crate::origin::OriginError;
 use crate::s3::ObjectId;
 
 /// Successful outcome of warming an object.
@@ -151,17 +150,6 @@ impl Warmer {
         rate.pay(fetched);
         metrics::fetched(fetched);
         Ok(fetched)
-    }
-}
-
-/// Whether the object is gone.
-pub(super) fn is_absence(error: &CacheError) -> bool {
-    match error {
-        CacheError::Absent(_) => true,
-        CacheError::Origin(error) | CacheError::HeadRefused(error) => {
-            matches!(**error, OriginError::NotFound(_))
-        }
-        _ => false,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::bounded_tasks::BoundedTasks;
-use super::object::{Ended, is_absence};
+use super::object::Ended;
 use super::pace::Rate;
 use super::queue::Created;
 use super::span::Span;
@@ -59,7 +59,7 @@ impl Warmer {
         let result = match ended {
             Ok(Ended::Warm) => WarmResult::Warmed,
             Ok(Ended::NotCacheable | Ended::NotAllowed) => WarmResult::Skipped,
-            Err(error) if is_absence(&error) => WarmResult::Skipped,
+            Err(error) if error.is_absence() => WarmResult::Skipped,
             Err(error) => {
                 log::debug!("warm: {}/{} was created: {error}", id.bucket(), id.key());
                 WarmResult::Failed

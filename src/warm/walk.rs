@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::bounded_tasks::BoundedTasks;
 use super::job::{Busy, Job, Progress, State};
 use super::list::{Lister, Work};
-use super::object::{Ended, is_absence};
+use super::object::Ended;
 use super::order::Order;
 use super::pace::Rate;
 use super::warmer::Warmer;
@@ -91,7 +91,7 @@ impl Warmer {
                 WarmResult::Skipped
             }
             // It went after it was listed.
-            Err(error) if size.is_some() && is_absence(&error) => {
+            Err(error) if size.is_some() && error.is_absence() => {
                 job.tally.skipped();
                 WarmResult::Skipped
             }

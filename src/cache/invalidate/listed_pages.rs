@@ -280,7 +280,7 @@ impl RecordedPage {
         self.page.is_some() && taken + piece.len() as u64 <= self.pages.capacity
     }
 
-    /// What came so far; nothing if there was no memory for it.
+    /// The pieces of the body so far; empty if there was no memory for them.
     pub(super) fn pieces(&self) -> &[Bytes] {
         self.page.as_ref().map_or(&[], |page| &page.body)
     }

@@ -27,7 +27,7 @@ use crate::s3::{
 const BATCH: usize = 64;
 /// Cached names between its keys that one page is compared with; behind them it shows no absences.
 const MAX_WALK: usize = 4096;
-/// How long the first part of a page is passed on without being compared.
+/// Age of a page from which its parts are compared as they come.
 const PROMPT: Duration = Duration::from_millis(100);
 
 impl Cache {

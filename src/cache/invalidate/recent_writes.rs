@@ -64,7 +64,7 @@ impl RecentWrites {
         }
     }
 
-    /// How long the object was not written through hotset, as far as is known.
+    /// Time since the last write of the object through hotset that was noted, or since writes are noted; zero before.
     pub(in crate::cache) fn quiet_for(&self, id: &ObjectId) -> Duration {
         let Some(moments) = self.moments.get() else { return Duration::ZERO };
         let object = slot(&moments.objects, id.hash64()).load(Ordering::Acquire);

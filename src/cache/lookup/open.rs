@@ -67,6 +67,20 @@ pub enum CacheError {
     HeadRefused(Arc<OriginError>),
 }
 
+impl CacheError {
+    /// Whether the object is gone.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Absent(_) => true,
+            Self::Origin(error) | Self::HeadRefused(error) => {
+                matches!(**error, OriginError::NotFound(_))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl From<Arc<OriginError>> for CacheError {
     fn from(error: Arc<OriginError>) -> Self {
         match &*error {

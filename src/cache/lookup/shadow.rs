@@ -38,7 +38,7 @@ struct Held {
     _paid: Paid,
 }
 
-/// What differs between the cache and the origin.
+/// A difference between the cached state of an object and the origin's.
 enum Difference {
     /// The origin has another version; `None`: it has no such object.
     Version(Option<Arc<ObjectMeta>>),

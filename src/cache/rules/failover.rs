@@ -16,7 +16,7 @@ pub struct FailoverConfig {
     pub origin: String,
     /// Name of the bucket there; `None`: the name that clients use.
     pub bucket: Option<String>,
-    /// How long a write through hotset takes at most to reach that bucket. A key is not read there for so long after its
+    /// The most time that a write through hotset takes to reach that bucket. A key is not read there for so long after its
     /// last write, and no key for so long after the start.
     pub lag: HumanDuration,
 }

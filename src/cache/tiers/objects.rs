@@ -14,9 +14,9 @@ use crate::cache::metadata::store::{Doubt, Entry, Known, MetaCache};
 use crate::metrics::cache::InvalidationCause;
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
 
-/// How long a write that passes through waits for the disk (R38).
+/// Timeout of a write that passes through, for its record on disk (R38).
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long what is acknowledged waits for it; less than a webhook's sender does.
+/// Timeout of an acknowledgement for the same; less than that of a webhook's sender.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The metadata of objects in memory and on disk, and the counters that decide its races with invalidations.

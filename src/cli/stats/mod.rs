@@ -3,7 +3,7 @@
 mod view;
 mod window;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::admin::{Admin, AskError, Server};
 use super::asking::{Ending, ask};
+use super::refresh::{Output, Refresh};
 use super::terminal::{Key, SIZE, Style, Terminal};
 use view::View;
 use window::Window;
@@ -23,24 +24,17 @@ use window::Window;
 pub(super) struct StatsArguments {
     #[command(flatten)]
     server: Server,
-    /// Print it once and end; so it is when the output is no terminal
-    #[arg(long)]
-    once: bool,
-    /// Print the server's own JSON, one line a snapshot
-    #[arg(long)]
-    json: bool,
-    /// Seconds between two snapshots, over which rates are taken
-    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3600))]
-    interval: u16,
+    #[command(flatten)]
+    refresh: Refresh,
 }
 
 pub(super) fn run(arguments: &StatsArguments) -> ExitCode {
     ask(Ok(arguments), &arguments.server, async |admin, arguments| {
-        let interval = Duration::from_secs(arguments.interval.into());
-        match (arguments.json, arguments.once || !std::io::stdout().is_terminal()) {
-            (true, _) => json(admin, interval, arguments.once).await,
-            (false, true) => once(admin, interval).await,
-            (false, false) => live(admin, interval).await,
+        let interval = arguments.refresh.interval();
+        match arguments.refresh.output() {
+            Output::Json { once } => json(admin, interval, once).await,
+            Output::Once => once(admin, interval).await,
+            Output::Live => live(admin, interval).await,
         }
     })
 }

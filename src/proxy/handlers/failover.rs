@@ -2,7 +2,6 @@
 
 use crate::cache::{CacheError, Policy};
 use crate::metrics::origin as metrics;
-use crate::origin::OriginError;
 use crate::proxy::gateway::Gateway;
 use crate::s3::ObjectId;
 
@@ -24,16 +23,5 @@ impl Gateway {
         metrics::failed_over(&to.origin);
         self.origins.say_failover(id.bucket(), &to.origin);
         Some(other)
-    }
-}
-
-/// Whether another origin says that it has no such object.
-pub(super) fn is_absence(failure: &CacheError) -> bool {
-    match failure {
-        CacheError::Absent(_) => true,
-        CacheError::Origin(error) | CacheError::HeadRefused(error) => {
-            matches!(**error, OriginError::NotFound(_))
-        }
-        _ => false,
     }
 }

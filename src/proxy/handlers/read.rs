@@ -13,7 +13,6 @@ use tokio::select;
 use tokio::time::Instant;
 
 use super::disconnect::or_gone;
-use super::failover::is_absence;
 use super::transparent::strip;
 use crate::cache::{
     BlockReader, CacheError, Found, OpenRequest, Piece, PieceSource, Policy, Source, Turn,
@@ -114,7 +113,7 @@ impl Gateway {
                         (id, policy, again, down) = (Cow::Owned(other), its, true, Some(failure));
                         continue;
                     }
-                    let failure = down.filter(|_| !is_absence(&failure)).unwrap_or(failure);
+                    let failure = down.filter(|_| !failure.is_absence()).unwrap_or(failure);
                     let (error, cache) = refusal(&failure, ctx.miss.unwrap_or(MissReason::New));
                     refuse(session, ctx, error, cache).await?;
                     return Ok(Outcome::Answered);
