@@ -332,6 +332,7 @@ mod tests {
     use futures_util::FutureExt as _;
     use http::Method;
 
+    use super::super::absences::PageKeys;
     use super::*;
     use crate::s3::{Query, testing};
 
@@ -394,5 +395,29 @@ mod tests {
         assert!(pages.unchecked(id.hash64(), 7).is_some());
         pages.agrees(late);
         assert!(pages.unchecked(id.hash64(), 8).is_some(), "it was written meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r34_a_page_agrees_with_the_disk_until_a_record_of_its_bucket_is_written() {
+        let pages = ListedPages::new(BYTES.0);
+        let (id, other) = (testing::id("bucket", "k"), testing::id("another", "k"));
+        let mut page = record(&pages, &id);
+        page.push(&Bytes::from("k"));
+        let (digest, bucket) = (page.digest().unwrap(), id.bucket_hash64());
+        let request = ListRequest::of(&Method::GET, &Query::default()).unwrap();
+        let mut keys = PageKeys::new(bucket, request, Sent::now(), Some(digest));
+        keys.push(b"j", 1);
+        keys.push(b"k", 2);
+        pages.absences.keep(keys);
+        let agrees = || pages.agrees_with_disk(bucket, digest, Sent::now());
+        assert!(!agrees());
+        for _ in 0..2 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            pages.seen.agrees(digest, Place::Disk, Sent::now().0.instant());
+            pages.is_written(&other);
+            assert!(agrees());
+            pages.is_written(&id);
+            assert!(!agrees());
+        }
     }
 }
