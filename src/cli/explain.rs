@@ -111,7 +111,7 @@ fn describe(told: &Value) -> String {
             text(&last["cause"]),
             text(&last["scope"])
         ),
-        None => "not that is remembered".to_owned(),
+        None => "no invalidation on record".to_owned(),
     };
     line(&mut out, "invalidated", &invalidated);
     line(&mut out, "next read", &text(&told["next_read"]));

@@ -71,7 +71,7 @@ async fn an_object_is_explained_before_it_is_read_and_after() {
             "s3://data/k\n  \
              rule        3 of 3: `**`, immutable; it is the first that matches data/k\n  \
              state       unknown; a miss: new\n  \
-             invalidated not that is remembered\n  \
+             invalidated no invalidation on record\n  \
              next read   a miss: one request to the origin brings metadata and first bytes\n"
         )
     );
@@ -93,7 +93,7 @@ async fn an_object_is_explained_before_it_is_read_and_after() {
                  confirmed   N s ago, by the origin\n  \
                  fresh       its rule is `immutable`: until it is invalidated\n  \
                  memory      {memory}\n  \
-                 invalidated not that is remembered\n  \
+                 invalidated no invalidation on record\n  \
                  next read   its metadata is fresh; {} of {SIZE} bytes are fetched from\n              \
                  the origin\n",
                 SIZE - UNIT
