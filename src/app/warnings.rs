@@ -8,7 +8,7 @@ use crate::cache::DiskConfig;
 use crate::cache::config::RuleConfig;
 use crate::config::Config;
 use crate::config::units::ByteSize;
-use crate::glob::Text;
+use crate::glob::{Glob, Text};
 
 /// `f_type` of file systems in memory: `TMPFS_MAGIC` and `RAMFS_MAGIC` of `linux/magic.h`.
 const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
@@ -79,14 +79,16 @@ fn rounded(bytes: u64) -> ByteSize {
 }
 
 /// Rules that no object meets, because an earlier one has them all.
-fn rules_without_use(rules: &[RuleConfig]) -> impl Iterator<Item = String> + '_ {
-    rules.iter().enumerate().filter_map(|(later, rule)| {
-        let earlier = rules[..later].iter().position(|earlier| covers(earlier, &rule.pattern))?;
+fn rules_without_use(rules: &[RuleConfig]) -> Vec<String> {
+    let scopes: Vec<_> = rules.iter().map(RuleScope::new).collect();
+    let covered = rules.iter().enumerate().filter_map(|(later, rule)| {
+        let earlier = scopes[..later].iter().position(|earlier| earlier.covers(&rule.pattern))?;
         Some(format!(
             "rules[{later}].match: `{}` is never met: rules[{earlier}] (`{}`) has all of it, and the first match wins",
             rule.pattern, rules[earlier].pattern
         ))
-    })
+    });
+    covered.collect()
 }
 
 /// Rules whose `**` did not match `/` before version 0.2.
@@ -102,19 +104,33 @@ fn rules_with_inner_stars(rules: &[RuleConfig]) -> impl Iterator<Item = String> 
     })
 }
 
-/// Whether each text that `later` matches is matched by `earlier`, as far as it can be told without trying.
-fn covers(earlier: &RuleConfig, later: &str) -> bool {
-    let literal = |pattern: &str| pattern.find(['*', '?', '[', '{', '\\']);
-    let Some(first) = literal(later) else {
-        return earlier.glob().is_ok_and(|glob| glob.matches(Text::new(later)));
-    };
-    match earlier.pattern.strip_suffix("**") {
-        // `a/**` matches what has something after the slash.
-        Some(prefix) if literal(prefix).is_none() => {
-            later[..first].starts_with(prefix) && later.len() > prefix.len()
-        }
-        _ => false,
+/// A rule's pattern, parsed once for the comparison with each later rule.
+struct RuleScope<'a> {
+    glob: Option<Glob>,
+    /// The `a/` of `a/**`.
+    folder: Option<&'a str>,
+}
+
+impl<'a> RuleScope<'a> {
+    fn new(rule: &'a RuleConfig) -> Self {
+        let folder = rule.pattern.strip_suffix("**").filter(|prefix| wildcard(prefix).is_none());
+        Self { glob: rule.glob().ok(), folder }
     }
+
+    /// Whether this pattern matches each text that `later` matches, as far as it can be told without trying.
+    fn covers(&self, later: &str) -> bool {
+        let Some(first) = wildcard(later) else {
+            return self.glob.as_ref().is_some_and(|glob| glob.matches(Text::new(later)));
+        };
+        // `a/**` matches what has something after the slash.
+        self.folder
+            .is_some_and(|folder| later[..first].starts_with(folder) && later.len() > folder.len())
+    }
+}
+
+/// Byte position of the first character that is not a literal.
+fn wildcard(pattern: &str) -> Option<usize> {
+    pattern.find(['*', '?', '[', '{', '\\'])
 }
 
 #[cfg(test)]
@@ -140,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_rule_that_an_earlier_one_covers_is_told() {
-        let told = |patterns: &[&str]| rules_without_use(&rules(patterns)).collect::<Vec<_>>();
+        let told = |patterns: &[&str]| rules_without_use(&rules(patterns));
         assert_eq!(
             told(&["a/**", "a/b/**", "**"]),
             [
