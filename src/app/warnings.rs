@@ -82,7 +82,7 @@ fn rounded(bytes: u64) -> ByteSize {
 fn rules_without_use(rules: &[RuleConfig]) -> Vec<String> {
     let scopes: Vec<_> = rules.iter().map(RuleScope::new).collect();
     let covered = rules.iter().enumerate().filter_map(|(later, rule)| {
-        let earlier = scopes[..later].iter().position(|earlier| earlier.covers(&rule.pattern))?;
+        let earlier = scopes[..later].iter().position(|earlier| earlier.covers(&scopes[later]))?;
         Some(format!(
             "rules[{later}].match: `{}` is never met: rules[{earlier}] (`{}`) has all of it, and the first match wins",
             rule.pattern, rules[earlier].pattern
@@ -104,33 +104,34 @@ fn rules_with_inner_stars(rules: &[RuleConfig]) -> impl Iterator<Item = String> 
     })
 }
 
-/// A rule's pattern, parsed once for the comparison with each later rule.
+/// A rule's pattern, parsed once for the comparison with each other rule.
 struct RuleScope<'a> {
+    pattern: &'a str,
     glob: Option<Glob>,
+    /// What precedes the first wildcard; all of a pattern without one.
+    prefix: &'a str,
     /// The `a/` of `a/**`.
     folder: Option<&'a str>,
 }
 
 impl<'a> RuleScope<'a> {
     fn new(rule: &'a RuleConfig) -> Self {
-        let folder = rule.pattern.strip_suffix("**").filter(|prefix| wildcard(prefix).is_none());
-        Self { glob: rule.glob().ok(), folder }
+        let pattern = rule.pattern.as_str();
+        let first = pattern.find(['*', '?', '[', '{', '\\']).unwrap_or(pattern.len());
+        let folder = pattern.strip_suffix("**").filter(|folder| folder.len() == first);
+        Self { pattern, glob: rule.glob().ok(), prefix: &pattern[..first], folder }
     }
 
     /// Whether this pattern matches each text that `later` matches, as far as it can be told without trying.
-    fn covers(&self, later: &str) -> bool {
-        let Some(first) = wildcard(later) else {
-            return self.glob.as_ref().is_some_and(|glob| glob.matches(Text::new(later)));
-        };
+    fn covers(&self, later: &Self) -> bool {
+        if later.prefix.len() == later.pattern.len() {
+            return self.glob.as_ref().is_some_and(|glob| glob.matches(Text::new(later.pattern)));
+        }
         // `a/**` matches what has something after the slash.
-        self.folder
-            .is_some_and(|folder| later[..first].starts_with(folder) && later.len() > folder.len())
+        self.folder.is_some_and(|folder| {
+            later.prefix.starts_with(folder) && later.pattern.len() > folder.len()
+        })
     }
-}
-
-/// Byte position of the first character that is not a literal.
-fn wildcard(pattern: &str) -> Option<usize> {
-    pattern.find(['*', '?', '[', '{', '\\'])
 }
 
 #[cfg(test)]
