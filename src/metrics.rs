@@ -18,6 +18,7 @@ mod process;
 mod recorder;
 pub mod traffic;
 
+pub mod addresses;
 pub mod attribution;
 pub mod cache;
 pub mod cluster;
@@ -75,6 +76,7 @@ pub fn render(handle: &PrometheusHandle) -> String {
     process::write(&mut text);
     requests::write(&mut text);
     traffic::write(&mut text);
+    addresses::write(&mut text);
     text
 }
 
@@ -95,6 +97,7 @@ fn build() -> PrometheusRecorder {
 
 /// Describes and registers all metrics with the recorder in scope.
 fn register() {
+    addresses::describe();
     cache::register();
     cluster::register();
     config::register();

@@ -16,10 +16,11 @@ use crate::config::Config;
 use crate::inspect::Inspect;
 use crate::logging::audit::AuditLogger;
 use crate::metrics;
+use crate::metrics::addresses::{self, AddressHealth};
 use crate::metrics::cache::{Eviction, evicted};
 use crate::metrics::events::set_trusted_buckets;
 use crate::metrics::limits::{self, Limit};
-use crate::origin::Origins;
+use crate::origin::{AddressState, Origins};
 use crate::proxy::{Admission, RecentErrors};
 use crate::s3::BucketName;
 use crate::warm::Warmer;
@@ -105,11 +106,13 @@ fn stats(config: &Config, observed: Observed) -> Stats {
     let disks = disks.iter().map(|d| json!({ "path": d.path, "capacity_bytes": d.capacity.0 }));
     let disks: Value = disks.collect();
     let (limits_of, trust_of, admitted) = (cache.clone(), rules.clone(), admission.clone());
+    let asked = origin.clone();
     Stats {
         handle: metrics::install(),
         refresh: Arc::new(move || {
             refresh(&cache);
             refresh_limits(&admitted, &cache);
+            refresh_addresses(&asked);
             for (rule, buckets) in trust_of.trusted() {
                 set_trusted_buckets(&rule, buckets.len());
             }
@@ -157,6 +160,21 @@ fn refresh_limits(admission: &Admission, cache: &Cache) {
     for (limit, _, used, most) in limits_in_use(admission, cache) {
         limits::set(limit, used, most);
     }
+}
+
+fn refresh_addresses(origins: &Origins) {
+    let report = origins.report();
+    let named = report.named.into_iter().map(|(name, of)| (Some(name), of));
+    let all = std::iter::once((None, report.default)).chain(named);
+    let addresses = all.flat_map(|(origin, of)| {
+        of.by_address.into_iter().map(move |of| AddressHealth {
+            origin: origin.clone(),
+            address: of.address,
+            is_used: of.state == AddressState::Used,
+            failures: of.failures_total,
+        })
+    });
+    addresses::set(addresses.collect());
 }
 
 /// Sets the gauges that nobody sets as they change.

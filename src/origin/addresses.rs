@@ -39,6 +39,8 @@ pub(super) struct Addresses {
     count: AtomicUsize,
     failing: Mutex<HashMap<SocketAddr, Failing>>,
     latencies: Mutex<Latencies>,
+    /// How many requests and connections each did not answer.
+    failures: Mutex<HashMap<SocketAddr, u64>>,
     /// When an address was last set aside for being slow, and for how long.
     slow: Mutex<HashMap<SocketAddr, (Instant, Duration)>>,
     ipv6: Ipv6,
@@ -81,6 +83,8 @@ pub struct AddressReport {
     pub state: AddressState,
     /// Requests in a row that it did not answer.
     pub failures: u32,
+    /// The same since it is known, in a row or not.
+    pub failures_total: u64,
     /// Until the next probe of one that is set aside.
     pub probe_in_seconds: Option<u64>,
     /// Usual time to the head of an answer; `None`: there is no other address, or it has not answered yet.
@@ -103,6 +107,7 @@ impl Addresses {
     pub(super) fn report(&self, known: &[SocketAddr]) -> Vec<AddressReport> {
         let (failing, latencies, now) =
             (self.failing.lock(), self.latencies.lock(), Instant::now());
+        let failures = self.failures.lock();
         let of = |address: &SocketAddr| {
             let failing = failing.get(address);
             let aside = failing.and_then(|failing| failing.aside.as_ref());
@@ -114,6 +119,7 @@ impl Addresses {
                     Some(_) => AddressState::Failing,
                 },
                 failures: failing.map_or(0, |failing| failing.in_a_row),
+                failures_total: failures.get(address).copied().unwrap_or_default(),
                 probe_in_seconds: aside
                     .map(|aside| aside.probe_at.saturating_duration_since(now).as_secs()),
                 usual_seconds: latencies.usual(*address),
@@ -225,8 +231,17 @@ impl Addresses {
         }
     }
 
+    fn count_failure(&self, address: SocketAddr) {
+        let mut failures = self.failures.lock();
+        // Names whose addresses change all the time leave nothing behind but these.
+        if failures.len() < MOST || failures.contains_key(&address) {
+            *failures.entry(address).or_default() += 1;
+        }
+    }
+
     /// It did not answer.
     pub(super) fn fails(&self, address: SocketAddr) {
+        self.count_failure(address);
         if self.count.load(Ordering::Relaxed) < 2 {
             return;
         }
@@ -304,6 +319,8 @@ mod tests {
         all.is_slow(known[2]);
         all.answered(known[3], Duration::from_millis(20));
         let report = all.report(&known);
+        let totals: Vec<_> = report.iter().map(|of| of.failures_total).collect();
+        assert_eq!(totals, [u64::from(FAILURES), 1, 0, 0]);
         let states: Vec<_> = report.iter().map(|of| (of.state, of.failures)).collect();
         let expected = [
             (AddressState::Failing, FAILURES),

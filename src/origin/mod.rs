@@ -49,6 +49,7 @@ mod touch;
 mod version_access;
 
 pub use access_point::{AccessPoint, NotAnAccessPoint};
+pub use addresses::AddressState;
 pub use ask::AuthorizationResponse;
 pub use asked::{Asked, Pin};
 pub use body::{Answer, Body};

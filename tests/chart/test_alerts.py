@@ -29,6 +29,12 @@ def selectors(expression) -> list:
     return found
 
 
+def panel_targets() -> list[dict]:
+    """The queries of all panels, with times in place of Grafana's variables."""
+    targets = [target for panel in PANELS for target in panel.get("targets", [])]
+    return [target | {"expr": re.sub(r"\$__(rate_interval|range)", "5m", target["expr"])} for target in targets]
+
+
 def named(query: str) -> set[str]:
     return {selector.name for selector in selectors(promql_parser.parse(query))}
 
@@ -52,10 +58,85 @@ def test_every_rule_is_promql_over_series_that_exist(known):
 
 
 def test_every_panel_is_promql_over_series_that_exist(known):
+    for target in panel_targets():
+        assert named(target["expr"]) <= known, target["expr"]
+
+
+@pytest.fixture(scope="module")
+def labels() -> dict[str, dict[str, set[str]]]:
+    """The labels of each metric with their values, none: any, by the same reference."""
+    found = {}
+    for part in (ROOT / "docs/reference/metrics.md").read_text().split("\n## ")[1:]:
+        name = re.match(r"`([a-z_]+)`", part)[1]
+        rows = re.findall(r"^- `(\w+)`: (.*)$", part, re.M)
+        found[name] = {label: set(re.findall(r"`([^`]+)`", values)) for label, values in rows}
+    return found
+
+
+TARGET = {"job", "namespace", "pod", "instance"}
+
+
+def wrong_matchers(query: str, labels: dict) -> list[str]:
+    """What of a query matches no series, whatever happens: labels and values that a metric does not have."""
+    wrong = []
+    for selector in selectors(promql_parser.parse(query)):
+        name = re.sub("_(bucket|sum|count)$", "", selector.name)
+        if name in RECORDED or name == "up" or name not in labels:
+            continue
+        for matcher in selector.matchers.matchers:
+            values = labels[name].get(matcher.name)
+            if matcher.name in TARGET | {"le"} or values == set():
+                continue
+            named = set(matcher.value.split("|"))
+            if values is None or not named <= values:
+                wrong.append(f"{selector.name}: {matcher.name}={matcher.value}")
+    return wrong
+
+
+def test_every_label_and_value_that_is_matched_exists(labels):
+    queries = [rule["expr"] for rule in RULES]
+    queries += [target["expr"] for target in panel_targets()]
+    assert len(queries) > 50
+    assert [wrong for query in queries for wrong in wrong_matchers(query, labels)] == []
+
+
+def test_every_label_that_is_summed_by_or_shown_exists(labels):
+    for target in panel_targets():
+        metrics = {re.sub("_(bucket|sum|count)$", "", name) for name in named(target["expr"])}
+        known = TARGET.union({"le"}, *(labels[metric] for metric in metrics))
+        shown = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+        for grouped in re.findall(r"by \(([^)]*)\)", target["expr"]):
+            shown |= {label.strip() for label in grouped.split(",")}
+        assert shown <= known, target
+
+
+# What an operator looks for first; each is on the dashboard.
+SHOWN = """
+    hotset_origin_up hotset_origin_address_up hotset_origin_address_failures_total hotset_origin_errors_total hotset_origin_breaker_open hotset_failover_reads_total hotset_misses_total
+    hotset_cache_evictions_total hotset_cache_eviction_age_seconds_bucket hotset_errors_total hotset_responses_total
+    hotset_saved_bytes_total hotset_saved_requests_total hotset_saved_dollars_total hotset_limit hotset_limit_used
+    hotset_limit_peak hotset_credentials_expiry_timestamp_seconds hotset_certificate_expiry_timestamp_seconds
+    hotset_event_lag_seconds_bucket hotset_events_last_timestamp_seconds hotset_rule_trusted_buckets
+    hotset_disk_failures_total hotset_disk_capacity_bytes process_start_time_seconds process_open_fds
+    hotset_config_last_reload_successful hotset_origin_checksums_total hotset_hit_verifications_total
+    hotset_bucket_requests_total hotset_rule_requests_total hotset_identity_requests_total hotset_log_lines_dropped_total
+""".split()
+
+
+def test_the_dashboard_shows_what_operators_look_for():
+    shown = set().union(*(named(target["expr"]) for target in panel_targets()))
+    assert set(SHOWN) - shown == set()
+
+
+def test_panels_do_not_overlap_and_have_ids_of_their_own():
+    assert len({panel["id"] for panel in PANELS}) == len(PANELS)
+    cells = set()
     for panel in PANELS:
-        for target in panel["targets"]:
-            query = re.sub(r"\$__rate_interval", "5m", target["expr"])
-            assert named(query) <= known, panel["title"]
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24, panel["title"]
+        covered = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not covered & cells, panel["title"]
+        cells |= covered
 
 
 def test_every_selector_is_bound_to_the_release():

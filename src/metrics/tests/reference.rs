@@ -74,6 +74,14 @@ fn late_labels() -> BTreeMap<&'static str, Labels> {
             Labels::from([label("operation", operations()), label("code", vec![])]),
         ),
         ("hotset_log_lines_dropped_total", Labels::from([label("log", vec!["access", "audit"])])),
+        (
+            "hotset_origin_address_up",
+            Labels::from([label("address", vec![]), label("origin", vec![])]),
+        ),
+        (
+            "hotset_origin_address_failures_total",
+            Labels::from([label("address", vec![]), label("origin", vec![])]),
+        ),
         ("hotset_failover_reads_total", Labels::from([label("origin", vec![])])),
         ("hotset_rule_trusted_buckets", Labels::from([label("rule", vec![])])),
         (
