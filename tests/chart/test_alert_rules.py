@@ -86,7 +86,7 @@ CASES = {
         {"hotset_origin_breaker_open": steady(0)},
     ),
     "HotsetCredentialsExpire": (
-        {"hotset_credentials_expiry_timestamp_seconds": steady(180 * 60 + 100)},
+        {"hotset_credentials_expiry_timestamp_seconds": steady(180 * 60 - 60)},
         # Keys that never expire.
         {"hotset_credentials_expiry_timestamp_seconds": steady(0)},
     ),
