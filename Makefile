@@ -45,12 +45,17 @@ run:
 LONG := conformance::reads_ conformance::on_disk crash:: disk_accidents:: many_purges:: full_memory:: memory_bound:: \
   slow_disk:: erase:: durability:: peers::chaos peers::faults model:: kafka:: fuzzing:: power_cut:: damage:: changed:: \
   chunked::check:: simulation:: metadata::key_index tiers::spill floors::
+# Modules of tests/it that take half of what is left: restarts, replicas, the wire's malformed heads, waits for an origin.
+LONG_INTEGRATION := $(LONG) disk:: peers:: smuggling:: negatives:: credentials:: regions:: small_reads:: private_files:: \
+  coalescing:: connections:: endpoints:: hedging:: streamed:: by_hand:: origin_health:: conformance:: purge::r28_blocks \
+  reload::no_request
 
 # After each change: no packages, no servers, no other clients.
 check:
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(TESTED) --all-targets -- -D warnings
-	$(CARGO) test $(TESTED) --lib --test it -- $(addprefix --skip ,$(LONG))
+	$(CARGO) test $(TESTED) --lib -- $(addprefix --skip ,$(LONG))
+	$(CARGO) test $(TESTED) --test it -- $(addprefix --skip ,$(LONG_INTEGRATION))
 
 # After a change of a configuration key, its doc comment, or a metric; tests fail until then.
 generate:
