@@ -264,6 +264,10 @@ fn log_changes(cause: &str, changes: &[Change]) {
             Effect::Restart => log::warn!("configuration: {change}"),
         }
     }
+    if changes.is_empty() {
+        log::info!("reloaded by {cause}: nothing has changed");
+        return;
+    }
     let live = changes.iter().filter(|change| change.effect == Effect::Live).count();
     let waiting = changes.len() - live;
     log::info!("reloaded by {cause}: {live} keys changed, and {waiting} wait for a restart");

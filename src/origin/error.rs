@@ -234,7 +234,7 @@ pub(super) fn connect_error(e: &pingora::Error) -> OriginError {
         TLSHandshakeFailure | InvalidCert | TLSWantX509Lookup => OriginFailure::Tls,
         _ => OriginFailure::Connect,
     };
-    OriginError::Connect(reason, e.to_string())
+    OriginError::Connect(reason, cause_of(e))
 }
 
 /// The connection failed under a request.
@@ -243,8 +243,21 @@ pub(super) fn wire_error(e: &pingora::Error) -> OriginError {
     match e.etype() {
         ReadTimedout => OriginError::Timeout("bytes"),
         WriteTimedout => OriginError::Timeout("the request to be taken"),
-        _ => OriginError::Broken(e.to_string()),
+        _ => OriginError::Broken(cause_of(e)),
     }
+}
+
+/// One line of the innermost error in a chain: where it happened, and its cause. The chain itself repeats both.
+fn cause_of(mut e: &pingora::Error) -> String {
+    let mut context = e.context.as_ref();
+    while let Some(inner) =
+        e.cause.as_ref().and_then(|cause| cause.downcast_ref::<pingora::BError>())
+    {
+        e = inner;
+        context = e.context.as_ref().or(context);
+    }
+    let cause = e.cause.as_ref().map_or_else(|| e.etype().as_str().to_owned(), ToString::to_string);
+    context.map_or_else(|| cause.clone(), |context| format!("{}: {cause}", context.as_str()))
 }
 
 /// Whether a code of S3's is about the keys or the clock of whoever signed.
@@ -306,5 +319,21 @@ mod tests {
         assert_eq!(read(&[("x-amz-retry-after", "250")]), Some(250));
         assert_eq!(read(&[("x-amz-retry-after", "250"), ("retry-after", "9")]), Some(250));
         assert_eq!(read(&[("x-amz-retry-after", "-1"), ("retry-after", "9")]), Some(9000));
+    }
+
+    #[test]
+    fn a_chain_of_errors_is_told_by_its_innermost_place_and_cause() {
+        use pingora::{Error, ErrorType};
+
+        let refused = std::io::Error::from_raw_os_error(111);
+        let inner = Error::because(ErrorType::ConnectRefused, "to 10.0.0.1:9", refused);
+        let outer = Error::because(ErrorType::ConnectRefused, "addr: 10.0.0.1:9", inner);
+        let told = connect_error(&outer).to_string();
+        assert_eq!(
+            told,
+            "origin: cannot connect: to 10.0.0.1:9: Connection refused (os error 111)"
+        );
+        let bare = connect_error(&Error::new(ErrorType::ConnectNoRoute)).to_string();
+        assert_eq!(bare, "origin: cannot connect: ConnectNoRoute");
     }
 }
