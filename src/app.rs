@@ -52,6 +52,7 @@ use arc_swap::ArcSwap;
 use activation::PassedSockets;
 use observe::Observed;
 use reload::{Live, Reloader};
+use upstream::KeysFrom;
 
 pub use activation::ActivationError;
 pub use descriptors::TooFewDescriptors;
@@ -94,8 +95,7 @@ impl App {
         from: StartedFrom,
         sockets: PassedSockets,
     ) -> Result<Self, RunError> {
-        let origin = Box::pin(upstream::find_origins(&config)).await?;
-        Box::pin(Self::build(config, Some(from), origin, sockets)).await
+        Box::pin(Self::build(config, Some(from), KeysFrom::Sources, sockets)).await
     }
 
     /// Builds everything and binds every address, with keys for the origin from elsewhere than the environment.
@@ -115,8 +115,8 @@ impl App {
         from: Option<StartedFrom>,
         keys: Option<Credentials>,
     ) -> Result<Self, RunError> {
-        let origin = Box::pin(upstream::origins_with_keys(&config, keys)).await?;
-        Box::pin(Self::build(config, from, origin, PassedSockets::default())).await
+        let keys = KeysFrom::Caller(keys);
+        Box::pin(Self::build(config, from, keys, PassedSockets::default())).await
     }
 
     #[allow(
@@ -126,9 +126,11 @@ impl App {
     async fn build(
         config: Config,
         from: Option<StartedFrom>,
-        origin: Origins,
+        keys: KeysFrom,
         mut sockets: PassedSockets,
     ) -> Result<Self, RunError> {
+        let origin = Box::pin(upstream::build_origins(&config, &keys, None)).await?;
+        let origin = Origins::from(origin);
         descriptors::prepare(&config)?;
         if config.admin.address.is_some() {
             // What is found when the disk is read counts already.
@@ -173,6 +175,7 @@ impl App {
         let (errors, inspect) = (Arc::<RecentErrors>::default(), Arc::<Inspect>::default());
         let conf = Arc::new(pingora_conf(&config));
         let (mut servers, mut tls_of_listeners) = (Vec::new(), Vec::new());
+        let mut addressed_of_listeners = Vec::new();
         for (index, listen) in config.listen.iter().enumerate() {
             let tls = listen.tls.as_ref().map(|tls| Tls::load(tls, "listen", true)).transpose();
             let tls = tls.map_err(|source| RunError::Tls { index, source })?;
@@ -180,6 +183,10 @@ impl App {
             let listener = bind_clients(listen, &mut sockets).await?;
             warn_of_open_trust(config.auth.mode, &listener, listen.tls.as_ref());
             let scheme = if tls.is_some() { "https" } else { "http" };
+            let endpoint = origin.default_origin();
+            let addressed = addressed::addressed(&config, listen, endpoint.endpoint());
+            let addressed = Arc::new(ArcSwap::from(addressed));
+            addressed_of_listeners.push(addressed.clone());
             let gateway = Gateway {
                 cache: cache.clone(),
                 origins: origin.clone(),
@@ -194,16 +201,17 @@ impl App {
                 inspect: inspect.clone(),
                 limits: limits.clone(),
                 admission: admission.clone(),
-                region: addressed::clients_region(&config),
                 path_prefix: addressed::path_prefix(&config, listen),
-                host_names: addressed::host_names(&config, listen, origin.endpoint()),
+                addressed,
             };
             let balancers = listen.proxy_protocol.clone();
             servers.push((scheme, Server::new(gateway, &conf, tls, balancers), listener));
         }
         let live = Live {
             origin: origin.clone(),
+            keys,
             access: access.clone(),
+            addressed: addressed_of_listeners,
             tls: tls_of_listeners,
             intake: intake.clone(),
             receivers: receivers.settings(),

@@ -1,15 +1,27 @@
 //! Names and region by which clients address a listener.
 
+use std::sync::Arc;
+
 use http::HeaderValue;
 
 use crate::auth::AuthMode;
 use crate::config::Config;
 use crate::origin::Endpoint;
-use crate::proxy::{ListenConfig, PathPrefix};
+use crate::proxy::{Addressed, ListenConfig, PathPrefix};
 use crate::s3::HostNames;
 
+/// Returns by what clients address a listener.
+pub(super) fn addressed(
+    config: &Config,
+    listen: &ListenConfig,
+    origin: &Endpoint,
+) -> Arc<Addressed> {
+    let (host_names, region) = (host_names(config, listen, origin), clients_region(config));
+    Arc::new(Addressed { host_names, region })
+}
+
 /// Returns the region that clients must sign for, whatever their bucket's is; `None`: any will do.
-pub(super) fn clients_region(config: &Config) -> Option<HeaderValue> {
+fn clients_region(config: &Config) -> Option<HeaderValue> {
     let region = config.auth.region.as_ref().unwrap_or(&config.origin.region);
     HeaderValue::from_str(region).ok().filter(|_| config.auth.mode == AuthMode::Verify)
 }
@@ -21,7 +33,7 @@ pub(super) fn path_prefix(config: &Config, listen: &ListenConfig) -> PathPrefix 
 }
 
 /// Returns the names under which a listener is reached (R24).
-pub(super) fn host_names(config: &Config, listen: &ListenConfig, origin: &Endpoint) -> HostNames {
+fn host_names(config: &Config, listen: &ListenConfig, origin: &Endpoint) -> HostNames {
     let mut domains = listen.domains.clone();
     match config.auth.mode {
         AuthMode::Trust => HostNames::private(domains),

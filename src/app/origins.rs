@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::glob::{Glob, InvalidGlob, Text};
 use crate::origin::{
     AccessPoint, BucketConfig, DEFAULT_ORIGIN, DirectoryBucket, Mapping, Origin, OriginConfig,
-    Origins, in_region,
+    OriginSet, in_region,
 };
 use crate::s3::BucketName;
 
@@ -103,20 +103,14 @@ fn mapping_of<'a>(config: &'a Config, client: &BucketName) -> Option<(&'a str, &
 /// A pattern that is no glob.
 pub(super) fn assemble(
     config: &Config,
-    default: &Arc<Origin>,
-    made: BTreeMap<String, Origin>,
-) -> Result<Origins, InvalidGlob> {
-    let beside = |(key, origin): (String, Origin)| {
-        let name = key.strip_prefix(ORIGINS).unwrap_or(&key);
-        let origin = Arc::new(origin.beside(default, name));
-        (key, origin)
-    };
-    let made: BTreeMap<String, Arc<Origin>> = made.into_iter().map(beside).collect();
+    default: Arc<Origin>,
+    made: BTreeMap<String, Arc<Origin>>,
+) -> Result<OriginSet, InvalidGlob> {
     let mapping = |(pattern, bucket): (&String, &BucketConfig)| {
         let name = bucket.origin.clone().filter(|name| name != DEFAULT_ORIGIN);
         let own = made.get(&key_of_bucket(pattern));
         let named = name.as_ref().and_then(|name| made.get(&key_of_origin(name)));
-        let origin = own.or(named).unwrap_or(default).clone();
+        let origin = own.or(named).unwrap_or(&default).clone();
         let bucket = bucket.bucket.as_deref().and_then(|bucket| BucketName::new(bucket).ok());
         Mapping { pattern: pattern.clone(), name, origin, bucket }
     };
@@ -124,7 +118,22 @@ pub(super) fn assemble(
     let named = config.origins.keys();
     let named =
         named.filter_map(|name| Some((name.clone(), made.get(&key_of_origin(name))?.clone())));
-    Origins::new(default.clone(), named.collect(), mappings)
+    let named = named.collect();
+    Ok(OriginSet::new(default, named, mappings)?.with_made(made))
+}
+
+/// The name of an origin in metrics.
+pub(super) fn name_of(key: &str) -> &str {
+    key.strip_prefix(ORIGINS).unwrap_or(key)
+}
+
+/// Whether objects may be elsewhere, or be read with other credentials, by `new` than by `before`.
+pub(super) fn moves(before: &Config, new: &Config) -> bool {
+    let is_same_by_name = before.origins.len() == new.origins.len()
+        && before.origins.iter().all(|(name, origin)| {
+            new.origins.get(name).is_some_and(|other| origin.is_same_store(other))
+        });
+    !before.origin.is_same_store(&new.origin) || !is_same_by_name || before.buckets != new.buckets
 }
 
 fn key_of_origin(name: &str) -> String {
@@ -166,4 +175,39 @@ fn own_settings(
         settings.credentials = credentials.clone();
     }
     Some(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::units::HumanDuration;
+
+    #[test]
+    fn objects_move_with_what_says_where_they_are_and_not_with_what_tunes() {
+        let with = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            config.origins.insert("x".to_owned(), OriginConfig::default());
+            change(&mut config);
+            config
+        };
+        let before = with(|_| {});
+        let tuned: [fn(&mut Config); 3] = [
+            |_| {},
+            |config| config.origin.connect_timeout = HumanDuration::secs(9),
+            |config| {
+                let x = config.origins.get_mut("x").expect("it is there");
+                (x.attempts, x.hedging, x.connections) = (1, false, 7);
+            },
+        ];
+        assert!(tuned.iter().all(|change| !moves(&before, &with(*change))));
+        let moved: [fn(&mut Config); 6] = [
+            |config| config.origin.endpoint = "http://other".to_owned(),
+            |config| config.origin.credentials.anonymous = true,
+            |config| config.origin.addresses.push([127, 0, 0, 1].into()),
+            |config| config.origins.get_mut("x").expect("it is there").region = "eu".to_owned(),
+            |config| config.origins.clear(),
+            |config| drop(config.buckets.insert("b".to_owned(), BucketConfig::default())),
+        ];
+        assert!(moved.iter().all(|change| moves(&before, &with(*change))));
+    }
 }

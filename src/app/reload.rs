@@ -17,7 +17,9 @@ use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::upstream::access_anew;
+use super::addressed::addressed as addressed_by;
+use super::origins::moves;
+use super::upstream::{KeysFrom, access_anew, build_origins, give_origin_keys};
 use crate::admin::Token;
 use crate::auth::Access;
 use crate::cache::{Cache, Rules};
@@ -26,8 +28,8 @@ use crate::events::{Intake, NewReceivers, ReceiverSettings};
 use crate::logging::operator;
 use crate::metrics::config::{self as metrics, Reload};
 use crate::metrics::requests::set_prices;
-use crate::origin::Origins;
-use crate::proxy::{AccessLogger, Admission, LimitsConfig};
+use crate::origin::{OriginSet, Origins};
+use crate::proxy::{AccessLogger, Addressed, Admission, LimitsConfig};
 use crate::tls::{NewTls, Tls, TlsError};
 use crate::warm::Warmer;
 
@@ -64,7 +66,10 @@ impl StartedFrom {
 /// The parts that take other settings while they serve.
 pub(super) struct Live {
     pub origin: Origins,
+    pub keys: KeysFrom,
     pub access: Arc<Access>,
+    /// Of each listener.
+    pub addressed: Vec<Arc<ArcSwap<Addressed>>>,
     /// Of each listener.
     pub tls: Vec<Option<Arc<Tls>>>,
     pub intake: Arc<Intake>,
@@ -200,15 +205,17 @@ impl Reloader {
 
     /// Puts a configuration into force.
     async fn apply(&self, step: &Step) -> Result<(), ConfigError> {
-        let new = &step.next.config;
-        let (live, config, before) = (self.live.clone(), new.clone(), self.in_force());
-        let prepared = spawn_blocking(move || live.prepare(&config, &before)).await;
+        let before = self.in_force();
+        let mut new = step.next.config.clone();
+        new.keep_derived(&before, &self.derived);
+        let new = Arc::new(new);
+        let wrong = |error| step.next.sources.locate(error);
+        let origins = Box::pin(self.live.prepare_origins(&new, &before)).await.map_err(wrong)?;
+        let (live, config) = (self.live.clone(), new.clone());
+        let prepared = spawn_blocking(move || live.prepare(&config, &before, origins)).await;
         let prepared = prepared.unwrap_or_else(|error| Err(ConfigError::because(error)));
-        let prepared = prepared.map_err(|error| step.next.sources.locate(error))?;
-        let mut in_force = new.clone();
-        in_force.keep_derived(&self.in_force(), &self.derived);
-        self.live.apply(new, prepared);
-        self.in_force.store(Arc::new(in_force));
+        self.live.apply(&new, prepared.map_err(wrong)?);
+        self.in_force.store(new);
         Ok(())
     }
 
@@ -278,14 +285,49 @@ struct Prepared {
     tls: Vec<(Arc<Tls>, NewTls)>,
     receivers: NewReceivers,
     access: Access,
+    /// `None`: the origins are as they were.
+    origins: Option<NewOrigins>,
+}
+
+/// Origins to be put into force.
+struct NewOrigins {
+    set: OriginSet,
+    /// Objects may be elsewhere, or be read with other credentials.
+    moves: bool,
 }
 
 impl Live {
+    /// Builds the origins that are not as before, and finds their credentials.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: what a start would be refused with.
+    async fn prepare_origins(
+        &self,
+        new: &Config,
+        before: &Config,
+    ) -> Result<Option<NewOrigins>, ConfigError> {
+        let is_same = new.origin == before.origin
+            && new.origins == before.origins
+            && new.buckets == before.buckets;
+        if is_same {
+            return Ok(None);
+        }
+        let running = self.origin.in_force();
+        let set = Box::pin(build_origins(new, &self.keys, Some(&running))).await;
+        let set = set.map_err(ConfigError::because)?;
+        Ok(Some(NewOrigins { set, moves: moves(before, new) }))
+    }
+
     /// Reads the files that a configuration names, and checks all that may be wrong with them; blocks.
     ///
     /// # Errors
     /// [`ConfigError`]: the key that names what is wrong.
-    fn prepare(&self, new: &Config, before: &Config) -> Result<Prepared, ConfigError> {
+    fn prepare(
+        &self,
+        new: &Config,
+        before: &Config,
+        origins: Option<NewOrigins>,
+    ) -> Result<Prepared, ConfigError> {
         if let Err(error) = Token::new(&new.admin).read() {
             return Err(ConfigError::at("admin.token_file", error));
         }
@@ -303,15 +345,46 @@ impl Live {
         let wrong = |error| ConfigError::because(format_args!("events.{error}"));
         let receivers = self.receivers.prepare(&new.events).map_err(wrong)?;
         // Last: the origin takes the keys that identities bring as they are read.
-        let access = access_anew(&self.access, new, before, &self.origin);
+        let running = self.origin.in_force();
+        let next = origins.as_ref().map_or(&*running, |origins| &origins.set);
+        let access = access_anew(&self.access, new, before, &self.origin, next);
         let access = access.map_err(|error| ConfigError::at("auth.identities", error))?;
-        Ok(Prepared { tls, receivers, access })
+        Ok(Prepared { tls, receivers, access, origins })
+    }
+
+    /// Asks other origins from now on; requests under way end with those that they began with.
+    fn replace_origins(&self, new: NewOrigins) {
+        let NewOrigins { set, moves } = new;
+        let running = self.origin.in_force();
+        let are_aws = set.are_aws();
+        // While either may be asked, keys are compared as the one that mixes them up does.
+        if !are_aws {
+            self.rules.set_exact_keys(false);
+        }
+        self.origin.replace(set, moves);
+        self.rules.set_exact_keys(are_aws);
+        self.origin.in_force().renew_credentials(Some(&running));
+        if moves {
+            // After the new ones are asked: what the old ones still answer is of before.
+            self.cache.confirm_all_once();
+            if let Some(transparent) = self.access.transparent() {
+                transparent.forget_all();
+            }
+        }
     }
 
     /// Puts a configuration into force; nothing of this fails.
     fn apply(&self, new: &Config, prepared: Prepared) {
-        let Prepared { tls, receivers, access } = prepared;
+        let Prepared { tls, receivers, access, origins } = prepared;
+        if let Some(origins) = origins {
+            self.replace_origins(origins);
+        }
         self.access.replace(access);
+        give_origin_keys(&self.access, &self.origin.default_origin());
+        for (addressed, listen) in self.addressed.iter().zip(&new.listen) {
+            let origin = self.origin.default_origin();
+            addressed.store(addressed_by(new, listen, origin.endpoint()));
+        }
         self.cache.set_rules(&new.rules);
         if let Err(error) = self.rules.replace(&new.rules) {
             log::error!("rules: {error}; they stay as they are");

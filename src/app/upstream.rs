@@ -9,7 +9,8 @@ use crate::auth::{Access, Credentials, IdentitiesError, IdentitySet, ReservedNam
 use crate::config::Config;
 use crate::config::units::Secret;
 use crate::origin::{
-    Addressing, CredentialsConfig, IdentityCredentials, Origin, Origins, SessionKeysFrom, Source,
+    Addressing, CredentialsConfig, IdentityCredentials, Origin, OriginSet, Origins,
+    SessionKeysFrom, Source,
 };
 use crate::tls::authorities;
 
@@ -79,49 +80,72 @@ pub(super) fn origin(config: &Config, keys: Option<Credentials>) -> Result<Arc<O
     Origin::new(config.origin.clone(), keys).map(Arc::new).map_err(RunError::Origin)
 }
 
-/// Finds the credentials of each origin, and builds it.
+/// Where the keys of all origins without credentials of their own come from.
+pub(super) enum KeysFrom {
+    /// The sources that the configuration names.
+    Sources,
+    /// Whoever made the server; `None`: requests to the default origin are not signed.
+    Caller(Option<Credentials>),
+}
+
+/// Builds all origins, with the credentials of each. `before`: what is as it was there is used again, with its
+/// connections and what it has learned.
 ///
 /// # Errors
 /// As [`find_origin`]; those of one of several say which.
-pub(super) async fn find_origins(config: &Config) -> Result<Origins, RunError> {
-    let default = find_origin(config).await?;
-    build_origins(config, default, None).await
-}
-
-/// As [`find_origins`], with keys for the default origin from elsewhere; those without credentials of their own use them,
-/// too.
-///
-/// # Errors
-/// As [`find_origins`].
-pub(super) async fn origins_with_keys(
+pub(super) async fn build_origins(
     config: &Config,
-    keys: Option<Credentials>,
-) -> Result<Origins, RunError> {
-    let copied = keys.as_ref().and_then(copy);
-    let default = origin(config, keys)?;
-    build_origins(config, default, copied.as_ref()).await
-}
-
-async fn build_origins(
-    config: &Config,
-    default: Arc<Origin>,
-    keys: Option<&Credentials>,
-) -> Result<Origins, RunError> {
+    keys: &KeysFrom,
+    before: Option<&OriginSet>,
+) -> Result<OriginSet, RunError> {
+    let default = default_origin(config, keys, before.map(OriginSet::default_origin)).await?;
     let mut made = BTreeMap::new();
     for Planned { key, settings, has_sessions } in origins::planned(config) {
-        let keys = keys.filter(|_| settings.credentials == CredentialsConfig::default());
+        let same = before.and_then(|set| set.made_for(&key));
+        if let Some(same) = same.filter(|same| *same.config() == settings) {
+            made.insert(key, same.clone());
+            continue;
+        }
+        let keys = match keys {
+            KeysFrom::Caller(keys) if settings.credentials == CredentialsConfig::default() => {
+                keys.as_ref()
+            }
+            _ => None,
+        };
         let config = Config { origin: settings, ..config.clone() };
         let built = match keys {
             _ if has_sessions => Box::pin(with_sessions(&config, keys)).await,
             Some(keys) => origin(&config, copy(keys)),
             None => Box::pin(find_origin(&config)).await,
         };
-        let in_use = |_| RunError::Origin("is in use".to_owned());
-        let built = built.and_then(|built| Arc::try_unwrap(built).map_err(in_use));
         let named = |source| RunError::Named { key: key.clone(), source: Box::new(source) };
-        made.insert(key.clone(), built.map_err(named)?);
+        let built = built.and_then(unshared).map_err(named)?;
+        let built = built.beside(&default, origins::name_of(&key));
+        made.insert(key, Arc::new(built));
     }
-    Ok(origins::assemble(config, &default, made)?)
+    Ok(origins::assemble(config, default, made)?)
+}
+
+async fn default_origin(
+    config: &Config,
+    keys: &KeysFrom,
+    before: Option<&Arc<Origin>>,
+) -> Result<Arc<Origin>, RunError> {
+    if let Some(same) = before.filter(|same| *same.config() == config.origin) {
+        return Ok(same.clone());
+    }
+    let built = match keys {
+        KeysFrom::Sources => Box::pin(find_origin(config)).await?,
+        KeysFrom::Caller(keys) => origin(config, keys.as_ref().and_then(copy))?,
+    };
+    match before {
+        None => Ok(built),
+        Some(before) => Ok(Arc::new(unshared(built)?.succeeding(before))),
+    }
+}
+
+fn unshared(origin: Arc<Origin>) -> Result<Origin, RunError> {
+    Arc::try_unwrap(origin).map_err(|_| RunError::Origin("is in use".to_owned()))
 }
 
 /// The origin of a directory bucket. `keys`: those to ask for sessions with; `None`: as the configuration says.
@@ -157,12 +181,12 @@ fn check_authorities(config: &Config) -> Result<(), RunError> {
 /// # Errors
 /// [`RunError::Identities`].
 pub(super) fn access(config: &Config, origins: &Origins) -> Result<Arc<Access>, RunError> {
-    let (reserved, accept) = (reserved(config, origins), accept(origins.default_origin()));
-    let access = Access::new(&config.auth, &config.origin.region, reserved, accept)?;
+    let reserved = reserved(config, &origins.in_force());
+    let access = Access::new(&config.auth, &config.origin.region, reserved, accept(origins))?;
     Ok(Arc::new(access.with_path_prefixes(path_prefixes(config))))
 }
 
-/// Settings of authorisation that `access` decides by after a reload.
+/// Settings of authorisation that `access` decides by after a reload. `next`: the origins then.
 ///
 /// # Errors
 /// [`IdentitiesError`].
@@ -171,23 +195,35 @@ pub(super) fn access_anew(
     config: &Config,
     before: &Config,
     origins: &Origins,
+    next: &OriginSet,
 ) -> Result<Access, IdentitiesError> {
-    let (reserved, accept) = (reserved(config, origins), accept(origins.default_origin()));
+    let (reserved, accept) = (reserved(config, next), accept(origins));
     let region = &config.origin.region;
     let access = access.anew(&config.auth, &before.auth, region, reserved, accept)?;
+    give_origin_keys(&access, next.default_origin());
     Ok(access.with_path_prefixes(path_prefixes(config)))
 }
 
-fn reserved(config: &Config, origins: &Origins) -> ReservedNames {
+fn reserved(config: &Config, origins: &OriginSet) -> ReservedNames {
     let others = config.origins.values().map(|origin| origin.addressing);
     let mut addressing = others.chain([config.origin.addressing]);
     let is_virtual = addressing.any(|addressing| addressing != Addressing::Path);
     ReservedNames::new(config.auth.reserved.as_deref(), origins.are_aws(), is_virtual)
 }
 
-fn accept(origin: &Arc<Origin>) -> impl Fn(&IdentitySet) -> Result<(), String> + use<> {
-    let origin = origin.clone();
-    move |set| take_origin_keys(&origin, set)
+/// Gives the default origin, whichever that is by then, the keys that identities bring.
+fn accept(origins: &Origins) -> impl Fn(&IdentitySet) -> Result<(), String> + use<> {
+    let origins = origins.clone();
+    move |set| take_origin_keys(&origins.default_origin(), set)
+}
+
+/// Gives an origin the keys that the identities in force bring.
+pub(super) fn give_origin_keys(access: &Access, origin: &Origin) {
+    if let Some(set) = access.identities()
+        && let Err(problem) = take_origin_keys(origin, &set)
+    {
+        log::error!("auth.identities: {problem}; all else in it holds");
+    }
 }
 
 fn path_prefixes(config: &Config) -> Vec<String> {

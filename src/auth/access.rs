@@ -203,6 +203,14 @@ impl Access {
         }
     }
 
+    /// Returns the identities in force, in `verify` mode.
+    pub fn identities(&self) -> Option<Arc<IdentitySet>> {
+        match self {
+            Self::Verify(parts) => Some(parts.load().identities.current()),
+            Self::Trust(_) | Self::Transparent(_) => None,
+        }
+    }
+
     /// Returns the recent decisions of S3, in `transparent` mode.
     #[must_use]
     pub fn transparent(&self) -> Option<&Transparent> {

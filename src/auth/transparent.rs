@@ -12,6 +12,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
+use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
 
 use super::AuthConfig;
@@ -27,6 +28,8 @@ const NOT_BESIDE_OURS: [HeaderName; 2] = [IF_NONE_MATCH, IF_MODIFIED_SINCE];
 /// Requests that S3 authorised recently.
 pub struct Transparent {
     ttl: Duration,
+    /// What was asked before this says nothing any more.
+    ended: Mutex<Option<Instant>>,
     decisions: Moka<Decision, Asked>,
 }
 
@@ -61,7 +64,7 @@ impl Transparent {
             .eviction_policy(EvictionPolicy::lru())
             .time_to_live(ttl.max(Duration::from_millis(1)))
             .build();
-        Self { ttl, decisions }
+        Self { ttl, ended: Mutex::default(), decisions }
     }
 
     /// Whether a request can be sent with an `If-None-Match` of ours and its answer then says what we ask.
@@ -110,8 +113,17 @@ impl Transparent {
     /// Whether S3 said yes to this not long ago.
     #[must_use]
     pub fn has_decided(&self, decision: &Decision) -> bool {
-        !self.ttl.is_zero()
-            && self.decisions.get(decision).is_some_and(|asked| asked.is_within(self.ttl))
+        if self.ttl.is_zero() {
+            return false;
+        }
+        let asked = self.decisions.get(decision).filter(|asked| asked.is_within(self.ttl));
+        asked.is_some_and(|asked| self.ended.lock().is_none_or(|ended| ended < asked.monotonic))
+    }
+
+    /// Another store decides from now on: every request is asked about again, those under way too.
+    pub fn forget_all(&self) {
+        *self.ended.lock() = Some(Instant::now());
+        self.decisions.invalidate_all();
     }
 
     /// S3 said yes to a request that was sent after `asked`.
@@ -178,6 +190,21 @@ mod tests {
             decision("/b/k", &[("authorization", signed), ("x-amz-security-token", "t")]),
         ];
         assert!(others.iter().all(|other| *other != first));
+    }
+
+    #[test]
+    fn r22_what_one_store_said_is_nothing_that_another_has_said() {
+        let transparent = Transparent::new(&AuthConfig::default());
+        let (before, decision) = (Asked::now(), decision("/b/k", &[]));
+        transparent.remember(decision, before);
+        assert!(transparent.has_decided(&decision));
+        transparent.forget_all();
+        assert!(!transparent.has_decided(&decision));
+        // It was under way.
+        transparent.remember(decision, before);
+        assert!(!transparent.has_decided(&decision));
+        transparent.remember(decision, Asked::now());
+        assert!(transparent.has_decided(&decision));
     }
 
     #[test]

@@ -176,7 +176,7 @@ impl Cache {
     }
 
     /// Where objects of a client's bucket belong that are fetched with hotset's own keys.
-    pub fn own_realm(&self, bucket: &BucketName) -> &Realm {
+    pub fn own_realm(&self, bucket: &BucketName) -> Realm {
         self.origin.realm_of(Some(bucket))
     }
 

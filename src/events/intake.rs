@@ -71,7 +71,7 @@ impl Intake {
     }
 
     /// The origin whose credentials receivers use, too.
-    pub(in crate::events) fn origin(&self) -> &Origin {
+    pub(in crate::events) fn origin(&self) -> Arc<Origin> {
         self.origins.default_origin()
     }
 
@@ -172,7 +172,7 @@ impl Intake {
             };
             metrics::counted(source, result, 1);
             // Another origin may have a bucket of the same name, of which this proves nothing.
-            let proves = self.origins.is_of_one_origin(self.origins.name_at_origin(&event.bucket));
+            let proves = self.origins.is_of_one_origin(&self.origins.name_at_origin(&event.bucket));
             self.witness(source, event, result, proves);
         }
         if !notification.bad.is_empty() {

@@ -107,9 +107,16 @@ impl Origin {
     /// metrics.
     #[must_use]
     pub fn beside(self, other: &Self, name: &str) -> Self {
+        let origin = self.succeeding(other);
+        Self { health: origin.health.with_name(name), ..origin }
+    }
+
+    /// The same in the place of another origin of this process, which a request may still come back from.
+    #[must_use]
+    pub fn succeeding(self, other: &Self) -> Self {
         let transport = Arc::new(self.transport.beside(&other.transport));
         let locator = self.locator.with_transport(&transport);
-        Self { transport, locator, health: self.health.with_name(name), ..self }
+        Self { transport, locator, ..self }
     }
 
     pub fn endpoint(&self) -> &Endpoint {

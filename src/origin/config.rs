@@ -56,6 +56,31 @@ pub struct OriginConfig {
     pub connections: usize,
 }
 
+impl OriginConfig {
+    /// Whether requests by these settings reach the same store, with the same credentials, as by `other`. A key that
+    /// only tunes them has its place in the list here.
+    pub fn is_same_store(&self, other: &Self) -> bool {
+        let untuned = |config: &Self| {
+            let defaults = Self::default();
+            Self {
+                connect_timeout: defaults.connect_timeout,
+                first_byte_timeout: defaults.first_byte_timeout,
+                idle_timeout: defaults.idle_timeout,
+                deadline: defaults.deadline,
+                attempts: defaults.attempts,
+                backoff: defaults.backoff,
+                retry_budget: defaults.retry_budget,
+                circuit_breaker: defaults.circuit_breaker,
+                hedging: defaults.hedging,
+                keep_alive: defaults.keep_alive,
+                connections: defaults.connections,
+                ..config.clone()
+            }
+        };
+        untuned(self) == untuned(other)
+    }
+}
+
 /// The name by which `buckets` names the key `origin`.
 pub const DEFAULT_ORIGIN: &str = "default";
 

@@ -65,7 +65,7 @@ pub use domains::{Domain, Domains, IdentityCredentials, MAX_REALMS};
 pub use endpoint::Endpoint;
 pub use error::{OriginError, with_causes};
 pub use loops::{CDN_LOOP, LoopGuard};
-pub use origins::{Mapping, Origins, Place};
+pub use origins::{Mapping, OriginSet, Origins, Place};
 pub use outages::State as OriginState;
 pub use pass_through::Redirected;
 pub use regions::{Site, in_region};

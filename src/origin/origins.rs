@@ -5,225 +5,208 @@
 //! realm of their own (R1), and each origin has its own connections, health, breaker, hedging and regions. What changes in
 //! a bucket is invalidated under each name that leads to it, since two names may be one bucket.
 
+//!
+//! A reload replaces the whole set at once. Whoever has an origin already goes on with that one. Invariant: an object is
+//! only ever asked of a set that has its realm, the one in force or one that was replaced not long ago, so that what one
+//! store answers is never kept as another's (R1).
+
 mod failover;
+mod set;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use self::failover::Failovers;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
+pub use self::set::{Mapping, OriginSet, Place};
+
+use self::set::Target;
 use super::body::Answer;
 use super::client::Origin;
-use super::domains::Domain;
-use super::endpoint::Endpoint;
 use super::report::OriginsReport;
 use super::{Asked, OriginError, Pin, Urgency};
-use crate::glob::{Glob, InvalidGlob, Text};
+use crate::glob::InvalidGlob;
 use crate::s3::object_list::ObjectPage;
-use crate::s3::{BucketName, ObjectId, ObjectKey, ObjectMeta, PartNumber, Realm};
+use crate::s3::{BucketName, ObjectId, ObjectKey, ObjectMeta, PartNumber, Realm, S3Error};
 
-/// A bucket that is not the default origin's, or not by its own name.
-pub struct Mapping {
-    /// A client's bucket, or a glob over them.
-    pub pattern: String,
-    /// Name of the origin in the configuration; `None`: the default one.
-    pub name: Option<String>,
-    pub origin: Arc<Origin>,
-    /// Its name at the origin; `None`: the client's.
-    pub bucket: Option<BucketName>,
-}
+/// Sets that were replaced are kept for reads under way: so many, for so long.
+const MOST_REPLACED: usize = 8;
+const KEPT: Duration = Duration::from_hours(1);
 
-/// All origins and the buckets that are mapped to them. A clone costs two counters.
+/// All origins, and the buckets that are mapped to them, as they are in force. Clones are the same.
 #[derive(Clone)]
-pub struct Origins {
-    default: Arc<Origin>,
-    /// `None`: no bucket is mapped.
-    routes: Option<Arc<Routes>>,
+pub struct Origins(Arc<InForce>);
+
+struct InForce {
+    set: ArcSwap<OriginSet>,
+    /// Those before it that had other realms, the newest first.
+    replaced: Mutex<Vec<(Instant, Arc<OriginSet>)>>,
+    /// Whether the realms of the set were ever others.
+    was_replaced: AtomicBool,
 }
 
-struct Routes {
-    exact: HashMap<BucketName, Target>,
-    globs: Vec<(Glob, Target)>,
-    /// Clients' names of each bucket that has others than its own.
-    aliases: HashMap<BucketName, Vec<BucketName>>,
-    named: Vec<(String, Arc<Origin>)>,
-    failovers: Failovers,
-}
-
-#[derive(Clone)]
-struct Target {
-    origin: Arc<Origin>,
-    bucket: Option<BucketName>,
-    realm: Realm,
-}
-
-/// Where a client's bucket is.
-#[derive(Clone)]
-pub struct Place {
-    pub origin: Arc<Origin>,
-    /// Its name there; `None`: there is no bucket, or its name is the client's.
-    alias_of: Option<BucketName>,
-    /// The realm of its objects, fetched with our own keys.
-    pub realm: Realm,
-    /// Whether the configuration maps it.
-    pub is_mapped: bool,
-}
-
-impl Place {
-    /// The name at the origin of the bucket that clients call `name`.
-    pub fn bucket<'a>(&'a self, name: Option<&'a BucketName>) -> Option<&'a BucketName> {
-        self.alias_of.as_ref().or(name)
-    }
-
-    /// Its name at the origin, where clients know it by another.
-    pub fn alias_of(&self) -> Option<&BucketName> {
-        self.alias_of.as_ref()
-    }
-
-    /// The domain of our own keys there.
-    pub fn own(&self) -> &Arc<Domain> {
-        self.origin.domains().own()
+impl From<OriginSet> for Origins {
+    fn from(set: OriginSet) -> Self {
+        let (replaced, was_replaced) = (Mutex::default(), AtomicBool::new(false));
+        Self(Arc::new(InForce { set: ArcSwap::from_pointee(set), replaced, was_replaced }))
     }
 }
 
 impl From<Arc<Origin>> for Origins {
     fn from(default: Arc<Origin>) -> Self {
-        Self { default, routes: None }
+        OriginSet::from(default).into()
     }
 }
 
 impl Origins {
-    /// `named`: all named origins, those without a bucket too. Of the globs the one with the longest text before its first
-    /// wildcard is used.
+    /// As [`OriginSet::new`].
     ///
     /// # Errors
-    /// A pattern is neither a bucket's name nor a glob.
+    /// As [`OriginSet::new`].
     pub fn new(
         default: Arc<Origin>,
         named: Vec<(String, Arc<Origin>)>,
         mappings: Vec<Mapping>,
     ) -> Result<Self, InvalidGlob> {
-        if mappings.is_empty() && named.is_empty() {
-            return Ok(default.into());
-        }
-        let (mut exact, mut globs) = (HashMap::new(), Vec::new());
-        let mut aliases: HashMap<_, Vec<_>> = HashMap::new();
-        for Mapping { pattern, name, origin, bucket } in mappings {
-            let realm = realm(name.as_deref(), bucket.as_ref(), &origin);
-            let target = Target { origin, bucket, realm };
-            match BucketName::new(&pattern) {
-                Ok(client) => {
-                    if let Some(bucket) = &target.bucket {
-                        aliases.entry(bucket.clone()).or_default().push(client.clone());
-                    }
-                    exact.insert(client, target);
-                }
-                Err(_) => globs.push((Glob::new(&pattern)?, target)),
-            }
-        }
-        globs.sort_by(|(a, _), (b, _)| {
-            let length = |glob: &Glob| std::cmp::Reverse(glob.literal().len());
-            (length(a), a.as_str()).cmp(&(length(b), b.as_str()))
-        });
-        let failovers = Failovers::default();
-        let routes = Routes { exact, globs, aliases, named, failovers };
-        Ok(Self { default, routes: Some(Arc::new(routes)) })
+        OriginSet::new(default, named, mappings).map(Self::from)
     }
 
-    /// The default origin.
-    pub fn default_origin(&self) -> &Arc<Origin> {
-        &self.default
+    /// The set in force.
+    pub fn in_force(&self) -> Arc<OriginSet> {
+        self.0.set.load_full()
     }
 
-    /// Whether any bucket is another origin's, or has another name.
+    /// Puts another set into force. `moves`: objects may be in other realms, or realms may lead elsewhere.
+    pub fn replace(&self, set: OriginSet, moves: bool) {
+        let now = Instant::now();
+        let mut replaced = self.0.replaced.lock();
+        replaced.retain(|(since, _)| now < *since + KEPT);
+        if moves {
+            replaced.insert(0, (now, self.in_force()));
+            replaced.truncate(MOST_REPLACED);
+            self.0.was_replaced.store(true, Ordering::Release);
+        }
+        self.0.set.store(Arc::new(set));
+    }
+
+    /// The set that an object is asked of.
+    fn set_of(&self, id: &ObjectId) -> Result<Arc<OriginSet>, OriginError> {
+        // In this order: whoever has the new set knows that there was another.
+        let set = self.in_force();
+        if !self.0.was_replaced.load(Ordering::Acquire) || set.has_realm_of(id) {
+            return Ok(set);
+        }
+        let replaced = self.0.replaced.lock();
+        let found = replaced.iter().find(|(_, set)| set.has_realm_of(id));
+        found
+            .map(|(_, set)| set.clone())
+            .ok_or_else(|| OriginError::Denied(S3Error::access_denied()))
+    }
+
+    /// Where an object is asked for: its origin, and where that is not the default one by its own name, the target.
+    fn route(&self, id: &ObjectId) -> Result<(Arc<Origin>, Option<Target>), OriginError> {
+        let set = self.set_of(id)?;
+        let target = set.target_of(id);
+        let origin = target.as_ref().map_or(&set.default, |target| &target.origin);
+        Ok((origin.clone(), target))
+    }
+
+    /// As [`OriginSet::default_origin`].
+    pub fn default_origin(&self) -> Arc<Origin> {
+        self.0.set.load().default_origin().clone()
+    }
+
+    /// As [`OriginSet::has_mappings`].
     pub fn has_mappings(&self) -> bool {
-        self.routes.is_some()
+        self.0.set.load().has_mappings()
     }
 
-    /// The endpoint of the default origin.
-    pub fn endpoint(&self) -> &Endpoint {
-        self.default.endpoint()
-    }
-
-    /// Whether all are Amazon's.
+    /// As [`OriginSet::are_aws`].
     pub fn are_aws(&self) -> bool {
-        self.each().all(|(_, origin)| origin.endpoint().is_aws())
+        self.0.set.load().are_aws()
     }
 
-    /// Each origin once, the default one first; with its name, where it has one.
-    fn each(&self) -> impl Iterator<Item = (Option<&str>, &Arc<Origin>)> {
-        let named = self.routes.iter().flat_map(|routes| &routes.named);
-        let named = named.map(|(name, origin)| (Some(name.as_str()), origin));
-        std::iter::once((None, &self.default)).chain(named)
-    }
-
-    fn target(&self, bucket: &BucketName) -> Option<&Target> {
-        self.routes.as_ref()?.target(bucket)
-    }
-
-    /// Where a client's bucket is; `None`: the service.
+    /// As [`OriginSet::place`].
     pub fn place(&self, bucket: Option<&BucketName>) -> Place {
-        match bucket.and_then(|bucket| self.target(bucket)) {
-            Some(Target { origin, bucket, realm }) => Place {
-                origin: origin.clone(),
-                alias_of: bucket.clone(),
-                realm: realm.clone(),
-                is_mapped: true,
-            },
-            None => Place {
-                origin: self.default.clone(),
-                alias_of: None,
-                realm: self.default.domains().own().realm().clone(),
-                is_mapped: false,
-            },
-        }
+        self.0.set.load().place(bucket)
     }
 
-    /// The realm of a bucket's objects, fetched with our own keys.
-    pub fn realm_of(&self, bucket: Option<&BucketName>) -> &Realm {
-        let target = bucket.and_then(|bucket| self.target(bucket));
-        target.map_or_else(|| self.default.domains().own().realm(), |target| &target.realm)
+    /// As [`OriginSet::realm_of`].
+    pub fn realm_of(&self, bucket: Option<&BucketName>) -> Realm {
+        self.0.set.load().realm_of(bucket).clone()
     }
 
-    /// Every realm in which an object of a client's bucket may be cached.
+    /// As [`OriginSet::realms_of`].
     pub fn realms_of(&self, bucket: &BucketName) -> Arc<[Realm]> {
-        let realms = match self.target(bucket) {
-            Some(target) => [target.realm.clone()].into(),
-            None => self.default.domains().realms(),
-        };
-        self.with_failovers(realms)
+        self.0.set.load().realms_of(bucket)
     }
 
-    /// All names of clients for the bucket that they call `bucket`, at whichever origin: itself, but for other origins'
-    /// buckets of that name.
+    /// As [`OriginSet::names_of`].
     pub fn names_of(&self, bucket: &BucketName) -> Vec<BucketName> {
-        self.clients_of(self.name_at_origin(bucket))
+        self.0.set.load().names_of(bucket)
     }
 
-    /// The name at its origin of a client's bucket.
-    pub fn name_at_origin<'a>(&'a self, bucket: &'a BucketName) -> &'a BucketName {
-        self.target(bucket).and_then(|target| target.bucket.as_ref()).unwrap_or(bucket)
+    /// As [`OriginSet::name_at_origin`].
+    pub fn name_at_origin(&self, bucket: &BucketName) -> BucketName {
+        self.0.set.load().name_at_origin(bucket).clone()
     }
 
-    /// All names of clients for a bucket, by its name at whichever origin.
+    /// As [`OriginSet::clients_of`].
     pub fn clients_of(&self, real: &BucketName) -> Vec<BucketName> {
-        let Some(routes) = &self.routes else { return vec![real.clone()] };
-        let mut names = routes.aliases.get(real).cloned().unwrap_or_default();
-        let is_itself = |target: &Target| target.bucket.as_ref().is_none_or(|name| name == real);
-        if self.target(real).is_none_or(is_itself) && !names.contains(real) {
-            names.push(real.clone());
-        }
-        names
+        self.0.set.load().clients_of(real)
     }
 
-    /// Whether all names of clients for a bucket lead to one origin, so that what is said of the bucket is said of that.
+    /// As [`OriginSet::is_of_one_origin`].
     pub fn is_of_one_origin(&self, real: &BucketName) -> bool {
-        if self.routes.is_none() {
-            return true;
-        }
-        let names = self.clients_of(real);
-        let origins = names.iter().map(|name| self.place(Some(name)).origin);
-        origins.map(|origin| Arc::as_ptr(&origin)).collect::<HashSet<_>>().len() < 2
+        self.0.set.load().is_of_one_origin(real)
+    }
+
+    /// As [`OriginSet::of`].
+    pub fn of(&self, bucket: &BucketName) -> Arc<Origin> {
+        self.0.set.load().of(bucket).clone()
+    }
+
+    /// The origin that an object is asked of; of an object whose origin is no longer known, the default one.
+    pub fn of_object(&self, id: &ObjectId) -> Arc<Origin> {
+        self.route(id).map_or_else(|_| self.default_origin(), |(origin, _)| origin)
+    }
+
+    /// As [`OriginSet::add_failover`].
+    pub fn add_failover(&self, name: &str, bucket: Option<&BucketName>) {
+        self.0.set.load().add_failover(name, bucket);
+    }
+
+    /// As [`OriginSet::failover`].
+    pub fn failover(
+        &self,
+        client: &BucketName,
+        name: &str,
+        bucket: Option<&BucketName>,
+    ) -> Option<(Realm, Arc<Origin>)> {
+        self.0.set.load().failover(client, name, bucket)
+    }
+
+    /// As [`OriginSet::say_failover`].
+    pub fn say_failover(&self, client: &BucketName, name: &str) {
+        self.0.set.load().say_failover(client, name);
+    }
+
+    /// As [`OriginSet::renew_credentials`].
+    pub fn renew_credentials(&self) {
+        self.0.set.load().renew_credentials(None);
+    }
+
+    /// As [`OriginSet::describe`].
+    pub fn describe(&self) -> String {
+        self.0.set.load().describe()
+    }
+
+    /// As [`OriginSet::report`].
+    pub fn report(&self) -> OriginsReport {
+        self.0.set.load().report()
     }
 
     /// As [`Origin::head`].
@@ -235,10 +218,10 @@ impl Origins {
         id: &ObjectId,
         part: Option<PartNumber>,
     ) -> Result<ObjectMeta, OriginError> {
-        match self.target_of(id) {
-            None => self.default.head(id, part).await,
-            Some(target) => {
-                let outcome = target.origin.head(&target.there(id), part).await;
+        match self.route(id)? {
+            (origin, None) => origin.head(id, part).await,
+            (origin, Some(target)) => {
+                let outcome = origin.head(&target.there(id), part).await;
                 outcome.map_err(|error| target.for_client(error, id.bucket()))
             }
         }
@@ -253,10 +236,10 @@ impl Origins {
         id: &ObjectId,
         urgency: &Arc<Urgency>,
     ) -> Result<ObjectMeta, OriginError> {
-        match self.target_of(id) {
-            None => self.default.head_for(id, None, urgency).await,
-            Some(target) => {
-                let outcome = target.origin.head_for(&target.there(id), None, urgency).await;
+        match self.route(id)? {
+            (origin, None) => origin.head_for(id, None, urgency).await,
+            (origin, Some(target)) => {
+                let outcome = origin.head_for(&target.there(id), None, urgency).await;
                 outcome.map_err(|error| target.for_client(error, id.bucket()))
             }
         }
@@ -273,10 +256,10 @@ impl Origins {
         pin: Pin,
         urgency: &Arc<Urgency>,
     ) -> Result<Answer, OriginError> {
-        match self.target_of(id) {
-            None => self.default.get(id, asked, pin, urgency).await,
-            Some(target) => {
-                let outcome = target.origin.get(&target.there(id), asked, pin, urgency).await;
+        match self.route(id)? {
+            (origin, None) => origin.get(id, asked, pin, urgency).await,
+            (origin, Some(target)) => {
+                let outcome = origin.get(&target.there(id), asked, pin, urgency).await;
                 outcome.map_err(|error| target.for_client(error, id.bucket()))
             }
         }
@@ -293,7 +276,7 @@ impl Origins {
         after: Option<&str>,
     ) -> Result<ObjectPage, OriginError> {
         let place = self.place(Some(bucket));
-        place.origin.list(place.alias_of.as_ref().unwrap_or(bucket), prefix, after).await
+        place.origin.list(place.alias_of().unwrap_or(bucket), prefix, after).await
     }
 
     /// As [`Origin::touch`].
@@ -302,96 +285,8 @@ impl Origins {
     /// As [`Origin::touch`].
     pub async fn touch(&self, bucket: &BucketName, key: &ObjectKey) -> Result<(), OriginError> {
         let place = self.place(Some(bucket));
-        place.origin.touch(place.alias_of.as_ref().unwrap_or(bucket), key).await
+        place.origin.touch(place.alias_of().unwrap_or(bucket), key).await
     }
-
-    /// The origin that an object is asked of.
-    pub fn of_object(&self, id: &ObjectId) -> Arc<Origin> {
-        self.target_of(id).map_or_else(|| self.default.clone(), |target| target.origin)
-    }
-
-    /// The origin of a client's bucket.
-    pub fn of(&self, bucket: &BucketName) -> &Arc<Origin> {
-        self.target(bucket).map_or(&self.default, |target| &target.origin)
-    }
-
-    /// Keeps the credentials of all good for as long as they are in use.
-    pub fn renew_credentials(&self) {
-        let mapped = self.routes.iter().flat_map(|routes| routes.targets());
-        let all = self.each().map(|(_, origin)| origin).chain(mapped);
-        let mut renewed = HashSet::new();
-        for origin in all.filter(|origin| renewed.insert(Arc::as_ptr(origin))) {
-            origin.renew_credentials();
-        }
-    }
-
-    /// For `/readyz`: a line for each.
-    pub fn describe(&self) -> String {
-        let line = |(name, origin): (Option<&str>, &Arc<Origin>)| match name {
-            None => origin.describe(),
-            Some(name) => format!("{name}: {}", origin.describe()),
-        };
-        self.each().map(line).collect()
-    }
-
-    /// The health of the default origin, and of the others by name.
-    pub fn report(&self) -> OriginsReport {
-        let named =
-            self.each().filter_map(|(name, origin)| Some((name?.to_owned(), origin.report())));
-        OriginsReport { default: self.default.report(), named: named.collect() }
-    }
-}
-
-impl Routes {
-    fn target(&self, bucket: &BucketName) -> Option<&Target> {
-        if let Some(target) = self.exact.get(bucket) {
-            return Some(target);
-        }
-        let text = Text::new(bucket.as_str());
-        self.globs.iter().find(|(glob, _)| glob.matches(text)).map(|(_, target)| target)
-    }
-
-    fn targets(&self) -> impl Iterator<Item = &Arc<Origin>> {
-        let globs = self.globs.iter().map(|(_, target)| target);
-        self.exact.values().chain(globs).map(|target| &target.origin)
-    }
-}
-
-impl Target {
-    /// An object as its origin knows it.
-    fn there(&self, id: &ObjectId) -> ObjectId {
-        let bucket = self.bucket.as_ref().unwrap_or(id.bucket()).clone();
-        let realm = self.origin.domains().own().realm();
-        let there = ObjectId::new(realm, bucket, id.key().clone());
-        let there = match id.version() {
-            Some(version) => there.at(version.clone()),
-            None => there,
-        };
-        if id.pays() { there.paid() } else { there }
-    }
-
-    /// An error that names the bucket as its client does.
-    fn for_client(&self, mut error: OriginError, client: &BucketName) -> OriginError {
-        if let Some(real) = &self.bucket
-            && let Some(said) = error.said_mut()
-        {
-            let is_real = |text: &String| text == real.as_str();
-            for (_, text) in said.details.iter_mut().filter(|(_, text)| is_real(text)) {
-                client.as_str().clone_into(text);
-            }
-        }
-        error
-    }
-}
-
-/// The realm of a bucket that is mapped: of no other origin, and of no other bucket of this one, whatever was mapped to
-/// what before.
-fn realm(name: Option<&str>, bucket: Option<&BucketName>, origin: &Origin) -> Realm {
-    let (name, bucket) = (name.unwrap_or_default(), bucket.map_or("", BucketName::as_str));
-    let config = origin.config();
-    // An endpoint begins with a scheme, so that none of the default origin is like it.
-    let place = format!("{name}|{bucket}|{}", config.endpoint);
-    Realm::new(&place, &config.credential_domain)
 }
 
 #[cfg(test)]

@@ -40,7 +40,12 @@ pub struct Gateway {
     /// One for all listeners.
     pub admission: Arc<Admission>,
     pub path_prefix: PathPrefix,
-    /// The names under which this listener is reached.
+    pub addressed: Arc<ArcSwap<Addressed>>,
+}
+
+/// By what clients address a listener.
+pub struct Addressed {
+    /// The names under which it is reached.
     pub host_names: HostNames,
     /// The region that clients sign for, where it is not the origin's.
     pub region: Option<HeaderValue>,

@@ -49,7 +49,7 @@ pub use conn::listener::Listener;
 pub use conn::proxy_protocol;
 pub use conn::server::Server;
 pub use conn::shutdown::Shutdown;
-pub use gateway::Gateway;
+pub use gateway::{Addressed, Gateway};
 pub use handlers::owners::Owners;
 pub use path_prefix::PathPrefix;
 pub use recent_errors::RecentErrors;
@@ -217,7 +217,7 @@ impl ProxyHttp for Gateway {
         // Off already for HTTP/1.0, in a shutdown, and for framing that a hop before us may have read differently.
         let stays = session.get_keepalive().is_some();
         session.set_keepalive(stays.then_some(limits.keep_alive.0.as_secs()));
-        ctx.region.clone_from(&self.region);
+        ctx.region.clone_from(&self.addressed.load().region);
         self.path_prefix.cut_head(session.req_header_mut())?;
         if let Some(why) = self.refused(session) {
             ctx.refuse(why);

@@ -40,7 +40,7 @@ impl Gateway {
 
     /// Parses a request whose prefix is cut off.
     fn parse(&self, head: &RequestHead<'_>) -> Result<Parsed, S3Error> {
-        let parsed = operation::parse(head, &self.host_names)?;
+        let parsed = operation::parse(head, &self.addressed.load().host_names)?;
         match parsed.bucket.as_ref().filter(|bucket| self.path_prefix.is_reserved(bucket)) {
             Some(bucket) => {
                 let message =
@@ -116,7 +116,7 @@ impl Gateway {
             return fills && Transparent::may_ask(headers, &parsed.query);
         }
         read.expected_owner.is_none_or(|owner| {
-            let writes = self.cache.writes_of_bucket(self.cache.own_realm(bucket), bucket);
+            let writes = self.cache.writes_of_bucket(&self.cache.own_realm(bucket), bucket);
             self.owners.is_confirmed(bucket, owner, writes)
         })
     }

@@ -91,7 +91,7 @@ impl<'a> Lister<'a> {
                 continue;
             }
             let realm = self.warmer.origin.realm_of(Some(&bucket));
-            let id = ObjectId::new(realm, bucket.clone(), key);
+            let id = ObjectId::new(&realm, bucket.clone(), key);
             if !tally.find_object(*max_objects) {
                 return (works, false);
             }

@@ -39,7 +39,7 @@ impl Warmer {
             return;
         }
         let realm = self.origin.realm_of(Some(&event.bucket));
-        let id = ObjectId::new(realm, event.bucket.clone(), key.clone());
+        let id = ObjectId::new(&realm, event.bucket.clone(), key.clone());
         self.created.push(Created { id, span, size: event.size });
     }
 

@@ -105,6 +105,8 @@ mod model;
 mod negatives;
 /// Log messages and readiness when the origin is unreachable or rejects hotset's credentials.
 mod origin_health;
+/// Origins and their credentials that change while it serves.
+mod origin_reload;
 /// Several origins, and buckets by other names.
 mod origins;
 /// Reads by part number.

@@ -52,7 +52,7 @@ pub(super) async fn explain(api: &Api, query: Option<&str>) -> Answer {
         (Some(object), None) => {
             let (bucket, key) =
                 S3Url::parse_object(object).map_err(|wrong| Refusal::bad(wrong.to_string()))?;
-            let id = ObjectId::new(api.cache.own_realm(&bucket), bucket.clone(), key);
+            let id = ObjectId::new(&api.cache.own_realm(&bucket), bucket.clone(), key);
             let explanation = look(api, id, false, |meta| 0..meta.size).await?;
             Ok(answer(&Explained { explanation: Some(explanation), request: None }))
         }
@@ -134,7 +134,7 @@ async fn explain_request(api: &Api, asked: Asked) -> Answer {
         let request = Some(asked.verdict(false, format!("it streams through: {why}")));
         return Ok(answer(&Explained { explanation: None, request }));
     };
-    let id = read.id(api.cache.own_realm(bucket), bucket, key);
+    let id = read.id(&api.cache.own_realm(bucket), bucket, key);
     let wanted = read.clone();
     let explanation = look(api, id, read.no_cache, move |meta| range_of(&wanted, meta)).await?;
     let (is_hit, because) = match excluded(api, &parsed, read) {

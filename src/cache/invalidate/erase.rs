@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn id(cache: &Cache, key: &str) -> ObjectId {
-        let realm = cache.origin.realm_of(None).clone();
+        let realm = cache.origin.realm_of(None);
         let bucket = BucketName::new("bucket").unwrap();
         ObjectId::new(&realm, bucket, ObjectKey::new(key).unwrap())
     }

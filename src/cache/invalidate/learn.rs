@@ -99,7 +99,10 @@ impl Cache {
     /// for one.
     #[must_use]
     pub fn writes_of_bucket(&self, realm: &Realm, bucket: &BucketName) -> u64 {
-        self.objects.generations.bucket_invalidations(ObjectId::hash_bucket(realm, bucket))
+        let generations = &self.objects.generations;
+        // What was learned before everything was put in doubt is of before such a write, too.
+        let epoch = u64::from(generations.certainty.epoch()) << 40;
+        epoch ^ generations.bucket_invalidations(ObjectId::hash_bucket(realm, bucket))
     }
 
     /// As [`Cache::invalidate`], for every object of a bucket.

@@ -313,7 +313,7 @@ mod tests {
         let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
         let rules = [RuleConfig::default()];
         let cache = Cache::new(&CacheConfig::default(), &rules, origin).unwrap();
-        let realm = cache.origin.realm_of(None).clone();
+        let realm = cache.origin.realm_of(None);
         let bucket = BucketName::new("bucket").unwrap();
         let id = |key: &String| ObjectId::new(&realm, bucket.clone(), ObjectKey::new(key).unwrap());
         let ids: Vec<_> = keys.iter().map(id).collect();

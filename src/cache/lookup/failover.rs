@@ -33,7 +33,7 @@ impl Cache {
         down: Duration,
     ) -> Option<(ObjectId, Policy)> {
         // Versions have other names there, and somebody's own keys are for one origin.
-        let is_plain = !id.is_variant() && id.realm() == self.own_realm(id.bucket());
+        let is_plain = !id.is_variant() && *id.realm() == self.own_realm(id.bucket());
         let demands_now = policy.demand && !to.revalidates;
         let (realm, _) = self.origin.failover(id.bucket(), &to.origin, to.bucket.as_ref())?;
         let other = ObjectId::new(&realm, id.bucket().clone(), id.key().clone());

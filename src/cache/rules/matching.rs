@@ -4,6 +4,7 @@
 //! Cached entries say only when they were learned, so that the next read of them obeys the rules of then.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -64,7 +65,7 @@ pub struct Rules {
     current: ArcSwap<RuleSet>,
     trust: Trust,
     /// The origin compares keys byte by byte.
-    exact_keys: bool,
+    exact_keys: AtomicBool,
 }
 
 impl RuleSet {
@@ -136,13 +137,19 @@ impl Rules {
     /// The pattern that is not a glob, and why.
     pub fn new(configs: &[RuleConfig]) -> Result<Self, InvalidGlob> {
         let current = ArcSwap::from_pointee(RuleSet::new(configs)?);
-        Ok(Self { current, trust: Trust::default(), exact_keys: false })
+        Ok(Self { current, trust: Trust::default(), exact_keys: AtomicBool::new(false) })
     }
 
     /// The same for an origin that is known to take no key for another: no key [is ambiguous](spelling::is_ambiguous).
     #[must_use]
     pub fn with_exact_keys(self, exact_keys: bool) -> Self {
-        Self { exact_keys, ..self }
+        self.set_exact_keys(exact_keys);
+        self
+    }
+
+    /// As [`Rules::with_exact_keys`], from now on.
+    pub fn set_exact_keys(&self, exact_keys: bool) {
+        self.exact_keys.store(exact_keys, Ordering::Release);
     }
 
     /// Puts other rules into force, for each read that begins from now on. What is cached obeys them at once.
@@ -167,7 +174,7 @@ impl Rules {
     }
 
     fn is_ambiguous(&self, key: &str) -> bool {
-        !self.exact_keys && spelling::is_ambiguous(key)
+        !self.exact_keys.load(Ordering::Acquire) && spelling::is_ambiguous(key)
     }
 
     /// Whether any rule has lists kept.

@@ -86,7 +86,7 @@ impl World {
         };
         let rules = [RuleConfig::default()];
         let cache = Cache::new(&config, &rules, Arc::new(origin)).expect("there is no disk");
-        let realm = cache.origin.realm_of(None).clone();
+        let realm = cache.origin.realm_of(None);
         let id = Self::id(&realm);
         Arc::new(Self { cache, id, origin: AtomicU64::new(1), told: AtomicU64::new(0) })
     }

@@ -23,7 +23,7 @@ fn cache() -> Arc<Cache> {
 }
 
 fn id(cache: &Cache, size: u64, n: u64) -> ObjectId {
-    let realm = cache.origin.realm_of(None).clone();
+    let realm = cache.origin.realm_of(None);
     let key = ObjectKey::new(&format!("{size}/{n}")).unwrap();
     ObjectId::new(&realm, BucketName::new("bucket").unwrap(), key)
 }

@@ -67,7 +67,7 @@ struct Shared {
 /// Never returns. May be dropped at any time: then its tasks end, too.
 async fn poll(config: &SqsConfig, intake: &Arc<Intake>, status: ReceiverStatus) {
     let shared = Arc::new(Shared {
-        queue: Queue::connect(config, intake.origin()).await,
+        queue: Queue::connect(config, &intake.origin()).await,
         intake: intake.clone(),
         status,
         undeleted: AtomicBool::new(false),

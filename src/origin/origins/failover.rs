@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::{Origins, Target, realm};
+use super::set::{OriginSet, Target, realm};
 use crate::origin::DEFAULT_ORIGIN;
 use crate::origin::client::Origin;
 use crate::pacing::RateLimit;
@@ -56,7 +56,7 @@ impl Failovers {
     }
 }
 
-impl Origins {
+impl OriginSet {
     /// Lets reads fail over to an origin: to `bucket` there, or to the bucket of the client's name. An origin without a
     /// name in the configuration is none.
     pub fn add_failover(&self, name: &str, bucket: Option<&BucketName>) {
@@ -96,6 +96,12 @@ impl Origins {
         let (_, origin) = self.each().find(|(other, _)| *other == name)?;
         let realm = realm(name, bucket, origin);
         Some(Target { origin: origin.clone(), bucket: bucket.cloned(), realm })
+    }
+
+    /// Whether reads fail over to this realm.
+    pub(super) fn is_failover(&self, realm: &Realm) -> bool {
+        let routes = self.routes.as_ref();
+        routes.is_some_and(|routes| routes.failovers.of_realm(realm).is_some())
     }
 
     /// Where an object is asked for; `None`: at the default origin, by its own name.

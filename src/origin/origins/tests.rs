@@ -1,5 +1,7 @@
 //! Which bucket is whose.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::origin::OriginConfig;
 
@@ -95,12 +97,12 @@ fn r8_a_bucket_is_known_by_each_name_that_leads_to_it() {
 fn an_object_is_asked_for_by_the_name_that_its_origin_knows() {
     let origins = origins();
     let id = ObjectId::new(
-        origins.realm_of(Some(&bucket("archive"))),
+        &origins.realm_of(Some(&bucket("archive"))),
         bucket("archive"),
         ObjectKey::new("k").unwrap(),
     );
     let version = crate::s3::VersionId::new("v1").unwrap();
-    let there = origins.target_of(&id).unwrap().there(&id.at(version.clone()).paid());
+    let there = origins.in_force().target_of(&id).unwrap().there(&id.at(version.clone()).paid());
     assert_eq!(there.to_string(), "real/k");
     assert_eq!((there.version(), there.pays()), (Some(&version), true));
     assert_eq!(there.realm(), origins.of(id.bucket()).domains().own().realm());
@@ -125,14 +127,10 @@ fn r1_an_object_that_fails_over_has_a_realm_of_its_own_and_a_place_at_the_other_
     let realms = origins.realms_of(&first);
     assert_eq!(realms.len(), 3);
     assert!(realms.contains(&realm) && realms.contains(&realm_y) && realm != realm_y);
-    assert_eq!(
-        origins.realm_of(Some(&first)),
-        &realms[0],
-        "what is asked of the first has its own"
-    );
+    assert_eq!(origins.realm_of(Some(&first)), realms[0], "what is asked of the first has its own");
     let there = |realm: &Realm| {
         let id = ObjectId::new(realm, first.clone(), key.clone());
-        let target = origins.target_of(&id).map(|target| target.there(&id).to_string());
+        let target = origins.in_force().target_of(&id).map(|target| target.there(&id).to_string());
         (target, origins.of_object(&id).config().endpoint.clone())
     };
     assert_eq!(there(&realm), (Some("replica/k".to_owned()), "http://x".to_owned()));
@@ -151,17 +149,66 @@ fn an_error_names_the_bucket_as_its_client_does() {
     let origins = origins();
     let client = bucket("archive");
     let id = ObjectId::new(
-        origins.realm_of(Some(&client)),
+        &origins.realm_of(Some(&client)),
         client.clone(),
         ObjectKey::new("real").unwrap(),
     );
-    let mut said = crate::s3::S3Error::no_such_key("real");
+    let mut said = S3Error::no_such_key("real");
     said.details = [("BucketName", "real"), ("Other", "really")]
         .map(|(n, t)| (n.to_owned(), t.to_owned()))
         .into();
     let error = OriginError::NotFound(said);
-    let mut error = origins.target_of(&id).unwrap().for_client(error, &client);
+    let mut error = origins.in_force().target_of(&id).unwrap().for_client(error, &client);
     let details = &error.said_mut().unwrap().details;
     let texts: Vec<&str> = details.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(texts, ["archive", "really"]);
+}
+
+#[test]
+fn r1_an_object_is_asked_of_a_set_that_has_its_realm_or_of_none() {
+    let origins = Origins::from(origin("http://one"));
+    let id = |origins: &Origins| {
+        let realm = origins.realm_of(Some(&bucket("data")));
+        ObjectId::new(&realm, bucket("data"), ObjectKey::new("k").unwrap())
+    };
+    let asked = |id: &ObjectId| {
+        let (origin, _) = origins.route(id).ok()?;
+        Some(origin.config().endpoint.clone())
+    };
+    let one = id(&origins);
+    origins.replace(origin("http://two").into(), true);
+    let two = id(&origins);
+    assert_eq!(
+        [asked(&one), asked(&two)],
+        ["http://one", "http://two"].map(|e| Some(e.to_owned()))
+    );
+    // Mapped to another store, whose realm is another.
+    let x = origin("http://x");
+    let mapping = Mapping {
+        pattern: "data".to_owned(),
+        name: Some("x".to_owned()),
+        origin: x.clone(),
+        bucket: None,
+    };
+    let mapped = OriginSet::new(origin("http://two"), vec![("x".to_owned(), x)], vec![mapping]);
+    origins.replace(mapped.unwrap(), true);
+    assert_eq!(asked(&id(&origins)).as_deref(), Some("http://x"));
+    assert_eq!(
+        [asked(&one), asked(&two)],
+        ["http://one", "http://two"].map(|e| Some(e.to_owned()))
+    );
+    for n in 0..MOST_REPLACED {
+        origins.replace(origin(&format!("http://more-{n}")).into(), true);
+    }
+    assert_eq!(asked(&one), None, "it is refused, and not asked of another");
+}
+
+#[test]
+fn a_set_that_only_tunes_its_origins_takes_over_at_once() {
+    let origins = Origins::from(origin("http://one"));
+    let realm = origins.realm_of(None);
+    let next = origin("http://one");
+    origins.replace(next.clone().into(), false);
+    assert!(Arc::ptr_eq(&origins.default_origin(), &next) && origins.realm_of(None) == realm);
+    assert!(origins.0.replaced.lock().is_empty());
 }

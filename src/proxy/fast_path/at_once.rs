@@ -68,7 +68,7 @@ impl Gateway {
             return None;
         }
         let realm = self.origins.realm_of(parsed.bucket.as_ref());
-        let (read, id, policy) = self.cacheable(&head.headers, parsed, realm)?;
+        let (read, id, policy) = self.cacheable(&head.headers, parsed, &realm)?;
         let (id, policy) = cacheable.insert((id, policy));
         let page = self.page_headers(&head.headers, id, read, false)?;
         let found = self.found_at_hand(read, id, policy)?;

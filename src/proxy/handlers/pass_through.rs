@@ -278,7 +278,7 @@ impl Gateway {
     fn owner_check(&self, forward: &Forward) -> Option<OwnerCheck> {
         let bucket = forward.parsed.bucket.as_ref()?;
         // A write counts in all realms.
-        Some(OwnerCheck::now(self.cache.writes_of_bucket(self.cache.own_realm(bucket), bucket)))
+        Some(OwnerCheck::now(self.cache.writes_of_bucket(&self.cache.own_realm(bucket), bucket)))
     }
 
     /// An answer about the object says that its bucket belongs to whom the client expects.

@@ -86,7 +86,7 @@ mod tests {
         let one = origins.realm_of(None);
         let touched = Touched::objects(&objects, &origins);
         let named = |id: &ObjectId| {
-            let domain = if id.realm() == one { "one" } else { "two" };
+            let domain = if *id.realm() == one { "one" } else { "two" };
             format!("{domain} {}/{}", id.bucket(), id.key())
         };
         let buckets = touched.buckets.iter().map(ToString::to_string).collect();

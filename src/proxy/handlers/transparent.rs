@@ -66,7 +66,8 @@ impl Gateway {
         let mut head = as_signed(session.req_header(), query)?;
         head.insert_header(IF_NONE_MATCH, meta.etag.as_header().clone())?;
         let asked = Asked::now();
-        let ask = Box::pin(self.origins.default_origin().ask(id.bucket(), Box::new(head)));
+        let origin = self.origins.default_origin();
+        let ask = Box::pin(origin.ask(id.bucket(), Box::new(head)));
         let said = or_gone(session, ask).await?;
         match said.map(|said| Verdict::of(&said, meta)) {
             Ok(Verdict::Yes) => {

@@ -69,7 +69,7 @@ impl Gateway {
             }
             false => head.method.clone(),
         };
-        let bucket = operation::parse(&request, &self.host_names).ok()?.bucket?;
+        let bucket = operation::parse(&request, &self.addressed.load().host_names).ok()?.bucket?;
         let question = (bucket, origin.clone(), method);
         if let Some(known) = self.cors.answers.get(&question) {
             return Some(known);
