@@ -9,8 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::disk::tier::policy::AdmissionMode;
 use super::disk::{DiskConfig, Share};
 use super::rules::failover::FailoverConfig;
-use super::rules::sample::SampleRate;
-use crate::config::units::{ByteSize, HumanDuration};
+use crate::config::units::{ByteSize, HumanDuration, SampleRate};
 use crate::glob::{Glob, InvalidGlob};
 
 /// Sizes of the cache, the key `cache`.

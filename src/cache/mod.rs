@@ -48,4 +48,3 @@ pub use rules::failover::{Failover, FailoverConfig};
 pub use rules::key_glob::KeyGlob;
 pub use rules::matching::{MatchedRule, Rules};
 pub use rules::policy::Policy;
-pub use rules::sample::SampleRate;

@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use super::Config;
 use super::units::{ByteSize, Dollars, HumanDuration, Secret};
-use crate::cache::SampleRate;
 use crate::cache::config::{EventsFreshness, Freshness};
 use crate::cache::disk::Share;
+use crate::config::units::SampleRate;
 use crate::logging::config::{AccessLog, AuditLog, LogOutput, MessageFormat};
 use crate::proxy::config::FileMode;
 

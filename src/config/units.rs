@@ -6,6 +6,10 @@
 //!
 //! This module imports nothing of ours and is importable by all.
 
+mod sample_rate;
+
+pub use sample_rate::SampleRate;
+
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Shadow verification: a sample of hits is compared with the origin, and what differs is dropped and said.
 
-use hotset::cache::{Freshness, RuleConfig, SampleRate};
+use hotset::cache::{Freshness, RuleConfig};
+use hotset::config::units::SampleRate;
 
 use crate::support::{
     Always, Client, FakeS3, Fault, Gate, Matcher, Object, Process, Scratch, TestProxy, Times,

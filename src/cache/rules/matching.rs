@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use super::failover::Failover;
 use super::policy::{Fetching, Policy, Staleness};
-use super::sample::SampleRate;
 use super::trust::Trust;
 use crate::cache::config::{Freshness, PrefetchConfig, RuleConfig};
 use crate::cache::metadata::clock::Moment;
+use crate::config::units::SampleRate;
 use crate::glob::{FirstMatch, InvalidGlob};
 use crate::metrics::traffic::{self, Traffic};
 use crate::s3::{BucketName, ObjectId, ObjectKey, VersionId, spelling};

@@ -4,5 +4,4 @@ pub(in crate::cache) mod failover;
 pub(in crate::cache) mod key_glob;
 pub(in crate::cache) mod matching;
 pub(in crate::cache) mod policy;
-pub(in crate::cache) mod sample;
 pub(in crate::cache) mod trust;

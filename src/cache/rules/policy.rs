@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cache::config::Freshness;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::Entry;
-use crate::cache::rules::sample::SampleRate;
+use crate::config::units::SampleRate;
 use crate::metrics::traffic::Traffic;
 use crate::origin::{Asked, Class};
 use crate::s3::ObjectMeta;

@@ -1,4 +1,4 @@
-//! A share of hits that is compared with the origin, the key `verify_hits` of a rule.
+//! A share of requests or hits that is drawn by chance.
 
 use std::str::FromStr;
 
@@ -12,11 +12,13 @@ const PERCENT: u32 = 10_000;
 pub struct SampleRate(u32);
 
 impl SampleRate {
+    /// One of a hundred.
+    pub const ONE_PERCENT: Self = Self(PERCENT);
     /// Everything.
     pub const ALL: Self = Self(100 * PERCENT);
 
-    /// Whether a hit is one of the share, by chance.
-    pub(in crate::cache) fn draws(self) -> bool {
+    /// Whether one is of the share, by chance.
+    pub fn draws(self) -> bool {
         self.0 != 0 && (self == Self::ALL || rand::random::<u32>() % Self::ALL.0 < self.0)
     }
 }
