@@ -45,6 +45,7 @@ use crate::proxy::{
 };
 use crate::tls::Tls;
 use crate::tls::config::{ClientAuth, TlsConfig};
+use crate::tracing;
 use crate::warm::{Demand, Warmer};
 
 use arc_swap::ArcSwap;
@@ -136,6 +137,7 @@ impl App {
             // What is found when the disk is read counts already.
             let _recording = metrics::install();
         }
+        tracing::install(&config.tracing).map_err(|(key, why)| RunError::Tracing(key, why))?;
         let cache = Cache::new(&config.cache, &config.rules, origin.clone())?;
         let access = upstream::access(&config, &origin)?;
         let rules = Rules::new(&config.rules)?.with_exact_keys(origin.are_aws());
@@ -344,6 +346,11 @@ impl App {
         }
         if timeout_at(deadline, self.cache.close()).await.is_err() {
             log::warn!("shutdown.grace is over; some blocks in memory were not written to disk");
+        }
+        // A collector that does not answer holds up no shutdown.
+        let limit = deadline.min(Instant::now() + self.reloader.in_force().tracing.timeout.0);
+        if timeout_at(limit, tracing::flush()).await.is_err() {
+            log::warn!("tracing.endpoint: some spans were not sent");
         }
         let flush = move || {
             self.log.flush();

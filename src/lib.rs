@@ -77,5 +77,6 @@ pub mod s3;
 #[allow(unsafe_code, reason = "the one module that needs it")]
 mod sys;
 pub mod tls;
+pub mod tracing;
 pub mod warm;
 pub mod yaml;

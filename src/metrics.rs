@@ -34,6 +34,7 @@ pub mod memory;
 pub mod openmetrics;
 pub mod origin;
 pub mod requests;
+pub mod tracing;
 pub mod warm;
 pub mod webhook;
 pub mod wire;
@@ -113,6 +114,7 @@ fn register() {
     process::describe();
     traffic::describe();
     requests::register();
+    tracing::register();
     warm::register();
     webhook::register();
     wire::register();

@@ -39,6 +39,8 @@ pub enum RunError {
     Events(#[from] ReceiversError),
     #[error("log.{0}: {1}")]
     Log(&'static str, std::io::Error),
+    #[error("tracing.{0}: {1}")]
+    Tracing(String, String),
     #[error("admin.token_file: {0}")]
     AdminToken(std::io::Error),
     #[error("rules: {0}")]

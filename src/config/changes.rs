@@ -72,6 +72,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("rules", Live),
     ("shutdown", Live),
     ("threads", Restart),
+    ("tracing", Restart),
     ("warm", Live),
 ];
 

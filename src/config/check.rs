@@ -16,9 +16,12 @@ use crate::cache::config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
 use crate::events::config::EventsConfig;
 use crate::glob::Text;
 use crate::proxy::config::{LimitsConfig, ListenConfig};
+use crate::tracing::{self, config::TracingConfig};
 
 /// The longest path of a unix socket, `sun_path` of `sockaddr_un` without its closing zero.
 const SOCKET_PATH_MAX: usize = 107;
+/// The most spans that may wait; each takes about 1 KiB.
+const QUEUE_MAX: usize = 1_000_000;
 /// The longest that a list is kept.
 const LISTS_MAX: HumanDuration = HumanDuration::secs(60);
 
@@ -39,6 +42,7 @@ impl Config {
         check_limits(&self.limits)?;
         admin::check_warm(&self.warm)?;
         cluster::check(&self.cluster, &self.admin)?;
+        check_tracing(&self.tracing)?;
         at_least_one("threads", self.threads.unwrap_or(1))?;
         greater_than_zero("reload", self.reload.unwrap_or(HumanDuration::secs(1)))?;
         if self.log.level.parse::<log::LevelFilter>().is_err() {
@@ -167,6 +171,20 @@ fn check_domains(index: usize, listen: &ListenConfig) -> Result<(), ConfigError>
         }
     }
     Ok(())
+}
+
+fn check_tracing(config: &TracingConfig) -> Result<(), ConfigError> {
+    tracing::check(config)
+        .map_err(|(key, problem)| ConfigError::at(format_args!("tracing.{key}"), problem))?;
+    at_least_one("tracing.batch", config.batch)?;
+    if config.queue < config.batch || config.queue > QUEUE_MAX {
+        return wrong(
+            "tracing.queue",
+            format_args!("must be from tracing.batch ({}) to {QUEUE_MAX}", config.batch),
+        );
+    }
+    greater_than_zero("tracing.interval", config.interval)?;
+    greater_than_zero("tracing.timeout", config.timeout)
 }
 
 fn check_cache(cache: &CacheConfig) -> Result<(), ConfigError> {

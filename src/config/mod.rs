@@ -35,6 +35,7 @@ use crate::events::config::EventsConfig;
 use crate::logging::config::LogConfig;
 use crate::origin::config::{BucketConfig, OriginConfig};
 use crate::proxy::config::{LimitsConfig, ListenConfig};
+use crate::tracing::config::TracingConfig;
 use crate::warm::config::WarmConfig;
 use crate::yaml::Place;
 use units::HumanDuration;
@@ -71,6 +72,8 @@ pub struct Config {
     pub warm: WarmConfig,
     /// Logging.
     pub log: LogConfig,
+    /// Traces of requests for OpenTelemetry.
+    pub tracing: TracingConfig,
     /// Limits on what clients may use.
     pub limits: LimitsConfig,
     /// Graceful shutdown.
@@ -98,6 +101,7 @@ impl Default for Config {
             cluster: ClusterConfig::default(),
             warm: WarmConfig::default(),
             log: LogConfig::default(),
+            tracing: TracingConfig::default(),
             limits: LimitsConfig::default(),
             shutdown: ShutdownConfig::default(),
             reload: Some(HumanDuration::secs(5)),

@@ -15,9 +15,18 @@ tokio::task_local! {
 
 const OUTCOMES: usize = Outcome::ALL.len();
 
+/// A span of a trace (OpenTelemetry).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpanContext {
+    pub trace: u128,
+    pub span: u64,
+}
+
 /// Requests to the origin that were made for one request of a client.
 #[derive(Debug)]
 pub struct OriginUse {
+    /// The span of the client's request; `None`: it is not traced.
+    span: Option<SpanContext>,
     outcomes: [AtomicU32; OUTCOMES],
     retries: AtomicU32,
     bytes: AtomicU64,
@@ -28,6 +37,7 @@ pub struct OriginUse {
 impl Default for OriginUse {
     fn default() -> Self {
         Self {
+            span: None,
             outcomes: [const { AtomicU32::new(0) }; OUTCOMES],
             retries: AtomicU32::new(0),
             bytes: AtomicU64::new(0),
@@ -37,6 +47,11 @@ impl Default for OriginUse {
 }
 
 impl OriginUse {
+    /// Of a request with this span.
+    pub fn traced(span: Option<SpanContext>) -> Self {
+        Self { span, ..Self::default() }
+    }
+
     /// Attempts that have ended, with their outcomes.
     pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u32)> {
         let count = |of: &Outcome| (*of, self.outcomes[*of as usize].load(Ordering::Relaxed));
@@ -100,6 +115,11 @@ pub fn spawn<F: Future<Output = ()> + Send + 'static>(work: F) {
         Ok(of) => drop(tokio::spawn(CURRENT.scope(of, work))),
         Err(_) => drop(tokio::spawn(work)),
     }
+}
+
+/// The span of the client's request that is worked on; `None`: it is not traced.
+pub fn span() -> Option<SpanContext> {
+    CURRENT.try_with(|of| of.span).ok().flatten()
 }
 
 pub(super) fn request(outcome: Outcome) {

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::client::Origin;
 use super::error::OriginError;
+use super::exchange::Try;
 use super::retry::Reused;
 use super::slots::{Class, Urgency};
 use crate::metrics::{self, OriginKind, Outcome};
@@ -35,10 +36,15 @@ impl Origin {
         let host = site.endpoint().target(Some(bucket), None).host;
         let deadline = Instant::now() + self.config().deadline.0;
         let urgency = Urgency::new(Class::Metadata);
-        let mut outcome =
-            self.transport().deliver(site, head.clone(), &host, false, deadline, &urgency).await;
+        let mut outcome = self
+            .transport()
+            .deliver(site, head.clone(), &host, Try::first(false), deadline, &urgency)
+            .await;
         if let Err((OriginError::Broken(_), Reused(true))) = &outcome {
-            outcome = self.transport().deliver(site, head, &host, true, deadline, &urgency).await;
+            outcome = self
+                .transport()
+                .deliver(site, head, &host, Try::first(true), deadline, &urgency)
+                .await;
         }
         let label = outcome.as_ref().map_or_else(|(e, _)| e.outcome(), |e| outcome_of(e.status));
         metrics::origin_request(self.health().name(), OriginKind::Ask, label);

@@ -17,7 +17,7 @@ use super::directory_bucket::{SessionKeysFrom, Sessions};
 use super::domains::{Domain, Domains};
 use super::endpoint::Endpoint;
 use super::error::{OriginError, is_of_credentials};
-use super::exchange::{Exchange, Transport};
+use super::exchange::{Exchange, Transport, Try};
 use super::health::Health;
 use super::hedging::Hedging;
 use super::loops::LoopGuard;
@@ -350,7 +350,8 @@ impl Origin {
         let head = request.to_head(site, self.now());
         let host = head.headers[HOST].to_str().unwrap_or_default().to_owned();
         let (deadline, urgency) = (budget.deadline(), budget.urgency());
-        let exchange = self.transport.deliver(site, head, &host, fresh, deadline, urgency).await?;
+        let which = Try { fresh, retries: budget.attempt() };
+        let exchange = self.transport.deliver(site, head, &host, which, deadline, urgency).await?;
         if matches!(exchange.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             return Ok(exchange);
         }

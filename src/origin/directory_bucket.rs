@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::clock::OriginClock;
 use super::credentials::{Found, Source};
-use super::exchange::{Exchange, Transport};
+use super::exchange::{Exchange, Transport, Try};
 use super::regions::Site;
 use super::request::build_head;
 use super::slots::{Class, Urgency};
@@ -132,8 +132,14 @@ impl Sessions {
         let path = format!("/?{}", query.to_canonical_string());
         let head = build_head(Method::GET, path.as_bytes(), &headers);
         let (deadline, urgency) = (Instant::now() + LIMIT, Urgency::new(Class::Metadata));
-        let deliver =
-            self.transport.deliver(&self.site, head, &target.host, true, deadline, &urgency);
+        let deliver = self.transport.deliver(
+            &self.site,
+            head,
+            &target.host,
+            Try::first(true),
+            deadline,
+            &urgency,
+        );
         let exchange = deliver.await.map_err(|(error, _)| error.to_string())?;
         let (status, head, body) = read(exchange).await?;
         if status == StatusCode::OK {

@@ -17,6 +17,7 @@ use super::loops::LoopGuard;
 use super::regions::Site;
 use super::retry::Reused;
 use super::slots::{Slot, Slots, Urgency};
+use crate::tracing::{self, OpenSpan};
 
 /// The rest of an answer that nobody wants is read when it is at most this many bytes, so that the connection can be
 /// used again: making a new one costs about as much.
@@ -44,6 +45,24 @@ pub(super) struct Exchange {
     slot: Slot,
     /// From when it might be sent to the answer's head.
     pub(super) first_byte: Duration,
+    /// Ends with this; `None`: it is not traced.
+    span: Option<OpenSpan>,
+}
+
+/// Which try of a request one is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Try {
+    /// Over a new connection.
+    pub fresh: bool,
+    /// Of those before it.
+    pub retries: u32,
+}
+
+impl Try {
+    /// Over a new connection, or not.
+    pub(super) fn first(fresh: bool) -> Self {
+        Self { fresh, retries: 0 }
+    }
 }
 
 impl Transport {
@@ -76,11 +95,40 @@ impl Transport {
         site: &Site,
         mut head: Box<RequestHeader>,
         host: &str,
-        fresh: bool,
+        which: Try,
         deadline: Instant,
         urgency: &Urgency,
     ) -> Result<Exchange, (OriginError, Reused)> {
         self.loops.mark_own(&mut head);
+        let (method, path) = (&head.method, head.uri.path());
+        let Some(mut span) = tracing::begin_request(method, site.endpoint().name(), path) else {
+            return self.send(site, head, host, which.fresh, deadline, urgency).await;
+        };
+        if which.retries > 0 {
+            span.resent(which.retries);
+        }
+        let (name, value) = tracing::header(span.context());
+        let _ = head.insert_header(name, value);
+        let mut sent = self.send(site, head, host, which.fresh, deadline, urgency).await;
+        match &mut sent {
+            Ok(exchange) => {
+                span.answered(exchange.status.as_u16(), Some(exchange.address));
+                exchange.span = Some(span);
+            }
+            Err((error, _)) => span.failed(error.outcome().label()),
+        }
+        sent
+    }
+
+    async fn send(
+        &self,
+        site: &Site,
+        head: Box<RequestHeader>,
+        host: &str,
+        fresh: bool,
+        deadline: Instant,
+        urgency: &Urgency,
+    ) -> Result<Exchange, (OriginError, Reused)> {
         let not_sent = |e| (e, Reused(false));
         let slot = timeout_at(deadline, self.slots.take(urgency))
             .await
@@ -114,7 +162,17 @@ impl Transport {
         let status = session.get_status().unwrap_or(StatusCode::BAD_GATEWAY);
         let (connections, host) = (site.connections.clone(), route.host);
         let (received, first_byte) = (0, began.elapsed());
-        Ok(Exchange { session, connections, host, address, status, received, slot, first_byte })
+        Ok(Exchange {
+            session,
+            connections,
+            host,
+            address,
+            status,
+            received,
+            slot,
+            first_byte,
+            span: None,
+        })
     }
 }
 
@@ -125,8 +183,21 @@ impl Exchange {
 
     /// The next bytes of the body; `None` at its end.
     pub(super) async fn read(&mut self) -> Result<Option<&[u8]>, OriginError> {
-        let read = self.session.read_body_ref().await.map_err(|e| wire_error(&e))?;
-        self.received += read.map_or(0, |bytes| bytes.len() as u64);
+        let read = match self.session.read_body_ref().await {
+            Ok(read) => read,
+            Err(error) => {
+                let error = wire_error(&error);
+                if let Some(span) = &mut self.span {
+                    span.failed(error.outcome().label());
+                }
+                return Err(error);
+            }
+        };
+        let bytes = read.map_or(0, |bytes| bytes.len() as u64);
+        self.received += bytes;
+        if let Some(span) = &mut self.span {
+            span.received(bytes);
+        }
         Ok(read)
     }
 

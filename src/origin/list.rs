@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::client::Origin;
 use super::error::OriginError;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Try};
 use super::regions::Site;
 use super::request::build_head;
 use super::retry::{RetryBudget, Reused};
@@ -120,7 +120,8 @@ impl Origin {
         let path = format!("{}?{}", target.path, query.to_canonical_string());
         let head = build_head(Method::GET, path.as_bytes(), &headers);
         let urgency = Urgency::new(Class::Read);
-        self.transport().deliver(site, head, &target.host, fresh, deadline, &urgency).await
+        let which = Try::first(fresh);
+        self.transport().deliver(site, head, &target.host, which, deadline, &urgency).await
     }
 }
 

@@ -12,7 +12,7 @@ use super::connections::Connections;
 use super::domains::Domain;
 use super::endpoint::Endpoint;
 use super::error::OriginError;
-use super::exchange::Transport;
+use super::exchange::{Transport, Try};
 use super::misdirected::{BUCKET_REGION, Misdirected, is_of_region, is_region};
 use super::regions::{Move, Regions, Site};
 use super::request::build_head;
@@ -132,7 +132,8 @@ impl Locator {
         }
         let head = build_head(Method::HEAD, target.path.as_bytes(), &headers);
         let urgency = Urgency::new(Class::Metadata);
-        let exchange = self.transport.deliver(site, head, &target.host, false, deadline, &urgency);
+        let exchange =
+            self.transport.deliver(site, head, &target.host, Try::first(false), deadline, &urgency);
         let exchange = exchange.await.ok()?;
         let region = exchange.head().get(BUCKET_REGION).and_then(|value| value.to_str().ok());
         let region = region.filter(|region| is_region(region)).map(str::to_owned);

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::client::Origin;
 use super::error::OriginError;
+use super::exchange::Try;
 use super::regions::Site;
 use super::request::build_head;
 use super::slots::{Class, Urgency};
@@ -55,8 +56,10 @@ impl Origin {
         let deadline = Instant::now() + self.config().deadline.0;
         // A connection of its own: what is written on a kept one may be lost with it, and nobody would know.
         let urgency = Urgency::new(Class::Metadata);
-        let exchange =
-            self.transport().deliver(site, head, &target.host, true, deadline, &urgency).await;
+        let exchange = self
+            .transport()
+            .deliver(site, head, &target.host, Try::first(true), deadline, &urgency)
+            .await;
         let exchange = exchange.map_err(|(error, _)| error)?;
         match exchange.status.is_success() {
             true => {

@@ -31,6 +31,7 @@ use crate::metrics::traffic::Traffic;
 use crate::metrics::{self, CacheResult, GaugeGuard, Operation as OperationLabel, wire};
 use crate::origin::{Domain, PassThrough, Place, Site};
 use crate::s3::{AccountId, BucketName, Effect, ObjectId, ObjectKey, Parsed, Realm, S3Error};
+use crate::tracing::{OpenSpan, Trace};
 
 /// The state of one request.
 pub struct RequestContext {
@@ -68,6 +69,8 @@ pub struct RequestContext {
     pub forward: Option<Box<Forward>>,
     /// Requests to the origin that were made for it; `None`: nobody watched when it began.
     pub(super) origin_use: Option<Arc<OriginUse>>,
+    /// `None`: it is not traced.
+    pub(super) trace: Option<Trace>,
     /// Why it was refused before its operation was looked at.
     pub(super) refused: Option<Refusal>,
     /// The error that it was answered with.
@@ -102,6 +105,7 @@ impl RequestContext {
             cacheable: None,
             forward: None,
             origin_use: None,
+            trace: None,
             refused: None,
             answered: None,
             held: None,
@@ -194,6 +198,8 @@ pub struct Forward {
     pub(super) resend: Resend,
     /// The last invalidation that might still be undone by a power cut.
     pub unsettled: Option<Ticket>,
+    /// The span of the last try; `None`: it is not traced.
+    pub(super) span: Option<OpenSpan>,
     /// Its answer may contradict cached metadata (R34).
     pub(super) observed: Option<Box<Observed>>,
     /// A listing on its way that may.
@@ -253,6 +259,7 @@ impl Forward {
             signed_with: None,
             resend: Resend::default(),
             unsettled: None,
+            span: None,
             observed: None,
             page: None,
             keeping: None,

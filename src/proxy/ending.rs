@@ -7,7 +7,7 @@ use super::access_log::{self, Exchange};
 use super::context::RequestContext;
 use super::gateway::Gateway;
 use super::handlers::writes::leaves_doubt;
-use super::watched;
+use super::{traced, watched};
 use crate::cache::RemoteEnd;
 use crate::inspect::Counted;
 use crate::metrics::attribution;
@@ -38,6 +38,13 @@ impl Gateway {
             attribution::attribute_sync(ctx.origin_use.as_ref(), || {
                 origin.passed_through(origin_outcome(error, status));
             });
+            if let Some(mut span) = forward.span.take() {
+                span.ended(status);
+                span.received(exchange.bytes as u64);
+                if error.is_some() {
+                    span.failed(origin_outcome(error, status).label());
+                }
+            }
             if let Some(origin_use) = &ctx.origin_use {
                 origin_use.add_bytes(exchange.bytes as u64);
                 ctx.first_byte.into_iter().for_each(|time| origin_use.add_first_byte(time));
@@ -59,6 +66,9 @@ impl Gateway {
         self.inspect.hottest.count(&counted(exchange, ctx));
         if self.inspect.watchers.is_watched() {
             watched::offer(&self.inspect.watchers, exchange, ctx);
+        }
+        if let Some(trace) = ctx.trace {
+            traced::end(trace, exchange, ctx);
         }
         self.log.write(exchange, ctx);
         access_log::audited::write(&self.audit, &self.access, exchange, ctx);

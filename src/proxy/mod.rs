@@ -23,6 +23,7 @@ mod path_prefix;
 mod recent_errors;
 mod request;
 mod response;
+mod traced;
 mod understood;
 mod watched;
 
@@ -41,6 +42,7 @@ use crate::metrics::attribution::{self, OriginUse};
 use crate::metrics::{self, CacheResult};
 use crate::origin::{Domain, Place};
 use crate::s3::{Operation, Parsed, S3Error};
+use crate::tracing;
 
 pub use access_log::AccessLogger;
 pub use config::{FileMode, LimitsConfig, ListenConfig};
@@ -218,6 +220,7 @@ impl ProxyHttp for Gateway {
         let stays = session.get_keepalive().is_some();
         session.set_keepalive(stays.then_some(limits.keep_alive.0.as_secs()));
         ctx.region.clone_from(&self.addressed.load().region);
+        ctx.trace = tracing::begin(&session.req_header().headers);
         self.path_prefix.cut_head(session.req_header_mut())?;
         if let Some(why) = self.refused(session) {
             ctx.refuse(why);
@@ -232,8 +235,9 @@ impl ProxyHttp for Gateway {
             return Ok(true);
         }
         match self.understand(session, ctx) {
-            Ok((parsed, admitted)) if self.inspect.watchers.is_watched() => {
-                let origin_use = Arc::<OriginUse>::default();
+            Ok((parsed, admitted)) if ctx.trace.is_some() || self.inspect.watchers.is_watched() => {
+                let span = ctx.trace.map(|trace| trace.context());
+                let origin_use = Arc::new(OriginUse::traced(span));
                 ctx.origin_use = Some(origin_use.clone());
                 let work = Box::pin(self.begin(session, ctx, parsed, admitted));
                 Ok(attribution::attribute(origin_use, work).await? == Outcome::Answered)
@@ -264,6 +268,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let forward = ctx.forward.as_mut().expect("set before a request is passed on");
+        if let Some(trace) = &ctx.trace {
+            self.begin_span(trace, head, forward)?;
+        }
         self.rewrite(head, forward)
     }
 

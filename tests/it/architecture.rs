@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A room and all that it may import of ours; itself it always may.
-const MAY_IMPORT: [(&str, &[&str]); 19] = [
+const MAY_IMPORT: [(&str, &[&str]); 20] = [
     ("accept", &[]),
     ("pacing", &[]),
     ("permits", &[]),
@@ -25,8 +25,12 @@ const MAY_IMPORT: [(&str, &[&str]); 19] = [
     ("logging", &["metrics", "pacing"]),
     ("inspect", &["glob", "logging", "metrics", "config::units"]),
     ("tls", &["metrics", "config::units"]),
+    ("tracing", &["metrics", "pacing", "tls", "config::units"]),
     ("auth", &["s3", "glob", "yaml", "metrics", "config::units"]),
-    ("origin", &["auth", "pacing", "permits", "sys", "s3", "glob", "metrics", "config::units"]),
+    (
+        "origin",
+        &["auth", "pacing", "permits", "sys", "s3", "glob", "tracing", "metrics", "config::units"],
+    ),
     ("cache", &["origin", "sys", "s3", "glob", "metrics", "config::units"]),
     ("warm", &["cache", "origin", "permits", "s3", "glob", "metrics", "config::units"]),
     ("cluster", &["cache", "pacing", "s3", "glob", "metrics", "config::units"]),
@@ -60,6 +64,7 @@ const MAY_IMPORT: [(&str, &[&str]); 19] = [
             "permits",
             "s3",
             "tls",
+            "tracing",
             "metrics",
             "config::units",
         ],

@@ -165,6 +165,8 @@ mod tls;
 /// Objects that change while they are read.
 mod top;
 mod torn;
+/// Traces, as a collector receives them.
+mod tracing;
 /// S3 decides, asked by each caller's own request.
 mod transparent;
 /// `auth.writes`, `auth.buckets`, and the unix socket.

@@ -83,6 +83,10 @@ fn late_labels() -> BTreeMap<&'static str, Labels> {
             "hotset_origin_address_failures_total",
             Labels::from([label("address", vec![]), label("origin", vec![])]),
         ),
+        (
+            "hotset_trace_spans_total",
+            Labels::from([label("outcome", vec!["sent", "dropped", "failed"])]),
+        ),
         ("hotset_failover_reads_total", Labels::from([label("origin", vec![])])),
         ("hotset_rule_trusted_buckets", Labels::from([label("rule", vec![])])),
         (

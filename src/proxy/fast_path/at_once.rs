@@ -21,6 +21,7 @@ use crate::proxy::handlers::read::{Answer, evaluate, head_of};
 use crate::proxy::request::sender;
 use crate::proxy::response::head::CacheStatus;
 use crate::s3::{ObjectId, Read, ReadMethod};
+use crate::tracing;
 
 /// The longest range that is answered so: of longer ones pingora's part is not felt.
 const MOST: u64 = 128 << 10;
@@ -87,6 +88,7 @@ impl Gateway {
         };
         let mut ctx = RequestContext::begin();
         ctx.started = *started;
+        ctx.trace = tracing::begin(&head.headers);
         ctx.held = Some(self.admission.request()?);
         if !self.cache.bring(&mut here).await {
             return None;

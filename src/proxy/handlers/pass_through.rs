@@ -30,6 +30,7 @@ use crate::proxy::response::head::CacheStatus;
 use crate::proxy::response::page_access::Asking;
 use crate::proxy::response::region;
 use crate::s3::{Operation, Parsed, Query, S3Error, announces_another_length, expected_owner};
+use crate::tracing::{self, Trace};
 
 /// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
 const WRITE_PATIENCE: Duration = Duration::from_mins(10);
@@ -80,6 +81,29 @@ impl Gateway {
             Asking::of(&self.cache, &head.headers, &forward.parsed, &forward.realm).map(Box::new);
         if let Some(observed) = &mut forward.observed {
             observed.is_sent();
+        }
+        Ok(())
+    }
+
+    /// Begins the span of a try, and names it to the origin; not where the request goes out as its sender signed it.
+    pub(in crate::proxy) fn begin_span(
+        &self,
+        trace: &Trace,
+        head: &mut RequestHeader,
+        forward: &mut Forward,
+    ) -> Result<()> {
+        if let Some(mut before) = forward.span.take() {
+            before.failed("sent_again");
+        }
+        let site = Self::site_of(forward);
+        let (method, path) = (&head.method, head.uri.path());
+        let Some(span) = trace.begin_request(method, site.endpoint().name(), path) else {
+            return Ok(());
+        };
+        let (name, value) = tracing::header(span.context());
+        forward.span = Some(span);
+        if self.access.transparent().is_none() {
+            head.insert_header(name, value)?;
         }
         Ok(())
     }

@@ -1,0 +1,47 @@
+//! Metrics of traces.
+
+use std::sync::OnceLock;
+
+use metrics::{Counter, Unit, counter, describe_counter, with_local_recorder};
+
+use super::recorder::{Registered, recorder};
+
+const SPANS: &str = "hotset_trace_spans_total";
+
+label! {
+    /// What became of a span.
+    Outcome {
+        /// The collector took it.
+        Sent = "sent",
+        /// The queue was full.
+        Dropped = "dropped",
+        /// The collector did not take it.
+        Failed = "failed",
+    }
+}
+
+struct Handles {
+    /// Registered when traces are set up.
+    spans: [OnceLock<Counter>; Outcome::ALL.len()],
+}
+
+static HANDLES: Registered<Handles> = Registered::none();
+
+/// Describes these metrics with the recorder in scope.
+pub(super) fn register() {
+    describe_counter!(
+        SPANS,
+        Unit::Count,
+        "Spans of traces (tracing.endpoint), by outcome: sent, dropped (the queue was full), failed (the collector did not take them)"
+    );
+    HANDLES.keep(Handles { spans: [const { OnceLock::new() }; Outcome::ALL.len()] });
+}
+
+/// Counts spans; none registers the series.
+pub fn spans(outcome: Outcome, count: u64) {
+    let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    let register = || counter!(SPANS, "outcome" => outcome.label());
+    handles.spans[outcome as usize]
+        .get_or_init(|| with_local_recorder(recorder, register))
+        .increment(count);
+}
