@@ -138,22 +138,31 @@ fn trust(rules: &Rules) -> Value {
 }
 
 /// Each limit with its unit, its use and its value.
-fn limits_in_use(admission: &Admission, cache: &Cache) -> [(Limit, &'static str, u64, u64); 3] {
+fn limits_in_use(admission: &Admission, cache: &Cache) -> Vec<(Limit, &'static str, u64, u64)> {
     let count = |limit, unit, (used, most): (usize, usize)| (limit, unit, used as u64, most as u64);
     let usage = cache.usage();
-    [
+    let mut limits = vec![
         count(Limit::Requests, "requests", admission.requests()),
         count(Limit::Connections, "connections", admission.connections()),
         (Limit::InFlight, "bytes", usage.in_flight_bytes, usage.in_flight_limit),
-    ]
+    ];
+    let of_clients = admission.client_limits().into_iter();
+    limits.extend(of_clients.map(|(limit, used, most)| {
+        let unit = match limit {
+            Limit::IdentityByteRate | Limit::AddressByteRate => "bytes",
+            _ => "requests",
+        };
+        (limit, unit, used, most)
+    }));
+    limits
 }
 
 fn limits_now(admission: &Admission, cache: &Cache) -> Value {
-    let shown = limits_in_use(admission, cache).map(|(of, unit, used, limit)| {
+    let shown = limits_in_use(admission, cache).into_iter().map(|(of, unit, used, limit)| {
         let peak = limits::peak(of).max(used);
         json!(LimitInUse { key: of.label(), unit, used, peak, limit })
     });
-    shown.into_iter().collect()
+    shown.collect()
 }
 
 fn refresh_limits(admission: &Admission, cache: &Cache) {

@@ -12,6 +12,7 @@
 mod access;
 mod bearer;
 pub mod chunked;
+mod client_limit;
 pub mod config;
 pub mod credentials;
 pub mod form;
@@ -27,6 +28,7 @@ pub mod web_origin;
 
 pub use access::{Access, Admitted, ListedKeys, Sender};
 pub use bearer::bearer;
+pub use client_limit::{ClientLimit, ClientLimitOverride};
 pub use config::{AuthConfig, AuthMode};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use form::FormGate;

@@ -11,6 +11,7 @@ use http::Uri;
 use self::values::{at_least_one, check_tls, free_address, greater_than_zero, wrong};
 use super::units::{ByteSize, HumanDuration};
 use super::{Config, ConfigError};
+use crate::auth::AuthMode;
 use crate::cache::DiskConfig;
 use crate::cache::config::{CacheConfig, EventsFreshness, Freshness, RuleConfig};
 use crate::events::config::EventsConfig;
@@ -39,7 +40,7 @@ impl Config {
         check_cache(&self.cache)?;
         check_rules(&self.rules)?;
         check_events(&self.events, &self.rules)?;
-        check_limits(&self.limits)?;
+        check_limits(&self.limits, self.auth.mode)?;
         admin::check_warm(&self.warm)?;
         cluster::check(&self.cluster, &self.admin)?;
         check_tracing(&self.tracing)?;
@@ -252,11 +253,20 @@ fn check_disk(paths: &[DiskConfig]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn check_limits(limits: &LimitsConfig) -> Result<(), ConfigError> {
+fn check_limits(limits: &LimitsConfig, mode: AuthMode) -> Result<(), ConfigError> {
     at_least_one("limits.connections", limits.connections)?;
     at_least_one("limits.connections_per_address", limits.connections_per_address.unwrap_or(1))?;
     at_least_one("limits.requests", limits.requests)?;
     at_least_one("limits.keep_alive_requests", limits.keep_alive_requests.unwrap_or(1))?;
+    for (key, limit) in [("per_identity", limits.per_identity), ("per_address", limits.per_address)]
+    {
+        if let Some((below, problem)) = limit.problem() {
+            return wrong(format!("limits.{key}.{below}"), problem);
+        }
+    }
+    if mode != AuthMode::Verify && !limits.per_identity.is_none() {
+        return wrong("limits.per_identity", "only valid with auth.mode: verify");
+    }
     at_least_one("limits.headers", limits.headers)?;
     if limits.headers > LimitsConfig::HEADERS_MAX {
         let most = LimitsConfig::HEADERS_MAX;

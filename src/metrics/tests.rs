@@ -127,6 +127,7 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
     logs::dropped(logs::Log::Audit, 0);
     events::set_trusted_buckets("**", 1);
     traffic::identity("someone", 200);
+    limits::set(limits::Limit::AddressByteRate, 0, 1);
     requests::set_prices(400_000, 0);
     tracing::spans(tracing::Outcome::Sent, 0);
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));

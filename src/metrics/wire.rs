@@ -27,6 +27,14 @@ label! {
         ConnectionsPerAddress = "connections_per_address",
         /// More requests at the same time than `limits` allow.
         RequestsInFlight = "requests_in_flight",
+        /// More requests a second from one address than `limits.per_address` allows.
+        AddressRequestRate = "address_request_rate",
+        /// More requests of one address at the same time than `limits.per_address` allows.
+        AddressRequests = "address_requests",
+        /// More requests a second of one identity than its limit allows.
+        IdentityRequestRate = "identity_request_rate",
+        /// More requests of one identity at the same time than its limit allows.
+        IdentityRequests = "identity_requests",
         /// No TLS, none that we speak, or no certificate where one is required.
         TlsHandshake = "tls_handshake",
         /// A load balancer that did not say who its client is, or not so that it could be understood.

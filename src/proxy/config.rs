@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::conn::gate::GateLimits;
 use super::conn::head::HeadLimits;
 use super::conn::proxy_protocol::ProxyProtocolConfig;
+use crate::auth::ClientLimit;
 use crate::config::units::{ByteSize, HumanDuration};
 use crate::tls::config::TlsConfig;
 
@@ -113,6 +114,12 @@ pub struct LimitsConfig {
     pub connections_per_address: Option<usize>,
     /// Maximum requests in flight, over all listeners; further ones are answered 503 `SlowDown`.
     pub requests: usize,
+    /// Limits of each identity, with `auth.mode: verify`. An identity's `limits` in the identities
+    /// file take their place. All anonymous clients are one identity.
+    pub per_identity: ClientLimit,
+    /// Limits of each client address; an IPv6 address counts as its /64, and a client behind a load
+    /// balancer as the PROXY protocol names it.
+    pub per_address: ClientLimit,
     /// Maximum size of a request's header fields; S3 accepts 8 KiB.
     pub header_bytes: ByteSize,
     /// Maximum number of header fields in a request.
@@ -140,6 +147,8 @@ impl Default for LimitsConfig {
             connections: 10_000,
             connections_per_address: None,
             requests: 20_000,
+            per_identity: ClientLimit::default(),
+            per_address: ClientLimit::default(),
             header_bytes: ByteSize::kib(8),
             headers: 128,
             uri_bytes: ByteSize::kib(16),

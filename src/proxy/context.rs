@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::time::Instant;
 
+use super::client_limits::Charge;
 use super::conn::admission::RequestHeld;
 use super::handlers::held_list::HeldList;
 use super::handlers::keeping::Keeping;
@@ -77,6 +78,8 @@ pub struct RequestContext {
     pub(super) answered: Option<LoggedError>,
     /// Its place among those under way.
     pub(super) held: Option<RequestHeld>,
+    /// What it holds of the limits of its client.
+    pub(super) charge: Charge,
     pub(super) _in_flight: GaugeGuard,
 }
 
@@ -109,6 +112,7 @@ impl RequestContext {
             refused: None,
             answered: None,
             held: None,
+            charge: Charge::default(),
             _in_flight: metrics::request_in_flight(),
         }
     }

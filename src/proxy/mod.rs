@@ -10,6 +10,7 @@
 //! Before the response head is sent, an error is S3's XML and the connection stays open; after it, the transfer is aborted.
 
 mod access_log;
+mod client_limits;
 pub mod config;
 mod conn;
 mod context;
@@ -28,6 +29,7 @@ mod understood;
 mod watched;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -127,6 +129,11 @@ impl Gateway {
             }
         }
         ctx.identity.clone_from(&admitted.identity);
+        let clients = self.admission.clients();
+        if let Err(reached) = clients.charge_identity(&mut ctx.charge, ctx.identity.as_deref()) {
+            self.refuse(session, ctx, reached.refuse(), CacheStatus::Bypass).await?;
+            return Ok(Outcome::Answered);
+        }
         self.handle(session, ctx, parsed, admitted, form).await
     }
 
@@ -281,6 +288,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
+        ctx.charge.pace(body.as_ref().map_or(0, |body| body.len() as u64)).await;
         match &mut ctx.forward {
             Some(forward) => {
                 self.forward_body(&session.req_header().headers, forward, body, end).await
@@ -307,11 +315,12 @@ impl ProxyHttp for Gateway {
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut RequestContext,
-    ) -> Result<Option<std::time::Duration>> {
+    ) -> Result<Option<Duration>> {
         if let Some(forward) = &mut ctx.forward {
             self.answer_body(forward, body, end);
         }
-        Ok(None)
+        let wait = ctx.charge.take(body.as_ref().map_or(0, |body| body.len() as u64));
+        Ok((wait > Duration::ZERO).then_some(wait))
     }
 
     fn error_while_proxy(

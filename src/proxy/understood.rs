@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use http::HeaderMap;
 use pingora::proxy::Session;
 
+use super::client_limits::Reached;
 use super::conn::client::Client;
 use super::context::RequestContext;
 use super::fast_path::handed_over::{HandedOver, Understood};
@@ -59,7 +60,15 @@ impl Gateway {
     ) -> Result<(Parsed, Admitted), S3Error> {
         let head = request_head(session.req_header());
         let client = Client::of(session);
-        let handed_over = client.and_then(Client::take_over).filter(|handed| handed.is_of(&head));
+        let mut handed_over = client.and_then(Client::take_over);
+        if let Some(handed_over) = &mut handed_over {
+            ctx.charge = std::mem::take(&mut handed_over.charge);
+        }
+        let handed_over = handed_over.filter(|handed| handed.is_of(&head));
+        let address = session.client_addr().and_then(|address| address.as_inet());
+        let address = address.map(SocketAddr::ip);
+        let clients = self.admission.clients();
+        clients.charge_address(&mut ctx.charge, address).map_err(Reached::refuse)?;
         self.origins.default_origin().loops().check(head.headers)?;
         let understood = match handed_over.map(|handed| *handed) {
             Some(HandedOver { understood, started, cacheable, .. }) => {
@@ -67,8 +76,8 @@ impl Gateway {
                 understood
             }
             None => {
-                let address = session.client_addr().and_then(|address| address.as_inet());
-                self.understand_head(&head, sender(address.map(SocketAddr::ip), client))
+                ctx.charge.forget_identity();
+                self.understand_head(&head, sender(address, client))
             }
         };
         (ctx.operation, ctx.named) = (understood.operation, understood.named);

@@ -24,6 +24,8 @@ mod by_hand;
 mod check_messages;
 /// `hotset check --online`.
 mod check_online;
+/// Limits of each identity and of each client address.
+mod client_limits;
 /// Many readers of the same bytes.
 mod coalescing;
 mod cold_conditions;

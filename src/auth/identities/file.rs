@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use super::IdentitySet;
 use super::identity::{CertificateId, Grant, Identity, OriginKeys};
 use super::pattern::Pattern;
-use crate::auth::{Credentials, InvalidCredentials};
+use crate::auth::{ClientLimit, ClientLimitOverride, Credentials, InvalidCredentials};
 use crate::config::units::Secret;
 use crate::s3::Action;
 use crate::yaml;
@@ -45,6 +45,7 @@ struct Entry {
     #[serde(default)]
     certificates: Vec<String>,
     origin: Option<OriginEntry>,
+    limits: Option<ClientLimitOverride>,
 }
 
 /// Further keys of an identity.
@@ -162,6 +163,7 @@ impl Entry {
             expires: self.expires.as_deref().map(instant).transpose()?,
             certificates: certificates.collect::<Result<_, _>>()?,
             origin: self.origin.map(|origin| origin.keys(&self.name)).transpose()?,
+            limits: self.limits.map(own_limits).transpose()?,
             name: self.name,
         })
     }
@@ -201,6 +203,13 @@ impl OriginEntry {
         let domain = keys.domain.unwrap_or_else(own_domain);
         let keys = checked("origin.", keys.access_key, keys.secret_key, keys.session_token)?;
         Ok(OriginKeys { domain, credentials: Some(Arc::new(keys)) })
+    }
+}
+
+fn own_limits(limits: ClientLimitOverride) -> Result<ClientLimitOverride, Wrong> {
+    match limits.over(&ClientLimit::default()).problem() {
+        Some((key, problem)) => wrong(format!("limits.{key}"), problem),
+        None => Ok(limits),
     }
 }
 

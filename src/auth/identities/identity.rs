@@ -12,7 +12,7 @@ use http::StatusCode;
 use ipnet::IpNet;
 
 use super::pattern::Pattern;
-use crate::auth::Credentials;
+use crate::auth::{ClientLimitOverride, Credentials};
 use crate::s3::{Action, RequiredPermission, RequiredPermissions, Resource, S3Error};
 
 /// Somebody known by an access key, or everybody who is not.
@@ -27,6 +27,7 @@ pub struct Identity {
     pub(super) expires: Option<SystemTime>,
     pub(super) certificates: Vec<CertificateId>,
     pub(super) origin: Option<OriginKeys>,
+    pub(super) limits: Option<ClientLimitOverride>,
 }
 
 /// By what a TLS client certificate is known.
@@ -147,6 +148,12 @@ impl Identity {
     #[must_use]
     pub fn origin(&self) -> Option<&OriginKeys> {
         self.origin.as_ref()
+    }
+
+    /// Returns its limits where they are its own.
+    #[must_use]
+    pub fn limits(&self) -> Option<&ClientLimitOverride> {
+        self.limits.as_ref()
     }
 
     /// Whether it may do all of `needs` from `peer` (`None`: a unix socket, which is in no network) at `now`.

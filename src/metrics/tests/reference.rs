@@ -10,6 +10,7 @@ use metrics::{
 use parking_lot::Mutex;
 
 use super::end;
+use crate::metrics::limits::Limit;
 use crate::metrics::requests::STATUS_CLASSES;
 use crate::metrics::{
     CacheResult, Operation, OriginKind, Outcome, disk, events, install, register,
@@ -163,6 +164,12 @@ fn late_labels() -> BTreeMap<&'static str, Labels> {
     ] {
         late.insert(name, Labels::from([label("path", vec![]), label(of, values)]));
     }
+    let limits = || Limit::ALL.iter().map(|limit| limit.label()).collect::<Vec<_>>();
+    for name in ["hotset_limit", "hotset_limit_used", "hotset_limit_peak"] {
+        late.insert(name, Labels::from([label("limit", limits())]));
+    }
+    let delays = [Limit::IdentityByteRate, Limit::AddressByteRate].map(Limit::label).to_vec();
+    late.insert("hotset_limit_delayed_bytes_total", Labels::from([label("limit", delays)]));
     late.extend(computed.map(|name| (name, Labels::new())));
     late
 }

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::metrics::limits::Limit;
 use crate::permits::Permits;
+use crate::proxy::client_limits::ClientLimits;
 use crate::proxy::config::LimitsConfig;
 
 /// What is held, and the bounds of it.
@@ -22,6 +24,7 @@ pub struct Admission {
     per_address: AtomicUsize,
     requests: AtomicUsize,
     requests_max: AtomicUsize,
+    clients: ClientLimits,
 }
 
 impl Admission {
@@ -32,6 +35,7 @@ impl Admission {
             per_address: AtomicUsize::new(limits.connections_per_address.unwrap_or(usize::MAX)),
             requests: AtomicUsize::new(0),
             requests_max: AtomicUsize::new(limits.requests),
+            clients: ClientLimits::new(limits),
         })
     }
 
@@ -41,6 +45,17 @@ impl Admission {
         self.per_address.store(per_address, Ordering::Relaxed);
         self.requests_max.store(limits.requests, Ordering::Relaxed);
         self.connections.resize(limits.connections);
+        self.clients.set_limits(limits);
+    }
+
+    /// The limits of each client.
+    pub(in crate::proxy) fn clients(&self) -> &ClientLimits {
+        &self.clients
+    }
+
+    /// Each limit of clients that is configured: the most that one client uses of it, and the limit.
+    pub fn client_limits(&self) -> Vec<(Limit, u64, u64)> {
+        self.clients.in_use()
     }
 
     /// Client connections that are open, and how many may be.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::handed_over::{HandedOver, Head};
 use crate::cache::{AtHand, Found, Policy};
 use crate::proxy::access_log::{CLIENT_CLOSED_REQUEST, Exchange};
+use crate::proxy::client_limits::Charge;
 use crate::proxy::conn::connection::Connection;
 use crate::proxy::context::RequestContext;
 use crate::proxy::gateway::Gateway;
@@ -52,9 +53,12 @@ impl Gateway {
         }
         let started = Instant::now();
         let address = connection.address().map(|address| address.ip());
+        let mut charge = Charge::default();
+        // Refused there, by what it is charged with there.
+        self.admission.clients().charge_address(&mut charge, address).map_err(|_| None)?;
         let sender = sender(address, Some(connection.client()));
         let understood = self.understand_head(&head.as_request(), sender);
-        let mut request = HandedOver { head, started, understood, cacheable: None };
+        let mut request = HandedOver { head, started, understood, cacheable: None, charge };
         match self.local_hit(&mut request).await {
             Some((ctx, status, here)) => Ok(AtOnce { head: request.head, ctx, status, here }),
             None => Err(Some(Box::new(request))),
@@ -63,8 +67,9 @@ impl Gateway {
 
     /// Answers a read that is allowed, if its bytes are here.
     async fn local_hit(&self, request: &mut HandedOver) -> Option<(RequestContext, u16, AtHand)> {
-        let HandedOver { head, started, understood, cacheable } = request;
+        let HandedOver { head, started, understood, cacheable, charge } = request;
         let (parsed, admitted) = understood.verdict.as_mut().ok()?;
+        self.admission.clients().charge_identity(charge, admitted.identity.as_deref()).ok()?;
         if admitted.identity.as_ref().is_some_and(|identity| identity.origin().is_some()) {
             return None;
         }
@@ -90,9 +95,10 @@ impl Gateway {
         ctx.started = *started;
         ctx.trace = tracing::begin(&head.headers);
         ctx.held = Some(self.admission.request()?);
-        if !self.cache.bring(&mut here).await {
+        if !self.cache.bring(&mut here).await || !charge.take_if_free(body.end - body.start) {
             return None;
         }
+        ctx.charge = std::mem::take(charge);
         if self.cache.draws(&found, policy) {
             self.cache.verify_hit(found.again(), body, policy);
         }

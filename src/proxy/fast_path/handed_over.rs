@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::auth::Admitted;
 use crate::cache::Policy;
 use crate::metrics::Operation as OperationLabel;
+use crate::proxy::client_limits::Charge;
 use crate::s3::{BucketName, ObjectId, ObjectKey, Parsed, RequestHead, S3Error};
 
 /// What a request asks for, and whether its sender may.
@@ -93,6 +94,8 @@ pub(in crate::proxy) struct HandedOver {
     pub understood: Understood,
     /// The object that it reads and the rule for it, where the cache may answer.
     pub cacheable: Option<(ObjectId, Policy)>,
+    /// What was charged to its client.
+    pub charge: Charge,
 }
 
 impl HandedOver {
@@ -119,7 +122,8 @@ mod tests {
         let head = Head::parse(head).unwrap();
         let verdict = Err(S3Error::access_denied());
         let understood = Understood { operation: OperationLabel::GetObject, named: None, verdict };
-        Box::new(HandedOver { head, started: Instant::now(), understood, cacheable: None })
+        let (started, charge) = (Instant::now(), Charge::default());
+        Box::new(HandedOver { head, started, understood, cacheable: None, charge })
     }
 
     #[test]

@@ -10,6 +10,7 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
+use super::disconnect::or_gone;
 use super::keeping::Keeping;
 use crate::cache::{ListAnswer, ListKey};
 use crate::proxy::context::{Forward, RequestContext};
@@ -122,5 +123,6 @@ async fn send(session: &mut Session, ctx: &mut RequestContext, answer: &ListAnsw
     ctx.first_byte = Some(ctx.started.elapsed());
     ctx.from_memory += answer.body.len() as u64;
     head.send(session).await?;
+    or_gone(session, ctx.charge.pace(answer.body.len() as u64)).await?;
     session.downstream_session.write_response_body(answer.body.clone(), true).await
 }

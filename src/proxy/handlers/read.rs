@@ -300,7 +300,7 @@ async fn stream(
         };
         *counter += length;
         let last = reader.is_done();
-        send_piece(session, &mut reader, piece, last).await?;
+        send_piece(session, ctx, &mut reader, piece, last).await?;
         if last {
             return Ok(());
         }
@@ -313,14 +313,47 @@ async fn stream(
     }
 }
 
+/// Sends a piece as fast as the limits of its client allow.
 async fn send_piece(
     session: &mut Session,
+    ctx: &RequestContext,
     reader: &mut BlockReader,
     piece: Piece,
     last: bool,
 ) -> Result<()> {
-    let length = piece.bytes.len() as u64;
-    let write = session.downstream_session.write_response_body(piece.bytes.clone(), last);
+    let step = ctx.charge.step();
+    // It pays for its bytes until they are sent.
+    let mut bytes = piece.bytes.clone();
+    loop {
+        let part = bytes.split_to(step.unwrap_or(usize::MAX).min(bytes.len()));
+        if step.is_some() {
+            let paced = async {
+                let pace = ctx.charge.pace(part.len() as u64);
+                tokio::pin!(pace);
+                select! {
+                    biased;
+                    () = &mut pace => {}
+                    () = give_way(reader) => pace.await,
+                }
+            };
+            or_gone(session, paced).await?;
+        }
+        let is_end = bytes.is_empty();
+        send_part(session, reader, part, last && is_end).await?;
+        if is_end {
+            return Ok(());
+        }
+    }
+}
+
+async fn send_part(
+    session: &mut Session,
+    reader: &mut BlockReader,
+    part: Bytes,
+    last: bool,
+) -> Result<()> {
+    let length = part.len() as u64;
+    let write = session.downstream_session.write_response_body(part, last);
     tokio::pin!(write);
     // Most pieces go at once; only a write that has to wait says how fast the client is.
     if let Poll::Ready(written) = futures_util::poll!(write.as_mut()) {
