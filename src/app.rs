@@ -72,7 +72,7 @@ pub use warnings::warnings;
 pub struct App {
     /// Each with the scheme that it is reached by.
     servers: Vec<(&'static str, Server, Listener)>,
-    admin: Option<(TcpListener, Arc<Api>)>,
+    admin: Option<(TcpListener, Arc<Api>, Option<Arc<Tls>>)>,
     warmer: Arc<Warmer>,
     cache: Arc<Cache>,
     origin: Origins,
@@ -150,6 +150,8 @@ impl App {
             None => None,
         };
         let token = Token::new(&config.admin);
+        let admin_tls = config.admin.tls.as_ref().map(|tls| Tls::load(tls, "admin", false));
+        let admin_tls = admin_tls.transpose().map_err(RunError::AdminTls)?;
         let port = admin.as_ref().map(|(_, address)| address.port());
         let cluster = replicas::join(&config, &cache, &rules, &token, port).await;
         let intake = Intake::new(
@@ -224,6 +226,7 @@ impl App {
             warmer: warmer.clone(),
             log: log.clone(),
             token: token.clone(),
+            admin_tls: admin_tls.clone(),
         };
         let reloader = Reloader::new(config.clone(), from, live);
         let admin = match admin {
@@ -241,7 +244,7 @@ impl App {
                     audit: audit.clone(),
                 };
                 let api = observe::api(&config, shown, token, address.ip().is_loopback())?;
-                Some((listener, Arc::new(api)))
+                Some((listener, Arc::new(api), admin_tls))
             }
             None => None,
         };
@@ -302,19 +305,20 @@ impl App {
 
     /// The address of the admin port.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+        self.admin.as_ref().and_then(|(listener, ..)| listener.local_addr().ok())
     }
 
     /// Serves until `shutdown` turns true, and on for `shutdown.delay`, no longer ready, with answers that announce the
     /// end of their connections; then ends as soon as nothing is in flight, or when shutdown.grace is over (R30).
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let ready = Arc::new(AtomicBool::new(true));
-        if let Some((listener, api)) = self.admin {
+        if let Some((listener, api, tls)) = self.admin {
             let (origin, rules) = (self.origin.clone(), self.rules.clone());
             let state = AdminState {
                 ready: ready.clone(),
                 detail: Arc::new(move || origin.describe() + &observe::describe_trust(&rules)),
                 api,
+                tls,
             };
             tokio::spawn(admin::serve(listener, state, shutdown.clone()));
         }

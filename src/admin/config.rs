@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::{Dollars, Secret};
+use crate::tls::config::TlsConfig;
 
 /// The admin port: metrics, health checks and the admin API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,15 @@ pub struct AdminConfig {
     /// local users; on any other address it is closed.
     #[cfg_attr(test, schemars(extend("minLength" = Self::TOKEN_MIN)))]
     pub token: Option<Secret>,
+    /// A second token that may only read: every `GET` below `/api/`, and nothing else. It must differ
+    /// from `token`. When only this one is set, nothing can be changed by the API.
+    #[cfg_attr(test, schemars(extend("minLength" = Self::TOKEN_MIN)))]
+    pub read_token: Option<Secret>,
+    /// File with the second token, in place of `read_token`. It is read again for each request.
+    pub read_token_file: Option<PathBuf>,
+    /// TLS, as in `listen[].tls` but without client certificates, which probes do not have; `None`:
+    /// plain HTTP.
+    pub tls: Option<TlsConfig>,
     /// Prices of the origin, by which `hotset_saved_dollars_total` counts what the cache saves.
     pub prices: Prices,
     /// File with the token, in place of `token`. It is read again for each request.
@@ -51,6 +61,9 @@ impl Default for AdminConfig {
             address: Some("127.0.0.1:9001".to_owned()),
             token: None,
             token_file: None,
+            read_token: None,
+            read_token_file: None,
+            tls: None,
             prices: Prices::default(),
         }
     }

@@ -20,17 +20,19 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::select;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::api::{Api, LineStream};
 use super::connection_end::ConnectionEnd;
 use super::text::{only_get, text};
 use super::{exposition, page};
 use crate::accept::accept;
+use crate::tls::Tls;
 
 const CONNECTIONS: usize = 64;
 /// Those of other replicas: a few for each of them.
@@ -50,6 +52,8 @@ pub struct AdminState {
     pub detail: Arc<dyn Fn() -> String + Send + Sync>,
     /// Answers what is below `/api/`.
     pub api: Arc<Api>,
+    /// `None`: plain HTTP.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl fmt::Debug for AdminState {
@@ -66,6 +70,9 @@ pub async fn serve(listener: TcpListener, state: AdminState, mut shutdown: watch
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let peers = Arc::new(Semaphore::new(PEER_CONNECTIONS));
     let mut connections = JoinSet::new();
+    if let Some(tls) = &state.tls {
+        connections.spawn(tls.clone().watch());
+    }
     let mut upkeep = interval(UPKEEP);
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -124,8 +131,26 @@ async fn serve_connection(
     // Small answers to small questions of other replicas.
     let _ = stream.set_nodelay(true);
     let end = Arc::new(ConnectionEnd::of_new_connection());
+    let Some(tls) = &state.tls else {
+        return answer_over(stream, from, &state, &draining, &slot, &end).await;
+    };
+    match timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => answer_over(*stream, from, &state, &draining, &slot, &end).await,
+        Ok(Err(error)) => log::debug!("admin: a TLS handshake failed: {error}"),
+        Err(_) => log::debug!("admin: a TLS handshake took longer than it may"),
+    }
+}
+
+async fn answer_over<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    from: IpAddr,
+    state: &AdminState,
+    draining: &watch::Receiver<bool>,
+    slot: &Slot,
+    end: &Arc<ConnectionEnd>,
+) {
     let service = service_fn(|request: Request<Incoming>| {
-        let (state, draining, end, slot) = (&state, *draining.borrow(), &end, &slot);
+        let draining = *draining.borrow();
         async move {
             let path = request.uri().path();
             Ok::<_, Infallible>(if path.starts_with("/cluster/") {
@@ -291,6 +316,7 @@ mod tests {
             ready: Arc::clone(&ready),
             detail: Arc::new(|| "all is well\n".to_owned()),
             api: api(shown),
+            tls: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

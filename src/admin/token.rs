@@ -1,4 +1,4 @@
-//! The token of the admin API: its source, and its comparison.
+//! The tokens of the admin API: their sources, and their comparison.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,11 +11,25 @@ use tokio::task::spawn_blocking;
 use super::config::AdminConfig;
 use crate::config::units::Secret;
 
-/// The token in force. Clones follow a change of it.
+/// The tokens in force. Clones follow a change of them.
 #[derive(Debug, Clone)]
-pub struct Token(Arc<ArcSwap<Place>>);
+pub struct Token(Arc<ArcSwap<Places>>);
 
-/// Where the token is.
+/// The rights that a token gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rights {
+    Read,
+    All,
+}
+
+/// The source of each token.
+#[derive(Debug, Clone)]
+struct Places {
+    all: Place,
+    read: Place,
+}
+
+/// Where a token is.
 #[derive(Debug, Clone)]
 enum Place {
     /// There is none.
@@ -25,13 +39,53 @@ enum Place {
     File(PathBuf),
 }
 
-impl Place {
+impl Places {
     fn new(config: &AdminConfig) -> Self {
-        match (&config.token, &config.token_file) {
+        Self {
+            all: Place::new(config.token.as_ref(), config.token_file.as_ref()),
+            read: Place::new(config.read_token.as_ref(), config.read_token_file.as_ref()),
+        }
+    }
+
+    /// The rights that come with what is said. A token that is both gives those to read.
+    fn rights(&self, said: &[u8]) -> io::Result<Option<Rights>> {
+        match (self.all.is(said), self.read.is(said)) {
+            (_, Ok(true)) => Ok(Some(Rights::Read)),
+            (Ok(true), _) => Ok(Some(Rights::All)),
+            (Err(error), _) => Err(in_file("admin.token_file", &error)),
+            (_, Err(error)) => Err(in_file("admin.read_token_file", &error)),
+            (Ok(false), Ok(false)) => Ok(None),
+        }
+    }
+
+    fn is_in_file(&self) -> bool {
+        [&self.all, &self.read].into_iter().any(|place| matches!(place, Place::File(_)))
+    }
+}
+
+fn in_file(key: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{key}: {error}"))
+}
+
+impl Place {
+    fn new(token: Option<&Secret>, file: Option<&PathBuf>) -> Self {
+        match (token, file) {
             (Some(token), _) => Self::Text(token.clone()),
             (None, Some(file)) => Self::File(file.clone()),
             (None, None) => Self::Unset,
         }
+    }
+
+    fn is_unset(&self) -> bool {
+        matches!(self, Self::Unset)
+    }
+
+    /// Whether this is the token; never when there is none. How long that takes does not tell how much of it is right.
+    fn is(&self, said: &[u8]) -> io::Result<bool> {
+        let Some(token) = self.read()? else { return Ok(false) };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"hotset admin");
+        let right = hmac::sign(&key, token.expose().as_bytes());
+        Ok(hmac::verify(&key, said, right.as_ref()).is_ok())
     }
 
     fn read(&self) -> io::Result<Option<Secret>> {
@@ -56,42 +110,62 @@ impl Place {
 
 impl Token {
     pub fn new(config: &AdminConfig) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(Place::new(config))))
+        Self(Arc::new(ArcSwap::from_pointee(Places::new(config))))
     }
 
-    /// Puts another token into force.
+    /// Puts other tokens into force.
     pub fn replace(&self, config: &AdminConfig) {
-        self.0.store(Arc::new(Place::new(config)));
+        self.0.store(Arc::new(Places::new(config)));
     }
 
+    /// Whether requests need one.
     pub fn is_set(&self) -> bool {
-        !matches!(**self.0.load(), Place::Unset)
+        let places = self.0.load();
+        !(places.all.is_unset() && places.read.is_unset())
     }
 
-    /// The token as it is now; blocking.
+    /// The token that gives all rights, as it is now; blocking.
     ///
     /// # Errors
     /// Its file cannot be read, is empty or holds less than [`AdminConfig::TOKEN_MIN`] bytes.
     pub fn read(&self) -> io::Result<Option<Secret>> {
-        self.0.load().read()
+        self.0.load().all.read()
     }
 
-    /// Whether this is the token; never when there is none. How long that takes does not tell how much of it is right.
+    /// The token that a client of this configuration sends: the one with the most rights; blocking.
     ///
     /// # Errors
-    /// As [`Token::read`].
-    pub(super) async fn is(&self, said: &[u8]) -> io::Result<bool> {
-        let place = self.0.load_full();
-        let token = match *place {
-            Place::File(_) => {
-                spawn_blocking(move || place.read()).await.map_err(io::Error::other)??
-            }
-            Place::Text(_) | Place::Unset => place.read()?,
-        };
-        let Some(token) = token else { return Ok(false) };
-        let key = hmac::Key::new(hmac::HMAC_SHA256, b"hotset admin");
-        let right = hmac::sign(&key, token.expose().as_bytes());
-        Ok(hmac::verify(&key, said, right.as_ref()).is_ok())
+    /// As [`Token::check`].
+    pub fn of_client(&self) -> io::Result<Option<Secret>> {
+        let places = self.0.load();
+        match places.all.read().map_err(|error| in_file("admin.token_file", &error))? {
+            Some(token) => Ok(Some(token)),
+            None => places.read.read().map_err(|error| in_file("admin.read_token_file", &error)),
+        }
+    }
+
+    /// Reads the tokens; blocking.
+    ///
+    /// # Errors
+    /// The key of the file, and what is wrong with it: as [`Token::read`].
+    pub fn check(&self) -> Result<(), (&'static str, io::Error)> {
+        let places = self.0.load();
+        places.all.read().map_err(|error| ("admin.token_file", error))?;
+        places.read.read().map_err(|error| ("admin.read_token_file", error))?;
+        Ok(())
+    }
+
+    /// The rights that come with a token; `None`: it is neither.
+    ///
+    /// # Errors
+    /// A file cannot be read, and the other token is not what is said. The message begins with its key.
+    pub(super) async fn rights(&self, said: &[u8]) -> io::Result<Option<Rights>> {
+        let places = self.0.load_full();
+        if !places.is_in_file() {
+            return places.rights(said);
+        }
+        let said = said.to_vec();
+        spawn_blocking(move || places.rights(&said)).await.map_err(io::Error::other)?
     }
 }
 
@@ -99,15 +173,52 @@ impl Token {
 mod tests {
     use super::*;
 
+    async fn is(token: &Token, said: &str) -> io::Result<bool> {
+        Ok(token.rights(said.as_bytes()).await? == Some(Rights::All))
+    }
+
     #[tokio::test]
     async fn only_the_token_is_the_token() {
         let token =
             Token::new(&AdminConfig { token: Some("right".into()), ..AdminConfig::default() });
-        assert!(token.is(b"right").await.unwrap());
+        assert!(is(&token, "right").await.unwrap());
         for wrong in ["", "righ", "rightt", "wrong"] {
-            assert!(!token.is(wrong.as_bytes()).await.unwrap(), "{wrong}");
+            assert_eq!(token.rights(wrong.as_bytes()).await.unwrap(), None, "{wrong}");
         }
-        assert!(!Token::new(&AdminConfig::default()).is(b"").await.unwrap());
+        let none = Token::new(&AdminConfig::default());
+        assert!(!none.is_set() && none.rights(b"").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_second_token_may_read_and_a_token_that_is_both_may_no_more() {
+        let [all, read] = ["all", "read"].map(Secret::from);
+        let with = |token: Option<&Secret>, read_token: Option<&Secret>| {
+            let (token, read_token) = (token.cloned(), read_token.cloned());
+            Token::new(&AdminConfig { token, read_token, ..AdminConfig::default() })
+        };
+        let both = with(Some(&all), Some(&read));
+        assert_eq!(both.rights(b"all").await.unwrap(), Some(Rights::All));
+        assert_eq!(both.rights(b"read").await.unwrap(), Some(Rights::Read));
+        assert_eq!(both.rights(b"").await.unwrap(), None);
+        assert_eq!(both.of_client().unwrap().unwrap().expose(), "all");
+        let only = with(None, Some(&read));
+        assert!(only.is_set() && only.read().unwrap().is_none());
+        assert_eq!(only.of_client().unwrap().unwrap().expose(), "read");
+        let same = with(Some(&all), Some(&all));
+        assert_eq!(same.rights(b"all").await.unwrap(), Some(Rights::Read));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_missing_does_not_close_the_api_for_the_other_token() {
+        let token = Token::new(&AdminConfig {
+            token: Some("all".into()),
+            read_token_file: Some("/nowhere/token".into()),
+            ..AdminConfig::default()
+        });
+        assert!(is(&token, "all").await.unwrap());
+        let error = token.rights(b"other").await.unwrap_err().to_string();
+        assert!(error.starts_with("admin.read_token_file: "), "{error}");
+        assert_eq!(token.check().unwrap_err().0, "admin.read_token_file");
     }
 
     #[tokio::test]
@@ -115,17 +226,17 @@ mod tests {
         let path = std::env::temp_dir().join(format!("hotset-token-{}", std::process::id()));
         let token =
             Token::new(&AdminConfig { token_file: Some(path.clone()), ..AdminConfig::default() });
-        assert!(token.is(b"a").await.is_err(), "it is not there");
+        assert!(is(&token, "a").await.is_err(), "it is not there");
         let [first, second] = ["first", "second"].map(|name| format!("made-up-token-{name}"));
         std::fs::write(&path, format!("{first}\n")).unwrap();
-        assert!(token.is(first.as_bytes()).await.unwrap());
+        assert!(is(&token, &first).await.unwrap());
         std::fs::write(&path, &second).unwrap();
-        assert!(!token.is(first.as_bytes()).await.unwrap());
-        assert!(token.is(second.as_bytes()).await.unwrap());
+        assert!(!is(&token, &first).await.unwrap());
+        assert!(is(&token, &second).await.unwrap());
         std::fs::write(&path, "fifteen-bytes-x").unwrap();
-        assert!(token.is(b"fifteen-bytes-x").await.is_err(), "too short to be a secret");
+        assert!(is(&token, "fifteen-bytes-x").await.is_err(), "too short to be a secret");
         std::fs::write(&path, " \n").unwrap();
-        assert!(token.is(b"").await.is_err());
+        assert!(is(&token, "").await.is_err());
         std::fs::remove_file(&path).unwrap();
     }
 }

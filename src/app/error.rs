@@ -41,8 +41,10 @@ pub enum RunError {
     Log(&'static str, std::io::Error),
     #[error("tracing.{0}: {1}")]
     Tracing(String, String),
-    #[error("admin.token_file: {0}")]
-    AdminToken(std::io::Error),
+    #[error("{0}: {1}")]
+    AdminToken(&'static str, std::io::Error),
+    #[error("admin.tls.{0}")]
+    AdminTls(TlsError),
     #[error("rules: {0}")]
     Rules(#[from] crate::glob::InvalidGlob),
     #[error("{0}")]

@@ -68,10 +68,10 @@ pub(super) fn api(
     token: Token,
     on_loopback: bool,
 ) -> Result<Api, RunError> {
-    if let Err(error) = token.read()
+    if let Err((key, error)) = token.check()
         && error.kind() == std::io::ErrorKind::InvalidData
     {
-        return Err(RunError::AdminToken(error));
+        return Err(RunError::AdminToken(key, error));
     }
     let (cache, warmer) = (observed.cache.clone(), observed.warmer.clone());
     let (rules, mode) = (observed.rules.clone(), config.auth.mode);

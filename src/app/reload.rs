@@ -81,6 +81,7 @@ pub(super) struct Live {
     pub warmer: Arc<Warmer>,
     pub log: AccessLogger,
     pub token: Token,
+    pub admin_tls: Option<Arc<Tls>>,
 }
 
 /// Reloads the configuration.
@@ -328,10 +329,18 @@ impl Live {
         before: &Config,
         origins: Option<NewOrigins>,
     ) -> Result<Prepared, ConfigError> {
-        if let Err(error) = Token::new(&new.admin).read() {
-            return Err(ConfigError::at("admin.token_file", error));
+        if let Err((key, error)) = Token::new(&new.admin).check() {
+            return Err(ConfigError::at(key, error));
         }
         let mut tls = Vec::new();
+        if let (Some(running), Some(config)) = (&self.admin_tls, &new.admin.tls)
+            && before.admin.tls.as_ref() != Some(config)
+        {
+            let prepared = running.prepare(config).map_err(|TlsError { key, problem }| {
+                ConfigError::at(format!("admin.tls.{key}"), problem)
+            })?;
+            tls.push((running.clone(), prepared));
+        }
         for (index, (running, listen)) in self.tls.iter().zip(&new.listen).enumerate() {
             let is_same = before.listen.get(index).is_some_and(|before| before.tls == listen.tls);
             let (Some(running), Some(config), false) = (running, &listen.tls, is_same) else {

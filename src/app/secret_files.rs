@@ -52,6 +52,9 @@ fn named(config: &Config) -> Vec<(String, PathBuf)> {
     if let Some(path) = &config.admin.token_file {
         add("admin.token_file", path);
     }
+    if let Some(path) = &config.admin.read_token_file {
+        add("admin.read_token_file", path);
+    }
     if let Some(path) = crate::origin::Source::new(&config.origin).files().first() {
         add("origin.credentials.file", path);
     }
@@ -71,7 +74,9 @@ fn named(config: &Config) -> Vec<(String, PathBuf)> {
     let listeners = config.listen.iter().enumerate();
     let listeners = listeners.map(|(n, listen)| (format!("listen[{n}].tls"), listen.tls.as_ref()));
     let webhook = config.events.webhook.as_ref().and_then(|webhook| webhook.tls.as_ref());
-    for (key, tls) in listeners.chain([("events.webhook.tls".to_owned(), webhook)]) {
+    let admin = config.admin.tls.as_ref();
+    let others = [("events.webhook.tls".to_owned(), webhook), ("admin.tls".to_owned(), admin)];
+    for (key, tls) in listeners.chain(others) {
         for path in tls.into_iter().flat_map(keys) {
             add(&format!("{key}.key"), path);
         }
@@ -86,7 +91,8 @@ fn keys(tls: &TlsConfig) -> impl Iterator<Item = &Path> {
 
 /// Secrets that may stand in the configuration.
 fn secrets(config: &Config) -> Vec<&Secret> {
-    let mut secrets: Vec<&Secret> = config.admin.token.iter().collect();
+    let admin = &config.admin;
+    let mut secrets: Vec<&Secret> = admin.token.iter().chain(&admin.read_token).collect();
     let events = &config.events;
     if let Some(webhook) = &events.webhook {
         secrets.extend(webhook.tokens.iter().chain(&webhook.api_keys).chain(&webhook.secrets));

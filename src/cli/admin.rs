@@ -29,7 +29,7 @@ use super::health::reachable;
 use crate::admin::Token;
 use crate::config::ConfigError;
 use crate::config::units::Secret;
-use crate::tls::connector;
+use crate::tls::{connector, connector_to_own};
 
 /// For a whole request. The server gives itself half of it.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ pub(super) struct Server {
     )]
     admin: Option<String>,
     /// With https://, a file of the certificates to trust instead of the system's
-    #[arg(long, value_name = "FILE", requires = "admin")]
+    #[arg(long, alias = "ca-file", value_name = "FILE", requires = "admin")]
     admin_ca: Option<PathBuf>,
 }
 
@@ -98,8 +98,8 @@ impl Server {
     /// Determines the address from the arguments and the configuration.
     pub(super) fn find(&self) -> Result<Admin, ConfigError> {
         let config = self.file.load()?;
-        let token = Token::new(&config.admin).read();
-        let token = token.map_err(|error| ConfigError::at("admin.token_file", error))?;
+        let token = Token::new(&config.admin).of_client().map_err(ConfigError::new)?;
+        let mut tls = None;
         let address = match (&self.admin, config.admin.address) {
             (Some(url), _) => address(url)?,
             (None, None) => {
@@ -110,16 +110,21 @@ impl Server {
                 let parsed = parsed.map_err(|_| {
                     ConfigError::at("admin.address", format_args!("`{address}` is not an address"))
                 })?;
-                Address::Http(reachable(parsed).to_string())
+                let reached = reachable(parsed);
+                match &config.admin.tls {
+                    None => Address::Http(reached.to_string()),
+                    Some(config) => {
+                        let own = connector_to_own(config);
+                        tls = Some(own.map_err(|why| ConfigError::at("admin.tls.cert", why))?);
+                        Address::Https(reached.ip().to_string(), reached.port())
+                    }
+                }
             }
         };
-        let tls = match &address {
-            Address::Https(..) => {
-                let connector = connector(self.admin_ca.as_deref());
-                Some(connector.map_err(|problem| ConfigError::at("--admin-ca", problem))?)
-            }
-            Address::Http(_) | Address::Unix(_) => None,
-        };
+        if matches!(address, Address::Https(..)) && tls.is_none() {
+            let connector = connector(self.admin_ca.as_deref());
+            tls = Some(connector.map_err(|problem| ConfigError::at("--admin-ca", problem))?);
+        }
         Ok(Admin { address, token, tls })
     }
 }

@@ -9,7 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::config_file::ConfigFile;
+use crate::tls::connector_to_any;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// As much of the answer as its status can be read from: `HTTP/1.1 200`.
@@ -31,7 +35,9 @@ fn ask(file: &ConfigFile) -> Result<(), String> {
     let address: SocketAddr =
         address.parse().map_err(|_| format!("admin.address: `{address}` is not an address"))?;
     let address = reachable(address);
-    match status(address, TIMEOUT) {
+    let tls = config.admin.tls.is_some();
+    let asked = if tls { status_over_tls(address, TIMEOUT) } else { status(address, TIMEOUT) };
+    match asked {
         Ok(200) => Ok(()),
         Ok(status) => Err(format!("{address} answers {status} to /readyz")),
         Err(error) => Err(format!("{address} does not answer: {error}")),
@@ -53,7 +59,7 @@ fn status(address: SocketAddr, limit: Duration) -> io::Result<u16> {
     let deadline = Instant::now() + limit;
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
-    write!(stream, "GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    stream.write_all(request(address).as_bytes())?;
 
     let mut answer = [0; STATUS_BYTES];
     let mut filled = 0;
@@ -65,6 +71,29 @@ fn status(address: SocketAddr, limit: Duration) -> io::Result<u16> {
         }
     }
     parse_status(&answer).ok_or_else(|| io::Error::other("the answer is not HTTP"))
+}
+
+/// The same over TLS. Nothing secret is sent, and whoever can answer at an address of this machine could do so without
+/// TLS, so any certificate will do: also one that is about to be replaced.
+fn status_over_tls(address: SocketAddr, limit: Duration) -> io::Result<u16> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = async {
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        let name = ServerName::IpAddress(address.ip().into());
+        let mut stream = connector_to_any().connect(name, stream).await?;
+        stream.write_all(request(address).as_bytes()).await?;
+        let mut answer = [0; STATUS_BYTES];
+        stream.read_exact(&mut answer).await?;
+        parse_status(&answer).ok_or_else(|| io::Error::other("the answer is not HTTP"))
+    };
+    runtime.block_on(async {
+        let asked = tokio::time::timeout(limit, asked).await;
+        asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    })
+}
+
+fn request(address: SocketAddr) -> String {
+    format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")
 }
 
 /// The time until `deadline`; an error when there is none, which no socket takes for a timeout.

@@ -30,6 +30,13 @@ use Effect::{Live, Restart};
 const EFFECTS: &[(&str, Effect)] = &[
     ("admin", Live),
     ("admin.address", Restart),
+    ("admin.tls", Restart),
+    ("admin.tls.cert", Live),
+    ("admin.tls.certificates", Live),
+    ("admin.tls.client_auth", Live),
+    ("admin.tls.client_ca", Live),
+    ("admin.tls.key", Live),
+    ("admin.tls.reload", Live),
     ("auth", Live),
     ("auth.decision_ttl", Restart),
     ("auth.mode", Restart),

@@ -6,6 +6,7 @@
 mod authorities;
 mod certificates;
 pub mod config;
+mod own_server;
 
 use std::fmt::Write as _;
 use std::io;
@@ -24,6 +25,7 @@ use crate::metrics::wire;
 
 pub use self::authorities::{authorities, connector, trusted_authorities};
 pub use self::certificates::TlsError;
+pub use self::own_server::{connector_to_any, connector_to_own};
 
 /// Plain text that waits to be sent as records: what a socket takes at once, and no more.
 const SEND_BUFFER: usize = 64 * 1024;

@@ -78,6 +78,7 @@ const MAY_IMPORT: [(&str, &[&str]); 20] = [
             "cluster",
             "inspect",
             "logging",
+            "tls",
             "warm",
             "s3",
             "metrics",

@@ -12,6 +12,7 @@ use crate::support::{Api, Client, FakeS3, Object, Request, Response, TestProxy};
 
 const FILE: &str = "docs/reference/http-api.yaml";
 const TOKEN: &str = "a-made-up-token-of-16";
+const READ_TOKEN: &str = "made-up-read-token-of-24";
 const METHODS: [&str; 5] = ["get", "head", "post", "put", "delete"];
 
 /// Statuses that need a failing disk, a crowd of jobs, or a slow sender; other tests show them.
@@ -170,6 +171,9 @@ impl Operation<'_> {
         }
         if self.fields.get("security").is_some() {
             requests.push(self.request(closed, id));
+            // Where it may be used it is answered as the other one is.
+            let read_token = format!("Bearer {READ_TOKEN}");
+            requests.push(self.request(closed, id).header("authorization", &read_token));
             let other =
                 self.request(closed, id).header("authorization", "Bearer another-one-of-16-bytes");
             requests.push(other);
@@ -200,6 +204,7 @@ fn root() -> &'static Path {
 async fn start(s3: &FakeS3, token: Option<&'static str>) -> (TestProxy, String) {
     let proxy = TestProxy::start_with(s3, |config| {
         config.admin.token = token.map(Into::into);
+        config.admin.read_token = token.map(|_| READ_TOKEN.into());
         let tokens = token.into_iter().map(Into::into).collect();
         let address = "127.0.0.1:0".to_owned();
         config.events.webhook = Some(WebhookConfig { address, tokens, ..WebhookConfig::default() });
@@ -237,6 +242,35 @@ async fn the_server_answers_as_the_description_of_the_api_says() {
         let shown = format!("{} {}", operation.method, operation.path);
         assert_eq!(seen, operation.statuses(), "{shown}");
     }
+}
+
+#[tokio::test]
+async fn the_read_token_opens_what_the_description_says_and_nothing_else() {
+    let s3 = FakeS3::start().await;
+    s3.put("data", "models/a.bin", Object::random(5000, 1));
+    let (closed, job) = start(&s3, Some(TOKEN)).await;
+    let client = Client::new(closed.admin);
+    let description = Description::read();
+    let (mut opened, mut refused) = (0, 0);
+    for operation in description.operations().iter().filter(|operation| !operation.is_webhook) {
+        let Some(security) = operation.fields["security"].as_array() else { continue };
+        let request = operation.request(&client, &job);
+        let answer = request.header("authorization", &format!("Bearer {READ_TOKEN}")).send().await;
+        let shown = format!("{} {}: {answer:?}", operation.method, operation.path);
+        if security.iter().any(|scheme| scheme.get("readToken").is_some()) {
+            assert!(answer.status.is_success(), "{shown}");
+            opened += 1;
+        } else {
+            assert_eq!(answer.status, 403, "{shown}");
+            assert!(answer.text().contains("admin.read_token may only read"), "{shown}");
+            refused += 1;
+        }
+    }
+    assert!(opened >= 7 && refused >= 5, "{opened} opened, {refused} refused");
+    // Nor may it speak as another replica.
+    let lease = client.post("/cluster/v1/lease").header("content-type", "application/json");
+    let lease = lease.header("authorization", &format!("Bearer {READ_TOKEN}")).body("{}");
+    assert_eq!(lease.send().await.status, 403);
 }
 
 #[tokio::test]

@@ -13,11 +13,13 @@ pub(super) type Answer = Result<Response<String>, Refusal>;
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) why: String,
+    /// Whose request it was, for the audit log.
+    pub(super) identity: Option<&'static str>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, why: impl Into<String>) -> Self {
-        Self { status, why: why.into() }
+        Self { status, why: why.into(), identity: None }
     }
 
     pub(super) fn bad(why: impl Into<String>) -> Self {
@@ -25,7 +27,7 @@ impl Refusal {
     }
 
     pub(super) fn answer(self) -> Response<String> {
-        let Self { status, why } = self;
+        let Self { status, why, .. } = self;
         let mut response = json(status, &ErrorBody { error: &why });
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {

@@ -12,15 +12,44 @@ use hyper::{Method, StatusCode};
 
 use super::answer::Refusal;
 use super::state::Api;
+use crate::admin::token::Rights;
 use crate::auth::{AllowedOrigins, bearer};
 
-/// The request may be answered.
+/// The sender of a request that may be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    Token,
+    ReadToken,
+    LocalUser,
+}
+
+impl Caller {
+    /// What the audit log calls it.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Token => "admin.token",
+            Self::ReadToken => "admin.read_token",
+            Self::LocalUser => "local user",
+        }
+    }
+}
+
+/// The request may be answered, to whom is returned.
 ///
 /// # Errors
 /// What it is refused with.
-pub(super) async fn admit(api: &Api, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) async fn admit(
+    api: &Api,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Caller, Refusal> {
+    let mut caller = Caller::LocalUser;
     if api.token.is_set() {
-        check_token(api, headers).await?;
+        caller = check_token(api, headers).await?;
+        if caller == Caller::ReadToken && *method != Method::GET {
+            let why = "admin.read_token may only read; admin.token is needed";
+            return Err(refuse(caller, StatusCode::FORBIDDEN, why));
+        }
     } else if !api.on_loopback {
         let why = "the API is closed here: set admin.token or admin.token_file, or listen on a loopback address";
         return Err(Refusal::new(StatusCode::FORBIDDEN, why));
@@ -34,23 +63,29 @@ pub(super) async fn admit(api: &Api, method: &Method, headers: &HeaderMap) -> Re
     }
     if *method == Method::POST && !is_json(headers) {
         let why = "Content-Type must be application/json";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+        return Err(refuse(caller, StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
-    Ok(())
+    Ok(caller)
 }
 
-async fn check_token(api: &Api, headers: &HeaderMap) -> Result<(), Refusal> {
+fn refuse(caller: Caller, status: StatusCode, why: &str) -> Refusal {
+    Refusal { identity: Some(caller.label()), ..Refusal::new(status, why) }
+}
+
+async fn check_token(api: &Api, headers: &HeaderMap) -> Result<Caller, Refusal> {
     let said = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-    let is_right = match said {
-        Some(said) => api.token.is(said).await.map_err(|error| {
-            log::error!("cannot read admin.token_file: {error}");
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot read admin.token_file")
+    let rights = match said {
+        Some(said) => api.token.rights(said).await.map_err(|error| {
+            log::error!("cannot read {error}");
+            let why = "cannot read admin.token_file or admin.read_token_file";
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why)
         })?,
-        None => false,
+        None => None,
     };
-    match is_right {
-        true => Ok(()),
-        false => {
+    match rights {
+        Some(Rights::All) => Ok(Caller::Token),
+        Some(Rights::Read) => Ok(Caller::ReadToken),
+        None => {
             let why = "Authorization: Bearer with the token of admin.token is needed";
             Err(Refusal::new(StatusCode::UNAUTHORIZED, why))
         }

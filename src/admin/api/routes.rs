@@ -24,13 +24,20 @@ impl Api {
         end: &ConnectionEnd,
     ) -> Response<String> {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let answer = self.act(request, end).await;
+        let admitted = guard::admit(self, &method, request.headers()).await;
+        let caller = admitted.as_ref().ok().map(|caller| caller.label());
+        let answer = match admitted {
+            Ok(_) => self.act(request, end).await,
+            Err(refusal) => Err(refusal),
+        };
         let refusal = answer.as_ref().err().cloned();
         let response = answer.unwrap_or_else(Refusal::answer);
         let of_response = if uri.query().is_none() { resource(&response) } else { None };
         let resource = uri.query().or(of_response.as_deref());
         let status = response.status();
-        self.audit_request((&method, uri.path()), from, resource, status, refusal.as_ref());
+        let identity = caller.or(refusal.as_ref().and_then(|refusal| refusal.identity));
+        let action = (&method, uri.path());
+        self.audit_request(action, (identity, from), resource, status, refusal.as_ref());
         response
     }
 
@@ -38,7 +45,7 @@ impl Api {
     pub(super) fn audit_request(
         &self,
         (method, path): (&Method, &str),
-        from: IpAddr,
+        (identity, from): (Option<&str>, IpAddr),
         resource: Option<&str>,
         status: StatusCode,
         refusal: Option<&Refusal>,
@@ -49,10 +56,7 @@ impl Api {
             self.audit.write(&Decision {
                 api: "admin",
                 is_allowed,
-                identity: is_allowed.then_some(match self.token.is_set() {
-                    true => "admin.token",
-                    false => "local user",
-                }),
+                identity,
                 client: Some(&from),
                 action: &format!("{method} {path}"),
                 resource: resource.map(str::as_bytes),
@@ -64,7 +68,6 @@ impl Api {
     }
 
     async fn act(&self, request: Request<Incoming>, end: &ConnectionEnd) -> Answer {
-        guard::admit(self, request.method(), request.headers()).await?;
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         let job = path.strip_prefix("/api/v1/warm/");

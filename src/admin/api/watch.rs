@@ -49,9 +49,11 @@ impl Api {
         from: IpAddr,
         end: &Arc<ConnectionEnd>,
     ) -> Result<Response<LineStream>, Response<String>> {
-        let begun = match guard::admit(self, request.method(), request.headers()).await {
-            Ok(()) if *request.method() != Method::GET => Ok(Err(other_method("GET"))),
-            Ok(()) => self.begin_watch(request.uri().query(), end).map(Ok),
+        let admitted = guard::admit(self, request.method(), request.headers()).await;
+        let caller = admitted.as_ref().ok().map(|caller| caller.label());
+        let begun = match admitted {
+            Ok(_) if *request.method() != Method::GET => Ok(Err(other_method("GET"))),
+            Ok(_) => self.begin_watch(request.uri().query(), end).map(Ok),
             Err(refusal) => Err(refusal),
         };
         let (response, refusal) = match begun {
@@ -60,9 +62,10 @@ impl Api {
         };
         let status = response.as_ref().map_or_else(Response::status, Response::status);
         let asked = request.uri().query();
+        let identity = caller.or(refusal.as_ref().and_then(|refusal| refusal.identity));
         self.audit_request(
             (request.method(), request.uri().path()),
-            from,
+            (identity, from),
             asked,
             status,
             refusal.as_ref(),

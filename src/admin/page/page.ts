@@ -161,7 +161,7 @@ class Page {
         },
       },
       h('div', { class: 'brand' }, h('img', { src: 'icon.svg', alt: '', width: 30, height: 30 }), h('h1', {}, 'hotset')),
-      field('Token', token, 'The value of admin.token. It is kept until this tab is closed.'),
+      field('Token', token, 'The value of admin.token or admin.read_token. It is kept until this tab is closed.'),
       h('p', { class: 'problem', role: 'alert' }, problem),
       h('div', { class: 'actions' }, h('button', { type: 'submit' }, 'Sign in')),
     );

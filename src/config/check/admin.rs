@@ -1,24 +1,53 @@
 //! Checks of `admin` and `warm`.
 
-use super::values::{at_least_one, wrong};
+use super::values::{at_least_one, check_tls, wrong};
 use crate::admin::config::AdminConfig;
 use crate::cache::config::{Freshness, PrefetchConfig, RuleConfig};
+use crate::cluster::config::ClusterConfig;
 use crate::config::ConfigError;
+use crate::config::units::Secret;
+use crate::tls::config::ClientAuth;
 use crate::warm::config::WarmConfig;
 
-/// The token is said in a header, or not at all.
-pub(super) fn check_admin(admin: &AdminConfig) -> Result<(), ConfigError> {
-    if admin.token.is_some() && admin.token_file.is_some() {
-        return wrong("admin.token_file", "cannot be set together with admin.token");
+/// Tokens are said in a header, or not at all.
+pub(super) fn check_admin(admin: &AdminConfig, cluster: &ClusterConfig) -> Result<(), ConfigError> {
+    for (key, token, file) in [
+        ("admin.token", &admin.token, &admin.token_file),
+        ("admin.read_token", &admin.read_token, &admin.read_token_file),
+    ] {
+        if token.is_some() && file.is_some() {
+            return wrong(format!("{key}_file"), format_args!("cannot be set together with {key}"));
+        }
+        check_token(key, token.as_ref())?;
     }
+    let secret = |token: &Option<Secret>| token.as_ref().map(|token| token.expose().to_owned());
+    if admin.token.is_some() && secret(&admin.token) == secret(&admin.read_token) {
+        return wrong("admin.read_token", "must differ from admin.token, which it would replace");
+    }
+    let Some(tls) = &admin.tls else { return Ok(()) };
+    check_tls("admin.tls", tls)?;
+    if tls.client_auth != ClientAuth::None {
+        let why = "must be none: health probes and other clients have no certificate";
+        return wrong("admin.tls.client_auth", why);
+    }
+    match &cluster.peers {
+        Some(_) => wrong(
+            "admin.tls",
+            "cannot be set together with cluster.peers: replicas speak plain HTTP to each other",
+        ),
+        None => Ok(()),
+    }
+}
+
+fn check_token(key: &str, token: Option<&Secret>) -> Result<(), ConfigError> {
     let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-    match &admin.token {
+    match token {
         Some(token) if !is_word(token.expose()) => wrong(
-            "admin.token",
+            key,
             "must be non-empty and contain only printable ASCII characters without spaces",
         ),
         Some(token) if token.expose().len() < AdminConfig::TOKEN_MIN => wrong(
-            "admin.token",
+            key,
             format_args!(
                 "is shorter than {} bytes: `openssl rand -hex 32` makes a long one",
                 AdminConfig::TOKEN_MIN
