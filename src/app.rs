@@ -153,7 +153,7 @@ impl App {
         let admin_tls = config.admin.tls.as_ref().map(|tls| Tls::load(tls, "admin", false));
         let admin_tls = admin_tls.transpose().map_err(RunError::AdminTls)?;
         let port = admin.as_ref().map(|(_, address)| address.port());
-        let cluster = replicas::join(&config, &cache, &rules, &token, port).await;
+        let cluster = replicas::join(&config, &cache, &rules, &token, port).await?;
         let intake = Intake::new(
             cache.clone(),
             origin.clone(),

@@ -43,6 +43,8 @@ pub enum RunError {
     Tracing(String, String),
     #[error("{0}: {1}")]
     AdminToken(&'static str, std::io::Error),
+    #[error("cluster.{0}")]
+    Cluster(String),
     #[error("admin.tls.{0}")]
     AdminTls(TlsError),
     #[error("rules: {0}")]

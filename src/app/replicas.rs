@@ -2,24 +2,42 @@
 
 use std::sync::Arc;
 
+use rustls::pki_types::ServerName;
+
+use super::error::RunError;
 use crate::admin::Token;
 use crate::cache::{Cache, Rules};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ReplicaTls};
 use crate::config::Config;
 use crate::events::Intake;
+use crate::tls::connector;
 
 /// The other replicas; `None`: there are none. `port`: of our admin address.
+///
+/// # Errors
+/// [`RunError::Cluster`]: TLS towards them cannot be had.
 pub(super) async fn join(
     config: &Config,
     cache: &Arc<Cache>,
     rules: &Arc<Rules>,
     token: &Token,
     port: Option<u16>,
-) -> Option<Arc<Cluster>> {
-    let (peers, port) = (config.cluster.peers.as_ref()?, port?);
+) -> Result<Option<Arc<Cluster>>, RunError> {
+    let (Some(peers), Some(port)) = (&config.cluster.peers, port) else { return Ok(None) };
     let token = token.clone();
     let token = Arc::new(move || token.read());
-    Some(Cluster::start(peers, cache.clone(), rules.clone(), token, port).await)
+    let tls = config.admin.tls.as_ref().map(|_| tls(config)).transpose()?;
+    let cluster = Cluster::start(peers, cache.clone(), rules.clone(), (token, tls), port).await;
+    Ok(Some(cluster))
+}
+
+fn tls(config: &Config) -> Result<ReplicaTls, RunError> {
+    let wrong = |key: &str, problem: String| RunError::Cluster(format!("{key}: {problem}"));
+    let connector = connector(config.cluster.ca_file.as_deref());
+    let connector = connector.map_err(|problem| wrong("ca_file", problem))?;
+    let name = config.cluster.server_name().unwrap_or_default().to_owned();
+    let name = ServerName::try_from(name).map_err(|error| wrong("server_name", error.to_string()))?;
+    Ok(ReplicaTls { connector, name })
 }
 
 /// Applies what other replicas receive here, too.

@@ -1,5 +1,7 @@
 //! Configuration of the other replicas, the key `cluster`.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The other replicas of this hotset, which tell each other what they invalidate.
@@ -14,6 +16,12 @@ pub struct ClusterConfig {
     #[serde(deserialize_with = "one_or_many")]
     #[cfg_attr(test, schemars(with = "Option<OneOrMany>"))]
     pub peers: Option<Vec<String>>,
+    /// With `admin.tls`: the name in the certificates of all replicas; `None`: that of the first
+    /// item of `peers`.
+    pub server_name: Option<String>,
+    /// With `admin.tls`: PEM file with the authorities of the replicas' certificates; `None`: those
+    /// of the system.
+    pub ca_file: Option<PathBuf>,
 }
 
 // A single item does without brackets.
@@ -36,6 +44,13 @@ impl ClusterConfig {
     /// The most items of `peers`.
     pub const PEERS_MAX: usize = 64;
 
+    /// The name in the certificates of all replicas; `None`: there are no peers.
+    pub fn server_name(&self) -> Option<&str> {
+        let first = self.peers.as_deref().unwrap_or_default().first();
+        let first = first.and_then(|peer| host_and_port(peer).ok()).map(|(host, _)| host);
+        self.server_name.as_deref().or(first)
+    }
+
     /// Validates `peers`; an error is the index of the item, if it is one, and the problem.
     ///
     /// # Errors
@@ -56,16 +71,14 @@ impl ClusterConfig {
     }
 }
 
-/// The parts of `host:port` or `http://host:port`; an IPv6 address has brackets in it, and none here.
+/// The parts of `host:port`, with `http://` or `https://` before it or without; an IPv6 address has brackets in it, and none here.
 ///
 /// # Errors
 /// Description of the fault.
 pub(super) fn host_and_port(text: &str) -> Result<(&str, u16), String> {
-    if text.starts_with("https://") {
-        return Err(format!("`{text}`: the admin port speaks plain HTTP: http://host:port"));
-    }
     let wrong = || format!("`{text}` is not the admin port of a replica, host:port");
-    let rest = text.strip_prefix("http://").unwrap_or(text);
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let rest = rest.unwrap_or(text);
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
@@ -100,16 +113,24 @@ mod tests {
             ("hotset-peers.ns.svc:9001", ("hotset-peers.ns.svc", 9001)),
             ("http://10.0.0.1:9001", ("10.0.0.1", 9001)),
             ("http://h:1/", ("h", 1)),
+            ("https://h:1", ("h", 1)),
             ("[fd00::1]:9001", ("fd00::1", 9001)),
         ] {
             assert_eq!(host_and_port(text), Ok(parts));
         }
         for text in
-            ["hotset", "h:0", "h:99999", ":9001", "https://h:1", "h:1/x", "fd00::1:9001", "u@h:1"]
+            ["hotset", "h:0", "h:99999", ":9001", "ftp://h:1", "h:1/x", "fd00::1:9001", "u@h:1"]
         {
             assert!(host_and_port(text).is_err(), "{text}");
         }
-        let twice = ClusterConfig { peers: Some(vec!["a:1".into(), "a:1".into()]) };
+        let twice = ClusterConfig {
+            peers: Some(vec!["a:1".into(), "a:1".into()]),
+            ..ClusterConfig::default()
+        };
         assert_eq!(twice.check().unwrap_err().0, Some(1));
+        assert_eq!(twice.server_name(), Some("a"));
+        let named = ClusterConfig { server_name: Some("b".to_owned()), ..twice };
+        assert_eq!(named.server_name(), Some("b"));
+        assert_eq!(ClusterConfig::default().server_name(), None);
     }
 }

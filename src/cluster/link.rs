@@ -11,6 +11,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
@@ -19,7 +20,7 @@ use super::lease::{ANSWER, EVERY, Failure};
 use super::outbox::Session;
 use super::peer::{Peer, Role};
 use super::wire::{self, LeaseAnswer, LeaseQuestion, PushAnswer};
-use super::{Cluster, TokenSource};
+use super::{Cluster, ReplicaTls, TokenSource};
 use crate::cache::boot_time;
 
 /// Interval between questions to a replica that is gone, and to what turned out to be this one.
@@ -57,6 +58,7 @@ impl From<io::Error> for AskError {
 pub(super) struct Connection {
     peer: Arc<Peer>,
     token: TokenSource,
+    tls: Option<ReplicaTls>,
     open: Option<Open>,
 }
 
@@ -66,8 +68,9 @@ struct Open {
 }
 
 impl Connection {
-    pub(super) fn new(peer: &Arc<Peer>, token: &TokenSource) -> Self {
-        Self { peer: peer.clone(), token: token.clone(), open: None }
+    pub(super) fn new(peer: &Arc<Peer>, cluster: &Cluster) -> Self {
+        let (token, tls) = (cluster.token.clone(), cluster.tls.clone());
+        Self { peer: peer.clone(), token, tls, open: None }
     }
 
     /// The answer to one request. An idle connection that turns out to be closed is replaced by another one.
@@ -88,14 +91,14 @@ impl Connection {
     async fn connect(&self) -> Result<Open, AskError> {
         let stream = TcpStream::connect(self.peer.address).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| AskError::silent(e.to_string()))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                log::debug!("cluster: a connection ended: {error}");
+        let sender = match &self.tls {
+            None => handshake(stream).await?,
+            Some(ReplicaTls { connector, name }) => {
+                let secured = connector.connect(name.clone(), stream).await;
+                let secured = secured.map_err(|error| AskError::silent(format!("TLS: {error}")))?;
+                handshake(secured).await?
             }
-        });
+        };
         let token = self.token.clone();
         let token = spawn_blocking(move || token()).await.map_err(io::Error::other)?;
         let token =
@@ -136,6 +139,20 @@ impl Connection {
     }
 }
 
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+) -> Result<SendRequest<Full<Bytes>>, AskError> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| AskError::silent(error.to_string()))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            log::debug!("cluster: a connection ended: {error}");
+        }
+    });
+    Ok(sender)
+}
+
 /// Speaks to a peer until it is no member any more. May be dropped at any time.
 pub(super) async fn run(cluster: Arc<Cluster>, peer: Arc<Peer>) {
     let mut removed = peer.removed.subscribe();
@@ -147,7 +164,7 @@ pub(super) async fn run(cluster: Arc<Cluster>, peer: Arc<Peer>) {
 }
 
 async fn ask_for_leases(cluster: &Cluster, peer: &Arc<Peer>) {
-    let mut connection = Connection::new(peer, &cluster.token);
+    let mut connection = Connection::new(peer, cluster);
     let question = LeaseQuestion { session: cluster.members.own(), port: cluster.port };
     let question = Bytes::from(wire::text(&question));
     loop {
@@ -183,7 +200,7 @@ async fn ask_for_leases(cluster: &Cluster, peer: &Arc<Peer>) {
 }
 
 async fn push(cluster: &Cluster, peer: &Arc<Peer>) {
-    let mut connection = Connection::new(peer, &cluster.token);
+    let mut connection = Connection::new(peer, cluster);
     loop {
         let batch = {
             let state = peer.state();

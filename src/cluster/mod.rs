@@ -34,9 +34,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustls::pki_types::ServerName;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
 
 use crate::cache::{Cache, Rules};
 use crate::config::units::Secret;
@@ -57,6 +59,13 @@ pub type TokenSource = Arc<dyn Fn() -> io::Result<Option<Secret>> + Send + Sync>
 /// A line about what went on without a replica is logged at most as often as this.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
+/// TLS towards the other replicas, and the name in their certificates.
+#[derive(Clone)]
+pub struct ReplicaTls {
+    pub connector: TlsConnector,
+    pub name: ServerName<'static>,
+}
+
 /// All other replicas: one a process that has `cluster.peers`.
 pub struct Cluster {
     members: Members,
@@ -66,6 +75,7 @@ pub struct Cluster {
     /// Of the admin address.
     port: u16,
     token: TokenSource,
+    tls: Option<ReplicaTls>,
     /// The number of the next write.
     writes: AtomicU64,
     warned: Mutex<RateLimit>,
@@ -83,7 +93,7 @@ impl Cluster {
         peers: &[String],
         cache: Arc<Cache>,
         rules: Arc<Rules>,
-        token: TokenSource,
+        (token, tls): (TokenSource, Option<ReplicaTls>),
         port: u16,
     ) -> Arc<Self> {
         // Bounded by `members`, which takes in no more than 64.
@@ -94,6 +104,7 @@ impl Cluster {
             peers: peers.to_vec(),
             port,
             token,
+            tls,
             writes: AtomicU64::new(1),
             warned: Mutex::new(RateLimit::new(WARN_EVERY)),
             leaving: AtomicBool::new(false),
@@ -157,7 +168,7 @@ impl Cluster {
         body: String,
         limit: Duration,
     ) -> Result<Bytes, String> {
-        let mut connection = Connection::new(peer, &self.token);
+        let mut connection = Connection::new(peer, self);
         match timeout(limit, connection.ask(path, body.into())).await {
             Ok(answer) => answer.map_err(|error| error.why),
             Err(_) => Err(format!("it did not answer within {} s", limit.as_secs())),

@@ -80,7 +80,7 @@ mod tests {
         let cache = Cache::new(&CacheConfig::default(), &rules, origin).unwrap();
         let rules = Arc::new(Rules::new(&rules).unwrap());
         let peers: Vec<_> = peers.iter().map(ToString::to_string).collect();
-        Cluster::start(&peers, cache, rules, Arc::new(|| Ok(None)), 9001).await
+        Cluster::start(&peers, cache, rules, (Arc::new(|| Ok(None)), None), 9001).await
     }
 
     fn at(last: u8) -> SocketAddr {

@@ -33,7 +33,7 @@ impl Config {
     /// Names the first key found wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_addresses()?;
-        admin::check_admin(&self.admin, &self.cluster)?;
+        admin::check_admin(&self.admin)?;
         auth::check(&self.auth, &self.listen)?;
         origin::check(&self.origin)?;
         origins::check(self)?;

@@ -113,6 +113,28 @@ def test_a_pod_has_the_time_that_its_end_takes(helm3):
     assert spec["terminationGracePeriodSeconds"] == 120
 
 
+def test_probes_and_scrapes_follow_tls_on_the_admin_port(helm3):
+    monitors = {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}
+    tls = {"cert": "/tls/tls.crt", "key": "/tls/tls.key"}
+    for config, scheme in [({}, None), ({"admin": {"tls": tls}}, "HTTPS")]:
+        rendered = helm3.render({"metrics": monitors, "config": config})
+        container = workload(rendered)["spec"]["template"]["spec"]["containers"][0]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert container[probe]["httpGet"].get("scheme") == scheme, probe
+        for kind, endpoints in [("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")]:
+            (endpoint,) = of_kind(rendered, kind)[0]["spec"][endpoints]
+            assert endpoint.get("scheme") == (scheme.lower() if scheme else None), kind
+            assert ("tlsConfig" in endpoint) == bool(scheme), kind
+    assert endpoint["tlsConfig"] == {"insecureSkipVerify": True}
+
+
+def test_routers_check_pods_by_tls_where_the_admin_port_speaks_it(helm3):
+    changed = values("statefulset-router")
+    plain = str(helm3.render(changed))
+    changed.setdefault("config", {}).setdefault("admin", {})["tls"] = {"cert": "/c", "key": "/k"}
+    assert "check-ssl" not in plain and "check check-ssl verify none port" in str(helm3.render(changed))
+
+
 def test_a_larger_disk_has_longer_to_start(helm3):
     thresholds = [
         workload(helm3.render({"mode": "statefulset", "disk": {"size": size}}))["spec"]["template"]["spec"][

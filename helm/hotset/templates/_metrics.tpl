@@ -1,6 +1,11 @@
 {{- define "hotset.scrape" -}}
 port: admin
 path: /metrics
+{{- if .tls }}
+scheme: https
+tlsConfig:
+  {{- toYaml .tlsConfig | nindent 2 }}
+{{- end }}
 interval: {{ .interval }}
 scrapeTimeout: {{ .scrapeTimeout }}
 {{- with .relabelings }}

@@ -13,7 +13,7 @@ startupProbe:
 {{- /* The exec probe fails while a sidecar drains, so it would be restarted by a liveness probe. */}}
 {{- if not $sidecar }}
 livenessProbe:
-  httpGet: { path: /healthz, port: admin }
+  httpGet: { path: /healthz, port: admin{{ include "hotset.admin.scheme" . }} }
   {{- toYaml .Values.livenessProbe | nindent 2 }}
 {{- end }}
 readinessProbe:
@@ -22,7 +22,17 @@ readinessProbe:
 {{- end }}
 
 {{- define "hotset.probe.ready" -}}
-httpGet: { path: /readyz, port: admin }
+httpGet: { path: /readyz, port: admin{{ include "hotset.admin.scheme" . }} }
+{{- end }}
+
+{{/* The scheme of probes; kubelets take any certificate. */}}
+{{- define "hotset.admin.scheme" -}}
+{{- if include "hotset.admin.tls" . }}, scheme: HTTPS{{ end -}}
+{{- end }}
+
+{{/* "true" if config has the admin port speak TLS. */}}
+{{- define "hotset.admin.tls" -}}
+{{- if dig "admin" "tls" "" .Values.config -}}true{{- end -}}
 {{- end }}
 
 {{- define "hotset.probe.exec" -}}

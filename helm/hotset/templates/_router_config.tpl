@@ -89,7 +89,7 @@ backend hotset
     option httpchk GET /readyz
     http-check expect ! status 503 error-status L7OKC
     http-check expect status 200
-    default-server check port {{ (include "hotset.ports" . | fromYaml).admin }} inter 1s fastinter 250ms fall 3 rise 1 observe layer4 error-limit 1 on-error sudden-death on-marked-down shutdown-sessions weight 256
+    default-server check {{ if include "hotset.admin.tls" . }}check-ssl verify none {{ end }}port {{ (include "hotset.ports" . | fromYaml).admin }} inter 1s fastinter 250ms fall 3 rise 1 observe layer4 error-limit 1 on-error sudden-death on-marked-down shutdown-sessions weight 256
     {{- if $listener.proxy_protocol }}
     default-server send-proxy-v2
     {{- end }}

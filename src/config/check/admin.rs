@@ -3,14 +3,13 @@
 use super::values::{at_least_one, check_tls, wrong};
 use crate::admin::config::AdminConfig;
 use crate::cache::config::{Freshness, PrefetchConfig, RuleConfig};
-use crate::cluster::config::ClusterConfig;
 use crate::config::ConfigError;
 use crate::config::units::Secret;
 use crate::tls::config::ClientAuth;
 use crate::warm::config::WarmConfig;
 
 /// Tokens are said in a header, or not at all.
-pub(super) fn check_admin(admin: &AdminConfig, cluster: &ClusterConfig) -> Result<(), ConfigError> {
+pub(super) fn check_admin(admin: &AdminConfig) -> Result<(), ConfigError> {
     for (key, token, file) in [
         ("admin.token", &admin.token, &admin.token_file),
         ("admin.read_token", &admin.read_token, &admin.read_token_file),
@@ -30,13 +29,7 @@ pub(super) fn check_admin(admin: &AdminConfig, cluster: &ClusterConfig) -> Resul
         let why = "must be none: health probes and other clients have no certificate";
         return wrong("admin.tls.client_auth", why);
     }
-    match &cluster.peers {
-        Some(_) => wrong(
-            "admin.tls",
-            "cannot be set together with cluster.peers: replicas speak plain HTTP to each other",
-        ),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn check_token(key: &str, token: Option<&Secret>) -> Result<(), ConfigError> {

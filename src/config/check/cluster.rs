@@ -16,8 +16,21 @@ pub(super) fn check(cluster: &ClusterConfig, admin: &AdminConfig) -> Result<(), 
             None => wrong(KEY, problem),
         };
     }
-    if cluster.peers.is_none() {
-        return Ok(());
+    let is_tls = admin.tls.is_some();
+    let of_tls = [
+        ("cluster.server_name", cluster.server_name.is_some()),
+        ("cluster.ca_file", cluster.ca_file.is_some()),
+    ];
+    if let Some((key, _)) = of_tls.into_iter().find(|(_, is_set)| *is_set && !is_tls) {
+        return wrong(key, "only valid with admin.tls");
+    }
+    let Some(peers) = &cluster.peers else { return Ok(()) };
+    let (other, why) = match is_tls {
+        true => ("http://", "replicas speak TLS to each other, as admin.tls says"),
+        false => ("https://", "replicas speak plain HTTP to each other without admin.tls"),
+    };
+    if let Some(index) = peers.iter().position(|peer| peer.starts_with(other)) {
+        return wrong(format_args!("{KEY}[{index}]"), why);
     }
     let Some(address) = &admin.address else {
         return wrong(
@@ -61,5 +74,11 @@ mod tests {
         assert_eq!(refused("peers: [127.0.0.1:9001]", "{}"), None);
         let wrong = refused("peers: [a:1, https://b:1]", token).unwrap();
         assert!(wrong.starts_with("cluster.peers[1]: ") && wrong.contains("plain HTTP"), "{wrong}");
+        let tls = "{ address: '127.0.0.1:9001', tls: { cert: /c, key: /k } }";
+        assert_eq!(refused("{ peers: [https://a:1, b:1], server_name: a }", tls), None);
+        let wrong = refused("peers: [http://a:1]", tls).unwrap();
+        assert!(wrong.starts_with("cluster.peers[0]: ") && wrong.contains("TLS"), "{wrong}");
+        let wrong = refused("{ peers: [a:1], ca_file: /ca }", token).unwrap();
+        assert!(wrong.starts_with("cluster.ca_file: "), "{wrong}");
     }
 }
