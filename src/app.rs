@@ -303,6 +303,13 @@ impl App {
         self.intake.clone()
     }
 
+    /// The URL of the admin port.
+    pub fn admin_endpoint(&self) -> Option<String> {
+        let (_, _, tls) = self.admin.as_ref()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        Some(format!("{scheme}://{}", self.admin_address()?))
+    }
+
     /// The address of the admin port.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().and_then(|(listener, ..)| listener.local_addr().ok())

@@ -37,8 +37,8 @@ pub fn run(from: StartedFrom) -> Result<(), RunError> {
         if let Some(address) = app.webhook_address() {
             log::info!("receiving notifications on {address}");
         }
-        if let Some(address) = app.admin_address() {
-            log::info!("metrics and health on http://{address}");
+        if let Some(endpoint) = app.admin_endpoint() {
+            log::info!("metrics and health on {endpoint}");
         }
         tokio::spawn(memory_watch::run(cgroup, app.cache()));
         run_until(signals, app).await;
@@ -68,8 +68,8 @@ pub fn run_embedded(from: StartedFrom, folder: &Path) -> Result<(), RunError> {
             print!("{}", embedded::banner(endpoint, &KEYS));
             println!("  origin log  {}", embedded.log_path().display());
         }
-        if let Some(address) = app.admin_address() {
-            println!("  web page    http://{address}/");
+        if let Some(endpoint) = app.admin_endpoint() {
+            println!("  web page    {endpoint}/");
         }
         tokio::spawn(memory_watch::run(cgroup, app.cache()));
         run_until(signals, app).await;

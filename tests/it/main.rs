@@ -9,6 +9,8 @@
 mod accounting;
 /// An origin with several addresses.
 mod addresses;
+/// TLS on the admin port.
+mod admin_tls;
 /// Which responses are cached, and which requests fills send to the origin.
 mod admission;
 /// Imports between modules, and the length of files.

@@ -73,14 +73,14 @@ impl Process {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = Lines::of(child.stdout.take().unwrap());
         let mut stderr = Lines::of(child.stderr.take().unwrap());
-        let admin = stderr.wait_for("metrics and health on http://").await;
+        let admin = stderr.wait_for("metrics and health on http").await;
         let find = |prefix: &str, text: &str| {
             text.split_once(prefix).map(|(_, address)| address.trim().parse().expect("an address"))
         };
         let addr = stderr.all().iter().find_map(|line| {
             find("serving S3 on http://", line).or_else(|| find("serving S3 on https://", line))
         });
-        let admin = find("metrics and health on http://", &admin).unwrap();
+        let admin = find("://", &admin).unwrap();
         Process { child, stdout, stderr, addr, admin }
     }
 
