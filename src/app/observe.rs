@@ -1,6 +1,7 @@
 //! The state that the admin port shows, from the modules that own it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use crate::inspect::Inspect;
 use crate::logging::audit::AuditLogger;
 use crate::metrics;
 use crate::metrics::addresses::{self, AddressHealth};
-use crate::metrics::cache::{Eviction, evicted};
+use crate::metrics::cache::{Eviction, evicted_blocks};
 use crate::metrics::events::set_trusted_buckets;
 use crate::metrics::limits::{self, Limit};
 use crate::origin::{AddressState, Origins};
@@ -101,7 +102,7 @@ fn stats(config: &Config, observed: Observed) -> Stats {
     metrics::requests::set_prices(prices.requests.0, prices.gigabyte.0);
     for disk in disks {
         metrics::disk::set_capacity(&disk.path.display().to_string(), disk.capacity.0);
-        evicted(Eviction::Disk, 0);
+        evicted_blocks(Eviction::Disk, 0, Duration::ZERO);
     }
     let disks = disks.iter().map(|d| json!({ "path": d.path, "capacity_bytes": d.capacity.0 }));
     let disks: Value = disks.collect();

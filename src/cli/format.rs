@@ -31,6 +31,15 @@ pub(super) fn seconds(value: Option<f64>) -> String {
     }
 }
 
+/// `$0.42`, `$12.3K`; less than a cent is told apart from nothing.
+pub(super) fn dollars(value: f64) -> String {
+    match value {
+        value if value > 0.0 && value < 0.01 => "<$0.01".to_owned(),
+        value if value < 999.995 => format!("${value:.2}"),
+        value => format!("${}", count(value)),
+    }
+}
+
 /// `97.3 %`.
 pub(super) fn percent(part: f64, whole: f64) -> String {
     if whole > 0.0 { format!("{:.1} %", part / whole * 100.0) } else { "-".to_owned() }
@@ -82,6 +91,8 @@ mod tests {
         let times = [177e-6, 0.022, 1.5].map(|value| seconds(Some(value)));
         assert_eq!(times.join(", "), "177 us, 22.0 ms, 1.50 s");
         assert_eq!([5.0, 725.0, 270_000.0].map(span).join(", "), "5s, 12m 5s, 3d 3h");
+        let prices = [0.0, 0.001, 0.425, 999.0, 12_345.0].map(dollars);
+        assert_eq!(prices.join(", "), "$0.00, <$0.01, $0.42, $999.00, $12.3K");
         assert_eq!((percent(1.0, 3.0), percent(0.0, 0.0)), ("33.3 %".to_owned(), "-".to_owned()));
     }
 }

@@ -92,7 +92,8 @@ impl Eviction {
 }
 
 struct Handles {
-    eviction_age: Histogram,
+    /// Of memory, then of the disk, whose series are registered with the disk tier.
+    eviction_ages: [OnceLock<Histogram>; 2],
     misses: [Counter; MissReason::ALL.len()],
     invalidations: [Counter; InvalidationCause::ALL.len()],
     /// That of the disk is registered with the disk tier.
@@ -117,8 +118,10 @@ impl Handles {
         for of_memory in [Eviction::Memory, Eviction::MemoryPressure, Eviction::Metadata] {
             evictions[of_memory as usize].get_or_init(|| eviction_counter(of_memory));
         }
+        let eviction_ages = [const { OnceLock::new() }; 2];
+        eviction_ages[0].get_or_init(|| eviction_age("memory"));
         Self {
-            eviction_age: histogram!(EVICTION_AGE),
+            eviction_ages,
             misses: std::array::from_fn(miss),
             invalidations: std::array::from_fn(cause),
             evictions,
@@ -157,7 +160,7 @@ fn describe() {
     describe_gauge!(COALESCED_WAITERS, Unit::Count, "Reads waiting for a fetch that another read started");
     describe_counter!(MISSES, Unit::Count, "Reads that were not answered from the cache alone, by reason: new (not cached before, as far as is remembered), expired, evicted, invalidated, restarted (on disk since before a restart, to be confirmed), must_revalidate (the rule, the key or the client demands it), bypassed (not for the cache)");
     describe_counter!(EVICTIONS, Unit::Count, "Entries evicted for want of room, by tier (memory and disk: blocks; metadata: objects) and reason");
-    describe_histogram!(EVICTION_AGE, Unit::Seconds, "Time that evicted blocks were in memory");
+    describe_histogram!(EVICTION_AGE, Unit::Seconds, "Time that evicted blocks were in memory, or on disk since the last of their segment was written, by tier");
     describe_counter!(INVALIDATIONS, Unit::Count, "Invalidations of objects and buckets, by cause: write, write_outcome_unknown, event, peer (a write through another replica), purge, origin (an answer that names another state)");
 }
 
@@ -175,12 +178,22 @@ pub fn invalidation(cause: InvalidationCause) {
     }
 }
 
-/// Counts a block that was evicted from memory `age` after it came.
-pub fn evicted_block(eviction: Eviction, age: Duration) {
-    evicted(eviction, 1);
-    if let Some(handles) = HANDLES.get() {
-        handles.eviction_age.record(age);
-    }
+/// Counts blocks that were evicted `age` after they came, or after the last of their segment was written; none registers
+/// the series.
+pub fn evicted_blocks(eviction: Eviction, blocks: usize, age: Duration) {
+    evicted(eviction, blocks as u64);
+    let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    let (index, tier) = match eviction {
+        Eviction::Disk => (1, "disk"),
+        Eviction::Memory | Eviction::MemoryPressure | Eviction::Metadata => (0, "memory"),
+    };
+    let ages = handles.eviction_ages[index]
+        .get_or_init(|| with_local_recorder(recorder, || eviction_age(tier)));
+    ages.record_many(age.as_secs_f64(), blocks);
+}
+
+fn eviction_age(tier: &'static str) -> Histogram {
+    histogram!(EVICTION_AGE, "tier" => tier)
 }
 
 /// Counts entries that were evicted; none registers the series.

@@ -81,8 +81,12 @@ fn each_recording_function_moves_its_own_metric() {
     assert!(value(exact).unwrap() >= 1.0);
     assert!(value("hotset_saved_requests_total").unwrap() >= 2.0);
     assert!(value("hotset_saved_bytes_total").unwrap() >= 14.0);
-    cache::evicted_block(cache::Eviction::Memory, Duration::from_secs(30));
-    assert!(value(r#"hotset_cache_eviction_age_seconds_bucket{le="60"}"#).unwrap() >= 1.0);
+    cache::evicted_blocks(cache::Eviction::Memory, 1, Duration::from_secs(30));
+    cache::evicted_blocks(cache::Eviction::Disk, 3, Duration::from_secs(30));
+    let ages = |tier: &str| {
+        value(&format!("hotset_cache_eviction_age_seconds_bucket{{tier=\"{tier}\",le=\"60\"}}"))
+    };
+    assert!(ages("memory").unwrap() >= 1.0 && ages("disk").unwrap() >= 3.0);
     limits::set(limits::Limit::Requests, 7, 10);
     limits::set(limits::Limit::Requests, 3, 10);
     for (name, expected) in [("", 10.0), ("_used", 3.0), ("_peak", 7.0)] {

@@ -45,7 +45,7 @@ export interface Snapshot {
   };
   reads: ByLabel;
   bytes: ByLabel;
-  saved: { requests: number; bytes: number };
+  saved: { requests: number; bytes: number; dollars: number };
   first_byte: Histogram;
   duration: Histogram;
   origin: {

@@ -46,6 +46,12 @@ export function percent(value: number | null): string {
   return `${Number(shown.toFixed(1))} %`;
 }
 
+/** US dollars; less than a cent is told apart from nothing. */
+export function dollars(value: number): string {
+  if (value > 0 && value < 0.01) return '<$0.01';
+  return value < 1000 ? `$${value.toFixed(2)}` : `$${COUNT.format(value)}`;
+}
+
 export function clock(unix: number): string {
   return new Date(unix * 1000).toLocaleTimeString([], { hour12: false });
 }

@@ -3,7 +3,7 @@
 import type { Snapshot } from './api';
 import { Chart } from './charts';
 import { facts, h, setText, type Fact } from './dom';
-import { bytes, count, moment, percent, seconds, span } from './format';
+import { bytes, count, dollars, moment, percent, seconds, span } from './format';
 import { quantile, type History } from './series';
 
 const rate = (value: number | null): string => `${count(value)}/s`;
@@ -194,7 +194,10 @@ export class Overview {
     const sent = minute ? minute.memory + minute.disk + minute.origin + minute.passthrough : null;
     this.traffic.show(flow(sent), `${flow(minute?.origin ?? null)} of it from the origin`);
     this.latency.show(firstByte(0.5), `p99 ${firstByte(0.99)}`);
-    this.saved.show(bytes(now.saved.bytes), `${count(now.saved.requests)} reads in ${span(now.uptime_seconds)}`);
+    this.saved.show(
+      bytes(now.saved.bytes),
+      `${count(now.saved.requests)} reads, ${dollars(now.saved.dollars)} in ${span(now.uptime_seconds)}`,
+    );
   }
 
   private showOrigin({ origin }: Snapshot): void {

@@ -53,6 +53,8 @@ struct Requests {
 struct Saved {
     requests: f64,
     bytes: f64,
+    /// Their price, by `admin.prices`.
+    dollars: f64,
 }
 
 #[derive(Serialize)]
@@ -185,6 +187,7 @@ fn saved(samples: &Samples<'_>, reads: &ByLabel, bytes: &ByLabel) -> Saved {
     Saved {
         requests: requests.unwrap_or_else(|| sum(reads, &["hit", "stale", "negative"])),
         bytes: saved.unwrap_or_else(|| sum(bytes, &["memory", "disk"])),
+        dollars: samples.find("hotset_saved_dollars_total").unwrap_or_default(),
     }
 }
 

@@ -72,7 +72,7 @@ impl MemoryTier {
             .eviction_policy(EvictionPolicy::tiny_lfu())
             .eviction_listener(move |key, block, cause| {
                 if cause == RemovalCause::Size {
-                    metrics::evicted_block(Eviction::Memory, block.age());
+                    metrics::evicted_blocks(Eviction::Memory, 1, block.age());
                     to_evicted(&key, &block);
                 }
             })
@@ -210,7 +210,7 @@ impl MemoryTier {
         if capacity < self.full
             && self.main_weight_at_most() + block.weight() > main_share(capacity)
         {
-            metrics::evicted_block(Eviction::MemoryPressure, block.age());
+            metrics::evicted_blocks(Eviction::MemoryPressure, 1, block.age());
             (self.evicted)(&key, &block);
             return false;
         }
@@ -255,7 +255,7 @@ impl MemoryTier {
                 if block.is_touched() == take_touched {
                     self.main.invalidate(&*key);
                     excess = excess.saturating_sub(block.weight());
-                    metrics::evicted_block(Eviction::MemoryPressure, block.age());
+                    metrics::evicted_blocks(Eviction::MemoryPressure, 1, block.age());
                     (self.evicted)(&key, &block);
                 }
             }

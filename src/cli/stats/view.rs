@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::window::{Window, number};
-use crate::cli::format::{bytes, count, percent, seconds, span};
+use crate::cli::format::{bytes, count, dollars, percent, seconds, span};
 use crate::cli::terminal::Style;
 use crate::logging::text::one_line;
 
@@ -140,7 +140,7 @@ fn overview(window: &Window, style: Style) -> Vec<String> {
             "saved",
             flow(window.rate(|s| number(s, "/saved/bytes"))),
             bytes(window.number("/saved/bytes")),
-            String::new(),
+            dollars(window.number("/saved/dollars")),
         ),
         percentiles(window, style, "first byte", "/first_byte"),
         percentiles(window, style, "last byte", "/duration"),

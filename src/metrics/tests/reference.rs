@@ -110,6 +110,10 @@ fn late_labels() -> BTreeMap<&'static str, Labels> {
             "hotset_identity_requests_total",
             Labels::from([label("identity", vec![]), label("code", vec![])]),
         ),
+        (
+            "hotset_cache_eviction_age_seconds",
+            Labels::from([label("tier", vec!["memory", "disk"])]),
+        ),
         ("hotset_errors_total", Labels::from([label("code", vec![])])),
         ("hotset_build_info", Labels::from([label("version", vec![]), label("features", vec![])])),
         ("hotset_origin_first_byte_seconds", Labels::from([label("kind", kinds())])),

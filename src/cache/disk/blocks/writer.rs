@@ -22,7 +22,7 @@ use crate::cache::disk::log::segment::{Segment, Wait};
 use crate::cache::disk::log::segment_log::{Appender, Log};
 use crate::cache::disk::tier::policy::{Admission, Candidate, Reinsertion};
 use crate::cache::invalidate::floors::Floors;
-use crate::metrics::cache::{Eviction, evicted};
+use crate::metrics::cache::{Eviction, evicted_blocks};
 use crate::metrics::disk::Failure;
 
 use erase::Erasing;
@@ -244,7 +244,7 @@ impl Writer {
         let gone =
             live.iter().filter(|(digest, entry)| self.index.remove_at(digest, entry.place()));
         let gone: Vec<_> = gone.map(|(digest, _)| digest.hash64()).collect();
-        evicted(Eviction::Disk, gone.len() as u64);
+        evicted_blocks(Eviction::Disk, gone.len(), victim.age());
         let mut admission = self.admission.lock();
         admission.fit(self.index.usage().1);
         for fingerprint in gone {

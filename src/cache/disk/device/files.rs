@@ -10,6 +10,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation};
@@ -39,6 +40,10 @@ pub(in crate::cache::disk) trait Folder: Debug + Send + Sync {
 /// A file that is appended to by one thread and read by many.
 pub(in crate::cache::disk) trait File: Debug + Send + Sync {
     fn len(&self) -> io::Result<u64>;
+    /// When it was written last.
+    fn modified(&self) -> io::Result<SystemTime> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Fills `parts` in order from `offset` on; `UnexpectedEof` when the file ends before.
     fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()>;
     /// `length` bytes from `offset` on; `UnexpectedEof` when the file ends before.
@@ -178,6 +183,10 @@ impl RealFile {
 impl File for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    fn modified(&self) -> io::Result<SystemTime> {
+        self.file.metadata()?.modified()
     }
 
     fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -139,6 +139,10 @@ struct ThrottledFile {
 impl File for ThrottledFile {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
+    }
+
+    fn modified(&self) -> io::Result<SystemTime> {
+        self.file.modified()
     }
 
     fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {

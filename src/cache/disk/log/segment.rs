@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -88,6 +89,12 @@ impl Segment {
     /// Bytes of its file.
     pub(in crate::cache::disk) fn length(&self) -> io::Result<u64> {
         self.file.len()
+    }
+
+    /// How long ago it was written last; zero when that is not known.
+    pub(in crate::cache::disk) fn age(&self) -> Duration {
+        let written = self.file.modified().ok();
+        written.and_then(|written| written.elapsed().ok()).unwrap_or_default()
     }
 
     /// The end of its footer.

@@ -16,7 +16,7 @@ fn snapshot(uptime: u32, hits: u32, misses: u32) -> Value {
         },
         "reads": { "hit": hits, "miss": misses },
         "bytes": { "memory": hits * 1000, "disk": hits * 500, "origin": misses * 1500, "passthrough": 0 },
-        "saved": { "requests": hits, "bytes": hits * 1500 },
+        "saved": { "requests": hits, "bytes": hits * 1500, "dollars": 12.345 },
         "first_byte": histogram([hits, hits + misses / 2, hits + misses, hits + misses, hits + misses]),
         "duration": histogram([0, hits, hits + misses, hits + misses, hits + misses]),
         "origin": {
