@@ -34,6 +34,8 @@ mod cold_conditions;
 /// Multipart uploads, copies and multi-deletes invalidate all that they change.
 mod cold_requests;
 mod compound_writes;
+/// Every command of the command line against a running server, with golden output.
+mod commands;
 /// S3's read semantics, row by row, in every state of the cache.
 mod conformance;
 /// Connections to the origin, and how often they are used.

@@ -1,0 +1,166 @@
+//! Every command against a running server: arguments, exit code and output, as `commands.golden` has them.
+//!
+//! `HOTSET_WRITE_GOLDEN=1` writes that file anew; read the difference before it is committed.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::support::*;
+
+/// The commands, one after the other; CONFIG and SERVER are options, OTHER is a configuration that differs.
+const COMMANDS: [&str; 39] = [
+    "--version",
+    "check CONFIG",
+    "check --config OTHER --diff SERVER",
+    "health CONFIG",
+    "health --config NONE",
+    "explain s3://data/models/a SERVER",
+    "explain s3://data/none SERVER",
+    "explain s3://data/models/a --json SERVER",
+    "explain --request SPACED_GET SERVER",
+    "explain nonsense SERVER",
+    "warm s3://data/models/ --dry-run SERVER",
+    "warm s3://data/models/ SERVER",
+    "warm s3://data/models/ --json SERVER",
+    "warm s3://data/nothing/ SERVER",
+    "warm s3://missing/ SERVER",
+    "warm nonsense SERVER",
+    "stats --once SERVER",
+    "top --once SERVER",
+    "top --once --of prefixes --by bytes SERVER",
+    "top --once --of identities SERVER",
+    "log --seconds 1 --filter status>=900 SERVER",
+    "log --filter nonsense SERVER",
+    "log-level SERVER",
+    "log-level debug SERVER",
+    "log-level info SERVER",
+    "log-level loud SERVER",
+    "purge s3://data/models/a --dry-run SERVER",
+    "purge s3://data/models/a SERVER",
+    "purge s3://data/models/a --json SERVER",
+    "purge s3://data/models/* SERVER",
+    "purge s3://data/no/*.csv SERVER",
+    "purge --everything --erase SERVER",
+    "purge nonsense SERVER",
+    "purge s3://data/models/a --admin http://127.0.0.1:1",
+    "reload --dry-run SERVER",
+    "reload SERVER",
+    "reload --json SERVER",
+    "disk verify CONFIG",
+    "serve CONFIG --nonsense",
+];
+
+/// Commands whose numbers depend on time and machine: of these the words count.
+fn has_changing_numbers(command: &str) -> bool {
+    ["stats", "top", "warm", "explain"].iter().any(|name| command.starts_with(name))
+}
+
+/// `N` in place of each number.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut words = Vec::new();
+        for word in line.split(' ').filter(|word| !word.is_empty()) {
+            let mut shape = String::new();
+            for part in word.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '.') {
+                let is_number = part.starts_with(|c: char| c.is_ascii_digit());
+                let mark = part.chars().last().filter(|c| !c.is_ascii_alphanumeric() && *c != '.');
+                match (is_number, mark) {
+                    (true, Some(mark)) => shape.extend(['N', mark]),
+                    (true, None) => shape.push('N'),
+                    (false, _) => shape.push_str(part),
+                }
+            }
+            words.push(shape);
+        }
+        let indent = line.len() - line.trim_start().len();
+        writeln!(out, "{:indent$}{}", "", words.join(" ")).unwrap();
+    }
+    out
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/commands.golden")
+}
+
+#[tokio::test]
+async fn every_command_says_what_the_golden_file_has() {
+    let (s3, scratch) = (FakeS3::start().await, Scratch::new());
+    for (name, size) in [("a", 1000), ("b", 70_000)] {
+        s3.put("data", &format!("models/{name}"), Object::random(size, size));
+    }
+    let disk = scratch.path("disk");
+    let text = |requests: u32| {
+        format!(
+            "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\nlog: {{ access: off }}\n\
+             limits: {{ requests: {requests} }}\norigin: {{ endpoint: '{}' }}\n\
+             cache: {{ memory: 64MiB, disk: [{{ path: '{disk}', capacity: 256MiB }}] }}\n",
+            s3.endpoint()
+        )
+    };
+    let config = scratch.file("hotset.yaml", &text(20_000));
+    let other = scratch.file("other.yaml", &text(100));
+    let process = Process::serve(&config).await;
+    for _ in 0..3 {
+        assert_eq!(process.client().get("/data/models/a").send().await.status, 200);
+    }
+    let server = format!("http://{}", process.admin);
+    let mut said = String::new();
+    for line in COMMANDS {
+        let arguments: Vec<String> = line
+            .split(' ')
+            .flat_map(|word| match word {
+                "CONFIG" => vec!["--config".to_owned(), config.clone()],
+                "SERVER" => vec!["--admin".to_owned(), server.clone()],
+                "OTHER" => vec![other.clone()],
+                "NONE" => vec![scratch.path("none.yaml")],
+                "SPACED_GET" => vec!["GET /data/models/b?versionId=1".to_owned()],
+                word => vec![word.to_owned()],
+            })
+            .collect();
+        let ended = tokio::task::spawn_blocking(move || {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            run(hotset(&arguments))
+        });
+        let (code, out, err) = within(line, ended).await.unwrap();
+        writeln!(said, "$ hotset {line}\nexit code {code}").unwrap();
+        for (stream, text) in [("", out), ("stderr: ", err)] {
+            let text = match has_changing_numbers(line) {
+                true => without_numbers(&text),
+                false => text,
+            };
+            let text = text
+                .replace(&scratch.path(""), "FOLDER/")
+                .replace(&s3.endpoint(), "ORIGIN")
+                .replace(&process.admin.to_string(), "ADDRESS")
+                .replace(env!("CARGO_PKG_VERSION"), "VERSION");
+            for line in text.lines() {
+                writeln!(said, "{}", format!("{stream}{line}").trim_end()).unwrap();
+            }
+        }
+        said.push('\n');
+    }
+    if std::env::var_os("HOTSET_WRITE_GOLDEN").is_some() {
+        std::fs::write(golden(), &said).unwrap();
+    }
+    let expected = std::fs::read_to_string(golden()).unwrap_or_default();
+    let pairs = said.split("\n\n").zip(expected.split("\n\n"));
+    for (said, expected) in pairs {
+        assert_eq!(said, expected);
+    }
+    assert_eq!(said.len(), expected.len());
+}
+
+#[test]
+fn the_golden_file_has_every_command() {
+    let (code, help, _) = run(hotset(&["--help"]));
+    assert_eq!(code, 0);
+    let (_, commands) = help.split_once("Commands:").unwrap();
+    let (commands, _) = commands.split_once("Options:").unwrap();
+    let named = commands.lines().filter_map(|line| line.split_whitespace().next());
+    let named: BTreeSet<&str> = named.filter(|name| *name != "help").collect();
+    let tried = COMMANDS.iter().filter_map(|line| line.split(' ').next());
+    let tried: BTreeSet<&str> = tried.filter(|name| !name.starts_with('-')).collect();
+    assert_eq!(named, tried);
+}
