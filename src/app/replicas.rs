@@ -36,7 +36,8 @@ fn tls(config: &Config) -> Result<ReplicaTls, RunError> {
     let connector = connector(config.cluster.ca_file.as_deref());
     let connector = connector.map_err(|problem| wrong("ca_file", problem))?;
     let name = config.cluster.server_name().unwrap_or_default().to_owned();
-    let name = ServerName::try_from(name).map_err(|error| wrong("server_name", error.to_string()))?;
+    let name =
+        ServerName::try_from(name).map_err(|error| wrong("server_name", error.to_string()))?;
     Ok(ReplicaTls { connector, name })
 }
 

@@ -237,8 +237,13 @@ impl Cluster {
     fn say(&self, missed: &Missed, what: &str) {
         let Missed { unreachable, late } = missed;
         if (!late.is_empty() || !unreachable.is_empty()) && self.warned.lock().allow() {
+            let addresses = |of: &[SocketAddr]| {
+                let texts: Vec<String> = of.iter().map(ToString::to_string).collect();
+                if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+            };
+            let (unreachable, late) = (addresses(unreachable), addresses(late));
             log::warn!(
-                "cluster: {what} went on without replicas {unreachable:?} (unreachable) and {late:?} (too slow); \
+                "cluster: {what} went on without replicas (unreachable: {unreachable}; too slow: {late}); \
                  they confirm what they know with the origin before they use it"
             );
         }

@@ -130,7 +130,8 @@ impl Canary {
                 Outcome::Seen if !well => log::info!("events: canary {bucket}/{key} is back"),
                 Outcome::Seen | Outcome::Failed => {}
                 Outcome::Missed => {
-                    let why = format!("no event of canary {key} within {:?}", self.timeout);
+                    let within = HumanDuration(self.timeout);
+                    let why = format!("no event of canary {key} within {within}");
                     log::warn!("events: {why}, in bucket {bucket}: are its notifications set up?");
                     self.rules.distrust_rule(bucket, key, &why);
                 }

@@ -61,7 +61,9 @@ struct Verifier {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the server has another certificate than the file of this configuration; it may be about to take it")]
+#[error(
+    "the server has another certificate than the file of this configuration; it may be about to take it"
+)]
 struct OtherCertificate;
 
 impl ServerCertVerifier for Verifier {

@@ -1,5 +1,6 @@
 //! Progress counters of a warm job.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -30,6 +31,13 @@ pub struct Objects {
     pub failed: u64,
 }
 
+impl fmt::Display for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { found, warmed, skipped, failed } = self;
+        write!(f, "{found} objects, {warmed} warm, {skipped} skipped, {failed} failed")
+    }
+}
+
 /// Numbers of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Bytes {
@@ -39,6 +47,13 @@ pub struct Bytes {
     pub warm: u64,
     /// Fetched from the origin by the job.
     pub fetched: u64,
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { found, warm, fetched } = self;
+        write!(f, "{found} bytes, {warm} warm, {fetched} fetched")
+    }
 }
 
 /// Progress counters of a job.

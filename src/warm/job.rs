@@ -1,6 +1,7 @@
 //! Warm jobs started by operators: those that run, and the last that ended.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -38,6 +39,15 @@ impl State {
             Self::Done => "done",
             Self::Cancelled => "cancelled",
             Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(why) => write!(f, "failed: {why}"),
+            state => f.write_str(state.name()),
         }
     }
 }

@@ -59,7 +59,7 @@ impl Warmer {
             },
         };
         let (objects, bytes) = (job.tally.objects(), job.tally.bytes());
-        log::info!("warm {}: {state:?}, {objects:?}, {bytes:?}", job.id());
+        log::info!("warm {}: {state}; {objects}; {bytes}", job.id());
         job.end(state);
     }
 

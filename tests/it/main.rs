@@ -33,9 +33,9 @@ mod coalescing;
 mod cold_conditions;
 /// Multipart uploads, copies and multi-deletes invalidate all that they change.
 mod cold_requests;
-mod compound_writes;
 /// Every command of the command line against a running server, with golden output.
 mod commands;
+mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.
 mod conformance;
 /// Connections to the origin, and how often they are used.
@@ -109,6 +109,8 @@ mod miss_reasons;
 mod model;
 /// Negative entries: cached absences of objects.
 mod negatives;
+/// The operator's log holds no debug output of types.
+mod operator_log;
 /// Log messages and readiness when the origin is unreachable or rejects hotset's credentials.
 mod origin_health;
 /// Origins and their credentials that change while it serves.

@@ -193,8 +193,13 @@ async fn erase(api: &Api, scopes: &[Scope], peers: &PeerPurge) -> Result<ErasedB
     let erased = here.map_err(|error| error.to_string()).and_then(|here| Ok((here, elsewhere?)));
     match erased {
         Ok((here, elsewhere)) => {
-            log::info!("erased by hand: {here:?}, and at other replicas {elsewhere:?}");
-            Ok(ErasedBytes::from(here).with(elsewhere))
+            let erased = ErasedBytes::from(here).with(elsewhere);
+            let ErasedBytes { memory_bytes, disk_bytes, files_removed, files_rewritten } = &erased;
+            log::info!(
+                "erased by the admin API, other replicas included: {memory_bytes} bytes in memory and {disk_bytes} on \
+                 disk; {files_removed} files removed, {files_rewritten} rewritten"
+            );
+            Ok(erased)
         }
         Err(error) => {
             log::error!("what was purged by hand is not all erased: {error}");

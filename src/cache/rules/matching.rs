@@ -126,7 +126,7 @@ impl RuleSet {
         for (index, bucket) in ended {
             let rule = self.ordered.get(*index).map_or("", |rule| &rule.text);
             log::warn!(
-                "events: rule {rule:?} is not trusted in bucket {bucket} any more, its ttl applies: {why}"
+                "events: rule `{rule}` is not trusted in bucket {bucket} any more, its ttl applies: {why}"
             );
         }
     }
@@ -267,7 +267,7 @@ impl Rules {
             && let Freshness::Events(events) = rule.freshness
             && self.trust.prove(rules.number, index, bucket, events.proof.0)
         {
-            log::info!("events: rule {:?} is trusted in bucket {bucket} from now on", rule.text);
+            log::info!("events: rule `{}` is trusted in bucket {bucket} from now on", rule.text);
         }
     }
 
