@@ -26,6 +26,8 @@ export interface Limit {
   key: string;
   unit: string;
   used: number;
+  /** The most since the start. */
+  peak: number;
   limit: number;
 }
 

@@ -38,11 +38,11 @@ class Meter {
     this.element = h('div', { class: 'meter' }, h('span', { class: 'name' }, label), this.text, this.track);
   }
 
-  show(used: number, limit: number, format: (value: number) => string): void {
+  show(used: number, limit: number, format: (value: number) => string, peak?: number): void {
     const share = limit > 0 ? Math.min(1, used / limit) : 0;
     this.bar.style.width = `${share * 100}%`;
     this.track.setAttribute('aria-valuenow', String(Math.round(share * 100)));
-    setText(this.text, `${format(used)} of ${format(limit)}`);
+    setText(this.text, `${format(used)} of ${format(limit)}${peak === undefined ? '' : `, peak ${format(peak)}`}`);
     this.element.classList.toggle('tight', share > 0.9 && !this.fills);
   }
 }
@@ -218,14 +218,14 @@ export class Overview {
   }
 
   private showRoom(now: Snapshot): void {
-    const meter = (label: string, colour: string, used: number, limit: number, format: (v: number) => string): void => {
+    const meter = (label: string, colour: string, used: number, limit: number, format: (v: number) => string, peak?: number): void => {
       let known = this.meters.get(label);
       if (!known) {
         known = new Meter(label, colour, colour === 'memory' || colour === 'disk');
         this.meters.set(label, known);
         this.full.append(known.element);
       }
-      known.show(used, limit, format);
+      known.show(used, limit, format, peak);
     };
     meter('Memory', 'memory', now.memory.bytes, now.memory.capacity_bytes, bytes);
     if (now.memory.limit_bytes > 0) meter('Memory of the process', 'passed', now.memory.used_bytes, now.memory.limit_bytes, bytes);
@@ -237,7 +237,7 @@ export class Overview {
       meter(`${paths.length} disks`, 'disk', now.disk.bytes, paths.reduce((all, path) => all + path.capacity_bytes, 0), bytes);
     }
     for (const limit of now.limits) {
-      meter(limit.key, 'origin', limit.used, limit.limit, limit.unit === 'bytes' ? bytes : count);
+      meter(limit.key, 'origin', limit.used, limit.limit, limit.unit === 'bytes' ? bytes : count, limit.peak);
     }
   }
 

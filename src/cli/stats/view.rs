@@ -246,10 +246,19 @@ fn events(window: &Window, style: Style) -> Vec<String> {
     lines
 }
 
+/// The key of a limit, as short as a line needs it: `per_identity.bytes/s`.
+fn limit_name(key: &str) -> String {
+    let short = key.replace("_per_second", "/s");
+    match short.strip_prefix("limits.") {
+        Some(rest) if short.len() > 24 => rest.to_owned(),
+        _ => short,
+    }
+}
+
 fn room(window: &Window, style: Style) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut meter = |head: &str, used: f64, limit: f64, format: fn(f64) -> String| {
-        const BAR: usize = 24;
+    let mut meter = |head: &str, used: f64, limit: f64, more: &str, format: fn(f64) -> String| {
+        const BAR: usize = 15;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -263,15 +272,16 @@ fn room(window: &Window, style: Style) -> Vec<String> {
         };
         let bar = format!("{}{}", "#".repeat(filled), "-".repeat(BAR - filled));
         let head: String = head.chars().take(24).collect();
-        lines.push(format!("{:<24}  [{bar}]  {} of {}", head, format(used), format(limit)));
+        lines.push(format!("{:<24}  [{bar}]  {} of {}{more}", head, format(used), format(limit)));
     };
     let memory = &window.now()["memory"];
-    meter("memory", number(memory, "/bytes"), number(memory, "/capacity_bytes"), bytes);
+    meter("memory", number(memory, "/bytes"), number(memory, "/capacity_bytes"), "", bytes);
     if number(memory, "/limit_bytes") > 0.0 {
         meter(
             "memory of the process",
             number(memory, "/used_bytes"),
             number(memory, "/limit_bytes"),
+            "",
             bytes,
         );
     }
@@ -279,14 +289,22 @@ fn room(window: &Window, style: Style) -> Vec<String> {
     let all: f64 = paths.iter().map(|path| number(path, "/capacity_bytes")).sum();
     match &paths[..] {
         [] => {}
-        [path] => meter(&text(&path["path"]), window.number("/disk/bytes"), all, bytes),
+        [path] => meter(&text(&path["path"]), window.number("/disk/bytes"), all, "", bytes),
         several => {
-            meter(&format!("{} disks", several.len()), window.number("/disk/bytes"), all, bytes);
+            meter(
+                &format!("{} disks", several.len()),
+                window.number("/disk/bytes"),
+                all,
+                "",
+                bytes,
+            );
         }
     }
     for limit in window.now()["limits"].as_array().into_iter().flatten() {
         let format = if limit["unit"] == "bytes" { bytes } else { count };
-        meter(&text(&limit["key"]), number(limit, "/used"), number(limit, "/limit"), format);
+        let (used, most) = (number(limit, "/used"), number(limit, "/limit"));
+        let peak = format!(", peak {}", format(number(limit, "/peak")));
+        meter(&limit_name(&text(&limit["key"])), used, most, &peak, format);
     }
     if !paths.is_empty() {
         let disk = &window.now()["disk"];

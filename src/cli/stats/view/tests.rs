@@ -41,7 +41,11 @@ fn snapshot(uptime: u32, hits: u32, misses: u32) -> Value {
             "paths": [{ "path": "/var/cache/hotset", "capacity_bytes": 10_u64 << 30 }],
             "bytes": 9_u64 << 30, "reads": { "hit": 20, "miss": 0 }, "failures": {},
         },
-        "limits": [{ "key": "limits.requests", "unit": "requests", "used": 3, "limit": 20_000 }],
+        "limits": [
+            { "key": "limits.requests", "unit": "requests", "used": 3, "peak": 12, "limit": 20_000 },
+            { "key": "limits.per_identity.requests_per_second", "unit": "requests", "used": 900, "peak": 1000, "limit": 1000 },
+            { "key": "limits.per_address.bytes_per_second", "unit": "bytes", "used": 1_048_000_000, "peak": 1_072_000_000, "limit": 1_073_000_000 },
+        ],
         "errors": [{
             "time": 1_799_999_990, "status": 503, "method": "GET", "path": "/photos/\u{1b}[2Ja", "code": "ServiceUnavailable",
             "reason": "The origin fails. Please try again.",
