@@ -98,7 +98,7 @@ impl Server {
     /// Determines the address from the arguments and the configuration.
     pub(super) fn find(&self) -> Result<Admin, ConfigError> {
         let config = self.file.load()?;
-        let token = Token::new(&config.admin).of_client().map_err(ConfigError::new)?;
+        let token = Token::new(&config.admin).of_client().map_err(ConfigError::because)?;
         let mut tls = None;
         let address = match (&self.admin, config.admin.address) {
             (Some(url), _) => address(url)?,

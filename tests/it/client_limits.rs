@@ -44,7 +44,8 @@ fn bytes(rate: ByteSize) -> ClientLimit {
 async fn with(change: impl FnOnce(&mut Config)) -> (FakeS3, TestProxy) {
     let s3 = FakeS3::start().await;
     s3.put("data", "k", Object::bytes("content"));
-    (s3.clone(), TestProxy::start_with(&s3, change).await)
+    let proxy = TestProxy::start_with(&s3, change).await;
+    (s3, proxy)
 }
 
 async fn verifying(change: impl FnOnce(&mut Config)) -> (FakeS3, TestProxy, Scratch) {
@@ -192,8 +193,8 @@ async fn requests_under_way_are_counted_and_come_back() {
 
 /// A limit as `/api/v1/stats` shows it.
 async fn limit_in_use(proxy: &TestProxy, key: &str) -> serde_json::Value {
-    let (status, stats) = Api::new(proxy.admin).get("/api/v1/stats").await;
-    assert_eq!(status, 200, "{stats}");
+    let (code, stats) = Api::new(proxy.admin).get("/api/v1/stats").await;
+    assert_eq!(code, 200, "{stats}");
     let limits = stats["limits"].as_array().unwrap();
     limits.iter().find(|limit| limit["key"] == key).cloned().unwrap_or_default()
 }
