@@ -11,9 +11,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
 use super::config::TlsConfig;
@@ -60,11 +58,8 @@ struct Verifier {
     provider: Arc<CryptoProvider>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the server has another certificate than the file of this configuration; it may be about to take it"
-)]
-struct OtherCertificate;
+const OTHER_CERTIFICATE: &str =
+    "the server has another certificate than the file of this configuration";
 
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
@@ -77,8 +72,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         match &self.certificates {
             Some(known) if !known.contains(shown) => {
-                let why = OtherError(Arc::new(OtherCertificate));
-                Err(Error::InvalidCertificate(CertificateError::Other(why)))
+                Err(Error::General(OTHER_CERTIFICATE.to_owned()))
             }
             _ => Ok(ServerCertVerified::assertion()),
         }

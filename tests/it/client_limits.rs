@@ -168,12 +168,15 @@ async fn a_request_is_charged_once_though_two_parts_of_the_server_look_at_it() {
 #[tokio::test]
 async fn requests_under_way_are_counted_and_come_back() {
     let (s3, proxy) = with(|config| config.limits.per_address = requests(2)).await;
-    s3.put("data", "slow", Object::bytes("content"));
-    let gate = Gate::new();
-    s3.fault(Matcher::get("slow"), Times(1), Fault::HoldHeader(gate.clone()));
-    let first = tokio::spawn(proxy.client().get("/data/slow").send());
-    gate.wait_reached().await;
-    let second = tokio::spawn(proxy.client().get("/data/slow").send());
+    let mut held = Vec::new();
+    for key in ["slow-1", "slow-2"] {
+        s3.put("data", key, Object::bytes("content"));
+        let gate = Gate::new();
+        s3.fault(Matcher::get(key), Times(1), Fault::HoldHeader(gate.clone()));
+        let read = tokio::spawn(proxy.client().get(&format!("/data/{key}")).send());
+        gate.wait_reached().await;
+        held.push((gate, read));
+    }
     let client = proxy.client();
     let limit = "limits.per_address.requests";
     let refused = until_refused(async || client.get("/data/k").send().await).await;
@@ -182,8 +185,8 @@ async fn requests_under_way_are_counted_and_come_back() {
     assert_eq!(other.get("/data/k").send().await.status, 200);
     let in_use = limit_in_use(&proxy, limit).await;
     assert_eq!((in_use["used"].as_u64(), in_use["limit"].as_u64()), (Some(2), Some(2)));
-    gate.open();
-    for read in [first, second] {
+    for (gate, read) in held {
+        gate.open();
         assert_eq!(read.await.unwrap().body, "content");
     }
     let again = async { while client.get("/data/k").send().await.status != 200 {} };

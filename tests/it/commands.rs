@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 use crate::support::*;
 
-/// The commands, one after the other; CONFIG and SERVER are options, OTHER is a configuration that differs.
+/// The commands, one after the other; CONFIG, RUNNING and SERVER are options, OTHER
+/// is a configuration that differs, and DISK one of a server that does not run.
 const COMMANDS: [&str; 39] = [
     "--version",
     "check CONFIG",
     "check --config OTHER --diff SERVER",
-    "health CONFIG",
+    "health RUNNING",
     "health --config NONE",
     "explain s3://data/models/a SERVER",
     "explain s3://data/none SERVER",
@@ -47,17 +48,27 @@ const COMMANDS: [&str; 39] = [
     "reload --dry-run SERVER",
     "reload SERVER",
     "reload --json SERVER",
-    "disk verify CONFIG",
+    "disk verify --config DISK",
     "serve CONFIG --nonsense",
 ];
 
 /// Commands whose numbers depend on time and machine: of these the words count.
 fn has_changing_numbers(command: &str) -> bool {
-    ["stats", "top", "warm", "explain"].iter().any(|name| command.starts_with(name))
+    let names = ["stats", "top", "warm", "explain", "purge --everything"];
+    names.iter().any(|name| command.starts_with(name))
 }
 
-/// `N` in place of each number.
+/// `N` in place of each number, and words of their own in place of a date's.
 fn without_numbers(text: &str) -> String {
+    let mut text = text.to_owned();
+    for day in ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"] {
+        text = text.replace(&format!("{day}, "), "DAY, ");
+    }
+    for month in
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+    {
+        text = text.replace(&format!(" {month} "), " MONTH ");
+    }
     let mut out = String::new();
     for line in text.lines() {
         let mut words = Vec::new();
@@ -90,18 +101,21 @@ async fn every_command_says_what_the_golden_file_has() {
     for (name, size) in [("a", 1000), ("b", 70_000)] {
         s3.put("data", &format!("models/{name}"), Object::random(size, size));
     }
-    let disk = scratch.path("disk");
-    let text = |requests: u32| {
+    let text = |admin: &str, requests: u32, disk: &str| {
         format!(
-            "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\nlog: {{ access: off }}\n\
+            "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: '{admin}' }}\nlog: {{ access: off }}\n\
              limits: {{ requests: {requests} }}\norigin: {{ endpoint: '{}' }}\n\
-             cache: {{ memory: 64MiB, disk: [{{ path: '{disk}', capacity: 256MiB }}] }}\n",
+             cache: {{ memory: 64MiB, disk: [{disk}] }}\n",
             s3.endpoint()
         )
     };
-    let config = scratch.file("hotset.yaml", &text(20_000));
-    let other = scratch.file("other.yaml", &text(100));
+    let config = scratch.file("hotset.yaml", &text("127.0.0.1:0", 20_000, ""));
+    let other = scratch.file("other.yaml", &text("127.0.0.1:0", 100, ""));
+    let folder = scratch.path("disk");
+    let disk = format!("{{ path: '{folder}', capacity: 256MiB }}");
+    let disk = scratch.file("disk.yaml", &text("127.0.0.1:0", 20_000, &disk));
     let process = Process::serve(&config).await;
+    let running = scratch.file("running.yaml", &text(&process.admin.to_string(), 20_000, ""));
     for _ in 0..3 {
         assert_eq!(process.client().get("/data/models/a").send().await.status, 200);
     }
@@ -112,6 +126,8 @@ async fn every_command_says_what_the_golden_file_has() {
             .split(' ')
             .flat_map(|word| match word {
                 "CONFIG" => vec!["--config".to_owned(), config.clone()],
+                "RUNNING" => vec!["--config".to_owned(), running.clone()],
+                "DISK" => vec![disk.clone()],
                 "SERVER" => vec!["--admin".to_owned(), server.clone()],
                 "OTHER" => vec![other.clone()],
                 "NONE" => vec![scratch.path("none.yaml")],
@@ -126,15 +142,16 @@ async fn every_command_says_what_the_golden_file_has() {
         let (code, out, err) = within(line, ended).await.unwrap();
         writeln!(said, "$ hotset {line}\nexit code {code}").unwrap();
         for (stream, text) in [("", out), ("stderr: ", err)] {
+            let text = text
+                .replace(&scratch.path(""), "FOLDER/")
+                .replace(&s3.endpoint(), "ORIGIN")
+                .replace(&s3.addr().to_string(), "ORIGIN")
+                .replace(&process.admin.to_string(), "ADDRESS")
+                .replace(env!("CARGO_PKG_VERSION"), "VERSION");
             let text = match has_changing_numbers(line) {
                 true => without_numbers(&text),
                 false => text,
             };
-            let text = text
-                .replace(&scratch.path(""), "FOLDER/")
-                .replace(&s3.endpoint(), "ORIGIN")
-                .replace(&process.admin.to_string(), "ADDRESS")
-                .replace(env!("CARGO_PKG_VERSION"), "VERSION");
             for line in text.lines() {
                 writeln!(said, "{}", format!("{stream}{line}").trim_end()).unwrap();
             }

@@ -16,7 +16,6 @@ use arc_swap::ArcSwap;
 use tokio::time::sleep;
 
 use self::table::{Closest, Exceeded, Held, Table, Use};
-use super::config::LimitsConfig;
 use crate::auth::{ClientLimit, Identity};
 use crate::metrics::limits::{self, Limit};
 use crate::metrics::wire::{self, Refused};
@@ -95,8 +94,7 @@ impl std::fmt::Debug for ClientLimits {
 }
 
 impl ClientLimits {
-    pub(in crate::proxy) fn new(config: &LimitsConfig) -> Self {
-        let LimitsConfig { per_identity, per_address, .. } = *config;
+    pub(in crate::proxy) fn new(per_identity: ClientLimit, per_address: ClientLimit) -> Self {
         Self {
             limits: ArcSwap::from_pointee(Limits { per_identity, per_address }),
             limits_addresses: AtomicBool::new(!per_address.is_none()),
@@ -107,8 +105,7 @@ impl ClientLimits {
     }
 
     /// Keeps to other limits, for requests that begin from now on.
-    pub(in crate::proxy) fn set_limits(&self, config: &LimitsConfig) {
-        let LimitsConfig { per_identity, per_address, .. } = *config;
+    pub(in crate::proxy) fn set(&self, per_identity: ClientLimit, per_address: ClientLimit) {
         self.limits.store(Arc::new(Limits { per_identity, per_address }));
         self.limits_addresses.store(!per_address.is_none(), Ordering::Relaxed);
         self.limits_identities.store(!per_identity.is_none(), Ordering::Relaxed);
@@ -276,7 +273,7 @@ mod tests {
     use crate::config::units::ByteSize;
 
     fn limits(per_address: ClientLimit) -> ClientLimits {
-        ClientLimits::new(&LimitsConfig { per_address, ..LimitsConfig::default() })
+        ClientLimits::new(ClientLimit::default(), per_address)
     }
 
     const ONE: ClientLimit =
@@ -318,10 +315,10 @@ mod tests {
         let address = Some(IpAddr::from([10, 0, 0, 1]));
         let charge = || limits.charge_address(&mut Charge::default(), address).is_ok();
         assert!(charge() && charge() && limits.in_use().is_empty());
-        limits.set_limits(&LimitsConfig { per_address: ONE, ..LimitsConfig::default() });
+        limits.set(ClientLimit::default(), ONE);
         assert!(charge() && !charge());
         assert_eq!(limits.in_use(), [(Limit::AddressRequestRate, 0, 1)]);
-        limits.set_limits(&LimitsConfig::default());
+        limits.set(ClientLimit::default(), ClientLimit::default());
         assert!(charge() && charge());
     }
 

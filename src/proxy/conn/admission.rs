@@ -35,7 +35,7 @@ impl Admission {
             per_address: AtomicUsize::new(limits.connections_per_address.unwrap_or(usize::MAX)),
             requests: AtomicUsize::new(0),
             requests_max: AtomicUsize::new(limits.requests),
-            clients: ClientLimits::new(limits),
+            clients: ClientLimits::new(limits.per_identity, limits.per_address),
         })
     }
 
@@ -45,7 +45,7 @@ impl Admission {
         self.per_address.store(per_address, Ordering::Relaxed);
         self.requests_max.store(limits.requests, Ordering::Relaxed);
         self.connections.resize(limits.connections);
-        self.clients.set_limits(limits);
+        self.clients.set(limits.per_identity, limits.per_address);
     }
 
     /// The limits of each client.
