@@ -75,7 +75,9 @@ fn without_numbers(text: &str) -> String {
         for word in line.split(' ').filter(|word| !word.is_empty()) {
             let mut shape = String::new();
             for part in word.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && c != '.') {
-                let is_number = part.starts_with(|c: char| c.is_ascii_digit());
+                let digits = part.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+                let is_id = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+                let is_number = is_id || part.starts_with(|c: char| c.is_ascii_digit());
                 let mark = part.chars().last().filter(|c| !c.is_ascii_alphanumeric() && *c != '.');
                 match (is_number, mark) {
                     (true, Some(mark)) => shape.extend(['N', mark]),
@@ -86,7 +88,8 @@ fn without_numbers(text: &str) -> String {
             words.push(shape);
         }
         let indent = line.len() - line.trim_start().len();
-        writeln!(out, "{:indent$}{}", "", words.join(" ")).unwrap();
+        let words = words.join(" ").replace("N KiB", "N B").replace("N MiB", "N B");
+        writeln!(out, "{:indent$}{words}", "").unwrap();
     }
     out
 }
