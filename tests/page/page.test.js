@@ -15,6 +15,8 @@ const AXE = fs.readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
 let origin;
 let hotset;
+/** A named origin that nobody listens for. */
+const ARCHIVE = "origins: { archive: { endpoint: 'http://127.0.0.1:9', attempts: 1, credentials: { anonymous: true } } }\nbuckets: { old: { origin: archive } }\n";
 let closed;
 let browser;
 const contexts = [];
@@ -25,7 +27,7 @@ before(async () => {
   for (let cat = 0; cat < 8; cat += 1) origin.put('photos', `cats/${cat}.jpg`, Buffer.alloc(50_000, cat));
   const rules = "rules: [{ match: '**', freshness: immutable }]\n";
   [hotset, closed, browser] = await Promise.all([
-    Hotset.start(origin, rules),
+    Hotset.start(origin, rules + ARCHIVE),
     Hotset.start(origin, `admin: { address: 127.0.0.1:0, token: ${TOKEN} }\n${rules}`),
     launch(),
   ]);
@@ -93,6 +95,11 @@ test('the origin’s health and recent errors are shown with their reasons', asy
   assert.equal(await hotset.read('/photos/never-read.jpg'), 503);
   await until('the outage', async () => /fails/.test(await page.locator('.health').innerText()));
   await page.getByText('in use').first().waitFor();
+  await page.getByRole('heading', { name: 'Origin archive' }).waitFor();
+  const archive = page.locator('#overview .panel', { hasText: 'Origin archive' });
+  assert.match(await archive.innerText(), /archive[\s\S]*http:\/\/127\.0\.0\.1:9[\s\S]*not asked yet/);
+  assert.equal(await hotset.read('/old/key'), 503);
+  await until('its outage', async () => /archive[\s\S]*fails/.test(await archive.innerText()));
   await page.getByRole('link', { name: 'Errors' }).click();
   const row = page.getByRole('row', { name: /never-read/ });
   await row.waitFor();

@@ -31,6 +31,24 @@ export interface Limit {
   limit: number;
 }
 
+/** The health of one origin. */
+export interface OriginHealth {
+  endpoint: string;
+  state: 'not_asked' | 'answers' | 'fails';
+  failing_seconds: number | null;
+  reason: string | null;
+  only_probed: boolean;
+  addresses: string[];
+  by_address: {
+    address: string;
+    state: 'used' | 'failing' | 'slow';
+    failures: number;
+    probe_in_seconds: number | null;
+    usual_seconds: number | null;
+  }[];
+  addresses_old: string | null;
+}
+
 /** `GET /api/v1/stats`. */
 export interface Snapshot {
   time: number;
@@ -51,22 +69,8 @@ export interface Snapshot {
   first_byte: Histogram;
   duration: Histogram;
   origin: {
-    health: {
-      endpoint: string;
-      state: 'not_asked' | 'answers' | 'fails';
-      failing_seconds: number | null;
-      reason: string | null;
-      only_probed: boolean;
-      addresses: string[];
-      by_address: {
-        address: string;
-        state: 'used' | 'failing' | 'slow';
-        failures: number;
-        probe_in_seconds: number | null;
-        usual_seconds: number | null;
-      }[];
-      addresses_old: string | null;
-    };
+    /** Of the default origin, and of the others by name. */
+    health: OriginHealth & { named: Record<string, OriginHealth> };
     requests: number;
     by_outcome: ByLabel;
     errors: ByLabel;

@@ -1,6 +1,6 @@
 // The first view: what it serves and saves, how fast, and how full it is.
 
-import type { Snapshot } from './api';
+import type { OriginHealth, Snapshot } from './api';
 import { Chart } from './charts';
 import { facts, h, setText, type Fact } from './dom';
 import { bytes, count, dollars, moment, percent, seconds, span } from './format';
@@ -50,12 +50,24 @@ class Meter {
 const chart = (options: ConstructorParameters<typeof Chart>[0]): Chart => new Chart(options);
 
 /** An address of the origin: whether requests go there, and how fast it answers. */
-function address(of: Snapshot['origin']['health']['by_address'][number]): Fact {
+function address(of: OriginHealth['by_address'][number]): Fact {
   const aside = { used: 'in use', failing: 'set aside: it fails', slow: 'set aside: it is slow' }[of.state];
   const probe = of.probe_in_seconds === null ? '' : `, probed in ${span(of.probe_in_seconds)}`;
   const failures = of.failures > 0 && of.state === 'used' ? `, ${of.failures} failures in a row` : '';
   const usual = of.usual_seconds === null ? '' : `, answers in ${seconds(of.usual_seconds)}`;
   return [of.address, `${aside}${probe}${failures}${usual}`, { used: 'answers', failing: 'fails', slow: 'not_asked' }[of.state]];
+}
+
+/** Whether an origin answers, why not, and each of its addresses. */
+function health(of: OriginHealth): Fact[] {
+  const state = { answers: 'answers', fails: `fails for ${span(of.failing_seconds ?? 0)}`, not_asked: 'not asked yet' }[of.state];
+  return [
+    ['Endpoint', of.endpoint],
+    ['State', state + (of.only_probed ? ', only probed' : ''), of.state],
+    ['Reason', of.reason],
+    ...of.by_address.map(address),
+    ['Names', of.addresses_old],
+  ];
 }
 
 export class Overview {
@@ -70,6 +82,8 @@ export class Overview {
   private readonly meters = new Map<string, Meter>();
   private readonly full = h('div', { class: 'meters' });
   private readonly origin = h('dl', { class: 'facts' });
+  private readonly named = new Map<string, HTMLElement>();
+  private readonly origins = h('div', { class: 'panel' }, h('h2', {}, 'Origin'), this.origin);
   private readonly events = h('dl', { class: 'facts' });
   private readonly eventsGrid: HTMLElement;
 
@@ -161,7 +175,7 @@ export class Overview {
       h('h2', { class: 'unseen' }, 'Overview'),
       h('dl', { class: 'figures' }, ...figures.map((figure) => figure.element)),
       grid(reads, tiers, ratio, latency),
-      h('div', { class: 'split' }, h('div', { class: 'panel' }, h('h2', {}, 'Origin'), this.origin), grid(asked, answers)),
+      h('div', { class: 'split' }, this.origins, grid(asked, answers)),
       h('div', { class: 'split' }, h('div', { class: 'panel' }, h('h2', {}, 'Room and limits'), this.full), grid(occupancy, saved)),
       h('div', { class: 'split' }, h('div', { class: 'panel' }, h('h2', {}, 'Events'), this.events), this.eventsGrid),
     );
@@ -201,20 +215,25 @@ export class Overview {
   }
 
   private showOrigin({ origin }: Snapshot): void {
-    const { health } = origin;
-    const state = { answers: 'answers', fails: `fails for ${span(health.failing_seconds ?? 0)}`, not_asked: 'not asked yet' }[health.state];
     const failed = Object.entries(origin.errors).filter(([, value]) => value > 0);
     facts(this.origin, [
-      ['Endpoint', health.endpoint],
-      ['State', state + (health.only_probed ? ', only probed' : ''), health.state],
-      ['Reason', health.reason],
-      ...health.by_address.map(address),
-      ['Names', health.addresses_old],
+      ...health(origin.health),
       ['Failures', failed.map(([reason, value]) => `${reason} ${count(value)}`).join(', ') || 'none'],
       ['Retries', count(origin.retries)],
       ['Received', bytes(origin.received_bytes)],
       ['Keys expire', origin.credentials_expire === null ? null : `${moment(origin.credentials_expire)} UTC`],
     ]);
+    for (const [name, of] of Object.entries(origin.health.named)) this.showNamed(name, of);
+  }
+
+  private showNamed(name: string, of: OriginHealth): void {
+    let list = this.named.get(name);
+    if (!list) {
+      list = h('dl', { class: 'facts' });
+      this.named.set(name, list);
+      this.origins.append(h('h3', {}, `Origin ${name}`), list);
+    }
+    facts(list, health(of));
   }
 
   private showRoom(now: Snapshot): void {
