@@ -86,13 +86,27 @@ impl Intake {
     /// # Errors
     /// Nothing in it can be read: it was counted and logged, and is not to be acknowledged as understood.
     pub fn apply(&self, source: Source, body: &[u8]) -> Result<Applied, EventError> {
+        self.apply_of(source, None, body)
+    }
+
+    /// As [`Intake::apply`], of a receiver whose events are all of buckets of one origin, by its name; `None`: of any. Other
+    /// replicas, which do not know that, take its events for those of any.
+    ///
+    /// # Errors
+    /// As [`Intake::apply`].
+    pub fn apply_of(
+        &self,
+        source: Source,
+        origin: Option<&str>,
+        body: &[u8],
+    ) -> Result<Applied, EventError> {
         match decode(body) {
             Ok(notification) => {
                 let says_something =
                     !notification.events.is_empty() || !notification.bad.is_empty();
                 let cluster = self.cluster.as_ref().filter(|_| says_something);
                 let delivery = cluster.map(|cluster| cluster.event(source.label(), body));
-                Ok(Applied { delivery, ..self.take(source, &notification) })
+                Ok(Applied { delivery, ..self.take(source, origin, &notification) })
             }
             Err(error) => {
                 metrics::counted(source, EventResult::Undecodable, 1);
@@ -110,7 +124,7 @@ impl Intake {
     pub fn apply_from_peer(&self, source: &str, body: &[u8]) {
         match (Source::labelled(source), decode(body)) {
             // A replica that starts anew confirms what lies on its disk: nothing is waited for.
-            (Some(source), Ok(notification)) => drop(self.take(source, &notification)),
+            (Some(source), Ok(notification)) => drop(self.take(source, None, &notification)),
             (None, _) | (_, Err(_)) => {
                 log::warn!("events: another replica sent what cannot be read: {}", sample(body));
                 self.cache.confirm_all_once();
@@ -145,7 +159,7 @@ impl Intake {
         count
     }
 
-    fn take(&self, source: Source, notification: &Notification) -> Applied {
+    fn take(&self, source: Source, origin: Option<&str>, notification: &Notification) -> Applied {
         let mut applied = Applied { unreadable: notification.bad.len(), ..Applied::default() };
         for bad in &notification.bad {
             log::warn!("events: a record from {} cannot be read: {bad}", source.label());
@@ -154,6 +168,9 @@ impl Intake {
         metrics::counted(source, EventResult::Skipped, notification.others as u64);
         for event in notification.events.iter().flat_map(|event| self.by_clients_names(event)) {
             let event = &*event;
+            if origin.is_some_and(|origin| !self.origins.is_of(&event.bucket, origin)) {
+                continue;
+            }
             let hash = is_told_apart(event).then(|| self.recent.hash(event));
             let result = if event.change == Change::Nothing {
                 EventResult::Skipped
@@ -172,7 +189,8 @@ impl Intake {
             };
             metrics::counted(source, result, 1);
             // Another origin may have a bucket of the same name, of which this proves nothing.
-            let proves = self.origins.is_of_one_origin(&self.origins.name_at_origin(&event.bucket));
+            let real = self.origins.name_at_origin(&event.bucket);
+            let proves = origin.is_some() || self.origins.is_of_one_origin(&real);
             self.witness(source, event, result, proves);
         }
         if !notification.bad.is_empty() {

@@ -159,6 +159,11 @@ impl Origins {
         self.0.set.load().clients_of(real)
     }
 
+    /// As [`OriginSet::is_of`].
+    pub fn is_of(&self, client: &BucketName, name: &str) -> bool {
+        self.0.set.load().is_of(client, name)
+    }
+
     /// As [`OriginSet::is_of_one_origin`].
     pub fn is_of_one_origin(&self, real: &BucketName) -> bool {
         self.0.set.load().is_of_one_origin(real)

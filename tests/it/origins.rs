@@ -255,6 +255,37 @@ async fn an_event_of_a_bucket_invalidates_each_name_that_leads_to_it() {
 }
 
 #[tokio::test]
+async fn an_event_of_a_receiver_that_names_an_origin_is_about_its_buckets_alone() {
+    let (default, other, proxy, client) = start_with(|config| {
+        config.rules[0].freshness = Freshness::Immutable;
+    })
+    .await;
+    let all = ["/real/k", "/mine/k", "/twin/k"];
+    let read_all = async || {
+        let mut found = Vec::new();
+        for target in all {
+            found.push(read(&client, target).await);
+        }
+        found
+    };
+    assert_eq!(read_all().await, ["default real", "other real", "other real"]);
+    for (time, (origin, expected, count)) in (101..).zip([
+        ("other", ["default real", "new", "new"], 2),
+        ("default", ["new", "new", "new"], 1),
+        // Not in force yet: it may mean each.
+        ("another", ["newer", "newer", "newer"], 3),
+    ]) {
+        let content = if origin == "another" { "newer" } else { "new" };
+        default.put("real", "k", Object::bytes(content));
+        other.put("real", "k", Object::bytes(content));
+        let event = event("real", "k").replace(".123Z", &format!(".{time}Z"));
+        let applied = proxy.intake.apply_of(Source::Sqs, Some(origin), event.as_bytes());
+        assert_eq!(applied.unwrap().objects, count, "{origin}");
+        assert_eq!(read_all().await, expected, "{origin}");
+    }
+}
+
+#[tokio::test]
 async fn lists_are_kept_by_the_clients_name_and_buckets_are_those_of_the_default_origin() {
     let (default, other, _proxy, client) = start_with(|config| {
         config.rules[0].lists = Some(HumanDuration::secs(60));

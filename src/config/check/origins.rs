@@ -47,7 +47,26 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         .buckets
         .iter()
         .try_for_each(|(pattern, bucket)| check_bucket(config, pattern, bucket))?;
-    check_failovers(config)
+    check_failovers(config)?;
+    check_receivers(config)
+}
+
+/// Checks the origins that receivers of events name.
+fn check_receivers(config: &Config) -> Result<(), ConfigError> {
+    let queues = config.events.sqs.iter().enumerate();
+    let queues =
+        queues.map(|(index, queue)| (format!("events.sqs[{index}].origin"), &queue.origin));
+    let webhook = config.events.webhook.iter();
+    let webhook = webhook.map(|webhook| ("events.webhook.origin".to_owned(), &webhook.origin));
+    for (key, origin) in queues.chain(webhook) {
+        if let Some(name) = origin
+            && name != DEFAULT_ORIGIN
+            && !config.origins.contains_key(name)
+        {
+            return wrong(key, format_args!("`{name}` is not in `origins`"));
+        }
+    }
+    Ok(())
 }
 
 /// Checks `rules[].failover`.
@@ -205,6 +224,14 @@ mod tests {
             (
                 "buckets: { abc: { credentials: { external_id: x } } }",
                 "buckets.abc.credentials.external_id: only valid with buckets.abc.credentials.role_arn",
+            ),
+            (
+                "events: { sqs: [{ queue: 'https://sqs.eu-west-1.amazonaws.com/1/q', origin: y }] }",
+                "events.sqs[0].origin: `y` is not in `origins`",
+            ),
+            (
+                "events: { webhook: { origin: y } }",
+                "events.webhook.origin: `y` is not in `origins`",
             ),
             (
                 "buckets: { abc: {} }\nauth: { mode: transparent }",

@@ -19,6 +19,8 @@ pub struct SqsConfig {
     /// Endpoint for requests, such as a VPC endpoint; `None`: AWS, or the server in the URL if that
     /// is not AWS.
     pub endpoint: Option<String>,
+    /// Name of the origin whose buckets its messages name; `None`: they may be any origin's.
+    pub origin: Option<String>,
     /// Long polling time of a receive request, at most 20s.
     pub wait: HumanDuration,
     /// Visibility timeout of received messages; it is extended while a message is being applied.
@@ -97,6 +99,7 @@ impl Default for SqsConfig {
             queue: String::new(),
             region: None,
             endpoint: None,
+            origin: None,
             wait: Self::WAIT_MAX,
             visibility: HumanDuration::secs(60),
             receivers: 8,

@@ -57,6 +57,8 @@ impl Sqs {
 struct Shared {
     queue: Queue,
     intake: Arc<Intake>,
+    /// Name of the origin of its events; `None`: any.
+    origin: Option<String>,
     status: ReceiverStatus,
     /// Whether the last deletion failed: said once.
     undeleted: AtomicBool,
@@ -69,6 +71,7 @@ async fn poll(config: &SqsConfig, intake: &Arc<Intake>, status: ReceiverStatus) 
     let shared = Arc::new(Shared {
         queue: Queue::connect(config, &intake.origin()).await,
         intake: intake.clone(),
+        origin: config.origin.clone(),
         status,
         undeleted: AtomicBool::new(false),
         unmeasured: AtomicBool::new(false),
@@ -131,9 +134,9 @@ async fn take(shared: Arc<Shared>, messages: Vec<Message>) {
     let (mut applied, mut handles) = (Vec::new(), Vec::new());
     for message in messages {
         let (body, handle) = (message.body.unwrap_or_default(), message.receipt_handle);
-        if let (Ok(done), Some(handle)) =
-            (shared.intake.apply(Source::Sqs, body.as_bytes()), handle)
-        {
+        let origin = shared.origin.as_deref();
+        let done = shared.intake.apply_of(Source::Sqs, origin, body.as_bytes());
+        if let (Ok(done), Some(handle)) = (done, handle) {
             applied.push(done);
             handles.push(handle);
         }

@@ -34,6 +34,8 @@ pub struct WebhookConfig {
     pub secrets: Vec<Secret>,
     /// SNS notifications that are accepted by their signature; `None`: none.
     pub sns: Option<SnsConfig>,
+    /// Name of the origin whose buckets its notifications name; `None`: they may be any origin's.
+    pub origin: Option<String>,
     /// Maximum size of a request body.
     pub body: ByteSize,
     /// Maximum open connections; further ones wait.
@@ -74,6 +76,7 @@ impl Default for WebhookConfig {
             api_key_header: "x-api-key".to_owned(),
             secrets: Vec::new(),
             sns: None,
+            origin: None,
             body: ByteSize::mib(1),
             connections: 256,
             requests: 64,

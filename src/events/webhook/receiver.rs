@@ -23,6 +23,8 @@ const DURABLE: Duration = Duration::from_secs(4);
 pub(super) struct Receiver {
     authentication: Authentication,
     intake: Arc<Intake>,
+    /// Name of the origin of its events; `None`: any.
+    origin: Option<String>,
     /// Bodies in memory.
     slots: Semaphore,
     body: usize,
@@ -38,6 +40,7 @@ impl Receiver {
         Self {
             authentication,
             intake,
+            origin: config.origin.clone(),
             slots: Semaphore::new(config.requests),
             body: usize::try_from(config.body.bytes()).unwrap_or(usize::MAX),
             body_timeout: config.body_timeout.0,
@@ -87,7 +90,8 @@ impl Receiver {
 
     /// Applies what a body says, and waits until it would survive (R11).
     async fn take(&self, body: &[u8]) -> Result<(), Outcome> {
-        let applied = self.intake.apply(Source::Webhook, body).map_err(|error| match error {
+        let applied = self.intake.apply_of(Source::Webhook, self.origin.as_deref(), body);
+        let applied = applied.map_err(|error| match error {
             EventError::TooDeep => Outcome::TooDeep,
             _ => Outcome::Undecodable,
         })?;

@@ -95,7 +95,8 @@ impl OriginSet {
         let name = Some(name).filter(|name| *name != DEFAULT_ORIGIN);
         let (_, origin) = self.each().find(|(other, _)| *other == name)?;
         let realm = realm(name, bucket, origin);
-        Some(Target { origin: origin.clone(), bucket: bucket.cloned(), realm })
+        let (name, origin, bucket) = (name.map(Arc::from), origin.clone(), bucket.cloned());
+        Some(Target { name, origin, bucket, realm })
     }
 
     /// Whether reads fail over to this realm.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::failover::Failovers;
 use crate::glob::{Glob, InvalidGlob, Text};
-use crate::origin::OriginError;
 use crate::origin::client::Origin;
 use crate::origin::domains::Domain;
 use crate::origin::report::OriginsReport;
+use crate::origin::{DEFAULT_ORIGIN, OriginError};
 use crate::s3::{BucketName, ObjectId, Realm};
 
 /// A bucket that is not the default origin's, or not by its own name.
@@ -42,6 +42,8 @@ pub(super) struct Routes {
 
 #[derive(Clone)]
 pub(super) struct Target {
+    /// Of its origin in the configuration; `None`: the default one.
+    pub(super) name: Option<Arc<str>>,
     pub(super) origin: Arc<Origin>,
     pub(super) bucket: Option<BucketName>,
     pub(super) realm: Realm,
@@ -100,7 +102,8 @@ impl OriginSet {
         let mut aliases: HashMap<_, Vec<_>> = HashMap::new();
         for Mapping { pattern, name, origin, bucket } in mappings {
             let realm = realm(name.as_deref(), bucket.as_ref(), &origin);
-            let target = Target { origin, bucket, realm };
+            let name = name.map(Arc::from);
+            let target = Target { name, origin, bucket, realm };
             match BucketName::new(&pattern) {
                 Ok(client) => {
                     if let Some(bucket) = &target.bucket {
@@ -160,7 +163,7 @@ impl OriginSet {
     /// Where a client's bucket is; `None`: the service.
     pub fn place(&self, bucket: Option<&BucketName>) -> Place {
         match bucket.and_then(|bucket| self.target(bucket)) {
-            Some(Target { origin, bucket, realm }) => Place {
+            Some(Target { origin, bucket, realm, .. }) => Place {
                 origin: origin.clone(),
                 alias_of: bucket.clone(),
                 realm: realm.clone(),
@@ -210,6 +213,15 @@ impl OriginSet {
             names.push(real.clone());
         }
         names
+    }
+
+    /// Whether a client's bucket is of the origin of this name. One that the configuration does not name has none, so that
+    /// each may be meant.
+    pub fn is_of(&self, client: &BucketName, name: &str) -> bool {
+        let wanted = Some(name).filter(|name| *name != DEFAULT_ORIGIN);
+        let is_known = self.each().any(|(other, _)| other == wanted);
+        let of = self.target(client).and_then(|target| target.name.as_deref());
+        of == wanted || !is_known
     }
 
     /// Whether all names of clients for a bucket lead to one origin, so that what is said of the bucket is said of that.
