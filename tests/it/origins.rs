@@ -9,7 +9,8 @@ use hotset::origin::{BucketConfig, OriginConfig};
 use http::Method;
 
 use crate::support::{
-    Always, Api, Client, FakeS3, Fault, Matcher, Object, Scratch, Signed, TestProxy, test_config,
+    Always, Api, Client, FakeS3, FakeSqs, Fault, Matcher, Object, Process, Scratch, Signed,
+    TestProxy, test_config, unused_port,
 };
 
 const HIT: &str = "hotset; hit";
@@ -283,6 +284,48 @@ async fn an_event_of_a_receiver_that_names_an_origin_is_about_its_buckets_alone(
         assert_eq!(applied.unwrap().objects, count, "{origin}");
         assert_eq!(read_all().await, expected, "{origin}");
     }
+}
+
+/// By the real process: over HTTP, and by a queue.
+#[cfg(feature = "sqs")]
+#[tokio::test]
+async fn receivers_pass_on_which_origin_their_events_are_of() {
+    let (default, other, queue) =
+        (FakeS3::start().await, FakeS3::start().await, FakeSqs::start().await);
+    let (scratch, port) = (Scratch::new(), unused_port());
+    let config = format!(
+        "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
+         origin: {{ endpoint: '{}' }}\norigins: {{ other: {{ endpoint: '{}' }} }}\n\
+         buckets: {{ mine: {{ origin: other, bucket: real }} }}\n\
+         rules: [{{ match: '**', freshness: immutable }}]\nevents:\n  \
+         webhook: {{ address: '127.0.0.1:{port}', origin: other }}\n  \
+         sqs: [{{ queue: '{}', region: us-east-1, origin: default }}]\n",
+        default.endpoint(),
+        other.endpoint(),
+        queue.url
+    );
+    let process = Process::serve(&scratch.file("hotset.yaml", &config)).await;
+    let client = process.client();
+    let put = |content: &'static str| {
+        for s3 in [&default, &other] {
+            s3.put("real", "k", Object::bytes(content));
+        }
+    };
+    put("old");
+    for target in ["/real/k", "/mine/k"] {
+        assert_eq!(read(&client, target).await, "old");
+    }
+    put("new");
+    let webhook = Client::new(([127, 0, 0, 1], port).into());
+    let told = webhook.request(Method::POST, "/").body(event("real", "k")).send().await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    assert_eq!(read(&client, "/real/k").await, "old", "it is of the default origin");
+    assert_eq!(read(&client, "/mine/k").await, "new");
+    put("newer");
+    let told = queue.send(event("real", "k").replace(".123Z", ".124Z"));
+    queue.until("the message to be deleted", told, |(_, is_deleted)| is_deleted).await;
+    assert_eq!(read(&client, "/real/k").await, "newer");
+    assert_eq!(read(&client, "/mine/k").await, "new", "it is of the other origin");
 }
 
 #[tokio::test]
