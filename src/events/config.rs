@@ -42,6 +42,24 @@ impl EventsConfig {
         one || self.kafka.is_some() || self.redis.is_some() || !self.sqs.is_empty()
     }
 
+    /// The receivers that name the origin of their events, and its name.
+    pub fn origins(&self) -> Vec<(String, &str)> {
+        fn of<C>(config: Option<&C>, origin: fn(&C) -> Option<&String>) -> Option<&String> {
+            config.and_then(origin)
+        }
+        let queues = self.sqs.iter().enumerate();
+        let queues = queues.map(|(index, queue)| (format!("sqs[{index}]"), queue.origin.as_ref()));
+        let others = [
+            ("webhook", of(self.webhook.as_ref(), |config| config.origin.as_ref())),
+            ("nats", of(self.nats.as_ref(), |config| config.origin.as_ref())),
+            ("amqp", of(self.amqp.as_ref(), |config| config.origin.as_ref())),
+            ("kafka", of(self.kafka.as_ref(), |config| config.origin.as_ref())),
+            ("redis", of(self.redis.as_ref(), |config| config.origin.as_ref())),
+        ];
+        let others = others.into_iter().map(|(name, origin)| (name.to_owned(), origin));
+        queues.chain(others).filter_map(|(name, origin)| Some((name, origin?.as_str()))).collect()
+    }
+
     /// Validates all receivers; an error is the key, as in `sqs[0].queue`, and the problem.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use hotset::cache::Freshness;
+use hotset::config::Config;
 use hotset::events::config::KafkaConfig;
+use hotset::origin::{BucketConfig, OriginConfig};
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
@@ -50,9 +52,14 @@ impl Kafka {
     }
 
     async fn receiver(&self, s3: &FakeS3) -> TestProxy {
+        self.receiver_with(s3, |_| {}).await
+    }
+
+    async fn receiver_with(&self, s3: &FakeS3, change: impl FnOnce(&mut Config)) -> TestProxy {
         let proxy = TestProxy::start_with(s3, |config| {
             config.rules[0].freshness = Freshness::Immutable;
             config.events.kafka = Some(self.config());
+            change(config);
         })
         .await;
         until(&proxy, UP, 1.0).await;
@@ -92,8 +99,39 @@ async fn r11_events_by_kafka_are_applied_those_too_that_came_while_it_was_away()
         let key = format!("k{number}");
         kafka.send(&key, &created(&key, &new)).await;
     }
-    let proxy = kafka.receiver(&s3).await;
+    let mut proxy = kafka.receiver(&s3).await;
     until(&proxy, &count("applied"), 9.0).await;
+    proxy.begin_shutdown();
+    proxy.ended().await;
+
+    // The same of a receiver whose events are of another origin, where `theirs` is.
+    let other = FakeS3::start().await;
+    for bucket in ["data", "theirs"] {
+        for s3 in [&s3, &other] {
+            s3.put(bucket, "k", old.clone());
+        }
+    }
+    let proxy = kafka.receiver_with(&s3, |config| {
+        let endpoint = other.endpoint();
+        config.origins.insert("other".into(), OriginConfig { endpoint, ..config.origin.clone() });
+        let of = BucketConfig { origin: Some("other".into()), ..BucketConfig::default() };
+        config.buckets.insert("theirs".into(), of);
+        config.events.kafka.as_mut().unwrap().origin = Some("other".into());
+    });
+    let (proxy, theirs) = (proxy.await, created("k", &new).replace("data", "theirs"));
+    let client = proxy.client();
+    for bucket in ["data", "theirs"] {
+        assert!(client.get(&format!("/{bucket}/k")).send().await.body == old.all());
+        for s3 in [&s3, &other] {
+            s3.put(bucket, "k", new.clone());
+        }
+    }
+    // Of one partition, so that they come in this order.
+    kafka.send("k", &created("k", &new)).await;
+    kafka.send("k", &theirs).await;
+    until(&proxy, &count("applied"), 10.0).await;
+    assert!(client.get("/data/k").send().await.body == old.all(), "it is of the default origin");
+    assert!(client.get("/theirs/k").send().await.body == new.all());
     // A receiver that cannot leave its group any more keeps nobody from ending.
     drop(kafka);
     drop(proxy);

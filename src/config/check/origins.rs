@@ -53,16 +53,9 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
 
 /// Checks the origins that receivers of events name.
 fn check_receivers(config: &Config) -> Result<(), ConfigError> {
-    let queues = config.events.sqs.iter().enumerate();
-    let queues =
-        queues.map(|(index, queue)| (format!("events.sqs[{index}].origin"), &queue.origin));
-    let webhook = config.events.webhook.iter();
-    let webhook = webhook.map(|webhook| ("events.webhook.origin".to_owned(), &webhook.origin));
-    for (key, origin) in queues.chain(webhook) {
-        if let Some(name) = origin
-            && name != DEFAULT_ORIGIN
-            && !config.origins.contains_key(name)
-        {
+    for (receiver, name) in config.events.origins() {
+        if name != DEFAULT_ORIGIN && !config.origins.contains_key(name) {
+            let key = format!("events.{receiver}.origin");
             return wrong(key, format_args!("`{name}` is not in `origins`"));
         }
     }
@@ -232,6 +225,26 @@ mod tests {
             (
                 "events: { webhook: { origin: y } }",
                 "events.webhook.origin: `y` is not in `origins`",
+            ),
+            #[cfg(feature = "receivers")]
+            (
+                "events: { nats: { servers: [nats://n], stream: S, origin: y } }",
+                "events.nats.origin: `y` is not in `origins`",
+            ),
+            #[cfg(feature = "receivers")]
+            (
+                "events: { amqp: { url: amqp://h, queue: q, origin: y } }",
+                "events.amqp.origin: `y` is not in `origins`",
+            ),
+            #[cfg(feature = "receivers")]
+            (
+                "events: { kafka: { brokers: [b:9092], topics: [t], origin: y } }",
+                "events.kafka.origin: `y` is not in `origins`",
+            ),
+            #[cfg(feature = "receivers")]
+            (
+                "events: { redis: { url: redis://h, list: l, origin: y } }",
+                "events.redis.origin: `y` is not in `origins`",
             ),
             (
                 "buckets: { abc: {} }\nauth: { mode: transparent }",

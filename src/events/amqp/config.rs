@@ -26,6 +26,8 @@ pub struct AmqpConfig {
     pub expires: Option<HumanDuration>,
     /// Maximum number of unacknowledged messages.
     pub prefetch: u16,
+    /// Name of the origin whose buckets its messages name; `None`: they may be any origin's.
+    pub origin: Option<String>,
 }
 
 impl AmqpConfig {
@@ -66,6 +68,7 @@ impl Default for AmqpConfig {
             queue: None,
             expires: Some(HumanDuration::secs(24 * 3600)),
             prefetch: 1000,
+            origin: None,
         }
     }
 }

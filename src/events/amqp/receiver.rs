@@ -75,7 +75,7 @@ impl Amqp {
         loop {
             tokio::select! {
                 chunk = deliveries.next() => match chunk {
-                    Some(chunk) => apply(chunk, intake).await?,
+                    Some(chunk) => apply(chunk, intake, self.config.origin.as_deref()).await?,
                     None => return Err("the broker ended the consumer".into()),
                 },
                 _ = depth.tick() => status.queued(self.depth(&channel).await?),
@@ -133,7 +133,11 @@ impl Amqp {
 
 /// Applies what has arrived, waits until that is durable, and acknowledges it. What is not durable comes again in the
 /// next session.
-async fn apply(chunk: Vec<lapin::Result<Delivery>>, intake: &Intake) -> Result<(), Failure> {
+async fn apply(
+    chunk: Vec<lapin::Result<Delivery>>,
+    intake: &Intake,
+    origin: Option<&str>,
+) -> Result<(), Failure> {
     let (mut applied, mut done, mut failure) = (Vec::new(), Vec::new(), None);
     for delivery in chunk {
         let delivery = match delivery {
@@ -143,7 +147,7 @@ async fn apply(chunk: Vec<lapin::Result<Delivery>>, intake: &Intake) -> Result<(
                 break;
             }
         };
-        match intake.apply(Source::Amqp, &delivery.data) {
+        match intake.apply_of(Source::Amqp, origin, &delivery.data) {
             Ok(one) => {
                 applied.push(one);
                 done.push(delivery.acker);

@@ -19,6 +19,8 @@ pub struct KafkaConfig {
     pub topics: Vec<String>,
     /// Consumer group. Each replica needs its own. `None`: `hotset-` followed by the host name.
     pub group: Option<String>,
+    /// Name of the origin whose buckets its messages name; `None`: they may be any origin's.
+    pub origin: Option<String>,
 }
 
 impl KafkaConfig {

@@ -57,6 +57,7 @@ impl Kafka {
         self.ask(consumer, begin).await?;
         let topics: Vec<&str> = self.config.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
+        let origin = self.config.origin.as_deref();
         let mut messages = consumer.stream().ready_chunks(CHUNK);
         loop {
             tokio::select! {
@@ -68,7 +69,7 @@ impl Kafka {
                     KafkaEvent::Waiting(count) => status.queued(count),
                     KafkaEvent::Lost(why) => return Err(why.into()),
                 },
-                Some(chunk) = messages.next() => apply(chunk, consumer, intake).await?,
+                Some(chunk) = messages.next() => apply(chunk, consumer, intake, origin).await?,
             }
         }
     }
@@ -207,6 +208,7 @@ async fn apply(
     chunk: Vec<KafkaResult<BorrowedMessage<'_>>>,
     consumer: &Consumer,
     intake: &Intake,
+    origin: Option<&str>,
 ) -> Result<(), Failure> {
     let (mut applied, mut places, mut failure) = (Vec::new(), Vec::new(), None);
     for message in chunk {
@@ -218,7 +220,7 @@ async fn apply(
             }
         };
         // Counted, if it cannot be read, and passed over.
-        let one = intake.apply(Source::Kafka, message.payload().unwrap_or_default());
+        let one = intake.apply_of(Source::Kafka, origin, message.payload().unwrap_or_default());
         applied.push(one.unwrap_or_default());
         places.push(((message.topic().to_owned(), message.partition()), message.offset() + 1));
     }

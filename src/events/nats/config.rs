@@ -33,6 +33,8 @@ pub struct NatsConfig {
     pub consumer: Option<String>,
     /// How long the server keeps the consumer without requests; `None`: for ever.
     pub expires: Option<HumanDuration>,
+    /// Name of the origin whose buckets its messages name; `None`: they may be any origin's.
+    pub origin: Option<String>,
 }
 
 impl NatsConfig {
@@ -77,6 +79,7 @@ impl Default for NatsConfig {
             subject: None,
             consumer: None,
             expires: Some(HumanDuration::secs(24 * 3600)),
+            origin: None,
         }
     }
 }

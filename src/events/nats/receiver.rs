@@ -53,6 +53,7 @@ async fn session(
     intake: &Intake,
     status: &ReceiverStatus,
 ) -> Result<Infallible, Failure> {
+    let origin = config.origin.as_deref();
     let (client, mut lost) = connect(config).await?;
     let mut messages = consume(config, client).await?.ready_chunks(CHUNK);
     status.up();
@@ -61,7 +62,7 @@ async fn session(
             // The client would come back by itself, but in silence.
             _ = lost.recv() => return Err("the server closed the connection".into()),
             chunk = messages.next() => match chunk {
-                Some(chunk) => apply(chunk, intake, status).await?,
+                Some(chunk) => apply(chunk, intake, origin, status).await?,
                 None => return Err("the server ended the consumer".into()),
             }
         }
@@ -121,6 +122,7 @@ async fn consume(config: &NatsConfig, client: Client) -> Result<Messages, Failur
 async fn apply<E>(
     chunk: Vec<Result<Message, E>>,
     intake: &Intake,
+    origin: Option<&str>,
     status: &ReceiverStatus,
 ) -> Result<(), Failure>
 where
@@ -135,7 +137,7 @@ where
                 break;
             }
         };
-        match intake.apply(Source::Nats, &message.payload) {
+        match intake.apply_of(Source::Nats, origin, &message.payload) {
             Ok(one) => {
                 applied.push(one);
                 done.push(message);

@@ -13,6 +13,8 @@ pub struct RedisConfig {
     pub url: Secret,
     /// Key of the list. A message goes to one reader only, so each replica needs its own list.
     pub list: String,
+    /// Name of the origin whose buckets its messages name; `None`: they may be any origin's.
+    pub origin: Option<String>,
 }
 
 impl RedisConfig {

@@ -32,6 +32,8 @@ pub(in crate::events) struct Redis {
     taken: String,
     /// List of undecodable events.
     unreadable: String,
+    /// Name of the origin of its events; `None`: any.
+    origin: Option<String>,
 }
 
 impl Redis {
@@ -40,7 +42,7 @@ impl Redis {
         let url = config.url.expose().to_owned();
         let beside = |suffix: &str| format!("{}:hotset:{suffix}", config.list);
         let (taken, unreadable) = (beside("taken"), beside("unreadable"));
-        Self { url, list: config.list, taken, unreadable }
+        Self { url, list: config.list, taken, unreadable, origin: config.origin }
     }
 
     /// Receives until `shutdown` turns true. What is not taken off by then is applied again at the next start.
@@ -108,8 +110,11 @@ impl Redis {
         if events.is_empty() {
             return Ok(());
         }
-        let results: Vec<_> =
-            events.iter().map(|event| intake.apply(Source::Redis, &records(event)).ok()).collect();
+        let apply = |event| {
+            let origin = self.origin.as_deref();
+            intake.apply_of(Source::Redis, origin, &records(event)).ok()
+        };
+        let results: Vec<_> = events.iter().map(|event| apply(event)).collect();
         let is_readable: Vec<_> = results.iter().map(Option::is_some).collect();
         // What cannot be read has nothing to wait for.
         let applied = results.into_iter().map(Option::unwrap_or_default);
