@@ -23,6 +23,7 @@ pub mod attribution;
 pub mod cache;
 pub mod cluster;
 pub mod config;
+pub mod connections;
 pub mod disk;
 pub mod events;
 pub mod hedging;
@@ -76,6 +77,7 @@ pub fn render(handle: &PrometheusHandle) -> String {
     let mut text = handle.render();
     process::write(&mut text);
     requests::write(&mut text);
+    connections::write(&mut text);
     traffic::write(&mut text);
     addresses::write(&mut text);
     text
@@ -102,6 +104,7 @@ fn register() {
     cache::register();
     cluster::register();
     config::register();
+    connections::describe();
     disk::describe();
     events::register();
     hedging::register();

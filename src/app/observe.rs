@@ -114,6 +114,7 @@ fn stats(config: &Config, observed: Observed) -> Stats {
             refresh(&cache);
             refresh_limits(&admitted, &cache);
             refresh_addresses(&asked);
+            asked.set_connection_gauges();
             for (rule, buckets) in trust_of.trusted() {
                 set_trusted_buckets(&rule, buckets.len());
             }

@@ -54,6 +54,11 @@ pub struct OriginConfig {
     pub keep_alive: HumanDuration,
     /// Maximum concurrent fetches and metadata requests.
     pub connections: usize,
+    /// Maximum connections in use to one address of the origin, by all requests; further ones go to other addresses, or
+    /// wait. `None`: no limit but those of `connections` and `pass_through_connections`.
+    pub connections_per_address: Option<usize>,
+    /// Maximum concurrent requests that pass through; further ones wait for `connect_timeout`, and are then answered 503.
+    pub pass_through_connections: usize,
 }
 
 impl OriginConfig {
@@ -74,6 +79,8 @@ impl OriginConfig {
                 hedging: defaults.hedging,
                 keep_alive: defaults.keep_alive,
                 connections: defaults.connections,
+                connections_per_address: defaults.connections_per_address,
+                pass_through_connections: defaults.pass_through_connections,
                 ..config.clone()
             }
         };
@@ -120,6 +127,8 @@ impl Default for OriginConfig {
             hedging: true,
             keep_alive: HumanDuration::secs(50),
             connections: 256,
+            connections_per_address: None,
+            pass_through_connections: 4096,
         }
     }
 }

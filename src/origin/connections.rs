@@ -19,13 +19,16 @@ use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
 use pingora::upstreams::peer::HttpPeer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
+use super::address_slots::AddressSlots;
 use super::addresses::Addresses;
 use super::config::OriginConfig;
 use super::endpoint::Route;
+use super::error::NONE_FREE;
 use super::pool::Pool;
 use super::refused::{self, Refusal, Verdict};
+use super::slots::{Class, Slot, Slots, Urgency};
 
 /// A write goes over a connection that was idle for less than this, or over a new one (R9).
 const WRITE_IDLE: Duration = Duration::from_secs(4);
@@ -37,6 +40,10 @@ pub(super) struct Connections {
     transport: TransportConnector,
     pool: Arc<Pool>,
     addresses: Arc<Addresses>,
+    /// Those in use.
+    in_use: AddressSlots,
+    /// Requests that pass through, to all endpoints of the origin.
+    passing: Arc<Slots>,
 }
 
 /// A connection for one exchange, and where it leads.
@@ -45,52 +52,78 @@ pub(super) struct Connected {
     pub(super) address: SocketAddr,
     /// It has carried a request before, and was idle for so long since: it may be dead, and a request lost with it.
     pub(super) reused: Option<Duration>,
+    /// That of its address.
+    pub(super) slot: Slot,
 }
 
 impl Connections {
-    pub(super) fn new(config: &OriginConfig, addresses: &Arc<Addresses>) -> Arc<Self> {
+    pub(super) fn new(
+        config: &OriginConfig,
+        addresses: &Arc<Addresses>,
+        passing: &Arc<Slots>,
+    ) -> Arc<Self> {
         let mut options = ConnectorOptions::new(config.connections);
         options.ca_file = config.ca_file.as_ref().map(|p| p.display().to_string());
         Arc::new(Self {
             transport: TransportConnector::new(Some(options)),
             pool: Pool::new(config.connections, config.keep_alive.0),
             addresses: addresses.clone(),
+            in_use: AddressSlots::new(config.connections_per_address),
+            passing: passing.clone(),
         })
     }
 
     /// A connection that was idle for less than `youngest`, else a new one: to the next address, or to another where that
-    /// takes none.
+    /// takes none. Waits until `deadline` where each address has as many as it may have.
     pub(super) async fn open(
         self: &Arc<Self>,
         route: &Route,
         youngest: Duration,
+        (urgency, deadline): (&Urgency, Instant),
     ) -> pingora::Result<Connected> {
         if let Some(address) = route.probe {
             self.probe(route.peer(address), address);
         }
         let kept = self.pool.take(&route.host, &route.addresses, youngest);
         if let Some((stream, address, idle)) = kept {
-            return Ok(Connected { stream, address, reused: Some(idle) });
+            match self.in_use.try_take(address, urgency) {
+                Some(slot) => return Ok(Connected { stream, address, reused: Some(idle), slot }),
+                // Whoever waits for this address comes first.
+                None => self.pool.put(&route.host, address, stream),
+            }
         }
-        let mut tried = 0;
-        loop {
-            let address = route.addresses[tried % route.addresses.len()];
-            tried += 1;
+        let mut addresses = route.addresses.clone();
+        for _ in 0..MOST_TRIED {
+            let taken = timeout_at(deadline, self.in_use.take(&addresses, urgency)).await;
+            let (address, slot) = taken.map_err(|_| pingora::Error::new(NONE_FREE))?;
+            if let Some((stream, idle)) = self.pool.take_one(&route.host, address, youngest) {
+                return Ok(Connected { stream, address, reused: Some(idle), slot });
+            }
+            if let Some(most) = self.in_use.most() {
+                self.pool.shrink(address, most.saturating_sub(slot.in_use()));
+            }
             match self.transport.new_stream(&route.peer(address)).await {
                 Ok(stream) => {
                     self.addresses.connected(address);
-                    return Ok(Connected { stream, address, reused: None });
+                    return Ok(Connected { stream, address, reused: None, slot });
                 }
                 Err(error) => {
                     self.addresses.fails(address);
+                    addresses.retain(|other| *other != address);
                     // Others are tried only where that costs no time.
                     let is_slow = matches!(error.etype, ErrorType::ConnectTimedout);
-                    if is_slow || tried == route.addresses.len().min(MOST_TRIED) {
+                    if is_slow || addresses.is_empty() {
                         return Err(error);
                     }
                 }
             }
         }
+        pingora::Error::e_explain(ErrorType::ConnectError, "no address takes connections")
+    }
+
+    /// Open connections in use, and idle ones, by address.
+    pub(super) fn count(&self) -> (Vec<(SocketAddr, usize)>, Vec<SocketAddr>) {
+        (self.in_use.in_use(), self.pool.addresses())
     }
 
     /// Makes a connection to an address that did not answer, and closes it.
@@ -162,9 +195,14 @@ impl L4Connect for Lender {
             (false, true) => WRITE_IDLE,
             (false, false) => Duration::MAX,
         };
-        let connected = self.connections.open(&self.route, youngest).await?;
+        let class = if self.how.is_head { Class::Metadata } else { Class::Read };
+        let (urgency, deadline) = (Urgency::new(class), self.route.wait_until());
+        let passing = timeout_at(deadline, self.connections.passing.take(&urgency)).await;
+        let passing = passing.map_err(|_| pingora::Error::new(NONE_FREE))?;
+        let connected = self.connections.open(&self.route, youngest, (&urgency, deadline)).await?;
         self.how.reused.store(connected.reused.is_some(), Ordering::Relaxed);
         let lent = Lent {
+            slots: Some((passing, connected.slot)),
             stream: Some(connected.stream),
             address: connected.address,
             host: self.route.host.clone(),
@@ -181,6 +219,8 @@ impl L4Connect for Lender {
 struct Lent {
     /// `None` once it was given back.
     stream: Option<Stream>,
+    /// As long.
+    slots: Option<(Slot, Slot)>,
     address: SocketAddr,
     host: String,
     pool: Arc<Pool>,
@@ -249,6 +289,7 @@ impl AsyncRead for Lent {
             && let Some(stream) = this.stream.take()
         {
             this.pool.put(&this.host, this.address, stream);
+            this.slots = None;
         }
         let Some(stream) = &mut this.stream else { return Poll::Ready(Ok(())) };
         if !this.held.is_known {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use pingora::upstreams::peer::{HttpPeer, PeerOptions};
+use tokio::time::Instant;
 
 use super::addresses::Addresses;
 use super::resolver::Resolver;
@@ -54,6 +55,11 @@ impl Route {
         let mut peer = HttpPeer::new(address, self.is_tls, name.to_owned());
         peer.options = self.options.clone();
         peer
+    }
+
+    /// Until when a request that passes through waits for a connection to become free.
+    pub(super) fn wait_until(&self) -> Instant {
+        Instant::now() + self.options.connection_timeout.unwrap_or_default()
     }
 }
 

@@ -224,12 +224,16 @@ fn with_retry_after(mut error: S3Error, said: &S3Error) -> S3Error {
     error
 }
 
+/// No connection was free in time: that says nothing of the origin.
+pub(super) const NONE_FREE: pingora::ErrorType = pingora::ErrorType::Custom("no free connection");
+
 /// No connection was made.
 pub(super) fn connect_error(e: &pingora::Error) -> OriginError {
     use pingora::ErrorType::{
         ConnectTimedout, InvalidCert, TLSHandshakeFailure, TLSHandshakeTimedout, TLSWantX509Lookup,
     };
     let reason = match e.etype() {
+        etype if *etype == NONE_FREE => return OriginError::Timeout("a free connection"),
         ConnectTimedout | TLSHandshakeTimedout => return OriginError::Timeout("a connection"),
         TLSHandshakeFailure | InvalidCert | TLSWantX509Lookup => OriginFailure::Tls,
         _ => OriginFailure::Connect,

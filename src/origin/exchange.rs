@@ -42,7 +42,8 @@ pub(super) struct Exchange {
     pub(super) status: StatusCode,
     /// Bytes of the body that were read.
     received: u64,
-    slot: Slot,
+    /// That of the origin, and that of the address.
+    slots: (Slot, Slot),
     /// From when it might be sent to the answer's head.
     pub(super) first_byte: Duration,
     /// Ends with this; `None`: it is not traced.
@@ -136,8 +137,8 @@ impl Transport {
         let began = Instant::now();
         let route = site.endpoint().route(host, &self.config).await.map_err(not_sent)?;
         let youngest = if fresh { Duration::ZERO } else { Duration::MAX };
-        let connected = site.connections.open(&route, youngest).await;
-        let Connected { stream, address, reused } =
+        let connected = site.connections.open(&route, youngest, (urgency, deadline)).await;
+        let Connected { stream, address, reused, slot: at_address } =
             connected.map_err(|e| not_sent(connect_error(&e)))?;
         let watch = site.endpoint().addresses().watch(address);
         let mut session = HttpSession::new_with_options(stream, &route.peer(address));
@@ -162,6 +163,7 @@ impl Transport {
         let status = session.get_status().unwrap_or(StatusCode::BAD_GATEWAY);
         let (connections, host) = (site.connections.clone(), route.host);
         let (received, first_byte) = (0, began.elapsed());
+        let slots = (slot, at_address);
         Ok(Exchange {
             session,
             connections,
@@ -169,7 +171,7 @@ impl Transport {
             address,
             status,
             received,
-            slot,
+            slots,
             first_byte,
             span: None,
         })
@@ -232,11 +234,12 @@ impl Exchange {
     }
 
     async fn keep(self) {
-        let Self { session, connections, host, address, slot, .. } = self;
+        let Self { session, connections, host, address, slots: (slot, at_address), .. } = self;
         if let Some(stream) = session.reuse().await {
+            // Before whoever waits for one is woken.
             connections.keep(&host, address, stream);
         }
-        drop(slot);
+        drop((at_address, slot));
     }
 }
 

@@ -5,6 +5,7 @@
 //! It knows nothing of caching: blocks, freshness and flights are words of `cache`.
 
 mod access_point;
+mod address_slots;
 mod addresses;
 mod ask;
 mod asked;

@@ -4,12 +4,12 @@
 //! the name that the bucket has there. Nothing is shared between origins: objects of a bucket that is mapped are of a
 //! realm of their own (R1), and each origin has its own connections, health, breaker, hedging and regions. What changes in
 //! a bucket is invalidated under each name that leads to it, since two names may be one bucket.
-
 //!
 //! A reload replaces the whole set at once. Whoever has an origin already goes on with that one. Invariant: an object is
 //! only ever asked of a set that has its realm, the one in force or one that was replaced not long ago, so that what one
 //! store answers is never kept as another's (R1).
 
+mod connections;
 mod failover;
 mod set;
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::client::Origin;
 use super::connections::PassThrough;
 use super::domains::Domain;
-use super::error::{OriginError, connect_error, is_of_credentials};
+use super::error::{NONE_FREE, OriginError, connect_error, is_of_credentials};
 use super::misdirected::{Misdirected, is_of_region};
 use super::refused::Refusal;
 use super::regions::Site;
@@ -106,8 +106,12 @@ impl Origin {
         Some((error.to_s3(), is_mended))
     }
 
-    /// A request that was to pass through found no connection.
-    pub fn failed_to_connect(&self, error: &pingora::Error) {
+    /// A request that was to pass through found no connection. Whether another address may have one.
+    pub fn failed_to_connect(&self, error: &pingora::Error) -> bool {
+        if *error.etype() == NONE_FREE {
+            return false;
+        }
         self.note(Some(&connect_error(error)));
+        true
     }
 }

@@ -70,9 +70,37 @@ impl Pool {
         }
     }
 
+    /// As [`Pool::take`], to this address.
+    pub(super) fn take_one(
+        &self,
+        host: &str,
+        address: SocketAddr,
+        youngest: Duration,
+    ) -> Option<(Stream, Duration)> {
+        let youngest = youngest.min(self.keep_alive.limit());
+        loop {
+            let mut kept = self.idle.lock().pop_of(host, address, youngest)?;
+            if is_quiet(&mut kept.stream) {
+                return Some((kept.stream, kept.since.elapsed()));
+            }
+        }
+    }
+
     /// A connection that had been idle for so long was dead when it was used.
     pub(super) fn was_dead(&self, idle: Duration) {
         self.keep_alive.was_dead(idle);
+    }
+
+    /// Closes the oldest to `address`, so that at most `most` are left.
+    pub(super) fn shrink(&self, address: SocketAddr, most: usize) {
+        let closed = self.idle.lock().shrink(address, most);
+        drop(closed);
+    }
+
+    /// The address of each.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let idle = self.idle.lock();
+        idle.by_host.values().flatten().map(|kept| kept.address).collect()
     }
 
     /// Keeps a connection whose last answer was read to its end.
@@ -102,6 +130,14 @@ impl Idle {
         kept.pop()
     }
 
+    fn pop_of(&mut self, host: &str, address: SocketAddr, youngest: Duration) -> Option<Kept> {
+        let group = self.by_host.get_mut(host)?;
+        let is_good = |kept: &Kept| kept.address == address && kept.since.elapsed() < youngest;
+        let kept = group.remove(group.iter().rposition(is_good)?);
+        self.count -= 1;
+        Some(kept)
+    }
+
     fn push(&mut self, host: &str, kept: Kept) {
         self.count += 1;
         match self.by_host.get_mut(host) {
@@ -116,6 +152,25 @@ impl Idle {
         let oldest = groups.min_by_key(|kept| first(kept))?;
         self.count -= 1;
         Some(oldest.remove(0))
+    }
+
+    /// Takes the oldest to `address` out, so that at most `most` are left.
+    fn shrink(&mut self, address: SocketAddr, most: usize) -> Vec<Kept> {
+        let all = self.by_host.values().flatten();
+        let mut since: Vec<_> =
+            all.filter(|kept| kept.address == address).map(|kept| kept.since).collect();
+        let Some(surplus) = since.len().checked_sub(most).filter(|surplus| *surplus > 0) else {
+            return Vec::new();
+        };
+        since.sort_unstable();
+        let until = since[surplus - 1];
+        let mut closed = Vec::with_capacity(surplus);
+        for group in self.by_host.values_mut() {
+            let is_old = |kept: &mut Kept| kept.address == address && kept.since <= until;
+            closed.extend(group.extract_if(.., is_old));
+        }
+        self.count -= closed.len();
+        closed
     }
 
     /// Takes out what is of no use any more.
@@ -224,6 +279,39 @@ mod tests {
         // Without an await the runtime does not hear of it.
         drop(theirs);
         assert!(pool.take("host", &[address], LONG).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_to_an_address_are_closed_to_make_room() {
+        let pool = Pool::new(8, LONG);
+        let (stream, _theirs, other) = connection().await;
+        pool.put("host", other, stream);
+        let (_, _theirs, address) = connection().await;
+        let mut others = Vec::new();
+        for host in ["a", "b", "a"] {
+            let (stream, theirs, _) = connection().await;
+            pool.put(host, address, stream);
+            others.push(theirs);
+            advance(Duration::from_secs(1)).await;
+        }
+        pool.shrink(address, 3);
+        assert_eq!(pool.addresses().len(), 4);
+        pool.shrink(address, 1);
+        assert_eq!((pool.addresses().len(), pool.idle.lock().count), (2, 2));
+        let take = |host, to| pool.take(host, &[to], LONG).map(|(.., idle)| idle);
+        assert_eq!(take("b", address), None);
+        assert_eq!(take("a", address), Some(Duration::from_secs(1)), "the one used last");
+        assert!(take("a", address).is_none() && take("host", other).is_some());
+        for address in [other, address] {
+            let (stream, theirs, _) = connection().await;
+            pool.put("host", address, stream);
+            others.push(theirs);
+        }
+        for address in [other, address] {
+            assert!(pool.take_one("host", address, LONG).is_some(), "behind another one");
+            assert!(pool.take_one("host", address, LONG).is_none());
+        }
+        assert_eq!(pool.idle.lock().count, 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -103,6 +103,17 @@ impl Regions {
         &self.home
     }
 
+    /// The connections of each endpoint.
+    pub(super) fn connections(&self) -> Vec<Arc<Connections>> {
+        let known = self.known.lock();
+        let sites = std::iter::once(&self.home).chain(known.sites.values());
+        let mut all: Vec<_> = sites.map(|site| site.connections.clone()).collect();
+        // Sites of one host share them.
+        all.sort_by_key(Arc::as_ptr);
+        all.dedup_by_key(|connections| Arc::as_ptr(connections));
+        all
+    }
+
     /// Where a bucket is asked.
     pub(super) fn site(&self, bucket: Option<&BucketName>) -> Arc<Site> {
         let known = self.known.lock();

@@ -16,7 +16,7 @@ use super::exchange::{Transport, Try};
 use super::misdirected::{BUCKET_REGION, Misdirected, is_of_region, is_region};
 use super::regions::{Move, Regions, Site};
 use super::request::build_head;
-use super::slots::{Class, Urgency};
+use super::slots::{Class, Slots, Urgency};
 use crate::auth::Payload;
 use crate::s3::{BucketName, Query};
 
@@ -25,6 +25,8 @@ pub(super) struct Locator {
     config: Arc<OriginConfig>,
     regions: Regions,
     transport: Arc<Transport>,
+    /// Requests that pass through.
+    passing: Arc<Slots>,
     clock: Arc<OriginClock>,
 }
 
@@ -37,11 +39,13 @@ impl Locator {
         clock: &Arc<OriginClock>,
     ) -> Result<Self, String> {
         let endpoint = Endpoint::at(&config.endpoint, config.addressing, &config.addresses)?;
-        let connections = Connections::new(config, endpoint.addresses());
+        let passing = Slots::new(config.pass_through_connections);
+        let connections = Connections::new(config, endpoint.addresses(), &passing);
         Ok(Self {
             config: config.clone(),
             regions: Regions::new(Site::home(endpoint, connections)),
             transport: transport.clone(),
+            passing,
             clock: clock.clone(),
         })
     }
@@ -54,6 +58,11 @@ impl Locator {
     /// The site as configured.
     pub(super) fn home(&self) -> &Arc<Site> {
         self.regions.home()
+    }
+
+    /// The connections of each endpoint.
+    pub(super) fn connections(&self) -> Vec<Arc<Connections>> {
+        self.regions.connections()
     }
 
     /// Where a bucket is asked; `None`: the service.
@@ -108,7 +117,7 @@ impl Locator {
 
     fn open_site(&self, url: &str) -> Option<(Endpoint, Arc<Connections>)> {
         let endpoint = Endpoint::at(url, self.config.addressing, &self.config.addresses).ok()?;
-        let connections = Connections::new(&self.config, endpoint.addresses());
+        let connections = Connections::new(&self.config, endpoint.addresses(), &self.passing);
         Some((endpoint, connections))
     }
 

@@ -107,6 +107,17 @@ struct State {
     waiting: [VecDeque<oneshot::Sender<Slot>>; Class::ALL.len()],
 }
 
+impl State {
+    /// Takes one of `count`, if a request of this class need not wait.
+    fn takes(&mut self, class: Class, count: usize) -> bool {
+        // Who waits in a class as high has come before.
+        let is_first = self.waiting[..=class as usize].iter().all(VecDeque::is_empty);
+        let takes = is_first && self.in_use < class.share(count);
+        self.in_use += usize::from(takes);
+        takes
+    }
+}
+
 /// Permission for one request, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -122,6 +133,17 @@ impl Slots {
     /// Whether a read would not have to wait.
     pub(super) fn has_free(&self) -> bool {
         self.state.lock().in_use < Class::Read.share(self.count)
+    }
+
+    /// Requests under way.
+    pub(super) fn in_use(&self) -> usize {
+        self.state.lock().in_use
+    }
+
+    /// Permission for a request that need not wait for it.
+    pub(super) fn try_take(self: &Arc<Self>, class: Class) -> Option<Slot> {
+        let takes = self.state.lock().takes(class, self.count);
+        takes.then(|| Slot { slots: Some(self.clone()) })
     }
 
     /// Waits until a request may be sent.
@@ -143,10 +165,7 @@ impl Slots {
     /// A slot, or a place in the queue of the class.
     fn enter(self: &Arc<Self>, class: Class) -> Result<Slot, oneshot::Receiver<Slot>> {
         let mut state = self.state.lock();
-        // Who waits in a class as high has come before.
-        let is_first = state.waiting[..=class as usize].iter().all(VecDeque::is_empty);
-        if is_first && state.in_use < class.share(self.count) {
-            state.in_use += 1;
+        if state.takes(class, self.count) {
             return Ok(Slot { slots: Some(self.clone()) });
         }
         let (sender, receiver) = oneshot::channel();
@@ -174,6 +193,13 @@ impl Slots {
                 }
             }
         }
+    }
+}
+
+impl Slot {
+    /// Slots that are in use, this one among them.
+    pub(super) fn in_use(&self) -> usize {
+        self.slots.as_ref().map_or(0, |slots| slots.in_use())
     }
 }
 

@@ -38,6 +38,8 @@ mod commands;
 mod compound_writes;
 /// S3's read semantics, row by row, in every state of the cache.
 mod conformance;
+/// Connections to the origin: counted, and bounded by address and in total.
+mod connection_bounds;
 /// Connections to the origin, and how often they are used.
 mod connections;
 /// The real binary, killed under load and started again on the same disk.

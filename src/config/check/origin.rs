@@ -39,7 +39,9 @@ pub(super) fn check(origin: &OriginConfig) -> Result<(), ConfigError> {
         );
     }
     at_least_one("origin.attempts", origin.attempts)?;
-    at_least_one("origin.connections", origin.connections)
+    at_least_one("origin.connections", origin.connections)?;
+    at_least_one("origin.connections_per_address", origin.connections_per_address.unwrap_or(1))?;
+    at_least_one("origin.pass_through_connections", origin.pass_through_connections)
 }
 
 pub(super) fn check_credentials(config: &CredentialsConfig) -> Result<(), ConfigError> {

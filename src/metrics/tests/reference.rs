@@ -73,6 +73,10 @@ fn late_labels() -> BTreeMap<&'static str, Labels> {
             "hotset_responses_total",
             Labels::from([label("operation", operations()), label("code", vec![])]),
         ),
+        (
+            "hotset_origin_connections",
+            Labels::from([label("address", vec![]), label("state", vec!["idle", "in_use"])]),
+        ),
         ("hotset_log_lines_dropped_total", Labels::from([label("log", vec!["access", "audit"])])),
         ("hotset_origin_up", Labels::from([label("origin", vec![])])),
         ("hotset_origin_breaker_open", Labels::from([label("origin", vec![])])),

@@ -323,9 +323,10 @@ impl Gateway {
     ) -> Box<Error> {
         if let Some(forward) = &mut ctx.forward {
             let origin = &forward.place.origin;
-            origin.failed_to_connect(&error);
+            let may_retry = origin.failed_to_connect(&error);
             forward.connect_tries += 1;
-            error.set_retry(forward.connect_tries < CONNECT_TRIES && origin.may_retry());
+            let may_retry = may_retry && forward.connect_tries < CONNECT_TRIES;
+            error.set_retry(may_retry && origin.may_retry());
         }
         error
     }

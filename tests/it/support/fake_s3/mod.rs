@@ -39,7 +39,7 @@ use crate::support::{EVENT_LIMIT, lock, within};
 use bytes::Bytes;
 use connection::Connection;
 use state::State;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -57,6 +57,8 @@ pub struct FakeS3 {
     addr: SocketAddr,
     state: Arc<State>,
     listening: Mutex<Option<Listening>>,
+    /// At other addresses.
+    also: Mutex<Vec<Listening>>,
 }
 
 /// The task that accepts connections, and the word that ends it.
@@ -68,7 +70,8 @@ struct Listening {
 
 impl Drop for FakeS3 {
     fn drop(&mut self) {
-        if let Some(listening) = lock(&self.listening).take() {
+        for listening in lock(&self.listening).take().into_iter().chain(lock(&self.also).drain(..))
+        {
             listening.task.abort();
         }
     }
@@ -94,7 +97,17 @@ impl FakeS3 {
         let addr = listener.local_addr().expect("a listener has an address");
         let state = Arc::new(State::default());
         let listening = Mutex::new(Some(Listening::begin(listener, &state)));
-        FakeS3 { addr, state, listening }
+        FakeS3 { addr, state, listening, also: Mutex::default() }
+    }
+
+    /// Listens on the same port of another address, too.
+    ///
+    /// # Panics
+    /// When it is not free.
+    pub fn listen_at(&self, address: IpAddr) -> SocketAddr {
+        let address = SocketAddr::new(address, self.addr.port());
+        lock(&self.also).push(Listening::begin(listen(address), &self.state));
+        address
     }
 
     /// `http://127.0.0.1:port`.
