@@ -3,7 +3,10 @@
 use crate::Result;
 use crate::bench::Bench;
 use crate::report::Row;
-use crate::{cold, crowd, disk, events, filling, hot, repeated, slice_budget, slow_disk, soak};
+use crate::{
+    cold, crowd, disk, events, filling, hot, late, many, near, outage, repeated, slice_budget,
+    slow_disk, soak,
+};
 
 /// One scenario.
 pub struct Case {
@@ -15,7 +18,7 @@ pub struct Case {
 }
 
 /// All scenarios in the order in which they run.
-pub const CASES: [Case; 17] = [
+pub const CASES: [Case; 24] = [
     Case {
         name: "cold_1gib",
         about: "one cold 1 GiB GET, against one direct connection",
@@ -25,6 +28,41 @@ pub const CASES: [Case; 17] = [
         name: "cold_4kib",
         about: "cold 4 KiB ranges inside one block of 1 GiB objects, against direct",
         run: cold::small_range,
+    },
+    Case {
+        name: "cold_near",
+        about: "cold 512 MiB from an origin without delay: rate against direct, CPU against nginx",
+        run: near::origin,
+    },
+    Case {
+        name: "cold_crowd",
+        about: "64 clients of 64 cold 64 MiB objects: their rate against the origin's, the slowest",
+        run: many::clients,
+    },
+    Case {
+        name: "scan_beside",
+        about: "p99 of hot objects that are revalidated, beside a scan of 1,000 cold ones",
+        run: many::scan_beside,
+    },
+    Case {
+        name: "late_origin",
+        about: "cold 1 MiB reads of which one in a hundred is a second late: p99.9, requests",
+        run: late::one_in_a_hundred,
+    },
+    Case {
+        name: "failing",
+        about: "20 % 503, 5 % cut, 1 % stalled for ever: errors, throughput against a clean origin",
+        run: late::failing,
+    },
+    Case {
+        name: "origin_down",
+        about: "an origin that is down for 10 s under load: what it is sent, recovery",
+        run: outage::down,
+    },
+    Case {
+        name: "dead_address",
+        about: "one of eight addresses that answers nothing any more: p99 two seconds later",
+        run: outage::one_address,
     },
     Case {
         name: "herd",

@@ -140,7 +140,7 @@ fn compare(
     let subject = match &served.disk {
         disk if bench.subject() == Subject::Hotset => {
             let verifies = served.verifies;
-            let extras = Extras { disk: disk.as_ref(), tls, verifies, webhook: None };
+            let extras = Extras { disk: disk.as_ref(), tls, verifies, ..Extras::default() };
             let (memory, folder) = (served.memory, bench.folder());
             hotset::start_with(origin.address(), memory, &extras, core, folder)?.server
         }

@@ -45,6 +45,10 @@ pub struct Extras<'a> {
     pub verifies: bool,
     /// Where notifications are received, from whoever sends them.
     pub webhook: Option<SocketAddr>,
+    /// More keys of `origin`, each on a line of its own.
+    pub origin: &'a str,
+    /// Rules before the one that matches all, as items of a list.
+    pub rules: &'a str,
 }
 
 /// Who may read in the scenarios that verify signatures.
@@ -179,7 +183,7 @@ fn configuration(
     memory: Memory,
     (extras, identities): (&Extras<'_>, &Path),
 ) -> String {
-    let Extras { disk, tls, verifies, webhook } = *extras;
+    let Extras { disk, tls, verifies, webhook, origin: more, rules } = *extras;
     let tls = tls.map_or_else(String::new, |identity| {
         let (cert, key) = (identity.cert.display(), identity.key.display());
         format!("\n    tls: {{ cert: \"{cert}\", key: \"{key}\" }}")
@@ -212,11 +216,11 @@ admin:
   address: \"{admin}\"
 origin:
   endpoint: \"http://{origin}\"
-cache:
+{more}cache:
   memory: {}MiB
   in_flight: {}MiB
 {tier}rules:
-  - match: \"**\"
+{rules}  - match: \"**\"
     freshness: immutable
 log:
   access: \"off\"

@@ -123,6 +123,22 @@ impl Get {
     }
 }
 
+/// An answer of another status than that of the object.
+#[derive(Debug)]
+pub struct Refused {
+    path: String,
+    pub status: u16,
+    text: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: status {}: {}", self.path, self.status, self.text)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 /// How long an answer took, from before the request was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Took {
@@ -299,8 +315,8 @@ impl Answer<'_> {
         };
         let status = response.code.unwrap_or_default();
         if status != self.get.status {
-            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(2048)]);
-            return Err(format!("{}: status {status}: {text}", self.get.object.path()).into());
+            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(2048)]).into_owned();
+            return Err(Refused { path: self.get.object.path().to_owned(), status, text }.into());
         }
         let named = response.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
         let named = named.and_then(|header| std::str::from_utf8(header.value).ok());

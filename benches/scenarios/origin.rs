@@ -6,20 +6,24 @@
 //! while all of them together are not. It runs in a thread with a runtime of its own, so that neither
 //! the loader nor the runner's main thread disturbs its clock.
 
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::content::{LAST_MODIFIED, Object, parse_range};
+use crate::content::{LAST_MODIFIED, Object, Random, parse_range};
+use crate::pace::Mishap;
+pub use crate::pace::{Mishaps, Pace};
 use crate::process;
 
 /// One pacing step, and how far behind its schedule a connection may catch up at once.
@@ -30,26 +34,11 @@ const WRITE: u64 = 64 << 10;
 /// The largest request head that is read, in bytes.
 const MAX_HEAD: usize = 32 << 10;
 
-/// How slow the origin is.
-#[derive(Clone, Copy)]
-pub struct Pace {
-    /// From the request's last byte to the answer's first.
-    pub first_byte: Duration,
-    /// Bytes a second of one connection; without it as fast as the socket takes them.
-    pub rate: Option<u64>,
-}
-
-impl Pace {
-    /// A region away: 30 ms to the first byte, 80 MB/s a connection.
-    pub const FAR: Self = Self { first_byte: Duration::from_millis(30), rate: Some(80_000_000) };
-    /// No delay and no limit.
-    pub const NEAR: Self = Self { first_byte: Duration::ZERO, rate: None };
-}
-
 /// What the origin has seen since it started. Every number only grows, `in_flight` apart.
 #[derive(Default)]
 pub struct Counters {
     requests: AtomicU64,
+    arrived: AtomicU64,
     asked: AtomicU64,
     sent: AtomicU64,
     in_flight: AtomicU64,
@@ -61,6 +50,8 @@ pub struct Counters {
 pub struct Seen {
     /// GET requests answered with a body.
     pub requests: u64,
+    /// Requests of any kind, and connections that were made while it was down.
+    pub arrived: u64,
     /// Bytes of the ranges that these asked for.
     pub asked: u64,
     /// Bytes of bodies written to sockets.
@@ -74,6 +65,7 @@ impl Seen {
     pub fn since(self, earlier: Self) -> Self {
         Self {
             requests: self.requests - earlier.requests,
+            arrived: self.arrived - earlier.arrived,
             asked: self.asked - earlier.asked,
             sent: self.sent - earlier.sent,
             most_in_flight: self.most_in_flight,
@@ -81,10 +73,21 @@ impl Seen {
     }
 }
 
+/// What all connections of an origin share.
+struct Shared {
+    pace: Pace,
+    counters: Counters,
+    down: watch::Sender<bool>,
+    /// The number of the address at which nothing is answered any more, from 1; 0: none.
+    silent: AtomicUsize,
+    /// When the bytes that were last granted of [`Pace::total`] are due.
+    granted: Mutex<Instant>,
+}
+
 /// A running origin; it stops when dropped.
 pub struct Origin {
     address: SocketAddr,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -95,7 +98,7 @@ impl Origin {
     /// # Errors
     /// When no port can be had.
     pub fn start(pace: Pace) -> io::Result<Self> {
-        Self::start_with(pace, || {})
+        Self::start_with(pace, 1, || {})
     }
 
     /// As [`Origin::start`], on a machine of its own as far as one machine can play two: it takes no core from those
@@ -104,27 +107,66 @@ impl Origin {
     /// # Errors
     /// When no port can be had.
     pub fn start_aside(pace: Pace) -> io::Result<Self> {
-        Self::start_with(pace, process::step_aside)
+        Self::start_with(pace, 1, process::step_aside)
     }
 
-    fn start_with(pace: Pace, begin: fn()) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let counters = Arc::new(Counters::default());
+    /// As [`Origin::start`], on one port of several addresses, `127.0.0.1` and those after it.
+    ///
+    /// # Errors
+    /// When that port can't be had of all of them.
+    pub fn start_at(pace: Pace, addresses: u8) -> io::Result<Self> {
+        Self::start_with(pace, addresses, || {})
+    }
+
+    fn start_with(pace: Pace, addresses: u8, begin: fn()) -> io::Result<Self> {
+        let first = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let address = first.local_addr()?;
+        let mut listeners = vec![first];
+        for number in 2..=addresses {
+            listeners.push(std::net::TcpListener::bind(SocketAddr::from((
+                [127, 0, 0, number],
+                address.port(),
+            )))?);
+        }
+        for listener in &listeners {
+            listener.set_nonblocking(true)?;
+        }
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let seen = counters.clone();
+        let shared = Arc::new(Shared {
+            pace,
+            counters: Counters::default(),
+            down: watch::Sender::new(false),
+            silent: AtomicUsize::new(0),
+            granted: Mutex::new(Instant::now()),
+        });
+        let accepts = shared.clone();
         let thread = thread::Builder::new().name("origin".into()).spawn(move || {
             begin();
             runtime.block_on(async move {
+                let mut all = JoinSet::new();
+                for (index, listener) in listeners.into_iter().enumerate() {
+                    all.spawn(accept(listener, index + 1, accepts.clone()));
+                }
                 tokio::select! {
-                    result = accept(listener, pace, seen) => result.expect("the origin accepts"),
+                    Some(result) = all.join_next() => {
+                        result.expect("accepting does not panic").expect("the origin accepts");
+                    }
                     _ = stopped => {}
                 }
             });
         })?;
-        Ok(Self { address, counters, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// From now on every connection ends, and so do new ones as soon as they are made, until it is up again.
+    pub fn set_down(&self, is_down: bool) {
+        self.shared.down.send_replace(is_down);
+    }
+
+    /// From now on nothing is answered at the address of this number, from 1: connections are made, and stay silent.
+    pub fn silence(&self, number: usize) {
+        self.shared.silent.store(number, Relaxed);
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -134,20 +176,31 @@ impl Origin {
     /// What was seen so far.
     pub fn seen(&self) -> Seen {
         Seen {
-            requests: self.counters.requests.load(Relaxed),
-            asked: self.counters.asked.load(Relaxed),
-            sent: self.counters.sent.load(Relaxed),
-            most_in_flight: self.counters.most_in_flight.load(Relaxed),
+            requests: self.shared.counters.requests.load(Relaxed),
+            arrived: self.shared.counters.arrived.load(Relaxed),
+            asked: self.shared.counters.asked.load(Relaxed),
+            sent: self.shared.counters.sent.load(Relaxed),
+            most_in_flight: self.shared.counters.most_in_flight.load(Relaxed),
         }
     }
 
     /// Waits until no request is being answered (at most `limit`), and says what was seen by then.
     pub async fn settled(&self, limit: Duration) -> Seen {
         let deadline = Instant::now() + limit;
-        while self.counters.in_flight.load(Relaxed) > 0 && Instant::now() < deadline {
+        while self.shared.counters.in_flight.load(Relaxed) > 0 && Instant::now() < deadline {
             sleep(STEP).await;
         }
         self.seen()
+    }
+}
+
+impl Shared {
+    /// When the next `bytes` of all connections together are due, in the order in which they are asked for.
+    fn grant(&self, bytes: u64, total: u64) -> Instant {
+        let mut granted = self.granted.lock().expect("nobody panics with it");
+        let due = (*granted).max(Instant::now() - CATCH_UP);
+        *granted = due + Duration::from_nanos(bytes * 1_000_000_000 / total);
+        due
     }
 }
 
@@ -163,16 +216,26 @@ impl Drop for Origin {
 
 async fn accept(
     listener: std::net::TcpListener,
-    pace: Pace,
-    counters: Arc<Counters>,
+    number: usize,
+    shared: Arc<Shared>,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let counters = counters.clone();
+        let mut down = shared.down.subscribe();
+        if *down.borrow() {
+            shared.counters.arrived.fetch_add(1, Relaxed);
+            continue;
+        }
+        let shared = shared.clone();
         // A connection that breaks is the caller's doing: what it was sent has been counted.
-        tokio::spawn(async move { serve(stream, pace, &counters).await.ok() });
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = serve(stream, number, &shared) => {}
+                _ = down.wait_for(|is_down| *is_down) => {}
+            }
+        });
     }
 }
 
@@ -193,24 +256,45 @@ impl Drop for InFlight<'_> {
     }
 }
 
-async fn serve(mut stream: TcpStream, pace: Pace, counters: &Counters) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) -> io::Result<()> {
+    let (pace, counters) = (shared.pace, &shared.counters);
     let mut buffer = Vec::with_capacity(4096);
     while let Some(asked) = read_request(&mut stream, &mut buffer).await? {
+        if shared.silent.load(Relaxed) == number {
+            pending::<()>().await;
+        }
+        let arrived = counters.arrived.fetch_add(1, Relaxed);
         let _in_flight = InFlight::new(counters);
         if asked.is_put {
             drain(&mut stream, &mut buffer, asked.body).await?;
         }
-        let (head, body) = answer(&asked);
+        let (mut head, mut body) = answer(&asked);
+        let mishap = if body.is_some() { pace.mishaps.of(arrived) } else { Mishap::None };
+        if mishap == Mishap::Refused {
+            (head, body) = (unavailable(arrived), None);
+        }
         if let Some((_, range)) = &body {
             counters.requests.fetch_add(1, Relaxed);
             counters.asked.fetch_add(range.end - range.start, Relaxed);
         }
-        if !pace.first_byte.is_zero() {
-            sleep(pace.first_byte).await;
+        let late = if mishap == Mishap::Late { Mishaps::LATE } else { Duration::ZERO };
+        if !(pace.first_byte + late).is_zero() {
+            sleep(pace.first_byte + late).await;
         }
         stream.write_all(head.as_bytes()).await?;
         if let Some((object, range)) = body {
-            send(&mut stream, &object, range, pace, counters).await?;
+            // Somewhere: every time at another place.
+            let part = Random::new(arrived + 7).below(range.end - range.start + 1);
+            let sent = match mishap {
+                Mishap::Cut | Mishap::Stalled => range.start..range.start + part,
+                Mishap::None | Mishap::Late | Mishap::Refused => range,
+            };
+            send(&mut stream, &object, sent, number, shared).await?;
+        }
+        match mishap {
+            Mishap::Cut => return Ok(()),
+            Mishap::Stalled => pending().await,
+            Mishap::None | Mishap::Late | Mishap::Refused => {}
         }
     }
     Ok(())
@@ -308,19 +392,33 @@ fn error(status: &str, size: Option<u64>) -> String {
     format!("HTTP/1.1 {status}\r\n{range}Content-Length: 0\r\n\r\n")
 }
 
+/// S3 has two kinds of 503: each is sent half of the times.
+fn unavailable(number: u64) -> String {
+    let code = if number.is_multiple_of(2) { "SlowDown" } else { "ServiceUnavailable" };
+    let body = format!("<Error><Code>{code}</Code><Message>Reduce your rate.</Message></Error>");
+    let length = body.len();
+    format!(
+        "HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
 /// Writes the body on schedule: at `t` after its start the connection has sent `rate * t` bytes and one
 /// step more. A receiver that stalls gets no more than [`CATCH_UP`] of it back afterwards.
 async fn send(
     stream: &mut TcpStream,
     object: &Object,
     range: Range<u64>,
-    pace: Pace,
-    counters: &Counters,
+    number: usize,
+    shared: &Shared,
 ) -> io::Result<()> {
+    let (pace, counters) = (shared.pace, &shared.counters);
     let mut at = range.start;
     let mut schedule = Instant::now();
     let (mut scheduled, mut due) = (0, u64::MAX);
     while at < range.end {
+        if shared.silent.load(Relaxed) == number {
+            pending::<()>().await;
+        }
         if let Some(rate) = pace.rate {
             let bytes = |time: Duration| {
                 u64::try_from(u128::from(rate) * time.as_nanos() / 1_000_000_000)
@@ -338,6 +436,9 @@ async fn send(
         }
         let piece = object.piece(at);
         let length = due.min(range.end - at).min(WRITE).min(piece.len() as u64);
+        if let Some(total) = pace.total {
+            sleep_until(shared.grant(length, total)).await;
+        }
         let written =
             stream.write(&piece[..usize::try_from(length).expect("a piece")]).await? as u64;
         counters.sent.fetch_add(written, Relaxed);

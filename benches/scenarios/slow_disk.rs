@@ -40,7 +40,7 @@ pub fn reads(bench: &Bench) -> Result<Vec<Row>> {
     let throttle = Throttle::new(bench.folder())?;
     let mut rows = Vec::new();
     for (name, first_byte, crowds) in SETTINGS {
-        let origin = Origin::start(Pace { first_byte, rate: None })?;
+        let origin = Origin::start(Pace { first_byte, ..Pace::NEAR })?;
         let path = bench.folder().join(format!("slow-{}", first_byte.as_millis()));
         let disk = Disk { path, capacity: GIB, direct: true, write_rate: None };
         let start = |disk| hotset::start(origin.address(), MEMORY, disk, None, bench.folder());

@@ -158,7 +158,7 @@ struct Peak {
 /// Mixed load for as long as the bench says.
 pub fn mixed(bench: &Bench) -> Result<Vec<Row>> {
     let group = MemoryLimit::new(LIMIT)?;
-    let origin = Origin::start(Pace { first_byte: Duration::from_millis(10), rate: None })?;
+    let origin = Origin::start(Pace { first_byte: Duration::from_millis(10), ..Pace::NEAR })?;
     let hotset = hotset::start_by_default(origin.address(), &group, bench.folder())?;
     let base = mebibytes(hotset.server.memory()?);
     let tally = Rc::new(RefCell::new(Tally::default()));

@@ -1,0 +1,72 @@
+//! How slow a synthetic origin is, and what goes wrong with it.
+
+use std::time::Duration;
+
+use crate::content::Random;
+
+/// How slow the origin is, and how often it fails.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// From the request's last byte to the answer's first.
+    pub first_byte: Duration,
+    /// Bytes a second of one connection; without it as fast as the socket takes them.
+    pub rate: Option<u64>,
+    /// Bytes a second of all connections together.
+    pub total: Option<u64>,
+    pub mishaps: Mishaps,
+}
+
+impl Pace {
+    /// No delay and no limit.
+    pub const NEAR: Self =
+        Self { first_byte: Duration::ZERO, rate: None, total: None, mishaps: Mishaps::NONE };
+    /// A region away: 30 ms to the first byte, 80 MB/s a connection.
+    pub const FAR: Self =
+        Self { first_byte: Duration::from_millis(30), rate: Some(80_000_000), ..Self::NEAR };
+}
+
+/// What goes wrong with GET requests: of each kind so many in a thousand, spread as if by chance, in every run the same.
+#[derive(Clone, Copy)]
+pub struct Mishaps {
+    /// Answered a second late.
+    pub late: u64,
+    /// 503.
+    pub refused: u64,
+    /// The connection ends somewhere in the body.
+    pub cut: u64,
+    /// Nothing more comes from somewhere in the body on, for ever.
+    pub stalled: u64,
+}
+
+impl Mishaps {
+    /// How late a request is answered that is answered late.
+    pub const LATE: Duration = Duration::from_secs(1);
+    pub const NONE: Self = Self { late: 0, refused: 0, cut: 0, stalled: 0 };
+
+    /// What becomes of the request of this number.
+    pub(crate) fn of(self, number: u64) -> Mishap {
+        let mut chance = Random::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).below(1000);
+        for (share, mishap) in [
+            (self.late, Mishap::Late),
+            (self.refused, Mishap::Refused),
+            (self.cut, Mishap::Cut),
+            (self.stalled, Mishap::Stalled),
+        ] {
+            if chance < share {
+                return mishap;
+            }
+            chance -= share;
+        }
+        Mishap::None
+    }
+}
+
+/// What goes wrong with one request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mishap {
+    None,
+    Late,
+    Refused,
+    Cut,
+    Stalled,
+}
