@@ -165,6 +165,7 @@ impl Body {
             let asked = Asked::Range(self.at..self.end);
             failure = match self.origin.get_once(&self.id, &asked, &self.pin, &self.budget).await {
                 Ok((exchange, checked)) => {
+                    self.origin.health().answered_after_all(&mut self.budget);
                     self.skip = self.at - checked.wire_start;
                     self.exchange = Some(exchange);
                     return Ok(());

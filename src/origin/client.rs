@@ -290,8 +290,11 @@ impl Origin {
             tokio::time::sleep(pause).await;
             return Ok(());
         }
-        if !budget.take_progress() && !self.health.may_retry() {
-            return Err(failure);
+        if !budget.take_progress() {
+            if !self.health.may_retry() {
+                return Err(failure);
+            }
+            budget.took();
         }
         log::debug!("origin: retry {} in {pause:?}: {failure}", budget.attempt());
         metrics::origin_retry();

@@ -59,7 +59,10 @@ impl Origin {
                 Ok((meta, elapsed))
             };
             match self.hedging().race(about, || self.may_repeat(), send).await {
-                Ok(meta) => return meta,
+                Ok(meta) => {
+                    self.health().answered_after_all(&mut budget);
+                    return meta;
+                }
                 Err(failure) => self.pause(failure, &mut budget).await?,
             }
         }
@@ -88,6 +91,7 @@ impl Origin {
             };
             match self.hedging().race(about, || self.may_repeat(), send).await {
                 Ok((exchange, checked)) => {
+                    self.health().answered_after_all(&mut budget);
                     return Ok(Body::answer(self.clone(), id.clone(), exchange, checked, budget));
                 }
                 Err(failure) => self.pause(failure, &mut budget).await?,

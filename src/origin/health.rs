@@ -7,7 +7,7 @@ use super::breaker::{Breaker, Change, Sign};
 use super::config::OriginConfig;
 use super::error::OriginError;
 use super::outages::{Outages, State};
-use super::retry::RetryLimit;
+use super::retry::{RetryBudget, RetryLimit};
 use crate::metrics::origin as failures;
 use crate::metrics::{self, OriginKind, Outcome};
 
@@ -81,6 +81,11 @@ impl Health {
             failures::not_asked();
             OriginError::Down(wait)
         })
+    }
+
+    /// A request was answered that had been sent again.
+    pub(super) fn answered_after_all(&self, budget: &mut RetryBudget) {
+        self.retries.give_back(budget.answered());
     }
 
     /// Takes a retry from what all requests together may have.

@@ -41,6 +41,18 @@ impl Recent {
         counts
     }
 
+    /// Takes so many retries off, those of late first.
+    pub(super) fn take_back_retries(&mut self, mut retries: u32) {
+        let second = self.second();
+        let mut seconds: Vec<_> = self.seconds.iter_mut().collect();
+        seconds.sort_unstable_by_key(|(of, _)| std::cmp::Reverse(*of));
+        for (_, counts) in seconds.into_iter().filter(|(of, _)| of + WINDOW as u64 > second) {
+            let taken = retries.min(counts.retries);
+            counts.retries -= taken;
+            retries -= taken;
+        }
+    }
+
     /// The counts of this second, and of the last one.
     pub(super) fn latest(&self) -> (Counts, Counts) {
         let second = self.second();

@@ -30,6 +30,8 @@ pub(super) struct RetryBudget {
     progressed: bool,
     /// or ever.
     begun: bool,
+    /// Retries since the last answer that were taken from what all requests together may have.
+    taken: u32,
     /// Of each attempt.
     urgency: Arc<Urgency>,
 }
@@ -44,6 +46,7 @@ impl RetryBudget {
             deadline: Instant::now() + allowed,
             progressed: false,
             begun: false,
+            taken: 0,
             urgency: Arc::new(Urgency::new(Class::Metadata)),
         }
     }
@@ -81,6 +84,16 @@ impl RetryBudget {
         std::mem::take(&mut self.progressed)
     }
 
+    /// A retry was taken from what all requests together may have.
+    pub(super) fn took(&mut self) {
+        self.taken += 1;
+    }
+
+    /// It was answered: the number of retries since the last time.
+    pub(super) fn answered(&mut self) -> u32 {
+        std::mem::take(&mut self.taken)
+    }
+
     /// Whether a part of the answer has arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
@@ -111,6 +124,14 @@ impl RetryLimit {
     /// A request was answered.
     pub(super) fn answered(&self) {
         self.recent.lock().now().answered += 1;
+    }
+
+    /// A request was answered after so many retries, which cost nothing then: most requests to an origin that fails now
+    /// and then are answered when they are sent again. Of one that is down none is.
+    pub(super) fn give_back(&self, retries: u32) {
+        if retries > 0 {
+            self.recent.lock().take_back_retries(retries);
+        }
     }
 
     /// Whether this second has had fewer than its part of retries: at the begin of an outage all would come at once.
@@ -154,6 +175,21 @@ mod tests {
         assert_eq!(taken(&limit), 0);
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(taken(&limit), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_of_requests_that_are_answered_in_the_end_cost_nothing() {
+        let limit = RetryLimit::new(RetryBudgetConfig { percent: 10, floor: 3 });
+        // More than a third of all requests fail, and are answered when they are sent again.
+        for _ in 0..1000 {
+            tokio::time::advance(Duration::from_millis(7)).await;
+            assert!(limit.take() && limit.take());
+            tokio::time::advance(Duration::from_millis(7)).await;
+            limit.give_back(2);
+            (0..3).for_each(|_| limit.answered());
+        }
+        // Those that are not answered are bounded as ever.
+        assert!((1..=67).contains(&taken(&limit)));
     }
 
     #[tokio::test(start_paused = true)]

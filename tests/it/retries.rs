@@ -156,6 +156,24 @@ async fn an_origin_that_fails_is_asked_a_tenth_more_than_usual_and_not_six_times
 }
 
 #[tokio::test]
+async fn an_origin_that_refuses_every_other_request_once_costs_no_client_an_error() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start(&s3).await;
+    let client = proxy.client();
+    // Far more retries than the budget has for requests that are not answered.
+    for number in 0..100 {
+        let key = format!("key-{number}");
+        s3.put("data", &key, Object::random(5000, number));
+        if number % 2 == 0 {
+            s3.fault(Matcher::get(&key), Times(1), Fault::Status(503, "ServiceUnavailable"));
+        }
+        let answer = client.get(&format!("/data/{key}")).send().await;
+        assert!(answer.status == 200 && answer.body.len() == 5000, "{number}: {}", answer.status);
+    }
+    assert_eq!(s3.requests().len(), 150);
+}
+
+#[tokio::test]
 async fn a_short_retry_after_of_the_origin_is_waited_for() {
     let s3 = FakeS3::start().await;
     let proxy = TestProxy::start_with(&s3, |config| {
