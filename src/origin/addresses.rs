@@ -24,8 +24,11 @@ const FAILURES: u32 = 3;
 /// The first pause before a probe; it doubles up to `LAST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_PAUSE: Duration = Duration::from_mins(5);
-/// A request given up earlier, since it was not wanted any more, says nothing of the address.
+/// A request given up earlier, since it was not wanted any more, says nothing of the address,
 const SOON: Duration = Duration::from_millis(100);
+/// nor does one where others answer within a little less than that: one that was late, and whose copy was faster, does.
+const SOON_OF_USUAL: f64 = 2.0;
+const SOONEST: Duration = Duration::from_millis(20);
 /// An address that is slow again within this time is set aside for longer.
 const SLOW_AGAIN: Duration = Duration::from_mins(10);
 /// Of more addresses than this the healthy ones are forgotten.
@@ -239,6 +242,14 @@ impl Addresses {
         }
     }
 
+    /// How long a request must have waited for its being given up to say something of the address.
+    fn soon(&self, address: SocketAddr) -> Duration {
+        match self.latencies.lock().usual_of_others(address, Instant::now()) {
+            Some(usual) => Duration::from_secs_f64(usual * SOON_OF_USUAL).clamp(SOONEST, SOON),
+            None => SOON,
+        }
+    }
+
     /// It did not answer.
     pub(super) fn fails(&self, address: SocketAddr) {
         self.count_failure(address);
@@ -289,7 +300,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(addresses) = self.addresses.upgrade()
-            && self.since.elapsed() >= SOON
+            && self.since.elapsed() >= addresses.soon(self.address)
         {
             addresses.fails(self.address);
         }
@@ -462,5 +473,20 @@ mod tests {
         assert_eq!(addresses.choose(&known).0, [known[1]]);
         addresses.watch(known[0]).answered();
         assert_eq!(addresses.choose(&known).0.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_whose_copy_elsewhere_was_faster_is_a_failure() {
+        let (addresses, known) = (Arc::new(Addresses::default()), addresses(4));
+        addresses.choose(&known);
+        answer(&addresses, &known, Duration::from_millis(30));
+        for (waited, left) in [(59, 4), (61, 3)] {
+            for _ in 0..FAILURES {
+                let copied = addresses.watch(known[0]);
+                advance(Duration::from_millis(waited)).await;
+                drop(copied);
+            }
+            assert_eq!(addresses.choose(&known).0.len(), left);
+        }
     }
 }

@@ -71,7 +71,7 @@ impl Latencies {
     }
 
     /// The median latency of the others, in seconds.
-    fn usual_of_others(&self, address: SocketAddr, now: Instant) -> Option<f64> {
+    pub(super) fn usual_of_others(&self, address: SocketAddr, now: Instant) -> Option<f64> {
         let others = self.0.iter().filter(|(other, latency)| {
             **other != address && latency.answers >= LEAST && now - latency.last < RECENT
         });
