@@ -27,6 +27,10 @@ use crate::metrics::hedging::{self as counters, Phase};
 const LEAST: Duration = Duration::from_millis(10);
 /// and no body: another one costs all its bytes.
 const LEAST_OF_BODY: Duration = Duration::from_millis(100);
+/// A body of which nothing came for so many times as long as nearly all bodies take as a whole,
+const STALLED: u32 = 4;
+/// and at least this long, does not go on.
+const LEAST_OF_STALL: Duration = Duration::from_secs(1);
 /// The delays of requests that began together are spread by as much. Only upwards: where latencies are alike, a little
 /// less than the slowest hundredth is usual.
 const JITTER: f64 = 0.2;
@@ -58,6 +62,12 @@ impl Hedging {
         let spread = rand::thread_rng().gen_range(1.0..1.0 + JITTER);
         let least = if phase == Phase::Body { LEAST_OF_BODY } else { LEAST };
         Some(late(quantiles).mul_f64(spread).max(least))
+    }
+
+    /// How long the next bytes of a body of `bytes` are waited for; `None`: as long as the configuration says.
+    pub(super) fn stall(&self, bytes: u64) -> Option<Duration> {
+        let quantiles = self.model(Phase::Body).quantiles(bytes).filter(|_| self.enabled)?;
+        Some((quantiles.p99 * STALLED).max(LEAST_OF_STALL))
     }
 
     /// The time that half of the bodies of `bytes` take.
@@ -136,6 +146,17 @@ mod tests {
         // What was not seen yet is not predicted.
         assert_eq!(hedging.delay(Phase::FirstByte, 64 * MIB), None);
         assert_eq!(hedging.delay(Phase::Head, MIB), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_stalled_when_others_have_long_come_to_their_end() {
+        let hedging = Hedging::new(true);
+        assert_eq!(hedging.stall(MIB), None);
+        (0..200).for_each(|_| hedging.answered(Phase::Body, MIB, Duration::from_millis(100)));
+        assert_eq!(hedging.stall(MIB), Some(LEAST_OF_STALL));
+        (0..2000).for_each(|_| hedging.answered(Phase::Body, MIB, Duration::from_secs(2)));
+        let stall = hedging.stall(MIB).unwrap();
+        assert!(stall >= Duration::from_secs(8) && stall < Duration::from_secs(9), "{stall:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,6 +26,8 @@ pub(super) struct Waiting {
     waited: Duration,
     /// After this time it is late; `None`: it is waited for as long as it takes.
     limit: Option<Duration>,
+    /// After so long without a byte it has stalled; `None`: that is left to the timeout of reads.
+    stall: Option<Duration>,
     copy: Option<Repeated>,
     /// Another request had a part in it: its time says nothing of the origin.
     is_mixed: bool,
@@ -50,7 +52,8 @@ pub(super) enum First<'a> {
 impl Waiting {
     /// For a body of `bytes`.
     pub(super) fn new(hedging: &Hedging, bytes: u64) -> Self {
-        Self { bytes, limit: hedging.delay(Phase::Body, bytes), ..Self::default() }
+        let (limit, stall) = (hedging.delay(Phase::Body, bytes), hedging.stall(bytes));
+        Self { bytes, limit, stall, ..Self::default() }
     }
 
     /// The next bytes of `exchange`, whose body still has to bring `rest`; or a second answer for the rest, which is asked
@@ -66,6 +69,7 @@ impl Waiting {
         let mut read = pin!(exchange.read());
         let read = loop {
             let late_at = self.limit.map(|limit| began + limit.saturating_sub(self.waited));
+            let stalled_at = self.stall.filter(|_| self.copy.is_none()).map(|stall| began + stall);
             tokio::select! {
                 biased;
                 read = &mut read => break read,
@@ -76,6 +80,7 @@ impl Waiting {
                     }
                 }
                 () = until(late_at) => self.repeat(rest.start, &ask),
+                () = until(stalled_at) => break Err(OriginError::Timeout("bytes")),
             }
         };
         self.waited += began.elapsed();

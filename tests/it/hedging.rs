@@ -63,6 +63,28 @@ async fn r2_a_body_that_stalls_is_read_on_from_a_second_answer() {
 }
 
 #[tokio::test]
+async fn a_body_that_stalls_is_resumed_when_nothing_may_be_sent_twice() {
+    let (s3, _proxy, client) = start(true).await;
+    // They have all that one bucket may have.
+    let gate = Gate::new();
+    let held = ["held-1", "held-2"].map(|key| {
+        s3.put("data", key, Object::random(LEN, 1));
+        s3.fault(Matcher::get(key), Times(2), Fault::HoldHeader(gate.clone()));
+        tokio::spawn(client.get(&format!("/data/{key}")).send())
+    });
+    gate.wait_reached_by(4).await;
+    s3.put("data", "stalls", Object::random(LEN, 2));
+    s3.fault(Matcher::get("stalls"), Times(1), Fault::StallAfter(50_000));
+    let answer = client.get("/data/stalls").send().await;
+    assert!(answer.status == 200 && answer.body == s3.object_bytes("data", "stalls"));
+    assert_eq!(s3.count(of("stalls")), 2);
+    gate.open();
+    for held in held {
+        assert_eq!(held.await.unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
 async fn r3_a_second_request_for_a_body_brings_no_other_version() {
     let (s3, _proxy, client) = start(true).await;
     s3.put("data", "late", Object::random(LEN, 1000));
