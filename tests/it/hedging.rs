@@ -65,14 +65,17 @@ async fn r2_a_body_that_stalls_is_read_on_from_a_second_answer() {
 #[tokio::test]
 async fn a_body_that_stalls_is_resumed_when_nothing_may_be_sent_twice() {
     let (s3, _proxy, client) = start(true).await;
-    // They have all that one bucket may have.
+    // They take all that one bucket may have, or that is left.
     let gate = Gate::new();
-    let held = ["held-1", "held-2"].map(|key| {
-        s3.put("data", key, Object::random(LEN, 1));
-        s3.fault(Matcher::get(key), Times(2), Fault::HoldHeader(gate.clone()));
-        tokio::spawn(client.get(&format!("/data/{key}")).send())
-    });
-    gate.wait_reached_by(4).await;
+    let held: Vec<_> = (0..8)
+        .map(|number| {
+            let key = format!("held-{number}");
+            s3.put("data", &key, Object::random(LEN, 1));
+            s3.fault(Matcher::get(&key), Times(2), Fault::HoldHeader(gate.clone()));
+            tokio::spawn(client.get(&format!("/data/{key}")).send())
+        })
+        .collect();
+    gate.wait_reached_by(8).await;
     s3.put("data", "stalls", Object::random(LEN, 2));
     s3.fault(Matcher::get("stalls"), Times(1), Fault::StallAfter(50_000));
     let answer = client.get("/data/stalls").send().await;
