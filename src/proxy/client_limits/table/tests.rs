@@ -146,3 +146,16 @@ async fn use_is_that_of_the_last_whole_second_by_who_is_closest_to_its_limit() {
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(table.in_use(&configured), in_use((0, 9), 0, (0, 9)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_counted_in_their_own_second_whether_or_not_anybody_looks() {
+    let table = Table::<u32>::new(100);
+    let limit = limit(9, 9);
+    for requests in [3, 1] {
+        for _ in 0..requests {
+            drop(table.begin(&1, &limit).unwrap());
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(table.in_use(&limit).requests_per_second, Closest(Some((1, 9))));
+}
