@@ -138,7 +138,7 @@ impl App {
             let _recording = metrics::install();
         }
         tracing::install(&config.tracing).map_err(|(key, why)| RunError::Tracing(key, why))?;
-        let cache = Cache::new(&config.cache, &config.rules, origin.clone())?;
+        let cache = Cache::new(&upstream::cache_config(&config), &config.rules, origin.clone())?;
         let access = upstream::access(&config, &origin)?;
         let rules = Rules::new(&config.rules)?.with_exact_keys(origin.are_aws());
         let rules = Arc::new(rules);

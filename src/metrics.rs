@@ -34,6 +34,7 @@ pub mod logs;
 pub mod memory;
 pub mod openmetrics;
 pub mod origin;
+pub mod read_ahead;
 pub mod requests;
 pub mod tracing;
 pub mod warm;
@@ -116,6 +117,7 @@ fn register() {
     origin::register();
     process::describe();
     traffic::describe();
+    read_ahead::register();
     requests::register();
     tracing::register();
     warm::register();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::error::RunError;
 use super::origins::{self, Planned, ToCheck};
-use crate::auth::{Access, Credentials, IdentitiesError, IdentitySet, ReservedNames};
+use crate::auth::{Access, AuthMode, Credentials, IdentitiesError, IdentitySet, ReservedNames};
+use crate::cache::CacheConfig;
 use crate::config::Config;
 use crate::config::units::Secret;
 use crate::origin::{
@@ -33,6 +34,12 @@ pub(super) async fn find_origin(config: &Config) -> Result<Arc<Origin>, RunError
     Origin::with_source(config.origin.clone(), source, found)
         .map(Arc::new)
         .map_err(RunError::Origin)
+}
+
+/// The key `cache`, as far as the mode allows it: in `transparent` mode nothing is fetched that no caller asked for.
+pub(super) fn cache_config(config: &Config) -> CacheConfig {
+    let predict_reads = config.cache.predict_reads && config.auth.mode != AuthMode::Transparent;
+    CacheConfig { predict_reads, ..config.cache.clone() }
 }
 
 /// The origin as a start would ask it, for who asks it without serving.

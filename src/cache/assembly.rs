@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::config::{CacheConfig, RuleConfig};
 use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage, Ticket};
+use super::fetch::ahead::observed::ReadAhead;
 use super::fetch::budget::Budget;
 use super::fetch::empties::EmptyFolders;
 use super::fetch::flight::Flights;
@@ -53,6 +54,7 @@ pub struct Cache {
     pub(in crate::cache) flights: Flights,
     pub(in crate::cache) integrity: Integrity,
     pub(in crate::cache) locality: Locality,
+    pub(in crate::cache) ahead: ReadAhead,
     pub(in crate::cache) empties: EmptyFolders,
     pub(in crate::cache) heads: Heads,
     pub(in crate::cache) lists: Lists,
@@ -136,6 +138,7 @@ impl Cache {
             flights: Flights::new(),
             integrity: Integrity::new(),
             locality: Locality::new(),
+            ahead: ReadAhead::new(config.predict_reads),
             empties: EmptyFolders::new(),
             heads: Heads::default(),
             lists: Lists::new(lists),

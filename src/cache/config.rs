@@ -30,6 +30,9 @@ pub struct CacheConfig {
     pub fetch: ByteSize,
     /// How far one response may fetch ahead of its client.
     pub read_ahead: ByteSize,
+    /// Whether to fetch what a client that reads an object by several requests is likely to read next: in order, at equal
+    /// distances, or the metadata at the end of a Parquet or ORC file. Not in `transparent` mode.
+    pub predict_reads: bool,
     /// Directories of the disk tier; none: memory only.
     pub disk: Vec<DiskConfig>,
     /// Which blocks evicted from memory are written to disk. `second-touch`: those requested at
@@ -66,6 +69,7 @@ impl Default for CacheConfig {
             in_flight: None,
             fetch: ByteSize::mib(8),
             read_ahead: ByteSize::mib(192),
+            predict_reads: true,
             disk: Vec::new(),
             admission: AdmissionMode::default(),
         }

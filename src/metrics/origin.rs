@@ -21,6 +21,7 @@ const UP: &str = "hotset_origin_up";
 const BREAKER_OPEN: &str = "hotset_origin_breaker_open";
 const RETRIES_REFUSED: &str = "hotset_origin_retries_refused_total";
 const FAILOVERS: &str = "hotset_failover_reads_total";
+const PARALLEL_RANGES: &str = "hotset_origin_parallel_ranges";
 const CREDENTIALS_EXPIRY: &str = "hotset_credentials_expiry_timestamp_seconds";
 
 label! {
@@ -103,6 +104,7 @@ struct Handles {
     credentials_expiry: Gauge,
     not_asked: Counter,
     breaker_open: Gauge,
+    parallel_ranges: Gauge,
     /// Registered once it is known.
     up: OnceLock<Gauge>,
 }
@@ -126,6 +128,7 @@ impl Handles {
             credentials_expiry: gauge!(CREDENTIALS_EXPIRY),
             not_asked: counter!(NOT_ASKED),
             breaker_open: gauge!(BREAKER_OPEN),
+            parallel_ranges: gauge!(PARALLEL_RANGES),
             up: OnceLock::new(),
         }
     }
@@ -173,6 +176,11 @@ fn describe() {
         BREAKER_OPEN,
         "1 while the circuit breaker of the origin is open and only probes are sent, else 0. Of others than the default one with `origin`, the name"
     );
+    describe_gauge!(
+        PARALLEL_RANGES,
+        Unit::Count,
+        "Ranges of one cold read that may be requested from the origin at the same time, adapted to its throughput; 0 before the first long read. Of others than the default one with `origin`, the name"
+    );
     describe_counter!(
         RETRIES_REFUSED,
         Unit::Count,
@@ -219,6 +227,20 @@ pub fn set_breaker_open(name: Option<&str>, is_open: bool) {
         Some(name) => {
             let labelled = || gauge!(BREAKER_OPEN, "origin" => name.to_owned());
             with_local_recorder(recorder, labelled).set(u8::from(is_open));
+        }
+    }
+}
+
+/// Sets how many ranges of one read may be under way.
+pub fn set_parallel_ranges(name: Option<&str>, ranges: usize) {
+    let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
+    #[allow(clippy::cast_precision_loss, reason = "at most the number of connections")]
+    let ranges = ranges as f64;
+    match name {
+        None => handles.parallel_ranges.set(ranges),
+        Some(name) => {
+            let labelled = || gauge!(PARALLEL_RANGES, "origin" => name.to_owned());
+            with_local_recorder(recorder, labelled).set(ranges);
         }
     }
 }

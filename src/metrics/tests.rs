@@ -152,7 +152,7 @@ fn every_metric_has_help_and_a_name_with_its_unit() {
         );
         kinds += 1;
     }
-    assert_eq!(kinds, 99);
+    assert_eq!(kinds, 101);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::hedging::Permit;
 use super::late_body::{Asking, First, Waiting};
 use super::retry::RetryBudget;
 use super::slots::Urgency;
+use super::width::Transfer;
 use crate::metrics::{self, hedging::Phase};
 use crate::s3::{ObjectId, ObjectMeta};
 
@@ -39,15 +40,17 @@ pub struct Body {
     end: u64,
     renewed_at: u64,
     budget: RetryBudget,
+    /// `None`: the body is short.
+    transfer: Option<Transfer>,
 }
 
 impl Body {
     pub(super) fn answer(
-        origin: Arc<Origin>,
-        id: ObjectId,
+        (origin, id): (Arc<Origin>, ObjectId),
         exchange: Exchange,
         checked: Checked,
         mut budget: RetryBudget,
+        transfer: Option<Transfer>,
     ) -> Answer {
         budget.renew();
         let Checked { meta, range, wire_start } = checked;
@@ -64,6 +67,7 @@ impl Body {
             end: range.end,
             renewed_at: range.start,
             budget,
+            transfer,
         };
         Answer { meta, range, body }
     }
@@ -104,6 +108,7 @@ impl Body {
     }
 
     async fn release(&mut self) {
+        self.transfer = None;
         if let Some(mut exchange) = self.exchange.take() {
             self.waiting.ended(self.origin.hedging());
             if self.end == 0 {
@@ -138,6 +143,9 @@ impl Body {
                 }
             };
             metrics::origin_bytes(bytes.len() as u64);
+            if let Some(transfer) = &self.transfer {
+                transfer.received(bytes.len() as u64);
+            }
             let skipped = self.skip.min(bytes.len() as u64);
             self.skip -= skipped;
             bytes = &bytes[usize::try_from(skipped).expect("at most the slice's length")..];

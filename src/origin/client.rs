@@ -26,6 +26,7 @@ use super::regions::Site;
 use super::relocate::Locator;
 use super::request::ObjectRequest;
 use super::retry::{RetryBudget, Reused};
+use super::width::Width;
 use crate::auth::{Credentials, Signer};
 use crate::metrics::{self, OriginKind};
 use crate::s3::{BucketName, ObjectId, PartNumber, S3Error};
@@ -41,6 +42,7 @@ pub struct Origin {
     domains: Arc<Domains>,
     health: Health,
     hedging: Hedging,
+    width: Arc<Width>,
     /// `None`: our own keys do not change.
     renewal: Option<Arc<Renewal>>,
     clock: Arc<OriginClock>,
@@ -57,6 +59,7 @@ impl Origin {
             domains: Arc::new(Domains::new(&config, credentials)),
             health: Health::new(&config),
             hedging: Hedging::new(config.hedging),
+            width: Width::new(None, config.connections),
             renewal: None,
             transport,
             clock,
@@ -108,7 +111,8 @@ impl Origin {
     #[must_use]
     pub fn beside(self, other: &Self, name: &str) -> Self {
         let origin = self.succeeding(other);
-        Self { health: origin.health.with_name(name), ..origin }
+        let width = Width::new(Some(name), origin.config.connections);
+        Self { width, health: origin.health.with_name(name), ..origin }
     }
 
     /// The same in the place of another origin of this process, which a request may still come back from.
@@ -160,6 +164,11 @@ impl Origin {
 
     pub(super) fn hedging(&self) -> &Hedging {
         &self.hedging
+    }
+
+    /// The width of long reads.
+    pub(super) fn width(&self) -> &Arc<Width> {
+        &self.width
     }
 
     /// Remembers whether the origin answers.
@@ -339,6 +348,9 @@ impl Origin {
         let is_head = request.method == Method::HEAD;
         let kind = if is_head { OriginKind::Head } else { OriginKind::Get };
         self.health.record(kind, request.id.hash64(), outcome.as_ref().err());
+        if let Err(OriginError::Throttled(_)) = &outcome {
+            self.width.throttled();
+        }
         metrics::origin_first_byte(kind, started.elapsed());
         outcome
     }

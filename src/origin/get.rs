@@ -81,6 +81,7 @@ impl Origin {
         urgency: &Arc<Urgency>,
     ) -> Result<Answer, OriginError> {
         let mut budget = RetryBudget::new(self.config()).of(urgency.clone());
+        let transfer = self.width().begin(bytes_of(&asked));
         loop {
             let (phase, bucket) = (Phase::FirstByte, id.bucket_hash64());
             let about = About { phase, bytes: bytes_of(&asked), bucket };
@@ -92,7 +93,11 @@ impl Origin {
             match self.hedging().race(about, || self.may_repeat(), send).await {
                 Ok((exchange, checked)) => {
                     self.health().answered_after_all(&mut budget);
-                    return Ok(Body::answer(self.clone(), id.clone(), exchange, checked, budget));
+                    if let Some(transfer) = &transfer {
+                        transfer.answered();
+                    }
+                    let of = (self.clone(), id.clone());
+                    return Ok(Body::answer(of, exchange, checked, budget, transfer));
                 }
                 Err(failure) => self.pause(failure, &mut budget).await?,
             }

@@ -48,6 +48,7 @@ mod retry;
 mod slots;
 mod touch;
 mod version_access;
+mod width;
 
 pub use access_point::{AccessPoint, NotAnAccessPoint};
 pub use addresses::AddressState;
@@ -72,3 +73,4 @@ pub use pass_through::Redirected;
 pub use regions::{Site, in_region};
 pub use report::{OriginReport, OriginsReport};
 pub use slots::{Class, Urgency};
+pub use width::Width;

@@ -27,7 +27,7 @@ use self::set::Target;
 use super::body::Answer;
 use super::client::Origin;
 use super::report::OriginsReport;
-use super::{Asked, OriginError, Pin, Urgency};
+use super::{Asked, OriginError, Pin, Urgency, Width};
 use crate::glob::InvalidGlob;
 use crate::s3::object_list::ObjectPage;
 use crate::s3::{BucketName, ObjectId, ObjectKey, ObjectMeta, PartNumber, Realm, S3Error};
@@ -177,6 +177,11 @@ impl Origins {
     /// The origin that an object is asked of; of an object whose origin is no longer known, the default one.
     pub fn of_object(&self, id: &ObjectId) -> Arc<Origin> {
         self.route(id).map_or_else(|_| self.default_origin(), |(origin, _)| origin)
+    }
+
+    /// The width of long reads of an object.
+    pub fn width_of(&self, id: &ObjectId) -> Arc<Width> {
+        self.of_object(id).width().clone()
     }
 
     /// As [`OriginSet::add_failover`].

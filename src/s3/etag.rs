@@ -75,6 +75,21 @@ impl ETag {
         super::range::exact(opaque.rsplit_once('-')?.1)
     }
 
+    /// Bytes of each part but the last, of a multipart upload of `size` bytes, where N and `size` allow one number only:
+    /// of MiB, or else of 8 MiB.
+    #[must_use]
+    pub fn part_size(&self, size: u64) -> Option<u64> {
+        const MIB: u64 = 1 << 20;
+        let count = self.part_count().filter(|count| (2..=size).contains(count))?;
+        // All parts but the last are full, and the last one is not empty.
+        let (least, most) = (size.div_ceil(count), (size - 1) / (count - 1));
+        let only = |unit: u64| {
+            let first = least.next_multiple_of(unit);
+            (first == most - most % unit).then_some(first)
+        };
+        only(MIB).or_else(|| only(8 * MIB))
+    }
+
     /// Returns the characters between the quotes of a strong tag. RFC 9110's etagc without obs-text, which no
     /// client could repeat reliably.
     fn opaque(&self) -> Option<&[u8]> {
@@ -157,6 +172,23 @@ mod tests {
         assert_eq!(etag("\"9b2cf535f27731c974343645a3985328-12\"").part_count(), Some(12));
         for value in ["\"9b2cf535f27731c974343645a3985328\"", "\"a-\"", "\"a-b\"", "W/\"a-1\""] {
             assert_eq!(etag(value).part_count(), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_size_of_parts_follows_from_their_number_where_it_is_unambiguous() {
+        const MIB: u64 = 1 << 20;
+        let of = |tag, size| etag(tag).part_size(size);
+        assert_eq!(of("\"a-13\"", 100 * MIB), Some(8 * MIB));
+        assert_eq!(of("\"a-20\"", 100 * MIB), Some(5 * MIB));
+        assert_eq!(of("\"a-1000\"", 5000 * MIB - 7), Some(5 * MIB));
+        // 10 to 19 MiB: of these one only is a multiple of 8.
+        assert_eq!(of("\"a-2\"", 20 * MIB), Some(16 * MIB));
+        assert_eq!(of("\"a-2\"", 100 * MIB), None);
+        // No parts of whole MiB.
+        assert_eq!(of("\"a-100\"", 10_000_000), None);
+        for (tag, size) in [("\"a-1\"", MIB), ("\"a-0\"", MIB), ("\"a\"", MIB), ("\"a-9\"", 5)] {
+            assert_eq!(of(tag, size), None, "{tag}");
         }
     }
 }

@@ -16,7 +16,7 @@ fn mistakes_are_named_with_line_column_and_key() {
     for (text, expected) in [
         (
             "cache:\n  memroy: 2GiB\n",
-            "FILE:2:3: cache.memroy: unknown key, expected one of `memory`, `block`, `in_flight`, `fetch`, `read_ahead`, `disk`, `admission`",
+            "FILE:2:3: cache.memroy: unknown key, expected one of `memory`, `block`, `in_flight`, `fetch`, `read_ahead`, `predict_reads`, `disk`, `admission`",
         ),
         (
             "rules:\n  - match: '**'\n    freshness: { ttl: 1m, swr: 5s }\n",

@@ -138,6 +138,8 @@ mod process;
 mod proxy_protocol;
 /// Purges of objects, prefixes, buckets and everything.
 mod purge;
+/// Reads ahead of clients that read an object by several requests.
+mod read_ahead;
 /// Responses 412 and 416, and their confirmation by the origin.
 mod refusals;
 /// Buckets in other regions than the configured one.
@@ -202,6 +204,8 @@ mod watch;
 mod web_pages;
 /// The HTTP listener for events.
 mod webhook;
+/// Parallel ranges of one cold read.
+mod width;
 /// Write-behind: hot blocks are on disk before a crash.
 mod write_behind;
 /// Races of writes and reads.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -16,9 +16,12 @@ use crate::cache::memory::block::Block;
 use crate::metrics::GaugeGuard;
 use crate::origin::{Class, OriginError, Urgency};
 
-/// Counts the readers that wait for a fetch, and holds the most urgent class among them.
+/// Counts the readers that wait for a fetch and the bytes that it has to bring, and holds the most urgent class among the
+/// readers.
 pub(in crate::cache) struct Interest {
     urgency: Arc<Urgency>,
+    /// Bytes that have not come yet.
+    left: AtomicU64,
     claims: AtomicUsize,
     lost: Notify,
 }
@@ -26,7 +29,8 @@ pub(in crate::cache) struct Interest {
 impl Interest {
     pub(in crate::cache) fn new(class: Class) -> Arc<Self> {
         let urgency = Arc::new(Urgency::new(class));
-        Arc::new(Self { urgency, claims: AtomicUsize::new(0), lost: Notify::new() })
+        let left = AtomicU64::new(0);
+        Arc::new(Self { urgency, left, claims: AtomicUsize::new(0), lost: Notify::new() })
     }
 
     pub(in crate::cache) fn urgency(&self) -> &Arc<Urgency> {
@@ -94,6 +98,7 @@ impl Fill {
         interest: Arc<Interest>,
         paid: Option<Paid>,
     ) -> Self {
+        interest.left.fetch_add(span.end - span.start, Ordering::Relaxed);
         Self {
             span,
             arrived: Mutex::new(Arrived::Some(Vec::new())),
@@ -114,6 +119,7 @@ impl Fill {
         let readable = buffer.len();
         let (ours, rest) = bytes.split_at(bytes.len().min(length - readable));
         buffer.extend_from_slice(ours);
+        self.interest.left.fetch_sub(ours.len() as u64, Ordering::Relaxed);
         *bytes = rest;
         if buffer.len() == length {
             *arrived = Arrived::Unpublished { all: std::mem::take(buffer).into(), readable };
@@ -192,6 +198,16 @@ impl Claim {
     /// It is waited for by whoever is of this class.
     pub(in crate::cache) fn raise(&self, class: Class) {
         self.fill.interest.urgency.raise(class);
+    }
+
+    /// Whether both are of one fetch.
+    pub(in crate::cache) fn is_beside(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.fill.interest, &other.fill.interest)
+    }
+
+    /// Bytes that its fetch has still to bring.
+    pub(in crate::cache) fn left(&self) -> u64 {
+        self.fill.interest.left.load(Ordering::Relaxed)
     }
 
     pub(in crate::cache) fn covers(&self, offset: u64) -> bool {

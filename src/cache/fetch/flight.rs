@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::budget::Paid;
 use super::fill::{Claim, Fill, Interest, Wanted};
-use super::plan::{self, FirstRequest};
+use super::plan::{self, Cuts, FirstRequest};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::block::Block;
@@ -144,6 +144,8 @@ pub(in crate::cache) struct Reading<'a> {
     pub version: &'a ObjectVersion,
     pub generation: Generation,
     pub class: Class,
+    /// Both ends of what is fetched for it are rounded to this.
+    pub unit: u64,
 }
 
 type Key<T> = (T, Generation);
@@ -303,10 +305,10 @@ impl Flights {
         wanted: &Range<u64>,
         fetch_end: u64,
         held: &dyn Fn(&BlockKey) -> Vec<Range<u64>>,
-        fetch: u64,
+        cuts: Cuts,
         paid: Option<(Paid, u64)>,
     ) -> (Vec<Claim>, Vec<NewFetch>) {
-        let Reading { id, version, generation, class } = *read;
+        let Reading { id, version, generation, class, unit } = *read;
         let mut table = self.shard(id).lock();
         let openings = table.openings.get(&(id.clone(), generation));
         let coming: Vec<_> = openings.into_iter().flatten().map(|o| o.span(version)).collect();
@@ -325,7 +327,7 @@ impl Flights {
             let mut have: Vec<_> = in_flight.iter().map(|f| f.span.clone()).collect();
             have.extend(held(&key));
             have.extend_from_slice(&coming);
-            span.start = plan::fetch_start(span.start, key.start());
+            span.start = plan::fetch_start(span.start, key.start(), unit);
             for mut gap in plan::missing(span, &mut have).into_iter().filter(is_wanted) {
                 gap.end = gap.end.min(gap.start + left);
                 left -= gap.end - gap.start;
@@ -335,7 +337,7 @@ impl Flights {
             }
         }
         let mut purse = Purse(paid);
-        let fetches: Vec<_> = plan::origin_ranges(gaps, fetch)
+        let fetches: Vec<_> = plan::origin_ranges(gaps, cuts)
             .into_iter()
             .map(|range| table.plan(read, range, &mut purse))
             .collect();

@@ -84,14 +84,16 @@ impl Locality {
 
 impl Recent {
     fn fetch_end(&mut self, wanted: &Range<u64>, limit: u64) -> u64 {
-        let start = plan::fetch_start(wanted.start, 0);
+        let start = plan::fetch_start(wanted.start, 0, UNIT);
+        let unit = plan::rounding(wanted.end - wanted.start);
         let grown = |(at, fetch): (usize, &Fetch)| Some((fetch.grown(start, wanted.start)?, at));
         let widest = self.fetches.iter().enumerate().filter_map(grown).max();
         let (width, place) = widest.unwrap_or((UNIT, self.oldest));
         if widest.is_none() {
             self.oldest = (self.oldest + 1) % FETCHES;
         }
-        let end = plan::fetch_end(wanted.end, limit).max(limit.min(start.saturating_add(width)));
+        let end =
+            plan::fetch_end(wanted.end, limit, unit).max(limit.min(start.saturating_add(width)));
         self.fetches[place] = Fetch { start, end, width: width.min(limit - start) };
         end
     }

@@ -1,5 +1,6 @@
 //! Bytes of one version, in order: what is in memory, on disk or in flight, and fetches of what is missing.
 
+pub(in crate::cache) mod ahead;
 pub(in crate::cache) mod budget;
 pub(in crate::cache) mod client_pace;
 pub(in crate::cache) mod empties;

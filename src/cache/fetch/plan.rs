@@ -17,6 +17,12 @@ use crate::s3::{ByteRange, ObjectKey};
 /// S3's usual 80 MB/s a connection, and is the unit in which the disk tier checks its records.
 pub(in crate::cache) const UNIT: u64 = 64 * 1024;
 
+/// What both ends of a read of `length` bytes are rounded to: one that is no longer than two units costs whole ones, a longer
+/// one little more than its bytes.
+pub(in crate::cache) fn rounding(length: u64) -> u64 {
+    if length <= 2 * UNIT { UNIT } else { UNIT / 4 }
+}
+
 /// The first request for an object that is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cache) struct FirstRequest {
@@ -37,14 +43,14 @@ impl From<Asked> for FirstRequest {
     }
 }
 
-/// Rounds a wanted offset down to where its fetch begins, never below `floor` (the block's start).
-pub(in crate::cache) fn fetch_start(offset: u64, floor: u64) -> u64 {
-    (offset - offset % UNIT).max(floor)
+/// Rounds a wanted offset down to where its fetch begins, never below `floor` (the block's start). `unit`: of [`rounding`].
+pub(in crate::cache) fn fetch_start(offset: u64, floor: u64, unit: u64) -> u64 {
+    (offset - offset % unit).max(floor)
 }
 
 /// Rounds the end of a small read up to where its fetch ends, at most `limit` (the block's end).
-pub(in crate::cache) fn fetch_end(end: u64, limit: u64) -> u64 {
-    end.checked_next_multiple_of(UNIT).unwrap_or(u64::MAX).min(limit)
+pub(in crate::cache) fn fetch_end(end: u64, limit: u64, unit: u64) -> u64 {
+    end.checked_next_multiple_of(unit).unwrap_or(u64::MAX).min(limit)
 }
 
 /// What to ask of an object that is not known yet, so that the answer begins with the bytes the client needs:
@@ -64,11 +70,13 @@ pub(in crate::cache) fn first_request(
         Some(ByteRange::Bounded { first, last }) => (first, last),
         Some(ByteRange::Suffix(n)) => return Asked::Suffix(n.max(UNIT)),
     };
-    let start = fetch_start(first, first - first % block);
+    let length = last.saturating_sub(first).saturating_add(1);
+    let unit = rounding(length);
+    let start = fetch_start(first, first - first % block, unit);
     let most = (start - start % block).saturating_add(fetch.max(block));
     let block_end = (last - last % block).saturating_add(block);
-    let end = match last.saturating_sub(first).saturating_add(1) < block {
-        true => fetch_end(last.saturating_add(1), block_end),
+    let end = match length < block {
+        true => fetch_end(last.saturating_add(1), block_end, unit),
         false => block_end,
     };
     Asked::Range(start..end.min(most))
@@ -105,11 +113,47 @@ pub(in crate::cache) fn missing(wanted: Range<u64>, have: &mut [Range<u64>]) -> 
     gaps
 }
 
-/// Merges adjacent spans and cuts the runs into origin ranges of `fetch` to `2 * fetch` bytes (smaller only
-/// where a run is). Cuts lie on multiples of `fetch`, so that readers of overlapping ranges ask alike.
+/// Where runs of missing blocks are cut into ranges. Cuts lie on multiples of a number of bytes, so that readers of
+/// overlapping ranges ask alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cache) struct Cuts {
+    /// Least bytes of a range within a run.
+    every: u64,
+    /// No range goes on behind a cut; else one may have up to twice as many bytes.
+    exact: bool,
+}
+
+impl Cuts {
+    pub(in crate::cache) fn every(bytes: u64) -> Self {
+        Self { every: bytes, exact: false }
+    }
+
+    /// Cuts along the parts as which an object is stored, where their size is known: ranges of other parts come from other
+    /// places of the store. Ranges have about `fetch` bytes, at most.
+    pub(in crate::cache) fn along_parts(part: Option<u64>, block: u64, fetch: u64) -> Self {
+        let Some(part) = part.filter(|part| part % block == 0) else { return Self::every(fetch) };
+        if part <= fetch {
+            return Self { every: fetch - fetch % part, exact: true };
+        }
+        let least = part.div_ceil(fetch);
+        let is_even =
+            |pieces: &u64| part.is_multiple_of(*pieces) && (part / pieces).is_multiple_of(block);
+        match (least..=2 * least).find(is_even) {
+            Some(pieces) => Self { every: part / pieces, exact: true },
+            None => Self::every(fetch),
+        }
+    }
+
+    /// Least bytes of a range within a run.
+    pub(in crate::cache) fn bytes(self) -> u64 {
+        self.every
+    }
+}
+
+/// Merges adjacent spans and cuts the runs into origin ranges.
 pub(in crate::cache) fn origin_ranges(
     spans: impl IntoIterator<Item = Range<u64>>,
-    fetch: u64,
+    cuts: Cuts,
 ) -> Vec<Range<u64>> {
     let mut runs: Vec<Range<u64>> = Vec::new();
     for span in spans {
@@ -118,18 +162,18 @@ pub(in crate::cache) fn origin_ranges(
             _ => runs.push(span),
         }
     }
-    runs.into_iter().flat_map(|run| cut(run, fetch)).collect()
+    runs.into_iter().flat_map(|run| cut(run, cuts)).collect()
 }
 
-fn cut(run: Range<u64>, fetch: u64) -> Vec<Range<u64>> {
+fn cut(run: Range<u64>, Cuts { every, exact }: Cuts) -> Vec<Range<u64>> {
     let mut pieces = Vec::new();
     let mut start = run.start;
     while start < run.end {
-        let mut end = (start / fetch + 1) * fetch;
-        if end - start < fetch {
-            end += fetch;
+        let mut end = (start / every + 1) * every;
+        if !exact && end - start < every {
+            end += every;
         }
-        if run.end.saturating_sub(end) < fetch && run.end - start <= 2 * fetch {
+        if !exact && run.end.saturating_sub(end) < every && run.end - start <= 2 * every {
             end = run.end;
         }
         let end = end.min(run.end);
@@ -148,13 +192,13 @@ mod tests {
 
     #[test]
     fn a_fetch_begins_and_ends_with_the_units_of_the_wanted_bytes() {
-        assert_eq!(fetch_start(700_000, 0), 10 * UNIT);
-        assert_eq!(fetch_start(MIB + 5, MIB), MIB);
-        assert_eq!(fetch_start(1_000, 900), 900);
-        assert_eq!(fetch_end(UNIT, MIB), UNIT);
-        assert_eq!(fetch_end(UNIT + 1, MIB), 2 * UNIT);
-        assert_eq!(fetch_end(1_000, 1_001), 1_001);
-        assert_eq!(fetch_end(u64::MAX, u64::MAX), u64::MAX);
+        assert_eq!(fetch_start(700_000, 0, UNIT), 10 * UNIT);
+        assert_eq!(fetch_start(MIB + 5, MIB, UNIT), MIB);
+        assert_eq!(fetch_start(1_000, 900, UNIT), 900);
+        assert_eq!(fetch_end(UNIT, MIB, UNIT), UNIT);
+        assert_eq!(fetch_end(UNIT + 1, MIB, UNIT), 2 * UNIT);
+        assert_eq!(fetch_end(1_000, 1_001, UNIT), 1_001);
+        assert_eq!(fetch_end(u64::MAX, u64::MAX, UNIT), u64::MAX);
     }
 
     #[test]
@@ -173,6 +217,8 @@ mod tests {
         assert_eq!(first(Some(across)), Asked::Range(MIB - UNIT..MIB + UNIT));
         let most_of_a_block = ByteRange::Bounded { first: 1, last: MIB - 1 };
         assert_eq!(first(Some(most_of_a_block)), Asked::Range(0..MIB));
+        let column = ByteRange::Bounded { first: 100_000, last: 399_999 };
+        assert_eq!(first(Some(column)), Asked::Range(98_304..409_600));
         let one_block = ByteRange::Bounded { first: 70_000, last: MIB + 69_999 };
         assert_eq!(first(Some(one_block)), Asked::Range(UNIT..2 * MIB));
         assert_eq!(first(Some(ByteRange::From(3 * MIB))), Asked::Range(3 * MIB..11 * MIB));
@@ -196,14 +242,30 @@ mod tests {
     #[test]
     fn adjacent_spans_merge_into_ranges_of_one_to_two_fetches() {
         let blocks = |n: u64| (0..n).map(|i| i * MIB..(i + 1) * MIB);
-        assert_eq!(origin_ranges(blocks(3), 8 * MIB), [0..3 * MIB]);
-        assert_eq!(origin_ranges(blocks(12), 8 * MIB), [0..12 * MIB]);
-        let many = origin_ranges(blocks(64), 8 * MIB);
+        let cuts = Cuts::every(8 * MIB);
+        assert_eq!(origin_ranges(blocks(3), cuts), [0..3 * MIB]);
+        assert_eq!(origin_ranges(blocks(12), cuts), [0..12 * MIB]);
+        let many = origin_ranges(blocks(64), cuts);
         assert!(many.iter().all(|r| (8 * MIB..=16 * MIB).contains(&(r.end - r.start))), "{many:?}");
         assert_eq!(many.len(), 8);
         assert_eq!(
-            origin_ranges([7 * MIB..24 * MIB], 8 * MIB),
+            origin_ranges([7 * MIB..24 * MIB], cuts),
             [7 * MIB..16 * MIB, 16 * MIB..24 * MIB]
+        );
+    }
+
+    #[test]
+    fn ranges_of_an_object_that_is_stored_in_parts_lie_in_one_part_each() {
+        let cuts = |part| Cuts::along_parts(Some(part * MIB), MIB, 8 * MIB);
+        let sizes: Vec<_> = [1, 3, 5, 8, 16, 25, 100].map(|part| cuts(part).bytes() / MIB).into();
+        assert_eq!(sizes, [8, 6, 5, 8, 8, 5, 5]);
+        // A prime number, and blocks that do not end with parts.
+        assert_eq!(cuts(17), Cuts::every(8 * MIB));
+        assert_eq!(Cuts::along_parts(Some(5 * MIB), 4 * MIB, 8 * MIB), Cuts::every(8 * MIB));
+        assert_eq!(Cuts::along_parts(None, MIB, 8 * MIB), Cuts::every(8 * MIB));
+        assert_eq!(
+            origin_ranges([8 * MIB..22 * MIB], cuts(5)),
+            [8 * MIB..10 * MIB, 10 * MIB..15 * MIB, 15 * MIB..20 * MIB, 20 * MIB..22 * MIB]
         );
     }
 
@@ -225,7 +287,8 @@ mod tests {
             }
             let bytes =
                 |ranges: &[Range<u64>]| ranges.iter().flat_map(Clone::clone).collect::<Vec<_>>();
-            let ranges = origin_ranges(spans.clone(), 1 + next(16));
+            let cuts = Cuts { every: 1 + next(16), exact: next(2) == 0 };
+            let ranges = origin_ranges(spans.clone(), cuts);
             assert_eq!(bytes(&ranges), bytes(&spans));
         }
     }

@@ -17,6 +17,7 @@ use super::budget::{Paid, units};
 use super::client_pace::ClientPace;
 use super::fill::{Claim, Slice};
 use super::flight::OpeningHandle;
+use super::plan::{self, Cuts};
 use crate::cache::assembly::Cache;
 use crate::cache::disk::{FromDisk, Presence};
 use crate::cache::invalidate::generation::Generation;
@@ -25,6 +26,7 @@ use crate::cache::lookup::found::Found;
 use crate::cache::lookup::open::CacheError;
 use crate::cache::rules::policy::Fetching;
 use crate::metrics::disk::Failure;
+use crate::origin::Width;
 use crate::s3::{ObjectId, ObjectMeta};
 
 /// What a client takes within so many seconds may be held for it while others wait for memory.
@@ -94,6 +96,8 @@ pub struct BlockReader {
     at: u64,
     end: u64,
     granularity: Granularity,
+    /// Both ends of what is fetched are rounded to this.
+    unit: u64,
     /// Up to where bytes were claimed or found in memory.
     planned: u64,
     /// Up to where the disk was told what comes.
@@ -103,6 +107,9 @@ pub struct BlockReader {
     /// The client takes its time: nothing is read ahead until it waits for bytes again.
     slow: bool,
     claims: VecDeque<Claim>,
+    cuts: Cuts,
+    /// How many ranges it may have fetched at the same time; `None`: not asked yet.
+    width: Option<Arc<Width>>,
     /// The rest of what was read from disk, a chunk at most, when there was no memory to hand out all of it.
     left_over: Option<Bytes>,
     /// Where the disk did not give what it holds, as offsets in the object: that is fetched.
@@ -123,6 +130,8 @@ impl Cache {
         let block_size = self.objects.block_size;
         let is_small = length < block_size && found.version.size() > block_size;
         let granularity = if is_small { Granularity::Unit } else { Granularity::Block };
+        let part = found.version.etag().part_size(found.version.size());
+        let cuts = Cuts::along_parts(part, block_size, self.fetch_size);
         let mut reader = BlockReader {
             cache: self.clone(),
             id: found.id,
@@ -134,11 +143,14 @@ impl Cache {
             at: range.start,
             end: range.end,
             granularity,
+            unit: plan::rounding(length),
             planned: range.start,
             prefetched: range.start,
             window: 0,
             slow: false,
             claims: VecDeque::new(),
+            cuts,
+            width: None,
             left_over: None,
             refused: 0..0,
             touched: None,

@@ -132,6 +132,11 @@ impl Cache {
         policy: &Policy,
     ) -> Result<Found, CacheError> {
         let known = self.look(id, policy, LearnedBy::Head).await;
+        if let Lookup::Unknown = known
+            && let Some(found) = Box::pin(self.head_with_tail(id, policy)).await?
+        {
+            return Ok(found);
+        }
         self.confirm(id, policy, known).await
     }
 

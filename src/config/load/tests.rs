@@ -72,7 +72,7 @@ fn a_wrong_value_in_a_file_is_named_with_its_key_and_line() {
 fn an_unknown_key_is_named_in_full() {
     assert_eq!(
         file("cache:\n  blok: 1MiB\n", &[]).unwrap_err(),
-        "hotset.yaml:2:3: cache.blok: unknown key, expected one of `memory`, `block`, `in_flight`, `fetch`, `read_ahead`, `disk`, `admission`"
+        "hotset.yaml:2:3: cache.blok: unknown key, expected one of `memory`, `block`, `in_flight`, `fetch`, `read_ahead`, `predict_reads`, `disk`, `admission`"
     );
     assert!(
         file("lisen: []\n", &[]).unwrap_err().starts_with("hotset.yaml:1:1: lisen: unknown key")

@@ -99,6 +99,7 @@ impl Gateway {
             return None;
         }
         ctx.charge = std::mem::take(charge);
+        self.cache.read_follows(&found, &body);
         if self.cache.draws(&found, policy) {
             self.cache.verify_hit(found.again(), body, policy);
         }

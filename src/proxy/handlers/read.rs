@@ -181,6 +181,7 @@ impl Gateway {
             Answer::Bytes { range, partial } => (range, partial),
         };
         let drawn = self.cache.draws(&found, policy).then(|| found.again());
+        let followed = self.cache.may_read_ahead(&found).then(|| found.again());
         let mut missing = MissReason::New;
         let mut reader = match read.method {
             ReadMethod::Head => None,
@@ -204,6 +205,9 @@ impl Gateway {
                 }
             },
         };
+        if let (Some(found), ReadMethod::Get) = (&followed, read.method) {
+            self.cache.read_follows(found, &range);
+        }
         let cache = match (&first, &reader) {
             (Some(piece), Some(reader)) => match promised(cache, piece.source, reader).await {
                 CacheStatus::Partial(_) => {

@@ -121,6 +121,7 @@ pub fn test_config(s3: &FakeS3) -> Config {
     config.origin.backoff.cap = HumanDuration(Duration::from_millis(10));
     // Tests count requests to the origin, on machines of any speed.
     config.origin.hedging = false;
+    config.cache.predict_reads = false;
     config.cache.memory = Some(ByteSize::mib(64));
     config.cache.in_flight = Some(ByteSize::mib(64));
     config.cache.read_ahead = ByteSize::mib(32);

@@ -14,6 +14,9 @@ use crate::cache::lookup::open::CacheError;
 use crate::cache::memory::block::Block;
 use crate::origin::Class;
 
+/// A range that has no more to bring is as good as done: the next one is asked for before the connection is idle.
+const ALMOST_NONE: u64 = 4 * UNIT;
+
 impl BlockReader {
     /// Whether the client takes less than a block in a second.
     fn is_slow(&self) -> bool {
@@ -34,7 +37,8 @@ impl BlockReader {
             self.window = self.window.max(self.cache.fetch_size);
         }
         let block_end = self.version.block_at(self.at).end();
-        let ahead = self.end.min(self.at + self.window).max(block_end.min(self.end));
+        let window = self.window.min(self.may_begin(self.window).max(1) * self.cuts.bytes());
+        let ahead = self.end.min(self.at + window).max(block_end.min(self.end));
         let wanted = self.at..ahead;
         let reading = self.reading(self.class());
         let (claims, fetches) = self.join(&reading, &wanted, ahead, None);
@@ -82,7 +86,7 @@ impl BlockReader {
         if self.is_slow() {
             fetch_end = fetch_end.min((self.at + self.pace.rate()).next_multiple_of(UNIT));
         }
-        let start = plan::fetch_start(self.at, self.version.block_at(self.at).start());
+        let start = plan::fetch_start(self.at, self.version.block_at(self.at).start(), self.unit);
         let bytes = fetch_end - start;
         let paid = self.cache.budget.fill(bytes).await.ok_or(CacheError::NoMemory)?;
         Ok(((paid, bytes), fetch_end))
@@ -97,7 +101,7 @@ impl BlockReader {
     fn fetch_end(&self, end: u64) -> u64 {
         match self.granularity {
             Granularity::Block => self.block_end(end),
-            Granularity::Unit => plan::fetch_end(end, self.block_end(end)),
+            Granularity::Unit => plan::fetch_end(end, self.block_end(end), self.unit),
         }
     }
 
@@ -118,7 +122,11 @@ impl BlockReader {
         if from >= upto {
             return;
         }
-        let upto = self.end.min(self.block_end(upto));
+        let most = self.may_begin(upto - from) * self.cuts.bytes();
+        if most == 0 {
+            return;
+        }
+        let upto = self.end.min(self.block_end(upto.min(from + most)));
         let fetch_end = self.fetch_end(upto);
         let bytes = fetch_end - from + UNIT;
         let Some(paid) = self.cache.budget.try_read_ahead(bytes) else {
@@ -132,6 +140,24 @@ impl BlockReader {
         self.planned = upto;
     }
 
+    /// Ranges that it may have fetched beside those that are under way, for `wanted` bytes.
+    fn may_begin(&mut self, wanted: u64) -> u64 {
+        let width = self.width.get_or_insert_with(|| self.cache.origin.width_of(&self.id));
+        let mut under_way = 0;
+        let mut last: Option<&Claim> = None;
+        for claim in &self.claims {
+            if last.is_none_or(|last| !last.is_beside(claim)) && claim.left() > ALMOST_NONE {
+                under_way += 1;
+            }
+            last = Some(claim);
+        }
+        let free = width.ranges().saturating_sub(under_way) as u64;
+        if wanted > free * self.cuts.bytes() {
+            width.held_back();
+        }
+        free
+    }
+
     fn join(
         &self,
         reading: &Reading<'_>,
@@ -139,7 +165,7 @@ impl BlockReader {
         fetch_end: u64,
         paid: Option<(Paid, u64)>,
     ) -> (Vec<Claim>, Vec<NewFetch>) {
-        let Cache { flights, blocks, fetch_size, .. } = &*self.cache;
+        let Cache { flights, blocks, .. } = &*self.cache;
         let here = self.version.block_at(self.at).index();
         let held = |key: &BlockKey| {
             if self.insists && key.index() == here {
@@ -150,12 +176,12 @@ impl BlockReader {
             let in_memory = blocks.memory.find(key);
             in_memory.iter().flat_map(Block::spans).chain(on_disk).collect()
         };
-        flights.join(reading, wanted, fetch_end, &held, *fetch_size, paid)
+        flights.join(reading, wanted, fetch_end, &held, self.cuts, paid)
     }
 
     fn reading(&self, class: Class) -> Reading<'_> {
-        let Self { id, version, generation, .. } = self;
-        Reading { id, version, generation: *generation, class }
+        let Self { id, version, generation, unit, .. } = self;
+        Reading { id, version, generation: *generation, class, unit: *unit }
     }
 
     /// How urgent the bytes at its place are.

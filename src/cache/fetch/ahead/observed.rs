@@ -1,0 +1,105 @@
+//! The latest reads of the latest objects, and what was fetched ahead of them.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::pattern::{Outcome, Reads};
+use crate::metrics::read_ahead as metrics;
+use crate::s3::ObjectId;
+
+/// Objects whose reads are remembered, at most.
+const OBJECTS: usize = 512;
+/// Spans that are fetched ahead at the same time, at most.
+const FETCHES: usize = 64;
+/// So many fetches after which what was not read is counted.
+const COUNTED_AFTER: u64 = 64;
+
+/// The latest reads of the latest objects.
+pub(in crate::cache) struct ReadAhead {
+    is_enabled: bool,
+    /// Bounded: an object takes the place of another with the same hash.
+    objects: Box<[Mutex<Slot>]>,
+    fetches: Arc<Semaphore>,
+    begun: AtomicU64,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// [`ObjectId::hash64`].
+    object: u64,
+    reads: Reads,
+}
+
+impl ReadAhead {
+    pub(in crate::cache) fn new(is_enabled: bool) -> Self {
+        let objects = (0..OBJECTS).map(|_| Mutex::default()).collect();
+        let fetches = Arc::new(Semaphore::new(FETCHES));
+        Self { is_enabled, objects, fetches, begun: AtomicU64::new(0) }
+    }
+
+    /// Whether anything is read ahead.
+    pub(in crate::cache) fn is_enabled(&self) -> bool {
+        self.is_enabled
+    }
+
+    fn slot(&self, hash: u64) -> &Mutex<Slot> {
+        &self.objects[usize::try_from(hash % OBJECTS as u64).expect("below OBJECTS")]
+    }
+
+    fn with<R>(mut slot: MutexGuard<'_, Slot>, hash: u64, then: impl FnOnce(&mut Reads) -> R) -> R {
+        if slot.object != hash {
+            let before = std::mem::take(&mut *slot);
+            count(before.reads.end());
+            slot.object = hash;
+        }
+        let result = then(&mut slot.reads);
+        let outcome = slot.reads.outcome(Instant::now());
+        drop(slot);
+        count(outcome);
+        result
+    }
+
+    /// What is likely to be read after `range` of an object of `size` bytes, at most `most` bytes.
+    pub(in crate::cache) fn next(
+        &self,
+        id: &ObjectId,
+        range: &Range<u64>,
+        (size, most): (u64, u64),
+    ) -> Vec<Range<u64>> {
+        let hash = id.object().hash64();
+        // Of many reads at the same time some are not noted.
+        let Some(slot) = self.slot(hash).try_lock() else { return Vec::new() };
+        Self::with(slot, hash, |reads| reads.read(range, (size, most), Instant::now()))
+    }
+
+    /// These were fetched ahead.
+    pub(in crate::cache) fn fetched(
+        &self,
+        id: &ObjectId,
+        spans: impl IntoIterator<Item = Range<u64>>,
+    ) {
+        let (now, hash) = (Instant::now(), id.object().hash64());
+        let slot = self.slot(hash).lock();
+        Self::with(slot, hash, |reads| spans.into_iter().for_each(|span| reads.fetched(span, now)));
+        if self.begun.fetch_add(1, Ordering::Relaxed) % COUNTED_AFTER == COUNTED_AFTER - 1 {
+            for slot in &self.objects {
+                let outcome = slot.lock().reads.outcome(now);
+                count(outcome);
+            }
+        }
+    }
+
+    /// `None`: enough is being fetched.
+    pub(in crate::cache) fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.fetches.clone().try_acquire_owned().ok()
+    }
+}
+
+fn count(Outcome { used, wasted }: Outcome) {
+    metrics::read_ahead(used, wasted);
+}

@@ -1,0 +1,393 @@
+//! Patterns in the reads of one object, each of them a request of its own: in order, and at equal distances.
+//!
+//! A reader in order begins where an earlier read ended; what it reads ahead grows with what it has read. Reads at equal
+//! distances repeat after one or several others, as those of a few columns of each row group do. What was fetched for
+//! neither is counted as wasted, and a pattern that wastes more than it brings is not followed any further.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Reads of an object that are remembered.
+const READS: usize = 24;
+/// Reads after which a pattern may repeat.
+const PERIOD: usize = 8;
+/// Reads in order, the first included, before any is expected.
+const IN_ORDER: u32 = 3;
+/// Reads that repeat others at the same distance, before more are expected to.
+const REPEATS: usize = 3;
+/// Bytes that a reader in order may leave out, and by which equal distances may differ.
+const NEAR: u64 = 64 * 1024;
+/// Spans of an object that were fetched and not read yet.
+const SPANS: usize = 32;
+/// What was not read for so long is wasted.
+const UNREAD: Duration = Duration::from_mins(1);
+/// Bytes that may be wasted before a pattern has brought anything.
+const TRIAL: u64 = 2 << 20;
+
+/// Bytes that were fetched ahead, by what became of them since they were last counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::cache) struct Outcome {
+    pub(in crate::cache) used: u64,
+    pub(in crate::cache) wasted: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Read {
+    span: Range<u64>,
+    /// Reads in order that end with this one,
+    streak: u32,
+    /// and their bytes.
+    bytes: u64,
+    /// Up to where more was expected.
+    expected: u64,
+}
+
+#[derive(Debug)]
+struct Span {
+    span: Range<u64>,
+    since: Instant,
+}
+
+impl Span {
+    fn bytes(&self) -> u64 {
+        self.span.end - self.span.start
+    }
+}
+
+/// The latest reads of one object.
+#[derive(Debug, Default)]
+pub(in crate::cache) struct Reads {
+    /// The oldest first.
+    latest: VecDeque<Read>,
+    /// Fetched ahead, and not read yet.
+    ahead: VecDeque<Span>,
+    used: u64,
+    wasted: u64,
+    counted: Outcome,
+}
+
+impl Reads {
+    /// Takes a read of an object of `size` bytes. Returns what is likely to be read next, at most `most` bytes.
+    pub(in crate::cache) fn read(
+        &mut self,
+        span: &Range<u64>,
+        (size, most): (u64, u64),
+        now: Instant,
+    ) -> Vec<Range<u64>> {
+        self.take(span);
+        self.expire(now);
+        let read = self.in_order(span);
+        self.latest.push_back(read);
+        if self.latest.len() > READS {
+            self.latest.pop_front();
+        }
+        let unread: u64 = self.ahead.iter().map(Span::bytes).sum();
+        if self.wasted + unread > 2 * self.used + TRIAL {
+            return Vec::new();
+        }
+        let is_in_order = self.latest.back().is_some_and(|read| read.streak >= IN_ORDER);
+        let mut next = match is_in_order {
+            true => self.next_in_order(most),
+            false => self.next_at_distance(most),
+        };
+        next.retain_mut(|next| {
+            next.end = next.end.min(size);
+            let is_expected =
+                |span: &Span| span.span.start < next.end && next.start < span.span.end;
+            next.start < next.end && !self.ahead.iter().any(is_expected)
+        });
+        next
+    }
+
+    /// So much was fetched because it is likely to be read.
+    pub(in crate::cache) fn fetched(&mut self, span: Range<u64>, now: Instant) {
+        if self.ahead.len() == SPANS {
+            let oldest = self.ahead.pop_front();
+            self.waste(oldest.as_ref().map_or(0, Span::bytes));
+        }
+        self.ahead.push_back(Span { span, since: now });
+    }
+
+    /// What became of bytes fetched ahead since this was last asked. What was not read for long is wasted.
+    pub(in crate::cache) fn outcome(&mut self, now: Instant) -> Outcome {
+        self.expire(now);
+        std::mem::take(&mut self.counted)
+    }
+
+    /// The same when nothing is read of it any more.
+    pub(in crate::cache) fn end(mut self) -> Outcome {
+        for span in std::mem::take(&mut self.ahead) {
+            self.waste(span.bytes());
+        }
+        self.counted
+    }
+
+    fn waste(&mut self, bytes: u64) {
+        self.wasted += bytes;
+        self.counted.wasted += bytes;
+    }
+
+    /// Counts what was fetched ahead of a read.
+    fn take(&mut self, read: &Range<u64>) {
+        let (mut left, mut sliver) = (VecDeque::new(), 0);
+        for Span { span, since } in std::mem::take(&mut self.ahead) {
+            let (start, end) = (span.start.max(read.start), span.end.min(read.end));
+            if start >= end {
+                left.push_back(Span { span, since });
+                continue;
+            }
+            self.used += end - start;
+            self.counted.used += end - start;
+            for rest in [span.start..start, end..span.end] {
+                // What is left over of an estimate is not read any more.
+                match rest.end.saturating_sub(rest.start) {
+                    0 => {}
+                    bytes if bytes <= NEAR => sliver += bytes,
+                    _ => left.push_back(Span { span: rest, since }),
+                }
+            }
+        }
+        self.ahead = left;
+        self.waste(sliver);
+        while self.ahead.len() > SPANS {
+            let oldest = self.ahead.pop_front();
+            self.waste(oldest.as_ref().map_or(0, Span::bytes));
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some(oldest) = self.ahead.front()
+            && now.saturating_duration_since(oldest.since) > UNREAD
+        {
+            let bytes = oldest.bytes();
+            self.ahead.pop_front();
+            self.waste(bytes);
+        }
+    }
+
+    /// The read, with what it goes on with.
+    fn in_order(&self, span: &Range<u64>) -> Read {
+        let follows =
+            |read: &&Read| read.span.end <= span.start && span.start - read.span.end <= NEAR;
+        let length = span.end - span.start;
+        match self.latest.iter().rev().find(follows) {
+            Some(before) => Read {
+                span: span.clone(),
+                streak: before.streak + 1,
+                bytes: before.bytes + length,
+                expected: before.expected,
+            },
+            None => Read { span: span.clone(), streak: 1, bytes: length, expected: 0 },
+        }
+    }
+
+    /// As much again as was read in order, once half of what was expected before is read.
+    fn next_in_order(&mut self, most: u64) -> Vec<Range<u64>> {
+        let Some(last) = self.latest.back_mut() else { return Vec::new() };
+        let depth = last.bytes.min(most);
+        let from = last.expected.max(last.span.end);
+        if from - last.span.end > depth / 2 {
+            return Vec::new();
+        }
+        last.expected = last.span.end + depth;
+        let next = from..last.expected;
+        Some(next).filter(|next| !next.is_empty()).into_iter().collect()
+    }
+
+    /// The reads that repeat those of the latest period.
+    fn next_at_distance(&self, most: u64) -> Vec<Range<u64>> {
+        let periods = (1..=PERIOD).map(|period| (self.repeats(period), period));
+        // Of several the one that has held for longest, and of those the shortest.
+        let (repeats, period) = periods
+            .max_by_key(|(repeats, period)| (*repeats, Reverse(*period)))
+            .unwrap_or_default();
+        if repeats < REPEATS {
+            return Vec::new();
+        }
+        let (Distance { by, other }, before) = (self.distance(0, period), self.distance(1, period));
+        // So much the next ones may lie beside the place where they are expected.
+        let apart = u64::try_from((by - before.by).unsigned_abs()).unwrap_or(u64::MAX);
+        let slack = (apart + other.max(before.other)) * 2;
+        let mut left = most;
+        // With a period of one, two of them: the next is asked for before it is needed.
+        let times = if period == 1 { 2 } else { 1 };
+        let ahead = (1..=times).flat_map(|time| (0..period).rev().map(move |back| (time, back)));
+        let moved = ahead.filter_map(|(time, back)| {
+            let then = self.span(back);
+            let start = u64::try_from(i128::from(then.start) + by * time).ok()?;
+            let length = then.end - then.start;
+            left = left.checked_sub(length + 2 * slack)?;
+            Some(start.saturating_sub(slack)..start + length + slack)
+        });
+        moved.collect()
+    }
+
+    /// How many of the latest reads, one after the other, repeat those of a period before at the same distance.
+    fn repeats(&self, period: usize) -> usize {
+        let count = self.latest.len();
+        if count <= period {
+            return 0;
+        }
+        let first = self.distance(0, period);
+        let near = i128::from(NEAR);
+        let is_alike =
+            |distance: &Distance| (distance.by - first.by).abs() <= near && distance.other <= NEAR;
+        if first.by.abs() <= near {
+            return 0;
+        }
+        (0..count - period).map(|back| self.distance(back, period)).take_while(is_alike).count()
+    }
+
+    fn distance(&self, back: usize, period: usize) -> Distance {
+        let (now, then) = (self.span(back), self.span(back + period));
+        Distance {
+            by: i128::from(now.start) - i128::from(then.start),
+            other: (now.end - now.start).abs_diff(then.end - then.start),
+        }
+    }
+
+    /// The latest read but so many.
+    fn span(&self, back: usize) -> &Range<u64> {
+        &self.latest[self.latest.len() - 1 - back].span
+    }
+}
+
+/// How a read differs from the one a period before.
+struct Distance {
+    by: i128,
+    /// By how many bytes it is longer or shorter.
+    other: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    const MOST: u64 = 8 * MIB;
+
+    /// What is fetched ahead for these reads of an object of 1 GiB, each fetched at once, and what becomes of it.
+    fn ahead(spans: impl IntoIterator<Item = Range<u64>>) -> (Vec<Range<u64>>, Outcome) {
+        let (mut reads, now) = (Reads::default(), Instant::now());
+        let mut fetched = Vec::new();
+        for span in spans {
+            for next in reads.read(&span, (1 << 30, MOST), now) {
+                reads.fetched(next.clone(), now);
+                fetched.push(next);
+            }
+        }
+        (fetched, reads.end())
+    }
+
+    fn pieces(from: u64, length: u64, step: u64, count: u64) -> impl Iterator<Item = Range<u64>> {
+        (0..count).map(move |n| from + n * step..from + n * step + length)
+    }
+
+    #[test]
+    fn a_reader_in_order_is_read_ahead_of_by_as_much_as_it_has_read() {
+        let (fetched, outcome) = ahead(pieces(5 * MIB, MIB, MIB, 3));
+        assert_eq!((fetched.len(), &fetched[0]), (1, &(8 * MIB..11 * MIB)));
+        assert_eq!(outcome, Outcome { used: 0, wasted: 3 * MIB });
+        let (fetched, outcome) = ahead(pieces(0, MIB, MIB, 100));
+        // Without a gap, and never further than that.
+        assert!(fetched.windows(2).all(|two| two[0].end == two[1].start));
+        assert!(fetched.iter().all(|span| span.end - span.start <= MOST));
+        assert_eq!(outcome.used, 97 * MIB);
+        assert!(outcome.wasted <= MOST, "{outcome:?}");
+        // With small gaps.
+        assert!(!ahead(pieces(0, MIB, MIB + 10 * KIB, 5)).0.is_empty());
+    }
+
+    #[test]
+    fn several_readers_in_order_do_not_disturb_each_other() {
+        let spans = (0..40)
+            .flat_map(|n| [0, 300 * MIB, 600 * MIB].map(|at| at + n * MIB..at + (n + 1) * MIB));
+        let (_, outcome) = ahead(spans);
+        assert!(outcome.used >= 3 * 35 * MIB, "{outcome:?}");
+        assert!(outcome.wasted <= 3 * MOST, "{outcome:?}");
+    }
+
+    #[test]
+    fn reads_at_equal_distances_are_recognized_forwards_and_backwards() {
+        let (fetched, outcome) = ahead(pieces(0, 100 * KIB, 10 * MIB, 50));
+        assert_eq!(fetched[0], 40 * MIB..40 * MIB + 100 * KIB);
+        assert_eq!(outcome.used, 46 * 100 * KIB);
+        assert!(outcome.wasted <= 200 * KIB, "{outcome:?}");
+        let backwards: Vec<_> = pieces(0, 100 * KIB, 10 * MIB, 50).collect();
+        let (_, outcome) = ahead(backwards.into_iter().rev());
+        assert_eq!((outcome.used, outcome.wasted), (46 * 100 * KIB, 0));
+    }
+
+    #[test]
+    fn columns_of_row_groups_are_recognized() {
+        let columns = [3, 20, 21, 77, 150].map(|column: u64| column * 200 * KIB);
+        let group = 64 * MIB;
+        let spans =
+            (0..10).flat_map(|n| columns.map(|at| n * group + at..n * group + at + 150 * KIB));
+        let (_, outcome) = ahead(spans);
+        // All but the first group, and three columns of the second.
+        assert!(outcome.used >= (50 - 5 - 3) * 150 * KIB, "{outcome:?}");
+        assert!(outcome.wasted <= 5 * 150 * KIB, "{outcome:?}");
+    }
+
+    #[test]
+    fn columns_that_differ_by_little_in_size_are_covered() {
+        let mut state = 7_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % (2 * KIB)
+        };
+        let columns = [3, 20, 21, 77, 150].map(|column: u64| column * 200 * KIB);
+        let mut spans = Vec::new();
+        for n in 0..10 {
+            for at in columns {
+                let start = n * 64 * MIB + at + noise();
+                spans.push(start..start + 150 * KIB + noise());
+            }
+        }
+        let (_, outcome) = ahead(spans);
+        assert!(outcome.used >= (50 - 5 - 3) * 140 * KIB, "{outcome:?}");
+        assert!(outcome.wasted <= 3 * MIB, "{outcome:?}");
+    }
+
+    #[test]
+    fn random_reads_are_not_read_ahead_of() {
+        let mut state = 7_u64;
+        let spans = (0..5000).map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let at = (state >> 24) % (100 * MIB);
+            at..at + 8 * KIB
+        });
+        let (fetched, _) = ahead(spans.collect::<Vec<_>>());
+        let bytes: u64 = fetched.iter().map(|span| span.end - span.start).sum();
+        assert!(bytes <= 5000 * 8 * KIB / 10, "{bytes}");
+    }
+
+    #[test]
+    fn a_pattern_that_wastes_is_not_followed_any_further() {
+        // Three reads in order, and then somewhere else.
+        let spans = (0..30).flat_map(|n: u64| pieces(n * n * 3 * MIB, 256 * KIB, 256 * KIB, 3));
+        let (fetched, outcome) = ahead(spans);
+        let bytes: u64 = fetched.iter().map(|span| span.end - span.start).sum();
+        assert_eq!((outcome.used, outcome.wasted), (0, bytes));
+        assert!(bytes < 10 * MIB, "{bytes}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_read_for_long_is_wasted() {
+        let mut reads = Reads::default();
+        reads.fetched(0..MIB, Instant::now());
+        reads.fetched(5 * MIB..6 * MIB, Instant::now());
+        assert_eq!(reads.outcome(Instant::now()), Outcome::default());
+        reads.read(&(MIB / 2..MIB), (1 << 30, MOST), Instant::now());
+        tokio::time::advance(UNREAD * 2).await;
+        let outcome = reads.outcome(Instant::now());
+        assert_eq!(outcome, Outcome { used: MIB / 2, wasted: MIB + MIB / 2 });
+        assert_eq!(reads.outcome(Instant::now()), Outcome::default());
+    }
+}

@@ -1,0 +1,157 @@
+//! The number of ranges of one read that are asked of the origin at the same time, as the origin shows what is best.
+//!
+//! More connections bring more bytes as long as each is limited by itself, as those to an object store are. Where all of
+//! them share a limit, further ones only cost. So reads are made wider while that pays ([`search`]), and narrower where
+//! nothing is lost by it: an origin that is as fast over one connection is asked for one range at a time.
+
+mod meter;
+mod search;
+#[cfg(test)]
+mod simulation;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use self::meter::Meter;
+use self::search::Search;
+use crate::metrics::origin as gauges;
+
+/// Ranges of one read at most, however many connections there are.
+const MOST: usize = 64;
+/// Requests for less say nothing of the width of long reads.
+const BULK: u64 = 1 << 20;
+
+/// The width of reads from one origin.
+#[derive(Debug)]
+pub struct Width {
+    /// In metrics; `None`: the default origin.
+    name: Option<Arc<str>>,
+    state: Mutex<State>,
+    /// The width that is in force.
+    ranges: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct State {
+    meter: Meter,
+    search: Search,
+}
+
+/// A transfer of many bytes that is under way.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    width: Arc<Width>,
+    began: Instant,
+}
+
+impl Width {
+    /// For an origin that so many requests at a time may be sent to. `name`: in metrics; `None`: the default origin.
+    pub(super) fn new(name: Option<&str>, connections: usize) -> Arc<Self> {
+        let now = Instant::now();
+        // Half of the connections are for other reads.
+        let search = Search::new((connections / 2).clamp(1, MOST));
+        let ranges = AtomicUsize::new(search.width());
+        let state = Mutex::new(State { meter: Meter::new(now), search });
+        Arc::new(Self { name: name.map(Arc::from), state, ranges })
+    }
+
+    /// The number of ranges that one read may have under way.
+    pub fn ranges(&self) -> usize {
+        self.ranges.load(Ordering::Relaxed)
+    }
+
+    /// A read would have more ranges under way if it might.
+    pub fn held_back(&self) {
+        self.state.lock().meter.held_back();
+    }
+
+    /// A request for `bytes` is about to be sent. `None`: it is too small to say anything.
+    pub(super) fn begin(self: &Arc<Self>, bytes: u64) -> Option<Transfer> {
+        if bytes < BULK {
+            return None;
+        }
+        gauges::set_parallel_ranges(self.name.as_deref(), self.ranges());
+        let began = Instant::now();
+        self.state.lock().meter.begins(began);
+        Some(Transfer { width: self.clone(), began })
+    }
+
+    /// The origin asks for less.
+    pub(super) fn throttled(&self) {
+        let now = Instant::now();
+        self.change(|state| {
+            if state.search.throttled(now) {
+                state.meter.restart(now, true);
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        change(&mut state);
+        let ranges = state.search.width();
+        if self.ranges.swap(ranges, Ordering::Relaxed) != ranges {
+            gauges::set_parallel_ranges(self.name.as_deref(), ranges);
+        }
+    }
+}
+
+impl Transfer {
+    /// The head of the answer has come.
+    pub(super) fn answered(&self) {
+        let elapsed = self.began.elapsed();
+        self.width.state.lock().meter.answered(elapsed);
+    }
+
+    /// So many bytes of it have come.
+    pub(super) fn received(&self, bytes: u64) {
+        let now = Instant::now();
+        self.width.change(|State { meter, search }| {
+            if let Some(sample) = meter.received(bytes, now) {
+                let before = search.width();
+                search.step(sample, now);
+                meter.restart(now, search.width() < before);
+            } else if meter.was_idle() {
+                search.was_idle();
+            }
+        });
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.width.state.lock().meter.ends(now, now - self.began);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_has_at_most_half_of_the_connections_and_small_requests_say_nothing() {
+        for (connections, most) in [(1, 1), (2, 1), (8, 4), (256, search::START)] {
+            assert_eq!(Width::new(None, connections).ranges(), most, "{connections}");
+        }
+        let width = Width::new(None, 256);
+        assert!(width.begin(BULK - 1).is_none() && width.begin(BULK).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_origin_that_asks_for_less_is_asked_for_half_and_once_for_many_refusals() {
+        let width = Width::new(None, 256);
+        width.throttled();
+        assert_eq!(width.ranges(), search::START / 2);
+        (0..100).for_each(|_| width.throttled());
+        assert_eq!(width.ranges(), search::START / 2);
+        for _ in 0..10 {
+            tokio::time::advance(std::time::Duration::from_secs(2)).await;
+            width.throttled();
+        }
+        assert_eq!(width.ranges(), 1);
+    }
+}

@@ -1,0 +1,220 @@
+//! Search for the least width at which the origin sends as much as it will.
+//!
+//! A trial compares one step with the step before: a wider one must bring 5 % more in total, and nearly as much over each
+//! connection; a narrower one must bring nearly as much in total. First the width is doubled or halved, then changed by a
+//! quarter. When no trial pays any more, the width is kept for a while, for longer each time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The width of the first reads.
+pub(super) const START: usize = 8;
+/// A wider read pays when the total grows by this factor,
+const GROWTH: f64 = 1.05;
+/// and each connection keeps this part of what it brought.
+const KEPT_EACH: f64 = 0.9;
+/// A narrower one pays when this part of the total stays.
+const KEPT: f64 = 0.95;
+/// When the number of reads changed by more, two steps are not compared.
+const READERS: f64 = 0.5;
+/// How long a width that was found is kept, at first and at most.
+const HOLD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// How long what was refused is not tried again.
+const CEILING: Duration = Duration::from_secs(30);
+/// Refusals within so long are one: the requests were sent together.
+const REFUSALS: Duration = Duration::from_secs(1);
+
+/// What one step showed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    /// Bytes a second, all transfers together.
+    pub(super) rate: f64,
+    /// Transfers under way, on average.
+    pub(super) flight: f64,
+}
+
+impl Sample {
+    fn each(&self) -> f64 {
+        self.rate / self.flight.max(1.0)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trial {
+    /// The width is kept until then.
+    None(Option<Instant>),
+    Wider(Pace),
+    Narrower(Pace),
+}
+
+/// By how much a trial changes the width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// By a factor of two.
+    Fast,
+    /// By a quarter.
+    Slow,
+}
+
+#[derive(Debug)]
+pub(super) struct Search {
+    width: usize,
+    most: usize,
+    /// The width that trials are compared with, and what it showed.
+    base: Option<(usize, Sample)>,
+    /// The most bytes a second since trials began.
+    peak: f64,
+    trial: Trial,
+    hold: Duration,
+    throttled: Option<Instant>,
+    /// What the origin refused a while ago is not tried again until then.
+    ceiling: Option<(usize, Instant)>,
+}
+
+impl Search {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            width: START.min(most),
+            most,
+            base: None,
+            peak: 0.0,
+            trial: Trial::None(None),
+            hold: HOLD.0,
+            throttled: None,
+            ceiling: None,
+        }
+    }
+
+    /// The width that is in force.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Nothing was asked for a while: the width is kept, and measured anew.
+    pub(super) fn was_idle(&mut self) {
+        if let Some((width, _)) = self.base.take() {
+            self.width = width;
+        }
+        if !matches!(self.trial, Trial::None(_)) {
+            self.trial = Trial::None(None);
+        }
+    }
+
+    /// The origin asks for less. `false`: by a refusal of requests that were sent before it was asked for less.
+    pub(super) fn throttled(&mut self, now: Instant) -> bool {
+        if self.throttled.is_some_and(|last| now - last < REFUSALS) {
+            return false;
+        }
+        self.throttled = Some(now);
+        self.ceiling = Some(((self.width * 7 / 8).max(1), now + CEILING));
+        self.width = (self.width / 2).max(1);
+        self.base = None;
+        self.hold = HOLD.0;
+        self.trial = Trial::None(Some(now + self.hold));
+        true
+    }
+
+    /// A step at the width in force has ended with `sample`.
+    pub(super) fn step(&mut self, sample: Sample, now: Instant) {
+        let Some((width, base)) = self.base else {
+            self.base = Some((self.width, sample));
+            if let Trial::None(None) = self.trial {
+                self.begin(sample);
+            }
+            return;
+        };
+        if self.ceiling.is_some_and(|(_, until)| now >= until) {
+            self.ceiling = None;
+        }
+        if let Trial::None(until) = self.trial {
+            let others = has_other_readers((self.width, sample), (width, base));
+            self.base = Some((self.width, sample));
+            // What is best for many readers is not for one.
+            if others && self.throttled.is_none() || until.is_none_or(|until| now >= until) {
+                self.begin(sample);
+            }
+            return;
+        }
+        if has_other_readers((self.width, sample), (width, base)) {
+            (self.width, self.base) = (width, None);
+            self.trial = Trial::None(Some(now + HOLD.0));
+            return;
+        }
+        let pays = match self.trial {
+            Trial::Narrower(_) => sample.rate >= self.peak * KEPT,
+            _ => sample.rate >= base.rate * GROWTH && sample.each() >= base.each() * KEPT_EACH,
+        };
+        self.peak = self.peak.max(sample.rate);
+        if pays {
+            self.base = Some((self.width, sample));
+            self.hold = HOLD.0;
+        } else {
+            self.width = width;
+            self.trial = self.next(now);
+        }
+        self.apply(now);
+    }
+
+    /// Begins with trials at the width in force.
+    fn begin(&mut self, sample: Sample) {
+        self.peak = sample.rate;
+        // What was too much a moment ago is approached in small steps.
+        let pace = if self.throttled.is_some() { Pace::Slow } else { Pace::Fast };
+        self.trial = Trial::Wider(pace);
+        self.width = self.tried();
+        if self.base.is_some_and(|(width, _)| width == self.width) {
+            self.trial = Trial::Narrower(Pace::Fast);
+            self.width = self.tried();
+        }
+    }
+
+    /// The trial after one that did not pay.
+    fn next(&mut self, now: Instant) -> Trial {
+        match self.trial {
+            Trial::Wider(Pace::Fast) => Trial::Wider(Pace::Slow),
+            Trial::Wider(Pace::Slow) => Trial::Narrower(Pace::Fast),
+            Trial::Narrower(Pace::Fast) => Trial::Narrower(Pace::Slow),
+            Trial::Narrower(Pace::Slow) | Trial::None(_) => {
+                let until = now + self.hold;
+                self.hold = (self.hold * 2).min(HOLD.1);
+                self.throttled = None;
+                Trial::None(Some(until))
+            }
+        }
+    }
+
+    /// Puts the width of the trial in force, or that of the next one that changes it.
+    fn apply(&mut self, now: Instant) {
+        let from = self.width;
+        while !matches!(self.trial, Trial::None(_)) {
+            self.width = self.tried();
+            if self.width != from {
+                return;
+            }
+            self.trial = self.next(now);
+        }
+    }
+
+    /// The width of the trial.
+    fn tried(&self) -> usize {
+        let (width, quarter) = (self.width, (self.width / 4).max(1));
+        let tried = match self.trial {
+            Trial::None(_) => width,
+            Trial::Wider(Pace::Fast) => width * 2,
+            Trial::Wider(Pace::Slow) => width + quarter,
+            Trial::Narrower(Pace::Fast) => width / 2,
+            Trial::Narrower(Pace::Slow) => width - quarter,
+        };
+        let most = self.ceiling.map_or(self.most, |(ceiling, _)| ceiling.max(width));
+        tried.clamp(1, most)
+    }
+}
+
+/// Whether others read than before: then total and width do not belong together.
+fn has_other_readers(one: (usize, Sample), other: (usize, Sample)) -> bool {
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    let readers = |(width, sample): (usize, Sample)| sample.flight / width as f64;
+    let ratio = readers(one) / readers(other).max(f64::MIN_POSITIVE);
+    !(1.0 - READERS..=1.0 + READERS).contains(&ratio)
+}

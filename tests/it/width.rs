@@ -1,0 +1,104 @@
+//! The number of ranges of one cold read that the origin is asked for at the same time.
+
+use hotset::config::units::ByteSize;
+use http::Method;
+
+use crate::support::*;
+
+const MIB: u64 = 1 << 20;
+/// Ranges of one read that are under way at the same time before the origin has shown anything.
+const START: usize = 8;
+/// Each time a reader waits for bytes, it reads ahead twice as far as before: after so many it is held back by the width.
+const WAITS: u64 = 6;
+
+async fn started() -> (FakeS3, TestProxy, Client) {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.cache.fetch = ByteSize::mib(1);
+        config.cache.in_flight = Some(ByteSize::mib(256));
+        config.cache.read_ahead = ByteSize::mib(64);
+    })
+    .await;
+    let client = proxy.client();
+    (s3, proxy, client)
+}
+
+fn gets(s3: &FakeS3, key: &str) -> usize {
+    s3.count(|request| request.method == Method::GET && request.key == key)
+}
+
+/// Reads a cold object of an origin that sends the first range byte by byte and nothing of the others, until the reader has
+/// waited often enough to want all of it; how many requests that range leaves waiting when it is complete.
+async fn width_of_a_cold_read(s3: &FakeS3, client: &Client, key: &str, expected: usize) -> usize {
+    let object = Object::random(32 * MIB, 3);
+    s3.put("data", key, object.clone());
+    let (steps, rest): (Vec<Gate>, _) = ((0..WAITS).map(|_| Gate::new()).collect(), Gate::new());
+    let holds = (1..).zip(&steps).map(|(at, gate)| Fault::HoldBodyAfter(at, gate.clone()));
+    s3.fault(Matcher::get(key).starting_at(0), Times(1), Fault::All(holds.collect()));
+    s3.fault(Matcher::get(key), Always, Fault::HoldHeader(rest.clone()));
+    let mut read = client.get(&format!("/data/{key}")).open().await;
+    let mut wanted = 2;
+    for gate in &steps {
+        // Its wait for the next byte shows in what it asks for.
+        let now = expected.min(wanted);
+        s3.wait_for(|seen| seen.iter().filter(|seen| seen.key == key).count() >= now).await;
+        gate.open();
+        wanted *= 2;
+    }
+    let mut body = read.read(usize::try_from(MIB).unwrap()).await.to_vec();
+    // One is done, and another one takes its place.
+    rest.wait_reached_by(expected).await;
+    let waiting = rest.reached();
+    assert_eq!(gets(s3, key), waiting + 1, "{}", s3.describe());
+    rest.open();
+    body.extend_from_slice(&read.rest().await);
+    assert!(body == object.all());
+    s3.assert_each_byte_sent_once("data", key);
+    s3.wait_idle().await;
+    waiting
+}
+
+#[tokio::test]
+async fn a_cold_read_has_so_many_ranges_under_way() {
+    let (s3, _proxy, client) = started().await;
+    assert_eq!(width_of_a_cold_read(&s3, &client, "large", START).await, START);
+}
+
+#[tokio::test]
+async fn an_origin_that_asks_for_less_is_asked_for_half_as_many() {
+    let (s3, _proxy, client) = started().await;
+    s3.put("data", "small", Object::random(1000, 1));
+    s3.fault(Matcher::get("small"), Times(1), Fault::Status(503, "SlowDown"));
+    let small = client.get("/data/small").send().await;
+    assert!(small.status == 200 && small.complete);
+    assert_eq!(width_of_a_cold_read(&s3, &client, "large", START / 2).await, START / 2);
+}
+
+#[tokio::test]
+async fn ranges_of_an_object_that_is_stored_in_parts_lie_in_one_part_each() {
+    let (s3, _proxy, client) = setup().await;
+    let object = Object::random(43 * MIB, 1).etag("\"9b2cf535f27731c974343645a3985328-9\"");
+    s3.put("data", "parts", object.clone());
+    let answer = client.get("/data/parts").send().await;
+    assert!(answer.complete && answer.body == object.all());
+    s3.assert_each_byte_sent_once("data", "parts");
+    let ranges = s3.requests().into_iter().filter_map(|seen| seen.range);
+    // That of the first was not known yet when it was asked for.
+    let inner: Vec<_> = ranges.filter(|range| range.start > 0).collect();
+    assert!(inner.len() >= 8, "{inner:?}");
+    let is_in_one =
+        |range: &std::ops::Range<u64>| range.start / (5 * MIB) == (range.end - 1) / (5 * MIB);
+    assert!(inner.iter().all(is_in_one), "{inner:?}");
+}
+
+#[tokio::test]
+async fn few_connections_are_shared_with_other_reads() {
+    let s3 = FakeS3::start().await;
+    let proxy = TestProxy::start_with(&s3, |config| {
+        config.origin.connections = 8;
+        config.cache.fetch = ByteSize::mib(1);
+    })
+    .await;
+    let client = proxy.client();
+    assert_eq!(width_of_a_cold_read(&s3, &client, "large", 4).await, 4);
+}
