@@ -1,25 +1,32 @@
-//! Puts the cache together of its parts. Lookups, fetches and invalidations work on them in files of their own.
+//! Puts the cache together of its parts, divides its memory among them, and starts, measures and closes it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::config::{CacheConfig, RuleConfig};
-use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage, Ticket};
+use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage};
+use super::facade::Cache;
 use super::fetch::budget::Budget;
 use super::fetch::empties::EmptyFolders;
 use super::fetch::flight::Flights;
 use super::fetch::integrity::Integrity;
 use super::fetch::locality::Locality;
-use super::fetch::plan;
+use super::invalidate::checksum_failures::ChecksumFailures;
 use super::invalidate::departures::Departures;
+use super::invalidate::disk_evidence;
+use super::invalidate::erase::Eraser;
+use super::invalidate::evidence::EvidenceCheck;
 use super::invalidate::floors::Floors;
 use super::invalidate::generation::Generations;
+use super::invalidate::invalidation::Invalidation;
 use super::invalidate::listed_pages::ListedPages;
+use super::invalidate::purge::Purges;
 use super::invalidate::recent_writes::RecentWrites;
-use super::lists::store::{ListAnswer, ListFill, ListKey, Lists};
+use super::invalidate::replicas::Replicas;
+use super::lists::store::Lists;
 use super::lookup::no_parts::NoParts;
+use super::metadata::admission::MetadataAdmission;
 use super::metadata::heads::Heads;
 use super::metadata::store::MetaCache;
 use super::tiers::blocks::BlockTiers;
@@ -27,7 +34,6 @@ use super::tiers::hot_queue::HotQueue;
 use super::tiers::objects::ObjectTiers;
 use super::tiers::write_behind;
 use crate::origin::Origins;
-use crate::s3::{BucketName, Listing, Realm};
 
 /// The part of `cache.memory` that is for metadata whatever else is there; each block reserves some more.
 const METADATA_SHARE: u64 = 16;
@@ -42,32 +48,6 @@ const QUEUE_MAX: u64 = 64 << 20;
 const QUEUE_BLOCKS: u64 = 8;
 /// Comparisons of hits with the origin that are under way at a time.
 const HIT_CHECKS: usize = 4;
-
-/// The cache: one a process.
-pub struct Cache {
-    pub(in crate::cache) origin: Origins,
-    pub(in crate::cache) objects: Arc<ObjectTiers>,
-    pub(in crate::cache) blocks: Arc<BlockTiers>,
-    /// Held by who erases.
-    pub(in crate::cache) erasing: Arc<tokio::sync::Mutex<()>>,
-    pub(in crate::cache) flights: Flights,
-    pub(in crate::cache) integrity: Integrity,
-    pub(in crate::cache) locality: Locality,
-    pub(in crate::cache) empties: EmptyFolders,
-    pub(in crate::cache) heads: Heads,
-    pub(in crate::cache) lists: Lists,
-    pub(in crate::cache) no_parts: NoParts,
-    pub(in crate::cache) recent_writes: RecentWrites,
-    /// Permits of comparisons of hits with the origin.
-    pub(in crate::cache) hit_checks: Arc<Semaphore>,
-    pub(in crate::cache) budget: Budget,
-    /// Bytes for lists while a rule has them kept.
-    lists_share: u64,
-    /// Least bytes of an origin range within a run of missing blocks.
-    pub(in crate::cache) fetch_size: u64,
-    /// Most bytes that one reader has read ahead.
-    pub(in crate::cache) read_ahead: u64,
-}
 
 /// What the cache holds now, for gauges.
 #[derive(Debug, Clone, Copy)]
@@ -128,20 +108,52 @@ impl Cache {
             block_size: config.block.0,
         });
         let hot = HotQueue::new(config.admission);
+        let blocks = Arc::new(BlockTiers::new(objects.clone(), hot, blocks, metadata));
+        let lists = Arc::new(Lists::new(lists));
+        let recent_writes = Arc::new(RecentWrites::default());
+        let integrity = Arc::new(Integrity::new());
+        let invalidation =
+            Arc::new(Invalidation::new(objects.clone(), lists.clone(), recent_writes.clone()));
+        let admission =
+            Arc::new(MetadataAdmission::new(objects.clone(), lists.clone(), invalidation.clone()));
+        let purges = Arc::new(Purges::new(
+            origin.clone(),
+            objects.clone(),
+            lists.clone(),
+            invalidation.clone(),
+        ));
+        let replicas = Arc::new(Replicas::new(
+            origin.clone(),
+            objects.clone(),
+            lists.clone(),
+            recent_writes.clone(),
+            invalidation.clone(),
+        ));
         let cache = Arc::new(Self {
+            checksum_failures: ChecksumFailures::new(
+                objects.clone(),
+                admission.clone(),
+                purges.clone(),
+                integrity.clone(),
+            ),
+            eraser: Eraser::new(blocks.clone()),
+            evidence: EvidenceCheck::new(objects.clone()),
             origin,
-            blocks: Arc::new(BlockTiers::new(objects.clone(), hot, blocks, metadata)),
             objects,
-            erasing: Arc::default(),
+            blocks,
+            invalidation,
+            admission,
+            purges,
+            replicas,
             flights: Flights::new(),
-            integrity: Integrity::new(),
+            integrity,
             locality: Locality::new(),
             empties: EmptyFolders::new(),
             heads: Heads::default(),
-            lists: Lists::new(lists),
+            lists,
             lists_share: config.memory() / LISTS_SHARE,
             no_parts: NoParts::new(),
-            recent_writes: RecentWrites::default(),
+            recent_writes,
             hit_checks: Arc::new(Semaphore::new(HIT_CHECKS)),
             budget: Budget::new(config.in_flight()),
             fetch_size: config.fetch.0,
@@ -156,11 +168,11 @@ impl Cache {
     ///
     /// # Errors
     /// [`DiskError`]: a path of the disk tier cannot be written.
-    pub fn begin(self: &Arc<Self>) -> Result<(), DiskError> {
+    pub fn begin(&self) -> Result<(), DiskError> {
         let Some(disk) = &self.objects.disk else { return Ok(()) };
         disk.begin()?;
         write_behind::begin(&self.blocks);
-        self.begin_comparing_pages();
+        disk_evidence::begin_comparing_pages(&self.objects);
         Ok(())
     }
 
@@ -175,23 +187,10 @@ impl Cache {
         }
     }
 
-    /// Where objects of a client's bucket belong that are fetched with hotset's own keys.
-    pub fn own_realm(&self, bucket: &BucketName) -> Realm {
-        self.origin.realm_of(Some(bucket))
-    }
-
-    pub fn block_size(&self) -> u64 {
-        self.objects.block_size
-    }
-
-    /// What a fetch of the first `bytes` of an object is rounded up to, in bytes.
-    pub fn granularity(&self, bytes: u64) -> u64 {
-        let block_size = self.objects.block_size;
-        if bytes < block_size { plan::UNIT.min(block_size) } else { block_size }
-    }
-
-    pub fn fetch_size(&self) -> u64 {
-        self.fetch_size
+    /// Writes what is worth it of memory to disk, and makes what lies there last. To be called when nothing is in
+    /// flight any more, with a limit of the caller's: what is written when that is over stays.
+    pub async fn close(&self) {
+        self.blocks.close().await;
     }
 
     pub fn usage(&self) -> Usage {
@@ -235,44 +234,6 @@ impl Cache {
     /// reads ahead.
     pub fn has_room(&self) -> bool {
         self.budget.has_room(self.fetch_size)
-    }
-
-    /// Waits until an invalidation would survive a power cut (R11). `false`: the disk did not take it within 3 s, and
-    /// it holds only while this process runs.
-    pub async fn durable(&self, ticket: Option<Ticket>) -> bool {
-        self.objects.durable(ticket).await
-    }
-
-    /// As [`Cache::durable`], for a write that passes through: it goes on after 1 s. The disk then counts as off, and
-    /// a start that follows confirms each record (R38).
-    pub async fn durable_or_off(&self, ticket: Option<Ticket>) {
-        self.objects.durable_or_off(ticket).await;
-    }
-
-    /// The last invalidation that is not durable yet: who repeats one waits for it.
-    pub fn unsettled(&self) -> Option<Ticket> {
-        self.objects.unsettled()
-    }
-
-    /// Writes what is worth it of memory to disk, and makes what lies there last. To be called when nothing is in
-    /// flight any more, with a limit of the caller's: what is written when that is over stays.
-    pub async fn close(&self) {
-        self.blocks.close().await;
-    }
-
-    /// The answer to a list that was asked for less than `ttl` ago, when nothing changed it since.
-    pub fn list(&self, key: &ListKey, ttl: Duration) -> Option<Arc<ListAnswer>> {
-        if self.is_certain() { self.lists.get(key, ttl) } else { None }
-    }
-
-    /// A list is about to be asked for.
-    pub fn list_begins(&self, key: ListKey, listing: Listing, ttl: Duration) -> ListFill {
-        self.lists.begin(key, listing, ttl)
-    }
-
-    /// Keeps a list that has come, unless something changed in its bucket meanwhile.
-    pub fn admit_list(&self, fill: ListFill, answer: ListAnswer) {
-        self.lists.admit(fill, answer);
     }
 }
 

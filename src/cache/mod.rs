@@ -13,6 +13,7 @@
 mod assembly;
 pub mod config;
 pub mod disk;
+mod facade;
 mod fetch;
 mod invalidate;
 mod key;
@@ -25,14 +26,15 @@ mod rules;
 mod tests;
 mod tiers;
 
-pub use assembly::{Cache, Usage};
+pub use assembly::Usage;
 pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleConfig};
 pub use disk::{DiskConfig, DiskError, DiskUsage, ErasedFiles, Ticket, foreign};
+pub use facade::Cache;
 pub use fetch::reader::{BlockReader, Piece, PieceSource};
 pub use fetch::turn::Turn;
 pub use invalidate::erase::{EraseError, Erased};
 pub use invalidate::generation::InFlight;
-pub use invalidate::learn::Writing;
+pub use invalidate::invalidation::Writing;
 pub use invalidate::page_evidence::PageEvidence;
 pub use invalidate::purge::Purged;
 pub use invalidate::replicas::{RemoteEnd, RemoteWrite};

@@ -6,12 +6,15 @@
 //! is used up, slices are copied small instead. Who waits for the first makes *pressure*: clients that are
 //! slow let go of what was read ahead for them.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+
+use crate::cache::key::ObjectVersion;
 
 /// Permits are counted in units of this many bytes.
 const UNIT: u64 = 4096;
@@ -61,6 +64,20 @@ impl Budget {
     /// Pays for `bytes` if they are there now.
     pub(in crate::cache) fn try_fill(&self, bytes: u64) -> Option<Paid> {
         self.fills.clone().try_acquire_many_owned(units(bytes)).ok()
+    }
+
+    /// Pays for the first bytes of an answer, all of `range` or those of its first block, and shortens `range` to them. Not
+    /// waited for: an answer holds one of the origin's connections, and who holds memory may wait for a connection.
+    pub(in crate::cache) fn try_fill_first(
+        &self,
+        range: &mut Range<u64>,
+        version: &ObjectVersion,
+    ) -> Option<Paid> {
+        if let Some(paid) = self.try_fill(range.end - range.start) {
+            return Some(paid);
+        }
+        range.end = range.end.min(version.block_at(range.start).end());
+        self.try_fill(range.end - range.start)
     }
 
     /// Pays for reading ahead: only while a quarter stays free for fills that are needed now.

@@ -15,7 +15,7 @@ use super::flight::{NewFetch, Opened, Opening, OpeningAnswer};
 use super::integrity::{Check, Mismatch};
 use super::plan::{self, FirstRequest};
 use super::turn::Turn;
-use crate::cache::assembly::Cache;
+use crate::cache::facade::Cache;
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::block::Block;
@@ -131,7 +131,13 @@ impl OpeningTask {
                     Some(part) if !matches!(error, OriginError::NotFound(_)) => {
                         self.cache.no_parts.note(id, part, &error);
                     }
-                    _ => self.cache.learn_failure(id, self.generation, self.since, &error, by),
+                    _ => self.cache.admission.learn_failure(
+                        id,
+                        self.generation,
+                        self.since,
+                        &error,
+                        by,
+                    ),
                 }
                 self.end(Err(Arc::new(error)));
             }
@@ -142,7 +148,7 @@ impl OpeningTask {
         let Answer { meta, mut range, mut body } = answer;
         let version = self.cache.objects.version(&self.id, &meta);
         if self.opening.asked().part().is_none() {
-            self.cache.learn(&self.id, self.generation, self.since, &meta, &version);
+            self.cache.admission.learn(&self.id, self.generation, self.since, &meta, &version);
         }
         if meta.no_store && self.obey_no_store {
             let reason = "its Cache-Control says so".to_owned();
@@ -161,7 +167,7 @@ impl OpeningTask {
             let block = version.block_at(range.start).start();
             range.end = range.end.min(block + self.cache.fetch_size);
         }
-        let paid = self.cache.pay_for(&mut range, &version);
+        let paid = self.cache.budget.try_fill_first(&mut range, &version);
         if paid.is_none() {
             // The answer is good for its metadata; the bytes will be fetched by whoever can pay for them.
             self.end(Ok(opened));
@@ -272,7 +278,11 @@ impl Delivery {
                 }
             };
             if let Some(mismatch) = mismatch {
-                return self.fail(self.cache.corrupt(&self.id, self.generation, &mismatch));
+                return self.fail(self.cache.checksum_failures.mismatch(
+                    &self.id,
+                    self.generation,
+                    &mismatch,
+                ));
             }
             match outcome {
                 Ok(true) => {}
@@ -341,7 +351,7 @@ impl Delivery {
     fn fail(&self, error: OriginError) {
         let mut pending = self.pending.lock();
         if let (OriginError::Changed, Some((key, _))) = (&error, pending.front()) {
-            self.cache.changed(key.id(), self.generation);
+            self.cache.invalidation.changed(key.id(), self.generation);
         }
         let (fills, error) = (pending.make_contiguous(), Arc::new(error));
         self.cache.flights.failed(fills, self.generation, &error);

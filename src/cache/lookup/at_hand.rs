@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::found::Found;
 use super::open::Lookup;
-use crate::cache::assembly::Cache;
 use crate::cache::disk::FromDisk;
+use crate::cache::facade::Cache;
 use crate::cache::fetch::budget::{Paid, units};
 use crate::cache::key::ObjectVersion;
 use crate::cache::memory::tier::MemoryTier;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::assembly::Cache;
+use crate::cache::facade::Cache;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::{Confirmed, HeadAnswer, Join, Question, wait};
 use crate::metrics::{self, GaugeGuard, attribution};
@@ -34,7 +34,9 @@ impl Cache {
 async fn send(cache: Arc<Cache>, (id, part, generation): Question) -> HeadAnswer {
     let since = Moment::now();
     let answer = cache.origin.head(&id, part).await;
-    let Some(part) = part else { return cache.learn_head(&id, generation, since, answer) };
+    let Some(part) = part else {
+        return cache.admission.learn_head(&id, generation, since, answer);
+    };
     // Of the object itself it says nothing.
     match answer {
         Ok(meta) => Ok(Confirmed { meta: Arc::new(meta), since }),

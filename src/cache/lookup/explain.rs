@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use super::open::Lookup;
-use crate::cache::assembly::Cache;
+use crate::cache::facade::Cache;
 use crate::cache::invalidate::departures::{Departing as _, Why};
 use crate::cache::key::ObjectVersion;
 use crate::cache::metadata::store::{Entry, Known, LearnedBy};

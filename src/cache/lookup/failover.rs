@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use crate::cache::assembly::Cache;
 use crate::cache::config::RuleConfig;
+use crate::cache::facade::Cache;
 use crate::cache::rules::failover::Failover;
 use crate::cache::rules::policy::{Policy, Staleness};
 use crate::s3::ObjectId;

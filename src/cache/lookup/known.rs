@@ -1,6 +1,6 @@
 //! What memory knows of what a purge would cover, for who asks before doing it.
 
-use crate::cache::assembly::Cache;
+use crate::cache::facade::Cache;
 use crate::cache::invalidate::scope::{Covered, Scope};
 use crate::cache::metadata::store::Known;
 use crate::s3::ObjectId;

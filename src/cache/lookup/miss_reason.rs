@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::open::Lookup;
-use crate::cache::assembly::Cache;
+use crate::cache::facade::Cache;
 use crate::cache::invalidate::departures::{Departing, Why};
 use crate::cache::key::ObjectVersion;
 use crate::cache::metadata::store::LearnedBy;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::found::Found;
-use crate::cache::assembly::Cache;
+use crate::cache::facade::Cache;
 use crate::cache::fetch::fill::Claim;
 use crate::cache::fetch::flight::{Opened, OpeningHandle};
 use crate::cache::fetch::origin_fetch;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::found::Found;
 use super::open::{Arrived, CacheError, Lookup, Source};
-use crate::cache::assembly::Cache;
+use crate::cache::facade::Cache;
 use crate::cache::metadata::store::LearnedBy;
 use crate::cache::rules::policy::Policy;
 use crate::origin::Asked;
@@ -110,7 +110,7 @@ impl Cache {
             self.no_parts.remember(id);
             return Err(CacheError::Uncacheable);
         }
-        self.learn_part(id, answer.generation, &answer.meta);
+        self.admission.learn_part(id, answer.generation, &answer.meta);
         let meta = Arc::make_mut(&mut whole.meta);
         meta.parts.add(&answer.meta.parts);
         Ok(Found { meta: whole.meta, ..answer })

@@ -14,7 +14,7 @@ use http::HeaderValue;
 
 use super::found::Found;
 use super::open::Source;
-use crate::cache::assembly::Cache;
+use crate::cache::facade::Cache;
 use crate::cache::fetch::budget::Paid;
 use crate::cache::key::BlockKey;
 use crate::cache::rules::policy::Policy;
@@ -187,7 +187,7 @@ impl Check {
                     "hit verification: the cached bytes of {name} are not the origin's from byte {at} on: both have \
                      {cached}; it is dropped from the cache, and fetched again"
                 );
-                cache.drop_blocks(id);
+                cache.purges.drop_blocks(id);
                 HitVerification::Corrupt
             }
         }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::found::Found;
 use super::open::{CacheError, Source};
-use crate::cache::assembly::Cache;
+use crate::cache::facade::Cache;
 use crate::cache::metadata::store::Entry;
 use crate::cache::rules::policy::Policy;
 use crate::s3::ObjectId;

@@ -159,7 +159,13 @@ mod tests {
 
         let new = meta("\"new\"");
         let version = cache.objects.version(id, &new);
-        cache.learn(id, cache.objects.generations.current(id), Moment::now(), &new, &version);
+        cache.admission.learn(
+            id,
+            cache.objects.generations.current(id),
+            Moment::now(),
+            &new,
+            &version,
+        );
         assert!(!disk.knows(id));
         world.end().await;
     }
@@ -169,7 +175,13 @@ mod tests {
         let (cache, id) = (&world.cache, &world.id);
         let meta = meta("\"e\"");
         let version = cache.objects.version(id, &meta);
-        cache.learn(id, cache.objects.generations.current(id), Moment::now(), &meta, &version);
+        cache.admission.learn(
+            id,
+            cache.objects.generations.current(id),
+            Moment::now(),
+            &meta,
+            &version,
+        );
         let key = version.block(0);
         cache.blocks.admit(&key, Block::new(0, bytes::Bytes::from_static(b"12345")));
         key

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{BlockReader, Granularity};
-use crate::cache::assembly::Cache;
+use crate::cache::facade::Cache;
 use crate::cache::fetch::budget::Paid;
 use crate::cache::fetch::fill::Claim;
 use crate::cache::fetch::flight::{NewFetch, Reading};

@@ -1,0 +1,285 @@
+//! The cache as the rest of hotset sees it. What it does is done by types of their own, which [`super::assembly`] puts
+//! together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use tokio::sync::Semaphore;
+
+use super::disk::Ticket;
+use super::fetch::budget::Budget;
+use super::fetch::empties::EmptyFolders;
+use super::fetch::flight::Flights;
+use super::fetch::integrity::Integrity;
+use super::fetch::locality::Locality;
+use super::fetch::plan;
+use super::invalidate::checksum_failures::ChecksumFailures;
+use super::invalidate::erase::{EraseError, Erased, Eraser};
+use super::invalidate::evidence::EvidenceCheck;
+use super::invalidate::generation::InFlight;
+use super::invalidate::invalidation::{Invalidation, Writing};
+use super::invalidate::page_evidence::PageEvidence;
+use super::invalidate::purge::{Purged, Purges};
+use super::invalidate::recent_writes::RecentWrites;
+use super::invalidate::replicas::{RemoteWrite, Replicas};
+use super::invalidate::scope::Scope;
+use super::lists::store::{ListAnswer, ListFill, ListKey, Lists};
+use super::lookup::no_parts::NoParts;
+use super::metadata::admission::MetadataAdmission;
+use super::metadata::clock::Sent;
+use super::metadata::heads::Heads;
+use super::tiers::blocks::BlockTiers;
+use super::tiers::objects::ObjectTiers;
+use crate::metrics::cache::InvalidationCause;
+use crate::origin::Origins;
+use crate::s3::{BucketName, ETag, Evidence, ListRequest, Listing, ObjectId, ObjectKey, Realm};
+
+/// The cache: one a process.
+pub struct Cache {
+    pub(in crate::cache) origin: Origins,
+    pub(in crate::cache) objects: Arc<ObjectTiers>,
+    pub(in crate::cache) blocks: Arc<BlockTiers>,
+    pub(in crate::cache) budget: Budget,
+    pub(in crate::cache) flights: Flights,
+    pub(in crate::cache) integrity: Arc<Integrity>,
+    pub(in crate::cache) locality: Locality,
+    pub(in crate::cache) empties: EmptyFolders,
+    pub(in crate::cache) heads: Heads,
+    pub(in crate::cache) no_parts: NoParts,
+    pub(in crate::cache) recent_writes: Arc<RecentWrites>,
+    /// Permits of comparisons of hits with the origin.
+    pub(in crate::cache) hit_checks: Arc<Semaphore>,
+    pub(in crate::cache) invalidation: Arc<Invalidation>,
+    pub(in crate::cache) admission: Arc<MetadataAdmission>,
+    pub(in crate::cache) purges: Arc<Purges>,
+    pub(in crate::cache) checksum_failures: ChecksumFailures,
+    pub(in crate::cache) eraser: Eraser,
+    pub(in crate::cache) replicas: Arc<Replicas>,
+    pub(in crate::cache) evidence: EvidenceCheck,
+    pub(in crate::cache) lists: Arc<Lists>,
+    /// Bytes for lists while a rule has them kept.
+    pub(in crate::cache) lists_share: u64,
+    /// Least bytes of an origin range within a run of missing blocks.
+    pub(in crate::cache) fetch_size: u64,
+    /// Most bytes that one reader has read ahead.
+    pub(in crate::cache) read_ahead: u64,
+}
+
+impl Cache {
+    /// Where objects of a client's bucket belong that are fetched with hotset's own keys.
+    pub fn own_realm(&self, bucket: &BucketName) -> Realm {
+        self.origin.realm_of(Some(bucket))
+    }
+
+    pub fn block_size(&self) -> u64 {
+        self.objects.block_size
+    }
+
+    /// What a fetch of the first `bytes` of an object is rounded up to, in bytes.
+    pub fn granularity(&self, bytes: u64) -> u64 {
+        let block_size = self.objects.block_size;
+        if bytes < block_size { plan::UNIT.min(block_size) } else { block_size }
+    }
+
+    pub fn fetch_size(&self) -> u64 {
+        self.fetch_size
+    }
+
+    /// Waits until an invalidation would survive a power cut (R11). `false`: the disk did not take it within 3 s, and
+    /// it holds only while this process runs.
+    pub async fn durable(&self, ticket: Option<Ticket>) -> bool {
+        self.objects.durable(ticket).await
+    }
+
+    /// As [`Cache::durable`], for a write that passes through: it goes on after 1 s. The disk then counts as off, and
+    /// a start that follows confirms each record (R38).
+    pub async fn durable_or_off(&self, ticket: Option<Ticket>) {
+        self.objects.durable_or_off(ticket).await;
+    }
+
+    /// The last invalidation that is not durable yet: who repeats one waits for it.
+    pub fn unsettled(&self) -> Option<Ticket> {
+        self.objects.unsettled()
+    }
+
+    /// The answer to a list that was asked for less than `ttl` ago, when nothing changed it since.
+    pub fn list(&self, key: &ListKey, ttl: Duration) -> Option<Arc<ListAnswer>> {
+        if self.replicas.is_certain() { self.lists.get(key, ttl) } else { None }
+    }
+
+    /// A list is about to be asked for.
+    pub fn list_begins(&self, key: ListKey, listing: Listing, ttl: Duration) -> ListFill {
+        self.lists.begin(key, listing, ttl)
+    }
+
+    /// Keeps a list that has come, unless something changed in its bucket meanwhile.
+    pub fn admit_list(&self, fill: ListFill, answer: ListAnswer) {
+        self.lists.admit(fill, answer);
+    }
+
+    /// A write of these objects begins, and ends when what this returns is dropped. To be called before they are
+    /// invalidated for the first time, and before the write is sent.
+    pub fn write_begins(&self, objects: Vec<ObjectId>, kind: InFlight) -> Writing {
+        self.invalidation.write_begins(objects, kind)
+    }
+
+    /// As [`Cache::write_begins`], of what may be any object of a bucket.
+    pub fn bucket_write_begins(
+        &self,
+        realm: &Realm,
+        bucket: &BucketName,
+        kind: InFlight,
+    ) -> Writing {
+        self.invalidation.bucket_write_begins(realm, bucket, kind)
+    }
+
+    /// The object changed, was written or removed: forget what is known of it. Its blocks stay under their version and
+    /// age out.
+    ///
+    /// Applied when this returns; durable when [`Cache::durable`] does with what this returns.
+    pub fn invalidate(&self, id: &ObjectId, cause: InvalidationCause) -> Option<Ticket> {
+        self.invalidation.invalidate(id, cause)
+    }
+
+    /// As [`Cache::invalidate`], for every object of a bucket.
+    pub fn invalidate_bucket(
+        &self,
+        realm: &Realm,
+        bucket: &BucketName,
+        cause: InvalidationCause,
+    ) -> Option<Ticket> {
+        self.invalidation.invalidate_bucket(realm, bucket, cause)
+    }
+
+    /// A number that changes with every invalidation of a bucket as a whole, by a write to the bucket itself for one.
+    #[must_use]
+    pub fn writes_of_bucket(&self, realm: &Realm, bucket: &BucketName) -> u64 {
+        self.invalidation.writes_of_bucket(realm, bucket)
+    }
+
+    /// What is said of the object changed, or was written anew as it is: what is known of it is confirmed by one HEAD
+    /// before it is served again, and its blocks stay (R10). An absence is forgotten.
+    pub fn doubt(&self, id: &ObjectId, cause: InvalidationCause) -> Option<Ticket> {
+        self.invalidation.doubt(id, cause)
+    }
+
+    /// New bytes were written under this name, with this `ETag` if it is told. When that is the one we hold, it may be
+    /// the echo of our own write: then one HEAD says so, and the blocks stay (R10).
+    pub fn written(
+        &self,
+        id: &ObjectId,
+        etag: Option<&ETag>,
+        cause: InvalidationCause,
+    ) -> Option<Ticket> {
+        self.invalidation.written(id, etag, cause)
+    }
+
+    /// A write's outcome is unknown: for a minute each read of the key asks the origin first (R8).
+    pub fn suspect(&self, id: &ObjectId) -> Option<Ticket> {
+        self.invalidation.suspect(id)
+    }
+
+    /// As [`Cache::suspect`], for every object of a bucket.
+    pub fn suspect_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
+        self.invalidation.suspect_bucket(realm, bucket)
+    }
+
+    /// Forgets what is known of these, in every realm, and fetches their blocks again when they are read: applied when
+    /// this returns.
+    pub fn purge(&self, scopes: &[Scope]) -> Purged {
+        self.purges.purge(scopes)
+    }
+
+    /// The number of the last purge that covered this object, as reads and fills look it up; for benches.
+    #[doc(hidden)]
+    pub fn purge_epoch(&self, id: &ObjectId) -> u32 {
+        self.objects.floors.of(id)
+    }
+
+    /// Waits until what was purged stays so whatever happens to the machine (R11). `false`: the disk did not take it
+    /// down in time, and it holds only while this process runs.
+    pub async fn purged(&self, purged: Purged) -> bool {
+        self.purges.purged(purged).await
+    }
+
+    /// Waits until all that was purged so far stays so. `false`: as [`Cache::purged`].
+    pub async fn purges_settled(&self) -> bool {
+        self.purges.purges_settled().await
+    }
+
+    /// Removes from memory and from the files of the disk tier what was purged, now or before. `scopes`: what was purged
+    /// now. One at a time; when `limit` is over it goes on, and the next waits for it.
+    ///
+    /// # Errors
+    /// [`EraseError`]: something may still be there.
+    pub async fn erase(&self, scopes: &[Scope], limit: Duration) -> Result<Erased, EraseError> {
+        self.eraser.erase(scopes, limit).await
+    }
+
+    /// All invalidations of other replicas are known here until this moment of [`crate::cache::boot_time`]; `None`: there
+    /// are no other replicas.
+    pub fn set_certain_until(&self, until: Option<Duration>) {
+        self.replicas.set_certain_until(until);
+    }
+
+    /// Whether nothing that another replica wrote can be missing here.
+    pub fn is_certain(&self) -> bool {
+        self.replicas.is_certain()
+    }
+
+    /// Something may have been missed: what is known now, on disk too, is confirmed by the origin once before it is
+    /// used, under every rule. Blocks stay.
+    pub fn confirm_all_once(&self) {
+        self.replicas.confirm_all_once();
+    }
+
+    /// Another replica is about to send a write of these to the origin. Applied when this returns.
+    pub fn remote_write_begins(
+        &self,
+        objects: &[(BucketName, ObjectKey)],
+        buckets: &[BucketName],
+    ) -> RemoteWrite {
+        self.replicas.remote_write_begins(objects, buckets)
+    }
+
+    /// Marks an object's metadata stale where the answer to a request sent at `sent` contradicts it. Applied when this
+    /// returns; durable when [`Cache::durable`] does with what this returns.
+    pub fn apply_evidence(&self, id: &ObjectId, sent: Sent, evidence: &Evidence) -> Option<Ticket> {
+        self.evidence.apply(id, sent, evidence)
+    }
+
+    /// As [`Cache::apply_evidence`], also to what only the disk knows.
+    pub async fn apply_evidence_to_all(
+        &self,
+        id: &ObjectId,
+        sent: Sent,
+        evidence: &Evidence,
+    ) -> Option<Ticket> {
+        self.evidence.apply_to_all(id, sent, evidence).await
+    }
+
+    /// Judges anew what streams through, by the head of the answer to a request sent at `sent`: once that may be stored or
+    /// is gone, the next read asks for it as for anything else. `obeys`: whether `no-store` and `private` are obeyed.
+    pub fn judge_streamed(
+        &self,
+        id: &ObjectId,
+        sent: Sent,
+        head: (StatusCode, &HeaderMap),
+        obeys: impl FnOnce() -> bool,
+    ) {
+        self.evidence.judge_streamed(id, sent, head, obeys);
+    }
+
+    /// Begins to compare the answer to a listing of a bucket that was sent at `sent`; `None`: nothing of the bucket is
+    /// cached.
+    pub fn page_evidence(
+        &self,
+        request: ListRequest,
+        sent: Sent,
+        realm: &Realm,
+        bucket: &BucketName,
+    ) -> Option<PageEvidence> {
+        PageEvidence::begin(&self.evidence, request, sent, (realm.clone(), bucket.clone()))
+    }
+}
