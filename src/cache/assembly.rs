@@ -9,6 +9,7 @@ use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage};
 use super::facade::Cache;
 use super::fetch::budget::Budget;
 use super::fetch::empties::EmptyFolders;
+use super::fetch::fetcher::Fetcher;
 use super::fetch::flight::Flights;
 use super::fetch::integrity::Integrity;
 use super::fetch::locality::Locality;
@@ -129,35 +130,52 @@ impl Cache {
             recent_writes.clone(),
             invalidation.clone(),
         ));
+        let checksum_failures = ChecksumFailures::new(
+            objects.clone(),
+            admission.clone(),
+            purges.clone(),
+            integrity.clone(),
+        );
+        let no_parts = Arc::new(NoParts::new());
+        let budget = Budget::new(config.in_flight());
+        let flights = Arc::new(Flights::new());
+        let locality = Arc::new(Locality::new());
+        let fetcher = Arc::new(Fetcher {
+            origin: origin.clone(),
+            blocks: blocks.clone(),
+            budget: budget.clone(),
+            flights: flights.clone(),
+            integrity,
+            locality: locality.clone(),
+            empties: EmptyFolders::new(),
+            no_parts: no_parts.clone(),
+            invalidation: invalidation.clone(),
+            admission: admission.clone(),
+            checksum_failures,
+            fetch_size: config.fetch.0,
+        });
         let cache = Arc::new(Self {
-            checksum_failures: ChecksumFailures::new(
-                objects.clone(),
-                admission.clone(),
-                purges.clone(),
-                integrity.clone(),
-            ),
             eraser: Eraser::new(blocks.clone()),
             evidence: EvidenceCheck::new(objects.clone()),
             origin,
             objects,
             blocks,
+            budget,
+            flights,
+            locality,
+            fetcher,
+            fetch_size: config.fetch.0,
+            read_ahead: config.read_ahead.0,
             invalidation,
             admission,
             purges,
             replicas,
-            flights: Flights::new(),
-            integrity,
-            locality: Locality::new(),
-            empties: EmptyFolders::new(),
             heads: Heads::default(),
             lists,
             lists_share: config.memory() / LISTS_SHARE,
-            no_parts: NoParts::new(),
+            no_parts,
             recent_writes,
             hit_checks: Arc::new(Semaphore::new(HIT_CHECKS)),
-            budget: Budget::new(config.in_flight()),
-            fetch_size: config.fetch.0,
-            read_ahead: config.read_ahead.0,
         });
         cache.set_failovers(rules);
         cache

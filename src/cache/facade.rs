@@ -9,12 +9,10 @@ use tokio::sync::Semaphore;
 
 use super::disk::Ticket;
 use super::fetch::budget::Budget;
-use super::fetch::empties::EmptyFolders;
+use super::fetch::fetcher::Fetcher;
 use super::fetch::flight::Flights;
-use super::fetch::integrity::Integrity;
 use super::fetch::locality::Locality;
 use super::fetch::plan;
-use super::invalidate::checksum_failures::ChecksumFailures;
 use super::invalidate::erase::{EraseError, Erased, Eraser};
 use super::invalidate::evidence::EvidenceCheck;
 use super::invalidate::generation::InFlight;
@@ -41,19 +39,17 @@ pub struct Cache {
     pub(in crate::cache) objects: Arc<ObjectTiers>,
     pub(in crate::cache) blocks: Arc<BlockTiers>,
     pub(in crate::cache) budget: Budget,
-    pub(in crate::cache) flights: Flights,
-    pub(in crate::cache) integrity: Arc<Integrity>,
-    pub(in crate::cache) locality: Locality,
-    pub(in crate::cache) empties: EmptyFolders,
+    pub(in crate::cache) flights: Arc<Flights>,
+    pub(in crate::cache) locality: Arc<Locality>,
+    pub(in crate::cache) fetcher: Arc<Fetcher>,
     pub(in crate::cache) heads: Heads,
-    pub(in crate::cache) no_parts: NoParts,
+    pub(in crate::cache) no_parts: Arc<NoParts>,
     pub(in crate::cache) recent_writes: Arc<RecentWrites>,
     /// Permits of comparisons of hits with the origin.
     pub(in crate::cache) hit_checks: Arc<Semaphore>,
     pub(in crate::cache) invalidation: Arc<Invalidation>,
     pub(in crate::cache) admission: Arc<MetadataAdmission>,
     pub(in crate::cache) purges: Arc<Purges>,
-    pub(in crate::cache) checksum_failures: ChecksumFailures,
     pub(in crate::cache) eraser: Eraser,
     pub(in crate::cache) replicas: Arc<Replicas>,
     pub(in crate::cache) evidence: EvidenceCheck,

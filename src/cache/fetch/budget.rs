@@ -24,14 +24,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes paid for; given back when dropped.
 pub(in crate::cache) type Paid = OwnedSemaphorePermit;
 
+/// The bytes that may be in flight. A clone is the same budget.
+#[derive(Clone)]
 pub(in crate::cache) struct Budget {
     fills: Arc<Semaphore>,
     fill_units: usize,
     slices: Arc<Semaphore>,
     total: u64,
     slice_units: usize,
+    pressure: Arc<Pressure>,
+}
+
+/// Those that wait for memory.
+#[derive(Default)]
+struct Pressure {
     waiting: AtomicUsize,
-    pressure: Notify,
+    begun: Notify,
 }
 
 impl Budget {
@@ -46,8 +54,7 @@ impl Budget {
             slices: Arc::new(Semaphore::new(slice_units)),
             total,
             slice_units,
-            waiting: AtomicUsize::new(0),
-            pressure: Notify::new(),
+            pressure: Arc::default(),
         }
     }
 
@@ -104,13 +111,13 @@ impl Budget {
 
     /// Whether somebody waits for memory.
     pub(in crate::cache) fn is_pressed(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
+        self.pressure.waiting.load(Ordering::Acquire) > 0
     }
 
     /// Resolves when somebody waits for memory.
     pub(in crate::cache) async fn pressed(&self) {
-        let notified = self.pressure.notified();
-        if self.waiting.load(Ordering::Acquire) == 0 {
+        let notified = self.pressure.begun.notified();
+        if self.pressure.waiting.load(Ordering::Acquire) == 0 {
             notified.await;
         }
     }
@@ -132,15 +139,15 @@ struct Waiting<'a>(&'a Budget);
 
 impl<'a> Waiting<'a> {
     fn new(budget: &'a Budget) -> Self {
-        budget.waiting.fetch_add(1, Ordering::AcqRel);
-        budget.pressure.notify_waiters();
+        budget.pressure.waiting.fetch_add(1, Ordering::AcqRel);
+        budget.pressure.begun.notify_waiters();
         Self(budget)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.pressure.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

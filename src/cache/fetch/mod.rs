@@ -3,6 +3,7 @@
 pub(in crate::cache) mod budget;
 pub(in crate::cache) mod client_pace;
 pub(in crate::cache) mod empties;
+pub(in crate::cache) mod fetcher;
 pub(in crate::cache) mod fill;
 pub(in crate::cache) mod flight;
 pub(in crate::cache) mod integrity;

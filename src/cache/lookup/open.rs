@@ -172,7 +172,7 @@ impl Cache {
         let arrived = Arrived::now();
         let found = match self.look(id, policy, LearnedBy::Get).await {
             Lookup::Unknown if !by_head => {
-                let first = self.first_request(id, range, checksums, preconditions);
+                let first = self.fetcher.first_request(id, range, checksums, preconditions);
                 self.open_by(id, &first, policy, arrived).await
             }
             known => self.confirm(id, policy, known).await,
@@ -183,7 +183,7 @@ impl Cache {
         };
         match found {
             Err(CacheError::HeadRefused(_)) => {
-                let first = self.first_request(id, range, checksums, preconditions);
+                let first = self.fetcher.first_request(id, range, checksums, preconditions);
                 let found = self.open_by(id, &first, policy, arrived.insisting()).await?;
                 self.complete(id, found, checksums).await
             }
@@ -389,7 +389,7 @@ impl Cache {
             return match handle.answer().await {
                 Ok(Opened { meta, version, since, fills }) => {
                     if matches!(first.asked, Asked::Whole(_)) && meta.size > 2 * self.fetch_size {
-                        self.empties.remove(id);
+                        self.fetcher.empties.remove(id);
                     }
                     let claims: Vec<_> = fills.iter().map(|fill| Claim::new(fill, None)).collect();
                     let opening = claims.is_empty().then_some(handle);
@@ -411,7 +411,7 @@ impl Cache {
                 Err(error) if matches!(*error, OriginError::RangeNotSatisfiable) => {
                     let found = self.ask_head(id, part, policy, Source::Miss).await?;
                     if found.meta.size == 0 {
-                        self.empties.add(id);
+                        self.fetcher.empties.add(id);
                     }
                     Ok(found)
                 }
@@ -457,7 +457,7 @@ impl Cache {
             };
             match new {
                 Some(opening) => {
-                    origin_fetch::spawn_opening(self, id, generation, opening, policy);
+                    origin_fetch::spawn_opening(&self.fetcher, id, generation, opening, policy);
                 }
                 // Sent before this reader arrived (R7).
                 None if self.may_join(id, policy) == Join::Next && handle.sent() < arrived.at => {

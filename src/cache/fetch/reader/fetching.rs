@@ -171,7 +171,7 @@ impl BlockReader {
         for new in fetches {
             let (version, fetching) = (&self.version, self.fetching);
             let of = Wanted { id: &self.id, version, meta: &self.meta, fetching };
-            origin_fetch::spawn(&self.cache, of, self.generation, new);
+            origin_fetch::spawn(&self.cache.fetcher, of, self.generation, new);
         }
     }
 }
