@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use super::config::{CacheConfig, RuleConfig};
 use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage};
 use super::facade::Cache;
@@ -26,9 +24,18 @@ use super::invalidate::purge::Purges;
 use super::invalidate::recent_writes::RecentWrites;
 use super::invalidate::replicas::Replicas;
 use super::lists::store::Lists;
+use super::lookup::at_hand::LocalHits;
+use super::lookup::explain::Explainer;
+use super::lookup::failover::FailoverReads;
+use super::lookup::hit_verification::HitVerifier;
+use super::lookup::metadata::MetadataLookup;
+use super::lookup::miss_reason::MissReasons;
 use super::lookup::no_parts::NoParts;
+use super::lookup::open::Opener;
+use super::lookup::parts::PartOpener;
+use super::lookup::revalidation::Revalidation;
+use super::lookup::shared_head::SharedHead;
 use super::metadata::admission::MetadataAdmission;
-use super::metadata::heads::Heads;
 use super::metadata::store::MetaCache;
 use super::tiers::blocks::BlockTiers;
 use super::tiers::hot_queue::HotQueue;
@@ -47,8 +54,6 @@ const LISTS_SHARE: u64 = 64;
 const QUEUE_SHARE: u64 = 16;
 const QUEUE_MAX: u64 = 64 << 20;
 const QUEUE_BLOCKS: u64 = 8;
-/// Comparisons of hits with the origin that are under way at a time.
-const HIT_CHECKS: usize = 4;
 
 /// What the cache holds now, for gauges.
 #[derive(Debug, Clone, Copy)]
@@ -95,33 +100,43 @@ impl Cache {
         origin: impl Into<Origins>,
     ) -> Arc<Self> {
         let origin = origin.into();
-        let MemoryShares { metadata, departures, lists, listed, blocks, .. } =
-            MemoryShares::of(config, rules);
-        let departures = Arc::new(Departures::new(departures));
-        let most_metadata = config.memory() / METADATA_SHARE_MAX;
-        let objects = Arc::new(ObjectTiers {
-            meta: MetaCache::new(metadata, most_metadata, departures.clone()),
-            disk,
-            generations: Generations::new(floors.clone()),
-            floors,
-            departures,
-            listed: ListedPages::new(listed),
-            block_size: config.block.0,
-        });
-        let hot = HotQueue::new(config.admission);
-        let blocks = Arc::new(BlockTiers::new(objects.clone(), hot, blocks, metadata));
-        let lists = Arc::new(Lists::new(lists));
-        let recent_writes = Arc::new(RecentWrites::default());
-        let integrity = Arc::new(Integrity::new());
-        let invalidation =
-            Arc::new(Invalidation::new(objects.clone(), lists.clone(), recent_writes.clone()));
-        let admission =
-            Arc::new(MetadataAdmission::new(objects.clone(), lists.clone(), invalidation.clone()));
-        let purges = Arc::new(Purges::new(
+        let shares = MemoryShares::of(config, rules);
+        let blocks = tiers(disk, floors, config, &shares);
+        let objects = blocks.objects.clone();
+        let lists = Arc::new(Lists::new(shares.lists));
+        let room = Invalidators::new(&origin, &objects, &lists);
+        let Invalidators { recent_writes, invalidation, admission, purges } = &room;
+        let no_parts = Arc::new(NoParts::new());
+        let fetcher = room.fetcher(config, &origin, &blocks, &no_parts);
+        let Fetcher { budget, flights, locality, fetch_size, .. } = &*fetcher;
+        let lookup = MetadataLookup::new(objects.clone());
+        let head =
+            SharedHead::new(origin.clone(), objects.clone(), admission.clone(), no_parts.clone());
+        let head = Arc::new(head);
+        let revalidation = Arc::new(Revalidation::new(
             origin.clone(),
-            objects.clone(),
-            lists.clone(),
+            lookup.clone(),
+            head.clone(),
+            flights.clone(),
+        ));
+        let opener = Opener::new(lookup.clone(), revalidation.clone(), fetcher.clone());
+        let opener = Arc::new(opener);
+        let part_opener = PartOpener::new(
+            lookup.clone(),
+            revalidation.clone(),
+            opener.clone(),
+            admission.clone(),
+            no_parts,
+        );
+        let misses = MissReasons::new(lookup.clone(), blocks.clone());
+        let explainer =
+            Explainer::new(lookup.clone(), misses.clone(), blocks.clone(), head, flights.clone());
+        let hit_verifier = Arc::new(HitVerifier::new(
+            origin.clone(),
+            blocks.clone(),
+            budget.clone(),
             invalidation.clone(),
+            purges.clone(),
         ));
         let replicas = Arc::new(Replicas::new(
             origin.clone(),
@@ -130,55 +145,36 @@ impl Cache {
             recent_writes.clone(),
             invalidation.clone(),
         ));
-        let checksum_failures = ChecksumFailures::new(
-            objects.clone(),
-            admission.clone(),
-            purges.clone(),
-            integrity.clone(),
-        );
-        let no_parts = Arc::new(NoParts::new());
-        let budget = Budget::new(config.in_flight());
-        let flights = Arc::new(Flights::new());
-        let locality = Arc::new(Locality::new());
-        let fetcher = Arc::new(Fetcher {
-            origin: origin.clone(),
-            blocks: blocks.clone(),
-            budget: budget.clone(),
-            flights: flights.clone(),
-            integrity,
-            locality: locality.clone(),
-            empties: EmptyFolders::new(),
-            no_parts: no_parts.clone(),
-            invalidation: invalidation.clone(),
-            admission: admission.clone(),
-            checksum_failures,
-            fetch_size: config.fetch.0,
-        });
-        let cache = Arc::new(Self {
+        let failover = FailoverReads::new(origin.clone(), objects.clone(), recent_writes.clone());
+        failover.set_rules(rules);
+        Arc::new(Self {
+            local_hits: LocalHits::new(lookup.clone(), blocks.clone(), budget.clone()),
             eraser: Eraser::new(blocks.clone()),
             evidence: EvidenceCheck::new(objects.clone()),
+            invalidation: invalidation.clone(),
+            admission: admission.clone(),
+            purges: purges.clone(),
+            budget: budget.clone(),
+            flights: flights.clone(),
+            locality: locality.clone(),
+            fetch_size: *fetch_size,
+            read_ahead: config.read_ahead.0,
+            lists_share: config.memory() / LISTS_SHARE,
+            fetcher,
             origin,
             objects,
             blocks,
-            budget,
-            flights,
-            locality,
-            fetcher,
-            fetch_size: config.fetch.0,
-            read_ahead: config.read_ahead.0,
-            invalidation,
-            admission,
-            purges,
+            lookup,
+            revalidation,
+            opener,
+            part_opener,
+            misses,
+            explainer,
+            hit_verifier,
+            failover,
             replicas,
-            heads: Heads::default(),
             lists,
-            lists_share: config.memory() / LISTS_SHARE,
-            no_parts,
-            recent_writes,
-            hit_checks: Arc::new(Semaphore::new(HIT_CHECKS)),
-        });
-        cache.set_failovers(rules);
-        cache
+        })
     }
 
     /// Everything else that a start needs is there: the disk tier may remove what is of no use. To be called before
@@ -199,7 +195,7 @@ impl Cache {
     pub fn set_rules(&self, rules: &[RuleConfig]) {
         let keeps_lists = rules.iter().any(|rule| rule.lists.is_some());
         self.lists.set_capacity(if keeps_lists { self.lists_share } else { 0 });
-        self.set_failovers(rules);
+        self.failover.set_rules(rules);
         if let Some(disk) = &self.objects.disk {
             disk.set_rules(rules);
         }
@@ -252,6 +248,84 @@ impl Cache {
     /// reads ahead.
     pub fn has_room(&self) -> bool {
         self.budget.has_room(self.fetch_size)
+    }
+}
+
+/// The tiers over a disk tier that is open.
+fn tiers(
+    disk: Option<DiskTier>,
+    floors: Arc<Floors>,
+    config: &CacheConfig,
+    shares: &MemoryShares,
+) -> Arc<BlockTiers> {
+    let departures = Arc::new(Departures::new(shares.departures));
+    let most_metadata = config.memory() / METADATA_SHARE_MAX;
+    let objects = Arc::new(ObjectTiers {
+        meta: MetaCache::new(shares.metadata, most_metadata, departures.clone()),
+        disk,
+        generations: Generations::new(floors.clone()),
+        floors,
+        departures,
+        listed: ListedPages::new(shares.listed),
+        block_size: config.block.0,
+    });
+    let hot = HotQueue::new(config.admission);
+    Arc::new(BlockTiers::new(objects, hot, shares.blocks, shares.metadata))
+}
+
+/// What ends the validity of cached objects, and takes in new ones.
+struct Invalidators {
+    recent_writes: Arc<RecentWrites>,
+    invalidation: Arc<Invalidation>,
+    admission: Arc<MetadataAdmission>,
+    purges: Arc<Purges>,
+}
+
+impl Invalidators {
+    fn new(origin: &Origins, objects: &Arc<ObjectTiers>, lists: &Arc<Lists>) -> Self {
+        let recent_writes = Arc::new(RecentWrites::default());
+        let invalidation = Invalidation::new(objects.clone(), lists.clone(), recent_writes.clone());
+        let invalidation = Arc::new(invalidation);
+        let admission =
+            MetadataAdmission::new(objects.clone(), lists.clone(), invalidation.clone());
+        let purges =
+            Purges::new(origin.clone(), objects.clone(), lists.clone(), invalidation.clone());
+        Self {
+            recent_writes,
+            invalidation,
+            admission: Arc::new(admission),
+            purges: Arc::new(purges),
+        }
+    }
+
+    fn fetcher(
+        &self,
+        config: &CacheConfig,
+        origin: &Origins,
+        blocks: &Arc<BlockTiers>,
+        no_parts: &Arc<NoParts>,
+    ) -> Arc<Fetcher> {
+        let integrity = Arc::new(Integrity::new());
+        let checksum_failures = ChecksumFailures::new(
+            blocks.objects.clone(),
+            self.admission.clone(),
+            self.purges.clone(),
+            integrity.clone(),
+        );
+        Arc::new(Fetcher {
+            origin: origin.clone(),
+            blocks: blocks.clone(),
+            budget: Budget::new(config.in_flight()),
+            flights: Arc::new(Flights::new()),
+            integrity,
+            locality: Arc::new(Locality::new()),
+            empties: EmptyFolders::new(),
+            no_parts: no_parts.clone(),
+            invalidation: self.invalidation.clone(),
+            admission: self.admission.clone(),
+            checksum_failures,
+            fetch_size: config.fetch.0,
+        })
     }
 }
 

@@ -1,11 +1,11 @@
 //! The cache as the rest of hotset sees it. What it does is done by types of their own, which [`super::assembly`] puts
 //! together.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
-use tokio::sync::Semaphore;
 
 use super::disk::Ticket;
 use super::fetch::budget::Budget;
@@ -19,43 +19,63 @@ use super::invalidate::generation::InFlight;
 use super::invalidate::invalidation::{Invalidation, Writing};
 use super::invalidate::page_evidence::PageEvidence;
 use super::invalidate::purge::{Purged, Purges};
-use super::invalidate::recent_writes::RecentWrites;
 use super::invalidate::replicas::{RemoteWrite, Replicas};
 use super::invalidate::scope::Scope;
+use super::key::ObjectVersion;
 use super::lists::store::{ListAnswer, ListFill, ListKey, Lists};
-use super::lookup::no_parts::NoParts;
+use super::lookup::at_hand::{AtHand, LocalHits};
+use super::lookup::error::CacheError;
+use super::lookup::explain::{Explainer, Explanation};
+use super::lookup::failover::FailoverReads;
+use super::lookup::found::Found;
+use super::lookup::hit_verification::{self, HitVerifier};
+use super::lookup::known::InMemory;
+use super::lookup::metadata::MetadataLookup;
+use super::lookup::miss_reason::MissReasons;
+use super::lookup::open::{OpenRequest, Opener};
+use super::lookup::parts::PartOpener;
+use super::lookup::revalidation::Revalidation;
 use super::metadata::admission::MetadataAdmission;
 use super::metadata::clock::Sent;
-use super::metadata::heads::Heads;
+use super::rules::failover::Failover;
+use super::rules::matching::Rules;
+use super::rules::policy::Policy;
 use super::tiers::blocks::BlockTiers;
 use super::tiers::objects::ObjectTiers;
-use crate::metrics::cache::InvalidationCause;
+use crate::metrics::cache::{InvalidationCause, MissReason};
 use crate::origin::Origins;
-use crate::s3::{BucketName, ETag, Evidence, ListRequest, Listing, ObjectId, ObjectKey, Realm};
+use crate::s3::{
+    BucketName, ETag, Evidence, ListRequest, Listing, ObjectId, ObjectKey, ObjectMeta, PartNumber,
+    Realm,
+};
 
 /// The cache: one a process.
 pub struct Cache {
     pub(in crate::cache) origin: Origins,
     pub(in crate::cache) objects: Arc<ObjectTiers>,
     pub(in crate::cache) blocks: Arc<BlockTiers>,
+    pub(in crate::cache) lookup: MetadataLookup,
+    pub(super) local_hits: LocalHits,
+    pub(super) revalidation: Arc<Revalidation>,
+    pub(super) opener: Arc<Opener>,
+    pub(super) part_opener: PartOpener,
+    pub(super) misses: MissReasons,
+    pub(super) explainer: Explainer,
+    pub(super) hit_verifier: Arc<HitVerifier>,
+    pub(super) failover: FailoverReads,
     pub(in crate::cache) budget: Budget,
     pub(in crate::cache) flights: Arc<Flights>,
     pub(in crate::cache) locality: Arc<Locality>,
     pub(in crate::cache) fetcher: Arc<Fetcher>,
-    pub(in crate::cache) heads: Heads,
-    pub(in crate::cache) no_parts: Arc<NoParts>,
-    pub(in crate::cache) recent_writes: Arc<RecentWrites>,
-    /// Permits of comparisons of hits with the origin.
-    pub(in crate::cache) hit_checks: Arc<Semaphore>,
-    pub(in crate::cache) invalidation: Arc<Invalidation>,
+    pub(super) invalidation: Arc<Invalidation>,
     pub(in crate::cache) admission: Arc<MetadataAdmission>,
-    pub(in crate::cache) purges: Arc<Purges>,
+    pub(super) purges: Arc<Purges>,
     pub(in crate::cache) eraser: Eraser,
-    pub(in crate::cache) replicas: Arc<Replicas>,
-    pub(in crate::cache) evidence: EvidenceCheck,
-    pub(in crate::cache) lists: Arc<Lists>,
+    pub(super) replicas: Arc<Replicas>,
+    pub(super) evidence: EvidenceCheck,
+    pub(super) lists: Arc<Lists>,
     /// Bytes for lists while a rule has them kept.
-    pub(in crate::cache) lists_share: u64,
+    pub(super) lists_share: u64,
     /// Least bytes of an origin range within a run of missing blocks.
     pub(in crate::cache) fetch_size: u64,
     /// Most bytes that one reader has read ahead.
@@ -112,6 +132,133 @@ impl Cache {
     /// Keeps a list that has come, unless something changed in its bucket meanwhile.
     pub fn admit_list(&self, fill: ListFill, answer: ListAnswer) {
         self.lists.admit(fill, answer);
+    }
+
+    /// What is known for `HeadObject`; asks the origin when it must.
+    ///
+    /// # Errors
+    /// [`CacheError`]: an absence, a refusal, or no answer.
+    pub async fn head(&self, id: &ObjectId, policy: &Policy) -> Result<Found, CacheError> {
+        self.revalidation.head(id, policy).await
+    }
+
+    /// What is known for `GetObject`. An object that is not known yet is opened by asking for the bytes that the client
+    /// will need first: one round trip brings both (R17).
+    ///
+    /// # Errors
+    /// [`CacheError`]: an absence, a refusal, no answer, or [`CacheError::Changed`] when two answers differ.
+    pub async fn open(
+        &self,
+        id: &ObjectId,
+        request: &OpenRequest<'_>,
+        policy: &Policy,
+    ) -> Result<Found, CacheError> {
+        self.opener.open(id, request, policy).await
+    }
+
+    /// Asks for the checksums of a version that was learned from a range.
+    ///
+    /// # Errors
+    /// [`CacheError`]; [`CacheError::Changed`] when it is another version by now.
+    pub async fn with_checksums(&self, id: &ObjectId, found: Found) -> Result<Found, CacheError> {
+        self.revalidation.with_checksums(id, found).await
+    }
+
+    /// As [`Cache::open`], for one part: what is found knows where it lies.
+    ///
+    /// # Errors
+    /// As [`Cache::open`]; [`CacheError::Origin`] when there is no such part.
+    pub async fn open_part(
+        &self,
+        id: &ObjectId,
+        part: PartNumber,
+        policy: &Policy,
+    ) -> Result<Found, CacheError> {
+        self.part_opener.open_part(id, part, policy).await
+    }
+
+    /// As [`Cache::head`], for one part.
+    ///
+    /// # Errors
+    /// As [`Cache::open_part`].
+    pub async fn head_part(
+        &self,
+        id: &ObjectId,
+        part: PartNumber,
+        policy: &Policy,
+    ) -> Result<Found, CacheError> {
+        self.part_opener.head_part(id, part, policy).await
+    }
+
+    /// An object that memory knows and that is fresh; `None`: [`Cache::open`] has more to say.
+    pub fn found_at_hand(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
+        self.local_hits.found_at_hand(id, policy)
+    }
+
+    /// What memory has at the start of a range of it. `None`: there is something of the range that neither memory nor
+    /// the disk has, or no memory to hold it.
+    pub fn at_hand(&self, found: &Found, range: &Range<u64>) -> Option<AtHand> {
+        self.local_hits.at_hand(found, range)
+    }
+
+    /// Reads the rest from the disk; false when it cannot be had any more.
+    pub async fn bring(&self, here: &mut AtHand) -> bool {
+        self.local_hits.bring(here).await
+    }
+
+    /// The parts of `range` that neither memory nor disk holds, in order.
+    pub fn missing(&self, found: &Found, range: Range<u64>) -> Vec<Range<u64>> {
+        self.blocks.missing(&found.version, range)
+    }
+
+    /// Returns why a read of `id` has to ask the origin; `None` where its metadata, or its absence, is fresh.
+    pub fn miss_reason(&self, id: &ObjectId, policy: &Policy) -> Option<MissReason> {
+        self.misses.of_object(id, policy)
+    }
+
+    /// Returns why a byte of a range of a fresh object has to be fetched.
+    pub fn missing_block_reason(&self, version: &ObjectVersion, range: &Range<u64>) -> MissReason {
+        self.misses.of_range(version, range)
+    }
+
+    /// Explains an object. `range`: the bytes that the read in question wants. It looks at every block in memory, and so
+    /// belongs on a thread that may block.
+    pub fn explain(
+        &self,
+        id: &ObjectId,
+        rules: &Rules,
+        no_cache: bool,
+        range: impl Fn(&ObjectMeta) -> Range<u64>,
+    ) -> Explanation {
+        self.explainer.explain(id, rules, no_cache, range)
+    }
+
+    /// Counts what memory knows of these, in every realm. It looks at everything in memory, and so belongs on a thread
+    /// that may block.
+    pub fn in_memory(&self, scopes: &[Scope]) -> InMemory {
+        InMemory::of(&self.blocks, scopes)
+    }
+
+    /// Whether a hit on this object is one of those to compare with the origin, by chance.
+    pub fn draws(&self, found: &Found, policy: &Policy) -> bool {
+        hit_verification::draws(found, policy)
+    }
+
+    /// Compares a hit with the origin in the background. `range`: the bytes that it was answered with.
+    pub fn verify_hit(&self, found: Found, range: Range<u64>, policy: &Policy) {
+        self.hit_verifier.verify(found, range, policy);
+    }
+
+    /// The object that is read in the place of `id` while its origin is down, and how: for `down`, by now. `None`: it is
+    /// not to be read elsewhere.
+    pub fn failover(
+        &self,
+        id: &ObjectId,
+        policy: &Policy,
+        to: &Failover,
+        down: Duration,
+    ) -> Option<(ObjectId, Policy)> {
+        self.failover.place_of(id, policy, to, down)
     }
 
     /// A write of these objects begins, and ends when what this returns is dropped. To be called before they are

@@ -174,7 +174,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::cache::lookup::open::Lookup;
+    use crate::cache::lookup::metadata::Lookup;
     use crate::cache::metadata::clock::{Moment, boot_time};
     use crate::cache::metadata::store::LearnedBy;
     use crate::cache::{Cache, CacheConfig, DiskConfig, Freshness, Policy, RuleConfig};
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn is_fresh(cache: &Cache, id: &ObjectId) -> bool {
-        matches!(cache.lookup(id, &immutable(), LearnedBy::Get), Lookup::Fresh(_))
+        matches!(cache.lookup.in_memory(id, &immutable(), LearnedBy::Get), Lookup::Fresh(_))
     }
 
     #[test]
@@ -229,7 +229,7 @@ mod tests {
         confirm(&cache, &id);
         let before = cache.objects.generations.current(&id);
         cache.confirm_all_once();
-        match cache.lookup(&id, &immutable(), LearnedBy::Get) {
+        match cache.lookup.in_memory(&id, &immutable(), LearnedBy::Get) {
             Lookup::Stale(None, found) => {
                 assert_eq!(found.version, cache.objects.version(&id, &meta()));
             }
@@ -254,7 +254,7 @@ mod tests {
         disk.finish().await;
         cache.confirm_all_once();
         let policy = immutable();
-        let look = || cache.look(&id, &policy, LearnedBy::Get);
+        let look = || cache.lookup.find(&id, &policy, LearnedBy::Get);
         assert!(matches!(look().await, Lookup::Stale(None, _)), "at once");
         disk.finish().await;
         cache.objects.meta.remove(&id);
@@ -303,7 +303,9 @@ mod tests {
             let mut hits = 0_u64;
             loop {
                 let floor = answered.load(Ordering::Acquire);
-                if let Lookup::Fresh(found) = cache.lookup(&id, &immutable(), LearnedBy::Get) {
+                if let Lookup::Fresh(found) =
+                    cache.lookup.in_memory(&id, &immutable(), LearnedBy::Get)
+                {
                     let etag = std::str::from_utf8(found.meta.etag.as_bytes()).unwrap();
                     let version: u64 = etag.trim_matches('"').parse().unwrap();
                     assert!(version >= floor, "version {version} after {floor}");
@@ -336,7 +338,10 @@ mod tests {
         let write = cache.remote_write_begins(&[], &buckets);
         assert!(!is_fresh(&cache, &id));
         write.end(RemoteEnd::Done);
-        assert!(matches!(cache.lookup(&id, &immutable(), LearnedBy::Get), Lookup::Unknown));
+        assert!(matches!(
+            cache.lookup.in_memory(&id, &immutable(), LearnedBy::Get),
+            Lookup::Unknown
+        ));
         confirm(&cache, &id);
         assert!(is_fresh(&cache, &id));
     }

@@ -2,18 +2,19 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::found::Found;
-use super::open::Lookup;
+use super::metadata::{Lookup, MetadataLookup};
 use crate::cache::disk::FromDisk;
-use crate::cache::facade::Cache;
-use crate::cache::fetch::budget::{Paid, units};
+use crate::cache::fetch::budget::{Budget, Paid, units};
 use crate::cache::key::ObjectVersion;
 use crate::cache::memory::tier::MemoryTier;
 use crate::cache::metadata::store::LearnedBy;
 use crate::cache::rules::policy::Policy;
+use crate::cache::tiers::blocks::BlockTiers;
 use crate::s3::ObjectId;
 
 /// The bytes of a range that are here: at first those at its start that memory has.
@@ -65,10 +66,25 @@ impl AtHand {
     }
 }
 
-impl Cache {
-    /// An object that memory knows and that is fresh; `None`: [`Cache::open`] has more to say.
-    pub fn found_at_hand(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
-        match self.lookup(id, policy, LearnedBy::Get) {
+/// Answers reads from memory and disk alone.
+pub(in crate::cache) struct LocalHits {
+    lookup: MetadataLookup,
+    blocks: Arc<BlockTiers>,
+    budget: Budget,
+}
+
+impl LocalHits {
+    pub(in crate::cache) fn new(
+        lookup: MetadataLookup,
+        blocks: Arc<BlockTiers>,
+        budget: Budget,
+    ) -> Self {
+        Self { lookup, blocks, budget }
+    }
+
+    /// An object that memory knows and that is fresh; `None`: [`Opener::open`](super::open::Opener::open) has more to say.
+    pub(in crate::cache) fn found_at_hand(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
+        match self.lookup.in_memory(id, policy, LearnedBy::Get) {
             Lookup::Fresh(found) => Some(found),
             _ => None,
         }
@@ -76,7 +92,7 @@ impl Cache {
 
     /// What memory has at the start of a range of it. `None`: there is something of the range that neither memory nor
     /// the disk has, or no memory to hold it.
-    pub fn at_hand(&self, found: &Found, range: &Range<u64>) -> Option<AtHand> {
+    pub(in crate::cache) fn at_hand(&self, found: &Found, range: &Range<u64>) -> Option<AtHand> {
         let version = found.version.clone();
         let blocks = match range.is_empty() {
             true => 0..0,
@@ -96,11 +112,6 @@ impl Cache {
         self.rest_on_disk(&here).then_some(here)
     }
 
-    /// The parts of `range` that neither memory nor disk holds, in order.
-    pub fn missing(&self, found: &Found, range: Range<u64>) -> Vec<Range<u64>> {
-        self.blocks.missing(&found.version, range)
-    }
-
     fn rest_on_disk(&self, here: &AtHand) -> bool {
         let mut at = here.at;
         while at < here.end {
@@ -116,12 +127,12 @@ impl Cache {
     }
 
     /// Reads the rest from the disk; false when it cannot be had any more.
-    pub async fn bring(&self, here: &mut AtHand) -> bool {
+    pub(in crate::cache) async fn bring(&self, here: &mut AtHand) -> bool {
         while here.at < here.end {
             if here.take_block(&self.blocks.memory) {
                 continue;
             }
-            let Some(disk) = &self.objects.disk else { return false };
+            let Some(disk) = &self.blocks.objects.disk else { return false };
             let key = here.version.block_at(here.at);
             let Some(read) = disk.plan_read(&key, here.at, here.end, false) else { return false };
             let Ok(FromDisk { bytes, promoted }) = read.run().await else { return false };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::open::{CacheError, Source};
+use super::error::CacheError;
 use crate::cache::fetch::fill::Claim;
 use crate::cache::fetch::flight::OpeningHandle;
 use crate::cache::invalidate::generation::Generation;
@@ -13,6 +13,21 @@ use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::Confirmed;
 use crate::cache::rules::policy::Fetching;
 use crate::s3::{ObjectId, ObjectMeta};
+
+/// Where the metadata of an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Known and fresh: no I/O.
+    Hit,
+    /// Known, and the origin confirmed or replaced it.
+    Revalidated,
+    /// Not known before.
+    Miss,
+    /// Known and old; the origin did not answer (R14).
+    Stale,
+    /// Known and old; the origin is being asked.
+    StaleWhileRevalidate,
+}
 
 /// A version of an object, and how we know.
 pub struct Found {

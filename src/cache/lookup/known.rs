@@ -1,8 +1,8 @@
 //! What memory knows of what a purge would cover, for who asks before doing it.
 
-use crate::cache::facade::Cache;
 use crate::cache::invalidate::scope::{Covered, Scope};
 use crate::cache::metadata::store::Known;
+use crate::cache::tiers::blocks::BlockTiers;
 use crate::s3::ObjectId;
 
 /// What is in memory; the disk, which finds things by their digest only, is not counted.
@@ -14,24 +14,25 @@ pub struct InMemory {
     pub bytes: u64,
 }
 
-impl Cache {
+impl InMemory {
     /// Counts what memory knows of these, in every realm. It looks at everything in memory, and so belongs on a thread
     /// that may block.
-    pub fn in_memory(&self, scopes: &[Scope]) -> InMemory {
+    pub(in crate::cache) fn of(blocks: &BlockTiers, scopes: &[Scope]) -> Self {
+        let BlockTiers { objects, memory, .. } = blocks;
         let covered = Covered::by(scopes);
         // What was purged before is still there, and found by nobody.
         let is_found = |id: &ObjectId, floor: u32| {
-            covered.covers(id.bucket(), id.key()) && floor == self.objects.floors.of(id)
+            covered.covers(id.bucket(), id.key()) && floor == objects.floors.of(id)
         };
-        let mut found = InMemory::default();
-        for (id, entry) in self.objects.meta.iter() {
+        let mut found = Self::default();
+        for (id, entry) in objects.meta.iter() {
             let is_known = match &entry.known {
                 Known::Object { version, .. } => is_found(&id, version.floor()),
                 Known::Missing { .. } | Known::Uncacheable => false,
             };
             found.objects += u64::from(is_known && !id.is_variant());
         }
-        for (key, block) in self.blocks.memory.iter() {
+        for (key, block) in memory.iter() {
             let version = key.version();
             if is_found(version.id(), version.floor()) {
                 found.bytes += block.len() as u64;

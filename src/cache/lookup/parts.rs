@@ -7,21 +7,44 @@
 
 use std::sync::Arc;
 
-use super::found::Found;
-use super::open::{Arrived, CacheError, Lookup, Source};
-use crate::cache::facade::Cache;
+use super::error::CacheError;
+use super::found::{Found, Source};
+use super::metadata::{Lookup, MetadataLookup};
+use super::no_parts::NoParts;
+use super::open::{Arrived, Opener};
+use super::revalidation::Revalidation;
+use crate::cache::metadata::admission::MetadataAdmission;
 use crate::cache::metadata::store::LearnedBy;
 use crate::cache::rules::policy::Policy;
 use crate::origin::Asked;
 use crate::s3::{ObjectId, PartNumber};
 
-impl Cache {
-    /// As [`Cache::open`], for one part: what is found knows where it lies.
+/// Opens parts of objects.
+pub(in crate::cache) struct PartOpener {
+    lookup: MetadataLookup,
+    revalidation: Arc<Revalidation>,
+    opener: Arc<Opener>,
+    admission: Arc<MetadataAdmission>,
+    no_parts: Arc<NoParts>,
+}
+
+impl PartOpener {
+    pub(in crate::cache) fn new(
+        lookup: MetadataLookup,
+        revalidation: Arc<Revalidation>,
+        opener: Arc<Opener>,
+        admission: Arc<MetadataAdmission>,
+        no_parts: Arc<NoParts>,
+    ) -> Self {
+        Self { lookup, revalidation, opener, admission, no_parts }
+    }
+
+    /// As [`Opener::open`], for one part: what is found knows where it lies.
     ///
     /// # Errors
-    /// As [`Cache::open`]; [`CacheError::Origin`] when there is no such part.
-    pub async fn open_part(
-        self: &Arc<Self>,
+    /// As [`Opener::open`]; [`CacheError::Origin`] when there is no such part.
+    pub(in crate::cache) async fn open_part(
+        &self,
         id: &ObjectId,
         part: PartNumber,
         policy: &Policy,
@@ -29,7 +52,9 @@ impl Cache {
         let arrived = Arrived::now();
         match self.open_part_once(id, part, policy, arrived).await {
             Err(CacheError::HeadRefused(_)) => {
-                self.open_by(id, &Asked::Part(part).into(), policy, arrived.insisting()).await?;
+                self.opener
+                    .open_by(id, &Asked::Part(part).into(), policy, arrived.insisting())
+                    .await?;
                 // What was refused a moment ago is there now.
                 Err(CacheError::Changed)
             }
@@ -38,7 +63,7 @@ impl Cache {
     }
 
     async fn open_part_once(
-        self: &Arc<Self>,
+        &self,
         id: &ObjectId,
         part: PartNumber,
         policy: &Policy,
@@ -50,15 +75,15 @@ impl Cache {
         // Of what is current, whatever was found: an answer that is pinned to a version does not say that it still
         // is, and would be taken for it after a write that came between (R5).
         let asked = Asked::Part(part).into();
-        let opening = self.open_by(id, &asked, policy, arrived);
-        let (answer, whole) = match self.look(id, policy, LearnedBy::Get).await {
+        let opening = self.opener.open_by(id, &asked, policy, arrived);
+        let (answer, whole) = match self.lookup.find(id, policy, LearnedBy::Get).await {
             Lookup::Unknown => {
-                let head = self.ask_head(id, None, policy, Source::Miss);
+                let head = self.revalidation.ask_head(id, None, policy, Source::Miss);
                 let (answer, head) = tokio::join!(opening, head);
                 (answer?, head?)
             }
             known => {
-                let found = self.confirm(id, policy, known).await?;
+                let found = self.revalidation.confirm(id, policy, known).await?;
                 if found.meta.parts.get(part).is_some() {
                     return Ok(found);
                 }
@@ -68,12 +93,12 @@ impl Cache {
         self.part_of(id, policy, answer, whole).await
     }
 
-    /// As [`Cache::head`], for one part.
+    /// As [`Revalidation::head`], for one part.
     ///
     /// # Errors
-    /// As [`Cache::open_part`].
-    pub async fn head_part(
-        self: &Arc<Self>,
+    /// As [`Self::open_part`].
+    pub(in crate::cache) async fn head_part(
+        &self,
         id: &ObjectId,
         part: PartNumber,
         policy: &Policy,
@@ -81,30 +106,33 @@ impl Cache {
         if self.no_parts.seen_lately(id) {
             return Err(CacheError::Uncacheable);
         }
-        let known = self.look(id, policy, LearnedBy::Head).await;
+        let known = self.lookup.find(id, policy, LearnedBy::Head).await;
         if let Lookup::Fresh(found) | Lookup::Stale(_, found) = &known
             && found.meta.parts.get(part).is_some()
         {
-            return self.confirm(id, policy, known).await;
+            return self.revalidation.confirm(id, policy, known).await;
         }
         // Not one that was sent before: it may refuse this reader (R33).
         let now = policy.demanding();
-        let answer = self.ask_head(id, Some(part), &now, Source::Revalidated);
-        let (answer, whole) = tokio::join!(answer, self.confirm(id, policy, known));
+        let answer = self.revalidation.ask_head(id, Some(part), &now, Source::Revalidated);
+        let (answer, whole) = tokio::join!(answer, self.revalidation.confirm(id, policy, known));
         self.part_of(id, policy, answer?, whole?).await
     }
 
     /// The object with a part of it, by the answers for both. Another `ETag` in the part's answer is that of another
     /// object by now, or, as some servers have it, the part's own.
     async fn part_of(
-        self: &Arc<Self>,
+        &self,
         id: &ObjectId,
         policy: &Policy,
         answer: Found,
         mut whole: Found,
     ) -> Result<Found, CacheError> {
         if !answer.meta.same_version(&whole.meta) {
-            whole = self.ask_head(id, None, &policy.demanding(), Source::Revalidated).await?;
+            whole = self
+                .revalidation
+                .ask_head(id, None, &policy.demanding(), Source::Revalidated)
+                .await?;
         }
         if !answer.meta.same_version(&whole.meta) {
             self.no_parts.remember(id);

@@ -17,7 +17,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 use shuttle::{Config, Runner, thread};
 
-use crate::cache::lookup::open::Lookup;
+use crate::cache::lookup::metadata::Lookup;
 use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::LearnedBy;
@@ -142,7 +142,8 @@ impl World {
     fn read(&self) {
         let told = self.told.load(Ordering::SeqCst);
         let policy = Policy::new(&Freshness::Immutable, None, Duration::ZERO, true, false);
-        let Lookup::Fresh(found) = self.cache.lookup(&self.id, &policy, LearnedBy::Get) else {
+        let Lookup::Fresh(found) = self.cache.lookup.in_memory(&self.id, &policy, LearnedBy::Get)
+        else {
             return;
         };
         let served = (told..=9).find(|version| found.meta.etag == etag(*version));

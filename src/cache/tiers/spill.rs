@@ -46,7 +46,7 @@ mod tests {
 
     use super::*;
     use crate::cache::Cache;
-    use crate::cache::lookup::open::Lookup;
+    use crate::cache::lookup::metadata::Lookup;
     use crate::cache::metadata::clock::{Moment, Sent};
     use crate::cache::metadata::store::LearnedBy;
     use crate::cache::tiers::write_behind::write_hot;
@@ -143,7 +143,7 @@ mod tests {
                 });
                 voided.now_or_never().expect("it waits for nothing");
             });
-            let known = cache.look(id, &policy, LearnedBy::Get).await;
+            let known = cache.lookup.find(id, &policy, LearnedBy::Get).await;
             assert!(matches!(known, Lookup::Unknown), "{end:?}");
             world.end().await;
         }

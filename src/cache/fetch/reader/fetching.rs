@@ -10,7 +10,7 @@ use crate::cache::fetch::flight::{NewFetch, Reading};
 use crate::cache::fetch::origin_fetch::{self, Wanted};
 use crate::cache::fetch::plan::{self, UNIT};
 use crate::cache::key::BlockKey;
-use crate::cache::lookup::open::CacheError;
+use crate::cache::lookup::error::CacheError;
 use crate::cache::memory::block::Block;
 use crate::origin::Class;
 

@@ -4,8 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
-use crate::cache::lookup::found::Found;
-use crate::cache::lookup::open::Source;
+use crate::cache::lookup::found::{Found, Source};
 use crate::cache::metadata::clock::Moment;
 use crate::cache::rules::policy::Fetching;
 use crate::cache::{Cache, CacheConfig, CacheError};
