@@ -108,7 +108,7 @@ impl Cache {
         let Invalidators { recent_writes, invalidation, admission, purges } = &room;
         let no_parts = Arc::new(NoParts::new());
         let fetcher = room.fetcher(config, &origin, &blocks, &no_parts);
-        let Fetcher { budget, flights, locality, fetch_size, .. } = &*fetcher;
+        let Fetcher { budget, flights, .. } = &*fetcher;
         let lookup = MetadataLookup::new(objects.clone());
         let head =
             SharedHead::new(origin.clone(), objects.clone(), admission.clone(), no_parts.clone());
@@ -154,11 +154,6 @@ impl Cache {
             invalidation: invalidation.clone(),
             admission: admission.clone(),
             purges: purges.clone(),
-            budget: budget.clone(),
-            flights: flights.clone(),
-            locality: locality.clone(),
-            fetch_size: *fetch_size,
-            read_ahead: config.read_ahead.0,
             lists_share: config.memory() / LISTS_SHARE,
             fetcher,
             origin,
@@ -210,7 +205,7 @@ impl Cache {
     pub fn usage(&self) -> Usage {
         let (block_bytes, blocks) = self.blocks.usage();
         let (metadata_bytes, metadata_entries) = self.objects.meta.usage();
-        let (in_flight_bytes, in_flight_limit) = self.budget.usage();
+        let (in_flight_bytes, in_flight_limit) = self.fetcher.budget.usage();
         Usage {
             block_bytes,
             blocks,
@@ -247,7 +242,7 @@ impl Cache {
     /// Whether nobody waits for memory in flight, and as much is free as one reader would leave to others when it
     /// reads ahead.
     pub fn has_room(&self) -> bool {
-        self.budget.has_room(self.fetch_size)
+        self.fetcher.budget.has_room(self.fetcher.fetch_size)
     }
 }
 
@@ -318,13 +313,14 @@ impl Invalidators {
             budget: Budget::new(config.in_flight()),
             flights: Arc::new(Flights::new()),
             integrity,
-            locality: Arc::new(Locality::new()),
+            locality: Locality::new(),
             empties: EmptyFolders::new(),
             no_parts: no_parts.clone(),
             invalidation: self.invalidation.clone(),
             admission: self.admission.clone(),
             checksum_failures,
             fetch_size: config.fetch.0,
+            read_ahead: config.read_ahead.0,
         })
     }
 }

@@ -8,11 +8,9 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 
 use super::disk::Ticket;
-use super::fetch::budget::Budget;
 use super::fetch::fetcher::Fetcher;
-use super::fetch::flight::Flights;
-use super::fetch::locality::Locality;
 use super::fetch::plan;
+use super::fetch::reader::BlockReader;
 use super::invalidate::erase::{EraseError, Erased, Eraser};
 use super::invalidate::evidence::EvidenceCheck;
 use super::invalidate::generation::InFlight;
@@ -63,10 +61,7 @@ pub struct Cache {
     pub(super) explainer: Explainer,
     pub(super) hit_verifier: Arc<HitVerifier>,
     pub(super) failover: FailoverReads,
-    pub(in crate::cache) budget: Budget,
-    pub(in crate::cache) flights: Arc<Flights>,
-    pub(in crate::cache) locality: Arc<Locality>,
-    pub(in crate::cache) fetcher: Arc<Fetcher>,
+    pub(super) fetcher: Arc<Fetcher>,
     pub(super) invalidation: Arc<Invalidation>,
     pub(in crate::cache) admission: Arc<MetadataAdmission>,
     pub(super) purges: Arc<Purges>,
@@ -76,10 +71,6 @@ pub struct Cache {
     pub(super) lists: Arc<Lists>,
     /// Bytes for lists while a rule has them kept.
     pub(super) lists_share: u64,
-    /// Least bytes of an origin range within a run of missing blocks.
-    pub(in crate::cache) fetch_size: u64,
-    /// Most bytes that one reader has read ahead.
-    pub(in crate::cache) read_ahead: u64,
 }
 
 impl Cache {
@@ -99,7 +90,7 @@ impl Cache {
     }
 
     pub fn fetch_size(&self) -> u64 {
-        self.fetch_size
+        self.fetcher.fetch_size
     }
 
     /// Waits until an invalidation would survive a power cut (R11). `false`: the disk did not take it within 3 s, and
@@ -204,6 +195,11 @@ impl Cache {
     /// Reads the rest from the disk; false when it cannot be had any more.
     pub async fn bring(&self, here: &mut AtHand) -> bool {
         self.local_hits.bring(here).await
+    }
+
+    /// A reader of `range` of the object found.
+    pub fn reader(&self, found: Found, range: Range<u64>) -> BlockReader {
+        self.fetcher.reader(found, range)
     }
 
     /// The parts of `range` that neither memory nor disk holds, in order.

@@ -25,7 +25,7 @@ pub(in crate::cache) struct Fetcher {
     pub budget: Budget,
     pub flights: Arc<Flights>,
     pub integrity: Arc<Integrity>,
-    pub locality: Arc<Locality>,
+    pub locality: Locality,
     pub empties: EmptyFolders,
     pub no_parts: Arc<NoParts>,
     pub invalidation: Arc<Invalidation>,
@@ -33,6 +33,8 @@ pub(in crate::cache) struct Fetcher {
     pub checksum_failures: ChecksumFailures,
     /// Least bytes of an origin range within a run of missing blocks.
     pub fetch_size: u64,
+    /// Most bytes that one reader has read ahead.
+    pub read_ahead: u64,
 }
 
 impl Fetcher {
