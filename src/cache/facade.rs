@@ -21,13 +21,13 @@ use super::invalidate::replicas::{RemoteWrite, Replicas};
 use super::invalidate::scope::Scope;
 use super::key::ObjectVersion;
 use super::lists::store::{ListAnswer, ListFill, ListKey, Lists};
-use super::lookup::at_hand::{AtHand, LocalHits};
 use super::lookup::error::CacheError;
 use super::lookup::explain::{Explainer, Explanation};
 use super::lookup::failover::FailoverReads;
 use super::lookup::found::Found;
 use super::lookup::hit_verification::{self, HitVerifier};
 use super::lookup::known::InMemory;
+use super::lookup::local_hit::{LocalHit, LocalHits};
 use super::lookup::metadata::MetadataLookup;
 use super::lookup::miss_reason::MissReasons;
 use super::lookup::open::{OpenRequest, Opener};
@@ -182,19 +182,19 @@ impl Cache {
     }
 
     /// An object that memory knows and that is fresh; `None`: [`Cache::open`] has more to say.
-    pub fn found_at_hand(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
-        self.local_hits.found_at_hand(id, policy)
+    pub fn find_fresh(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
+        self.local_hits.find_fresh(id, policy)
     }
 
     /// What memory has at the start of a range of it. `None`: there is something of the range that neither memory nor
     /// the disk has, or no memory to hold it.
-    pub fn at_hand(&self, found: &Found, range: &Range<u64>) -> Option<AtHand> {
-        self.local_hits.at_hand(found, range)
+    pub fn local_hit(&self, found: &Found, range: &Range<u64>) -> Option<LocalHit> {
+        self.local_hits.begin(found, range)
     }
 
     /// Reads the rest from the disk; false when it cannot be had any more.
-    pub async fn bring(&self, here: &mut AtHand) -> bool {
-        self.local_hits.bring(here).await
+    pub async fn read_remaining(&self, hit: &mut LocalHit) -> bool {
+        self.local_hits.read_remaining(hit).await
     }
 
     /// A reader of `range` of the object found.

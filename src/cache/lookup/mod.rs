@@ -1,12 +1,12 @@
 //! From a name to the version that a read may be answered from.
 
-pub(in crate::cache) mod at_hand;
 pub(in crate::cache) mod error;
 pub(in crate::cache) mod explain;
 pub(in crate::cache) mod failover;
 pub(in crate::cache) mod found;
 pub(in crate::cache) mod hit_verification;
 pub(in crate::cache) mod known;
+pub(in crate::cache) mod local_hit;
 pub(in crate::cache) mod metadata;
 pub(in crate::cache) mod miss_reason;
 pub(in crate::cache) mod no_parts;
