@@ -104,7 +104,7 @@ impl Server {
             if remaining.is_last() || shutdown.is_draining() {
                 return Next::Session(None);
             }
-            let mut answer = match self.gateway.at_once(connection).await {
+            let mut answer = match self.gateway.fast_hit(connection).await {
                 Ok(answer) => answer,
                 Err(handed_over) => return Next::Session(handed_over),
             };

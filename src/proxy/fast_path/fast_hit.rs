@@ -28,7 +28,7 @@ use crate::tracing;
 const MOST: u64 = 128 << 10;
 
 /// What a request was answered with.
-pub(in crate::proxy) struct AtOnce {
+pub(in crate::proxy) struct FastHit {
     head: Head,
     ctx: RequestContext,
     status: u16,
@@ -39,10 +39,10 @@ pub(in crate::proxy) struct AtOnce {
 impl Gateway {
     /// The answer to the request that came, if it is a hit whose bytes are here. They must be sent then. Otherwise what
     /// was understood of it, if anything was.
-    pub(in crate::proxy) async fn at_once(
+    pub(in crate::proxy) async fn fast_hit(
         &self,
         connection: &Connection,
-    ) -> Result<AtOnce, Option<Box<HandedOver>>> {
+    ) -> Result<FastHit, Option<Box<HandedOver>>> {
         if self.access.transparent().is_some() {
             return Err(None);
         }
@@ -60,7 +60,7 @@ impl Gateway {
         let understood = self.understand_head(&head.as_request(), sender);
         let mut request = HandedOver { head, started, understood, cacheable: None, charge };
         match self.local_hit(&mut request).await {
-            Some((ctx, status, here)) => Ok(AtOnce { head: request.head, ctx, status, here }),
+            Some((ctx, status, here)) => Ok(FastHit { head: request.head, ctx, status, here }),
             None => Err(Some(Box::new(request))),
         }
     }
@@ -130,10 +130,10 @@ impl Gateway {
     pub(in crate::proxy) fn answered(
         &self,
         connection: &Connection,
-        answer: &AtOnce,
+        answer: &FastHit,
         error: Option<&pingora::Error>,
     ) {
-        let AtOnce { head, ctx, status, here } = answer;
+        let FastHit { head, ctx, status, here } = answer;
         let address = connection.address();
         let unsent: usize = here.pieces.iter().map(Bytes::len).sum();
         let body = usize::try_from(ctx.from_memory + ctx.from_disk).unwrap_or(usize::MAX);
