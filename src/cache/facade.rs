@@ -299,8 +299,8 @@ impl Cache {
 
     /// What is said of the object changed, or was written anew as it is: what is known of it is confirmed by one HEAD
     /// before it is served again, and its blocks stay (R10). An absence is forgotten.
-    pub fn doubt(&self, id: &ObjectId, cause: InvalidationCause) -> Option<Ticket> {
-        self.invalidation.doubt(id, cause)
+    pub fn mark_stale(&self, id: &ObjectId, cause: InvalidationCause) -> Option<Ticket> {
+        self.invalidation.mark_stale(id, cause)
     }
 
     /// New bytes were written under this name, with this `ETag` if it is told. When that is the one we hold, it may be

@@ -50,7 +50,7 @@ pub(in crate::cache) struct Opening {
     /// Before the request is sent.
     sent: Instant,
     /// Somebody asked for the state of now after this was sent: its bytes may be of an older one.
-    doubted: AtomicBool,
+    marked_stale: AtomicBool,
 }
 
 impl Opening {
@@ -68,7 +68,7 @@ impl Opening {
 
     /// The bytes it will bring, should it turn out to be of this version; none when that is in doubt.
     fn span(&self, version: &ObjectVersion) -> Range<u64> {
-        if self.doubted.load(Ordering::Acquire) {
+        if self.marked_stale.load(Ordering::Acquire) {
             return 0..0;
         }
         self.asked().span(version.size()).unwrap_or_default()
@@ -195,7 +195,7 @@ impl Flights {
             interest: Interest::new(class),
             answer: watch::Sender::new(None),
             sent: Instant::now(),
-            doubted: AtomicBool::new(false),
+            marked_stale: AtomicBool::new(false),
         });
         openings.push(opening.clone());
         Some((OpeningHandle::new(&opening, None), Some(opening)))
@@ -227,11 +227,11 @@ impl Flights {
     }
 
     /// No reader of a known version waits for the openings that are under way now.
-    pub(in crate::cache) fn doubt_openings(&self, id: &ObjectId, generation: Generation) {
+    pub(in crate::cache) fn mark_openings_stale(&self, id: &ObjectId, generation: Generation) {
         let table = self.shard(id).lock();
         let openings = table.openings.get(&(id.clone(), generation));
         for opening in openings.into_iter().flatten() {
-            opening.doubted.store(true, Ordering::Release);
+            opening.marked_stale.store(true, Ordering::Release);
         }
     }
 

@@ -44,10 +44,10 @@ impl EvidenceCheck {
             // Under the lock once more: it may have been replaced by now.
             let Some(entry) = self.objects.meta.get(id) else { return };
             if entry.is_contradicted(sent, evidence) {
-                let doubt = self.objects.doubt_of(id, &entry);
+                let stale = self.objects.stale_mark_of(id, &entry);
                 let contradicted = evidence.fingerprint();
                 self.objects.record_invalidation(id, InvalidationCause::Origin);
-                let entry = Entry { doubt, contradicted, ..(*entry).clone() };
+                let entry = Entry { stale, contradicted, ..(*entry).clone() };
                 self.objects.meta.insert(id, entry);
                 ticket = self.objects.void_record(id);
             }
@@ -105,7 +105,7 @@ impl Entry {
         let older = self.since.instant() < sent.0.instant();
         self.differs_from(evidence)
             && older
-            && !self.is_doubted()
+            && !self.is_marked_stale()
             && !self.refuted.contains(&evidence.fingerprint())
     }
 

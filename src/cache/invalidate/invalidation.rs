@@ -146,7 +146,7 @@ impl Invalidation {
 
     /// What is said of the object changed, or was written anew as it is: what is known of it is confirmed by one HEAD
     /// before it is served again, and its blocks stay (R10). An absence is forgotten.
-    pub(in crate::cache) fn doubt(
+    pub(in crate::cache) fn mark_stale(
         &self,
         id: &ObjectId,
         cause: InvalidationCause,
@@ -157,8 +157,8 @@ impl Invalidation {
             self.objects.record_invalidation(id, cause);
             match self.objects.meta.get(id) {
                 Some(entry) if entry.meta().is_some() => {
-                    let doubt = self.objects.doubt_of(id, &entry);
-                    self.objects.meta.insert(id, Entry { doubt, ..(*entry).clone() });
+                    let stale = self.objects.stale_mark_of(id, &entry);
+                    self.objects.meta.insert(id, Entry { stale, ..(*entry).clone() });
                 }
                 _ => self.objects.meta.remove(id),
             }
@@ -179,7 +179,7 @@ impl Invalidation {
         let held = self.objects.meta.get(id);
         let held = held.as_deref().and_then(Entry::meta);
         match held {
-            Some(held) if etag.is_none_or(|etag| *etag == held.etag) => self.doubt(id, cause),
+            Some(held) if etag.is_none_or(|etag| *etag == held.etag) => self.mark_stale(id, cause),
             _ => self.invalidate(id, cause),
         }
     }

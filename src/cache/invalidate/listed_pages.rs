@@ -200,7 +200,7 @@ impl ListedPages {
 
     /// Whether a record of what was learned of an object at `since` is to be confirmed: a listing left the object out,
     /// or evidence may have been lost that contradicts it.
-    pub(in crate::cache) fn casts_doubt(&self, id: &ObjectId, since: &Moment) -> bool {
+    pub(in crate::cache) fn marks_stale(&self, id: &ObjectId, since: &Moment) -> bool {
         self.has_lost(id, since) || self.absences.cover(id, since)
     }
 

@@ -328,7 +328,7 @@ mod tests {
             page.push(&entry.into());
         }
         page.finish();
-        let doubted = |id: &&ObjectId| cache.objects.meta.get(id).unwrap().is_doubted();
+        let doubted = |id: &&ObjectId| cache.objects.meta.get(id).unwrap().is_marked_stale();
         ids.iter().filter(doubted).map(|id| id.key().as_str().to_owned()).collect()
     }
 

@@ -304,7 +304,7 @@ impl Explainer {
         age: Duration,
     ) -> (Option<Duration>, String) {
         let not = |why: &str| (None, why.to_owned());
-        if entry.is_doubted() {
+        if entry.is_marked_stale() {
             return not("not fresh: marked stale, confirmed before it is served again");
         }
         if self.blocks.objects.generations.must_confirm(id) {
@@ -354,7 +354,7 @@ impl Explainer {
     fn next_stale_read(&self, id: &ObjectId, policy: &Policy) -> String {
         let entry = self.blocks.objects.meta.get(id);
         let (meanwhile, stale) = entry.map_or((false, false), |entry| {
-            let may = !entry.is_doubted() && !policy.demand;
+            let may = !entry.is_marked_stale() && !policy.demand;
             (
                 may && policy.allows_stale_while_revalidate(&entry),
                 may && policy.allows_stale(&entry),

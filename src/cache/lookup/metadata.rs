@@ -109,14 +109,16 @@ impl MetadataLookup {
     fn entry(&self, id: &ObjectId) -> Option<(Arc<Entry>, bool)> {
         let own = self.objects.meta.get(id);
         let with_doubt = |entry: Arc<Entry>| {
-            let doubted = entry.is_doubted();
+            let doubted = entry.is_marked_stale();
             (entry, doubted)
         };
         if !id.is_variant() {
             return own.map(with_doubt);
         }
         let believed = |e: &Entry| {
-            !e.recalled && !e.is_doubted() && self.objects.generations.is_current(id, e.generation)
+            !e.recalled
+                && !e.is_marked_stale()
+                && self.objects.generations.is_current(id, e.generation)
         };
         if let Some(entry) = own.as_ref().filter(|entry| believed(entry)) {
             return Some((entry.clone(), false));

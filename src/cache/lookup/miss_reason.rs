@@ -52,7 +52,7 @@ impl MissReasons {
     fn absence_reason(&self, id: &ObjectId) -> MissReason {
         if let Some(entry) = self.blocks.objects.meta.get(id) {
             let is_void = !self.blocks.objects.generations.bucket_is_current(id, entry.generation);
-            return match is_void || entry.is_doubted() {
+            return match is_void || entry.is_marked_stale() {
                 true => MissReason::Invalidated,
                 // An absence, or a verdict on what may be stored, that is too old.
                 false => MissReason::Expired,

@@ -104,7 +104,7 @@ impl Revalidation {
     ) -> Result<Found, CacheError> {
         let join = self.may_join(id, policy);
         if join == Join::Next && part.is_none() {
-            self.flights.doubt_openings(id, self.lookup.objects.generations.current(id));
+            self.flights.mark_openings_stale(id, self.lookup.objects.generations.current(id));
         }
         let Confirmed { meta, since } = self.ask(id, part, join).await?;
         if meta.no_store && policy.obey_no_store {

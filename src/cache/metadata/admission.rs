@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::clock::Moment;
 use super::heads::{Confirmed, HeadAnswer};
-use super::store::{Doubt, Entry, Known, LearnedBy};
+use super::store::{Entry, Known, LearnedBy, StaleMark};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::invalidate::invalidation::Invalidation;
 use crate::cache::key::ObjectVersion;
@@ -182,7 +182,7 @@ impl MetadataAdmission {
             match old {
                 // The disk may know an older version that it failed to bring back.
                 None => drop(self.objects.void_record(id)),
-                Some(old) if self.was_in_doubt_on_disk(id, &old) => {
+                Some(old) if self.was_stale_on_disk(id, &old) => {
                     self.objects.persist_confirmed(id, &old, &entry);
                 }
                 Some(old) if parts(&entry) > parts(&old) => self.objects.persist_parts(id, &entry),
@@ -196,8 +196,8 @@ impl MetadataAdmission {
     }
 
     /// Whether the disk is to know again what it knew of a doubted entry.
-    fn was_in_doubt_on_disk(&self, id: &ObjectId, old: &Entry) -> bool {
-        old.doubt == (Doubt::Yes { on_disk: true })
+    fn was_stale_on_disk(&self, id: &ObjectId, old: &Entry) -> bool {
+        old.stale == (StaleMark::Yes { on_disk: true })
             || !self.objects.generations.epoch_is_current(old.generation)
                 && self.objects.is_on_disk(id)
     }

@@ -129,7 +129,7 @@ impl World {
                 drop(cache.written(id, Some(&etag(version)), InvalidationCause::Event))
             }
             Told::WrittenWithoutETag => drop(cache.written(id, None, InvalidationCause::Event)),
-            Told::Described => drop(cache.doubt(id, InvalidationCause::Event)),
+            Told::Described => drop(cache.mark_stale(id, InvalidationCause::Event)),
             Told::Removed => drop(cache.invalidate(id, InvalidationCause::Event)),
             Told::Purged => purge(Scope::Object(id.bucket().clone(), id.key().clone())),
             Told::PurgedPrefix => purge(Scope::Prefix(id.bucket().clone(), "k".to_owned())),

@@ -10,7 +10,7 @@ use crate::cache::invalidate::generation::Generations;
 use crate::cache::invalidate::listed_pages::ListedPages;
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::metadata::clock::Moment;
-use crate::cache::metadata::store::{Doubt, Entry, Known, MetaCache};
+use crate::cache::metadata::store::{Entry, Known, MetaCache, StaleMark};
 use crate::metrics::cache::InvalidationCause;
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
 
@@ -56,9 +56,9 @@ impl ObjectTiers {
     }
 
     /// The doubt about an entry from now on.
-    pub(in crate::cache) fn doubt_of(&self, id: &ObjectId, entry: &Entry) -> Doubt {
-        let before = matches!(entry.doubt, Doubt::Yes { on_disk: true });
-        Doubt::Yes { on_disk: self.is_on_disk(id) || before }
+    pub(in crate::cache) fn stale_mark_of(&self, id: &ObjectId, entry: &Entry) -> StaleMark {
+        let before = matches!(entry.stale, StaleMark::Yes { on_disk: true });
+        StaleMark::Yes { on_disk: self.is_on_disk(id) || before }
     }
 
     /// Writes the metadata that describes a block to disk. Blocks are of no use after a restart when nobody knows what
@@ -85,7 +85,7 @@ impl ObjectTiers {
             return self.generations.is_current(id, entry.generation);
         }
         self.meta.get(id).is_some_and(|known| Arc::ptr_eq(&known, entry))
-            && !entry.is_doubted()
+            && !entry.is_marked_stale()
             && self.generations.bucket_is_current(id, entry.generation)
     }
 
@@ -161,11 +161,11 @@ impl ObjectTiers {
         let Some(Recalled { object, is_confirmed }) = disk.recall(id).await else { return false };
         let ObjectRecord { meta, learned } = object;
         let since = Moment::of(learned);
-        let is_confirmed = is_confirmed && is_settled && !self.listed.casts_doubt(id, &since);
-        let doubt = if is_confirmed { Doubt::No } else { Doubt::Yes { on_disk: true } };
+        let is_confirmed = is_confirmed && is_settled && !self.listed.marks_stale(id, &since);
+        let stale = if is_confirmed { StaleMark::No } else { StaleMark::Yes { on_disk: true } };
         let version = self.version(id, &meta);
         let known = Known::Object { meta: Arc::new(meta), version };
-        let entry = Entry { recalled: true, doubt, ..Entry::new(known, since, generation) };
+        let entry = Entry { recalled: true, stale, ..Entry::new(known, since, generation) };
         self.generations.admit(id, generation, || self.meta.insert(id, entry))
     }
 
