@@ -315,13 +315,13 @@ impl Cache {
     }
 
     /// A write's outcome is unknown: for a minute each read of the key asks the origin first (R8).
-    pub fn suspect(&self, id: &ObjectId) -> Option<Ticket> {
-        self.invalidation.suspect(id)
+    pub fn outcome_unknown(&self, id: &ObjectId) -> Option<Ticket> {
+        self.invalidation.outcome_unknown(id)
     }
 
-    /// As [`Cache::suspect`], for every object of a bucket.
-    pub fn suspect_bucket(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
-        self.invalidation.suspect_bucket(realm, bucket)
+    /// As [`Cache::outcome_unknown`], for every object of a bucket.
+    pub fn bucket_outcome_unknown(&self, realm: &Realm, bucket: &BucketName) -> Option<Ticket> {
+        self.invalidation.bucket_outcome_unknown(realm, bucket)
     }
 
     /// Forgets what is known of these, in every realm, and fetches their blocks again when they are read: applied when

@@ -358,7 +358,7 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         // Before the client hears of it: what it reads next must not be older (R8).
         if let Some(forward) = &mut ctx.forward {
-            self.suspect(forward);
+            self.outcome_unknown(forward);
             // What came of a listing counts (R34).
             forward.page = None;
             self.settle(forward).await;

@@ -20,7 +20,7 @@ const SCHEDULED: bool = cfg!(feature = "shuttle");
 const OBJECT_STRIPES: usize = if SCHEDULED { 2 } else { 1 << 16 };
 const BUCKET_STRIPES: usize = if SCHEDULED { 2 } else { 1 << 12 };
 /// How long a key is revalidated on every read after a write whose outcome is not known (R8).
-const SUSPICION: Duration = Duration::from_mins(1);
+const OUTCOME_UNKNOWN_FOR: Duration = Duration::from_mins(1);
 
 /// The state of the world for one id when something began; compare with [`Generations::is_current`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ struct Writes {
     tentative: AtomicU32,
     /// Until when the outcome of an earlier one counts as unknown, in milliseconds since [`Generations::started`];
     /// 0: all are known.
-    suspect_until: AtomicU64,
+    unknown_until: AtomicU64,
 }
 
 /// What a write in flight has done to what is cached.
@@ -101,13 +101,13 @@ impl Writes {
         self.in_flight.load(Ordering::Acquire) > 0
     }
 
-    fn suspect_for(&self, elapsed: Duration, period: Duration) {
+    fn unknown_for(&self, elapsed: Duration, period: Duration) {
         let until = u64::try_from((elapsed + period).as_millis()).unwrap_or(u64::MAX);
-        self.suspect_until.fetch_max(until, Ordering::AcqRel);
+        self.unknown_until.fetch_max(until, Ordering::AcqRel);
     }
 
     fn are_suspect(&self, elapsed: impl FnOnce() -> Duration) -> bool {
-        let until = self.suspect_until.load(Ordering::Acquire);
+        let until = self.unknown_until.load(Ordering::Acquire);
         until != 0 && elapsed().as_millis() < u128::from(until)
     }
 }
@@ -213,17 +213,17 @@ impl Generations {
     }
 
     /// The outcome of a write of `id` is unknown: for a minute it is revalidated on every read.
-    pub(in crate::cache) fn suspect(&self, id: &ObjectId) {
-        self.stripe(id).writes.suspect_for(self.started.elapsed(), SUSPICION);
+    pub(in crate::cache) fn outcome_unknown(&self, id: &ObjectId) {
+        self.stripe(id).writes.unknown_for(self.started.elapsed(), OUTCOME_UNKNOWN_FOR);
     }
 
     /// As [`Generations::suspect`], for every object of a bucket.
-    pub(in crate::cache) fn suspect_bucket(&self, realm: &Realm, bucket: &BucketName) {
+    pub(in crate::cache) fn bucket_outcome_unknown(&self, realm: &Realm, bucket: &BucketName) {
         let hash = ObjectId::hash_bucket(realm, bucket);
-        self.bucket_stripe(hash).writes.suspect_for(self.started.elapsed(), SUSPICION);
+        self.bucket_stripe(hash).writes.unknown_for(self.started.elapsed(), OUTCOME_UNKNOWN_FOR);
     }
 
-    pub(in crate::cache) fn is_suspect(&self, id: &ObjectId) -> bool {
+    pub(in crate::cache) fn is_outcome_unknown(&self, id: &ObjectId) -> bool {
         let elapsed = || self.started.elapsed();
         self.stripe(id).writes.are_suspect(elapsed)
             || self.bucket_stripe(id.bucket_hash64()).writes.are_suspect(elapsed)
@@ -265,7 +265,7 @@ impl Generations {
         !self.certainty.holds()
             || self.stripe(id).writes.may_be_refused()
             || self.bucket_stripe(id.bucket_hash64()).writes.may_be_refused()
-            || self.is_suspect(id)
+            || self.is_outcome_unknown(id)
     }
 
     pub(in crate::cache) fn is_being_written(&self, id: &ObjectId) -> bool {
@@ -327,24 +327,27 @@ mod tests {
     async fn r8_a_key_is_suspected_for_a_minute() {
         let generations = Generations::new(Arc::new(Floors::new()));
         let id = id("bucket", "key");
-        assert!(!generations.is_suspect(&id));
-        generations.suspect(&id);
+        assert!(!generations.is_outcome_unknown(&id));
+        generations.outcome_unknown(&id);
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(generations.is_suspect(&id));
+        assert!(generations.is_outcome_unknown(&id));
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(!generations.is_suspect(&id));
+        assert!(!generations.is_outcome_unknown(&id));
     }
 
     #[tokio::test(start_paused = true)]
     async fn r8_every_key_of_a_suspected_bucket_is_suspected_for_a_minute_and_no_other() {
         let generations = Generations::new(Arc::new(Floors::new()));
         let (ours, other) = (id("bucket", "key"), id("another", "key"));
-        generations.suspect_bucket(ours.realm(), ours.bucket());
+        generations.bucket_outcome_unknown(ours.realm(), ours.bucket());
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(generations.is_suspect(&ours) && generations.is_suspect(&id("bucket", "more")));
-        assert!(!generations.is_suspect(&other));
+        assert!(
+            generations.is_outcome_unknown(&ours)
+                && generations.is_outcome_unknown(&id("bucket", "more"))
+        );
+        assert!(!generations.is_outcome_unknown(&other));
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(!generations.is_suspect(&ours));
+        assert!(!generations.is_outcome_unknown(&ours));
     }
 
     #[test]

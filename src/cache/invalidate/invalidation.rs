@@ -37,14 +37,14 @@ impl Drop for Writing {
         let forgotten = self.kind == InFlight::Tentative && !self.concluded;
         for id in &self.objects {
             if forgotten {
-                self.invalidation.suspect(id);
+                self.invalidation.outcome_unknown(id);
             }
             self.invalidation.recent_writes.note(id);
             self.invalidation.objects.generations.write_ended(id, self.kind);
         }
         if let Some((realm, bucket)) = &self.bucket {
             if forgotten {
-                self.invalidation.suspect_bucket(realm, bucket);
+                self.invalidation.bucket_outcome_unknown(realm, bucket);
             }
             self.invalidation.recent_writes.note_bucket(realm, bucket);
             self.invalidation.objects.generations.bucket_write_ended(realm, bucket, self.kind);
@@ -185,20 +185,20 @@ impl Invalidation {
     }
 
     /// A write's outcome is unknown: for a minute each read of the key asks the origin first (R8).
-    pub(in crate::cache) fn suspect(&self, id: &ObjectId) -> Option<Ticket> {
-        self.objects.generations.suspect(id);
-        self.lists.suspect(id.realm(), id.bucket());
+    pub(in crate::cache) fn outcome_unknown(&self, id: &ObjectId) -> Option<Ticket> {
+        self.objects.generations.outcome_unknown(id);
+        self.lists.outcome_unknown(id.realm(), id.bucket());
         self.invalidate(id, InvalidationCause::UnknownOutcome)
     }
 
-    /// As [`Self::suspect`], for every object of a bucket.
-    pub(in crate::cache) fn suspect_bucket(
+    /// As [`Self::outcome_unknown`], for every object of a bucket.
+    pub(in crate::cache) fn bucket_outcome_unknown(
         &self,
         realm: &Realm,
         bucket: &BucketName,
     ) -> Option<Ticket> {
-        self.objects.generations.suspect_bucket(realm, bucket);
-        self.lists.suspect(realm, bucket);
+        self.objects.generations.bucket_outcome_unknown(realm, bucket);
+        self.lists.outcome_unknown(realm, bucket);
         self.invalidate_bucket(realm, bucket, InvalidationCause::UnknownOutcome)
     }
 

@@ -58,7 +58,7 @@ impl MetadataLookup {
         // Both before the look: an invalidation between makes the generation too old, never too new; and a write that
         // ends between has ended what is found, and must not pass for one that never was.
         let generation = self.objects.generations.current(id);
-        let suspect = self.objects.generations.must_confirm(id);
+        let must_confirm = self.objects.generations.must_confirm(id);
         let Some((entry, doubted)) = self.entry(id) else { return Lookup::Unknown };
         if !self.objects.generations.bucket_is_current(id, entry.generation) {
             return Lookup::Unknown;
@@ -81,7 +81,7 @@ impl MetadataLookup {
                     opening: None,
                     claims: Vec::new(),
                 };
-                match policy.is_fresh(&entry) && !suspect {
+                match policy.is_fresh(&entry) && !must_confirm {
                     _ if doubted || policy.confirms_each_read(meta) => Lookup::Stale(None, found),
                     true => Lookup::Fresh(found),
                     false => Lookup::Stale(Some(entry), found),
@@ -90,7 +90,7 @@ impl MetadataLookup {
             _ if doubted => Lookup::Unknown,
             Known::Missing { error, by: learned } => {
                 let answers = *learned == by || *learned == LearnedBy::Get;
-                match answers && !suspect && policy.believes_absence(&entry) {
+                match answers && !must_confirm && policy.believes_absence(&entry) {
                     true => Lookup::Absent(error.clone()),
                     false => Lookup::Unknown,
                 }

@@ -116,7 +116,7 @@ impl ObjectTiers {
 
     fn persist(&self, disk: &DiskTier, id: &ObjectId, meta: &ObjectMeta, entry: &Entry) {
         // After a crash nobody would know that it was in doubt.
-        if self.generations.is_being_written(id) || self.generations.is_suspect(id) {
+        if self.generations.is_being_written(id) || self.generations.is_outcome_unknown(id) {
             return;
         }
         let learned = SystemTime::now().checked_sub(entry.since.age());
