@@ -16,11 +16,11 @@ use super::invalidate::departures::Departures;
 use super::invalidate::disk_evidence;
 use super::invalidate::erase::Eraser;
 use super::invalidate::evidence::EvidenceCheck;
-use super::invalidate::floors::Floors;
 use super::invalidate::generation::Generations;
 use super::invalidate::invalidation::Invalidation;
 use super::invalidate::listed_pages::ListedPages;
 use super::invalidate::purge::Purges;
+use super::invalidate::purge_epochs::PurgeEpochs;
 use super::invalidate::recent_writes::RecentWrites;
 use super::invalidate::replicas::Replicas;
 use super::lists::store::Lists;
@@ -76,32 +76,32 @@ impl Cache {
     ) -> Result<Arc<Self>, DiskError> {
         let MemoryShares { index, queue, blocks, .. } = MemoryShares::of(config, rules);
         let limits = DiskLimits { index, queue, memory: blocks, admission: config.admission };
-        let floors = Arc::new(Floors::new());
+        let purge_epochs = Arc::new(PurgeEpochs::new());
         let disk = match config.disk.is_empty() {
             true => None,
-            false => Some(DiskTier::open(&config.disk, rules, limits, &floors)?),
+            false => Some(DiskTier::open(&config.disk, rules, limits, &purge_epochs)?),
         };
-        let kept = disk.as_ref().map(DiskTier::floors).transpose()?;
+        let kept = disk.as_ref().map(DiskTier::purge_epochs).transpose()?;
         for kept in kept.iter().flatten().filter(|kept| !kept.is_empty()) {
-            if !kept.iter().any(|kept| floors.merge(kept)) {
+            if !kept.iter().any(|kept| purge_epochs.merge(kept)) {
                 log::error!("what was purged is not known any more: blocks on disk are not used");
-                floors.lost();
+                purge_epochs.lost();
             }
         }
-        Ok(Self::over(disk, floors, config, rules, origin))
+        Ok(Self::over(disk, purge_epochs, config, rules, origin))
     }
 
     /// Over a disk tier that is open.
     pub(in crate::cache) fn over(
         disk: Option<DiskTier>,
-        floors: Arc<Floors>,
+        purge_epochs: Arc<PurgeEpochs>,
         config: &CacheConfig,
         rules: &[RuleConfig],
         origin: impl Into<Origins>,
     ) -> Arc<Self> {
         let origin = origin.into();
         let shares = MemoryShares::of(config, rules);
-        let blocks = tiers(disk, floors, config, &shares);
+        let blocks = tiers(disk, purge_epochs, config, &shares);
         let objects = blocks.objects.clone();
         let lists = Arc::new(Lists::new(shares.lists));
         let room = Invalidators::new(&origin, &objects, &lists);
@@ -249,7 +249,7 @@ impl Cache {
 /// The tiers over a disk tier that is open.
 fn tiers(
     disk: Option<DiskTier>,
-    floors: Arc<Floors>,
+    purge_epochs: Arc<PurgeEpochs>,
     config: &CacheConfig,
     shares: &MemoryShares,
 ) -> Arc<BlockTiers> {
@@ -258,8 +258,8 @@ fn tiers(
     let objects = Arc::new(ObjectTiers {
         meta: MetaCache::new(shares.metadata, most_metadata, departures.clone()),
         disk,
-        generations: Generations::new(floors.clone()),
-        floors,
+        generations: Generations::new(purge_epochs.clone()),
+        purge_epochs,
         departures,
         listed: ListedPages::new(shares.listed),
         block_size: config.block.0,

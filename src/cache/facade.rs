@@ -333,7 +333,7 @@ impl Cache {
     /// The number of the last purge that covered this object, as reads and fills look it up; for benches.
     #[doc(hidden)]
     pub fn purge_epoch(&self, id: &ObjectId) -> u32 {
-        self.objects.floors.of(id)
+        self.objects.purge_epochs.of(id)
     }
 
     /// Waits until what was purged stays so whatever happens to the machine (R11). `false`: the disk did not take it

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::certainty::Certainty;
-use super::floors::Floors;
+use super::purge_epochs::PurgeEpochs;
 use super::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::s3::{BucketName, ObjectId, Realm};
 
@@ -36,7 +36,7 @@ pub(in crate::cache) struct Generations {
     objects: Box<[Stripe]>,
     buckets: Box<[BucketStripe]>,
     /// Purges of many objects end generations, too.
-    floors: Arc<Floors>,
+    purge_epochs: Arc<PurgeEpochs>,
     /// So does a missed invalidation of another replica.
     pub(in crate::cache) certainty: Certainty,
     started: Instant,
@@ -113,9 +113,9 @@ impl Writes {
 }
 
 impl Generations {
-    pub(in crate::cache) fn new(floors: Arc<Floors>) -> Self {
+    pub(in crate::cache) fn new(purge_epochs: Arc<PurgeEpochs>) -> Self {
         Self {
-            floors,
+            purge_epochs,
             certainty: Certainty::new(),
             objects: (0..OBJECT_STRIPES).map(|_| Stripe::default()).collect(),
             buckets: (0..BUCKET_STRIPES).map(|_| BucketStripe::default()).collect(),
@@ -288,7 +288,7 @@ impl Generations {
 
     fn bucket_epoch(&self, id: &ObjectId) -> u64 {
         let epoch = &self.bucket_stripe(id.bucket_hash64()).epoch;
-        epoch.load(Ordering::Acquire) << u32::BITS | u64::from(self.floors.wide(id))
+        epoch.load(Ordering::Acquire) << u32::BITS | u64::from(self.purge_epochs.wide(id))
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn r6_nothing_read_before_an_invalidation_is_admitted_after_it() {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let id = id("bucket", "key");
         let before = generations.current(&id);
         assert!(generations.admit(&id, before, || {}));
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn r6_a_bucket_epoch_ends_every_generation_under_it() {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let (ours, other) = (id("bucket", "key"), id("another", "key"));
         let (before, other_before) = (generations.current(&ours), generations.current(&other));
         generations.raise_bucket(ours.realm(), ours.bucket());
@@ -325,7 +325,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn r8_a_key_is_suspected_for_a_minute() {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let id = id("bucket", "key");
         assert!(!generations.is_outcome_unknown(&id));
         generations.outcome_unknown(&id);
@@ -337,7 +337,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn r8_every_key_of_a_suspected_bucket_is_suspected_for_a_minute_and_no_other() {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let (ours, other) = (id("bucket", "key"), id("another", "key"));
         generations.bucket_outcome_unknown(ours.realm(), ours.bucket());
         tokio::time::advance(Duration::from_secs(59)).await;
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn r8_every_key_of_a_bucket_is_being_written_while_the_bucket_is() {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let (ours, other) = (id("bucket", "key"), id("another", "key"));
         generations.bucket_write_begins(ours.realm(), ours.bucket(), InFlight::Invalidated);
         assert!(generations.is_being_written(&ours) && !generations.is_being_written(&other));

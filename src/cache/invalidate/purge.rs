@@ -47,7 +47,7 @@ impl Purges {
         let mut ticket = None;
         for scope in scopes {
             // First: who learns of the object from now on names its blocks anew.
-            self.objects.floors.raise(scope);
+            self.objects.purge_epochs.raise(scope);
             let applied = match scope {
                 Scope::Object(bucket, key) => self.purge_object(bucket, key),
                 Scope::Prefix(bucket, _) | Scope::Bucket(bucket) => self.purge_in(bucket),
@@ -56,7 +56,7 @@ impl Purges {
             };
             if self.objects.disk.is_some() && !matches!(scope, Scope::Object(..)) {
                 // Once more: what was read from disk since the first time may have been void already.
-                self.objects.floors.raise(scope);
+                self.objects.purge_epochs.raise(scope);
             }
             ticket = ticket.max(applied);
         }
@@ -67,7 +67,7 @@ impl Purges {
     /// down in time, and it holds only while this process runs.
     pub(in crate::cache) async fn purged(&self, purged: Purged) -> bool {
         let Some(disk) = &self.objects.disk else { return true };
-        let kept = disk.keep_floors(&self.objects.floors);
+        let kept = disk.persist_purge_epochs(&self.objects.purge_epochs);
         let (is_durable, is_kept) = tokio::join!(self.objects.durable(purged.ticket), kept);
         if !(is_durable && is_kept) {
             log::error!(
@@ -85,7 +85,7 @@ impl Purges {
 
     /// Nothing that is cached of an object is used any more, whatever its version (R28).
     pub(in crate::cache) fn drop_blocks(self: &Arc<Self>, id: &ObjectId) {
-        self.objects.floors.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
+        self.objects.purge_epochs.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
         let mut ticket = self.invalidation.invalidate(id.object(), InvalidationCause::Origin);
         if id.is_variant() {
             ticket = ticket.max(self.invalidation.invalidate(id, InvalidationCause::Origin));

@@ -21,20 +21,20 @@ impl InMemory {
         let BlockTiers { objects, memory, .. } = blocks;
         let covered = Covered::by(scopes);
         // What was purged before is still there, and found by nobody.
-        let is_found = |id: &ObjectId, floor: u32| {
-            covered.covers(id.bucket(), id.key()) && floor == objects.floors.of(id)
+        let is_found = |id: &ObjectId, epoch: u32| {
+            covered.covers(id.bucket(), id.key()) && epoch == objects.purge_epochs.of(id)
         };
         let mut found = Self::default();
         for (id, entry) in objects.meta.iter() {
             let is_known = match &entry.known {
-                Known::Object { version, .. } => is_found(&id, version.floor()),
+                Known::Object { version, .. } => is_found(&id, version.purge_epoch()),
                 Known::Missing { .. } | Known::Uncacheable => false,
             };
             found.objects += u64::from(is_known && !id.is_variant());
         }
         for (key, block) in memory.iter() {
             let version = key.version();
-            if is_found(version.id(), version.floor()) {
+            if is_found(version.id(), version.purge_epoch()) {
                 found.bytes += block.len() as u64;
             }
         }

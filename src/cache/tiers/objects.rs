@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::cache::disk::{DiskTier, ObjectRecord, Recalled, Ticket};
 use crate::cache::invalidate::departures::{Departing as _, Departures, Why};
-use crate::cache::invalidate::floors::Floors;
 use crate::cache::invalidate::generation::Generations;
 use crate::cache::invalidate::listed_pages::ListedPages;
+use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::{Entry, Known, MetaCache, StaleMark};
@@ -23,7 +23,7 @@ const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(in crate::cache) struct ObjectTiers {
     pub meta: MetaCache,
     pub disk: Option<DiskTier>,
-    pub floors: Arc<Floors>,
+    pub purge_epochs: Arc<PurgeEpochs>,
     pub generations: Generations,
     pub departures: Arc<Departures>,
     /// Listings that wait to be compared with the disk.
@@ -35,12 +35,12 @@ pub(in crate::cache) struct ObjectTiers {
 impl ObjectTiers {
     /// A version that was learned just now.
     pub(in crate::cache) fn version(&self, id: &ObjectId, meta: &ObjectMeta) -> ObjectVersion {
-        ObjectVersion::new(id, meta, self.block_size, self.floors.of(id))
+        ObjectVersion::new(id, meta, self.block_size, self.purge_epochs.of(id))
     }
 
     /// Whether a purge ended the block.
     pub(in crate::cache) fn is_purged(&self, key: &BlockKey) -> bool {
-        key.version().floor() < self.floors.of(key.id())
+        key.version().purge_epoch() < self.purge_epochs.of(key.id())
     }
 
     /// Whether the disk has a record of the object.

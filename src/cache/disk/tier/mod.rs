@@ -30,7 +30,7 @@ use crate::cache::disk::format::digest::{self, Digest};
 use crate::cache::disk::format::object_record::ObjectRecord;
 use crate::cache::disk::log::index;
 use crate::cache::disk::objects::store::{Recalled, Ticket};
-use crate::cache::invalidate::floors::Floors;
+use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 use crate::cache::key::BlockKey;
 use crate::cache::memory::block::{Block, Run};
 use crate::metrics::disk::{Failure, Skip};
@@ -278,19 +278,22 @@ impl DiskTier {
         self.objects.confirm_all(raise);
     }
 
-    /// What an earlier time kept of its purges, by path, the latest first; see [`DiskTier::keep_floors`].
+    /// What an earlier time kept of its purges, by path, the latest first; see [`DiskTier::persist_purge_epochs`].
     ///
     /// # Errors
     /// [`DiskError`]: it cannot be read, so that nobody knows which blocks are good.
-    pub(in crate::cache) fn floors(&self) -> Result<Vec<Vec<Vec<u8>>>, DiskError> {
+    pub(in crate::cache) fn purge_epochs(&self) -> Result<Vec<Vec<Vec<u8>>>, DiskError> {
         let kept = self.purges.load().into_iter().zip(&self.volumes);
         let failed = |source, path: &str| DiskError::NotReadable { path: path.into(), source };
         kept.map(|(kept, volume)| kept.map_err(|error| failed(error, volume.name()))).collect()
     }
 
     /// Keeps all that was purged so far. `false`: it may not survive a power cut.
-    pub(in crate::cache) async fn keep_floors(&self, floors: &Arc<Floors>) -> bool {
-        self.purges.keep(floors).await
+    pub(in crate::cache) async fn persist_purge_epochs(
+        &self,
+        purge_epochs: &Arc<PurgeEpochs>,
+    ) -> bool {
+        self.purges.keep(purge_epochs).await
     }
 
     /// Waits up to `patience` until an invalidation would survive a power cut. `false`: it may not.
