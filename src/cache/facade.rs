@@ -17,6 +17,7 @@ use super::invalidate::generation::InFlight;
 use super::invalidate::invalidation::{Invalidation, Writing};
 use super::invalidate::page_evidence::PageEvidence;
 use super::invalidate::purge::{Purged, Purges};
+use super::invalidate::purge_preview::PurgePreview;
 use super::invalidate::replicas::{RemoteWrite, Replicas};
 use super::invalidate::scope::Scope;
 use super::key::ObjectVersion;
@@ -26,7 +27,6 @@ use super::lookup::explain::{Explainer, Explanation};
 use super::lookup::failover::FailoverReads;
 use super::lookup::found::Found;
 use super::lookup::hit_verification::{self, HitVerifier};
-use super::lookup::known::InMemory;
 use super::lookup::local_hit::{LocalHit, LocalHits};
 use super::lookup::metadata::MetadataLookup;
 use super::lookup::miss_reason::MissReasons;
@@ -231,8 +231,8 @@ impl Cache {
 
     /// Counts what memory knows of these, in every realm. It looks at everything in memory, and so belongs on a thread
     /// that may block.
-    pub fn in_memory(&self, scopes: &[Scope]) -> InMemory {
-        InMemory::of(&self.blocks, scopes)
+    pub fn purge_preview(&self, scopes: &[Scope]) -> PurgePreview {
+        PurgePreview::of(&self.blocks, scopes)
     }
 
     /// Whether a hit on this object is one of those to compare with the origin, by chance.

@@ -13,6 +13,7 @@ pub(in crate::cache) mod listed_pages;
 pub(in crate::cache) mod page_evidence;
 pub(in crate::cache) mod purge;
 pub(in crate::cache) mod purge_epochs;
+pub(in crate::cache) mod purge_preview;
 pub(in crate::cache) mod recent_writes;
 pub(in crate::cache) mod replicas;
 pub(in crate::cache) mod scope;

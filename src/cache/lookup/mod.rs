@@ -5,7 +5,6 @@ pub(in crate::cache) mod explain;
 pub(in crate::cache) mod failover;
 pub(in crate::cache) mod found;
 pub(in crate::cache) mod hit_verification;
-pub(in crate::cache) mod known;
 pub(in crate::cache) mod local_hit;
 pub(in crate::cache) mod metadata;
 pub(in crate::cache) mod miss_reason;

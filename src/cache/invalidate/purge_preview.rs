@@ -1,20 +1,20 @@
 //! What memory knows of what a purge would cover, for who asks before doing it.
 
-use crate::cache::invalidate::scope::{Covered, Scope};
+use super::scope::{Covered, Scope};
 use crate::cache::metadata::store::Known;
 use crate::cache::tiers::blocks::BlockTiers;
 use crate::s3::ObjectId;
 
 /// What is in memory; the disk, which finds things by their digest only, is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct InMemory {
+pub struct PurgePreview {
     /// Objects whose metadata is known.
     pub objects: u64,
     /// Bytes of their blocks, and of those whose metadata left memory before them.
     pub bytes: u64,
 }
 
-impl InMemory {
+impl PurgePreview {
     /// Counts what memory knows of these, in every realm. It looks at everything in memory, and so belongs on a thread
     /// that may block.
     pub(in crate::cache) fn of(blocks: &BlockTiers, scopes: &[Scope]) -> Self {
