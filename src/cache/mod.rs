@@ -31,7 +31,7 @@ pub use config::{CacheConfig, EventsFreshness, Freshness, PrefetchConfig, RuleCo
 pub use disk::{DiskConfig, DiskError, DiskUsage, ErasedFiles, Ticket, foreign};
 pub use facade::Cache;
 pub use fetch::reader::{BlockReader, Piece, PieceSource};
-pub use fetch::turn::Turn;
+pub use fetch::yield_budget::YieldBudget;
 pub use invalidate::erase::{EraseError, Erased};
 pub use invalidate::generation::InFlight;
 pub use invalidate::invalidation::Writing;

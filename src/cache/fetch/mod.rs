@@ -11,4 +11,4 @@ pub(in crate::cache) mod locality;
 pub(in crate::cache) mod origin_fetch;
 pub(in crate::cache) mod plan;
 pub(in crate::cache) mod reader;
-pub(in crate::cache) mod turn;
+pub(in crate::cache) mod yield_budget;

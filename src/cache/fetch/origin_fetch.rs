@@ -14,7 +14,7 @@ use super::fetcher::Fetcher;
 use super::fill::{Fill, Interest};
 use super::flight::{NewFetch, Opened, Opening, OpeningAnswer};
 use super::integrity::{Check, Mismatch};
-use super::turn::Turn;
+use super::yield_budget::YieldBudget;
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::block::Block;
@@ -223,9 +223,9 @@ impl Delivery {
     }
 
     async fn run(self, mut body: Body) {
-        let (mut turn, mut left) = (Turn::default(), body.remaining());
+        let (mut budget, mut left) = (YieldBudget::default(), body.remaining());
         loop {
-            turn.moved(left - body.remaining()).await;
+            budget.spend(left - body.remaining()).await;
             left = body.remaining();
             let little_is_left = left <= self.fetcher.blocks.objects.block_size;
             let mut mismatch = None;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::disconnect::or_gone;
 use super::transparent::strip;
 use crate::cache::{
-    BlockReader, CacheError, Found, OpenRequest, Piece, PieceSource, Policy, Source, Turn,
+    BlockReader, CacheError, Found, OpenRequest, Piece, PieceSource, Policy, Source, YieldBudget,
 };
 use crate::metrics::cache::{InvalidationCause, MissReason};
 use crate::proxy::context::RequestContext;
@@ -290,7 +290,7 @@ async fn stream(
     let (Some(mut reader), Some(mut piece)) = (reader, first) else {
         return session.downstream_session.write_response_body(Bytes::new(), true).await;
     };
-    let mut turn = Turn::default();
+    let mut budget = YieldBudget::default();
     loop {
         let length = piece.bytes.len() as u64;
         let counter = match piece.source {
@@ -304,7 +304,7 @@ async fn stream(
         if last {
             return Ok(());
         }
-        turn.moved(length).await;
+        budget.spend(length).await;
         piece = match or_gone(session, reader.next()).await? {
             Ok(Some(piece)) => piece,
             Ok(None) => return Err(broken(&"the object ended early")),
