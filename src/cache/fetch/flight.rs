@@ -1,7 +1,7 @@
 //! What is being fetched right now, so that each byte is fetched once.
 //!
 //! A *fill* is the part of one block that one fetch will bring; readers *claim* fills and stream along as bytes
-//! arrive. An *opening* is the first request for an object that is not known yet; it brings the metadata along,
+//! arrive. A *cold fetch* is the first request for an object that is not known yet; it brings the metadata along,
 //! and its bytes become fills once the version is known. Both are keyed by generation: a reader that arrived
 //! after an invalidation never joins what began before it (R5). A failed fill leaves the table at once, so
 //! that its waiters get the failure and the next reader tries afresh.
@@ -28,7 +28,7 @@ use crate::s3::{ObjectId, ObjectMeta};
 
 const SHARDS: usize = 64;
 
-/// Description of the object by the answer to an opening.
+/// Description of the object by the answer to a cold fetch.
 #[derive(Clone)]
 pub(in crate::cache) struct Opened {
     pub meta: Arc<ObjectMeta>,
@@ -39,21 +39,21 @@ pub(in crate::cache) struct Opened {
     pub fills: Vec<Arc<Fill>>,
 }
 
-/// What an opening told its waiters.
-pub(in crate::cache) type OpeningAnswer = Result<Opened, Arc<OriginError>>;
+/// What a cold fetch told its waiters.
+pub(in crate::cache) type ColdFetchAnswer = Result<Opened, Arc<OriginError>>;
 
 /// The first request for an object that is not known yet.
-pub(in crate::cache) struct Opening {
+pub(in crate::cache) struct ColdFetch {
     first: FirstRequest,
     interest: Arc<Interest>,
-    answer: watch::Sender<Option<OpeningAnswer>>,
+    answer: watch::Sender<Option<ColdFetchAnswer>>,
     /// Before the request is sent.
     sent: Instant,
     /// Somebody asked for the state of now after this was sent: its bytes may be of an older one.
     marked_stale: AtomicBool,
 }
 
-impl Opening {
+impl ColdFetch {
     pub(in crate::cache) fn asked(&self) -> &Asked {
         &self.first.asked
     }
@@ -89,9 +89,9 @@ impl Opening {
     }
 }
 
-/// A reader's hold on an opening; keeps its bytes wanted until the reader has claimed fills.
-pub(in crate::cache) struct OpeningHandle {
-    answer: watch::Receiver<Option<OpeningAnswer>>,
+/// A reader's hold on a cold fetch; keeps its bytes wanted until the reader has claimed fills.
+pub(in crate::cache) struct ColdFetchHandle {
+    answer: watch::Receiver<Option<ColdFetchAnswer>>,
     sent: Instant,
     /// It was sent with a condition of the reader that began it.
     conditional: bool,
@@ -99,8 +99,8 @@ pub(in crate::cache) struct OpeningHandle {
     coalesced: Option<GaugeGuard>,
 }
 
-impl OpeningHandle {
-    fn new(opening: &Opening, coalesced: Option<GaugeGuard>) -> Self {
+impl ColdFetchHandle {
+    fn new(opening: &ColdFetch, coalesced: Option<GaugeGuard>) -> Self {
         let (answer, sent) = (opening.answer.subscribe(), opening.sent);
         let conditional = opening.first.if_match.is_some();
         Self { answer, sent, conditional, _wanted: Wanted::new(&opening.interest), coalesced }
@@ -121,7 +121,7 @@ impl OpeningHandle {
     ///
     /// # Errors
     /// The failure of the request.
-    pub(in crate::cache) async fn answer(&mut self) -> OpeningAnswer {
+    pub(in crate::cache) async fn answer(&mut self) -> ColdFetchAnswer {
         match self.answer.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().expect("waited until it was there"),
             Err(_) => Err(Arc::new(OriginError::GivenUp)),
@@ -150,7 +150,7 @@ type Key<T> = (T, Generation);
 
 #[derive(Default)]
 struct Table {
-    openings: HashMap<Key<ObjectId>, Vec<Arc<Opening>>>,
+    openings: HashMap<Key<ObjectId>, Vec<Arc<ColdFetch>>>,
     fills: HashMap<Key<BlockKey>, Vec<Arc<Fill>>>,
 }
 
@@ -168,7 +168,7 @@ impl Flights {
         &self.shards[usize::try_from(id.hash64() % SHARDS as u64).expect("below SHARDS")]
     }
 
-    /// Joins an opening that will bring some of what is asked, or begins one (then it is returned, to be run).
+    /// Joins a cold fetch that will bring some of what is asked, or begins one (then it is returned, to be run).
     /// `None`: `known` says that the object became known meanwhile.
     pub(in crate::cache) fn open(
         &self,
@@ -177,12 +177,12 @@ impl Flights {
         first: &FirstRequest,
         class: Class,
         known: impl FnOnce() -> bool,
-    ) -> Option<(OpeningHandle, Option<Arc<Opening>>)> {
+    ) -> Option<(ColdFetchHandle, Option<Arc<ColdFetch>>)> {
         let mut table = self.shard(id).lock();
         let openings = table.openings.entry((id.clone(), generation)).or_default();
         if let Some(opening) = openings.iter().find(|o| o.overlaps(&first.asked)) {
             opening.interest.urgency().raise(class);
-            return Some((OpeningHandle::new(opening, Some(metrics::coalesced())), None));
+            return Some((ColdFetchHandle::new(opening, Some(metrics::coalesced())), None));
         }
         if known() {
             if openings.is_empty() {
@@ -190,7 +190,7 @@ impl Flights {
             }
             return None;
         }
-        let opening = Arc::new(Opening {
+        let opening = Arc::new(ColdFetch {
             first: first.clone(),
             interest: Interest::new(class),
             answer: watch::Sender::new(None),
@@ -198,20 +198,20 @@ impl Flights {
             marked_stale: AtomicBool::new(false),
         });
         openings.push(opening.clone());
-        Some((OpeningHandle::new(&opening, None), Some(opening)))
+        Some((ColdFetchHandle::new(&opening, None), Some(opening)))
     }
 
-    /// Joins the opening that is to bring the byte at `offset` of a version that became known meanwhile.
+    /// Joins the cold fetch that is to bring the byte at `offset` of a version that became known meanwhile.
     pub(in crate::cache) fn opening_at(
         &self,
         read: &Reading<'_>,
         offset: u64,
-    ) -> Option<OpeningHandle> {
+    ) -> Option<ColdFetchHandle> {
         let table = self.shard(read.id).lock();
         let openings = table.openings.get(&(read.id.clone(), read.generation))?;
         let opening = openings.iter().find(|o| o.span(read.version).contains(&offset))?;
         opening.interest.urgency().raise(read.class);
-        Some(OpeningHandle::new(opening, Some(metrics::coalesced())))
+        Some(ColdFetchHandle::new(opening, Some(metrics::coalesced())))
     }
 
     /// What is being fetched of a version, as offsets in the object.
@@ -226,7 +226,7 @@ impl Flights {
         self.shard(id).lock().openings.keys().any(|(opening, _)| opening == id)
     }
 
-    /// No reader of a known version waits for the openings that are under way now.
+    /// No reader of a known version waits for the cold fetches that are under way now.
     pub(in crate::cache) fn mark_openings_stale(&self, id: &ObjectId, generation: Generation) {
         let table = self.shard(id).lock();
         let openings = table.openings.get(&(id.clone(), generation));
@@ -235,13 +235,13 @@ impl Flights {
         }
     }
 
-    /// Ends an opening: nobody joins it any more, and its waiters get the answer.
+    /// Ends a cold fetch: nobody joins it any more, and its waiters get the answer.
     pub(in crate::cache) fn opened(
         &self,
         id: &ObjectId,
         generation: Generation,
-        opening: &Arc<Opening>,
-        answer: OpeningAnswer,
+        opening: &Arc<ColdFetch>,
+        answer: ColdFetchAnswer,
     ) {
         let key = (id.clone(), generation);
         let mut table = self.shard(id).lock();
@@ -255,12 +255,12 @@ impl Flights {
         opening.answer.send_replace(Some(answer));
     }
 
-    /// Ends an opening that nobody waits for; `false` when somebody does after all.
+    /// Ends a cold fetch that nobody waits for; `false` when somebody does after all.
     pub(in crate::cache) fn abandon(
         &self,
         id: &ObjectId,
         generation: Generation,
-        opening: &Arc<Opening>,
+        opening: &Arc<ColdFetch>,
     ) -> bool {
         let key = (id.clone(), generation);
         let mut table = self.shard(id).lock();
@@ -276,7 +276,7 @@ impl Flights {
         true
     }
 
-    /// Makes fills of the bytes that an opening will bring.
+    /// Makes fills of the bytes that a cold fetch will bring.
     pub(in crate::cache) fn adopt(
         &self,
         version: &ObjectVersion,
@@ -295,7 +295,7 @@ impl Flights {
 
     /// Claims every fill in flight for `wanted`, and plans fetches for what is neither in flight nor `held`, as far as
     /// `paid` (for `limit` bytes) goes. What is missing behind the last wanted byte is fetched with it, up to
-    /// `fetch_end` (in the last wanted block) or the next byte that is there. What an opening is to bring is neither:
+    /// `fetch_end` (in the last wanted block) or the next byte that is there. What a cold fetch is to bring is neither:
     /// whoever needs it now waits for [`Flights::opening_at`].
     pub(in crate::cache) fn join(
         &self,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::fetcher::Fetcher;
 use super::fill::{Fill, Interest};
-use super::flight::{NewFetch, Opened, Opening, OpeningAnswer};
+use super::flight::{ColdFetch, ColdFetchAnswer, NewFetch, Opened};
 use super::integrity::{Check, Mismatch};
 use super::yield_budget::YieldBudget;
 use crate::cache::invalidate::generation::Generation;
@@ -65,15 +65,15 @@ pub(in crate::cache) fn spawn(
     });
 }
 
-/// Starts an opening.
-pub(in crate::cache) fn spawn_opening(
+/// Starts a cold fetch.
+pub(in crate::cache) fn spawn_cold(
     fetcher: &Arc<Fetcher>,
     id: &ObjectId,
     generation: Generation,
-    opening: Arc<Opening>,
+    opening: Arc<ColdFetch>,
     policy: &Policy,
 ) {
-    let task = OpeningTask {
+    let task = ColdFetchTask {
         fetcher: fetcher.clone(),
         id: id.clone(),
         generation,
@@ -86,18 +86,18 @@ pub(in crate::cache) fn spawn_opening(
     attribution::spawn(task.run());
 }
 
-struct OpeningTask {
+struct ColdFetchTask {
     fetcher: Arc<Fetcher>,
     id: ObjectId,
     generation: Generation,
     since: Moment,
-    opening: Arc<Opening>,
+    opening: Arc<ColdFetch>,
     obey_no_store: bool,
     fetching: Fetching,
     ended: bool,
 }
 
-impl OpeningTask {
+impl ColdFetchTask {
     async fn run(mut self) {
         let origin = self.fetcher.origin.clone();
         let (opening, urgency) = (&self.opening, self.opening.interest().urgency());
@@ -184,13 +184,13 @@ impl OpeningTask {
         delivery.run(body).await;
     }
 
-    fn end(&mut self, answer: OpeningAnswer) {
+    fn end(&mut self, answer: ColdFetchAnswer) {
         self.ended = true;
         self.fetcher.flights.opened(&self.id, self.generation, &self.opening, answer);
     }
 }
 
-impl Drop for OpeningTask {
+impl Drop for ColdFetchTask {
     fn drop(&mut self) {
         if !self.ended {
             self.end(Err(Arc::new(OriginError::GivenUp)));

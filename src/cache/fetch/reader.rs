@@ -17,7 +17,7 @@ use super::budget::{Paid, units};
 use super::client_pace::ClientPace;
 use super::fetcher::Fetcher;
 use super::fill::{Claim, Slice};
-use super::flight::OpeningHandle;
+use super::flight::ColdFetchHandle;
 use crate::cache::disk::{FromDisk, Presence};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
@@ -89,7 +89,7 @@ pub struct BlockReader {
     version: ObjectVersion,
     generation: Generation,
     fetching: Fetching,
-    opening: Option<OpeningHandle>,
+    opening: Option<ColdFetchHandle>,
     /// Offset in the object of the next byte.
     at: u64,
     end: u64,

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::error::CacheError;
 use crate::cache::fetch::fill::Claim;
-use crate::cache::fetch::flight::OpeningHandle;
+use crate::cache::fetch::flight::ColdFetchHandle;
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::ObjectVersion;
 use crate::cache::metadata::clock::Moment;
@@ -41,7 +41,7 @@ pub struct Found {
     pub(in crate::cache) generation: Generation,
     pub(in crate::cache) fetching: Fetching,
     /// Keeps the first bytes wanted until a reader claims them.
-    pub(in crate::cache) opening: Option<OpeningHandle>,
+    pub(in crate::cache) opening: Option<ColdFetchHandle>,
     /// Bytes that were claimed already.
     pub(in crate::cache) claims: Vec<Claim>,
 }

@@ -10,7 +10,7 @@ use super::metadata::{Lookup, MetadataLookup};
 use super::revalidation::Revalidation;
 use crate::cache::fetch::fetcher::Fetcher;
 use crate::cache::fetch::fill::Claim;
-use crate::cache::fetch::flight::{Opened, OpeningHandle};
+use crate::cache::fetch::flight::{ColdFetchHandle, Opened};
 use crate::cache::fetch::origin_fetch;
 use crate::cache::fetch::plan::FirstRequest;
 use crate::cache::invalidate::generation::Generation;
@@ -30,11 +30,11 @@ pub struct OpenRequest<'a> {
     pub preconditions: Option<&'a Preconditions>,
 }
 
-/// When a reader arrived, and what it does about an opening that was sent before (R7).
+/// When a reader arrived, and what it does about a cold fetch that was sent before (R7).
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cache) struct Arrived {
     at: Instant,
-    /// A HEAD was refused: it waits for the opening to end and begins its own, instead of asking by HEAD.
+    /// A HEAD was refused: it waits for the cold fetch to end and begins its own, instead of asking by HEAD.
     insists: bool,
 }
 
@@ -48,7 +48,7 @@ impl Arrived {
     }
 }
 
-/// Openings of others that a reader waits for.
+/// Cold fetches of others that a reader waits for.
 const WAITS: u32 = 3;
 
 /// Opens objects that are to be read.
@@ -174,7 +174,7 @@ impl Opener {
         self.revalidation.ask_head(id, part, policy, Source::Miss).await
     }
 
-    /// Joins an opening, or begins one; unless the object becomes known.
+    /// Joins a cold fetch, or begins one; unless the object becomes known.
     async fn join(
         &self,
         id: &ObjectId,
@@ -204,7 +204,7 @@ impl Opener {
             };
             match new {
                 Some(opening) => {
-                    origin_fetch::spawn_opening(&self.fetcher, id, generation, opening, policy);
+                    origin_fetch::spawn_cold(&self.fetcher, id, generation, opening, policy);
                 }
                 // Sent before this reader arrived (R7).
                 None if self.revalidation.may_join(id, policy) == Join::Next
@@ -230,6 +230,6 @@ impl Opener {
 
 /// A request for an object that is not cached: under way, or not needed any more.
 enum Joined {
-    Opening(OpeningHandle, Generation),
+    Opening(ColdFetchHandle, Generation),
     Known(Box<Found>),
 }

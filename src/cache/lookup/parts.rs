@@ -1,7 +1,7 @@
 //! From a part's number to its bytes (R18).
 //!
 //! Where a part lies is learned from the origin's own answer for it, once for each version: a GET of a part that
-//! is not known yet brings its place and its bytes in one round trip, as an opening does for an object. From then
+//! is not known yet brings its place and its bytes in one round trip, as a cold fetch does for an object. From then
 //! on it is a range like any other. What an answer for a part says is of the part: what identifies the object comes from
 //! an answer for the whole, a HEAD beside the GET when nothing is known.
 
