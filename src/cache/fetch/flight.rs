@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::budget::Paid;
-use super::fill::{Claim, Fill, Interest, Wanted};
+use super::fill::{Claim, Fill, Interest, WaiterGuard};
 use super::plan::{self, FirstRequest};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
@@ -95,7 +95,7 @@ pub(in crate::cache) struct ColdFetchHandle {
     sent: Instant,
     /// It was sent with a condition of the reader that began it.
     conditional: bool,
-    _wanted: Wanted,
+    _wanted: WaiterGuard,
     coalesced: Option<GaugeGuard>,
 }
 
@@ -103,7 +103,7 @@ impl ColdFetchHandle {
     fn new(opening: &ColdFetch, coalesced: Option<GaugeGuard>) -> Self {
         let (answer, sent) = (opening.answer.subscribe(), opening.sent);
         let conditional = opening.first.if_match.is_some();
-        Self { answer, sent, conditional, _wanted: Wanted::new(&opening.interest), coalesced }
+        Self { answer, sent, conditional, _wanted: WaiterGuard::new(&opening.interest), coalesced }
     }
 
     /// Whether a failure may be due to what another reader asked, and not to what this one does.
@@ -286,7 +286,7 @@ impl Flights {
         paid: Option<Paid>,
     ) -> NewFetch {
         let mut table = self.shard(version.id()).lock();
-        let mut paid = Purse(paid);
+        let mut paid = BudgetSplit(paid);
         let fills = blocks(version, &range)
             .map(|(key, span)| table.register(key, generation, span, interest, &mut paid))
             .collect();
@@ -334,10 +334,10 @@ impl Flights {
                 }
             }
         }
-        let mut purse = Purse(paid);
+        let mut split = BudgetSplit(paid);
         let fetches: Vec<_> = plan::origin_ranges(gaps, fetch)
             .into_iter()
-            .map(|range| table.plan(read, range, &mut purse))
+            .map(|range| table.plan(read, range, &mut split))
             .collect();
         claims.extend(
             fetches.iter().flat_map(|f| f.fills.iter().map(|(_, fill)| Claim::new(fill, None))),
@@ -399,7 +399,7 @@ impl Flights {
 }
 
 impl Table {
-    fn plan(&mut self, read: &Reading<'_>, range: Range<u64>, paid: &mut Purse) -> NewFetch {
+    fn plan(&mut self, read: &Reading<'_>, range: Range<u64>, paid: &mut BudgetSplit) -> NewFetch {
         let Reading { version, generation, class, .. } = *read;
         let interest = Interest::new(class);
         let fills = blocks(version, &range)
@@ -414,7 +414,7 @@ impl Table {
         generation: Generation,
         span: Range<u64>,
         interest: &Arc<Interest>,
-        paid: &mut Purse,
+        paid: &mut BudgetSplit,
     ) -> (BlockKey, Arc<Fill>) {
         let paid = paid.take(span.end - span.start);
         let fill = Arc::new(Fill::new(span, interest.clone(), paid));
@@ -433,13 +433,13 @@ impl Table {
 }
 
 /// Memory paid for in one piece and handed out by fill.
-struct Purse(Option<Paid>);
+struct BudgetSplit(Option<Paid>);
 
-impl Purse {
+impl BudgetSplit {
     fn take(&mut self, bytes: u64) -> Option<Paid> {
-        let purse = self.0.as_mut()?;
+        let split = self.0.as_mut()?;
         let units = super::budget::units(bytes) as usize;
-        purse.split(units.min(purse.num_permits()))
+        split.split(units.min(split.num_permits()))
     }
 }
 

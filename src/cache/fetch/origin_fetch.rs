@@ -27,7 +27,7 @@ use crate::s3::{ObjectId, ObjectMeta};
 
 /// A version of which a range is fetched.
 #[derive(Clone, Copy)]
-pub(in crate::cache) struct Wanted<'a> {
+pub(in crate::cache) struct FetchTarget<'a> {
     /// As it was asked for.
     pub id: &'a ObjectId,
     pub version: &'a ObjectVersion,
@@ -38,7 +38,7 @@ pub(in crate::cache) struct Wanted<'a> {
 /// Starts the fetch of a range of a known version.
 pub(in crate::cache) fn spawn(
     fetcher: &Arc<Fetcher>,
-    wanted: Wanted<'_>,
+    wanted: FetchTarget<'_>,
     generation: Generation,
     fetch: NewFetch,
 ) {

@@ -7,7 +7,7 @@ use crate::cache::fetch::budget::Paid;
 use crate::cache::fetch::fetcher::Fetcher;
 use crate::cache::fetch::fill::Claim;
 use crate::cache::fetch::flight::{NewFetch, Reading};
-use crate::cache::fetch::origin_fetch::{self, Wanted};
+use crate::cache::fetch::origin_fetch::{self, FetchTarget};
 use crate::cache::fetch::plan::{self, UNIT};
 use crate::cache::key::BlockKey;
 use crate::cache::lookup::error::CacheError;
@@ -170,7 +170,7 @@ impl BlockReader {
         }
         for new in fetches {
             let (version, fetching) = (&self.version, self.fetching);
-            let of = Wanted { id: &self.id, version, meta: &self.meta, fetching };
+            let of = FetchTarget { id: &self.id, version, meta: &self.meta, fetching };
             origin_fetch::spawn(&self.fetcher, of, self.generation, new);
         }
     }
