@@ -96,7 +96,7 @@ impl Budget {
     /// Whether reading ahead by so many bytes would be paid for, and nobody waits.
     pub(in crate::cache) fn has_room(&self, bytes: u64) -> bool {
         let spare = self.fills.available_permits().checked_sub(self.fill_units / 4);
-        !self.is_pressed() && spare.is_some_and(|spare| spare >= units(bytes) as usize)
+        !self.is_under_pressure() && spare.is_some_and(|spare| spare >= units(bytes) as usize)
     }
 
     /// Whether so much is free that slow clients may have whole blocks fetched for them.
@@ -110,12 +110,12 @@ impl Budget {
     }
 
     /// Whether somebody waits for memory.
-    pub(in crate::cache) fn is_pressed(&self) -> bool {
+    pub(in crate::cache) fn is_under_pressure(&self) -> bool {
         self.pressure.waiting.load(Ordering::Acquire) > 0
     }
 
     /// Resolves when somebody waits for memory.
-    pub(in crate::cache) async fn pressed(&self) {
+    pub(in crate::cache) async fn memory_pressure(&self) {
         let notified = self.pressure.begun.notified();
         if self.pressure.waiting.load(Ordering::Acquire) == 0 {
             notified.await;
@@ -175,7 +175,7 @@ mod tests {
             let budget = budget.clone();
             async move { budget.fill(MIB).await.is_some() }
         });
-        budget.pressed().await;
+        budget.memory_pressure().await;
         drop(all);
         assert!(waiter.await.unwrap());
     }

@@ -203,12 +203,12 @@ impl BlockReader {
     /// The client took `bytes` in `took`. One that will not have taken what is held for it any time soon gives
     /// it up to those who wait for memory.
     pub fn sent(&mut self, bytes: u64, took: Duration) {
-        if !self.pace.waited(bytes, took) || !self.fetcher.budget.is_pressed() {
+        if !self.pace.waited(bytes, took) || !self.fetcher.budget.is_under_pressure() {
             return;
         }
         let soon = self.pace.rate().saturating_mul(SOON);
         if self.planned.saturating_sub(self.at) > soon {
-            self.let_go_ahead();
+            self.release_ahead();
         }
         if self.claim().is_some_and(|claim| claim.end() - self.at > soon) {
             // Memory may have the rest of the block; what it has not is fetched in parts.
@@ -218,7 +218,7 @@ impl BlockReader {
 
     /// Lets go of what was read ahead, so that others can have the memory. The block that is being read is
     /// kept.
-    pub fn let_go_ahead(&mut self) {
+    pub fn release_ahead(&mut self) {
         let block_end = self.at.next_multiple_of(self.version.block_size());
         self.claims.retain(|claim| claim.end() > self.at && claim.start() < block_end);
         self.opening = None;
@@ -228,15 +228,15 @@ impl BlockReader {
     }
 
     /// Lets go of everything: the client has stopped reading.
-    pub fn let_go(&mut self) {
-        self.let_go_ahead();
+    pub fn release(&mut self) {
+        self.release_ahead();
         self.claims.clear();
         self.left_over = None;
     }
 
     /// Resolves when somebody waits for memory.
-    pub async fn pressed(&self) {
-        self.fetcher.budget.pressed().await;
+    pub async fn memory_pressure(&self) {
+        self.fetcher.budget.memory_pressure().await;
     }
 
     async fn claimed(&mut self) -> Result<Option<Piece>, CacheError> {

@@ -363,20 +363,20 @@ async fn send_part(
     let written = select! {
         biased;
         written = &mut write => written,
-        () = give_way(reader) => write.await,
+        () = yield_under_pressure(reader) => write.await,
     };
     reader.sent(length, started.elapsed());
     written
 }
 
 /// While a write waits for its client: lets go of what others wait for, in two steps.
-async fn give_way(reader: &mut BlockReader) {
+async fn yield_under_pressure(reader: &mut BlockReader) {
     tokio::time::sleep(SLOW).await;
-    reader.pressed().await;
-    reader.let_go_ahead();
+    reader.memory_pressure().await;
+    reader.release_ahead();
     tokio::time::sleep(STALLED).await;
-    reader.pressed().await;
-    reader.let_go();
+    reader.memory_pressure().await;
+    reader.release();
 }
 
 /// Conditions first, then the range, as S3 does: 412 beats 416.

@@ -77,7 +77,7 @@ impl BlockReader {
         {
             return Ok(((paid, all), fetch_end));
         }
-        self.let_go();
+        self.release();
         let mut fetch_end = block_end.min(fetch_end);
         if self.is_slow() {
             fetch_end = fetch_end.min((self.at + self.pace.rate()).next_multiple_of(UNIT));
