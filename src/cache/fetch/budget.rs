@@ -19,7 +19,7 @@ use crate::cache::key::ObjectVersion;
 /// Permits are counted in units of this many bytes.
 const UNIT: u64 = 4096;
 /// A fill that finds no memory for this long is refused; the client is told to slow down.
-const PATIENCE: Duration = Duration::from_secs(20);
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Bytes paid for; given back when dropped.
 pub(in crate::cache) type Paid = OwnedSemaphorePermit;
@@ -65,7 +65,7 @@ impl Budget {
             return Some(paid);
         }
         let _waiting = Waiting::new(self);
-        timeout(PATIENCE, self.fills.clone().acquire_many_owned(need)).await.ok()?.ok()
+        timeout(MEMORY_TIMEOUT, self.fills.clone().acquire_many_owned(need)).await.ok()?.ok()
     }
 
     /// Pays for `bytes` if they are there now.
