@@ -130,7 +130,7 @@ impl ColdFetchTask {
                     Some(part) if !matches!(error, OriginError::NotFound(_)) => {
                         self.fetcher.no_parts.note(id, part, &error);
                     }
-                    _ => self.fetcher.admission.learn_failure(
+                    _ => self.fetcher.admission.admit_failure(
                         id,
                         self.generation,
                         self.since,
@@ -147,7 +147,13 @@ impl ColdFetchTask {
         let Answer { meta, mut range, mut body } = answer;
         let version = self.fetcher.blocks.objects.version(&self.id, &meta);
         if self.opening.asked().part().is_none() {
-            self.fetcher.admission.learn(&self.id, self.generation, self.since, &meta, &version);
+            self.fetcher.admission.admit_opened(
+                &self.id,
+                self.generation,
+                self.since,
+                &meta,
+                &version,
+            );
         }
         if meta.no_store && self.obey_no_store {
             let reason = "its Cache-Control says so".to_owned();

@@ -61,7 +61,7 @@ impl ChecksumFailures {
         match is_known {
             false => OriginError::Corrupt,
             true => {
-                self.admission.learn_uncacheable(id, self.objects.generations.current(id));
+                self.admission.admit_uncacheable(id, self.objects.generations.current(id));
                 OriginError::Uncacheable("its bytes do not match its checksum".to_owned())
             }
         }

@@ -138,7 +138,7 @@ impl PartOpener {
             self.no_parts.remember(id);
             return Err(CacheError::Uncacheable);
         }
-        self.admission.learn_part(id, answer.generation, &answer.meta);
+        self.admission.admit_part(id, answer.generation, &answer.meta);
         let meta = Arc::make_mut(&mut whole.meta);
         meta.parts.add(&answer.meta.parts);
         Ok(Found { meta: whole.meta, ..answer })

@@ -67,7 +67,7 @@ async fn send(asker: Arc<SharedHead>, (id, part, generation): Question) -> HeadA
     let since = Moment::now();
     let answer = asker.origin.head(&id, part).await;
     let Some(part) = part else {
-        return asker.admission.learn_head(&id, generation, since, answer);
+        return asker.admission.admit_head(&id, generation, since, answer);
     };
     // Of the object itself it says nothing.
     match answer {

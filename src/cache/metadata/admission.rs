@@ -33,7 +33,7 @@ impl MetadataAdmission {
 
     /// Admits metadata that came with bytes. Another version than the one known means that the object changed
     /// between two answers, and nobody can say which is newer: then both are forgotten.
-    pub(in crate::cache) fn learn(
+    pub(in crate::cache) fn admit_opened(
         &self,
         id: &ObjectId,
         generation: Generation,
@@ -55,7 +55,7 @@ impl MetadataAdmission {
     }
 
     /// Takes in where a part of what is known lies, by an answer for the part.
-    pub(in crate::cache) fn learn_part(
+    pub(in crate::cache) fn admit_part(
         &self,
         id: &ObjectId,
         generation: Generation,
@@ -78,7 +78,7 @@ impl MetadataAdmission {
 
     /// Takes in what a HEAD brought: it replaces all that is stored (R10). The same version keeps its blocks;
     /// another raises the generation, so that fetches of the old one are not admitted.
-    pub(in crate::cache) fn learn_head(
+    pub(in crate::cache) fn admit_head(
         &self,
         id: &ObjectId,
         generation: Generation,
@@ -88,7 +88,7 @@ impl MetadataAdmission {
         let mut meta = match answer {
             Ok(meta) => meta,
             Err(error) => {
-                self.learn_failure(id, generation, since, &error, LearnedBy::Head);
+                self.admit_failure(id, generation, since, &error, LearnedBy::Head);
                 return Err(Arc::new(error));
             }
         };
@@ -116,7 +116,7 @@ impl MetadataAdmission {
     }
 
     /// Takes in what a failure teaches: an absence, a denial (both drop what is stored), or nothing.
-    pub(in crate::cache) fn learn_failure(
+    pub(in crate::cache) fn admit_failure(
         &self,
         id: &ObjectId,
         generation: Generation,
@@ -142,13 +142,13 @@ impl MetadataAdmission {
                 self.invalidation.changed(id, generation);
             }
 
-            OriginError::Uncacheable(_) => self.learn_uncacheable(id, generation),
+            OriginError::Uncacheable(_) => self.admit_uncacheable(id, generation),
             _ => {}
         }
     }
 
     /// The object's answers are to be streamed through for a while.
-    pub(in crate::cache) fn learn_uncacheable(&self, id: &ObjectId, generation: Generation) {
+    pub(in crate::cache) fn admit_uncacheable(&self, id: &ObjectId, generation: Generation) {
         self.admit(id, Entry::new(Known::Uncacheable, Moment::now(), generation));
     }
 
