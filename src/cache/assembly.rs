@@ -30,8 +30,8 @@ use super::lookup::hit_verification::HitVerifier;
 use super::lookup::local_hit::LocalHits;
 use super::lookup::metadata::MetadataLookup;
 use super::lookup::miss_reason::MissReasons;
-use super::lookup::no_parts::NoParts;
 use super::lookup::open::Opener;
+use super::lookup::partless::PartlessObjects;
 use super::lookup::parts::PartOpener;
 use super::lookup::revalidation::Revalidation;
 use super::lookup::shared_head::SharedHead;
@@ -106,12 +106,12 @@ impl Cache {
         let lists = Arc::new(Lists::new(shares.lists));
         let room = Invalidators::new(&origin, &objects, &lists);
         let Invalidators { recent_writes, invalidation, admission, purges } = &room;
-        let no_parts = Arc::new(NoParts::new());
-        let fetcher = room.fetcher(config, &origin, &blocks, &no_parts);
+        let partless = Arc::new(PartlessObjects::new());
+        let fetcher = room.fetcher(config, &origin, &blocks, &partless);
         let Fetcher { budget, flights, .. } = &*fetcher;
         let lookup = MetadataLookup::new(objects.clone());
         let head =
-            SharedHead::new(origin.clone(), objects.clone(), admission.clone(), no_parts.clone());
+            SharedHead::new(origin.clone(), objects.clone(), admission.clone(), partless.clone());
         let head = Arc::new(head);
         let revalidation = Arc::new(Revalidation::new(
             origin.clone(),
@@ -126,7 +126,7 @@ impl Cache {
             revalidation.clone(),
             opener.clone(),
             admission.clone(),
-            no_parts,
+            partless,
         );
         let misses = MissReasons::new(lookup.clone(), blocks.clone());
         let explainer =
@@ -298,7 +298,7 @@ impl Invalidators {
         config: &CacheConfig,
         origin: &Origins,
         blocks: &Arc<BlockTiers>,
-        no_parts: &Arc<NoParts>,
+        partless: &Arc<PartlessObjects>,
     ) -> Arc<Fetcher> {
         let integrity = Arc::new(Integrity::new());
         let checksum_failures = ChecksumFailures::new(
@@ -315,7 +315,7 @@ impl Invalidators {
             integrity,
             locality: Locality::new(),
             empties: EmptyFolders::new(),
-            no_parts: no_parts.clone(),
+            partless: partless.clone(),
             invalidation: self.invalidation.clone(),
             admission: self.admission.clone(),
             checksum_failures,

@@ -12,7 +12,7 @@ use super::locality::Locality;
 use super::plan::{self, FirstRequest};
 use crate::cache::invalidate::checksum_failures::ChecksumFailures;
 use crate::cache::invalidate::invalidation::Invalidation;
-use crate::cache::lookup::no_parts::NoParts;
+use crate::cache::lookup::partless::PartlessObjects;
 use crate::cache::metadata::admission::MetadataAdmission;
 use crate::cache::tiers::blocks::BlockTiers;
 use crate::origin::Origins;
@@ -27,7 +27,7 @@ pub(in crate::cache) struct Fetcher {
     pub integrity: Arc<Integrity>,
     pub locality: Locality,
     pub empties: EmptyFolders,
-    pub no_parts: Arc<NoParts>,
+    pub partless: Arc<PartlessObjects>,
     pub invalidation: Arc<Invalidation>,
     pub admission: Arc<MetadataAdmission>,
     pub checksum_failures: ChecksumFailures,

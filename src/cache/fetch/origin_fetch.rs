@@ -128,7 +128,7 @@ impl ColdFetchTask {
                 let (id, by) = (&self.id, LearnedBy::Get);
                 match self.opening.asked().part() {
                     Some(part) if !matches!(error, OriginError::NotFound(_)) => {
-                        self.fetcher.no_parts.note(id, part, &error);
+                        self.fetcher.partless.note(id, part, &error);
                     }
                     _ => self.fetcher.admission.admit_failure(
                         id,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::error::CacheError;
 use super::found::{Found, Source};
 use super::metadata::{Lookup, MetadataLookup};
-use super::no_parts::NoParts;
 use super::open::{Arrived, Opener};
+use super::partless::PartlessObjects;
 use super::revalidation::Revalidation;
 use crate::cache::metadata::admission::MetadataAdmission;
 use crate::cache::metadata::store::LearnedBy;
@@ -25,7 +25,7 @@ pub(in crate::cache) struct PartOpener {
     revalidation: Arc<Revalidation>,
     opener: Arc<Opener>,
     admission: Arc<MetadataAdmission>,
-    no_parts: Arc<NoParts>,
+    partless: Arc<PartlessObjects>,
 }
 
 impl PartOpener {
@@ -34,9 +34,9 @@ impl PartOpener {
         revalidation: Arc<Revalidation>,
         opener: Arc<Opener>,
         admission: Arc<MetadataAdmission>,
-        no_parts: Arc<NoParts>,
+        partless: Arc<PartlessObjects>,
     ) -> Self {
-        Self { lookup, revalidation, opener, admission, no_parts }
+        Self { lookup, revalidation, opener, admission, partless }
     }
 
     /// As [`Opener::open`], for one part: what is found knows where it lies.
@@ -69,7 +69,7 @@ impl PartOpener {
         policy: &Policy,
         arrived: Arrived,
     ) -> Result<Found, CacheError> {
-        if self.no_parts.seen_lately(id) {
+        if self.partless.is_remembered(id) {
             return Err(CacheError::Uncacheable);
         }
         // Of what is current, whatever was found: an answer that is pinned to a version does not say that it still
@@ -103,7 +103,7 @@ impl PartOpener {
         part: PartNumber,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
-        if self.no_parts.seen_lately(id) {
+        if self.partless.is_remembered(id) {
             return Err(CacheError::Uncacheable);
         }
         let known = self.lookup.find(id, policy, LearnedBy::Head).await;
@@ -135,7 +135,7 @@ impl PartOpener {
                 .await?;
         }
         if !answer.meta.same_version(&whole.meta) {
-            self.no_parts.remember(id);
+            self.partless.remember(id);
             return Err(CacheError::Uncacheable);
         }
         self.admission.admit_part(id, answer.generation, &answer.meta);

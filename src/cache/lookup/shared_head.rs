@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::no_parts::NoParts;
+use super::partless::PartlessObjects;
 use crate::cache::metadata::admission::MetadataAdmission;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::{Confirmed, HeadAnswer, Heads, Join, Question, wait};
@@ -18,7 +18,7 @@ pub(in crate::cache) struct SharedHead {
     objects: Arc<ObjectTiers>,
     heads: Heads,
     admission: Arc<MetadataAdmission>,
-    no_parts: Arc<NoParts>,
+    partless: Arc<PartlessObjects>,
 }
 
 impl SharedHead {
@@ -26,9 +26,9 @@ impl SharedHead {
         origin: Origins,
         objects: Arc<ObjectTiers>,
         admission: Arc<MetadataAdmission>,
-        no_parts: Arc<NoParts>,
+        partless: Arc<PartlessObjects>,
     ) -> Self {
-        Self { origin, objects, heads: Heads::default(), admission, no_parts }
+        Self { origin, objects, heads: Heads::default(), admission, partless }
     }
 
     /// Requests that are in flight.
@@ -73,7 +73,7 @@ async fn send(asker: Arc<SharedHead>, (id, part, generation): Question) -> HeadA
     match answer {
         Ok(meta) => Ok(Confirmed { meta: Arc::new(meta), since }),
         Err(error) => {
-            asker.no_parts.note(&id, part, &error);
+            asker.partless.note(&id, part, &error);
             Err(Arc::new(error))
         }
     }
