@@ -148,11 +148,10 @@ impl Cache {
         let failover = FailoverReads::new(origin.clone(), objects.clone(), recent_writes.clone());
         failover.set_rules(rules);
         Arc::new(Self {
-            local_hits: LocalHits::new(lookup.clone(), blocks.clone(), budget.clone()),
+            local_hits: LocalHits::new(blocks.clone(), budget.clone()),
             eraser: Eraser::new(blocks.clone()),
             evidence: EvidenceCheck::new(objects.clone()),
             invalidation: invalidation.clone(),
-            admission: admission.clone(),
             purges: purges.clone(),
             lists_share: config.memory() / LISTS_SHARE,
             fetcher,

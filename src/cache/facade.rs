@@ -33,7 +33,6 @@ use super::lookup::miss_reason::MissReasons;
 use super::lookup::open::{OpenRequest, Opener};
 use super::lookup::parts::PartOpener;
 use super::lookup::revalidation::Revalidation;
-use super::metadata::admission::MetadataAdmission;
 use super::metadata::clock::Sent;
 use super::rules::failover::Failover;
 use super::rules::matching::Rules;
@@ -61,9 +60,8 @@ pub struct Cache {
     pub(super) explainer: Explainer,
     pub(super) hit_verifier: Arc<HitVerifier>,
     pub(super) failover: FailoverReads,
-    pub(super) fetcher: Arc<Fetcher>,
+    pub(in crate::cache) fetcher: Arc<Fetcher>,
     pub(super) invalidation: Arc<Invalidation>,
-    pub(in crate::cache) admission: Arc<MetadataAdmission>,
     pub(super) purges: Arc<Purges>,
     pub(in crate::cache) eraser: Eraser,
     pub(super) replicas: Arc<Replicas>,
@@ -183,7 +181,7 @@ impl Cache {
 
     /// An object that memory knows and that is fresh; `None`: [`Cache::open`] has more to say.
     pub fn find_fresh(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
-        self.local_hits.find_fresh(id, policy)
+        self.lookup.find_fresh(id, policy)
     }
 
     /// What memory has at the start of a range of it. `None`: there is something of the range that neither memory nor

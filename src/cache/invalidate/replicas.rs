@@ -201,7 +201,7 @@ mod tests {
 
     fn confirm(cache: &Cache, id: &ObjectId) {
         let generation = cache.objects.generations.current(id);
-        cache.admission.admit_head(id, generation, Moment::now(), Ok(meta())).unwrap();
+        cache.fetcher.admission.admit_head(id, generation, Moment::now(), Ok(meta())).unwrap();
     }
 
     fn is_fresh(cache: &Cache, id: &ObjectId) -> bool {
@@ -297,7 +297,7 @@ mod tests {
             let etag = HeaderValue::from_str(&format!("\"{version}\"")).unwrap();
             let meta = ObjectMeta { etag: ETag::new(etag), ..meta() };
             let generation = cache.objects.generations.current(&id);
-            cache.admission.admit_head(&id, generation, Moment::now(), Ok(meta)).unwrap();
+            cache.fetcher.admission.admit_head(&id, generation, Moment::now(), Ok(meta)).unwrap();
         };
         let read = || {
             let mut hits = 0_u64;

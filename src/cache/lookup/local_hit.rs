@@ -7,15 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::found::Found;
-use super::metadata::{Lookup, MetadataLookup};
 use crate::cache::disk::FromDisk;
 use crate::cache::fetch::budget::{Budget, Paid, units};
 use crate::cache::key::ObjectVersion;
 use crate::cache::memory::tier::MemoryTier;
-use crate::cache::metadata::store::LearnedBy;
-use crate::cache::rules::policy::Policy;
 use crate::cache::tiers::blocks::BlockTiers;
-use crate::s3::ObjectId;
 
 /// The bytes of a range that are here: at first those at its start that memory has.
 pub struct LocalHit {
@@ -68,26 +64,13 @@ impl LocalHit {
 
 /// Answers reads from memory and disk alone.
 pub(in crate::cache) struct LocalHits {
-    lookup: MetadataLookup,
     blocks: Arc<BlockTiers>,
     budget: Budget,
 }
 
 impl LocalHits {
-    pub(in crate::cache) fn new(
-        lookup: MetadataLookup,
-        blocks: Arc<BlockTiers>,
-        budget: Budget,
-    ) -> Self {
-        Self { lookup, blocks, budget }
-    }
-
-    /// An object that memory knows and that is fresh; `None`: [`Opener::open`](super::open::Opener::open) has more to say.
-    pub(in crate::cache) fn find_fresh(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
-        match self.lookup.in_memory(id, policy, LearnedBy::Get) {
-            Lookup::Fresh(found) => Some(found),
-            _ => None,
-        }
+    pub(in crate::cache) fn new(blocks: Arc<BlockTiers>, budget: Budget) -> Self {
+        Self { blocks, budget }
     }
 
     /// What memory has at the start of a range of it. `None`: there is something of the range that neither memory nor

@@ -48,6 +48,14 @@ impl MetadataLookup {
         }
     }
 
+    /// Returns an object that memory knows and that is fresh.
+    pub(in crate::cache) fn find_fresh(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
+        match self.in_memory(id, policy, LearnedBy::Get) {
+            Lookup::Fresh(found) => Some(found),
+            _ => None,
+        }
+    }
+
     /// Returns what memory knows of an object.
     pub(in crate::cache) fn in_memory(
         &self,

@@ -103,7 +103,7 @@ impl World {
         let now = self.origin.load(Ordering::SeqCst);
         let meta = Arc::new(meta(now));
         let version = self.cache.objects.version(&self.id, &meta);
-        self.cache.admission.admit_opened(&self.id, generation, since, &meta, &version);
+        self.cache.fetcher.admission.admit_opened(&self.id, generation, since, &meta, &version);
         // The bytes come later than the head; admitted as a delivery does it.
         thread::yield_now();
         if self.cache.objects.generations.is_current(&self.id, generation) {
@@ -116,7 +116,7 @@ impl World {
         let generation = self.cache.objects.generations.current(&self.id);
         let since = Moment::now();
         let now = self.origin.load(Ordering::SeqCst);
-        let _ = self.cache.admission.admit_head(&self.id, generation, since, Ok(meta(now)));
+        let _ = self.cache.fetcher.admission.admit_head(&self.id, generation, since, Ok(meta(now)));
     }
 
     /// The object changes, and hotset is told of it.

@@ -159,7 +159,7 @@ mod tests {
 
         let new = meta("\"new\"");
         let version = cache.objects.version(id, &new);
-        cache.admission.admit_opened(
+        cache.fetcher.admission.admit_opened(
             id,
             cache.objects.generations.current(id),
             Moment::now(),
@@ -175,7 +175,7 @@ mod tests {
         let (cache, id) = (&world.cache, &world.id);
         let meta = meta("\"e\"");
         let version = cache.objects.version(id, &meta);
-        cache.admission.admit_opened(
+        cache.fetcher.admission.admit_opened(
             id,
             cache.objects.generations.current(id),
             Moment::now(),

@@ -95,7 +95,9 @@ impl Gateway {
         ctx.started = *started;
         ctx.trace = tracing::begin(&head.headers);
         ctx.held = Some(self.admission.request()?);
-        if !self.cache.read_remaining(&mut here).await || !charge.take_if_free(body.end - body.start) {
+        if !self.cache.read_remaining(&mut here).await
+            || !charge.take_if_free(body.end - body.start)
+        {
             return None;
         }
         ctx.charge = std::mem::take(charge);

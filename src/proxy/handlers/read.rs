@@ -333,7 +333,7 @@ async fn send_piece(
                 select! {
                     biased;
                     () = &mut pace => {}
-                    () = give_way(reader) => pace.await,
+                    () = yield_under_pressure(reader) => pace.await,
                 }
             };
             or_gone(session, paced).await?;
