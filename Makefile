@@ -44,7 +44,7 @@ run:
 # What `make check` leaves to `make test`: tests of every case, every byte and every moment, three quarters of the time.
 LONG := conformance::reads_ conformance::on_disk crash:: disk_accidents:: many_purges:: full_memory:: memory_bound:: \
   slow_disk:: erase:: durability:: peers::chaos peers::faults model:: kafka:: fuzzing:: power_cut:: damage:: changed:: \
-  chunked::check:: simulation:: metadata::key_index tiers::spill floors::
+  chunked::check:: simulation:: metadata::key_index tiers::spill purge_epochs::
 # Modules of tests/it that take half of what is left: restarts, replicas, the wire's malformed heads, waits for an origin.
 LONG_INTEGRATION := $(LONG) disk:: peers:: smuggling:: negatives:: credentials:: regions:: small_reads:: private_files:: \
   coalescing:: connections:: endpoints:: hedging:: streamed:: by_hand:: origin_health:: conformance:: purge::r28_blocks \

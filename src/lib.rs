@@ -26,6 +26,10 @@
 //! `events` receives a notification, `s3::event` decodes it, and `cache` invalidates the object or marks
 //! it for confirmation before the notification is acknowledged.
 //!
+//! `cache::facade` is the cache as the other modules see it. It delegates to types of their own: lookups are in
+//! `cache::lookup`, fetches in `cache::fetch`, invalidations in `cache::invalidate`, and `cache::assembly` puts them
+//! together.
+//!
 //! Operators purge and warm objects by `admin`; `warm` also prefetches objects that `events` reports as
 //! created.
 //!

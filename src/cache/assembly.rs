@@ -1,34 +1,48 @@
-//! Puts the cache together of its parts. Lookups, fetches and invalidations work on them in files of their own.
+//! Puts the cache together of its parts, divides its memory among them, and starts, measures and closes it.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::Semaphore;
 
 use super::config::{CacheConfig, RuleConfig};
-use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage, Ticket};
-use super::fetch::ahead::observed::ReadAhead;
+use super::disk::{DiskError, DiskLimits, DiskTier, DiskUsage};
+use super::facade::Cache;
+use super::fetch::ahead::AheadReads;
 use super::fetch::budget::Budget;
 use super::fetch::empties::EmptyFolders;
+use super::fetch::fetcher::Fetcher;
 use super::fetch::flight::Flights;
 use super::fetch::integrity::Integrity;
 use super::fetch::locality::Locality;
-use super::fetch::plan;
+use super::invalidate::checksum_failures::ChecksumFailures;
 use super::invalidate::departures::Departures;
-use super::invalidate::floors::Floors;
+use super::invalidate::disk_evidence;
+use super::invalidate::erase::Eraser;
+use super::invalidate::evidence::EvidenceCheck;
 use super::invalidate::generation::Generations;
+use super::invalidate::invalidation::Invalidation;
 use super::invalidate::listed_pages::ListedPages;
+use super::invalidate::purge::Purges;
+use super::invalidate::purge_epochs::PurgeEpochs;
 use super::invalidate::recent_writes::RecentWrites;
-use super::lists::store::{ListAnswer, ListFill, ListKey, Lists};
-use super::lookup::no_parts::NoParts;
-use super::metadata::heads::Heads;
+use super::invalidate::replicas::Replicas;
+use super::lists::store::Lists;
+use super::lookup::explain::Explainer;
+use super::lookup::failover::FailoverReads;
+use super::lookup::hit_verification::HitVerifier;
+use super::lookup::local_hit::LocalHits;
+use super::lookup::metadata::MetadataLookup;
+use super::lookup::miss_reason::MissReasons;
+use super::lookup::open::Opener;
+use super::lookup::partless::PartlessObjects;
+use super::lookup::parts::PartOpener;
+use super::lookup::revalidation::Revalidation;
+use super::lookup::shared_head::SharedHead;
+use super::metadata::admission::MetadataAdmission;
 use super::metadata::store::MetaCache;
 use super::tiers::blocks::BlockTiers;
 use super::tiers::hot_queue::HotQueue;
 use super::tiers::objects::ObjectTiers;
 use super::tiers::write_behind;
 use crate::origin::Origins;
-use crate::s3::{BucketName, Listing, Realm};
 
 /// The part of `cache.memory` that is for metadata whatever else is there; each block reserves some more.
 const METADATA_SHARE: u64 = 16;
@@ -41,35 +55,6 @@ const LISTS_SHARE: u64 = 64;
 const QUEUE_SHARE: u64 = 16;
 const QUEUE_MAX: u64 = 64 << 20;
 const QUEUE_BLOCKS: u64 = 8;
-/// Comparisons of hits with the origin that are under way at a time.
-const HIT_CHECKS: usize = 4;
-
-/// The cache: one a process.
-pub struct Cache {
-    pub(in crate::cache) origin: Origins,
-    pub(in crate::cache) objects: Arc<ObjectTiers>,
-    pub(in crate::cache) blocks: Arc<BlockTiers>,
-    /// Held by who erases.
-    pub(in crate::cache) erasing: Arc<tokio::sync::Mutex<()>>,
-    pub(in crate::cache) flights: Flights,
-    pub(in crate::cache) integrity: Integrity,
-    pub(in crate::cache) locality: Locality,
-    pub(in crate::cache) ahead: ReadAhead,
-    pub(in crate::cache) empties: EmptyFolders,
-    pub(in crate::cache) heads: Heads,
-    pub(in crate::cache) lists: Lists,
-    pub(in crate::cache) no_parts: NoParts,
-    pub(in crate::cache) recent_writes: RecentWrites,
-    /// Permits of comparisons of hits with the origin.
-    pub(in crate::cache) hit_checks: Arc<Semaphore>,
-    pub(in crate::cache) budget: Budget,
-    /// Bytes for lists while a rule has them kept.
-    lists_share: u64,
-    /// Least bytes of an origin range within a run of missing blocks.
-    pub(in crate::cache) fetch_size: u64,
-    /// Most bytes that one reader has read ahead.
-    pub(in crate::cache) read_ahead: u64,
-}
 
 /// What the cache holds now, for gauges.
 #[derive(Debug, Clone, Copy)]
@@ -92,66 +77,101 @@ impl Cache {
     ) -> Result<Arc<Self>, DiskError> {
         let MemoryShares { index, queue, blocks, .. } = MemoryShares::of(config, rules);
         let limits = DiskLimits { index, queue, memory: blocks, admission: config.admission };
-        let floors = Arc::new(Floors::new());
+        let purge_epochs = Arc::new(PurgeEpochs::new());
         let disk = match config.disk.is_empty() {
             true => None,
-            false => Some(DiskTier::open(&config.disk, rules, limits, &floors)?),
+            false => Some(DiskTier::open(&config.disk, rules, limits, &purge_epochs)?),
         };
-        let kept = disk.as_ref().map(DiskTier::floors).transpose()?;
+        let kept = disk.as_ref().map(DiskTier::purge_epochs).transpose()?;
         for kept in kept.iter().flatten().filter(|kept| !kept.is_empty()) {
-            if !kept.iter().any(|kept| floors.merge(kept)) {
+            if !kept.iter().any(|kept| purge_epochs.merge(kept)) {
                 log::error!("what was purged is not known any more: blocks on disk are not used");
-                floors.lost();
+                purge_epochs.lost();
             }
         }
-        Ok(Self::over(disk, floors, config, rules, origin))
+        Ok(Self::over(disk, purge_epochs, config, rules, origin))
     }
 
     /// Over a disk tier that is open.
     pub(in crate::cache) fn over(
         disk: Option<DiskTier>,
-        floors: Arc<Floors>,
+        purge_epochs: Arc<PurgeEpochs>,
         config: &CacheConfig,
         rules: &[RuleConfig],
         origin: impl Into<Origins>,
     ) -> Arc<Self> {
         let origin = origin.into();
-        let MemoryShares { metadata, departures, lists, listed, blocks, .. } =
-            MemoryShares::of(config, rules);
-        let departures = Arc::new(Departures::new(departures));
-        let most_metadata = config.memory() / METADATA_SHARE_MAX;
-        let objects = Arc::new(ObjectTiers {
-            meta: MetaCache::new(metadata, most_metadata, departures.clone()),
-            disk,
-            generations: Generations::new(floors.clone()),
-            floors,
-            departures,
-            listed: ListedPages::new(listed),
-            block_size: config.block.0,
-        });
-        let hot = HotQueue::new(config.admission);
-        let cache = Arc::new(Self {
-            origin,
-            blocks: Arc::new(BlockTiers::new(objects.clone(), hot, blocks, metadata)),
-            objects,
-            erasing: Arc::default(),
-            flights: Flights::new(),
-            integrity: Integrity::new(),
-            locality: Locality::new(),
-            ahead: ReadAhead::new(config.predict_reads),
-            empties: EmptyFolders::new(),
-            heads: Heads::default(),
-            lists: Lists::new(lists),
+        let shares = MemoryShares::of(config, rules);
+        let blocks = tiers(disk, purge_epochs, config, &shares);
+        let objects = blocks.objects.clone();
+        let lists = Arc::new(Lists::new(shares.lists));
+        let room = Invalidators::new(&origin, &objects, &lists);
+        let Invalidators { recent_writes, invalidation, admission, purges } = &room;
+        let partless = Arc::new(PartlessObjects::new());
+        let fetcher = room.fetcher(config, &origin, &blocks, &partless);
+        let Fetcher { budget, flights, .. } = &*fetcher;
+        let lookup = MetadataLookup::new(objects.clone());
+        let head =
+            SharedHead::new(origin.clone(), objects.clone(), admission.clone(), partless.clone());
+        let head = Arc::new(head);
+        let revalidation = Arc::new(Revalidation::new(
+            origin.clone(),
+            lookup.clone(),
+            head.clone(),
+            flights.clone(),
+        ));
+        let opener = Opener::new(lookup.clone(), revalidation.clone(), fetcher.clone());
+        let opener = Arc::new(opener);
+        let ahead = AheadReads::new(config.predict_reads, opener.clone(), fetcher.clone());
+        let part_opener = PartOpener::new(
+            lookup.clone(),
+            revalidation.clone(),
+            opener.clone(),
+            admission.clone(),
+            partless,
+        );
+        let misses = MissReasons::new(lookup.clone(), blocks.clone());
+        let explainer =
+            Explainer::new(lookup.clone(), misses.clone(), blocks.clone(), head, flights.clone());
+        let hit_verifier = Arc::new(HitVerifier::new(
+            origin.clone(),
+            blocks.clone(),
+            budget.clone(),
+            invalidation.clone(),
+            purges.clone(),
+        ));
+        let replicas = Arc::new(Replicas::new(
+            origin.clone(),
+            objects.clone(),
+            lists.clone(),
+            recent_writes.clone(),
+            invalidation.clone(),
+        ));
+        let failover = FailoverReads::new(origin.clone(), objects.clone(), recent_writes.clone());
+        failover.set_rules(rules);
+        Arc::new(Self {
+            local_hits: LocalHits::new(blocks.clone(), budget.clone()),
+            eraser: Eraser::new(blocks.clone()),
+            evidence: EvidenceCheck::new(objects.clone()),
+            invalidation: invalidation.clone(),
+            purges: purges.clone(),
             lists_share: config.memory() / LISTS_SHARE,
-            no_parts: NoParts::new(),
-            recent_writes: RecentWrites::default(),
-            hit_checks: Arc::new(Semaphore::new(HIT_CHECKS)),
-            budget: Budget::new(config.in_flight()),
-            fetch_size: config.fetch.0,
-            read_ahead: config.read_ahead.0,
-        });
-        cache.set_failovers(rules);
-        cache
+            fetcher,
+            origin,
+            objects,
+            blocks,
+            lookup,
+            revalidation,
+            opener,
+            ahead: Arc::new(ahead),
+            part_opener,
+            misses,
+            explainer,
+            hit_verifier,
+            failover,
+            replicas,
+            lists,
+        })
     }
 
     /// Everything else that a start needs is there: the disk tier may remove what is of no use. To be called before
@@ -159,11 +179,11 @@ impl Cache {
     ///
     /// # Errors
     /// [`DiskError`]: a path of the disk tier cannot be written.
-    pub fn begin(self: &Arc<Self>) -> Result<(), DiskError> {
+    pub fn begin(&self) -> Result<(), DiskError> {
         let Some(disk) = &self.objects.disk else { return Ok(()) };
         disk.begin()?;
         write_behind::begin(&self.blocks);
-        self.begin_comparing_pages();
+        disk_evidence::begin_comparing_pages(&self.objects);
         Ok(())
     }
 
@@ -172,35 +192,22 @@ impl Cache {
     pub fn set_rules(&self, rules: &[RuleConfig]) {
         let keeps_lists = rules.iter().any(|rule| rule.lists.is_some());
         self.lists.set_capacity(if keeps_lists { self.lists_share } else { 0 });
-        self.set_failovers(rules);
+        self.failover.set_rules(rules);
         if let Some(disk) = &self.objects.disk {
             disk.set_rules(rules);
         }
     }
 
-    /// Where objects of a client's bucket belong that are fetched with hotset's own keys.
-    pub fn own_realm(&self, bucket: &BucketName) -> Realm {
-        self.origin.realm_of(Some(bucket))
-    }
-
-    pub fn block_size(&self) -> u64 {
-        self.objects.block_size
-    }
-
-    /// What a fetch of the first `bytes` of an object is rounded up to, in bytes.
-    pub fn granularity(&self, bytes: u64) -> u64 {
-        let block_size = self.objects.block_size;
-        if bytes < block_size { plan::UNIT.min(block_size) } else { block_size }
-    }
-
-    pub fn fetch_size(&self) -> u64 {
-        self.fetch_size
+    /// Writes what is worth it of memory to disk, and makes what lies there last. To be called when nothing is in
+    /// flight any more, with a limit of the caller's: what is written when that is over stays.
+    pub async fn close(&self) {
+        self.blocks.close().await;
     }
 
     pub fn usage(&self) -> Usage {
         let (block_bytes, blocks) = self.blocks.usage();
         let (metadata_bytes, metadata_entries) = self.objects.meta.usage();
-        let (in_flight_bytes, in_flight_limit) = self.budget.usage();
+        let (in_flight_bytes, in_flight_limit) = self.fetcher.budget.usage();
         Usage {
             block_bytes,
             blocks,
@@ -237,45 +244,86 @@ impl Cache {
     /// Whether nobody waits for memory in flight, and as much is free as one reader would leave to others when it
     /// reads ahead.
     pub fn has_room(&self) -> bool {
-        self.budget.has_room(self.fetch_size)
+        self.fetcher.budget.has_room(self.fetcher.fetch_size)
+    }
+}
+
+/// The tiers over a disk tier that is open.
+fn tiers(
+    disk: Option<DiskTier>,
+    purge_epochs: Arc<PurgeEpochs>,
+    config: &CacheConfig,
+    shares: &MemoryShares,
+) -> Arc<BlockTiers> {
+    let departures = Arc::new(Departures::new(shares.departures));
+    let most_metadata = config.memory() / METADATA_SHARE_MAX;
+    let objects = Arc::new(ObjectTiers {
+        meta: MetaCache::new(shares.metadata, most_metadata, departures.clone()),
+        disk,
+        generations: Generations::new(purge_epochs.clone()),
+        purge_epochs,
+        departures,
+        listed: ListedPages::new(shares.listed),
+        block_size: config.block.0,
+    });
+    let hot = HotQueue::new(config.admission);
+    Arc::new(BlockTiers::new(objects, hot, shares.blocks, shares.metadata))
+}
+
+/// What ends the validity of cached objects, and takes in new ones.
+struct Invalidators {
+    recent_writes: Arc<RecentWrites>,
+    invalidation: Arc<Invalidation>,
+    admission: Arc<MetadataAdmission>,
+    purges: Arc<Purges>,
+}
+
+impl Invalidators {
+    fn new(origin: &Origins, objects: &Arc<ObjectTiers>, lists: &Arc<Lists>) -> Self {
+        let recent_writes = Arc::new(RecentWrites::default());
+        let invalidation = Invalidation::new(objects.clone(), lists.clone(), recent_writes.clone());
+        let invalidation = Arc::new(invalidation);
+        let admission =
+            MetadataAdmission::new(objects.clone(), lists.clone(), invalidation.clone());
+        let purges =
+            Purges::new(origin.clone(), objects.clone(), lists.clone(), invalidation.clone());
+        Self {
+            recent_writes,
+            invalidation,
+            admission: Arc::new(admission),
+            purges: Arc::new(purges),
+        }
     }
 
-    /// Waits until an invalidation would survive a power cut (R11). `false`: the disk did not take it within 3 s, and
-    /// it holds only while this process runs.
-    pub async fn durable(&self, ticket: Option<Ticket>) -> bool {
-        self.objects.durable(ticket).await
-    }
-
-    /// As [`Cache::durable`], for a write that passes through: it goes on after 1 s. The disk then counts as off, and
-    /// a start that follows confirms each record (R38).
-    pub async fn durable_or_off(&self, ticket: Option<Ticket>) {
-        self.objects.durable_or_off(ticket).await;
-    }
-
-    /// The last invalidation that is not durable yet: who repeats one waits for it.
-    pub fn unsettled(&self) -> Option<Ticket> {
-        self.objects.unsettled()
-    }
-
-    /// Writes what is worth it of memory to disk, and makes what lies there last. To be called when nothing is in
-    /// flight any more, with a limit of the caller's: what is written when that is over stays.
-    pub async fn close(&self) {
-        self.blocks.close().await;
-    }
-
-    /// The answer to a list that was asked for less than `ttl` ago, when nothing changed it since.
-    pub fn list(&self, key: &ListKey, ttl: Duration) -> Option<Arc<ListAnswer>> {
-        if self.is_certain() { self.lists.get(key, ttl) } else { None }
-    }
-
-    /// A list is about to be asked for.
-    pub fn list_begins(&self, key: ListKey, listing: Listing, ttl: Duration) -> ListFill {
-        self.lists.begin(key, listing, ttl)
-    }
-
-    /// Keeps a list that has come, unless something changed in its bucket meanwhile.
-    pub fn admit_list(&self, fill: ListFill, answer: ListAnswer) {
-        self.lists.admit(fill, answer);
+    fn fetcher(
+        &self,
+        config: &CacheConfig,
+        origin: &Origins,
+        blocks: &Arc<BlockTiers>,
+        partless: &Arc<PartlessObjects>,
+    ) -> Arc<Fetcher> {
+        let integrity = Arc::new(Integrity::new());
+        let checksum_failures = ChecksumFailures::new(
+            blocks.objects.clone(),
+            self.admission.clone(),
+            self.purges.clone(),
+            integrity.clone(),
+        );
+        Arc::new(Fetcher {
+            origin: origin.clone(),
+            blocks: blocks.clone(),
+            budget: Budget::new(config.in_flight()),
+            flights: Arc::new(Flights::new()),
+            integrity,
+            locality: Locality::new(),
+            empties: EmptyFolders::new(),
+            partless: partless.clone(),
+            invalidation: self.invalidation.clone(),
+            admission: self.admission.clone(),
+            checksum_failures,
+            fetch_size: config.fetch.0,
+            read_ahead: config.read_ahead.0,
+        })
     }
 }
 

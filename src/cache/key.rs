@@ -24,7 +24,7 @@ struct Parts {
     size: u64,
     block_size: u64,
     /// Of the last purge that its blocks were fetched after (R28).
-    floor: u32,
+    purge_epoch: u32,
     /// Of all the others; made when the disk is first asked.
     digest: OnceLock<Digest>,
 }
@@ -32,24 +32,24 @@ struct Parts {
 impl Parts {
     fn is(&self, other: &Self) -> bool {
         self.etag == other.etag
-            && (self.size, self.block_size, self.floor)
-                == (other.size, other.block_size, other.floor)
+            && (self.size, self.block_size, self.purge_epoch)
+                == (other.size, other.block_size, other.purge_epoch)
             && self.version_id == other.version_id
             && self.id == other.id
     }
 }
 
 impl ObjectVersion {
-    /// Of the object, however it was asked for: by name or by a version's id, its blocks are the same. `floor`: of
-    /// [`super::invalidate::floors::Floors`].
-    pub fn new(id: &ObjectId, meta: &ObjectMeta, block_size: u64, floor: u32) -> Self {
+    /// Of the object, however it was asked for: by name or by a version's id, its blocks are the same. `purge_epoch`: of
+    /// [`super::invalidate::purge_epochs::PurgeEpochs`].
+    pub fn new(id: &ObjectId, meta: &ObjectMeta, block_size: u64, purge_epoch: u32) -> Self {
         Self(Arc::new(Parts {
             id: id.object().clone(),
             version_id: meta.version_id.clone(),
             etag: meta.etag.clone(),
             size: meta.size,
             block_size,
-            floor,
+            purge_epoch,
             digest: OnceLock::new(),
         }))
     }
@@ -76,8 +76,8 @@ impl ObjectVersion {
     }
 
     /// 0: no purge ever covered it.
-    pub fn floor(&self) -> u32 {
-        self.0.floor
+    pub fn purge_epoch(&self) -> u32 {
+        self.0.purge_epoch
     }
 
     /// The block that holds the byte at `offset`.

@@ -228,7 +228,7 @@ impl Intake {
                 let id = ObjectId::new(realm, event.bucket.clone(), key.clone());
                 last = last.max(match event.change {
                     Change::Created => self.cache.written(&id, event.etag.as_ref(), CAUSE),
-                    Change::Described => self.cache.doubt(&id, CAUSE),
+                    Change::Described => self.cache.mark_stale(&id, CAUSE),
                     Change::Removed { .. } => self.cache.invalidate(&id, CAUSE),
                     Change::Nothing => None,
                 });

@@ -22,7 +22,7 @@ impl Gateway {
         let status = exchange.status;
         if let Some(forward) = &mut ctx.forward {
             let end = if error.is_some() || status == 0 || leaves_doubt(status) {
-                self.suspect(forward);
+                self.outcome_unknown(forward);
                 RemoteEnd::Unknown
             } else if forward.refused {
                 // An answer without a body.

@@ -54,7 +54,7 @@ pub use conn::proxy_protocol;
 pub use conn::server::Server;
 pub use conn::shutdown::Shutdown;
 pub use gateway::{Addressed, Gateway};
-pub use handlers::owners::Owners;
+pub use handlers::owners::ConfirmedBucketOwners;
 pub use path_prefix::PathPrefix;
 pub use recent_errors::RecentErrors;
 pub use response::cors_rules::CorsRules;
@@ -358,7 +358,7 @@ impl ProxyHttp for Gateway {
     ) -> FailToProxy {
         // Before the client hears of it: what it reads next must not be older (R8).
         if let Some(forward) = &mut ctx.forward {
-            self.suspect(forward);
+            self.outcome_unknown(forward);
             // What came of a listing counts (R34).
             forward.page = None;
             self.settle(forward).await;

@@ -6,6 +6,8 @@
 
 /// Circles of imports between files.
 mod circles;
+/// The facade of the cache.
+mod facade;
 /// Modules that the documentation names.
 mod prose;
 

@@ -13,7 +13,7 @@ use super::answer::{Answer, Refusal, json};
 use super::body;
 use super::state::Api;
 use crate::admin::connection_end::ConnectionEnd;
-use crate::cache::{Erased, ErasedFiles, InMemory, KeyGlob, Scope};
+use crate::cache::{Erased, ErasedFiles, KeyGlob, PurgePreview, Scope};
 use crate::cluster::{PeerErased, PeerPurge};
 use crate::metrics::warm::{self as metrics, PurgeScope};
 use crate::s3::{BucketName, ObjectKey, S3Url};
@@ -163,11 +163,11 @@ pub(super) async fn purge(api: &Api, body: Incoming, end: &ConnectionEnd) -> Ans
 
 async fn known(api: &Api, scopes: &[Scope]) -> Result<Memory, Refusal> {
     let (cache, scopes) = (api.cache.clone(), scopes.to_vec());
-    let counted = spawn_blocking(move || cache.in_memory(&scopes)).await;
+    let counted = spawn_blocking(move || cache.purge_preview(&scopes)).await;
     let failed = |_| {
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the objects in memory cannot be counted")
     };
-    let InMemory { objects, bytes } = counted.map_err(failed)?;
+    let PurgePreview { objects, bytes } = counted.map_err(failed)?;
     Ok(Memory { objects, bytes })
 }
 

@@ -6,7 +6,7 @@
 //! what is free of the memory in flight, and ends where it does not pay.
 
 mod footer;
-pub(in crate::cache) mod observed;
+mod observed;
 mod pattern;
 
 use std::ops::Range;
@@ -16,14 +16,16 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use self::footer::{Columnar, TRAILER};
+use self::observed::ReadAhead;
+use super::fetcher::Fetcher;
 use super::fill::Claim;
 use super::flight::Reading;
-use super::origin_fetch::{self, Wanted};
+use super::origin_fetch::{self, FetchTarget};
 use super::plan::{self, Cuts, UNIT};
-use crate::cache::assembly::Cache;
 use crate::cache::key::BlockKey;
-use crate::cache::lookup::found::Found;
-use crate::cache::lookup::open::{Arrived, CacheError, Source};
+use crate::cache::lookup::error::CacheError;
+use crate::cache::lookup::found::{Found, Source};
+use crate::cache::lookup::open::{Arrived, Opener};
 use crate::cache::memory::block::Block;
 use crate::cache::rules::policy::Policy;
 use crate::origin::{Asked, Class};
@@ -38,37 +40,55 @@ const TAIL: u64 = UNIT;
 /// What has not come by then is nobody's any more.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-impl Cache {
+/// Reads ahead of clients that read an object by several requests.
+pub(in crate::cache) struct AheadReads {
+    observed: ReadAhead,
+    opener: Arc<Opener>,
+    fetcher: Arc<Fetcher>,
+}
+
+impl AheadReads {
+    /// `is_enabled`: whether anything is read ahead.
+    pub(in crate::cache) fn new(
+        is_enabled: bool,
+        opener: Arc<Opener>,
+        fetcher: Arc<Fetcher>,
+    ) -> Self {
+        Self { observed: ReadAhead::new(is_enabled), opener, fetcher }
+    }
+
     /// Whether more of an object may be fetched than is read.
-    pub fn may_read_ahead(&self, found: &Found) -> bool {
+    pub(in crate::cache) fn may_read_ahead(&self, found: &Found) -> bool {
         let is_stale = matches!(found.source, Source::Stale | Source::StaleWhileRevalidate);
-        self.ahead.is_enabled() && !is_stale && found.version.size() > self.objects.block_size
+        self.observed.is_enabled()
+            && !is_stale
+            && found.version.size() > self.fetcher.blocks.objects.block_size
     }
 
     /// A client reads a range of an object: fetches what it is likely to read next.
-    pub fn read_follows(self: &Arc<Self>, found: &Found, range: &Range<u64>) {
+    pub(in crate::cache) fn read_follows(self: &Arc<Self>, found: &Found, range: &Range<u64>) {
         let (size, length) = (found.version.size(), range.end - range.start);
         let is_piece = length > 0 && length < size && length <= LONG;
         if !is_piece || !self.may_read_ahead(found) {
             return;
         }
-        for next in self.ahead.next(&found.id, range, (size, MOST)) {
+        for next in self.observed.next(&found.id, range, (size, MOST)) {
             self.fetch_ahead(found, next);
         }
         let tail = size.saturating_sub(MOST);
         if let Some(columnar) = Columnar::of(found.id.key().as_str())
             && range.end == size
             && range.start >= tail
-            && let Some(permit) = self.ahead.permit()
+            && let Some(permit) = self.observed.permit()
         {
-            let (cache, found, read) = (self.clone(), found.again(), range.start);
+            let (ahead, found, read) = (self.clone(), found.again(), range.start);
             tokio::spawn(async move {
-                let metadata = timeout(PATIENCE, cache.metadata_of(columnar, &found)).await;
+                let metadata = timeout(PATIENCE, ahead.metadata_of(columnar, &found)).await;
                 drop(permit);
                 if let Ok(Some(start)) = metadata
                     && start < read
                 {
-                    cache.fetch_ahead(&found, start..read);
+                    ahead.fetch_ahead(&found, start..read);
                 }
             });
         }
@@ -84,13 +104,13 @@ impl Cache {
         id: &ObjectId,
         policy: &Policy,
     ) -> Result<Option<Found>, CacheError> {
-        if !self.ahead.is_enabled() || Columnar::of(id.key().as_str()).is_none() {
+        if !self.observed.is_enabled() || Columnar::of(id.key().as_str()).is_none() {
             return Ok(None);
         }
-        match self.open_by(id, &Asked::Suffix(TAIL).into(), policy, Arrived::now()).await {
+        match self.opener.open_by(id, &Asked::Suffix(TAIL).into(), policy, Arrived::now()).await {
             Ok(found) => {
                 let size = found.version.size();
-                self.ahead.fetched(id, std::iter::once(size.saturating_sub(TAIL)..size));
+                self.observed.fetched(id, std::iter::once(size.saturating_sub(TAIL)..size));
                 Ok(Some(found))
             }
             Err(error) if error.is_absence() => Err(error),
@@ -101,7 +121,7 @@ impl Cache {
     /// Where the metadata at the end of a columnar file begins.
     async fn metadata_of(self: &Arc<Self>, columnar: Columnar, found: &Found) -> Option<u64> {
         let size = found.version.size();
-        let mut reader = self.reader(found.again(), size.saturating_sub(TRAILER)..size);
+        let mut reader = self.fetcher.reader(found.again(), size.saturating_sub(TRAILER)..size);
         let mut trailer = Vec::new();
         while let Ok(Some(piece)) = reader.next().await {
             trailer.extend_from_slice(&piece.bytes);
@@ -112,32 +132,34 @@ impl Cache {
     /// Fetches what is missing of a range for nobody, if there is memory for it.
     fn fetch_ahead(self: &Arc<Self>, found: &Found, range: Range<u64>) {
         let bytes = range.end - range.start + 2 * UNIT;
-        let Some(permit) = self.ahead.permit() else { return };
-        if self.budget.is_pressed() || self.origin.of_object(&found.id).is_failing() {
+        let Some(permit) = self.observed.permit() else { return };
+        if self.fetcher.budget.is_under_pressure()
+            || self.fetcher.origin.of_object(&found.id).is_failing()
+        {
             return;
         }
-        let Some(paid) = self.budget.try_read_ahead(bytes) else { return };
+        let Some(paid) = self.fetcher.budget.try_read_ahead(bytes) else { return };
         let Found { id, version, generation, meta, fetching, .. } = found;
         let class = Class::ReadAhead;
         let unit = plan::rounding(range.end - range.start);
         let reading = Reading { id, version, generation: *generation, class, unit };
         let end = plan::fetch_end(range.end, version.size(), unit);
         let held = |key: &BlockKey| {
-            let in_memory = self.blocks.memory.find(key);
-            let on_disk = self.blocks.on_disk(key);
+            let in_memory = self.fetcher.blocks.memory.find(key);
+            let on_disk = self.fetcher.blocks.on_disk(key);
             in_memory.iter().flat_map(Block::spans).chain(on_disk).collect::<Vec<_>>()
         };
         let paid = Some((paid, bytes));
-        let cuts = Cuts::every(self.fetch_size);
+        let cuts = Cuts::every(self.fetcher.fetch_size);
         let (claims, fetches) =
-            self.flights.join(&reading, &(range.start..end), end, &held, cuts, paid);
+            self.fetcher.flights.join(&reading, &(range.start..end), end, &held, cuts, paid);
         if fetches.is_empty() {
             return;
         }
-        self.ahead.fetched(id, fetches.iter().map(|fetch| fetch.range.clone()));
+        self.observed.fetched(id, fetches.iter().map(|fetch| fetch.range.clone()));
         for fetch in fetches {
-            let wanted = Wanted { id, version, meta, fetching: *fetching };
-            origin_fetch::spawn(self, wanted, *generation, fetch);
+            let wanted = FetchTarget { id, version, meta, fetching: *fetching };
+            origin_fetch::spawn(&self.fetcher, wanted, *generation, fetch);
         }
         tokio::spawn(async move {
             let _ = timeout(PATIENCE, all_of(&claims)).await;

@@ -6,6 +6,7 @@
 //! is used up, slices are copied small instead. Who waits for the first makes *pressure*: clients that are
 //! slow let go of what was read ahead for them.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,22 +14,32 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::cache::key::ObjectVersion;
+
 /// Permits are counted in units of this many bytes.
 const UNIT: u64 = 4096;
 /// A fill that finds no memory for this long is refused; the client is told to slow down.
-const PATIENCE: Duration = Duration::from_secs(20);
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Bytes paid for; given back when dropped.
 pub(in crate::cache) type Paid = OwnedSemaphorePermit;
 
+/// The bytes that may be in flight. A clone is the same budget.
+#[derive(Clone)]
 pub(in crate::cache) struct Budget {
     fills: Arc<Semaphore>,
     fill_units: usize,
     slices: Arc<Semaphore>,
     total: u64,
     slice_units: usize,
+    pressure: Arc<Pressure>,
+}
+
+/// Those that wait for memory.
+#[derive(Default)]
+struct Pressure {
     waiting: AtomicUsize,
-    pressure: Notify,
+    begun: Notify,
 }
 
 impl Budget {
@@ -43,8 +54,7 @@ impl Budget {
             slices: Arc::new(Semaphore::new(slice_units)),
             total,
             slice_units,
-            waiting: AtomicUsize::new(0),
-            pressure: Notify::new(),
+            pressure: Arc::default(),
         }
     }
 
@@ -55,12 +65,26 @@ impl Budget {
             return Some(paid);
         }
         let _waiting = Waiting::new(self);
-        timeout(PATIENCE, self.fills.clone().acquire_many_owned(need)).await.ok()?.ok()
+        timeout(MEMORY_TIMEOUT, self.fills.clone().acquire_many_owned(need)).await.ok()?.ok()
     }
 
     /// Pays for `bytes` if they are there now.
     pub(in crate::cache) fn try_fill(&self, bytes: u64) -> Option<Paid> {
         self.fills.clone().try_acquire_many_owned(units(bytes)).ok()
+    }
+
+    /// Pays for the first bytes of an answer, all of `range` or those of its first block, and shortens `range` to them. Not
+    /// waited for: an answer holds one of the origin's connections, and who holds memory may wait for a connection.
+    pub(in crate::cache) fn try_fill_first(
+        &self,
+        range: &mut Range<u64>,
+        version: &ObjectVersion,
+    ) -> Option<Paid> {
+        if let Some(paid) = self.try_fill(range.end - range.start) {
+            return Some(paid);
+        }
+        range.end = range.end.min(version.block_at(range.start).end());
+        self.try_fill(range.end - range.start)
     }
 
     /// Pays for reading ahead: only while a quarter stays free for fills that are needed now.
@@ -72,7 +96,7 @@ impl Budget {
     /// Whether reading ahead by so many bytes would be paid for, and nobody waits.
     pub(in crate::cache) fn has_room(&self, bytes: u64) -> bool {
         let spare = self.fills.available_permits().checked_sub(self.fill_units / 4);
-        !self.is_pressed() && spare.is_some_and(|spare| spare >= units(bytes) as usize)
+        !self.is_under_pressure() && spare.is_some_and(|spare| spare >= units(bytes) as usize)
     }
 
     /// Whether so much is free that slow clients may have whole blocks fetched for them.
@@ -86,14 +110,14 @@ impl Budget {
     }
 
     /// Whether somebody waits for memory.
-    pub(in crate::cache) fn is_pressed(&self) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0
+    pub(in crate::cache) fn is_under_pressure(&self) -> bool {
+        self.pressure.waiting.load(Ordering::Acquire) > 0
     }
 
     /// Resolves when somebody waits for memory.
-    pub(in crate::cache) async fn pressed(&self) {
-        let notified = self.pressure.notified();
-        if self.waiting.load(Ordering::Acquire) == 0 {
+    pub(in crate::cache) async fn memory_pressure(&self) {
+        let notified = self.pressure.begun.notified();
+        if self.pressure.waiting.load(Ordering::Acquire) == 0 {
             notified.await;
         }
     }
@@ -115,15 +139,15 @@ struct Waiting<'a>(&'a Budget);
 
 impl<'a> Waiting<'a> {
     fn new(budget: &'a Budget) -> Self {
-        budget.waiting.fetch_add(1, Ordering::AcqRel);
-        budget.pressure.notify_waiters();
+        budget.pressure.waiting.fetch_add(1, Ordering::AcqRel);
+        budget.pressure.begun.notify_waiters();
         Self(budget)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.pressure.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -151,7 +175,7 @@ mod tests {
             let budget = budget.clone();
             async move { budget.fill(MIB).await.is_some() }
         });
-        budget.pressed().await;
+        budget.memory_pressure().await;
         drop(all);
         assert!(waiter.await.unwrap());
     }

@@ -54,16 +54,16 @@ impl Interest {
 }
 
 /// Wants a fetch to go on for as long as it lives.
-pub(in crate::cache) struct Wanted(Arc<Interest>);
+pub(in crate::cache) struct WaiterGuard(Arc<Interest>);
 
-impl Wanted {
+impl WaiterGuard {
     pub(in crate::cache) fn new(interest: &Arc<Interest>) -> Self {
         interest.claims.fetch_add(1, Ordering::AcqRel);
         Self(interest.clone())
     }
 }
 
-impl Drop for Wanted {
+impl Drop for WaiterGuard {
     fn drop(&mut self) {
         if self.0.claims.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.lost.notify_one();
@@ -186,13 +186,17 @@ pub(in crate::cache) enum Slice {
 /// A reader's hold on a fill.
 pub(in crate::cache) struct Claim {
     fill: Arc<Fill>,
-    _wanted: Wanted,
+    _wanted: WaiterGuard,
     _coalesced: Option<GaugeGuard>,
 }
 
 impl Claim {
     pub(in crate::cache) fn new(fill: &Arc<Fill>, coalesced: Option<GaugeGuard>) -> Self {
-        Self { fill: fill.clone(), _wanted: Wanted::new(&fill.interest), _coalesced: coalesced }
+        Self {
+            fill: fill.clone(),
+            _wanted: WaiterGuard::new(&fill.interest),
+            _coalesced: coalesced,
+        }
     }
 
     /// It is waited for by whoever is of this class.

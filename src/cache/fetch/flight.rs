@@ -1,7 +1,7 @@
 //! What is being fetched right now, so that each byte is fetched once.
 //!
 //! A *fill* is the part of one block that one fetch will bring; readers *claim* fills and stream along as bytes
-//! arrive. An *opening* is the first request for an object that is not known yet; it brings the metadata along,
+//! arrive. A *cold fetch* is the first request for an object that is not known yet; it brings the metadata along,
 //! and its bytes become fills once the version is known. Both are keyed by generation: a reader that arrived
 //! after an invalidation never joins what began before it (R5). A failed fill leaves the table at once, so
 //! that its waiters get the failure and the next reader tries afresh.
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::budget::Paid;
-use super::fill::{Claim, Fill, Interest, Wanted};
+use super::fill::{Claim, Fill, Interest, WaiterGuard};
 use super::plan::{self, Cuts, FirstRequest};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
@@ -28,7 +28,7 @@ use crate::s3::{ObjectId, ObjectMeta};
 
 const SHARDS: usize = 64;
 
-/// Description of the object by the answer to an opening.
+/// Description of the object by the answer to a cold fetch.
 #[derive(Clone)]
 pub(in crate::cache) struct Opened {
     pub meta: Arc<ObjectMeta>,
@@ -39,21 +39,21 @@ pub(in crate::cache) struct Opened {
     pub fills: Vec<Arc<Fill>>,
 }
 
-/// What an opening told its waiters.
-pub(in crate::cache) type OpeningAnswer = Result<Opened, Arc<OriginError>>;
+/// What a cold fetch told its waiters.
+pub(in crate::cache) type ColdFetchAnswer = Result<Opened, Arc<OriginError>>;
 
 /// The first request for an object that is not known yet.
-pub(in crate::cache) struct Opening {
+pub(in crate::cache) struct ColdFetch {
     first: FirstRequest,
     interest: Arc<Interest>,
-    answer: watch::Sender<Option<OpeningAnswer>>,
+    answer: watch::Sender<Option<ColdFetchAnswer>>,
     /// Before the request is sent.
     sent: Instant,
     /// Somebody asked for the state of now after this was sent: its bytes may be of an older one.
-    doubted: AtomicBool,
+    marked_stale: AtomicBool,
 }
 
-impl Opening {
+impl ColdFetch {
     pub(in crate::cache) fn asked(&self) -> &Asked {
         &self.first.asked
     }
@@ -68,7 +68,7 @@ impl Opening {
 
     /// The bytes it will bring, should it turn out to be of this version; none when that is in doubt.
     fn span(&self, version: &ObjectVersion) -> Range<u64> {
-        if self.doubted.load(Ordering::Acquire) {
+        if self.marked_stale.load(Ordering::Acquire) {
             return 0..0;
         }
         self.asked().span(version.size()).unwrap_or_default()
@@ -89,21 +89,21 @@ impl Opening {
     }
 }
 
-/// A reader's hold on an opening; keeps its bytes wanted until the reader has claimed fills.
-pub(in crate::cache) struct OpeningHandle {
-    answer: watch::Receiver<Option<OpeningAnswer>>,
+/// A reader's hold on a cold fetch; keeps its bytes wanted until the reader has claimed fills.
+pub(in crate::cache) struct ColdFetchHandle {
+    answer: watch::Receiver<Option<ColdFetchAnswer>>,
     sent: Instant,
     /// It was sent with a condition of the reader that began it.
     conditional: bool,
-    _wanted: Wanted,
+    _wanted: WaiterGuard,
     coalesced: Option<GaugeGuard>,
 }
 
-impl OpeningHandle {
-    fn new(opening: &Opening, coalesced: Option<GaugeGuard>) -> Self {
+impl ColdFetchHandle {
+    fn new(opening: &ColdFetch, coalesced: Option<GaugeGuard>) -> Self {
         let (answer, sent) = (opening.answer.subscribe(), opening.sent);
         let conditional = opening.first.if_match.is_some();
-        Self { answer, sent, conditional, _wanted: Wanted::new(&opening.interest), coalesced }
+        Self { answer, sent, conditional, _wanted: WaiterGuard::new(&opening.interest), coalesced }
     }
 
     /// Whether a failure may be due to what another reader asked, and not to what this one does.
@@ -121,7 +121,7 @@ impl OpeningHandle {
     ///
     /// # Errors
     /// The failure of the request.
-    pub(in crate::cache) async fn answer(&mut self) -> OpeningAnswer {
+    pub(in crate::cache) async fn answer(&mut self) -> ColdFetchAnswer {
         match self.answer.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().expect("waited until it was there"),
             Err(_) => Err(Arc::new(OriginError::GivenUp)),
@@ -152,7 +152,7 @@ type Key<T> = (T, Generation);
 
 #[derive(Default)]
 struct Table {
-    openings: HashMap<Key<ObjectId>, Vec<Arc<Opening>>>,
+    openings: HashMap<Key<ObjectId>, Vec<Arc<ColdFetch>>>,
     fills: HashMap<Key<BlockKey>, Vec<Arc<Fill>>>,
 }
 
@@ -170,7 +170,7 @@ impl Flights {
         &self.shards[usize::try_from(id.hash64() % SHARDS as u64).expect("below SHARDS")]
     }
 
-    /// Joins an opening that will bring some of what is asked, or begins one (then it is returned, to be run).
+    /// Joins a cold fetch that will bring some of what is asked, or begins one (then it is returned, to be run).
     /// `None`: `known` says that the object became known meanwhile.
     pub(in crate::cache) fn open(
         &self,
@@ -179,12 +179,12 @@ impl Flights {
         first: &FirstRequest,
         class: Class,
         known: impl FnOnce() -> bool,
-    ) -> Option<(OpeningHandle, Option<Arc<Opening>>)> {
+    ) -> Option<(ColdFetchHandle, Option<Arc<ColdFetch>>)> {
         let mut table = self.shard(id).lock();
         let openings = table.openings.entry((id.clone(), generation)).or_default();
         if let Some(opening) = openings.iter().find(|o| o.overlaps(&first.asked)) {
             opening.interest.urgency().raise(class);
-            return Some((OpeningHandle::new(opening, Some(metrics::coalesced())), None));
+            return Some((ColdFetchHandle::new(opening, Some(metrics::coalesced())), None));
         }
         if known() {
             if openings.is_empty() {
@@ -192,28 +192,28 @@ impl Flights {
             }
             return None;
         }
-        let opening = Arc::new(Opening {
+        let opening = Arc::new(ColdFetch {
             first: first.clone(),
             interest: Interest::new(class),
             answer: watch::Sender::new(None),
             sent: Instant::now(),
-            doubted: AtomicBool::new(false),
+            marked_stale: AtomicBool::new(false),
         });
         openings.push(opening.clone());
-        Some((OpeningHandle::new(&opening, None), Some(opening)))
+        Some((ColdFetchHandle::new(&opening, None), Some(opening)))
     }
 
-    /// Joins the opening that is to bring the byte at `offset` of a version that became known meanwhile.
+    /// Joins the cold fetch that is to bring the byte at `offset` of a version that became known meanwhile.
     pub(in crate::cache) fn opening_at(
         &self,
         read: &Reading<'_>,
         offset: u64,
-    ) -> Option<OpeningHandle> {
+    ) -> Option<ColdFetchHandle> {
         let table = self.shard(read.id).lock();
         let openings = table.openings.get(&(read.id.clone(), read.generation))?;
         let opening = openings.iter().find(|o| o.span(read.version).contains(&offset))?;
         opening.interest.urgency().raise(read.class);
-        Some(OpeningHandle::new(opening, Some(metrics::coalesced())))
+        Some(ColdFetchHandle::new(opening, Some(metrics::coalesced())))
     }
 
     /// What is being fetched of a version, as offsets in the object.
@@ -228,22 +228,22 @@ impl Flights {
         self.shard(id).lock().openings.keys().any(|(opening, _)| opening == id)
     }
 
-    /// No reader of a known version waits for the openings that are under way now.
-    pub(in crate::cache) fn doubt_openings(&self, id: &ObjectId, generation: Generation) {
+    /// No reader of a known version waits for the cold fetches that are under way now.
+    pub(in crate::cache) fn mark_openings_stale(&self, id: &ObjectId, generation: Generation) {
         let table = self.shard(id).lock();
         let openings = table.openings.get(&(id.clone(), generation));
         for opening in openings.into_iter().flatten() {
-            opening.doubted.store(true, Ordering::Release);
+            opening.marked_stale.store(true, Ordering::Release);
         }
     }
 
-    /// Ends an opening: nobody joins it any more, and its waiters get the answer.
+    /// Ends a cold fetch: nobody joins it any more, and its waiters get the answer.
     pub(in crate::cache) fn opened(
         &self,
         id: &ObjectId,
         generation: Generation,
-        opening: &Arc<Opening>,
-        answer: OpeningAnswer,
+        opening: &Arc<ColdFetch>,
+        answer: ColdFetchAnswer,
     ) {
         let key = (id.clone(), generation);
         let mut table = self.shard(id).lock();
@@ -257,12 +257,12 @@ impl Flights {
         opening.answer.send_replace(Some(answer));
     }
 
-    /// Ends an opening that nobody waits for; `false` when somebody does after all.
+    /// Ends a cold fetch that nobody waits for; `false` when somebody does after all.
     pub(in crate::cache) fn abandon(
         &self,
         id: &ObjectId,
         generation: Generation,
-        opening: &Arc<Opening>,
+        opening: &Arc<ColdFetch>,
     ) -> bool {
         let key = (id.clone(), generation);
         let mut table = self.shard(id).lock();
@@ -278,7 +278,7 @@ impl Flights {
         true
     }
 
-    /// Makes fills of the bytes that an opening will bring.
+    /// Makes fills of the bytes that a cold fetch will bring.
     pub(in crate::cache) fn adopt(
         &self,
         version: &ObjectVersion,
@@ -288,7 +288,7 @@ impl Flights {
         paid: Option<Paid>,
     ) -> NewFetch {
         let mut table = self.shard(version.id()).lock();
-        let mut paid = Purse(paid);
+        let mut paid = BudgetSplit(paid);
         let fills = blocks(version, &range)
             .map(|(key, span)| table.register(key, generation, span, interest, &mut paid))
             .collect();
@@ -297,7 +297,7 @@ impl Flights {
 
     /// Claims every fill in flight for `wanted`, and plans fetches for what is neither in flight nor `held`, as far as
     /// `paid` (for `limit` bytes) goes. What is missing behind the last wanted byte is fetched with it, up to
-    /// `fetch_end` (in the last wanted block) or the next byte that is there. What an opening is to bring is neither:
+    /// `fetch_end` (in the last wanted block) or the next byte that is there. What a cold fetch is to bring is neither:
     /// whoever needs it now waits for [`Flights::opening_at`].
     pub(in crate::cache) fn join(
         &self,
@@ -336,10 +336,10 @@ impl Flights {
                 }
             }
         }
-        let mut purse = Purse(paid);
+        let mut split = BudgetSplit(paid);
         let fetches: Vec<_> = plan::origin_ranges(gaps, cuts)
             .into_iter()
-            .map(|range| table.plan(read, range, &mut purse))
+            .map(|range| table.plan(read, range, &mut split))
             .collect();
         claims.extend(
             fetches.iter().flat_map(|f| f.fills.iter().map(|(_, fill)| Claim::new(fill, None))),
@@ -401,7 +401,7 @@ impl Flights {
 }
 
 impl Table {
-    fn plan(&mut self, read: &Reading<'_>, range: Range<u64>, paid: &mut Purse) -> NewFetch {
+    fn plan(&mut self, read: &Reading<'_>, range: Range<u64>, paid: &mut BudgetSplit) -> NewFetch {
         let Reading { version, generation, class, .. } = *read;
         let interest = Interest::new(class);
         let fills = blocks(version, &range)
@@ -416,7 +416,7 @@ impl Table {
         generation: Generation,
         span: Range<u64>,
         interest: &Arc<Interest>,
-        paid: &mut Purse,
+        paid: &mut BudgetSplit,
     ) -> (BlockKey, Arc<Fill>) {
         let paid = paid.take(span.end - span.start);
         let fill = Arc::new(Fill::new(span, interest.clone(), paid));
@@ -435,13 +435,13 @@ impl Table {
 }
 
 /// Memory paid for in one piece and handed out by fill.
-struct Purse(Option<Paid>);
+struct BudgetSplit(Option<Paid>);
 
-impl Purse {
+impl BudgetSplit {
     fn take(&mut self, bytes: u64) -> Option<Paid> {
-        let purse = self.0.as_mut()?;
+        let split = self.0.as_mut()?;
         let units = super::budget::units(bytes) as usize;
-        purse.split(units.min(purse.num_permits()))
+        split.split(units.min(split.num_permits()))
     }
 }
 

@@ -10,12 +10,11 @@ use parking_lot::Mutex;
 use tokio::select;
 use tokio::time::Instant;
 
+use super::fetcher::Fetcher;
 use super::fill::{Fill, Interest};
-use super::flight::{NewFetch, Opened, Opening, OpeningAnswer};
+use super::flight::{ColdFetch, ColdFetchAnswer, NewFetch, Opened};
 use super::integrity::{Check, Mismatch};
-use super::plan::{self, FirstRequest};
-use super::turn::Turn;
-use crate::cache::assembly::Cache;
+use super::yield_budget::YieldBudget;
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::block::Block;
@@ -24,11 +23,11 @@ use crate::cache::metadata::store::LearnedBy;
 use crate::cache::rules::policy::{Fetching, Policy};
 use crate::metrics::{self, attribution};
 use crate::origin::{Answer, Asked, Body, OriginError, Pin};
-use crate::s3::{ByteRange, FirstAsk, ObjectId, ObjectMeta, Preconditions};
+use crate::s3::{ObjectId, ObjectMeta};
 
 /// A version of which a range is fetched.
 #[derive(Clone, Copy)]
-pub(in crate::cache) struct Wanted<'a> {
+pub(in crate::cache) struct FetchTarget<'a> {
     /// As it was asked for.
     pub id: &'a ObjectId,
     pub version: &'a ObjectVersion,
@@ -38,16 +37,16 @@ pub(in crate::cache) struct Wanted<'a> {
 
 /// Starts the fetch of a range of a known version.
 pub(in crate::cache) fn spawn(
-    cache: &Arc<Cache>,
-    wanted: Wanted<'_>,
+    fetcher: &Arc<Fetcher>,
+    wanted: FetchTarget<'_>,
     generation: Generation,
     fetch: NewFetch,
 ) {
     let (range, id, meta) = (fetch.range.clone(), wanted.id.clone(), wanted.meta.clone());
     let check = wanted.fetching.check(wanted.version, &meta, None);
-    let delivery = Delivery::new(cache.clone(), id.clone(), generation, fetch, check);
+    let delivery = Delivery::new(fetcher.clone(), id.clone(), generation, fetch, check);
     attribution::spawn(async move {
-        let origin = delivery.cache.origin.clone();
+        let origin = delivery.fetcher.origin.clone();
         let urgency = delivery.interest.urgency();
         let asked = origin.get(&id, Asked::Range(range), Pin::Version(meta), urgency);
         let started = Instant::now();
@@ -58,7 +57,7 @@ pub(in crate::cache) fn spawn(
         };
         match answer {
             Ok(Answer { body, .. }) => {
-                delivery.cache.answered(started);
+                delivery.fetcher.answered(started);
                 delivery.run(body).await;
             }
             Err(error) => delivery.fail(error),
@@ -66,16 +65,16 @@ pub(in crate::cache) fn spawn(
     });
 }
 
-/// Starts an opening.
-pub(in crate::cache) fn spawn_opening(
-    cache: &Arc<Cache>,
+/// Starts a cold fetch.
+pub(in crate::cache) fn spawn_cold(
+    fetcher: &Arc<Fetcher>,
     id: &ObjectId,
     generation: Generation,
-    opening: Arc<Opening>,
+    opening: Arc<ColdFetch>,
     policy: &Policy,
 ) {
-    let task = OpeningTask {
-        cache: cache.clone(),
+    let task = ColdFetchTask {
+        fetcher: fetcher.clone(),
         id: id.clone(),
         generation,
         since: Moment::now(),
@@ -87,27 +86,27 @@ pub(in crate::cache) fn spawn_opening(
     attribution::spawn(task.run());
 }
 
-struct OpeningTask {
-    cache: Arc<Cache>,
+struct ColdFetchTask {
+    fetcher: Arc<Fetcher>,
     id: ObjectId,
     generation: Generation,
     since: Moment,
-    opening: Arc<Opening>,
+    opening: Arc<ColdFetch>,
     obey_no_store: bool,
     fetching: Fetching,
     ended: bool,
 }
 
-impl OpeningTask {
+impl ColdFetchTask {
     async fn run(mut self) {
-        let origin = self.cache.origin.clone();
+        let origin = self.fetcher.origin.clone();
         let (opening, urgency) = (&self.opening, self.opening.interest().urgency());
         let asked = origin.get(&self.id, opening.asked().clone(), opening.pin(), urgency);
         let started = Instant::now();
         let unwanted = async {
             loop {
                 self.opening.interest().lost().await;
-                if self.cache.flights.abandon(&self.id, self.generation, &self.opening) {
+                if self.fetcher.flights.abandon(&self.id, self.generation, &self.opening) {
                     break;
                 }
             }
@@ -122,16 +121,22 @@ impl OpeningTask {
         };
         match answer {
             Ok(answer) => {
-                self.cache.answered(started);
+                self.fetcher.answered(started);
                 Box::pin(self.deliver(answer)).await;
             }
             Err(error) => {
                 let (id, by) = (&self.id, LearnedBy::Get);
                 match self.opening.asked().part() {
                     Some(part) if !matches!(error, OriginError::NotFound(_)) => {
-                        self.cache.no_parts.note(id, part, &error);
+                        self.fetcher.partless.note(id, part, &error);
                     }
-                    _ => self.cache.learn_failure(id, self.generation, self.since, &error, by),
+                    _ => self.fetcher.admission.admit_failure(
+                        id,
+                        self.generation,
+                        self.since,
+                        &error,
+                        by,
+                    ),
                 }
                 self.end(Err(Arc::new(error)));
             }
@@ -140,9 +145,15 @@ impl OpeningTask {
 
     async fn deliver(mut self, answer: Answer) {
         let Answer { meta, mut range, mut body } = answer;
-        let version = self.cache.objects.version(&self.id, &meta);
+        let version = self.fetcher.blocks.objects.version(&self.id, &meta);
         if self.opening.asked().part().is_none() {
-            self.cache.learn(&self.id, self.generation, self.since, &meta, &version);
+            self.fetcher.admission.admit_opened(
+                &self.id,
+                self.generation,
+                self.since,
+                &meta,
+                &version,
+            );
         }
         if meta.no_store && self.obey_no_store {
             let reason = "its Cache-Control says so".to_owned();
@@ -152,16 +163,16 @@ impl OpeningTask {
         let check = self.fetching.check(&version, &meta, self.opening.asked().part());
         let (since, fills) = (self.since, Vec::new());
         let mut opened = Opened { meta, version: version.clone(), since, fills };
-        if is_part && self.cache.blocks.holds_all(&version, range.clone()).await {
+        if is_part && self.fetcher.blocks.holds_all(&version, range.clone()).await {
             // The place of the part is all that was not known.
             return self.end(Ok(opened));
         }
         if !matches!(self.opening.asked(), Asked::Whole(_)) {
             // A long suffix is read like any other range: the first bytes now, the rest over many connections.
             let block = version.block_at(range.start).start();
-            range.end = range.end.min(block + self.cache.fetch_size);
+            range.end = range.end.min(block + self.fetcher.fetch_size);
         }
-        let paid = self.cache.pay_for(&mut range, &version);
+        let paid = self.fetcher.budget.try_fill_first(&mut range, &version);
         if paid.is_none() {
             // The answer is good for its metadata; the bytes will be fetched by whoever can pay for them.
             self.end(Ok(opened));
@@ -169,23 +180,23 @@ impl OpeningTask {
         }
         body.truncate(range.end);
         let interest = self.opening.interest().clone();
-        let fetch = self.cache.flights.adopt(&version, self.generation, range, &interest, paid);
+        let fetch = self.fetcher.flights.adopt(&version, self.generation, range, &interest, paid);
         if is_part {
             opened.fills.extend(fetch.fills.iter().map(|(_, fill)| fill.clone()));
         }
-        let (cache, id) = (self.cache.clone(), self.id.clone());
-        let delivery = Delivery::new(cache, id, self.generation, fetch, check);
+        let (fetcher, id) = (self.fetcher.clone(), self.id.clone());
+        let delivery = Delivery::new(fetcher, id, self.generation, fetch, check);
         self.end(Ok(opened));
         delivery.run(body).await;
     }
 
-    fn end(&mut self, answer: OpeningAnswer) {
+    fn end(&mut self, answer: ColdFetchAnswer) {
         self.ended = true;
-        self.cache.flights.opened(&self.id, self.generation, &self.opening, answer);
+        self.fetcher.flights.opened(&self.id, self.generation, &self.opening, answer);
     }
 }
 
-impl Drop for OpeningTask {
+impl Drop for ColdFetchTask {
     fn drop(&mut self) {
         if !self.ended {
             self.end(Err(Arc::new(OriginError::GivenUp)));
@@ -193,40 +204,9 @@ impl Drop for OpeningTask {
     }
 }
 
-impl Cache {
-    /// The first request of a cold GET. That of a small read is remembered for those that follow.
-    pub(in crate::cache) fn first_request(
-        &self,
-        id: &ObjectId,
-        range: Option<ByteRange>,
-        checksums: bool,
-        preconditions: Option<&Preconditions>,
-    ) -> FirstRequest {
-        let likely_empty = || plan::is_mostly_empty(id.key()) || self.empties.contain(id);
-        let whole = range.is_none() && (checksums || likely_empty());
-        let block_size = self.objects.block_size;
-        let asked = plan::first_request(range, whole, block_size, self.fetch_size);
-        if let Some(range) = asked.range().filter(|r| r.end - r.start < block_size) {
-            self.locality.fetch_end(id, range, range.end);
-        }
-        let if_match = match preconditions.map(Preconditions::first_ask) {
-            Some(FirstAsk::GetIfMatch(tag)) => Some(tag),
-            None | Some(FirstAsk::Get | FirstAsk::Head) => None,
-        };
-        FirstRequest { asked, if_match }
-    }
-
-    /// The origin answered a request for bytes that was made at `started`: the disk is held against that (R37).
-    fn answered(&self, started: Instant) {
-        if let Some(disk) = &self.objects.disk {
-            disk.origin_answered(started.elapsed());
-        }
-    }
-}
-
 /// The fills of one fetch, in the order in which their bytes arrive.
 struct Delivery {
-    cache: Arc<Cache>,
+    fetcher: Arc<Fetcher>,
     /// As it was asked for.
     id: ObjectId,
     generation: Generation,
@@ -238,22 +218,22 @@ struct Delivery {
 
 impl Delivery {
     fn new(
-        cache: Arc<Cache>,
+        fetcher: Arc<Fetcher>,
         id: ObjectId,
         generation: Generation,
         fetch: NewFetch,
         check: Option<Check>,
     ) -> Self {
         let (pending, check) = (Mutex::new(fetch.fills.into()), check.map(Mutex::new));
-        Self { cache, id, generation, interest: fetch.interest, pending, check }
+        Self { fetcher, id, generation, interest: fetch.interest, pending, check }
     }
 
     async fn run(self, mut body: Body) {
-        let (mut turn, mut left) = (Turn::default(), body.remaining());
+        let (mut budget, mut left) = (YieldBudget::default(), body.remaining());
         loop {
-            turn.moved(left - body.remaining()).await;
+            budget.spend(left - body.remaining()).await;
             left = body.remaining();
-            let little_is_left = left <= self.cache.objects.block_size;
+            let little_is_left = left <= self.fetcher.blocks.objects.block_size;
             let mut mismatch = None;
             let outcome = {
                 let next = body.next(|bytes| mismatch = self.append(bytes).err());
@@ -272,7 +252,11 @@ impl Delivery {
                 }
             };
             if let Some(mismatch) = mismatch {
-                return self.fail(self.cache.corrupt(&self.id, self.generation, &mismatch));
+                return self.fail(self.fetcher.checksum_failures.mismatch(
+                    &self.id,
+                    self.generation,
+                    &mismatch,
+                ));
             }
             match outcome {
                 Ok(true) => {}
@@ -299,9 +283,9 @@ impl Delivery {
             }
             if is_complete {
                 if let Some(check) = &mut check {
-                    check.completed(&self.cache.integrity, fill.span.clone())?;
+                    check.completed(&self.fetcher.integrity, fill.span.clone())?;
                 }
-                let flights = &self.cache.flights;
+                let flights = &self.fetcher.flights;
                 flights.completed(key, fill, self.generation, |block| self.admit(key, block));
                 fill.publish();
                 pending.pop_front();
@@ -311,8 +295,8 @@ impl Delivery {
     }
 
     fn admit(&self, key: &BlockKey, block: Block) {
-        if self.cache.objects.generations.is_current(key.id(), self.generation) {
-            self.cache.blocks.admit(key, block);
+        if self.fetcher.blocks.objects.generations.is_current(key.id(), self.generation) {
+            self.fetcher.blocks.admit(key, block);
         } else {
             metrics::admission_refused();
         }
@@ -329,7 +313,7 @@ impl Delivery {
 
     fn withdraw(&self) -> bool {
         let mut pending = self.pending.lock();
-        let (flights, generation) = (&self.cache.flights, self.generation);
+        let (flights, generation) = (&self.fetcher.flights, self.generation);
         let fills = pending.make_contiguous();
         let gone = flights.withdraw(fills, generation, &self.interest);
         if gone {
@@ -341,10 +325,10 @@ impl Delivery {
     fn fail(&self, error: OriginError) {
         let mut pending = self.pending.lock();
         if let (OriginError::Changed, Some((key, _))) = (&error, pending.front()) {
-            self.cache.changed(key.id(), self.generation);
+            self.fetcher.invalidation.changed(key.id(), self.generation);
         }
         let (fills, error) = (pending.make_contiguous(), Arc::new(error));
-        self.cache.flights.failed(fills, self.generation, &error);
+        self.fetcher.flights.failed(fills, self.generation, &error);
         pending.clear();
     }
 }

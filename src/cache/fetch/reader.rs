@@ -15,15 +15,15 @@ use bytes::Bytes;
 
 use super::budget::{Paid, units};
 use super::client_pace::ClientPace;
+use super::fetcher::Fetcher;
 use super::fill::{Claim, Slice};
-use super::flight::OpeningHandle;
+use super::flight::ColdFetchHandle;
 use super::plan::{self, Cuts};
-use crate::cache::assembly::Cache;
 use crate::cache::disk::{FromDisk, Presence};
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::{BlockKey, ObjectVersion};
+use crate::cache::lookup::error::CacheError;
 use crate::cache::lookup::found::Found;
-use crate::cache::lookup::open::CacheError;
 use crate::cache::rules::policy::Fetching;
 use crate::metrics::disk::Failure;
 use crate::origin::Width;
@@ -85,13 +85,13 @@ enum Granularity {
 }
 
 pub struct BlockReader {
-    cache: Arc<Cache>,
+    fetcher: Arc<Fetcher>,
     id: ObjectId,
     meta: Arc<ObjectMeta>,
     version: ObjectVersion,
     generation: Generation,
     fetching: Fetching,
-    opening: Option<OpeningHandle>,
+    opening: Option<ColdFetchHandle>,
     /// Offset in the object of the next byte.
     at: u64,
     end: u64,
@@ -123,17 +123,21 @@ pub struct BlockReader {
     pace: ClientPace,
 }
 
-impl Cache {
+impl Fetcher {
     /// A reader of `range` of the object found.
-    pub fn reader(self: &Arc<Self>, found: Found, range: Range<u64>) -> BlockReader {
+    pub(in crate::cache) fn reader(
+        self: &Arc<Self>,
+        found: Found,
+        range: Range<u64>,
+    ) -> BlockReader {
         let length = range.end - range.start;
-        let block_size = self.objects.block_size;
+        let block_size = self.blocks.objects.block_size;
         let is_small = length < block_size && found.version.size() > block_size;
         let granularity = if is_small { Granularity::Unit } else { Granularity::Block };
         let part = found.version.etag().part_size(found.version.size());
         let cuts = Cuts::along_parts(part, block_size, self.fetch_size);
         let mut reader = BlockReader {
-            cache: self.clone(),
+            fetcher: self.clone(),
             id: found.id,
             meta: found.meta,
             version: found.version,
@@ -205,18 +209,18 @@ impl BlockReader {
     /// Whether memory and disk hold all bytes that were not handed out yet.
     pub async fn rest_is_held(&self) -> bool {
         let from = self.at + self.left_over.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        self.cache.blocks.holds_all(&self.version, from..self.end).await
+        self.fetcher.blocks.holds_all(&self.version, from..self.end).await
     }
 
     /// The client took `bytes` in `took`. One that will not have taken what is held for it any time soon gives
     /// it up to those who wait for memory.
     pub fn sent(&mut self, bytes: u64, took: Duration) {
-        if !self.pace.waited(bytes, took) || !self.cache.budget.is_pressed() {
+        if !self.pace.waited(bytes, took) || !self.fetcher.budget.is_under_pressure() {
             return;
         }
         let soon = self.pace.rate().saturating_mul(SOON);
         if self.planned.saturating_sub(self.at) > soon {
-            self.let_go_ahead();
+            self.release_ahead();
         }
         if self.claim().is_some_and(|claim| claim.end() - self.at > soon) {
             // Memory may have the rest of the block; what it has not is fetched in parts.
@@ -226,7 +230,7 @@ impl BlockReader {
 
     /// Lets go of what was read ahead, so that others can have the memory. The block that is being read is
     /// kept.
-    pub fn let_go_ahead(&mut self) {
+    pub fn release_ahead(&mut self) {
         let block_end = self.at.next_multiple_of(self.version.block_size());
         self.claims.retain(|claim| claim.end() > self.at && claim.start() < block_end);
         self.opening = None;
@@ -236,15 +240,15 @@ impl BlockReader {
     }
 
     /// Lets go of everything: the client has stopped reading.
-    pub fn let_go(&mut self) {
-        self.let_go_ahead();
+    pub fn release(&mut self) {
+        self.release_ahead();
         self.claims.clear();
         self.left_over = None;
     }
 
     /// Resolves when somebody waits for memory.
-    pub async fn pressed(&self) {
-        self.cache.budget.pressed().await;
+    pub async fn memory_pressure(&self) {
+        self.fetcher.budget.memory_pressure().await;
     }
 
     async fn claimed(&mut self) -> Result<Option<Piece>, CacheError> {
@@ -252,7 +256,7 @@ impl BlockReader {
         if !claim.is_ready(self.at) && !self.is_thrifty() {
             // The client is faster than the origin: worth asking for more at once.
             self.slow = false;
-            self.window = (self.window * 2).clamp(self.cache.fetch_size, self.cache.read_ahead);
+            self.window = (self.window * 2).clamp(self.fetcher.fetch_size, self.fetcher.read_ahead);
             self.read_ahead();
         }
         let claim = self.claim().expect("claims ahead replace none");
@@ -269,7 +273,7 @@ impl BlockReader {
     }
 
     fn in_memory(&mut self) -> Option<Piece> {
-        let (memory, key) = (&self.cache.blocks.memory, self.version.block_at(self.at));
+        let (memory, key) = (&self.fetcher.blocks.memory, self.version.block_at(self.at));
         // What was just fetched for this reader is not read over.
         let block = if self.opening.is_some() { memory.find(&key) } else { memory.get(&key) }?;
         let bytes = block.from(self.at)?;
@@ -291,7 +295,7 @@ impl BlockReader {
         if self.refused.contains(&self.at) {
             return None;
         }
-        let disk = self.cache.objects.disk.as_ref()?;
+        let disk = self.fetcher.blocks.objects.disk.as_ref()?;
         let there = match disk.presence(&key) {
             Presence::Readable(there) => there,
             Presence::Bypassed => {
@@ -303,7 +307,7 @@ impl BlockReader {
             Presence::Absent => return None,
         };
         let is_elsewhere = !there.contains(&self.at);
-        if is_elsewhere || self.cache.blocks.memory.has(&key) {
+        if is_elsewhere || self.fetcher.blocks.memory.has(&key) {
             self.join_rest(&key, &there).await?;
             return if is_elsewhere { None } else { self.in_memory() };
         }
@@ -320,7 +324,7 @@ impl BlockReader {
     /// fetched with it.
     fn refuse(&mut self, key: &BlockKey, failure: Failure) {
         let end = match failure {
-            Failure::Slow | Failure::Busy | Failure::PassedBy => self.at + self.cache.fetch_size,
+            Failure::Slow | Failure::Busy | Failure::PassedBy => self.at + self.fetcher.fetch_size,
             _ => key.end(),
         };
         self.refused = self.at..end.max(key.end());
@@ -328,9 +332,9 @@ impl BlockReader {
 
     /// A part of the block is on disk, another is fetched or in memory: they are joined in memory, and leave it as one.
     async fn join_rest(&mut self, key: &BlockKey, there: &Range<u64>) -> Option<()> {
-        if self.cache.blocks.memory.find(key).is_none_or(|block| !block.covers(there)) {
-            match self.cache.objects.disk.as_ref()?.load(key).await {
-                Some(rest) => self.cache.blocks.admit(key, rest),
+        if self.fetcher.blocks.memory.find(key).is_none_or(|block| !block.covers(there)) {
+            match self.fetcher.blocks.objects.disk.as_ref()?.load(key).await {
+                Some(rest) => self.fetcher.blocks.admit(key, rest),
                 None => self.refused = key.start()..key.end(),
             }
         }
@@ -339,13 +343,13 @@ impl BlockReader {
 
     async fn read_disk(&mut self, key: &BlockKey) -> Result<Piece, Failure> {
         self.prefetch(key);
-        let disk = self.cache.objects.disk.as_ref().ok_or(Failure::Gone)?;
+        let disk = self.fetcher.blocks.objects.disk.as_ref().ok_or(Failure::Gone)?;
         let again = self.touched.replace(key.index()) == Some(key.index());
         let read = disk.plan_read(key, self.at, self.end, again);
         let mut read = read.ok_or(Failure::Gone)?;
         // Paid for first, so that no more is read than can be handed out.
         let paid = loop {
-            let paid = self.cache.budget.try_slice(read.cost());
+            let paid = self.fetcher.budget.try_slice(read.cost());
             if paid.is_some() || !read.shrink() {
                 break paid;
             }
@@ -356,7 +360,7 @@ impl BlockReader {
             None => Slice::Copied(bytes),
         };
         if let Some(block) = promoted {
-            self.cache.blocks.admit(key, block);
+            self.fetcher.blocks.admit(key, block);
         }
         let allowance = match paid {
             Some(paid) => Allowance { most: usize::MAX, share: true, paid: Some(paid) },
@@ -367,12 +371,12 @@ impl BlockReader {
 
     /// Keeps the device busy with the blocks behind this one.
     fn prefetch(&mut self, key: &BlockKey) {
-        let Some(disk) = &self.cache.objects.disk else { return };
+        let Some(disk) = &self.fetcher.blocks.objects.disk else { return };
         self.prefetched = self.prefetched.max(key.end());
         let upto = self.end.min(key.end() + DISK_AHEAD);
         while self.prefetched < upto {
             let next = self.version.block_at(self.prefetched);
-            if self.cache.blocks.memory.find(&next).is_none() {
+            if self.fetcher.blocks.memory.find(&next).is_none() {
                 disk.prefetch(&next);
             }
             self.prefetched = next.end();
@@ -381,7 +385,7 @@ impl BlockReader {
 
     /// What may be handed out now: a block as it is, a copy that is paid for, or a small one that is not.
     fn allowance(&self) -> Allowance {
-        let budget = &self.cache.budget;
+        let budget = &self.fetcher.budget;
         if let Some(paid) = budget.try_slice(self.version.block_at(self.at).len()) {
             return Allowance { most: COPIES[0], share: true, paid: Some(paid) };
         }

@@ -8,12 +8,13 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::absences::PageKeys;
+use super::evidence::EvidenceCheck;
 use super::listed_pages::{ListedPage, Unchecked};
 use super::seen_pages::Place;
-use crate::cache::assembly::Cache;
 use crate::cache::disk::{ObjectRecord, Recalled, Ticket};
 use crate::cache::metadata::clock::{Moment, Sent};
 use crate::cache::metadata::store::{Entry, Known};
+use crate::cache::tiers::objects::ObjectTiers;
 use crate::metrics;
 use crate::metrics::cache::InvalidationCause;
 use crate::s3::{
@@ -40,23 +41,23 @@ enum Compared {
     Unknown,
 }
 
-impl Cache {
-    /// Starts the task that compares listings with the disk; it ends with the cache.
-    pub(in crate::cache) fn begin_comparing_pages(self: &Arc<Self>) {
-        if let Some(pages) = self.objects.listed.take() {
-            tokio::spawn(compare_pages(Arc::downgrade(self), pages));
-        }
+/// Starts the task that compares listings with the disk; it ends with the tiers of objects.
+pub(in crate::cache) fn begin_comparing_pages(objects: &Arc<ObjectTiers>) {
+    if let Some(pages) = objects.listed.take() {
+        tokio::spawn(compare_pages(Arc::downgrade(objects), pages));
     }
+}
 
-    /// As [`Cache::apply_evidence`], also to what only the disk knows.
-    pub async fn apply_evidence_to_all(
+impl EvidenceCheck {
+    /// As [`Self::apply`], also to what only the disk knows.
+    pub(in crate::cache) async fn apply_to_all(
         &self,
         id: &ObjectId,
         sent: Sent,
         evidence: &Evidence,
     ) -> Option<Ticket> {
         if self.objects.meta.get(id).is_some() {
-            return self.apply_evidence(id, sent, evidence);
+            return self.apply(id, sent, evidence);
         }
         match self.compare_record(id, sent, evidence).await {
             Compared::Agrees => None,
@@ -93,12 +94,12 @@ impl Cache {
                 ticket = self.objects.void_record(id);
             }
         });
-        Compared::Contradicted(ticket.max(self.apply_evidence(id, sent, evidence)))
+        Compared::Contradicted(ticket.max(self.apply(id, sent, evidence)))
     }
 
-    async fn compare_page(self: &Arc<Self>, page: &Arc<ListedPage>) {
-        let (cache, scanned) = (self.clone(), page.clone());
-        let candidates = spawn_blocking(move || cache.candidates(&scanned)).await;
+    async fn compare_page(&self, page: &Arc<ListedPage>) {
+        let (check, scanned) = (self.clone(), page.clone());
+        let candidates = spawn_blocking(move || check.candidates(&scanned)).await;
         let Ok(candidates) = candidates else { return self.objects.listed.lose(&page.bucket) };
         let mut unknown = Vec::new();
         let mut agrees = true;
@@ -145,7 +146,7 @@ impl Cache {
         let bucket_hash = ObjectId::hash_bucket(realm, bucket);
         let keys = PageKeys::new(bucket_hash, page.request.clone(), page.sent, page.digest);
         let hasher = ObjectHasher::new(realm, bucket);
-        let mut scan = Scan { cache: self, page, hasher, keys, candidates: Vec::new() };
+        let mut scan = Scan { check: self, page, hasher, keys, candidates: Vec::new() };
         let mut scanner = ListingScanner::new(&page.request);
         page.body.iter().for_each(|piece| scanner.push(piece, &mut scan));
         self.objects.listed.absences.keep(scan.keys);
@@ -154,7 +155,7 @@ impl Cache {
 }
 
 struct Scan<'a> {
-    cache: &'a Cache,
+    check: &'a EvidenceCheck,
     page: &'a ListedPage,
     hasher: ObjectHasher,
     keys: PageKeys,
@@ -165,8 +166,8 @@ impl Scan<'_> {
     fn check(&mut self, key: &str, state: &EntryState<'_>) {
         let hash = self.hasher.hash64(key);
         self.keys.push(key.as_bytes(), hash);
-        let Self { cache, page, candidates, .. } = self;
-        let Some(unchecked) = cache.objects.listed.unchecked(hash, state.fingerprint()) else {
+        let Self { check, page, candidates, .. } = self;
+        let Some(unchecked) = check.objects.listed.unchecked(hash, state.fingerprint()) else {
             return;
         };
         let Some(evidence) = state.evidence() else { return };
@@ -174,13 +175,13 @@ impl Scan<'_> {
         let (realm, bucket) = &page.bucket;
         let id = ObjectId::new(realm, bucket.clone(), key);
         // What came to memory since the page was compared with it.
-        for id in cache.objects.meta.index().ids(&id) {
-            let _ = cache.apply_evidence(&id, page.sent, &evidence);
+        for id in check.objects.meta.index().ids(&id) {
+            let _ = check.apply(&id, page.sent, &evidence);
         }
-        let Some(disk) = &cache.objects.disk else { return };
+        let Some(disk) = &check.objects.disk else { return };
         match disk.knows(&id) || disk.knows(&id.paid()) {
             true => candidates.push(Candidate { id, evidence, unchecked }),
-            false => cache.objects.listed.agrees(unchecked),
+            false => check.objects.listed.agrees(unchecked),
         }
     }
 }
@@ -202,11 +203,11 @@ impl ListingVisitor for Scan<'_> {
     }
 }
 
-async fn compare_pages(cache: Weak<Cache>, mut pages: UnboundedReceiver<ListedPage>) {
+async fn compare_pages(objects: Weak<ObjectTiers>, mut pages: UnboundedReceiver<ListedPage>) {
     while let Some(page) = pages.recv().await {
         let page = Arc::new(page);
-        let Some(cache) = cache.upgrade() else { return };
-        cache.compare_page(&page).await;
-        cache.objects.listed.finish(&page);
+        let Some(objects) = objects.upgrade() else { return };
+        EvidenceCheck::new(objects.clone()).compare_page(&page).await;
+        objects.listed.finish(&page);
     }
 }

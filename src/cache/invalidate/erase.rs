@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use super::scope::{Covered, Scope};
-use crate::cache::assembly::Cache;
 use crate::cache::disk::{ErasedFiles, NotErased};
+use crate::cache::tiers::blocks::BlockTiers;
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,24 +34,35 @@ pub enum EraseError {
     GivenUp,
 }
 
-impl Cache {
-    /// Removes from memory and from the files of the disk tier what was purged, now or before. `scopes`: what was purged
-    /// now. One at a time; when `limit` is over it goes on, and the next waits for it.
+/// Removes what was purged from memory and from the files of the disk tier.
+pub(in crate::cache) struct Eraser {
+    blocks: Arc<BlockTiers>,
+    /// Held by who erases.
+    lock: Arc<Mutex<()>>,
+}
+
+impl Eraser {
+    pub(in crate::cache) fn new(blocks: Arc<BlockTiers>) -> Self {
+        Self { blocks, lock: Arc::default() }
+    }
+
+    /// Removes what was purged, now or before. `scopes`: what was purged now. One at a time; when `limit` is over it goes
+    /// on, and the next waits for it.
     ///
     /// # Errors
     /// [`EraseError`]: something may still be there.
-    pub async fn erase(
-        self: &Arc<Self>,
+    pub(in crate::cache) async fn erase(
+        &self,
         scopes: &[Scope],
         limit: Duration,
     ) -> Result<Erased, EraseError> {
         let covered = Arc::new(Covered::by(scopes));
         let end = Instant::now() + limit;
-        let alone = timeout_at(end, self.erasing.clone().lock_owned());
+        let alone = timeout_at(end, self.lock.clone().lock_owned());
         let alone = alone.await.map_err(|_| EraseError::Time)?;
-        let cache = self.clone();
+        let blocks = self.blocks.clone();
         let erasing = tokio::spawn(async move {
-            let erased = cache.erase_now(covered).await;
+            let erased = erase(blocks, covered).await;
             drop(alone);
             erased
         });
@@ -59,41 +71,42 @@ impl Cache {
             Err(_) => Err(EraseError::Time),
         }
     }
+}
 
-    async fn erase_now(self: Arc<Self>, covered: Arc<Covered>) -> Result<Erased, EraseError> {
-        let (cache, in_memory) = (self.clone(), covered.clone());
-        let erased = spawn_blocking(move || cache.erase_memory(&in_memory)).await;
-        let memory_bytes = erased.map_err(|_| EraseError::GivenUp)?;
-        let files = match &self.objects.disk {
-            Some(disk) => disk.erase(&covered).await?,
-            None => ErasedFiles::default(),
-        };
-        Ok(Erased { memory_bytes, files })
-    }
+async fn erase(blocks: Arc<BlockTiers>, covered: Arc<Covered>) -> Result<Erased, EraseError> {
+    let (tiers, in_memory) = (blocks.clone(), covered.clone());
+    let erased = spawn_blocking(move || erase_memory(&tiers, &in_memory)).await;
+    let memory_bytes = erased.map_err(|_| EraseError::GivenUp)?;
+    let files = match &blocks.objects.disk {
+        Some(disk) => disk.erase(&covered).await?,
+        None => ErasedFiles::default(),
+    };
+    Ok(Erased { memory_bytes, files })
+}
 
-    /// Lets go of what purges ended. Returns the bytes of blocks.
-    fn erase_memory(&self, covered: &Covered) -> u64 {
-        // Whoever is about to keep what a purge of many ended has done so by then.
-        self.objects.generations.settle();
-        for (id, entry) in self.objects.meta.iter() {
-            // In whatever way it was asked for.
-            if covered.covers(id.bucket(), id.key())
-                && !self.objects.generations.is_current(&id, entry.generation)
-            {
-                self.objects.meta.remove(&id);
-            }
+/// Lets go of what purges ended. Returns the bytes of blocks.
+fn erase_memory(blocks: &BlockTiers, covered: &Covered) -> u64 {
+    let BlockTiers { objects, memory, .. } = blocks;
+    // Whoever is about to keep what a purge of many ended has done so by then.
+    objects.generations.settle();
+    for (id, entry) in objects.meta.iter() {
+        // In whatever way it was asked for.
+        if covered.covers(id.bucket(), id.key())
+            && !objects.generations.is_current(&id, entry.generation)
+        {
+            objects.meta.remove(&id);
         }
-        let mut bytes = 0;
-        for (key, block) in self.blocks.memory.iter() {
-            if self.objects.is_purged(&key) {
-                bytes += block.len() as u64;
-                self.blocks.memory.remove(&key);
-            }
-        }
-        self.objects.meta.settle();
-        self.blocks.memory.settle();
-        bytes
     }
+    let mut bytes = 0;
+    for (key, block) in memory.iter() {
+        if objects.is_purged(&key) {
+            bytes += block.len() as u64;
+            memory.remove(&key);
+        }
+    }
+    objects.meta.settle();
+    memory.settle();
+    bytes
 }
 
 #[cfg(test)]
@@ -105,7 +118,7 @@ mod tests {
     use crate::cache::memory::block::Block;
     use crate::cache::metadata::clock::Moment;
     use crate::cache::metadata::store::{Entry, Known};
-    use crate::cache::{CacheConfig, RuleConfig};
+    use crate::cache::{Cache, CacheConfig, RuleConfig};
     use crate::origin::{Origin, OriginConfig};
     use crate::s3::{BucketName, ObjectId, ObjectKey, testing};
 
@@ -164,7 +177,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn r28_one_erases_at_a_time_and_the_others_do_not_wait_for_ever() {
         let cache = cache();
-        let first = cache.erasing.clone().lock_owned().await;
+        let first = cache.eraser.lock.clone().lock_owned().await;
         let second = cache.erase(&[Scope::Everything], Duration::from_secs(9)).await;
         assert!(matches!(second, Err(EraseError::Time)), "{second:?}");
         drop(first);

@@ -4,20 +4,37 @@
 //! taught the entry was sent before the one that brings the evidence. Evidence that a HEAD refuted is ignored until the
 //! object changes, since some servers' listings always differ from their HEADs.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::cache::assembly::Cache;
 use crate::cache::disk::Ticket;
 use crate::cache::metadata::clock::Sent;
 use crate::cache::metadata::store::{Entry, Known};
+use crate::cache::tiers::objects::ObjectTiers;
 use crate::metrics;
 use crate::metrics::cache::InvalidationCause;
 use crate::s3::{Evidence, ObjectId, ObjectMeta};
 
-impl Cache {
+/// Compares evidence with the cached metadata in memory.
+#[derive(Clone)]
+pub(in crate::cache) struct EvidenceCheck {
+    pub(super) objects: Arc<ObjectTiers>,
+}
+
+impl EvidenceCheck {
+    pub(in crate::cache) fn new(objects: Arc<ObjectTiers>) -> Self {
+        Self { objects }
+    }
+
     /// Marks an object's metadata stale where the answer to a request sent at `sent` contradicts it. Applied when this
-    /// returns; durable when [`Cache::durable`] does with what this returns.
-    pub fn apply_evidence(&self, id: &ObjectId, sent: Sent, evidence: &Evidence) -> Option<Ticket> {
+    /// returns; durable when [`ObjectTiers::durable`] does with what this returns.
+    pub(in crate::cache) fn apply(
+        &self,
+        id: &ObjectId,
+        sent: Sent,
+        evidence: &Evidence,
+    ) -> Option<Ticket> {
         if !self.objects.meta.get(id)?.is_contradicted(sent, evidence) {
             return None;
         }
@@ -27,10 +44,10 @@ impl Cache {
             // Under the lock once more: it may have been replaced by now.
             let Some(entry) = self.objects.meta.get(id) else { return };
             if entry.is_contradicted(sent, evidence) {
-                let doubt = self.objects.doubt_of(id, &entry);
+                let stale = self.objects.stale_mark_of(id, &entry);
                 let contradicted = evidence.fingerprint();
                 self.objects.record_invalidation(id, InvalidationCause::Origin);
-                let entry = Entry { doubt, contradicted, ..(*entry).clone() };
+                let entry = Entry { stale, contradicted, ..(*entry).clone() };
                 self.objects.meta.insert(id, entry);
                 ticket = self.objects.void_record(id);
             }
@@ -40,7 +57,7 @@ impl Cache {
 
     /// Judges anew what streams through, by the head of the answer to a request sent at `sent`: once that may be stored or
     /// is gone, the next read asks for it as for anything else. `obeys`: whether `no-store` and `private` are obeyed.
-    pub fn judge_streamed(
+    pub(in crate::cache) fn judge_streamed(
         &self,
         id: &ObjectId,
         sent: Sent,
@@ -88,7 +105,7 @@ impl Entry {
         let older = self.since.instant() < sent.0.instant();
         self.differs_from(evidence)
             && older
-            && !self.is_doubted()
+            && !self.is_marked_stale()
             && !self.refuted.contains(&evidence.fingerprint())
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::certainty::Certainty;
-use super::floors::Floors;
+use super::purge_epochs::PurgeEpochs;
 use super::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::s3::{BucketName, ObjectId, Realm};
 
@@ -20,7 +20,7 @@ const SCHEDULED: bool = cfg!(feature = "shuttle");
 const OBJECT_STRIPES: usize = if SCHEDULED { 2 } else { 1 << 16 };
 const BUCKET_STRIPES: usize = if SCHEDULED { 2 } else { 1 << 12 };
 /// How long a key is revalidated on every read after a write whose outcome is not known (R8).
-const SUSPICION: Duration = Duration::from_mins(1);
+const OUTCOME_UNKNOWN_FOR: Duration = Duration::from_mins(1);
 
 /// The state of the world for one id when something began; compare with [`Generations::is_current`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,7 +36,7 @@ pub(in crate::cache) struct Generations {
     objects: Box<[Stripe]>,
     buckets: Box<[BucketStripe]>,
     /// Purges of many objects end generations, too.
-    floors: Arc<Floors>,
+    purge_epochs: Arc<PurgeEpochs>,
     /// So does a missed invalidation of another replica.
     pub(in crate::cache) certainty: Certainty,
     started: Instant,
@@ -66,7 +66,7 @@ struct Writes {
     tentative: AtomicU32,
     /// Until when the outcome of an earlier one counts as unknown, in milliseconds since [`Generations::started`];
     /// 0: all are known.
-    suspect_until: AtomicU64,
+    unknown_until: AtomicU64,
 }
 
 /// What a write in flight has done to what is cached.
@@ -101,21 +101,21 @@ impl Writes {
         self.in_flight.load(Ordering::Acquire) > 0
     }
 
-    fn suspect_for(&self, elapsed: Duration, period: Duration) {
+    fn unknown_for(&self, elapsed: Duration, period: Duration) {
         let until = u64::try_from((elapsed + period).as_millis()).unwrap_or(u64::MAX);
-        self.suspect_until.fetch_max(until, Ordering::AcqRel);
+        self.unknown_until.fetch_max(until, Ordering::AcqRel);
     }
 
     fn are_suspect(&self, elapsed: impl FnOnce() -> Duration) -> bool {
-        let until = self.suspect_until.load(Ordering::Acquire);
+        let until = self.unknown_until.load(Ordering::Acquire);
         until != 0 && elapsed().as_millis() < u128::from(until)
     }
 }
 
 impl Generations {
-    pub(in crate::cache) fn new(floors: Arc<Floors>) -> Self {
+    pub(in crate::cache) fn new(purge_epochs: Arc<PurgeEpochs>) -> Self {
         Self {
-            floors,
+            purge_epochs,
             certainty: Certainty::new(),
             objects: (0..OBJECT_STRIPES).map(|_| Stripe::default()).collect(),
             buckets: (0..BUCKET_STRIPES).map(|_| BucketStripe::default()).collect(),
@@ -213,17 +213,17 @@ impl Generations {
     }
 
     /// The outcome of a write of `id` is unknown: for a minute it is revalidated on every read.
-    pub(in crate::cache) fn suspect(&self, id: &ObjectId) {
-        self.stripe(id).writes.suspect_for(self.started.elapsed(), SUSPICION);
+    pub(in crate::cache) fn outcome_unknown(&self, id: &ObjectId) {
+        self.stripe(id).writes.unknown_for(self.started.elapsed(), OUTCOME_UNKNOWN_FOR);
     }
 
     /// As [`Generations::suspect`], for every object of a bucket.
-    pub(in crate::cache) fn suspect_bucket(&self, realm: &Realm, bucket: &BucketName) {
+    pub(in crate::cache) fn bucket_outcome_unknown(&self, realm: &Realm, bucket: &BucketName) {
         let hash = ObjectId::hash_bucket(realm, bucket);
-        self.bucket_stripe(hash).writes.suspect_for(self.started.elapsed(), SUSPICION);
+        self.bucket_stripe(hash).writes.unknown_for(self.started.elapsed(), OUTCOME_UNKNOWN_FOR);
     }
 
-    pub(in crate::cache) fn is_suspect(&self, id: &ObjectId) -> bool {
+    pub(in crate::cache) fn is_outcome_unknown(&self, id: &ObjectId) -> bool {
         let elapsed = || self.started.elapsed();
         self.stripe(id).writes.are_suspect(elapsed)
             || self.bucket_stripe(id.bucket_hash64()).writes.are_suspect(elapsed)
@@ -265,7 +265,7 @@ impl Generations {
         !self.certainty.holds()
             || self.stripe(id).writes.may_be_refused()
             || self.bucket_stripe(id.bucket_hash64()).writes.may_be_refused()
-            || self.is_suspect(id)
+            || self.is_outcome_unknown(id)
     }
 
     pub(in crate::cache) fn is_being_written(&self, id: &ObjectId) -> bool {
@@ -288,7 +288,7 @@ impl Generations {
 
     fn bucket_epoch(&self, id: &ObjectId) -> u64 {
         let epoch = &self.bucket_stripe(id.bucket_hash64()).epoch;
-        epoch.load(Ordering::Acquire) << u32::BITS | u64::from(self.floors.wide(id))
+        epoch.load(Ordering::Acquire) << u32::BITS | u64::from(self.purge_epochs.wide(id))
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn r6_nothing_read_before_an_invalidation_is_admitted_after_it() {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let id = id("bucket", "key");
         let before = generations.current(&id);
         assert!(generations.admit(&id, before, || {}));
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn r6_a_bucket_epoch_ends_every_generation_under_it() {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let (ours, other) = (id("bucket", "key"), id("another", "key"));
         let (before, other_before) = (generations.current(&ours), generations.current(&other));
         generations.raise_bucket(ours.realm(), ours.bucket());
@@ -325,31 +325,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn r8_a_key_is_suspected_for_a_minute() {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let id = id("bucket", "key");
-        assert!(!generations.is_suspect(&id));
-        generations.suspect(&id);
+        assert!(!generations.is_outcome_unknown(&id));
+        generations.outcome_unknown(&id);
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(generations.is_suspect(&id));
+        assert!(generations.is_outcome_unknown(&id));
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(!generations.is_suspect(&id));
+        assert!(!generations.is_outcome_unknown(&id));
     }
 
     #[tokio::test(start_paused = true)]
     async fn r8_every_key_of_a_suspected_bucket_is_suspected_for_a_minute_and_no_other() {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let (ours, other) = (id("bucket", "key"), id("another", "key"));
-        generations.suspect_bucket(ours.realm(), ours.bucket());
+        generations.bucket_outcome_unknown(ours.realm(), ours.bucket());
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert!(generations.is_suspect(&ours) && generations.is_suspect(&id("bucket", "more")));
-        assert!(!generations.is_suspect(&other));
+        assert!(
+            generations.is_outcome_unknown(&ours)
+                && generations.is_outcome_unknown(&id("bucket", "more"))
+        );
+        assert!(!generations.is_outcome_unknown(&other));
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(!generations.is_suspect(&ours));
+        assert!(!generations.is_outcome_unknown(&ours));
     }
 
     #[test]
     fn r8_every_key_of_a_bucket_is_being_written_while_the_bucket_is() {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let (ours, other) = (id("bucket", "key"), id("another", "key"));
         generations.bucket_write_begins(ours.realm(), ours.bucket(), InFlight::Invalidated);
         assert!(generations.is_being_written(&ours) && !generations.is_being_written(&other));

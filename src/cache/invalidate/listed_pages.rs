@@ -32,7 +32,7 @@ const PAGE_OVERHEAD: u64 = 512;
 /// Buckets that are told apart by what was lost of them and written.
 const BUCKETS: usize = 256;
 /// How long a record waits for pages of its bucket before it is confirmed by the origin instead.
-const PATIENCE: Duration = Duration::from_millis(500);
+const COMPARISON_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The body of the answer to a listing, or as much of it as came.
 pub(super) struct ListedPage {
@@ -181,14 +181,14 @@ impl ListedPages {
         };
         let mut compared = self.compared.subscribe();
         let settled = compared.wait_for(|number| *number >= last);
-        timeout(PATIENCE, settled).await.is_ok_and(|settled| settled.is_ok())
+        timeout(COMPARISON_TIMEOUT, settled).await.is_ok_and(|settled| settled.is_ok())
     }
 
     /// Waits until all pages that were queued are compared.
     pub(in crate::cache) async fn all_settled(&self) {
         let last = self.pending.lock().last;
         let mut compared = self.compared.subscribe();
-        let _ = timeout(PATIENCE, compared.wait_for(|number| *number >= last)).await;
+        let _ = timeout(COMPARISON_TIMEOUT, compared.wait_for(|number| *number >= last)).await;
     }
 
     /// Evidence about a bucket cannot be compared: what was learned of its objects before is to be confirmed.
@@ -200,7 +200,7 @@ impl ListedPages {
 
     /// Whether a record of what was learned of an object at `since` is to be confirmed: a listing left the object out,
     /// or evidence may have been lost that contradicts it.
-    pub(in crate::cache) fn casts_doubt(&self, id: &ObjectId, since: &Moment) -> bool {
+    pub(in crate::cache) fn marks_stale(&self, id: &ObjectId, since: &Moment) -> bool {
         self.has_lost(id, since) || self.absences.cover(id, since)
     }
 

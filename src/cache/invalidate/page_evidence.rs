@@ -7,20 +7,19 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Bound;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::evidence::EvidenceCheck;
 use super::listed_pages::RecordedPage;
 use super::seen_pages::Place;
-use crate::cache::assembly::Cache;
 use crate::cache::metadata::clock::Sent;
 use crate::cache::metadata::key_index::{Bucket, Indexed};
 use crate::s3::{
-    BucketName, EntryState, Evidence, ListRequest, ListedEntry, ListingScanner, ListingVisitor,
-    ObjectId, ObjectKey, Realm,
+    EntryState, Evidence, ListRequest, ListedEntry, ListingScanner, ListingVisitor, ObjectId,
+    ObjectKey,
 };
 
 /// Names that are copied from the index at a time.
@@ -30,30 +29,10 @@ const MAX_WALK: usize = 4096;
 /// Age of a page from which its parts are compared as they come.
 const PROMPT: Duration = Duration::from_millis(100);
 
-impl Cache {
-    /// Begins to compare the answer to a listing of a bucket that was sent at `sent`; `None`: nothing of the bucket is
-    /// cached.
-    pub fn page_evidence(
-        self: &Arc<Self>,
-        request: ListRequest,
-        sent: Sent,
-        realm: &Realm,
-        bucket: &BucketName,
-    ) -> Option<PageEvidence> {
-        let bucket = (realm.clone(), bucket.clone());
-        let on_disk =
-            self.objects.disk.as_ref().is_some_and(|disk| disk.knows_any_of(realm, &bucket.1));
-        if !on_disk && !self.objects.meta.index().any(&bucket) {
-            return None;
-        }
-        Some(PageEvidence::new(self.clone(), request, sent, bucket, on_disk))
-    }
-}
-
 /// Comparison of one page of a listing with the cached metadata of its bucket. What came of it is compared when this is
 /// dropped.
 pub struct PageEvidence {
-    cache: Arc<Cache>,
+    check: EvidenceCheck,
     scanner: ListingScanner,
     page: Page,
     recorded: RecordedPage,
@@ -82,16 +61,21 @@ struct Page {
 }
 
 impl PageEvidence {
-    /// Of the answer to `request`, which was sent at `sent`.
-    fn new(
-        cache: Arc<Cache>,
+    /// Begins to compare the answer to `request`, which was sent at `sent`; `None`: nothing of the bucket is cached.
+    pub(in crate::cache) fn begin(
+        check: &EvidenceCheck,
         request: ListRequest,
         sent: Sent,
         bucket: Bucket,
-        on_disk: bool,
-    ) -> Self {
+    ) -> Option<Self> {
+        let objects = &check.objects;
+        let (realm, name) = &bucket;
+        let on_disk = objects.disk.as_ref().is_some_and(|disk| disk.knows_any_of(realm, name));
+        if !on_disk && !objects.meta.index().any(&bucket) {
+            return None;
+        }
         let scanner = ListingScanner::new(&request);
-        let recorded = cache.objects.listed.record(request.clone(), sent, bucket.clone(), on_disk);
+        let recorded = objects.listed.record(request.clone(), sent, bucket.clone(), on_disk);
         let page = Page {
             request,
             sent,
@@ -105,7 +89,8 @@ impl PageEvidence {
             agrees: true,
         };
         let (begun, streams, is_complete) = (Instant::now(), false, false);
-        Self { cache, scanner, page, recorded, begun, streams, is_complete }
+        let check = check.clone();
+        Some(Self { check, scanner, page, recorded, begun, streams, is_complete })
     }
 
     /// The next bytes of the body. To be called before they are passed on.
@@ -115,7 +100,7 @@ impl PageEvidence {
         }
         self.recorded.push(piece);
         if self.streams {
-            self.scanner.push(piece, &mut Comparison { page: &mut self.page, cache: &self.cache });
+            self.scanner.push(piece, &mut Comparison { page: &mut self.page, check: &self.check });
         }
     }
 
@@ -127,14 +112,14 @@ impl PageEvidence {
     fn compare_recorded(&mut self) {
         self.streams = true;
         for piece in self.recorded.pieces() {
-            self.scanner.push(piece, &mut Comparison { page: &mut self.page, cache: &self.cache });
+            self.scanner.push(piece, &mut Comparison { page: &mut self.page, check: &self.check });
         }
     }
 
     fn conclude(&mut self) {
         let (listed, changed) = (
-            &self.cache.objects.listed,
-            self.cache.objects.meta.index().changed(&self.page.bucket),
+            &self.check.objects.listed,
+            self.check.objects.meta.index().changed(&self.page.bucket),
         );
         let digest = self.recorded.digest().filter(|_| self.is_complete);
         let known = digest.is_some_and(|digest| listed.seen.agreed(digest, Place::Memory, changed));
@@ -142,10 +127,10 @@ impl PageEvidence {
             if !self.streams {
                 self.compare_recorded();
             }
-            let agrees = self.is_complete && self.page.finish(&self.cache);
+            let agrees = self.is_complete && self.page.finish(&self.check);
             if let Some(digest) = digest.filter(|_| agrees) {
                 let sent = self.page.sent.0.instant();
-                self.cache.objects.listed.seen.agrees(digest, Place::Memory, sent);
+                self.check.objects.listed.seen.agrees(digest, Place::Memory, sent);
             }
         }
         if self.is_complete {
@@ -162,7 +147,7 @@ impl Drop for PageEvidence {
 
 struct Comparison<'a> {
     page: &'a mut Page,
-    cache: &'a Cache,
+    check: &'a EvidenceCheck,
 }
 
 impl ListingVisitor for Comparison<'_> {
@@ -184,29 +169,29 @@ impl ListingVisitor for Comparison<'_> {
     }
 
     fn visit(&mut self, entry: &ListedEntry<'_>) -> bool {
-        self.page.compare(self.cache, entry)
+        self.page.compare(self.check, entry)
     }
 }
 
 impl Page {
     /// Applies what only a complete page shows. Returns whether all agrees that is cached.
-    fn finish(&mut self, cache: &Cache) -> bool {
+    fn finish(&mut self, check: &EvidenceCheck) -> bool {
         for id in std::mem::take(&mut self.absent) {
-            self.apply_to_all(cache, &id, &Evidence::Absent);
+            self.apply_to_all(check, &id, &Evidence::Absent);
         }
         self.agrees && self.walked < MAX_WALK
     }
 
     /// Applies one entry; false: the rest of it is needed.
-    fn compare(&mut self, cache: &Cache, entry: &ListedEntry<'_>) -> bool {
+    fn compare(&mut self, check: &EvidenceCheck, entry: &ListedEntry<'_>) -> bool {
         let key = &*entry.key;
-        if let Some((id, fingerprint)) = self.cached(cache, key) {
+        if let Some((id, fingerprint)) = self.cached(check, key) {
             let state = entry.state();
             if state == EntryState::Incomplete {
                 return false;
             }
             if fingerprint == 0 || fingerprint != state.fingerprint() {
-                self.apply(cache, &id, &state);
+                self.apply(check, &id, &state);
             }
         }
         self.set_last(key);
@@ -224,33 +209,33 @@ impl Page {
         last.extend_from_slice(key);
     }
 
-    fn apply(&mut self, cache: &Cache, id: &ObjectId, state: &EntryState<'_>) {
+    fn apply(&mut self, check: &EvidenceCheck, id: &ObjectId, state: &EntryState<'_>) {
         if let Some(evidence) = state.evidence() {
-            self.apply_to_all(cache, id, &evidence);
+            self.apply_to_all(check, id, &evidence);
         }
     }
 
-    fn apply_to_all(&mut self, cache: &Cache, id: &ObjectId, evidence: &Evidence) {
-        for id in cache.objects.meta.index().ids(id) {
+    fn apply_to_all(&mut self, check: &EvidenceCheck, id: &ObjectId, evidence: &Evidence) {
+        for id in check.objects.meta.index().ids(id) {
             self.agrees &=
-                cache.objects.meta.get(&id).is_none_or(|entry| !entry.differs_from(evidence));
+                check.objects.meta.get(&id).is_none_or(|entry| !entry.differs_from(evidence));
             // Durable soon after: a part of a body cannot wait for the disk.
-            let _ = cache.apply_evidence(&id, self.sent, evidence);
+            let _ = check.apply(&id, self.sent, evidence);
         }
     }
 
     /// The cached object of a key. In an ordered page, cached names before it are walked past.
-    fn cached(&mut self, cache: &Cache, key: &[u8]) -> Option<Indexed> {
+    fn cached(&mut self, check: &EvidenceCheck, key: &[u8]) -> Option<Indexed> {
         while self.walks() {
             let Some(first) = self.ahead.front() else {
                 if !self.more {
                     return None;
                 }
-                self.fill(cache, Bound::Included(str::from_utf8(key).ok()?));
+                self.fill(check, Bound::Included(str::from_utf8(key).ok()?));
                 continue;
             };
             match first.0.key().as_str().as_bytes().cmp(key) {
-                Ordering::Less => self.walk_past_first(cache),
+                Ordering::Less => self.walk_past_first(check),
                 Ordering::Equal => return Some(first.clone()),
                 Ordering::Greater => return None,
             }
@@ -259,11 +244,11 @@ impl Page {
         let key = ObjectKey::new(str::from_utf8(key).ok()?).ok()?;
         let id = ObjectId::new(realm, bucket.clone(), key);
         let is_cached =
-            cache.objects.meta.index().ids(&id).any(|id| cache.objects.meta.get(&id).is_some());
+            check.objects.meta.index().ids(&id).any(|id| check.objects.meta.get(&id).is_some());
         is_cached.then_some((id, 0))
     }
 
-    fn walk_past_first(&mut self, cache: &Cache) {
+    fn walk_past_first(&mut self, check: &EvidenceCheck) {
         let Some((id, _)) = self.ahead.pop_front() else { return };
         self.walked += 1;
         let key = id.key().as_str();
@@ -275,7 +260,7 @@ impl Page {
                     self.ahead.pop_front();
                 }
                 if self.ahead.is_empty() && self.more {
-                    self.fill(cache, Bound::Excluded(&format!("{prefix}{}", char::MAX)));
+                    self.fill(check, Bound::Excluded(&format!("{prefix}{}", char::MAX)));
                 }
             }
             None => {
@@ -283,14 +268,14 @@ impl Page {
                     self.absent.push(id.clone());
                 }
                 if self.ahead.is_empty() && self.more {
-                    self.fill(cache, Bound::Excluded(key));
+                    self.fill(check, Bound::Excluded(key));
                 }
             }
         }
     }
 
-    fn fill(&mut self, cache: &Cache, from: Bound<&str>) {
-        self.ahead = cache.objects.meta.index().next(&self.bucket, from, BATCH).into();
+    fn fill(&mut self, check: &EvidenceCheck, from: Bound<&str>) {
+        self.ahead = check.objects.meta.index().next(&self.bucket, from, BATCH).into();
         self.more = self.ahead.len() == BATCH;
     }
 }
@@ -304,9 +289,9 @@ mod tests {
     use super::*;
     use crate::cache::metadata::clock::Moment;
     use crate::cache::metadata::store::{Entry, Known};
-    use crate::cache::{CacheConfig, RuleConfig};
+    use crate::cache::{Cache, CacheConfig, RuleConfig};
     use crate::origin::{Origin, OriginConfig};
-    use crate::s3::{Query, testing};
+    use crate::s3::{BucketName, Query, testing};
 
     /// Of a bucket with objects of 5 bytes and the `ETag` "e".
     fn cache(keys: &[String]) -> (Arc<Cache>, Vec<ObjectId>) {
@@ -343,7 +328,7 @@ mod tests {
             page.push(&entry.into());
         }
         page.finish();
-        let doubted = |id: &&ObjectId| cache.objects.meta.get(id).unwrap().is_doubted();
+        let doubted = |id: &&ObjectId| cache.objects.meta.get(id).unwrap().is_marked_stale();
         ids.iter().filter(doubted).map(|id| id.key().as_str().to_owned()).collect()
     }
 

@@ -4,28 +4,50 @@
 //! that what we hold may be wrong whatever its version: it is fetched again. It takes effect at once however much it
 //! covers, since it raises numbers and finds nothing.
 
+use std::sync::Arc;
+
+use super::invalidation::Invalidation;
 use super::scope::Scope;
-use crate::cache::assembly::Cache;
 use crate::cache::disk::Ticket;
+use crate::cache::lists::store::Lists;
+use crate::cache::tiers::objects::ObjectTiers;
 use crate::metrics;
 use crate::metrics::cache::InvalidationCause;
+use crate::origin::Origins;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
 
-/// A purge that was applied, and may not survive a power cut yet: see [`Cache::purged`].
+/// A purge that was applied, and may not survive a power cut yet: see [`Cache::purged`](crate::cache::Cache::purged).
 #[derive(Debug)]
 #[must_use = "a purge is acknowledged when it is durable"]
 pub struct Purged {
-    pub(super) ticket: Option<Ticket>,
+    ticket: Option<Ticket>,
 }
 
-impl Cache {
+/// Purges objects in every realm: their metadata, and their blocks whatever their version.
+pub(in crate::cache) struct Purges {
+    origin: Origins,
+    objects: Arc<ObjectTiers>,
+    lists: Arc<Lists>,
+    invalidation: Arc<Invalidation>,
+}
+
+impl Purges {
+    pub(in crate::cache) fn new(
+        origin: Origins,
+        objects: Arc<ObjectTiers>,
+        lists: Arc<Lists>,
+        invalidation: Arc<Invalidation>,
+    ) -> Self {
+        Self { origin, objects, lists, invalidation }
+    }
+
     /// Forgets what is known of these, in every realm, and fetches their blocks again when they are read: applied
     /// when this returns.
-    pub fn purge(&self, scopes: &[Scope]) -> Purged {
+    pub(in crate::cache) fn purge(&self, scopes: &[Scope]) -> Purged {
         let mut ticket = None;
         for scope in scopes {
             // First: who learns of the object from now on names its blocks anew.
-            self.objects.floors.raise(scope);
+            self.objects.purge_epochs.raise(scope);
             let applied = match scope {
                 Scope::Object(bucket, key) => self.purge_object(bucket, key),
                 Scope::Prefix(bucket, _) | Scope::Bucket(bucket) => self.purge_in(bucket),
@@ -34,25 +56,19 @@ impl Cache {
             };
             if self.objects.disk.is_some() && !matches!(scope, Scope::Object(..)) {
                 // Once more: what was read from disk since the first time may have been void already.
-                self.objects.floors.raise(scope);
+                self.objects.purge_epochs.raise(scope);
             }
             ticket = ticket.max(applied);
         }
         Purged { ticket }
     }
 
-    /// The number of the last purge that covered this object, as reads and fills look it up; for benches.
-    #[doc(hidden)]
-    pub fn purge_epoch(&self, id: &ObjectId) -> u32 {
-        self.objects.floors.of(id)
-    }
-
     /// Waits until what was purged stays so whatever happens to the machine (R11). `false`: the disk did not take it
     /// down in time, and it holds only while this process runs.
-    pub async fn purged(&self, purged: Purged) -> bool {
+    pub(in crate::cache) async fn purged(&self, purged: Purged) -> bool {
         let Some(disk) = &self.objects.disk else { return true };
-        let kept = disk.keep_floors(&self.objects.floors);
-        let (is_durable, is_kept) = tokio::join!(self.durable(purged.ticket), kept);
+        let kept = disk.persist_purge_epochs(&self.objects.purge_epochs);
+        let (is_durable, is_kept) = tokio::join!(self.objects.durable(purged.ticket), kept);
         if !(is_durable && is_kept) {
             log::error!(
                 "a purge is not written to disk in time: it holds while this process runs; ask again when the disk \
@@ -62,15 +78,28 @@ impl Cache {
         is_durable && is_kept
     }
 
-    /// Waits until all that was purged so far stays so. `false`: as [`Cache::purged`].
-    pub async fn purges_settled(&self) -> bool {
-        self.purged(Purged { ticket: self.unsettled() }).await
+    /// Waits until all that was purged so far stays so. `false`: as [`Self::purged`].
+    pub(in crate::cache) async fn purges_settled(&self) -> bool {
+        self.purged(Purged { ticket: self.objects.unsettled() }).await
+    }
+
+    /// Nothing that is cached of an object is used any more, whatever its version (R28).
+    pub(in crate::cache) fn drop_blocks(self: &Arc<Self>, id: &ObjectId) {
+        self.objects.purge_epochs.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
+        let mut ticket = self.invalidation.invalidate(id.object(), InvalidationCause::Origin);
+        if id.is_variant() {
+            ticket = ticket.max(self.invalidation.invalidate(id, InvalidationCause::Origin));
+        }
+        if self.objects.disk.is_some() {
+            let purges = self.clone();
+            tokio::spawn(async move { purges.purged(Purged { ticket }).await });
+        }
     }
 
     fn purge_object(&self, bucket: &BucketName, key: &ObjectKey) -> Option<Ticket> {
         let realms = self.origin.realms_of(bucket);
         let ids = realms.iter().map(|realm| ObjectId::new(realm, bucket.clone(), key.clone()));
-        ids.map(|id| self.invalidate(&id, InvalidationCause::Purge)).max().flatten()
+        ids.map(|id| self.invalidation.invalidate(&id, InvalidationCause::Purge)).max().flatten()
     }
 
     /// Of a prefix or glob: in memory its floor ends just what it covers; on disk, where metadata is not told apart by key,

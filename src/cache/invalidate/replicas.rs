@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::generation::InFlight;
-use super::learn::Writing;
-use crate::cache::assembly::Cache;
-use crate::cache::lists::store::Bucket;
+use super::invalidation::{Invalidation, Writing};
+use super::recent_writes::RecentWrites;
+use crate::cache::lists::store::{Bucket, Lists};
+use crate::cache::tiers::objects::ObjectTiers;
 use crate::metrics::cache::InvalidationCause;
+use crate::origin::Origins;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
 
 /// Outcome of a write of another replica.
@@ -31,7 +33,7 @@ pub enum RemoteEnd {
 /// outcome is unknown.
 #[must_use = "dropped, its outcome is unknown"]
 pub struct RemoteWrite {
-    cache: Arc<Cache>,
+    replicas: Arc<Replicas>,
     objects: Vec<ObjectId>,
     buckets: Vec<BucketName>,
     writing: Vec<Writing>,
@@ -47,11 +49,15 @@ impl RemoteWrite {
         }
         if end == RemoteEnd::Done {
             for id in &self.objects {
-                let _ = self.cache.invalidate(id, InvalidationCause::Peer);
+                let _ = self.replicas.invalidation.invalidate(id, InvalidationCause::Peer);
             }
             for bucket in &self.buckets {
-                for realm in &*self.cache.origin.realms_of(bucket) {
-                    let _ = self.cache.invalidate_bucket(realm, bucket, InvalidationCause::Peer);
+                for realm in &*self.replicas.origin.realms_of(bucket) {
+                    let _ = self.replicas.invalidation.invalidate_bucket(
+                        realm,
+                        bucket,
+                        InvalidationCause::Peer,
+                    );
                 }
             }
         }
@@ -64,26 +70,45 @@ impl Drop for RemoteWrite {
         // First what this ends, or leaves in doubt.
         self.writing.clear();
         for bucket in &self.unlisted {
-            self.cache.lists.remote_ended(bucket);
+            self.replicas.lists.remote_ended(bucket);
         }
     }
 }
 
-impl Cache {
+/// Keeps count of the writes of other replicas, and says whether all of them are known here.
+pub(in crate::cache) struct Replicas {
+    origin: Origins,
+    objects: Arc<ObjectTiers>,
+    lists: Arc<Lists>,
+    recent_writes: Arc<RecentWrites>,
+    invalidation: Arc<Invalidation>,
+}
+
+impl Replicas {
+    pub(in crate::cache) fn new(
+        origin: Origins,
+        objects: Arc<ObjectTiers>,
+        lists: Arc<Lists>,
+        recent_writes: Arc<RecentWrites>,
+        invalidation: Arc<Invalidation>,
+    ) -> Self {
+        Self { origin, objects, lists, recent_writes, invalidation }
+    }
+
     /// All invalidations of other replicas are known here until this moment of [`crate::cache::boot_time`];
     /// `None`: there are no other replicas.
-    pub fn set_certain_until(&self, until: Option<Duration>) {
+    pub(in crate::cache) fn set_certain_until(&self, until: Option<Duration>) {
         self.objects.generations.certainty.set_until(until);
     }
 
     /// Whether nothing that another replica wrote can be missing here.
-    pub fn is_certain(&self) -> bool {
+    pub(in crate::cache) fn is_certain(&self) -> bool {
         self.objects.generations.certainty.holds()
     }
 
     /// Something may have been missed: what is known now, on disk too, is confirmed by the origin once before it is
     /// used, under every rule. Blocks stay.
-    pub fn confirm_all_once(&self) {
+    pub(in crate::cache) fn confirm_all_once(&self) {
         let raise = || self.objects.generations.certainty.raise_epoch();
         self.recent_writes.note_all();
         match &self.objects.disk {
@@ -94,7 +119,7 @@ impl Cache {
     }
 
     /// Another replica is about to send a write of these to the origin. Applied when this returns.
-    pub fn remote_write_begins(
+    pub(in crate::cache) fn remote_write_begins(
         self: &Arc<Self>,
         objects: &[(BucketName, ObjectKey)],
         buckets: &[BucketName],
@@ -122,16 +147,22 @@ impl Cache {
         let mut writing = Vec::new();
         for bucket in buckets {
             let realms = self.origin.realms_of(bucket);
-            let begin = |realm| self.bucket_write_begins(realm, bucket, KIND);
+            let begin = |realm| self.invalidation.bucket_write_begins(realm, bucket, KIND);
             writing.extend(realms.iter().map(begin));
             for realm in &*realms {
                 self.lists.bucket_changed(realm, bucket);
             }
         }
         if !objects.is_empty() {
-            writing.push(self.write_begins(objects.clone(), KIND));
+            writing.push(self.invalidation.write_begins(objects.clone(), KIND));
         }
-        RemoteWrite { cache: self.clone(), objects, buckets: buckets.to_vec(), writing, unlisted }
+        RemoteWrite {
+            replicas: self.clone(),
+            objects,
+            buckets: buckets.to_vec(),
+            writing,
+            unlisted,
+        }
     }
 }
 
@@ -143,10 +174,10 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::cache::lookup::open::Lookup;
+    use crate::cache::lookup::metadata::Lookup;
     use crate::cache::metadata::clock::{Moment, boot_time};
     use crate::cache::metadata::store::LearnedBy;
-    use crate::cache::{CacheConfig, DiskConfig, Freshness, Policy, RuleConfig};
+    use crate::cache::{Cache, CacheConfig, DiskConfig, Freshness, Policy, RuleConfig};
     use crate::config::units::ByteSize;
     use crate::origin::{Origin, OriginConfig};
     use crate::s3::{ETag, ObjectMeta, testing};
@@ -170,11 +201,11 @@ mod tests {
 
     fn confirm(cache: &Cache, id: &ObjectId) {
         let generation = cache.objects.generations.current(id);
-        cache.learn_head(id, generation, Moment::now(), Ok(meta())).unwrap();
+        cache.fetcher.admission.admit_head(id, generation, Moment::now(), Ok(meta())).unwrap();
     }
 
     fn is_fresh(cache: &Cache, id: &ObjectId) -> bool {
-        matches!(cache.lookup(id, &immutable(), LearnedBy::Get), Lookup::Fresh(_))
+        matches!(cache.lookup.in_memory(id, &immutable(), LearnedBy::Get), Lookup::Fresh(_))
     }
 
     #[test]
@@ -198,7 +229,7 @@ mod tests {
         confirm(&cache, &id);
         let before = cache.objects.generations.current(&id);
         cache.confirm_all_once();
-        match cache.lookup(&id, &immutable(), LearnedBy::Get) {
+        match cache.lookup.in_memory(&id, &immutable(), LearnedBy::Get) {
             Lookup::Stale(None, found) => {
                 assert_eq!(found.version, cache.objects.version(&id, &meta()));
             }
@@ -223,7 +254,7 @@ mod tests {
         disk.finish().await;
         cache.confirm_all_once();
         let policy = immutable();
-        let look = || cache.look(&id, &policy, LearnedBy::Get);
+        let look = || cache.lookup.find(&id, &policy, LearnedBy::Get);
         assert!(matches!(look().await, Lookup::Stale(None, _)), "at once");
         disk.finish().await;
         cache.objects.meta.remove(&id);
@@ -266,13 +297,15 @@ mod tests {
             let etag = HeaderValue::from_str(&format!("\"{version}\"")).unwrap();
             let meta = ObjectMeta { etag: ETag::new(etag), ..meta() };
             let generation = cache.objects.generations.current(&id);
-            cache.learn_head(&id, generation, Moment::now(), Ok(meta)).unwrap();
+            cache.fetcher.admission.admit_head(&id, generation, Moment::now(), Ok(meta)).unwrap();
         };
         let read = || {
             let mut hits = 0_u64;
             loop {
                 let floor = answered.load(Ordering::Acquire);
-                if let Lookup::Fresh(found) = cache.lookup(&id, &immutable(), LearnedBy::Get) {
+                if let Lookup::Fresh(found) =
+                    cache.lookup.in_memory(&id, &immutable(), LearnedBy::Get)
+                {
                     let etag = std::str::from_utf8(found.meta.etag.as_bytes()).unwrap();
                     let version: u64 = etag.trim_matches('"').parse().unwrap();
                     assert!(version >= floor, "version {version} after {floor}");
@@ -305,7 +338,10 @@ mod tests {
         let write = cache.remote_write_begins(&[], &buckets);
         assert!(!is_fresh(&cache, &id));
         write.end(RemoteEnd::Done);
-        assert!(matches!(cache.lookup(&id, &immutable(), LearnedBy::Get), Lookup::Unknown));
+        assert!(matches!(
+            cache.lookup.in_memory(&id, &immutable(), LearnedBy::Get),
+            Lookup::Unknown
+        ));
         confirm(&cache, &id);
         assert!(is_fresh(&cache, &id));
     }

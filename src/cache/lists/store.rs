@@ -22,7 +22,7 @@ const STRIPES: usize = 1 << 10;
 /// What an entry costs beside its body.
 const OVERHEAD: u64 = 1024;
 /// After a write whose outcome is not known, for how long its bucket's lists are not kept (R8).
-const SUSPICION: Duration = Duration::from_mins(1);
+const OUTCOME_UNKNOWN_FOR: Duration = Duration::from_mins(1);
 
 pub(in crate::cache) type Bucket = (Realm, BucketName);
 
@@ -82,7 +82,7 @@ struct Table {
     bytes: u64,
     admitted: u64,
     /// Buckets where a write may yet happen, and until when.
-    suspected: HashMap<Bucket, Instant>,
+    unknown: HashMap<Bucket, Instant>,
     /// Buckets that other replicas are writing to, and how many writes.
     written: HashMap<Bucket, usize>,
 }
@@ -147,12 +147,12 @@ impl Lists {
     }
 
     /// A write in the bucket may yet happen.
-    pub(in crate::cache) fn suspect(&self, realm: &Realm, bucket: &BucketName) {
+    pub(in crate::cache) fn outcome_unknown(&self, realm: &Realm, bucket: &BucketName) {
         // Also while no lists are kept: they may be from the next moment on.
         let mut table = self.table.lock();
         let now = Instant::now();
-        table.suspected.retain(|_, until| *until > now);
-        table.suspected.insert((realm.clone(), bucket.clone()), now + SUSPICION);
+        table.unknown.retain(|_, until| *until > now);
+        table.unknown.insert((realm.clone(), bucket.clone()), now + OUTCOME_UNKNOWN_FOR);
         drop(table);
         self.bucket_changed(realm, bucket);
     }
@@ -222,8 +222,8 @@ impl Lists {
         let name = (key.realm.clone(), key.bucket.clone());
         let mut table = self.table.lock();
         let current = self.epoch(&key.realm, &key.bucket).load(Ordering::Acquire);
-        let suspected = table.suspected.get(&name).is_some_and(|until| *until > Instant::now());
-        let in_doubt = suspected || table.written.contains_key(&name);
+        let unknown = table.unknown.get(&name).is_some_and(|until| *until > Instant::now());
+        let in_doubt = unknown || table.written.contains_key(&name);
         if epoch != current || in_doubt || bytes > self.capacity() || since.age() >= ttl {
             return;
         }
@@ -415,11 +415,11 @@ mod tests {
     async fn r8_after_a_write_of_unknown_outcome_no_list_is_kept_for_a_minute() {
         let lists = Lists::new(1 << 20);
         put(&lists, "data", "", 1);
-        lists.suspect(&realm(), &bucket("data"));
+        lists.outcome_unknown(&realm(), &bucket("data"));
         assert!(!has(&lists, "data", "", 1));
         put(&lists, "data", "", 1);
         assert!(!has(&lists, "data", "", 1));
-        tokio::time::advance(SUSPICION).await;
+        tokio::time::advance(OUTCOME_UNKNOWN_FOR).await;
         put(&lists, "data", "", 1);
         assert!(has(&lists, "data", "", 1));
     }

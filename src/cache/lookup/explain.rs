@@ -2,17 +2,21 @@
 //! the next read will do. A look that changes nothing and counts as no read.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::open::Lookup;
-use crate::cache::assembly::Cache;
+use super::metadata::{Lookup, MetadataLookup};
+use super::miss_reason::MissReasons;
+use super::shared_head::SharedHead;
+use crate::cache::fetch::flight::Flights;
 use crate::cache::invalidate::departures::{Departing as _, Why};
 use crate::cache::key::ObjectVersion;
 use crate::cache::metadata::store::{Entry, Known, LearnedBy};
 use crate::cache::rules::matching::{MatchedRule, Rules};
 use crate::cache::rules::policy::{Policy, UNCACHEABLE};
+use crate::cache::tiers::blocks::BlockTiers;
 use crate::metrics::cache::MissReason;
 use crate::s3::{ObjectId, ObjectMeta};
 
@@ -136,10 +140,29 @@ impl BlockState {
     }
 }
 
-impl Cache {
+/// Explains objects.
+pub(in crate::cache) struct Explainer {
+    lookup: MetadataLookup,
+    misses: MissReasons,
+    blocks: Arc<BlockTiers>,
+    head: Arc<SharedHead>,
+    flights: Arc<Flights>,
+}
+
+impl Explainer {
+    pub(in crate::cache) fn new(
+        lookup: MetadataLookup,
+        misses: MissReasons,
+        blocks: Arc<BlockTiers>,
+        head: Arc<SharedHead>,
+        flights: Arc<Flights>,
+    ) -> Self {
+        Self { lookup, misses, blocks, head, flights }
+    }
+
     /// Explains an object. `range`: the bytes that the read in question wants; `None`: all of them. It looks at every
     /// block in memory, and so belongs on a thread that may block.
-    pub fn explain(
+    pub(in crate::cache) fn explain(
         &self,
         id: &ObjectId,
         rules: &Rules,
@@ -159,8 +182,8 @@ impl Cache {
             miss: Some(MissReason::Bypassed.label()),
         };
         let Some(policy) = rules.policy(id, no_cache) else { return told };
-        told.miss = self.miss_reason(id, &policy).map(MissReason::label);
-        match self.lookup(id, &policy, LearnedBy::Get) {
+        told.miss = self.misses.of_object(id, &policy).map(MissReason::label);
+        match self.lookup.in_memory(id, &policy, LearnedBy::Get) {
             Lookup::Fresh(found) => {
                 self.describe(&mut told, id, &policy, &found.version, &found.meta);
                 told.state = "fresh";
@@ -169,7 +192,7 @@ impl Cache {
                 told.next_read = match missing {
                     0 => "a hit: answered without asking the origin".to_owned(),
                     bytes => {
-                        let reason = self.missing_block_reason(&found.version, &wanted);
+                        let reason = self.misses.of_range(&found.version, &wanted);
                         told.miss = Some(reason.label());
                         format!(
                             "its metadata is fresh; {bytes} of {} bytes are fetched from the origin",
@@ -185,8 +208,12 @@ impl Cache {
             }
             Lookup::Absent(_) => {
                 told.state = "absent";
-                told.freshness =
-                    self.objects.meta.get(id).map(|entry| self.freshness(id, &policy, &entry));
+                told.freshness = self
+                    .blocks
+                    .objects
+                    .meta
+                    .get(id)
+                    .map(|entry| self.freshness(id, &policy, &entry));
                 "a 404 from the cache: its absence is remembered".clone_into(&mut told.next_read);
             }
             Lookup::Uncacheable => {
@@ -198,7 +225,7 @@ impl Cache {
             }
             Lookup::Unknown => {
                 told.state = "unknown";
-                told.next_read = match self.objects.is_on_disk(id) {
+                told.next_read = match self.blocks.objects.is_on_disk(id) {
                     true => "its metadata is read from disk and confirmed by one HEAD".to_owned(),
                     false => "a miss: one request to the origin brings metadata and first bytes"
                         .to_owned(),
@@ -220,7 +247,8 @@ impl Cache {
             version.version_id().map(|id| String::from_utf8_lossy(id.as_bytes()).into());
         let etag = String::from_utf8_lossy(meta.etag.as_bytes()).into_owned();
         told.version = Some(VersionState { size: meta.size, etag, version_id });
-        told.freshness = self.objects.meta.get(id).map(|entry| self.freshness(id, policy, &entry));
+        told.freshness =
+            self.blocks.objects.meta.get(id).map(|entry| self.freshness(id, policy, &entry));
         told.blocks = Some(self.places(version));
     }
 
@@ -230,7 +258,7 @@ impl Cache {
             Place::of(in_memory.flat_map(|(_, block)| block.spans().collect::<Vec<_>>()).collect());
         let blocks = version.size().div_ceil(version.block_size());
         let mut disks: Vec<(String, Vec<Range<u64>>)> = Vec::new();
-        if let Some(disk) = &self.objects.disk {
+        if let Some(disk) = &self.blocks.objects.disk {
             for index in 0..blocks.min(DISK_BLOCKS) {
                 let Some((path, span)) = disk.lies_on(&version.block(index)) else { continue };
                 match disks.iter_mut().find(|(known, _)| known == path) {
@@ -245,7 +273,7 @@ impl Cache {
             memory,
             disks: disks.map(|(path, spans)| DiskPlace { path, place: Place::of(spans) }).collect(),
             in_flight: Place::of(self.flights.spans_of(version)),
-            disk_blocks_examined: (self.objects.disk.is_some() && blocks > DISK_BLOCKS)
+            disk_blocks_examined: (self.blocks.objects.disk.is_some() && blocks > DISK_BLOCKS)
                 .then_some(DISK_BLOCKS),
         }
     }
@@ -276,10 +304,10 @@ impl Cache {
         age: Duration,
     ) -> (Option<Duration>, String) {
         let not = |why: &str| (None, why.to_owned());
-        if entry.is_doubted() {
+        if entry.is_marked_stale() {
             return not("not fresh: marked stale, confirmed before it is served again");
         }
-        if self.objects.generations.must_confirm(id) {
+        if self.blocks.objects.generations.must_confirm(id) {
             return not(
                 "not fresh: a write is under way, its outcome is unknown, or a replica is not heard of",
             );
@@ -324,9 +352,9 @@ impl Cache {
     }
 
     fn next_stale_read(&self, id: &ObjectId, policy: &Policy) -> String {
-        let entry = self.objects.meta.get(id);
+        let entry = self.blocks.objects.meta.get(id);
         let (meanwhile, stale) = entry.map_or((false, false), |entry| {
-            let may = !entry.is_doubted() && !policy.demand;
+            let may = !entry.is_marked_stale() && !policy.demand;
             (
                 may && policy.allows_stale_while_revalidate(&entry),
                 may && policy.allows_stale(&entry),
@@ -344,7 +372,7 @@ impl Cache {
 
     fn last_invalidation(&self, id: &ObjectId) -> Option<Invalidation> {
         let told = |hash: u64, scope: &'static str| {
-            let departure = self.objects.departures.last(hash)?;
+            let departure = self.blocks.objects.departures.last(hash)?;
             let Why::Invalidated(cause) = departure.why else { return None };
             let seconds_ago = departure.age.as_secs();
             Some(Invalidation { cause: cause.label(), seconds_ago, scope })
@@ -355,8 +383,7 @@ impl Cache {
     }
 
     fn is_asked_for(&self, id: &ObjectId) -> bool {
-        let generation = self.objects.generations.current(id);
-        self.heads.waited_for(id, generation).is_some() || self.flights.is_opening(id)
+        self.head.waited_for(id).is_some() || self.flights.is_opening(id)
     }
 }
 

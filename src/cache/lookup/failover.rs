@@ -5,17 +5,35 @@
 //! that was written through hotset within `failover.lag`, or may have been; what was learned there before the outage, or
 //! before such a write can have arrived, is confirmed there first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::assembly::Cache;
 use crate::cache::config::RuleConfig;
+use crate::cache::invalidate::recent_writes::RecentWrites;
 use crate::cache::rules::failover::Failover;
 use crate::cache::rules::policy::{Policy, Staleness};
+use crate::cache::tiers::objects::ObjectTiers;
+use crate::origin::Origins;
 use crate::s3::ObjectId;
 
-impl Cache {
+/// Finds the place of a read while its origin is down.
+pub(in crate::cache) struct FailoverReads {
+    origin: Origins,
+    objects: Arc<ObjectTiers>,
+    recent_writes: Arc<RecentWrites>,
+}
+
+impl FailoverReads {
+    pub(in crate::cache) fn new(
+        origin: Origins,
+        objects: Arc<ObjectTiers>,
+        recent_writes: Arc<RecentWrites>,
+    ) -> Self {
+        Self { origin, objects, recent_writes }
+    }
+
     /// Lets reads fail over to the places that these rules name.
-    pub(in crate::cache) fn set_failovers(&self, rules: &[RuleConfig]) {
+    pub(in crate::cache) fn set_rules(&self, rules: &[RuleConfig]) {
         for config in rules.iter().filter_map(|rule| rule.failover.as_ref()) {
             let Failover { origin, bucket, .. } = Failover::new(config, false);
             self.origin.add_failover(&origin, bucket.as_ref());
@@ -25,7 +43,7 @@ impl Cache {
 
     /// The object that is read in the place of `id` while its origin is down, and how: for `down`, by now. `None`: it is
     /// not to be read elsewhere.
-    pub fn failover(
+    pub(in crate::cache) fn place_of(
         &self,
         id: &ObjectId,
         policy: &Policy,
@@ -33,7 +51,7 @@ impl Cache {
         down: Duration,
     ) -> Option<(ObjectId, Policy)> {
         // Versions have other names there, and somebody's own keys are for one origin.
-        let is_plain = !id.is_variant() && *id.realm() == self.own_realm(id.bucket());
+        let is_plain = !id.is_variant() && *id.realm() == self.origin.realm_of(Some(id.bucket()));
         let demands_now = policy.demand && !to.revalidates;
         let (realm, _) = self.origin.failover(id.bucket(), &to.origin, to.bucket.as_ref())?;
         let other = ObjectId::new(&realm, id.bucket().clone(), id.key().clone());

@@ -4,15 +4,30 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::open::{CacheError, Source};
+use super::error::CacheError;
 use crate::cache::fetch::fill::Claim;
-use crate::cache::fetch::flight::OpeningHandle;
+use crate::cache::fetch::flight::ColdFetchHandle;
 use crate::cache::invalidate::generation::Generation;
 use crate::cache::key::ObjectVersion;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::heads::Confirmed;
 use crate::cache::rules::policy::Fetching;
 use crate::s3::{ObjectId, ObjectMeta};
+
+/// Where the metadata of an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Known and fresh: no I/O.
+    Hit,
+    /// Known, and the origin confirmed or replaced it.
+    Revalidated,
+    /// Not known before.
+    Miss,
+    /// Known and old; the origin did not answer (R14).
+    Stale,
+    /// Known and old; the origin is being asked.
+    StaleWhileRevalidate,
+}
 
 /// A version of an object, and how we know.
 pub struct Found {
@@ -26,7 +41,7 @@ pub struct Found {
     pub(in crate::cache) generation: Generation,
     pub(in crate::cache) fetching: Fetching,
     /// Keeps the first bytes wanted until a reader claims them.
-    pub(in crate::cache) opening: Option<OpeningHandle>,
+    pub(in crate::cache) opening: Option<ColdFetchHandle>,
     /// Bytes that were claimed already.
     pub(in crate::cache) claims: Vec<Claim>,
 }

@@ -1,27 +1,50 @@
 //! From a part's number to its bytes (R18).
 //!
 //! Where a part lies is learned from the origin's own answer for it, once for each version: a GET of a part that
-//! is not known yet brings its place and its bytes in one round trip, as an opening does for an object. From then
+//! is not known yet brings its place and its bytes in one round trip, as a cold fetch does for an object. From then
 //! on it is a range like any other. What an answer for a part says is of the part: what identifies the object comes from
 //! an answer for the whole, a HEAD beside the GET when nothing is known.
 
 use std::sync::Arc;
 
-use super::found::Found;
-use super::open::{Arrived, CacheError, Lookup, Source};
-use crate::cache::assembly::Cache;
+use super::error::CacheError;
+use super::found::{Found, Source};
+use super::metadata::{Lookup, MetadataLookup};
+use super::open::{Arrived, Opener};
+use super::partless::PartlessObjects;
+use super::revalidation::Revalidation;
+use crate::cache::metadata::admission::MetadataAdmission;
 use crate::cache::metadata::store::LearnedBy;
 use crate::cache::rules::policy::Policy;
 use crate::origin::Asked;
 use crate::s3::{ObjectId, PartNumber};
 
-impl Cache {
-    /// As [`Cache::open`], for one part: what is found knows where it lies.
+/// Opens parts of objects.
+pub(in crate::cache) struct PartOpener {
+    lookup: MetadataLookup,
+    revalidation: Arc<Revalidation>,
+    opener: Arc<Opener>,
+    admission: Arc<MetadataAdmission>,
+    partless: Arc<PartlessObjects>,
+}
+
+impl PartOpener {
+    pub(in crate::cache) fn new(
+        lookup: MetadataLookup,
+        revalidation: Arc<Revalidation>,
+        opener: Arc<Opener>,
+        admission: Arc<MetadataAdmission>,
+        partless: Arc<PartlessObjects>,
+    ) -> Self {
+        Self { lookup, revalidation, opener, admission, partless }
+    }
+
+    /// As [`Opener::open`], for one part: what is found knows where it lies.
     ///
     /// # Errors
-    /// As [`Cache::open`]; [`CacheError::Origin`] when there is no such part.
-    pub async fn open_part(
-        self: &Arc<Self>,
+    /// As [`Opener::open`]; [`CacheError::Origin`] when there is no such part.
+    pub(in crate::cache) async fn open_part(
+        &self,
         id: &ObjectId,
         part: PartNumber,
         policy: &Policy,
@@ -29,7 +52,9 @@ impl Cache {
         let arrived = Arrived::now();
         match self.open_part_once(id, part, policy, arrived).await {
             Err(CacheError::HeadRefused(_)) => {
-                self.open_by(id, &Asked::Part(part).into(), policy, arrived.insisting()).await?;
+                self.opener
+                    .open_by(id, &Asked::Part(part).into(), policy, arrived.insisting())
+                    .await?;
                 // What was refused a moment ago is there now.
                 Err(CacheError::Changed)
             }
@@ -38,27 +63,27 @@ impl Cache {
     }
 
     async fn open_part_once(
-        self: &Arc<Self>,
+        &self,
         id: &ObjectId,
         part: PartNumber,
         policy: &Policy,
         arrived: Arrived,
     ) -> Result<Found, CacheError> {
-        if self.no_parts.seen_lately(id) {
+        if self.partless.is_remembered(id) {
             return Err(CacheError::Uncacheable);
         }
         // Of what is current, whatever was found: an answer that is pinned to a version does not say that it still
         // is, and would be taken for it after a write that came between (R5).
         let asked = Asked::Part(part).into();
-        let opening = self.open_by(id, &asked, policy, arrived);
-        let (answer, whole) = match self.look(id, policy, LearnedBy::Get).await {
+        let opening = self.opener.open_by(id, &asked, policy, arrived);
+        let (answer, whole) = match self.lookup.find(id, policy, LearnedBy::Get).await {
             Lookup::Unknown => {
-                let head = self.ask_head(id, None, policy, Source::Miss);
+                let head = self.revalidation.ask_head(id, None, policy, Source::Miss);
                 let (answer, head) = tokio::join!(opening, head);
                 (answer?, head?)
             }
             known => {
-                let found = self.confirm(id, policy, known).await?;
+                let found = self.revalidation.confirm(id, policy, known).await?;
                 if found.meta.parts.get(part).is_some() {
                     return Ok(found);
                 }
@@ -68,49 +93,52 @@ impl Cache {
         self.part_of(id, policy, answer, whole).await
     }
 
-    /// As [`Cache::head`], for one part.
+    /// As [`Revalidation::head`], for one part.
     ///
     /// # Errors
-    /// As [`Cache::open_part`].
-    pub async fn head_part(
-        self: &Arc<Self>,
+    /// As [`Self::open_part`].
+    pub(in crate::cache) async fn head_part(
+        &self,
         id: &ObjectId,
         part: PartNumber,
         policy: &Policy,
     ) -> Result<Found, CacheError> {
-        if self.no_parts.seen_lately(id) {
+        if self.partless.is_remembered(id) {
             return Err(CacheError::Uncacheable);
         }
-        let known = self.look(id, policy, LearnedBy::Head).await;
+        let known = self.lookup.find(id, policy, LearnedBy::Head).await;
         if let Lookup::Fresh(found) | Lookup::Stale(_, found) = &known
             && found.meta.parts.get(part).is_some()
         {
-            return self.confirm(id, policy, known).await;
+            return self.revalidation.confirm(id, policy, known).await;
         }
         // Not one that was sent before: it may refuse this reader (R33).
         let now = policy.demanding();
-        let answer = self.ask_head(id, Some(part), &now, Source::Revalidated);
-        let (answer, whole) = tokio::join!(answer, self.confirm(id, policy, known));
+        let answer = self.revalidation.ask_head(id, Some(part), &now, Source::Revalidated);
+        let (answer, whole) = tokio::join!(answer, self.revalidation.confirm(id, policy, known));
         self.part_of(id, policy, answer?, whole?).await
     }
 
     /// The object with a part of it, by the answers for both. Another `ETag` in the part's answer is that of another
     /// object by now, or, as some servers have it, the part's own.
     async fn part_of(
-        self: &Arc<Self>,
+        &self,
         id: &ObjectId,
         policy: &Policy,
         answer: Found,
         mut whole: Found,
     ) -> Result<Found, CacheError> {
         if !answer.meta.same_version(&whole.meta) {
-            whole = self.ask_head(id, None, &policy.demanding(), Source::Revalidated).await?;
+            whole = self
+                .revalidation
+                .ask_head(id, None, &policy.demanding(), Source::Revalidated)
+                .await?;
         }
         if !answer.meta.same_version(&whole.meta) {
-            self.no_parts.remember(id);
+            self.partless.remember(id);
             return Err(CacheError::Uncacheable);
         }
-        self.learn_part(id, answer.generation, &answer.meta);
+        self.admission.admit_part(id, answer.generation, &answer.meta);
         let meta = Arc::make_mut(&mut whole.meta);
         meta.parts.add(&answer.meta.parts);
         Ok(Found { meta: whole.meta, ..answer })

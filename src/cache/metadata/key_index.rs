@@ -167,15 +167,15 @@ mod tests {
 
     use super::*;
     use crate::cache::invalidate::departures::Departures;
-    use crate::cache::invalidate::floors::Floors;
     use crate::cache::invalidate::generation::Generations;
+    use crate::cache::invalidate::purge_epochs::PurgeEpochs;
     use crate::cache::metadata::clock::Moment;
     use crate::cache::metadata::store::{LearnedBy, MetaCache};
     use crate::s3::S3Error;
     use crate::s3::testing::id;
 
     fn entry() -> Entry {
-        let generations = Generations::new(Arc::new(Floors::new()));
+        let generations = Generations::new(Arc::new(PurgeEpochs::new()));
         let generation = generations.current(&id("bucket", "k"));
         Entry::new(Known::Uncacheable, Moment::now(), generation)
     }

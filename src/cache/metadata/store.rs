@@ -60,7 +60,7 @@ pub(in crate::cache) struct Entry {
     /// It comes from disk: events may have been missed since (R11).
     pub recalled: bool,
     /// It was said to have changed since it was learned.
-    pub doubt: Doubt,
+    pub stale: StaleMark,
     /// Fingerprint of the evidence that made it stale; 0: none (R34).
     pub contradicted: u64,
     /// Fingerprints of evidence that a HEAD refuted since the object last changed.
@@ -69,7 +69,7 @@ pub(in crate::cache) struct Entry {
 
 /// Whether what is known must be confirmed by the origin before it is served, however young it is (R10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cache) enum Doubt {
+pub(in crate::cache) enum StaleMark {
     No,
     Yes {
         /// The disk knew it, too, and is to know it again once it is confirmed.
@@ -84,7 +84,7 @@ impl Entry {
             since,
             generation,
             recalled: false,
-            doubt: Doubt::No,
+            stale: StaleMark::No,
             contradicted: 0,
             refuted: [0; 2],
         }
@@ -105,8 +105,8 @@ impl Entry {
         }
     }
 
-    pub(in crate::cache) fn is_doubted(&self) -> bool {
-        self.doubt != Doubt::No
+    pub(in crate::cache) fn is_marked_stale(&self) -> bool {
+        self.stale != StaleMark::No
     }
 
     /// The object's, if it is there.

@@ -17,7 +17,7 @@ use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::atomic::{AtomicU64, Ordering};
 use shuttle::{Config, Runner, thread};
 
-use crate::cache::lookup::open::Lookup;
+use crate::cache::lookup::metadata::Lookup;
 use crate::cache::memory::block::Block;
 use crate::cache::metadata::clock::Moment;
 use crate::cache::metadata::store::LearnedBy;
@@ -103,7 +103,7 @@ impl World {
         let now = self.origin.load(Ordering::SeqCst);
         let meta = Arc::new(meta(now));
         let version = self.cache.objects.version(&self.id, &meta);
-        self.cache.learn(&self.id, generation, since, &meta, &version);
+        self.cache.fetcher.admission.admit_opened(&self.id, generation, since, &meta, &version);
         // The bytes come later than the head; admitted as a delivery does it.
         thread::yield_now();
         if self.cache.objects.generations.is_current(&self.id, generation) {
@@ -116,7 +116,7 @@ impl World {
         let generation = self.cache.objects.generations.current(&self.id);
         let since = Moment::now();
         let now = self.origin.load(Ordering::SeqCst);
-        let _ = self.cache.learn_head(&self.id, generation, since, Ok(meta(now)));
+        let _ = self.cache.fetcher.admission.admit_head(&self.id, generation, since, Ok(meta(now)));
     }
 
     /// The object changes, and hotset is told of it.
@@ -129,7 +129,7 @@ impl World {
                 drop(cache.written(id, Some(&etag(version)), InvalidationCause::Event))
             }
             Told::WrittenWithoutETag => drop(cache.written(id, None, InvalidationCause::Event)),
-            Told::Described => drop(cache.doubt(id, InvalidationCause::Event)),
+            Told::Described => drop(cache.mark_stale(id, InvalidationCause::Event)),
             Told::Removed => drop(cache.invalidate(id, InvalidationCause::Event)),
             Told::Purged => purge(Scope::Object(id.bucket().clone(), id.key().clone())),
             Told::PurgedPrefix => purge(Scope::Prefix(id.bucket().clone(), "k".to_owned())),
@@ -142,7 +142,8 @@ impl World {
     fn read(&self) {
         let told = self.told.load(Ordering::SeqCst);
         let policy = Policy::new(&Freshness::Immutable, None, Duration::ZERO, true, false);
-        let Lookup::Fresh(found) = self.cache.lookup(&self.id, &policy, LearnedBy::Get) else {
+        let Lookup::Fresh(found) = self.cache.lookup.in_memory(&self.id, &policy, LearnedBy::Get)
+        else {
             return;
         };
         let served = (told..=9).find(|version| found.meta.etag == etag(*version));

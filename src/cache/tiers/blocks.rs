@@ -7,7 +7,7 @@ use super::hot_queue::HotQueue;
 use super::objects::ObjectTiers;
 use super::spill::Spill;
 use crate::cache::fetch::plan;
-use crate::cache::fetch::turn::Turn;
+use crate::cache::fetch::yield_budget::YieldBudget;
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::block::{Block, RESERVED};
 use crate::cache::memory::tier::MemoryTier;
@@ -77,7 +77,7 @@ impl BlockTiers {
         version: &ObjectVersion,
         range: Range<u64>,
     ) -> bool {
-        let mut turn = Turn::default();
+        let mut budget = YieldBudget::default();
         let mut at = range.start;
         while at < range.end {
             let key = version.block_at(at);
@@ -86,7 +86,7 @@ impl BlockTiers {
                 return false;
             }
             at = upto;
-            turn.moved(LOOK_UP).await;
+            budget.spend(LOOK_UP).await;
         }
         true
     }

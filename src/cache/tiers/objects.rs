@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use crate::cache::disk::{DiskTier, ObjectRecord, Recalled, Ticket};
 use crate::cache::invalidate::departures::{Departing as _, Departures, Why};
-use crate::cache::invalidate::floors::Floors;
 use crate::cache::invalidate::generation::Generations;
 use crate::cache::invalidate::listed_pages::ListedPages;
+use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::metadata::clock::Moment;
-use crate::cache::metadata::store::{Doubt, Entry, Known, MetaCache};
+use crate::cache::metadata::store::{Entry, Known, MetaCache, StaleMark};
 use crate::metrics::cache::InvalidationCause;
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
 
@@ -23,7 +23,7 @@ const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(in crate::cache) struct ObjectTiers {
     pub meta: MetaCache,
     pub disk: Option<DiskTier>,
-    pub floors: Arc<Floors>,
+    pub purge_epochs: Arc<PurgeEpochs>,
     pub generations: Generations,
     pub departures: Arc<Departures>,
     /// Listings that wait to be compared with the disk.
@@ -35,12 +35,12 @@ pub(in crate::cache) struct ObjectTiers {
 impl ObjectTiers {
     /// A version that was learned just now.
     pub(in crate::cache) fn version(&self, id: &ObjectId, meta: &ObjectMeta) -> ObjectVersion {
-        ObjectVersion::new(id, meta, self.block_size, self.floors.of(id))
+        ObjectVersion::new(id, meta, self.block_size, self.purge_epochs.of(id))
     }
 
     /// Whether a purge ended the block.
     pub(in crate::cache) fn is_purged(&self, key: &BlockKey) -> bool {
-        key.version().floor() < self.floors.of(key.id())
+        key.version().purge_epoch() < self.purge_epochs.of(key.id())
     }
 
     /// Whether the disk has a record of the object.
@@ -56,9 +56,9 @@ impl ObjectTiers {
     }
 
     /// The doubt about an entry from now on.
-    pub(in crate::cache) fn doubt_of(&self, id: &ObjectId, entry: &Entry) -> Doubt {
-        let before = matches!(entry.doubt, Doubt::Yes { on_disk: true });
-        Doubt::Yes { on_disk: self.is_on_disk(id) || before }
+    pub(in crate::cache) fn stale_mark_of(&self, id: &ObjectId, entry: &Entry) -> StaleMark {
+        let before = matches!(entry.stale, StaleMark::Yes { on_disk: true });
+        StaleMark::Yes { on_disk: self.is_on_disk(id) || before }
     }
 
     /// Writes the metadata that describes a block to disk. Blocks are of no use after a restart when nobody knows what
@@ -85,7 +85,7 @@ impl ObjectTiers {
             return self.generations.is_current(id, entry.generation);
         }
         self.meta.get(id).is_some_and(|known| Arc::ptr_eq(&known, entry))
-            && !entry.is_doubted()
+            && !entry.is_marked_stale()
             && self.generations.bucket_is_current(id, entry.generation)
     }
 
@@ -116,7 +116,7 @@ impl ObjectTiers {
 
     fn persist(&self, disk: &DiskTier, id: &ObjectId, meta: &ObjectMeta, entry: &Entry) {
         // After a crash nobody would know that it was in doubt.
-        if self.generations.is_being_written(id) || self.generations.is_suspect(id) {
+        if self.generations.is_being_written(id) || self.generations.is_outcome_unknown(id) {
             return;
         }
         let learned = SystemTime::now().checked_sub(entry.since.age());
@@ -161,11 +161,11 @@ impl ObjectTiers {
         let Some(Recalled { object, is_confirmed }) = disk.recall(id).await else { return false };
         let ObjectRecord { meta, learned } = object;
         let since = Moment::of(learned);
-        let is_confirmed = is_confirmed && is_settled && !self.listed.casts_doubt(id, &since);
-        let doubt = if is_confirmed { Doubt::No } else { Doubt::Yes { on_disk: true } };
+        let is_confirmed = is_confirmed && is_settled && !self.listed.marks_stale(id, &since);
+        let stale = if is_confirmed { StaleMark::No } else { StaleMark::Yes { on_disk: true } };
         let version = self.version(id, &meta);
         let known = Known::Object { meta: Arc::new(meta), version };
-        let entry = Entry { recalled: true, doubt, ..Entry::new(known, since, generation) };
+        let entry = Entry { recalled: true, stale, ..Entry::new(known, since, generation) };
         self.generations.admit(id, generation, || self.meta.insert(id, entry))
     }
 

@@ -46,7 +46,7 @@ mod tests {
 
     use super::*;
     use crate::cache::Cache;
-    use crate::cache::lookup::open::Lookup;
+    use crate::cache::lookup::metadata::Lookup;
     use crate::cache::metadata::clock::{Moment, Sent};
     use crate::cache::metadata::store::LearnedBy;
     use crate::cache::tiers::write_behind::write_hot;
@@ -143,7 +143,7 @@ mod tests {
                 });
                 voided.now_or_never().expect("it waits for nothing");
             });
-            let known = cache.look(id, &policy, LearnedBy::Get).await;
+            let known = cache.lookup.find(id, &policy, LearnedBy::Get).await;
             assert!(matches!(known, Lookup::Unknown), "{end:?}");
             world.end().await;
         }
@@ -159,7 +159,13 @@ mod tests {
 
         let new = meta("\"new\"");
         let version = cache.objects.version(id, &new);
-        cache.learn(id, cache.objects.generations.current(id), Moment::now(), &new, &version);
+        cache.fetcher.admission.admit_opened(
+            id,
+            cache.objects.generations.current(id),
+            Moment::now(),
+            &new,
+            &version,
+        );
         assert!(!disk.knows(id));
         world.end().await;
     }
@@ -169,7 +175,13 @@ mod tests {
         let (cache, id) = (&world.cache, &world.id);
         let meta = meta("\"e\"");
         let version = cache.objects.version(id, &meta);
-        cache.learn(id, cache.objects.generations.current(id), Moment::now(), &meta, &version);
+        cache.fetcher.admission.admit_opened(
+            id,
+            cache.objects.generations.current(id),
+            Moment::now(),
+            &meta,
+            &version,
+        );
         let key = version.block(0);
         cache.blocks.admit(&key, Block::new(0, bytes::Bytes::from_static(b"12345")));
         key

@@ -21,7 +21,7 @@ const RATE: u64 = 64 << 20;
 /// Bytes that are written at one go, at most.
 const BURST: Duration = Duration::from_millis(50);
 /// How long a block waits for room in the disk's queue before it is skipped.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts the task that writes; it ends with the blocks' tiers.
 pub(in crate::cache) fn begin(blocks: &Arc<BlockTiers>) {
@@ -63,7 +63,7 @@ async fn write_behind(blocks: Weak<BlockTiers>, mut hot: Receiver<BlockKey>) {
         // Nothing that is waited for keeps the blocks alive: they may be dropped meanwhile.
         let room = |blocks: Arc<BlockTiers>| Some(blocks.objects.disk.as_ref()?.room(&key));
         let Some(room) = blocks.upgrade().and_then(room) else { return };
-        let has_room = timeout(PATIENCE, room).await.is_ok();
+        let has_room = timeout(ROOM_TIMEOUT, room).await.is_ok();
         let Some(blocks) = blocks.upgrade() else { return };
         let may_write = has_room && join_disk(&blocks, &key).await;
         let written = write_hot(&blocks, &key, may_write);

@@ -21,12 +21,12 @@ use tokio::time::{Instant, timeout};
 use super::admission::Admission;
 use super::client::Client;
 use super::connection::{Connection, Parts};
-use super::gate::Opening;
+use super::gate::InitialProtocol;
 use super::listener::{Accepted, Listener};
 use super::proxy_protocol::{ProxyProtocolConfig, read_header};
+use super::reject_overload::reject_overload;
 use super::shutdown::Shutdown;
 use super::transport::Channel;
-use super::turn_away::turn_away;
 use crate::accept::accept;
 use crate::metrics::{self, GaugeGuard, wire};
 use crate::proxy::config::LimitsConfig;
@@ -169,13 +169,13 @@ impl Server {
         let Some(held) = self.admission.address(address.map(|a| a.ip())) else {
             wire::refused(wire::Refused::ConnectionsPerAddress);
             if self.tls.is_none() {
-                turn_away(socket).await;
+                reject_overload(socket).await;
             }
             return Ok(None);
         };
         socket.send_at_once()?;
         let fd = socket.fd();
-        let mut opening = Opening::Unknown;
+        let mut opening = InitialProtocol::Unknown;
         let mut certificate = None;
         let channel = match &self.tls {
             None => Channel::Plain(socket),
@@ -184,7 +184,11 @@ impl Server {
                 let stream = shaken.inspect_err(counted(wire::Refused::TlsHandshake))?;
                 let shown = ClientCertificate::of(&stream);
                 certificate = shown.inspect_err(counted(wire::Refused::TlsHandshake))?;
-                opening = if chose_http_2(&stream) { Opening::Http2 } else { Opening::Http1 };
+                opening = if chose_http_2(&stream) {
+                    InitialProtocol::Http2
+                } else {
+                    InitialProtocol::Http1
+                };
                 Channel::Tls(stream)
             }
         };

@@ -12,7 +12,7 @@ use tokio::select;
 use tokio::time::Instant;
 
 use super::handed_over::HandedOver;
-use crate::cache::AtHand;
+use crate::cache::LocalHit;
 use crate::proxy::conn::connection::Connection;
 use crate::proxy::conn::server::Server;
 use crate::proxy::conn::shutdown::{LAST_REQUEST, Shutdown};
@@ -104,13 +104,13 @@ impl Server {
             if remaining.is_last() || shutdown.is_draining() {
                 return Next::Session(None);
             }
-            let mut answer = match self.gateway.at_once(connection).await {
+            let mut answer = match self.gateway.fast_hit(connection).await {
                 Ok(answer) => answer,
                 Err(handed_over) => return Next::Session(handed_over),
             };
             remaining.less_one();
             let patience = self.limits().write_timeout.0;
-            let sent = connection.answer(&mut answer.here, AtHand::copy, patience).await;
+            let sent = connection.answer(&mut answer.here, LocalHit::copy, patience).await;
             let failed = sent.err().map(broken_off);
             self.gateway.answered(connection, &answer, failed.as_deref());
             if failed.is_some() {

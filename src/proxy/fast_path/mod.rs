@@ -1,5 +1,5 @@
 //! Small hits, answered without a session of pingora.
 
-pub(in crate::proxy) mod at_once;
+pub(in crate::proxy) mod fast_hit;
 pub(in crate::proxy) mod handed_over;
 pub(in crate::proxy) mod http1;

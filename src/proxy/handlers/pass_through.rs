@@ -263,7 +263,7 @@ impl Gateway {
             let refuses = matches!(head.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
             forward.refused = refuses && self.access.transparent().is_some();
             match leaves_doubt(head.status.as_u16()) {
-                true => self.suspect(forward),
+                true => self.outcome_unknown(forward),
                 false => self.answer_part(forward, false),
             }
             self.observe_head(head, forward).await;

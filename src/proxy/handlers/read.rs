@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::disconnect::or_gone;
 use super::transparent::strip;
 use crate::cache::{
-    BlockReader, CacheError, Found, OpenRequest, Piece, PieceSource, Policy, Source, Turn,
+    BlockReader, CacheError, Found, OpenRequest, Piece, PieceSource, Policy, Source, YieldBudget,
 };
 use crate::metrics::cache::{InvalidationCause, MissReason};
 use crate::proxy::context::RequestContext;
@@ -294,7 +294,7 @@ async fn stream(
     let (Some(mut reader), Some(mut piece)) = (reader, first) else {
         return session.downstream_session.write_response_body(Bytes::new(), true).await;
     };
-    let mut turn = Turn::default();
+    let mut budget = YieldBudget::default();
     loop {
         let length = piece.bytes.len() as u64;
         let counter = match piece.source {
@@ -308,7 +308,7 @@ async fn stream(
         if last {
             return Ok(());
         }
-        turn.moved(length).await;
+        budget.spend(length).await;
         piece = match or_gone(session, reader.next()).await? {
             Ok(Some(piece)) => piece,
             Ok(None) => return Err(broken(&"the object ended early")),
@@ -337,7 +337,7 @@ async fn send_piece(
                 select! {
                     biased;
                     () = &mut pace => {}
-                    () = give_way(reader) => pace.await,
+                    () = yield_under_pressure(reader) => pace.await,
                 }
             };
             or_gone(session, paced).await?;
@@ -367,20 +367,20 @@ async fn send_part(
     let written = select! {
         biased;
         written = &mut write => written,
-        () = give_way(reader) => write.await,
+        () = yield_under_pressure(reader) => write.await,
     };
     reader.sent(length, started.elapsed());
     written
 }
 
 /// While a write waits for its client: lets go of what others wait for, in two steps.
-async fn give_way(reader: &mut BlockReader) {
+async fn yield_under_pressure(reader: &mut BlockReader) {
     tokio::time::sleep(SLOW).await;
-    reader.pressed().await;
-    reader.let_go_ahead();
+    reader.memory_pressure().await;
+    reader.release_ahead();
     tokio::time::sleep(STALLED).await;
-    reader.pressed().await;
-    reader.let_go();
+    reader.memory_pressure().await;
+    reader.release();
 }
 
 /// Conditions first, then the range, as S3 does: 412 beats 416.

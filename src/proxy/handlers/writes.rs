@@ -78,15 +78,15 @@ impl Gateway {
     }
 
     /// The write's outcome is not known.
-    pub(in crate::proxy) fn suspect(&self, forward: &mut Forward) {
+    pub(in crate::proxy) fn outcome_unknown(&self, forward: &mut Forward) {
         forward.writing.iter_mut().for_each(Writing::conclude);
         for id in &forward.touched.objects {
-            forward.unsettled = forward.unsettled.max(self.cache.suspect(id));
+            forward.unsettled = forward.unsettled.max(self.cache.outcome_unknown(id));
         }
         for bucket in &forward.touched.buckets {
             self.owners.forget(bucket);
             for realm in &*self.origins.realms_of(bucket) {
-                let ticket = self.cache.suspect_bucket(realm, bucket);
+                let ticket = self.cache.bucket_outcome_unknown(realm, bucket);
                 forward.unsettled = forward.unsettled.max(ticket);
             }
         }

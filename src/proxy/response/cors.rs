@@ -24,7 +24,7 @@ use crate::proxy::request::request_head;
 use crate::s3::{BucketName, S3Error, operation};
 
 /// How long a refusal waits for the origin.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of an `Origin` that is asked for.
 const LONGEST_ORIGIN: usize = 512;
 /// What a preflight's answer says of the request that would follow it.
@@ -79,7 +79,7 @@ impl Gateway {
         let place = self.origins.place(Some(bucket));
         let there = place.bucket(Some(bucket))?;
         let preflight = preflight_of_ours(&place, there, origin, method)?;
-        let said = timeout(PATIENCE, place.origin.ask(there, preflight)).await;
+        let said = timeout(PREFLIGHT_TIMEOUT, place.origin.ask(there, preflight)).await;
         let answer = match said {
             Ok(Ok(said)) if said.status.is_success() => allowed(&said.headers, origin),
             // Not asked again at once: each refusal would wait for it.

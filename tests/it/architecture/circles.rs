@@ -24,7 +24,7 @@ fn modules(sources: &[Source]) -> Modules {
 }
 
 /// The words of a piece of code, and its marks one by one; `::` is a word.
-fn tokens(code: &str) -> Vec<&str> {
+pub(super) fn tokens(code: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = code.trim_start();
     while let Some(first) = rest.chars().next() {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::cache::disk::log::index::Index;
 use crate::cache::disk::tier::classes::Classes;
 use crate::cache::disk::tier::policy::Admission;
-use crate::cache::invalidate::floors::Floors;
+use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 
 /// What all paths have in common.
 pub(in crate::cache::disk) struct Tables {
@@ -15,5 +15,5 @@ pub(in crate::cache::disk) struct Tables {
     pub admission: Arc<Mutex<Admission>>,
     pub classes: Classes,
     /// What was purged.
-    pub floors: Arc<Floors>,
+    pub purge_epochs: Arc<PurgeEpochs>,
 }

@@ -21,7 +21,7 @@ use crate::cache::disk::log::index::{self, Entry, Index};
 use crate::cache::disk::log::segment::{Segment, Wait};
 use crate::cache::disk::log::segment_log::{Appender, Log};
 use crate::cache::disk::tier::policy::{Admission, Candidate, Reinsertion};
-use crate::cache::invalidate::floors::Floors;
+use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 use crate::metrics::cache::{Eviction, evicted_blocks};
 use crate::metrics::disk::Failure;
 
@@ -42,7 +42,7 @@ pub(in crate::cache::disk) struct Writer {
     shares: Shares,
     admission: Arc<Mutex<Admission>>,
     reinsertion: Reinsertion,
-    floors: Arc<Floors>,
+    purge_epochs: Arc<PurgeEpochs>,
     unsynced: u64,
     pace: Option<Pace>,
     erasing: Option<Erasing>,
@@ -57,7 +57,7 @@ impl Writer {
         health: Arc<Health>,
         limits: &VolumeLimits,
     ) -> Self {
-        let Tables { index, admission, floors, .. } = tables;
+        let Tables { index, admission, purge_epochs, .. } = tables;
         Self {
             number,
             log: log.clone(),
@@ -70,7 +70,7 @@ impl Writer {
             shares: Shares::new(number, &limits.shares, index),
             admission: admission.clone(),
             reinsertion: Reinsertion::default(),
-            floors: floors.clone(),
+            purge_epochs: purge_epochs.clone(),
             unsynced: 0,
             pace: limits.write_rate.map(Pace::new),
             erasing: None,
@@ -110,7 +110,7 @@ impl Writer {
     /// Whether a purge ended the block that this is the full key of. One that cannot be told is nobody's.
     fn is_ended(&self, full_key: &[u8]) -> bool {
         block_in(full_key)
-            .is_none_or(|(bucket, key, floor)| floor < self.floors.of_key(&bucket, &key))
+            .is_none_or(|(bucket, key, epoch)| epoch < self.purge_epochs.of_key(&bucket, &key))
     }
 
     fn obey(&mut self, digest: &Digest) {

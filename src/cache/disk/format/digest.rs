@@ -63,8 +63,8 @@ pub(in crate::cache::disk) fn version_key(version: &ObjectVersion) -> Vec<u8> {
     field(&mut key, version.etag().as_bytes());
     key.extend_from_slice(&version.size().to_le_bytes());
     key.extend_from_slice(&version.block_size().to_le_bytes());
-    if version.floor() > 0 {
-        key.extend_from_slice(&version.floor().to_le_bytes());
+    if version.purge_epoch() > 0 {
+        key.extend_from_slice(&version.purge_epoch().to_le_bytes());
     }
     key
 }
@@ -95,18 +95,18 @@ pub(in crate::cache::disk) fn object_in(full: &[u8]) -> Option<(BucketName, Obje
     Some((bucket, key))
 }
 
-/// The object that the full key of a block names, and the floor of its version; `None`: it is not one of a block.
+/// The object that the full key of a block names, and the purge epoch of its version; `None`: it is not one of a block.
 pub(in crate::cache::disk) fn block_in(full: &[u8]) -> Option<(BucketName, ObjectKey, u32)> {
     let (bucket, key, rest) = split_object(full)?;
     let (_version_id, rest) = split_field(rest)?;
     let (_etag, rest) = split_field(rest)?;
     let (_sizes, rest) = rest.split_first_chunk::<16>()?;
-    let (floor, _index) = rest.split_last_chunk::<8>()?;
-    let floor = match floor {
+    let (purge_epoch, _index) = rest.split_last_chunk::<8>()?;
+    let purge_epoch = match purge_epoch {
         [] => 0,
-        floor => u32::from_le_bytes(floor.try_into().ok()?),
+        purge_epoch => u32::from_le_bytes(purge_epoch.try_into().ok()?),
     };
-    Some((bucket, key, floor))
+    Some((bucket, key, purge_epoch))
 }
 
 fn split_object(full: &[u8]) -> Option<(BucketName, ObjectKey, &[u8])> {
@@ -180,11 +180,14 @@ mod tests {
                 parts: Parts::default(),
                 no_store: false,
             };
-            for floor in [0, 1, u32::MAX] {
-                let full = block_key(&ObjectVersion::new(&id, &meta, 1 << 20, floor).block(3));
-                assert_eq!(block_in(&full), Some((bucket.clone(), key.clone(), floor)));
+            for purge_epoch in [0, 1, u32::MAX] {
+                let full =
+                    block_key(&ObjectVersion::new(&id, &meta, 1 << 20, purge_epoch).block(3));
+                assert_eq!(block_in(&full), Some((bucket.clone(), key.clone(), purge_epoch)));
                 for end in 0..full.len() {
-                    assert!(block_in(&full[..end]).is_none_or(|(_, _, other)| other != floor));
+                    assert!(
+                        block_in(&full[..end]).is_none_or(|(_, _, other)| other != purge_epoch)
+                    );
                 }
             }
         }

@@ -33,7 +33,7 @@ use crate::cache::disk::log::index::{Entry, Index};
 use crate::cache::disk::log::runtime_note::RuntimeNote;
 use crate::cache::disk::log::segment::{ReadError, Segment, Wait};
 use crate::cache::disk::log::segment_log::{Appender, Found, Log, LogKind};
-use crate::cache::disk::log::starts::Trust;
+use crate::cache::disk::log::startup_epoch::Trust;
 use crate::cache::disk::log::unreadable::Unreadable;
 use crate::cache::invalidate::scope::Covered;
 use crate::metrics::disk::{DiskPath, Failure};
@@ -42,7 +42,7 @@ use crate::s3::{BucketName, ObjectId, Realm};
 /// Records that may wait to be written. Tombstones are never refused.
 const QUEUE: u64 = 4096;
 /// A record is needed before a request can be answered: one that takes longer is not waited for.
-const PATIENCE: Duration = Duration::from_millis(500);
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
 /// Reads that may wait for the device at the same time.
 const READERS: usize = 64;
 
@@ -410,7 +410,7 @@ impl Objects {
             return None;
         }
         let readers = self.readers.clone();
-        let read = timeout(PATIENCE, async move {
+        let read = timeout(READ_TIMEOUT, async move {
             let permit = readers.acquire_owned().await.ok()?;
             let read = move || {
                 let read = segment.data(offset, &record, &(0..record.data_len as usize), Wait::Yes);

@@ -30,7 +30,7 @@ use crate::cache::disk::format::digest::{self, Digest};
 use crate::cache::disk::format::object_record::ObjectRecord;
 use crate::cache::disk::log::index;
 use crate::cache::disk::objects::store::{Recalled, Ticket};
-use crate::cache::invalidate::floors::Floors;
+use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 use crate::cache::key::BlockKey;
 use crate::cache::memory::block::{Block, Run};
 use crate::metrics::disk::{Failure, Skip};
@@ -41,9 +41,9 @@ use crate::cache::disk::blocks::volume::Volume;
 use crate::cache::disk::device::files::FolderLock;
 use crate::cache::disk::format::record::{CHUNK, KEY_MAX, Kind, Record};
 use crate::cache::disk::log::index::Index;
-use crate::cache::disk::log::starts::Starts;
+use crate::cache::disk::log::startup_epoch::StartupEpoch;
 use crate::cache::disk::objects::store::Objects;
-use classes::{Belonging, Classes};
+use classes::{Classes, Placement};
 use error::DiskError;
 use policy::Admission;
 use purges::Purges;
@@ -53,7 +53,7 @@ pub(in crate::cache) struct DiskTier {
     volumes: Vec<Volume>,
     objects: Objects,
     purges: Purges,
-    starts: Starts,
+    starts: StartupEpoch,
     admission: Arc<Mutex<Admission>>,
     classes: ArcSwap<Classes>,
     /// Bytes read, by which turnovers of memory are counted.
@@ -175,8 +175,8 @@ impl DiskTier {
         self.write(key, belonging, run)
     }
 
-    fn write(&self, key: &BlockKey, of: Belonging, run: &Run) -> bool {
-        let Belonging { class, tag, pinned } = of;
+    fn write(&self, key: &BlockKey, of: Placement, run: &Run) -> bool {
+        let Placement { class, tag, pinned } = of;
         let (digest, full_key) = (key.digest(), digest::block_key(key));
         let (Ok(start), Ok(data_len), Ok(key_len)) = (
             u32::try_from(run.start - key.start()),
@@ -278,19 +278,22 @@ impl DiskTier {
         self.objects.confirm_all(raise);
     }
 
-    /// What an earlier time kept of its purges, by path, the latest first; see [`DiskTier::keep_floors`].
+    /// What an earlier time kept of its purges, by path, the latest first; see [`DiskTier::persist_purge_epochs`].
     ///
     /// # Errors
     /// [`DiskError`]: it cannot be read, so that nobody knows which blocks are good.
-    pub(in crate::cache) fn floors(&self) -> Result<Vec<Vec<Vec<u8>>>, DiskError> {
+    pub(in crate::cache) fn purge_epochs(&self) -> Result<Vec<Vec<Vec<u8>>>, DiskError> {
         let kept = self.purges.load().into_iter().zip(&self.volumes);
         let failed = |source, path: &str| DiskError::NotReadable { path: path.into(), source };
         kept.map(|(kept, volume)| kept.map_err(|error| failed(error, volume.name()))).collect()
     }
 
     /// Keeps all that was purged so far. `false`: it may not survive a power cut.
-    pub(in crate::cache) async fn keep_floors(&self, floors: &Arc<Floors>) -> bool {
-        self.purges.keep(floors).await
+    pub(in crate::cache) async fn persist_purge_epochs(
+        &self,
+        purge_epochs: &Arc<PurgeEpochs>,
+    ) -> bool {
+        self.purges.keep(purge_epochs).await
     }
 
     /// Waits up to `patience` until an invalidation would survive a power cut. `false`: it may not.

@@ -29,10 +29,10 @@ use crate::cache::disk::format::record::{Kind, VERSION};
 use crate::cache::disk::log::index::{Entry, Index};
 use crate::cache::disk::log::runtime_note::RuntimeNote;
 use crate::cache::disk::log::segment_log::{Found, Log, LogKind};
-use crate::cache::disk::log::starts::Starts;
+use crate::cache::disk::log::startup_epoch::StartupEpoch;
 use crate::cache::disk::log::unreadable::Unreadable;
 use crate::cache::disk::objects::store::Objects;
-use crate::cache::invalidate::floors::Floors;
+use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 use crate::metrics::disk::{DiskPath, Failure};
 use crate::sys::buffers::Buffers;
 
@@ -59,7 +59,7 @@ pub(in crate::cache::disk) type MakeFolder<'a> =
 
 impl DiskTier {
     /// Takes the paths and reads what is there. Nothing is removed before [`DiskTier::begin`], so that a start which
-    /// fails for another reason costs nothing. `floors`: what was purged, which is to be known before anything is
+    /// fails for another reason costs nothing. `purge_epochs`: what was purged, which is to be known before anything is
     /// written.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl DiskTier {
         paths: &[DiskConfig],
         rules: &[RuleConfig],
         limits: DiskLimits,
-        floors: &Arc<Floors>,
+        purge_epochs: &Arc<PurgeEpochs>,
     ) -> Result<Self, DiskError> {
         let mut locks = Vec::new();
         for (index, DiskConfig { path, .. }) in paths.iter().enumerate() {
@@ -95,7 +95,7 @@ impl DiskTier {
             let folder = RealFolder::new(config.path.join(name), pages)?;
             Ok(throttled(&config.path, Box::new(folder)))
         };
-        let tier = Self::open_with(paths, rules, limits, floors, locks, &real)?;
+        let tier = Self::open_with(paths, rules, limits, purge_epochs, locks, &real)?;
         for config in paths {
             private::narrow(&config.path, &[BLOCKS, OBJECTS]);
         }
@@ -106,7 +106,7 @@ impl DiskTier {
         paths: &[DiskConfig],
         rules: &[RuleConfig],
         limits: DiskLimits,
-        floors: &Arc<Floors>,
+        purge_epochs: &Arc<PurgeEpochs>,
         locks: Vec<FolderLock>,
         folder: MakeFolder<'_>,
     ) -> Result<Self, DiskError> {
@@ -115,7 +115,7 @@ impl DiskTier {
             index: Arc::new(Index::new(limits.index - ghost - objects)),
             admission: Arc::new(Mutex::new(Admission::new(limits.admission, ghost))),
             classes: Classes::new(rules),
-            floors: floors.clone(),
+            purge_epochs: purge_epochs.clone(),
         };
         let queue = limits.queue / paths.len().max(1) as u64;
         let mut volumes = Vec::new();
@@ -142,7 +142,7 @@ impl DiskTier {
         let name = first.path.display().to_string();
         let folder = folder(first, OBJECTS).map_err(failed)?;
         let note = RuntimeNote::of(&first.path.join(OBJECTS));
-        let starts = Starts::read(metadata, note.read()).map_err(failed)?;
+        let starts = StartupEpoch::read(metadata, note.read()).map_err(failed)?;
         let size = (capacity, segment);
         let objects = Objects::open(folder, &name, size, objects, starts.trust());
         let objects = objects.map_err(failed)?.noting(note);

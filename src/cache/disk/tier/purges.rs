@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::cache::disk::device::files::{File, Folder};
-use crate::cache::invalidate::floors::Floors;
+use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 
 const SUFFIX: &str = ".floors";
 /// How long a purge waits for the devices.
@@ -58,15 +58,15 @@ impl Purges {
     }
 
     /// Keeps all that was purged so far on every path. `false`: on none of them in time.
-    pub(in crate::cache::disk) async fn keep(&self, floors: &Arc<Floors>) -> bool {
-        let (logs, floors) = (self.0.clone(), floors.clone());
+    pub(in crate::cache::disk) async fn keep(&self, purge_epochs: &Arc<PurgeEpochs>) -> bool {
+        let (logs, purge_epochs) = (self.0.clone(), purge_epochs.clone());
         let write = spawn_blocking(move || {
             let mut logs = logs.lock();
             // Of all who wait for this lock the first writes what the others purged, too.
-            let changes = floors.take_changes();
+            let changes = purge_epochs.take_changes();
             let mut kept = false;
             for log in &mut *logs {
-                match log.keep(changes.as_deref(), &floors) {
+                match log.keep(changes.as_deref(), &purge_epochs) {
                     Ok(()) => kept = true,
                     Err(error) => {
                         log::error!("a purge was not written to one of the disks: {error}");
@@ -81,12 +81,12 @@ impl Purges {
 
 impl PurgeLog {
     /// `changes`: since the last time, where they can be appended.
-    fn keep(&mut self, changes: Option<&[u8]>, floors: &Floors) -> io::Result<()> {
+    fn keep(&mut self, changes: Option<&[u8]>, purge_epochs: &PurgeEpochs) -> io::Result<()> {
         // Whatever fails, what lies in the file then is not known: the next purge begins another.
         let open = match (self.open.take(), changes) {
             (Some(open), Some([])) => open,
             (Some(open), Some(changes)) if open.has_room() => open.append(changes)?,
-            _ => self.begin(&floors.encode())?,
+            _ => self.begin(&purge_epochs.encode())?,
         };
         self.open = Some(open);
         Ok(())

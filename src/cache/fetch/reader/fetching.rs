@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use super::{BlockReader, Granularity};
-use crate::cache::assembly::Cache;
 use crate::cache::fetch::budget::Paid;
+use crate::cache::fetch::fetcher::Fetcher;
 use crate::cache::fetch::fill::Claim;
 use crate::cache::fetch::flight::{NewFetch, Reading};
-use crate::cache::fetch::origin_fetch::{self, Wanted};
+use crate::cache::fetch::origin_fetch::{self, FetchTarget};
 use crate::cache::fetch::plan::{self, UNIT};
 use crate::cache::key::BlockKey;
-use crate::cache::lookup::open::CacheError;
+use crate::cache::lookup::error::CacheError;
 use crate::cache::memory::block::Block;
 use crate::origin::Class;
 
@@ -25,7 +25,7 @@ impl BlockReader {
 
     /// Whether no more is fetched than the client takes in a second: it is slow, and memory is scarce.
     pub(in crate::cache) fn is_thrifty(&self) -> bool {
-        self.is_slow() && !self.cache.budget.has_plenty()
+        self.is_slow() && !self.fetcher.budget.has_plenty()
     }
 
     /// Claims or fetches the bytes at the reader's place, waiting for memory if it must.
@@ -34,7 +34,7 @@ impl BlockReader {
         // What was planned did not bring these bytes: they left memory meanwhile, or were never claimed.
         self.planned = self.at;
         if !self.slow {
-            self.window = self.window.max(self.cache.fetch_size);
+            self.window = self.window.max(self.fetcher.fetch_size);
         }
         let block_end = self.version.block_at(self.at).end();
         let window = self.window.min(self.may_begin(self.window).max(1) * self.cuts.bytes());
@@ -47,7 +47,7 @@ impl BlockReader {
         if self.planned > self.at {
             return Ok(());
         }
-        let opening = self.cache.flights.opening_at(&self.reading(self.class()), self.at);
+        let opening = self.fetcher.flights.opening_at(&self.reading(self.class()), self.at);
         if let Some(mut opening) = opening {
             // However it ends, the next look finds its bytes in flight, or nobody who fetches them.
             let _ = opening.answer().await;
@@ -57,7 +57,7 @@ impl BlockReader {
         let fetch_end = match self.granularity {
             Granularity::Block => self.fetch_end(ahead),
             Granularity::Unit => {
-                self.cache.locality.fetch_end(&self.id, &wanted, self.block_end(ahead))
+                self.fetcher.locality.fetch_end(&self.id, &wanted, self.block_end(ahead))
             }
         };
         let (paid, fetch_end) = self.pay(block_end, fetch_end).await?;
@@ -77,18 +77,18 @@ impl BlockReader {
     ) -> Result<((Paid, u64), u64), CacheError> {
         let all = fetch_end - self.at + UNIT;
         if !self.is_thrifty()
-            && let Some(paid) = self.cache.budget.try_fill(all)
+            && let Some(paid) = self.fetcher.budget.try_fill(all)
         {
             return Ok(((paid, all), fetch_end));
         }
-        self.let_go();
+        self.release();
         let mut fetch_end = block_end.min(fetch_end);
         if self.is_slow() {
             fetch_end = fetch_end.min((self.at + self.pace.rate()).next_multiple_of(UNIT));
         }
         let start = plan::fetch_start(self.at, self.version.block_at(self.at).start(), self.unit);
         let bytes = fetch_end - start;
-        let paid = self.cache.budget.fill(bytes).await.ok_or(CacheError::NoMemory)?;
+        let paid = self.fetcher.budget.fill(bytes).await.ok_or(CacheError::NoMemory)?;
         Ok(((paid, bytes), fetch_end))
     }
 
@@ -109,7 +109,7 @@ impl BlockReader {
     pub(in crate::cache) fn read_ahead(&mut self) {
         let target = self.end.min(self.at + self.window);
         let planned = self.planned.max(self.at);
-        if target >= planned + self.cache.fetch_size || target == self.end && planned < self.end {
+        if target >= planned + self.fetcher.fetch_size || target == self.end && planned < self.end {
             self.plan_ahead();
         }
     }
@@ -129,7 +129,7 @@ impl BlockReader {
         let upto = self.end.min(self.block_end(upto.min(from + most)));
         let fetch_end = self.fetch_end(upto);
         let bytes = fetch_end - from + UNIT;
-        let Some(paid) = self.cache.budget.try_read_ahead(bytes) else {
+        let Some(paid) = self.fetcher.budget.try_read_ahead(bytes) else {
             self.window /= 2;
             return;
         };
@@ -142,7 +142,7 @@ impl BlockReader {
 
     /// Ranges that it may have fetched beside those that are under way, for `wanted` bytes.
     fn may_begin(&mut self, wanted: u64) -> u64 {
-        let width = self.width.get_or_insert_with(|| self.cache.origin.width_of(&self.id));
+        let width = self.width.get_or_insert_with(|| self.fetcher.origin.width_of(&self.id));
         let mut under_way = 0;
         let mut last: Option<&Claim> = None;
         for claim in &self.claims {
@@ -165,7 +165,7 @@ impl BlockReader {
         fetch_end: u64,
         paid: Option<(Paid, u64)>,
     ) -> (Vec<Claim>, Vec<NewFetch>) {
-        let Cache { flights, blocks, .. } = &*self.cache;
+        let Fetcher { flights, blocks, .. } = &*self.fetcher;
         let here = self.version.block_at(self.at).index();
         let held = |key: &BlockKey| {
             if self.insists && key.index() == here {
@@ -196,8 +196,8 @@ impl BlockReader {
         }
         for new in fetches {
             let (version, fetching) = (&self.version, self.fetching);
-            let of = Wanted { id: &self.id, version, meta: &self.meta, fetching };
-            origin_fetch::spawn(&self.cache, of, self.generation, new);
+            let of = FetchTarget { id: &self.id, version, meta: &self.meta, fetching };
+            origin_fetch::spawn(&self.fetcher, of, self.generation, new);
         }
     }
 }

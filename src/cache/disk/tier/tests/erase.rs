@@ -18,7 +18,7 @@ const SECRET: &str = "secret";
 /// A device with blocks and metadata of purged objects among those of others, in sealed segments and in open ones.
 struct World {
     device: Device,
-    floors: Arc<Floors>,
+    purge_epochs: Arc<PurgeEpochs>,
     tier: DiskTier,
 }
 
@@ -58,9 +58,9 @@ fn secret(key: &BlockKey) -> Block {
 
 impl World {
     async fn new() -> Self {
-        let (device, floors) = (Device::new(), Arc::new(Floors::new()));
-        let tier = open_small_purged(&device, &rules(), (CAPACITY, SEGMENT), &floors);
-        let world = Self { device, floors, tier };
+        let (device, purge_epochs) = (Device::new(), Arc::new(PurgeEpochs::new()));
+        let tier = open_small_purged(&device, &rules(), (CAPACITY, SEGMENT), &purge_epochs);
+        let world = Self { device, purge_epochs, tier };
         for n in 0..COUNT {
             for bucket in MIXED {
                 let id = id(bucket, n);
@@ -92,7 +92,7 @@ impl World {
     /// What the cache does before it erases.
     async fn purge(&self) {
         for scope in scopes() {
-            self.floors.raise(&scope);
+            self.purge_epochs.raise(&scope);
         }
         for id in all_purged() {
             if let Some(ticket) = self.tier.forget(&id) {
@@ -107,9 +107,9 @@ impl World {
 
     /// The same world on what is left of the device.
     fn on(&self, device: Device) -> Self {
-        let floors = self.floors.clone();
-        let tier = open_small_purged(&device, &rules(), (CAPACITY, SEGMENT), &floors);
-        Self { device, floors, tier }
+        let purge_epochs = self.purge_epochs.clone();
+        let tier = open_small_purged(&device, &rules(), (CAPACITY, SEGMENT), &purge_epochs);
+        Self { device, purge_epochs, tier }
     }
 
     /// How many of the others' blocks can be read, and how many are known.
@@ -125,7 +125,7 @@ impl World {
     async fn nothing_comes_back(&self) {
         for id in all_purged() {
             assert!(recall(&self.tier, &id).await.is_none(), "{id:?}");
-            let version = ObjectVersion::new(&id, &meta(&id, 1), BLOCK, self.floors.of(&id));
+            let version = ObjectVersion::new(&id, &meta(&id, 1), BLOCK, self.purge_epochs.of(&id));
             assert!(self.tier.holds(&version.block(0)).is_none(), "{id:?}");
         }
     }
@@ -177,7 +177,7 @@ async fn r28_what_is_erased_is_in_no_file_and_the_rest_is_read_as_before() {
 
     // And it goes on working, with the same names too.
     let new = purged("gone", 1);
-    let version = ObjectVersion::new(&new, &meta(&new, 2), BLOCK, world.floors.of(&new));
+    let version = ObjectVersion::new(&new, &meta(&new, 2), BLOCK, world.purge_epochs.of(&new));
     write(&world.tier, &[version.block(0)]).await;
     world.tier.remember(&new, &meta(&new, 2), SystemTime::now(), || true);
     world.tier.finish().await;

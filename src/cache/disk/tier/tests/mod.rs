@@ -31,10 +31,10 @@ use crate::cache::disk::device::files::BLOCKS;
 use crate::cache::disk::device::files::Folder;
 use crate::cache::disk::device::sim::{Cached, Op, SimFolder};
 use crate::cache::disk::format::object_record::ObjectRecord;
-use crate::cache::disk::log::starts::{Starts, Trust};
+use crate::cache::disk::log::startup_epoch::{StartupEpoch, Trust};
 use crate::cache::disk::objects::store::Objects;
 use crate::cache::disk::{DiskConfig, DiskLimits, ErasedFiles, NotErased, Share};
-use crate::cache::invalidate::floors::Floors;
+use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 use crate::cache::key::ObjectVersion;
 use crate::config::units::ByteSize;
 use crate::s3::{ETag, ObjectKey};
@@ -99,7 +99,7 @@ impl Device {
 
 /// A tier over several paths of so many MiB each.
 fn open_all(devices: &[Device], rules: &[RuleConfig], mib: u64) -> Result<DiskTier, DiskError> {
-    open_all_purged(devices, rules, mib, &Arc::new(Floors::new()))
+    open_all_purged(devices, rules, mib, &Arc::new(PurgeEpochs::new()))
 }
 
 /// The same, after these purges.
@@ -107,9 +107,9 @@ fn open_all_purged(
     devices: &[Device],
     rules: &[RuleConfig],
     mib: u64,
-    floors: &Arc<Floors>,
+    purge_epochs: &Arc<PurgeEpochs>,
 ) -> Result<DiskTier, DiskError> {
-    let tier = open_all_unbegun(devices, rules, mib, floors)?;
+    let tier = open_all_unbegun(devices, rules, mib, purge_epochs)?;
     tier.begin()?;
     Ok(tier)
 }
@@ -119,7 +119,7 @@ fn open_all_unbegun(
     devices: &[Device],
     rules: &[RuleConfig],
     mib: u64,
-    floors: &Arc<Floors>,
+    purge_epochs: &Arc<PurgeEpochs>,
 ) -> Result<DiskTier, DiskError> {
     let paths: Vec<_> = devices
         .iter()
@@ -140,12 +140,12 @@ fn open_all_unbegun(
         let Device { blocks, objects, .. } = device.expect("one of them").clone();
         Ok(Box::new(if name == BLOCKS { blocks } else { objects }) as Box<dyn Folder>)
     };
-    DiskTier::open_with(&paths, rules, limits, floors, Vec::new(), &folder)
+    DiskTier::open_with(&paths, rules, limits, purge_epochs, Vec::new(), &folder)
 }
 
 /// A tier over one device, with segments so small that they are reclaimed all the time.
 fn open_small(device: &Device, rules: &[RuleConfig], capacity: u64, segment: u64) -> DiskTier {
-    open_small_purged(device, rules, (capacity, segment), &Arc::new(Floors::new()))
+    open_small_purged(device, rules, (capacity, segment), &Arc::new(PurgeEpochs::new()))
 }
 
 /// The same, after these purges.
@@ -153,14 +153,14 @@ fn open_small_purged(
     device: &Device,
     rules: &[RuleConfig],
     (capacity, segment): (u64, u64),
-    floors: &Arc<Floors>,
+    purge_epochs: &Arc<PurgeEpochs>,
 ) -> DiskTier {
     let admission = Admission::new(AdmissionMode::FirstTouch, 0);
     let tables = Tables {
         index: Arc::new(Index::new(MIB)),
         admission: Arc::new(Mutex::new(admission)),
         classes: Classes::new(rules),
-        floors: floors.clone(),
+        purge_epochs: purge_epochs.clone(),
     };
     let config = DiskConfig {
         path: device.path.clone().into(),
@@ -170,7 +170,8 @@ fn open_small_purged(
     let blocks = Box::new(device.blocks.clone());
     let volume = open_volume(0, &config, segment, blocks, 8 * MIB, &tables);
     let (metadata, folder) = (capacity / OBJECTS_SHARE, Box::new(device.objects.clone()));
-    let starts = Starts::read(vec![Box::new(device.objects.clone())], None).expect("it is read");
+    let starts =
+        StartupEpoch::read(vec![Box::new(device.objects.clone())], None).expect("it is read");
     let size = (metadata, metadata / 8);
     let objects = Objects::open(folder, &device.path, size, MIB, starts.trust());
     let Tables { index, admission, classes, .. } = tables;
@@ -200,7 +201,7 @@ fn believed_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects
 
 /// A log of metadata alone, as a process finds it.
 fn start_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects {
-    let starts = Starts::read(vec![Box::new(folder.clone())], None).expect("it is read");
+    let starts = StartupEpoch::read(vec![Box::new(folder.clone())], None).expect("it is read");
     let opened = Objects::open(Box::new(folder.clone()), path, size, MIB, starts.trust());
     let objects = opened.expect("it opens");
     objects.begin(starts.begin().expect("it begins"));

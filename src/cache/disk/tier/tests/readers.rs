@@ -4,8 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
-use crate::cache::lookup::found::Found;
-use crate::cache::lookup::open::Source;
+use crate::cache::lookup::found::{Found, Source};
 use crate::cache::metadata::clock::Moment;
 use crate::cache::rules::policy::Fetching;
 use crate::cache::{Cache, CacheConfig, CacheError};
@@ -23,7 +22,7 @@ fn cache(tier: DiskTier) -> Arc<Cache> {
     };
     let origin = Arc::new(Origin::new(config, None).expect("a right configuration"));
     let config = CacheConfig { block: ByteSize(BLOCK), ..CacheConfig::default() };
-    Cache::over(Some(tier), Arc::new(Floors::new()), &config, &[], origin)
+    Cache::over(Some(tier), Arc::new(PurgeEpochs::new()), &config, &[], origin)
 }
 
 /// Opens the breaker of a device whose reads hang.

@@ -84,7 +84,7 @@ async fn r38_a_start_that_fails_after_the_disk_was_opened_removes_nothing() {
     let device = before.kill();
     // A much smaller capacity, by mistake, and an address that is taken.
     let (paths, rules) = ([device.clone()], []);
-    let tier = open_all_unbegun(&paths, &rules, 1, &Arc::new(Floors::new())).unwrap();
+    let tier = open_all_unbegun(&paths, &rules, 1, &Arc::new(PurgeEpochs::new())).unwrap();
     drop(tier);
     assert_eq!(segments(&device), segments(&before));
     assert_eq!(device.objects.names(), before.objects.names());
@@ -116,17 +116,17 @@ async fn r35_what_cannot_be_read_counts_for_the_capacity() {
 async fn r38_purges_that_cannot_be_read_refuse_the_start_and_damaged_ones_do_not() {
     let device = Device::new();
     let tier = device.open();
-    let floors = Arc::new(Floors::new());
-    floors.raise(&Scope::Everything);
-    assert!(tier.keep_floors(&floors).await);
+    let purge_epochs = Arc::new(PurgeEpochs::new());
+    purge_epochs.raise(&Scope::Everything);
+    assert!(tier.persist_purge_epochs(&purge_epochs).await);
     drop(tier);
     let device = device.kill();
     let tier = device.open();
     device.objects.fail(Op::Read, Errno::IO, usize::MAX);
-    let error = tier.floors().unwrap_err().to_string();
+    let error = tier.purge_epochs().unwrap_err().to_string();
     assert!(error.contains(&device.path), "{error}");
     device.heal();
-    assert_eq!(tier.floors().unwrap(), [[floors.encode()]]);
+    assert_eq!(tier.purge_epochs().unwrap(), [[purge_epochs.encode()]]);
 }
 
 #[tokio::test]
@@ -136,39 +136,40 @@ async fn r38_a_purge_that_was_never_written_does_not_cost_the_blocks() {
     device.objects.hang(Op::Write);
     let purging = tokio::spawn({
         let tier = tier.clone();
-        async move { tier.keep_floors(&Arc::new(Floors::new())).await }
+        async move { tier.persist_purge_epochs(&Arc::new(PurgeEpochs::new())).await }
     });
     while device.objects.hanging() == 0 {
         tokio::task::yield_now().await;
     }
     let empty: [Vec<Vec<u8>>; 1] = [Vec::new()];
-    assert_eq!(device.kill().open().floors().unwrap(), empty, "the process was killed");
+    assert_eq!(device.kill().open().purge_epochs().unwrap(), empty, "the process was killed");
     device.objects.fail(Op::Sync, Errno::IO, 1);
     device.objects.release();
     assert!(!purging.await.unwrap());
-    assert_eq!(device.kill().open().floors().unwrap(), empty, "it failed");
+    assert_eq!(device.kill().open().purge_epochs().unwrap(), empty, "it failed");
 }
 
 /// What a start reads of the purges of another process.
-fn purged_before(device: &Device) -> Floors {
-    let floors = Floors::new();
-    let kept = device.kill().open().floors().unwrap();
-    assert!(kept.concat().iter().any(|kept| floors.merge(kept)), "{kept:?}");
-    floors
+fn purged_before(device: &Device) -> PurgeEpochs {
+    let purge_epochs = PurgeEpochs::new();
+    let kept = device.kill().open().purge_epochs().unwrap();
+    assert!(kept.concat().iter().any(|kept| purge_epochs.merge(kept)), "{kept:?}");
+    purge_epochs
 }
 
 #[tokio::test]
 async fn r28_a_purge_is_appended_and_begins_another_file_after_a_failure() {
     let device = Device::new();
     let tier = device.open();
-    let floors = Arc::new(Floors::new());
+    let purge_epochs = Arc::new(PurgeEpochs::new());
     let files = || {
         let names = device.objects.names().into_iter().filter(|name| name.contains(".floors"));
         names.collect::<Vec<_>>()
     };
     let purge = async |n| {
-        floors.raise(&Scope::Object(id("one", n).bucket().clone(), id("one", n).key().clone()));
-        tier.keep_floors(&floors).await
+        purge_epochs
+            .raise(&Scope::Object(id("one", n).bucket().clone(), id("one", n).key().clone()));
+        tier.persist_purge_epochs(&purge_epochs).await
     };
     assert!(purge(0).await);
     let first = files();
@@ -182,7 +183,7 @@ async fn r28_a_purge_is_appended_and_begins_another_file_after_a_failure() {
     assert!(files().len() == 1 && files() != first);
     let again = purged_before(&device);
     for n in 0..6 {
-        assert_eq!(again.of(&id("one", n)), floors.of(&id("one", n)), "{n}");
+        assert_eq!(again.of(&id("one", n)), purge_epochs.of(&id("one", n)), "{n}");
     }
 }
 
@@ -190,17 +191,17 @@ async fn r28_a_purge_is_appended_and_begins_another_file_after_a_failure() {
 async fn r28_purges_at_the_same_time_are_all_durable_when_they_say_so() {
     let device = Device::new();
     let tier = Arc::new(device.open());
-    let floors = Arc::new(Floors::new());
+    let purge_epochs = Arc::new(PurgeEpochs::new());
     let purges = (0..50).map(|n| {
-        let (tier, floors, id) = (tier.clone(), floors.clone(), id("one", n));
+        let (tier, purge_epochs, id) = (tier.clone(), purge_epochs.clone(), id("one", n));
         tokio::spawn(async move {
-            floors.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
-            assert!(tier.keep_floors(&floors).await);
+            purge_epochs.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
+            assert!(tier.persist_purge_epochs(&purge_epochs).await);
             id
         })
     });
     for purge in purges.collect::<Vec<_>>() {
         let id = purge.await.unwrap();
-        assert_eq!(purged_before(&device).of(&id), floors.of(&id));
+        assert_eq!(purged_before(&device).of(&id), purge_epochs.of(&id));
     }
 }

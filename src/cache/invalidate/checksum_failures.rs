@@ -5,20 +5,36 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::generation::Generation;
-use super::scope::Scope;
-use crate::cache::assembly::Cache;
-use crate::cache::fetch::integrity::Mismatch;
-use crate::cache::invalidate::purge::Purged;
-use crate::metrics::cache::InvalidationCause;
+use super::purge::Purges;
+use crate::cache::fetch::integrity::{Integrity, Mismatch};
+use crate::cache::metadata::admission::MetadataAdmission;
+use crate::cache::tiers::objects::ObjectTiers;
 use crate::origin::OriginError;
 use crate::s3::ObjectId;
 
-impl Cache {
+/// Drops objects whose bytes do not match the checksum that the origin announces.
+pub(in crate::cache) struct ChecksumFailures {
+    objects: Arc<ObjectTiers>,
+    admission: Arc<MetadataAdmission>,
+    purges: Arc<Purges>,
+    integrity: Arc<Integrity>,
+}
+
+impl ChecksumFailures {
+    pub(in crate::cache) fn new(
+        objects: Arc<ObjectTiers>,
+        admission: Arc<MetadataAdmission>,
+        purges: Arc<Purges>,
+        integrity: Arc<Integrity>,
+    ) -> Self {
+        Self { objects, admission, purges, integrity }
+    }
+
     /// The bytes that were fetched of an object, or a part of it, do not match its checksum. Nothing of it stays cached.
     /// When the same happened to this version before, the checksum may be what is wrong: the object is streamed through
     /// for a while, to clients that may compare it themselves. Returns what its readers are told.
-    pub(in crate::cache) fn corrupt(
-        self: &Arc<Self>,
+    pub(in crate::cache) fn mismatch(
+        &self,
         id: &ObjectId,
         generation: Generation,
         mismatch: &Mismatch,
@@ -40,27 +56,14 @@ impl Cache {
             target.announced.value,
         );
         if self.objects.generations.is_current(id, generation) {
-            self.drop_blocks(id);
+            self.purges.drop_blocks(id);
         }
         match is_known {
             false => OriginError::Corrupt,
             true => {
-                self.learn_uncacheable(id, self.objects.generations.current(id));
+                self.admission.admit_uncacheable(id, self.objects.generations.current(id));
                 OriginError::Uncacheable("its bytes do not match its checksum".to_owned())
             }
-        }
-    }
-
-    /// Nothing that is cached of an object is used any more, whatever its version (R28).
-    pub(in crate::cache) fn drop_blocks(self: &Arc<Self>, id: &ObjectId) {
-        self.objects.floors.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
-        let mut ticket = self.invalidate(id.object(), InvalidationCause::Origin);
-        if id.is_variant() {
-            ticket = ticket.max(self.invalidate(id, InvalidationCause::Origin));
-        }
-        if self.objects.disk.is_some() {
-            let cache = self.clone();
-            tokio::spawn(async move { cache.purged(Purged { ticket }).await });
         }
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::handed_over::{HandedOver, Head};
-use crate::cache::{AtHand, Found, Policy};
+use crate::cache::{Found, LocalHit, Policy};
 use crate::proxy::access_log::{CLIENT_CLOSED_REQUEST, Exchange};
 use crate::proxy::client_limits::Charge;
 use crate::proxy::conn::connection::Connection;
@@ -28,21 +28,21 @@ use crate::tracing;
 const MOST: u64 = 128 << 10;
 
 /// What a request was answered with.
-pub(in crate::proxy) struct AtOnce {
+pub(in crate::proxy) struct FastHit {
     head: Head,
     ctx: RequestContext,
     status: u16,
     /// A head and, for a GET, a body.
-    pub(in crate::proxy) here: AtHand,
+    pub(in crate::proxy) here: LocalHit,
 }
 
 impl Gateway {
     /// The answer to the request that came, if it is a hit whose bytes are here. They must be sent then. Otherwise what
     /// was understood of it, if anything was.
-    pub(in crate::proxy) async fn at_once(
+    pub(in crate::proxy) async fn fast_hit(
         &self,
         connection: &Connection,
-    ) -> Result<AtOnce, Option<Box<HandedOver>>> {
+    ) -> Result<FastHit, Option<Box<HandedOver>>> {
         if self.access.transparent().is_some() {
             return Err(None);
         }
@@ -60,13 +60,13 @@ impl Gateway {
         let understood = self.understand_head(&head.as_request(), sender);
         let mut request = HandedOver { head, started, understood, cacheable: None, charge };
         match self.local_hit(&mut request).await {
-            Some((ctx, status, here)) => Ok(AtOnce { head: request.head, ctx, status, here }),
+            Some((ctx, status, here)) => Ok(FastHit { head: request.head, ctx, status, here }),
             None => Err(Some(Box::new(request))),
         }
     }
 
     /// Answers a read that is allowed, if its bytes are here.
-    async fn local_hit(&self, request: &mut HandedOver) -> Option<(RequestContext, u16, AtHand)> {
+    async fn local_hit(&self, request: &mut HandedOver) -> Option<(RequestContext, u16, LocalHit)> {
         let HandedOver { head, started, understood, cacheable, charge } = request;
         let (parsed, admitted) = understood.verdict.as_mut().ok()?;
         self.admission.clients().charge_identity(charge, admitted.identity.as_deref()).ok()?;
@@ -77,7 +77,7 @@ impl Gateway {
         let (read, id, policy) = self.cacheable(&head.headers, parsed, &realm)?;
         let (id, policy) = cacheable.insert((id, policy));
         let page = self.page_headers(&head.headers, id, read, false)?;
-        let found = self.found_at_hand(read, id, policy)?;
+        let found = self.find_fresh(read, id, policy)?;
         let Answer::Bytes { range, partial } = evaluate(read, &found.meta) else { return None };
         let body = match read.method {
             ReadMethod::Get => range.clone(),
@@ -86,7 +86,7 @@ impl Gateway {
         if body.end - body.start > MOST {
             return None;
         }
-        let mut here = self.cache.at_hand(&found, &body)?;
+        let mut here = self.cache.local_hit(&found, &body)?;
         let cache = match body.is_empty() || !here.pieces.is_empty() {
             true => CacheStatus::Hit,
             false => CacheStatus::DiskHit,
@@ -95,7 +95,9 @@ impl Gateway {
         ctx.started = *started;
         ctx.trace = tracing::begin(&head.headers);
         ctx.held = Some(self.admission.request()?);
-        if !self.cache.bring(&mut here).await || !charge.take_if_free(body.end - body.start) {
+        if !self.cache.read_remaining(&mut here).await
+            || !charge.take_if_free(body.end - body.start)
+        {
             return None;
         }
         ctx.charge = std::mem::take(charge);
@@ -117,11 +119,11 @@ impl Gateway {
     }
 
     /// What is known of an object that a read asks no more of.
-    fn found_at_hand(&self, read: &Read, id: &ObjectId, policy: &Policy) -> Option<Found> {
+    fn find_fresh(&self, read: &Read, id: &ObjectId, policy: &Policy) -> Option<Found> {
         if read.part.is_some() {
             return None;
         }
-        let found = self.cache.found_at_hand(id, policy)?;
+        let found = self.cache.find_fresh(id, policy)?;
         let asks_more =
             read.checksum_mode && read.range.is_none() && found.meta.checksums.is_none();
         (!asks_more).then_some(found)
@@ -131,10 +133,10 @@ impl Gateway {
     pub(in crate::proxy) fn answered(
         &self,
         connection: &Connection,
-        answer: &AtOnce,
+        answer: &FastHit,
         error: Option<&pingora::Error>,
     ) {
-        let AtOnce { head, ctx, status, here } = answer;
+        let FastHit { head, ctx, status, here } = answer;
         let address = connection.address();
         let unsent: usize = here.pieces.iter().map(Bytes::len).sum();
         let body = usize::try_from(ctx.from_memory + ctx.from_disk).unwrap_or(usize::MAX);

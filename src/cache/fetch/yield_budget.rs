@@ -4,17 +4,17 @@
 //! milliseconds in which nobody else is answered on that thread.
 
 /// A tenth of a millisecond, about, of copying.
-const TURN: u64 = 256 * 1024;
+const BYTES: u64 = 256 * 1024;
 
 /// The bytes that a task moved since it last let others have their turn.
 #[derive(Debug, Default)]
-pub struct Turn(u64);
+pub struct YieldBudget(u64);
 
-impl Turn {
+impl YieldBudget {
     /// `bytes` were moved. Lets others go first when that makes a whole turn.
-    pub async fn moved(&mut self, bytes: u64) {
+    pub async fn spend(&mut self, bytes: u64) {
         self.0 += bytes;
-        if self.0 >= TURN {
+        if self.0 >= BYTES {
             self.0 = 0;
             tokio::task::yield_now().await;
         }
@@ -27,10 +27,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_ends_after_so_many_bytes() {
-        let mut turn = Turn::default();
+        let mut budget = YieldBudget::default();
         let mut ended = Vec::new();
-        for bytes in [TURN / 2, TURN / 2, TURN - 1, 1, 3 * TURN, 1] {
-            let mut moved = std::pin::pin!(turn.moved(bytes));
+        for bytes in [BYTES / 2, BYTES / 2, BYTES - 1, 1, 3 * BYTES, 1] {
+            let mut moved = std::pin::pin!(budget.spend(bytes));
             ended.push(futures_util::poll!(moved.as_mut()).is_pending());
         }
         assert_eq!(ended, [false, true, false, true, true, false]);

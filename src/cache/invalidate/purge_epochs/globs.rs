@@ -1,4 +1,4 @@
-//! Floors of globs: a short list that every read looks through, since no order helps to find what matches.
+//! Purge epochs of globs: a short list that every read looks through, since no order helps to find what matches.
 
 use crate::cache::rules::key_glob::KeyGlob;
 use crate::s3::{BucketName, ObjectKey};
@@ -8,35 +8,35 @@ pub(super) const GLOBS: usize = 16;
 
 /// Each glob once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct GlobFloors(Vec<(KeyGlob, u32)>);
+pub(super) struct GlobEpochs(Vec<(KeyGlob, u32)>);
 
-impl GlobFloors {
-    /// The highest floor of a glob that matches the key; 0: there is none.
+impl GlobEpochs {
+    /// The highest epoch of a glob that matches the key; 0: there is none.
     pub(super) fn of(&self, bucket: &BucketName, key: &ObjectKey) -> u32 {
-        self.0.iter().fold(0, |floor, (glob, number)| match *number > floor {
+        self.0.iter().fold(0, |epoch, (glob, number)| match *number > epoch {
             true if glob.covers(bucket, key) => *number,
-            _ => floor,
+            _ => epoch,
         })
     }
 
-    /// With the floor of `glob` at `number` or higher.
+    /// With the epoch of `glob` at `number` or higher.
     pub(super) fn raised(&self, glob: &KeyGlob, number: u32) -> Self {
         let mut globs = self.0.clone();
         match globs.iter_mut().find(|(other, _)| other == glob) {
-            Some((_, floor)) => *floor = number.max(*floor),
+            Some((_, epoch)) => *epoch = number.max(*epoch),
             None => globs.push((glob.clone(), number)),
         }
         Self(globs)
     }
 
-    /// Without those that a floor of everything that begins with `prefix`, see [`super::in_bucket`], covers.
+    /// Without those that an epoch of everything that begins with `prefix`, see [`super::in_bucket`], covers.
     pub(super) fn without(&self, prefix: &[u8], number: u32) -> Self {
         let is_covered = |glob: &KeyGlob| name_prefix(glob).starts_with(prefix);
-        let stay = self.0.iter().filter(|(glob, floor)| *floor > number || !is_covered(glob));
+        let stay = self.0.iter().filter(|(glob, epoch)| *epoch > number || !is_covered(glob));
         Self(stay.cloned().collect())
     }
 
-    /// When there are too many: the prefixes that the older half is to be replaced by, with their floors.
+    /// When there are too many: the prefixes that the older half is to be replaced by, with their purge epochs.
     pub(super) fn overflow(&self) -> Vec<(Vec<u8>, u32)> {
         if self.0.len() <= GLOBS {
             return Vec::new();

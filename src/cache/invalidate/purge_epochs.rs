@@ -1,11 +1,11 @@
 //! From when on blocks are good, for what was purged (R28).
 //!
-//! Each purge has a number, larger than all before it. The *floor* of an object is the number of the last purge that
+//! Each purge has a number, larger than all before it. The *epoch* of an object is the number of the last purge that
 //! covered it, 0 if there was none. It is a part of what names a version's blocks: after a purge they are looked for
-//! under another name, so that no purge has to find them, however many they are. Floors outlive the process, as
+//! under another name, so that no purge has to find them, however many they are. Purge epochs outlive the process, as
 //! blocks on disk do, and only ever rise.
 //!
-//! Tables are bounded. When one is full, the older half of it is replaced by one floor for everything, that of the
+//! Tables are bounded. When one is full, the older half of it is replaced by one epoch for everything, that of the
 //! youngest among them: then all that is cached is fetched once more, and there is room for as many purges again.
 
 mod encoding;
@@ -24,9 +24,9 @@ use super::scope::Scope;
 use crate::s3::{BucketName, MAX_KEY, ObjectId, ObjectKey};
 
 use encoding::Change;
-use globs::GlobFloors;
-use keys::{KeyFloors, NameHash};
-use prefixes::PrefixFloors;
+use globs::GlobEpochs;
+use keys::{KeyEpochs, NameHash};
+use prefixes::PrefixEpochs;
 
 /// Objects that were purged by name and are told apart: 16 bytes each and a table's slack.
 const KEYS: usize = 1 << 19;
@@ -34,23 +34,23 @@ const KEYS: usize = 1 << 19;
 const PREFIXES: usize = 1 << 16;
 /// Bytes of all of them.
 const PREFIX_BYTES: usize = 16 << 20;
-/// Changes that wait to be written; when there are more, all floors are written anew.
+/// Changes that wait to be written; when there are more, all purge epochs are written anew.
 const PENDING: usize = 256 << 10;
 /// More purges than run ahead of a clock that counts seconds.
 const AHEAD: u32 = 1 << 24;
 /// Bytes of the longest bucket name, a slash and the longest key.
 const NAME_MAX: usize = 255 + 1 + MAX_KEY;
 
-/// All floors.
-pub(in crate::cache) struct Floors {
+/// All purge epochs.
+pub(in crate::cache) struct PurgeEpochs {
     /// The number of the last purge of any kind, and of the last one of more than an object.
     last: AtomicU32,
     last_wide: AtomicU32,
     /// By [`in_bucket`]. The empty prefix is everything.
-    prefixes: ArcSwap<PrefixFloors>,
-    keys: KeyFloors,
-    globs: ArcSwap<GlobFloors>,
-    /// Held by who raises floors.
+    prefixes: ArcSwap<PrefixEpochs>,
+    keys: KeyEpochs,
+    globs: ArcSwap<GlobEpochs>,
+    /// Held by who raises purge epochs.
     pending: Mutex<Pending>,
 }
 
@@ -67,19 +67,19 @@ fn in_bucket(bucket: &BucketName, prefix: &str) -> Vec<u8> {
     [bucket.as_str().as_bytes(), b"/", prefix.as_bytes()].concat()
 }
 
-impl Floors {
+impl PurgeEpochs {
     pub(in crate::cache) fn new() -> Self {
         Self {
             last: AtomicU32::new(0),
             last_wide: AtomicU32::new(0),
             prefixes: ArcSwap::default(),
-            keys: KeyFloors::new(),
+            keys: KeyEpochs::new(),
             globs: ArcSwap::default(),
             pending: Mutex::default(),
         }
     }
 
-    /// The floor of an object.
+    /// The epoch of an object.
     pub(in crate::cache) fn of(&self, id: &ObjectId) -> u32 {
         self.of_key(id.bucket(), id.key())
     }
@@ -113,7 +113,7 @@ impl Floors {
         self.prefixes.load().of(&name[..end]).max(globs)
     }
 
-    /// Raises the floor of all that a purge covers.
+    /// Raises the epoch of all that a purge covers.
     pub(in crate::cache) fn raise(&self, scope: &Scope) {
         let mut pending = self.pending.lock();
         let number = self.next();
@@ -133,7 +133,7 @@ impl Floors {
         }
     }
 
-    /// Replaces the older half of a table that is full by floors that cover it, which are returned.
+    /// Replaces the older half of a table that is full by purge epochs that cover it, which are returned.
     fn make_room(&self) -> Vec<Change> {
         let globs = self.globs.load().overflow();
         let mut changes: Vec<Change> =
@@ -145,7 +145,7 @@ impl Floors {
         changes
     }
 
-    /// Of the tables of prefixes and keys: one floor for everything.
+    /// Of the tables of prefixes and keys: one epoch for everything.
     fn make_room_for_names(&self) -> Option<Change> {
         let prefixes = self.prefixes.load_full();
         let mut numbers = Vec::new();
@@ -209,7 +209,7 @@ impl Floors {
         next(before.unwrap_or_else(|last| last)).unwrap_or(u32::MAX)
     }
 
-    /// What was purged since the last call, to be appended to what [`Floors::encode`] made; `None`: too much, and all
+    /// What was purged since the last call, to be appended to what [`PurgeEpochs::encode`] made; `None`: too much, and all
     /// is to be encoded anew.
     pub(in crate::cache) fn take_changes(&self) -> Option<Vec<u8>> {
         let Pending { changes, is_cut } = std::mem::take(&mut *self.pending.lock());
@@ -220,9 +220,9 @@ impl Floors {
         (!is_cut).then_some(frame)
     }
 
-    /// All floors as bytes, to be kept.
+    /// All purge epochs as bytes, to be kept.
     pub(in crate::cache) fn encode(&self) -> Vec<u8> {
-        // Nobody moves a floor from one table to the other meanwhile.
+        // Nobody moves an epoch from one table to the other meanwhile.
         let _pending = self.pending.lock();
         let mut changes = Vec::new();
         Change::Last(self.last.load(Ordering::Acquire)).encode(&mut changes);
@@ -241,7 +241,7 @@ impl Floors {
         out
     }
 
-    /// Takes in what [`Floors::encode`] made at an earlier time, and what was appended; the higher floor holds.
+    /// Takes in what [`PurgeEpochs::encode`] made at an earlier time, and what was appended; the higher epoch holds.
     /// `false`: it is not that.
     pub(in crate::cache) fn merge(&self, bytes: &[u8]) -> bool {
         let _pending = self.pending.lock();

@@ -15,13 +15,13 @@ const REMEMBERED: Duration = Duration::from_mins(1);
 /// Objects of which the origin lately answered with the whole for a part that cannot be that, or as if a part were an
 /// object of its own. By the hash of the
 /// id, so that it never grows: of two ids that share a place one is passed through for a while.
-pub(in crate::cache) struct NoParts {
+pub(in crate::cache) struct PartlessObjects {
     /// Milliseconds since `started` at which it is over; 0: never seen.
     until: Box<[AtomicU64]>,
     started: Instant,
 }
 
-impl NoParts {
+impl PartlessObjects {
     pub(in crate::cache) fn new() -> Self {
         let until = (0..STRIPES).map(|_| AtomicU64::new(0)).collect();
         Self { until, started: Instant::now() }
@@ -43,7 +43,7 @@ impl NoParts {
     }
 
     /// Then asking for parts would cost a request more each time.
-    pub(super) fn seen_lately(&self, id: &ObjectId) -> bool {
+    pub(super) fn is_remembered(&self, id: &ObjectId) -> bool {
         let until = self.place(id).load(Ordering::Relaxed);
         until != 0 && self.started.elapsed().as_millis() < u128::from(until)
     }

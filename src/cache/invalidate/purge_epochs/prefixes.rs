@@ -1,4 +1,4 @@
-//! Floors of prefixes: an ordered map that is never changed, only replaced by another one.
+//! Purge epochs of prefixes: an ordered map that is never changed, only replaced by another one.
 //!
 //! Readers look at one version of it, and take no lock. A writer makes the next version, which shares all but a chunk
 //! or two with the one before.
@@ -12,34 +12,34 @@ type Entry = (Arc<[u8]>, u32);
 
 /// Sorted by prefix; no chunk is empty.
 #[derive(Debug, Clone, Default)]
-pub(super) struct PrefixFloors {
+pub(super) struct PrefixEpochs {
     chunks: Vec<Arc<Vec<Entry>>>,
     entries: usize,
     /// Of all prefixes.
     bytes: usize,
 }
 
-impl PrefixFloors {
-    /// The highest floor of a prefix that `name` begins with; 0: there is none.
+impl PrefixEpochs {
+    /// The highest epoch of a prefix that `name` begins with; 0: there is none.
     ///
     /// Each step is one search: as many as prefixes are met, and one for each place at which others branch off from
     /// `name`.
     pub(super) fn of(&self, name: &[u8]) -> u32 {
-        let (mut floor, mut upto) = (0, Some(name));
+        let (mut epoch, mut upto) = (0, Some(name));
         while let Some(at_most) = upto
             && let Some((prefix, number)) = self.last_up_to(at_most)
         {
             let common = common_length(prefix, name);
             upto = match common == prefix.len() {
                 true => {
-                    floor = floor.max(*number);
+                    epoch = epoch.max(*number);
                     common.checked_sub(1).map(|shorter| &name[..shorter])
                 }
                 // A longer prefix of `name` would lie between the two.
                 false => Some(&name[..common]),
             };
         }
-        floor
+        epoch
     }
 
     fn last_up_to(&self, at_most: &[u8]) -> Option<&Entry> {
@@ -48,7 +48,7 @@ impl PrefixFloors {
         chunk[..chunk.partition_point(|(prefix, _)| **prefix <= *at_most)].last()
     }
 
-    /// With the floor of `prefix` at `number` or higher. What lies under it and is lower is not told apart any more.
+    /// With the epoch of `prefix` at `number` or higher. What lies under it and is lower is not told apart any more.
     pub(super) fn raised(&self, prefix: &[u8], number: u32) -> Self {
         let is_before = |chunk: &Arc<Vec<Entry>>| chunk.last().is_some_and(|(p, _)| **p < *prefix);
         let mut start = self.chunks.partition_point(is_before);
@@ -61,7 +61,7 @@ impl PrefixFloors {
             start = start.saturating_sub(1);
             end = (start + 1).min(self.chunks.len());
         }
-        let stays = |(other, floor): &&Entry| !(other.starts_with(prefix) && *floor <= number);
+        let stays = |(other, epoch): &&Entry| !(other.starts_with(prefix) && *epoch <= number);
         let mut changed: Vec<Entry> = self.chunks[start..end]
             .iter()
             .flat_map(|chunk| chunk.iter())
@@ -125,11 +125,11 @@ mod tests {
     impl Model {
         fn of(&self, name: &[u8]) -> u32 {
             let covering = self.0.iter().filter(|(prefix, _)| name.starts_with(prefix));
-            covering.map(|(_, floor)| *floor).max().unwrap_or(0)
+            covering.map(|(_, epoch)| *epoch).max().unwrap_or(0)
         }
 
         fn raise(&mut self, prefix: &[u8], number: u32) {
-            self.0.retain(|other, floor| !(other.starts_with(prefix) && *floor <= number));
+            self.0.retain(|other, epoch| !(other.starts_with(prefix) && *epoch <= number));
             self.0.entry(prefix.to_vec()).or_insert(number);
         }
     }
@@ -139,10 +139,10 @@ mod tests {
     }
 
     #[test]
-    fn r28_the_floor_of_a_name_is_that_of_its_latest_purged_prefix() {
+    fn r28_the_epoch_of_a_name_is_that_of_its_latest_purged_prefix() {
         for seed in 0..20 {
             let mut random = StdRng::seed_from_u64(seed);
-            let (mut floors, mut model) = (PrefixFloors::default(), Model::default());
+            let (mut epochs, mut model) = (PrefixEpochs::default(), Model::default());
             for step in 1..1500 {
                 // Long ones, so that not all is under a few that are short.
                 let prefix = match random.gen_range(0..200) {
@@ -151,29 +151,29 @@ mod tests {
                 };
                 // What is read from files does not come in order.
                 let number = if step % 10 == 0 { random.gen_range(1..=step) } else { step };
-                floors = floors.raised(&prefix, number);
+                epochs = epochs.raised(&prefix, number);
                 model.raise(&prefix, number);
                 for name in [prefix.clone(), name(&mut random, 12)] {
-                    assert_eq!(floors.of(&name), model.of(&name), "{seed} {step} {name:?}");
+                    assert_eq!(epochs.of(&name), model.of(&name), "{seed} {step} {name:?}");
                 }
             }
-            let kept: Vec<_> = floors.iter().map(|(prefix, n)| (prefix.to_vec(), n)).collect();
+            let kept: Vec<_> = epochs.iter().map(|(prefix, n)| (prefix.to_vec(), n)).collect();
             assert_eq!(kept, model.0.into_iter().collect::<Vec<_>>());
-            assert_eq!(floors.len(), kept.len());
-            assert_eq!(floors.bytes(), kept.iter().map(|(prefix, _)| prefix.len()).sum::<usize>());
+            assert_eq!(epochs.len(), kept.len());
+            assert_eq!(epochs.bytes(), kept.iter().map(|(prefix, _)| prefix.len()).sum::<usize>());
         }
     }
 
     #[test]
     fn chunks_are_neither_too_large_nor_many_in_whatever_order_prefixes_come() {
         for step in [1, -1] {
-            let mut floors = PrefixFloors::default();
+            let mut epochs = PrefixEpochs::default();
             for n in 0..10_000_i64 {
                 let prefix = format!("{:08}/", 50_000 + step * n);
-                floors = floors.raised(prefix.as_bytes(), 1);
+                epochs = epochs.raised(prefix.as_bytes(), 1);
             }
-            assert!(floors.chunks.iter().all(|chunk| (1..=CHUNK).contains(&chunk.len())));
-            assert!(floors.chunks.len() <= 2 * 10_000 / CHUNK + 2, "{}", floors.chunks.len());
+            assert!(epochs.chunks.iter().all(|chunk| (1..=CHUNK).contains(&chunk.len())));
+            assert!(epochs.chunks.len() <= 2 * 10_000 / CHUNK + 2, "{}", epochs.chunks.len());
         }
     }
 }

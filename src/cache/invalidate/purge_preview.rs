@@ -1,39 +1,40 @@
 //! What memory knows of what a purge would cover, for who asks before doing it.
 
-use crate::cache::assembly::Cache;
-use crate::cache::invalidate::scope::{Covered, Scope};
+use super::scope::{Covered, Scope};
 use crate::cache::metadata::store::Known;
+use crate::cache::tiers::blocks::BlockTiers;
 use crate::s3::ObjectId;
 
 /// What is in memory; the disk, which finds things by their digest only, is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct InMemory {
+pub struct PurgePreview {
     /// Objects whose metadata is known.
     pub objects: u64,
     /// Bytes of their blocks, and of those whose metadata left memory before them.
     pub bytes: u64,
 }
 
-impl Cache {
+impl PurgePreview {
     /// Counts what memory knows of these, in every realm. It looks at everything in memory, and so belongs on a thread
     /// that may block.
-    pub fn in_memory(&self, scopes: &[Scope]) -> InMemory {
+    pub(in crate::cache) fn of(blocks: &BlockTiers, scopes: &[Scope]) -> Self {
+        let BlockTiers { objects, memory, .. } = blocks;
         let covered = Covered::by(scopes);
         // What was purged before is still there, and found by nobody.
-        let is_found = |id: &ObjectId, floor: u32| {
-            covered.covers(id.bucket(), id.key()) && floor == self.objects.floors.of(id)
+        let is_found = |id: &ObjectId, epoch: u32| {
+            covered.covers(id.bucket(), id.key()) && epoch == objects.purge_epochs.of(id)
         };
-        let mut found = InMemory::default();
-        for (id, entry) in self.objects.meta.iter() {
+        let mut found = Self::default();
+        for (id, entry) in objects.meta.iter() {
             let is_known = match &entry.known {
-                Known::Object { version, .. } => is_found(&id, version.floor()),
+                Known::Object { version, .. } => is_found(&id, version.purge_epoch()),
                 Known::Missing { .. } | Known::Uncacheable => false,
             };
             found.objects += u64::from(is_known && !id.is_variant());
         }
-        for (key, block) in self.blocks.memory.iter() {
+        for (key, block) in memory.iter() {
             let version = key.version();
-            if is_found(version.id(), version.floor()) {
+            if is_found(version.id(), version.purge_epoch()) {
                 found.bytes += block.len() as u64;
             }
         }

@@ -11,17 +11,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use tokio::sync::Semaphore;
 
-use super::found::Found;
-use super::open::Source;
-use crate::cache::assembly::Cache;
-use crate::cache::fetch::budget::Paid;
+use super::found::{Found, Source};
+use crate::cache::fetch::budget::{Budget, Paid};
+use crate::cache::invalidate::invalidation::Invalidation;
+use crate::cache::invalidate::purge::Purges;
 use crate::cache::key::BlockKey;
 use crate::cache::rules::policy::Policy;
+use crate::cache::tiers::blocks::BlockTiers;
 use crate::metrics::cache::InvalidationCause;
 use crate::metrics::integrity::{self as metrics, HitVerification};
-use crate::origin::{Asked, Class, OriginError, Pin, Urgency};
+use crate::origin::{Asked, Class, OriginError, Origins, Pin, Urgency};
 use crate::s3::ObjectMeta;
+
+/// Comparisons that are under way at a time.
+const CHECKS: usize = 4;
 
 /// A hit to be compared with the origin.
 struct Check {
@@ -46,28 +51,55 @@ enum Difference {
     Byte(u64),
 }
 
-impl Cache {
-    /// Whether a hit on this object is one of those to compare with the origin, by chance.
-    pub fn draws(&self, found: &Found, policy: &Policy) -> bool {
-        // A requester that pays has not asked for it.
-        found.source == Source::Hit && policy.verify_hits.draws() && !found.id.pays()
+/// Returns whether a hit on this object is one of those to compare with the origin, by chance.
+pub(in crate::cache) fn draws(found: &Found, policy: &Policy) -> bool {
+    // A requester that pays has not asked for it.
+    found.source == Source::Hit && policy.verify_hits.draws() && !found.id.pays()
+}
+
+/// Compares hits with the origin.
+pub(in crate::cache) struct HitVerifier {
+    origin: Origins,
+    blocks: Arc<BlockTiers>,
+    budget: Budget,
+    invalidation: Arc<Invalidation>,
+    purges: Arc<Purges>,
+    /// Permits of comparisons.
+    permits: Arc<Semaphore>,
+}
+
+impl HitVerifier {
+    pub(in crate::cache) fn new(
+        origin: Origins,
+        blocks: Arc<BlockTiers>,
+        budget: Budget,
+        invalidation: Arc<Invalidation>,
+        purges: Arc<Purges>,
+    ) -> Self {
+        let permits = Arc::new(Semaphore::new(CHECKS));
+        Self { origin, blocks, budget, invalidation, purges, permits }
     }
 
     /// Compares a hit with the origin in the background. `range`: the bytes that it was answered with.
-    pub fn verify_hit(self: &Arc<Self>, found: Found, range: Range<u64>, policy: &Policy) {
+    pub(in crate::cache) fn verify(
+        self: &Arc<Self>,
+        found: Found,
+        range: Range<u64>,
+        policy: &Policy,
+    ) {
         let is_promised = policy.ttl.is_none() || policy.trusted.is_some();
-        let permit = self.hit_checks.clone().try_acquire_owned().ok();
+        let permit = self.permits.clone().try_acquire_owned().ok();
         let permit = permit.filter(|_| !self.origin.of_object(&found.id).is_failing());
         let Some(permit) = permit else { return metrics::verified(HitVerification::Skipped) };
-        let cache = self.clone();
+        let verifier = self.clone();
         tokio::spawn(async move {
-            let outcome = cache.compare_hit(found, range, is_promised).await;
+            let outcome = verifier.compare(found, range, is_promised).await;
             metrics::verified(outcome);
             drop(permit);
         });
     }
 
-    async fn compare_hit(
+    async fn compare(
         self: Arc<Self>,
         found: Found,
         range: Range<u64>,
@@ -106,7 +138,7 @@ impl Cache {
         if let Some(bytes) = self.blocks.memory.find(key).and_then(|block| block.from(at)) {
             return Some(bytes);
         }
-        let read = self.objects.disk.as_ref()?.plan_read(key, at, key.end(), true)?;
+        let read = self.blocks.objects.disk.as_ref()?.plan_read(key, at, key.end(), true)?;
         Some(read.run().await.ok()?.bytes)
     }
 }
@@ -116,7 +148,7 @@ impl Check {
         format!("{}/{}", self.found.id.bucket(), self.found.id.key())
     }
 
-    async fn difference(&self, cache: &Arc<Cache>) -> Result<Option<Difference>, OriginError> {
+    async fn difference(&self, verifier: &HitVerifier) -> Result<Option<Difference>, OriginError> {
         let id = &self.found.id;
         let urgency = Arc::new(Urgency::new(Class::Background));
         let gone = |error: OriginError| match error {
@@ -124,17 +156,17 @@ impl Check {
             error => Err(error),
         };
         let Some(Held { at, bytes, .. }) = &self.held else {
-            return match cache.origin.head_for(id, &urgency).await {
+            return match verifier.origin.head_for(id, &urgency).await {
                 Ok(meta) => Ok(self.other_version(Arc::new(meta))),
                 Err(error) => gone(error),
             };
         };
         let asked = Asked::Range(*at..at + bytes.len() as u64);
-        let mut answer = match cache.origin.get(id, asked, Pin::Current, &urgency).await {
+        let mut answer = match verifier.origin.get(id, asked, Pin::Current, &urgency).await {
             Ok(answer) => answer,
             // It ends before the bytes that are cached.
             Err(OriginError::RangeNotSatisfiable) => {
-                let meta = cache.origin.head_for(id, &urgency).await;
+                let meta = verifier.origin.head_for(id, &urgency).await;
                 return meta.map(|meta| self.other_version(Arc::new(meta))).or_else(gone);
             }
             Err(error) => return gone(error),
@@ -159,10 +191,10 @@ impl Check {
     }
 
     /// Drops what is cached, and says so.
-    fn conclude(&self, cache: &Arc<Cache>, difference: &Difference) -> HitVerification {
+    fn conclude(&self, verifier: &HitVerifier, difference: &Difference) -> HitVerification {
         let Found { id, meta, generation, .. } = &self.found;
         let (name, cached) = (self.name(), describe(meta));
-        if !cache.objects.generations.is_current(id, *generation) {
+        if !verifier.blocks.objects.generations.is_current(id, *generation) {
             return HitVerification::Skipped;
         }
         match difference {
@@ -176,9 +208,9 @@ impl Check {
                     true => log::error!("{line}; its rule says that it is current"),
                     false => log::warn!("{line}; its rule allows that for its ttl"),
                 }
-                cache.invalidate(id.object(), InvalidationCause::Origin);
+                verifier.invalidation.invalidate(id.object(), InvalidationCause::Origin);
                 if id.is_variant() {
-                    cache.invalidate(id, InvalidationCause::Origin);
+                    verifier.invalidation.invalidate(id, InvalidationCause::Origin);
                 }
                 HitVerification::Changed
             }
@@ -187,7 +219,7 @@ impl Check {
                     "hit verification: the cached bytes of {name} are not the origin's from byte {at} on: both have \
                      {cached}; it is dropped from the cache, and fetched again"
                 );
-                cache.drop_blocks(id);
+                verifier.purges.drop_blocks(id);
                 HitVerification::Corrupt
             }
         }

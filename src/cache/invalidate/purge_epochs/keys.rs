@@ -1,4 +1,4 @@
-//! Floors of objects that were purged by name, by a hash of the name. Two names that meet only cost a fetch.
+//! Purge epochs of objects that were purged by name, by a hash of the name. Two names that meet only cost a fetch.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -26,14 +26,14 @@ impl NameHash {
     }
 }
 
-pub(super) struct KeyFloors {
+pub(super) struct KeyEpochs {
     shards: Box<[RwLock<HashMap<NameHash, u32, RandomState>>]>,
     entries: AtomicUsize,
     /// Read from a file of the first format.
     stripes: OnceLock<Box<[AtomicU32]>>,
 }
 
-impl KeyFloors {
+impl KeyEpochs {
     pub(super) fn new() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
@@ -60,11 +60,11 @@ impl KeyFloors {
 
     pub(super) fn raise(&self, name: NameHash, number: u32) {
         let mut shard = self.shard(name).write();
-        let floor = shard.entry(name).or_insert_with(|| {
+        let epoch = shard.entry(name).or_insert_with(|| {
             self.entries.fetch_add(1, Ordering::AcqRel);
             0
         });
-        *floor = number.max(*floor);
+        *epoch = number.max(*epoch);
     }
 
     pub(super) fn raise_stripe(&self, stripe: u16, number: u32) {
@@ -73,17 +73,17 @@ impl KeyFloors {
         stripes[usize::from(stripe)].fetch_max(number, Ordering::AcqRel);
     }
 
-    /// All that is not above `number` is covered by another floor now.
+    /// All that is not above `number` is covered by another epoch now.
     pub(super) fn drop_up_to(&self, number: u32) {
         for shard in &self.shards {
             let mut shard = shard.write();
             let before = shard.len();
-            shard.retain(|_, floor| *floor > number);
+            shard.retain(|_, epoch| *epoch > number);
             self.entries.fetch_sub(before - shard.len(), Ordering::AcqRel);
         }
-        for floor in self.stripes.get().into_iter().flatten() {
-            let lower = |floor| (floor <= number).then_some(0);
-            let _ = floor.fetch_update(Ordering::AcqRel, Ordering::Acquire, lower);
+        for epoch in self.stripes.get().into_iter().flatten() {
+            let lower = |epoch| (epoch <= number).then_some(0);
+            let _ = epoch.fetch_update(Ordering::AcqRel, Ordering::Acquire, lower);
         }
     }
 
@@ -91,17 +91,17 @@ impl KeyFloors {
         self.entries.load(Ordering::Acquire)
     }
 
-    /// All names and floors, shard by shard.
+    /// All names and purge epochs, shard by shard.
     pub(super) fn each(&self, mut take: impl FnMut(NameHash, u32)) {
         for shard in &self.shards {
-            shard.read().iter().for_each(|(name, floor)| take(*name, *floor));
+            shard.read().iter().for_each(|(name, epoch)| take(*name, *epoch));
         }
     }
 
-    /// All stripes with a floor.
+    /// All stripes with an epoch.
     pub(super) fn stripes(&self) -> impl Iterator<Item = (u16, u32)> {
-        let floors = self.stripes.get().into_iter().flatten();
-        let floors = (0..=u16::MAX).zip(floors.map(|floor| floor.load(Ordering::Acquire)));
-        floors.filter(|(_, floor)| *floor > 0)
+        let epochs = self.stripes.get().into_iter().flatten();
+        let epochs = (0..=u16::MAX).zip(epochs.map(|epoch| epoch.load(Ordering::Acquire)));
+        epochs.filter(|(_, epoch)| *epoch > 0)
     }
 }

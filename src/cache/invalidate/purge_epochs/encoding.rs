@@ -1,4 +1,4 @@
-//! Floors as bytes: a magic, and frames of changes, each of which is whole or not there.
+//! Purge epochs as bytes: a magic, and frames of changes, each of which is whole or not there.
 //!
 //! The first frame says all that there was when the file was begun, later ones what came since. At most the last one
 //! is not known to have reached the device, and then nobody was told that its purges are durable: a file may end in
@@ -11,12 +11,12 @@ use crate::cache::rules::key_glob::KeyGlob;
 use crate::s3::BucketName;
 
 const MAGIC: &[u8; 8] = b"hsFloor2";
-/// Of the format before this one: all floors as they were after one purge.
+/// Of the format before this one: all purge epochs as they were after one purge.
 const MAGIC_1: &[u8; 8] = b"hsFloor1";
 /// Length and check of a frame.
 const FRAME_HEAD: usize = 12;
 
-/// A floor that is at least `number` from now on.
+/// An epoch that is at least `number` from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// The number of the last purge.

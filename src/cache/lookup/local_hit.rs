@@ -2,22 +2,19 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::found::Found;
-use super::open::Lookup;
-use crate::cache::assembly::Cache;
 use crate::cache::disk::FromDisk;
-use crate::cache::fetch::budget::{Paid, units};
+use crate::cache::fetch::budget::{Budget, Paid, units};
 use crate::cache::key::ObjectVersion;
 use crate::cache::memory::tier::MemoryTier;
-use crate::cache::metadata::store::LearnedBy;
-use crate::cache::rules::policy::Policy;
-use crate::s3::ObjectId;
+use crate::cache::tiers::blocks::BlockTiers;
 
 /// The bytes of a range that are here: at first those at its start that memory has.
-pub struct AtHand {
+pub struct LocalHit {
     version: ObjectVersion,
     /// From where on they are still to be brought.
     at: u64,
@@ -30,13 +27,13 @@ pub struct AtHand {
     paid: Paid,
 }
 
-impl AsMut<VecDeque<Bytes>> for AtHand {
+impl AsMut<VecDeque<Bytes>> for LocalHit {
     fn as_mut(&mut self) -> &mut VecDeque<Bytes> {
         &mut self.pieces
     }
 }
 
-impl AtHand {
+impl LocalHit {
     /// Lets go of the blocks that are held for whoever does not take the pieces soon: a copy costs less.
     pub fn copy(&mut self) {
         let rest: Vec<u8> = self.pieces.iter().flat_map(|piece| &**piece).copied().collect();
@@ -65,25 +62,27 @@ impl AtHand {
     }
 }
 
-impl Cache {
-    /// An object that memory knows and that is fresh; `None`: [`Cache::open`] has more to say.
-    pub fn found_at_hand(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
-        match self.lookup(id, policy, LearnedBy::Get) {
-            Lookup::Fresh(found) => Some(found),
-            _ => None,
-        }
+/// Answers reads from memory and disk alone.
+pub(in crate::cache) struct LocalHits {
+    blocks: Arc<BlockTiers>,
+    budget: Budget,
+}
+
+impl LocalHits {
+    pub(in crate::cache) fn new(blocks: Arc<BlockTiers>, budget: Budget) -> Self {
+        Self { blocks, budget }
     }
 
     /// What memory has at the start of a range of it. `None`: there is something of the range that neither memory nor
     /// the disk has, or no memory to hold it.
-    pub fn at_hand(&self, found: &Found, range: &Range<u64>) -> Option<AtHand> {
+    pub(in crate::cache) fn begin(&self, found: &Found, range: &Range<u64>) -> Option<LocalHit> {
         let version = found.version.clone();
         let blocks = match range.is_empty() {
             true => 0..0,
             false => version.block_at(range.start).start()..version.block_at(range.end - 1).end(),
         };
         let paid = self.budget.try_slice(blocks.end - blocks.start)?;
-        let mut here = AtHand {
+        let mut hit = LocalHit {
             version,
             at: range.start,
             end: range.end,
@@ -92,20 +91,15 @@ impl Cache {
             from_disk: 0,
             paid,
         };
-        while here.at < here.end && here.take_block(&self.blocks.memory) {}
-        self.rest_on_disk(&here).then_some(here)
+        while hit.at < hit.end && hit.take_block(&self.blocks.memory) {}
+        self.rest_on_disk(&hit).then_some(hit)
     }
 
-    /// The parts of `range` that neither memory nor disk holds, in order.
-    pub fn missing(&self, found: &Found, range: Range<u64>) -> Vec<Range<u64>> {
-        self.blocks.missing(&found.version, range)
-    }
-
-    fn rest_on_disk(&self, here: &AtHand) -> bool {
-        let mut at = here.at;
-        while at < here.end {
-            let key = here.version.block_at(at);
-            let upto = here.end.min(key.end());
+    fn rest_on_disk(&self, hit: &LocalHit) -> bool {
+        let mut at = hit.at;
+        while at < hit.end {
+            let key = hit.version.block_at(at);
+            let upto = hit.end.min(key.end());
             let on_disk = self.blocks.on_disk(&key);
             if !on_disk.is_some_and(|there| there.start <= at && upto <= there.end) {
                 return false;
@@ -116,19 +110,19 @@ impl Cache {
     }
 
     /// Reads the rest from the disk; false when it cannot be had any more.
-    pub async fn bring(&self, here: &mut AtHand) -> bool {
-        while here.at < here.end {
-            if here.take_block(&self.blocks.memory) {
+    pub(in crate::cache) async fn read_remaining(&self, hit: &mut LocalHit) -> bool {
+        while hit.at < hit.end {
+            if hit.take_block(&self.blocks.memory) {
                 continue;
             }
-            let Some(disk) = &self.objects.disk else { return false };
-            let key = here.version.block_at(here.at);
-            let Some(read) = disk.plan_read(&key, here.at, here.end, false) else { return false };
+            let Some(disk) = &self.blocks.objects.disk else { return false };
+            let key = hit.version.block_at(hit.at);
+            let Some(read) = disk.plan_read(&key, hit.at, hit.end, false) else { return false };
             let Ok(FromDisk { bytes, promoted }) = read.run().await else { return false };
             if let Some(block) = promoted {
                 self.blocks.admit(&key, block);
             }
-            here.from_disk += here.take(bytes);
+            hit.from_disk += hit.take(bytes);
         }
         true
     }

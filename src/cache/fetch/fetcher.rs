@@ -1,0 +1,69 @@
+//! What fetches work on: the origin, the tiers that their bytes go to, and what is known of earlier ones.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::budget::Budget;
+use super::empties::EmptyFolders;
+use super::flight::Flights;
+use super::integrity::Integrity;
+use super::locality::Locality;
+use super::plan::{self, FirstRequest};
+use crate::cache::invalidate::checksum_failures::ChecksumFailures;
+use crate::cache::invalidate::invalidation::Invalidation;
+use crate::cache::lookup::partless::PartlessObjects;
+use crate::cache::metadata::admission::MetadataAdmission;
+use crate::cache::tiers::blocks::BlockTiers;
+use crate::origin::Origins;
+use crate::s3::{ByteRange, FirstAsk, ObjectId, Preconditions};
+
+/// Fetches bytes from the origin for readers. Its tasks are in [`super::origin_fetch`].
+pub(in crate::cache) struct Fetcher {
+    pub origin: Origins,
+    pub blocks: Arc<BlockTiers>,
+    pub budget: Budget,
+    pub flights: Arc<Flights>,
+    pub integrity: Arc<Integrity>,
+    pub locality: Locality,
+    pub empties: EmptyFolders,
+    pub partless: Arc<PartlessObjects>,
+    pub invalidation: Arc<Invalidation>,
+    pub admission: Arc<MetadataAdmission>,
+    pub checksum_failures: ChecksumFailures,
+    /// Least bytes of an origin range within a run of missing blocks.
+    pub fetch_size: u64,
+    /// Most bytes that one reader has read ahead.
+    pub read_ahead: u64,
+}
+
+impl Fetcher {
+    /// The first request of a cold GET. That of a small read is remembered for those that follow.
+    pub(in crate::cache) fn first_request(
+        &self,
+        id: &ObjectId,
+        range: Option<ByteRange>,
+        checksums: bool,
+        preconditions: Option<&Preconditions>,
+    ) -> FirstRequest {
+        let likely_empty = || plan::is_mostly_empty(id.key()) || self.empties.contain(id);
+        let whole = range.is_none() && (checksums || likely_empty());
+        let block_size = self.blocks.objects.block_size;
+        let asked = plan::first_request(range, whole, block_size, self.fetch_size);
+        if let Some(range) = asked.range().filter(|r| r.end - r.start < block_size) {
+            self.locality.fetch_end(id, range, range.end);
+        }
+        let if_match = match preconditions.map(Preconditions::first_ask) {
+            Some(FirstAsk::GetIfMatch(tag)) => Some(tag),
+            None | Some(FirstAsk::Get | FirstAsk::Head) => None,
+        };
+        FirstRequest { asked, if_match }
+    }
+
+    /// The origin answered a request for bytes that was made at `started`: the disk is held against that (R37).
+    pub(in crate::cache) fn answered(&self, started: Instant) {
+        if let Some(disk) = &self.blocks.objects.disk {
+            disk.origin_answered(started.elapsed());
+        }
+    }
+}
