@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::admission::AddressHeld;
 use super::client::Client;
-use super::gate::{Gate, GateLimits, Opening};
+use super::gate::{Gate, GateLimits, InitialProtocol};
 use super::transport::{Channel, Transport};
 use crate::metrics::GaugeGuard;
 
@@ -56,7 +56,7 @@ pub(in crate::proxy) struct Parts {
     pub channel: Channel,
     pub fd: UniqueIDType,
     pub address: Option<SocketAddr>,
-    pub opening: Opening,
+    pub opening: InitialProtocol,
     pub client: Client,
     pub held: (GaugeGuard, AddressHeld),
 }

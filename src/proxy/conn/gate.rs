@@ -28,7 +28,8 @@ const BUFFER: usize = 8 * 1024;
 /// So much of a body must come in each `limits.body_timeout`.
 const BODY_STEP: usize = 64 * 1024;
 /// What the gateway sees in place of a request that was refused.
-const INSTEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+const PLACEHOLDER_REQUEST: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const INSTEAD_OF_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// What a client may send, and how slowly.
@@ -43,7 +44,7 @@ pub(in crate::proxy) struct GateLimits {
 
 /// What is known of a connection before its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum Opening {
+pub(in crate::proxy) enum InitialProtocol {
     /// HTTP/1, or HTTP/2 by those who know that it is spoken here.
     Unknown,
     /// As was agreed upon with TLS.
@@ -55,7 +56,7 @@ pub(in crate::proxy) enum Opening {
 #[derive(Debug)]
 enum Next {
     /// A connection's first head, or HTTP/2's preface.
-    First(Opening),
+    First(InitialProtocol),
     Head,
     Body(u64),
     Chunked(Chunks),
@@ -69,10 +70,10 @@ enum Next {
 pub(in crate::proxy) struct Gate {
     next: Next,
     limits: GateLimits,
-    inbox: Inbox,
+    read_buffer: ReadBuffer,
     /// Of the head that is coming.
     head: HeadReader,
-    /// Bytes at the start of the inbox that were looked at and may pass.
+    /// Bytes at the start of the read buffer that were looked at and may pass.
     passed: usize,
     /// They are a head, and none of it was read yet.
     head_waits: bool,
@@ -83,13 +84,13 @@ pub(in crate::proxy) struct Gate {
 }
 
 impl Gate {
-    pub(in crate::proxy) fn new(limits: GateLimits, opening: Opening) -> Self {
+    pub(in crate::proxy) fn new(limits: GateLimits, opening: InitialProtocol) -> Self {
         let (next, pace) = (Next::First(opening), Pace::default());
         let (head_waits, heads_read) = (false, 0);
         Self {
             next,
             limits,
-            inbox: Inbox::new(),
+            read_buffer: ReadBuffer::new(),
             head: HeadReader::default(),
             passed: 0,
             head_waits,
@@ -106,18 +107,18 @@ impl Gate {
 
     /// Nothing at all has come since the last request.
     pub(in crate::proxy) fn is_idle(&self) -> bool {
-        self.inbox.is_empty()
+        self.read_buffer.is_empty()
     }
 
     /// The head of a request without a body that nobody has read yet.
     pub(in crate::proxy) fn head(&self) -> Option<&[u8]> {
         let bare = self.head_waits && matches!(self.next, Next::Body(0));
-        bare.then(|| &self.inbox.unread()[..self.passed])
+        bare.then(|| &self.read_buffer.unread()[..self.passed])
     }
 
     /// Has done with [`Gate::head`]: it was answered.
     pub(in crate::proxy) fn skip_head(&mut self) {
-        self.inbox.skip(self.passed);
+        self.read_buffer.skip(self.passed);
         (self.passed, self.head_waits) = (0, false);
         self.next = Next::Head;
     }
@@ -156,7 +157,7 @@ impl Gate {
         loop {
             if self.passed > 0 {
                 self.heads_read += u64::from(std::mem::take(&mut self.head_waits));
-                self.passed -= self.inbox.deliver(self.passed, out);
+                self.passed -= self.read_buffer.deliver(self.passed, out);
                 return Poll::Ready(Ok(()));
             }
             match &mut self.next {
@@ -172,8 +173,10 @@ impl Gate {
                         return Poll::Ready(Ok(()));
                     }
                 }
-                Next::Frames if self.inbox.is_empty() => return Pin::new(io).poll_read(cx, out),
-                Next::Frames => self.passed = self.inbox.len(),
+                Next::Frames if self.read_buffer.is_empty() => {
+                    return Pin::new(io).poll_read(cx, out);
+                }
+                Next::Frames => self.passed = self.read_buffer.len(),
                 Next::Nothing => return Poll::Ready(Ok(())),
             }
         }
@@ -187,16 +190,17 @@ impl Gate {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<bool>> {
         loop {
-            let unread = self.inbox.unread();
+            let unread = self.read_buffer.unread();
             let first = matches!(self.next, Next::First(_));
-            let preface = matches!(self.next, Next::First(Opening::Unknown | Opening::Http2));
+            let preface =
+                matches!(self.next, Next::First(InitialProtocol::Unknown | InitialProtocol::Http2));
             if preface && unread.starts_with(PREFACE) {
                 self.next = Next::Frames;
                 self.clock = None;
                 return Poll::Ready(Ok(true));
             }
             let undecided = unread.is_empty() || preface && PREFACE.starts_with(unread);
-            if matches!(self.next, Next::First(Opening::Http2)) && !undecided {
+            if matches!(self.next, Next::First(InitialProtocol::Http2)) && !undecided {
                 return Poll::Ready(Ok(false));
             }
             let checked = match undecided {
@@ -221,11 +225,11 @@ impl Gate {
                     return Poll::Ready(Ok(true));
                 }
             }
-            match self.inbox.poll_fill(io, cx) {
+            match self.read_buffer.poll_fill(io, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(false)),
                 Poll::Ready(read) => drop(read?),
                 // Between two requests others keep the time.
-                Poll::Pending if !first && self.inbox.is_empty() => return Poll::Pending,
+                Poll::Pending if !first && self.read_buffer.is_empty() => return Poll::Pending,
                 Poll::Pending => {
                     let time = self.limits.head_time;
                     ready!(
@@ -244,14 +248,14 @@ impl Gate {
     /// Puts a harmless request in the place of one that is refused.
     fn replace(&mut self, client: &Client, why: Refusal) {
         client.refuse(why);
-        let to_head = self.inbox.unread().starts_with(b"HEAD ");
-        self.inbox.replace(if to_head { INSTEAD_OF_HEAD } else { INSTEAD });
-        (self.passed, self.head_waits) = (self.inbox.len(), true);
+        let to_head = self.read_buffer.unread().starts_with(b"HEAD ");
+        self.read_buffer.replace(if to_head { INSTEAD_OF_HEAD } else { PLACEHOLDER_REQUEST });
+        (self.passed, self.head_waits) = (self.read_buffer.len(), true);
         self.clock = None;
         self.next = Next::Nothing;
     }
 
-    /// Reads a part of a body past the inbox, or into it; 0 at the end of the connection.
+    /// Reads a part of a body past the read buffer, or into it; 0 at the end of the connection.
     fn poll_body(
         &mut self,
         io: &mut Transport,
@@ -260,7 +264,7 @@ impl Gate {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<usize>> {
         let direct = match &self.next {
-            _ if !self.inbox.is_empty() => 0,
+            _ if !self.read_buffer.is_empty() => 0,
             Next::Body(left) => *left,
             Next::Chunked(chunks) => chunks.data_left(),
             _ => 0,
@@ -273,10 +277,10 @@ impl Gate {
                 out.advance(read);
             }
             read
-        } else if self.inbox.is_empty() {
-            self.inbox.poll_fill(io, cx)
+        } else if self.read_buffer.is_empty() {
+            self.read_buffer.poll_fill(io, cx)
         } else {
-            Poll::Ready(Ok(self.inbox.len()))
+            Poll::Ready(Ok(self.read_buffer.len()))
         };
         let Poll::Ready(read) = read else {
             ready!(self.pace.poll_over(self.limits.body_time, cx));
@@ -288,7 +292,7 @@ impl Gate {
         let seen = if direct > 0 {
             &out.filled()[out.filled().len() - read..]
         } else {
-            self.inbox.unread()
+            self.read_buffer.unread()
         };
         let body = match &mut self.next {
             Next::Body(left) => {
@@ -348,13 +352,13 @@ impl Pace {
 
 /// Bytes that have come and were not read.
 #[derive(Debug)]
-struct Inbox {
+struct ReadBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl Inbox {
+impl ReadBuffer {
     fn new() -> Self {
         Self { bytes: vec![0; BUFFER], start: 0, end: 0 }
     }

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use super::admission::Admission;
 use super::client::Client;
 use super::connection::{Connection, Parts};
-use super::gate::Opening;
+use super::gate::InitialProtocol;
 use super::listener::{Accepted, Listener};
 use super::proxy_protocol::{ProxyProtocolConfig, read_header};
 use super::shutdown::Shutdown;
@@ -175,7 +175,7 @@ impl Server {
         };
         socket.send_at_once()?;
         let fd = socket.fd();
-        let mut opening = Opening::Unknown;
+        let mut opening = InitialProtocol::Unknown;
         let mut certificate = None;
         let channel = match &self.tls {
             None => Channel::Plain(socket),
@@ -184,7 +184,11 @@ impl Server {
                 let stream = shaken.inspect_err(counted(wire::Refused::TlsHandshake))?;
                 let shown = ClientCertificate::of(&stream);
                 certificate = shown.inspect_err(counted(wire::Refused::TlsHandshake))?;
-                opening = if chose_http_2(&stream) { Opening::Http2 } else { Opening::Http1 };
+                opening = if chose_http_2(&stream) {
+                    InitialProtocol::Http2
+                } else {
+                    InitialProtocol::Http1
+                };
                 Channel::Tls(stream)
             }
         };
