@@ -87,10 +87,10 @@ impl Admission {
     pub(in crate::proxy) fn address(
         self: &Arc<Self>,
         address: Option<IpAddr>,
-    ) -> Option<AddressHeld> {
+    ) -> Option<ConnectionPermit> {
         let most = self.per_address.load(Ordering::Relaxed);
         let Some(address) = address.filter(|_| most < usize::MAX) else {
-            return Some(AddressHeld(None));
+            return Some(ConnectionPermit(None));
         };
         // The same client, whether a dual-stack listener shows its address in one form or the other.
         let address = address.to_canonical();
@@ -100,7 +100,7 @@ impl Admission {
             return None;
         }
         *held += 1;
-        Some(AddressHeld(Some((self.clone(), address))))
+        Some(ConnectionPermit(Some((self.clone(), address))))
     }
 
     /// Counts a request; `None` when as many are under way as may be.
@@ -113,9 +113,9 @@ impl Admission {
 
 /// A connection of an address, until it is dropped.
 #[derive(Debug)]
-pub(in crate::proxy) struct AddressHeld(Option<(Arc<Admission>, IpAddr)>);
+pub(in crate::proxy) struct ConnectionPermit(Option<(Arc<Admission>, IpAddr)>);
 
-impl Drop for AddressHeld {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let Some((admission, address)) = self.0.take() else { return };
         let mut addresses = admission.addresses.lock();

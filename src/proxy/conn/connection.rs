@@ -24,7 +24,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::admission::AddressHeld;
+use super::admission::ConnectionPermit;
 use super::client::Client;
 use super::gate::{Gate, GateLimits, InitialProtocol};
 use super::transport::{Channel, Transport};
@@ -48,7 +48,7 @@ pub(in crate::proxy) struct Connection {
     /// Until when what the client sends is still read after our end.
     lingering: Option<Pin<Box<Sleep>>>,
     /// Counted for as long as it lives.
-    _held: (GaugeGuard, AddressHeld),
+    _held: (GaugeGuard, ConnectionPermit),
 }
 
 /// What a connection is made of.
@@ -58,7 +58,7 @@ pub(in crate::proxy) struct Parts {
     pub address: Option<SocketAddr>,
     pub opening: InitialProtocol,
     pub client: Client,
-    pub held: (GaugeGuard, AddressHeld),
+    pub held: (GaugeGuard, ConnectionPermit),
 }
 
 impl Connection {

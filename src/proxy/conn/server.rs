@@ -24,9 +24,9 @@ use super::connection::{Connection, Parts};
 use super::gate::InitialProtocol;
 use super::listener::{Accepted, Listener};
 use super::proxy_protocol::{ProxyProtocolConfig, read_header};
+use super::reject_overload::reject_overload;
 use super::shutdown::Shutdown;
 use super::transport::Channel;
-use super::turn_away::turn_away;
 use crate::accept::accept;
 use crate::metrics::{self, GaugeGuard, wire};
 use crate::proxy::config::LimitsConfig;
@@ -169,7 +169,7 @@ impl Server {
         let Some(held) = self.admission.address(address.map(|a| a.ip())) else {
             wire::refused(wire::Refused::ConnectionsPerAddress);
             if self.tls.is_none() {
-                turn_away(socket).await;
+                reject_overload(socket).await;
             }
             return Ok(None);
         };

@@ -16,7 +16,7 @@ const TIME: Duration = Duration::from_secs(1);
 static LISTENING: Semaphore = Semaphore::const_new(64);
 
 /// Answers 503 `SlowDown` to whatever the client was about to ask, and ends the connection.
-pub(in crate::proxy) async fn turn_away(mut socket: Socket) {
+pub(in crate::proxy) async fn reject_overload(mut socket: Socket) {
     let Ok(_listening) = LISTENING.try_acquire() else { return };
     let error = slow_down();
     let id = RequestId::next().to_string();
