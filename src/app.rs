@@ -40,8 +40,8 @@ use crate::logging::audit::AuditLogger;
 use crate::metrics;
 use crate::origin::Origins;
 use crate::proxy::{
-    AccessLogger, Admission, CorsRules, Gateway, ListenConfig, Listener, Owners, RecentErrors,
-    Server, Shutdown,
+    AccessLogger, Admission, ConfirmedBucketOwners, CorsRules, Gateway, ListenConfig, Listener,
+    RecentErrors, Server, Shutdown,
 };
 use crate::tls::Tls;
 use crate::tls::config::{ClientAuth, TlsConfig};
@@ -170,7 +170,7 @@ impl App {
         let receivers =
             Receivers::bind(&config.events, intake.clone(), rules.clone(), &origin, webhook)
                 .await?;
-        let owners = Arc::new(Owners::default());
+        let owners = Arc::new(ConfirmedBucketOwners::default());
         let cors = Arc::new(CorsRules::default());
         let log = AccessLogger::start(&config.log);
         let log = log.map_err(|source| RunError::Log("access_to", source))?;

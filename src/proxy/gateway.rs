@@ -8,7 +8,7 @@ use http::HeaderValue;
 use super::access_log::AccessLogger;
 use super::config::LimitsConfig;
 use super::conn::admission::Admission;
-use super::handlers::owners::Owners;
+use super::handlers::owners::ConfirmedBucketOwners;
 use super::path_prefix::PathPrefix;
 use super::recent_errors::RecentErrors;
 use super::response::cors_rules::CorsRules;
@@ -27,7 +27,7 @@ pub struct Gateway {
     pub origins: Origins,
     pub access: Arc<Access>,
     pub rules: Arc<Rules>,
-    pub owners: Arc<Owners>,
+    pub owners: Arc<ConfirmedBucketOwners>,
     /// `None`: there are no other replicas.
     pub cluster: Option<Arc<Cluster>>,
     pub cors: Arc<CorsRules>,

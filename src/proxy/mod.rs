@@ -54,7 +54,7 @@ pub use conn::proxy_protocol;
 pub use conn::server::Server;
 pub use conn::shutdown::Shutdown;
 pub use gateway::{Addressed, Gateway};
-pub use handlers::owners::Owners;
+pub use handlers::owners::ConfirmedBucketOwners;
 pub use path_prefix::PathPrefix;
 pub use recent_errors::RecentErrors;
 pub use response::cors_rules::CorsRules;

@@ -19,7 +19,7 @@ const LIMIT: usize = 1024;
 
 /// Confirmed expectations, of all listeners.
 #[derive(Default)]
-pub struct Owners {
+pub struct ConfirmedBucketOwners {
     confirmed: Mutex<HashMap<(BucketName, AccountId), OwnerCheck>>,
 }
 
@@ -42,7 +42,7 @@ impl OwnerCheck {
     }
 }
 
-impl Owners {
+impl ConfirmedBucketOwners {
     /// `bucket_writes`: those of the bucket so far.
     pub(in crate::proxy) fn is_confirmed(
         &self,
@@ -91,7 +91,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_owner_is_believed_for_a_minute_and_for_its_bucket_only() {
-        let owners = Owners::default();
+        let owners = ConfirmedBucketOwners::default();
         let (ours, other) = (account("111122223333"), account("444455556666"));
         let is_confirmed = |name, owner| owners.is_confirmed(&bucket(name), owner, 7);
         owners.confirm(&bucket("data"), ours, OwnerCheck::now(7));
@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn expectations_are_bounded_and_old_ones_make_room() {
-        let owners = Owners::default();
+        let owners = ConfirmedBucketOwners::default();
         let number = |n: usize| account(&format!("{n:012}"));
         let is_confirmed = |n| owners.is_confirmed(&bucket("data"), number(n), 0);
         for n in 0..=LIMIT {
