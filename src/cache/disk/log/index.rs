@@ -268,8 +268,8 @@ impl Index {
     ) -> Option<(Entry, bool)> {
         let mut shard = self.shard(digest);
         let entry = shard.entries.get_mut(digest)?;
-        let deserves = entry.hotness.touch(bytes, entry.data_len() as usize, window);
-        Some((*entry, deserves))
+        let should_promote = entry.hotness.touch(bytes, entry.data_len() as usize, window);
+        Some((*entry, should_promote))
     }
 
     pub(in crate::cache::disk) fn is_full(&self) -> bool {

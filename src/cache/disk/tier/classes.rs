@@ -34,7 +34,7 @@ pub(in crate::cache::disk) struct Classes {
 
 /// What the writer must know of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cache::disk) struct Belonging {
+pub(in crate::cache::disk) struct Placement {
     pub class: u8,
     /// Stands for the rule in the block's record.
     pub tag: u32,
@@ -52,10 +52,10 @@ impl Classes {
         let mut numbers = self.numbers.clone();
         let mut class = |rule: &RuleConfig| {
             let tag = tag(&rule.pattern);
-            let speaks = rule.pinned || rule.disk_share.is_some();
+            let has_disk_rule = rule.pinned || rule.disk_share.is_some();
             let next = u8::try_from(numbers.len() + 1).ok();
             let number = match numbers.get(&tag) {
-                _ if !speaks => None,
+                _ if !has_disk_rule => None,
                 Some(number) => Some(*number),
                 None => next.inspect(|next| {
                     numbers.insert(tag, *next);
@@ -70,15 +70,15 @@ impl Classes {
     }
 
     /// The first rule that matches, as for everything else.
-    pub(in crate::cache::disk) fn of(&self, id: &ObjectId) -> Belonging {
-        let none = Belonging { class: UNCLASSED, tag: 0, pinned: false };
+    pub(in crate::cache::disk) fn of(&self, id: &ObjectId) -> Placement {
+        let none = Placement { class: UNCLASSED, tag: 0, pinned: false };
         if self.numbers.is_empty() {
             return none;
         }
         let first = self.first_match.find(id.bucket().as_str(), id.key().as_str());
         match first.map(|index| &self.rules[index]) {
             Some(Class { number: Some(class), tag, pinned, .. }) => {
-                Belonging { class: *class, tag: *tag, pinned: *pinned }
+                Placement { class: *class, tag: *tag, pinned: *pinned }
             }
             _ => none,
         }
@@ -118,7 +118,7 @@ mod tests {
         let second = first.replaced_by(&rules);
         assert_eq!(
             second.of(&id("bbb", "k")),
-            Belonging { pinned: false, ..first.of(&id("bbb", "k")) }
+            Placement { pinned: false, ..first.of(&id("bbb", "k")) }
         );
         assert_eq!(second.of(&id("ccc", "k")).class, 3);
         assert_eq!(second.of(&id("aaa", "k")).class, UNCLASSED);

@@ -43,7 +43,7 @@ use crate::cache::disk::format::record::{CHUNK, KEY_MAX, Kind, Record};
 use crate::cache::disk::log::index::Index;
 use crate::cache::disk::log::starts::Starts;
 use crate::cache::disk::objects::store::Objects;
-use classes::{Belonging, Classes};
+use classes::{Classes, Placement};
 use error::DiskError;
 use policy::Admission;
 use purges::Purges;
@@ -175,8 +175,8 @@ impl DiskTier {
         self.write(key, belonging, run)
     }
 
-    fn write(&self, key: &BlockKey, of: Belonging, run: &Run) -> bool {
-        let Belonging { class, tag, pinned } = of;
+    fn write(&self, key: &BlockKey, of: Placement, run: &Run) -> bool {
+        let Placement { class, tag, pinned } = of;
         let (digest, full_key) = (key.digest(), digest::block_key(key));
         let (Ok(start), Ok(data_len), Ok(key_len)) = (
             u32::try_from(run.start - key.start()),

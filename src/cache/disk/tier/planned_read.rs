@@ -60,7 +60,9 @@ impl DiskTier {
             false => self.touch(&digest, end - offset),
         };
         let (place, promotes, there) = match touched {
-            Some((entry, deserves)) => (Place::Device(entry), deserves, index::span(&entry)),
+            Some((entry, should_promote)) => {
+                (Place::Device(entry), should_promote, index::span(&entry))
+            }
             None => {
                 let job = self.home(&digest).queue.peek(&digest)?;
                 let there = job.span();
