@@ -5,6 +5,6 @@ pub(in crate::cache::disk) mod index;
 pub(in crate::cache::disk) mod runtime_note;
 pub(in crate::cache::disk) mod segment;
 pub(in crate::cache::disk) mod segment_log;
-pub(in crate::cache::disk) mod starts;
+pub(in crate::cache::disk) mod startup_epoch;
 pub(in crate::cache::disk) mod unreadable;
 pub(in crate::cache::disk) mod unusable;

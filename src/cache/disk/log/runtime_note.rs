@@ -1,7 +1,7 @@
 //! A note in memory, beside the processes and below the machine: that the log of metadata has taken all tombstones.
 //!
 //! A disk that hangs takes no note of it. A process that is killed leaves no mark of a good end either (see
-//! [`super::starts`]), though its tombstones are durable as long as its disk works. What tells the two apart is a
+//! [`super::startup_epoch`]), though its tombstones are durable as long as its disk works. What tells the two apart is a
 //! file in `/dev/shm`: it is there while the disk works, removed before anything goes on without the disk, and gone
 //! with the machine, so that after a power cut each record is confirmed once.
 

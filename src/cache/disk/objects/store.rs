@@ -33,7 +33,7 @@ use crate::cache::disk::log::index::{Entry, Index};
 use crate::cache::disk::log::runtime_note::RuntimeNote;
 use crate::cache::disk::log::segment::{ReadError, Segment, Wait};
 use crate::cache::disk::log::segment_log::{Appender, Found, Log, LogKind};
-use crate::cache::disk::log::starts::Trust;
+use crate::cache::disk::log::startup_epoch::Trust;
 use crate::cache::disk::log::unreadable::Unreadable;
 use crate::cache::invalidate::scope::Covered;
 use crate::metrics::disk::{DiskPath, Failure};

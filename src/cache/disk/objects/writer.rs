@@ -18,7 +18,7 @@ use crate::cache::disk::log::index::{Entry, Index, Place};
 use crate::cache::disk::log::runtime_note::RuntimeNote;
 use crate::cache::disk::log::segment::{Segment, Wait};
 use crate::cache::disk::log::segment_log::{Appender, Log};
-use crate::cache::disk::log::starts::clean_name;
+use crate::cache::disk::log::startup_epoch::clean_name;
 use crate::metrics::disk::{DiskPath, Failure};
 
 pub(in crate::cache::disk) use erase::Erase;

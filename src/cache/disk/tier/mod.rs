@@ -41,7 +41,7 @@ use crate::cache::disk::blocks::volume::Volume;
 use crate::cache::disk::device::files::FolderLock;
 use crate::cache::disk::format::record::{CHUNK, KEY_MAX, Kind, Record};
 use crate::cache::disk::log::index::Index;
-use crate::cache::disk::log::starts::Starts;
+use crate::cache::disk::log::startup_epoch::StartupEpoch;
 use crate::cache::disk::objects::store::Objects;
 use classes::{Classes, Placement};
 use error::DiskError;
@@ -53,7 +53,7 @@ pub(in crate::cache) struct DiskTier {
     volumes: Vec<Volume>,
     objects: Objects,
     purges: Purges,
-    starts: Starts,
+    starts: StartupEpoch,
     admission: Arc<Mutex<Admission>>,
     classes: ArcSwap<Classes>,
     /// Bytes read, by which turnovers of memory are counted.

@@ -29,7 +29,7 @@ use crate::cache::disk::format::record::{Kind, VERSION};
 use crate::cache::disk::log::index::{Entry, Index};
 use crate::cache::disk::log::runtime_note::RuntimeNote;
 use crate::cache::disk::log::segment_log::{Found, Log, LogKind};
-use crate::cache::disk::log::starts::Starts;
+use crate::cache::disk::log::startup_epoch::StartupEpoch;
 use crate::cache::disk::log::unreadable::Unreadable;
 use crate::cache::disk::objects::store::Objects;
 use crate::cache::invalidate::floors::Floors;
@@ -142,7 +142,7 @@ impl DiskTier {
         let name = first.path.display().to_string();
         let folder = folder(first, OBJECTS).map_err(failed)?;
         let note = RuntimeNote::of(&first.path.join(OBJECTS));
-        let starts = Starts::read(metadata, note.read()).map_err(failed)?;
+        let starts = StartupEpoch::read(metadata, note.read()).map_err(failed)?;
         let size = (capacity, segment);
         let objects = Objects::open(folder, &name, size, objects, starts.trust());
         let objects = objects.map_err(failed)?.noting(note);

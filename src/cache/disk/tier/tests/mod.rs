@@ -31,7 +31,7 @@ use crate::cache::disk::device::files::BLOCKS;
 use crate::cache::disk::device::files::Folder;
 use crate::cache::disk::device::sim::{Cached, Op, SimFolder};
 use crate::cache::disk::format::object_record::ObjectRecord;
-use crate::cache::disk::log::starts::{Starts, Trust};
+use crate::cache::disk::log::startup_epoch::{StartupEpoch, Trust};
 use crate::cache::disk::objects::store::Objects;
 use crate::cache::disk::{DiskConfig, DiskLimits, ErasedFiles, NotErased, Share};
 use crate::cache::invalidate::floors::Floors;
@@ -170,7 +170,8 @@ fn open_small_purged(
     let blocks = Box::new(device.blocks.clone());
     let volume = open_volume(0, &config, segment, blocks, 8 * MIB, &tables);
     let (metadata, folder) = (capacity / OBJECTS_SHARE, Box::new(device.objects.clone()));
-    let starts = Starts::read(vec![Box::new(device.objects.clone())], None).expect("it is read");
+    let starts =
+        StartupEpoch::read(vec![Box::new(device.objects.clone())], None).expect("it is read");
     let size = (metadata, metadata / 8);
     let objects = Objects::open(folder, &device.path, size, MIB, starts.trust());
     let Tables { index, admission, classes, .. } = tables;
@@ -200,7 +201,7 @@ fn believed_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects
 
 /// A log of metadata alone, as a process finds it.
 fn start_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects {
-    let starts = Starts::read(vec![Box::new(folder.clone())], None).expect("it is read");
+    let starts = StartupEpoch::read(vec![Box::new(folder.clone())], None).expect("it is read");
     let opened = Objects::open(Box::new(folder.clone()), path, size, MIB, starts.trust());
     let objects = opened.expect("it opens");
     objects.begin(starts.begin().expect("it begins"));

@@ -30,14 +30,14 @@ pub(in crate::cache::disk) enum Trust {
 }
 
 /// The marks of all paths, in folders of metadata.
-pub(in crate::cache::disk) struct Starts {
+pub(in crate::cache::disk) struct StartupEpoch {
     folders: Vec<Box<dyn Folder>>,
     /// The last start that each took part in; 0: none.
     seen: Vec<u64>,
     trust: Trust,
 }
 
-impl Starts {
+impl StartupEpoch {
     /// Reads the marks and changes nothing. `folders`: one of each path, the first path's first. `noted`: what the
     /// last process noted outside of them.
     ///
