@@ -87,8 +87,12 @@ fn without_numbers(text: &str) -> String {
             }
             words.push(shape);
         }
-        let indent = line.len() - line.trim_start().len();
         let words = words.join(" ").replace("N KiB", "N B").replace("N MiB", "N B");
+        // Numbers are aligned to the right.
+        let indent = match line.trim_start().starts_with(|c: char| c.is_ascii_digit()) {
+            true => 2,
+            false => line.len() - line.trim_start().len(),
+        };
         writeln!(out, "{:indent$}{words}", "").unwrap();
     }
     out
