@@ -73,7 +73,7 @@ impl Seen {
     }
 }
 
-/// What all connections of an origin share.
+/// State shared by all connections of an origin.
 struct Shared {
     pace: Pace,
     counters: Counters,

@@ -1,10 +1,10 @@
-//! How slow a synthetic origin is, and what goes wrong with it.
+//! Delays, rates and injected faults of a synthetic origin.
 
 use std::time::Duration;
 
 use crate::content::Random;
 
-/// How slow the origin is, and how often it fails.
+/// Delays, rates and faults of an origin.
 #[derive(Clone, Copy)]
 pub struct Pace {
     /// From the request's last byte to the answer's first.
@@ -25,7 +25,7 @@ impl Pace {
         Self { first_byte: Duration::from_millis(30), rate: Some(80_000_000), ..Self::NEAR };
 }
 
-/// What goes wrong with GET requests: of each kind so many in a thousand, spread as if by chance, in every run the same.
+/// Shares of GET requests, in thousandths, that get each kind of fault. The same requests in every run, in no order.
 #[derive(Clone, Copy)]
 pub struct Mishaps {
     /// Answered a second late.
@@ -39,11 +39,11 @@ pub struct Mishaps {
 }
 
 impl Mishaps {
-    /// How late a request is answered that is answered late.
+    /// Delay of a late answer.
     pub const LATE: Duration = Duration::from_secs(1);
     pub const NONE: Self = Self { late: 0, refused: 0, cut: 0, stalled: 0 };
 
-    /// What becomes of the request of this number.
+    /// Returns the fault of the request with this number, if it has one.
     pub(crate) fn of(self, number: u64) -> Mishap {
         let mut chance = Random::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).below(1000);
         for (share, mishap) in [
@@ -61,7 +61,7 @@ impl Mishaps {
     }
 }
 
-/// What goes wrong with one request.
+/// A fault of one request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mishap {
     None,

@@ -15,7 +15,7 @@ use crate::load::{Client, Get, Refused};
 /// No request takes as long as this.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Right,

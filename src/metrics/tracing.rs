@@ -9,7 +9,7 @@ use super::recorder::{Registered, recorder};
 const SPANS: &str = "hotset_trace_spans_total";
 
 label! {
-    /// What became of a span.
+    /// The outcome of a span.
     Outcome {
         /// The collector took it.
         Sent = "sent",
