@@ -1,7 +1,6 @@
 //! The origins and their credentials change while hotset serves.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::Method;
@@ -212,40 +211,13 @@ async fn no_request_fails_while_the_origin_changes_200_times_under_load() {
     let server = Moving::start(&variant(0)).await;
     let right = (0..OBJECTS).map(|n| stores[0].object_bytes("data", &format!("{n}/o")));
     let right: Arc<[Bytes]> = right.collect();
-    let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let readers = (0..READERS).map(|reader| {
-        let (right, stop, reads) = (right.clone(), stop.clone(), reads.clone());
-        let client = server.process.client();
-        tokio::spawn(async move {
-            let mut n = reader;
-            while !stop.load(Ordering::Relaxed) {
-                let key = format!("{}/o", n % OBJECTS);
-                let read = client.get(&format!("/data/{key}")).send().await;
-                assert_eq!((read.status.as_u16(), read.complete), (200, true), "{}", read.text());
-                assert_eq!(read.body, right[usize::try_from(n % OBJECTS).unwrap()], "{key}");
-                reads.fetch_add(1, Ordering::Relaxed);
-                n += 1;
-            }
-            client.connections()
-        })
-    });
-    let readers: Vec<_> = readers.collect();
+    let clients = (0..READERS).map(|_| server.process.client());
+    let readers = Readers::start(clients, right);
     for n in 1..=RELOADS {
-        let before = reads.load(Ordering::Relaxed);
         server.reload(&variant(n)).await;
-        within("a read", async {
-            while reads.load(Ordering::Relaxed) <= before {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        readers.one_more().await;
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut connections = 0;
-    for reader in readers {
-        connections += reader.await.expect("no read failed");
-    }
-    assert_eq!(connections, READERS, "no connection was dropped");
+    assert_eq!(readers.end().await, READERS, "no connection was dropped");
     for s3 in stores.iter() {
         assert!(gets(s3) > 0 && s3.complaints().is_empty(), "{:?}", s3.complaints());
     }

@@ -4,7 +4,6 @@
 
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::Method;
@@ -326,24 +325,8 @@ async fn no_request_fails_in_200_reloads_under_load() {
     }
     let right = (0..OBJECTS).map(|n| server.s3.object_bytes("data", &format!("{n}/o")));
     let right: Arc<[Bytes]> = right.collect();
-    let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let readers = (0..READERS).map(|reader| {
-        let (right, stop, reads) = (right.clone(), stop.clone(), reads.clone());
-        let client = server.process.client();
-        tokio::spawn(async move {
-            let mut n = reader;
-            while !stop.load(Ordering::Relaxed) {
-                let key = format!("{}/o", n % OBJECTS);
-                let read = client.get(&format!("/data/{key}")).send().await;
-                assert_eq!((read.status.as_u16(), read.complete), (200, true), "{}", read.text());
-                assert_eq!(read.body, right[usize::try_from(n % OBJECTS).unwrap()], "{key}");
-                reads.fetch_add(1, Ordering::Relaxed);
-                n += 1;
-            }
-            client.connections()
-        })
-    });
-    let readers: Vec<_> = readers.collect();
+    let clients = (0..READERS).map(|_| server.process.client());
+    let readers = Readers::start(clients, right);
     let mut refused = 0;
     for n in 1..=RELOADS {
         if n % 20 == 0 {
@@ -352,24 +335,14 @@ async fn no_request_fails_in_200_reloads_under_load() {
             assert_eq!(status, 400);
             refused += 1;
         }
-        let before = reads.load(Ordering::Relaxed);
         let report = server.reload(&variant(n)).await;
         assert_eq!(report["restart_needed"], false, "{report}");
         // Some reads meet each of them.
-        within("a read", async {
-            while reads.load(Ordering::Relaxed) <= before {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        readers.one_more().await;
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut connections = 0;
-    for reader in readers {
-        connections += reader.await.expect("no read failed");
-    }
-    assert_eq!(connections, READERS, "no connection was dropped");
+    let reads = readers.count();
+    assert_eq!(readers.end().await, READERS, "no connection was dropped");
     let count = |series: &'static str| server.process.metric(series);
     assert_eq!((count(SUCCESSES).await, count(FAILURES).await), (200.0, f64::from(refused)));
-    assert!(reads.load(Ordering::Relaxed) >= RELOADS);
+    assert!(reads >= RELOADS);
 }
