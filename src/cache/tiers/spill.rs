@@ -46,6 +46,7 @@ mod tests {
 
     use super::*;
     use crate::cache::Cache;
+    use crate::cache::key::ObjectVersion;
     use crate::cache::lookup::metadata::Lookup;
     use crate::cache::metadata::clock::{Moment, Sent};
     use crate::cache::metadata::store::LearnedBy;
@@ -158,30 +159,25 @@ mod tests {
         assert!(disk.knows(id));
 
         let new = meta("\"new\"");
-        let version = cache.objects.version(id, &new);
-        cache.fetcher.admission.admit_opened(
-            id,
-            cache.objects.generations.current(id),
-            Moment::now(),
-            &new,
-            &version,
-        );
+        admit(&world, &new);
         assert!(!disk.knows(id));
         world.end().await;
     }
 
+    /// Admits metadata of the object as a cold read does.
+    fn admit(world: &World, meta: &Arc<ObjectMeta>) -> ObjectVersion {
+        let (cache, id) = (&world.cache, &world.id);
+        let version = cache.objects.version(id, meta);
+        let generation = cache.objects.generations.current(id);
+        cache.fetcher.admission.admit_opened(id, generation, Moment::now(), meta, &version);
+        version
+    }
+
     /// Makes a block of the object known and puts it into memory.
     fn keep_block(world: &World) -> BlockKey {
-        let (cache, id) = (&world.cache, &world.id);
+        let cache = &world.cache;
         let meta = meta("\"e\"");
-        let version = cache.objects.version(id, &meta);
-        cache.fetcher.admission.admit_opened(
-            id,
-            cache.objects.generations.current(id),
-            Moment::now(),
-            &meta,
-            &version,
-        );
+        let version = admit(world, &meta);
         let key = version.block(0);
         cache.blocks.admit(&key, Block::new(0, bytes::Bytes::from_static(b"12345")));
         key
