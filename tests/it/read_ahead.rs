@@ -161,6 +161,19 @@ async fn r12_a_head_of_a_columnar_file_that_is_absent_or_archived_is_answered_as
 
 /// What is read ahead of an object that is overwritten meanwhile is not served afterwards.
 #[tokio::test]
+async fn an_origin_that_fails_is_asked_as_often_for_a_columnar_file_as_for_any_other() {
+    let (s3, _proxy, client) = started().await;
+    s3.fault(Matcher::any(), Always, Fault::Status(500, "InternalError"));
+    let mut asked = Vec::new();
+    for key in ["a.bin", "a.parquet"] {
+        s3.forget_requests();
+        assert_eq!(client.head(&format!("/data/{key}")).send().await.status, 503);
+        asked.push(s3.requests().len());
+    }
+    assert_eq!(asked[0], asked[1], "{}", s3.describe());
+}
+
+#[tokio::test]
 async fn r5_what_is_read_ahead_of_an_old_version_is_not_served_after_a_write() {
     let (s3, _proxy, client) = started().await;
     let (old, new) = (Object::random(32 * MIB, 1), Object::random(32 * MIB, 2));

@@ -98,7 +98,7 @@ impl AheadReads {
     /// its metadata, too. `None`: it has to be asked for by a HEAD.
     ///
     /// # Errors
-    /// [`CacheError`]: the object is not there.
+    /// [`CacheError`]: the object is not there, or the origin fails.
     pub(in crate::cache) async fn head_with_tail(
         self: &Arc<Self>,
         id: &ObjectId,
@@ -114,6 +114,10 @@ impl AheadReads {
                 Ok(Some(found))
             }
             Err(error) if error.is_absence() => Err(error),
+            // It has been asked often enough.
+            Err(CacheError::Origin(error)) if error.allows_stale() => {
+                Err(CacheError::Origin(error))
+            }
             Err(_) => Ok(None),
         }
     }
