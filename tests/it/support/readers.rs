@@ -17,10 +17,10 @@ pub struct Readers {
 
 impl Readers {
     /// `objects`: the bytes of each N from 0.
-    pub fn start(clients: impl IntoIterator<Item = Client>, objects: Arc<[Bytes]>) -> Self {
+    pub fn start(clients: impl IntoIterator<Item = Client>, objects: &Arc<[Bytes]>) -> Self {
         let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let tasks = clients.into_iter().enumerate().map(|(first, client)| {
-            let (objects, stop, reads) = (objects.clone(), stop.clone(), reads.clone());
+            let (objects, stop, reads) = (Arc::clone(objects), stop.clone(), reads.clone());
             tokio::spawn(async move {
                 for n in (0..objects.len()).cycle().skip(first) {
                     if stop.load(Ordering::Relaxed) {
