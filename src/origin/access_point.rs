@@ -1,8 +1,8 @@
-//! Access points of S3, which stand in the place of a bucket and have an endpoint of their own.
+//! Access points of S3: they stand in for a bucket and have their own endpoint.
 
 use super::{Addressing, OriginConfig};
 
-/// An access point, by its ARN.
+/// An access point, identified by its ARN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessPoint {
     region: String,
@@ -10,10 +10,10 @@ pub struct AccessPoint {
     host: String,
 }
 
-/// Why an ARN is not that of an access point that can be reached.
+/// Reason for which an ARN does not name a supported access point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotAnAccessPoint {
-    /// It needs `SigV4A`.
+    /// A multi-Region access point, which requires `SigV4A`.
     MultiRegion,
     Outposts,
     ObjectLambda,
@@ -58,7 +58,8 @@ impl AccessPoint {
         Ok(Self { region: region.to_owned(), host })
     }
 
-    /// The settings of an origin at which it is the bucket: those of `origin` for all but the place.
+    /// Returns the settings of an origin whose bucket is this access point: those of `origin`, except endpoint, region
+    /// and addressing.
     #[must_use]
     pub fn settings(&self, origin: &OriginConfig) -> OriginConfig {
         let uri: Option<http::Uri> = origin.endpoint.parse().ok();

@@ -1,4 +1,4 @@
-//! The connections in use to each address of an endpoint, and how many there may be.
+//! Connections in use to each address of an endpoint, and their limit.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 
 use super::slots::{Slot, Slots, Urgency};
 
-/// Beyond so many addresses those without a connection are forgotten.
+/// Number of addresses beyond which entries without a connection are removed.
 const MOST: usize = 512;
 
-/// One [`Slots`] for each address: of those that wait, what is most urgent goes first.
+/// A set of [`Slots`] per address. Among waiting requests, the most urgent gets the next connection.
 #[derive(Debug)]
 pub(super) struct AddressSlots {
     by_address: Mutex<HashMap<SocketAddr, Arc<Slots>>>,
@@ -19,12 +19,12 @@ pub(super) struct AddressSlots {
 }
 
 impl AddressSlots {
-    /// At most `most` connections in use to one address; `None`: they are only counted.
+    /// Limits connections in use to `most` per address; `None`: they are only counted.
     pub(super) fn new(most: Option<usize>) -> Self {
         Self { by_address: Mutex::default(), most }
     }
 
-    /// The bound of one address.
+    /// Returns the connection limit of one address.
     pub(super) fn most(&self) -> Option<usize> {
         self.most
     }
@@ -39,12 +39,12 @@ impl AddressSlots {
         by_address.entry(address).or_insert_with(new).clone()
     }
 
-    /// A connection to this address, if it may have one more now.
+    /// Takes a connection slot of this address, if one is free.
     pub(super) fn try_take(&self, address: SocketAddr, urgency: &Urgency) -> Option<Slot> {
         self.of(address).try_take(urgency.class())
     }
 
-    /// A connection to the first of `addresses` that may have one more; where none may, the first of them is waited for.
+    /// Takes a slot of the first of `addresses` that has one free; if none has, waits for the first address.
     pub(super) async fn take(
         &self,
         addresses: &[SocketAddr],
@@ -58,7 +58,7 @@ impl AddressSlots {
         (addresses[0], slots.take(urgency).await)
     }
 
-    /// Connections in use, by address.
+    /// Returns the number of connections in use by address.
     pub(super) fn in_use(&self) -> Vec<(SocketAddr, usize)> {
         let by_address = self.by_address.lock();
         let used = by_address.iter().map(|(address, slots)| (*address, slots.in_use()));

@@ -1,10 +1,10 @@
-//! Which of the origin's addresses the next connection goes to.
+//! Choice of the origin address for the next connection.
 //!
-//! In turn, all of those that answer. One that fails several times in a row is set aside: no request goes there, neither
-//! over a new connection nor over a kept one, until a probe has made a connection to it. So is one that is much slower than
-//! the others, each time for longer. Where all are set aside, all are used: there is nothing to lose.
+//! Addresses that answer are used in turn. One that fails several times in a row is set aside: no request goes there,
+//! neither over a new connection nor over an idle one, until a probe has connected to it. So is one that is much slower
+//! than the others, each time for longer. If all are set aside, all are used: there is nothing to lose.
 //!
-//! Beside addresses of IPv4 those of IPv6 come last until a connection to one of them was made: a resolver may give them
+//! IPv6 addresses come after IPv4 ones until a connection to one of them has been made: a resolver may return them
 //! where no route leads to them.
 
 use std::collections::HashMap;
@@ -19,41 +19,42 @@ use tokio::time::Instant;
 
 use super::latencies::Latencies;
 
-/// Failures in a row that set an address aside.
+/// Consecutive failures after which an address is set aside.
 const FAILURES: u32 = 3;
 /// The first pause before a probe; it doubles up to `LAST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_PAUSE: Duration = Duration::from_mins(5);
-/// A request given up earlier, since it was not wanted any more, says nothing of the address,
+/// Upper bound of [`Addresses::soon`]: a request cancelled earlier than this does not count against the address.
 const SOON: Duration = Duration::from_millis(100);
-/// nor does one where others answer within a little less than that: one that was late, and whose copy was faster, does.
+/// That bound as a multiple of the usual latency of the other addresses: a late request that lost to its hedge does
+/// count.
 const SOON_OF_USUAL: f64 = 2.0;
 const SOONEST: Duration = Duration::from_millis(20);
-/// An address that is slow again within this time is set aside for longer.
+/// Time within which an address that is slow again is set aside for longer.
 const SLOW_AGAIN: Duration = Duration::from_mins(10);
-/// Of more addresses than this the healthy ones are forgotten.
+/// Number of addresses with recorded failures or slowness beyond which no more are recorded.
 const MOST: usize = 1024;
 
-/// What is known of the origin's addresses.
+/// Health of the origin's addresses.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     turn: AtomicUsize,
-    /// How many there are.
+    /// Number of the addresses.
     count: AtomicUsize,
     failing: Mutex<HashMap<SocketAddr, Failing>>,
     latencies: Mutex<Latencies>,
-    /// How many requests and connections each did not answer.
+    /// Total of failed requests and connection attempts by address.
     failures: Mutex<HashMap<SocketAddr, u64>>,
-    /// When an address was last set aside for being slow, and for how long.
+    /// Time at which each address was last set aside for slowness, and for how long.
     slow: Mutex<HashMap<SocketAddr, (Instant, Duration)>>,
     ipv6: Ipv6,
 }
 
-/// Whether IPv6 leads anywhere.
+/// State of IPv6 connectivity.
 #[derive(Debug, Default)]
 struct Ipv6 {
     works: AtomicBool,
-    /// The next probe, and the pause after it.
+    /// Time of the next probe, and the pause after it.
     probe: Mutex<Option<(Instant, Duration)>>,
 }
 
@@ -67,11 +68,11 @@ struct Failing {
 struct Aside {
     probe_at: Instant,
     pause: Duration,
-    /// It answers, and an answer proves nothing.
+    /// Set aside for slowness: it answers, so a single answer does not restore it.
     is_slow: bool,
 }
 
-/// A request on its way to an address, until its answer begins. Dropped without one it was given up.
+/// A request under way to an address, until its response begins. Dropped before that, it counts as cancelled.
 #[derive(Debug)]
 pub(super) struct Watch {
     addresses: Weak<Addresses>,
@@ -84,29 +85,29 @@ pub(super) struct Watch {
 pub struct AddressReport {
     pub address: SocketAddr,
     pub state: AddressState,
-    /// Requests in a row that it did not answer.
+    /// Consecutive failed requests.
     pub failures: u32,
-    /// The same since it is known, in a row or not.
+    /// Failed requests in total.
     pub failures_total: u64,
-    /// Until the next probe of one that is set aside.
+    /// Time until the next probe, if the address is set aside.
     pub probe_in_seconds: Option<u64>,
-    /// Usual time to the head of an answer; `None`: there is no other address, or it has not answered yet.
+    /// Usual time to the response head; `None`: the address is the only one, or has not answered yet.
     pub usual_seconds: Option<f64>,
 }
 
-/// Whether requests go to an address.
+/// Whether requests are sent to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AddressState {
     Used,
-    /// Set aside: it fails.
+    /// Set aside because it fails.
     Failing,
-    /// Set aside: it is much slower than the others.
+    /// Set aside because it is much slower than the others.
     Slow,
 }
 
 impl Addresses {
-    /// The health of each of these.
+    /// Returns the health of each of these addresses.
     pub(super) fn report(&self, known: &[SocketAddr]) -> Vec<AddressReport> {
         let (failing, latencies, now) =
             (self.failing.lock(), self.latencies.lock(), Instant::now());
@@ -131,7 +132,7 @@ impl Addresses {
         known.iter().map(of).collect()
     }
 
-    /// Those of `known` that are not set aside, the next one first; and one that is to be probed.
+    /// Returns those of `known` that are not set aside, the next one first, and one that is due for a probe.
     pub(super) fn choose(&self, known: &[SocketAddr]) -> (Vec<SocketAddr>, Option<SocketAddr>) {
         self.count.store(known.len(), Ordering::Relaxed);
         let (mut good, probe) = self.good(known);
@@ -172,19 +173,19 @@ impl Addresses {
         if good.is_empty() { (known.to_vec(), probe) } else { (good, probe) }
     }
 
-    /// Watches a request to `address`.
+    /// Tracks a request to `address`.
     pub(super) fn watch(self: &Arc<Self>, address: SocketAddr) -> Watch {
         Watch { addresses: Arc::downgrade(self), address, since: Instant::now() }
     }
 
-    /// A connection to it was made for a request.
+    /// Records that a connection was made to the address for a request.
     pub(super) fn connected(&self, address: SocketAddr) {
         if address.is_ipv6() && !self.ipv6.works.swap(true, Ordering::Relaxed) {
             log::debug!("origin: IPv6 works");
         }
     }
 
-    /// A probe made a connection to it.
+    /// Restores an address to which a probe has made a connection.
     pub(super) fn admit(&self, address: SocketAddr) {
         self.connected(address);
         self.latencies.lock().forget(address);
@@ -193,7 +194,7 @@ impl Addresses {
         }
     }
 
-    /// It answered after `elapsed`.
+    /// Records a response after `elapsed`.
     fn answered(&self, address: SocketAddr, elapsed: Duration) {
         if self.count.load(Ordering::Relaxed) > 1 && self.latencies.lock().record(address, elapsed)
         {
@@ -202,7 +203,7 @@ impl Addresses {
         self.answers(address);
     }
 
-    /// It is much slower than the others: it is set aside, unless most are.
+    /// Sets a slow address aside, unless most addresses are set aside already.
     fn is_slow(&self, address: SocketAddr) {
         let mut failing = self.failing.lock();
         let aside = failing.values().filter(|failing| failing.aside.is_some()).count();
@@ -242,7 +243,7 @@ impl Addresses {
         }
     }
 
-    /// How long a request must have waited for its being given up to say something of the address.
+    /// Returns the time before which a cancelled request does not count against the address.
     fn soon(&self, address: SocketAddr) -> Duration {
         match self.latencies.lock().usual_of_others(address, Instant::now()) {
             Some(usual) => Duration::from_secs_f64(usual * SOON_OF_USUAL).clamp(SOONEST, SOON),
@@ -250,7 +251,7 @@ impl Addresses {
         }
     }
 
-    /// It did not answer.
+    /// Records a failed request to the address.
     pub(super) fn fails(&self, address: SocketAddr) {
         self.count_failure(address);
         if self.count.load(Ordering::Relaxed) < 2 {
@@ -271,7 +272,7 @@ impl Addresses {
 }
 
 impl Ipv6 {
-    /// Whether it is time to try whether it works.
+    /// Whether a probe of IPv6 is due.
     fn is_due(&self) -> bool {
         let (now, mut probe) = (Instant::now(), self.probe.lock());
         let (at, pause) = probe.unwrap_or((now, FIRST_PAUSE));
@@ -284,14 +285,14 @@ impl Ipv6 {
 }
 
 impl Watch {
-    /// The answer began.
+    /// Records that the response began.
     pub(super) fn answered(mut self) {
         if let Some(addresses) = std::mem::take(&mut self.addresses).upgrade() {
             addresses.answered(self.address, self.since.elapsed());
         }
     }
 
-    /// The connection had been kept, and was closed meanwhile: that says nothing of the address.
+    /// Records that the idle connection had been closed, which does not count against the address.
     pub(super) fn was_stale(mut self) {
         self.addresses = Weak::new();
     }
@@ -380,7 +381,7 @@ mod tests {
         assert_eq!(addresses.choose(&known).0.len(), 3);
     }
 
-    /// Has each of the addresses answer, the first of them after `slow`.
+    /// Lets each of the addresses answer, the first of them after `slow`.
     fn answer(addresses: &Addresses, known: &[SocketAddr], slow: Duration) {
         for _ in 0..100 {
             for (n, address) in known.iter().enumerate() {

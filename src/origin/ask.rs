@@ -12,7 +12,7 @@ use super::slots::{Class, Urgency};
 use crate::metrics::{self, OriginKind, Outcome};
 use crate::s3::BucketName;
 
-/// The head of an answer.
+/// Head of the response to an authorisation request.
 #[derive(Debug)]
 pub struct AuthorizationResponse {
     pub status: StatusCode,
@@ -20,8 +20,7 @@ pub struct AuthorizationResponse {
 }
 
 impl Origin {
-    /// Sends a request without a body, as it is, and returns the head of the answer. A body of that is not
-    /// passed on.
+    /// Sends a request without a body, unchanged, and returns the response head. A response body is discarded.
     ///
     /// # Errors
     /// [`OriginError::Connect`], [`OriginError::Timeout`] or [`OriginError::Broken`]; nothing is tried again but a
@@ -57,7 +56,7 @@ impl Origin {
     }
 }
 
-/// What was hoped for is 304.
+/// Classifies a status for the metrics; 304 is the expected one.
 fn outcome_of(status: StatusCode) -> Outcome {
     match status.as_u16() {
         304 => Outcome::Ok,

@@ -7,17 +7,17 @@ use http::HeaderValue;
 
 use crate::s3::{ObjectMeta, PartNumber};
 
-/// The bytes asked of an object.
+/// Requested bytes of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
-    /// The whole object, with its checksums, asked without a range. It is read to its end if it has at most twice so many
-    /// bytes; of a larger one so many are read from its start.
+    /// The whole object with its checksums, requested without a range. Up to twice this many bytes are read to the end;
+    /// of a larger object, only this many from its start.
     Whole(u64),
     /// Half-open, in bytes; may reach past the end of an object whose size is not known yet.
     Range(Range<u64>),
     /// The last `n` bytes.
     Suffix(u64),
-    /// Those of a part, with its checksums; the answer says which they are.
+    /// The bytes of a part, with its checksums; the response tells their range.
     Part(PartNumber),
 }
 
@@ -31,7 +31,7 @@ impl Asked {
         Some(HeaderValue::from_str(&text).expect("digits are legal in a header"))
     }
 
-    /// The range, if it is one.
+    /// Returns the range, if this is one.
     pub fn range(&self) -> Option<&Range<u64>> {
         match self {
             Self::Range(range) => Some(range),
@@ -39,7 +39,7 @@ impl Asked {
         }
     }
 
-    /// The part, if it is one.
+    /// Returns the part number, if this is one.
     pub fn part(&self) -> Option<PartNumber> {
         match self {
             Self::Part(number) => Some(*number),
@@ -47,7 +47,8 @@ impl Asked {
         }
     }
 
-    /// The bytes that an answer brings of an object of `size` bytes; `None`: only the answer says where a part lies.
+    /// Returns the bytes in the response for an object of `size` bytes; `None`: only the response tells the range of a
+    /// part.
     pub fn span(&self, size: u64) -> Option<Range<u64>> {
         match self {
             Self::Whole(most) if size > most.saturating_mul(2) => Some(0..*most),
@@ -62,10 +63,10 @@ impl Asked {
 /// Version to which a ranged GET is pinned (R3).
 #[derive(Debug, Clone)]
 pub enum Pin {
-    /// Whatever is current: the first request for an object that is not known.
+    /// The current version: the first request for an object that is not cached.
     Current,
-    /// The current one, if it has this `ETag`.
+    /// The current version, if it has this `ETag`.
     Matching(HeaderValue),
-    /// That version: by version id, else by `If-Match`; compared with the answer either way.
+    /// This version: by version id if it has one, else by `If-Match`. The response is compared with it in both cases.
     Version(Arc<ObjectMeta>),
 }

@@ -1,4 +1,4 @@
-//! The body of a ranged GET: counted, compared, and resumed on a new connection where it breaks off.
+//! The body of a ranged GET: counted, verified, and resumed on a new connection where it breaks off.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::width::Transfer;
 use crate::metrics::{self, hedging::Phase};
 use crate::s3::{ObjectId, ObjectMeta};
 
-/// Progress of this many bytes renews the retry budget.
+/// Bytes of progress that renew the retry budget.
 const PROGRESS: u64 = 64 * 1024;
 
 /// Response of a ranged GET.
@@ -34,13 +34,13 @@ pub struct Body {
     pin: Pin,
     exchange: Option<Exchange>,
     waiting: Waiting,
-    /// Bytes on the wire before the first that was asked.
+    /// Bytes on the wire before the first requested one.
     skip: u64,
     at: u64,
     end: u64,
     renewed_at: u64,
     budget: RetryBudget,
-    /// `None`: the body is short.
+    /// Measures the transfer; `None`: the body is too short to count.
     transfer: Option<Transfer>,
 }
 
@@ -72,18 +72,18 @@ impl Body {
         Answer { meta, range, body }
     }
 
-    /// Gives up everything from `end` on; unless that is little, the connection is closed once `end` is reached.
+    /// Drops everything from `end` on. Unless that is little, the connection is closed once `end` is reached.
     pub fn truncate(&mut self, end: u64) {
         self.end = self.end.min(end);
     }
 
-    /// The bytes not delivered yet.
+    /// Returns the number of bytes not yet delivered.
     pub fn remaining(&self) -> u64 {
         self.end - self.at
     }
 
-    /// Hands the next bytes to `sink`, which gets each byte of the range once and in order.
-    /// `false` when all were delivered.
+    /// Passes the next bytes to `sink`, which gets each byte of the range once and in order. Returns `false` when all
+    /// were delivered.
     ///
     /// # Errors
     /// The last error after all retries; [`OriginError::Changed`] without any.
@@ -119,7 +119,7 @@ impl Body {
         }
     }
 
-    /// One successful read from the wire that delivers at least a byte.
+    /// Performs one successful read from the wire, which delivers at least a byte.
     async fn read(&mut self, sink: &mut impl FnMut(&[u8])) -> Result<(), OriginError> {
         loop {
             let rest = self.at..self.end;
@@ -164,7 +164,7 @@ impl Body {
         }
     }
 
-    /// Asks again from the byte where the body broke off, of the same version.
+    /// Requests the same version again from the byte where the body broke off.
     async fn resume(&mut self, mut failure: OriginError) -> Result<(), OriginError> {
         self.exchange = None;
         self.waiting.resumed();
@@ -184,7 +184,7 @@ impl Body {
     }
 }
 
-/// A second request for the rest of a body, if it may be sent.
+/// Prepares a second request for the rest of a body, if hedging permits one.
 fn ask_again(
     origin: &Arc<Origin>,
     id: &ObjectId,

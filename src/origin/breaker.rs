@@ -1,11 +1,11 @@
 //! The circuit breaker of the origin.
 //!
-//! It opens when the origin fails several requests in a row over half a second, or half of those of the last ten seconds.
-//! While it is open one request now and then is let through as a probe; the first answer closes it, whoever asked.
-//! Failures count that say something of the origin: no connection, no answer in time, a broken one, 5xx. What it refuses,
-//! and that it asks for less, are answers. Failures about a single object say nothing of the others.
+//! It opens when several requests in a row fail over half a second, or half of those of the last ten seconds. While it
+//! is open, one request now and then is let through as a probe; the first answer to any request closes it. Only
+//! failures of the origin itself count: no connection, a timeout, a broken response, 5xx. Refusals and throttling are
+//! answers. Failures about a single object do not count against the others.
 //!
-//! Only reads that the cache makes are held back. What passes through is always tried: a write cannot be answered in
+//! Only the cache's own reads are held back. Requests that pass through are always sent: a write cannot be answered in
 //! another way, and its answer is as good as a probe's.
 
 use std::sync::Arc;
@@ -19,35 +19,35 @@ use super::OriginError;
 use super::recent::Recent;
 use crate::metrics::origin::set_breaker_open;
 
-/// Failures without an answer between them,
+/// Consecutive failures, without an answer between them, that open the breaker.
 const FAILURES: u32 = 5;
-/// over at least this long: when connections break all at once, retries bridge it.
+/// Minimum span of those failures: when connections break all at once, retries bridge it.
 const SPAN: Duration = Duration::from_millis(500);
-/// Percent of failures among the attempts of the last ten seconds, over as long,
+/// Percentage of failed attempts in the last ten seconds that opens the breaker; they span ten seconds too.
 const SHARE: u64 = 50;
-/// and of at least so many attempts.
+/// Minimum attempts for that percentage to count.
 const ATTEMPTS: u32 = 20;
 /// The first pause between two probes; it doubles up to `LAST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
-/// What opens again within this time after it closed goes on with the longest pause, and says nothing of it.
+/// Time after closing within which reopening continues with the longest pause and is not logged.
 const SETTLED: Duration = Duration::from_secs(10);
-/// Requests that were waited for in vain, with no answer of the origin between them, before it counts as silent.
+/// Requests that timed out for their readers, with no answer between them, after which the origin counts as silent.
 const SILENT: u32 = 3;
 
 /// Outcome of an attempt, for the circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sign {
-    /// It is there.
+    /// The origin answers.
     Answers,
-    /// It fails; with a hash of the object that was asked for when it may be that object's fault.
+    /// The origin fails; with a hash of the requested object when that object may be the cause.
     Fails(Option<u64>),
     /// Neither.
     Nothing,
 }
 
 impl Sign {
-    /// `about`: a hash of what was asked for.
+    /// Classifies the outcome of an attempt; `about`: a hash of the requested object.
     pub(super) fn of(failure: Option<&OriginError>, about: u64, is_head: bool) -> Self {
         let Some(failure) = failure else { return Self::Answers };
         match failure {
@@ -84,17 +84,17 @@ impl Sign {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Opened,
-    /// After it was open for so long.
+    /// Closed after being open for this long.
     Closed(Duration),
 }
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// In metrics; `None`: the default origin.
+    /// Name of the origin in metrics; `None`: the default origin.
     pub(super) name: Option<Arc<str>>,
     enabled: bool,
     is_open: AtomicBool,
-    /// Requests that were waited for in vain since the last answer.
+    /// Requests since the last answer whose readers gave up waiting.
     unanswered: AtomicU32,
     state: Mutex<State>,
 }
@@ -107,16 +107,16 @@ struct State {
     closed: Option<Instant>,
 }
 
-/// Failures in a row.
+/// Consecutive failures.
 #[derive(Debug, Default)]
 struct Row {
     failures: u32,
     since: Option<Instant>,
-    /// The first failure with none in the ten seconds before it, and the last.
+    /// The first failure that no other precedes within ten seconds, and the last failure.
     first: Option<(Instant, Instant)>,
-    /// Reason of the last failure.
+    /// Object hash of the last failure, if its object may be the cause.
     about: Option<u64>,
-    /// When a failure last was not about the same object as the one before it.
+    /// Last time at which a failure was about another object than the failure before it.
     several: Option<Instant>,
 }
 
@@ -143,17 +143,17 @@ impl Breaker {
         self.is_open.load(Ordering::Relaxed)
     }
 
-    /// Whether the origin is known not to answer: it fails, or was waited for in vain several times.
+    /// Whether the origin is known not to answer: the breaker is open, or several readers gave up waiting.
     pub(super) fn is_failing(&self) -> bool {
         self.is_open() || self.unanswered.load(Ordering::Relaxed) >= SILENT
     }
 
-    /// A request was not answered as soon as somebody wanted it.
+    /// Counts a request that was not answered while a reader waited for it.
     pub(super) fn unanswered(&self) {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a request may be sent; else after what time it is worth a try.
+    /// Whether a request may be sent; if not, returns the time after which to try.
     pub(super) fn permit(&self) -> Result<(), Duration> {
         if !self.is_open() {
             return Ok(());
@@ -168,7 +168,7 @@ impl Breaker {
         Ok(())
     }
 
-    /// Takes in how an attempt ended.
+    /// Records the outcome of an attempt.
     pub(super) fn record(&self, sign: Sign) -> Option<Change> {
         match sign {
             Sign::Answers => self.answered(),

@@ -1,4 +1,4 @@
-//! The head of an answer to a GET, compared with what was asked (R2, R3).
+//! Validation of the response head of a GET against the request (R2, R3).
 
 use std::ops::Range;
 
@@ -10,18 +10,18 @@ use super::error::OriginError;
 use crate::s3::ObjectMeta;
 use crate::s3::range::ContentRange;
 
-/// An answer's head, compared with what was asked.
+/// A response head that matches the request.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) meta: ObjectMeta,
-    /// Of the object, to be delivered.
+    /// The range of the object to deliver.
     pub(super) range: Range<u64>,
-    /// Where the bytes on the wire begin: 0 when the origin answered 200 to a range (R2).
+    /// Offset of the first byte on the wire: 0 when the origin answered 200 to a range (R2).
     pub(super) wire_start: u64,
 }
 
 impl Checked {
-    /// Compares an answer's head with what was asked.
+    /// Validates a response head against the request.
     pub(super) fn new(
         asked: &Asked,
         pin: &Pin,

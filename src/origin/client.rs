@@ -1,4 +1,4 @@
-//! One request to the origin: signed, sent, its answer's head read; and what is learnt from one that is refused.
+//! One request to the origin: signed, sent, its response head read; and the handling of refusals.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -31,10 +31,10 @@ use crate::auth::{Credentials, Signer};
 use crate::metrics::{self, OriginKind};
 use crate::s3::{BucketName, ObjectId, PartNumber, S3Error};
 
-/// More of an error's body than this is not read.
+/// Maximum bytes of an error body that are read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
-/// The origin as hotset asks it: one endpoint, one pool of connections, and the keys of each domain.
+/// Client of one origin: an endpoint, a pool of connections, and the keys of each credential domain.
 pub struct Origin {
     config: Arc<OriginConfig>,
     transport: Arc<Transport>,
@@ -43,7 +43,7 @@ pub struct Origin {
     health: Health,
     hedging: Hedging,
     width: Arc<Width>,
-    /// `None`: our own keys do not change.
+    /// Renewal of hotset's own keys; `None`: they do not change.
     renewal: Option<Arc<Renewal>>,
     clock: Arc<OriginClock>,
 }
@@ -67,7 +67,7 @@ impl Origin {
         })
     }
 
-    /// As [`Origin::new`], with credentials that are renewed from where they were found.
+    /// As [`Origin::new`], with credentials that are renewed from their source.
     ///
     /// # Errors
     /// As [`Origin::new`].
@@ -79,8 +79,8 @@ impl Origin {
         Ok(Self { renewal: Some(Arc::new(renewal)), ..origin })
     }
 
-    /// As [`Origin::new`], of one directory bucket, whose requests are signed with the keys of sessions. The first is
-    /// asked for before this returns; where it is not given, requests are refused until one is.
+    /// As [`Origin::new`], for a directory bucket, whose requests are signed with session keys. Requests the first
+    /// session before returning; if that fails, requests are refused until there is one.
     ///
     /// # Errors
     /// As [`Origin::new`].
@@ -106,8 +106,8 @@ impl Origin {
         Ok(Self { renewal: Some(Arc::new(renewal)), ..origin })
     }
 
-    /// The same beside another origin of this process: a request that comes back by way of either is ours. `name`: in
-    /// metrics.
+    /// Returns this origin set up beside another one of this process, so that a forwarding loop over either is
+    /// detected. `name`: in metrics.
     #[must_use]
     pub fn beside(self, other: &Self, name: &str) -> Self {
         let origin = self.succeeding(other);
@@ -115,7 +115,7 @@ impl Origin {
         Self { width, health: origin.health.with_name(name), ..origin }
     }
 
-    /// The same in the place of another origin of this process, which a request may still come back from.
+    /// Returns this origin in place of another one of this process, whose requests may still come back.
     #[must_use]
     pub fn succeeding(self, other: &Self) -> Self {
         let transport = Arc::new(self.transport.beside(&other.transport));
@@ -136,7 +136,7 @@ impl Origin {
         &self.domains
     }
 
-    /// The detection of requests that come back from the origin.
+    /// Returns the detector of forwarding loops.
     pub fn loops(&self) -> &LoopGuard {
         self.transport.loops()
     }
@@ -153,7 +153,7 @@ impl Origin {
         &self.clock
     }
 
-    /// Where a bucket is asked; `None`: the service.
+    /// Returns the site of a bucket; `None`: that of the service.
     pub fn site(&self, bucket: Option<&BucketName>) -> Arc<Site> {
         self.locator.site(bucket)
     }
@@ -166,12 +166,12 @@ impl Origin {
         &self.hedging
     }
 
-    /// The width of long reads.
+    /// Returns the width of long reads.
     pub(super) fn width(&self) -> &Arc<Width> {
         &self.width
     }
 
-    /// Remembers whether the origin answers.
+    /// Records whether the origin answers.
     pub fn note(&self, failure: Option<&OriginError>) {
         self.health.note(failure);
     }
@@ -181,7 +181,7 @@ impl Origin {
         self.health.is_failing()
     }
 
-    /// Whether it is down and not only slow, as a read that failed with this error shows: no connection is made, or the
+    /// Whether the origin is down and not only slow, given the error of a failed read: no connection is made, or the
     /// circuit breaker is open.
     pub fn is_down(&self, failure: &OriginError) -> bool {
         match failure {
@@ -192,29 +192,30 @@ impl Origin {
         }
     }
 
-    /// How long no request was answered; zero: the last one was.
+    /// Returns the time for which no request has been answered; zero: the last one was answered.
     pub fn failing_for(&self) -> Duration {
         self.health.failing_for()
     }
 
-    /// Somebody who could do without an answer did not wait for it any longer.
+    /// Counts a request that a reader with a fallback stopped waiting for.
     pub fn unanswered(&self) {
         self.health.unanswered();
     }
 
-    /// Takes a retry from what all requests together may have.
+    /// Takes a retry from the budget that all requests share.
     pub fn may_retry(&self) -> bool {
         self.health.may_retry()
     }
 
-    /// Keeps the credentials good for as long as the origin is in use.
+    /// Keeps the credentials valid for as long as the origin is in use.
     pub fn renew_credentials(&self) {
         if let Some(renewal) = &self.renewal {
             renewal.start();
         }
     }
 
-    /// Whether the credentials that a domain was refused with were replaced by others: then the request is sent again.
+    /// Whether the credentials with which a domain was refused have been replaced, so that the request is worth sending
+    /// again.
     pub(super) async fn replaces_refused(
         &self,
         refused: &S3Error,
@@ -227,18 +228,17 @@ impl Origin {
         }
     }
 
-    /// The time as the origin has it.
+    /// Returns the current time by the origin's clock.
     pub fn now(&self) -> SystemTime {
         self.clock.now()
     }
 
-    /// Whether a late request may be sent again: the origin does not fail, and nothing waits for a connection.
+    /// Whether a late request may be hedged: the origin does not fail, and a connection is free.
     pub(super) fn may_repeat(&self) -> bool {
         !self.health.is_failing() && self.transport.has_free_connection()
     }
 
-    /// One attempt at a ranged GET, falling back from version id to `If-Match` once. The answer was compared with what was
-    /// asked.
+    /// Makes one attempt at a ranged GET, falling back from version id to `If-Match` once. Validates the response head.
     pub(super) async fn get_once(
         &self,
         id: &ObjectId,
@@ -278,7 +278,7 @@ impl Origin {
         Ok((exchange, checked))
     }
 
-    /// Sleeps before the next attempt, or hands the failure back when there is none.
+    /// Sleeps before the next attempt, or returns the failure when there is none.
     pub(super) async fn pause(
         &self,
         failure: OriginError,
@@ -311,7 +311,7 @@ impl Origin {
         Ok(())
     }
 
-    /// Sends once (twice when a kept-alive connection turns out to be dead, or the clocks differ).
+    /// Sends once (twice when an idle connection turns out to be dead, or the clocks differ).
     pub(super) async fn exchange(
         &self,
         request: &ObjectRequest<'_>,
@@ -373,7 +373,7 @@ impl Origin {
         Err((self.refusal(exchange, request.part).await, Reused(false)))
     }
 
-    /// Reads an error's body to learn what the origin says.
+    /// Reads the body of an error response and classifies the error.
     pub(super) async fn refusal(
         &self,
         mut exchange: Exchange,

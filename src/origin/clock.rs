@@ -6,22 +6,22 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::DATE;
 
-/// How far the origin's clock is from ours.
+/// Offset between the origin's clock and the local one.
 #[derive(Debug, Default)]
 pub(super) struct OriginClock {
-    /// Seconds that it is ahead.
+    /// Seconds by which the origin's clock is ahead.
     skew: AtomicI64,
 }
 
 impl OriginClock {
-    /// The time as the origin has it.
+    /// Returns the current time by the origin's clock.
     pub(super) fn now(&self) -> SystemTime {
         let skew = self.skew.load(Ordering::Relaxed);
         let shift = Duration::from_secs(skew.unsigned_abs());
         if skew < 0 { SystemTime::now() - shift } else { SystemTime::now() + shift }
     }
 
-    /// Takes the time of an answer that refuses a signature for its time.
+    /// Adopts the `Date` of a response that refuses a signature for its time.
     pub(super) fn learn(&self, headers: &HeaderMap) {
         let date = headers.get(DATE).and_then(|v| v.to_str().ok());
         let Some(theirs) = date.and_then(|d| httpdate::parse_http_date(d).ok()) else { return };

@@ -62,8 +62,8 @@ pub struct OriginConfig {
 }
 
 impl OriginConfig {
-    /// Whether requests by these settings reach the same store, with the same credentials, as by `other`. A key that
-    /// only tunes them has its place in the list here.
+    /// Whether these settings reach the same store with the same credentials as `other`. Keys that only tune requests
+    /// are listed here.
     pub fn is_same_store(&self, other: &Self) -> bool {
         let untuned = |config: &Self| {
             let defaults = Self::default();
@@ -88,7 +88,7 @@ impl OriginConfig {
     }
 }
 
-/// The name by which `buckets` names the key `origin`.
+/// The name that stands for the key `origin` in `buckets`.
 pub const DEFAULT_ORIGIN: &str = "default";
 
 /// A bucket that is another origin's, or has another name there, a value of `buckets`.

@@ -1,9 +1,9 @@
 //! Sources of the origin credentials: the chain of the AWS SDKs, or a profile or role of the
 //! configuration.
 //!
-//! Invariant: what was set up and cannot be used is an error that names it; it never turns into unsigned requests. Only
-//! where nothing at all was set up, or `origin.credentials.anonymous` says so, is the answer "none". All of it, files
-//! with tokens included, is read again each time. Errors never show a secret.
+//! Invariant: configured credentials that cannot be used are an error that names their source; they never turn into
+//! unsigned requests. Only where nothing is configured, or `origin.credentials.anonymous` is set, is the result `None`.
+//! Everything, token files included, is read again each time. Errors never show a secret.
 
 pub(super) mod renew;
 
@@ -30,7 +30,7 @@ const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
 const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 const CREDENTIALS_FILE: &str = "AWS_SHARED_CREDENTIALS_FILE";
 const CONFIG_FILE: &str = "AWS_CONFIG_FILE";
-/// Whoever sets one of these means that there are credentials.
+/// Environment variables that indicate configured credentials.
 const VARIABLES: [&str; 7] = [
     ACCESS_KEY,
     "AWS_PROFILE",
@@ -42,13 +42,13 @@ const VARIABLES: [&str; 7] = [
 ];
 const DEFAULT_PROFILE: &str = "default";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// For all that is asked on the way to credentials.
+/// Timeout of one whole lookup of credentials.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Why there are no credentials; each message is one line and names what is missing.
+/// Error of a credentials lookup; each message is one line and names what is missing.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// One half of the pair is set in the environment.
+    /// Only one half of the key pair is set in the environment.
     #[error("{missing} is not set, but {set} is")]
     HalfSet {
         /// The variable to set.
@@ -56,39 +56,39 @@ pub enum CredentialsError {
         /// The variable that is set.
         set: &'static str,
     },
-    /// Something is set up, and yields nothing.
+    /// A source is configured but yields no credentials.
     #[error(
         "no credentials for the origin, although {set_up} is set up: {problem}; mend it, or set \
          origin.credentials.anonymous: true to send requests unsigned"
     )]
     Unusable {
-        /// The variable, file or key.
+        /// The variable, file or key that configures it.
         set_up: String,
-        /// One line.
+        /// Description of the problem, in one line.
         problem: String,
     },
-    /// A value cannot be sent.
+    /// A value cannot be sent in a header.
     #[error("credentials for the origin from {place}: {source}")]
     Invalid {
-        /// Where it comes from.
+        /// Source of the value.
         place: String,
-        /// What is wrong with it.
+        /// The defect of the value.
         source: InvalidCredentials,
     },
 }
 
-/// Credentials, and what is known of them.
+/// Credentials, with their expiry and source.
 #[derive(Debug)]
 pub struct Found {
     pub credentials: Credentials,
-    /// When they end; `None`: never.
+    /// Time of expiry; `None`: never.
     pub expires: Option<SystemTime>,
-    /// Where they come from, for people.
+    /// Source of the credentials, for log lines.
     pub place: &'static str,
 }
 
 impl Found {
-    /// Where they come from and when they end, without anything secret.
+    /// Returns the source and the expiry, without anything secret.
     pub fn describe(&self) -> String {
         match self.expires {
             Some(ends) => format!("{}, valid until {}", self.place, httpdate::fmt_http_date(ends)),
@@ -97,7 +97,7 @@ impl Found {
     }
 }
 
-/// Where to look for credentials.
+/// Configured source of credentials.
 #[derive(Debug, Clone)]
 pub struct Source {
     config: CredentialsConfig,
@@ -109,10 +109,10 @@ impl Source {
         Self { config: config.credentials.clone(), region: config.region.clone() }
     }
 
-    /// Looks for credentials now. `None`: nothing is set up, or they are not wanted.
+    /// Looks up credentials now. `None`: nothing is configured, or requests are to be unsigned.
     ///
     /// # Errors
-    /// [`CredentialsError`]: what was set up does not yield any.
+    /// [`CredentialsError`]: a configured source does not yield any.
     pub async fn load(&self) -> Result<Option<Found>, CredentialsError> {
         if self.config.anonymous {
             return Ok(None);
@@ -177,7 +177,7 @@ impl Source {
         loader
     }
 
-    /// What says that there are credentials.
+    /// Returns the setting that configures credentials, if there is one.
     fn set_up(&self) -> Option<String> {
         let CredentialsConfig { file, profile, role_arn, .. } = &self.config;
         if file.is_some() {
@@ -202,12 +202,12 @@ impl Source {
         }
     }
 
-    /// Whether anything says that there are credentials. Where nothing does, an instance may have a role all the same.
+    /// Whether credentials are configured. Without configuration, an instance may still have a role.
     pub fn is_set_up(&self) -> bool {
         self.set_up().is_some()
     }
 
-    /// The files that credentials may stand in: a change of one is a reason to look again.
+    /// Returns the files that may hold credentials: a change of one triggers a new lookup.
     pub fn files(&self) -> Vec<PathBuf> {
         let config = variable(CONFIG_FILE).map(PathBuf::from).or_else(|| in_home("config"));
         credentials_file(&self.config).into_iter().chain(config).collect()
@@ -223,7 +223,7 @@ fn in_home(name: &str) -> Option<PathBuf> {
     Some(PathBuf::from(variable("HOME")?).join(".aws").join(name))
 }
 
-/// For clients of other services, such as SQS: they ask as the origin is asked.
+/// Supplies clients of other services, such as SQS, with the origin's credentials.
 impl ProvideCredentials for Source {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
@@ -233,7 +233,7 @@ impl ProvideCredentials for Source {
     }
 }
 
-/// The AWS SDK's configuration, with the TLS that everything here uses.
+/// Returns a loader of the AWS SDK's configuration that uses hotset's TLS implementation.
 pub fn sdk_loader(timeouts: TimeoutConfig) -> ConfigLoader {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))

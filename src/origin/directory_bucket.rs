@@ -1,8 +1,8 @@
-//! Directory buckets of S3 Express One Zone: their endpoints, and the sessions that their requests are signed in.
+//! Directory buckets of S3 Express One Zone: their endpoints, and the sessions that sign their requests.
 //!
-//! The keys of a session are for one bucket and for five minutes. `CreateSession` gives them for our own keys, and they are
-//! renewed at half their time by [`super::credentials::renew`], as other keys that end. A bucket has an origin of its own,
-//! so that nothing else is signed with them.
+//! Session keys are for one bucket and valid for five minutes. `CreateSession` returns them for our own keys, and
+//! [`super::credentials::renew`] renews them at half their time, like other temporary keys. Each directory bucket has
+//! its own origin, so that nothing else is signed with its session keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,26 +27,26 @@ use crate::s3::{Query, S3Error};
 
 const SUFFIX: &str = "--x-s3";
 const SESSION_MODE: HeaderName = HeaderName::from_static("x-amz-create-session-mode");
-/// How long `CreateSession` may take.
+/// Timeout of `CreateSession`.
 const LIMIT: Duration = Duration::from_secs(10);
-/// More of an answer than this is not read.
+/// Maximum response body that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// A directory bucket, by its name: `BASE--ZONE--x-s3`.
+/// A directory bucket, identified by its name: `BASE--ZONE--x-s3`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryBucket {
     name: String,
-    /// Such as `use1-az4`.
+    /// Availability zone id, such as `use1-az4`.
     zone: String,
 }
 
 impl DirectoryBucket {
-    /// Whether a bucket is one by the end of its name, which no other bucket may have at AWS.
+    /// Whether a name is that of a directory bucket, by its suffix, which no other bucket may have at AWS.
     pub fn is_one(name: &str) -> bool {
         name.ends_with(SUFFIX)
     }
 
-    /// Reads a name; `None`: it names no zone.
+    /// Parses a bucket name; `None`: it names no zone.
     pub fn parse(name: &str) -> Option<Self> {
         let (base, zone) = name.strip_suffix(SUFFIX)?.rsplit_once("--")?;
         let is_legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -56,7 +56,7 @@ impl DirectoryBucket {
             .then(|| Self { name: name.to_owned(), zone: zone.to_owned() })
     }
 
-    /// The settings of an origin that is the bucket: those of `origin` for all but the place.
+    /// Returns the settings of an origin for this bucket: those of `origin`, except endpoint, region and addressing.
     #[must_use]
     pub fn settings(&self, origin: &OriginConfig) -> OriginConfig {
         let uri: Option<http::Uri> = origin.endpoint.parse().ok();
@@ -75,12 +75,12 @@ impl DirectoryBucket {
     }
 }
 
-/// Where the keys come from that sessions are asked for with.
+/// Source of the keys that sign `CreateSession`.
 #[derive(Debug)]
 pub enum SessionKeysFrom {
-    /// They do not change.
+    /// Fixed keys.
     Fixed(Arc<Credentials>),
-    /// They are looked for each time.
+    /// Keys that are looked up each time.
     Source(Source),
 }
 
@@ -95,7 +95,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Asks for a session.
+    /// Requests a session.
     ///
     /// # Errors
     /// One line.

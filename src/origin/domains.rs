@@ -1,11 +1,11 @@
 //! Credential domains: the credentials of origin requests, and the objects that they may share
 //! (R1).
 //!
-//! A domain is a [`Realm`] and the keys that sign for it. Hotset's own is always there; an identity may bring
-//! another. Invariants: what is fetched for a realm is signed with that realm's keys, or not fetched at all when
-//! they are gone; two domains share a realm only where a name says so, and then the first of them fetches. A
-//! realm that was ever there since the start stays in [`Domains::realms`]: what is written through one of them
-//! must be forgotten in all, since they are the same objects at the same origin.
+//! A domain is a [`Realm`] and the keys that sign for it. Hotset's own always exists; an identity may bring another.
+//! Invariants: what is fetched for a realm is signed with that realm's keys, or not fetched at all once they are gone;
+//! two domains share a realm only where a name says so, and then the first of them fetches. A realm stays in
+//! [`Domains::realms`] until the process ends: a write through one realm must invalidate the object in all, since they
+//! are the same objects at the same origin.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::{OriginConfig, OriginError};
 use crate::auth::{Credentials, Signer};
 use crate::s3::{Realm, S3Error};
 
-/// The most realms since the start: a write is forgotten in each.
+/// Maximum realms since the start: a write invalidates objects in each.
 pub const MAX_REALMS: usize = 256;
 
 /// A realm and the keys that sign for it.
@@ -26,7 +26,7 @@ pub const MAX_REALMS: usize = 256;
 pub struct Domain {
     realm: Realm,
     signer: ArcSwapOption<Signer>,
-    /// Where the keys may read by version id (R3).
+    /// Buckets in which the keys may read by version id (R3).
     pub(super) version_access: VersionAccess,
 }
 
@@ -66,7 +66,7 @@ pub struct IdentityCredentials<'a> {
     pub keys: Option<&'a Arc<Credentials>>,
 }
 
-/// All domains.
+/// All credential domains of one origin.
 #[derive(Debug)]
 pub struct Domains {
     endpoint: String,
@@ -77,14 +77,14 @@ pub struct Domains {
 
 #[derive(Debug)]
 struct Others {
-    /// In the order in which they were brought.
+    /// Domains in the order in which identities brought them.
     domains: Vec<Arc<Domain>>,
     by_identity: HashMap<String, Arc<Domain>>,
     realms: Arc<[Realm]>,
 }
 
 impl Domains {
-    /// With our own only.
+    /// Creates the set with hotset's own domain only.
     pub fn new(config: &OriginConfig, keys: Option<Credentials>) -> Self {
         let realm = Realm::new(&config.endpoint, &config.credential_domain);
         let signer = keys.map(|keys| Signer::new(Arc::new(keys), &config.region));
@@ -101,12 +101,12 @@ impl Domains {
         }
     }
 
-    /// Our own.
+    /// Returns hotset's own domain.
     pub fn own(&self) -> &Arc<Domain> {
         &self.own
     }
 
-    /// From now on our own requests are signed with these. Whether they are others than before.
+    /// Replaces the keys that sign hotset's own requests. Returns whether they changed.
     pub(super) fn replace_own(&self, keys: Credentials) -> bool {
         if self.own.has_keys(Some(&keys)) {
             return false;
@@ -115,15 +115,15 @@ impl Domains {
         true
     }
 
-    /// The domain of whoever brings keys of its own; `None` when they are gone.
+    /// Returns the domain of an identity that has keys of its own; `None` when they are gone.
     pub fn for_identity(&self, identity: &str) -> Option<Arc<Domain>> {
         self.others.read().by_identity.get(identity).cloned()
     }
 
-    /// The domain that fetches for a realm.
+    /// Returns the domain that fetches for a realm.
     ///
     /// # Errors
-    /// [`OriginError::Denied`] when its keys are gone.
+    /// [`OriginError::Denied`] when the keys of the realm are gone.
     pub fn of_realm(&self, realm: &Realm) -> Result<Arc<Domain>, OriginError> {
         if self.own.realm == *realm {
             return Ok(self.own.clone());
@@ -133,16 +133,16 @@ impl Domains {
         found.cloned().ok_or_else(|| OriginError::Denied(S3Error::access_denied()))
     }
 
-    /// Every realm in which an object may be known.
+    /// Returns every realm in which an object may be cached.
     pub fn realms(&self) -> Arc<[Realm]> {
         self.others.read().realms.clone()
     }
 
-    /// Takes these for all that were brought before. Those whose realm would be one more than [`MAX_REALMS`] since the
-    /// start are left out: nothing is asked in their name, and all others hold.
+    /// Replaces the credentials of all identities. Leaves out those whose realm would exceed [`MAX_REALMS`] since the
+    /// start: nothing is requested in their name. All others take effect.
     ///
     /// # Errors
-    /// One line that says who is left out.
+    /// One line that names the identities left out.
     pub fn replace<'a>(
         &self,
         brought: impl Iterator<Item = IdentityCredentials<'a>>,

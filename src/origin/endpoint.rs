@@ -1,5 +1,4 @@
-//! Endpoint of the origin: scheme, host, port and addressing style, and the choice of the next
-//! address.
+//! Endpoint of the origin: scheme, host, port, addressing style, and the choice of the next address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use crate::s3::{BucketName, ObjectKey};
 
 const AWS: [&str; 2] = ["amazonaws.com", "amazonaws.com.cn"];
 
-/// The origin's address as configured by `origin.endpoint`.
+/// The endpoint configured by `origin.endpoint`.
 #[derive(Debug)]
 pub struct Endpoint {
     tls: bool,
@@ -29,27 +28,27 @@ pub struct Endpoint {
 /// Host header and encoded path of a request for a bucket or key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// With the port unless it is the scheme's own.
+    /// The Host header, with the port unless it is the default of the scheme.
     pub host: String,
-    /// `SigV4`-encoded, begins with `/`.
+    /// The `SigV4`-encoded path, which begins with `/`.
     pub path: String,
 }
 
-/// Where a request is sent.
+/// Destination of a request: its Host header and the addresses to connect to.
 #[derive(Debug)]
 pub(super) struct Route {
     /// The Host header.
     pub(super) host: String,
-    /// Those that answer, the next one first: a kept connection to any of them will do.
+    /// Healthy addresses, the next one first: an idle connection to any of them will do.
     pub(super) addresses: Vec<SocketAddr>,
-    /// One that did not answer and may do so again.
+    /// An address that is due for a probe.
     pub(super) probe: Option<SocketAddr>,
     is_tls: bool,
     options: PeerOptions,
 }
 
 impl Route {
-    /// How a connection to one of the addresses is made.
+    /// Returns the peer for a connection to one of the addresses.
     pub(super) fn peer(&self, address: SocketAddr) -> HttpPeer {
         let name = self.host.rsplit_once(':').map_or(&*self.host, |(name, _)| name);
         let mut peer = HttpPeer::new(address, self.is_tls, name.to_owned());
@@ -57,23 +56,22 @@ impl Route {
         peer
     }
 
-    /// Until when a request that passes through waits for a connection to become free.
+    /// Returns the deadline by which a request that passes through must get a connection.
     pub(super) fn wait_until(&self) -> Instant {
         Instant::now() + self.options.connection_timeout.unwrap_or_default()
     }
 }
 
 impl Endpoint {
-    /// Reads `http(s)://host[:port]`.
+    /// Parses `http(s)://host[:port]`.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with it.
+    /// A sentence that says why the endpoint is invalid.
     pub fn parse(endpoint: &str, addressing: Addressing) -> Result<Self, String> {
         Self::at(endpoint, addressing, &[])
     }
 
-    /// As [`Endpoint::parse`]; connections go to these addresses, unless there are none, and not to what the name stands
-    /// for.
+    /// As [`Endpoint::parse`], but connects to the addresses `to`, if there are any, instead of resolving the host.
     ///
     /// # Errors
     /// As [`Endpoint::parse`].
@@ -101,12 +99,12 @@ impl Endpoint {
         self.tls
     }
 
-    /// The host's name or address, without a port.
+    /// Returns the host name or address, without a port.
     pub fn name(&self) -> &str {
         &self.host
     }
 
-    /// Whether it is Amazon's: that compares keys byte by byte, and reserves no names.
+    /// Whether the endpoint is Amazon's, which compares keys byte by byte and reserves no names.
     #[must_use]
     pub fn is_aws(&self) -> bool {
         let host = self.host.trim_end_matches('.').to_ascii_lowercase();
@@ -114,7 +112,7 @@ impl Endpoint {
         AWS.into_iter().any(is_below)
     }
 
-    /// Host and path of a request to the service, a bucket or an object.
+    /// Returns host and path of a request to the service, a bucket or an object.
     pub fn target(&self, bucket: Option<&BucketName>, key: Option<&ObjectKey>) -> Target {
         let key = key.map_or("", ObjectKey::as_str);
         // A host's name has no colon.
@@ -147,7 +145,7 @@ impl Endpoint {
         }
     }
 
-    /// Where to connect to for the given Host header.
+    /// Returns the route for the given Host header.
     ///
     /// # Errors
     /// [`OriginError::Connect`] when the name does not resolve in time.
@@ -166,17 +164,17 @@ impl Endpoint {
         Ok(Route { host: host.to_owned(), addresses, probe, is_tls: self.tls, options })
     }
 
-    /// Which of its addresses answer.
+    /// Returns the health of the addresses.
     pub(super) fn addresses(&self) -> &Arc<Addresses> {
         &self.addresses
     }
 
-    /// The addresses in use; none before the first look-up.
+    /// Returns the addresses in use; empty before the first lookup.
     pub(super) fn known_addresses(&self) -> Vec<SocketAddr> {
         self.resolver.known_addresses()
     }
 
-    /// For people: why its addresses are old, if they are.
+    /// Explains for the readiness report why the addresses are old, if they are.
     pub(super) fn describe_addresses(&self) -> Option<String> {
         self.resolver.describe()
     }

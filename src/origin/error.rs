@@ -10,10 +10,10 @@ use crate::metrics::Outcome;
 use crate::metrics::origin::OriginFailure;
 use crate::s3::S3Error;
 
-/// Milliseconds; AWS's SDKs obey it.
+/// Delay before the next request, in milliseconds; the AWS SDKs obey it.
 const AMZ_RETRY_AFTER: HeaderName = HeaderName::from_static("x-amz-retry-after");
 
-/// The outcome of an origin request that brought no usable answer. Shared by all who waited for it.
+/// Outcome of an origin request without a usable response. Shared by all waiters of the request.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
     /// 404, with the origin's own code (`NoSuchKey`, `NoSuchBucket`, none for a HEAD). Passed on; may be a negative entry (R12).
@@ -22,17 +22,18 @@ pub enum OriginError {
     /// 401 or 403. Passed on, never cached.
     #[error("origin: denied ({})", .0.code)]
     Denied(S3Error),
-    /// 416 to a range that was asked before the size was known: empty object, or a start past its end. Or the answer to
-    /// a request for the whole object does not tell its size. A HEAD says what the client gets (R17).
+    /// 416 to a range that was requested before the size was known: the object is empty, or the range starts past its
+    /// end. Also a response to a request for the whole object that does not tell its size. A HEAD decides on the
+    /// client's response (R17).
     #[error("origin: range not satisfiable")]
     RangeNotSatisfiable,
-    /// Another version than the one pinned (R3): 412, 404 of a pinned range, or headers that differ.
+    /// Another version than the pinned one (R3): 412, 404 to a pinned range, or headers that differ.
     #[error("origin: the object changed")]
     Changed,
-    /// 412: the current version has not the `ETag` that a client named.
+    /// 412: the current version does not have the `ETag` that a client named.
     #[error("origin: the object does not have the requested ETag")]
     PreconditionFailed,
-    /// Any other answer below 500. Passed on, not retried.
+    /// Any other response below 500. Passed on, not retried.
     #[error("origin: refused ({} {})", .0.status.as_u16(), .0.code)]
     Refused(S3Error),
     /// 429 or 503 after all attempts.
@@ -41,34 +42,34 @@ pub enum OriginError {
     /// 5xx after all attempts.
     #[error("origin: server error ({} {})", .0.status.as_u16(), .0.code)]
     ServerError(S3Error),
-    /// It rejects the credentials or the clock that hotset signs with, not the client's. Never passed on.
+    /// The origin rejects hotset's own credentials or clock, not the client's. Never passed on.
     #[error("origin: rejects hotset's own credentials ({})", .0.code)]
     OwnCredentials(S3Error),
-    /// The bucket is in another region. It does not leave this module.
+    /// The bucket is in another region. Never leaves this module.
     #[error("origin: the bucket is in another region ({})", .0.0.code)]
     Misdirected(Box<(S3Error, Misdirected)>),
-    /// Name resolution, connect or TLS failed, by the first field.
+    /// Name resolution, connect or TLS failed; the first field says which.
     #[error("origin: cannot connect: {1}")]
     Connect(OriginFailure, String),
-    /// Nothing came within the time allowed for the named phase.
+    /// Timeout of the named phase.
     #[error("origin: timed out waiting for {0}")]
     Timeout(&'static str),
-    /// The connection broke, or the answer was not what HTTP allows.
+    /// The connection broke, or the response violates HTTP.
     #[error("origin: connection failed: {0}")]
     Broken(String),
-    /// It was not asked, because it fails (the breaker is open); worth a try after this time.
+    /// Not sent, because the circuit breaker is open; worth a try after this time.
     #[error("origin: circuit breaker open, request not sent")]
     Down(Duration),
-    /// The bytes are not those over which the object's checksum was made.
+    /// The bytes do not match the checksum of the object.
     #[error("origin: the bytes do not match the checksum")]
     Corrupt,
-    /// An answer that cannot be admitted: no strong `ETag`, no size or no Last-Modified (R2).
+    /// A response that cannot be admitted: no strong `ETag`, no size or no Last-Modified (R2).
     #[error("origin: the response cannot be cached: {0}")]
     Uncacheable(String),
-    /// The answer to a request for a part is the whole object, or names no range: some servers know no parts.
+    /// The response to a request for a part is the whole object, or has no range: some servers do not support parts.
     #[error("origin: the response is not a part")]
     NotAPart,
-    /// The the fetch was abandoned because nobody waited for it any more, or because of a defect here.
+    /// The fetch was abandoned because nobody waited for it any more, or because of a defect in hotset.
     #[error("the fetch was abandoned")]
     GivenUp,
 }
@@ -98,12 +99,12 @@ impl OriginError {
         }
     }
 
-    /// Whether a stale object may be served instead (R14): the origin is not there or not well.
+    /// Whether a stale object may be served instead (R14): the origin is unreachable or fails.
     pub fn allows_stale(&self) -> bool {
         self.is_retryable() || matches!(self, Self::Down(_))
     }
 
-    /// What the origin says, of errors that are passed on.
+    /// Returns the origin's error, for errors that are passed on.
     pub(super) fn said_mut(&mut self) -> Option<&mut S3Error> {
         match self {
             Self::NotFound(said) | Self::Denied(said) | Self::Refused(said) => Some(said),
@@ -111,7 +112,7 @@ impl OriginError {
         }
     }
 
-    /// Whether the origin answered, and refuses what was asked.
+    /// Whether the origin answered and refused the request.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::NotFound(_) | Self::Denied(_) | Self::Refused(_))
     }
@@ -151,8 +152,8 @@ impl OriginError {
         }
     }
 
-    /// How long the origin asks to be left alone: `x-amz-retry-after`, or `Retry-After` in seconds or as a date, of
-    /// which `now` is the origin's time.
+    /// Returns the delay that the origin requests: `x-amz-retry-after`, or `Retry-After` in seconds or as a date. `now`
+    /// is the origin's time.
     pub(super) fn retry_after(&self, now: SystemTime) -> Option<Duration> {
         let (Self::Throttled(said) | Self::ServerError(said)) = self else { return None };
         let text = |wanted: &HeaderName| {
@@ -170,7 +171,7 @@ impl OriginError {
         Some(date.duration_since(now).unwrap_or_default())
     }
 
-    /// Why it brought no answer that is about what was asked; `None`: it did.
+    /// Returns the reason of an origin failure; `None`: the error is an answer to the request.
     pub(super) fn reason(&self) -> Option<OriginFailure> {
         match self {
             Self::Connect(reason, _) => Some(*reason),
@@ -216,7 +217,7 @@ impl OriginError {
     }
 }
 
-/// With what the origin's error says of when to come again.
+/// Adds the retry headers of the origin's error.
 fn with_retry_after(mut error: S3Error, said: &S3Error) -> S3Error {
     let when =
         said.headers.iter().filter(|(name, _)| [RETRY_AFTER, AMZ_RETRY_AFTER].contains(name));
@@ -224,10 +225,10 @@ fn with_retry_after(mut error: S3Error, said: &S3Error) -> S3Error {
     error
 }
 
-/// No connection was free in time: that says nothing of the origin.
+/// No connection was free in time, which does not count against the origin.
 pub(super) const NONE_FREE: pingora::ErrorType = pingora::ErrorType::Custom("no free connection");
 
-/// No connection was made.
+/// Converts an error of connecting.
 pub(super) fn connect_error(e: &pingora::Error) -> OriginError {
     use pingora::ErrorType::{
         ConnectTimedout, InvalidCert, TLSHandshakeFailure, TLSHandshakeTimedout, TLSWantX509Lookup,
@@ -241,7 +242,7 @@ pub(super) fn connect_error(e: &pingora::Error) -> OriginError {
     OriginError::Connect(reason, cause_of(e))
 }
 
-/// The connection failed under a request.
+/// Converts an error of a connection in use.
 pub(super) fn wire_error(e: &pingora::Error) -> OriginError {
     use pingora::ErrorType::{ReadTimedout, WriteTimedout};
     match e.etype() {
@@ -251,7 +252,7 @@ pub(super) fn wire_error(e: &pingora::Error) -> OriginError {
     }
 }
 
-/// One line of the innermost error in a chain: where it happened, and its cause. The chain itself repeats both.
+/// Describes the innermost error of a chain in one line, with its context and cause. The chain itself repeats both.
 fn cause_of(mut e: &pingora::Error) -> String {
     let mut context = e.context.as_ref();
     while let Some(inner) =
@@ -264,7 +265,7 @@ fn cause_of(mut e: &pingora::Error) -> String {
     context.map_or_else(|| cause.clone(), |context| format!("{}: {cause}", context.as_str()))
 }
 
-/// Whether a code of S3's is about the keys or the clock of whoever signed.
+/// Whether an S3 error code is about the signer's keys or clock.
 pub(super) fn is_of_credentials(code: &str) -> bool {
     matches!(
         code,
@@ -277,7 +278,7 @@ pub(super) fn is_of_credentials(code: &str) -> bool {
     )
 }
 
-/// An error and what caused it, in one line: many say only at which step they failed.
+/// Formats an error with its causes in one line, as many errors name only the step that failed.
 pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Requests and responses on connections: as many at a time as `origin.connections` allows.
+//! Requests and responses on connections, limited to `origin.connections` at a time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,48 +19,48 @@ use super::retry::Reused;
 use super::slots::{Slot, Slots, Urgency};
 use crate::tracing::{self, OpenSpan};
 
-/// The rest of an answer that nobody wants is read when it is at most this many bytes, so that the connection can be
-/// used again: making a new one costs about as much.
+/// Maximum unread rest of a response that is drained so that the connection can be reused: a new connection costs about
+/// as much.
 const DRAIN: u64 = 64 * 1024;
-/// How long that may take.
+/// Timeout for draining.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Sends requests.
+/// Sends requests over connections of a site.
 pub(super) struct Transport {
     config: Arc<OriginConfig>,
     loops: Arc<LoopGuard>,
-    /// One a request.
+    /// Slots of requests under way.
     slots: Arc<Slots>,
 }
 
-/// A request that was answered, its body not read yet.
+/// A request whose response head was read, and whose body was not.
 pub(super) struct Exchange {
     session: HttpSession,
     connections: Arc<Connections>,
     host: String,
     address: SocketAddr,
     pub(super) status: StatusCode,
-    /// Bytes of the body that were read.
+    /// Bytes of the body read so far.
     received: u64,
-    /// That of the origin, and that of the address.
+    /// Slots of the origin and of the address.
     slots: (Slot, Slot),
-    /// From when it might be sent to the answer's head.
+    /// Time from the permission to send to the response head.
     pub(super) first_byte: Duration,
-    /// Ends with this; `None`: it is not traced.
+    /// Trace span, which ends with the exchange; `None`: the exchange is not traced.
     span: Option<OpenSpan>,
 }
 
-/// Which try of a request one is.
+/// Position of one attempt among those of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Try {
-    /// Over a new connection.
+    /// Whether to use a new connection.
     pub fresh: bool,
-    /// Of those before it.
+    /// Number of attempts before this one.
     pub retries: u32,
 }
 
 impl Try {
-    /// Over a new connection, or not.
+    /// Returns the first attempt, over a new connection if `fresh`.
     pub(super) fn first(fresh: bool) -> Self {
         Self { fresh, retries: 0 }
     }
@@ -75,7 +75,7 @@ impl Transport {
         }
     }
 
-    /// The same, which marks requests as `other` does.
+    /// Returns a transport with the loop detection of `other`.
     pub(super) fn beside(&self, other: &Self) -> Self {
         let (config, slots) = (self.config.clone(), self.slots.clone());
         Self { config, loops: other.loops.clone(), slots }
@@ -85,12 +85,12 @@ impl Transport {
         &self.loops
     }
 
-    /// Whether a read would be sent without waiting for another request to end.
+    /// Whether a read would be sent without waiting for a slot.
     pub(super) fn has_free_connection(&self) -> bool {
         self.slots.has_free()
     }
 
-    /// Sends a head to `host`, as soon as another request of its class may be under way, and reads that of the answer.
+    /// Sends a request head to `host`, once a slot of its class is free, and reads the response head.
     pub(super) async fn deliver(
         &self,
         site: &Site,
@@ -183,7 +183,7 @@ impl Exchange {
         &self.session.resp_header().expect("the head was read").headers
     }
 
-    /// The next bytes of the body; `None` at its end.
+    /// Returns the next bytes of the body; `None` at its end.
     pub(super) async fn read(&mut self) -> Result<Option<&[u8]>, OriginError> {
         let read = match self.session.read_body_ref().await {
             Ok(read) => read,
@@ -203,7 +203,7 @@ impl Exchange {
         Ok(read)
     }
 
-    /// Keeps the connection when the answer was read to its end. A short rest is read in the background.
+    /// Returns the connection to the pool if the response was read to its end. Drains a short rest in the background.
     pub(super) async fn release(mut self) {
         if self.session.is_body_done() {
             self.keep().await;
@@ -222,7 +222,7 @@ impl Exchange {
         length.parse::<u64>().ok()?.checked_sub(self.received)
     }
 
-    /// Reads a short rest of the body. `false` when there is more than was announced, or less.
+    /// Drains a short rest of the body. Returns `false` when its length differs from the announced one.
     async fn drain(&mut self) -> bool {
         let most = self.received + DRAIN;
         while let Ok(Some(_)) = self.read().await {

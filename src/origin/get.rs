@@ -1,4 +1,4 @@
-//! The two questions that the cache asks: HEAD and ranged GET of an object.
+//! The cache's two kinds of requests: HEAD and ranged GET of an object.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl Origin {
     /// `HeadObject` without conditions (R10), of the whole or of a part; its checksums included.
     ///
     /// # Errors
-    /// Any [`OriginError`]; those that may pass were retried.
+    /// Any [`OriginError`]; transient ones were retried.
     pub async fn head(
         &self,
         id: &ObjectId,
@@ -28,7 +28,7 @@ impl Origin {
         self.head_for(id, part, &Arc::new(Urgency::new(Class::Metadata))).await
     }
 
-    /// As [`Origin::head`], as urgent as this says.
+    /// As [`Origin::head`], with the given urgency.
     ///
     /// # Errors
     /// As [`Origin::head`].
@@ -68,11 +68,11 @@ impl Origin {
         }
     }
 
-    /// `GetObject` of a range. The answer's version, range and size were compared with what was asked;
-    /// its body resumes by itself where it breaks.
+    /// `GetObject` of a range. Version, range and size of the response were validated; its body resumes by itself after
+    /// a break.
     ///
     /// # Errors
-    /// Any [`OriginError`]; those that may pass were retried.
+    /// Any [`OriginError`]; transient ones were retried.
     pub async fn get(
         self: &Arc<Self>,
         id: &ObjectId,

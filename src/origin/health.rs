@@ -1,4 +1,4 @@
-//! Health of the origin: the outcomes of requests, and what they allow of further ones.
+//! Health of the origin: request outcomes, and the permission for further requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::retry::{RetryBudget, RetryLimit};
 use crate::metrics::origin as failures;
 use crate::metrics::{self, OriginKind, Outcome};
 
-/// Takes the outcome of every request; says whether the origin may be asked, and asked again.
+/// Records the outcome of every request; decides whether requests and retries may be sent.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// In metrics; `None`: the default origin.
+    /// Name of the origin in metrics; `None`: the default origin.
     name: Option<Arc<str>>,
     /// `origin.endpoint`, for log lines.
     endpoint: String,
@@ -34,7 +34,7 @@ impl Health {
         }
     }
 
-    /// The same of the origin of this name in metrics.
+    /// Sets the name of the origin in metrics.
     pub(super) fn with_name(mut self, name: &str) -> Self {
         self.name = Some(name.into());
         self.breaker.name.clone_from(&self.name);
@@ -42,12 +42,12 @@ impl Health {
         self
     }
 
-    /// The name in metrics; `None`: the default origin.
+    /// Returns the name in metrics; `None`: the default origin.
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Counts an attempt, and remembers whether the origin answers. `about`: a hash of what was asked for.
+    /// Counts an attempt, and records whether the origin answers. `about`: a hash of the requested object.
     pub(super) fn record(&self, kind: OriginKind, about: u64, failure: Option<&OriginError>) {
         let outcome = failure.map_or(Outcome::Ok, OriginError::outcome);
         metrics::origin_request(self.name(), kind, outcome);
@@ -55,7 +55,7 @@ impl Health {
         self.note_sign(failure, Sign::of(failure, about, is_head));
     }
 
-    /// Remembers whether the origin answers.
+    /// Records whether the origin answers.
     pub(super) fn note(&self, failure: Option<&OriginError>) {
         self.note_sign(failure, Sign::of(failure, 0, false));
     }
@@ -65,17 +65,17 @@ impl Health {
         self.breaker.is_failing()
     }
 
-    /// The circuit breaker is open: the origin is only probed.
+    /// Whether the circuit breaker is open, so that the origin is only probed.
     pub(super) fn is_only_probed(&self) -> bool {
         self.breaker.is_open()
     }
 
-    /// Somebody who could do without an answer did not wait for it any longer.
+    /// Counts a request that a reader with a fallback stopped waiting for.
     pub(super) fn unanswered(&self) {
         self.breaker.unanswered();
     }
 
-    /// Whether the origin may be asked, by the breaker.
+    /// Whether the circuit breaker permits a request.
     pub(super) fn permit(&self) -> Result<(), OriginError> {
         self.breaker.permit().map_err(|wait| {
             failures::not_asked();
@@ -83,12 +83,12 @@ impl Health {
         })
     }
 
-    /// A request was answered that had been sent again.
+    /// Gives the retries of a request back that was answered in the end.
     pub(super) fn answered_after_all(&self, budget: &mut RetryBudget) {
         self.retries.give_back(budget.answered());
     }
 
-    /// Takes a retry from what all requests together may have.
+    /// Takes a retry from the budget that all requests share.
     pub(super) fn may_retry(&self) -> bool {
         let may = self.retries.take();
         if !may {
@@ -97,17 +97,17 @@ impl Health {
         may
     }
 
-    /// Whether the origin answers; if not, for how many seconds, and why.
+    /// Returns whether the origin answers; if not, for how many seconds it has failed, and why.
     pub(super) fn state(&self) -> (State, Option<(u64, String)>) {
         self.outages.state()
     }
 
-    /// How long no request was answered; zero: the last one was.
+    /// Returns the time for which no request has been answered; zero: the last one was answered.
     pub(super) fn failing_for(&self) -> Duration {
         self.outages.failing_for().unwrap_or_default()
     }
 
-    /// One line for people: whether it answers, and if not, why.
+    /// Describes in one line whether the origin answers, and if not, why.
     pub(super) fn describe(&self) -> String {
         self.outages.describe(&self.endpoint, self.breaker.is_open())
     }

@@ -1,4 +1,4 @@
-//! Keeps our own credentials good: looks again before they end, when a file changes, and when the origin refuses them.
+//! Renewal of hotset's own credentials: before they expire, when a file changes, and when the origin refuses them.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,11 +19,11 @@ use crate::s3::S3Error;
 
 /// Interval between checks of files and of the expiry.
 const TICK: Duration = Duration::from_secs(1);
-/// So long before they end others are fetched; half-way, where they live for less than twice that.
+/// Time before expiry at which credentials are renewed; at half of their lifetime if that is less than twice as long.
 const MARGIN: Duration = Duration::from_mins(5);
-/// Between two tries, whoever asks for them.
+/// Minimum time between two lookups.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Between two warnings.
+/// Minimum time between two warnings.
 const EVERY: Duration = Duration::from_mins(1);
 
 /// State of the credentials in use.
@@ -31,11 +31,11 @@ const EVERY: Duration = Duration::from_mins(1);
 pub(in crate::origin) struct Renewal {
     source: Provider,
     domains: Arc<Domains>,
-    /// Those that the start found, for people.
+    /// Description of the credentials found at the start, for the log.
     first: String,
-    /// When they end, and when others are due.
+    /// Expiry of the credentials, and the time at which renewal is due.
     expiry: Mutex<Option<Expiry>>,
-    /// One look at a time; whoever waited for it uses what it found.
+    /// Allows one lookup at a time; those that waited for it use its result.
     limits: tokio::sync::Mutex<Limits>,
 }
 
@@ -51,16 +51,16 @@ struct Limits {
     warnings: RateLimit,
 }
 
-/// Where credentials come from.
+/// Source of renewed credentials.
 #[derive(Debug)]
 pub(in crate::origin) enum Provider {
     Chain(Source),
-    /// Of a directory bucket.
+    /// Sessions of a directory bucket.
     Sessions(Box<Sessions>),
 }
 
 impl Provider {
-    /// As [`Source::load`], with one line as the error.
+    /// Loads credentials as [`Source::load`] does, with one line as the error.
     async fn load(&self) -> Result<Option<Found>, String> {
         match self {
             Self::Chain(source) => source.load().await.map_err(|error| error.to_string()),
@@ -79,16 +79,16 @@ impl Provider {
 /// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Renewed {
-    /// Others are in use now.
+    /// Other credentials are in use now.
     Other,
-    /// The same were found.
+    /// The same credentials were found.
     Same,
-    /// None were found, or it is too early to look.
+    /// None were found, or it is too early for another lookup.
     Failed,
 }
 
 impl Renewal {
-    /// `first` and `expires`: where the first credentials were found, and when they end.
+    /// `first` and `expires`: source and expiry of the first credentials.
     pub(in crate::origin) fn new(
         source: Provider,
         first: String,
@@ -104,9 +104,9 @@ impl Renewal {
         self.expiry.lock().is_some_and(|expiry| expiry.due <= SystemTime::now())
     }
 
-    /// Looks for credentials again, unless others than `used` are in use already.
+    /// Looks up credentials again, unless others than `used` are in use already.
     ///
-    /// One look at a time, and one in [`PAUSE`].
+    /// Makes one lookup at a time, and at most one per [`PAUSE`].
     async fn renew(&self, used: Option<&Arc<Signer>>) -> Renewed {
         let own = self.domains.own();
         let mut limits = self.limits.lock().await;
@@ -150,13 +150,14 @@ impl Renewal {
         Renewed::Other
     }
 
-    /// Looks for credentials for the first time.
+    /// Looks up credentials for the first time.
     pub(in crate::origin) async fn begin(&self) {
         let used = self.domains.own().signer();
         self.renew(used.as_ref()).await;
     }
 
-    /// Whether the credentials that a domain was refused with were replaced by others: then the request is sent again.
+    /// Whether the credentials with which a domain was refused have been replaced, so that the request is worth sending
+    /// again.
     pub(in crate::origin) async fn replaces_refused(
         &self,
         refused: &S3Error,
@@ -167,7 +168,7 @@ impl Renewal {
         is_own && refused.code != "RequestTimeTooSkewed" && self.renew(used).await == Renewed::Other
     }
 
-    /// Keeps the credentials good for as long as this is in use.
+    /// Keeps the credentials valid for as long as this is in use.
     pub(in crate::origin) fn start(self: &Arc<Self>) {
         if matches!(self.source, Provider::Chain(_)) {
             log::info!("credentials for the origin from {}", self.first);
