@@ -1,5 +1,6 @@
-//! One line a request, plain or JSON, written by a thread of its own. A line costs its request no allocation and, most
-//! often, no system call; lines that find the buffer full are dropped and counted in the next one that is written.
+//! Access log: one line per request, plain or JSON, written by a thread of its own. A line costs its request no
+//! allocation and, most often, no system call. Lines that find the buffer full are dropped and counted in the next
+//! line that is written.
 
 pub(super) mod audited;
 mod line;
@@ -39,34 +40,34 @@ pub struct AccessLogger {
     to: Arc<LogOutput>,
 }
 
-/// How lines are written, and where to.
+/// Format of the access log lines and the sink that they go to.
 #[derive(Clone)]
 struct Lines {
     format: AccessLog,
-    /// `None`: it was never needed.
+    /// `None` until a format other than `off` is set.
     sink: Option<Arc<Sink>>,
 }
 
-/// A request and what became of it.
+/// A request and its outcome, as the logs and metrics need them.
 #[derive(Clone, Copy)]
 pub(super) struct Exchange<'a> {
     /// `None` for a unix socket.
     pub address: Option<&'a dyn Display>,
     pub client: Option<&'a Client>,
     pub method: &'a Method,
-    /// As it came over the wire.
+    /// Request target as it came over the wire.
     pub target: &'a [u8],
     pub headers: &'a HeaderMap,
     pub version: Version,
-    /// 0: there was no answer; 499: the client disconnected before it was complete.
+    /// 0: there was no response; 499: the client disconnected before it was complete.
     pub status: u16,
-    /// Of the answer's body, as many as were sent.
+    /// Bytes of the response body that were sent.
     pub bytes: usize,
     pub error: Option<&'a Error>,
 }
 
 impl<'a> Exchange<'a> {
-    /// `abandoned`: by the client, before the answer was complete.
+    /// Builds the exchange of a session; `abandoned`: the client disconnected before the response was complete.
     pub(super) fn of(session: &'a Session, error: Option<&'a Error>, abandoned: bool) -> Self {
         let head = session.req_header();
         let written = session.response_written().map_or(0, |head| head.status.as_u16());
@@ -97,11 +98,11 @@ impl AccessLogger {
         Ok(this)
     }
 
-    /// Writes the lines of requests that end from now on in another format. The writing thread is started when it is
-    /// first needed, and stays.
+    /// Changes the format for requests that end from now on. The writing thread is started when it is first needed,
+    /// and stays.
     ///
     /// # Errors
-    /// As [`AccessLogger::start`]; the format is as it was.
+    /// As [`AccessLogger::start`]; the format is then unchanged.
     pub fn set_format(&self, format: AccessLog) -> std::io::Result<()> {
         let mut sink = self.lines.load().sink.clone();
         if sink.is_none() && format != AccessLog::Off {
@@ -134,14 +135,14 @@ impl AccessLogger {
         });
     }
 
-    /// Opens the file again, which was renamed.
+    /// Reopens the log file after it was renamed by log rotation.
     pub fn reopen(&self) {
         if let Some(sink) = &self.lines.load().sink {
             sink.reopen();
         }
     }
 
-    /// Waits until all lines are written, for a second at most. Blocks its thread.
+    /// Waits until all lines are written, at most one second. Blocks the calling thread.
     pub fn flush(&self) {
         if let Some(sink) = &self.lines.load().sink {
             sink.flush();
@@ -151,7 +152,7 @@ impl AccessLogger {
 
 fn line<'a>(exchange: &Exchange<'a>, ctx: &'a RequestContext, dropped: u64) -> Line<'a> {
     let Exchange { method, target, headers, status, bytes, error, .. } = *exchange;
-    // What stands in the place of a request that the gate refused was not asked by anybody.
+    // The placeholder request of a refused one was not sent by any client.
     let refused_head = ctx.refused.filter(|_| ctx.forward.is_none());
     let answered = ctx.answered.as_ref();
     let (bucket, key) = ctx.names();
@@ -220,7 +221,7 @@ pub(super) fn record(exchange: &Exchange<'_>, ctx: &RequestContext) {
     count_traffic(exchange, ctx);
 }
 
-/// Counts it for its bucket, its rule and its identity.
+/// Adds a finished request to the traffic counters of its bucket, its rule and its identity.
 fn count_traffic(exchange: &Exchange<'_>, ctx: &RequestContext) {
     let from_cache = ctx.from_memory + ctx.from_disk;
     let passed_through = if ctx.forward.is_some() { exchange.bytes as u64 } else { 0 };

@@ -57,7 +57,7 @@ impl Default for ListenConfig {
 pub struct FileMode(u32);
 
 impl FileMode {
-    /// Its owner reads and writes.
+    /// Read and write permission for the owner.
     pub const OWNER: Self = Self(0o600);
 
     pub fn bits(self) -> u32 {
@@ -163,9 +163,9 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// The most headers that pingora takes.
+    /// Maximum number of headers that pingora accepts.
     pub const HEADERS_MAX: usize = 256;
-    /// The largest that may be set for the parts of a head: each connection may hold as much.
+    /// Largest value allowed for the parts of a head: each connection may hold as much.
     pub const HEAD_BYTES_MAX: ByteSize = ByteSize::kib(256);
 
     pub(super) fn gate(&self) -> GateLimits {
@@ -186,7 +186,8 @@ impl LimitsConfig {
 mod tests {
     use super::*;
 
-    /// An ALB and nginx keep idle connections for 60 s, and S3 was seen to wait about 5 minutes for a paused reader.
+    /// An ALB and nginx keep idle connections for 60 s, and S3 was measured to wait about 5 minutes for a paused
+    /// reader.
     #[test]
     fn idle_connections_outlive_those_of_balancers_and_paused_readers_are_waited_for_as_s3_does() {
         let limits = LimitsConfig::default();

@@ -1,4 +1,4 @@
-//! What of a request goes into the audit log.
+//! Audit log: the decision on each request.
 
 use std::fmt::Display;
 
@@ -11,7 +11,7 @@ use crate::auth::Access;
 use crate::logging::audit::{AuditLogger, Decision};
 use crate::proxy::context::RequestContext;
 
-/// Codes of refusals that are about who asks, and have another status than 401 and 403.
+/// Error codes that deny the sender although their status is neither 401 nor 403.
 const OF_THE_SENDER: [&str; 6] = [
     "ExpiredToken",
     "InvalidToken",
@@ -21,14 +21,14 @@ const OF_THE_SENDER: [&str; 6] = [
     "MissingSecurityHeader",
 ];
 
-/// Writes the decision on a request that has ended, if such decisions are written.
+/// Writes the decision on a finished request, if the audit log wants such decisions.
 pub(in crate::proxy) fn write(
     audit: &AuditLogger,
     access: &Access,
     exchange: &Exchange<'_>,
     ctx: &RequestContext,
 ) {
-    // Of a request whose form is refused nobody asked whether its sender may do it.
+    // A request that was refused for its form was never authorized.
     if !audit.wants_changes() || ctx.refused.is_some() {
         return;
     }
@@ -65,7 +65,7 @@ pub(in crate::proxy) fn write(
     });
 }
 
-/// What allows a request: the value of `auth.mode`.
+/// Returns the reason that a request was allowed: the value of `auth.mode`.
 fn mode(access: &Access) -> &'static str {
     match access {
         Access::Trust(_) => "auth.mode: trust",
@@ -74,7 +74,7 @@ fn mode(access: &Access) -> &'static str {
     }
 }
 
-/// The access key id that a request is signed with, whether or not the signature is right.
+/// Returns the access key id that a request is signed with, whether or not the signature is valid.
 fn access_key(headers: &HeaderMap, target: &[u8]) -> Option<String> {
     let header = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
     let named = [

@@ -1,4 +1,4 @@
-//! One line: what is in it, plain and in JSON.
+//! Fields of one access log line, and their plain and JSON formats.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -9,27 +9,27 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::logging::text::{escaped, http_date, json_string, number, public_target, seconds};
 
-/// What became of a request.
+/// Fields of one line of the access log.
 pub(super) struct Line<'a> {
     /// Address of the client; `None` for a unix socket.
     pub client: Option<&'a dyn Display>,
     pub method: &'a str,
-    /// As it came over the wire; secrets are left out when it is written.
+    /// Request target as it came over the wire; secrets are left out when it is written.
     pub target: &'a [u8],
     pub status: u16,
     pub bytes: usize,
     pub duration: Duration,
     pub first_byte: Duration,
     pub cache: &'static str,
-    /// Why it was not answered from the cache alone.
+    /// Reason that the cache alone did not answer a read; `None`: it did.
     pub miss: Option<&'static str>,
-    /// Name of S3's operation.
+    /// Name of the S3 operation.
     pub operation: &'static str,
-    /// Sixteen hexadecimal digits.
+    /// Request id: sixteen hexadecimal digits.
     pub request_id: [u8; 16],
-    /// Those of the request.
+    /// Header fields of the request.
     pub headers: &'a HeaderMap,
-    /// Of HTTP, such as `HTTP/1.1`.
+    /// HTTP version, such as `HTTP/1.1`.
     pub version: &'static str,
     pub bucket: Option<&'a str>,
     pub key: Option<&'a str>,
@@ -37,21 +37,21 @@ pub(super) struct Line<'a> {
     pub object_size: Option<u64>,
     /// Pattern of the rule that matches the object.
     pub rule: Option<&'a str>,
-    /// The id that the origin gave its answer.
+    /// Request id of the origin's response.
     pub origin_request_id: Option<&'a str>,
-    /// Whose request it is, also of one that was refused.
+    /// Name of the sender's identity, also of a request that was refused.
     pub identity: Option<&'a str>,
-    /// S3's code of an error that is hotset's own.
+    /// S3 error code of a response that hotset made itself.
     pub code: Option<&'a str>,
     pub error: Option<String>,
-    /// SHA-256 of the certificate that the client showed, in hexadecimal digits.
+    /// SHA-256 fingerprint of the client certificate, in hexadecimal digits.
     pub certificate: Option<String>,
-    /// Lines before this one that were not written.
+    /// Number of lines before this one that were dropped.
     pub dropped: u64,
 }
 
 impl Line<'_> {
-    /// Appends the line for people: words with spaces between, optional ones as `name=value`.
+    /// Appends the line in plain format: words separated by spaces, optional ones as `name=value`.
     pub(super) fn plain(&self, now: SystemTime, out: &mut Vec<u8>) {
         self.address(out);
         out.extend_from_slice(b" [");
@@ -101,7 +101,7 @@ impl Line<'_> {
         out.push(b'\n');
     }
 
-    /// Appends the line as a JSON object; what is not known is `null`.
+    /// Appends the line as a JSON object; unknown fields are `null`.
     pub(super) fn json(&self, now: SystemTime, out: &mut Vec<u8>) {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         out.extend_from_slice(b"{\"time\":");
@@ -202,7 +202,7 @@ pub(super) mod tests {
         }
     }
 
-    /// All that a header can hold of what is hostile.
+    /// A user agent with every hostile byte that a header can hold.
     const HOSTILE_AGENT: &[u8] = b"a\" \\\t\xc2\x9b";
 
     fn agent(agent: &[u8]) -> HeaderMap {

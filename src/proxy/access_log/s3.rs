@@ -1,7 +1,7 @@
 //! The format of S3's server access logs (Amazon S3 User Guide, "Amazon S3 server access log format").
 //!
-//! Fields that S3 knows and hotset does not are `-`: the bucket's owner, the host id, the cipher, the access point. After
-//! S3's own fields, which their readers must expect, stand the cache result, the rule and the origin's request id.
+//! Fields that S3 knows and hotset does not are `-`: the bucket's owner, the host id, the cipher, the access point.
+//! The cache result, the rule and the origin's request id follow S3's own fields; readers must expect fields there.
 
 use std::cell::Cell;
 use std::time::SystemTime;
@@ -90,7 +90,7 @@ impl Line<'_> {
     }
 }
 
-/// Appends a field without quotes: encoded, so that it is one word.
+/// Appends an unquoted field, percent-encoded so that it is one word.
 fn encoded(out: &mut Vec<u8>, field: Option<&[u8]>) {
     match field {
         Some(field) if !field.is_empty() => percent_encoded(out, field),
@@ -98,7 +98,7 @@ fn encoded(out: &mut Vec<u8>, field: Option<&[u8]>) {
     }
 }
 
-/// Appends the time as `06/Feb/2019:00:00:38 +0000`, made once a second by each thread.
+/// Appends the time as `06/Feb/2019:00:00:38 +0000`; each thread formats it once a second.
 fn date(out: &mut Vec<u8>, now: SystemTime) {
     const LENGTH: usize = "06/Feb/2019:00:00:38 +0000".len();
     thread_local! {
@@ -114,7 +114,7 @@ fn date(out: &mut Vec<u8>, now: SystemTime) {
     out.extend_from_slice(&date);
 }
 
-/// The name that S3 has for an operation there, in pieces.
+/// Returns S3's log name of an operation, such as `REST.GET.OBJECT`, in four pieces.
 fn operation<'a>(name: &'a str, method: &'a str) -> [&'a str; 4] {
     let resource = match name {
         "CopyObject" => return ["REST.", "COPY", ".", "OBJECT"],
@@ -144,13 +144,13 @@ fn operation<'a>(name: &'a str, method: &'a str) -> [&'a str; 4] {
     ["REST.", method, ".", resource]
 }
 
-/// The value of `versionId` in a target.
+/// Returns the value of `versionId` in a request target.
 fn version_id(target: &[u8]) -> Option<&[u8]> {
     let query = &target[memchr::memchr(b'?', target)? + 1..];
     query.split(|byte| *byte == b'&').find_map(|pair| pair.strip_prefix(b"versionId="))
 }
 
-/// The version of the signature, and where it stands.
+/// Returns the signature version and the authentication type: header or query string.
 fn authentication(headers: &HeaderMap, target: &[u8]) -> (&'static str, &'static str) {
     let header = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     match header {
@@ -173,7 +173,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// Fields as readers of these logs take them apart: words, or text in brackets or quotes.
+    /// Splits a line into fields as readers of these logs do: words, or text in brackets or quotes.
     fn fields(line: &str) -> Vec<String> {
         let pattern = [('[', ']'), ('"', '"')];
         let (mut fields, mut rest) = (Vec::new(), line.trim_end_matches('\n'));

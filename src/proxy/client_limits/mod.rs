@@ -1,8 +1,9 @@
-//! Limits of each identity and of each client address: requests a second, requests in flight, and bytes a second.
+//! Rate and concurrency limits per identity and per client address: requests a second, requests in flight, and bytes
+//! a second.
 //!
-//! A request is charged once, to its address before it is looked at and to its identity as soon as that is known, and
-//! holds its [`Charge`] to its end. Above a limit of requests it is refused; bodies above the limit of bytes wait.
-//! Where nothing is configured, no entry is made and no lock is taken.
+//! A request is charged once: to its address before it is parsed, and to its identity as soon as that is known. It
+//! holds its [`Charge`] to its end. A request above a limit of requests is refused; a body above the limit of bytes
+//! waits. Where nothing is configured, no entry is made and no lock is taken.
 
 mod table;
 mod token_bucket;
@@ -21,17 +22,17 @@ use crate::metrics::limits::{self, Limit};
 use crate::metrics::wire::{self, Refused};
 use crate::s3::S3Error;
 
-/// Clients that are told apart, for each of both kinds of limits.
+/// Maximum number of clients that are told apart, for each of both kinds of limits.
 const CLIENTS: usize = 65_536;
 
-/// Body bytes that are sent at once, at most and at least, to a client whose bytes are limited.
+/// Upper and lower bound of the body bytes sent at once to a client whose bytes are limited.
 const STEP_MAX: u64 = 1 << 20;
 const STEP_MIN: u64 = 16 << 10;
 
-/// The limits of each client, and what is used of them. One for all listeners.
+/// Limits of all clients and their use. One for all listeners.
 pub(in crate::proxy) struct ClientLimits {
     limits: ArcSwap<Limits>,
-    /// The same as in `limits`, for who only needs to know this.
+    /// Whether `limits` has any limit, readable without loading it.
     limits_addresses: AtomicBool,
     limits_identities: AtomicBool,
     addresses: Arc<Table<IpAddr>>,
@@ -52,7 +53,7 @@ pub(in crate::proxy) enum Reached {
 }
 
 impl Reached {
-    /// The key of the limit, and how a request that it refuses is counted.
+    /// Returns the metric label of the limit, and that of the requests that it refuses.
     fn labels(self) -> (Limit, Refused) {
         match self {
             Self::OfAddress(Exceeded::RequestsPerSecond) => {
@@ -70,7 +71,7 @@ impl Reached {
         }
     }
 
-    /// Counts a request that is refused, and returns what its client is told.
+    /// Counts a refused request, and returns the error for its client.
     pub(in crate::proxy) fn refuse(self) -> S3Error {
         let (limit, refused) = self.labels();
         wire::refused(refused);
@@ -80,7 +81,7 @@ impl Reached {
     }
 }
 
-/// What a request holds of the limits of its client, until it is dropped.
+/// Charge of a request against the limits of its client; released when it is dropped.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Charge {
     address: Option<Held<IpAddr>>,
@@ -104,14 +105,14 @@ impl ClientLimits {
         }
     }
 
-    /// Keeps to other limits, for requests that begin from now on.
+    /// Replaces the limits, for requests that begin from now on.
     pub(in crate::proxy) fn set(&self, per_identity: ClientLimit, per_address: ClientLimit) {
         self.limits.store(Arc::new(Limits { per_identity, per_address }));
         self.limits_addresses.store(!per_address.is_none(), Ordering::Relaxed);
         self.limits_identities.store(!per_identity.is_none(), Ordering::Relaxed);
     }
 
-    /// Charges a request to its address, unless it was. `None`: a Unix socket, which has none.
+    /// Charges a request to its address, unless it has been. `None`: a Unix socket, which has no address.
     ///
     /// # Errors
     /// The limit that the address has reached.
@@ -130,7 +131,7 @@ impl ClientLimits {
         Ok(())
     }
 
-    /// Charges a request to its identity, unless it was. `None`: nobody is known.
+    /// Charges a request to its identity, unless it has been. `None`: the identity is not known.
     ///
     /// # Errors
     /// The limit that the identity has reached.
@@ -154,7 +155,7 @@ impl ClientLimits {
         Ok(())
     }
 
-    /// Each limit that is configured: its use by the client that is closest to it, and the limit of that client.
+    /// Returns each configured limit with its use by the client that is closest to it, and the limit of that client.
     pub(in crate::proxy) fn in_use(&self) -> Vec<(Limit, u64, u64)> {
         let Limits { per_identity, per_address } = **self.limits.load();
         let mut found = of_kind(IDENTITY, self.identities.in_use(&per_identity));
@@ -181,7 +182,7 @@ const IDENTITY: [Limit; 3] =
 const ADDRESS: [Limit; 3] =
     [Limit::AddressRequestRate, Limit::AddressByteRate, Limit::AddressRequests];
 
-/// What an address is counted as: an IPv6 address as its /64, which one host may have all of.
+/// Returns the address that a client is counted by: an IPv6 address becomes its /64, all of which one host may have.
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -193,18 +194,18 @@ fn network_of(address: IpAddr) -> IpAddr {
 }
 
 impl Charge {
-    /// Forgets what was charged to an identity: the request turned out to be another one.
+    /// Releases the charge to an identity: the request turned out to be another identity's.
     pub(in crate::proxy) fn forget_identity(&mut self) {
         self.identity = None;
     }
 
-    /// Whether bytes of this request are limited at all.
+    /// Whether a byte rate limit applies to this request.
     fn is_paced(&self) -> bool {
         let address = self.address.as_ref().and_then(Held::byte_rate);
         address.is_some() || self.identity.as_ref().is_some_and(|held| held.byte_rate().is_some())
     }
 
-    /// How many body bytes are to be sent at once; `None`: as many as there are.
+    /// Returns the number of body bytes to send at once; `None`: no bound.
     pub(in crate::proxy) fn step(&self) -> Option<usize> {
         let address = self.address.as_ref().and_then(Held::byte_rate);
         let identity = self.identity.as_ref().and_then(Held::byte_rate);
@@ -212,7 +213,7 @@ impl Charge {
         usize::try_from((rate / 8).clamp(STEP_MIN, STEP_MAX)).ok()
     }
 
-    /// Takes body bytes that need not wait; false when they would have to, and nothing is taken.
+    /// Takes body bytes if they need not wait; returns false and takes nothing if they would have to.
     pub(in crate::proxy) fn take_if_free(&self, bytes: u64) -> bool {
         let is_free = self.address.as_ref().is_none_or(Held::has_credit)
             && self.identity.as_ref().is_none_or(Held::has_credit);
@@ -222,7 +223,7 @@ impl Charge {
         is_free
     }
 
-    /// Takes body bytes, and returns how long they wait.
+    /// Takes body bytes, and returns the time that they have to wait.
     pub(in crate::proxy) fn take(&self, bytes: u64) -> Duration {
         let address = self.address.as_ref().map(|held| held.take_bytes(bytes));
         let identity = self.identity.as_ref().map(|held| held.take_bytes(bytes));
@@ -238,7 +239,7 @@ impl Charge {
         wait
     }
 
-    /// Waits until body bytes may go on. Bytes whose wait is given up are not counted.
+    /// Waits until body bytes may be sent. Bytes whose wait is cancelled are not counted.
     pub(in crate::proxy) async fn pace(&self, bytes: u64) {
         if !self.is_paced() {
             return;
@@ -252,7 +253,7 @@ impl Charge {
     }
 }
 
-/// Bytes that go back unless they are sent.
+/// Bytes taken from the limits, which are put back unless they are sent.
 struct Taken<'a> {
     charge: &'a Charge,
     bytes: u64,
@@ -333,7 +334,8 @@ mod tests {
         for _ in 0..4 {
             charge.pace(16 << 10).await;
         }
-        // The first second's are there, and the piece that is sent last is not waited for. The clock is a paused one.
+        // The first second's bytes are available at once, and the piece that is sent last is not waited for. The
+        // clock is paused.
         assert_eq!(started.elapsed().as_secs(), 2);
         assert!(!charge.take_if_free(1));
         for _ in 0..1000 {

@@ -1,9 +1,8 @@
-//! Clients that are limited, by what they are known by: a bounded number, those that are idle in the order in which they
-//! became so.
+//! Table of limited clients: a bounded number of entries, the idle ones in the order in which they became idle.
 //!
 //! Invariants: a client with a request in flight keeps its entry; the entry that is evicted is the one that has been
-//! idle for the longest time, in its shard. Where all of a shard have requests in flight, those that come share one
-//! entry, so that a table that is full limits too much rather than nothing.
+//! idle for the longest time in its shard. When every entry of a shard has requests in flight, new clients share one
+//! entry, so a full table limits too much rather than nothing.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -18,17 +17,17 @@ use super::token_bucket::{Nanos, TokenBucket};
 use crate::auth::ClientLimit;
 
 const SHARDS: usize = 16;
-/// The entry that clients share for which there is no room, and the end of the list of idle ones.
+/// Index of the entry shared by clients for which there is no room; also the end of the list of idle entries.
 const SHARED: u32 = 0;
 
-/// Why a request is refused.
+/// Limit that a refused request exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum Exceeded {
     RequestsPerSecond,
     Requests,
 }
 
-/// The use of a limit and the limit, of the client that is closest to its own. `None`: nobody has such a limit.
+/// Use and limit of the client that is closest to its limit. `None`: no client has such a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Closest(pub Option<(u64, u64)>);
 
@@ -44,13 +43,13 @@ impl Closest {
     }
 }
 
-/// The clients that are closest to their limits.
+/// Clients that are closest to their limits, one for each kind of limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Use {
-    /// In the last whole second.
+    /// Over the last whole second.
     pub requests_per_second: Closest,
     pub bytes_per_second: Closest,
-    /// Now.
+    /// At present.
     pub requests: Closest,
 }
 
@@ -62,7 +61,7 @@ impl Use {
     }
 }
 
-/// Limited clients, by `K`.
+/// Table of limited clients, by key `K`.
 pub(super) struct Table<K> {
     shards: [Mutex<Shard<K>>; SHARDS],
     hasher: RandomState,
@@ -72,27 +71,27 @@ pub(super) struct Table<K> {
 struct Shard<K> {
     by_key: HashMap<K, u32>,
     slots: Vec<Slot<K>>,
-    /// More than this are not made.
+    /// Maximum number of entries.
     capacity: usize,
-    /// The ends of the list of idle entries.
+    /// Both ends of the list of idle entries.
     idle_longest: u32,
     idle_last: u32,
 }
 
 struct Slot<K> {
-    /// `None`: of the entry that is shared.
+    /// `None` for the shared entry.
     key: Option<K>,
     limit: ClientLimit,
     requests: TokenBucket,
     bytes: TokenBucket,
     in_flight: u32,
     seen: Seen,
-    /// Neighbours among idle entries.
+    /// Neighbours in the list of idle entries.
     before: u32,
     after: u32,
 }
 
-/// What was used in this second and in the one before.
+/// Requests and bytes counted in this second and in the one before.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     second: u64,
@@ -134,7 +133,7 @@ impl<K> Slot<K> {
         }
     }
 
-    /// Counts a request, if it is within the limits.
+    /// Counts a request if it is within the limits.
     fn begin(&mut self, limit: &ClientLimit, now: Nanos) -> Result<(), Exceeded> {
         self.limit = *limit;
         if limit.requests.is_some_and(|most| self.in_flight >= most) {
@@ -163,7 +162,7 @@ impl<K: Hash + Eq + Clone> Shard<K> {
         &mut self.slots[index as usize]
     }
 
-    /// The entry of a client, which is made where there is none; not in the list of idle ones.
+    /// Returns the entry of a client, adding it if there is none; it is not in the list of idle ones.
     fn find_or_add<Q>(&mut self, key: &Q) -> u32
     where
         K: Borrow<Q>,
@@ -207,7 +206,7 @@ impl<K: Hash + Eq + Clone> Shard<K> {
         }
     }
 
-    /// Puts an entry without requests in flight last into the list of idle ones.
+    /// Appends an entry without requests in flight to the list of idle ones.
     fn becomes_idle(&mut self, index: u32) {
         if index == SHARED {
             return;
@@ -223,7 +222,7 @@ impl<K: Hash + Eq + Clone> Shard<K> {
 }
 
 impl<K: Hash + Eq + Clone> Table<K> {
-    /// A table of at most `capacity` clients.
+    /// Makes a table of at most `capacity` clients.
     pub(super) fn new(capacity: usize) -> Arc<Self> {
         let shards = std::array::from_fn(|_| Mutex::new(Shard::new(capacity.div_ceil(SHARDS))));
         Arc::new(Self { shards, hasher: RandomState::new(), since: Instant::now() })
@@ -233,10 +232,10 @@ impl<K: Hash + Eq + Clone> Table<K> {
         Nanos::try_from(self.since.elapsed().as_nanos()).unwrap_or(Nanos::MAX)
     }
 
-    /// Counts a request of a client until what is returned is dropped.
+    /// Counts a request of a client until the returned guard is dropped.
     ///
     /// # Errors
-    /// The limit that the client has reached; nothing is counted then.
+    /// The limit that the client has reached; nothing is then counted.
     pub(super) fn begin<Q>(
         self: &Arc<Self>,
         key: &Q,
@@ -259,7 +258,8 @@ impl<K: Hash + Eq + Clone> Table<K> {
         begun.map(|()| Held { table: self.clone(), shard, slot, limit: *limit })
     }
 
-    /// The use of each limit, by the client that is closest to it; `configured` is that of a client that is idle.
+    /// Returns the use of each limit by the client that is closest to it; `configured` is the limit of an idle
+    /// client.
     pub(super) fn in_use(&self, configured: &ClientLimit) -> Use {
         let now = self.now();
         let mut closest = Use::default();
@@ -281,28 +281,28 @@ impl<K: Hash + Eq + Clone> Table<K> {
     }
 }
 
-/// A request of a limited client, until it is dropped.
+/// Guard of a limited client's request in flight.
 pub(super) struct Held<K: Hash + Eq + Clone> {
     table: Arc<Table<K>>,
     shard: usize,
     slot: u32,
-    /// As it was when the request began.
+    /// Limits of the client when the request began.
     limit: ClientLimit,
 }
 
 impl<K: Hash + Eq + Clone> Held<K> {
-    /// Bytes a second; `None`: they are not limited.
+    /// Byte rate limit, in bytes a second; `None`: unlimited.
     pub(super) fn byte_rate(&self) -> Option<u64> {
         self.limit.bytes_per_second.map(|bytes| bytes.0)
     }
 
-    /// Whether bytes need not wait.
+    /// Whether bytes can be sent without waiting.
     pub(super) fn has_credit(&self) -> bool {
         self.byte_rate().is_none()
             || self.on_slot(|slot, now| slot.bytes.debt(now)) == Duration::ZERO
     }
 
-    /// Takes bytes, and returns how long they wait.
+    /// Takes bytes, and returns the time that they have to wait.
     pub(super) fn take_bytes(&self, bytes: u64) -> Duration {
         let Some(rate) = self.byte_rate() else { return Duration::ZERO };
         self.on_slot(|slot, now| {
@@ -312,7 +312,7 @@ impl<K: Hash + Eq + Clone> Held<K> {
         })
     }
 
-    /// Puts back bytes that were taken and not sent.
+    /// Returns bytes that were taken and not sent.
     pub(super) fn put_back(&self, bytes: u64) {
         let Some(rate) = self.byte_rate() else { return };
         self.on_slot(|slot, _| slot.bytes.put_back(bytes, rate));

@@ -1,21 +1,21 @@
-//! A token bucket that refills with time and may be overdrawn: one number a bucket.
+//! Token bucket that refills with time and may be overdrawn; its state is one number.
 //!
-//! It is kept as the virtual scheduling of the generic cell rate algorithm: the time at which the bucket is full again.
-//! A full bucket holds what its rate brings in one second, so an idle client may use that at once.
+//! The state is that of the virtual scheduling form of the generic cell rate algorithm: the time at which the bucket
+//! is full again. A full bucket holds what its rate brings in one second, which an idle client may use at once.
 
 use std::time::Duration;
 
-/// Nanoseconds since some instant.
+/// Nanoseconds since a fixed instant.
 pub(super) type Nanos = u64;
 
-/// What a full bucket holds, in time.
+/// Capacity of a bucket, as the time that its rate takes to fill it.
 const BURST: Nanos = 1_000_000_000;
 
-/// When the bucket is full again; a time that has passed: it is.
+/// Time at which the bucket is full again; it is full now if that time has passed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TokenBucket(Nanos);
 
-/// The time that a rate takes to bring `amount`.
+/// Returns the time that a rate takes to bring `amount` tokens.
 fn cost(amount: u64, rate: u64) -> Nanos {
     let nanos = u128::from(amount) * 1_000_000_000 / u128::from(rate.max(1));
     Nanos::try_from(nanos).unwrap_or(Nanos::MAX)
@@ -32,19 +32,19 @@ impl TokenBucket {
         is_there
     }
 
-    /// Takes an amount, and returns how long until the tokens that were taken before it are there.
+    /// Takes an amount, and returns the time until the tokens taken before it are paid for.
     pub(super) fn take(&mut self, amount: u64, rate: u64, now: Nanos) -> Duration {
         let wait = self.debt(now);
         self.0 = self.0.max(now).saturating_add(cost(amount, rate));
         wait
     }
 
-    /// Puts back an amount that was taken and not used.
+    /// Returns an amount that was taken and not used.
     pub(super) fn put_back(&mut self, amount: u64, rate: u64) {
         self.0 = self.0.saturating_sub(cost(amount, rate));
     }
 
-    /// How long until it is not overdrawn any more.
+    /// Returns the time until the bucket is no longer overdrawn.
     pub(super) fn debt(self, now: Nanos) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(now).saturating_sub(BURST))
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     const SECOND: Nanos = 1_000_000_000;
-    /// Any time: only differences count.
+    /// An arbitrary time: only differences count.
     const NOW: Nanos = 5 * SECOND;
 
     fn taken(bucket: &mut TokenBucket, rate: u64, now: Nanos) -> usize {
@@ -68,7 +68,7 @@ mod tests {
             let mut bucket = TokenBucket::default();
             let burst = usize::try_from(rate).unwrap();
             assert_eq!(taken(&mut bucket, rate, NOW), burst);
-            // But for the nanoseconds that rounding loses.
+            // Rounding loses a few nanoseconds.
             assert_eq!(taken(&mut bucket, rate, NOW + SECOND / rate - 10), 0);
             assert_eq!(taken(&mut bucket, rate, NOW + SECOND / rate), 1);
             assert_eq!(taken(&mut bucket, rate, NOW + 9 * SECOND), burst, "never more than full");
@@ -88,10 +88,10 @@ mod tests {
     #[test]
     fn amounts_of_any_size_pass_in_turn_at_the_rate() {
         let mut bucket = TokenBucket::default();
-        // Ten seconds' worth in one piece, of which one second's was there.
+        // Ten seconds' worth in one piece; the bucket held one second's worth.
         assert_eq!(bucket.take(1000, 100, NOW), Duration::ZERO);
         assert_eq!(bucket.debt(NOW), Duration::from_secs(9));
-        // Whoever comes later waits for those before it: nobody overtakes.
+        // Later requests wait for earlier ones: none overtakes.
         let waits: Vec<u64> = (0..3).map(|_| bucket.take(200, 100, NOW).as_secs()).collect();
         assert_eq!(waits, [9, 11, 13]);
         bucket.put_back(200, 100);
@@ -106,7 +106,7 @@ mod tests {
             now += Nanos::try_from(bucket.take(1 << 20, 3 << 20, now).as_nanos()).unwrap();
             sent += 1;
         }
-        // The first second's come at once, and one more, which the next ones wait for; so does the last.
+        // The first second's tokens come at once, and one piece more, which the next ones wait for; so does the last.
         assert_eq!(sent, 305);
     }
 }

@@ -1,5 +1,5 @@
-//! How much of the server clients may hold at the same time: connections, in total and of one address, and
-//! requests. One for all listeners.
+//! Server-wide limits on what clients may hold at the same time: connections, in total and per address, and requests.
+//! One for all listeners.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,13 +14,13 @@ use crate::permits::Permits;
 use crate::proxy::client_limits::ClientLimits;
 use crate::proxy::config::LimitsConfig;
 
-/// What is held, and the bounds of it.
+/// Open connections and requests in flight, with their limits.
 #[derive(Debug)]
 pub struct Admission {
     connections: Arc<Permits>,
-    /// Connections by address; an address without any is not in it.
+    /// Number of connections per address; an address without any has no entry.
     addresses: Mutex<HashMap<IpAddr, usize>>,
-    /// [`usize::MAX`]: no bound.
+    /// [`usize::MAX`]: no limit.
     per_address: AtomicUsize,
     requests: AtomicUsize,
     requests_max: AtomicUsize,
@@ -39,7 +39,7 @@ impl Admission {
         })
     }
 
-    /// Keeps to other limits. What is open or under way above them goes on to its end.
+    /// Replaces the limits. Connections and requests above the new limits run to their end.
     pub fn set_limits(self: &Arc<Self>, limits: &LimitsConfig) {
         let per_address = limits.connections_per_address.unwrap_or(usize::MAX);
         self.per_address.store(per_address, Ordering::Relaxed);
@@ -48,42 +48,42 @@ impl Admission {
         self.clients.set(limits.per_identity, limits.per_address);
     }
 
-    /// The limits of each client.
+    /// Returns the limits per client.
     pub(in crate::proxy) fn clients(&self) -> &ClientLimits {
         &self.clients
     }
 
-    /// Each limit of clients that is configured: the most that one client uses of it, and the limit.
+    /// Returns each configured limit per client, with its highest use by one client and the limit.
     pub fn client_limits(&self) -> Vec<(Limit, u64, u64)> {
         self.clients.in_use()
     }
 
-    /// Client connections that are open, and how many may be.
+    /// Returns the number of open client connections, and their maximum.
     pub fn connections(&self) -> (usize, usize) {
         self.connections.usage()
     }
 
-    /// Requests under way, and how many may be.
+    /// Returns the number of requests in flight, and their maximum.
     pub fn requests(&self) -> (usize, usize) {
         (self.under_way(), self.requests_max.load(Ordering::Relaxed))
     }
 
-    /// Requests under way now.
+    /// Returns the number of requests in flight.
     pub fn under_way(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// A permit for each connection that there may be.
+    /// Returns the semaphore that has a permit for each connection.
     pub(in crate::proxy) fn slots(&self) -> &Arc<Semaphore> {
         self.connections.semaphore()
     }
 
-    /// Waits until no connection is left.
+    /// Waits until no connection is open.
     pub(in crate::proxy) async fn no_connections(&self) {
         self.connections.all_returned().await;
     }
 
-    /// Counts a connection from an address; `None` when it has as many as it may.
+    /// Counts a connection from an address; `None` if the address has reached its limit.
     pub(in crate::proxy) fn address(
         self: &Arc<Self>,
         address: Option<IpAddr>,
@@ -92,7 +92,7 @@ impl Admission {
         let Some(address) = address.filter(|_| most < usize::MAX) else {
             return Some(ConnectionPermit(None));
         };
-        // The same client, whether a dual-stack listener shows its address in one form or the other.
+        // A dual-stack listener may show the address of one client in either form.
         let address = address.to_canonical();
         let mut addresses = self.addresses.lock();
         let held = addresses.entry(address).or_default();
@@ -103,7 +103,7 @@ impl Admission {
         Some(ConnectionPermit(Some((self.clone(), address))))
     }
 
-    /// Counts a request; `None` when as many are under way as may be.
+    /// Counts a request; `None` if the maximum is in flight.
     pub(in crate::proxy) fn request(self: &Arc<Self>) -> Option<RequestHeld> {
         let held = RequestHeld(self.clone());
         let before = self.requests.fetch_add(1, Ordering::Relaxed);
@@ -111,7 +111,7 @@ impl Admission {
     }
 }
 
-/// A connection of an address, until it is dropped.
+/// Counts a connection of an address until it is dropped.
 #[derive(Debug)]
 pub(in crate::proxy) struct ConnectionPermit(Option<(Arc<Admission>, IpAddr)>);
 
@@ -128,7 +128,7 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// A request under way, until it is dropped.
+/// Counts a request in flight until it is dropped.
 #[derive(Debug)]
 pub(in crate::proxy) struct RequestHeld(Arc<Admission>);
 

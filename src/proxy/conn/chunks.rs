@@ -1,14 +1,15 @@
-//! Where a chunked body ends, and that every reader must find its end there (RFC 9112, section 7.1).
+//! Finds the end of a chunked body, and refuses a body whose end two readers may find in different places (RFC 9112,
+//! section 7.1).
 //!
-//! Strict where readers differ: sizes are hexadecimal digits without sign, prefix or space, lines end in CRLF,
-//! chunk data ends where its size says. Looks at bytes and changes none.
+//! It is strict where readers differ: sizes are hexadecimal digits without sign, prefix or space; lines end in CRLF;
+//! chunk data ends where its size says. It inspects bytes and changes none.
 
 use crate::proxy::response::refusal::Refusal;
 
-/// The longest line of a size with its extensions.
+/// Maximum length of a chunk size line with its extensions.
 const LINE_MAX: usize = 1024;
 
-/// A reader of chunks, at some byte of a body.
+/// Parser of a chunked body, at some byte of it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::proxy) struct Chunks {
     at: At,
@@ -34,7 +35,7 @@ enum At {
     },
     DataReturn,
     DataEnd,
-    /// The first byte of a trailer, or of the empty line.
+    /// The first byte of a trailer, or of the empty line at the end.
     TrailerStart,
     Trailer,
     TrailerEnd,
@@ -43,22 +44,22 @@ enum At {
 }
 
 impl Chunks {
-    /// At the start of a body whose trailers may have so many bytes.
+    /// Starts a parser at the first byte of a body; `trailers_max` bounds its trailers, in bytes.
     pub(in crate::proxy) fn new(trailers_max: usize) -> Self {
         Self { at: At::Size { digits: 0, size: 0 }, line: 0, trailers_max }
     }
 
-    /// Whether the body is over.
+    /// Whether the end of the body is reached.
     pub(in crate::proxy) fn done(&self) -> bool {
         self.at == At::Done
     }
 
-    /// How many bytes of data are certain to come next.
+    /// Returns the number of data bytes left in the current chunk.
     pub(in crate::proxy) fn data_left(&self) -> u64 {
         if let At::Data { left } = self.at { left } else { 0 }
     }
 
-    /// Goes over bytes of the body and says how many belong to it: fewer than all only at its end.
+    /// Inspects bytes of the body, and returns how many belong to it: fewer than all only at its end.
     pub(in crate::proxy) fn pass(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         let mut passed = 0;
         while passed < bytes.len() && !self.done() {
@@ -78,7 +79,7 @@ impl Chunks {
         Ok(passed)
     }
 
-    /// Where one byte of framing leads; `None`: it must not be there.
+    /// Returns the state after one byte of framing; `None`: the byte is not allowed there.
     fn step(&mut self, byte: u8) -> Option<At> {
         self.line += 1;
         let text = byte == b'\t' || (byte >= b' ' && byte != 0x7f);

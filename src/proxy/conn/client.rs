@@ -1,5 +1,5 @@
-//! Who is at the other end of a connection, and what became of what it sent: known to the connection, asked for by
-//! the gateway at each request.
+//! The client of a connection, and the reason for refusing what it sent: set by the connection, read by the gateway
+//! at each request.
 
 use std::sync::OnceLock;
 
@@ -17,7 +17,7 @@ pub(in crate::proxy) struct Client {
     certificate: Option<ClientCertificate>,
     certificate_ids: Vec<CertificateId>,
     refusal: OnceLock<Refusal>,
-    /// What was understood of the head that the next session reads.
+    /// The fast path's result for the head that the next session reads.
     handed_over: Mutex<Option<Box<HandedOver>>>,
 }
 
@@ -28,49 +28,50 @@ impl Client {
         Self { certificate, certificate_ids, refusal, handed_over }
     }
 
-    /// What that certificate is known by.
+    /// Returns the identifiers of that certificate: its fingerprint and its names.
     pub(in crate::proxy) fn certificate_ids(&self) -> &[CertificateId] {
         &self.certificate_ids
     }
 
-    /// The certificate that it showed, and that `client_ca` vouches for.
+    /// Returns the certificate that the client presented and `client_ca` verified.
     pub(in crate::proxy) fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.as_ref()
     }
 
-    /// The client that sent a request; `None` only where there is no connection.
+    /// Returns the client that sent a request; `None` only where there is no connection.
     pub(in crate::proxy) fn of(session: &Session) -> Option<&Self> {
         let proxy = session.digest()?.proxy_digest.as_deref()?;
         proxy.user_data.as_ref()?.downcast_ref::<std::sync::Arc<Self>>().map(AsRef::as_ref)
     }
 
-    /// Leaves what was understood of the head that the next session reads; whatever was left before is gone.
+    /// Leaves the fast path's result for the next session, which replaces any earlier one.
     pub(in crate::proxy) fn hand_over(&self, understood: Option<Box<HandedOver>>) {
         *self.handed_over.lock() = understood;
     }
 
-    /// Takes what was left, once.
+    /// Takes the result that was left, once.
     pub(in crate::proxy) fn take_over(&self) -> Option<Box<HandedOver>> {
         self.handed_over.lock().take()
     }
 
-    /// Remembers why what it sent is refused; the connection ends there, so the first reason is the only one.
+    /// Records the reason for refusing what the client sent. The connection ends there, so only the first reason
+    /// counts.
     pub(in crate::proxy) fn refuse(&self, why: Refusal) {
         let _ = self.refusal.set(why);
     }
 
-    /// Why the request that is looked at now was refused.
+    /// Returns the reason that the current request was refused.
     pub(in crate::proxy) fn refused(&self) -> Option<Refusal> {
         self.refusal.get().copied()
     }
 
-    /// Why the body of the request that is under way was refused; the head after it is not meant.
+    /// Returns the reason that the body of the current request was refused, and not that for a head after it.
     pub(in crate::proxy) fn refused_body(&self) -> Option<Refusal> {
         self.refused().filter(|why| matches!(why, Refusal::Chunk | Refusal::SlowBody))
     }
 }
 
-/// The fingerprint, then the names in the certificate's order.
+/// Returns the fingerprint, then the names in the certificate's order.
 fn ids(certificate: &ClientCertificate) -> Vec<CertificateId> {
     let names = certificate.names.iter().map(|name| match name {
         AlternativeName::Dns(name) => CertificateId::dns(name),

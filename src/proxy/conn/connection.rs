@@ -1,6 +1,6 @@
-//! A client's connection as pingora takes it: a socket behind the gate on the way in and a buffer on the way out.
+//! A client's connection as pingora takes it: a socket behind the gate for reads and a buffer for writes.
 //!
-//! pingora's own listener sends the head and a body in two writes; with a buffer they leave in one.
+//! pingora's own listener sends a head and a body in two writes; with the buffer they leave in one.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -30,7 +30,7 @@ use super::gate::{Gate, GateLimits, InitialProtocol};
 use super::transport::{Channel, Transport};
 use crate::metrics::GaugeGuard;
 
-/// How long a connection lingers for what its client still has on its way.
+/// Maximum time that a closed connection still reads what its client has on its way.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection as pingora takes it.
@@ -45,13 +45,13 @@ pub(in crate::proxy) struct Connection {
     socket: Arc<SocketDigest>,
     /// Carries the [`Client`] to the gateway.
     digest: Arc<ProxyDigest>,
-    /// Until when what the client sends is still read after our end.
+    /// Time until which the client's bytes are still read after our end of stream.
     lingering: Option<Pin<Box<Sleep>>>,
-    /// Counted for as long as it lives.
+    /// Counts the connection for as long as it lives.
     _held: (GaugeGuard, ConnectionPermit),
 }
 
-/// What a connection is made of.
+/// Parts that a connection is built from.
 pub(in crate::proxy) struct Parts {
     pub channel: Channel,
     pub fd: UniqueIDType,
@@ -66,10 +66,10 @@ impl Connection {
         let Parts { channel, fd, address, opening, client, held } = parts;
         let peer = address.map(PingoraAddr::Inet);
         let socket_digest = SocketDigest::from_raw_fd(fd);
-        // Known now, so that no log line costs a system call.
+        // Set now, so that no log line costs a system call.
         let _ = socket_digest.peer_addr.set(peer);
         let client = Arc::new(client);
-        // pingora's place for what an application knows of a connection is beside a head that nobody reads.
+        // pingora's place for an application's data about a connection is beside a response head, which nobody reads.
         let head = Box::new(ResponseHeader::from(http::Response::new(()).into_parts().0));
         let digest = ProxyDigest::new(head, Some(Box::new(client.clone())));
         Self {
@@ -86,19 +86,19 @@ impl Connection {
         }
     }
 
-    /// Waits for the first request, or HTTP/2's preface, which stay to be read; false when the client goes away, or
-    /// says nothing that could be answered. Dropping the future loses nothing.
+    /// Waits for the first request, or HTTP/2's preface, without consuming it. Returns false when the client
+    /// disconnects or sends nothing that could be answered. Cancel safe.
     ///
     /// # Errors
-    /// As the socket says.
+    /// I/O errors of the socket.
     pub(in crate::proxy) async fn arrive(&mut self) -> io::Result<bool> {
         poll_fn(|cx| self.gate.poll_request(&mut self.io, &self.client, cx)).await
     }
 
-    /// Waits for the next request, which stays to be read; false when none has begun to come by then.
+    /// Waits for the next request without consuming it; returns false if none has begun to arrive by `until`.
     ///
     /// # Errors
-    /// As the socket says.
+    /// I/O errors of the socket.
     pub(in crate::proxy) async fn next(&mut self, until: Instant) -> io::Result<bool> {
         poll_fn(|cx| {
             if let Poll::Ready(came) = self.gate.poll_request(&mut self.io, &self.client, cx) {
@@ -111,36 +111,37 @@ impl Connection {
         .await
     }
 
-    /// The head of the request that came, when it has no body and nothing of it was read.
+    /// Returns the head of the request that arrived, if it has no body and nothing of it was read.
     pub(in crate::proxy) fn head(&self) -> Option<&[u8]> {
         self.gate.head()
     }
 
-    /// How many heads were read from here.
+    /// Returns the number of heads that were read from this connection.
     pub(in crate::proxy) fn heads_read(&self) -> u64 {
         self.gate.heads_read()
     }
 
-    /// Whether HTTP/2 is spoken.
+    /// Whether the connection speaks HTTP/2.
     pub(in crate::proxy) fn is_http_2(&self) -> bool {
         self.gate.is_http_2()
     }
 
-    /// Who is at the other end.
+    /// Returns the client of this connection.
     pub(in crate::proxy) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// `None` for a unix socket.
+    /// Returns the client's address; `None` for a unix socket.
     pub(in crate::proxy) fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Answers the request whose head came with `pieces`; those that are left were not sent. Each wait for the client
-    /// takes at most `patience`; before the first one `compact` may replace the pieces by others with the same bytes.
+    /// Sends `pieces` in answer to the current request; pieces that are left were not sent. Each wait for the client
+    /// takes at most `patience`. Before the first wait, `compact` may replace the pieces by others with the same
+    /// bytes.
     ///
     /// # Errors
-    /// As the socket says; [`io::ErrorKind::TimedOut`].
+    /// I/O errors of the socket; [`io::ErrorKind::TimedOut`].
     pub(in crate::proxy) async fn answer<P: AsMut<VecDeque<Bytes>>>(
         &mut self,
         pieces: &mut P,
@@ -175,7 +176,8 @@ impl Connection {
     }
 }
 
-/// The time between two requests. Set anew without a timer of its own for each: it looks again when it is over.
+/// Timer of the idle time between two requests. It is not reset for each request: when it fires, it checks the
+/// deadline anew.
 #[derive(Debug, Default)]
 struct Idle(Option<Pin<Box<Sleep>>>);
 
@@ -195,7 +197,7 @@ impl Idle {
     }
 }
 
-/// Never asked for: the gate has found out the protocol before pingora sees the connection.
+/// Never called: the gate has found out the protocol before pingora sees the connection.
 impl Peek for Connection {}
 
 #[async_trait]
@@ -221,7 +223,7 @@ impl Ssl for Connection {
 
 impl GetTimingDigest for Connection {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        // Asked for at every request, and nobody reads it.
+        // Called at every request, but the result is not used.
         Vec::new()
     }
 }
@@ -244,7 +246,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // Who waits for the client has nothing more to say for now: what is still in the buffer must not wait, too.
+        // A read that waits for the client means that nothing more is written for now, so the buffer must be flushed.
         // pingora does not flush a body before its end, and the origin may be slow with the next bytes.
         let this = &mut *self;
         if let Poll::Ready(Err(error)) = Pin::new(&mut this.io).poll_flush(cx) {
@@ -267,8 +269,8 @@ impl AsyncWrite for Connection {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    /// Says that no more will come, then reads what the client still had on its way: a socket that is closed with
-    /// bytes unread is reset, and the client may lose the end of its answer.
+    /// Sends the end of stream, then reads what the client still had on its way. A socket that is closed with unread
+    /// bytes is reset, and the client may lose the end of its response.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let deadline = match &mut this.lingering {

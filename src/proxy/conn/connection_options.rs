@@ -1,8 +1,8 @@
 //! The options of a `Connection` header (RFC 9110, section 7.6.1).
 //!
-//! A header that an option names is removed before the request goes to the origin. Invariant: nothing is removed that
-//! was looked at (R36): an option that names a header of S3's, or one of HTTP that is for all recipients, is refused,
-//! whether that header is there or not.
+//! A header that an option names is removed before the request goes to the origin. Invariant: no header that was
+//! acted upon is removed (R36). An option that names a header of S3's, or one of HTTP that is meant for all
+//! recipients, is refused, whether or not that header is present.
 
 use http::HeaderMap;
 use http::header::HeaderName;
@@ -10,7 +10,7 @@ use http::header::HeaderName;
 use crate::s3::VENDOR_PREFIXES;
 use crate::s3::field::{connection_options, is_token};
 
-/// pingora gives up at one more.
+/// pingora gives up at one option more.
 const MOST: usize = 9;
 const FOR_ALL: [&str; 15] = [
     "accept",

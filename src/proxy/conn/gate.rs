@@ -1,12 +1,12 @@
-//! What stands between a client's bytes and pingora: nothing of an HTTP/1 request passes before its whole head has
-//! come and was found to mean one thing only, and no more of a body than its head announced.
+//! The gate between a client's bytes and pingora. Nothing of an HTTP/1 request passes before its whole head has
+//! arrived and was found to have one meaning only, and no more of a body passes than its head announced.
 //!
-//! pingora repairs some of what it should refuse (it drops a Content-Length beside an encoding, takes bare LF) and
-//! answers the rest with an empty page (R29). Here a request that is refused is replaced by one that is harmless, and
-//! the reason is left with the client's [`Client`]: the gateway answers it in its turn, after what was asked before
-//! it on the same connection. After that nothing of the connection is read any more.
+//! pingora repairs some requests that it should refuse (it drops a Content-Length beside an encoding, accepts bare
+//! LF) and answers the rest with an empty page (R29). Here a refused request is replaced by a harmless one, and the
+//! reason is left with the client's [`Client`]. The gateway answers it in its turn, after the earlier requests on the
+//! same connection. After that nothing more of the connection is read.
 //!
-//! The gate also keeps the time: for a whole head, and for each further piece of a body.
+//! The gate also enforces the timeouts for a whole head and for each further piece of a body.
 
 use std::io;
 use std::pin::Pin;
@@ -23,36 +23,37 @@ use super::transport::Transport;
 use crate::proxy::response::refusal::Refusal;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// As much as is read at once, and what an idle connection holds.
+/// Maximum bytes of one read, and the buffer of an idle connection.
 const BUFFER: usize = 8 * 1024;
-/// So much of a body must come in each `limits.body_timeout`.
+/// Bytes of a body that must arrive within each `limits.body_timeout`.
 const BODY_STEP: usize = 64 * 1024;
-/// What the gateway sees in place of a request that was refused.
+/// Request that the gateway sees in place of a refused one.
 const PLACEHOLDER_REQUEST: &[u8] =
     b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const INSTEAD_OF_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// What a client may send, and how slowly.
+/// Limits on a client's requests: sizes and timeouts.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::proxy) struct GateLimits {
     pub head: HeadLimits,
-    /// From the first byte of a head to its last; from the start of a connection to the end of its first head.
+    /// Timeout from the first byte of a head to its last; from the start of a connection to the end of its first
+    /// head.
     pub head_time: Duration,
-    /// For each [`BODY_STEP`] of a body, counting only the time spent waiting for it.
+    /// Timeout for each [`BODY_STEP`] of a body, counting only the time spent waiting for it.
     pub body_time: Duration,
 }
 
-/// What is known of a connection before its first byte.
+/// Protocol of a connection, as known before its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum InitialProtocol {
-    /// HTTP/1, or HTTP/2 by those who know that it is spoken here.
+    /// HTTP/1, or HTTP/2 by clients with prior knowledge.
     Unknown,
-    /// As was agreed upon with TLS.
+    /// As negotiated by ALPN.
     Http1,
     Http2,
 }
 
-/// What the next bytes are.
+/// Kind of the next bytes.
 #[derive(Debug)]
 enum Next {
     /// A connection's first head, or HTTP/2's preface.
@@ -60,9 +61,9 @@ enum Next {
     Head,
     Body(u64),
     Chunked(Chunks),
-    /// Anything: HTTP/2 frames, which have their own rules.
+    /// HTTP/2 frames, which are not inspected: they have their own rules.
     Frames,
-    /// Nothing: a request was refused.
+    /// Nothing more is read: a request was refused.
     Nothing,
 }
 
@@ -71,11 +72,11 @@ pub(in crate::proxy) struct Gate {
     next: Next,
     limits: GateLimits,
     read_buffer: ReadBuffer,
-    /// Of the head that is coming.
+    /// Parser of the head that is arriving.
     head: HeadReader,
-    /// Bytes at the start of the read buffer that were looked at and may pass.
+    /// Bytes at the start of the read buffer that were checked and may pass.
     passed: usize,
-    /// They are a head, and none of it was read yet.
+    /// Whether those bytes are a head of which nothing was read yet.
     head_waits: bool,
     /// Heads that were read, or are being read.
     heads_read: u64,
@@ -100,36 +101,36 @@ impl Gate {
         }
     }
 
-    /// How many heads pingora was given.
+    /// Returns the number of heads that pingora was given.
     pub(in crate::proxy) fn heads_read(&self) -> u64 {
         self.heads_read
     }
 
-    /// Nothing at all has come since the last request.
+    /// Whether no byte has arrived since the last request.
     pub(in crate::proxy) fn is_idle(&self) -> bool {
         self.read_buffer.is_empty()
     }
 
-    /// The head of a request without a body that nobody has read yet.
+    /// Returns the head of a request without a body, if nothing of it was read yet.
     pub(in crate::proxy) fn head(&self) -> Option<&[u8]> {
         let bare = self.head_waits && matches!(self.next, Next::Body(0));
         bare.then(|| &self.read_buffer.unread()[..self.passed])
     }
 
-    /// Has done with [`Gate::head`]: it was answered.
+    /// Discards [`Gate::head`] after it was answered.
     pub(in crate::proxy) fn skip_head(&mut self) {
         self.read_buffer.skip(self.passed);
         (self.passed, self.head_waits) = (0, false);
         self.next = Next::Head;
     }
 
-    /// Whether it was found to be HTTP/2.
+    /// Whether the connection was found to be HTTP/2.
     pub(in crate::proxy) fn is_http_2(&self) -> bool {
         matches!(self.next, Next::Frames)
     }
 
-    /// Waits for the next request, or HTTP/2's preface; false when there is none. What is left of a body is not waited
-    /// for. Dropping the future loses nothing.
+    /// Waits for the next request, or HTTP/2's preface; false when there is none. It does not wait for the rest of a
+    /// body. Cancel safe.
     pub(in crate::proxy) fn poll_request(
         &mut self,
         io: &mut Transport,
@@ -182,7 +183,8 @@ impl Gate {
         }
     }
 
-    /// Waits for a head; false at an orderly end, or when nobody will miss an answer.
+    /// Waits for a head. Returns false at an orderly end, or where no response is due: a timeout before a request began,
+    /// or bytes other than the preface of a negotiated HTTP/2.
     fn poll_head(
         &mut self,
         io: &mut Transport,
@@ -228,7 +230,7 @@ impl Gate {
             match self.read_buffer.poll_fill(io, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(false)),
                 Poll::Ready(read) => drop(read?),
-                // Between two requests others keep the time.
+                // Between two requests the caller keeps the idle timeout.
                 Poll::Pending if !first && self.read_buffer.is_empty() => return Poll::Pending,
                 Poll::Pending => {
                     let time = self.limits.head_time;
@@ -245,7 +247,7 @@ impl Gate {
         }
     }
 
-    /// Puts a harmless request in the place of one that is refused.
+    /// Replaces a refused request by a harmless one.
     fn replace(&mut self, client: &Client, why: Refusal) {
         client.refuse(why);
         let to_head = self.read_buffer.unread().starts_with(b"HEAD ");
@@ -255,7 +257,7 @@ impl Gate {
         self.next = Next::Nothing;
     }
 
-    /// Reads a part of a body past the read buffer, or into it; 0 at the end of the connection.
+    /// Reads a part of a body, directly or through the read buffer; 0 at the end of the connection.
     fn poll_body(
         &mut self,
         io: &mut Transport,
@@ -319,12 +321,12 @@ impl Gate {
     }
 }
 
-/// How fast a body comes.
+/// Arrival rate of a body, against its timeout.
 #[derive(Debug, Default)]
 struct Pace {
-    /// Since when it is waited for.
+    /// Start of the current wait for bytes.
     since: Option<Instant>,
-    /// How long it was waited for, and how much came, since the last whole step.
+    /// Time waited and bytes received since the last whole step.
     waited: Duration,
     brought: usize,
     clock: Option<Pin<Box<Sleep>>>,
@@ -342,7 +344,7 @@ impl Pace {
         }
     }
 
-    /// Ready when the time for this step is over.
+    /// Is ready when the time for this step is over.
     fn poll_over(&mut self, time: Duration, cx: &mut Context<'_>) -> Poll<()> {
         self.since.get_or_insert_with(Instant::now);
         let left = time.saturating_sub(self.waited);
@@ -350,7 +352,7 @@ impl Pace {
     }
 }
 
-/// Bytes that have come and were not read.
+/// Buffer of bytes that have arrived and were not read.
 #[derive(Debug)]
 struct ReadBuffer {
     bytes: Vec<u8>,
@@ -375,7 +377,7 @@ impl ReadBuffer {
         &self.bytes[self.start..self.end]
     }
 
-    /// Hands out at most `most` bytes, and says how many.
+    /// Hands out at most `most` bytes, and returns their number.
     fn deliver(&mut self, most: usize, out: &mut ReadBuf<'_>) -> usize {
         let taken = most.min(out.remaining());
         out.put_slice(&self.bytes[self.start..self.start + taken]);
@@ -395,7 +397,8 @@ impl ReadBuffer {
         self.bytes[..bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Reads more after what is there. It grows only as far as a head may, since a longer one is refused.
+    /// Reads more bytes after those in the buffer. It grows only to the maximum size of a head, since a longer one is
+    /// refused.
     fn poll_fill(&mut self, io: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.end == self.bytes.len() {
             match self.start {

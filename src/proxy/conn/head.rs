@@ -1,60 +1,60 @@
-//! What the head of an HTTP/1 request must look like before anybody acts on it (R29).
+//! Validation of the head of an HTTP/1 request before anything acts on it (R29).
 //!
-//! Whatever two servers in a row may read differently is refused: line ends that are not CRLF, folded fields,
-//! space before a colon, control bytes, lengths that are given twice or beside an encoding, more than one host.
-//! What passes means the same to every reader, and this module says where its body ends. It knows no sockets.
+//! Anything that two servers in a row may read differently is refused: line ends that are not CRLF, folded fields,
+//! space before a colon, control bytes, lengths that are given twice or beside an encoding, more than one host. A
+//! head that passes means the same to every reader, and this module says where its body ends. It does no I/O.
 
 use memchr::memchr;
 
 use crate::proxy::response::refusal::Refusal;
 use crate::s3::field::{is_token, is_token_byte};
 
-/// How long the parts of a head may be.
+/// Size limits of the parts of a head.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::proxy) struct HeadLimits {
-    /// Bytes of the request target.
+    /// Maximum bytes of the request target.
     pub uri: usize,
-    /// Bytes of all fields, with their line ends.
+    /// Maximum bytes of all fields, with their line ends.
     pub fields: usize,
-    /// Number of fields.
+    /// Maximum number of fields.
     pub count: usize,
 }
 
-/// Where a request ends (RFC 9112, section 6.3).
+/// Framing of a request body (RFC 9112, section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum Framing {
-    /// After so many bytes of body.
+    /// The body has this many bytes.
     Length(u64),
-    /// After the last chunk.
+    /// The body ends with its last chunk.
     Chunked,
 }
 
-/// What is known of the bytes that have come.
+/// Result of validating the bytes that have arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Checked {
-    /// Nothing is wrong yet, and more must come.
+    /// No error yet; more bytes are needed.
     Partial,
-    /// A head of so many bytes, with the empty line after it.
+    /// A complete head of this many bytes, including the empty line after it.
     Complete(usize, Framing),
     Refused(Refusal),
 }
 
-/// Looks at the start of a request as its bytes come. What was looked at once is not looked at again, so that a head
-/// costs what it is long, however it is cut.
+/// Incremental parser of a request head. It inspects each byte once, so the cost of a head is linear in its length,
+/// however it is cut.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct HeadReader {
     head: Head,
-    /// Where the first line that is not read yet begins.
+    /// Offset of the first line that is not read yet.
     at: usize,
-    /// No line ends between `at` and here.
+    /// Offset up to which no line end was found after `at`.
     searched: usize,
-    /// Where the fields begin; `None`: the request line is not read yet.
+    /// Offset of the first field; `None`: the request line is not read yet.
     fields: Option<usize>,
     count: usize,
 }
 
 impl HeadReader {
-    /// Looks at what has come so far: each time at all bytes of the head, to which more were added.
+    /// Validates the bytes that have arrived so far: all bytes of the head, to which each call adds more.
     pub(in crate::proxy) fn read(&mut self, bytes: &[u8], limits: &HeadLimits) -> Checked {
         self.advance(bytes, limits).unwrap_or_else(Checked::Refused)
     }
@@ -68,7 +68,7 @@ impl HeadReader {
                     self.at = 2;
                 }
                 let Some(line) = self.next_line(bytes)? else {
-                    // The longest methods that S3 knows and the version are short.
+                    // The method and the version are short: S3's longest methods fit.
                     let too_long = bytes.len() > limits.uri + 32;
                     return if too_long { Err(Refusal::UriTooLong) } else { Ok(Checked::Partial) };
                 };
@@ -79,7 +79,7 @@ impl HeadReader {
         loop {
             let line = self.next_line(bytes)?;
             let end = if line.is_some() { self.at } else { bytes.len() };
-            // The empty line at the end does not count.
+            // The empty line at the end is not counted.
             if end - start > limits.fields + 2 {
                 return Err(Refusal::HeaderTooLarge);
             }
@@ -99,7 +99,7 @@ impl HeadReader {
         self.head.end().map(|framing| Checked::Complete(self.at, framing))
     }
 
-    /// The next line without its end; `None` when its end has not come.
+    /// Returns the next line without its line end; `None` until that has arrived.
     fn next_line<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Refusal> {
         let from = self.at.max(self.searched);
         let Some(end) = memchr(b'\n', &bytes[from..]) else {
@@ -112,7 +112,7 @@ impl HeadReader {
     }
 }
 
-/// What the fields have said so far.
+/// Facts gathered from the fields so far.
 #[derive(Debug, Default)]
 struct Head {
     is_1_0: bool,
@@ -122,7 +122,7 @@ struct Head {
 }
 
 impl Head {
-    /// `GET /bucket/key HTTP/1.1`.
+    /// Parses the request line, such as `GET /bucket/key HTTP/1.1`.
     fn request_line(&mut self, line: &[u8], limits: &HeadLimits) -> Result<(), Refusal> {
         let (rest, is_1_0) = match line.strip_suffix(b" HTTP/1.1") {
             Some(rest) => (rest, false),
@@ -161,7 +161,7 @@ impl Head {
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                // Twice is not "chunked" once.
+                // A second "chunked" is not the same as one.
                 if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                     return Err(Refusal::Encoding);
                 }
@@ -187,9 +187,9 @@ impl Head {
     }
 }
 
-/// Whether there are control bytes other than tabs and line ends.
+/// Whether a head has control bytes other than tabs and line ends.
 fn has_control_bytes(head: &[u8]) -> bool {
-    // A byte a lane and no branch, so that the compiler looks at many at a time.
+    // One lane per byte and no branch, so that the compiler vectorizes it.
     let mut lanes = [0_u8; 32];
     let mut chunks = head.chunks_exact(lanes.len());
     for chunk in &mut chunks {
@@ -201,13 +201,13 @@ fn has_control_bytes(head: &[u8]) -> bool {
     lanes.iter().fold(rest, |found, lane| found | lane) != 0
 }
 
-/// Not 0 for a control byte that must not be in a head.
+/// Returns a value other than 0 for a control byte that must not be in a head.
 fn control(byte: u8) -> u8 {
     let end = u8::from(byte == b'\t') | u8::from(byte == b'\r') | u8::from(byte == b'\n');
     (u8::from(byte < 0x20) & !end) | u8::from(byte == 0x7f)
 }
 
-/// Digits only: no sign, no list, nothing that another reader would take for another number.
+/// Parses a length of digits only: no sign, no list, nothing that another reader would take for another number.
 fn length(digits: &[u8]) -> Option<u64> {
     let fits = (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
     fits.then(|| digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
@@ -223,7 +223,7 @@ mod tests {
         HeadReader::default().read(bytes, limits)
     }
 
-    /// As if the bytes came in pieces.
+    /// Validates bytes that arrive in pieces of `size`.
     fn check_by_pieces(bytes: &[u8], limits: &HeadLimits, size: usize) -> Checked {
         let mut reader = HeadReader::default();
         let ends = (1..bytes.len()).filter(|end| end % size == 0).chain([bytes.len()]);
@@ -325,7 +325,7 @@ mod tests {
             let mut fields = [httparse::EMPTY_HEADER; 64];
             let mut request = httparse::Request::new(&mut fields);
             let result = request.parse(&head);
-            // It has a narrower view of targets, which pingora escapes before it asks again.
+            // httparse accepts fewer targets; pingora escapes them before it parses again.
             if matches!(result, Err(httparse::Error::Token | httparse::Error::Version)) {
                 continue;
             }
@@ -348,7 +348,7 @@ mod tests {
         assert!(passed > 1000, "{passed} of them passed");
     }
 
-    /// A head that came byte by byte was once looked at from its start for each of them.
+    /// Regression: a head that came byte by byte was once parsed from its start for each byte.
     #[test]
     fn each_line_of_a_head_that_comes_in_pieces_is_read_once() {
         let limits = HeadLimits { uri: 64, fields: 1 << 20, count: 1 << 20 };
@@ -356,7 +356,7 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
         let mut reader = HeadReader::default();
         for end in 1..head.len() {
-            // What was read before may as well be gone: only what is new is looked at, and the line that it ends.
+            // Bytes that were read before are overwritten: only new ones are inspected, and the line that they end.
             let mut bytes = vec![b'\n'; reader.at];
             bytes.extend_from_slice(&head.as_bytes()[reader.at..end]);
             assert_eq!(reader.read(&bytes, &limits), Checked::Partial);

@@ -1,4 +1,4 @@
-//! Addresses that are listened on: TCP, and unix sockets in a file of their own.
+//! Listening sockets: TCP, and unix sockets in a file of their own.
 
 use std::fs::Permissions;
 use std::io;
@@ -12,10 +12,10 @@ use tokio::net::{TcpListener, UnixListener, UnixSocket};
 use super::transport::Socket;
 use crate::proxy::config::FileMode;
 
-/// Connections that may wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// A bound address.
+/// A bound listening socket.
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener),
@@ -23,10 +23,10 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds `ip:port` or `unix:/path`, whose socket is for those that `mode` lets (R24).
+    /// Binds `ip:port` or `unix:/path`; `mode` is the mode of the unix socket's file (R24).
     ///
     /// # Errors
-    /// As the system says.
+    /// I/O errors of the system.
     pub async fn bind(address: &str, mode: FileMode) -> io::Result<Self> {
         let Some(path) = address.strip_prefix("unix:") else {
             return Ok(Self::Tcp(TcpListener::bind(address).await?));
@@ -34,12 +34,12 @@ impl Listener {
         let path = Path::new(path);
         remove_dead_socket(path).await?;
         let socket = bind_unix(path, mode)?;
-        // What a umask took away. Until it listens nobody can connect, whatever its mode.
+        // Restores what a umask took away. Until the socket listens nobody can connect, whatever its mode.
         std::fs::set_permissions(path, Permissions::from_mode(mode.bits()))?;
         Ok(Self::Unix(socket.listen(BACKLOG)?))
     }
 
-    /// The address of a TCP listener.
+    /// Returns the address of a TCP listener.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
@@ -61,8 +61,9 @@ impl Listener {
     }
 }
 
-/// A socket file that has its mode from its first moment (R35): Linux takes that of the unbound socket, less the umask,
-/// which belongs to the whole process and is left alone. Elsewhere it has to be set afterwards.
+/// Binds a unix socket whose file has its mode from the first moment (R35). Linux takes the mode of the unbound
+/// socket, less the umask, which belongs to the whole process and is left alone. Elsewhere the mode has to be set
+/// afterwards.
 fn bind_unix(path: &Path, mode: FileMode) -> io::Result<UnixSocket> {
     let socket = UnixSocket::new_stream()?;
     let set = rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode.bits()));
@@ -73,14 +74,14 @@ fn bind_unix(path: &Path, mode: FileMode) -> io::Result<UnixSocket> {
     Ok(socket)
 }
 
-/// A connection that was accepted, and where it comes from.
+/// An accepted connection and its remote address.
 #[derive(Debug)]
 pub(in crate::proxy) struct Accepted {
     pub socket: Socket,
     pub address: Option<SocketAddr>,
 }
 
-/// A socket that nobody listens on is left from a process that was killed. Any other file stays.
+/// Removes a socket that nobody listens on, left by a process that was killed. Any other file stays.
 async fn remove_dead_socket(path: &Path) -> io::Result<()> {
     if !std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Connections of clients: accepted, bounded, checked and drained, with what each reads and writes. What is sent comes
-//! from elsewhere: nothing here knows the cache.
+//! Client connections: accepting, limiting, checking and draining them, with what each reads and writes. The content
+//! comes from elsewhere: nothing here knows the cache.
 
 pub(in crate::proxy) mod admission;
 pub(in crate::proxy) mod chunks;

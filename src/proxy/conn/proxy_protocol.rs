@@ -1,8 +1,8 @@
-//! What a load balancer says of the client before it sends the client's bytes: PROXY protocol, versions 1 and 2
+//! PROXY protocol, versions 1 and 2: the header with which a load balancer names the client of a connection
 //! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 //!
-//! Only configured addresses may say it, and from them it must come: whoever else could say it would choose its own
-//! address. Anybody else who says it sends what is no request, and no TLS.
+//! Only configured addresses may send the header, and they must: whoever else could send it would choose its own
+//! address. From anybody else it is malformed HTTP or TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,9 +14,9 @@ use tokio::io::AsyncReadExt;
 
 use super::transport::Socket;
 
-/// The most that is read of it: version 2 has up to 232 bytes, and what balancers add.
+/// Maximum bytes that are read of a header: version 2 has up to 232 bytes, and what balancers add.
 const MAX: usize = 2048;
-/// The longest header of version 1, as its specification counts.
+/// Maximum length of a version 1 header, as its specification counts.
 const V1_MAX: usize = 107;
 
 /// Load balancers that send a PROXY header, the key `listen[].proxy_protocol`.
@@ -31,18 +31,18 @@ pub struct ProxyProtocolConfig {
 }
 
 impl ProxyProtocolConfig {
-    /// Whether whoever connects from `address` says first who its client is.
+    /// Whether connections from `address` must begin with a PROXY header.
     pub(in crate::proxy) fn expects(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.from.iter().any(|network| network.contains(&address))
     }
 }
 
-/// Reads the header off a new connection and returns the client's address: the balancer's own for its health checks,
-/// and where it knows none. The caller bounds the time.
+/// Reads the header off a new connection and returns the client's address. For a health check of the balancer's, or a
+/// header without an address, it is the balancer's own. The caller bounds the time.
 ///
 /// # Errors
-/// `InvalidData`: what came is none. Else as the socket says.
+/// `InvalidData`: the bytes are no PROXY header. Otherwise I/O errors of the socket.
 pub(in crate::proxy) async fn read_header(
     socket: &mut Socket,
     balancer: SocketAddr,

@@ -1,5 +1,5 @@
-//! A connection that may not stay is told so in S3's words, and quickly: whoever opens too many must not hold more
-//! of the server by being refused.
+//! Rejects a connection above the limits with an S3 error, and quickly: a client that opens too many must not hold
+//! more of the server by being refused.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use super::transport::Socket;
 use crate::proxy::context::RequestId;
 use crate::proxy::response::refusal::slow_down;
 
-/// How long a client may take to read why, and how many may do so at the same time; the others hear nothing.
+/// Maximum time that a client may take to read the error, and maximum number of clients that are sent it at a time.
+/// Others are closed without one.
 const TIME: Duration = Duration::from_secs(1);
 static LISTENING: Semaphore = Semaphore::const_new(64);
 
-/// Answers 503 `SlowDown` to whatever the client was about to ask, and ends the connection.
+/// Answers 503 `SlowDown` to the client's next request, and closes the connection.
 pub(in crate::proxy) async fn reject_overload(mut socket: Socket) {
     let Ok(_listening) = LISTENING.try_acquire() else { return };
     let error = slow_down();
@@ -34,7 +35,7 @@ pub(in crate::proxy) async fn reject_overload(mut socket: Socket) {
     let told = async {
         socket.write_all(&answer).await?;
         socket.shutdown().await?;
-        // A socket that is closed with bytes unread is reset, and the client may lose its answer.
+        // A socket that is closed with unread bytes is reset, and the client may lose its response.
         let mut discarded = [0; 1024];
         while socket.read(&mut discarded).await? > 0 {}
         std::io::Result::Ok(())

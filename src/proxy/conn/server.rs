@@ -1,10 +1,9 @@
-//! Accepts connections until it is told to stop, then waits for those that are in the middle of something.
+//! Accepts connections until a graceful shutdown, then waits for those that have requests in flight.
 //!
-//! The listener and the stop signal come from outside, so that a test and `main` run the same code (R30).
-//! A graceful shutdown loses no request (see [`Shutdown`]): its connections end after an answer that announces it, or
-//! when they have been idle for a moment.
-//! What a connection has to do before it is one for pingora happens in a task of its own: accepting never waits
-//! for a client.
+//! The listener and the stop signal come from outside, so that a test and `main` run the same code (R30). A graceful
+//! shutdown loses no request (see [`Shutdown`]): its connections end after a response that announces it, or when they
+//! have been idle for a moment. The work before a connection is handed to pingora happens in a task of its own:
+//! accepting never waits for a client.
 
 use std::io;
 use std::pin::pin;
@@ -37,7 +36,7 @@ use crate::tls::{ClientCertificate, Tls, chose_http_2};
 pub struct Server {
     pub(in crate::proxy) proxy: Arc<HttpProxy<Gateway>>,
     pub(in crate::proxy) gateway: Gateway,
-    /// The same for HTTP/2, whose library keeps limits of its own, and the limits that it was made with.
+    /// The proxy for HTTP/2, whose library keeps limits of its own, and the limits that it was made with.
     http_2: ArcSwap<Http2>,
     conf: Arc<ServerConf>,
     admission: Arc<Admission>,
@@ -79,12 +78,12 @@ impl Server {
         Self { proxy, gateway, http_2, conf, admission, tls, balancers }
     }
 
-    /// The limits on clients as they are now.
+    /// Returns the current limits on clients.
     pub(in crate::proxy) fn limits(&self) -> Guard<Arc<LimitsConfig>> {
         self.gateway.limits.load()
     }
 
-    /// The proxy for an HTTP/2 connection that begins now.
+    /// Returns the proxy for an HTTP/2 connection that begins now.
     fn http_2(&self) -> Arc<HttpProxy<Gateway>> {
         let current = self.http_2.load();
         if Arc::ptr_eq(&current.limits, &self.limits()) {
@@ -96,7 +95,7 @@ impl Server {
         proxy
     }
 
-    /// Serves until `shutdown` closes the listener, then until no request is under way.
+    /// Serves until `shutdown` closes the listener, then until no request is in flight.
     pub async fn run(self, listener: Listener, shutdown: Shutdown) {
         let server = Arc::new(self);
         let mut watching = JoinSet::new();
@@ -121,7 +120,7 @@ impl Server {
         server.admission.no_connections().await;
     }
 
-    /// One connection, from its first byte to its last.
+    /// Serves one connection, from its first byte to its last.
     async fn serve(&self, accepted: Accepted, shutdown: Shutdown) {
         let began = Instant::now();
         let arrived = tokio::select! {
@@ -139,7 +138,7 @@ impl Server {
         }
     }
 
-    /// A connection whose first request is here; `None` when there is none.
+    /// Prepares a connection and waits for its first request; `None` when none comes.
     async fn arrive(&self, accepted: Accepted) -> io::Result<Option<Connection>> {
         let open = metrics::connection_open();
         let welcome = self.welcome(accepted, open);
@@ -157,7 +156,7 @@ impl Server {
         Ok(connection.arrive().await?.then_some(connection))
     }
 
-    /// Learns who the client is and how it is spoken with; `None` when it may not stay.
+    /// Reads the PROXY header and does the TLS handshake, as configured; `None` when the connection is refused.
     async fn welcome(&self, accepted: Accepted, open: GaugeGuard) -> io::Result<Option<Parts>> {
         let Accepted { mut socket, mut address } = accepted;
         if let (Some(balancers), Some(balancer)) = (&self.balancers, address)
@@ -197,7 +196,7 @@ impl Server {
     }
 }
 
-/// Counts what a client said wrong; that it went away is nothing to count.
+/// Counts errors that the client is to blame for; a client disconnect is not counted.
 fn counted(reason: wire::Refused) -> impl Fn(&io::Error) {
     move |error| {
         if error.kind() == io::ErrorKind::InvalidData {
@@ -206,7 +205,7 @@ fn counted(reason: wire::Refused) -> impl Fn(&io::Error) {
     }
 }
 
-/// What HTTP/2's library refuses by itself, with 431.
+/// Returns the options of the HTTP/2 library, which refuses too large heads by itself, with 431.
 fn h2_options(limits: &LimitsConfig) -> H2Options {
     let head = limits.gate().head;
     // RFC 9113, section 6.5.2: a field counts 32 bytes more than its name and value.

@@ -1,4 +1,4 @@
-//! The sockets that a client may come by, with or without TLS, as one type.
+//! Client sockets, TCP or unix, with or without TLS, as one type.
 
 mod unsent;
 
@@ -14,17 +14,17 @@ use tokio_rustls::server::TlsStream;
 use super::write_buffer::WriteBuffer;
 use unsent::Unsent;
 
-/// A channel behind a buffer for what is written.
+/// A channel behind a write buffer.
 pub(in crate::proxy) type Transport = WriteBuffer<Channel>;
 
-/// What carries requests.
+/// Byte stream of a connection, with or without TLS.
 #[derive(Debug)]
 pub(in crate::proxy) enum Channel {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),
 }
 
-/// A socket, and bytes that were read off it before anybody asked for them.
+/// A socket, and bytes that were read off it too early and are delivered first.
 #[derive(Debug)]
 pub(in crate::proxy) struct Socket {
     kind: Kind,
@@ -51,7 +51,7 @@ impl From<UnixStream> for Socket {
 }
 
 impl Socket {
-    /// Small answers do not wait for the client's acknowledgement of the one before.
+    /// Sets `TCP_NODELAY`: small responses do not wait for the client's acknowledgement of the one before.
     pub(in crate::proxy) fn send_at_once(&self) -> io::Result<()> {
         match &self.kind {
             Kind::Tcp(stream, _) => stream.set_nodelay(true),
@@ -66,7 +66,7 @@ impl Socket {
         }
     }
 
-    /// Notes what became of a write.
+    /// Records the result of a write, which adjusts the kernel's send bound.
     fn wrote<T>(&mut self, written: Poll<T>) -> Poll<T> {
         if let Kind::Tcp(stream, unsent) = &mut self.kind {
             match written {
@@ -77,7 +77,7 @@ impl Socket {
         written
     }
 
-    /// Puts back what was read too much.
+    /// Puts back bytes that were read too early.
     pub(in crate::proxy) fn unread(&mut self, bytes: Vec<u8>) {
         self.unread = bytes;
     }
@@ -149,7 +149,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Forwards to whichever it is.
+/// Forwards a call to whichever variant it is.
 macro_rules! either {
     ($what:expr, $($kind:path)|+, $stream:ident => $call:expr) => {
         match $what { $($kind($stream) => $call,)+ }

@@ -1,8 +1,8 @@
-//! What is written to a client: small writes are put together, large ones go to the socket without a copy.
+//! Write buffer of a connection: small writes are coalesced, large ones go to the socket without a copy.
 //!
-//! An answer's head waits here for its body. If both are small they leave in one write; if the body is large they
-//! still do, as two parts of one (`writev`): a head that is sent by itself costs a packet, and wakes the client for
-//! nothing that it can use.
+//! A response head waits here for its body. If both are small they leave in one write; a large body leaves with its
+//! head as two parts of one `writev`. A head that is sent by itself costs a packet, and wakes the client for nothing
+//! that it can use.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that are held, at most.
+/// Maximum bytes held in the buffer.
 const CAPACITY: usize = 16 * 1024;
 
-/// A socket behind a buffer for what is written.
+/// A socket behind a write buffer.
 #[derive(Debug)]
 pub(in crate::proxy) struct WriteBuffer<S> {
     socket: S,
@@ -25,7 +25,7 @@ impl<S: AsyncWrite + Unpin> WriteBuffer<S> {
         Self { socket, held: Vec::with_capacity(CAPACITY) }
     }
 
-    /// Takes what fits; `false`: nothing of it was taken.
+    /// Appends the parts to the buffer if they all fit; `false`: nothing was taken.
     fn hold<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]> + Clone) -> bool {
         let length: usize = parts.clone().map(<[u8]>::len).sum();
         let fits = self.held.len() + length <= CAPACITY;
@@ -35,7 +35,7 @@ impl<S: AsyncWrite + Unpin> WriteBuffer<S> {
         fits
     }
 
-    /// Writes what is held.
+    /// Writes out the buffer.
     fn poll_let_go(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
             let sent = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.held))?;
@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes at most so many bytes at a time, and remembers what came in which write.
+    /// A sink that accepts at most `most` bytes at a time, and records each write.
     #[derive(Default)]
     struct Narrow {
         most: usize,

@@ -10,7 +10,7 @@ fn bytes(rate: u64) -> ClientLimit {
     ClientLimit { bytes_per_second, ..ClientLimit::default() }
 }
 
-/// One entry a shard.
+/// A capacity of one entry per shard.
 const SMALL: usize = SHARDS;
 const MANY: u32 = 10_000;
 
@@ -65,7 +65,7 @@ async fn evicts_who_has_been_idle_for_the_longest_time_and_nobody_with_a_request
     for client in &clients[1..3] {
         drop(table.begin(client, &limit).unwrap());
     }
-    // It is refused, and was the last to ask all the same.
+    // The request is refused, but still makes its client the most recent one.
     assert!(table.begin(&clients[1], &limit).is_err());
     drop(table.begin(&clients[3], &limit).unwrap());
     assert_eq!(
@@ -98,7 +98,7 @@ async fn clients_without_room_share_one_entry() {
             }
         }
     }
-    // One of its own and three that are shared, in each shard.
+    // One client with an entry of its own and three that share one, in each shard.
     assert_eq!((held.len(), refused), (4 * SHARDS, MANY as usize - 4 * SHARDS));
     held.clear();
     assert!((0..100).all(|client| table.begin(&client, &limit).is_ok()));

@@ -1,9 +1,9 @@
-//! Bounds what the kernel takes for a client before it can be sent.
+//! Bounds the unsent bytes that the kernel buffers for a client.
 //!
-//! Left to itself the kernel takes up to 4 MiB (`tcp_wmem`) from whoever writes: of a thousand clients that are slow to
-//! read that is more than a gigabyte, which counts in the memory limit of a container (cgroup v2). A client that reads
-//! as fast as it is sent to gains nothing from more than [`FAST`]; for one that keeps us waiting it is [`SLOW`]. Bytes
-//! that were sent and not yet acknowledged come on top, so that long fast paths are filled all the same.
+//! By default the kernel buffers up to 4 MiB (`tcp_wmem`) for a client. For a thousand slow readers that is more than
+//! a gigabyte, which counts in the memory limit of a container (cgroup v2). A client that reads as fast as it is sent
+//! to gains nothing from more than [`FAST`]; for one that keeps us waiting the bound is [`SLOW`]. Bytes in flight
+//! (sent and not yet acknowledged) come on top, so that long fast paths are filled all the same.
 
 use std::time::Duration;
 
@@ -11,19 +11,20 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Bytes (`TCP_NOTSENT_LOWAT`). Half of it costs a tenth of the rate of 8 MiB ranges over loopback.
+/// Bound in bytes for a fast client (`TCP_NOTSENT_LOWAT`). Half of it costs a tenth of the rate of 8 MiB ranges over
+/// loopback.
 const FAST: u32 = 128 << 10;
 const SLOW: u32 = 16 << 10;
-/// A client that lets us wait for longer is slow,
+/// A client that keeps writes waiting for longer than this is slow,
 const LONG: Duration = Duration::from_millis(20);
-/// and one that does for less is fast.
+/// and one that does so for less than this is fast.
 const SHORT: Duration = Duration::from_millis(5);
 
-/// The bound of one connection.
+/// Bound on the unsent bytes of one connection.
 #[derive(Debug)]
 pub(super) struct Unsent {
     bytes: u32,
-    /// Since when the kernel takes no more.
+    /// Time since which the kernel accepts no more bytes.
     full_since: Option<Instant>,
 }
 
@@ -34,12 +35,12 @@ impl Unsent {
         this
     }
 
-    /// The kernel took nothing of what was written.
+    /// Records that the kernel accepted nothing of a write.
     pub(super) fn full(&mut self) {
         self.full_since.get_or_insert_with(Instant::now);
     }
 
-    /// The kernel took something.
+    /// Records that the kernel accepted bytes, and adapts the bound to the time that this took.
     pub(super) fn taken(&mut self, stream: &TcpStream) {
         let Some(since) = self.full_since.take() else { return };
         let bytes = bound(self.bytes, since.elapsed());
@@ -49,7 +50,7 @@ impl Unsent {
         }
     }
 
-    /// Where the kernel refuses, its own bound stays.
+    /// Sets the bound on the socket. If the kernel refuses it, its default stays.
     fn apply(&self, stream: &TcpStream) {
         if let Err(error) = SockRef::from(stream).set_tcp_notsent_lowat(self.bytes) {
             log::debug!("TCP_NOTSENT_LOWAT: {error}");
@@ -57,7 +58,7 @@ impl Unsent {
     }
 }
 
-/// The bound after the client let us wait for so long.
+/// Returns the bound after a write waited for `waited`.
 fn bound(now: u32, waited: Duration) -> u32 {
     if waited >= LONG {
         SLOW
@@ -88,7 +89,7 @@ mod tests {
         assert_eq!(bound(SLOW, Duration::from_millis(4)), FAST);
     }
 
-    /// A connection of which the client's kernel takes little, the server's end first.
+    /// Opens a connection whose client's kernel buffers little; the server's end comes first.
     async fn connection() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpSocket::new_v4().unwrap();
@@ -98,7 +99,7 @@ mod tests {
         (Socket::from(accepted.unwrap().0), client.unwrap())
     }
 
-    /// Writes until the kernel takes no more; how much it took.
+    /// Writes until the kernel accepts no more, and returns the bytes that it accepted.
     async fn fill(socket: &mut Socket) -> usize {
         let bytes = vec![7; 256 << 10];
         let mut taken = 0;
@@ -120,7 +121,7 @@ mod tests {
         tokio::time::pause();
         let mut read = vec![0; 64 << 10];
         let mut rest = first;
-        // What the kernel takes first, after a long wait, still goes by the bound before it.
+        // After a long wait, the kernel's first bytes still go by the old bound.
         for _ in 0..2 {
             tokio::time::advance(LONG).await;
             while rest > 0 {
