@@ -1,4 +1,4 @@
-//! What is remembered of one request from its head to its log line.
+//! State of one request, from its head to its log line.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -40,51 +40,51 @@ pub struct RequestContext {
     pub request_id: RequestId,
     pub operation: OperationLabel,
     pub cache: CacheResult,
-    /// Why it is not answered from the cache alone, as the look-up said.
+    /// Reason that the cache alone does not answer, as the lookup reported it.
     pub miss: Option<MissReason>,
-    /// It is read at another origin than its bucket's, which is down.
+    /// Whether the object is read from another origin than its bucket's, which is down.
     pub elsewhere: bool,
     pub first_byte: Option<Duration>,
     /// Bytes of the body that came from memory, from disk, and from the origin by way of the cache.
     pub from_memory: u64,
     pub from_disk: u64,
     pub from_origin: u64,
-    /// Who asks, in `verify` mode.
+    /// Identity of the sender, in `verify` mode.
     pub identity: Option<Arc<Identity>>,
-    /// What stands for the origin's region in answers, in `verify` mode.
+    /// Region that clients sign for, named in responses in place of the origin's, in `verify` mode.
     pub(super) region: Option<HeaderValue>,
-    /// CORS headers of what the cache answers to a web page.
+    /// CORS headers for what the cache answers to a web page.
     pub(super) page: PageHeaders,
-    /// Headers that depend on the caller are left out of what the cache answers.
+    /// Whether headers that depend on the caller are left out of hits.
     pub hides: bool,
-    /// The bucket and the key that it names, once it is parsed.
+    /// Bucket and key of the request, once it is parsed.
     pub(super) named: Option<(BucketName, Option<ObjectKey>)>,
-    /// The rule that matches the object.
+    /// Traffic counters of the rule that matches the object.
     pub(super) rule: Option<&'static Traffic>,
-    /// Size of the whole object that is read.
+    /// Size of the whole object, in bytes.
     pub(super) object_size: Option<u64>,
-    /// The id that the origin gave its answer.
+    /// Request id of the origin's response.
     pub(super) origin_request_id: Option<Box<str>>,
-    /// The object that it reads and the rule for it, as the fast path found them.
+    /// The object that the request reads and the rule for it, as the fast path found them.
     pub(super) cacheable: Option<(ObjectId, Policy)>,
     pub forward: Option<Box<Forward>>,
-    /// Requests to the origin that were made for it; `None`: nobody watched when it began.
+    /// Requests to the origin made for this one; `None`: nobody watched requests when it began.
     pub(super) origin_use: Option<Arc<OriginUse>>,
-    /// `None`: it is not traced.
+    /// `None`: the request is not traced.
     pub(super) trace: Option<Trace>,
-    /// Why it was refused before its operation was looked at.
+    /// Reason that the request was refused before its operation was known.
     pub(super) refused: Option<Refusal>,
-    /// The error that it was answered with.
+    /// The error that hotset answered with.
     pub(super) answered: Option<LoggedError>,
-    /// Its place among those under way.
+    /// Its permit among the requests in flight.
     pub(super) held: Option<RequestHeld>,
-    /// What it holds of the limits of its client.
+    /// Its charge against the limits of its client.
     pub(super) charge: Charge,
     pub(super) _in_flight: GaugeGuard,
 }
 
 impl RequestContext {
-    /// Of a request that came just now.
+    /// Starts the state of a request that has just arrived.
     pub(super) fn begin() -> Self {
         Self {
             started: Instant::now(),
@@ -117,7 +117,7 @@ impl RequestContext {
         }
     }
 
-    /// The bucket and the key that it names.
+    /// Returns the bucket and the key of the request.
     pub(super) fn names(&self) -> (Option<&str>, Option<&str>) {
         match &self.named {
             Some((bucket, key)) => (Some(bucket.as_str()), key.as_ref().map(ObjectKey::as_str)),
@@ -125,7 +125,7 @@ impl RequestContext {
         }
     }
 
-    /// Whose request it is, also of one that was refused.
+    /// Returns the name of the sender's identity, also of a request that was refused.
     pub(super) fn identity_name(&self) -> Option<&str> {
         match &self.identity {
             Some(identity) => Some(identity.name()),
@@ -133,20 +133,20 @@ impl RequestContext {
         }
     }
 
-    /// Remembers and counts a request that is refused for its form.
+    /// Records and counts a request that is refused for its form.
     pub(super) fn refuse(&mut self, why: Refusal) {
         self.refused = Some(why);
         wire::refused(why.label());
     }
 }
 
-/// What the log says of an error that hotset answered with.
+/// An error that hotset answered with, as it is logged.
 pub(super) struct LoggedError {
-    /// S3's code.
+    /// S3 error code.
     pub code: Cow<'static, str>,
-    /// `None` where the code says it all.
+    /// `None` if the code says everything.
     pub message: Option<Cow<'static, str>>,
-    /// Whose request it refused.
+    /// Name of the identity whose request was refused.
     pub identity: Option<Box<str>>,
 }
 
@@ -161,66 +161,66 @@ impl LoggedError {
     }
 }
 
-/// A request that streams through to the origin.
+/// A request that is passed through to the origin.
 pub struct Forward {
     pub parsed: Parsed,
-    /// In whose name it goes to the origin.
+    /// Domain whose credentials sign the request to the origin.
     pub domain: Arc<Domain>,
-    /// Where its bucket is.
+    /// The origin of the bucket, and the bucket's name there.
     pub(super) place: Place,
-    /// Of what it reads and writes.
+    /// Realm of the objects that the request reads and writes.
     pub(super) realm: Realm,
-    /// Puts the client's name of its bucket into the answer.
+    /// Rewrites the origin's name of the bucket to the client's in the response.
     pub(super) renaming: Option<Renaming>,
-    /// What it may change of what is cached; empty for reads.
+    /// Cached objects and buckets that the request may change; empty for reads.
     pub(super) touched: Touched,
-    /// What the client's signature says of the body.
+    /// The client's claim about the body: its hash or its framing.
     pub body: BodyCheck,
     pub digester: Option<Digester>,
     pub reframer: Option<Reframer>,
-    /// All of its body, when it was read before anything went out.
+    /// The whole body, if it was read before anything was sent.
     pub whole: Option<Bytes>,
     /// The body of a `DeleteObjects`, held until all of its keys are known.
     pub(super) listed: Option<HeldList>,
-    /// The body of a `RestoreObject`, held back until it is understood.
+    /// The body of a `RestoreObject`, held until it is parsed.
     pub(super) restore: Option<RestoreBody>,
-    /// A browser's form, which goes out written anew.
+    /// A browser's form, which is rewritten on its way.
     pub(super) form: Option<Box<Upload>>,
-    /// Bytes of the request's body went out: it is never sent again (R9).
+    /// Whether bytes of the request body were sent: it is never sent again (R9).
     pub body_began: bool,
-    /// What the client is told when its body is not what it announced or signed.
+    /// The error for a client whose body does not match what it announced or signed.
     pub refusal: Option<S3Error>,
     pub connect_tries: u32,
     pub(super) connection: PassThrough,
-    /// Where the last try was sent.
+    /// The site that the last attempt was sent to.
     pub(super) site: Option<Arc<Site>>,
-    /// It was sent to another region before.
+    /// Whether it was sent to another region before.
     pub(super) was_moved: bool,
-    /// What the last try was signed with; `None`: not by us.
+    /// The signer of the last attempt; `None`: hotset did not sign it.
     pub(super) signed_with: Option<Arc<Signer>>,
-    /// Whether it is sent again with other keys.
+    /// Whether the request is sent again with other credentials.
     pub(super) resend: Resend,
-    /// The last invalidation that might still be undone by a power cut.
+    /// The last invalidation that a power failure might still undo.
     pub unsettled: Option<Ticket>,
-    /// The span of the last try; `None`: it is not traced.
+    /// The span of the last attempt; `None`: it is not traced.
     pub(super) span: Option<OpenSpan>,
-    /// Its answer may contradict cached metadata (R34).
+    /// Set if the response may contradict cached metadata (R34).
     pub(super) observed: Option<Box<Observed>>,
-    /// A listing on its way that may.
+    /// A listing in transit that may contradict cached metadata.
     pub(super) page: Option<Box<PageEvidence>>,
-    /// The answer of a list, to be kept when it is complete.
+    /// The response of a list, to be cached when it is complete.
     pub(super) keeping: Option<Box<Keeping>>,
-    /// Whom the origin was asked to find as the bucket's owner.
+    /// The owner that the origin was asked to confirm for the bucket.
     pub(super) expected_owner: Option<(AccountId, OwnerCheck)>,
-    /// Its answer has CORS headers to learn.
+    /// Set if the response has CORS headers to learn.
     pub(super) asking: Option<Box<Asking>>,
-    /// S3 refuses it: when that answer is complete, nothing was changed (R40).
+    /// Whether S3 refuses the write: when that response is complete, nothing was changed (R40).
     pub(super) refused: bool,
-    /// The answer's body, in place of the origin's.
+    /// A response body that replaces the origin's.
     pub(super) instead: Option<Bytes>,
-    /// As long as the outcome may not be known.
+    /// Guards of the write in the cache, held while its outcome may be unknown.
     pub writing: Vec<Writing>,
-    /// The same, for other replicas.
+    /// The guard of the write at other replicas.
     pub peer_write: Option<PeerWrite>,
 }
 
@@ -277,7 +277,7 @@ impl Forward {
     }
 }
 
-/// Whether a request is sent again with other keys: once.
+/// State of the one retry with other credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Resend {
     #[default]
@@ -287,7 +287,7 @@ pub(super) enum Resend {
 }
 
 impl Resend {
-    /// Whether it is due, which it then is no more.
+    /// Returns whether a retry is due, and marks it as done.
     pub(super) fn take(&mut self) -> bool {
         let is_due = *self == Self::Due;
         if is_due {
@@ -297,12 +297,12 @@ impl Resend {
     }
 }
 
-/// Names one request in the answer and in the log: 16 hexadecimal digits, as S3's own.
+/// Id of a request in its response and in the log: 16 hexadecimal digits, as S3's own.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestId(u64);
 
 impl RequestId {
-    /// Unique within the process, and not alike between processes.
+    /// Returns the next id: unique within the process, and different in other processes.
     pub fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         static SEED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
@@ -312,12 +312,12 @@ impl RequestId {
         Self(seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// The number itself: ids of one process are spread evenly over all numbers.
+    /// Returns the id as a number: the ids of one process are spread evenly over all 64-bit numbers.
     pub(super) fn number(self) -> u64 {
         self.0
     }
 
-    /// The digits.
+    /// Returns the id as hexadecimal digits.
     pub fn digits(self) -> [u8; 16] {
         const HEX: &[u8; 16] = b"0123456789ABCDEF";
         std::array::from_fn(|i| HEX[((self.0 >> (60 - 4 * i)) & 15) as usize])

@@ -1,4 +1,4 @@
-//! The end of a request: what is counted, logged and concluded once its answer is out, or cannot be.
+//! The end of a request: counting, logging, and conclusions about a write, once its response is sent or cannot be.
 
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -16,7 +16,7 @@ use crate::metrics::{CacheResult, Operation, Outcome as OriginOutcome};
 use crate::s3::S3Error;
 
 impl Gateway {
-    /// Concludes what a write may have done, counts the request and logs it.
+    /// Concludes a write of unknown outcome, and counts and logs the request.
     pub(super) fn end(&self, session: &Session, error: Option<&Error>, ctx: &mut RequestContext) {
         let exchange = Exchange::of(session, error, is_of_client(error, ctx));
         let status = exchange.status;
@@ -25,7 +25,7 @@ impl Gateway {
                 self.outcome_unknown(forward);
                 RemoteEnd::Unknown
             } else if forward.refused {
-                // An answer without a body.
+                // A response without a body.
                 self.answer_part(forward, true);
                 RemoteEnd::Refused
             } else {
@@ -59,7 +59,7 @@ impl Gateway {
         self.record(&exchange, ctx);
     }
 
-    /// Counts and logs a request that has ended, wherever such are counted and logged.
+    /// Counts and logs a finished request, wherever finished requests are counted and logged.
     pub(super) fn record(&self, exchange: &Exchange<'_>, ctx: &RequestContext) {
         access_log::record(exchange, ctx);
         self.errors.record(exchange, ctx);
@@ -89,7 +89,7 @@ fn counted<'a>(exchange: &Exchange<'a>, ctx: &'a RequestContext) -> Counted<'a> 
     }
 }
 
-/// How the cache took part, by where the bytes came from.
+/// Returns the part that the cache had in the response, by the source of the bytes.
 fn cache_result(ctx: &RequestContext) -> CacheResult {
     match ctx.cache {
         said @ (CacheResult::Bypass | CacheResult::Negative) => said,
@@ -99,7 +99,8 @@ fn cache_result(ctx: &RequestContext) -> CacheResult {
     }
 }
 
-/// Why a read was not answered from the cache alone; `None` for one that was, and for what is no read.
+/// Returns the reason that the cache alone did not answer a read; `None` for a hit, and for a request that is no
+/// read.
 fn miss_reason(ctx: &RequestContext) -> Option<MissReason> {
     match ctx.cache {
         CacheResult::Hit | CacheResult::Stale | CacheResult::Negative => None,
@@ -113,7 +114,7 @@ fn miss_reason(ctx: &RequestContext) -> Option<MissReason> {
     }
 }
 
-/// How a request that was passed through ended for the origin.
+/// Returns the outcome of a passed-through request, as counted for its origin.
 fn origin_outcome(error: Option<&Error>, status: u16) -> OriginOutcome {
     match (error, status) {
         (Some(error), _) => match (error.esource(), error.etype()) {
@@ -140,7 +141,7 @@ fn origin_outcome(error: Option<&Error>, status: u16) -> OriginOutcome {
     }
 }
 
-/// Whether a request ended because its client disconnected, or stopped taking the answer.
+/// Whether a request ended because its client disconnected or stopped reading the response.
 pub(super) fn is_of_client(error: Option<&Error>, ctx: &RequestContext) -> bool {
     let Some(error) = error.filter(|_| ctx.refused.is_none()) else { return false };
     // Errors of the session itself name no source; an answer from the cache has no other peer.
@@ -160,7 +161,7 @@ pub(super) fn is_of_client(error: Option<&Error>, ctx: &RequestContext) -> bool 
         )
 }
 
-/// Returns what the client is told of an error on the way; `None`: it is not there to be told.
+/// Returns the error to answer a failure with; `None`: the client is gone.
 pub(super) fn failure(error: &Error, ctx: &RequestContext) -> Option<S3Error> {
     match (error.etype(), error.esource()) {
         _ if is_of_client(Some(error), ctx) => None,

@@ -2,7 +2,7 @@
 
 use pingora::{Error, ErrorSource, ErrorType};
 
-/// The client's body or headers are not what they announce.
+/// Makes an error for a client whose body or headers do not match what they announce.
 pub(in crate::proxy) fn bad_request(why: &dyn std::fmt::Display) -> Box<Error> {
     let mut error = Error::explain(ErrorType::HTTPStatus(400), why.to_string());
     error.esource = ErrorSource::Downstream;

@@ -1,4 +1,4 @@
-//! State of a listener's requests: `handlers` and the hooks work on it.
+//! State shared by the requests of a listener; `handlers` and pingora's hooks work on it.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::logging::audit::AuditLogger;
 use crate::origin::Origins;
 use crate::s3::HostNames;
 
-/// What every request needs; one a listener.
+/// Shared state of all requests; one per listener.
 #[derive(Clone)]
 pub struct Gateway {
     pub cache: Arc<Cache>,
@@ -43,10 +43,10 @@ pub struct Gateway {
     pub addressed: Arc<ArcSwap<Addressed>>,
 }
 
-/// By what clients address a listener.
+/// Names and region by which clients address a listener.
 pub struct Addressed {
-    /// The names under which it is reached.
+    /// Host names under which the listener is reached.
     pub host_names: HostNames,
-    /// The region that clients sign for, where it is not the origin's.
+    /// Region that clients sign for, where it is not the origin's.
     pub region: Option<HeaderValue>,
 }

@@ -5,9 +5,9 @@
 //!                                              └─ else: Ok(false), pingora streams it (handlers/pass_through.rs)
 //!  logging ── one log line, metrics; a write without a known outcome makes its keys suspect
 //! ```
-//! What arrives here has passed the checks of its connection (conn/gate.rs): every reader understands it alike. Small hits
-//! are answered before pingora sees them (`fast_path`).
-//! Before the response head is sent, an error is S3's XML and the connection stays open; after it, the transfer is aborted.
+//! A request that arrives here has passed the checks of its connection (conn/gate.rs): every reader parses it alike.
+//! Small hits are answered before pingora sees them (`fast_path`). Before the response head is sent, an error is S3's
+//! XML and the connection stays open; after it, the transfer is aborted.
 
 mod access_log;
 mod client_limits;
@@ -71,8 +71,8 @@ use response::head::{CacheStatus, send_error};
 use response::refusal::Refusal;
 
 impl Gateway {
-    /// Why a request is refused before it is looked at: by the gate, for what it would have removed on the way to the
-    /// origin, or, over HTTP/2, for what its library lets pass.
+    /// Returns the reason for refusing a request before it is parsed: the gate's, or that of a `Connection` option
+    /// that would remove a header; over HTTP/2 also a limit that its library does not enforce.
     fn refused(&self, session: &Session) -> Option<Refusal> {
         let head = session.req_header();
         if let Some(why) = Client::of(session).and_then(Client::refused) {
@@ -91,7 +91,7 @@ impl Gateway {
         (head.headers.len() > limits.count).then_some(Refusal::TooManyHeaders)
     }
 
-    /// The domain of who brings keys for the origin; an error when they are gone.
+    /// Returns the domain of an identity with credentials of its own for the origin; an error if those are gone.
     fn brought_by(
         identity: Option<&Identity>,
         place: &Place,
@@ -107,7 +107,7 @@ impl Gateway {
         }
     }
 
-    /// Learns what a form says of itself, and handles the request.
+    /// Reads and authorizes the fields of a form, and handles the request.
     async fn begin(
         &self,
         session: &mut Session,
@@ -137,7 +137,7 @@ impl Gateway {
         self.handle(session, ctx, parsed, admitted, form).await
     }
 
-    /// Answers, or says that pingora is to stream it.
+    /// Answers the request, or returns that pingora is to stream it.
     async fn handle(
         &self,
         session: &mut Session,
@@ -206,7 +206,7 @@ impl Gateway {
 impl ProxyHttp for Gateway {
     type CTX = RequestContext;
 
-    /// None: pingora's own would set up compression for every request, to leave it off.
+    /// Installs none: pingora's own would set up compression for every request, only to leave it off.
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     fn new_ctx(&self) -> RequestContext {
@@ -221,9 +221,9 @@ impl ProxyHttp for Gateway {
         session.downstream_session.set_pipelining_enabled(true);
         let limits = self.limits.load_full();
         session.set_write_timeout(Some(limits.write_timeout.0));
-        // The gate keeps the time, and says what it was that took too long.
+        // The gate enforces the timeouts, and reports which one expired.
         session.set_read_timeout(None);
-        // Off already for HTTP/1.0, in a shutdown, and for framing that a hop before us may have read differently.
+        // Already off for HTTP/1.0, in a shutdown, and for framing that a hop before us may have read differently.
         let stays = session.get_keepalive().is_some();
         session.set_keepalive(stays.then_some(limits.keep_alive.0.as_secs()));
         ctx.region.clone_from(&self.addressed.load().region);
@@ -335,7 +335,7 @@ impl ProxyHttp for Gateway {
         let method = &session.req_header().method;
         let retry =
             ctx.forward.as_mut().is_some_and(|f| handlers::pass_through::may_retry(method, f));
-        // Once the client has a part of this answer, another one must not be appended to it.
+        // Once the client has a part of this response, another one must not be appended to it.
         error.set_retry(retry && session.response_written().is_none());
         error
     }
@@ -356,10 +356,10 @@ impl ProxyHttp for Gateway {
         error: &Error,
         ctx: &mut RequestContext,
     ) -> FailToProxy {
-        // Before the client hears of it: what it reads next must not be older (R8).
+        // Before the client gets the error: its next read must not return older data (R8).
         if let Some(forward) = &mut ctx.forward {
             self.outcome_unknown(forward);
-            // What came of a listing counts (R34).
+            // The evidence of a partial listing counts (R34).
             forward.page = None;
             self.settle(forward).await;
         }

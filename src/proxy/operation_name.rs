@@ -1,6 +1,6 @@
 //! The name of an operation, for metrics and the access log.
 //!
-//! It decides nothing: what a request may do is judged by `s3::permissions`, what it changes by `s3::effect`.
+//! It has no effect on the request: permissions are decided by `s3::permissions`, changes by `s3::effect`.
 
 use http::{HeaderMap, Method};
 
@@ -9,7 +9,7 @@ use crate::s3::{self, Parsed, ReadMethod};
 
 const COPY_SOURCE: &str = "x-amz-copy-source";
 
-/// Operations on a bucket by their subresource.
+/// Bucket operations, by method and subresource.
 #[rustfmt::skip] // A table: one line an operation.
 const ON_BUCKETS: [(Method, &str, Operation); 5] = [
     (Method::GET, "versions", Operation::ListObjectVersions),
@@ -19,7 +19,7 @@ const ON_BUCKETS: [(Method, &str, Operation); 5] = [
     (Method::POST, "delete", Operation::DeleteObjects),
 ];
 
-/// Operations on a key by their subresource.
+/// Object operations, by method and subresource.
 #[rustfmt::skip] // A table: one line an operation.
 const ON_OBJECTS: [(Method, &str, Operation); 21] = [
     (Method::GET, "attributes", Operation::GetObjectAttributes),
@@ -45,7 +45,7 @@ const ON_OBJECTS: [(Method, &str, Operation); 21] = [
     (Method::DELETE, "", Operation::DeleteObject),
 ];
 
-/// Query names that make no other operation of a request.
+/// Query names that do not select another operation.
 const PLAIN: [&str; 14] = [
     "versionId",
     "partNumber",
@@ -63,7 +63,7 @@ const PLAIN: [&str; 14] = [
     "select-type",
 ];
 
-/// Returns the operation that a request is; [`Operation::Other`] where S3 has none or it is a rare one.
+/// Returns the operation of a request; [`Operation::Other`] where S3 has none or it is a rare one.
 pub(super) fn operation(method: &Method, headers: &HeaderMap, parsed: &Parsed) -> Operation {
     if let s3::Operation::Read(read) = &parsed.operation {
         return match read.method {
@@ -109,7 +109,7 @@ fn on_object(method: &Method, parsed: &Parsed) -> Operation {
     }
     match *method {
         _ if !is_plain(parsed) => Operation::Other,
-        // One that the cache does not answer.
+        // A read that the cache does not answer.
         Method::GET => Operation::GetObject,
         Method::HEAD => Operation::HeadObject,
         _ => Operation::Other,
@@ -129,7 +129,7 @@ fn by_subresource(
     rows.find(|(_, name, _)| is_named(name)).map(|(.., named)| *named)
 }
 
-/// Whether nothing in the query makes another operation of it.
+/// Whether no query name selects another operation.
 fn is_plain(parsed: &Parsed) -> bool {
     let is_plain = |name: &str| {
         PLAIN.contains(&name)

@@ -1,8 +1,8 @@
 //! `listen[].path_prefix`: hotset below a path of an ingress.
 //!
-//! An ingress passes `/s3/bucket/key` on as it is, or cuts `/s3` off; the client signed it either way. What comes with the
-//! prefix loses it before anything is understood, and the verifier tries both paths. So that a path means one object
-//! whoever signed it, no request may name a bucket as the prefix begins.
+//! An ingress passes `/s3/bucket/key` on as it is, or cuts `/s3` off; the client signed it either way. A prefix is
+//! removed before the request is parsed, and the verifier tries both paths. So that a path means one object whoever
+//! signed it, no request may name a bucket that equals the first segment of a prefix.
 
 use http::Uri;
 use http::header::{HeaderValue, LOCATION};
@@ -11,7 +11,7 @@ use pingora::{ErrorType, OrErr as _, Result};
 
 use crate::s3::{BucketName, without_prefix};
 
-/// What paths begin with at one listener.
+/// Path prefix of one listener, and the bucket names that all prefixes reserve.
 #[derive(Debug, Clone, Default)]
 pub struct PathPrefix {
     own: Option<String>,
@@ -20,24 +20,24 @@ pub struct PathPrefix {
 }
 
 impl PathPrefix {
-    /// `own`: of this listener; `all`: of all of them.
+    /// Makes the prefix of a listener; `own` is its prefix, `all` are those of all listeners.
     pub fn new<'a>(own: Option<&str>, all: impl Iterator<Item = &'a str>) -> Self {
         let first = |prefix: &str| prefix.split('/').nth(1).unwrap_or_default().to_owned();
         Self { own: own.map(str::to_owned), reserved: all.map(first).collect() }
     }
 
-    /// The target of a request without the prefix; `None`: it does not begin with it.
+    /// Returns a request target without the prefix; `None`: it does not begin with the prefix.
     pub(super) fn cut(&self, raw_target: &[u8]) -> Option<Vec<u8>> {
         without_prefix(raw_target, self.own.as_deref()?)
     }
 
-    /// Cuts the prefix off a request's head.
+    /// Removes the prefix from a request's head.
     pub(super) fn cut_head(&self, head: &mut RequestHeader) -> Result<()> {
         let Some(target) = self.cut(head.raw_path()) else { return Ok(()) };
         if head.uri.authority().is_none() {
             return head.set_raw_path(&target);
         }
-        // HTTP/2: the host stands in there.
+        // Over HTTP/2 the URI contains the host.
         let mut parts = head.uri.clone().into_parts();
         let path = target.as_slice().try_into();
         parts.path_and_query = Some(path.or_err(ErrorType::InvalidHTTPHeader, "path_prefix")?);
@@ -46,7 +46,7 @@ impl PathPrefix {
         Ok(())
     }
 
-    /// Puts the prefix before the path that an answer sends its client to.
+    /// Adds the prefix to the path of a `Location` header.
     pub(super) fn restore_location(&self, head: &mut ResponseHeader) -> Result<()> {
         let location = head.headers.get(LOCATION).and_then(|location| location.to_str().ok());
         let Some((prefix, path)) = self.own.as_deref().zip(location) else { return Ok(()) };
@@ -57,7 +57,7 @@ impl PathPrefix {
         head.insert_header(LOCATION, location.or_err(ErrorType::InvalidHTTPHeader, "path_prefix")?)
     }
 
-    /// Whether a bucket of this name could not be told from a prefix.
+    /// Whether a bucket of this name could not be distinguished from a prefix.
     pub(super) fn is_reserved(&self, bucket: &BucketName) -> bool {
         self.reserved.iter().any(|first| first == bucket.as_str())
     }

@@ -1,8 +1,8 @@
-//! The last requests that failed, for the operators' page: a bounded ring for errors of the server, and one for those of
-//! clients, so that neither pushes the other out.
+//! The last failed requests, for the operators' page: one bounded ring for server errors and one for client errors,
+//! so that neither pushes the other out.
 //!
-//! Answers that are part of ordinary use (404, 412, 416) and disconnected clients are not kept. Recording never waits:
-//! while another thread holds the ring, an entry is dropped.
+//! Responses that are part of ordinary use (404, 412, 416) and client disconnects are not kept. Recording never
+//! waits: while another thread holds the ring, an entry is dropped.
 
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,9 +13,9 @@ use serde::Serialize;
 use super::access_log::{CLIENT_CLOSED_REQUEST, Exchange};
 use super::context::RequestContext;
 
-/// Entries of each ring.
+/// Capacity of each ring, in entries.
 const KEPT: usize = 50;
-/// Bytes of a path or a reason; what is longer is cut.
+/// Maximum bytes of a path or a reason; longer ones are cut.
 const TEXT_MAX: usize = 300;
 
 /// A request that was answered with an error, or not at all.
@@ -37,7 +37,7 @@ pub struct RecentError {
     pub request_id: String,
 }
 
-/// The rings; one for all listeners.
+/// The rings of recent errors; one pair for all listeners.
 #[derive(Debug, Default)]
 pub struct RecentErrors {
     of_server: Mutex<VecDeque<RecentError>>,
@@ -59,7 +59,7 @@ impl RecentErrors {
         }
     }
 
-    /// All entries, newest first.
+    /// Returns all entries, newest first.
     pub fn newest_first(&self) -> Vec<RecentError> {
         let mut all: Vec<_> = self.of_server.lock().iter().cloned().collect();
         all.extend(self.of_clients.lock().iter().cloned());
@@ -77,7 +77,7 @@ fn push(ring: &mut VecDeque<RecentError>, entry: RecentError) {
 
 fn entry(exchange: &Exchange<'_>, ctx: &RequestContext) -> RecentError {
     let answered = ctx.answered.as_ref();
-    // What stands in the place of a request that the gate refused was not sent by the client.
+    // The placeholder request of a refused one was not sent by the client.
     let refused = ctx.refused.filter(|_| ctx.forward.is_none());
     let path = exchange.target.split(|byte| *byte == b'?').next().unwrap_or_default();
     let identity = ctx.identity_name().map(str::to_owned);

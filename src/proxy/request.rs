@@ -1,4 +1,4 @@
-//! Requests as pingora has them, in the words of `s3` and `auth`.
+//! Conversion of pingora's requests to the types of `s3` and `auth`.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use super::conn::client::Client;
 use crate::auth::Sender;
 use crate::s3::RequestHead;
 
-/// Who is at the other end of a request's connection.
+/// Returns the sender of a request: its address and certificate.
 pub(super) fn sender(address: Option<IpAddr>, client: Option<&Client>) -> Sender<'_> {
     Sender { address, certificate: client.map(Client::certificate_ids).unwrap_or_default() }
 }
@@ -33,7 +33,7 @@ pub(super) fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| !is_zero(length))
 }
 
-/// Whether a request may change something.
+/// Whether a request may change an object or a bucket, by its method.
 pub(super) fn is_write(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }

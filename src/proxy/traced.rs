@@ -1,4 +1,4 @@
-//! The span of a request that has ended.
+//! The span of a finished request.
 
 use std::borrow::Cow;
 

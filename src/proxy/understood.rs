@@ -1,7 +1,7 @@
-//! One understanding of a request: it is parsed, and its signature verified, once.
+//! Parsing and authorization of a request, done once: its signature is verified only one time.
 //!
-//! The fast path sees a head first. What it does not answer it hands over to the session of pingora that follows,
-//! together with what it understood (see [`HandedOver`]).
+//! The fast path sees a head first. A request that it does not answer is handed over to pingora's session that
+//! follows, together with the verdict on it (see [`HandedOver`]).
 
 use std::net::SocketAddr;
 
@@ -24,7 +24,7 @@ use crate::s3::{
 };
 
 impl Gateway {
-    /// Parses a request whose path prefix is cut off, and asks who sends it.
+    /// Parses a request whose path prefix is removed, and authenticates its sender.
     pub(super) fn understand_head(&self, head: &RequestHead<'_>, sender: Sender<'_>) -> Understood {
         let parsed = match self.parse(head) {
             Ok(parsed) => parsed,
@@ -39,7 +39,7 @@ impl Gateway {
         Understood { operation, named, verdict: verdict.map(|admitted| (parsed, admitted)) }
     }
 
-    /// Parses a request whose prefix is cut off.
+    /// Parses a request whose path prefix is removed.
     fn parse(&self, head: &RequestHead<'_>) -> Result<Parsed, S3Error> {
         let parsed = operation::parse(head, &self.addressed.load().host_names)?;
         match parsed.bucket.as_ref().filter(|bucket| self.path_prefix.is_reserved(bucket)) {
@@ -52,7 +52,7 @@ impl Gateway {
         }
     }
 
-    /// What is asked, and who asks for it: as the fast path understood it, or else anew.
+    /// Returns the parsed request and its authorized sender: the fast path's result, or else computed anew.
     pub(super) fn understand(
         &self,
         session: &Session,
@@ -86,7 +86,7 @@ impl Gateway {
         Ok(admitted)
     }
 
-    /// The object that a request reads and the rule for it; `None`: the cache may not answer it.
+    /// Returns the object that a request reads and the rule for it; `None`: the cache may not answer it.
     pub(super) fn cacheable<'a>(
         &self,
         headers: &HeaderMap,
@@ -114,12 +114,12 @@ impl Gateway {
         read: &Read,
     ) -> bool {
         if bucket.without_tenant().is_some() {
-            // Its tenant writes the same objects by another name, which would leave these as they are (R8).
+            // Its tenant writes the same objects by another name, which would not invalidate these (R8).
             return false;
         }
         if self.access.transparent().is_some() {
-            // Without keys of our own there is nothing to fill with, and we do not pay before S3 has said that a
-            // caller may ask. The owner is S3's to check, with all the rest.
+            // Without keys of our own there is nothing to fill with, and we do not pay before S3 has authorized a
+            // caller. The owner is S3's to check, with everything else.
             let fills =
                 self.origins.default_origin().domains().own().signer().is_some() && !read.pays;
             return fills && Transparent::may_ask(headers, &parsed.query);
@@ -130,7 +130,7 @@ impl Gateway {
         })
     }
 
-    /// As [`super::response::page_access::PageAccess::of_read`].
+    /// Returns the CORS headers for a read, as [`super::response::page_access::PageAccess::of_read`].
     pub(super) fn page_headers(
         &self,
         headers: &HeaderMap,

@@ -1,4 +1,4 @@
-//! A request that has ended, for those who watch requests.
+//! A finished request, as a record for operators who watch requests.
 
 use super::access_log::Exchange;
 use super::context::RequestContext;

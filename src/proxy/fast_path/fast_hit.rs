@@ -1,12 +1,12 @@
-//! Small hits are answered from the connection itself: what pingora does for a request costs more than to look up and
-//! send 4 KiB.
+//! Fast hits: small hits are answered from the connection itself, because pingora's work for a request costs more
+//! than to look up and send 4 KiB.
 //!
-//! Only a plain `GET` or `HEAD` is looked at here, and only what would be a 200 or 206 from memory or disk is
-//! answered. Whatever is in the way (a refusal, a condition that fails, an object that is not fresh, bytes that are
-//! elsewhere) is nothing: pingora reads the same head from the connection, and the gateway says it in its one place, by
-//! what was understood here.
-//! Invariants: a request is understood, allowed, evaluated and described by the same functions either way; nothing is
-//! looked up before it was allowed, so that not even the time that a refusal takes says what is cached.
+//! Only a plain `GET` or `HEAD` is looked at here, and only a 200 or 206 whose bytes are in memory or on disk is
+//! answered. In every other case (a refusal, a condition that fails, an object that is not fresh, bytes that are not
+//! local) nothing is sent. pingora then reads the same head from the connection, and the gateway answers it, using
+//! the parse result from here. Invariants: both ways, the same functions parse, authorize, evaluate and describe a
+//! request. Nothing is looked up before the request is authorized, so not even the time that a refusal takes says
+//! what is cached.
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -24,21 +24,21 @@ use crate::proxy::response::head::CacheStatus;
 use crate::s3::{ObjectId, Read, ReadMethod};
 use crate::tracing;
 
-/// The longest range that is answered so: of longer ones pingora's part is not felt.
+/// Longest range that is answered so: for longer ones pingora's overhead is not noticeable.
 const MOST: u64 = 128 << 10;
 
-/// What a request was answered with.
+/// A response to a request that is a hit, with its context.
 pub(in crate::proxy) struct FastHit {
     head: Head,
     ctx: RequestContext,
     status: u16,
-    /// A head and, for a GET, a body.
+    /// The pieces to send: a head and, for a GET, a body.
     pub(in crate::proxy) here: LocalHit,
 }
 
 impl Gateway {
-    /// The answer to the request that came, if it is a hit whose bytes are here. They must be sent then. Otherwise what
-    /// was understood of it, if anything was.
+    /// Returns the response to the current request if it is a hit whose bytes are local; it must then be sent.
+    /// Otherwise returns the parsed and authorized request, if it got that far.
     pub(in crate::proxy) async fn fast_hit(
         &self,
         connection: &Connection,
@@ -54,7 +54,7 @@ impl Gateway {
         let started = Instant::now();
         let address = connection.address().map(|address| address.ip());
         let mut charge = Charge::default();
-        // Refused there, by what it is charged with there.
+        // pingora's session refuses it, and charges it there.
         self.admission.clients().charge_address(&mut charge, address).map_err(|_| None)?;
         let sender = sender(address, Some(connection.client()));
         let understood = self.understand_head(&head.as_request(), sender);
@@ -65,7 +65,7 @@ impl Gateway {
         }
     }
 
-    /// Answers a read that is allowed, if its bytes are here.
+    /// Prepares the response to an authorized read, if its bytes are local.
     async fn local_hit(&self, request: &mut HandedOver) -> Option<(RequestContext, u16, LocalHit)> {
         let HandedOver { head, started, understood, cacheable, charge } = request;
         let (parsed, admitted) = understood.verdict.as_mut().ok()?;
@@ -118,7 +118,7 @@ impl Gateway {
         Some((ctx, status, here))
     }
 
-    /// What is known of an object that a read asks no more of.
+    /// Returns the fresh metadata of an object, if it suffices for the read.
     fn find_fresh(&self, read: &Read, id: &ObjectId, policy: &Policy) -> Option<Found> {
         if read.part.is_some() {
             return None;
@@ -129,7 +129,7 @@ impl Gateway {
         (!asks_more).then_some(found)
     }
 
-    /// Counts and logs an answer that was sent, or of which `error` came in the way.
+    /// Counts and logs a response that was sent, or that `error` interrupted.
     pub(in crate::proxy) fn answered(
         &self,
         connection: &Connection,

@@ -1,10 +1,11 @@
-//! What the fast path understood of a request that it did not answer, on its way to the session that will.
+//! Parse and authorization results that the fast path hands over to pingora's session, for a request that it did not
+//! answer.
 //!
 //! A verdict on one request must never serve another, so three invariants hold:
-//! - it is left with the connection that the head came by, whose address and certificate it was asked for;
-//! - it is taken once, and whatever is left of it is replaced before the next session begins;
-//! - it holds only for a head that is equal in everything that it was made of (see [`HandedOver::is_of`]): any other
-//!   head is understood anew.
+//! - it is left with the connection that the head came by, whose address and certificate the verdict depends on;
+//! - it is taken once, and replaced before the next session begins;
+//! - it holds only for a head that is equal in every part that the verdict depends on (see [`HandedOver::is_of`]):
+//! any other head is parsed and authorized anew.
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, UPGRADE};
@@ -18,11 +19,11 @@ use crate::metrics::Operation as OperationLabel;
 use crate::proxy::client_limits::Charge;
 use crate::s3::{BucketName, ObjectId, ObjectKey, Parsed, RequestHead, S3Error};
 
-/// What a request asks for, and whether its sender may.
+/// A parsed request, and the decision on it.
 #[derive(Debug)]
 pub(in crate::proxy) struct Understood {
     pub operation: OperationLabel,
-    /// The bucket and the key that it names.
+    /// Bucket and key of the request.
     pub named: Option<(BucketName, Option<ObjectKey>)>,
     pub verdict: Result<(Parsed, Admitted), S3Error>,
 }
@@ -37,7 +38,7 @@ pub(in crate::proxy) struct Head {
 }
 
 impl Head {
-    /// From a head that was checked by [`crate::proxy::conn::head`]; `None` for all that is not simple.
+    /// Parses a head that was checked by [`crate::proxy::conn::head`]; `None` for any that is not simple.
     pub(in crate::proxy) fn parse(head: &[u8]) -> Option<Self> {
         let method = match head {
             [b'G', b'E', b'T', b' ', b'/', ..] => Method::GET,
@@ -48,7 +49,7 @@ impl Head {
         let mut line_end = memchr(b'\n', &head)?;
         let line = head[..line_end].strip_suffix(b" HTTP/1.1\r")?;
         let target = head.slice(method.as_str().len() + 1..line.len());
-        // Nor does pingora take these in a target.
+        // pingora does not accept these bytes in a target either.
         if target.iter().any(|byte| matches!(byte, b'<' | b'>' | b'"' | b'`')) {
             return None;
         }
@@ -85,21 +86,21 @@ impl Head {
     }
 }
 
-/// A request that the fast path understood and did not answer.
+/// A request that the fast path parsed and did not answer.
 #[derive(Debug)]
 pub(in crate::proxy) struct HandedOver {
     pub head: Head,
-    /// When it came.
+    /// Time at which the request arrived.
     pub started: Instant,
     pub understood: Understood,
-    /// The object that it reads and the rule for it, where the cache may answer.
+    /// The object that the request reads and the rule for it, where the cache may answer.
     pub cacheable: Option<(ObjectId, Policy)>,
-    /// What was charged to its client.
+    /// Its charge against the limits of its client.
     pub charge: Charge,
 }
 
 impl HandedOver {
-    /// Whether a session's head is the one that was understood: equal in all that its verdict was made of.
+    /// Whether a session's head equals the one that the verdict is about, in every part that the verdict depends on.
     pub(in crate::proxy) fn is_of(&self, seen: &RequestHead<'_>) -> bool {
         let head = self.head.as_request();
         *head.method == *seen.method

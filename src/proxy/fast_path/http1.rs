@@ -1,5 +1,5 @@
-//! One HTTP/1 connection: between two sessions of pingora it is ours, and small hits are answered from there. What is
-//! not stays unread, so that pingora finds the connection as if nobody had looked.
+//! Loop over the requests of one HTTP/1 connection. Between two sessions of pingora it owns the connection and
+//! answers fast hits. Any other request stays unread, so that pingora finds the connection as if nobody had looked.
 
 use std::io;
 use std::pin::pin;
@@ -17,14 +17,14 @@ use crate::proxy::conn::connection::Connection;
 use crate::proxy::conn::server::Server;
 use crate::proxy::conn::shutdown::{LAST_REQUEST, Shutdown};
 
-/// How a connection goes on.
+/// Continuation of a connection after a run of fast hits.
 enum Next {
-    /// With a request for pingora, and what was understood of it.
+    /// With a request for pingora, and the fast path's result for it.
     Session(Option<Box<HandedOver>>),
     End,
 }
 
-/// How many more requests may come; `None`: there is no limit.
+/// Number of requests that may still come; `None`: no limit.
 #[derive(Clone, Copy)]
 struct Remaining(Option<u32>);
 
@@ -39,13 +39,13 @@ impl Remaining {
 }
 
 impl Server {
-    /// From the first request to the last.
+    /// Serves a connection from the first request to the last.
     pub(in crate::proxy) async fn converse(&self, connection: Connection, shutdown: Shutdown) {
         let mut connection = Box::new(connection);
         let mut remaining = Remaining(self.limits().keep_alive_requests);
         let mut settings: Option<HttpPersistentSettings> = None;
-        // A head that pingora has read already, behind the request before it, is its own to answer. It has read nothing
-        // else: the gate hands out no byte beyond a body, and pingora keeps what it has to itself.
+        // A head that pingora has read already, behind the request before it, is for pingora to answer. It has read
+        // nothing else: the gate hands out no byte beyond a body, and pingora keeps what it has to itself.
         let mut answered_heads = 0;
         loop {
             let mut understood = None;
@@ -59,10 +59,10 @@ impl Server {
             let mut session = ServerSession::new_http1(connection);
             match settings.take() {
                 Some(settings) => settings.apply_to_session(&mut session),
-                // For how long is said when the request is known.
+                // The keep-alive time is announced when the request is known.
                 None => session.set_keepalive(Some(self.limits().keep_alive.0.as_secs())),
             }
-            // pingora counts those after this one.
+            // pingora counts the requests after this one.
             session.set_keepalive_reuses_remaining(remaining.0.map(|more| more.saturating_sub(1)));
             let served = self.proxy.process_new_http(session, shutdown.http1_close()).await;
             let Some(reused) = served else { return };
@@ -75,7 +75,7 @@ impl Server {
         }
     }
 
-    /// Answers hits, up to a request that cannot be.
+    /// Answers fast hits, up to a request that is none.
     async fn hits(
         &self,
         connection: &mut Connection,
@@ -89,7 +89,7 @@ impl Server {
             let came = select! {
                 biased;
                 came = connection.next(idle_since + keep_alive) => came,
-                // Not polled again: what comes now is answered by pingora, and is the last.
+                // Not polled again: the next request is answered by pingora, and is the last.
                 () = &mut closing => connection.next(idle_since + LAST_REQUEST).await,
             };
             match came {
@@ -100,7 +100,7 @@ impl Server {
                     return Next::End;
                 }
             }
-            // The last answer says that it is, which is pingora's to say.
+            // The last response announces the close, which pingora does.
             if remaining.is_last() || shutdown.is_draining() {
                 return Next::Session(None);
             }
@@ -128,7 +128,7 @@ fn broken_off(error: io::Error) -> Box<Error> {
     Error::because(kind, "writing an answer", error)
 }
 
-/// What pingora was given, as it was.
+/// Returns the connection that pingora was given, from its stream type.
 fn ours(stream: Stream) -> Option<Box<Connection>> {
     stream.into_any().downcast().ok()
 }

@@ -1,4 +1,5 @@
-//! The source of a copy, where buckets are mapped: it is named as its client names it, and must be the target's origin's.
+//! The source of a copy where buckets are mapped: clients give it by the client's name, and it must be at the origin
+//! of the target.
 
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ impl Gateway {
                 Some((bucket, _)) => {
                     Arc::ptr_eq(&self.origins.place(Some(&bucket)).origin, &here.origin)
                 }
-                // The name of something else, such as an access point, is the default origin's.
+                // The name of something else, such as an access point, belongs to the default origin.
                 None => !here.is_mapped,
             };
             if !is_of_here {
@@ -49,7 +50,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Names buckets in headers as the origin does.
+    /// Rewrites bucket names in headers to the origin's names.
     pub(in crate::proxy) fn name_for_origin(
         &self,
         headers: &mut HeaderMap,
@@ -59,7 +60,7 @@ impl Gateway {
             return Ok(());
         }
         if forward.place.alias_of().is_some() {
-            // What names the bucket in an answer must be readable.
+            // A response that names the bucket must be readable.
             headers.insert(http::header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let Some((bucket, rest)) = headers
@@ -78,7 +79,7 @@ impl Gateway {
     }
 }
 
-/// The bucket that a source names, and what follows it.
+/// Splits a copy source into its bucket and the rest.
 fn source(text: &str) -> Option<(BucketName, &str)> {
     let slash = |text: &str| ["/", "%2F", "%2f"].iter().filter_map(|slash| text.find(slash)).min();
     let text =

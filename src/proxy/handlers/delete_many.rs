@@ -1,9 +1,10 @@
-//! `DeleteObjects`: nothing of its body goes to the origin before each key in it is known (R8), so that it is done
-//! whole or not at all. What cannot be understood is refused.
+//! `DeleteObjects`: no part of the body goes to the origin before every key in it is known (R8), so that it is done
+//! as a whole or not at all. A body that cannot be parsed is refused.
 //!
-//! Where somebody may delete some keys of the bucket but not all (R21), the body is read before anything goes out.
-//! Then pingora passes it on like any other request. It replays what was read before only out of a buffer of 64 KiB,
-//! so that is switched on for the tail, which is then replaced by all. Elsewhere the body is held on its way.
+//! If the sender may delete some keys of the bucket but not all (R21), the body is read before anything is sent. Then
+//! pingora passes it on like any other request. pingora replays bytes that were read before only out of a buffer of
+//! 64 KiB. So replay is switched on for the tail, which is then replaced by the whole body. For all other senders the
+//! body is held in transit.
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -24,9 +25,9 @@ use crate::s3::{BucketName, Effect, ObjectKey, Operation, S3Error};
 const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
 
 impl Gateway {
-    /// Reads the body and makes sure that every key that it names may be deleted.
+    /// Reads the body and authorizes the deletion of every key in it.
     ///
-    /// The outer error is the client's connection, the inner one what the client is told.
+    /// The outer error is the client's connection, the inner one the response to the client.
     pub(in crate::proxy) async fn allow_by_key(
         &self,
         session: &mut Session,
@@ -63,11 +64,11 @@ impl Gateway {
         Ok(Ok(()))
     }
 
-    /// Holds the next part of the body. Returns what goes to the origin: nothing, and with the `end` all of it, when
-    /// its keys are being written.
+    /// Holds the next part of the body. Returns the bytes for the origin: none, or with `end` the whole body, once
+    /// the write of its keys has begun.
     ///
     /// # Errors
-    /// The body is too long, or not a list of keys as S3 has it, or one of them may not be deleted.
+    /// The body is too long, or is not a valid list of keys, or one of them may not be deleted.
     pub(in crate::proxy) async fn hold_list(
         &self,
         headers: &HeaderMap,
@@ -78,7 +79,7 @@ impl Gateway {
         let Some(listed) = &mut forward.listed else { return Ok(part) };
         listed.push(part.as_deref().unwrap_or_default())?;
         if !end {
-            // `None` would be the end of the body to pingora.
+            // pingora would take `None` for the end of the body.
             return Ok(Some(Bytes::new()));
         }
         let body = listed.body.split().freeze();
@@ -92,14 +93,14 @@ impl Gateway {
         Ok(Some(body))
     }
 
-    /// What a `DeleteObjects` of these keys changes.
+    /// Returns the cached objects that a `DeleteObjects` of these keys may change.
     fn deleted(&self, bucket: &BucketName, keys: Vec<ObjectKey>) -> Touched {
         let objects: Vec<_> = keys.into_iter().map(|key| (bucket.clone(), key)).collect();
         Touched::objects(&objects, &self.origins)
     }
 }
 
-/// The keys that a body names, which may be framed by `aws-chunked`.
+/// Parses the keys in a body, which may be framed by `aws-chunked`.
 fn keys_of(headers: &HeaderMap, body: &Bytes) -> Result<Vec<ObjectKey>, S3Error> {
     let malformed = |_| S3Error::malformed_xml();
     match Incoming::framed_length(headers).map_err(malformed)? {
@@ -110,7 +111,7 @@ fn keys_of(headers: &HeaderMap, body: &Bytes) -> Result<Vec<ObjectKey>, S3Error>
     }
 }
 
-/// The length of a body that can be held and read as it is.
+/// Returns the announced length of a body, if it can be held and parsed as it is.
 fn announced(session: &Session) -> Result<usize, S3Error> {
     let headers = &session.req_header().headers;
     if headers.contains_key(DECODED_LENGTH) {
@@ -129,7 +130,7 @@ fn announced(session: &Session) -> Result<usize, S3Error> {
     }
 }
 
-/// `None` when pingora would not replay it.
+/// Reads the whole body; `None` when pingora would not replay it.
 async fn read_whole(session: &mut Session, length: usize) -> Result<Option<BytesMut>> {
     if session.req_header_mut().remove_header(&EXPECT).is_some() {
         session.downstream_session.write_continue_response().await?;

@@ -1,4 +1,4 @@
-//! Waiting that ends when the client disconnects.
+//! Waits that end when the client disconnects.
 
 use std::future::Future;
 
@@ -6,12 +6,13 @@ use pingora::proxy::Session;
 use pingora::{ErrorType, Result};
 use tokio::select;
 
-/// Waits for `work`, or for the client to go away: then whatever it waited for stops costing (R31).
+/// Waits for `work`, or until the client disconnects: then the work is cancelled (R31).
 pub(in crate::proxy) async fn or_gone<T>(
     session: &mut Session,
     work: impl Future<Output = T>,
 ) -> Result<T> {
-    // pingora keeps the byte of a next request that waiting may read only once it has looked where this one ends.
+    // pingora keeps the byte of a next request that this wait may read only if it has found the end of the current
+    // one.
     let _ = session.is_body_done();
     tokio::pin!(work);
     select! {

@@ -1,5 +1,5 @@
-//! Evidence in what passes through (R34): listings, and reads that the cache does not answer, are compared with cached
-//! metadata before their last byte is passed on. A refused conditional write has invalidated what it names anyway.
+//! Evidence in passed-through responses (R34): listings, and reads that the cache does not answer, are compared with
+//! cached metadata before their last byte is passed on. A refused conditional write invalidates its keys in any case.
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -12,7 +12,7 @@ use crate::proxy::gateway::Gateway;
 use crate::s3::Evidence;
 
 impl Gateway {
-    /// Applies the evidence in the head of an answer, before it is passed on.
+    /// Applies the evidence in a response head, before it is passed on.
     pub(in crate::proxy) async fn observe_head(
         &self,
         head: &ResponseHeader,

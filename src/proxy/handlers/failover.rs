@@ -1,4 +1,4 @@
-//! Reads whose origin is down, at another origin, as their rule says.
+//! Failover: reads whose origin is down go to another origin, if their rule names one.
 
 use crate::cache::{CacheError, Policy};
 use crate::metrics::origin as metrics;
@@ -6,7 +6,7 @@ use crate::proxy::gateway::Gateway;
 use crate::s3::ObjectId;
 
 impl Gateway {
-    /// The object to read in the place of one whose read failed, and how; `None`: the failure stays.
+    /// Returns the object to read in place of one whose read failed, and its policy; `None`: the failure stays.
     pub(super) fn fail_over(
         &self,
         id: &ObjectId,

@@ -1,9 +1,9 @@
-//! A browser's form on its way to the origin: its fields are read and judged before anything goes out, then it is
-//! written anew and its file streams through.
+//! A browser's form on its way to the origin: its fields are read and authorized before anything is sent; then it is
+//! rewritten and its file streams through.
 //!
-//! pingora reads what is left of the body and replays what was read before only out of a buffer of 64 KiB. That is
-//! switched on for the end of a body, since a body that has come whole would not be passed on otherwise; what is
-//! replayed is passed over, as the form has it.
+//! pingora reads the rest of the body, and replays bytes that were read before only out of a buffer of 64 KiB. Replay
+//! is switched on for the end of a body, since a body that has arrived whole would not be passed on otherwise. The
+//! replayed bytes are skipped, as the form has them already.
 
 use http::HeaderMap;
 use http::header::{
@@ -25,14 +25,15 @@ use crate::proxy::errors::bad_request;
 use crate::proxy::gateway::Gateway;
 use crate::s3::{Effect, Operation, Parsed, S3Error};
 
-/// Of the request around a form: who sends it. Nothing that might say more of the object than the form does.
+/// Headers of the request around a form that are forwarded: those about the sender. None may say more of the object
+/// than the form does.
 const FORWARDED: [HeaderName; 6] =
     [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CDN_LOOP, ORIGIN, USER_AGENT];
 
 impl Gateway {
-    /// Reads the fields of a form and asks whether it may be done. Then `parsed` has the effect of its key.
+    /// Reads the fields of a form and authorizes it. Afterwards `parsed` has the effect of its key.
     ///
-    /// The outer error is the client's connection, the inner one what the client is told.
+    /// The outer error is the client's connection, the inner one the response to the client.
     pub(in crate::proxy) async fn read_form(
         &self,
         session: &mut Session,
@@ -44,7 +45,7 @@ impl Gateway {
             Err(error) => return Ok(Err(error)),
         };
         let read = match session.is_http2() {
-            // Over HTTP/1 the gate keeps the time.
+            // Over HTTP/1 the gate enforces the timeout.
             false => read_head(session, &boundary, length).await?,
             true => {
                 let read = read_head(session, &boundary, length);
@@ -71,7 +72,7 @@ impl Gateway {
         Ok(upload.map(Box::new))
     }
 
-    /// The head of a form's request to the origin, and the form that goes with it.
+    /// Rewrites the head of a form's request for the origin, and prepares the form that follows it.
     pub(in crate::proxy) fn rewrite_form(
         head: &mut RequestHeader,
         forward: &mut Forward,
@@ -106,7 +107,7 @@ impl Gateway {
     }
 }
 
-/// The boundary and the length of a body that S3 would take.
+/// Returns the boundary and the length of a body that S3 would accept.
 fn announced(session: &Session) -> Result<(Boundary, u64), S3Error> {
     let headers: &HeaderMap = &session.req_header().headers;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
@@ -119,7 +120,7 @@ fn announced(session: &Session) -> Result<(Boundary, u64), S3Error> {
     }
 }
 
-/// Reads up to the first bytes of the file.
+/// Reads the body up to the first bytes of the file.
 async fn read_head(
     session: &mut Session,
     boundary: &Boundary,

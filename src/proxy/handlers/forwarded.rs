@@ -1,7 +1,7 @@
 //! The headers of a client's request that are passed on to the origin under our signature.
 //!
-//! By allow-list: an origin acts upon headers that S3 does not know (`X-Forwarded-Host` changes what some take for the
-//! signed host, `Cookie` and `Referer` may say who asks), and would act upon them in our name.
+//! The list is an allow-list: an origin acts upon headers that S3 does not know (`X-Forwarded-Host` changes what some
+//! take for the signed host, `Cookie` and `Referer` may identify the sender), and would do so in our name.
 
 use http::HeaderMap;
 use http::header::{
@@ -14,7 +14,7 @@ use crate::origin::CDN_LOOP;
 use crate::s3::VENDOR_PREFIXES;
 use crate::s3::field::is_connection_option;
 
-/// `Cache-Control` and `Expires` of a write are kept with the object.
+/// Header fields that are forwarded. `Cache-Control` and `Expires` of a write are stored with the object.
 const NAMES: [HeaderName; 15] = [
     ACCEPT,
     ACCEPT_ENCODING,
@@ -33,10 +33,10 @@ const NAMES: [HeaderName; 15] = [
     HeaderName::from_static("tracestate"),
 ];
 const PREFIXES: [&str; 3] = ["content-", "if-", "x-amz-"];
-/// Of the client's own signature, and of a CDN before us.
+/// `x-amz-` headers of the client's own signature, and of a CDN before us; they are dropped.
 const DROPPED: [&str; 3] = ["x-amz-date", "x-amz-security-token", "x-amz-cf-id"];
 
-/// Returns the headers that the origin gets to see.
+/// Returns the headers that are sent to the origin.
 pub(in crate::proxy) fn forwarded(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len() + 4);
     for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! The body of a `DeleteObjects`, held on its way.
+//! The body of a `DeleteObjects`, held in transit.
 
 use bytes::BytesMut;
 
@@ -8,11 +8,12 @@ use crate::s3::{BucketName, S3Error};
 /// The longest body that is held, in bytes. A list of 1,000 keys of 1,024 bytes fits.
 pub(super) const MAX_LISTED: usize = 2 << 20;
 
-/// The body of a `DeleteObjects` on its way to the origin, as far as it has come.
+/// The body of a `DeleteObjects` in transit, as far as it has arrived.
 pub(in crate::proxy) struct HeldList {
     pub(super) bucket: BucketName,
     pub(super) body: BytesMut,
-    /// Who may delete all of the bucket, and not what keys of other spellings lead to (R21).
+    /// A sender that may delete every key of the bucket, but perhaps not the keys that other spellings resolve to
+    /// (R21).
     pub(super) sender: Option<ListedKeys>,
 }
 
@@ -21,12 +22,12 @@ impl HeldList {
         Self { bucket, body: BytesMut::new(), sender: None }
     }
 
-    /// Has each key allowed to its sender once they are known.
+    /// Sets the sender, who must be allowed to delete each key once the keys are known.
     pub(in crate::proxy) fn sent_by(&mut self, sender: Option<ListedKeys>) {
         self.sender = sender;
     }
 
-    /// Takes the next part.
+    /// Appends the next part.
     ///
     /// # Errors
     /// 400 `MaxMessageLengthExceeded`.

@@ -1,11 +1,11 @@
-//! The answer to a list, kept as it streams by.
+//! The response to a list, copied as it streams by.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue};
 
 use crate::cache::{Cache, ListAnswer, ListFill};
 
-/// An answer on its way that may be kept.
+/// A response in transit that may be cached.
 pub(in crate::proxy) struct Keeping {
     pub(super) fill: ListFill,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
@@ -13,10 +13,10 @@ pub(in crate::proxy) struct Keeping {
 }
 
 impl Keeping {
-    /// The answer is complete.
+    /// Admits the complete response to the cache.
     pub(super) fn finish(self, cache: &Cache) {
         let Self { fill, headers, body } = self;
-        // A copy of the right length: what grew has room to grow on.
+        // Copied at its exact length: a buffer that grew has spare capacity.
         cache.admit_list(fill, ListAnswer { headers, body: Bytes::copy_from_slice(&body) });
     }
 }

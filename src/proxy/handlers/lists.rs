@@ -1,6 +1,6 @@
-//! Lists and heads of buckets, answered from memory for a moment where a rule says so (R27).
+//! Lists and `HeadBucket`, answered from memory for a short time where a rule says so (R27).
 //!
-//! They stream through as ever; what streams by is kept, up to a limit, when it has come to its end.
+//! They stream through as always; the response is cached, up to a size limit, when it has arrived completely.
 
 use std::time::Duration;
 
@@ -19,18 +19,18 @@ use crate::proxy::request::has_body;
 use crate::proxy::response::head::{CacheStatus, Head};
 use crate::s3::{Listing, Parsed, Realm, described_headers};
 
-/// A page of a thousand keys of a thousand bytes, twice over.
+/// Maximum cached body, in bytes: a page of a thousand keys of a thousand bytes, twice over.
 const MAX_BODY: usize = 4 << 20;
 
-/// What becomes of a list.
+/// Outcome of a list request.
 pub(in crate::proxy) enum Listed {
     Answered,
-    /// To be passed through, and kept if that may be.
+    /// To be passed through, and cached if that is allowed.
     Forward(Option<Box<Keeping>>),
 }
 
 impl Gateway {
-    /// Answers a list from memory, or begins to keep it.
+    /// Answers a list from memory, or begins to cache it.
     pub(in crate::proxy) async fn list(
         &self,
         session: &mut Session,
@@ -58,7 +58,7 @@ impl Gateway {
         }
     }
 
-    /// The head of an answer that may be kept.
+    /// Starts to copy a response that may be cached, at its head.
     pub(in crate::proxy) fn keep_head(
         &self,
         method: &Method,
@@ -76,7 +76,7 @@ impl Gateway {
         }
     }
 
-    /// A part of its body.
+    /// Copies a part of the response body.
     pub(in crate::proxy) fn keep(&self, forward: &mut Forward, part: &[u8], end: bool) {
         let Some(mut keeping) = forward.keeping.take() else { return };
         keeping.body.extend_from_slice(part);
@@ -95,7 +95,7 @@ impl Gateway {
     ) -> Option<(ListKey, Listing, Duration)> {
         let bucket = parsed.bucket.as_ref().filter(|_| parsed.key.is_none())?;
         let bucket = Some(bucket).filter(|bucket| bucket.without_tenant().is_none())?;
-        // Who may see a list, S3 decides: one caller's is not another's (R27).
+        // S3 decides who may see a list: one caller's list is not another's (R27).
         if !self.rules.keep_lists() || self.access.transparent().is_some() {
             return None;
         }
@@ -105,7 +105,7 @@ impl Gateway {
         let key = ListKey {
             realm: realm.clone(),
             bucket: bucket.clone(),
-            // All of a realm read the same, and whoever may not see all of a list does not get here.
+            // Everyone in a realm reads the same list, and a sender that may not see all of it does not get here.
             identity: None,
             question: listing.question.clone(),
         };

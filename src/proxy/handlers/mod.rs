@@ -1,4 +1,4 @@
-//! Each kind of request: reads and lists from the cache, and what streams to the origin.
+//! Handlers, one for each kind of request: reads and lists from the cache, and requests that stream to the origin.
 
 pub(in crate::proxy) mod copy_source;
 pub(in crate::proxy) mod delete_many;

@@ -1,4 +1,4 @@
-//! Requests that pass through, as far as their answers are evidence (R34).
+//! Passed-through requests whose responses are evidence (R34).
 
 use pingora::http::RequestHeader;
 
@@ -9,19 +9,19 @@ use crate::s3::{ListRequest, ObjectId, Parsed, Realm, shows_object};
 /// A request whose answer may contradict cached metadata.
 pub(in crate::proxy) struct Observed {
     pub(super) subject: Subject,
-    /// Before the request was sent to the origin, for the last time.
+    /// Time just before the last attempt was sent to the origin.
     pub(super) sent: Option<Sent>,
 }
 
-/// What an answer shows.
+/// Subject of the evidence in a response.
 pub(super) enum Subject {
-    /// By the names under which it may be cached.
+    /// Object, by the names under which it may be cached.
     Object([ObjectId; 2]),
     Listing(ListRequest),
 }
 
 impl Observed {
-    /// Of a client's request; `None`: its answer shows nothing.
+    /// Returns the observation of a client's request; `None`: its response is no evidence.
     pub(in crate::proxy) fn of(
         request: &RequestHeader,
         parsed: &Parsed,
@@ -44,7 +44,7 @@ impl Observed {
         Some(Box::new(Self { subject, sent: None }))
     }
 
-    /// The request is about to be sent.
+    /// Records that the request is about to be sent.
     pub(in crate::proxy) fn is_sent(&mut self) {
         self.sent = Some(Sent::now());
     }

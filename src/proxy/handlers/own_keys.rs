@@ -1,4 +1,4 @@
-//! Refusals of what passes through that are about the keys that hotset signed with, and not about the client's.
+//! Refusals of passed-through requests that concern hotset's own credentials, and not the client's.
 
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
@@ -9,11 +9,12 @@ use crate::proxy::gateway::Gateway;
 use crate::proxy::request::is_write;
 use crate::s3::S3Error;
 
-/// Marks an answer of the origin that the client does not get.
+/// Error type of an origin's response that is withheld from the client.
 const NOT_FOR_CLIENTS: ErrorType = ErrorType::Custom("own credentials");
 
 impl Gateway {
-    /// Stops an answer that is about our own keys or clock. A read is sent again, once, when there are others now.
+    /// Stops a response about our own credentials or clock. A read is sent again, once, if there are other
+    /// credentials by now.
     pub(in crate::proxy) async fn check_own_keys(
         &self,
         method: &Method,
@@ -55,7 +56,7 @@ fn not_for_clients() -> Box<Error> {
     error
 }
 
-/// Whether an answer was stopped for that, which is logged where the origin's health is.
+/// Whether a response was stopped by that check; the reason is logged with the origin's health.
 pub(in crate::proxy) fn is_about_them(error: &Error) -> bool {
     *error.etype() == NOT_FOR_CLIENTS
 }

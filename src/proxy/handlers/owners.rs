@@ -1,8 +1,8 @@
 //! Buckets whose owner the origin confirmed (`x-amz-expected-bucket-owner`).
 //!
-//! Who owns a bucket is the origin's to say: a read with an expectation streams through until one was answered,
-//! and for a while after that the cache may answer those with the same expectation. A wrong one is never kept. A write to
-//! the bucket itself ends what was confirmed, by a read that was sent before the write, too.
+//! Only the origin knows who owns a bucket. A read with an expected owner streams through until the origin has
+//! confirmed it; for a while after that the cache may answer reads with the same expectation. A wrong expectation is
+//! never kept. A write to the bucket itself ends confirmations, also those by reads that were sent before the write.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use tokio::time::Instant;
 
 use crate::s3::{AccountId, BucketName};
 
-/// A bucket changes hands only by being deleted and made anew.
+/// Time for which a confirmation holds: a bucket changes hands only by being deleted and made anew.
 const BELIEVED: Duration = Duration::from_mins(1);
-/// Expectations that are remembered; whoever has more asks the origin.
+/// Maximum number of confirmed expectations; further ones are asked of the origin.
 const LIMIT: usize = 1024;
 
-/// Confirmed expectations, of all listeners.
+/// Confirmed expected bucket owners, shared by all listeners.
 #[derive(Default)]
 pub struct ConfirmedBucketOwners {
     confirmed: Mutex<HashMap<(BucketName, AccountId), OwnerCheck>>,
 }
 
-/// The state before the origin was asked.
+/// State from just before the origin was asked.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::proxy) struct OwnerCheck {
     since: Instant,
-    /// [`crate::cache::Cache::writes_of_bucket`].
+    /// Value of [`crate::cache::Cache::writes_of_bucket`] at that time.
     bucket_writes: u64,
 }
 
 impl OwnerCheck {
-    /// To be called before the request is sent.
+    /// Takes the state; called before the request is sent.
     pub(in crate::proxy) fn now(bucket_writes: u64) -> Self {
         Self { since: Instant::now(), bucket_writes }
     }
@@ -43,7 +43,7 @@ impl OwnerCheck {
 }
 
 impl ConfirmedBucketOwners {
-    /// `bucket_writes`: those of the bucket so far.
+    /// Whether the owner is confirmed; `bucket_writes` is the number of writes to the bucket so far.
     pub(in crate::proxy) fn is_confirmed(
         &self,
         bucket: &BucketName,
@@ -55,7 +55,7 @@ impl ConfirmedBucketOwners {
         asked.is_some_and(|asked| asked.is_believed() && asked.bucket_writes == bucket_writes)
     }
 
-    /// The origin answered a read that expected this owner.
+    /// Records that the origin answered a read that expected this owner.
     pub(in crate::proxy) fn confirm(
         &self,
         bucket: &BucketName,
@@ -71,7 +71,7 @@ impl ConfirmedBucketOwners {
         }
     }
 
-    /// The bucket itself may have changed.
+    /// Drops the confirmations of a bucket that may have changed.
     pub(in crate::proxy) fn forget(&self, bucket: &BucketName) {
         self.confirmed.lock().retain(|(known, _), _| known != bucket);
     }

@@ -1,7 +1,8 @@
-//! What the cache does not answer streams to the origin, re-signed with our keys (in `transparent` mode as its sender
-//! signed it), unbuffered, its answer untouched. Browsers' forms are written anew on the way: see `form`.
+//! Requests that the cache does not answer stream to the origin unbuffered, re-signed with our keys (in `transparent`
+//! mode as their sender signed them), and the responses stream back unchanged. Browsers' forms are rewritten on the
+//! way: see `form`.
 //!
-//! What a write invalidates: see `writes`. A write is never sent twice by us (R9).
+//! Invalidation by a write: see `writes`. hotset never sends a write twice (R9).
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,7 +33,8 @@ use crate::proxy::response::region;
 use crate::s3::{Operation, Parsed, Query, S3Error, announces_another_length, expected_owner};
 use crate::tracing::{self, Trace};
 
-/// S3 may take minutes to copy or complete a large object before its answer begins or goes on.
+/// Read timeout of a write: S3 may take minutes to copy or complete a large object before its response begins or goes
+/// on.
 const WRITE_PATIENCE: Duration = Duration::from_mins(10);
 const CONNECT_TRIES: u32 = 3;
 
@@ -58,7 +60,7 @@ impl Gateway {
         let mut peer = peer.inspect_err(|e| origin.note(Some(e))).map_err(|e| connect_error(&e))?;
         let config = origin.config();
         let patience = match &forward.parsed.operation {
-            // As long as where the cache reads: a body that has stalled is of no use to who may ask again.
+            // The same timeout as for the cache's own reads: a stalled body is of no use to a client that may retry.
             Operation::Read(_) => config.first_byte_timeout.0.max(config.idle_timeout.0),
             Operation::PassThrough(_) if is_write(method) => WRITE_PATIENCE,
             Operation::PassThrough(_) => config.deadline.0,
@@ -67,7 +69,7 @@ impl Gateway {
         Ok(Box::new(peer))
     }
 
-    /// Rewrites a request's head: the origin's host and path, our signature, a body framed for it.
+    /// Rewrites a request's head for the origin: host and path, our signature, the framing of the body.
     pub(in crate::proxy) fn rewrite(
         &self,
         head: &mut RequestHeader,
@@ -75,7 +77,7 @@ impl Gateway {
     ) -> Result<()> {
         self.rewrite_head(head, forward)?;
         forward.place.origin.loops().mark(head);
-        // Nothing is concluded from what the origin was not sent (R36).
+        // Conclusions are drawn only from headers that the origin was sent (R36).
         forward.expected_owner = expected_owner(&head.headers).zip(self.owner_check(forward));
         forward.asking =
             Asking::of(&self.cache, &head.headers, &forward.parsed, &forward.realm).map(Box::new);
@@ -85,7 +87,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// Begins the span of a try, and names it to the origin; not where the request goes out as its sender signed it.
+    /// Begins the span of an attempt, and propagates it to the origin unless the request keeps its sender's
+    /// signature.
     pub(in crate::proxy) fn begin_span(
         &self,
         trace: &Trace,
@@ -187,7 +190,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Each part of the request's body on its way to the origin; `headers` are the client's.
+    /// Transforms each part of the request's body for the origin; `headers` are the client's.
     pub(in crate::proxy) async fn forward_body(
         &self,
         headers: &HeaderMap,
@@ -197,7 +200,7 @@ impl Gateway {
     ) -> Result<()> {
         forward.body_began |= body.is_some();
         if let Some(whole) = forward.whole.take() {
-            // What pingora has of it is the tail that it kept: see `delete_many`.
+            // pingora has the tail that it kept: see `delete_many`.
             *body = Some(whole);
             return Ok(());
         }
@@ -242,7 +245,7 @@ impl Gateway {
         if session.req_header().version == Version::HTTP_10
             && head.remove_header(&TRANSFER_ENCODING).is_some()
         {
-            // It knows no chunks: its answer ends with the connection (RFC 9112, section 6.1).
+            // HTTP/1.0 has no chunks: the response ends with the connection (RFC 9112, section 6.1).
             session.set_keepalive(None);
         }
         let method = &session.req_header().method;
@@ -283,7 +286,7 @@ impl Gateway {
         head.insert_header("Cache-Status", cache_status(method).header())
     }
 
-    /// A part of the answer's body, before it is passed on, `end` with its last byte.
+    /// Handles a part of the response body before it is passed on; `end` with its last byte.
     pub(in crate::proxy) fn answer_body(
         &self,
         forward: &mut Forward,
@@ -301,11 +304,11 @@ impl Gateway {
 
     fn owner_check(&self, forward: &Forward) -> Option<OwnerCheck> {
         let bucket = forward.parsed.bucket.as_ref()?;
-        // A write counts in all realms.
+        // A write counts in every realm.
         Some(OwnerCheck::now(self.cache.writes_of_bucket(&self.cache.own_realm(bucket), bucket)))
     }
 
-    /// An answer about the object says that its bucket belongs to whom the client expects.
+    /// Confirms the expected bucket owner, if a response about the object shows that the expectation holds.
     fn confirm_owner(&self, forward: &Forward, status: StatusCode) {
         if let (Operation::Read(_), Some(bucket)) =
             (&forward.parsed.operation, &forward.parsed.bucket)
@@ -316,7 +319,7 @@ impl Gateway {
         }
     }
 
-    /// A failed connection attempt: nothing was sent, another address may answer.
+    /// Handles a failed connection attempt: nothing was sent, so another address may be tried.
     pub(in crate::proxy) fn failed_to_connect(
         ctx: &mut RequestContext,
         mut error: Box<Error>,
@@ -332,7 +335,7 @@ impl Gateway {
     }
 }
 
-/// Whether an error on the way to the origin may be tried again by pingora.
+/// Whether pingora may retry a request after an error on the way to the origin.
 pub(in crate::proxy) fn may_retry(method: &Method, forward: &mut Forward) -> bool {
     // A reused connection that died under a write may have carried it (R9).
     let reused = forward.connection.reused.load(Ordering::Relaxed);
@@ -341,16 +344,16 @@ pub(in crate::proxy) fn may_retry(method: &Method, forward: &mut Forward) -> boo
     may || forward.resend.take()
 }
 
-/// Why the cache does not answer a request that is passed through.
+/// Returns the cache status of a passed-through request.
 pub(in crate::proxy) fn cache_status(method: &Method) -> CacheStatus {
     if is_write(method) { CacheStatus::Method } else { CacheStatus::Bypass }
 }
 
-/// Makes a header of what a presigner has moved into the query: the query's own is stripped (R23).
+/// Turns a content hash that a presigner moved into the query back into a header: the query's own is stripped (R23).
 fn unhoist_content_sha256(headers: &mut HeaderMap, query: &Query) -> Result<()> {
     let Some(claimed) = query.content_sha256() else { return Ok(()) };
     if claimed.starts_with("STREAMING-") {
-        // How a body is framed is read from the headers alone, wherever that is asked.
+        // The framing of a body is determined from the headers alone, everywhere.
         return Err(bad_request(&"x-amz-content-sha256 must be a header of a chunked upload"));
     }
     let claimed = HeaderValue::from_str(claimed).map_err(|e| bad_request(&e))?;
@@ -358,7 +361,7 @@ fn unhoist_content_sha256(headers: &mut HeaderMap, query: &Query) -> Result<()> 
     Ok(())
 }
 
-/// How the body that is passed on as it is is signed for.
+/// Returns the payload to sign for a body that is passed on unchanged.
 fn payload(claimed: Option<&str>) -> Payload<'_> {
     match claimed {
         Some(hex) if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) => {
@@ -377,14 +380,14 @@ fn connect_error(error: &OriginError) -> Box<Error> {
     error
 }
 
-/// The origin's answer cannot be right.
+/// Makes the error for an invalid response of the origin.
 fn broken_answer(why: &'static str) -> Box<Error> {
     let mut error = Error::explain(ErrorType::InvalidHTTPHeader, why);
     error.esource = ErrorSource::Upstream;
     error
 }
 
-/// Ends a transfer of which the client is told this.
+/// Ends a transfer, and sets the error that the client is answered with.
 fn refuse(refusal: &mut Option<S3Error>, error: S3Error) -> Box<Error> {
     bad_request(refusal.insert(error))
 }

@@ -1,7 +1,7 @@
-//! CORS preflights: the origin answers them by its bucket's rules, asked without our signature (R39).
+//! CORS preflights: the origin answers them by its bucket's rules; they are sent without our signature (R39).
 //!
-//! Browsers never sign them, and S3 answers everybody. Only the headers that CORS defines go along: whatever else a
-//! sender adds would reach the origin as a request of ours.
+//! Browsers never sign preflights, and S3 answers them for everybody. Only the headers that CORS defines are
+//! forwarded: any other header of a sender's would reach the origin as part of a request of ours.
 
 use http::header::{
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderName, HeaderValue,

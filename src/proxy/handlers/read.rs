@@ -23,21 +23,22 @@ use crate::proxy::gateway::Gateway;
 use crate::proxy::response::head::{CacheStatus, Head, broken, send_error};
 use crate::s3::{ByteRange, ObjectId, ObjectMeta, Query, Read, ReadMethod, S3Error, Verdict};
 
-/// A write to the client that takes longer than this makes it a slow client: nothing is held ahead for it while
-/// others need the memory.
+/// A client that lets a write wait for longer than this is slow: under memory pressure, no blocks are held ahead for
+/// it.
 const SLOW: Duration = Duration::from_millis(250);
-/// One that takes longer still has stopped reading: nothing at all is held for it.
+/// A client that lets a write wait for longer than this has stopped reading: under memory pressure, nothing is held
+/// for it.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// What became of a read.
+/// Outcome of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::proxy) enum Outcome {
     Answered,
-    /// The answer may not be cached: stream it through.
+    /// The response may not be cached: it is to be streamed through.
     PassThrough,
 }
 
-/// What a read comes to once the object's version is known.
+/// Response to a read, once the version of the object is known.
 pub(in crate::proxy) enum Answer {
     NotModified,
     Refused(S3Error),
@@ -49,8 +50,8 @@ pub(in crate::proxy) enum Answer {
 }
 
 impl Gateway {
-    /// Answers a read from the cache. An object that changes under it is read again from the start, once, as
-    /// long as no byte went out; one whose origin is down is read at another, if its rule names one.
+    /// Answers a read from the cache. If the object changes during the read and no byte was sent, it is read again
+    /// from the start, once. If its origin is down, it is read at another one, if its rule names one.
     pub(in crate::proxy) async fn read(
         &self,
         session: &mut Session,
@@ -64,18 +65,18 @@ impl Gateway {
         ctx.hides = transparent.is_some();
         let (mut id, mut policy, mut again) = (Cow::Borrowed(id), *policy, true);
         ctx.miss = self.cache.miss_reason(&id, &policy);
-        // Why it is read at another origin.
+        // The reason for reading at another origin.
         let mut down = None;
         loop {
             let found = or_gone(session, self.find(&id, read, &policy)).await?;
             let found = match found {
-                // What another origin has may be old: nobody is refused for it (R33).
+                // Another origin's copy may be old: no read is refused because of it (R33).
                 Ok(found) if down.is_some() && refuses(read, &found.meta) => {
                     Err(CacheError::Unconfirmed)
                 }
                 Ok(found) if refuses(read, &found.meta) => match confirmation(ctx, &found) {
                     Confirmation::Done => Ok(found),
-                    // One that was not waited for is, by who is refused without it.
+                    // If the confirmation was not waited for, it is made for a read that would be refused without it.
                     Confirmation::Needed
                         if !policy.demand || found.source == Source::StaleWhileRevalidate =>
                     {
@@ -102,7 +103,7 @@ impl Gateway {
             match failure {
                 CacheError::Uncacheable if down.is_none() => return Ok(Outcome::PassThrough),
                 CacheError::Changed if again => again = false,
-                // Of our keys, not of the caller's: it hears from S3.
+                // The error concerns our credentials and not the caller's, who is answered by S3.
                 _ if transparent.is_some() => return Ok(Outcome::PassThrough),
                 failure => {
                     if down.is_none()
@@ -153,7 +154,7 @@ impl Gateway {
         }
     }
 
-    /// Answers from a version. The inner error says that nothing was sent yet, and why.
+    /// Answers a read from a known version. The inner error means that nothing was sent yet.
     async fn answer(
         &self,
         session: &mut Session,
@@ -229,7 +230,7 @@ impl Gateway {
     }
 }
 
-/// Answers with an error, which the page that asks may see as it may see the object.
+/// Answers with an error; the requesting web page may see it if it may see the object.
 async fn refuse(
     session: &mut Session,
     ctx: &mut RequestContext,
@@ -240,7 +241,7 @@ async fn refuse(
     send_error(session, ctx, &error, cache).await
 }
 
-/// The head of a 200, or of a 206 when the answer is `partial`.
+/// Makes the head of a 200, or of a 206 when the response is `partial`.
 pub(in crate::proxy) fn head_of(
     ctx: &RequestContext,
     read: &Read,
@@ -267,8 +268,8 @@ pub(in crate::proxy) fn head_of(
     head
 }
 
-/// The checksums of what is sent, where they are asked for: of the whole, or of a part when the bytes are those of
-/// one; never those of other bytes.
+/// Returns the checksums of the bytes that are sent, if the read asks for them: those of the whole object, or of a
+/// part if the bytes are exactly that part's; never those of other bytes.
 fn checksums<'a>(
     read: &Read,
     meta: &'a ObjectMeta,
@@ -283,7 +284,7 @@ fn checksums<'a>(
     known.unwrap_or_default()
 }
 
-/// Sends the pieces as they come. Any error after the head breaks the transfer.
+/// Sends the pieces as they arrive. Any error after the head breaks the transfer.
 async fn stream(
     session: &mut Session,
     ctx: &mut RequestContext,
@@ -317,7 +318,7 @@ async fn stream(
     }
 }
 
-/// Sends a piece as fast as the limits of its client allow.
+/// Sends a piece within the byte rate limits of its client.
 async fn send_piece(
     session: &mut Session,
     ctx: &RequestContext,
@@ -326,7 +327,7 @@ async fn send_piece(
     last: bool,
 ) -> Result<()> {
     let step = ctx.charge.step();
-    // It pays for its bytes until they are sent.
+    // The bytes count in the memory budget until they are sent.
     let mut bytes = piece.bytes.clone();
     loop {
         let part = bytes.split_to(step.unwrap_or(usize::MAX).min(bytes.len()));
@@ -359,7 +360,7 @@ async fn send_part(
     let length = part.len() as u64;
     let write = session.downstream_session.write_response_body(part, last);
     tokio::pin!(write);
-    // Most pieces go at once; only a write that has to wait says how fast the client is.
+    // Most pieces are written at once; only a write that has to wait shows how fast the client is.
     if let Poll::Ready(written) = futures_util::poll!(write.as_mut()) {
         return written;
     }
@@ -373,7 +374,7 @@ async fn send_part(
     written
 }
 
-/// While a write waits for its client: lets go of what others wait for, in two steps.
+/// Releases memory in two steps while a write waits for its client, under memory pressure.
 async fn yield_under_pressure(reader: &mut BlockReader) {
     tokio::time::sleep(SLOW).await;
     reader.memory_pressure().await;
@@ -383,7 +384,7 @@ async fn yield_under_pressure(reader: &mut BlockReader) {
     reader.release();
 }
 
-/// Conditions first, then the range, as S3 does: 412 beats 416.
+/// Evaluates the conditions first, then the range, as S3 does: 412 takes precedence over 416.
 pub(in crate::proxy) fn evaluate(read: &Read, meta: &ObjectMeta) -> Answer {
     match read.preconditions.evaluate(&meta.etag, meta.last_modified) {
         Verdict::Pass => {}
@@ -411,17 +412,17 @@ pub(in crate::proxy) fn evaluate(read: &Read, meta: &ObjectMeta) -> Answer {
     }
 }
 
-/// Whether a read would be refused for what the object is: by 412 or 416.
+/// Whether a read would be refused with 412 or 416 because of this metadata.
 fn refuses(read: &Read, meta: &ObjectMeta) -> bool {
     let refused = [StatusCode::PRECONDITION_FAILED, StatusCode::RANGE_NOT_SATISFIABLE];
     matches!(evaluate(read, meta), Answer::Refused(error) if refused.contains(&error.status))
 }
 
-/// Whether metadata was confirmed after the request arrived, so that it may refuse it (R33).
+/// Whether metadata was confirmed after the request arrived, so that the read may be refused by it (R33).
 enum Confirmation {
     Done,
     Needed,
-    /// It was tried, and the origin did not answer.
+    /// The origin was asked, and did not answer.
     Failed,
 }
 
@@ -443,7 +444,8 @@ fn status(found: &Found, miss: Option<MissReason>) -> CacheStatus {
     }
 }
 
-/// What the head says of a read whose first bytes came from `source`: a hit only if the rest is in memory or on disk.
+/// Returns the cache status of a read whose first bytes come from `source`: a hit only if the rest is in memory or on
+/// disk.
 async fn promised(cache: CacheStatus, source: PieceSource, reader: &BlockReader) -> CacheStatus {
     if !matches!(cache, CacheStatus::Hit | CacheStatus::Stale | CacheStatus::StaleWhileRevalidate) {
         return cache;

@@ -1,8 +1,8 @@
-//! Responses to what passes through that are about the region of a bucket: clients do not see them.
+//! Responses to passed-through requests that concern the region of a bucket: clients do not see them.
 //!
-//! Such a request was refused before anything was done. Without a body, or with one of which nothing was sent, it is sent
-//! once more, to the region that was learned; otherwise the client is asked to send it again, and its bucket's region is
-//! known by then.
+//! Such a request was refused before anything was done. If it has no body, or none of it was sent, it is sent once
+//! more, to the region that was learned. Otherwise the client is asked to send it again; the bucket's region is known
+//! by then.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::proxy::gateway::Gateway;
 use crate::s3::S3Error;
 
 impl Gateway {
-    /// The site that a request is sent to.
+    /// Returns the site that a request is sent to.
     pub(in crate::proxy) fn site_of(forward: &Forward) -> Arc<Site> {
         let (known, place) = (forward.site.clone(), &forward.place);
         known.unwrap_or_else(|| place.origin.site(place.bucket(forward.parsed.bucket.as_ref())))
     }
 
-    /// Stops a response that is about the region of its bucket.
+    /// Stops a response that concerns the region of its bucket.
     pub(in crate::proxy) async fn check_region(
         &self,
         head: &ResponseHeader,
@@ -32,7 +32,7 @@ impl Gateway {
             return Ok(());
         };
         let Some(site) = &forward.site else { return Ok(()) };
-        // In `transparent` mode its sender chose the region, and hears of it.
+        // In `transparent` mode its sender chose the region, and gets the response.
         if self.access.transparent().is_some() {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Bodies that were read before pingora passes them on.
+//! Replay of body bytes that were read before pingora passes them on.
 
-/// pingora's `BODY_BUF_LIMIT`; one read never brings more.
+/// Size of pingora's replay buffer (`BODY_BUF_LIMIT`), in bytes; one read never brings more.
 pub(in crate::proxy) const REPLAYED: usize = 64 << 10;

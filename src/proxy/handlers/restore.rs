@@ -1,23 +1,23 @@
-//! `RestoreObject` on its way to the origin: its body is held back until it is understood.
+//! `RestoreObject` on its way to the origin: its body is held until it is parsed.
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
 
 use crate::s3::{Parsed, S3Error, restore};
 
-/// The body of a restore, as far as it has come.
+/// The body of a restore, as far as it has arrived.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct RestoreBody(BytesMut);
 
 impl RestoreBody {
-    /// Returns an empty one when the request is a restore.
+    /// Returns an empty body if the request is a restore.
     pub(in crate::proxy) fn of(method: &Method, parsed: &Parsed) -> Option<Self> {
         let restores =
             *method == Method::POST && parsed.key.is_some() && parsed.query.contains("restore");
         restores.then(Self::default)
     }
 
-    /// Takes the next piece; returns all of the body with the last one, and nothing before.
+    /// Appends the next piece; returns the whole body with the last one, and nothing before.
     ///
     /// # Errors
     /// As [`restore::check`]; 400 `MaxMessageLengthExceeded` for more than [`restore::MAX_BODY`].

@@ -1,4 +1,4 @@
-//! The cached objects that a write may change, in every realm and under every name that a server may know them by (R8).
+//! Cached objects that a write may change, in every realm and under every name that a server may know them by (R8).
 
 use crate::origin::Origins;
 use crate::s3::spelling::{self, Alias};
@@ -12,7 +12,8 @@ pub(in crate::proxy) struct Touched {
 }
 
 impl Touched {
-    /// Returns what a request may change, as far as its head tells: the keys of a `DeleteObjects` are in its body.
+    /// Returns the objects that a request may change, as far as its head tells: the keys of a `DeleteObjects` are in
+    /// its body.
     pub(in crate::proxy) fn by(operation: &Operation, origins: &Origins) -> Self {
         match operation {
             Operation::PassThrough(Effect::Objects(objects)) => Self::objects(objects, origins),
@@ -23,16 +24,16 @@ impl Touched {
         }
     }
 
-    /// Any object of a bucket.
+    /// Returns a set that covers any object of a bucket.
     pub(in crate::proxy) fn bucket(bucket: &BucketName, origins: &Origins) -> Self {
         let names = [Some(bucket.clone()), bucket.without_tenant()].into_iter().flatten();
         let buckets = names.flat_map(|name| origins.names_of(&name)).collect();
         Self { objects: Vec::new(), buckets }
     }
 
-    /// These objects, and what else a server may take their keys for.
+    /// Returns these objects, and those that other servers may take their keys for.
     ///
-    /// One object is cached once in each realm that it was read in (R1), under each name that its bucket has.
+    /// An object is cached once in each realm that it was read in (R1), under each name that its bucket has.
     pub(in crate::proxy) fn objects(
         objects: &[(BucketName, ObjectKey)],
         origins: &Origins,
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
     use crate::origin::{IdentityCredentials, Origin, OriginConfig};
 
-    /// An origin whose objects are read with our own keys, and without any by an identity.
+    /// Makes an origin whose objects are read in two realms: with our own keys, and by an identity without any.
     fn two_realms() -> Origins {
         let origin = Origin::new(OriginConfig::default(), None).unwrap();
         let brought = IdentityCredentials { identity: "a", domain: "two", keys: None };

@@ -1,12 +1,12 @@
-//! `auth.mode: transparent`: requests go to S3 as their senders signed them, and S3 says who may read (R22).
+//! `auth.mode: transparent`: requests go to S3 as their senders signed them, and S3 decides who may read (R22).
 //!
 //! ```text
 //!  find the version, with our own keys ── may this caller read it? ── a kept decision ──┬─ answer from the cache
 //!                                      └─ the caller's request + If-None-Match ── 304 ──┘
 //!                                                                      └─ anything else: pass it through
 //! ```
-//! Whatever else S3 says, and whatever goes wrong for our own keys, the caller hears from S3 by its own request: an
-//! error of ours is never a caller's. A 304 proves the version, not its headers (R10): it makes nothing fresher.
+//! In every other case, and whenever our own keys fail, the caller is answered by S3 to its own request: an error of
+//! ours is never a caller's. A 304 proves the version, not its headers (R10): it makes nothing fresher.
 
 use http::header::{
     CONNECTION, ETAG, HOST, IF_NONE_MATCH, LAST_MODIFIED, TE, TRANSFER_ENCODING, UPGRADE,
@@ -28,7 +28,7 @@ use crate::proxy::response::head::Head;
 use crate::s3::field::is_connection_option;
 use crate::s3::{ObjectId, ObjectMeta, Query, origin_form};
 
-/// What S3 shows only to those who may see it (R13).
+/// Headers that S3 shows only to callers with a permission for them (R13).
 const DEPENDS_ON_CALLER: [HeaderName; 4] = [
     HeaderName::from_static("x-amz-object-lock-mode"),
     HeaderName::from_static("x-amz-object-lock-retain-until-date"),
@@ -36,7 +36,7 @@ const DEPENDS_ON_CALLER: [HeaderName; 4] = [
     HeaderName::from_static("x-amz-tagging-count"),
 ];
 const ENCRYPTION: HeaderName = HeaderName::from_static("x-amz-server-side-encryption");
-/// Of a connection and not of the request on it (RFC 9110, section 7.6.1).
+/// Headers of a connection and not of the request on it (RFC 9110, section 7.6.1).
 const OF_CONNECTION: [HeaderName; 5] = [
     CONNECTION,
     TE,
@@ -46,7 +46,7 @@ const OF_CONNECTION: [HeaderName; 5] = [
 ];
 
 impl Gateway {
-    /// Whether S3 says, or has said a moment ago, that this request may read this version.
+    /// Whether S3 allows this request to read this version, now or by a decision from a moment ago.
     pub(in crate::proxy) async fn permits(
         &self,
         transparent: &Transparent,
@@ -84,14 +84,14 @@ impl Gateway {
     }
 }
 
-/// What an answer to a request with our `If-None-Match` says.
+/// Meaning of a response to the caller's request with our `If-None-Match`.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// This caller may read, and this version is the one there is.
+    /// The caller may read, and this version is the current one.
     Yes,
-    /// Another one is.
+    /// Another version is the current one.
     Changed,
-    /// No, or nothing about it.
+    /// The caller may not read, or the response does not tell.
     Other,
 }
 
@@ -99,7 +99,7 @@ impl Verdict {
     fn of(said: &AuthorizationResponse, known: &ObjectMeta) -> Self {
         let etag = said.headers.get(ETAG);
         let same_etag = etag.is_none_or(|etag| etag == known.etag.as_header());
-        // Written anew with the same bytes: its headers may be others.
+        // If it was written anew with the same bytes, its headers may differ.
         let written = said.headers.get(LAST_MODIFIED);
         let known_written = known.headers.iter().find(|(name, _)| *name == LAST_MODIFIED);
         let same_time = written.is_none_or(|at| known_written.is_none_or(|(_, known)| known == at));
@@ -112,21 +112,21 @@ impl Verdict {
     }
 }
 
-/// Whoever reads it must be allowed to use a key of KMS, too, of which a 304 says nothing.
+/// Whether a reader also needs permission for a KMS key, about which a 304 says nothing.
 fn needs_another_key(meta: &ObjectMeta) -> bool {
     let mut encryption = meta.headers.iter().filter(|(name, _)| *name == ENCRYPTION);
     encryption.any(|(_, value)| value.as_bytes().starts_with(b"aws:"))
 }
 
-/// Takes out of a hit what its caller might not be shown.
+/// Removes headers from a hit that its caller might not be allowed to see.
 pub(in crate::proxy) fn strip(head: &mut Head) {
     for name in &DEPENDS_ON_CALLER {
         head.remove(name);
     }
 }
 
-/// A request's head as its sender signed it: its method, its target as it was encoded, its host, its headers but for
-/// those of the connection that it came by.
+/// Returns a request's head as its sender signed it: method, target in its original encoding, host, and headers but
+/// those of the client's connection.
 pub(in crate::proxy) fn as_signed(request: &RequestHeader, query: &Query) -> Result<RequestHeader> {
     let target = origin_form(request.raw_path()).map_err(|e| bad_request(&e))?;
     let mut head = RequestHeader::build(request.method.clone(), target.as_bytes(), Some(24))?;

@@ -1,8 +1,8 @@
-//! What a write invalidates, and when.
+//! Invalidation by writes.
 //!
-//! What it changed is invalidated before it is forwarded and again with every part of its answer before that is passed
-//! on: S3 may send 200 long before it commits (R8). When its outcome is not known, its keys are revalidated on every read
-//! for a while.
+//! The keys of a write are invalidated before it is forwarded, and again with every part of its response before that
+//! is passed on: S3 may send 200 long before it commits (R8). If the outcome of the write is unknown, its keys are
+//! revalidated on every read for a while.
 
 use http::StatusCode;
 
@@ -14,9 +14,10 @@ use crate::proxy::context::Forward;
 use crate::proxy::gateway::Gateway;
 
 impl Gateway {
-    /// Before any of the write goes to the origin: what it may change is forgotten, and stays so if we do not live
-    /// to answer. Where S3 decides, only once S3 has not refused it; until then reads ask first (R40). Whatever we do
-    /// not live to see there, S3 compares with what it has before any of it is shown (R22).
+    /// Begins a write, before any of it goes to the origin: the keys that it may change are invalidated, durably in
+    /// case we do not live to answer. Where S3 authorizes, they are invalidated only once S3 has not refused the
+    /// write; until then reads are revalidated (R40). If we crash before that, S3 compares versions before anything
+    /// is served (R22).
     pub(in crate::proxy) async fn begin_write(&self, forward: &mut Forward) {
         let kind = match self.access.transparent() {
             Some(_) => InFlight::Tentative,
@@ -41,7 +42,7 @@ impl Gateway {
         forward.peer_write = told;
     }
 
-    /// Has other replicas confirm on every read what a write may change, until it has ended.
+    /// Makes other replicas revalidate on every read the keys that a write may change, until it has ended.
     async fn tell_peers(&self, touched: &Touched) -> Option<PeerWrite> {
         let Touched { objects, buckets } = touched;
         let cluster = self.cluster.as_ref().filter(|_| !objects.is_empty() || !buckets.is_empty());
@@ -63,8 +64,8 @@ impl Gateway {
         }
     }
 
-    /// A part of the answer has come, `end` with its last byte. One that refuses the write counts only when it is
-    /// complete, and then nothing was changed (R40).
+    /// Invalidates with each part of the response; `end` with its last byte. A response that refuses the write counts
+    /// only when it is complete, and then nothing was changed (R40).
     pub(in crate::proxy) fn answer_part(&self, forward: &mut Forward, end: bool) {
         match (forward.refused, end) {
             (false, _) => self.invalidate(forward),
@@ -77,7 +78,7 @@ impl Gateway {
         }
     }
 
-    /// The write's outcome is not known.
+    /// Handles a write whose outcome is unknown.
     pub(in crate::proxy) fn outcome_unknown(&self, forward: &mut Forward) {
         forward.writing.iter_mut().for_each(Writing::conclude);
         for id in &forward.touched.objects {
@@ -92,14 +93,14 @@ impl Gateway {
         }
     }
 
-    /// Waits until what was invalidated stays so, whatever happens to the machine; a moment at most (R38).
+    /// Waits until the invalidations survive a crash of the machine; a short time at most (R38).
     pub(in crate::proxy) async fn settle(&self, forward: &mut Forward) {
         self.cache.durable_or_off(forward.unsettled.take()).await;
     }
 }
 
-/// Whether a write that was answered with this status may still happen. What the origin does not implement it does not
-/// do.
+/// Whether a write that was answered with this status may still take effect. The origin does not do what it does not
+/// implement.
 pub(in crate::proxy) fn leaves_doubt(status: u16) -> bool {
     status >= 500 && status != StatusCode::NOT_IMPLEMENTED
 }

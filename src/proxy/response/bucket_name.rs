@@ -1,5 +1,5 @@
-//! The client's name of a bucket, in the place of the one that its origin has for it: in listings, errors, and the answers
-//! to uploads and copies. Objects are never touched.
+//! Replaces the origin's name of a bucket by the client's name in listings, errors, and the responses to uploads and
+//! copies. Objects are never changed.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
@@ -11,23 +11,23 @@ use pingora::http::ResponseHeader;
 
 use crate::s3::{BucketName, Parsed};
 
-/// Elements that are a bucket's name.
+/// XML elements that contain a bucket's name.
 const NAMES: [&str; 3] = ["Name", "Bucket", "BucketName"];
-/// Elements that are a path, or a URL, with the bucket in it.
+/// XML elements that contain a path, or a URL, with the bucket in it.
 const PATHS: [&str; 2] = ["Location", "Resource"];
-/// Longer ones are left as they are.
+/// Maximum length of an element, in bytes; longer ones are left unchanged.
 const LONGEST: usize = 16 * 1024;
 
-/// Puts a name in the place of another while a body passes.
+/// Replaces one bucket name by another in a body as it streams by.
 pub(in crate::proxy) struct Renaming {
     from: String,
     to: String,
     held: BytesMut,
 }
 
-/// Renames the bucket in the head of an answer, and begins to in its body, where that is about the bucket.
+/// Renames the bucket in a response head, and prepares to do so in its body if that is about the bucket.
 ///
-/// `alias_of`: the origin's name for it, where it has another. `replaced`: the body is ours.
+/// `alias_of`: the origin's name of the bucket, if it has another. `replaced`: the body is our own.
 pub(in crate::proxy) fn rename_in_head(
     method: &Method,
     head: &mut ResponseHeader,
@@ -72,7 +72,7 @@ impl Renaming {
         *body = (!renamed.is_empty()).then_some(renamed);
     }
 
-    /// Takes the next part; gives what of all that came can be passed on.
+    /// Takes the next part; returns the bytes that can be passed on.
     fn push(&mut self, part: &[u8], end: bool) -> Bytes {
         self.held.extend_from_slice(part);
         let mut passed = BytesMut::with_capacity(self.held.len());
@@ -94,7 +94,7 @@ impl Renaming {
         passed.freeze()
     }
 
-    /// What is held begins with.
+    /// Returns the kind of the element at the start of the held bytes.
     fn element(&self) -> Element {
         let mut is_begun = false;
         for name in NAMES.into_iter().chain(PATHS) {
@@ -115,7 +115,7 @@ impl Renaming {
         if is_begun { Element::Incomplete } else { Element::Other }
     }
 
-    /// A path or URL with the bucket's other name, as its first segment or at the beginning of its host's name.
+    /// Renames the bucket in a path or URL, as its first segment or at the beginning of the host name.
     fn path(&self, text: &str) -> String {
         let (scheme, rest) = text
             .split_once("://")
@@ -138,7 +138,7 @@ impl Renaming {
 enum Element {
     Other,
     Incomplete,
-    /// Its length, and what stands in its place.
+    /// Length of the element, in bytes, and its replacement.
     Renamed(usize, String),
 }
 
@@ -171,7 +171,7 @@ mod tests {
         let long = format!("<Location>{}", "x".repeat(2 * LONGEST));
         assert_eq!(renaming.push(long.as_bytes(), false).len(), long.len());
         assert_eq!(renaming.push(b"<Buck", true), "<Buck");
-        // Whitespace that S3 sends while it completes an upload.
+        // S3 sends whitespace while it completes an upload.
         assert_eq!(renaming.push(b"  \n", false), "  \n");
     }
 }

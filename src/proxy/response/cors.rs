@@ -1,7 +1,8 @@
-//! CORS headers of our own refusals.
+//! CORS headers for our own error responses.
 //!
-//! A page sees an answer, be it an error, only with the headers that its bucket's CORS rules give it. Those rules are
-//! the origin's: it is asked by a preflight of ours, unsigned as all of them, and its answer is kept for a moment.
+//! A web page sees a response, errors included, only with the headers that its bucket's CORS rules give it. Those
+//! rules are the origin's: it is asked by a preflight of ours, unsigned like any preflight, and its response is
+//! cached for a short time.
 
 use std::time::Duration;
 
@@ -23,11 +24,11 @@ use crate::proxy::gateway::Gateway;
 use crate::proxy::request::request_head;
 use crate::s3::{BucketName, S3Error, operation};
 
-/// How long a refusal waits for the origin.
+/// Maximum time that an error response waits for the origin's preflight response.
 const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of an `Origin` that is asked for.
+/// Maximum bytes of an `Origin` that the origin is asked about.
 const LONGEST_ORIGIN: usize = 512;
-/// What a preflight's answer says of the request that would follow it.
+/// Headers of a preflight's response that also hold for the request that would follow it.
 const COPIED: [HeaderName; 4] = [
     ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_ALLOW_CREDENTIALS,
@@ -36,7 +37,7 @@ const COPIED: [HeaderName; 4] = [
 ];
 
 impl Gateway {
-    /// Answers with an error that the page which caused it may see, if its bucket's rules say so.
+    /// Answers with an error that the requesting page can read, if its bucket's CORS rules allow it.
     pub(in crate::proxy) async fn refuse(
         &self,
         session: &mut Session,
@@ -51,7 +52,7 @@ impl Gateway {
         send_error(session, ctx, &error, cache).await
     }
 
-    /// Returns the CORS headers of an answer to a request; none where its page may not see it.
+    /// Returns the CORS headers for a response to a request; none if its page may not read it.
     async fn cors_headers(&self, head: &RequestHeader) -> Headers {
         self.allowed_by_origin(head).await.unwrap_or_default()
     }
@@ -82,7 +83,7 @@ impl Gateway {
         let said = timeout(PREFLIGHT_TIMEOUT, place.origin.ask(there, preflight)).await;
         let answer = match said {
             Ok(Ok(said)) if said.status.is_success() => allowed(&said.headers, origin),
-            // Not asked again at once: each refusal would wait for it.
+            // Kept, too: otherwise each error response would wait for it.
             _ => Headers::default(),
         };
         self.cors.answers.insert(question.clone(), answer.clone());
@@ -106,7 +107,7 @@ fn preflight_of_ours(
     Some(Box::new(head))
 }
 
-/// The headers that let a page of `origin` see an answer; none unless they name it.
+/// Returns the headers that let a page of `origin` read a response; none unless they name that origin or `*`.
 fn allowed(headers: &HeaderMap, origin: &HeaderValue) -> Headers {
     let named = single(headers, &ACCESS_CONTROL_ALLOW_ORIGIN);
     if !named.is_some_and(|named| named == "*" || named == origin) {

@@ -1,4 +1,4 @@
-//! What the origin's CORS rules allow.
+//! Cache of the permissions that the origin's CORS rules give.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use tokio::sync::Semaphore;
 use super::page_access::PageAccess;
 use crate::s3::BucketName;
 
-/// Answers that are kept; each takes about 500 bytes.
+/// Maximum number of cached responses; each takes about 500 bytes.
 const LIMIT: u64 = 1000;
 const KEPT_FOR: Duration = Duration::from_secs(30);
-/// Preflights of ours under way at the same time; a refusal that would need one more has no CORS headers.
+/// Maximum number of our preflights in flight; an error response that would need one more has no CORS headers.
 const ASKING: usize = 16;
 
-/// The headers of an answer; none where its page may not see it.
+/// CORS headers for a response; none if its page may not read it.
 pub(super) type Headers = Arc<[(HeaderName, HeaderValue)]>;
 
-/// What the origin's CORS rules allow, as far as it was asked lately.
+/// Recent answers of the origin about its CORS rules.
 #[derive(Debug)]
 pub struct CorsRules {
     pub(super) answers: Moka<(BucketName, HeaderValue, Method), Headers>,
     pub(super) asking: Semaphore,
-    /// Learned from the origin's answers to reads.
+    /// Answers learned from the origin's responses to reads.
     pub(in crate::proxy) of_reads: PageAccess,
 }
 

@@ -1,4 +1,5 @@
-//! Heads and errors as S3 writes them, with request ids of our own (never the origin's, which belong to another answer).
+//! Response heads and errors as S3 writes them, with our own request ids (never the origin's, which belong to another
+//! response).
 
 mod spelling;
 
@@ -27,31 +28,31 @@ const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const MP_PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
-/// Stands where S3 names the host that answered.
+/// Value in place of the name of S3's host.
 const HOST: &str = "hotset";
 
-/// What part the cache had in an answer (RFC 9211).
+/// Part that the cache had in a response (RFC 9211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum CacheStatus {
-    /// Known, fresh, and all its bytes in memory or on disk, the first ones in memory.
+    /// Fresh metadata, and all bytes in memory or on disk, the first ones in memory.
     Hit,
-    /// The same, the first ones on disk.
+    /// Fresh metadata, and all bytes in memory or on disk, the first ones on disk.
     DiskHit,
-    /// The object was not known.
+    /// The object was not in the cache.
     Miss(MissReason),
-    /// Known, but not all its bytes were in memory or on disk.
+    /// Fresh metadata, but not all bytes were in memory or on disk.
     Partial(MissReason),
-    /// The origin confirmed or replaced what was known.
+    /// The origin confirmed or replaced stale metadata.
     Revalidated,
-    /// Too old, and the origin is down.
+    /// Stale, and the origin is down.
     Stale,
-    /// Too old, and the origin is being asked.
+    /// Stale, and the origin is being asked in the background.
     StaleWhileRevalidate,
-    /// A remembered absence.
+    /// A cached 404.
     Negative,
-    /// Not for the cache.
+    /// The request bypasses the cache.
     Bypass,
-    /// A method that is not cached.
+    /// The method is not cached.
     Method,
 }
 
@@ -72,7 +73,7 @@ impl CacheStatus {
         })
     }
 
-    /// The same of an answer from another origin than the bucket's.
+    /// Returns the header for a response from another origin than the bucket's.
     fn elsewhere(self) -> HeaderValue {
         HeaderValue::from_static(match self.label() {
             CacheResult::Hit | CacheResult::Negative | CacheResult::Stale => {
@@ -109,14 +110,14 @@ const fn miss_header(reason: MissReason) -> &'static str {
     }
 }
 
-/// Headers of most answers, with room for those that pingora adds.
+/// Headers in most responses, with room for those that pingora adds.
 const HEADERS: usize = 24;
-/// Bytes of most heads.
+/// Bytes of most response heads.
 const WIRE: usize = 1024;
 
-/// A head that is being put together.
+/// A response head under construction.
 ///
-/// In `http`'s own map: pingora's setters spell out each name and parse it again.
+/// It uses the map of `http`: pingora's setters spell out each name and parse it again.
 pub(in crate::proxy) struct Head {
     status: StatusCode,
     headers: HeaderMap,
@@ -141,7 +142,7 @@ impl Head {
         self.headers.insert(name, value);
     }
 
-    /// Says so if the answer is from another origin than the bucket's.
+    /// Sets the cache status for a response from another origin than the bucket's, if it is one.
     pub(in crate::proxy) fn origin(&mut self, ctx: &RequestContext, cache: CacheStatus) {
         if ctx.elsewhere {
             self.set(CACHE_STATUS, cache.elsewhere());
@@ -152,7 +153,7 @@ impl Head {
         self.headers.remove(name);
     }
 
-    /// The CORS headers that the origin gives the page which asks.
+    /// Adds the CORS headers that the origin gives the requesting page.
     pub(in crate::proxy) fn allow_page(&mut self, page: &PageHeaders) {
         for (name, value) in page.iter() {
             self.add(name, value);
@@ -163,7 +164,7 @@ impl Head {
         self.headers.append(name, value.clone());
     }
 
-    /// Everything that is said of the object itself, and the checksums of the bytes that are sent.
+    /// Adds all headers of the object, and the checksums of the bytes that are sent.
     pub(in crate::proxy) fn describe(
         &mut self,
         meta: &ObjectMeta,
@@ -181,7 +182,7 @@ impl Head {
         }
     }
 
-    /// What a 304 says (RFC 9110, section 15.4.5).
+    /// Adds the headers of a 304 (RFC 9110, section 15.4.5).
     pub(in crate::proxy) fn identify(&mut self, meta: &ObjectMeta) {
         let kept = [ETAG, LAST_MODIFIED, CACHE_CONTROL, EXPIRES, VERSION_ID];
         for (name, value) in meta.headers.iter().filter(|(name, _)| kept.contains(name)) {
@@ -208,7 +209,7 @@ impl Head {
         session.downstream_session.write_response_header(head).await
     }
 
-    /// The bytes of it on a connection that stays, as pingora would write them.
+    /// Serializes the head for a connection that is kept alive, as pingora would write it.
     pub(in crate::proxy) fn into_wire(mut self) -> Vec<u8> {
         self.set(DATE, get_cached_date());
         self.set(CONNECTION, HeaderValue::from_static("keep-alive"));
@@ -229,7 +230,7 @@ impl Head {
         wire
     }
 
-    /// With names as HTTP/1 shows them; HTTP/2 has them in lower case.
+    /// Converts the head, with names spelled as in HTTP/1; HTTP/2 has them in lower case.
     fn into_header(self) -> Result<ResponseHeader> {
         let mut head = ResponseHeader::build(self.status, Some(HEADERS))?;
         for (name, value) in &self.headers {
@@ -266,7 +267,7 @@ pub(in crate::proxy) async fn send_error(
     }
     head.set(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     head.length(body.len() as u64);
-    // What is left of the request's body must not be taken for the next request.
+    // The rest of the request's body must not be taken for the next request.
     if !session.is_body_done() {
         session.set_keepalive(None);
     }
@@ -274,8 +275,8 @@ pub(in crate::proxy) async fn send_error(
     session.downstream_session.write_response_body(body, true).await
 }
 
-/// The error that ends a transfer which cannot be completed: the connection or stream is broken, never closed
-/// as if the object were whole.
+/// Makes the error that ends a transfer which cannot be completed: the connection or stream is broken, never closed
+/// as if the object were complete.
 pub(in crate::proxy) fn broken(why: &dyn std::fmt::Display) -> Box<Error> {
     Error::explain(ErrorType::InternalError, format!("the answer cannot be completed: {why}"))
 }

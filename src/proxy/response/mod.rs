@@ -1,4 +1,4 @@
-//! Heads of answers, errors and refusals as S3 writes them.
+//! Response heads, errors and refusals as S3 writes them.
 
 pub(in crate::proxy) mod bucket_name;
 pub(in crate::proxy) mod cors;

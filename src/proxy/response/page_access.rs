@@ -1,10 +1,11 @@
-//! CORS headers of reads that the cache answers.
+//! CORS headers for reads that the cache answers.
 //!
-//! Whether a page may see an answer depends on the bucket's CORS rules, the page's origin and the method, and not on the
-//! object. Those rules are the origin's: a read with an `Origin` passes through until the origin has answered one, and the
-//! CORS headers of that answer go with what the cache answers to the same `Origin` afterwards. Invariants: headers learned
-//! for one `Origin` are given to no other; a write to the bucket itself, `?cors` among them, ends what was learned before
-//! its answer; nothing is used for longer than [`KEPT_FOR`]; no more than [`LIMIT`] answers are kept.
+//! Whether a page may read a response depends on the bucket's CORS rules, the page's origin and the method, and not
+//! on the object. Those rules are the origin's. So a read with an `Origin` passes through until the origin has
+//! answered one; the CORS headers of that response are then added to hits with the same `Origin`. Invariants: headers
+//! learned for one `Origin` are given to no other; a write to the bucket itself, `?cors` among them, ends what was
+//! learned before its response; nothing is used for longer than [`KEPT_FOR`]; no more than [`LIMIT`] answers are
+//! kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,17 +19,17 @@ use tokio::time::Instant;
 use crate::cache::Cache;
 use crate::s3::{BucketName, ObjectId, Operation, Parsed, ReadMethod, Realm};
 
-/// Answers that are kept.
+/// Maximum number of answers kept.
 const LIMIT: u64 = 1000;
-/// After this time one read passes through to learn anew, while others use what is known.
+/// Age after which one read passes through to refresh the answer, while others use the known one.
 const FRESH_FOR: Duration = Duration::from_secs(30);
 const KEPT_FOR: Duration = Duration::from_mins(1);
-/// Bytes of an `Origin`.
+/// Maximum bytes of an `Origin`.
 const LONGEST_ORIGIN: usize = 512;
-/// Bytes of the headers of one answer.
+/// Maximum bytes of the headers of one answer.
 const LONGEST_ANSWER: usize = 2048;
 
-/// The CORS headers of an answer.
+/// CORS headers for a response.
 #[derive(Debug, Clone, Default)]
 pub(in crate::proxy) struct PageHeaders(Option<Arc<[(HeaderName, HeaderValue)]>>);
 
@@ -38,7 +39,7 @@ impl PageHeaders {
     }
 }
 
-/// What the answer of the origin depends on.
+/// Key of the learned answers: the parts of a request that the origin's CORS answer depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Question {
     realm: Realm,
@@ -50,14 +51,14 @@ struct Question {
 #[derive(Debug)]
 struct Learned {
     headers: PageHeaders,
-    /// Before the request was sent.
+    /// Time just before the request was sent.
     since: Instant,
     bucket_writes: u64,
-    /// A read passes through to learn anew.
+    /// Whether a read passes through to refresh the answer.
     renews: AtomicBool,
 }
 
-/// A read on its way to the origin, whose answer has CORS headers to learn.
+/// A read in transit to the origin, whose response has CORS headers to learn.
 #[derive(Debug)]
 pub(in crate::proxy) struct Asking {
     question: Question,
@@ -65,7 +66,7 @@ pub(in crate::proxy) struct Asking {
     bucket_writes: u64,
 }
 
-/// The CORS headers of the origin's latest answers to reads of web pages.
+/// CORS headers of the origin's latest responses to reads of web pages.
 #[derive(Debug)]
 pub(in crate::proxy) struct PageAccess {
     answers: Moka<Question, Arc<Learned>>,
@@ -80,7 +81,7 @@ impl Default for PageAccess {
 }
 
 impl PageAccess {
-    /// Returns the CORS headers that a read is answered with; `None`: it has to pass through. `passes`: that it does then.
+    /// Returns the CORS headers for a read; `None`: it has to pass through. `passes`: whether it can.
     pub(in crate::proxy) fn of_read(
         &self,
         cache: &Cache,
@@ -103,7 +104,7 @@ impl PageAccess {
         (!renews).then(|| known.headers.clone())
     }
 
-    /// Learns from the answer to a read that passed through. What names another origin is not kept.
+    /// Learns from the response to a read that passed through. One that names another origin is not kept.
     pub(in crate::proxy) fn learn(&self, asked: Asking, status: StatusCode, headers: &HeaderMap) {
         let Asking { question, since, bucket_writes } = asked;
         let is_of_object = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
@@ -133,7 +134,7 @@ impl PageAccess {
 }
 
 impl Asking {
-    /// Of a read that is about to be sent with these headers; `None`: its answer is not learned from.
+    /// Returns the record of a read about to be sent with these headers; `None`: its response is not learned from.
     pub(in crate::proxy) fn of(
         cache: &Cache,
         headers: &HeaderMap,

@@ -1,15 +1,15 @@
-//! Why a request was refused before its operation was looked at, as its client, the log and the metrics say it.
+//! Refusals of requests before their operation is known, with their error for the client, log text and metric label.
 
 use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 
 use crate::metrics::wire::Refused;
 use crate::s3::S3Error;
 
-/// What was wrong.
+/// Reason for refusing a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum Refusal {
     RequestLine,
-    /// CONNECT makes tunnels, and there are none here.
+    /// CONNECT opens tunnels, which hotset does not do.
     Connect,
     /// A line ends in LF alone.
     LineEnd,
@@ -34,7 +34,7 @@ pub(in crate::proxy) enum Refusal {
 }
 
 impl Refusal {
-    /// For people; after "the request has".
+    /// Returns the reason for people, to follow "the request has".
     pub(in crate::proxy) const fn why(self) -> &'static str {
         match self {
             Self::RequestLine => "a malformed request line",
@@ -59,7 +59,7 @@ impl Refusal {
         }
     }
 
-    /// What the client is told.
+    /// Returns the error for the client.
     pub(in crate::proxy) fn error(self) -> S3Error {
         match self {
             Self::Connect => S3Error::method_not_allowed(),
@@ -82,7 +82,7 @@ impl Refusal {
         }
     }
 
-    /// How it is counted.
+    /// Returns the metric label.
     pub(in crate::proxy) const fn label(self) -> Refused {
         match self {
             Self::HeaderTooLarge | Self::TooManyHeaders => Refused::HeaderTooLarge,
@@ -94,7 +94,7 @@ impl Refusal {
     }
 }
 
-/// 503 for a client that must come back later.
+/// Returns 503 `SlowDown` with `Retry-After`.
 pub(in crate::proxy) fn slow_down() -> S3Error {
     S3Error::slow_down().with_header(RETRY_AFTER, HeaderValue::from_static("1"))
 }

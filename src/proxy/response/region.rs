@@ -1,7 +1,7 @@
 //! The region that clients sign for (`auth.region`).
 //!
-//! Clients ask for a bucket's region and then sign for it: an answer that names the bucket's own makes them sign for one
-//! that is refused here.
+//! Clients ask for a bucket's region and then sign for it: a response that names the origin's region makes them sign
+//! for one that is refused here.
 
 use bytes::Bytes;
 use http::header::{
@@ -15,10 +15,10 @@ use crate::proxy::context::Forward;
 
 pub(in crate::proxy) const BUCKET_REGION: HeaderName =
     HeaderName::from_static("x-amz-bucket-region");
-/// Its location has no name (S3 API Reference, `GetBucketLocation`).
+/// The region whose location constraint is empty (S3 API Reference, `GetBucketLocation`).
 const UNNAMED: &str = "us-east-1";
 
-/// Names the clients' region in the head of an origin's answer, and in its body if that is a bucket's location.
+/// Names the clients' region in the head of an origin's response, and in its body if that is a bucket's location.
 pub(in crate::proxy) fn name_in_answer(
     region: &HeaderValue,
     method: &Method,
@@ -27,7 +27,7 @@ pub(in crate::proxy) fn name_in_answer(
 ) -> Result<()> {
     let origin = &forward.place.origin;
     let named = head.headers.get(BUCKET_REGION);
-    // Where one region is all there is, the origin's own answer is right, and differs in its details.
+    // Where there is only one region, the origin's own response is right, and differs in details.
     let may_name_another = origin.endpoint().is_aws()
         || region != origin.config().region.as_str()
         || named.is_some_and(|named| named != region);
@@ -51,14 +51,14 @@ pub(in crate::proxy) fn name_in_answer(
     Ok(())
 }
 
-/// Puts our own body in the place of the origin's, where there is one.
+/// Replaces the origin's body by our own, if there is one.
 pub(in crate::proxy) fn replace_body(forward: &mut Forward, body: &mut Option<Bytes>, end: bool) {
     if let Some(instead) = &mut forward.instead {
         *body = end.then(|| std::mem::take(instead));
     }
 }
 
-/// The body of `GetBucketLocation`.
+/// Returns the body of a `GetBucketLocation` response.
 fn location(region: &str) -> Bytes {
     let is_plain = region.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     let name = if region == UNNAMED || !is_plain { "" } else { region };

@@ -1,10 +1,10 @@
-//! Names of headers as S3 spells them over HTTP/1.1, for clients that compare them by case: `ETag`, `x-amz-id-2`.
+//! Header names as S3 spells them over HTTP/1.1, for clients that compare them by case: `ETag`, `x-amz-id-2`.
 
 use http::HeaderName;
 use http::header;
 
-/// `Cache-Status` and the standard headers that hotset sends by itself have the spelling of their RFCs; all others are
-/// in lower case, as S3's own are.
+/// Returns the spelling of a header name. `Cache-Status` and the standard headers that hotset sends by itself have
+/// the spelling of their RFCs; all others are in lower case, as S3's own are.
 pub(super) fn spelled(name: &HeaderName) -> &str {
     match *name {
         header::ETAG => "ETag",
