@@ -1,4 +1,4 @@
-//! Puts the cache together of its parts, divides its memory among them, and starts, measures and closes it.
+//! Construction of the cache from its parts: divides its memory, and starts, measures and closes it.
 
 use std::sync::Arc;
 
@@ -44,19 +44,20 @@ use super::tiers::objects::ObjectTiers;
 use super::tiers::write_behind;
 use crate::origin::Origins;
 
-/// The part of `cache.memory` that is for metadata whatever else is there; each block reserves some more.
+/// Divisor of `cache.memory` for the minimum share of metadata; each block reserves some more.
 const METADATA_SHARE: u64 = 16;
-/// The most that is for metadata.
+/// Divisor of `cache.memory` for the maximum share of metadata.
 const METADATA_SHARE_MAX: u64 = 2;
-/// The most of it that is for the index of the disk, and for what waits to be written there.
+/// Divisor of `cache.memory` for the maximum share of the disk index; [`QUEUE_SHARE`] is that of the disk's write
+/// queue.
 const INDEX_SHARE: u64 = 8;
-/// That for lists, where a rule has them kept.
+/// Divisor of `cache.memory` for the share of cached listings, where a rule has them cached.
 const LISTS_SHARE: u64 = 64;
 const QUEUE_SHARE: u64 = 16;
 const QUEUE_MAX: u64 = 64 << 20;
 const QUEUE_BLOCKS: u64 = 8;
 
-/// What the cache holds now, for gauges.
+/// Current contents of the cache, for gauges.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
     pub block_bytes: u64,
@@ -92,7 +93,7 @@ impl Cache {
         Ok(Self::over(disk, purge_epochs, config, rules, origin))
     }
 
-    /// Over a disk tier that is open.
+    /// Creates the cache on top of an opened disk tier.
     pub(in crate::cache) fn over(
         disk: Option<DiskTier>,
         purge_epochs: Arc<PurgeEpochs>,
@@ -174,8 +175,8 @@ impl Cache {
         })
     }
 
-    /// Everything else that a start needs is there: the disk tier may remove what is of no use. To be called before
-    /// anything is served.
+    /// Starts the disk tier, which may now remove unusable files, since everything else that a start needs is there.
+    /// Call it before anything is served.
     ///
     /// # Errors
     /// [`DiskError`]: a path of the disk tier cannot be written.
@@ -187,8 +188,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Puts what rules say of the disk and of lists into force; [`Rules::replace`](super::Rules::replace) does the rest.
-    /// Lists that no rule had kept at the start take their memory beside that of blocks.
+    /// Applies the rules to the disk tier and to cached listings; [`Rules::replace`](super::Rules::replace) does the
+    /// rest. If no rule had listings cached at the start, their memory comes in addition to that of blocks.
     pub fn set_rules(&self, rules: &[RuleConfig]) {
         let keeps_lists = rules.iter().any(|rule| rule.lists.is_some());
         self.lists.set_capacity(if keeps_lists { self.lists_share } else { 0 });
@@ -198,8 +199,8 @@ impl Cache {
         }
     }
 
-    /// Writes what is worth it of memory to disk, and makes what lies there last. To be called when nothing is in
-    /// flight any more, with a limit of the caller's: what is written when that is over stays.
+    /// Writes the blocks in memory that are worth it to disk, and makes the disk tier durable. Call it when nothing is
+    /// in flight any more, with a time limit of the caller; what was written by then stays.
     pub async fn close(&self) {
         self.blocks.close().await;
     }
@@ -218,13 +219,13 @@ impl Cache {
         }
     }
 
-    /// Most bytes of blocks in memory: as configured, and now.
+    /// Returns the capacity for blocks in memory, in bytes: as configured, and now.
     pub fn block_capacity(&self) -> (u64, u64) {
         self.blocks.memory.capacity()
     }
 
-    /// Bounds the blocks in memory by less than is configured, or by as much again. What is too much is evicted before
-    /// it returns, which takes time with many blocks.
+    /// Sets the capacity for blocks in memory, in bytes, at most that configured. Evicts the excess before it returns,
+    /// which takes time with many blocks.
     pub fn set_block_capacity(&self, bytes: u64) {
         self.blocks.set_capacity(bytes);
     }
@@ -236,19 +237,19 @@ impl Cache {
         }
     }
 
-    /// What lies on disk; `None` without a disk tier.
+    /// Returns the contents of the disk tier, or `None` without one.
     pub fn disk_usage(&self) -> Option<DiskUsage> {
         self.objects.disk.as_ref().map(DiskTier::usage)
     }
 
-    /// Whether nobody waits for memory in flight, and as much is free as one reader would leave to others when it
+    /// Whether no fetch waits for in-flight memory, and as much is free as one reader would leave to others when it
     /// reads ahead.
     pub fn has_room(&self) -> bool {
         self.fetcher.budget.has_room(self.fetcher.fetch_size)
     }
 }
 
-/// The tiers over a disk tier that is open.
+/// Creates the tiers on top of an opened disk tier.
 fn tiers(
     disk: Option<DiskTier>,
     purge_epochs: Arc<PurgeEpochs>,
@@ -270,7 +271,7 @@ fn tiers(
     Arc::new(BlockTiers::new(objects, hot, shares.blocks, shares.metadata))
 }
 
-/// What ends the validity of cached objects, and takes in new ones.
+/// The parts that invalidate cached objects, and the one that admits new metadata.
 struct Invalidators {
     recent_writes: Arc<RecentWrites>,
     invalidation: Arc<Invalidation>,
@@ -327,14 +328,14 @@ impl Invalidators {
     }
 }
 
-/// Bytes of `cache.memory`, by what they are for.
+/// Division of `cache.memory` by use, in bytes.
 struct MemoryShares {
     metadata: u64,
     departures: u64,
     index: u64,
     queue: u64,
     lists: u64,
-    /// For listings that are compared, and for those that are known to agree.
+    /// For pages of listings that wait for comparison, and for those known to agree with the cache.
     listed: u64,
     blocks: u64,
 }
@@ -364,7 +365,7 @@ impl MemoryShares {
     }
 }
 
-/// Memory for the disk's index and for its queue.
+/// Returns the memory for the disk's index and for its write queue, in bytes.
 fn disk_memory(config: &CacheConfig) -> (u64, u64) {
     let memory = config.memory();
     let capacity: u64 = config.disk.iter().map(|disk| disk.capacity.0).sum();

@@ -1,4 +1,4 @@
-//! The cache as the rest of hotset sees it. What it does is done by types of their own, which [`super::assembly`] puts
+//! The interface of the cache to the rest of hotset. [`Cache`] delegates to the types that [`super::assembly`] puts
 //! together.
 
 use std::ops::Range;
@@ -48,7 +48,7 @@ use crate::s3::{
     Realm,
 };
 
-/// The cache: one a process.
+/// The cache, one per process.
 pub struct Cache {
     pub(in crate::cache) origin: Origins,
     pub(in crate::cache) objects: Arc<ObjectTiers>,
@@ -70,12 +70,12 @@ pub struct Cache {
     pub(super) replicas: Arc<Replicas>,
     pub(super) evidence: EvidenceCheck,
     pub(super) lists: Arc<Lists>,
-    /// Bytes for lists while a rule has them kept.
+    /// Bytes for cached listings while a rule has them cached.
     pub(super) lists_share: u64,
 }
 
 impl Cache {
-    /// Where objects of a client's bucket belong that are fetched with hotset's own keys.
+    /// Returns the realm of a client's bucket for objects that are fetched with hotset's own keys.
     pub fn own_realm(&self, bucket: &BucketName) -> Realm {
         self.origin.realm_of(Some(bucket))
     }
@@ -84,7 +84,7 @@ impl Cache {
         self.objects.block_size
     }
 
-    /// What a fetch of the first `bytes` of an object is rounded up to, in bytes.
+    /// Returns the unit, in bytes, to which a fetch of the first `bytes` of an object is rounded up.
     pub fn granularity(&self, bytes: u64) -> u64 {
         let block_size = self.objects.block_size;
         if bytes < block_size { plan::UNIT.min(block_size) } else { block_size }
@@ -100,33 +100,34 @@ impl Cache {
         self.objects.durable(ticket).await
     }
 
-    /// As [`Cache::durable`], for a write that passes through: it goes on after 1 s. The disk then counts as off, and
-    /// a start that follows confirms each record (R38).
+    /// As [`Cache::durable`], for a write that passes through, which waits at most 1 s. After that the disk counts as
+    /// off, and a start that follows confirms each record (R38).
     pub async fn durable_or_off(&self, ticket: Option<Ticket>) {
         self.objects.durable_or_off(ticket).await;
     }
 
-    /// The last invalidation that is not durable yet: who repeats one waits for it.
+    /// Returns the last invalidation that is not durable yet; a repeated invalidation waits for it.
     pub fn unsettled(&self) -> Option<Ticket> {
         self.objects.unsettled()
     }
 
-    /// The answer to a list that was asked for less than `ttl` ago, when nothing changed it since.
+    /// Returns the cached response to a listing that was requested less than `ttl` ago, unless it was invalidated
+    /// since.
     pub fn list(&self, key: &ListKey, ttl: Duration) -> Option<Arc<ListAnswer>> {
         if self.replicas.is_certain() { self.lists.get(key, ttl) } else { None }
     }
 
-    /// A list is about to be asked for.
+    /// Begins to fill a listing; call it before the request is sent.
     pub fn list_begins(&self, key: ListKey, listing: Listing, ttl: Duration) -> ListFill {
         self.lists.begin(key, listing, ttl)
     }
 
-    /// Keeps a list that has come, unless something changed in its bucket meanwhile.
+    /// Admits the response to a listing, unless something changed in its bucket meanwhile.
     pub fn admit_list(&self, fill: ListFill, answer: ListAnswer) {
         self.lists.admit(fill, answer);
     }
 
-    /// What is known for `HeadObject`; asks the origin when it must.
+    /// Returns the metadata for `HeadObject`; asks the origin if the cache has none that is fresh.
     ///
     /// # Errors
     /// [`CacheError`]: an absence, a refusal, or no answer.
@@ -140,8 +141,8 @@ impl Cache {
         self.revalidation.confirm(id, policy, known).await
     }
 
-    /// What is known for `GetObject`. An object that is not known yet is opened by asking for the bytes that the client
-    /// will need first: one round trip brings both (R17).
+    /// Returns the metadata for `GetObject`. If none is cached, it requests the bytes that the client needs first: one
+    /// round trip brings both (R17).
     ///
     /// # Errors
     /// [`CacheError`]: an absence, a refusal, no answer, or [`CacheError::Changed`] when two answers differ.
@@ -154,7 +155,7 @@ impl Cache {
         self.opener.open(id, request, policy).await
     }
 
-    /// Asks for the checksums of a version that was learned from a range.
+    /// Requests the checksums of a version whose metadata came from a range response.
     ///
     /// # Errors
     /// [`CacheError`]; [`CacheError::Changed`] when it is another version by now.
@@ -162,7 +163,7 @@ impl Cache {
         self.revalidation.with_checksums(id, found).await
     }
 
-    /// As [`Cache::open`], for one part: what is found knows where it lies.
+    /// As [`Cache::open`], for one part; the metadata found includes the part's range.
     ///
     /// # Errors
     /// As [`Cache::open`]; [`CacheError::Origin`] when there is no such part.
@@ -188,23 +189,23 @@ impl Cache {
         self.part_opener.head_part(id, part, policy).await
     }
 
-    /// An object that memory knows and that is fresh; `None`: [`Cache::open`] has more to say.
+    /// Returns an object whose metadata is in memory and fresh; `None`: call [`Cache::open`].
     pub fn find_fresh(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
         self.lookup.find_fresh(id, policy)
     }
 
-    /// What memory has at the start of a range of it. `None`: there is something of the range that neither memory nor
-    /// the disk has, or no memory to hold it.
+    /// Returns a local hit for a range, with the bytes at its start that are in memory. `None`: some bytes are neither
+    /// in memory nor on disk, or there is no memory to hold them.
     pub fn local_hit(&self, found: &Found, range: &Range<u64>) -> Option<LocalHit> {
         self.local_hits.begin(found, range)
     }
 
-    /// Reads the rest from the disk; false when it cannot be had any more.
+    /// Reads the rest of a local hit from disk; `false`: it cannot be read any more.
     pub async fn read_remaining(&self, hit: &mut LocalHit) -> bool {
         self.local_hits.read_remaining(hit).await
     }
 
-    /// A reader of `range` of the object found.
+    /// Returns a reader of `range` of the object found.
     pub fn reader(&self, found: Found, range: Range<u64>) -> BlockReader {
         self.fetcher.reader(found, range)
     }
@@ -214,12 +215,12 @@ impl Cache {
         self.ahead.may_read_ahead(found)
     }
 
-    /// A client reads a range of an object: fetches what it is likely to read next.
+    /// Notes that a client reads a range of an object, and fetches the ranges that it is likely to read next.
     pub fn read_follows(&self, found: &Found, range: &Range<u64>) {
         self.ahead.read_follows(found, range);
     }
 
-    /// The parts of `range` that neither memory nor disk holds, in order.
+    /// Returns the parts of `range` that neither memory nor disk holds, in order.
     pub fn missing(&self, found: &Found, range: Range<u64>) -> Vec<Range<u64>> {
         self.blocks.missing(&found.version, range)
     }
@@ -234,8 +235,8 @@ impl Cache {
         self.misses.of_range(version, range)
     }
 
-    /// Explains an object. `range`: the bytes that the read in question wants. It looks at every block in memory, and so
-    /// belongs on a thread that may block.
+    /// Explains the cached state of an object. `range`: the bytes of the read in question. It scans every block in
+    /// memory, so call it on a thread that may block.
     pub fn explain(
         &self,
         id: &ObjectId,
@@ -246,24 +247,24 @@ impl Cache {
         self.explainer.explain(id, rules, no_cache, range)
     }
 
-    /// Counts what memory knows of these, in every realm. It looks at everything in memory, and so belongs on a thread
-    /// that may block.
+    /// Counts the objects and bytes in memory that these scopes cover, in every realm. It scans all of memory, so call
+    /// it on a thread that may block.
     pub fn purge_preview(&self, scopes: &[Scope]) -> PurgePreview {
         PurgePreview::of(&self.blocks, scopes)
     }
 
-    /// Whether a hit on this object is one of those to compare with the origin, by chance.
+    /// Whether this hit is drawn, at random, for comparison with the origin.
     pub fn draws(&self, found: &Found, policy: &Policy) -> bool {
         hit_verification::draws(found, policy)
     }
 
-    /// Compares a hit with the origin in the background. `range`: the bytes that it was answered with.
+    /// Compares a hit with the origin in the background. `range`: the bytes that were served.
     pub fn verify_hit(&self, found: Found, range: Range<u64>, policy: &Policy) {
         self.hit_verifier.verify(found, range, policy);
     }
 
-    /// The object that is read in the place of `id` while its origin is down, and how: for `down`, by now. `None`: it is
-    /// not to be read elsewhere.
+    /// Returns the object to read in place of `id`, and the policy for it, when the origin has been down for `down`.
+    /// `None`: reads of `id` do not fail over.
     pub fn failover(
         &self,
         id: &ObjectId,
@@ -274,13 +275,13 @@ impl Cache {
         self.failover.place_of(id, policy, to, down)
     }
 
-    /// A write of these objects begins, and ends when what this returns is dropped. To be called before they are
-    /// invalidated for the first time, and before the write is sent.
+    /// Notes that a write of these objects begins; it ends when the returned guard is dropped. Call it before they are
+    /// first invalidated, and before the write is sent.
     pub fn write_begins(&self, objects: Vec<ObjectId>, kind: InFlight) -> Writing {
         self.invalidation.write_begins(objects, kind)
     }
 
-    /// As [`Cache::write_begins`], of what may be any object of a bucket.
+    /// As [`Cache::write_begins`], for a write that may change any object of a bucket.
     pub fn bucket_write_begins(
         &self,
         realm: &Realm,
@@ -290,10 +291,10 @@ impl Cache {
         self.invalidation.bucket_write_begins(realm, bucket, kind)
     }
 
-    /// The object changed, was written or removed: forget what is known of it. Its blocks stay under their version and
-    /// age out.
+    /// Invalidates the metadata of an object that changed, was written or removed. Its blocks stay under their version
+    /// and age out.
     ///
-    /// Applied when this returns; durable when [`Cache::durable`] does with what this returns.
+    /// Applied when this returns; durable when [`Cache::durable`] returns for the ticket.
     pub fn invalidate(&self, id: &ObjectId, cause: InvalidationCause) -> Option<Ticket> {
         self.invalidation.invalidate(id, cause)
     }
@@ -308,20 +309,21 @@ impl Cache {
         self.invalidation.invalidate_bucket(realm, bucket, cause)
     }
 
-    /// A number that changes with every invalidation of a bucket as a whole, by a write to the bucket itself for one.
+    /// Returns a number that changes with every invalidation of a bucket as a whole, such as by a write to the bucket
+    /// itself.
     #[must_use]
     pub fn writes_of_bucket(&self, realm: &Realm, bucket: &BucketName) -> u64 {
         self.invalidation.writes_of_bucket(realm, bucket)
     }
 
-    /// What is said of the object changed, or was written anew as it is: what is known of it is confirmed by one HEAD
-    /// before it is served again, and its blocks stay (R10). An absence is forgotten.
+    /// Marks an object stale whose metadata changed, or which was rewritten unchanged. One HEAD revalidates it before
+    /// it is served again, and its blocks stay (R10). A cached absence is invalidated.
     pub fn mark_stale(&self, id: &ObjectId, cause: InvalidationCause) -> Option<Ticket> {
         self.invalidation.mark_stale(id, cause)
     }
 
-    /// New bytes were written under this name, with this `ETag` if it is told. When that is the one we hold, it may be
-    /// the echo of our own write: then one HEAD says so, and the blocks stay (R10).
+    /// Applies a write of new bytes under this name, with their `ETag` if it is known. If the cached `ETag` is the
+    /// same, it may be the echo of our own write: one HEAD revalidates it, and the blocks stay (R10).
     pub fn written(
         &self,
         id: &ObjectId,
@@ -331,7 +333,7 @@ impl Cache {
         self.invalidation.written(id, etag, cause)
     }
 
-    /// A write's outcome is unknown: for a minute each read of the key asks the origin first (R8).
+    /// Notes that the outcome of a write is unknown: for a minute each read of the key revalidates it (R8).
     pub fn outcome_unknown(&self, id: &ObjectId) -> Option<Ticket> {
         self.invalidation.outcome_unknown(id)
     }
@@ -341,56 +343,57 @@ impl Cache {
         self.invalidation.bucket_outcome_unknown(realm, bucket)
     }
 
-    /// Forgets what is known of these, in every realm, and fetches their blocks again when they are read: applied when
-    /// this returns.
+    /// Purges these scopes in every realm: their metadata is invalidated, and their blocks are fetched again when they
+    /// are read. Applied when this returns.
     pub fn purge(&self, scopes: &[Scope]) -> Purged {
         self.purges.purge(scopes)
     }
 
-    /// The number of the last purge that covered this object, as reads and fills look it up; for benches.
+    /// Returns the purge epoch of an object, as reads and fills look it up; for benches.
     #[doc(hidden)]
     pub fn purge_epoch(&self, id: &ObjectId) -> u32 {
         self.objects.purge_epochs.of(id)
     }
 
-    /// Waits until what was purged stays so whatever happens to the machine (R11). `false`: the disk did not take it
-    /// down in time, and it holds only while this process runs.
+    /// Waits until a purge is durable (R11). `false`: the disk did not record it in time, and it holds only while this
+    /// process runs.
     pub async fn purged(&self, purged: Purged) -> bool {
         self.purges.purged(purged).await
     }
 
-    /// Waits until all that was purged so far stays so. `false`: as [`Cache::purged`].
+    /// Waits until all purges so far are durable. `false`: as [`Cache::purged`].
     pub async fn purges_settled(&self) -> bool {
         self.purges.purges_settled().await
     }
 
-    /// Removes from memory and from the files of the disk tier what was purged, now or before. `scopes`: what was purged
-    /// now. One at a time; when `limit` is over it goes on, and the next waits for it.
+    /// Erases purged data from memory and from the files of the disk tier, whenever it was purged. `scopes`: those
+    /// purged now. Only one erasure runs at a time. If it exceeds `limit`, it goes on in the background, and the next
+    /// waits for it.
     ///
     /// # Errors
-    /// [`EraseError`]: something may still be there.
+    /// [`EraseError`]: data may still be there.
     pub async fn erase(&self, scopes: &[Scope], limit: Duration) -> Result<Erased, EraseError> {
         self.eraser.erase(scopes, limit).await
     }
 
-    /// All invalidations of other replicas are known here until this moment of [`crate::cache::boot_time`]; `None`: there
-    /// are no other replicas.
+    /// Sets the time, by [`crate::cache::boot_time`], until which all invalidations of other replicas are known here;
+    /// `None`: there are no other replicas.
     pub fn set_certain_until(&self, until: Option<Duration>) {
         self.replicas.set_certain_until(until);
     }
 
-    /// Whether nothing that another replica wrote can be missing here.
+    /// Whether all writes of other replicas are known here.
     pub fn is_certain(&self) -> bool {
         self.replicas.is_certain()
     }
 
-    /// Something may have been missed: what is known now, on disk too, is confirmed by the origin once before it is
-    /// used, under every rule. Blocks stay.
+    /// Marks all cached metadata stale, on disk too, after invalidations may have been missed: under every rule, it is
+    /// revalidated once before use. Blocks stay.
     pub fn confirm_all_once(&self) {
         self.replicas.confirm_all_once();
     }
 
-    /// Another replica is about to send a write of these to the origin. Applied when this returns.
+    /// Notes that another replica is about to send a write of these to the origin. Applied when this returns.
     pub fn remote_write_begins(
         &self,
         objects: &[(BucketName, ObjectKey)],
@@ -400,12 +403,12 @@ impl Cache {
     }
 
     /// Marks an object's metadata stale where the answer to a request sent at `sent` contradicts it. Applied when this
-    /// returns; durable when [`Cache::durable`] does with what this returns.
+    /// returns; durable when [`Cache::durable`] returns for the ticket.
     pub fn apply_evidence(&self, id: &ObjectId, sent: Sent, evidence: &Evidence) -> Option<Ticket> {
         self.evidence.apply(id, sent, evidence)
     }
 
-    /// As [`Cache::apply_evidence`], also to what only the disk knows.
+    /// As [`Cache::apply_evidence`], also for metadata that is only on disk.
     pub async fn apply_evidence_to_all(
         &self,
         id: &ObjectId,
@@ -415,8 +418,8 @@ impl Cache {
         self.evidence.apply_to_all(id, sent, evidence).await
     }
 
-    /// Judges anew what streams through, by the head of the answer to a request sent at `sent`: once that may be stored or
-    /// is gone, the next read asks for it as for anything else. `obeys`: whether `no-store` and `private` are obeyed.
+    /// Reconsiders an uncacheable object by the response head to a request sent at `sent`. Once it may be stored or is
+    /// gone, the next read is handled as any other. `obeys`: whether `no-store` and `private` are obeyed.
     pub fn judge_streamed(
         &self,
         id: &ObjectId,
@@ -427,8 +430,8 @@ impl Cache {
         self.evidence.judge_streamed(id, sent, head, obeys);
     }
 
-    /// Begins to compare the answer to a listing of a bucket that was sent at `sent`; `None`: nothing of the bucket is
-    /// cached.
+    /// Begins to compare the response to a listing of a bucket, requested at `sent`, with the cached metadata. `None`:
+    /// nothing of the bucket is cached.
     pub fn page_evidence(
         &self,
         request: ListRequest,

@@ -1,9 +1,9 @@
 //! Reading ahead of clients that read an object by several requests.
 //!
-//! What is likely to be read next follows from the reads before it ([`pattern`]), and of columnar files from their end
-//! ([`footer`]): a HEAD is answered from a request for the end, which is read next, and what the end says of the metadata
-//! before it is fetched at once. Nobody waits for what is read ahead: it goes behind what clients wait for, is paid for from
-//! what is free of the memory in flight, and ends where it does not pay.
+//! Predictions come from the reads before ([`pattern`]) and, for columnar files, from the end of the file ([`footer`]).
+//! A HEAD of one is answered from a request for its end, which is usually read next; the metadata that the end points
+//! at is fetched at once. Nobody waits for these fetches: they have the lowest priority, are paid for from free
+//! in-flight memory, and stop where they do not pay.
 
 mod footer;
 mod observed;
@@ -31,13 +31,13 @@ use crate::cache::rules::policy::Policy;
 use crate::origin::{Asked, Class};
 use crate::s3::ObjectId;
 
-/// Bytes that are expected to be read next, at most.
+/// Maximum number of bytes that are predicted to be read next.
 const MOST: u64 = 8 << 20;
-/// Longer reads are read ahead of while they last.
+/// Reads longer than this many bytes are read ahead by their own reader.
 const LONG: u64 = 16 << 20;
-/// The end of a columnar file, as its readers ask for it.
+/// Bytes requested from the end of a columnar file, as its readers do.
 const TAIL: u64 = UNIT;
-/// What has not come by then is nobody's any more.
+/// Time limit of a fetch ahead; afterwards nobody waits for it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Reads ahead of clients that read an object by several requests.
@@ -65,7 +65,7 @@ impl AheadReads {
             && found.version.size() > self.fetcher.blocks.objects.block_size
     }
 
-    /// A client reads a range of an object: fetches what it is likely to read next.
+    /// Notes that a client reads a range of an object, and fetches the ranges that it is likely to read next.
     pub(in crate::cache) fn read_follows(self: &Arc<Self>, found: &Found, range: &Range<u64>) {
         let (size, length) = (found.version.size(), range.end - range.start);
         let is_piece = length > 0 && length < size && length <= LONG;
@@ -94,8 +94,8 @@ impl AheadReads {
         }
     }
 
-    /// What a HEAD of an unknown columnar file is answered from: a request for its end, which is read next as a rule, brings
-    /// its metadata, too. `None`: it has to be asked for by a HEAD.
+    /// Answers a HEAD of an unknown columnar file from a request for its end, which brings the metadata and is usually
+    /// read next. `None`: it has to be requested by a HEAD.
     ///
     /// # Errors
     /// [`CacheError`]: the object is not there, or the origin fails.
@@ -122,7 +122,7 @@ impl AheadReads {
         }
     }
 
-    /// Where the metadata at the end of a columnar file begins.
+    /// Returns the offset at which the metadata at the end of a columnar file begins.
     async fn metadata_of(self: &Arc<Self>, columnar: Columnar, found: &Found) -> Option<u64> {
         let size = found.version.size();
         let mut reader = self.fetcher.reader(found.again(), size.saturating_sub(TRAILER)..size);
@@ -133,7 +133,7 @@ impl AheadReads {
         size.checked_sub(columnar.metadata(&trailer)?)
     }
 
-    /// Fetches what is missing of a range for nobody, if there is memory for it.
+    /// Fetches the missing bytes of a range that no client waits for, if there is memory for them.
     fn fetch_ahead(self: &Arc<Self>, found: &Found, range: Range<u64>) {
         let bytes = range.end - range.start + 2 * UNIT;
         let Some(permit) = self.observed.permit() else { return };
@@ -172,7 +172,7 @@ impl AheadReads {
     }
 }
 
-/// Waits until everything has come, or failed.
+/// Waits until all fills have arrived or failed.
 async fn all_of(claims: &[Claim]) {
     for claim in claims {
         claim.arrived(claim.end() - 1).await;

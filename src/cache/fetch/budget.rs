@@ -1,10 +1,10 @@
-//! Memory in flight has a budget of its own, in bytes.
+//! Budget of in-flight memory, in bytes.
 //!
-//! moka counts what it holds, not what readers and fills keep alive beside it: a slice of a block that a slow
-//! client has not taken yet keeps the whole block, evicted or not. So every such byte is paid for here. Three
-//! quarters of the budget are for fills, one quarter for slices in the hands of slow clients; when the second
-//! is used up, slices are copied small instead. Who waits for the first makes *pressure*: clients that are
-//! slow let go of what was read ahead for them.
+//! moka counts what it holds, not what readers and fills keep alive beside it: a slice of a block that a slow client
+//! has not taken yet keeps the whole block, evicted or not. So every such byte is charged to this budget. Three
+//! quarters of the budget are for fills, one quarter for slices in the hands of slow clients; when the second is used
+//! up, slices are copied small instead. A fetch that waits for the first causes *memory pressure*: slow clients release
+//! what was read ahead for them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ const UNIT: u64 = 4096;
 /// A fill that finds no memory for this long is refused; the client is told to slow down.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Bytes paid for; given back when dropped.
+/// Bytes charged to the budget; returned when dropped.
 pub(in crate::cache) type Paid = OwnedSemaphorePermit;
 
-/// The bytes that may be in flight. A clone is the same budget.
+/// The budget of in-flight bytes. Clones share it.
 #[derive(Clone)]
 pub(in crate::cache) struct Budget {
     fills: Arc<Semaphore>,
@@ -35,7 +35,7 @@ pub(in crate::cache) struct Budget {
     pressure: Arc<Pressure>,
 }
 
-/// Those that wait for memory.
+/// Number of fetches that wait for memory.
 #[derive(Default)]
 struct Pressure {
     waiting: AtomicUsize,
@@ -43,7 +43,7 @@ struct Pressure {
 }
 
 impl Budget {
-    /// A budget of `total` bytes.
+    /// Creates a budget of `total` bytes.
     pub(in crate::cache) fn new(total: u64) -> Self {
         let units = usize::try_from(total / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
         let slice_units = units / 4;
@@ -58,7 +58,7 @@ impl Budget {
         }
     }
 
-    /// Pays for `bytes` of a fill that is needed now, waiting for them if it must. `None`: none came free in time.
+    /// Acquires `bytes` for a fill that is needed now, waiting up to [`MEMORY_TIMEOUT`]. `None`: the wait timed out.
     pub(in crate::cache) async fn fill(&self, bytes: u64) -> Option<Paid> {
         let need = units(bytes);
         if let Ok(paid) = self.fills.clone().try_acquire_many_owned(need) {
@@ -68,13 +68,14 @@ impl Budget {
         timeout(MEMORY_TIMEOUT, self.fills.clone().acquire_many_owned(need)).await.ok()?.ok()
     }
 
-    /// Pays for `bytes` if they are there now.
+    /// Acquires `bytes` if they are free now.
     pub(in crate::cache) fn try_fill(&self, bytes: u64) -> Option<Paid> {
         self.fills.clone().try_acquire_many_owned(units(bytes)).ok()
     }
 
-    /// Pays for the first bytes of an answer, all of `range` or those of its first block, and shortens `range` to them. Not
-    /// waited for: an answer holds one of the origin's connections, and who holds memory may wait for a connection.
+    /// Acquires memory for the first bytes of a response, all of `range` or those of its first block, and shortens
+    /// `range` to them. It does not wait: a response holds one of the origin's connections, and holders of memory may
+    /// wait for a connection.
     pub(in crate::cache) fn try_fill_first(
         &self,
         range: &mut Range<u64>,
@@ -87,34 +88,34 @@ impl Budget {
         self.try_fill(range.end - range.start)
     }
 
-    /// Pays for reading ahead: only while a quarter stays free for fills that are needed now.
+    /// Acquires memory for read-ahead, only while a quarter stays free for fills that are needed now.
     pub(in crate::cache) fn try_read_ahead(&self, bytes: u64) -> Option<Paid> {
         let spare = self.fills.available_permits().checked_sub(self.fill_units / 4)?;
         (spare >= units(bytes) as usize).then(|| self.try_fill(bytes))?
     }
 
-    /// Whether reading ahead by so many bytes would be paid for, and nobody waits.
+    /// Whether [`Self::try_read_ahead`] of `bytes` would succeed, and nobody waits for memory.
     pub(in crate::cache) fn has_room(&self, bytes: u64) -> bool {
         let spare = self.fills.available_permits().checked_sub(self.fill_units / 4);
         !self.is_under_pressure() && spare.is_some_and(|spare| spare >= units(bytes) as usize)
     }
 
-    /// Whether so much is free that slow clients may have whole blocks fetched for them.
+    /// Whether at least half is free, so that slow clients may have whole blocks fetched for them.
     pub(in crate::cache) fn has_plenty(&self) -> bool {
         self.fills.available_permits() >= self.fill_units / 2
     }
 
-    /// Pays for the block behind a slice that goes to a client. `None`: copy instead.
+    /// Acquires memory for the block behind a slice that goes to a client. `None`: copy it instead.
     pub(in crate::cache) fn try_slice(&self, bytes: u64) -> Option<Paid> {
         self.slices.clone().try_acquire_many_owned(units(bytes)).ok()
     }
 
-    /// Whether somebody waits for memory.
+    /// Whether a fetch waits for memory.
     pub(in crate::cache) fn is_under_pressure(&self) -> bool {
         self.pressure.waiting.load(Ordering::Acquire) > 0
     }
 
-    /// Resolves when somebody waits for memory.
+    /// Resolves when a fetch waits for memory.
     pub(in crate::cache) async fn memory_pressure(&self) {
         let notified = self.pressure.begun.notified();
         if self.pressure.waiting.load(Ordering::Acquire) == 0 {
@@ -122,7 +123,7 @@ impl Budget {
         }
     }
 
-    /// Bytes paid for now, and the limit.
+    /// Returns the bytes in use, and the limit.
     pub(in crate::cache) fn usage(&self) -> (u64, u64) {
         let free = self.fills.available_permits() + self.slices.available_permits();
         let used = (self.fill_units + self.slice_units).saturating_sub(free);
@@ -134,7 +135,7 @@ pub(in crate::cache) fn units(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
-/// Somebody waits for memory as long as this lives.
+/// Counts a fetch as waiting for memory while it lives.
 struct Waiting<'a>(&'a Budget);
 
 impl<'a> Waiting<'a> {

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use super::plan::UNIT;
 
-/// Time that writes have to wait before their rate is taken.
+/// Total time of blocked writes that makes a sample of the rate.
 const SAMPLE: Duration = Duration::from_millis(100);
 
 /// The measured rate of one client.
 #[derive(Debug)]
 pub(in crate::cache) struct ClientPace {
-    /// Bytes of writes that had to wait, and how long they did, since the last sample.
+    /// Bytes of blocked writes, and the time for which they were blocked, since the last sample.
     sent: u64,
     took: Duration,
-    /// Bytes a second, at least [`UNIT`]; `u64::MAX` as long as no write had to wait for long.
+    /// Bytes per second, at least [`UNIT`]; `u64::MAX` until the first sample.
     rate: u64,
-    /// A write had to wait since the last fetch.
+    /// Whether a write was blocked since the last fetch.
     waited: bool,
 }
 
@@ -24,7 +24,7 @@ impl ClientPace {
         Self { sent: 0, took: Duration::ZERO, rate: u64::MAX, waited: false }
     }
 
-    /// A write of `bytes` had to wait for `took`. Whether that made for a new sample.
+    /// Notes that a write of `bytes` was blocked for `took`. Returns whether that completed a sample.
     pub(in crate::cache) fn waited(&mut self, bytes: u64, took: Duration) -> bool {
         self.waited = true;
         self.sent += bytes;
@@ -38,14 +38,15 @@ impl ClientPace {
         true
     }
 
-    /// More is fetched for the client: if no write had to wait since the last fetch, it may be faster than it was.
+    /// Notes a fetch for the client: if no write was blocked since the last one, the client may be faster than
+    /// measured.
     pub(in crate::cache) fn fetches(&mut self) {
         if !std::mem::take(&mut self.waited) {
             self.rate = self.rate.saturating_mul(2);
         }
     }
 
-    /// Bytes that it takes in a second.
+    /// Returns the rate of the client, in bytes per second.
     pub(in crate::cache) fn rate(&self) -> u64 {
         self.rate
     }

@@ -1,4 +1,4 @@
-//! Folders in which empty objects were found lately.
+//! Folders in which empty objects were found recently.
 //!
 //! A range of an empty object is refused without its metadata, so that a cold read of one costs two requests (R17). Empty
 //! objects have siblings that are empty, as placeholders and markers do: in such a folder objects are asked for without a
@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 
 use crate::s3::ObjectId;
 
-/// Folders that are remembered, at most.
+/// Maximum number of folders that are remembered.
 const FOLDERS: usize = 1024;
 
 /// Hashes of the latest folders. Bounded: a folder takes the place of another.
@@ -28,19 +28,19 @@ impl EmptyFolders {
         Self { slots, seed: RandomState::default() }
     }
 
-    /// Whether an empty object was found in the folder of this one.
+    /// Whether an empty object was found in the folder of `id`.
     pub(in crate::cache) fn contain(&self, id: &ObjectId) -> bool {
         let folder = self.folder(id);
         self.slot(folder).load(Ordering::Relaxed) == folder
     }
 
-    /// The object is empty.
+    /// Notes an empty object.
     pub(in crate::cache) fn add(&self, id: &ObjectId) {
         let folder = self.folder(id);
         self.slot(folder).store(folder, Ordering::Relaxed);
     }
 
-    /// The object is too large to be asked for without a range.
+    /// Removes the folder of an object that is too large to be requested without a range.
     pub(in crate::cache) fn remove(&self, id: &ObjectId) {
         let folder = self.folder(id);
         let _ = self.slot(folder).compare_exchange(folder, 0, Ordering::Relaxed, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What fetches work on: the origin, the tiers that their bytes go to, and what is known of earlier ones.
+//! Shared state of fetches: the origin, the tiers that receive the bytes, and what is remembered of earlier fetches.
 
 use std::sync::Arc;
 
@@ -31,14 +31,14 @@ pub(in crate::cache) struct Fetcher {
     pub invalidation: Arc<Invalidation>,
     pub admission: Arc<MetadataAdmission>,
     pub checksum_failures: ChecksumFailures,
-    /// Least bytes of an origin range within a run of missing blocks.
+    /// Minimum bytes of an origin range within a run of missing blocks.
     pub fetch_size: u64,
-    /// Most bytes that one reader has read ahead.
+    /// Maximum bytes that one reader reads ahead.
     pub read_ahead: u64,
 }
 
 impl Fetcher {
-    /// The first request of a cold GET. That of a small read is remembered for those that follow.
+    /// Returns the first request of a cold GET, and records a small one in [`Locality`].
     pub(in crate::cache) fn first_request(
         &self,
         id: &ObjectId,
@@ -60,7 +60,8 @@ impl Fetcher {
         FirstRequest { asked, if_match }
     }
 
-    /// The origin answered a request for bytes that was made at `started`: the disk is held against that (R37).
+    /// Reports the response time of the origin, for a request made at `started`, to the disk tier, which compares its
+    /// own latency with it (R37).
     pub(in crate::cache) fn answered(&self, started: Instant) {
         if let Some(disk) = &self.blocks.objects.disk {
             disk.origin_answered(started.elapsed());

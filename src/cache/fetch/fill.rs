@@ -1,7 +1,7 @@
-//! The part of one block that one fetch will bring, and the readers that want it.
+//! Fills: the part of one block that one fetch will bring, and the readers that wait for it.
 //!
-//! Bytes are handed on as they arrive: a reader never waits for a whole block. A fill counts who wants it, so
-//! that its fetch can be given up when nobody does; what it knows of memory is only what was paid for it.
+//! Bytes are handed on as they arrive: a reader never waits for a whole block. A fill counts its waiters, so that its
+//! fetch can be cancelled when there are none. Of the memory budget it holds only the permit for its bytes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,11 +16,10 @@ use crate::cache::memory::block::Block;
 use crate::metrics::GaugeGuard;
 use crate::origin::{Class, OriginError, Urgency};
 
-/// Counts the readers that wait for a fetch and the bytes that it has to bring, and holds the most urgent class among the
-/// readers.
+/// Counts the readers that wait for a fetch and its missing bytes, and holds the most urgent class among the readers.
 pub(in crate::cache) struct Interest {
     urgency: Arc<Urgency>,
-    /// Bytes that have not come yet.
+    /// Bytes that have not arrived yet.
     left: AtomicU64,
     claims: AtomicUsize,
     lost: Notify,
@@ -53,7 +52,7 @@ impl Interest {
     }
 }
 
-/// Wants a fetch to go on for as long as it lives.
+/// Keeps a fetch going while it lives.
 pub(in crate::cache) struct WaiterGuard(Arc<Interest>);
 
 impl WaiterGuard {
@@ -83,7 +82,8 @@ pub(in crate::cache) struct Fill {
 
 enum Arrived {
     Some(Vec<u8>),
-    /// All is here, and readers get what came last once memory has it: who has read it all then finds a hit.
+    /// All bytes have arrived. Readers get the last of them once the block is in memory, so that the next read is a
+    /// hit.
     Unpublished {
         all: Bytes,
         readable: usize,
@@ -108,7 +108,7 @@ impl Fill {
         }
     }
 
-    /// Takes what belongs to this fill from the front of `bytes`; `true` when it is complete, and to be published.
+    /// Takes the bytes of this fill from the front of `bytes`. `true`: the fill is complete, and has to be published.
     pub(in crate::cache) fn append(&self, bytes: &mut &[u8]) -> bool {
         let mut arrived = self.arrived.lock();
         let Arrived::Some(buffer) = &mut *arrived else { return true };
@@ -130,7 +130,7 @@ impl Fill {
         false
     }
 
-    /// Gives readers what came last.
+    /// Makes the last bytes available to readers.
     pub(in crate::cache) fn publish(&self) {
         let mut arrived = self.arrived.lock();
         if let Arrived::Unpublished { all, .. } = &mut *arrived {
@@ -158,8 +158,8 @@ impl Fill {
         }
     }
 
-    /// What has arrived from `offset` on: a slice when the fill is complete, a copy before; `None`: nothing yet.
-    /// At most `most` bytes of a copy.
+    /// Returns the bytes that have arrived from `offset` on: a slice if the fill is complete, else a copy of at most
+    /// `most` bytes. `None`: none yet.
     fn ready(&self, offset: u64, most: usize) -> Option<Result<Slice, Arc<OriginError>>> {
         let skip = usize::try_from(offset - self.span.start).expect("within the fill");
         match &*self.arrived.lock() {
@@ -199,17 +199,17 @@ impl Claim {
         }
     }
 
-    /// It is waited for by whoever is of this class.
+    /// Raises the urgency of the fetch to that of a waiter of this class.
     pub(in crate::cache) fn raise(&self, class: Class) {
         self.fill.interest.urgency.raise(class);
     }
 
-    /// Whether both are of one fetch.
+    /// Whether both claims belong to the same fetch.
     pub(in crate::cache) fn is_beside(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.fill.interest, &other.fill.interest)
     }
 
-    /// Bytes that its fetch has still to bring.
+    /// Bytes that its fetch still has to bring.
     pub(in crate::cache) fn left(&self) -> u64 {
         self.fill.interest.left.load(Ordering::Relaxed)
     }
@@ -228,7 +228,8 @@ impl Claim {
         self.fill.span.end
     }
 
-    /// What is there from `offset` on without waiting, or the failure of the fetch; at most `most` bytes of a copy.
+    /// Returns the bytes that have arrived from `offset` on without waiting, at most `most` bytes of a copy, or the
+    /// failure of the fetch.
     pub(in crate::cache) fn try_read(
         &self,
         offset: u64,
@@ -237,7 +238,7 @@ impl Claim {
         self.fill.ready(offset, most)
     }
 
-    /// Whether something is there from `offset` on, or the fetch failed.
+    /// Whether bytes have arrived from `offset` on, or the fetch failed.
     pub(in crate::cache) fn is_ready(&self, offset: u64) -> bool {
         let skip = usize::try_from(offset - self.fill.span.start).expect("within the fill");
         match &*self.fill.arrived.lock() {
@@ -247,7 +248,7 @@ impl Claim {
         }
     }
 
-    /// Waits until something is there from `offset` on, or the fetch failed.
+    /// Waits until bytes have arrived from `offset` on, or the fetch failed.
     pub(in crate::cache) async fn arrived(&self, offset: u64) {
         loop {
             let progress = self.fill.progress.notified();

@@ -1,10 +1,10 @@
-//! What is being fetched right now, so that each byte is fetched once.
+//! Fetches in flight, so that each byte is fetched once.
 //!
-//! A *fill* is the part of one block that one fetch will bring; readers *claim* fills and stream along as bytes
-//! arrive. A *cold fetch* is the first request for an object that is not known yet; it brings the metadata along,
-//! and its bytes become fills once the version is known. Both are keyed by generation: a reader that arrived
-//! after an invalidation never joins what began before it (R5). A failed fill leaves the table at once, so
-//! that its waiters get the failure and the next reader tries afresh.
+//! A *fill* is the part of one block that one fetch will bring; readers *claim* fills and stream along as bytes arrive.
+//! A *cold fetch* is the first request for an object without cached metadata; it brings the metadata along, and its
+//! bytes become fills once the version is known. Both are keyed by generation: a reader that arrived after an
+//! invalidation never joins what began before it (R5). A failed fill leaves the table at once, so that its waiters get
+//! the failure and the next reader tries afresh.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -33,23 +33,23 @@ const SHARDS: usize = 64;
 pub(in crate::cache) struct Opened {
     pub meta: Arc<ObjectMeta>,
     pub version: ObjectVersion,
-    /// Before the request was sent.
+    /// A moment before the request was sent.
     pub since: Moment,
-    /// Of a part, what its answer brings.
+    /// The fills of the response, if a part was requested.
     pub fills: Vec<Arc<Fill>>,
 }
 
-/// What a cold fetch told its waiters.
+/// Result of a cold fetch, as its waiters receive it.
 pub(in crate::cache) type ColdFetchAnswer = Result<Opened, Arc<OriginError>>;
 
-/// The first request for an object that is not known yet.
+/// The first request for an object without cached metadata.
 pub(in crate::cache) struct ColdFetch {
     first: FirstRequest,
     interest: Arc<Interest>,
     answer: watch::Sender<Option<ColdFetchAnswer>>,
-    /// Before the request is sent.
+    /// A moment before the request is sent.
     sent: Instant,
-    /// Somebody asked for the state of now after this was sent: its bytes may be of an older one.
+    /// A reader demanded the current state after the request was sent: its bytes may be of an older one.
     marked_stale: AtomicBool,
 }
 
@@ -66,7 +66,7 @@ impl ColdFetch {
         &self.interest
     }
 
-    /// The bytes it will bring, should it turn out to be of this version; none when that is in doubt.
+    /// Returns the bytes that it will bring if its response is of this version; empty if it is marked stale.
     fn span(&self, version: &ObjectVersion) -> Range<u64> {
         if self.marked_stale.load(Ordering::Acquire) {
             return 0..0;
@@ -93,7 +93,7 @@ impl ColdFetch {
 pub(in crate::cache) struct ColdFetchHandle {
     answer: watch::Receiver<Option<ColdFetchAnswer>>,
     sent: Instant,
-    /// It was sent with a condition of the reader that began it.
+    /// Whether it was sent with a condition of the reader that began it.
     conditional: bool,
     _wanted: WaiterGuard,
     coalesced: Option<GaugeGuard>,
@@ -106,13 +106,13 @@ impl ColdFetchHandle {
         Self { answer, sent, conditional, _wanted: WaiterGuard::new(&opening.interest), coalesced }
     }
 
-    /// Whether a failure may be due to what another reader asked, and not to what this one does.
+    /// Whether a failure may be due to the condition of another reader.
     pub(in crate::cache) fn is_by_condition_of_another(&self, error: &OriginError) -> bool {
         let may_be = matches!(error, OriginError::PreconditionFailed) || error.is_refusal();
         self.conditional && self.coalesced.is_some() && may_be
     }
 
-    /// A moment before the request was sent.
+    /// Returns a moment before the request was sent.
     pub(in crate::cache) fn sent(&self) -> Instant {
         self.sent
     }
@@ -129,22 +129,22 @@ impl ColdFetchHandle {
     }
 }
 
-/// A fetch that was planned; whoever holds it must run it.
+/// A planned fetch; its holder must run it.
 pub(in crate::cache) struct NewFetch {
     pub range: Range<u64>,
     pub fills: Vec<(BlockKey, Arc<Fill>)>,
     pub interest: Arc<Interest>,
 }
 
-/// What a reader reads.
+/// The version that a reader reads, and parameters of its fetches.
 #[derive(Clone, Copy)]
 pub(in crate::cache) struct Reading<'a> {
-    /// As it was asked for: by name, or by a version's id.
+    /// The object as requested: by name, or by a version id.
     pub id: &'a ObjectId,
     pub version: &'a ObjectVersion,
     pub generation: Generation,
     pub class: Class,
-    /// Both ends of what is fetched for it are rounded to this.
+    /// Bytes to which both ends of its fetches are rounded.
     pub unit: u64,
 }
 
@@ -156,7 +156,7 @@ struct Table {
     fills: HashMap<Key<BlockKey>, Vec<Arc<Fill>>>,
 }
 
-/// Everything in flight.
+/// All fetches in flight.
 pub(in crate::cache) struct Flights {
     shards: Box<[Mutex<Table>]>,
 }
@@ -170,8 +170,8 @@ impl Flights {
         &self.shards[usize::try_from(id.hash64() % SHARDS as u64).expect("below SHARDS")]
     }
 
-    /// Joins a cold fetch that will bring some of what is asked, or begins one (then it is returned, to be run).
-    /// `None`: `known` says that the object became known meanwhile.
+    /// Joins a cold fetch that overlaps the request, or begins one (then it is returned, to be run). `None`: by
+    /// `known`, the metadata was cached meanwhile.
     pub(in crate::cache) fn open(
         &self,
         id: &ObjectId,
@@ -203,7 +203,7 @@ impl Flights {
         Some((ColdFetchHandle::new(&opening, None), Some(opening)))
     }
 
-    /// Joins the cold fetch that is to bring the byte at `offset` of a version that became known meanwhile.
+    /// Joins the cold fetch that will bring the byte at `offset` of a version whose metadata was cached meanwhile.
     pub(in crate::cache) fn opening_at(
         &self,
         read: &Reading<'_>,
@@ -216,7 +216,7 @@ impl Flights {
         Some(ColdFetchHandle::new(opening, Some(metrics::coalesced())))
     }
 
-    /// What is being fetched of a version, as offsets in the object.
+    /// Returns the spans of a version that are being fetched, as offsets in the object.
     pub(in crate::cache) fn spans_of(&self, version: &ObjectVersion) -> Vec<Range<u64>> {
         let table = self.shard(version.id()).lock();
         let fills = table.fills.iter().filter(|((key, _), _)| key.version() == version);
@@ -228,7 +228,7 @@ impl Flights {
         self.shard(id).lock().openings.keys().any(|(opening, _)| opening == id)
     }
 
-    /// No reader of a known version waits for the cold fetches that are under way now.
+    /// Marks the cold fetches under way stale: no reader of a known version waits for them.
     pub(in crate::cache) fn mark_openings_stale(&self, id: &ObjectId, generation: Generation) {
         let table = self.shard(id).lock();
         let openings = table.openings.get(&(id.clone(), generation));
@@ -237,7 +237,7 @@ impl Flights {
         }
     }
 
-    /// Ends a cold fetch: nobody joins it any more, and its waiters get the answer.
+    /// Ends a cold fetch: removes it from the table, and gives its waiters the result.
     pub(in crate::cache) fn opened(
         &self,
         id: &ObjectId,
@@ -257,7 +257,7 @@ impl Flights {
         opening.answer.send_replace(Some(answer));
     }
 
-    /// Ends a cold fetch that nobody waits for; `false` when somebody does after all.
+    /// Ends a cold fetch without waiters; `false`: it has some after all.
     pub(in crate::cache) fn abandon(
         &self,
         id: &ObjectId,
@@ -278,7 +278,7 @@ impl Flights {
         true
     }
 
-    /// Makes fills of the bytes that a cold fetch will bring.
+    /// Registers fills for the bytes that a cold fetch will bring.
     pub(in crate::cache) fn adopt(
         &self,
         version: &ObjectVersion,
@@ -296,9 +296,9 @@ impl Flights {
     }
 
     /// Claims every fill in flight for `wanted`, and plans fetches for what is neither in flight nor `held`, as far as
-    /// `paid` (for `limit` bytes) goes. What is missing behind the last wanted byte is fetched with it, up to
-    /// `fetch_end` (in the last wanted block) or the next byte that is there. What a cold fetch is to bring is neither:
-    /// whoever needs it now waits for [`Flights::opening_at`].
+    /// `paid` (for `limit` bytes) goes. Missing bytes behind the last wanted one are fetched with it, up to `fetch_end`
+    /// (in the last wanted block) or the next byte that is held. Bytes that a cold fetch will bring are neither claimed
+    /// nor fetched: a reader that needs them now waits for [`Flights::opening_at`].
     pub(in crate::cache) fn join(
         &self,
         read: &Reading<'_>,
@@ -347,7 +347,7 @@ impl Flights {
         (claims, fetches)
     }
 
-    /// A fill is complete: its bytes go to `admit`, and nobody finds it in flight any more.
+    /// Completes a fill: passes its bytes to `admit`, and removes it from the table.
     pub(in crate::cache) fn completed(
         &self,
         key: &BlockKey,
@@ -363,7 +363,7 @@ impl Flights {
         table.remove(key, fill, generation);
     }
 
-    /// Takes failed fills out of the table and tells their waiters.
+    /// Removes failed fills from the table and gives their waiters the error.
     pub(in crate::cache) fn failed(
         &self,
         fills: &[(BlockKey, Arc<Fill>)],
@@ -381,7 +381,7 @@ impl Flights {
         }
     }
 
-    /// Takes fills that nobody wants out of the table; `false` when somebody does after all.
+    /// Removes fills without waiters from the table; `false`: they have some after all.
     pub(in crate::cache) fn withdraw(
         &self,
         fills: &[(BlockKey, Arc<Fill>)],
@@ -434,7 +434,7 @@ impl Table {
     }
 }
 
-/// Memory paid for in one piece and handed out by fill.
+/// Memory acquired in one piece and split among fills.
 struct BudgetSplit(Option<Paid>);
 
 impl BudgetSplit {
@@ -445,7 +445,7 @@ impl BudgetSplit {
     }
 }
 
-/// The blocks that `range` touches, each with the part of it that lies in `range`.
+/// Returns the blocks that `range` touches, each with the part of it that lies in `range`.
 fn blocks<'a>(
     version: &'a ObjectVersion,
     range: &Range<u64>,

@@ -15,14 +15,14 @@ use crate::cache::rules::policy::Fetching;
 use crate::metrics::integrity::{self as metrics, ChecksumOutcome};
 use crate::s3::{AnnouncedCrc, Crc, CrcAlgorithm, ObjectMeta, PartNumber};
 
-/// Objects and parts of which some bytes are there, at most.
+/// Maximum number of objects and parts whose CRC is being assembled.
 const ASSEMBLIES: usize = 1024;
-/// Ranges of one that do not touch. With more of them it begins anew.
+/// Maximum number of disjoint ranges of one assembly. With more of them it starts over.
 const SPANS: usize = 128;
-/// Versions whose bytes differed that are remembered.
+/// Number of versions with mismatching bytes that are remembered.
 const FAILED: usize = 64;
 
-/// Bytes of a version over which a CRC is announced.
+/// A range of a version whose CRC the origin announced.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::cache) struct Target {
     pub version: ObjectVersion,
@@ -32,7 +32,7 @@ pub(in crate::cache) struct Target {
 }
 
 impl Target {
-    /// What an answer of the origin, for the object or a part of it, lets its bytes be compared with.
+    /// Returns the CRC that applies to a response of the origin, for the object or a part of it, if one is announced.
     pub(in crate::cache) fn new(
         version: &ObjectVersion,
         meta: &ObjectMeta,
@@ -60,7 +60,7 @@ impl Target {
         hasher.finish()
     }
 
-    /// `None`: it matches; else what was computed.
+    /// Compares a computed CRC with the announced one; `None`: they match.
     fn compare(&self, computed: u64) -> Option<Mismatch> {
         let AnnouncedCrc { algorithm, value } = self.announced;
         let matches = computed == value;
@@ -78,7 +78,7 @@ fn algorithm_label(algorithm: CrcAlgorithm) -> metrics::Algorithm {
     }
 }
 
-/// Of a version, whatever purges came meanwhile.
+/// Hashes a version without its purge epoch.
 fn hash(version: &ObjectVersion) -> u64 {
     let mut hasher = DefaultHasher::new();
     (version.id().hash64(), version.etag().as_bytes(), version.size()).hash(&mut hasher);
@@ -86,14 +86,14 @@ fn hash(version: &ObjectVersion) -> u64 {
     hasher.finish()
 }
 
-/// Bytes that are not those over which the origin's checksum was made.
+/// Fetched bytes whose CRC differs from the one the origin announced.
 #[derive(Debug)]
 pub(in crate::cache) struct Mismatch {
     pub target: Target,
     pub computed: u64,
 }
 
-/// CRCs of the fills of one fetch, in the order in which their bytes come.
+/// Computes the CRCs of the fills of one fetch, in the order in which their bytes arrive.
 pub(in crate::cache) struct Check {
     target: Target,
     crc: Crc,
@@ -104,15 +104,15 @@ impl Check {
         Self { crc: Crc::new(target.announced.algorithm), target }
     }
 
-    /// More of the fill has come.
+    /// Adds bytes of the current fill.
     pub(in crate::cache) fn update(&mut self, bytes: &[u8]) {
         self.crc.update(bytes);
     }
 
-    /// All of the fill has come.
+    /// Completes the current fill, and compares the CRC of the target if that is complete, too.
     ///
     /// # Errors
-    /// With it all bytes have come over which the checksum is, and they differ.
+    /// [`Mismatch`]: all bytes of the target have arrived, and their CRC differs.
     pub(in crate::cache) fn completed(
         &mut self,
         integrity: &Integrity,
@@ -127,7 +127,7 @@ impl Check {
 }
 
 impl Fetching {
-    /// What the bytes of an answer with this metadata are compared with, if they are.
+    /// Returns the check for the bytes of a response with this metadata, if they are to be compared.
     pub(in crate::cache) fn check(
         self,
         version: &ObjectVersion,
@@ -138,8 +138,8 @@ impl Fetching {
     }
 }
 
-/// What was fetched so far of objects and parts with a checksum. Bounded: one takes the place of another with the same
-/// hash.
+/// CRCs of the bytes fetched so far of objects and parts with a checksum. Bounded: one takes the place of another with
+/// the same hash.
 pub(in crate::cache) struct Integrity {
     assemblies: Box<[Mutex<Option<Assembly>>]>,
     /// Hashes of versions whose bytes differed.
@@ -152,7 +152,7 @@ impl Integrity {
         Self { assemblies, failed: Mutex::default() }
     }
 
-    /// Takes in the CRC of a range. Returns that of the whole target once all of it has come.
+    /// Adds the CRC of a range. Returns that of the whole target once all of it has arrived.
     fn add(&self, target: &Target, range: Range<u64>, crc: u64) -> Option<u64> {
         if range == target.range {
             return Some(crc);
@@ -181,7 +181,7 @@ impl Integrity {
     }
 }
 
-/// The ranges that have come of a target.
+/// The ranges of a target that have arrived.
 struct Assembly {
     target: Target,
     /// In order. They do not touch.
@@ -195,7 +195,7 @@ struct Span {
 }
 
 impl Assembly {
-    /// What comes again, in part or as a whole, takes the place of what came before.
+    /// Adds a span, which replaces all that it overlaps, and joins it with its neighbours.
     fn add(&mut self, mut new: Span) {
         let overlaps =
             |old: &Span| old.range.start < new.range.end && new.range.start < old.range.end;

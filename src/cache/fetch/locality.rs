@@ -1,4 +1,4 @@
-//! Where small reads missed lately, by object: a second miss near a first one is taken for more to come.
+//! Recent small misses, by object: a second miss near a first one predicts more reads nearby.
 //!
 //! A read of less than a block fetches the units that it touches. When it misses exactly where the fetch of an earlier
 //! read ended, its reader reads on, and the rest of the block is fetched: that costs a sequential reader one request more
@@ -13,18 +13,18 @@ use parking_lot::Mutex;
 use super::plan::{self, UNIT};
 use crate::s3::ObjectId;
 
-/// Objects that are remembered, at most: 320 KiB.
+/// Maximum number of objects that are remembered: 320 KiB.
 const OBJECTS: usize = 1024;
-/// Fetches of one object that are remembered: as many readers may read on at the same time.
+/// Fetches remembered per object, and so the number of concurrent sequential readers.
 const FETCHES: usize = 8;
-/// Bytes between a fetch and a read that is near it.
+/// Maximum bytes between a fetch and a read that is near it.
 const NEAR: u64 = 8 * UNIT;
-/// Growth of a fetch of the unit behind one,
+/// Growth of a fetch that begins in the unit behind an earlier one,
 const ONWARD: u64 = 4;
-/// and of one near another.
+/// and of one that begins near it.
 const NEARBY: u64 = 2;
 
-/// The latest small fetches of the latest objects. Bounded: an object takes the place of another with the same hash.
+/// Recent small fetches of recently read objects. Bounded: an object takes the place of another with the same hash.
 pub(in crate::cache) struct Locality(Box<[Mutex<Recent>]>);
 
 #[derive(Default)]
@@ -32,21 +32,22 @@ struct Recent {
     /// [`ObjectId::hash64`].
     object: u64,
     fetches: [Fetch; FETCHES],
-    /// The place of the oldest fetch.
+    /// Index of the oldest fetch.
     oldest: usize,
 }
 
-/// Offsets in the object; all zero: none.
+/// An earlier fetch, by offsets in the object; all zero: none.
 #[derive(Debug, Clone, Copy, Default)]
 struct Fetch {
     start: u64,
     end: u64,
-    /// Least bytes that it fetched, whatever was read.
+    /// Minimum bytes that it fetched, whatever was read.
     width: u64,
 }
 
 impl Fetch {
-    /// The width that a fetch from `start` grows to, for a read that misses at `wanted`. `None`: it is far from this one.
+    /// Returns the width to which a fetch from `start` grows, for a read that misses at `wanted`. `None`: it is not
+    /// near this one.
     fn grown(&self, start: u64, wanted: u64) -> Option<u64> {
         let is_near = start <= self.end + NEAR && self.start <= start + NEAR;
         match self.width {
@@ -65,7 +66,7 @@ impl Locality {
         Self((0..OBJECTS).map(|_| Mutex::default()).collect())
     }
 
-    /// The end of the fetch for a read of `wanted`, at most `limit`; remembers it.
+    /// Returns the end of the fetch for a read of `wanted`, at most `limit`, and remembers it.
     pub(in crate::cache) fn fetch_end(
         &self,
         id: &ObjectId,
@@ -105,7 +106,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Units that are fetched for a read of 8 KiB at each of these units.
+    /// Returns the number of units fetched for a read of 8 KiB at each of these units.
     fn units(starts: &[u64]) -> Vec<u64> {
         let mut recent = Recent::default();
         let fetch = |unit: &u64| {

@@ -1,4 +1,5 @@
-//! Bytes of one version, in order: what is in memory, on disk or in flight, and fetches of what is missing.
+//! Readers of one version, in order, from memory, from disk, or from fetches in flight, and the fetches of missing
+//! bytes.
 
 pub(in crate::cache) mod ahead;
 pub(in crate::cache) mod budget;

@@ -1,7 +1,7 @@
-//! The tasks that bring bytes: one for each origin range, detached from the readers that wait for it.
+//! Tasks that fetch bytes: one per origin range, detached from the readers that wait for it.
 //!
-//! A client that goes away cancels nothing that another waits for. A fetch that nobody waits for any more is
-//! given up, unless little of it is left. However a task ends, even by a panic, its waiters are told.
+//! A client disconnect cancels nothing that another client waits for. A fetch without waiters is cancelled, unless
+//! little of it is left. However a task ends, even by a panic, its waiters are notified.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use crate::metrics::{self, attribution};
 use crate::origin::{Answer, Asked, Body, OriginError, Pin};
 use crate::s3::{ObjectId, ObjectMeta};
 
-/// A version of which a range is fetched.
+/// The version of which a range is fetched, and how.
 #[derive(Clone, Copy)]
 pub(in crate::cache) struct FetchTarget<'a> {
-    /// As it was asked for.
+    /// The object as requested: by name, or by a version id.
     pub id: &'a ObjectId,
     pub version: &'a ObjectVersion,
     pub meta: &'a Arc<ObjectMeta>,
@@ -204,15 +204,15 @@ impl Drop for ColdFetchTask {
     }
 }
 
-/// The fills of one fetch, in the order in which their bytes arrive.
+/// The response body of one fetch on its way into the fills, in the order in which their bytes arrive.
 struct Delivery {
     fetcher: Arc<Fetcher>,
-    /// As it was asked for.
+    /// The object as requested: by name, or by a version id.
     id: ObjectId,
     generation: Generation,
     interest: Arc<Interest>,
     pending: Mutex<VecDeque<(BlockKey, Arc<Fill>)>>,
-    /// `None`: its bytes are compared with no checksum.
+    /// Check of the bytes against a checksum, if there is one.
     check: Option<Mutex<Check>>,
 }
 
@@ -266,10 +266,12 @@ impl Delivery {
         }
     }
 
-    /// Hands arrived bytes to the fills; complete ones go to memory before their readers get the last of them.
+    /// Appends arrived bytes to the fills. Complete fills are admitted to memory before their readers get the last
+    /// bytes.
     ///
     /// # Errors
-    /// They complete what has a checksum, and are not the bytes over which it was made: the fill stays incomplete.
+    /// [`Mismatch`]: the bytes complete an object or part with a checksum, and do not match it. The fill stays
+    /// incomplete.
     fn append(&self, mut bytes: &[u8]) -> Result<(), Box<Mismatch>> {
         let mut pending = self.pending.lock();
         let mut check = self.check.as_ref().map(Mutex::lock);

@@ -1,10 +1,10 @@
-//! From the bytes that are wanted to the ranges that the origin is asked for. Pure arithmetic.
+//! Planning of origin ranges for the bytes that are wanted. Pure arithmetic.
 //!
-//! Missing bytes are fetched in *units* of 64 KiB. A read of less than a block fetches the units that it touches,
-//! and more behind them when other reads were near (see [`super::locality`]): a small range in the middle of a large
-//! object is as fast as asking S3 directly, and costs little more. Longer reads, and those of objects that fit into
-//! one block, fetch to the end of their last block. The wanted bytes come first on the wire; what lies before them
-//! stays missing until it is read.
+//! Missing bytes are fetched in *units* of 64 KiB. A read of less than a block fetches the units that it touches, and
+//! more behind them when other reads were near (see [`super::locality`]): a small range in the middle of a large object
+//! is as fast as a direct request to S3, and costs little more. Longer reads, and those of objects that fit into one
+//! block, fetch to the end of their last block. The wanted bytes come first on the wire; what lies before them stays
+//! missing until it is read.
 
 use std::ops::Range;
 
@@ -17,17 +17,17 @@ use crate::s3::{ByteRange, ObjectKey};
 /// S3's usual 80 MB/s a connection, and is the unit in which the disk tier checks its records.
 pub(in crate::cache) const UNIT: u64 = 64 * 1024;
 
-/// What both ends of a read of `length` bytes are rounded to: one that is no longer than two units costs whole ones, a longer
-/// one little more than its bytes.
+/// Returns the unit to which both ends of a fetch for a read of `length` bytes are rounded. A read of at most two units
+/// fetches whole units, a longer one little more than its bytes.
 pub(in crate::cache) fn rounding(length: u64) -> u64 {
     if length <= 2 * UNIT { UNIT } else { UNIT / 4 }
 }
 
-/// The first request for an object that is not known yet.
+/// The first request for an object without cached metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cache) struct FirstRequest {
     pub asked: Asked,
-    /// The client's own: when it fails, nothing is sent.
+    /// The client's own `If-Match`: if it fails, the origin sends no bytes.
     pub if_match: Option<HeaderValue>,
 }
 
@@ -53,10 +53,10 @@ pub(in crate::cache) fn fetch_end(end: u64, limit: u64, unit: u64) -> u64 {
     end.checked_next_multiple_of(unit).unwrap_or(u64::MAX).min(limit)
 }
 
-/// What to ask of an object that is not known yet, so that the answer begins with the bytes the client needs:
-/// at most about `fetch` bytes, to the end of a unit or of a block. A suffix is asked as it is: where it lies is
-/// learned from the answer. `whole`: all of it is asked for without a range, which brings checksums and answers of empty
-/// objects.
+/// Returns the first request for an object without cached metadata, so that the response begins with the bytes the
+/// client needs: at most about `fetch` bytes, to the end of a unit or of a block. A suffix is requested as it is, since
+/// its offset is only known from the response. `whole`: the object is requested without a range, which brings checksums
+/// and succeeds for empty objects.
 pub(in crate::cache) fn first_request(
     range: Option<ByteRange>,
     whole: bool,
@@ -90,7 +90,7 @@ pub(in crate::cache) fn is_mostly_empty(key: &ObjectKey) -> bool {
     MARKERS.iter().any(|end| key.ends_with(end)) || key.rsplit('/').next() == Some("_SUCCESS")
 }
 
-/// The parts of `wanted` that none of `have` covers, in order.
+/// Returns the parts of `wanted` that none of `have` covers, in order.
 pub(in crate::cache) fn missing(wanted: Range<u64>, have: &mut [Range<u64>]) -> Vec<Range<u64>> {
     have.sort_unstable_by_key(|r| r.start);
     let mut gaps = Vec::new();
@@ -113,13 +113,13 @@ pub(in crate::cache) fn missing(wanted: Range<u64>, have: &mut [Range<u64>]) -> 
     gaps
 }
 
-/// Where runs of missing blocks are cut into ranges. Cuts lie on multiples of a number of bytes, so that readers of
-/// overlapping ranges ask alike.
+/// Positions at which runs of missing blocks are cut into ranges. They are multiples of a number of bytes, so that
+/// readers of overlapping ranges request the same ranges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache) struct Cuts {
-    /// Least bytes of a range within a run.
+    /// Minimum bytes of a range within a run.
     every: u64,
-    /// No range goes on behind a cut; else one may have up to twice as many bytes.
+    /// Whether no range crosses a cut; else a range may have up to twice as many bytes.
     exact: bool,
 }
 
@@ -128,8 +128,8 @@ impl Cuts {
         Self { every: bytes, exact: false }
     }
 
-    /// Cuts along the parts as which an object is stored, where their size is known: ranges of other parts come from other
-    /// places of the store. Ranges have about `fetch` bytes, at most.
+    /// Returns cuts along the parts of a multipart upload, where their size is known: the store keeps other parts in
+    /// other places. Ranges have at most about `fetch` bytes.
     pub(in crate::cache) fn along_parts(part: Option<u64>, block: u64, fetch: u64) -> Self {
         let Some(part) = part.filter(|part| part % block == 0) else { return Self::every(fetch) };
         if part <= fetch {
@@ -144,7 +144,7 @@ impl Cuts {
         }
     }
 
-    /// Least bytes of a range within a run.
+    /// Minimum bytes of a range within a run.
     pub(in crate::cache) fn bytes(self) -> u64 {
         self.every
     }

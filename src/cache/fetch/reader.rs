@@ -1,4 +1,4 @@
-//! One reader: the bytes of a range of one version, in order, from memory, from what is in flight, or fetched.
+//! Reader of a range of one version, in order, from memory, from disk, or from fetches in flight.
 //!
 //! It reads ahead as long as the origin is what it waits for, and stops reading ahead when its client is slow:
 //! the window doubles whenever the reader had to wait for bytes, and closes to nothing when a write to the
@@ -29,36 +29,36 @@ use crate::metrics::disk::Failure;
 use crate::origin::Width;
 use crate::s3::{ObjectId, ObjectMeta};
 
-/// What a client takes within so many seconds may be held for it while others wait for memory.
+/// Seconds of a client's rate: the bytes that may be held for it while others wait for memory.
 const SOON: u64 = 2;
-/// Bytes behind a block being read from disk that the device is asked for meanwhile.
+/// Bytes to prefetch from disk behind the block that is being read.
 const DISK_AHEAD: u64 = 2 << 20;
-/// When the memory for slices in clients' hands has no room for a block, so much is copied and paid for.
+/// Sizes of copies to try when the memory for slices held by clients has no room for a block; copies are charged to it.
 const COPIES: [usize; 2] = [256 * 1024, 64 * 1024];
-/// When it is used up, so much is copied and the block released.
+/// Size of a copy when that memory is used up; it is not charged, and the block is released.
 const SMALL_COPY: usize = 16 * 1024;
-/// Looks for bytes that somebody seemed to have; then they are fetched, whoever has them.
+/// Attempts to get bytes that memory, disk or another fetch seemed to have. After that they are fetched regardless.
 const ROUNDS: u32 = 3;
 
-/// Where a reader found its bytes.
+/// The source of a reader's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PieceSource {
     Memory,
     Disk,
-    /// They were fetched for it, or for another reader at the same time.
+    /// Fetched for this reader, or for another one at the same time.
     Origin,
 }
 
-/// Bytes for the client. What they keep alive is paid for until this is dropped.
+/// Bytes for the client. The memory that they keep alive is charged to the budget until this is dropped.
 pub struct Piece {
     pub bytes: Bytes,
     pub source: PieceSource,
     _paid: Option<Paid>,
 }
 
-/// What may be handed out of what was found.
+/// Limits on the bytes of the next piece.
 struct Allowance {
-    /// Bytes of a copy.
+    /// Maximum bytes of a copy.
     most: usize,
     /// Whether a whole block may be kept alive.
     share: bool,
@@ -69,13 +69,13 @@ impl Allowance {
     const NONE: Self = Self { most: SMALL_COPY, share: false, paid: None };
 }
 
-/// Gives back what is paid for beyond `length` bytes.
+/// Returns all but `length` bytes of a permit to the budget.
 fn trim(mut paid: Paid, length: usize) -> Option<Paid> {
     let units = units(length as u64) as usize;
     paid.split(units.min(paid.num_permits()))
 }
 
-/// Up to where a reader's fetches go on behind its last byte.
+/// The unit to which a reader's fetches extend behind its last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Granularity {
     /// To the end of the block.
@@ -96,35 +96,35 @@ pub struct BlockReader {
     at: u64,
     end: u64,
     granularity: Granularity,
-    /// Both ends of what is fetched are rounded to this.
+    /// Bytes to which both ends of fetches are rounded.
     unit: u64,
-    /// Up to where bytes were claimed or found in memory.
+    /// Offset up to which bytes were claimed or found in memory.
     planned: u64,
-    /// Up to where the disk was told what comes.
+    /// Offset up to which blocks were prefetched from disk.
     prefetched: u64,
     /// Bytes to read ahead; none as long as everything is in memory.
     window: u64,
-    /// The client takes its time: nothing is read ahead until it waits for bytes again.
+    /// Whether the client is slow: nothing is read ahead until it waits for bytes again.
     slow: bool,
     claims: VecDeque<Claim>,
     cuts: Cuts,
-    /// How many ranges it may have fetched at the same time; `None`: not asked yet.
+    /// Limit on its concurrent ranges; `None`: not looked up yet.
     width: Option<Arc<Width>>,
-    /// The rest of what was read from disk, a chunk at most, when there was no memory to hand out all of it.
+    /// The rest of a chunk read from disk, when there was no memory to hand out all of it.
     left_over: Option<Bytes>,
-    /// Where the disk did not give what it holds, as offsets in the object: that is fetched.
+    /// Offsets in the object at which a disk read failed: those bytes are fetched.
     refused: Range<u64>,
     /// Index of the block that was last read from disk.
     touched: Option<u64>,
-    /// A bypassed device holds some of what is read; that is counted once.
+    /// Whether it was counted that a bypassed device holds some of the bytes; it is counted once.
     passed_by: bool,
-    /// Whatever memory and disk say they hold of the block: it is fetched.
+    /// Whether to fetch the block even if memory or disk seem to hold it.
     insists: bool,
     pace: ClientPace,
 }
 
 impl Fetcher {
-    /// A reader of `range` of the object found.
+    /// Returns a reader of `range` of the object found.
     pub(in crate::cache) fn reader(
         self: &Arc<Self>,
         found: Found,
@@ -168,10 +168,10 @@ impl Fetcher {
 }
 
 impl BlockReader {
-    /// The next bytes; `None` after the last. Dropping the future loses nothing.
+    /// Returns the next bytes, or `None` after the last. Cancel-safe.
     ///
     /// # Errors
-    /// Why no more bytes can be had; [`CacheError::Changed`] when the version is gone.
+    /// [`CacheError`]: no more bytes can be read; [`CacheError::Changed`] when the version is gone.
     pub async fn next(&mut self) -> Result<Option<Piece>, CacheError> {
         if let Some(piece) = self.left_over() {
             return Ok(Some(piece));
@@ -206,14 +206,14 @@ impl BlockReader {
         self.at == self.end
     }
 
-    /// Whether memory and disk hold all bytes that were not handed out yet.
+    /// Whether memory and disk hold all bytes not handed out yet.
     pub async fn rest_is_held(&self) -> bool {
         let from = self.at + self.left_over.as_ref().map_or(0, |bytes| bytes.len() as u64);
         self.fetcher.blocks.holds_all(&self.version, from..self.end).await
     }
 
-    /// The client took `bytes` in `took`. One that will not have taken what is held for it any time soon gives
-    /// it up to those who wait for memory.
+    /// Notes that the client took `bytes` in `took`. Under memory pressure, it releases bytes held for a client that
+    /// will not take them soon.
     pub fn sent(&mut self, bytes: u64, took: Duration) {
         if !self.pace.waited(bytes, took) || !self.fetcher.budget.is_under_pressure() {
             return;
@@ -228,8 +228,7 @@ impl BlockReader {
         }
     }
 
-    /// Lets go of what was read ahead, so that others can have the memory. The block that is being read is
-    /// kept.
+    /// Releases the bytes that were read ahead, to free their memory. The block that is being read is kept.
     pub fn release_ahead(&mut self) {
         let block_end = self.at.next_multiple_of(self.version.block_size());
         self.claims.retain(|claim| claim.end() > self.at && claim.start() < block_end);
@@ -239,14 +238,14 @@ impl BlockReader {
         self.slow = true;
     }
 
-    /// Lets go of everything: the client has stopped reading.
+    /// Releases all bytes, when the client has stopped reading.
     pub fn release(&mut self) {
         self.release_ahead();
         self.claims.clear();
         self.left_over = None;
     }
 
-    /// Resolves when somebody waits for memory.
+    /// Resolves when a fetch waits for memory.
     pub async fn memory_pressure(&self) {
         self.fetcher.budget.memory_pressure().await;
     }
@@ -281,15 +280,15 @@ impl BlockReader {
         Some(self.take(Slice::Shared(bytes), PieceSource::Memory, allowance))
     }
 
-    /// The rest of a chunk that was read from disk.
+    /// Returns the rest of a chunk that was read from disk.
     fn left_over(&mut self) -> Option<Piece> {
         let bytes = self.left_over.take()?;
         let allowance = self.allowance();
         Some(self.take(Slice::Copied(bytes), PieceSource::Disk, allowance))
     }
 
-    /// Bytes from the disk. When it does not give what it holds, it counts as not holding the block: nobody waits for it
-    /// twice (R37).
+    /// Returns the next bytes from disk. After a failed read, the disk counts as not holding the block: the reader does
+    /// not wait for it twice (R37).
     async fn on_disk(&mut self) -> Option<Piece> {
         let key = self.version.block_at(self.at);
         if self.refused.contains(&self.at) {
@@ -320,8 +319,8 @@ impl BlockReader {
         }
     }
 
-    /// What the disk did not give is fetched. A device that is slow now will be so for the next blocks, too, which are
-    /// fetched with it.
+    /// Marks bytes to be fetched after a failed disk read. A slow or busy device will be so for the next blocks, too,
+    /// which are fetched with them.
     fn refuse(&mut self, key: &BlockKey, failure: Failure) {
         let end = match failure {
             Failure::Slow | Failure::Busy | Failure::PassedBy => self.at + self.fetcher.fetch_size,
@@ -330,7 +329,8 @@ impl BlockReader {
         self.refused = self.at..end.max(key.end());
     }
 
-    /// A part of the block is on disk, another is fetched or in memory: they are joined in memory, and leave it as one.
+    /// Loads the part of a block that is on disk into memory, where it is joined with a part that is fetched or cached,
+    /// and evicted with it.
     async fn join_rest(&mut self, key: &BlockKey, there: &Range<u64>) -> Option<()> {
         if self.fetcher.blocks.memory.find(key).is_none_or(|block| !block.covers(there)) {
             match self.fetcher.blocks.objects.disk.as_ref()?.load(key).await {
@@ -369,7 +369,7 @@ impl BlockReader {
         Ok(self.take(slice, PieceSource::Disk, allowance))
     }
 
-    /// Keeps the device busy with the blocks behind this one.
+    /// Prefetches the blocks behind this one from disk.
     fn prefetch(&mut self, key: &BlockKey) {
         let Some(disk) = &self.fetcher.blocks.objects.disk else { return };
         self.prefetched = self.prefetched.max(key.end());
@@ -383,7 +383,7 @@ impl BlockReader {
         }
     }
 
-    /// What may be handed out now: a block as it is, a copy that is paid for, or a small one that is not.
+    /// Returns the limits on the next piece: a shared block, a charged copy, or a small uncharged one.
     fn allowance(&self) -> Allowance {
         let budget = &self.fetcher.budget;
         if let Some(paid) = budget.try_slice(self.version.block_at(self.at).len()) {
@@ -396,7 +396,8 @@ impl BlockReader {
         COPIES.into_iter().find_map(copy).unwrap_or(Allowance::NONE)
     }
 
-    /// Cuts what is not wanted, copies what may not be shared, and moves on. What is paid for beyond that is given back.
+    /// Makes a piece of a slice: cuts unwanted bytes, copies what may not be shared, and advances. Returns the excess
+    /// charge.
     fn take(&mut self, slice: Slice, source: PieceSource, allowance: Allowance) -> Piece {
         let Allowance { most, share, paid } = allowance;
         let wanted = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);

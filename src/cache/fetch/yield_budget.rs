@@ -1,17 +1,17 @@
-//! Long transfers share their worker: after so many bytes at one go, others who are ready get their turn.
+//! Cooperative yielding of long transfers: after a number of bytes, other ready tasks get their turn.
 //!
 //! tokio ends a task's turn after a number of operations, however long they are: 128 reads of 64 KiB, say, are
 //! milliseconds in which nobody else is answered on that thread.
 
-/// A tenth of a millisecond, about, of copying.
+/// Bytes per turn: about a tenth of a millisecond of copying.
 const BYTES: u64 = 256 * 1024;
 
-/// The bytes that a task moved since it last let others have their turn.
+/// The bytes that a task has moved since it last yielded.
 #[derive(Debug, Default)]
 pub struct YieldBudget(u64);
 
 impl YieldBudget {
-    /// `bytes` were moved. Lets others go first when that makes a whole turn.
+    /// Adds `bytes` that were moved, and yields once they make a whole turn.
     pub async fn spend(&mut self, bytes: u64) {
         self.0 += bytes;
         if self.0 >= BYTES {

@@ -1,9 +1,9 @@
-//! Keys of recent pages of listings, for objects that only the disk knows: between two keys of an ordered page each key
-//! that is not listed is absent (R34).
+//! Keys of recent pages of listings, for objects whose metadata is only on disk: between two keys of an ordered page
+//! each key that is not listed is absent (R34).
 //!
-//! The index of the disk knows no keys, so that a page cannot be compared with what it leaves out. Its keys are kept as
-//! hashes, and asked when a record is recalled. The oldest pages are dropped: then an absence goes unnoticed until the
-//! object is listed or read otherwise. In memory alone.
+//! The index of the disk holds no keys, so that it cannot be searched for keys that a page leaves out. The page's keys
+//! are kept as hashes, and looked up when a record is recalled. The oldest pages are dropped: then an absence goes
+//! unnoticed until the object is listed or read otherwise. In memory alone.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use super::seen_pages::PageDigest;
 use crate::cache::metadata::clock::{Moment, Sent};
 use crate::s3::{ListRequest, ObjectId};
 
-/// Bytes that a page takes beside its hashes.
+/// Bytes of a page in addition to its hashes.
 const PAGE_OVERHEAD: usize = 512;
 
 /// The keys of one page.
@@ -24,9 +24,9 @@ pub(super) struct PageKeys {
     first: Vec<u8>,
     last: Vec<u8>,
     ordered: bool,
-    /// Of objects; in order once the page is kept.
+    /// Hashes of objects; sorted once the page is kept.
     hashes: Vec<u64>,
-    /// Of the page; `None`: it is not complete.
+    /// Digest of the page; `None`: it is not complete.
     digest: Option<PageDigest>,
 }
 
@@ -41,7 +41,7 @@ impl PageKeys {
         Self { bucket_hash, request, sent, first, last, ordered: true, hashes, digest }
     }
 
-    /// The next key of the page, with the hash of its object.
+    /// Adds the next key of the page, with the hash of its object.
     pub(super) fn push(&mut self, key: &[u8], hash: u64) {
         if self.hashes.is_empty() {
             self.first = key.to_vec();
@@ -72,7 +72,7 @@ impl PageKeys {
     }
 }
 
-/// The latest pages, in a bounded number of bytes.
+/// Recent pages, in a bounded number of bytes.
 pub(super) struct Absences {
     capacity: usize,
     pages: Mutex<Pages>,
@@ -90,7 +90,7 @@ impl Absences {
         Self { capacity, pages: Mutex::default() }
     }
 
-    /// A page was sent again at `sent`; `false`: its keys are not kept.
+    /// Renews a page that was requested again at `sent`; `false`: its keys are not kept.
     pub(super) fn renew(&self, digest: PageDigest, sent: Sent) -> bool {
         let mut pages = self.pages.lock();
         let known = |page: &PageKeys| page.digest == Some(digest);
@@ -119,7 +119,7 @@ impl Absences {
         }
     }
 
-    /// Whether a listing that was sent after `since` left an object out.
+    /// Whether a listing that was requested after `since` left an object out.
     pub(super) fn cover(&self, id: &ObjectId, since: &Moment) -> bool {
         let pages = self.pages.lock();
         let later = |page: &&PageKeys| page.sent.0.instant() > since.instant();

@@ -1,18 +1,18 @@
-//! How long all invalidations of other replicas are known here.
+//! Certainty about other replicas: whether all of their invalidations are known here.
 
 use std::time::Duration;
 
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::cache::metadata::clock::boot_time;
 
-/// No other replica is known: nothing can be missing.
+/// Value of `until` without other replicas: no invalidation can be missing.
 const ALONE: u64 = u64::MAX;
 
-/// Until when all invalidations are known here, and since when.
+/// The time until which all invalidations of other replicas are known here, and the epoch of certainty.
 pub(in crate::cache) struct Certainty {
-    /// In nanoseconds of the clock that goes on while the machine is suspended; [`ALONE`].
+    /// Nanoseconds of the clock that includes suspended time, or [`ALONE`].
     until: AtomicU64,
-    /// What was learned in an earlier one is confirmed before it is used.
+    /// Metadata that was learned in an earlier epoch is revalidated before use.
     epoch: AtomicU32,
 }
 
@@ -21,18 +21,18 @@ impl Certainty {
         Self { until: AtomicU64::new(ALONE), epoch: AtomicU32::new(0) }
     }
 
-    /// Whether nothing can be missing now. Every read asks.
+    /// Whether no invalidation can be missing now. Called by every read.
     pub(in crate::cache) fn holds(&self) -> bool {
         let until = self.until.load(Ordering::Acquire);
         until == ALONE || nanoseconds(boot_time()) < until
     }
 
-    /// [`Certainty::holds`] until this moment of [`boot_time`]; `None`: for ever.
+    /// Makes [`Certainty::holds`] return `true` until this moment of [`boot_time`]; `None`: for ever.
     pub(in crate::cache) fn set_until(&self, until: Option<Duration>) {
         self.until.store(until.map_or(ALONE, nanoseconds), Ordering::Release);
     }
 
-    /// Puts everything that was learned so far in doubt.
+    /// Raises the epoch: all metadata learned so far becomes stale.
     pub(in crate::cache) fn raise_epoch(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }

@@ -1,4 +1,4 @@
-//! Bytes that are not what the origin says of them: they are dropped, and fetched again.
+//! Handling of bytes that do not match their checksum: they are dropped, and fetched again.
 
 use std::sync::Arc;
 
@@ -30,9 +30,9 @@ impl ChecksumFailures {
         Self { objects, admission, purges, integrity }
     }
 
-    /// The bytes that were fetched of an object, or a part of it, do not match its checksum. Nothing of it stays cached.
-    /// When the same happened to this version before, the checksum may be what is wrong: the object is streamed through
-    /// for a while, to clients that may compare it themselves. Returns what its readers are told.
+    /// Drops all that is cached of an object after its fetched bytes, or those of a part, did not match the checksum.
+    /// After a second mismatch of the same version, the checksum itself may be wrong: the object is uncacheable for a
+    /// while, and streamed to clients, which may verify it themselves. Returns the error for its readers.
     pub(in crate::cache) fn mismatch(
         &self,
         id: &ObjectId,

@@ -1,9 +1,9 @@
-//! Recent departures: whether what is not cached was evicted or invalidated, when, and why.
+//! Recent departures: whether an entry that is not cached was evicted or invalidated, when, and why.
 //!
 //! A set-associative table of fingerprints in a fixed number of bytes, without locks. Each set holds the latest
-//! departures of the keys that share it; the oldest is overwritten. Errors: a departure that was overwritten is taken
-//! for one that never was (`new`); of a key that never departed the table says otherwise with a probability of at most
-//! [`WAYS`] / 2^32. It decides nothing: reads, freshness and purges do not depend on it.
+//! departures of the keys that share it; the oldest is overwritten. Errors: a key whose departure was overwritten
+//! counts as never cached (`new`); a key that never departed is taken for one that did with a probability of at most
+//! [`WAYS`] / 2^32. The table is for diagnosis only: reads, freshness and purges do not depend on it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::cache::key::BlockKey;
 use crate::metrics::cache::InvalidationCause;
 use crate::s3::ObjectId;
 
-/// Slots that a key may be in.
+/// Slots per set.
 const WAYS: usize = 4;
-/// Bytes of a slot.
+/// Bytes per slot.
 const SLOT: u64 = 8;
-/// Bytes of the smallest and the largest table.
+/// Minimum and maximum size of the table, in bytes.
 const BYTES: (u64, u64) = (32 << 10, 4 << 20);
-/// The part of `cache.memory` that it takes.
+/// Divisor of `cache.memory` for the size of the table.
 const SHARE: u64 = 1024;
 
 const AGE_BITS: u32 = 28;
@@ -48,28 +48,28 @@ impl Why {
     }
 }
 
-/// A departure that is remembered.
+/// A remembered departure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache) struct Departure {
     pub why: Why,
-    /// In whole seconds.
+    /// Time since the departure, in whole seconds.
     pub age: Duration,
 }
 
-/// The departures of one cache. A slot is a fingerprint (32 bits), a reason (4) and seconds since the start (28), which
-/// begin with 1; an empty one is 0.
+/// The departures of one cache. A slot holds a fingerprint (32 bits), a reason (4) and seconds since the start plus one
+/// (28); an empty slot is 0.
 pub(in crate::cache) struct Departures {
     slots: Box<[AtomicU64]>,
     started: Instant,
 }
 
 impl Departures {
-    /// Bytes that the table takes of `memory`.
+    /// Returns the size of the table for a cache of `memory` bytes.
     pub(in crate::cache) fn share_of(memory: u64) -> u64 {
         (memory / SHARE).clamp(BYTES.0, BYTES.1)
     }
 
-    /// Takes up to `bytes`.
+    /// Creates a table of at most `bytes`.
     pub(in crate::cache) fn new(bytes: u64) -> Self {
         let slots = usize::try_from(bytes / SLOT).unwrap_or(WAYS);
         let sets = (slots / WAYS).max(1);
@@ -79,7 +79,7 @@ impl Departures {
         }
     }
 
-    /// Remembers that what has this hash departed just now.
+    /// Records that the entry with this hash departed just now.
     pub(in crate::cache) fn record(&self, hash: u64, why: Why) {
         let hash = mix(hash);
         let set = self.set(hash);
@@ -92,7 +92,7 @@ impl Departures {
         }
     }
 
-    /// The last departure of what has this hash, if it is remembered.
+    /// Returns the last departure of the entry with this hash, if it is remembered.
     pub(in crate::cache) fn last(&self, hash: u64) -> Option<Departure> {
         let hash = mix(hash);
         let words = self.set(hash).iter().map(|slot| slot.load(Ordering::Relaxed));
@@ -108,7 +108,7 @@ impl Departures {
         &self.slots[set * WAYS..(set + 1) * WAYS]
     }
 
-    /// Seconds since the start, and one; eight years at most.
+    /// Returns seconds since the start plus one, at most eight years.
     fn now(&self) -> u64 {
         (self.started.elapsed().as_secs() + 1).min((1 << AGE_BITS) - 1)
     }
@@ -118,13 +118,13 @@ fn seconds(word: u64) -> u64 {
     word & ((1 << AGE_BITS) - 1)
 }
 
-/// Spreads hashes that others take apart for stripes and sets, too.
+/// Mixes a hash, since other tables derive their stripes and sets from the same one.
 fn mix(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     hash ^ (hash >> 29)
 }
 
-/// Hash of an object, of one way to ask for it, or of a block.
+/// Hash of an object, of a request variant of it, or of a block.
 pub(in crate::cache) trait Departing {
     fn departing(&self) -> u64;
 }

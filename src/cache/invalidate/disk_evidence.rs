@@ -1,4 +1,4 @@
-//! Evidence about objects that only the disk knows (R34): a record that it contradicts is void, durably.
+//! Evidence about objects whose metadata is only on disk (R34): a record that it contradicts is durably invalidated.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::s3::{
     ObjectKey,
 };
 
-/// How long queued records are given to be written.
+/// Wait for queued records to be written.
 const WRITTEN_WITHIN: Duration = Duration::from_millis(100);
 
-/// A listed object of which the disk knows something.
+/// A listed object with a record on disk.
 struct Candidate {
     id: ObjectId,
     evidence: Evidence,
@@ -37,7 +37,7 @@ struct Candidate {
 enum Compared {
     Agrees,
     Contradicted(Option<Ticket>),
-    /// It could not be read.
+    /// The record could not be read.
     Unknown,
 }
 
@@ -49,7 +49,7 @@ pub(in crate::cache) fn begin_comparing_pages(objects: &Arc<ObjectTiers>) {
 }
 
 impl EvidenceCheck {
-    /// As [`Self::apply`], also to what only the disk knows.
+    /// As [`Self::apply`], also for metadata that is only on disk.
     pub(in crate::cache) async fn apply_to_all(
         &self,
         id: &ObjectId,
@@ -69,7 +69,7 @@ impl EvidenceCheck {
         }
     }
 
-    /// Compares what the disk knows of an object; a record that is contradicted is void.
+    /// Compares the record of an object on disk with evidence, and invalidates it if it is contradicted.
     async fn compare_record(&self, id: &ObjectId, sent: Sent, evidence: &Evidence) -> Compared {
         // What memory knows was compared itself, and the disk knows nothing else.
         let disk = self.objects.disk.as_ref().filter(|_| self.objects.meta.get(id).is_none());
@@ -125,7 +125,7 @@ impl EvidenceCheck {
         }
     }
 
-    /// Compares the records of a listed object, in whatever way it was asked for.
+    /// Compares the records of a listed object, for all variants of its requests.
     async fn compare_candidate(&self, page: &ListedPage, candidate: &Candidate) -> Compared {
         let Candidate { id, evidence, unchecked } = candidate;
         let one = self.compare_record(id, page.sent, evidence).await;
@@ -140,7 +140,8 @@ impl EvidenceCheck {
         }
     }
 
-    /// Keeps the keys of a page. Returns the listed objects that the disk knows, but for those that are known to agree with it.
+    /// Keeps the keys of a page. Returns the listed objects with records on disk, except those known to agree with
+    /// them.
     fn candidates(&self, page: &ListedPage) -> Vec<Candidate> {
         let (realm, bucket) = &page.bucket;
         let bucket_hash = ObjectId::hash_bucket(realm, bucket);

@@ -1,7 +1,7 @@
-//! Erasing what is purged (R28): a purge makes sure that nobody finds it any more, this that it is not there any more.
+//! Erasure of purged data (R28): a purge makes data unreachable, erasure removes the bytes.
 //!
-//! What is told here holds for what was there when it began. Who reads meanwhile brings what the origin has, and what
-//! is on its way to a client stays until it has arrived.
+//! The result covers the data that was there when the erasure began. Reads meanwhile fetch what the origin has, and
+//! bytes on their way to a client stay until they have arrived.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use super::scope::{Covered, Scope};
 use crate::cache::disk::{ErasedFiles, NotErased};
 use crate::cache::tiers::blocks::BlockTiers;
 
-/// What was erased.
+/// Amount of erased data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Erased {
-    /// Bytes of blocks that memory held.
+    /// Bytes of blocks erased from memory.
     pub memory_bytes: u64,
-    /// All zeros without a disk tier.
+    /// Data erased from files; all zeros without a disk tier.
     pub files: ErasedFiles,
 }
 
-/// Why something may still be there. It is purged all the same, and the same may be asked again.
+/// Reasons for which data may still be there. It is purged all the same, and the erasure may be requested again.
 #[derive(Debug, thiserror::Error)]
 pub enum EraseError {
     #[error(transparent)]
@@ -34,10 +34,10 @@ pub enum EraseError {
     GivenUp,
 }
 
-/// Removes what was purged from memory and from the files of the disk tier.
+/// Erases purged data from memory and from the files of the disk tier.
 pub(in crate::cache) struct Eraser {
     blocks: Arc<BlockTiers>,
-    /// Held by who erases.
+    /// Held during an erasure.
     lock: Arc<Mutex<()>>,
 }
 
@@ -46,11 +46,11 @@ impl Eraser {
         Self { blocks, lock: Arc::default() }
     }
 
-    /// Removes what was purged, now or before. `scopes`: what was purged now. One at a time; when `limit` is over it goes
-    /// on, and the next waits for it.
+    /// Erases purged data, whenever it was purged. `scopes`: those purged now. Only one erasure runs at a time. If it
+    /// exceeds `limit`, it goes on in the background, and the next waits for it.
     ///
     /// # Errors
-    /// [`EraseError`]: something may still be there.
+    /// [`EraseError`]: data may still be there.
     pub(in crate::cache) async fn erase(
         &self,
         scopes: &[Scope],
@@ -84,7 +84,7 @@ async fn erase(blocks: Arc<BlockTiers>, covered: Arc<Covered>) -> Result<Erased,
     Ok(Erased { memory_bytes, files })
 }
 
-/// Lets go of what purges ended. Returns the bytes of blocks.
+/// Removes purged entries from memory. Returns the bytes of their blocks.
 fn erase_memory(blocks: &BlockTiers, covered: &Covered) -> u64 {
     let BlockTiers { objects, memory, .. } = blocks;
     // Whoever is about to keep what a purge of many ended has done so by then.
@@ -133,7 +133,7 @@ mod tests {
         ObjectId::new(&realm, bucket, ObjectKey::new(key).unwrap())
     }
 
-    /// Metadata, and the only block.
+    /// Returns the metadata and the only block of an object.
     fn put(cache: &Cache, id: &ObjectId) -> BlockKey {
         let meta = testing::meta("\"e\"", 5);
         let version = cache.objects.version(id, &meta);

@@ -1,8 +1,8 @@
-//! Evidence of answers that pass through (R34): cached metadata that they contradict becomes stale.
+//! Evidence from responses that pass through (R34): cached metadata that they contradict becomes stale.
 //!
-//! Evidence only marks stale: the next read asks the origin by HEAD. It counts against an entry only if the request that
-//! taught the entry was sent before the one that brings the evidence. Evidence that a HEAD refuted is ignored until the
-//! object changes, since some servers' listings always differ from their HEADs.
+//! Evidence only marks entries stale: the next read revalidates by HEAD. It applies only to entries whose request was
+//! sent before the one that brings the evidence. Evidence that a HEAD refuted is ignored until the object changes,
+//! since some servers' listings always differ from their HEADs.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl EvidenceCheck {
     }
 
     /// Marks an object's metadata stale where the answer to a request sent at `sent` contradicts it. Applied when this
-    /// returns; durable when [`ObjectTiers::durable`] does with what this returns.
+    /// returns; durable when [`ObjectTiers::durable`] returns for the ticket.
     pub(in crate::cache) fn apply(
         &self,
         id: &ObjectId,
@@ -55,8 +55,8 @@ impl EvidenceCheck {
         ticket
     }
 
-    /// Judges anew what streams through, by the head of the answer to a request sent at `sent`: once that may be stored or
-    /// is gone, the next read asks for it as for anything else. `obeys`: whether `no-store` and `private` are obeyed.
+    /// Reconsiders an uncacheable object by the response head to a request sent at `sent`. Once it may be stored or is
+    /// gone, the next read is handled as any other. `obeys`: whether `no-store` and `private` are obeyed.
     pub(in crate::cache) fn judge_streamed(
         &self,
         id: &ObjectId,
@@ -109,7 +109,7 @@ impl Entry {
             && !self.refuted.contains(&evidence.fingerprint())
     }
 
-    /// Whether what is known is another state, whichever is the younger one.
+    /// Whether the entry and the evidence describe different states, whichever is newer.
     pub(super) fn differs_from(&self, evidence: &Evidence) -> bool {
         match &self.known {
             Known::Object { meta, .. } => evidence.contradicts(Some(meta)),

@@ -1,9 +1,9 @@
-//! Who wins a race between a fill and an invalidation (R5, R6).
+//! Generations: the fence that decides a race between a fill and an invalidation (R5, R6).
 //!
-//! A generation is a count of invalidations, kept in a fixed array indexed by the hash of the id: it can never
-//! be evicted (and so never restart), and never grows. Two ids that share a counter only refuse each other an
-//! admission. Raising a counter and compare-and-admit hold the same stripe's lock, so that nothing read before
-//! an invalidation is admitted after it.
+//! A generation is a count of invalidations, kept in a fixed array indexed by the hash of the id: it can never be
+//! evicted (and so never restart), and never grows. If two ids share a counter, each may only cause the other's
+//! admission to be refused. Raising a counter and compare-and-admit hold the same stripe's lock, so that nothing read
+//! before an invalidation is admitted after it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::purge_epochs::PurgeEpochs;
 use super::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::s3::{BucketName, ObjectId, Realm};
 
-/// A scheduler of tests makes all of them anew for each order.
+/// Whether a test scheduler creates all counters anew for each schedule, so that they have to be few.
 const SCHEDULED: bool = cfg!(feature = "shuttle");
 const OBJECT_STRIPES: usize = if SCHEDULED { 2 } else { 1 << 16 };
 const BUCKET_STRIPES: usize = if SCHEDULED { 2 } else { 1 << 12 };
-/// How long a key is revalidated on every read after a write whose outcome is not known (R8).
+/// Time for which a key is revalidated on every read after a write with unknown outcome (R8).
 const OUTCOME_UNKNOWN_FOR: Duration = Duration::from_mins(1);
 
-/// The state of the world for one id when something began; compare with [`Generations::is_current`].
+/// The counters of one id when a fetch or read began; compare with [`Generations::is_current`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::cache) struct Generation {
     object: u64,
@@ -37,7 +37,7 @@ pub(in crate::cache) struct Generations {
     buckets: Box<[BucketStripe]>,
     /// Purges of many objects end generations, too.
     purge_epochs: Arc<PurgeEpochs>,
-    /// So does a missed invalidation of another replica.
+    /// So do missed invalidations of other replicas.
     pub(in crate::cache) certainty: Certainty,
     started: Instant,
 }
@@ -49,7 +49,7 @@ struct Stripe {
     writes: Writes,
 }
 
-/// All buckets that share a counter.
+/// The counters of all buckets that share a stripe.
 #[derive(Default)]
 struct BucketStripe {
     /// Raised instead of dropping each entry of a bucket.
@@ -58,23 +58,23 @@ struct BucketStripe {
     writes: Writes,
 }
 
-/// What is known of the writes of an object, or of all objects of a bucket.
+/// Writes in flight, or with unknown outcome, of an object or of all objects of a bucket.
 #[derive(Default)]
 struct Writes {
     in_flight: AtomicU32,
-    /// Those of them that have invalidated nothing yet.
+    /// The number of writes in flight that have invalidated nothing yet.
     tentative: AtomicU32,
-    /// Until when the outcome of an earlier one counts as unknown, in milliseconds since [`Generations::started`];
-    /// 0: all are known.
+    /// End of the time in which the outcome of an earlier write counts as unknown, in milliseconds since
+    /// [`Generations::started`]; 0: all are known.
     unknown_until: AtomicU64,
 }
 
-/// What a write in flight has done to what is cached.
+/// Effect of a write in flight on cached entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InFlight {
-    /// Invalidated it: what is read meanwhile is as good as ever.
+    /// It has invalidated them: reads meanwhile are served as usual.
     Invalidated,
-    /// Nothing yet, since it may be refused: every read meanwhile asks the origin (R40).
+    /// None yet, since it may be refused: every read meanwhile is revalidated (R40).
     Tentative,
 }
 
@@ -144,12 +144,12 @@ impl Generations {
         self.bucket_epoch(id) == generation.bucket
     }
 
-    /// Whether nothing of other replicas was missed since `generation`.
+    /// Whether no invalidation of other replicas was missed since `generation`.
     pub(in crate::cache) fn epoch_is_current(&self, generation: Generation) -> bool {
         self.certainty.epoch() == generation.epoch
     }
 
-    /// Runs `admit` unless the id was invalidated since `generation`; says whether it ran.
+    /// Runs `admit` unless the id was invalidated since `generation`; returns whether it ran.
     pub(in crate::cache) fn admit(
         &self,
         id: &ObjectId,
@@ -164,13 +164,13 @@ impl Generations {
         current
     }
 
-    /// Runs `work` while nobody admits or invalidates anything of the id.
+    /// Runs `work` under the lock that excludes admissions and invalidations of the id.
     pub(in crate::cache) fn locked(&self, id: &ObjectId, work: impl FnOnce()) {
         let _held = self.stripe(id).admission.lock();
         work();
     }
 
-    /// Waits for every admission that is under way; what was raised before holds for all others.
+    /// Waits for every admission under way; later ones see all counters that were raised before.
     pub(in crate::cache) fn settle(&self) {
         for stripe in &self.objects {
             drop(stripe.admission.lock());
@@ -179,7 +179,8 @@ impl Generations {
 
     /// Runs `drop_entry` and raises the generation of `id` under the same lock.
     ///
-    /// In this order: who reads from disk what is being dropped has read the generation before, and does not admit it.
+    /// In this order: a reader that still finds the dropped entry on disk has read the older generation, and cannot
+    /// admit it.
     pub(in crate::cache) fn raise(&self, id: &ObjectId, drop_entry: impl FnOnce()) {
         let stripe = self.stripe(id);
         let _held = stripe.admission.lock();
@@ -187,8 +188,8 @@ impl Generations {
         stripe.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Runs `put_entry` with a new generation of `id`, and raises it to that under the same lock, unless it was raised
-    /// since `generation`; says whether it did. In this order, as [`Generations::raise`].
+    /// Runs `put_entry` with the next generation of `id`, and raises it to that under the same lock, unless it was
+    /// raised since `generation`. Returns whether it did. In this order, as [`Generations::raise`].
     pub(in crate::cache) fn replace(
         &self,
         id: &ObjectId,
@@ -212,12 +213,12 @@ impl Generations {
         self.bucket_stripe(hash).epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The outcome of a write of `id` is unknown: for a minute it is revalidated on every read.
+    /// Notes that the outcome of a write of `id` is unknown: for a minute it is revalidated on every read.
     pub(in crate::cache) fn outcome_unknown(&self, id: &ObjectId) {
         self.stripe(id).writes.unknown_for(self.started.elapsed(), OUTCOME_UNKNOWN_FOR);
     }
 
-    /// As [`Generations::suspect`], for every object of a bucket.
+    /// As [`Generations::outcome_unknown`], for every object of a bucket.
     pub(in crate::cache) fn bucket_outcome_unknown(&self, realm: &Realm, bucket: &BucketName) {
         let hash = ObjectId::hash_bucket(realm, bucket);
         self.bucket_stripe(hash).writes.unknown_for(self.started.elapsed(), OUTCOME_UNKNOWN_FOR);
@@ -229,7 +230,7 @@ impl Generations {
             || self.bucket_stripe(id.bucket_hash64()).writes.are_suspect(elapsed)
     }
 
-    /// From now on and until [`Generations::write_ended`], nobody knows what the object is.
+    /// Notes that a write begins: until [`Generations::write_ended`], the state of the object is unknown.
     pub(in crate::cache) fn write_begins(&self, id: &ObjectId, kind: InFlight) {
         self.stripe(id).writes.begin(kind);
     }
@@ -259,8 +260,8 @@ impl Generations {
         self.bucket_stripe(hash).writes.end(kind);
     }
 
-    /// Whether every read of `id` must ask the origin first: the outcome of a write is unknown, a write that has
-    /// invalidated nothing is in flight (R8, R40), or one of another replica may not be known.
+    /// Whether every read of `id` must be revalidated: the outcome of a write is unknown, a tentative write is in
+    /// flight (R8, R40), or a write of another replica may be unknown here.
     pub(in crate::cache) fn must_confirm(&self, id: &ObjectId) -> bool {
         !self.certainty.holds()
             || self.stripe(id).writes.may_be_refused()
@@ -281,7 +282,7 @@ impl Generations {
         &self.buckets[index(hash, BUCKET_STRIPES)]
     }
 
-    /// A number that changes with every invalidation of the bucket as a whole.
+    /// Returns a number that changes with every invalidation of the bucket as a whole.
     pub(in crate::cache) fn bucket_invalidations(&self, bucket_hash: u64) -> u64 {
         self.bucket_stripe(bucket_hash).epoch.load(Ordering::Acquire)
     }

@@ -1,5 +1,4 @@
-//! Invalidation of what is cached of objects and buckets, by writes that pass through, events, purges and answers of
-//! the origin.
+//! Invalidation of cached objects and buckets, by writes that pass through, events, purges and responses of the origin.
 
 use std::sync::Arc;
 
@@ -14,9 +13,9 @@ use crate::metrics;
 use crate::metrics::cache::InvalidationCause;
 use crate::s3::{BucketName, ETag, ObjectId, Realm};
 
-/// A write that may be on its way; what is learned of its objects meanwhile is not kept on disk.
+/// A guard for a write in flight; metadata of its objects that is learned meanwhile is not kept on disk.
 ///
-/// One that is tentative and of which nobody said how it ended has changed what it names.
+/// If a tentative write is dropped without [`Writing::conclude`], its outcome is unknown.
 pub struct Writing {
     invalidation: Arc<Invalidation>,
     objects: Vec<ObjectId>,
@@ -26,7 +25,7 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// It was refused, or what it may have changed is invalidated.
+    /// Notes that the write was refused, or that what it may have changed is invalidated.
     pub fn conclude(&mut self) {
         self.concluded = true;
     }
@@ -52,7 +51,7 @@ impl Drop for Writing {
     }
 }
 
-/// Ends the validity of metadata, records on disk and lists of objects and of whole buckets.
+/// Invalidates metadata, records on disk and listings of objects and of whole buckets.
 pub(in crate::cache) struct Invalidation {
     objects: Arc<ObjectTiers>,
     lists: Arc<Lists>,
@@ -68,8 +67,8 @@ impl Invalidation {
         Self { objects, lists, recent_writes }
     }
 
-    /// A write of these objects begins, and ends when what this returns is dropped. To be called before they are
-    /// invalidated for the first time, and before the write is sent.
+    /// Notes that a write of these objects begins; it ends when the returned guard is dropped. Call it before they are
+    /// first invalidated, and before the write is sent.
     pub(in crate::cache) fn write_begins(
         self: &Arc<Self>,
         objects: Vec<ObjectId>,
@@ -82,7 +81,7 @@ impl Invalidation {
         Writing { invalidation: self.clone(), objects, bucket: None, kind, concluded: false }
     }
 
-    /// As [`Self::write_begins`], of what may be any object of a bucket.
+    /// As [`Self::write_begins`], for a write that may change any object of a bucket.
     pub(in crate::cache) fn bucket_write_begins(
         self: &Arc<Self>,
         realm: &Realm,
@@ -95,10 +94,10 @@ impl Invalidation {
         Writing { invalidation: self.clone(), objects: Vec::new(), bucket, kind, concluded: false }
     }
 
-    /// The object changed, was written or removed: forget what is known of it. Its blocks stay under their
-    /// version and age out.
+    /// Invalidates the metadata of an object that changed, was written or removed. Its blocks stay under their version
+    /// and age out.
     ///
-    /// Applied when this returns; durable when [`ObjectTiers::durable`] does with what this returns.
+    /// Applied when this returns; durable when [`ObjectTiers::durable`] returns for the ticket.
     pub(in crate::cache) fn invalidate(
         &self,
         id: &ObjectId,
@@ -115,8 +114,8 @@ impl Invalidation {
         ticket
     }
 
-    /// A number that changes with every invalidation of a bucket as a whole, by a write to the bucket itself
-    /// for one.
+    /// Returns a number that changes with every invalidation of a bucket as a whole, such as by a write to the bucket
+    /// itself.
     #[must_use]
     pub(in crate::cache) fn writes_of_bucket(&self, realm: &Realm, bucket: &BucketName) -> u64 {
         let generations = &self.objects.generations;
@@ -144,8 +143,8 @@ impl Invalidation {
         ticket
     }
 
-    /// What is said of the object changed, or was written anew as it is: what is known of it is confirmed by one HEAD
-    /// before it is served again, and its blocks stay (R10). An absence is forgotten.
+    /// Marks an object stale whose metadata changed, or which was rewritten unchanged. One HEAD revalidates it before
+    /// it is served again, and its blocks stay (R10). A cached absence is invalidated.
     pub(in crate::cache) fn mark_stale(
         &self,
         id: &ObjectId,
@@ -168,8 +167,8 @@ impl Invalidation {
         ticket
     }
 
-    /// New bytes were written under this name, with this `ETag` if it is told. When that is the one we hold, it may be
-    /// the echo of our own write: then one HEAD says so, and the blocks stay (R10).
+    /// Applies a write of new bytes under this name, with their `ETag` if it is known. If the cached `ETag` is the
+    /// same, it may be the echo of our own write: one HEAD revalidates it, and the blocks stay (R10).
     pub(in crate::cache) fn written(
         &self,
         id: &ObjectId,
@@ -184,7 +183,7 @@ impl Invalidation {
         }
     }
 
-    /// A write's outcome is unknown: for a minute each read of the key asks the origin first (R8).
+    /// Notes that the outcome of a write is unknown: for a minute each read of the key revalidates it (R8).
     pub(in crate::cache) fn outcome_unknown(&self, id: &ObjectId) -> Option<Ticket> {
         self.objects.generations.outcome_unknown(id);
         self.lists.outcome_unknown(id.realm(), id.bucket());
@@ -202,7 +201,7 @@ impl Invalidation {
         self.invalidate_bucket(realm, bucket, InvalidationCause::UnknownOutcome)
     }
 
-    /// A pinned fetch met another version.
+    /// Invalidates an object after a pinned fetch met another version.
     pub(in crate::cache) fn changed(&self, id: &ObjectId, generation: Generation) {
         if self.objects.generations.is_current(id, generation) {
             self.invalidate(id, InvalidationCause::Origin);

@@ -1,11 +1,11 @@
-//! Where the metadata of a columnar file begins, as its last bytes say.
+//! Location of the metadata of a columnar file, from the last bytes of the file.
 //!
-//! Readers of Parquet and ORC read the end of the file first and then the metadata before it, of which the end has the
-//! length. Nothing else is parsed.
+//! Readers of Parquet and ORC read the end of the file first, which holds the length of the metadata before it, and
+//! then the metadata. Nothing else is parsed.
 
-/// The last bytes of a file that say where its metadata is.
+/// Bytes read from the end of a file to locate its metadata.
 pub(in crate::cache) const TRAILER: u64 = 256;
-/// Metadata that is longer is not fetched ahead.
+/// Maximum length of metadata that is fetched ahead, in bytes.
 const MOST: u64 = 16 << 20;
 
 /// A file format with its metadata at the end.
@@ -16,7 +16,7 @@ pub(in crate::cache) enum Columnar {
 }
 
 impl Columnar {
-    /// By the name of a key.
+    /// Returns the format by the extension of a key.
     pub(in crate::cache) fn of(key: &str) -> Option<Self> {
         let (_, extension) = key.rsplit_once('.')?;
         match extension {
@@ -26,8 +26,8 @@ impl Columnar {
         }
     }
 
-    /// The bytes of metadata at the end of a file that ends with `trailer`, all of them. `None`: it is no such file, or they
-    /// are too many.
+    /// Returns the length of the metadata at the end of a file that ends with `trailer`, trailer included. `None`: the
+    /// file has another format, or the metadata is too long.
     pub(in crate::cache) fn metadata(self, trailer: &[u8]) -> Option<u64> {
         let length = match self {
             Self::Parquet => parquet(trailer)?,
@@ -37,7 +37,7 @@ impl Columnar {
     }
 }
 
-/// `metadata, its length (4 bytes, little endian), "PAR1"`; "PARE" where it is encrypted.
+/// Parses `metadata, its length (4 bytes, little endian), "PAR1"`; "PARE" where it is encrypted.
 fn parquet(trailer: &[u8]) -> Option<u64> {
     let (rest, magic) = trailer.split_last_chunk::<4>()?;
     let (_, length) = rest.split_last_chunk::<4>()?;
@@ -45,7 +45,8 @@ fn parquet(trailer: &[u8]) -> Option<u64> {
     is_one.then(|| 8 + u64::from(u32::from_le_bytes(*length)))
 }
 
-/// `metadata, footer, postscript, its length (1 byte)`; the postscript has the lengths of both in a protobuf message.
+/// Parses `metadata, footer, postscript, its length (1 byte)`; the postscript has the lengths of the first two in a
+/// protobuf message.
 fn orc(trailer: &[u8]) -> Option<u64> {
     let (length, rest) = trailer.split_last()?;
     let start = rest.len().checked_sub(usize::from(*length))?;

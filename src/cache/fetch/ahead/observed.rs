@@ -1,4 +1,4 @@
-//! The latest reads of the latest objects, and what was fetched ahead of them.
+//! Recent reads of recently read objects, and the bytes fetched ahead of them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::pattern::{Outcome, Reads};
 use crate::metrics::read_ahead as metrics;
 use crate::s3::ObjectId;
 
-/// Objects whose reads are remembered, at most.
+/// Maximum number of objects whose reads are remembered.
 const OBJECTS: usize = 512;
-/// Spans that are fetched ahead at the same time, at most.
+/// Maximum number of concurrent fetches ahead.
 const FETCHES: usize = 64;
-/// So many fetches after which what was not read is counted.
+/// Number of fetches between two counts of unread bytes.
 const COUNTED_AFTER: u64 = 64;
 
-/// The latest reads of the latest objects.
+/// Recent reads of recently read objects.
 pub(in crate::cache) struct ReadAhead {
     is_enabled: bool,
     /// Bounded: an object takes the place of another with the same hash.
@@ -64,7 +64,7 @@ impl ReadAhead {
         result
     }
 
-    /// What is likely to be read after `range` of an object of `size` bytes, at most `most` bytes.
+    /// Returns the ranges likely to be read after `range` of an object of `size` bytes, at most `most` bytes.
     pub(in crate::cache) fn next(
         &self,
         id: &ObjectId,
@@ -77,7 +77,7 @@ impl ReadAhead {
         Self::with(slot, hash, |reads| reads.read(range, (size, most), Instant::now()))
     }
 
-    /// These were fetched ahead.
+    /// Notes spans that were fetched ahead.
     pub(in crate::cache) fn fetched(
         &self,
         id: &ObjectId,
@@ -94,7 +94,7 @@ impl ReadAhead {
         }
     }
 
-    /// `None`: enough is being fetched.
+    /// Returns a permit for a fetch ahead, or `None` if too many are running.
     pub(in crate::cache) fn permit(&self) -> Option<OwnedSemaphorePermit> {
         self.fetches.clone().try_acquire_owned().ok()
     }

@@ -1,8 +1,8 @@
 //! Patterns in the reads of one object, each of them a request of its own: in order, and at equal distances.
 //!
-//! A reader in order begins where an earlier read ended; what it reads ahead grows with what it has read. Reads at equal
-//! distances repeat after one or several others, as those of a few columns of each row group do. What was fetched for
-//! neither is counted as wasted, and a pattern that wastes more than it brings is not followed any further.
+//! A reader in order begins where an earlier read ended; what it reads ahead grows with what it has read. Reads at
+//! equal distances repeat after one or several others, as those of a few columns of each row group do. Bytes fetched
+//! ahead and not read count as wasted; a pattern that wastes more than it brings is not followed any further.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -11,24 +11,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Reads of an object that are remembered.
+/// Number of reads remembered per object.
 const READS: usize = 24;
-/// Reads after which a pattern may repeat.
+/// Maximum period of a pattern, in reads.
 const PERIOD: usize = 8;
-/// Reads in order, the first included, before any is expected.
+/// Sequential reads, the first included, before more are predicted.
 const IN_ORDER: u32 = 3;
-/// Reads that repeat others at the same distance, before more are expected to.
+/// Reads that repeat others at the same distance, before more are predicted.
 const REPEATS: usize = 3;
-/// Bytes that a reader in order may leave out, and by which equal distances may differ.
+/// Bytes that a sequential reader may skip, and by which equal distances may differ.
 const NEAR: u64 = 64 * 1024;
-/// Spans of an object that were fetched and not read yet.
+/// Maximum number of spans of an object that were fetched ahead and not read yet.
 const SPANS: usize = 32;
-/// What was not read for so long is wasted.
+/// Time after which bytes that were fetched ahead and not read count as wasted.
 const UNREAD: Duration = Duration::from_mins(1);
-/// Bytes that may be wasted before a pattern has brought anything.
+/// Bytes that may be wasted before any byte fetched ahead is read.
 const TRIAL: u64 = 2 << 20;
 
-/// Bytes that were fetched ahead, by what became of them since they were last counted.
+/// Bytes fetched ahead that were read or wasted since they were last counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::cache) struct Outcome {
     pub(in crate::cache) used: u64,
@@ -38,11 +38,11 @@ pub(in crate::cache) struct Outcome {
 #[derive(Debug, Clone)]
 struct Read {
     span: Range<u64>,
-    /// Reads in order that end with this one,
+    /// Sequential reads that end with this one, and
     streak: u32,
-    /// and their bytes.
+    /// their bytes.
     bytes: u64,
-    /// Up to where more was expected.
+    /// End of the predicted range, as an offset in the object.
     expected: u64,
 }
 
@@ -71,7 +71,7 @@ pub(in crate::cache) struct Reads {
 }
 
 impl Reads {
-    /// Takes a read of an object of `size` bytes. Returns what is likely to be read next, at most `most` bytes.
+    /// Takes a read of an object of `size` bytes. Returns the ranges likely to be read next, at most `most` bytes.
     pub(in crate::cache) fn read(
         &mut self,
         span: &Range<u64>,
@@ -103,7 +103,7 @@ impl Reads {
         next
     }
 
-    /// So much was fetched because it is likely to be read.
+    /// Notes a span that was fetched ahead.
     pub(in crate::cache) fn fetched(&mut self, span: Range<u64>, now: Instant) {
         if self.ahead.len() == SPANS {
             let oldest = self.ahead.pop_front();
@@ -112,13 +112,13 @@ impl Reads {
         self.ahead.push_back(Span { span, since: now });
     }
 
-    /// What became of bytes fetched ahead since this was last asked. What was not read for long is wasted.
+    /// Returns the bytes used and wasted since the last call. Bytes not read for [`UNREAD`] are wasted.
     pub(in crate::cache) fn outcome(&mut self, now: Instant) -> Outcome {
         self.expire(now);
         std::mem::take(&mut self.counted)
     }
 
-    /// The same when nothing is read of it any more.
+    /// Returns the final outcome of an object that is not tracked any more: its unread bytes are wasted.
     pub(in crate::cache) fn end(mut self) -> Outcome {
         for span in std::mem::take(&mut self.ahead) {
             self.waste(span.bytes());
@@ -131,7 +131,7 @@ impl Reads {
         self.counted.wasted += bytes;
     }
 
-    /// Counts what was fetched ahead of a read.
+    /// Counts the bytes of a read that were fetched ahead.
     fn take(&mut self, read: &Range<u64>) {
         let (mut left, mut sliver) = (VecDeque::new(), 0);
         for Span { span, since } in std::mem::take(&mut self.ahead) {
@@ -169,7 +169,7 @@ impl Reads {
         }
     }
 
-    /// The read, with what it goes on with.
+    /// Returns the read, with the streak that it continues.
     fn in_order(&self, span: &Range<u64>) -> Read {
         let follows =
             |read: &&Read| read.span.end <= span.start && span.start - read.span.end <= NEAR;
@@ -185,7 +185,7 @@ impl Reads {
         }
     }
 
-    /// As much again as was read in order, once half of what was expected before is read.
+    /// Predicts as many bytes as were read in order, once half of the last prediction is read.
     fn next_in_order(&mut self, most: u64) -> Vec<Range<u64>> {
         let Some(last) = self.latest.back_mut() else { return Vec::new() };
         let depth = last.bytes.min(most);
@@ -198,7 +198,7 @@ impl Reads {
         Some(next).filter(|next| !next.is_empty()).into_iter().collect()
     }
 
-    /// The reads that repeat those of the latest period.
+    /// Predicts the reads that repeat those of the latest period.
     fn next_at_distance(&self, most: u64) -> Vec<Range<u64>> {
         let periods = (1..=PERIOD).map(|period| (self.repeats(period), period));
         // Of several the one that has held for longest, and of those the shortest.
@@ -226,7 +226,7 @@ impl Reads {
         moved.collect()
     }
 
-    /// How many of the latest reads, one after the other, repeat those of a period before at the same distance.
+    /// Counts the latest consecutive reads that each lie at the same distance from the read one period before.
     fn repeats(&self, period: usize) -> usize {
         let count = self.latest.len();
         if count <= period {
@@ -250,16 +250,16 @@ impl Reads {
         }
     }
 
-    /// The latest read but so many.
+    /// Returns the span of the read that is `back` reads before the latest.
     fn span(&self, back: usize) -> &Range<u64> {
         &self.latest[self.latest.len() - 1 - back].span
     }
 }
 
-/// How a read differs from the one a period before.
+/// Difference between a read and the one a period before: distance of their starts, and difference of lengths.
 struct Distance {
     by: i128,
-    /// By how many bytes it is longer or shorter.
+    /// Difference of their lengths, in bytes.
     other: u64,
 }
 
@@ -271,7 +271,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const MOST: u64 = 8 * MIB;
 
-    /// What is fetched ahead for these reads of an object of 1 GiB, each fetched at once, and what becomes of it.
+    /// Returns the spans fetched ahead for these reads of an object of 1 GiB, each fetched at once, and their outcome.
     fn ahead(spans: impl IntoIterator<Item = Range<u64>>) -> (Vec<Range<u64>>, Outcome) {
         let (mut reads, now) = (Reads::default(), Instant::now());
         let mut fetched = Vec::new();

@@ -1,4 +1,4 @@
-//! What a reader has fetched: the bytes that it needs now, and those that it reads ahead.
+//! Fetches of a reader: the bytes that it needs now, and those that it reads ahead.
 
 use std::ops::Range;
 
@@ -14,21 +14,21 @@ use crate::cache::lookup::error::CacheError;
 use crate::cache::memory::block::Block;
 use crate::origin::Class;
 
-/// A range that has no more to bring is as good as done: the next one is asked for before the connection is idle.
+/// Bytes left at which a range counts as done: the next one is requested before the connection is idle.
 const ALMOST_NONE: u64 = 4 * UNIT;
 
 impl BlockReader {
-    /// Whether the client takes less than a block in a second.
+    /// Whether the client takes less than a block per second.
     fn is_slow(&self) -> bool {
         self.pace.rate() < self.version.block_size()
     }
 
-    /// Whether no more is fetched than the client takes in a second: it is slow, and memory is scarce.
+    /// Whether to fetch only what the client takes in a second, since it is slow and memory is scarce.
     pub(in crate::cache) fn is_thrifty(&self) -> bool {
         self.is_slow() && !self.fetcher.budget.has_plenty()
     }
 
-    /// Claims or fetches the bytes at the reader's place, waiting for memory if it must.
+    /// Claims or fetches the bytes at the reader's position, waiting for memory if necessary.
     pub(in crate::cache) async fn fetch(&mut self) -> Result<(), CacheError> {
         self.pace.fetches();
         // What was planned did not bring these bytes: they left memory meanwhile, or were never claimed.
@@ -68,8 +68,9 @@ impl BlockReader {
         Ok(())
     }
 
-    /// Memory for the bytes up to `fetch_end`, or at least for those of the block that is needed now; for a slow client,
-    /// while memory is scarce, for the part of it that it takes in a second. Returns up to where it is paid for.
+    /// Acquires memory for the bytes up to `fetch_end`, or at least for those of the block that is needed now. For a
+    /// slow client, while memory is scarce, it acquires the part that the client takes in a second. Returns the permit
+    /// with its bytes, and the end that it covers.
     async fn pay(
         &mut self,
         block_end: u64,
@@ -92,12 +93,12 @@ impl BlockReader {
         Ok(((paid, bytes), fetch_end))
     }
 
-    /// Where the block ends that holds the last byte before `end`.
+    /// Returns the end of the block that holds the last byte before `end`.
     fn block_end(&self, end: u64) -> u64 {
         self.version.block_at(end - 1).end()
     }
 
-    /// Up to where bytes are fetched when those up to `end` are wanted.
+    /// Returns the end of the fetch when the bytes up to `end` are wanted.
     fn fetch_end(&self, end: u64) -> u64 {
         match self.granularity {
             Granularity::Block => self.block_end(end),
@@ -105,7 +106,7 @@ impl BlockReader {
         }
     }
 
-    /// Tops the window up once a whole fetch fits into it, or the rest of the range.
+    /// Refills the read-ahead window once a whole fetch fits into it, or the rest of the range.
     pub(in crate::cache) fn read_ahead(&mut self) {
         let target = self.end.min(self.at + self.window);
         let planned = self.planned.max(self.at);
@@ -140,7 +141,7 @@ impl BlockReader {
         self.planned = upto;
     }
 
-    /// Ranges that it may have fetched beside those that are under way, for `wanted` bytes.
+    /// Returns the number of ranges that may be fetched in addition to those under way, for `wanted` bytes.
     fn may_begin(&mut self, wanted: u64) -> u64 {
         let width = self.width.get_or_insert_with(|| self.fetcher.origin.width_of(&self.id));
         let mut under_way = 0;
@@ -184,7 +185,7 @@ impl BlockReader {
         Reading { id, version, generation: *generation, class, unit: *unit }
     }
 
-    /// How urgent the bytes at its place are.
+    /// Returns the priority class of the bytes at its position.
     pub(in crate::cache) fn class(&self) -> Class {
         self.fetching.class(self.end - self.at)
     }
