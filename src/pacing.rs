@@ -1,4 +1,4 @@
-//! The time between attempts: exponential backoff with jitter, and a limit on how often something is done.
+//! Pauses between attempts: exponential backoff with jitter, and a rate limit.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,33 +6,33 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::Instant;
 
-/// Pauses between attempts that fail in a row: each ceiling is twice the one before, up to a cap.
+/// Pauses between consecutive failed attempts: each ceiling is twice the one before, up to a cap.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     base: Duration,
     cap: Duration,
-    /// What a pause is of its ceiling.
+    /// Share of its ceiling that a pause takes.
     jitter: RangeInclusive<f64>,
     failures: u32,
 }
 
 impl Backoff {
-    /// Pauses anywhere between nothing and their ceiling, which spread the attempts of many clients the most.
+    /// Creates pauses anywhere between zero and their ceiling, which spread the attempts of many clients the most.
     pub(crate) fn with_full_jitter(base: Duration, cap: Duration) -> Self {
         Self { base, cap, jitter: 0.0..=1.0, failures: 0 }
     }
 
-    /// Pauses of at least the half of their ceiling, for attempts that must not come quickly after one another.
+    /// Creates pauses of at least half of their ceiling, for attempts that must not follow each other quickly.
     pub(crate) fn with_half_jitter(base: Duration, cap: Duration) -> Self {
         Self { base, cap, jitter: 0.5..=1.0, failures: 0 }
     }
 
-    /// The longest pause.
+    /// Returns the longest pause.
     pub(crate) fn cap(&self) -> Duration {
         self.cap
     }
 
-    /// How many attempts have failed in a row.
+    /// Returns the number of consecutive failed attempts.
     pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
@@ -44,13 +44,13 @@ impl Backoff {
         ceiling.mul_f64(rand::thread_rng().gen_range(self.jitter.clone()))
     }
 
-    /// An attempt succeeded.
+    /// Resets the backoff after a success.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
-/// Lets something happen once in each interval at most: a warning, or an attempt.
+/// Limits an event, such as a warning or an attempt, to once per interval.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     interval: Duration,
@@ -62,7 +62,7 @@ impl RateLimit {
         Self { interval, last: None }
     }
 
-    /// Whether it may happen now; then it counts as having happened.
+    /// Whether the event may happen now. If so, records that it happened.
     pub(crate) fn allow(&mut self) -> bool {
         let allowed = self.last.is_none_or(|last| last.elapsed() >= self.interval);
         if allowed {
@@ -71,12 +71,12 @@ impl RateLimit {
         allowed
     }
 
-    /// When it happened last.
+    /// Returns the time of the last event.
     pub(crate) fn last(&self) -> Option<Instant> {
         self.last
     }
 
-    /// Takes it for never having happened.
+    /// Forgets the last event.
     pub(crate) fn reset(&mut self) {
         self.last = None;
     }

@@ -1,8 +1,8 @@
-//! Hedged requests: a read that the origin is late with is asked a second time, and the first validated answer is taken.
+//! Hedged requests: a late read is sent to the origin a second time, and the first validated response is used.
 //!
-//! What is late follows from what the origin showed lately ([`model`]), how many requests are repeated from what it
-//! answered ([`budget`]). An object store is bimodal: some objects are cold and answered later, all of them alike. Hence
-//! the second request is not sent at the slowest hundredth alone, but where waiting on is unlikely to be worth it.
+//! The threshold for lateness follows from recent latencies ([`model`]), and the number of hedges from recent answers
+//! ([`budget`]). An object store is bimodal: some objects are cold and take longer, all of them alike. Hence lateness
+//! is not the 99th percentile alone, but the point where waiting on is unlikely to be worth it.
 
 mod budget;
 mod model;
@@ -23,21 +23,21 @@ pub(super) use race::About;
 use super::Asked;
 use crate::metrics::hedging::{self as counters, Phase};
 
-/// No request is repeated earlier than this: an origin so near is waited for,
+/// Minimum delay before a request is hedged: a near origin is waited for.
 const LEAST: Duration = Duration::from_millis(10);
-/// and no body: another one costs all its bytes.
+/// Minimum delay before a body is hedged: its copy costs all its bytes.
 const LEAST_OF_BODY: Duration = Duration::from_millis(100);
-/// A body of which nothing came for so many times as long as nearly all bodies take as a whole,
+/// A body has stalled after this many times the 99th percentile of whole bodies without a byte.
 const STALLED: u32 = 4;
-/// and at least this long, does not go on.
+/// Minimum time without a byte after which a body has stalled.
 const LEAST_OF_STALL: Duration = Duration::from_secs(1);
-/// The delays of requests that began together are spread by as much. Only upwards: where latencies are alike, a little
-/// less than the slowest hundredth is usual.
+/// Random share by which delays are lengthened, so that requests sent together are not hedged together. Delays are
+/// never shortened: where latencies are alike, a little less than the 99th percentile is usual.
 const JITTER: f64 = 0.2;
-/// The bytes that a part is thought to have.
+/// Assumed bytes of a part.
 const PART: u64 = 8 << 20;
 
-/// What hedging knows of the origin.
+/// Hedging state of one origin: latency models and the budget.
 #[derive(Debug)]
 pub(super) struct Hedging {
     enabled: bool,
@@ -53,7 +53,7 @@ impl Hedging {
         Self { enabled, heads, first_bytes, bodies, budget: Budget::default() }
     }
 
-    /// How long the answer to a request for `bytes` is waited for before it is sent again; `None`: for as long as it takes.
+    /// Returns the delay after which a request for `bytes` is hedged; `None`: it is not.
     pub(super) fn delay(&self, phase: Phase, bytes: u64) -> Option<Duration> {
         if !self.enabled {
             return None;
@@ -64,18 +64,19 @@ impl Hedging {
         Some(late(quantiles).mul_f64(spread).max(least))
     }
 
-    /// How long the next bytes of a body of `bytes` are waited for; `None`: as long as the configuration says.
+    /// Returns the time without a byte after which a body of `bytes` has stalled; `None`: the configured timeout
+    /// applies.
     pub(super) fn stall(&self, bytes: u64) -> Option<Duration> {
         let quantiles = self.model(Phase::Body).quantiles(bytes).filter(|_| self.enabled)?;
         Some((quantiles.p99 * STALLED).max(LEAST_OF_STALL))
     }
 
-    /// The time that half of the bodies of `bytes` take.
+    /// Returns the median duration of responses of `bytes`.
     pub(super) fn usual(&self, phase: Phase, bytes: u64) -> Option<Duration> {
         self.model(phase).quantiles(bytes).map(|quantiles| quantiles.median)
     }
 
-    /// A request for `bytes` was answered after `elapsed`; not one whose copy was faster.
+    /// Records a response to a request for `bytes` after `elapsed`; not for a request whose hedge was faster.
     pub(super) fn answered(&self, phase: Phase, bytes: u64, elapsed: Duration) {
         if !self.enabled {
             return;
@@ -90,12 +91,12 @@ impl Hedging {
         }
     }
 
-    /// The origin asks for less.
+    /// Records that the origin throttles.
     pub(super) fn throttled(&self) {
         self.budget.pause_from(Instant::now());
     }
 
-    /// Takes a hedge of a request for something in the bucket with this hash.
+    /// Takes a permit for a hedge in the bucket with this hash, if one is left.
     pub(super) fn permit(&self, phase: Phase, bucket: u64) -> Option<Permit> {
         self.budget.take(phase, bucket, Instant::now())
     }
@@ -109,13 +110,13 @@ impl Hedging {
     }
 }
 
-/// From when on an answer is late.
+/// Returns the time after which a response counts as late.
 fn late(quantiles: Quantiles) -> Duration {
     let Quantiles { median, p95, p99 } = quantiles;
     p99.min(p95.mul_f64(1.25)).min(median * 5)
 }
 
-/// About how many bytes are asked for.
+/// Estimates the number of requested bytes.
 pub(super) fn bytes_of(asked: &Asked) -> u64 {
     match asked {
         Asked::Whole(bytes) | Asked::Suffix(bytes) => *bytes,

@@ -1,16 +1,16 @@
-//! How long idle connections are kept: as long as the origin shows that it keeps them.
+//! Idle timeout of connections, adapted to the time for which the origin keeps them open.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// It is never shorter than this, if so much is allowed: every service keeps them for some seconds.
+/// Minimum of the timeout, if the configuration allows as much: every service keeps connections for some seconds.
 const LEAST: Duration = Duration::from_secs(4);
-/// After so long without a dead connection it is doubled.
+/// Time without a dead connection after which the timeout is doubled.
 const SETTLED: Duration = Duration::from_mins(10);
 
-/// The time for which an idle connection is kept.
+/// The adaptive idle timeout of connections.
 #[derive(Debug)]
 pub(super) struct KeepAlive {
     most: Duration,
@@ -20,17 +20,17 @@ pub(super) struct KeepAlive {
 #[derive(Debug)]
 struct Limit {
     time: Duration,
-    /// When it was last changed.
+    /// Time of the last change.
     since: Instant,
 }
 
 impl KeepAlive {
-    /// At first, and at most, `most`.
+    /// Starts at `most`, the upper limit.
     pub(super) fn new(most: Duration) -> Self {
         Self { most, limit: Mutex::new(Limit { time: most, since: Instant::now() }) }
     }
 
-    /// The time for which a connection is kept now.
+    /// Returns the current idle timeout.
     pub(super) fn limit(&self) -> Duration {
         let mut limit = self.limit.lock();
         if limit.time < self.most && limit.since.elapsed() >= SETTLED {
@@ -39,7 +39,7 @@ impl KeepAlive {
         limit.time
     }
 
-    /// A connection that had been idle for so long was dead when it was used: others are kept for less.
+    /// Shortens the timeout because a connection with this idle time turned out to be dead.
     pub(super) fn was_dead(&self, idle: Duration) {
         let (mut limit, least) = (self.limit.lock(), LEAST.min(self.most));
         let time = (idle / 4 * 3).max(least);

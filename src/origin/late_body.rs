@@ -1,4 +1,4 @@
-//! A body that falls behind: its rest is asked for a second time, and whichever is faster is read on.
+//! Hedging of bodies that fall behind: their rest is requested a second time, and the faster response is read on.
 
 use std::ops::Range;
 use std::pin::{Pin, pin};
@@ -12,28 +12,28 @@ use super::exchange::Exchange;
 use super::hedging::{Hedging, Permit};
 use crate::metrics::hedging::Phase;
 
-/// A second request for the rest of a body.
+/// A second request under way for the rest of a body.
 pub(super) type Asking =
     Pin<Box<dyn Future<Output = Result<(Exchange, Checked), OriginError>> + Send>>;
 
-/// A slower body is read on unless its rest would take so many times as long as usual.
+/// Factor by which the rest of a slow body must exceed its usual time before its hedge replaces it.
 const MUCH_SLOWER: f64 = 1.5;
 
-/// How long a body was waited for, and the second request for its rest.
+/// Time spent waiting for one body, and the hedge for its rest.
 #[derive(Default)]
 pub(super) struct Waiting {
     bytes: u64,
     waited: Duration,
-    /// After this time it is late; `None`: it is waited for as long as it takes.
+    /// Waiting time after which the body is late; `None`: it is never hedged.
     limit: Option<Duration>,
-    /// After so long without a byte it has stalled; `None`: that is left to the timeout of reads.
+    /// Time without a byte after which the body has stalled; `None`: the read timeout applies.
     stall: Option<Duration>,
     copy: Option<Repeated>,
-    /// Another request had a part in it: its time says nothing of the origin.
+    /// Whether several requests served the body, so that its time is not recorded.
     is_mixed: bool,
 }
 
-/// The second request, until its head has come.
+/// The hedge, until its response head arrives.
 struct Repeated {
     asking: Asking,
     permit: Permit,
@@ -41,23 +41,23 @@ struct Repeated {
     since: Instant,
 }
 
-/// What came first.
+/// The first event of a body and its hedge.
 pub(super) enum First<'a> {
-    /// More of the body, or its end.
+    /// More bytes of the body, or its end.
     Read(Result<Option<&'a [u8]>, OriginError>),
-    /// A faster answer.
+    /// A faster response.
     Other(Box<(Exchange, Checked)>),
 }
 
 impl Waiting {
-    /// For a body of `bytes`.
+    /// Starts for a body of `bytes`.
     pub(super) fn new(hedging: &Hedging, bytes: u64) -> Self {
         let (limit, stall) = (hedging.delay(Phase::Body, bytes), hedging.stall(bytes));
         Self { bytes, limit, stall, ..Self::default() }
     }
 
-    /// The next bytes of `exchange`, whose body still has to bring `rest`; or a second answer for the rest, which is asked
-    /// for by `ask` when it is late.
+    /// Returns the next bytes of `exchange`, which still has to deliver `rest`; or a second response for the rest,
+    /// requested by `ask` when the body is late.
     pub(super) async fn first<'a>(
         &mut self,
         exchange: &'a mut Exchange,
@@ -93,7 +93,7 @@ impl Waiting {
         First::Read(read)
     }
 
-    /// Asks again, or later if that may not be now.
+    /// Sends the hedge, or postpones it if it is not permitted now.
     fn repeat(&mut self, from: u64, ask: impl Fn() -> Option<(Permit, Asking)>) {
         let Some((permit, asking)) = ask() else {
             self.limit = self.limit.map(|limit| limit * 2);
@@ -103,7 +103,7 @@ impl Waiting {
         self.copy = Some(Repeated { asking, permit, from, since: Instant::now() });
     }
 
-    /// The second answer, unless the first one has come to be faster.
+    /// Returns the second response, unless the first one has overtaken it.
     fn chosen(
         &mut self,
         answer: Result<(Exchange, Checked), OriginError>,
@@ -135,12 +135,12 @@ impl Waiting {
         }
     }
 
-    /// It goes on over a new request, whatever was under way.
+    /// Continues with a new request, and drops any hedge.
     pub(super) fn resumed(&mut self) {
         (self.copy, self.limit, self.is_mixed) = (None, None, true);
     }
 
-    /// The body has come to its end.
+    /// Records the time of a completed body.
     pub(super) fn ended(&self, hedging: &Hedging) {
         if !self.is_mixed {
             hedging.answered(Phase::Body, self.bytes, self.waited);
@@ -149,7 +149,7 @@ impl Waiting {
 }
 
 impl Repeated {
-    /// Whether the first request is the slower one, which has brought all before `rest`.
+    /// Whether the first request, which has delivered everything before `rest`, is the slower one.
     fn is_slower(&self, rest: &Range<u64>, hedging: &Hedging) -> bool {
         let (left, brought) = (rest.end - rest.start, rest.start - self.from);
         if brought == 0 {

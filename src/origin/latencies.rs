@@ -1,8 +1,8 @@
-//! How fast the origin's addresses answer, each compared with the others.
+//! Latencies of the origin's addresses, each compared with the others.
 //!
-//! Requests go to all addresses alike, so their usual latencies are alike, whatever is asked. An address that is much
-//! slower than most others for a while has a problem of its own. Single late answers say nothing: geometric means are
-//! compared, in which each answer has a small part.
+//! Requests go to all addresses alike, so their usual latencies are alike, whatever is requested. An address that is
+//! much slower than most others for a while has a problem of its own. Geometric means are compared, in which each
+//! response has a small weight, since single late responses prove nothing.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The part that one answer has in the mean.
+/// Weight of one response in the mean.
 const PART: f64 = 0.05;
-/// Answers before an address is compared, or is compared with.
+/// Minimum responses before an address takes part in comparisons.
 const LEAST: u32 = 20;
-/// So many times the usual latency of the others,
+/// Factor over the usual latency of the others from which an address is much slower.
 const RATIO: f64 = 4.0;
-/// and so much longer, is much slower.
+/// Minimum difference to that latency, in addition.
 const DIFFERENCE: Duration = Duration::from_millis(50);
-/// An address that has not answered for so long is compared with no other.
+/// Time without a response after which an address no longer takes part in comparisons.
 const RECENT: Duration = Duration::from_mins(1);
-/// More addresses than this are not compared.
+/// Maximum number of addresses that are compared.
 const MOST: usize = 256;
 
 /// Usual latencies by address.
@@ -29,14 +29,15 @@ pub(super) struct Latencies(HashMap<SocketAddr, Latency>);
 
 #[derive(Debug)]
 struct Latency {
-    /// Mean of the logarithms of seconds.
+    /// Mean of the logarithms of the latency in seconds.
     mean: f64,
     answers: u32,
     last: Instant,
 }
 
 impl Latencies {
-    /// An address answered after `elapsed`. `true`: it is much slower than the others; it begins anew then.
+    /// Records a response after `elapsed`. Returns whether the address is much slower than the others; its statistics
+    /// are then reset.
     pub(super) fn record(&mut self, address: SocketAddr, elapsed: Duration) -> bool {
         let now = Instant::now();
         if self.0.len() >= MOST && !self.0.contains_key(&address) {
@@ -60,17 +61,17 @@ impl Latencies {
         is_slow
     }
 
-    /// The usual latency of an address, in seconds.
+    /// Returns the usual latency of an address, in seconds.
     pub(super) fn usual(&self, address: SocketAddr) -> Option<f64> {
         self.0.get(&address).map(|latency| latency.mean.exp())
     }
 
-    /// It begins anew.
+    /// Resets the statistics of an address.
     pub(super) fn forget(&mut self, address: SocketAddr) {
         self.0.remove(&address);
     }
 
-    /// The median latency of the others, in seconds.
+    /// Returns the median latency of the other addresses, in seconds.
     pub(super) fn usual_of_others(&self, address: SocketAddr, now: Instant) -> Option<f64> {
         let others = self.0.iter().filter(|(other, latency)| {
             **other != address && latency.answers >= LEAST && now - latency.last < RECENT
@@ -89,7 +90,8 @@ mod tests {
         SocketAddr::from(([127, 0, 0, n], 80))
     }
 
-    /// Which of four addresses turn out to be slow, when the first answers after `slow` and the others after 30 ms.
+    /// Returns those of four addresses that are found slow, when the first answers after `slow` and the others after 30
+    /// ms.
     fn slow_ones(slow: impl Fn(u64) -> Duration) -> Vec<u8> {
         let mut latencies = Latencies::default();
         let mut found = Vec::new();

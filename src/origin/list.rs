@@ -1,4 +1,4 @@
-//! The keys of a bucket, a page at a time, by our own keys (`ListObjectsV2`).
+//! Listing of the keys of a bucket page by page, signed with hotset's own keys (`ListObjectsV2`).
 
 use http::header::{ACCEPT_ENCODING, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -17,14 +17,16 @@ use crate::s3::BucketName;
 use crate::s3::object_list::ObjectPage;
 use crate::s3::target::Query;
 
-/// A page of a thousand keys of 1024 bytes, each escaped to three, with their owners and dates, is about half.
+/// Maximum bytes of a page. A page of a thousand keys of 1024 bytes, each escaped to three, with owners and dates, is
+/// about half.
 const MAX_PAGE: usize = 8 << 20;
 
 impl Origin {
-    /// A page of the keys that begin with `prefix`: the first, or the one that `after`, a token, leads to.
+    /// Returns a page of the keys that begin with `prefix`: the first one, or the one after the continuation token
+    /// `after`.
     ///
     /// # Errors
-    /// Any [`OriginError`]; those that may pass were retried.
+    /// Any [`OriginError`]; transient ones were retried.
     pub async fn list(
         &self,
         bucket: &BucketName,
@@ -56,7 +58,7 @@ impl Origin {
         }
     }
 
-    /// One attempt, in the bucket's region.
+    /// Makes one attempt, in the bucket's region.
     async fn list_in_region(
         &self,
         bucket: &BucketName,

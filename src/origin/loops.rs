@@ -1,11 +1,11 @@
 //! Detection of forwarding loops by `CDN-Loop` (RFC 8586).
 //!
-//! Each process has an id of its own, and adds it to whatever it sends to the origin. A request that comes back with it
-//! was sent by us: `origin.endpoint` leads here, directly or by way of other caches.
+//! Each process has its own id, and adds it to all requests to the origin. A request that arrives with it was sent by
+//! this process: `origin.endpoint` leads back here, directly or through other caches.
 //!
 //! A fetch of the cache serves many readers and carries none of their headers (R4). It carries the ids of other hotsets
-//! that forwarded requests to us lately: where one of them is also our origin, it would otherwise take our fetch for a
-//! new request, and wait for its own fetch, which waits for ours.
+//! that forwarded requests to this one lately. Otherwise one of them that is also the origin would take the fetch for a
+//! new request, and wait for its own fetch, which waits for this one.
 
 use std::time::Duration;
 
@@ -18,24 +18,24 @@ use tokio::time::Instant;
 use crate::pacing::RateLimit;
 use crate::s3::S3Error;
 
-/// Names all proxies that forwarded a request, one after another.
+/// The header that names all proxies which forwarded a request, in order.
 pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
 const PREFIX: &str = "hotset-";
-/// Hexadecimal digits of an id.
+/// Number of hexadecimal digits of an id.
 const DIGITS: usize = 16;
-/// How long another hotset is remembered as forwarding to this one.
+/// Time for which another hotset is remembered as forwarding to this one.
 const REMEMBERED: Duration = Duration::from_mins(10);
-/// Other hotsets that are remembered.
+/// Maximum number of other hotsets remembered.
 const MOST: usize = 16;
-/// At most one log line in so much time.
+/// Minimum time between two log lines.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The loop detection of one process.
 #[derive(Debug)]
 pub struct LoopGuard {
     id: HeaderValue,
-    /// Ids of other hotsets, and when each forwarded to us last.
+    /// Ids of other hotsets, and the time at which each forwarded last.
     senders: Mutex<Vec<(HeaderValue, Instant)>>,
     log: Mutex<RateLimit>,
 }
@@ -52,7 +52,7 @@ impl Default for LoopGuard {
 }
 
 impl LoopGuard {
-    /// Refuses a request that we have sent ourselves.
+    /// Rejects a request that this process has sent itself.
     ///
     /// # Errors
     /// 508 `LoopDetected`.
@@ -72,7 +72,7 @@ impl LoopGuard {
         ))
     }
 
-    /// Remembers which other hotsets forward requests to us.
+    /// Remembers the other hotsets that forwarded this request.
     pub fn remember_senders(&self, headers: &HeaderMap) {
         let mut sent_by = ids(headers).filter(|id| is_hotset(id)).peekable();
         if sent_by.peek().is_none() {
@@ -90,12 +90,12 @@ impl LoopGuard {
         }
     }
 
-    /// Adds our id to a request that is passed on.
+    /// Adds this process's id to a request that passes through.
     pub fn mark(&self, head: &mut RequestHeader) {
         append(head, &self.id);
     }
 
-    /// Adds our id, and those of whoever may wait for it, to a request of our own.
+    /// Adds this process's id, and those of hotsets that may wait for it, to a fetch of the cache.
     pub(super) fn mark_own(&self, head: &mut RequestHeader) {
         let now = Instant::now();
         for (id, at) in &*self.senders.lock() {
@@ -111,7 +111,7 @@ fn append(head: &mut RequestHeader, id: &HeaderValue) {
     head.append_header(CDN_LOOP, id.clone()).expect("a header from a HeaderMap is legal");
 }
 
-/// The ids in all lines, without their parameters.
+/// Returns the ids in all header lines, without their parameters.
 fn ids(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let lines = headers.get_all(CDN_LOOP).iter();
     let infos = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));

@@ -7,26 +7,28 @@ use super::refused::Refusal;
 use crate::s3::S3Error;
 
 pub(super) const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
-/// The longest name of a region.
+/// Maximum length of a region name.
 const LONGEST: usize = 63;
 const MALFORMED: &str = "AuthorizationHeaderMalformed";
 const OTHER_LOCATION: &str = "IllegalLocationConstraintException";
 
-/// A response to a request that reached the wrong regional endpoint, or was signed for the wrong region. Nothing was done.
+/// A response to a request that was sent to the wrong regional endpoint, or signed for the wrong region. It had no
+/// effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misdirected {
-    /// `None`: a `HeadBucket` tells.
+    /// The bucket's region; `None`: a `HeadBucket` is needed to learn it.
     pub(super) region: Option<String>,
-    /// It says so. Otherwise it is a 400 without a code, to a HEAD, which may be about anything.
+    /// Whether the response names this error. Otherwise it is a 400 to a HEAD without a code, which may have another
+    /// cause.
     pub(super) is_sure: bool,
-    /// Another host is to be asked, and not only another region to be signed for.
+    /// Whether another host must be used, and not only another region in the signature.
     pub(super) moves: bool,
-    /// A host that the response names.
+    /// Host named by the response.
     pub(super) host: Option<String>,
 }
 
 impl Misdirected {
-    /// Reads a response whose body was read.
+    /// Classifies a response whose body was read.
     pub(super) fn of(error: &S3Error, has_body: bool, headers: &HeaderMap) -> Option<Self> {
         let detail = |wanted| {
             let (_, text) = error.details.iter().find(|(name, _)| name == wanted)?;
@@ -36,7 +38,7 @@ impl Misdirected {
         Self::read(error.status, code, detail("Region"), detail("Endpoint"), headers)
     }
 
-    /// Reads the head of a response that passes through, and what was learned of its body.
+    /// Classifies the head of a response that passes through, with the error code and region of its body.
     pub(super) fn of_head(
         status: StatusCode,
         headers: &HeaderMap,
@@ -72,12 +74,12 @@ impl Misdirected {
     }
 }
 
-/// Whether a code says that a request was signed for another region than its bucket's.
+/// Whether an error code means that a request was signed for another region than its bucket's.
 pub(super) fn is_of_region(code: &str) -> bool {
     code == MALFORMED
 }
 
-/// Whether a text can be a region's name, and a label of a host's.
+/// Whether a text can be the name of a region, and a label of a host name.
 pub(super) fn is_region(text: &str) -> bool {
     let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     !text.is_empty() && text.len() <= LONGEST && text.bytes().all(is_legal)

@@ -1,13 +1,13 @@
-//! All origins: the default one, named ones, and which of them has a client's bucket.
+//! All origins: the default one, named ones, and the mapping of clients' buckets to them.
 //!
-//! Clients, identities, rules and the cache know a bucket by the name that clients use; only what is sent to an origin has
-//! the name that the bucket has there. Nothing is shared between origins: objects of a bucket that is mapped are of a
-//! realm of their own (R1), and each origin has its own connections, health, breaker, hedging and regions. What changes in
-//! a bucket is invalidated under each name that leads to it, since two names may be one bucket.
+//! Clients, identities, rules and the cache use the bucket name that clients use; only requests to an origin carry the
+//! bucket's name there. Origins share nothing: objects of a mapped bucket belong to a realm of their own (R1), and each
+//! origin has its own connections, health, breaker, hedging and regions. A change in a bucket is invalidated under each
+//! name that maps to it, since two names may be one bucket.
 //!
-//! A reload replaces the whole set at once. Whoever has an origin already goes on with that one. Invariant: an object is
-//! only ever asked of a set that has its realm, the one in force or one that was replaced not long ago, so that what one
-//! store answers is never kept as another's (R1).
+//! A reload replaces the whole set at once. Requests under way continue with the origin that they have. Invariant: an
+//! object is only requested from a set that has its realm, the one in force or one that was replaced recently, so that
+//! a response of one store is never cached as another's (R1).
 
 mod connections;
 mod failover;
@@ -32,19 +32,19 @@ use crate::glob::InvalidGlob;
 use crate::s3::object_list::ObjectPage;
 use crate::s3::{BucketName, ObjectId, ObjectKey, ObjectMeta, PartNumber, Realm, S3Error};
 
-/// Sets that were replaced are kept for reads under way: so many, for so long.
+/// Maximum number of replaced sets kept for reads under way.
 const MOST_REPLACED: usize = 8;
 const KEPT: Duration = Duration::from_hours(1);
 
-/// All origins, and the buckets that are mapped to them, as they are in force. Clones are the same.
+/// All origins, and the buckets mapped to them, as they are in force. Clones share their state.
 #[derive(Clone)]
 pub struct Origins(Arc<InForce>);
 
 struct InForce {
     set: ArcSwap<OriginSet>,
-    /// Those before it that had other realms, the newest first.
+    /// Replaced sets with other realms, the newest first.
     replaced: Mutex<Vec<(Instant, Arc<OriginSet>)>>,
-    /// Whether the realms of the set were ever others.
+    /// Whether a set with other realms was ever in force.
     was_replaced: AtomicBool,
 }
 
@@ -74,12 +74,12 @@ impl Origins {
         OriginSet::new(default, named, mappings).map(Self::from)
     }
 
-    /// The set in force.
+    /// Returns the set in force.
     pub fn in_force(&self) -> Arc<OriginSet> {
         self.0.set.load_full()
     }
 
-    /// Puts another set into force. `moves`: objects may be in other realms, or realms may lead elsewhere.
+    /// Puts another set into force. `moves`: objects may move to other realms, or realms to other stores.
     pub fn replace(&self, set: OriginSet, moves: bool) {
         let now = Instant::now();
         let mut replaced = self.0.replaced.lock();
@@ -92,7 +92,7 @@ impl Origins {
         self.0.set.store(Arc::new(set));
     }
 
-    /// The set that an object is asked of.
+    /// Returns the set from which an object is requested.
     fn set_of(&self, id: &ObjectId) -> Result<Arc<OriginSet>, OriginError> {
         // In this order: whoever has the new set knows that there was another.
         let set = self.in_force();
@@ -106,7 +106,7 @@ impl Origins {
             .ok_or_else(|| OriginError::Denied(S3Error::access_denied()))
     }
 
-    /// Where an object is asked for: its origin, and where that is not the default one by its own name, the target.
+    /// Returns the origin of an object, and its target unless that is the default origin by the object's own name.
     fn route(&self, id: &ObjectId) -> Result<(Arc<Origin>, Option<Target>), OriginError> {
         let set = self.set_of(id)?;
         let target = set.target_of(id);
@@ -174,12 +174,12 @@ impl Origins {
         self.0.set.load().of(bucket).clone()
     }
 
-    /// The origin that an object is asked of; of an object whose origin is no longer known, the default one.
+    /// Returns the origin of an object; the default one if its origin is no longer known.
     pub fn of_object(&self, id: &ObjectId) -> Arc<Origin> {
         self.route(id).map_or_else(|_| self.default_origin(), |(origin, _)| origin)
     }
 
-    /// The width of long reads of an object.
+    /// Returns the width of long reads of an object.
     pub fn width_of(&self, id: &ObjectId) -> Arc<Width> {
         self.of_object(id).width().clone()
     }
@@ -237,7 +237,7 @@ impl Origins {
         }
     }
 
-    /// As [`Origin::head_for`], of the whole.
+    /// As [`Origin::head_for`], for the whole object.
     ///
     /// # Errors
     /// As [`Origin::head`].

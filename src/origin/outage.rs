@@ -1,4 +1,4 @@
-//! An outage in virtual time: what the origin is sent meanwhile, by the parts that the server uses.
+//! Simulation of an outage in virtual time: requests sent to the origin meanwhile, by the code of the server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,15 +18,15 @@ use crate::s3::S3Error;
 
 const READS_A_SECOND: u32 = 200;
 
-/// Readers that read as often whatever becomes of it, and an origin that fails for a while.
+/// Readers that continue to read whatever the outcome, and an origin that fails for a while.
 struct World {
     origin: Origin,
     fails: AtomicBool,
     started: Instant,
-    /// Requests that the origin saw, by second.
+    /// Requests received by the origin, by second.
     sent: Mutex<Vec<u32>>,
     refused_at_once: AtomicU32,
-    /// The first that was answered after it failed.
+    /// Time of the first answer after the failure.
     answered: Mutex<Option<Instant>>,
 }
 
@@ -60,7 +60,7 @@ impl World {
         }
     }
 
-    /// As [`Origin::get`] does.
+    /// Reads as [`Origin::get`] does.
     async fn read(&self, number: u64, by: fn() -> OriginError) {
         let (began, mut budget) = (Instant::now(), RetryBudget::new(self.origin.config()));
         loop {
@@ -105,7 +105,7 @@ impl World {
     }
 }
 
-/// An outage of a minute after 20 good seconds.
+/// Simulates an outage of a minute after 20 good seconds.
 async fn outage(by: fn() -> OriginError) {
     let world = World::new();
     world.read_for(20, by).await;

@@ -1,7 +1,7 @@
-//! The log messages about outages of the origin and recovery from them.
+//! Log messages about outages of the origin and recovery from them.
 //!
-//! At most one warning every [`EVERY`], and one line on its end: an outage meets thousands of requests a second, and an
-//! origin that fails one request in a hundred begins and ends an outage many times a second.
+//! At most one warning every [`EVERY`], and one line at the end of an outage. An outage affects thousands of requests a
+//! second, and an origin that fails one request in a hundred begins and ends an outage many times a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,13 +15,13 @@ use super::error::OriginError;
 use crate::metrics::origin::{self as failures, OriginFailure};
 use crate::pacing::RateLimit;
 
-/// The least time between two warnings.
+/// Minimum time between two warnings.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Outcomes of the last requests.
 #[derive(Debug, Default)]
 pub(super) struct Outages {
-    /// In metrics; `None`: the default origin.
+    /// Name of the origin in metrics; `None`: the default origin.
     pub(super) name: Option<Arc<str>>,
     last: AtomicU8,
     failing: Mutex<Failing>,
@@ -55,19 +55,19 @@ impl Default for Failing {
     }
 }
 
-/// Failures with no answer between them.
+/// Failures without an answer between them.
 #[derive(Debug)]
 struct Outage {
     since: Instant,
     failures: u64,
-    /// The first failure, and where to look.
+    /// The first failure, with advice on its cause.
     why: String,
-    /// It was warned of, so that its end is of interest.
+    /// Whether the outage was warned of, so that its end is logged.
     warned: bool,
 }
 
 impl Outages {
-    /// One line for people: whether it answers, and if not, why.
+    /// Describes in one line whether the origin answers, and if not, why.
     pub(super) fn describe(&self, endpoint: &str, is_open: bool) -> String {
         let probed = if is_open { ", and is only probed" } else { "" };
         match (self.last.load(Ordering::Relaxed), &self.failing.lock().outage) {
@@ -92,14 +92,14 @@ impl Outages {
         }
     }
 
-    /// How long no answer has come; `None`: the last request was answered, or none was sent.
+    /// Returns the time without an answer; `None`: the last request was answered, or none was sent.
     pub(super) fn failing_for(&self) -> Option<Duration> {
         let failing = self.failing.lock();
         let fails = self.last.load(Ordering::Relaxed) == FAILS;
         failing.outage.as_ref().filter(|_| fails).map(|outage| outage.since.elapsed())
     }
 
-    /// An answer came. Returns what is to be logged of it.
+    /// Records an answer. Returns the message to log, if any.
     pub(super) fn answered(&self) -> Option<String> {
         let last = self.last.load(Ordering::Relaxed);
         if last == ANSWERS {
@@ -114,7 +114,7 @@ impl Outages {
         Some(format!("answers again, after {failures} failures in {seconds:.1} s"))
     }
 
-    /// None came. Returns what is to be logged of it.
+    /// Records a failure. Returns the message to log, if any.
     pub(super) fn failed(&self, reason: OriginFailure, failure: &OriginError) -> Option<String> {
         if self.last.swap(FAILS, Ordering::Relaxed) != FAILS {
             failures::set_up(self.name.as_deref(), false);
@@ -145,7 +145,7 @@ impl Outages {
     }
 }
 
-/// Where to look.
+/// Returns advice on the cause of a failure.
 fn advice(reason: OriginFailure) -> &'static str {
     match reason {
         OriginFailure::Name => "; look at the host in origin.endpoint, and at the resolver",

@@ -1,4 +1,4 @@
-//! Clients' requests that pass through: their connections, and what is learnt from how they end.
+//! Clients' requests that pass through: their connections, and the handling of their outcome.
 
 use std::sync::Arc;
 
@@ -17,19 +17,19 @@ use crate::auth::Signer;
 use crate::metrics::{self, OriginKind, Outcome};
 use crate::s3::{BucketName, S3Error};
 
-/// What becomes of a response that passes through, by its region.
+/// Handling of a response that passes through, with regard to the bucket's region.
 #[derive(Debug)]
 pub enum Redirected {
-    /// It is about the object.
+    /// The response is unrelated to regions and is passed on.
     No,
-    /// The same request is to be sent to the bucket's region, which is known now.
+    /// The request is to be sent again to the bucket's region, which is known now.
     Again,
-    /// It is about the region that hotset signed for, which cannot be mended.
+    /// The error is about the region in hotset's own signature, and sending again does not help.
     Failed(Box<S3Error>),
 }
 
 impl Origin {
-    /// A peer for pingora's proxy: a connection to a site of ours, that comes back to us.
+    /// Returns a peer for pingora's proxy: a pooled connection to a site, which returns to the pool.
     ///
     /// # Errors
     /// [`OriginError::Connect`] or [`OriginError::Timeout`] when the origin's name has no known address.
@@ -44,7 +44,7 @@ impl Origin {
         Ok(site.connections.lend(route, how))
     }
 
-    /// What becomes of a response to a request that passes through. `again`: it was sent to another site before.
+    /// Handles a response to a request that passes through, by its region. `again`: it was sent to another site before.
     pub async fn redirected(
         &self,
         (bucket, domain): (&BucketName, &Domain),
@@ -72,7 +72,7 @@ impl Origin {
         }
     }
 
-    /// A request that passed through ended so.
+    /// Records the outcome of a request that passed through.
     pub fn passed_through(&self, outcome: Outcome) {
         metrics::origin_request(self.health().name(), OriginKind::PassThrough, outcome);
         if outcome == Outcome::Ok {
@@ -80,8 +80,9 @@ impl Origin {
         }
     }
 
-    /// A request that passed through was refused with this code and status, signed with `used`. What the client is told
-    /// when that is about our own keys, and whether the same request may be taken now; `None`: it is about the client's.
+    /// Handles the refusal of a request that passed through, signed with `used`. Returns the error for the client if it
+    /// is about hotset's own keys, and whether the same request may succeed now; `None`: it is about the client's
+    /// request.
     pub async fn refuses_our_keys(
         &self,
         status: StatusCode,
@@ -106,7 +107,7 @@ impl Origin {
         Some((error.to_s3(), is_mended))
     }
 
-    /// A request that was to pass through found no connection. Whether another address may have one.
+    /// Records that a request which passes through got no connection. Returns whether to try another address.
     pub fn failed_to_connect(&self, error: &pingora::Error) -> bool {
         if *error.etype() == NONE_FREE {
             return false;

@@ -1,9 +1,9 @@
-//! Idle connections to the origin, kept for reuse by our own requests and by those that pass through.
+//! Pool of idle connections to the origin, reused by hotset's own requests and by those that pass through.
 //!
 //! pingora's own pool hands an idle connection from one task to another through a lock, and loses it when the new owner
-//! is quicker than the old one lets go (pingora#998): of requests one after another, a third found none. Here a
-//! connection has one owner at a time. Invariants: a connection is kept only when nothing can come from it any more, it
-//! is looked at again before it is given out, and no more than `capacity` are kept.
+//! is quicker than the old one releases it (pingora#998): of consecutive requests, a third found none. Here a
+//! connection has one owner at a time. Invariants: a connection is kept only when nothing more can arrive on it, it is
+//! checked again before reuse, and at most `capacity` are kept.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,10 +32,10 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Idle {
-    /// By the name that the connection was made for; the one used last is the last.
+    /// Connections by the host name that they were made for; the last one used is the last in its list.
     by_host: HashMap<String, Vec<Kept>>,
     count: usize,
-    /// A task lets old ones go.
+    /// Whether a task removes expired connections.
     is_swept: bool,
 }
 
@@ -53,8 +53,8 @@ impl Pool {
         Arc::new(Self { idle: Mutex::default(), capacity, keep_alive })
     }
 
-    /// The connection to one of these addresses that was used last, if it was used within `youngest`; and how long it was
-    /// idle.
+    /// Takes the most recently used connection to one of these addresses, if it was idle for less than `youngest`.
+    /// Returns it with its idle time.
     pub(super) fn take(
         &self,
         host: &str,
@@ -70,7 +70,7 @@ impl Pool {
         }
     }
 
-    /// As [`Pool::take`], to this address.
+    /// As [`Pool::take`], for one address.
     pub(super) fn take_one(
         &self,
         host: &str,
@@ -86,24 +86,24 @@ impl Pool {
         }
     }
 
-    /// A connection that had been idle for so long was dead when it was used.
+    /// Records that a connection with this idle time turned out to be dead.
     pub(super) fn was_dead(&self, idle: Duration) {
         self.keep_alive.was_dead(idle);
     }
 
-    /// Closes the oldest to `address`, so that at most `most` are left.
+    /// Closes the oldest connections to `address`, so that at most `most` are left.
     pub(super) fn shrink(&self, address: SocketAddr, most: usize) {
         let closed = self.idle.lock().shrink(address, most);
         drop(closed);
     }
 
-    /// The address of each.
+    /// Returns the address of each idle connection.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let idle = self.idle.lock();
         idle.by_host.values().flatten().map(|kept| kept.address).collect()
     }
 
-    /// Keeps a connection whose last answer was read to its end.
+    /// Keeps a connection whose last response was read to its end.
     pub(super) fn put(self: &Arc<Self>, host: &str, address: SocketAddr, mut stream: Stream) {
         if self.capacity == 0 || !is_quiet(&mut stream) {
             return;
@@ -154,7 +154,7 @@ impl Idle {
         Some(oldest.remove(0))
     }
 
-    /// Takes the oldest to `address` out, so that at most `most` are left.
+    /// Removes the oldest connections to `address`, so that at most `most` are left.
     fn shrink(&mut self, address: SocketAddr, most: usize) -> Vec<Kept> {
         let all = self.by_host.values().flatten();
         let mut since: Vec<_> =
@@ -173,7 +173,7 @@ impl Idle {
         closed
     }
 
-    /// Takes out what is of no use any more.
+    /// Removes expired and closed connections.
     fn expired(&mut self, keep_alive: Duration) -> Vec<Kept> {
         let mut expired = Vec::new();
         for group in self.by_host.values_mut() {
@@ -190,7 +190,7 @@ impl Idle {
     }
 }
 
-/// Lets go of what is of no use any more, until nothing is left.
+/// Removes expired and closed connections until the pool is empty.
 async fn sweep(pool: Weak<Pool>) {
     loop {
         sleep(SWEEP).await;
@@ -207,7 +207,7 @@ async fn sweep(pool: Weak<Pool>) {
     }
 }
 
-/// Whether it is open and nothing has come that nobody asked for.
+/// Whether a connection is open and no unexpected bytes have arrived on it.
 fn is_quiet(stream: &mut Stream) -> bool {
     if is_closed_by_peer(&**stream) {
         return false;
@@ -228,7 +228,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(50);
 
-    /// A connection, our end first, and the address of the other.
+    /// Makes a connection. Returns our end, the other end and its address.
     async fn connection() -> (Stream, TcpStream, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

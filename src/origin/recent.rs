@@ -2,15 +2,15 @@
 
 use tokio::time::Instant;
 
-/// Seconds that are looked back on.
+/// Length of the window in seconds.
 const WINDOW: usize = 10;
 
 /// Outcomes of requests to the origin.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
-    /// Attempts that were answered, by a refusal too.
+    /// Attempts that were answered, including refusals.
     pub answered: u32,
-    /// Attempts that failed in a way that says something of the origin.
+    /// Attempts that failed by the origin's fault.
     pub failed: u32,
     pub retries: u32,
 }
@@ -19,7 +19,7 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct Recent {
     started: Instant,
-    /// By second since `started`, in a ring.
+    /// Counts in a ring, by second since `started`.
     seconds: [(u64, Counts); WINDOW],
 }
 
@@ -30,7 +30,7 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// The counts of this second.
+    /// Returns the counts of this second.
     pub(super) fn now(&mut self) -> &mut Counts {
         let second = self.second();
         let index = usize::try_from(second).unwrap_or_default() % WINDOW;
@@ -41,7 +41,7 @@ impl Recent {
         counts
     }
 
-    /// Takes so many retries off, those of late first.
+    /// Takes back this many retries, the most recent first.
     pub(super) fn take_back_retries(&mut self, mut retries: u32) {
         let second = self.second();
         let mut seconds: Vec<_> = self.seconds.iter_mut().collect();
@@ -53,7 +53,7 @@ impl Recent {
         }
     }
 
-    /// The counts of this second, and of the last one.
+    /// Returns the counts of this second and of the one before.
     pub(super) fn latest(&self) -> (Counts, Counts) {
         let second = self.second();
         let of = |second: u64| {
@@ -63,7 +63,7 @@ impl Recent {
         (of(second), second.checked_sub(1).map_or_else(Counts::default, of))
     }
 
-    /// The sums of the last ten seconds.
+    /// Returns the sums over the last ten seconds.
     pub(super) fn sum(&self) -> Counts {
         let second = self.second();
         let recent = self.seconds.iter().filter(|(of, _)| of + WINDOW as u64 > second);

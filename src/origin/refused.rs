@@ -1,25 +1,25 @@
-//! The error code of an answer that passes through, learned before any of the answer is passed on.
+//! The error code of a response that passes through, read before any of the response is passed on.
 //!
-//! A status of 400 or 403 may be about the client's request, or about the keys that hotset signed it with. Which of the
-//! two is said in the body, and pingora's proxy passes on the head before there is one. So the first bytes of such an
-//! answer are held back until its code is there: errors are short and come in one piece.
+//! A status of 400 or 403 may be about the client's request, or about the keys with which hotset signed it. Only the
+//! body tells which, and pingora's proxy passes on the head before there is a body. So the first bytes of such a
+//! response are held back until its code arrives: errors are short and come in one piece.
 
 use std::time::Duration;
 
 use memchr::memmem::find;
 
-/// Of an answer that refuses, at most this much is held back,
+/// Maximum bytes of a refusal that are held back.
 const MOST: usize = 64 * 1024;
-/// and for at most so long.
+/// Maximum time for which a refusal is held back.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
-/// An error with this code may name the bucket's region further on.
+/// Error code after which the body may name the bucket's region.
 const REGION_FOLLOWS: &str = "AuthorizationHeaderMalformed";
 
-/// The code of a response that refuses.
+/// Error code of a response that refuses the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub code: String,
-    /// The region that the bucket is in, where that is what it is about.
+    /// Region of the bucket, if the error names it.
     pub(super) region: Option<String>,
 }
 
@@ -28,13 +28,13 @@ pub struct Refusal {
 pub(super) enum Verdict {
     /// More bytes are needed.
     Wait,
-    /// Nothing is to be learned from it.
+    /// The response needs no handling and is passed on.
     Pass,
-    /// It refuses, with this code.
+    /// The response is a refusal with this code.
     Refused(Refusal),
 }
 
-/// Looks at the first bytes of an answer to a HEAD, or to another request.
+/// Classifies the first bytes of a response. `to_head`: the request is a HEAD.
 pub(super) fn look(bytes: &[u8], to_head: bool) -> Verdict {
     let Some(answer) = after_informational(bytes) else { return Verdict::Wait };
     let Some(status) = answer.get(..12) else { return Verdict::Wait };
@@ -64,7 +64,7 @@ fn wait(bytes: &[u8]) -> Verdict {
     if bytes.len() < MOST { Verdict::Wait } else { Verdict::Pass }
 }
 
-/// The answer after those that only announce it; `None`: it has not begun.
+/// Skips informational (1xx) responses; `None`: the final response has not begun.
 fn after_informational(mut bytes: &[u8]) -> Option<&[u8]> {
     while bytes.get(9) == Some(&b'1') {
         bytes = &bytes[find(bytes, b"\r\n\r\n")? + 4..];

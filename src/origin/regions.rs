@@ -1,9 +1,9 @@
-//! Regions of buckets: the regional endpoint that a bucket's requests go to, and the region that they are signed for.
+//! Regions of buckets: the regional endpoint that a bucket's requests go to, and the region in their signatures.
 //!
-//! S3 says so only to a request that reached the wrong one. What it says is remembered for the bucket, and that request is
-//! sent once more; a second such response is final. The host of a request is never taken from a response: it is the
-//! configured endpoint's with another region in it, so that no signature reaches a host of somebody else. (A common
-//! suffix would not do: names below `amazonaws.com` belong to customers, too.)
+//! S3 tells the region only in response to a request that reached the wrong one. The region is remembered for the
+//! bucket, and that request is sent once more; a second such response is final. The host of a request is never taken
+//! from a response: it is the host of the configured endpoint with another region in it, so that no signature reaches a
+//! foreign host. (A common suffix would not do: names below `amazonaws.com` belong to customers, too.)
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,23 +20,23 @@ use super::misdirected::{Misdirected, is_region};
 use crate::auth::Signer;
 use crate::s3::BucketName;
 
-/// Of one origin. A bucket too many costs a second request each time.
+/// Maximum buckets remembered per origin. For a bucket beyond, each request is sent twice.
 const MOST_BUCKETS: usize = 4096;
-/// Regional endpoints of one origin, each with its connections.
+/// Maximum regional endpoints per origin, each with its connections.
 const MOST_SITES: usize = 64;
-/// How long a bucket is left as it is after its region could not be found.
+/// Time for which a bucket is not relocated after its region could not be found.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// A regional endpoint of the origin: where requests go, and the region that they are signed for.
+/// A regional endpoint of the origin, and the region in the signatures of its requests.
 pub struct Site {
-    /// `None`: the configured one.
+    /// Region of the site; `None`: the configured one.
     region: Option<Arc<str>>,
     endpoint: Arc<Endpoint>,
     pub(super) connections: Arc<Connections>,
 }
 
 impl Site {
-    /// The endpoint as configured.
+    /// Returns the site of the configured endpoint.
     pub(super) fn home(endpoint: Endpoint, connections: Arc<Connections>) -> Arc<Self> {
         Arc::new(Self { region: None, endpoint: Arc::new(endpoint), connections })
     }
@@ -45,7 +45,7 @@ impl Site {
         &self.endpoint
     }
 
-    /// The same keys for the region of this site.
+    /// Returns a signer with the same keys for the region of this site.
     pub fn signer(&self, configured: &Arc<Signer>) -> Arc<Signer> {
         match &self.region {
             None => configured.clone(),
@@ -63,34 +63,34 @@ impl std::fmt::Debug for Site {
     }
 }
 
-/// Where the buckets of one origin are.
+/// Sites of the buckets of one origin.
 pub(super) struct Regions {
     home: Arc<Site>,
     known: Mutex<Known>,
-    /// Held while a bucket is asked for its region.
+    /// Held while a bucket's region is requested.
     pub(super) asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Known {
     buckets: HashMap<BucketName, Arc<Site>>,
-    /// By endpoint and region.
+    /// Sites by endpoint and region.
     sites: HashMap<(String, String), Arc<Site>>,
-    /// Buckets that were redirected twice, until when they are left as they are.
+    /// Buckets that were redirected twice, with the end of the time in which they are not relocated.
     lost: HashMap<BucketName, Instant>,
-    /// Buckets that were asked for their region, until when they are not asked again.
+    /// Buckets whose region was requested, with the time before which it is not requested again.
     asked: HashMap<BucketName, Instant>,
 }
 
-/// How a site is found for a bucket that is elsewhere.
+/// Next step towards the site of a bucket in another region.
 pub(super) enum Move {
-    /// It is known: the request is to be sent there.
+    /// The site is known: send the request there.
     Known,
-    /// It is to be learned in this region.
+    /// The bucket is in this region, whose site is to be remembered.
     To(String),
-    /// The bucket is to be asked for its region first.
+    /// Request the region of the bucket first.
     Ask,
-    /// It cannot be found, or could not a moment ago.
+    /// The site cannot be found, or could not be found recently.
     No,
 }
 
@@ -103,7 +103,7 @@ impl Regions {
         &self.home
     }
 
-    /// The connections of each endpoint.
+    /// Returns the connections of each endpoint.
     pub(super) fn connections(&self) -> Vec<Arc<Connections>> {
         let known = self.known.lock();
         let sites = std::iter::once(&self.home).chain(known.sites.values());
@@ -114,14 +114,15 @@ impl Regions {
         all
     }
 
-    /// Where a bucket is asked.
+    /// Returns the site of a bucket.
     pub(super) fn site(&self, bucket: Option<&BucketName>) -> Arc<Site> {
         let known = self.known.lock();
         let known = bucket.and_then(|bucket| known.buckets.get(bucket));
         known.unwrap_or(&self.home).clone()
     }
 
-    /// What to do after a response that says that `used` was the wrong site. `configured`: endpoint and region.
+    /// Returns the next step after a response which says that `used` was the wrong site. `configured`: endpoint and
+    /// region.
     pub(super) fn plan(
         &self,
         bucket: &BucketName,
@@ -145,7 +146,7 @@ impl Regions {
         }
     }
 
-    /// Remembers the region of a bucket. `None`: there is nowhere else to ask. `open` makes the connections of a new
+    /// Remembers the region of a bucket. `None`: there is no other site. `open` makes the connections of a new
     /// endpoint.
     pub(super) fn learn(
         &self,
@@ -188,20 +189,20 @@ impl Regions {
         Some(site)
     }
 
-    /// The bucket was redirected twice: for a while its requests go where the configuration says, once.
+    /// Stops relocating a bucket that was redirected twice: for a while its requests go to the configured site, once.
     pub(super) fn give_up(&self, bucket: &BucketName) {
         let mut known = self.known.lock();
         known.buckets.remove(bucket);
         note(&mut known.lost, bucket);
     }
 
-    /// The bucket is asked for its region.
+    /// Records that the region of a bucket was requested.
     pub(super) fn is_asked(&self, bucket: &BucketName) {
         note(&mut self.known.lock().asked, bucket);
     }
 }
 
-/// Remembers a bucket for a while, as long as there is room.
+/// Remembers a bucket for a while, if there is room.
 fn note(noted: &mut HashMap<BucketName, Instant>, bucket: &BucketName) {
     let now = Instant::now();
     if noted.len() >= MOST_BUCKETS {
@@ -216,7 +217,7 @@ fn is_at(site: &Site, url: &str) -> bool {
     url.parse::<Uri>().is_ok_and(|uri| uri.host() == Some(site.endpoint.name()))
 }
 
-/// The same origin in another region; at the same endpoint, where that has no place for one.
+/// Returns the settings of the same origin in another region; the endpoint is unchanged if it has no region in it.
 pub fn in_region(config: &OriginConfig, region: &str) -> OriginConfig {
     let endpoint = regional_endpoint(&config.endpoint, &config.region, region);
     OriginConfig {
@@ -226,8 +227,8 @@ pub fn in_region(config: &OriginConfig, region: &str) -> OriginConfig {
     }
 }
 
-/// The endpoint of another region of the same provider: `configured` with `to` in the place of its region; `None`: it has
-/// no place for one.
+/// Returns the endpoint of another region of the same provider: `configured` with its region replaced by `to`; `None`:
+/// its host contains no region.
 fn regional_endpoint(configured: &str, region: &str, to: &str) -> Option<String> {
     let uri: Uri = configured.parse().ok()?;
     let host = uri.host()?;
@@ -239,7 +240,7 @@ fn regional_endpoint(configured: &str, region: &str, to: &str) -> Option<String>
         .then(|| format!("{}://{before}{to}{after}{port}", uri.scheme_str().unwrap_or("https")))
 }
 
-/// The region in a host's name that differs from the configured one in nothing else, with a bucket before it or without.
+/// Returns the region in a host name that otherwise equals the configured one, with or without a bucket before it.
 fn region_of_host(host: &str, (endpoint, region): (&str, &str)) -> Option<String> {
     let uri: Uri = endpoint.parse().ok()?;
     let (before, after) = around_region(uri.host()?, region)?;
@@ -253,7 +254,7 @@ fn region_of_host(host: &str, (endpoint, region): (&str, &str)) -> Option<String
     (is_region(middle) && middle.contains('-')).then(|| middle.to_owned())
 }
 
-/// The parts of a regional host before and after its region: `s3.` and `.amazonaws.com`.
+/// Returns the parts of a regional host before and after its region: `s3.` and `.amazonaws.com`.
 fn around_region(host: &str, region: &str) -> Option<(String, String)> {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let labels: Vec<&str> = host.split('.').collect();

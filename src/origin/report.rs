@@ -1,4 +1,4 @@
-//! State of the origin, for people and programs.
+//! Health reports of the origin, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,30 +16,30 @@ pub struct OriginReport {
     pub state: State,
     /// Duration of the outage.
     pub failing_seconds: Option<u64>,
-    /// The first failure of the outage, and where to look.
+    /// The first failure of the outage, with advice on its cause.
     pub reason: Option<String>,
-    /// The circuit breaker is open.
+    /// Whether the circuit breaker is open.
     pub only_probed: bool,
     /// Addresses in use.
     pub addresses: Vec<SocketAddr>,
-    /// The same with their health.
+    /// Addresses in use, with their health.
     pub by_address: Vec<AddressReport>,
-    /// Why they are old, if the name is not resolved any more.
+    /// Reason why the addresses are old, if the name no longer resolves.
     pub addresses_old: Option<String>,
 }
 
 /// The health of all origins.
 #[derive(Debug, Clone, Serialize)]
 pub struct OriginsReport {
-    /// Of the default one.
+    /// Report of the default origin.
     #[serde(flatten)]
     pub default: OriginReport,
-    /// Of the others, by name.
+    /// Reports of the other origins, by name.
     pub named: BTreeMap<String, OriginReport>,
 }
 
 impl Origin {
-    /// The same as [`Origin::describe`], for programs.
+    /// Returns the information of [`Origin::describe`] as a structure.
     pub fn report(&self) -> OriginReport {
         let (state, outage) = self.health().state();
         let (failing_seconds, reason) = outage.unzip();
@@ -57,7 +57,7 @@ impl Origin {
         }
     }
 
-    /// For `/readyz`: one line.
+    /// Describes the origin for `/readyz` in one line.
     pub fn describe(&self) -> String {
         let endpoint = &self.config().endpoint;
         let health = self.health().describe();

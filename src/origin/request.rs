@@ -1,4 +1,4 @@
-//! Heads of requests for objects, and the metadata in the answers.
+//! Request heads for objects, and the metadata in their responses.
 
 use std::time::SystemTime;
 
@@ -26,12 +26,12 @@ pub(super) struct ObjectRequest<'a> {
     pub(super) range: Option<&'a Asked>,
     pub(super) part: Option<PartNumber>,
     pub(super) pin: &'a Pin,
-    /// The pin is the version's id, where it has one, and not its `ETag`.
+    /// Whether to pin by version id, if the version has one, instead of by `ETag`.
     pub(super) by_version: bool,
 }
 
 impl ObjectRequest<'_> {
-    /// Returns the signed head; `now` is the time as the origin has it.
+    /// Returns the signed head; `now` is the time by the origin's clock.
     pub(super) fn to_head(&self, site: &Site, now: SystemTime) -> Box<RequestHeader> {
         let target = site.endpoint().target(Some(self.id.bucket()), Some(self.id.key()));
         let mut headers = HeaderMap::with_capacity(12);
@@ -109,10 +109,10 @@ impl ObjectRequest<'_> {
     }
 }
 
-/// A pingora request head from plain headers.
+/// Builds a pingora request head from plain headers.
 ///
 /// # Panics
-/// Never: path and headers were built by us.
+/// Never: path and headers were built by this crate.
 pub(super) fn build_head(method: Method, path: &[u8], headers: &HeaderMap) -> Box<RequestHeader> {
     let mut head = RequestHeader::build(method, path, Some(headers.len()))
         .expect("an encoded path is a legal target");

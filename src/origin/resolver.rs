@@ -1,7 +1,7 @@
 //! The socket addresses behind the origin's name.
 //!
-//! One look-up at a time, in the background once any address is known: nothing waits for DNS but the first request. When a
-//! look-up fails, the last good addresses go on being used for as long as it takes.
+//! One lookup runs at a time, in the background once any address is known: only the first request waits for DNS. When
+//! lookups fail, the last good addresses remain in use for as long as it takes.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,43 +17,43 @@ use super::OriginError;
 use crate::metrics::origin::{self as failures, OriginFailure};
 use crate::pacing::RateLimit;
 
-/// How long resolved addresses are used before they are looked up again. S3 gives several and changes them often.
+/// Time after which resolved addresses are looked up again. S3 returns several and changes them often.
 const RESOLVE_TTL: Duration = Duration::from_secs(5);
-/// For how long an address is used after it was last given.
+/// Time for which an address is used after a lookup last returned it.
 const KEEP: Duration = Duration::from_mins(5);
-/// More addresses than this are not used.
+/// Maximum number of addresses in use.
 const MOST: usize = 256;
-/// The least time between two warnings.
+/// Minimum time between two warnings.
 const EVERY: Duration = Duration::from_mins(1);
 
 type Found = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
-/// Looks up a host and a port.
+/// Resolves a host and a port.
 type LookUp = dyn Fn(String, u16) -> Found + Send + Sync;
 
 /// The addresses of one name.
 pub(super) struct Resolver {
     host: String,
     port: u16,
-    /// For how long an address is used after it was last given.
+    /// Time for which an address is used after a lookup last returned it.
     keep: Duration,
     look_up: Box<LookUp>,
     known: Mutex<Known>,
-    /// Held by whoever looks up.
+    /// Held during a lookup.
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Known {
     addresses: Option<Arc<[SocketAddr]>>,
-    /// When each of them was last given.
+    /// Time at which a lookup last returned each address.
     given: HashMap<SocketAddr, Instant>,
-    /// When the last look-up began or ended.
+    /// Start or end of the last lookup.
     looked_up: Option<Instant>,
     failing: Option<Failing>,
     warnings: RateLimit,
 }
 
-/// Look-ups that failed since the last good one.
+/// Failed lookups since the last successful one.
 #[derive(Debug)]
 struct Failing {
     since: Instant,
@@ -67,8 +67,8 @@ impl std::fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// By the system's resolver. Where a certificate says who answers (`is_tls`), an address is used for a while after it
-    /// was last given: S3 gives a few of many, and others each time.
+    /// Resolves by the system's resolver. With TLS (`is_tls`), where a certificate proves the peer's identity, an
+    /// address is used for a while after a lookup last returned it: S3 returns a few of many, and others each time.
     pub(super) fn new(host: &str, port: u16, is_tls: bool) -> Arc<Self> {
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let keep = if is_tls { KEEP } else { Duration::ZERO };
@@ -77,7 +77,7 @@ impl Resolver {
         })
     }
 
-    /// By what it is told.
+    /// Resolves to the given addresses.
     pub(super) fn fixed(host: &str, to: &[IpAddr], port: u16) -> Arc<Self> {
         let to: Vec<SocketAddr> = to.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         Self::with(host, port, Duration::ZERO, move |_, _| {
@@ -109,7 +109,7 @@ impl Resolver {
         })
     }
 
-    /// The addresses as they are known; of a name that was never resolved, after a look-up of at most `limit`.
+    /// Returns the known addresses; for a name that was never resolved, after a lookup of at most `limit`.
     ///
     /// # Errors
     /// [`OriginError::Connect`] or [`OriginError::Timeout`] when no address was ever found.
@@ -144,7 +144,7 @@ impl Resolver {
         Some(addresses)
     }
 
-    /// Looks up. Only whoever has the turn does.
+    /// Performs a lookup. The caller must hold the turn.
     async fn refresh(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, OriginError> {
         let found = match timeout(limit, (self.look_up)(self.host.clone(), self.port)).await {
             Err(_) => Err(OriginError::Timeout("name resolution")),
@@ -196,12 +196,12 @@ impl Resolver {
         }
     }
 
-    /// The addresses in use; none before the first look-up.
+    /// Returns the addresses in use; empty before the first lookup.
     pub(super) fn known_addresses(&self) -> Vec<SocketAddr> {
         self.known.lock().addresses.as_deref().unwrap_or_default().to_vec()
     }
 
-    /// For people: why the addresses are old, if they are.
+    /// Explains in words why the addresses are old, if they are.
     pub(super) fn describe(&self) -> Option<String> {
         let known = self.known.lock();
         let failing = known.failing.as_ref().filter(|_| known.addresses.is_some())?;
@@ -214,7 +214,7 @@ impl Resolver {
 }
 
 impl Known {
-    /// What was found, and what was found before and not long ago.
+    /// Adds addresses that were found, and returns them with those found within `keep` before.
     fn add(&mut self, found: Vec<SocketAddr>, now: Instant, keep: Duration) -> Arc<[SocketAddr]> {
         self.given.extend(found.into_iter().map(|address| (address, now)));
         self.given.retain(|_, given| now - *given <= keep);
@@ -248,13 +248,13 @@ mod tests {
         SocketAddr::from(([127, 0, 0, n], 80))
     }
 
-    /// A name server in the hands of a test.
+    /// A name server controlled by a test.
     #[derive(Default)]
     struct Server {
         answer: Mutex<Option<Vec<SocketAddr>>>,
         asked: AtomicUsize,
         done: Notify,
-        /// `None`: it answers at once.
+        /// Delays the answers; `None`: it answers at once.
         gate: Option<Semaphore>,
         keep: Duration,
     }
@@ -289,7 +289,7 @@ mod tests {
         }
     }
 
-    /// Lets the look-up in the background end.
+    /// Waits until the background lookup ends.
     async fn after_refresh(server: &Server) {
         server.done.notified().await;
         for _ in 0..3 {

@@ -1,6 +1,6 @@
-//! When to ask again: exponential backoff with full jitter, what the origin asks for (`Retry-After`), a bound on attempts,
-//! a deadline; and over all requests a share of those that were answered, so that an outage is not met with a multiple of
-//! the usual requests.
+//! Retry policy: exponential backoff with full jitter, the delay that the origin requests (`Retry-After`), maximum
+//! attempts and a deadline. Over all requests, retries are limited to a share of the answered ones, so that an outage
+//! does not multiply the request rate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,26 +13,26 @@ use super::recent::Recent;
 use super::slots::{Class, Urgency};
 use crate::pacing::Backoff;
 
-/// Whether the connection had carried a request before: then it may have been dead, and the request not seen.
+/// Whether the connection was reused: then it may have been dead, and the request not received.
 #[derive(Debug)]
 pub(super) struct Reused(pub(super) bool);
 
-/// The retry budget of one logical request. Progress renews it, so that a body of any length may be
-/// resumed as often as the network breaks, and an origin that makes none is given up in time.
+/// The retry budget of one logical request. Progress renews it, so that a body of any length may be resumed as often as
+/// the network breaks, while an origin that delivers nothing is given up in time.
 #[derive(Debug)]
 pub(super) struct RetryBudget {
-    /// Counts the attempts that failed since the last progress.
+    /// Counts failed attempts since the last progress.
     backoff: Backoff,
     max_attempts: u32,
     allowed: Duration,
     deadline: Instant,
-    /// Bytes arrived since the last attempt,
+    /// Whether bytes arrived since the last attempt.
     progressed: bool,
-    /// or ever.
+    /// Whether bytes ever arrived.
     begun: bool,
-    /// Retries since the last answer that were taken from what all requests together may have.
+    /// Retries since the last answer that were taken from the shared budget.
     taken: u32,
-    /// Of each attempt.
+    /// Urgency of each attempt.
     urgency: Arc<Urgency>,
 }
 
@@ -51,7 +51,7 @@ impl RetryBudget {
         }
     }
 
-    /// The same for a request that is as urgent as this says.
+    /// Sets the urgency.
     pub(super) fn of(self, urgency: Arc<Urgency>) -> Self {
         Self { urgency, ..self }
     }
@@ -60,7 +60,7 @@ impl RetryBudget {
         &self.urgency
     }
 
-    /// Bytes arrived: whatever went wrong before is forgiven.
+    /// Records that bytes arrived, which resets the backoff and the deadline.
     pub(super) fn renew(&mut self) {
         self.backoff.reset();
         self.deadline = Instant::now() + self.allowed;
@@ -68,8 +68,8 @@ impl RetryBudget {
         self.begun = true;
     }
 
-    /// The pause before the next attempt, or `None` when attempts or time have run out. It is not shorter than the
-    /// origin asks for; what asks for more than the longest pause is given up.
+    /// Returns the pause before the next attempt, or `None` when attempts or time have run out. It is not shorter than
+    /// the origin requests; a request for more than the longest pause ends the retries.
     pub(super) fn next_pause(&mut self, asked_for: Option<Duration>) -> Option<Duration> {
         let pause = self.backoff.pause().max(asked_for.unwrap_or_default());
         if self.backoff.failures() >= self.max_attempts || asked_for > Some(self.backoff.cap()) {
@@ -78,28 +78,28 @@ impl RetryBudget {
         (Instant::now() + pause < self.deadline).then_some(pause)
     }
 
-    /// Whether bytes arrived since the last time that this was asked: what follows goes on where they end, and is not
-    /// the same request again.
+    /// Returns and clears whether bytes arrived: the next attempt then continues after them, and is not the same
+    /// request again.
     pub(super) fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progressed)
     }
 
-    /// A retry was taken from what all requests together may have.
+    /// Counts a retry taken from the shared budget.
     pub(super) fn took(&mut self) {
         self.taken += 1;
     }
 
-    /// It was answered: the number of retries since the last time.
+    /// Records an answer. Returns the number of retries since the last one.
     pub(super) fn answered(&mut self) -> u32 {
         std::mem::take(&mut self.taken)
     }
 
-    /// Whether a part of the answer has arrived.
+    /// Whether a part of the response has arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
 
-    /// The number of the attempt under way, from 0.
+    /// Returns the number of the current attempt, from 0.
     pub(super) fn attempt(&self) -> u32 {
         self.backoff.failures()
     }
@@ -109,7 +109,8 @@ impl RetryBudget {
     }
 }
 
-/// The retries of all requests to the origin: a share of those of the last ten seconds that were answered, and a few.
+/// The retry budget shared by all requests to the origin: a share of those answered in the last ten seconds, and a few
+/// more.
 #[derive(Debug)]
 pub(super) struct RetryLimit {
     config: RetryBudgetConfig,
@@ -121,20 +122,21 @@ impl RetryLimit {
         Self { config, recent: Mutex::default() }
     }
 
-    /// A request was answered.
+    /// Counts an answered request.
     pub(super) fn answered(&self) {
         self.recent.lock().now().answered += 1;
     }
 
-    /// A request was answered after so many retries, which cost nothing then: most requests to an origin that fails now
-    /// and then are answered when they are sent again. Of one that is down none is.
+    /// Returns the retries of an answered request to the budget: most requests to an origin that fails now and then
+    /// succeed on retry. None does when it is down.
     pub(super) fn give_back(&self, retries: u32) {
         if retries > 0 {
             self.recent.lock().take_back_retries(retries);
         }
     }
 
-    /// Whether this second has had fewer than its part of retries: at the begin of an outage all would come at once.
+    /// Whether this second has used less than its part of the retries, so that not all are spent at the start of an
+    /// outage.
     fn leaves_some(&self, recent: &Recent, floor: u64) -> bool {
         let (this, last) = recent.latest();
         let average = recent.sum().answered / 10;

@@ -1,8 +1,8 @@
-//! Who may send a request when only so many may be under way: what somebody waits for goes first.
+//! Permission to send requests, limited in number: those that a client waits for go first.
 //!
-//! Requests are of classes. Of those that wait, one of the highest class goes next; and the lower classes never take all
-//! slots, so that a HEAD or a small read finds one free while bulk fetches hold theirs for long. A fetch that was begun
-//! for a lower class is raised when a reader begins to wait for it.
+//! Requests have classes. Among waiting requests, one of the highest class goes next; and the lower classes never take
+//! all slots, so that a HEAD or a small read finds one free while bulk fetches hold theirs for long. The class of a
+//! running fetch is raised when a reader begins to wait for it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::select;
 use tokio::sync::{Notify, oneshot};
 
-/// How urgent a request to the origin is.
+/// Urgency class of a request to the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Metadata that a client waits for.
@@ -30,16 +30,16 @@ pub enum Class {
 impl Class {
     const ALL: [Self; 5] =
         [Self::Metadata, Self::SmallRead, Self::Read, Self::ReadAhead, Self::Background];
-    /// Bytes of a small read, at most.
+    /// Maximum bytes of a small read.
     const SMALL: u64 = 256 * 1024;
 
-    /// That of so many bytes that a client waits for.
+    /// Returns the class of a read of this many bytes that a client waits for.
     #[must_use]
     pub fn of_read(bytes: u64) -> Self {
         if bytes <= Self::SMALL { Self::SmallRead } else { Self::Read }
     }
 
-    /// The most of `all` slots that are in use when one more of this class begins.
+    /// Returns how many of `all` slots may be in use once a request of this class begins.
     fn share(self, all: usize) -> usize {
         let reserved = match self {
             Self::Metadata => 0,
@@ -54,7 +54,7 @@ impl Class {
     }
 }
 
-/// The class of one fetch, which only becomes more urgent.
+/// The urgency of one fetch, which can only rise.
 #[derive(Debug)]
 pub struct Urgency {
     class: AtomicU8,
@@ -72,14 +72,14 @@ impl Urgency {
         Class::ALL[usize::from(self.class.load(Ordering::Relaxed))]
     }
 
-    /// It is at least as urgent as `class` from now on.
+    /// Raises the urgency to at least `class`.
     pub fn raise(&self, class: Class) {
         if self.class.fetch_min(class as u8, Ordering::Relaxed) > class as u8 {
             self.raised.notify_waiters();
         }
     }
 
-    /// Resolves when it is more urgent than `class`.
+    /// Waits until the urgency is higher than `class`.
     async fn above(&self, class: Class) {
         loop {
             let raised = self.raised.notified();
@@ -93,7 +93,7 @@ impl Urgency {
     }
 }
 
-/// The requests that may be under way at the same time.
+/// Slots for concurrent requests to the origin.
 #[derive(Debug)]
 pub(super) struct Slots {
     state: Mutex<State>,
@@ -103,12 +103,12 @@ pub(super) struct Slots {
 #[derive(Debug, Default)]
 struct State {
     in_use: usize,
-    /// By class, the oldest first; some have given up.
+    /// Waiting requests by class, the oldest first. Some may have been cancelled.
     waiting: [VecDeque<oneshot::Sender<Slot>>; Class::ALL.len()],
 }
 
 impl State {
-    /// Takes one of `count`, if a request of this class need not wait.
+    /// Takes a slot out of `count`, if a request of this class need not wait.
     fn takes(&mut self, class: Class, count: usize) -> bool {
         // Who waits in a class as high has come before.
         let is_first = self.waiting[..=class as usize].iter().all(VecDeque::is_empty);
@@ -118,10 +118,10 @@ impl State {
     }
 }
 
-/// Permission for one request, given back when dropped.
+/// Permission for one request, returned on drop.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// `None`: it was given back.
+    /// `None` once returned.
     slots: Option<Arc<Slots>>,
 }
 
@@ -135,18 +135,18 @@ impl Slots {
         self.state.lock().in_use < Class::Read.share(self.count)
     }
 
-    /// Requests under way.
+    /// Returns the number of requests under way.
     pub(super) fn in_use(&self) -> usize {
         self.state.lock().in_use
     }
 
-    /// Permission for a request that need not wait for it.
+    /// Returns a slot, if the request need not wait for it.
     pub(super) fn try_take(self: &Arc<Self>, class: Class) -> Option<Slot> {
         let takes = self.state.lock().takes(class, self.count);
         takes.then(|| Slot { slots: Some(self.clone()) })
     }
 
-    /// Waits until a request may be sent.
+    /// Waits for a slot.
     pub(super) async fn take(self: &Arc<Self>, urgency: &Urgency) -> Slot {
         loop {
             let class = urgency.class();
@@ -162,7 +162,7 @@ impl Slots {
         }
     }
 
-    /// A slot, or a place in the queue of the class.
+    /// Returns a slot, or a place in the queue of the class.
     fn enter(self: &Arc<Self>, class: Class) -> Result<Slot, oneshot::Receiver<Slot>> {
         let mut state = self.state.lock();
         if state.takes(class, self.count) {
@@ -178,7 +178,7 @@ impl Slots {
         Err(receiver)
     }
 
-    /// A slot is free: it goes to the first that waits, or to nobody.
+    /// Hands a free slot to the first waiting request, or marks it as unused.
     fn give_back(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.in_use -= 1;
@@ -197,7 +197,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// Slots that are in use, this one among them.
+    /// Returns the number of slots in use, including this one.
     pub(super) fn in_use(&self) -> usize {
         self.slots.as_ref().map_or(0, |slots| slots.in_use())
     }

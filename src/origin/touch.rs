@@ -1,4 +1,4 @@
-//! Writing an empty object, with our own keys.
+//! Writes of empty objects, signed with hotset's own keys.
 
 use http::Method;
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, USER_AGENT};
@@ -14,13 +14,13 @@ use crate::auth::Payload;
 use crate::s3::{BucketName, ObjectKey, Query};
 
 impl Origin {
-    /// `PutObject` of nothing, once: it is not tried again.
+    /// Sends `PutObject` of an empty object once, without retries.
     ///
     /// # Errors
-    /// No answer in time, or any but 200.
+    /// No response in time, or a status other than 200.
     ///
     /// # Panics
-    /// Never: the endpoint's name was checked at start.
+    /// Never: the endpoint name was validated at start.
     pub async fn touch(&self, bucket: &BucketName, key: &ObjectKey) -> Result<(), OriginError> {
         let site = self.site(Some(bucket));
         let outcome = self.touch_at(&site, bucket, key).await;

@@ -1,8 +1,8 @@
 //! Buckets whose objects a domain's keys may not read by version id (R3).
 //!
-//! A 403 to a pinned range is about one request: an archived version, a policy for one prefix, keys without
-//! `s3:GetObjectVersion`. Only when the same range of the same version is then answered by its name is it known to be
-//! about version ids. Even so it is remembered for its bucket alone, and only for [`RETRY_AFTER`].
+//! A 403 to a pinned range may concern one request only: an archived version, a policy for one prefix, keys without
+//! `s3:GetObjectVersion`. It concerns version ids only if the same range of the same version is then answered by object
+//! name. Even so it is remembered for its bucket alone, and only for [`RETRY_AFTER`].
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use tokio::time::Instant;
 
 use crate::s3::BucketName;
 
-/// How long ranges in a bucket are pinned by `If-Match` alone after a request by version id was denied.
+/// Time for which ranges in a bucket are pinned by `If-Match` alone after a request by version id was denied.
 const RETRY_AFTER: Duration = Duration::from_mins(5);
-/// Of one domain. In a bucket too many each pinned range costs a second request.
+/// Maximum buckets remembered per domain. In a bucket beyond, each pinned range costs a second request.
 const BUCKETS: usize = 1024;
 
 #[derive(Debug, Default)]
@@ -23,13 +23,13 @@ pub(super) struct VersionAccess {
 }
 
 impl VersionAccess {
-    /// Whether a range may be pinned by its version's id.
+    /// Whether a range may be pinned by version id.
     pub(super) fn may_read(&self, bucket: &BucketName) -> bool {
         let denied = self.denied_until.lock();
         denied.get(bucket).is_none_or(|until| *until <= Instant::now())
     }
 
-    /// A version that was refused by its id was read by its object's name.
+    /// Records that a version was denied by its id but readable by its object's name.
     pub(super) fn deny(&self, bucket: &BucketName) {
         let now = Instant::now();
         let mut denied = self.denied_until.lock();

@@ -1,8 +1,8 @@
-//! The number of ranges of one read that are asked of the origin at the same time, as the origin shows what is best.
+//! Width of reads: the number of ranges of one read that are requested concurrently, adapted to the origin.
 //!
-//! More connections bring more bytes as long as each is limited by itself, as those to an object store are. Where all of
-//! them share a limit, further ones only cost. So reads are made wider while that pays ([`search`]), and narrower where
-//! nothing is lost by it: an origin that is as fast over one connection is asked for one range at a time.
+//! More connections bring more bytes as long as each is limited by itself, as those to an object store are. Where they
+//! share a limit, further ones only cost. So reads are made wider while that pays ([`search`]), and narrower where
+//! nothing is lost by it: an origin that is as fast over one connection gets one range at a time.
 
 mod meter;
 mod search;
@@ -19,18 +19,18 @@ use self::meter::Meter;
 use self::search::Search;
 use crate::metrics::origin as gauges;
 
-/// Ranges of one read at most, however many connections there are.
+/// Maximum concurrent ranges of one read, whatever the number of connections.
 const MOST: usize = 64;
-/// Requests for less say nothing of the width of long reads.
+/// Minimum bytes of a request for it to count in the measurement.
 const BULK: u64 = 1 << 20;
 
-/// The width of reads from one origin.
+/// The width of reads from one origin, in concurrent ranges.
 #[derive(Debug)]
 pub struct Width {
-    /// In metrics; `None`: the default origin.
+    /// Name of the origin in metrics; `None`: the default origin.
     name: Option<Arc<str>>,
     state: Mutex<State>,
-    /// The width that is in force.
+    /// The width in force.
     ranges: AtomicUsize,
 }
 
@@ -40,7 +40,7 @@ struct State {
     search: Search,
 }
 
-/// A transfer of many bytes that is under way.
+/// A bulk transfer under way.
 #[derive(Debug)]
 pub(super) struct Transfer {
     width: Arc<Width>,
@@ -48,7 +48,7 @@ pub(super) struct Transfer {
 }
 
 impl Width {
-    /// For an origin that so many requests at a time may be sent to. `name`: in metrics; `None`: the default origin.
+    /// Creates the width for an origin with this many connections. `name`: in metrics; `None`: the default origin.
     pub(super) fn new(name: Option<&str>, connections: usize) -> Arc<Self> {
         let now = Instant::now();
         // Half of the connections are for other reads.
@@ -58,17 +58,17 @@ impl Width {
         Arc::new(Self { name: name.map(Arc::from), state, ranges })
     }
 
-    /// The number of ranges that one read may have under way.
+    /// Returns the number of ranges that one read may have under way.
     pub fn ranges(&self) -> usize {
         self.ranges.load(Ordering::Relaxed)
     }
 
-    /// A read would have more ranges under way if it might.
+    /// Records that a read was held back by the width.
     pub fn held_back(&self) {
         self.state.lock().meter.held_back();
     }
 
-    /// A request for `bytes` is about to be sent. `None`: it is too small to say anything.
+    /// Starts a request for `bytes`. `None`: it is too small to count.
     pub(super) fn begin(self: &Arc<Self>, bytes: u64) -> Option<Transfer> {
         if bytes < BULK {
             return None;
@@ -79,7 +79,7 @@ impl Width {
         Some(Transfer { width: self.clone(), began })
     }
 
-    /// The origin asks for less.
+    /// Records that the origin throttles.
     pub(super) fn throttled(&self) {
         let now = Instant::now();
         self.change(|state| {
@@ -100,13 +100,13 @@ impl Width {
 }
 
 impl Transfer {
-    /// The head of the answer has come.
+    /// Records that the response head arrived.
     pub(super) fn answered(&self) {
         let elapsed = self.began.elapsed();
         self.width.state.lock().meter.answered(elapsed);
     }
 
-    /// So many bytes of it have come.
+    /// Records that `bytes` of the body arrived.
     pub(super) fn received(&self, bytes: u64) {
         let now = Instant::now();
         self.width.change(|State { meter, search }| {

@@ -1,4 +1,4 @@
-//! How many requests may be repeated: one for 20 that were answered, and few at the same time.
+//! Budget of hedges: one per 20 answered requests, with a limit on concurrent ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use tokio::time::Instant;
 
 use crate::metrics::hedging::{self as counters, Outcome, Phase};
 
-/// Answers that pay for a hedge,
+/// Answered requests that pay for one hedge.
 const ANSWERS: u32 = 20;
-/// of which no more than this are saved up,
+/// Maximum answers saved up.
 const MOST: u32 = 16 * ANSWERS;
-/// or run at the same time,
+/// Maximum concurrent hedges.
 const ACTIVE: u32 = 16;
-/// or in one bucket.
+/// Maximum concurrent hedges in one bucket.
 const ACTIVE_OF_BUCKET: u32 = 2;
-/// After the origin asked for less, nothing is repeated for this long.
+/// Time without hedges after the origin throttled.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Hedges that may be sent.
+/// Budget of hedges for one origin.
 #[derive(Debug)]
 pub(super) struct Budget {
     state: Arc<Mutex<State>>,
@@ -28,9 +28,9 @@ pub(super) struct Budget {
 
 #[derive(Debug)]
 struct State {
-    /// In answers.
+    /// Saved-up credit, in answers.
     credit: u32,
-    /// Hedges under way, of each bucket by its hash.
+    /// Hedges under way, by hash of the bucket.
     active: HashMap<u64, u32>,
     paused: Option<Instant>,
 }
@@ -42,7 +42,7 @@ impl Default for Budget {
     }
 }
 
-/// A hedge under way. What came of it is counted when it is dropped.
+/// A hedge under way. Its outcome is counted on drop.
 #[derive(Debug)]
 pub(in crate::origin) struct Permit {
     state: Arc<Mutex<State>>,
@@ -52,13 +52,13 @@ pub(in crate::origin) struct Permit {
 }
 
 impl Budget {
-    /// A request was answered.
+    /// Counts an answered request.
     pub(super) fn answered(&self) {
         let mut state = self.state.lock();
         state.credit = (state.credit + 1).min(MOST);
     }
 
-    /// The origin asked for less.
+    /// Suspends hedging because the origin throttled.
     pub(super) fn pause_from(&self, now: Instant) {
         self.state.lock().paused = Some(now);
     }
@@ -80,12 +80,12 @@ impl Budget {
 }
 
 impl Permit {
-    /// The second request's answer was taken.
+    /// Records that the response to the hedge was used.
     pub(in crate::origin) fn won(mut self) {
         self.outcome = Outcome::Won;
     }
 
-    /// The second request failed.
+    /// Records that the hedge failed.
     pub(in crate::origin) fn failed(mut self) {
         self.outcome = Outcome::Failed;
     }

@@ -1,7 +1,7 @@
-//! Quantiles of the origin's latencies by size, of late.
+//! Quantiles of the origin's recent latencies, by response size.
 //!
-//! A histogram a size band, whose buckets grow by a tenth; samples lose half of their weight in 15 s in which there are
-//! others. A band that knows too little predicts nothing.
+//! Each size band has a histogram whose buckets grow by a tenth. Samples lose half of their weight in 15 s in which
+//! newer ones arrive. A band with too few samples predicts nothing.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ const BANDS: usize = 6;
 /// The upper bound of the first bucket.
 const FIRST_BUCKET: Duration = Duration::from_micros(100);
 const GROWTH: f64 = 1.1;
-/// Up to about 100 s.
+/// Number of buckets, up to about 100 s.
 const BUCKETS: usize = 145;
-/// After this time a sample counts half.
+/// Time in which a sample loses half of its weight.
 const HALF_LIFE: Duration = Duration::from_secs(15);
-/// A sample ages the others by at most this: at least a hundred count.
+/// Maximum ageing of the others by one sample, so that at least a hundred count.
 const MOST_AGE: Duration = Duration::from_millis(150);
-/// A band predicts from this many samples on.
+/// Samples from which on a band predicts.
 const ENOUGH: u64 = 100;
-/// Quantiles are computed anew after so many samples.
+/// Samples between two computations of the quantiles.
 const EVERY: u64 = 16;
-/// Weights are scaled down before they get larger.
+/// Weight at which all weights are scaled down.
 const HEAVY: f64 = 1e12;
 
 /// Latencies by size band.
@@ -33,7 +33,7 @@ pub(super) struct Model {
     bands: [Mutex<Band>; BANDS],
 }
 
-/// Times that half, 95 and 99 of a hundred answers take at most; up to a tenth too long.
+/// Median, 95th and 99th percentile of response times, rounded up by at most a tenth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Quantiles {
     pub(super) median: Duration,
@@ -44,9 +44,9 @@ pub(super) struct Quantiles {
 #[derive(Debug)]
 struct Band {
     weights: [f64; BUCKETS],
-    /// Their sum.
+    /// Sum of the weights.
     total: f64,
-    /// The weight of the next sample: instead of the old ones losing weight the new ones gain.
+    /// Weight of the next sample: new samples gain weight instead of old ones losing it.
     weight: f64,
     samples: u64,
     last: Option<Instant>,
@@ -61,7 +61,8 @@ impl Default for Band {
 }
 
 impl Model {
-    /// What is known of answers of `bytes`; `None`: too little. A larger answer's median is no less than a smaller one's.
+    /// Returns the latency quantiles of responses of `bytes`; `None`: too few samples. The median never falls with
+    /// growing size.
     pub(super) fn quantiles(&self, bytes: u64) -> Option<Quantiles> {
         let band = band(bytes);
         let quantiles = self.bands[band].lock().quantiles?;
@@ -70,7 +71,7 @@ impl Model {
         Some(Quantiles { median, ..quantiles })
     }
 
-    /// An answer of `bytes` took so long.
+    /// Records a response of `bytes` after `elapsed`.
     pub(super) fn record(&self, bytes: u64, elapsed: Duration) {
         self.bands[band(bytes)].lock().record(elapsed, Instant::now());
     }
@@ -95,7 +96,7 @@ impl Band {
         }
     }
 
-    /// The upper bound of the bucket below which the share lies.
+    /// Returns the upper bound of the bucket that contains this quantile.
     fn quantile(&self, share: f64) -> Duration {
         let mut left = self.total * share;
         let holds = |weight: &f64| {

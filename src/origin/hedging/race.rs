@@ -1,4 +1,4 @@
-//! A request and its copy: the first validated answer wins, and the other is given up.
+//! A request and its hedge: the first validated response wins, and the other is cancelled.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use super::{Hedging, Permit};
 use crate::metrics::hedging::Phase;
 use crate::origin::error::OriginError;
 
-/// An answer, and how long after it was sent the request that brought it had it.
+/// A response, and its latency since its own request was sent.
 type Timed<T> = (T, Duration);
 
-/// What a request is about.
+/// Phase, size and bucket of a request, for hedging.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::origin) struct About {
     pub(in crate::origin) phase: Phase,
-    /// How much is asked for.
+    /// Number of requested bytes.
     pub(in crate::origin) bytes: u64,
     /// A hash of the bucket.
     pub(in crate::origin) bucket: u64,
 }
 
 impl Hedging {
-    /// Sends a request, and sends it again when it is late and `may_repeat` allows it.
+    /// Sends a request, and hedges it when it is late and `may_repeat` allows it.
     ///
     /// # Errors
-    /// The first request's; the second one's only if that is final while the first one's may pass.
+    /// The error of the first request; that of the hedge only if it is final while the first one may be transient.
     pub(in crate::origin) async fn race<T, F>(
         &self,
         about: About,
@@ -85,7 +85,7 @@ impl Hedging {
     }
 }
 
-/// Says to the permit what came of the second request.
+/// Records the outcome of the hedge in its permit.
 fn settle<T>(permit: Permit, outcome: Result<T, OriginError>) -> Result<T, OriginError> {
     match &outcome {
         Ok(_) => permit.won(),

@@ -1,4 +1,4 @@
-//! An origin in virtual time, and readers before it: what hedging brings and what it costs.
+//! Simulation of an origin and its readers in virtual time: gain and cost of hedging.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,15 +16,15 @@ use crate::metrics::hedging::Phase;
 use crate::origin::error::OriginError;
 use crate::s3::S3Error;
 
-/// How the origin answers.
+/// Latencies and faults of the simulated origin.
 #[derive(Debug, Clone, Copy)]
 struct Origin {
     usual: Duration,
-    /// Of ten thousand objects so many are cold, which takes so much longer, asked once or twice.
+    /// Number of cold objects in ten thousand, and the extra latency of each of them, hedged or not.
     cold: (u32, Duration),
-    /// Of ten thousand requests so many are late by so much.
+    /// Number of late requests in ten thousand, and their delay.
     late: (u32, Duration),
-    /// Of ten thousand requests so many are refused with 503.
+    /// Number of requests in ten thousand that are refused with 503.
     throttled: u32,
 }
 
@@ -36,7 +36,7 @@ const WARM: Origin = Origin {
 };
 
 struct Outcome {
-    /// In the order of length.
+    /// Durations of the reads, ascending.
     times: Vec<Duration>,
     reads: u64,
     requests: u64,
@@ -54,7 +54,7 @@ impl Outcome {
     }
 }
 
-/// `reads` reads of 1 MiB by 16 readers of as many buckets.
+/// Runs `reads` reads of 1 MiB by 16 readers, each in a bucket of its own.
 async fn simulate(origin: Origin, enabled: bool, reads: u64) -> Outcome {
     let hedging = Arc::new(Hedging::new(enabled));
     let requests = Arc::new(AtomicU64::new(0));

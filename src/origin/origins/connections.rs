@@ -22,7 +22,7 @@ impl Origins {
 }
 
 impl Origin {
-    /// Adds the open connections to each of its addresses; of those that are known and have none, zeros.
+    /// Adds the open connections to each address of this origin; zero for known addresses without any.
     fn count_connections(&self, open: &mut BTreeMap<SocketAddr, Open>) {
         for address in self.endpoint().known_addresses() {
             open.entry(address).or_default();

@@ -1,7 +1,7 @@
 //! Failover: reads of a bucket whose origin is down go to another origin, such as one with a replica of the bucket.
 //!
-//! What is read there is of a realm of its own (R1), under the name of the client's bucket: nothing that was learned from
-//! one origin is ever taken for the other's, and whatever invalidates the object by its name invalidates both.
+//! What is read there belongs to a realm of its own (R1), under the client's bucket name: metadata or bytes of one
+//! origin are never taken for the other's, and an invalidation by name covers both.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,12 +15,13 @@ use crate::origin::client::Origin;
 use crate::pacing::RateLimit;
 use crate::s3::{BucketName, ObjectId, Realm};
 
-/// Places that rules named since the start, at most. Each is one more realm in which an object may be cached.
+/// Maximum number of failover places named by rules since the start. Each adds a realm in which an object may be
+/// cached.
 const MOST: usize = 64;
-/// The least time between two lines of the log about it.
+/// Minimum time between two log lines about a failover.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// The places to which rules have reads fail over. None is ever removed: objects of it may be cached.
+/// Places to which rules let reads fail over. None is ever removed: objects of it may be cached.
 pub(super) struct Failovers {
     places: ArcSwap<Vec<Target>>,
     adding: Mutex<()>,
@@ -57,8 +58,8 @@ impl Failovers {
 }
 
 impl OriginSet {
-    /// Lets reads fail over to an origin: to `bucket` there, or to the bucket of the client's name. An origin without a
-    /// name in the configuration is none.
+    /// Adds a failover place at an origin: `bucket` there, or the bucket with the client's name. An origin name that is
+    /// not in the configuration is ignored.
     pub fn add_failover(&self, name: &str, bucket: Option<&BucketName>) {
         if let Some((routes, target)) = self.routes.as_ref().zip(self.failover_target(name, bucket))
         {
@@ -66,8 +67,8 @@ impl OriginSet {
         }
     }
 
-    /// The realm of what is read of `client` at the origin of this name, and the origin; `None`: it was not added, or the
-    /// bucket is that origin's anyway.
+    /// Returns the failover realm of bucket `client` at the named origin, and the origin; `None`: it was not added, or
+    /// the bucket belongs to that origin anyway.
     pub fn failover(
         &self,
         client: &BucketName,
@@ -80,7 +81,7 @@ impl OriginSet {
         is_other.then_some((target.realm, target.origin))
     }
 
-    /// Logs that reads of a bucket go elsewhere, now and then.
+    /// Logs a failover of a bucket's reads, at a limited rate.
     pub fn say_failover(&self, client: &BucketName, name: &str) {
         let Some(routes) = &self.routes else { return };
         if routes.failovers.said.lock().allow() {
@@ -99,13 +100,13 @@ impl OriginSet {
         Some(Target { name, origin, bucket, realm })
     }
 
-    /// Whether reads fail over to this realm.
+    /// Whether a realm is that of a failover place.
     pub(super) fn is_failover(&self, realm: &Realm) -> bool {
         let routes = self.routes.as_ref();
         routes.is_some_and(|routes| routes.failovers.of_realm(realm).is_some())
     }
 
-    /// Where an object is asked for; `None`: at the default origin, by its own name.
+    /// Returns the target of an object; `None`: the default origin, by its own name.
     pub(super) fn target_of(&self, id: &ObjectId) -> Option<Target> {
         let routes = self.routes.as_ref()?;
         match routes.target(id.bucket()) {
@@ -114,7 +115,7 @@ impl OriginSet {
         }
     }
 
-    /// With the realms of objects that are read elsewhere while their origin is down.
+    /// Adds the realms of failover places to `realms`.
     pub(super) fn with_failovers(&self, realms: Arc<[Realm]>) -> Arc<[Realm]> {
         let Some(routes) = &self.routes else { return realms };
         let places = routes.failovers.places.load();

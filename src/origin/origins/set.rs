@@ -1,4 +1,4 @@
-//! The origins of one configuration, and which of them has a client's bucket.
+//! The origins of one configuration, and the mapping of clients' buckets to them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -11,30 +11,30 @@ use crate::origin::report::OriginsReport;
 use crate::origin::{DEFAULT_ORIGIN, OriginError};
 use crate::s3::{BucketName, ObjectId, Realm};
 
-/// A bucket that is not the default origin's, or not by its own name.
+/// Mapping of a client's bucket to another origin, or to another name.
 pub struct Mapping {
-    /// A client's bucket, or a glob over them.
+    /// A client's bucket name, or a glob that matches bucket names.
     pub pattern: String,
     /// Name of the origin in the configuration; `None`: the default one.
     pub name: Option<String>,
     pub origin: Arc<Origin>,
-    /// Its name at the origin; `None`: the client's.
+    /// Name of the bucket at the origin; `None`: the client's.
     pub bucket: Option<BucketName>,
 }
 
 /// All origins of one configuration, and the buckets that are mapped to them.
 pub struct OriginSet {
     pub(super) default: Arc<Origin>,
-    /// `None`: no bucket is mapped.
+    /// Mappings of buckets; `None`: no bucket is mapped.
     pub(super) routes: Option<Routes>,
-    /// All but the default one, by key of the configuration.
+    /// All origins but the default one, by their key in the configuration.
     made: BTreeMap<String, Arc<Origin>>,
 }
 
 pub(super) struct Routes {
     exact: HashMap<BucketName, Target>,
     globs: Vec<(Glob, Target)>,
-    /// Clients' names of each bucket that has others than its own.
+    /// Clients' names of each bucket that has names other than its own.
     aliases: HashMap<BucketName, Vec<BucketName>>,
     named: Vec<(String, Arc<Origin>)>,
     pub(super) failovers: Failovers,
@@ -42,37 +42,37 @@ pub(super) struct Routes {
 
 #[derive(Clone)]
 pub(super) struct Target {
-    /// Of its origin in the configuration; `None`: the default one.
+    /// Name of the origin in the configuration; `None`: the default one.
     pub(super) name: Option<Arc<str>>,
     pub(super) origin: Arc<Origin>,
     pub(super) bucket: Option<BucketName>,
     pub(super) realm: Realm,
 }
 
-/// Where a client's bucket is.
+/// Origin, name and realm of a client's bucket.
 #[derive(Clone)]
 pub struct Place {
     pub origin: Arc<Origin>,
-    /// Its name there; `None`: there is no bucket, or its name is the client's.
+    /// Name of the bucket at the origin; `None`: there is no bucket, or its name is the client's.
     alias_of: Option<BucketName>,
-    /// The realm of its objects, fetched with our own keys.
+    /// Realm of its objects when fetched with hotset's own keys.
     pub realm: Realm,
-    /// Whether the configuration maps it.
+    /// Whether the configuration maps the bucket.
     pub is_mapped: bool,
 }
 
 impl Place {
-    /// The name at the origin of the bucket that clients call `name`.
+    /// Returns the name at the origin of the bucket that clients call `name`.
     pub fn bucket<'a>(&'a self, name: Option<&'a BucketName>) -> Option<&'a BucketName> {
         self.alias_of.as_ref().or(name)
     }
 
-    /// Its name at the origin, where clients know it by another.
+    /// Returns the name of the bucket at the origin, if it differs from the client's.
     pub fn alias_of(&self) -> Option<&BucketName> {
         self.alias_of.as_ref()
     }
 
-    /// The domain of our own keys there.
+    /// Returns the domain of hotset's own keys at the origin.
     pub fn own(&self) -> &Arc<Domain> {
         self.origin.domains().own()
     }
@@ -85,11 +85,11 @@ impl From<Arc<Origin>> for OriginSet {
 }
 
 impl OriginSet {
-    /// `named`: all named origins, those without a bucket too. Of the globs the one with the longest text before its first
-    /// wildcard is used.
+    /// Builds a set. `named`: all named origins, including those without a bucket. Of several matching globs, the one
+    /// with the longest text before its first wildcard applies.
     ///
     /// # Errors
-    /// A pattern is neither a bucket's name nor a glob.
+    /// A pattern is neither a bucket name nor a glob.
     pub fn new(
         default: Arc<Origin>,
         named: Vec<(String, Arc<Origin>)>,
@@ -123,33 +123,33 @@ impl OriginSet {
         Ok(Self { default, routes: Some(routes), made: BTreeMap::new() })
     }
 
-    /// Remembers what its origins were made for.
+    /// Stores the origins by the configuration key for which they were made.
     #[must_use]
     pub fn with_made(self, made: BTreeMap<String, Arc<Origin>>) -> Self {
         Self { made, ..self }
     }
 
-    /// The origin that was made for a key of the configuration.
+    /// Returns the origin that was made for a key of the configuration.
     pub fn made_for(&self, key: &str) -> Option<&Arc<Origin>> {
         self.made.get(key)
     }
 
-    /// The default origin.
+    /// Returns the default origin.
     pub fn default_origin(&self) -> &Arc<Origin> {
         &self.default
     }
 
-    /// Whether any bucket is another origin's, or has another name.
+    /// Whether any bucket is mapped to another origin or name.
     pub fn has_mappings(&self) -> bool {
         self.routes.is_some()
     }
 
-    /// Whether all are Amazon's.
+    /// Whether all origins are Amazon's.
     pub fn are_aws(&self) -> bool {
         self.each().all(|(_, origin)| origin.endpoint().is_aws())
     }
 
-    /// Each origin once, the default one first; with its name, where it has one.
+    /// Iterates over each origin once, the default one first, with its name if it has one.
     pub(super) fn each(&self) -> impl Iterator<Item = (Option<&str>, &Arc<Origin>)> {
         let named = self.routes.iter().flat_map(|routes| &routes.named);
         let named = named.map(|(name, origin)| (Some(name.as_str()), origin));
@@ -160,7 +160,7 @@ impl OriginSet {
         self.routes.as_ref()?.target(bucket)
     }
 
-    /// Where a client's bucket is; `None`: the service.
+    /// Returns the place of a client's bucket; `None`: the service.
     pub fn place(&self, bucket: Option<&BucketName>) -> Place {
         match bucket.and_then(|bucket| self.target(bucket)) {
             Some(Target { origin, bucket, realm, .. }) => Place {
@@ -178,13 +178,13 @@ impl OriginSet {
         }
     }
 
-    /// The realm of a bucket's objects, fetched with our own keys.
+    /// Returns the realm of a bucket's objects when fetched with hotset's own keys.
     pub fn realm_of(&self, bucket: Option<&BucketName>) -> &Realm {
         let target = bucket.and_then(|bucket| self.target(bucket));
         target.map_or_else(|| self.default.domains().own().realm(), |target| &target.realm)
     }
 
-    /// Every realm in which an object of a client's bucket may be cached.
+    /// Returns every realm in which an object of a client's bucket may be cached.
     pub fn realms_of(&self, bucket: &BucketName) -> Arc<[Realm]> {
         let realms = match self.target(bucket) {
             Some(target) => [target.realm.clone()].into(),
@@ -193,18 +193,18 @@ impl OriginSet {
         self.with_failovers(realms)
     }
 
-    /// All names of clients for the bucket that they call `bucket`, at whichever origin: itself, but for other origins'
-    /// buckets of that name.
+    /// Returns all client names for the bucket that clients call `bucket`, at any origin. Includes the name itself, but
+    /// not other origins' buckets of that name.
     pub fn names_of(&self, bucket: &BucketName) -> Vec<BucketName> {
         self.clients_of(self.name_at_origin(bucket))
     }
 
-    /// The name at its origin of a client's bucket.
+    /// Returns the name at its origin of a client's bucket.
     pub fn name_at_origin<'a>(&'a self, bucket: &'a BucketName) -> &'a BucketName {
         self.target(bucket).and_then(|target| target.bucket.as_ref()).unwrap_or(bucket)
     }
 
-    /// All names of clients for a bucket, by its name at whichever origin.
+    /// Returns all client names for a bucket, given its name at any origin.
     pub fn clients_of(&self, real: &BucketName) -> Vec<BucketName> {
         let Some(routes) = &self.routes else { return vec![real.clone()] };
         let mut names = routes.aliases.get(real).cloned().unwrap_or_default();
@@ -215,8 +215,8 @@ impl OriginSet {
         names
     }
 
-    /// Whether a client's bucket is of the origin of this name. One that the configuration does not name has none, so that
-    /// each may be meant.
+    /// Whether a client's bucket belongs to the origin with this name. A name that is not in the configuration matches
+    /// every bucket.
     pub fn is_of(&self, client: &BucketName, name: &str) -> bool {
         let wanted = Some(name).filter(|name| *name != DEFAULT_ORIGIN);
         let is_known = self.each().any(|(other, _)| other == wanted);
@@ -224,7 +224,8 @@ impl OriginSet {
         of == wanted || !is_known
     }
 
-    /// Whether all names of clients for a bucket lead to one origin, so that what is said of the bucket is said of that.
+    /// Whether all client names for a bucket map to one origin, so that a statement about the bucket applies to that
+    /// origin.
     pub fn is_of_one_origin(&self, real: &BucketName) -> bool {
         if self.routes.is_none() {
             return true;
@@ -234,13 +235,13 @@ impl OriginSet {
         origins.map(|origin| Arc::as_ptr(&origin)).collect::<HashSet<_>>().len() < 2
     }
 
-    /// The origin of a client's bucket.
+    /// Returns the origin of a client's bucket.
     pub fn of(&self, bucket: &BucketName) -> &Arc<Origin> {
         self.target(bucket).map_or(&self.default, |target| &target.origin)
     }
 
-    /// Keeps the credentials of all good for as long as they are in use. `running`: those of this set are kept good
-    /// already.
+    /// Keeps the credentials of all origins valid for as long as they are in use. `running`: a set whose credentials
+    /// are renewed already.
     pub fn renew_credentials(&self, running: Option<&Self>) {
         let mut begun: HashSet<_> =
             running.iter().flat_map(|set| set.all()).map(Arc::as_ptr).collect();
@@ -249,13 +250,13 @@ impl OriginSet {
         }
     }
 
-    /// Every origin, some of them more than once.
+    /// Iterates over every origin, with repetitions.
     fn all(&self) -> impl Iterator<Item = &Arc<Origin>> {
         let mapped = self.routes.iter().flat_map(Routes::targets);
         self.each().map(|(_, origin)| origin).chain(mapped)
     }
 
-    /// Whether objects of this realm are asked of an origin of this set.
+    /// Whether objects of this realm are requested from an origin of this set.
     pub(super) fn has_realm_of(&self, id: &ObjectId) -> bool {
         let is_mapped = match self.target(id.bucket()) {
             Some(target) => target.realm == *id.realm(),
@@ -264,7 +265,7 @@ impl OriginSet {
         is_mapped || self.is_failover(id.realm())
     }
 
-    /// For `/readyz`: a line for each.
+    /// Describes the origins for `/readyz`, one line each.
     pub fn describe(&self) -> String {
         let line = |(name, origin): (Option<&str>, &Arc<Origin>)| match name {
             None => origin.describe(),
@@ -273,7 +274,7 @@ impl OriginSet {
         self.each().map(line).collect()
     }
 
-    /// The health of the default origin, and of the others by name.
+    /// Returns the health of the default origin, and of the others by name.
     pub fn report(&self) -> OriginsReport {
         let named =
             self.each().filter_map(|(name, origin)| Some((name?.to_owned(), origin.report())));
@@ -297,7 +298,7 @@ impl Routes {
 }
 
 impl Target {
-    /// An object as its origin knows it.
+    /// Returns the id of an object at its origin.
     pub(super) fn there(&self, id: &ObjectId) -> ObjectId {
         let bucket = self.bucket.as_ref().unwrap_or(id.bucket()).clone();
         let realm = self.origin.domains().own().realm();
@@ -309,7 +310,7 @@ impl Target {
         if id.pays() { there.paid() } else { there }
     }
 
-    /// An error that names the bucket as its client does.
+    /// Replaces the bucket name in an error by the client's name for it.
     pub(super) fn for_client(&self, mut error: OriginError, client: &BucketName) -> OriginError {
         if let Some(real) = &self.bucket
             && let Some(said) = error.said_mut()
@@ -323,7 +324,7 @@ impl Target {
     }
 }
 
-/// The realm of a bucket that is mapped: of no other origin, and of no other bucket of this one, whatever was mapped to
+/// Returns the realm of a mapped bucket. It differs from that of any other origin or bucket, whatever was mapped to
 /// what before.
 pub(super) fn realm(name: Option<&str>, bucket: Option<&BucketName>, origin: &Origin) -> Realm {
     let (name, bucket) = (name.unwrap_or_default(), bucket.map_or("", BucketName::as_str));

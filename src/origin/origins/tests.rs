@@ -1,4 +1,4 @@
-//! Which bucket is whose.
+//! Tests of the mapping of buckets to origins.
 
 use std::collections::HashSet;
 

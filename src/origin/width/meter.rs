@@ -1,4 +1,4 @@
-//! Measures what the origin sends: bytes a second and transfers under way, in steps of a fraction of a second.
+//! Measures the origin's throughput: bytes per second and concurrent transfers, in steps of a fraction of a second.
 
 use std::time::Duration;
 
@@ -6,46 +6,46 @@ use tokio::time::Instant;
 
 use super::search::Sample;
 
-/// A step is at least so long,
+/// Minimum length of a step.
 const STEP: Duration = Duration::from_millis(50);
-/// of so many bytes,
+/// Minimum bytes of a step.
 const BYTES: u64 = 4 << 20;
-/// and no longer than it takes, however late the origin answers.
+/// Upper bound of the usual time to the response head, in computing the length of a step.
 const LATE: Duration = Duration::from_secs(1);
-/// Longer than this no transfer is waited for to end.
+/// Maximum time for which a step waits until older transfers end.
 const SLOW: Duration = Duration::from_secs(5);
-/// After so long without a transfer, what was measured before says nothing of now.
+/// Time without transfers after which earlier measurements are void.
 const IDLE: Duration = Duration::from_secs(1);
-/// The part that one transfer has in the means.
+/// Weight of one transfer in the means.
 const PART: f64 = 0.1;
 
-/// The transfers of one origin. Only time in which one is under way counts.
+/// Measurement of the transfers of one origin. Only time with transfers under way counts.
 #[derive(Debug)]
 pub(super) struct Meter {
     under_way: u32,
-    /// Until when it is accounted for.
+    /// Time up to which the transfers are accounted for.
     at: Instant,
     step: Step,
     was_idle: bool,
-    /// Usual time to the head of an answer.
+    /// Usual time to the response head.
     first_byte: Option<Duration>,
-    /// Usual time from a request to the last byte.
+    /// Usual time from the request to the last byte.
     transfer: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
 struct Step {
-    /// Time until the width in force shows.
+    /// Time until the width in force takes effect.
     settling: Duration,
     busy: Duration,
     bytes: u64,
-    /// Seconds, summed over the transfers.
+    /// Transfer time in seconds, summed over all transfers.
     flight: f64,
     held_back: bool,
 }
 
 impl Step {
-    /// It begins with the first answer.
+    /// A step that begins with the first answer.
     const UNANSWERED: Self = Self {
         settling: Duration::MAX,
         busy: Duration::ZERO,
@@ -67,7 +67,7 @@ impl Meter {
         }
     }
 
-    /// Begins a step. `narrower`: transfers have to end before the width in force shows.
+    /// Begins a step. `narrower`: older transfers must end before the width in force takes effect.
     pub(super) fn restart(&mut self, now: Instant, narrower: bool) {
         self.advance(now);
         let settling = match narrower {
@@ -77,7 +77,7 @@ impl Meter {
         self.step = Step { settling: settling.min(SLOW), ..Step::default() };
     }
 
-    /// A read would have more ranges under way if it might.
+    /// Records that a read was held back by the width.
     pub(super) fn held_back(&mut self) {
         self.step.held_back = true;
     }
@@ -105,13 +105,13 @@ impl Meter {
         }
     }
 
-    /// Whether nothing was under way for long; once.
+    /// Returns and clears whether no transfer was under way for long.
     pub(super) fn was_idle(&mut self) -> bool {
         std::mem::take(&mut self.was_idle)
     }
 
-    /// Counts what has come. A sample when a step has ended in which some read was held back by the width: the others
-    /// say nothing of it.
+    /// Counts bytes that arrived. Returns a sample when a step ends in which a read was held back by the width; other
+    /// steps do not measure it.
     pub(super) fn received(&mut self, bytes: u64, now: Instant) -> Option<Sample> {
         self.advance(now);
         if !self.step.settling.is_zero() {

@@ -1,36 +1,36 @@
-//! Search for the least width at which the origin sends as much as it will.
+//! Search for the smallest width at which the origin delivers its full throughput.
 //!
-//! A trial compares one step with the step before: a wider one must bring 5 % more in total, and nearly as much over each
-//! connection; a narrower one must bring nearly as much in total. First the width is doubled or halved, then changed by a
-//! quarter. When no trial pays any more, the width is kept for a while, for longer each time.
+//! A trial compares one step with the step before: a wider one must deliver 5 % more in total, and nearly as much over
+//! each connection; a narrower one must deliver nearly as much in total. First the width is doubled or halved, then
+//! changed by a quarter. When no trial pays any more, the width is kept for a while, for longer each time.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The width of the first reads.
+/// Initial width.
 pub(super) const START: usize = 8;
-/// A wider read pays when the total grows by this factor,
+/// Factor by which the total must grow for a wider read to pay.
 const GROWTH: f64 = 1.05;
-/// and each connection keeps this part of what it brought.
+/// Share of its throughput that each connection must keep for a wider read to pay.
 const KEPT_EACH: f64 = 0.9;
-/// A narrower one pays when this part of the total stays.
+/// Share of the total that must remain for a narrower read to pay.
 const KEPT: f64 = 0.95;
-/// When the number of reads changed by more, two steps are not compared.
+/// Relative change in the number of reads beyond which two steps are not compared.
 const READERS: f64 = 0.5;
-/// How long a width that was found is kept, at first and at most.
+/// Time for which a found width is kept, at first and at most.
 const HOLD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
-/// How long what was refused is not tried again.
+/// Time for which a throttled width is not tried again.
 const CEILING: Duration = Duration::from_secs(30);
-/// Refusals within so long are one: the requests were sent together.
+/// Time within which refusals count as one, because the requests were sent together.
 const REFUSALS: Duration = Duration::from_secs(1);
 
-/// What one step showed.
+/// Result of one step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
-    /// Bytes a second, all transfers together.
+    /// Bytes per second, of all transfers together.
     pub(super) rate: f64,
-    /// Transfers under way, on average.
+    /// Average number of concurrent transfers.
     pub(super) flight: f64,
 }
 
@@ -42,13 +42,13 @@ impl Sample {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trial {
-    /// The width is kept until then.
+    /// No trial; the width is kept until this time.
     None(Option<Instant>),
     Wider(Pace),
     Narrower(Pace),
 }
 
-/// By how much a trial changes the width.
+/// Size of the change of the width in a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
     /// By a factor of two.
@@ -61,14 +61,14 @@ enum Pace {
 pub(super) struct Search {
     width: usize,
     most: usize,
-    /// The width that trials are compared with, and what it showed.
+    /// The width that trials are compared with, and its sample.
     base: Option<(usize, Sample)>,
-    /// The most bytes a second since trials began.
+    /// Maximum bytes per second since trials began.
     peak: f64,
     trial: Trial,
     hold: Duration,
     throttled: Option<Instant>,
-    /// What the origin refused a while ago is not tried again until then.
+    /// Upper limit of the width after throttling, and the time at which it ends.
     ceiling: Option<(usize, Instant)>,
 }
 
@@ -86,12 +86,12 @@ impl Search {
         }
     }
 
-    /// The width that is in force.
+    /// Returns the width in force.
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// Nothing was asked for a while: the width is kept, and measured anew.
+    /// Ends the trial after idle time: the width is kept, and measured anew.
     pub(super) fn was_idle(&mut self) {
         if let Some((width, _)) = self.base.take() {
             self.width = width;
@@ -101,7 +101,7 @@ impl Search {
         }
     }
 
-    /// The origin asks for less. `false`: by a refusal of requests that were sent before it was asked for less.
+    /// Records throttling. Returns `false` if the refused request was sent before the last reduction.
     pub(super) fn throttled(&mut self, now: Instant) -> bool {
         if self.throttled.is_some_and(|last| now - last < REFUSALS) {
             return false;
@@ -115,7 +115,7 @@ impl Search {
         true
     }
 
-    /// A step at the width in force has ended with `sample`.
+    /// Evaluates a step at the width in force, which ended with `sample`.
     pub(super) fn step(&mut self, sample: Sample, now: Instant) {
         let Some((width, base)) = self.base else {
             self.base = Some((self.width, sample));
@@ -156,7 +156,7 @@ impl Search {
         self.apply(now);
     }
 
-    /// Begins with trials at the width in force.
+    /// Begins trials at the width in force.
     fn begin(&mut self, sample: Sample) {
         self.peak = sample.rate;
         // What was too much a moment ago is approached in small steps.
@@ -169,7 +169,7 @@ impl Search {
         }
     }
 
-    /// The trial after one that did not pay.
+    /// Returns the trial that follows one which did not pay.
     fn next(&mut self, now: Instant) -> Trial {
         match self.trial {
             Trial::Wider(Pace::Fast) => Trial::Wider(Pace::Slow),
@@ -184,7 +184,7 @@ impl Search {
         }
     }
 
-    /// Puts the width of the trial in force, or that of the next one that changes it.
+    /// Puts the width of the trial in force, or that of the next trial which changes it.
     fn apply(&mut self, now: Instant) {
         let from = self.width;
         while !matches!(self.trial, Trial::None(_)) {
@@ -196,7 +196,7 @@ impl Search {
         }
     }
 
-    /// The width of the trial.
+    /// Returns the width of the current trial.
     fn tried(&self) -> usize {
         let (width, quarter) = (self.width, (self.width / 4).max(1));
         let tried = match self.trial {
@@ -211,7 +211,7 @@ impl Search {
     }
 }
 
-/// Whether others read than before: then total and width do not belong together.
+/// Whether the number of readers changed between two steps, which makes them incomparable.
 fn has_other_readers(one: (usize, Sample), other: (usize, Sample)) -> bool {
     #[allow(clippy::cast_precision_loss, reason = "small numbers")]
     let readers = |(width, sample): (usize, Sample)| sample.flight / width as f64;

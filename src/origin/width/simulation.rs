@@ -1,4 +1,4 @@
-//! An origin in virtual time, and readers before it that take whatever comes.
+//! Simulation of an origin and its readers in virtual time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,28 +12,28 @@ use super::{Transfer, Width};
 const TICK: Duration = Duration::from_millis(1);
 const MB: f64 = 1e6;
 const RANGE: f64 = 8.0 * MB;
-/// The next range is asked for before the one before it is there.
+/// Remaining bytes of a range below which the next one is requested.
 const ALMOST_NONE: f64 = 1.5 * MB;
 
-/// How fast the origin is.
+/// Speed and limits of the simulated origin.
 #[derive(Debug, Clone, Copy)]
 struct Origin {
-    /// To the first byte, in milliseconds.
+    /// Time to the first byte, in milliseconds.
     first_byte: u32,
-    /// Bytes a second of one connection.
+    /// Bytes per second of one connection.
     each: f64,
-    /// Bytes a second of all together.
+    /// Bytes per second of all connections together.
     total: f64,
-    /// More requests than this at a time are refused.
+    /// Maximum concurrent requests; more are refused.
     requests: usize,
-    /// The rate of a connection differs by as much, either way.
+    /// Maximum relative deviation of a connection's rate, in either direction.
     noise: f64,
 }
 
-/// S3 as it is from a virtual machine with 16 Gbit/s.
+/// S3 as seen from a virtual machine with 16 Gbit/s.
 const S3: Origin =
     Origin { first_byte: 30, each: 80.0 * MB, total: 2000.0 * MB, requests: 1000, noise: 0.1 };
-/// A server beside it, which one connection makes work as fast as it can.
+/// A nearby server that is saturated by one connection.
 const LOCAL: Origin =
     Origin { first_byte: 1, each: 1000.0 * MB, total: 1000.0 * MB, requests: 1000, noise: 0.1 };
 
@@ -46,7 +46,7 @@ struct Range {
     transfer: Transfer,
 }
 
-/// The origin with its readers.
+/// The simulated origin with its readers.
 struct World {
     origin: Origin,
     width: Arc<Width>,
@@ -70,7 +70,7 @@ impl World {
         self.readers.iter().map(Vec::len).sum()
     }
 
-    /// Bytes a second within so much time.
+    /// Runs for `seconds` and returns the throughput in bytes per second.
     async fn run(&mut self, seconds: u32) -> f64 {
         let mut bytes = 0.0;
         for _ in 0..seconds * 1000 {
@@ -99,12 +99,12 @@ impl World {
         }
     }
 
-    /// Ranges that have much to bring.
+    /// Returns the number of ranges of a reader with much left to deliver.
     fn open(&self, reader: usize) -> usize {
         self.readers[reader].iter().filter(|range| range.left > ALMOST_NONE).count()
     }
 
-    /// Bytes of one tick.
+    /// Delivers the bytes of one tick and returns their number.
     fn deliver(&mut self) -> f64 {
         let active = self.readers.iter().flatten().filter(|range| range.waits == 0).count();
         #[allow(clippy::cast_precision_loss, reason = "small numbers")]
