@@ -1,12 +1,13 @@
-//! Growth of costs: CPU time of single operations on a cache with N and with 10 N purges, prefixes, lists and objects.
+//! Growth of costs: CPU time of single operations on a cache with N and with 10 N purges, prefixes, lists and
+//! objects.
 //!
 //! ```text
 //! cargo bench --bench growth
 //! ```
 //!
-//! With ten times as much an operation may cost a few times as much, for caches that miss and trees that are deeper;
-//! one that looks at all there is costs ten times as much. A bar that is missed makes the exit code 1. Rows in
-//! parentheses have none: real times depend on what else the machine does.
+//! With ten times as many entries an operation may cost a few times as much, for cache misses and deeper trees; an
+//! operation that scans all entries costs ten times as much. A bar that is missed makes the exit code 1. Rows in
+//! parentheses have no bar: real times depend on what else the machine does.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -26,11 +27,11 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The largest allowed ratio of an operation's cost at 10 N to its cost at N.
 const BAR: f64 = 4.0;
-/// Operations that are measured together.
+/// Number of operations measured together.
 const ROUNDS: u32 = 2_000;
-/// Stands for a bucket with most of the objects.
+/// Weight of a bucket with most of the objects.
 const LARGE: u32 = u32::MAX >> 12;
-/// Of a segment that is reclaimed.
+/// Number of blocks in a segment that is reclaimed.
 const BLOCKS: u32 = 5_000;
 
 type Case = (&'static str, u32, fn(u32) -> Duration);
@@ -170,7 +171,7 @@ fn end_large_bucket(n: u32) -> Duration {
     cpu_time().saturating_sub(started) / n
 }
 
-/// The mean of lookups by another thread, in real time, while `write` ends buckets.
+/// Returns the mean time of lookups by another thread, in real time, while `write` ends buckets.
 fn look_up_while(index: &MetadataIndex, write: impl FnOnce() + Send) -> Duration {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {

@@ -1,18 +1,18 @@
-//! What a policy is held against: LRU, FIFO, and Belady's optimum.
+//! Baseline policies for comparison: LRU, FIFO, and Belady's optimum.
 
 use std::collections::{BinaryHeap, VecDeque};
 
 use crate::traces::NEVER;
 
-/// Which blocks stay within a capacity. What a block costs, in bytes, is given by its number.
+/// Cache replacement policy over blocks within a capacity. The cost of a block, in bytes, is looked up by its number.
 pub trait Policy {
-    /// The block is asked for, wherever it is then found; its next request is the `next`-th of the trace.
+    /// Records a request of a block, wherever it is found; its next request is the `next`-th of the trace.
     fn requested(&mut self, _block: u32, _next: u32) {}
 
-    /// Whether the block is there; it is read then.
+    /// Whether the block is cached; if it is, this counts as a read.
     fn get(&mut self, block: u32) -> bool;
 
-    /// A block that is not there comes; says whether it stays.
+    /// Inserts a block that is not cached; returns whether it was kept.
     fn insert(&mut self, block: u32, next: u32) -> bool;
 }
 
@@ -112,14 +112,15 @@ impl Policy for Fifo<'_> {
     }
 }
 
-/// Belady's MIN with bypass and a capacity in bytes: the block whose next request is farthest goes, be it the one
-/// that comes. The optimum for blocks of one size; for others close to it (the true one is NP-hard).
+/// Belady's MIN with bypass and a capacity in bytes: it evicts the block whose next request is farthest, or does not
+/// admit the new one. This is the optimum for blocks of one size, and close to it for others (whose optimum is
+/// NP-hard).
 pub struct Belady<'a> {
     costs: &'a [u32],
     free: u64,
-    /// The next request of each block that is there; 0: it is not.
+    /// Next request of each cached block; 0: not cached.
     next: Vec<u32>,
-    /// By next request; those that are not in `next` any more are old.
+    /// Blocks by next request; entries that do not match `next` are outdated.
     farthest: BinaryHeap<(u32, u32)>,
 }
 

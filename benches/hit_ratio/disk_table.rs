@@ -10,9 +10,9 @@ use crate::tiers::{Disk, Hits, Plain, Tiers, Traffic};
 use crate::traces::Trace;
 use crate::{device_costs, memory_table, part_of};
 
-/// Capacities of the disk, in per mille of what all blocks take; memory has a tenth of that.
+/// Disk capacities, in per mille of the cost of all blocks; memory has a tenth of that.
 const SIZES: [u64; 2] = [100, 250];
-/// Device bytes for each byte of a block that is admitted.
+/// Maximum write amplification: device bytes for each byte of an admitted block.
 const AMPLIFICATION: f64 = 1.2;
 
 #[derive(Clone, Copy)]
@@ -94,7 +94,7 @@ fn jobs<'a>(traces: &'a [Trace], disks: &[(String, Below)]) -> Vec<Job<'a>> {
     jobs
 }
 
-/// The table, and what has a bar.
+/// Returns the table, and the rows that have a bar.
 pub fn table_of(traces: &[Trace]) -> (String, Vec<Row>) {
     let disks = [
         ("hotset".to_owned(), Below::Log(Choice::of_hotset(SecondTouch))),
@@ -121,7 +121,7 @@ pub fn table_of(traces: &[Trace]) -> (String, Vec<Row>) {
     (table(&HEAD, &lines), logs.map(row).collect())
 }
 
-/// All that was compared before the policy was chosen.
+/// Returns the table of all variants that were compared before the policy was chosen.
 pub fn policies(traces: &[Trace]) -> String {
     let hotset = Choice::of_hotset(SecondTouch);
     let first = Choice::of_hotset(FirstTouch);

@@ -1,4 +1,4 @@
-//! The key of a block as far as the memory tier looks at it: a trace has no objects.
+//! Block key with only the parts that the memory tier uses: a trace has no objects.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BlockKey {

@@ -1,4 +1,4 @@
-//! Hit ratios: which blocks the two tiers keep, on recorded traces and on a synthetic one.
+//! Hit ratios of the two tiers on recorded traces and on a synthetic one.
 //!
 //! ```text
 //! cargo bench --bench hit_ratio                   traces from $HOTSET_TRACES, else ../shared/traces
@@ -7,11 +7,12 @@
 //! ```
 //!
 //! Nothing is timed and nothing is stored: the policies of hotset are fed with block numbers. Memory is
-//! `src/cache/memory/tier.rs` itself, window and moka included, which evicts as it does there: by itself, and whenever a 64th of
-//! its capacity was inserted. The disk is the policy of `src/cache/disk/tier/policy.rs` on a log of 32 segments. Both
-//! are held against LRU, FIFO and Belady's optimum at the same capacity, each block's own cost included.
+//! `src/cache/memory/tier.rs` itself, window and moka included; it evicts as in the server: by itself, and whenever a
+//! 64th of its capacity was inserted. The disk is the policy of `src/cache/disk/tier/policy.rs` on a log of 32
+//! segments. Both are compared with LRU, FIFO and Belady's optimum at the same capacity, each block's own cost
+//! included.
 //!
-//! The traces, where they are there:
+//! The traces, as far as their files are present:
 //! - P3 (a workstation's disk) and OLTP (a database), published with "ARC: A Self-Tuning, Low Overhead Replacement
 //!   Cache" by N. Megiddo and D. S. Modha, FAST 2003. Block numbers, taken for blocks of 64 KiB.
 //! - `CloudPhysics` (a virtual machine's disk), from libCacheSim. Sectors, taken for one object in blocks of 64 KiB.
@@ -46,7 +47,7 @@ use traces::Trace;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
-/// What the command line asks for.
+/// Options of the command line.
 struct Asked {
     folder: PathBuf,
     policies: bool,
@@ -58,7 +59,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Asked {
     let mut policies = false;
     for argument in arguments {
         match argument.as_str() {
-            // cargo says this to every bench.
+            // cargo passes this argument to every bench.
             "--bench" => {}
             "--policies" => policies = true,
             path => folder = path.into(),
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints all tables; whether all bars were met.
+/// Prints all tables; returns whether all bars were met.
 fn run(asked: &Asked) -> Result<bool> {
     let mut traces = match asked.folder.is_dir() {
         true => traces::recorded(&asked.folder)?,
@@ -100,12 +101,12 @@ fn run(asked: &Asked) -> Result<bool> {
     Ok(rows.iter().all(Row::passed))
 }
 
-/// A part of all that a trace reads, in per mille of what `costs` sum up to.
+/// Returns a part of the cost of all blocks, in per mille.
 fn part_of(costs: &[u32], per_mille: u64) -> u64 {
     costs.iter().map(|cost| u64::from(*cost)).sum::<u64>() * per_mille / 1000
 }
 
-/// What each block of a trace takes on the device.
+/// Returns the bytes that each block of a trace takes on the device.
 fn device_costs(trace: &Trace) -> Vec<u32> {
     let cost = |size: &u32| u32::try_from(segment_log::device_bytes(*size)).expect("small blocks");
     trace.sizes.iter().map(cost).collect()

@@ -11,7 +11,7 @@ use crate::traces::Trace;
 const SIZES: [u64; 4] = [10, 50, 100, 250];
 const POLICIES: [&str; 4] = ["moka", "LRU", "FIFO", "Belady"];
 
-/// What a block costs in memory.
+/// Returns the cost of each block in memory, in bytes: its data and its entry.
 pub fn costs(trace: &Trace) -> Vec<u32> {
     let cost = u32::try_from(ENTRY_COST).expect("some bytes");
     trace.sizes.iter().map(|size| size + cost).collect()

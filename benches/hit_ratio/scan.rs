@@ -1,4 +1,4 @@
-//! A full listing is read once: what is left of the hot set?
+//! Scan resistance: the hit ratio of the hot set before and after many other blocks are read once.
 
 use hotset::cache::disk::policy::AdmissionMode::{FirstTouch, SecondTouch};
 
@@ -12,15 +12,16 @@ use crate::table::{per_cent, table};
 use crate::tiers::{Alone, Disk, Hits, NoDisk, Plain, Tiers};
 
 const HOT: u32 = 4000;
-/// The disk has room for this many blocks.
+/// Capacity of the disk, in blocks.
 const DISK: u32 = 5000;
-/// So many are scanned: half of what the disk holds, and four times that.
+/// Numbers of blocks scanned: half of the disk's capacity, and four times that capacity.
 const SCANS: [u32; 2] = [DISK / 2, 4 * DISK];
-/// Memory has room for so many, alone and above the disk.
+/// Capacity of memory in blocks: without a disk, and above the disk.
 const MEMORY: u32 = 2000;
 const MEMORY_ABOVE: u32 = 500;
 
-/// Hit ratios of the hot set over as many reads as it has blocks: just before the scan, and just after it.
+/// Returns the hit ratios of the hot set, each over as many reads as it has blocks: just before the scan, and just
+/// after.
 fn around(scan: &Scan, mut replay: impl FnMut(std::ops::Range<usize>) -> Hits) -> (f64, f64) {
     let window = HOT as usize;
     replay(0..scan.begins - window);

@@ -6,20 +6,20 @@ use hotset::cache::disk::policy::{Admission, AdmissionMode, Candidate, Hotness, 
 
 use crate::tiers::{Disk, Read, Traffic};
 
-/// As the tier has it; but none is smaller or larger than that here, however small the disk is.
+/// Number of segments, as in the tier; but here their size has no bounds, however small the disk is.
 const SEGMENTS: u64 = 32;
-/// As in the tier: room for what is copied.
+/// Spare segments for reinsertion, as in the tier.
 const SPARE: u64 = 2;
 
-/// What is compared before something is chosen.
+/// Parameters of the disk policy, varied to compare alternatives.
 #[derive(Debug, Clone, Copy)]
 pub struct Choice {
     pub mode: AdmissionMode,
-    /// Fingerprints that the ghost queue remembers, for each block that the disk has room for.
+    /// Capacity of the ghost queue: fingerprints for each block that the disk has room for.
     pub ghosts: u64,
-    /// Whether a block that was read again in memory is admitted at once.
+    /// Whether a block that had a hit in memory is admitted at once.
     pub touched: bool,
-    /// Whether a block that had to go from disk is remembered.
+    /// Whether a block evicted from disk enters the ghost queue.
     pub evicted: bool,
     /// Whether everything is admitted until the disk is full.
     pub room: bool,
@@ -28,7 +28,7 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// What hotset does.
+    /// Returns the parameters that hotset uses.
     pub fn of_hotset(mode: AdmissionMode) -> Self {
         Self { mode, ghosts: 2, touched: true, evicted: true, room: true, per_cent: 20, least: 2 }
     }
@@ -42,7 +42,7 @@ struct Segment {
 
 #[derive(Clone, Copy, Default)]
 struct Entry {
-    /// Counted from 1; 0: not there.
+    /// Segment number, counted from 1; 0: not cached.
     segment: u64,
     hotness: Hotness,
 }
@@ -54,21 +54,21 @@ pub struct SegmentLog<'a> {
     admission: Admission,
     reinsertion: Reinsertion,
     index: Vec<Entry>,
-    /// Oldest first; the last one is open.
+    /// Segments on disk, oldest first; the last one is open.
     segments: VecDeque<Segment>,
-    /// Segments that are gone.
+    /// Number of segments evicted so far.
     gone: u64,
-    /// Blocks that are there.
+    /// Number of blocks on disk.
     blocks: u64,
     traffic: Traffic,
 }
 
 impl<'a> SegmentLog<'a> {
-    /// `sizes` in bytes of data.
+    /// Makes an empty log; `sizes` are bytes of data per block.
     pub fn new(sizes: &'a [u32], capacity: u64, choice: Choice) -> Self {
         let all: u64 = sizes.iter().map(|size| device_bytes(*size)).sum();
         let mut admission = Admission::with_ghosts(choice.mode, u64::MAX, choice.ghosts);
-        // As many as the disk will hold: the choices without `room` need them before the first segment goes.
+        // As many as the disk will hold: the choices without `room` need them before the first segment is evicted.
         admission.fit(sizes.len() as u64 * capacity / all.max(1));
         Self {
             sizes,
@@ -169,13 +169,14 @@ impl Disk for SegmentLog<'_> {
     }
 }
 
-/// What a record takes: head, a key of 140 bytes, a frame for each chunk, an entry in the segment's footer.
+/// Returns the device bytes of a record: head, a key of 140 bytes, a frame for each chunk, an entry in the segment's
+/// footer.
 pub fn device_bytes(size: u32) -> u64 {
     const FIXED: u64 = 48 + 140 + 36;
     u64::from(size) + FIXED + u64::from(size).div_ceil(64 << 10) * 32
 }
 
-/// Evenly spread, as digests are (`SplitMix64`).
+/// Returns an evenly distributed fingerprint, as digests are (`SplitMix64`).
 fn fingerprint(block: u32) -> u64 {
     let mut z = u64::from(block).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,4 +1,4 @@
-//! Traces that need no file: Zipf's law, and scans.
+//! Synthetic traces: Zipf's law, and scans.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -8,9 +8,9 @@ use crate::traces::{Builder, Trace};
 const BLOCK: u64 = 64 << 10;
 const SKEW: f64 = 0.9;
 
-/// Draws from 0..n, small numbers more often.
+/// Draws numbers from 0..n by Zipf's law, small ones more often.
 struct Zipf {
-    /// The sums of all weights up to each number.
+    /// Cumulative weights, up to and including each number.
     sums: Vec<f64>,
     random: StdRng,
 }
@@ -41,10 +41,11 @@ pub fn zipf_trace() -> Trace {
     trace.done()
 }
 
-/// A hot set, read `reads` times a block on average; then `scanned` other blocks, once each; then the hot set again.
+/// Trace of a hot set, read `reads` times a block on average, then `scanned` other blocks once each, then the hot set
+/// again.
 pub struct Scan {
     pub trace: Trace,
-    /// Where the scan begins and where it ends.
+    /// First access of the scan, and the one after its last.
     pub begins: usize,
     pub ends: usize,
 }

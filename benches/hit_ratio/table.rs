@@ -1,4 +1,4 @@
-//! Tables as text, and work on all processors for their lines.
+//! Text tables, and parallel computation of their lines.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::traces::Trace;
 
-/// A table with a head.
+/// Formats a table with a header line.
 pub fn table(head: &[&str], lines: &[Vec<String>]) -> String {
     let mut all = vec![head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()];
     all.extend_from_slice(lines);
@@ -25,7 +25,7 @@ pub fn table(head: &[&str], lines: &[Vec<String>]) -> String {
     text
 }
 
-/// `make` of each item, in their order, on all processors.
+/// Applies `make` to each item on all processors; results are in the order of the items.
 pub fn parallel<T: Sync, R: Send>(items: &[T], make: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
@@ -47,7 +47,7 @@ pub fn parallel<T: Sync, R: Send>(items: &[T], make: impl Fn(&T) -> R + Sync) ->
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// As per cent.
+/// Formats a ratio in per cent.
 pub fn per_cent(ratio: f64) -> String {
     format!("{:.2} %", ratio * 100.0)
 }

@@ -14,7 +14,7 @@ use crate::cache::memory::tier::MemoryTier;
 use crate::segment_log::device_bytes;
 use crate::traces::{Access, Trace};
 
-/// What hit, of how much.
+/// Reads and bytes of a replay, in total and as hits.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hits {
     reads: u64,
@@ -43,33 +43,33 @@ impl Hits {
     }
 }
 
-/// What went to the disk.
+/// Bytes that a replay wrote to the disk tier.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Traffic {
-    /// Bytes of blocks that were admitted.
+    /// Bytes of admitted blocks.
     pub admitted: u64,
     /// Bytes that the device wrote.
     pub written: u64,
 }
 
-/// A read that memory could not answer.
+/// A read that misses in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Read {
     pub block: u32,
     pub asked: u32,
-    /// The turnover of memory.
+    /// Turnover of memory at the read.
     pub window: u8,
 }
 
 /// A disk tier below the memory tier.
 pub trait Disk {
-    /// The block is asked for, wherever it is then found.
+    /// Records a request of a block, wherever it is found.
     fn requested(&mut self, _block: u32, _next: u32) {}
 
-    /// `None`: it is not there; whether it is promoted to memory.
+    /// Reads a block; `None`: it is not on disk. Otherwise returns whether it is promoted to memory.
     fn read(&mut self, read: Read) -> Option<bool>;
 
-    /// A block left memory.
+    /// Offers a block that was evicted from memory.
     fn offer(&mut self, block: u32, touched: bool, next: u32);
 
     fn traffic(&self) -> Traffic;
@@ -93,7 +93,7 @@ impl<D: Disk + ?Sized> Disk for Box<D> {
     }
 }
 
-/// No disk at all.
+/// Disk tier without capacity.
 pub struct NoDisk;
 
 impl Disk for NoDisk {
@@ -108,7 +108,7 @@ impl Disk for NoDisk {
     }
 }
 
-/// A disk that takes everything and evicts block by block, as no log can.
+/// Disk that admits everything and evicts block by block, which no log can do.
 pub struct Plain<'a, P> {
     policy: P,
     sizes: &'a [u32],
@@ -148,18 +148,18 @@ impl<P: Policy> Disk for Plain<'_, P> {
     }
 }
 
-/// A block that left memory, and whether it was read again there.
+/// A block evicted from memory, and whether it had a hit there.
 type Left = (u32, bool);
 
-/// The two tiers, and what is replayed through them.
+/// Simulation of the two tiers over a trace.
 pub struct Tiers<'a, D> {
     trace: &'a Trace,
     memory: MemoryTier,
     left: Arc<Mutex<Vec<Left>>>,
-    /// Blocks that were read over in memory, which are written before they leave.
+    /// Blocks that had a hit in memory; they are written before they are evicted.
     hot: Arc<Mutex<Vec<u32>>>,
     pub disk: D,
-    /// The next request of each block.
+    /// Next request of each block.
     next: Vec<u32>,
     capacity: u64,
     read_from_disk: u64,
@@ -190,7 +190,7 @@ impl<'a, D: Disk> Tiers<'a, D> {
         }
     }
 
-    /// Replays some of the trace.
+    /// Replays a range of accesses of the trace.
     pub fn replay(&mut self, range: Range<usize>) -> Hits {
         let mut hits = Hits::default();
         for access in &self.trace.accesses[range] {
@@ -228,13 +228,13 @@ impl<'a, D: Disk> Tiers<'a, D> {
     }
 }
 
-/// Bytes that take no memory: only their number matters.
+/// Returns bytes that take no memory: only their length matters.
 fn content(length: u32) -> Bytes {
     static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
     Bytes::from_static(&ZEROS[..length as usize])
 }
 
-/// One policy, and what is replayed through it.
+/// Simulation of one policy over a trace.
 pub struct Alone<'a, P> {
     trace: &'a Trace,
     policy: P,
@@ -245,7 +245,7 @@ impl<'a, P: Policy> Alone<'a, P> {
         Self { trace, policy }
     }
 
-    /// Replays some of the trace.
+    /// Replays a range of accesses of the trace.
     pub fn replay(&mut self, range: Range<usize>) -> Hits {
         let mut hits = Hits::default();
         for access in &self.trace.accesses[range] {

@@ -1,4 +1,4 @@
-//! What is replayed: recorded traces from a folder, and synthetic ones.
+//! Traces to replay: recorded ones from a folder, and synthetic ones.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,38 +10,38 @@ use ruzstd::decoding::StreamingDecoder;
 
 use crate::Result;
 
-/// The smallest block that hotset can be set to.
+/// Smallest block size that can be configured, in bytes.
 const SMALL_BLOCK: u64 = 64 << 10;
-/// The block that is its default.
+/// Default block size, in bytes.
 const BLOCK: u64 = 1 << 20;
 const SECTOR: u64 = 512;
 
-/// No further request of the block.
+/// The block is not requested again.
 pub const NEVER: u32 = u32::MAX;
 
-/// One block is read.
+/// One read of a block.
 pub struct Access {
     pub block: u32,
-    /// Bytes of the block that are asked for.
+    /// Requested bytes of the block.
     pub asked: u32,
-    /// Which access is the block's next one, counted from 0; [`NEVER`].
+    /// Index of the block's next access, counted from 0; [`NEVER`] if there is none.
     pub next: u32,
 }
 
 pub struct Trace {
     pub name: &'static str,
     pub accesses: Vec<Access>,
-    /// Bytes of each block.
+    /// Size of each block, in bytes.
     pub sizes: Vec<u32>,
 }
 
-/// Numbers the blocks in the order in which they are met.
+/// Builds a trace: numbers the blocks in the order of their first access.
 pub struct Builder {
     name: &'static str,
     accesses: Vec<Access>,
     sizes: Vec<u32>,
     numbers: HashMap<(u64, u64), u32, foldhash::fast::RandomState>,
-    /// The last access of each block.
+    /// Index of each block's last access so far.
     last: Vec<usize>,
 }
 
@@ -51,7 +51,7 @@ impl Builder {
         Self { name, accesses, sizes, numbers, last }
     }
 
-    /// `asked` bytes of the block of `size` bytes that is `key`.
+    /// Adds a read of `asked` bytes of the block `key`, which has `size` bytes.
     pub fn read(&mut self, key: (u64, u64), size: u64, asked: u64) {
         let now = self.accesses.len();
         let new = self.sizes.len();
@@ -67,7 +67,7 @@ impl Builder {
         self.accesses.push(Access { block: number, asked: narrow(asked), next: NEVER });
     }
 
-    /// `length` bytes from `start` on of an object of `size` bytes, block by block.
+    /// Adds reads of `length` bytes from `start` of an object of `size` bytes, block by block.
     fn read_object(&mut self, object: u64, size: u64, start: u64, length: u64, block: u64) {
         let end = (start + length).min(size);
         for index in start / block..end.div_ceil(block) {
@@ -88,7 +88,7 @@ fn narrow(number: u64) -> u32 {
 
 type Parse = fn(&mut Builder, &[u64]);
 
-/// The recorded traces: file, name, what stands between fields, and what a line means.
+/// The recorded traces: file, name, field separator, and line parser.
 const RECORDED: [(&str, &str, char, Parse); 4] = [
     ("P3.lis.zst", "P3", ' ', parse_lis),
     ("OLTP.lis.zst", "OLTP", ' ', parse_lis),
@@ -96,7 +96,7 @@ const RECORDED: [(&str, &str, char, Parse); 4] = [
     ("adapt_size.trace.xz", "AdaptSize", ' ', parse_adapt_size),
 ];
 
-/// `start count ignored sequence`: `count` numbers of blocks, which we take for blocks of the smallest size.
+/// Parses `start count ignored sequence`: `count` block numbers, taken for blocks of the smallest size.
 fn parse_lis(trace: &mut Builder, fields: &[u64]) {
     if let [start, count, ..] = *fields {
         for block in start..start + count {
@@ -105,21 +105,21 @@ fn parse_lis(trace: &mut Builder, fields: &[u64]) {
     }
 }
 
-/// `version,time,operation,bytes,sector`: a disk, which we take for one object. Writes count as reads.
+/// Parses `version,time,operation,bytes,sector`: a disk, taken for one object. Writes count as reads.
 fn parse_cloud_physics(trace: &mut Builder, fields: &[u64]) {
     if let [_, _, _, bytes, sector] = *fields {
         trace.read_object(0, u64::MAX, sector * SECTOR, bytes, SMALL_BLOCK);
     }
 }
 
-/// `time object bytes`. An object that changes its size is another version, so other blocks.
+/// Parses `time object bytes`. An object that changes its size is another version, so it has other blocks.
 fn parse_adapt_size(trace: &mut Builder, fields: &[u64]) {
     if let [_, object, bytes] = *fields {
         trace.read_object(object << 32 | bytes, bytes, 0, bytes, BLOCK);
     }
 }
 
-/// All recorded traces that are in `folder`.
+/// Reads all recorded traces that are present in `folder`.
 pub fn recorded(folder: &Path) -> Result<Vec<Trace>> {
     let mut traces = Vec::new();
     for (file, name, between, parse) in RECORDED {
@@ -138,7 +138,7 @@ pub fn recorded(folder: &Path) -> Result<Vec<Trace>> {
         for line in BufReader::with_capacity(1 << 16, text).lines() {
             fields.clear();
             let line = line?;
-            // The operation is hexadecimal, and no field that we use; heads of columns are no numbers.
+            // The operation is hexadecimal, and is not used; column headers are not numbers.
             fields.extend(
                 line.trim().split(between).map_while(|field| {
                     field.parse().or_else(|_| u64::from_str_radix(field, 16)).ok()

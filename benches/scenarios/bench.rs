@@ -13,7 +13,7 @@ use crate::process::{Folder, Server};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
     Hotset,
-    /// In hotset's place: for comparison, and to try the runner itself.
+    /// nginx in hotset's place, for comparison and to test the runner itself.
     Nginx,
 }
 

@@ -1,9 +1,9 @@
-//! What the objects of the scenarios are: a name that says its size, and bytes that follow from the name.
+//! Objects of the scenarios: the name contains the size, and determines the bytes.
 //!
-//! Origin, comparison server and loader share this module and nothing else, so no list of objects is
-//! passed around: any path of the form `/bench/NAME-SIZE` is an object. The bytes are a window that
-//! slides over one pseudo-random pattern whose length has no common divisor with a block: making and
-//! checking them costs no more than a `memcmp`, and a block in the wrong place or of another object shows.
+//! Origin, comparison server and loader share this module and nothing else, so no list of objects is passed around:
+//! any path of the form `/bench/NAME-SIZE` is an object. The bytes are a window that slides over one pseudo-random
+//! pattern whose length has no common divisor with a block. To make and check them costs no more than a `memcmp`, and
+//! a block in the wrong place or of another object is detected.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -16,7 +16,7 @@ pub const KIB: u64 = 1 << 10;
 pub const MIB: u64 = 1 << 20;
 pub const GIB: u64 = 1 << 30;
 
-/// When every object was last changed, as the origin says it.
+/// `Last-Modified` of every object.
 pub const LAST_MODIFIED: &str = "Tue, 04 Mar 2025 10:20:30 GMT";
 
 /// One object that the origin, the comparison server and the loader agree on.
@@ -28,12 +28,12 @@ pub struct Object {
 }
 
 impl Object {
-    /// An object of `size` bytes; another name means other bytes.
+    /// Makes an object of `size` bytes; another name gives other bytes.
     pub fn new(name: &str, size: u64) -> Self {
         Self::at(format!("/bench/{name}-{size}"), size)
     }
 
-    /// The object that a request target names, if it names one. A query is ignored.
+    /// Returns the object that a request target names, if it names one. The query is ignored.
     pub fn parse(target: &str) -> Option<Self> {
         let path = target.split('?').next()?;
         let size = path.strip_prefix("/bench/")?.rsplit_once('-')?.1.parse().ok()?;
@@ -51,23 +51,24 @@ impl Object {
         &self.path
     }
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The entity tag, a strong one, in its quotes.
+    /// Returns the strong entity tag, with its quotes.
     pub fn etag(&self) -> String {
         format!("\"{:016x}{:016x}\"", self.seed, self.size)
     }
 
-    /// Bytes of the object from `offset` on: as many as lie in one piece, regardless of the object's end.
+    /// Returns contiguous bytes of the object from `offset` on: to the end of the pattern, regardless of the object's
+    /// end.
     pub fn piece(&self, offset: u64) -> &'static [u8] {
         let at = (self.seed % PERIOD + offset) % PERIOD;
         &pattern()[usize::try_from(at).expect("the pattern fits in memory")..]
     }
 
-    /// Whether `bytes` is what the object holds at `offset`.
+    /// Whether the object has `bytes` at `offset`.
     pub fn holds(&self, mut offset: u64, mut bytes: &[u8]) -> bool {
         while !bytes.is_empty() {
             let piece = self.piece(offset);
@@ -81,7 +82,7 @@ impl Object {
         true
     }
 
-    /// The whole object in memory of its own.
+    /// Returns a copy of the whole object.
     pub fn to_vec(&self) -> Vec<u8> {
         let size = usize::try_from(self.size).expect("the object fits in memory");
         let mut bytes = Vec::with_capacity(size);
@@ -93,8 +94,8 @@ impl Object {
     }
 }
 
-/// The bytes that a `Range` header asks for: `None` when it is not a single range in bytes, which means
-/// the whole object, and an empty range when it can't be satisfied (416).
+/// Returns the bytes that a `Range` header requests. `None`: it is not a single byte range, which means the whole
+/// object. An empty range: it cannot be satisfied (416).
 pub fn parse_range(header: &str, size: u64) -> Option<Range<u64>> {
     let (first, last) = header.strip_prefix("bytes=")?.split_once('-')?;
     if first.is_empty() {
@@ -114,11 +115,11 @@ fn pattern() -> &'static [u8] {
     })
 }
 
-/// A small generator (xorshift64*), so that every run asks for the same offsets.
+/// Pseudo-random generator (xorshift64*) with a fixed seed, so that every run requests the same offsets.
 pub struct Random(u64);
 
 impl Random {
-    /// A generator whose sequence follows from `seed`.
+    /// Makes a generator whose sequence depends only on `seed`.
     pub fn new(seed: u64) -> Self {
         Self(seed | 1)
     }
@@ -130,7 +131,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number below `bound`, which is small beside 2^64.
+    /// Returns a number below `bound`, which must be small against 2^64.
     pub fn below(&mut self, bound: u64) -> u64 {
         (self.next() >> 11) % bound
     }

@@ -1,4 +1,4 @@
-//! A thousand clients at once: each byte is fetched once, and memory stays within its budget.
+//! A thousand concurrent clients: each byte is fetched once, and memory stays within its budget.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::report::{Bar, Row};
 
 const CLIENTS: usize = 1000;
 
-/// A thousand clients ask for the same cold object in the same moment.
+/// A thousand clients request the same cold object at the same moment.
 pub fn herd(bench: &Bench) -> Result<Vec<Row>> {
     let memory = Memory { cache: 2 * GIB, in_flight: 512 * MIB };
     let origin = Origin::start(Pace::FAR)?;
@@ -51,8 +51,8 @@ pub fn herd(bench: &Bench) -> Result<Vec<Row>> {
     })
 }
 
-/// A thousand clients each read another 8 MiB, slowly at first, so that whatever they are being sent has
-/// to wait for them; then as fast as they can, to the end.
+/// A thousand clients each read another 8 MiB: slowly at first, so that the bytes being sent have to wait for them,
+/// then as fast as they can, to the end.
 pub fn slow_readers(bench: &Bench) -> Result<Vec<Row>> {
     const SLOW: Duration = Duration::from_secs(15);
     const PAUSE: Duration = Duration::from_millis(50);
@@ -98,7 +98,7 @@ pub fn slow_readers(bench: &Bench) -> Result<Vec<Row>> {
     })
 }
 
-/// Lets all `clients` do `work` together; how many of them failed. The first failure is told.
+/// Runs `work` for all `clients` concurrently; returns the number of failures. The first failure is printed.
 async fn all_at_once<C, W>(clients: Vec<C>, work: W) -> Result<u32>
 where
     C: Send + 'static,

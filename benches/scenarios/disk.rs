@@ -1,4 +1,4 @@
-//! Reads of what is on disk, held against fio on the very same files; and what a large index costs.
+//! Reads from disk, compared with fio on the same files; and the cost of a large index.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,17 +14,18 @@ use crate::load::{self, Client, Crowd, Get};
 use crate::origin::{Origin, Pace};
 use crate::report::{Bar, Row, median};
 
-/// Sixteen times less than there is to read.
+/// Memory budget, with a cache sixteen times smaller than the object.
 const MEMORY: Memory = Memory { cache: 128 * MIB, in_flight: 128 * MIB };
 const OBJECT: u64 = 2 * GIB;
 const ROUNDS: usize = 5;
-/// A device that others share gives more in one second than in the next: many short turns are fairer than a few.
+/// A shared device gives more in one second than in the next: many short turns are fairer than a few long ones.
 const TURNS: usize = 30;
 const TURN: Duration = Duration::from_secs(1);
-/// So often everything is read until all of it is on disk: what the queue has no room for is left out.
+/// Maximum number of reads of the object until all of it is on disk: blocks for which the write queue has no room are
+/// not written.
 const PASSES: usize = 12;
 
-/// Ranges of 64 KiB, direct I/O.
+/// Random ranges of 64 KiB, with direct I/O.
 pub fn random(bench: &Bench) -> Result<Vec<Row>> {
     const RANGE: u64 = 64 * KIB;
     const CONNECTIONS: usize = 16;
@@ -48,7 +49,7 @@ pub fn random(bench: &Bench) -> Result<Vec<Row>> {
     Ok(vec![row("disk_random", "rate / fio's psync", &rates, Some(0.85))])
 }
 
-/// Ranges of 8 MiB, each connection through its part of the object. The page cache is empty at first.
+/// Sequential ranges of 8 MiB, each connection through its part of the object. The page cache is empty at first.
 pub fn sequential(bench: &Bench) -> Result<Vec<Row>> {
     const RANGE: u64 = 8 * MIB;
     const CONNECTIONS: usize = 4;
@@ -92,7 +93,7 @@ async fn in_order(
     Ok(start.elapsed())
 }
 
-/// A million synthetic blocks: what they add to the memory of a process, and to the time until it is ready.
+/// A million synthetic blocks: their cost in process memory, and in time until the server is ready.
 pub fn million(bench: &Bench) -> Result<Vec<Row>> {
     const BLOCKS: u32 = 1_000_000;
     const DATA: usize = 100;
@@ -101,7 +102,7 @@ pub fn million(bench: &Bench) -> Result<Vec<Row>> {
     let origin = Origin::start(Pace::NEAR)?;
     let mut empty = Vec::new();
     let mut full = Vec::new();
-    // The index may take a 512th of it. Nothing is set aside for what is not written.
+    // The index may take a 512th of the capacity. Nothing is allocated for what is not written.
     let disk = |name: &str| Disk {
         path: bench.folder().join(name),
         capacity: 100 * GIB,
@@ -152,7 +153,7 @@ pub fn million(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// hotset with all of an object on its disk.
+/// Starts hotset with all of an object on its disk.
 fn filled(bench: &Bench, name: &str, direct: bool) -> Result<(Hotset, Arc<Object>, Origin)> {
     if bench.subject() != Subject::Hotset {
         return Err("only hotset has a disk that can be held against fio".into());
@@ -166,10 +167,10 @@ fn filled(bench: &Bench, name: &str, direct: bool) -> Result<(Hotset, Arc<Object
     Ok((hotset, object, origin))
 }
 
-/// Reads an object until the origin is not asked any more.
+/// Reads an object until the origin gets no more requests.
 ///
 /// # Errors
-/// When the origin is still asked after many passes, or an answer is wrong.
+/// When the origin still gets requests after many passes, or a response is wrong.
 pub fn fill(hotset: &Hotset, origin: &Origin, object: &Arc<Object>) -> Result<()> {
     const RANGE: u64 = 8 * MIB;
     for _ in 0..PASSES {
@@ -191,13 +192,13 @@ pub fn fill(hotset: &Hotset, origin: &Origin, object: &Arc<Object>) -> Result<()
     Err("not everything got onto the disk".into())
 }
 
-/// The files that blocks lie in.
+/// Returns the segment files.
 fn segments(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(path.join("blocks"))?;
     Ok(entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?)
 }
 
-/// Makes the page cache forget the files, so that they are read from the device.
+/// Evicts the files from the page cache, so that they are read from the device.
 fn forget_pages(files: &[PathBuf]) -> Result<()> {
     for file in files {
         let file = File::open(file)?;
@@ -212,7 +213,7 @@ fn bytes_a_second(count: usize, each: u64, elapsed: Duration) -> Result<f64> {
     Ok(mebibytes * f64::from(1 << 20) / elapsed.as_secs_f64())
 }
 
-/// The middle of the rounds' ratios, and the middle rates.
+/// Makes a row of the median of the rounds' ratios, and the median rates.
 fn row(scenario: &'static str, figure: &str, rates: &[(f64, f64)], bar: Option<f64>) -> Row {
     let mebibytes = |rates: Vec<f64>| median(rates) / f64::from(1 << 20);
     let ratio = median(rates.iter().map(|(ours, device)| ours / device).collect());

@@ -1,8 +1,9 @@
-//! Object events by HTTP: what they cost those who read, what a flood of them does, and how soon reads are fresh.
+//! Object events over HTTP: their cost for readers, the throughput of a flood of them, and the time until reads are
+//! fresh.
 //!
-//! The hot objects' names take no part in the flood: its events are of other keys of the same bucket, as a busy
-//! bucket's are. Each post holds a hundred records, as a relay that batches sends them; where reads are to be
-//! fresh, one.
+//! The hot objects are not part of the flood: its events are of other keys of the same bucket, as in a busy bucket.
+//! Each post holds a hundred records, as a relay that batches sends them; where the time until reads are fresh is
+//! measured, it holds one.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ const TURNS: usize = 5;
 const FRESH_READS: usize = 500;
 const APPLIED: &str = "hotset_events_total{source=\"webhook\",result=\"applied\"}";
 
-/// All three, of one server.
+/// Runs all three measurements on one server.
 pub fn events(bench: &Bench) -> Result<Vec<Row>> {
     if bench.subject() != Subject::Hotset {
         return Err("nginx knows no events".into());
@@ -49,14 +50,14 @@ pub fn events(bench: &Bench) -> Result<Vec<Row>> {
         rows.push(beside(&server, webhook)?);
         rows.extend(flood(&server.hotset, webhook)?);
     }
-    // Its answer is a part of what is measured: it does not step aside.
+    // The origin's response is a part of what is measured: it does not run at idle priority.
     let origin = Origin::start(Pace::NEAR)?;
     let (server, webhook) = start(bench, &origin)?;
     rows.extend(fresh(&server, webhook, &origin)?);
     Ok(rows)
 }
 
-/// hotset with hot objects in memory, and where it receives notifications.
+/// Starts hotset with hot objects in memory; also returns the address of its webhook.
 fn start(bench: &Bench, origin: &Origin) -> Result<(Server, SocketAddr)> {
     let webhook = process::free_address()?;
     let extras = Extras { webhook: Some(webhook), ..Extras::default() };
@@ -64,7 +65,7 @@ fn start(bench: &Bench, origin: &Origin) -> Result<(Server, SocketAddr)> {
     Ok((Server::prepare(hotset)?, webhook))
 }
 
-/// The 99th percentile of hot reads beside events, and at rest.
+/// The 99th percentile of hot reads with events, against without them.
 fn beside(server: &Server, webhook: SocketAddr) -> Result<Row> {
     let (mut ratios, mut rest, mut loaded, mut sent) = (vec![], vec![], vec![], 0);
     let before = server.hotset.metric(APPLIED)?;
@@ -103,7 +104,7 @@ fn load_seconds(events: u64) -> f64 {
     events as f64 / RATE as f64
 }
 
-/// A million as fast as they are taken: how fast that is, what it takes of memory, and that none is lost.
+/// A million events as fast as they are accepted: throughput, memory, and that none is lost.
 fn flood(hotset: &Hotset, webhook: SocketAddr) -> Result<Vec<Row>> {
     let (applied, memory, cpu) =
         (hotset.metric(APPLIED)?, hotset.server.memory()?, hotset.server.cpu()?);
@@ -158,14 +159,15 @@ fn all_applied(hotset: &Hotset, before: f64, sent: u64) -> Result<()> {
     }
 }
 
-/// From sending an event until an object that it names was read anew, while others read as fast as they can.
+/// Time from sending an event until a read returns the new version of its object, while others read as fast as they
+/// can.
 fn fresh(server: &Server, webhook: SocketAddr, origin: &Origin) -> Result<Vec<Row>> {
     let over = AtomicBool::new(false);
     let address = server.hotset.server.address();
     let alone = load::run(probe(address, webhook, origin))?;
     let times = thread::scope(|scope| {
         let readers = scope.spawn(|| {
-            // Readers have machines of their own: they fill both cores, and do not hold up who looks.
+            // Readers would have machines of their own: here they fill both cores, and must not delay the probe.
             process::step_aside();
             load::run(async {
                 let mut crowd = Crowd::connect(address, 16).await?;
@@ -216,7 +218,7 @@ async fn probe(address: SocketAddr, webhook: SocketAddr, origin: &Origin) -> Res
     Ok(times)
 }
 
-/// A message of events of objects that nobody reads.
+/// Returns a message of events for objects that nobody reads.
 fn message(objects: std::ops::Range<u64>) -> String {
     let mut body = String::from("{\"Records\":[");
     for (index, object) in objects.enumerate() {
@@ -227,7 +229,7 @@ fn message(objects: std::ops::Range<u64>) -> String {
     body + "]}"
 }
 
-/// As AWS writes it.
+/// Returns an event record as AWS writes it.
 fn record(key: &str, number: u64) -> String {
     format!(
         "{{\"eventVersion\":\"2.1\",\"eventSource\":\"aws:s3\",\"awsRegion\":\"us-east-1\",\
@@ -242,7 +244,7 @@ fn record(key: &str, number: u64) -> String {
     )
 }
 
-/// A connection that notifications are posted on, one after another.
+/// A connection for posting notifications, one after another.
 struct Poster(TcpStream);
 
 impl Poster {

@@ -1,14 +1,14 @@
-//! What a fill costs those who read from memory meanwhile: their 99th percentile, against at rest.
+//! Latency of hits while other objects are filled from the origin: the 99th percentile, against at rest.
 //!
-//! Open loop: requests are due at a third of the rate that saturates the server, at times that do not depend on
-//! its answers, and each one's time begins when it is due. A second server, without a disk, is filled at the same
-//! rate: what a fill costs anyway (the machine's cores are shared by origin, server and clients). The origin, and
-//! who reads from it through the server, would be other machines: they get what cores the others leave. Memory is
-//! full before it begins, as it is in a server that has run for a while: memory that is new to a process costs
-//! more than any fill.
+//! Open loop: requests are due at a third of the rate that saturates the server, at times that do not depend on its
+//! responses, and the time of each begins when it is due. A second server, without a disk, is filled at the same
+//! rate, to measure the cost of a fill by itself (origin, server and clients share the machine's cores). The origin,
+//! and the client that causes the fill, would be on other machines: here they get only the cores that the others
+//! leave idle. Memory is full before it begins, as in a server that has run for a while: memory that is new to a
+//! process costs more than any fill.
 //!
-//! Where the host takes cores away, that is what a 99th percentile shows: so there are many pairs of turns, the two of
-//! a pair one after the other, and the middle one of their ratios counts.
+//! A 99th percentile shows when the host takes cores away. So there are many pairs of turns, the two of a pair one
+//! after the other, and the median of their ratios counts.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -31,21 +31,21 @@ use crate::process;
 use crate::report::{Bar, Row, median};
 
 const MEMORY: Memory = Memory { cache: 512 * MIB, in_flight: 128 * MIB };
-/// The rate that the disk is written at, and filled at.
+/// Write rate of the disk, and rate of the fill.
 const WRITE_RATE: u64 = 128 * MIB;
-/// What a fill asks for at a time.
+/// Bytes of one request of a fill.
 const RANGE: u64 = 4 * MIB;
 const HOT_OBJECTS: u64 = 256;
 const HOT_SIZE: u64 = 4 * KIB;
-/// A request that is due while all are busy waits for one, and that counts as its time, too.
+/// A request that is due while all connections are busy waits for one, and the wait counts as its time.
 const CONNECTIONS: usize = 512;
-/// Pairs of turns.
+/// Number of pairs of turns.
 const TURNS: usize = 15;
 const WARM_UP: Duration = Duration::from_secs(2);
 const TURN: Duration = Duration::from_secs(4);
 const TICK: Duration = Duration::from_millis(1);
 
-/// Turns at rest and filled, of each server.
+/// Measures turns at rest and during a fill, of each server.
 pub fn latency(bench: &Bench) -> Result<Vec<Row>> {
     if bench.subject() != Subject::Hotset {
         return Err("nginx has no memory tier to be slowed".into());
@@ -80,14 +80,14 @@ pub fn latency(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// The 99th percentile of a turn at rest, and of the next one, filled.
+/// The 99th percentiles of a turn at rest, and of the next one, during a fill.
 #[derive(Clone, Copy)]
 struct Pair {
     rest: Duration,
     filling: Duration,
 }
 
-/// The middle one of the pairs' ratios, and the middle times.
+/// Makes a row of the median of the pairs' ratios, and the median times.
 fn row(figure: &str, pairs: &[Pair], bar: Bar) -> Row {
     let ratio = |pair: &Pair| pair.filling.as_secs_f64() / pair.rest.as_secs_f64();
     let ratio = median(pairs.iter().map(ratio).collect());
@@ -124,12 +124,12 @@ impl Server {
         Ok(Self { hotset, gets, rate })
     }
 
-    /// The 99th percentile of one turn.
+    /// Returns the 99th percentile of one turn.
     fn turn(&self, turn: usize, filled: bool) -> Result<Duration> {
         self.turn_beside(turn, |over| if filled { self.fill(turn, over) } else { Ok(()) })
     }
 
-    /// The same, beside other work, which ends when it is told that the turn is over.
+    /// Returns the 99th percentile of one turn beside `work`, which ends when its flag says that the turn is over.
     pub fn turn_beside(
         &self,
         turn: usize,
@@ -150,7 +150,7 @@ impl Server {
         })
     }
 
-    /// Reads more than memory holds, and waits until the disk has taken what it will.
+    /// Reads more than memory holds, and waits until the disk has written its part.
     fn fill_memory(&self) -> Result<()> {
         load::run(async {
             let mut client = Client::connect(self.hotset.server.address()).await?;
@@ -164,7 +164,7 @@ impl Server {
         Ok(())
     }
 
-    /// Reads what nobody read before, at the rate that the disk is written at.
+    /// Reads new objects, at the write rate of the disk.
     fn fill(&self, turn: usize, over: &AtomicBool) -> Result<()> {
         load::run(async {
             let mut client = Client::connect(self.hotset.server.address()).await?;
@@ -181,7 +181,7 @@ impl Server {
         })
     }
 
-    /// Sends requests when they are due; the time of each, from then on.
+    /// Sends requests when they are due; returns the time of each, counted from then.
     async fn open_loop(&self, seed: u64) -> Result<Vec<Duration>> {
         let (idle, free) =
             (Rc::new(RefCell::new(Vec::new())), Rc::new(Semaphore::new(CONNECTIONS)));
@@ -194,7 +194,7 @@ impl Server {
         let (mut tasks, mut sent) = (JoinSet::new(), 0.0);
         while start.elapsed() < TURN {
             tick.tick().await;
-            // All that became due since the last tick, which is when they count as due.
+            // All requests that became due since the last tick count as due now.
             let due = Instant::now();
             while sent < self.rate * start.elapsed().as_secs_f64() {
                 sent += 1.0;

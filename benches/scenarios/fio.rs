@@ -1,4 +1,4 @@
-//! What the device gives to a program that does nothing but read: fio, with plain `pread` in threads.
+//! Device throughput for a program that only reads: fio, with plain `pread` in threads.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,30 +7,30 @@ use std::time::Duration;
 use crate::Result;
 use crate::process;
 
-/// Its name, and that of its package.
+/// Name of the program, and of its package.
 pub const PACKAGE: &str = "fio";
 
-/// In which order the files are read.
+/// Order in which the files are read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Anywhere in any of the files, for so long.
+    /// Random offsets in any of the files, for this time.
     Random(Duration),
-    /// Each file from its beginning to its end, once; the files are shared out among the threads.
+    /// Each file from its beginning to its end, once; the files are divided among the threads.
     Sequential,
 }
 
-/// How it reads.
+/// Parameters of a measurement.
 #[derive(Clone, Copy)]
 pub struct Reads {
     /// Bytes of one read.
     pub block: u64,
     pub threads: usize,
     pub order: Order,
-    /// Past the page cache.
+    /// Direct I/O, past the page cache.
     pub direct: bool,
 }
 
-/// Bytes a second that reading `files` brings.
+/// Returns the rate of reading `files`, in bytes a second.
 ///
 /// # Errors
 /// When fio is not installed, or fails.

@@ -1,8 +1,8 @@
-//! The comparison that sets the limit: bare hyper 1 that returns the same bytes from memory.
+//! The baseline: bare hyper 1, which returns the same bytes from memory.
 //!
-//! No cache, no proxy, no log: what a request costs here is what the kernel and the HTTP library cost.
-//! The objects lie in memory of their own, as they do in a cache, so that the processor's caches favour
-//! nobody. It runs as a child process of the runner, by a subcommand that is not for people.
+//! No cache, no proxy, no log: the cost of a request here is that of the kernel and the HTTP library. The objects
+//! have memory of their own, as in a cache, so that no server profits from the processor's caches. It runs as a child
+//! process of the runner, by a hidden subcommand.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -41,7 +41,7 @@ pub fn start(objects: &[&Object], core: Option<usize>, folder: &Path) -> Result<
     Server::start("hyper", command, address, folder)
 }
 
-/// An object's bytes and the headers that do not change.
+/// An object's bytes and its constant headers.
 struct Held {
     bytes: Bytes,
     etag: HeaderValue,
@@ -50,7 +50,7 @@ struct Held {
 /// Serves until killed: `arguments` are the address and the objects' paths.
 ///
 /// # Errors
-/// When the arguments are not that, or the address can't be bound.
+/// When the arguments are invalid, or the address cannot be bound.
 pub fn serve(arguments: &[String]) -> Result<()> {
     let (address, paths) = arguments.split_first().ok_or("the address is missing")?;
     let address: SocketAddr = address.parse()?;
@@ -75,7 +75,7 @@ async fn accept(address: SocketAddr, objects: Arc<HashMap<String, Held>>) -> Res
             async move { Ok::<_, Infallible>(response) }
         });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        // A client that hangs up is how every round ends.
+        // Every round ends with clients that disconnect.
         tokio::spawn(async move { connection.await.ok() });
     }
 }

@@ -1,4 +1,4 @@
-//! Origins that answer late, fail, break off and stall now and then: what clients see of it, and what it costs.
+//! Origins with slow responses, errors, truncated bodies and stalls: the effect on clients, and the cost.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ pub fn one_in_a_hundred(bench: &Bench) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// One in five requests is refused, one in twenty breaks off, and one in a hundred stalls for ever.
+/// One in five requests is refused, one in twenty is cut off, and one in a hundred stalls for ever.
 pub fn failing(bench: &Bench) -> Result<Vec<Row>> {
     const ROUNDS: u32 = 3;
     const WARM: u32 = 160;
@@ -96,7 +96,7 @@ pub fn failing(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// Cold reads of whole objects, by some clients that take the next one as soon as they are free.
+/// Cold reads of whole objects, by clients that take the next one as soon as they are free.
 struct Reads {
     address: std::net::SocketAddr,
     name: &'static str,
@@ -105,7 +105,7 @@ struct Reads {
 }
 
 impl Reads {
-    /// The time of each; none may fail.
+    /// Returns the time of each read; fails if any read fails.
     async fn all(self) -> Result<Vec<Duration>> {
         match self.some().await? {
             (took, 0) => Ok(took),
@@ -113,7 +113,7 @@ impl Reads {
         }
     }
 
-    /// The times of those that were right, and how many were not.
+    /// Returns the times of the successful reads, and the number of failed ones.
     async fn some(self) -> Result<(Vec<Duration>, u32)> {
         let mut clients = JoinSet::new();
         let local = LocalSet::new();

@@ -1,9 +1,9 @@
-//! The loader: HTTP/1.1 clients on raw sockets that read one answer after another and check every byte.
+//! Load generator: HTTP/1.1 clients on raw sockets that read one response after another and check every byte.
 //!
-//! It has to cost less than the server that it measures, so all clients live on one thread, read into
-//! one buffer that they share, and look at the bytes where they arrived. An answer of another status,
-//! length or content than the object's is an error: no figure is ever taken from wrong answers. Rounds that
-//! measure a server read what was checked before, and then only the length of it.
+//! It must cost less than the server that it measures. So all clients run on one thread, read into one shared buffer,
+//! and check the bytes in place. A response with another status, length or content than the object's is an error: no
+//! figure is ever based on wrong responses. Rounds that measure a server read objects that were checked before, and
+//! then check only the length.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -31,32 +31,32 @@ use crate::Result;
 use crate::content::Object;
 use crate::tls::Identity;
 
-/// No scenario takes as long as this: one that does has hung.
+/// Timeout of a scenario: one that takes longer has hung.
 const LIMIT: Duration = Duration::from_mins(5);
-/// The most that one read takes from a socket, in bytes.
+/// Maximum bytes of one read from a socket.
 const READ: usize = 256 << 10;
-/// Bytes of a TCP segment as Ethernet takes it. Those of the loopback interface are 64 KiB: ten of them, which is where a
-/// connection begins, fill buffers as only fast networks do.
+/// Bytes of a TCP segment on Ethernet. Those of the loopback interface are 64 KiB: ten of them, the initial window of
+/// a connection, fill buffers as only fast networks do.
 const SEGMENT: u32 = 1448;
-/// The most that the read of a head takes of a body that is not looked at: the rest of it is not copied.
+/// Maximum bytes of a read while a head is expected, where the body is not checked: the rest of it is not copied.
 const HEAD_READ: usize = 8 << 10;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
-/// Runs clients on the calling thread until `work` is done.
+/// Runs clients on the calling thread until `work` is complete.
 ///
 /// # Errors
-/// That of `work`, or that it took longer than five minutes.
+/// The error of `work`, or a timeout after five minutes.
 pub fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     run_within(LIMIT, work)
 }
 
-/// As [`run`], of what takes longer.
+/// As [`run`], for work that takes longer.
 ///
 /// # Errors
-/// That of `work`, or that it took longer than `limit`.
+/// The error of `work`, or a timeout after `limit`.
 pub fn run_within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime
@@ -64,7 +64,7 @@ pub fn run_within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> 
         .unwrap_or_else(|_| Err(format!("the scenario hung: given up after {limit:?}").into()))
 }
 
-/// One GET, put into words once and sent as often as wanted.
+/// One GET, serialized once and sent any number of times.
 #[derive(Clone)]
 pub struct Get {
     object: Arc<Object>,
@@ -75,18 +75,18 @@ pub struct Get {
 }
 
 impl Get {
-    /// A GET of a whole object.
+    /// Makes a GET of a whole object.
     pub fn whole(object: &Arc<Object>) -> Self {
         Self::new(object, 0..object.size(), 200, "")
     }
 
-    /// A GET of a range of an object, which is not empty and lies inside it.
+    /// Makes a GET of a range of an object, which is not empty and lies inside it.
     pub fn range(object: &Arc<Object>, range: Range<u64>) -> Self {
         let header = format!("Range: bytes={}-{}\r\n", range.start, range.end - 1);
         Self::new(object, range, 206, &header)
     }
 
-    /// A GET of a whole object with the headers of an SDK, signed now: good for a quarter of an hour.
+    /// Makes a GET of a whole object with the headers of an SDK, signed now: valid for a quarter of an hour.
     pub fn signed(object: &Arc<Object>, keys: Credentials) -> Self {
         let pairs = [
             ("host", "localhost"),
@@ -110,8 +110,8 @@ impl Get {
         Self::new(object, 0..object.size(), 200, &words)
     }
 
-    /// The same GET, its answer's length checked but not its bytes: for rounds that measure the server,
-    /// where the bytes were checked before.
+    /// Returns the same GET with only the length of its response checked, not the bytes: for rounds that measure the
+    /// server, where the bytes were checked before.
     pub fn unchecked(self) -> Self {
         Self { checked: false, ..self }
     }
@@ -123,7 +123,7 @@ impl Get {
     }
 }
 
-/// An answer of another status than that of the object.
+/// A response with another status than expected.
 #[derive(Debug)]
 pub struct Refused {
     path: String,
@@ -139,12 +139,12 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// How long an answer took, from before the request was sent.
+/// Latency of a response, from before the request was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Took {
-    /// Until the first byte of the body was here.
+    /// Time to the first byte of the body.
     pub first_byte: Duration,
-    /// Until the last one was.
+    /// Time to the last byte.
     pub last_byte: Duration,
 }
 
@@ -153,7 +153,7 @@ pub struct Client {
     link: Link,
 }
 
-/// What carries requests and answers.
+/// Byte stream of a connection, with or without TLS.
 enum Link {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -184,16 +184,16 @@ impl Link {
 
 impl Client {
     /// # Errors
-    /// When nobody accepts at `address`.
+    /// When no server accepts at `address`.
     pub async fn connect(address: SocketAddr) -> Result<Self> {
         Self::over(TcpSocket::new_v4()?, address).await
     }
 
-    /// A connection whose kernel takes little more than `bytes` off the server's hands before it is read, in segments as
-    /// large as those of a network.
+    /// Opens a connection whose kernel buffers little more than `bytes` before they are read, with segments as large
+    /// as those of a network.
     ///
     /// # Errors
-    /// When nobody accepts at `address`.
+    /// When no server accepts at `address`.
     pub async fn connect_narrow(address: SocketAddr, bytes: u32) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(bytes)?;
@@ -207,10 +207,10 @@ impl Client {
         Ok(Self { link: Link::Plain(stream) })
     }
 
-    /// A connection to a server that has this certificate; plain where there is none.
+    /// Opens a connection to a server with this certificate; without TLS if there is none.
     ///
     /// # Errors
-    /// When nobody accepts at `address`, or somebody else does.
+    /// When no server accepts at `address`, or one with another certificate.
     pub async fn connect_tls(address: SocketAddr, identity: Option<&Identity>) -> Result<Self> {
         let client = Self::connect(address).await?;
         match (client.link, identity) {
@@ -222,10 +222,10 @@ impl Client {
         }
     }
 
-    /// Sends `get` and reads its whole answer.
+    /// Sends `get` and reads its whole response.
     ///
     /// # Errors
-    /// When the connection breaks, or the answer is not the right one.
+    /// When the connection breaks, or the response is not the expected one.
     pub async fn get(&mut self, get: &Get) -> Result<Took> {
         let start = Instant::now();
         let mut answer = self.send(get).await?;
@@ -240,7 +240,7 @@ impl Client {
         Ok(Took { first_byte: first_byte.unwrap_or(last_byte), last_byte })
     }
 
-    /// Sends `get`; the caller reads the answer at its own pace.
+    /// Sends `get`; the caller reads the response at its own pace.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -250,11 +250,11 @@ impl Client {
     }
 }
 
-/// An answer being read.
+/// A response being read.
 pub struct Answer<'a> {
     link: &'a mut Link,
     get: &'a Get,
-    /// The bytes of the head so far; `None` once it has been understood.
+    /// Bytes of the head so far; `None` once it has been parsed.
     head: Option<Vec<u8>>,
     at: u64,
 }
@@ -265,7 +265,7 @@ impl Answer<'_> {
         self.head.is_none() && self.at == self.get.range.end
     }
 
-    /// Bytes of the body read so far.
+    /// Returns the bytes of the body read so far.
     pub fn received(&self) -> u64 {
         self.at - self.get.range.start
     }
@@ -273,7 +273,7 @@ impl Answer<'_> {
     /// Waits for bytes and takes at most `limit` of them.
     ///
     /// # Errors
-    /// When the connection breaks or ends, or the answer is not the right one.
+    /// When the connection breaks or ends, or the response is not the expected one.
     pub async fn read(&mut self, limit: usize) -> Result<()> {
         if let (Link::Plain(stream), None, false) = (&*self.link, &self.head, self.get.checked) {
             let count = discard(stream, limit).await?;
@@ -306,7 +306,7 @@ impl Answer<'_> {
         Ok(())
     }
 
-    /// The length of the head that `bytes` begins with, once it is all there and found right.
+    /// Returns the length of the head at the start of `bytes`, once it is complete and as expected.
     fn head_length(&self, bytes: &[u8]) -> Result<Option<usize>> {
         let mut headers = [httparse::EMPTY_HEADER; 48];
         let mut response = httparse::Response::new(&mut headers);
@@ -346,8 +346,8 @@ impl Answer<'_> {
     }
 }
 
-/// Takes at most `limit` bytes off a socket without a copy of what nobody will look at: the kernel counts them and
-/// drops them (`MSG_TRUNC`, tcp(7)).
+/// Discards at most `limit` bytes from a socket without a copy: the kernel counts and drops them (`MSG_TRUNC`,
+/// tcp(7)).
 async fn discard(stream: &TcpStream, limit: usize) -> Result<u64> {
     let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
     let count = stream.async_io(Interest::READABLE, || {
@@ -363,29 +363,29 @@ async fn discard(stream: &TcpStream, limit: usize) -> Result<u64> {
     }
 }
 
-/// Several connections that ask as fast as they are answered.
+/// Several connections, each of which sends its next request as soon as it is answered.
 pub struct Crowd {
     clients: Vec<Client>,
 }
 
-/// What a crowd did in a round.
+/// Result of a round.
 #[derive(Default)]
 pub struct Done {
-    /// From the round's start to the last answer's end.
+    /// Time from the round's start to the end of the last response.
     pub elapsed: Duration,
-    /// Time of every request, from its start to its last byte, in ascending order.
+    /// Times of all requests, from start to last byte, in ascending order.
     pub times: Vec<Duration>,
 }
 
 impl Crowd {
     /// # Errors
-    /// When not all of the `size` connections can be had.
+    /// When not all of the `size` connections can be opened.
     pub async fn connect(address: SocketAddr, size: usize) -> Result<Self> {
         Self::connect_tls(address, size, None).await
     }
 
     /// # Errors
-    /// When not all of the `size` connections can be had.
+    /// When not all of the `size` connections can be opened.
     pub async fn connect_tls(
         address: SocketAddr,
         size: usize,
@@ -398,10 +398,10 @@ impl Crowd {
         Ok(Self { clients })
     }
 
-    /// Asks for each of `gets` once, each connection for its part of them.
+    /// Sends each of `gets` once; the connections divide them among themselves.
     ///
     /// # Errors
-    /// When an answer is wrong or breaks off.
+    /// When a response is wrong or cut off.
     pub async fn once(&mut self, gets: &Arc<[Get]>) -> Result<()> {
         let mut tasks = JoinSet::new();
         let count = self.clients.len();
@@ -420,10 +420,10 @@ impl Crowd {
         Ok(())
     }
 
-    /// Each connection asks for `gets` in turn, beginning at another one, until `time` is over.
+    /// Sends `gets` in turn on each connection, starting at different ones, until `time` is over.
     ///
     /// # Errors
-    /// When an answer is wrong or breaks off.
+    /// When a response is wrong or cut off.
     pub async fn round(&mut self, gets: &Arc<[Get]>, time: Duration) -> Result<Done> {
         let start = Instant::now();
         let mut tasks = JoinSet::new();

@@ -1,4 +1,4 @@
-//! Many cold objects at once: how evenly clients are served, and what a scan costs those who read what is hot.
+//! Many cold objects at once: fairness among clients, and the cost of a scan for readers of hot objects.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use crate::origin::{Origin, Pace};
 use crate::paced::{Load, failed, quantile};
 use crate::report::{Bar, Row};
 
-/// Bytes a second of the origin, over all connections.
+/// Rate of the origin over all connections, in bytes a second.
 const TOTAL: u64 = 200_000_000;
 
-/// Each of 64 clients reads another object. A quarter of the size that is promised for, since two cores play all parts.
+/// Each of 64 clients reads another object. The size is a quarter of the documented one, since two cores play all
+/// parts.
 pub fn clients(bench: &Bench) -> Result<Vec<Row>> {
     const CLIENTS: u32 = 64;
     const SIZE: u64 = 64 * MIB;
@@ -71,8 +72,8 @@ pub fn clients(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// Hot objects that are revalidated on every read: alone, while 32 clients scan a thousand cold objects through hotset, and
-/// while they scan as many past it, which costs the machine about the same.
+/// Hot objects that are revalidated on every read: alone, then while 32 clients scan a thousand cold objects through
+/// hotset, then while they scan as many directly from the origin, which costs the machine about the same.
 pub fn scan_beside(bench: &Bench) -> Result<Vec<Row>> {
     const ALONE: Duration = Duration::from_secs(10);
     let memory = Memory { cache: GIB, in_flight: 512 * MIB };
@@ -117,7 +118,7 @@ pub fn scan_beside(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// Reads a thousand objects, each once.
+/// Reads a thousand objects, each once; returns the time.
 async fn scan(address: SocketAddr, name: &'static str) -> Result<Duration> {
     const CLIENTS: u32 = 32;
     const OBJECTS: u32 = 1000;

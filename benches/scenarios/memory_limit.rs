@@ -1,4 +1,4 @@
-//! A control group (v1 or v2) of our own that limits memory, and what the kernel counts in it.
+//! A control group (v1 or v2) with a memory limit, and the kernel's counters of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,17 @@ use std::process::Command;
 
 use crate::Result;
 
-/// Removed when dropped, after the processes in it have ended.
+/// Control group of one limit; removed when dropped, after the processes in it have ended.
 pub struct MemoryLimit {
     folder: PathBuf,
     is_v1: bool,
 }
 
 impl MemoryLimit {
-    /// A group that may use so many bytes.
+    /// Makes a group with a limit of `bytes`.
     ///
     /// # Errors
-    /// When no group can be made here.
+    /// When no group can be made on this machine.
     pub fn new(bytes: u64) -> Result<Self> {
         let v1 = Path::new("/sys/fs/cgroup/memory");
         let (mount, is_v1) = match v1.is_dir() {
@@ -30,14 +30,14 @@ impl MemoryLimit {
         let limit = if is_v1 { "memory.limit_in_bytes" } else { "memory.max" };
         fs::write(group.folder.join(limit), bytes.to_string()).map_err(failed)?;
         if is_v1 {
-            // Counted only where there is a limit, which is not to be reached.
+            // Socket buffers are counted only where there is a limit, which must not be reached.
             let counted = group.folder.join("memory.kmem.tcp.limit_in_bytes");
             fs::write(counted, (1_u64 << 40).to_string()).map_err(failed)?;
         }
         Ok(group)
     }
 
-    /// Lets `command` run in the group.
+    /// Returns a command that runs `command` in the group.
     pub fn enter(&self, command: &Command) -> Command {
         let mut entering = Command::new("sh");
         entering.args(["-c", "echo 0 > \"$0\" && exec \"$@\""]);
@@ -52,10 +52,10 @@ impl MemoryLimit {
         entering
     }
 
-    /// Bytes of process memory and of the page cache that went with it.
+    /// Returns the bytes of process memory, and those of the page cache counted with it.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel's counters cannot be read.
     pub fn used(&self) -> Result<(u64, u64)> {
         let (usage, file) = match self.is_v1 {
             true => ("memory.usage_in_bytes", ["total_active_file", "total_inactive_file"]),
@@ -66,18 +66,18 @@ impl MemoryLimit {
         Ok((usage.saturating_sub(file), file))
     }
 
-    /// The most bytes that the kernel counted in the group at a time, page cache included.
+    /// Returns the highest number of bytes that the kernel counted in the group at a time, page cache included.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel's counters cannot be read.
     pub fn peak(&self) -> Result<u64> {
         self.number(if self.is_v1 { "memory.max_usage_in_bytes" } else { "memory.peak" })
     }
 
-    /// Bytes of socket buffers: in v1 beside the limit, in v2 within it.
+    /// Returns the bytes of socket buffers: outside the limit in v1, within it in v2.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel's counters cannot be read.
     pub fn sockets(&self) -> Result<u64> {
         match self.is_v1 {
             true => self.number("memory.kmem.tcp.usage_in_bytes"),
@@ -85,10 +85,10 @@ impl MemoryLimit {
         }
     }
 
-    /// The number of processes that were killed for want of memory.
+    /// Returns the number of processes that were killed for lack of memory.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel's counters cannot be read.
     pub fn kills(&self) -> Result<u64> {
         let file = if self.is_v1 { "memory.oom_control" } else { "memory.events" };
         self.field(file, "oom_kill")
@@ -107,7 +107,7 @@ impl MemoryLimit {
 
 impl Drop for MemoryLimit {
     fn drop(&mut self) {
-        // A group that is still in use stays, empty of meaning.
+        // A group that is still in use stays, which does no harm.
         let _ = fs::remove_dir(&self.folder);
     }
 }

@@ -1,9 +1,10 @@
-//! A synthetic S3 origin: as slow as told, and it counts what it was asked for and what it sent.
+//! A synthetic S3 origin with configurable delays, which counts the requests that it gets and the bytes that it
+//! sends.
 //!
-//! It answers GET and HEAD of the objects of [`crate::content`] over HTTP/1.1 with keep-alive, takes whatever is
-//! uploaded and throws it away, and knows as much of S3 as a cache needs (ranges, versions and `If-Match`). Each connection waits
-//! for the first byte and is then paced in steps of a millisecond, as a real one is limited by itself
-//! while all of them together are not. It runs in a thread with a runtime of its own, so that neither
+//! It answers GET and HEAD of the objects of [`crate::content`] over HTTP/1.1 with keep-alive, accepts and discards
+//! any upload, and implements as much of S3 as a cache needs (ranges, versions and `If-Match`). Each connection waits
+//! for the first byte and is then paced in steps of a millisecond: like those of a real origin, each is limited by
+//! itself, while all of them together are not. The origin runs in a thread with a runtime of its own, so that neither
 //! the loader nor the runner's main thread disturbs its clock.
 
 use std::future::pending;
@@ -26,15 +27,15 @@ use crate::pace::Mishap;
 pub use crate::pace::{Mishaps, Pace};
 use crate::process;
 
-/// One pacing step, and how far behind its schedule a connection may catch up at once.
+/// One pacing step, and the delay that a connection may catch up at once.
 const STEP: Duration = Duration::from_millis(1);
 const CATCH_UP: Duration = Duration::from_millis(20);
-/// Bytes of one write: a call into the kernel keeps its core until it is done, whoever else may wait for it.
+/// Bytes of one write: a call into the kernel keeps its core until it is complete, even if others wait for it.
 const WRITE: u64 = 64 << 10;
 /// The largest request head that is read, in bytes.
 const MAX_HEAD: usize = 32 << 10;
 
-/// What the origin has seen since it started. Every number only grows, `in_flight` apart.
+/// Counters of the origin since it started. All of them only grow, except `in_flight`.
 #[derive(Default)]
 pub struct Counters {
     requests: AtomicU64,
@@ -45,23 +46,23 @@ pub struct Counters {
     most_in_flight: AtomicU64,
 }
 
-/// The counters at one moment.
+/// Snapshot of the counters.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// GET requests answered with a body.
     pub requests: u64,
-    /// Requests of any kind, and connections that were made while it was down.
+    /// Requests of any kind, and connections that were made while the origin was down.
     pub arrived: u64,
-    /// Bytes of the ranges that these asked for.
+    /// Bytes of the ranges that those requests asked for.
     pub asked: u64,
     /// Bytes of bodies written to sockets.
     pub sent: u64,
-    /// The most requests that were being answered at once.
+    /// Highest number of requests in progress at the same time.
     pub most_in_flight: u64,
 }
 
 impl Seen {
-    /// What was seen between `earlier` and now.
+    /// Returns the difference between `earlier` and this snapshot.
     pub fn since(self, earlier: Self) -> Self {
         Self {
             requests: self.requests - earlier.requests,
@@ -78,9 +79,9 @@ struct Shared {
     pace: Pace,
     counters: Counters,
     down: watch::Sender<bool>,
-    /// The number of the address at which nothing is answered any more, from 1; 0: none.
+    /// Number of the address at which nothing is answered any more, from 1; 0: none.
     silent: AtomicUsize,
-    /// When the bytes that were last granted of [`Pace::total`] are due.
+    /// Time at which the bytes last granted of [`Pace::total`] are due.
     granted: Mutex<Instant>,
 }
 
@@ -96,16 +97,16 @@ impl Origin {
     /// Starts an origin on a free port of the loopback interface.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port is free.
     pub fn start(pace: Pace) -> io::Result<Self> {
         Self::start_with(pace, 1, || {})
     }
 
-    /// As [`Origin::start`], on a machine of its own as far as one machine can play two: it takes no core from those
-    /// who are measured.
+    /// As [`Origin::start`], at idle priority: it takes no core from the processes that are measured, as if it ran on
+    /// another machine.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port is free.
     pub fn start_aside(pace: Pace) -> io::Result<Self> {
         Self::start_with(pace, 1, process::step_aside)
     }
@@ -113,7 +114,7 @@ impl Origin {
     /// As [`Origin::start`], on one port of several addresses, `127.0.0.1` and those after it.
     ///
     /// # Errors
-    /// When that port can't be had of all of them.
+    /// When no port is free at all of them.
     pub fn start_at(pace: Pace, addresses: u8) -> io::Result<Self> {
         Self::start_with(pace, addresses, || {})
     }
@@ -159,12 +160,12 @@ impl Origin {
         Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// From now on every connection ends, and so do new ones as soon as they are made, until it is up again.
+    /// Sets whether the origin is down: then every connection is closed, also each new one as soon as it is made.
     pub fn set_down(&self, is_down: bool) {
         self.shared.down.send_replace(is_down);
     }
 
-    /// From now on nothing is answered at the address of this number, from 1: connections are made, and stay silent.
+    /// Makes the address of this number, from 1, silent: connections are accepted, and nothing is answered.
     pub fn silence(&self, number: usize) {
         self.shared.silent.store(number, Relaxed);
     }
@@ -173,7 +174,7 @@ impl Origin {
         self.address
     }
 
-    /// What was seen so far.
+    /// Returns a snapshot of the counters.
     pub fn seen(&self) -> Seen {
         Seen {
             requests: self.shared.counters.requests.load(Relaxed),
@@ -184,7 +185,7 @@ impl Origin {
         }
     }
 
-    /// Waits until no request is being answered (at most `limit`), and says what was seen by then.
+    /// Waits until no request is in progress (at most `limit`), and returns the counters.
     pub async fn settled(&self, limit: Duration) -> Seen {
         let deadline = Instant::now() + limit;
         while self.shared.counters.in_flight.load(Relaxed) > 0 && Instant::now() < deadline {
@@ -195,7 +196,7 @@ impl Origin {
 }
 
 impl Shared {
-    /// When the next `bytes` of all connections together are due, in the order in which they are asked for.
+    /// Returns the time at which the next `bytes` of all connections together are due, in the order of the calls.
     fn grant(&self, bytes: u64, total: u64) -> Instant {
         let mut granted = self.granted.lock().expect("nobody panics with it");
         let due = (*granted).max(Instant::now() - CATCH_UP);
@@ -208,7 +209,7 @@ impl Drop for Origin {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic over there has been printed; a second one here would abort the runner.
+            // A panic in that thread has been printed; a second one here would abort the runner.
             let _ = thread.join();
         }
     }
@@ -229,7 +230,7 @@ async fn accept(
             continue;
         }
         let shared = shared.clone();
-        // A connection that breaks is the caller's doing: what it was sent has been counted.
+        // A connection that breaks is the client's doing: the bytes that it was sent have been counted.
         tokio::spawn(async move {
             tokio::select! {
                 _ = serve(stream, number, &shared) => {}
@@ -239,7 +240,7 @@ async fn accept(
     }
 }
 
-/// One request being answered, counted for as long as it lives.
+/// Counts one request in progress for as long as it lives.
 struct InFlight<'a>(&'a Counters);
 
 impl<'a> InFlight<'a> {
@@ -283,7 +284,7 @@ async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) -> io::Res
         }
         stream.write_all(head.as_bytes()).await?;
         if let Some((object, range)) = body {
-            // Somewhere: every time at another place.
+            // At a different offset every time.
             let part = Random::new(arrived + 7).below(range.end - range.start + 1);
             let sent = match mishap {
                 Mishap::Cut | Mishap::Stalled => range.start..range.start + part,
@@ -300,11 +301,11 @@ async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) -> io::Res
     Ok(())
 }
 
-/// What of a request matters here.
+/// Relevant parts of a request.
 struct Asked {
     is_head: bool,
     is_put: bool,
-    /// Bytes of its body.
+    /// Length of the request body, in bytes.
     body: u64,
     object: Option<Object>,
     range: Option<String>,
@@ -346,7 +347,7 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Resul
     }
 }
 
-/// Takes `length` bytes off the connection, of which `buffer` holds the first.
+/// Reads and discards `length` bytes of the connection, of which `buffer` holds the first.
 async fn drain(stream: &mut TcpStream, buffer: &mut Vec<u8>, length: u64) -> io::Result<()> {
     let buffered = usize::try_from(length).map_or(buffer.len(), |length| length.min(buffer.len()));
     buffer.drain(..buffered);
@@ -355,7 +356,7 @@ async fn drain(stream: &mut TcpStream, buffer: &mut Vec<u8>, length: u64) -> io:
     if taken < rest { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
-/// The answer's head, and the bytes that follow it.
+/// Returns the response head, and the bytes that follow it.
 fn answer(asked: &Asked) -> (String, Option<(Object, Range<u64>)>) {
     let Some(object) = &asked.object else {
         return (error("404 Not Found", None), None);
@@ -392,7 +393,7 @@ fn error(status: &str, size: Option<u64>) -> String {
     format!("HTTP/1.1 {status}\r\n{range}Content-Length: 0\r\n\r\n")
 }
 
-/// S3 has two kinds of 503: each is sent half of the times.
+/// Returns a 503 response. S3 has two kinds of 503: each is sent half of the time.
 fn unavailable(number: u64) -> String {
     let code = if number.is_multiple_of(2) { "SlowDown" } else { "ServiceUnavailable" };
     let body = format!("<Error><Code>{code}</Code><Message>Reduce your rate.</Message></Error>");
@@ -402,8 +403,8 @@ fn unavailable(number: u64) -> String {
     )
 }
 
-/// Writes the body on schedule: at `t` after its start the connection has sent `rate * t` bytes and one
-/// step more. A receiver that stalls gets no more than [`CATCH_UP`] of it back afterwards.
+/// Writes the body on schedule: at `t` after its start the connection has sent `rate * t` bytes and one step more. A
+/// receiver that stalls can catch up at most [`CATCH_UP`] afterwards.
 async fn send(
     stream: &mut TcpStream,
     object: &Object,

@@ -1,4 +1,5 @@
-//! An origin that is down for a while under load, and one of whose addresses is: what it is sent, and how soon all is well.
+//! An origin that is down for a while under load, and one with a single failed address: the load on it, and the time
+//! to recovery.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -16,10 +17,10 @@ use crate::report::{Bar, Row};
 
 const MEMORY: Memory = Memory { cache: GIB, in_flight: 256 * MIB };
 const SECOND: Duration = Duration::from_secs(1);
-/// A hundred reads a second, each of another object.
+/// Interval of a hundred reads a second, each of another object.
 const EVERY: Duration = Duration::from_millis(10);
 
-/// Down for ten seconds: each second of it is looked at, so that a minute would say no more.
+/// Down for ten seconds: each second of it is looked at, so a minute would show no more.
 pub fn down(bench: &Bench) -> Result<Vec<Row>> {
     const BEFORE: u32 = 12;
     const DOWN: u32 = 10;
@@ -101,7 +102,7 @@ pub fn down(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
-/// One of eight addresses takes connections and answers nothing any more.
+/// One of eight addresses accepts connections and no longer answers.
 pub fn one_address(bench: &Bench) -> Result<Vec<Row>> {
     const BEFORE: u32 = 10;
     const AFTER: u32 = 12;

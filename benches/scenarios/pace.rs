@@ -7,9 +7,9 @@ use crate::content::Random;
 /// Delays, rates and faults of an origin.
 #[derive(Clone, Copy)]
 pub struct Pace {
-    /// From the request's last byte to the answer's first.
+    /// Delay from the request's last byte to the response's first.
     pub first_byte: Duration,
-    /// Bytes a second of one connection; without it as fast as the socket takes them.
+    /// Bytes a second of one connection; `None`: as fast as the socket accepts them.
     pub rate: Option<u64>,
     /// Bytes a second of all connections together.
     pub total: Option<u64>,
@@ -28,18 +28,18 @@ impl Pace {
 /// Shares of GET requests, in thousandths, that get each kind of fault. The same requests in every run, in no order.
 #[derive(Clone, Copy)]
 pub struct Mishaps {
-    /// Answered a second late.
+    /// Response delayed by a second.
     pub late: u64,
-    /// 503.
+    /// Answered with 503.
     pub refused: u64,
-    /// The connection ends somewhere in the body.
+    /// Connection closed in the middle of the body.
     pub cut: u64,
-    /// Nothing more comes from somewhere in the body on, for ever.
+    /// Body stalled for ever in the middle.
     pub stalled: u64,
 }
 
 impl Mishaps {
-    /// Delay of a late answer.
+    /// Delay of a late response.
     pub const LATE: Duration = Duration::from_secs(1);
     pub const NONE: Self = Self { late: 0, refused: 0, cut: 0, stalled: 0 };
 

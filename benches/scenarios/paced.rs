@@ -1,4 +1,5 @@
-//! Load at a fixed rate: each request at its time, whatever became of those before it, and no failure ends the run.
+//! Load at a fixed rate: each request is sent at its time, whatever happened to earlier ones, and no failure ends the
+//! run.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -12,48 +13,48 @@ use crate::Result;
 use crate::content::Object;
 use crate::load::{Client, Get, Refused};
 
-/// No request takes as long as this.
+/// Timeout of a request.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Right,
-    /// An error status and nothing else.
+    /// An error status.
     Refused(u16),
-    /// A broken connection, an answer that is too short, or wrong bytes.
+    /// A broken connection, a truncated response, or wrong bytes.
     Broken,
 }
 
 /// One request of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// When it was to be sent, since the begin of the run.
+    /// Time at which the request was due, since the start of the run.
     pub at: Duration,
     pub took: Duration,
     pub outcome: Outcome,
 }
 
-/// A rate of requests.
+/// Load of requests at a fixed rate.
 #[derive(Clone)]
 pub struct Load {
     pub address: SocketAddr,
-    /// The begin of all names.
+    /// Prefix of all object names.
     pub name: &'static str,
     pub size: u64,
-    /// Clients, which never wait for one another.
+    /// Number of clients, which never wait for one another.
     pub clients: u32,
-    /// Between two requests of all clients together.
+    /// Interval between requests of all clients together.
     pub every: Duration,
-    /// Objects that are asked for in turn; `None`: each once.
+    /// Number of objects requested in turn; `None`: each is requested once.
     pub objects: Option<u32>,
 }
 
 impl Load {
-    /// Sends requests for `time`; the samples are in the order of their times. Meanwhile `beside` runs to its end.
+    /// Sends requests for `time`, while `beside` runs to its end. The samples are in the order of their due times.
     ///
     /// # Errors
-    /// That of `beside`.
+    /// The error of `beside`.
     pub async fn run<T>(
         &self,
         time: Duration,
@@ -80,7 +81,7 @@ impl Load {
             .await
     }
 
-    /// One client: every `clients`-th request, those left out whose time is over when it is free again.
+    /// Runs one client, which sends every `clients`-th request, except those whose time passed while it was busy.
     async fn client(&self, number: u32, begin: Instant, time: Duration) -> Vec<Sample> {
         let (mut samples, mut kept, mut told) = (Vec::new(), None, false);
         let mut turn = number;
@@ -126,12 +127,12 @@ impl Load {
     }
 }
 
-/// How many samples were not answered rightly.
+/// Returns the number of samples that failed.
 pub fn failed(samples: &[Sample]) -> usize {
     samples.iter().filter(|sample| sample.outcome != Outcome::Right).count()
 }
 
-/// A quantile of the times of some samples, in parts of a thousand; zero of none.
+/// Returns a quantile of the samples' times, in per mille; zero if there are none.
 pub fn quantile(samples: &[Sample], per_mille: usize) -> Duration {
     let mut times: Vec<_> = samples.iter().map(|sample| sample.took).collect();
     times.sort_unstable();

@@ -1,8 +1,7 @@
-//! Servers in processes of their own: pinned to a core, waited for, measured, and ended by their own id.
+//! Servers in processes of their own: pinned to a core, awaited, measured, and stopped by their process id.
 //!
-//! What belongs to a process and its children is read from `/proc`; what the standard library has no
-//! call for (pinning, file limits, signals) is left to `taskset`, `prlimit` and the shell, which every
-//! Debian has.
+//! Figures of a process and its children are read from `/proc`. Where the standard library has no call (pinning, file
+//! limits, signals), `taskset`, `prlimit` and the shell are used, which every Debian has.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 
-/// How long a server may take until it accepts, and until it has gone after SIGTERM.
+/// Timeouts: until a server accepts connections, and until it has exited after SIGTERM.
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// Clock ticks of `/proc/PID/stat` in a second: the same on every Linux that Rust builds for here.
 const TICKS: f64 = 100.0;
 
-/// A server that runs until this is dropped.
+/// A server process, stopped when dropped.
 pub struct Server {
     name: &'static str,
     child: Child,
@@ -71,15 +70,15 @@ impl Server {
         self.address
     }
 
-    /// Its number.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// CPU time, user and system, of the process and all its descendants; in steps of 10 ms.
+    /// Returns the CPU time, user and system, of the process and all its descendants; in steps of 10 ms.
     ///
     /// # Errors
-    /// When the process has gone.
+    /// When the process has exited.
     pub fn cpu(&self) -> Result<Duration> {
         let mut ticks = 0;
         for id in self.ids() {
@@ -91,18 +90,18 @@ impl Server {
         Ok(Duration::from_secs_f64(f64::from(ticks) / TICKS))
     }
 
-    /// The memory that the process has resident now, in bytes (`VmRSS`).
+    /// Returns the resident memory of the process, in bytes (`VmRSS`).
     ///
     /// # Errors
-    /// When the process has gone.
+    /// When the process has exited.
     pub fn memory(&self) -> Result<u64> {
         self.memory_field("VmRSS:")
     }
 
-    /// The most memory the process has had resident since it started, in bytes (`VmHWM`).
+    /// Returns the peak resident memory of the process since it started, in bytes (`VmHWM`).
     ///
     /// # Errors
-    /// When the process has gone.
+    /// When the process has exited.
     pub fn peak_memory(&self) -> Result<u64> {
         self.memory_field("VmHWM:")
     }
@@ -116,7 +115,7 @@ impl Server {
         Ok(sum)
     }
 
-    /// The process and its descendants.
+    /// Returns the ids of the process and its descendants.
     fn ids(&self) -> Vec<u32> {
         let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -149,7 +148,7 @@ impl Drop for Server {
             }
             sleep(Duration::from_millis(10));
         }
-        // It has ended or can't be stopped: nothing is left to be done about either.
+        // It has exited or cannot be stopped: neither leaves anything to do.
         let _ = self.child.wait();
     }
 }
@@ -159,7 +158,7 @@ fn signal(name: &str, ids: &[u32]) {
     let _ = Command::new("sh").args(["-c", &format!("kill -{name} {}", ids.join(" "))]).status();
 }
 
-/// The fields of `/proc/ID/stat` after the process's name, which may hold blanks: state, parent, ...
+/// Returns the fields of `/proc/ID/stat` after the process's name, which may hold blanks: state, parent, ...
 fn stat(id: u32) -> Option<Vec<String>> {
     let line = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let fields = line.rsplit_once(") ")?.1;
@@ -172,23 +171,24 @@ fn status_field(id: &str, name: &str) -> Result<String> {
     Ok(value.ok_or_else(|| format!("/proc/{id}/status has no {name}"))?.trim().to_owned())
 }
 
-/// From now on the calling thread gets only what others leave of the cores, as if it ran on another machine.
+/// Moves the calling thread to idle priority: it gets only the cores that others leave idle, as if it ran on another
+/// machine.
 ///
-/// Niceness is not enough: since Linux 6.6 whoever wakes waits until the slice of the one that runs is over, however
-/// nice that is, but for one of the policy `SCHED_IDLE` (sched(7)).
+/// Niceness is not enough: since Linux 6.6 a thread that wakes up waits until the slice of the running one is over,
+/// however nice that is, unless its policy is `SCHED_IDLE` (sched(7)).
 #[allow(unsafe_code, reason = "a system call that the libraries at hand do not wrap")]
 pub fn step_aside() {
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: 0 is the calling thread, and the kernel only reads the parameters, which live until it has.
     let failed =
         unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) } != 0;
-    // What may always be lowered: where it fails, the figures are worse, not better.
+    // Lowering the priority is always allowed: if it fails, the figures are worse, not better.
     if failed {
         let _ = rustix::process::setpriority_process(None, 19);
     }
 }
 
-/// A command that runs `program` on `core` only, where one is given, with as many open files as are allowed.
+/// Makes a command that runs `program`, on `core` only if one is given, with the maximum number of open files.
 pub fn command(program: &Path, core: Option<usize>) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n \"$(ulimit -Hn)\"; exec \"$@\"", "sh"]);
@@ -199,17 +199,17 @@ pub fn command(program: &Path, core: Option<usize>) -> Command {
     command
 }
 
-/// Where a program of Debian's packages is, if it is installed.
+/// Returns the path of a program from Debian's packages, if it is installed.
 pub fn installed(program: &str) -> Option<PathBuf> {
     let folders = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
     folders.into_iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
 }
 
-/// Installs a program by `apt-get`, from the package of its name, unless it is there. The runlevel keeps
-/// Debian's scripts from starting services.
+/// Installs a program by `apt-get`, from the package of its name, unless it is present. The runlevel keeps Debian's
+/// scripts from starting services.
 ///
 /// # Errors
-/// When there is no apt-get, the caller may not install, or the package can't be had.
+/// When there is no apt-get, the caller may not install, or the package is not available.
 pub fn install(program: &str) -> Result<()> {
     if installed(program).is_some() {
         return Ok(());
@@ -229,15 +229,15 @@ pub fn install(program: &str) -> Result<()> {
     }
 }
 
-/// An address of the loopback interface that nobody listens at.
+/// Returns an unused address of the loopback interface.
 ///
 /// # Errors
-/// When no port can be had.
+/// When no port is free.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// Lets the runner itself open as many files as it is allowed to: it holds both ends of some scenarios.
+/// Raises the runner's own limit of open files to the maximum: it holds both ends of some scenarios.
 ///
 /// # Errors
 /// When `prlimit` is missing or refuses.
@@ -251,16 +251,16 @@ pub fn raise_file_limit() -> Result<()> {
     run("prlimit", &["--pid", &id, &format!("--nofile={hard}:{hard}")])
 }
 
-/// The runner kept to one core until this is dropped, and the other core that is left to a server.
+/// Keeps the runner to one core until this is dropped, and leaves the other core to a server.
 pub struct Apart {
     all: String,
-    /// The core that the runner keeps away from.
+    /// The core that is left to the server.
     pub server: usize,
 }
 
 impl Apart {
     /// # Errors
-    /// When there are not two cores to be had.
+    /// When there are not two cores.
     pub fn new() -> Result<Self> {
         let all = status_field("self", "Cpus_allowed_list:")?;
         let mut cores = all.split(',').flat_map(|part| {
@@ -291,7 +291,7 @@ fn pin_self(cores: &str) -> Result<()> {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// When it can't be run or fails; the text holds what it said.
+/// When it cannot be run or fails; the error holds its output.
 pub fn run(program: &str, arguments: &[&str]) -> Result<()> {
     let output = Command::new(program)
         .args(arguments)
@@ -323,7 +323,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What can't be removed stays in a folder for temporary files.
+        // Anything that cannot be removed stays in a folder for temporary files.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

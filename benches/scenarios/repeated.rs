@@ -1,4 +1,4 @@
-//! Repeated reads with full memory: new objects, each wanted again shortly after, beside what was read often.
+//! Repeated reads with full memory: new objects, each read again shortly after, beside objects that were read often.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use crate::report::{Bar, Row};
 
 const MEMORY: Memory = Memory { cache: 64 * MIB, in_flight: 64 * MIB };
 const SIZE: u64 = 100_000;
-/// More than memory holds.
+/// Number of old objects: more than memory holds.
 const OLD: u64 = 900;
-/// New objects of each reader.
+/// Number of new objects of each reader.
 const ROUNDS: u64 = 100;
 
 fn get(name: &str) -> Get {
     Get::whole(&Arc::new(Object::new(name, SIZE)))
 }
 
-/// With 16 readers and with 64.
+/// Runs with 16 readers and with 64.
 pub fn with_full_memory(bench: &Bench) -> Result<Vec<Row>> {
     [16, 64].into_iter().map(|readers| fetched_twice(bench, readers)).collect()
 }

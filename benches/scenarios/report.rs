@@ -1,13 +1,13 @@
-//! Figures, their bars, and the table that says which were reached.
+//! Figures, their bars, and the table with the verdicts.
 
 use std::fmt::Write as _;
 
-/// What a figure has to be.
+/// Bound that a figure has to meet.
 #[derive(Clone, Copy)]
 pub enum Bar {
     AtLeast(f64),
     AtMost(f64),
-    /// Nothing: the figure is there to be read.
+    /// No bound: the figure is informative only.
     None,
 }
 
@@ -21,7 +21,7 @@ impl Bar {
     }
 }
 
-/// One line of the table.
+/// One row of the table.
 pub struct Row {
     scenario: &'static str,
     figure: String,
@@ -33,7 +33,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A ratio of what was `measured` to what it is held `against`.
+    /// Makes a row for the ratio of `measured` to `against`.
     pub fn ratio(
         scenario: &'static str,
         figure: impl Into<String>,
@@ -44,7 +44,7 @@ impl Row {
         Self { scenario, figure: figure.into(), measured, against, value, unit: "x", bar }
     }
 
-    /// A difference or an amount, in `unit`.
+    /// Makes a row for a difference or an amount, in `unit`.
     pub fn amount(
         scenario: &'static str,
         figure: impl Into<String>,
@@ -83,7 +83,7 @@ impl Row {
     }
 }
 
-/// The table of all rows.
+/// Formats the table of all rows.
 pub fn table(rows: &[Row]) -> String {
     let head = ["scenario", "figure", "measured", "against", "ratio or value", "bar", "verdict"];
     let mut lines = vec![head.map(str::to_owned)];
@@ -107,7 +107,7 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
-/// The middle of some figures; of an even number the upper one of the two in the middle.
+/// Returns the median of some figures; of an even number, the upper of the two in the middle.
 ///
 /// # Panics
 /// Without figures.

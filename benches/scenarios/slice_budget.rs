@@ -1,4 +1,4 @@
-//! A fast reader of a disk while slow clients hold all the memory for slices: what each byte costs then.
+//! A fast reader of a disk while slow clients hold all the memory for slices: CPU time per byte.
 
 use std::sync::Arc;
 
@@ -13,17 +13,17 @@ use crate::load::{self, Client, Get};
 use crate::origin::{Origin, Pace};
 use crate::report::{Bar, Row, median};
 
-/// A quarter of what is in flight is for slices: 8 MiB.
+/// A quarter of the memory in flight is for slices: 8 MiB.
 const MEMORY: Memory = Memory { cache: 64 * MIB, in_flight: 32 * MIB };
 const SLICES: f64 = 8.0 * 1024.0 * 1024.0;
 const OBJECT: u64 = 256 * MIB;
 const RANGE: u64 = 8 * MIB;
-/// Clients that stop reading, more than there are slices for.
+/// Number of clients that stop reading: more than there are slices for.
 const STALLED: u64 = 64;
 const ROUNDS: usize = 5;
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// CPU of a byte read in order from a disk, with and without memory to hold it for its client.
+/// CPU time of a byte read in order from disk, with and without memory to hold it for its client.
 pub fn used_up(bench: &Bench) -> Result<Vec<Row>> {
     if bench.subject() != Subject::Hotset {
         return Err("only hotset has a budget for slices".into());
@@ -65,7 +65,7 @@ pub fn used_up(bench: &Bench) -> Result<Vec<Row>> {
     Ok(vec![Row::ratio("slice_budget", figure, cells, used_up / free, Bar::AtMost(4.0))])
 }
 
-/// Microseconds of CPU for 16 KiB of the object, read in order by one client.
+/// Returns the CPU time for 16 KiB of the object, read in order by one client, in microseconds.
 async fn rounds(hotset: &Hotset, object: &Arc<Object>) -> Result<f64> {
     let mut client = Client::connect(hotset.server.address()).await?;
     let mut rounds = Vec::new();

@@ -1,4 +1,4 @@
-//! A disk that is slow: what readers of what lies on it get, against a server without a disk in front of the same origin.
+//! A slow disk: results of readers of objects on it, against a server without a disk in front of the same origin.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,24 +15,24 @@ use crate::report::{Bar, Row};
 use crate::throttle::Throttle;
 
 const MEMORY: Memory = Memory { cache: 64 * MIB, in_flight: 128 * MIB };
-/// Objects that are read whole, four times more than memory holds.
+/// Number of objects, read whole: four times more than memory holds.
 const OBJECTS: u64 = 4096;
 const SIZE: u64 = 64 * KIB;
-/// Bytes a second that the device gives.
+/// Rate of the device, in bytes a second.
 const SLOW: u64 = 4_000_000;
 const TURNS: usize = 5;
 const TURN: Duration = Duration::from_millis(1500);
-/// Read by so many until all is on disk, so often at most.
+/// Number of readers that fill the disk, and maximum number of passes.
 const FILLERS: usize = 32;
 const PASSES: usize = 12;
-/// Between two questions whether a server is well.
+/// Interval between two health checks.
 const HEALTH: Duration = Duration::from_millis(20);
 
-/// An origin in the same data centre, and one in a region nearby; and so many readers.
+/// Origins in the same data centre and in a region nearby: name, delay, and numbers of readers.
 const SETTINGS: [(&str, Duration, [usize; 2]); 2] =
     [("5 ms", Duration::from_millis(5), [64, 4]), ("30 ms", Duration::from_millis(30), [64, 4])];
 
-/// All reads of what lies on a throttled device.
+/// Reads of objects that are on a throttled device.
 pub fn reads(bench: &Bench) -> Result<Vec<Row>> {
     if bench.subject() != Subject::Hotset {
         return Err("nginx is not known to read from elsewhere what its disk is slow with".into());
@@ -57,7 +57,7 @@ pub fn reads(bench: &Bench) -> Result<Vec<Row>> {
             let mut seen = [Seen::default(), Seen::default()];
             let refused = refused(&slow)?;
             for _ in 0..TURNS {
-                // What the last turn left in memory is not read again at once.
+                // Objects that the last turn left in memory are not read again first.
                 let gets = shuffled(&gets, &mut random)?;
                 for (hotset, seen) in [&slow, &without].into_iter().zip(&mut seen) {
                     seen.turn(hotset, &gets, readers)?;
@@ -71,7 +71,7 @@ pub fn reads(bench: &Bench) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The same in random order.
+/// Returns the same requests in random order.
 fn shuffled(gets: &[Get], random: &mut Random) -> Result<Arc<[Get]>> {
     let mut gets = gets.to_vec();
     for index in (1..gets.len()).rev() {
@@ -80,7 +80,7 @@ fn shuffled(gets: &[Get], random: &mut Random) -> Result<Arc<[Get]>> {
     Ok(gets.into())
 }
 
-/// Reads everything until the origin is not asked any more, or once where there is no disk.
+/// Reads everything until the origin gets no more requests, or once if there is no disk.
 fn fill(hotset: &Hotset, origin: &Origin, gets: &Arc<[Get]>) -> Result<()> {
     for _ in 0..PASSES {
         let before = origin.seen().requests;
@@ -98,7 +98,7 @@ fn fill(hotset: &Hotset, origin: &Origin, gets: &Arc<[Get]>) -> Result<()> {
     Err("not everything got onto the disk".into())
 }
 
-/// Counters of reads that a slow device refused.
+/// Returns the number of reads that a slow device refused.
 fn refused(hotset: &Hotset) -> Result<f64> {
     let reasons = ["passed_by", "busy", "slow"];
     let count = |reason| format!("hotset_disk_failures_total{{reason=\"{reason}\"}}");
@@ -111,7 +111,7 @@ struct Seen {
     times: Vec<Duration>,
     elapsed: Duration,
     cpu: Duration,
-    /// The longest time that `/healthz` took.
+    /// Longest time that `/healthz` took.
     health: Duration,
 }
 
@@ -135,7 +135,8 @@ impl Seen {
         Ok(())
     }
 
-    /// Reads a second; microseconds of CPU of one; and the time that half of them and 99 of 100 stay below.
+    /// Returns the reads a second, the CPU time of one in microseconds, and the median and 99th percentile of the
+    /// times.
     fn figures(&mut self) -> Result<(f64, f64, [Duration; 2])> {
         self.times.sort_unstable();
         let (count, reads) = (self.times.len(), f64::from(u32::try_from(self.times.len())?));
@@ -145,7 +146,7 @@ impl Seen {
     }
 }
 
-/// Asks whether a server is well until that is `over`; the longest time that it took.
+/// Checks the health of a server until `over`; returns the longest time that it took.
 fn slowest_health(hotset: &Hotset, over: &AtomicBool) -> Result<Duration> {
     let mut slowest = Duration::ZERO;
     while !over.load(Relaxed) {

@@ -1,7 +1,7 @@
-//! Mixed load in a memory limit: nobody is killed, and almost everything is answered.
+//! Mixed load in a memory limit: no process is killed, and almost every request is answered.
 //!
-//! The configuration is the default one, so that the sizes follow from the limit. A thousand clients read slowly, each
-//! other bytes; beside them others read what is hot, what is not, ranges and whole large objects, and upload.
+//! The configuration is the default one, so that the sizes follow from the limit. A thousand clients read slowly,
+//! each other bytes; beside them others read hot and cold objects, ranges and whole large objects, and upload.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,30 +26,30 @@ use crate::upload;
 
 const LIMIT: u64 = 512 * MIB;
 const SLOW: usize = 1000;
-/// Between two looks at the group.
+/// Interval between two readings of the group's counters.
 const LOOK: Duration = Duration::from_millis(100);
-/// A slow reader takes this much, and then nothing for so long: 40 kB/s.
+/// Bytes that a slow reader takes, and its pause after them: 40 kB/s.
 const SIP: usize = 8 << 10;
 const PAUSE: Duration = Duration::from_millis(200);
-/// Bytes that the kernel takes for a slow reader.
+/// Bytes that the kernel buffers for a slow reader.
 const NARROW: u32 = 128 << 10;
-/// No upload takes longer, and nobody waits longer for the next bytes of an answer.
+/// Timeout of an upload, and of the next bytes of a response.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The kind of request that one client repeats, with pauses, and with random numbers from a sequence of its own.
+/// Kind of request that one client repeats, with pauses, and with random numbers from a sequence of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
-    /// 8 MiB, slowly.
+    /// 8 MiB, read slowly.
     Slow,
-    /// Small objects of which there are few.
+    /// Small objects out of a small set.
     Hit,
-    /// Objects up to 4 MiB that nobody read before.
+    /// Objects up to 4 MiB that were not read before.
     Miss,
-    /// Up to 256 KiB of a few large objects.
+    /// Ranges up to 256 KiB of a few large objects.
     Range,
     /// Uploads up to 32 MiB.
     Upload,
-    /// 256 MiB as fast as they come.
+    /// 256 MiB, read as fast as they come.
     Download,
 }
 
@@ -74,7 +74,7 @@ impl Work {
         }
     }
 
-    /// The next read. `unique` is no other's.
+    /// Returns the next read. `unique` is a name that no other read has.
     fn get(self, random: &mut Random, unique: &str) -> Get {
         match self {
             Self::Slow => {
@@ -104,7 +104,7 @@ impl Work {
     }
 }
 
-/// Counts of the requests that have ended.
+/// Counts of finished requests.
 #[derive(Default)]
 struct Tally {
     answered: u64,
@@ -136,7 +136,7 @@ impl Tally {
     }
 }
 
-/// An error without the parts that differ between failures of one cause: the object, numbers, headers of the answer.
+/// Returns an error without the parts that differ between failures of one cause: object, numbers, response headers.
 fn cause(error: &str) -> String {
     let text = error.rsplit_once("\r\n\r\n").map_or(error, |(_, body)| body);
     let status = error.split_once(": status ").map_or("", |(_, rest)| &rest[..rest.len().min(4)]);
@@ -148,14 +148,14 @@ fn cause(error: &str) -> String {
     format!("{status}{}", line.escape_debug())
 }
 
-/// The most that was seen.
+/// Highest memory use seen.
 #[derive(Default)]
 struct Peak {
     process: u64,
     sockets: u64,
 }
 
-/// Mixed load for as long as the bench says.
+/// Runs the mixed load for the configured duration.
 pub fn mixed(bench: &Bench) -> Result<Vec<Row>> {
     let group = MemoryLimit::new(LIMIT)?;
     let origin = Origin::start(Pace { first_byte: Duration::from_millis(10), ..Pace::NEAR })?;
@@ -219,7 +219,7 @@ async fn keep_asking(
     tally: Rc<RefCell<Tally>>,
 ) {
     let mut random = Random::new(0x50a4 + ((number as u64 + 1) << 20) + ((work as u64 + 1) << 40));
-    // Not all at once.
+    // Start at different times.
     sleep(Duration::from_millis(random.below(5000))).await;
     let mut client = None;
     let mut count = 0_u32;
@@ -244,7 +244,7 @@ async fn upload(random: &mut Random, unique: &str, address: SocketAddr) -> Resul
     timeout(TIMEOUT, upload::put(address, &object)).await.map_err(|_| "no answer in time")?
 }
 
-/// One read, over the connection that is left of the one before.
+/// Does one read, over the connection of the previous one if it is still open.
 async fn read(
     work: Work,
     get: &Get,
@@ -270,7 +270,7 @@ async fn read(
     Ok(())
 }
 
-/// Looks at the group until the end, or until the server has gone.
+/// Samples the group's counters until the end, or until the server has exited.
 async fn watch(hotset: &Hotset, group: &MemoryLimit, end: Instant, peak: &mut Peak) -> Result<()> {
     let mut told = Instant::now();
     while Instant::now() < end {
@@ -315,7 +315,7 @@ fn rows(group: &MemoryLimit, tally: &Tally, peak: &Peak, base: f64) -> Result<Ve
         mib("peak with page cache", group.peak()?),
         mib("peak of socket buffers", peak.sockets),
     ];
-    // One of these takes three and a half minutes.
+    // One slow read takes three and a half minutes.
     let slow = tally.by_work.iter().find(|(work, ..)| *work == Work::Slow);
     rows.extend(slow.map(|&(_, done, failed)| answered("answered, slow readers", done, failed)));
     Ok(rows)

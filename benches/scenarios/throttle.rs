@@ -1,4 +1,4 @@
-//! A process whose reads of one device are throttled by the kernel: a group of cgroup v1's `blkio`, made by root.
+//! Throttles a process's reads of one device: a group of cgroup v1's `blkio`, made by root.
 
 use std::fs;
 use std::io;
@@ -10,18 +10,18 @@ use crate::Result;
 const ROOT: &str = "/sys/fs/cgroup/blkio";
 const RATE: &str = "blkio.throttle.read_bps_device";
 
-/// A group; removed when dropped, and what is in it goes back to the root's.
+/// A `blkio` group. When it is dropped it is removed, and its processes go back to the root group.
 pub struct Throttle {
     group: PathBuf,
-    /// The device's number, as the kernel writes it.
+    /// Device number, as the kernel writes it.
     device: String,
 }
 
 impl Throttle {
-    /// A group for the device below `folder`. What reads past the page cache can be throttled only.
+    /// Makes a group for the device below `folder`. Only reads past the page cache can be throttled.
     ///
     /// # Errors
-    /// When there is no `blkio`, the caller may not make groups, or the folder lies on no device.
+    /// When there is no `blkio`, the caller may not make groups, or the folder is on no device.
     pub fn new(folder: &Path) -> Result<Self> {
         let group = Path::new(ROOT).join(format!("hotset-scenarios-{}", std::process::id()));
         fs::create_dir(&group)
@@ -31,15 +31,15 @@ impl Throttle {
         Ok(this)
     }
 
-    /// Puts a process into the group, with all its threads.
+    /// Moves a process into the group, with all its threads.
     ///
     /// # Errors
-    /// When it has gone.
+    /// When it has exited.
     pub fn take(&self, id: u32) -> Result<()> {
         Ok(fs::write(self.group.join("cgroup.procs"), id.to_string())?)
     }
 
-    /// Sets the bytes a second that are read at most; `None`: as fast as it goes.
+    /// Sets the maximum read rate, in bytes a second; `None`: unlimited.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -54,7 +54,7 @@ impl Drop for Throttle {
     fn drop(&mut self) {
         let tasks = fs::read_to_string(self.group.join("cgroup.procs")).unwrap_or_default();
         for id in tasks.lines() {
-            // It may have ended meanwhile.
+            // It may have exited meanwhile.
             let _ = fs::write(Path::new(ROOT).join("cgroup.procs"), id);
         }
         // An empty group that stays does no harm.
@@ -62,7 +62,7 @@ impl Drop for Throttle {
     }
 }
 
-/// The number of the whole device that a folder's file system is on: a partition has no rate of its own.
+/// Returns the number of the whole device that a folder's file system is on: a partition has no rate of its own.
 fn device(folder: &Path) -> io::Result<String> {
     let number = fs::metadata(folder)?.dev();
     let number = format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number));

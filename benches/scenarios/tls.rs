@@ -1,4 +1,4 @@
-//! A certificate of our own for the servers, and clients that believe it.
+//! A self-signed certificate for the servers, and clients that trust it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::Result;
 
 const HOST: &str = "localhost";
 
-/// Files for a server, and what a client needs to speak with it: TLS 1.3 only.
+/// Files for a server, and the configuration of a client that trusts it: TLS 1.3 only.
 #[derive(Clone)]
 pub struct Identity {
     pub cert: PathBuf,
@@ -25,7 +25,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Makes one, in `folder`.
+    /// Makes a certificate, with its files in `folder`.
     ///
     /// # Errors
     /// When the folder can't be written to.
@@ -47,10 +47,10 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Shakes hands over a connection.
+    /// Does the handshake over a connection.
     ///
     /// # Errors
-    /// When the server is another one, or none that speaks TLS 1.3.
+    /// When the server has another certificate, or does not speak TLS 1.3.
     pub async fn connect(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
         let connector = TlsConnector::from(self.client.clone());
         Ok(connector.connect(ServerName::try_from(HOST)?, stream).await?)

@@ -10,13 +10,13 @@ use crate::content::Object;
 
 /// Bytes of one write.
 const WRITE: usize = 64 << 10;
-/// The largest answer, in bytes.
+/// Maximum size of the response, in bytes.
 const MAX_ANSWER: u64 = 32 << 10;
 
 /// Uploads the object, unsigned.
 ///
 /// # Errors
-/// When the connection breaks, or the answer is not 200.
+/// When the connection breaks, or the response is not 200.
 pub async fn put(address: SocketAddr, object: &Object) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;

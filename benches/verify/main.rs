@@ -1,14 +1,14 @@
-//! What verifying a signed GET costs, in CPU time: its signature, what it needs, and whether its sender may.
+//! CPU time of verifying a signed GET: its signature, the permission that it needs, and the sender's policy.
 //!
 //! ```text
 //! cargo bench --bench verify
 //! ```
 //!
-//! And what it costs to refuse one whose `SignedHeaders` repeats a header of 4 KiB a thousand times: no more than a
-//! few times a right one, since nobody has shown a secret yet.
+//! It also measures the refusal of a request whose `SignedHeaders` repeats a header of 4 KiB a thousand times: no
+//! more than a few times the cost of a valid one, since its sender has not proved knowledge of a secret yet.
 //!
-//! That is all that `auth.mode: verify` adds to a hit; parsing the request is not in it, which `trust` does, too.
-//! The key of the day is derived once, as in a running server. A bar that is missed makes the exit code 1.
+//! This is all that `auth.mode: verify` adds to a hit; parsing the request is not included, since `trust` parses it,
+//! too. The key of the day is derived once, as in a running server. A bar that is missed makes the exit code 1.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use rustix::time::{ClockId, clock_gettime};
 
-/// What a verified GET may cost on top of a hit.
+/// Upper bound of the CPU time of verifying a GET, on top of a hit.
 const BAR: Duration = Duration::from_micros(4);
 /// Upper bound of the CPU time of a refused request.
 const REFUSED_BAR: Duration = Duration::from_micros(20);
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     };
     let parsed =
         operation::parse(&head, &hotset::s3::HostNames::default()).expect("a right request");
-    // The fastest of a few: everything else that runs on the machine only makes it slower.
+    // The fastest of a few rounds: anything else that runs on the machine only makes them slower.
     let rounds = (0..5).map(|_| measure(&identities, &verifier, &head, &parsed, now));
     let cost = rounds.min().expect("some rounds");
     println!("verify a signed GET: {cost:?} of CPU (bar {BAR:?})");
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     if cost > BAR || refused > REFUSED_BAR { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// The headers that an SDK sends, signed.
+/// Returns the headers that an SDK sends, signed.
 fn signed(now: SystemTime) -> HeaderMap {
     let pairs = [
         ("host", "127.0.0.1:9000"),
@@ -84,7 +84,7 @@ fn signed(now: SystemTime) -> HeaderMap {
     headers
 }
 
-/// The same with a long header that is said to be signed a thousand times.
+/// Returns the same headers with a long one that is listed as signed a thousand times.
 fn repeating(headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     let long = "v".repeat(4096);
