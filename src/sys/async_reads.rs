@@ -1,11 +1,11 @@
-//! Reads that the device does while no thread waits.
+//! Asynchronous reads of files: no thread sleeps while the device works.
 //!
-//! A thread that sleeps in `pread` costs two changes of thread to get to it and two to get back; at 20,000 reads a
-//! second these cost more than the reads. Here a read is one system call, and its end wakes the runtime as a
-//! socket does. Where the kernel or a container's seccomp profile has none of it, threads wait as before.
+//! A `pread` on a blocking thread costs two context switches to get there and two to get back; at 20,000 reads a second
+//! these cost more than the reads. Here a read is one system call, and its completion wakes the runtime as a socket
+//! does. Where the kernel or a container's seccomp profile offers no such interface, blocking threads read as before.
 //!
-//! The kernel writes into a buffer until it has said that it is done, whether or not anyone still wants it. So
-//! buffer and file belong to this until then, and are leaked when it goes first.
+//! The kernel writes into a buffer until it reports the completion, whether or not anyone still wants the data. So
+//! [`AsyncReads`] owns buffer and file until then, and leaks them if it is dropped first.
 
 mod aio;
 mod uring;
@@ -29,21 +29,21 @@ use self::uring::Uring;
 use super::buffers::Buffer;
 use super::source::Source;
 
-/// The most reads at a time: who submits to a device whose queue is full would sleep.
+/// Maximum number of reads in flight: submitting to a device whose queue is full would block.
 const ENTRIES: u32 = 64;
 
-/// A way to have the kernel read.
+/// A kernel interface for asynchronous reads.
 trait Engine: Send + Sync {
-    /// What becomes readable whenever reads have ended.
+    /// Returns a descriptor that becomes readable whenever reads have completed.
     fn readable(&self) -> io::Result<OwnedFd>;
 
-    /// Has `length` bytes from `offset` on read to `into`, under a number of the caller's.
+    /// Submits a read of `length` bytes from `offset` into `into`, under a number that the caller chooses.
     ///
     /// # Errors
-    /// `WouldBlock`: it was not taken, and another way must be tried.
+    /// `WouldBlock`: the read was not accepted, and another interface must be tried.
     ///
     /// # Safety
-    /// The file stays open, and the memory is nobody else's, until [`Engine::ended`] has told the number.
+    /// The file stays open, and nobody else uses the memory, until [`Engine::ended`] has reported the number.
     unsafe fn submit(
         &self,
         number: usize,
@@ -53,7 +53,7 @@ trait Engine: Send + Sync {
         offset: u64,
     ) -> io::Result<()>;
 
-    /// Tells the numbers of the reads that ended since it was last asked, and how many bytes each read.
+    /// Reports the numbers of the reads that completed since the last call, and the bytes that each has read.
     fn ended(&self, tell: &mut dyn FnMut(usize, io::Result<usize>));
 }
 
@@ -63,19 +63,19 @@ pub(crate) struct AsyncReads {
     reaper: AbortHandle,
 }
 
-/// A read under way: what the kernel uses, and who waits for it.
+/// A read in flight: the buffer and file that the kernel uses, and the channel to the reader.
 struct Read {
-    /// The kernel writes into its rest.
+    /// Buffer; the kernel writes into its rest.
     buffer: Buffer,
-    /// Open until the kernel has read.
+    /// File, kept open until the kernel has completed the read.
     _file: Arc<File>,
     done: oneshot::Sender<io::Result<Buffer>>,
 }
 
 impl AsyncReads {
-    /// The ways to read files past the page cache, or through it, in the order in which they are to be tried: where
-    /// one has no room, or not for such a file, the next may. None without a runtime. And a description of them for
-    /// the log, with why one is missing.
+    /// Starts the available interfaces to read files with direct I/O (`direct`) or through the page cache, in the order
+    /// in which they are to be tried: if one is full or does not support such a file, the next may work. None is
+    /// available without a runtime. Also returns a description of them for the log, with the reason why one is missing.
     pub(crate) fn start(direct: bool) -> (Vec<Arc<Self>>, String) {
         let aio = direct.then(|| ("Linux AIO", Self::with(Aio::new())));
         let all = aio.into_iter().chain([("io_uring", Self::with(Uring::new()))]);
@@ -105,10 +105,10 @@ impl AsyncReads {
         }))
     }
 
-    /// `length` bytes from `offset` on.
+    /// Reads `length` bytes from `offset`.
     ///
     /// # Errors
-    /// The device's; `UnexpectedEof` when the file ends before; `WouldBlock` when another way must be tried.
+    /// Errors of the device; `UnexpectedEof` if the file ends early; `WouldBlock` if another interface must be tried.
     pub(crate) async fn read(
         &self,
         source: &Source,
@@ -154,7 +154,7 @@ impl AsyncReads {
         Ok(read)
     }
 
-    /// Hands out what the kernel has read.
+    /// Delivers completed reads to their readers.
     fn reap(&self) {
         self.engine.ended(&mut |number, read| {
             let Some(ended) = self.reads.lock().try_remove(number) else { return };
@@ -164,18 +164,18 @@ impl AsyncReads {
                 unsafe { buffer.advance(bytes) };
                 buffer
             });
-            // Who waited may have gone.
+            // The reader may have gone.
             let _ = done.send(result);
         });
     }
 }
 
-/// Hands out what was read until the reads are gone.
+/// Delivers completed reads until the [`AsyncReads`] is dropped.
 async fn reap(readable: AsyncFd<OwnedFd>, reads: Weak<AsyncReads>) {
     while let Ok(mut ready) = readable.readable().await {
         let Some(reads) = reads.upgrade() else { return };
         reads.reap();
-        // What ends from now on makes it ready again.
+        // Reads that complete from now on make it ready again.
         ready.clear_ready();
     }
 }
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::sys::source::tests::{LENGTH, Written};
 
-    /// Each way to read the file that there is here.
+    /// Returns each interface to read the file that this system supports.
     async fn ways(written: &Written) -> Vec<(Arc<AsyncReads>, Source)> {
         let ways = [
             ("io_uring", AsyncReads::with(Uring::new()), Some(written.cached())),

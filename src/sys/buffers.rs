@@ -1,10 +1,11 @@
-//! Memory that a device reads into, in huge pages.
+//! Pool of read buffers in huge pages, for direct I/O.
 //!
-//! A read past the page cache reaches the device in as many pieces as its memory has in RAM: 17 for 64 KiB in ordinary
-//! pages, one in a huge page. In front of a virtual machine's device, where each piece is looked at once more, huge
-//! pages brought 1.5 to 2 times as many reads a second.
+//! A direct read reaches the device in as many pieces as its buffer has in physical memory: 17 for 64 KiB in ordinary
+//! pages, one in a huge page. On a virtual machine's device, where each piece is processed once more, huge pages gave
+//! 1.5 to 2 times as many reads a second.
 //!
-//! Stretches are taken first fit from the beginning, so that what is not needed is not touched, and takes no memory.
+//! Stretches of the pool are allocated first fit from the beginning, so that unneeded pages are not touched and take no
+//! memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,23 +20,24 @@ use parking_lot::Mutex;
 use rustix::io::retry_on_intr;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-/// Bytes of all stretches together; who comes later gets ordinary memory.
+/// Bytes of the pool; once all are in use, readers get ordinary memory.
 const SIZE: usize = 32 * 1024 * 1024;
 const HUGE_PAGE: usize = 2 * 1024 * 1024;
-/// Stretches begin and end at multiples of this, which suits every device.
+/// Unit of allocation in bytes: stretches begin and end at multiples of it, which suits every device.
 const UNIT: usize = 4096;
-/// What is longer is ordinary memory: it is seldom needed, as when a log is opened, and would stay.
+/// Maximum bytes of a stretch. Longer buffers are ordinary memory: they are seldom needed, as when a log is opened, and
+/// would stay resident.
 const LONGEST: usize = SIZE / 8;
-/// So many free stretches are looked at: among very many short ones ordinary memory is found sooner.
+/// Maximum number of free stretches examined: among very many short ones, ordinary memory is found sooner.
 const LOOKED_AT: usize = 64;
 
-/// Where buffers come from.
+/// Pool of buffers in one mapping.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     mapping: NonNull<u8>,
-    /// Where the first huge page begins in the mapping.
+    /// Offset of the first huge page in the mapping, in bytes.
     start: usize,
-    /// Where free stretches begin, and their lengths; two never touch.
+    /// Free stretches: offsets from `start`, and lengths in bytes; no two are adjacent.
     free: Mutex<BTreeMap<usize, usize>>,
 }
 
@@ -47,7 +49,7 @@ unsafe impl Sync for Buffers {}
 impl Buffers {
     const MAPPED: usize = SIZE + HUGE_PAGE;
 
-    /// Where there is no memory to map, all buffers are ordinary ones.
+    /// Maps the pool. If that fails, all buffers are ordinary memory.
     pub(crate) fn new() -> Arc<Self> {
         let (kind, access) = (MapFlags::PRIVATE, ProtFlags::READ | ProtFlags::WRITE);
         // SAFETY: new memory, at a place that the kernel chooses.
@@ -67,7 +69,7 @@ impl Buffers {
         Arc::new(Self { mapping, start, free: Mutex::new([(0, SIZE)].into()) })
     }
 
-    /// Room for `length` bytes, aligned to 4 KiB.
+    /// Allocates a buffer of `length` bytes, aligned to 4 KiB.
     pub(crate) fn take(self: &Arc<Self>, length: usize) -> Buffer {
         let whole = length.max(1).next_multiple_of(UNIT);
         if whole > LONGEST {
@@ -90,7 +92,7 @@ impl Drop for Buffers {
     }
 }
 
-/// The first free stretch of `length` bytes; `None` also when it is far behind short ones.
+/// Takes the first free stretch of `length` bytes and returns its offset; `None` also if it is far behind short ones.
 fn take(free: &mut BTreeMap<usize, usize>, length: usize) -> Option<usize> {
     let (&at, &there) = free.iter().take(LOOKED_AT).find(|(_, there)| **there >= length)?;
     free.remove(&at);
@@ -112,7 +114,7 @@ fn give_back(free: &mut BTreeMap<usize, usize>, mut at: usize, mut length: usize
     free.insert(at, length);
 }
 
-/// Bytes that nobody else has.
+/// A part of the pool with one owner, given back when it is dropped.
 #[derive(Debug)]
 struct Stretch {
     of: Arc<Buffers>,
@@ -136,14 +138,14 @@ impl Drop for Stretch {
 #[derive(Debug)]
 enum Memory {
     Stretch(Stretch),
-    /// What is not initialized is behind its length, which never reaches into `pad`.
+    /// Spare capacity of an empty vector, used from `pad` on for alignment; only what was read is initialized.
     Ordinary {
         memory: Vec<u8>,
         pad: usize,
     },
 }
 
-/// Memory that is read into, from its beginning on.
+/// A buffer that reads fill from its beginning on.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     memory: Memory,
@@ -152,29 +154,30 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Ordinary memory for `length` bytes that begins at a multiple of `alignment`.
+    /// Allocates ordinary memory for `length` bytes that begins at a multiple of `alignment`.
     pub(crate) fn ordinary(length: usize, alignment: usize) -> Self {
         let memory: Vec<u8> = Vec::with_capacity(length + alignment);
         let pad = memory.as_ptr().align_offset(alignment);
         Self { memory: Memory::Ordinary { memory, pad }, length, filled: 0 }
     }
 
-    /// Bytes that were read.
+    /// Number of bytes read so far.
     pub(crate) fn filled(&self) -> usize {
         self.filled
     }
 
-    /// What was not read yet. It stays where it is when the buffer is moved.
+    /// Returns the part that is not filled yet. Its address does not change when the buffer is moved.
     pub(crate) fn rest(&mut self) -> &mut [MaybeUninit<u8>] {
         let (start, filled) = (self.start(), self.filled);
         // SAFETY: the buffer's own memory, of `length` bytes; `MaybeUninit` asks nothing of what is in it.
         unsafe { std::slice::from_raw_parts_mut(start.add(filled).cast(), self.length - filled) }
     }
 
-    /// Reads on from `offset` of the file, as much as the device gives at once; 0 at its end.
+    /// Reads from `offset` of the file into the rest, as much as the device gives at once. Returns the bytes read; 0 at
+    /// the end of the file.
     ///
     /// # Errors
-    /// The device's.
+    /// Errors of the device.
     pub(crate) fn read(&mut self, file: &File, offset: u64) -> io::Result<usize> {
         let read = retry_on_intr(|| Ok(rustix::io::pread(file, self.rest(), offset)?.0.len()))?;
         // SAFETY: the kernel has written so many bytes.
@@ -182,10 +185,11 @@ impl Buffer {
         Ok(read)
     }
 
-    /// As [`Buffer::read`], from the page cache and without waiting; 0 also when it is not there, or nobody can tell.
+    /// As [`Buffer::read`], but only from the page cache and without blocking; 0 also if the data is not cached, or the
+    /// file system cannot tell.
     ///
     /// # Errors
-    /// The file system's.
+    /// Errors of the file system.
     pub(crate) fn read_cached(&mut self, file: &File, offset: u64) -> io::Result<usize> {
         let rest = self.rest();
         let part = libc::iovec { iov_base: rest.as_mut_ptr().cast(), iov_len: rest.len() };
@@ -205,10 +209,10 @@ impl Buffer {
         }
     }
 
-    /// Says that so many bytes more were read.
+    /// Records that `bytes` more bytes were read.
     ///
     /// # Safety
-    /// They were written.
+    /// The first `bytes` bytes of the rest are initialized.
     pub(crate) unsafe fn advance(&mut self, bytes: usize) {
         assert!(bytes <= self.length - self.filled, "more was read than there is room for");
         self.filled += bytes;
@@ -223,7 +227,7 @@ impl Buffer {
     }
 }
 
-/// Not cached, or a file system that cannot tell.
+/// Whether the data is not cached, or the file system cannot tell.
 fn is_no_answer(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EOPNOTSUPP | libc::EINTR))
 }

@@ -1,4 +1,4 @@
-//! Descriptors that are known by their number.
+//! File descriptors that are identified by their number.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -8,8 +8,8 @@ use pingora::protocols::UniqueID;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 
-/// Whether the kernel knows that the peer has closed a connection. The runtime knows once it has looked, which a busy
-/// one does after a while: a write that goes out meanwhile would be lost, and must not be sent again (R9).
+/// Whether the kernel has seen the peer close a connection. The runtime learns of it only when it next polls, which may
+/// take a while on a busy one: a write sent meanwhile would be lost, and must not be sent again (R9).
 pub(crate) fn is_closed_by_peer(stream: &(impl UniqueID + ?Sized)) -> bool {
     // SAFETY: pingora identifies a stream by the number of the descriptor that it owns; it outlives the borrow.
     let socket = unsafe { BorrowedFd::borrow_raw(stream.id()) };
@@ -17,10 +17,10 @@ pub(crate) fn is_closed_by_peer(stream: &(impl UniqueID + ?Sized)) -> bool {
     poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
-/// Takes a descriptor that was passed to this process at its start; child processes do not inherit it.
+/// Takes ownership of a descriptor that was passed to this process at startup; child processes do not inherit it.
 ///
 /// # Errors
-/// It is not open.
+/// The descriptor is not open.
 pub(crate) fn take_passed(descriptor: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: whoever started this process says that it is open and for this process, and nothing else here takes it.
     // One that is not open is found by the first call on it, and never closed.

@@ -1,4 +1,4 @@
-//! A file that reads are made of, through the page cache or past it.
+//! A file as a source of reads, through the page cache or with direct I/O.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSliceMut};
@@ -11,57 +11,57 @@ use rustix::fs::{AtFlags, OFlags, StatxFlags, statx};
 
 use super::buffers::{Buffer, Buffers};
 
-/// Direct I/O reads whole sectors into memory aligned like them; 4 KiB suits every device. Where the system says
-/// that smaller ones do, less is read that nobody wants.
+/// Sector size of direct I/O, in bytes: offsets, lengths and memory are multiples of it. 4 KiB suits every device.
+/// Where the system reports that smaller sectors do, fewer unwanted bytes are read.
 const SECTOR: usize = 4096;
 const SECTOR_MIN: usize = 512;
 
 #[derive(Debug)]
 pub(crate) struct Source {
     pub file: Arc<fs::File>,
-    /// Where it is read past the page cache.
+    /// Parameters of direct I/O; `None`: the file is read through the page cache.
     direct: Option<Direct>,
 }
 
 #[derive(Debug)]
 struct Direct {
-    /// Bytes that offsets, lengths and memory are multiples of.
+    /// Alignment of offsets, lengths and memory, in bytes.
     sector: usize,
     buffers: Arc<Buffers>,
 }
 
-/// Whole sectors that hold what is wanted.
+/// The whole sectors that hold a wanted range of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
-    /// Where they begin in the file.
+    /// Offset of the first sector in the file.
     pub from: u64,
-    /// Bytes before those that are wanted.
+    /// Bytes of the sectors before the wanted range.
     pub skip: usize,
-    /// Bytes that suffice, from the first sector's beginning on.
+    /// Bytes to be read at least, from the beginning of the first sector to the end of the wanted range.
     pub enough: usize,
-    /// Bytes of the sectors.
+    /// Total bytes of the sectors.
     pub length: usize,
 }
 
 impl Source {
-    /// A file that is read through the page cache.
+    /// Makes a source that is read through the page cache.
     pub(crate) fn cached(file: Arc<fs::File>) -> Self {
         Self { file, direct: None }
     }
 
-    /// The file at `path`, to be read past the page cache.
+    /// Opens the file at `path` for direct I/O.
     pub(crate) fn direct(path: &Path, buffers: &Arc<Buffers>) -> io::Result<Self> {
         let open = |flags: OFlags| {
             let flags = i32::try_from(flags.bits()).unwrap_or(0);
             OpenOptions::new().read(true).custom_flags(flags).open(path)
         };
-        // To note when a file was read may wait for the file system's journal. Only its owner may leave that out.
+        // An update of the access time may wait for the file system's journal. Only the file's owner may suppress it.
         let file = open(OFlags::DIRECT | OFlags::NOATIME).or_else(|_| open(OFlags::DIRECT))?;
         let direct = Direct { sector: sector(&file), buffers: buffers.clone() };
         Ok(Self { file: Arc::new(file), direct: Some(direct) })
     }
 
-    /// What is to be read for `length` bytes from `offset` on.
+    /// Returns the sectors to be read for `length` bytes from `offset`.
     pub(crate) fn span(&self, offset: u64, length: usize) -> Span {
         let sector = self.direct.as_ref().map_or(1, |direct| direct.sector);
         let skip = usize::try_from(offset % sector as u64).expect("below a sector");
@@ -70,7 +70,7 @@ impl Source {
         Span { from: offset - skip as u64, skip, enough, length }
     }
 
-    /// Memory that `span` can be read into.
+    /// Allocates memory that `span` can be read into.
     pub(crate) fn buffer(&self, span: Span) -> Buffer {
         match &self.direct {
             Some(direct) => direct.buffers.take(span.length),
@@ -78,10 +78,10 @@ impl Source {
         }
     }
 
-    /// `length` bytes from `offset` on. Waits for the device.
+    /// Reads `length` bytes from `offset`; blocks on the device.
     ///
     /// # Errors
-    /// The device's; `UnexpectedEof` when the file ends before.
+    /// Errors of the device; `UnexpectedEof` if the file ends early.
     pub(crate) fn fetch(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         let span = self.span(offset, length);
         let mut buffer = self.buffer(span);
@@ -94,8 +94,8 @@ impl Source {
         Ok(Bytes::from(buffer).slice(span.skip..span.enough))
     }
 
-    /// As [`Source::fetch`], from the page cache and without waiting; `None`: not all of it is there, or it is not
-    /// to be asked.
+    /// As [`Source::fetch`], but from the page cache and without blocking; `None` if not all of it is cached, or the
+    /// source uses direct I/O.
     pub(crate) fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>> {
         if self.direct.is_some() {
             return Ok(None);
@@ -105,7 +105,7 @@ impl Source {
         Ok((read == length).then(|| buffer.into()))
     }
 
-    /// As [`Source::fetch`], into `parts`, in order.
+    /// As [`Source::fetch`], but fills `parts` in order.
     pub(crate) fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()> {
         let bytes = self.fetch(offset, parts.iter().map(|part| part.len()).sum())?;
         let mut rest = &*bytes;
@@ -118,7 +118,7 @@ impl Source {
     }
 }
 
-/// As statx(2) tells it since Linux 6.1.
+/// Returns the sector size of a file for direct I/O, as statx(2) reports it since Linux 6.1; else [`SECTOR`].
 fn sector(file: &fs::File) -> usize {
     let Ok(told) = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) else {
         return SECTOR;
@@ -140,7 +140,7 @@ pub(super) mod tests {
 
     pub(crate) const LENGTH: usize = 200_000;
 
-    /// A file, and what is in it.
+    /// A temporary file, and its content.
     pub(crate) struct Written(PathBuf, pub(crate) Vec<u8>);
 
     impl Written {
@@ -158,7 +158,7 @@ pub(super) mod tests {
             Source::cached(Arc::new(fs::File::open(&self.0).unwrap()))
         }
 
-        /// `None`: the file system has no direct I/O.
+        /// Opens the file for direct I/O; `None` if the file system does not support that.
         pub(crate) fn direct(&self) -> Option<Source> {
             let direct = Source::direct(&self.0, &Buffers::new());
             direct.inspect_err(|error| eprintln!("skipped: no direct I/O here: {error}")).ok()

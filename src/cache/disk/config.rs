@@ -23,25 +23,25 @@ pub struct DiskConfig {
 }
 
 pub(in crate::cache::disk) const MIB: u64 = 1 << 20;
-/// Segments are so many to a path, so that reclaiming one takes little away.
+/// Number of segments per path, so that reclaiming one evicts little.
 const SEGMENTS: u64 = 32;
 const SEGMENT_MIN: u64 = 20 * MIB;
 const SEGMENT_MAX: u64 = 256 * MIB;
-/// Segments of metadata, with one to spare, the lock, and a mark.
+/// Files of metadata: segments with one to spare, the lock, and a mark.
 const METADATA_FILES: u64 = 12;
 
 impl DiskConfig {
     /// The smallest capacity.
     pub const CAPACITY_MIN: ByteSize = ByteSize::mib(128);
-    /// Files that it may have open: its segments with some to spare, those of metadata, and marks.
+    /// Maximum number of files that it may have open: its segments with some to spare, those of metadata, and marks.
     pub fn descriptors_max(&self) -> u64 {
         let segments = self.capacity.0 / segment_size(self.capacity.0) + 3;
-        // What is read past the page cache is opened a second time.
+        // A file that is read with direct I/O is opened a second time.
         let opened = if self.direct { 2 } else { 1 };
         (segments + METADATA_FILES) * opened
     }
 
-    /// The most paths.
+    /// Maximum number of paths.
     pub const PATHS_MAX: usize = 64;
 }
 
@@ -60,12 +60,12 @@ pub(in crate::cache::disk) const fn segment_size(capacity: u64) -> u64 {
 pub struct Share(u8);
 
 impl Share {
-    /// More than a hundred is taken for a hundred.
+    /// Makes a share of `percent`, at most 100.
     pub const fn percent(percent: u8) -> Self {
         Self(if percent > 100 { 100 } else { percent })
     }
 
-    /// So much of `bytes`.
+    /// Returns this share of `bytes`.
     pub const fn of(self, bytes: u64) -> u64 {
         bytes / 100 * self.0 as u64
     }

@@ -1,8 +1,8 @@
-//! Linux AIO: for files that are read past the page cache, others would be waited for.
+//! Linux AIO: for files opened for direct I/O only; with others a submission would block.
 //!
-//! The interrupt that ends a read wakes whoever looks at the eventfd. `io_uring` first wakes the thread that submitted
-//! it, to have it say so: one wake more for each read where threads share a ring. And seccomp profiles that refuse
-//! `io_uring` may allow this.
+//! The interrupt that completes a read wakes whoever polls the eventfd. `io_uring` first wakes the submitting thread to
+//! post the completion: one more wake-up per read where threads share a ring. Seccomp profiles that refuse `io_uring`
+//! may allow this.
 
 use std::fs::File;
 use std::io;
@@ -17,7 +17,7 @@ type Context = libc::c_ulong;
 
 const PREAD: u16 = 0;
 const TELL_EVENTFD: u32 = 1;
-/// Completions taken with one call.
+/// Maximum number of completions fetched with one system call.
 const AT_ONCE: usize = 32;
 
 /// `struct iocb` of `linux/aio_abi.h`.
@@ -58,7 +58,7 @@ pub(super) struct Aio {
 
 impl Aio {
     /// # Errors
-    /// The kernel has none, or none left (`fs.aio-max-nr`).
+    /// The kernel has no AIO, or no contexts left (`fs.aio-max-nr`).
     pub(super) fn new() -> io::Result<Self> {
         let eventfd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let mut context: Context = 0;
@@ -67,12 +67,12 @@ impl Aio {
             libc::syscall(libc::SYS_io_setup, libc::c_ulong::from(ENTRIES), &raw mut context)
         })?;
         let aio = Self { context, eventfd };
-        // Some profile may have left out just this.
+        // A seccomp profile may refuse just this call.
         aio.take(&mut [])?;
         Ok(aio)
     }
 
-    /// Fills `events` with what has ended, as far as there is something.
+    /// Fetches the completions there are into `events`, without blocking; returns their number.
     fn take(&self, events: &mut [Event]) -> io::Result<usize> {
         let mut at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: there is room for so many events.
@@ -126,7 +126,7 @@ impl Engine for Aio {
         let submitted = outcome(unsafe {
             libc::syscall(libc::SYS_io_submit, self.context, 1_usize, commands.as_mut_ptr())
         });
-        // Nothing was taken. If it is the device, another way of reading finds out.
+        // Nothing was accepted. If the device failed, another way of reading finds out.
         submitted.map(drop).map_err(|_| io::ErrorKind::WouldBlock.into())
     }
 
@@ -150,7 +150,7 @@ impl Engine for Aio {
 
 fn error(number: i64) -> io::Error {
     match i32::try_from(number).unwrap_or(libc::EIO) {
-        // What there would be to wait for, or a device that cannot tell.
+        // The read would block, or the file system does not support reads without blocking.
         libc::EAGAIN | libc::EINTR | libc::EOPNOTSUPP => io::ErrorKind::WouldBlock.into(),
         number => io::Error::from_raw_os_error(number),
     }

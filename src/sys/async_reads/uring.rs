@@ -1,4 +1,4 @@
-//! `io_uring`: also for files that are read through the page cache.
+//! `io_uring`: for direct I/O, and also for files that are read through the page cache.
 
 use std::fs::File;
 use std::io;
@@ -12,11 +12,12 @@ use super::{ENTRIES, Engine};
 pub(super) struct Uring(Mutex<IoUring>);
 
 impl Uring {
-    /// A thread that runs is not interrupted for each completion, which costs more than it brings: it learns of them
-    /// when it next calls the kernel. Linux before 5.19 does not know that, and gets a plain ring.
+    /// Creates a ring with cooperative task running: a running thread is not interrupted for each completion, which
+    /// costs more than it gains, but learns of completions at its next system call. Linux before 5.19 lacks this mode,
+    /// and gets a plain ring.
     ///
     /// # Errors
-    /// The kernel has none, or a container's seccomp profile does not let us have it.
+    /// The kernel has no `io_uring`, or a container's seccomp profile refuses it.
     pub(super) fn new() -> io::Result<Self> {
         let ring = IoUring::builder().setup_coop_taskrun().build(ENTRIES);
         Ok(Self(Mutex::new(ring.or_else(|_| IoUring::new(ENTRIES))?)))
@@ -50,7 +51,7 @@ impl Engine for Uring {
         loop {
             match ring.submit() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The kernel takes it with the next one; whoever waits has a timeout.
+                // The kernel accepts it with the next submission; the reader has a timeout.
                 Ok(_) | Err(_) => return Ok(()),
             }
         }

@@ -1,4 +1,4 @@
-//! Blocks that wait to be written to one path, and the orders for the thread that writes them.
+//! Write queue of one path: blocks that wait to be written, and the orders for the writer thread.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::cache::disk::tier::classes::Classes;
 use crate::cache::memory::block::Block;
 use crate::metrics::disk::{DiskPath, Skip};
 
-/// A block on its way to the disk.
+/// A block queued to be written to disk.
 #[derive(Debug, Clone)]
 pub(in crate::cache::disk) struct Job {
     pub record: Record,
@@ -28,24 +28,24 @@ pub(in crate::cache::disk) struct Job {
 
 pub(in crate::cache::disk) enum Order {
     Write(Digest),
-    /// Keep to the capacity.
+    /// Evict what exceeds the capacity, as the process has started.
     Begin,
-    /// Keep to other shares.
+    /// Apply the shares of new rules.
     Share(Arc<Classes>),
-    /// Remove what purges ended from the files.
+    /// Erase purged blocks from the files.
     Erase(Done),
-    /// Write what is queued, seal, and make it last.
+    /// Write queued blocks, seal the open segments and make them durable.
     Finish(oneshot::Sender<()>),
 }
 
-/// Blocks that wait to be written; they can be read meanwhile.
+/// Blocks that wait to be written and can be read meanwhile.
 #[derive(Debug)]
 pub(in crate::cache::disk) struct Queue {
     jobs: Mutex<HashMap<Digest, Job>>,
     bytes: AtomicU64,
     limit: u64,
     shorter: Notify,
-    /// Those of the path.
+    /// Metrics of the path.
     pub metrics: Arc<DiskPath>,
 }
 
@@ -60,7 +60,7 @@ impl Queue {
         }
     }
 
-    /// `false`: it is full, or the block is there already.
+    /// Adds a block; returns `false` if the queue is full or holds the block already.
     pub(in crate::cache::disk) fn push(&self, job: Job) -> bool {
         let length = job.bytes.len() as u64;
         let mut jobs = self.jobs.lock();
@@ -91,7 +91,7 @@ impl Queue {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Waits until it is at most half full.
+    /// Waits until the queue is at most half full.
     pub(in crate::cache::disk) async fn room(&self) {
         loop {
             let shorter = self.shorter.notified();
@@ -105,23 +105,23 @@ impl Queue {
     }
 }
 
-/// What is set for one path.
+/// Configured limits of one path.
 #[derive(Debug, Clone)]
 pub(in crate::cache::disk) struct VolumeLimits {
-    /// Bytes of all segments.
+    /// Maximum bytes of all segments.
     pub capacity: u64,
-    /// Reads go past the page cache.
+    /// Whether reads bypass the page cache (`O_DIRECT`).
     pub direct: bool,
-    /// Bytes a second; `None`: as fast as it goes.
+    /// Maximum write rate in bytes per second; `None`: no limit.
     pub write_rate: Option<u64>,
-    /// Bytes that may wait to be written.
+    /// Maximum bytes of blocks that wait to be written.
     pub queue: u64,
-    /// Classes that may take only so many bytes.
+    /// Classes that have a share of the path, and the maximum bytes of each.
     pub shares: Vec<(u8, u64)>,
 }
 
 impl Job {
-    /// Offsets in the block.
+    /// Returns the range of the block that is to be written, as offsets in the block.
     pub(in crate::cache::disk) fn span(&self) -> Range<u64> {
         let start = u64::from(self.record.start);
         start..start + u64::from(self.record.data_len)

@@ -1,4 +1,4 @@
-//! What the rules with a share of one path have there, oldest first.
+//! Shares of one path: the blocks of each rule that has a share, oldest first.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,7 +9,7 @@ struct Share {
     class: u8,
     limit: u64,
     bytes: u64,
-    /// By segment, oldest first: a segment that goes takes its blocks along without a look at the others.
+    /// Blocks by segment, oldest first: removing a segment drops its blocks without a scan of the others.
     segments: BTreeMap<u32, Blocks>,
 }
 
@@ -20,11 +20,11 @@ struct Blocks {
     blocks: VecDeque<(Digest, Place, u32)>,
 }
 
-/// Keeps each class within its limit: when it is full, its own oldest blocks go and not another's.
+/// Limits each class to its share: a class above its limit evicts its own oldest blocks and not another's.
 pub(in crate::cache::disk) struct Shares(Vec<Share>);
 
 impl Shares {
-    /// `limits` in bytes of data, with what lies on `volume` already.
+    /// Creates shares with `limits` in bytes of data, and counts the blocks that are on `volume` already.
     pub(in crate::cache::disk) fn new(volume: u8, limits: &[(u8, u64)], index: &Index) -> Self {
         let share = |(class, limit): &(u8, u64)| Share {
             class: *class,
@@ -44,12 +44,12 @@ impl Shares {
         shares
     }
 
-    /// Bytes that each class may take.
+    /// Returns the maximum bytes of each class.
     pub(in crate::cache::disk) fn limits(&self) -> Vec<(u8, u64)> {
         self.0.iter().map(|share| (share.class, share.limit)).collect()
     }
 
-    /// Counts a block that was written, and lets the oldest of its class go when they are too many.
+    /// Counts a written block, and evicts the oldest of its class while the class is above its limit.
     pub(in crate::cache::disk) fn add(&mut self, digest: Digest, entry: &Entry, index: &Index) {
         let Some(share) = self.0.iter_mut().find(|s| s.class == entry.class) else { return };
         share.push((digest, entry.place(), entry.data_len()));
@@ -60,7 +60,7 @@ impl Shares {
         }
     }
 
-    /// A segment is gone. The cost is that of its own blocks, however many there are elsewhere.
+    /// Drops the blocks of a removed segment. The cost depends only on their number, however many there are elsewhere.
     pub(in crate::cache::disk) fn forget(&mut self, segment: u32) {
         for share in &mut self.0 {
             share.bytes -= share.segments.remove(&segment).map_or(0, |gone| gone.bytes);

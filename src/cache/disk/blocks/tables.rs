@@ -9,11 +9,11 @@ use crate::cache::disk::tier::classes::Classes;
 use crate::cache::disk::tier::policy::Admission;
 use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 
-/// What all paths have in common.
+/// State that all paths share.
 pub(in crate::cache::disk) struct Tables {
     pub index: Arc<Index>,
     pub admission: Arc<Mutex<Admission>>,
     pub classes: Classes,
-    /// What was purged.
+    /// Epochs of the purges so far.
     pub purge_epochs: Arc<PurgeEpochs>,
 }

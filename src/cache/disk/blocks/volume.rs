@@ -1,4 +1,4 @@
-//! One path of the disk tier: its blocks, those that wait to be written, and the thread that writes them.
+//! One path of the disk tier: its log of blocks, its write queue and its writer thread.
 
 mod reading;
 
@@ -22,36 +22,36 @@ use crate::cache::disk::tier::classes::Classes;
 use crate::metrics::disk::DiskPath;
 use crate::sys::async_reads::AsyncReads;
 
-/// Reads of one path that may wait for its device at the same time.
+/// Maximum number of threads that wait for the device of one path.
 const READERS: usize = 64;
-/// A writer that hangs on a dead device is not waited for longer than this.
+/// Maximum wait at shutdown for a writer thread, which may hang on a dead device.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// What the page cache is asked for without waiting, at most: copying it keeps a worker busy for 0.1 ms.
+/// Maximum bytes read from the page cache on a worker thread: copying them keeps it busy for 0.1 ms.
 pub(in crate::cache::disk) const AT_ONCE: usize = 256 * 1024;
 
 #[derive(Debug)]
 pub(in crate::cache::disk) struct Volume {
     pub log: Arc<Log>,
     pub queue: Arc<Queue>,
-    /// For people: its path.
+    /// Path, for messages.
     name: String,
     reading: Arc<Health>,
     writing: Arc<Health>,
     limit: Arc<ReadLimit>,
-    /// Reads that may keep a thread waiting.
+    /// Permits for reads that block a thread.
     readers: Arc<Semaphore>,
-    /// For short reads: ways that keep no thread waiting, in the order in which they are tried.
+    /// Asynchronous interfaces for short reads, in the order in which they are tried.
     async_reads: Vec<Arc<AsyncReads>>,
-    /// Description of these for the log.
+    /// Description of `async_reads` for the log.
     read_by: String,
     orders: Sender<Order>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Closed when the thread is at its end.
+    /// Disconnected when the writer thread ends.
     ended: Mutex<Receiver<()>>,
 }
 
 impl Volume {
-    /// Starts the writer of volume `number`.
+    /// Starts the writer thread of volume `number`.
     ///
     /// # Errors
     /// No thread can be started.
@@ -93,12 +93,12 @@ impl Volume {
         &self.name
     }
 
-    /// Whether nothing speaks against reading from it, nor against writing to it.
+    /// Whether the path is bypassed neither for reads nor for writes.
     pub(in crate::cache::disk) fn is_well(&self) -> bool {
         self.reading.is_well() && self.writing.is_well()
     }
 
-    /// The process has started: removes what is damaged, and what is above the capacity.
+    /// Removes damaged segments, and evicts what exceeds the capacity, once the process has started.
     pub(in crate::cache::disk) fn begin(&self) {
         log::info!("short reads of {} use {}", self.name, self.read_by);
         let damaged = self.log.remove_unusable();
@@ -109,19 +109,19 @@ impl Volume {
         let _ = self.orders.send(Order::Begin);
     }
 
-    /// Keeps to the shares of other rules.
+    /// Applies the shares of new rules.
     pub(in crate::cache::disk) fn set_shares(&self, classes: &Arc<Classes>) {
         // When the writer is gone nothing is written any more.
         let _ = self.orders.send(Order::Share(classes.clone()));
     }
 
-    /// Queues a block to be written; `false` when it is not taken.
+    /// Queues a block to be written; returns `false` if it is not accepted.
     pub(in crate::cache::disk) fn write(&self, job: Job) -> bool {
         let digest = job.record.digest;
         self.queue.push(job) && self.orders.send(Order::Write(digest)).is_ok()
     }
 
-    /// Writes what is queued and makes it last.
+    /// Writes queued blocks and makes them durable.
     pub(in crate::cache::disk) async fn finish(&self) {
         let (done, finished) = oneshot::channel();
         if self.orders.send(Order::Finish(done)).is_ok() {
@@ -130,7 +130,7 @@ impl Volume {
         }
     }
 
-    /// Removes what purges ended so far from the files.
+    /// Erases the blocks that purges have invalidated so far from the files.
     pub(in crate::cache::disk) async fn erase(&self) -> Result<ErasedFiles, NotErased> {
         let (done, erased) = oneshot::channel();
         // When the writer is gone the channel closes.

@@ -1,4 +1,4 @@
-//! The thread that writes one path: appends blocks, makes room for them, and keeps to the configured rate.
+//! Writer thread of one path: appends blocks, makes room for them, and keeps to the configured rate.
 
 mod erase;
 
@@ -27,7 +27,7 @@ use crate::metrics::disk::Failure;
 
 use erase::Erasing;
 
-/// After so many bytes the device is made to take them, so that no reader meets a burst of hundreds of MiB.
+/// Bytes written between two syncs, so that no reader meets a burst of hundreds of MiB.
 const SYNC_EVERY: u64 = 16 * 1024 * 1024;
 
 pub(in crate::cache::disk) struct Writer {
@@ -77,7 +77,7 @@ impl Writer {
         }
     }
 
-    /// Until the last sender of orders is gone.
+    /// Executes orders until the last sender is gone.
     pub(in crate::cache::disk) fn run(mut self, orders: &Receiver<Order>) {
         while let Some(order) = next_order(orders, || self.erase_next()) {
             match order {
@@ -85,7 +85,7 @@ impl Writer {
                     self.obey(&digest);
                     self.queue.done(&digest);
                 }
-                // It may be smaller than it was.
+                // The capacity may be smaller than before.
                 Order::Begin => {
                     if let Err(error) = self.make_room(0, false) {
                         self.health.failed(&error, false);
@@ -107,7 +107,7 @@ impl Writer {
         }
     }
 
-    /// Whether a purge ended the block that this is the full key of. One that cannot be told is nobody's.
+    /// Whether a purge invalidated the block with this full key. A key that cannot be parsed counts as invalidated.
     fn is_ended(&self, full_key: &[u8]) -> bool {
         block_in(full_key)
             .is_none_or(|(bucket, key, epoch)| epoch < self.purge_epochs.of_key(&bucket, &key))
@@ -115,7 +115,7 @@ impl Writer {
 
     fn obey(&mut self, digest: &Digest) {
         let Some(job) = self.queue.peek(digest) else { return };
-        // Nobody looks for it any more, and it may have been erased.
+        // No read looks it up any more, and it may have been erased.
         if self.is_ended(&job.key) {
             return;
         }
@@ -139,7 +139,7 @@ impl Writer {
         }
     }
 
-    /// The device has less space than it was said to have: makes do with what there is.
+    /// Evicts a segment because the device has less space than the configured capacity.
     fn shrink(&mut self) {
         if let Some(victim) = self.victim() {
             let live = self.index.entries_in(&victim, self.number);
@@ -180,7 +180,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets the oldest segments go until a record of `length` fits, with a segment to spare for what is copied.
+    /// Evicts the oldest segments until a record of `length` bytes fits, with a segment to spare for copies.
     fn make_room(&mut self, length: u64, pinned: bool) -> io::Result<()> {
         let appender = if pinned { &self.pinned } else { &self.blocks };
         if !appender.is_full(length) && !self.index.is_full() {
@@ -194,7 +194,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Nothing can go any more. Segments that cannot be read stay, and take their space (R35).
+    /// Checks for room when no segment can be evicted: segments that cannot be read stay, and take their space (R35).
     fn has_room(&self) -> io::Result<()> {
         let unreadable = self.log.unreadable();
         if unreadable > 0 && self.log.size() + self.log.segment_size() > self.capacity {
@@ -205,7 +205,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The oldest segment that is complete; of those with pinned blocks only when there is no other.
+    /// Returns the oldest complete segment; one with pinned blocks only if there is no other.
     fn victim(&self) -> Option<Arc<Segment>> {
         let segments = self.log.segments();
         let oldest = |contents| {
@@ -238,7 +238,8 @@ impl Writer {
         self.log.remove(victim)
     }
 
-    /// Takes a segment out of the index. `live`: what lay there; what was copied since lies elsewhere.
+    /// Removes the blocks of a segment from the index. `live`: its entries before some were copied; entries of copies
+    /// stay.
     fn forget(&mut self, victim: &Segment, live: &[(Digest, Entry)]) {
         self.shares.forget(victim.number);
         let gone =
@@ -252,7 +253,7 @@ impl Writer {
         }
     }
 
-    /// As [`Writer::copy`], unless it would take more of the device than the path may.
+    /// As [`Writer::copy`], unless that would exceed the capacity of the path.
     fn copy_within_capacity(
         &mut self,
         from: &Segment,
@@ -267,8 +268,8 @@ impl Writer {
         self.copy(from, digest, entry)
     }
 
-    /// Writes a record of a segment that goes once more; a damaged one goes with it, and one that a purge ended.
-    /// Returns how many bytes were written.
+    /// Copies a record out of a segment that is about to be removed; drops a damaged record, and one that a purge
+    /// invalidated. Returns the bytes written.
     fn copy(&mut self, from: &Segment, digest: &Digest, entry: &Entry) -> io::Result<u64> {
         let Ok((record, key)) = from.record_at(entry.offset.into()) else { return Ok(0) };
         if (record.kind, record.digest) != (Kind::Block, *digest) || self.is_ended(&key) {
@@ -302,10 +303,10 @@ impl Writer {
     }
 }
 
-/// Keeps to a number of bytes a second.
+/// Rate limiter of writes, in bytes per second.
 struct Pace {
     rate: u64,
-    /// Until when what was written so far takes.
+    /// Time at which the bytes written so far are used up at this rate.
     paid_until: Instant,
 }
 

@@ -1,4 +1,4 @@
-//! Reads of one path: from the page cache at once, from the device while it answers in time, and else not at all.
+//! Reads of one path: from the page cache without blocking, else from the device while it answers in time, else a miss.
 
 use std::io;
 use std::ops::Range;
@@ -18,10 +18,10 @@ use crate::cache::disk::log::index::Entry;
 use crate::cache::disk::log::segment::{ReadError, Segment, Wait};
 use crate::metrics::disk::Failure;
 
-/// Why a device is bypassed that is slow.
+/// Reason for bypassing a slow device, for the log.
 const TOO_LONG: &str = "a read takes too long";
 
-/// A part of a record's data.
+/// A part of a record's data that is to be read.
 struct Part {
     segment: Arc<Segment>,
     offset: u32,
@@ -29,7 +29,7 @@ struct Part {
     wanted: Range<usize>,
 }
 
-/// Data that was read, and where it begins in the record's; and how long the device took for it.
+/// Result of a read (data, and its offset in the record's data), and the time that the device took.
 type Timed = (Result<(Bytes, usize), ReadError>, Duration);
 
 impl Volume {
@@ -38,13 +38,13 @@ impl Volume {
         self.reading.is_well()
     }
 
-    /// The origin answered after `took`: what is in time follows that.
+    /// Records the origin's time to first byte, which decides how long a read may take.
     pub(in crate::cache::disk) fn origin_answered(&self, took: Duration) {
         self.limit.origin_answered(took);
     }
 
-    /// The bytes `wanted` of a record's data; `None` is a miss, whatever the reason. `ahead`: what is behind
-    /// them will be read next.
+    /// Reads the bytes `wanted` of a record's data; any error is a miss. `ahead`: the bytes behind them will be read
+    /// next.
     pub(in crate::cache::disk) async fn read(
         &self,
         digest: &Digest,
@@ -55,7 +55,7 @@ impl Volume {
         let part = self.part(digest, entry, wanted).ok_or(Failure::Gone)?;
         let short = part.wanted.len() <= AT_ONCE;
         if short && let Some(read) = part.read(Wait::No).transpose() {
-            // What the page cache has says nothing of the device.
+            // A page cache hit says nothing about the device.
             return self.outcome(read, &part.wanted);
         }
         if !self.reading.is_well() {
@@ -72,8 +72,8 @@ impl Volume {
         self.read_waiting(part, slot, ahead).await
     }
 
-    /// Reads the beginning of a record from a device that was bypassed long enough, and uses the device again when
-    /// that is brought in time. Nobody waits for it, and one at a time does so.
+    /// Probes a device that was bypassed long enough: reads the beginning of a record, and uses the device again if
+    /// that arrives in time. Runs in the background, one probe at a time.
     pub(in crate::cache::disk) fn probe(&self, digest: &Digest, entry: &Entry) {
         let Ok(runtime) = Handle::try_current() else { return };
         let wanted = 0..(entry.data_len() as usize).min(AT_ONCE);
@@ -94,7 +94,7 @@ impl Volume {
             });
             match timeout(TIMEOUT, read).await {
                 Ok(Ok((Err(ReadError::Io(error)), _))) => health.failed(&error, false),
-                // Damage is found by whoever reads the record: the device gave it in time.
+                // Damage is found by the next reader of the record: the device answered in time.
                 Ok(Ok((_, took))) if limit.is_in_time(took) => {
                     limit.restart();
                     health.succeeded();
@@ -104,13 +104,13 @@ impl Volume {
         });
     }
 
-    /// Asks the device for a record that will be read soon, unless it has more than enough to do. Nobody waits.
+    /// Prefetches a record that will be read soon, in the background, unless the device is overloaded or bypassed.
     pub(in crate::cache::disk) fn prefetch(&self, digest: &Digest, entry: &Entry) {
         let Some(part) = self.part(digest, entry, 0..0) else { return };
         let may = part.segment.may_prefetch() && self.reading.is_well() && self.limit.is_open();
         let Ok(permit) = self.readers.clone().try_acquire_owned() else { return };
         if may {
-            // It waits for the device's queue at times.
+            // The call may block on the device's queue.
             spawn_blocking(move || {
                 part.segment.prefetch(part.offset, &part.record, 0);
                 drop(permit);
@@ -124,7 +124,7 @@ impl Volume {
         Some(Part { segment, offset: entry.offset, record, wanted })
     }
 
-    /// Without a thread that waits; gives the slot back when one must do it.
+    /// Reads asynchronously; gives the slot back if a blocking thread must read.
     async fn read_unwaited(
         &self,
         part: &Part,
@@ -151,7 +151,7 @@ impl Volume {
         Err(Arc::into_inner(slot).expect("no read has begun"))
     }
 
-    /// With a thread that waits.
+    /// Reads on a blocking thread.
     async fn read_waiting(
         &self,
         part: Part,
@@ -179,8 +179,8 @@ impl Volume {
         }
     }
 
-    /// Waits for a read as long as [`ReadLimit::patience`] says. One that is given up keeps its place until the device is
-    /// done with it, and one that hangs says that the device fails.
+    /// Waits for a read up to [`ReadLimit::patience`]. A read that is given up keeps its slot until the device has
+    /// completed it, and one that hangs counts as a failure of the device.
     async fn while_in_time<R>(&self, mut read: R, slot: &Arc<ReadSlot>) -> Option<R::Output>
     where
         R: Future<Output: Send> + Send + Unpin + 'static,
@@ -207,7 +207,7 @@ impl Volume {
         None
     }
 
-    /// What the device itself said.
+    /// Evaluates a read that the device completed: its duration decides on the read limit and on the device's health.
     fn waited(
         &self,
         (read, took): Timed,
@@ -252,7 +252,7 @@ impl Part {
         self.segment.data(self.offset, &self.record, &self.wanted, wait)
     }
 
-    /// Waits for the device.
+    /// Reads from the device, which blocks, and measures the time.
     fn timed(&self) -> Timed {
         let started = Instant::now();
         let read = self.read(Wait::Yes);

@@ -9,9 +9,9 @@ use crate::cache::disk::log::erasure::{Done, ErasedFiles};
 use crate::cache::disk::log::index::Entry;
 use crate::cache::disk::log::segment::{ReadError, Segment};
 
-/// What is under way.
+/// An erasure in progress.
 pub(super) struct Erasing {
-    /// Numbers of the segments that are still to be looked at, the next one last.
+    /// Numbers of the segments that are still to be examined, the next one last.
     left: Vec<u32>,
     erased: ErasedFiles,
     done: Done,
@@ -23,7 +23,7 @@ impl Writer {
         self.erasing = Some(Erasing { left, erased: ErasedFiles::default(), done });
     }
 
-    /// Looks at one segment, or ends when all were looked at. Says whether there is more to do.
+    /// Examines one segment, or completes when all were examined. Returns whether there is more to do.
     pub(super) fn erase_next(&mut self) -> bool {
         let Some(mut erasing) = self.erasing.take() else { return false };
         match erasing.left.pop() {
@@ -39,14 +39,14 @@ impl Writer {
                 true
             }
             None => {
-                // Who asked may have stopped waiting.
+                // The requester may have stopped waiting.
                 let _ = erasing.done.send(self.log.sweep().map(|()| erasing.erased));
                 false
             }
         }
     }
 
-    /// Whether a purge ended some of it, dead or alive. What cannot be read may be anything.
+    /// Whether a segment holds an invalidated block, live or dead. A record that cannot be read counts as one.
     fn holds_ended(&self, segment: &Segment) -> bool {
         let Ok(offsets) = self.offsets(segment) else { return true };
         offsets.iter().any(|offset| match segment.record_at((*offset).into()) {
@@ -55,7 +55,7 @@ impl Writer {
         })
     }
 
-    /// Where the records of a segment lie.
+    /// Returns the offsets of the records of a segment.
     fn offsets(&self, segment: &Segment) -> Result<Vec<u32>, ReadError> {
         if let Some(open) = self.blocks.offsets(segment).or_else(|| self.pinned.offsets(segment)) {
             return Ok(open);
@@ -77,13 +77,13 @@ impl Writer {
         let live = self.index.entries_in(segment, self.number);
         let kept = self.keep_others(segment, &live);
         self.forget(segment, &live);
-        // Where it does not go, nothing more is written to go beside it.
+        // If the file cannot be removed, the erasure ends, so that no more copies are written beside it.
         self.log.erase(segment).or_else(|_| self.log.sweep())?;
         erased.count(length, kept);
         Ok(())
     }
 
-    /// Writes what else is alive once more, durably, as far as the capacity goes. Returns how many bytes of it.
+    /// Copies the other live blocks of a segment, durably, as far as the capacity allows. Returns the bytes written.
     fn keep_others(&mut self, segment: &Arc<Segment>, live: &[(Digest, Entry)]) -> u64 {
         let mut kept = 0;
         let mut copy = || {
