@@ -63,7 +63,7 @@ fn object_key(raw: &str) -> Result<Option<ObjectKey>, S3Error> {
     }
 }
 
-/// The path of a request target as it was sent, still encoded.
+/// Returns the path of a request target as it was sent, still encoded.
 ///
 /// # Errors
 /// 400 `InvalidURI` as [`parse`](super::operation::parse).
@@ -71,7 +71,7 @@ pub fn raw_path(raw_target: &[u8]) -> Result<&str, S3Error> {
     Target::split(raw_target).map(|target| target.path)
 }
 
-/// The target as a server is asked for it (RFC 9112, section 3.2.1): path and query, encoded as they were sent.
+/// Returns a target in origin-form (RFC 9112, section 3.2.1): path and query, encoded as they were sent.
 ///
 /// # Errors
 /// 400 `InvalidURI` as [`parse`](super::operation::parse).
@@ -81,7 +81,8 @@ pub fn origin_form(raw_target: &[u8]) -> Result<String, S3Error> {
     Ok(format!("{path}{mark}{query}"))
 }
 
-/// A request target without the prefix of its path, `/s3` say; `None`: it does not begin with it as a whole segment.
+/// Removes a prefix such as `/s3` from the path of a request target; `None`: the path does not begin with it as whole
+/// segments.
 pub fn without_prefix(raw_target: &[u8], prefix: &str) -> Option<Vec<u8>> {
     // Of an absolute form the path begins behind the authority.
     let text = std::str::from_utf8(raw_target).ok()?;
@@ -101,7 +102,7 @@ pub fn without_prefix(raw_target: &[u8], prefix: &str) -> Option<Vec<u8>> {
     Some([&text[..start], slash, rest].concat().into_bytes())
 }
 
-/// A request target in its parts, still encoded.
+/// The parts of a request target, still encoded.
 struct Target<'a> {
     authority: Option<Authority<'a>>,
     path: &'a str,
@@ -128,7 +129,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The authority and path of `http://authority/path`.
+/// Splits `http://authority/path` into authority and path.
 fn absolute(target: &str) -> Option<(Authority<'_>, &str)> {
     let (scheme, rest) = target.split_once("://")?;
     let default_port = match scheme {
@@ -143,14 +144,14 @@ fn absolute(target: &str) -> Option<(Authority<'_>, &str)> {
     Some((Authority { host: Host::parse(authority)?, default_port }, path))
 }
 
-/// The host of an absolute target, and the port that its scheme has by default.
+/// The host of an absolute target, and the default port of its scheme.
 struct Authority<'a> {
     host: Host<'a>,
     default_port: u16,
 }
 
 impl Authority<'_> {
-    /// `http://a:80/` and `Host: a` are the same place.
+    /// Whether both name the same host and port, as `http://a:80/` and `Host: a` do.
     fn is_same_place(&self, other: &Host<'_>) -> bool {
         let port = |host: &Host<'_>| host.port.unwrap_or(self.default_port);
         self.host.name == other.name && port(&self.host) == port(other)
@@ -166,7 +167,7 @@ mod tests {
         locate(target.as_bytes(), host, &HostNames::private(domains.into()))
     }
 
-    /// (bucket, key) of a request to a host.
+    /// Returns bucket and key of a request to a host.
     fn names(target: &str, host: &str) -> (Option<String>, Option<String>) {
         let at = with(target, Some(host)).unwrap();
         (at.bucket.map(|b| b.to_string()), at.key.map(|k| k.to_string()))

@@ -1,8 +1,8 @@
 //! CRCs of objects and parts: read from responses in checksum mode, computed, and combined from those of ranges.
 //!
-//! Only a CRC over the bytes themselves is of use: the checksum of a multipart upload may be *composite*, a checksum of
-//! the parts' checksums (`...-N`), which cannot be compared with bytes read in ranges. SHA-1 and SHA-256 cannot be
-//! combined from ranges.
+//! Only a CRC over the bytes themselves can be compared: the checksum of a multipart upload may be *composite*, a
+//! checksum of the parts' checksums (`...-N`), which does not apply to bytes read in ranges. SHA-1 and SHA-256 cannot
+//! be combined from ranges.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,21 +12,21 @@ use super::etag::ETag;
 
 const TYPE: &str = "x-amz-checksum-type";
 
-/// A CRC that S3 offers.
+/// A CRC algorithm supported by S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CrcAlgorithm {
-    /// 64 bits, of NVMe: what S3 computes by itself.
+    /// CRC-64/NVME, S3's default.
     Crc64Nvme,
-    /// 32 bits, of iSCSI.
+    /// CRC-32C (Castagnoli, iSCSI).
     Crc32c,
-    /// 32 bits, of zlib.
+    /// CRC-32 (zlib).
     Crc32,
 }
 
 impl CrcAlgorithm {
     const ALL: [Self; 3] = [Self::Crc64Nvme, Self::Crc32c, Self::Crc32];
 
-    /// Its name, as in the header.
+    /// Returns the name used in headers.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl CrcAlgorithm {
         }
     }
 
-    /// The value in a header: big-endian, in base64.
+    /// Parses a header value: big-endian, in base64.
     fn parse(self, value: &HeaderValue) -> Option<u64> {
         let bytes = STANDARD.decode(value.as_bytes()).ok()?;
         match self {
@@ -69,14 +69,14 @@ impl CrcAlgorithm {
         }
     }
 
-    /// The CRC of two sequences of bytes one after the other, by those of each and the length of the second.
+    /// Returns the CRC of two concatenated byte sequences, from the CRC of each and the length of the second.
     #[must_use]
     pub fn combine(self, first: u64, second: u64, length_of_second: u64) -> u64 {
         self.field().shift(first, length_of_second) ^ second
     }
 }
 
-/// A CRC of consecutive bytes, as a response announces it.
+/// A CRC of consecutive bytes, as announced by a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnnouncedCrc {
     pub algorithm: CrcAlgorithm,
@@ -84,7 +84,7 @@ pub struct AnnouncedCrc {
 }
 
 impl AnnouncedCrc {
-    /// That of a whole object, from its `x-amz-checksum-*` headers; `None`: it has none, or a composite one.
+    /// Returns the CRC of a whole object from its `x-amz-checksum-*` headers; `None`: it has none, or a composite one.
     ///
     /// Without `x-amz-checksum-type` the checksum of a multipart object may be composite, but for CRC64NVME, which never
     /// is.
@@ -100,8 +100,8 @@ impl AnnouncedCrc {
         Self::find(checksums, is_full)
     }
 
-    /// That of a part, from the headers of an answer for the part. S3 keeps no checksums of parts where the object has one
-    /// of the whole: what such an answer has is of the object, and of the part only when that `is_whole`.
+    /// Returns the CRC of a part from the headers of a response for the part. S3 keeps no checksums of parts if the
+    /// object has one of the whole: such a response has the object's checksum, which is the part's only if `is_whole`.
     #[must_use]
     pub fn of_part(checksums: &[(HeaderName, HeaderValue)], is_whole: bool) -> Option<Self> {
         let is_of_part = kind(checksums) != Kind::FullObject || is_whole;
@@ -137,7 +137,7 @@ fn kind(checksums: &[(HeaderName, HeaderValue)]) -> Kind {
     }
 }
 
-/// A CRC of bytes that come one after another.
+/// A CRC computed incrementally over consecutive bytes.
 pub struct Crc {
     algorithm: CrcAlgorithm,
     digest: crc_fast::Digest,
@@ -158,17 +158,17 @@ impl Crc {
         self.digest.update(bytes);
     }
 
-    /// The CRC of all bytes since it was last taken; it begins anew.
+    /// Returns the CRC of all bytes since the last call, and starts anew.
     pub fn take(&mut self) -> u64 {
         self.digest.finalize_reset()
     }
 }
 
-/// Polynomials over GF(2) modulo that of a CRC, the coefficient of x^0 in the highest of `width` bits.
+/// Polynomials over GF(2) modulo that of a CRC, with the coefficient of x^0 in the highest of `width` bits.
 struct Field {
     width: u32,
     polynomial: u64,
-    /// x^(8 * 2^k).
+    /// Powers x^(8 * 2^k), by k.
     powers: [u64; 64],
 }
 
@@ -202,7 +202,7 @@ impl Field {
         product
     }
 
-    /// A CRC as so many bytes of zero behind its own leave it.
+    /// Returns the CRC after this many zero bytes are appended.
     fn shift(&self, mut crc: u64, mut bytes: u64) -> u64 {
         let mut k = 0;
         while bytes != 0 {
@@ -226,7 +226,7 @@ mod tests {
         crc.take()
     }
 
-    /// The definition, bit by bit.
+    /// Computes a CRC bit by bit, by its definition.
     fn naive(algorithm: CrcAlgorithm, bytes: &[u8]) -> u64 {
         let Field { width, polynomial, .. } = *algorithm.field();
         let ones = u64::MAX >> (64 - width);

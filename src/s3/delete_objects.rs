@@ -1,8 +1,8 @@
-//! The keys that a `POST /bucket?delete` names in its body.
+//! Parsing of the keys in the body of a `POST /bucket?delete`.
 //!
-//! They are invalidated before the request is sent and again after (R8), and each of them is
-//! authorized (R21). A key that the origin would delete and that we did not see is the danger:
-//! whatever S3's schema does not have is an error, and nothing of the request is sent.
+//! They are invalidated before the request is sent and again after (R8), and each of them is authorized (R21). The
+//! danger is a key that the origin would delete and hotset overlooked: anything outside S3's schema is an error, and
+//! nothing of the request is sent.
 //!
 //! Source: S3 API Reference, `DeleteObjects`.
 
@@ -10,7 +10,7 @@ use super::error::S3Error;
 use super::name::ObjectKey;
 use super::xml::{self, Malformed};
 
-/// The most objects that one `DeleteObjects` may name.
+/// Maximum objects in one `DeleteObjects`.
 pub const MAX_OBJECTS: usize = 1000;
 
 /// The elements of an `Object` beside its `Key`.
@@ -34,16 +34,16 @@ pub fn parse_keys(xml: &[u8]) -> Result<Vec<ObjectKey>, S3Error> {
 /// Parsing state of a `Delete` document.
 #[derive(Default)]
 struct Document {
-    /// One of each object that has ended, and that of the open one.
+    /// Keys of the completed objects, and that of the open one.
     keys: Vec<ObjectKey>,
     objects: usize,
-    /// Which of [`OPTIONAL`] the open object has.
+    /// Which of [`OPTIONAL`] occurred in the open object, by index.
     seen: [bool; OPTIONAL.len()],
     has_quiet: bool,
 }
 
 impl Document {
-    /// An element of this path has ended.
+    /// Handles the end of the element with this path.
     fn element(&mut self, path: &str, text: &str) -> Result<(), Malformed> {
         match path {
             "/Delete" => no_text(text),
@@ -75,7 +75,7 @@ fn no_text(text: &str) -> Result<(), Malformed> {
     if text.trim_ascii().is_empty() { Ok(()) } else { Err(Malformed) }
 }
 
-/// As XML Schema writes it, and capitalised as some clients do.
+/// Parses a boolean as XML Schema writes it, or capitalised as some clients do.
 fn boolean(text: &str) -> Result<(), Malformed> {
     let text = text.trim_ascii();
     let known = ["true", "false", "1", "0"].iter().any(|known| text.eq_ignore_ascii_case(known));
@@ -150,7 +150,7 @@ mod tests {
         assert!(keys(&long).is_err());
     }
 
-    /// As boto3, minio-go, the AWS SDKs for Java, Go, Rust and C++, s3fs and s3cmd write it.
+    /// Bodies as boto3, minio-go, the AWS SDKs for Java, Go, Rust and C++, s3fs and s3cmd write them.
     #[test]
     fn what_clients_send_is_read() {
         const NAMESPACE: &str = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";

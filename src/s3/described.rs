@@ -1,15 +1,15 @@
 //! Response headers that describe the object, and may be cached and replayed (R13).
 //!
-//! An allow-list, with one prefix (`x-amz-`) and the few of it that belong to the one answer: what
-//! a proxy, a browser rule or the connection added is never given to somebody else. Checksums are
-//! kept apart, since they are true of the whole object only.
+//! An allow-list, with one prefix (`x-amz-`) and its exceptions that belong to a single response: headers added by a
+//! proxy, a browser rule or the connection are never replayed to others. Checksums are kept apart, since they are valid
+//! for the whole object only.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::etag::ETag;
 use super::field::is_connection_option;
 
-/// Headers outside `x-amz-*` that describe the object, and are replayed.
+/// Headers outside `x-amz-*` that describe the object and are replayed.
 const KEPT: [HeaderName; 9] = [
     header::ETAG,
     header::LAST_MODIFIED,
@@ -22,7 +22,7 @@ const KEPT: [HeaderName; 9] = [
     header::EXPIRES,
 ];
 
-/// `x-amz-*` headers that belong to one answer or one request.
+/// `x-amz-*` headers that belong to a single response or request.
 const NOT_OF_THE_OBJECT: [&str; 8] = [
     "x-amz-request-id",
     "x-amz-id-2",
@@ -36,7 +36,7 @@ const NOT_OF_THE_OBJECT: [&str; 8] = [
 
 const CHECKSUM_PREFIX: &str = "x-amz-checksum-";
 
-/// The whole object's checksums, if this answer can know them.
+/// Returns the whole object's checksums, if the response can contain them.
 ///
 /// S3 gives the *part's* value when a range equals a part, so a 206 is believed only when it
 /// covers the whole object and the object is not a one-part upload, whose part is just as large.
@@ -53,19 +53,19 @@ pub(super) fn checksums_of_the_whole(
     if ranged && found.is_empty() { None } else { Some(found) }
 }
 
-/// The checksums that an answer has, whatever they are of.
+/// Returns the checksums in a response, of an object or a part.
 pub(super) fn checksums(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let named = |name: &HeaderName| name.as_str().starts_with(CHECKSUM_PREFIX);
     headers.iter().filter(|(name, _)| named(name)).map(own).collect()
 }
 
-/// The headers that describe the object.
+/// Returns the headers that describe the object.
 pub(super) fn described(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let hop_by_hop = |name: &HeaderName| is_connection_option(headers, name);
     headers.iter().filter(|(name, _)| describes(name) && !hop_by_hop(name)).map(own).collect()
 }
 
-/// The headers of an answer that do not belong to it alone (R13): what may be replayed with it.
+/// Returns the headers of a response that do not belong to it alone (R13) and may be replayed.
 #[must_use]
 pub fn described_headers(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     described(headers)
@@ -79,7 +79,7 @@ fn describes(name: &HeaderName) -> bool {
     !text.starts_with(CHECKSUM_PREFIX) && !NOT_OF_THE_OBJECT.contains(&text)
 }
 
-/// Whether a `Cache-Control` says `no-store` or `private`, with or without field names.
+/// Whether a `Cache-Control` contains `no-store` or `private`, with or without field names.
 pub(super) fn forbids_storing(headers: &HeaderMap) -> bool {
     list_members(headers, &header::CACHE_CONTROL).any(|directive| {
         let (name, _) = name_and_value(directive);
@@ -87,8 +87,8 @@ pub(super) fn forbids_storing(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether the lines of a `Cache-Control` say `no-cache`, with or without field names, or `max-age=0`. A shared cache
-/// takes `s-maxage` in place of `max-age` (RFC 9111, section 5.2.2.10).
+/// Whether the lines of a `Cache-Control` contain `no-cache`, with or without field names, or `max-age=0`. A shared
+/// cache uses `s-maxage` in place of `max-age` (RFC 9111, section 5.2.2.10).
 pub(super) fn requires_validation<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> bool {
     let (mut no_cache, mut max_age, mut s_maxage) = (false, None, None);
     for (name, value) in members(lines).map(name_and_value) {
@@ -103,13 +103,13 @@ pub(super) fn requires_validation<'a>(lines: impl Iterator<Item = &'a HeaderValu
     no_cache || s_maxage.or(max_age).unwrap_or_default()
 }
 
-/// Of a directive; the value without quotes, empty where there is none.
+/// Splits a directive into name and value; the value is without quotes, and empty if there is none.
 fn name_and_value(directive: &str) -> (&str, &str) {
     let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
     (name.trim(), value.trim().trim_matches('"'))
 }
 
-/// The members of a comma-separated header, over all its lines.
+/// Returns the members of a comma-separated header, over all its lines.
 fn list_members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -133,8 +133,8 @@ fn own((name, value): (&HeaderName, &HeaderValue)) -> (HeaderName, HeaderValue) 
     (name, own_value(value))
 }
 
-/// A copy in memory of its own: a parsed value is a view that keeps the connection's whole
-/// read buffer alive, and metadata is kept for long and by the million.
+/// Copies a value into memory of its own: a parsed value is a view that keeps the connection's whole read buffer alive,
+/// and metadata is kept for long and by the million.
 pub(super) fn own_value(value: &HeaderValue) -> HeaderValue {
     HeaderValue::from_bytes(value.as_bytes())
         .expect("a header's value is valid as a header's value")

@@ -1,7 +1,7 @@
 //! Cached objects that a request which passes through may change (R8).
 //!
-//! Where the effect is in doubt it is the wider one: forgetting too much costs one HEAD, and
-//! forgetting too little serves bytes that are gone.
+//! In doubt, the wider effect is assumed: invalidating too much costs one HEAD, and invalidating too little serves
+//! bytes that no longer exist.
 
 use http::header::HeaderValue;
 use http::method::Method;
@@ -12,26 +12,26 @@ use super::request_head::RequestHead;
 use super::target::{Query, decode};
 
 const RENAME_SOURCE: &str = "x-amz-rename-source";
-/// In the name of a header of S3's or a vendor's: what is written is unpacked, or written under other keys too.
+/// Parts of header names, of S3 or a vendor, that make an upload unpack an archive or write further keys.
 const SPREADING: [&str; 3] = ["snowball", "extract", "fanout"];
 const METADATA: &str = "x-amz-meta-";
 
 /// Cached objects that a request which passes through may change (R8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing: GET, HEAD, OPTIONS, and whatever names no bucket.
+    /// Nothing: GET, HEAD, OPTIONS, and any request without a bucket.
     None,
     /// These objects, each once, the one in the target first.
     Objects(Vec<(BucketName, ObjectKey)>),
-    /// The objects listed in the body (`POST /bucket?delete`): see
-    /// [`parse_keys`](super::delete_objects::parse_keys). When they cannot be read, the bucket.
+    /// The objects listed in the body (`POST /bucket?delete`): see [`parse_keys`](super::delete_objects::parse_keys).
+    /// If they cannot be parsed, the bucket.
     ListedInBody(BucketName),
     /// Any object of this bucket.
     Bucket(BucketName),
 }
 
 impl Effect {
-    /// The effect of a request on what its target and its rename source name.
+    /// Returns the effect of a request on its target and its rename sources.
     pub(super) fn of(
         head: &RequestHead<'_>,
         bucket: Option<&BucketName>,
@@ -66,7 +66,7 @@ impl Effect {
         Effect::Objects(objects)
     }
 
-    /// The effect of a form that writes `key`; `names` are those of its fields, in lower case.
+    /// Returns the effect of a form that writes `key`; `names` are those of its fields, in lower case.
     pub fn of_form<'a>(
         bucket: &BucketName,
         key: &ObjectKey,
@@ -79,9 +79,9 @@ impl Effect {
     }
 }
 
-/// Whether a header of this name, in lower case, may make an upload write other keys of its bucket than the one that it
-/// names: `x-amz-meta-snowball-auto-extract` (S3, Snowball Edge), `x-minio-extract`, `x-minio-fanout-list`. Of metadata,
-/// whose names are the user's, only the first kind does.
+/// Whether a header with this name, in lower case, may make an upload write further keys of its bucket:
+/// `x-amz-meta-snowball-auto-extract` (S3, Snowball Edge), `x-minio-extract`, `x-minio-fanout-list`. Of user metadata,
+/// whose names are free, only the first kind does.
 pub(super) fn spreads(name: &str) -> bool {
     if let Some(own) = name.strip_prefix(METADATA) {
         return own.contains(SPREADING[0]);
@@ -92,18 +92,18 @@ pub(super) fn spreads(name: &str) -> bool {
     SPREADING.iter().any(|part| name.contains(part)) && is_known()
 }
 
-/// Whether a header [spreads], or a query name does that a presigner hoisted.
+/// Whether a header [spreads], or a query parameter that a presigner made of one.
 pub(super) fn head_spreads(head: &RequestHead<'_>, query: &Query) -> bool {
     head.headers.keys().any(|name| spreads(name.as_str()))
         || query.iter().any(|(name, _)| spreads(&name.to_ascii_lowercase()))
 }
 
-/// Methods that change nothing.
+/// Whether the method changes nothing.
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// Every `x-amz-rename-source`: in the headers, or hoisted into the query by a presigner.
+/// Returns every `x-amz-rename-source`, from headers or from the query of a presigned URL.
 fn rename_headers<'a>(
     head: &RequestHead<'a>,
     query: &'a Query,
@@ -116,10 +116,10 @@ fn rename_headers<'a>(
     in_headers.chain(in_query)
 }
 
-/// The keys that an `x-amz-rename-source` may mean; `None` when it cannot be read.
+/// Returns the keys that an `x-amz-rename-source` may mean; `None`: it cannot be decoded.
 ///
-/// A rename stays within its bucket. Clients and servers write the source as `key`, `/key` or
-/// `/bucket/key`; forgetting a key too many costs one HEAD, so every reading counts.
+/// A rename stays within its bucket. Clients and servers write the source as `key`, `/key` or `/bucket/key`.
+/// Invalidating a key too many costs one HEAD, so every reading counts.
 pub(super) fn rename_sources(raw: &[u8], bucket: &BucketName) -> Option<Vec<ObjectKey>> {
     let source = decode(raw).ok()?;
     let key = source.strip_prefix('/').unwrap_or(&source);

@@ -1,8 +1,8 @@
 //! Errors sent to clients: an S3 error code, its HTTP status, and the XML body.
 //!
-//! The constructors hold S3's own wording, since people and programs look for it. An origin's
-//! error becomes one too, in [`S3Error::from_response`], and leaves in our own envelope: request
-//! ids are ours and fresh for each answer. Nothing here decides what is retried or remembered.
+//! The constructors use S3's own wording, since people and programs search for it. An origin's error is parsed by
+//! [`S3Error::from_response`], and leaves in our own envelope: request ids are ours and new for each response. Retries
+//! and negative entries are decided elsewhere.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,25 +13,25 @@ use http::status::StatusCode;
 
 use super::xml;
 
-/// An error as S3 words it.
+/// An error with S3's code and wording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Error {
     /// The HTTP status.
     pub status: StatusCode,
     /// S3's code, e.g. `NoSuchKey`.
     pub code: Cow<'static, str>,
-    /// One sentence for people.
+    /// The message, one sentence.
     pub message: Cow<'static, str>,
     /// Further children of the XML, in order: name and text, e.g. `ActualObjectSize`.
     pub details: Vec<(String, String)>,
-    /// Headers that go with it, e.g. `Content-Range`, `x-amz-delete-marker`, `Retry-After`.
+    /// Headers of the response, e.g. `Content-Range`, `x-amz-delete-marker`, `Retry-After`.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// The name of the identity whose request it refuses, for logs.
+    /// Name of the identity whose request was refused, for logs.
     pub identity: Option<Box<str>>,
 }
 
 impl S3Error {
-    /// An error without details or headers.
+    /// Creates an error without details or headers.
     pub fn new(
         status: StatusCode,
         code: impl Into<Cow<'static, str>>,
@@ -41,14 +41,14 @@ impl S3Error {
         S3Error { status, code, message, details: Vec::new(), headers: Vec::new(), identity: None }
     }
 
-    /// The same with one more child in its XML. `name` is an XML name.
+    /// Adds a child to the XML. `name` is an XML name.
     #[must_use]
     pub fn with_detail(mut self, name: &str, text: impl Into<String>) -> Self {
         self.details.push((name.to_owned(), text.into()));
         self
     }
 
-    /// The same with one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -98,24 +98,24 @@ impl S3Error {
         Self::new(StatusCode::FORBIDDEN, "AccessDenied", "Access Denied")
     }
 
-    /// 400 for a request target that cannot be read.
+    /// 400 for a request target that cannot be parsed.
     #[must_use]
     pub fn invalid_uri() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "InvalidURI", "Couldn't parse the specified URI.")
     }
 
-    /// 400 `InvalidRequest` with a sentence of its own.
+    /// 400 `InvalidRequest` with its own message.
     pub fn invalid_request(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "InvalidRequest", message)
     }
 
-    /// 400 for the argument called `name`.
+    /// 400 for the argument `name`.
     pub fn invalid_argument(name: &str, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "InvalidArgument", message)
             .with_detail("ArgumentName", name)
     }
 
-    /// 400 for a text that is no bucket's name.
+    /// 400 for an invalid bucket name.
     #[must_use]
     pub fn invalid_bucket_name(name: &str) -> Self {
         let message = "The specified bucket is not valid.";
@@ -131,7 +131,7 @@ impl S3Error {
             .with_detail("MaxSizeAllowed", max.to_string())
     }
 
-    /// 400 for a body that is not the XML that it should be.
+    /// 400 for a body that is not the expected XML.
     #[must_use]
     pub fn malformed_xml() -> Self {
         let message = "The XML you provided was not well-formed or did not validate against our \
@@ -139,7 +139,7 @@ impl S3Error {
         Self::new(StatusCode::BAD_REQUEST, "MalformedXML", message)
     }
 
-    /// 400 for a body that is larger than `max` bytes where we must hold all of it.
+    /// 400 for a body of more than `max` bytes where all of it must be buffered.
     #[must_use]
     pub fn message_too_long(max: usize) -> Self {
         let message = "Your request was too big.";
@@ -147,7 +147,7 @@ impl S3Error {
             .with_detail("MaxMessageLengthBytes", max.to_string())
     }
 
-    /// 411 for a body that must say its length and does not.
+    /// 411 for a body without the required length.
     #[must_use]
     pub fn missing_content_length() -> Self {
         let message = "You must provide the Content-Length HTTP header.";
@@ -169,7 +169,7 @@ impl S3Error {
         Self::new(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message)
     }
 
-    /// 400 `RequestTimeout`: the body did not come in time.
+    /// 400 `RequestTimeout`: the body did not arrive in time.
     #[must_use]
     pub fn request_timeout() -> Self {
         Self::new(
@@ -200,15 +200,14 @@ impl S3Error {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
-    /// Whether the key's absence was said in so many words, the only 404 that a GET may
-    /// remember (R12).
+    /// Whether the origin named the key as missing, the only 404 to a GET that becomes a negative entry (R12).
     #[must_use]
     pub fn is_no_such_key(&self) -> bool {
         self.status == StatusCode::NOT_FOUND && self.code == "NoSuchKey"
     }
 
-    /// The body (`application/xml`). `resource` is the path that was asked for; the ids are this
-    /// answer's own. A HEAD's error has no body.
+    /// Returns the body (`application/xml`). `resource` is the requested path; the ids belong to this response. The
+    /// error of a HEAD has no body.
     #[must_use]
     pub fn to_xml(&self, resource: &str, request_id: &str, host_id: &str) -> Bytes {
         let mut out = String::with_capacity(320 + resource.len());

@@ -1,8 +1,8 @@
 //! Parsing of an origin's error response.
 //!
-//! It is passed on in our own envelope, with its request ids and whatever it says about *our*
-//! credentials left out. A code is only believed when the origin wrote it, in a complete
-//! document: a bodiless 404 is `NotFound`, never `NoSuchKey` (R12).
+//! It is passed on in our own envelope, without the origin's request ids and anything about *our* credentials. A code
+//! counts only when the origin wrote it, in a complete document: a 404 without a body is `NotFound`, never `NoSuchKey`
+//! (R12).
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::status::StatusCode;
@@ -10,12 +10,12 @@ use http::status::StatusCode;
 use super::error::S3Error;
 use super::xml;
 
-/// Children of an origin's error that are kept, at most.
+/// Maximum children of an origin's error that are kept.
 const MAX_DETAILS: usize = 32;
-/// Bytes of an origin's error body that are read, at most; a real one has below 2 KiB.
+/// Maximum bytes of an origin's error body that are read; a real one has below 2 KiB.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Children that name a request of ours to the origin, or the credentials that we signed it with.
+/// Children that name our request to the origin, or the credentials that signed it.
 const DROPPED_DETAILS: [&str; 10] = [
     "RequestId",
     "HostId",
@@ -29,7 +29,7 @@ const DROPPED_DETAILS: [&str; 10] = [
     "Token-0",
 ];
 
-/// Headers of an origin's error that mean something to the client.
+/// Headers of an origin's error that matter to the client.
 const KEPT_HEADERS: [HeaderName; 10] = [
     HeaderName::from_static("x-amz-delete-marker"),
     HeaderName::from_static("x-amz-version-id"),
@@ -44,8 +44,8 @@ const KEPT_HEADERS: [HeaderName; 10] = [
 ];
 
 impl S3Error {
-    /// Reads an origin's error answer. `body` may be empty (HEAD), cut, or not XML at all; then
-    /// the code is made from the status.
+    /// Parses an origin's error response. If `body` is empty (HEAD), truncated, or not XML at all, the code follows
+    /// from the status.
     #[must_use]
     pub fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let mut error = read_xml(status, body).unwrap_or_else(|| from_status(status));
@@ -56,7 +56,7 @@ impl S3Error {
     }
 }
 
-/// The error that a complete `<Error>` document holds; `None` when it has no plausible code.
+/// Returns the error in a complete `<Error>` document; `None` if it has no plausible code.
 fn read_xml(status: StatusCode, body: &[u8]) -> Option<S3Error> {
     if body.len() > MAX_BODY {
         return None;
@@ -81,14 +81,14 @@ fn read_xml(status: StatusCode, body: &[u8]) -> Option<S3Error> {
     Some(error)
 }
 
-/// Whether a code or a child's name is of the kind that S3 uses: it is written back into XML.
+/// Whether a code or a child's name has S3's form, so that it can be written back into XML.
 fn is_plain_name(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.len() <= 128
 }
 
-/// Classification by status alone.
+/// Returns the error for a status alone.
 fn from_status(status: StatusCode) -> S3Error {
     let (code, message) = match status.as_u16() {
         301 | 308 => ("PermanentRedirect", "The bucket must be addressed at another endpoint."),

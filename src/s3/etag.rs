@@ -1,25 +1,24 @@
 //! An entity tag, byte for byte as the origin sent it.
 //!
-//! The tag is part of an object version's identity, so equality is equality of bytes, quotes
-//! included: clients pin their later ranges to exactly these. Comparing it with what a client
-//! wrote in a condition is looser (S3 accepts unquoted tags) and is a method of its own. Only one
-//! strong, quoted tag makes an answer cacheable (R2).
+//! The tag is part of an object version's identity, so equality is equality of bytes, quotes included: clients pin
+//! their later ranges to exactly these. Comparison with a client's condition is looser (S3 accepts unquoted tags) and
+//! has its own method. Only one strong, quoted tag makes a response cacheable (R2).
 
 use http::HeaderMap;
 use http::header::{self, HeaderValue};
 
-/// An `ETag` header's value, unchanged.
+/// The value of an `ETag` header, unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ETag(HeaderValue);
 
 impl ETag {
-    /// Takes the header's value as it is, strong or not.
+    /// Wraps a header value, strong or not.
     #[must_use]
     pub fn new(value: HeaderValue) -> Self {
         ETag(value)
     }
 
-    /// The one `ETag` of an answer; `None` when it has none or several.
+    /// Returns the one `ETag` of a response; `None` if it has none or several.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(header::ETAG).iter();
@@ -29,19 +28,19 @@ impl ETag {
         }
     }
 
-    /// The value, to be sent in `ETag` or `If-Match`.
+    /// Returns the value to send in `ETag` or `If-Match`.
     #[must_use]
     pub fn as_header(&self) -> &HeaderValue {
         &self.0
     }
 
-    /// The exact bytes, quotes included.
+    /// Returns the exact bytes, quotes included.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    /// Whether this is `"opaque"`: not weak, quoted, not empty, printable ASCII inside.
+    /// Whether the tag is `"opaque"`: not weak, quoted, not empty, printable ASCII inside.
     #[must_use]
     pub fn is_strong_quoted(&self) -> bool {
         self.opaque().is_some()
@@ -58,7 +57,7 @@ impl ETag {
         }
     }
 
-    /// Weak comparison, as `If-None-Match` wants it: a leading `W/` makes no difference.
+    /// Weak comparison, as `If-None-Match` requires: a leading `W/` makes no difference.
     #[must_use]
     pub fn weak_eq(&self, member: &str) -> bool {
         let member = member.trim_matches([' ', '\t']);
@@ -68,15 +67,15 @@ impl ETag {
         unquote(member).unwrap_or(member) == unquote(own).unwrap_or(own)
     }
 
-    /// The N of a multipart upload's `"…-N"`: how many parts it had.
+    /// Returns the number of parts, the N in the `"…-N"` of a multipart upload.
     #[must_use]
     pub fn part_count(&self) -> Option<u64> {
         let opaque = std::str::from_utf8(self.opaque()?).ok()?;
         super::range::exact(opaque.rsplit_once('-')?.1)
     }
 
-    /// Bytes of each part but the last, of a multipart upload of `size` bytes, where N and `size` allow one number only:
-    /// of MiB, or else of 8 MiB.
+    /// Returns the bytes of each part but the last in a multipart upload of `size` bytes, if N and `size` allow only
+    /// one whole number of MiB, or else of 8 MiB.
     #[must_use]
     pub fn part_size(&self, size: u64) -> Option<u64> {
         const MIB: u64 = 1 << 20;
@@ -90,8 +89,8 @@ impl ETag {
         only(MIB).or_else(|| only(8 * MIB))
     }
 
-    /// Returns the characters between the quotes of a strong tag. RFC 9110's etagc without obs-text, which no
-    /// client could repeat reliably.
+    /// Returns the characters between the quotes of a strong tag: RFC 9110's etagc without obs-text, which clients do
+    /// not repeat reliably.
     fn opaque(&self) -> Option<&[u8]> {
         let inner = unquote(self.0.as_bytes())?;
         let etagc = |b: &u8| matches!(b, 0x21 | 0x23..=0x7E);
@@ -99,7 +98,7 @@ impl ETag {
     }
 }
 
-/// The inside of a quoted text.
+/// Returns a text without its quotes.
 fn unquote(value: &[u8]) -> Option<&[u8]> {
     value.strip_prefix(b"\"")?.strip_suffix(b"\"")
 }

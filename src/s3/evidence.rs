@@ -13,19 +13,19 @@ use super::object_meta::{ObjectMeta, size_of_answer};
 /// The current object of a key, or one version of it, as the origin describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {
-    /// It exists.
+    /// The object exists.
     Object {
-        /// Without quotes; `None`: not told.
+        /// Without quotes; `None`: not in the response.
         etag: Option<String>,
-        /// Bytes of the whole; `None`: not told.
+        /// Bytes of the whole object; `None`: not in the response.
         size: Option<u64>,
     },
-    /// It does not exist.
+    /// The object does not exist.
     Absent,
 }
 
 impl Evidence {
-    /// Reads the head of the answer to a GET or HEAD of an object; `None`: it shows nothing.
+    /// Returns the evidence in the response head of a GET or HEAD of an object; `None`: it has none.
     #[must_use]
     pub fn of_answer(status: StatusCode, headers: &HeaderMap) -> Option<Self> {
         match status {
@@ -46,7 +46,7 @@ impl Evidence {
         }
     }
 
-    /// Whether `known` must be wrong if this is right; `None`: the object is known to be absent.
+    /// Whether the evidence contradicts `known`; `None`: the object is cached as absent.
     #[must_use]
     pub fn contradicts(&self, known: Option<&ObjectMeta>) -> bool {
         match (self, known) {
@@ -59,7 +59,7 @@ impl Evidence {
         }
     }
 
-    /// Hash of the evidence, stable within a process and never 0.
+    /// Returns a hash of the evidence, stable within a process and never 0.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         match self {
@@ -70,20 +70,20 @@ impl Evidence {
 }
 
 impl ObjectMeta {
-    /// Fingerprint of the evidence that confirms it.
+    /// Returns the fingerprint of the evidence that matches this metadata.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         fingerprint(Some(self.etag.as_bytes()), Some(self.size))
     }
 }
 
-/// [`Evidence::fingerprint`] of an object that exists; `etag` quoted or not.
+/// Returns the [`Evidence::fingerprint`] of an existing object; `etag` quoted or not.
 pub(super) fn fingerprint(etag: Option<&[u8]>, size: Option<u64>) -> u64 {
     static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
     SEED.hash_one((etag.map(opaque), size)).max(2)
 }
 
-/// The inside of an entity tag, weak or not, quoted or not, also with quotes as XML writes them.
+/// Returns the opaque part of an entity tag: weak or not, quoted or not, also with quotes escaped for XML.
 pub(super) fn opaque(etag: &[u8]) -> &[u8] {
     let etag = etag.trim_ascii();
     let etag = etag.strip_prefix(b"W/").unwrap_or(etag);
@@ -108,7 +108,7 @@ mod tests {
         ObjectMeta::from_response(StatusCode::OK, &headers(&answer)).unwrap()
     }
 
-    /// Whether an answer contradicts the object above.
+    /// Whether a response contradicts the object above.
     fn contradicts(status: u16, pairs: &[(&'static str, &'static str)]) -> bool {
         let status = StatusCode::from_u16(status).unwrap();
         let evidence = Evidence::of_answer(status, &headers(pairs));

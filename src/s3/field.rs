@@ -1,4 +1,4 @@
-//! The syntax of header fields that more than one room reads: tokens, and the options of `Connection`.
+//! Syntax of header fields shared by several modules: tokens, and the options of `Connection`.
 
 use http::header::{CONNECTION, HeaderMap, HeaderName};
 
@@ -19,7 +19,7 @@ pub(crate) fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[
     options.map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
 }
 
-/// Whether a `Connection` header names this one, so that it stays on its connection.
+/// Whether a `Connection` header names this header, so that it is hop-by-hop.
 pub(crate) fn is_connection_option(headers: &HeaderMap, name: &HeaderName) -> bool {
     connection_options(headers).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes()))
 }

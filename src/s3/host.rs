@@ -1,8 +1,9 @@
-//! The Host header: the name that a request was sent to, and the bucket in it (R24).
+//! The Host header: the host name of a request, and the bucket in it (R24).
 //!
-//! Virtual-hosted style is only what was configured: the labels before a listed domain. Everything else is path style,
-//! or refused where nothing but the connection tells who asks: there a browser that was lured to us under a name of an
-//! attacker (DNS rebinding) is no client. Names that no attacker can register are accepted in any case.
+//! Only configured domains are virtual-hosted style: the labels before a listed domain name the bucket. Any other name
+//! is path style. Where clients are authenticated by their connection alone, it is refused, to protect against DNS
+//! rebinding: a browser may have been lured here under an attacker's name. Names that no attacker can register are
+//! accepted in any case.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -13,7 +14,7 @@ use super::name::BucketName;
 /// Domains whose names only a private DNS server can resolve (Kubernetes services, ICANN's private-use TLD).
 const PRIVATE: [&str; 3] = ["svc", "cluster.local", "internal"];
 
-/// The names under which requests are accepted, and those in which a label is a bucket (R24).
+/// Host names under which requests are accepted, and domains in which a label is a bucket (R24).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostNames {
     domains: Vec<String>,
@@ -27,8 +28,8 @@ impl HostNames {
         Self { domains, accepts_any: true }
     }
 
-    /// Accepts the names of `domains` and below, and those that public DNS servers do not resolve: addresses, names of
-    /// one label, and names under `svc`, `cluster.local` and `internal`.
+    /// Accepts names in and below `domains`, and names that public DNS does not resolve: addresses, names of one label,
+    /// and names under `svc`, `cluster.local` and `internal`.
     #[must_use]
     pub fn private(domains: Vec<String>) -> Self {
         Self { domains, accepts_any: false }
@@ -62,7 +63,7 @@ pub(super) struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    /// `name`, `name:port`, `1.2.3.4:port`, `[::1]:port`; `None` for anything else.
+    /// Parses `name`, `name:port`, `1.2.3.4:port` or `[::1]:port`; `None` for anything else.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (name, rest) = match text.strip_prefix('[') {
             Some(bracketed) => bracketed.split_once(']')?,
@@ -92,13 +93,13 @@ impl<'a> Host<'a> {
         Some(Host { name, port, is_address })
     }
 
-    /// Whether no public DNS server resolves the name, so that no web page can have been loaded from it.
+    /// Whether public DNS does not resolve the name, so that no web page can have been loaded from it.
     fn is_private(&self) -> bool {
         let is_below = |domain| labels_before(&self.name, domain).is_some();
         !self.name.contains('.') || PRIVATE.into_iter().any(is_below)
     }
 
-    /// 400 for a name that this listener does not accept.
+    /// Returns the 400 for a name that this listener does not accept.
     fn unlisted(&self) -> S3Error {
         S3Error::invalid_request(format!(
             "The host '{}' is not listed in listen[].domains; auth.mode trust accepts other names only if they have one \
@@ -107,13 +108,13 @@ impl<'a> Host<'a> {
         ))
     }
 
-    /// 400 for what is no host.
+    /// Returns the 400 for an invalid host.
     pub(super) fn malformed(host: &str) -> S3Error {
         S3Error::invalid_request(format!("The host '{host}' is not a valid host name or address."))
     }
 }
 
-/// `bucket` of `bucket.domain`.
+/// Returns the `bucket` of `bucket.domain`.
 fn labels_before<'a>(name: &'a str, domain: &str) -> Option<&'a str> {
     let at = name.len().checked_sub(domain.len())?;
     // Host names are ASCII, and a domain that is not cannot be equal to any part of one.
@@ -124,7 +125,7 @@ fn labels_before<'a>(name: &'a str, domain: &str) -> Option<&'a str> {
     labels.strip_suffix('.')
 }
 
-/// A bucket's name in a request.
+/// Validates the bucket name in a request.
 pub(super) fn bucket_name(name: &str) -> Result<BucketName, S3Error> {
     BucketName::new(name).map_err(|_| S3Error::invalid_bucket_name(name))
 }
@@ -137,7 +138,7 @@ mod tests {
         ["s3.local", "EU.s3.local.", "example.org"].map(str::to_owned).into()
     }
 
-    /// The bucket in a host's name.
+    /// Returns the bucket in a host name.
     fn bucket_by(names: &HostNames, host: &str) -> Result<Option<String>, String> {
         let host = Host::parse(host).ok_or_else(|| Host::malformed(host));
         match host.and_then(|host| names.bucket(&host)) {

@@ -1,8 +1,8 @@
 //! Entries of a listing that streams to a client: keys with their `ETag` and size.
 //!
 //! The document is not parsed as a whole. Keys are found by their tags, and only the entries of cached keys are read
-//! further. An unusual document shows fewer entries, never wrong bytes: evidence only makes metadata stale (R34).
-//! Between two pieces the scanner holds the unfinished end, at most [`MAX_HELD`] bytes.
+//! further. An unusual document yields fewer entries, never wrong bytes: evidence only makes metadata stale (R34).
+//! Between two pieces the scanner keeps the unfinished end, at most [`MAX_HELD`] bytes.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use super::evidence::{Evidence, fingerprint, opaque};
 use super::range::exact;
 use super::target::{Query, decode, is_presigned};
 
-/// Query names of a listing, besides those of its signature.
+/// Query parameters of a listing, besides those of its signature.
 const LISTING_QUERY: [&str; 13] = [
     "list-type",
     "prefix",
@@ -32,16 +32,16 @@ const LISTING_QUERY: [&str; 13] = [
     "x-id",
 ];
 
-/// The longest part of an entry that precedes its key.
+/// Maximum bytes of an entry before its key.
 const TAIL: usize = 512;
-/// Longer entries show nothing.
+/// Maximum bytes of an entry; longer ones are ignored.
 const MAX_HELD: usize = 16 << 10;
-/// Bytes of a piece that are scanned together with the unfinished end of the last one.
+/// Bytes of a piece that are scanned together with the unfinished end of the previous one.
 const STITCH: usize = 1 << 10;
-/// Bytes that are jumped over behind a key that does not matter: at first, and after many of them at most.
+/// Bytes skipped after an irrelevant key: initially, and at most after many of them.
 const JUMP: (usize, usize) = (2 << 10, 64 << 10);
 
-/// `ListObjects`, `ListObjectsV2` or `ListObjectVersions`, as far as it decides which keys are left out.
+/// The parameters of a `ListObjects`, `ListObjectsV2` or `ListObjectVersions` that decide which keys it omits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListRequest {
     prefix: String,
@@ -50,7 +50,7 @@ pub struct ListRequest {
 }
 
 impl ListRequest {
-    /// Reads a request on a bucket; `None`: it is no listing of keys, or has a parameter that is not known here.
+    /// Parses a request on a bucket; `None`: it is no listing of keys, or has an unknown parameter.
     #[must_use]
     pub fn of(method: &Method, query: &Query) -> Option<Self> {
         let known = |name: &str| LISTING_QUERY.contains(&name) || is_presigned(name);
@@ -64,7 +64,7 @@ impl ListRequest {
         })
     }
 
-    /// The common prefix that stands for `key` in the listing; `None`: the key is listed itself.
+    /// Returns the common prefix that replaces `key` in the listing; `None`: the key itself is listed.
     #[must_use]
     pub fn common_prefix<'a>(&self, key: &'a str) -> Option<&'a str> {
         let delimiter = self.delimiter.as_deref()?;
@@ -79,9 +79,9 @@ impl ListRequest {
 pub enum EntryState<'a> {
     /// An object, and the current version of its key.
     Object {
-        /// As it is written.
+        /// The tag as written in the document.
         etag: Option<&'a [u8]>,
-        /// Bytes.
+        /// Size in bytes.
         size: Option<u64>,
     },
     /// A delete marker is the current version.
@@ -93,7 +93,7 @@ pub enum EntryState<'a> {
 }
 
 impl EntryState<'_> {
-    /// [`Evidence::fingerprint`], without making one.
+    /// Returns the [`Evidence::fingerprint`] without building the evidence.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         match self {
@@ -116,7 +116,7 @@ impl EntryState<'_> {
     }
 }
 
-/// Searches for a tag, first where it was last time: entries of a listing are alike.
+/// Searches for an XML tag, first at its last offset, since the entries of a listing are alike.
 #[derive(Debug)]
 struct Tag {
     text: &'static [u8],
@@ -140,7 +140,7 @@ impl Tag {
         Some(at)
     }
 
-    /// The text behind the tag, as it is written.
+    /// Returns the text after the tag, as written.
     fn text_in<'a>(&self, entry: &'a [u8]) -> Option<&'a [u8]> {
         let text = &entry[self.find(entry)? + self.text.len()..];
         Some(text[..memchr(b'<', text)?].trim_ascii())
@@ -191,23 +191,23 @@ impl Tags {
     }
 }
 
-/// An entry of which only the key was read.
+/// An entry of which only the key was parsed.
 pub struct ListedEntry<'a> {
     tags: &'a Tags,
-    /// Between the end of the previous key and the tag of this one.
+    /// Bytes between the end of the previous key and the tag of this one.
     before: &'a [u8],
-    /// From the end of the key on.
+    /// Bytes from the end of the key on.
     after: &'a [u8],
-    /// The key itself.
+    /// The key.
     pub key: Cow<'a, [u8]>,
 }
 
 /// Receives the entries of a listing in order.
 pub trait ListingVisitor {
-    /// Takes a key alone; true: neither its entry nor any before it in the order of keys matters.
+    /// Receives a key alone; true: neither its entry nor any before it in key order is relevant.
     fn skip(&mut self, key: &[u8]) -> bool;
 
-    /// Takes an entry that was not skipped; false: it must be visited again when more has arrived.
+    /// Receives an entry that was not skipped; false: it must be visited again when more has arrived.
     fn visit(&mut self, entry: &ListedEntry<'_>) -> bool;
 }
 
@@ -220,13 +220,13 @@ pub struct ListingScanner {
 }
 
 impl ListingScanner {
-    /// Of the answer to `request`.
+    /// Creates a scanner for the response to `request`.
     #[must_use]
     pub fn new(request: &ListRequest) -> Self {
         Self { encoded: request.encoded, held: Vec::new(), tags: Tags::new() }
     }
 
-    /// Shows the entries whose keys have arrived.
+    /// Visits the entries whose keys have arrived.
     pub fn push(&mut self, mut piece: &[u8], visitor: &mut impl ListingVisitor) {
         while !self.held.is_empty() && !piece.is_empty() {
             let (before, taken) = (self.held.len(), piece.len().min(STITCH));
@@ -283,13 +283,13 @@ impl ListingScanner {
         }
     }
 
-    /// Where the text of the next key begins and ends.
+    /// Returns the start and the end of the text of the next key.
     fn find_key(&self, data: &[u8], from: usize) -> Option<(usize, usize)> {
         let at = from + self.tags.key.find(data.get(from..)?)? + self.tags.key.text.len();
         Some((at, at + memchr(b'<', &data[at..])?))
     }
 
-    /// The key as bytes of UTF-8; `None`: it is none.
+    /// Returns the key in UTF-8; `None`: it is invalid.
     fn key<'a>(&self, text: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         if memchr3(b'&', b'%', b'+', text).is_none() {
             return Some(Cow::Borrowed(text));
@@ -307,13 +307,13 @@ fn longer(jump: usize) -> usize {
     (jump * 2).clamp(JUMP.0, JUMP.1)
 }
 
-/// After one that led beyond the last key; none when it was the shortest.
+/// Shortens a jump that led past the last relevant key; to zero from the shortest.
 fn shorter(jump: usize) -> usize {
     if jump > JUMP.0 { (jump / 8).max(JUMP.0) } else { 0 }
 }
 
 impl ListedEntry<'_> {
-    /// Reads the rest of the entry.
+    /// Parses the rest of the entry.
     #[must_use]
     pub fn state(&self) -> EntryState<'_> {
         let Some((element, head)) = self.element() else { return EntryState::Other };
@@ -332,7 +332,7 @@ impl ListedEntry<'_> {
         }
     }
 
-    /// The innermost known element around the key, and what it holds before the key.
+    /// Returns the innermost known element around the key, and its content before the key.
     fn element(&self) -> Option<(&Element, &[u8])> {
         let elements = &self.tags.elements;
         if let Some(element) = elements.iter().find(|known| self.before.ends_with(known.open)) {
@@ -359,7 +359,7 @@ mod tests {
         Evidence::Object { etag: Some(etag.to_owned()), size: Some(size) }
     }
 
-    /// Keys with their evidence, of those from a first key on.
+    /// Keys with their evidence, from a first key on.
     struct Found(Vec<(String, Option<Evidence>)>, &'static str);
 
     impl ListingVisitor for Found {
@@ -378,7 +378,7 @@ mod tests {
         }
     }
 
-    /// The evidence of each key from `first` on, with the bytes in pieces of `size`.
+    /// Returns the evidence of each key from `first` on, with the bytes in pieces of `size`.
     fn listed_from(
         first: &'static str,
         body: &str,

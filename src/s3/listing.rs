@@ -1,5 +1,5 @@
-//! Reads of a bucket that may be remembered for a moment where a rule says so (R27): `ListObjectsV2` and
-//! `HeadBucket`, by allow-list as every cached read (R16).
+//! Bucket reads that a rule may cache for a moment (R27): `ListObjectsV2` and `HeadBucket`, by allow-list like every
+//! cached read (R16).
 
 use http::header::HeaderMap;
 use http::method::Method;
@@ -8,7 +8,7 @@ use super::operation::Parsed;
 use super::read::{demands_freshness, plain_header};
 use super::target::Query;
 
-/// Query names that a list may have, besides the signature's and `x-id`.
+/// Query parameters of a list, besides the signature's and `x-id`.
 const LIST_QUERY: [&str; 8] = [
     "list-type",
     "prefix",
@@ -20,22 +20,22 @@ const LIST_QUERY: [&str; 8] = [
     "fetch-owner",
 ];
 
-/// Changes nothing of the answer, nor does a presigned signature.
+/// Query parameter without effect on the response.
 const SILENT: &str = "x-id";
 
-/// A list of a bucket's keys, or the question whether the bucket is there.
+/// A list of a bucket's keys, or a check that the bucket exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     /// Common prefix of the listed keys; `None`: the request lists no keys.
     pub prefix: Option<String>,
-    /// All that decides the answer: method and query, in one order whatever the client's.
+    /// Everything that decides the response: method and query, in a canonical order.
     pub question: String,
-    /// The client demands freshness.
+    /// Whether the client demands freshness.
     pub no_cache: bool,
 }
 
 impl Listing {
-    /// The listing that a request is; `None` when it is another one, or asks for what is not known here.
+    /// Parses a listing; `None`: the request is another one, or has an unknown parameter.
     #[must_use]
     pub fn of(
         method: &Method,
@@ -65,7 +65,7 @@ impl Listing {
     }
 }
 
-/// Version 2, every name known, and none twice.
+/// Whether the query is version 2 of a list, with known parameters only and none repeated.
 fn is_list(query: &Query) -> bool {
     let once = |name: &str| query.iter().filter(|(n, _)| *n == name).count() == 1;
     let known = |(name, _): (&str, Option<&str>)| LIST_QUERY.contains(&name) && once(name);

@@ -1,10 +1,9 @@
 //! The vocabulary of S3: names, requests, ranges, conditions, metadata, errors.
 //!
-//! Pure: text and headers in, values out. No I/O, no async, no clock, and no type of the HTTP
-//! server; everything above builds on it and it builds on nothing of ours. Where S3, the RFCs and
-//! the servers in use disagree, S3 decides, and the doubtful case is never answered from the
-//! cache: [`operation`] lets only an allow-list of requests through as reads (R16), and
-//! [`object_meta`] admits only answers whose version and size are certain (R2).
+//! Pure: text and headers in, values out. No I/O, no async, no clock, and no type of the HTTP server; it depends on no
+//! other module of hotset. Where S3, the RFCs and common servers disagree, S3 decides, and a doubtful request is never
+//! answered from the cache: [`operation`] lets only an allow-list of requests through as reads (R16), and
+//! [`object_meta`] admits only responses whose version and size are certain (R2).
 
 mod account;
 mod address;

@@ -1,9 +1,8 @@
-//! Names: of a bucket, of a key, and of one object behind one origin (R1).
+//! Names of a bucket, of a key, and of one object behind one origin (R1).
 //!
-//! An [`ObjectId`] is what every cached thing is filed under: it carries the realm (origin and
-//! credential domain), so that bytes of one origin are never found under another. Names are
-//! cheap to clone and compare. They say nothing about versions, requests or encodings: a key is
-//! kept as its decoded text, verbatim, with its `//`, `.` and `..`.
+//! An [`ObjectId`] is the key of every cache entry: it includes the realm (origin and credential domain), so that bytes
+//! of one origin are never found under another. Names are cheap to clone and compare. They are independent of versions,
+//! requests and encodings: a key is its decoded text, verbatim, with its `//`, `.` and `..`.
 
 use std::collections::hash_map::{DefaultHasher, RandomState};
 use std::fmt;
@@ -19,7 +18,7 @@ const MIN_BUCKET: usize = 3;
 /// Longest key in bytes of UTF-8 (S3 User Guide, "Naming Amazon S3 objects").
 pub const MAX_KEY: usize = 1024;
 
-/// Why a text is not a bucket name or a key.
+/// Reason for which a text is not a bucket name or a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     /// The text is empty.
@@ -31,9 +30,9 @@ pub enum InvalidName {
     /// Longer than `max` bytes; it has `length`.
     #[error("the name has {length} bytes, more than {max}")]
     TooLong {
-        /// Bytes that it has.
+        /// Its length in bytes.
         length: usize,
-        /// Bytes that it may have.
+        /// The maximum length in bytes.
         max: usize,
     },
     /// A character that a bucket name may not have, or nothing but dots.
@@ -41,21 +40,21 @@ pub enum InvalidName {
     BadCharacter,
 }
 
-/// An origin's endpoint together with the credential domain that its answers belong to (R1).
+/// An origin's endpoint together with the credential domain of its responses (R1).
 ///
 /// Two realms are equal when both parts are; nothing is shared between different realms.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Realm(Arc<str>);
 
 impl Realm {
-    /// The realm of an endpoint (as configured) and a credential domain (as configured).
+    /// Creates the realm of an endpoint and a credential domain, both as configured.
     #[must_use]
     pub fn new(endpoint: &str, credential_domain: &str) -> Self {
         // The length in front makes the joined text unambiguous whatever the parts contain.
         Realm(format!("{}:{endpoint} {credential_domain}", endpoint.len()).into())
     }
 
-    /// The realm as one text, different for different realms; fit to be stored.
+    /// Returns the realm as one text, unique per realm and suitable for storage.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -71,8 +70,8 @@ impl fmt::Debug for Realm {
 /// A bucket's name: 3 to 255 of `[A-Za-z0-9._-]`, not only dots; before it, on Ceph, a tenant of `[A-Za-z0-9_]` and a
 /// colon (Ceph Object Gateway, "RGW Multi-tenancy").
 ///
-/// More lenient than what S3 lets be created today, since old buckets and other servers have such
-/// names; strict enough that a name is one path segment which no server takes for a relative one.
+/// More lenient than S3's rules for new buckets, since old buckets and other servers have such names; strict enough
+/// that a name is one path segment which no server takes for a relative one.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BucketName(Arc<str>);
 
@@ -103,13 +102,13 @@ impl BucketName {
         Ok(BucketName(name.into()))
     }
 
-    /// The name without its tenant, under which the tenant itself knows the bucket; `None` when it names no tenant.
+    /// Returns the name without its tenant, as the tenant itself uses it; `None`: it has no tenant.
     #[must_use]
     pub fn without_tenant(&self) -> Option<Self> {
         self.0.split_once(':').map(|(_, bucket)| BucketName(bucket.into()))
     }
 
-    /// The name's text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -151,7 +150,7 @@ impl ObjectKey {
         }
     }
 
-    /// The key's text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -176,8 +175,8 @@ impl fmt::Debug for ObjectKey {
     }
 }
 
-/// One object of one realm (R1): its current version, or the one that a version id names; as its owner's keys read
-/// it, or as a requester who pays. A clone costs one counter.
+/// Identity of one object in one realm (R1): its current version or the one with a version id, read as the owner or as
+/// a requester who pays. A clone increments one counter.
 #[derive(Clone)]
 pub struct ObjectId(Arc<Inner>);
 
@@ -187,7 +186,7 @@ struct Inner {
     key: ObjectKey,
     hash: u64,
     bucket_hash: u64,
-    /// How it is asked for, when not by its name alone.
+    /// Further parts of the identity: version and payer; `None`: the name alone.
     variant: Option<Variant>,
 }
 
@@ -195,12 +194,12 @@ struct Variant {
     version: Option<VersionId>,
     pays: bool,
     of: ObjectId,
-    /// Of all the others.
+    /// Hash of all other fields.
     hash: u64,
 }
 
 impl ObjectId {
-    /// Puts the parts together and hashes them once.
+    /// Builds the identity and hashes it once.
     #[must_use]
     pub fn new(realm: &Realm, bucket: BucketName, key: ObjectKey) -> Self {
         let mut hasher = bucket_hasher(realm, &bucket);
@@ -211,14 +210,14 @@ impl ObjectId {
         ObjectId(Arc::new(Inner { realm, bucket, key, hash, bucket_hash, variant: None }))
     }
 
-    /// One version of this object.
+    /// Returns the identity of one version of this object.
     #[must_use]
     pub fn at(&self, version: VersionId) -> Self {
         self.with(Some(version), self.pays())
     }
 
-    /// The same for a requester who pays (`x-amz-request-payer`): what the origin gives to one who does, it may
-    /// refuse to others.
+    /// Returns the identity for a requester who pays (`x-amz-request-payer`): the origin may refuse to others what it
+    /// returns to a payer.
     #[must_use]
     pub fn paid(&self) -> Self {
         self.with(self.version().cloned(), true)
@@ -234,19 +233,19 @@ impl ObjectId {
         ObjectId(Arc::new(Inner { realm, bucket, key, hash: object_hash, bucket_hash, variant }))
     }
 
-    /// The object by its name alone: itself, unless it is asked for in another way.
+    /// Returns the identity of the object by its name alone.
     #[must_use]
     pub fn object(&self) -> &ObjectId {
         self.0.variant.as_ref().map_or(self, |variant| &variant.of)
     }
 
-    /// Whether it is asked for by more than its name.
+    /// Whether the identity has more than a name: a version or a payer.
     #[must_use]
     pub fn is_variant(&self) -> bool {
         self.0.variant.is_some()
     }
 
-    /// The version named; `None`: the current one.
+    /// Returns the version; `None`: the current one.
     #[must_use]
     pub fn version(&self) -> Option<&VersionId> {
         self.0.variant.as_ref()?.version.as_ref()
@@ -258,37 +257,37 @@ impl ObjectId {
         self.0.variant.as_ref().is_some_and(|variant| variant.pays)
     }
 
-    /// A hash of realm and bucket, the same for all keys in it; else as [`ObjectId::hash64`].
+    /// Returns a hash of realm and bucket, the same for all keys in it; otherwise like [`ObjectId::hash64`].
     #[must_use]
     pub fn hash_bucket(realm: &Realm, bucket: &BucketName) -> u64 {
         bucket_hasher(realm, bucket).finish()
     }
 
-    /// [`ObjectId::hash_bucket`] of its own bucket, at no cost.
+    /// Returns the stored [`ObjectId::hash_bucket`] of the bucket.
     #[must_use]
     pub fn bucket_hash64(&self) -> u64 {
         self.0.bucket_hash
     }
 
-    /// The origin and credential domain that the object belongs to.
+    /// Returns the origin and credential domain of the object.
     #[must_use]
     pub fn realm(&self) -> &Realm {
         &self.0.realm
     }
 
-    /// The bucket that holds it.
+    /// Returns the bucket.
     #[must_use]
     pub fn bucket(&self) -> &BucketName {
         &self.0.bucket
     }
 
-    /// Its key in that bucket.
+    /// Returns the key.
     #[must_use]
     pub fn key(&self) -> &ObjectKey {
         &self.0.key
     }
 
-    /// A hash of realm, bucket and key, the same for all versions, to choose a stripe or a shard with.
+    /// Returns a hash of realm, bucket and key, the same for all versions, for choosing a stripe or a shard.
     ///
     /// Seeded anew in each process, so that nobody can choose keys which collide: it must never
     /// be stored or sent. Equal hashes do not mean equal objects.
@@ -298,7 +297,7 @@ impl ObjectId {
     }
 }
 
-/// Hashes of the objects of one bucket, by their keys.
+/// Hasher of the keys in one bucket.
 pub struct ObjectHasher(DefaultHasher);
 
 impl ObjectHasher {
@@ -307,7 +306,7 @@ impl ObjectHasher {
         Self(bucket_hasher(realm, bucket))
     }
 
-    /// [`ObjectId::hash64`] of the object with this key.
+    /// Returns the [`ObjectId::hash64`] of the object with this key.
     #[must_use]
     pub fn hash64(&self, key: &str) -> u64 {
         let mut hasher = self.0.clone();
@@ -322,7 +321,7 @@ fn bucket_hasher(realm: &Realm, bucket: &BucketName) -> DefaultHasher {
     hasher
 }
 
-/// The seed of this process's [`ObjectId::hash64`].
+/// Returns this process's seed of [`ObjectId::hash64`].
 fn seed() -> &'static RandomState {
     static SEED: OnceLock<RandomState> = OnceLock::new();
     SEED.get_or_init(RandomState::new)
@@ -349,7 +348,7 @@ impl Hash for ObjectId {
     }
 }
 
-/// `bucket/key`, for logs and rules; all else is left out.
+/// Writes `bucket/key`, for logs and rules; everything else is left out.
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.bucket, self.0.key)

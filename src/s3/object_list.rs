@@ -1,13 +1,13 @@
 //! A page of `ListObjectsV2`: keys, sizes and the continuation token.
 //!
-//! Keys are asked for with `encoding-type=url`, since XML 1.0 cannot hold each character that a key may have; a
-//! server that does not know that sends them as they are and does not say `EncodingType`.
+//! Keys are requested with `encoding-type=url`, since XML 1.0 cannot represent every character of a key. A server
+//! without support for it sends them unencoded and omits `EncodingType`.
 
 use super::name::ObjectKey;
 use super::target::decode;
 use super::xml::{self, Malformed};
 
-/// The document is no page of a list.
+/// The document is not a page of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a ListObjectsV2 response")]
 pub struct NotAList;
@@ -15,7 +15,7 @@ pub struct NotAList;
 /// A page of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObjectPage {
-    /// Keys and sizes in bytes, in the order of the answer. What cannot be a key of ours is left out.
+    /// Keys and sizes in bytes, in the order of the response. Invalid keys are left out.
     pub objects: Vec<(ObjectKey, u64)>,
     /// The `continuation-token` of the next page; `None` after the last.
     pub next: Option<String>,
@@ -33,11 +33,11 @@ struct Reading {
 }
 
 impl ObjectPage {
-    /// Reads the body of an answer.
+    /// Parses the body of a response.
     ///
     /// # Errors
-    /// [`NotAList`] when it is not well-formed, an object lacks its key or size, or it is not the last page and
-    /// does not say how to go on.
+    /// [`NotAList`] when it is not well-formed, an object lacks its key or size, or a continuation token is missing on
+    /// a page that is not the last.
     pub fn parse(body: &[u8]) -> Result<Self, NotAList> {
         let mut reading = Reading::default();
         xml::walk(body, |path, text| reading.element(path, text)).map_err(|_| NotAList)?;

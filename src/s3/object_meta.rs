@@ -1,9 +1,9 @@
 //! Metadata of one object version, from an origin response.
 //!
-//! The gate of R2: an answer without one strong `ETag`, a certain size and Last-Modified is never
-//! admitted. What is kept is an allow-list of headers that describe the object itself; whatever
-//! belongs to the one answer (dates, request ids, parts, charges, R13) or to another range
-//! (checksums) is left out, since a kept header is replayed on every later 200, 206 and HEAD.
+//! The gate of R2: a response without one strong `ETag`, a certain size and Last-Modified is never admitted. An
+//! allow-list of headers that describe the object itself is kept. Headers of a single response (dates, request ids,
+//! parts, charges, R13) or of another range (checksums) are left out, since a kept header is replayed on every later
+//! 200, 206 and HEAD.
 
 use std::ops::Range;
 use std::time::SystemTime;
@@ -22,7 +22,7 @@ const MP_PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count
 const VERSION_ID: &str = "x-amz-version-id";
 const CUSTOMER_ALGORITHM: &str = "x-amz-server-side-encryption-customer-algorithm";
 
-/// One version of an object: its identity, its size, and what to say of it.
+/// Metadata of one version of an object: its identity, its size, and its response headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectMeta {
     /// Strong and quoted.
@@ -40,11 +40,11 @@ pub struct ObjectMeta {
     pub checksums: Option<Vec<(HeaderName, HeaderValue)>>,
     /// Its parts, as far as they are known.
     pub parts: Parts,
-    /// The object's own Cache-Control says `no-store` or `private` (R13).
+    /// Whether the object's own Cache-Control contains `no-store` or `private` (R13).
     pub no_store: bool,
 }
 
-/// Why an answer is streamed once and not admitted (R2).
+/// Reason for which a response is streamed once and not admitted (R2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotCacheable {
     /// Neither 200 nor 206.
@@ -53,7 +53,7 @@ pub enum NotCacheable {
     /// No `ETag`, several, a weak one or an unquoted one.
     #[error("the answer has not one strong, quoted ETag")]
     NoStrongETag,
-    /// The object's size is not told.
+    /// No size of the object.
     #[error("the answer does not tell the object's size")]
     NoSize,
     /// Content-Length and Content-Range contradict each other.
@@ -62,20 +62,19 @@ pub enum NotCacheable {
     /// No Last-Modified, several, or not a date.
     #[error("the answer has not one Last-Modified date")]
     NoLastModified,
-    /// The answer to a request for a part is the whole object, or is not said to be a part of it.
+    /// The response to a request for a part is the whole object, or does not identify the part.
     #[error("the answer is not of a part")]
     NotAPart,
-    /// Encrypted with a key that only the client has (SSE-C).
+    /// Encrypted with a customer-provided key (SSE-C).
     #[error("the object is encrypted with the customer's key")]
     CustomerKey,
 }
 
 impl ObjectMeta {
-    /// Reads the header of an answer to GET or HEAD that was asked for in checksum mode and
-    /// without `Origin`, `partNumber` or `response-*`.
+    /// Parses the head of a response to a GET or HEAD in checksum mode, without `Origin`, `partNumber` or `response-*`.
     ///
     /// # Errors
-    /// When the version or size is not certain: the answer must not be admitted (R2).
+    /// When the version or size is not certain: the response must not be admitted (R2).
     pub fn from_response(status: StatusCode, headers: &HeaderMap) -> Result<Self, NotCacheable> {
         let (size, whole) = match status {
             StatusCode::OK => (content_length(headers).ok_or(NotCacheable::NoSize)?, true),
@@ -110,12 +109,12 @@ impl ObjectMeta {
         })
     }
 
-    /// Reads the header of an answer to a GET or HEAD of part `number`, which was asked for in checksum mode.
+    /// Parses the head of a response to a GET or HEAD of part `number` in checksum mode.
     ///
-    /// A 200 is never believed: some servers answer with the whole object, or with the part's own size and `ETag`.
+    /// A 200 is never accepted: some servers answer with the whole object, or with the part's own size and `ETag`.
     ///
     /// # Errors
-    /// As [`ObjectMeta::from_response`], and when the answer is not of a part.
+    /// As [`ObjectMeta::from_response`], and when the response is not of a part.
     pub fn from_part(
         status: StatusCode,
         headers: &HeaderMap,
@@ -132,7 +131,7 @@ impl ObjectMeta {
         Ok(ObjectMeta { parts: Parts::one(part, count), ..meta })
     }
 
-    /// Takes over from what was known of the same version what this answer could not know.
+    /// Adds what is known of the same version and missing here.
     pub fn complete_from(&mut self, known: &ObjectMeta) {
         debug_assert!(self.same_version(known));
         if self.checksums.is_none() {
@@ -141,21 +140,21 @@ impl ObjectMeta {
         self.parts.add(&known.parts);
     }
 
-    /// Whether its own `Cache-Control` wants the origin asked before each reuse: `no-cache` or `max-age=0` (R13).
+    /// Whether the object's own `Cache-Control` requires validation before each reuse: `no-cache` or `max-age=0` (R13).
     #[must_use]
     pub fn requires_validation(&self) -> bool {
         let lines = self.headers.iter().filter(|(name, _)| *name == header::CACHE_CONTROL);
         requires_validation(lines.map(|(_, value)| value))
     }
 
-    /// Whether both are of the same version: the blocks of one are the blocks of the other (R10).
+    /// Whether both describe the same version, so that their blocks are the same (R10).
     #[must_use]
     pub fn same_version(&self, other: &ObjectMeta) -> bool {
         self.etag == other.etag && self.size == other.size && self.version_id == other.version_id
     }
 }
 
-/// Bytes of the whole object, as far as an answer tells.
+/// Returns the bytes of the whole object, if the response tells them.
 pub(super) fn size_of_answer(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
     match status {
         StatusCode::OK => content_length(headers),
@@ -164,7 +163,7 @@ pub(super) fn size_of_answer(status: StatusCode, headers: &HeaderMap) -> Option<
     }
 }
 
-/// The value of a header that must be there exactly once, in visible ASCII.
+/// Returns the value of a header that must occur exactly once, in visible ASCII.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -173,7 +172,7 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     }
 }
 
-/// Bytes of the body, unless a transfer coding decides that (RFC 9112 section 6.3).
+/// Returns the bytes of the body, unless a transfer coding decides that (RFC 9112 section 6.3).
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return None;
@@ -181,7 +180,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     exact(one(headers, &header::CONTENT_LENGTH)?.trim())
 }
 
-/// A 206's range and the object's size.
+/// Returns a 206's range and the object's size.
 fn content_range(headers: &HeaderMap) -> Result<(Range<u64>, u64), NotCacheable> {
     let value = one(headers, &header::CONTENT_RANGE).ok_or(NotCacheable::NoSize)?;
     let ContentRange { range, size } = ContentRange::parse(value).ok_or(NotCacheable::NoSize)?;
@@ -197,8 +196,8 @@ fn is_of_length(range: &Range<u64>, headers: &HeaderMap) -> bool {
     content_length(headers).is_none_or(|length| length == range.end - range.start)
 }
 
-/// Whether a 206 announces another number of bytes than its `Content-Range` names: its body is cut, or is not of that
-/// range (RFC 9110 section 14.4).
+/// Whether the Content-Length of a 206 differs from its `Content-Range`: its body is truncated, or is not of that range
+/// (RFC 9110 section 14.4).
 #[must_use]
 pub fn announces_another_length(status: StatusCode, headers: &HeaderMap) -> bool {
     let range = one(headers, &header::CONTENT_RANGE).and_then(ContentRange::parse);

@@ -1,9 +1,8 @@
 //! Classification of requests: reads that the cache may answer, and requests that pass through.
 //!
-//! By allow-list (R16): only a GET or HEAD of a key whose every query name and `x-amz-*` header
-//! is known to leave the bytes alone is a [`Read`]. All else is passed through, with the
-//! [`Effect`] that it may have on what is cached (R8). Nothing here knows who is asking or
-//! whether they may.
+//! By allow-list (R16): only a GET or HEAD of a key whose every query parameter and `x-amz-*` header is known not to
+//! affect the bytes is a [`Read`]. All else passes through, with its possible [`Effect`] on cached objects (R8).
+//! Authentication and authorization are handled elsewhere.
 
 use http::header::{HeaderMap, HeaderName};
 use http::method::Method;
@@ -21,16 +20,16 @@ pub use super::read::{Read, ReadMethod};
 
 const METHOD_OVERRIDES: [&str; 2] = ["x-http-method", "x-method-override"];
 
-/// A request understood.
+/// A parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
-    /// The bucket named, in either style.
+    /// The bucket, in either style.
     pub bucket: Option<BucketName>,
-    /// The key named; only with a bucket.
+    /// The key; only with a bucket.
     pub key: Option<ObjectKey>,
     /// The whole query, signature parameters included.
     pub query: Query,
-    /// The bucket came from the host name.
+    /// Whether the bucket came from the host name.
     pub virtual_hosted: bool,
     /// The operation.
     pub operation: Operation,
@@ -41,24 +40,24 @@ pub struct Parsed {
 pub enum Operation {
     /// A read that the cache may answer.
     Read(Read),
-    /// Anything else, with what it may change.
+    /// Anything else, with its possible effect on cached objects.
     PassThrough(Effect),
 }
 
 impl Parsed {
-    /// The object named, when both bucket and key are.
+    /// Returns bucket and key, if both are named.
     #[must_use]
     pub fn object(&self) -> Option<(&BucketName, &ObjectKey)> {
         self.bucket.as_ref().zip(self.key.as_ref())
     }
 
-    /// Whether the keys that it deletes are in its body.
+    /// Whether the keys to delete are in the body.
     #[must_use]
     pub fn is_listed_in_body(&self) -> bool {
         matches!(self.operation, Operation::PassThrough(Effect::ListedInBody(_)))
     }
 
-    /// The encoded path for an origin addressed by path: `/bucket/key`, `/bucket` or `/`.
+    /// Returns the encoded path for an origin addressed by path: `/bucket/key`, `/bucket` or `/`.
     #[must_use]
     pub fn path_style(&self) -> String {
         let bucket = self.bucket.as_ref().map_or("", BucketName::as_str);
@@ -68,7 +67,7 @@ impl Parsed {
         }
     }
 
-    /// The encoded path for an origin addressed by `bucket.host`: `/key` or `/`.
+    /// Returns the encoded path for an origin addressed by `bucket.host`: `/key` or `/`.
     #[must_use]
     pub fn virtual_style(&self) -> String {
         let key = self.key.as_ref().map_or("", ObjectKey::as_str);
@@ -79,9 +78,9 @@ impl Parsed {
 /// Parses a request. `names` are those of the listener (R24).
 ///
 /// # Errors
-/// 400: `InvalidURI` (escapes, UTF-8, form), `InvalidBucketName`, `KeyTooLongError`,
-/// `InvalidRequest` (a host that is not ours, or not the target's; `response-*` without a
-/// signature; a header that overrides the method) or `InvalidArgument` (control bytes in `response-*`, R18).
+/// 400: `InvalidURI` (escapes, UTF-8, form), `InvalidBucketName`, `KeyTooLongError`, `InvalidRequest` (a host that is
+/// not ours, or not the target's; `response-*` without a signature; a header that overrides the method) or
+/// `InvalidArgument` (control bytes in `response-*`, R18).
 pub fn parse(head: &RequestHead<'_>, names: &HostNames) -> Result<Parsed, S3Error> {
     let Address { bucket, key, query, virtual_hosted } = locate(head.raw_target, head.host, names)?;
     let read = match (read_method(head.method), &key) {
@@ -98,8 +97,8 @@ pub fn parse(head: &RequestHead<'_>, names: &HostNames) -> Result<Parsed, S3Erro
     Ok(Parsed { bucket, key, query, virtual_hosted, operation })
 }
 
-/// Refuses a header by which some servers take a GET for another method: S3 knows none, and what is allowed, and
-/// invalidated, goes by the method. What the cache answers has none of these (R16).
+/// Refuses headers that make some servers treat a GET as another method. S3 knows none, and authorization and
+/// invalidation go by the method. Reads from the cache have none of these (R16).
 fn refuse_method_override(headers: &HeaderMap) -> Result<(), S3Error> {
     let mut names = headers.keys().map(HeaderName::as_str);
     let is_override = |name: &&str| METHOD_OVERRIDES.iter().any(|start| name.starts_with(start));

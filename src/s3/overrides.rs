@@ -1,7 +1,7 @@
-//! `response-*`: response headers that one signed request overrides.
+//! `response-*` parameters: response headers overridden by one signed request.
 //!
-//! They apply to that request's 200 or 206 only and are never stored. S3 takes them from signed
-//! requests alone; what could not be a header's value, or could be two headers, is refused (R18).
+//! They apply to that request's 200 or 206 only and are never stored. S3 accepts them in signed requests only; a value
+//! that is not a valid header value, or could become two headers, is refused (R18).
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -24,8 +24,7 @@ const OVERRIDES: [(&str, HeaderName); 6] = [
 pub struct ResponseOverrides(Vec<(HeaderName, HeaderValue)>);
 
 impl ResponseOverrides {
-    /// Those of a query; `None` when one has no value or is not ASCII: then the origin decides
-    /// how it is sent.
+    /// Parses those of a query; `None` if one has no value or is not ASCII: then the origin decides how it is sent.
     pub(super) fn of(query: &Query) -> Option<Self> {
         let mut found = Vec::new();
         if query.is_empty() {
@@ -43,18 +42,18 @@ impl ResponseOverrides {
         Some(ResponseOverrides(found))
     }
 
-    /// Whether none is overridden.
+    /// Whether no header is overridden.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The headers and their values.
+    /// Iterates over the headers and their values.
     pub fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
         self.0.iter()
     }
 
-    /// Replaces them in the header of a 200 or 206.
+    /// Overrides the headers in the head of a 200 or 206.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.0 {
             headers.insert(name.clone(), value.clone());
@@ -62,7 +61,7 @@ impl ResponseOverrides {
     }
 }
 
-/// Whether this query name overrides a response header.
+/// Whether this query parameter overrides a response header.
 pub(super) fn is_override(name: &str) -> bool {
     OVERRIDES.iter().any(|(known, _)| *known == name)
 }

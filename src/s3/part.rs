@@ -1,7 +1,7 @@
 //! Parts of a multipart object, as far as responses to `partNumber` requests have shown them.
 //!
-//! Where a part lies is never computed: part numbers may be sparse, and parts differ in length (R18). What is
-//! known of a part is true of one version, for as long as that exists.
+//! The range of a part is never computed: part numbers may be sparse, and parts differ in length (R18). Information
+//! about a part is valid for one version, for as long as that exists.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use http::header::{HeaderName, HeaderValue};
 pub struct PartNumber(u16);
 
 impl PartNumber {
-    /// The number, if S3 has such parts.
+    /// Returns the number, if S3 allows it.
     #[must_use]
     pub fn new(number: u16) -> Option<Self> {
         (1..=10_000).contains(&number).then_some(PartNumber(number))
     }
 
-    /// Reads decimal digits.
+    /// Parses decimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         Self::new(digits.then(|| text.parse().ok())??)
     }
 
-    /// As a number.
+    /// Returns the number as an integer.
     #[must_use]
     pub fn get(self) -> u16 {
         self.0
@@ -44,12 +44,12 @@ pub struct Part {
     pub checksums: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// The parts that are known of one version: at most as many as there are numbers.
+/// The known parts of one version: at most as many as there are numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parts {
     /// Number of parts of the object; `None`: unknown, or not a multipart object.
     pub count: Option<u16>,
-    /// By number, each once.
+    /// Known parts, ascending by number, each once.
     known: Vec<Arc<Part>>,
 }
 
@@ -67,7 +67,7 @@ impl Parts {
         Some(&*self.known[at])
     }
 
-    /// The part that is these very bytes.
+    /// Returns the part with exactly this range.
     #[must_use]
     pub fn spanning(&self, range: &Range<u64>) -> Option<&Part> {
         // Parts lie in the order of their numbers.
@@ -81,25 +81,25 @@ impl Parts {
         self.known.len()
     }
 
-    /// Whether none is known.
+    /// Whether no part is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// One more that is known; of two of the same number the first stays.
+    /// Adds a part; of two with the same number the first stays.
     pub fn push(&mut self, part: Part) {
         if let Err(at) = self.known.binary_search_by_key(&part.number, |known| known.number) {
             self.known.insert(at, Arc::new(part));
         }
     }
 
-    /// All that are known, by number.
+    /// Iterates over the known parts, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Part> {
         self.known.iter().map(Arc::as_ref)
     }
 
-    /// Takes in what was known of the same version before; what is known here is newer.
+    /// Adds the older information about the same version; newer information takes precedence.
     pub fn add(&mut self, older: &Parts) {
         self.count = self.count.or(older.count);
         let mut known = Vec::with_capacity(self.known.len() + older.known.len());

@@ -1,7 +1,7 @@
 //! Permissions that a request requires, as pairs of action and resource (R21).
 //!
-//! A request may be done when every pair is allowed, so a pair too many refuses and a pair too few lets through.
-//! Who may do what is not known here.
+//! A request is allowed if every pair is allowed, so a pair too many refuses and a pair too few lets through.
+//! Identities and their policies are handled elsewhere.
 
 mod form;
 mod sources;
@@ -23,15 +23,15 @@ pub enum Action {
     List,
     /// Deleting an object or one of its versions.
     Delete,
-    /// Configuration, permissions, and whatever is not known.
+    /// Configuration, permissions, and unknown operations.
     Admin,
 }
 
 impl Action {
-    /// All there are.
+    /// All actions.
     pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::List, Self::Delete, Self::Admin];
 
-    /// The word in a policy, and in "may not .. ".
+    /// Returns the action's name in a policy and in messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,29 +49,29 @@ impl Action {
 pub enum Resource {
     /// Everything, whatever the bucket.
     Everything,
-    /// That a bucket exists and where: whoever may do it to anything in the bucket may do it to this.
+    /// Existence and location of a bucket: any permission in the bucket implies this one.
     BucketName(BucketName),
-    /// Every key of a bucket that begins with a text; with an empty one the whole bucket.
+    /// Every key of a bucket with this prefix; with an empty one the whole bucket.
     Prefix(BucketName, String),
     /// One key.
     Object(BucketName, ObjectKey),
 }
 
 impl Resource {
-    /// The whole of a bucket, its configuration too.
+    /// Returns the whole of a bucket, including its configuration.
     #[must_use]
     pub fn bucket(bucket: &BucketName) -> Self {
         Self::Prefix(bucket.clone(), String::new())
     }
 
-    /// One key.
+    /// Returns one key.
     #[must_use]
     pub fn object(bucket: &BucketName, key: &ObjectKey) -> Self {
         Self::Object(bucket.clone(), key.clone())
     }
 }
 
-/// As a policy would name it.
+/// Writes the resource as a policy would name it.
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,16 +83,16 @@ impl fmt::Display for Resource {
     }
 }
 
-/// One pair.
+/// An action and its resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequiredPermission {
     /// The action.
     pub action: Action,
-    /// Resource of an action.
+    /// The resource of the action.
     pub resource: Resource,
 }
 
-/// All pairs of one request. Most have one, which costs no allocation.
+/// All permissions that one request requires. Most require one, which costs no allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequiredPermissions {
     first: Option<RequiredPermission>,
@@ -100,19 +100,19 @@ pub struct RequiredPermissions {
 }
 
 impl RequiredPermissions {
-    /// Nothing at all: whoever asks may have it.
+    /// Returns the empty set, for requests that anyone may make.
     #[must_use]
     pub fn nothing() -> Self {
         Self::default()
     }
 
-    /// One pair.
+    /// Returns a single permission.
     #[must_use]
     pub fn one(action: Action, resource: Resource) -> Self {
         Self { first: Some(RequiredPermission { action, resource }), more: Vec::new() }
     }
 
-    /// The same and one pair more.
+    /// Adds a permission.
     #[must_use]
     pub fn and(mut self, action: Action, resource: Resource) -> Self {
         let need = RequiredPermission { action, resource };
@@ -123,8 +123,8 @@ impl RequiredPermissions {
         self
     }
 
-    /// The bucket whose keys a `DeleteObjects` names in its body, when that is all that is done: what is needed
-    /// then is [`RequiredPermissions::deleting`] of those keys, unless all of the bucket is allowed anyway.
+    /// Returns the bucket of a `DeleteObjects`, if it does nothing else. It then requires
+    /// [`RequiredPermissions::deleting`] of the keys in its body, unless all of the bucket is allowed anyway.
     #[must_use]
     pub fn listed_in_body(&self) -> Option<&BucketName> {
         match (&self.first, &*self.more) {
@@ -139,7 +139,7 @@ impl RequiredPermissions {
         }
     }
 
-    /// `DeleteObjects` of these keys.
+    /// Returns the permissions for `DeleteObjects` of these keys.
     #[must_use]
     pub fn deleting(bucket: &BucketName, keys: &[ObjectKey]) -> Self {
         let needs = keys.iter().fold(Self::nothing(), |needs, key| {
@@ -148,8 +148,8 @@ impl RequiredPermissions {
         needs.in_every_spelling()
     }
 
-    /// The same, and what else the keys in it may mean to a server (see [`spelling`]): all the objects that it may take
-    /// one for, and every permission there is where one may lead out of its bucket.
+    /// Adds the other readings of ambiguous keys (see [`spelling`]): all objects that a server may take one for, and
+    /// every permission where one may lead out of its bucket.
     fn in_every_spelling(self) -> Self {
         let is_doubtful = |need: &RequiredPermission| match &need.resource {
             Resource::Object(_, key) => {
@@ -190,7 +190,7 @@ impl RequiredPermissions {
         }
     }
 
-    /// Every action on everything.
+    /// Returns every action on everything.
     #[must_use]
     pub fn everything() -> Self {
         Self::nothing().and_everything()
@@ -200,7 +200,7 @@ impl RequiredPermissions {
         Action::ALL.iter().fold(self, |needs, action| needs.and(*action, Resource::Everything))
     }
 
-    /// The pairs.
+    /// Iterates over the permissions.
     pub fn iter(&self) -> impl Iterator<Item = &RequiredPermission> {
         self.first.iter().chain(&self.more)
     }

@@ -1,10 +1,9 @@
 //! Conditional reads: `If-Match` and its kin, and `If-Range`.
 //!
-//! The order is that of RFC 9110 section 13.2.2, which gives S3's two documented pairs: a true
-//! `If-Match` beats a false `If-Unmodified-Since` (200), and a matching `If-None-Match` beats a
-//! true `If-Modified-Since` (304). A condition that cannot be read as a tag never matches; a date
-//! that cannot be read is no condition. Existence and access are decided before; SDKs pin every
-//! later range with `If-Match`, so this runs on most hits.
+//! The order is that of RFC 9110 section 13.2.2, which gives S3's two documented pairs: a true `If-Match` beats a false
+//! `If-Unmodified-Since` (200), and a matching `If-None-Match` beats a true `If-Modified-Since` (304). A condition that
+//! is not a valid tag never matches; an invalid date is no condition. Existence and access are decided before. SDKs pin
+//! every later range with `If-Match`, so this runs on most hits.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,7 +27,7 @@ pub struct Preconditions {
 /// Result of evaluating conditions against an existing object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Go on.
+    /// The conditions hold.
     Pass,
     /// 304, with the `ETag`.
     NotModified,
@@ -36,15 +35,15 @@ pub enum Verdict {
     Failed,
 }
 
-/// Method of the first origin request for an object without cached metadata, so that a failing condition costs one request and
-/// no bytes.
+/// Method of the first origin request for an object without cached metadata, chosen so that a failing condition costs
+/// one request and no bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirstAsk {
-    /// No condition can fail: by GET.
+    /// GET: no condition can fail.
     Get,
-    /// By GET with this `If-Match`. Who sends one most often has just learned it, so that it passes.
+    /// GET with this `If-Match`. Clients usually send a tag that they have just learned, so that it passes.
     GetIfMatch(HeaderValue),
-    /// By HEAD: the answer is likely to be that nothing changed, and what is learned answers the next such read, too.
+    /// HEAD: the response is likely to be 304, and the metadata answers the next such read, too.
     Head,
 }
 
@@ -62,7 +61,7 @@ impl Preconditions {
         }
     }
 
-    /// Reads the four headers.
+    /// Parses the four headers.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         Preconditions {
@@ -79,19 +78,19 @@ impl Preconditions {
         !self.can_fail() && !self.can_be_not_modified()
     }
 
-    /// Whether a condition is there that may end in 412.
+    /// Whether a condition may end in 412.
     #[must_use]
     pub fn can_fail(&self) -> bool {
         self.if_match.is_some() || self.if_unmodified_since.is_some()
     }
 
-    /// Whether a condition is there that may end in 304.
+    /// Whether a condition may end in 304.
     #[must_use]
     pub fn can_be_not_modified(&self) -> bool {
         self.if_none_match.is_some() || self.if_modified_since.is_some()
     }
 
-    /// Holds the conditions against an object that exists. 412 is found before 304.
+    /// Evaluates the conditions against an existing object. 412 takes precedence over 304.
     #[must_use]
     pub fn evaluate(&self, etag: &ETag, last_modified: SystemTime) -> Verdict {
         let matches = |list: &str| any_member(list, |member| etag.strong_eq(member));
@@ -115,14 +114,14 @@ impl Preconditions {
         }
     }
 
-    /// The header that decided a [`Verdict::Failed`], as S3 names it in the error.
+    /// Returns the header that caused a [`Verdict::Failed`], as S3 names it in the error.
     #[must_use]
     pub fn failed_condition(&self) -> &'static str {
         if self.if_match.is_some() { "If-Match" } else { "If-Unmodified-Since" }
     }
 }
 
-/// `If-Range`: the range applies to this version only, and the whole object is the other answer.
+/// `If-Range`: the range applies to this version only; otherwise the whole object is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IfRange {
     /// A tag as sent, quoted or not.
@@ -132,8 +131,8 @@ pub enum IfRange {
 }
 
 impl IfRange {
-    /// Reads the header; `None` when there is none. What is neither a tag nor a date becomes a
-    /// tag that matches nothing, so the answer is the whole object.
+    /// Parses the header; `None` if there is none. A value that is neither a tag nor a date becomes a tag that never
+    /// matches, so the response is the whole object.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let value = joined(headers, &header::IF_RANGE)?;
@@ -145,8 +144,7 @@ impl IfRange {
         }
     }
 
-    /// Whether the range applies. Strong comparison of a tag; a date must be exactly the
-    /// object's (RFC 9110 section 13.1.5).
+    /// Whether the range applies. Tags are compared strongly; a date must equal the object's (RFC 9110 section 13.1.5).
     #[must_use]
     pub fn matches(&self, etag: &ETag, last_modified: SystemTime) -> bool {
         match self {
@@ -156,7 +154,7 @@ impl IfRange {
     }
 }
 
-/// The only member of a list, if it is a strong tag in quotes.
+/// Returns the only member of a list, if it is a strong tag in quotes.
 fn one_strong_tag(list: &str) -> Option<HeaderValue> {
     let tag = list.trim();
     let inner = tag.strip_prefix('"')?.strip_suffix('"')?;
@@ -164,15 +162,15 @@ fn one_strong_tag(list: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(tag).ok().filter(|_| is_plain)
 }
 
-/// All lines of a list header as one. Bytes outside UTF-8 are replaced, so that such a member is
-/// still there and matches nothing: a condition must never vanish.
+/// Joins all lines of a list header. Bytes outside UTF-8 are replaced, so that such a member remains and never matches:
+/// a condition must never vanish.
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let mut lines = headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes()));
     let first = lines.next()?.into_owned();
     Some(lines.fold(first, |all, line| all + ", " + &line))
 }
 
-/// A header that is one date. RFC 9110: anything else is ignored.
+/// Parses a header that must be one date. RFC 9110: anything else is ignored.
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.next()) {
@@ -181,7 +179,7 @@ fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     }
 }
 
-/// A time as an HTTP date can express it.
+/// Truncates a time to the precision of an HTTP date.
 fn whole_seconds(time: SystemTime) -> SystemTime {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => UNIX_EPOCH + Duration::from_secs(since.as_secs()),
@@ -189,7 +187,7 @@ fn whole_seconds(time: SystemTime) -> SystemTime {
     }
 }
 
-/// Whether the list is `*` or one of its members passes. Commas inside quotes do not part.
+/// Whether the list is `*` or one of its members passes. Commas inside quotes do not separate members.
 fn any_member(list: &str, mut passes: impl FnMut(&str) -> bool) -> bool {
     if list.trim() == "*" {
         return true;
@@ -246,7 +244,7 @@ mod tests {
         assert_eq!(ask(&[("if-match", "\"abc\""), ("if-none-match", "\"d\"")]), FirstAsk::Head);
     }
 
-    /// The verdict on an object with the tag `"abc"`, last modified `THEN`.
+    /// Evaluates against an object with the tag `"abc"`, last modified `THEN`.
     fn verdict(pairs: &[(&'static str, &str)]) -> Verdict {
         let etag = ETag::new(HeaderValue::from_static("\"abc\""));
         Preconditions::from_headers(&headers(pairs)).evaluate(&etag, at(THEN))

@@ -1,14 +1,13 @@
 //! Byte ranges: `Range` of requests and `Content-Range` of responses.
 //!
-//! S3 answers exactly one range, and *ignores* what it cannot read (malformed, several ranges,
-//! last before first): the whole object with 200. Only a well-formed range that lies outside the
-//! object is an error, 416. Positions are bytes; a resolved range is half open. Nothing here
-//! knows of blocks or of how the bytes are found.
+//! S3 answers exactly one range, and *ignores* an invalid header (malformed, several ranges, last before first): the
+//! response is the whole object with 200. Only a well-formed range that lies outside the object is an error, 416.
+//! Positions are bytes; a resolved range is half open. Independent of blocks and of the way bytes are found.
 
 use std::fmt;
 use std::ops::Range;
 
-/// A `Range` header's one range, not yet held against an object's size.
+/// The one range in a `Range` header, not yet resolved against an object's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteRange {
     /// `bytes=first-last`, both inclusive, `first <= last`.
@@ -30,7 +29,7 @@ pub enum ByteRange {
 pub struct Unsatisfiable;
 
 impl ByteRange {
-    /// Reads a `Range` header's value.
+    /// Parses a `Range` header's value.
     ///
     /// `None` means that the header is to be ignored, as S3 does with another unit, a malformed
     /// value, several ranges and `last < first`. A number too large for 64 bits counts as the
@@ -53,18 +52,18 @@ impl ByteRange {
         }
     }
 
-    /// Whether it names a suffix of an object without bytes: S3 answers with the whole, empty object and 200
+    /// Whether this is a suffix of an empty object: S3 answers with the whole, empty object and 200
     /// (arrow-rs-object-store#846; RFC 9110, section 14.1.2: such a range can be satisfied).
     #[must_use]
     pub fn is_suffix_of_nothing(self, size: u64) -> bool {
         size == 0 && matches!(self, ByteRange::Suffix(length) if length > 0)
     }
 
-    /// The bytes meant, of an object of `size` bytes: never empty, never past the end.
+    /// Returns the bytes of an object of `size` bytes that the range selects: never empty, never past the end.
     ///
     /// # Errors
-    /// When no byte of the object is meant: a start at or past the end, any range of an empty
-    /// object, and `bytes=-0` (R18).
+    /// When no byte of the object is selected: a start at or past the end, any range of an empty object, and `bytes=-0`
+    /// (R18).
     pub fn resolve(self, size: u64) -> Result<Range<u64>, Unsatisfiable> {
         let range = match self {
             ByteRange::Bounded { first, last } if first <= last => {
@@ -78,7 +77,7 @@ impl ByteRange {
     }
 }
 
-/// The header's value, as it is sent: `bytes=0-99`.
+/// Writes the header's value: `bytes=0-99`.
 impl fmt::Display for ByteRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -89,17 +88,17 @@ impl fmt::Display for ByteRange {
     }
 }
 
-/// A 206's `Content-Range`: which bytes these are, and of how many.
+/// A 206's `Content-Range`: the range of the body, and the size of the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentRange {
-    /// The bytes held: not empty, and within `size`.
+    /// The bytes of the body: not empty, and within `size`.
     pub range: Range<u64>,
     /// The whole object's size in bytes; `None` for `*`.
     pub size: Option<u64>,
 }
 
 impl ContentRange {
-    /// Reads `bytes first-last/size` or `bytes first-last/*`; `None` when it contradicts itself.
+    /// Parses `bytes first-last/size` or `bytes first-last/*`; `None` if it contradicts itself.
     #[must_use]
     pub fn parse(value: &str) -> Option<Self> {
         let (range, size) = split(value)?;
@@ -113,7 +112,7 @@ impl ContentRange {
         Some(ContentRange { range: first..end, size })
     }
 
-    /// The size that a 416's `bytes */size` tells.
+    /// Returns the size in a 416's `bytes */size`.
     #[must_use]
     pub fn parse_unsatisfied(value: &str) -> Option<u64> {
         match split(value)? {
@@ -123,7 +122,7 @@ impl ContentRange {
     }
 }
 
-/// The header's value: `bytes 0-99/1000`.
+/// Writes the header's value: `bytes 0-99/1000`.
 impl fmt::Display for ContentRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "bytes {}-{}/", self.range.start, self.range.end.saturating_sub(1))?;
@@ -134,7 +133,7 @@ impl fmt::Display for ContentRange {
     }
 }
 
-/// `bytes range/size` in two.
+/// Splits `bytes range/size` in two.
 fn split(value: &str) -> Option<(&str, &str)> {
     let (unit, rest) = value.trim().split_once(' ')?;
     if !unit.eq_ignore_ascii_case("bytes") {
@@ -148,12 +147,12 @@ fn is_number(digits: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// A position in a request: digits only, as large as it likes.
+/// Parses a position in a request: digits only, of any magnitude.
 fn position(digits: &str) -> Option<u64> {
     is_number(digits).then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// A number in an answer: digits only, and it must fit, since bytes are placed by it.
+/// Parses a number in a response: digits only, and it must fit, since bytes are placed by it.
 pub(super) fn exact(digits: &str) -> Option<u64> {
     if is_number(digits) { digits.parse().ok() } else { None }
 }

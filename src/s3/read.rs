@@ -1,8 +1,8 @@
 //! The reads that the cache may answer, by allow-list (R16).
 //!
-//! Only a request whose every query name and `x-amz-*` header is known to leave the bytes alone
-//! is a [`Read`]; whatever is unknown, repeated or oddly valued is the origin's to answer. A
-//! header that S3 ignores (a malformed range, a date that is none) is ignored here too.
+//! Only a request whose every query parameter and `x-amz-*` header is known not to affect the bytes is a [`Read`];
+//! requests with an unknown, repeated or odd one are left to the origin. A header that S3 ignores (a malformed range,
+//! an invalid date) is ignored here too.
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::method::Method;
@@ -18,11 +18,11 @@ use super::request_head::RequestHead;
 use super::target::{Query, is_presigned};
 use super::version::VersionId;
 
-/// Query names that a read may have besides `response-*` and a presigned signature (R16). Presigners hoist any `x-amz-*`
+/// Query parameters of a read besides `response-*` and a presigned signature (R16). Presigners hoist any `x-amz-*`
 /// header into the query, so an unknown name may be an SSE-C key or an expected owner.
 const READ_QUERY: [&str; 4] = [VERSION_ID, PART_NUMBER, "x-id", CHECKSUM_MODE];
 
-/// `x-amz-*` headers that a read may have (R16).
+/// `x-amz-*` headers of a read (R16).
 const READ_HEADERS: [&str; 9] = [
     EXPECTED_OWNER,
     REQUEST_PAYER,
@@ -36,8 +36,8 @@ const READ_HEADERS: [&str; 9] = [
     "x-amz-cf-id",
 ];
 
-/// Other vendors' headers: some change what is read (`x-minio-extract` reads inside an archive), name another
-/// object (`x-goog-copy-source`), or make another method of it.
+/// Prefixes of other vendors' headers: some change what is read (`x-minio-extract` reads inside an archive), name
+/// another object (`x-goog-copy-source`), or override the method.
 pub(crate) const VENDOR_PREFIXES: [&str; 11] = [
     "x-minio-",
     "x-rgw-",
@@ -63,26 +63,26 @@ const PART_NUMBER: &str = "partNumber";
 pub struct Read {
     /// GET or HEAD.
     pub method: ReadMethod,
-    /// The version asked for; `None`: the current one.
+    /// The requested version; `None`: the current one.
     pub version: Option<VersionId>,
-    /// The part asked for; never with a range.
+    /// The requested part; never with a range.
     pub part: Option<PartNumber>,
-    /// The range asked for; `None` also when S3 would ignore the header.
+    /// The requested range; `None` also when S3 would ignore the header.
     pub range: Option<ByteRange>,
     /// `If-Match` and its kin.
     pub preconditions: Preconditions,
-    /// `If-Range`; it means nothing without a range.
+    /// `If-Range`; it has no meaning without a range.
     pub if_range: Option<IfRange>,
     /// `response-*`: for this 200 or 206 only, never stored.
     pub overrides: ResponseOverrides,
     /// `x-amz-checksum-mode: ENABLED`.
     pub checksum_mode: bool,
-    /// The account that the bucket must belong to: only the origin knows whether it does.
+    /// The expected account of the bucket, which only the origin can check.
     pub expected_owner: Option<AccountId>,
-    /// The requester pays, where the bucket's owner does not.
+    /// Whether the requester pays instead of the bucket's owner.
     pub pays: bool,
-    /// The client demands freshness: `Cache-Control: no-cache`, `no-store` or `max-age=0`, or
-    /// `Pragma: no-cache` (R7).
+    /// Whether the client demands freshness: `Cache-Control: no-cache`, `no-store` or `max-age=0`, or `Pragma:
+    /// no-cache` (R7).
     pub no_cache: bool,
 }
 
@@ -107,7 +107,7 @@ impl Read {
         if self.pays { id.paid() } else { id }
     }
 
-    /// The read that a GET or HEAD of a key is; `None` when it must be passed through (R16).
+    /// Parses a GET or HEAD of a key as a read; `None`: it must pass through (R16).
     pub(super) fn understand(
         method: ReadMethod,
         head: &RequestHead<'_>,
@@ -170,7 +170,7 @@ impl Read {
     }
 }
 
-/// Why a request is no read that the cache may answer, in words; `None`: it is one, or it is wrong in its form.
+/// Returns in words why a request is not a read that the cache may answer; `None`: it is one, or it is malformed.
 #[must_use]
 pub fn obstacle(head: &RequestHead<'_>, query: &Query, has_key: bool) -> Option<String> {
     if !matches!(*head.method, Method::GET | Method::HEAD) {
@@ -200,9 +200,9 @@ pub fn obstacle(head: &RequestHead<'_>, query: &Query, has_key: bool) -> Option<
     None
 }
 
-/// The version of an object, `None` the current one, of which the answer to a GET or HEAD of a key shows what it is, though
-/// it may not be answered from the cache; `None` when it may be about something else: a part, a subresource, or what a
-/// server's own extension reads.
+/// Returns the version (`None`: the current one) that the response to a GET or HEAD of a key describes, even if the
+/// cache may not answer the request. Returns `None` if the response may describe something else: a part, a subresource,
+/// or the result of a server's own extension.
 #[must_use]
 pub fn shows_object(head: &RequestHead<'_>, query: &Query) -> Option<Option<VersionId>> {
     let reads = matches!(*head.method, Method::GET | Method::HEAD) && !head.has_body;
@@ -223,7 +223,7 @@ pub fn shows_object(head: &RequestHead<'_>, query: &Query) -> Option<Option<Vers
     }
 }
 
-/// Every name known, and none twice: servers differ on which of two values counts.
+/// Whether every parameter is known, and none repeated: servers differ on which of two values counts.
 fn query_is_known(query: &Query) -> bool {
     let known = |name: &str| {
         READ_QUERY.contains(&name)
@@ -234,9 +234,8 @@ fn query_is_known(query: &Query) -> bool {
     query.iter().all(|(name, _)| known(name)) && !query.has_repeated_name()
 }
 
-/// Whether a header of this name may ask for a part, or for another version than the one that is known, or set a
-/// condition. Most
-/// requests have none: one look at each name that is there costs less than eight looks for those that are not.
+/// Whether a header with this name may request a part or another version than the cached one, or set a condition. Most
+/// requests have none: one look at each present name costs less than eight lookups of absent ones.
 fn may_ask_for_less(name: &HeaderName) -> bool {
     matches!(
         *name,
@@ -251,7 +250,7 @@ fn may_ask_for_less(name: &HeaderName) -> bool {
     ) || [EXPECTED_OWNER, REQUEST_PAYER].contains(&name.as_str())
 }
 
-/// Whether a header leaves a request one for the bytes themselves and for nothing else, whoever reads.
+/// Whether a header leaves the request one for the bytes alone, whoever reads.
 pub(super) fn plain_header(name: &HeaderName) -> bool {
     header_is_known(name)
         && *name != header::ORIGIN
@@ -272,7 +271,7 @@ fn header_is_known(name: &HeaderName) -> bool {
     !VENDOR_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The one owner of the bucket that a request expects (`x-amz-expected-bucket-owner`).
+/// Returns the one expected owner of the bucket (`x-amz-expected-bucket-owner`).
 #[must_use]
 pub fn expected_owner(headers: &HeaderMap) -> Option<AccountId> {
     let mut values = headers.get_all(EXPECTED_OWNER).iter();
@@ -280,7 +279,7 @@ pub fn expected_owner(headers: &HeaderMap) -> Option<AccountId> {
     AccountId::parse(first.as_bytes()).filter(|_| values.next().is_none())
 }
 
-/// Whether checksums are asked for, by header or query; `None` when in a way we do not know.
+/// Whether checksums are requested, by header or query; `None`: in an unknown way.
 fn checksum_mode(headers: &HeaderMap, query: &Query) -> Option<bool> {
     let in_headers = headers
         .iter()
@@ -295,7 +294,7 @@ fn checksum_mode(headers: &HeaderMap, query: &Query) -> Option<bool> {
     asked.all(|value| value.eq_ignore_ascii_case(b"ENABLED")).then_some(enabled)
 }
 
-/// The one range; several lines are as malformed as several ranges, and ignored.
+/// Returns the one range; several lines are as malformed as several ranges, and ignored.
 fn range(headers: &HeaderMap) -> Option<ByteRange> {
     let mut lines = headers.get_all(header::RANGE).iter();
     match (lines.next(), lines.next()) {
@@ -304,7 +303,7 @@ fn range(headers: &HeaderMap) -> Option<ByteRange> {
     }
 }
 
-/// Whether the client wants an answer that was just checked (R7).
+/// Whether the client demands a response that was just validated (R7).
 pub(super) fn demands_freshness(headers: &HeaderMap) -> bool {
     let directives = |name: &HeaderName| {
         let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());

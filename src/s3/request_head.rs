@@ -1,8 +1,8 @@
-//! The head of a request, as all readers of it take it.
+//! The head of a request, as input of all parsers.
 
 use http::{HeaderMap, Method, header};
 
-/// A request's head as it came over the wire.
+/// A request's head as received.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'a> {
     /// The method.
@@ -18,7 +18,7 @@ pub struct RequestHead<'a> {
 }
 
 impl RequestHead<'_> {
-    /// Whether it is a CORS preflight: a browser's question, never signed, whether a page may send another request.
+    /// Whether the request is a CORS preflight: a browser's unsigned check whether a page may send another request.
     #[must_use]
     pub fn is_preflight(&self) -> bool {
         *self.method == Method::OPTIONS
@@ -27,7 +27,7 @@ impl RequestHead<'_> {
             && self.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// Whether the origin answers it to everybody, and unsigned: a preflight, or an OPTIONS that names no page.
+    /// Whether the origin answers the request to everybody, unsigned: a preflight, or an OPTIONS without `Origin`.
     #[must_use]
     pub fn is_unsigned_options(&self) -> bool {
         let names_no_page = !self.headers.contains_key(header::ORIGIN);

@@ -1,15 +1,15 @@
 //! The body of a `RestoreObject` (`POST /bucket/key?restore`).
 //!
-//! One of the type SELECT writes what it selects into a bucket that only its body names: neither allowed nor invalidated
-//! by what the request's head says. It is refused.
+//! A request of type SELECT writes its result into a bucket that only its body names, which is neither authorized nor
+//! invalidated by the request's head. It is refused.
 
 use super::error::S3Error;
 use super::xml::{self, Malformed};
 
-/// S3's own take a few hundred bytes.
+/// Maximum body in bytes; S3's own take a few hundred.
 pub const MAX_BODY: usize = 64 << 10;
 
-/// Elements of a restore of the object in its place (S3 API, "`RestoreRequest`").
+/// Elements of an in-place restore (S3 API, "`RestoreRequest`").
 const IN_PLACE: [&str; 6] = [
     "/RestoreRequest",
     "/RestoreRequest/Days",
@@ -22,7 +22,7 @@ const IN_PLACE: [&str; 6] = [
 /// Checks that a body restores the object that the request names, and does nothing else.
 ///
 /// # Errors
-/// 400 `MalformedXML` when it cannot be read; 501 `NotImplemented` when it says more.
+/// 400 `MalformedXML` when it cannot be parsed; 501 `NotImplemented` when it contains more.
 pub fn check(xml: &[u8]) -> Result<(), S3Error> {
     if xml.is_empty() {
         return Ok(());

@@ -1,24 +1,24 @@
-//! The answer to `CreateSession` of S3 Express One Zone: keys for the requests to one directory bucket.
+//! The response to `CreateSession` of S3 Express One Zone: session keys for one directory bucket.
 
 use super::xml;
 
-/// Keys of a session, all of them non-empty.
+/// Session keys, all of them non-empty.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionKeys {
     pub access_key: String,
     pub secret_key: String,
     pub token: String,
-    /// When they end, in ISO 8601.
+    /// Time of expiry, in ISO 8601.
     pub expiration: String,
 }
 
-/// The document has no keys of a session.
+/// The document has no session keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a CreateSession response")]
 pub struct NotASession;
 
 impl SessionKeys {
-    /// Reads the body of an answer.
+    /// Parses the body of a response.
     ///
     /// # Errors
     /// [`NotASession`] when it is not well-formed, or lacks one of the keys.

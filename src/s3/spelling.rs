@@ -1,10 +1,10 @@
 //! Ambiguous keys: with empty, `.` or `..` segments, or backslashes, which a server may take for
 //! other keys.
 //!
-//! S3 compares keys byte by byte, so these are ordinary keys there. Servers that keep objects as files, and proxies
-//! before them, clean paths: `//k` becomes `k`, and `a/../b` becomes `b`. Which of them does what is not known here, so
-//! all that one of them might do is assumed: every object that a key may mean must be allowed (R21) and is invalidated by
-//! a write (R8), and what is read by such a key is confirmed on every read.
+//! S3 compares keys byte by byte, so these are ordinary keys there. Servers that store objects as files, and proxies
+//! before them, clean paths: `//k` becomes `k`, and `a/../b` becomes `b`. Since the rules of the origin are not known,
+//! all of them are assumed: every object that a key may mean must be allowed (R21) and is invalidated by a write (R8),
+//! and a read by such a key is validated each time.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ use percent_encoding::percent_decode_str;
 
 use super::name::{BucketName, ObjectKey};
 
-/// How often a server, and what is before it, may decode a key that was decoded already.
+/// Maximum further decodings by a server and its proxies of a key that was decoded already.
 const DECODINGS: usize = 3;
-/// The first is one everywhere.
+/// Separators of segments; the first is one everywhere.
 const SEPARATORS: [char; 2] = ['/', '\\'];
 
-/// Another object, or a whole bucket, that a server may take a key for.
+/// An alias: another object, or a whole bucket, that a server may take a key for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Alias {
     /// One of its objects.
@@ -58,7 +58,7 @@ pub fn has_dot_segments(key: &str) -> bool {
     })
 }
 
-/// Whether a segment of a key, in any encoding, is such a name; dot segments are none.
+/// Whether `is_it` holds for a segment of a key in any encoding; dot segments are skipped.
 pub fn any_segment(key: &str, is_it: impl Fn(&str) -> bool) -> bool {
     decodings(key).any(|text| {
         let mut names = text.split(SEPARATORS).map(bare);
@@ -66,7 +66,7 @@ pub fn any_segment(key: &str, is_it: impl Fn(&str) -> bool) -> bool {
     })
 }
 
-/// The text, and what it is when it is decoded once more and once more.
+/// Returns the text, and the results of decoding it repeatedly.
 fn decodings(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     let decode = |text: &Cow<'_, str>| {
         let decoded = percent_decode_str(text).decode_utf8_lossy();
@@ -75,8 +75,8 @@ fn decodings(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     std::iter::successors(Some(Cow::Borrowed(text)), decode).take(DECODINGS + 1)
 }
 
-/// How deep a segment leads at its lowest and at its end, each the least of what a server may make of it: it may decode
-/// the segment, and then it may be several.
+/// Returns the lowest and the final depth that a segment leads to, each the minimum over all readings: a server may
+/// decode the segment into several.
 fn steps(segment: &str) -> (i32, i32) {
     if !segment.contains(['%', '\\']) {
         return walk(std::iter::once(segment));
@@ -87,7 +87,7 @@ fn steps(segment: &str) -> (i32, i32) {
     readings.fold((0, 1), |least, reading| (least.0.min(reading.0), least.1.min(reading.1)))
 }
 
-/// How deep names lead at their lowest and at their end.
+/// Returns the lowest and the final depth that names lead to.
 fn walk<'a>(names: impl Iterator<Item = &'a str>) -> (i32, i32) {
     names.fold((0, 0), |(lowest, depth): (i32, i32), name| {
         let depth = match bare(name) {
@@ -99,14 +99,14 @@ fn walk<'a>(names: impl Iterator<Item = &'a str>) -> (i32, i32) {
     })
 }
 
-/// Servers written in Java cut parameters off, and file systems spaces.
+/// Removes parameters, as servers written in Java do, and spaces, as file systems do.
 fn bare(segment: &str) -> &str {
     let is_cut = |character: char| character.is_whitespace() || character.is_control();
     segment.split(';').next().unwrap_or_default().trim_matches(is_cut)
 }
 
-/// Returns what else a server may take a key for, each once, without the key itself; nothing unless it
-/// [is ambiguous](is_ambiguous).
+/// Returns the other names that a server may take a key for, each once, without the key itself; empty unless it [is
+/// ambiguous](is_ambiguous).
 #[must_use]
 pub fn aliases(bucket: &BucketName, key: &ObjectKey) -> Vec<Alias> {
     let mut found = Vec::new();
@@ -133,9 +133,9 @@ pub fn aliases(bucket: &BucketName, key: &ObjectKey) -> Vec<Alias> {
 /// Interpretation of `..` segments.
 #[derive(Clone, Copy)]
 struct Cleaning {
-    /// Empty segments go first, as paths are cleaned; as URLs are (RFC 3986, section 5.2.4), a `..` may take one back.
+    /// Whether empty segments are removed first, as in paths. In URLs (RFC 3986, section 5.2.4), a `..` may remove one.
     merges_first: bool,
-    /// It never takes the bucket: the key alone is cleaned.
+    /// Whether `..` never removes the bucket, because the key alone is cleaned.
     stays_in_bucket: bool,
 }
 
@@ -148,7 +148,7 @@ impl Cleaning {
     ];
 }
 
-/// The segments of `bucket/key` without dots and empty ones.
+/// Returns the segments of `bucket/key` without dots and empty ones.
 fn cleaned<'a>(bucket: &'a str, key: &'a str, rule: Cleaning) -> Vec<&'a str> {
     let mut kept = vec![bucket];
     for segment in key.split('/') {
@@ -163,7 +163,7 @@ fn cleaned<'a>(bucket: &'a str, key: &'a str, rule: Cleaning) -> Vec<&'a str> {
     kept
 }
 
-/// What these segments name; where `key` may name a folder, with and without a slash at the end.
+/// Returns the names of these segments; where `key` may name a folder, with and without a slash at the end.
 fn meanings(segments: &[&str], key: &str) -> Vec<Alias> {
     let Some((bucket, rest)) = segments.split_first() else { return Vec::new() };
     let Ok(bucket) = BucketName::new(bucket) else { return Vec::new() };

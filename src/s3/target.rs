@@ -1,9 +1,8 @@
 //! The request target's two encodings: percent-escapes in, `SigV4`'s own escapes out.
 //!
-//! What comes in is decoded exactly once and never normalised; what goes out is written in the one
-//! form that `SigV4` signs for S3 (unreserved characters bare, everything else `%XX`, a path once
-//! encoded with its slashes). Decoding refuses what it cannot read: two readers that disagree
-//! about a target would let one object be cached under another's name.
+//! Input is decoded exactly once and never normalised. Output has the one form that `SigV4` signs for S3 (unreserved
+//! characters bare, everything else `%XX`, a path once encoded with its slashes). Invalid input is refused: two parsers
+//! that disagree about a target would let one object be cached under another's name.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -45,8 +44,8 @@ pub fn decode(encoded: &[u8]) -> Result<Cow<'_, str>, S3Error> {
     percent_decode(encoded).decode_utf8().map_err(|_| S3Error::invalid_uri())
 }
 
-/// The parameters of a query that carry a presigned signature (R23). `X-Amz-Content-Sha256` is what the AWS SDK for
-/// JavaScript adds: what is signed for the body.
+/// Query parameters of a presigned signature (R23). `X-Amz-Content-Sha256`, the signed hash of the body, is added by
+/// the AWS SDK for JavaScript.
 const PRESIGNED: [&str; 8] = [
     "X-Amz-Algorithm",
     "X-Amz-Credential",
@@ -59,15 +58,15 @@ const PRESIGNED: [&str; 8] = [
 ];
 const CONTENT_SHA256: &str = "X-Amz-Content-Sha256";
 
-/// Whether a query parameter belongs to a presigned signature, and says nothing of what is asked.
+/// Whether a query parameter belongs to a presigned signature, and does not affect the operation.
 #[must_use]
 pub fn is_presigned(name: &str) -> bool {
     PRESIGNED.contains(&name) || name.eq_ignore_ascii_case(CONTENT_SHA256)
 }
 
-/// The most parameters of a query: a presigned URL with all that S3 knows and a hundred `x-amz-meta-*` has fewer.
+/// Maximum parameters of a query: a presigned URL with all that S3 knows and a hundred `x-amz-meta-*` has fewer.
 pub const MAX_PARAMETERS: usize = 256;
-/// Of fewer names each is compared with each.
+/// Number of names below which each is compared with each.
 const FEW: usize = 12;
 
 /// A decoded query, in the order in which it was sent.
@@ -75,7 +74,7 @@ const FEW: usize = 12;
 pub struct Query(Vec<(String, Option<String>)>);
 
 impl Query {
-    /// Reads what follows the `?`. A `+` is a space; `k` and `k=` are kept apart.
+    /// Parses the text after the `?`. A `+` is a space; `k` and `k=` are kept apart.
     ///
     /// # Errors
     /// 400 `InvalidURI` as [`decode`]; 400 `InvalidRequest` for more than [`MAX_PARAMETERS`].
@@ -94,24 +93,24 @@ impl Query {
         Ok(Query(pairs.collect::<Result<_, S3Error>>()?))
     }
 
-    /// The first value of `name`: empty when it has none; `None` when the name is not there.
+    /// Returns the first value of `name`: empty if it has none; `None` if the name is absent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(n, _)| *n == name).map(|(_, value)| value.unwrap_or_default())
     }
 
-    /// Whether `name` is there, with or without a value. Names are case-sensitive.
+    /// Whether `name` occurs, with or without a value. Names are case-sensitive.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.iter().any(|(n, _)| n == name)
     }
 
-    /// Names and values in order; a name without `=` has no value.
+    /// Iterates over names and values in order; a name without `=` has no value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
     }
 
-    /// Whether a name is there twice, in whatever case: servers differ on which of two values counts.
+    /// Whether a name is repeated, in whatever case: servers differ on which of two values counts.
     #[must_use]
     pub fn has_repeated_name(&self) -> bool {
         if self.0.len() <= FEW {
@@ -128,7 +127,7 @@ impl Query {
         !self.0.iter().all(|(name, _)| seen.insert(name.to_ascii_lowercase()))
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the query has no parameters.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -140,7 +139,7 @@ impl Query {
         Query(self.0.iter().filter(|(name, _)| !is_presigned(name)).cloned().collect())
     }
 
-    /// The same without every pair of these names.
+    /// Returns the query without the parameters of these names.
     #[must_use]
     pub fn without(&self, names: &[&str]) -> Self {
         let kept = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
@@ -154,16 +153,16 @@ impl Query {
         named.next().map(|(_, value)| value.unwrap_or_default())
     }
 
-    /// The same with one more pair at the end.
+    /// Returns the query with one more parameter at the end.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.0.push((name.to_owned(), Some(value.to_owned())));
         self
     }
 
-    /// The text to send: order kept, encoded as `SigV4` does, `k` without `=` stays `k`.
+    /// Returns the text to send: order kept, encoded as `SigV4` does, `k` without `=` stays `k`.
     ///
-    /// (What is *signed* is sorted and has `k=`; that is the signer's business.)
+    /// (The text that is *signed* is sorted and has `k=`, by the signer.)
     #[must_use]
     pub fn to_canonical_string(&self) -> String {
         let mut out = String::new();

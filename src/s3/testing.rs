@@ -6,14 +6,14 @@ use http::HeaderValue;
 
 use super::{BucketName, ETag, ObjectId, ObjectKey, ObjectMeta, Parts, Realm};
 
-/// The object of this bucket and key, in the one realm of tests.
+/// Returns the object of this bucket and key, in the one realm of tests.
 pub(crate) fn id(bucket: &str, key: &str) -> ObjectId {
     let realm = Realm::new("http://origin", "default");
     let bucket = BucketName::new(bucket).expect("a bucket's name");
     ObjectId::new(&realm, bucket, ObjectKey::new(key).expect("a key"))
 }
 
-/// Metadata of an object of `size` bytes, with an `ETag` such as `"1"`, quotes included.
+/// Returns metadata of an object of `size` bytes, with an `ETag` such as `"1"`, quotes included.
 pub(crate) fn meta(etag: &str, size: u64) -> ObjectMeta {
     ObjectMeta {
         etag: ETag::new(HeaderValue::try_from(etag).expect("an ETag")),

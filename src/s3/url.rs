@@ -1,29 +1,28 @@
-//! `s3://bucket/key`, as people and tools write it: the text after the bucket is a key to the letter, no URL
-//! encoding, however odd its characters are.
+//! Parsing of `s3://bucket/key`: the text after the bucket is a key verbatim, without URL encoding.
 
 use super::name::{BucketName, InvalidName, ObjectKey};
 
-/// A bucket, and what follows its slash: a key, the beginning of keys, or nothing.
+/// A bucket, and the text after its slash: a key, a prefix of keys, or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Url {
     pub bucket: BucketName,
-    /// Empty without a slash, or with nothing behind it.
+    /// Text after the slash; empty without one.
     pub rest: String,
 }
 
-/// Why a text is no such address.
+/// Reason for which a text is not an `s3://` address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidS3Url {
-    /// It begins in another way.
+    /// The text does not begin with `s3://`.
     #[error("`{0}` is not s3://bucket/key")]
     Shape(String),
-    /// The bucket, or the key, is none.
+    /// The bucket or the key is invalid.
     #[error("`{text}`: {what}: {why}")]
     Name { text: String, what: &'static str, why: InvalidName },
 }
 
 impl S3Url {
-    /// Reads `s3://bucket`, `s3://bucket/` or `s3://bucket/rest`.
+    /// Parses `s3://bucket`, `s3://bucket/` or `s3://bucket/rest`.
     ///
     /// # Errors
     /// [`InvalidS3Url`], with the text.
@@ -35,7 +34,7 @@ impl S3Url {
         Ok(Self { bucket, rest: rest.to_owned() })
     }
 
-    /// Reads `s3://bucket/key`.
+    /// Parses `s3://bucket/key`.
     ///
     /// # Errors
     /// As [`S3Url::parse`], and when there is no key.

@@ -1,8 +1,8 @@
 //! The id of one version of an object, as a request names it.
 //!
-//! S3's ids are opaque. All that is known of them: no id is ever given to other bytes, so that the bytes under
-//! one never change (the version may be deleted), but for `null`, which names whatever was last written while
-//! the bucket kept no versions.
+//! S3's ids are opaque. The one guarantee: an id is never given to other bytes, so that the bytes under one never
+//! change (the version may be deleted). The exception is `null`, which names whatever was last written while versioning
+//! was off.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,20 +15,20 @@ const MAX_VERSION_ID: usize = 1024;
 pub struct VersionId(Arc<str>);
 
 impl VersionId {
-    /// The id, if it is one that we may ask an origin for on a client's behalf.
+    /// Returns the id, if it may be sent to an origin on a client's behalf.
     #[must_use]
     pub fn new(id: &str) -> Option<Self> {
         let fits = (1..=MAX_VERSION_ID).contains(&id.len());
         (fits && id.bytes().all(|b| b.is_ascii_graphic())).then(|| VersionId(id.into()))
     }
 
-    /// Its text, decoded.
+    /// Returns the text, decoded.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it names bytes that a write may replace.
+    /// Whether the id is `null`, whose bytes a write may replace.
     #[must_use]
     pub fn is_null(&self) -> bool {
         &*self.0 == "null"

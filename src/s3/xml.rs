@@ -1,18 +1,17 @@
 //! The subset of XML that S3 uses: reading of small documents, and escaping of text.
 //!
-//! Every S3 document that we read is a tree of elements with text in its leaves. What a lenient
-//! reader would guess at (a document type, another encoding, unknown entities, an end that is
-//! missing) is refused: what a delete forgets and what a 404 means are decided by what is read
-//! here.
+//! Every S3 document is a tree of elements with text in its leaves. Input that a lenient parser would guess at (a
+//! document type, another encoding, unknown entities, a missing end) is refused, since the result decides which keys a
+//! delete invalidates and what a 404 means.
 
 use quick_xml::Reader;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
 
-/// Deepest nesting that is followed.
+/// Maximum depth of nesting.
 const MAX_DEPTH: usize = 16;
 
-/// The document is not one that we can read with certainty.
+/// The document cannot be parsed with certainty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the XML is not well-formed")]
 pub(super) struct Malformed;
@@ -21,7 +20,7 @@ pub(super) struct Malformed;
 /// and its own text: references resolved, line ends normalised, nothing trimmed.
 ///
 /// # Errors
-/// When the document is not well-formed UTF-8 XML with exactly one root, or `visit` says so.
+/// When the document is not well-formed UTF-8 XML with exactly one root, or `visit` returns an error.
 pub(super) fn walk(
     xml: &[u8],
     mut visit: impl FnMut(&str, &str) -> Result<(), Malformed>,
@@ -45,7 +44,7 @@ pub(super) fn walk(
     }
 }
 
-/// The elements that are open, outermost first.
+/// Elements that are open, outermost first.
 #[derive(Default)]
 struct Open {
     path: String,
@@ -95,7 +94,7 @@ impl Open {
     }
 }
 
-/// The text of `&amp;`, `&#10;` and the like; other entities do not exist without a DTD.
+/// Resolves `&amp;`, `&#10;` and the like; other entities do not exist without a DTD.
 fn resolve(reference: &BytesRef<'_>) -> Result<String, Malformed> {
     if let Some(character) = reference.resolve_char_ref().map_err(|_| Malformed)? {
         return Ok(character.to_string());
@@ -104,7 +103,7 @@ fn resolve(reference: &BytesRef<'_>) -> Result<String, Malformed> {
     resolve_xml_entity(&name).map(str::to_owned).ok_or(Malformed)
 }
 
-/// A declared encoding must be one that UTF-8 reads rightly.
+/// Checks that a declared encoding is compatible with UTF-8.
 fn check_encoding(declaration: &BytesDecl<'_>) -> Result<(), Malformed> {
     match declaration.encoding() {
         None => Ok(()),
@@ -113,8 +112,8 @@ fn check_encoding(declaration: &BytesDecl<'_>) -> Result<(), Malformed> {
     }
 }
 
-/// Appends `<name>text</name>` with the text escaped. Characters that XML 1.0 cannot hold at all
-/// (section 2.2) become U+FFFD, so that what we write can always be read.
+/// Appends `<name>text</name>` with the text escaped. Characters that XML 1.0 cannot represent (section 2.2) become
+/// U+FFFD, so that the output can always be parsed.
 pub(super) fn push_element(out: &mut String, name: &str, text: &str) {
     out.push('<');
     out.push_str(name);

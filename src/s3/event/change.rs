@@ -5,7 +5,7 @@ use super::notification::Change::{self, Created, Described, Nothing};
 const GONE: Change = Change::Removed { marker: false };
 const MARKED: Change = Change::Removed { marker: true };
 
-/// Names without a leading `s3:`, or their beginnings with a `*`; the first that matches decides.
+/// Event names without a leading `s3:`, or prefixes that end in `*`; the first match decides.
 const TABLE: [(&str, Change); 50] = [
     // MinIO calls these creations; the bytes stay.
     ("ObjectCreated:PutTagging", Described),

@@ -4,10 +4,10 @@ use super::super::etag::ETag;
 use super::sns::Envelope;
 use super::{MAX_RECORDS, decode};
 
-/// Takes bytes for a message, and for an envelope of SNS.
+/// Decodes bytes as a message and as an SNS envelope.
 ///
 /// # Panics
-/// What is read of it has more, or is longer, than a message may have.
+/// A decoded part exceeds the limits of a message in number or length.
 pub fn any_message(bytes: &[u8]) {
     if let Some(envelope) = Envelope::parse(bytes) {
         let _ = envelope.signed_text();

@@ -9,7 +9,7 @@ use chrono::DateTime;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The most brackets inside each other; S3's records have five.
+/// Maximum depth of nested brackets; S3's records have five.
 const MAX_DEPTH: usize = 32;
 
 /// A string, or a number as text; `None` for anything else.
@@ -17,22 +17,22 @@ const MAX_DEPTH: usize = 32;
 pub(super) struct Scalar<'a>(pub Option<Cow<'a, str>>);
 
 impl Scalar<'_> {
-    /// Its text, unless it is empty.
+    /// Returns the text, unless it is empty.
     pub(super) fn text(&self) -> Option<&str> {
         self.0.as_deref().filter(|text| !text.is_empty())
     }
 
-    /// A whole number, written as one or in a string.
+    /// Returns an integer, written as a number or in a string.
     pub(super) fn number(&self) -> Option<u64> {
         self.text()?.parse().ok()
     }
 
-    /// RFC 3339.
+    /// Parses an RFC 3339 time.
     pub(super) fn time(&self) -> Option<SystemTime> {
         DateTime::parse_from_rfc3339(self.text()?).ok().map(SystemTime::from)
     }
 
-    /// For logs: at most 128 bytes of it.
+    /// Returns at most 128 bytes of the text, for logs.
     pub(super) fn short(&self) -> Option<String> {
         let text = self.text()?;
         Some(text[..text.floor_char_boundary(128)].to_owned())
@@ -110,7 +110,7 @@ pub(super) fn is_shallow(text: &str) -> bool {
     true
 }
 
-/// What follows the quote that ends the string.
+/// Returns the text after the closing quote of the string.
 fn after_string(mut text: &[u8]) -> &[u8] {
     while let Some(at) = memchr::memchr2(b'"', b'\\', text) {
         match text[at] {

@@ -1,9 +1,9 @@
 //! Decoding of object keys in events.
 //!
-//! AWS, MinIO, moto and LocalStack encode a key in S3's records as forms are (`+` is a space, `%2B` a plus; `/` is
-//! encoded by some); Ceph does not encode; EventBridge and the others are not documented, and were seen both ways.
-//! What is not certain is read in every way: to forget one object too many costs a question, to forget none costs
-//! the truth.
+//! AWS, MinIO, moto and LocalStack form-encode keys in S3's records (`+` is a space, `%2B` a plus; `/` is encoded by
+//! some). Ceph does not encode. The encoding of EventBridge and the others is not documented, and both were seen. An
+//! uncertain key is read in every way: invalidating one object too many costs a revalidation, and missing one serves
+//! stale bytes.
 
 use std::borrow::Cow;
 
@@ -14,13 +14,13 @@ use super::super::name::ObjectKey;
 /// Encoding of object keys by a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// As in a form.
+    /// Form encoding.
     Form,
-    /// As it is, probably.
+    /// No encoding, probably.
     Plain,
 }
 
-/// Every key that the text may stand for, the likeliest first; empty when it stands for none.
+/// Returns every key that the text may stand for, the likeliest first; empty if there is none.
 pub(super) fn readings(sent: &str, encoding: Encoding) -> Vec<ObjectKey> {
     if !sent.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return ObjectKey::new(sent).into_iter().collect();
@@ -41,13 +41,13 @@ pub(super) fn readings(sent: &str, encoding: Encoding) -> Vec<ObjectKey> {
     keys
 }
 
-/// Decodes once; `None` when that gives no UTF-8.
+/// Decodes once; `None` if the result is not UTF-8.
 fn decoded(text: &str) -> Option<Cow<'static, str>> {
     let decoded = percent_decode_str(text).decode_utf8().ok()?;
     Some(Cow::Owned(decoded.into_owned()))
 }
 
-/// Whether it looks encoded: nothing that would have been encoded, and each `%` with its two digits.
+/// Whether a text looks form-encoded: it has no characters that encoding replaces, and each `%` has two digits.
 fn is_form(sent: &str) -> bool {
     let bytes = sent.as_bytes();
     let digits = |at: usize| {

@@ -14,7 +14,7 @@ use super::notification::{
 use super::object::{Bucket, Object, Told};
 use super::records::{self, Read};
 
-/// Envelopes inside each other: a batch of Lambda's, of SQS, of SNS, of EventBridge.
+/// Maximum nested envelopes: a batch of Lambda's, of SQS, of SNS, of EventBridge.
 const MAX_ENVELOPES: usize = 4;
 
 /// Top-level fields of a message, over all formats.
@@ -71,7 +71,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Notification, EventError> {
     Ok(Notification { format, events, others, bad })
 }
 
-/// Collects what a message and those inside it say.
+/// Collects the events of a message and of those nested in it.
 struct Reader {
     events: Vec<ObjectEvent>,
     others: usize,
@@ -79,7 +79,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads a message inside `envelopes` others.
+    /// Decodes a message nested in `envelopes` others.
     fn message(&mut self, text: &str, envelopes: usize) -> Result<Format, EventError> {
         if envelopes > MAX_ENVELOPES || !is_shallow(text) {
             return Err(EventError::TooDeep);
@@ -123,7 +123,7 @@ impl Reader {
         }
     }
 
-    /// Messages side by side; one that says nothing does not hide the others.
+    /// Decodes messages side by side; an empty one does not hide the others.
     fn batch(&mut self, messages: &[&RawValue], envelopes: usize) -> Result<Format, EventError> {
         let mut format = None;
         for message in messages {
@@ -136,7 +136,7 @@ impl Reader {
         })
     }
 
-    /// A message beside others; `None`: it says nothing.
+    /// Decodes a message beside others; `None`: it contains no event.
     fn inside(&mut self, text: &str, envelopes: usize) -> Result<Option<Format>, EventError> {
         match self.message(text, envelopes) {
             Ok(format) => Ok(Some(format)),
@@ -224,7 +224,8 @@ impl Reader {
         self.add(told.event()).map(|()| Format::R2)
     }
 
-    /// What GCS says is in a message's attributes, whatever its data (Cloud Storage, "Pub/Sub notifications").
+    /// Decodes a message of GCS, whose attributes hold the event, whatever its data (Cloud Storage, "Pub/Sub
+    /// notifications").
     fn pub_sub(&mut self, message: &RawValue) -> Result<Format, EventError> {
         #[derive(Default, Deserialize)]
         #[serde(default)]

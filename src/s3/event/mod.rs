@@ -1,13 +1,12 @@
 //! S3 event notifications of all supported senders, decoded into one type.
 //!
-//! [`decode`] finds the format out from the body: S3's records as AWS, MinIO, Ceph, moto and LocalStack write them,
-//! plain or inside SNS, SQS, EventBridge, CloudEvents or what Lambda hands on; R2; GCS. Two invariants. A change is
-//! never overlooked for the way in which it is told: a key that can be read in two ways is read in both, and an
-//! event of an object whose name nobody knows counts as new bytes. And nothing that a sender says takes more than
-//! its length in time and memory: depth, wrapping and the number of records are bounded before they are looked at.
+//! [`decode`] detects the format from the body: S3's records as AWS, MinIO, Ceph, moto and LocalStack write them, plain
+//! or inside SNS, SQS, EventBridge, CloudEvents or a Lambda event; R2; GCS. Two invariants hold. A change is never
+//! overlooked because of its form: a key that can be read in two ways is read in both, and an unknown event of an
+//! object counts as new bytes. And a message costs time and memory in proportion to its length only: depth, nesting and
+//! the number of records are bounded before they are read.
 //!
-//! Sequencers are carried to be logged; they never decide (R25). Knows nothing of how a message came, of
-//! signatures, or of what is cached.
+//! Sequencers are kept for the log; they never decide (R25). Transport, signatures and the cache are handled elsewhere.
 
 mod change;
 #[cfg(any(test, fuzzing))]
@@ -24,12 +23,12 @@ pub use notification::{
     BadRecord, Change, EventError, Format, MAX_RECORDS, Notification, ObjectEvent,
 };
 
-/// Reads a message of any format.
+/// Decodes a message of any format.
 ///
-/// The caller bounds its length: time and memory grow with it, and with nothing else.
+/// The caller bounds its length, on which alone time and memory depend.
 ///
 /// # Errors
-/// [`EventError`]: nothing in it can be read.
+/// [`EventError`]: nothing in it can be decoded.
 pub fn decode(body: &[u8]) -> Result<Notification, EventError> {
     message::decode(body)
 }

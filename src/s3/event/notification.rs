@@ -1,4 +1,4 @@
-//! What a message says, whatever its format, and why one is not understood.
+//! Content of a decoded message, whatever its format, and the decoding errors.
 
 use std::time::SystemTime;
 
@@ -6,85 +6,85 @@ use super::super::etag::ETag;
 use super::super::name::{BucketName, ObjectKey};
 use super::super::version::VersionId;
 
-/// The most records that one message may hold; S3 sends a few, a batch of a relay some hundred.
+/// Maximum records in one message; S3 sends a few, a relay's batch some hundred.
 pub const MAX_RECORDS: usize = 10_000;
 
-/// One change of one object, as a notification tells it.
+/// One change of one object, as reported by a notification.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ObjectEvent {
     pub bucket: BucketName,
     /// Every reading of the key that its sender's encoding allows, each once; never empty, at most 3, likeliest
     /// first.
     pub keys: Vec<ObjectKey>,
-    /// As sent; an empty one is `None`, `null` stays.
+    /// Version id as sent; an empty one is `None`, `null` stays.
     pub version: Option<VersionId>,
     pub change: Change,
-    /// As sent, without a leading `s3:`, at most 128 bytes; for logs.
+    /// Event name as sent, without a leading `s3:`, at most 128 bytes; for logs.
     pub name: String,
-    /// When it happened, as the sender's clock says.
+    /// Time of the event, by the sender's clock.
     pub time: Option<SystemTime>,
-    /// Quoted and strong; `None` where it is not told (deletes) or cannot be such.
+    /// Quoted, strong `ETag`; `None` if it is missing (deletes) or cannot be one.
     pub etag: Option<ETag>,
-    /// Of the object, in bytes.
+    /// Size of the object in bytes.
     pub size: Option<u64>,
-    /// Logged, never compared (R25); at most 128 bytes.
+    /// Sequencer, logged and never compared (R25); at most 128 bytes.
     pub sequencer: Option<String>,
 }
 
-/// What became of an object.
+/// Kind of change of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// There are new bytes under this name, or may be.
+    /// The object has new bytes, or may have.
     Created,
-    /// It, or the named version, is gone, or may not be read any more.
+    /// The object, or the named version, was deleted or may not be read any more.
     Removed {
-        /// By a delete marker: versions that are named stay.
+        /// Whether a delete marker was created, so that named versions stay.
         marker: bool,
     },
-    /// Only what is said of it changed: tags, ACL, retention, storage class, a restore.
+    /// Only metadata changed: tags, ACL, retention, storage class, a restore.
     Described,
-    /// Nothing that a cache has to do with: it was read, it was replicated.
+    /// Nothing that concerns a cache: the object was read or replicated.
     Nothing,
 }
 
-/// What one message says.
+/// Content of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
-    /// The outermost format that says something; for a batch, that of its first message.
+    /// The outermost format that carries events; for a batch, that of its first message.
     pub format: Format,
     pub events: Vec<ObjectEvent>,
-    /// How many of its records concern no object: test events, events of buckets, confirmations.
+    /// Number of records that concern no object: test events, bucket events, confirmations.
     pub others: usize,
-    /// Records that could not be read, while others could.
+    /// Records that could not be decoded, while others could.
     pub bad: Vec<BadRecord>,
 }
 
-/// How a message is written.
+/// Format of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// S3's `Records` (AWS, moto, LocalStack, and senders that nobody knows).
+    /// S3's `Records` (AWS, moto, LocalStack, and unknown senders).
     S3,
-    /// S3's `Records` by MinIO, or its log of accesses for Redis.
+    /// S3's `Records` by MinIO, or MinIO's access log for Redis.
     MinIo,
     /// S3's `Records` by Ceph's RGW.
     Ceph,
-    /// An SNS envelope around another one.
+    /// An SNS envelope around another format.
     Sns,
-    /// What Lambda hands to a function: records of SNS or SQS around others.
+    /// A Lambda event: records of SNS or SQS around other formats.
     Lambda,
     EventBridge,
-    /// A structured CloudEvent around another one.
+    /// A structured CloudEvent around another format.
     CloudEvents,
-    /// Cloudflare R2, as its queue holds it.
+    /// Cloudflare R2, as delivered to its queue.
     R2,
-    /// Google Cloud Storage, as Pub/Sub pushes it.
+    /// Google Cloud Storage, as pushed by Pub/Sub.
     Gcs,
     /// `s3:TestEvent`, which S3 sends when a notification is set up.
     Test,
 }
 
 impl Format {
-    /// A short word for it, to count by.
+    /// Returns the label for metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -102,25 +102,25 @@ impl Format {
     }
 }
 
-/// Why a message as a whole says nothing.
+/// Reason for which a whole message could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     #[error("not JSON")]
     NotJson,
-    /// More levels of brackets, or of envelopes, than any sender writes.
+    /// More levels of brackets or envelopes than any sender writes.
     #[error("nested too deeply")]
     TooDeep,
     #[error("more than {MAX_RECORDS} records")]
     TooManyRecords,
     #[error("unknown format")]
     UnknownFormat,
-    /// The first of its records; none could be read.
+    /// The error of the first record; none could be decoded.
     #[error("{0}")]
     Bad(BadRecord),
 }
 
 impl EventError {
-    /// A short word for it, to count by.
+    /// Returns the label for metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -133,7 +133,7 @@ impl EventError {
     }
 }
 
-/// Why one record could not be read.
+/// Reason for which one record could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
     #[error("a record has unexpected fields")]
@@ -146,7 +146,7 @@ pub enum BadRecord {
     Bucket,
     #[error("a record has an invalid key")]
     Key,
-    /// A message inside the message.
+    /// A nested message.
     #[error("a message inside: {0}")]
     Inside(Box<EventError>),
 }

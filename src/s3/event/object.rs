@@ -1,4 +1,4 @@
-//! The object in an event: the part that all formats share, whatever the case of its field names.
+//! The object in an event: the part that all formats share, with field names in any case.
 
 use http::HeaderValue;
 use serde::Deserialize;
@@ -28,13 +28,13 @@ pub(super) struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    /// One that is described elsewhere.
+    /// Creates one from a key and a version alone.
     pub(super) fn of(key: Scalar<'a>, version: Scalar<'a>) -> Self {
         Self { key, version, ..Self::default() }
     }
 }
 
-/// `bucket` where it is an object.
+/// The field `bucket` in formats where it is a JSON object.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Bucket<'a> {
@@ -54,7 +54,7 @@ pub(super) struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// The event; `None`: it concerns no object.
+    /// Returns the event; `None`: it concerns no object.
     pub(super) fn event(self) -> Result<Option<ObjectEvent>, BadRecord> {
         let name = self.name.short().ok_or(BadRecord::NoName)?;
         let name = name.strip_prefix("s3:").map(str::to_owned).unwrap_or(name);
@@ -83,7 +83,7 @@ impl Told<'_> {
     }
 }
 
-/// Senders leave out the quotes that S3's answers have.
+/// Returns a sent tag as a strong `ETag`; senders leave out the quotes.
 fn strong(sent: &str) -> Option<ETag> {
     let inner = sent.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(sent);
     let etag = ETag::new(HeaderValue::try_from(format!("\"{inner}\"")).ok()?);

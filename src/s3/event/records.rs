@@ -49,11 +49,11 @@ struct Sns<'a> {
 /// Kind of a record.
 pub(super) enum Read<'a> {
     Event(Format, Option<ObjectEvent>),
-    /// A message inside one of Lambda's.
+    /// A message nested in a Lambda event.
     Message(Cow<'a, str>),
 }
 
-/// Reads one record.
+/// Decodes one record.
 pub(super) fn read(raw: &RawValue) -> Result<Read<'_>, BadRecord> {
     let mut record: Record<'_> =
         serde_json::from_str(raw.get()).map_err(|_| BadRecord::Malformed)?;

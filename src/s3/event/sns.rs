@@ -30,21 +30,21 @@ pub struct Envelope<'a> {
     /// `1` (SHA-1) or `2` (SHA-256).
     #[serde(borrow)]
     pub signature_version: Cow<'a, str>,
-    /// In base64.
+    /// Signature in base64.
     #[serde(borrow)]
     pub signature: Cow<'a, str>,
     #[serde(borrow, rename = "SigningCertURL")]
     pub signing_cert_url: Cow<'a, str>,
-    /// Of a confirmation.
+    /// URL that confirms; of confirmations only.
     #[serde(default, rename = "SubscribeURL")]
     pub subscribe_url: Option<String>,
-    /// Of a confirmation.
+    /// Token; of confirmations only.
     #[serde(default)]
     pub token: Option<String>,
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads an envelope that is whole.
+    /// Parses an envelope with all required fields.
     #[must_use]
     pub fn parse(body: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
@@ -54,7 +54,7 @@ impl<'a> Envelope<'a> {
         serde_json::from_str(text).ok()
     }
 
-    /// The text that is signed; `None` when what a confirmation must have is missing.
+    /// Returns the text that is signed; `None` if a confirmation lacks a required field.
     #[must_use]
     pub fn signed_text(&self) -> Option<String> {
         let mut text = String::with_capacity(self.message.len() + 512);

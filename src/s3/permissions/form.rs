@@ -1,6 +1,6 @@
-//! Permissions that a browser form upload requires: writing its key, and what its fields add (R21).
+//! Permissions that a browser form upload requires: writing its key, and those added by its fields (R21).
 //!
-//! Its fields are what headers are to a `PutObject`, and are judged as those.
+//! Its fields correspond to the headers of a `PutObject`, and are judged like those.
 
 use super::table::{Wider, wider};
 use super::{Action, RequiredPermissions, Resource, sources};
@@ -8,7 +8,7 @@ use crate::s3::effect::spreads;
 use crate::s3::name::{BucketName, ObjectKey};
 
 impl RequiredPermissions {
-    /// All that a form for `key` needs; `fields` are names in lower case and values.
+    /// Returns all permissions of a form for `key`; `fields` are names in lower case and values.
     #[must_use]
     pub fn of_form<'a>(
         bucket: &BucketName,

@@ -1,8 +1,8 @@
 //! Sources that a copy or a rename reads: `x-amz-copy-source` and `x-amz-rename-source` (R21).
 //!
-//! Servers decode these differently: once or (hoisted into a query) twice, with `+` as a space or not, the
-//! version inside or behind the escapes. Invariant: every object that a server could take the text for is among
-//! the needs, and a text that cannot be read needs admin on everything.
+//! Servers decode these differently: once or (hoisted into a query) twice, with `+` as a space or not, the version
+//! inside or behind the escapes. Invariant: every object that a server could take the text for is required, and a text
+//! that cannot be decoded requires admin on everything.
 
 use std::borrow::Cow;
 
@@ -17,12 +17,12 @@ use crate::s3::target::decode;
 
 pub(super) const COPY: &str = "x-amz-copy-source";
 pub(super) const RENAME: &str = "x-amz-rename-source";
-/// The headers that are judged here.
+/// Headers judged by this module.
 pub(super) const NAMES: [&str; 2] = [COPY, RENAME];
 
 const VERSION: &str = "?versionId=";
 
-/// `needs` and those of every source.
+/// Adds the permissions of every source to `needs`.
 pub(super) fn add_to(
     needs: RequiredPermissions,
     head: &RequestHead<'_>,
@@ -47,7 +47,7 @@ pub(super) fn add_to(
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Header(&'a [u8]),
-    /// By a presigner's hand into the query, where it was decoded once.
+    /// A source hoisted into the query by a presigner, where it was decoded once.
     Hoisted(&'a [u8]),
 }
 
@@ -80,7 +80,7 @@ fn with_all(
     })
 }
 
-/// A hoisted source is decoded with the query, and by some servers once more.
+/// Returns the sources named by a hoisted value, which some servers decode once more.
 fn hoisted(raw: &[u8]) -> Vec<(BucketName, ObjectKey)> {
     let once = std::str::from_utf8(raw).ok().and_then(|text| named(without_version(text)));
     let mut objects = copied(raw).unwrap_or_default();
@@ -88,7 +88,8 @@ fn hoisted(raw: &[u8]) -> Vec<(BucketName, ObjectKey)> {
     objects
 }
 
-/// All that the text may name: `bucket/key` with or without a slash before it, encoded, and a version behind it.
+/// Returns all objects that the text may name: `bucket/key` with or without a leading slash, encoded, and with or
+/// without a version.
 fn copied(raw: &[u8]) -> Option<Vec<(BucketName, ObjectKey)>> {
     let text = std::str::from_utf8(raw).ok()?;
     let path = without_version(text);

@@ -5,10 +5,10 @@
 //! `DeleteObject` alone is delete. By allow-list: a request that fits no row, because of its method, a
 //! subresource, one more query name or a name given twice, needs admin on all of its bucket.
 //!
-//! Departures: the parts of an upload under way are its writer's business (write, not read); a list's `prefix`
-//! decides which keys it lists; `HeadBucket` and `GetBucketLocation` tell only that a bucket is there, which
-//! whoever may list anything in it knows. A POST form says in its body what it needs: see [`RequiredPermissions::of_form`]. The
-//! policy of a CORS preflight is the bucket's, and S3 lets everybody ask for it.
+//! Departures: the parts of an upload under way belong to its writer (write, not read); a list's `prefix` decides which
+//! keys it lists; `HeadBucket` and `GetBucketLocation` reveal only that a bucket exists, which anyone who may list in
+//! it knows. A POST form names its requirements in its body: see [`RequiredPermissions::of_form`]. A CORS preflight
+//! reads the bucket's policy, and S3 allows it to everybody.
 
 use http::{HeaderMap, Method};
 
@@ -32,24 +32,24 @@ enum On {
 /// Resource on which a row's permission is required.
 #[derive(Clone, Copy)]
 enum Of {
-    /// On the key.
+    /// The key.
     Key(Action),
-    /// On the keys that begin with `prefix`.
+    /// The keys that begin with `prefix`.
     ListedKeys,
-    /// On the bucket's name.
+    /// The bucket's name.
     BucketName,
-    /// To delete keys that the body names: in the whole bucket, as long as they are not known.
+    /// Deletion of the keys in the body: of the whole bucket, as long as they are not known.
     DeletedKeys,
-    /// On everything.
+    /// Everything.
     Buckets,
 }
 
 struct Row {
     method: Method,
     on: On,
-    /// The query name that makes the operation; empty: none does.
+    /// The query parameter that selects the operation; empty: none.
     subresource: &'static str,
-    /// Query names that it may have besides, without `x-id` and what belongs to a signature.
+    /// Further allowed query parameters, except `x-id` and those of a signature.
     names: &'static [&'static str],
     of: Of,
 }
@@ -120,7 +120,7 @@ const fn row(
     Row { method, on, subresource, names, of }
 }
 
-/// `x-amz-*` names, of headers or of a query, that make nothing wider.
+/// `x-amz-*` names, of headers or query parameters, that require no further permission.
 const PLAIN: [&str; 38] = [
     "x-amz-copy-source-range",
     "x-amz-algorithm",
@@ -169,11 +169,11 @@ const PLAIN_PREFIXES: [&str; 6] = [
     "x-amz-copy-source-server-side-encryption-customer-",
     "x-amz-rename-source-if-",
 ];
-/// Canned ACLs that give nobody more than the bucket's owner.
+/// Canned ACLs that grant nothing beyond the bucket's owner.
 const PRIVATE_ACLS: [&str; 3] = ["private", "bucket-owner-read", "bucket-owner-full-control"];
 
 impl RequiredPermissions {
-    /// All that a request needs, but for what its body names: see [`RequiredPermissions::listed_in_body`].
+    /// Returns all permissions of a request except for those in its body: see [`RequiredPermissions::listed_in_body`].
     #[must_use]
     pub fn of(head: &RequestHead<'_>, parsed: &Parsed) -> Self {
         if let (Operation::Read(_), Some((bucket, key))) = (&parsed.operation, parsed.object()) {
@@ -246,13 +246,13 @@ impl Row {
     }
 }
 
-/// Judged as the header that it is, by [`widens`].
+/// Whether a query parameter is a hoisted `x-amz-*` header, to be judged by [`widens`].
 fn is_amz(name: &str) -> bool {
     name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"))
 }
 
-/// Admin on all of the bucket. What its key or its prefixes may lead to beside that is judged as in any request, so they
-/// are named too where they may.
+/// Returns admin on all of the bucket. Its key or prefixes are included where they may lead to further objects, as in
+/// any request.
 fn unknown(parsed: &Parsed) -> RequiredPermissions {
     let needs = RequiredPermissions::one(Action::Admin, all_of(parsed));
     let Some(bucket) = &parsed.bucket else { return needs };
@@ -272,7 +272,7 @@ fn unknown(parsed: &Parsed) -> RequiredPermissions {
     })
 }
 
-/// All of the bucket, or everything where none is named.
+/// Returns all of the bucket, or everything if no bucket is named.
 fn all_of(parsed: &Parsed) -> Resource {
     parsed.bucket.as_ref().map_or(Resource::Everything, Resource::bucket)
 }
@@ -287,13 +287,13 @@ fn named(parsed: &Parsed) -> Resource {
 /// Additional permission that a header requires.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wider {
-    /// It gives others access to the object, or lifts a protection of it.
+    /// The header grants others access to the object, or removes a protection of it.
     Object,
-    /// We do not know what it does.
+    /// The header is unknown.
     Unknown,
 }
 
-/// The widest of all headers, those that a presigner hoisted into the query included.
+/// Returns the widest requirement of all headers, including those that a presigner hoisted into the query.
 fn widens(headers: &HeaderMap, query: &Query) -> Option<Wider> {
     let in_headers = headers.iter().map(|(name, value)| wider(name.as_str(), value.as_bytes()));
     let hoisted = query.iter().filter(|(name, _)| is_amz(name)).map(|(name, value)| {

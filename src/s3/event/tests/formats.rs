@@ -1,4 +1,4 @@
-//! What is read of each fixture, line by line.
+//! Tests of decoding each fixture, line by line.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,12 +9,12 @@ use super::{keys, read};
 
 const GONE: Change = Removed { marker: false };
 const MARKED: Change = Removed { marker: true };
-/// `a b/ü+x.txt`, of which `+` may be a space where it is not certain that keys are not encoded.
+/// The key `a b/ü+x.txt`, in which `+` may be a space where keys may be encoded.
 const KEY: &str = "a b/ü+x.txt";
 const DOUBTED: [&str; 2] = [KEY, "a b/ü x.txt"];
 const MD5: &str = "\"5d41402abc4b2a76b9719d911017c592\"";
 
-/// What is read of a fixture.
+/// Decodes a fixture.
 fn fixture(name: &str) -> Notification {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/s3/event/tests/fixtures");
     let file = format!("{folder}/{name}.json");

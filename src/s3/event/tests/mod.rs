@@ -1,4 +1,4 @@
-//! Every format as a fixture, the table of events, what is refused, and bytes that nobody would send.
+//! Tests of event decoding: each format as a fixture, the table of events, refused messages and random bytes.
 
 mod formats;
 mod refused;
@@ -15,7 +15,7 @@ fn refused(json: &str) -> EventError {
     decode(json.as_bytes()).expect_err(json)
 }
 
-/// One of S3's records.
+/// Returns one of S3's records.
 fn record(source: &str, name: &str, key: &str) -> String {
     format!(
         r#"{{"eventVersion":"2.1","eventSource":"{source}","eventTime":"2026-11-23T02:50:11.177Z","eventName":"{name}",

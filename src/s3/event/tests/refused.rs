@@ -1,4 +1,4 @@
-//! What is no message, what is too much of one, and bytes that nobody would send.
+//! Tests of refused input: texts that are no message, messages over the limits, and malformed bytes.
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};

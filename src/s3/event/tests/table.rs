@@ -1,4 +1,4 @@
-//! What each event must do, by every name that a sender is known to use.
+//! Tests of the effect of each event name that a sender is known to use.
 
 use super::super::Change::{self, Created, Described, Nothing, Removed};
 use super::{message, read, record};

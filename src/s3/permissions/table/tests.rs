@@ -22,7 +22,7 @@ fn needs_of(method: &str, target: &str, pairs: Headers<'_>) -> RequiredPermissio
     RequiredPermissions::of(&head, &parse(&head, &crate::s3::HostNames::default()).unwrap())
 }
 
-/// `read bkt/k, write bkt/l`
+/// Returns the permissions as text, such as `read bkt/k, write bkt/l`.
 fn with(method: &str, target: &str, headers: Headers<'_>) -> String {
     let needs = needs_of(method, target, headers);
     let pairs = needs.iter().map(|need| format!("{} {}", need.action.as_str(), need.resource));
