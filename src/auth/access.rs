@@ -19,49 +19,50 @@ use crate::s3::{
     spelling,
 };
 
-/// Authorisation by mode. What a mode decides by can be replaced while requests are under way.
+/// Authorisation by mode. The settings of a mode can be replaced while requests are under way.
 pub enum Access {
-    /// The listener and two switches.
+    /// Trust in every client of the listener, within `auth.writes`, `auth.buckets` and `auth.reserved`.
     Trust(ArcSwap<Trust>),
-    /// Signatures, and the identities of a file.
+    /// Verification of signatures, with the identities of a file.
     Verify(ArcSwap<Verification>),
-    /// S3, request by request: nobody is refused here, and no hit is served before it said yes (R22).
+    /// Authorisation by S3, request by request: nothing is refused here, and no hit is served without S3's consent
+    /// (R22).
     Transparent(Transparent),
 }
 
 /// Parts of the mode `verify`.
 pub struct Verification {
-    /// Read again when their file changes.
+    /// Identities, reloaded when their file changes.
     identities: Arc<Identities>,
     /// Verifier of signatures.
     pub(super) verifier: Verifier,
-    /// Pages that may send what is not signed.
+    /// Web pages that may send unsigned requests.
     origins: AllowedOrigins,
-    /// Bucket names that need `admin`.
+    /// Reserved bucket names, which require `admin`.
     pub(super) reserved: ReservedNames,
 }
 
 /// Client of a connection, as far as the connection identifies it.
 #[derive(Debug, Clone, Copy)]
 pub struct Sender<'a> {
-    /// `None` for a unix socket.
+    /// Address of the peer; `None` for a unix socket.
     pub address: Option<IpAddr>,
-    /// Names and fingerprint of its certificate; empty without one.
+    /// Names and fingerprint of the client certificate; empty without one.
     pub certificate: &'a [CertificateId],
 }
 
-/// A request that may be done.
+/// A request that is allowed.
 #[derive(Debug)]
 pub struct Admitted {
     /// Its sender; `None` in `trust` mode.
     pub identity: Option<Arc<Identity>>,
-    /// Check of its body while it streams.
+    /// Check of the body while it streams.
     pub body: BodyCheck,
-    /// The keys that its body names are still to be asked for, before anything of it goes out.
+    /// Authorisation of the keys in the body, which is due before anything is sent.
     pub listed: Option<ListedKeys>,
-    /// All of the bucket may be deleted, but not all that the keys in its body may name.
+    /// Restriction of the keys in the body, where all of the bucket may be deleted but not all that its keys may name.
     pub held: Option<ListedKeys>,
-    /// It says in its body who sends it and what is to be done: nothing of that was asked yet.
+    /// A form, whose body holds its identity and operation: none of it is authorised yet.
     pub form: Option<FormGate>,
 }
 
@@ -75,7 +76,7 @@ impl Admitted {
     }
 }
 
-/// A sender who may delete some keys of a bucket, and has sent a list that is not read yet (R21).
+/// Pending authorisation of a list of keys to delete, which is not parsed yet (R21).
 #[derive(Debug)]
 pub enum ListedKeys {
     /// Only keys that stay within the bucket.
@@ -86,13 +87,13 @@ pub enum ListedKeys {
         identity: Arc<Identity>,
         /// Its address.
         peer: Option<IpAddr>,
-        /// When it asked.
+        /// Time of the request.
         now: SystemTime,
     },
 }
 
 impl ListedKeys {
-    /// Lets the list of keys through.
+    /// Authorises the list of keys.
     ///
     /// # Errors
     /// `AccessDenied` for the first key that may not be deleted.
@@ -110,11 +111,11 @@ impl ListedKeys {
 }
 
 impl Access {
-    /// `region` is the origin's, that of clients unless `auth.region` says otherwise; `reserved` are its own names. Reads the identities file;
-    /// `accept` sees each set before it holds.
+    /// Builds the access control. `region` is the origin's, which clients use unless `auth.region` is set; `reserved`
+    /// are the origin's reserved names. Reads the identities file; `accept` sees each set before it takes effect.
     ///
     /// # Errors
-    /// The identities file cannot be read or is wrong.
+    /// The identities file cannot be read or is invalid.
     pub fn new(
         config: &AuthConfig,
         region: &str,
@@ -124,8 +125,8 @@ impl Access {
         Self::with_identities(config, region, reserved, None, accept)
     }
 
-    /// As [`Access::new`], by the settings of `config` that differ from those in `before`. The set of identities stays,
-    /// unless its file is another one.
+    /// As [`Access::new`], for the settings of `config` that differ from those in `before`. Keeps the set of identities
+    /// unless the file is another one.
     ///
     /// # Errors
     /// As [`Access::new`].
@@ -169,7 +170,7 @@ impl Access {
         }
     }
 
-    /// Decides by `new` from the next request on. What one of another mode decides by is left out.
+    /// Puts the settings of `new` in force from the next request on, unless its mode differs.
     pub fn replace(&self, new: Self) {
         match (self, new) {
             (Self::Trust(current), Self::Trust(new)) => current.store(new.into_inner()),
@@ -178,10 +179,10 @@ impl Access {
         }
     }
 
-    /// Paths may have been signed with one of these before them: see [`Verifier::with_path_prefixes`].
+    /// Accepts signatures over paths with one of these prefixes: see [`Verifier::with_path_prefixes`].
     ///
     /// # Panics
-    /// Never: it has no other owner yet.
+    /// Never: the verifier has no other owner yet.
     #[must_use]
     pub fn with_path_prefixes(self, prefixes: Vec<String>) -> Self {
         match self {
@@ -220,7 +221,7 @@ impl Access {
         }
     }
 
-    /// Whether the page that a request comes from may see why it was refused: in `trust` mode only a listed one (R39).
+    /// Whether the page that caused a request may see the reason of a refusal: in `trust` mode only a listed one (R39).
     #[must_use]
     pub fn believes(&self, method: &Method, headers: &HeaderMap) -> bool {
         match self {
@@ -229,10 +230,10 @@ impl Access {
         }
     }
 
-    /// Lets a request through.
+    /// Authenticates and authorises a request.
     ///
     /// # Errors
-    /// As [`Verifier::verify`], and `AccessDenied` for what its sender may not do.
+    /// As [`Verifier::verify`], and `AccessDenied` for what the identity may not do.
     pub fn admit(
         &self,
         head: &RequestHead<'_>,
@@ -296,7 +297,7 @@ impl Access {
     }
 }
 
-/// Reads the identities, and again whenever their file changes.
+/// Loads the identities, and reloads them when their file changes.
 fn load(
     config: &AuthConfig,
     accept: impl Fn(&IdentitySet) -> Result<(), String> + Send + Sync + 'static,
@@ -311,8 +312,8 @@ fn load(
 
 /// Identifies the sender of an unsigned request: by its client certificate, or else as anonymous.
 ///
-/// A browser shows its certificate for every page, and connects from the same address: only a page that is listed may
-/// make use of that. What the anonymous identity reads, the bucket's CORS rules may show to pages.
+/// A browser presents its certificate for every page, and connects from the same address, so only a listed page may use
+/// that identity. Objects that the anonymous identity reads may be shown to pages by the bucket's CORS rules.
 ///
 /// # Errors
 /// `AccessDenied` for a web page that is not in `auth.origins`.

@@ -23,13 +23,13 @@ impl ClientLimit {
     /// The smallest value of `bytes_per_second`: below it a client would give up.
     pub const BYTES_MIN: ByteSize = ByteSize::kib(1);
 
-    /// Whether nothing is limited.
+    /// Whether there is no limit at all.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Returns the first key whose value cannot be meant, and what is wrong with it.
+    /// Returns the first key with an implausible value, and the problem.
     #[must_use]
     pub fn problem(&self) -> Option<(&'static str, String)> {
         let zero = || "must be greater than zero".to_owned();
@@ -44,7 +44,7 @@ impl ClientLimit {
     }
 }
 
-/// The limits that an identity has in place of those of `limits.per_identity`.
+/// Limits of an identity that replace those of `limits.per_identity`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientLimitOverride {
@@ -53,7 +53,7 @@ pub struct ClientLimitOverride {
     requests: Own<u32>,
 }
 
-/// A limit that may be written, also as null: then there is none.
+/// A limit that may be set, also to null: then there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Own<T> {
     #[default]
@@ -77,7 +77,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Own<T> {
 }
 
 impl ClientLimitOverride {
-    /// Returns the limits in force: those written here, and those of `configured` for the others.
+    /// Returns the limits in force: the own ones, and those of `configured` for the others.
     #[must_use]
     pub fn over(&self, configured: &ClientLimit) -> ClientLimit {
         ClientLimit {

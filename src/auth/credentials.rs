@@ -1,8 +1,7 @@
 //! An access key, its secret and perhaps a session token.
 //!
-//! Invariant: the secret parts are never printed, and every part that ends up in a header is known
-//! to fit into one, so that signing cannot fail. Where credentials come from is not known here; see
-//! `crate::origin::credentials`.
+//! Invariant: secrets are never printed, and every part that is sent in a header is a valid header value, so that
+//! signing cannot fail. The sources of credentials are in `crate::origin::credentials`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use super::sign::key::{SigningKey, SigningKeys};
 use super::sign::terms::{SERVICE, X_AMZ_S3SESSION_TOKEN, X_AMZ_SECURITY_TOKEN};
 use crate::config::units::Secret;
 
-/// One identity at an S3 server, with the keys that its signatures are made with.
+/// Credentials of one identity at an S3 server.
 pub struct Credentials {
     access_key: String,
     secret_key: Secret,
@@ -28,27 +27,27 @@ enum Service {
     S3,
     /// Directory buckets of S3 Express One Zone.
     DirectoryBuckets {
-        /// The keys are those of a session, and not those that it is asked for with.
+        /// Whether the keys are those of a session, and not those that request sessions.
         is_session: bool,
     },
 }
 
-/// Why a set of credentials cannot be used. The values themselves are never in the message.
+/// Reason for which credentials cannot be used. Their values are never in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCredentials {
-    /// The access key is empty, or has a byte that the credential scope or a header cannot carry.
+    /// The access key is empty, or has a byte that is not allowed in the credential scope or in a header.
     #[error("the access key id is empty or holds a blank, `/`, `,` or a character beyond ASCII")]
     AccessKey,
     /// The secret key is empty.
     #[error("the secret access key is empty")]
     SecretKey,
-    /// The session token is empty or has a byte that a header cannot carry.
+    /// The session token is empty or has a byte that is not allowed in a header.
     #[error("the session token is empty or holds a blank or a character beyond ASCII")]
     SessionToken,
 }
 
 impl Credentials {
-    /// Checks the parts and puts them together.
+    /// Validates the parts and combines them.
     ///
     /// # Errors
     /// [`InvalidCredentials`] names the part that cannot be sent.
@@ -71,13 +70,13 @@ impl Credentials {
         Ok(Self { access_key, secret_key, session_token, signing_keys, service })
     }
 
-    /// The same to ask for sessions of directory buckets with.
+    /// Returns the same credentials, for requesting sessions of directory buckets.
     #[must_use]
     pub fn for_directory_buckets(self) -> Self {
         self.of(Service::DirectoryBuckets { is_session: false })
     }
 
-    /// The same as the keys of a session of a directory bucket.
+    /// Returns the same credentials as the keys of a directory bucket session.
     #[must_use]
     pub fn for_session(self) -> Self {
         self.of(Service::DirectoryBuckets { is_session: true })
@@ -87,7 +86,7 @@ impl Credentials {
         Self { service, signing_keys: SigningKeys::default(), ..self }
     }
 
-    /// The service in the scope of signatures.
+    /// Returns the service in the scope of signatures.
     pub(super) fn service(&self) -> &'static str {
         match self.service {
             Service::S3 => SERVICE,
@@ -95,7 +94,7 @@ impl Credentials {
         }
     }
 
-    /// The header of the session token.
+    /// Returns the name of the session token's header.
     pub(super) fn token_header(&self) -> HeaderName {
         match self.service {
             Service::DirectoryBuckets { is_session: true } => X_AMZ_S3SESSION_TOKEN,
@@ -103,25 +102,25 @@ impl Credentials {
         }
     }
 
-    /// The access key id: public, it is sent with every request.
+    /// Returns the access key id, which is public and sent with every request.
     #[must_use]
     pub fn access_key(&self) -> &str {
         &self.access_key
     }
 
-    /// The secret access key: it signs and is never sent.
+    /// Returns the secret access key, which signs and is never sent.
     #[must_use]
     pub fn secret_key(&self) -> &Secret {
         &self.secret_key
     }
 
-    /// The token of temporary credentials, sent as `x-amz-security-token`.
+    /// Returns the token of temporary credentials, sent as `x-amz-security-token`.
     #[must_use]
     pub fn session_token(&self) -> Option<&Secret> {
         self.session_token.as_ref()
     }
 
-    /// The key that requests of `date` (`20130524`) to `region` are signed with.
+    /// Returns the signing key for requests of `date` (`20130524`) to `region`.
     pub(super) fn signing_key(&self, date: &str, region: &str) -> Arc<SigningKey> {
         self.signing_keys.get(self, date, region)
     }

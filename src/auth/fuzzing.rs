@@ -1,8 +1,7 @@
-//! Properties of parsing before authentication, checked by a fuzzer and by a test: heads and
-//! bodies.
+//! Properties of parsing before authentication, checked by a fuzzer and by a test: heads and bodies.
 //!
-//! Nothing may panic; nobody is let in without a secret; and of a signed body that was changed either comes out
-//! what was signed, or not all of it.
+//! Nothing may panic; no one is authenticated without a secret; and a signed body that was changed comes out as signed,
+//! or incomplete.
 
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,10 +22,10 @@ const SCOPE: &str = "20130524/us-east-1/s3/aws4_request";
 const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-crc32c");
 const DATA: &[u8] = b"some data in a few chunks";
 
-/// Takes bytes for a target and headers, one a line; for an `Authorization` header; and for a presigned query.
+/// Parses bytes as a target and headers, one a line; as an `Authorization` header; and as a presigned query.
 ///
 /// # Panics
-/// Somebody is let in.
+/// The request is authenticated.
 pub fn any_head(bytes: &[u8]) {
     let mut lines = bytes.split(|&byte| byte == b'\n');
     let target = lines.next().unwrap_or_default();
@@ -74,7 +73,7 @@ fn verifier() -> Verifier {
     Verifier::new("us-east-1".to_owned(), vec!["s3.local".to_owned()])
 }
 
-/// The hour of [`DATE`].
+/// Returns the hour of [`DATE`].
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_hours(380_376)
 }
@@ -92,10 +91,10 @@ fn ask(target: &[u8], headers: &HeaderMap) {
     assert!(!let_in, "let in without a secret: {headers:?}");
 }
 
-/// Takes bytes for an aws-chunked body, whose signatures are checked or not.
+/// Decodes bytes as an aws-chunked body, with and without verification of signatures.
 ///
 /// # Panics
-/// A body is complete that has another length than it announced, or that nobody signed.
+/// A body is complete with another length than it announced, or without a valid signature.
 pub fn any_body(bytes: &[u8]) {
     let (length, body) = bytes.split_first().unwrap_or((&0, &[]));
     for (form, trailer) in [(Form::Raw, false), (Form::UnsignedTrailer, true)] {
@@ -109,10 +108,10 @@ pub fn any_body(bytes: &[u8]) {
     }
 }
 
-/// Changes a signed body as `edits` say, four bytes an edit.
+/// Changes a signed body according to `edits`, four bytes per edit.
 ///
 /// # Panics
-/// Something else than what was signed comes out whole.
+/// A body that differs from the signed one comes out complete.
 pub fn changed_body(edits: &[u8]) {
     for trailer in [false, true] {
         let form = if trailer { Form::SignedTrailer } else { Form::Signed };
@@ -137,11 +136,10 @@ pub fn changed_body(edits: &[u8]) {
     }
 }
 
-/// Takes bytes for the body of a form between boundaries of `b`.
+/// Parses bytes as the body of a form between boundaries of `b`.
 ///
 /// # Panics
-/// Somebody is let in, or what goes out has not the fields and the file that were read, or another length than was
-/// promised.
+/// A form is authenticated, or the output differs from the parsed fields and file, or from the announced length.
 pub fn any_form(bytes: &[u8]) {
     let boundary = Boundary::new("b").expect("a legal boundary");
     let mut reader = HeadReader::new(&boundary);
@@ -197,7 +195,7 @@ fn reframer(form: Form, decoded_length: u64, trailer: bool) -> Reframer {
         .expect("trailers as announced")
 }
 
-/// [`DATA`] in one signed chunk and the last one.
+/// Returns [`DATA`] in one signed chunk and the last one.
 fn signed(form: Form) -> Bytes {
     let mut encoder = ChunkedEncoder::new(form, seed());
     let mut out = Vec::new();
@@ -206,7 +204,7 @@ fn signed(form: Form) -> Bytes {
     out.concat().into()
 }
 
-/// Cuts a body into pieces whose lengths its own bytes choose.
+/// Cuts a body into pieces whose lengths depend on its bytes.
 fn pieces(body: &[u8]) -> impl Iterator<Item = Bytes> + use<> {
     let mut rest = Bytes::copy_from_slice(body);
     std::iter::from_fn(move || {
@@ -239,7 +237,7 @@ mod tests {
 
     use super::*;
 
-    /// Random bytes, with words in between that lead somewhere.
+    /// Returns random bytes, interspersed with meaningful words.
     fn any_text(seed: u64, words: &[&str]) -> Vec<u8> {
         let mut random = StdRng::seed_from_u64(seed);
         let mut text = Vec::new();

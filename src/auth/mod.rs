@@ -1,13 +1,12 @@
 //! Authentication and authorisation of clients, and signing of requests to the origin.
 //!
-//! [`Access`] asks every request who sent it and whether it may be done: in `verify` mode by its
-//! signature ([`verify`]) and a file of [`identities`]; in `transparent` mode S3 is asked ([`transparent`]).
-//! Towards the origin we sign ourselves ([`sign`]), the chunks of an upload ([`chunked`]) and a browser's form
-//! ([`form`]) too.
+//! [`Access`] authenticates and authorises every request: in `verify` mode by its signature ([`verify`]) and a file of
+//! [`identities`]; in `transparent` mode S3 decides ([`transparent`]). Requests to the origin are signed by [`sign`],
+//! as are the chunks of an upload ([`chunked`]) and a browser's form ([`form`]).
 //!
-//! Invariant: what leaves for the origin is signed over exactly the bytes that are sent, with our
-//! own key, or is the client's own request as it signed it, never both (R23). This module knows S3's
-//! vocabulary (`crate::s3`) and nothing of sockets, pingora or the cache.
+//! Invariant: a request to the origin is signed over exactly the bytes that are sent, with our own key, or is the
+//! client's own request as it signed it, never both (R23). This module depends on S3's vocabulary (`crate::s3`), and
+//! not on sockets, pingora or the cache.
 
 mod access;
 mod bearer;

@@ -1,28 +1,28 @@
 //! Names that S3 servers reserve for interfaces of their own, such as the administration API of MinIO under
 //! `/minio/admin`.
 //!
-//! A request that names one as its bucket would be signed with hotset's keys and be whatever the server makes of it. So
-//! it is an administrator's: [`ReservedNames::escalate`].
+//! A request with one as its bucket would be signed with hotset's keys, and the server would take it for a request to
+//! that interface. So it requires `admin`: [`ReservedNames::escalate`].
 
 use crate::s3::{Action, BucketName, ObjectKey, RequiredPermissions, Resource, spelling};
 
-/// Reserved where nothing else is configured: by MinIO, Ceph, Moto and others. AWS reserves none.
+/// Default reserved names: those of MinIO, Ceph, Moto and others. AWS reserves none.
 pub const DEFAULT: [&str; 8] =
     ["admin", "auth", "minio", "moto-api", "rustfs", "swift", "_*", ".*"];
-/// Of these the servers take the first segment of a path whatever the host is.
+/// Those that servers recognise in the first segment of a path on any host.
 const ON_EVERY_HOST: [&str; 2] = ["minio", "rustfs"];
 
 /// The key `auth.reserved`, for one origin.
 #[derive(Debug)]
 pub struct ReservedNames {
-    /// Names, or with `*` at the end what names begin with.
+    /// Names, or prefixes with `*` at the end.
     patterns: Vec<String>,
-    /// The origin finds the bucket in the host's name.
+    /// Whether the origin finds the bucket in the host name.
     virtual_hosted: bool,
 }
 
 impl ReservedNames {
-    /// `patterns`: as configured, `None` for the [default](DEFAULT); `is_aws`: whether that is empty.
+    /// Creates the set. `patterns`: as configured, `None` for the [default](DEFAULT), which is empty if `is_aws`.
     #[must_use]
     pub fn new(patterns: Option<&[String]>, is_aws: bool, virtual_hosted: bool) -> Self {
         let default = || match is_aws {
@@ -44,7 +44,7 @@ impl ReservedNames {
         self.matches(bucket.as_str())
     }
 
-    /// Whether it may take the first segment of the key for one.
+    /// Whether the origin may take the first segment of the key for an interface.
     #[must_use]
     pub fn has_key(&self, key: &ObjectKey) -> bool {
         let first = key.as_str().trim_start_matches('/').split('/').next().unwrap_or_default();
@@ -53,14 +53,14 @@ impl ReservedNames {
             && self.matches(first)
     }
 
-    /// Whether the key may lead out of its bucket and to one of them, in any encoding.
+    /// Whether the key may lead out of its bucket to a reserved name, in any encoding.
     #[must_use]
     pub fn may_be_reached(&self, key: &ObjectKey) -> bool {
         spelling::has_dot_segments(key.as_str())
             && spelling::any_segment(key.as_str(), |name| self.matches(name))
     }
 
-    /// Adds `admin` on each bucket that is reserved, or a key of which is.
+    /// Requires `admin` on each reserved bucket, or bucket with a reserved key.
     #[must_use]
     pub fn escalate(&self, needs: RequiredPermissions) -> RequiredPermissions {
         let reserved = needs.iter().filter_map(|need| match &need.resource {

@@ -1,10 +1,9 @@
-//! Signature Version 4 as S3 understands it: our own, in its header form; the parts are `verify`'s, too.
+//! Signature Version 4 of S3, in its header form, for our own requests; `verify` shares the parts.
 //!
-//! Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)"; for S3 the
-//! path is encoded once and not normalised. Invariant: the signature covers `host`, the range, the
-//! conditions and every `x-amz-*` header as they are sent, and no header that a hop may change. No
-//! clock is read here: the caller brings the time, corrected for the origin's clock where it is
-//! known (R15).
+//! Source: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)"; for S3 the path is encoded
+//! once and not normalised. Invariant: the signature covers `host`, the range, the conditions and every `x-amz-*`
+//! header as they are sent, and no header that a hop may change. The caller passes the time, corrected for the origin's
+//! clock where it is known (R15).
 
 pub(in crate::auth) mod canonical;
 pub(in crate::auth) mod date;
@@ -40,19 +39,18 @@ pub(super) const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-a
 pub enum Payload<'a> {
     /// The body is not covered by the signature: for TLS.
     Unsigned,
-    /// The body's SHA-256 in lower-case hex (visible ASCII in any case); [`EMPTY_SHA256`] where
-    /// there is none.
+    /// The body's SHA-256 in lower-case hex (visible ASCII in any case); [`EMPTY_SHA256`] without a body.
     Sha256Hex(&'a str),
     /// `aws-chunked`, each chunk signed.
     StreamingSigned,
     /// `aws-chunked`, each chunk and the trailers signed.
     StreamingSignedTrailer,
-    /// `aws-chunked` with trailers, nothing of it signed: for TLS.
+    /// `aws-chunked` with trailers, unsigned: for TLS.
     StreamingUnsignedTrailer,
 }
 
 impl<'a> Payload<'a> {
-    /// The header's value.
+    /// Returns the header's value.
     #[must_use]
     pub fn as_str(self) -> &'a str {
         match self {
@@ -72,20 +70,20 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A signer for `region` (`us-east-1`), which is visible ASCII as the configuration has
-    /// checked; nothing is derived before the first request.
+    /// Creates a signer for `region` (`us-east-1`), visible ASCII as validated in the configuration. Keys are derived
+    /// on the first request.
     #[must_use]
     pub fn new(credentials: Arc<Credentials>, region: &str) -> Self {
         Self { credentials, region: region.to_owned() }
     }
 
-    /// The same keys for another region.
+    /// Returns a signer with the same keys for another region.
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         Self::new(self.credentials.clone(), region)
     }
 
-    /// Whose name this signs in.
+    /// Returns the credentials that sign.
     #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
@@ -180,7 +178,7 @@ impl Signer {
     }
 }
 
-/// A moment's credential for a form, and the key behind it.
+/// A credential for a form at one moment, and its signing key.
 pub(in crate::auth) struct FormSigning {
     amz_date: String,
     credential: String,
@@ -188,17 +186,17 @@ pub(in crate::auth) struct FormSigning {
 }
 
 impl FormSigning {
-    /// `20130524T000000Z`.
+    /// Returns the time, `20130524T000000Z`.
     pub(in crate::auth) fn amz_date(&self) -> &str {
         &self.amz_date
     }
 
-    /// `AKID/20130524/us-east-1/s3/aws4_request`.
+    /// Returns the credential, `AKID/20130524/us-east-1/s3/aws4_request`.
     pub(in crate::auth) fn credential(&self) -> &str {
         &self.credential
     }
 
-    /// The signature of a policy by its base64 text, in hex.
+    /// Returns the signature of a policy's base64 text, in hex.
     pub(in crate::auth) fn sign(&self, policy: &[u8]) -> String {
         hex(hmac::sign(&self.key.key, policy).as_ref())
     }

@@ -1,8 +1,8 @@
 //! The `transparent` mode: S3 authorises each caller by the caller's own request (R22).
 //!
-//! What S3 said yes to is remembered for a moment, as a hash of that very request and of the version that it was
-//! about: it serves repeats of the request and nothing else. Never under an access key: what a key may do depends on
-//! policies, tags and times that are not known here. This module asks nobody; `crate::proxy` does.
+//! An authorised request is remembered for a moment, as a hash of that very request and of the version that it read: it
+//! covers repeats of the request and nothing else. Never under an access key: the permissions of a key depend on
+//! policies, tags and times that are not known here. `crate::proxy` sends the requests to S3.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,22 +18,22 @@ use ring::digest::{Context, SHA256};
 use super::AuthConfig;
 use crate::s3::{ETag, Query, RequestHead};
 
-/// Decisions that are remembered; each takes about 200 bytes.
+/// Maximum decisions remembered; each takes about 200 bytes.
 const LIMIT: u64 = 100_000;
-/// They choose bytes of an object that may be read; whether it may be, S3 does not ask them.
+/// Headers that select bytes of a readable object and do not affect S3's authorisation.
 const CHOOSE_BYTES: [HeaderName; 4] = [RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_RANGE];
-/// They answer for the `If-None-Match` that we would add, or take part in what it comes to.
+/// Headers that would replace or affect the `If-None-Match` that hotset adds.
 const NOT_BESIDE_OURS: [HeaderName; 2] = [IF_NONE_MATCH, IF_MODIFIED_SINCE];
 
 /// Requests that S3 authorised recently.
 pub struct Transparent {
     ttl: Duration,
-    /// What was asked before this says nothing any more.
+    /// Time before which decisions are void.
     ended: Mutex<Option<Instant>>,
     decisions: Moka<Decision, Asked>,
 }
 
-/// One request about one version, as a hash.
+/// Hash of one request about one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Decision([u8; 32]);
 
@@ -67,7 +67,7 @@ impl Transparent {
         Self { ttl, ended: Mutex::default(), decisions }
     }
 
-    /// Whether a request can be sent with an `If-None-Match` of ours and its answer then says what we ask.
+    /// Whether a request can be sent with `If-None-Match` added, so that the response tells S3's decision.
     #[must_use]
     pub fn may_ask(headers: &HeaderMap, query: &Query) -> bool {
         NOT_BESIDE_OURS
@@ -75,10 +75,10 @@ impl Transparent {
             .all(|name| !headers.contains_key(name) && !signs(headers, query, name.as_str()))
     }
 
-    /// Names this request for this version of what it reads.
+    /// Returns the decision's key for this request and this version of the object.
     ///
-    /// Everything that came is in it (the method, the target with a presigned query, the host, `Authorization`, every
-    /// header, signed or not: policies look at some that are not), but for an unsigned choice of bytes.
+    /// It includes everything received (the method, the target with a presigned query, the host, `Authorization`, every
+    /// header, signed or not, since policies consider unsigned ones), except for an unsigned selection of bytes.
     ///
     /// # Panics
     /// Never: SHA-256 has 32 bytes.
@@ -110,7 +110,7 @@ impl Transparent {
         Decision(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
-    /// Whether S3 said yes to this not long ago.
+    /// Whether S3 authorised this request recently.
     #[must_use]
     pub fn has_decided(&self, decision: &Decision) -> bool {
         if self.ttl.is_zero() {
@@ -120,13 +120,13 @@ impl Transparent {
         asked.is_some_and(|asked| self.ended.lock().is_none_or(|ended| ended < asked.monotonic))
     }
 
-    /// Another store decides from now on: every request is asked about again, those under way too.
+    /// Voids all decisions, including those under way, because another store decides from now on.
     pub fn forget_all(&self) {
         *self.ended.lock() = Some(Instant::now());
         self.decisions.invalidate_all();
     }
 
-    /// S3 said yes to a request that was sent after `asked`.
+    /// Records that S3 authorised a request sent after `asked`.
     pub fn remember(&self, decision: Decision, asked: Asked) {
         if !self.ttl.is_zero() {
             self.decisions.insert(decision, asked);
@@ -134,7 +134,7 @@ impl Transparent {
     }
 }
 
-/// Whether a request names this header (in lower case) among those that it signs, wherever its signature stands.
+/// Whether a request's signature, in any form, covers this header (in lower case).
 #[must_use]
 pub fn signs(headers: &HeaderMap, query: &Query, name: &str) -> bool {
     let in_header = headers.get_all(AUTHORIZATION).iter().filter_map(|value| value.to_str().ok());

@@ -1,5 +1,5 @@
-//! The `trust` mode: whoever can connect may do what hotset's own keys may (R20), narrowed by
-//! `auth.writes`, `auth.buckets` and `auth.reserved`; web pages may not unless they are listed (R39).
+//! The `trust` mode: every client may do what hotset's own keys may (R20), restricted by `auth.writes`, `auth.buckets`
+//! and `auth.reserved`; web pages are refused unless they are listed (R39).
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use crate::s3::{
     BucketName, ObjectKey, Parsed, RequestHead, RequiredPermissions, Resource, S3Error,
 };
 
-/// Decides by `auth.origins`, `auth.writes`, `auth.buckets` and `auth.reserved`.
+/// Authorises by `auth.origins`, `auth.writes`, `auth.buckets` and `auth.reserved`.
 #[derive(Debug)]
 pub struct Trust {
     writes: bool,
@@ -25,10 +25,10 @@ impl Trust {
         Self { writes: config.writes, buckets: config.buckets.clone(), origins, reserved }
     }
 
-    /// Lets a request through, or not.
+    /// Authorises a request.
     ///
     /// # Errors
-    /// `AccessDenied`, naming the key that refused.
+    /// `AccessDenied`, naming the configuration key that refuses it.
     pub fn authorize(&self, head: &RequestHead<'_>, parsed: &Parsed) -> Result<(), S3Error> {
         // What a page may do is then asked by the request itself; its preflight is answered by the origin, unsigned.
         if !head.is_preflight() {
@@ -58,12 +58,13 @@ impl Trust {
         self.origins.check(method, headers).is_ok()
     }
 
-    /// Whether `auth.buckets` narrows what may be named.
+    /// Whether `auth.buckets` restricts the buckets.
     pub fn is_confined(&self) -> bool {
         self.buckets.is_some()
     }
 
-    /// Lets through what stays within `auth.buckets` and out of `auth.reserved`, in every reading of its names.
+    /// Checks that all resources are within `auth.buckets` and outside `auth.reserved`, in every reading of their
+    /// names.
     ///
     /// # Errors
     /// `AccessDenied`.
@@ -79,7 +80,7 @@ impl Trust {
         })
     }
 
-    /// A bucket in `auth.buckets` is one, whatever its name.
+    /// Checks one bucket. A bucket in `auth.buckets` is allowed, whatever its name.
     fn check(&self, bucket: &BucketName, key: Option<&ObjectKey>) -> Result<(), S3Error> {
         let is_listed = self.buckets.iter().flatten().any(|name| name == bucket.as_str());
         if self.reserved.has_bucket(bucket) && !is_listed {

@@ -1,13 +1,13 @@
 //! Requests that a browser sends on behalf of a web page (R39).
 //!
-//! Where everybody who can connect is believed, a page of any site that is open in a browser on this machine would be
-//! believed too: its forms and scripts reach every address that the browser reaches. Browsers name the page's origin in
-//! `Origin` for every form and every request of a script that may change something, and newer ones say in
-//! `Sec-Fetch-Site` whether the page is of another origin (Fetch Standard, "Origin header"; Fetch Metadata Request
-//! Headers). Both headers are out of reach of scripts.
+//! Where every client that can connect is trusted, a page of any site that is open in a browser on this machine would
+//! be trusted too: its forms and scripts reach every address that the browser reaches. Browsers name the page's origin
+//! in `Origin` for every form and every request of a script that may change something. Newer ones tell in
+//! `Sec-Fetch-Site` whether the page has another origin (Fetch Standard, "Origin header"; Fetch Metadata Request
+//! Headers). Scripts cannot set either header.
 //!
-//! Known gap: browsers from before 2023 and requests to plain HTTP outside of loopback have no `Sec-Fetch-Site`, so
-//! an `<img>` of another site may still cause a GET there. It changes nothing, and the page cannot read the answer.
+//! Known gap: browsers from before 2023 and requests to plain HTTP outside of loopback have no `Sec-Fetch-Site`, so an
+//! `<img>` of another site may still cause a GET there. It changes nothing, and the page cannot read the response.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Characters of an `Origin` that an error quotes.
+/// Maximum characters of an `Origin` quoted in an error.
 const QUOTED: usize = 128;
 
 /// The origins of web pages whose requests are accepted, as in `auth.origins`.
@@ -34,10 +34,10 @@ impl AllowedOrigins {
         Self(origins.to_vec())
     }
 
-    /// Accepts a request that no web page caused, one of a listed page, or the navigation of a whole browser tab.
+    /// Accepts a request that no web page caused, one of a listed page, or a top-level navigation.
     ///
     /// # Errors
-    /// [`WebPageRequest`] for any other request of a web page, be it one that we served ourselves.
+    /// [`WebPageRequest`] for any other request of a web page, even of one served by hotset.
     pub fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), WebPageRequest> {
         let mut origins = headers.get_all(ORIGIN).iter().peekable();
         if origins.peek().is_some() {
@@ -59,7 +59,8 @@ impl AllowedOrigins {
     }
 }
 
-/// A tab that goes to an address: the page that it came from neither sees the answer nor chose more than a GET.
+/// Whether a request is a top-level navigation: the page that caused it does not see the response, and could choose
+/// only a GET.
 fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     let says = |name: HeaderName, value: &str| {
         let mut values = headers.get_all(name).iter();
@@ -68,10 +69,10 @@ fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::GET && says(SEC_FETCH_MODE, "navigate") && says(SEC_FETCH_DEST, "document")
 }
 
-/// A request that is refused because a web page caused it.
+/// Error for a request that was refused because a web page caused it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebPageRequest {
-    /// As the browser names it; `None`: it says only that it is another one.
+    /// The origin as named by the browser; `None`: it tells only that the page has another origin.
     origin: Option<String>,
 }
 
@@ -92,7 +93,7 @@ impl fmt::Display for WebPageRequest {
 }
 
 impl From<WebPageRequest> for S3Error {
-    /// 403 `AccessDenied` that names `auth.origins`.
+    /// Returns 403 `AccessDenied`, naming `auth.origins`.
     fn from(refused: WebPageRequest) -> Self {
         let mut error = Self::access_denied();
         error.message =

@@ -1,4 +1,5 @@
-//! The signatures in an `aws-chunked` body, each chained to the one before, the first to the request's own.
+//! Verification of the signatures in an `aws-chunked` body, each chained to the previous one, the first to the
+//! request's.
 //!
 //! Source: S3 API Reference, "Transferring Payload in Multiple Chunks" and "Including Trailing Headers".
 
@@ -9,10 +10,10 @@ use super::encode::trailer_lines;
 use super::error::{ChunkedError, Trailer};
 use crate::auth::sign::Signature;
 
-/// The check of one body.
+/// Signature verification of one body.
 pub(super) struct ChunkCheck {
     chain: Signature,
-    /// Whether the trailers are signed; without, there are none.
+    /// Whether the trailers are signed; if not, there are none.
     trailer: bool,
     /// Signature in the chunk's first line.
     claimed: Vec<u8>,
@@ -20,12 +21,12 @@ pub(super) struct ChunkCheck {
 }
 
 impl ChunkCheck {
-    /// `seed` is the request's signature.
+    /// Starts with `seed`, the request's signature.
     pub(super) fn new(seed: Signature, trailer: bool) -> Self {
         Self { chain: seed, trailer, claimed: Vec::new(), data: fresh() }
     }
 
-    /// Takes a chunk's first line, `size;chunk-signature=..` with its CRLF.
+    /// Parses a chunk's first line, `size;chunk-signature=..` with its CRLF.
     pub(super) fn header(&mut self, line: &[u8]) -> Result<(), ChunkedError> {
         let extension = line.iter().position(|&byte| byte == b';').map(|at| &line[at..]);
         let claimed = extension
@@ -37,7 +38,7 @@ impl ChunkCheck {
         Ok(())
     }
 
-    /// Takes data of the chunk, `end` with the last of it.
+    /// Hashes data of the chunk, and verifies the chunk at its `end`.
     pub(super) fn data(&mut self, data: &[u8], end: bool) -> Result<(), ChunkedError> {
         self.data.update(data);
         if !end {
@@ -50,7 +51,7 @@ impl ChunkCheck {
         }
     }
 
-    /// Takes the trailers, sorted by name, and what came as their signature.
+    /// Verifies the trailers, sorted by name, against their signature.
     pub(super) fn trailers(
         &mut self,
         trailers: &[Trailer],

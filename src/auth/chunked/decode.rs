@@ -1,10 +1,9 @@
 //! Decoder of `aws-chunked` bodies: a state machine that accepts slices of any size.
 //!
-//! Grammar: chunks of `size[;chunk-signature=..] CRLF data CRLF`, a last one of size 0 without
-//! data, then trailers and an empty line. Signatures are checked where the client's key is known
-//! ([`ChunkedDecoder::verifying`]), and skipped where it is not. Invariants: the data handed out
-//! never exceeds the announced length, a chunk's last bytes are not handed out before its signature
-//! was found right, and nothing is buffered but lines of a bounded length.
+//! Grammar: chunks of `size[;chunk-signature=..] CRLF data CRLF`, a last one of size 0 without data, then trailers and
+//! an empty line. Signatures are verified where the client's key is known ([`ChunkedDecoder::verifying`]), and
+//! otherwise skipped. Invariants: the output never exceeds the announced length, a chunk's last bytes are held back
+//! until its signature is verified, and only lines of bounded length are buffered.
 
 use bytes::{Buf, Bytes};
 use http::header::{HeaderName, HeaderValue};
@@ -12,9 +11,9 @@ use http::header::{HeaderName, HeaderValue};
 use super::check::ChunkCheck;
 use super::error::{ChunkedError, Trailer};
 
-/// The longest first line of a chunk, in bytes.
+/// Maximum length of a chunk's first line in bytes.
 pub const MAX_LINE: usize = 16 * 1024;
-/// The most bytes after the last chunk's first line: trailers and the empty line.
+/// Maximum bytes after the last chunk's first line: trailers and the empty line.
 pub const MAX_TAIL: usize = 16 * 1024;
 
 const TRAILER_SIGNATURE: HeaderName = HeaderName::from_static("x-amz-trailer-signature");
@@ -23,7 +22,7 @@ const TRAILER_SIGNATURE: HeaderName = HeaderName::from_static("x-amz-trailer-sig
 #[derive(Debug)]
 pub struct ChunkedDecoder {
     state: State,
-    /// The line being read, or all that followed the last chunk.
+    /// The line being read, or everything after the last chunk.
     line: Vec<u8>,
     /// Announced bytes that no chunk has claimed yet.
     unclaimed: u64,
@@ -33,7 +32,7 @@ pub struct ChunkedDecoder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Header,
-    /// So many bytes of the chunk are still to come; never 0.
+    /// Data of a chunk, with the number of bytes still to come; never 0.
     Data(u64),
     DataCr,
     DataLf,
@@ -41,13 +40,13 @@ enum State {
 }
 
 impl ChunkedDecoder {
-    /// For a body that decodes to exactly `decoded_length` bytes (`x-amz-decoded-content-length`).
+    /// Creates a decoder of a body that decodes to exactly `decoded_length` bytes (`x-amz-decoded-content-length`).
     #[must_use]
     pub fn new(decoded_length: u64) -> Self {
         Self { state: State::Header, line: Vec::new(), unclaimed: decoded_length, check: None }
     }
 
-    /// Decodes a body that is there as a whole; signatures are not checked.
+    /// Decodes a complete body without verifying signatures.
     ///
     /// # Errors
     /// Bad framing, or not exactly `decoded_length` bytes of data.
@@ -61,23 +60,23 @@ impl ChunkedDecoder {
         Ok(whole)
     }
 
-    /// The same, with the signatures checked.
+    /// Enables signature verification.
     #[must_use]
     pub(super) fn verifying(self, check: ChunkCheck) -> Self {
         Self { check: Some(check), ..self }
     }
 
-    /// Whether signatures are checked.
+    /// Whether signatures are verified.
     pub(super) fn verifies(&self) -> bool {
         self.check.is_some()
     }
 
-    /// Takes bytes from the front of `input` up to and with the next slice of data, and gives that
-    /// slice; `None` when the input is used up. A slice shares its memory with the input.
+    /// Consumes bytes from the front of `input` up to the next slice of data, and returns that slice; `None` when the
+    /// input is used up. A slice shares its memory with the input.
     ///
     /// # Errors
-    /// Bad framing, a chunk's wrong signature, or chunks that add up to more (or, with the last one,
-    /// less) than announced.
+    /// Bad framing, a chunk's wrong signature, or chunks that add up to more than announced, or to less at the last
+    /// one.
     pub fn next_data(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, ChunkedError> {
         while !input.is_empty() {
             match self.state {
@@ -115,16 +114,13 @@ impl ChunkedDecoder {
         Ok(None)
     }
 
-    /// Says that the body has ended, and gives its trailers without the client's
-    /// `x-amz-trailer-signature`.
+    /// Ends the body. Returns its trailers without the client's `x-amz-trailer-signature`.
     ///
-    /// The empty line at the very end may be missing: an SDK leaves it out
-    /// (smithy-typescript#2250), and by then the last chunk and the announced length have shown
-    /// that the data is whole.
+    /// The empty line at the very end may be missing: an SDK omits it (smithy-typescript#2250), and by then the last
+    /// chunk and the announced length prove that the data is complete.
     ///
     /// # Errors
-    /// The last chunk has not come, what follows it is not a list of trailers, or their signature is
-    /// wrong.
+    /// The last chunk is missing, the rest is not a list of trailers, or their signature is wrong.
     pub fn finish(&mut self) -> Result<Vec<Trailer>, ChunkedError> {
         if self.state != State::Tail {
             return Err(ChunkedError::EndsEarly);
@@ -175,8 +171,7 @@ fn expect_byte(input: &mut Bytes, expected: u8) -> Result<(), ChunkedError> {
     if input.get_u8() == expected { Ok(()) } else { Err(ChunkedError::ChunkEnd) }
 }
 
-/// The size in a line like `10000;chunk-signature=..` with its CRLF; `None` when malformed or
-/// beyond 64 bits.
+/// Parses the size in a line like `10000;chunk-signature=..` with its CRLF; `None` if malformed or beyond 64 bits.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let line = line.strip_suffix(b"\r\n")?;
     if line.iter().any(u8::is_ascii_control) {
@@ -192,8 +187,8 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     })
 }
 
-/// Reads the lines after the last chunk. Empty lines may also stand before and between them and a
-/// bare LF may end a line, as clients in the wild do; a line that was cut off is an error.
+/// Parses the lines after the last chunk. As some clients require, empty lines may also stand before and between them,
+/// and a bare LF may end a line; a truncated line is an error.
 fn parse_tail(tail: &[u8]) -> Result<Vec<Trailer>, ChunkedError> {
     let mut trailers = Vec::new();
     for line in tail.split_inclusive(|&byte| byte == b'\n') {

@@ -1,9 +1,8 @@
 //! Encoder of `aws-chunked` bodies for the origin.
 //!
-//! Every form but the raw one has chunks of exactly 64 KiB and a shorter last one, so that the
-//! length of the whole is known beforehand ([`Form::encoded_length`]) whatever the client's chunks
-//! were. Source: S3 API Reference, "Transferring Payload in Multiple Chunks" and "Including
-//! Trailing Headers".
+//! Every form but the raw one has chunks of exactly 64 KiB and a shorter last one, so that the total length is known
+//! beforehand ([`Form::encoded_length`]), whatever the client's chunks were. Source: S3 API Reference, "Transferring
+//! Payload in Multiple Chunks" and "Including Trailing Headers".
 
 use bytes::{Bytes, BytesMut};
 use http::header::HeaderName;
@@ -11,19 +10,19 @@ use http::header::HeaderName;
 use super::error::Trailer;
 use crate::auth::sign::{Payload, Signature};
 
-/// Data bytes in a chunk; S3 wants at least 8 KiB in all but the last one.
+/// Data bytes in a chunk; S3 requires at least 8 KiB in all but the last one.
 pub const CHUNK: usize = 64 * 1024;
 
 const CRLF: &[u8] = b"\r\n";
-/// The hex digits of a signature.
+/// Number of hex digits in a signature.
 const SIGNATURE: u64 = 64;
 
 /// Encoding of an outgoing body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// The object's bytes and nothing else.
+    /// The object's bytes without framing.
     Raw,
-    /// Chunks and trailers, nothing signed.
+    /// Chunks and trailers, unsigned.
     UnsignedTrailer,
     /// Signed chunks.
     Signed,
@@ -32,8 +31,8 @@ pub enum Form {
 }
 
 impl Form {
-    /// TLS protects the bytes by itself; over plain HTTP each chunk is signed. Trailers are always
-    /// kept (R23). Without credentials there is nothing to sign with: ask as for TLS.
+    /// Chooses an encoding: with TLS, which protects the bytes, unsigned; over plain HTTP, signed chunks. Trailers are
+    /// always kept (R23). Without credentials nothing can be signed: call it as for TLS.
     #[must_use]
     pub fn choose(tls: bool, trailers: bool) -> Self {
         match (tls, trailers) {
@@ -55,7 +54,7 @@ impl Form {
         }
     }
 
-    /// Whether trailers go out in this form.
+    /// Whether this form includes trailers.
     #[must_use]
     pub fn has_trailers(self) -> bool {
         matches!(self, Self::UnsignedTrailer | Self::SignedTrailer)
@@ -65,8 +64,8 @@ impl Form {
         matches!(self, Self::Signed | Self::SignedTrailer)
     }
 
-    /// The length in bytes of `decoded_length` bytes in this form; `None` when a trailer is not a
-    /// checksum of a known length, or the sum does not fit into 64 bits.
+    /// Returns the encoded length in bytes of `decoded_length` bytes; `None` if a trailer is not a checksum of known
+    /// length, or the sum does not fit into 64 bits.
     #[must_use]
     pub fn encoded_length(self, decoded_length: u64, trailers: &[HeaderName]) -> Option<u64> {
         if self == Self::Raw {
@@ -94,7 +93,7 @@ impl Form {
     }
 }
 
-/// The length of a checksum trailer's value: base64 of as many bits as the algorithm has.
+/// Returns the length of a checksum trailer's value: that of the algorithm's bits in base64.
 pub(super) fn value_length(name: &HeaderName) -> Option<usize> {
     match name.as_str().strip_prefix("x-amz-checksum-")? {
         "crc32" | "crc32c" => Some(8),
@@ -117,38 +116,38 @@ fn hex_digits(size: u64) -> u64 {
 #[derive(Debug)]
 pub struct ChunkedEncoder {
     form: Form,
-    /// The signature that the next chunk's is chained to; `Some` in the signed forms only.
+    /// The signature to which the next chunk's is chained; `Some` in the signed forms only.
     chain: Option<Signature>,
-    /// Less than a chunk of data that waits for more.
+    /// Data that does not fill a chunk yet.
     pending: BytesMut,
 }
 
 impl ChunkedEncoder {
-    /// An encoder of a request signed with `seed` and the payload [`Form::payload`].
+    /// Creates an encoder for a request signed with `seed` and the payload [`Form::payload`].
     #[must_use]
     pub fn new(form: Form, seed: Signature) -> Self {
         Self { form, chain: form.is_signed().then_some(seed), pending: BytesMut::new() }
     }
 
-    /// An encoder of the object's bytes as they are; needs no signature.
+    /// Creates an encoder that passes the object's bytes unchanged; needs no signature.
     #[must_use]
     pub fn raw() -> Self {
         Self { form: Form::Raw, chain: None, pending: BytesMut::new() }
     }
 
-    /// An encoder of unsigned chunks and trailers; needs no signature.
+    /// Creates an encoder of unsigned chunks and trailers; needs no signature.
     #[must_use]
     pub fn unsigned_trailer() -> Self {
         Self { form: Form::UnsignedTrailer, chain: None, pending: BytesMut::new() }
     }
 
-    /// The form that comes out.
+    /// Returns the form of the output.
     #[must_use]
     pub fn form(&self) -> Form {
         self.form
     }
 
-    /// Takes data and appends to `out` what is complete.
+    /// Encodes data and appends the complete chunks to `out`.
     pub fn write(&mut self, mut data: Bytes, out: &mut Vec<Bytes>) {
         if self.form == Form::Raw {
             out.push(data);
@@ -167,7 +166,7 @@ impl ChunkedEncoder {
         self.pending.extend_from_slice(&data);
     }
 
-    /// Ends the body. `trailers` go out in their order, which is also signed; S3 sorts by name.
+    /// Ends the body. `trailers` are sent and signed in their given order; S3 sorts by name.
     pub fn finish(&mut self, trailers: &[Trailer], out: &mut Vec<Bytes>) {
         if self.form == Form::Raw {
             return;
@@ -209,7 +208,7 @@ impl ChunkedEncoder {
     }
 }
 
-/// Trailers as they are sent (with CRLF) or signed (with LF).
+/// Formats trailers as sent (with CRLF) or as signed (with LF).
 pub(super) fn trailer_lines(trailers: &[Trailer], end: &[u8]) -> Vec<u8> {
     let mut lines = Vec::new();
     for (name, value) in trailers {

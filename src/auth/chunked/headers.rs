@@ -1,8 +1,7 @@
-//! The request headers around an `aws-chunked` body: what a client announces, and what we announce
-//! in its place.
+//! Request headers of an `aws-chunked` body: those of the client, and their replacements.
 //!
-//! Invariant: after [`Form::write_headers`] the headers describe the body that goes out and nothing
-//! of the one that came in. The signature follows afterwards; this module does not sign.
+//! Invariant: after [`Form::write_headers`] the headers describe the outgoing body and nothing of the incoming one. The
+//! request is signed afterwards, elsewhere.
 
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue};
@@ -15,7 +14,7 @@ const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-conten
 const TRAILER: HeaderName = HeaderName::from_static("x-amz-trailer");
 const AWS_CHUNKED: &[u8] = b"aws-chunked";
 
-/// A body that must be decoded and framed anew.
+/// A body that must be decoded and re-framed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incoming {
     /// The object's length in bytes.
@@ -25,9 +24,8 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Reads a request's headers: `Some` for the streaming payloads whose chunks are signed. A
-    /// `STREAMING-UNSIGNED-PAYLOAD-TRAILER` body is passed on as it is (R23), and so is one without
-    /// framing: `None`.
+    /// Parses a request's headers: `Some` for the streaming payloads with signed chunks. A
+    /// `STREAMING-UNSIGNED-PAYLOAD-TRAILER` body is passed on unchanged (R23), and so is one without framing: `None`.
     ///
     /// # Errors
     /// The announced length or the list of trailers is missing or malformed.
@@ -43,8 +41,8 @@ impl Incoming {
         }))
     }
 
-    /// The decoded length in bytes of a body that is framed, whether it is passed on as it is or
-    /// not; `None` for one without framing.
+    /// Returns the decoded length in bytes of a framed body, whether it is re-framed or passed on; `None` for one
+    /// without framing.
     ///
     /// # Errors
     /// The announced length is missing or malformed.
@@ -57,7 +55,7 @@ impl Incoming {
     }
 }
 
-/// One value of digits only: `u64::from_str` alone would take a plus sign too.
+/// Parses the one value, digits only: `u64::from_str` alone would accept a plus sign too.
 fn decoded_length(headers: &HeaderMap) -> Result<u64, ChunkedError> {
     let mut values = headers.get_all(DECODED_LENGTH).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -82,9 +80,9 @@ fn trailer_names(headers: &HeaderMap) -> Result<Vec<HeaderName>, ChunkedError> {
 }
 
 impl Form {
-    /// Makes `headers` describe a body of `incoming` in this form: Content-Length (removed where
-    /// the length is not known: the body then goes out in HTTP chunks), Content-Encoding's
-    /// `aws-chunked`, `x-amz-decoded-content-length` and `x-amz-trailer`. Call it before signing.
+    /// Makes `headers` describe a body of `incoming` in this form: Content-Length (removed if the length is not known,
+    /// so that HTTP chunks it), Content-Encoding's `aws-chunked`, `x-amz-decoded-content-length` and `x-amz-trailer`.
+    /// To be called before signing.
     pub fn write_headers(self, headers: &mut HeaderMap, incoming: &Incoming) {
         let Incoming { decoded_length, trailer_names } = incoming;
         match self.encoded_length(*decoded_length, trailer_names) {
@@ -106,7 +104,7 @@ impl Form {
     }
 }
 
-/// The object's own encodings stay; `aws-chunked` is the framing's and comes first.
+/// Keeps the object's own encodings, and puts `aws-chunked` before them if the body is framed.
 fn write_content_encoding(headers: &mut HeaderMap, framed: bool) {
     let own: Vec<Vec<u8>> = headers
         .get_all(CONTENT_ENCODING)

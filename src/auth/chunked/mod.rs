@@ -1,12 +1,10 @@
-//! `aws-chunked`: the framing in which SDKs stream an upload, with a signature a chunk, trailers,
-//! or both.
+//! `aws-chunked`: the framing in which SDKs stream an upload, with signed chunks, trailers, or both.
 //!
-//! A client's chunk signatures hang on its own key, so a body that we re-sign is decoded and framed
-//! anew (R23): [`Incoming`] says whether a request has such a body, [`Form`] what goes out in its
-//! place, [`Reframer`] turns one into the other as the bytes pass. Invariant: a body that ends
-//! early, is longer than it said, breaks the framing or (where the client's key is known) is not
-//! what was signed is an error and never comes out as a complete body. Memory: one chunk of 64 KiB,
-//! one piece of the body and 32 KiB of lines an upload.
+//! A client's chunk signatures depend on its own key, so a body that we re-sign is decoded and re-framed (R23):
+//! [`Incoming`] detects such a body, [`Form`] is the outgoing encoding, and [`Reframer`] converts one into the other as
+//! the bytes pass. Invariant: a body that ends early, is longer than announced, breaks the framing or (where the
+//! client's key is known) differs from what was signed is an error and never comes out as a complete body. Memory per
+//! upload: one chunk of 64 KiB, one piece of the body and 32 KiB of lines.
 
 mod check;
 mod decode;
@@ -26,7 +24,7 @@ use self::check::ChunkCheck;
 use super::sign::Signature;
 use super::verify::HoldBack;
 
-/// Decodes an incoming `aws-chunked` body and frames it anew, push by push.
+/// Decodes an incoming `aws-chunked` body and re-frames it, push by push.
 #[derive(Debug)]
 pub struct Reframer {
     decoder: ChunkedDecoder,
@@ -45,10 +43,10 @@ enum Progress {
 }
 
 impl Reframer {
-    /// Re-frames a body of `incoming` as `encoder` says.
+    /// Creates a reframer of `incoming` with this encoder.
     ///
     /// # Errors
-    /// [`ChunkedError::TrailerForm`] when the encoder would lose the trailers, or has none to send:
+    /// [`ChunkedError::TrailerForm`] if the encoder would lose the trailers, or requires some and there are none:
     /// [`Form::choose`] picks a form that fits.
     pub fn new(encoder: ChunkedEncoder, incoming: Incoming) -> Result<Self, ChunkedError> {
         let Incoming { decoded_length, trailer_names } = incoming;
@@ -65,12 +63,11 @@ impl Reframer {
         })
     }
 
-    /// The same, with the client's signatures checked: `seed` is its request's own, `trailer` says
-    /// that the trailers are signed, too. The last bytes go out when all of the body was found right.
+    /// Enables verification of the client's signatures: `seed` is its request's own, `trailer` means that the trailers
+    /// are signed, too. The last bytes are sent only when all of the body is verified.
     ///
     /// # Errors
-    /// [`ChunkedError::TrailerNames`] when the signed form has no trailers and some are declared, or
-    /// the other way round.
+    /// [`ChunkedError::TrailerNames`] if the signed form has no trailers and some are declared, or vice versa.
     pub fn verifying(mut self, seed: Signature, trailer: bool) -> Result<Self, ChunkedError> {
         if trailer == self.declared.is_empty() {
             return Err(ChunkedError::TrailerNames);
@@ -79,18 +76,17 @@ impl Reframer {
         Ok(self)
     }
 
-    /// Returns the encoded length, for `Content-Length`; `None` where a trailer's length is not
-    /// known beforehand.
+    /// Returns the encoded length, for `Content-Length`; `None` if a trailer's length is not known beforehand.
     #[must_use]
     pub fn encoded_length(&self) -> Option<u64> {
         self.encoder.form().encoded_length(self.decoded_length, &self.declared)
     }
 
-    /// Takes the next bytes of the client's body, `end` with the last of them (which may be none),
-    /// and gives what can go out. The transfer is complete only when a push with `end` succeeded.
+    /// Processes the next bytes of the client's body, with `end` at the last of them (which may be none), and returns
+    /// the bytes to send. The transfer is complete only when a push with `end` succeeded.
     ///
     /// # Errors
-    /// Any [`ChunkedError`]; the transfer must then be broken off, and every later push fails.
+    /// Any [`ChunkedError`]; the transfer must then be aborted, and every later push fails.
     pub fn push(&mut self, input: Bytes, end: bool) -> Result<Bytes, ChunkedError> {
         match self.progress {
             Progress::Broken => return Err(ChunkedError::Broken),
@@ -125,8 +121,8 @@ impl Reframer {
     }
 }
 
-/// The declared trailers came, each once and nothing else, with values of the length that was
-/// counted on; `trailers` are sorted by name.
+/// Checks that exactly the declared trailers occur, each once, with values of the expected length; `trailers` are
+/// sorted by name.
 fn check_trailers(declared: &[HeaderName], trailers: &[Trailer]) -> Result<(), ChunkedError> {
     if let Some(twice) = trailers.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(ChunkedError::TrailerUnexpected(twice[0].0.clone()));
@@ -145,7 +141,7 @@ fn check_trailers(declared: &[HeaderName], trailers: &[Trailer]) -> Result<(), C
     }
 }
 
-/// One slice is passed on as it is; several are copied together.
+/// Concatenates slices; a single one is returned without a copy.
 fn join(mut parts: Vec<Bytes>) -> Bytes {
     if parts.len() < 2 {
         return parts.pop().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The published uploads byte for byte, and every way in which a body can be cut or bent.
+//! Tests with the published uploads byte for byte, and with bodies truncated or corrupted at every position.
 
 use bytes::{BufMut, BytesMut};
 use http::HeaderValue;
@@ -8,7 +8,7 @@ use crate::auth::sign::tests::example_seed;
 
 const CRC32C: HeaderName = HeaderName::from_static("x-amz-checksum-crc32c");
 
-/// The published example: 65 KiB of `a` as it stands in the S3 API Reference.
+/// The published example: 65 KiB of `a` as in the S3 API Reference.
 pub(super) fn published(trailer: bool) -> Bytes {
     let signatures = if trailer {
         [
@@ -51,7 +51,7 @@ fn reframer(form: Form, length: u64) -> Reframer {
     Reframer::new(encoder, incoming(length, &trailers)).unwrap()
 }
 
-/// Pushes `body` in slices of `step` bytes, the end with the last one.
+/// Pushes `body` in slices of `step` bytes, with the end at the last one.
 fn push_all(reframer: &mut Reframer, body: &Bytes, step: usize) -> Result<Bytes, ChunkedError> {
     let mut out = BytesMut::new();
     let mut rest = body.clone();
@@ -66,7 +66,7 @@ fn reframe(form: Form, length: u64, body: &[u8]) -> Result<Bytes, ChunkedError> 
     push_all(&mut reframer(form, length), &Bytes::copy_from_slice(body), usize::MAX)
 }
 
-/// A small body in client chunks of five bytes, with the framing of a signed upload.
+/// Returns a small body in client chunks of five bytes, with the framing of a signed upload.
 fn small(data: &[u8], tail: &str) -> Bytes {
     let mut body = BytesMut::new();
     for chunk in data.chunks(5) {

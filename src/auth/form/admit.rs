@@ -1,5 +1,4 @@
-//! Authentication and authorisation of a form: by its policy, then by its sender's permissions
-//! (R21).
+//! Authentication and authorisation of a form: by its policy, then by its signer's permissions (R21).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::s3::{
     BucketName, InvalidName, ObjectKey, Parsed, RequestHead, RequiredPermissions, S3Error,
 };
 
-/// Whether a request says in its body who sends it: a form for a bucket, with no other signature.
+/// Whether a request identifies its sender in its body: a form for a bucket, without another signature.
 pub(in crate::auth) fn is_form(head: &RequestHead<'_>, parsed: &Parsed) -> bool {
     *head.method == Method::POST
         && parsed.bucket.is_some()
@@ -26,11 +25,11 @@ pub(in crate::auth) fn is_form(head: &RequestHead<'_>, parsed: &Parsed) -> bool 
         && Boundary::is_announced(head.headers)
 }
 
-/// A form whose fields are still to be read.
+/// Pending authorisation of a form whose fields are not read yet.
 #[derive(Debug)]
 pub struct FormGate(Option<Asking>);
 
-/// By whom and when it is sent, as far as its head tells.
+/// Sender and time of a form, as far as its head tells.
 #[derive(Debug)]
 struct Asking {
     identities: Arc<IdentitySet>,
@@ -41,12 +40,12 @@ struct Asking {
 }
 
 impl FormGate {
-    /// For who may do whatever they like, whatever they signed.
+    /// Creates a gate without restrictions, for senders who may do everything whatever they signed.
     pub(in crate::auth) fn open() -> Self {
         Self(None)
     }
 
-    /// For one of `identities`; `otherwise` is who does not sign.
+    /// Creates a gate for one of `identities`; `otherwise` is the identity of an unsigned form.
     pub(in crate::auth) fn new(
         identities: Arc<IdentitySet>,
         otherwise: Result<Option<Arc<Identity>>, S3Error>,
@@ -57,23 +56,23 @@ impl FormGate {
     }
 }
 
-/// A form that may be done.
+/// A form that is allowed.
 #[derive(Debug)]
 pub struct AdmittedForm {
     /// Its sender; `None` in `trust` mode.
     pub identity: Option<Arc<Identity>>,
     pub key: ObjectKey,
-    /// Allowed sizes of its file.
+    /// Allowed sizes of the file.
     pub size: Option<SizeRange>,
 }
 
 impl Access {
-    /// Lets a form for `bucket` through whose body has `length` bytes.
+    /// Authenticates and authorises a form for `bucket` whose body has `length` bytes.
     ///
     /// # Errors
-    /// As S3 words them: whatever is wrong with its signature, `InvalidPolicyDocument`, `InvalidArgument`,
-    /// `KeyTooLongError`, `EntityTooLarge`, `EntityTooSmall`, and `AccessDenied` for what the policy does not allow
-    /// or the sender may not do.
+    /// In S3's words: any error of its signature, `InvalidPolicyDocument`, `InvalidArgument`, `KeyTooLongError`,
+    /// `EntityTooLarge`, `EntityTooSmall`, and `AccessDenied` for what the policy or the sender's permissions do not
+    /// allow.
     pub fn admit_form(
         &self,
         gate: &FormGate,
@@ -125,7 +124,7 @@ fn key_of(form: &FormHead) -> Result<ObjectKey, S3Error> {
     })
 }
 
-/// A form's signature covers its fields; a header of S3's beside it may be anybody's.
+/// Refuses unsigned S3 headers: a form's signature covers only its fields.
 fn refuse_unsigned(headers: &HeaderMap) -> Result<(), S3Error> {
     let names = headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
     let names: Vec<&str> = names.collect();

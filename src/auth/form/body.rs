@@ -1,8 +1,8 @@
-//! The file of a form, streamed to the origin; what the client sent after it is dropped.
+//! The file of a form, streamed to the origin; the rest of the client's form is dropped.
 //!
-//! The origin is told a length before the file's own is known, since fields may follow it. They are dropped, and the
-//! place that they had is filled after the end of the form that is sent, where every reader ignores what is there (RFC
-//! 2046, section 5.1.1).
+//! The origin receives a length before the file's own is known, since fields may follow the file. They are dropped, and
+//! their place is filled after the end of the outgoing form, where every parser ignores the bytes (RFC 2046, section
+//! 5.1.1).
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -10,10 +10,10 @@ use memchr::memmem;
 use super::{Boundary, MAX_HEAD, Outgoing, SizeRange, refusal};
 use crate::s3::S3Error;
 
-/// As much may follow the file.
+/// Maximum bytes after the file.
 const MAX_TAIL: usize = MAX_HEAD;
 
-/// Refuses a file of `at_most` bytes, less what follows it, that cannot be of that size.
+/// Refuses a file that cannot have the allowed size, given that it and its tail have `at_most` bytes.
 pub(super) fn check_size(size: Option<SizeRange>, at_most: u64) -> Result<(), S3Error> {
     let Some(SizeRange { min, max }) = size else { return Ok(()) };
     if at_most < min {
@@ -25,13 +25,13 @@ pub(super) fn check_size(size: Option<SizeRange>, at_most: u64) -> Result<(), S3
     }
 }
 
-/// Lets a file pass between the head and the end of the form that is sent.
+/// Passes the file between the head and the end of the outgoing form.
 #[derive(Debug)]
 pub struct FormBody {
     finder: memmem::Finder<'static>,
     close: Vec<u8>,
     size: Option<SizeRange>,
-    /// Bytes of the file that may be the start of its delimiter; then all that follows the file.
+    /// Bytes of the file that may be the start of its delimiter; later everything after the file.
     held: BytesMut,
     passed: u64,
     ended: bool,
@@ -40,7 +40,7 @@ pub struct FormBody {
 }
 
 impl FormBody {
-    /// For a file that begins with `rest`, and a client's `boundary`.
+    /// Creates the body for a file that begins with `rest`, and a client's `boundary`.
     pub fn new(boundary: &Boundary, rest: &[u8], size: Option<SizeRange>, out: Outgoing) -> Self {
         Self {
             finder: memmem::Finder::new(boundary.delimiter()).into_owned(),
@@ -54,10 +54,10 @@ impl FormBody {
         }
     }
 
-    /// Takes the next bytes of the client's body, `end` with the last of them, and gives what can go out.
+    /// Processes the next bytes of the client's body, with `end` at the last of them, and returns the bytes to send.
     ///
     /// # Errors
-    /// `EntityTooLarge`, `EntityTooSmall`, `MalformedPOSTRequest`; the transfer must then be broken off.
+    /// `EntityTooLarge`, `EntityTooSmall`, `MalformedPOSTRequest`; the transfer must then be aborted.
     pub fn push(&mut self, piece: &[u8], end: bool) -> Result<Bytes, S3Error> {
         let mut sent = Vec::new();
         if !self.began {
@@ -99,7 +99,7 @@ impl FormBody {
         }
     }
 
-    /// All has come: the end of the form, as long as what the client sent for it.
+    /// Ends the form: its end is padded to the length of the client's tail.
     fn finish(&mut self, sent: &mut Vec<u8>) -> Result<(), S3Error> {
         let tail = &*self.held;
         // The first delimiter ends the file; a later one may close the form.
@@ -124,7 +124,7 @@ impl FormBody {
     }
 }
 
-/// Whether what follows a delimiter makes it one: two hyphens, or the end of its line.
+/// Whether the bytes after a delimiter complete it: two hyphens, or the end of its line.
 fn ends_line(after: &[u8]) -> bool {
     let padding = after.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     after.starts_with(b"--") || after[padding..].starts_with(b"\r\n")

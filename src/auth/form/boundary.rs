@@ -9,14 +9,14 @@ use crate::s3::S3Error;
 const FORM: &str = "multipart/form-data";
 const LONGEST: usize = 70;
 
-/// The boundary that a request announces (RFC 2046, section 5.1.1): 1 to 70 characters.
+/// The boundary of a request's Content-Type (RFC 2046, section 5.1.1): 1 to 70 characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boundary {
     delimiter: Vec<u8>,
 }
 
 impl Boundary {
-    /// Whether a request says that it is a form, well or badly.
+    /// Whether a request claims to be a form, well-formed or not.
     pub(super) fn is_announced(headers: &HeaderMap) -> bool {
         headers.get_all(CONTENT_TYPE).iter().any(|value| {
             let start = value.as_bytes().get(..FORM.len());
@@ -24,10 +24,10 @@ impl Boundary {
         })
     }
 
-    /// The boundary of a form.
+    /// Returns the boundary of a form.
     ///
     /// # Errors
-    /// `MalformedPOSTRequest` without exactly one.
+    /// `MalformedPOSTRequest` unless there is exactly one.
     pub fn of(headers: &HeaderMap) -> Result<Self, S3Error> {
         let mut values = headers.get_all(CONTENT_TYPE).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
@@ -42,10 +42,10 @@ impl Boundary {
         }
     }
 
-    /// A boundary by its text.
+    /// Creates a boundary from its text.
     ///
     /// # Errors
-    /// `MalformedPOSTRequest` for a text that is none.
+    /// `MalformedPOSTRequest` for an invalid text.
     pub fn new(text: &str) -> Result<Self, S3Error> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte);
         let is_one =

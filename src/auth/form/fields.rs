@@ -1,18 +1,18 @@
-//! The fields of a form, each once, with the file's name in them.
+//! The fields of a form, each once, with the file's name substituted.
 
 use super::{FilePart, MAX_HEAD, refusal};
 use crate::s3::S3Error;
 
 const FILENAME: &str = "${filename}";
-/// S3 looks at none of these.
+/// Prefix of fields that S3 ignores.
 const IGNORED: &str = "x-ignore-";
 
-/// One field.
+/// A field of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// As it was sent.
+    /// Name as sent.
     pub name: String,
-    /// The name in lower case, by which it is known.
+    /// Name in lower case, by which the field is looked up.
     pub known_as: String,
     pub value: String,
 }
@@ -23,16 +23,16 @@ impl Field {
     }
 }
 
-/// All fields before the file that mean anything, in order. Names differ in more than their case.
+/// All relevant fields before the file, in order. Names differ in more than their case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fields(Vec<Field>);
 
 impl Fields {
-    /// Leaves out what S3 ignores, and puts the name of `file` wherever it is asked for.
+    /// Drops fields that S3 ignores, and substitutes the name of `file` for `${filename}`.
     ///
     /// # Errors
-    /// `InvalidArgument` for a name given twice, since servers differ on which of two values counts, and where there
-    /// is no file name to put; `MaxPostPreDataLengthExceeded` when they become too long by it.
+    /// `InvalidArgument` for a repeated name, since servers differ on which of two values counts, and for a missing
+    /// file name; `MaxPostPreDataLengthExceeded` if the substitution makes the fields too long.
     pub(super) fn new(fields: Vec<Field>, file: &FilePart) -> Result<Self, S3Error> {
         let mut known: Vec<Field> = Vec::with_capacity(fields.len());
         let mut room = MAX_HEAD;
@@ -50,18 +50,18 @@ impl Fields {
         Ok(Self(known))
     }
 
-    /// The value of a field, by its name in lower case.
+    /// Returns the value of a field, by its name in lower case.
     pub fn get(&self, known_as: &str) -> Option<&str> {
         self.iter().find(|field| field.known_as == known_as).map(|field| &*field.value)
     }
 
-    /// In the order in which they were sent.
+    /// Iterates over the fields in the order in which they were sent.
     pub fn iter(&self) -> impl Iterator<Item = &Field> {
         self.0.iter()
     }
 }
 
-/// Puts the last segment of the file's name in the place of each `${filename}`.
+/// Replaces each `${filename}` by the last segment of the file's name.
 fn expand(field: &mut Field, file: &FilePart, room: usize) -> Result<(), S3Error> {
     let places = field.value.matches(FILENAME).count();
     if places == 0 {

@@ -1,7 +1,7 @@
-//! The fields of a form before its file, read as they come.
+//! Parsing of the fields of a form before its file, incrementally.
 //!
-//! Strict where readers differ: lines end in CRLF, every delimiter is followed by CRLF or `--`, each part has one
-//! Content-Disposition with a plain name, and nothing stands before the first part but an empty line.
+//! Strict where parsers differ: lines end in CRLF, every delimiter is followed by CRLF or `--`, each part has one
+//! Content-Disposition with a plain name, and only an empty line may precede the first part.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
@@ -20,28 +20,28 @@ const HEAD_END: &[u8] = b"\r\n\r\n";
 pub struct FormHead {
     pub fields: Fields,
     pub file: FilePart,
-    /// The bytes on the wire up to the file's first.
+    /// Bytes on the wire before the file.
     pub length: usize,
-    /// Bytes that came beyond.
+    /// Bytes received beyond the head.
     pub rest: Bytes,
 }
 
 impl FormHead {
-    /// The most bytes that the file can have in a body of `length`; `None` when there is no room for its end.
+    /// Returns the maximum bytes of the file in a body of `length`; `None` if there is no room for its end.
     pub fn file_at_most(&self, boundary: &Boundary, length: u64) -> Option<u64> {
         length.checked_sub((self.length + boundary.close().len()) as u64)
     }
 }
 
-/// Reads a [`FormHead`] in pieces of any size; each byte is looked at once or twice.
+/// Parses a [`FormHead`] from pieces of any size; each byte is read once or twice.
 #[derive(Debug)]
 pub struct HeadReader {
     delimiter: Vec<u8>,
-    /// What came, behind a CRLF that stands for the line before the first delimiter.
+    /// Received bytes, after a CRLF that stands for the line before the first delimiter.
     seen: BytesMut,
-    /// Before it everything is understood.
+    /// Offset up to which everything is parsed.
     at: usize,
-    /// What is searched for begins nowhere before.
+    /// Offset before which the searched text does not begin.
     searched: usize,
     next: Next,
     fields: Vec<Field>,
@@ -55,7 +55,7 @@ enum Next {
     Value(String),
 }
 
-/// There are too few bytes to go on.
+/// More bytes are needed.
 struct Short;
 
 impl HeadReader {
@@ -70,7 +70,7 @@ impl HeadReader {
         }
     }
 
-    /// Takes the next bytes; `None`: more are needed.
+    /// Parses the next bytes; `None`: more are needed.
     ///
     /// # Errors
     /// `MalformedPOSTRequest`, `MaxPostPreDataLengthExceeded`, `InvalidArgument`: see [`Fields`].
@@ -101,7 +101,7 @@ impl HeadReader {
         refusal::malformed()
     }
 
-    /// Understands the next thing; gives the file's part when its content is next.
+    /// Parses the next element; returns the file's part if its content is next.
     fn step(&mut self) -> Result<Result<Option<FilePart>, S3Error>, Short> {
         let malformed = Ok(Err(refusal::malformed()));
         let here = &self.seen[self.at..];
@@ -164,7 +164,7 @@ impl HeadReader {
         self.next = next;
     }
 
-    /// Where `what` begins.
+    /// Returns the offset of `what`.
     fn find(&mut self, what: &[u8]) -> Result<usize, Short> {
         match memmem::find(&self.seen[self.searched..], what) {
             Some(found) => Ok(self.searched + found),
@@ -192,7 +192,7 @@ mod tests {
         Ok(None)
     }
 
-    /// `name=value` of each field, the file's name, the head's length and what is left.
+    /// Returns `name=value` of each field, the file's name, the head's length and the number of remaining bytes.
     fn shown(head: &FormHead) -> (Vec<String>, Option<&str>, usize) {
         let fields = head.fields.iter().map(|field| format!("{}={}", field.name, field.value));
         (fields.collect(), head.file.name.as_deref(), head.length)

@@ -1,16 +1,15 @@
 //! Browser uploads: POST of `multipart/form-data` to a bucket, authorised by a signed policy in the
 //! form.
 //!
-//! [`HeadReader`] reads the fields before the file, [`Access::admit_form`](super::Access::admit_form) asks who sent
-//! them and holds them against the [`Policy`] that was signed, [`Outgoing`] writes them anew for the origin,
-//! and [`FormBody`] lets the file pass. Source: Amazon S3 API Reference, "POST Object", "POST Policy" and
-//! "Authenticating Requests in Browser-Based Uploads Using POST (AWS Signature Version 4)"; what S3 was seen to
-//! answer where it says nothing, or something else.
+//! [`HeadReader`] parses the fields before the file, [`Access::admit_form`](super::Access::admit_form) authenticates
+//! them and checks them against the signed [`Policy`], [`Outgoing`] writes them anew for the origin, and [`FormBody`]
+//! passes the file. Source: Amazon S3 API Reference, "POST Object", "POST Policy" and "Authenticating Requests in
+//! Browser-Based Uploads Using POST (AWS Signature Version 4)"; S3's observed behaviour where that is silent or wrong.
 //!
-//! Invariants: nothing goes out before all fields were judged. What goes out is written from what was understood,
-//! between boundaries that no client can know: so the origin finds the fields that we found, and none in the
-//! file. What follows the file is dropped. The end of the file goes out only after all of the body has come and was
-//! found right. Memory: 20 KiB of fields, one piece of the body, and 20 KiB of what follows the file.
+//! Invariants: nothing is sent before all fields are checked. The output is written from the parsed fields, between
+//! boundaries that no client can know: so the origin finds the same fields, and none in the file. Anything after the
+//! file is dropped. The end of the file is sent only after the whole body has arrived and was verified. Memory: 20 KiB
+//! of fields, one piece of the body, and 20 KiB after the file.
 
 mod admit;
 mod body;

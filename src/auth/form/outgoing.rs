@@ -1,8 +1,8 @@
 //! The form as it is sent to the origin: the same fields, signed with the origin credentials.
 //!
-//! The client's signature hangs on a key that the origin does not know. Ours is over a policy of its own that allows
-//! this one form and ends within the hour. Dropped are what belonged to the client's signature, what S3 ignores, and
-//! `bucket`, which is in the address and must not be said twice.
+//! The client's signature depends on a key unknown to the origin. Ours covers a policy of its own that allows only this
+//! form and expires within the hour. Dropped are the fields of the client's signature, those that S3 ignores, and
+//! `bucket`, which is in the address and must not be repeated.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +31,7 @@ const DROPPED: [&str; 9] = [
     "signature",
     "bucket",
 ];
-/// Names that some servers know in lower case only; so are all of `x-amz-*`.
+/// Field names that some servers accept in lower case only; so are all of `x-amz-*`.
 const IN_LOWER_CASE: [&str; 6] =
     ["key", "acl", "tagging", "redirect", "success_action_redirect", "success_action_status"];
 
@@ -44,7 +44,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Writes `form` for `bucket`, as of `now`; without a `signer` it says of nobody that they sent it.
+    /// Writes `form` for `bucket`, as of `now`; without a `signer` it is unsigned.
     #[allow(clippy::missing_panics_doc, reason = "hexadecimal digits make a boundary")]
     pub fn new(
         form: &FormHead,
@@ -87,7 +87,7 @@ impl Outgoing {
         }
     }
 
-    /// For the request's head.
+    /// Returns the Content-Type of the request.
     #[allow(clippy::missing_panics_doc, reason = "hexadecimal digits are legal")]
     pub fn content_type(&self) -> HeaderValue {
         HeaderValue::from_str(&self.content_type).expect("visible ASCII")
@@ -105,7 +105,7 @@ fn disposition(name: &str) -> String {
     format!("\r\nContent-Disposition: form-data; name=\"{name}\"")
 }
 
-/// Adds our credentials, a policy that allows these very fields, and its signature.
+/// Adds our credentials, a policy that allows exactly these fields, and its signature.
 fn sign(
     fields: &mut Vec<(&str, String)>,
     bucket: &BucketName,
@@ -134,7 +134,8 @@ fn sign(
     fields.push(("x-amz-signature", signature));
 }
 
-/// Exactly this value; but S3 reads dollar signs in a policy its own way, so only what is before one is compared.
+/// Returns a condition on exactly this value. S3 interprets dollar signs in a policy, so only the text before one is
+/// compared.
 fn condition(name: &str, value: &str) -> Value {
     match value.split_once('$') {
         None => json!({name: value}),

@@ -1,15 +1,15 @@
-//! `value; name=token; name="quoted"`, as Content-Type and Content-Disposition have it (RFC 9110, section 5.6.6).
+//! Parsing of `value; name=token; name="quoted"`, as in Content-Type and Content-Disposition (RFC 9110, section 5.6.6).
 
 use std::borrow::Cow;
 
 use crate::s3::field::is_token;
 
-/// Names and values, in order.
+/// Names and values of parameters, in order.
 pub(super) type Params<'a> = Vec<(&'a str, Cow<'a, str>)>;
 
-/// The value before the first `;`, and the parameters; `None` for anything else.
+/// Returns the value before the first `;`, and the parameters; `None` if malformed.
 ///
-/// In a quoted text `\"` is a quote and every other backslash is itself: browsers escape none, and some sent whole
+/// In a quoted text `\"` is a quote and every other backslash is literal: browsers escape none, and some sent whole
 /// paths (`C:\dir\file`).
 pub(super) fn parse(text: &str) -> Option<(&str, Params<'_>)> {
     let (value, mut rest) = text.split_at(text.find(';').unwrap_or(text.len()));
@@ -35,7 +35,7 @@ pub(super) fn parse(text: &str) -> Option<(&str, Params<'_>)> {
     rest.is_empty().then(|| (value.trim_end_matches([' ', '\t']), params))
 }
 
-/// The text up to the closing quote, and what follows that.
+/// Returns the text up to the closing quote, and the text after it.
 fn unquote(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let bytes = text.as_bytes();
     let mut at = 0;

@@ -13,13 +13,13 @@ pub(super) struct Part {
 /// Description of the file in a form part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FilePart {
-    /// The name that the client has for it, with a path or without.
+    /// The file's name as sent by the client, with or without a path.
     pub name: Option<String>,
     pub content_type: Option<String>,
 }
 
 impl Part {
-    /// Reads lines that each end in CRLF; `None` where a reader could read something else.
+    /// Parses lines that each end in CRLF; `None` if another parser could read them differently.
     pub(super) fn parse(lines: &[u8]) -> Option<Self> {
         let lines = std::str::from_utf8(lines).ok()?;
         let (mut disposition, mut content_type) = (None, None);
@@ -67,7 +67,7 @@ impl Part {
     }
 }
 
-/// Whether a field may be called so: as headers are, and with nothing that a reader might unescape.
+/// Whether a text is a valid field name: a token, without anything that a parser might unescape.
 fn is_name(text: &str) -> bool {
     is_token(text.as_bytes()) && !text.contains('%')
 }

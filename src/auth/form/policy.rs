@@ -1,8 +1,8 @@
 //! The policy document of a form, and the check of the form against its conditions.
 //!
-//! Source: Amazon S3 API Reference, "POST Policy". Names are compared without their case, values with it. A condition
-//! on a field that is not there fails, even `starts-with` nothing, and every field needs a condition; so does the
-//! bucket, which is a field of the form by its address.
+//! Source: Amazon S3 API Reference, "POST Policy". Names are compared case-insensitively, values exactly. A condition
+//! on a missing field fails, even `starts-with` nothing. Every field needs a condition, and so does the bucket, which
+//! is a field of the form through its address.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use super::{Fields, refusal};
 use crate::s3::{BucketName, S3Error};
 
-/// Fields that no condition needs to name; those that begin with `x-ignore-` are no fields at all.
+/// Fields that need no condition; those that begin with `x-ignore-` are not fields at all.
 const FREE: [&str; 2] = ["policy", "x-amz-signature"];
 const BUCKET: &str = "bucket";
 
@@ -27,7 +27,7 @@ pub struct SizeRange {
     pub max: u64,
 }
 
-/// A policy that was read.
+/// A parsed policy.
 #[derive(Debug)]
 pub struct Policy {
     expiration: SystemTime,
@@ -36,11 +36,11 @@ pub struct Policy {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Condition {
-    /// As an object, `{"acl": "private"}`.
+    /// Equality as an object, `{"acl": "private"}`.
     Exact(String, String),
-    /// As a list, `["starts-with", "$key", "a/"]`.
+    /// A list, `["starts-with", "$key", "a/"]`.
     Of(Vec<Item>),
-    /// An object with no property, or several.
+    /// An invalid object with no property, or several.
     NotOne,
     NotText,
 }
@@ -60,7 +60,7 @@ struct Document {
 }
 
 impl Policy {
-    /// Reads the document in a form's `policy` field.
+    /// Parses the document in a form's `policy` field.
     ///
     /// # Errors
     /// `InvalidPolicyDocument`.
@@ -79,10 +79,10 @@ impl Policy {
         Ok(Self { expiration, conditions: document.conditions })
     }
 
-    /// Whether a form for `bucket` is inside the policy `now`; how large its file may be.
+    /// Checks a form for `bucket` against the policy at `now`. Returns the allowed size of its file.
     ///
     /// # Errors
-    /// `AccessDenied`, naming what is not.
+    /// `AccessDenied`, naming the violated condition.
     pub fn check(
         &self,
         bucket: &BucketName,
@@ -123,15 +123,15 @@ impl Policy {
     }
 }
 
-/// Subject of a condition that holds.
+/// Subject of a satisfied condition.
 enum Tested {
-    /// This field, by its name in lower case.
+    /// A field, by its name in lower case.
     Field(String),
     Size(SizeRange),
 }
 
 impl Condition {
-    /// Whether it is a condition at all.
+    /// Validates the form of the condition.
     fn check_form(&self) -> Result<(), S3Error> {
         let problem = match self {
             Self::Exact(..) => return Ok(()),
@@ -156,7 +156,8 @@ impl Condition {
         Err(refusal::invalid_policy(problem))
     }
 
-    /// What it is about, when it holds; `value` gives that of a field by its name in lower case.
+    /// Returns the subject of the condition, if it is satisfied; `value` returns the value of a field by its name in
+    /// lower case.
     fn test<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> Option<Tested> {
         let (operator, name, expected) = match self {
             Self::Exact(name, expected) => (Operator::Eq, name.as_str(), expected.as_str()),
@@ -208,7 +209,7 @@ impl Operator {
 }
 
 impl Item {
-    /// A whole number, written as one or in a string.
+    /// Returns an integer, written as a number or in a string.
     fn number(&self) -> Option<u64> {
         match self {
             Self::Number(number) => Some(*number),
@@ -218,7 +219,7 @@ impl Item {
     }
 }
 
-/// As S3 names one that failed: always as a list.
+/// Formats the condition as S3 does in errors: always as a list.
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
@@ -239,7 +240,7 @@ impl fmt::Display for Condition {
     }
 }
 
-/// ISO 8601 in UTC, to the second or finer: `2013-08-01T12:00:00.000Z`.
+/// Parses ISO 8601 in UTC, to the second or finer: `2013-08-01T12:00:00.000Z`.
 fn time(text: &str) -> Option<SystemTime> {
     let is_utc = text.ends_with('Z') && text.as_bytes().get(10) == Some(&b'T');
     let time = DateTime::parse_from_rfc3339(text).ok().filter(|_| is_utc)?;

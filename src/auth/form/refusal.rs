@@ -1,8 +1,8 @@
 //! S3 errors for refused forms.
 //!
-//! Source: S3 API Reference, "Error responses"; where S3 was seen to answer with another code than the list of them
-//! has (`InvalidArgument` for `UserKeyMustBeSpecified` and `IncorrectNumberOfFilesInPostRequest`, `AccessDenied` for
-//! a condition that fails), it is that.
+//! Source: S3 API Reference, "Error responses". Where S3 was observed to answer with another code than that list
+//! (`InvalidArgument` for `UserKeyMustBeSpecified` and `IncorrectNumberOfFilesInPostRequest`, `AccessDenied` for a
+//! failed condition), the observed one is used.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use crate::s3::S3Error;
 
-/// The most bytes before those of the file: "the form data and boundaries (excluding the contents of the file) cannot
+/// Maximum bytes before those of the file: "the form data and boundaries (excluding the contents of the file) cannot
 /// exceed 20KB".
 pub const MAX_HEAD: usize = 20 * 1024;
 
@@ -34,7 +34,7 @@ pub(super) fn no_file() -> S3Error {
         .with_detail("ArgumentValue", "0")
 }
 
-/// A field that is needed is not there, or only after the file.
+/// Returns the error for a required field that is missing, or comes only after the file.
 pub(in crate::auth) fn must_contain(name: &str) -> S3Error {
     let message = format!(
         "Bucket POST must contain a field named '{name}'.  If it is specified, please check the order of the \
@@ -53,25 +53,25 @@ pub(super) fn field_twice(name: &str, value: &str) -> S3Error {
         .with_detail("ArgumentValue", value)
 }
 
-/// `${filename}` in a field, and no file name that could stand for it.
+/// Returns the error for `${filename}` in a field without a file name to replace it.
 pub(super) fn no_filename(name: &str, value: &str) -> S3Error {
     let message = "${filename} cannot be replaced by the name of the file.";
     S3Error::invalid_argument(name, message).with_detail("ArgumentValue", value)
 }
 
-/// The policy is not one.
+/// Returns the error for an invalid policy.
 pub(super) fn invalid_policy(problem: impl Display) -> S3Error {
     let message = format!("Invalid Policy: {problem}");
     S3Error::new(StatusCode::BAD_REQUEST, "InvalidPolicyDocument", message)
 }
 
-/// The form is not what the policy allows.
+/// Returns the error for a form that the policy does not allow.
 pub(super) fn against_policy(problem: impl Display) -> S3Error {
     let message = format!("Invalid according to Policy: {problem}");
     S3Error::new(StatusCode::FORBIDDEN, "AccessDenied", message)
 }
 
-/// Headers that nobody signed, of a kind that S3 acts upon.
+/// Returns the error for unsigned headers of a kind that S3 acts upon.
 pub(super) fn unsigned_headers(names: &str) -> S3Error {
     let message = "There were headers present in the request which were not signed";
     S3Error::new(StatusCode::FORBIDDEN, "AccessDenied", message)

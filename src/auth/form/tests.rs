@@ -1,4 +1,4 @@
-//! A form from the client's bytes to the origin's.
+//! Tests of a form from the client's bytes to the origin's.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ fn head_of(body: &[u8], boundary: &Boundary) -> FormHead {
     HeadReader::new(boundary).push(body).unwrap().expect("a whole head")
 }
 
-/// A form of these fields and a file's start.
+/// Returns a form with these fields and the start of a file.
 fn form(fields: &[(&str, &str)]) -> FormHead {
     let mut body = String::new();
     for (name, value) in fields {
@@ -72,7 +72,7 @@ fn form(fields: &[(&str, &str)]) -> FormHead {
     head_of(body.as_bytes(), &Boundary::new("b").unwrap())
 }
 
-/// The code of the answer to a form signed with the example's key; empty: it is let through.
+/// Returns the error code for a form signed with the example's key; empty: it is allowed.
 fn verified(fields: &[(&str, &str)], token: &str, now: SystemTime) -> String {
     let verifier = Verifier::new("us-east-1".to_owned(), Vec::new());
     let form = form(fields);
@@ -90,7 +90,7 @@ fn amazons_example_is_let_through() {
     assert_eq!(verified(&example(), "", example_time()), "");
 }
 
-/// `example()` with another value of a field, or without it.
+/// Returns `example()` with another value of a field, or without it.
 fn with(name: &str, value: Option<&'static str>) -> Vec<(&'static str, &'static str)> {
     let mut fields = example();
     let at = fields.iter().position(|(known, _)| known.eq_ignore_ascii_case(name)).unwrap();
@@ -257,8 +257,8 @@ fn without_keys_of_ours_the_form_says_of_nobody_that_they_sent_it() {
     assert_ne!(out.content_type(), next.content_type(), "no client can know the boundary");
 }
 
-/// What goes out for a file and what follows it, in pieces; the length that was promised for it. What goes out before
-/// the last piece came is no more than the head and `most` bytes.
+/// Returns the output for a file and its tail, sent in pieces, and the announced length. Checks that before the last
+/// piece no more than the head and `most` bytes are sent.
 fn passed(
     body: &[u8],
     piece: usize,

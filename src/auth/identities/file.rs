@@ -1,7 +1,7 @@
 //! Parsing of the identities file into an [`IdentitySet`].
 //!
-//! Invariant: what is wrong is said in one line that names the key, and never shows a value that could be a
-//! secret. A file without a single identity is wrong: it is more likely half written than meant.
+//! Invariant: errors are one line that names the key, and never show a value that could be a secret. A file without any
+//! identity is invalid: it is more likely incomplete than intended.
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ struct Entry {
     limits: Option<ClientLimitOverride>,
 }
 
-/// Further keys of an identity.
+/// Additional keys of an identity.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyEntry {
@@ -57,7 +57,7 @@ struct KeyEntry {
     session_token: Option<Secret>,
 }
 
-/// `anonymous`, or keys.
+/// The value `anonymous`, or keys.
 enum OriginEntry {
     Anonymous,
     Keys(OriginKeysEntry),
@@ -126,7 +126,7 @@ impl From<ActionName> for Action {
     }
 }
 
-/// Reads a file's text.
+/// Parses the text of a file.
 ///
 /// # Errors
 /// One line that names the key.
@@ -168,7 +168,7 @@ impl Entry {
         })
     }
 
-    /// The keys of its requests; none: it is known by something else, or by nothing.
+    /// Returns the keys of an identity; none: it is identified by a certificate, or anonymous.
     fn credentials(&mut self) -> Result<Vec<Credentials>, Wrong> {
         let known_otherwise = !(self.certificates.is_empty() && self.keys.is_empty());
         let own = (self.access_key.take(), self.secret_key.take(), self.session_token.take());
@@ -236,8 +236,8 @@ fn checked(
     })
 }
 
-/// `sha256:` and 64 hex digits, with or without colons between them; `dns:`, `uri:` or `email:` and a name; or a name
-/// whose kind shows: only a URI has a colon, and only a mail address an `@`.
+/// Parses a certificate id: `sha256:` and 64 hex digits, with or without colons between them; `dns:`, `uri:` or
+/// `email:` and a name; or a bare name, where a colon marks a URI and an `@` a mail address.
 fn certificate((index, text): (usize, &String)) -> Result<CertificateId, Wrong> {
     let key = format!("certificates[{index}]");
     let Some(digits) = text.strip_prefix("sha256:") else {
@@ -344,7 +344,7 @@ impl IdentitySet {
     }
 }
 
-/// A reader's error in one line, without the value that it found.
+/// Formats a parser error in one line, without the value that it found.
 fn explain(error: &yaml::Error) -> String {
     let key = error.key().map(|key| format!("{key}: ")).unwrap_or_default();
     let problem = error.problem_without_value();

@@ -1,7 +1,7 @@
 //! One identity: its credentials and permissions.
 //!
-//! Invariant: a request may be done when *each* of its pairs is inside one grant (R21). Nothing is allowed that
-//! no grant names, and no action includes another.
+//! Invariant: a request is allowed when *each* of its pairs is inside one grant (R21). Only what a grant names is
+//! allowed, and no action includes another.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,14 +15,14 @@ use super::pattern::Pattern;
 use crate::auth::{ClientLimitOverride, Credentials};
 use crate::s3::{Action, RequiredPermission, RequiredPermissions, Resource, S3Error};
 
-/// Somebody known by an access key, or everybody who is not.
+/// An identity: the owner of an access key or certificate, or the anonymous client.
 #[derive(Debug)]
 pub struct Identity {
     pub(super) name: String,
-    /// Each signs as well as another: there are several while they are rotated.
+    /// Equivalent credentials: there are several during a rotation.
     pub(super) credentials: Vec<Credentials>,
     pub(super) allow: Vec<Grant>,
-    /// From where; empty: from anywhere.
+    /// Allowed client networks; empty: any.
     pub(super) networks: Vec<IpNet>,
     pub(super) expires: Option<SystemTime>,
     pub(super) certificates: Vec<CertificateId>,
@@ -30,27 +30,27 @@ pub struct Identity {
     pub(super) limits: Option<ClientLimitOverride>,
 }
 
-/// By what a TLS client certificate is known.
+/// Property by which a TLS client certificate is identified.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CertificateId {
-    /// SHA-256 of its DER.
+    /// SHA-256 of the DER encoding.
     Sha256([u8; 32]),
-    /// A host name in it, in lower case.
+    /// A host name, in lower case.
     Dns(String),
-    /// A URI in it, such as a SPIFFE id: scheme and host in lower case, all else as it is.
+    /// A URI, such as a SPIFFE id: scheme and host in lower case, the rest unchanged.
     Uri(String),
-    /// A mail address in it, its domain in lower case.
+    /// A mail address, its domain in lower case.
     Email(String),
 }
 
 impl CertificateId {
-    /// A host name, which is the same in any case.
+    /// Creates a host name, which is case-insensitive.
     #[must_use]
     pub fn dns(name: &str) -> Self {
         Self::Dns(name.to_ascii_lowercase())
     }
 
-    /// A URI: its scheme and host are the same in any case, its path is not (RFC 3986, section 6.2.2.1).
+    /// Creates a URI: scheme and host are case-insensitive, the path is not (RFC 3986, section 6.2.2.1).
     #[must_use]
     pub fn uri(text: &str) -> Self {
         let Some((scheme, rest)) = text.split_once("://") else {
@@ -62,7 +62,7 @@ impl CertificateId {
         Self::Uri(format!("{scheme}://{user}{host}{path}"))
     }
 
-    /// A mail address: its domain is the same in any case, what stands before it is not (RFC 5280, section 7.5).
+    /// Creates a mail address: the domain is case-insensitive, the local part is not (RFC 5280, section 7.5).
     #[must_use]
     pub fn email(address: &str) -> Self {
         let (user, domain) = address.split_at(address.rfind('@').unwrap_or(0));
@@ -92,20 +92,20 @@ pub struct OriginKeys {
 }
 
 impl OriginKeys {
-    /// Returns the credential domain (R1): that of the identity alone, or one that several identities name.
+    /// Returns the credential domain (R1): one of the identity alone, or one shared by several identities.
     #[must_use]
     pub fn domain(&self) -> &str {
         &self.domain
     }
 
-    /// The keys; `None`: requests are sent unsigned.
+    /// Returns the keys; `None`: requests are sent unsigned.
     #[must_use]
     pub fn credentials(&self) -> Option<&Arc<Credentials>> {
         self.credentials.as_ref()
     }
 }
 
-/// Actions that are allowed on resources.
+/// Allowed actions on resources.
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) actions: Vec<Action>,
@@ -120,46 +120,47 @@ impl Grant {
 }
 
 impl Identity {
-    /// For logs.
+    /// Returns the name, for logs.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns its credentials; empty for the anonymous identity and for those identified by a certificate.
+    /// Returns the credentials; empty for the anonymous identity and for those identified by a certificate.
     #[must_use]
     pub fn credentials(&self) -> &[Credentials] {
         &self.credentials
     }
 
-    /// Those of this access key.
+    /// Returns the credentials with this access key.
     #[must_use]
     pub fn credentials_of(&self, access_key: &str) -> Option<&Credentials> {
         self.credentials.iter().find(|credentials| credentials.access_key() == access_key)
     }
 
-    /// When it ends.
+    /// Returns the time of expiry.
     #[must_use]
     pub fn expires(&self) -> Option<SystemTime> {
         self.expires
     }
 
-    /// Returns its own origin credentials, if it has any.
+    /// Returns the identity's own origin credentials, if it has any.
     #[must_use]
     pub fn origin(&self) -> Option<&OriginKeys> {
         self.origin.as_ref()
     }
 
-    /// Returns its limits where they are its own.
+    /// Returns the identity's own limits.
     #[must_use]
     pub fn limits(&self) -> Option<&ClientLimitOverride> {
         self.limits.as_ref()
     }
 
-    /// Whether it may do all of `needs` from `peer` (`None`: a unix socket, which is in no network) at `now`.
+    /// Checks that the identity may do all of `needs` from `peer` (`None`: a unix socket, which is in no network) at
+    /// `now`.
     ///
     /// # Errors
-    /// 400 `ExpiredToken` when it has expired; 403 `AccessDenied` with what it may not do.
+    /// 400 `ExpiredToken` when it has expired; 403 `AccessDenied` with the missing permission.
     pub fn authorize(
         &self,
         needs: &RequiredPermissions,

@@ -1,10 +1,9 @@
 //! Identities and permissions of the mode `verify`, from a file that is reloaded when it changes
 //! (R20).
 //!
-//! The file may be a Kubernetes Secret, which changes by a symlink that is swapped: it is read by its path every
-//! few seconds, on a thread of its own, and compared by content. Invariants: a file that is wrong never replaces
-//! a set that was right; a request is judged by one set from its beginning to its end; asking for the set takes
-//! no lock that is held while a file is read.
+//! The file may be a Kubernetes Secret, which changes by a swap of a symlink. It is read by its path every few seconds,
+//! on a thread of its own, and compared by content. Invariants: an invalid file never replaces a valid set; a request
+//! is judged by one set from start to end; access to the set takes no lock that is held during a read of the file.
 
 mod file;
 mod identity;
@@ -23,7 +22,7 @@ pub use identity::{CertificateId, Identity, OriginKeys};
 
 use crate::metrics::identities as metrics;
 
-/// More than this is not a list of identities: some 100,000 fit.
+/// Maximum size of the file in bytes: some 100,000 identities fit.
 const MAX_FILE: u64 = 32 << 20;
 
 /// Error in an identities file. Its display is one line:
@@ -35,7 +34,7 @@ pub struct IdentitiesError {
     problem: String,
 }
 
-/// All identities of one reading of the file.
+/// All identities of one version of the file.
 #[derive(Debug, Default)]
 pub struct IdentitySet {
     by_access_key: HashMap<String, Arc<Identity>>,
@@ -46,7 +45,7 @@ pub struct IdentitySet {
 }
 
 impl IdentitySet {
-    /// Reads an identities file's text.
+    /// Parses the text of an identities file.
     ///
     /// # Errors
     /// One line that names the key, and never a secret.
@@ -54,24 +53,24 @@ impl IdentitySet {
         file::parse(text)
     }
 
-    /// The identity whose key this is, expired or not.
+    /// Returns the identity with this access key, expired or not.
     #[must_use]
     pub fn by_access_key(&self, access_key: &str) -> Option<&Arc<Identity>> {
         self.by_access_key.get(access_key)
     }
 
-    /// The identity that a client's certificate makes known, by the first of these that somebody has.
+    /// Returns the identity of a client certificate, by the first of these ids that an identity has.
     #[must_use]
     pub fn by_certificate(&self, ids: &[CertificateId]) -> Option<&Arc<Identity>> {
         ids.iter().find_map(|id| self.by_certificate.get(id))
     }
 
-    /// All that bring keys of their own for the origin.
+    /// Iterates over the identities with origin credentials of their own.
     pub fn with_origin(&self) -> impl Iterator<Item = (&Identity, &OriginKeys)> {
         self.in_order.iter().filter_map(|identity| Some((&**identity, identity.origin()?)))
     }
 
-    /// The identity of requests that are not signed.
+    /// Returns the identity of unsigned requests.
     #[must_use]
     pub fn anonymous(&self) -> Option<&Arc<Identity>> {
         self.anonymous.as_ref()
@@ -83,17 +82,17 @@ impl IdentitySet {
         self.in_order.len()
     }
 
-    /// Never, of a set that was read.
+    /// Whether the set is empty, which a parsed one never is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.in_order.is_empty()
     }
 }
 
-/// Who else takes what it needs of each set before it holds, or says in one line what of it cannot be done.
+/// Receives each set before it takes effect; returns one line on parts that cannot be applied.
 type Accept = Box<dyn Fn(&IdentitySet) -> Result<(), String> + Send + Sync>;
 
-/// The identities of a file, as it is now or was when it was last right.
+/// The identities in the last valid version of a file.
 pub struct Identities {
     path: PathBuf,
     accept: Accept,
@@ -109,19 +108,19 @@ struct Seen {
 }
 
 impl Identities {
-    /// Reads the file. It is not looked at again unless [`Identities::watch`] or [`Identities::refresh`] is called.
+    /// Loads the file. It is reloaded only by [`Identities::watch`] or [`Identities::refresh`].
     ///
     /// # Errors
-    /// The file cannot be read, or is wrong.
+    /// The file cannot be read, or is invalid.
     pub fn load(path: impl Into<PathBuf>) -> Result<Self, IdentitiesError> {
         Self::load_for(path, |_| Ok(()))
     }
 
-    /// As [`Identities::load`]; `accept` takes what it needs of each set before that holds. What it cannot take it
-    /// leaves out, and says so: that refuses the first set, and no later one, which may revoke something.
+    /// As [`Identities::load`]; `accept` receives each set before it takes effect. It reports the parts that it cannot
+    /// apply: such a report refuses the first set, but no later one, which may revoke something.
     ///
     /// # Errors
-    /// The file cannot be read, is wrong, or is not accepted as a whole.
+    /// The file cannot be read, is invalid, or is not accepted as a whole.
     pub fn load_for(
         path: impl Into<PathBuf>,
         accept: impl Fn(&IdentitySet) -> Result<(), String> + Send + Sync + 'static,
@@ -136,16 +135,16 @@ impl Identities {
         Ok(Self { path, accept, current: RwLock::new(Arc::new(set)), seen: Mutex::new(seen) })
     }
 
-    /// The set that holds now. No file is read, nothing is allocated.
+    /// Returns the set in force, without reading the file or allocating.
     #[must_use]
     pub fn current(&self) -> Arc<IdentitySet> {
         Arc::clone(&self.current.read())
     }
 
-    /// Looks at the file on a thread of its own, `every` so often, as long as this is there.
+    /// Checks the file at the interval `every` on a thread of its own, for as long as this exists.
     ///
     /// # Errors
-    /// The system has no thread for it.
+    /// The thread cannot be started.
     pub fn watch(self: &Arc<Self>, every: Duration) -> std::io::Result<()> {
         let watched: Weak<Self> = Arc::downgrade(self);
         let look = move || {
@@ -158,7 +157,7 @@ impl Identities {
         std::thread::Builder::new().name("identities".to_owned()).spawn(look).map(drop)
     }
 
-    /// Looks at the file now, and takes its identities if it changed and is right. Blocks.
+    /// Checks the file now, and adopts its identities if it changed and is valid. Blocks.
     pub fn refresh(&self) {
         let mut seen = self.seen.lock();
         let read = read(&self.path);

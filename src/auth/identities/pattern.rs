@@ -1,26 +1,26 @@
 //! The resources of a policy: globs over `bucket/key` that grant access.
 //!
-//! Beside "does it match this key" a list asks "does it match every key that begins so", and `HeadBucket` "does it
-//! match any key in there". What rules may have and would be read in two ways here (classes, alternatives, escapes) is
-//! refused, and `a/**/b` does not match `a/b`, see [`Glob::for_access`]. These are not the wildcards of IAM, whose `*`
-//! matches `/`: an ARN is refused with the glob that it stands for.
+//! A pattern answers not only "does it match this key", but for a list "does it match every key with this prefix", and
+//! for `HeadBucket` "does it match any key in there". Syntax of rules that would be ambiguous here (classes,
+//! alternatives, escapes) is refused, and `a/**/b` does not match `a/b`, see [`Glob::for_access`]. These are not the
+//! wildcards of IAM, whose `*` matches `/`: an ARN is refused, with the equivalent glob in the error.
 
 use crate::glob::{Glob, InvalidGlob, Text};
 use crate::s3::{BucketName, Resource};
 
-/// Why a text is no pattern.
+/// Reason for which a text is not a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidPattern {
-    /// Nothing between bucket and key.
+    /// No slash between bucket and key.
     #[error("names no keys: write bucket/** for all of a bucket, and \"**\" for everything")]
     NoKeys,
-    /// A character that means something in other globs.
+    /// A character with a meaning in other globs.
     #[error("has a `{0}`: only *, ** and ? are supported here")]
     Character(char),
     /// Keys do not begin with a slash, and buckets are never empty.
     #[error("begins with a slash: write bucket/prefix/**")]
     LeadingSlash,
-    /// An ARN or a URL; the glob that is meant.
+    /// An ARN or a URL, with the equivalent glob.
     #[error("is not bucket/key: write `{0}`")]
     Address(String),
     /// Not a glob.
@@ -28,7 +28,7 @@ pub(super) enum InvalidPattern {
     Glob(#[from] InvalidGlob),
 }
 
-/// The glob that an ARN, where `*` matches `/` too, or an `s3://` URL stands for; `None` for what is neither.
+/// Returns the glob equivalent to an ARN, where `*` matches `/` too, or to an `s3://` URL; `None` for neither.
 fn meant_by_address(text: &str) -> Option<String> {
     let name = match text.strip_prefix("s3://") {
         Some(name) => name.to_owned(),
@@ -45,10 +45,10 @@ fn meant_by_address(text: &str) -> Option<String> {
 pub(super) struct Pattern(Glob);
 
 impl Pattern {
-    /// Reads `bucket/prefix/**`.
+    /// Parses `bucket/prefix/**`.
     ///
     /// # Errors
-    /// [`InvalidPattern`]: why it would not do what it seems to say.
+    /// [`InvalidPattern`]: the reason for which it would not do what it seems to say.
     pub(super) fn new(text: &str) -> Result<Self, InvalidPattern> {
         if let Some(bad) = text.chars().find(|c| "[]{}\\".contains(*c) || c.is_control()) {
             return Err(InvalidPattern::Character(bad));
@@ -66,10 +66,10 @@ impl Pattern {
         Ok(Self(Glob::for_access(text)?))
     }
 
-    /// Whether all of `resource` lies inside.
+    /// Whether the pattern contains all of `resource`.
     ///
-    /// A key with a `.` or `..` segment lies only in what covers its whole bucket: a server that resolves such
-    /// segments would find another object than the one that was allowed (R21).
+    /// A key with a `.` or `..` segment is contained only in a pattern that covers its whole bucket: a server that
+    /// resolves such segments would find another object than the allowed one (R21).
     #[must_use]
     pub(super) fn covers(&self, resource: &Resource) -> bool {
         match resource {

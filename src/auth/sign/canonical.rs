@@ -1,7 +1,7 @@
-//! A request as Signature Version 4 sees it: one spelling for every way of writing the same thing.
+//! The canonical request of Signature Version 4: one spelling for equivalent requests.
 //!
 //! Source: Amazon S3 API Reference, "Signature Calculations for the Authorization Header", task 1.
-//! Invariant: what is signed here is what is sent; the path is not touched at all.
+//! Invariant: the signed request is the one that is sent; the path is not changed at all.
 
 use std::borrow::Cow;
 
@@ -12,25 +12,25 @@ use percent_encoding::utf8_percent_encode;
 use super::terms::split_at_byte;
 use crate::s3::target::{COMPONENT, Query};
 
-/// The signature itself is the one part of a presigned query that it cannot cover.
+/// The signature, which is the one query parameter of a presigned URL that it does not cover.
 const SIGNATURE: &str = "X-Amz-Signature";
 
-/// The parts of a request that are signed.
+/// The signed parts of a request.
 #[derive(Clone, Copy)]
 pub(in crate::auth) struct CanonicalRequest<'a> {
     pub(in crate::auth) method: &'a Method,
     pub(in crate::auth) encoded_path: &'a str,
     pub(in crate::auth) query: &'a Query,
-    /// Stands for the header `host`: HTTP/2 has none, and a client may have signed another name of ours.
+    /// Replaces the header `host`: HTTP/2 has none, and a client may have signed another name of this server.
     pub(in crate::auth) host: Option<&'a str>,
     pub(in crate::auth) headers: &'a HeaderMap,
-    /// Names of headers, joined by `;`.
+    /// Names of the signed headers, joined by `;`.
     pub(in crate::auth) signed_headers: &'a str,
 }
 
 impl CanonicalRequest<'_> {
-    /// Bytes, not text: S3 lets user metadata hold any octet, and signs it as it is. `None` when a header that is
-    /// said to be signed is not there.
+    /// Returns the canonical request as bytes, not text: S3 allows any octet in user metadata and signs it unchanged.
+    /// `None` if a signed header is missing.
     pub(in crate::auth) fn to_bytes(self, payload: &str) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(self.method.as_str().as_bytes());
@@ -67,7 +67,7 @@ impl CanonicalRequest<'_> {
     }
 }
 
-/// Encoded, then sorted by name and value; a name without a value signs as `name=`.
+/// Appends the query, encoded, then sorted by name and value; a name without a value is signed as `name=`.
 fn push_query(out: &mut Vec<u8>, query: &Query) {
     if query.is_empty() {
         return;
@@ -89,8 +89,7 @@ fn push_query(out: &mut Vec<u8>, query: &Query) {
     }
 }
 
-/// Appends a header's value without outer blanks, inner runs of them as one space: as every SDK
-/// signs it.
+/// Appends a header's value without outer blanks, and with inner runs of them as one space, as every SDK signs it.
 fn push_trimmed(out: &mut Vec<u8>, value: &[u8]) {
     if memchr::memchr2(b' ', b'\t', value).is_none() {
         return out.extend_from_slice(value);
@@ -104,7 +103,7 @@ fn push_trimmed(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
-/// The names of the headers to sign, each once, sorted.
+/// Returns the names of the headers to sign, each once, sorted.
 pub(super) fn signed_names(
     headers: &HeaderMap,
     select: fn(&HeaderName) -> bool,
@@ -114,8 +113,8 @@ pub(super) fn signed_names(
     names
 }
 
-/// What S3 must see as it was sent. Hop-by-hop headers and those that load balancers rewrite
-/// (`x-amzn-trace-id`) are not among them.
+/// Whether a header is signed, because S3 must receive it unchanged. Hop-by-hop headers and those rewritten by load
+/// balancers (`x-amzn-trace-id`) are not.
 pub(super) fn is_signed(name: &HeaderName) -> bool {
     let text = name.as_str();
     [HOST, RANGE, CONTENT_TYPE].contains(name)

@@ -1,10 +1,10 @@
-//! Times as Signature Version 4 writes them: `20130524T000000Z`, UTC, to the second.
+//! Times in the format of Signature Version 4: `20130524T000000Z`, UTC, to the second.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
 
-/// `20130524T000000Z`; a time before 1970 counts as 1970.
+/// Formats a time as `20130524T000000Z`; a time before 1970 counts as 1970.
 pub(in crate::auth) fn amz_date(now: SystemTime) -> String {
     let time = DateTime::<Utc>::from(now.max(UNIX_EPOCH));
     let (year, month, day) = (time.year(), time.month(), time.day());
@@ -12,7 +12,7 @@ pub(in crate::auth) fn amz_date(now: SystemTime) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// Reads what [`amz_date`] writes; `None` for any other spelling, and for days that are not in the calendar.
+/// Parses the format of [`amz_date`]; `None` for any other spelling, and for days that do not exist.
 pub(in crate::auth) fn parse_amz_date(text: &str) -> Option<SystemTime> {
     let bytes: &[u8; 16] = text.as_bytes().try_into().ok()?;
     if bytes[8] != b'T' || bytes[15] != b'Z' {

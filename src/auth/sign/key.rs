@@ -1,7 +1,7 @@
-//! The keys that signatures are made with, derived from a secret for one day and one region.
+//! Signing keys, derived from a secret for one day and one region.
 //!
-//! Deriving one costs five HMACs, so each set of credentials keeps its own. Invariants: a kept key is of the very
-//! secret that it lies beside (it goes away with it), and the number that is kept is bounded.
+//! Deriving one costs five HMACs, so each set of credentials caches its own. Invariants: a cached key belongs to the
+//! secret that it is stored with and is dropped with it, and the number of cached keys is bounded.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use ring::hmac;
 use super::terms::TERMINATOR;
 use crate::auth::Credentials;
 
-/// A presigned URL lives for seven days; with today and the clock's tolerance on either side no day that can be
-/// asked for drives out another.
+/// Maximum cached keys. A presigned URL is valid for seven days; with today and the clock skew on either side, no valid
+/// day evicts another.
 const KEPT: usize = 10;
 
-/// A key of one set of credentials for one day and one region.
+/// A signing key of one set of credentials for one day and one region.
 pub(in crate::auth) struct SigningKey {
     date: String,
     region: String,
     pub(in crate::auth) key: hmac::Key,
-    /// The session token's tag under this key: what a token that is presented is compared with, in constant time.
+    /// The session token's HMAC under this key, with which a presented token is compared in constant time.
     token: Option<hmac::Tag>,
 }
 
@@ -49,12 +49,12 @@ impl SigningKey {
     }
 }
 
-/// The keys in use of one set of credentials.
+/// Cached signing keys of one set of credentials.
 #[derive(Default)]
 pub(in crate::auth) struct SigningKeys(RwLock<Vec<Arc<SigningKey>>>);
 
 impl SigningKeys {
-    /// The key for `date` (`20130524`) and `region`; `credentials` are those that this lies in.
+    /// Returns the key for `date` (`20130524`) and `region`; `credentials` are the owner of this cache.
     pub(in crate::auth) fn get(
         &self,
         credentials: &Credentials,

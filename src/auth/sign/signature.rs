@@ -1,4 +1,4 @@
-//! A signature, and the chain of chunk signatures that hangs on it.
+//! A signature, and the chain of chunk signatures that starts from it.
 //!
 //! Source: Amazon S3 API Reference, "Signature Calculations for the Authorization Header: Transferring Payload in
 //! Multiple Chunks" and "Including Trailing Headers".
@@ -11,7 +11,7 @@ use ring::{digest, hmac};
 use super::key::SigningKey;
 use super::terms::{ALGORITHM, EMPTY_SHA256};
 
-/// A request's signature, and what the signatures of its chunks are chained to.
+/// A request's signature, to which its chunks' signatures are chained.
 #[derive(Clone)]
 pub struct Signature {
     hex: String,
@@ -21,7 +21,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// A signature that was made or found right. `hex` are its 64 digits, `scope` is
+    /// Creates a signature that was computed or verified. `hex` are its 64 digits, `scope` is
     /// `20130524/us-east-1/s3/aws4_request`.
     pub(in crate::auth) fn new(
         hex: String,
@@ -32,42 +32,45 @@ impl Signature {
         Self { hex, amz_date, scope, key }
     }
 
-    /// The signature in lower-case hex, 64 characters.
+    /// Returns the signature in lower-case hex, 64 characters.
     #[must_use]
     pub fn hex(&self) -> &str {
         &self.hex
     }
 
-    /// The time signed, `20130524T000000Z`.
+    /// Returns the signed time, `20130524T000000Z`.
     #[must_use]
     pub fn amz_date(&self) -> &str {
         &self.amz_date
     }
 
-    /// The credential scope, `20130524/us-east-1/s3/aws4_request`.
+    /// Returns the credential scope, `20130524/us-east-1/s3/aws4_request`.
     #[must_use]
     pub fn scope(&self) -> &str {
         &self.scope
     }
 
-    /// Becomes the signature of the next chunk, which is chained to this one.
+    /// Advances to the signature of the next chunk, which is chained to this one.
     pub(in crate::auth) fn advance_chunk(&mut self, data: &[u8]) -> &str {
         let to_sign = self.chunk_to_sign(&sha256(data));
         self.advance(&to_sign)
     }
 
-    /// Becomes the signature of the trailers, given as `name:value\n` lines.
+    /// Advances to the signature of the trailers, given as `name:value
+    /// ` lines.
     pub(in crate::auth) fn advance_trailer(&mut self, canonical: &[u8]) -> &str {
         let to_sign = self.trailer_to_sign(canonical);
         self.advance(&to_sign)
     }
 
-    /// Whether `claimed` (hex) is the signature of the next chunk, whose data has this SHA-256; then becomes it.
+    /// Verifies that `claimed` (hex) is the signature of the next chunk, whose data has this SHA-256; then advances to
+    /// it.
     pub(in crate::auth) fn verify_chunk(&mut self, data: &digest::Digest, claimed: &[u8]) -> bool {
         self.verify(&self.chunk_to_sign(data), claimed)
     }
 
-    /// Whether `claimed` (hex) is the signature of the trailers, given as `name:value\n` lines; then becomes it.
+    /// Verifies that `claimed` (hex) is the signature of the trailers, given as `name:value
+    /// ` lines; then advances to it.
     pub(in crate::auth) fn verify_trailer(&mut self, canonical: &[u8], claimed: &[u8]) -> bool {
         self.verify(&self.trailer_to_sign(canonical), claimed)
     }
@@ -110,7 +113,7 @@ pub(in crate::auth) fn sha256(data: &[u8]) -> digest::Digest {
     digest::digest(&digest::SHA256, data)
 }
 
-/// Lower-case hex.
+/// Formats bytes in lower-case hex.
 pub(in crate::auth) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = vec![0; bytes.len() * 2];
@@ -121,7 +124,7 @@ pub(in crate::auth) fn hex(bytes: &[u8]) -> String {
     String::from_utf8(text).expect("digits are ASCII")
 }
 
-/// The 32 bytes of 64 lower-case hex digits: S3 compares the text, so upper case is another one.
+/// Parses 64 lower-case hex digits into 32 bytes: S3 compares the text, so upper case differs.
 pub(in crate::auth) fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     let text: &[u8; 64] = text.try_into().ok()?;
     let digit = |byte: u8| match byte {

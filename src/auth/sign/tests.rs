@@ -34,7 +34,7 @@ fn query(raw: &str) -> Query {
     Query::parse(raw).unwrap()
 }
 
-/// The published examples also sign `date`, `content-encoding` and `content-length`.
+/// Whether a header is signed in the published examples, which include `date`, `content-encoding` and `content-length`.
 fn is_signed_in_examples(name: &HeaderName) -> bool {
     is_signed(name) || [DATE, CONTENT_ENCODING, CONTENT_LENGTH].contains(name)
 }
@@ -57,7 +57,7 @@ fn sign_example(
     )
 }
 
-/// The seed of the published chunked upload of 65 KiB of `a`, with or without its CRC32C trailer.
+/// Returns the seed of the published chunked upload of 65 KiB of `a`, with or without its CRC32C trailer.
 pub(in crate::auth) fn example_seed(trailer: bool) -> Signature {
     let mut headers = headers(&[
         ("host", "s3.amazonaws.com"),

@@ -1,7 +1,7 @@
 //! The body hash that a signature covers, and the check of a body against it.
 //!
-//! Invariant: a body that differs never goes out whole. The last bytes are held back until all of it has been seen
-//! ([`HoldBack`]), so that whoever breaks the transfer on an error leaves the origin with a part.
+//! Invariant: a body that differs is never sent completely. The last bytes are held back until all of it was checked
+//! ([`HoldBack`]), so that a transfer aborted on an error leaves the origin with a part.
 
 use std::sync::LazyLock;
 
@@ -16,25 +16,25 @@ use crate::s3::S3Error;
 /// Check of a body while it streams.
 #[derive(Debug, Clone)]
 pub enum BodyCheck {
-    /// Nothing: the signature does not cover it.
+    /// No check: the signature does not cover the body.
     Unsigned,
-    /// Its SHA-256.
+    /// SHA-256 of the body.
     Sha256([u8; 32]),
-    /// The signatures of its chunks, chained to this one; with `trailer` also that of its trailers.
+    /// Signatures of the chunks, chained to this one; with `trailer` also that of the trailers.
     Chunks {
         /// The request's own signature.
         seed: Signature,
-        /// Whether trailers follow, and their signature.
+        /// Whether signed trailers follow.
         trailer: bool,
     },
 }
 
-/// The SHA-256 of nothing.
+/// SHA-256 of empty input.
 static EMPTY: LazyLock<[u8; 32]> =
     LazyLock::new(|| unhex(EMPTY_SHA256.as_bytes()).expect("64 digits"));
 
 impl BodyCheck {
-    /// By the value of `x-amz-content-sha256`; `seed` gives the request's signature.
+    /// Returns the check for a value of `x-amz-content-sha256`; `seed` returns the request's signature.
     pub(super) fn of(
         payload: &str,
         has_body: bool,
@@ -64,7 +64,7 @@ impl BodyCheck {
     }
 }
 
-/// Compares a body with its SHA-256 as it passes.
+/// Verifies a body's SHA-256 while it passes.
 pub struct Digester {
     claimed: [u8; 32],
     seen: digest::Context,
@@ -77,10 +77,10 @@ impl Digester {
         Self { claimed, seen, held: HoldBack::default() }
     }
 
-    /// Takes the next bytes, `end` with the last of them, and gives what can go out.
+    /// Hashes the next bytes, with `end` at the last of them, and returns the bytes to send.
     ///
     /// # Errors
-    /// `XAmzContentSHA256Mismatch` at the end; the transfer must then be broken off.
+    /// `XAmzContentSHA256Mismatch` at the end; the transfer must then be aborted.
     pub fn push(&mut self, piece: Bytes, end: bool) -> Result<Bytes, S3Error> {
         self.seen.update(&piece);
         if end {
@@ -94,12 +94,12 @@ impl Digester {
     }
 }
 
-/// Lets a body pass one piece late.
+/// Delays a body by one piece.
 #[derive(Debug, Default)]
 pub struct HoldBack(Bytes);
 
 impl HoldBack {
-    /// Takes the next bytes and gives those before them; with `end` everything.
+    /// Stores the next bytes and returns those before them; with `end` everything.
     pub fn pass(&mut self, piece: Bytes, end: bool) -> Bytes {
         if piece.is_empty() {
             return if end { std::mem::take(&mut self.0) } else { piece };

@@ -1,8 +1,8 @@
-//! What a request says of its own signature, in its `Authorization` header, in the query of a presigned URL or in the
-//! fields of a form.
+//! The signature claimed by a request, in its `Authorization` header, in the query of a presigned URL or in the fields
+//! of a form.
 //!
-//! Read, and checked for what can be told without a secret: the form, the scope, the time. Everything borrows from
-//! the request.
+//! It is parsed, and checked as far as possible without a secret: the form, the scope, the time. Everything borrows
+//! from the request.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -18,12 +18,12 @@ use crate::auth::sign::{
 };
 use crate::s3::{Query, RequestHead, S3Error};
 
-/// How far a request's time may be from ours.
+/// Maximum difference between a request's time and the local clock.
 pub(super) const MAX_SKEW: Duration = Duration::from_mins(15);
-/// How long a presigned URL may live.
+/// Maximum lifetime of a presigned URL, in seconds.
 pub(super) const MAX_EXPIRES: u64 = 7 * 24 * 3600;
 
-/// Where the signature stands.
+/// Location of the signature in the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     Header,
@@ -32,38 +32,38 @@ pub(super) enum Form {
     Fields,
 }
 
-/// A signature and what is needed to check it.
+/// A claimed signature and the data for verifying it.
 #[derive(Debug)]
 pub(super) struct Claim<'a> {
     pub(super) form: Form,
     pub(super) credential: Credential<'a>,
-    /// Names joined by `;`, as they were sent.
+    /// Names of the signed headers, joined by `;`, as sent.
     pub(super) signed_headers: &'a str,
-    /// As it was sent; right only if it is 64 digits.
+    /// Signature as sent; valid only if it is 64 digits.
     pub(super) hex: &'a str,
-    /// The time signed, `20130524T000000Z`, and as a point in time.
+    /// The signed time, as `20130524T000000Z`; then as a point in time.
     pub(super) amz_date: Cow<'a, str>,
     pub(super) time: SystemTime,
-    /// How long a presigned URL, or the policy of a form, lives at most, in seconds.
+    /// Maximum lifetime of a presigned URL, or of a form's policy, in seconds.
     pub(super) expires: u64,
     pub(super) token: Option<&'a str>,
-    /// What is signed for the body.
+    /// The payload hash in the signature.
     pub(super) payload: &'a str,
 }
 
-/// `AKID/20130524/us-east-1/s3/aws4_request`: whose key, and what it was derived for.
+/// The credential `AKID/20130524/us-east-1/s3/aws4_request`: access key, and scope of the signing key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Credential<'a> {
     pub(super) access_key: &'a str,
-    /// Eight digits.
+    /// Date as eight digits.
     pub(super) date: &'a str,
     region: &'a str,
-    /// All but the access key.
+    /// Everything but the access key.
     pub(super) scope: &'a str,
 }
 
 impl<'a> Claim<'a> {
-    /// The claim of a request; `None` for one that is not signed at all.
+    /// Parses the claim of a request; `None` if it is not signed at all.
     pub(super) fn of(head: &RequestHead<'a>, query: &'a Query) -> Result<Option<Self>, S3Error> {
         match signed_by(head.headers, query)? {
             (Some(header), _) => Self::of_header(header, head.headers).map(Some),
@@ -137,7 +137,7 @@ impl<'a> Claim<'a> {
         })
     }
 
-    /// Signed for us and for the day of the request.
+    /// Checks that the scope has this region and the day of the request.
     pub(super) fn check_scope(&self, region: &str) -> Result<(), S3Error> {
         let Credential { region: named, date, .. } = self.credential;
         if named != region {
@@ -153,7 +153,7 @@ impl<'a> Claim<'a> {
         Ok(())
     }
 
-    /// Made within 15 minutes of our clock, or presigned and not expired.
+    /// Checks that the request was signed within 15 minutes of the local clock, or is presigned and not expired.
     pub(super) fn check_time(&self, now: SystemTime) -> Result<(), S3Error> {
         let early = self.time.duration_since(now).is_ok_and(|ahead| ahead > MAX_SKEW);
         match self.form {
@@ -208,7 +208,7 @@ impl<'a> Credential<'a> {
 }
 
 impl Form {
-    /// 400 for a part of the credential.
+    /// Returns the 400 for a part of the credential.
     pub(super) fn malformed(self, problem: impl std::fmt::Display) -> S3Error {
         match self {
             Self::Header | Self::Fields => self.malformed_parameter(problem),
@@ -218,7 +218,7 @@ impl Form {
         }
     }
 
-    /// 400 for anything else in the claim.
+    /// Returns the 400 for anything else in the claim.
     pub(super) fn malformed_parameter(self, problem: impl std::fmt::Display) -> S3Error {
         match self {
             Self::Header => refusal::malformed_header(problem),
@@ -295,7 +295,7 @@ pub(in crate::auth) fn signed_by<'a>(
     }
 }
 
-/// The time that a request says it was made at: `x-amz-date`, or else `date`.
+/// Returns the signed time of a request: `x-amz-date`, or else `date`.
 fn time_of(headers: &HeaderMap) -> Option<(Cow<'_, str>, SystemTime)> {
     if headers.contains_key(X_AMZ_DATE) {
         let text = single(headers, &X_AMZ_DATE).ok()??;
@@ -311,7 +311,7 @@ fn time_of(headers: &HeaderMap) -> Option<(Cow<'_, str>, SystemTime)> {
     }
 }
 
-/// The value of a header that must not come twice: readers differ on which one counts.
+/// Returns the value of a header that must not be repeated, as parsers differ on which one counts.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, S3Error> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -1,8 +1,7 @@
-//! Signatures of forms: over the policy that a form brings, by its text.
+//! Verification of a form's signature, which covers the text of its policy.
 //!
-//! Source: Amazon S3 API Reference, "Authenticating Requests: Browser-Based Uploads Using POST (AWS Signature
-//! Version 4)". The time is that of the policy, which is good until it says so, and no longer than a signing key: seven
-//! days.
+//! Source: Amazon S3 API Reference, "Authenticating Requests: Browser-Based Uploads Using POST (AWS Signature Version
+//! 4)". The expiry is that of the policy, but no later than that of a signing key: seven days.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use crate::auth::sign::date::parse_amz_date;
 use crate::auth::sign::signature::unhex;
 use crate::s3::S3Error;
 
-/// As S3 names them where one is missing; the first four say that a form is signed at all.
+/// Required fields with S3's names for errors; one of the first four marks a form as signed.
 const NEEDED: [(&str, &str); 5] = [
     ("x-amz-algorithm", "X-Amz-Algorithm"),
     ("x-amz-credential", "X-Amz-Credential"),
@@ -30,10 +29,11 @@ const NEEDED: [(&str, &str); 5] = [
 ];
 
 impl Verifier {
-    /// Which of `identities` signed a form of these fields, and its policy; `None` when it is not signed at all.
+    /// Returns the identity in `identities` that signed a form with these fields, and the form's policy; `None` if it
+    /// is not signed.
     ///
     /// # Errors
-    /// As S3 words them: `InvalidArgument`, `InvalidRequest`, `AccessDenied`, `InvalidAccessKeyId`, `InvalidToken`,
+    /// In S3's words: `InvalidArgument`, `InvalidRequest`, `AccessDenied`, `InvalidAccessKeyId`, `InvalidToken`,
     /// `SignatureDoesNotMatch`.
     #[allow(clippy::missing_panics_doc, reason = "an identity that is found by a key has one")]
     pub fn verify_form<'a>(

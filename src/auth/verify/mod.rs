@@ -1,12 +1,11 @@
 //! Verification of Signature Version 4 in the mode `verify`.
 //!
-//! `claim` reads what a request says of its signature, here it is compared with what the secret makes of the
-//! request, and [`BodyCheck`] goes on with what the signature says of the body; `form` does the same for the policy
-//! that a browser's form brings. Source: Amazon S3 API Reference,
-//! "Authenticating Requests (AWS Signature Version 4)". Invariants: the path and the query that are verified are
-//! those that the request is understood by, decoded once and never normalised; every `x-amz-*` header and the host
-//! are covered (R21); signatures and tokens are compared in constant time. Whether the identity may do
-//! it, or has expired, is not decided here.
+//! `claim` parses the signature of a request, this module compares it with the one computed from the secret, and
+//! [`BodyCheck`] verifies the body; `form` does the same for the policy of a browser's form. Source: Amazon S3 API
+//! Reference, "Authenticating Requests (AWS Signature Version 4)". Invariants: the verified path and query are those
+//! that the request is parsed by, decoded once and never normalised; every `x-amz-*` header and the host are covered
+//! (R21); signatures and tokens are compared in constant time. Permissions and expiry of the identity are checked
+//! elsewhere.
 
 mod body;
 mod claim;
@@ -35,17 +34,17 @@ use super::sign::{Signature, X_AMZ_CONTENT_SHA256, string_to_sign};
 use crate::s3::target::{PATH, decode};
 use crate::s3::{Parsed, RequestHead, S3Error, raw_path};
 
-/// Verifies requests to one region.
+/// Verifier of requests to one region.
 #[derive(Debug)]
 pub struct Verifier {
     region: String,
     hosts: Vec<String>,
-    /// Of paths, as clients may have signed them; see [`Verifier::with_path_prefixes`].
+    /// Prefixes of paths that clients may have signed; see [`Verifier::with_path_prefixes`].
     path_prefixes: Vec<String>,
     verifications: Calls,
 }
 
-/// A count of calls for tests; a release build does not count.
+/// A counter of calls for tests; release builds do not count.
 #[derive(Debug, Default)]
 struct Calls {
     #[cfg(debug_assertions)]
@@ -68,26 +67,26 @@ impl Calls {
 /// Signer of a verified request, and the remaining check of its body.
 #[derive(Debug)]
 pub struct Verified {
-    /// Whose secret it was.
+    /// The identity whose secret signed.
     pub identity: Arc<Identity>,
     /// Body hash that the signature covers.
     pub body: BodyCheck,
 }
 
 impl Verifier {
-    /// `region` is what clients sign for; `hosts` are names with their ports, if any, that a client may have signed
-    /// in place of the one that its request was sent to.
+    /// Creates a verifier. `region` is the one in clients' signatures; `hosts` are names, with ports if any, that
+    /// clients may have signed instead of the received one.
     pub fn new(region: String, hosts: Vec<String>) -> Self {
         Self { region, hosts, path_prefixes: Vec::new(), verifications: Calls::default() }
     }
 
-    /// Paths without one of these may have been signed with it: a listener, or a proxy before it, has cut it off.
+    /// Accepts signatures over paths with one of these prefixes, which a listener or a proxy before it has removed.
     #[must_use]
     pub fn with_path_prefixes(self, path_prefixes: Vec<String>) -> Self {
         Self { path_prefixes, ..self }
     }
 
-    /// The paths that a client may have signed, the likeliest first.
+    /// Returns the paths that a client may have signed, the likeliest first.
     fn signed_paths<'a>(&self, path: &'a str) -> Vec<Cow<'a, str>> {
         let mut paths = Vec::with_capacity(1 + 2 * self.path_prefixes.len());
         for prefix in &self.path_prefixes {
@@ -100,16 +99,16 @@ impl Verifier {
         paths
     }
 
-    /// How many signatures of requests were looked at so far; counted in debug builds only.
+    /// Returns the number of request signatures verified so far; counted in debug builds only.
     #[cfg(debug_assertions)]
     pub fn verifications(&self) -> u64 {
         self.verifications.total()
     }
 
-    /// Which of `identities` sent this request; `None` when it is not signed at all.
+    /// Returns the identity in `identities` that signed this request; `None` if it is not signed.
     ///
     /// # Errors
-    /// As S3 words them: `AccessDenied`, `SignatureDoesNotMatch`, `InvalidAccessKeyId`, `InvalidToken`,
+    /// In S3's words: `AccessDenied`, `SignatureDoesNotMatch`, `InvalidAccessKeyId`, `InvalidToken`,
     /// `RequestTimeTooSkewed`, `AuthorizationHeaderMalformed`, `AuthorizationQueryParametersError`,
     /// `XAmzContentSHA256Mismatch`, `InvalidArgument` and `InvalidRequest`.
     #[allow(clippy::missing_panics_doc, reason = "an identity that is found by a key has one")]
@@ -141,7 +140,7 @@ impl Verifier {
         Ok(Some(Verified { identity: Arc::clone(identity), body }))
     }
 
-    /// Compares with the host that was received, then with those that may stand for it.
+    /// Compares the signature for the received host, then for those that may stand for it.
     fn check_signature(
         &self,
         head: &RequestHead<'_>,
@@ -197,16 +196,17 @@ impl Verifier {
 }
 
 impl Claim<'_> {
-    /// The signature as the start of the chunks' chain, once it was found right.
+    /// Returns the verified signature as the start of the chunks' chain.
     fn signature(&self, key: Arc<SigningKey>) -> Signature {
         let (hex, scope) = (self.hex.to_owned(), self.credential.scope.to_owned());
         Signature::new(hex, self.amz_date.clone().into_owned(), scope, key)
     }
 }
 
-/// The host and every `x-amz-*` header must be signed: what S3 acts upon, nobody on the way may have added (R21).
+/// Checks that the host and every `x-amz-*` header are signed, so that no hop can have added headers that S3 acts upon
+/// (R21).
 ///
-/// `x-amz-content-sha256` need not be: what is signed ends with its value, in a header's signature and in a presigned one.
+/// `x-amz-content-sha256` need not be: the canonical request ends with its value, in header and presigned signatures.
 fn check_coverage(
     head: &RequestHead<'_>,
     signed: &SignedNames<'_>,

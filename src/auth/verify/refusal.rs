@@ -1,8 +1,7 @@
-//! S3 errors for requests whose signature is refused: programs match the code, people read the
-//! message.
+//! S3 errors for requests with a refused signature: programs match the code, people read the message.
 //!
-//! Source: S3 API Reference, "Error responses", and what S3 was seen to answer. No secret and no signature that
-//! would have been right is in any of them.
+//! Source: S3 API Reference, "Error responses", and S3's observed answers. None of them contains a secret or a valid
+//! signature.
 
 use std::fmt::Display;
 use std::time::SystemTime;
@@ -39,7 +38,7 @@ pub(super) fn malformed_query(problem: impl Display) -> S3Error {
     S3Error::new(StatusCode::BAD_REQUEST, code, problem.to_string())
 }
 
-/// A header and a presigned query, or two headers.
+/// Returns the error for a header and a presigned query, or two headers.
 pub(super) fn two_mechanisms(authorization: &HeaderValue) -> S3Error {
     argument(
         "Authorization",
@@ -53,7 +52,7 @@ pub(super) fn unsupported_authorization(authorization: &HeaderValue) -> S3Error 
     argument("Authorization", authorization, "Unsupported Authorization Type")
 }
 
-/// Signature Version 2, or 4A.
+/// Returns the error for Signature Version 2, or 4A.
 pub(super) fn other_version() -> S3Error {
     S3Error::invalid_request(
         "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
@@ -97,19 +96,19 @@ pub(super) fn unknown_access_key(access_key: &str) -> S3Error {
         .with_detail("AWSAccessKeyId", access_key)
 }
 
-/// A session token that is not the identity's. Without one, S3 does not know the key of temporary credentials.
+/// Returns the error for a wrong session token. Without any, S3 does not know the key of temporary credentials.
 pub(super) fn wrong_token(claim: &Claim<'_>) -> S3Error {
     let Some(token) = claim.token else { return unknown_access_key(claim.credential.access_key) };
     let message = "The provided token is malformed or otherwise invalid.";
     S3Error::new(StatusCode::BAD_REQUEST, "InvalidToken", message).with_detail("Token-0", token)
 }
 
-/// A header's name is in `SignedHeaders` more than once.
+/// Returns the error for a header name that is repeated in `SignedHeaders`.
 pub(super) fn signed_twice(form: Form) -> S3Error {
     form.malformed_parameter("SignedHeaders must name each header once.")
 }
 
-/// Some of what must be signed is not, or what is said to be signed is not there.
+/// Returns the error for required headers that are not signed, or signed headers that are missing.
 pub(super) fn unsigned(head: &RequestHead<'_>, signed: &SignedNames<'_>) -> S3Error {
     let is_here =
         |name: &str| name == "host" && head.host.is_some() || head.headers.contains_key(name);
@@ -121,7 +120,8 @@ pub(super) fn unsigned(head: &RequestHead<'_>, signed: &SignedNames<'_>) -> S3Er
         .with_detail("HeadersNotSigned", names)
 }
 
-/// What was calculated is told, as S3 does: whoever signs differently finds the difference in it.
+/// Returns the error for a wrong signature. It includes the canonical request, as S3's does, so that the signer can
+/// find the difference.
 pub(super) fn signature_differs(claim: &Claim<'_>, to_sign: &str, canonical: &[u8]) -> S3Error {
     signature_error()
         .with_detail("AWSAccessKeyId", claim.credential.access_key)
@@ -130,7 +130,7 @@ pub(super) fn signature_differs(claim: &Claim<'_>, to_sign: &str, canonical: &[u
         .with_detail("CanonicalRequest", String::from_utf8_lossy(canonical))
 }
 
-/// As [`signature_differs`]; what a form signs is its policy as it was sent.
+/// As [`signature_differs`], for a form, which signs its policy as sent.
 pub(super) fn policy_signature_differs(claim: &Claim<'_>, policy: &str) -> S3Error {
     signature_error()
         .with_detail("AWSAccessKeyId", claim.credential.access_key)
@@ -138,19 +138,19 @@ pub(super) fn policy_signature_differs(claim: &Claim<'_>, policy: &str) -> S3Err
         .with_detail("SignatureProvided", claim.hex)
 }
 
-/// A field of a form that is not what it must be.
+/// Returns the error for an invalid field of a form.
 pub(super) fn bad_field(name: &str, value: &str, message: &'static str) -> S3Error {
     S3Error::invalid_argument(name, message).with_detail("ArgumentValue", value)
 }
 
-/// Of a request, a chunk or a trailer.
+/// Returns the error for a wrong signature of a request, a chunk or a trailer.
 pub(in crate::auth) fn signature_error() -> S3Error {
     let message = "The request signature we calculated does not match the signature you provided. Check your key \
                    and signing method.";
     S3Error::new(StatusCode::FORBIDDEN, "SignatureDoesNotMatch", message)
 }
 
-/// The value of `x-amz-content-sha256` is none.
+/// Returns the error for an invalid `x-amz-content-sha256`.
 pub(super) fn bad_payload(payload: &str) -> S3Error {
     S3Error::invalid_argument(
         "x-amz-content-sha256",
@@ -160,7 +160,7 @@ pub(super) fn bad_payload(payload: &str) -> S3Error {
     .with_detail("ArgumentValue", payload)
 }
 
-/// The body is not the one that was signed.
+/// Returns the error for a body that differs from the signed one.
 pub(super) fn body_differs(claimed: &str, computed: &str) -> S3Error {
     let message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
     S3Error::new(StatusCode::BAD_REQUEST, "XAmzContentSHA256Mismatch", message)

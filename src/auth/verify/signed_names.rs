@@ -1,18 +1,19 @@
-//! The names in `SignedHeaders`, each once, looked up without reading the list again.
+//! The names in `SignedHeaders`, each once, indexed for lookup.
 
 use crate::auth::sign::split_at_byte;
 
 /// The names of the headers that a signature covers.
 #[derive(Debug)]
 pub(super) struct SignedNames<'a> {
-    /// As they were sent, joined by `;`.
+    /// Names as sent, joined by `;`.
     pub(super) text: &'a str,
-    /// Sorted.
+    /// Names, sorted.
     names: Vec<&'a str>,
 }
 
 impl<'a> SignedNames<'a> {
-    /// `None` when a name comes twice: each repeat would write its header into the canonical request once more.
+    /// Parses the names; `None` if one is repeated, as each repeat would write its header into the canonical request
+    /// once more.
     pub(super) fn new(text: &'a str) -> Option<Self> {
         let mut names: Vec<&str> = Vec::with_capacity(16);
         names.extend(split_at_byte(text, b';'));

@@ -1,4 +1,4 @@
-//! Signed uploads as published, and every byte of a small one changed to every other.
+//! Tests with the published signed uploads, and with every byte of a small one changed to every other.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::HeaderName;
@@ -10,7 +10,7 @@ use crate::auth::sign::tests::example_seed;
 
 const CRC32C: HeaderName = HeaderName::from_static("x-amz-checksum-crc32c");
 
-/// A reframer that checks; the client's seed and ours are alike, so that a signed form comes out as it came in.
+/// Returns a verifying reframer; seed and key are the client's, so that a signed body comes out unchanged.
 fn reframer(form: Form, length: u64) -> Reframer {
     let trailer = form.has_trailers();
     let trailer_names = if trailer { vec![CRC32C] } else { Vec::new() };
@@ -19,7 +19,7 @@ fn reframer(form: Form, length: u64) -> Reframer {
     Reframer::new(encoder, incoming).unwrap().verifying(example_seed(trailer), trailer).unwrap()
 }
 
-/// All that came out, and whether it is whole.
+/// Returns the output, and whether the transfer succeeded.
 fn push(form: Form, length: u64, body: &[u8], step: usize) -> (Bytes, Result<(), ChunkedError>) {
     let mut reframer = reframer(form, length);
     let mut out = BytesMut::new();
@@ -37,7 +37,7 @@ fn push(form: Form, length: u64, body: &[u8], step: usize) -> (Bytes, Result<(),
     }
 }
 
-/// `data` in chunks of seven bytes, rightly signed.
+/// Returns `data` in correctly signed chunks of seven bytes.
 fn signed(data: &[u8], trailer: bool) -> Vec<u8> {
     let mut chain = example_seed(trailer);
     let mut body = Vec::new();

@@ -13,7 +13,7 @@ fn fields(pairs: &[(&str, &str)]) -> Fields {
     Fields::new(list.collect(), &FilePart::default()).unwrap()
 }
 
-/// What a policy of these conditions says of a form for `bkt` with `key=a/k` and more fields.
+/// Checks a form for `bkt` with `key=a/k` and more fields against a policy with these conditions.
 fn says(conditions: &str, more: &[(&str, &str)]) -> Result<Option<SizeRange>, String> {
     let json = format!("{{\"expiration\":\"2024-01-01T00:00:01Z\",\"conditions\":[{conditions}]}}");
     check(&json, more)

@@ -1,10 +1,10 @@
-//! Every byte of a signed head, changed to every other byte: refused, or it says the same.
+//! Test that changes every byte of a signed head to every other byte: it is refused, or its meaning is unchanged.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// All that a verified request says, in one spelling.
+/// Returns the meaning of a verified request in a canonical form.
 fn meaning(
     sent: &Sent,
     identities: &IdentitySet,
@@ -35,7 +35,7 @@ fn meaning(
     Some((identity, sent.method.clone(), bucket, key, query, headers))
 }
 
-/// A head as bytes, read by another parser.
+/// Parses a head with another parser.
 fn read(head: &[u8]) -> Option<Sent> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);

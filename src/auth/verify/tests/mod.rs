@@ -1,4 +1,4 @@
-//! S3's published examples, each way to be refused, and every byte of a signed request changed to every other.
+//! Tests with S3's published examples, each kind of refusal, and every byte of a signed request changed to every other.
 
 mod changed;
 mod published;
@@ -39,7 +39,7 @@ fn identities() -> IdentitySet {
     IdentitySet::parse(&text).unwrap()
 }
 
-/// A request as it comes over the wire.
+/// A request as received.
 #[derive(Clone)]
 struct Sent {
     method: Method,
@@ -49,7 +49,8 @@ struct Sent {
 }
 
 impl Sent {
-    /// From a head in text, lines ended by `\n`.
+    /// Parses a head in text, with lines ended by `
+    /// `.
     fn new(head: &str) -> Self {
         let mut lines = head.lines();
         let (method, target) = lines.next().unwrap().split_once(' ').unwrap();
@@ -99,7 +100,7 @@ impl Sent {
         Ok(verified.expect("it is signed"))
     }
 
-    /// The identity's name, or the error.
+    /// Returns the identity's name, or the error.
     fn verify(&self) -> Result<String, S3Error> {
         let verified = self.verify_at(example_time())?;
         Ok(verified.identity.name().to_owned())
@@ -124,7 +125,7 @@ fn malformed(problem: &str) -> (u16, String, String) {
     error(400, "AuthorizationHeaderMalformed", &message)
 }
 
-/// The published GET with a range.
+/// Returns the published GET with a range.
 fn published_get() -> Sent {
     Sent::new(&format!(
         "GET /test.txt\nHost: examplebucket.s3.amazonaws.com\nRange: bytes=0-9\n\
@@ -144,7 +145,7 @@ fn published_presigned() -> Sent {
     ))
 }
 
-/// Signs what is there, all headers but `unsigned`, in the header form.
+/// Signs all headers but `unsigned`, in the header form.
 fn sign(mut sent: Sent, payload: Payload<'_>) -> Sent {
     let credentials = Credentials::new(KEY.to_owned(), SECRET.into(), None).unwrap();
     let signer = Signer::new(Arc::new(credentials), "us-east-1");
@@ -155,7 +156,7 @@ fn sign(mut sent: Sent, payload: Payload<'_>) -> Sent {
     sent
 }
 
-/// Presigns with any headers signed.
+/// Presigns with the given headers signed.
 fn presign(sent: Sent, key: &str, secret: &str, more: &str, headers: &str) -> Sent {
     let separator = if sent.target.contains('?') { '&' } else { '?' };
     let target = format!(

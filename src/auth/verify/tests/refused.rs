@@ -1,4 +1,4 @@
-//! Each way to be refused: code, status and sentence.
+//! Tests of each kind of refusal: code, status and message.
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn r21_the_host_and_every_amz_header_must_be_signed() {
     assert_eq!(unsigned.verify().unwrap(), "example");
 }
 
-/// Each repeat would write the header into the canonical request once more.
+/// A repeat would write the header into the canonical request once more.
 #[test]
 fn a_header_that_is_named_twice_in_signed_headers_is_refused_though_its_signature_is_right() {
     let problem = "SignedHeaders must name each header once.";
@@ -181,7 +181,7 @@ fn headers_that_the_signature_needs_must_be_there_once_and_sound() {
     }
 }
 
-/// RFC 9110's date stands in for `x-amz-date`, as in S3's oldest examples.
+/// The `date` of RFC 9110 replaces `x-amz-date`, as in S3's oldest examples.
 #[test]
 fn a_date_header_is_enough() {
     let sent = sign(Sent::new("GET /bkt/k\nHost: s3.amazonaws.com"), Payload::Unsigned);
