@@ -1,4 +1,4 @@
-//! What names bytes in the cache.
+//! Keys of cached blocks.
 //!
 //! Blocks are keyed by *version*, not by object: an overwritten object gets new blocks and the old ones age
 //! out, so that an invalidation drops only metadata, no scan is ever needed, and no interleaving of fills can
@@ -23,9 +23,9 @@ struct Parts {
     etag: ETag,
     size: u64,
     block_size: u64,
-    /// Of the last purge that its blocks were fetched after (R28).
+    /// Number of the last purge before its blocks were fetched (R28).
     purge_epoch: u32,
-    /// Of all the others; made when the disk is first asked.
+    /// Digest of all other fields, computed when the disk is first asked.
     digest: OnceLock<Digest>,
 }
 
@@ -40,8 +40,8 @@ impl Parts {
 }
 
 impl ObjectVersion {
-    /// Of the object, however it was asked for: by name or by a version's id, its blocks are the same. `purge_epoch`: of
-    /// [`super::invalidate::purge_epochs::PurgeEpochs`].
+    /// Creates the version of an object. Its blocks are the same whether it is requested by name or by a version id.
+    /// `purge_epoch`: from [`super::invalidate::purge_epochs::PurgeEpochs`].
     pub fn new(id: &ObjectId, meta: &ObjectMeta, block_size: u64, purge_epoch: u32) -> Self {
         Self(Arc::new(Parts {
             id: id.object().clone(),
@@ -66,7 +66,7 @@ impl ObjectVersion {
         self.0.version_id.as_ref()
     }
 
-    /// Of the object, in bytes.
+    /// Returns the size of the object, in bytes.
     pub fn size(&self) -> u64 {
         self.0.size
     }
@@ -75,12 +75,12 @@ impl ObjectVersion {
         self.0.block_size
     }
 
-    /// 0: no purge ever covered it.
+    /// Returns the purge epoch; 0: no purge ever covered the object.
     pub fn purge_epoch(&self) -> u32 {
         self.0.purge_epoch
     }
 
-    /// The block that holds the byte at `offset`.
+    /// Returns the block that holds the byte at `offset`.
     pub fn block_at(&self, offset: u64) -> BlockKey {
         self.block(offset / self.0.block_size)
     }
@@ -106,7 +106,7 @@ pub struct BlockKey {
 }
 
 impl BlockKey {
-    /// Names it on disk.
+    /// Returns the digest that identifies the block on disk.
     pub(super) fn digest(&self) -> Digest {
         let version = self.version.0.digest.get_or_init(|| Digest::of_version(&self.version));
         version.of_block(self.index)
@@ -129,7 +129,7 @@ impl BlockKey {
         self.index * self.version.0.block_size
     }
 
-    /// In bytes.
+    /// Returns the length of the block, in bytes.
     pub fn len(&self) -> u64 {
         self.end() - self.start()
     }

@@ -1,8 +1,9 @@
 //! Pages of listings that wait to be compared with the metadata on disk (R34).
 //!
-//! The index of the disk knows no keys, so that a page cannot be compared with it while it streams by: reading every key
-//! would cost the listing more than it may. Its bytes are kept, without a copy, and compared by a task. A record of the
-//! bucket that is recalled meanwhile waits for that; one that may have been missed is confirmed by the origin.
+//! The index of the disk holds no keys, so that a page cannot be compared with it while it streams by: hashing every
+//! key would delay the listing too much. The bytes of the page are kept, without a copy, and compared by a task. A
+//! record of the bucket that is recalled meanwhile waits for the comparison; if a page was not compared, the record is
+//! revalidated.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,59 +22,59 @@ use crate::cache::metadata::clock::{Moment, Sent};
 use crate::cache::metadata::key_index::Bucket;
 use crate::s3::{ListRequest, ObjectId};
 
-/// The part of `cache.memory` that pages and what is known of them take.
+/// Divisor of `cache.memory` for pages and for what is remembered of compared ones.
 const SHARE: u64 = 64;
-/// Bytes for both, at least and at most.
+/// Minimum and maximum of that memory, in bytes.
 const BYTES: (u64, u64) = (1 << 20, 8 << 20);
-/// The part of `cache.memory` that is the most for both, however little it is.
+/// Divisor of `cache.memory` for an upper bound of that minimum.
 const LARGEST_SHARE: u64 = 16;
-/// Bytes that a page takes beside its body.
+/// Bytes of a page in addition to its body.
 const PAGE_OVERHEAD: u64 = 512;
-/// Buckets that are told apart by what was lost of them and written.
+/// Slots for the times of lost evidence and of written records, by hash of the bucket.
 const BUCKETS: usize = 256;
-/// How long a record waits for pages of its bucket before it is confirmed by the origin instead.
+/// Time limit for a record to wait for pages of its bucket; after it, the record is revalidated instead.
 const COMPARISON_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The body of the answer to a listing, or as much of it as came.
+/// The body of the response to a listing, or as much of it as arrived.
 pub(super) struct ListedPage {
     pub request: ListRequest,
     pub sent: Sent,
     pub bucket: Bucket,
     pub body: Vec<Bytes>,
-    /// Hash of the body, all of which came; `None`: it is not complete.
+    /// Digest of the complete body; `None`: it is not complete.
     pub digest: Option<PageDigest>,
     number: u64,
     taken: u64,
 }
 
-/// All pages that wait, and what was found out about earlier ones.
+/// The pages that wait for comparison, and the results of earlier comparisons.
 pub(in crate::cache) struct ListedPages {
-    /// Bytes of bodies, at most.
+    /// Maximum bytes of bodies.
     capacity: u64,
-    /// Bytes of bodies now, of pages that stream, too.
+    /// Current bytes of bodies, those of streaming pages included.
     taken: AtomicU64,
     pending: Mutex<Pending>,
     sender: UnboundedSender<ListedPage>,
-    /// Until the task is begun.
+    /// The receiving end, until the task takes it.
     receiver: Mutex<Option<UnboundedReceiver<ListedPage>>>,
     /// The number of the last page that was compared.
     compared: watch::Sender<u64>,
     agreed: Mutex<Box<[Agreed]>>,
     pub(super) absences: Absences,
-    /// Pages that agreed.
+    /// Digests of pages that agreed with the cache.
     pub(super) seen: SeenPages,
     started: Instant,
-    /// By bucket: milliseconds since the start when evidence was last lost; 0: never.
+    /// Time of the last lost evidence by bucket, in milliseconds since `started`; 0: never.
     lost: Box<[AtomicU64]>,
-    /// The same of the last record that was written.
+    /// Time of the last written record by bucket, likewise.
     written: Box<[AtomicU64]>,
 }
 
 #[derive(Default)]
 struct Pending {
-    /// The number of the last page.
+    /// The number of the last queued page.
     last: u64,
-    /// The same of each bucket of which pages wait.
+    /// The number of the last queued page of each bucket with waiting pages.
     of_bucket: HashMap<u64, u64>,
 }
 
@@ -83,7 +84,7 @@ struct Agreed {
     id: u64,
     /// Fingerprint of the evidence; 0: none.
     state: u64,
-    /// Records that were written of objects that share the slot.
+    /// Count of records written for objects that share the slot.
     writes: u32,
 }
 
@@ -96,17 +97,17 @@ pub(in crate::cache) struct Unchecked {
 }
 
 impl ListedPages {
-    /// Bytes that it takes of `memory`.
+    /// Returns the bytes for a cache of `memory` bytes.
     pub(in crate::cache) fn share_of(memory: u64) -> u64 {
         (memory / SHARE).clamp(BYTES.0.min(memory / LARGEST_SHARE), BYTES.1)
     }
 
-    /// The same without a disk: it keeps pages only until they are complete.
+    /// Returns the bytes without a disk, where pages are kept only until they are complete.
     pub(in crate::cache) fn share_without_disk(memory: u64) -> u64 {
         (memory / SHARE / 2).min(BYTES.1 / 2)
     }
 
-    /// Takes up to `bytes`.
+    /// Creates the store with at most `bytes`.
     pub(in crate::cache) fn new(bytes: u64) -> Arc<Self> {
         let slots = usize::try_from(bytes / 8).unwrap_or(0) / size_of::<Agreed>();
         let (sender, receiver) = unbounded_channel();
@@ -126,7 +127,7 @@ impl ListedPages {
         })
     }
 
-    /// The pages, for the one task that compares them; `None` when they were taken.
+    /// Returns the queue of pages, for the one task that compares them; `None`: it was taken before.
     pub(super) fn take(&self) -> Option<UnboundedReceiver<ListedPage>> {
         self.receiver.lock().take()
     }
@@ -163,7 +164,7 @@ impl ListedPages {
         }
     }
 
-    /// A page was compared, as far as it could be.
+    /// Notes that a page was compared, as far as possible.
     pub(super) fn finish(&self, page: &ListedPage) {
         self.pending.lock().of_bucket.retain(|_, last| *last > page.number);
         self.compared.send_replace(page.number);
@@ -174,7 +175,7 @@ impl ListedPages {
         self.taken.fetch_sub(page.taken, Ordering::Relaxed);
     }
 
-    /// Waits until the pages that were queued of an object's bucket are compared; `false`: they are not.
+    /// Waits until the queued pages of an object's bucket are compared; `false`: the wait timed out.
     pub(in crate::cache) async fn settled(&self, id: &ObjectId) -> bool {
         let Some(last) = self.pending.lock().of_bucket.get(&id.bucket_hash64()).copied() else {
             return true;
@@ -184,22 +185,22 @@ impl ListedPages {
         timeout(COMPARISON_TIMEOUT, settled).await.is_ok_and(|settled| settled.is_ok())
     }
 
-    /// Waits until all pages that were queued are compared.
+    /// Waits until all queued pages are compared.
     pub(in crate::cache) async fn all_settled(&self) {
         let last = self.pending.lock().last;
         let mut compared = self.compared.subscribe();
         let _ = timeout(COMPARISON_TIMEOUT, compared.wait_for(|number| *number >= last)).await;
     }
 
-    /// Evidence about a bucket cannot be compared: what was learned of its objects before is to be confirmed.
+    /// Notes that evidence about a bucket was lost: records of its objects learned before have to be revalidated.
     pub(super) fn lose(&self, (realm, bucket): &Bucket) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let lost = &self.lost[slot(ObjectId::hash_bucket(realm, bucket), BUCKETS)];
         lost.fetch_max(now + 1, Ordering::AcqRel);
     }
 
-    /// Whether a record of what was learned of an object at `since` is to be confirmed: a listing left the object out,
-    /// or evidence may have been lost that contradicts it.
+    /// Whether a record of an object learned at `since` has to be revalidated: a listing left the object out, or
+    /// evidence against it may have been lost.
     pub(in crate::cache) fn marks_stale(&self, id: &ObjectId, since: &Moment) -> bool {
         self.has_lost(id, since) || self.absences.cover(id, since)
     }
@@ -214,14 +215,15 @@ impl ListedPages {
         }
     }
 
-    /// Whether a page that was asked for at `sent` is known to agree with the records on disk; its keys are kept on.
+    /// Whether a page requested at `sent` is known to agree with the records on disk. If so, its keys are renewed.
     fn agrees_with_disk(&self, bucket_hash: u64, digest: PageDigest, sent: Sent) -> bool {
         let written = self.written[slot(bucket_hash, BUCKETS)].load(Ordering::Acquire);
         let written = (written > 0).then(|| self.started + Duration::from_millis(written));
         self.seen.agreed(digest, Place::Disk, written) && self.absences.renew(digest, sent)
     }
 
-    /// `None`: this state of an object, by its [`ObjectId::hash64`], is known to agree with the records on disk.
+    /// Returns a permission to note this state of an object, by its [`ObjectId::hash64`]. `None`: it is known to agree
+    /// with the records on disk.
     pub(in crate::cache) fn unchecked(&self, id: u64, state: u64) -> Option<Unchecked> {
         let agreed = self.agreed.lock();
         let slot = &agreed[slot(id, agreed.len())];
@@ -229,7 +231,7 @@ impl ListedPages {
         (!known).then_some(Unchecked { id, state, writes: slot.writes })
     }
 
-    /// No record of the object, in whatever way it was asked for, contradicts the state.
+    /// Notes that no record of the object, in any request variant, contradicts the state.
     pub(in crate::cache) fn agrees(&self, Unchecked { id, state, writes }: Unchecked) {
         let mut agreed = self.agreed.lock();
         let at = slot(id, agreed.len());
@@ -238,7 +240,7 @@ impl ListedPages {
         }
     }
 
-    /// A record of the object is about to be written.
+    /// Notes that a record of the object is about to be written.
     pub(in crate::cache) fn is_written(&self, id: &ObjectId) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let written = &self.written[slot(id.bucket_hash64(), BUCKETS)];
@@ -254,7 +256,7 @@ fn slot(hash: u64, slots: usize) -> usize {
     usize::try_from(hash % slots as u64).expect("below the number of slots")
 }
 
-/// A page that streams by. Queued when it is dropped, whether it is complete or not, if it is to be compared with the disk.
+/// A page that streams by. On drop it is queued, complete or not, if it has to be compared with the disk.
 pub(super) struct RecordedPage {
     /// `None`: there was no memory for it.
     page: Option<ListedPage>,
@@ -280,17 +282,17 @@ impl RecordedPage {
         self.page.is_some() && taken + piece.len() as u64 <= self.pages.capacity
     }
 
-    /// The pieces of the body so far; empty if there was no memory for them.
+    /// Returns the pieces of the body so far; empty if there was no memory for them.
     pub(super) fn pieces(&self) -> &[Bytes] {
         self.page.as_ref().map_or(&[], |page| &page.body)
     }
 
-    /// Of what came so far; `None`: there was no memory for it.
+    /// Returns the digest of the pieces so far; `None`: there was no memory for them.
     pub(super) fn digest(&self) -> Option<PageDigest> {
         self.page.as_ref().map(|_| self.hasher.digest())
     }
 
-    /// The body has ended. A page that is known to agree with the disk need not be queued.
+    /// Completes the page. One that is known to agree with the disk is not queued.
     pub(super) fn complete(&mut self) {
         let digest = self.digest();
         let Some(page) = &mut self.page else { return };
@@ -300,7 +302,7 @@ impl RecordedPage {
         }
     }
 
-    /// Takes memory; `false`: there is none, and the page is given up.
+    /// Reserves memory; `false`: there is none, and the page is dropped.
     fn charge(&mut self, bytes: u64) -> bool {
         let Some(page) = &mut self.page else { return false };
         page.taken += bytes;

@@ -1,4 +1,4 @@
-//! Everything that ends the validity of cached metadata and blocks, and the counters that decide its races with fills.
+//! Invalidation of cached metadata and blocks, and the counters that decide its races with fills.
 
 mod absences;
 pub(in crate::cache) mod certainty;

@@ -1,8 +1,8 @@
 //! Comparison of pages of listings that pass through with the cached metadata of their buckets (R34).
 //!
-//! A page is compared when its last byte is there, before that is passed on: until then it may turn out to be one that is
-//! known to agree. Where it comes slowly, or there is no memory to keep it, it is compared part by part, each before it is
-//! passed on. What is only on disk is compared behind it.
+//! A page is compared when its last byte has arrived, before that is passed on: only then is it clear whether the page
+//! is known to agree. If it arrives slowly, or there is no memory to keep it, it is compared part by part, each before
+//! it is passed on. Metadata that is only on disk is compared later.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -22,22 +22,22 @@ use crate::s3::{
     ObjectKey,
 };
 
-/// Names that are copied from the index at a time.
+/// Keys copied from the index at a time.
 const BATCH: usize = 64;
-/// Cached names between its keys that one page is compared with; behind them it shows no absences.
+/// Maximum number of cached keys between its own that one page is compared with; behind them it shows no absences.
 const MAX_WALK: usize = 4096;
-/// Age of a page from which its parts are compared as they come.
+/// Age of a page from which its parts are compared as they arrive.
 const PROMPT: Duration = Duration::from_millis(100);
 
-/// Comparison of one page of a listing with the cached metadata of its bucket. What came of it is compared when this is
-/// dropped.
+/// Comparison of one page of a listing with the cached metadata of its bucket. On drop, the bytes that arrived are
+/// compared.
 pub struct PageEvidence {
     check: EvidenceCheck,
     scanner: ListingScanner,
     page: Page,
     recorded: RecordedPage,
     begun: Instant,
-    /// Parts are compared as they come.
+    /// Whether parts are compared as they arrive.
     streams: bool,
     is_complete: bool,
 }
@@ -49,19 +49,19 @@ struct Page {
     bucket: Bucket,
     last: Option<Vec<u8>>,
     ordered: bool,
-    /// Cached names from the last key on, in order.
+    /// Cached keys from the last key on, in order.
     ahead: VecDeque<Indexed>,
-    /// The index may hold more behind those.
+    /// Whether the index may hold more behind those.
     more: bool,
     walked: usize,
-    /// Cached, between two keys of the page, and not listed.
+    /// Cached objects between two keys of the page that are not listed.
     absent: Vec<ObjectId>,
-    /// Nothing that is cached differs.
+    /// Whether no cached object differs so far.
     agrees: bool,
 }
 
 impl PageEvidence {
-    /// Begins to compare the answer to `request`, which was sent at `sent`; `None`: nothing of the bucket is cached.
+    /// Begins to compare the response to `request`, which was sent at `sent`; `None`: nothing of the bucket is cached.
     pub(in crate::cache) fn begin(
         check: &EvidenceCheck,
         request: ListRequest,
@@ -93,7 +93,7 @@ impl PageEvidence {
         Some(Self { check, scanner, page, recorded, begun, streams, is_complete })
     }
 
-    /// The next bytes of the body. To be called before they are passed on.
+    /// Takes the next bytes of the body. Call it before they are passed on.
     pub fn push(&mut self, piece: &Bytes) {
         if !self.streams && (self.begun.elapsed() > PROMPT || !self.recorded.has_room(piece)) {
             self.compare_recorded();
@@ -104,7 +104,8 @@ impl PageEvidence {
         }
     }
 
-    /// The body is complete, which alone shows which keys are absent. To be called before its last byte is passed on.
+    /// Notes that the body is complete; only then does it show which keys are absent. Call it before its last byte is
+    /// passed on.
     pub fn finish(mut self) {
         self.is_complete = true;
     }
@@ -174,7 +175,7 @@ impl ListingVisitor for Comparison<'_> {
 }
 
 impl Page {
-    /// Applies what only a complete page shows. Returns whether all agrees that is cached.
+    /// Applies the absences, which only a complete page shows. Returns whether all cached objects agree.
     fn finish(&mut self, check: &EvidenceCheck) -> bool {
         for id in std::mem::take(&mut self.absent) {
             self.apply_to_all(check, &id, &Evidence::Absent);
@@ -182,7 +183,7 @@ impl Page {
         self.agrees && self.walked < MAX_WALK
     }
 
-    /// Applies one entry; false: the rest of it is needed.
+    /// Applies one entry; `false`: the rest of the entry is needed.
     fn compare(&mut self, check: &EvidenceCheck, entry: &ListedEntry<'_>) -> bool {
         let key = &*entry.key;
         if let Some((id, fingerprint)) = self.cached(check, key) {
@@ -198,7 +199,7 @@ impl Page {
         true
     }
 
-    /// Whether the page is compared name by name.
+    /// Whether the page is compared key by key.
     fn walks(&self) -> bool {
         self.ordered && self.walked < MAX_WALK
     }
@@ -224,7 +225,7 @@ impl Page {
         }
     }
 
-    /// The cached object of a key. In an ordered page, cached names before it are walked past.
+    /// Returns the cached object of a key. In an ordered page, it advances past the cached keys before it.
     fn cached(&mut self, check: &EvidenceCheck, key: &[u8]) -> Option<Indexed> {
         while self.walks() {
             let Some(first) = self.ahead.front() else {
@@ -293,7 +294,7 @@ mod tests {
     use crate::origin::{Origin, OriginConfig};
     use crate::s3::{BucketName, Query, testing};
 
-    /// Of a bucket with objects of 5 bytes and the `ETag` "e".
+    /// A page of a bucket with objects of 5 bytes and the `ETag` "e".
     fn cache(keys: &[String]) -> (Arc<Cache>, Vec<ObjectId>) {
         let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
         let rules = [RuleConfig::default()];
@@ -316,7 +317,7 @@ mod tests {
         keys.iter().map(|key| (*key).to_owned()).collect()
     }
 
-    /// The cached keys that are stale after a page that lists `listed`.
+    /// Returns the cached keys that are stale after a page that lists `listed`.
     fn stale(cached: &[String], query: &str, listed: &[&str]) -> Vec<String> {
         let (cache, ids) = cache(cached);
         let request = ListRequest::of(&Method::GET, &Query::parse(query).unwrap()).unwrap();
@@ -342,7 +343,7 @@ mod tests {
         assert_eq!(stale(&cached, "", &["a", "d", "b", "e"]), [""; 0]);
     }
 
-    /// More names than are copied from the index at a time, and than one page is compared with.
+    /// More keys than are copied from the index at a time, and than one page is compared with.
     #[tokio::test]
     async fn r34_a_page_skips_what_it_rolls_up_and_ends_with_its_bound() {
         let mut cached: Vec<_> = (0..3 * BATCH).map(|n| format!("dir/{n:05}")).collect();

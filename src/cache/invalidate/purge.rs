@@ -1,8 +1,8 @@
-//! Forgetting by hand: what is known, and the blocks, too (R28).
+//! Purges: explicit invalidation of metadata and of blocks (R28).
 //!
-//! An event says that an object changed: then its blocks, which are named by version, are not wrong. A purge says
-//! that what we hold may be wrong whatever its version: it is fetched again. It takes effect at once however much it
-//! covers, since it raises numbers and finds nothing.
+//! After an event that an object changed, its cached blocks stay valid, since they are keyed by version. A purge
+//! declares cached bytes wrong whatever their version, so that they are fetched again. It takes effect at once however
+//! much it covers, since it raises epochs and looks nothing up.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::metrics::cache::InvalidationCause;
 use crate::origin::Origins;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
 
-/// A purge that was applied, and may not survive a power cut yet: see [`Cache::purged`](crate::cache::Cache::purged).
+/// A purge that is applied, and may not be durable yet: see [`Cache::purged`](crate::cache::Cache::purged).
 #[derive(Debug)]
 #[must_use = "a purge is acknowledged when it is durable"]
 pub struct Purged {
@@ -41,8 +41,8 @@ impl Purges {
         Self { origin, objects, lists, invalidation }
     }
 
-    /// Forgets what is known of these, in every realm, and fetches their blocks again when they are read: applied
-    /// when this returns.
+    /// Purges these scopes in every realm: their metadata is invalidated, and their blocks are fetched again when they
+    /// are read. Applied when this returns.
     pub(in crate::cache) fn purge(&self, scopes: &[Scope]) -> Purged {
         let mut ticket = None;
         for scope in scopes {
@@ -63,8 +63,8 @@ impl Purges {
         Purged { ticket }
     }
 
-    /// Waits until what was purged stays so whatever happens to the machine (R11). `false`: the disk did not take it
-    /// down in time, and it holds only while this process runs.
+    /// Waits until a purge is durable (R11). `false`: the disk did not record it in time, and it holds only while this
+    /// process runs.
     pub(in crate::cache) async fn purged(&self, purged: Purged) -> bool {
         let Some(disk) = &self.objects.disk else { return true };
         let kept = disk.persist_purge_epochs(&self.objects.purge_epochs);
@@ -78,12 +78,12 @@ impl Purges {
         is_durable && is_kept
     }
 
-    /// Waits until all that was purged so far stays so. `false`: as [`Self::purged`].
+    /// Waits until all purges so far are durable. `false`: as [`Self::purged`].
     pub(in crate::cache) async fn purges_settled(&self) -> bool {
         self.purged(Purged { ticket: self.objects.unsettled() }).await
     }
 
-    /// Nothing that is cached of an object is used any more, whatever its version (R28).
+    /// Purges an object, whatever its version (R28).
     pub(in crate::cache) fn drop_blocks(self: &Arc<Self>, id: &ObjectId) {
         self.objects.purge_epochs.raise(&Scope::Object(id.bucket().clone(), id.key().clone()));
         let mut ticket = self.invalidation.invalidate(id.object(), InvalidationCause::Origin);
@@ -102,8 +102,9 @@ impl Purges {
         ids.map(|id| self.invalidation.invalidate(&id, InvalidationCause::Purge)).max().flatten()
     }
 
-    /// Of a prefix or glob: in memory its floor ends just what it covers; on disk, where metadata is not told apart by key,
-    /// that of the whole bucket is void, which costs each other object one request after a restart.
+    /// Purges metadata on disk, and listings, for a prefix, a glob or a bucket. In memory the purge epoch invalidates
+    /// just what the scope covers. Records on disk are not indexed by key, so those of the whole bucket are
+    /// invalidated, which costs each other object one request after a restart.
     fn purge_in(&self, bucket: &BucketName) -> Option<Ticket> {
         metrics::cache::invalidation(InvalidationCause::Purge);
         let realms = self.origin.realms_of(bucket);

@@ -1,12 +1,12 @@
-//! From when on blocks are good, for what was purged (R28).
+//! Purge epochs: blocks older than the last purge that covers them are never served (R28).
 //!
 //! Each purge has a number, larger than all before it. The *epoch* of an object is the number of the last purge that
-//! covered it, 0 if there was none. It is a part of what names a version's blocks: after a purge they are looked for
-//! under another name, so that no purge has to find them, however many they are. Purge epochs outlive the process, as
-//! blocks on disk do, and only ever rise.
+//! covered it, 0 if there was none. It is part of the key of a version's blocks: after a purge they are looked up under
+//! another key, so that no purge has to find them, however many they are. Purge epochs outlive the process, as blocks
+//! on disk do, and only ever rise.
 //!
 //! Tables are bounded. When one is full, the older half of it is replaced by one epoch for everything, that of the
-//! youngest among them: then all that is cached is fetched once more, and there is room for as many purges again.
+//! youngest among them: then everything cached before is fetched once more, and there is room for as many purges again.
 
 mod encoding;
 mod globs;
@@ -28,15 +28,15 @@ use globs::GlobEpochs;
 use keys::{KeyEpochs, NameHash};
 use prefixes::PrefixEpochs;
 
-/// Objects that were purged by name and are told apart: 16 bytes each and a table's slack.
+/// Maximum number of objects purged by name that are tracked separately: 16 bytes each and a table's slack.
 const KEYS: usize = 1 << 19;
-/// Prefixes, buckets among them, that were purged and are told apart.
+/// Maximum number of purged prefixes, buckets included, that are tracked separately.
 const PREFIXES: usize = 1 << 16;
-/// Bytes of all of them.
+/// Maximum bytes of all these prefixes.
 const PREFIX_BYTES: usize = 16 << 20;
-/// Changes that wait to be written; when there are more, all purge epochs are written anew.
+/// Maximum bytes of changes that wait to be written; with more, all purge epochs are rewritten.
 const PENDING: usize = 256 << 10;
-/// More purges than run ahead of a clock that counts seconds.
+/// A number larger than any lead of purge numbers over a clock that counts seconds.
 const AHEAD: u32 = 1 << 24;
 /// Bytes of the longest bucket name, a slash and the longest key.
 const NAME_MAX: usize = 255 + 1 + MAX_KEY;
@@ -46,23 +46,23 @@ pub(in crate::cache) struct PurgeEpochs {
     /// The number of the last purge of any kind, and of the last one of more than an object.
     last: AtomicU32,
     last_wide: AtomicU32,
-    /// By [`in_bucket`]. The empty prefix is everything.
+    /// Epochs of prefixes, keyed by [`in_bucket`]. The empty prefix covers everything.
     prefixes: ArcSwap<PrefixEpochs>,
     keys: KeyEpochs,
     globs: ArcSwap<GlobEpochs>,
-    /// Held by who raises purge epochs.
+    /// Changes to be written; locked while purge epochs are raised.
     pending: Mutex<Pending>,
 }
 
-/// What was purged since it was last written.
+/// Changes since purge epochs were last written.
 #[derive(Default)]
 struct Pending {
     changes: Vec<u8>,
-    /// There was more than is kept of it.
+    /// Whether changes were dropped, since there were too many.
     is_cut: bool,
 }
 
-/// Names what begins with `prefix` in a bucket; no bucket's name has a slash.
+/// Returns the name `bucket/prefix`; it is unambiguous, since no bucket's name has a slash.
 fn in_bucket(bucket: &BucketName, prefix: &str) -> Vec<u8> {
     [bucket.as_str().as_bytes(), b"/", prefix.as_bytes()].concat()
 }
@@ -79,12 +79,12 @@ impl PurgeEpochs {
         }
     }
 
-    /// The epoch of an object.
+    /// Returns the epoch of an object.
     pub(in crate::cache) fn of(&self, id: &ObjectId) -> u32 {
         self.of_key(id.bucket(), id.key())
     }
 
-    /// The same in every realm.
+    /// Returns the epoch of a key, which is the same in every realm.
     pub(in crate::cache) fn of_key(&self, bucket: &BucketName, key: &ObjectKey) -> u32 {
         if self.last.load(Ordering::Acquire) == 0 {
             return 0;
@@ -93,7 +93,8 @@ impl PurgeEpochs {
         self.keys.of(bucket, key).max(self.wide_of_key(bucket, key))
     }
 
-    /// The number of the last purge of more than this object that covered it. Every read asks: it takes no lock.
+    /// Returns the number of the last purge of more than one object that covered this one. Called by every read, it
+    /// takes no lock.
     pub(in crate::cache) fn wide(&self, id: &ObjectId) -> u32 {
         self.wide_of_key(id.bucket(), id.key())
     }
@@ -113,7 +114,7 @@ impl PurgeEpochs {
         self.prefixes.load().of(&name[..end]).max(globs)
     }
 
-    /// Raises the epoch of all that a purge covers.
+    /// Raises the epoch of everything that a purge covers.
     pub(in crate::cache) fn raise(&self, scope: &Scope) {
         let mut pending = self.pending.lock();
         let number = self.next();
@@ -145,7 +146,7 @@ impl PurgeEpochs {
         changes
     }
 
-    /// Of the tables of prefixes and keys: one epoch for everything.
+    /// Merges the older half of the tables of prefixes and keys, if one is full, into one epoch for everything.
     fn make_room_for_names(&self) -> Option<Change> {
         let prefixes = self.prefixes.load_full();
         let mut numbers = Vec::new();
@@ -200,7 +201,7 @@ impl PurgeEpochs {
         }
     }
 
-    /// Seconds of the clock, so that numbers rise even when what was kept of them is lost.
+    /// Returns the next purge number: seconds of the clock, so that numbers rise even if the stored ones are lost.
     fn next(&self) -> u32 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
@@ -209,8 +210,8 @@ impl PurgeEpochs {
         next(before.unwrap_or_else(|last| last)).unwrap_or(u32::MAX)
     }
 
-    /// What was purged since the last call, to be appended to what [`PurgeEpochs::encode`] made; `None`: too much, and all
-    /// is to be encoded anew.
+    /// Returns the changes since the last call, to be appended to the bytes of [`PurgeEpochs::encode`]; `None`: too
+    /// many, everything has to be encoded anew.
     pub(in crate::cache) fn take_changes(&self) -> Option<Vec<u8>> {
         let Pending { changes, is_cut } = std::mem::take(&mut *self.pending.lock());
         let mut frame = Vec::new();
@@ -220,7 +221,7 @@ impl PurgeEpochs {
         (!is_cut).then_some(frame)
     }
 
-    /// All purge epochs as bytes, to be kept.
+    /// Encodes all purge epochs, to be stored.
     pub(in crate::cache) fn encode(&self) -> Vec<u8> {
         // Nobody moves an epoch from one table to the other meanwhile.
         let _pending = self.pending.lock();
@@ -241,8 +242,8 @@ impl PurgeEpochs {
         out
     }
 
-    /// Takes in what [`PurgeEpochs::encode`] made at an earlier time, and what was appended; the higher epoch holds.
-    /// `false`: it is not that.
+    /// Merges bytes of an earlier [`PurgeEpochs::encode`] and the changes appended to them; the higher epoch wins.
+    /// `false`: the bytes are damaged.
     pub(in crate::cache) fn merge(&self, bytes: &[u8]) -> bool {
         let _pending = self.pending.lock();
         let changes = encoding::decode(bytes);
@@ -250,7 +251,7 @@ impl PurgeEpochs {
         changes.is_some()
     }
 
-    /// What was kept is lost, and nobody knows what was purged: no block from before now is good.
+    /// Purges everything, after stored purge epochs were lost.
     pub(in crate::cache) fn lost(&self) {
         // Numbers that were given out may have run ahead of the clock.
         self.last.fetch_max(self.next().saturating_add(AHEAD), Ordering::AcqRel);

@@ -1,22 +1,22 @@
-//! What memory knows of what a purge would cover, for who asks before doing it.
+//! Preview of the entries in memory that a purge would cover.
 
 use super::scope::{Covered, Scope};
 use crate::cache::metadata::store::Known;
 use crate::cache::tiers::blocks::BlockTiers;
 use crate::s3::ObjectId;
 
-/// What is in memory; the disk, which finds things by their digest only, is not counted.
+/// Counts of entries in memory; the disk, whose index holds only digests, is not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PurgePreview {
-    /// Objects whose metadata is known.
+    /// Objects with metadata in memory.
     pub objects: u64,
     /// Bytes of their blocks, and of those whose metadata left memory before them.
     pub bytes: u64,
 }
 
 impl PurgePreview {
-    /// Counts what memory knows of these, in every realm. It looks at everything in memory, and so belongs on a thread
-    /// that may block.
+    /// Counts the objects and bytes in memory that these scopes cover, in every realm. It scans all of memory, so call
+    /// it on a thread that may block.
     pub(in crate::cache) fn of(blocks: &BlockTiers, scopes: &[Scope]) -> Self {
         let BlockTiers { objects, memory, .. } = blocks;
         let covered = Covered::by(scopes);

@@ -1,7 +1,9 @@
-//! Moments of the last writes through hotset, by which a read may fail over to a replica that has them.
+//! Times of the last writes through hotset, which decide whether a read may fail over to a replica that has received
+//! them.
 //!
-//! A moment is kept for each hash of an object's name, and for each of a bucket's: what shares a hash with a written object
-//! counts as written, too. Nobody knows what was written before the start, so that the start counts as a write of all.
+//! A time is kept for each hash of an object and for each hash of a bucket: all that shares a hash with a written
+//! object counts as written, too. Writes before the start are unknown, so that the start counts as a write of
+//! everything.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -11,27 +13,28 @@ use tokio::time::Instant;
 
 use crate::s3::{BucketName, ObjectId, Realm};
 
-/// 4 MiB, where a rule has reads fail over: of a million writes within `failover.lag` few hide others.
+/// Slots for objects: 4 MiB, where a rule has reads fail over. Of a million writes within `failover.lag`, few collide.
 const OBJECTS: usize = 1 << 20;
 const BUCKETS: usize = 1 << 12;
 
 #[derive(Default)]
 pub(in crate::cache) struct RecentWrites {
-    /// Made when a rule first has reads fail over.
+    /// Times, allocated when a rule first has reads fail over.
     moments: OnceLock<Moments>,
 }
 
 struct Moments {
     since: Instant,
-    /// Milliseconds since then until which something may be missing; all counts as written at that time.
+    /// Time up to which writes may be missing, in milliseconds after `since`; everything counts as written at that
+    /// time.
     missed: AtomicU64,
-    /// In seconds since then, rounded up; 0: none.
+    /// Times of writes in seconds after `since`, rounded up; 0: none.
     objects: Box<[AtomicU32]>,
     buckets: Box<[AtomicU32]>,
 }
 
 impl RecentWrites {
-    /// Remembers writes from now on.
+    /// Starts to note writes.
     pub(in crate::cache) fn begin(&self) {
         let empty = |slots: usize| (0..slots).map(|_| AtomicU32::new(0)).collect();
         self.moments.get_or_init(|| Moments {
@@ -42,21 +45,21 @@ impl RecentWrites {
         });
     }
 
-    /// A write of the object is about to be sent, or has ended.
+    /// Notes that a write of the object is about to be sent, or has ended.
     pub(in crate::cache) fn note(&self, id: &ObjectId) {
         if let Some(moments) = self.moments.get() {
             moments.note(&moments.objects, id.hash64());
         }
     }
 
-    /// As [`RecentWrites::note`], of what may be any object of a bucket.
+    /// As [`RecentWrites::note`], for a write that may change any object of a bucket.
     pub(in crate::cache) fn note_bucket(&self, realm: &Realm, bucket: &BucketName) {
         if let Some(moments) = self.moments.get() {
             moments.note(&moments.buckets, ObjectId::hash_bucket(realm, bucket));
         }
     }
 
-    /// Writes of other replicas may be missing.
+    /// Notes that writes of other replicas may be missing.
     pub(in crate::cache) fn note_all(&self) {
         if let Some(moments) = self.moments.get() {
             let now = u64::try_from(moments.since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -64,7 +67,7 @@ impl RecentWrites {
         }
     }
 
-    /// Time since the last write of the object through hotset that was noted, or since writes are noted; zero before.
+    /// Returns the time since the last noted write of the object, or since writes are noted; zero before.
     pub(in crate::cache) fn quiet_for(&self, id: &ObjectId) -> Duration {
         let Some(moments) = self.moments.get() else { return Duration::ZERO };
         let object = slot(&moments.objects, id.hash64()).load(Ordering::Acquire);

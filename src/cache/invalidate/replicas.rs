@@ -1,9 +1,8 @@
-//! Writes of other replicas: whether all of them are known here, and which are under way.
+//! Writes of other replicas: those under way, and whether all of them are known here.
 //!
-//! Replicas tell each other what they invalidate, and a lease says until when nothing can be missing. While it holds
-//! the rules decide what is fresh. When it has run out every read asks the origin first. When something was missed, or
-//! may have been, all that is known is confirmed once: the *epoch* is raised, and what was learned in an earlier one is
-//! in doubt.
+//! Replicas send each other their invalidations, and until a lease expires none can be missing. While the lease holds,
+//! the rules decide what is fresh. After it has expired, every read is revalidated. When an invalidation may have been
+//! missed, all metadata is revalidated once: the *epoch* is raised, and metadata learned in an earlier one is stale.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,24 +24,25 @@ pub enum RemoteEnd {
     Done,
     /// It changed nothing.
     Refused,
-    /// Nobody knows, or it may yet happen (R8).
+    /// The outcome is unknown, or the write may yet happen (R8).
     Unknown,
 }
 
-/// A write that passes through another replica. Until it ends every read of what it names asks the origin; dropped, its
-/// outcome is unknown.
+/// A write that passes through another replica. Until it ends, every read of its objects is revalidated. If it is
+/// dropped, its outcome is unknown.
 #[must_use = "dropped, its outcome is unknown"]
 pub struct RemoteWrite {
     replicas: Arc<Replicas>,
     objects: Vec<ObjectId>,
     buckets: Vec<BucketName>,
     writing: Vec<Writing>,
-    /// Where no list is kept meanwhile.
+    /// Buckets whose listings are not cached until the write ends.
     unlisted: HashSet<Bucket>,
 }
 
 impl RemoteWrite {
-    /// Applied when this returns. It needs no disk: a replica that starts anew confirms what lies there.
+    /// Ends the write; applied when this returns. Nothing has to be written to disk, since a restarted replica
+    /// revalidates what is there.
     pub fn end(mut self, end: RemoteEnd) {
         if end == RemoteEnd::Unknown {
             return;
@@ -75,7 +75,7 @@ impl Drop for RemoteWrite {
     }
 }
 
-/// Keeps count of the writes of other replicas, and says whether all of them are known here.
+/// Tracks the writes of other replicas, and whether all of them are known here.
 pub(in crate::cache) struct Replicas {
     origin: Origins,
     objects: Arc<ObjectTiers>,
@@ -95,19 +95,19 @@ impl Replicas {
         Self { origin, objects, lists, recent_writes, invalidation }
     }
 
-    /// All invalidations of other replicas are known here until this moment of [`crate::cache::boot_time`];
+    /// Sets the time, by [`crate::cache::boot_time`], until which all invalidations of other replicas are known here;
     /// `None`: there are no other replicas.
     pub(in crate::cache) fn set_certain_until(&self, until: Option<Duration>) {
         self.objects.generations.certainty.set_until(until);
     }
 
-    /// Whether nothing that another replica wrote can be missing here.
+    /// Whether all writes of other replicas are known here.
     pub(in crate::cache) fn is_certain(&self) -> bool {
         self.objects.generations.certainty.holds()
     }
 
-    /// Something may have been missed: what is known now, on disk too, is confirmed by the origin once before it is
-    /// used, under every rule. Blocks stay.
+    /// Marks all cached metadata stale, on disk too, after invalidations may have been missed: under every rule, it is
+    /// revalidated once before use. Blocks stay.
     pub(in crate::cache) fn confirm_all_once(&self) {
         let raise = || self.objects.generations.certainty.raise_epoch();
         self.recent_writes.note_all();
@@ -118,7 +118,7 @@ impl Replicas {
         self.lists.all_changed();
     }
 
-    /// Another replica is about to send a write of these to the origin. Applied when this returns.
+    /// Notes that another replica is about to send a write of these to the origin. Applied when this returns.
     pub(in crate::cache) fn remote_write_begins(
         self: &Arc<Self>,
         objects: &[(BucketName, ObjectKey)],
@@ -286,7 +286,8 @@ mod tests {
         }
     }
 
-    /// The race of a read with the end of a write: what is found before the end must not be believed after it.
+    /// Tests the race of a read with the end of a write: metadata found before the end must not count as fresh after
+    /// it.
     #[test]
     fn r8_no_read_that_begins_after_a_write_finds_what_was_before_while_the_write_ends() {
         const WRITES: u64 = 10_000;

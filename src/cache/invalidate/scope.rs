@@ -1,15 +1,15 @@
-//! What a purge covers.
+//! Scopes of purges.
 
 use std::collections::HashSet;
 
 use crate::cache::rules::key_glob::KeyGlob;
 use crate::s3::{BucketName, ObjectKey};
 
-/// What a purge covers, in every realm.
+/// The scope of a purge, in every realm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     Object(BucketName, ObjectKey),
-    /// Every key that begins with this; empty: the whole bucket.
+    /// Every key with this prefix; empty: the whole bucket.
     Prefix(BucketName, String),
     Bucket(BucketName),
     /// Every key that matches.
@@ -17,7 +17,7 @@ pub enum Scope {
     Everything,
 }
 
-/// Scopes, so that many keys cost no more than one.
+/// A set of scopes, in which a lookup among many keys costs no more than one among few.
 #[derive(Debug)]
 pub(in crate::cache) struct Covered {
     objects: HashSet<(BucketName, ObjectKey)>,

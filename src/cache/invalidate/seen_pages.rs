@@ -1,5 +1,5 @@
-//! Pages of listings that agreed with all that was cached of their buckets (R34): one that comes again, byte by byte, agrees
-//! still, unless anything was learned since the request for the first one was sent.
+//! Pages of listings that agreed with all cached metadata of their buckets (R34). An identical page still agrees,
+//! unless other metadata was learned since the request for the first one was sent.
 //!
 //! Comparing a page costs half as much as passing it on; recognizing it costs next to nothing. In memory alone.
 
@@ -13,11 +13,11 @@ use twox_hash::XxHash3_64;
 
 use crate::s3::ListRequest;
 
-/// Hash of a page with its bucket and with the request that it answers, stable within a process.
+/// Hash of a page, its bucket and its request, stable within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PageDigest(u64);
 
-/// Makes a [`PageDigest`] of a body in pieces.
+/// Computes the [`PageDigest`] of a body in pieces.
 pub(super) struct PageHasher(Box<XxHash3_64>);
 
 impl PageHasher {
@@ -39,7 +39,7 @@ impl PageHasher {
     }
 }
 
-/// When a page was asked for that agreed with the cached metadata in each place.
+/// Times at which a page was requested that agreed with the cached metadata in each place.
 #[derive(Clone, Copy, Default)]
 struct Agreed {
     digest: u64,
@@ -47,14 +47,14 @@ struct Agreed {
     disk: Option<Instant>,
 }
 
-/// Where a page was compared.
+/// The tier whose metadata a page was compared with.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Place {
     Memory,
     Disk,
 }
 
-/// The latest pages that agreed, in a bounded number of bytes.
+/// Recent pages that agreed, in a bounded number of bytes.
 pub(super) struct SeenPages(Mutex<Box<[Agreed]>>);
 
 impl SeenPages {
@@ -63,7 +63,7 @@ impl SeenPages {
         Self(Mutex::new(vec![Agreed::default(); slots.max(1)].into_boxed_slice()))
     }
 
-    /// Notes a page that agrees with all that is cached in `place`; it was asked for at `sent`.
+    /// Notes a page, requested at `sent`, that agrees with all metadata in `place`.
     pub(super) fn agrees(&self, digest: PageDigest, place: Place, sent: Option<Instant>) {
         let mut pages = self.0.lock();
         let slot = slot(digest, pages.len());
@@ -77,7 +77,7 @@ impl SeenPages {
         }
     }
 
-    /// Whether a page is known to agree with `place`, of which something else was learned at `changed` for the last time.
+    /// Whether a page is known to agree with `place`, whose metadata last changed at `changed`.
     pub(super) fn agreed(
         &self,
         digest: PageDigest,

@@ -1,5 +1,5 @@
-//! What the fence is built of: the real thing, or what a scheduler of tests can put into any order (the feature
-//! `shuttle`, for `cache::fence` alone).
+//! Synchronization primitives of the fence: the real ones, or those of a test scheduler that controls their order (the
+//! feature `shuttle`, for `cache::fence` alone).
 
 #[cfg(not(feature = "shuttle"))]
 pub(in crate::cache) use parking_lot::Mutex;

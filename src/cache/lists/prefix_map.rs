@@ -1,4 +1,4 @@
-//! An ordered map from prefixes, which finds all that begin a key without a look at the others.
+//! An ordered map of prefixes, which finds all prefixes of a key without a scan of the others.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,10 +14,10 @@ impl<V> Default for PrefixMap<V> {
 }
 
 impl<V> PrefixMap<V> {
-    /// The entries whose prefix `key` begins with, the longest first.
+    /// Returns the entries whose prefix `key` begins with, the longest first.
     ///
-    /// Each step is one search, and shortens what is searched for to what the nearest entry has in common with it: as
-    /// many steps as entries are returned, and one for each place at which others branch off from `key`.
+    /// Each step is one search, which shortens the searched name to what it has in common with the nearest entry. It
+    /// takes one step for each returned entry, and one for each position at which other prefixes branch off from `key`.
     pub(in crate::cache) fn covering<'a>(
         &'a self,
         key: &'a [u8],

@@ -1,8 +1,8 @@
-//! Lists of keys, remembered for a moment (R27).
+//! Cache of `ListObjectsV2` and `HeadBucket` responses, for short times (R27).
 //!
-//! A change to a key ends each list of its bucket whose prefix the key begins with: every page, since a key more or
-//! less shifts them all. It also raises the bucket's epoch, which fences what was asked for before it. Changes that
-//! do not pass through here are seen when a list's time is up, which is why that is short.
+//! A change to a key invalidates each listing of its bucket whose prefix the key begins with: every page, since one key
+//! more or less shifts them all. It also raises the bucket's epoch, which fences requests sent before it. Changes that
+//! bypass hotset are seen when a listing expires, which is why its lifetime is short.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,37 +19,37 @@ use crate::cache::metadata::clock::Moment;
 use crate::s3::{BucketName, Listing, ObjectId, Realm};
 
 const STRIPES: usize = 1 << 10;
-/// What an entry costs beside its body.
+/// Cost of an entry in addition to its body, in bytes.
 const OVERHEAD: u64 = 1024;
-/// After a write whose outcome is not known, for how long its bucket's lists are not kept (R8).
+/// Time after a write with unknown outcome for which listings of its bucket are not cached (R8).
 const OUTCOME_UNKNOWN_FOR: Duration = Duration::from_mins(1);
 
 pub(in crate::cache) type Bucket = (Realm, BucketName);
 
-/// Names one answer.
+/// Key of a cached response.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListKey {
     pub realm: Realm,
     pub bucket: BucketName,
-    /// Who asked, where callers may see different keys; `None`: all see the same.
+    /// The requester, where requesters may see different keys; `None`: all see the same.
     pub identity: Option<Arc<str>>,
     /// [`Listing::question`].
     pub question: String,
 }
 
-/// What the origin answered, with 200.
+/// A 200 response of the origin.
 #[derive(Debug)]
 pub struct ListAnswer {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
 }
 
-/// A list that is being asked for, and may be kept when it has come.
+/// A listing request in flight, whose response may be cached.
 #[derive(Debug)]
 pub struct ListFill {
     key: ListKey,
     prefix: Option<String>,
-    /// The bucket's, before the request was sent.
+    /// Epoch of the bucket before the request was sent.
     epoch: u64,
     since: Moment,
     ttl: Duration,
@@ -64,11 +64,11 @@ struct Entry {
     number: u64,
 }
 
-/// The lists of one bucket by what they are lists of: a change of a key looks at those that it ends and no others.
+/// The listings of one bucket by prefix: a change of a key visits only the listings that it invalidates.
 #[derive(Default)]
 struct BucketLists {
     by_prefix: PrefixMap<HashSet<Arc<ListKey>>>,
-    /// Those that no key ends: answers about the bucket.
+    /// Responses about the bucket itself, which no change of a key invalidates.
     others: HashSet<Arc<ListKey>>,
 }
 
@@ -81,15 +81,15 @@ struct Table {
     order: BTreeMap<u64, Arc<ListKey>>,
     bytes: u64,
     admitted: u64,
-    /// Buckets where a write may yet happen, and until when.
+    /// Buckets with a write of unknown outcome, and the end of the time in which it may yet happen.
     unknown: HashMap<Bucket, Instant>,
-    /// Buckets that other replicas are writing to, and how many writes.
+    /// Number of writes in flight of other replicas, by bucket.
     written: HashMap<Bucket, usize>,
 }
 
-/// All lists that are remembered.
+/// All cached listings.
 pub(in crate::cache) struct Lists {
-    /// Bytes; 0: no rule wants lists kept.
+    /// Capacity in bytes; 0: no rule has listings cached.
     capacity: AtomicU64,
     epochs: Box<[AtomicU64]>,
     table: Mutex<Table>,
@@ -101,7 +101,7 @@ impl Lists {
         Self { capacity: AtomicU64::new(capacity), epochs, table: Mutex::default() }
     }
 
-    /// Keeps lists of up to so many bytes from now on; 0: none.
+    /// Sets the capacity, in bytes; 0: no listings are cached.
     pub(in crate::cache) fn set_capacity(&self, bytes: u64) {
         let before = self.capacity.swap(bytes, Ordering::AcqRel);
         if (before == 0) != (bytes == 0) {
@@ -114,7 +114,7 @@ impl Lists {
         self.capacity.load(Ordering::Acquire)
     }
 
-    /// An object was written, removed, or found to be another.
+    /// Invalidates listings for an object that was written, removed, or found changed.
     pub(in crate::cache) fn changed(&self, id: &ObjectId) {
         let key = id.key().as_str().as_bytes();
         self.drop_lists(id.realm(), id.bucket(), |lists| {
@@ -125,7 +125,7 @@ impl Lists {
         });
     }
 
-    /// Anything in the bucket may have changed, or the bucket itself.
+    /// Invalidates all listings of a bucket.
     pub(in crate::cache) fn bucket_changed(&self, realm: &Realm, bucket: &BucketName) {
         self.drop_lists(realm, bucket, |lists| {
             let BucketLists { by_prefix, others } = std::mem::take(lists);
@@ -133,7 +133,7 @@ impl Lists {
         });
     }
 
-    /// Anything may have changed.
+    /// Invalidates all listings.
     pub(in crate::cache) fn all_changed(&self) {
         let mut table = self.table.lock();
         for epoch in &self.epochs {
@@ -146,7 +146,7 @@ impl Lists {
         *bytes = 0;
     }
 
-    /// A write in the bucket may yet happen.
+    /// Notes a write with unknown outcome in the bucket, which may yet happen.
     pub(in crate::cache) fn outcome_unknown(&self, realm: &Realm, bucket: &BucketName) {
         // Also while no lists are kept: they may be from the next moment on.
         let mut table = self.table.lock();
@@ -157,8 +157,8 @@ impl Lists {
         self.bucket_changed(realm, bucket);
     }
 
-    /// Another replica is about to write in the bucket: until the same number of [`Lists::remote_ended`] no list of it
-    /// is kept.
+    /// Notes that another replica is about to write in the bucket: until as many calls of [`Lists::remote_ended`], none
+    /// of its listings is cached.
     pub(in crate::cache) fn remote_begins(&self, bucket: &Bucket) {
         *self.table.lock().written.entry(bucket.clone()).or_default() += 1;
     }
@@ -172,7 +172,7 @@ impl Lists {
         }
     }
 
-    /// Ends the lists of a bucket that `take` takes out of its index.
+    /// Removes the listings of a bucket that `take` takes out of its index.
     fn drop_lists(
         &self,
         realm: &Realm,
@@ -262,7 +262,7 @@ impl Table {
         }
     }
 
-    /// Of a list that its bucket's index does not name any more.
+    /// Removes the entry of a listing that is already removed from its bucket's index.
     fn remove_entry(&mut self, key: &ListKey) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
         self.order.remove(&entry.number);

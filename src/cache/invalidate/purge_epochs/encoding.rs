@@ -1,8 +1,8 @@
-//! Purge epochs as bytes: a magic, and frames of changes, each of which is whole or not there.
+//! Encoding of purge epochs: a magic, and frames of changes, each of which is complete or absent.
 //!
-//! The first frame says all that there was when the file was begun, later ones what came since. At most the last one
-//! is not known to have reached the device, and then nobody was told that its purges are durable: a file may end in
-//! the middle of it. Anything else that is not as it was written is damage.
+//! The first frame holds all epochs when the file was begun, later ones the changes since. At most the last frame may
+//! not have reached the device, and then its purges were not reported as durable: a file may end in the middle of it.
+//! Any other difference from what was written is damage.
 
 use twox_hash::XxHash3_64;
 
@@ -11,23 +11,23 @@ use crate::cache::rules::key_glob::KeyGlob;
 use crate::s3::BucketName;
 
 const MAGIC: &[u8; 8] = b"hsFloor2";
-/// Of the format before this one: all purge epochs as they were after one purge.
+/// Magic of the first format: all purge epochs after one purge.
 const MAGIC_1: &[u8; 8] = b"hsFloor1";
-/// Length and check of a frame.
+/// Bytes of the length and checksum of a frame.
 const FRAME_HEAD: usize = 12;
 
-/// An epoch that is at least `number` from now on.
+/// A change that raises an epoch to at least the given number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// The number of the last purge.
     Last(u32),
-    /// Of an object that was purged by name.
+    /// The epoch of an object purged by name.
     Key(NameHash, u32),
-    /// Of what begins with this, see [`super::in_bucket`]; empty: everything.
+    /// The epoch of a prefix, see [`super::in_bucket`]; empty: everything.
     Prefix(Vec<u8>, u32),
-    /// Of the keys of a bucket that match.
+    /// The epoch of the matching keys of a bucket.
     Glob(KeyGlob, u32),
-    /// Of all objects that have 16 bits in common, from the first format.
+    /// The epoch of all objects with the same 16-bit hash, from the first format.
     Stripe(u16, u32),
 }
 
@@ -86,7 +86,7 @@ impl Change {
     }
 }
 
-/// The beginning of a file, before its first frame.
+/// Returns the beginning of a file, before its first frame.
 pub(super) fn begin() -> Vec<u8> {
     MAGIC.to_vec()
 }
@@ -99,12 +99,12 @@ pub(super) fn frame(out: &mut Vec<u8>, changes: &[u8]) {
     out.extend_from_slice(changes);
 }
 
-/// Never zero for nothing: a hole in a file is no frame.
+/// Returns the checksum of a frame. It is not zero for an empty frame, so that a hole in a file is not taken for one.
 fn check(changes: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(u64::from_le_bytes(*MAGIC), changes)
 }
 
-/// All changes of a file, in their order; `None`: it is damaged.
+/// Decodes all changes of a file, in order; `None`: it is damaged.
 pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Change>> {
     if bytes.starts_with(MAGIC_1) {
         return decode_first_format(bytes);
@@ -135,14 +135,15 @@ fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     (check(frame) == u64::from_le_bytes(*claimed)).then_some((frame, rest))
 }
 
-/// Whether what is no frame is the beginning of the last one, or what a device has in its place after a power cut.
+/// Whether invalid bytes are the beginning of the last frame, or zeros that a power cut left in its place.
 fn is_cut_off(bytes: &[u8]) -> bool {
     let Some((length, _)) = bytes.split_first_chunk() else { return true };
     let ends = FRAME_HEAD + u32::from_le_bytes(*length) as usize;
     ends >= bytes.len() || bytes.iter().all(|byte| *byte == 0)
 }
 
-/// The last purge, that of the last prefix, all, buckets with their prefixes, a number for each of 65,536 stripes.
+/// Decodes the first format: the last purge, the last prefix purge, the purge of everything, buckets with their
+/// prefixes, a number for each of 65,536 stripes.
 fn decode_first_format(bytes: &[u8]) -> Option<Vec<Change>> {
     let (content, claimed) = bytes.split_last_chunk()?;
     if XxHash3_64::oneshot(content) != u64::from_le_bytes(*claimed) {

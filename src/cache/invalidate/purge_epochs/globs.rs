@@ -1,17 +1,18 @@
-//! Purge epochs of globs: a short list that every read looks through, since no order helps to find what matches.
+//! Purge epochs of globs: a short list that every read scans, since no order helps to find matches.
 
 use crate::cache::rules::key_glob::KeyGlob;
 use crate::s3::{BucketName, ObjectKey};
 
-/// Globs that are told apart. Of more than that the older half counts as prefixes, which cover what they match and more.
+/// Maximum number of globs. Beyond it, the older half is replaced by prefixes, which cover all that the globs match,
+/// and more.
 pub(super) const GLOBS: usize = 16;
 
-/// Each glob once.
+/// Globs with their epochs, each glob once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GlobEpochs(Vec<(KeyGlob, u32)>);
 
 impl GlobEpochs {
-    /// The highest epoch of a glob that matches the key; 0: there is none.
+    /// Returns the highest epoch of a glob that matches the key, or 0.
     pub(super) fn of(&self, bucket: &BucketName, key: &ObjectKey) -> u32 {
         self.0.iter().fold(0, |epoch, (glob, number)| match *number > epoch {
             true if glob.covers(bucket, key) => *number,
@@ -19,7 +20,7 @@ impl GlobEpochs {
         })
     }
 
-    /// With the epoch of `glob` at `number` or higher.
+    /// Returns a copy in which the epoch of `glob` is at least `number`.
     pub(super) fn raised(&self, glob: &KeyGlob, number: u32) -> Self {
         let mut globs = self.0.clone();
         match globs.iter_mut().find(|(other, _)| other == glob) {
@@ -29,14 +30,14 @@ impl GlobEpochs {
         Self(globs)
     }
 
-    /// Without those that an epoch of everything that begins with `prefix`, see [`super::in_bucket`], covers.
+    /// Returns a copy without the globs that epoch `number` of `prefix`, see [`super::in_bucket`], covers.
     pub(super) fn without(&self, prefix: &[u8], number: u32) -> Self {
         let is_covered = |glob: &KeyGlob| name_prefix(glob).starts_with(prefix);
         let stay = self.0.iter().filter(|(glob, epoch)| *epoch > number || !is_covered(glob));
         Self(stay.cloned().collect())
     }
 
-    /// When there are too many: the prefixes that the older half is to be replaced by, with their purge epochs.
+    /// Returns the prefixes, with epochs, that replace the older half of the globs, if there are too many.
     pub(super) fn overflow(&self) -> Vec<(Vec<u8>, u32)> {
         if self.0.len() <= GLOBS {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! Purge epochs of objects that were purged by name, by a hash of the name. Two names that meet only cost a fetch.
+//! Purge epochs of objects that were purged by name, by a hash of the name. A hash collision only costs a fetch.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -12,10 +12,10 @@ use crate::cache::disk::object_stripe;
 use crate::s3::{BucketName, ObjectKey};
 
 const SHARDS: usize = 64;
-/// Of the first format, which told objects apart by 16 bits.
+/// Stripes of the first format, which identified objects by a 16-bit hash.
 pub(super) const STRIPES: usize = 1 << 16;
 
-/// Names an object in every process, whatever its realm.
+/// A hash of an object's bucket and key, stable across processes, whatever its realm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct NameHash(pub(super) u64);
 
@@ -29,7 +29,7 @@ impl NameHash {
 pub(super) struct KeyEpochs {
     shards: Box<[RwLock<HashMap<NameHash, u32, RandomState>>]>,
     entries: AtomicUsize,
-    /// Read from a file of the first format.
+    /// Epochs of stripes, read from a file of the first format.
     stripes: OnceLock<Box<[AtomicU32]>>,
 }
 
@@ -42,7 +42,7 @@ impl KeyEpochs {
         }
     }
 
-    /// 0: it was not purged by name.
+    /// Returns the epoch of a key; 0: it was not purged by name.
     pub(super) fn of(&self, bucket: &BucketName, key: &ObjectKey) -> u32 {
         let of_stripe = self.stripes.get().map_or(0, |stripes| {
             stripes[usize::from(object_stripe(bucket, key))].load(Ordering::Acquire)
@@ -73,7 +73,7 @@ impl KeyEpochs {
         stripes[usize::from(stripe)].fetch_max(number, Ordering::AcqRel);
     }
 
-    /// All that is not above `number` is covered by another epoch now.
+    /// Drops the epochs up to `number`, which another epoch covers now.
     pub(super) fn drop_up_to(&self, number: u32) {
         for shard in &self.shards {
             let mut shard = shard.write();
@@ -91,14 +91,14 @@ impl KeyEpochs {
         self.entries.load(Ordering::Acquire)
     }
 
-    /// All names and purge epochs, shard by shard.
+    /// Calls `take` with all names and epochs, shard by shard.
     pub(super) fn each(&self, mut take: impl FnMut(NameHash, u32)) {
         for shard in &self.shards {
             shard.read().iter().for_each(|(name, epoch)| take(*name, *epoch));
         }
     }
 
-    /// All stripes with an epoch.
+    /// Returns all stripes with an epoch.
     pub(super) fn stripes(&self) -> impl Iterator<Item = (u16, u32)> {
         let epochs = self.stripes.get().into_iter().flatten();
         let epochs = (0..=u16::MAX).zip(epochs.map(|epoch| epoch.load(Ordering::Acquire)));

@@ -1,29 +1,29 @@
-//! Purge epochs of prefixes: an ordered map that is never changed, only replaced by another one.
+//! Purge epochs of prefixes: an immutable ordered map that changes replace.
 //!
-//! Readers look at one version of it, and take no lock. A writer makes the next version, which shares all but a chunk
-//! or two with the one before.
+//! Readers use one version of it without a lock. A writer makes the next version, which shares all but a chunk or two
+//! with the previous one.
 
 use std::sync::Arc;
 
-/// Entries of a chunk, at most: what one change copies.
+/// Maximum number of entries of a chunk, which is what one change copies.
 const CHUNK: usize = 128;
 
 type Entry = (Arc<[u8]>, u32);
 
-/// Sorted by prefix; no chunk is empty.
+/// Entries sorted by prefix, in chunks; no chunk is empty.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PrefixEpochs {
     chunks: Vec<Arc<Vec<Entry>>>,
     entries: usize,
-    /// Of all prefixes.
+    /// Total bytes of all prefixes.
     bytes: usize,
 }
 
 impl PrefixEpochs {
-    /// The highest epoch of a prefix that `name` begins with; 0: there is none.
+    /// Returns the highest epoch of a prefix of `name`, or 0.
     ///
-    /// Each step is one search: as many as prefixes are met, and one for each place at which others branch off from
-    /// `name`.
+    /// It takes one search for each prefix of `name` in the map, and one for each position at which other prefixes
+    /// branch off from `name`.
     pub(super) fn of(&self, name: &[u8]) -> u32 {
         let (mut epoch, mut upto) = (0, Some(name));
         while let Some(at_most) = upto
@@ -48,7 +48,8 @@ impl PrefixEpochs {
         chunk[..chunk.partition_point(|(prefix, _)| **prefix <= *at_most)].last()
     }
 
-    /// With the epoch of `prefix` at `number` or higher. What lies under it and is lower is not told apart any more.
+    /// Returns a copy in which the epoch of `prefix` is at least `number`. Longer prefixes with lower epochs are
+    /// dropped.
     pub(super) fn raised(&self, prefix: &[u8], number: u32) -> Self {
         let is_before = |chunk: &Arc<Vec<Entry>>| chunk.last().is_some_and(|(p, _)| **p < *prefix);
         let mut start = self.chunks.partition_point(is_before);
@@ -89,7 +90,7 @@ impl PrefixEpochs {
         self.entries
     }
 
-    /// Bytes of all prefixes.
+    /// Returns the total bytes of all prefixes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -118,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// What it should be, without an order.
+    /// A reference model: a map without chunks, scanned by every lookup.
     #[derive(Default)]
     struct Model(BTreeMap<Vec<u8>, u32>);
 
