@@ -5,19 +5,20 @@ use std::sync::Arc;
 use crate::origin::OriginError;
 use crate::s3::S3Error;
 
-/// Why a read has no answer from the cache.
+/// The reason for which a read has no answer from the cache.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// An absence that is remembered.
+    /// A cached absence.
     #[error("known to be absent")]
     Absent(Arc<S3Error>),
-    /// Stream it through.
+    /// The object may not be cached: stream it through.
     #[error("not to be cached")]
     Uncacheable,
-    /// Another version came between two answers, or its bytes were wrong; nothing was sent yet, start again.
+    /// Two responses are of different versions, or bytes did not match their checksum. Nothing was sent yet, so start
+    /// again.
     #[error("the object changed")]
     Changed,
-    /// It would be refused by metadata that the origin did not confirm in time (R33).
+    /// The metadata that would refuse the request was not confirmed by the origin in time (R33).
     #[error("not confirmed by the origin")]
     Unconfirmed,
     /// No memory came free in time.
@@ -25,7 +26,7 @@ pub enum CacheError {
     NoMemory,
     #[error("{0}")]
     Origin(Arc<OriginError>),
-    /// The origin refused a HEAD, whose answer has no body to say why: to a GET it says it in its own code.
+    /// The origin refused a HEAD, whose response has no body with the error code; a GET gets that code.
     #[error("{0}")]
     HeadRefused(Arc<OriginError>),
 }

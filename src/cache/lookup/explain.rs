@@ -1,5 +1,5 @@
 //! The state of one object in the cache, for an operator: its rule, freshness, blocks and last invalidation, and what
-//! the next read will do. A look that changes nothing and counts as no read.
+//! the next read will do. It changes nothing, and does not count as a read.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::cache::tiers::blocks::BlockTiers;
 use crate::metrics::cache::MissReason;
 use crate::s3::{ObjectId, ObjectMeta};
 
-/// Blocks of an object that are looked for on disk.
+/// Maximum number of blocks of an object that are looked up on disk.
 const DISK_BLOCKS: u64 = 1 << 16;
-/// Ranges that are listed of each place.
+/// Maximum number of ranges listed for each place.
 const RANGES: usize = 100;
 
-/// What is known of an object and what becomes of its next read.
+/// The cached state of an object, and the outcome of its next read.
 #[derive(Debug, Clone, Serialize)]
 pub struct Explanation {
     /// `s3://bucket/key`.
@@ -36,12 +36,12 @@ pub struct Explanation {
     pub version: Option<VersionState>,
     pub freshness: Option<FreshnessState>,
     pub blocks: Option<BlockState>,
-    /// A request for its metadata or its first bytes is under way.
+    /// Whether a request for its metadata or its first bytes is under way.
     pub asked_for: bool,
     pub last_invalidation: Option<Invalidation>,
-    /// What a read without conditions does now.
+    /// The outcome of a read without conditions, in words.
     pub next_read: String,
-    /// `null`: it is answered from the cache.
+    /// The reason for a miss; `null`: a hit.
     pub miss: Option<&'static str>,
 }
 
@@ -54,22 +54,22 @@ pub struct VersionState {
     pub version_id: Option<String>,
 }
 
-/// How long the metadata is believed.
+/// Freshness of the metadata.
 #[derive(Debug, Clone, Serialize)]
 pub struct FreshnessState {
     /// Seconds since the request to the origin that confirmed it.
     pub age_seconds: u64,
     /// Seconds for which it stays fresh; `null`: until an invalidation, or it is not fresh.
     pub fresh_for_seconds: Option<u64>,
-    /// The same as a date of HTTP.
+    /// End of that time, as an HTTP date.
     pub fresh_until: Option<String>,
     /// The reason, in words.
     pub because: String,
-    /// Who vouches for it.
+    /// The source that last confirmed the metadata.
     pub confirmed_by: &'static str,
 }
 
-/// Where the bytes of the version are, as inclusive ranges of offsets.
+/// The locations of the version's bytes, as inclusive ranges of offsets.
 #[derive(Debug, Clone, Serialize)]
 pub struct BlockState {
     /// In bytes.
@@ -77,7 +77,7 @@ pub struct BlockState {
     pub memory: Place,
     pub disks: Vec<DiskPlace>,
     pub in_flight: Place,
-    /// Blocks of the object that were looked for on disk, where it has more.
+    /// Number of blocks looked up on disk, if the object has more.
     pub disk_blocks_examined: Option<u64>,
 }
 
@@ -85,7 +85,7 @@ pub struct BlockState {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Place {
     pub bytes: u64,
-    /// `first-last`, at most a hundred.
+    /// Ranges as `first-last`, at most a hundred.
     pub ranges: Vec<String>,
     #[serde(skip)]
     spans: Vec<Range<u64>>,
@@ -99,7 +99,7 @@ pub struct DiskPlace {
     pub place: Place,
 }
 
-/// An invalidation that is remembered.
+/// A remembered invalidation.
 #[derive(Debug, Clone, Serialize)]
 pub struct Invalidation {
     pub cause: &'static str,
@@ -129,7 +129,7 @@ impl Place {
 }
 
 impl BlockState {
-    /// Bytes of a range that are neither in memory nor on disk.
+    /// Returns the bytes of a range that are neither in memory nor on disk.
     fn missing(&self, range: &Range<u64>) -> u64 {
         let disks = self.disks.iter().flat_map(|disk| &disk.place.spans);
         let held = self.memory.spans.iter().chain(disks).cloned().collect();
@@ -140,7 +140,7 @@ impl BlockState {
     }
 }
 
-/// Explains objects.
+/// Explains the cached state of objects.
 pub(in crate::cache) struct Explainer {
     lookup: MetadataLookup,
     misses: MissReasons,
@@ -160,8 +160,8 @@ impl Explainer {
         Self { lookup, misses, blocks, head, flights }
     }
 
-    /// Explains an object. `range`: the bytes that the read in question wants; `None`: all of them. It looks at every
-    /// block in memory, and so belongs on a thread that may block.
+    /// Explains the cached state of an object. `range`: the bytes of the read in question. It scans every block in
+    /// memory, so call it on a thread that may block.
     pub(in crate::cache) fn explain(
         &self,
         id: &ObjectId,
@@ -295,7 +295,7 @@ impl Explainer {
         }
     }
 
-    /// For how long it stays fresh, and why so long or not at all.
+    /// Returns the remaining freshness lifetime of an entry, and the reason in words.
     fn fresh_for(
         &self,
         id: &ObjectId,

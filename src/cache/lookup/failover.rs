@@ -1,9 +1,9 @@
 //! Reads of an object at another origin while its own is down.
 //!
-//! Invariants: what is read there is another object to the cache, of the realm of that place (R1), so that no answer mixes
-//! bytes of two origins, and nothing of it is served once the object's own origin answers again; nothing is read there
-//! that was written through hotset within `failover.lag`, or may have been; what was learned there before the outage, or
-//! before such a write can have arrived, is confirmed there first.
+//! Invariants: an object read there is another object to the cache, in the realm of that origin (R1), so that no
+//! response mixes bytes of two origins, and none of it is served once the object's own origin answers again. No object
+//! is read there that was, or may have been, written through hotset within `failover.lag`. Metadata learned there
+//! before the outage, or before such a write can have arrived, is revalidated there first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::cache::tiers::objects::ObjectTiers;
 use crate::origin::Origins;
 use crate::s3::ObjectId;
 
-/// Finds the place of a read while its origin is down.
+/// Finds the object to read while its own origin is down.
 pub(in crate::cache) struct FailoverReads {
     origin: Origins,
     objects: Arc<ObjectTiers>,
@@ -32,7 +32,7 @@ impl FailoverReads {
         Self { origin, objects, recent_writes }
     }
 
-    /// Lets reads fail over to the places that these rules name.
+    /// Lets reads fail over to the origins that these rules name.
     pub(in crate::cache) fn set_rules(&self, rules: &[RuleConfig]) {
         for config in rules.iter().filter_map(|rule| rule.failover.as_ref()) {
             let Failover { origin, bucket, .. } = Failover::new(config, false);
@@ -41,8 +41,8 @@ impl FailoverReads {
         }
     }
 
-    /// The object that is read in the place of `id` while its origin is down, and how: for `down`, by now. `None`: it is
-    /// not to be read elsewhere.
+    /// Returns the object to read in place of `id`, and the policy for it, when the origin has been down for `down`.
+    /// `None`: reads of `id` do not fail over.
     pub(in crate::cache) fn place_of(
         &self,
         id: &ObjectId,
@@ -69,7 +69,7 @@ impl FailoverReads {
 }
 
 impl Policy {
-    /// The same for another origin, of which nothing is believed that is older than this.
+    /// Returns the policy for another origin, where metadata older than `believed` is stale.
     fn elsewhere(self, believed: Duration) -> Self {
         let ttl = Some(self.ttl.map_or(believed, |ttl| ttl.min(believed)));
         let (trusted, negative) = (None, self.negative.min(believed));

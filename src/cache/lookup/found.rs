@@ -1,4 +1,4 @@
-//! A version of an object that a read is answered from.
+//! The version of an object from which a read is answered.
 
 use std::sync::Arc;
 
@@ -14,40 +14,40 @@ use crate::cache::metadata::heads::Confirmed;
 use crate::cache::rules::policy::Fetching;
 use crate::s3::{ObjectId, ObjectMeta};
 
-/// Where the metadata of an answer came from.
+/// The source of the metadata of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Known and fresh: no I/O.
+    /// Cached and fresh: no I/O.
     Hit,
-    /// Known, and the origin confirmed or replaced it.
+    /// Cached, and confirmed or replaced by the origin.
     Revalidated,
-    /// Not known before.
+    /// Not cached before.
     Miss,
-    /// Known and old; the origin did not answer (R14).
+    /// Cached and stale; the origin did not answer (R14).
     Stale,
-    /// Known and old; the origin is being asked.
+    /// Cached and stale; a revalidation is under way.
     StaleWhileRevalidate,
 }
 
-/// A version of an object, and how we know.
+/// A version of an object, with the source of its metadata.
 pub struct Found {
-    /// As it was asked for.
+    /// The object as requested: by name, or by a version id.
     pub(in crate::cache) id: ObjectId,
     pub meta: Arc<ObjectMeta>,
     pub version: ObjectVersion,
     pub source: Source,
-    /// Before the request that brought it was sent.
+    /// A moment before the request that brought the metadata was sent.
     pub(in crate::cache) since: Moment,
     pub(in crate::cache) generation: Generation,
     pub(in crate::cache) fetching: Fetching,
-    /// Keeps the first bytes wanted until a reader claims them.
+    /// Handle that keeps the cold fetch going until a reader claims its bytes.
     pub(in crate::cache) opening: Option<ColdFetchHandle>,
-    /// Bytes that were claimed already.
+    /// Claims on bytes in flight.
     pub(in crate::cache) claims: Vec<Claim>,
 }
 
 impl Found {
-    /// Takes the checksums of `head`, which must be of the same version.
+    /// Adopts the checksums of `head`, which must be of the same version.
     pub(in crate::cache) fn agree(mut self, head: Confirmed) -> Result<Self, CacheError> {
         let Confirmed { meta, since } = head;
         if !meta.same_version(&self.meta) {
@@ -66,7 +66,7 @@ impl Found {
         self.since.instant().is_some_and(|since| since >= arrived)
     }
 
-    /// The same version for another reader.
+    /// Returns the same version for another reader.
     pub fn again(&self) -> Self {
         Self {
             id: self.id.clone(),

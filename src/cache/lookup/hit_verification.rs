@@ -1,10 +1,10 @@
 //! Shadow verification: a sample of hits is compared with the origin, in the background (`rules[].verify_hits`).
 //!
-//! One ranged GET without conditions asks for the bytes of one block that a hit was answered from, and brings the current
-//! metadata with them; a hit without bytes asks by HEAD. Another version says that the cache serves what is not there any
-//! more; other bytes of the same version say that it serves what never was. Both are dropped and logged.
-//! Invariants: no client waits for it; few checks run at a time, in the lowest class of requests, and none while the origin
-//! is known to fail; what an invalidation overtook is not judged.
+//! One ranged GET without conditions fetches the bytes of one block of the hit, along with the current metadata; a hit
+//! without bytes uses a HEAD. If the version differs, the cache served a stale object; if the bytes of the same version
+//! differ, it served corrupt ones. Both are dropped and logged. Invariants: no client waits for a check. Few checks run
+//! at a time, in the lowest priority class, and none while the origin is known to fail. A hit that was invalidated
+//! meanwhile is skipped.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::metrics::integrity::{self as metrics, HitVerification};
 use crate::origin::{Asked, Class, OriginError, Origins, Pin, Urgency};
 use crate::s3::ObjectMeta;
 
-/// Comparisons that are under way at a time.
+/// Maximum number of concurrent comparisons.
 const CHECKS: usize = 4;
 
 /// A hit to be compared with the origin.
@@ -33,7 +33,8 @@ struct Check {
     found: Found,
     /// Cached bytes of one block, with the offset of the first in the object; `None`: the hit had no bytes.
     held: Option<Held>,
-    /// The rule promises that a change is known at once: what is old is wrong, and not just within its ttl.
+    /// Whether the rule promises that changes are known at once: then a stale hit is an error, and not just within its
+    /// ttl.
     is_promised: bool,
 }
 
@@ -51,7 +52,7 @@ enum Difference {
     Byte(u64),
 }
 
-/// Returns whether a hit on this object is one of those to compare with the origin, by chance.
+/// Returns whether this hit is drawn, at random, for comparison with the origin.
 pub(in crate::cache) fn draws(found: &Found, policy: &Policy) -> bool {
     // A requester that pays has not asked for it.
     found.source == Source::Hit && policy.verify_hits.draws() && !found.id.pays()
@@ -64,7 +65,7 @@ pub(in crate::cache) struct HitVerifier {
     budget: Budget,
     invalidation: Arc<Invalidation>,
     purges: Arc<Purges>,
-    /// Permits of comparisons.
+    /// Permits for comparisons.
     permits: Arc<Semaphore>,
 }
 
@@ -80,7 +81,7 @@ impl HitVerifier {
         Self { origin, blocks, budget, invalidation, purges, permits }
     }
 
-    /// Compares a hit with the origin in the background. `range`: the bytes that it was answered with.
+    /// Compares a hit with the origin in the background. `range`: the bytes that were served.
     pub(in crate::cache) fn verify(
         self: &Arc<Self>,
         found: Found,
@@ -123,7 +124,7 @@ impl HitVerifier {
         }
     }
 
-    /// Cached bytes of one block of a range, of any of its blocks.
+    /// Returns the cached bytes of a random block of a range.
     async fn held_of(&self, found: &Found, range: &Range<u64>) -> Option<Held> {
         let at = range.start + rand::random::<u64>() % (range.end - range.start);
         let key = found.version.block_at(at);
@@ -133,7 +134,7 @@ impl HitVerifier {
         Some(Held { at, bytes, _paid: paid })
     }
 
-    /// The bytes of a block from `at` on, as the next reader would get them. It counts as no use.
+    /// Returns the bytes of a block from `at` on, as the next reader would get them, without counting a read.
     async fn peek_block(&self, key: &BlockKey, at: u64) -> Option<Bytes> {
         if let Some(bytes) = self.blocks.memory.find(key).and_then(|block| block.from(at)) {
             return Some(bytes);
@@ -190,7 +191,7 @@ impl Check {
         (!is_same).then_some(Difference::Version(Some(there)))
     }
 
-    /// Drops what is cached, and says so.
+    /// Drops the cached object, and logs the difference.
     fn conclude(&self, verifier: &HitVerifier, difference: &Difference) -> HitVerification {
         let Found { id, meta, generation, .. } = &self.found;
         let (name, cached) = (self.name(), describe(meta));
@@ -226,7 +227,7 @@ impl Check {
     }
 }
 
-/// A version, for the log.
+/// Describes a version for the log.
 fn describe(meta: &ObjectMeta) -> String {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let etag = text(meta.etag.as_header());

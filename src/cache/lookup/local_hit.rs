@@ -1,4 +1,4 @@
-//! What a read can have without asking the origin: metadata in memory, and bytes in memory or on disk.
+//! Hits that need no request to the origin: metadata in memory, and bytes in memory or on disk.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -13,17 +13,17 @@ use crate::cache::key::ObjectVersion;
 use crate::cache::memory::tier::MemoryTier;
 use crate::cache::tiers::blocks::BlockTiers;
 
-/// The bytes of a range that are here: at first those at its start that memory has.
+/// The cached bytes of a range: at first those at its start that are in memory.
 pub struct LocalHit {
     version: ObjectVersion,
-    /// From where on they are still to be brought.
+    /// Offset in the object from which bytes are still missing.
     at: u64,
     end: u64,
-    /// In order, of a block or less each.
+    /// Pieces in order, each of at most a block.
     pub pieces: VecDeque<Bytes>,
     pub from_memory: u64,
     pub from_disk: u64,
-    /// For the whole blocks that the pieces are slices of.
+    /// Charge for the whole blocks that the pieces are slices of.
     paid: Paid,
 }
 
@@ -34,7 +34,7 @@ impl AsMut<VecDeque<Bytes>> for LocalHit {
 }
 
 impl LocalHit {
-    /// Lets go of the blocks that are held for whoever does not take the pieces soon: a copy costs less.
+    /// Copies the pieces and releases their blocks, for a client that does not take them soon: a copy costs less.
     pub fn copy(&mut self) {
         let rest: Vec<u8> = self.pieces.iter().flat_map(|piece| &**piece).copied().collect();
         let copied = self.paid.split(units(rest.len() as u64) as usize);
@@ -45,7 +45,7 @@ impl LocalHit {
         self.pieces.push_back(rest.into());
     }
 
-    /// Takes what memory has of the next block.
+    /// Takes the bytes of the next block that are in memory.
     fn take_block(&mut self, memory: &MemoryTier) -> bool {
         let block = memory.get(&self.version.block_at(self.at));
         let Some(bytes) = block.and_then(|block| block.from(self.at)) else { return false };
@@ -73,8 +73,8 @@ impl LocalHits {
         Self { blocks, budget }
     }
 
-    /// What memory has at the start of a range of it. `None`: there is something of the range that neither memory nor
-    /// the disk has, or no memory to hold it.
+    /// Returns a local hit for a range, with the bytes at its start that are in memory. `None`: some bytes are neither
+    /// in memory nor on disk, or there is no memory to hold them.
     pub(in crate::cache) fn begin(&self, found: &Found, range: &Range<u64>) -> Option<LocalHit> {
         let version = found.version.clone();
         let blocks = match range.is_empty() {
@@ -109,7 +109,7 @@ impl LocalHits {
         true
     }
 
-    /// Reads the rest from the disk; false when it cannot be had any more.
+    /// Reads the rest of a local hit from disk; `false`: it cannot be read any more.
     pub(in crate::cache) async fn read_remaining(&self, hit: &mut LocalHit) -> bool {
         while hit.at < hit.end {
             if hit.take_block(&self.blocks.memory) {

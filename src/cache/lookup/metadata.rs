@@ -8,17 +8,17 @@ use crate::cache::rules::policy::{Policy, UNCACHEABLE};
 use crate::cache::tiers::objects::ObjectTiers;
 use crate::s3::{ObjectId, S3Error};
 
-/// What a lookup found.
+/// Result of a lookup.
 pub(in crate::cache) enum Lookup {
     Fresh(Found),
-    /// To be confirmed; without an entry it may not be served in any case before it is.
+    /// Has to be revalidated; without an entry it may not be served stale in any case.
     Stale(Option<Arc<Entry>>, Found),
     Absent(Arc<S3Error>),
     Uncacheable,
     Unknown,
 }
 
-/// Looks metadata up. A clone looks into the same tiers.
+/// Looks metadata up. Clones share the tiers.
 #[derive(Clone)]
 pub(in crate::cache) struct MetadataLookup {
     pub(super) objects: Arc<ObjectTiers>,
@@ -29,7 +29,7 @@ impl MetadataLookup {
         Self { objects }
     }
 
-    /// Returns what memory knows of an object, or else what the disk does.
+    /// Looks an object up in memory, and then on disk.
     pub(in crate::cache) async fn find(
         &self,
         id: &ObjectId,
@@ -48,7 +48,7 @@ impl MetadataLookup {
         }
     }
 
-    /// Returns an object that memory knows and that is fresh.
+    /// Returns an object whose metadata is in memory and fresh.
     pub(in crate::cache) fn find_fresh(&self, id: &ObjectId, policy: &Policy) -> Option<Found> {
         match self.in_memory(id, policy, LearnedBy::Get) {
             Lookup::Fresh(found) => Some(found),
@@ -56,7 +56,7 @@ impl MetadataLookup {
         }
     }
 
-    /// Returns what memory knows of an object.
+    /// Looks an object up in memory.
     pub(in crate::cache) fn in_memory(
         &self,
         id: &ObjectId,
@@ -108,12 +108,12 @@ impl MetadataLookup {
         }
     }
 
-    /// The entry of an id, and whether it must be confirmed before it is believed.
+    /// Returns the entry of an id, and whether it must be revalidated before use.
     ///
-    /// Nobody who forgets an object knows in which other ways it is known here, by which versions or to payers: those
-    /// entries stay, and say in which generation they were learned. Nor are there tombstones for them, so that what
-    /// comes back from disk is asked for once, under `immutable` too. What is known of the current version is as good
-    /// for a version, if it is this one.
+    /// An invalidation of an object cannot find its variants (by version id, or of a requester that pays): those
+    /// entries stay, with the generation in which they were learned. There are no tombstones for them either, so that
+    /// an entry recalled from disk is revalidated once, under `immutable` too. The entry of the current version also
+    /// serves a request for that version by id.
     fn entry(&self, id: &ObjectId) -> Option<(Arc<Entry>, bool)> {
         let own = self.objects.meta.get(id);
         let with_doubt = |entry: Arc<Entry>| {

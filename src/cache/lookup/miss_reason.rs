@@ -12,10 +12,10 @@ use crate::cache::tiers::blocks::BlockTiers;
 use crate::metrics::cache::MissReason;
 use crate::s3::ObjectId;
 
-/// Blocks of a range that are looked at for one that is missing.
+/// Maximum number of blocks of a range that are searched for a missing one.
 const BLOCKS: usize = 1024;
 
-/// Says why reads have to ask the origin.
+/// Finds the reason for which a read has to ask the origin.
 #[derive(Clone)]
 pub(in crate::cache) struct MissReasons {
     lookup: MetadataLookup,
@@ -29,7 +29,7 @@ impl MissReasons {
 
     /// Returns why a read of `id` has to ask the origin; `None` where its metadata, or its absence, is fresh.
     ///
-    /// A look that changes nothing: what another read learns at the same time may make it out of date.
+    /// It changes nothing; a concurrent read may make the result out of date.
     pub(in crate::cache) fn of_object(&self, id: &ObjectId, policy: &Policy) -> Option<MissReason> {
         match self.lookup.in_memory(id, policy, LearnedBy::Get) {
             Lookup::Fresh(_) | Lookup::Absent(_) => None,
@@ -48,7 +48,7 @@ impl MissReasons {
         }
     }
 
-    /// Of an object of which nothing is known in memory that may be used.
+    /// Returns the reason for an object without a usable entry in memory.
     fn absence_reason(&self, id: &ObjectId) -> MissReason {
         if let Some(entry) = self.blocks.objects.meta.get(id) {
             let is_void = !self.blocks.objects.generations.bucket_is_current(id, entry.generation);
@@ -66,7 +66,7 @@ impl MissReasons {
         }
     }
 
-    /// Returns why a byte of a range of a fresh object has to be fetched: of the first block that is neither in memory
+    /// Returns why a byte of a range of a fresh object has to be fetched, for the first block that is neither in memory
     /// nor on disk.
     pub(in crate::cache) fn of_range(
         &self,

@@ -1,4 +1,4 @@
-//! From a name to the version that a read may be answered from.
+//! Lookup of the version from which a read of a name may be answered.
 
 pub(in crate::cache) mod error;
 pub(in crate::cache) mod explain;

@@ -1,4 +1,4 @@
-//! From a name to a version: what a read must know before it can answer.
+//! Opening of objects: finds the metadata that a read needs before it can answer.
 
 use std::sync::Arc;
 
@@ -24,17 +24,18 @@ use crate::s3::{ByteRange, FirstAsk, ObjectId, Preconditions};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenRequest<'a> {
     pub range: Option<ByteRange>,
-    /// Those of the whole object.
+    /// Whether the checksums of the whole object are wanted.
     pub checksums: bool,
-    /// When one fails, no bytes are wanted.
+    /// Preconditions of the request; if one fails, no bytes are wanted.
     pub preconditions: Option<&'a Preconditions>,
 }
 
-/// When a reader arrived, and what it does about a cold fetch that was sent before (R7).
+/// Arrival time of a reader, and its handling of a cold fetch that was sent before (R7).
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cache) struct Arrived {
     at: Instant,
-    /// A HEAD was refused: it waits for the cold fetch to end and begins its own, instead of asking by HEAD.
+    /// Whether a HEAD was refused: then the reader waits for the cold fetch to end and begins its own, instead of
+    /// sending a HEAD.
     insists: bool,
 }
 
@@ -48,10 +49,10 @@ impl Arrived {
     }
 }
 
-/// Cold fetches of others that a reader waits for.
+/// Maximum number of cold fetches of other readers that a reader waits for.
 const WAITS: u32 = 3;
 
-/// Opens objects that are to be read.
+/// Opens objects for reads.
 pub(in crate::cache) struct Opener {
     lookup: MetadataLookup,
     revalidation: Arc<Revalidation>,
@@ -67,10 +68,9 @@ impl Opener {
         Self { lookup, revalidation, fetcher }
     }
 
-    /// What is known for `GetObject`. An object that is not known yet is opened by asking for the bytes that the
-    /// client will need first: one round trip brings both (R17). With `checksums`, those of the whole object are
-    /// known, too: they come with the bytes when all of it is wanted and nothing is known, or by a HEAD, and both answers
-    /// must name the same version.
+    /// Returns the metadata for `GetObject`. If none is cached, it requests the bytes that the client needs first: one
+    /// round trip brings both (R17). With `checksums`, the metadata includes those of the whole object. They come with
+    /// the bytes of a cold GET of the whole object, or by a HEAD, whose version must be the same.
     ///
     /// # Errors
     /// [`CacheError`]: an absence, a refusal, no answer, or [`CacheError::Changed`] when the two answers differ.
@@ -104,7 +104,7 @@ impl Opener {
         }
     }
 
-    /// With the checksums of the whole, where they are wanted.
+    /// Adds the checksums of the whole object, where they are wanted.
     async fn complete(
         &self,
         id: &ObjectId,
@@ -117,7 +117,7 @@ impl Opener {
         }
     }
 
-    /// Asks for the bytes that are needed first, and learns from the answer what they are bytes of.
+    /// Requests the bytes that are needed first, and takes the metadata from the response.
     pub(in crate::cache) async fn open_by(
         &self,
         id: &ObjectId,
@@ -174,7 +174,7 @@ impl Opener {
         self.revalidation.ask_head(id, part, policy, Source::Miss).await
     }
 
-    /// Joins a cold fetch, or begins one; unless the object becomes known.
+    /// Joins a cold fetch, or begins one, unless the metadata was cached meanwhile.
     async fn join(
         &self,
         id: &ObjectId,

@@ -1,4 +1,4 @@
-//! Objects whose parts the origin does not tell apart.
+//! Objects for which the origin does not support `partNumber`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,14 +9,14 @@ use crate::origin::OriginError;
 use crate::s3::{ObjectId, PartNumber};
 
 const STRIPES: usize = 1 << 12;
-/// For so long parts of an object are passed through.
+/// Time for which parts of an object are streamed through.
 const REMEMBERED: Duration = Duration::from_mins(1);
 
-/// Objects of which the origin lately answered with the whole for a part that cannot be that, or as if a part were an
-/// object of its own. By the hash of the
-/// id, so that it never grows: of two ids that share a place one is passed through for a while.
+/// Objects for which the origin recently answered a request for a part with the whole object, or with an `ETag` of the
+/// part's own. Indexed by the hash of the id, so that it never grows; an id that shares a slot is streamed through for
+/// a while, too.
 pub(in crate::cache) struct PartlessObjects {
-    /// Milliseconds since `started` at which it is over; 0: never seen.
+    /// End of that time, in milliseconds since `started`; 0: never seen.
     until: Box<[AtomicU64]>,
     started: Instant,
 }
@@ -27,7 +27,7 @@ impl PartlessObjects {
         Self { until, started: Instant::now() }
     }
 
-    /// Takes in why a part was not had.
+    /// Notes the failure of a request for a part.
     pub(in crate::cache) fn note(&self, id: &ObjectId, part: PartNumber, error: &OriginError) {
         // The first part may be all there is: of an empty object even S3 says 200.
         if matches!(error, OriginError::NotAPart) && part.get() > 1 {
@@ -35,14 +35,15 @@ impl PartlessObjects {
         }
     }
 
-    /// For a while its parts are passed through.
+    /// Streams parts of the object through for a while.
     pub(super) fn remember(&self, id: &ObjectId) {
         let until = (self.started.elapsed() + REMEMBERED).as_millis();
         let until = u64::try_from(until).unwrap_or(u64::MAX);
         self.place(id).store(until, Ordering::Relaxed);
     }
 
-    /// Then asking for parts would cost a request more each time.
+    /// Whether parts of the object are streamed through, since a request for a part would fail and cost one more each
+    /// time.
     pub(super) fn is_remembered(&self, id: &ObjectId) -> bool {
         let until = self.place(id).load(Ordering::Relaxed);
         until != 0 && self.started.elapsed().as_millis() < u128::from(until)

@@ -1,9 +1,9 @@
-//! From a part's number to its bytes (R18).
+//! Opening of parts of objects by part number (R18).
 //!
-//! Where a part lies is learned from the origin's own answer for it, once for each version: a GET of a part that
-//! is not known yet brings its place and its bytes in one round trip, as a cold fetch does for an object. From then
-//! on it is a range like any other. What an answer for a part says is of the part: what identifies the object comes from
-//! an answer for the whole, a HEAD beside the GET when nothing is known.
+//! The range of a part is learned from the origin's response for it, once for each version: a GET of an unknown part
+//! brings its range and its bytes in one round trip, as a cold fetch does for an object. From then on it is a range
+//! like any other. The headers of a response for a part describe the part. The object's identity comes from a response
+//! for the whole: a HEAD in parallel to the GET when nothing is cached.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl PartOpener {
         Self { lookup, revalidation, opener, admission, partless }
     }
 
-    /// As [`Opener::open`], for one part: what is found knows where it lies.
+    /// As [`Opener::open`], for one part; the metadata found includes the part's range.
     ///
     /// # Errors
     /// As [`Opener::open`]; [`CacheError::Origin`] when there is no such part.
@@ -119,8 +119,8 @@ impl PartOpener {
         self.part_of(id, policy, answer?, whole?).await
     }
 
-    /// The object with a part of it, by the answers for both. Another `ETag` in the part's answer is that of another
-    /// object by now, or, as some servers have it, the part's own.
+    /// Combines the responses for the object and for a part of it. If the `ETag` of the part's response differs, the
+    /// object was overwritten, or the server gives the part an `ETag` of its own.
     async fn part_of(
         &self,
         id: &ObjectId,

@@ -1,9 +1,9 @@
-//! Revalidation of metadata by one HEAD, and answers that are older than their rule's ttl: when they are given, and how long
-//! the origin is waited for before (R14).
+//! Revalidation of metadata by one HEAD, and stale responses: the conditions for serving them, and the wait for the
+//! origin before (R14).
 //!
-//! The confirmation goes on when its reader does not wait for it any more, and what it brings is taken in as ever.
-//! Invariant: what is given was good when it is given, and not only when it was looked up: a write, an event or a purge
-//! that comes while the origin is waited for makes the reader wait on.
+//! A revalidation goes on when its reader does not wait for it any more, and its result is admitted as usual.
+//! Invariant: a stale response was allowed when it is served, and not only when it was looked up: after a write, an
+//! event or a purge during the wait for the origin, the reader keeps waiting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +21,12 @@ use crate::cache::rules::policy::Policy;
 use crate::origin::{OriginError, Origins};
 use crate::s3::{ObjectId, PartNumber, VersionId};
 
-/// How long an origin is waited for that is known not to answer.
+/// Maximum wait for an origin that is known to fail.
 const KNOWN_TO_FAIL: Duration = Duration::from_millis(50);
-/// Confirmations under way beyond which none is begun that nobody would wait for.
+/// Maximum number of concurrent revalidations; beyond it, none is begun that no reader would wait for.
 const MAX_CONFIRMATIONS: usize = 1024;
 
-/// Confirms metadata that is not fresh, or not known.
+/// Revalidates stale metadata, and requests metadata that is not cached.
 pub(in crate::cache) struct Revalidation {
     origin: Origins,
     lookup: MetadataLookup,
@@ -44,7 +44,7 @@ impl Revalidation {
         Self { origin, lookup, head, flights }
     }
 
-    /// What a look found, confirmed by one HEAD where it must be, or replaced by what that brings.
+    /// Turns the result of a lookup into an answer, with one HEAD if it is stale or unknown.
     pub(in crate::cache) async fn confirm(
         &self,
         id: &ObjectId,
@@ -63,7 +63,7 @@ impl Revalidation {
         }
     }
 
-    /// Asks for the checksums of a version that was learned from a range.
+    /// Requests the checksums of a version whose metadata came from a range response.
     ///
     /// # Errors
     /// [`CacheError`]; [`CacheError::Changed`] when it is another version by now.
@@ -111,7 +111,7 @@ impl Revalidation {
         Ok(Found { id, meta, version, source, since, generation, fetching, opening, claims })
     }
 
-    /// One HEAD, shared.
+    /// Sends or joins a shared HEAD.
     async fn ask(
         &self,
         id: &ObjectId,
@@ -131,7 +131,8 @@ impl Revalidation {
         }
     }
 
-    /// Who demands the state of now, or reads a key whose state nobody knows, joins nothing that was sent before (R7, R8).
+    /// Returns which HEAD a reader may join. One that demands the current state, or reads a key whose state is unknown,
+    /// joins none that was sent before (R7, R8).
     pub(in crate::cache) fn may_join(&self, id: &ObjectId, policy: &Policy) -> Join {
         match policy.demand || self.lookup.objects.generations.must_confirm(id) {
             true => Join::Next,
@@ -139,7 +140,7 @@ impl Revalidation {
         }
     }
 
-    /// Confirms what is not fresh. `entry`: what may be served as it is, if the policy allows it.
+    /// Revalidates a stale version. `entry`: may be served stale, if the policy allows it.
     async fn revalidate(
         &self,
         id: &ObjectId,
@@ -180,7 +181,7 @@ impl Revalidation {
         }
     }
 
-    /// How long a confirmation is waited for before the entry is served as it is; `None`: until it ends.
+    /// Returns the maximum wait for a revalidation before the entry is served stale; `None`: until it ends.
     fn time_limit(&self, id: &ObjectId, policy: &Policy, entry: &Entry) -> Option<Duration> {
         if policy.allows_stale_while_revalidate(entry) {
             return Some(Duration::ZERO);
@@ -196,7 +197,7 @@ impl Revalidation {
         Some(limit.saturating_sub(waited))
     }
 
-    /// Whether nothing happened to the object since it was looked up.
+    /// Whether the object was not invalidated or written since it was looked up.
     fn is_usable(&self, id: &ObjectId, found: &Found) -> bool {
         !self.lookup.objects.generations.must_confirm(id)
             && self.lookup.objects.generations.is_current(id, found.generation)

@@ -1,4 +1,4 @@
-//! Confirms metadata by one HEAD request that all readers who may share it share.
+//! Requests for metadata by HEAD, shared among readers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::metrics::{self, GaugeGuard, attribution};
 use crate::origin::Origins;
 use crate::s3::{ObjectId, PartNumber};
 
-/// Asks the origin for metadata, with one request for all readers that may share it.
+/// Requests metadata from the origin, with one HEAD for all readers that may share it.
 pub(in crate::cache) struct SharedHead {
     origin: Origins,
     objects: Arc<ObjectTiers>,
@@ -31,17 +31,17 @@ impl SharedHead {
         Self { origin, objects, heads: Heads::default(), admission, partless }
     }
 
-    /// Requests that are in flight.
+    /// Returns the number of requests in flight.
     pub(in crate::cache) fn in_flight(&self) -> usize {
         self.heads.len()
     }
 
-    /// Returns for how long a request for an object is in flight, if one is.
+    /// Returns the time since the request in flight for an object was sent, if there is one.
     pub(in crate::cache) fn waited_for(&self, id: &ObjectId) -> Option<Duration> {
         self.heads.waited_for(id, self.objects.generations.current(id))
     }
 
-    /// Asks the origin for the metadata of an object, or of a part of it, or waits for a request that does.
+    /// Requests the metadata of an object, or of a part of it, or joins a request in flight.
     pub(in crate::cache) async fn ask(
         self: &Arc<Self>,
         id: &ObjectId,
@@ -62,7 +62,7 @@ impl SharedHead {
     }
 }
 
-/// Sends one HEAD and takes in what it brings.
+/// Sends one HEAD and admits its result.
 async fn send(asker: Arc<SharedHead>, (id, part, generation): Question) -> HeadAnswer {
     let since = Moment::now();
     let answer = asker.origin.head(&id, part).await;

@@ -1,4 +1,4 @@
-//! A block in memory: of the bytes of one block of an object version, those that are there.
+//! A block in memory: the cached bytes of one block of an object version.
 //!
 //! Reads fetch what they need of a block and little more (see [`crate::cache::fetch::plan`]), so a block consists of
 //! one or several *runs* of bytes. Runs that touch are joined; most blocks have one.
@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes an entry costs beside its data: key, version, moka's own nodes. Measured with small objects.
+/// Cost of an entry in addition to its data, in bytes: key, version, moka's nodes. Measured with small objects.
 const ENTRY_OVERHEAD: usize = 512;
-/// Bytes of the same memory that an entry reserves for the metadata of its object, without which nobody finds it.
+/// Bytes of the same memory that an entry reserves for its object's metadata, without which it cannot be found.
 pub(crate) const RESERVED: usize = 1024;
 pub(crate) const ENTRY_COST: usize = ENTRY_OVERHEAD + RESERVED;
-/// Bytes that each run but the first costs beside its data.
+/// Cost of each run but the first in addition to its data, in bytes.
 const RUN_COST: usize = 128;
 
-/// It was read since it came to memory.
+/// Flag of a block that was read since it was admitted to memory.
 const TOUCHED: u8 = 1;
-/// The disk has it, or will be offered it.
+/// Flag of a block that is on disk, or in the queue to be offered to it.
 const OFFERED: u8 = 2;
 
-/// Seconds since the first block of the process.
+/// Returns the seconds since the first block of the process was created.
 fn seconds_since_start() -> u32 {
     static START: OnceLock<Instant> = OnceLock::new();
     u32::try_from(START.get_or_init(Instant::now).elapsed().as_secs()).unwrap_or(u32::MAX)
@@ -61,23 +61,23 @@ pub(crate) struct Block(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     first: Run,
-    /// Behind the first one, in order, with gaps between them. None in most blocks.
+    /// Runs behind the first one, in order, with gaps between them. None in most blocks.
     rest: Vec<Run>,
     /// [`TOUCHED`] and [`OFFERED`].
     flags: AtomicU8,
-    /// When its first bytes came to memory, in seconds since the start of the process.
+    /// Time at which its first bytes were admitted, in seconds since the start of the process.
     since: u32,
 }
 
 impl Block {
-    /// A block of which the bytes from `start` (in the object) on are there.
+    /// Creates a block with the bytes from offset `start` in the object.
     pub(crate) fn new(start: u64, bytes: Bytes) -> Self {
         let first = Run { start, bytes };
         let since = seconds_since_start();
         Self(Arc::new(Parts { first, rest: Vec::new(), flags: AtomicU8::new(0), since }))
     }
 
-    /// What is there of both, which are of the same block. It was read if one of them was, and is not offered yet.
+    /// Joins the runs of two entries of the same block. The result was read if one of them was, and is not offered yet.
     pub(crate) fn joined(&self, other: &Self) -> Self {
         let mut runs: Vec<Run> = self.runs().chain(other.runs()).cloned().collect();
         runs.sort_by_key(|run| (run.start, Reverse(run.end())));
@@ -89,12 +89,12 @@ impl Block {
         Self(Arc::new(Parts { first, rest, flags: AtomicU8::new(flags), since }))
     }
 
-    /// How long it has been in memory, in whole seconds.
+    /// Returns the time since its first bytes were admitted, in whole seconds.
     pub(crate) fn age(&self) -> Duration {
         Duration::from_secs(seconds_since_start().saturating_sub(self.0.since).into())
     }
 
-    /// Whether both are one allocation.
+    /// Whether both share one allocation.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -103,34 +103,34 @@ impl Block {
         std::iter::once(&self.0.first).chain(&self.0.rest)
     }
 
-    /// What is there, as offsets in the object, in order.
+    /// Returns the spans of its runs, as offsets in the object, in order.
     pub(crate) fn spans(&self) -> impl Iterator<Item = Range<u64>> {
         self.runs().map(Run::span)
     }
 
-    /// Whether all these bytes of the object are there.
+    /// Whether the block holds all bytes of `range`, given as offsets in the object.
     pub(crate) fn covers(&self, range: &Range<u64>) -> bool {
         self.runs().any(|run| run.start <= range.start && range.end <= run.end())
     }
 
-    /// The bytes from `offset` (in the object) on, up to the next gap.
+    /// Returns the bytes from `offset` in the object on, up to the next gap.
     pub(crate) fn from(&self, offset: u64) -> Option<Bytes> {
         let first = self.0.first.from(offset);
         first.or_else(|| self.0.rest.iter().find_map(|run| run.from(offset)))
     }
 
-    /// The most that is there without a gap.
+    /// Returns the longest run.
     pub(crate) fn longest(&self) -> &Run {
         let longest = self.runs().max_by_key(|run| (run.bytes.len(), Reverse(run.start)));
         longest.expect("a block has a run")
     }
 
-    /// Bytes that are there.
+    /// Returns the number of bytes in its runs.
     pub(crate) fn len(&self) -> usize {
         self.runs().map(|run| run.bytes.len()).sum()
     }
 
-    /// Bytes that it costs, its entry and what it reserves included.
+    /// Returns the weight of the block, in bytes: data, entry, and bytes reserved for metadata.
     pub(crate) fn weight(&self) -> u64 {
         (self.len() + ENTRY_COST + self.0.rest.len() * RUN_COST) as u64
     }
@@ -149,7 +149,7 @@ impl Block {
         self.flags() & TOUCHED != 0
     }
 
-    /// It was read.
+    /// Notes a read.
     pub(crate) fn touch(&self) {
         self.set(TOUCHED);
     }
@@ -158,18 +158,18 @@ impl Block {
         self.flags() & OFFERED != 0
     }
 
-    /// The disk has it, or will be offered it.
+    /// Notes that the disk has the block, or that it is queued to be offered.
     pub(crate) fn offered(&self) {
         self.set(OFFERED);
     }
 
-    /// The disk did not take it: the next reader has it offered again.
+    /// Notes that the disk did not take the block: the next reader has it offered again.
     pub(crate) fn refused(&self) {
         self.0.flags.fetch_and(!OFFERED, Ordering::Relaxed);
     }
 }
 
-/// Runs in order of their starts, in groups of such that overlap or touch.
+/// Splits runs, in order of their starts, into groups that overlap or touch.
 fn groups(mut runs: &[Run]) -> impl Iterator<Item = &[Run]> {
     std::iter::from_fn(move || {
         let mut end = runs.first()?.end();
@@ -184,7 +184,7 @@ fn groups(mut runs: &[Run]) -> impl Iterator<Item = &[Run]> {
     })
 }
 
-/// One run of runs that overlap or touch, in order of their starts.
+/// Joins runs that overlap or touch, in order of their starts, into one.
 fn join(runs: &[Run]) -> Run {
     let start = runs[0].start;
     let end = runs.iter().map(Run::end).max().unwrap_or(start);

@@ -3,8 +3,8 @@
 //! ```text
 //!   a new block ─> window ─ the oldest leave ─> moka ─ admits or refuses, evicts ─> the disk
 //! ```
-//! A block may be there in part: reads fetch what they need of it (see [`crate::cache::fetch::plan`]), and what is
-//! read later is added.
+//! A block may be held in part: reads fetch the bytes that they need (see [`crate::cache::fetch::plan`]), and bytes of
+//! later reads are added.
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -22,43 +22,44 @@ use super::window::{Leaving, Window};
 use crate::cache::key::BlockKey;
 use crate::metrics::cache::{self as metrics, Eviction};
 
-/// The part of the capacity that is for the window, and at least [`WINDOW_MIN`] where that is not more than
-/// [`WINDOW_SHARE_MAX`]. `cargo bench --bench hit_ratio`: an eighth gains up to 20 points on three traces and loses 2.6
-/// on P3 and 0.6 on Zipf's law; this loses nowhere more than half a point.
+/// Divisor of the capacity for the share of the window, which is at least [`WINDOW_MIN`] as far as [`WINDOW_SHARE_MAX`]
+/// allows. `cargo bench --bench hit_ratio`: an eighth gains up to 20 points on three traces and loses 2.6 on P3 and 0.6
+/// on Zipf's law; this loses nowhere more than half a point.
 const WINDOW_SHARE: u64 = 100;
 const WINDOW_SHARE_MAX: u64 = 6;
-/// Bytes: 64 readers with an object of 100 KB each fit.
+/// Minimum size of the window, in bytes: 64 readers with an object of 100 KB each fit.
 const WINDOW_MIN: u64 = 8 << 20;
-/// Blocks are added to under one of so many locks.
+/// Number of locks under which bytes are added to blocks.
 const STRIPES: usize = 64;
 
-/// Takes what leaves for want of room.
+/// Receiver of evicted blocks.
 type Evicted = Arc<dyn Fn(&BlockKey, &Block) + Send + Sync>;
-/// Takes the names of blocks that are to be offered to the disk soon; `false`: not this time.
+/// Receiver of the keys of blocks to be offered to the disk soon; `false`: it does not take this one.
 type Hot = Box<dyn Fn(&BlockKey) -> bool + Send + Sync>;
 
 pub(crate) struct MemoryTier {
     window: Window,
     main: Moka<BlockKey, Block, RandomState>,
-    /// By the hash of a key: who adds to a block sees what others added.
+    /// Locks by hash of a key: a writer that adds to a block sees the bytes that others added.
     adding: [Mutex<()>; STRIPES],
     stripes: RandomState,
     evicted: Evicted,
-    /// `None`: nothing is written before it leaves.
+    /// Receiver of hot blocks; `None`: no block is written before it is evicted.
     hot: Option<Hot>,
-    /// Bytes as configured, which moka holds to,
+    /// Configured capacity in bytes, which moka enforces,
     full: u64,
-    /// and now: moka's capacity is for its lifetime, so less than that is kept to here.
+    /// and current one: moka's capacity is fixed for its lifetime, so a smaller one is enforced here.
     capacity: AtomicU64,
     /// Bytes inserted since moka last evicted.
     unsettled: AtomicU64,
-    /// So many of them make it evict: by itself it waits for 64 insertions or 300 ms, which may be 64 MiB.
+    /// Inserted bytes after which moka is made to evict: by itself it waits for 64 insertions or 300 ms, which may be
+    /// 64 MiB.
     slack: u64,
 }
 
 impl MemoryTier {
-    /// Holds up to `capacity` bytes, entries' own cost included. What leaves for want of room goes to `evicted`,
-    /// which must not come back here.
+    /// Creates a tier of up to `capacity` bytes, entries' own cost included. Evicted blocks are passed to `evicted`,
+    /// which must not call back here.
     pub(crate) fn new(
         capacity: u64,
         evicted: impl Fn(&BlockKey, &Block) + Send + Sync + 'static,
@@ -91,12 +92,12 @@ impl MemoryTier {
         }
     }
 
-    /// Tells `hot` of each block that is read over while it is here.
+    /// Passes the key of each block that is read again while in memory to `hot`.
     pub(crate) fn with_hot(self, hot: impl Fn(&BlockKey) -> bool + Send + Sync + 'static) -> Self {
         Self { hot: Some(Box::new(hot)), ..self }
     }
 
-    /// The block, for a reader.
+    /// Returns a block for a reader, and counts the read.
     pub(crate) fn get(&self, key: &BlockKey) -> Option<Block> {
         let block = self.find(key)?;
         block.touch();
@@ -104,7 +105,7 @@ impl MemoryTier {
         Some(block)
     }
 
-    /// Has a block offered to the disk soon, once.
+    /// Queues a block to be offered to the disk soon, once.
     pub(crate) fn announce(&self, key: &BlockKey, block: &Block) {
         if let Some(hot) = &self.hot
             && !block.is_offered()
@@ -114,12 +115,12 @@ impl MemoryTier {
         }
     }
 
-    /// Whether something of the block is there. moka counts no read.
+    /// Whether any bytes of the block are in memory. moka counts no read.
     pub(crate) fn has(&self, key: &BlockKey) -> bool {
         self.window.get(key).is_some() || self.main.contains_key(key)
     }
 
-    /// The block, for none of its readers.
+    /// Returns a block without marking it as read.
     pub(crate) fn find(&self, key: &BlockKey) -> Option<Block> {
         // moka counts the read, whether it has the block or not.
         let found = self.main.get(key).or_else(|| self.window.get(key));
@@ -127,15 +128,15 @@ impl MemoryTier {
         found.or_else(|| if self.main.contains_key(key) { self.main.get(key) } else { None })
     }
 
-    /// All blocks, in no order; some twice.
+    /// Returns all blocks, in no order; some may appear twice.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Arc<BlockKey>, Block)> + '_ {
         // In the direction in which they go, so that none is missed.
         let latest = self.window.blocks().into_iter();
         latest.map(|(key, block)| (Arc::new(key), block)).chain(self.main.iter())
     }
 
-    /// Admits bytes of a block, joined to what is there already. `true`: a part of the capacity was inserted since it
-    /// last was, and [`MemoryTier::usage`] is exact again.
+    /// Admits bytes of a block, joined to those already in memory. `true`: `slack` bytes were inserted since the last
+    /// time, and [`MemoryTier::usage`] is exact again.
     pub(crate) fn admit(&self, key: BlockKey, block: Block) -> bool {
         debug_assert!(block.spans().all(|span| span.start >= key.start() && span.end <= key.end()));
         let _adding = self.stripe(&key).lock();
@@ -154,7 +155,7 @@ impl MemoryTier {
         &self.adding[usize::try_from(stripe).expect("below STRIPES")]
     }
 
-    /// The block. moka counts no read where there is none.
+    /// Returns a block; moka counts no read if it has none.
     fn peek(&self, key: &BlockKey) -> Option<Block> {
         let in_window = self.window.get(key);
         in_window.or_else(|| if self.main.contains_key(key) { self.main.get(key) } else { None })
@@ -178,7 +179,7 @@ impl MemoryTier {
         settled
     }
 
-    /// Moves a block from the window to moka, with something else in between.
+    /// Moves a block from the window to moka, and calls `between` in between.
     #[cfg(test)]
     pub(crate) fn move_around(&self, leaving: &Leaving, between: impl FnOnce()) {
         self.insert_main(leaving.key.clone(), leaving.block.clone());
@@ -191,8 +192,8 @@ impl MemoryTier {
         &self.window
     }
 
-    /// A block is in moka by now. It is removed again if it was removed or replaced in the window meanwhile, unless who
-    /// replaced it has put what it became into moka.
+    /// Completes the move of a block to moka. It is removed again if it was removed or replaced in the window
+    /// meanwhile, unless the replacement is in moka already.
     fn has_moved(&self, leaving: &Leaving) {
         if self.window.left(leaving) {
             return;
@@ -223,18 +224,18 @@ impl MemoryTier {
         settles
     }
 
-    /// Weighed bytes in moka, those included that it has not counted yet.
+    /// Returns the weight in moka, including bytes that it has not counted yet.
     fn main_weight_at_most(&self) -> u64 {
         self.main.weighted_size() + self.unsettled.load(Ordering::Relaxed)
     }
 
-    /// Bytes that it may hold: as configured, and now.
+    /// Returns the capacity, in bytes: as configured, and now.
     pub(crate) fn capacity(&self) -> (u64, u64) {
         (self.full, self.capacity.load(Ordering::Relaxed))
     }
 
-    /// Holds up to so many bytes from now on, at most as many as configured. What is too much is evicted, blocks that
-    /// were not read since they came first; while it is shrunk a sixteenth is kept free, so that new blocks come in.
+    /// Sets the capacity, in bytes, at most that configured. Evicts the excess, first blocks that were not read since
+    /// their admission. While the tier is shrunk, a sixteenth is kept free for new blocks.
     pub(crate) fn set_capacity(&self, bytes: u64) {
         let bytes = bytes.min(self.full);
         self.capacity.store(bytes, Ordering::Relaxed);
@@ -270,25 +271,25 @@ impl MemoryTier {
         self.main.invalidate(key);
     }
 
-    /// Does now what moka does later.
+    /// Runs moka's pending evictions and counts now.
     pub(crate) fn settle(&self) {
         self.unsettled.store(0, Ordering::Relaxed);
         self.main.run_pending_tasks();
     }
 
-    /// Weighed bytes, with what is reserved, and number of entries, as far as moka has counted.
+    /// Returns the weight in bytes, reserved bytes included, and the number of entries, as far as moka has counted.
     pub(crate) fn usage(&self) -> (u64, u64) {
         let (bytes, blocks) = self.window.usage();
         (bytes + self.main.weighted_size(), blocks + self.main.entry_count())
     }
 }
 
-/// The part of a capacity that is for the window,
+/// Returns the share of a capacity for the window,
 fn window_share(capacity: u64) -> u64 {
     WINDOW_MIN.min(capacity / WINDOW_SHARE_MAX).max(capacity / WINDOW_SHARE)
 }
 
-/// and that for moka.
+/// and the share for moka.
 fn main_share(capacity: u64) -> u64 {
     capacity - window_share(capacity)
 }

@@ -1,9 +1,8 @@
-//! The admission window in front of the memory tier's policy: the blocks that were fetched last, in the order in
-//! which they came.
+//! The admission window in front of the memory tier's policy: the most recently fetched blocks, in order of arrival.
 //!
-//! W-TinyLFU compares a newcomer with what it would replace, and refuses it when that was read more often. Whoever
-//! comes for a refused block seconds later has it fetched a second time. So a block first spends its time here, where
-//! nothing but younger blocks replaces it, and is compared only then, with the reads that it had meanwhile.
+//! W-TinyLFU compares a newcomer with the entry it would replace, and refuses it if that one was read more often. A
+//! read of a refused block seconds later would fetch it a second time. So a block first enters the window, where only
+//! younger blocks replace it. It is compared when it leaves, with the reads that it had meanwhile.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,7 +12,7 @@ use parking_lot::Mutex;
 use super::block::Block;
 use crate::cache::key::BlockKey;
 
-/// First in, first out: reads do not change the order, so that they are counted by the policy alone.
+/// A first-in, first-out queue of blocks: reads do not change the order, so that only the policy counts them.
 #[derive(Default)]
 pub(crate) struct Window {
     state: Mutex<State>,
@@ -22,11 +21,11 @@ pub(crate) struct Window {
 #[derive(Default)]
 struct State {
     blocks: HashMap<BlockKey, Held, RandomState>,
-    /// Oldest first. An entry whose number is not the block's is void.
+    /// Blocks in order of arrival, oldest first. An entry whose number is not the block's is void.
     order: VecDeque<(u64, BlockKey)>,
     /// Weight of the blocks that are not leaving.
     bytes: u64,
-    /// Most weight.
+    /// Maximum weight.
     limit: u64,
     last_number: u64,
 }
@@ -34,7 +33,7 @@ struct State {
 struct Held {
     number: u64,
     block: Block,
-    /// It is on its way to the policy, and readable until it is there.
+    /// Whether it is on its way to the policy, and readable until it is there.
     leaving: bool,
 }
 
@@ -46,7 +45,7 @@ pub(crate) struct Leaving {
 }
 
 impl Window {
-    /// Holds blocks of up to `limit` bytes, their entries' cost included.
+    /// Creates a window for blocks of up to `limit` bytes, their entries' cost included.
     pub(crate) fn new(limit: u64) -> Self {
         let window = Self::default();
         window.state.lock().limit = limit;
@@ -57,7 +56,7 @@ impl Window {
         self.state.lock().blocks.get(key).map(|held| held.block.clone())
     }
 
-    /// Takes a block, in the place of an older one of this key; returns those that have to leave for it.
+    /// Adds a block, which replaces an older one of the same key; returns the blocks that have to leave for it.
     pub(crate) fn push(&self, key: BlockKey, block: Block) -> Vec<Leaving> {
         let mut state = self.state.lock();
         state.last_number += 1;
@@ -69,7 +68,8 @@ impl Window {
         state.overflow()
     }
 
-    /// The policy has a block that left. `false`: it was removed or replaced meanwhile, and the policy must not keep it.
+    /// Notes that the policy has a block that left. `false`: it was removed or replaced meanwhile, and the policy must
+    /// drop it.
     pub(crate) fn left(&self, leaving: &Leaving) -> bool {
         let mut state = self.state.lock();
         let is_same = state.blocks.get(&leaving.key).is_some_and(|h| h.number == leaving.number);
@@ -79,21 +79,21 @@ impl Window {
         is_same
     }
 
-    /// Removes a block, be it on its way to the policy.
+    /// Removes a block, even one on its way to the policy.
     pub(crate) fn remove(&self, key: &BlockKey) {
         let mut state = self.state.lock();
         let removed = state.blocks.remove(key);
         state.discount(removed.as_ref());
     }
 
-    /// Holds so many bytes from now on; returns the blocks that have to leave.
+    /// Sets the limit, in bytes; returns the blocks that have to leave.
     pub(crate) fn set_limit(&self, limit: u64) -> Vec<Leaving> {
         let mut state = self.state.lock();
         state.limit = limit;
         state.overflow()
     }
 
-    /// All blocks, oldest first.
+    /// Returns all blocks, oldest first.
     pub(crate) fn blocks(&self) -> Vec<(BlockKey, Block)> {
         let state = self.state.lock();
         let block = |(number, key): &(u64, BlockKey)| {
@@ -105,7 +105,7 @@ impl Window {
         leaving.chain(state.order.iter().filter_map(block)).collect()
     }
 
-    /// Weight of what is not leaving, and number of blocks.
+    /// Returns the weight of the blocks that are not leaving, and the number of all blocks.
     pub(crate) fn usage(&self) -> (u64, u64) {
         let state = self.state.lock();
         (state.bytes, state.blocks.len() as u64)

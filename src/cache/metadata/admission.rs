@@ -1,4 +1,4 @@
-//! Admission of metadata that the origin's answers bring, and of absences that its failures show.
+//! Admission of metadata from the origin's responses, and of absences from its failures.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::metrics::cache::InvalidationCause;
 use crate::origin::OriginError;
 use crate::s3::{ObjectId, ObjectMeta};
 
-/// Admits metadata to memory, unless an invalidation came since it was asked for.
+/// Admits metadata to memory, unless it was invalidated since it was requested.
 pub(in crate::cache) struct MetadataAdmission {
     objects: Arc<ObjectTiers>,
     lists: Arc<Lists>,
@@ -31,8 +31,8 @@ impl MetadataAdmission {
         Self { objects, lists, invalidation }
     }
 
-    /// Admits metadata that came with bytes. Another version than the one known means that the object changed
-    /// between two answers, and nobody can say which is newer: then both are forgotten.
+    /// Admits metadata that came with bytes. If another version is cached, the object changed between two responses,
+    /// and it is unknown which is newer: both are dropped.
     pub(in crate::cache) fn admit_opened(
         &self,
         id: &ObjectId,
@@ -54,7 +54,7 @@ impl MetadataAdmission {
         self.admit(id, Entry::new(known, since, generation));
     }
 
-    /// Takes in where a part of what is known lies, by an answer for the part.
+    /// Adds the range of a part to cached metadata, from the response for the part.
     pub(in crate::cache) fn admit_part(
         &self,
         id: &ObjectId,
@@ -76,7 +76,7 @@ impl MetadataAdmission {
         });
     }
 
-    /// Takes in what a HEAD brought: it replaces all that is stored (R10). The same version keeps its blocks;
+    /// Admits the metadata of a HEAD, which replaces all that is cached (R10). The same version keeps its blocks;
     /// another raises the generation, so that fetches of the old one are not admitted.
     pub(in crate::cache) fn admit_head(
         &self,
@@ -115,7 +115,7 @@ impl MetadataAdmission {
         Ok(Confirmed { meta, since })
     }
 
-    /// Takes in what a failure teaches: an absence, a denial (both drop what is stored), or nothing.
+    /// Applies a failure of a request: an absence or a denial, which both drop the cached metadata, or nothing.
     pub(in crate::cache) fn admit_failure(
         &self,
         id: &ObjectId,
@@ -147,12 +147,13 @@ impl MetadataAdmission {
         }
     }
 
-    /// The object's answers are to be streamed through for a while.
+    /// Marks an object uncacheable for a while, so that it is streamed through.
     pub(in crate::cache) fn admit_uncacheable(&self, id: &ObjectId, generation: Generation) {
         self.admit(id, Entry::new(Known::Uncacheable, Moment::now(), generation));
     }
 
-    /// What was known is no longer so: fetches of it are not admitted any more.
+    /// Replaces an entry by a different one, and raises the generation, so that fetches of the old version are not
+    /// admitted.
     fn replace(&self, id: &ObjectId, generation: Generation, since: Moment, known: Known) {
         let replaced = self.objects.generations.replace(id, generation, |generation| {
             let mut entry = Entry::new(known, since, generation);
@@ -195,7 +196,7 @@ impl MetadataAdmission {
         }
     }
 
-    /// Whether the disk is to know again what it knew of a doubted entry.
+    /// Whether the record on disk of a stale entry was voided, and has to be rewritten.
     fn was_stale_on_disk(&self, id: &ObjectId, old: &Entry) -> bool {
         old.stale == (StaleMark::Yes { on_disk: true })
             || !self.objects.generations.epoch_is_current(old.generation)

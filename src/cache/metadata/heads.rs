@@ -22,10 +22,10 @@ use crate::cache::invalidate::sync::Mutex;
 use crate::origin::OriginError;
 use crate::s3::{ObjectId, ObjectMeta, PartNumber};
 
-/// Which request may answer a reader.
+/// The requests that may answer a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache) enum Join {
-    /// The one in flight, too.
+    /// Also the one in flight.
     UnderWay,
     /// Only one that is sent from now on.
     Next,
@@ -35,36 +35,36 @@ pub(in crate::cache) enum Join {
 #[derive(Debug, Clone)]
 pub(in crate::cache) struct Confirmed {
     pub meta: Arc<ObjectMeta>,
-    /// Before the request was sent.
+    /// A moment before the request was sent.
     pub since: Moment,
 }
 
 pub(in crate::cache) type HeadAnswer = Result<Confirmed, Arc<OriginError>>;
 type AnswerSender = watch::Sender<Option<HeadAnswer>>;
 pub(in crate::cache) type AnswerReceiver = watch::Receiver<Option<HeadAnswer>>;
-/// An object or a part of it, and the generation in which it is asked for.
+/// An object or a part of it, and the generation in which it is requested.
 pub(in crate::cache) type Question = (ObjectId, Option<PartNumber>, Generation);
 
 struct Queue {
     in_flight: AnswerSender,
-    /// When the request in flight was sent.
+    /// Time at which the request in flight was sent.
     since: Instant,
     next: Option<AnswerSender>,
 }
 
-/// All HEAD requests in flight. A clone is the same table.
+/// All HEAD requests in flight. Clones share the table.
 #[derive(Default, Clone)]
 pub(in crate::cache) struct Heads {
     queues: Arc<Mutex<HashMap<Question, Queue>>>,
 }
 
 impl Heads {
-    /// Requests that are in flight.
+    /// Returns the number of requests in flight.
     pub(in crate::cache) fn len(&self) -> usize {
         self.queues.lock().len()
     }
 
-    /// For how long a request for an object is in flight.
+    /// Returns the time since the request in flight for an object was sent, if there is one.
     pub(in crate::cache) fn waited_for(
         &self,
         id: &ObjectId,
@@ -79,7 +79,7 @@ impl Heads {
         self.queues.lock().is_empty()
     }
 
-    /// Joins a queue, or opens one; then the lease is returned, and its holder must serve it.
+    /// Joins a queue, or opens one. In that case it returns a lease, whose holder must serve the queue.
     pub(in crate::cache) fn enter(
         &self,
         question: Question,
@@ -112,7 +112,7 @@ pub(in crate::cache) async fn wait(mut answer: AnswerReceiver) -> HeadAnswer {
 pub(in crate::cache) struct Lease {
     heads: Heads,
     question: Question,
-    /// Its queue is out of the table; the one that may be there now is another's.
+    /// Whether its queue was removed from the table; one that may be there now belongs to another lease.
     ended: bool,
 }
 
@@ -148,7 +148,7 @@ impl Lease {
 }
 
 impl Drop for Lease {
-    /// A worker that panics or is shut down takes its queue with it.
+    /// Removes the queue of a worker that panics or is shut down.
     fn drop(&mut self) {
         if !self.ended {
             self.heads.queues.lock().remove(&self.question);

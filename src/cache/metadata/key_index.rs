@@ -1,6 +1,6 @@
-//! Index of cached metadata by bucket, in the order of keys: a listing is compared with it in one pass (R34).
+//! Index of cached metadata by bucket, in key order: a listing is compared with it in one pass (R34).
 //!
-//! It holds names and fingerprints, no entries. A name leaves with its entry.
+//! It holds ids and fingerprints, not entries. An id is removed with its entry.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +19,7 @@ const SHARDS: usize = 16;
 
 pub(in crate::cache) type Bucket = (Realm, BucketName);
 
-/// Ordered by key; never of a version, nor with a payer.
+/// An id ordered by key; never one with a version, nor of a requester that pays.
 #[derive(Clone)]
 struct ByKey(ObjectId);
 
@@ -55,28 +55,28 @@ impl Borrow<str> for ByKey {
     }
 }
 
-/// A cached object and the fingerprint of what is known of it; 0: compare with its entry.
+/// A cached object and the fingerprint of its entry; 0: compare with the entry itself.
 pub(in crate::cache) type Indexed = (ObjectId, u64);
 
 struct Name {
     fingerprint: u64,
-    /// Address of the entry that was inserted last.
+    /// Address of the last inserted entry.
     entry: usize,
 }
 
 struct Names {
     by_key: BTreeMap<ByKey, Name>,
-    /// When anything else was learned of an object than was known of it.
+    /// Time of the last insertion that changed what was known of an object.
     changed: Instant,
 }
 
 type Shard = HashMap<Bucket, Names, RandomState>;
 
-/// Names of all buckets.
+/// The ids of all buckets.
 #[derive(Default)]
 pub(in crate::cache) struct KeyIndex {
     shards: [Mutex<Shard>; SHARDS],
-    /// Objects are cached that a requester paid for.
+    /// Whether objects are cached that a requester paid for.
     pays: AtomicBool,
 }
 
@@ -122,13 +122,13 @@ impl KeyIndex {
         }
     }
 
-    /// The ids under which the object `id` may be cached.
+    /// Returns the ids under which the object `id` may be cached.
     pub(in crate::cache) fn ids(&self, id: &ObjectId) -> impl Iterator<Item = ObjectId> {
         let paid = self.pays.load(Ordering::Relaxed).then(|| id.paid());
         std::iter::once(id.clone()).chain(paid)
     }
 
-    /// The first `most` names of a bucket from the key `from` on.
+    /// Returns the first `most` ids of a bucket from the key `from` on.
     pub(in crate::cache) fn next(
         &self,
         bucket: &Bucket,
@@ -141,7 +141,8 @@ impl KeyIndex {
         names.map(|(key, name)| (key.0.clone(), name.fingerprint)).collect()
     }
 
-    /// When anything else was learned of an object of a bucket than was known of it; `None`: nothing is cached.
+    /// Returns the time of the last insertion that changed what was known of an object of the bucket; `None`: nothing
+    /// is cached.
     pub(in crate::cache) fn changed(&self, bucket: &Bucket) -> Option<Instant> {
         let shard = self.shard(ObjectId::hash_bucket(&bucket.0, &bucket.1)).lock();
         shard.get(bucket).map(|names| names.changed)

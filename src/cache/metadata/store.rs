@@ -1,8 +1,8 @@
-//! What is known of objects: metadata with the moment it was learned, absences, and what must not be cached.
+//! Metadata cache: metadata with the moment it was learned, absences, and uncacheable objects.
 //!
-//! Nothing here expires by itself: an entry says when it was learned, and the reader's policy says whether that
-//! is fresh enough. So one entry serves rules of different strictness, and a stale one is at hand when the
-//! origin is not (R14).
+//! No entry expires by itself: it records when it was learned, and the reader's policy decides whether that is fresh
+//! enough. So one entry serves rules of different strictness, and a stale one is available when the origin is not
+//! (R14).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,21 +21,21 @@ use crate::cache::key::ObjectVersion;
 use crate::metrics::cache::{Eviction, evicted};
 use crate::s3::{BucketName, ObjectId, ObjectKey, ObjectMeta, Realm, S3Error, VersionId};
 
-/// What an entry costs beside its headers, its name in the index included.
+/// Cost of an entry in addition to its headers, in bytes, its name in the index included.
 const ENTRY_OVERHEAD: usize = 700;
-/// What a part that is known costs beside its checksums.
+/// Cost of a known part in addition to its checksums, in bytes.
 const PART_OVERHEAD: usize = 80;
 
-/// Which request taught us that an object is not there (R12).
+/// The kind of request that showed that an object is absent (R12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache) enum LearnedBy {
-    /// Its 404 carries no code, so it answers only HEAD.
+    /// A HEAD: its 404 carries no error code, so it answers only HEAD.
     Head,
-    /// Its body said `NoSuchKey`.
+    /// A GET, whose body said `NoSuchKey`.
     Get,
 }
 
-/// What is known of one object.
+/// The known state of an object.
 #[derive(Debug, Clone)]
 pub(in crate::cache) enum Known {
     Object {
@@ -46,20 +46,20 @@ pub(in crate::cache) enum Known {
         error: Arc<S3Error>,
         by: LearnedBy,
     },
-    /// Its answers are streamed through (R2, R13).
+    /// Responses are streamed through (R2, R13).
     Uncacheable,
 }
 
-/// What is known of one object, and since when.
+/// An entry of the metadata cache: the known state of an object, and the moment it was learned.
 #[derive(Debug, Clone)]
 pub(in crate::cache) struct Entry {
     pub known: Known,
-    /// Before the request that taught it was sent.
+    /// A moment before the request that brought it was sent.
     pub since: Moment,
     pub generation: Generation,
-    /// It comes from disk: events may have been missed since (R11).
+    /// Whether it was recalled from disk: events may have been missed since (R11).
     pub recalled: bool,
-    /// It was said to have changed since it was learned.
+    /// Mark of an entry whose object may have changed since it was learned.
     pub stale: StaleMark,
     /// Fingerprint of the evidence that made it stale; 0: none (R34).
     pub contradicted: u64,
@@ -67,12 +67,12 @@ pub(in crate::cache) struct Entry {
     pub refuted: [u64; 2],
 }
 
-/// Whether what is known must be confirmed by the origin before it is served, however young it is (R10).
+/// Whether an entry must be revalidated before it is served, however young it is (R10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache) enum StaleMark {
     No,
     Yes {
-        /// The disk knew it, too, and is to know it again once it is confirmed.
+        /// Whether the disk had a record, which is rewritten once the entry is confirmed.
         on_disk: bool,
     },
 }
@@ -90,7 +90,7 @@ impl Entry {
         }
     }
 
-    /// Takes over which evidence is refuted, if this confirms what `old` says.
+    /// Inherits the refuted evidence of `old`, if this entry confirms it.
     pub(in crate::cache) fn inherit(&mut self, old: &Self) {
         let same = match (&self.known, &old.known) {
             (Known::Object { meta, .. }, Known::Object { meta: old, .. }) => meta.same_version(old),
@@ -109,7 +109,7 @@ impl Entry {
         self.stale != StaleMark::No
     }
 
-    /// The object's, if it is there.
+    /// Returns the metadata of the object, if it exists.
     pub(in crate::cache) fn meta(&self) -> Option<&Arc<ObjectMeta>> {
         match &self.known {
             Known::Object { meta, .. } => Some(meta),
@@ -117,7 +117,7 @@ impl Entry {
         }
     }
 
-    /// Whether it is known to be of the version that `id` names.
+    /// Whether the entry is known to be of the version `id`.
     pub(in crate::cache) fn is_of(&self, id: &VersionId) -> bool {
         let version = self.meta().and_then(|meta| meta.version_id.as_ref());
         version.is_some_and(|known| known == id.as_str())
@@ -126,21 +126,21 @@ impl Entry {
 
 /// The unit of weights, in bytes: moka counts in 32 bits.
 const UNIT: u32 = 64;
-/// After so many insertions the ballast is made the most recent entry again.
+/// Number of insertions after which the ballast is made the most recent entry again.
 const BALLAST_EVERY: u64 = 16;
 
-/// Entries by object, the least recently used leave first.
+/// Entries by object, with LRU eviction.
 ///
-/// moka's capacity is for its lifetime. What is not to be used of it now is taken by one entry without content, the
+/// moka's capacity is fixed for its lifetime. The part not to be used now is taken by one entry without content, the
 /// ballast, which is kept the most recent one.
 pub(in crate::cache) struct MetaCache {
     entries: Moka<ObjectId, Held, RandomState>,
     index: Arc<KeyIndex>,
-    /// Bytes that moka holds to,
+    /// moka's capacity, in bytes,
     full: u64,
     /// the ballast's weight, in units,
     ballast: Mutex<u32>,
-    /// its name,
+    /// its id,
     ballast_id: ObjectId,
     /// and the insertions so far.
     inserted: AtomicU64,
@@ -162,7 +162,7 @@ impl Held {
 }
 
 impl MetaCache {
-    /// Holds entries of up to `capacity` bytes, and later up to `full`.
+    /// Creates a cache of `capacity` bytes, which can be raised up to `full`.
     pub(in crate::cache) fn new(capacity: u64, full: u64, departures: Arc<Departures>) -> Self {
         let index = Arc::<KeyIndex>::default();
         let names = index.clone();
@@ -203,12 +203,12 @@ impl MetaCache {
         self.entries.get(id)?.entry()
     }
 
-    /// The names of entries in the order of their keys.
+    /// Returns the index of entries in key order.
     pub(in crate::cache) fn index(&self) -> &KeyIndex {
         &self.index
     }
 
-    /// All entries, in no order.
+    /// Returns all entries, in no order.
     pub(in crate::cache) fn iter(&self) -> impl Iterator<Item = (Arc<ObjectId>, Arc<Entry>)> + '_ {
         self.entries.iter().filter_map(|(id, held)| Some((id, held.entry()?)))
     }
@@ -228,7 +228,7 @@ impl MetaCache {
         self.entries.invalidate(id);
     }
 
-    /// Holds entries of up to so many bytes from now on. What is too much is evicted.
+    /// Sets the capacity, in bytes, and evicts the excess.
     pub(in crate::cache) fn set_capacity(&self, bytes: u64) {
         let weight = self.full.saturating_sub(bytes) / u64::from(UNIT);
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
@@ -244,12 +244,12 @@ impl MetaCache {
         }
     }
 
-    /// Does now what moka does later.
+    /// Runs moka's pending evictions and counts now.
     pub(in crate::cache) fn settle(&self) {
         self.entries.run_pending_tasks();
     }
 
-    /// Weighed bytes and number of entries, as far as moka has counted.
+    /// Returns the weight in bytes and the number of entries, as far as moka has counted.
     pub(in crate::cache) fn usage(&self) -> (u64, u64) {
         let ballast = u64::from(*self.ballast.lock());
         let weight = self.entries.weighted_size().saturating_sub(ballast);
@@ -257,7 +257,7 @@ impl MetaCache {
     }
 }
 
-/// No object's name: no origin's realm is of this address.
+/// Returns the id of the ballast, which is no object's: no origin's realm has this address.
 fn ballast_id() -> ObjectId {
     let bucket = BucketName::new("ballast").expect("a bucket's name");
     let key = ObjectKey::new("ballast").expect("a key");

@@ -27,15 +27,15 @@ impl Default for FailoverConfig {
     }
 }
 
-/// The same of a rule in force.
+/// The failover of a rule in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failover {
     /// Name of the other origin.
     pub origin: String,
-    /// The bucket there; `None`: the one of the client's name.
+    /// The bucket there; `None`: the name that clients use.
     pub bucket: Option<BucketName>,
     pub lag: Duration,
-    /// The rule has the origin asked before each read; else only a client that demands the current state has.
+    /// Whether the rule revalidates before each read; else only for clients that demand the current state.
     pub revalidates: bool,
 }
 

@@ -10,7 +10,7 @@ use crate::s3::{BucketName, ObjectKey};
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyGlob {
     bucket: BucketName,
-    /// Over keys: a bucket's name has no special character, so that it matches as `bucket/glob` would.
+    /// The glob over keys. A bucket's name has no special character, so that it matches as `bucket/glob` would.
     glob: Arc<Glob>,
 }
 
@@ -33,7 +33,7 @@ impl KeyGlob {
         self.glob.as_str()
     }
 
-    /// What every key that matches begins with.
+    /// Returns the literal prefix of every matching key.
     pub(in crate::cache) fn prefix(&self) -> &str {
         self.glob.literal()
     }

@@ -1,7 +1,8 @@
-//! Which rule holds for a key: the first whose pattern matches `bucket/key`; and which rules events are trusted for.
+//! The rule for a key, which is the first whose pattern matches `bucket/key`, and the rules whose events are trusted.
 //!
-//! The rules can be replaced while reads are under way: a read takes its [`Policy`] from one set and keeps it to its end.
-//! Cached entries say only when they were learned, so that the next read of them obeys the rules of then.
+//! The rules can be replaced while reads are under way: a read takes its [`Policy`] from one set and keeps it to its
+//! end. Cached entries record only when they were learned, so that each read of them obeys the rules in force at its
+//! start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use crate::metrics::traffic::{self, Traffic};
 use crate::s3::{BucketName, ObjectId, ObjectKey, VersionId, spelling};
 
 struct Rule {
-    /// As it is written.
+    /// The pattern as written.
     text: String,
     traffic: &'static Traffic,
     freshness: Freshness,
@@ -37,26 +38,26 @@ struct Rule {
     since: Option<Moment>,
 }
 
-/// The rule that holds for an object.
+/// The rule that matches an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MatchedRule {
-    /// From 1, in the order of `rules`.
+    /// Index from 1, in the order of `rules`.
     pub number: usize,
     pub of: usize,
     /// Its pattern.
     #[serde(rename = "match")]
     pub pattern: String,
     pub freshness: Freshness,
-    /// Why it is this one.
+    /// The reason for the match, in words.
     pub because: String,
 }
 
 /// All rules, in order.
 struct RuleSet {
     ordered: Vec<Rule>,
-    /// Of their patterns.
+    /// Matcher of their patterns.
     first_match: FirstMatch,
-    /// Which set it is: what is trusted by the numbers of one is not by those of another.
+    /// Number of the set: trust in rules of one set does not carry over to another by their indexes.
     number: u64,
 }
 
@@ -64,7 +65,7 @@ struct RuleSet {
 pub struct Rules {
     current: ArcSwap<RuleSet>,
     trust: Trust,
-    /// The origin compares keys byte by byte.
+    /// Whether the origin compares keys byte by byte.
     exact_keys: AtomicBool,
 }
 
@@ -96,13 +97,13 @@ impl RuleSet {
         Ok(Self { ordered, first_match: FirstMatch::new(globs), number: 0 })
     }
 
-    /// The number of rules at the beginning that have the same keys in both sets: those with the same patterns.
+    /// Returns the number of leading rules with the same patterns, and so the same keys, in both sets.
     fn same_keys(&self, other: &Self) -> usize {
         let pairs = self.ordered.iter().zip(&other.ordered);
         pairs.take_while(|(one, other)| one.text == other.text).count()
     }
 
-    /// The set after `old`.
+    /// Returns this set as the successor of `old`.
     fn after(mut self, old: &Self) -> Self {
         self.number = old.number + 1;
         let (same, now) = (self.same_keys(old), Moment::now());
@@ -134,13 +135,13 @@ impl RuleSet {
 
 impl Rules {
     /// # Errors
-    /// The pattern that is not a glob, and why.
+    /// The first pattern that is not a valid glob.
     pub fn new(configs: &[RuleConfig]) -> Result<Self, InvalidGlob> {
         let current = ArcSwap::from_pointee(RuleSet::new(configs)?);
         Ok(Self { current, trust: Trust::default(), exact_keys: AtomicBool::new(false) })
     }
 
-    /// The same for an origin that is known to take no key for another: no key [is ambiguous](spelling::is_ambiguous).
+    /// Sets whether the origin is known to compare keys exactly: then no key [is ambiguous](spelling::is_ambiguous).
     #[must_use]
     pub fn with_exact_keys(self, exact_keys: bool) -> Self {
         self.set_exact_keys(exact_keys);
@@ -152,12 +153,12 @@ impl Rules {
         self.exact_keys.store(exact_keys, Ordering::Release);
     }
 
-    /// Puts other rules into force, for each read that begins from now on. What is cached obeys them at once.
+    /// Replaces the rules for each read that begins from now on. Cached entries obey them at once.
     ///
     /// Events stay trusted for rules that have the same keys and freshness as before.
     ///
     /// # Errors
-    /// The pattern that is not a glob, and why; the rules stay as they are.
+    /// The first pattern that is not a valid glob; the rules stay as they are.
     pub fn replace(&self, configs: &[RuleConfig]) -> Result<(), InvalidGlob> {
         let new = RuleSet::new(configs)?;
         let ended = self.trust.renumber(|| {
@@ -177,13 +178,13 @@ impl Rules {
         !self.exact_keys.load(Ordering::Acquire) && spelling::is_ambiguous(key)
     }
 
-    /// Whether any rule has lists kept.
+    /// Whether any rule has listings cached.
     pub fn keep_lists(&self) -> bool {
         self.current.load().ordered.iter().any(|rule| rule.lists.is_some())
     }
 
-    /// For how long a list of the keys under `prefix` is kept: the first rule that matches it as it would a key.
-    /// `None` also for a prefix that a server may take for another, whose changes would not be noticed.
+    /// Returns how long a listing of the keys under `prefix` is cached, by the first rule that matches the prefix as a
+    /// key. `None` also for a prefix that a server may take for another, whose changes would not be noticed.
     pub fn lists(&self, bucket: &BucketName, prefix: &str) -> Option<Duration> {
         if self.is_ambiguous(prefix) {
             return None;
@@ -192,11 +193,11 @@ impl Rules {
         rules.ordered[rules.first_match.find(bucket.as_str(), prefix)?].lists
     }
 
-    /// The policy for a read of `id`; `None` when its rule is `bypass`.
+    /// Returns the policy for a read of `id`; `None` if its rule is `bypass`.
     ///
-    /// A version is kept as the object is: its bytes cannot change, but it can be deleted, and its tags and locks
-    /// can be set. The version `null` can be written, under any rule, and so can an object whose key
-    /// is ambiguous, by another key: the origin is asked before every answer.
+    /// A version is cached as the object is: its bytes cannot change, but it can be deleted, and its tags and locks can
+    /// be set. The version `null` can be overwritten, and an object with an ambiguous key can be overwritten by another
+    /// key: under any rule, both are revalidated before every response.
     pub fn policy(&self, id: &ObjectId, no_cache: bool) -> Option<Policy> {
         let rules = self.current.load();
         let (index, rule) = rules.rule(id.bucket(), id.key())?;
@@ -220,17 +221,17 @@ impl Rules {
         Some(if demand { policy } else { policy.with_stale(*stale) })
     }
 
-    /// Where a key is read while its origin is down.
+    /// Returns the failover for reads of a key while its origin is down.
     pub fn failover(&self, bucket: &BucketName, key: &ObjectKey) -> Option<Failover> {
         self.current.load().rule(bucket, key)?.1.failover.clone()
     }
 
-    /// The counters of the rule for a key.
+    /// Returns the counters of the rule for a key.
     pub fn traffic(&self, bucket: &BucketName, key: &ObjectKey) -> Option<&'static Traffic> {
         Some(self.current.load().rule(bucket, key)?.1.traffic)
     }
 
-    /// Which rule holds for a key, and why.
+    /// Returns the rule for a key, with the reason for the match.
     ///
     /// # Panics
     /// Without a rule that matches everything, which a checked configuration has.
@@ -250,17 +251,17 @@ impl Rules {
         }
     }
 
-    /// Whether any rule has what was created read ahead.
+    /// Whether any rule has new objects prefetched.
     pub fn prefetches(&self) -> bool {
         self.current.load().ordered.iter().any(|rule| rule.prefetch.is_some())
     }
 
-    /// What of an object is read as soon as it was created.
+    /// Returns the prefetch configuration for an object that was created.
     pub fn prefetch(&self, bucket: &BucketName, key: &ObjectKey) -> Option<PrefetchConfig> {
         self.current.load().rule(bucket, key)?.1.prefetch
     }
 
-    /// An event of this key was applied, soon enough after it happened: others of its rule in its bucket will be.
+    /// Notes that an event of this key was applied in time, which proves that events of its rule in its bucket arrive.
     pub fn prove(&self, bucket: &BucketName, key: &ObjectKey) {
         let rules = self.current.load();
         if let Some((index, rule)) = rules.rule(bucket, key)
@@ -271,19 +272,19 @@ impl Rules {
         }
     }
 
-    /// Events of this bucket come too late, or not at all: until there is new proof nothing of it is trusted.
+    /// Ends the trust in events of a bucket, which arrive too late or not at all, until there is new proof.
     pub fn distrust(&self, bucket: &BucketName, why: &str) {
         let ended = self.trust.end(|_, of| of == bucket);
         self.current.load().say(&ended, why);
     }
 
-    /// As [`Rules::distrust`], of every bucket.
+    /// As [`Rules::distrust`], for every bucket.
     pub fn distrust_all(&self, why: &str) {
         let ended = self.trust.end(|_, _| true);
         self.current.load().say(&ended, why);
     }
 
-    /// A canary of this key did not come back.
+    /// Ends the trust in the rule of a key whose canary did not come back.
     pub fn distrust_rule(&self, bucket: &BucketName, key: &ObjectKey, why: &str) {
         let rules = self.current.load();
         if let Some((index, _)) = rules.rule(bucket, key) {
@@ -292,13 +293,13 @@ impl Rules {
         }
     }
 
-    /// What was not proven for too long is not trusted any more. To be called now and then: it is not served in
-    /// the meantime either, this says so.
+    /// Ends the trust in rules without recent proof, and logs it. Call it periodically; reads do not trust expired
+    /// proof in the meantime either.
     pub fn expire_trust(&self) {
         self.current.load().say(&self.trust.expire(), "no event came for too long");
     }
 
-    /// A receiver lost its connection; nothing is trusted before [`Rules::receiver_back`].
+    /// Notes that a receiver lost its connection; no events are trusted before [`Rules::receiver_back`].
     pub fn receiver_lost(&self, why: &str) {
         if self.trust.receiver_lost() > 0 {
             log::warn!(
@@ -307,12 +308,12 @@ impl Rules {
         }
     }
 
-    /// It has it again.
+    /// Notes that a receiver has its connection again.
     pub fn receiver_back(&self) {
         self.trust.receiver_back();
     }
 
-    /// Each rule that trusts events, and the buckets that it is trusted in now.
+    /// Returns each rule that uses events, with the buckets in which it is trusted now.
     pub fn trusted(&self) -> Vec<(String, Vec<BucketName>)> {
         let rules = self.current.load();
         let pairs = self.trust.pairs(rules.number);

@@ -1,4 +1,4 @@
-//! What the configuration says of a key: the first rule that matches it, and the freshness that follows.
+//! Rules of the configuration: the first that matches a key, and the freshness that follows from it.
 
 pub(in crate::cache) mod failover;
 pub(in crate::cache) mod key_glob;

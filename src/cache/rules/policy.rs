@@ -1,4 +1,4 @@
-//! How fresh is fresh enough, for one read.
+//! Freshness policy of one read.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::metrics::traffic::Traffic;
 use crate::origin::{Asked, Class};
 use crate::s3::ObjectMeta;
 
-/// What may not be cached is remembered as such for so long after the last answer that said so: to find that out again
-/// costs a read a second request. What streams through meanwhile is judged by each answer.
+/// Time for which an object is remembered as uncacheable after the last response that said so, since finding it out
+/// again costs a second request. Each response that streams through meanwhile is reconsidered.
 pub(in crate::cache) const UNCACHEABLE: Duration = Duration::from_hours(1);
 
 /// A rule, and what the client demands, as one read sees them.
@@ -19,19 +19,19 @@ pub(in crate::cache) const UNCACHEABLE: Duration = Duration::from_hours(1);
 pub struct Policy {
     /// Counters of the rule.
     pub rule: Option<&'static Traffic>,
-    /// Metadata older than this is asked for again; `None`: never.
+    /// Freshness lifetime of metadata; `None`: unlimited.
     pub ttl: Option<Duration>,
-    /// What is older is still believed, up to an age, when events would have told (R26).
+    /// Longer freshness lifetime while events are proven to arrive (R26).
     pub(in crate::cache) trusted: Option<Trusted>,
-    /// The origin is asked before every answer: `revalidate`, or the client's `no-cache` (R7).
+    /// Whether to revalidate before every response: `revalidate`, or the client's `no-cache` (R7).
     pub demand: bool,
     /// Whether metadata that is older than its ttl may be served (R14).
     pub(in crate::cache) stale: Staleness,
-    /// How long an absence is believed (R12).
+    /// Freshness lifetime of an absence (R12).
     pub negative: Duration,
-    /// `no-store` and `private` objects are not cached (R13).
+    /// Whether `no-store` and `private` objects are not cached (R13).
     pub obey_no_store: bool,
-    /// `no-cache` and `max-age=0` objects are confirmed before each answer (R13).
+    /// Whether `no-cache` and `max-age=0` objects are revalidated before each response (R13).
     pub(in crate::cache) obey_no_cache: bool,
     /// Moment from which the rule has held for this object; `None`: since the start.
     pub(in crate::cache) in_force: Option<Moment>,
@@ -40,12 +40,12 @@ pub struct Policy {
     pub(in crate::cache) verify_hits: SampleRate,
 }
 
-/// How the bytes that a read needs are fetched.
+/// Parameters of the fetches of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache) struct Fetching {
-    /// They are compared with the checksums that the origin announces.
+    /// Whether bytes are compared with the checksums that the origin announces.
     pub verify_checksums: bool,
-    /// No client waits for them.
+    /// Whether no client waits for the bytes.
     pub is_background: bool,
 }
 
@@ -56,17 +56,17 @@ impl Default for Fetching {
 }
 
 impl Fetching {
-    /// How urgent a read is for which so many bytes are fetched.
+    /// Returns the priority class of a read that fetches `bytes`.
     pub(in crate::cache) fn class(self, bytes: u64) -> Class {
         if self.is_background { Class::Background } else { Class::of_read(bytes) }
     }
 
-    /// How urgent what is read ahead is.
+    /// Returns the priority class of read-ahead.
     pub(in crate::cache) fn class_ahead(self) -> Class {
         if self.is_background { Class::Background } else { Class::ReadAhead }
     }
 
-    /// How urgent the first request of a read is.
+    /// Returns the priority class of the first request of a read.
     pub(in crate::cache) fn class_of(self, asked: &Asked) -> Class {
         self.class(match asked {
             Asked::Range(range) => range.end - range.start,
@@ -76,23 +76,23 @@ impl Fetching {
     }
 }
 
-/// What may be served of what is older than its ttl; nothing by default.
+/// Limits for serving stale metadata; none is served by default.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::cache) struct Staleness {
-    /// How much older it may be while the origin fails.
+    /// Maximum staleness while the origin fails.
     pub max: Duration,
-    /// How long the origin is waited for before.
+    /// Wait for the origin before stale metadata is served.
     pub after: Duration,
-    /// How much older it may be without waiting for the origin.
+    /// Maximum staleness for serving without waiting for the origin.
     pub while_revalidate: Duration,
 }
 
-/// Events are proven to come.
+/// Proof that events arrive.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cache) struct Trusted {
-    /// Of what was learned before nobody can say.
+    /// Begin of the proof; changes to metadata that was learned before may have been missed.
     pub since: Moment,
-    /// What is older than this is asked for again in any case.
+    /// Freshness lifetime in any case.
     pub backstop: Duration,
 }
 
@@ -137,18 +137,18 @@ impl Policy {
         }
     }
 
-    /// The same of a rule that was changed by a reload.
+    /// Returns the policy with the moment from which its rule has held.
     pub(in crate::cache) fn in_force_since(self, in_force: Option<Moment>) -> Self {
         Self { in_force, ..self }
     }
 
-    /// The same for a read that no client waits for.
+    /// Returns the policy for a read that no client waits for.
     #[must_use]
     pub fn in_background(self) -> Self {
         Self { fetching: Fetching { is_background: true, ..self.fetching }, ..self }
     }
 
-    /// The same for a reader that demands the current state (R7).
+    /// Returns the policy for a reader that demands the current state (R7).
     #[must_use]
     pub fn demanding(self) -> Self {
         Self { demand: true, stale: Staleness::default(), ..self }
@@ -158,7 +158,7 @@ impl Policy {
         Self { stale, ..self }
     }
 
-    /// Whether an object's own `Cache-Control` is obeyed that wants it confirmed before each answer (R13).
+    /// Whether the object's own `Cache-Control` requires revalidation before each response, and is obeyed (R13).
     pub(in crate::cache) fn confirms_each_read(&self, meta: &ObjectMeta) -> bool {
         self.obey_no_cache && meta.requires_validation()
     }
@@ -171,14 +171,14 @@ impl Policy {
         !self.demand && self.ttl.map_or_else(|| self.was_learned_under_it(entry), fresh)
     }
 
-    /// Whether it was learned since the rule has held. What was learned under another may have changed since, and is
-    /// confirmed once before it is served for ever.
+    /// Whether an entry was learned since the rule has held. One learned under another rule may have changed since, and
+    /// is revalidated once before it is served without limit.
     fn was_learned_under_it(&self, entry: &Entry) -> bool {
         let learned_since = |began: Moment| !entry.recalled && entry.since.age() < began.age();
         self.in_force.is_none_or(learned_since)
     }
 
-    /// Whether it is remembered that the object must not be cached.
+    /// Whether the entry still counts as uncacheable.
     pub(in crate::cache) fn remembers_uncacheable(&self, entry: &Entry) -> bool {
         let age = entry.since.age();
         age < UNCACHEABLE && self.in_force.is_none_or(|began| age < began.age())
@@ -196,12 +196,12 @@ impl Policy {
         self.is_within(entry, self.stale.max)
     }
 
-    /// Whether it may be served while it is confirmed, before anything is known of how that ends.
+    /// Whether an entry may be served while its revalidation is under way.
     pub(in crate::cache) fn allows_stale_while_revalidate(&self, entry: &Entry) -> bool {
         self.is_within(entry, self.stale.while_revalidate)
     }
 
-    /// Whether it may be served without an answer of the origin, whatever became of that.
+    /// Whether an entry may be served without a response of the origin, for either reason.
     pub(in crate::cache) fn allows_unconfirmed(&self, entry: &Entry) -> bool {
         self.allows_stale(entry) || self.allows_stale_while_revalidate(entry)
     }

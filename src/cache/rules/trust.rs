@@ -1,12 +1,12 @@
-//! For which keys the stream of events is proven to be whole (R26).
+//! Trust in events: the rules and buckets for which the stream of events is proven to be complete (R26).
 //!
 //! A rule is trusted for a bucket from the moment at which an event of that bucket, of a key under that rule, was
-//! applied, and for as long as the next one comes within the rule's `proof`. A receiver that is connected proves
-//! nothing: only what came through it does. The invariant: what was learned before the present trust began is not
-//! covered by it, since an event of it may have been missed.
+//! applied, and for as long as the next one comes within the rule's `proof`. A connected receiver proves nothing: only
+//! events that came through it do. Invariant: metadata learned before the present trust began is not covered by it,
+//! since an event about it may have been missed.
 //!
-//! Rules are named by their place in a numbered set. Who comes with the number of another set, because the rules were
-//! replaced meanwhile, proves nothing and is told that nothing is trusted.
+//! Rules are identified by their index in a numbered set. A caller with the number of another set, because the rules
+//! were replaced meanwhile, proves nothing, and finds no rule trusted.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::cache::metadata::clock::Moment;
 use crate::metrics::events as metrics;
 use crate::s3::BucketName;
 
-/// Pairs of a rule and a bucket; of more, further ones are not trusted.
+/// Maximum number of pairs of a rule and a bucket; further ones are not trusted.
 const PAIRS: usize = 10_000;
 
 #[derive(Clone, Copy)]
@@ -35,14 +35,14 @@ impl Proven {
     }
 }
 
-/// Of one rule in one bucket.
+/// A rule in a bucket.
 type Pair = (usize, BucketName);
 
 #[derive(Default)]
 struct State {
-    /// Receivers that are not connected.
+    /// Number of receivers that are not connected.
     down: usize,
-    /// Number of the set of rules that the pairs are of.
+    /// Number of the set of rules that the pairs belong to.
     rules: u64,
     proven: HashMap<Pair, Proven, RandomState>,
 }
@@ -59,12 +59,12 @@ impl State {
     }
 }
 
-/// What is trusted now.
+/// The pairs that are trusted now.
 #[derive(Default)]
 pub(in crate::cache) struct Trust(RwLock<State>);
 
 impl Trust {
-    /// Since when the pair is trusted; `None`: it is not.
+    /// Returns the moment since which the pair is trusted; `None`: it is not.
     pub(in crate::cache) fn since(
         &self,
         rules: u64,
@@ -79,7 +79,7 @@ impl Trust {
         proven.holds().then_some(proven.since)
     }
 
-    /// An event of the pair was applied in time; says whether trust begins with it.
+    /// Notes that an event of the pair was applied in time; returns whether trust begins with it.
     pub(in crate::cache) fn prove(
         &self,
         rules: u64,
@@ -109,7 +109,8 @@ impl Trust {
         true
     }
 
-    /// A receiver lost its connection: nothing is trusted until it is back and new proof came.
+    /// Notes that a receiver lost its connection: no pair is trusted until it is back and there is new proof. Returns
+    /// the number of pairs that were trusted.
     pub(in crate::cache) fn receiver_lost(&self) -> usize {
         let mut state = self.0.write();
         state.down += 1;
@@ -123,7 +124,7 @@ impl Trust {
         self.0.write().down -= 1;
     }
 
-    /// Ends the trust in what `ends` says; says what it was.
+    /// Ends the trust in the pairs that `ends` selects, and returns them.
     pub(in crate::cache) fn end(&self, ends: impl Fn(usize, &BucketName) -> bool) -> Vec<Pair> {
         self.retain(|(rule, bucket), _| !ends(*rule, bucket))
     }
@@ -140,8 +141,8 @@ impl Trust {
         state.end(|(of, name), _| name == bucket && (*of == rule || !is_current))
     }
 
-    /// Goes on to the next set of rules, which `replace` puts into force; it returns which rules keep their place and
-    /// their proof. Ends the trust in all others, and says what it was.
+    /// Advances to the next set of rules, which `replace` puts into force; it returns a predicate of the rules that
+    /// keep their index and proof. Ends the trust in all others, and returns their pairs.
     pub(in crate::cache) fn renumber<F: Fn(usize) -> bool>(
         &self,
         replace: impl FnOnce() -> F,
@@ -153,7 +154,7 @@ impl Trust {
         state.end(|(rule, _), _| !stays(*rule))
     }
 
-    /// Ends the trust in what was not proven for too long; says what it was.
+    /// Ends the trust in pairs without recent proof, and returns them.
     pub(in crate::cache) fn expire(&self) -> Vec<Pair> {
         self.retain(|_, proven| proven.holds())
     }

@@ -1,10 +1,10 @@
-//! The fence itself, step by step in many orders: fills, revalidations, events, purges and reads side by side.
+//! Tests of the fence in many thread schedules: concurrent fills, revalidations, events, purges and reads.
 //!
 //! ```text
 //! cargo test --features shuttle --lib cache::tests::fence
 //! ```
-//! The property (R5, R6): no read that began after hotset was told of version N is served an older one from the cache,
-//! nor bytes of another version than it is said to be.
+//! The property (R5, R6): no read that began after hotset learned of version N is served an older one from the cache,
+//! nor bytes of another version than its metadata says.
 
 mod heads;
 
@@ -26,19 +26,19 @@ use crate::metrics::cache::InvalidationCause;
 use crate::origin::{Origin, OriginConfig};
 use crate::s3::{BucketName, ETag, ObjectId, ObjectKey, ObjectMeta, Parts, Realm};
 
-/// Orders that are tried, of each kind; `HOTSET_FENCE_ORDERS` says otherwise.
+/// Default number of schedules of each kind, overridden by `HOTSET_FENCE_ORDERS`.
 const ORDERS: usize = 300;
 
 struct World {
     cache: Arc<Cache>,
     id: ObjectId,
-    /// What the origin has now.
+    /// Current version at the origin.
     origin: AtomicU64,
-    /// The last version that hotset was told of.
+    /// The last version that hotset learned of.
     told: AtomicU64,
 }
 
-/// Ways to be told.
+/// Kinds of invalidations.
 #[derive(Debug, Clone, Copy)]
 enum Told {
     Written,
@@ -96,7 +96,7 @@ impl World {
         ObjectId::new(realm, BucketName::new("bucket").expect("a name"), key)
     }
 
-    /// As an opening does: metadata and bytes in one answer.
+    /// Fills as a cold fetch does, with metadata and bytes in one response.
     fn fill(&self) {
         let generation = self.cache.objects.generations.current(&self.id);
         let since = Moment::now();
@@ -119,7 +119,7 @@ impl World {
         let _ = self.cache.fetcher.admission.admit_head(&self.id, generation, since, Ok(meta(now)));
     }
 
-    /// The object changes, and hotset is told of it.
+    /// Changes the object at the origin, and invalidates it.
     fn change(&self, version: u64, told: Told) {
         self.origin.store(version, Ordering::SeqCst);
         let (cache, id) = (&self.cache, &self.id);
@@ -138,7 +138,8 @@ impl World {
         self.told.fetch_max(version, Ordering::SeqCst);
     }
 
-    /// What is served without asking is not older than what was told, and is what it is said to be.
+    /// Reads from the cache, and asserts that the version is not older than the last invalidation, and that its bytes
+    /// match.
     fn read(&self) {
         let told = self.told.load(Ordering::SeqCst);
         let policy = Policy::new(&Freshness::Immutable, None, Duration::ZERO, true, false);
@@ -205,7 +206,7 @@ fn orders() -> usize {
     orders.unwrap_or(ORDERS)
 }
 
-/// Runs `race` in many orders, on stacks that hold what a cache is put together from.
+/// Runs `race` in many schedules, on stacks large enough to construct a cache.
 fn check(race: fn()) {
     let mut config = Config::new();
     config.stack_size = 1 << 20;

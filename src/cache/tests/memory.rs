@@ -1,4 +1,5 @@
-//! The memory tier: its window, and while it is shrunk. Beside it: a bench compiles that file on its own.
+//! Tests of the memory tier: its window, and its behaviour while shrunk. They are in a file of their own, since a bench
+//! compiles the tier's file by itself.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -33,7 +34,7 @@ fn version() -> ObjectVersion {
     ObjectVersion::new(&id, &meta, BLOCK, 0)
 }
 
-/// A tier with blocks 0..20, the first ten of which were read; and what left it.
+/// Returns a tier with blocks 0..20, the first ten of which were read, and the list of evicted blocks.
 fn tier() -> (MemoryTier, ObjectVersion, Arc<Mutex<Vec<u64>>>) {
     let left = Arc::new(Mutex::new(Vec::new()));
     let to = left.clone();
@@ -128,7 +129,7 @@ fn what_is_removed_on_its_way_from_the_window_to_the_policy_does_not_come_back()
     assert!(window.get(&version.block(1)).is_some());
 }
 
-/// Another reader's bytes of a block, or the end of all of it, come while it moves from the window to the policy.
+/// Adds bytes to a block, or removes it, while it moves from the window to the policy.
 #[test]
 fn what_happens_to_a_block_on_its_way_from_the_window_to_the_policy_holds() {
     let (tier, version, _) = tier();

@@ -28,7 +28,7 @@ fn id(cache: &Cache, size: u64, n: u64) -> ObjectId {
     ObjectId::new(&realm, BucketName::new("bucket").unwrap(), key)
 }
 
-/// Reads an object of one block; whether memory has all of it.
+/// Reads an object of one block; returns whether it was a hit.
 fn read(cache: &Cache, size: u64, n: u64) -> bool {
     let id = id(cache, size, n);
     let known = cache.objects.meta.get(&id);
@@ -50,7 +50,7 @@ fn read(cache: &Cache, size: u64, n: u64) -> bool {
     false
 }
 
-/// Reads so many objects twice; returns how many of the second reads hit.
+/// Reads `objects` objects twice; returns the number of hits among the second reads.
 fn hits(cache: &Cache, size: u64, objects: u64) -> usize {
     for n in 0..objects {
         read(cache, size, n);

@@ -12,7 +12,7 @@ use crate::cache::key::{BlockKey, ObjectVersion};
 use crate::cache::memory::block::{Block, RESERVED};
 use crate::cache::memory::tier::MemoryTier;
 
-/// A look-up of a block takes as long as to move so many bytes.
+/// Cost of a lookup of a block, as a number of bytes moved in the same time.
 const LOOK_UP: u64 = 1 << 10;
 
 /// The blocks of objects in memory and on disk.
@@ -21,12 +21,13 @@ pub(in crate::cache) struct BlockTiers {
     pub memory: MemoryTier,
     pub hot: HotQueue,
     pub spill: Spill,
-    /// Bytes for metadata beside those that blocks reserve.
+    /// Bytes for metadata in addition to those that blocks reserve.
     metadata: u64,
 }
 
 impl BlockTiers {
-    /// Holds up to `capacity` bytes of blocks in memory. `metadata`: bytes for metadata beside those that blocks reserve.
+    /// Creates tiers with up to `capacity` bytes of blocks in memory. `metadata`: bytes for metadata in addition to
+    /// those that blocks reserve.
     pub(in crate::cache) fn new(
         objects: Arc<ObjectTiers>,
         hot: HotQueue,
@@ -43,7 +44,8 @@ impl BlockTiers {
         Self { objects, memory, hot, spill, metadata }
     }
 
-    /// Admits a block to memory, unless a purge ended it meanwhile: it may have been looked for there already.
+    /// Admits a block to memory, and removes it again if it was purged meanwhile, since the purge may have searched
+    /// memory already.
     pub(in crate::cache) fn admit(&self, key: &BlockKey, block: Block) {
         let all_are_hot = self.hot.takes_everything();
         let newcomer = all_are_hot.then(|| block.clone());
@@ -58,7 +60,7 @@ impl BlockTiers {
         }
     }
 
-    /// The bytes that the disk can give of a block now, as offsets in the object.
+    /// Returns the bytes of a block that can be read from disk now, as offsets in the object.
     pub(in crate::cache) fn on_disk(&self, key: &BlockKey) -> Option<Range<u64>> {
         self.objects.disk.as_ref().and_then(|disk| disk.holds(key))
     }
@@ -70,8 +72,8 @@ impl BlockTiers {
         in_memory || self.on_disk(key).is_some_and(is_whole)
     }
 
-    /// Whether memory and disk hold all bytes of a range. They may have left them when they are read. Others get their
-    /// turn between the look-ups of a long range.
+    /// Whether memory and disk hold all bytes of a range. They may be evicted before they are read. It yields to other
+    /// tasks between the lookups of a long range.
     pub(in crate::cache) async fn holds_all(
         &self,
         version: &ObjectVersion,
@@ -91,7 +93,7 @@ impl BlockTiers {
         true
     }
 
-    /// The parts of `range` that neither memory nor disk holds, in order.
+    /// Returns the parts of `range` that neither memory nor disk holds, in order.
     pub(in crate::cache) fn missing(
         &self,
         version: &ObjectVersion,
@@ -117,27 +119,27 @@ impl BlockTiers {
         gaps
     }
 
-    /// Weighed bytes of blocks in memory, without what they reserve for metadata, and their number.
+    /// Returns the weight of blocks in memory, in bytes, without what they reserve for metadata, and their number.
     pub(in crate::cache) fn usage(&self) -> (u64, u64) {
         let (weight, blocks) = self.memory.usage();
         (weight.saturating_sub(reserved(blocks)), blocks)
     }
 
-    /// Bounds the blocks in memory by less than is configured, or by as much again. What is too much is evicted before
-    /// it returns, which takes time with many blocks.
+    /// Sets the capacity for blocks in memory, in bytes, at most that configured. Evicts the excess before it returns,
+    /// which takes time with many blocks.
     pub(in crate::cache) fn set_capacity(&self, bytes: u64) {
         self.memory.set_capacity(bytes);
         self.share_memory();
     }
 
-    /// Gives metadata what the blocks in memory reserve for it. With small objects that is a third of memory, with large
-    /// ones next to nothing. The sum of both stays within `cache.memory`.
+    /// Sets the capacity for metadata to what the blocks in memory reserve for it. With small objects that is a third
+    /// of memory, with large ones next to nothing. The sum of both stays within `cache.memory`.
     fn share_memory(&self) {
         self.objects.meta.set_capacity(self.metadata + reserved(self.memory.usage().1));
     }
 
-    /// Writes what is worth it of memory to disk, and makes what lies there last. To be called when nothing is in
-    /// flight any more, with a limit of the caller's: what is written when that is over stays.
+    /// Writes the blocks in memory that are worth it to disk, and makes the disk tier durable. Call it when nothing is
+    /// in flight any more, with a time limit of the caller; what was written by then stays.
     pub(in crate::cache) async fn close(&self) {
         let Some(disk) = &self.objects.disk else { return };
         self.hot.end();
@@ -153,7 +155,7 @@ impl BlockTiers {
     }
 }
 
-/// Bytes that so many blocks reserve for metadata.
+/// Returns the bytes that `blocks` blocks reserve for metadata.
 fn reserved(blocks: u64) -> u64 {
     blocks * RESERVED as u64
 }

@@ -1,4 +1,4 @@
-//! Names of hot blocks that wait to be written to disk.
+//! Queue of hot blocks that wait to be written to disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +9,14 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use crate::cache::disk::tier::policy::AdmissionMode;
 use crate::cache::key::BlockKey;
 
-/// Names that wait, at most.
+/// Maximum number of waiting keys.
 const QUEUE: usize = 16 * 1024;
 
-/// The names of hot blocks that wait to be written, and the task that takes them.
+/// The keys of hot blocks that wait to be written by a task.
 pub(in crate::cache) struct HotQueue {
     mode: AdmissionMode,
     sender: Sender<BlockKey>,
-    /// Until it is begun.
+    /// The receiving end, until the task takes it.
     receiver: Mutex<Option<Receiver<BlockKey>>>,
     ended: Arc<AtomicBool>,
 }
@@ -27,7 +27,7 @@ impl HotQueue {
         Self { mode, sender, receiver: Mutex::new(Some(receiver)), ended: Arc::default() }
     }
 
-    /// The names, for the one task that writes them; `None` when it was taken.
+    /// Returns the receiving end, for the one task that writes the blocks; `None`: it was taken before.
     pub(super) fn take(&self) -> Option<Receiver<BlockKey>> {
         self.receiver.lock().take()
     }
@@ -36,24 +36,24 @@ impl HotQueue {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Takes names, unless too many wait.
+    /// Returns a function that enqueues a key; it returns `false` if the queue is full or ended.
     pub(in crate::cache) fn intake(&self) -> impl Fn(&BlockKey) -> bool + Send + Sync + 'static {
         let (sender, ended) = (self.sender.clone(), self.ended.clone());
         move |key| !ended.load(Ordering::Relaxed) && sender.try_send(key.clone()).is_ok()
     }
 
-    /// Whether a block counts as hot as soon as it comes.
+    /// Whether a block counts as hot as soon as it is admitted.
     pub(in crate::cache) fn takes_everything(&self) -> bool {
         self.mode == AdmissionMode::FirstTouch
     }
 
-    /// Names that wait.
+    /// Returns the number of waiting keys.
     #[cfg(test)]
     pub(in crate::cache) fn waiting(&self) -> usize {
         self.sender.max_capacity() - self.sender.capacity()
     }
 
-    /// Nothing is offered any more: all of memory is about to be written.
+    /// Ends the queue, since all of memory is about to be written.
     pub(in crate::cache) fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Moves blocks and metadata between memory and disk.
+//! Movement of blocks and metadata between memory and disk.
 
 pub(in crate::cache) mod blocks;
 pub(in crate::cache) mod hot_queue;

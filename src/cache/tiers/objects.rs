@@ -1,4 +1,4 @@
-//! Metadata of objects in memory and on disk: it goes to disk with the blocks that it describes, and comes back.
+//! Metadata of objects in memory and on disk: it is written with the blocks that it describes, and recalled on demand.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,9 +14,9 @@ use crate::cache::metadata::store::{Entry, Known, MetaCache, StaleMark};
 use crate::metrics::cache::InvalidationCause;
 use crate::s3::{BucketName, ObjectId, ObjectMeta, Realm, VersionId};
 
-/// Timeout of a write that passes through, for its record on disk (R38).
+/// Maximum wait of a write that passes through for its record on disk (R38).
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Timeout of an acknowledgement for the same; less than that of a webhook's sender.
+/// Maximum wait of an acknowledgement for its record on disk; less than the timeout of a webhook's sender.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The metadata of objects in memory and on disk, and the counters that decide its races with invalidations.
@@ -26,19 +26,19 @@ pub(in crate::cache) struct ObjectTiers {
     pub purge_epochs: Arc<PurgeEpochs>,
     pub generations: Generations,
     pub departures: Arc<Departures>,
-    /// Listings that wait to be compared with the disk.
+    /// Pages of listings that wait to be compared with the disk.
     pub listed: Arc<ListedPages>,
-    /// Of versions that are learned from now on, in bytes.
+    /// Block size of versions learned from now on, in bytes.
     pub block_size: u64,
 }
 
 impl ObjectTiers {
-    /// A version that was learned just now.
+    /// Returns a version for metadata that was learned just now.
     pub(in crate::cache) fn version(&self, id: &ObjectId, meta: &ObjectMeta) -> ObjectVersion {
         ObjectVersion::new(id, meta, self.block_size, self.purge_epochs.of(id))
     }
 
-    /// Whether a purge ended the block.
+    /// Whether the block was purged.
     pub(in crate::cache) fn is_purged(&self, key: &BlockKey) -> bool {
         key.version().purge_epoch() < self.purge_epochs.of(key.id())
     }
@@ -48,21 +48,20 @@ impl ObjectTiers {
         self.disk.as_ref().is_some_and(|disk| disk.knows(id))
     }
 
-    /// For who asks why an object is not cached: one that was not known stays new.
+    /// Records the invalidation of a cached object as a departure; one that was not cached stays new.
     pub(in crate::cache) fn record_invalidation(&self, id: &ObjectId, cause: InvalidationCause) {
         if self.meta.get(id).is_some() || self.is_on_disk(id) {
             self.departures.record(id.departing(), Why::Invalidated(cause));
         }
     }
 
-    /// The doubt about an entry from now on.
+    /// Returns the stale mark for an entry that becomes stale now.
     pub(in crate::cache) fn stale_mark_of(&self, id: &ObjectId, entry: &Entry) -> StaleMark {
         let before = matches!(entry.stale, StaleMark::Yes { on_disk: true });
         StaleMark::Yes { on_disk: self.is_on_disk(id) || before }
     }
 
-    /// Writes the metadata that describes a block to disk. Blocks are of no use after a restart when nobody knows what
-    /// they are blocks of.
+    /// Writes the metadata that describes a block to disk; without it, the block cannot be used after a restart.
     pub(in crate::cache) fn persist_described(&self, disk: &DiskTier, key: &BlockKey) {
         let Some((id, entry)) = self.described(key) else { return };
         let Known::Object { meta, .. } = &entry.known else { return };
@@ -76,9 +75,8 @@ impl ObjectTiers {
         });
     }
 
-    /// Whether what was said of an object since the entry was learned left it as it is; the caller holds its stripe's
-    /// lock. Its generation alone would say too little: it is raised by others that share its stripe, which with many
-    /// purges and events are most.
+    /// Whether an entry was not invalidated since it was learned; the caller holds its stripe's lock. The generation
+    /// alone is too coarse: objects that share the stripe raise it, too, often with many purges and events.
     fn is_still_known(&self, id: &ObjectId, entry: &Arc<Entry>) -> bool {
         if id.is_variant() {
             // It stays when the object is forgotten.
@@ -89,7 +87,7 @@ impl ObjectTiers {
             && self.generations.bucket_is_current(id, entry.generation)
     }
 
-    /// More parts are known than when the disk was told; the caller holds the stripe's lock.
+    /// Rewrites the record of an object of which more parts are known by now; the caller holds the stripe's lock.
     pub(in crate::cache) fn persist_parts(&self, id: &ObjectId, entry: &Entry) {
         if let (Some(disk), Some(meta)) = (&self.disk, entry.meta())
             && !meta.no_store
@@ -99,7 +97,7 @@ impl ObjectTiers {
         }
     }
 
-    /// What the disk knew before it was doubted turned out to be so; the caller holds the stripe's lock.
+    /// Rewrites a voided record whose version was confirmed; the caller holds the stripe's lock.
     pub(in crate::cache) fn persist_confirmed(
         &self,
         id: &ObjectId,
@@ -130,7 +128,7 @@ impl ObjectTiers {
         disk.remember(id, meta, learned, is_current);
     }
 
-    /// The entry that describes a block's version: the object's, or else one of another way to ask for it.
+    /// Returns the entry that describes a block's version: the object's, or else one of its variants.
     fn described(&self, key: &BlockKey) -> Option<(ObjectId, Arc<Entry>)> {
         let describes = |entry: &Arc<Entry>| match &entry.known {
             Known::Object { version, .. } => version == key.version(),
@@ -149,7 +147,7 @@ impl ObjectTiers {
         })
     }
 
-    /// Brings back what an earlier time knew of an object; says whether there was something.
+    /// Recalls the record of an object from disk into memory; returns whether there was one.
     pub(in crate::cache) async fn recall(&self, id: &ObjectId) -> bool {
         let Some(disk) = &self.disk else { return false };
         if !disk.knows(id) {
@@ -169,12 +167,12 @@ impl ObjectTiers {
         self.generations.admit(id, generation, || self.meta.insert(id, entry))
     }
 
-    /// Voids what is on disk of an object; the caller holds its stripe's lock.
+    /// Voids the record of an object on disk; the caller holds its stripe's lock.
     pub(in crate::cache) fn void_record(&self, id: &ObjectId) -> Option<Ticket> {
         self.disk.as_ref()?.forget(id)
     }
 
-    /// Voids what is on disk of every object of a bucket.
+    /// Voids the records on disk of every object of a bucket.
     pub(in crate::cache) fn void_records_of(
         &self,
         realm: &Realm,
@@ -192,15 +190,15 @@ impl ObjectTiers {
         }
     }
 
-    /// As [`Self::durable`], for a write that passes through: it goes on after 1 s. The disk then counts as off, and
-    /// a start that follows confirms each record (R38).
+    /// As [`Self::durable`], for a write that passes through, which waits at most 1 s. After that the disk counts as
+    /// off, and a start that follows confirms each record (R38).
     pub(in crate::cache) async fn durable_or_off(&self, ticket: Option<Ticket>) {
         if let (Some(disk), Some(ticket)) = (&self.disk, ticket) {
             disk.durable(ticket, WRITE_TIMEOUT).await;
         }
     }
 
-    /// The last invalidation that is not durable yet: who repeats one waits for it.
+    /// Returns the last invalidation that is not durable yet; a repeated invalidation waits for it.
     pub(in crate::cache) fn unsettled(&self) -> Option<Ticket> {
         self.disk.as_ref()?.unsettled()
     }

@@ -1,4 +1,4 @@
-//! Offers blocks that leave memory, or are hot there, to the disk.
+//! Offers blocks that are evicted from memory, or are hot there, to the disk.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::cache::invalidate::departures::{Departing as _, Why};
 use crate::cache::key::BlockKey;
 use crate::cache::memory::block::Block;
 
-/// The way of blocks from memory to disk, and of their metadata with them.
+/// Writes blocks from memory to disk, with their metadata.
 #[derive(Clone)]
 pub(in crate::cache) struct Spill {
     objects: Arc<ObjectTiers>,
@@ -18,7 +18,7 @@ impl Spill {
         Self { objects }
     }
 
-    /// Offers a block to the disk; returns whether it lies there, or will.
+    /// Offers a block to the disk; returns whether the disk has it, or will.
     pub(in crate::cache) fn offer(&self, key: &BlockKey, block: &Block) -> bool {
         let Some(disk) = &self.objects.disk else { return false };
         let is_taken = !self.objects.is_purged(key) && disk.offer(key, block, block.is_touched());
@@ -28,8 +28,8 @@ impl Spill {
         is_taken
     }
 
-    /// Offers a block that leaves memory for want of room. Called by moka, in whichever task makes it evict: nothing here
-    /// waits, and nothing goes back to memory.
+    /// Offers an evicted block to the disk. Called by moka in the task that makes it evict: it neither waits nor
+    /// accesses memory's blocks.
     pub(in crate::cache) fn evicted(&self, key: &BlockKey, block: &Block) {
         if !self.offer(key, block) {
             self.objects.departures.record(key.departing(), Why::Evicted);
@@ -61,7 +61,7 @@ mod tests {
         Arc::new(testing::meta(etag, 5))
     }
 
-    /// A cache over a disk of its own, which goes with it; and the name of an object.
+    /// Returns a cache with a temporary disk tier, and the id of an object.
     struct World {
         cache: Arc<Cache>,
         path: std::path::PathBuf,
@@ -90,7 +90,7 @@ mod tests {
         }
     }
 
-    /// What ends the metadata of an object.
+    /// Kinds of invalidation of an object's metadata.
     #[derive(Debug, Clone, Copy)]
     enum End {
         Object,

@@ -1,11 +1,11 @@
-//! Writes hot blocks to disk while they are in memory: what only left memory for want of room, or at a graceful
-//! shutdown, would be lost in a crash, and the hottest first of all.
+//! Writes hot blocks to disk while they are in memory: if blocks were only written on eviction or at a graceful
+//! shutdown, a crash would lose them, above all the hottest.
 //!
 //! ```text
 //!   a block is read over ─> a bounded queue of names ─> one task, at a bounded rate ─> admission, the disk's queue
 //! ```
-//! Readers never wait for it. What it cannot write now (a full queue, a device that is slow or fails) it skips, and
-//! the block's next reader has it offered again. Once written, a block is not written when it leaves.
+//! Readers never wait for it. It skips a block that it cannot write now (a full queue, a slow or failing device), and
+//! the block's next reader has it offered again. Once written, a block is not written again on eviction.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,22 +16,22 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::blocks::BlockTiers;
 use crate::cache::key::BlockKey;
 
-/// Bytes a second.
+/// Bytes per second.
 const RATE: u64 = 64 << 20;
-/// Bytes that are written at one go, at most.
+/// Maximum burst of writes, as time at [`RATE`].
 const BURST: Duration = Duration::from_millis(50);
-/// How long a block waits for room in the disk's queue before it is skipped.
+/// Maximum wait of a block for room in the disk's queue before it is skipped.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts the task that writes; it ends with the blocks' tiers.
+/// Starts the task that writes hot blocks; it ends with the tiers.
 pub(in crate::cache) fn begin(blocks: &Arc<BlockTiers>) {
     if let Some(hot) = blocks.hot.take() {
         tokio::spawn(write_behind(Arc::downgrade(blocks), hot));
     }
 }
 
-/// Joins what the disk holds of a block to what memory has: the disk keeps one run of a block, and a longer one would
-/// take the place of bytes that memory lacks. `false`: they cannot be read now.
+/// Joins the part of a block on disk with the part in memory: the disk keeps one run of a block, and a longer one would
+/// replace bytes that memory lacks. `false`: they cannot be read now.
 async fn join_disk(blocks: &BlockTiers, key: &BlockKey) -> bool {
     let disk = blocks.objects.disk.as_ref().filter(|_| !blocks.objects.is_purged(key));
     let Some(disk) = disk else { return true };
@@ -43,7 +43,7 @@ async fn join_disk(blocks: &BlockTiers, key: &BlockKey) -> bool {
     rest.map(|rest| blocks.admit(key, rest)).is_some()
 }
 
-/// Offers a hot block to the disk. Returns how many bytes it takes in.
+/// Offers a hot block to the disk. Returns the number of bytes that the disk takes.
 pub(super) fn write_hot(blocks: &BlockTiers, key: &BlockKey, has_room: bool) -> u64 {
     let Some(block) = blocks.memory.find(key) else { return 0 };
     if blocks.hot.has_ended() {

@@ -1,4 +1,4 @@
-//! Coalesced HEAD requests in many orders: readers that arrive while a queue ends and another begins.
+//! Coalesced HEAD requests in many schedules: readers that arrive while a queue ends and another begins.
 
 use shuttle::future::block_on;
 
@@ -13,8 +13,8 @@ fn question() -> Question {
     (world.id.clone(), None, world.cache.objects.generations.current(&world.id))
 }
 
-/// Asks once, with a worker of its own where one is needed. The answer is an error when the worker gave up; it is older
-/// than the reader's arrival only where the reader accepts that.
+/// Reads once, with a worker of its own if it gets the lease. Asserts that the answer is no error, and that it is older
+/// than the reader's arrival only if the reader accepts that.
 fn read(heads: &Heads, question: &Question, origin: &OriginState, join: Join) {
     let before = origin.load(Ordering::SeqCst);
     let (answer, lease) = heads.enter(question.clone(), join);
