@@ -1,7 +1,7 @@
-//! The file layer: all that the disk tier asks of a file system.
+//! File layer: the file system operations that the disk tier uses.
 //!
-//! Two implementations: [`RealFolder`] here, and one for tests that keeps a live and a durable image, cuts the
-//! power and fails on command. Nothing here is asynchronous: who must not block calls [`File::fetch_cached`] only.
+//! Two implementations: [`RealFolder`] here, and one for tests that keeps a live and a durable image, cuts the power
+//! and fails on command. Nothing here is asynchronous: code that must not block calls only [`File::fetch_cached`].
 
 use std::fmt::Debug;
 use std::fs;
@@ -20,69 +20,70 @@ use super::private;
 use crate::sys::buffers::Buffers;
 use crate::sys::source::Source;
 
-/// What the page cache is told to forget, it forgets in multiples of this; where its pages are larger, of them.
+/// Granularity in bytes at which the page cache drops data; larger pages are dropped as a whole.
 const PAGE: u64 = 4096;
 
 /// A folder of segment files.
 pub(in crate::cache::disk) trait Folder: Debug + Send + Sync {
-    /// The names of all files.
+    /// Returns the names of all files.
     fn list(&self) -> io::Result<Vec<String>>;
-    /// Makes an empty file and sets `reserve` bytes of the device aside for it where the file system can.
+    /// Creates an empty file and preallocates `reserve` bytes for it where the file system can.
     fn create(&self, name: &str, reserve: u64) -> io::Result<Arc<dyn File>>;
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
-    /// Bytes of a file, which need not be readable.
+    /// Returns the length of a file in bytes; the file need not be readable.
     fn length(&self, name: &str) -> io::Result<u64>;
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// Makes the creations and removals so far survive a power cut.
+    /// Makes past creations and removals durable (they survive a power cut).
     fn sync(&self) -> io::Result<()>;
 }
 
 /// A file that is appended to by one thread and read by many.
 pub(in crate::cache::disk) trait File: Debug + Send + Sync {
     fn len(&self) -> io::Result<u64>;
-    /// When it was written last.
+    /// Returns the time of the last write.
     fn modified(&self) -> io::Result<SystemTime> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Fills `parts` in order from `offset` on; `UnexpectedEof` when the file ends before.
+    /// Fills `parts` in order from `offset` on; fails with `UnexpectedEof` if the file ends early.
     fn read(&self, parts: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<()>;
-    /// `length` bytes from `offset` on; `UnexpectedEof` when the file ends before.
+    /// Reads `length` bytes from `offset`; fails with `UnexpectedEof` if the file ends early.
     fn fetch(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         let mut bytes = vec![0; length];
         self.read(&mut [IoSliceMut::new(&mut bytes)], offset)?;
         Ok(bytes.into())
     }
-    /// As [`File::fetch`], from the page cache and without waiting; `None`: not all of it is there.
+    /// As [`File::fetch`], but from the page cache and without blocking; `None` if not all of it is cached.
     fn fetch_cached(&self, offset: u64, length: usize) -> io::Result<Option<Bytes>>;
-    /// What may be read without a thread that waits, in place of [`File::fetch`].
+    /// Returns the source for asynchronous reads, which replace [`File::fetch`]; `None` if there is none.
     fn source(&self) -> Option<&Source> {
         None
     }
     /// Writes all of `parts` at `offset`.
     fn write(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
-    /// Cuts off what is behind `length`, or fills up to it with zeros.
+    /// Truncates the file to `length` bytes, or extends it with zeros.
     fn truncate(&self, length: u64) -> io::Result<()>;
-    /// Makes all that was written survive a power cut.
+    /// Makes past writes durable (they survive a power cut).
     fn sync(&self) -> io::Result<()>;
-    /// Whether it helps to say what will be read soon.
+    /// Whether [`File::prefetch`] has an effect.
     fn may_prefetch(&self) -> bool {
         false
     }
-    /// Says that these bytes will be read soon.
+    /// Hints that these bytes will be read soon.
     fn prefetch(&self, _offset: u64, _length: u64) {}
-    /// Makes the page cache forget these bytes, as far as they are durable.
+    /// Drops these bytes from the page cache, as far as they are durable.
     fn drop_cached(&self, _offset: u64, _length: u64) {}
 }
 
-/// What the page cache keeps of files.
+/// Use of the page cache for the files of a folder.
 #[derive(Debug, Clone)]
 pub(in crate::cache::disk) enum PageCache {
-    /// What is written and what is read.
+    /// Caches written and read data.
     Everything,
-    /// What is read. To keep what is written, too, would drive that out for what is wanted less; and takes memory that
-    /// was not used lately, to which a write comes at a fifth of the speed where a hypervisor must find it first.
+    /// Caches read data only. Caching written data as well would evict read data for data that is wanted less. It would
+    /// also take memory that was not used lately, where a write has a fifth of the speed if a hypervisor must find that
+    /// memory first.
     Reads,
-    /// Nothing: files are read past it, into these.
+    /// Caches nothing: files are read with direct I/O, into these buffers.
     Nothing(Arc<Buffers>),
 }
 
@@ -95,13 +96,13 @@ pub(in crate::cache::disk) struct RealFolder {
 }
 
 impl RealFolder {
-    /// Makes the folder if it is missing.
+    /// Opens a folder, and creates it if it is missing.
     pub(in crate::cache::disk) fn new(path: PathBuf, pages: PageCache) -> io::Result<Self> {
         private::make_folder(&path)?;
         Ok(Self { path, pages, writable: true })
     }
 
-    /// A folder whose files are read and not written; `None` when it is not there.
+    /// Opens a folder whose files are read and not written; `None` if it does not exist.
     pub(in crate::cache::disk) fn existing(path: PathBuf) -> io::Result<Option<Self>> {
         let there = path.try_exists()?;
         Ok(there.then_some(Self { path, pages: PageCache::Everything, writable: false }))
@@ -157,10 +158,10 @@ impl Folder for RealFolder {
 #[derive(Debug)]
 struct RealFile {
     file: Arc<fs::File>,
-    /// The same file, as it is read.
+    /// The same file as a source of reads.
     source: Source,
     pages: PageCache,
-    /// What is before this was written and synced, and the page cache was told that it may go.
+    /// Offset up to which data is durable and the page cache was told to drop it.
     forgotten: AtomicU64,
 }
 
@@ -169,12 +170,12 @@ impl RealFile {
         matches!(self.pages, PageCache::Nothing(_))
     }
 
-    /// Lets the page cache forget what became durable, but for the last page, which is written on.
+    /// Tells the page cache to drop durable data, except for the last page, which is still appended to.
     fn forget(&self) {
         let end = self.len().unwrap_or(0) / PAGE * PAGE;
         let from = self.forgotten.fetch_max(end, Ordering::Relaxed);
         if let Some(length) = end.checked_sub(from).and_then(NonZeroU64::new) {
-            // A hint: what stays is in nobody's way.
+            // A hint: data that stays does no harm.
             let _ = rustix::fs::fadvise(&*self.file, from, Some(length), Advice::DontNeed);
         }
     }
@@ -266,13 +267,13 @@ impl File for RealFile {
     }
 }
 
-/// The folders below a path.
+/// Names of the folders below a path.
 pub(in crate::cache::disk) const BLOCKS: &str = "blocks";
 pub(in crate::cache::disk) const OBJECTS: &str = "objects";
-/// The file by which a process holds a folder.
+/// Name of the lock file of a path.
 pub(in crate::cache::disk) const LOCK: &str = "lock";
 
-/// Holds a folder against other processes until it is dropped.
+/// Lock of a folder against other processes, released when it is dropped.
 #[derive(Debug)]
 pub(in crate::cache::disk) struct FolderLock {
     _file: fs::File,
@@ -280,7 +281,7 @@ pub(in crate::cache::disk) struct FolderLock {
 
 impl FolderLock {
     /// # Errors
-    /// `WouldBlock` when another process holds it; or the folder cannot be written.
+    /// `WouldBlock` if another process holds the lock; or the folder cannot be written.
     pub(in crate::cache::disk) fn take(folder: &Path) -> io::Result<Self> {
         private::make_folder(folder)?;
         let file = private::open_or_make(&folder.join(LOCK))?;
@@ -288,10 +289,10 @@ impl FolderLock {
         Ok(Self { _file: file })
     }
 
-    /// Holds a folder that somebody took before against those who would take it, not against other readers.
+    /// Takes a shared lock on a folder with a lock file: it excludes [`FolderLock::take`], but not other readers.
     ///
     /// # Errors
-    /// `WouldBlock` when a process has taken it; `NotFound` when nobody ever did.
+    /// `WouldBlock` if a process holds the exclusive lock; `NotFound` if there is no lock file.
     pub(in crate::cache::disk) fn share(folder: &Path) -> io::Result<Self> {
         let file = fs::File::open(folder.join(LOCK))?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)?;
@@ -312,8 +313,8 @@ mod tests {
         RealFile { source: Source::cached(file.clone()), file, pages, forgotten: 0.into() }
     }
 
-    /// Up to where the page cache was told to forget, after each of three appended pieces became durable. Whether it
-    /// does is its own affair.
+    /// Appends three pieces and makes each durable. Returns the offset after each up to which the page cache was told
+    /// to drop data; whether it does is up to the kernel.
     fn forgotten(file: &RealFile) -> [u64; 3] {
         [(0, 5000), (5000, 100), (5100, 10_000)].map(|(at, length)| {
             file.write(&mut [IoSlice::new(&vec![7; length])], at).unwrap();

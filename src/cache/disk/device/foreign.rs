@@ -1,14 +1,14 @@
-//! Folders that are somebody else's.
+//! Detection of folders that were not made by hotset.
 
 use std::path::Path;
 
 use super::files::{BLOCKS, LOCK, OBJECTS};
 
-/// What `mkfs` puts at the top of a file system, which may be given as a whole.
+/// Folder that `mkfs` creates at the root of a file system; a whole file system may be given as a path.
 const OF_FILE_SYSTEM: &str = "lost+found";
 
-/// The name of something in a folder that was never one of the tier. `None`: it was one before, is empty or missing, or
-/// cannot be read.
+/// Returns the name of an entry in a folder that was never a path of the tier. `None`: it was one before, is empty or
+/// missing, or cannot be read.
 pub fn foreign(folder: &Path) -> Option<String> {
     if folder.join(LOCK).exists() {
         return None;

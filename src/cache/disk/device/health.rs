@@ -1,34 +1,35 @@
 //! Circuit breaker of one direction of a disk: one that fails or has become very slow is bypassed, and probed later.
 //!
-//! A cache that waits for a dying disk is slower than no cache. So a few failures in a row, or one that takes the
-//! space away, stop the traffic for a pause; then a single request tries, and its success ends it. The pause doubles
-//! each time, also when the disk worked for a short while between: a disk that recovers only as long as nobody reads
-//! from it costs little. The log has one line when that begins and one when it ends, however often it failed between.
+//! A cache that waits for a dying disk is slower than no cache. So a few failures in a row, or one that rules out a
+//! retry such as lack of space, stop the traffic for a pause; then a single request probes, and its success ends the
+//! bypass. The pause doubles each time, also if the disk worked for a short while between: a disk that recovers only as
+//! long as nobody reads from it costs little. The log has one line when a bypass begins and one when it ends, however
+//! often requests failed between.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Failures in a row that close a direction.
+/// Number of failures in a row after which a direction is bypassed.
 const FAILURES: u32 = 3;
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
-/// A direction that worked for so many times its last pause begins with the shortest one again.
+/// Multiple of the last pause that a direction must work for, so that its next pause is the shortest one again.
 const STEADY: u64 = 10;
 
-/// One direction, reading or writing, of one disk.
+/// Circuit breaker of one direction, reading or writing, of one disk.
 #[derive(Debug)]
 pub(in crate::cache::disk) struct Health {
-    /// For the log: which path and direction.
+    /// Direction and path, for the log.
     name: String,
     born: Instant,
     failures: AtomicU32,
-    /// Milliseconds since `born` until which it is bypassed; 0 when it is well. Odd: one request tries.
+    /// End of the bypass in milliseconds since `born`; 0: it is not bypassed. Odd: a probe is under way.
     closed_until: AtomicU64,
-    /// Milliseconds of the last pause; 0: there was none.
+    /// Length of the last pause in milliseconds; 0: there was none.
     pause: AtomicU64,
-    /// Milliseconds since `born` when the last pause ended.
+    /// Time of the last recovery, in milliseconds since `born`.
     reopened: AtomicU64,
 }
 
@@ -44,12 +45,12 @@ impl Health {
         }
     }
 
-    /// Whether to try. Of those who ask after a pause one may: the others would wait with it.
+    /// Whether the caller may use the direction. After a pause only one caller may: the others would wait with it.
     pub(in crate::cache::disk) fn may_try(&self) -> bool {
         self.is_well() || self.may_probe()
     }
 
-    /// Whether the caller is the one that tries after a pause. It says how that went by [`Health::succeeded`] or
+    /// Whether the caller is the one that probes after a pause. It reports the outcome by [`Health::succeeded`] or
     /// [`Health::failed`].
     pub(in crate::cache::disk) fn may_probe(&self) -> bool {
         let until = self.closed_until.load(Ordering::Relaxed);
@@ -61,12 +62,12 @@ impl Health {
         }
     }
 
-    /// Whether nothing speaks against it. Unlike [`Health::may_try`], nobody has to say how it went.
+    /// Whether the direction is not bypassed. Unlike with [`Health::may_try`], nobody has to report an outcome.
     pub(in crate::cache::disk) fn is_well(&self) -> bool {
         self.closed_until.load(Ordering::Relaxed) == 0
     }
 
-    /// It worked.
+    /// Records a success, which ends a bypass.
     pub(in crate::cache::disk) fn succeeded(&self) {
         if self.failures.load(Ordering::Relaxed) == 0 {
             return;
@@ -78,18 +79,18 @@ impl Health {
         }
     }
 
-    /// As [`Health::succeeded`], of a request that may have begun before a pause, which it does not end.
+    /// As [`Health::succeeded`], for a request that may have begun before a bypass, which it does not end.
     pub(in crate::cache::disk) fn succeeded_before(&self) {
         if self.is_well() {
             self.failures.store(0, Ordering::Relaxed);
         }
     }
 
-    /// It did not; `at_once`: there is no use in trying again soon.
+    /// Records a failure. `at_once`: bypasses the direction at the first failure, as a retry is pointless.
     pub(in crate::cache::disk) fn failed(&self, why: &dyn std::fmt::Display, at_once: bool) {
         let (until, now) = (self.closed_until.load(Ordering::Relaxed), self.millis());
         if now < until && until % 2 == 0 {
-            // It began before: nothing new.
+            // The request began before the bypass: nothing new.
             return;
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
@@ -102,7 +103,7 @@ impl Health {
         }
     }
 
-    /// Milliseconds of a pause that begins now.
+    /// Returns the length in milliseconds of a pause that begins now.
     fn next_pause(&self, was_well: bool, now: u64) -> u64 {
         let last = self.pause.load(Ordering::Relaxed);
         let steady = now.saturating_sub(self.reopened.load(Ordering::Relaxed)) >= last * STEADY;
@@ -129,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails until it is bypassed; returns for how many seconds it is.
+    /// Records failures until the direction is bypassed; returns the length of the bypass in seconds.
     async fn bypassed_for(health: &Health) -> u64 {
         while health.is_well() {
             health.failed(&"a test", false);

@@ -3,25 +3,25 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The bounds of what is in time. Solid state answers in less than 1 ms, a disk that seeks in 15; S3 in 30 or more. A
-/// faster origin does not make a device slow that answers within the lower one, nor do cores that are busy.
+/// Bounds of the time that a read may take. Solid state answers in less than 1 ms, a disk that seeks in 15; S3 in 30 or
+/// more. A device that answers within the lower bound is not slow, however fast the origin is or busy the cores are.
 const IN_TIME_MIN: Duration = Duration::from_millis(30);
 const IN_TIME_MAX: Duration = Duration::from_millis(50);
-/// Microseconds; longer answers count as if they took so long.
+/// Maximum time to first byte that is counted, in microseconds; longer ones count as this.
 const LONGEST: u64 = 60_000_000;
-/// The part of it by which the median moves for each answer.
+/// Divisor of the median that gives the step by which each answer moves it.
 const STEP: u64 = 16;
 
-/// A running median of the time until the origin's answers begin: each answer moves it a step up or down, so that a few
-/// of another kind do not matter.
+/// Running median of the origin's time to first byte. Each answer moves it a step up or down, so that a few outliers do
+/// not matter.
 #[derive(Debug, Default)]
 pub(in crate::cache::disk) struct OriginPace {
-    /// Microseconds; 0: nothing was fetched yet.
+    /// Median in microseconds; 0: nothing was fetched yet.
     median: AtomicU64,
 }
 
 impl OriginPace {
-    /// Counts an answer that began after `took`.
+    /// Counts an answer whose first byte came after `took`.
     pub(in crate::cache::disk) fn answered(&self, took: Duration) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST);
         // Answers at the same moment may overwrite each other: one of many does not matter.
@@ -35,7 +35,7 @@ impl OriginPace {
         self.median.store(next, Ordering::Relaxed);
     }
 
-    /// How long a read from disk may take: half as long again as the origin, within bounds.
+    /// Returns the maximum time of a read from disk: half as long again as the origin, within bounds.
     pub(in crate::cache::disk) fn in_time(&self) -> Duration {
         match self.median.load(Ordering::Relaxed) {
             0 => IN_TIME_MAX,

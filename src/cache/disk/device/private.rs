@@ -1,7 +1,7 @@
-//! Files and folders for their owner alone, whatever the umask (R35).
+//! Files and folders that only their owner can access, whatever the umask (R35).
 //!
-//! A umask can only narrow what is asked for, so that all is made with its mode. What an older version left wider is
-//! narrowed at a start.
+//! A umask can only remove permissions, so that everything is created with its final mode. Wider modes that an older
+//! version left are narrowed at startup.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
@@ -10,12 +10,12 @@ use std::path::Path;
 
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;
-/// What is for others than the owner.
+/// Permission bits of the group and of others.
 const OTHERS: u32 = 0o077;
-/// What is for everybody.
+/// Permission bits of others.
 const EVERYBODY: u32 = 0o007;
 
-/// Makes a folder and those above it that are missing.
+/// Creates a folder, and its parents if they are missing.
 pub(in crate::cache::disk) fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -24,17 +24,17 @@ pub(in crate::cache::disk) fn make_folder(path: &Path) -> io::Result<()> {
         make_folder(above)?;
     }
     match DirBuilder::new().mode(FOLDER).create(path) {
-        // Somebody else was faster.
+        // Somebody else created it first.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
             return Ok(());
         }
         made => made?,
     }
-    // A strict umask may have taken something of the owner's.
+    // A strict umask may have removed permissions of the owner.
     fs::set_permissions(path, Permissions::from_mode(FOLDER))
 }
 
-/// Makes a file that must not be there, to be read and written.
+/// Creates a file for reading and writing; fails if it exists.
 pub(in crate::cache::disk) fn make_file(path: &Path) -> io::Result<fs::File> {
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).mode(FILE).open(path)?;
@@ -42,7 +42,7 @@ pub(in crate::cache::disk) fn make_file(path: &Path) -> io::Result<fs::File> {
     Ok(file)
 }
 
-/// Opens a file to be written, and makes it where it is missing.
+/// Opens a file for writing, and creates it if it is missing.
 pub(in crate::cache::disk) fn open_or_make(path: &Path) -> io::Result<fs::File> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).mode(FILE).open(path)?;
@@ -52,11 +52,11 @@ pub(in crate::cache::disk) fn open_or_make(path: &Path) -> io::Result<fs::File> 
     Ok(file)
 }
 
-/// What was wider than it should be.
+/// Result of narrowing the modes of files and folders.
 #[derive(Debug, Default)]
 struct Wide {
     narrowed: usize,
-    /// Whether some of it was for everybody, and not only for a group.
+    /// Whether some were accessible to everybody, and not only to a group.
     for_everybody: bool,
     refused: Option<(String, io::Error)>,
 }
@@ -82,19 +82,19 @@ impl Wide {
     }
 }
 
-/// Narrows `path`, what of these names is in it, and the files in that to their owner, and says so once.
+/// Restricts `path`, its entries of these names, and the files in them to their owner, and logs that once.
 pub(in crate::cache::disk) fn narrow(path: &Path, names: &[&str]) {
     let mut wide = Wide::default();
     for name in names {
         let there = path.join(name);
-        // A file has none in it.
+        // A plain file has no entries.
         let files = fs::read_dir(&there).into_iter().flatten().flatten();
         files.for_each(|file| wide.narrow(&file.path()));
         wide.narrow(&there);
     }
     let refused = wide.refused.take();
     wide.narrow(path);
-    // A mount point may be another's; what is in it is not.
+    // A mount point may belong to another user; its content does not.
     wide.refused = refused;
     say(path, &wide);
 }

@@ -1,13 +1,13 @@
-//! How many reads of one device may be under way: as many as it answers in time, by the origin's measure.
+//! Limit on concurrent reads of one device: as many as it answers in time, measured by the origin.
 //!
-//! What a device cannot do in time queues in front of it, and each read waits for all that came before. So the limit is
-//! halved when a read takes too long, and grows by one for each round of reads in time (AIMD, as TCP does); where reads
-//! were late before it grows slowly, as late reads are what it costs to find out. Who finds it reached is refused at
-//! once, and the origin is asked. A device that has a single read at a time and does not answer it in time is not slow for
-//! its load, but slow.
+//! Reads that a device cannot serve in time queue in front of it, and each waits for all before it. So the limit is
+//! halved when a read takes too long, and grows by one for each round of reads in time (AIMD, as in TCP). It grows
+//! slowly to a value at which reads were late before, as each attempt costs late reads. A read above the limit is
+//! refused at once, and the origin is asked. A device that is late with a single read at a time is not overloaded, but
+//! slow.
 //!
-//! One late read may be chance, and is waited for. Those that follow soon after it are waited for as long as they are in
-//! time, and then given up for the origin.
+//! One late read may be chance, and is waited for. Reads that follow soon after it are waited for as long as they are
+//! in time, and then given up for the origin.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use super::origin_pace::OriginPace;
 
-/// The most reads at a time, those included that wait for a thread.
+/// Maximum number of concurrent reads, including those that wait for a thread.
 const MOST: usize = 1024;
-/// Reads in time before the limit grows to where reads were late.
+/// Number of reads in time before the limit grows to a value at which reads were late.
 const CAREFUL: usize = 256;
-/// So many reads in time, one after the other, make a late one forgotten.
+/// Number of consecutive reads in time after which a late one no longer matters.
 const STEADY: usize = 32;
-/// A read that takes longer than this is given up in any case.
+/// Time after which a read is given up in any case.
 pub(in crate::cache::disk) const TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
@@ -30,22 +30,22 @@ pub(in crate::cache::disk) struct ReadLimit {
     under_way: AtomicUsize,
     /// Reads in time since the limit last changed.
     in_time: AtomicUsize,
-    /// The lowest limit that is known to be too high; [`MOST`]: none is.
+    /// Lowest limit that is known to be too high; [`MOST`]: there is none.
     ceiling: AtomicUsize,
     /// Reads in time since the last late one.
     row: AtomicUsize,
-    /// How often it was lowered: reads that began before say nothing of what it is now.
+    /// Number of times the limit was lowered: reads that began before say nothing about the current limit.
     cuts: AtomicUsize,
     origin: OriginPace,
 }
 
-/// How a read went, as the limit sees it.
+/// Speed of a read, as the limit judges it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache::disk) enum Pace {
     InTime,
-    /// There are too many at a time.
+    /// The read was late: there are too many at a time.
     Overloaded,
-    /// It was the only one, and took too long nevertheless.
+    /// The read was late though it was the only one.
     Slow,
 }
 
@@ -62,7 +62,7 @@ impl ReadLimit {
         })
     }
 
-    /// A place for a read; `None`: there are as many as the device can do.
+    /// Takes a slot for a read; `None` if the limit is reached.
     pub(in crate::cache::disk) fn enter(self: &Arc<Self>) -> Option<ReadSlot> {
         let limit = self.limit.load(Ordering::Relaxed);
         if self.under_way.fetch_add(1, Ordering::Relaxed) >= limit {
@@ -72,17 +72,17 @@ impl ReadLimit {
         Some(ReadSlot { limit: self.clone(), cuts: self.cuts.load(Ordering::Relaxed) })
     }
 
-    /// Whether the device does all that it is asked.
+    /// Whether the limit is at its maximum, as the device serves all reads in time.
     pub(in crate::cache::disk) fn is_open(&self) -> bool {
         self.limit.load(Ordering::Relaxed) == MOST
     }
 
-    /// The origin answered after `took`.
+    /// Records the origin's time to first byte.
     pub(in crate::cache::disk) fn origin_answered(&self, took: Duration) {
         self.origin.answered(took);
     }
 
-    /// Whether a read that took so long was in time.
+    /// Whether a read that took this long was in time.
     pub(in crate::cache::disk) fn is_in_time(&self, took: Duration) -> bool {
         took <= self.origin.in_time()
     }
@@ -92,12 +92,12 @@ impl ReadLimit {
         self.row.load(Ordering::Relaxed) >= STEADY
     }
 
-    /// How long a read is waited for.
+    /// Returns the maximum wait for a read.
     pub(in crate::cache::disk) fn patience(&self) -> Duration {
         if self.is_steady() { TIMEOUT } else { self.origin.in_time() }
     }
 
-    /// Begins with one read at a time, as the device is not known to do more.
+    /// Restarts with one read at a time, as the device is not known to serve more.
     pub(in crate::cache::disk) fn restart(&self) {
         self.lower(1, 2);
         self.row.store(0, Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl ReadLimit {
         self.cuts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a read in time.
+    /// Counts a read in time, and raises the limit after a round of them.
     fn raise(&self) {
         if !self.is_steady() {
             self.row.fetch_add(1, Ordering::Relaxed);
@@ -131,16 +131,16 @@ impl ReadLimit {
     }
 }
 
-/// The place of one read, until the device is done with it.
+/// Slot of one read, held until the device has completed it.
 #[derive(Debug)]
 pub(in crate::cache::disk) struct ReadSlot {
     limit: Arc<ReadLimit>,
-    /// Those that came before it.
+    /// Value of `ReadLimit::cuts` when the read began.
     cuts: usize,
 }
 
 impl ReadSlot {
-    /// Says how long the device took.
+    /// Records the time that the device took.
     pub(in crate::cache::disk) fn took(&self, took: Duration) -> Pace {
         match self.limit.is_in_time(took) {
             true => {
@@ -151,7 +151,7 @@ impl ReadSlot {
         }
     }
 
-    /// Says that the device takes too long.
+    /// Records that the device takes too long, and lowers the limit.
     pub(in crate::cache::disk) fn late(&self) -> Pace {
         let ReadSlot { limit: this, cuts } = self;
         this.row.store(0, Ordering::Relaxed);

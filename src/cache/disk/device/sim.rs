@@ -1,9 +1,9 @@
-//! A file layer for tests: it cuts the power, fails and hangs on command.
+//! Simulated file layer for tests that cuts the power, fails and hangs on command.
 //!
-//! Each file has a live image, which is what reads see, and a durable one. What was done since the last sync is
-//! pending; [`SimFolder::power_cut`] applies any legal subset of it to the durable image: in any order, torn
-//! anywhere, with zeros or stale bytes where a file grew and its data did not arrive. The device that comes back
-//! is another one: handles to the old one change nothing any more.
+//! Each file has a live image, which is what reads see, and a durable one. Changes since the last sync are pending;
+//! [`SimFolder::power_cut`] applies any legal subset of them to the durable image: in any order, torn anywhere, with
+//! zeros or stale bytes where a file grew and its data did not arrive. It returns a new device: handles to the old one
+//! no longer change anything.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -20,7 +20,7 @@ use super::files::{File, Folder};
 
 const SECTOR: usize = 512;
 
-/// What may be made to fail or hang.
+/// Operation that can be made to fail or hang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::cache::disk) enum Op {
     List,
@@ -48,7 +48,7 @@ impl Op {
     ];
 }
 
-/// What the page cache has.
+/// Content of the page cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache::disk) enum Cached {
     All,
@@ -82,7 +82,7 @@ impl Change {
         }
     }
 
-    /// What of it arrives when the power goes meanwhile.
+    /// Returns the parts of the change that arrive when the power fails meanwhile.
     fn torn(&self, random: &mut StdRng) -> Vec<Self> {
         let Self::Write { offset, data } = self else { return vec![self.clone()] };
         let part = |from: usize, to: usize| Self::Write {
@@ -94,7 +94,7 @@ impl Change {
             0 => vec![part(0, cut)],
             1 => vec![part(cut, data.len())],
             2 => {
-                // Whole sectors of the device, some of them.
+                // Some whole sectors of the device.
                 let skew = (SECTOR - offset % SECTOR) % SECTOR;
                 let mut bounds: Vec<_> =
                     (skew.min(data.len())..data.len()).step_by(SECTOR).collect();
@@ -113,7 +113,7 @@ struct Image {
     inodes: Vec<Inode>,
     live: BTreeMap<String, usize>,
     durable: BTreeMap<String, usize>,
-    /// Changes of names, in order.
+    /// Pending changes of names, in order.
     pending: Vec<(String, Option<usize>)>,
 }
 
@@ -121,11 +121,11 @@ struct Image {
 struct State {
     image: Image,
     cached: Cached,
-    /// Operations that fail: so often.
+    /// Operations that fail: the error, and the number of failures left.
     faults: BTreeMap<Op, (Errno, usize)>,
     hung: Option<Op>,
     hanging: usize,
-    /// How often each operation was asked for.
+    /// Number of calls of each operation.
     asked: BTreeMap<Op, usize>,
 }
 
@@ -162,11 +162,11 @@ impl SimFolder {
         Self(Arc::new(Device { state: Mutex::new(state), released: Condvar::new() }))
     }
 
-    /// The folder after the power was cut now: one of the legal ones.
+    /// Returns the folder after a power cut now: one of the legal outcomes, chosen by `seed`.
     pub(in crate::cache::disk) fn power_cut(&self, seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let Image { inodes, mut durable, pending, .. } = self.0.state.lock().image.clone();
-        // From nothing to all of what is pending.
+        // Probability that a pending change arrives.
         let arrives = *[0.0, 0.2, 0.5, 0.8, 1.0].choose(&mut random).expect("not empty");
         let mut names: BTreeMap<String, Vec<Option<usize>>> = BTreeMap::new();
         for (name, to) in pending {
@@ -199,12 +199,12 @@ impl SimFolder {
         Self::with(Image { inodes, live: durable.clone(), durable, pending: Vec::new() })
     }
 
-    /// The folder after the process was killed and started again: what it did is there, durable or not.
+    /// Returns the folder after the process was killed and started again: all its changes are there, durable or not.
     pub(in crate::cache::disk) fn kill(&self) -> Self {
         Self::with(self.0.state.lock().image.clone())
     }
 
-    /// `op` fails so many times from now on.
+    /// Makes the next `times` calls of `op` fail.
     pub(in crate::cache::disk) fn fail(&self, op: Op, errno: Errno, times: usize) {
         self.0.state.lock().faults.insert(op, (errno, times));
     }
@@ -213,7 +213,7 @@ impl SimFolder {
         self.0.state.lock().faults.clear();
     }
 
-    /// Every `op` hangs from now on, until [`Self::release`].
+    /// Makes every `op` hang from now on, until [`Self::release`].
     pub(in crate::cache::disk) fn hang(&self, op: Op) {
         self.0.state.lock().hung = Some(op);
     }
@@ -223,7 +223,7 @@ impl SimFolder {
         self.0.released.notify_all();
     }
 
-    /// How many operations hang now.
+    /// Returns the number of operations that hang now.
     pub(in crate::cache::disk) fn hanging(&self) -> usize {
         self.0.state.lock().hanging
     }
@@ -245,7 +245,7 @@ impl SimFolder {
         state.image.inodes[state.image.live[name]].live.clone()
     }
 
-    /// Puts a file there, durably.
+    /// Adds or replaces a file, durably.
     pub(in crate::cache::disk) fn put(&self, name: &str, content: &[u8]) {
         let Image { inodes, live, durable, .. } = &mut self.0.state.lock().image;
         let (image, durable_image) = (content.to_vec(), content.to_vec());
@@ -254,21 +254,21 @@ impl SimFolder {
         durable.insert(name.to_owned(), inodes.len() - 1);
     }
 
-    /// Takes a file away, durably.
+    /// Removes a file, durably.
     pub(in crate::cache::disk) fn take(&self, name: &str) {
         let Image { live, durable, .. } = &mut self.0.state.lock().image;
         live.remove(name);
         durable.remove(name);
     }
 
-    /// Bytes of all files.
+    /// Returns the total bytes of all files.
     pub(in crate::cache::disk) fn size(&self) -> u64 {
         let state = self.0.state.lock();
         let length = |inode: &usize| state.image.inodes[*inode].live.len() as u64;
         state.image.live.values().map(length).sum()
     }
 
-    /// Waits where `op` hangs, fails where it must, and does it.
+    /// Performs `op`: waits while it hangs, and fails if it is to fail.
     fn perform<T>(&self, op: Op, act: impl FnOnce(&mut Image) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.0.state.lock();
         *state.asked.entry(op).or_default() += 1;
@@ -291,7 +291,7 @@ impl SimFolder {
     }
 }
 
-/// Lets a file grow without its data: zeros, noise, or what another file had there.
+/// Grows a file without its data: with zeros, noise, or the bytes of another file at the same place.
 fn extend(image: &mut Vec<u8>, upto: usize, stale: &[Inode], random: &mut StdRng) {
     let from = image.len();
     image.resize(random.gen_range(from..=upto), 0);

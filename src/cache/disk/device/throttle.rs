@@ -1,7 +1,7 @@
-//! A device slowed down and counted on command, below the real files of one path: for tests of a whole server.
+//! Throttled device below the real files of one path, for tests of a whole server.
 //!
-//! Reads queue as in front of a real device: each takes the time of its own bytes, after all that came before it. The
-//! page cache holds nothing. Writes are not slowed down.
+//! Reads are counted, and queue as in front of a real device: each takes the time of its own bytes, after all that came
+//! before it. The page cache holds nothing. Writes are not slowed down.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use parking_lot::{Condvar, Mutex};
 
 use super::files::{File, Folder};
 
-/// The devices of this process, by the path that they are below.
+/// Throttled devices of this process, by their path.
 static DEVICES: Mutex<Vec<(PathBuf, Weak<Throttle>)>> = Mutex::new(Vec::new());
 
-/// The device below one path.
+/// Throttled device below one path.
 #[derive(Debug)]
 pub struct Throttle {
     queue: Mutex<Queue>,
@@ -27,18 +27,19 @@ pub struct Throttle {
 
 #[derive(Debug)]
 struct Queue {
-    /// Bytes a second; `None`: as fast as it goes.
+    /// Bytes per second; `None`: not slowed down.
     rate: Option<u64>,
-    /// When all reads that were queued will be done.
+    /// Time at which all queued reads will be done.
     free: Instant,
-    /// How often the rate was changed.
+    /// Number of changes of the rate.
     changes: u64,
-    /// Reads in the queue.
+    /// Number of reads in the queue.
     waiting: usize,
 }
 
 impl Throttle {
-    /// The device below `path`, for servers in this process that open it from now on. It is not slowed down yet.
+    /// Registers a device below `path`, for servers in this process that open it from now on. It is not slowed down
+    /// yet.
     pub fn below(path: &Path) -> Arc<Self> {
         let queue = Queue { rate: None, free: Instant::now(), changes: 0, waiting: 0 };
         let this =
@@ -49,24 +50,24 @@ impl Throttle {
         this
     }
 
-    /// Sets the bytes that it reads in a second; `None`: as fast as it goes. Reads under way end at once.
+    /// Sets the read rate in bytes per second; `None`: not slowed down. Reads under way end at once.
     pub fn set_rate(&self, rate: Option<u64>) {
         let mut queue = self.queue.lock();
         (queue.rate, queue.free, queue.changes) = (rate, Instant::now(), queue.changes + 1);
         self.changed.notify_all();
     }
 
-    /// Bytes that were read from it.
+    /// Returns the bytes read from the device.
     pub fn read_bytes(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// Reads that wait for it now.
+    /// Returns the number of reads that wait for the device now.
     pub fn waiting(&self) -> usize {
         self.queue.lock().waiting
     }
 
-    /// Waits for as long as the device takes for so many bytes.
+    /// Waits for as long as the device takes to read `bytes` bytes.
     fn wait(&self, bytes: usize) {
         self.read.fetch_add(bytes as u64, Ordering::Relaxed);
         let mut queue = self.queue.lock();
@@ -82,7 +83,7 @@ impl Throttle {
     }
 }
 
-/// `folder` as the device below `path` gives it, where there is one.
+/// Wraps `folder` in the throttled device below `path`, if there is one.
 pub(in crate::cache::disk) fn throttled(path: &Path, folder: Box<dyn Folder>) -> Box<dyn Folder> {
     let devices = DEVICES.lock();
     let device = devices.iter().find(|(other, _)| other == path);

@@ -1,7 +1,7 @@
-//! The names of what lies on disk: full keys in one canonical form, and digests of them.
+//! Keys of what is on disk: full keys in one canonical form, and their digests.
 //!
-//! The index holds a digest in place of the key, 16 bytes for a key of up to 1 KiB. It is a prefix of SHA-256 and
-//! not a fast hash: whoever may choose keys must not be able to make two that meet.
+//! The index holds a digest in place of the key, 16 bytes for a key of up to 1 KiB. It is a prefix of SHA-256 and not a
+//! fast hash: a client that may choose keys must not be able to make two collide.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ impl Digest {
         Self::of(&version_key(version))
     }
 
-    /// Of a block of the version that this is the digest of.
+    /// Returns the digest of a block of the version that has this digest.
     pub(in crate::cache) fn of_block(&self, index: u64) -> Self {
         let mut key = [0; 24];
         key[..16].copy_from_slice(&self.0);
@@ -33,7 +33,7 @@ impl Digest {
         Self::of(&key)
     }
 
-    /// What a full key that stands in a record is the digest of.
+    /// Returns the digest of the full key in a record of this kind; `None` if it is too short.
     pub(in crate::cache::disk) fn of_record(kind: Kind, key: &[u8]) -> Option<Self> {
         match kind {
             Kind::Block => {
@@ -44,7 +44,7 @@ impl Digest {
         }
     }
 
-    /// Half of it, for tables that bear a collision.
+    /// Returns the first 64 bits, for tables that tolerate a collision.
     pub(in crate::cache::disk) fn hash64(&self) -> u64 {
         u64::from_le_bytes(*self.0.first_chunk().expect("16 bytes hold 8"))
     }
@@ -56,7 +56,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The full key of a version's blocks: every field that identifies its bytes (R1).
+/// Returns the full key of a version's blocks: every field that identifies its bytes (R1).
 pub(in crate::cache::disk) fn version_key(version: &ObjectVersion) -> Vec<u8> {
     let mut key = object_key(version.id());
     field(&mut key, version.version_id().map_or(b"", |v| v.as_bytes()));
@@ -69,14 +69,14 @@ pub(in crate::cache::disk) fn version_key(version: &ObjectVersion) -> Vec<u8> {
     key
 }
 
-/// The full key of a block.
+/// Returns the full key of a block.
 pub(in crate::cache::disk) fn block_key(block: &BlockKey) -> Vec<u8> {
     let mut key = version_key(block.version());
     key.extend_from_slice(&block.index().to_le_bytes());
     key
 }
 
-/// The full key of an object's metadata, in the way in which it was asked for.
+/// Returns the full key of an object's metadata. Requests for a version or with requester pays have keys of their own.
 pub(in crate::cache::disk) fn object_key(id: &ObjectId) -> Vec<u8> {
     let mut key = bucket_key(id.realm(), id.bucket());
     field(&mut key, id.key().as_str().as_bytes());
@@ -89,13 +89,15 @@ pub(in crate::cache::disk) fn object_key(id: &ObjectId) -> Vec<u8> {
     key
 }
 
-/// The object that a full key names, in whatever way it was asked for; `None`: it is not one of an object.
+/// Returns the object that a full key names, whatever the variant of the request; `None` if it is not the key of an
+/// object.
 pub(in crate::cache::disk) fn object_in(full: &[u8]) -> Option<(BucketName, ObjectKey)> {
     let (bucket, key, _) = split_object(full)?;
     Some((bucket, key))
 }
 
-/// The object that the full key of a block names, and the purge epoch of its version; `None`: it is not one of a block.
+/// Returns the object that the full key of a block names, and the purge epoch of its version; `None` if it is not the
+/// key of a block.
 pub(in crate::cache::disk) fn block_in(full: &[u8]) -> Option<(BucketName, ObjectKey, u32)> {
     let (bucket, key, rest) = split_object(full)?;
     let (_version_id, rest) = split_field(rest)?;
@@ -118,7 +120,7 @@ fn split_object(full: &[u8]) -> Option<(BucketName, ObjectKey, &[u8])> {
     Some((bucket, key, rest))
 }
 
-/// The full key of a bucket.
+/// Returns the full key of a bucket.
 pub(in crate::cache::disk) fn bucket_key(realm: &Realm, bucket: &BucketName) -> Vec<u8> {
     let mut key = Vec::with_capacity(256);
     field(&mut key, realm.as_str().as_bytes());
@@ -126,13 +128,14 @@ pub(in crate::cache::disk) fn bucket_key(realm: &Realm, bucket: &BucketName) -> 
     key
 }
 
-/// What stands for a bucket in an object's entry. Where two buckets meet, what voids one voids both.
+/// Returns the hash that stands for a bucket in an object's entry. If two buckets collide, invalidating one invalidates
+/// both.
 pub(in crate::cache::disk) fn bucket_tag(realm: &Realm, bucket: &BucketName) -> u32 {
     let Digest(hash) = Digest::of(&bucket_key(realm, bucket));
     u32::from_le_bytes(*hash.first_chunk().expect("16 bytes hold 4")) >> (u32::BITS - START_BITS)
 }
 
-/// 16 bits that stand for an object in every process, whatever its realm.
+/// Returns a 16-bit hash of an object that is the same in every process, whatever its realm.
 pub(in crate::cache) fn object_stripe(bucket: &BucketName, key: &ObjectKey) -> u16 {
     let mut name = Vec::with_capacity(256);
     field(&mut name, bucket.as_str().as_bytes());
@@ -141,14 +144,14 @@ pub(in crate::cache) fn object_stripe(bucket: &BucketName, key: &ObjectKey) -> u
     u16::from_le_bytes(*hash.first_chunk().expect("16 bytes hold 2"))
 }
 
-/// With its length before it, so that no two lists of fields look alike.
+/// Appends a field with its length before it, so that no two lists of fields have the same encoding.
 fn field(key: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("fields of a key are short");
     key.extend_from_slice(&length.to_le_bytes());
     key.extend_from_slice(bytes);
 }
 
-/// What [`field`] wrote, and what is behind it.
+/// Splits off the field that [`field`] wrote, and returns it and the rest.
 fn split_field(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = key.split_first_chunk()?;
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)

@@ -1,7 +1,7 @@
-//! An object's metadata as bytes, and back. Pure.
+//! Encoding and decoding of an object's metadata. Nothing here does I/O.
 //!
-//! A record must fit into a chunk to be kept: of an object's parts it has as many as [`PARTS_ROOM`] holds, those with
-//! the lowest numbers. A part that is left out is asked for again, which costs one request without a body.
+//! A record must fit into a chunk to be kept: it holds as many of an object's parts as fit into [`PARTS_ROOM`], lowest
+//! numbers first. A part that is left out is requested again, which costs one request without a body.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,15 +10,15 @@ use http::{HeaderName, HeaderValue};
 use super::record::Damaged;
 use crate::s3::{ETag, ObjectMeta, Part, PartNumber, Parts};
 
-/// A header's value with one of these bits is there, or not.
+/// Flags for the optional fields that are present.
 const HAS_VERSION_ID: u8 = 1;
 const HAS_CHECKSUMS: u8 = 2;
 const HAS_PARTS: u8 = 4;
 
-/// Bytes that the parts may take.
+/// Maximum bytes of the encoded parts.
 const PARTS_ROOM: usize = 32 * 1024;
 
-/// Metadata, and when the origin vouched for it.
+/// Metadata of an object, and the time at which the origin last confirmed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cache) struct ObjectRecord {
     pub meta: ObjectMeta,
@@ -110,7 +110,7 @@ fn list(out: &mut Vec<u8>, headers: &[(HeaderName, HeaderValue)]) {
     }
 }
 
-/// How many the object has, how many follow, and each: its number, where it begins and ends, and its checksums.
+/// Encodes parts: the object's number of parts, the number that follow, and for each its number, range and checksums.
 fn encode_parts(out: &mut Vec<u8>, parts: &Parts) {
     out.extend_from_slice(&parts.count.unwrap_or_default().to_le_bytes());
     let (mut kept, mut count) = (Vec::new(), 0u16);
@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
-    /// Parts of these numbers, of 5 bytes each.
+    /// Makes parts with these numbers, of 5 bytes each.
     fn parts(numbers: &[u16]) -> Parts {
         let mut parts = Parts::default();
         parts.count = Some(3);

@@ -1,4 +1,4 @@
-//! What the bytes of a segment mean. Pure: nothing here reads or writes a file.
+//! Binary format of segments and records. Pure: nothing here reads or writes a file.
 //!
 //! ```text
 //! segment  := head record* footer?          a footer seals it; without one the records are scanned
@@ -6,9 +6,9 @@
 //! chunk    := data[1..=64 KiB] frame        the frame (32 bytes) binds its data to the key and to its place
 //! footer   := entry* tail                   36 bytes for each record, then 32 bytes at the very end
 //! ```
-//! Integers are little-endian. Every part has a check (XXH3, 64 bits) over all its bytes; a chunk's also covers
-//! the key's digest, so that one chunk can be read and believed without its record's head. Parsers take any bytes
-//! and never panic: what is not exactly right is [`Damaged`].
+//! Integers are little-endian. Every part has a checksum (XXH3, 64 bits) over all its bytes; a chunk's also covers the
+//! key's digest, so that one chunk can be read and verified without its record's head. Parsers take any bytes and never
+//! panic: what is not exactly right is [`Damaged`].
 
 use std::hash::Hasher as _;
 use std::ops::Range;
@@ -17,20 +17,21 @@ use twox_hash::XxHash3_64;
 
 use super::digest::Digest;
 
-/// Of all that is written here; another version's segments are dropped.
+/// Version of the on-disk format; segments of another version are dropped.
 pub(in crate::cache::disk) const VERSION: u16 = 3;
-/// Bytes of data that one check covers, and the least that is read.
+/// Bytes of data that one checksum covers, and the least that is read.
 pub(in crate::cache::disk) const CHUNK: usize = 64 * 1024;
 pub(in crate::cache::disk) const SEGMENT_HEAD: usize = 32;
 pub(in crate::cache::disk) const RECORD_HEAD: usize = 48;
 pub(in crate::cache::disk) const FRAME: usize = 32;
 pub(in crate::cache::disk) const ENTRY: usize = 36;
 pub(in crate::cache::disk) const TAIL: usize = 32;
-/// Longer keys are not written: an S3 key has at most 1,024 bytes, an `ETag` and names a few hundred.
+/// Maximum bytes of a full key; records with longer ones are not written. An S3 key has at most 1,024 bytes, an `ETag`
+/// and names a few hundred.
 pub(in crate::cache::disk) const KEY_MAX: usize = 8 * 1024;
-/// The largest block.
+/// Maximum bytes of a record's data, which is the largest block.
 pub(in crate::cache::disk) const DATA_MAX: usize = 16 * 1024 * 1024;
-/// Bits of a record's start: any offset in a block.
+/// Bits of a record's start, enough for any offset in a block.
 pub(in crate::cache::disk) const START_BITS: u32 = 25;
 
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"hotset\0s");
@@ -38,7 +39,7 @@ const RECORD_MAGIC: u32 = u32::from_le_bytes(*b"hsRc");
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"hsFr");
 const TAIL_MAGIC: u32 = u32::from_le_bytes(*b"hsTl");
 
-/// Bytes that are not what they should be.
+/// Reason why bytes on disk are rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(in crate::cache::disk) enum Damaged {
     #[error("not written by hotset, or overwritten")]
@@ -55,7 +56,7 @@ pub(in crate::cache::disk) enum Damaged {
     Next,
 }
 
-/// What a segment holds.
+/// Kind of records that a segment holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(in crate::cache::disk) enum Contents {
@@ -66,15 +67,15 @@ pub(in crate::cache::disk) enum Contents {
     Objects = 3,
 }
 
-/// What a record is.
+/// Kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(in crate::cache::disk) enum Kind {
     Block = 1,
     Object = 2,
-    /// The object's earlier records are void.
+    /// Invalidates all earlier records of the object.
     Tombstone = 3,
-    /// All earlier records of the bucket's objects are void.
+    /// Invalidates all earlier records of the bucket's objects.
     BucketEpoch = 4,
 }
 
@@ -90,22 +91,22 @@ impl Kind {
     }
 }
 
-/// What is known of a record without its key and data: its head, and its entry in the footer.
+/// Description of a record without its key and data, as in its head and in its footer entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache::disk) struct Record {
     pub kind: Kind,
     pub digest: Digest,
     pub key_len: u32,
-    /// Bytes, without frames.
+    /// Bytes of data, without frames.
     pub data_len: u32,
-    /// Blocks: offset in the block of the first byte that is there. Others: stands for their bucket.
+    /// Blocks: offset of the data in the block. Others: hash that stands for their bucket.
     pub start: u32,
-    /// Blocks: stands for the rule whose share they count for.
+    /// Blocks: hash of the rule whose share they count toward.
     pub tag: u32,
 }
 
 impl Record {
-    /// Bytes of the whole record in its segment.
+    /// Returns the bytes of the whole record in its segment.
     pub(in crate::cache::disk) fn len(&self) -> u64 {
         let chunks = u64::from(self.data_len).div_ceil(CHUNK as u64);
         RECORD_HEAD as u64
@@ -114,7 +115,7 @@ impl Record {
             + chunks * FRAME as u64
     }
 
-    /// The head as it is written before `key`.
+    /// Encodes the head that is written before `key`.
     pub(in crate::cache::disk) fn head(&self, key: &[u8]) -> [u8; RECORD_HEAD] {
         let mut out = Writer::<RECORD_HEAD>::new();
         out.u32(RECORD_MAGIC).u16(VERSION).u16(self.kind as u16);
@@ -124,7 +125,7 @@ impl Record {
         out.u64(check).done()
     }
 
-    /// Reads a head, without its key: enough to know how long the record is, not yet to believe it.
+    /// Parses a head without its key: enough to know the record's length, not yet to trust it.
     pub(in crate::cache::disk) fn parse(head: &[u8; RECORD_HEAD]) -> Result<Self, Damaged> {
         let mut from = Reader(head);
         if from.u32() != RECORD_MAGIC {
@@ -139,7 +140,7 @@ impl Record {
         record.possible()
     }
 
-    /// Compares all of the head, and the key behind it, with the check and the digest.
+    /// Verifies all of the head, and the key behind it, by the checksum and the digest.
     pub(in crate::cache::disk) fn verify(
         &self,
         head: &[u8; RECORD_HEAD],
@@ -162,12 +163,12 @@ impl Record {
         if possible { Ok(self) } else { Err(Damaged::Length) }
     }
 
-    /// What binds the chunk of this index to its place: two records of one block may begin at different offsets.
+    /// Returns the value that binds a chunk to its place: two records of one block may begin at different offsets.
     pub(in crate::cache::disk) fn place(&self, index: usize) -> u32 {
         self.start.wrapping_add(u32::try_from(index * CHUNK).unwrap_or(u32::MAX))
     }
 
-    /// Where the chunks that hold `wanted` (offsets in the data) lie, relative to the record.
+    /// Returns the chunks that hold `wanted` (offsets in the data), relative to the record.
     pub(in crate::cache::disk) fn chunks(&self, wanted: &Range<usize>) -> Chunks {
         let first = wanted.start / CHUNK;
         let last = (wanted.end - 1) / CHUNK;
@@ -181,19 +182,19 @@ impl Record {
     }
 }
 
-/// Neighbouring chunks of one record.
+/// Adjacent chunks of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cache::disk) struct Chunks {
     /// Index of the first one.
     pub first: usize,
     pub count: usize,
-    /// Their data, as offsets in the record's.
+    /// Range of their data, as offsets in the record's data.
     pub data: Range<usize>,
-    /// Of the first one, in bytes from the record's beginning.
+    /// Offset of the first one, in bytes from the record's beginning.
     pub offset: u64,
 }
 
-/// The frame behind the data of a chunk, which lies at `place` (see [`Record::place`]).
+/// Encodes the frame behind the data of a chunk, which is at `place` (see [`Record::place`]).
 pub(in crate::cache::disk) fn frame(digest: &Digest, place: u32, data: &[u8]) -> [u8; FRAME] {
     let mut out = Writer::<FRAME>::new();
     out.u32(FRAME_MAGIC).u16(VERSION).u16(0);
@@ -204,7 +205,7 @@ pub(in crate::cache::disk) fn frame(digest: &Digest, place: u32, data: &[u8]) ->
     out.u64(check).done()
 }
 
-/// Compares a chunk with what was looked for: this key's chunk of this place and length.
+/// Verifies that a chunk belongs to this key, place and length.
 pub(in crate::cache::disk) fn verify_chunk(
     frame: &[u8],
     digest: &Digest,
@@ -218,7 +219,7 @@ pub(in crate::cache::disk) fn verify_chunk(
     }
 }
 
-/// The first bytes of a segment. `length`: of the file until it is sealed; 0 when that is not fixed.
+/// Encodes the head of a segment. `length`: of the file until it is sealed; 0 if that is not fixed.
 pub(in crate::cache::disk) fn segment_head(
     contents: Contents,
     number: u32,
@@ -230,7 +231,7 @@ pub(in crate::cache::disk) fn segment_head(
     out.u64(check).done()
 }
 
-/// Reads the first bytes of a segment that must be this one: what it holds, and its length until it is sealed.
+/// Parses the head of the segment `number`. Returns its contents, and its length until it is sealed.
 pub(in crate::cache::disk) fn parse_segment_head(
     head: &[u8; SEGMENT_HEAD],
     number: u32,
@@ -286,7 +287,7 @@ impl Tail {
     }
 }
 
-/// The footer that seals a segment whose records, with their offsets, end at `offset`.
+/// Encodes the footer that seals a segment whose records, with their offsets, end at `offset`.
 pub(in crate::cache::disk) fn footer(records: &[(u32, Record)], offset: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(records.len() * ENTRY + TAIL);
     for (at, record) in records {
@@ -304,7 +305,7 @@ pub(in crate::cache::disk) fn footer(records: &[(u32, Record)], offset: u32) -> 
     out
 }
 
-/// Reads the entries of a footer, piece by piece: a large segment has many.
+/// Parser of a footer's entries, piece by piece: a large segment has many.
 pub(in crate::cache::disk) struct FooterReader {
     end: u32,
     expected: u64,
@@ -317,8 +318,8 @@ impl FooterReader {
         Self { end: tail.offset, expected: tail.check, check }
     }
 
-    /// The next entries, of which `piece` is a whole number: offsets in the segment, and records. They are to be
-    /// believed when [`FooterReader::finish`] agrees.
+    /// Parses the next entries, a whole number of which fill `piece`: offsets in the segment, and records. They can be
+    /// trusted once [`FooterReader::finish`] succeeds.
     pub(in crate::cache::disk) fn read(
         &mut self,
         piece: &[u8],
@@ -328,7 +329,7 @@ impl FooterReader {
         piece.chunks_exact(ENTRY).map(move |entry| parse_entry(entry, end))
     }
 
-    /// Compares all that was read with the tail's check.
+    /// Verifies all that was read by the checksum in the tail.
     pub(in crate::cache::disk) fn finish(&self) -> Result<(), Damaged> {
         if self.check.finish() == self.expected { Ok(()) } else { Err(Damaged::Check) }
     }
@@ -357,7 +358,7 @@ fn check_chunk(fields: &[u8], digest: &Digest, data: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(seed, data)
 }
 
-/// Puts fields one behind another.
+/// Encoder that appends fields to a fixed number of bytes.
 struct Writer<const N: usize> {
     out: [u8; N],
     at: usize,
@@ -396,7 +397,7 @@ impl<const N: usize> Writer<N> {
     }
 }
 
-/// Takes fields from the front. Callers give it enough bytes.
+/// Decoder that takes fields from the front; callers give it enough bytes.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {

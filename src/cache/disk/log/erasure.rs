@@ -1,4 +1,4 @@
-//! The outcome of erasing, and how a writer takes turns between its orders and what there is to erase.
+//! Outcome of an erasure, and how a writer alternates between its orders and erasing.
 
 use std::io;
 use std::ops::AddAssign;
@@ -6,18 +6,18 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 
 use tokio::sync::oneshot;
 
-/// What became of the files.
+/// Numbers of files and bytes that an erasure removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ErasedFiles {
-    /// Files that are gone with all that was in them.
+    /// Files that were removed with all their records.
     pub removed: u64,
-    /// Files that are gone, and of which something was written once more.
+    /// Files that were removed after some of their records were copied.
     pub rewritten: u64,
-    /// Bytes of both that are nowhere any more.
+    /// Bytes of both that were not copied.
     pub bytes: u64,
 }
 
-/// Files that may still be there.
+/// Failure to erase a path, whose files may still be there.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {source}")]
 pub struct NotErased {
@@ -25,11 +25,11 @@ pub struct NotErased {
     source: io::Error,
 }
 
-/// Who waits until a writer has erased.
+/// Channel on which a writer reports the outcome of an erasure.
 pub(in crate::cache::disk) type Done = oneshot::Sender<io::Result<ErasedFiles>>;
 
 impl ErasedFiles {
-    /// A segment of `length` bytes is gone, of which `kept` were written once more.
+    /// Counts a removed segment of `length` bytes, of which `kept` were copied.
     pub(in crate::cache::disk) fn count(&mut self, length: u64, kept: u64) {
         match kept {
             0 => self.removed += 1,
@@ -47,7 +47,8 @@ impl AddAssign for ErasedFiles {
     }
 }
 
-/// The next order for a writer. Until it comes, `erase_next` is called as long as it says that there is more to erase.
+/// Returns the next order for a writer. Until one comes, calls `erase_next` as long as it returns that there is more to
+/// erase.
 pub(in crate::cache::disk) fn next_order<O>(
     orders: &Receiver<O>,
     mut erase_next: impl FnMut() -> bool,
@@ -62,7 +63,7 @@ pub(in crate::cache::disk) fn next_order<O>(
     }
 }
 
-/// What a writer says, or that it is gone.
+/// Waits for the outcome that a writer reports; fails if the writer is gone.
 pub(in crate::cache::disk) async fn outcome(
     path: &str,
     done: oneshot::Receiver<io::Result<ErasedFiles>>,
