@@ -212,7 +212,7 @@ async fn no_request_fails_while_the_origin_changes_200_times_under_load() {
     let right = (0..OBJECTS).map(|n| stores[0].object_bytes("data", &format!("{n}/o")));
     let right: Arc<[Bytes]> = right.collect();
     let clients = (0..READERS).map(|_| server.process.client());
-    let readers = Readers::start(clients, right);
+    let readers = Readers::start(clients, &right);
     for n in 1..=RELOADS {
         server.reload(&variant(n)).await;
         readers.one_more().await;

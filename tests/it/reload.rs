@@ -326,7 +326,7 @@ async fn no_request_fails_in_200_reloads_under_load() {
     let right = (0..OBJECTS).map(|n| server.s3.object_bytes("data", &format!("{n}/o")));
     let right: Arc<[Bytes]> = right.collect();
     let clients = (0..READERS).map(|_| server.process.client());
-    let readers = Readers::start(clients, right);
+    let readers = Readers::start(clients, &right);
     let mut refused = 0;
     for n in 1..=RELOADS {
         if n % 20 == 0 {
