@@ -38,7 +38,7 @@ use crate::events::{Intake, Receivers};
 use crate::inspect::Inspect;
 use crate::logging::audit::AuditLogger;
 use crate::metrics;
-use crate::origin::Origins;
+use crate::origin::{NO_AUTHORITIES, Origins};
 use crate::proxy::{
     AccessLogger, Admission, ConfirmedBucketOwners, CorsRules, Gateway, ListenConfig, Listener,
     RecentErrors, Server, Shutdown,
@@ -373,7 +373,8 @@ impl App {
 
 fn pingora_conf(config: &Config) -> ServerConf {
     ServerConf {
-        ca_file: config.origin.ca_file.as_ref().map(|p| p.display().to_string()),
+        // TLS to the origin is below the connections that pingora is lent.
+        ca_file: Some(NO_AUTHORITIES.to_owned()),
         upstream_keepalive_pool_size: config.origin.connections,
         threads: 1,
         ..ServerConf::default()

@@ -60,6 +60,7 @@ pub use config::{
     Addressing, BackoffConfig, BucketConfig, CredentialsConfig, DEFAULT_ORIGIN, OriginConfig,
     RetryBudgetConfig,
 };
+pub(crate) use connections::NO_AUTHORITIES;
 pub use connections::PassThrough;
 pub use credentials::{CredentialsError, Found, Source};
 pub use directory_bucket::{DirectoryBucket, SessionKeysFrom};

@@ -40,7 +40,7 @@ impl Locator {
     ) -> Result<Self, String> {
         let endpoint = Endpoint::at(&config.endpoint, config.addressing, &config.addresses)?;
         let passing = Slots::new(config.pass_through_connections);
-        let connections = Connections::new(config, endpoint.addresses(), &passing);
+        let connections = Connections::new(config, &endpoint, &passing);
         Ok(Self {
             config: config.clone(),
             regions: Regions::new(Site::home(endpoint, connections)),
@@ -117,7 +117,7 @@ impl Locator {
 
     fn open_site(&self, url: &str) -> Option<(Endpoint, Arc<Connections>)> {
         let endpoint = Endpoint::at(url, self.config.addressing, &self.config.addresses).ok()?;
-        let connections = Connections::new(&self.config, endpoint.addresses(), &self.passing);
+        let connections = Connections::new(&self.config, &endpoint, &self.passing);
         Some((endpoint, connections))
     }
 
