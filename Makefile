@@ -12,6 +12,7 @@
 # cargo bench --bench verify                  what verifying a signature costs
 # cargo bench --bench growth                  how costs grow with objects, prefixes, purges and lists
 # target/venv/bin/python benches/staleness.py   how stale readers see writes past hotset, by each road of events
+# target/venv/bin/python benches/columns.py     columns of a cold Parquet file by pyarrow and polars, against direct
 
 SHELL := /bin/bash
 CARGO ?= cargo

@@ -4,8 +4,8 @@ use crate::Result;
 use crate::bench::Bench;
 use crate::report::Row;
 use crate::{
-    cold, crowd, disk, events, filling, hot, late, many, near, outage, repeated, slice_budget,
-    slow_disk, soak,
+    cold, crowd, disk, events, filling, hot, instruments, late, many, near, outage, repeated,
+    slice_budget, slow_disk, soak,
 };
 
 /// One scenario.
@@ -18,7 +18,7 @@ pub struct Case {
 }
 
 /// All scenarios in the order in which they run.
-pub const CASES: [Case; 24] = [
+pub const CASES: [Case; 25] = [
     Case {
         name: "cold_1gib",
         about: "one cold 1 GiB GET, against one direct connection",
@@ -73,6 +73,11 @@ pub const CASES: [Case; 24] = [
         name: "hot_4kib",
         about: "a hot 4 KiB object: CPU per request, against nginx and bare hyper",
         run: hot::small_object,
+    },
+    Case {
+        name: "instruments",
+        about: "the same object, with access logs, limits and traces switched: CPU per request, against without",
+        run: instruments::costs,
     },
     Case {
         name: "verified_4kib",

@@ -116,9 +116,9 @@ struct Bars {
 
 /// What one server did in one round.
 #[derive(Clone, Copy)]
-struct Round {
+pub(crate) struct Round {
     /// Microseconds of CPU time for a request.
-    cpu: f64,
+    pub(crate) cpu: f64,
     /// Requests a second.
     rate: f64,
     /// Time of a request: the middle one, and that which 99 of 100 stay below.
@@ -201,7 +201,7 @@ fn compare(
 
 /// Reads everything and checks it, until all of it is in the cache and known to be right there: a disk may be too
 /// slow for the first time.
-async fn fill(
+pub(crate) async fn fill(
     server: &Server,
     origin: &Origin,
     gets: &[Get],
@@ -221,7 +221,11 @@ async fn fill(
     Ok(())
 }
 
-async fn round(server: &Server, gets: &Arc<[Get]>, tls: Option<&Identity>) -> Result<Round> {
+pub(crate) async fn round(
+    server: &Server,
+    gets: &Arc<[Get]>,
+    tls: Option<&Identity>,
+) -> Result<Round> {
     let mut crowd = Crowd::connect_tls(server.address(), CONNECTIONS, tls).await?;
     crowd.round(gets, WARM_UP).await?;
     let before = server.cpu()?;

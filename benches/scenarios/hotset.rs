@@ -49,6 +49,8 @@ pub struct Extras<'a> {
     pub origin: &'a str,
     /// Rules before the one that matches all, as items of a list.
     pub rules: &'a str,
+    /// More keys at the top level, each on a line of its own.
+    pub settings: &'a str,
 }
 
 /// Who may read in the scenarios that verify signatures.
@@ -183,7 +185,7 @@ fn configuration(
     memory: Memory,
     (extras, identities): (&Extras<'_>, &Path),
 ) -> String {
-    let Extras { disk, tls, verifies, webhook, origin: more, rules } = *extras;
+    let Extras { disk, tls, verifies, webhook, origin: more, rules, settings } = *extras;
     let tls = tls.map_or_else(String::new, |identity| {
         let (cert, key) = (identity.cert.display(), identity.key.display());
         format!("\n    tls: {{ cert: \"{cert}\", key: \"{key}\" }}")
@@ -222,9 +224,7 @@ origin:
 {tier}rules:
 {rules}  - match: \"**\"
     freshness: immutable
-log:
-  access: \"off\"
-",
+{settings}",
         memory.cache >> 20,
         memory.in_flight >> 20,
     )

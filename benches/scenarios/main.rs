@@ -28,6 +28,7 @@ mod fio;
 mod hot;
 mod hotset;
 mod hyper_server;
+mod instruments;
 mod late;
 mod load;
 mod many;

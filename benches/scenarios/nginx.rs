@@ -1,7 +1,8 @@
 //! The comparison that people have today: Debian's nginx with `proxy_cache` and `slice 8m`.
 //!
 //! The configuration is what nginx's own documentation gives for caching ranges, with Debian's settings
-//! of sendfile and `tcp_nopush`, connections that are never closed, and no access log.
+//! of sendfile and `tcp_nopush`, connections that are never closed, and an access log that is written in
+//! batches, as hotset's is.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -91,7 +92,7 @@ pid {folder}/nginx.pid;
 error_log stderr error;
 events {{ worker_connections 8192; }}
 http {{
-    access_log off;
+    access_log {folder}/access.log combined buffer=64k flush=1s;
     sendfile on;
     tcp_nopush {nopush};
     keepalive_requests 1000000000;
