@@ -2,18 +2,18 @@
 //!
 //! ```text
 //! <path>/lock            held as long as the process lives
-//! <path>/blocks/N.seg    a log of block records; the oldest segment goes when space is needed
+//! <path>/blocks/N.seg    a log of block records; the oldest segment is evicted when space is needed
 //! <path>/objects/N.seg   metadata and tombstones, on the first path only
 //! <path>/objects/N.start the last start that this path took part in
-//! <path>/objects/N-M.clean that start ended well: metadata in segments from M on may be believed
-//! <path>/objects/N.floors what was purged, and when
+//! <path>/objects/N-M.clean that start shut down cleanly: metadata in segments from M on is trusted
+//! <path>/objects/N.floors epochs of all purges
 //!
 //!   memory evicts, or a block is read over ─ admission ─ queue ─ writer ─> open segment ─ sealed ─ reclaimed
 //!   a read misses memory ─ index ─ page cache, or a thread that waits ─ checks ─> bytes, or a miss
 //! ```
-//! It never fails a read: what is damaged, slow or gone is counted, and a miss. It never lies: each chunk that is
-//! read is compared with its checksum and its full key's digest. Blocks are keyed by version, so that an
-//! invalidation needs no scan of them; metadata is void after it. Only erasing looks at every record there is.
+//! It never fails a read: damaged, slow or missing data is counted, and a miss. It never returns wrong data: each chunk
+//! that is read is verified by its checksum and its full key's digest. Blocks are keyed by version, so that an
+//! invalidation needs no scan of them; it only invalidates metadata. Only erasing examines every record.
 
 mod blocks;
 mod config;

@@ -1,4 +1,4 @@
-//! Where each block lies: a digest of its key, and the place of its record. At most 100 bytes a block.
+//! In-memory index of records: a digest of each key, and the place of its record. At most 100 bytes a block.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -12,28 +12,28 @@ use crate::cache::disk::format::digest::Digest;
 use crate::cache::disk::format::record::{DATA_MAX, KEY_MAX, Kind, Record, START_BITS};
 use crate::cache::disk::tier::policy::Hotness;
 
-/// The class of a block that no rule gives a share of the disk or pins.
+/// Class of a block to which no rule gives a share of the disk or a pin.
 pub(in crate::cache::disk) const UNCLASSED: u8 = 0;
 
 const SHARDS: usize = 64;
-/// Low bits of a digest that choose its shard.
+/// Number of values of the low bits of a digest, which choose its shard.
 const CHOICES: usize = 4096;
 
-/// The place of a record. There are millions of them: every byte counts.
+/// Index entry of a record: its place and its lengths. There are millions of them: every byte counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache::disk) struct Entry {
     pub segment: u32,
-    /// Of the record in its segment.
+    /// Offset of the record in its segment, in bytes.
     pub offset: u32,
     shape: Shape,
     pub volume: u8,
-    /// Which rule's share it counts for.
+    /// Class whose share the block counts toward.
     pub class: u8,
     pub hotness: Hotness,
 }
 
-/// Start, length of data and length of key of a record in 64 bits, the first in the highest ones. Two halves, as
-/// all of it must be aligned to four bytes only.
+/// Start, data length and key length of a record in 64 bits, the first in the highest ones. Stored as two halves, so
+/// that an alignment of four bytes suffices.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Shape([u32; 2]);
 
@@ -42,7 +42,7 @@ impl Shape {
     const DATA_BITS: u32 = usize::BITS - DATA_MAX.leading_zeros();
     const _FITS: () = assert!(Self::KEY_BITS + Self::DATA_BITS + START_BITS <= 64);
 
-    /// Of a record that is possible, as its parser and its writer see to.
+    /// Packs the lengths of a record, which are within bounds, as its parser and its writer ensure.
     fn of(record: &Record) -> Self {
         let start = u64::from(record.start) << Self::DATA_BITS;
         let shape = (start | u64::from(record.data_len)) << Self::KEY_BITS;
@@ -93,7 +93,7 @@ impl Entry {
         }
     }
 
-    /// What is needed to find its chunks.
+    /// Returns what is needed of the record to find its chunks.
     pub(in crate::cache::disk) fn record(&self, kind: Kind, digest: Digest) -> Record {
         Record {
             kind,
@@ -105,12 +105,12 @@ impl Entry {
         }
     }
 
-    /// As in [`Record`].
+    /// Returns [`Record::start`].
     pub(in crate::cache::disk) fn start(&self) -> u32 {
         self.shape.start()
     }
 
-    /// As in [`Record`].
+    /// Returns [`Record::data_len`].
     pub(in crate::cache::disk) fn data_len(&self) -> u32 {
         self.shape.data_len()
     }
@@ -128,7 +128,7 @@ impl Entry {
     }
 }
 
-/// Where a record begins.
+/// Place of a record: volume, segment and offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache::disk) struct Place {
     pub volume: u8,
@@ -136,7 +136,7 @@ pub(in crate::cache::disk) struct Place {
     pub offset: u32,
 }
 
-/// Digests are as good as random already.
+/// Hasher that takes a part of the digest, as digests are uniformly distributed already.
 #[derive(Default)]
 pub(in crate::cache::disk) struct TakeDigest(u64);
 
@@ -154,12 +154,12 @@ impl Hasher for TakeDigest {
 type Entries = HashMap<Digest, Entry, BuildHasherDefault<TakeDigest>>;
 type Group = HashSet<Digest, BuildHasherDefault<TakeDigest>>;
 
-/// The entries whose digests choose it, under one lock.
+/// A shard of the index: the entries whose digests choose it, under one lock.
 #[derive(Default)]
 struct Shard {
     entries: Entries,
-    /// The same by start, which for an object's record stands for its bucket; only in a grouped index. They are kept by
-    /// shard, so that neither a group that grows nor one that is removed holds a lock for longer than its part here takes.
+    /// The same entries by start, which for an object's record stands for its bucket; only in a grouped index. They are
+    /// kept by shard, so that growing or removing a group holds a lock only for its part of the shard.
     groups: Option<HashMap<u32, Group>>,
 }
 
@@ -194,32 +194,33 @@ impl Shard {
     }
 }
 
-/// A table doubles when it is full, and is half empty then. Shards of one size would all do so at the same time;
-/// these are of different sizes, each 2^(1/64) of the one before, so that with any number of entries some are full,
-/// some are half empty, and what an entry costs on average is always the same.
+/// Sharded hash table of entries. A table doubles when it is full, and is half empty then. Shards of one size would all
+/// double at the same time; these are of different sizes, each 2^(1/64) of the one before, so that with any number of
+/// entries some are full, some are half empty, and the average cost of an entry is always the same.
 pub(in crate::cache::disk) struct Index {
     shards: Box<[Mutex<Shard>]>,
-    /// The shard of each choice: one that is as large again is chosen as often again.
+    /// Shard for each value of a digest's low bits: a shard twice as large is chosen twice as often.
     choices: Box<[u8; CHOICES]>,
     /// Bytes of data of all entries.
     bytes: AtomicU64,
     entries: AtomicU64,
-    /// Of each volume.
+    /// Number of entries on each volume.
     by_volume: Box<[AtomicU64]>,
     limit: u64,
 }
 
 impl Index {
-    /// Bytes of an entry in a table that is full, one of them the table's own.
+    /// Bytes of a slot in a table: digest, entry, and one byte of the table's own.
     const SLOT: u64 = (size_of::<Digest>() + size_of::<Entry>() + 1) as u64;
-    /// What one entry costs, about. Tables are full at 7/8; over all shards the slots for an entry are between that
-    /// and twice that, evenly in their logarithm: 8/7 / ln 2 = 1.65. The rest is for what allocators round up.
+    /// Approximate memory of one entry, in bytes. Tables are full at 7/8; over all shards the slots for an entry are
+    /// between that and twice that, evenly in their logarithm: 8/7 / ln 2 = 1.65. The rest is for what allocators round
+    /// up.
     pub(in crate::cache::disk) const ENTRY_COST: u64 = (Self::SLOT * 9).div_ceil(5);
 
     /// Approximate bytes that an entry takes in the table of its group.
     const GROUP_COST: u64 = 32;
 
-    /// For at most `memory` bytes of entries.
+    /// Creates an index of at most `memory` bytes of entries.
     pub(in crate::cache::disk) fn new(memory: u64) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -231,7 +232,7 @@ impl Index {
         }
     }
 
-    /// As [`Index::new`], of entries that are removed together by their start: see [`Index::remove_group`].
+    /// As [`Index::new`], for entries that are removed together by their start: see [`Index::remove_group`].
     pub(in crate::cache::disk) fn grouped(memory: u64) -> Self {
         let limit = memory / (Self::ENTRY_COST + Self::GROUP_COST);
         let index = Self { limit, ..Self::new(memory) };
@@ -239,7 +240,7 @@ impl Index {
         index
     }
 
-    /// Makes room for so many more at once: tables that grow leave their smaller selves behind.
+    /// Reserves room for `entries` more at once, as tables that grow step by step leave their smaller selves behind.
     pub(in crate::cache::disk) fn reserve(&self, entries: usize) {
         let entries = entries.min(usize::try_from(self.limit).unwrap_or(usize::MAX));
         let mut chosen = [0; SHARDS];
@@ -259,7 +260,7 @@ impl Index {
         self.shard(digest).entries.get(digest).copied()
     }
 
-    /// The entry, touched; and whether its block deserves memory.
+    /// Counts a read of a block; returns its entry, and whether to promote the block to memory.
     pub(in crate::cache::disk) fn touch(
         &self,
         digest: &Digest,
@@ -283,8 +284,8 @@ impl Index {
         self.count(old.as_ref(), None);
     }
 
-    /// Removes all entries of this start, at the cost of those entries, shard by shard; none is inserted meanwhile.
-    /// Returns their number.
+    /// Removes all entries of this start, shard by shard, at a cost proportional to their number; the caller sees to it
+    /// that none is inserted meanwhile. Returns their number.
     pub(in crate::cache::disk) fn remove_group(&self, start: u32) -> u64 {
         let mut removed = 0;
         for shard in &self.shards {
@@ -299,13 +300,13 @@ impl Index {
         removed
     }
 
-    /// Whether there is an entry of this start, in a grouped index.
+    /// Whether a grouped index has an entry of this start.
     pub(in crate::cache::disk) fn has_group(&self, start: u32) -> bool {
         let mut shards = self.shards.iter();
         shards.any(|shard| shard.lock().groups.as_ref().is_some_and(|g| g.contains_key(&start)))
     }
 
-    /// Puts `entry` in the place of one that is still at `place`; says whether it did.
+    /// Replaces an entry that is still at `place` by `entry`; returns whether it did.
     pub(in crate::cache::disk) fn replace(
         &self,
         digest: &Digest,
@@ -322,7 +323,7 @@ impl Index {
         }
     }
 
-    /// Removes the entry if it is still at `place`.
+    /// Removes the entry if it is still at `place`; returns whether it was.
     pub(in crate::cache::disk) fn remove_at(&self, digest: &Digest, place: Place) -> bool {
         let mut shard = self.shard(digest);
         let there = shard.entries.get(digest).is_some_and(|e| e.is_at(place));
@@ -340,7 +341,7 @@ impl Index {
         old
     }
 
-    /// Removes all entries that `gone` tells, shard by shard.
+    /// Removes all entries for which `gone` returns true, shard by shard; returns their number.
     pub(in crate::cache::disk) fn remove_where(
         &self,
         mut gone: impl FnMut(&Digest, &Entry) -> bool,
@@ -358,8 +359,8 @@ impl Index {
         removed
     }
 
-    /// The entries of a segment's records, in their order. Those of a complete segment are looked up one by one, so
-    /// that it costs what the segment holds and not what the index does; otherwise all entries are looked at.
+    /// Returns the entries of a segment's records, in their order. Those of a sealed segment are looked up one by one,
+    /// so that the cost depends on the segment and not on the index; otherwise the whole index is scanned.
     pub(in crate::cache::disk) fn entries_in(
         &self,
         segment: &Segment,
@@ -380,7 +381,7 @@ impl Index {
         found
     }
 
-    /// All entries that `wanted` tells.
+    /// Returns all entries for which `wanted` returns true.
     pub(in crate::cache::disk) fn find(
         &self,
         wanted: impl Fn(&Entry) -> bool,
@@ -406,18 +407,19 @@ impl Index {
         }
     }
 
-    /// Number of entries that lie on a volume.
+    /// Returns the number of entries on a volume.
     pub(in crate::cache::disk) fn entries_of(&self, volume: usize) -> u64 {
         self.by_volume[volume].load(Ordering::Relaxed)
     }
 
-    /// Bytes of data, and number of entries.
+    /// Returns the bytes of data, and the number of entries.
     pub(in crate::cache::disk) fn usage(&self) -> (u64, u64) {
         (self.bytes.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed))
     }
 }
 
-/// With `u` evenly between 0 and 1, `log2(1 + u)` is below `x` as often as `2^x - 1` says.
+/// Assigns the values of a digest's low bits to shards. With `u` uniform between 0 and 1, `log2(1 + u)` is below `x`
+/// with probability `2^x - 1`.
 fn choices() -> Box<[u8; CHOICES]> {
     let mut choices = Box::new([0; CHOICES]);
     let mut upto = (1..=SHARDS).map(|shard| (2_f64.powf(per(shard, SHARDS)) - 1.0, shard));
@@ -436,14 +438,14 @@ fn per(number: usize, of: usize) -> f64 {
     number / of
 }
 
-/// Whether a run of a block need not be written when `there` lies on disk, of which there is one run of each block: it
-/// is a part of that, or no longer than it.
+/// Whether a run of a block need not be written, as `there` is on disk: the run is a part of that, or no longer than
+/// it. Only one run of each block is kept on disk.
 pub(in crate::cache::disk) fn suffices(there: &Range<u64>, run: &Range<u64>) -> bool {
     let is_part = there.start <= run.start && run.end <= there.end;
     is_part || run.end - run.start <= there.end - there.start
 }
 
-/// What an entry has of its block, as offsets in the block.
+/// Returns the range of its block that an entry covers, as offsets in the block.
 pub(in crate::cache::disk) fn span(entry: &Entry) -> Range<u64> {
     u64::from(entry.start())..u64::from(entry.start()) + u64::from(entry.data_len())
 }

@@ -1,4 +1,4 @@
-//! The append-only log: segments in a folder, the index of their records, and what a start finds of the last one.
+//! The append-only log: segments in a folder, the index of their records, and what a process leaves to the next start.
 
 pub(in crate::cache::disk) mod erasure;
 pub(in crate::cache::disk) mod index;

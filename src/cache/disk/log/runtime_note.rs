@@ -1,9 +1,9 @@
-//! A note in memory, beside the processes and below the machine: that the log of metadata has taken all tombstones.
+//! A note in shared memory that the log of metadata has all tombstones; it outlives the process, but not the machine.
 //!
-//! A disk that hangs takes no note of it. A process that is killed leaves no mark of a good end either (see
-//! [`super::startup_epoch`]), though its tombstones are durable as long as its disk works. What tells the two apart is a
-//! file in `/dev/shm`: it is there while the disk works, removed before anything goes on without the disk, and gone
-//! with the machine, so that after a power cut each record is confirmed once.
+//! On a disk that hangs, its failure cannot be noted. A process that is killed leaves no mark of a clean shutdown
+//! either (see [`super::startup_epoch`]), though its tombstones are durable as long as its disk works. A file in
+//! `/dev/shm` tells the two apart: it is there while the disk works, removed before work goes on without the disk, and
+//! gone with the machine, so that after a power cut each record is confirmed once.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -14,12 +14,12 @@ use rustix::fs::OFlags;
 
 const FOLDER: &str = "/dev/shm";
 
-/// Where the note of one folder of metadata lies; `None`: there is no such memory, and nothing is noted.
+/// Path of the note for one folder of metadata; `None`: there is no shared memory, and nothing is noted.
 #[derive(Debug, Clone, Default)]
 pub(in crate::cache::disk) struct RuntimeNote(Option<PathBuf>);
 
 impl RuntimeNote {
-    /// The note of `folder`, which is known by its device and inode.
+    /// Returns the note for `folder`, which is identified by its device and inode.
     pub(in crate::cache::disk) fn of(folder: &Path) -> Self {
         let Ok(folder) = fs::metadata(folder) else { return Self(None) };
         let runtime = Path::new(FOLDER);
@@ -27,18 +27,18 @@ impl RuntimeNote {
         Self(runtime.is_dir().then(|| runtime.join(name)))
     }
 
-    /// The start that was noted, and from which segment on its records are believed.
+    /// Reads the number of the start that was noted, and the first segment whose records are trusted.
     pub(in crate::cache::disk) fn read(&self) -> Option<(u64, u32)> {
         let path = self.0.as_ref()?;
         let file = fs::symlink_metadata(path).ok()?;
-        // Whoever can write there could note what he likes.
+        // Every local user can create files there: only our own are trusted.
         let is_ours = file.is_file() && file.uid() == rustix::process::geteuid().as_raw();
         let text = is_ours.then(|| fs::read_to_string(path).ok())??;
         let (start, from) = text.strip_suffix('\n')?.split_once(' ')?;
         Some((start.parse().ok()?, from.parse().ok()?))
     }
 
-    /// Notes that all tombstones are durable. Where that fails nothing is noted.
+    /// Notes that all tombstones are durable. If that fails, nothing is noted.
     pub(in crate::cache::disk) fn write(&self, start: u64, from: u32) {
         let Some(path) = &self.0 else { return };
         if let Err(error) = write(path, &format!("{start} {from}\n")) {
@@ -46,7 +46,7 @@ impl RuntimeNote {
         }
     }
 
-    /// Takes it back: from now on tombstones may be missing.
+    /// Removes the note, as tombstones may be missing from now on.
     pub(in crate::cache::disk) fn remove(&self) {
         if let Some(path) = &self.0
             && let Err(error) = fs::remove_file(path)
@@ -78,7 +78,7 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let note = RuntimeNote::of(&folder);
         let Some(path) = note.0.clone() else { return };
-        // Of a folder that is gone, whose inode this one has now.
+        // The note may be of a removed folder, whose inode this one has now.
         note.remove();
         assert_eq!(note.read(), None);
         note.write(7, 3);

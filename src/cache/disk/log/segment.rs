@@ -16,7 +16,7 @@ use crate::cache::disk::format::record::{
 use crate::sys::async_reads::AsyncReads;
 use crate::sys::source::Source;
 
-/// Why a record could not be read.
+/// Reason why a record could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cache::disk) enum ReadError {
     #[error(transparent)]
@@ -28,7 +28,7 @@ pub(in crate::cache::disk) enum ReadError {
 /// Whether a read may wait for the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache::disk) enum Wait {
-    /// Only what the page cache holds.
+    /// Reads only from the page cache.
     No,
     Yes,
 }
@@ -38,15 +38,15 @@ pub(in crate::cache::disk) struct Segment {
     pub number: u32,
     pub contents: Contents,
     file: Arc<dyn File>,
-    /// Bytes that it takes of the device, or will.
+    /// Bytes that the segment takes on the device, or will once it is full.
     size: AtomicU64,
-    /// Of the file until it is sealed; 0: it grows.
+    /// Length of the file until it is sealed, in bytes; 0: the file grows.
     length: u64,
 }
 
 impl Segment {
-    /// Makes the head of a new segment, which will grow to `size`. One of object records has that length from the
-    /// beginning, so that an end which is lost is missed.
+    /// Writes the head of a new segment, which will grow to `size` bytes. A segment of object records has that length
+    /// from the beginning, so that a lost end is noticed.
     pub(in crate::cache::disk) fn create(
         file: Arc<dyn File>,
         contents: Contents,
@@ -62,7 +62,7 @@ impl Segment {
         Ok(Self { number, contents, file, size: size.into(), length })
     }
 
-    /// Takes a file that must be the segment of this number.
+    /// Opens a file that must be the segment of this number.
     pub(in crate::cache::disk) fn open(
         file: Arc<dyn File>,
         number: u32,
@@ -74,7 +74,7 @@ impl Segment {
         Ok(Self { number, contents, file, size, length })
     }
 
-    /// Refuses a segment of another log's contents.
+    /// Checks that the segment holds records of objects (`objects`), or of blocks.
     pub(in crate::cache::disk) fn must_hold(self, objects: bool) -> Result<Self, ReadError> {
         match (self.contents == Contents::Objects) == objects {
             true => Ok(self),
@@ -86,18 +86,18 @@ impl Segment {
         self.size.load(Ordering::Relaxed)
     }
 
-    /// Bytes of its file.
+    /// Returns the length of its file in bytes.
     pub(in crate::cache::disk) fn length(&self) -> io::Result<u64> {
         self.file.len()
     }
 
-    /// How long ago it was written last; zero when that is not known.
+    /// Returns the time since the last write; zero if that is not known.
     pub(in crate::cache::disk) fn age(&self) -> Duration {
         let written = self.file.modified().ok();
         written.and_then(|written| written.elapsed().ok()).unwrap_or_default()
     }
 
-    /// The end of its footer.
+    /// Reads the end of its footer.
     pub(in crate::cache::disk) fn tail(&self) -> Result<Tail, ReadError> {
         let length = self.file.len()?;
         let at = length.checked_sub(TAIL as u64).ok_or(Damaged::Length)?;
@@ -106,14 +106,14 @@ impl Segment {
         Ok(Tail::parse(&tail, length)?)
     }
 
-    /// Its footer, compared with its checksum.
+    /// Reads its footer and verifies the checksum.
     pub(in crate::cache::disk) fn footer(&self) -> Result<Footer<'_>, ReadError> {
         let footer = Footer { segment: self, tail: self.tail()? };
         footer.each(|_, _| ())?;
         Ok(footer)
     }
 
-    /// The head and key of the record at `offset`.
+    /// Reads and verifies the head and key of the record at `offset`.
     pub(in crate::cache::disk) fn record_at(
         &self,
         offset: u64,
@@ -140,7 +140,8 @@ impl Segment {
         Ok((record, key))
     }
 
-    /// Whether the records may end at `offset`: the file does, or it is as long as it was made, and blank.
+    /// Whether the records may end at `offset`: the file ends there, or it has its initial length and only zeros
+    /// follow.
     pub(in crate::cache::disk) fn ends_at(&self, offset: u64) -> io::Result<bool> {
         let end = self.file.len()?;
         if self.length == 0 || end != self.length {
@@ -151,7 +152,7 @@ impl Segment {
         Ok(rest.iter().all(|byte| *byte == 0))
     }
 
-    /// Where the chunks of a record's data lie that hold `wanted`.
+    /// Returns the place of the chunks that hold `wanted` of a record's data.
     pub(in crate::cache::disk) fn stretch(
         offset: u32,
         record: &Record,
@@ -162,8 +163,8 @@ impl Segment {
         Stretch { record: *record, at: u64::from(offset) + chunks.offset, length, chunks }
     }
 
-    /// The chunks of a record's data that hold `wanted`, each compared with its frame. Returns them, and where
-    /// the first begins in the data; `None`: it would have to wait.
+    /// Reads the chunks that hold `wanted` of a record's data, and verifies each by its frame. Returns them, and the
+    /// offset of the first in the data; `None` if the read would block.
     pub(in crate::cache::disk) fn data(
         &self,
         offset: u32,
@@ -182,7 +183,7 @@ impl Segment {
         Ok(Some(stretch.check(&bytes)?))
     }
 
-    /// As [`Segment::data`], without a thread that waits.
+    /// As [`Segment::data`], but asynchronously.
     pub(in crate::cache::disk) async fn data_unwaited(
         &self,
         reads: &AsyncReads,
@@ -193,28 +194,28 @@ impl Segment {
         Ok(stretch.check(&bytes)?)
     }
 
-    /// What may be read without a thread that waits.
+    /// Returns the source for asynchronous reads; `None` if there is none.
     pub(in crate::cache::disk) fn source(&self) -> Option<&Source> {
         self.file.source()
     }
 
-    /// Whether it helps to say what will be read soon.
+    /// Whether [`Segment::prefetch`] has an effect.
     pub(in crate::cache::disk) fn may_prefetch(&self) -> bool {
         self.file.may_prefetch()
     }
 
-    /// Has a record read from the device next time, not from the page cache.
+    /// Drops a record from the page cache, so that the next read goes to the device.
     pub(in crate::cache::disk) fn drop_cached(&self, offset: u32, record: &Record) {
         self.file.drop_cached(offset.into(), record.len());
     }
 
-    /// Says that the record's data from `from` on will be read soon.
+    /// Hints that the record's data from `from` on will be read soon.
     pub(in crate::cache::disk) fn prefetch(&self, offset: u32, record: &Record, from: usize) {
         let from = record.chunks(&(from..from + 1)).offset;
         self.file.prefetch(u64::from(offset) + from, record.len().saturating_sub(from));
     }
 
-    /// Writes a record at `offset`; returns where it ends.
+    /// Writes a record at `offset`; returns the offset of its end.
     pub(in crate::cache::disk) fn write(
         &self,
         offset: u64,
@@ -236,7 +237,7 @@ impl Segment {
         Ok(offset + record.len())
     }
 
-    /// Writes the footer behind the records, which end at `end`, and nothing is behind it.
+    /// Seals the segment durably: cuts the file off at `end`, where the records end, and writes the footer there.
     pub(in crate::cache::disk) fn seal(
         &self,
         records: &[(u32, Record)],
@@ -255,19 +256,19 @@ impl Segment {
     }
 }
 
-/// The list of a segment's records at its end.
+/// Footer of a segment: the list of its records, at its end.
 pub(in crate::cache::disk) struct Footer<'a> {
     segment: &'a Segment,
     tail: Tail,
 }
 
 impl Footer<'_> {
-    /// Where the records end.
+    /// Returns the offset at which the records end.
     pub(in crate::cache::disk) fn offset(&self) -> u64 {
         self.tail.offset.into()
     }
 
-    /// Tells the records with their offsets, in order.
+    /// Calls `told` with each record and its offset, in order.
     pub(in crate::cache::disk) fn each(
         &self,
         mut told: impl FnMut(u32, Record),
@@ -290,18 +291,18 @@ impl Footer<'_> {
     }
 }
 
-/// Chunks that lie one behind the other, with their frames.
+/// Adjacent chunks of a record in its segment, with their frames.
 #[derive(Debug)]
 pub(in crate::cache::disk) struct Stretch {
     record: Record,
     at: u64,
-    /// Bytes, with frames.
+    /// Length in bytes, with frames.
     length: usize,
     chunks: Chunks,
 }
 
 impl Stretch {
-    /// Compares each chunk with its frame. Returns the data without the frames, and where it begins in the record's.
+    /// Verifies each chunk by its frame. Returns the data without the frames, and its offset in the record's data.
     fn check(self, bytes: &Bytes) -> Result<(Bytes, usize), Damaged> {
         let mut parts = Vec::with_capacity(self.chunks.count);
         for (index, chunk) in (self.chunks.first..).zip(bytes.chunks(CHUNK + FRAME)) {

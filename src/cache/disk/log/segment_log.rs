@@ -1,15 +1,15 @@
-//! A folder of segments: what was appended, oldest first, and the one place where more is appended.
+//! An append-only log in a folder of segments, oldest first, with one place where records are appended.
 //!
-//! Nothing is ever written twice at one place: a segment that goes is unlinked, and readers that still hold it
-//! read on. So a reader never finds other bytes where its own were.
+//! No place is written twice: a removed segment is unlinked, and readers that still hold it read on. So a reader never
+//! finds other bytes where its own were.
 //!
-//! Segments of object records hold tombstones, so that none may be lost unseen, with the end of the log in
-//! particular. They are as long as they will be from the beginning, blank behind their records, until they are
-//! sealed; the next one is made before that. So a segment that is shorter has lost something, and so has a log
-//! whose last segment is sealed, or where a number is missing.
+//! Segments of object records hold tombstones, so that no loss may go unnoticed, at the end of the log in particular.
+//! They have their full length from the beginning, with zeros behind their records, until they are sealed; the next one
+//! is created before that. So something is lost if a segment is shorter, if the last one is sealed, or if a number is
+//! missing.
 //!
-//! A segment that cannot be opened or read is no damaged one: it may be whole, and readable at the next start. Its
-//! file stays, counts as used space, and is reported (R35, R38).
+//! A segment that cannot be opened or read is not damaged: it may be whole, and readable at the next start. Its file
+//! stays, counts as used space, and is reported (R35, R38).
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -28,37 +28,36 @@ use crate::cache::disk::format::record::{Contents, Damaged, Record, SEGMENT_HEAD
 const SUFFIX: &str = ".seg";
 /// The number of the first segment.
 const FIRST: u32 = 1;
-/// Above the number of every segment.
+/// A number above that of every segment.
 pub(in crate::cache::disk) const ALL: u64 = 1 << 32;
 
 /// Kind of records that a log holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache::disk) enum LogKind {
     Blocks,
-    /// Records in segments below `unconfirmed_below` are confirmed before they are used: there, a tombstone that
-    /// is missing does no harm.
+    /// Records in segments below `unconfirmed_below` are confirmed with the origin before they are used: a missing
+    /// tombstone does no harm there.
     Objects {
         unconfirmed_below: u32,
     },
 }
 
-/// What is found when a log is opened, in the order in which it was written.
+/// An item found when a log is opened, in the order in which it was written.
 pub(in crate::cache::disk) enum Found<'a> {
-    /// About so many records follow.
+    /// Approximate number of records that follow.
     Total(usize),
     Record {
         segment: &'a Segment,
         offset: u32,
         record: &'a Record,
     },
-    /// Something was lost here: a segment, or the rest of one. `upto`: what lies in segments below may be void.
+    /// A segment, or the rest of one, is lost. `upto`: records in segments below may be invalid.
     Damage {
         file: &'a str,
         why: &'a dyn Display,
         upto: u32,
     },
-    /// A segment that another release of hotset wrote: whole, as far as anybody knows, and of no use here. `upto`: as
-    /// with damage.
+    /// A segment of another release of hotset: whole, as far as is known, but unusable here. `upto`: as with damage.
     OtherFormat {
         file: &'a str,
         upto: u32,
@@ -75,18 +74,18 @@ pub(in crate::cache::disk) struct Log {
     folder: Box<dyn Folder>,
     segment_size: u64,
     segments: RwLock<BTreeMap<u32, Arc<Segment>>>,
-    /// The number of the next segment: none is used twice.
+    /// Number of the next segment; none is used twice.
     next: AtomicU32,
     turned: AtomicBool,
     /// Bytes of the segments that could not be opened, by number.
     unreadable: Mutex<BTreeMap<u32, u64>>,
-    /// Files of segments of blocks that are damaged, or of another format, until they are removed.
+    /// Files of block segments that are damaged, or of another format, until they are removed.
     unusable: Mutex<Unusable>,
 }
 
 impl Log {
-    /// Opens what is in `folder` and tells `found` every record. Nothing is removed: see [`Log::remove_unusable`].
-    /// Also returns the segment of object records that was not sealed, to go on with.
+    /// Opens the log in `folder` and calls `found` with every record. Nothing is removed: see [`Log::remove_unusable`].
+    /// Also returns the segment of object records that was not sealed, to be continued.
     ///
     /// # Errors
     /// The folder cannot be read, or file descriptors have run out.
@@ -108,7 +107,7 @@ impl Log {
         let (mut segments, mut open) = (BTreeMap::new(), None);
         let (mut unreadable, mut unusable) = (BTreeMap::new(), Unusable::default());
         for (number, name) in names {
-            // Blocks go in another order than they came: those that are pinned stay.
+            // Segments of blocks are not removed in order of age: pinned ones stay.
             if number != expected && unconfirmed_below.is_some_and(|below| number > below) {
                 found(Found::Damage { file: &name, why: &"one before is missing", upto: number });
             }
@@ -162,23 +161,23 @@ impl Log {
         Ok((log, open))
     }
 
-    /// Removes the segments of blocks that are damaged or of another format, which would be met again at every start.
-    /// Where one cannot go, it only takes space. Returns how many were damaged.
+    /// Removes the block segments that are damaged or of another format, which every start would find again. One that
+    /// cannot be removed only takes space. Returns the number of damaged ones.
     pub(in crate::cache::disk) fn remove_unusable(&self) -> usize {
         std::mem::take(&mut *self.unusable.lock()).remove_from(&*self.folder)
     }
 
-    /// Bytes of segments that could not be opened.
+    /// Returns the bytes of segments that could not be opened.
     pub(in crate::cache::disk) fn unreadable(&self) -> u64 {
         self.unreadable.lock().values().sum()
     }
 
-    /// The number of the next segment.
+    /// Returns the number of the next segment.
     pub(in crate::cache::disk) fn next(&self) -> u32 {
         self.next.load(Ordering::Relaxed)
     }
 
-    /// Makes an empty file beside the segments, durably.
+    /// Creates an empty file beside the segments, durably.
     pub(in crate::cache::disk) fn put_mark(&self, name: &str) -> io::Result<()> {
         match self.folder.create(name, 0) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -186,7 +185,7 @@ impl Log {
         }
     }
 
-    /// Removes what [`Log::put_mark`] made, durably.
+    /// Removes a file that [`Log::put_mark`] created, durably.
     pub(in crate::cache::disk) fn take_mark(&self, name: &str) -> io::Result<()> {
         match self.folder.remove(name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -194,7 +193,7 @@ impl Log {
         }
     }
 
-    /// Whether segments had to go already: until then what is appended displaces nothing.
+    /// Whether a segment was ever removed to make room: until then, appending evicts nothing.
     pub(in crate::cache::disk) fn has_turned(&self) -> bool {
         self.turned.load(Ordering::Relaxed)
     }
@@ -211,12 +210,12 @@ impl Log {
         self.segment_size
     }
 
-    /// Bytes that all segments take of the device, those that could not be opened included.
+    /// Returns the bytes that all segments take on the device, including those that could not be opened.
     pub(in crate::cache::disk) fn size(&self) -> u64 {
         self.segments.read().values().map(|s| s.size()).sum::<u64>() + self.unreadable()
     }
 
-    /// Takes a segment out to make room; those who read it may go on.
+    /// Removes a segment to make room; its readers may go on.
     pub(in crate::cache::disk) fn remove(&self, segment: &Segment) -> io::Result<()> {
         self.turned.store(true, Ordering::Relaxed);
         self.take_out(segment)
@@ -227,14 +226,14 @@ impl Log {
         self.folder.remove(&name(segment.number))
     }
 
-    /// As [`Log::remove`], for certain, and for what is in the segment.
+    /// As [`Log::remove`], but durably, because of what is in the segment.
     pub(in crate::cache::disk) fn erase(&self, segment: &Segment) -> io::Result<()> {
         self.take_out(segment)?;
         self.folder.sync()
     }
 
-    /// Removes, for certain, the files of segments that were taken out and could not be removed then, and those that
-    /// could not be opened: for erasing, which is asked for, and where these may hold what is to go.
+    /// Removes, durably, the files of segments that could not be removed when they were taken out, and those that could
+    /// not be opened. Only for erasing, as these may hold what is to be erased.
     pub(in crate::cache::disk) fn sweep(&self) -> io::Result<()> {
         for (number, name) in numbered(&*self.folder)? {
             if self.segment(number).is_none() {
@@ -264,13 +263,13 @@ impl Log {
                 self.segments.write().insert(number, segment.clone());
                 self.next.store(number.saturating_add(1), Ordering::Relaxed);
             }
-            // It is not ours.
+            // The file is not ours.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.next.store(number.saturating_add(1), Ordering::Relaxed);
             }
             Err(_) => match self.folder.remove(&name(number)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    // What is there stands in the way.
+                    // What is there is in the way.
                     self.next.store(number.saturating_add(1), Ordering::Relaxed);
                 }
                 _ => {}
@@ -280,8 +279,8 @@ impl Log {
     }
 }
 
-/// Removes the segments below `number`, for certain. Of object records, what is left when the power goes meanwhile
-/// has a gap or lacks its end, unless it is all that counts.
+/// Removes, durably, the segments below `number` that `goes` selects. If the power fails meanwhile, a log of object
+/// records has a gap or lacks its end, unless all that counts is left.
 pub(in crate::cache::disk) fn remove_below(
     folder: &dyn Folder,
     number: u64,
@@ -293,7 +292,7 @@ pub(in crate::cache::disk) fn remove_below(
     folder.sync()
 }
 
-/// Whether this process, or the machine, can open no more files: then nothing is known of a file that was not opened.
+/// Whether this process, or the machine, can open no more files: this says nothing about the file.
 fn has_run_out(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
@@ -301,8 +300,9 @@ fn has_run_out(error: &io::Error) -> bool {
 /// Records with their offsets.
 type Records = Vec<(u32, Record)>;
 
-/// Tells the records of a segment: those that its footer lists, or all up to the first that is damaged. A segment
-/// that was left open is sealed; the last one of object records is not, and is returned with where it ends.
+/// Calls `found` with the records of a segment: those that its footer lists, or all up to the first damaged one. A
+/// segment that was left open is sealed, except for the last one of object records: its records and their end are
+/// returned.
 fn replay(
     segment: &Segment,
     is_last: bool,
@@ -313,7 +313,7 @@ fn replay(
         Ok(footer) => {
             footer
                 .each(|offset, record| found(Found::Record { segment, offset, record: &record }))?;
-            // The next one is made before this one is sealed.
+            // The next segment is created before this one is sealed.
             return if is_objects && is_last { Err(Damaged::Next.into()) } else { Ok(None) };
         }
         Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
@@ -354,7 +354,7 @@ fn replay(
     intact.map(|()| None)
 }
 
-/// How many records the footers list.
+/// Returns the number of records that the footers list.
 fn listed(folder: &dyn Folder, names: &[(u32, String)]) -> usize {
     let entries = |(number, name): &(u32, String)| {
         let file = folder.open(name).ok()?;
@@ -363,7 +363,7 @@ fn listed(folder: &dyn Folder, names: &[(u32, String)]) -> usize {
     names.iter().filter_map(entries).sum()
 }
 
-/// The segments of a folder, oldest first.
+/// Returns the segments of a folder, oldest first.
 fn numbered(folder: &dyn Folder) -> io::Result<Vec<(u32, String)>> {
     let names = folder.list()?;
     let mut names: Vec<_> =
@@ -376,20 +376,20 @@ fn name(number: u32) -> String {
     format!("{number:010}{SUFFIX}")
 }
 
-/// The number of the segment that lies in the file `name`; `None` when it is no segment's.
+/// Returns the number of the segment in the file `name`; `None` if that is not a segment's.
 pub(in crate::cache::disk) fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(SUFFIX)?;
     digits.parse().ok().filter(|n| self::name(*n) == name)
 }
 
-/// The end of a log, where records are appended. One thread has it.
+/// The end of a log, where one thread appends records.
 pub(in crate::cache::disk) struct Appender {
     log: Arc<Log>,
     contents: Contents,
     open: Option<Open>,
 }
 
-/// A segment that is appended to.
+/// The segment to which records are appended.
 pub(in crate::cache::disk) struct Open {
     pub segment: Arc<Segment>,
     at: u64,
@@ -397,7 +397,7 @@ pub(in crate::cache::disk) struct Open {
 }
 
 impl Appender {
-    /// `open`: a segment to go on with.
+    /// Creates an appender. `open`: a segment to continue.
     pub(in crate::cache::disk) fn new(
         log: &Arc<Log>,
         contents: Contents,
@@ -411,7 +411,7 @@ impl Appender {
         self.open.as_ref().is_none_or(|open| open.end_with(length) > open.segment.size())
     }
 
-    /// Appends a record; where it lies: segment and offset. The caller made room before.
+    /// Appends a record; returns its segment and offset. The caller made room before.
     pub(in crate::cache::disk) fn append(
         &mut self,
         record: &Record,
@@ -426,7 +426,7 @@ impl Appender {
         match open.segment.write(open.at, record, key, data) {
             Ok(end) => open.at = end,
             Err(error) => {
-                // What lies there now is not known: nothing more is appended behind it.
+                // What is there now is not known: nothing more is appended behind it.
                 self.open = None;
                 return Err(error);
             }
@@ -435,7 +435,7 @@ impl Appender {
         Ok((open.segment.number, offset))
     }
 
-    /// Makes the next segment, and seals the one before.
+    /// Creates the next segment, and seals the one before.
     fn renew(&mut self) -> io::Result<()> {
         let segment = self.log.create(self.contents)?;
         let next = Open { segment, at: SEGMENT_HEAD as u64, records: Vec::new() };
@@ -445,12 +445,12 @@ impl Appender {
         }
     }
 
-    /// Goes on in a new segment, if none is open.
+    /// Starts a new segment if none is open.
     pub(in crate::cache::disk) fn open_if_none(&mut self) -> io::Result<()> {
         if self.open.is_none() { self.renew() } else { Ok(()) }
     }
 
-    /// Goes on in a new segment. Returns the number of the one before; `None`: there was none.
+    /// Starts a new segment if one is open. Returns the number of the one before; `None` if there was none.
     pub(in crate::cache::disk) fn renew_if_open(&mut self) -> io::Result<Option<u32>> {
         let number = self.open.as_ref().map(|open| open.segment.number);
         if number.is_some() {
@@ -459,18 +459,18 @@ impl Appender {
         Ok(number)
     }
 
-    /// Where the records of the segment lie, if it is the open one.
+    /// Returns the offsets of the segment's records if it is the open one.
     pub(in crate::cache::disk) fn offsets(&self, segment: &Segment) -> Option<Vec<u32>> {
         let open = self.open.as_ref().filter(|open| open.segment.number == segment.number)?;
         Some(open.records.iter().map(|(offset, _)| *offset).collect())
     }
 
-    /// Makes what was appended survive a power cut.
+    /// Makes appended records durable (they survive a power cut).
     pub(in crate::cache::disk) fn sync(&mut self) -> io::Result<()> {
         self.open.as_ref().map_or(Ok(()), |open| open.segment.sync())
     }
 
-    /// Ends the open segment.
+    /// Seals the open segment.
     pub(in crate::cache::disk) fn seal(&mut self) -> io::Result<()> {
         match self.open.take() {
             Some(open) => open.segment.seal(&open.records, open.at),
@@ -478,7 +478,7 @@ impl Appender {
         }
     }
 
-    /// Leaves the open segment as it is.
+    /// Leaves the open segment without sealing it.
     pub(in crate::cache::disk) fn leave(&mut self) {
         self.open = None;
     }
@@ -489,7 +489,7 @@ impl Appender {
 }
 
 impl Open {
-    /// Where the segment would end with one more record of `length` bytes and its footer.
+    /// Returns the end of the segment with one more record of `length` bytes and its footer.
     fn end_with(&self, length: u64) -> u64 {
         use crate::cache::disk::format::record::{ENTRY, TAIL};
         self.at + length + ((self.records.len() + 1) * ENTRY + TAIL) as u64

@@ -1,14 +1,14 @@
-//! Startup epochs: which paths took part in the last start of any of them, and whether it ended well.
+//! Startup epochs: which paths took part in the last start, and whether that process shut down cleanly.
 //!
-//! Metadata lies on the first path. A log that lies on another one, or was away while another was the first,
-//! lacks the tombstones that were written meanwhile: nothing in it may be believed. So each start leaves its
-//! number on all paths, as the name of an empty file beside the log.
+//! Metadata is kept on the first path. A log on another path, or on one that was away while another was the first,
+//! lacks the tombstones that were written meanwhile: nothing in it may be trusted. So each start leaves its number on
+//! all paths, as the name of an empty file beside the log.
 //!
-//! A disk that hangs or fails takes no tombstones, nor a note that it did not. So it is the other way round: a process
-//! whose tombstones are all durable leaves a mark at its end, under the number of its start. Without the mark
-//! some may be missing, and every record is confirmed by the origin before it is used, once (R38). A mark says, too,
-//! below which segment records are still to be confirmed. A process that was killed left a note instead, see
-//! [`super::runtime_note`].
+//! A disk that hangs or fails stores no tombstones, nor a note that they are missing. So it is the other way round: a
+//! process whose tombstones are all durable leaves a mark when it shuts down, under the number of its start. Without
+//! the mark some may be missing, and every record is confirmed with the origin once before it is used (R38). A mark
+//! also names the segment below which records are still to be confirmed. A process that was killed left a note instead,
+//! see [`super::runtime_note`].
 
 use std::io;
 
@@ -18,28 +18,28 @@ use crate::cache::disk::device::files::Folder;
 const START: &str = ".start";
 const CLEAN: &str = ".clean";
 
-/// How far the records of the first path may be believed.
+/// Trust in the records of the first path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache::disk) enum Trust {
-    /// Tombstones were written elsewhere: not at all.
+    /// No record is used: tombstones were written elsewhere.
     Nothing,
-    /// The last process did not end well: each is confirmed first.
+    /// Each record is confirmed first: the last process did not shut down cleanly.
     Unconfirmed,
-    /// Those in segments from this number on; each other is confirmed first.
+    /// Records in segments from this number on are trusted; all others are confirmed first.
     From(u32),
 }
 
-/// The marks of all paths, in folders of metadata.
+/// Startup marks of all paths, in their folders of metadata.
 pub(in crate::cache::disk) struct StartupEpoch {
     folders: Vec<Box<dyn Folder>>,
-    /// The last start that each took part in; 0: none.
+    /// Number of the last start that each path took part in; 0: none.
     seen: Vec<u64>,
     trust: Trust,
 }
 
 impl StartupEpoch {
-    /// Reads the marks and changes nothing. `folders`: one of each path, the first path's first. `noted`: what the
-    /// last process noted outside of them.
+    /// Reads the marks and changes nothing. `folders`: one of each path, the first path's first. `noted`: the content
+    /// of the runtime note of the last process.
     ///
     /// # Errors
     /// A folder cannot be read.
@@ -65,23 +65,24 @@ impl StartupEpoch {
         self.trust
     }
 
-    /// Numbers this start on all paths and removes the logs that may not be believed after it. Returns its number.
+    /// Records the number of this start on all paths, and removes the logs that may not be trusted after it. Returns
+    /// the number.
     ///
     /// # Errors
-    /// A folder cannot be written. The logs that were believed before are believed still.
+    /// A folder cannot be written. Logs that were trusted before still are.
     pub(in crate::cache::disk) fn begin(&self) -> io::Result<u64> {
         let number = self.seen.iter().max().map_or(1, |last| last.saturating_add(1));
         for (at, folder) in self.folders.iter().enumerate() {
             let folder = &**folder;
             let earlier = folder.list()?;
-            // Of the first one nothing is read that is void; it goes with the first start that succeeds. Another one is
-            // behind until its log is gone.
+            // On the first path a void log is not read, and is removed by the first start that succeeds. Another path
+            // gets the new number only after its log is gone.
             if at > 0 || self.trust == Trust::Nothing {
                 remove_below(folder, ALL, |_| true)?;
             }
             folder.create(&start_name(number), 0)?;
             folder.sync()?;
-            // One that stays is lower, and does not matter.
+            // A mark that stays has a lower number, and does not matter.
             let earlier = earlier.iter().filter(|name| is_mark(name));
             let _ = earlier.into_iter().try_for_each(|name| folder.remove(name));
         }
@@ -110,7 +111,7 @@ fn start_name(number: u64) -> String {
     format!("{number:020}{START}")
 }
 
-/// The mark of a process that ended well: its start, and from which segment on its records are believed.
+/// Returns the name of the clean-shutdown mark: its start, and the first segment whose records are trusted.
 pub(in crate::cache::disk) fn clean_name(start: u64, from: u32) -> String {
     format!("{start:020}-{from:010}{CLEAN}")
 }

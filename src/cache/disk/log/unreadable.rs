@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Names that are listed one by one.
+/// Maximum number of segments that are named in the log.
 const NAMED: usize = 8;
 
 /// The unreadable segments of one folder.
@@ -24,7 +24,7 @@ impl Unreadable {
         self.count == 0
     }
 
-    /// One line of the log about those in `folder`, if there are any.
+    /// Logs one line about the unreadable segments of `folder`, if there are any.
     pub(in crate::cache::disk) fn warn(&self, folder: &str) {
         if self.is_empty() {
             return;

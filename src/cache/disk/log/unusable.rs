@@ -1,8 +1,8 @@
-//! Segments of blocks that no start can read: their files go once the process has started.
+//! Block segments that no start can read: their files are removed once the process has started.
 
 use crate::cache::disk::device::files::Folder;
 
-/// Names of files.
+/// File names of unusable segments.
 #[derive(Debug, Default)]
 pub(in crate::cache::disk) struct Unusable {
     damaged: Vec<String>,
@@ -17,7 +17,7 @@ impl Unusable {
         }
     }
 
-    /// Removes them. Where one cannot go, it only takes space. Returns how many were damaged.
+    /// Removes the files. One that cannot be removed only takes space. Returns the number of damaged ones.
     pub(in crate::cache::disk) fn remove_from(&self, folder: &dyn Folder) -> usize {
         for name in self.damaged.iter().chain(&self.of_other_format) {
             let _ = folder.remove(name);

@@ -1,12 +1,12 @@
-//! Metadata on disk: what is known of the objects whose blocks lie there, and what is no longer true of it.
+//! Metadata on disk: the metadata of objects whose blocks are there, and tombstones of what was invalidated.
 //!
-//! A log of its own, of small records. An invalidation takes the object out of the index at once and appends a
-//! tombstone, which is acknowledged when it would survive a power cut (R11). Whatever is found damaged when
-//! the log is opened may have been a tombstone: then nothing that was written before it is believed. What cannot
-//! be read, and what was written by a process that did not end well, is believed once the origin has confirmed it.
+//! A log of its own, of small records. An invalidation removes the object from the index at once and appends a
+//! tombstone, which is acknowledged when it is durable (R11). A damaged record that is found when the log is opened may
+//! have been a tombstone: then nothing that was written before it is trusted. What cannot be read, and what was written
+//! by a process that did not shut down cleanly, is trusted once the origin has confirmed it.
 //!
-//! The order of records is the order in which they were queued, and whoever queues holds the lock of the object's
-//! stripe (see [`crate::cache::invalidate::generation`]): so the log agrees with memory on who came first.
+//! Records are written in the order in which they were queued, each under the lock of the object's stripe (see
+//! [`crate::cache::invalidate::generation`]): so the log agrees with memory on the order of events.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -39,28 +39,28 @@ use crate::cache::invalidate::scope::Covered;
 use crate::metrics::disk::{DiskPath, Failure};
 use crate::s3::{BucketName, ObjectId, Realm};
 
-/// Records that may wait to be written. Tombstones are never refused.
+/// Maximum number of records that wait to be written. Tombstones are never refused.
 const QUEUE: u64 = 4096;
-/// A record is needed before a request can be answered: one that takes longer is not waited for.
+/// Maximum wait for a record, which is needed before a request can be answered.
 const READ_TIMEOUT: Duration = Duration::from_millis(500);
-/// Reads that may wait for the device at the same time.
+/// Maximum number of reads that wait for the device at the same time.
 const READERS: usize = 64;
 
-/// Says when an invalidation would survive a power cut; see [`crate::cache::Cache::durable`].
+/// Number of an invalidation, by which to wait until it is durable; see [`crate::cache::Cache::durable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use = "an invalidation is acknowledged when it is durable"]
 pub struct Ticket(u64);
 
-/// Metadata that was kept, and whether it may be used as it is.
+/// Metadata from disk, and whether it may be used as it is.
 #[derive(Debug, Clone)]
 pub(in crate::cache) struct Recalled {
     pub object: ObjectRecord,
-    /// No tombstone of it can be missing.
+    /// Whether no tombstone of it can be missing.
     pub is_confirmed: bool,
 }
 
 pub(in crate::cache::disk) struct Objects {
-    /// For people: its path.
+    /// Path, for messages.
     name: String,
     metrics: Arc<DiskPath>,
     log: Arc<Log>,
@@ -75,15 +75,16 @@ pub(in crate::cache::disk) struct Objects {
     readers: Arc<Semaphore>,
 }
 
-/// Where invalidations are queued, in the order in which they are applied.
+/// Queue of records and invalidations, in the order in which they are applied.
 struct Orders {
     sender: Sender<Order>,
-    /// The last ticket of an invalidation.
+    /// Ticket of the last invalidation.
     voided: u64,
 }
 
 impl Objects {
-    /// Reads the log of `name`, as far as `trust` goes, and starts its writer. Changes nothing: see [`Objects::begin`].
+    /// Opens the log of `name`, trusted as far as `trust` says, and starts its writer. Removes nothing: see
+    /// [`Objects::begin`].
     ///
     /// # Errors
     /// The folder cannot be read, file descriptors have run out, or no thread started.
@@ -153,13 +154,13 @@ impl Objects {
         &self.name
     }
 
-    /// Keeps a note in memory of whether all tombstones are durable.
+    /// Sets the note in shared memory that all tombstones are durable.
     pub(in crate::cache::disk) fn noting(self, note: RuntimeNote) -> Self {
         self.shared.state.lock().note = note;
         self
     }
 
-    /// Start number `start` has begun: what is void goes, and a good end will be noted under that number.
+    /// Begins start number `start`: removes void segments. A clean shutdown will be marked under that number.
     pub(in crate::cache::disk) fn begin(&self, start: u64) {
         self.shared.start.store(start, Ordering::Release);
         self.shared.note(&self.shared.state.lock());
@@ -171,18 +172,19 @@ impl Objects {
         }
     }
 
-    /// Whether something is known of the object.
+    /// Whether metadata of the object is kept.
     pub(in crate::cache::disk) fn knows(&self, id: &ObjectId) -> bool {
         self.index.get(&Digest::of(&object_key(id))).is_some()
     }
 
-    /// Whether something is known of any object of a bucket; of another, too, that shares its tag.
+    /// Whether metadata of any object of a bucket is kept, or of another bucket that has the same tag.
     pub(in crate::cache::disk) fn knows_any_of(&self, realm: &Realm, bucket: &BucketName) -> bool {
         self.index.has_group(bucket_tag(realm, bucket))
     }
 
-    /// Keeps metadata; dropped when too much waits already, or when it is not `is_current` any more: what voids many
-    /// raises their epoch first, and then waits here for who looked at it before.
+    /// Queues metadata to be written; drops it if the queue is full, or if it is not `is_current` any more. An
+    /// invalidation of many objects raises their epoch first, and then waits on the same lock for those who checked it
+    /// before.
     pub(in crate::cache::disk) fn remember(
         &self,
         id: &ObjectId,
@@ -204,7 +206,7 @@ impl Objects {
         }
     }
 
-    /// Voids what is kept of the object; `None`: nothing is, so that nothing can come back.
+    /// Invalidates the metadata of the object; `None` if none is kept, so that none can come back.
     pub(in crate::cache::disk) fn forget(&self, id: &ObjectId) -> Option<Ticket> {
         let key = object_key(id);
         let mut orders = self.orders.lock();
@@ -215,7 +217,7 @@ impl Objects {
         Some(self.append(&mut orders, Kind::Tombstone, key, Vec::new(), tag))
     }
 
-    /// Voids what is kept of a bucket's objects.
+    /// Invalidates the metadata of a bucket's objects.
     pub(in crate::cache::disk) fn forget_bucket(
         &self,
         realm: &Realm,
@@ -230,7 +232,7 @@ impl Objects {
         Some(self.append(&mut orders, Kind::BucketEpoch, key, Vec::new(), tag))
     }
 
-    /// Voids what is kept of all objects, bucket by bucket.
+    /// Invalidates the metadata of all objects, bucket by bucket.
     pub(in crate::cache::disk) fn forget_all(&self) -> Option<Ticket> {
         let mut orders = self.orders.lock();
         let mut tags = BTreeSet::new();
@@ -244,17 +246,17 @@ impl Objects {
         last.or_else(|| self.earlier(&orders))
     }
 
-    /// Invalidations may have been missed: what is kept or queued now is confirmed before it is used. `raise` makes
-    /// [`Objects::remember`] refuse what was learned so far.
+    /// Requires all metadata that is kept or queued now to be confirmed before it is used, as invalidations may have
+    /// been missed. `raise` makes [`Objects::remember`] refuse metadata that was learned so far.
     pub(in crate::cache::disk) fn confirm_all(&self, raise: impl FnOnce()) {
-        // First: what is recalled after `raise` is not taken for confirmed.
+        // First: metadata that is recalled after `raise` must not count as confirmed.
         self.shared.distrusting.fetch_add(1, Ordering::AcqRel);
         raise();
         // When the writer is gone nothing is confirmed any more.
         let _ = self.orders.lock().sender.send(Order::Distrust);
     }
 
-    /// Nothing is remembered or voided before `work` has ended.
+    /// Runs `work` while no metadata can be queued or invalidated.
     #[cfg(test)]
     #[expect(clippy::await_holding_lock, reason = "what waits for it runs on other threads")]
     pub(in crate::cache::disk) async fn while_nothing_is_voided(
@@ -265,17 +267,17 @@ impl Objects {
         work.await;
     }
 
-    /// The last invalidation that is not durable yet.
+    /// Returns the last invalidation that is not durable yet.
     pub(in crate::cache::disk) fn unsettled(&self) -> Option<Ticket> {
         self.earlier(&self.orders.lock())
     }
 
-    /// Nothing is known any more, maybe because of an invalidation that is not durable yet.
+    /// Returns the last invalidation if it is not durable yet: it may be why nothing is known any more.
     fn earlier(&self, orders: &Orders) -> Option<Ticket> {
         (orders.voided > self.progress.borrow().durable).then_some(Ticket(orders.voided))
     }
 
-    /// Queues a record. The lock on `orders` makes the order of tickets that of the queue, and of the index.
+    /// Queues a record. The lock on `orders` keeps tickets, queue and index in the same order.
     fn append(
         &self,
         orders: &mut Orders,
@@ -301,7 +303,8 @@ impl Objects {
         Ticket(ticket)
     }
 
-    /// Waits up to `patience` until an invalidation would survive a power cut. `false`: it may not.
+    /// Waits up to `patience` until an invalidation is durable (survives a power cut); returns `false` if it may not
+    /// be.
     pub(in crate::cache::disk) async fn durable(
         &self,
         Ticket(ticket): Ticket,
@@ -313,7 +316,7 @@ impl Objects {
             return true;
         }
         if self.is_stalled(&before) {
-            // Others waited already, and nothing went on since.
+            // Others waited in vain, and nothing was written since.
             return false;
         }
         if before.is_failing {
@@ -341,7 +344,7 @@ impl Objects {
         self.shared.state.lock().stalled_at == progress.batches
     }
 
-    /// An invalidation became durable, and all before it.
+    /// Ends a stall, as an invalidation and all before it became durable.
     fn resume(&self) {
         let mut state = self.shared.state.lock();
         if state.stalled_at != u64::MAX && state.stalled_at != self.progress.borrow().batches {
@@ -367,7 +370,7 @@ impl Objects {
         }
     }
 
-    /// What was known of the object when it was written.
+    /// Reads the metadata of the object, as it was when it was written.
     pub(in crate::cache::disk) async fn recall(&self, id: &ObjectId) -> Option<Recalled> {
         let digest = Digest::of(&object_key(id));
         let entry = self.index.get(&digest).filter(|e| e.segment != QUEUED)?;
@@ -386,7 +389,7 @@ impl Objects {
                 Some(Recalled { object, is_confirmed: is_believed && entry.segment >= below })
             }
             Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                // It stays known: what may be readable again must get its tombstone.
+                // It stays in the index: a record that may be readable again must get its tombstone.
                 self.metrics.failed(Failure::Read);
                 None
             }
@@ -398,7 +401,7 @@ impl Objects {
         }
     }
 
-    /// Reads a record from the device, unless that takes too long or is known to.
+    /// Reads a record from the device; `None` if that takes too long, or the device is bypassed.
     async fn wait_for(
         &self,
         segment: Arc<Segment>,
@@ -432,7 +435,7 @@ impl Objects {
         Some(read?.map(|data| data.expect("a read that may wait brings bytes")))
     }
 
-    /// A damaged record is void on disk too: it may read as well as ever another time.
+    /// Invalidates a damaged record on disk too, as another read of it may succeed.
     fn void(&self, digest: &Digest, entry: &Entry, id: &ObjectId) {
         let mut orders = self.orders.lock();
         if self.index.remove_at(digest, entry.place()) {
@@ -441,7 +444,7 @@ impl Objects {
         }
     }
 
-    /// Removes what is not true any more, and what is `covered`, from the files.
+    /// Erases metadata that was invalidated, or is `covered`, from the files.
     pub(in crate::cache::disk) async fn erase(
         &self,
         covered: Arc<Covered>,
@@ -452,9 +455,9 @@ impl Objects {
         erasure::outcome(&self.name, erased).await
     }
 
-    /// Writes what is queued and makes it last.
+    /// Writes queued records, makes them durable, and marks a clean shutdown.
     pub(in crate::cache::disk) async fn finish(&self) {
-        // From here on the mark on disk counts: should it not come to that, it was no good end.
+        // From here on only the mark on disk counts: without it, the shutdown was not clean.
         self.shared.state.lock().note.remove();
         let (done, finished) = oneshot::channel();
         let sent = self.orders.lock().sender.send(Order::Finish(done)).is_ok();
@@ -468,7 +471,7 @@ impl Objects {
     }
 }
 
-/// Takes in what the log says, in its order. Returns the number of the first segment that may be believed.
+/// Applies an item of the log to the index. Returns the number of the first segment that may be trusted.
 fn recover(index: &Index, name: &str, found: &Found<'_>) -> u32 {
     match found {
         Found::Unreadable { .. } => {}

@@ -1,4 +1,4 @@
-//! The thread that writes metadata: appends records in their order, and makes them last before it says so.
+//! Writer thread of metadata: appends records in order, and makes them durable before it reports them.
 
 mod erase;
 
@@ -24,7 +24,7 @@ use crate::metrics::disk::{DiskPath, Failure};
 pub(in crate::cache::disk) use erase::Erase;
 use erase::Erasing;
 
-/// The segment number of what is not written yet; real ones begin at 1.
+/// Segment number of records that are not written yet; real ones begin at 1.
 pub(in crate::cache::disk) const QUEUED: u32 = 0;
 
 pub(in crate::cache::disk) struct Job {
@@ -36,9 +36,9 @@ pub(in crate::cache::disk) struct Job {
 
 pub(in crate::cache::disk) enum Order {
     Append(Job),
-    /// Try the device again, should it have failed.
+    /// Try the device again if it has failed.
     Retry,
-    /// Invalidations may have been missed: what was queued before this is to be confirmed.
+    /// Require confirmation of all records queued before this, as invalidations may have been missed.
     Distrust,
     Erase(Erase),
     Finish(oneshot::Sender<()>),
@@ -48,35 +48,35 @@ pub(in crate::cache::disk) fn low_bits(ticket: u64) -> u32 {
     u32::try_from(ticket & u64::from(u32::MAX)).expect("32 bits")
 }
 
-/// How far the writer is.
+/// Progress of the writer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::cache::disk) struct Progress {
-    /// The last ticket up to which all is durable.
+    /// Last ticket up to which all records are durable.
     pub durable: u64,
-    /// Batches that were tried, with or without success.
+    /// Number of batches that were tried, with or without success.
     pub batches: u64,
     /// Whether the last one failed.
     pub is_failing: bool,
 }
 
-/// What the writer shares with those who queue.
+/// State that the writer shares with those who queue records.
 #[derive(Debug, Default)]
 pub(in crate::cache::disk) struct Shared {
     /// Records that wait to be written.
     pub queued: AtomicU64,
-    /// Records in segments below this number are confirmed before they are used: tombstones of theirs may be missing.
+    /// Records in segments below this number are confirmed before they are used: their tombstones may be missing.
     pub unconfirmed_below: AtomicU32,
-    /// Orders to distrust that wait: until then nothing counts as confirmed.
+    /// Number of pending [`Order::Distrust`]: until they are executed, nothing counts as confirmed.
     pub distrusting: AtomicU32,
     /// The number of this start; 0: it has not begun.
     pub start: AtomicU64,
     pub state: Mutex<State>,
 }
 
-/// Whether the device is in time.
+/// State of the device: whether it accepts writes, and in time.
 #[derive(Debug)]
 pub(in crate::cache::disk) struct State {
-    /// Batches that were written when an invalidation last waited in vain; `u64::MAX`: none did since all was durable.
+    /// Number of batches when an invalidation last waited in vain; `u64::MAX`: none has since all was durable.
     pub stalled_at: u64,
     /// Whether the last batch failed.
     pub is_failing: bool,
@@ -90,7 +90,7 @@ impl Default for State {
 }
 
 impl Shared {
-    /// Notes that all tombstones are durable, unless some may be missing.
+    /// Writes the note that all tombstones are durable, unless some may be missing.
     pub(in crate::cache::disk) fn note(&self, state: &State) {
         let start = self.start.load(Ordering::Acquire);
         if start > 0 && !state.is_failing && state.stalled_at == u64::MAX {
@@ -111,9 +111,9 @@ pub(in crate::cache::disk) struct Writer {
     erasing: Option<Erasing>,
     /// The last ticket that was taken from the queue.
     last: u64,
-    /// The mark of a good end, while it is there and nothing was written after it.
+    /// Name of the clean-shutdown mark, while it exists and nothing was written after it.
     clean: Option<String>,
-    /// Segments below this number are void, and could not be removed.
+    /// Segments below this number are void, and could not be removed; 0: none.
     void_below: u64,
 }
 
@@ -142,7 +142,7 @@ impl Writer {
         }
     }
 
-    /// Until the last sender of orders is gone.
+    /// Executes orders until the last sender is gone.
     pub(in crate::cache::disk) fn run(mut self, orders: &Receiver<Order>) {
         while let Some(first) = next_order(orders, || self.erase_next()) {
             let mut batch = vec![first];
@@ -167,7 +167,7 @@ impl Writer {
                 self.mark_clean();
             }
             for sender in finished {
-                // Who asked may have stopped waiting.
+                // The requester may have stopped waiting.
                 let _ = sender.send(());
             }
             if let Some(order) = erase {
@@ -177,7 +177,7 @@ impl Writer {
         }
     }
 
-    /// Writes a batch, makes it last with one wait for the device, and tells.
+    /// Writes a batch, makes it durable with one sync, and reports the progress.
     fn write(&mut self, jobs: &[Job]) {
         let may_try = self.health.may_try();
         let written = may_try.then(|| self.append_all(jobs));
@@ -211,7 +211,7 @@ impl Writer {
             self.unmark()?;
         }
         if self.progress.borrow().is_failing {
-            // Whether it works is seen where nothing is to be written, too.
+            // This shows whether the device works even if nothing is to be written.
             self.appender.open_if_none()?;
         }
         jobs.iter().try_for_each(|job| self.append(job))?;
@@ -226,8 +226,8 @@ impl Writer {
         }
     }
 
-    /// Tombstones may be missing from now on: what lies in the log is to be confirmed, and is not appended to. It is
-    /// not discarded: it is not damaged.
+    /// Handles a failed write. Tombstones may be missing from now on, so that the records in the log are to be
+    /// confirmed, and its open segment is not continued. They are not discarded, as they are not damaged.
     fn fail(&mut self, error: &io::Error) {
         self.metrics.failed(Failure::Write);
         {
@@ -248,7 +248,7 @@ impl Writer {
         self.shared.note(&self.shared.state.lock());
     }
 
-    /// The device has less space than it was said to have: makes do with what there is.
+    /// Removes the oldest segment because the device has less space than the configured capacity.
     fn shrink(&mut self) {
         if let Some(oldest) = self.log.segments().first()
             && let Err(error) = self.let_go(oldest, &self.index.entries_in(oldest, 0))
@@ -257,7 +257,7 @@ impl Writer {
         }
     }
 
-    /// Says that all tombstones are durable, for the next start.
+    /// Leaves the clean-shutdown mark, which tells the next start that all tombstones are durable.
     fn mark_clean(&mut self) {
         let start = self.shared.start.load(Ordering::Acquire);
         if start == 0 || self.progress.borrow().is_failing {
@@ -279,7 +279,7 @@ impl Writer {
         }
     }
 
-    /// Takes the mark back before more is written.
+    /// Removes the clean-shutdown mark before more is written.
     fn unmark(&mut self) -> io::Result<()> {
         if let Some(name) = &self.clean {
             self.log.take_mark(name)?;
@@ -295,7 +295,7 @@ impl Writer {
         if record.kind == Kind::Object
             && !self.index.get(&record.digest).is_some_and(|entry| entry.is_at(queued))
         {
-            // Replaced or forgotten since.
+            // Replaced or invalidated since.
             return Ok(());
         }
         self.make_room(record.len())?;
@@ -307,8 +307,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Lets the oldest segment go. What is still true in it is written once more, as long as that is at most half
-    /// of the log; of more than that only what was read since.
+    /// Removes the oldest segments until a record of `length` bytes fits. Live records are copied if they are at most
+    /// half of a segment; otherwise only those that were read since.
     fn make_room(&mut self, length: u64) -> io::Result<()> {
         if !self.appender.is_full(length) {
             return Ok(());
@@ -332,9 +332,9 @@ impl Writer {
         Ok(())
     }
 
-    /// `live`: what lay there; what was copied since lies elsewhere.
+    /// Removes a segment and its entries. `live`: its entries before some were copied; entries of copies stay.
     fn let_go(&mut self, segment: &Segment, live: &[(Digest, Entry)]) -> io::Result<()> {
-        // What is forgotten before the file is gone for certain gets no tombstone.
+        // First: an object that is not in the index gets no tombstone, so that its record must be gone for certain.
         self.log.erase(segment)?;
         for (digest, entry) in live {
             self.index.remove_at(digest, entry.place());
@@ -342,7 +342,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a record of a segment that goes once more. Returns how many bytes were written.
+    /// Copies a record out of a segment that is about to be removed. Returns the bytes written.
     fn copy(&mut self, from: &Segment, digest: Digest, entry: &Entry) -> io::Result<u64> {
         let record = entry.record(Kind::Object, digest);
         let all = 0..record.data_len as usize;
@@ -366,7 +366,7 @@ impl Writer {
         Ok(record.len())
     }
 
-    /// All of the metadata goes: for erasing, where a part of it cannot.
+    /// Discards all metadata, for an erasure that cannot remove a part of it.
     fn abandon(&mut self, error: &io::Error) {
         self.metrics.failed(Failure::Write);
         self.index.remove_where(|_, _| true);
@@ -387,7 +387,7 @@ impl Writer {
     }
 }
 
-/// Where the index says that a job's record is, until it is written.
+/// Returns the place that the index has for a job's record until it is written.
 fn queued(job: &Job) -> Place {
     Place { volume: 0, segment: QUEUED, offset: low_bits(job.ticket) }
 }

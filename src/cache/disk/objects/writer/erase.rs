@@ -9,23 +9,23 @@ use crate::cache::disk::log::erasure::{Done, ErasedFiles};
 use crate::cache::disk::log::segment::Segment;
 use crate::cache::invalidate::scope::Covered;
 
-/// What is to be erased.
+/// An order to erase metadata.
 pub(in crate::cache::disk) struct Erase {
     pub covered: Arc<Covered>,
     pub done: Done,
 }
 
-/// What is under way.
+/// An erasure in progress.
 pub(super) struct Erasing {
     covered: Arc<Covered>,
-    /// The last segment that was there when it began.
+    /// Number of the last segment that was there when the erasure began.
     upto: u32,
     erased: ErasedFiles,
     done: Done,
 }
 
 impl Erasing {
-    /// Whether a record with this full key is not to be written once more.
+    /// Whether the record with this full key is to be erased, and not copied.
     pub(super) fn covers(&self, full_key: &[u8]) -> bool {
         object_in(full_key).is_none_or(|(bucket, key)| self.covered.covers(&bucket, &key))
     }
@@ -38,12 +38,13 @@ impl Writer {
             self.abandon(&error);
             None
         });
-        // Without an open segment, all that there is.
+        // Without an open segment, all segments that there are.
         let upto = upto.unwrap_or_else(|| self.log.next().saturating_sub(1));
         self.erasing = Some(Erasing { covered, upto, erased: ErasedFiles::default(), done });
     }
 
-    /// Lets the oldest segment go, or ends when all are newer than when it began. Says whether there is more to do.
+    /// Rewrites the oldest segment, or completes when all are newer than the erasure. Returns whether there is more to
+    /// do.
     pub(super) fn erase_next(&mut self) -> bool {
         let Some(upto) = self.erasing.as_ref().map(|erasing| erasing.upto) else {
             return false;
@@ -51,13 +52,13 @@ impl Writer {
         let oldest = self.log.segments().into_iter().next();
         if let Some(segment) = oldest.filter(|segment| segment.number <= upto) {
             if let Err(error) = self.rewrite(&segment) {
-                // Then all of it goes.
+                // Then all metadata is discarded.
                 self.abandon(&error);
             }
             return true;
         }
         if let Some(Erasing { erased, done, .. }) = self.erasing.take() {
-            // Who asked may have stopped waiting.
+            // The requester may have stopped waiting.
             let _ = done.send(self.end_erasing().map(|()| erased));
         }
         false
