@@ -1,4 +1,4 @@
-//! Rules that say something about the disk: a share of it that they may take, or that their blocks stay.
+//! Disk settings of rules: the share of the disk that their blocks may take, or that their blocks are pinned.
 //!
 //! A class keeps its number when the rules are replaced: entries of the index name their class by it.
 
@@ -12,42 +12,42 @@ use crate::cache::disk::log::index::UNCLASSED;
 use crate::glob::FirstMatch;
 use crate::s3::ObjectId;
 
-/// What holds for the blocks of one rule.
+/// Disk settings of one rule.
 #[derive(Debug)]
 struct Class {
-    /// `None`: the rule says nothing about the disk.
+    /// Number of the class; `None`: the rule has no disk settings.
     number: Option<u8>,
     tag: u32,
     pinned: bool,
     share: Option<Share>,
 }
 
-/// All rules in order, as far as the disk is concerned.
+/// Disk settings of all rules, in order.
 #[derive(Debug, Default)]
 pub(in crate::cache::disk) struct Classes {
     rules: Vec<Class>,
-    /// Of their patterns.
+    /// Matcher of their patterns.
     first_match: FirstMatch,
-    /// Number of each class so far, by its tag, those of rules that are gone included.
+    /// Number of each class so far, by its tag, including those of rules that are gone.
     numbers: HashMap<u32, u8>,
 }
 
-/// What the writer must know of a block.
+/// Class and pinning of a block, for the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache::disk) struct Placement {
     pub class: u8,
-    /// Stands for the rule in the block's record.
+    /// Hash that stands for the rule in the block's record.
     pub tag: u32,
     pub pinned: bool,
 }
 
 impl Classes {
-    /// Rules whose pattern is no glob are left out: the configuration was checked before.
+    /// Makes the classes of `rules`. Rules with an invalid pattern are left out: the configuration was checked before.
     pub(in crate::cache::disk) fn new(rules: &[RuleConfig]) -> Self {
         Self::default().replaced_by(rules)
     }
 
-    /// The classes of other rules, in place of these.
+    /// Returns the classes of new rules, which replace these.
     pub(in crate::cache::disk) fn replaced_by(&self, rules: &[RuleConfig]) -> Self {
         let mut numbers = self.numbers.clone();
         let mut class = |rule: &RuleConfig| {
@@ -69,7 +69,7 @@ impl Classes {
         Self { rules, first_match: FirstMatch::new(globs), numbers }
     }
 
-    /// The first rule that matches, as for everything else.
+    /// Returns the placement of an object's blocks by the first rule that matches, as for everything else.
     pub(in crate::cache::disk) fn of(&self, id: &ObjectId) -> Placement {
         let none = Placement { class: UNCLASSED, tag: 0, pinned: false };
         if self.numbers.is_empty() {
@@ -84,13 +84,13 @@ impl Classes {
         }
     }
 
-    /// The class of a record that an earlier process wrote; none when its rule is gone.
+    /// Returns the class of a record that an earlier process wrote; [`UNCLASSED`] if its rule is gone.
     pub(in crate::cache::disk) fn by_tag(&self, tag: u32) -> u8 {
         let rule = self.rules.iter().find(|c| c.tag == tag && c.number.is_some());
         rule.and_then(|c| c.number).unwrap_or(UNCLASSED)
     }
 
-    /// The classes that may take only a share of `capacity`, and how many bytes that is.
+    /// Returns the classes that have a share of `capacity`, and the bytes of each share.
     pub(in crate::cache::disk) fn limits(&self, capacity: u64) -> Vec<(u8, u64)> {
         let limit = |c: &Class| Some((c.number?, c.share?.of(capacity)));
         self.rules.iter().filter_map(limit).collect()

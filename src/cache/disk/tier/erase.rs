@@ -1,15 +1,15 @@
-//! Erasing what was purged from the files (R28), a path at a time and a segment at a time.
+//! Erasure of purged data from the files (R28), segment by segment on each path.
 //!
-//! A purge ends blocks by a number in their name and finds none of them. Erasing does: the writer of each path looks at
-//! the key of every record there is. A segment that holds one that a purge ended goes, as a file; what else is alive in
-//! it is written once more before. The log of metadata goes as a whole, from its oldest segment on, since what was
-//! voided in it lies anywhere, and its tombstones name what they void.
+//! A purge invalidates blocks by an epoch in their key, and locates none of them. Erasing does: the writer of each path
+//! examines the key of every record. A segment that holds an invalidated block is removed as a file, after its other
+//! live blocks were copied. The log of metadata is removed as a whole, oldest segment first, and its live records are
+//! copied: invalidated records are anywhere in it, and its tombstones name what they invalidate.
 //!
-//! - It holds for what was written before and is not undone by what is written meanwhile: who writes a block compares
-//!   its name with the purges of that moment.
-//! - Erasing comes first: what cannot be written once more is lost with its segment, as it might be for want of room.
-//! - Between two segments the writers do what they are there for.
-//! - Nothing is overwritten: a file that is gone is what is promised, not what the device keeps of it.
+//! - It covers what was written before, and later writes do not undo it: a writer compares each block's key with the
+//!   purges of that moment.
+//! - Erasing comes first: a block that cannot be copied is lost with its segment, as if it was evicted.
+//! - Between two segments the writers execute their other orders.
+//! - Nothing is overwritten: the files are gone, but the device may still hold their bytes.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ use crate::cache::disk::log::erasure::{ErasedFiles, NotErased};
 use crate::cache::invalidate::scope::Covered;
 
 impl DiskTier {
-    /// Erases the blocks that purges ended so far, and the metadata of what is `covered`. It may take as long as
-    /// reading and writing all of a path; when this is dropped it goes on.
+    /// Erases the blocks that purges have invalidated so far, and the metadata of what is `covered`. It may take as
+    /// long as reading and writing all of a path, and goes on if this future is dropped.
     ///
     /// # Errors
-    /// [`NotErased`]: of the other paths all is erased.
+    /// [`NotErased`]: a path failed; on the other paths everything is erased.
     pub(in crate::cache) async fn erase(
         &self,
         covered: &Arc<Covered>,

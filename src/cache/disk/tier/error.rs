@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-/// Why the tier cannot be used.
+/// Reason why the disk tier cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     #[error("{0} is in use by another process")]
@@ -20,7 +20,7 @@ pub enum DiskError {
     Twice { path: PathBuf },
 }
 
-/// What to do about an error, where that is known.
+/// Returns advice on an error; empty if there is none.
 fn advice(error: &io::Error) -> &'static str {
     match Errno::from_io_error(error) {
         Some(Errno::MFILE) => {

@@ -1,6 +1,6 @@
-//! What a fuzzer, and a test without one, does to a log: any bytes as a segment, and a real one with any damage.
+//! Fuzz targets of the log, which tests run too: any bytes as a segment, and a real segment with any damage.
 //!
-//! Nothing may panic, read outside the file or take memory beyond its length; and what is read of a damaged
+//! Nothing may panic, read outside the file or take memory beyond its length; and data that is read from a damaged
 //! segment is either what was written, or refused.
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -19,16 +19,16 @@ use crate::cache::disk::log::segment_log::{Appender, Found, Log, LogKind};
 const SEGMENT: u64 = 1 << 20;
 const NAME: &str = "0000000001.seg";
 
-/// Opens a log that is one segment of these bytes, and reads all that it says it holds; and takes them for the
-/// metadata of an object.
+/// Opens a log of one segment with these bytes and reads all its records; also decodes the bytes as the metadata of an
+/// object.
 pub fn any_bytes(bytes: &[u8]) {
     let _ = read(bytes);
-    // Behind a head that is believed, the rest is looked at too.
+    // Behind a valid head, the rest is parsed too.
     let _ = read(&[segment_head(Contents::Blocks, 1, 0).as_slice(), bytes].concat());
     let _ = ObjectRecord::decode(bytes);
 }
 
-/// Damages a segment of blocks and metadata as `edits` say, eight bytes an edit, and reads what is left.
+/// Damages a segment of blocks as `edits` say, eight bytes an edit, and reads what is left.
 ///
 /// # Panics
 /// Something is read that was not written.
@@ -43,7 +43,7 @@ pub fn damaged(edits: &[u8]) {
     }
 }
 
-/// One edit: where (four bytes), what and how much (a byte each), and with what (two).
+/// Applies one edit: offset (four bytes), kind and amount (a byte each), and operand (two).
 fn apply(bytes: &mut Vec<u8>, edit: [u8; 8]) {
     if bytes.is_empty() {
         return;
@@ -64,7 +64,7 @@ fn apply(bytes: &mut Vec<u8>, edit: [u8; 8]) {
     }
 }
 
-/// A sealed segment with blocks of some lengths and some metadata; the digests, and what belongs to them.
+/// Makes a sealed segment with blocks of some lengths; returns its bytes, and the digest and data of each block.
 fn segment() -> (Vec<u8>, Vec<(Digest, Vec<u8>)>) {
     let folder = MemoryFolder::default();
     let file = folder.file.clone();
@@ -88,7 +88,7 @@ fn segment() -> (Vec<u8>, Vec<(Digest, Vec<u8>)>) {
     (bytes, written)
 }
 
-/// All records that can be read of a segment, with their data.
+/// Returns all records that can be read from a segment, with their data.
 fn read(bytes: &[u8]) -> Vec<(Record, Vec<u8>)> {
     let folder = MemoryFolder::default();
     *folder.file.bytes.lock() = bytes.to_vec();

@@ -1,4 +1,4 @@
-//! The tier: reads, writes and invalidations, spread over its paths.
+//! The disk tier: reads, writes and invalidations, spread over its paths.
 
 pub(in crate::cache::disk) mod classes;
 pub(in crate::cache::disk) mod erase;
@@ -56,7 +56,7 @@ pub(in crate::cache) struct DiskTier {
     starts: StartupEpoch,
     admission: Arc<Mutex<Admission>>,
     classes: ArcSwap<Classes>,
-    /// Bytes read, by which turnovers of memory are counted.
+    /// Bytes read; divided by `memory`, the number of turnovers of memory.
     read: AtomicU64,
     memory: u64,
     _locks: Vec<FolderLock>,
@@ -68,20 +68,21 @@ pub(in crate::cache) enum Presence {
     Absent,
     /// It lies on a device that is bypassed, which is as good as absent (R37).
     Bypassed,
-    /// These bytes, as offsets in the object.
+    /// The block can be read in this range, as offsets in the object.
     Readable(Range<u64>),
 }
 
 impl DiskTier {
-    /// Puts the shares and pins of other rules into force. Blocks that are there already count in the shares that they
-    /// were written under.
+    /// Applies the shares and pins of new rules. Blocks on disk still count toward the shares that they were written
+    /// under.
     pub(in crate::cache) fn set_rules(&self, rules: &[RuleConfig]) {
         let classes = Arc::new(self.classes.load().replaced_by(rules));
         self.classes.store(classes.clone());
         self.volumes.iter().for_each(|volume| volume.set_shares(&classes));
     }
 
-    /// What can be read of a block now. A device that is bypassed is probed in the background, when it is time.
+    /// Returns whether and how far a block can be read now. A bypassed device is probed in the background when that is
+    /// due.
     pub(in crate::cache) fn presence(&self, key: &BlockKey) -> Presence {
         let digest = key.digest();
         let readable =
@@ -98,7 +99,7 @@ impl DiskTier {
         readable(index::span(&entry))
     }
 
-    /// Counts a read that passes by the device on which a block lies.
+    /// Counts a read that bypasses the device of a block.
     pub(in crate::cache) fn count_bypassed(&self, key: &BlockKey) {
         if let Some(entry) = self.index.get(&key.digest()) {
             let volume = &self.volumes[usize::from(entry.volume)];
@@ -106,7 +107,7 @@ impl DiskTier {
         }
     }
 
-    /// The part of the block that can be read now, as offsets in the object.
+    /// Returns the part of the block that can be read now, as offsets in the object.
     pub(in crate::cache) fn holds(&self, key: &BlockKey) -> Option<Range<u64>> {
         match self.presence(key) {
             Presence::Readable(span) => Some(span),
@@ -114,7 +115,7 @@ impl DiskTier {
         }
     }
 
-    /// What lies there of a block, or will, as offsets in the block.
+    /// Returns the part of a block that is on disk or queued to be written, as offsets in the block.
     fn kept(&self, digest: &Digest) -> Option<Range<u64>> {
         match self.index.get(digest) {
             Some(entry) => Some(index::span(&entry)),
@@ -122,12 +123,12 @@ impl DiskTier {
         }
     }
 
-    /// The origin answered after `took`: devices that are much slower are not worth waiting for.
+    /// Records the origin's time to first byte: devices that are much slower are not worth waiting for.
     pub(in crate::cache) fn origin_answered(&self, took: Duration) {
         self.volumes.iter().for_each(|volume| volume.origin_answered(took));
     }
 
-    /// Asks the device for a block that will be read soon.
+    /// Prefetches a block that will be read soon.
     pub(in crate::cache) fn prefetch(&self, key: &BlockKey) {
         let digest = key.digest();
         if let Some(entry) = self.index.get(&digest) {
@@ -141,7 +142,7 @@ impl DiskTier {
         &self.volumes[usize::try_from(volume).expect("below their number")]
     }
 
-    /// All that is there of a block, without a reader.
+    /// Reads all that is on disk of a block, for no particular reader.
     pub(in crate::cache) async fn load(&self, key: &BlockKey) -> Option<Block> {
         let start = self.holds(key)?.start;
         let digest = key.digest();
@@ -159,7 +160,7 @@ impl DiskTier {
         }
     }
 
-    /// Takes a block that leaves memory, if it is worth it; says whether it lies on disk now, or will.
+    /// Takes a block that leaves memory, if it is admitted; returns whether it is on disk or queued to be written.
     pub(in crate::cache) fn offer(&self, key: &BlockKey, block: &Block, touched: bool) -> bool {
         let digest = key.digest();
         let run = block.longest();
@@ -193,18 +194,18 @@ impl DiskTier {
         self.home(&digest).write(job)
     }
 
-    /// Resolves when the queue that the block would go to is at most half full. It does not hold the tier.
+    /// Resolves when the write queue of the block's path is at most half full. The future does not borrow the tier.
     pub(in crate::cache) fn room(&self, key: &BlockKey) -> impl Future<Output = ()> + use<> {
         let queue = self.home(&key.digest()).queue.clone();
         async move { queue.room().await }
     }
 
-    /// Whether the block would go to a device that is not bypassed.
+    /// Whether the device of the block's path is not bypassed.
     pub(in crate::cache) fn is_well(&self, key: &BlockKey) -> bool {
         self.home(&key.digest()).is_well()
     }
 
-    /// Writes a block whatever its worth, as soon as there is room in the queue; for the end of the process.
+    /// Queues a block without an admission check, as soon as there is room in the queue; for shutdown.
     pub(in crate::cache) async fn keep(&self, key: &BlockKey, block: &Block) {
         let (digest, run) = (key.digest(), block.longest());
         if self.kept(&digest).is_some_and(|kept| index::suffices(&kept, &within(key, run))) {
@@ -215,7 +216,7 @@ impl DiskTier {
         self.write(key, self.classes.load().of(key.id()), run);
     }
 
-    /// Writes what is queued, seals the segments and makes all of it last.
+    /// Writes what is queued, seals the segments of blocks, and makes all of it durable.
     pub(in crate::cache) async fn finish(&self) {
         for volume in &self.volumes {
             volume.finish().await;
@@ -232,7 +233,7 @@ impl DiskTier {
         self.objects.knows_any_of(realm, bucket)
     }
 
-    /// Keeps the metadata of an object, if that `is_current` still. The caller holds its stripe's lock.
+    /// Queues the metadata of an object to be written, if it `is_current` still. The caller holds its stripe's lock.
     pub(in crate::cache) fn remember(
         &self,
         id: &ObjectId,
@@ -243,13 +244,13 @@ impl DiskTier {
         self.objects.remember(id, &ObjectRecord { meta: meta.clone(), learned }, is_current);
     }
 
-    /// Metadata from an earlier time. What is not confirmed may have been invalidated since: the origin is asked
+    /// Reads the metadata of an object. If it is not confirmed, it may have been invalidated since: the origin is asked
     /// before it is used (R38).
     pub(in crate::cache) async fn recall(&self, id: &ObjectId) -> Option<Recalled> {
         self.objects.recall(id).await
     }
 
-    /// Voids the metadata of an object. The caller holds its stripe's lock.
+    /// Invalidates the metadata of an object. The caller holds its stripe's lock.
     pub(in crate::cache) fn forget(&self, id: &ObjectId) -> Option<Ticket> {
         self.objects.forget(id)
     }
@@ -262,33 +263,35 @@ impl DiskTier {
         self.objects.forget_bucket(realm, bucket)
     }
 
-    /// Nothing is remembered or voided before `work` has ended.
+    /// Runs `work` while no metadata can be queued or invalidated.
     #[cfg(test)]
     pub(in crate::cache) async fn while_nothing_is_voided(&self, work: impl Future<Output = ()>) {
         self.objects.while_nothing_is_voided(work).await;
     }
 
-    /// Voids the metadata of all objects.
+    /// Invalidates the metadata of all objects.
     pub(in crate::cache) fn forget_all(&self) -> Option<Ticket> {
         self.objects.forget_all()
     }
 
-    /// Tombstones may be missing: what is kept now is confirmed before it is used. `raise` ends what was learned so far.
+    /// Requires all metadata that is kept now to be confirmed before it is used, as tombstones may be missing. `raise`
+    /// ends the validity of what was learned so far.
     pub(in crate::cache) fn confirm_all(&self, raise: impl FnOnce()) {
         self.objects.confirm_all(raise);
     }
 
-    /// What an earlier time kept of its purges, by path, the latest first; see [`DiskTier::persist_purge_epochs`].
+    /// Returns the purge epochs that an earlier process wrote, by path, the latest first; see
+    /// [`DiskTier::persist_purge_epochs`].
     ///
     /// # Errors
-    /// [`DiskError`]: it cannot be read, so that nobody knows which blocks are good.
+    /// [`DiskError`]: they cannot be read, so that it is unknown which blocks are valid.
     pub(in crate::cache) fn purge_epochs(&self) -> Result<Vec<Vec<Vec<u8>>>, DiskError> {
         let kept = self.purges.load().into_iter().zip(&self.volumes);
         let failed = |source, path: &str| DiskError::NotReadable { path: path.into(), source };
         kept.map(|(kept, volume)| kept.map_err(|error| failed(error, volume.name()))).collect()
     }
 
-    /// Keeps all that was purged so far. `false`: it may not survive a power cut.
+    /// Writes all purge epochs so far to disk; returns `false` if they may not survive a power cut.
     pub(in crate::cache) async fn persist_purge_epochs(
         &self,
         purge_epochs: &Arc<PurgeEpochs>,
@@ -296,19 +299,20 @@ impl DiskTier {
         self.purges.keep(purge_epochs).await
     }
 
-    /// Waits up to `patience` until an invalidation would survive a power cut. `false`: it may not.
+    /// Waits up to `patience` until an invalidation is durable (survives a power cut); returns `false` if it may not
+    /// be.
     pub(in crate::cache) async fn durable(&self, ticket: Ticket, patience: Duration) -> bool {
         self.objects.durable(ticket, patience).await
     }
 
-    /// The last invalidation that is not durable yet.
+    /// Returns the last invalidation that is not durable yet.
     pub(in crate::cache) fn unsettled(&self) -> Option<Ticket> {
         self.objects.unsettled()
     }
 }
 
-/// The bytes of a whole block, to stay: one chunk is cut from what was read and holds all of that; more were put
-/// together in memory of their own.
+/// Returns the bytes of a whole block, to be kept. A single chunk is a slice that keeps all that was read in memory, so
+/// it is copied; several chunks were put together in memory of their own.
 pub(in crate::cache::disk) fn lasting(bytes: &Bytes) -> Bytes {
     match bytes.len() {
         ..=CHUNK => Bytes::copy_from_slice(bytes),
@@ -316,7 +320,7 @@ pub(in crate::cache::disk) fn lasting(bytes: &Bytes) -> Bytes {
     }
 }
 
-/// What a run is of its block, as offsets in the block.
+/// Returns the range of its block that a run covers, as offsets in the block.
 fn within(key: &BlockKey, run: &Run) -> Range<u64> {
     run.start - key.start()..run.end() - key.start()
 }

@@ -1,4 +1,4 @@
-//! Opening the disk tier: takes its paths, and reads what is there.
+//! Opening the disk tier: locks its paths, and reads their logs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,34 +36,34 @@ use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 use crate::metrics::disk::{DiskPath, Failure};
 use crate::sys::buffers::Buffers;
 
-/// The part of the first path that is for metadata.
+/// Divisor of the first path's capacity that gives the part for metadata.
 pub(in crate::cache::disk) const OBJECTS_SHARE: u64 = 32;
-/// The part of the index's memory that is for the ghost queue.
+/// Divisor of the index's memory that gives the part for the ghost queue.
 const GHOST_SHARE: u64 = 16;
 
-/// What the tier gets of memory, and how blocks come into it.
+/// Memory of the tier, and its admission mode.
 #[derive(Debug, Clone, Copy)]
 pub struct DiskLimits {
-    /// Bytes of the index.
+    /// Maximum bytes of the index.
     pub index: u64,
-    /// Bytes of blocks that wait to be written, all paths together.
+    /// Maximum bytes of blocks that wait to be written, over all paths.
     pub queue: u64,
-    /// Bytes of the memory tier: a block that is read over in one turnover of it deserves to be there.
+    /// Bytes of the memory tier: a block that is read repeatedly within a turnover of it is promoted to memory.
     pub memory: u64,
     pub admission: policy::AdmissionMode,
 }
 
-/// A folder of the file system, or of a test's.
+/// Function that opens a folder of a path: a real one, or a simulated one in tests.
 pub(in crate::cache::disk) type MakeFolder<'a> =
     &'a dyn Fn(&DiskConfig, &str) -> io::Result<Box<dyn Folder>>;
 
 impl DiskTier {
-    /// Takes the paths and reads what is there. Nothing is removed before [`DiskTier::begin`], so that a start which
-    /// fails for another reason costs nothing. `purge_epochs`: what was purged, which is to be known before anything is
-    /// written.
+    /// Locks the paths and reads their logs. Nothing is removed before [`DiskTier::begin`], so that a start which fails
+    /// for another reason costs nothing. `purge_epochs`: epochs of earlier purges, which must be known before anything
+    /// is written.
     ///
     /// # Errors
-    /// [`DiskError`]: a path that is not ours to write, or cannot be read.
+    /// [`DiskError`]: a path that is not ours to write, is in use, or cannot be read.
     pub(in crate::cache) fn open(
         paths: &[DiskConfig],
         rules: &[RuleConfig],
@@ -76,7 +76,7 @@ impl DiskTier {
                 return Err(DiskError::Foreign { path: path.clone(), name });
             }
             let lock = FolderLock::take(path).map_err(|error| match error.kind() {
-                // The lock that is held may be our own.
+                // The lock may be held by this process.
                 io::ErrorKind::WouldBlock if paths[..index].iter().any(|p| same(&p.path, path)) => {
                     DiskError::Twice { path: path.clone() }
                 }
@@ -160,8 +160,8 @@ impl DiskTier {
         })
     }
 
-    /// The process has started: from now on what is damaged or void is removed, and a smaller capacity is kept to. To
-    /// be called before anything is served.
+    /// Begins operation once the process has started: from now on damaged and void data is removed, and a smaller
+    /// capacity is enforced. Must be called before anything is served.
     ///
     /// # Errors
     /// [`DiskError`]: a path cannot be written.

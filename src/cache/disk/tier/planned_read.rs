@@ -1,4 +1,4 @@
-//! Reads of blocks from the disk: first looked up, then paid for by whoever reads, then done.
+//! Reads of blocks from disk in three steps: lookup, a memory reservation by the reader, and the read.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -21,31 +21,31 @@ pub(in crate::cache) struct PlannedRead<'a> {
     key: BlockKey,
     digest: Digest,
     place: Place,
-    /// Offsets in what is there of the block.
+    /// Wanted range, as offsets in the part of the block that is on disk.
     wanted: Range<usize>,
-    /// Bytes that are read at a time.
+    /// Maximum bytes that are read at a time.
     most: usize,
-    /// All of the block is read, as it deserves memory.
+    /// Whether all of the block is read, to promote it to memory.
     promotes: bool,
 }
 
 enum Place {
     Device(Entry),
-    /// It waits to be written.
+    /// The block is queued to be written.
     Queue(Block),
 }
 
-/// Bytes from the disk.
+/// Result of a read from disk.
 pub(in crate::cache) struct FromDisk {
     pub bytes: Bytes,
-    /// All that is there of the block, when it deserves memory or was read anyway.
+    /// All that is on disk of the block, if it is to be promoted to memory or was read anyway.
     pub promoted: Option<Block>,
 }
 
 impl DiskTier {
-    /// Looks up bytes of a block from `offset` (in the object) on, up to `end` or less. `again`: the same reader read
-    /// of the block just before, which is no further use of it (promotion is for blocks that several reads use).
-    /// `None`: they are not there.
+    /// Looks up the bytes of a block from `offset` to `end` or less (offsets in the object); `None` if they are not
+    /// there. `again`: the same reader read from the block just before, which is no further use of it (promotion is for
+    /// blocks that several reads use).
     pub(in crate::cache) fn plan_read(
         &self,
         key: &BlockKey,
@@ -115,7 +115,7 @@ impl DiskTier {
 }
 
 impl PlannedRead<'_> {
-    /// Bytes that it keeps in memory while they are in a client's hands.
+    /// Returns the bytes of memory that the read takes until the client has received them.
     pub(in crate::cache) fn cost(&self) -> u64 {
         match &self.place {
             Place::Device(entry) => self.part(entry).len() as u64,
@@ -123,7 +123,7 @@ impl PlannedRead<'_> {
         }
     }
 
-    /// Makes it a smaller one where that is possible: only a piece of the block, and then a single chunk.
+    /// Shrinks the read to a piece of the block, and then to a single chunk; returns whether it became smaller.
     pub(in crate::cache) fn shrink(&mut self) -> bool {
         let Place::Device(entry) = &self.place else { return false };
         let before = self.part(entry).len();
@@ -135,7 +135,8 @@ impl PlannedRead<'_> {
         self.part(entry).len() < before
     }
 
-    /// What is read of the record's data: up to a chunk's end, so that the next read begins with a chunk of its own.
+    /// Returns the range of the record's data to be read: up to a chunk's end, so that the next read begins with a
+    /// chunk of its own.
     fn part(&self, entry: &Entry) -> Range<usize> {
         match self.promotes {
             true => 0..entry.data_len() as usize,
@@ -147,7 +148,7 @@ impl PlannedRead<'_> {
     }
 
     /// # Errors
-    /// Why it is a miss.
+    /// The reason for the miss.
     pub(in crate::cache) async fn run(self) -> Result<FromDisk, Failure> {
         let Self { tier, key, digest, wanted, .. } = &self;
         let entry = match &self.place {

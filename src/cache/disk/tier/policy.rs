@@ -1,41 +1,42 @@
-//! What is worth a place on disk, and what is worth being written once more. No I/O here.
+//! Policies of the disk tier: admission, reinsertion, and promotion to memory. No I/O here.
 //!
-//! - [`Admission`]: second hit. A block that leaves memory is written when it was read again while it was there,
-//!   or when it left memory or the disk a short while ago already, which a ghost queue remembers.
-//! - [`Reinsertion`]: FIFO-Reinsertion on a segmented log. The oldest segment goes, and the blocks of it that were
-//!   read are written again, hottest first, as far as a budget of bytes reaches.
-//! - [`Hotness`]: the reads of a block, from which reinsertion and promotion to memory follow.
+//! - [`Admission`]: second hit. A block that leaves memory is written if it was read again while it was there, or if it
+//!   left memory or the disk a short while ago already, which a ghost queue remembers.
+//! - [`Reinsertion`]: FIFO-Reinsertion on a segmented log. The oldest segment is removed, and its blocks that were read
+//!   are written again, hottest first, within a budget of bytes.
+//! - [`Hotness`]: the reads of a block, which decide on reinsertion and on promotion to memory.
 //!
-//! Why these: `cargo bench --bench hit_ratio` replays recorded traces, with `--policies` all that was compared. The
-//! mean over four traces and disks of 10 % and 25 % of what they read, memory a tenth of that: second hit finds
-//! 50.7 % and writes 0.40 bytes for each one asked; first touch finds 51.4 % and writes 0.69. A scan of four disks
-//! leaves a hot set 97 % of its hits with second hit, and 63 % with first touch, LRU or FIFO.
+//! Reasons for these: `cargo bench --bench hit_ratio` replays recorded traces, with `--policies` for all candidates. In
+//! the mean over four traces, with disks of 10 % and 25 % of what they read and memory of a tenth of that, second hit
+//! has a hit ratio of 50.7 % and writes 0.40 bytes for each byte requested; first touch has 51.4 % and writes 0.69.
+//! After a scan as large as four disks, a hot set keeps 97 % of its hits with second hit, and 63 % with first touch,
+//! LRU or FIFO.
 
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
-/// Reads that are counted of one block: more make it no hotter.
+/// Maximum number of reads that are counted for a block: more make it no hotter.
 const TOUCHES_MAX: u8 = 3;
 const SIXTEENTHS_BITS: u32 = 6;
 const SIXTEENTHS_MAX: u8 = (1 << SIXTEENTHS_BITS) - 1;
-/// Fingerprints in the ghost queue for each block on disk.
+/// Number of fingerprints in the ghost queue for each block on disk.
 const GHOSTS: u64 = 2;
 const GHOST_SETS_MIN: u64 = 64;
 
-/// How a block is read.
+/// Recent reads of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hotness {
-    /// Reads since it was written in the two highest bits, and sixteenths of the block that were read in `window`
-    /// and the one before in the others.
+    /// Two highest bits: reads since the block was written. Others: sixteenths of the block that were read in `window`
+    /// and the one before.
     reads: u8,
     window: u8,
 }
 
 impl Hotness {
-    /// Notes that `bytes` of a block of `length` are read in the `window`-th turnover of memory. `true`: within two
-    /// turnovers it was read as a whole already, or so often in parts, and deserves memory.
+    /// Counts a read of `bytes` of a block of `length` bytes in the `window`-th turnover of memory. Returns whether to
+    /// promote the block to memory: within two turnovers it was read as a whole already, or as much in parts.
     pub fn touch(&mut self, bytes: usize, length: usize, window: u8) -> bool {
         let (touches, mut before) = (self.touches(), self.reads & SIXTEENTHS_MAX);
         if window.wrapping_sub(self.window) > 1 {
@@ -49,17 +50,17 @@ impl Hotness {
         deserves
     }
 
-    /// Reads since it was written, up to a few.
+    /// Returns the number of reads since the block was written, up to a few.
     pub fn touches(self) -> u8 {
         self.reads >> SIXTEENTHS_BITS
     }
 }
 
-/// A block of a segment that is about to go.
+/// A block of a segment that is about to be removed.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<T> {
     pub touches: u8,
-    /// What it takes of the device.
+    /// Bytes that the block takes on the device.
     pub bytes: u64,
     pub block: T,
 }
@@ -80,19 +81,19 @@ impl Default for Reinsertion {
 }
 
 impl Reinsertion {
-    /// Blocks with at least `least` touches, up to `per_cent` of the bytes that are admitted.
+    /// Reinserts blocks with at least `least` touches, up to `per_cent` of the bytes that are admitted.
     pub fn new(per_cent: u64, least: u8) -> Self {
         Self { per_cent, least, budget: 0 }
     }
 
-    /// Notes that a block of `length` bytes was admitted, which took `device` bytes.
+    /// Counts an admitted block of `length` bytes, which took `device` bytes on the device.
     pub fn admitted(&mut self, length: u64, device: u64) {
         let overhead = device.saturating_sub(length);
         self.budget += (length * self.per_cent / 100).saturating_sub(overhead);
     }
 
-    /// Keeps those that are worth being written once more, hottest first. At most half a segment is: what is not
-    /// used up does not make a burst later, and each segment that goes makes room.
+    /// Keeps the candidates to be written again, hottest first, and at most half a segment: an unused budget makes no
+    /// burst later, and each removed segment makes room.
     pub fn survivors<T>(&mut self, candidates: &mut Vec<Candidate<T>>, segment: u64) {
         self.budget = self.budget.min(segment / 2);
         candidates.retain(|c| c.touches >= self.least);
@@ -123,39 +124,39 @@ pub struct Admission {
     mode: AdmissionMode,
     ghost: Ghost,
     per_block: u64,
-    /// Bytes that the ghost queue may take.
+    /// Maximum bytes of the ghost queue.
     memory: u64,
 }
 
 impl Admission {
-    /// Remembers as many blocks as fit into `memory` bytes, or fewer.
+    /// Creates an admission policy whose ghost queue takes at most `memory` bytes.
     pub fn new(mode: AdmissionMode, memory: u64) -> Self {
         Self::with_ghosts(mode, memory, GHOSTS)
     }
 
-    /// With a ghost queue of `per_block` fingerprints for each block on disk.
+    /// As [`Admission::new`], with `per_block` fingerprints in the ghost queue for each block on disk.
     pub fn with_ghosts(mode: AdmissionMode, memory: u64, per_block: u64) -> Self {
         let mut admission = Self { mode, ghost: Ghost::default(), per_block, memory };
         admission.fit(0);
         admission
     }
 
-    /// Whether a block that leaves memory is written. `touched`: it was read again while it was there. `room`: no
-    /// other block has to go for it.
+    /// Whether a block that leaves memory is written. `touched`: it was read again while it was there. `room`: no other
+    /// block must be evicted for it.
     pub fn admit(&mut self, fingerprint: u64, touched: bool, room: bool) -> bool {
         let at_once = self.mode == AdmissionMode::FirstTouch || touched || room;
         at_once || self.ghost.take(fingerprint)
     }
 
-    /// Remembers a block that had to go from disk: when it comes again, it was missed.
+    /// Adds a block that was evicted from disk to the ghost queue: if it comes again, it was missed.
     pub fn evicted(&mut self, fingerprint: u64) {
         if self.mode != AdmissionMode::FirstTouch {
             self.ghost.push(fingerprint);
         }
     }
 
-    /// Fits the ghost queue to the number of blocks on disk. It is emptied where that is another one by far: too
-    /// long a memory admits what will have to go before it is read.
+    /// Fits the ghost queue to the number of blocks on disk, and empties it if that number is very different: too long
+    /// a queue admits blocks that will be evicted before they are read.
     pub fn fit(&mut self, blocks: u64) {
         let most = self.memory / Ghost::SET_BYTES;
         let wanted = (blocks * self.per_block / Ghost::WAYS as u64).max(GHOST_SETS_MIN).min(most);
@@ -166,15 +167,15 @@ impl Admission {
     }
 }
 
-/// A queue of fingerprints without their blocks, about in the order in which they came. It is set-associative: the
-/// oldest of a set makes room, and all take a fixed number of bytes.
+/// Ghost queue: fingerprints of blocks without their data, approximately in the order in which they came. It is
+/// set-associative: the oldest of a set makes room, and all take a fixed number of bytes.
 #[derive(Debug, Default)]
 struct Ghost {
     sets: Vec<[u32; Ghost::WAYS]>,
 }
 
 impl Ghost {
-    /// One cache line.
+    /// Number of fingerprints in a set: one cache line.
     const WAYS: usize = 16;
     const SET_BYTES: u64 = size_of::<[u32; Ghost::WAYS]>() as u64;
 
@@ -182,14 +183,15 @@ impl Ghost {
         Self { sets: vec![[0; Self::WAYS]; usize::try_from(sets).unwrap_or(0)] }
     }
 
-    /// The set that the upper half chooses, and the lower half, which stands for the block. Zero is an empty way.
+    /// Returns the set that the upper half of the fingerprint chooses, and the lower half, which stands for the block.
+    /// Zero is an empty way.
     fn find(&mut self, fingerprint: u64) -> Option<(&mut [u32; Self::WAYS], u32)> {
         let set = ((fingerprint >> 32) * self.sets.len() as u64) >> 32;
         let tag = u32::try_from(fingerprint & u64::from(u32::MAX)).expect("32 bits");
         Some((self.sets.get_mut(usize::try_from(set).ok()?)?, tag.max(1)))
     }
 
-    /// Makes it the newest.
+    /// Adds the fingerprint as the newest of its set.
     fn push(&mut self, fingerprint: u64) {
         let Some((set, tag)) = self.find(fingerprint) else { return };
         let from = set.iter().position(|t| *t == tag).unwrap_or(Self::WAYS - 1);
@@ -197,7 +199,7 @@ impl Ghost {
         set[0] = tag;
     }
 
-    /// Takes it out if it is there, else makes it the newest.
+    /// Removes the fingerprint if it is there, else adds it as the newest; returns whether it was there.
     fn take(&mut self, fingerprint: u64) -> bool {
         let Some((set, tag)) = self.find(fingerprint) else { return false };
         match set.iter().position(|t| *t == tag) {

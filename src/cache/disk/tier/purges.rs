@@ -1,9 +1,8 @@
-//! What was purged, kept beside the metadata on every path (R28).
+//! Purge epochs on disk, beside the metadata on every path (R28).
 //!
-//! What is to be remembered is appended to a file, so that a purge costs no more the more there were. When what was
-//! appended is more than the rest, after a failure, and at the first purge of a process, all of it is written anew, to
-//! a file with a higher number, before the older ones go. The first that can be read from the highest number down
-//! holds.
+//! Each purge is appended to a file, so that its cost does not grow with their number. All epochs are written anew, to
+//! a file with a higher number before the older ones are removed: when the appended part exceeds the rest, after a
+//! failure, and at the first purge of a process. The file with the highest number that can be read is the valid one.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -17,27 +16,27 @@ use crate::cache::disk::device::files::{File, Folder};
 use crate::cache::invalidate::purge_epochs::PurgeEpochs;
 
 const SUFFIX: &str = ".floors";
-/// How long a purge waits for the devices.
+/// Maximum wait of a purge for the devices.
 const DURABLE: Duration = Duration::from_secs(5);
-/// More than there can be to keep.
+/// Maximum bytes of a file that are read: more than all epochs can take.
 const LENGTH_MAX: u64 = 1 << 30;
 
-/// As much as this is appended to a file however short it was when it was begun.
+/// Bytes that may be appended to a file, however short it was at first.
 const APPENDED_MIN: u64 = 1 << 20;
 
-/// The files of all paths.
+/// Purge files of all paths.
 pub(in crate::cache::disk) struct Purges(Arc<Mutex<Vec<PurgeLog>>>);
 
-/// The file of one path.
+/// Purge file of one path.
 struct PurgeLog {
     folder: Box<dyn Folder>,
     open: Option<Open>,
 }
 
-/// A file of this process, all of it durable.
+/// A file to which this process appends, all of it durable.
 struct Open {
     file: Arc<dyn File>,
-    /// Bytes that it was begun with, and that it has now.
+    /// Bytes at first (`begun`) and now (`length`).
     begun: u64,
     length: u64,
 }
@@ -48,21 +47,21 @@ impl Purges {
         Self(Arc::new(Mutex::new(logs.collect())))
     }
 
-    /// What each path has, the latest first; an empty list where nothing was ever purged.
+    /// Returns the content of each path's files, the latest first; an empty list if nothing was ever purged.
     ///
     /// # Errors
-    /// What cannot be read is not damaged: who went on without it would serve what was purged, or lose every block.
+    /// A file cannot be read. It may be whole: a start without it would serve purged blocks, or lose every block.
     pub(in crate::cache::disk) fn load(&self) -> Vec<io::Result<Vec<Vec<u8>>>> {
         let folders = self.0.lock();
         folders.iter().map(|log| candidates(&*log.folder)).collect()
     }
 
-    /// Keeps all that was purged so far on every path. `false`: on none of them in time.
+    /// Writes all purge epochs so far to every path; returns `false` if no path has them in time.
     pub(in crate::cache::disk) async fn keep(&self, purge_epochs: &Arc<PurgeEpochs>) -> bool {
         let (logs, purge_epochs) = (self.0.clone(), purge_epochs.clone());
         let write = spawn_blocking(move || {
             let mut logs = logs.lock();
-            // Of all who wait for this lock the first writes what the others purged, too.
+            // The first to get this lock also writes the purges of all others that wait for it.
             let changes = purge_epochs.take_changes();
             let mut kept = false;
             for log in &mut *logs {
@@ -80,9 +79,9 @@ impl Purges {
 }
 
 impl PurgeLog {
-    /// `changes`: since the last time, where they can be appended.
+    /// Writes the purge epochs. `changes`: those since the last time, if they can be appended.
     fn keep(&mut self, changes: Option<&[u8]>, purge_epochs: &PurgeEpochs) -> io::Result<()> {
-        // Whatever fails, what lies in the file then is not known: the next purge begins another.
+        // After a failure the content of the file is not known: the next purge begins another.
         let open = match (self.open.take(), changes) {
             (Some(open), Some([])) => open,
             (Some(open), Some(changes)) if open.has_room() => open.append(changes)?,
@@ -102,11 +101,11 @@ impl PurgeLog {
             .and_then(|()| file.sync())
             .and_then(|()| folder.sync());
         if let Err(error) = written {
-            // It acknowledges nothing; where it stays it is empty or damaged, and the one before holds.
+            // It acknowledges nothing: if it stays it is empty or damaged, and the one before is valid.
             let _ = folder.remove(&name(next));
             return Err(error);
         }
-        // One that stays is lower, and does not matter.
+        // A file that stays has a lower number, and does not matter.
         let _ = older.iter().try_for_each(|number| folder.remove(&name(*number)));
         let length = bytes.len() as u64;
         Ok(Open { file, begun: length, length })
@@ -135,7 +134,7 @@ fn candidates(folder: &dyn Folder) -> io::Result<Vec<Vec<u8>>> {
         read => read,
     };
     let read = numbers.iter().map(read).collect::<io::Result<Vec<_>>>()?;
-    // One that was made and never written acknowledged nothing: it is not a damaged one.
+    // A file that was created and never written acknowledged nothing: it is not damaged.
     Ok(read.into_iter().filter(|bytes| !bytes.is_empty()).collect())
 }
 

@@ -1,4 +1,4 @@
-//! A disk tier full of made-up blocks, to measure what a large one costs.
+//! Synthetic disk tiers, to measure the cost of large ones.
 
 use std::io;
 use std::path::Path;
@@ -37,11 +37,11 @@ pub fn write(path: &Path, capacity: u64, blocks: u32, data_len: usize) -> io::Re
     appender.seal()
 }
 
-/// The index of metadata, with made-up objects.
+/// Metadata index with synthetic objects.
 pub struct MetadataIndex(Index);
 
 impl MetadataIndex {
-    /// For so many objects.
+    /// Creates an index for this number of objects.
     pub fn new(objects: u32) -> Self {
         Self(Index::grouped(u64::from(objects) * 256))
     }
@@ -53,23 +53,23 @@ impl MetadataIndex {
         self.0.insert(digest, Entry::new(0, 1, 0, &record));
     }
 
-    /// Whether something is known of an object.
+    /// Whether metadata of an object is indexed.
     pub fn knows(&self, object: u32) -> bool {
         self.0.get(&Digest::of(&object.to_le_bytes())).is_some()
     }
 
-    /// Removes what is known of a bucket; returns of how many objects.
+    /// Removes the objects of a bucket; returns their number.
     pub fn end_bucket(&self, bucket: u32) -> u64 {
         self.0.remove_group(bucket)
     }
 
-    /// As [`MetadataIndex::end_bucket`], by a look at all objects.
+    /// As [`MetadataIndex::end_bucket`], by a scan of all objects.
     pub fn end_bucket_by_scan(&self, bucket: u32) -> u64 {
         self.0.remove_where(|_, entry| entry.start() == bucket)
     }
 }
 
-/// The index of blocks, with made-up blocks and one segment that is there.
+/// Block index with synthetic blocks, and one real segment.
 pub struct BlockIndex {
     index: Index,
     shares: Shares,
@@ -80,7 +80,7 @@ pub struct BlockIndex {
 const CLASS: u8 = 1;
 
 impl BlockIndex {
-    /// `blocks` blocks in segments of `per_segment` each, of which the first one is written to `path`.
+    /// Creates an index of `blocks` blocks in segments of `per_segment` each, and writes the first segment to `path`.
     ///
     /// # Errors
     /// The path cannot be written.
@@ -109,7 +109,7 @@ impl BlockIndex {
         Ok(Self { index, shares, segment })
     }
 
-    /// Finds and removes what lies in the first segment, as when it is reclaimed; returns how many blocks that were.
+    /// Finds and removes the blocks of the first segment, as when it is reclaimed; returns their number.
     pub fn reclaim(&mut self) -> usize {
         let live = self.index.entries_in(&self.segment, 0);
         self.shares.forget(self.segment.number);

@@ -1,4 +1,4 @@
-//! How much lies on disk.
+//! Usage of the disk tier.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::cache::key::BlockKey;
 use crate::metrics::disk::Holds;
 
 impl DiskTier {
-    /// The path that a block lies on, and what lies there of it, as offsets in the object; it asks no device.
+    /// Returns the path that a block is on, and its part there as offsets in the object; without I/O.
     pub(in crate::cache) fn lies_on(&self, key: &BlockKey) -> Option<(&str, Range<u64>)> {
         let entry = self.index.get(&key.digest())?;
         let span = index::span(&entry);
@@ -45,7 +45,7 @@ impl DiskTier {
     }
 }
 
-/// What the tier holds now, for gauges.
+/// Current content of the tier, for gauges.
 #[derive(Debug, Clone, Copy)]
 pub struct DiskUsage {
     pub device_bytes: u64,

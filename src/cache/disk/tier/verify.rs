@@ -1,7 +1,7 @@
-//! Reads every record of a path and says what is not as it was written; changes nothing.
+//! Verification of a path: reads every record and reports what is not as it was written; changes nothing.
 //!
-//! A segment that a footer seals is compared with it, so that one damaged record hides none of the others. One
-//! without a footer was open when its process ended: its last record may be cut off, which is no damage.
+//! A sealed segment is compared with its footer, so that one damaged record hides none of the others. A segment without
+//! a footer was open when its process ended: its last record may be cut off, which is no damage.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,19 +14,19 @@ use crate::cache::disk::log::segment::{ReadError, Segment, Wait};
 use crate::cache::disk::log::segment_log::segment_number;
 use crate::cache::disk::{DiskConfig, DiskError};
 
-/// What was read, and what of it is damaged.
+/// Result of a verification: numbers of what was read, and the damage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
     pub segments: u64,
     pub blocks: u64,
     /// Bytes of the blocks.
     pub block_bytes: u64,
-    /// Metadata of objects, and marks of what was invalidated.
+    /// Records of metadata, including tombstones.
     pub objects: u64,
-    /// Ends of segments that were open when their process ended.
+    /// Records cut off at the end of segments that were open when their process ended.
     pub cut_off: u64,
     pub damage: Vec<Damage>,
-    /// How many of these could not be read, and may be whole: a device that fails, or permissions.
+    /// Number of items of `damage` that could not be read, and may be whole: a device that fails, or permissions.
     pub unreadable: usize,
 }
 
@@ -34,12 +34,12 @@ pub struct Verified {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     pub file: PathBuf,
-    /// Of the record, in bytes; `None`: the segment.
+    /// Offset of the record in bytes; `None`: the whole segment.
     pub offset: Option<u64>,
     pub reason: String,
 }
 
-/// Paths that are held against a running server while they are read.
+/// Paths that are locked against a running server while they are read.
 #[derive(Debug)]
 pub struct Verification {
     paths: Vec<PathBuf>,
@@ -47,7 +47,7 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// Holds the paths, so that no server writes to them meanwhile.
+    /// Locks the paths, so that no server writes to them meanwhile.
     ///
     /// # Errors
     /// [`DiskError`]: a path that is not there, cannot be read, or that a server uses.
@@ -63,7 +63,7 @@ impl Verification {
         Ok(Self { paths, _locks: locks })
     }
 
-    /// The bytes of all segments.
+    /// Returns the bytes of all segments.
     ///
     /// # Errors
     /// A folder cannot be read.
@@ -75,10 +75,10 @@ impl Verification {
         Ok(size)
     }
 
-    /// Reads everything; `read` is told the bytes as they have been.
+    /// Reads and verifies everything; calls `read` with the bytes as they are read.
     ///
     /// # Errors
-    /// A folder cannot be read. What is wrong in it is [`Verified::damage`].
+    /// A folder cannot be read. Errors in its files are in [`Verified::damage`].
     pub fn run(&self, mut read: impl FnMut(u64)) -> Result<Verified, DiskError> {
         let mut verified = Verified::default();
         self.each(|folder, file, name| {
@@ -135,7 +135,7 @@ impl<F: FnMut(u64)> Reader<'_, F> {
         Ok(())
     }
 
-    /// Up to the first record that is not whole.
+    /// Verifies the records of a segment without a footer, up to the first that is not whole.
     fn scan(&mut self, segment: &Segment) {
         let mut at = SEGMENT_HEAD as u64;
         while !segment.ends_at(at).unwrap_or(false) {
@@ -181,12 +181,12 @@ impl<F: FnMut(u64)> Reader<'_, F> {
     }
 }
 
-/// Whether the file ends before what was asked for.
+/// Whether the file ends before the range that was to be read.
 fn is_cut_off(error: &ReadError) -> bool {
     matches!(error, ReadError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof)
 }
 
-/// All of a record, compared with what is `listed` of it.
+/// Reads and verifies a whole record, and compares it with its description in the footer (`listed`).
 fn read_record(segment: &Segment, at: u64, listed: Record) -> Result<Record, ReadError> {
     let (record, _) = segment.record_at(at)?;
     if listed != record {

@@ -2,7 +2,7 @@ use super::*;
 
 const MIB: u64 = 1 << 20;
 
-/// Evenly spread, as digests are.
+/// Returns a fingerprint; they are uniformly distributed, as digests are.
 fn fingerprint(n: u64) -> u64 {
     crate::cache::disk::Digest::of(&n.to_le_bytes()).hash64()
 }
@@ -99,7 +99,7 @@ fn a_ghost_queue_without_memory_knows_nothing() {
     assert!((0..2).all(|_| !admission.admit(7, false, false)));
 }
 
-/// A disk of segments of 10 blocks of 1 MiB; `false`: the block was missed.
+/// A disk with segments of 10 blocks of 1 MiB; `read` returns `false` for a miss.
 struct Disk {
     admission: Admission,
     reinsertion: Reinsertion,

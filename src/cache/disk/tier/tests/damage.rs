@@ -1,4 +1,4 @@
-//! Flipped bits, truncated, missing, foreign and doubled segments: a miss, never other bytes, never a lie.
+//! Flipped bits, truncated, missing, foreign and doubled segments: a miss, never wrong data.
 
 use twox_hash::XxHash3_64;
 
@@ -7,7 +7,7 @@ use crate::cache::disk::format::record::{FRAME, RECORD_HEAD, SEGMENT_HEAD, VERSI
 
 const PATTERNS: [u8; 3] = [0x01, 0x80, 0xff];
 
-/// Two blocks in one segment, the first of them of two chunks.
+/// Writes two blocks into one segment, the first of them of two chunks.
 async fn two_blocks() -> (Device, [BlockKey; 2]) {
     let device = Device::new();
     let tier = device.open();
@@ -18,10 +18,10 @@ async fn two_blocks() -> (Device, [BlockKey; 2]) {
     (device, keys)
 }
 
-/// A little more than a chunk is left of the block.
+/// Bytes skipped of a block, so that a little more than a chunk is left.
 const SKIPPED: u64 = BLOCK - 66_000;
 
-/// How many of the two blocks can be read, rightly.
+/// Returns how many of three reads of the two blocks succeed, and checks their bytes.
 async fn readable(device: &Device, keys: &[BlockKey; 2]) -> usize {
     let tier = device.open();
     let mut there = 0;
@@ -31,7 +31,7 @@ async fn readable(device: &Device, keys: &[BlockKey; 2]) -> usize {
     there
 }
 
-/// Every offset but where there is only data: of that some.
+/// Returns every offset outside of data, and some offsets in data.
 fn offsets(length: usize) -> impl Iterator<Item = usize> {
     let data = SEGMENT_HEAD + RECORD_HEAD + 300..SEGMENT_HEAD + 65_000;
     (0..length).filter(move |at| !data.contains(at) || at % 1021 == 0)
@@ -158,7 +158,7 @@ fn objects(folder: &SimFolder) -> Objects {
     believed_objects(folder, "sim", (CAPACITY, SEGMENT))
 }
 
-/// Metadata in a few segments, in the last of which object 0 is invalidated, and the bucket `two`.
+/// Writes metadata in a few segments; in the last of them object 0 and the bucket `two` are invalidated.
 async fn log_of_objects() -> SimFolder {
     let folder = SimFolder::new();
     let log = objects(&folder);
@@ -175,8 +175,8 @@ async fn log_of_objects() -> SimFolder {
     folder
 }
 
-/// How many objects are known; those that were invalidated are not. Nor is any after it is invalidated now, when
-/// the process is started yet again.
+/// Returns the number of objects that are known, and checks that those that were invalidated are not. Also invalidates
+/// one object, and checks that it is not known after another start.
 async fn known(folder: &SimFolder, what: &dyn std::fmt::Display) -> usize {
     let mut there = 0;
     for again in [false, true] {

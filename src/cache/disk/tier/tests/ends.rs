@@ -1,11 +1,11 @@
-//! How a process ends, and what the next one believes: records of one that may lack tombstones are confirmed (R38).
+//! Ends of a process, and trust at the next start: records of one that may lack tombstones are confirmed (R38).
 
 use rustix::io::Errno;
 use tokio::task::yield_now;
 
 use super::*;
 
-/// What a healthy process left: three objects.
+/// Returns the device after a clean shutdown, and the three objects on it.
 async fn left() -> (Device, [ObjectId; 3]) {
     let (device, ids) = (Device::new(), [id("one", 0), id("one", 1), id("one", 2)]);
     let tier = device.open();

@@ -1,4 +1,4 @@
-//! Erasing: of what was purged nothing is in any file any more, whatever happens meanwhile, and the rest is there (R28).
+//! Erasing: no file holds anything of what was purged, whatever happens meanwhile, and the rest is there (R28).
 
 use rustix::io::Errno;
 
@@ -6,13 +6,13 @@ use super::*;
 use crate::cache::invalidate::scope::{Covered, Scope};
 
 const CAPACITY: u64 = 16 * MIB;
-/// A few blocks each.
+/// Bytes of a segment: a few blocks each.
 const SEGMENT: u64 = 512 * 1024;
 /// Objects of each kind in each bucket.
 const COUNT: u64 = 6;
-/// Where some objects are purged and some are not.
+/// Buckets in which some objects are purged and some are not.
 const MIXED: [&str; 2] = ["one", "pin"];
-/// In the keys, the metadata and the bytes of what is purged, and in nothing else.
+/// Text in the keys, the metadata and the bytes of what is purged, and in nothing else.
 const SECRET: &str = "secret";
 
 /// A device with blocks and metadata of purged objects among those of others, in sealed segments and in open ones.
@@ -26,7 +26,7 @@ fn rules() -> [RuleConfig; 1] {
     [RuleConfig { pattern: "pin/**".to_owned(), pinned: true, ..RuleConfig::default() }]
 }
 
-/// An object that is purged.
+/// Returns an object that is to be purged.
 fn purged(bucket: &str, number: u64) -> ObjectId {
     let key = ObjectKey::new(&format!("{SECRET}-{number}")).expect("a key");
     let id = id(bucket, 0);
@@ -49,7 +49,7 @@ fn scopes() -> Vec<Scope> {
     objects.chain([prefix, Scope::Bucket(bucket("gone"))]).collect()
 }
 
-/// A block of what is to be purged.
+/// Returns a block of an object that is to be purged.
 fn secret(key: &BlockKey) -> Block {
     let length = usize::try_from(key.len()).expect("small");
     let bytes = SECRET.repeat(length.div_ceil(SECRET.len()));
@@ -71,7 +71,7 @@ impl World {
                 let id = purged(bucket, n);
                 let secret = secret(&block_key(&id, 1, 0));
                 world.put(&id, secret).await;
-                // Who purges an object does not know in which other ways it is known.
+                // A purge of an object does not name its variants.
                 world.tier.remember(&id.paid(), &meta(&id, 1), SystemTime::now(), || true);
             }
             if n == COUNT - 2 {
@@ -89,7 +89,7 @@ impl World {
         self.tier.remember(id, &meta(id, 1), SystemTime::now(), || true);
     }
 
-    /// What the cache does before it erases.
+    /// Purges the objects, as the cache does before it erases.
     async fn purge(&self) {
         for scope in scopes() {
             self.purge_epochs.raise(&scope);
@@ -105,14 +105,14 @@ impl World {
         self.tier.erase(&Arc::new(Covered::by(&scopes()))).await
     }
 
-    /// The same world on what is left of the device.
+    /// Returns the same world on what is left of the device.
     fn on(&self, device: Device) -> Self {
         let purge_epochs = self.purge_epochs.clone();
         let tier = open_small_purged(&device, &rules(), (CAPACITY, SEGMENT), &purge_epochs);
         Self { device, purge_epochs, tier }
     }
 
-    /// How many of the others' blocks can be read, and how many are known.
+    /// Returns how many blocks of the other objects can be read, and how many of these objects are known.
     async fn others(&self) -> (usize, usize) {
         let (mut blocks, mut known) = (0, 0);
         for id in all_others() {
@@ -131,7 +131,7 @@ impl World {
     }
 }
 
-/// The files that hold bytes of what was purged, or its name.
+/// Returns the files that hold bytes or keys of purged objects.
 fn traces(device: &Device) -> Vec<String> {
     let mut found = Vec::new();
     for folder in [&device.blocks, &device.objects] {
@@ -144,7 +144,7 @@ fn traces(device: &Device) -> Vec<String> {
     found
 }
 
-/// Whatever of the last operations the device lost.
+/// Checks that there are no traces, whatever of the last operations the device lost.
 fn assert_no_traces(device: &Device) {
     assert_eq!(traces(device), [""; 0]);
     for seed in 0..3 {
@@ -207,7 +207,7 @@ async fn r28_what_was_purged_while_it_waited_to_be_written_is_not_written() {
     assert_no_traces(&world.device);
 }
 
-/// Files that hide what they hold: that can be neither read nor told.
+/// Erases damaged files, of which nobody can tell what they hold.
 #[tokio::test]
 async fn r28_a_segment_that_cannot_be_read_is_erased_too() {
     let world = World::new().await;
@@ -228,7 +228,7 @@ async fn r28_a_segment_that_cannot_be_read_is_erased_too() {
     world.others().await;
 }
 
-/// Which operations, failing for good, keep the files from going.
+/// Operations whose permanent failure keeps files from being removed.
 const NEEDED: [Op; 3] = [Op::List, Op::Remove, Op::SyncFolder];
 
 async fn erased_in_spite_of(op: Op, errno: Errno, times: usize) {
@@ -284,8 +284,8 @@ async fn r28_without_space_nothing_is_lost_that_needs_none() {
     assert_eq!(world.on(world.device.kill()).others().await.0, after);
 }
 
-/// The power goes while it is erased: nothing purged comes back, and it can be done again. Of the others' blocks those
-/// may be lost whose copies were on their way: they are found before the ones that were copied.
+/// The power fails during an erasure: nothing purged comes back, and the erasure can be repeated. Other blocks may be
+/// lost if their copies were not durable yet, as a start prefers copies to what was copied.
 #[tokio::test]
 async fn r28_a_power_cut_while_erasing_costs_a_segment_at_most() {
     let all = all_others().len();
@@ -338,7 +338,7 @@ async fn r28_a_power_cut_while_erasing_costs_a_segment_at_most() {
     }
 }
 
-/// The log has the tombstone before what was written once more after the segment that was in hand.
+/// The tombstone is in the log before the copies of the segments behind the one in progress.
 #[tokio::test]
 async fn r11_an_invalidation_does_not_wait_until_all_is_erased() {
     let folder = SimFolder::new();

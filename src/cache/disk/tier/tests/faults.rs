@@ -1,4 +1,4 @@
-//! Devices that fail: a miss, counted and said once; and the tier comes back when the fault goes.
+//! Devices that fail: reads are misses, failures are counted and logged once, and the tier recovers with the device.
 
 use futures_util::future::join_all;
 use rustix::io::Errno;
@@ -14,7 +14,7 @@ fn keys(upto: u64) -> Vec<BlockKey> {
     (0..upto).map(|n| block_key(&id("one", n), 1, 0)).collect()
 }
 
-/// Offers blocks until one lies on disk; the first ones may find the tier bypassed.
+/// Offers a block until it is on disk; the first attempts may find the tier bypassed.
 async fn until_written(tier: &DiskTier, number: u64) {
     let key = block_key(&id("back", number), 1, 0);
     loop {

@@ -1,18 +1,18 @@
-//! Devices that hang: nobody waits for them longer than a moment, and only the first ones do.
+//! Devices that hang: only the first requests wait for them, and only for a moment.
 
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance};
 
 use super::*;
 
-/// Waits until so many operations hang.
+/// Waits until `count` operations hang.
 async fn hanging(folder: &SimFolder, count: usize) {
     while folder.hanging() < count {
         yield_now().await;
     }
 }
 
-/// More than a read is waited for.
+/// Longer than a read is waited for.
 const PATIENCE: Duration = Duration::from_millis(501);
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What the tier may take: its capacity, a rule's share, and what stays because it is pinned.
+//! Limits of the tier: its capacity, a rule's share, and pinned blocks, which stay.
 
 use rand::Rng;
 use rustix::io::Errno;

@@ -1,4 +1,4 @@
-//! The disk tier on simulated devices: it may miss, and never lies, whatever happens to them.
+//! Tests of the disk tier on simulated devices: it may miss, and never returns wrong data, whatever happens to them.
 
 mod damage;
 mod ends;
@@ -40,13 +40,13 @@ use crate::config::units::ByteSize;
 use crate::s3::{ETag, ObjectKey};
 
 const BLOCK: u64 = 150_000;
-/// Two blocks and a short one.
+/// Bytes of an object: two blocks and a short one.
 const SIZE: u64 = 2 * BLOCK + 777;
 
-/// What lies under one path.
+/// Simulated device below one path.
 #[derive(Debug, Clone)]
 struct Device {
-    /// Its path, another one for each: the log tells them apart.
+    /// Unique path, by which the log tells devices apart.
     path: String,
     blocks: SimFolder,
     objects: SimFolder,
@@ -97,12 +97,12 @@ impl Device {
     }
 }
 
-/// A tier over several paths of so many MiB each.
+/// Opens a tier over several paths of `mib` MiB each.
 fn open_all(devices: &[Device], rules: &[RuleConfig], mib: u64) -> Result<DiskTier, DiskError> {
     open_all_purged(devices, rules, mib, &Arc::new(PurgeEpochs::new()))
 }
 
-/// The same, after these purges.
+/// As [`open_all`], after these purges.
 fn open_all_purged(
     devices: &[Device],
     rules: &[RuleConfig],
@@ -114,7 +114,7 @@ fn open_all_purged(
     Ok(tier)
 }
 
-/// The same, when the start has not come to its end.
+/// As [`open_all_purged`], without [`DiskTier::begin`].
 fn open_all_unbegun(
     devices: &[Device],
     rules: &[RuleConfig],
@@ -143,12 +143,12 @@ fn open_all_unbegun(
     DiskTier::open_with(&paths, rules, limits, purge_epochs, Vec::new(), &folder)
 }
 
-/// A tier over one device, with segments so small that they are reclaimed all the time.
+/// Opens a tier over one device, with segments so small that they are reclaimed all the time.
 fn open_small(device: &Device, rules: &[RuleConfig], capacity: u64, segment: u64) -> DiskTier {
     open_small_purged(device, rules, (capacity, segment), &Arc::new(PurgeEpochs::new()))
 }
 
-/// The same, after these purges.
+/// As [`open_small`], after these purges.
 fn open_small_purged(
     device: &Device,
     rules: &[RuleConfig],
@@ -191,7 +191,7 @@ fn open_small_purged(
     tier
 }
 
-/// A log of metadata alone, after a process that ended well.
+/// Opens a log of metadata alone, after a clean shutdown.
 fn believed_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects {
     let opened = Objects::open(Box::new(folder.clone()), path, size, MIB, Trust::From(0));
     let objects = opened.expect("it opens");
@@ -199,7 +199,7 @@ fn believed_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects
     objects
 }
 
-/// A log of metadata alone, as a process finds it.
+/// Opens a log of metadata alone, trusted as its marks say.
 fn start_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects {
     let starts = StartupEpoch::read(vec![Box::new(folder.clone())], None).expect("it is read");
     let opened = Objects::open(Box::new(folder.clone()), path, size, MIB, starts.trust());
@@ -208,7 +208,7 @@ fn start_objects(folder: &SimFolder, path: &str, size: (u64, u64)) -> Objects {
     objects
 }
 
-/// More than a device that works needs.
+/// Longer than a device that works needs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn id(bucket: &str, number: u64) -> ObjectId {
@@ -217,7 +217,7 @@ fn id(bucket: &str, number: u64) -> ObjectId {
     ObjectId::new(&realm, BucketName::new(bucket).expect("a name"), key)
 }
 
-/// The metadata of a version: no two are alike.
+/// Returns the metadata of a version: no two are alike.
 fn meta(id: &ObjectId, version: u64) -> ObjectMeta {
     let etag = format!("\"{}-{version}\"", id.key().as_str());
     let etag = HeaderValue::from_str(&etag).expect("a header");
@@ -233,7 +233,7 @@ fn meta(id: &ObjectId, version: u64) -> ObjectMeta {
     }
 }
 
-/// Which version this is the metadata of; it is all of it.
+/// Returns the version that this is the metadata of, and checks all of it.
 fn version_of(id: &ObjectId, found: &ObjectMeta) -> u64 {
     let since = found.last_modified.duration_since(UNIX_EPOCH).expect("after the epoch");
     assert_eq!(*found, meta(id, since.as_secs()));
@@ -244,7 +244,7 @@ fn block_key(id: &ObjectId, version: u64, index: u64) -> BlockKey {
     ObjectVersion::new(id, &meta(id, version), BLOCK, 0).block(index)
 }
 
-/// The bytes of a block: no two blocks are alike.
+/// Returns the bytes of a block: no two blocks are alike.
 fn content(key: &BlockKey) -> Bytes {
     static NOISE: LazyLock<Bytes> = LazyLock::new(|| {
         let mut noise = vec![0; 4 << 20];
@@ -257,13 +257,13 @@ fn content(key: &BlockKey) -> Bytes {
     NOISE.slice(at..at + length)
 }
 
-/// A block from `skip` on.
+/// Returns a block from `skip` on.
 fn block(key: &BlockKey, skip: u64) -> Block {
     let skipped = usize::try_from(skip).expect("small");
     Block::new(key.start() + skip, content(key).slice(skipped..))
 }
 
-/// Reads `skip..` of a block; `false` is a miss. Other bytes than its own are a failure of the test.
+/// Reads `skip..` of a block; returns `false` for a miss. Wrong bytes fail the test.
 async fn read(tier: &DiskTier, key: &BlockKey, skip: u64) -> bool {
     let from = key.start() + skip;
     let Some(found) = tier.read(key, from, key.end()).await else { return false };
@@ -277,7 +277,7 @@ async fn read(tier: &DiskTier, key: &BlockKey, skip: u64) -> bool {
     true
 }
 
-/// Writes blocks of a version and waits until they lie on disk, or are given up.
+/// Writes blocks and waits until they are on disk, or are given up.
 async fn write(tier: &DiskTier, keys: &[BlockKey]) {
     for key in keys {
         tier.keep(key, &block(key, 0)).await;
@@ -289,7 +289,7 @@ async fn recall(tier: &DiskTier, id: &ObjectId) -> Option<u64> {
     tier.recall(id).await.map(|recalled| version_of(id, &recalled.object.meta))
 }
 
-/// The same, of what may be used without asking the origin.
+/// As [`recall`], for metadata that may be used without asking the origin.
 async fn recall_confirmed(tier: &DiskTier, id: &ObjectId) -> Option<u64> {
     let recalled = tier.recall(id).await.filter(|recalled| recalled.is_confirmed)?;
     Some(version_of(id, &recalled.object.meta))

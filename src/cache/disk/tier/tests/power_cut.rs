@@ -1,4 +1,4 @@
-//! The power goes at any moment: every read is right or a miss, and nothing invalidated comes back (R11).
+//! Power cuts at any moment: every read is right or a miss, and nothing invalidated comes back (R11).
 
 use std::collections::HashMap;
 
@@ -7,21 +7,21 @@ use rand::seq::SliceRandom;
 
 use super::*;
 
-/// How many runs of each kind; more with `HOTSET_POWER_CUTS`.
+/// Returns the number of runs of each kind; more with `HOTSET_POWER_CUTS`.
 fn runs(usual: u64) -> u64 {
     std::env::var("HOTSET_POWER_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
-/// What must hold for metadata.
+/// Model of the metadata that may be known.
 #[derive(Debug, Default)]
 struct Model {
     next: u64,
-    /// Versions below this were invalidated, and it was acknowledged.
+    /// Versions below this were invalidated, and the invalidation was acknowledged.
     floors: HashMap<ObjectId, u64>,
     /// Versions below this were invalidated by this process, acknowledged or not.
     live_floors: HashMap<ObjectId, u64>,
     tickets: Vec<(Ticket, Vec<ObjectId>, u64)>,
-    /// Devices fail: then tombstones may be missing of what a later process is to confirm.
+    /// Whether devices fail: then tombstones may be missing of records that a later process is to confirm.
     faulty: bool,
 }
 
@@ -31,7 +31,7 @@ impl Model {
         self.next
     }
 
-    /// An invalidation of `ids` was applied.
+    /// Records that an invalidation of `ids` was applied.
     fn forgotten(&mut self, ids: Vec<ObjectId>, ticket: Option<Ticket>) {
         let floor = self.next();
         for id in &ids {
@@ -58,7 +58,7 @@ impl Model {
         }
     }
 
-    /// Whether something is known of the object, and that it is right.
+    /// Returns whether metadata of the object is known, and checks that it is right.
     async fn check(&self, objects: &Objects, id: &ObjectId, alive: bool) -> bool {
         let Some(found) = objects.recall(id).await else { return false };
         let version = version_of(id, &found.object.meta);
@@ -72,13 +72,13 @@ impl Model {
         true
     }
 
-    /// The process is gone.
+    /// Drops what was true of the process that ended.
     fn restarted(&mut self) {
         self.tickets.clear();
         self.live_floors.clear();
     }
 
-    /// One thing that may happen to metadata.
+    /// Does one random operation on metadata.
     async fn step(&mut self, objects: &Objects, random: &mut StdRng, ids: &[ObjectId]) {
         let id = &ids[random.gen_range(0..ids.len())];
         match random.gen_range(0..20) {
@@ -102,7 +102,8 @@ fn ids() -> Vec<ObjectId> {
     (0..24).map(|n| id(if n % 3 == 0 { "one" } else { "two" }, n)).collect()
 }
 
-/// Metadata alone, in segments so small that they are reclaimed all the time.
+/// Tests metadata alone, in segments so small that they are reclaimed all the time; returns the number of records that
+/// survived.
 async fn cut_metadata(seed: u64, faulty: bool) -> usize {
     let mut random = StdRng::seed_from_u64(seed);
     let (mut model, ids) = (Model { faulty, ..Model::default() }, ids());
@@ -153,7 +154,7 @@ async fn r11_nothing_invalidated_comes_back_when_the_device_fails_before_the_pow
     }
 }
 
-/// An invalidation that finds nothing to forget leaves no tombstone: then nothing of it may be on the device.
+/// An invalidation that finds no metadata leaves no tombstone: then none may be on the device.
 #[tokio::test]
 async fn r11_what_is_forgotten_while_its_segment_goes_does_not_come_back() {
     let folder = SimFolder::new();
@@ -189,7 +190,7 @@ async fn r11_what_is_forgotten_while_its_segment_goes_does_not_come_back() {
     }
 }
 
-/// A tombstone that a killed process left to the page cache is believed only when it lasts.
+/// A tombstone that a killed process left in the page cache is trusted only when it is durable.
 #[tokio::test]
 async fn r11_what_the_next_process_knows_nothing_of_does_not_come_back_after_it() {
     let (device, id) = (Device::new(), id("one", 1));

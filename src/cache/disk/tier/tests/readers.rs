@@ -1,4 +1,4 @@
-//! Readers over a disk that does not give what it holds: they ask the origin, and never spin (R37).
+//! Readers of a disk that does not return its blocks: they ask the origin, and never spin (R37).
 
 use std::sync::mpsc;
 use std::thread;
@@ -10,10 +10,10 @@ use crate::cache::rules::policy::Fetching;
 use crate::cache::{Cache, CacheConfig, CacheError};
 use crate::origin::{Origin, OriginConfig};
 
-/// Far more than a refused connection takes.
+/// Far longer than a refused connection takes.
 const WATCHDOG: Duration = Duration::from_secs(30);
 
-/// A cache over `tier`, whose origin refuses connections.
+/// Returns a cache over `tier`, whose origin refuses connections.
 fn cache(tier: DiskTier) -> Arc<Cache> {
     let config = OriginConfig {
         endpoint: "http://127.0.0.1:1".to_owned(),
@@ -25,7 +25,7 @@ fn cache(tier: DiskTier) -> Arc<Cache> {
     Cache::over(Some(tier), Arc::new(PurgeEpochs::new()), &config, &[], origin)
 }
 
-/// Opens the breaker of a device whose reads hang.
+/// Lets reads hang until the device is bypassed.
 async fn bypass(device: &Device, tier: &DiskTier, keys: &[BlockKey]) {
     device.set_cached(Cached::Nothing);
     device.blocks.hang(Op::Read);
@@ -59,7 +59,7 @@ async fn read_bypassed(device: Device) -> Result<(), CacheError> {
     outcome
 }
 
-/// On a thread of its own: a reader that spins lets no timer of its runtime fire.
+/// Runs on a thread of its own: a reader that spins lets no timer of its runtime fire.
 #[test]
 fn r37_a_reader_of_a_disk_that_is_bypassed_asks_the_origin_and_does_not_spin() {
     let (ended, outcome) = mpsc::channel();

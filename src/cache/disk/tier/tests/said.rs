@@ -1,4 +1,4 @@
-//! What was said to the operator, so that tests can see that it was said once.
+//! Captured log messages, so that tests can check that each was logged once.
 
 use std::sync::Once;
 
@@ -22,7 +22,7 @@ impl ::log::Log for Said {
     fn flush(&self) {}
 }
 
-/// Listens from now on.
+/// Captures log messages from now on.
 pub(super) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -31,7 +31,7 @@ pub(super) fn listen() {
     });
 }
 
-/// The lines about `path`, but for how it is read.
+/// Returns the captured lines about `path`, except for the one on how it is read.
 pub(super) fn about(path: &str) -> Vec<String> {
     let about = |line: &&String| line.contains(path) && !line.starts_with("short reads of ");
     LINES.lock().iter().filter(about).cloned().collect()

@@ -1,14 +1,15 @@
-//! What cannot be opened or read stays, and is used once it can be; a start that fails removes nothing (R35, R38).
+//! Files that cannot be opened or read stay, and are used once they can be; a start that fails removes nothing (R35,
+//! R38).
 
 use rustix::io::Errno;
 
 use super::*;
 use crate::cache::invalidate::scope::Scope;
 
-/// Errors that say nothing of what is in a file.
+/// Errors that say nothing about the content of a file.
 const ERRNOS: [Errno; 4] = [Errno::IO, Errno::ACCESS, Errno::NOMEM, Errno::PERM];
 
-/// Blocks in segments of their own, and metadata.
+/// Writes blocks in segments of their own, and metadata.
 async fn filled() -> (Device, Vec<BlockKey>) {
     let device = Device::new();
     let mut keys = Vec::new();
@@ -149,7 +150,7 @@ async fn r38_a_purge_that_was_never_written_does_not_cost_the_blocks() {
     assert_eq!(device.kill().open().purge_epochs().unwrap(), empty, "it failed");
 }
 
-/// What a start reads of the purges of another process.
+/// Returns the purge epochs that a start reads from the device.
 fn purged_before(device: &Device) -> PurgeEpochs {
     let purge_epochs = PurgeEpochs::new();
     let kept = device.kill().open().purge_epochs().unwrap();

@@ -6,7 +6,7 @@ use crate::cache::disk::device::files::PageCache;
 use crate::cache::disk::format::digest::Digest;
 use crate::cache::disk::log::segment_log::{Appender, Log, LogKind};
 
-/// A folder of its own that goes with the test.
+/// A temporary folder, which is removed with the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -42,7 +42,7 @@ impl Drop for Scratch {
 
 const BLOCK: usize = 200_000;
 
-/// Three blocks in one segment; where each record begins.
+/// Writes three blocks into one segment; returns the offset of each record.
 fn write_blocks(scratch: &Scratch, sealed: bool) -> Vec<u64> {
     let _lock = FolderLock::take(&scratch.0).unwrap();
     let folder = Box::new(RealFolder::new(scratch.0.join(BLOCKS), PageCache::Everything).unwrap());
