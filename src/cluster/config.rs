@@ -41,7 +41,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Vec<String>
 }
 
 impl ClusterConfig {
-    /// The most items of `peers`.
+    /// Maximum number of items of `peers`.
     pub const PEERS_MAX: usize = 64;
 
     /// The name in the certificates of all replicas; `None`: there are no peers.
@@ -71,7 +71,8 @@ impl ClusterConfig {
     }
 }
 
-/// The parts of `host:port`, with `http://` or `https://` before it or without; an IPv6 address has brackets in it, and none here.
+/// Splits `host:port`, with `http://` or `https://` before it or without. An IPv6 address has brackets in the text, and
+/// none in the result.
 ///
 /// # Errors
 /// Description of the fault.

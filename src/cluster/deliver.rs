@@ -17,11 +17,11 @@ use crate::cache::{RemoteEnd, Scope};
 use crate::metrics::cluster::{self as metrics, Delivered};
 use crate::s3::{BucketName, ObjectId};
 
-/// Longest wait of a purge or an event for a replica that is alive.
+/// Maximum wait of a purge or an event for a live replica.
 const WAIT: Duration = Duration::from_secs(5);
-/// Longest wait of a purge for the disks of one.
+/// Maximum wait of a purge for durability on a replica.
 const DURABLE: Duration = Duration::from_secs(10);
-/// Keys in a message.
+/// Maximum number of scopes in a message.
 const SCOPES: usize = 500;
 
 /// An invalidation on its way to the other replicas.
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Waited {
 /// Replicas that did not apply an invalidation.
 #[derive(Debug, Default)]
 struct Missed {
-    /// They are gone, and confirm what they know before they use it.
+    /// Replicas that are gone; they revalidate cached metadata before they use it.
     unreachable: Vec<SocketAddr>,
     late: Vec<SocketAddr>,
 }
@@ -55,7 +55,8 @@ impl Delivery {
         Self { since: Instant::now(), to }
     }
 
-    /// `more`: for replicas that answer, and may take this one for gone.
+    /// Waits until the invalidation is applied, for at most `wait`. `more`: additional wait for replicas that answer,
+    /// and may consider this one gone.
     async fn settled(&self, wait: Duration, more: Duration) -> Missed {
         let deadline = self.since + wait;
         let waits = self.to.iter().map(|(peer, number)| peer.0.settled(*number, deadline, more));
@@ -75,13 +76,13 @@ impl Delivery {
         missed
     }
 
-    /// Waits until an event is applied by each replica that is alive. `false`: one of them did not in time.
+    /// Waits until each live replica has applied an event. `false`: one of them did not in time.
     pub async fn event_settled(self) -> bool {
         self.settled(WAIT, Duration::ZERO).await.late.is_empty()
     }
 }
 
-/// A write that this replica passes on. Dropped, the others are told how it ended.
+/// A write that passes through this replica. On drop, its outcome is sent to the other replicas.
 #[must_use = "the write has ended for the other replicas when this is dropped"]
 pub struct PeerWrite {
     cluster: Arc<Cluster>,
@@ -109,11 +110,11 @@ impl Drop for PeerWrite {
 /// Outcome of a purge at the other replicas.
 #[derive(Debug, Default)]
 pub struct PeerPurge {
-    /// Replicas that were gone: they may hold what was purged.
+    /// Replicas that were gone: they may still hold purged data.
     pub unreachable: Vec<SocketAddr>,
-    /// Replicas that are alive, and on which the purge is not applied and durable.
+    /// Live replicas on which the purge is not applied and durable.
     pub failed: Vec<SocketAddr>,
-    /// The others.
+    /// Replicas on which the purge is applied and durable.
     applied: Vec<SocketAddr>,
 }
 
@@ -127,9 +128,9 @@ pub struct PeerErased {
 }
 
 impl Cluster {
-    /// A write of these is about to be sent to the origin: from when this returns every read through another replica
-    /// asks the origin, until the write has ended. At most 500 ms: by then the lease of who did not hear of it has run
-    /// out; 2 s for one that can be reached, and may have taken this replica for gone.
+    /// Announces that a write of these is about to be sent to the origin. From its return until the end of the write,
+    /// every read of them through another replica is revalidated. It waits at most 500 ms, by which the lease of a
+    /// replica that did not apply it has expired; 2 s for one that is reachable, and may consider this replica gone.
     pub async fn write_begins(
         self: &Arc<Self>,
         objects: &[ObjectId],
@@ -154,7 +155,7 @@ impl Cluster {
         told
     }
 
-    /// An event was received: it goes on as it came.
+    /// Forwards a received event, unchanged.
     pub fn event(&self, source: &str, body: &[u8]) -> Delivery {
         let Ok(body) = std::str::from_utf8(body) else {
             // It was read, and so it is text; whoever has not heard of it cannot go on as if nothing was.
@@ -164,7 +165,7 @@ impl Cluster {
         Delivery::new(self.members.announce(&wire::text(&message).into(), |_| {}))
     }
 
-    /// Has the other replicas purge, too, and waits until that is durable.
+    /// Purges on the other replicas, and waits until that is durable.
     pub async fn purge(&self, scopes: &[Scope]) -> PeerPurge {
         let mut numbers = Vec::new();
         for scopes in scopes.chunks(SCOPES) {
@@ -196,10 +197,10 @@ impl Cluster {
         PeerPurge { unreachable, failed, applied }
     }
 
-    /// Has the replicas that purged these erase them, too.
+    /// Erases the scopes on the replicas that purged them.
     ///
     /// # Errors
-    /// One of them did not, and why.
+    /// A description of the replica that failed, and the reason.
     pub async fn erase(
         &self,
         purge: &PeerPurge,
@@ -225,7 +226,7 @@ impl Cluster {
         Ok(sum)
     }
 
-    /// Says that nothing will come of this replica any more, and waits a moment until the others know.
+    /// Announces that this replica shuts down and sends no more invalidations, and waits briefly until the others know.
     pub async fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
         let text = wire::text(&Message::Leave);
@@ -233,7 +234,7 @@ impl Cluster {
         let _ = delivery.settled(WRITE_WAIT, Duration::ZERO).await;
     }
 
-    /// Logs who did not hear of something, now and then.
+    /// Logs the replicas that did not apply a message, with a rate limit.
     fn say(&self, missed: &Missed, what: &str) {
         let Missed { unreachable, late } = missed;
         if (!late.is_empty() || !unreachable.is_empty()) && self.warned.lock().allow() {

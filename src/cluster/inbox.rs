@@ -1,4 +1,4 @@
-//! Applies the invalidations of other replicas in their order, and passes none on.
+//! Applies the invalidations of other replicas in order, and forwards none.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -13,15 +13,15 @@ use super::outbox::Session;
 use super::wire::{self, Message, Push};
 use crate::cache::{Cache, RemoteWrite, Rules, Scope};
 
-/// For how long the writes of a replica that is silent may yet happen; a write takes no longer.
+/// Time for which the writes of a silent replica may yet happen; no write takes longer.
 const SILENT: Duration = Duration::from_mins(10);
-/// Processes that messages come from.
+/// Maximum number of processes that send messages.
 const SENDERS_MAX: usize = 256;
 
-/// Applies an event that another replica received: its source's label, and the message as it came.
+/// Applies an event that another replica received, given the label of its source and the message as received.
 pub type EventSink = Box<dyn Fn(&str, &[u8]) + Send + Sync>;
 
-/// Messages of all other replicas.
+/// The message streams of all other replicas.
 pub(super) struct Inbox {
     cache: Arc<Cache>,
     rules: Arc<Rules>,
@@ -34,21 +34,21 @@ struct Sender {
     stream: Arc<AsyncMutex<Stream>>,
 }
 
-/// Messages of one process so far.
+/// State of the message stream of one process.
 #[derive(Default)]
 struct Stream {
     id: Option<u64>,
-    /// The last message that was applied.
+    /// Number of the last applied message.
     applied: u64,
-    /// Its writes that have not ended. Dropped, their outcome is unknown.
+    /// Its writes that have not ended. If they are dropped, their outcome is unknown.
     writes: HashMap<u64, RemoteWrite>,
 }
 
 /// Outcome of a push.
 pub(super) struct Taken {
-    /// The last message up to which all are applied.
+    /// Number of the message up to which all are applied.
     pub applied: u64,
-    /// The sender ends.
+    /// Whether the sender shuts down.
     pub leaves: bool,
 }
 
@@ -57,12 +57,12 @@ impl Inbox {
         Self { cache, rules, events: OnceLock::new(), streams: Mutex::default() }
     }
 
-    /// To be called once, before anything is received.
+    /// Sets the sink for events; call it once, before anything is received.
     pub(super) fn on_event(&self, sink: EventSink) {
         let _ = self.events.set(sink);
     }
 
-    /// Applies what was not applied before; `None`: there are too many senders.
+    /// Applies the messages that were not applied before; `None`: there are too many senders.
     pub(super) async fn take(&self, push: Push) -> Option<Taken> {
         let stream = self.stream(push.session)?;
         let mut stream = stream.lock().await;
@@ -126,7 +126,7 @@ impl Inbox {
         }
     }
 
-    /// Thousands of keys take longer than a worker may be kept.
+    /// Purges scopes on a blocking thread, since thousands of keys take too long for a worker.
     async fn purge(&self, scopes: Vec<Scope>) {
         let cache = self.cache.clone();
         // Durable when it is asked for: see `Cluster::answer`.
@@ -136,7 +136,8 @@ impl Inbox {
         }
     }
 
-    /// Something that another replica invalidated may not be known here.
+    /// Marks all cached metadata stale, and ends the trust in events, since an invalidation of another replica may have
+    /// been missed.
     pub(super) fn missed(&self, why: &(impl std::fmt::Display + ?Sized)) {
         log::info!("cluster: {why}: each cached object is confirmed with the origin once");
         self.cache.confirm_all_once();
@@ -154,13 +155,13 @@ impl Inbox {
         Some(sender.stream.clone())
     }
 
-    /// The process has ended: the outcome of its writes is not known.
+    /// Drops the stream of a process that has ended: the outcome of its writes is unknown.
     pub(super) fn ended(&self, session: Session) {
         let ended = self.streams.lock().remove(&session);
         drop(ended);
     }
 
-    /// So has each that `is_known` does not know and that was not heard for long.
+    /// Drops the streams of processes that are unknown to `is_known` and have been silent for [`SILENT`].
     pub(super) fn forget_silent(&self, is_known: impl Fn(Session) -> bool) {
         let mut streams = self.streams.lock();
         streams.retain(|session, sender| is_known(*session) || sender.heard.elapsed() < SILENT);

@@ -1,13 +1,13 @@
-//! Leases of one peer, and how far they vouch for what is known here: a state machine without a clock or a socket.
+//! Leases of one peer, and the certainty that follows from them: a state machine without a clock or a socket.
 //!
-//! A lease is asked for, and counts from when the question was sent. While it holds, nothing that the peer invalidates
-//! can be missing: the peer lets no write, purge or event go on before this replica has applied it, or the last lease
-//! that it granted has run out. A peer that is silent for longer is *gone*: then what is known is confirmed once, and
-//! served by its rules from there on.
+//! A lease is requested, and counts from the time at which the request was sent. While it holds, no invalidation of the
+//! peer can be missing: the peer lets no write, purge or event proceed before this replica has applied it, or the last
+//! lease that it granted has expired. A peer that is silent for longer is *gone*: then cached metadata is revalidated
+//! once, and served by its rules from there on.
 //!
-//! An answer also promises not to take the asker for gone for a while. A write goes on without a replica only while it
-//! has promised that, or when it is gone itself: so a replica that reads by its rules, since it takes the writer for
-//! gone, is waited for as long as the writer can reach it.
+//! A response also promises not to consider the requester gone for a while. A write proceeds without a replica only
+//! while that has promised this, or when it is gone itself. So a replica that reads by its rules, since it considers
+//! the writer gone, is waited for as long as the writer can reach it.
 
 use std::time::Duration;
 
@@ -15,56 +15,56 @@ use std::time::Duration;
 pub(super) const LEASE: Duration = Duration::from_millis(400);
 /// No lease is granted while a message has waited for longer.
 pub(super) const PENDING_MAX: Duration = Duration::from_millis(50);
-/// Longest wait of a write: by then each lease that could be granted has run out.
+/// Maximum wait of a write: by then each lease that could be granted has expired.
 pub(super) const WRITE_WAIT: Duration = Duration::from_millis(500);
-/// Additional wait of a write for a replica that answers without a promise.
+/// Additional wait of a write for a replica that responds without a promise.
 pub(super) const UNPROMISED_WAIT: Duration = Duration::from_millis(1500);
-/// Interval between questions, and the longest wait for an answer.
+/// Interval between lease requests; [`ANSWER`] is the maximum wait for a response.
 pub(super) const EVERY: Duration = Duration::from_millis(100);
 pub(super) const ANSWER: Duration = Duration::from_millis(300);
-/// Questions in a row without an answer, each of which was waited for, after which a peer is gone. A replica that was
-/// frozen itself waited for one of them at most.
+/// Number of consecutive requests without a response, each of which was waited for, after which a peer is gone. A
+/// replica that was frozen itself waited for at most one of them.
 const UNANSWERED: u32 = 4;
-/// For how long after an answer the asker is not taken for gone.
+/// Time after a response for which the requester is not considered gone.
 pub(super) const PROMISE: Duration = Duration::from_millis(1400);
-/// Longest pause of this process in which no other one can have taken it for gone.
+/// Maximum pause of this process in which no other replica can have come to consider it gone.
 pub(super) const PAUSE_MAX: Duration = Duration::from_millis(800);
 
-/// Who is frozen is gone for the others after this; a question may be old by then.
+/// Milliseconds after which the others consider a frozen replica gone; a request may be old by then.
 const GONE_AFTER: u128 = UNANSWERED as u128 * ANSWER.as_millis();
 const _: () = assert!(LEASE.as_millis() + PENDING_MAX.as_millis() < WRITE_WAIT.as_millis());
 // A write waits for a frozen replica until that is gone, or its wait is over while the promise holds still.
 const _: () = assert!(GONE_AFTER + EVERY.as_millis() <= PROMISE.as_millis() - EVERY.as_millis());
 const _: () = assert!(PAUSE_MAX.as_millis() + EVERY.as_millis() <= GONE_AFTER - ANSWER.as_millis());
 
-/// Why a question was not answered.
+/// The reason for which a lease request got no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// Nobody listens there.
+    /// The connection was refused: nobody listens there.
     Refused,
     Silent,
-    /// It is alive, and wants another token or has no `cluster.peers`.
+    /// The peer is alive, and wants another token or has no `cluster.peers`.
     Denied,
 }
 
-/// Consequence for what is known here.
+/// Consequence for cached metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Effect {
     Nothing,
-    /// Something may have been missed: all of it is confirmed once.
+    /// An invalidation may have been missed: all metadata is revalidated once.
     Confirm,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// It has not granted a lease yet, or not since it was gone: every read asks the origin.
+    /// The peer has not granted a lease yet, or not since it was gone: every read is revalidated.
     Joining,
-    /// So does every read after this.
+    /// The peer granted a lease; after `until`, every read is revalidated.
     Leased { until: Duration },
-    /// It is not waited for any more.
+    /// The peer is not waited for any more.
     Gone { why: Failure },
-    /// It said that it ends, and had nothing more to say.
+    /// The peer announced its shutdown, and had no more messages.
     Left,
 }
 
@@ -72,24 +72,24 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Lease {
     state: State,
-    /// The last one of its messages.
+    /// The peer's last message stream.
     stream: Option<u64>,
-    /// Nothing of it was missed so far, whatever it says next.
+    /// Whether no message of the peer can have been missed so far.
     intact: bool,
     unanswered: u32,
     lapse_counted: bool,
-    /// Until when the peer is not taken for gone.
+    /// Time until which the peer is not considered gone.
     promised: Duration,
-    /// Until when the peer does not take this replica for gone.
+    /// Time until which the peer does not consider this replica gone.
     counted_until: Duration,
-    /// It takes no messages, and so knows that it knows nothing.
+    /// Whether the peer rejects messages, and so is not certain of anything itself.
     denied: bool,
-    /// Until when it is believed that it is gone: what was seen of it grows old while this process stands still.
+    /// Time until which the peer counts as gone: an observation becomes outdated while this process is paused.
     gone_until: Duration,
 }
 
 impl Lease {
-    /// The process at this address before may have promised something a moment ago.
+    /// Creates the lease of a new peer. An earlier process at this address may have made a promise just before `now`.
     pub(super) fn new(now: Duration) -> Self {
         Self {
             state: State::Joining,
@@ -112,12 +112,12 @@ impl Lease {
         matches!(self.state, State::Gone { .. } | State::Left)
     }
 
-    /// Whether it is gone, and that was seen of late: it is not waited for.
+    /// Whether the peer is gone by a recent observation, and is not waited for.
     pub(super) fn is_surely_gone(&self, now: Duration) -> bool {
         self.is_gone() && now < self.gone_until
     }
 
-    /// Until when nothing of this peer can be missing.
+    /// Returns the time until which no invalidation of this peer can be missing.
     pub(super) fn certain_until(&self) -> Duration {
         match self.state {
             State::Joining => Duration::ZERO,
@@ -126,8 +126,8 @@ impl Lease {
         }
     }
 
-    /// The peer granted a lease to a question that was sent at `sent`. All of `stream` was applied here before;
-    /// `complete`: it holds all that the peer ever invalidated.
+    /// Applies a lease that the peer granted to a request sent at `sent`. All of `stream` was applied here before;
+    /// `complete`: it holds all invalidations the peer ever made.
     pub(super) fn granted(&mut self, sent: Duration, stream: u64, complete: bool) -> Effect {
         let unbroken = self.stream == Some(stream) || self.intact && complete;
         self.stream = Some(stream);
@@ -138,7 +138,7 @@ impl Lease {
         if unbroken { Effect::Nothing } else { Effect::Confirm }
     }
 
-    /// The peer is alive, and grants none yet. What it had granted holds.
+    /// Notes that the peer is alive, and grants no lease yet. An earlier lease still holds.
     pub(super) fn withheld(&mut self) {
         self.unanswered = 0;
         if self.is_gone() {
@@ -146,7 +146,8 @@ impl Lease {
         }
     }
 
-    /// The peer asks, and so it is alive: it is not taken for gone for [`PROMISE`]. `false`: it said that it ends.
+    /// Notes a request of the peer, which shows that it is alive: it is not considered gone for [`PROMISE`]. `false`:
+    /// it has announced its shutdown.
     pub(super) fn promise(&mut self, now: Duration) -> bool {
         match self.state {
             State::Left => return false,
@@ -157,23 +158,23 @@ impl Lease {
         true
     }
 
-    /// The answer to a question that was sent at `sent` promised the same, or did not.
+    /// Notes whether the response to a request sent at `sent` had that promise.
     pub(super) fn promised(&mut self, sent: Duration, promised: bool) {
         self.denied = false;
         self.counted_until = if promised { sent + PROMISE } else { Duration::ZERO };
     }
 
-    /// Whether the peer does not take this replica for gone.
+    /// Whether the peer does not consider this replica gone.
     pub(super) fn counts_us(&self, now: Duration) -> bool {
         now < self.counted_until || self.denied
     }
 
-    /// Whether it is alive and not to be spoken to.
+    /// Whether the peer is alive and rejects this replica.
     pub(super) fn is_denied(&self) -> bool {
         self.denied
     }
 
-    /// A question that was sent at `sent` was not answered.
+    /// Notes that a request sent at `sent` got no response.
     pub(super) fn failed(&mut self, why: Failure, sent: Duration, now: Duration) -> Effect {
         self.denied = why == Failure::Denied;
         if self.denied {
@@ -212,14 +213,14 @@ impl Lease {
         }
     }
 
-    /// The peer said that nothing will come of it any more.
+    /// Notes that the peer announced its shutdown.
     pub(super) fn left(&mut self, now: Duration) {
         self.state = State::Left;
         self.intact = true;
         self.gone_until = now + PAUSE_MAX;
     }
 
-    /// Whether the lease has run out since the last call.
+    /// Whether the lease has expired since the last call.
     pub(super) fn lapsed(&mut self, now: Duration) -> bool {
         let lapsed = matches!(self.state, State::Leased { until } if until <= now);
         lapsed && !std::mem::replace(&mut self.lapse_counted, true)

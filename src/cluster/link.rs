@@ -23,17 +23,18 @@ use super::wire::{self, LeaseAnswer, LeaseQuestion, PushAnswer};
 use super::{Cluster, ReplicaTls, TokenSource};
 use crate::cache::boot_time;
 
-/// Interval between questions to a replica that is gone, and to what turned out to be this one.
+/// Interval between lease requests to a replica that is gone; [`OWN_EVERY`] is that to addresses of this process
+/// itself.
 const GONE_EVERY: Duration = Duration::from_millis(250);
 const OWN_EVERY: Duration = Duration::from_secs(5);
-/// Longest wait for the answer to messages, which may be many.
+/// Maximum wait for the response to messages, which may be many.
 const PUSH_ANSWER: Duration = Duration::from_secs(2);
-/// The pause after messages that were not taken.
+/// Pause after messages that were not delivered.
 const PUSH_PAUSE: Duration = Duration::from_millis(50);
-/// Bytes of an answer.
+/// Maximum bytes of a response.
 const ANSWER_MAX: usize = 64 << 10;
 
-/// Why there is no answer.
+/// A request without a response.
 #[derive(Debug)]
 pub(super) struct AskError {
     failure: Failure,
@@ -54,7 +55,7 @@ impl From<io::Error> for AskError {
     }
 }
 
-/// A connection to a peer's admin port, made when it is needed.
+/// A connection to a peer's admin port, opened on demand.
 pub(super) struct Connection {
     peer: Arc<Peer>,
     token: TokenSource,
@@ -73,7 +74,7 @@ impl Connection {
         Self { peer: peer.clone(), token, tls, open: None }
     }
 
-    /// The answer to one request. An idle connection that turns out to be closed is replaced by another one.
+    /// Sends one request and returns the response. An idle connection that turns out to be closed is replaced.
     pub(super) async fn ask(&mut self, path: &str, body: Bytes) -> Result<Bytes, AskError> {
         if let Some(mut open) = self.open.take()
             && open.sender.ready().await.is_ok()
@@ -153,7 +154,7 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     Ok(sender)
 }
 
-/// Speaks to a peer until it is no member any more. May be dropped at any time.
+/// Requests leases from a peer and sends it messages until it is removed. Cancel-safe.
 pub(super) async fn run(cluster: Arc<Cluster>, peer: Arc<Peer>) {
     let mut removed = peer.removed.subscribe();
     tokio::select! {

@@ -1,8 +1,8 @@
 //! The known replicas: those of the configuration, and those that have contacted this one.
 //!
-//! Invariants, all under one lock: each message goes to every replica that is known, and who becomes known later is told
-//! of each write that is under way; the cache's certainty is that of the replica with the earliest end of its lease, and
-//! no more than what this process knows of itself: that it did not stand still, and whom there is to hear from.
+//! Invariants, all under one lock: each message goes to every known replica, and a replica that becomes known later is
+//! sent each write under way. The cache's certainty ends with the earliest end of a lease, and requires that this
+//! process was not paused, and has found the other replicas.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,24 +19,25 @@ use super::wire::{self, Granted, LeaseAnswer, Message};
 use crate::cache::{Cache, Rules, boot_time};
 use crate::metrics::cluster as metrics;
 
-/// Replicas; of more, further ones are not taken in.
+/// Maximum number of replicas; further ones are not added.
 const PEERS_MAX: usize = 64;
-/// For how long nothing is certain after this process stood still: by then whoever wrote meanwhile has asked.
+/// Time without certainty after a pause of this process: by then each replica that wrote meanwhile has contacted it.
 pub(super) const HEAR_OTHERS: Duration = Duration::from_secs(1);
-/// The same after a start, as long as no name leads here: longer than DNS is late.
+/// Time without certainty after a start while no configured name resolves to this process: longer than DNS updates
+/// take.
 const FIND_OTHERS: Duration = Duration::from_mins(1);
 
-/// Numbers of messages, by who is to apply them.
+/// Numbers of messages, by the peer that has to apply them.
 pub(super) type Numbers = Vec<(Arc<Peer>, u64)>;
 
-/// Writes that are under way, as they are told.
+/// Messages of the writes under way, by number of the write.
 type Open = BTreeMap<u64, Arc<str>>;
 
 #[derive(Default)]
 struct Table {
     peers: Vec<Arc<Peer>>,
     open: Open,
-    /// Something may have been invalidated already.
+    /// Whether this process may have invalidated something already.
     serving: bool,
     own: Own,
 }
@@ -44,22 +45,22 @@ struct Table {
 /// Identity of this process within the cluster.
 #[derive(Default)]
 struct Own {
-    /// When it looked at the clock last.
+    /// Time of its last clock check.
     awake: Option<Duration>,
-    /// Before this nothing is certain.
+    /// Time before which nothing is certain.
     certain_from: Duration,
-    /// The same, unless an address of the configuration turns out to be this process.
+    /// The same, unless a configured address turns out to be this process.
     found_from: Duration,
-    /// There are more replicas than are taken in.
+    /// Whether there are more replicas than [`PEERS_MAX`].
     crowded: bool,
 }
 
-/// Answer to the question of another replica.
+/// Response to the lease request of another replica.
 #[derive(Default)]
 pub(super) struct Asked {
     pub granted: Option<Granted>,
     pub promised: bool,
-    /// It is taken in.
+    /// The requester, if it was added as a new peer.
     pub new: Option<Arc<Peer>>,
 }
 
@@ -81,7 +82,7 @@ impl Members {
         self.own
     }
 
-    /// From now on something may be invalidated.
+    /// Notes that this process may invalidate something from now on.
     pub(super) fn serve(&self) {
         self.table.lock().serving = true;
     }
@@ -90,7 +91,7 @@ impl Members {
         self.table.lock().peers.clone()
     }
 
-    /// Takes in an address, unless it is known; returns it if it is new.
+    /// Adds an address, and returns its peer if it is new.
     pub(super) fn add(&self, address: SocketAddr, listed: bool) -> Option<Arc<Peer>> {
         let mut table = self.table.lock();
         if let Some(peer) = table.peers.iter().find(|peer| peer.address == address) {
@@ -115,7 +116,7 @@ impl Members {
         Some(peer)
     }
 
-    /// These are all addresses of the configuration. Others stay only as long as they answer.
+    /// Sets all addresses of the configuration. Other peers stay only as long as they respond.
     pub(super) fn listed(&self, addresses: &[SocketAddr]) {
         let mut table = self.table.lock();
         for peer in &table.peers {
@@ -127,7 +128,7 @@ impl Members {
         self.remove_gone(&mut table);
     }
 
-    /// Names of replicas are looked up from now on: there may be others that are not found yet.
+    /// Notes that names of replicas are resolved from now on: there may be replicas that are not found yet.
     pub(super) fn looks_for_others(&self) {
         let mut table = self.table.lock();
         table.own.found_from = boot_time() + FIND_OTHERS;
@@ -139,8 +140,8 @@ impl Members {
         self.table.lock().is_looking(boot_time())
     }
 
-    /// To be called at short intervals. After a long one others may have taken this process for gone, or begun without
-    /// it.
+    /// Detects pauses of this process; call it at short intervals. After a long pause, the others may have considered
+    /// it gone, or started without it.
     pub(super) fn is_awake(&self) {
         let mut table = self.table.lock();
         let now = boot_time();
@@ -173,7 +174,7 @@ impl Members {
         self.refresh(table);
     }
 
-    /// Queues a message for every replica. `open`: what it does to the writes that are under way.
+    /// Queues a message for every replica. `open`: updates the writes under way.
     pub(super) fn announce(&self, text: &Arc<str>, open: impl FnOnce(&mut Open)) -> Numbers {
         let mut table = self.table.lock();
         let now = boot_time();
@@ -202,8 +203,8 @@ impl Members {
         numbers
     }
 
-    /// The process `session` asks: it has a lease if it is known and has applied all. `from`: where its admin port
-    /// would be.
+    /// Answers a lease request of the process `session`: it gets a lease if it is known and has applied all messages.
+    /// `from`: the presumed address of its admin port.
     pub(super) fn asked(&self, session: Session, from: SocketAddr) -> Asked {
         // Its own question, at one of its addresses: to hurry with the next one would never end.
         if session == self.own {
@@ -237,7 +238,7 @@ impl Members {
         Asked { new: self.add(from, false), ..Asked::default() }
     }
 
-    /// A question that was sent at `sent` was answered.
+    /// Applies the response to a request that was sent at `sent`.
     pub(super) fn answered(&self, peer: &Arc<Peer>, sent: Duration, answer: &LeaseAnswer) {
         let table = self.table.lock();
         let mut state = peer.state();
@@ -268,7 +269,7 @@ impl Members {
         self.refresh(&table);
     }
 
-    /// A question that was sent at `sent` was not answered.
+    /// Applies the failure of a request that was sent at `sent`.
     pub(super) fn failed(&self, peer: &Arc<Peer>, why: Failure, sent: Duration, trouble: &str) {
         let mut table = self.table.lock();
         let mut state = peer.state();
@@ -314,7 +315,7 @@ impl Members {
         self.refresh(&table);
     }
 
-    /// Ends what is kept for processes that are not known.
+    /// Drops the message streams of silent, unknown processes.
     pub(super) fn forget_silent(&self) {
         let peers = self.all();
         let known: Vec<_> = peers.iter().filter_map(|peer| peer.state().outbox.session()).collect();
@@ -344,7 +345,7 @@ impl Members {
         }
     }
 
-    /// The process at an address is known from now on.
+    /// Notes the process at an address, which may have replaced an earlier one.
     fn meet(&self, state: &mut PeerState, session: Session, open: &Open) {
         let before = state.outbox.session();
         if state.outbox.met(session, rand::random()) {
@@ -364,7 +365,7 @@ impl Members {
         }
     }
 
-    /// Whether events are not trusted because of a replica, which may receive some and not pass them on.
+    /// Sets whether events are not trusted because of a replica, which may receive some and not forward them.
     fn distrust(&self, state: &mut PeerState, distrusted: bool) {
         match (std::mem::replace(&mut state.distrusted, distrusted), distrusted) {
             (false, true) => self.rules.receiver_lost("another replica is silent"),
@@ -373,7 +374,7 @@ impl Members {
         }
     }
 
-    /// Tells the cache until when nothing can be missing, and the gauges how the replicas are.
+    /// Updates the end of certainty in the cache, and the gauges of replicas.
     fn refresh(&self, table: &Table) {
         let mut until = table.certain_until(boot_time());
         let mut counts = metrics::Counts::default();
@@ -395,7 +396,7 @@ impl Members {
 }
 
 impl Table {
-    /// Until when nothing of replicas that are not known can be missing.
+    /// Returns the time until which no invalidation of an unknown replica can be missing.
     fn certain_until(&self, now: Duration) -> Duration {
         if self.own.crowded || now < self.own.certain_from || self.is_looking(now) {
             return Duration::ZERO;
@@ -403,7 +404,8 @@ impl Table {
         self.own.awake.map_or(Duration::ZERO, |awake| awake + PAUSE_MAX)
     }
 
-    /// Whoever finds this process by its name finds all that began before.
+    /// Whether there may be replicas not found yet; once a name resolves to this process, it resolves to all that
+    /// started before.
     fn is_looking(&self, now: Duration) -> bool {
         now < self.own.found_from && !self.peers.iter().any(|p| p.state().role == Role::Own)
     }
@@ -426,7 +428,7 @@ fn log_trouble(state: &PeerState, peer: &Peer, trouble: &str) {
     }
 }
 
-/// Queues all writes that are under way.
+/// Queues the messages of all writes under way.
 fn tell_open(state: &mut PeerState, open: &Open) {
     for text in open.values() {
         let number = state.outbox.push(text.clone(), boot_time());

@@ -1,4 +1,4 @@
-//! Replicas that tell each other what they invalidate (`cluster.peers`).
+//! Replicas that send each other their invalidations (`cluster.peers`).
 //!
 //! ```text
 //!  a write, a purge, an event ── members::announce ── outbox of each peer ── link ──> inbox of the peer ── its cache
@@ -6,10 +6,11 @@
 //!                └── waits until each peer has applied it, or is gone and its lease too <─┘
 //!  lease: every 100 ms "do I know all?"; without a yes the cache asks the origin before each read
 //! ```
-//! A message goes to every peer and is not passed on. Before a write is sent to the origin each peer knows its keys
-//! and confirms them on every read, until it hears how the write ended (R8, R40). A peer that does not hear of it in
-//! time has no lease any more when the write goes on, and so believes nothing that it knows. What is applied needs no
-//! disk: a replica with peers confirms what lies on its disk once after each start. Purges are durable (R38).
+//! A message goes to every peer and is not forwarded. Before a write is sent to the origin, each peer knows its keys,
+//! and revalidates them on every read until it learns the outcome of the write (R8, R40). A peer that does not apply
+//! the message in time has no lease any more when the write proceeds, and so revalidates every read. Nothing has to be
+//! written to disk: a replica with peers revalidates its records on disk once after each start. Purges are durable
+//! (R38).
 //!
 //! `lease` and `outbox` are state machines without a clock or a socket; `model` runs them against each other.
 
@@ -56,7 +57,7 @@ use peer::Peer;
 /// Reads the token of the admin port, which all replicas share; blocking.
 pub type TokenSource = Arc<dyn Fn() -> io::Result<Option<Secret>> + Send + Sync>;
 
-/// A line about what went on without a replica is logged at most as often as this.
+/// Minimum interval between log lines about operations that proceeded without a replica.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// TLS towards the other replicas, and the name in their certificates.
@@ -66,20 +67,20 @@ pub struct ReplicaTls {
     pub name: ServerName<'static>,
 }
 
-/// All other replicas: one a process that has `cluster.peers`.
+/// The connections to all other replicas, one per process with `cluster.peers`.
 pub struct Cluster {
     members: Members,
     cache: Arc<Cache>,
-    /// As they are configured.
+    /// The peers as configured.
     peers: Vec<String>,
-    /// Of the admin address.
+    /// Port of the admin address.
     port: u16,
     token: TokenSource,
     tls: Option<ReplicaTls>,
     /// The number of the next write.
     writes: AtomicU64,
     warned: Mutex<RateLimit>,
-    /// It ends, and grants no leases.
+    /// Whether this process shuts down, and grants no leases.
     leaving: AtomicBool,
     /// New peers, on their way to [`Cluster::run`].
     new: mpsc::UnboundedSender<Arc<Peer>>,
@@ -87,8 +88,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Looks up the peers. What lies on disk may have been invalidated by others meanwhile: it is confirmed once.
-    /// `port`: of the admin address.
+    /// Resolves the peers. Records on disk may have been invalidated by others meanwhile: they are revalidated once.
+    /// `port`: that of the admin address.
     pub async fn start(
         peers: &[String],
         cache: Arc<Cache>,
@@ -120,12 +121,12 @@ impl Cluster {
         cluster
     }
 
-    /// To be called once, before [`Cluster::run`].
+    /// Sets the sink for events; call it once, before [`Cluster::run`].
     pub fn on_event(&self, sink: EventSink) {
         self.members.inbox.on_event(sink);
     }
 
-    /// Speaks to all peers until `shutdown` turns true.
+    /// Runs the links to all peers until `shutdown` turns true.
     pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         let Some(mut new) = self.to_run.lock().take() else { return };
         let mut links = JoinSet::new();
@@ -142,7 +143,7 @@ impl Cluster {
         }
     }
 
-    /// Looks up the peers now and then. May be dropped at any time.
+    /// Resolves the peers periodically. Cancel-safe.
     async fn look_up_again(&self) {
         loop {
             let looking = self.members.is_looking();
@@ -152,7 +153,7 @@ impl Cluster {
         }
     }
 
-    /// Notices when this process stood still. May be dropped at any time.
+    /// Detects pauses of this process. Cancel-safe.
     async fn stay_awake(&self) {
         loop {
             self.members.is_awake();
@@ -160,7 +161,7 @@ impl Cluster {
         }
     }
 
-    /// One request to a peer, over a connection of its own.
+    /// Sends one request to a peer, over a connection of its own.
     async fn ask(
         &self,
         peer: &Arc<Peer>,

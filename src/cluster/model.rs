@@ -1,9 +1,9 @@
-//! Two replicas in steps of a few milliseconds and in random orders: messages that are late or lost, processes that are
-//! frozen, killed and started anew.
+//! Model of two replicas in steps of a few milliseconds, in random orders: messages that are late or lost, processes
+//! that are frozen, killed and restarted.
 //!
-//! The property: what a replica serves without asking the origin is not older than any write that has gone on at the
-//! other. Both take each other for gone by what they see; a network that is cut both ways for long is not tried: then
-//! nothing can hold.
+//! The property: a replica serves no version without revalidation that is older than a write that has proceeded at the
+//! other. Each considers the other gone by its own observations. A network that is cut both ways for long is not
+//! modelled, since nothing can hold then.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,17 +20,17 @@ const STEPS: usize = 6000;
 
 struct Replica {
     session: Session,
-    /// To the other, and the lease that the other grants.
+    /// Messages to the other replica, and the lease that it grants.
     outbox: Outbox,
     lease: Lease,
-    /// Messages of the other that are applied.
+    /// The other's stream, and its last applied message.
     stream: u64,
     applied: u64,
-    /// The last version that it was told of, or that it confirmed.
+    /// The last version that it learned from the other or from the origin.
     known: u64,
     asked: Option<Duration>,
     next_ask: Duration,
-    /// A version that it is to write, the message that says so, and since when.
+    /// A version to write, the number of its message, and the time since which it waits.
     waiting: Option<(u64, u64, Duration)>,
     awake: Duration,
     certain_from: Duration,
@@ -38,7 +38,7 @@ struct Replica {
     down_until: Duration,
 }
 
-/// On its way to a replica.
+/// A message on its way to a replica.
 enum Wire {
     Ask { from: Session, sent: Duration },
     Answer { from: Session, sent: Duration, granted: Option<(u64, bool)>, promised: bool },
@@ -51,11 +51,11 @@ struct World {
     now: Duration,
     replicas: [Replica; 2],
     wire: VecDeque<(usize, Wire)>,
-    /// The last version that was begun, and the last one that the origin has.
+    /// The last version whose write began, and the last one at the origin.
     begun: u64,
     written: u64,
     next_name: u64,
-    /// Reads without the origin: while the other grants a lease, and while it is gone.
+    /// Numbers of reads without the origin: while the other grants a lease, and while it is gone.
     leased: u64,
     alone: u64,
 }
@@ -101,7 +101,7 @@ impl World {
         self.deliver();
     }
 
-    /// Killed, and after a while another process at the same address, which knows nothing.
+    /// Kills a replica, and starts another process at the same address after a while, which knows nothing.
     fn restart(&mut self, which: usize) {
         self.next_name += 2;
         let up = self.now + Duration::from_millis(self.random.gen_range(0..2500));
@@ -207,7 +207,7 @@ impl World {
         );
     }
 
-    /// One of what is on its way arrives, out of order, or is lost.
+    /// Delivers a random message on its way, or loses it.
     fn deliver(&mut self) {
         if self.wire.is_empty() {
             return;

@@ -1,8 +1,9 @@
 //! Messages that one peer has not confirmed yet: a state machine without a clock or a socket.
 //!
-//! Messages have numbers that rise, and are sent again, in order, until they are confirmed. A lease is granted to the
-//! peer only while none of them has waited for long, and none of them went on without it: so a lease that holds means
-//! that the peer has applied all that went on here. Invariant: a message that is given up is replaced by one that says so.
+//! Messages have rising numbers, and are resent, in order, until they are confirmed. A lease is granted to the peer
+//! only while no message has waited for long, and no operation of a waiting message has proceeded without it. So a
+//! lease that holds means that the peer has applied all operations that have proceeded here. Invariant: a dropped
+//! message is replaced by one that reports the loss.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,14 +11,14 @@ use std::time::Duration;
 
 use super::lease::{LEASE, PENDING_MAX};
 
-/// Messages, and bytes of them, that wait for one peer; of more all are given up.
+/// Maximum number of messages, and of their bytes, that wait for one peer; beyond it, all are dropped.
 const MESSAGES_MAX: usize = 1 << 14;
 const BYTES_MAX: usize = 32 << 20;
-/// Those of one request.
+/// Maximum number of messages, and of their bytes, in one request.
 const BATCH_MESSAGES: usize = 512;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Names a process. Random, so that one that starts anew is told from the one before.
+/// Random id of a process, which distinguishes it from an earlier one at the same address.
 pub(super) type Session = u64;
 
 struct Message {
@@ -28,11 +29,11 @@ struct Message {
 
 /// Messages for one peer.
 pub(super) struct Outbox {
-    /// Random, another one after messages were lost that may have mattered.
+    /// Random id of the stream; a new stream begins for each new process of the peer.
     stream: u64,
     /// The number of the stream's first message.
     base: u64,
-    /// Everything that was ever invalidated here is in the stream.
+    /// Whether the stream holds all invalidations ever made here.
     complete: bool,
     session: Option<Session>,
     queue: VecDeque<Message>,
@@ -40,7 +41,7 @@ pub(super) struct Outbox {
     next: u64,
     confirmed: u64,
     granted: Option<Duration>,
-    /// The last message that went on without the peer.
+    /// Number of the last message whose operation proceeded without the peer.
     owed: u64,
 }
 
@@ -53,7 +54,7 @@ pub(super) struct Batch {
 }
 
 impl Outbox {
-    /// `complete`: nothing was invalidated here so far. `stream`: a random number.
+    /// Creates an outbox. `complete`: nothing was invalidated here so far. `stream`: a random number.
     pub(super) fn new(stream: u64, complete: bool) -> Self {
         Self {
             stream,
@@ -77,7 +78,7 @@ impl Outbox {
         self.session
     }
 
-    /// Whether no more fits: see [`Outbox::give_up`].
+    /// Whether no more messages fit: see [`Outbox::give_up`].
     pub(super) fn is_full(&self) -> bool {
         self.queue.len() >= MESSAGES_MAX || self.bytes >= BYTES_MAX
     }
@@ -91,14 +92,14 @@ impl Outbox {
         number
     }
 
-    /// Drops all that waits. The caller pushes a message that says so.
+    /// Drops all waiting messages. The caller pushes a message that reports the loss.
     pub(super) fn give_up(&mut self) {
         self.queue.clear();
         self.bytes = 0;
     }
 
-    /// The peer is the process `session`. `true`: it is another one than before, which has nothing to make good: what
-    /// waited is dropped, and a new stream, `stream`, begins.
+    /// Notes that the peer is the process `session`. `true`: it is a new process, which needs no earlier messages: they
+    /// are dropped, and a new stream, `stream`, begins.
     pub(super) fn met(&mut self, session: Session, stream: u64) -> bool {
         match self.session.replace(session) {
             None => false,
@@ -128,7 +129,7 @@ impl Outbox {
         Some(Batch { stream: self.stream, base: self.base, first, texts })
     }
 
-    /// The peer has applied all messages of `stream` up to this number.
+    /// Notes that the peer has applied all messages of `stream` up to this number.
     pub(super) fn confirm(&mut self, stream: u64, number: u64) {
         if stream != self.stream {
             return;
@@ -153,7 +154,7 @@ impl Outbox {
         self.owed = self.owed.max(number);
     }
 
-    /// A lease for the process `session`, if it may have one.
+    /// Grants a lease to the process `session`, if it may have one; returns whether it did.
     pub(super) fn grant(&mut self, session: Session, now: Duration) -> bool {
         let waits = self.queue.front().is_some_and(|front| {
             front.number <= self.owed || now.saturating_sub(front.since) >= PENDING_MAX
@@ -165,12 +166,12 @@ impl Outbox {
         may
     }
 
-    /// The peer serves nothing any more, whatever lease it has.
+    /// Forgets the granted lease of a peer that serves nothing any more.
     pub(super) fn forget_lease(&mut self) {
         self.granted = None;
     }
 
-    /// When the last lease that was granted has run out.
+    /// Returns the end of the last granted lease.
     pub(super) fn lease_end(&self) -> Duration {
         self.granted.map_or(Duration::ZERO, |granted| granted + LEASE)
     }

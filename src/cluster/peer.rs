@@ -12,27 +12,27 @@ use super::outbox::Outbox;
 use crate::cache::boot_time;
 use crate::metrics::cluster::{self as metrics, Delivered};
 
-/// Process that answers at an address.
+/// The kind of process that answers at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Replica,
     /// This process.
     Own,
-    /// A replica that has another address, too.
+    /// A replica that is known by another address, too.
     Alias,
 }
 
-/// One address.
+/// A peer, by address.
 pub(super) struct Peer {
     pub address: SocketAddr,
     state: Mutex<PeerState>,
-    /// Something that is waited for may have happened.
+    /// Notifies waiters that the state may have changed.
     changed: watch::Sender<()>,
-    /// A message is there to be sent.
+    /// Notifies the link that a message is queued.
     pub queued: Notify,
-    /// The lease is to be asked for at once.
+    /// Notifies the link to request a lease at once.
     pub hurry: Notify,
-    /// It is no member any more.
+    /// Whether the peer was removed.
     pub removed: watch::Sender<bool>,
 }
 
@@ -40,11 +40,11 @@ pub(super) struct PeerState {
     pub outbox: Outbox,
     pub lease: Lease,
     pub role: Role,
-    /// It is among the configured ones, and not only one that asked.
+    /// Whether the address is configured; else the peer has contacted this process.
     pub listed: bool,
-    /// Events are not trusted because of it.
+    /// Whether events are not trusted because of it.
     pub distrusted: bool,
-    /// Why it does not answer, as it was logged.
+    /// The reason for which it does not respond, as logged.
     pub trouble: Option<String>,
 }
 
@@ -72,7 +72,7 @@ impl Peer {
         self.state.lock()
     }
 
-    /// Whoever waits looks again.
+    /// Wakes all waiters, which check the state again.
     pub(super) fn notify(&self) {
         self.changed.send_replace(());
     }
@@ -81,7 +81,7 @@ impl Peer {
         *self.removed.borrow()
     }
 
-    /// Counts its lease if that has run out.
+    /// Counts its lease in the metrics if that has expired.
     pub(super) fn count_lapse(&self) {
         let mut state = self.state();
         if state.is_replica() && state.lease.lapsed(boot_time()) {
@@ -89,8 +89,8 @@ impl Peer {
         }
     }
 
-    /// Waits until the peer has applied a message, or does not matter any more: it is gone, and so is its lease. From
-    /// `deadline` on only until it promises that it does not take this replica for gone, and no longer than `more`.
+    /// Waits until the peer has applied a message, or is gone and its lease has expired. From `deadline` on, it waits
+    /// only until the peer promises not to consider this replica gone, and no longer than `more`.
     pub(super) async fn settled(
         &self,
         number: u64,
@@ -130,12 +130,12 @@ impl Peer {
 }
 
 impl PeerState {
-    /// Whether it counts.
+    /// Whether the peer is another replica.
     pub(super) fn is_replica(&self) -> bool {
         self.role == Role::Replica
     }
 
-    /// Whether its leases are good now.
+    /// Whether its lease holds now.
     pub(super) fn is_live(&self) -> bool {
         let now = boot_time();
         matches!(self.lease.state(), State::Leased { until } if now < until)

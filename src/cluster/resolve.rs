@@ -10,14 +10,14 @@ use tokio::time::timeout;
 use super::Cluster;
 use super::config::host_and_port;
 
-/// Interval between look-ups of names.
+/// Interval between lookups of names.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
-/// The same as long as there may be replicas that are not found yet.
+/// The interval as long as there may be replicas that are not found yet.
 pub(super) const LOOKING_EVERY: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Cluster {
-    /// Takes in all addresses of the configured peers. When one cannot be looked up those that are known stay.
+    /// Adds all addresses of the configured peers. If a name cannot be resolved, the known addresses stay.
     pub(super) async fn resolve(&self) {
         self.found(join_all(self.peers.iter().map(|peer| look_up(peer))).await);
     }
@@ -36,7 +36,7 @@ impl Cluster {
         }
     }
 
-    /// Takes in an address; `listed`: by the configuration.
+    /// Adds an address; `listed`: it is configured.
     fn join(&self, address: SocketAddr, listed: bool) {
         if let Some(peer) = self.members.add(address, listed) {
             log::info!("cluster: {address} is another replica");
@@ -45,7 +45,7 @@ impl Cluster {
     }
 }
 
-/// Whether a peer is found by a name, and not by its address.
+/// Whether a peer is configured by name, and not by address.
 pub(super) fn is_name(peer: &str) -> bool {
     host_and_port(peer).is_ok_and(|(host, _)| host.parse::<IpAddr>().is_err())
 }
@@ -87,7 +87,7 @@ mod tests {
         SocketAddr::from(([192, 0, 2, last], 9001))
     }
 
-    /// The name of a headless Service has these addresses.
+    /// Applies these addresses as those of a headless Service.
     fn find(cluster: &Cluster, addresses: &[u8]) {
         cluster.found(vec![Some(addresses.iter().map(|last| at(*last)).collect())]);
     }

@@ -15,16 +15,16 @@ use super::peer::Peer;
 use super::wire::{self, EraseAnswer, EraseRequest, LeaseAnswer, LeaseQuestion, Push, PushAnswer};
 use crate::cache::{Erased, Scope};
 
-/// Bytes of a request: a batch is smaller, a single message may be larger than one.
+/// Maximum bytes of a request: a batch is smaller, a single message may be larger than one.
 pub const REQUEST_MAX: usize = 16 << 20;
 
 type Answer = Result<String, (StatusCode, String)>;
 
 impl Cluster {
-    /// Answers a request of another replica, whose connection comes `from` there. `limit`: for what takes long.
+    /// Answers a request of another replica, connected from `from`. `limit`: time limit of an erasure.
     ///
     /// # Errors
-    /// A status, and a line that says why.
+    /// A status, and a line with the reason.
     pub async fn answer(&self, path: &str, body: Bytes, from: IpAddr, limit: Duration) -> Answer {
         match path {
             wire::LEASE => self.lease(parse(&body)?, from),
@@ -35,7 +35,7 @@ impl Cluster {
         }
     }
 
-    /// Whether `path` may take as long as erasing does.
+    /// Whether a request to `path` may take as long as an erasure.
     pub fn takes_long(path: &str) -> bool {
         path == wire::ERASE
     }
@@ -69,7 +69,7 @@ impl Cluster {
         Ok(wire::text(&PushAnswer { session: own, applied: taken.applied }))
     }
 
-    /// All purges that were applied are durable when this returns.
+    /// Waits until all applied purges are durable.
     async fn settle(&self) -> Answer {
         match self.cache.purges_settled().await {
             true => Ok("{}".to_owned()),
@@ -97,7 +97,7 @@ impl Cluster {
         }))
     }
 
-    /// Has [`Cluster::run`] speak to a new peer.
+    /// Passes a new peer to [`Cluster::run`], which starts its link.
     pub(super) fn run_link(&self, peer: Arc<Peer>) {
         // Nobody speaks to anybody any more when the process ends.
         let _ = self.new.send(peer);

@@ -6,7 +6,7 @@
 //!  POST /cluster/v1/settle   have the purges that were applied survive a power cut
 //!  POST /cluster/v1/erase    erase what was purged
 //! ```
-//! Members that are not known are passed over, so that the replicas of two releases understand each other.
+//! Unknown JSON members are ignored, so that the replicas of two releases understand each other.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,29 +20,29 @@ pub(super) const PUSH: &str = "/cluster/v1/push";
 pub(super) const SETTLE: &str = "/cluster/v1/settle";
 pub(super) const ERASE: &str = "/cluster/v1/erase";
 
-/// A replica asks whether it knows all that was invalidated.
+/// A lease request: asks whether the sender has applied all invalidations.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct LeaseQuestion {
     pub session: Session,
-    /// Of its admin address.
+    /// Port of the requester's admin address.
     pub port: u16,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct LeaseAnswer {
-    /// Whose answer it is.
+    /// Session of the process that answers.
     pub session: Session,
     pub granted: Option<Granted>,
-    /// The asker is not taken for gone, nor will be for a while.
+    /// Whether the requester is not considered gone, for at least a while.
     #[serde(default)]
     pub promised: bool,
 }
 
-/// All messages of a stream were applied by the asker.
+/// A granted lease: the requester has applied all messages of the stream.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Granted {
     pub stream: u64,
-    /// The stream has all that was ever invalidated there.
+    /// Whether the stream holds all invalidations ever made there.
     pub complete: bool,
 }
 
@@ -53,20 +53,20 @@ pub(super) struct Push {
     pub stream: u64,
     /// The number of the stream's first message.
     pub base: u64,
-    /// The number of the first of these.
+    /// The number of the first message of this push.
     pub first: u64,
     pub messages: Vec<Message>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct PushAnswer {
-    /// Whose answer it is.
+    /// Session of the process that answers.
     pub session: Session,
-    /// The last message of the stream up to which all are applied.
+    /// Number of the message of the stream up to which all are applied.
     pub applied: u64,
 }
 
-/// A request to erase, and the answer to it.
+/// A request to erase purged data.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct EraseRequest {
     pub scopes: Vec<ScopeText>,
@@ -96,14 +96,14 @@ pub(super) enum Message {
     Purge {
         scopes: Vec<ScopeText>,
     },
-    /// As it was received.
+    /// An event, as received.
     Event {
         source: String,
         body: String,
     },
-    /// Messages were given up.
+    /// Earlier messages were dropped.
     Missed,
-    /// The sender ends, and invalidates nothing any more.
+    /// The sender shuts down, and invalidates nothing any more.
     Leave,
 }
 
@@ -146,7 +146,7 @@ pub(super) enum ScopeText {
     Everything,
 }
 
-/// Why what another replica purged cannot be purged here.
+/// The reason for which a purge of another replica cannot be applied here.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InvalidScope {
     #[error(transparent)]
@@ -186,7 +186,7 @@ impl TryFrom<ScopeText> for Scope {
 }
 
 /// # Errors
-/// A name that is none.
+/// A name is invalid.
 pub(super) fn objects(
     names: &[(String, String)],
 ) -> Result<Vec<(BucketName, ObjectKey)>, InvalidName> {
@@ -196,20 +196,20 @@ pub(super) fn objects(
 }
 
 /// # Errors
-/// A name that is none.
+/// A name is invalid.
 pub(super) fn buckets(names: &[String]) -> Result<Vec<BucketName>, InvalidName> {
     names.iter().map(|name| BucketName::new(name)).collect()
 }
 
-/// The text of a message or of a body.
+/// Serializes a message or a body as JSON.
 ///
 /// # Panics
-/// Never: there are no maps with other keys than text in them.
+/// Never: no map in it has keys other than text.
 pub(super) fn text(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("JSON has a form for all of it")
 }
 
-/// A [`Push`] of messages that are text already, each of which may go to many peers.
+/// Serializes a [`Push`] of messages that are text already, each of which may go to many peers.
 pub(super) fn push_text(session: Session, batch: &super::outbox::Batch) -> String {
     let super::outbox::Batch { stream, base, first, texts } = batch;
     let length: usize = texts.iter().map(|text| text.len() + 1).sum();

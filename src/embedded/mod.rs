@@ -32,7 +32,7 @@ use suffix::CutSuffixes;
 
 use crate::accept::accept;
 
-/// The most connections at a time.
+/// Maximum number of concurrent connections.
 const CONNECTIONS: usize = 1024;
 
 pub use samples::{ALL, BUCKET, SMALL, Sample};
@@ -46,7 +46,7 @@ pub struct Keys<'a> {
     pub secret: &'a str,
 }
 
-/// Why the embedded server could not start.
+/// The reason for which the embedded server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
     /// The data folder, or the log beside it, cannot be made or opened.
@@ -54,7 +54,7 @@ pub enum EmbeddedError {
     Folder {
         /// The folder or file that was refused.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The library would not open the folder.
@@ -62,7 +62,7 @@ pub enum EmbeddedError {
     Store {
         /// The data folder.
         path: PathBuf,
-        /// What the library said.
+        /// The error of the library.
         reason: String,
     },
     /// The library refused a sample bucket or object.
@@ -70,7 +70,7 @@ pub enum EmbeddedError {
     Sample {
         /// `bucket` or `bucket/key`.
         key: String,
-        /// What the library said.
+        /// The error of the library.
         source: s3s::S3Error,
     },
     /// The listening socket has no address.
@@ -86,19 +86,19 @@ pub struct EmbeddedOrigin {
 }
 
 impl EmbeddedOrigin {
-    /// Where it listens; with port 0 asked for, the port that the system chose.
+    /// Returns the listening address; if port 0 was requested, with the port that the system chose.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The endpoint URL, as `origin.endpoint` takes it.
+    /// Returns the endpoint URL, as `origin.endpoint` takes it.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The request log: one line a request, `METHOD path range status bytes-sent`.
+    /// Returns the path of the request log: one line per request, `METHOD path range status bytes-sent`.
     #[must_use]
     pub fn log_path(&self) -> &Path {
         &self.log_path
@@ -204,7 +204,7 @@ async fn serve(socket: TcpStream, service: S3Service, log: Arc<RequestLog>) {
     }
 }
 
-/// What `hotset serve` prints over the embedded origin: the endpoint, the keys and three commands,
+/// Returns the text that `hotset serve` prints with the embedded origin: the endpoint, the keys and three commands,
 /// each of which reads one object twice and shows the `Cache-Status` of a miss and then of a hit.
 #[must_use]
 pub fn banner(endpoint: &str, keys: &Keys<'_>) -> String {

@@ -1,9 +1,8 @@
 //! Request log of the embedded origin, with the bytes that were really sent.
 //!
-//! One line a request, written when its answer ends: `METHOD path range status bytes`, with `-` for
-//! no range. The bytes are counted as they leave, so an answer that the client cut off shows what
-//! was sent of it and not what was promised. It is how a reader checks that the cache fetched each
-//! byte once.
+//! One line per request, written when its response ends: `METHOD path range status bytes`, with `-` for no range. The
+//! bytes are counted as they are sent, so a response that the client aborted shows the bytes sent and not its
+//! `Content-Length`. With it, a user can check that the cache fetched each byte once.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -35,7 +34,7 @@ impl RequestLog {
     }
 }
 
-/// One request on its way; its line is written when it is dropped, however it ended.
+/// A request in flight; its line is written on drop, however it ended.
 pub(super) struct Entry {
     log: Arc<RequestLog>,
     asked: String,
@@ -69,7 +68,7 @@ impl Drop for Entry {
     }
 }
 
-/// A body that keeps its request's [`Entry`] alive and counts.
+/// A body that counts its bytes in its request's [`Entry`], and keeps that alive.
 pub(super) struct Counted<B> {
     body: Pin<Box<B>>,
     entry: Entry,

@@ -20,7 +20,7 @@ use super::EmbeddedError;
 pub const BUCKET: &str = "samples";
 
 const MIB: u64 = 1024 * 1024;
-/// Pseudo-random samples are made in pieces of this many bytes.
+/// Bytes of a piece of a pseudo-random sample.
 const PIECE: u64 = 256 * 1024;
 
 /// One sample object.
@@ -73,7 +73,7 @@ pub const ALL: &[Sample] = &[
 pub const SMALL: &[Sample] = ALL.split_at(4).0;
 
 impl Sample {
-    /// The object's size in bytes.
+    /// Returns the object's size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         match self.content {
@@ -83,7 +83,7 @@ impl Sample {
         }
     }
 
-    /// The object's bytes, in pieces of at most 256 KiB but for the small samples, which are one.
+    /// Returns the object's bytes, in pieces of at most 256 KiB; a small sample is one piece.
     #[must_use]
     pub fn pieces(&self) -> Box<dyn Iterator<Item = Bytes> + Send + Sync> {
         match self.content {
@@ -94,7 +94,7 @@ impl Sample {
     }
 }
 
-/// Hourly readings of 500 stations, one a row.
+/// Returns hourly readings of 500 stations as CSV, one per row.
 fn csv(rows: u32) -> String {
     let mut numbers = SplitMix(1);
     let mut text = String::from("row,station,hour,temperature\n");
@@ -131,7 +131,7 @@ impl SplitMix {
     }
 }
 
-/// Writes the bucket and those of `wanted` that are not there with their right size.
+/// Writes the bucket, and those of `wanted` that are missing or have another size.
 pub(super) async fn write_missing(
     store: &FileSystem,
     wanted: &[Sample],
@@ -162,7 +162,7 @@ async fn ensure_bucket(store: &FileSystem) -> Result<(), S3Error> {
     store.create_bucket(request(asked)).await.map(drop)
 }
 
-/// A sample that was cut off by a kill is not there at all: the library renames when it is whole.
+/// Whether a sample is there. One whose write was interrupted is not: the library renames a file once it is complete.
 async fn exists(store: &FileSystem, sample: &Sample) -> Result<bool, S3Error> {
     let asked = HeadObjectInput {
         bucket: BUCKET.to_owned(),

@@ -11,9 +11,9 @@ use s3s_fs::FileSystem;
 
 use super::samples::request;
 
-/// The library's default access check, with a look at the range of each `GetObject`.
+/// The library's default access check, which also cuts the suffix range of a `GetObject` to the size of the object.
 pub(super) struct CutSuffixes {
-    /// A second view of the folder, to ask for sizes; the first one is the service's.
+    /// A second view of the folder, for sizes; the first one is the service's.
     pub(super) sizes: FileSystem,
 }
 

@@ -6,7 +6,7 @@ use super::*;
 
 const KEYS: Keys<'static> = Keys { access: "access", secret: "secret" };
 
-/// A folder of its own under the system's temporary one, removed at the end.
+/// A temporary folder, removed on drop.
 struct Scratch(PathBuf);
 
 impl Scratch {

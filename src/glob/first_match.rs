@@ -6,18 +6,18 @@ use foldhash::fast::RandomState;
 
 use super::{Glob, Text};
 
-/// Globs in order, found by the bucket and the prefix that they name: those that begin otherwise are not tried.
+/// Globs in order, indexed by their literal bucket and prefix, so that globs with another prefix are not tried.
 #[derive(Debug, Default)]
 pub struct FirstMatch {
     globs: Box<[Glob]>,
-    /// Of globs that name a bucket: by what their keys begin with.
+    /// Globs that name a bucket, by bucket and literal prefix of their keys.
     buckets: HashMap<Box<str>, Prefixes, RandomState>,
-    /// Of all others: by what their buckets begin with.
+    /// All other globs, by literal prefix of their buckets.
     others: Prefixes,
 }
 
 impl FirstMatch {
-    /// Takes globs in the order in which they count.
+    /// Creates the index of globs, given in order of precedence.
     pub fn new(globs: impl IntoIterator<Item = Glob>) -> Self {
         let globs: Box<[Glob]> = globs.into_iter().collect();
         let mut buckets: HashMap<_, BTreeMap<&str, Vec<usize>>, RandomState> = HashMap::default();
@@ -34,7 +34,7 @@ impl FirstMatch {
         Self { buckets: buckets.collect(), others: Prefixes::new(others), globs }
     }
 
-    /// The index of the first glob that matches.
+    /// Returns the index of the first glob that matches.
     pub fn find(&self, bucket: &str, key: &str) -> Option<usize> {
         // As where there is but one rule.
         if self.globs.first().is_some_and(Glob::is_everything) {
@@ -43,7 +43,7 @@ impl FirstMatch {
         self.find_and_count(bucket, key).0
     }
 
-    /// As [`FirstMatch::find`], and how many globs were tried.
+    /// As [`FirstMatch::find`], with the number of globs that were tried.
     pub(super) fn find_and_count(&self, bucket: &str, key: &str) -> (Option<usize>, usize) {
         let text = Text::path(bucket, key);
         let (mut first, mut tried) = (None, 0);
@@ -64,7 +64,7 @@ impl FirstMatch {
     }
 }
 
-/// Lists of indices by prefix, sorted; each prefix knows the longest other that it begins with.
+/// Lists of indices by prefix, sorted; each prefix has a link to the longest other that it begins with.
 #[derive(Debug, Default)]
 struct Prefixes(Box<[Prefix]>);
 
@@ -72,7 +72,7 @@ struct Prefixes(Box<[Prefix]>);
 struct Prefix {
     text: Box<str>,
     parent: Option<usize>,
-    /// In order.
+    /// Indices of globs, in ascending order.
     indices: Box<[usize]>,
 }
 
@@ -89,7 +89,7 @@ impl Prefixes {
         Self(prefixes.into())
     }
 
-    /// The lists of all prefixes of `text`, the longest first.
+    /// Returns the lists of all prefixes of `text`, the longest first.
     fn of(&self, text: &str) -> impl Iterator<Item = &[usize]> {
         // What a text begins with is the last prefix that sorts before it, or one that this begins with.
         let mut longest = self.0.partition_point(|prefix| &*prefix.text <= text).checked_sub(1);

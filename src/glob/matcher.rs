@@ -1,17 +1,17 @@
-//! A glob's operations, and the machine that runs them: all ways at once, so that a match never goes back.
+//! Operations of a glob, and the automaton that runs them: it follows all alternatives at once, without backtracking.
 
-/// One step of a glob. Steps are taken in order, but where one says otherwise.
+/// An operation of a glob. Operations run in order, except for jumps and splits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Op {
     Char(char),
-    /// `?`: one character but `/`.
+    /// `?`: one character other than `/`.
     One,
     Class(Class),
-    /// `*`: any characters but `/`.
+    /// `*`: any characters other than `/`.
     Segment,
     /// `**`: any characters.
     Any,
-    /// Goes on at each of these.
+    /// Continues at each of these operations.
     Split(Box<[usize]>),
     Jump(usize),
 }
@@ -30,7 +30,7 @@ impl Class {
     }
 }
 
-/// The text that is matched, in parts, so that nobody needs to join them.
+/// The text to match, in parts that need not be joined.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a> {
     head: &'a str,
@@ -39,12 +39,12 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// A text in one part.
+    /// Creates a text of one part.
     pub fn new(text: &'a str) -> Self {
         Self { head: "", has_slash: false, tail: text }
     }
 
-    /// `bucket/key`.
+    /// Creates the text `bucket/key`.
     pub fn path(bucket: &'a str, key: &'a str) -> Self {
         Self { head: bucket, has_slash: true, tail: key }
     }
@@ -61,7 +61,7 @@ impl<'a> Text<'a> {
         self.head.chars().chain(self.has_slash.then_some('/')).chain(self.tail.chars())
     }
 
-    /// What follows a prefix.
+    /// Returns the rest after a prefix, if the text begins with it.
     pub(super) fn strip_prefix(self, prefix: &str) -> Option<Self> {
         if prefix.len() <= self.head.len() {
             return Some(Self { head: self.head.strip_prefix(prefix)?, ..self });
@@ -83,8 +83,8 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Takes the characters that every match begins with, and those that it ends with, from the operations; the rest keeps
-/// the latter.
+/// Splits the literal prefix off the operations, and returns it with the literal suffix, which the remaining operations
+/// keep.
 pub(super) fn split_literals(ops: Vec<Op>) -> (Box<str>, Box<str>, Box<[Op]>) {
     let literal: String = ops.iter().map_while(character).collect();
     let begun = literal.chars().count();
@@ -113,21 +113,21 @@ fn character(op: &Op) -> Option<char> {
     }
 }
 
-/// How a text ended for a glob.
+/// The result of running a glob over a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Matched,
-    /// It does not match, and something that begins with it may.
+    /// The text does not match, but a longer text with this prefix may.
     Open,
-    /// Nothing that begins with it matches.
+    /// No text with this prefix matches.
     Failed,
 }
 
-/// Globs with no more operations than this need no memory to be matched.
+/// Maximum number of operations of a glob that is matched without an allocation.
 const OPS_ON_STACK: usize = 255;
 const WORDS_ON_STACK: usize = (OPS_ON_STACK + 1) / 64;
 
-/// Runs the operations over a text: at most one step for each operation and character.
+/// Runs the operations over a text, with at most one step for each operation and character.
 pub(super) fn run(ops: &[Op], text: Text<'_>) -> End {
     let words = (ops.len() + 1).div_ceil(64);
     if words <= WORDS_ON_STACK {
@@ -172,7 +172,8 @@ fn is_in(set: &[u64], at: usize) -> bool {
     set[at / 64] & (1 << (at % 64)) != 0
 }
 
-/// Adds a step, and those that follow it without a character. Each is added once: the depth is bounded by their number.
+/// Adds an operation to a set, and those reachable from it without a character. Each is added once, so that the depth
+/// is bounded by their number.
 fn reach(ops: &[Op], set: &mut [u64], at: usize) {
     if is_in(set, at) {
         return;
