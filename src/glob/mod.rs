@@ -10,11 +10,11 @@
 //! | `{a,b}` | one of the alternatives, which may be empty and nested |
 //! | `\` | the next character itself |
 //!
-//! Identities read [`Glob::for_access`], where `**/` has no meaning of its own: `a/**/b` does not match `a/b`. What is
-//! granted is then never more than each character says.
+//! Identities use [`Glob::for_access`], where `**/` has no special meaning: `a/**/b` does not match `a/b`. So a grant
+//! never covers more than its characters say.
 //!
-//! A match takes time proportional to the length of the text, whatever the glob (`matcher`); the first of many globs
-//! that matches is found without trying those that begin otherwise ([`FirstMatch`]).
+//! A match takes time proportional to the length of the text, whatever the glob (`matcher`). The first of many globs
+//! that matches is found without trying those with another literal prefix ([`FirstMatch`]).
 
 mod first_match;
 mod matcher;
@@ -29,19 +29,19 @@ pub use matcher::Text;
 #[derive(Debug, Clone)]
 pub struct Glob {
     text: Box<str>,
-    /// What every match begins with.
+    /// Literal prefix of every match.
     literal: Box<str>,
-    /// What every match ends with, after `literal`.
+    /// Literal suffix of every match, behind `literal`.
     tail: Box<str>,
-    /// What follows `literal`.
+    /// Operations behind `literal`.
     rest: Box<[Op]>,
     has_inner_stars: bool,
 }
 
-/// Why a text is no glob.
+/// The reason for which a text is not a valid glob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidGlob {
-    /// More than [`Glob::BYTES_MAX`].
+    /// The text is longer than [`Glob::BYTES_MAX`].
     #[error("is longer than {} bytes", Glob::BYTES_MAX)]
     TooLong,
     /// A `[` without its `]`.
@@ -56,7 +56,7 @@ pub enum InvalidGlob {
     /// A `}` without its `{`.
     #[error("has a `}}` that closes nothing")]
     UnopenedBrace,
-    /// More than [`Glob::DEPTH_MAX`] braces in each other.
+    /// Braces are nested more than [`Glob::DEPTH_MAX`] deep.
     #[error("has braces nested more than {} deep", Glob::DEPTH_MAX)]
     TooDeep,
     /// A `\` at the end.
@@ -65,9 +65,9 @@ pub enum InvalidGlob {
 }
 
 impl Glob {
-    /// Bytes of the longest glob.
+    /// Maximum length of a glob, in bytes.
     pub const BYTES_MAX: usize = 4096;
-    /// The deepest nesting of braces.
+    /// Maximum nesting depth of braces.
     pub const DEPTH_MAX: usize = 8;
 
     /// Compiles a glob.
@@ -78,7 +78,7 @@ impl Glob {
         Self::compile(text, true)
     }
 
-    /// Compiles a glob that grants access: `**/` matches no less than the slash that it has.
+    /// Compiles a glob that grants access, in which `**/` matches at least its slash.
     ///
     /// # Errors
     /// [`InvalidGlob`].
@@ -93,37 +93,37 @@ impl Glob {
         Ok(Self { text: text.into(), literal, tail, rest, has_inner_stars })
     }
 
-    /// Whether a text has a wildcard, and is meant as a glob. One with nothing but an escape is a key.
+    /// Whether a text has a wildcard, and so is meant as a glob. A text with only an escape is a key.
     pub fn has_wildcard(text: &str) -> bool {
         text.contains(['*', '?', '[', '{'])
     }
 
-    /// The glob as it was written.
+    /// Returns the text of the glob.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What every match begins with.
+    /// Returns the literal prefix of every match.
     pub fn literal(&self) -> &str {
         &self.literal
     }
 
-    /// Whether it matches everything.
+    /// Whether the glob matches every text.
     pub fn is_everything(&self) -> bool {
         self.literal.is_empty() && *self.rest == [Op::Any]
     }
 
-    /// Whether whatever follows a match matches too.
+    /// Whether every text that begins with a match matches, too.
     pub fn is_open(&self) -> bool {
         self.rest.last() == Some(&Op::Any)
     }
 
-    /// Whether a `**` stands beside other characters of its segment: before version 0.2 it did not match `/` in rules.
+    /// Whether a `**` is next to other characters of its segment: before version 0.2 it did not match `/` in rules.
     pub fn has_inner_stars(&self) -> bool {
         self.has_inner_stars
     }
 
-    /// Whether all of the text matches.
+    /// Whether the whole text matches.
     pub fn matches(&self, text: Text<'_>) -> bool {
         let Some(text) = text.strip_prefix(&self.literal) else { return false };
         match &*self.rest {
@@ -137,7 +137,7 @@ impl Glob {
         }
     }
 
-    /// Whether the text, or something that begins with it, matches.
+    /// Whether the text, or a longer text that begins with it, matches.
     pub fn may_begin_with(&self, text: Text<'_>) -> bool {
         match text.strip_prefix(&self.literal) {
             Some(rest) => matcher::run(&self.rest, rest) != matcher::End::Failed,
@@ -149,7 +149,7 @@ impl Glob {
     }
 }
 
-/// Two globs are equal when they are written alike.
+/// Globs are equal if their texts are.
 impl PartialEq for Glob {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text

@@ -1,11 +1,11 @@
-//! The text of a glob to the operations of its matcher.
+//! Parser of globs, from text to the operations of the matcher.
 
 use super::matcher::{Class, Op};
 use super::{Glob, InvalidGlob};
 
 pub(super) struct Parsed {
     pub(super) ops: Vec<Op>,
-    /// A `**` stands beside other characters of its segment.
+    /// Whether a `**` is next to other characters of its segment.
     pub(super) has_inner_stars: bool,
 }
 
@@ -18,7 +18,7 @@ struct Parser<'a> {
     has_inner_stars: bool,
 }
 
-/// Reads a glob; with `whole_segments` a `**/` may match nothing.
+/// Parses a glob; with `whole_segments`, a `**/` may match the empty text.
 pub(super) fn parse(text: &str, whole_segments: bool) -> Result<Parsed, InvalidGlob> {
     if text.len() > Glob::BYTES_MAX {
         return Err(InvalidGlob::TooLong);
@@ -48,7 +48,7 @@ impl Parser<'_> {
         Some(next)
     }
 
-    /// Up to the end, or to what ends an alternative.
+    /// Parses up to the end of the text or of an alternative.
     fn sequence(&mut self, depth: usize) -> Result<(), InvalidGlob> {
         while let Some(character) = self.peek() {
             if character == '}' || depth > 0 && character == ',' {
@@ -71,7 +71,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// After the first star of a run.
+    /// Parses a run of stars, after the first.
     fn stars(&mut self, previous: Option<char>) {
         let mut count = 1;
         while self.peek() == Some('*') {
@@ -94,7 +94,7 @@ impl Parser<'_> {
         }
     }
 
-    /// After `[`.
+    /// Parses a class, after its `[`.
     fn class(&mut self) -> Result<(), InvalidGlob> {
         let negated = matches!(self.peek(), Some('!' | '^'));
         if negated {
@@ -123,7 +123,8 @@ impl Parser<'_> {
         }
     }
 
-    /// After `{`: one way for each alternative, and a jump from the end of each to the end of all.
+    /// Parses braces, after the `{`, into a split to each alternative, and a jump from the end of each to the end of
+    /// all.
     fn braces(&mut self, depth: usize) -> Result<(), InvalidGlob> {
         if depth > Glob::DEPTH_MAX {
             return Err(InvalidGlob::TooDeep);

@@ -10,7 +10,7 @@ fn grants(glob: &str, text: &str) -> bool {
     Glob::for_access(glob).unwrap().matches(Text::new(text))
 }
 
-/// xorshift64*: the same cases in each run.
+/// A deterministic xorshift64* generator, which makes the same cases in each run.
 struct Random(u64);
 
 impl Random {
@@ -27,7 +27,8 @@ impl Random {
     }
 }
 
-/// The dialect's table, word for word: what a glob says of its first character, and then of the rest.
+/// A reference matcher that follows the dialect's table literally: it matches the first character of a glob, and then
+/// the rest.
 fn says(glob: &[char], text: &[char], whole_segments: bool, at_segment: bool) -> bool {
     let stars = glob.iter().take_while(|c| **c == '*').count();
     let any = |rest: &[char], upto: usize| {
@@ -189,7 +190,7 @@ fn random_globs_match_as_the_table_says() {
     assert!(matched > 3000 && begun > 3000, "{matched} {begun}");
 }
 
-/// But for stars beside others, for alternatives that are empty, and for `**/` alone, which is everything there.
+/// Excludes stars next to other characters, empty alternatives, and `**/` alone, which matches everything in globset.
 #[test]
 fn random_globs_match_as_those_of_globset() {
     let mut random = Random(2);
@@ -215,7 +216,7 @@ fn random_globs_match_as_those_of_globset() {
     assert!(compared > 20_000 && matched > 1000, "{compared} {matched}");
 }
 
-/// Each would take longer than the universe is old if ways were tried one after the other.
+/// Each glob would take longer than the age of the universe with backtracking.
 #[test]
 fn hostile_globs_end_soon() {
     let text = format!("bkt/{}", "a".repeat(300));
@@ -232,7 +233,7 @@ fn hostile_globs_end_soon() {
     }
 }
 
-/// A set of rules over few buckets and prefixes, so that they overlap; the last is often `**`.
+/// Returns a set of overlapping rules over few buckets and prefixes; the last is often `**`.
 fn random_rules(random: &mut Random) -> Vec<Glob> {
     let pieces = ["a", "b", "/", "a/", "b/", "ab", "*", "**", "?", "{a,b}", "[ab]"];
     let mut rules: Vec<Glob> =

@@ -1,9 +1,9 @@
-//! The hottest objects, prefixes, identities and addresses: by what was requested of late, in bounded memory.
+//! The hottest objects, prefixes, identities and addresses by recent requests, in bounded memory.
 //!
 //! Weights halve every [`HALF_LIFE`], so that a list shows what is hot now. Names are counted in sketches of
-//! [`COUNTERS`] counters each (see [`super::space_saving`]). Beyond [`SAMPLES`] requests a second one of N is counted,
-//! with N times its weight; a request of many bytes is counted more often, with less. Counting never waits: what ends
-//! while another thread counts is left out.
+//! [`COUNTERS`] counters each (see [`super::space_saving`]). Beyond [`SAMPLES`] requests per second, one of N is
+//! counted, with N times its weight; a request of many bytes is counted more often, with less. Counting never waits: a
+//! request that ends while another thread counts is left out.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,20 +15,21 @@ use serde::Serialize;
 use super::names;
 use super::space_saving::SpaceSaving;
 
-/// Weights halve in this time.
+/// Half-life of weights.
 pub const HALF_LIFE: Duration = Duration::from_secs(30);
-/// Counters of a sketch: each name with more than 1/256 of all is listed, and no number is too large by more than that.
+/// Counters per sketch: each name with more than 1/256 of the total is listed, and no number is too large by more than
+/// that.
 pub(super) const COUNTERS: usize = 256;
-/// Requests that are counted in a second, about.
+/// Approximate number of requests counted per second.
 const SAMPLES: f64 = 500.0;
-/// Bytes that make a request be counted as likely as two.
+/// Binary logarithm of the bytes that double the chance of a request to be counted.
 const BYTES_SHIFT: u32 = 16;
 /// Half-lives after which weights are scaled down, long before a number overflows.
 const RESCALE: f64 = 64.0;
-/// A weight below which a name is not listed: one request, more than three minutes ago.
+/// Minimum weight of a listed name: that of one request more than three minutes ago.
 const LEAST: f64 = 0.01;
 
-/// A selection: its values in the order in which they are shown.
+/// Defines an enum of choices, in the order in which they are shown.
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident { $($(#[$member_doc:meta])* $member:ident = $text:literal,)+ }) => {
         $(#[$doc])*
@@ -39,7 +40,7 @@ macro_rules! choice {
             /// All values.
             pub const ALL: [Self; [$(Self::$member),+].len()] = [$(Self::$member),+];
 
-            /// The value as it is written.
+            /// Returns the name of the value.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$member => $text,)+ }
@@ -52,7 +53,7 @@ choice! {
     /// The kind of name that is listed.
     Kind {
         Objects = "objects",
-        /// Folders of the first four levels, the bucket being the first; what is in one is in those above it, too.
+        /// Folders of the first four levels, the bucket being the first; each request counts for all of its folders.
         Prefixes = "prefixes",
         Identities = "identities",
         /// Addresses of clients, without their ports.
@@ -64,24 +65,24 @@ choice! {
     /// The amount that names are listed by.
     By {
         Requests = "requests",
-        /// Bytes of bodies that were sent.
+        /// Bytes of response bodies sent.
         Bytes = "bytes",
         /// Reads that were not answered from the cache alone.
         Misses = "misses",
-        /// Requests that were answered with 4xx or 5xx, or not at all.
+        /// Requests with a 4xx or 5xx response, or without one.
         Errors = "errors",
     }
 }
 
-/// A request that has ended, as it is counted.
+/// A finished request, to be counted.
 #[derive(Clone, Copy, Default)]
 pub struct Counted<'a> {
-    /// A number that no other request of the process has, spread evenly over all of `u64`: it decides about sampling.
+    /// A number unique in the process and spread evenly over all of `u64`, which decides about sampling.
     pub id: u64,
     pub bucket: Option<&'a str>,
     pub key: Option<&'a str>,
     pub identity: Option<&'a str>,
-    /// With or without a port; `None`: it has none.
+    /// Client address, with or without a port; `None`: it has none.
     pub address: Option<&'a dyn Display>,
     pub bytes: u64,
     pub is_miss: bool,
@@ -100,32 +101,32 @@ impl Counted<'_> {
     }
 }
 
-/// Counts requests by name; one a server.
+/// Counts requests by name, one per server.
 pub struct Hottest {
-    /// Requests with an id up to this are counted.
+    /// Maximum id of requests that are counted.
     threshold: AtomicU64,
     counts: Mutex<Counts>,
 }
 
 struct Counts {
-    /// By kind and amount.
+    /// Columns by kind and amount.
     columns: Vec<Vec<Column>>,
     started: Instant,
-    /// A weight of one at this time is kept as one.
+    /// Time at which a weight of one is stored as one.
     landmark: Instant,
     pace: Pace,
-    /// The name that is being counted.
+    /// Buffer for the name that is being counted.
     name: String,
 }
 
 /// The names of a kind by an amount.
 struct Column {
     sketch: SpaceSaving,
-    /// The amount of all requests; a prefix counts in it once, and in the sketch at each level.
+    /// The total of all requests; a prefix counts in it once, but in the sketch at each level.
     all: f64,
 }
 
-/// How many requests were counted since when.
+/// Number of requests counted since a moment.
 struct Pace {
     since: Instant,
     counted: f64,
@@ -137,11 +138,11 @@ pub struct Top {
     pub of: &'static str,
     pub by: &'static str,
     pub half_life_seconds: u64,
-    /// One of so many requests is counted.
+    /// Sampling: one of this many requests is counted.
     pub sampled_one_in: u64,
-    /// All of it, by the second.
+    /// The total per second.
     pub per_second: f64,
-    /// Each name with more than this share of all is listed, and no number is too large by more than it.
+    /// Each name with more than this share of the total is listed, and no number is too large by more than it.
     pub error_share: f64,
     pub entries: Vec<TopEntry>,
 }
@@ -151,9 +152,9 @@ pub struct Top {
 pub struct TopEntry {
     pub name: String,
     pub per_second: f64,
-    /// Part of all, 0 to 1.
+    /// Share of the total, 0 to 1.
     pub share: f64,
-    /// By how much `per_second` may be too large.
+    /// Maximum by which `per_second` may be too large.
     pub error_per_second: f64,
 }
 
@@ -177,7 +178,7 @@ impl Hottest {
         Self { threshold: AtomicU64::new(u64::MAX), counts: Mutex::new(counts) }
     }
 
-    /// Counts a request that has ended, or one of many.
+    /// Counts a finished request, or samples it.
     pub fn count(&self, request: &Counted<'_>) {
         let threshold = self.threshold(request.bytes);
         if request.id <= threshold {
@@ -202,7 +203,7 @@ impl Hottest {
         counts.add(request, weight);
     }
 
-    /// The hottest names of a kind, at most so many.
+    /// Returns the hottest names of a kind, at most `most`.
     pub fn top(&self, of: Kind, by: By, most: usize) -> Top {
         self.top_at(of, by, most, Instant::now())
     }
@@ -237,7 +238,7 @@ impl Hottest {
     }
 }
 
-/// What a weight is by the second, after counting for so long.
+/// Returns the factor from weights to amounts per second, after counting for `age`.
 fn per_second(age: Duration) -> f64 {
     let half_lives = age.as_secs_f64() / HALF_LIFE.as_secs_f64();
     let seen = 1.0 - (-half_lives).exp2();
@@ -250,7 +251,7 @@ fn saturating(threshold: f64) -> u64 {
 }
 
 impl Pace {
-    /// Counts one; returns what the chance of being counted is to be multiplied by, where it is to change.
+    /// Counts one request; returns the factor by which to change the sampling probability, if any.
     fn counted(&mut self, now: Instant) -> Option<f64> {
         self.counted += 1.0;
         let elapsed = now.duration_since(self.since).as_secs_f64();
@@ -265,7 +266,7 @@ impl Pace {
 }
 
 impl Counts {
-    /// The weight of one now.
+    /// Returns the weight of one request now.
     fn decay(&mut self, now: Instant) -> f64 {
         let since = now.duration_since(self.landmark).as_secs_f64() / HALF_LIFE.as_secs_f64();
         if since < RESCALE {

@@ -1,6 +1,6 @@
-//! Requests of a running server as operators ask for them: the hottest names among them, and those that pass a filter.
+//! Inspection of the requests of a running server: the hottest names, and the requests that pass a filter.
 //!
-//! Both are bounded in memory, and in the time that they take a request, whatever clients send.
+//! Both are bounded in memory and in time per request, whatever clients send.
 
 mod filter;
 mod hottest;
@@ -16,7 +16,7 @@ pub use hottest::{By, Counted, HALF_LIFE, Hottest, Kind, Top, TopEntry};
 pub use request::Seen;
 pub use watchers::{WATCHERS_MAX, Watch, Watchers};
 
-/// What operators ask of the requests of one server.
+/// Inspection of the requests of one server.
 #[derive(Default)]
 pub struct Inspect {
     pub hottest: Hottest,

@@ -1,11 +1,11 @@
-//! Names that a request is counted under.
+//! Names under which a request is counted.
 
 use std::fmt::{Display, Write as _};
 
-/// Levels of folders that are counted, the bucket being the first.
+/// Number of levels of folders that are counted, the bucket being the first.
 pub(super) const LEVELS: usize = 4;
 
-/// Writes `bucket/key` in the place of what `out` holds.
+/// Replaces `out` by `bucket/key`.
 pub(super) fn object(out: &mut String, bucket: &str, key: &str) {
     out.clear();
     out.push_str(bucket);
@@ -13,12 +13,12 @@ pub(super) fn object(out: &mut String, bucket: &str, key: &str) {
     out.push_str(key);
 }
 
-/// The folders of `bucket/key`, from `bucket/` on, each with its slash at the end.
+/// Returns the folders of `bucket/key`, from `bucket/` on, each with its slash at the end.
 pub(super) fn prefixes(object: &str) -> impl Iterator<Item = &str> {
     object.match_indices('/').take(LEVELS).map(|(at, _)| &object[..=at])
 }
 
-/// Writes the address of a client without its port in the place of what `out` holds.
+/// Replaces `out` by the address of a client without its port.
 pub(super) fn address(out: &mut String, client: &dyn Display) {
     out.clear();
     let _ = write!(out, "{client}");

@@ -1,4 +1,4 @@
-//! A request that has ended, as watchers see it.
+//! Finished requests, as watchers see them.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -9,23 +9,23 @@ use serde::Serialize;
 use crate::logging::text::public_target;
 use crate::metrics::attribution::OriginUse;
 
-/// Bytes of a target or an error; what is longer is cut.
+/// Maximum bytes of a target or an error; a longer one is truncated.
 const TEXT_MAX: usize = 2048;
 
-/// A request that has ended.
+/// A finished request.
 #[derive(Clone, Copy)]
 pub struct Seen<'a> {
     pub request_id: [u8; 16],
     pub client: Option<&'a dyn Display>,
     pub method: &'a str,
-    /// As it came over the wire; secrets are left out when it is shown.
+    /// The request target as received; secrets are removed when it is shown.
     pub target: &'a [u8],
     pub operation: &'static str,
     pub bucket: Option<&'a str>,
     pub key: Option<&'a str>,
     pub identity: Option<&'a str>,
     pub rule: Option<&'a str>,
-    /// 0: there was no answer.
+    /// Status of the response; 0: there was none.
     pub status: u16,
     pub code: Option<&'a str>,
     pub error: Option<&'a str>,
@@ -38,7 +38,7 @@ pub struct Seen<'a> {
     pub duration: Duration,
     pub first_byte: Option<Duration>,
     pub origin_request_id: Option<&'a str>,
-    /// `None`: it began before anybody watched.
+    /// Requests to the origin; `None`: the request began before anybody watched.
     pub origin: Option<&'a OriginUse>,
 }
 
@@ -84,7 +84,7 @@ struct Origin {
 }
 
 impl Seen<'_> {
-    /// The request as one line of JSON.
+    /// Returns the request as one line of JSON.
     pub(super) fn json(&self, now: SystemTime) -> Vec<u8> {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let line = Line {
@@ -125,7 +125,7 @@ impl Seen<'_> {
         text
     }
 
-    /// The target without the secrets of a presigned URL.
+    /// Returns the target without the secrets of a presigned URL.
     pub(super) fn path(&self) -> String {
         let mut public = Vec::with_capacity(self.target.len());
         public_target(self.target, |piece| public.extend_from_slice(piece));

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-/// Names and their weights.
+/// A sketch of names and their weights.
 pub(super) struct SpaceSaving {
     counters: Vec<Counter>,
-    /// Counters by weight: a binary heap, the lightest first.
+    /// Indices of counters: a binary heap by weight, the lightest first.
     heap: Vec<usize>,
     by_name: HashMap<Arc<str>, usize, RandomState>,
     capacity: usize,
@@ -26,14 +26,14 @@ pub(super) struct SpaceSaving {
 pub(super) struct Counter {
     pub name: Arc<str>,
     pub weight: f64,
-    /// By how much the weight may be too large.
+    /// Maximum by which the weight may be too large.
     pub error: f64,
     /// Its index in the heap.
     at: usize,
 }
 
 impl SpaceSaving {
-    /// A sketch of `capacity` counters, at least one.
+    /// Creates a sketch of `capacity` counters, at least one.
     pub(super) fn new(capacity: usize) -> Self {
         let (counters, heap, by_name) = (Vec::new(), Vec::new(), HashMap::default());
         Self { counters, heap, by_name, capacity: capacity.max(1), total: 0.0 }
@@ -72,12 +72,12 @@ impl SpaceSaving {
         }
     }
 
-    /// The sum of all weights.
+    /// Returns the sum of all weights.
     pub(super) fn total(&self) -> f64 {
         self.total
     }
 
-    /// The heaviest names, the heaviest first.
+    /// Returns the heaviest names, the heaviest first.
     pub(super) fn heaviest(&self, most: usize) -> Vec<Counter> {
         let mut all = self.counters.clone();
         all.sort_by(|a, b| b.weight.total_cmp(&a.weight).then_with(|| a.name.cmp(&b.name)));
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Names by their true weight: name `n` comes about `rounds / n` times, and a crowd of others once.
+    /// Returns names by their true weight: name `n` occurs about `rounds / n` times, and many others once.
     fn stream(rounds: u32) -> Vec<(String, f64)> {
         let mut stream = Vec::new();
         for round in 1..=rounds {

@@ -1,7 +1,7 @@
-//! Watchers of requests: each gets those that pass its filter, as lines of JSON, from the moment it begins.
+//! Watchers of requests: each receives those that pass its filter, as lines of JSON, from its start on.
 //!
-//! No watcher holds up a request: lines wait in a bounded queue, and what finds it full is dropped and counted. While
-//! nobody watches, a request costs one relaxed load.
+//! No watcher delays a request: lines wait in a bounded queue; if it is full, they are dropped and counted. Without
+//! watchers, a request costs one relaxed load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,9 +15,9 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::filter::Filter;
 use super::request::Seen;
 
-/// The most watchers of a server.
+/// Maximum number of watchers per server.
 pub const WATCHERS_MAX: usize = 8;
-/// Lines that wait for a watcher.
+/// Maximum number of lines that wait for a watcher.
 const QUEUE: usize = 1024;
 
 /// All watchers of a server.
@@ -33,7 +33,7 @@ struct Watcher {
     dropped: AtomicU64,
 }
 
-/// A watcher, until this is dropped.
+/// Handle of a watcher, which ends on drop.
 pub struct Watch {
     of: Arc<Watchers>,
     watcher: Arc<Watcher>,
@@ -41,7 +41,7 @@ pub struct Watch {
 }
 
 impl Watchers {
-    /// Whether anybody watches.
+    /// Whether there is a watcher.
     pub fn is_watched(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
@@ -59,7 +59,7 @@ impl Watchers {
         Some(Watch { of: self.clone(), watcher, lines })
     }
 
-    /// Offers a request to those that watch.
+    /// Offers a request to all watchers.
     #[cold]
     pub fn offer(&self, seen: &Seen<'_>) {
         let mut line = None;
@@ -78,13 +78,13 @@ impl Watchers {
 }
 
 impl Watch {
-    /// The next line.
+    /// Polls for the next line.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
         // It holds a sender itself, so that the queue has no end.
         self.lines.poll_recv(cx).map(Option::unwrap_or_default)
     }
 
-    /// Lines that were dropped since this was last asked.
+    /// Returns the number of lines dropped since the last call.
     pub fn take_dropped(&self) -> u64 {
         self.watcher.dropped.swap(0, Ordering::Relaxed)
     }

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
-/// Futures that run together, at most so many; the first error ends it.
+/// Futures that run concurrently, at most `most`; the first error ends them.
 pub(super) struct BoundedTasks<F> {
     running: FuturesUnordered<F>,
     most: usize,
@@ -15,7 +15,7 @@ impl<F: Future<Output = Result<(), E>>, E> BoundedTasks<F> {
         Self { running: FuturesUnordered::new(), most }
     }
 
-    /// Adds one as soon as there is a place for it.
+    /// Adds a future as soon as there is room for it.
     pub(super) async fn add(&mut self, future: F) -> Result<(), E> {
         while self.running.len() >= self.most {
             self.running.next().await.transpose()?;
@@ -24,7 +24,7 @@ impl<F: Future<Output = Result<(), E>>, E> BoundedTasks<F> {
         Ok(())
     }
 
-    /// Waits for `other` while they go on.
+    /// Waits for `other` while the futures run.
     pub(super) async fn meanwhile<T>(&mut self, other: impl Future<Output = T>) -> Result<T, E> {
         let mut other = pin!(other);
         loop {
@@ -36,7 +36,7 @@ impl<F: Future<Output = Result<(), E>>, E> BoundedTasks<F> {
         }
     }
 
-    /// Waits for all that still run.
+    /// Waits for all remaining futures.
     pub(super) async fn finish(mut self) -> Result<(), E> {
         while let Some(ended) = self.running.next().await {
             ended?;

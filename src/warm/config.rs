@@ -14,7 +14,7 @@ pub struct WarmConfig {
 }
 
 impl WarmConfig {
-    /// The most reads: each may take a fetch's memory.
+    /// Maximum of `reads`: each may take a fetch's memory.
     pub const READS_MAX: usize = 64;
 }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-/// Failures that are told one by one.
+/// Maximum number of failures that are reported individually.
 const TOLD: usize = 20;
-/// After so many failures without a success between them a job is given up.
+/// Number of consecutive failures after which a job is aborted.
 const GIVEN_UP: u64 = 100;
 
 /// An object that could not be warmed, and the reason.
@@ -67,24 +67,24 @@ pub(super) struct JobCounters {
     bytes_found: AtomicU64,
     bytes_warm: AtomicU64,
     bytes_fetched: AtomicU64,
-    /// All that there is to warm is found.
+    /// Whether everything to warm was found.
     complete: AtomicBool,
     limited_by: Mutex<Option<&'static str>>,
     failures: Mutex<Vec<Failure>>,
 }
 
 impl JobCounters {
-    /// One more object to be warmed, unless there would be more than `most`.
+    /// Counts one more object to warm; `false`: there would be more than `most`.
     pub(super) fn find_object(&self, most: Option<u64>) -> bool {
         add_up_to(&self.found, 1, most) || self.limited("max_objects")
     }
 
-    /// So many more bytes, unless there would be more than `most`.
+    /// Counts more bytes to warm; `false`: there would be more than `most`.
     pub(super) fn find_bytes(&self, bytes: u64, most: u64) -> bool {
         add_up_to(&self.bytes_found, bytes, Some(most)) || self.limited("max_bytes")
     }
 
-    /// Takes an object back that was found, and not its bytes.
+    /// Uncounts an object that was found, but not its bytes.
     pub(super) fn lose_object(&self) {
         self.found.fetch_sub(1, Ordering::Relaxed);
     }
@@ -103,7 +103,7 @@ impl JobCounters {
         self.skipped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether it is worth going on.
+    /// Counts a failure; returns whether the job goes on.
     pub(super) fn failed(&self, object: String, error: String) -> bool {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let mut failures = self.failures.lock();
@@ -121,7 +121,7 @@ impl JobCounters {
         self.complete.load(Ordering::Relaxed)
     }
 
-    /// The limit that ended it before everything was found.
+    /// Returns the limit that ended the job before everything was found.
     pub(super) fn limited_by(&self) -> Option<&'static str> {
         *self.limited_by.lock()
     }

@@ -1,4 +1,4 @@
-//! Warm jobs started by operators: those that run, and the last that ended.
+//! Warm jobs started by operators: running ones, and the last that ended.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use super::counters::{Bytes, Failure, JobCounters, Objects};
 use super::order::Order;
 
-/// Jobs that may run at the same time.
+/// Maximum number of concurrent jobs.
 const RUNNING: usize = 8;
-/// Jobs that are remembered, those that run included.
+/// Maximum number of remembered jobs, running ones included.
 const REMEMBERED: usize = 64;
 
-/// As many jobs run as may.
+/// The maximum number of jobs is running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{RUNNING} warm jobs run already: wait for one, or cancel it")]
 pub struct Busy;
@@ -25,10 +25,10 @@ pub struct Busy;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     Running,
-    /// Everything was looked at, up to the limits; some of it may have failed.
+    /// All objects were processed, up to the limits; some may have failed.
     Done,
     Cancelled,
-    /// It was given up, and why.
+    /// The job was aborted, for this reason.
     Failed(String),
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for State {
     }
 }
 
-/// A job, and what it has done so far.
+/// A job and its progress.
 #[derive(Debug)]
 pub struct Job {
     id: String,
@@ -68,15 +68,15 @@ pub struct Progress {
     pub id: String,
     pub state: &'static str,
     pub dry_run: bool,
-    /// Whether everything that is to be warmed is found.
+    /// Whether everything to warm was found.
     pub complete: bool,
     pub objects: Objects,
     pub bytes: Bytes,
-    /// `max_bytes` or `max_objects`, when that ended it before everything was found.
+    /// `max_bytes` or `max_objects`, if that ended the job before everything was found.
     pub limited_by: Option<&'static str>,
-    /// `readers` or `memory`, while it stands back.
+    /// `readers` or `memory`, while the job is paused for it.
     pub waits_for: Option<&'static str>,
-    /// Why it was given up.
+    /// The reason for which the job was aborted.
     pub error: Option<String>,
     /// The first objects that could not be warmed.
     pub failures: Vec<Failure>,
@@ -105,12 +105,12 @@ impl Job {
         *self.state.borrow() == State::Running
     }
 
-    /// Ends it. What it read stays.
+    /// Cancels the job. Objects that it read stay cached.
     pub fn cancel(&self) {
         self.cancel.send_replace(true);
     }
 
-    /// Resolves when it was told to end.
+    /// Resolves when the job was cancelled.
     pub(super) async fn cancelled(&self) {
         let _ = self.cancel.subscribe().wait_for(|cancel| *cancel).await;
     }
@@ -125,7 +125,7 @@ impl Job {
         });
     }
 
-    /// Waits until it has ended.
+    /// Waits until the job has ended.
     pub async fn ended(&self) {
         let _ = self.state.subscribe().wait_for(|state| *state != State::Running).await;
     }
@@ -151,12 +151,12 @@ impl Job {
     }
 }
 
-/// All that are remembered, oldest first.
+/// All remembered jobs, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Jobs(Mutex<VecDeque<Arc<Job>>>);
 
 impl Jobs {
-    /// A new job, or the one that does this already: then `false`.
+    /// Returns a new job, or a running one with the same order: then `false`.
     pub(super) fn begin(&self, order: Order) -> Result<(Arc<Job>, bool), Busy> {
         let mut jobs = self.0.lock();
         if let Some(job) = jobs.iter().find(|job| job.is_running() && job.order == order) {

@@ -6,10 +6,10 @@ use super::warmer::Warmer;
 use crate::origin::OriginError;
 use crate::s3::{BucketName, ObjectId, ObjectKey};
 
-/// Keys of a list that are looked at together.
+/// Number of keys of a list in a page.
 const KEYS: usize = 1000;
 
-/// An object to be warmed; its size, when a list told it: then its bytes are counted already.
+/// An object to warm, with its size if a listing had it: then its bytes are counted already.
 pub(super) struct Work {
     pub(super) id: ObjectId,
     pub(super) size: Option<u64>,
@@ -37,10 +37,10 @@ impl<'a> Lister<'a> {
         Self { warmer, job, at }
     }
 
-    /// The next objects, perhaps none; `None` when there are no more, or a limit is reached.
+    /// Returns the next objects, perhaps none; `None`: there are no more, or a limit was reached.
     ///
     /// # Errors
-    /// The list cannot be had.
+    /// The listing failed.
     pub(super) async fn page(&mut self) -> Result<Option<Vec<Work>>, OriginError> {
         let job = self.job;
         let works = match (&job.order().target, &self.at) {
@@ -78,7 +78,7 @@ impl<'a> Lister<'a> {
         Ok(Some(works))
     }
 
-    /// Those that are to be warmed, up to the limits of the job, and whether it goes on.
+    /// Returns the objects to warm, up to the limits of the job, and whether the listing goes on.
     fn take(
         &self,
         found: impl Iterator<Item = (BucketName, ObjectKey, Option<u64>)>,

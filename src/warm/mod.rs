@@ -5,9 +5,9 @@
 //!  a job (keys, or a prefix that is listed page by page) ──┐
 //!  Created events ── a queue of objects ───────────────────┴─> pace: a turn ──> cache: open, what is missing, read
 //! ```
-//! It reads as a client would, through the cache, so that one fetch serves both; what is cached already costs nothing.
-//! Invariants: readers come first (few reads at a time, none begins while readers need the memory or are many); what
-//! is listed, queued and remembered is bounded. It knows nothing of HTTP, and asks by hotset's own keys.
+//! It reads as a client would, through the cache, so that one fetch serves both; bytes cached already cost nothing.
+//! Invariants: readers have priority (few reads at a time, none begins while readers need the memory or are many);
+//! listed, queued and remembered objects are bounded. It knows nothing of HTTP, and uses hotset's own keys.
 
 mod bounded_tasks;
 pub mod config;

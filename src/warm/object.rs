@@ -16,15 +16,15 @@ use crate::s3::ObjectId;
 pub(super) enum Ended {
     /// Its requested ranges are in the cache.
     Warm,
-    /// Its rule, or the object itself, says that it is not to be cached.
+    /// Its rule, or its own headers, forbid caching.
     NotCacheable,
-    /// It is larger than the job may still warm.
+    /// The object is larger than the job may still warm.
     NotAllowed,
 }
 
 impl Warmer {
-    /// Warms an object. `size`: what is believed of it, and allowed already; else `allow` is asked with the bytes that
-    /// it takes. `warmed` is told bytes that are warm now, and how many of them were fetched for it.
+    /// Warms an object. `size`: its presumed size, whose bytes are allowed already; if unknown, `allow` is called with
+    /// its bytes. `warmed` is called with the bytes that are warm now, and the number of them that were fetched.
     pub(super) async fn warm_object(
         &self,
         id: &ObjectId,
@@ -99,7 +99,7 @@ impl Warmer {
         Ok(Ended::Warm)
     }
 
-    /// Has what is missing of a chunk read, when it is its turn.
+    /// Reads the missing bytes of a chunk, once the pace allows it.
     async fn read_chunk(
         &self,
         found: &Found,
@@ -118,7 +118,7 @@ impl Warmer {
         Ok(())
     }
 
-    /// The bytes that were fetched.
+    /// Reads the missing bytes of a chunk. Returns the number of bytes fetched.
     async fn read_missing(
         &self,
         found: &Found,
@@ -132,7 +132,8 @@ impl Warmer {
         Ok(fetched)
     }
 
-    /// The bytes that were fetched: `opened` says that all of them were, whether or not they are still on their way.
+    /// Reads a range. Returns the number of bytes fetched; with `opened`, all of them were, whether or not they have
+    /// arrived.
     async fn read(
         &self,
         found: Found,

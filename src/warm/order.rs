@@ -1,4 +1,4 @@
-//! Request for a warm job: which objects, how much of each, and limits.
+//! Request for a warm job: objects, byte ranges of each, and limits.
 
 use super::span::Span;
 use crate::glob::{Glob, Text};
@@ -10,14 +10,14 @@ pub struct Order {
     pub target: Target,
     pub patterns: Patterns,
     pub span: Span,
-    /// The most bytes that are warmed, those that were before included; `None`: as many as the cache holds. The first
-    /// object that does not fit ends the job.
+    /// Maximum bytes to warm, including those cached before; `None`: the capacity of the cache. The first object that
+    /// does not fit ends the job.
     pub max_bytes: Option<u64>,
-    /// The most objects.
+    /// Maximum number of objects.
     pub max_objects: Option<u64>,
-    /// Bytes a second from the origin, on average.
+    /// Average bytes per second from the origin.
     pub rate: Option<u64>,
-    /// Finds what is to be warmed, and reads nothing.
+    /// Whether to find the objects only, and read nothing.
     pub dry_run: bool,
 }
 
@@ -25,7 +25,7 @@ pub struct Order {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     Objects(Vec<(BucketName, ObjectKey)>),
-    /// Every key that begins with this; empty: the whole bucket.
+    /// Every key with this prefix; empty: the whole bucket.
     Prefix(BucketName, String),
 }
 
@@ -45,10 +45,10 @@ pub struct InvalidPattern {
 }
 
 impl Patterns {
-    /// Those that match one of `include` (all, when it is empty) and none of `exclude`.
+    /// Creates a filter of keys that match one of `include` (all, if it is empty) and none of `exclude`.
     ///
     /// # Errors
-    /// The first that is not a glob.
+    /// The first pattern that is not a valid glob.
     pub fn new(include: Vec<String>, exclude: Vec<String>) -> Result<Self, InvalidPattern> {
         let compile = |pattern: String| {
             Glob::new(&pattern).map_err(|why| InvalidPattern { pattern, why: why.to_string() })

@@ -1,5 +1,4 @@
-//! How fast warming may go: as many reads at a time as are set, none while readers need the room, and each job as
-//! fast as it may.
+//! Pace of warming: a limit on concurrent reads, none while readers need the capacity, and a rate limit per job.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +25,7 @@ pub(super) struct Pace {
     requests_max: AtomicUsize,
 }
 
-/// A read that may go on until this is dropped.
+/// Permit for a read, until it is dropped.
 pub(super) type Turn<'a> = SemaphorePermit<'a>;
 
 impl Pace {
@@ -35,7 +34,7 @@ impl Pace {
         Self { reads, cache, demand, requests_max: AtomicUsize::new(config.requests) }
     }
 
-    /// Keeps to other limits, from the next read on.
+    /// Sets the limits, from the next read on.
     pub(super) fn set_limits(&self, config: &WarmConfig) {
         self.reads.resize(reads_max(config));
         self.requests_max.store(config.requests, Ordering::Relaxed);
@@ -46,7 +45,7 @@ impl Pace {
         self.reads.usage().1
     }
 
-    /// Waits until one more read may begin: the job's rate, a place, and readers allow it.
+    /// Waits until one more read may begin: the job's rate, the limit on reads, and the load of readers allow it.
     pub(super) async fn turn(&self, rate: &Rate) -> Turn<'_> {
         // First what is the job's own: who waits for that must not hold a place.
         rate.wait().await;
@@ -70,7 +69,8 @@ fn reads_max(config: &WarmConfig) -> usize {
     config.reads.clamp(1, WarmConfig::READS_MAX)
 }
 
-/// Bytes a second, on average: what came is paid for afterwards, and the next read waits until it is.
+/// Average rate limit in bytes per second: each read is charged afterwards, and the next one waits until the charge is
+/// paid off.
 pub(super) struct Rate {
     bytes: Option<u64>,
     next: Mutex<Instant>,
@@ -81,7 +81,7 @@ impl Rate {
         Self { bytes: bytes.map(|bytes| bytes.max(1)), next: Mutex::new(Instant::now()) }
     }
 
-    /// The most bytes of one read: a second's, so that a slow job does not come in bursts.
+    /// Returns the maximum bytes of one read: those of a second, so that a slow job has no bursts.
     pub(super) fn chunk(&self, block: u64, fetch: u64) -> u64 {
         let bytes = self.bytes.unwrap_or(fetch).min(fetch);
         (bytes - bytes % block).max(block)

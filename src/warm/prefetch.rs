@@ -1,4 +1,4 @@
-//! Prefetching of objects that events say were created.
+//! Prefetching of objects whose creation an event reports.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::metrics::warm::{self as metrics, WarmResult};
 use crate::s3::{Change, ObjectEvent, ObjectId};
 
 impl Warmer {
-    /// Warms what events say was created, until `shutdown` turns true; then every job ends, too.
+    /// Warms objects whose creation events report, until `shutdown` turns true; then it cancels every job, too.
     pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
         tokio::select! {
             biased;
@@ -26,7 +26,7 @@ impl Warmer {
         self.jobs.cancel_all();
     }
 
-    /// An event was applied: what it says was created is warmed soon, where a rule says so. It never waits.
+    /// Queues the object that an applied event reports as created, if its rule has it prefetched. It never waits.
     pub fn told(&self, event: &ObjectEvent) {
         if event.change != Change::Created || !self.rules.prefetches() {
             return;
@@ -43,7 +43,7 @@ impl Warmer {
         self.created.push(Created { id, span, size: event.size });
     }
 
-    /// Warms what was created, for ever.
+    /// Warms queued objects, for ever.
     async fn warm_created(&self) {
         let rate = Rate::new(None);
         let mut running = BoundedTasks::new(self.pace.reads());

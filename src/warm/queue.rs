@@ -9,7 +9,7 @@ use super::span::Span;
 use crate::metrics::warm as metrics;
 use crate::s3::ObjectId;
 
-/// The most objects that wait.
+/// Maximum number of waiting objects.
 const MOST: usize = 10_000;
 
 /// An object that was created.
@@ -27,7 +27,7 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    /// By the order in which they came.
+    /// Objects in order of arrival.
     objects: BTreeMap<u64, Created>,
     places: HashMap<ObjectId, u64>,
     last: u64,
@@ -53,7 +53,7 @@ impl Queue {
         self.added.notify_one();
     }
 
-    /// The one that has waited longest.
+    /// Waits for an object, and returns the one that has waited longest.
     pub(super) async fn pop(&self) -> Created {
         loop {
             if let Some(created) = self.try_pop() {

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use crate::s3::ByteRange;
 
-/// Objects up to `whole` bytes are warmed whole; of larger ones the first `head` bytes and the last `tail`.
+/// The part of an object to warm: all of it up to `whole` bytes; of larger objects, the first `head` bytes and the last
+/// `tail`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub whole: u64,
@@ -13,16 +14,16 @@ pub struct Span {
 }
 
 impl Span {
-    /// Everything.
+    /// The whole object.
     pub const WHOLE: Self = Self { whole: u64::MAX, head: 0, tail: 0 };
 
-    /// Whether nothing of an object of `size` bytes is to be warmed.
+    /// Whether no bytes of an object of `size` bytes are to be warmed.
     pub(super) fn is_nothing(&self, size: u64) -> bool {
         size > self.whole && self.head == 0 && self.tail == 0
     }
 
-    /// The ranges of an object of `size` bytes, in order, disjoint. The head goes on as far as a fetch of it
-    /// does, to a multiple of `granularity`: one that ends before nobody waits for would be given up.
+    /// Returns the ranges of an object of `size` bytes, in order, disjoint. The head is extended as its fetch is, to a
+    /// multiple of `granularity`: the rest of a fetch that nobody waits for would be cancelled.
     pub(super) fn ranges(&self, size: u64, granularity: u64) -> Vec<Range<u64>> {
         if size == 0 || self.is_nothing(size) {
             return Vec::new();
@@ -43,8 +44,8 @@ impl Span {
         self.ranges(size, granularity).iter().map(|range| range.end - range.start).sum()
     }
 
-    /// What is asked for first of an object of `size`, at most `chunk` bytes. `None`: that cannot be said before its
-    /// size is known.
+    /// Returns the first range to request of an object of `size`, at most `chunk` bytes. `None`: it depends on the
+    /// size, which is unknown.
     pub(super) fn first(&self, size: Option<u64>, chunk: u64) -> Option<ByteRange> {
         let bounded =
             |bytes: u64| ByteRange::Bounded { first: 0, last: bytes.min(chunk).max(1) - 1 };

@@ -12,7 +12,7 @@ use super::warmer::Warmer;
 use crate::metrics::warm::{self as metrics, WarmResult};
 use crate::origin::OriginError;
 
-/// Why a job was given up.
+/// The reason for which a job was aborted.
 #[derive(Debug, thiserror::Error)]
 enum GivenUp {
     #[error("the keys cannot be listed: {0}")]
@@ -22,7 +22,7 @@ enum GivenUp {
 }
 
 impl Warmer {
-    /// Begins a job, or joins the one that does this already: then `false`.
+    /// Starts a job, or joins a running one with the same order: then `false`.
     ///
     /// # Errors
     /// [`Busy`].
@@ -39,7 +39,7 @@ impl Warmer {
         self.jobs.get(id)
     }
 
-    /// Those that run and the last that ended, oldest first.
+    /// Returns running jobs and the last that ended, oldest first.
     pub fn all_jobs(&self) -> Vec<Arc<Job>> {
         self.jobs.all()
     }
@@ -107,7 +107,7 @@ impl Warmer {
     }
 }
 
-/// A job that runs; however this ends, the job has ended, too.
+/// A guard of a running job, which ends the job on drop.
 struct Running {
     job: Arc<Job>,
     _held: crate::metrics::GaugeGuard,

@@ -9,7 +9,7 @@ use super::queue::Queue;
 use crate::cache::{Cache, Rules};
 use crate::origin::Origins;
 
-/// Warms objects: one a process.
+/// Warms objects, one per process.
 pub struct Warmer {
     pub(super) cache: Arc<Cache>,
     pub(super) origin: Origins,
@@ -17,13 +17,13 @@ pub struct Warmer {
     pub(super) pace: Pace,
     pub(super) jobs: Jobs,
     pub(super) created: Queue,
-    /// Bytes that a job may warm when it does not say how many.
+    /// Maximum bytes of a job without `max_bytes`.
     pub(super) capacity: u64,
 }
 
 impl Warmer {
-    /// `capacity`: the bytes of objects that memory and disk hold; a job that warms more than it would evict what it
-    /// warmed first.
+    /// Creates a warmer. `capacity`: the bytes of objects that memory and disk hold; a job that warms more would evict
+    /// the objects that it warmed first.
     pub fn new(
         config: &WarmConfig,
         cache: Arc<Cache>,
@@ -37,12 +37,12 @@ impl Warmer {
         Arc::new(Self { cache, origin, rules, pace, jobs, created, capacity })
     }
 
-    /// Keeps to other limits, from the next read on.
+    /// Sets the limits, from the next read on.
     pub fn set_limits(&self, config: &WarmConfig) {
         self.pace.set_limits(config);
     }
 
-    /// The most bytes that a job warms.
+    /// Returns the maximum bytes that a job warms.
     pub(super) fn most(&self, job: &Job) -> u64 {
         job.order().max_bytes.unwrap_or(self.capacity)
     }

@@ -1,4 +1,4 @@
-//! A parser's events to a tree.
+//! Composition of a tree from a parser's events.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -9,15 +9,15 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use super::error::Error;
 use super::node::{Key, Node, Place, Value};
 
-/// The most nodes that all aliases of a document stand for: a few lines could stand for millions.
+/// Maximum number of nodes that all aliases of a document expand to: a few lines could expand to millions.
 pub const ALIASED_NODES_MAX: usize = 100_000;
-/// The deepest nesting of lists and maps.
+/// Maximum nesting depth of lists and maps.
 pub const DEPTH_MAX: usize = 64;
 
-/// Reads the tree of a document; of an empty one it is null.
+/// Parses the tree of a document; an empty document is null.
 ///
 /// # Errors
-/// The first thing that is no YAML, or none that is read here.
+/// The first syntax error or unsupported feature.
 pub fn parse(text: &str) -> Result<Node, Error> {
     let mut composer =
         Composer { parser: Parser::new_from_str(text), anchors: HashMap::new(), aliased: 0 };
@@ -42,11 +42,11 @@ pub fn parse(text: &str) -> Result<Node, Error> {
 struct Composer<'a> {
     parser: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, Node>,
-    /// Nodes that aliases stood for so far.
+    /// Number of nodes that aliases expanded to so far.
     aliased: usize,
 }
 
-/// The keys and items that lead to a node.
+/// Path of keys and items to a node.
 #[derive(Clone, Copy)]
 pub(super) enum Path<'a> {
     Root,
@@ -74,7 +74,7 @@ impl<'a> Composer<'a> {
         }
     }
 
-    /// The node that begins with `event`.
+    /// Composes the node that begins with `event`.
     fn node(
         &mut self,
         event: Event<'a>,
@@ -174,7 +174,7 @@ impl<'a> Composer<'a> {
     }
 }
 
-/// The name of a tag of YAML's own.
+/// Returns the name of a tag of YAML's core schema.
 fn core_tag(tag: &Tag) -> Option<&str> {
     tag.core_suffix()
 }

@@ -1,4 +1,4 @@
-//! A tree to any type that serde reads.
+//! Deserialization of a tree to any type that serde supports.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -16,7 +16,7 @@ pub(super) fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, Error> {
     T::deserialize(reader).map_err(|error| error.within(Path::Root, node))
 }
 
-/// A node and the way to it.
+/// A node and its path.
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     node: &'a Node,
@@ -24,7 +24,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A value below this node.
+    /// Deserializes a value below this node.
     fn below<'de, T: DeserializeSeed<'de>>(
         node: &Node,
         path: &Path<'_>,
@@ -74,7 +74,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    /// Any scalar is a text where one is expected.
+    /// Accepts any scalar where a text is expected.
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.node.value {
             Value::Scalar { text, .. } => visitor.visit_str(text),
@@ -98,7 +98,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor.visit_newtype_struct(self)
     }
 
-    /// Nothing at all is an empty list: its items may be commented out.
+    /// Accepts a blank value as an empty list: its items may be commented out.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.node.is_blank() {
             true => visitor.visit_seq(Items { rest: [].iter(), path: self.path, index: 0 }),
@@ -106,7 +106,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    /// Nothing at all is a map without keys: they may be commented out. A list is none, though serde's structs
+    /// Accepts a blank value as a map without keys: they may be commented out. Refuses a list, though serde's structs
     /// would take one.
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.node.value {
@@ -171,7 +171,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 struct Entries<'a> {
     rest: std::slice::Iter<'a, (Key, Node)>,
     path: &'a Path<'a>,
-    /// Of the key that was read last.
+    /// The entry that was read last.
     value: Option<&'a (Key, Node)>,
 }
 
@@ -194,7 +194,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
     }
 }
 
-/// A variant without a value: no configuration has another.
+/// An enum variant without a value, the only kind in configurations.
 struct Variant<'a>(&'a str);
 
 impl<'de> EnumAccess<'de> for Variant<'_> {

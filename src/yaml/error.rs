@@ -1,4 +1,4 @@
-//! Why a text is not the value that is expected.
+//! Errors of reading a value from YAML.
 
 use std::fmt::{self, Display};
 
@@ -6,7 +6,7 @@ use serde::de::{self, Expected, Unexpected};
 
 use super::node::{Node, Place, Value};
 
-/// What is wrong, with its key and its place.
+/// A problem with its key and its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     /// The path of the key, once it is known.
@@ -42,7 +42,7 @@ impl Error {
         Self { key: Some(key.into()), at: Some(at), ..Self::new(problem) }
     }
 
-    /// With the key and the place of `node`, if it has none yet.
+    /// Adds the key and the place of `node`, if the error has none yet.
     pub(super) fn within(self, path: impl Display, node: &Node) -> Self {
         if self.key.is_some() {
             return self;
@@ -60,22 +60,22 @@ impl Error {
         Self { key: Some(key), at, ..self }
     }
 
-    /// The path of the key, `rules[0].match`; `None` when the file as a whole is wrong.
+    /// Returns the path of the key, such as `rules[0].match`; `None`: the file as a whole is wrong.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref().filter(|key| !key.is_empty())
     }
 
-    /// The place in the file.
+    /// Returns the place in the file.
     pub fn place(&self) -> Option<Place> {
         self.at
     }
 
-    /// What is wrong, without key and place.
+    /// Returns the problem without key and place.
     pub fn problem(&self) -> String {
         self.problem.describe(true)
     }
 
-    /// What is wrong, without the value that was found: it may be a secret.
+    /// Returns the problem without the value that was found, which may be a secret.
     pub fn problem_without_value(&self) -> String {
         self.problem.describe(false)
     }
@@ -106,7 +106,7 @@ fn listed(names: &[&str]) -> String {
 }
 
 impl Display for Error {
-    /// One line: `rules[0].match: unknown key (line 3, column 5)`.
+    /// Writes one line: `rules[0].match: unknown key (line 3, column 5)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(key) = self.key() {
             write!(f, "{key}: ")?;
@@ -181,7 +181,7 @@ fn value(error: &'static str, found: Unexpected<'_>, expected: &dyn Expected) ->
     Error::from(Problem::Value { error, found: described, kind, expected })
 }
 
-/// An expectation without the names of Rust's types.
+/// Returns an expectation without the names of Rust's types.
 fn for_people(expected: &str) -> String {
     match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number".to_owned(),

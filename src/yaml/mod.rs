@@ -1,7 +1,8 @@
-//! YAML files: text to a tree of nodes that know their line and column, and nodes to any type that serde reads.
+//! Reading of YAML files: from text to a tree of nodes with line and column, and from nodes to any type that serde
+//! supports.
 //!
-//! Every error names the key, as a path such as `rules[0].match`, and the place in the file. A scalar keeps the text
-//! that was written, so that `0660` is a mode and `123` a name where one is expected.
+//! Every error names the key, as a path such as `rules[0].match`, and the place in the file. A scalar keeps its text as
+//! written, so that `0660` is a mode and `123` a name where one is expected.
 //!
 //! Invariant: the work is bounded by the length of the text. Aliases are followed up to [`ALIASED_NODES_MAX`] copied
 //! nodes, nesting ends at [`DEPTH_MAX`]; merge keys (`<<`), tags other than YAML's own, keys that are not text and a

@@ -1,4 +1,4 @@
-//! The tree of a YAML document, and what a scalar means.
+//! The tree of a YAML document, and the meaning of scalars.
 
 /// A place in a file. Both numbers begin with 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,10 +9,10 @@ pub struct Place {
     pub column: usize,
 }
 
-/// A node and where it begins; `at` is `None` for one that no file holds.
+/// A node and its place; `at` is `None` for a node that is not from a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Where it begins.
+    /// The place of its first character, if it is of a file.
     pub at: Option<Place>,
     /// Its value.
     pub value: Value,
@@ -35,10 +35,10 @@ pub enum Value {
     Map(Vec<(Key, Node)>),
 }
 
-/// A key of a map, and where it stands.
+/// A key of a map and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// Where it begins.
+    /// The place of its first character, if it is of a file.
     pub at: Option<Place>,
     /// The key.
     pub name: String,
@@ -56,17 +56,17 @@ pub(super) enum Plain<'a> {
 }
 
 impl Node {
-    /// A node of no file.
+    /// Creates a node that is not from a file.
     pub fn new(value: Value) -> Self {
         Self { at: None, value }
     }
 
-    /// A text of no file.
+    /// Creates a text node that is not from a file.
     pub fn text(text: impl Into<String>) -> Self {
         Self::new(Value::Scalar { text: text.into(), is_plain: false })
     }
 
-    /// Null.
+    /// Creates a null node.
     pub fn null() -> Self {
         Self::new(Value::Scalar { text: String::new(), is_plain: true })
     }
@@ -79,12 +79,12 @@ impl Node {
         }
     }
 
-    /// Whether nothing at all is written: what a key has whose values are all commented out.
+    /// Whether the value is blank, such as that of a key whose values are all commented out.
     pub(super) fn is_blank(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, is_plain: true } if text.is_empty())
     }
 
-    /// The value of a key; `None` if there is none, or this is no map.
+    /// Returns the value of a key; `None`: there is none, or this is not a map.
     pub fn get(&self, name: &str) -> Option<&Self> {
         match &self.value {
             Value::Map(entries) => {
@@ -94,7 +94,7 @@ impl Node {
         }
     }
 
-    /// An item of a list; `None` if there is none, or this is no list.
+    /// Returns an item of a list; `None`: there is none, or this is not a list.
     pub fn item(&self, index: usize) -> Option<&Self> {
         match &self.value {
             Value::List(items) => items.get(index),
@@ -102,8 +102,8 @@ impl Node {
         }
     }
 
-    /// Where the value of `path` (`rules[0].match`) begins, or the longest part of the path that the tree has.
-    /// `None`: it has not even the first key, or that is of no file.
+    /// Returns the place of the value of `path` (`rules[0].match`), or of the longest prefix of the path in the tree.
+    /// `None`: the tree lacks even the first key, or is not from a file.
     pub fn place_of(&self, path: &str) -> Option<Place> {
         let (mut node, mut at, mut path) = (self, None, path);
         while let Some((below, rest)) = node.step(path) {
@@ -112,7 +112,7 @@ impl Node {
         at
     }
 
-    /// The node at `path` (`rules[0].match`); `None` if the tree has none.
+    /// Returns the node at `path` (`rules[0].match`); `None`: the tree has none.
     pub fn find(&self, path: &str) -> Option<&Self> {
         let (mut node, mut path) = (self, path);
         while !path.is_empty() {
@@ -121,8 +121,8 @@ impl Node {
         Some(node)
     }
 
-    /// The node that the first step of a path leads to, and the rest of the path. A key may hold dots and brackets: the
-    /// longest one that is there is meant.
+    /// Returns the node of the first step of a path, and the rest of the path. A key may contain dots and brackets: the
+    /// longest key that exists is taken.
     fn step<'a, 'p>(&'a self, path: &'p str) -> Option<(&'a Self, &'p str)> {
         match &self.value {
             Value::Scalar { .. } => None,
@@ -142,7 +142,7 @@ impl Node {
         }
     }
 
-    /// The number of nodes in it; 64 bytes of text count as one more.
+    /// Returns the number of nodes in the tree; each 64 bytes of text count as one more.
     pub(super) fn size(&self) -> usize {
         1 + match &self.value {
             Value::Scalar { text, .. } => text.len() / 64,
@@ -154,7 +154,7 @@ impl Node {
         }
     }
 
-    /// How deep lists and maps are nested in it.
+    /// Returns the nesting depth of lists and maps in the tree.
     pub(super) fn depth(&self) -> usize {
         let below = match &self.value {
             Value::Scalar { .. } => return 0,
@@ -181,7 +181,7 @@ impl<'a> Plain<'a> {
     }
 }
 
-/// Decimal, `0x`, `0o` or `0b`. A leading zero makes a text, as in a mode or an account's number.
+/// Parses a decimal, `0x`, `0o` or `0b` integer. A leading zero makes it a text, as in a mode or an account number.
 fn integer(text: &str) -> Option<Plain<'_>> {
     let (is_negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),

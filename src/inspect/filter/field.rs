@@ -7,7 +7,7 @@ use crate::inspect::names;
 use crate::inspect::request::Seen;
 use crate::metrics::attribution::OriginUse;
 
-/// What a field holds, and how its values are written.
+/// The type of a field, and so the syntax of its values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     Text,
@@ -63,7 +63,7 @@ impl Field {
         ("origin_seconds", Self::OriginSeconds, Holds::Seconds),
     ];
 
-    /// The text of a field that holds one; empty: the request does not have it.
+    /// Returns the value of a text field; empty: the request does not have it.
     pub(super) fn text<'a>(self, seen: &Seen<'a>) -> Cow<'a, str> {
         let text = match self {
             Self::Bucket => seen.bucket,
@@ -84,7 +84,7 @@ impl Field {
         Cow::Borrowed(text.unwrap_or_default())
     }
 
-    /// The number of a field that holds one; 0: the request does not have it.
+    /// Returns the value of a number field; 0: the request does not have it.
     #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
     pub(super) fn number(self, seen: &Seen<'_>) -> f64 {
         let of_origin = |of: fn(&OriginUse) -> f64| seen.origin.map_or(0.0, of);
@@ -111,7 +111,7 @@ fn address(seen: &Seen<'_>) -> String {
 }
 
 impl Holds {
-    /// Reads a number as this is written; `None`: it is not.
+    /// Parses a number in the syntax of this type; `None`: the text is not one.
     #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
     pub(super) fn number(self, text: &str) -> Option<f64> {
         match self {
@@ -127,7 +127,7 @@ impl Holds {
         }
     }
 
-    /// How such a value is written.
+    /// Returns an example of a value of this type.
     pub(super) fn example(self) -> &'static str {
         match self {
             Self::Text => "photos",

@@ -6,8 +6,8 @@
 //!  not     = "not" not | test        or as !
 //!  test    = "(" filter ")" | field comparison value
 //! ```
-//! Texts are compared with `=` and `!=`, and a value with a wildcard is a glob, as in rules; a text that a request does
-//! not have is empty. Numbers are compared with all six, and take units (`1MiB`, `500ms`).
+//! Texts are compared with `=` and `!=`, and a value with a wildcard is a glob, as in rules; a missing text is empty.
+//! Numbers are compared with all six operators, and take units (`1MiB`, `500ms`).
 
 mod field;
 mod parse;
@@ -48,7 +48,7 @@ impl Filter {
     /// Compiles a filter; an empty one lets everything pass.
     ///
     /// # Errors
-    /// [`FilterError`]: what is wrong, and where.
+    /// [`FilterError`], with the problem and its position.
     pub fn parse(text: &str) -> Result<Self, FilterError> {
         parse::parse(text).map(Self)
     }

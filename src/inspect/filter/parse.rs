@@ -1,26 +1,26 @@
-//! From words to tests.
+//! Parser of filters, from words to tests.
 
 use super::field::{Field, Holds};
 use super::words::{Placed, Word, words};
 use super::{Comparison, Test};
 use crate::glob::Glob;
 
-/// Bytes of a filter.
+/// Maximum length of a filter, in bytes.
 const BYTES_MAX: usize = 2000;
-/// Parentheses and negations in each other.
+/// Maximum nesting depth of parentheses and negations.
 const DEPTH_MAX: usize = 32;
 
-/// Why a text is no filter, and where.
+/// The reason for which a text is not a valid filter, and its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("filter: at character {at}: {why}")]
 pub struct FilterError {
-    /// Counted from 1.
+    /// Position in characters, from 1.
     pub at: usize,
     pub why: String,
 }
 
 impl FilterError {
-    /// At a byte of `text`.
+    /// Creates an error at a byte offset of `text`.
     pub(super) fn at(text: &str, byte: usize, why: impl Into<String>) -> Self {
         Self { at: text[..byte].chars().count() + 1, why: why.into() }
     }

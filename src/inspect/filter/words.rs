@@ -1,4 +1,4 @@
-//! Words of a filter, with their places.
+//! Lexer of filters: words with their positions.
 
 use std::borrow::Cow;
 
@@ -16,10 +16,10 @@ pub(super) enum Word<'a> {
     Text(Cow<'a, str>),
 }
 
-/// A word and where it begins, in bytes.
+/// A word and the byte offset at which it begins.
 pub(super) type Placed<'a> = (usize, Word<'a>);
 
-/// Marks, the longer before those that they begin with.
+/// Operators and parentheses, each before those that are prefixes of it.
 const MARKS: [(&str, Word<'static>); 12] = [
     ("&&", Word::And),
     ("||", Word::Or),
@@ -66,7 +66,7 @@ pub(super) fn words(text: &str) -> Result<Vec<Placed<'_>>, FilterError> {
     Ok(words)
 }
 
-/// What stands between quotes, in which `\` takes the next character as it is, and its length with them.
+/// Returns a quoted value, in which `\` escapes the next character, and its length with the quotes.
 fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
     let mut value = String::new();
     let mut characters = text.char_indices().skip(1);
@@ -80,7 +80,8 @@ fn quoted(text: &str, quote: char) -> Option<(String, usize)> {
     None
 }
 
-/// A word up to white space, a parenthesis, a comparison or `&&` and `||`. A `!` is part of it but in `!=`.
+/// Returns a word up to white space, a quote, a parenthesis, a comparison, `&&` or `||`. A `!` is part of it, except in
+/// `!=`.
 fn bare(text: &str) -> &str {
     let ends = |(at, character): &(usize, char)| {
         character.is_whitespace()

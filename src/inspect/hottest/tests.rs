@@ -4,7 +4,7 @@ fn close(a: f64, b: f64, part: f64) -> bool {
     (a - b).abs() <= b.abs() * part
 }
 
-/// Ids in the order in which requests get them.
+/// Returns the id of the `n`-th request.
 fn id(n: u64) -> u64 {
     n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
