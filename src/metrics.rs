@@ -1,9 +1,8 @@
 //! Every metric: its name, unit, help and the one function that records it.
 //!
-//! The handles are looked up once and kept, so that recording is an atomic addition without a look
-//! into the registry. Until [`install`] is called nothing is recorded and nothing is kept: a
-//! histogram whose samples nobody drains would grow for ever. This module imports nothing of ours
-//! and is importable by all; names that were published stay.
+//! Handles are looked up once and kept, so that recording is an atomic addition without a registry lookup. Until
+//! [`install`] is called nothing is recorded and nothing is kept: a histogram whose samples are never drained would
+//! grow for ever. This module imports no other module of hotset; published names never change.
 
 use metrics::with_local_recorder;
 use metrics_exporter_prometheus::{
@@ -59,9 +58,8 @@ const SECONDS: [f64; 18] = [
     5.0, 10.0, 30.0, 60.0,
 ];
 
-/// Starts recording, once; later calls return the same handle. Whoever holds it must call
-/// [`PrometheusHandle::run_upkeep`] every few seconds (`admin::serve` does), or samples of
-/// histograms pile up.
+/// Starts recording, once; later calls return the same handle. The holder must call [`PrometheusHandle::run_upkeep`]
+/// every few seconds (`admin::serve` does), or samples of histograms accumulate.
 #[must_use]
 pub fn install() -> PrometheusHandle {
     recorder::install_once(|| {
@@ -71,8 +69,7 @@ pub fn install() -> PrometheusHandle {
     })
 }
 
-/// All metrics in Prometheus's text format: those of `handle` and those that are computed, some of
-/// them from `/proc`.
+/// Returns all metrics in Prometheus's text format: those of `handle` and computed ones, some of them from `/proc`.
 #[must_use]
 pub fn render(handle: &PrometheusHandle) -> String {
     let mut text = handle.render();

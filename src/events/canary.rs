@@ -1,8 +1,8 @@
 //! Canaries: objects written periodically to verify that their events arrive.
 //!
-//! A bucket where nothing happens proves nothing (R26), and a notification that somebody took away by mistake looks
-//! like such a bucket. A canary tells the two apart: its event is proof as any other, and that it is missing ends
-//! the trust in its rule at once.
+//! A bucket without events proves nothing (R26), and a notification that was removed by mistake looks like such a
+//! bucket. A canary tells the two apart: its event is proof like any other, and a missing one ends the trust in its
+//! rule at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::origin::Origins;
 use crate::s3::event::ObjectEvent;
 use crate::s3::{BucketName, ObjectKey};
 
-/// How far a sender's clock may be behind the origin's; and some tell whole seconds only.
+/// Maximum lag of a sender's clock behind the origin's, including times in whole seconds.
 const SLACK: Duration = Duration::from_secs(2);
 
 /// An object that hotset writes periodically to verify that its events arrive, an item of
@@ -57,12 +57,12 @@ type Name = (BucketName, ObjectKey);
 #[derive(Default)]
 pub(super) struct Canaries {
     any: AtomicBool,
-    /// When the last event of each happened.
+    /// Time of the latest event of each canary.
     seen: RwLock<HashMap<Name, watch::Sender<Option<SystemTime>>>>,
 }
 
 impl Canaries {
-    /// Looks whether an event is that of a canary.
+    /// Records an event if it is that of a canary.
     pub(super) fn notice(&self, event: &ObjectEvent) {
         if !self.any.load(Ordering::Acquire) {
             return;
@@ -110,7 +110,7 @@ impl Canary {
         Self { name, every, timeout, origin, rules, seen }
     }
 
-    /// Writes and waits until `shutdown` turns true.
+    /// Writes the canary and waits for its event periodically until `shutdown` turns true.
     pub(super) async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
         let mut turns = interval(self.every);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -140,7 +140,7 @@ impl Canary {
         }
     }
 
-    /// One of them: written, and waited for.
+    /// Writes the canary once and waits for its event.
     async fn fly(&mut self) -> Outcome {
         let (bucket, key) = &self.name;
         let from = self.origin.of(bucket).now() - SLACK;

@@ -36,13 +36,13 @@ pub struct EventsConfig {
 }
 
 impl EventsConfig {
-    /// Whether there is any receiver.
+    /// Whether any receiver is configured.
     pub fn receives(&self) -> bool {
         let one = self.webhook.is_some() || self.nats.is_some() || self.amqp.is_some();
         one || self.kafka.is_some() || self.redis.is_some() || !self.sqs.is_empty()
     }
 
-    /// The receivers that name the origin of their events, and its name.
+    /// Returns the receivers that name the origin of their events, and its name.
     pub fn origins(&self) -> Vec<(String, &str)> {
         fn of<C>(config: Option<&C>, origin: fn(&C) -> Option<&String>) -> Option<&String> {
             config.and_then(origin)
@@ -63,7 +63,7 @@ impl EventsConfig {
     /// Validates all receivers; an error is the key, as in `sqs[0].queue`, and the problem.
     ///
     /// # Errors
-    /// The first key found wrong.
+    /// The first invalid key.
     pub fn check(&self) -> Result<(), (String, String)> {
         for (index, queue) in self.sqs.iter().enumerate() {
             let at = format!("sqs[{index}]");

@@ -18,20 +18,20 @@ use crate::s3::event::{Change, EventError, Notification, ObjectEvent, decode};
 use crate::warm::Warmer;
 
 const CAUSE: InvalidationCause = InvalidationCause::Event;
-/// Bytes of a message that cannot be read that are shown in the log.
+/// Maximum bytes of an undecodable message that are logged.
 const SAMPLE: usize = 300;
 
-/// Applies what receivers are told: one a process.
+/// Applies events from all receivers to the cache; one per process.
 pub struct Intake {
     cache: Arc<Cache>,
     origins: Origins,
     rules: Arc<Rules>,
     warmer: Arc<Warmer>,
-    /// Other replicas, which hear of each event.
+    /// Other replicas, to which each event is forwarded.
     cluster: Option<Arc<Cluster>>,
     recent: Recent,
     pub(super) canaries: Canaries,
-    /// Milliseconds.
+    /// Maximum lag of an event, in milliseconds.
     max_lag: AtomicU64,
 }
 
@@ -43,9 +43,9 @@ fn millis(duration: Duration) -> u64 {
 #[derive(Debug, Default)]
 #[must_use = "a message is acknowledged when what it says is durable"]
 pub struct Applied {
-    /// Objects that were forgotten or marked.
+    /// Objects that were invalidated or marked stale.
     pub objects: usize,
-    /// Records that could not be read, beside others that could.
+    /// Records that could not be decoded, beside others that could.
     pub unreadable: usize,
     ticket: Option<Ticket>,
     delivery: Option<Delivery>,
@@ -65,12 +65,12 @@ impl Intake {
         Arc::new(Self { cache, origins, rules, warmer, cluster, recent, canaries, max_lag })
     }
 
-    /// Takes events for late that are older than `max_lag`, from now on.
+    /// Sets the age from which on an event counts as late.
     pub fn set_max_lag(&self, max_lag: Duration) {
         self.max_lag.store(millis(max_lag), Ordering::Relaxed);
     }
 
-    /// The origin whose credentials receivers use, too.
+    /// Returns the origin whose credentials receivers share.
     pub(in crate::events) fn origin(&self) -> Arc<Origin> {
         self.origins.default_origin()
     }
@@ -81,16 +81,16 @@ impl Intake {
         ReceiverStatus::new(self.rules.clone(), source, name.into())
     }
 
-    /// Decodes a message and applies each of its events before it returns. It never waits.
+    /// Decodes a message and applies each of its events before it returns. Never waits.
     ///
     /// # Errors
-    /// Nothing in it can be read: it was counted and logged, and is not to be acknowledged as understood.
+    /// Nothing in it can be decoded: it was counted and logged, and must not be acknowledged as understood.
     pub fn apply(&self, source: Source, body: &[u8]) -> Result<Applied, EventError> {
         self.apply_of(source, None, body)
     }
 
-    /// As [`Intake::apply`], of a receiver whose events are all of buckets of one origin, by its name; `None`: of any. Other
-    /// replicas, which do not know that, take its events for those of any.
+    /// As [`Intake::apply`], for a receiver whose events concern the buckets of one named origin; `None`: of any. Other
+    /// replicas do not know the origin, and apply its events to any.
     ///
     /// # Errors
     /// As [`Intake::apply`].
@@ -120,7 +120,7 @@ impl Intake {
         }
     }
 
-    /// Applies a message that another replica received, which is its proof here, too (R26).
+    /// Applies a message that another replica received, which proves the flow of events here, too (R26).
     pub fn apply_from_peer(&self, source: &str, body: &[u8]) {
         match (Source::labelled(source), decode(body)) {
             // A replica that starts anew confirms what lies on its disk: nothing is waited for.
@@ -133,8 +133,9 @@ impl Intake {
         }
     }
 
-    /// Waits until what was applied would survive a power cut (R11), and every other replica has applied it; bounded.
-    /// `false`: it may not, or one has not, and its message is not acknowledged, so that it comes again (R38).
+    /// Waits until the events would survive a power cut (R11), and every other replica has applied them; bounded.
+    /// Returns `false` if either is not certain: the message must then not be acknowledged, so that it is redelivered
+    /// (R38).
     pub async fn durable(&self, applied: Applied) -> bool {
         let elsewhere = async {
             match applied.delivery {
@@ -146,7 +147,7 @@ impl Intake {
         here && elsewhere
     }
 
-    /// As [`Intake::durable`], for messages in the order in which they were applied: how many from the first one on are
+    /// As [`Intake::durable`], for messages in their order of application: returns how many from the first on are
     /// durable.
     pub async fn durable_prefix(&self, applied: impl IntoIterator<Item = Applied>) -> usize {
         let mut count = 0;
@@ -199,7 +200,7 @@ impl Intake {
         applied
     }
 
-    /// An event once for each name that clients have for its bucket.
+    /// Returns the event once for each name by which clients know its bucket.
     fn by_clients_names<'a>(
         &self,
         event: &'a ObjectEvent,
@@ -212,7 +213,7 @@ impl Intake {
         })
     }
 
-    /// Forgets what the event says is no longer so, in every reading of its key and every realm.
+    /// Invalidates what the event changes, in every reading of its key and every realm.
     fn change(&self, event: &ObjectEvent) -> Option<Ticket> {
         log::debug!(
             "events: {} of {}/{}, version {:?}, sequencer {:?}",
@@ -237,7 +238,7 @@ impl Intake {
         last
     }
 
-    /// An event that came in time proves that events come; one that came late proves that they may not (R26).
+    /// Records the evidence of an event: a timely one proves that events flow; a late one that they may not (R26).
     fn witness(&self, source: Source, event: &ObjectEvent, result: EventResult, proves: bool) {
         metrics::applied(source, event.bucket.as_str(), event.time);
         self.canaries.notice(event);
@@ -256,13 +257,13 @@ impl Intake {
     }
 }
 
-/// Whether two events of it that look the same are one: times in whole seconds, as EventBridge's, tell too little.
+/// Whether equal events of this kind are duplicates: times in whole seconds, as EventBridge's, cannot tell.
 fn is_told_apart(event: &ObjectEvent) -> bool {
     let since_epoch = event.time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     since_epoch.is_some_and(|since| since.subsec_nanos() != 0)
 }
 
-/// The beginning of a message, without what may be a secret: values of what looks like a token or a signature.
+/// Returns the beginning of a message for the log, with the values of possible tokens and signatures removed.
 fn sample(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(SAMPLE)]);
     let mut shown = String::with_capacity(text.len());

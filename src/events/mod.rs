@@ -5,9 +5,9 @@
 //!                                       │
 //!                                       └── proof that events come (R26) ──> cache::Rules
 //! ```
-//! A receiver acknowledges a message only after what it says was applied and would survive a power cut (R11):
-//! events come at least once, late, in any order and twice, and none of that does harm. What is lost is bounded by
-//! the freshness of the rules. This room knows no format of events (that is `s3::event`) and no bytes.
+//! A receiver acknowledges a message only after its events were applied and would survive a power cut (R11): events
+//! arrive at least once, late, in any order and twice, and all of that is harmless. The effect of a lost event is
+//! bounded by the freshness of the rules. Formats of events are handled in `s3::event`.
 
 mod amqp;
 #[cfg(any(

@@ -20,7 +20,7 @@ pub struct ReceiverStatus {
 
 struct State {
     up: bool,
-    /// Why it is not, as it was said last.
+    /// Reason of the last disconnection, as logged.
     why: String,
     receiver: Receiver,
 }
@@ -70,7 +70,7 @@ impl ReceiverStatus {
         self.state.lock().receiver.set_queued(messages);
     }
 
-    /// For `/readyz`: where events come from, and whether they can.
+    /// Describes the source and its connection state for `/readyz`.
     pub fn describe(&self) -> String {
         let up = if self.state.lock().up { "connected" } else { "not connected" };
         format!("{} {}: {up}", self.source.label(), self.name)
@@ -78,7 +78,7 @@ impl ReceiverStatus {
 }
 
 impl Drop for ReceiverStatus {
-    /// A receiver that is not configured any more holds back no trust, and is neither up nor down.
+    /// Removes a receiver that is no longer configured: it no longer prevents trust, and is neither up nor down.
     fn drop(&mut self) {
         let state = self.state.get_mut();
         if !state.up {

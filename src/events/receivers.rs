@@ -30,7 +30,7 @@ use crate::s3::{BucketName, ObjectKey};
 /// Interval between checks for expired trust.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Why a receiver cannot start.
+/// Error of starting a receiver.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiversError {
     #[error("canaries[{0}]: invalid bucket or key")]
@@ -47,21 +47,21 @@ pub struct Receivers {
     settings: ReceiverSettings,
 }
 
-/// The handle by which receivers are replaced while others run.
+/// The handle for replacing receivers while others run.
 #[derive(Clone)]
 pub struct ReceiverSettings {
     config: watch::Sender<EventsConfig>,
     webhook: Option<Arc<WebhookSettings>>,
 }
 
-/// Settings of receivers that were checked.
+/// Validated settings of receivers.
 pub struct NewReceivers {
     config: EventsConfig,
     webhook: Option<NewWebhook>,
 }
 
 impl ReceiverSettings {
-    /// Checks other receivers, and reads the files that they name; blocks.
+    /// Validates other receivers, and reads the files that they name; blocks.
     ///
     /// # Errors
     /// [`ReceiversError`]: the first one that cannot start.
@@ -74,7 +74,8 @@ impl ReceiverSettings {
         Ok(NewReceivers { config: config.clone(), webhook })
     }
 
-    /// Starts receivers that are new and ends those that are gone; the others go on. The address of the webhook stays.
+    /// Starts receivers that are new and stops those that are gone; the others continue. The address of the webhook
+    /// stays.
     pub fn replace(&self, new: NewReceivers) {
         if let (Some(running), Some(webhook)) = (&self.webhook, new.webhook) {
             running.replace(webhook);
@@ -84,8 +85,8 @@ impl ReceiverSettings {
 }
 
 impl Receivers {
-    /// Checks what can be checked before anything is served, and binds what is listened on unless the webhook's socket
-    /// is there already.
+    /// Validates the settings before anything is served, and binds the listening sockets, except for a webhook socket
+    /// that was passed in.
     ///
     /// # Errors
     /// [`ReceiversError`]: the first one that cannot start.
@@ -114,12 +115,12 @@ impl Receivers {
         Ok(Self { started, webhook, config: receiver, settings })
     }
 
-    /// Where notifications over HTTP are received.
+    /// Returns the address of the HTTP listener for events.
     pub fn webhook_address(&self) -> Option<SocketAddr> {
         self.webhook.as_ref()?.address()
     }
 
-    /// Returns the handle by which receivers are replaced.
+    /// Returns the handle for replacing receivers.
     pub fn settings(&self) -> ReceiverSettings {
         self.settings.clone()
     }
@@ -153,8 +154,7 @@ impl Receivers {
     }
 }
 
-/// A source of events, or of proof that they come, by its settings. `Config::check` refuses those whose client is not
-/// compiled in.
+/// The settings of one receiver or canary. `Config::check` refuses those whose client is not compiled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum SourceConfig {
     Canary(CanaryConfig),
@@ -171,7 +171,7 @@ enum SourceConfig {
 }
 
 impl SourceConfig {
-    /// Those of a configuration but for the webhook, which has an address of its own.
+    /// Returns the sources of a configuration, except for the webhook, which has an address of its own.
     fn all(config: &EventsConfig) -> Vec<Self> {
         #[allow(unused_mut, reason = "without receivers compiled in")]
         let mut all: Vec<Self> = config.canaries.iter().cloned().map(Self::Canary).collect();
@@ -215,18 +215,18 @@ impl SourceConfig {
     }
 }
 
-/// Sources that run.
+/// Running sources.
 struct Started {
     intake: Arc<Intake>,
     rules: Arc<Rules>,
     origin: Origins,
-    /// Each with the switch that ends it.
+    /// The sources, each with the switch that stops it.
     sources: Vec<(SourceConfig, watch::Sender<bool>)>,
     running: JoinSet<()>,
 }
 
 impl Started {
-    /// Ends sources that are not among these, and starts those that do not run yet.
+    /// Stops sources that are not among these, and starts those that do not run yet.
     fn change_to(&mut self, wanted: Vec<SourceConfig>, shutdown: &watch::Receiver<bool>) {
         self.sources.retain(|(source, stop)| {
             let stays = wanted.contains(source);
@@ -273,7 +273,7 @@ fn name(canary: &CanaryConfig) -> Result<Name, crate::s3::InvalidName> {
     Ok((BucketName::new(&canary.bucket)?, ObjectKey::new(&canary.key)?))
 }
 
-/// Checks the names of canaries.
+/// Validates the names of canaries.
 fn names(config: &EventsConfig) -> Result<(), ReceiversError> {
     let mut canaries = config.canaries.iter().enumerate();
     canaries.try_for_each(|(index, canary)| match name(canary) {
@@ -282,7 +282,7 @@ fn names(config: &EventsConfig) -> Result<(), ReceiversError> {
     })
 }
 
-/// Says when trust ended because nothing came.
+/// Logs when trust ends because no events arrive.
 async fn watch_trust(rules: Arc<Rules>, mut shutdown: watch::Receiver<bool>) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

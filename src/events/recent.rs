@@ -1,7 +1,7 @@
 //! Recently applied events, so that a duplicate is not applied again (R25).
 //!
-//! A set of hashes in two halves: when the young one is full the old one goes. To forget one too early, or to take
-//! a different event for the same by a collision of 64 seeded bits, is what bounds it; the first costs one HEAD.
+//! A set of hashes in two halves: when the young one is full, the old one is dropped. An event may be dropped too
+//! early, which costs one HEAD, or be mistaken for another one by a collision of 64 seeded bits.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -38,7 +38,7 @@ impl Recent {
         halves.young.contains(&hash) || halves.old.contains(&hash)
     }
 
-    /// To be called after it was applied: another that comes meanwhile is applied, too.
+    /// Records an event; to be called after it was applied, so that a concurrent duplicate is applied, too.
     pub(super) fn insert(&self, hash: u64) {
         let mut halves = self.halves.lock();
         if halves.young.len() >= HALF {

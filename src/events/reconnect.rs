@@ -9,17 +9,17 @@ use super::ReceiverStatus;
 use super::backoff::{CAP, backoff};
 use crate::origin::with_causes;
 
-/// Why a session ended.
+/// The error that ended a session.
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The disk did not take what was applied: a session ends with it, so that what is not acknowledged comes again, after
-/// a pause.
+/// Error for events that the disk did not accept: it ends the session, so that unacknowledged messages are redelivered
+/// after a pause.
 #[cfg(any(feature = "amqp", feature = "kafka", feature = "redis"))]
 pub(super) const NOT_DURABLE: &str = "events were applied, and the disk did not take them down: they are not \
                                       acknowledged and come again; see the log about cache.disk";
 
-/// Runs one session after another until `shutdown` turns true. A session connects, tells the status that it is up,
-/// and ends only by failing.
+/// Runs one session after another until `shutdown` turns true. A session connects, marks the status as up, and ends
+/// only by failing.
 pub(super) async fn reconnect<F: Future<Output = Result<Infallible, Failure>>>(
     status: &ReceiverStatus,
     mut shutdown: watch::Receiver<bool>,

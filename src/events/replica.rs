@@ -1,9 +1,9 @@
 //! The name of this replica at a broker.
 //!
-//! Every replica must hear of every change, so each has a queue, consumer or group of its own; it has the same one
-//! after a restart, so that it hears of what happened meanwhile.
+//! Every replica must receive every event, so each has a queue, consumer or group of its own. It keeps the same one
+//! across restarts, so that it receives the events in between.
 
-/// `hotset-` and the host's name, in letters that every broker takes.
+/// Returns `hotset-` and the host name, in characters that every broker accepts.
 pub(super) fn replica() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' };

@@ -1,6 +1,7 @@
-//! The audit log: one JSON line for each decision of authorisation, and for each request to the admin API.
+//! The audit log: one JSON line for each authorisation decision, and for each request to the admin API.
 //!
-//! It names who asked for what and why it was refused, and holds no secrets: of keys the access key id only.
+//! It names the client, the request and the reason of a refusal, and contains no secrets: of keys the access key id
+//! only.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use crate::metrics::logs::Log;
 #[derive(Clone, Default)]
 pub struct AuditLogger {
     which: AuditLog,
-    /// `None`: no lines.
+    /// Destination of lines; `None`: none are written.
     sink: Option<Arc<Sink>>,
 }
 
-/// A decision: who asked for what, and what was decided.
+/// An authorisation decision, with its request.
 #[derive(Default)]
 pub struct Decision<'a> {
     /// `s3` or `admin`.
@@ -29,25 +30,25 @@ pub struct Decision<'a> {
     pub is_allowed: bool,
     pub identity: Option<&'a str>,
     pub access_key: Option<&'a str>,
-    /// `None` for a Unix socket.
+    /// Address of the client; `None` for a Unix socket.
     pub client: Option<&'a dyn Display>,
-    /// The name of an S3 operation, or method and path of the admin API.
+    /// Name of an S3 operation, or method and path of the admin API.
     pub action: &'a str,
-    /// `bucket/key`, or what the admin API was to act on.
+    /// `bucket/key`, or the subject of an admin request.
     pub resource: Option<&'a [u8]>,
     pub status: u16,
     /// S3's error code.
     pub code: Option<&'a str>,
-    /// What decided: `auth.mode`, or why it was refused.
+    /// Basis of the decision: `auth.mode`, or the reason of a refusal.
     pub reason: Option<&'a str>,
     pub request_id: Option<&'a [u8]>,
 }
 
 impl AuditLogger {
-    /// Starts the writing thread, unless it is `off`.
+    /// Starts the writer thread, unless the log is `off`.
     ///
     /// # Errors
-    /// The file cannot be opened, or no thread started.
+    /// The file cannot be opened, or the thread not be started.
     pub fn start(which: AuditLog, to: &LogOutput) -> std::io::Result<Self> {
         let sink = match which {
             AuditLog::Off => None,
@@ -58,7 +59,7 @@ impl AuditLogger {
         Ok(Self { which, sink })
     }
 
-    /// Whether a decision has a line.
+    /// Whether a decision is logged.
     pub fn wants(&self, is_allowed: bool) -> bool {
         match self.which {
             AuditLog::Off => false,
@@ -67,12 +68,12 @@ impl AuditLogger {
         }
     }
 
-    /// Whether the admin API has lines for what it changes.
+    /// Whether changes by the admin API are logged.
     pub fn wants_changes(&self) -> bool {
         self.which != AuditLog::Off
     }
 
-    /// Writes a line, whatever was decided.
+    /// Writes a line, whatever the decision.
     pub fn write(&self, decision: &Decision<'_>) {
         let Some(sink) = &self.sink else { return };
         let (mut line, dropped) = (Vec::with_capacity(512), sink.take_dropped());
@@ -80,14 +81,14 @@ impl AuditLogger {
         sink.append(&line, dropped);
     }
 
-    /// Opens a file again, which was renamed.
+    /// Reopens a file, after it was renamed.
     pub fn reopen(&self) {
         if let Some(sink) = &self.sink {
             sink.reopen();
         }
     }
 
-    /// Waits until all lines are written, for a second at most. Blocks its thread.
+    /// Waits until all lines are written, for at most a second. Blocks its thread.
     pub fn flush(&self) {
         if let Some(sink) = &self.sink {
             sink.flush();

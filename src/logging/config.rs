@@ -35,7 +35,7 @@ pub struct LogConfig {
     pub level: String,
 }
 
-/// A level as it is written, or the `false` that writers of YAML 1.1 make of a bare `off`.
+/// Parses a level, or the `false` into which writers of YAML 1.1 turn a bare `off`.
 fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     struct LevelVisitor;
     impl Visitor<'_> for LevelVisitor {
@@ -73,13 +73,13 @@ impl Default for LogConfig {
     }
 }
 
-/// The form of the line for each request.
+/// Format of the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccessLog {
-    /// No line.
+    /// No access log.
     Off,
-    /// Words with spaces between, for people.
+    /// Space-separated words, for people.
     #[default]
     Plain,
     /// A JSON object.
@@ -88,28 +88,28 @@ pub enum AccessLog {
     S3,
 }
 
-/// The decisions that the audit log has a line for.
+/// Decisions that the audit log contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuditLog {
     #[default]
     Off,
-    /// Refusals, and requests to the admin API that change something.
+    /// Refusals, and admin requests that change something.
     Denied,
     All,
 }
 
-/// The form of log messages.
+/// Format of log messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageFormat {
     #[default]
     Plain,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Reads a word. Writers of YAML 1.1, Helm among them, turn a bare `off` into `false`.
+/// Parses a word. Writers of YAML 1.1, Helm among them, turn a bare `off` into `false`.
 struct WordOrOff<T: 'static> {
     words: &'static [(&'static str, T)],
     expected: &'static str,
@@ -157,13 +157,13 @@ impl<'de> Deserialize<'de> for AuditLog {
     }
 }
 
-/// Where the lines of a log go.
+/// Destination of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(into = "String")]
 pub enum LogOutput {
     #[default]
     Stdout,
-    /// A file that is appended to.
+    /// A file, to which lines are appended.
     File(PathBuf),
     /// RFC 5424 over a Unix datagram socket.
     Syslog(PathBuf),
@@ -172,7 +172,7 @@ pub enum LogOutput {
 }
 
 impl LogOutput {
-    /// The socket of the system's own logger.
+    /// Socket of the system's own logger.
     const SYSTEM: &str = "/dev/log";
 }
 

@@ -1,7 +1,7 @@
-//! Logs: where lines go, how text from outside is made safe in them, and the two logs that are not the access log.
+//! Logs: destinations of lines, escaping of untrusted text, and the audit and operator's logs.
 //!
-//! Lines of requests are written by threads of their own, in batches, and bounded: a slow reader costs lines, which are
-//! counted, and stops nobody.
+//! Lines for requests are written by threads of their own, in batches and bounded: a slow reader costs lines, which are
+//! counted, and never blocks a request.
 
 pub mod audit;
 pub mod config;

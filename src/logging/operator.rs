@@ -1,6 +1,6 @@
 //! The operator's log: messages about the server itself, on the standard error.
 //!
-//! Its level is `log::max_level`, which may change while the server runs; libraries are heard from warnings on.
+//! Its level is `log::max_level`, which may change while the server runs; libraries log from warnings on.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,15 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use super::config::MessageFormat;
 use super::text::{json_string, one_line, timestamp};
 
-/// Names of the levels, from the least to the most that is logged.
+/// Names of the levels, from the least to the most verbose.
 pub const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Whether messages are JSON.
+/// Whether messages are in JSON.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 struct Operator;
 
-/// Begins to log; what is no level logs as `info`.
+/// Starts logging; an invalid level counts as `info`.
 pub fn start(format: MessageFormat, level: &str) {
     set_format(format);
     // Only a second call fails.
@@ -27,7 +27,7 @@ pub fn start(format: MessageFormat, level: &str) {
     log::set_max_level(level.parse().unwrap_or(LevelFilter::Info));
 }
 
-/// Sets the form of messages from now on.
+/// Sets the format of messages from now on.
 pub fn set_format(format: MessageFormat) {
     IS_JSON.store(format == MessageFormat::Json, Ordering::Relaxed);
 }

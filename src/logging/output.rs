@@ -10,27 +10,27 @@ use super::config::LogOutput;
 use super::syslog::{Facility, Syslog};
 use crate::pacing::RateLimit;
 
-/// The least time between two messages about a destination that fails.
+/// Minimum time between two messages about a failing destination.
 const EVERY: Duration = Duration::from_secs(10);
-/// Permissions of a file that is made: its lines name objects and people.
+/// Permissions of a new file: its lines name objects and people.
 const MODE: u32 = 0o640;
 
-/// Where lines are written to.
+/// Destination of lines.
 pub(crate) trait Output: Send {
-    /// Writes whole lines, and returns how many of them are lost.
+    /// Writes complete lines, and returns the number of lost ones.
     ///
     /// # Errors
-    /// Nobody takes lines any more, now and later.
+    /// The destination accepts no more lines, now and later.
     fn write_lines(&mut self, lines: &[u8]) -> io::Result<u64>;
 
-    /// Opens a file again, which was renamed.
+    /// Reopens a file, after it was renamed.
     fn reopen(&mut self) {}
 }
 
 /// Opens a destination. `name`: of the log.
 ///
 /// # Errors
-/// The file cannot be opened. A syslog that is not there may come later.
+/// The file cannot be opened. A syslog socket may appear later.
 pub(crate) fn open(
     output: &LogOutput,
     name: &'static str,
@@ -49,7 +49,7 @@ pub(crate) fn open(
     })
 }
 
-/// Lines in a batch.
+/// Returns the number of lines in a batch.
 pub(super) fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }

@@ -1,7 +1,8 @@
-//! Where lines are collected, and the thread that writes them.
+//! Buffer of log lines, and the thread that writes them.
 //!
 //! Workers append to one buffer; the writer takes all of it at once, by time or size. A worker therefore wakes the
-//! writer at most once a batch, and a slow reader of the log never stops a worker: beyond the limit lines are dropped.
+//! writer at most once per batch, and a slow reader of the log never blocks a worker: beyond the limit lines are
+//! dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,23 +13,23 @@ use parking_lot::{Condvar, Mutex};
 use super::output::Output;
 use crate::metrics::logs::{self, Log};
 
-/// Bytes that wait at most; lines beyond are dropped.
+/// Maximum bytes in the buffer; lines beyond are dropped.
 const LIMIT: usize = 8 << 20;
-/// Bytes from which on they are written at once.
+/// Bytes from which on a batch is written at once.
 const BATCH: usize = 64 << 10;
-/// How long the first line of a batch waits for others.
+/// Time for which the first line of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(50);
-/// How long the end of the process waits for the reader of the log.
+/// Maximum time for which the end of the process waits for the reader of the log.
 const LAST: Duration = Duration::from_secs(1);
 
 pub(crate) struct Sink {
     log: Log,
-    /// Lines that were not written, and that no line has told of.
+    /// Dropped lines that no later line has reported.
     dropped: AtomicU64,
     pending: Mutex<Pending>,
-    /// The writer waits here for lines.
+    /// Wakes the writer for new lines.
     lines: Condvar,
-    /// Who flushes waits here for the writer.
+    /// Wakes threads that flush.
     written: Condvar,
 }
 
@@ -36,13 +37,13 @@ pub(crate) struct Sink {
 #[derive(Default)]
 struct Pending {
     bytes: Vec<u8>,
-    /// The writer has taken a batch that is not out yet.
+    /// Whether the writer has taken a batch that is not written yet.
     writing: bool,
-    /// Somebody waits for all of it to be written.
+    /// Whether a thread waits until everything is written.
     flushing: bool,
-    /// The file is to be opened again.
+    /// Whether the file is to be reopened.
     reopening: bool,
-    /// Nobody reads the output any more.
+    /// Whether the output failed for good.
     broken: bool,
 }
 
@@ -50,7 +51,7 @@ impl Sink {
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
-    /// No thread can be started.
+    /// The thread cannot be started.
     pub(crate) fn start(log: Log, out: Box<dyn Output>) -> std::io::Result<Arc<Self>> {
         logs::dropped(log, 0);
         let sink = Arc::new(Self {
@@ -66,7 +67,7 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Lines that were not written since it was asked last: whoever asks tells of them in the next line.
+    /// Returns and clears the number of dropped lines, which the caller reports in the next line.
     pub(crate) fn take_dropped(&self) -> u64 {
         match self.dropped.load(Ordering::Relaxed) {
             0 => 0,
@@ -74,13 +75,13 @@ impl Sink {
         }
     }
 
-    /// Counts lines that were not written, of which `told` were told of by a line that was not written either.
+    /// Counts dropped lines, plus `told`: dropped lines that the current ones would have reported.
     fn lose(&self, lines: u64, told: u64) {
         self.dropped.fetch_add(lines + told, Ordering::Relaxed);
         logs::dropped(self.log, lines);
     }
 
-    /// Takes one line, with its end, which tells of `told` dropped ones; where there is no room it is dropped.
+    /// Appends one line, including its end, which reports `told` dropped ones; drops it if there is no room.
     pub(crate) fn append(&self, line: &[u8], told: u64) {
         let mut pending = self.pending.lock();
         let before = pending.bytes.len();
@@ -97,13 +98,13 @@ impl Sink {
         }
     }
 
-    /// Has the file opened again, which was renamed, before anything else is written.
+    /// Requests to reopen the file before anything else is written.
     pub(crate) fn reopen(&self) {
         self.pending.lock().reopening = true;
         self.lines.notify_one();
     }
 
-    /// Waits until what was appended is written, for a second at most.
+    /// Waits until the appended lines are written, for at most a second.
     pub(crate) fn flush(&self) {
         let deadline = Instant::now() + LAST;
         let mut pending = self.pending.lock();
@@ -139,7 +140,7 @@ impl Sink {
         }
     }
 
-    /// Waits for lines, or for the file to be opened again: `true`.
+    /// Waits for lines, or for a request to reopen the file: `true`.
     fn next_batch(&self, batch: &mut Vec<u8>) -> bool {
         let mut pending = self.pending.lock();
         while pending.bytes.is_empty() && !pending.reopening {
@@ -164,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives what it is written away, and waits before each write until it may.
+    /// An output that passes batches on, and waits before each write for permission.
     struct Gated {
         batches: Sender<Vec<u8>>,
         may: Receiver<()>,

@@ -1,4 +1,4 @@
-//! Syslog messages (RFC 5424), one a datagram: to a Unix socket, or over UDP (RFC 5426).
+//! Syslog messages (RFC 5424), one per datagram: to a Unix socket, or over UDP (RFC 5426).
 
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 use super::output::Output;
 use super::text::timestamp;
 
-/// How long a datagram waits for a full socket.
+/// Maximum time for which a datagram waits for a full socket.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Bytes of a datagram at most, below what UDP and the kernel's default buffers take; longer lines are cut.
+/// Maximum bytes of a datagram, below the limits of UDP and the kernel's default buffers; longer lines are truncated.
 const MOST: usize = 60_000;
 /// The severity "informational" (RFC 5424, section 6.2.1).
 const INFORMATIONAL: u8 = 6;
@@ -19,16 +19,16 @@ const INFORMATIONAL: u8 = 6;
 /// A facility of RFC 5424, section 6.2.1.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Facility {
-    /// "security/authorization messages", which systems keep apart.
+    /// "security/authorization messages", which many systems store separately.
     AuthPriv = 10,
     Local0 = 16,
 }
 
 pub(super) struct Syslog {
     to: Destination,
-    /// `None`: to be made.
+    /// The socket; `None`: to be connected.
     socket: Option<Socket>,
-    /// What each message has after its time.
+    /// Fields of each message after its time.
     fields: String,
     priority: u8,
     message: Vec<u8>,
@@ -106,8 +106,8 @@ impl Destination {
 }
 
 impl Output for Syslog {
-    /// After a failure the rest of the batch is lost, too: the next one makes a new socket, since the logger may have
-    /// been started anew.
+    /// Writes lines as datagrams. After a failure the rest of the batch is dropped, too; the next one connects a new
+    /// socket, since the logger may have restarted.
     fn write_lines(&mut self, lines: &[u8]) -> io::Result<u64> {
         let mut lost = 0;
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {

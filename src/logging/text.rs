@@ -1,12 +1,12 @@
-//! Pieces of lines, appended to a buffer that is used again for each line.
+//! Fields of log lines, appended to a buffer that is reused for each line.
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-/// Appends bytes as nginx writes them: quotes, backslashes, control bytes and all beyond ASCII as `\xHH`, so that a
-/// request ends neither its field nor its line, and means nothing to a terminal.
+/// Appends bytes in nginx's escaping: quotes, backslashes, control bytes and all beyond ASCII as `\xHH`, so that a
+/// request cannot end its field or line, or control a terminal.
 pub(crate) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     if bytes.iter().all(|&byte| is_plain(byte)) {
@@ -24,7 +24,7 @@ pub(crate) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends bytes as a JSON string, in quotes; what is not UTF-8 becomes U+FFFD, and control characters `\u00HH`.
+/// Appends bytes as a JSON string, in quotes; invalid UTF-8 becomes U+FFFD, and control characters `\u00HH`.
 pub(crate) fn json_string(out: &mut Vec<u8>, bytes: &[u8]) {
     if bytes.iter().all(|&byte| is_plain(byte)) {
         out.push(b'"');
@@ -72,7 +72,7 @@ pub(crate) fn number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Appends seconds with six digits after the point.
+/// Appends seconds with six decimals.
 pub(crate) fn seconds(out: &mut Vec<u8>, time: Duration) {
     number(out, time.as_secs());
     let mut micros = time.subsec_micros();
@@ -84,7 +84,7 @@ pub(crate) fn seconds(out: &mut Vec<u8>, time: Duration) {
     out.extend_from_slice(&digits);
 }
 
-/// Appends the date as in HTTP (RFC 9110 section 5.6.7), made once a second by each thread.
+/// Appends the date in HTTP's format (RFC 9110 section 5.6.7), formatted once a second by each thread.
 pub(crate) fn http_date(out: &mut Vec<u8>, now: SystemTime) {
     thread_local! {
         static LAST: Cell<(u64, [u8; 29])> = const { Cell::new((u64::MAX, [0; 29])) };
@@ -98,7 +98,7 @@ pub(crate) fn http_date(out: &mut Vec<u8>, now: SystemTime) {
     out.extend_from_slice(&date);
 }
 
-/// Appends the time as in RFC 3339, in milliseconds; its seconds are made once each by each thread.
+/// Appends the time in RFC 3339, in milliseconds; the seconds are formatted once each by each thread.
 pub(crate) fn timestamp(out: &mut Vec<u8>, now: SystemTime) {
     const LENGTH: usize = "1970-01-01T00:00:00".len();
     thread_local! {
@@ -119,7 +119,7 @@ pub(crate) fn timestamp(out: &mut Vec<u8>, now: SystemTime) {
     out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1), b'Z']);
 }
 
-/// Appends bytes as a URI has them in a path: all but unreserved characters and slashes as `%HH`.
+/// Appends bytes percent-encoded as in a URI path: all but unreserved characters and slashes as `%HH`.
 pub(crate) fn percent_encoded(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in bytes {
@@ -136,8 +136,8 @@ pub(crate) fn percent_encoded(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Text without control characters: keys, headers and what servers answer are in messages, and none of them begins a
-/// line of its own or tells a terminal what to do.
+/// Removes control characters: keys, headers and servers' responses occur in messages, and none of them may start a
+/// line of its own or control a terminal.
 pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return text.into();

@@ -1,4 +1,4 @@
-//! The health of each address of the origin. The series of an address end when the origin's name no longer has it.
+//! Health of each address of the origin. The series of an address end when the origin's name no longer resolves to it.
 
 use std::net::SocketAddr;
 
@@ -20,18 +20,18 @@ const FAILURES: Family = Family {
     help: "Requests and connections that an address of the origin did not answer",
 };
 
-/// Addresses that have series, of all origins together.
+/// Maximum addresses with series, of all origins together.
 const MOST: usize = 200;
 
 /// The health of one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressHealth {
-    /// The name of its origin; `None`: the default one.
+    /// Name of the origin; `None`: the default one.
     pub origin: Option<String>,
     pub address: SocketAddr,
-    /// Requests go to it.
+    /// Whether requests are sent to the address.
     pub is_used: bool,
-    /// Since it is known.
+    /// Failed requests in total.
     pub failures: u64,
 }
 

@@ -1,7 +1,7 @@
-//! Requests to the origin, by the client's request that they are made for.
+//! Attribution of origin requests to the client request that caused them.
 //!
-//! A task-local value, since a fetch runs in tasks of its own that know no client. Nothing is kept, and nothing looked
-//! up for a hit, unless somebody watches requests.
+//! A task-local value, since a fetch runs in tasks of its own that have no client. Nothing is stored, and nothing is
+//! looked up for a hit, unless requests are observed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -15,22 +15,22 @@ tokio::task_local! {
 
 const OUTCOMES: usize = Outcome::ALL.len();
 
-/// A span of a trace (OpenTelemetry).
+/// Context of a span in a trace (OpenTelemetry).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpanContext {
     pub trace: u128,
     pub span: u64,
 }
 
-/// Requests to the origin that were made for one request of a client.
+/// Origin requests made for one client request.
 #[derive(Debug)]
 pub struct OriginUse {
-    /// The span of the client's request; `None`: it is not traced.
+    /// Span of the client's request; `None`: it is not traced.
     span: Option<SpanContext>,
     outcomes: [AtomicU32; OUTCOMES],
     retries: AtomicU32,
     bytes: AtomicU64,
-    /// Of the slowest answer.
+    /// Time to the head of the slowest response.
     first_byte_micros: AtomicU64,
 }
 
@@ -47,61 +47,62 @@ impl Default for OriginUse {
 }
 
 impl OriginUse {
-    /// Of a request with this span.
+    /// Creates the record of a request with this span.
     pub fn traced(span: Option<SpanContext>) -> Self {
         Self { span, ..Self::default() }
     }
 
-    /// Attempts that have ended, with their outcomes.
+    /// Iterates over the outcomes of completed attempts, with their numbers.
     pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u32)> {
         let count = |of: &Outcome| (*of, self.outcomes[*of as usize].load(Ordering::Relaxed));
         Outcome::ALL.iter().map(count).filter(|(_, count)| *count > 0)
     }
 
-    /// Attempts that have ended.
+    /// Returns the number of completed attempts.
     pub fn requests(&self) -> u32 {
         self.outcomes().map(|(_, count)| count).sum()
     }
 
-    /// Attempts that brought no answer to the request: all but `ok`, `not_found` and `changed`.
+    /// Returns the number of attempts without an answer to the request: all outcomes but `ok`, `not_found` and
+    /// `changed`.
     pub fn errors(&self) -> u32 {
         let is_error = |of| !matches!(of, Outcome::Ok | Outcome::NotFound | Outcome::Changed);
         self.outcomes().filter(|(of, _)| is_error(*of)).map(|(_, count)| count).sum()
     }
 
-    /// Attempts beyond the first.
+    /// Returns the number of retries.
     pub fn retries(&self) -> u32 {
         self.retries.load(Ordering::Relaxed)
     }
 
-    /// Bytes of bodies that came so far.
+    /// Returns the bytes of bodies received so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Time to the head of the slowest answer.
+    /// Returns the time to the head of the slowest response.
     pub fn first_byte(&self) -> Duration {
         Duration::from_micros(self.first_byte_micros.load(Ordering::Relaxed))
     }
 
-    /// Adds bytes that were passed through.
+    /// Adds bytes that passed through.
     pub fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Adds the time to the head of an answer.
+    /// Adds the time to the head of a response.
     pub fn add_first_byte(&self, elapsed: Duration) {
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         self.first_byte_micros.fetch_max(micros, Ordering::Relaxed);
     }
 }
 
-/// Runs `work`, whose requests to the origin are made for `of`.
+/// Runs `work`, whose origin requests are attributed to `of`.
 pub async fn attribute<F: Future>(of: Arc<OriginUse>, work: F) -> F::Output {
     CURRENT.scope(of, work).await
 }
 
-/// As [`attribute`], of work that does not wait.
+/// As [`attribute`], for synchronous work.
 pub fn attribute_sync<T>(of: Option<&Arc<OriginUse>>, work: impl FnOnce() -> T) -> T {
     match of {
         Some(of) => CURRENT.sync_scope(of.clone(), work),
@@ -109,7 +110,7 @@ pub fn attribute_sync<T>(of: Option<&Arc<OriginUse>>, work: impl FnOnce() -> T) 
     }
 }
 
-/// Spawns a task whose requests to the origin are made for the same request as those of the task that spawns it.
+/// Spawns a task with the attribution of the current one.
 pub fn spawn<F: Future<Output = ()> + Send + 'static>(work: F) {
     match CURRENT.try_with(Arc::clone) {
         Ok(of) => drop(tokio::spawn(CURRENT.scope(of, work))),
@@ -117,7 +118,7 @@ pub fn spawn<F: Future<Output = ()> + Send + 'static>(work: F) {
     }
 }
 
-/// The span of the client's request that is worked on; `None`: it is not traced.
+/// Returns the span of the current client request; `None`: it is not traced.
 pub fn span() -> Option<SpanContext> {
     CURRENT.try_with(|of| of.span).ok().flatten()
 }

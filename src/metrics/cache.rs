@@ -32,17 +32,17 @@ label! {
     MissReason {
         /// Not cached before, as far as is remembered.
         New = "new",
-        /// Cached, and older than its rule allows.
+        /// Cached, but older than its rule allows.
         Expired = "expired",
-        /// Cached before, and evicted for want of room.
+        /// Cached before, and evicted.
         Evicted = "evicted",
         /// Cached before, and invalidated by a write, an event, a purge or the origin.
         Invalidated = "invalidated",
-        /// On disk since before a restart: the origin confirms it before it is served.
+        /// Cached on disk since before a restart: it must be validated before it is served.
         Restarted = "restarted",
-        /// Cached; the rule, the key or the client demands that the origin confirms each read.
+        /// Cached; the rule, the key or the client requires validation on each read.
         MustRevalidate = "must_revalidate",
-        /// A read that the cache does not answer: its rule, its headers or its object exclude it.
+        /// Not eligible for the cache, because of its rule, its headers or its object.
         Bypassed = "bypassed",
     }
 }
@@ -60,21 +60,21 @@ label! {
         Peer = "peer",
         /// A purge by an operator.
         Purge = "purge",
-        /// An answer of the origin that names another state of the object.
+        /// A response of the origin that shows another state of the object.
         Origin = "origin",
     }
 }
 
-/// An entry that left a tier for want of room: the labels `tier` and `reason`.
+/// Kind of an evicted entry: the labels `tier` and `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eviction {
-    /// A block left memory, which is as large as configured.
+    /// A block in memory, evicted because memory is full.
     Memory,
-    /// A block left memory, which was shrunk under memory pressure.
+    /// A block in memory, evicted because the cache shrank under memory pressure.
     MemoryPressure,
-    /// Metadata of an object left memory.
+    /// Metadata of an object, in memory.
     Metadata,
-    /// A block left the disk: its segment was the oldest.
+    /// A block on disk, in the oldest segment.
     Disk,
 }
 
@@ -92,11 +92,11 @@ impl Eviction {
 }
 
 struct Handles {
-    /// Of memory, then of the disk, whose series are registered with the disk tier.
+    /// Histograms of memory and of the disk; the latter is registered with the disk tier.
     eviction_ages: [OnceLock<Histogram>; 2],
     misses: [Counter; MissReason::ALL.len()],
     invalidations: [Counter; InvalidationCause::ALL.len()],
-    /// That of the disk is registered with the disk tier.
+    /// Counters; that of the disk is registered with the disk tier.
     evictions: [OnceLock<Counter>; Eviction::ALL.len()],
     cache_bytes: Gauge,
     cache_blocks: Gauge,
@@ -171,15 +171,15 @@ pub fn miss(reason: MissReason) {
     }
 }
 
-/// Counts an object or a bucket that was invalidated.
+/// Counts an invalidated object or bucket.
 pub fn invalidation(cause: InvalidationCause) {
     if let Some(handles) = HANDLES.get() {
         handles.invalidations[cause as usize].increment(1);
     }
 }
 
-/// Counts blocks that were evicted `age` after they came, or after the last of their segment was written; none registers
-/// the series.
+/// Counts blocks that were evicted at an `age` since their admission, or since the last write to their segment; zero
+/// blocks register the series.
 pub fn evicted_blocks(eviction: Eviction, blocks: usize, age: Duration) {
     evicted(eviction, blocks as u64);
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
@@ -196,7 +196,7 @@ fn eviction_age(tier: &'static str) -> Histogram {
     histogram!(EVICTION_AGE, "tier" => tier)
 }
 
-/// Counts entries that were evicted; none registers the series.
+/// Counts evicted entries; zero registers the series.
 pub fn evicted(eviction: Eviction, entries: u64) {
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
     let counter = handles.evictions[eviction as usize]
@@ -214,7 +214,7 @@ pub fn set_cache_blocks(blocks: u64) {
     HANDLES.set(|handles| &handles.cache_blocks, blocks);
 }
 
-/// Sets the number of objects whose metadata or absence is known.
+/// Sets the number of objects with cached metadata or absence.
 pub fn set_metadata_entries(entries: u64) {
     HANDLES.set(|handles| &handles.metadata_entries, entries);
 }
@@ -224,19 +224,19 @@ pub fn set_in_flight_bytes(bytes: u64) {
     HANDLES.set(|handles| &handles.in_flight_bytes, bytes);
 }
 
-/// Sets the bound of the bytes held between the origin and clients.
+/// Sets the limit of the bytes held between the origin and clients.
 pub fn set_in_flight_limit(bytes: u64) {
     HANDLES.set(|handles| &handles.in_flight_limit, bytes);
 }
 
-/// Counts a fetched block that was not kept, since its object was invalidated meanwhile (R6).
+/// Counts a fetched block that was not admitted, because its object was invalidated meanwhile (R6).
 pub fn admission_refused() {
     if let Some(handles) = HANDLES.get() {
         handles.admissions_refused.increment(1);
     }
 }
 
-/// Counts a read that waits for another's fetch, in total and until the guard is dropped.
+/// Counts a read that waits for another read's fetch, in total and until the guard is dropped.
 pub fn coalesced() -> GaugeGuard {
     if let Some(handles) = HANDLES.get() {
         handles.coalesced.increment(1);

@@ -17,11 +17,11 @@ const LAPSES: &str = "hotset_peer_lapses_total";
 label! {
     /// State of another replica.
     State {
-        /// Its lease holds: nothing that it invalidated can be missing here.
+        /// Its lease is valid: none of its invalidations can be missing here.
         Live = "live",
-        /// It does not: every read asks the origin.
+        /// Its lease is not valid: every read is validated.
         Waiting = "waiting",
-        /// It is not waited for.
+        /// The replica is not waited for.
         Gone = "gone",
     }
 }
@@ -29,11 +29,11 @@ label! {
 label! {
     /// Outcome of an invalidation sent to another replica.
     Delivered {
-        /// It is applied there.
+        /// Applied by the replica.
         Applied = "applied",
-        /// The replica was gone: it confirms what it knows before it uses it.
+        /// The replica was unreachable: it validates its entries before it uses them.
         Unreachable = "unreachable",
-        /// It did not come in time; its lease has run out.
+        /// Not acknowledged in time; its lease has expired.
         Late = "late",
     }
 }
@@ -100,14 +100,14 @@ pub fn delivered(result: Delivered) {
     }
 }
 
-/// Records how long an invalidation took for all of them.
+/// Records the time to deliver an invalidation to all replicas.
 pub fn took(time: Duration) {
     if let Some(handles) = HANDLES.get() {
         handles.seconds.record(time);
     }
 }
 
-/// Counts a lease that ran out.
+/// Counts an expired lease.
 pub fn lapsed() {
     if let Some(handles) = HANDLES.get() {
         handles.lapses.increment(1);

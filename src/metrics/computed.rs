@@ -1,4 +1,4 @@
-//! Families of metrics whose samples are computed when the metrics are read, not recorded.
+//! Families of metrics whose samples are computed when they are read, not recorded.
 
 use std::fmt::Write as _;
 
@@ -27,7 +27,7 @@ impl Family {
         }
     }
 
-    /// Appends the family with its samples: their labels and values.
+    /// Appends the family with its samples: labels and values.
     pub(super) fn write<'a>(
         &self,
         out: &mut String,
@@ -57,7 +57,7 @@ impl Family {
     }
 }
 
-/// Appends a label's value as the text format writes it.
+/// Appends a label's value, escaped for the text format.
 fn escape(out: &mut String, value: &str) {
     for character in value.chars() {
         match character {

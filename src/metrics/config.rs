@@ -1,4 +1,4 @@
-//! The metrics of the configuration and its reloads.
+//! Metrics of the configuration and its reloads.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,9 +13,9 @@ const RELOADS: &str = "hotset_config_reloads_total";
 label! {
     /// Result of reloading the configuration.
     Reload {
-        /// It is in force, but for keys that need a restart.
+        /// The configuration is in force, except for keys that need a restart.
         Success = "success",
-        /// It was wrong or could not be read, and the one before it is in force.
+        /// The configuration was invalid or unreadable, and the previous one stays in force.
         Failure = "failure",
     }
 }

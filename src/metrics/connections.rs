@@ -1,6 +1,7 @@
 //! Open connections to origins, by address, in a bounded number of series.
 //!
-//! Addresses come and go (S3 names others every few seconds): each page has those of the last count and no older ones.
+//! Addresses come and go (S3 returns others every few seconds): each page shows those of the last count and no older
+//! ones.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ const CONNECTIONS: Family = Family {
     unit: Unit::Count,
     help: "Open connections to the origin by address and state (in_use or idle); the 100 addresses of an origin with the most have series, others are counted as `other`",
 };
-/// Addresses of an origin that have series of their own.
+/// Maximum addresses of an origin with series of their own.
 const MOST: usize = 100;
 
 /// Open connections to one address.
@@ -29,10 +30,10 @@ pub struct Open {
 
 type Series = Vec<(String, Open)>;
 
-/// By origin; `None`: the default one.
+/// Open connections by origin; `None`: the default one.
 static OPEN: Mutex<BTreeMap<Option<String>, Series>> = Mutex::new(BTreeMap::new());
 
-/// Sets the open connections of all origins, by name: of each address that is known, with zeros too.
+/// Sets the open connections of all origins, by name: of each known address, including zeros.
 pub fn set(all: impl IntoIterator<Item = (Option<String>, BTreeMap<SocketAddr, Open>)>) {
     *OPEN.lock() = all.into_iter().map(|(origin, open)| (origin, series(open))).collect();
 }
@@ -57,7 +58,7 @@ pub(super) fn describe() {
     CONNECTIONS.describe();
 }
 
-/// Appends them as of when they were last set.
+/// Appends the open connections as last set.
 #[allow(clippy::cast_precision_loss, reason = "counts of connections")]
 pub(super) fn write(out: &mut String) {
     let open = OPEN.lock();

@@ -1,4 +1,4 @@
-//! The disk tier's metrics, by path.
+//! Metrics of the disk tier, by path.
 
 use std::fmt;
 
@@ -24,52 +24,52 @@ const QUEUED_BYTES: &str = "hotset_disk_queued_bytes";
 label! {
     /// Outcome of reading a block from disk.
     Outcome {
-        /// With its bytes.
+        /// The block was read.
         Hit = "hit",
-        /// Without, whatever the reason; the origin was asked.
+        /// The block was not read, for any reason; the origin was asked.
         Miss = "miss",
     }
 }
 
 label! {
-    /// Why the disk tier did not do what it is there for.
+    /// Reason of a failed operation of the disk tier.
     Failure {
-        /// A checksum, a length or a name was wrong: the record was dropped.
+        /// A checksum, a length or a name was wrong, and the record was dropped.
         Damaged = "damaged",
         /// The device failed a read.
         Read = "read",
         /// The device failed a write.
         Write = "write",
-        /// A read took too long, and was given up.
+        /// A read took too long, and was abandoned.
         Slow = "slow",
-        /// The device failed before, and is not asked for a while. Counted once for each read of an object.
+        /// The device failed before, and is not used for a while. Counted once for each read of an object.
         PassedBy = "passed_by",
-        /// The device has as many reads as it answers in time. Counted for each look at the block.
+        /// The device has as many reads in flight as it answers in time. Counted for each lookup of a block.
         Busy = "busy",
-        /// The segment was reclaimed meanwhile.
+        /// The segment was reclaimed during the read.
         Gone = "gone",
     }
 }
 
 label! {
-    /// Why a block was not written to disk although nothing failed.
+    /// Reason for which a block was not written to disk, without a failure.
     Skip {
-        /// Too much waits to be written.
+        /// The write queue is full.
         QueueFull = "queue_full",
         /// The block was not read often enough to be written.
         NotAdmitted = "not_admitted",
     }
 }
 
-/// Contents of one path of the disk tier.
+/// State of one path of the disk tier.
 #[derive(Debug, Clone, Copy)]
 pub struct Holds {
-    /// Of all files.
+    /// Bytes of all files.
     pub device_bytes: u64,
     pub blocks: u64,
-    /// `None`: metadata lies on another path.
+    /// Objects with metadata; `None`: metadata is stored on another path.
     pub objects: Option<u64>,
-    /// Of blocks that wait to be written.
+    /// Bytes of blocks waiting to be written.
     pub queued_bytes: u64,
 }
 
@@ -91,7 +91,7 @@ impl fmt::Debug for DiskPath {
 }
 
 impl DiskPath {
-    /// Registers the metrics of a path; of the same path they are the same. They record nothing if nothing does.
+    /// Registers the metrics of a path; of the same path they are shared. Without a recorder, they record nothing.
     pub fn new(path: &str) -> Self {
         match recorder() {
             Some(recorder) => with_local_recorder(recorder, || Self::register(path)),
@@ -115,7 +115,7 @@ impl DiskPath {
         }
     }
 
-    /// Counts a read of a block that the index names, and its bytes.
+    /// Counts a read of an indexed block, and its bytes.
     pub fn read(&self, outcome: Outcome, bytes: u64) {
         self.reads[outcome as usize].increment(1);
         self.read_bytes.increment(bytes);
@@ -131,7 +131,7 @@ impl DiskPath {
         self.failures[failure as usize].increment(1);
     }
 
-    /// Counts a block that was not written to disk although nothing failed.
+    /// Counts a block that was not written to disk, without a failure.
     pub fn skipped(&self, skip: Skip) {
         self.skips[skip as usize].increment(1);
     }
@@ -141,7 +141,7 @@ impl DiskPath {
         self.reclaimed.increment(1);
     }
 
-    /// Sets what lies below the path.
+    /// Sets the state of the path.
     #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, eight pebibytes")]
     pub fn set_holds(&self, holds: Holds) {
         let Some(recorder) = recorder() else { return };

@@ -1,4 +1,4 @@
-//! The metrics of object events.
+//! Metrics of object events.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -21,21 +21,21 @@ const QUEUED: &str = "hotset_event_queue_messages";
 const TRUSTED: &str = "hotset_events_trusted";
 const CANARIES: &str = "hotset_event_canaries_total";
 
-/// Upper bounds of the lag's buckets: S3 takes seconds, at times a minute; what was held up by an outage, hours.
+/// Upper bounds of the lag's buckets: S3 takes seconds, at times a minute; events delayed by an outage take hours.
 pub(super) const LAG_SECONDS: [f64; 16] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0,
     7200.0,
 ];
 
-/// Buckets that have a histogram of their own; the rest share one.
+/// Maximum buckets with a histogram of their own; the rest share one.
 const BUCKETS: usize = 100;
 
 label! {
-    /// Where events come from.
+    /// Source of events.
     Source {
-        /// Amazon SQS, or what speaks as it does.
+        /// Amazon SQS, or a compatible service.
         Sqs = "sqs",
-        /// Posted over HTTP.
+        /// The HTTP listener.
         Webhook = "webhook",
         /// NATS `JetStream`.
         Nats = "nats",
@@ -45,13 +45,13 @@ label! {
         Kafka = "kafka",
         /// Redis.
         Redis = "redis",
-        /// By hand: the admin port.
+        /// The admin API, by an operator.
         Admin = "admin",
     }
 }
 
 impl Source {
-    /// The source with this label.
+    /// Returns the source with this label.
     pub fn labelled(label: &str) -> Option<Self> {
         Self::ALL.iter().find(|source| source.label() == label).copied()
     }
@@ -60,13 +60,13 @@ impl Source {
 label! {
     /// Result of an event.
     EventResult {
-        /// Its object was invalidated, or is confirmed before it is served again.
+        /// Its object was invalidated, or is validated before it is served again.
         Applied = "applied",
-        /// The very same one came before.
+        /// An identical event came before.
         Duplicate = "duplicate",
-        /// It says nothing that a cache must act on.
+        /// The event does not concern the cache.
         Skipped = "skipped",
-        /// It could not be read.
+        /// The event could not be decoded.
         Undecodable = "undecodable",
     }
 }
@@ -74,9 +74,9 @@ label! {
 label! {
     /// Result of a canary.
     Canary {
-        /// Its event came in time.
+        /// Its event arrived in time.
         Seen = "seen",
-        /// It did not.
+        /// Its event did not arrive in time.
         Missed = "missed",
         /// The object could not be written.
         Failed = "failed",
@@ -131,7 +131,7 @@ fn describe() {
     describe_counter!(CANARIES, Unit::Count, "Canary objects written (events.canaries), by result");
 }
 
-/// Counts events that came together.
+/// Counts events with the same result.
 pub fn counted(source: Source, result: EventResult, events: u64) {
     if let Some(handles) = HANDLES.get() {
         let index = source as usize * EventResult::ALL.len() + result as usize;
@@ -139,7 +139,7 @@ pub fn counted(source: Source, result: EventResult, events: u64) {
     }
 }
 
-/// An event was applied; `happened`: when its sender says that it happened.
+/// Counts an applied event; `happened`: its time by the sender's clock.
 #[allow(clippy::cast_precision_loss, reason = "seconds of this age")]
 pub fn applied(source: Source, bucket: &str, happened: Option<SystemTime>) {
     let Some(handles) = HANDLES.get() else { return };
@@ -190,7 +190,7 @@ pub fn set_trusted_buckets(rule: &str, buckets: usize) {
     with_local_recorder(recorder, register).set(buckets as f64);
 }
 
-/// Sets the number of pairs of a rule and a bucket that are trusted.
+/// Sets the number of trusted pairs of rule and bucket.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub fn set_trusted(pairs: usize) {
     if let Some(handles) = HANDLES.get() {
@@ -208,7 +208,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// `name`: what tells it from others of the same source.
+    /// Creates the gauges. `name`: distinguishes receivers of the same source.
     pub fn new(source: Source, name: &str) -> Self {
         let gauge = |metric: &'static str| {
             let recorder = recorder()?;
@@ -221,21 +221,21 @@ impl Receiver {
         Self { up: gauge(UP), queued: None, source, name: name.to_owned() }
     }
 
-    /// Whether it is connected.
+    /// Sets whether the receiver is connected.
     pub fn set_up(&self, up: bool) {
         if let Some(gauge) = &self.up {
             gauge.set(f64::from(u8::from(up)));
         }
     }
 
-    /// It is no longer configured: its series are neither up nor down.
+    /// Removes the state of a receiver that is no longer configured: its series are neither up nor down.
     pub fn remove(&self) {
         for gauge in [&self.up, &self.queued].into_iter().flatten() {
             gauge.set(f64::NAN);
         }
     }
 
-    /// How many messages wait for it. Receivers that are never told have no such series.
+    /// Sets the number of messages waiting for the receiver. Receivers without this information have no such series.
     #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
     pub fn set_queued(&mut self, messages: u64) {
         let (source, name) = (self.source, &self.name);

@@ -1,4 +1,4 @@
-//! Requests to the origin that were sent twice because it was late, and whether the predictions that decide it are honest.
+//! Metrics of hedged requests to the origin, and of the accuracy of the predictions behind them.
 
 use metrics::{Counter, Unit, counter, describe_counter};
 
@@ -10,25 +10,25 @@ const EXCEEDED: &str = "hotset_origin_predictions_exceeded_total";
 const QUANTILES: [&str; 2] = ["0.5", "0.99"];
 
 label! {
-    /// What is waited for.
+    /// Part of a response that a request waits for.
     Phase {
-        /// The answer to a HEAD.
+        /// The response to a HEAD.
         Head = "head",
-        /// The head of the answer to a GET.
+        /// The head of the response to a GET.
         FirstByte = "first_byte",
-        /// The body of such an answer.
+        /// The body of such a response.
         Body = "body",
     }
 }
 
 label! {
-    /// What came of the second request.
+    /// Outcome of a hedge.
     Outcome {
-        /// Its answer was taken.
+        /// Its response was used.
         Won = "won",
         /// The first request was faster.
         Lost = "lost",
-        /// It failed.
+        /// The hedge failed.
         Failed = "failed",
     }
 }
@@ -89,14 +89,14 @@ fn describe() {
     );
 }
 
-/// Counts a second request that has ended.
+/// Counts a completed hedge.
 pub fn hedged(phase: Phase, outcome: Outcome) {
     if let Some(handles) = HANDLES.get() {
         handles.hedges[phase as usize][outcome as usize].increment(1);
     }
 }
 
-/// Counts an answer whose latency was predicted, and which predicted quantiles it took longer than.
+/// Counts a response with a predicted latency, and the predicted quantiles that it exceeded.
 pub fn predicted(phase: Phase, above_median: bool, above_p99: bool) {
     let Some(handles) = HANDLES.get() else { return };
     handles.predictions[phase as usize].increment(1);

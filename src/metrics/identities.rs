@@ -1,4 +1,4 @@
-//! The metrics of the identities file.
+//! Metrics of the identities file.
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
@@ -10,11 +10,11 @@ const RELOADS: &str = "hotset_identities_reloads_total";
 label! {
     /// Outcome of reloading the identities file.
     Reload {
-        /// It holds.
+        /// The file is in force.
         Loaded = "loaded",
-        /// It holds, but for identities whose keys for the origin could not be taken.
+        /// The file is in force, except for identities whose origin keys could not be used.
         Incomplete = "incomplete",
-        /// It was wrong or could not be read, and the one before it holds.
+        /// The file was invalid or unreadable, and the previous one stays in force.
         Refused = "refused",
     }
 }
@@ -45,7 +45,7 @@ fn describe() {
     describe_counter!(RELOADS, Unit::Count, "Reloads of the identities file, by outcome");
 }
 
-/// Sets the number of identities that hold.
+/// Sets the number of identities in force.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub fn set_loaded(identities: usize) {
     if let Some(handles) = HANDLES.get() {

@@ -22,9 +22,9 @@ label! {
 label! {
     /// Outcome of a comparison of fetched bytes with the origin's checksum.
     ChecksumOutcome {
-        /// They are the bytes over which it was made.
+        /// The bytes match the checksum.
         Match = "match",
-        /// They are others: they were dropped.
+        /// The bytes differ, and were dropped.
         Mismatch = "mismatch",
     }
 }
@@ -34,13 +34,13 @@ label! {
     HitVerification {
         /// The origin has the same version and the same bytes.
         Match = "match",
-        /// It has another version, or no such object: the entry was dropped.
+        /// The origin has another version, or no such object: the entry was dropped.
         Changed = "changed",
-        /// It has other bytes of the same version: the entry was dropped.
+        /// The origin has other bytes of the same version: the entry was dropped.
         Corrupt = "corrupt",
-        /// It gave no answer that could be compared.
+        /// The origin gave no comparable response.
         Failed = "failed",
-        /// The comparison was left out: too many were under way, the origin fails, memory is scarce, or the object was
+        /// The comparison was skipped: too many were under way, the origin fails, memory is scarce, or the object was
         /// invalidated meanwhile.
         Skipped = "skipped",
     }

@@ -1,6 +1,6 @@
-//! Enumerations of the values of a label.
+//! Enumerations of label values.
 
-/// An enumeration whose members are the values of a label.
+/// Defines an enumeration whose members are the values of a label.
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident { $($(#[$member_doc:meta])* $member:ident = $text:literal,)+ }) => {
         $(#[$doc])*
@@ -10,7 +10,7 @@ macro_rules! label {
         impl $name {
             pub(crate) const ALL: &[Self] = &[$(Self::$member,)+];
 
-            /// The label's value.
+            /// Returns the label's value.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$member => $text,)+ }

@@ -1,4 +1,4 @@
-//! Limits of the configuration, with their current and their peak use.
+//! Limits of the configuration, with their current and peak use.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +33,7 @@ label! {
 /// Limits that are always in force.
 const ALWAYS: [Limit; 3] = [Limit::Connections, Limit::Requests, Limit::InFlight];
 
-/// `None`: of a limit that was never configured.
+/// Series by limit; `None`: never configured.
 struct Handles([OnceLock<OfLimit>; Limit::ALL.len()]);
 
 struct OfLimit {
@@ -41,7 +41,7 @@ struct OfLimit {
     used: Gauge,
     peak: Gauge,
     most: AtomicU64,
-    /// Of limits that delay bytes.
+    /// Delayed bytes, for limits that delay them.
     delayed: Option<Counter>,
 }
 
@@ -93,7 +93,7 @@ pub(super) fn register() {
     HANDLES.keep(Handles::new());
 }
 
-/// The series of a limit, which are registered when it is first heard of.
+/// Returns the series of a limit, which are registered on first use.
 fn handles_of(limit: Limit) -> Option<&'static OfLimit> {
     let (handles, recorder) = (HANDLES.get()?, recorder()?);
     let register = || with_local_recorder(recorder, || OfLimit::new(limit));
@@ -109,7 +109,7 @@ pub fn set(limit: Limit, used: u64, most: u64) {
     of.peak.set(of.most.fetch_max(used, Ordering::Relaxed).max(used) as f64);
 }
 
-/// Counts body bytes that wait for a limit.
+/// Counts body bytes delayed by a limit.
 pub fn delayed(limit: Limit, bytes: u64) {
     if let Some(delayed) = handles_of(limit).and_then(|of| of.delayed.as_ref()) {
         delayed.increment(bytes);

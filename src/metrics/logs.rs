@@ -9,7 +9,7 @@ use super::recorder::{Registered, recorder};
 const DROPPED: &str = "hotset_log_lines_dropped_total";
 
 label! {
-    /// A log that has a line for each request.
+    /// A log with a line for each request.
     Log {
         /// The access log.
         Access = "access",
@@ -19,7 +19,7 @@ label! {
 }
 
 struct Handles {
-    /// Registered with the log.
+    /// Counters, registered with the log.
     dropped: [OnceLock<Counter>; Log::ALL.len()],
 }
 
@@ -35,7 +35,7 @@ pub(super) fn register() {
     HANDLES.keep(Handles { dropped: [const { OnceLock::new() }; Log::ALL.len()] });
 }
 
-/// Counts lines that were not written; none registers the series.
+/// Counts dropped lines; zero registers the series.
 pub fn dropped(log: Log, lines: u64) {
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
     handles.dropped[log as usize]

@@ -1,4 +1,4 @@
-//! Memory as the control groups of the process count it, and the size that the cache has under its pressure.
+//! Memory by the process's control groups, and the size of the cache under memory pressure.
 
 use metrics::{Gauge, Unit, describe_gauge, gauge};
 
@@ -35,17 +35,17 @@ fn describe() {
     describe_gauge!(CACHE_CAPACITY, Unit::Bytes, "Current limit on bytes of blocks in memory; it is lowered under memory pressure");
 }
 
-/// Sets the memory limit that holds.
+/// Sets the memory limit in force.
 pub fn set_limit(bytes: u64) {
     HANDLES.set(|handles| &handles.limit, bytes);
 }
 
-/// Sets the memory used of it.
+/// Sets the used part of the limit.
 pub fn set_used(bytes: u64) {
     HANDLES.set(|handles| &handles.used, bytes);
 }
 
-/// Sets the most bytes of blocks that memory may hold now.
+/// Sets the current maximum bytes of blocks in memory.
 pub fn set_cache_capacity(bytes: u64) {
     HANDLES.set(|handles| &handles.cache_capacity, bytes);
 }

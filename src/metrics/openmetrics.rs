@@ -1,12 +1,12 @@
-//! The text format of OpenMetrics 1.0, made from that of Prometheus.
+//! Conversion of Prometheus's text format to OpenMetrics 1.0.
 //!
-//! They differ in the names of counter families (without `_total`), in how bounds of buckets are written, in empty
-//! lines, and in the final `# EOF`.
+//! They differ in the names of counter families (without `_total`), in the format of bucket bounds, in empty lines, and
+//! in the final `# EOF`.
 
 /// `Content-Type` of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Rewrites a page of Prometheus's text format.
+/// Converts a page of Prometheus's text format.
 #[must_use]
 pub fn from_prometheus(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 1024);

@@ -1,7 +1,7 @@
-//! Names of operations as metrics and the access log show them.
+//! Names of operations in metrics and in the access log.
 
 label! {
-    /// An operation of S3, by the name that its API reference gives it.
+    /// An operation of S3, by its name in the API reference.
     Operation {
         GetObject = "GetObject",
         HeadObject = "HeadObject",
@@ -41,7 +41,7 @@ label! {
         DeleteBucket = "DeleteBucket",
         /// An `OPTIONS` request: the CORS preflight of a browser.
         Options = "Options",
-        /// Any other operation (the configuration of buckets, say), and what could not be parsed.
+        /// Any other operation (the configuration of buckets, say), and requests that could not be parsed.
         Other = "other",
     }
 }

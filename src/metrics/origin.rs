@@ -31,11 +31,11 @@ label! {
         Get = "get",
         /// A fetch of metadata by the cache.
         Head = "head",
-        /// A list of keys, to warm them.
+        /// A list of keys, for warming.
         List = "list",
-        /// A client's request, sent to hear whether it may read.
+        /// A client's request, sent for its authorisation only.
         Ask = "ask",
-        /// A client's request that was forwarded.
+        /// A client's request that passes through.
         PassThrough = "passthrough",
     }
 }
@@ -43,27 +43,27 @@ label! {
 label! {
     /// Outcome of a request to the origin.
     Outcome {
-        /// With the answer that was asked for.
+        /// The expected response.
         Ok = "ok",
         /// 404.
         NotFound = "not_found",
         /// 401 or 403.
         Denied = "denied",
-        /// Another 4xx, or an answer that cannot be used.
+        /// Another 4xx, or an unusable response.
         Refused = "refused",
-        /// Unknown: the client disconnected, or its body was not as announced, before the answer was complete.
+        /// Unknown: the client disconnected, or its body was not as announced, before the response was complete.
         Abandoned = "abandoned",
         /// 429, or 503 with `SlowDown`.
         Throttled = "throttled",
         /// Another 5xx.
         ServerError = "server_error",
-        /// No answer, or no further byte of it, in time.
+        /// No response, or no further byte of it, in time.
         Timeout = "timeout",
         /// No connection.
         Connect = "connect",
-        /// The connection ended in the middle, or what came was not what was announced.
+        /// The connection broke, or the response was not as announced.
         Broken = "broken",
-        /// The object is no longer the version that was asked for (R3).
+        /// The object is no longer the requested version (R3).
         Changed = "changed",
     }
 }
@@ -71,32 +71,32 @@ label! {
 const SERIES: usize = OriginKind::ALL.len() * Outcome::ALL.len();
 
 label! {
-    /// Why a request to the origin brought no answer that is about the request.
+    /// Reason for which a request to the origin got no answer of its own.
     OriginFailure {
-        /// Its name has no address, or was not resolved in time.
+        /// The host has no address, or was not resolved in time.
         Name = "name",
         /// No connection: refused, no route, no answer.
         Connect = "connect",
-        /// No TLS: a certificate that is not trusted, or a server that speaks something else.
+        /// TLS failed: an untrusted certificate, or a server with another protocol.
         Tls = "tls",
-        /// Nothing came in time.
+        /// A timeout.
         Timeout = "timeout",
-        /// The connection broke, or what came is no HTTP.
+        /// The connection broke, or the response was not HTTP.
         Broken = "broken",
-        /// It asks for less.
+        /// The origin throttles.
         Throttled = "throttled",
         /// 5xx.
         ServerError = "server_error",
-        /// It does not take the keys or the time that hotset signs with.
+        /// The origin rejects the keys or the clock with which hotset signs.
         Credentials = "credentials",
     }
 }
 
 struct Handles {
-    /// Registered at the first use of each.
+    /// Counters, registered on first use.
     requests: [OnceLock<Counter>; SERIES],
     bytes: Counter,
-    /// Registered at the first use of each, but for those of reads.
+    /// Histograms, registered on first use, except for those of reads.
     first_byte: [OnceLock<Histogram>; OriginKind::ALL.len()],
     retries: Counter,
     errors: [Counter; OriginFailure::ALL.len()],
@@ -105,7 +105,7 @@ struct Handles {
     not_asked: Counter,
     breaker_open: Gauge,
     parallel_ranges: Gauge,
-    /// Registered once it is known.
+    /// Registered once the state is known.
     up: OnceLock<Gauge>,
 }
 
@@ -200,7 +200,7 @@ pub fn not_asked() {
     }
 }
 
-/// Counts a read that goes to this origin because its own is down.
+/// Counts a read that fails over to this origin because its own is down.
 pub fn failed_over(name: &str) {
     if let Some(recorder) = recorder() {
         let labelled = || counter!(FAILOVERS, "origin" => name.to_owned());
@@ -231,7 +231,7 @@ pub fn set_breaker_open(name: Option<&str>, is_open: bool) {
     }
 }
 
-/// Sets how many ranges of one read may be under way.
+/// Sets the number of ranges of one read that may be under way.
 pub fn set_parallel_ranges(name: Option<&str>, ranges: usize) {
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
     #[allow(clippy::cast_precision_loss, reason = "at most the number of connections")]
@@ -245,14 +245,14 @@ pub fn set_parallel_ranges(name: Option<&str>, ranges: usize) {
     }
 }
 
-/// Counts a retry that was not made because there were too many.
+/// Counts a retry that the budget did not allow.
 pub fn retry_refused() {
     if let Some(handles) = HANDLES.get() {
         handles.retries_refused.increment(1);
     }
 }
 
-/// Sets when hotset's own credentials end; `None`: never.
+/// Sets the expiry of hotset's own credentials; `None`: never.
 pub fn set_credentials_expiry(expires: Option<SystemTime>) {
     if let Some(handles) = HANDLES.get() {
         let since = expires.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -261,7 +261,7 @@ pub fn set_credentials_expiry(expires: Option<SystemTime>) {
     }
 }
 
-/// Counts an attempt that failed.
+/// Counts a failed attempt.
 pub fn failed(reason: OriginFailure) {
     if let Some(handles) = HANDLES.get() {
         handles.errors[reason as usize].increment(1);
@@ -289,7 +289,7 @@ pub fn origin_request(name: Option<&str>, kind: OriginKind, outcome: Outcome) {
         .increment(1);
 }
 
-/// Counts bytes of bodies that the origin sent.
+/// Counts bytes of bodies received from the origin.
 pub fn origin_bytes(bytes: u64) {
     attribution::bytes(bytes);
     if let Some(handles) = HANDLES.get() {
@@ -297,7 +297,7 @@ pub fn origin_bytes(bytes: u64) {
     }
 }
 
-/// Records the time from sending a request to the origin to its answer's head.
+/// Records the time from sending a request to the origin to its response head.
 pub fn origin_first_byte(kind: OriginKind, elapsed: Duration) {
     attribution::first_byte(elapsed);
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
@@ -306,7 +306,7 @@ pub fn origin_first_byte(kind: OriginKind, elapsed: Duration) {
         .record(elapsed);
 }
 
-/// Counts a further attempt at the origin.
+/// Counts a retry at the origin.
 pub fn origin_retry() {
     attribution::retry();
     if let Some(handles) = HANDLES.get() {

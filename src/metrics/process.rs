@@ -1,4 +1,4 @@
-//! The process as the kernel counts it, and its build, by the names of Prometheus's client libraries.
+//! Metrics of the process and its build, with the names of Prometheus's client libraries.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -58,7 +58,7 @@ const THREADS: Family = Family {
     help: "Threads of the process",
 };
 
-/// Of times in `/proc`, in Hz; the same on all architectures that we build for.
+/// Clock ticks per second in `/proc`; the same on all supported architectures.
 const USER_HZ: f64 = 100.0;
 
 const FEATURES: &str = match (cfg!(feature = "receivers"), cfg!(feature = "embedded")) {
@@ -74,7 +74,7 @@ pub(super) fn describe() {
     }
 }
 
-/// Appends the process's metrics; one that cannot be read is left out.
+/// Appends the process's metrics; unreadable ones are left out.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub(super) fn write(out: &mut String) {
     let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("features", FEATURES)];
@@ -96,7 +96,7 @@ pub(super) fn write(out: &mut String) {
     put(STARTED, started());
 }
 
-/// A number of `/proc/self/status` (proc(5)).
+/// Returns a number in `/proc/self/status` (proc(5)).
 fn status_field(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line?.split_ascii_whitespace().next()?.parse().ok()
@@ -110,7 +110,7 @@ fn open_descriptors() -> Option<u64> {
     }
 }
 
-/// Start of the process, in Unix time.
+/// Returns the start of the process, in Unix time.
 #[allow(clippy::cast_precision_loss, reason = "seconds of this age")]
 fn started() -> Option<f64> {
     static STARTED: OnceLock<Option<f64>> = OnceLock::new();
@@ -123,7 +123,7 @@ fn started() -> Option<f64> {
     })
 }
 
-/// Start of a process since that of the machine, from the text of `/proc/self/stat` (proc(5)).
+/// Returns the start of a process since boot in clock ticks, from the text of `/proc/self/stat` (proc(5)).
 fn start_ticks(stat: &str) -> Option<u64> {
     // The second field, the name in parentheses, may hold spaces and parentheses; this is the 22nd.
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(22 - 3)?.parse().ok()

@@ -1,4 +1,4 @@
-//! Bytes that were fetched ahead of clients' requests, by what became of them.
+//! Bytes fetched ahead of clients' requests, used and wasted.
 
 use metrics::{Counter, Unit, counter, describe_counter};
 

@@ -1,4 +1,4 @@
-//! The recorder of the process, and handles that are registered with it.
+//! The recorder of the process, and the handles registered with it.
 
 use std::sync::OnceLock;
 
@@ -12,12 +12,12 @@ pub(super) fn install_once(build: impl FnOnce() -> PrometheusRecorder) -> Promet
     RECORDER.get_or_init(build).handle()
 }
 
-/// The installed recorder, for series that are registered when they are first recorded.
+/// Returns the installed recorder, for series that are registered when they are first recorded.
 pub(super) fn recorder() -> Option<&'static PrometheusRecorder> {
     RECORDER.get()
 }
 
-/// The handles of one module's metrics, from when they are registered on.
+/// The handles of one module's metrics, once they are registered.
 pub(super) struct Registered<H>(OnceLock<H>);
 
 impl<H: 'static> Registered<H> {
@@ -25,7 +25,7 @@ impl<H: 'static> Registered<H> {
         Self(OnceLock::new())
     }
 
-    /// Keeps the first handles that it is given: those of the installed recorder.
+    /// Stores the first handles: those of the installed recorder.
     pub(super) fn keep(&self, handles: H) {
         // Tests register once more, with a recorder of their own.
         let _ = self.0.set(handles);
@@ -42,7 +42,7 @@ impl<H: 'static> Registered<H> {
         }
     }
 
-    /// Adds one to a gauge until the guard is dropped.
+    /// Increments a gauge until the guard is dropped.
     pub(super) fn hold(
         &'static self,
         gauge: impl FnOnce(&'static H) -> &'static Gauge,
@@ -55,7 +55,7 @@ impl<H: 'static> Registered<H> {
     }
 }
 
-/// One more in a gauge, taken back when dropped.
+/// Guard of an incremented gauge, which is decremented on drop.
 #[derive(Debug)]
 #[must_use = "it is taken back as soon as this is dropped"]
 pub struct GaugeGuard(Option<&'static Gauge>);

@@ -1,6 +1,6 @@
-//! Metrics of clients' requests and connections: number, statuses, errors, latency, and what the cache saved the origin.
+//! Metrics of clients' requests and connections: number, statuses, errors, latency, and savings at the origin.
 //!
-//! All series of an operation and a cache result are found by one index, so that a request costs no look-up by name.
+//! All series of an operation and a cache result have one index, so that a request costs no lookup by name.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -50,23 +50,23 @@ label! {
     CacheResult {
         /// From the cache, without asking the origin.
         Hit = "hit",
-        /// Some of its bytes from the cache, the others fetched from the origin.
+        /// Partly from the cache, the rest fetched from the origin.
         Partial = "partial",
-        /// Nothing of it from the cache.
+        /// Entirely from the origin.
         Miss = "miss",
-        /// From the cache although too old, since the origin could not be asked (R14).
+        /// From the cache although stale, since the origin could not be asked (R14).
         Stale = "stale",
-        /// The cache had no part in it.
+        /// Without the cache.
         Bypass = "bypass",
-        /// The remembered absence of the object (R12).
+        /// From a negative entry (R12).
         Negative = "negative",
-        /// From the cache, after the origin was asked whether it changed (R10).
+        /// From the cache, after a successful revalidation (R10).
         Revalidated = "revalidated",
     }
 }
 
 label! {
-    /// Where the bytes of an answer came from.
+    /// Source of the bytes of a response.
     Source {
         /// The cache's memory.
         Memory = "memory",
@@ -74,20 +74,20 @@ label! {
         Disk = "disk",
         /// A fetch by the cache.
         Origin = "origin",
-        /// An answer of the origin that was streamed through.
+        /// A response of the origin that passes through.
         PassThrough = "passthrough",
     }
 }
 
-/// Values of the label `status`; the first one is for answers that had none.
+/// Values of the label `status`; the first one is for requests without a response.
 pub(super) const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Statuses from 100 on that have a series each; the series of index 0 is for requests without one.
+/// Statuses from 100 on with a series each; the series of index 0 is for requests without one.
 const STATUSES: usize = 501;
-/// Error codes that have a series each: an origin may answer with any code.
+/// Maximum error codes with a series each: an origin may answer with any code.
 const CODES: usize = 100;
 
-/// Reads that a server without any traffic shows as well.
+/// Series that exist from the start, without any traffic.
 const FROM_THE_START: [(Operation, CacheResult); 4] = [
     (Operation::GetObject, CacheResult::Hit),
     (Operation::GetObject, CacheResult::Miss),
@@ -95,16 +95,16 @@ const FROM_THE_START: [(Operation, CacheResult); 4] = [
     (Operation::HeadObject, CacheResult::Miss),
 ];
 
-/// A request that has ended.
+/// A completed request.
 #[derive(Debug, Clone, Copy)]
 pub struct Ended {
     pub operation: Operation,
     pub cache: CacheResult,
-    /// 0: there was no response; 499: the client disconnected before it was complete.
+    /// Status; 0: there was no response; 499: the client disconnected before it was complete.
     pub status: u16,
-    /// From the head of the request to the last byte of the response.
+    /// Time from the request head to the last byte of the response.
     pub duration: Duration,
-    /// From the head of the request to the first byte of the response, if there was one.
+    /// Time from the request head to the first byte of the response, if there was one.
     pub first_byte: Option<Duration>,
     /// Bytes of the response from memory and disk.
     pub from_cache: u64,
@@ -191,7 +191,7 @@ fn describe() {
     describe_gauge!(REQUESTS_IN_FLIGHT, Unit::Count, "Requests in flight");
 }
 
-/// Counts a request that has ended.
+/// Counts a completed request.
 pub fn ended(request: &Ended) {
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
     let Ended { operation, cache, status, duration, first_byte, from_cache } = *request;
@@ -226,11 +226,11 @@ pub fn ended(request: &Ended) {
     SAVED.bytes.fetch_add(from_cache, Ordering::Relaxed);
 }
 
-/// What the cache saved, and what it would have cost.
+/// Savings by the cache, and the prices of their cost.
 struct Saved {
     requests: AtomicU64,
     bytes: AtomicU64,
-    /// Of a thousand requests, and of a gigabyte, in billionths of a dollar.
+    /// Prices of a thousand requests, and of a gigabyte, in billionths of a dollar.
     prices: [AtomicU64; 2],
 }
 
@@ -246,7 +246,7 @@ pub fn set_prices(thousand_requests: u64, gigabyte: u64) {
     SAVED.prices[1].store(gigabyte, Ordering::Relaxed);
 }
 
-/// Appends what was saved.
+/// Appends the savings.
 #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
 pub(super) fn write(out: &mut String) {
     let of = |number: &AtomicU64| number.load(Ordering::Relaxed) as f64;
@@ -277,7 +277,7 @@ pub fn error(code: &str) {
     counter.increment(1);
 }
 
-/// Counts bytes of a body that were sent to a client.
+/// Counts body bytes sent to a client.
 pub fn response_bytes(source: Source, bytes: u64) {
     if let Some(handles) = HANDLES.get() {
         handles.response_bytes[source as usize].increment(bytes);

@@ -10,7 +10,7 @@ use super::*;
 
 mod reference;
 
-/// The value of the series that begins with `series`, which names its labels too.
+/// Returns the value of the series that begins with `series`, labels included.
 fn value(series: &str) -> Option<f64> {
     render(&install()).lines().find_map(|line| {
         let rest = line.strip_prefix(series)?.strip_prefix(' ')?;

@@ -11,17 +11,17 @@ const SPANS: &str = "hotset_trace_spans_total";
 label! {
     /// The outcome of a span.
     Outcome {
-        /// The collector took it.
+        /// Accepted by the collector.
         Sent = "sent",
-        /// The queue was full.
+        /// Dropped, because the queue was full.
         Dropped = "dropped",
-        /// The collector did not take it.
+        /// Not accepted by the collector.
         Failed = "failed",
     }
 }
 
 struct Handles {
-    /// Registered when traces are set up.
+    /// Counters, registered when tracing is set up.
     spans: [OnceLock<Counter>; Outcome::ALL.len()],
 }
 
@@ -37,7 +37,7 @@ pub(super) fn register() {
     HANDLES.keep(Handles { spans: [const { OnceLock::new() }; Outcome::ALL.len()] });
 }
 
-/// Counts spans; none registers the series.
+/// Counts spans; zero registers the series.
 pub fn spans(outcome: Outcome, count: u64) {
     let (Some(handles), Some(recorder)) = (HANDLES.get(), recorder()) else { return };
     let register = || counter!(SPANS, "outcome" => outcome.label());

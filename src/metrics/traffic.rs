@@ -1,8 +1,8 @@
 //! Traffic by bucket, by rule and by identity, in a bounded number of series.
 //!
-//! Names are found by their hash in tables that only grow, up to a bound, so that counting takes no lock and allocates
-//! nothing. Of the buckets and rules that are tracked those with the most traffic of late have series of their own; what
-//! is counted of the others meanwhile goes to `other`, so that no series ever falls.
+//! Names are found by their hash in tables that only grow, up to a limit, so that counting takes no lock and does not
+//! allocate. The tracked buckets and rules with the most recent traffic have series of their own; the counts of the
+//! others go to `other`, so that no series ever falls.
 
 use std::hash::BuildHasher as _;
 use std::sync::OnceLock;
@@ -47,20 +47,20 @@ const IDENTITY_REQUESTS: Family = Family {
     help: "Requests by identity and exact status, those that it was refused included; 100 identities have series, others are counted as `other`",
 };
 
-/// Names that have series of their own.
+/// Maximum names with series of their own.
 const TOP: usize = 100;
-/// Names that are tracked.
+/// Maximum names tracked.
 const TRACKED: usize = 1000;
-/// Slots of a table, and how many of them a name may be in.
+/// Slots of a table, and the number of slots probed for a name.
 const SLOTS: usize = 4096;
 const PROBES: usize = 16;
-/// Traffic counts half as much after this time.
+/// Time in which the weight of traffic halves.
 const HALF_LIFE: Duration = Duration::from_mins(10);
-/// The bytes that a request counts as, whatever it was answered with.
+/// Bytes as which a request counts, whatever its response.
 const REQUEST: f64 = 4096.0;
-/// How much more traffic a name must have than the one whose place it takes.
+/// Factor by which a name's traffic must exceed that of the name that it replaces.
 const MARGIN: f64 = 2.0;
-/// Names that change places in one rendering.
+/// Maximum names replaced in one rendering.
 const CHANGES: usize = 10;
 
 const RESULTS: usize = CacheResult::ALL.len();
@@ -79,12 +79,12 @@ impl Traffic {
         Self { name: name.into(), amounts: [const { AtomicU64::new(0) }; RESULTS + 2] }
     }
 
-    /// The name of the bucket, or the pattern of the rule.
+    /// Returns the name of the bucket, or the pattern of the rule.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Counts a request that has ended, and the bytes that were sent from the cache and from the origin.
+    /// Counts a completed request, and its bytes from the cache and from the origin.
     pub fn count(&self, cache: CacheResult, from_cache: u64, from_origin: u64) {
         self.amounts[cache as usize].fetch_add(1, Ordering::Relaxed);
         for (index, bytes) in [(RESULTS, from_cache), (RESULTS + 1, from_origin)] {
@@ -99,10 +99,10 @@ impl Traffic {
     }
 }
 
-/// What is found by a name: in a table that only grows.
+/// Hash table by name, which only grows.
 struct Table<T: 'static> {
     slots: Box<[OnceLock<&'static T>]>,
-    /// In the order in which they came.
+    /// Entries in the order of their insertion.
     all: RwLock<Vec<&'static T>>,
     limit: usize,
     other: T,
@@ -114,7 +114,7 @@ impl<T> Table<T> {
         Self { slots, all: RwLock::default(), limit, other }
     }
 
-    /// What has this name; `other` where it is not tracked, and `add` is not set or there is no room.
+    /// Returns the entry with this name; `other` if it is not tracked, and either `add` is false or there is no room.
     fn find(
         &'static self,
         name: &str,
@@ -164,12 +164,12 @@ fn identities() -> &'static Table<ByStatus> {
     IDENTITIES.get_or_init(|| Table::new(TOP, ByStatus::new("other")))
 }
 
-/// The counters of a bucket. `known`: it exists, so that names which are made up take no place.
+/// Returns the counters of a bucket. `known`: it exists, so that invented names take no slot.
 pub fn bucket(name: &str, known: bool) -> &'static Traffic {
     buckets().find(name, known, Traffic::name, Traffic::new)
 }
 
-/// The counters of the rule with this pattern.
+/// Returns the counters of the rule with this pattern.
 pub fn rule(pattern: &str) -> &'static Traffic {
     rules().find(pattern, true, Traffic::name, Traffic::new)
 }
@@ -180,7 +180,7 @@ pub fn identity(name: &str, status: u16) {
     of.statuses[usize::from(status).min(of.statuses.len() - 1)].fetch_add(1, Ordering::Relaxed);
 }
 
-/// Requests by status; the last counter is for those that are none.
+/// Requests by status; the last counter is for invalid statuses.
 struct ByStatus {
     name: Box<str>,
     statuses: Box<[AtomicU64]>,
@@ -192,7 +192,7 @@ impl ByStatus {
     }
 }
 
-/// The names that have series, and what their series show.
+/// Names with series, and the values of their series.
 #[derive(Default)]
 struct Shown {
     entries: Vec<Entry>,
@@ -204,13 +204,13 @@ struct Entry {
     of: &'static Traffic,
     last: Amounts,
     total: Amounts,
-    /// Bytes of late.
+    /// Recent traffic in bytes.
     weight: f64,
     is_shown: bool,
 }
 
 impl Shown {
-    /// Adds what was counted since the last time, and lets names with more traffic take the places of others.
+    /// Adds the counts since the last call, and replaces names by others with more traffic.
     fn update(&mut self, table: &'static Table<Traffic>, now: Instant) {
         let elapsed = self.at.replace(now).map_or(Duration::ZERO, |at| now.duration_since(at));
         let decay = (-elapsed.as_secs_f64() / HALF_LIFE.as_secs_f64()).exp2();
@@ -234,7 +234,7 @@ impl Shown {
         }
     }
 
-    /// Shows the name with the most traffic of those that are not shown, in the place of the one with the least.
+    /// Replaces the shown name with the least traffic by the hidden name with the most.
     fn exchange(&mut self) -> bool {
         let by_weight = |a: &(usize, f64), b: &(usize, f64)| a.1.total_cmp(&b.1);
         let of = |shown| {
@@ -266,7 +266,7 @@ pub(super) fn describe() {
     }
 }
 
-/// Appends all of it.
+/// Appends all of these metrics.
 pub(super) fn write(out: &mut String) {
     static BUCKETS: Mutex<Option<Shown>> = Mutex::new(None);
     static RULES: Mutex<Option<Shown>> = Mutex::new(None);

@@ -14,9 +14,9 @@ const DROPPED: &str = "hotset_prefetch_dropped_total";
 label! {
     /// Result of warming an object.
     WarmResult {
-        /// Its requested ranges are in the cache.
+        /// Its requested ranges are cached.
         Warmed = "warmed",
-        /// It is not to be cached, is gone, or is larger than the job may still warm.
+        /// It may not be cached, is gone, or exceeds the remaining bytes of the job.
         Skipped = "skipped",
         /// It could not be read.
         Failed = "failed",
@@ -28,13 +28,13 @@ label! {
     PurgeScope {
         /// One object.
         Object = "object",
-        /// All keys that begin in one way.
+        /// All keys with a prefix.
         Prefix = "prefix",
         /// All keys of a bucket that match a glob.
         Glob = "glob",
-        /// All of a bucket.
+        /// A whole bucket.
         Bucket = "bucket",
-        /// All.
+        /// The whole cache.
         Everything = "everything",
     }
 }
@@ -107,12 +107,12 @@ pub fn job() -> GaugeGuard {
     HANDLES.hold(|handles| &handles.jobs)
 }
 
-/// Sets how many objects that were created wait to be warmed.
+/// Sets the number of created objects waiting to be warmed.
 pub fn set_prefetch_queue(objects: u64) {
     HANDLES.set(|handles| &handles.queue, objects);
 }
 
-/// Counts an object that was created and is not warmed, since too many waited.
+/// Counts a created object that is not warmed, because too many wait.
 pub fn prefetch_dropped() {
     if let Some(handles) = HANDLES.get() {
         handles.dropped.increment(1);

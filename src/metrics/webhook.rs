@@ -9,43 +9,43 @@ const REQUESTS: &str = "hotset_webhook_requests_total";
 label! {
     /// Outcome of a request to the event listener.
     Outcome {
-        /// Applied, and it would survive a power cut.
+        /// Applied durably.
         Accepted = "accepted",
-        /// A subscription of SNS that was confirmed.
+        /// A confirmed SNS subscription.
         Confirmed = "confirmed",
-        /// A HEAD: somebody asks whether we are there.
+        /// A HEAD that checks whether the listener is there.
         Probe = "probe",
-        /// Nobody says who sends it.
+        /// Without credentials.
         Unauthenticated = "unauthenticated",
-        /// The secret or the signature is wrong.
+        /// With a wrong secret or signature.
         Forged = "forged",
-        /// A web page sends it, where nothing but the connection tells senders apart.
+        /// Sent by a web page, where senders are not authenticated.
         WebPage = "web_page",
         /// Signed for another time than now.
         Expired = "expired",
-        /// Signed by SHA-1, which `events.webhook.sns.allow_sha1` does not allow.
+        /// Signed with SHA-1, which `events.webhook.sns.allow_sha1` does not allow.
         Sha1 = "sha1",
-        /// Signed as one that was applied already.
+        /// Signed like one that was applied already.
         Replayed = "replayed",
-        /// Of a topic of SNS that is not ours.
+        /// For an SNS topic that is not configured.
         WrongTopic = "wrong_topic",
-        /// It names an address that is none of SNS.
+        /// With a URL that is not one of SNS's.
         WrongUrl = "wrong_url",
-        /// The body is longer than it may be.
+        /// With a body over the limit.
         TooLarge = "too_large",
-        /// The body did not come in time.
+        /// The body did not arrive in time.
         SlowBody = "slow_body",
         /// The body ended too early.
         Broken = "broken",
-        /// The body is nested more deeply than it may be.
+        /// The body is nested too deeply.
         TooDeep = "too_deep",
-        /// Nothing in the body could be read.
+        /// Nothing in the body could be decoded.
         Undecodable = "undecodable",
         /// Neither POST nor HEAD.
         Method = "method",
-        /// More bodies at the same time than there may be.
+        /// Too many concurrent bodies.
         Busy = "busy",
-        /// It could not be made durable, or SNS could not be asked, in time.
+        /// Not made durable, or SNS not reached, in time.
         Unavailable = "unavailable",
     }
 }
@@ -75,7 +75,7 @@ fn describe() {
     );
 }
 
-/// Counts a request to the receiver of notifications.
+/// Counts a request to the event listener.
 pub fn request(outcome: Outcome) {
     if let Some(handles) = HANDLES.get() {
         handles.0[outcome as usize].increment(1);

@@ -11,17 +11,17 @@ const CERTIFICATE_EXPIRY: &str = "hotset_certificate_expiry_timestamp_seconds";
 const CERTIFICATES: &str = "hotset_certificate_reloads_total";
 
 label! {
-    /// Why a request or a connection was refused.
+    /// Reason of a refused request or connection.
     Refused {
-        /// A head or a body that two servers may read differently (R29).
+        /// A head or a body that two servers may parse differently (R29).
         Malformed = "malformed",
         /// More or larger headers than `limits` allow.
         HeaderTooLarge = "header_too_large",
         /// A longer URI than `limits` allow.
         UriTooLong = "uri_too_long",
-        /// The head did not come in time.
+        /// The head did not arrive in time.
         SlowHead = "slow_head",
-        /// The body did not come in time.
+        /// The body did not arrive in time.
         SlowBody = "slow_body",
         /// More connections from one address than `limits` allow.
         ConnectionsPerAddress = "connections_per_address",
@@ -35,11 +35,11 @@ label! {
         IdentityRequestRate = "identity_request_rate",
         /// More requests of one identity at the same time than its limit allows.
         IdentityRequests = "identity_requests",
-        /// No TLS, none that we speak, or no certificate where one is required.
+        /// No TLS, no common version or cipher, or no certificate where one is required.
         TlsHandshake = "tls_handshake",
-        /// A load balancer that did not say who its client is, or not so that it could be understood.
+        /// A load balancer with a missing or invalid PROXY header.
         ProxyProtocol = "proxy_protocol",
-        /// TLS, or what a load balancer says before it, did not come in time.
+        /// TLS, or the load balancer's PROXY header, did not arrive in time.
         SlowHandshake = "slow_handshake",
     }
 }
@@ -90,7 +90,7 @@ pub fn refused(reason: Refused) {
     }
 }
 
-/// Sets the expiry of a server certificate, in Unix time; `file`: where it was read from.
+/// Sets the expiry of a server certificate, in Unix time; `file`: its path.
 #[allow(clippy::cast_precision_loss, reason = "seconds of this age")]
 pub fn set_certificate_expiry(file: &str, not_after: i64) {
     let Some(recorder) = recorder() else { return };
@@ -99,7 +99,7 @@ pub fn set_certificate_expiry(file: &str, not_after: i64) {
     with_local_recorder(recorder, register).set(not_after as f64);
 }
 
-/// Counts new certificate files, and whether they took the place of the old ones.
+/// Counts new certificate files, and whether they replaced the old ones.
 pub fn certificates_reloaded(taken: bool) {
     if let Some(handles) = HANDLES.get() {
         let wire = handles;

@@ -1,4 +1,4 @@
-//! Connections to the origin: made, kept and given out, for our own requests and for those that pass through.
+//! Connections to the origin, made and pooled for hotset's own requests and for those that pass through.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,12 +30,12 @@ use super::pool::Pool;
 use super::refused::{self, Refusal, Verdict};
 use super::slots::{Class, Slot, Slots, Urgency};
 
-/// A write goes over a connection that was idle for less than this, or over a new one (R9).
+/// Maximum idle time of a connection that a write may reuse; otherwise it gets a new one (R9).
 const WRITE_IDLE: Duration = Duration::from_secs(4);
-/// A file of certificates that holds none. Where no TLS is spoken, pingora would otherwise read and parse those of the system,
-/// which takes 10 ms a connector.
+/// An empty file of certificates, for connectors without TLS: pingora would otherwise read and parse those of the
+/// system, which takes 10 ms per connector.
 pub(crate) const NO_AUTHORITIES: &str = "/dev/null";
-/// A new connection is tried to at most this many addresses.
+/// Maximum addresses tried for a new connection.
 const MOST_TRIED: usize = 8;
 
 /// Makes connections and keeps idle ones.
@@ -43,19 +43,19 @@ pub(super) struct Connections {
     transport: TransportConnector,
     pool: Arc<Pool>,
     addresses: Arc<Addresses>,
-    /// Those in use.
+    /// Connections in use, by address.
     in_use: AddressSlots,
-    /// Requests that pass through, to all endpoints of the origin.
+    /// Slots of requests that pass through, shared by all endpoints of the origin.
     passing: Arc<Slots>,
 }
 
-/// A connection for one exchange, and where it leads.
+/// A connection for one exchange, and its address.
 pub(super) struct Connected {
     pub(super) stream: Stream,
     pub(super) address: SocketAddr,
-    /// It has carried a request before, and was idle for so long since: it may be dead, and a request lost with it.
+    /// Idle time of a reused connection; `None`: it is new. A reused one may be dead, and a request lost with it.
     pub(super) reused: Option<Duration>,
-    /// That of its address.
+    /// The connection slot of the address.
     pub(super) slot: Slot,
 }
 
@@ -79,8 +79,8 @@ impl Connections {
         })
     }
 
-    /// A connection that was idle for less than `youngest`, else a new one: to the next address, or to another where that
-    /// takes none. Waits until `deadline` where each address has as many as it may have.
+    /// Returns a connection that was idle for less than `youngest`, else a new one, to the next address that takes one.
+    /// Waits until `deadline` if each address has reached its limit.
     pub(super) async fn open(
         self: &Arc<Self>,
         route: &Route,
@@ -127,7 +127,7 @@ impl Connections {
         pingora::Error::e_explain(ErrorType::ConnectError, "no address takes connections")
     }
 
-    /// Open connections in use, and idle ones, by address.
+    /// Returns the connections in use by address, and the addresses of idle ones.
     pub(super) fn count(&self) -> (Vec<(SocketAddr, usize)>, Vec<SocketAddr>) {
         (self.in_use.in_use(), self.pool.addresses())
     }
@@ -143,12 +143,12 @@ impl Connections {
         });
     }
 
-    /// A connection that had been idle for so long was dead when it was used.
+    /// Records that a connection with this idle time turned out to be dead.
     pub(super) fn was_dead(&self, idle: Duration) {
         self.pool.was_dead(idle);
     }
 
-    /// Keeps a connection whose last answer was read to its end.
+    /// Returns a connection to the pool after its last response was read to the end.
     pub(super) fn keep(&self, host: &str, address: SocketAddr, stream: Stream) {
         self.pool.put(host, address, stream);
     }
@@ -158,18 +158,18 @@ impl Connections {
 #[derive(Debug, Clone, Default)]
 pub struct PassThrough {
     pub is_write: bool,
-    /// The answer has no body, whatever it announces.
+    /// Whether the request is a HEAD, whose response has no body whatever it announces.
     pub is_head: bool,
-    /// A kept connection was dead: the next try goes over a new one.
+    /// Whether to use a new connection, because an idle one was dead.
     pub fresh: bool,
     /// Whether the connection has carried a request before.
     pub reused: Arc<AtomicBool>,
-    /// The error code of an answer that refuses; known with its head.
+    /// The error code of a refusal; known with the response head.
     pub refused: Arc<OnceLock<Refusal>>,
 }
 
 impl Connections {
-    /// A peer for pingora's proxy: a connection of ours, that comes back to us.
+    /// Returns a peer for pingora's proxy: a connection from the pool, which returns to the pool.
     pub(super) fn lend(self: &Arc<Self>, route: Route, how: PassThrough) -> HttpPeer {
         // TLS, if any, is below what pingora sees.
         let below = route.peer(route.addresses[0]);
@@ -180,7 +180,7 @@ impl Connections {
     }
 }
 
-/// Gives pingora's proxy a connection as if it were new. So its own pool, which loses some, keeps none.
+/// Gives pingora's proxy pooled connections as if they were new. Its own pool, which loses some, thus stays empty.
 struct Lender {
     connections: Arc<Connections>,
     route: Route,
@@ -223,9 +223,9 @@ impl L4Connect for Lender {
 /// A connection on loan to pingora's proxy.
 #[derive(Debug)]
 struct Lent {
-    /// `None` once it was given back.
+    /// `None` once returned.
     stream: Option<Stream>,
-    /// As long.
+    /// Slots of the origin and of the address; `None` once returned.
     slots: Option<(Slot, Slot)>,
     address: SocketAddr,
     host: String,
@@ -234,17 +234,17 @@ struct Lent {
     held: Held,
 }
 
-/// The beginning of the answer, until it is known whether it refuses and why.
+/// The beginning of a response, held back until it is known whether it is a refusal, and why.
 #[derive(Debug, Default)]
 struct Held {
     bytes: BytesMut,
-    /// What there is may be passed on.
+    /// Whether the held bytes may be passed on.
     is_known: bool,
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl Held {
-    /// Reads on until the answer may be passed on.
+    /// Reads until the response may be passed on.
     fn poll(
         &mut self,
         stream: &mut Stream,
@@ -281,8 +281,9 @@ impl Held {
 }
 
 impl AsyncRead for Lent {
-    /// Once an answer is complete, and only then, pingora reads without waiting, to see whether the connection may be
-    /// kept: that is when it comes back to our pool. pingora finds it closed, and drops what is left of it.
+    /// Reads from the connection. Once a response is complete, and only then, pingora reads without waiting to see
+    /// whether the connection can be reused: at that point it returns to our pool. pingora sees it closed, and drops
+    /// its end.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -353,7 +354,7 @@ impl AsyncWrite for Lent {
 }
 
 impl VirtualSocket for Lent {
-    /// They were set when the connection was made.
+    /// Does nothing: the options were set when the connection was made.
     fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The origin: connections, requests, retries, health and credentials.
 //!
-//! One rule holds in this module: whatever leaves it as bytes of an object was compared with what was
-//! asked (version, range, length), and a body that ends early is never passed on as complete.
-//! It knows nothing of caching: blocks, freshness and flights are words of `cache`.
+//! Invariant of this module: bytes of an object that leave it were validated against the request (version, range,
+//! length), and a body that ends early is never passed on as complete. It does not depend on caching: blocks, freshness
+//! and flights belong to `cache`.
 
 mod access_point;
 mod address_slots;

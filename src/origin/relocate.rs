@@ -1,4 +1,4 @@
-//! Requests for buckets that are in another region than the configured one: where they go, and how that is learned.
+//! Requests for buckets in another region than the configured one: their sites, and the detection of their regions.
 
 use std::sync::Arc;
 
@@ -25,14 +25,14 @@ pub(super) struct Locator {
     config: Arc<OriginConfig>,
     regions: Regions,
     transport: Arc<Transport>,
-    /// Requests that pass through.
+    /// Slots of requests that pass through.
     passing: Arc<Slots>,
     clock: Arc<OriginClock>,
 }
 
 impl Locator {
     /// # Errors
-    /// A sentence that says what is wrong with `origin.endpoint`.
+    /// A sentence that says why `origin.endpoint` is invalid.
     pub(super) fn new(
         config: &Arc<OriginConfig>,
         transport: &Arc<Transport>,
@@ -50,32 +50,32 @@ impl Locator {
         })
     }
 
-    /// The same, which asks by way of `transport`.
+    /// Sets the transport for requests of this locator.
     pub(super) fn with_transport(self, transport: &Arc<Transport>) -> Self {
         Self { transport: transport.clone(), ..self }
     }
 
-    /// The site as configured.
+    /// Returns the configured site.
     pub(super) fn home(&self) -> &Arc<Site> {
         self.regions.home()
     }
 
-    /// The connections of each endpoint.
+    /// Returns the connections of each endpoint.
     pub(super) fn connections(&self) -> Vec<Arc<Connections>> {
         self.regions.connections()
     }
 
-    /// Where a bucket is asked; `None`: the service.
+    /// Returns the site of a bucket; `None`: that of the service.
     pub(super) fn site(&self, bucket: Option<&BucketName>) -> Arc<Site> {
         self.regions.site(bucket)
     }
 
-    /// The bucket was redirected twice: for a while its requests go where the configuration says, once.
+    /// Stops relocating a bucket that was redirected twice: for a while its requests go to the configured site, once.
     pub(super) fn give_up(&self, bucket: &BucketName) {
         self.regions.give_up(bucket);
     }
 
-    /// Whether a request that reached the wrong site is to be sent once more, to the one that [`Locator::site`] names now.
+    /// Whether to send a request that reached the wrong site once more, to the site that [`Locator::site`] returns now.
     pub(super) async fn relocates(
         &self,
         (bucket, domain): (&BucketName, &Domain),
@@ -121,7 +121,7 @@ impl Locator {
         Some((endpoint, connections))
     }
 
-    /// `HeadBucket`, whose response names the region whatever its status is.
+    /// Sends `HeadBucket`, whose response names the region whatever its status is.
     async fn ask_region(
         &self,
         bucket: &BucketName,
@@ -150,7 +150,7 @@ impl Locator {
         region
     }
 
-    /// A response about the region that no other site can give a better one to.
+    /// Returns the final error of a request for which no better site is known.
     pub(super) fn settled(&self, error: OriginError, again: Option<&BucketName>) -> OriginError {
         let OriginError::Misdirected(said) = error else { return error };
         let (error, said) = *said;

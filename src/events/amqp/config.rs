@@ -31,10 +31,10 @@ pub struct AmqpConfig {
 }
 
 impl AmqpConfig {
-    /// Validates it; an error is the name of the key and the problem.
+    /// Validates the settings; an error is the name of the key and the problem.
     ///
     /// # Errors
-    /// The first key found wrong.
+    /// The first invalid key.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if !["amqp://", "amqps://"].iter().any(|scheme| self.url.expose().starts_with(scheme)) {
             return Err(("url", "must begin with amqp:// or amqps://".to_owned()));

@@ -1,4 +1,4 @@
-//! The session with an AMQP broker: connect, have the queue, consume, apply, acknowledge.
+//! The session with an AMQP broker: connect, declare the queue, consume, apply, acknowledge.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use crate::events::reconnect::{Failure, NOT_DURABLE, reconnect};
 use crate::events::replica::replica;
 use crate::events::{Intake, ReceiverStatus, Source};
 
-/// The most that are applied before the disk is waited for.
+/// Maximum messages applied before waiting for the disk.
 const CHUNK: usize = 256;
 /// Timeout of connecting, logging in and declaring.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(15);
-/// After how many silent seconds the other side is taken for dead, where the URL says nothing.
+/// Heartbeat interval in seconds, unless the URL sets one; a silent peer counts as dead.
 const HEARTBEAT: u16 = 10;
 /// Interval between requests for the number of waiting messages.
 const DEPTH: Duration = Duration::from_secs(15);
 
-/// Receives from one queue.
+/// Receiver of one queue.
 #[derive(Debug)]
 pub(in crate::events) struct Amqp {
     config: AmqpConfig,
@@ -39,13 +39,13 @@ pub(in crate::events) struct Amqp {
 }
 
 impl Amqp {
-    /// Whether the broker can be reached is found out by [`Amqp::run`].
+    /// Creates the receiver; [`Amqp::run`] connects to the broker.
     pub(in crate::events) fn new(config: AmqpConfig) -> Self {
         let queue = config.queue.clone().unwrap_or_else(replica);
         Self { config, queue }
     }
 
-    /// Receives until `shutdown` turns true. What is not acknowledged by then comes again.
+    /// Receives until `shutdown` turns true. Messages not acknowledged by then are redelivered.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
         let status = intake.receiver_status(Source::Amqp, &self.queue);
         reconnect(&status, shutdown, || self.session(&intake, &status)).await;
@@ -92,7 +92,7 @@ impl Amqp {
         Ok(Connection::connect_uri(uri, properties).await?)
     }
 
-    /// Makes the queue and binds it, or, where no exchange is named, finds it.
+    /// Declares the queue and binds it, or, if no exchange is configured, checks that it exists.
     async fn have_queue(&self, channel: &Channel) -> Result<(), Failure> {
         let (none, name) = (FieldTable::default(), || self.queue.as_str().into());
         let Some(exchange) = &self.config.exchange else {
@@ -131,8 +131,8 @@ impl Amqp {
     }
 }
 
-/// Applies what has arrived, waits until that is durable, and acknowledges it. What is not durable comes again in the
-/// next session.
+/// Applies the messages that arrived, waits until they are durable, and acknowledges them. Others are redelivered in
+/// the next session.
 async fn apply(
     chunk: Vec<lapin::Result<Delivery>>,
     intake: &Intake,

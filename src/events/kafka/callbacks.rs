@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 /// A callback of librdkafka.
 #[derive(Debug)]
 pub(super) enum KafkaEvent {
-    /// The group has partitions for us.
+    /// The group assigned partitions to this consumer.
     Assigned,
-    /// About so many messages wait in them.
+    /// Approximate number of messages waiting in them.
     Waiting(u64),
-    /// It cannot go on, and why.
+    /// The consumer cannot continue, with the reason.
     Lost(String),
 }
 

@@ -24,10 +24,10 @@ pub struct KafkaConfig {
 }
 
 impl KafkaConfig {
-    /// Validates it; an error is the name of the key and the problem.
+    /// Validates the settings; an error is the name of the key and the problem.
     ///
     /// # Errors
-    /// The first key found wrong.
+    /// The first invalid key.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let wrong = |name: &String| name.is_empty() || name.contains([',', ' ', '/']);
         if self.brokers.is_empty() || self.brokers.iter().any(wrong) {

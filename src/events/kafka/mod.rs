@@ -1,7 +1,7 @@
 //! Events from Kafka topics, where MinIO and Ceph produce.
 //!
-//! A consumer group of our own; an offset is committed only when what lies before it was applied and is durable (R11).
-//! A message that cannot be read is passed over: it stays in the topic as long as all others.
+//! A consumer group of our own; an offset is committed only after the messages before it were applied durably (R11). An
+//! undecodable message is skipped: it stays in the topic as long as all others.
 
 #[cfg(feature = "kafka")]
 mod callbacks;

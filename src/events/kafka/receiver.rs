@@ -21,12 +21,12 @@ use crate::events::reconnect::{Failure, NOT_DURABLE, reconnect};
 use crate::events::replica::replica;
 use crate::events::{Intake, ReceiverStatus, Source};
 
-/// The most that are applied before the disk is waited for.
+/// Maximum messages applied before waiting for the disk.
 const CHUNK: usize = 256;
 /// Timeout of each request for offsets and partitions.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Receives from topics.
+/// Receiver of topics.
 #[derive(Debug)]
 pub(in crate::events) struct Kafka {
     config: KafkaConfig,
@@ -34,13 +34,13 @@ pub(in crate::events) struct Kafka {
 }
 
 impl Kafka {
-    /// Whether the brokers can be reached is found out by [`Kafka::run`].
+    /// Creates the receiver; [`Kafka::run`] connects to the brokers.
     pub(in crate::events) fn new(config: KafkaConfig) -> Self {
         let group = config.group.clone().unwrap_or_else(replica);
         Self { config, group }
     }
 
-    /// Receives until `shutdown` turns true. What is not committed by then comes again.
+    /// Receives until `shutdown` turns true. Messages not committed by then are redelivered.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
         let status = intake.receiver_status(Source::Kafka, self.config.topics.join(","));
         reconnect(&status, shutdown, || self.session(&intake, &status)).await;
@@ -74,7 +74,7 @@ impl Kafka {
         }
     }
 
-    /// Asks the brokers, which blocks.
+    /// Runs a blocking request to the brokers.
     async fn ask(
         &self,
         consumer: &Arc<Consumer>,
@@ -113,18 +113,18 @@ impl Kafka {
 
 type Consumer = StreamConsumer<EventForwarder>;
 
-/// Closes the consumer on a thread of its own: it leaves the group, and waits for that, with brokers that are gone
-/// for ever. No thread of tokio's, since a runtime waits for those when it ends.
+/// Closes the consumer on a thread of its own: it leaves the group and waits for that, possibly for ever if the brokers
+/// are unreachable. It is not one of tokio's threads, since a runtime waits for those when it ends.
 struct Closing(Option<Arc<Consumer>>);
 
-/// Consumers that are being closed.
+/// Number of consumers being closed.
 static CLOSING: AtomicUsize = AtomicUsize::new(0);
-/// So many may be: each has threads and buffers.
+/// Maximum consumers being closed: each has threads and buffers.
 const MAX_CLOSING: usize = 8;
 
 impl Closing {
     /// # Errors
-    /// Too many earlier ones are still being closed.
+    /// Too many earlier consumers are still being closed.
     fn new(config: &ClientConfig, told: EventForwarder) -> Result<Self, Failure> {
         if CLOSING.load(Ordering::Relaxed) >= MAX_CLOSING {
             return Err(format!(
@@ -155,8 +155,7 @@ impl Drop for Closing {
     }
 }
 
-/// Gives a group that has not been anywhere a place to go on from: the end, since what happened before it there was no
-/// cache to be wrong about.
+/// Starts a new group at the end of each partition: no cache existed for the events before.
 fn begin(consumer: &Consumer, topics: &[String]) -> Result<(), Failure> {
     let mut all = TopicPartitionList::new();
     for topic in topics {
@@ -178,7 +177,7 @@ fn begin(consumer: &Consumer, topics: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes sure that every partition is ours.
+/// Checks that every partition is assigned to this consumer.
 fn hold(consumer: &Consumer, topics: &[String]) -> Result<(), Failure> {
     let ours = consumer.assignment()?;
     for topic in topics {
@@ -202,8 +201,8 @@ fn partitions(consumer: &Consumer, topic: &str) -> Result<i32, Failure> {
     Ok(i32::try_from(count)?)
 }
 
-/// Applies what has arrived, waits until that is durable, and commits it. What is not durable comes again in the next
-/// session.
+/// Applies the messages that arrived, waits until they are durable, and commits them. Others are redelivered in the
+/// next session.
 async fn apply(
     chunk: Vec<KafkaResult<BorrowedMessage<'_>>>,
     consumer: &Consumer,

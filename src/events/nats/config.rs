@@ -38,10 +38,10 @@ pub struct NatsConfig {
 }
 
 impl NatsConfig {
-    /// Validates it; an error is the name of the key and the problem.
+    /// Validates the settings; an error is the name of the key and the problem.
     ///
     /// # Errors
-    /// The first key found wrong.
+    /// The first invalid key.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if self.servers.is_empty() {
             return Err(("servers", "at least one is needed".to_owned()));
@@ -84,7 +84,7 @@ impl Default for NatsConfig {
     }
 }
 
-/// Source: NATS documentation, "Naming Streams, Consumers, and Accounts".
+/// Whether a text is a valid name. Source: NATS documentation, "Naming Streams, Consumers, and Accounts".
 fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>' | '/' | '\\');
     !text.is_empty() && text.chars().all(allowed)

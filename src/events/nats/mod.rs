@@ -1,7 +1,7 @@
 //! Events from NATS JetStream, where MinIO delivers to a subject that a stream captures.
 //!
-//! A durable pull consumer of our own; a message is acknowledged only when what it said was applied and is durable
-//! (R11). One that cannot be read is terminated: the server says so in an advisory and does not send it again.
+//! A durable pull consumer of our own; a message is acknowledged only after its events were applied durably (R11). An
+//! undecodable one is terminated: the server publishes an advisory and does not redeliver it.
 
 pub(super) mod config;
 #[cfg(feature = "nats")]

@@ -16,9 +16,9 @@ use crate::events::reconnect::{Failure, reconnect};
 use crate::events::replica::replica;
 use crate::events::{Intake, ReceiverStatus, Source};
 
-/// The most messages that are received and not acknowledged.
+/// Maximum messages received and not acknowledged.
 const PENDING: usize = 1000;
-/// The most that are applied before the disk is waited for.
+/// Maximum messages applied before waiting for the disk.
 const CHUNK: usize = 256;
 /// Acknowledgement timeout, after which the server redelivers a message.
 const ACK_WAIT: Duration = Duration::from_mins(1);
@@ -29,19 +29,19 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Receives from one stream.
+/// Receiver of one stream.
 #[derive(Debug)]
 pub(in crate::events) struct Nats {
     config: NatsConfig,
 }
 
 impl Nats {
-    /// Whether there is such a stream is found out by [`Nats::run`].
+    /// Creates the receiver; [`Nats::run`] looks the stream up.
     pub(in crate::events) fn new(config: NatsConfig) -> Self {
         Self { config }
     }
 
-    /// Receives until `shutdown` turns true. What is not acknowledged by then comes again.
+    /// Receives until `shutdown` turns true. Messages not acknowledged by then are redelivered.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
         let status = intake.receiver_status(Source::Nats, &self.config.stream);
         reconnect(&status, shutdown, || session(&self.config, &intake, &status)).await;
@@ -69,7 +69,7 @@ async fn session(
     }
 }
 
-/// The client, and where it tells that it lost its server.
+/// Returns the client, and a channel that reports a lost connection.
 async fn connect(config: &NatsConfig) -> Result<(Client, mpsc::Receiver<()>), Failure> {
     let (tell, lost) = mpsc::channel(1);
     let mut options = ConnectOptions::new()
@@ -97,7 +97,7 @@ async fn connect(config: &NatsConfig) -> Result<(Client, mpsc::Receiver<()>), Fa
     Ok((options.connect(config.servers.as_slice()).await?, lost))
 }
 
-/// Makes the durable consumer, or takes it up again where it left off.
+/// Creates the durable consumer, or resumes it where it left off.
 async fn consume(config: &NatsConfig, client: Client) -> Result<Messages, Failure> {
     let stream = jetstream::new(client).get_stream(&config.stream).await?;
     let name = config.consumer.clone().unwrap_or_else(replica);
@@ -118,7 +118,7 @@ async fn consume(config: &NatsConfig, client: Client) -> Result<Messages, Failur
     Ok(pull.expires(EXPIRES).heartbeat(HEARTBEAT).messages().await?)
 }
 
-/// Applies what has arrived, waits until that is durable, and acknowledges what is.
+/// Applies the messages that arrived, waits until they are durable, and acknowledges those that are.
 async fn apply<E>(
     chunk: Vec<Result<Message, E>>,
     intake: &Intake,

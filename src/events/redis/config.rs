@@ -18,10 +18,10 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    /// Validates it; an error is the name of the key and the problem.
+    /// Validates the settings; an error is the name of the key and the problem.
     ///
     /// # Errors
-    /// The first key found wrong.
+    /// The first invalid key.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         if !["redis://", "rediss://"].iter().any(|scheme| self.url.expose().starts_with(scheme)) {
             return Err(("url", "must begin with redis:// or rediss://".to_owned()));

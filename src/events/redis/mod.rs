@@ -1,11 +1,11 @@
 //! Events from a Redis list, where MinIO's `access` format appends them.
 //!
-//! An event is moved into a list of our own, and taken off that one only when what it said was applied and is durable
-//! (R11): what a crash leaves there is applied at the next start. One that cannot be read is put into a third list,
-//! of bounded length, for somebody to look at.
+//! An event is moved into a list of our own, and removed from it only after it was applied durably (R11): after a
+//! crash, the rest is applied at the next start. An undecodable one is moved to a third list, of bounded length, for
+//! inspection.
 //!
-//! MinIO's other format, `namespace`, keeps the latest state in a hash and removes deleted keys from it: there is
-//! nothing in it that could be consumed.
+//! MinIO's other format, `namespace`, keeps the latest state in a hash and removes deleted keys from it, so that it
+//! cannot be consumed.
 
 pub(super) mod config;
 #[cfg(feature = "redis")]

@@ -1,4 +1,4 @@
-//! The session with a Redis server: connect, move events over, apply, take them off.
+//! The session with a Redis server: connect, move events over, apply, remove them.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -14,7 +14,7 @@ use super::config::RedisConfig;
 use crate::events::reconnect::{Failure, NOT_DURABLE, reconnect};
 use crate::events::{Intake, ReceiverStatus, Source};
 
-/// The most events that are applied before they are taken off.
+/// Maximum events applied before they are removed.
 const CHUNK: usize = 256;
 /// Maximum time the server waits for an event before the request is repeated, so that a dead server is detected.
 const WAIT: Duration = Duration::from_secs(5);
@@ -23,21 +23,21 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Maximum number of undecodable events that are kept, the latest ones.
 const UNREADABLE: isize = 1000;
 
-/// Receives from one list.
+/// Receiver of one list.
 #[derive(Debug)]
 pub(in crate::events) struct Redis {
     url: String,
     list: String,
-    /// List of events that were received and are not known to be applied.
+    /// Key of the list of received events that are not known to be applied.
     taken: String,
-    /// List of undecodable events.
+    /// Key of the list of undecodable events.
     unreadable: String,
     /// Name of the origin of its events; `None`: any.
     origin: Option<String>,
 }
 
 impl Redis {
-    /// Whether the server can be reached is found out by [`Redis::run`].
+    /// Creates the receiver; [`Redis::run`] connects to the server.
     pub(in crate::events) fn new(config: RedisConfig) -> Self {
         let url = config.url.expose().to_owned();
         let beside = |suffix: &str| format!("{}:hotset:{suffix}", config.list);
@@ -45,7 +45,7 @@ impl Redis {
         Self { url, list: config.list, taken, unreadable, origin: config.origin }
     }
 
-    /// Receives until `shutdown` turns true. What is not taken off by then is applied again at the next start.
+    /// Receives until `shutdown` turns true. Events not removed by then are applied again at the next start.
     pub(in crate::events) async fn run(self, intake: Arc<Intake>, shutdown: watch::Receiver<bool>) {
         let status = intake.receiver_status(Source::Redis, &self.list);
         reconnect(&status, shutdown, || self.session(&intake, &status)).await;
@@ -85,7 +85,7 @@ impl Redis {
         }
     }
 
-    /// Moves events over, in order: waits for the first one, and takes the others that are there.
+    /// Moves events to the list of received ones, in order: waits for the first, and takes those that follow at once.
     async fn take(&self, server: &mut MultiplexedConnection) -> Result<Vec<Vec<u8>>, Failure> {
         let first: Option<Vec<u8>> = redis::cmd("BLMOVE")
             .arg((&self.list, &self.taken, Direction::Left, Direction::Right, WAIT.as_secs()))
@@ -100,7 +100,7 @@ impl Redis {
         Ok(std::iter::once(first).chain(more.into_iter().flatten()).collect())
     }
 
-    /// Applies the first events of the list of those taken, waits until that is durable, and takes those off that are.
+    /// Applies the first received events, waits until they are durable, and removes those that are.
     async fn apply(
         &self,
         server: &mut MultiplexedConnection,
@@ -132,7 +132,8 @@ impl Redis {
     }
 }
 
-/// What `access` appends, `[{"Event": [record], "EventTime": ..}]`, as the records that it holds; anything else as it is.
+/// Extracts the records from MinIO's `access` format, `[{"Event": [record], "EventTime": ..}]`; anything else is
+/// returned unchanged.
 fn records(event: &[u8]) -> Cow<'_, [u8]> {
     #[derive(serde::Deserialize)]
     struct Access {

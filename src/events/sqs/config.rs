@@ -31,18 +31,18 @@ pub struct SqsConfig {
 }
 
 impl SqsConfig {
-    /// The longest wait that SQS takes.
+    /// Maximum wait that SQS accepts.
     pub const WAIT_MAX: HumanDuration = HumanDuration::secs(20);
-    /// The least and the most that a message may be invisible.
+    /// Minimum and maximum visibility timeout.
     pub const VISIBILITY: [HumanDuration; 2] =
         [HumanDuration::secs(2), HumanDuration::secs(12 * 3600)];
-    /// The most requests at the same time.
+    /// Maximum concurrent requests.
     pub const RECEIVERS_MAX: usize = 32;
 
-    /// Validates it; an error is the name of the key and the problem.
+    /// Validates the settings; an error is the name of the key and the problem.
     ///
     /// # Errors
-    /// The first key found wrong.
+    /// The first invalid key.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let [shortest, longest] = Self::VISIBILITY;
         let whole = |time: HumanDuration| time.0.subsec_millis() == 0;
@@ -72,12 +72,12 @@ impl SqsConfig {
         Ok(())
     }
 
-    /// The region to sign for, as far as it is known from here.
+    /// Returns the region for signatures, as far as the settings name it.
     pub fn region(&self) -> Option<String> {
         self.region.clone().or_else(|| region_of(server(&self.queue)?.0.host()?))
     }
 
-    /// Where requests go; `None`: where the SDK sends them.
+    /// Returns the endpoint for requests; `None`: the SDK's default.
     pub fn endpoint(&self) -> Option<String> {
         if self.endpoint.is_some() {
             return self.endpoint.clone();
@@ -87,7 +87,7 @@ impl SqsConfig {
         (!is_aws(authority.host())).then(|| format!("{scheme}://{authority}"))
     }
 
-    /// The queue's name, for logs and metrics.
+    /// Returns the queue's name, for logs and metrics.
     pub fn name(&self) -> &str {
         self.queue.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.queue)
     }
@@ -107,7 +107,7 @@ impl Default for SqsConfig {
     }
 }
 
-/// An http or https URL and its path.
+/// Parses an http or https URL; returns it and its path.
 fn server(text: &str) -> Option<(Uri, String)> {
     let uri: Uri = text.parse().ok()?;
     let known = matches!(uri.scheme_str(), Some("http" | "https"));
@@ -119,8 +119,8 @@ fn is_aws(host: &str) -> bool {
     host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
 }
 
-/// Of `sqs.REGION.amazonaws.com`, `REGION.queue.amazonaws.com` (legacy) and their FIPS and China forms. Source:
-/// AWS General Reference, "Amazon SQS endpoints and quotas".
+/// Returns the region in `sqs.REGION.amazonaws.com`, `REGION.queue.amazonaws.com` (legacy) and their FIPS and China
+/// forms. Source: AWS General Reference, "Amazon SQS endpoints and quotas".
 fn region_of(host: &str) -> Option<String> {
     let name =
         host.strip_suffix(".amazonaws.com.cn").or_else(|| host.strip_suffix(".amazonaws.com"))?;

@@ -1,8 +1,8 @@
 //! Events from Amazon SQS.
 //!
-//! One receiver a queue: it polls, hands each body to the intake, and deletes a message only when what it said was
-//! applied and is durable (R11); until then the message stays invisible to others. A body that cannot be read is
-//! not deleted: the queue's own dead-letter policy says what becomes of it. Knows no format of events.
+//! Each queue has a receiver: it polls, passes each body to the intake, and deletes a message only after its events
+//! were applied durably (R11); until then the message stays invisible to others. An undecodable body is not deleted:
+//! the queue's own dead-letter policy handles it. Formats of events are handled elsewhere.
 
 pub(super) mod config;
 #[cfg(feature = "sqs")]
@@ -13,10 +13,10 @@ mod receiver;
 #[cfg(feature = "sqs")]
 pub(super) use receiver::Sqs;
 
-/// About how many messages wait in a queue; nothing is received.
+/// Returns the approximate number of messages in a queue, without receiving any.
 ///
 /// # Errors
-/// One line: why it cannot be asked.
+/// One line: the reason for which the queue cannot be reached.
 #[cfg(feature = "sqs")]
 pub async fn queue_depth(
     config: &config::SqsConfig,

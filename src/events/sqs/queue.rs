@@ -1,4 +1,4 @@
-//! Requests to an SQS queue by the AWS SDK, with their timeouts and the classification of errors.
+//! Requests to an SQS queue with the AWS SDK, with their timeouts and the classification of errors.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -24,17 +24,17 @@ use crate::origin::credentials::sdk_loader;
 use crate::origin::with_causes;
 use crate::origin::{Origin, Source};
 
-/// The most messages of one request, SQS's own limit.
+/// Maximum messages per request, SQS's own limit.
 pub(super) const BATCH: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of an attempt, in addition to its long polling time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// So long before they end, credentials are fetched again.
+/// Time before expiry at which credentials are fetched again.
 const CREDENTIALS_MARGIN: Duration = Duration::from_mins(5);
-/// Signs for servers that are not AWS's, where no region is set up.
+/// Region in signatures for servers other than AWS, if none is configured.
 const ANY_REGION: &str = "us-east-1";
 
-/// A queue and the client to ask it with.
+/// A queue and its client.
 pub(super) struct Queue {
     client: Client,
     url: String,
@@ -43,8 +43,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Finds the credentials, as for the origin, and the region; they are fetched when they are needed, and again before
-    /// they end.
+    /// Determines the credentials, as for the origin, and the region. Credentials are fetched on use, and again before
+    /// they expire.
     pub(super) async fn connect(config: &SqsConfig, origin: &Origin) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -74,7 +74,7 @@ impl Queue {
         }
     }
 
-    /// A queue of a test's own server.
+    /// Creates a queue on a test's own server.
     #[cfg(test)]
     pub(super) fn at(url: &str, visibility: Duration) -> Self {
         let conf = Builder::new()
@@ -91,9 +91,10 @@ impl Queue {
         self.visibility
     }
 
-    /// Up to [`BATCH`] messages, as soon as there are some; none when the wait is over, or at once if not `patient`.
+    /// Receives up to [`BATCH`] messages, as soon as there are some; none when the wait is over, or at once if not
+    /// `patient`.
     ///
-    /// One attempt: what failed is the receiver's to tell, and to try again.
+    /// Makes one attempt: the receiver reports failures and retries.
     pub(super) async fn receive(&self, patient: bool) -> Result<Vec<Message>, String> {
         let wait = if patient { self.wait } else { Duration::ZERO };
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(wait + ANSWER_TIMEOUT);
@@ -116,7 +117,7 @@ impl Queue {
             .map_err(|e| why(&e, "ReceiveMessage"))
     }
 
-    /// Keeps these messages invisible for as long again.
+    /// Extends the invisibility of these messages by one visibility timeout.
     pub(super) async fn extend(&self, handles: &[String]) -> Result<(), String> {
         let seconds = seconds_or_count(self.visibility.as_secs());
         let mut request = self.client.change_message_visibility_batch().queue_url(&self.url);
@@ -130,7 +131,7 @@ impl Queue {
         request.send().await.map(|_| ()).map_err(|e| why(&e, "ChangeMessageVisibility"))
     }
 
-    /// Deletes these messages: at most [`BATCH`].
+    /// Deletes these messages, at most [`BATCH`].
     pub(super) async fn delete(&self, handles: &[String]) -> Result<(), String> {
         let mut request = self.client.delete_message_batch().queue_url(&self.url);
         for (id, handle) in handles.iter().enumerate() {
@@ -151,7 +152,7 @@ impl Queue {
         }
     }
 
-    /// About how many messages wait to be received.
+    /// Returns the approximate number of messages waiting to be received.
     pub(super) async fn depth(&self) -> Result<u64, String> {
         const NAME: QueueAttributeName = QueueAttributeName::ApproximateNumberOfMessages;
         let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(NAME);
@@ -161,7 +162,7 @@ impl Queue {
     }
 }
 
-/// SQS counts in 32 bits; what is asked was checked to be far less.
+/// Converts a number to SQS's 32 bits; the values were validated to be far less.
 fn seconds_or_count(number: u64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }

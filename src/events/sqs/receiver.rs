@@ -1,7 +1,7 @@
 //! The loop that polls one queue.
 //!
-//! Bounded: so many requests for messages at the same time, so many batches that wait to be deleted; while there
-//! are more of those, nothing is received.
+//! Concurrent receive requests and batches waiting for deletion are bounded; while there are too many of the latter,
+//! nothing is received.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,28 +18,28 @@ use super::queue::{BATCH, Queue};
 use crate::events::backoff::backoff;
 use crate::events::{Intake, ReceiverStatus, Source};
 
-/// The most batches that were applied and are not deleted yet.
+/// Maximum batches that were applied and not deleted yet.
 const BATCHES: usize = 64;
-/// An empty answer that comes sooner is of a server that does not wait for messages, or was not asked to.
+/// Time before which an empty response counts as one without long polling.
 const WAITED: Duration = Duration::from_millis(500);
-/// The pause after one (R37).
+/// Pause after such a response (R37).
 const EMPTY_PAUSE: Duration = Duration::from_millis(500);
 /// Interval between requests for the number of waiting messages.
 const DEPTH: Duration = Duration::from_secs(15);
 
-/// Receives from one queue.
+/// Receiver of one queue.
 #[derive(Debug)]
 pub(in crate::events) struct Sqs {
     config: SqsConfig,
 }
 
 impl Sqs {
-    /// Whether there is such a queue, and it may be read, is found out by [`Sqs::run`].
+    /// Creates the receiver; [`Sqs::run`] connects to the queue.
     pub(in crate::events) fn new(config: SqsConfig) -> Self {
         Self { config }
     }
 
-    /// Receives until `shutdown` turns true. What is received and not deleted by then comes again.
+    /// Receives until `shutdown` turns true. Messages received and not deleted by then are redelivered.
     pub(in crate::events) async fn run(
         self,
         intake: Arc<Intake>,
@@ -60,13 +60,13 @@ struct Shared {
     /// Name of the origin of its events; `None`: any.
     origin: Option<String>,
     status: ReceiverStatus,
-    /// Whether the last deletion failed: said once.
+    /// Whether the last deletion failed, so that a failure is logged once.
     undeleted: AtomicBool,
-    /// Whether the last look at the queue's depth failed: said once.
+    /// Whether the last request for the queue's depth failed, so that a failure is logged once.
     unmeasured: AtomicBool,
 }
 
-/// Never returns. May be dropped at any time: then its tasks end, too.
+/// Polls for ever. On drop, its tasks end, too.
 async fn poll(config: &SqsConfig, intake: &Arc<Intake>, status: ReceiverStatus) {
     let shared = Arc::new(Shared {
         queue: Queue::connect(config, &intake.origin()).await,
@@ -124,12 +124,12 @@ async fn receive(
     Ok(messages)
 }
 
-/// Whether the server brought nothing without waiting for something: asked again at once it would do so for ever (R37).
+/// Whether the server returned nothing without long polling: asked again at once, it would do so for ever (R37).
 fn is_hasty(messages: &[Message], took: Duration) -> bool {
     messages.is_empty() && took < WAITED
 }
 
-/// Applies a batch, waits until that is durable, and deletes what is.
+/// Applies a batch, waits until it is durable, and deletes what is.
 async fn take(shared: Arc<Shared>, messages: Vec<Message>) {
     let (mut applied, mut handles) = (Vec::new(), Vec::new());
     for message in messages {
@@ -160,7 +160,7 @@ async fn take(shared: Arc<Shared>, messages: Vec<Message>) {
     }
 }
 
-/// Waits until what was applied is `durable`; meanwhile its messages stay invisible, however long that takes.
+/// Waits for `durable`; meanwhile extends the invisibility of the messages, however long that takes.
 async fn hold<T>(queue: &Queue, handles: &[String], durable: impl Future<Output = T>) -> T {
     let mut durable = pin!(durable);
     loop {
@@ -206,14 +206,14 @@ mod tests {
 
     const VISIBILITY: Duration = Duration::from_secs(1);
 
-    /// A queue of one message, until it is deleted.
+    /// A queue with one message, until it is deleted.
     struct OneMessage {
         visible_at: watch::Sender<Instant>,
         extended: watch::Sender<usize>,
     }
 
     impl OneMessage {
-        /// Its address.
+        /// Starts the server. Returns it and its address.
         async fn serve() -> (Arc<Self>, String) {
             let (visible_at, extended) =
                 (watch::Sender::new(Instant::now()), watch::Sender::new(0));

@@ -1,8 +1,8 @@
 //! Authentication of event senders: by a secret in a header, a signature over the body, or the
 //! signature of SNS.
 //!
-//! Each way that is configured suffices; one that is tried and fails is not followed by another. Secrets are compared
-//! in constant time, as tags under a key that lives as long as the process.
+//! Each configured method suffices; if one is tried and fails, no other is tried. Secrets are compared in constant
+//! time, as HMAC tags under a key that lives as long as the process.
 
 use std::time::SystemTime;
 
@@ -21,30 +21,30 @@ use crate::s3::event::sns::Envelope;
 
 pub(super) struct Authentication {
     key: hmac::Key,
-    /// Tags of what may be in a header.
+    /// HMAC tags of the accepted tokens.
     tokens: Vec<hmac::Tag>,
     api_keys: Vec<hmac::Tag>,
     api_key_header: HeaderName,
     signed: Signed,
     sns: Option<Sns>,
-    /// Nothing of the above is configured: whoever can connect is believed.
+    /// Whether no method is configured, so that every client is trusted.
     everybody: bool,
 }
 
 /// Authentication of a sender by the request head.
 pub(super) enum ByHead {
-    /// It is believed.
+    /// The sender is authenticated.
     Known,
     /// The body decides.
     AskBody,
 }
 
-/// A sender that is believed.
+/// An authenticated sender.
 pub(super) enum Sender {
     Known,
-    /// By a signature that is good once.
+    /// By a signature that is valid once.
     Signed(Taken),
-    /// SNS, that asks whether we want to hear of a topic; nothing else is in the body.
+    /// SNS, with a subscription confirmation, without events.
     Confirmation,
 }
 
@@ -70,7 +70,7 @@ impl Authentication {
         })
     }
 
-    /// Asks the head, before the body costs anything.
+    /// Authenticates by the head, before the body is read.
     pub(super) fn by_head(&self, headers: &HeaderMap) -> Result<ByHead, Outcome> {
         if self.everybody {
             // Whoever can connect, but for web pages (R39): none of them sends notifications.
@@ -100,7 +100,7 @@ impl Authentication {
         if self.sns.is_some() { Ok(ByHead::AskBody) } else { Err(Outcome::Unauthenticated) }
     }
 
-    /// Asks the body, too.
+    /// Authenticates by the body, too.
     pub(super) async fn by_body(
         &self,
         head: ByHead,
@@ -135,7 +135,7 @@ impl Authentication {
         Ok(Sender::Known)
     }
 
-    /// Makes a signature usable again, since its message was not applied.
+    /// Makes a signature usable again, because its message was not applied.
     pub(super) fn give_back(&self, sender: &Sender) {
         if let Sender::Signed(taken) = sender {
             self.signed.give_back(*taken);

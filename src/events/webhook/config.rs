@@ -49,17 +49,17 @@ pub struct WebhookConfig {
 }
 
 impl WebhookConfig {
-    /// The shortest of `tokens`, `api_keys` and `secrets`, in bytes.
+    /// Minimum length of `tokens`, `api_keys` and `secrets`, in bytes.
     pub const SECRET_MIN: usize = 16;
 
-    /// Whether whoever can connect is believed: nothing tells senders apart.
+    /// Whether every client is trusted, because no authentication is configured.
     #[must_use]
     pub fn trusts_everyone(&self) -> bool {
         let keys = [&self.tokens, &self.api_keys, &self.secrets];
         keys.iter().all(|keys| keys.is_empty()) && self.sns.is_none()
     }
 
-    /// Whether only clients with a certificate can connect.
+    /// Whether a client certificate is required to connect.
     #[must_use]
     pub fn requires_certificates(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::Required)

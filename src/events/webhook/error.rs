@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// Why it cannot start. Its display is one line.
+/// Error of starting the webhook. Its display is one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookError {
-    /// The key below `events.webhook` that is wrong.
+    /// The invalid key below `events.webhook`.
     pub key: String,
     pub problem: String,
 }

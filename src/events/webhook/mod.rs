@@ -5,9 +5,10 @@
 //! receiver    one request: who sends it (authentication), what it says (the intake), what is answered
 //! ```
 //!
-//! The invariant: 2xx is answered only to a sender that is believed, and only after what it said was applied and
-//! would survive a power cut (R11). Whatever else happens the sender hears of, and a good one sends again. Who is
-//! refused learns why in a few words and costs a bounded share of everything. Knows nothing of formats and caches.
+//! The invariant: 2xx is answered only to an authenticated sender, and only after its events were applied and would
+//! survive a power cut (R11). A sender gets an error in all other cases, upon which most send again. A refused sender
+//! learns the reason in a few words and costs a bounded share of resources. Formats and the cache are handled
+//! elsewhere.
 
 mod authentication;
 pub mod config;

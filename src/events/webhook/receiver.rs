@@ -25,7 +25,7 @@ pub(super) struct Receiver {
     intake: Arc<Intake>,
     /// Name of the origin of its events; `None`: any.
     origin: Option<String>,
-    /// Bodies in memory.
+    /// Slots for bodies in memory.
     slots: Semaphore,
     body: usize,
     body_timeout: Duration,
@@ -47,7 +47,7 @@ impl Receiver {
         }
     }
 
-    /// Answers a request, and counts what became of it.
+    /// Handles a request, and counts its outcome.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<String> {
         let outcome = match *request.method() {
             Method::POST => self.post(request).await.unwrap_or_else(|outcome| outcome),
@@ -78,7 +78,7 @@ impl Receiver {
         taken.map(|()| Outcome::Accepted)
     }
 
-    /// The whole body, within its bounds.
+    /// Reads the whole body, within its limits.
     async fn read(&self, body: Incoming) -> Result<Bytes, Outcome> {
         match timeout(self.body_timeout, Limited::new(body, self.body).collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -88,7 +88,7 @@ impl Receiver {
         }
     }
 
-    /// Applies what a body says, and waits until it would survive (R11).
+    /// Applies the events of a body, and waits until they are durable (R11).
     async fn take(&self, body: &[u8]) -> Result<(), Outcome> {
         let applied = self.intake.apply_of(Source::Webhook, self.origin.as_deref(), body);
         let applied = applied.map_err(|error| match error {

@@ -1,23 +1,23 @@
 //! Recently used signatures, for protection against replays.
 //!
-//! They lie under the second that they are signed for, which a replay cannot change. When there are too many the
-//! oldest seconds are given up, and whatever is signed for these is refused from then on: memory is bounded, and
-//! still nothing is taken twice.
+//! They are stored by the second in the signature, which a replay cannot change. When there are too many, the oldest
+//! seconds are dropped, and signatures for these are refused from then on: memory is bounded, and still no signature is
+//! accepted twice.
 
 use std::collections::{BTreeMap, HashSet};
 
-/// The most that are remembered; some 10 MiB.
+/// Maximum signatures remembered; some 10 MiB.
 const MOST: usize = 1 << 18;
 
-/// The first half of a signature by HMAC-SHA-256: as hard to meet by chance.
+/// The first half of an HMAC-SHA-256 signature, long enough against collisions.
 pub(super) type Seen = [u8; 16];
 
-/// Signatures by the second, since 1970, that they are signed for.
+/// Signatures by their signed time, in seconds since 1970.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     by_second: BTreeMap<u64, HashSet<Seen>>,
     count: usize,
-    /// What is signed for this second or an earlier one was given up.
+    /// The latest second that was dropped: signatures for it or earlier ones are refused.
     forgotten: Option<u64>,
 }
 
@@ -26,12 +26,12 @@ pub(super) struct Recent {
 pub(super) enum Known {
     New,
     Seen,
-    /// So old that it may have been.
+    /// Older than the remembered ones, so that it may have been seen.
     Forgotten,
 }
 
 impl Recent {
-    /// Remembers a signature; seconds before `oldest` are forgotten.
+    /// Records a signature; seconds before `oldest` are dropped.
     pub(super) fn add(&mut self, second: u64, seen: Seen, oldest: u64) -> Known {
         if self.forgotten.is_some_and(|forgotten| second <= forgotten) {
             return Known::Forgotten;
@@ -49,7 +49,7 @@ impl Recent {
         Known::New
     }
 
-    /// Takes it back: what came with it was not applied.
+    /// Removes a signature whose message was not applied.
     pub(super) fn remove(&mut self, second: u64, seen: &Seen) {
         if let Some(signatures) = self.by_second.get_mut(&second)
             && signatures.remove(seen)

@@ -1,4 +1,4 @@
-//! The listener: connections, TLS, heads. The invariant: no peer can hold it up, and none costs more than its share.
+//! The listener: connections, TLS, heads. The invariant: no peer can block it, and none costs more than its share.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -29,23 +29,23 @@ use crate::tls::{NewTls, Tls, TlsError};
 
 const HEADER_BYTES: usize = 16 * 1024;
 
-/// A receiver that is bound and knows whom it believes.
+/// A bound webhook with its authentication.
 pub struct Webhook {
     listener: TcpListener,
     settings: Arc<WebhookSettings>,
 }
 
-/// Settings of a webhook, which can be replaced while it receives.
+/// Settings of a webhook, which can be replaced while it runs.
 pub struct WebhookSettings {
     intake: Arc<Intake>,
     config: ArcSwap<WebhookConfig>,
-    /// Of requests that begin now.
+    /// Receiver of new requests.
     receiver: ArcSwap<Receiver>,
     slots: Arc<Permits>,
     tls: Option<Arc<Tls>>,
 }
 
-/// Settings that were checked, with the files that they name.
+/// Validated settings, with the files that they name.
 pub struct NewWebhook {
     config: WebhookConfig,
     authentication: Authentication,
@@ -53,10 +53,10 @@ pub struct NewWebhook {
 }
 
 impl WebhookSettings {
-    /// Checks other settings, and reads the files that they name; blocks. `None`: they are the same.
+    /// Validates other settings, and reads the files that they name; blocks. `None`: they are the same.
     ///
     /// # Errors
-    /// [`WebhookError`]: the key that is wrong.
+    /// [`WebhookError`]: the invalid key.
     pub fn prepare(&self, config: &WebhookConfig) -> Result<Option<NewWebhook>, WebhookError> {
         if **self.config.load() == *config {
             return Ok(None);
@@ -69,7 +69,7 @@ impl WebhookSettings {
         Ok(Some(NewWebhook { config: config.clone(), authentication, tls }))
     }
 
-    /// Receives by other settings from now on; requests under way go on by theirs.
+    /// Puts other settings in force for new requests; those under way keep theirs.
     pub fn replace(&self, new: NewWebhook) {
         let NewWebhook { config, authentication, tls } = new;
         if let (Some(running), Some(tls)) = (&self.tls, tls) {
@@ -87,10 +87,10 @@ fn in_tls(error: &TlsError) -> WebhookError {
 }
 
 impl Webhook {
-    /// Binds the address unless there is a socket for it; reads the files of certificates, which blocks.
+    /// Binds the address unless a socket was passed in; reads the certificate files, which blocks.
     ///
     /// # Errors
-    /// [`WebhookError`]: the key that is wrong.
+    /// [`WebhookError`]: the invalid key.
     pub async fn bind(
         config: &WebhookConfig,
         socket: Option<TcpListener>,
@@ -121,28 +121,28 @@ impl Webhook {
         Ok(Self { listener, settings: Arc::new(settings) })
     }
 
-    /// Returns the settings, which can be replaced while it receives.
+    /// Returns the settings, which can be replaced while the webhook runs.
     pub fn settings(&self) -> Arc<WebhookSettings> {
         self.settings.clone()
     }
 
-    /// Reads the files that are named and says what is wrong with them; blocks.
+    /// Validates the settings and the files that they name; blocks.
     ///
     /// # Errors
-    /// [`WebhookError`]: the key that is wrong.
+    /// [`WebhookError`]: the invalid key.
     pub fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
         Authentication::new(config)?;
         let checked = config.tls.as_ref().map_or(Ok(()), Tls::check);
         checked.map_err(|error| in_tls(&error))
     }
 
-    /// The address that senders connect to.
+    /// Returns the address that senders connect to.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.listener.local_addr().ok()
     }
 
-    /// Receives until `shutdown` turns true, then until what is under way is answered.
+    /// Receives until `shutdown` turns true, then until requests under way are answered.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let Self { listener, settings } = self;
         let address = settings.config.load().address.clone();
@@ -177,12 +177,12 @@ impl Webhook {
     }
 }
 
-/// Waits until it is told to stop.
+/// Waits for the shutdown.
 async fn told(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// One connection, from its first byte to its last.
+/// Serves one connection.
 async fn connection(
     stream: TcpStream,
     settings: Arc<WebhookSettings>,

@@ -1,11 +1,11 @@
-//! The plain signed form, for a Lambda function's relay and for anything else that can compute an HMAC:
+//! Authentication by a signed request, for a Lambda function's relay and any other sender that can compute an HMAC:
 //!
 //! ```text
 //! x-hotset-timestamp: 1795402211                      seconds since 1970, within 5 minutes of our clock
 //! x-hotset-signature: v1=<hex of HMAC-SHA-256(secret, timestamp "." body)>
 //! ```
 //!
-//! A signature is good once (409 for the second time): whoever sends again signs again.
+//! A signature is valid once (409 the second time): a retry needs a new signature.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,13 +23,13 @@ pub(super) const TIMESTAMP: HeaderName = HeaderName::from_static("x-hotset-times
 /// Maximum clock difference to the sender, in seconds.
 const SKEW: u64 = 300;
 
-/// The secrets, and what was signed with them lately.
+/// The secrets, and recently used signatures.
 pub(super) struct Signed {
     keys: Vec<hmac::Key>,
     recent: Mutex<Recent>,
 }
 
-/// A signature that was taken.
+/// A used signature.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Taken {
     second: u64,
@@ -42,7 +42,7 @@ impl Signed {
         Self { keys: secrets.iter().map(key).collect(), recent: Mutex::default() }
     }
 
-    /// Takes a signature that is right, of now, and new.
+    /// Accepts a signature that is valid, recent, and not used before.
     pub(super) fn take(
         &self,
         headers: &HeaderMap,
@@ -70,13 +70,13 @@ impl Signed {
         }
     }
 
-    /// Gives a signature back: what came with it was not applied, and may be sent again as it is.
+    /// Makes a signature usable again: its message was not applied, and may be sent again unchanged.
     pub(super) fn give_back(&self, taken: Taken) {
         self.recent.lock().remove(taken.second, &taken.seen);
     }
 }
 
-/// Digits only, so that one time has one spelling.
+/// Parses the time, digits only, so that each time has one spelling.
 fn second(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     if digits && !text.starts_with('0') { text.parse().ok() } else { None }

@@ -1,4 +1,4 @@
-//! The reference of the metrics, `docs/reference/metrics.md`: generated from what is described and registered here.
+//! Generator of the metrics reference, `docs/reference/metrics.md`, from the described and registered metrics.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,7 +31,7 @@ A counter only grows, from 0 at the start of the process. A histogram has the se
 
 type Labels = BTreeMap<String, Vec<String>>;
 
-/// The labels of the metrics whose series are registered when they are first recorded, each with its values; none: any.
+/// Returns the labels of metrics whose series are registered on first use, each with its values; none: any.
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn late_labels() -> BTreeMap<&'static str, Labels> {
     let words = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect::<Vec<_>>();
@@ -182,7 +182,7 @@ fn late_labels() -> BTreeMap<&'static str, Labels> {
     late
 }
 
-/// A metric as it is described, and the labels of its series.
+/// A described metric, and the labels of its series.
 struct Metric {
     kind: &'static str,
     unit: Option<Unit>,
@@ -192,7 +192,7 @@ struct Metric {
     registered: bool,
 }
 
-/// Keeps what is described and registered, and records nothing.
+/// A recorder that stores descriptions and registrations, and no values.
 #[derive(Default)]
 struct Catalogue(Mutex<BTreeMap<String, Metric>>);
 
@@ -245,7 +245,7 @@ impl Recorder for Catalogue {
     }
 }
 
-/// Every metric by its name.
+/// Returns every metric by its name.
 fn metrics() -> BTreeMap<String, Metric> {
     // Recording goes on with the handles of the first registration.
     let _handle = install();
@@ -267,7 +267,7 @@ fn metrics() -> BTreeMap<String, Metric> {
     metrics
 }
 
-/// The page.
+/// Returns the page.
 fn page() -> String {
     let mut page = HEAD.to_owned();
     for (name, Metric { kind, unit, help, labels, .. }) in metrics() {

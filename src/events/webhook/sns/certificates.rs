@@ -1,7 +1,7 @@
 //! Signing certificates of SNS: fetched, verified and cached.
 //!
-//! A certificate never changes under its address, so that one that was verified is kept until it expires. Anybody
-//! may name one that is not there: failures are remembered, and how many are tried in a minute is bounded.
+//! The certificate under a URL never changes, so that a verified one is kept until it expires. A message may name a
+//! certificate that does not exist: failures are remembered, and fetches per minute are limited.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use super::client::{Answer, Client};
 use super::host::Url;
 use crate::metrics::webhook::Outcome;
 
-/// The name in SNS's certificates, whatever the region.
+/// Names in SNS's certificates, whatever the region.
 const NAMES: [&str; 2] = ["sns.amazonaws.com", "sns.amazonaws.com.cn"];
-/// The most that are kept; SNS has one or two a region.
+/// Maximum certificates kept; SNS has one or two per region.
 const KEPT: usize = 64;
-/// The most that are asked for in a minute.
+/// Maximum fetches per minute.
 const TRIES: usize = 20;
 const MINUTE: Duration = Duration::from_mins(1);
 /// Pause before a certificate that could not be fetched is requested again.
@@ -41,7 +41,7 @@ pub(super) struct Certificates {
     client: Arc<Client>,
     require_chain: bool,
     known: Mutex<Known>,
-    /// One at a time: those who wait for the same one find it.
+    /// Allows one fetch at a time; those that wait for the same one find it cached.
     fetching: tokio::sync::Mutex<()>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Certificates {
 struct Known {
     keys: HashMap<Url, (Key, SystemTime)>,
     failed: HashMap<Url, (Outcome, Instant)>,
-    /// When the last ones were asked for.
+    /// Times of the latest fetches.
     tries: Vec<Instant>,
 }
 
@@ -59,7 +59,7 @@ impl Certificates {
         Self { client, require_chain, known, fetching }
     }
 
-    /// The key of a certificate.
+    /// Returns the key of a certificate.
     pub(super) async fn key(&self, url: Url) -> Result<Key, Outcome> {
         if let Some(known) = self.known.lock().get(&url) {
             return known;
@@ -97,7 +97,7 @@ impl Certificates {
         }
     }
 
-    /// The key of a certificate that is one of SNS's, and when it expires.
+    /// Verifies that a certificate is one of SNS's. Returns its key and its expiry.
     fn verified(&self, url: &Url, answer: &Answer) -> Result<(Key, SystemTime), String> {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&answer.body).collect();
         let mut found = found.map_err(|error| format!("malformed PEM: {error}"))?;
@@ -117,7 +117,7 @@ impl Certificates {
         Ok((key.into(), UNIX_EPOCH + Duration::from_secs(expires)))
     }
 
-    /// Checks whose certificate it is, and who says so.
+    /// Verifies the name of a certificate and its issuer.
     fn believe(
         &self,
         url: &Url,

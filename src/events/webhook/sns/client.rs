@@ -23,15 +23,15 @@ use crate::events::webhook::config::SnsConfig;
 use crate::events::webhook::error::WebhookError;
 use crate::tls::trusted_authorities;
 
-/// For all of it, the name's resolution included.
+/// Timeout of the whole request, name resolution included.
 const TIME: Duration = Duration::from_secs(8);
-/// The longest answer; a chain of certificates has some 6 KiB.
+/// Maximum response body in bytes; a chain of certificates has some 6 KiB.
 const LONGEST: usize = 64 * 1024;
 
-/// Asks SNS, and knows which authorities to believe.
+/// Client of SNS, with its trusted authorities.
 pub(super) struct Client {
     tls: TlsConnector,
-    /// For what TLS does not see: the certificates of signatures.
+    /// Verifier of certificates that are not seen by TLS: those of signatures.
     pub(super) verifier: Arc<WebPkiServerVerifier>,
 }
 
@@ -39,12 +39,12 @@ pub(super) struct Client {
 pub(super) struct Answer {
     pub status: StatusCode,
     pub body: Bytes,
-    /// Certificates that the host sent after its own; verified, unless there was no TLS.
+    /// Intermediate certificates of the host; verified, unless TLS is not used.
     pub chain: Vec<CertificateDer<'static>>,
 }
 
 impl Client {
-    /// Reads the authorities; blocks.
+    /// Reads the trusted authorities; blocks.
     pub(super) fn new(config: &SnsConfig) -> Result<Self, WebhookError> {
         let roots = trusted_authorities(config.ca_file.as_deref());
         let roots = roots.map_err(|problem| WebhookError::new("sns.ca_file", problem))?;
@@ -61,7 +61,7 @@ impl Client {
         Ok(Self { tls: TlsConnector::from(Arc::new(tls)), verifier })
     }
 
-    /// Asks for something.
+    /// Sends a GET.
     pub(super) async fn get(&self, url: &Url) -> io::Result<Answer> {
         match timeout(TIME, self.get_unbounded(url)).await {
             Ok(answer) => answer,

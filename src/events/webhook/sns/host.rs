@@ -3,16 +3,16 @@
 use http::Uri;
 use http::uri::{PathAndQuery, Scheme};
 
-/// Where SNS may be.
+/// Allowed hosts of SNS.
 #[derive(Debug)]
 pub(super) enum Host {
     /// `https://sns.REGION.amazonaws.com`, or `.com.cn`, of the topic's own region.
     Aws,
-    /// What stands for it: its scheme and authority, to the letter.
+    /// A configured replacement: its scheme and authority, verbatim.
     Other { scheme: String, authority: String },
 }
 
-/// An address of SNS: what may be asked, without a user, a fragment or a redirection.
+/// An allowed URL of SNS, without a user or a fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Url {
     pub tls: bool,
@@ -22,7 +22,7 @@ pub(super) struct Url {
 }
 
 impl Host {
-    /// `endpoint` was checked to be `scheme://authority`.
+    /// Creates the host; `endpoint` was validated as `scheme://authority`.
     pub(super) fn new(endpoint: Option<&str>) -> Self {
         match endpoint.and_then(|endpoint| endpoint.split_once("://")) {
             Some((scheme, authority)) => {
@@ -32,7 +32,7 @@ impl Host {
         }
     }
 
-    /// Where the certificate of a signature lies.
+    /// Returns the URL of a signing certificate, if it is allowed.
     pub(super) fn certificate(&self, url: &str, topic: &str) -> Option<Url> {
         let url = self.own(url, topic)?;
         let file = url.target.path().rsplit('/').next()?;
@@ -42,7 +42,7 @@ impl Host {
         (named && !deep && url.target.query().is_none()).then_some(url)
     }
 
-    /// Where a subscription to the topic is confirmed, and nothing else is done.
+    /// Returns the URL that confirms a subscription to the topic, if it does nothing else.
     pub(super) fn confirmation(&self, url: &str, topic: &str) -> Option<Url> {
         let url = self.own(url, topic)?;
         let mut asked = [None; 3];
@@ -96,7 +96,7 @@ impl Host {
     }
 }
 
-/// Of `sns.REGION.amazonaws.com`, or of `sns.REGION.amazonaws.com.cn` for a region of China.
+/// Returns the region in `sns.REGION.amazonaws.com`, or in `sns.REGION.amazonaws.com.cn` for a region of China.
 fn region_of_host(host: &str) -> Option<&str> {
     let rest = host.strip_prefix("sns.")?;
     let (region, china) = match rest.strip_suffix(".amazonaws.com.cn") {
@@ -107,7 +107,7 @@ fn region_of_host(host: &str) -> Option<&str> {
     (named && !region.is_empty() && china == region.starts_with("cn-")).then_some(region)
 }
 
-/// Of `arn:PARTITION:sns:REGION:ACCOUNT:NAME`.
+/// Returns the region in `arn:PARTITION:sns:REGION:ACCOUNT:NAME`.
 fn region_of_topic(arn: &str) -> Option<&str> {
     let mut parts = arn.split(':');
     let ["arn", _, "sns", region] = [parts.next()?, parts.next()?, parts.next()?, parts.next()?]

@@ -1,7 +1,7 @@
 //! Notifications signed by SNS, and confirmation of subscriptions.
 //!
-//! The invariant: nothing of an envelope is believed, and no address in it is asked, before its topic is one of ours
-//! and its address is one of SNS's own ([`Host`]). What costs a request to SNS is counted and bounded.
+//! The invariant: an envelope is not trusted, and no URL in it is requested, before its topic is a configured one and
+//! the URL is one of SNS's own ([`Host`]). Requests to SNS are counted and limited.
 //!
 //! Source: the SNS Developer Guide, "Verifying the signatures of Amazon SNS messages".
 
@@ -27,7 +27,7 @@ use super::error::WebhookError;
 use crate::metrics::webhook::Outcome;
 use crate::s3::event::sns::Envelope;
 
-/// The topics that are believed.
+/// The accepted topics.
 pub(super) struct Sns {
     topics: Vec<String>,
     max_age: Duration,
@@ -38,7 +38,7 @@ pub(super) struct Sns {
 }
 
 impl Sns {
-    /// Reads the file of authorities; blocks.
+    /// Reads the file of trusted authorities; blocks.
     pub(super) fn new(config: &SnsConfig) -> Result<Self, WebhookError> {
         let host = Host::new(config.endpoint.as_deref());
         let client = Arc::new(Client::new(config)?);
@@ -53,7 +53,7 @@ impl Sns {
         })
     }
 
-    /// Checks that an envelope is signed by SNS, for a topic of ours, and not long before `now`.
+    /// Verifies that an envelope is signed by SNS, for a configured topic, and not long before `now`.
     pub(super) async fn verify(
         &self,
         envelope: &Envelope<'_>,
@@ -82,7 +82,7 @@ impl Sns {
         key.verify(text.as_bytes(), &signature).map_err(|_| Outcome::Forged)
     }
 
-    /// Says yes to SNS, whose question was verified.
+    /// Confirms a subscription, whose message was verified.
     pub(super) async fn confirm(&self, envelope: &Envelope<'_>) -> Result<(), Outcome> {
         let topic = &*envelope.topic_arn;
         let url = envelope.subscribe_url.as_deref().unwrap_or_default();
