@@ -187,7 +187,7 @@ impl Drop for AsyncReads {
         match reads.is_empty() {
             // SAFETY: nobody comes after this.
             true => unsafe { ManuallyDrop::drop(&mut self.engine) },
-            // The kernel may still write into these; and an engine may wait for them when it is dropped.
+            // The kernel may still write into these, and dropping an engine may wait for them.
             false => mem::forget(reads),
         }
     }
@@ -282,7 +282,7 @@ mod tests {
         for (reads, source) in ways(&written).await {
             for _ in 0..ENTRIES {
                 let mut read = Box::pin(reads.read(&source, 0, LENGTH));
-                // Submitted, and dropped before anyone could take its answer.
+                // Submitted, and dropped before its result could be taken.
                 let polled =
                     poll_fn(|context| read.as_mut().poll(context).is_pending().into()).await;
                 assert!(polled);

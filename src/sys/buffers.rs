@@ -291,7 +291,7 @@ mod tests {
             let mut taken: Vec<_> = (0..3).map(|_| Some(buffers.take(10_000))).collect();
             assert_eq!(free(&buffers), [(3 * 12_288, SIZE - 3 * 12_288)]);
             for n in order {
-                // As bytes that a client took its time with.
+                // As bytes that a slow client still holds.
                 let part = Bytes::from(filled(taken[n].take().unwrap(), 7)).slice(5..6);
                 assert!(free(&buffers).iter().all(|(at, _)| *at != n * 12_288));
                 drop(part);

@@ -31,7 +31,7 @@ const SEGMENT_MAX: u64 = 256 * MIB;
 const METADATA_FILES: u64 = 12;
 
 impl DiskConfig {
-    /// The smallest capacity.
+    /// Minimum capacity.
     pub const CAPACITY_MIN: ByteSize = ByteSize::mib(128);
     /// Maximum number of files that it may have open: its segments with some to spare, those of metadata, and marks.
     pub fn descriptors_max(&self) -> u64 {
@@ -45,7 +45,7 @@ impl DiskConfig {
     pub const PATHS_MAX: usize = 64;
 }
 
-/// Bytes of a segment on a path of `capacity` bytes: room for a few of the largest blocks.
+/// Returns the bytes of a segment on a path of `capacity` bytes: room for a few of the largest blocks.
 pub(in crate::cache::disk) const fn segment_size(capacity: u64) -> u64 {
     let size = capacity / SEGMENTS;
     match size {

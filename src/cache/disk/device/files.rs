@@ -248,7 +248,7 @@ impl File for RealFile {
 
     fn drop_cached(&self, offset: u64, length: u64) {
         if !self.is_direct() {
-            // A hint: what stays is read from where it is.
+            // A hint: data that stays cached is still read correctly.
             let length = NonZeroU64::new(length);
             let _ = rustix::fs::fadvise(&*self.file, offset, length, Advice::DontNeed);
         }
@@ -260,7 +260,7 @@ impl File for RealFile {
 
     fn prefetch(&self, offset: u64, length: u64) {
         if self.may_prefetch() {
-            // A hint: where it is not taken, the read itself will do.
+            // A hint: if it is ignored, the read itself fetches the data.
             let length = NonZeroU64::new(length);
             let _ = rustix::fs::fadvise(&*self.file, offset, length, Advice::WillNeed);
         }

@@ -24,7 +24,7 @@ impl OriginPace {
     /// Counts an answer whose first byte came after `took`.
     pub(in crate::cache::disk) fn answered(&self, took: Duration) {
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST);
-        // Answers at the same moment may overwrite each other: one of many does not matter.
+        // Concurrent updates may overwrite each other: one of many answers does not matter.
         let median = self.median.load(Ordering::Relaxed);
         let step = median.div_ceil(STEP);
         let next = match median {

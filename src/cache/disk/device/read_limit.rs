@@ -28,11 +28,11 @@ pub(in crate::cache::disk) const TIMEOUT: Duration = Duration::from_millis(500);
 pub(in crate::cache::disk) struct ReadLimit {
     limit: AtomicUsize,
     under_way: AtomicUsize,
-    /// Reads in time since the limit last changed.
+    /// Number of reads in time since the limit last changed.
     in_time: AtomicUsize,
     /// Lowest limit that is known to be too high; [`MOST`]: there is none.
     ceiling: AtomicUsize,
-    /// Reads in time since the last late one.
+    /// Number of reads in time since the last late one.
     row: AtomicUsize,
     /// Number of times the limit was lowered: reads that began before say nothing about the current limit.
     cuts: AtomicUsize,

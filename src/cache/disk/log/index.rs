@@ -142,7 +142,7 @@ pub(in crate::cache::disk) struct TakeDigest(u64);
 
 impl Hasher for TakeDigest {
     fn write(&mut self, bytes: &[u8]) {
-        // Called last with the digest itself, of which the first half chose the shard.
+        // Called last with the digest itself; its first half has chosen the shard.
         self.0 = bytes.last_chunk().map_or(0, |half| u64::from_le_bytes(*half));
     }
 
@@ -201,7 +201,7 @@ pub(in crate::cache::disk) struct Index {
     shards: Box<[Mutex<Shard>]>,
     /// Shard for each value of a digest's low bits: a shard twice as large is chosen twice as often.
     choices: Box<[u8; CHOICES]>,
-    /// Bytes of data of all entries.
+    /// Total bytes of data of all entries.
     bytes: AtomicU64,
     entries: AtomicU64,
     /// Number of entries on each volume.

@@ -337,7 +337,7 @@ fn replay(
     };
     if is_objects {
         intact?;
-        // A process that was killed may have left it to the page cache.
+        // A process that was killed may have left the records in the page cache only.
         segment.sync()?;
         if is_last {
             return Ok(Some((records, at)));
@@ -345,7 +345,7 @@ fn replay(
         segment.seal(&records, at)?;
         return Ok(None);
     }
-    // A read that failed may work another time.
+    // A read that failed may succeed another time: the segment is not sealed then.
     if !matches!(intact, Err(ReadError::Io(_)))
         && let Err(error) = segment.seal(&records, at)
     {

@@ -69,7 +69,7 @@ pub(in crate::cache::disk) struct Objects {
     tickets: AtomicU64,
     shared: Arc<Shared>,
     progress: watch::Receiver<Progress>,
-    /// Segments below this number are void.
+    /// Segments below this number are void, and removed by [`Objects::begin`].
     void_below: u32,
     reading: Health,
     readers: Arc<Semaphore>,
@@ -201,7 +201,7 @@ impl Objects {
         let tag = bucket_tag(id.realm(), id.bucket());
         let mut orders = self.orders.lock();
         if is_current() {
-            // Nobody waits for it.
+            // Nobody waits until it is durable.
             let _ = self.append(&mut orders, Kind::Object, object_key(id), data, tag);
         }
     }
@@ -357,7 +357,7 @@ impl Objects {
     fn stall(&self) {
         self.metrics.failed(Failure::Slow);
         let mut state = self.shared.state.lock();
-        // First: whoever waited goes on without the disk.
+        // First: the waiting request will go on without the disk.
         state.note.remove();
         let batches = self.progress.borrow().batches;
         if std::mem::replace(&mut state.stalled_at, batches) == u64::MAX {

@@ -62,7 +62,7 @@ pub(in crate::cache::disk) struct Progress {
 /// State that the writer shares with those who queue records.
 #[derive(Debug, Default)]
 pub(in crate::cache::disk) struct Shared {
-    /// Records that wait to be written.
+    /// Number of records that wait to be written.
     pub queued: AtomicU64,
     /// Records in segments below this number are confirmed before they are used: their tombstones may be missing.
     pub unconfirmed_below: AtomicU32,
@@ -153,7 +153,7 @@ impl Writer {
                     Order::Append(job) => jobs.push(job),
                     Order::Retry => {}
                     Order::Distrust => {
-                        // In the order in which they came.
+                        // Records queued before the order are written first.
                         self.write(&std::mem::take(&mut jobs));
                         self.distrust();
                         self.shared.distrusting.fetch_sub(1, Ordering::AcqRel);
@@ -350,14 +350,14 @@ impl Writer {
         if self.erasing.as_ref().is_some_and(|erasing| erasing.covers(&key)) {
             return Ok(0);
         }
-        // In a newer segment it would pass for confirmed.
+        // In a newer segment it would count as confirmed.
         if from.number < self.shared.unconfirmed_below.load(Ordering::Acquire) {
             return Ok(0);
         }
         let Ok(Some((data, _))) = from.data(entry.offset, &record, &all, Wait::Yes) else {
             return Ok(0);
         };
-        // An invalidation meanwhile queued its tombstone: it will lie behind this copy.
+        // If it was invalidated meanwhile, its tombstone is queued and will be written behind this copy.
         if head != record || !self.index.get(&digest).is_some_and(|e| e.is_at(entry.place())) {
             return Ok(0);
         }

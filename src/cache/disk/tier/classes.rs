@@ -1,6 +1,6 @@
 //! Disk settings of rules: the share of the disk that their blocks may take, or that their blocks are pinned.
 //!
-//! A class keeps its number when the rules are replaced: entries of the index name their class by it.
+//! A class keeps its number when the rules are replaced, as index entries refer to their class by it.
 
 use std::collections::HashMap;
 
@@ -99,7 +99,7 @@ impl Classes {
 
 fn tag(pattern: &str) -> u32 {
     let hash = XxHash3_64::oneshot(pattern.as_bytes());
-    // Zero stands for none.
+    // Zero stands for no rule.
     u32::try_from(hash >> 32).expect("32 bits").max(1)
 }
 

@@ -107,7 +107,7 @@ fn read(bytes: &[u8]) -> Vec<(Record, Vec<u8>)> {
         if length == 0 {
             continue;
         }
-        // Alone, each chunk is believed or not, and agrees with the others.
+        // Read alone, each chunk is valid or not, and agrees with the read of all.
         let all = segment.data(offset, &record, &(0..length), Wait::Yes);
         let last = segment.data(offset, &record, &(length - 1..length), Wait::Yes);
         if let (Ok(Some((all, _))), Ok(Some((last, from)))) = (&all, &last) {

@@ -66,7 +66,7 @@ pub(in crate::cache) struct DiskTier {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cache) enum Presence {
     Absent,
-    /// It lies on a device that is bypassed, which is as good as absent (R37).
+    /// The block is on a device that is bypassed, which is as good as absent (R37).
     Bypassed,
     /// The block can be read in this range, as offsets in the object.
     Readable(Range<u64>),
@@ -137,7 +137,7 @@ impl DiskTier {
     }
 
     fn home(&self, digest: &Digest) -> &Volume {
-        // Other bits than the index uses for its shards.
+        // These are other bits than the index uses for its shards.
         let volume = (digest.hash64() >> 32) % self.volumes.len() as u64;
         &self.volumes[usize::try_from(volume).expect("below their number")]
     }

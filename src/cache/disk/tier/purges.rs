@@ -129,7 +129,7 @@ fn candidates(folder: &dyn Folder) -> io::Result<Vec<Vec<u8>>> {
     let mut numbers = numbers(folder)?;
     numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
     let read = |number: &u64| match read(folder, *number) {
-        // It was cut off.
+        // The file was cut off.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
         read => read,
     };

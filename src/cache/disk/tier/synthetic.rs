@@ -76,7 +76,7 @@ pub struct BlockIndex {
     segment: Arc<Segment>,
 }
 
-/// The class of all blocks of a [`BlockIndex`].
+/// Class of all blocks of a [`BlockIndex`].
 const CLASS: u8 = 1;
 
 impl BlockIndex {

@@ -20,7 +20,7 @@ impl DiskTier {
     pub(in crate::cache) fn set_gauges(&self) {
         let (object_bytes, objects) = self.objects.usage();
         for (number, volume) in self.volumes.iter().enumerate() {
-            // Metadata lies on the first path.
+            // Metadata is on the first path.
             let first = number == 0;
             volume.queue.metrics.set_holds(Holds {
                 device_bytes: volume.log.size() + if first { object_bytes } else { 0 },

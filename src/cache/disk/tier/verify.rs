@@ -50,7 +50,7 @@ impl Verification {
     /// Locks the paths, so that no server writes to them meanwhile.
     ///
     /// # Errors
-    /// [`DiskError`]: a path that is not there, cannot be read, or that a server uses.
+    /// [`DiskError`]: a path does not exist, cannot be read, or is in use by a server.
     pub fn of(paths: &[DiskConfig]) -> Result<Self, DiskError> {
         let mut locks = Vec::new();
         for DiskConfig { path, .. } in paths {

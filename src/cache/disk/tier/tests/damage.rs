@@ -83,7 +83,7 @@ async fn segments_of_another_version_number_or_program_are_dropped() {
         assert_eq!(readable(&device, &keys).await, 0);
         assert_eq!(device.blocks.names(), Vec::<String>::new());
     }
-    // Another's number, and a copy beside the original.
+    // A segment under another number, alone and beside the original.
     device.blocks.put("0000000007.seg", &sealed);
     assert_eq!(readable(&device, &keys).await, 0);
     device.blocks.put(&name, &sealed);
@@ -130,7 +130,7 @@ async fn a_block_cut_another_way_is_another_block() {
     }
 }
 
-/// One chunk of a block must not pass for another of it: the two records begin at different offsets of the block.
+/// A chunk of a block must not be taken for another one of it: the two records begin at different offsets of the block.
 #[tokio::test]
 async fn r1_a_stale_chunk_of_the_same_block_from_another_offset_is_refused() {
     let (whole, part) = (Device::new(), Device::new());

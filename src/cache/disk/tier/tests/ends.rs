@@ -27,12 +27,12 @@ async fn r38_after_a_good_end_records_are_believed_and_after_another_confirmed_o
     let tier = device.open();
     assert_eq!(recall_confirmed(&tier, &ids[0]).await, None);
     assert_eq!(recall(&tier, &ids[0]).await, Some(1), "it is not lost");
-    // One is confirmed, and written again.
+    // One object is confirmed, and written again.
     tier.remember(&ids[1], &meta(&ids[1], 1), SystemTime::now(), || true);
     tier.finish().await;
     assert_eq!(recall_confirmed(&tier, &ids[1]).await, Some(1));
     drop(tier);
-    // A good end does not vouch for what it did not confirm.
+    // A clean shutdown does not confirm the other records.
     let tier = device.kill().open();
     assert_eq!(recall_confirmed(&tier, &ids[1]).await, Some(1));
     assert_eq!(recall_confirmed(&tier, &ids[0]).await, None);
@@ -65,7 +65,7 @@ async fn r38_an_end_while_the_device_hung_is_no_good_end() {
     // What comes meanwhile is not written, so that the queue does not grow.
     tier.remember(&ids[1], &meta(&ids[1], 2), SystemTime::now(), || true);
     assert_eq!(recall(&tier, &ids[1]).await, Some(1));
-    // One that says the same again waits for it, too.
+    // A repeated invalidation waits for it, too.
     assert_eq!(tier.unsettled(), Some(ticket));
     assert_eq!(recall_confirmed(&device.power_cut(1).open(), &ids[0]).await, None);
     device.objects.release();
@@ -98,7 +98,7 @@ async fn r38_metadata_is_not_lost_when_the_device_fails_and_nothing_is_acknowled
         let next = next.open();
         assert_eq!(recall_confirmed(&next, &ids[0]).await, None, "{errno}");
         assert_eq!(recall(&next, &ids[1]).await, Some(1), "{errno}: it was not damaged");
-        // Asked again, the device is tried again.
+        // A repeated request tries the device again.
         device.heal();
         while !tier.durable(ticket, PATIENCE).await {
             yield_now().await;

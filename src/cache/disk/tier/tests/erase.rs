@@ -8,7 +8,7 @@ use crate::cache::invalidate::scope::{Covered, Scope};
 const CAPACITY: u64 = 16 * MIB;
 /// Bytes of a segment: a few blocks each.
 const SEGMENT: u64 = 512 * 1024;
-/// Objects of each kind in each bucket.
+/// Number of objects of each kind in each bucket.
 const COUNT: u64 = 6;
 /// Buckets in which some objects are purged and some are not.
 const MIXED: [&str; 2] = ["one", "pin"];
@@ -169,13 +169,13 @@ async fn r28_what_is_erased_is_in_no_file_and_the_rest_is_read_as_before() {
     world.nothing_comes_back().await;
     assert!(world.device.size() <= CAPACITY);
 
-    // Once more there is nothing to do but what is always done of metadata.
+    // A second erasure only rewrites the metadata, as always.
     let blocks = world.device.blocks.names();
     let again = world.erase().await.unwrap();
     assert_eq!((again.removed, world.device.blocks.names()), (0, blocks), "{again:?}");
     assert_eq!(world.others().await, (all, all));
 
-    // And it goes on working, with the same names too.
+    // The tier still works, with the same keys too.
     let new = purged("gone", 1);
     let version = ObjectVersion::new(&new, &meta(&new, 2), BLOCK, world.purge_epochs.of(&new));
     write(&world.tier, &[version.block(0)]).await;
@@ -200,7 +200,7 @@ async fn r28_what_was_purged_while_it_waited_to_be_written_is_not_written() {
     world.purge().await;
     world.device.blocks.release();
     world.erase().await.unwrap();
-    // Nor is what an old reader brings after it.
+    // A block that an old reader offers later is not written either.
     world.tier.offer(&key, &secret(&key), true);
     world.tier.finish().await;
     assert!(read(&world.tier, &other_key, 0).await);
@@ -250,7 +250,7 @@ async fn erased_in_spite_of(op: Op, errno: Errno, times: usize) {
     world.others().await;
     world.device.heal();
     assert!(world.device.size() <= CAPACITY, "{case}");
-    // Asked again it is done, by this process and by the next one.
+    // A repeated erasure succeeds, by this process and by the next one.
     let next = world.on(world.device.kill());
     for world in [world, next] {
         world.nothing_comes_back().await;

@@ -89,7 +89,7 @@ async fn metadata_survives(op: Op, errno: Errno) {
         };
         void.extend(durable.then_some(n));
         assert!(log.recall(&id("one", n)).await.is_none());
-        // Whatever was acknowledged holds, should the power go now.
+        // Acknowledged invalidations survive a power cut now.
         let log = start(&folder.power_cut(n));
         for n in &void {
             assert!(!confirmed(&log, *n).await, "{op:?} {errno}: {n} came back");
@@ -190,7 +190,7 @@ async fn a_device_that_cannot_be_read_is_passed_by_until_it_can() {
         assert!(!read(&tier, key, 0).await);
     }
     assert_eq!(device.blocks.asked(Op::Read), 3, "the others passed it by");
-    // What the page cache has is served.
+    // Cached data is served.
     device.set_cached(Cached::All);
     assert!(read(&tier, &keys[6], 0).await);
     device.set_cached(Cached::Nothing);

@@ -37,7 +37,7 @@ async fn reads_that_hang_are_given_up_and_the_next_ones_do_not_wait() {
     let now = Instant::now();
     assert!(!read(&tier, &keys[0], 0).await);
     assert_eq!((now.elapsed(), device.blocks.asked(Op::Read)), (Duration::ZERO, 4));
-    // One tries again, and nobody waits for it.
+    // One probe tries again, and nobody waits for it.
     assert_eq!(tier.presence(&keys[0]), Presence::Bypassed);
     advance(Duration::from_secs(1)).await;
     for key in &keys {
@@ -128,7 +128,7 @@ async fn r11_an_invalidation_waits_for_a_hanging_device_once() {
     let second = tier.forget(&ids[1]).expect("known");
     assert!(!tier.durable(second, PATIENCE).await);
     assert_eq!(now.elapsed(), Duration::ZERO);
-    // Once more the same: it is not durable yet either.
+    // A repeated invalidation is not durable yet either.
     assert!(tier.forget(&ids[0]).is_some());
     device.objects.release();
     while !tier.durable(second, PATIENCE).await {

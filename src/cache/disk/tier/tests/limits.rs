@@ -46,7 +46,7 @@ async fn the_files_never_take_more_than_the_capacity() {
             read(&tier, &key, skip).await;
             if n % 20 == 0 {
                 tier.finish().await;
-                // What the power cut damaged looks as if it were there, once.
+                // A block that the power cut damaged looks as if it were on disk, until it is read.
                 if !read(&tier, &key, skip).await {
                     tier.keep(&key, &block(&key, skip)).await;
                     tier.finish().await;
@@ -119,7 +119,7 @@ async fn r11_metadata_of_a_path_that_was_the_first_one_does_not_come_back() {
     assert_eq!(recall(&tier, &id).await, Some(1));
     let tier = open_all(&swapped, &[], 128).unwrap();
     assert_eq!(recall(&tier, &id).await, None);
-    // Nothing is known of it, so that this leaves no tombstone.
+    // No metadata of it is kept, so that this leaves no tombstone.
     assert!(tier.forget(&id).is_none());
     assert_eq!(recall(&open_all(&paths, &[], 128).unwrap(), &id).await, None);
 }
@@ -132,7 +132,7 @@ async fn r11_metadata_of_a_first_path_that_was_away_does_not_come_back() {
     tier.finish().await;
     drop(tier);
     let older = one.kill();
-    // It is believed as long as it is there, alone too.
+    // The log is trusted as long as it takes part in each start, alone too.
     for paths in [vec![one.clone(), other.clone()], vec![one.clone()], vec![one, other.clone()]] {
         assert_eq!(recall(&open_all(&paths, &[], 128).unwrap(), &id).await, Some(1));
     }

@@ -128,7 +128,7 @@ async fn cut_metadata(seed: u64, faulty: bool) -> usize {
         if random.gen_bool(0.3) {
             objects.finish().await;
         }
-        // Some die first, and then the machine does before all of what they did is on the device.
+        // Some processes are killed first; a power cut may follow before all of their writes are durable.
         let seed = random.r#gen();
         folder = if random.gen_bool(0.4) { folder.kill() } else { folder.power_cut(seed) };
         model.restarted();
@@ -171,7 +171,7 @@ async fn r11_what_is_forgotten_while_its_segment_goes_does_not_come_back() {
         }
         objects.finish().await;
         assert!(folder.names().len() >= 6);
-        // It hangs where the oldest segment goes, or where a new one comes.
+        // The writer hangs while the oldest segment is removed, or a new one is created.
         folder.hang(Op::SyncFolder);
         for id in &ids[150..] {
             remember(&objects, id);
@@ -242,7 +242,7 @@ async fn cut_tier(seed: u64) -> usize {
         device = if random.gen_bool(0.3) { device.kill() } else { device.power_cut(seed) };
         model.restarted();
     }
-    // And it goes on working.
+    // The tier still works.
     let tier = device.open();
     let key = block_key(&ids[0], 9, 0);
     write(&tier, std::slice::from_ref(&key)).await;
