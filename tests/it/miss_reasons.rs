@@ -25,8 +25,11 @@ async fn read(client: &Client, path: &str) -> String {
     answer.header("cache-status").to_owned()
 }
 
-async fn misses(process: &Process, reason: &str) -> f64 {
-    process.metric(&format!("hotset_misses_total{{reason=\"{reason}\"}}")).await
+/// Waits until at least `count` misses are counted for this reason: they are counted after the client has its answer.
+async fn misses(process: &Process, reason: &str, count: f64) -> f64 {
+    let series = format!("hotset_misses_total{{reason=\"{reason}\"}}");
+    process.wait_for_metric(&series, |misses| misses >= count).await;
+    process.metric(&series).await
 }
 
 #[tokio::test]
@@ -84,7 +87,11 @@ async fn each_reason_is_told_to_the_client_the_log_and_the_metrics() {
         ("evicted", 0.0),
         ("restarted", 0.0),
     ] {
-        assert_eq!(misses(&process, reason).await.to_string(), count.to_string(), "{reason}");
+        assert_eq!(
+            misses(&process, reason, count).await.to_string(),
+            count.to_string(),
+            "{reason}"
+        );
     }
     let causes = [("write", 4.0), ("purge", 2.0), ("event", 0.0)];
     for (cause, least) in causes {
@@ -115,7 +122,7 @@ async fn what_was_evicted_is_told_from_what_is_new() {
     assert!(again.iter().all(|status| !status.contains("detail=new")), "{again:?}");
     #[allow(clippy::cast_precision_loss, reason = "small")]
     let counted = evicted as f64;
-    assert!(misses(&process, "evicted").await >= counted);
+    assert!(misses(&process, "evicted", counted).await >= counted);
 }
 
 #[tokio::test]
@@ -135,5 +142,5 @@ async fn what_lies_on_disk_since_before_a_restart_is_neither_new_nor_expired() {
     assert!(process.ended().await.success());
     let process = start(&s3, &scratch, &disk).await;
     assert_eq!(read(&process.client(), "/data/k").await, REVALIDATED);
-    assert_eq!(misses(&process, "restarted").await.to_string(), "1");
+    assert_eq!(misses(&process, "restarted", 1.0).await.to_string(), "1");
 }
