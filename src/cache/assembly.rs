@@ -369,7 +369,7 @@ impl MemoryShares {
 fn disk_memory(config: &CacheConfig) -> (u64, u64) {
     let memory = config.memory();
     let capacity: u64 = config.disk.iter().map(|disk| disk.capacity.0).sum();
-    // Entries for blocks of 64 KiB on average, of 128 bytes with those for objects.
+    // One entry per 64 KiB of capacity, the average block, of 128 bytes including its share of entries for objects.
     let index = (capacity / 512).min(memory / INDEX_SHARE);
     let queue = QUEUE_MAX.min(memory / QUEUE_SHARE).max(QUEUE_BLOCKS * config.block.0);
     (index, queue.min(memory / 4))

@@ -240,7 +240,7 @@ impl Serialize for Freshness {
 }
 
 impl<'de> Deserialize<'de> for Freshness {
-    // By hand: serde's enums are a text or a map, and not either.
+    // Implemented by hand: a serde enum is either a text or a map, and this one accepts both.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct FreshnessVisitor;
         impl<'de> Visitor<'de> for FreshnessVisitor {

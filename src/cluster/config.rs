@@ -24,7 +24,7 @@ pub struct ClusterConfig {
     pub ca_file: Option<PathBuf>,
 }
 
-// A single item does without brackets.
+// A single item needs no brackets.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]

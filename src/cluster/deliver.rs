@@ -100,7 +100,7 @@ impl PeerWrite {
 impl Drop for PeerWrite {
     fn drop(&mut self) {
         let text = wire::text(&Message::End { write: self.write, end: self.end.into() });
-        // Not waited for: until it comes the others ask the origin.
+        // Not awaited: until the message arrives, the others revalidate.
         let _ = self.cluster.members.announce(&text.into(), |open| {
             open.remove(&self.write);
         });
@@ -136,7 +136,7 @@ impl Cluster {
         objects: &[ObjectId],
         buckets: &[BucketName],
     ) -> PeerWrite {
-        // The others know realms of their own.
+        // Realms are local to each replica.
         let mut names: Vec<_> = objects.iter().map(|id| (id.bucket(), id.key())).collect();
         names.sort_unstable_by_key(|(bucket, key)| (bucket.as_str(), key.as_str()));
         names.dedup();
@@ -158,7 +158,7 @@ impl Cluster {
     /// Forwards a received event, unchanged.
     pub fn event(&self, source: &str, body: &[u8]) -> Delivery {
         let Ok(body) = std::str::from_utf8(body) else {
-            // It was read, and so it is text; whoever has not heard of it cannot go on as if nothing was.
+            // Not expected, since the event was parsed before. The others are told that they missed a message.
             return Delivery::new(self.members.announce(&missed(), |_| {}));
         };
         let message = Message::Event { source: source.to_owned(), body: body.to_owned() };
@@ -171,7 +171,7 @@ impl Cluster {
         for scopes in scopes.chunks(SCOPES) {
             let scopes = scopes.iter().map(ScopeText::from).collect();
             let text = wire::text(&Message::Purge { scopes });
-            // The last one of them is confirmed after all others.
+            // The last message is confirmed after all others.
             numbers = self.members.announce(&text.into(), |_| {});
         }
         let delivery = Delivery::new(numbers);

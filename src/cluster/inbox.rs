@@ -68,7 +68,7 @@ impl Inbox {
         let mut stream = stream.lock().await;
         let begins = stream.id != Some(push.stream);
         if begins {
-            // Of another stream, or of none, nothing was applied.
+            // No message of a new stream was applied yet.
             stream.id = Some(push.stream);
             stream.applied = push.base.saturating_sub(1);
         }
@@ -129,7 +129,7 @@ impl Inbox {
     /// Purges scopes on a blocking thread, since thousands of keys take too long for a worker.
     async fn purge(&self, scopes: Vec<Scope>) {
         let cache = self.cache.clone();
-        // Durable when it is asked for: see `Cluster::answer`.
+        // Made durable on request: see `Cluster::answer`.
         let purged = spawn_blocking(move || drop(cache.purge(&scopes))).await;
         if let Err(error) = purged {
             self.missed(&error);

@@ -158,7 +158,7 @@ impl Lease {
         true
     }
 
-    /// Notes whether the response to a request sent at `sent` had that promise.
+    /// Notes whether the response to a request sent at `sent` promised not to consider this replica gone.
     pub(super) fn promised(&mut self, sent: Duration, promised: bool) {
         self.denied = false;
         self.counted_until = if promised { sent + PROMISE } else { Duration::ZERO };
@@ -182,7 +182,7 @@ impl Lease {
             return Effect::Nothing;
         }
         if self.is_gone() && sent >= self.gone_until {
-            // Another process may have come and gone since it was seen last.
+            // Another process may have run there since the last observation.
             self.state = State::Joining;
             self.unanswered = 0;
         }
@@ -194,7 +194,7 @@ impl Lease {
                 self.state = State::Gone { why };
                 Effect::Nothing
             }
-            // Of a process that has ended nothing comes any more, whatever was promised.
+            // A process that has ended sends nothing any more, whatever was promised.
             State::Joining | State::Leased { .. }
                 if self.unanswered < UNANSWERED
                     || why == Failure::Silent && now < self.promised =>
@@ -203,7 +203,7 @@ impl Lease {
             }
             State::Joining | State::Leased { .. } => {
                 self.state = State::Gone { why };
-                // Where nobody ever answered nobody wrote.
+                // Where nobody ever responded, nobody wrote.
                 if self.stream.is_none() && why == Failure::Refused {
                     return Effect::Nothing;
                 }

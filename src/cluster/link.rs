@@ -135,7 +135,7 @@ impl Connection {
         let text = String::from_utf8_lossy(&body);
         let why = format!("it answers {}: {}", status.as_u16(), text.trim());
         let failure = if status.is_client_error() { Failure::Denied } else { Failure::Silent };
-        // A token that was changed is read again.
+        // The connection is dropped, so that a changed token is read again.
         Err(AskError { failure, why })
     }
 }
@@ -172,7 +172,7 @@ async fn ask_for_leases(cluster: &Cluster, peer: &Arc<Peer>) {
         let sent = boot_time();
         let answer = timeout(ANSWER, connection.ask(wire::LEASE, question.clone())).await;
         let answer = answer.unwrap_or_else(|_| {
-            // Its connection may be what is wrong.
+            // The connection may be the cause.
             connection.open = None;
             Err(AskError::silent("it does not answer"))
         });
@@ -194,7 +194,7 @@ async fn ask_for_leases(cluster: &Cluster, peer: &Arc<Peer>) {
         };
         tokio::select! {
             () = sleep(pause) => {}
-            // At most as often as somebody asks us.
+            // At most as often as this replica gets requests.
             () = peer.hurry.notified() => {}
         }
     }
@@ -223,7 +223,7 @@ async fn push(cluster: &Cluster, peer: &Arc<Peer>) {
                 peer.notify();
             }
             Ok(_) => {
-                // Another process: who it is is said by its lease.
+                // Another process answers; its lease response identifies it.
                 peer.hurry.notify_one();
                 sleep(PUSH_PAUSE).await;
             }

@@ -49,7 +49,7 @@ struct Own {
     awake: Option<Duration>,
     /// Time before which nothing is certain.
     certain_from: Duration,
-    /// The same, unless a configured address turns out to be this process.
+    /// Time before which nothing is certain, unless a configured address turns out to be this process.
     found_from: Duration,
     /// Whether there are more replicas than [`PEERS_MAX`].
     crowded: bool,
@@ -160,7 +160,7 @@ impl Members {
             let stays = state.listed || !state.lease.is_gone() && state.is_replica();
             if !stays {
                 self.distrust(&mut state, false);
-                // The writes of one that is silent may yet happen: see `Inbox::forget_silent`.
+                // The writes of a silent replica may yet happen: see `Inbox::forget_silent`.
                 if let Some(session) = state.outbox.session()
                     && !matches!(state.lease.state(), State::Gone { why: Failure::Silent })
                 {
@@ -206,7 +206,7 @@ impl Members {
     /// Answers a lease request of the process `session`: it gets a lease if it is known and has applied all messages.
     /// `from`: the presumed address of its admin port.
     pub(super) fn asked(&self, session: Session, from: SocketAddr) -> Asked {
-        // Its own question, at one of its addresses: to hurry with the next one would never end.
+        // A request of this process to one of its own addresses: hurrying with the next one would never end.
         if session == self.own {
             return Asked::default();
         }
@@ -223,7 +223,7 @@ impl Members {
                 });
                 drop(state);
                 if was_gone {
-                    // Before it hears of the promise.
+                    // Before the peer receives the promise.
                     self.refresh(&table);
                     peer.hurry.notify_one();
                 }
@@ -432,7 +432,7 @@ fn log_trouble(state: &PeerState, peer: &Peer, trouble: &str) {
 fn tell_open(state: &mut PeerState, open: &Open) {
     for text in open.values() {
         let number = state.outbox.push(text.clone(), boot_time());
-        // Whoever passes it on does not know of this replica.
+        // The write does not wait for this replica, so no lease is granted before the message is applied.
         state.outbox.owe(number);
     }
 }

@@ -97,7 +97,7 @@ impl Cluster {
         (token, tls): (TokenSource, Option<ReplicaTls>),
         port: u16,
     ) -> Arc<Self> {
-        // Bounded by `members`, which takes in no more than 64.
+        // Bounded by `members`, which adds no more than 64.
         let (new, to_run) = mpsc::unbounded_channel();
         let cluster = Arc::new(Self {
             members: Members::new(cache.clone(), rules),

@@ -90,7 +90,7 @@ impl World {
         for which in 0..2 {
             let replica = &self.replicas[which];
             if replica.frozen_until.max(replica.down_until) <= self.now {
-                // Whatever a process does first when it goes on.
+                // In any order, as a process may resume.
                 let mut work = [Self::tick, Self::write, Self::push, Self::ask, Self::read];
                 work.rotate_left(self.random.gen_range(0..5));
                 for work in work {
@@ -107,7 +107,7 @@ impl World {
         let up = self.now + Duration::from_millis(self.random.gen_range(0..2500));
         self.replicas[which] = Replica::new(self.next_name, up, self.written);
         self.replicas[which].down_until = up;
-        // What was on its way is lost with the connections.
+        // Messages on their way are lost with the connections.
         self.wire.clear();
     }
 
@@ -191,7 +191,7 @@ impl World {
         let until = replica.lease.certain_until();
         let own = now >= replica.certain_from && now < replica.awake + PAUSE_MAX;
         if !own || now >= until {
-            // It asks the origin, and keeps what that says.
+            // It revalidates, and caches the version of the origin.
             replica.known = replica.known.max(written);
             return;
         }
@@ -232,7 +232,7 @@ impl World {
         match wire {
             Wire::Ask { from, sent } => self.asked(to, from, sent),
             Wire::Answer { from, sent, granted, promised } => {
-                // Otherwise it was not waited for any more.
+                // Otherwise the request has timed out.
                 if self.replicas[to].asked == Some(sent) {
                     self.answered(to, from, sent, granted, promised);
                 }
@@ -312,7 +312,7 @@ impl Replica {
             (self.stream, self.applied) = (stream, base - 1);
         }
         if first > self.applied + 1 {
-            // To the process before it: all is confirmed.
+            // Messages to an earlier process were missed: everything is revalidated.
             self.known = self.known.max(written);
         }
         for (number, version) in (first..).zip(versions) {

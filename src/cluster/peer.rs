@@ -121,7 +121,7 @@ impl Peer {
                 }
             }
             tokio::select! {
-                // It lives as long as the peer.
+                // The sender lives as long as the peer.
                 _ = changed.changed() => {}
                 () = sleep_until(look_again) => {}
             }

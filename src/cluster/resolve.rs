@@ -118,10 +118,10 @@ mod tests {
         assert_eq!(known(&cluster), [at(1), at(2), at(3)]);
         answers(&cluster, 1, 11);
         answers(&cluster, 2, 12);
-        // One that drains is no address of the name any more, and answers.
+        // The name does not resolve to a draining replica any more, which still answers.
         find(&cluster, &[2, 4]);
         assert_eq!(known(&cluster), [at(1), at(2), at(3), at(4)]);
-        // What cannot be looked up changes nothing.
+        // A failed lookup changes nothing.
         cluster.found(vec![None]);
         for last in [1, 2, 3] {
             fails(&cluster, last, crate::cluster::lease::Failure::Refused);

@@ -99,7 +99,7 @@ impl Cluster {
 
     /// Passes a new peer to [`Cluster::run`], which starts its link.
     pub(super) fn run_link(&self, peer: Arc<Peer>) {
-        // Nobody speaks to anybody any more when the process ends.
+        // The receiver is gone only when the process shuts down.
         let _ = self.new.send(peer);
     }
 }

@@ -141,7 +141,7 @@ pub async fn start_with(
         let path = path.to_owned();
         move |source| EmbeddedError::Folder { path, source }
     };
-    // What is stored is for its owner alone (R35).
+    // Stored data is accessible to its owner alone (R35).
     let mut made = std::fs::DirBuilder::new();
     made.recursive(true).mode(0o700).create(folder).map_err(refused(folder))?;
     let folder = folder.canonicalize().map_err(refused(folder))?;
@@ -149,7 +149,7 @@ pub async fn start_with(
     let log = Arc::new(RequestLog::create(&log_path).map_err(refused(&log_path))?);
     let address = listener.local_addr().map_err(EmbeddedError::Socket)?;
 
-    // Both before the first write: opening clears away what a write that was cut off left.
+    // Both before the first write, since opening removes leftovers of interrupted writes.
     let (store, sizes) = (open(&folder)?, open(&folder)?);
     samples::write_missing(&store, wanted).await?;
 

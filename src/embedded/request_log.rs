@@ -45,7 +45,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn of<B>(request: &Request<B>, log: Arc<RequestLog>) -> Self {
         let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-        // Fields are parted by spaces, so a range such as `bytes=0-1, 5-6` loses its own.
+        // Fields are separated by spaces, so those of a range such as `bytes=0-1, 5-6` are removed.
         let range = request.headers().get(RANGE).map_or_else(
             || "-".to_owned(),
             |value| String::from_utf8_lossy(value.as_bytes()).replace(' ', ""),

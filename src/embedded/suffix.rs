@@ -26,7 +26,7 @@ impl S3Access for CutSuffixes {
             key: get.input.key.clone(),
             ..HeadObjectInput::default()
         };
-        // An object that is not there is the operation's own error.
+        // For a missing object, the operation itself returns the error.
         if let Ok(found) = self.sizes.head_object(request(asked)).await
             && let Some(size) =
                 found.output.content_length.and_then(|size| u64::try_from(size).ok())

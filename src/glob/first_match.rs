@@ -36,7 +36,7 @@ impl FirstMatch {
 
     /// Returns the index of the first glob that matches.
     pub fn find(&self, bucket: &str, key: &str) -> Option<usize> {
-        // As where there is but one rule.
+        // The case of a single rule.
         if self.globs.first().is_some_and(Glob::is_everything) {
             return Some(0);
         }
@@ -91,7 +91,7 @@ impl Prefixes {
 
     /// Returns the lists of all prefixes of `text`, the longest first.
     fn of(&self, text: &str) -> impl Iterator<Item = &[usize]> {
-        // What a text begins with is the last prefix that sorts before it, or one that this begins with.
+        // The longest prefix of a text is the last entry that sorts before it, or a prefix of that entry.
         let mut longest = self.0.partition_point(|prefix| &*prefix.text <= text).checked_sub(1);
         while let Some(at) = longest.filter(|at| !text.starts_with(&*self.0[*at].text)) {
             longest = self.0[at].parent;

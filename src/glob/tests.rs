@@ -220,7 +220,7 @@ fn random_globs_match_as_those_of_globset() {
 #[test]
 fn hostile_globs_end_soon() {
     let text = format!("bkt/{}", "a".repeat(300));
-    // A literal end would be compared first.
+    // The globs end with a class, since a literal suffix would be compared first.
     for glob in [
         "bkt/**a**a**a**a*a*a*a*a**[b]".to_owned(),
         format!("bkt/{}[b]", "*a".repeat(250)),

@@ -22,7 +22,7 @@ pub const HALF_LIFE: Duration = Duration::from_secs(30);
 pub(super) const COUNTERS: usize = 256;
 /// Approximate number of requests counted per second.
 const SAMPLES: f64 = 500.0;
-/// Binary logarithm of the bytes that double the chance of a request to be counted.
+/// Binary logarithm of the bytes that double the chance that a request is counted.
 const BYTES_SHIFT: u32 = 16;
 /// Half-lives after which weights are scaled down, long before a number overflows.
 const RESCALE: f64 = 64.0;
@@ -258,7 +258,7 @@ impl Pace {
         if elapsed < 1.0 && self.counted < SAMPLES {
             return None;
         }
-        // Many in a moment: they are thinned out step by step, so that one moment does not decide.
+        // A burst is thinned out step by step, so that one moment does not decide.
         let factor = SAMPLES * elapsed / self.counted;
         *self = Self { since: now, counted: 0.0 };
         Some(factor.max(0.5))

@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns names by their true weight: name `n` occurs about `rounds / n` times, and many others once.
+    /// Returns a stream of names and weights: name `n` occurs about `rounds / n` times, and many others once.
     fn stream(rounds: u32) -> Vec<(String, f64)> {
         let mut stream = Vec::new();
         for round in 1..=rounds {

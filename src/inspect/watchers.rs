@@ -64,7 +64,7 @@ impl Watchers {
     pub fn offer(&self, seen: &Seen<'_>) {
         let mut line = None;
         for watcher in self.all.read().iter().filter(|watcher| watcher.filter.passes(seen)) {
-            // The place first: what is dropped costs no line.
+            // The slot is reserved first, so that a dropped line is not formatted.
             match watcher.lines.try_reserve() {
                 Ok(place) => {
                     let line =
@@ -80,7 +80,7 @@ impl Watchers {
 impl Watch {
     /// Polls for the next line.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
-        // It holds a sender itself, so that the queue has no end.
+        // The watcher holds a sender itself, so that the queue never closes.
         self.lines.poll_recv(cx).map(Option::unwrap_or_default)
     }
 

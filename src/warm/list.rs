@@ -58,7 +58,7 @@ impl<'a> Lister<'a> {
             }
             (Target::Prefix(bucket, prefix), At::Page(token)) => {
                 let page = self.warmer.origin.list(bucket, prefix, token.as_deref()).await?;
-                // A server that ends nowhere would keep us for ever.
+                // Otherwise a listing that repeats a token would never end.
                 if page.next.is_some() && page.next == *token {
                     return Err(OriginError::Broken(
                         "the listing repeats a continuation token".to_owned(),

@@ -83,7 +83,7 @@ impl Warmer {
         let mut chunks = ranges.into_iter().flat_map(|range| cut(range, chunk));
         let other = found.again();
         if let Some(first) = chunks.next() {
-            // While what opened it is still at hand: that fetched all of this.
+            // First, with the handle of the cold fetch, which fetched all of this chunk.
             let fetched = match opened && found.source == Source::Miss {
                 true => self.read(found, first.clone(), rate, true).await?,
                 false => self.read_missing(&found, first.clone(), rate).await?,
@@ -107,7 +107,7 @@ impl Warmer {
         rate: &Rate,
         warmed: &impl Fn(u64, u64),
     ) -> Result<(), CacheError> {
-        // A large object that is warm already waits for nothing else.
+        // A large object that is warm already has no other await point.
         tokio::task::consume_budget().await;
         let mut fetched = 0;
         if !self.cache.missing(found, chunk.clone()).is_empty() {

@@ -47,7 +47,7 @@ impl Pace {
 
     /// Waits until one more read may begin: the job's rate, the limit on reads, and the load of readers allow it.
     pub(super) async fn turn(&self, rate: &Rate) -> Turn<'_> {
-        // First what is the job's own: who waits for that must not hold a place.
+        // The job's own rate first: a job that waits for it must not hold a permit.
         rate.wait().await;
         let turn = self.reads.semaphore().acquire().await.expect("it is never closed");
         while self.obstacle().is_some() {
@@ -127,7 +127,7 @@ mod tests {
             start.elapsed() < Duration::from_millis(3100),
             "the clock of the test, not a real one"
         );
-        // Time that passed unused is not saved up.
+        // Unused time is not accumulated.
         tokio::time::advance(Duration::from_mins(1)).await;
         rate.pay(10 * MIB);
         let before = Instant::now();

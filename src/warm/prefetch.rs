@@ -31,7 +31,7 @@ impl Warmer {
         if event.change != Change::Created || !self.rules.prefetches() {
             return;
         }
-        // The likeliest reading: what is not there by that name is not warmed.
+        // The likeliest decoding of the key; if no object has that name, none is warmed.
         let key = &event.keys[0];
         let Some(prefetch) = self.rules.prefetch(&event.bucket, key) else { return };
         let span = Span::from(prefetch);

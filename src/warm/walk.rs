@@ -66,7 +66,7 @@ impl Warmer {
     async fn walk(&self, job: &Job) -> Result<(), GivenUp> {
         let rate = Rate::new(job.order().rate);
         let mut lister = Lister::new(self, job);
-        // Twice as many as reads, so that the next are at hand when one ends.
+        // Twice the number of reads, so that the next objects are ready when one ends.
         let mut running = BoundedTasks::new(2 * self.pace.reads());
         while let Some(page) = running.meanwhile(Box::pin(lister.page())).await?? {
             for work in page.into_iter().filter(|_| !job.order().dry_run) {
@@ -90,7 +90,7 @@ impl Warmer {
                 job.tally.skipped();
                 WarmResult::Skipped
             }
-            // It went after it was listed.
+            // The object was deleted after it was listed.
             Err(error) if size.is_some() && error.is_absence() => {
                 job.tally.skipped();
                 WarmResult::Skipped

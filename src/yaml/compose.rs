@@ -95,7 +95,7 @@ impl<'a> Composer<'a> {
                     Some(Some("null" | "bool" | "int" | "float")) => true,
                     Some(_) => return Err(wrong(&"has a tag, which is not supported")),
                 };
-                // Where nothing is written the parser says `~`.
+                // The parser returns `~` for a blank value.
                 let is_blank = is_plain && span.start.index() == span.end.index();
                 let text = if is_blank { String::new() } else { text.into_owned() };
                 (anchor, Value::Scalar { text, is_plain })

@@ -173,7 +173,7 @@ impl<'a> Plain<'a> {
             "false" | "False" | "FALSE" => return Self::Bool(false),
             _ => {}
         }
-        // Of what begins otherwise none is a number: most scalars end here.
+        // No number begins otherwise: most scalars end here.
         if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
             return Self::Text(text);
         }

@@ -192,7 +192,7 @@ fn what_aliases_stand_for_is_bounded() {
     let problem = parse(&format!("a: &a {long}\nb: [{many}]")).unwrap_err().to_string();
     assert!(problem.contains("its aliases stand for"), "{problem}");
 
-    // Each as deep as is allowed, and each within the next.
+    // Each is within the allowed depth, and nested in the next.
     let deep = |inner: &str| format!("{}{inner}{}", "[".repeat(40), "]".repeat(40));
     let chain = format!("a: &a {}\nb: &b {}\n", deep("x"), deep("*a"));
     assert!(parse(&chain).unwrap_err().to_string().contains("is nested more than 64 deep"));

@@ -114,7 +114,7 @@ impl AheadReads {
                 Ok(Some(found))
             }
             Err(error) if error.is_absence() => Err(error),
-            // It has been asked often enough.
+            // The origin failed despite retries, or is known to be down: no HEAD is sent.
             Err(CacheError::Origin(error)) if error.allows_stale() => {
                 Err(CacheError::Origin(error))
             }

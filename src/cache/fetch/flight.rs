@@ -78,10 +78,10 @@ impl ColdFetch {
         match (self.asked(), asked) {
             (Asked::Whole(n), Asked::Range(r)) | (Asked::Range(r), Asked::Whole(n)) => r.start < *n,
             (Asked::Range(a), Asked::Range(b)) => a.start < b.end && b.start < a.end,
-            // Who wants one part is not to wait for the bytes of another, wherever they lie.
+            // A reader of one part must not wait for the bytes of another, whatever their offsets.
             (Asked::Part(a), Asked::Part(b)) => a == b,
             (Asked::Part(_), _) | (_, Asked::Part(_)) => false,
-            // Where a suffix lies is not known before the size is.
+            // The offset of a suffix is unknown until the size is known.
             (Asked::Suffix(_), _) | (_, Asked::Suffix(_)) | (Asked::Whole(_), Asked::Whole(_)) => {
                 true
             }
@@ -356,7 +356,7 @@ impl Flights {
         admit: impl FnOnce(Block),
     ) {
         let mut table = self.shard(key.id()).lock();
-        // Admitted before it is removed, under one lock: at every moment it is in one of both places.
+        // Admitted before it is removed, under one lock, so that it is always in memory or in flight.
         if let Some(block) = fill.complete() {
             admit(block);
         }

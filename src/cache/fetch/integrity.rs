@@ -184,7 +184,7 @@ impl Integrity {
 /// The ranges of a target that have arrived.
 struct Assembly {
     target: Target,
-    /// In order. They do not touch.
+    /// Spans in order, without overlaps or adjacent ones.
     spans: Vec<Span>,
 }
 
@@ -302,7 +302,7 @@ mod tests {
             let outcome = check.completed(&integrity, start..start + 100);
             assert_eq!(outcome.is_err(), start == 900, "with the last range, and not before");
         }
-        // It came again, and right.
+        // The bytes are fetched again, without the error.
         for start in (0..SIZE).step_by(100) {
             check.update(&bytes(start..start + 100));
             assert!(check.completed(&integrity, start..start + 100).is_ok());

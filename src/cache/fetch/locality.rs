@@ -52,7 +52,7 @@ impl Fetch {
         let is_near = start <= self.end + NEAR && self.start <= start + NEAR;
         match self.width {
             0 => None,
-            // These bytes were fetched: they are gone again, which says nothing of others.
+            // These bytes were fetched before and evicted since, which predicts no other reads.
             width if (self.start..self.end).contains(&start) => Some(width),
             _ if wanted == self.end => Some(u64::MAX),
             _ if start == self.end => Some((self.end - self.start) * ONWARD),

@@ -164,7 +164,7 @@ impl ColdFetchTask {
         let (since, fills) = (self.since, Vec::new());
         let mut opened = Opened { meta, version: version.clone(), since, fills };
         if is_part && self.fetcher.blocks.holds_all(&version, range.clone()).await {
-            // The place of the part is all that was not known.
+            // Only the range of the part was unknown.
             return self.end(Ok(opened));
         }
         if !matches!(self.opening.asked(), Asked::Whole(_)) {
@@ -174,7 +174,7 @@ impl ColdFetchTask {
         }
         let paid = self.fetcher.budget.try_fill_first(&mut range, &version);
         if paid.is_none() {
-            // The answer is good for its metadata; the bytes will be fetched by whoever can pay for them.
+            // Only the metadata of the response is used; a reader fetches the bytes once there is memory for them.
             self.end(Ok(opened));
             return;
         }
@@ -238,7 +238,7 @@ impl Delivery {
             let outcome = {
                 let next = body.next(|bytes| mismatch = self.append(bytes).err());
                 tokio::pin!(next);
-                // The read is never dropped half way while somebody may still want what it brings.
+                // The read is never cancelled while a reader may still wait for its bytes.
                 loop {
                     select! {
                         biased;

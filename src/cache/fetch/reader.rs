@@ -176,7 +176,7 @@ impl BlockReader {
         if let Some(piece) = self.left_over() {
             return Ok(Some(piece));
         }
-        // Each round finds bytes, waits for somebody who fetches them, or looks in one place less (R37).
+        // Each round finds bytes, waits for a fetch in flight, or excludes one more source (R37).
         let mut rounds = 0;
         while self.at < self.end {
             self.insists = rounds >= ROUNDS;
@@ -223,7 +223,7 @@ impl BlockReader {
             self.release_ahead();
         }
         if self.claim().is_some_and(|claim| claim.end() - self.at > soon) {
-            // Memory may have the rest of the block; what it has not is fetched in parts.
+            // Memory may have the rest of the block; the missing bytes are fetched in parts.
             self.claims.clear();
         }
     }
@@ -253,7 +253,7 @@ impl BlockReader {
     async fn claimed(&mut self) -> Result<Option<Piece>, CacheError> {
         let Some(claim) = self.claim() else { return Ok(None) };
         if !claim.is_ready(self.at) && !self.is_thrifty() {
-            // The client is faster than the origin: worth asking for more at once.
+            // The client is faster than the origin, so more ranges are requested concurrently.
             self.slow = false;
             self.window = (self.window * 2).clamp(self.fetcher.fetch_size, self.fetcher.read_ahead);
             self.read_ahead();
@@ -273,7 +273,7 @@ impl BlockReader {
 
     fn in_memory(&mut self) -> Option<Piece> {
         let (memory, key) = (&self.fetcher.blocks.memory, self.version.block_at(self.at));
-        // What was just fetched for this reader is not read over.
+        // The first read of bytes that were just fetched for this reader does not count as a repeated read.
         let block = if self.opening.is_some() { memory.find(&key) } else { memory.get(&key) }?;
         let bytes = block.from(self.at)?;
         let allowance = self.allowance();
@@ -347,7 +347,7 @@ impl BlockReader {
         let again = self.touched.replace(key.index()) == Some(key.index());
         let read = disk.plan_read(key, self.at, self.end, again);
         let mut read = read.ok_or(Failure::Gone)?;
-        // Paid for first, so that no more is read than can be handed out.
+        // Memory is acquired first, so that no more is read than can be handed out.
         let paid = loop {
             let paid = self.fetcher.budget.try_slice(read.cost());
             if paid.is_some() || !read.shrink() {

@@ -137,7 +137,7 @@ impl Departing for ObjectId {
 
 impl Departing for BlockKey {
     fn departing(&self) -> u64 {
-        // Of any version: whoever reads the next one has a miss of the object.
+        // Independent of the version: a read of a new version is a miss of the object.
         self.id().hash64().wrapping_add((self.index() + 1).wrapping_mul(0xd6e8_feb8_6659_fd93))
     }
 }

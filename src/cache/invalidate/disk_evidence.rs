@@ -71,7 +71,7 @@ impl EvidenceCheck {
 
     /// Compares the record of an object on disk with evidence, and invalidates it if it is contradicted.
     async fn compare_record(&self, id: &ObjectId, sent: Sent, evidence: &Evidence) -> Compared {
-        // What memory knows was compared itself, and the disk knows nothing else.
+        // An entry in memory is compared itself, and its record on disk says the same.
         let disk = self.objects.disk.as_ref().filter(|_| self.objects.meta.get(id).is_none());
         let Some(disk) = disk.filter(|disk| disk.knows(id)) else { return Compared::Agrees };
         let generation = self.objects.generations.current(id);
@@ -88,7 +88,7 @@ impl EvidenceCheck {
         metrics::cache::invalidation(InvalidationCause::Origin);
         let mut ticket = None;
         self.objects.generations.raise(id, || {
-            // What came to memory meanwhile is younger than the record, and judged by its own age.
+            // An entry that was admitted to memory meanwhile is newer than the record, and compared by its own age.
             if self.objects.meta.get(id).is_none() {
                 self.objects.record_invalidation(id, InvalidationCause::Origin);
                 ticket = self.objects.void_record(id);
@@ -175,7 +175,7 @@ impl Scan<'_> {
         let Ok(key) = ObjectKey::new(key) else { return };
         let (realm, bucket) = &page.bucket;
         let id = ObjectId::new(realm, bucket.clone(), key);
-        // What came to memory since the page was compared with it.
+        // Entries that were admitted to memory since the page was compared with it.
         for id in check.objects.meta.index().ids(&id) {
             let _ = check.apply(&id, page.sent, &evidence);
         }

@@ -87,10 +87,10 @@ async fn erase(blocks: Arc<BlockTiers>, covered: Arc<Covered>) -> Result<Erased,
 /// Removes purged entries from memory. Returns the bytes of their blocks.
 fn erase_memory(blocks: &BlockTiers, covered: &Covered) -> u64 {
     let BlockTiers { objects, memory, .. } = blocks;
-    // Whoever is about to keep what a purge of many ended has done so by then.
+    // Waits for admissions under way, which may still admit purged entries.
     objects.generations.settle();
     for (id, entry) in objects.meta.iter() {
-        // In whatever way it was asked for.
+        // For all variants of its requests.
         if covered.covers(id.bucket(), id.key())
             && !objects.generations.is_current(&id, entry.generation)
         {
@@ -133,7 +133,7 @@ mod tests {
         ObjectId::new(&realm, bucket, ObjectKey::new(key).unwrap())
     }
 
-    /// Returns the metadata and the only block of an object.
+    /// Inserts the metadata and the only block of an object; returns the block's key.
     fn put(cache: &Cache, id: &ObjectId) -> BlockKey {
         let meta = testing::meta("\"e\"", 5);
         let version = cache.objects.version(id, &meta);
@@ -166,7 +166,7 @@ mod tests {
             assert_eq!(!cache.blocks.memory.has(&other_block), wide);
             assert_eq!(cache.objects.meta.get(&other).is_none(), wide);
             assert_eq!(cache.blocks.memory.usage().1, u64::from(!wide), "moka holds it");
-            // What was on its way to memory then stays out.
+            // A block that was in flight during the purge is not admitted.
             let late = other_block.version().clone();
             let _ = cache.purge(&[Scope::Everything]);
             cache.blocks.admit(&late.block(0), Block::new(0, Bytes::from_static(b"bytes")));

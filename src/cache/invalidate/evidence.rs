@@ -41,7 +41,7 @@ impl EvidenceCheck {
         metrics::cache::invalidation(InvalidationCause::Origin);
         let mut ticket = None;
         self.objects.generations.raise(id, || {
-            // Under the lock once more: it may have been replaced by now.
+            // Checked again under the lock, since the entry may have been replaced by now.
             let Some(entry) = self.objects.meta.get(id) else { return };
             if entry.is_contradicted(sent, evidence) {
                 let stale = self.objects.stale_mark_of(id, &entry);
@@ -86,7 +86,7 @@ impl EvidenceCheck {
                 })
             }
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => true,
-            // It says nothing of that.
+            // Other statuses say nothing about storing.
             _ => return,
         };
         match may_be_stored {

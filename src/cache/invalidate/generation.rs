@@ -200,7 +200,8 @@ impl Generations {
         let _held = stripe.admission.lock();
         let current = self.is_current(id, generation);
         if current {
-            // Not what is current now: an epoch that was raised since must end the entry, too.
+            // Derived from the given generation, not the current one: an epoch raised since must invalidate the entry,
+            // too.
             put_entry(Generation { object: generation.object + 1, ..generation });
             stripe.generation.fetch_add(1, Ordering::AcqRel);
         }

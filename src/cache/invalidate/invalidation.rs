@@ -119,7 +119,7 @@ impl Invalidation {
     #[must_use]
     pub(in crate::cache) fn writes_of_bucket(&self, realm: &Realm, bucket: &BucketName) -> u64 {
         let generations = &self.objects.generations;
-        // What was learned before everything was put in doubt is of before such a write, too.
+        // A raised epoch of certainty counts as such an invalidation, too.
         let epoch = u64::from(generations.certainty.epoch()) << 40;
         epoch ^ generations.bucket_invalidations(ObjectId::hash_bucket(realm, bucket))
     }
@@ -138,7 +138,7 @@ impl Invalidation {
         self.objects.generations.raise_bucket(realm, bucket);
         self.lists.bucket_changed(realm, bucket);
         let ticket = self.objects.void_records_of(realm, bucket);
-        // Once more: what was read from disk since the first time may have been void already.
+        // Raised again, since a record read from disk after the first time may have been void already.
         self.objects.generations.raise_bucket(realm, bucket);
         ticket
     }

@@ -158,7 +158,7 @@ impl ListedPages {
         let bucket = ObjectId::hash_bucket(&page.bucket.0, &page.bucket.1);
         pending.of_bucket.insert(bucket, page.number);
         if let Err(refused) = self.sender.send(page) {
-            // Nobody will compare it.
+            // The task has ended, so the page will not be compared.
             self.lose(&refused.0.bucket);
             self.release(&refused.0);
         }

@@ -220,7 +220,7 @@ impl Page {
         for id in check.objects.meta.index().ids(id) {
             self.agrees &=
                 check.objects.meta.get(&id).is_none_or(|entry| !entry.differs_from(evidence));
-            // Durable soon after: a part of a body cannot wait for the disk.
+            // Not awaited: a part of a body cannot wait for the disk, and the invalidation is durable soon after.
             let _ = check.apply(&id, self.sent, evidence);
         }
     }
@@ -254,7 +254,7 @@ impl Page {
         self.walked += 1;
         let key = id.key().as_str();
         match self.request.common_prefix(key) {
-            // All that the prefix stands for is left out of the page.
+            // The page leaves out all keys that the common prefix stands for.
             Some(prefix) => {
                 let rolled_up = |id: &ObjectId| id.key().as_str().starts_with(prefix);
                 while self.ahead.front().is_some_and(|(id, _)| rolled_up(id)) {
@@ -294,7 +294,7 @@ mod tests {
     use crate::origin::{Origin, OriginConfig};
     use crate::s3::{BucketName, Query, testing};
 
-    /// A page of a bucket with objects of 5 bytes and the `ETag` "e".
+    /// Returns a cache with objects of 5 bytes and the `ETag` "e" under these keys, and their ids.
     fn cache(keys: &[String]) -> (Arc<Cache>, Vec<ObjectId>) {
         let origin = Arc::new(Origin::new(OriginConfig::default(), None).unwrap());
         let rules = [RuleConfig::default()];

@@ -46,7 +46,7 @@ impl Purges {
     pub(in crate::cache) fn purge(&self, scopes: &[Scope]) -> Purged {
         let mut ticket = None;
         for scope in scopes {
-            // First: who learns of the object from now on names its blocks anew.
+            // First, so that metadata learned from now on gives blocks new keys.
             self.objects.purge_epochs.raise(scope);
             let applied = match scope {
                 Scope::Object(bucket, key) => self.purge_object(bucket, key),
@@ -55,7 +55,7 @@ impl Purges {
                 Scope::Everything => self.purge_everything(),
             };
             if self.objects.disk.is_some() && !matches!(scope, Scope::Object(..)) {
-                // Once more: what was read from disk since the first time may have been void already.
+                // Raised again, since a record read from disk after the first time may have been void already.
                 self.objects.purge_epochs.raise(scope);
             }
             ticket = ticket.max(applied);

@@ -89,7 +89,7 @@ impl PurgeEpochs {
         if self.last.load(Ordering::Acquire) == 0 {
             return 0;
         }
-        // In this order: what leaves the one table is covered by the other before.
+        // In this order: an epoch that leaves the one table is covered by the other before.
         self.keys.of(bucket, key).max(self.wide_of_key(bucket, key))
     }
 
@@ -103,7 +103,7 @@ impl PurgeEpochs {
         if self.last_wide.load(Ordering::Acquire) == 0 {
             return 0;
         }
-        // Before prefixes: what leaves this table is covered by the other before.
+        // Before prefixes: an epoch that leaves this table is covered by the other before.
         let globs = self.globs.load().of(bucket, key);
         let (bucket, key) = (bucket.as_str().as_bytes(), key.as_str().as_bytes());
         let (slash, end) = (bucket.len(), bucket.len() + 1 + key.len());
@@ -120,7 +120,7 @@ impl PurgeEpochs {
         let number = self.next();
         let change = match scope {
             Scope::Object(bucket, key) => Change::Key(NameHash::of(bucket, key), number),
-            // No key begins with it.
+            // The prefix is longer than any key.
             Scope::Prefix(_, prefix) if prefix.len() > MAX_KEY => Change::Last(number),
             Scope::Prefix(bucket, prefix) => Change::Prefix(in_bucket(bucket, prefix), number),
             Scope::Bucket(bucket) => Change::Prefix(in_bucket(bucket, ""), number),
@@ -223,7 +223,7 @@ impl PurgeEpochs {
 
     /// Encodes all purge epochs, to be stored.
     pub(in crate::cache) fn encode(&self) -> Vec<u8> {
-        // Nobody moves an epoch from one table to the other meanwhile.
+        // Prevents epochs from moving between tables meanwhile.
         let _pending = self.pending.lock();
         let mut changes = Vec::new();
         Change::Last(self.last.load(Ordering::Acquire)).encode(&mut changes);

@@ -20,7 +20,7 @@ impl PurgePreview {
     pub(in crate::cache) fn of(blocks: &BlockTiers, scopes: &[Scope]) -> Self {
         let BlockTiers { objects, memory, .. } = blocks;
         let covered = Covered::by(scopes);
-        // What was purged before is still there, and found by nobody.
+        // Data purged before is still there, but unreachable.
         let is_found = |id: &ObjectId, epoch: u32| {
             covered.covers(id.bucket(), id.key()) && epoch == objects.purge_epochs.of(id)
         };

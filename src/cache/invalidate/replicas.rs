@@ -67,7 +67,7 @@ impl RemoteWrite {
 
 impl Drop for RemoteWrite {
     fn drop(&mut self) {
-        // First what this ends, or leaves in doubt.
+        // First the end of the writes, or their unknown outcome.
         self.writing.clear();
         for bucket in &self.unlisted {
             self.replicas.lists.remote_ended(bucket);
@@ -137,7 +137,7 @@ impl Replicas {
             let realms = self.origin.realms_of(bucket);
             unlisted.extend(realms.iter().map(|realm| (realm.clone(), bucket.clone())));
         }
-        // Once it has ended a list that was kept before would be old until that is known here (R27).
+        // A listing cached before would be stale from the end of the write until that is known here (R27).
         for bucket in &unlisted {
             self.lists.remote_begins(bucket);
         }
@@ -321,7 +321,7 @@ mod tests {
             let readers = [scope.spawn(read), scope.spawn(read)];
             for version in 1..=WRITES {
                 let write = cache.remote_write_begins(&names, &[]);
-                // Its answer may be on its way to the client before its end is known here.
+                // Its response may reach the client before its end is known here.
                 answered.store(version, Ordering::Release);
                 write.end(RemoteEnd::Done);
                 learn(version);

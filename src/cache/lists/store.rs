@@ -60,7 +60,7 @@ struct Entry {
     since: Moment,
     answer: Arc<ListAnswer>,
     bytes: u64,
-    /// Its place in the order of admission.
+    /// Number in the order of admission.
     number: u64,
 }
 
@@ -77,7 +77,7 @@ struct BucketLists {
 struct Table {
     entries: HashMap<Arc<ListKey>, Entry>,
     buckets: HashMap<Bucket, BucketLists>,
-    /// By order of admission: the first one is evicted first.
+    /// Keys in order of admission: the first is evicted first.
     order: BTreeMap<u64, Arc<ListKey>>,
     bytes: u64,
     admitted: u64,
@@ -105,7 +105,7 @@ impl Lists {
     pub(in crate::cache) fn set_capacity(&self, bytes: u64) {
         let before = self.capacity.swap(bytes, Ordering::AcqRel);
         if (before == 0) != (bytes == 0) {
-            // Without lists changes are not counted: a fill from then must not be kept now.
+            // Without capacity, changes raise no epochs: a fill from that time must not be admitted now.
             self.all_changed();
         }
     }
@@ -148,7 +148,7 @@ impl Lists {
 
     /// Notes a write with unknown outcome in the bucket, which may yet happen.
     pub(in crate::cache) fn outcome_unknown(&self, realm: &Realm, bucket: &BucketName) {
-        // Also while no lists are kept: they may be from the next moment on.
+        // Also while no listings are cached, since they may be from the next moment on.
         let mut table = self.table.lock();
         let now = Instant::now();
         table.unknown.retain(|_, until| *until > now);

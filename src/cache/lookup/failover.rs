@@ -50,7 +50,7 @@ impl FailoverReads {
         to: &Failover,
         down: Duration,
     ) -> Option<(ObjectId, Policy)> {
-        // Versions have other names there, and somebody's own keys are for one origin.
+        // Version ids differ at the other origin, and a client's own keys are for one origin.
         let is_plain = !id.is_variant() && *id.realm() == self.origin.realm_of(Some(id.bucket()));
         let demands_now = policy.demand && !to.revalidates;
         let (realm, _) = self.origin.failover(id.bucket(), &to.origin, to.bucket.as_ref())?;

@@ -54,7 +54,7 @@ enum Difference {
 
 /// Returns whether this hit is drawn, at random, for comparison with the origin.
 pub(in crate::cache) fn draws(found: &Found, policy: &Policy) -> bool {
-    // A requester that pays has not asked for it.
+    // Not on behalf of a requester that pays, which has not asked for it.
     found.source == Source::Hit && policy.verify_hits.draws() && !found.id.pays()
 }
 
@@ -165,7 +165,7 @@ impl Check {
         let asked = Asked::Range(*at..at + bytes.len() as u64);
         let mut answer = match verifier.origin.get(id, asked, Pin::Current, &urgency).await {
             Ok(answer) => answer,
-            // It ends before the bytes that are cached.
+            // The object ends before the cached bytes.
             Err(OriginError::RangeNotSatisfiable) => {
                 let meta = verifier.origin.head_for(id, &urgency).await;
                 return meta.map(|meta| self.other_version(Arc::new(meta))).or_else(gone);

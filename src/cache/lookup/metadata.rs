@@ -63,8 +63,8 @@ impl MetadataLookup {
         policy: &Policy,
         by: LearnedBy,
     ) -> Lookup {
-        // Both before the look: an invalidation between makes the generation too old, never too new; and a write that
-        // ends between has ended what is found, and must not pass for one that never was.
+        // Both before the lookup: an invalidation in between makes the generation too old, never too new, and a write
+        // that ends in between must still be seen, since it invalidates the entry found.
         let generation = self.objects.generations.current(id);
         let must_confirm = self.objects.generations.must_confirm(id);
         let Some((entry, doubted)) = self.entry(id) else { return Lookup::Unknown };

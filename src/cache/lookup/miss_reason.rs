@@ -54,7 +54,7 @@ impl MissReasons {
             let is_void = !self.blocks.objects.generations.bucket_is_current(id, entry.generation);
             return match is_void || entry.is_marked_stale() {
                 true => MissReason::Invalidated,
-                // An absence, or a verdict on what may be stored, that is too old.
+                // A stale absence, or an object that was uncacheable too long ago.
                 false => MissReason::Expired,
             };
         }

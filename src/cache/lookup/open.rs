@@ -162,7 +162,7 @@ impl Opener {
                     }
                     Ok(found)
                 }
-                // It refuses nobody who arrived after it was asked (R33).
+                // A refusal applies to no reader that arrived after the request was sent (R33).
                 Err(error)
                     if part.is_some() && error.is_refusal() && handle.sent() < arrived.at =>
                 {
@@ -196,7 +196,7 @@ impl Opener {
             let is_known = || look().is_some();
             let opening = self.fetcher.flights.open(id, generation, first, class, is_known);
             let Some((mut handle, new)) = opening else {
-                // It became known between two looks.
+                // The metadata was cached between two lookups.
                 return done(match look() {
                     Some(found) => found,
                     None => self.revalidation.ask_head(id, part, policy, Source::Miss).await?,

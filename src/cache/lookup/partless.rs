@@ -29,7 +29,7 @@ impl PartlessObjects {
 
     /// Notes the failure of a request for a part.
     pub(in crate::cache) fn note(&self, id: &ObjectId, part: PartNumber, error: &OriginError) {
-        // The first part may be all there is: of an empty object even S3 says 200.
+        // The first part may be the whole object: for an empty object, even S3 answers 200.
         if matches!(error, OriginError::NotAPart) && part.get() > 1 {
             self.remember(id);
         }

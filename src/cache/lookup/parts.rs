@@ -55,7 +55,7 @@ impl PartOpener {
                 self.opener
                     .open_by(id, &Asked::Part(part).into(), policy, arrived.insisting())
                     .await?;
-                // What was refused a moment ago is there now.
+                // The part that was refused a moment ago exists now.
                 Err(CacheError::Changed)
             }
             found => found,
@@ -72,8 +72,8 @@ impl PartOpener {
         if self.partless.is_remembered(id) {
             return Err(CacheError::Uncacheable);
         }
-        // Of what is current, whatever was found: an answer that is pinned to a version does not say that it still
-        // is, and would be taken for it after a write that came between (R5).
+        // Requests the current version, whatever was found: a response pinned to a version does not show that it is
+        // still current, and would be taken for the current one after a write in between (R5).
         let asked = Asked::Part(part).into();
         let opening = self.opener.open_by(id, &asked, policy, arrived);
         let (answer, whole) = match self.lookup.find(id, policy, LearnedBy::Get).await {
@@ -112,7 +112,7 @@ impl PartOpener {
         {
             return self.revalidation.confirm(id, policy, known).await;
         }
-        // Not one that was sent before: it may refuse this reader (R33).
+        // Does not join a request sent before, since the response may refuse this reader (R33).
         let now = policy.demanding();
         let answer = self.revalidation.ask_head(id, Some(part), &now, Source::Revalidated);
         let (answer, whole) = tokio::join!(answer, self.revalidation.confirm(id, policy, known));

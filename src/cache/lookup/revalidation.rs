@@ -76,7 +76,7 @@ impl Revalidation {
             return Ok(found);
         }
         match self.ask(id, None, Join::UnderWay).await {
-            // What is cached goes on being served, without them.
+            // The cached object is still served, without checksums.
             Err(CacheError::Origin(error)) if error.allows_stale() => Ok(found),
             head => found.agree(head?),
         }
@@ -119,7 +119,7 @@ impl Revalidation {
         join: Join,
     ) -> Result<Confirmed, CacheError> {
         match self.head.ask(id, part, join).await {
-            // Some servers refuse a HEAD of `null` and answer a GET: it is theirs to say.
+            // Some servers refuse a HEAD of version `null` and answer a GET, so the request is streamed through.
             Err(error)
                 if matches!(*error, OriginError::Refused(_))
                     && id.version().is_some_and(VersionId::is_null) =>
@@ -192,7 +192,7 @@ impl Revalidation {
         let limit = policy.stale.after;
         let limit =
             if self.origin.of_object(id).is_failing() { limit.min(KNOWN_TO_FAIL) } else { limit };
-        // Others have waited for the one that is under way.
+        // Time for which the request under way has been waited for.
         let waited = self.head.waited_for(id).unwrap_or_default();
         Some(limit.saturating_sub(waited))
     }

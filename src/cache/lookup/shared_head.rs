@@ -69,7 +69,7 @@ async fn send(asker: Arc<SharedHead>, (id, part, generation): Question) -> HeadA
     let Some(part) = part else {
         return asker.admission.admit_head(&id, generation, since, answer);
     };
-    // Of the object itself it says nothing.
+    // A response for a part is not admitted as metadata of the object.
     match answer {
         Ok(meta) => Ok(Confirmed { meta: Arc::new(meta), since }),
         Err(error) => {

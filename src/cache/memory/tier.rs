@@ -124,13 +124,13 @@ impl MemoryTier {
     pub(crate) fn find(&self, key: &BlockKey) -> Option<Block> {
         // moka counts the read, whether it has the block or not.
         let found = self.main.get(key).or_else(|| self.window.get(key));
-        // It may have gone from the one to the other in between.
+        // The block may have moved from the window to moka in between.
         found.or_else(|| if self.main.contains_key(key) { self.main.get(key) } else { None })
     }
 
     /// Returns all blocks, in no order; some may appear twice.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Arc<BlockKey>, Block)> + '_ {
-        // In the direction in which they go, so that none is missed.
+        // In the direction in which blocks move, so that none is missed.
         let latest = self.window.blocks().into_iter();
         latest.map(|(key, block)| (Arc::new(key), block)).chain(self.main.iter())
     }
@@ -162,7 +162,7 @@ impl MemoryTier {
     }
 
     fn insert(&self, key: BlockKey, block: Block) -> bool {
-        // What moka has stays there.
+        // A block in moka stays there.
         if self.main.contains_key(&key) {
             self.window.remove(&key);
             return self.insert_main(key, block);
@@ -266,7 +266,7 @@ impl MemoryTier {
 
     /// Removes a block; it does not go to disk.
     pub(crate) fn remove(&self, key: &BlockKey) {
-        // In this order: what is on its way to moka is then removed by who brings it there.
+        // In this order: a block on its way to moka is then removed by the thread that moves it.
         self.window.remove(key);
         self.main.invalidate(key);
     }

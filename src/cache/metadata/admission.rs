@@ -93,7 +93,7 @@ impl MetadataAdmission {
             }
         };
         let old = self.objects.meta.get(id);
-        // A bucket's epoch or a purge leaves the entry, which is not good for anything any more.
+        // After a raised bucket epoch or a purge, the entry is still there, but invalid.
         let old = old.filter(|e| self.objects.generations.bucket_is_current(id, e.generation));
         let same_version = match old.as_deref().map(|e| &e.known) {
             Some(Known::Object { meta: old, version }) => old.same_version(&meta).then(|| {
@@ -135,7 +135,7 @@ impl MetadataAdmission {
                     self.admit(id, Entry::new(known, since, generation));
                 }
             }
-            // Whoever asks for a version that never was must not keep the object's fills from being admitted.
+            // A request for a version that never existed must not prevent the admission of the object's fills.
             OriginError::NotFound(_) | OriginError::Denied(_) | OriginError::Changed
                 if id.is_variant() && self.objects.meta.get(id).is_none() => {}
             OriginError::NotFound(_) | OriginError::Denied(_) | OriginError::Changed => {
@@ -181,7 +181,7 @@ impl MetadataAdmission {
                 entry.inherit(old);
             }
             match old {
-                // The disk may know an older version that it failed to bring back.
+                // The disk may have a record of an older version that it failed to read.
                 None => drop(self.objects.void_record(id)),
                 Some(old) if self.was_stale_on_disk(id, &old) => {
                     self.objects.persist_confirmed(id, &old, &entry);

@@ -87,7 +87,7 @@ impl KeyIndex {
             return;
         }
         let fingerprint = match &entry.known {
-            // Two entries share the name of what is paid for.
+            // Two entries share the id of an object that a requester paid for.
             _ if id.pays() => 0,
             Known::Object { meta, .. } => meta.fingerprint(),
             Known::Missing { .. } => Evidence::Absent.fingerprint(),

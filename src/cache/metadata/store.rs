@@ -215,7 +215,7 @@ impl MetaCache {
 
     pub(in crate::cache) fn insert(&self, id: &ObjectId, entry: Entry) {
         let entry = Arc::new(entry);
-        // First: it may be evicted at once.
+        // First, since the entry may be evicted at once.
         self.index.insert(id, &entry);
         self.entries.insert(id.clone(), Held::Entry(entry));
         if self.inserted.fetch_add(1, Ordering::Relaxed).is_multiple_of(BALLAST_EVERY) {

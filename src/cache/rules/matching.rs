@@ -217,7 +217,8 @@ impl Rules {
         let policy = policy.in_force_since(*since);
         let verify_hits = rule.verify_hits;
         let policy = Policy { fetching, verify_hits, rule: Some(rule.traffic), ..policy };
-        // Who wants the state of now gets nothing old, nor does who reads what may change unnoticed.
+        // A reader that demands the current state, or reads an object that may change unnoticed, gets no stale
+        // response.
         Some(if demand { policy } else { policy.with_stale(*stale) })
     }
 
@@ -379,7 +380,7 @@ mod tests {
         let lists = |bucket, prefix| rules.lists(&BucketName::new(bucket).unwrap(), prefix);
         assert_eq!(lists("data", "logs/"), Some(Duration::from_secs(5)));
         assert_eq!(lists("data", "logs/2026"), Some(Duration::from_secs(5)));
-        // Of more than the rule's keys.
+        // The prefix covers more than the rule's keys.
         assert_eq!(lists("data", "log"), None);
         assert_eq!(lists("data", ""), None);
         assert_eq!(lists("other", ""), Some(Duration::from_secs(5)));

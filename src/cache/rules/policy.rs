@@ -118,7 +118,7 @@ impl Policy {
             _ => None,
         };
         let negative = ttl.map_or(negative, |ttl| negative.min(ttl));
-        // Under the other rules it is not age that decides.
+        // Under the other rules, age does not decide.
         let obey_no_cache = obey_no_store && matches!(freshness, Freshness::Ttl(_));
         let stale = Staleness::default();
         let (in_force, fetching) = (None, Fetching::default());

@@ -147,7 +147,7 @@ impl Trust {
         &self,
         replace: impl FnOnce() -> F,
     ) -> Vec<Pair> {
-        // Whoever has the new set finds the new number.
+        // Under the lock, so that a reader of the new set finds the new number.
         let mut state = self.0.write();
         let stays = replace();
         state.rules += 1;
@@ -235,7 +235,7 @@ mod tests {
         assert!(trust.since(1, 1, &bucket("data")).is_none());
         assert!(!trust.prove(0, 1, &bucket("data"), PROOF), "an event that met the set before");
         assert!(trust.since(1, 1, &bucket("data")).is_none());
-        // Which rule it is now that a canary of the set before missed, nobody knows.
+        // The current rule of a missed canary from the previous set is unknown.
         assert_eq!(trust.end_rule(0, 7, &bucket("data")).len(), 1);
         assert!(trust.since(1, 0, &bucket("data")).is_none());
     }

@@ -104,7 +104,7 @@ impl World {
         let meta = Arc::new(meta(now));
         let version = self.cache.objects.version(&self.id, &meta);
         self.cache.fetcher.admission.admit_opened(&self.id, generation, since, &meta, &version);
-        // The bytes come later than the head; admitted as a delivery does it.
+        // The bytes arrive after the head, and are admitted as a delivery does.
         thread::yield_now();
         if self.cache.objects.generations.is_current(&self.id, generation) {
             let block = Block::new(0, Bytes::copy_from_slice(&now.to_le_bytes()));

@@ -62,7 +62,7 @@ fn a_tier_that_shrinks_evicts_what_was_not_read_first_and_offers_it_to_the_disk(
     tier.set_capacity(FULL / 2);
     assert!(tier.usage().0 <= FULL / 2, "{:?}", tier.usage());
     assert!((0..10).all(|index| tier.has(&version.block(index))));
-    // A copy: what is evicted below is written there.
+    // A copy, since evictions below write to the original.
     let left = left.lock().clone();
     assert!(!left.is_empty() && left.iter().all(|index| *index >= 10), "{left:?}");
     assert_eq!(left.len() as u64 + tier.usage().1, 20);
@@ -107,7 +107,7 @@ fn a_newcomer_is_there_until_as_many_younger_ones_came_as_the_window_has_room_fo
         }
         assert!(tier.usage().0 <= FULL, "{:?}", tier.usage());
     }
-    // What was read often stays, and all that is gone was offered to the disk.
+    // Frequently read blocks stay, and all evicted ones were offered to the disk.
     assert!((0..32).filter(|index| tier.has(&version.block(*index))).count() > 20);
     assert!(left.lock().contains(&150));
 }
@@ -122,7 +122,7 @@ fn what_is_removed_on_its_way_from_the_window_to_the_policy_does_not_come_back()
     assert!(window.get(&version.block(0)).is_some(), "it can be read meanwhile");
     window.remove(&version.block(0));
     assert!(!window.left(&leaving[0]));
-    // Nor does an older one replace what came under its name meanwhile.
+    // Nor does an older block replace one that was added under its key meanwhile.
     let leaving = window.push(version.block(2), block(2));
     window.push(version.block(1), block(1));
     assert!(!window.left(&leaving[0]));

@@ -69,12 +69,12 @@ fn used(cache: &Cache) -> u64 {
 #[tokio::test]
 async fn small_objects_fill_nearly_all_of_memory_with_their_blocks_and_their_metadata() {
     let cache = cache();
-    // Twice as many as an eighth of memory for metadata had room for.
+    // Twice as many as fit with an eighth of memory for metadata.
     let objects = MEMORY / (SMALL + 1800);
     let hits = hits(&cache, SMALL, objects);
     assert!(hits as u64 >= objects * 95 / 100, "{hits} of {objects}: {:?}", cache.usage());
     assert!(used(&cache) <= MEMORY, "{:?}", cache.usage());
-    // What is left is reserved for metadata that is larger than here.
+    // The rest is reserved for metadata larger than in this test.
     assert!(used(&cache) >= MEMORY * 80 / 100, "{:?}", cache.usage());
 }
 

@@ -79,7 +79,7 @@ impl ObjectTiers {
     /// alone is too coarse: objects that share the stripe raise it, too, often with many purges and events.
     fn is_still_known(&self, id: &ObjectId, entry: &Arc<Entry>) -> bool {
         if id.is_variant() {
-            // It stays when the object is forgotten.
+            // A variant stays when the object is invalidated.
             return self.generations.is_current(id, entry.generation);
         }
         self.meta.get(id).is_some_and(|known| Arc::ptr_eq(&known, entry))
@@ -113,7 +113,7 @@ impl ObjectTiers {
     }
 
     fn persist(&self, disk: &DiskTier, id: &ObjectId, meta: &ObjectMeta, entry: &Entry) {
-        // After a crash nobody would know that it was in doubt.
+        // After a crash, it would not be known that the outcome was in doubt.
         if self.generations.is_being_written(id) || self.generations.is_outcome_unknown(id) {
             return;
         }
@@ -153,7 +153,7 @@ impl ObjectTiers {
         if !disk.knows(id) {
             return false;
         }
-        // First: what a listing contradicts is void then (R34).
+        // First, so that a record that a listing contradicts is void (R34).
         let is_settled = self.listed.settled(id).await;
         let generation = self.generations.current(id);
         let Some(Recalled { object, is_confirmed }) = disk.recall(id).await else { return false };

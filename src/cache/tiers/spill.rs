@@ -84,7 +84,7 @@ mod tests {
         }
 
         async fn end(self) {
-            // Its writer makes files as long as there is something to write.
+            // The writer creates files as long as there is something to write.
             self.cache.close().await;
             std::fs::remove_dir_all(self.path).unwrap();
         }
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// Waits until it is so, or well beyond the time at which it would be: who waits for a lock shows nothing.
+    /// Waits until `is_so`, or long enough for it to become so: a thread that waits for a lock cannot be observed.
     fn yield_until(mut is_so: impl FnMut() -> bool) {
         for _ in 0..300_000 {
             if is_so() {
@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// The disk still has what is being voided when it is read.
+    /// The disk still has a record when it is read, while it is being voided.
     #[tokio::test]
     async fn r5_what_was_read_from_disk_while_it_was_voided_is_not_served_afterwards() {
         let policy = Policy::new(&Freshness::Immutable, None, Duration::ZERO, true, false);
@@ -173,7 +173,7 @@ mod tests {
         version
     }
 
-    /// Makes a block of the object known and puts it into memory.
+    /// Admits the metadata and a block of the object to memory; returns the block's key.
     fn keep_block(world: &World) -> BlockKey {
         let cache = &world.cache;
         let meta = meta("\"e\"");

@@ -60,7 +60,7 @@ pub(super) fn write_hot(blocks: &BlockTiers, key: &BlockKey, has_room: bool) -> 
 async fn write_behind(blocks: Weak<BlockTiers>, mut hot: Receiver<BlockKey>) {
     let mut paid_until = Instant::now();
     while let Some(key) = hot.recv().await {
-        // Nothing that is waited for keeps the blocks alive: they may be dropped meanwhile.
+        // No future that is awaited here keeps the tiers alive: they may be dropped meanwhile.
         let room = |blocks: Arc<BlockTiers>| Some(blocks.objects.disk.as_ref()?.room(&key));
         let Some(room) = blocks.upgrade().and_then(room) else { return };
         let has_room = timeout(ROOM_TIMEOUT, room).await.is_ok();

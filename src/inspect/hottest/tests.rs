@@ -86,7 +86,7 @@ fn many_requests_a_second_are_sampled_and_weigh_as_much() {
     let start = Instant::now();
     let hottest = Hottest::starting(start);
     let (mut n, mut now) = (0, start);
-    // 40,000 a second: each fourth is of one object, each second of them is large.
+    // 40,000 requests per second: each fourth is for one hot object, which is large.
     for _ in 0..20 * 40_000 {
         now += Duration::from_micros(25);
         let cold = format!("cold{}", n % 4999);
@@ -102,7 +102,7 @@ fn many_requests_a_second_are_sampled_and_weigh_as_much() {
     assert!(hot.error_per_second <= top.error_share * top.per_second, "{top:?}");
     let bytes = hottest.top_at(Kind::Objects, By::Bytes, 1, now);
     assert!(close(bytes.entries[0].per_second, 10_000.0 * f64::from(1 << 20), 0.05), "{bytes:?}");
-    // When it is quiet again every request counts.
+    // Under low load, every request is counted again.
     for _ in 0..3 {
         now += Duration::from_secs(10);
         hottest.count_at(&Counted { id: 0, ..request(0, "quiet", 1) }, now);

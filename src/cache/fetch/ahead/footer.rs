@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(Columnar::Orc.metadata(&trailer[60..]), None);
         assert_eq!(Columnar::Parquet.metadata(&trailer), None);
         for length in 0..trailer.len() {
-            // No cut of it makes it fail in another way.
+            // No truncated trailer causes a panic.
             let _ = Columnar::Orc.metadata(&trailer[..length]);
         }
     }

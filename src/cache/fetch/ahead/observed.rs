@@ -72,7 +72,7 @@ impl ReadAhead {
         (size, most): (u64, u64),
     ) -> Vec<Range<u64>> {
         let hash = id.object().hash64();
-        // Of many reads at the same time some are not noted.
+        // Under contention, some reads are not noted.
         let Some(slot) = self.slot(hash).try_lock() else { return Vec::new() };
         Self::with(slot, hash, |reads| reads.read(range, (size, most), Instant::now()))
     }

@@ -143,7 +143,7 @@ impl Reads {
             self.used += end - start;
             self.counted.used += end - start;
             for rest in [span.start..start, end..span.end] {
-                // What is left over of an estimate is not read any more.
+                // A small remainder of an estimate is not expected to be read any more.
                 match rest.end.saturating_sub(rest.start) {
                     0 => {}
                     bytes if bytes <= NEAR => sliver += bytes,
@@ -201,7 +201,7 @@ impl Reads {
     /// Predicts the reads that repeat those of the latest period.
     fn next_at_distance(&self, most: u64) -> Vec<Range<u64>> {
         let periods = (1..=PERIOD).map(|period| (self.repeats(period), period));
-        // Of several the one that has held for longest, and of those the shortest.
+        // Chooses the period with the most repeats, and of those the shortest.
         let (repeats, period) = periods
             .max_by_key(|(repeats, period)| (*repeats, Reverse(*period)))
             .unwrap_or_default();
@@ -209,11 +209,11 @@ impl Reads {
             return Vec::new();
         }
         let (Distance { by, other }, before) = (self.distance(0, period), self.distance(1, period));
-        // So much the next ones may lie beside the place where they are expected.
+        // Bytes by which the next reads may be off their predicted position.
         let apart = u64::try_from((by - before.by).unsigned_abs()).unwrap_or(u64::MAX);
         let slack = (apart + other.max(before.other)) * 2;
         let mut left = most;
-        // With a period of one, two of them: the next is asked for before it is needed.
+        // With a period of one, two reads are predicted, so that the next is requested before it is needed.
         let times = if period == 1 { 2 } else { 1 };
         let ahead = (1..=times).flat_map(|time| (0..period).rev().map(move |back| (time, back)));
         let moved = ahead.filter_map(|(time, back)| {
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!((fetched.len(), &fetched[0]), (1, &(8 * MIB..11 * MIB)));
         assert_eq!(outcome, Outcome { used: 0, wasted: 3 * MIB });
         let (fetched, outcome) = ahead(pieces(0, MIB, MIB, 100));
-        // Without a gap, and never further than that.
+        // The fetches have no gaps, and stay within the limit.
         assert!(fetched.windows(2).all(|two| two[0].end == two[1].start));
         assert!(fetched.iter().all(|span| span.end - span.start <= MOST));
         assert_eq!(outcome.used, 97 * MIB);

@@ -31,7 +31,7 @@ impl BlockReader {
     /// Claims or fetches the bytes at the reader's position, waiting for memory if necessary.
     pub(in crate::cache) async fn fetch(&mut self) -> Result<(), CacheError> {
         self.pace.fetches();
-        // What was planned did not bring these bytes: they left memory meanwhile, or were never claimed.
+        // The planned fetches did not bring these bytes: they were evicted meanwhile, or never claimed.
         self.planned = self.at;
         if !self.slow {
             self.window = self.window.max(self.fetcher.fetch_size);
@@ -49,7 +49,7 @@ impl BlockReader {
         }
         let opening = self.fetcher.flights.opening_at(&self.reading(self.class()), self.at);
         if let Some(mut opening) = opening {
-            // However it ends, the next look finds its bytes in flight, or nobody who fetches them.
+            // Whatever the result, the next round finds its bytes in flight, or no fetch for them.
             let _ = opening.answer().await;
             self.opening = Some(opening);
             return Ok(());
@@ -116,7 +116,7 @@ impl BlockReader {
     }
 
     fn plan_ahead(&mut self) {
-        // What is read from memory now is at hand up to the end of its block, as a rule; what follows a claim may not be.
+        // A block that is read from memory now is usually in memory up to its end; bytes behind a claim may not be.
         let block_end = self.at.next_multiple_of(self.version.block_size());
         let from = if self.planned > self.at { self.planned } else { block_end };
         let upto = self.end.min(self.at + self.window);

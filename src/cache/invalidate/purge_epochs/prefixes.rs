@@ -58,7 +58,7 @@ impl PrefixEpochs {
             **first <= *prefix || first.starts_with(prefix)
         });
         if start == end {
-            // Between two chunks, or outside of all: one of them takes it in.
+            // The prefix lies between two chunks, or outside of all: a neighbour takes it in.
             start = start.saturating_sub(1);
             end = (start + 1).min(self.chunks.len());
         }
@@ -145,12 +145,12 @@ mod tests {
             let mut random = StdRng::seed_from_u64(seed);
             let (mut epochs, mut model) = (PrefixEpochs::default(), Model::default());
             for step in 1..1500 {
-                // Long ones, so that not all is under a few that are short.
+                // Long prefixes, so that not all are under a few short ones.
                 let prefix = match random.gen_range(0..200) {
                     0 => name(&mut random, 3),
                     _ => [name(&mut random, 6), b"abcabc".to_vec(), name(&mut random, 3)].concat(),
                 };
-                // What is read from files does not come in order.
+                // Prefixes read from files are not in order.
                 let number = if step % 10 == 0 { random.gen_range(1..=step) } else { step };
                 epochs = epochs.raised(&prefix, number);
                 model.raise(&prefix, number);

@@ -139,7 +139,7 @@ fn r28_what_was_kept_is_taken_in_and_what_is_damaged_is_not() {
     for end in 0..begun {
         assert!(!PurgeEpochs::new().merge(&kept[..end]), "{end}");
     }
-    // Nobody was told that what was being written is durable.
+    // A frame that was being written was not reported as durable.
     for end in begun..kept.len() {
         let cut = PurgeEpochs::new();
         assert!(cut.merge(&kept[..end]) && cut.of(&a) == epochs.of(&a), "{end}");
