@@ -174,12 +174,12 @@ impl Default for RuleConfig {
     }
 }
 
-/// How long metadata is served without asking the origin.
+/// Freshness lifetime of metadata, the key `freshness` of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     /// Until it is invalidated.
     Immutable,
-    /// Not at all: each read asks the origin whether the object changed.
+    /// None: each read is revalidated.
     Revalidate,
     /// The object is not cached.
     Bypass,
