@@ -1,11 +1,11 @@
-//! What a request counts as, in metrics, in the access log and in `Cache-Status`: what happened, and not what seemed
-//! likely when it began.
+//! Accounting of a request in metrics, in the access log and in `Cache-Status`: by what happened, and not by what
+//! seemed likely when it began.
 
 use crate::support::{FakeS3, Fault, Gate, Matcher, Object, Process, Scratch, Times};
 
 const MIB: u64 = 1 << 20;
 
-/// `cache`: keys of that name.
+/// Starts hotset; `cache` are keys of the `cache` section.
 async fn start(scratch: &Scratch, s3: &FakeS3, cache: &str) -> Process {
     let config = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\nlog: {{ access: plain }}\n\
@@ -87,7 +87,7 @@ async fn a_client_that_disconnects_is_a_499_and_no_error_of_the_server() {
     reader.abandon();
     let line = process.printed("/data/late").await;
     assert!(line.contains("\"GET /data/late\" 499 "), "{line}");
-    // One that streams through.
+    // A request that streams through.
     let upload = process.client().put("/data/sent").start(10_000).await;
     upload.abandon();
     let line = process.printed("/data/sent").await;

@@ -15,7 +15,7 @@ fn loopback(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 0, last).into()
 }
 
-/// Takes connections and never answers. The count is of those that it took.
+/// Starts a listener that accepts connections and never answers; returns the number of connections accepted so far.
 async fn black_hole(address: SocketAddr) -> Arc<AtomicUsize> {
     let listener = TcpListener::bind(address).await.unwrap();
     let taken = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! TLS on the admin port (`admin.tls`): the subcommands, health checks, replicas, and files that change.
+//! TLS on the admin port (`admin.tls`): subcommands, health checks, replicas, and files that change.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,7 @@ struct Secured {
     process: Process,
 }
 
-/// The configuration of a server, or of a subcommand that asks the one at `address`.
+/// Returns the configuration of a server, or of a subcommand for the server at `address`.
 fn text(s3: &FakeS3, address: &str, cert: &str, key: &str) -> String {
     format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\n\
@@ -38,14 +38,14 @@ impl Secured {
         Self { s3, scratch, authority, process }
     }
 
-    /// The file of a configuration for subcommands, with a certificate of this name.
+    /// Writes a configuration for subcommands, with the certificate of this name; returns its path.
     fn asking(&self, name: &str) -> String {
         let [cert, key] = ["crt", "key"].map(|end| self.scratch.path(&format!("{name}.{end}")));
         let text = text(&self.s3, &self.process.admin.to_string(), &cert, &key);
         self.scratch.file(&format!("asking-{name}.yaml"), &text)
     }
 
-    /// The first line of the answer to a request over TLS, by who trusts this authority.
+    /// Returns the first line of the response to a request over TLS by a client that trusts this authority.
     async fn get(&self, authority: &Authority, path: &str) -> std::io::Result<String> {
         let mut stream = authority.client().connect(self.process.admin, "admin.test").await?;
         let head = format!("GET {path} HTTP/1.1\r\nHost: admin.test\r\n\r\n");
@@ -57,7 +57,7 @@ impl Secured {
     }
 }
 
-/// Files of a certificate for `admin.test`, and of its key.
+/// Writes a certificate for `admin.test` and its key; returns their paths.
 fn pair(scratch: &Scratch, authority: &Authority, name: &str) -> (String, String) {
     let pair = authority.sign(&["admin.test"]);
     let cert = scratch.file(&format!("{name}.crt"), &pair.cert);
@@ -87,13 +87,13 @@ async fn all_of_the_port_speaks_tls_and_nothing_else() {
         assert!(line.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {line}");
     }
     assert!(secured.get(&Authority::new("other"), "/healthz").await.is_err());
-    // Plain HTTP is no TLS.
+    // A plain HTTP request fails.
     let mut plain = TcpStream::connect(secured.process.admin).await.unwrap();
     plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     let _ = within("the end", plain.read_to_end(&mut answer)).await;
     assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
-    // One that says nothing holds nobody up.
+    // A silent connection blocks no other.
     let silent: Vec<TcpStream> = futures_util::future::join_all(
         (0..8).map(|_| async { TcpStream::connect(secured.process.admin).await.unwrap() }),
     )
@@ -114,9 +114,9 @@ async fn subcommands_trust_the_certificate_of_their_configuration_and_no_other()
     let other = secured.asking("other");
     let (code, _, err) = command(words(&format!("purge s3://data/k --config {other}"))).await;
     assert!(code == 1 && err.contains("another certificate"), "{code}: {err}");
-    // It sends no token, and believes no more than a status.
+    // A health check sends no token, and uses nothing but the status.
     assert_eq!(command(words(&format!("health --config {other}"))).await.0, 0);
-    // Elsewhere names and authorities count.
+    // Other subcommands check names and authorities.
     let ca = secured.scratch.file("ca.pem", &secured.authority.pem());
     let port = secured.process.admin.port();
     let over = format!("stats --once --json --config {config} --admin https://127.0.0.1:{port}");
@@ -136,7 +136,7 @@ async fn a_renewed_certificate_and_other_files_are_used_without_a_restart() {
     secured.scratch.file("admin.crt", "nonsense");
     secured.process.logged("admin: tls: the certificates in use stay").await;
     assert!(secured.get(&renewed, "/healthz").await.is_ok());
-    // Other files come by a reload.
+    // A reload switches to other files.
     let other = Authority::new("other");
     let (cert, key) = pair(&secured.scratch, &other, "second");
     secured.scratch.file("hotset.yaml", &text(&secured.s3, "127.0.0.1:0", &cert, &key));
@@ -164,7 +164,7 @@ async fn replicas_tell_each_other_by_tls_what_changed() {
     };
     let replicas = [start(0, "admin.test").await, start(1, "admin.test").await];
     let read = async |index: usize| replicas[index].client().get("/data/k").send().await;
-    // Only with a lease of the other one is anything a hit.
+    // Only with a lease of the other replica is anything a hit.
     for index in [0, 1] {
         within("a hit", async {
             while read(index).await.header("cache-status") != "hotset; hit" {}
@@ -174,7 +174,7 @@ async fn replicas_tell_each_other_by_tls_what_changed() {
     let written = replicas[0].client().put("/data/k").body("new").send().await;
     assert_eq!(written.status, 200);
     assert_eq!(read(1).await.body, "new");
-    // One that expects another name says that it does not find it.
+    // A replica that expects another name reports that it does not find it.
     let [_, second] = replicas;
     second.kill();
     let line = start(1, "other.test").await.logged("TLS: ").await;

@@ -1,4 +1,5 @@
-//! What is kept and what streams through (R2, R13, R16), and what the origin is asked on a client's behalf (R4, R17).
+//! Admission to the cache or streaming through (R2, R13, R16), and the origin requests made on a client's behalf (R4,
+//! R17).
 
 use hotset::cache::RuleConfig;
 use http::Method;
@@ -12,7 +13,7 @@ pub async fn setup() -> (FakeS3, TestProxy, Client) {
     (s3, proxy, client)
 }
 
-/// Reads in every way, expecting the object as it is now, whole and with its own headers.
+/// Reads in every way, and expects the current object, whole and with its own headers.
 async fn reads_the_present(s3: &FakeS3, client: &Client, what: &str) {
     let now = s3.object("data", "k").expect("an object to read");
     let etag = now.etag_value().unwrap_or_default();
@@ -43,7 +44,7 @@ async fn r2_an_answer_that_names_no_version_is_streamed_and_not_admitted() {
             s3.put("data", "k", change(Object::bytes(content)));
             reads_the_present(&s3, &client, what).await;
         }
-        // At most the first read pays for finding out.
+        // At most the first read of each kind costs a request to find out.
         let reads = 3 * 3;
         assert!(s3.requests().len() <= reads + 1, "{what}: {}", s3.describe());
     }
@@ -158,12 +159,12 @@ async fn r16_what_is_on_the_allow_list_is_served_from_the_cache() {
         "/data/k".to_owned(),
         "/data/k?x-id=GetObject".to_owned(),
         format!("/data/k?{PRESIGNED}"),
-        // As the AWS SDK for JavaScript presigns.
+        // Presigned as by the AWS SDK for JavaScript.
         format!("/data/k?X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&{PRESIGNED}&x-id=GetObject"),
     ] {
         for method in [Method::GET, Method::HEAD] {
             let request = client.request(method.clone(), &path);
-            // Both ways of signing at once are none.
+            // A request signed in both ways is not signed.
             let is_presigned = path.contains("X-Amz-Signature");
             let headers =
                 headers.iter().filter(|(name, _)| !is_presigned || *name != "Authorization");
@@ -216,7 +217,7 @@ async fn r16_what_is_not_on_the_allow_list_is_passed_through_and_not_stored() {
                 let refused = query == "?versionId=";
                 assert_eq!(answer.status.is_success(), !refused, "{state} {what}: {answer:?}");
                 assert_eq!(answer.header("cache-status"), "hotset; fwd=bypass", "{state} {what}");
-                // A HEAD answered 400 may be one for another region, which the bucket is asked for.
+                // A HEAD answered 400 may be for another region, so the bucket's region is asked for.
                 let is_of_key = |seen: &Seen| seen.path.ends_with(&key);
                 let seen: Vec<_> = s3.requests().into_iter().filter(is_of_key).collect();
                 assert_eq!((seen.len(), &seen[0].method), (1, &method), "{state} {what}");

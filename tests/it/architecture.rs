@@ -1,20 +1,21 @@
-//! Who may import whom, as data, held against the sources; and how long a file may be.
+//! Allowed imports between modules, as a table that the sources are checked against; and the maximum length of a
+//! file.
 //!
-//! A pure vocabulary at the bottom (`s3`), a cache that knows no HTTP, an origin that knows no caching, a thin
-//! face on top. `app`, `cli`, `config` and `embedded` put the rooms together and are not in the table; nobody
-//! in it may import them, but for `config::units`.
+//! A pure vocabulary at the bottom (`s3`), a cache that knows no HTTP, an origin that knows no caching, a thin face
+//! on top. `app`, `cli`, `config` and `embedded` assemble the modules and are not in the table; no module in it may
+//! import them, except for `config::units`.
 
-/// Circles of imports between files.
+/// Import cycles between files.
 mod circles;
 /// The facade of the cache.
 mod facade;
-/// Modules that the documentation names.
+/// Modules named in the documentation.
 mod prose;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A room and all that it may import of ours; itself it always may.
+/// Top modules, each with all top modules of ours that it may import; itself is always allowed.
 const MAY_IMPORT: [(&str, &[&str]); 20] = [
     ("accept", &[]),
     ("pacing", &[]),
@@ -89,31 +90,31 @@ const MAY_IMPORT: [(&str, &[&str]); 20] = [
     ),
 ];
 
-/// Rooms that would serve under any HTTP library.
+/// Top modules that are independent of the HTTP library.
 const NAME_NO_PINGORA: [&str; 2] = ["s3", "cache"];
 
 const LONGEST_FILE: usize = 500;
 
 struct Source {
-    /// Below `src/`, with slashes.
+    /// Path below `src/`, with slashes.
     path: String,
     text: String,
 }
 
 impl Source {
-    /// The top module that it belongs to.
+    /// Returns the top module that the file belongs to.
     fn room(&self) -> &str {
         let first = self.path.split('/').next().expect("a path has a first part");
         first.strip_suffix(".rs").unwrap_or(first)
     }
 
-    /// Its code without comments, the insides of strings, and `#[cfg(test)]` items.
+    /// Returns the code without comments, the contents of strings, and `#[cfg(test)]` items.
     fn code(&self) -> String {
         without_tests(&bare(&self.text))
     }
 }
 
-/// Code without comments and without what is in strings and characters: there a brace means nothing.
+/// Removes comments and the contents of strings and characters, where braces have no meaning.
 fn bare(text: &str) -> String {
     let text: Vec<char> = text.chars().collect();
     let starts =
@@ -172,12 +173,12 @@ fn sources() -> Vec<Source> {
     found
 }
 
-/// Whether a file holds tests only: `mod tests;` brings it in under `#[cfg(test)]`.
+/// Whether a file has tests only: `mod tests;` includes it under `#[cfg(test)]`.
 fn is_test_file(source: &Source) -> bool {
     source.path.ends_with("/tests.rs") || source.path.contains("/tests/")
 }
 
-/// Cuts out each item behind `#[cfg(test)]`: up to its `;`, or its matching brace.
+/// Removes each item behind `#[cfg(test)]`, up to its `;` or its matching brace.
 fn without_tests(code: &str) -> String {
     let mut kept = String::new();
     let mut rest = code;
@@ -192,7 +193,7 @@ fn without_tests(code: &str) -> String {
     kept + rest
 }
 
-/// The length of a block that begins with a brace.
+/// Returns the length of a block that begins with a brace.
 fn braces(block: &str) -> usize {
     let mut depth = 0_usize;
     for (at, byte) in block.bytes().enumerate() {
@@ -208,11 +209,11 @@ fn braces(block: &str) -> usize {
     panic!("braces that do not match in {block}")
 }
 
-/// What the code names behind `crate::`, as far as the table tells apart: `cache`, `config::units`.
+/// Returns the modules that the code names after `crate::`, as precisely as the table: `cache`, `config::units`.
 fn imports(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
-        // `pub(in crate::auth)` limits what is seen, and imports nothing.
+        // `pub(in crate::auth)` limits visibility, and imports nothing.
         if code[..at].ends_with("in ") {
             continue;
         }
@@ -223,7 +224,7 @@ fn imports(code: &str) -> BTreeSet<String> {
     found
 }
 
-/// The modules that a path begins with: of `{a::X, b}` it is `a` and `b`.
+/// Returns the first modules of a path: `a` and `b` for `{a::X, b}`.
 fn heads(path: &str) -> Vec<String> {
     if let Some(list) = path.strip_prefix('{') {
         let list = &list[..braces(path) - 2];

@@ -1,4 +1,4 @@
-//! Small hits are answered without a session of pingora: nobody may be able to tell.
+//! The fast path: small hits are answered without a session of pingora, and no client can tell.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ identities:
       allow: [{ actions: [read], resources: ['**'] }] }
 ";
 
-/// One object in memory, whole.
+/// Starts hotset with one whole object in memory.
 async fn with(limits: impl FnOnce(&mut Config)) -> (FakeS3, TestProxy, Client, Object) {
     let s3 = FakeS3::start().await;
     let object = Object::random(OBJECT, 1)
@@ -47,7 +47,7 @@ async fn with(limits: impl FnOnce(&mut Config)) -> (FakeS3, TestProxy, Client, O
     (s3, proxy, client, object)
 }
 
-/// All that does not differ between two answers to the same request.
+/// Returns the parts of a response that are the same for equal requests.
 fn told(answer: &Response) -> (u16, HeaderMap, Vec<u8>) {
     assert!(answer.complete);
     let mut headers = answer.headers.clone();
@@ -139,13 +139,13 @@ async fn r31_a_client_that_takes_no_answers_is_cut_off() {
     .await;
     let mut socket = TcpStream::connect(proxy.addr).await.unwrap();
     let request = b"GET /data/k HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-99999\r\n\r\n";
-    // Until the server has stopped reading, too.
+    // Also writes until the server has stopped reading.
     let cut = async { while socket.write_all(request).await.is_ok() {} };
     within("the end of the connection", cut).await;
     let mut rest = Vec::new();
     let _ = within("what was sent before", socket.read_to_end(&mut rest)).await;
     assert_eq!(client.get("/data/k").range("bytes=0-9").send().await.status, 206);
-    // An answer is here before it is counted as sent.
+    // A response arrives before it is counted as sent.
     let done = async { while proxy.metric("hotset_requests_in_flight").await > 0.5 {} };
     within("nothing under way", done).await;
 }
@@ -192,7 +192,7 @@ async fn r21_each_request_of_a_connection_is_allowed_by_itself() {
             assert_eq!(proxy.client().raw(&wire(key, "AKADMIN", true)).await.status, 200);
         }
     }
-    // Whose own keys for the origin see another realm.
+    // Reads by an identity whose own keys for the origin belong to another realm.
     assert_eq!(
         proxy.client().raw(&wire("theirs", "AKOWN", false)).await.header("cache-status"),
         "hotset; fwd=uri-miss; detail=new"
@@ -224,7 +224,7 @@ async fn hits_go_on_behind_a_request_that_had_to_wait() {
     s3.fault(Matcher::get("cold"), Times(1), Fault::HoldHeader(gate.clone()));
     let mut socket = TcpStream::connect(proxy.addr).await.unwrap();
     let get = |key: &str| format!("GET /data/{key} HTTP/1.1\r\nHost: localhost\r\n{RANGE}\r\n");
-    // The second hit comes while the origin is waited for: pingora looks whether its client is still there.
+    // The second hit arrives while the origin is waited for: pingora checks whether its client is still there.
     socket.write_all((get("k") + &get("cold")).as_bytes()).await.unwrap();
     gate.wait_reached().await;
     socket.write_all(get("k").as_bytes()).await.unwrap();

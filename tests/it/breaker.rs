@@ -1,4 +1,5 @@
-//! An origin that fails is left alone: what is cached goes on, what is not is refused at once, and its return is noticed.
+//! The circuit breaker: while the origin fails, hits are still served, misses are refused at once, and its recovery
+//! is noticed.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +7,7 @@ use crate::support::{Always, Client, FakeS3, Fault, Matcher, Object, setup, with
 
 const ERROR: Fault = Fault::Status(500, "InternalError");
 
-/// Reads what is not cached until the origin is not asked for it any more.
+/// Reads uncached objects until the origin gets no requests for them.
 async fn read_until_refused(client: &Client) {
     within("the breaker to open", async {
         for key in 0.. {
@@ -52,10 +53,10 @@ async fn while_the_origin_fails_hits_go_on_and_misses_are_refused_without_asking
         let hit = client.get("/data/hot").range("bytes=0-99").send().await;
         assert_eq!((hit.status.as_u16(), hit.header("cache-status")), (206, "hotset; hit"));
     }
-    // All but the probes, of which there is at most one a tenth of a second.
+    // All but the probes, at most one every tenth of a second.
     assert!(refused > 150, "{refused} of 200");
     assert_eq!(s3.requests().len(), 200 - refused, "{}", s3.describe());
-    // In checksum mode too, which asks for what is not known.
+    // Also in checksum mode, which asks for unknown checksums.
     let whole = client.get("/data/hot").header("x-amz-checksum-mode", "ENABLED").send().await;
     assert_eq!((whole.status.as_u16(), whole.header("cache-status")), (200, "hotset; hit"));
     s3.clear_faults();
@@ -79,7 +80,7 @@ async fn what_passes_through_is_tried_while_the_origin_fails_and_its_answer_coun
     assert_eq!(client.get("/data/cold").send().await.status, 200, "at once");
 }
 
-/// Not by what it refuses, nor by asking for less, nor by failures about one object.
+/// The circuit breaker is not opened by refusals, throttling, or failures of a single object.
 #[tokio::test]
 async fn an_origin_that_answers_is_asked_whatever_it_says() {
     let (s3, _proxy, client) = setup().await;

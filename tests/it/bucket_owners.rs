@@ -1,4 +1,5 @@
-//! Reads that name the owner of a bucket or who pays for them: answered from memory only to whom the origin confirmed it.
+//! Reads with an expected bucket owner or requester-pays: answered from memory only if the origin confirmed it for
+//! that caller.
 
 use http::Method;
 
@@ -36,7 +37,7 @@ async fn an_expected_owner_is_checked_by_the_origin_and_a_confirmed_one_is_belie
         "hotset; fwd=uri-miss; detail=new",
         "it is the bucket's owner"
     );
-    // Who deletes a bucket may make way for somebody else's.
+    // Deleting a bucket may make way for somebody else's.
     client.delete("/data").send().await;
     let again = expecting(client.get("/data/k"), OWNER).send().await;
     assert_eq!(again.header("cache-status"), "hotset; fwd=bypass");
@@ -99,7 +100,7 @@ async fn r8_a_write_through_us_is_seen_by_who_pays() {
     assert_eq!(client.get("/paid/k").send().await.status, 403);
 }
 
-/// A bucket that is deleted while a read of it is on its way may be somebody else's when the answer comes.
+/// A bucket that is deleted while a read of it is in flight may be somebody else's when the response arrives.
 #[tokio::test]
 async fn an_expected_owner_is_not_confirmed_by_a_read_from_before_a_write_to_the_bucket() {
     let (s3, _proxy, client) = setup().await;

@@ -1,4 +1,4 @@
-//! The admin port's API and the subcommands that use it: who may, what is purged, what a script sees.
+//! The admin port's API and the subcommands that use it: authorization, the scope of purges, output for scripts.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn put_all(s3: &FakeS3) {
     }
 }
 
-/// Reads every object, right, and says which of them came from the cache.
+/// Reads and checks every object; returns which of them came from the cache.
 async fn hits(s3: &FakeS3, client: &Client) -> [bool; OBJECTS.len()] {
     let mut hits = [false; OBJECTS.len()];
     for (hit, (bucket, key)) in hits.iter_mut().zip(OBJECTS) {
@@ -44,7 +44,7 @@ async fn started() -> (FakeS3, TestProxy, Api) {
     (s3, proxy, api)
 }
 
-/// Requests, what they say that they cover, and what of [`OBJECTS`] they do.
+/// Purge requests, the scope that each reports, and the [`OBJECTS`] that it covers.
 fn scopes() -> [(&'static str, &'static str, [bool; OBJECTS.len()]); 8] {
     [
         (
@@ -68,7 +68,7 @@ async fn r28_each_scope_is_purged_and_nothing_beside_it() {
         let (s3, proxy, api) = started().await;
         let client = proxy.client();
         assert_eq!(hits(&s3, &client).await, [true; OBJECTS.len()]);
-        // Twice does no harm.
+        // Repeating a purge does no harm.
         for _ in 0..2 {
             let (status, done) = api.post("/api/v1/purge", &format!("{{{scope}}}")).await;
             assert_eq!((status, &done["dry_run"]), (200, &json!(false)), "{scope}: {done}");
@@ -93,7 +93,7 @@ async fn a_dry_run_says_what_memory_knows_and_changes_nothing() {
         assert_eq!(hits(&s3, &proxy.client()).await, [true; OBJECTS.len()]);
         assert_eq!(s3.requests().len(), 0);
 
-        // What was purged is still in memory until it ages out, and is not counted.
+        // A purged object stays in memory until it ages out, and is not counted.
         assert_eq!(api.post("/api/v1/purge", &format!("{{{scope}}}")).await.0, 200);
         let (_, done) = api.post("/api/v1/purge", &body).await;
         assert_eq!(done["known"], json!({"objects": 0, "bytes": 0}), "{scope}");
@@ -119,7 +119,7 @@ async fn a_purge_that_is_not_understood_purges_nothing() {
     assert_eq!(hits(&s3, &proxy.client()).await, [true; OBJECTS.len()]);
 }
 
-/// A server of its own, and the file of its configuration; the admin port is in the returned arguments.
+/// Starts a server of its own; returns it with the arguments for its admin port and the path of its configuration.
 async fn process(scratch: &Scratch, s3: &FakeS3, more: &str) -> (Process, String, String) {
     let text = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0{more} }}\n\
@@ -133,7 +133,7 @@ async fn process(scratch: &Scratch, s3: &FakeS3, more: &str) -> (Process, String
     (process, config, url)
 }
 
-/// Runs the command beside the server: its exit code, and what it wrote to stdout and stderr.
+/// Runs the command beside the server; returns its exit code, stdout and stderr.
 async fn command(arguments: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = hotset(arguments);
     command.envs(env.iter().copied());
@@ -173,7 +173,7 @@ async fn the_subcommands_purge_and_warm_and_their_exit_codes_say_how_it_went() {
     assert_eq!(hotset(&["purge", "--everything"]).await.0, 0);
     assert_eq!(hits(&s3, &client).await, [false; OBJECTS.len()]);
 
-    // A glob that matches, one that does not, and a key that nobody has.
+    // A glob that matches, one that does not, and a key that does not exist.
     let (code, out, err) = hotset(&["purge", "s3://data/a/[0-1]"]).await;
     let line = "purged s3://data/a/[0-1] (1 objects that memory knew, 97.66 KiB of them)\n";
     assert_eq!((code, out.as_str(), err.as_str()), (0, line, ""));
@@ -287,7 +287,7 @@ async fn the_subcommands_ask_over_a_unix_socket_and_over_tls() {
     let relay = tokio::spawn(async move {
         loop {
             let (client, _) = listener.accept().await.unwrap();
-            // A client that does not trust it ends the handshake.
+            // A client that does not trust the certificate ends the handshake.
             let Ok(mut client) = acceptor.accept(client).await else { continue };
             let mut server = tokio::net::TcpStream::connect(admin).await.unwrap();
             let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;

@@ -1,8 +1,8 @@
-//! `hotset check`: each common mistake in a file is one line with the place, the key and what is wrong.
+//! `hotset check`: each common mistake in a file is reported on one line with the place, the key and the reason.
 
 use crate::support::{Scratch, hotset, run};
 
-/// What `hotset check` prints of a wrong file, with `FILE` for its path.
+/// Returns the message of `hotset check` about an invalid file, with `FILE` for its path.
 fn message(text: &str) -> String {
     let scratch = Scratch::new();
     let file = scratch.file("hotset.yaml", text);

@@ -1,4 +1,4 @@
-//! `hotset check --online`: what it asks, and what it says of what fails.
+//! `hotset check --online`: its requests, and its messages about failures.
 
 use std::time::SystemTime;
 
@@ -8,7 +8,7 @@ use crate::support::{
     Always, FakeS3, FakeSqs, Fault, Matcher, Object, Scratch, hotset, run, unused_port, within,
 };
 
-/// Its exit code and what it printed.
+/// Runs the check; returns its exit code and its output.
 async fn check(endpoint: &str, more: &str, arguments: &[&str]) -> (i32, String) {
     let scratch = Scratch::new();
     let config = format!("origin: {{ endpoint: '{endpoint}' }}\n{more}");

@@ -61,7 +61,7 @@ async fn verifying(change: impl FnOnce(&mut Config)) -> (FakeS3, TestProxy, Scra
     (s3, proxy, scratch)
 }
 
-/// A client that connects from this address of the loopback network, over one connection.
+/// Connects a client from this address of the loopback network, over one connection.
 async fn client_from(address: &str, to: SocketAddr) -> Client {
     Client::with_connection(to, connect(address, to).await)
 }
@@ -83,7 +83,7 @@ fn assert_slow_down(answer: &Response, limit: &str) {
     assert!(text.contains("<Code>SlowDown</Code>") && text.contains(limit), "{text}");
 }
 
-/// Asks until it is refused, as it is at the second request of a second.
+/// Sends requests until one is refused, which the second request of a second is.
 async fn until_refused(mut ask: impl AsyncFnMut() -> Response) -> Response {
     within("a refusal", async {
         loop {
@@ -117,7 +117,7 @@ async fn an_address_that_asks_too_often_is_told_to_slow_down_and_keeps_its_conne
     assert_slow_down(&client.get("/data/k").send().await, limit);
     let head = client.head("/data/k").send().await;
     assert_eq!((head.status.as_u16(), head.header("retry-after")), (503, "1"));
-    // What is no hit, and what is no read, counts as much; so does HTTP/2.
+    // Misses, writes and requests over HTTP/2 count as well.
     assert_slow_down(&client.get("/data?list-type=2").send().await, limit);
     assert_eq!(client.put("/data/new").body("x").send().await.status, 503);
     let h2 = H2Client::connect(proxy.addr).await;
@@ -156,7 +156,7 @@ async fn a_request_is_charged_once_though_two_parts_of_the_server_look_at_it() {
     .await;
     let client = proxy.client();
     until_refused(async || client.get("/data/k").send().await).await;
-    // Absent objects are a matter of a session, lists and writes are passed through.
+    // Absent objects are answered by a session, lists and writes are passed through.
     for (path, status) in [("/data/none", 404), ("/data/k", 200), ("/data?list-type=2", 403)] {
         a_second_passes().await;
         for _ in 0..2 {
@@ -194,7 +194,7 @@ async fn requests_under_way_are_counted_and_come_back() {
     assert_counted(&proxy, "address_requests").await;
 }
 
-/// A limit as `/api/v1/stats` shows it.
+/// Returns a limit as `/api/v1/stats` shows it.
 async fn limit_in_use(proxy: &TestProxy, key: &str) -> serde_json::Value {
     let (code, stats) = Api::new(proxy.admin).get("/api/v1/stats").await;
     assert_eq!(code, 200, "{stats}");
@@ -244,7 +244,7 @@ async fn each_identity_has_a_limit_which_the_identities_file_may_lift() {
     for _ in 0..50 {
         assert_eq!(signed(&proxy, "AKFREE").await.status, 200);
     }
-    // All who are anonymous are one identity, from wherever they come.
+    // All anonymous clients are one identity, whatever their address.
     let mut last = 1;
     let refused = until_refused(async || {
         last = last % 250 + 1;
@@ -253,12 +253,12 @@ async fn each_identity_has_a_limit_which_the_identities_file_may_lift() {
     .await;
     assert_slow_down(&refused, limit);
     assert_counted(&proxy, "identity_request_rate").await;
-    // Who is refused for what it may do is told so, and not charged.
+    // A request that is denied for its permissions gets that error, and is not charged.
     for _ in 0..20 {
         let request = Signed::new("PUT", "/data/k", proxy.addr).keys("AKTWO", "secret-of-AKTWO");
         assert_eq!(proxy.client().raw(&request.wire()).await.status, 403);
     }
-    // A file that changes changes limits.
+    // A changed identities file changes limits.
     let text = IDENTITIES.replace("requests_per_second: null", "requests_per_second: 1");
     scratch.file("identities.yaml", &text);
     let refused = until_refused(async || signed(&proxy, "AKFREE").await).await;
@@ -274,7 +274,7 @@ async fn bodies_above_the_limit_of_bytes_are_slowed_down_and_never_cut() {
     .await;
     let object = Object::random(1_300_000, 1);
     s3.put("data", "large", object.clone());
-    // From the origin, from memory, and as a page of hits that are answered without a session.
+    // From the origin, from memory, and as a series of fast hits.
     for _ in 0..2 {
         assert_eq!(proxy.client().get("/data/large").send().await.body, object.all());
     }
@@ -288,7 +288,7 @@ async fn bodies_above_the_limit_of_bytes_are_slowed_down_and_never_cut() {
     let put = put.body(&body);
     assert_eq!(proxy.client().raw(&put.wire()).await.status, 200);
     assert_eq!(s3.object("data", "new").unwrap().all(), body);
-    // The same without the cache, which then streams through.
+    // The same read without the cache, streamed through.
     let range = proxy.client().get("/data/large?versionId=null").send().await;
     assert_eq!(range.body, object.all());
     let series = "hotset_limit_delayed_bytes_total{limit=\"limits.per_identity.bytes_per_second\"}";
@@ -303,7 +303,7 @@ async fn a_client_that_leaves_a_slow_body_leaves_no_request_behind() {
     })
     .await;
     s3.put("data", "large", Object::random(1 << 20, 1));
-    // It would take a quarter of an hour.
+    // The whole transfer would take a quarter of an hour.
     let slow = proxy.client().open("/data/large").await;
     assert_slow_down(&proxy.client().get("/data/k").send().await, "limits.per_address.requests");
     drop(slow);

@@ -1,4 +1,5 @@
-//! Any number of readers of the same bytes cost the origin each byte once, and none of them can hurt another.
+//! Coalescing: any number of readers of the same bytes cost the origin each byte once, and no reader can hurt
+//! another.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::support::{
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
-/// Sends requests for these ranges, each on a connection of its own, and waits for none of their answers.
+/// Sends requests for these ranges, each on a connection of its own, without waiting for responses.
 async fn ask(client: &Client, path: &str, ranges: &[&str]) -> Vec<Upload> {
     let requests = ranges.iter().map(|range| {
         let request = client.get(path);
@@ -22,14 +23,15 @@ async fn ask(client: &Client, path: &str, ranges: &[&str]) -> Vec<Upload> {
     asked
 }
 
-/// Returns when the proxy has most likely looked at all that was sent before: some round trips that need no origin.
+/// Returns when the proxy has most likely read everything that was sent before: after some round trips that need no
+/// origin.
 async fn caught_up(client: &Client) {
     for _ in 0..4 {
         assert_eq!(client.get("/data/%zz").send().await.status, 400);
     }
 }
 
-/// The bytes of `object` that a range names.
+/// Returns the bytes of `object` that a range names.
 fn slice(object: &Object, range: &str) -> bytes::Bytes {
     let (first, last) = range.trim_start_matches("bytes=").split_once('-').unwrap_or_default();
     let size = object.len();

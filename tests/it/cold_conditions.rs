@@ -16,7 +16,7 @@ fn put(s3: &FakeS3, key: &str) -> String {
     etag
 }
 
-/// The ways of reading: whole, in checksum mode, a range at the start and one further on.
+/// Returns the ways of reading: whole, in checksum mode, a range at the start and one further on.
 fn reads(client: &Client, key: &str) -> Vec<Request> {
     let get = || client.get(&format!("/data/{key}"));
     vec![
@@ -62,7 +62,7 @@ async fn r33_a_condition_that_fails_costs_one_request_and_no_bytes() {
     }
 }
 
-/// Later reads of the same kind cost nothing.
+/// Later reads with the same condition cost no request.
 #[tokio::test]
 async fn what_a_cold_304_teaches_answers_the_next() {
     let (s3, _proxy, client) = setup().await;
@@ -74,7 +74,7 @@ async fn what_a_cold_304_teaches_answers_the_next() {
     assert_eq!(s3.requests().len(), 1, "{}", s3.describe());
 }
 
-/// Clients that pin what they read do so on every request.
+/// Clients that pin a version send `If-Match` on every request.
 #[tokio::test]
 async fn a_cold_if_match_that_passes_costs_one_request() {
     let (s3, _proxy, client) = setup().await;
@@ -131,7 +131,7 @@ async fn a_condition_that_fails_fails_no_other_reader() {
     s3.assert_each_byte_sent_once("data", "key");
 }
 
-/// Who names what is not there any more hears the origin's own code.
+/// A condition on an absent object gets the origin's own error code.
 #[tokio::test]
 async fn a_cold_condition_on_an_absent_object_is_no_such_key() {
     let (s3, _proxy, client) = setup().await;

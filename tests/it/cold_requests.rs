@@ -1,4 +1,4 @@
-//! What a cold read costs at the origin, by size and kind of read (R17).
+//! Origin requests of a cold read, by size and kind of read (R17).
 
 use http::Method;
 
@@ -15,10 +15,11 @@ enum Kind {
     Checksums,
 }
 
-/// A read, and the requests that each size takes; of the largest at most.
+/// Kinds of reads, and the requests that each size takes; at most so many for the largest size.
 const COSTS: [(Kind, [usize; 7]); 4] = [
-    // A range of an empty object is refused without its metadata, which is asked for after that. Asking for objects of
-    // unknown size without a range would cost one request for these, and a connection and surplus bytes for large ones.
+    // A range of an empty object is refused without its metadata, which is requested after that. To request objects
+    // of unknown size without a range would cost one request for these, but a connection and surplus bytes for large
+    // ones.
     (Kind::Plain, [2, 1, 1, 1, 1, 1, 3]),
     (Kind::Range, [2, 1, 1, 1, 1, 1, 1]),
     (Kind::Head, [1, 1, 1, 1, 1, 1, 1]),
@@ -32,7 +33,7 @@ async fn r17_a_cold_read_costs_so_many_requests_and_no_bytes_twice() {
     let client = proxy.client();
     for (kind, costs) in COSTS {
         for (size, cost) in SIZES.into_iter().zip(costs) {
-            // In folders of their own: of siblings more is known.
+            // Each object has a folder of its own: siblings would reveal more.
             let key = format!("{kind:?}/{size}/key");
             s3.put("data", &key, Object::random(size, 1));
             s3.forget_requests();
@@ -60,7 +61,7 @@ async fn r17_a_cold_read_costs_so_many_requests_and_no_bytes_twice() {
                 Kind::Range => assert!(sent <= size.min(MIB), "{key}: {sent}"),
                 Kind::Plain if size > 0 => assert_eq!(sent, size, "{key}"),
                 Kind::Plain => {}
-                // Of a large one the first answer is closed after 8 MiB, whatever was under way by then.
+                // The first response for a large object is closed after 8 MiB, plus the bytes in flight by then.
                 Kind::Checksums if size > 16 * MIB => assert!(sent >= size, "{key}: {sent}"),
                 Kind::Checksums => assert_eq!(sent, size, "{key}"),
             }
@@ -110,7 +111,7 @@ async fn r17_siblings_of_an_empty_object_are_read_by_one_request() {
         assert!(requests[0].range.is_none(), "{key}");
     }
     assert_eq!(read("elsewhere/1", 0).await.len(), 2, "of another folder nothing is known");
-    // A large one costs a connection once.
+    // A large object costs a connection once.
     let requests = read("markers/large", 20 * MIB).await;
     assert!(requests[0].range.is_none() && requests.len() <= 3, "{}", s3.describe());
     let requests = read("markers/larger", 20 * MIB).await;

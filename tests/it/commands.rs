@@ -1,6 +1,6 @@
-//! Every command against a running server: arguments, exit code and output, as `commands.golden` has them.
+//! Every command against a running server: arguments, exit code and output, compared with `commands.golden`.
 //!
-//! `HOTSET_WRITE_GOLDEN=1` writes that file anew; read the difference before it is committed.
+//! `HOTSET_WRITE_GOLDEN=1` rewrites that file; read the difference before it is committed.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::support::*;
 
-/// The commands, one after the other; CONFIG, RUNNING and SERVER are options, OTHER
-/// is a configuration that differs, and DISK one of a server that does not run.
+/// The commands, in order. CONFIG, RUNNING and SERVER stand for options, OTHER for a configuration that differs, and
+/// DISK for one of a server that does not run.
 const COMMANDS: [&str; 39] = [
     "--version",
     "check CONFIG",
@@ -52,13 +52,13 @@ const COMMANDS: [&str; 39] = [
     "serve CONFIG --nonsense",
 ];
 
-/// Commands whose numbers depend on time and machine: of these the words count.
+/// Whether the numbers in a command's output depend on time and machine: only its words are compared.
 fn has_changing_numbers(command: &str) -> bool {
     let names = ["stats", "top", "warm", "explain", "purge --everything"];
     names.iter().any(|name| command.starts_with(name))
 }
 
-/// `N` in place of each number, and words of their own in place of a date's.
+/// Replaces each number by `N`, and the words of a date by placeholders.
 fn without_numbers(text: &str) -> String {
     let mut text = text.to_owned();
     for day in ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"] {

@@ -1,4 +1,5 @@
-//! Writes that change more than they name, or later than they answer: what they change is forgotten (R8).
+//! Writes that change more than they name, or later than they are answered: all objects that they change are
+//! invalidated (R8).
 
 use http::Method;
 
@@ -28,7 +29,7 @@ fn delete_of(keys: &[&str]) -> String {
     format!("<Delete><Quiet>false</Quiet>{objects}</Delete>")
 }
 
-/// The upload's id in the answer that began it.
+/// Returns the upload's id in the response that began it.
 fn upload_id(answer: &Response) -> String {
     let text = answer.text();
     let rest = text.split_once("<UploadId>").expect("an upload's id").1;
@@ -131,7 +132,7 @@ async fn r8_a_delete_of_many_forgets_its_keys_before_the_origin_can_act_and_afte
     assert!(hit(&client, "other").await);
 }
 
-/// A key that the origin would delete and we did not see would be served for ever.
+/// A key that the origin would delete without our notice would be served for ever.
 #[tokio::test]
 async fn r8_a_delete_of_many_that_s3s_schema_does_not_have_is_refused_and_changes_nothing() {
     let (s3, _proxy, client) = setup().await;
@@ -187,7 +188,7 @@ async fn r8_nothing_of_a_delete_of_many_goes_out_before_all_of_it_has_come() {
     assert!(!hit(&client, "a").await && !hit(&client, "b").await);
 }
 
-/// The keys are in the decoded body: a chunk's edge may lie within one.
+/// The keys are in the decoded body: a chunk boundary may lie within a key.
 #[tokio::test]
 async fn r8_the_keys_of_an_aws_chunked_delete_of_many_are_found() {
     let (s3, _proxy, client) = setup().await;

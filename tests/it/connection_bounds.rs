@@ -7,7 +7,7 @@ use hotset::origin::{BucketConfig, OriginConfig};
 
 use crate::support::*;
 
-/// An origin of its own name, so that its series are of this test alone.
+/// Starts hotset with an origin of its own name, so that its metrics are of this test alone.
 async fn named(s3: &FakeS3, name: &str, change: impl FnOnce(&mut OriginConfig)) -> TestProxy {
     TestProxy::start_with(s3, |config: &mut Config| {
         let mut origin = config.origin.clone();
@@ -47,7 +47,7 @@ async fn connections_are_counted_by_address_and_state() {
     assert_eq!(read.await.unwrap().status, 200);
     becomes(&proxy, &series(at, "idle", "counted"), 1.0).await;
     becomes(&proxy, &series(at, "in_use", "counted"), 0.0).await;
-    // What passes through counts as well, over the same connection.
+    // Passed-through requests count as well, over the same connection.
     let gate = Gate::new();
     s3.fault(Matcher::put("new"), Times(1), Fault::HoldRequest(gate.clone()));
     let write = tokio::spawn(client.put("/data/new").body("x").send());
@@ -75,7 +75,7 @@ async fn an_address_is_sent_no_more_requests_at_once_than_it_may_have() {
     }
     let reads: Vec<_> =
         keys.iter().map(|key| tokio::spawn(client.get(&format!("/data/{key}")).send())).collect();
-    // One is left for metadata, which overtakes those that wait.
+    // One connection is left for metadata, which overtakes the requests that wait.
     gate.wait_reached_by(3).await;
     s3.put("data", "other", Object::random(5000, 1));
     assert_eq!(client.head("/data/other").send().await.status, 200);
@@ -124,13 +124,13 @@ async fn requests_that_pass_through_wait_and_are_refused_when_there_are_too_many
     s3.fault(Matcher::put("held"), Times(1), Fault::HoldRequest(gate.clone()));
     let held = tokio::spawn(client.put("/data/held").body("x").send());
     gate.wait_reached().await;
-    // One is left for requests without bodies.
+    // One connection is left for requests without bodies.
     for _ in 0..4 {
         let refused = client.put("/data/new").body("x").send().await;
         assert_eq!((refused.status.as_u16(), s3.count(|seen| seen.key == "new")), (503, 0));
     }
     assert_eq!(client.head("/data/k?tagging").send().await.status, 200);
-    // It says nothing of the origin, and costs reads nothing.
+    // A bound says nothing about the origin's health, and costs reads nothing.
     let ready = Client::new(proxy.admin).get("/readyz").send().await;
     assert!(ready.text().trim_end().ends_with(": answers"), "{}", ready.text());
     assert_eq!(client.get("/data/k").send().await.status, 200);

@@ -1,4 +1,4 @@
-//! Connections to the origin are used again, by what the cache fetches and by what passes through.
+//! Connections to the origin are reused, by the cache's fetches and by passed-through requests.
 
 use std::collections::HashSet;
 
@@ -6,12 +6,12 @@ use crate::support::{Client, FakeS3, Fault, Matcher, Object, Process, Scratch, T
 
 const REQUESTS: usize = 200;
 
-/// The connections that the origin has seen since then.
+/// Returns the number of connections that the recorded requests came on.
 fn connections(s3: &FakeS3) -> usize {
     s3.requests().iter().map(|request| request.connection).collect::<HashSet<_>>().len()
 }
 
-/// hotset as installed, on all CPUs: what gets lost is lost between threads.
+/// Starts hotset as installed, on all CPUs: connections would get lost between threads.
 async fn serve(s3: &FakeS3, scratch: &Scratch) -> Process {
     let text = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\

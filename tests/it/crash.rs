@@ -1,11 +1,11 @@
 //! The real process, killed at random moments under load and started again on the same disk, over and over.
 //!
-//! The property: whatever a reader gets, before a kill and after it, is the bytes of one version under that version's
-//! `ETag`, and of none that is older than the last write through hotset that was answered, or that came to the origin
-//! before a kill cut it off (R8, R11): not under `immutable` either, where nothing but the tombstone on disk knows.
+//! The property: every response, before a kill and after it, has the bytes of one version under that version's
+//! `ETag`. That version is not older than the last write through hotset that was answered, or that reached the origin
+//! before a kill cut it off (R8, R11); not even under `immutable`, where only the tombstone on disk knows.
 //!
-//! `HOTSET_CRASHES` sets the number of kills, `HOTSET_CRASH_SEED` the first seed; a failure prints its own. What is
-//! done follows from the seed; when it is done, and so how far it is at the kill, does not.
+//! `HOTSET_CRASHES` sets the number of kills, `HOTSET_CRASH_SEED` the first seed; a failure prints its own. The
+//! operations follow from the seed; their timing, and so their progress at the kill, does not.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,13 +17,13 @@ use tokio::sync::{MutexGuard, Notify};
 
 use crate::support::{Broken, Client, FakeS3, History, Object, Process, Response, Scratch, lock};
 
-/// Origins, each with a disk and one process at a time.
+/// Number of origins, each with a disk and one process at a time.
 const HOUSES: u64 = 3;
 const KEYS: usize = 30;
 const WORKERS: usize = 5;
-/// The most that is asked before a kill.
+/// Maximum number of requests before a kill.
 const REQUESTS: usize = 100;
-/// Keys that are read as a whole after each start.
+/// Number of keys that are read as a whole after each start.
 const SAMPLE: usize = 6;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -41,11 +41,11 @@ async fn r11_after_a_kill_at_any_moment_reads_are_exact_and_nothing_that_was_rep
         assert!(ended.is_ok(), "HOTSET_CRASH_SEED={seed} fails");
         survived += ended.unwrap_or(0);
     }
-    // Otherwise all of this may have tested an empty disk.
+    // Otherwise the test may have run on an empty disk.
     assert!(survived > kills, "{survived} answers from disk after {kills} kills");
 }
 
-/// Returns how many answers came from what a killed process had left.
+/// Runs lives of processes that end by a kill; returns the number of hits on data that a killed process had left.
 async fn live_and_die(seed: u64, kills: u64) -> u64 {
     let mut random = StdRng::seed_from_u64(seed);
     let house = House::new(seed).await;
@@ -78,7 +78,7 @@ struct Key {
     path: String,
     name: String,
     history: Mutex<History>,
-    /// One writer at a time: the order of two writes that overlap is nobody's to know.
+    /// Allows one writer at a time: the order of two writes that overlap is unknown.
     writing: tokio::sync::Mutex<()>,
 }
 
@@ -88,7 +88,7 @@ struct House {
     scratch: Scratch,
     keys: Vec<Key>,
     contents: AtomicU64,
-    /// Requests that were answered.
+    /// Number of requests that were answered.
     done: AtomicUsize,
     answered: Notify,
     survived: AtomicU64,
@@ -127,7 +127,7 @@ impl House {
         Process::serve(&self.scratch.file("hotset.yaml", &config)).await
     }
 
-    /// A moment to be killed at: after so many answers, or so soon.
+    /// Waits for a random moment to kill the process: after some responses, or after a short time.
     async fn moment(&self, random: &mut StdRng) {
         if random.gen_bool(0.3) {
             let micros = random.gen_range(0..100_000);
@@ -138,13 +138,13 @@ impl House {
             let answered = self.answered.notified();
             tokio::select! {
                 () = answered => {}
-                // The last answer may have come before this began to wait.
+                // The last response may have come before this began to wait.
                 () = tokio::time::sleep(Duration::from_millis(10)) => {}
             }
         }
     }
 
-    /// Asks this and that until nobody answers any more.
+    /// Sends random requests until the server no longer answers.
     async fn work(&self, client: &Client, mut random: StdRng) {
         loop {
             let key = &self.keys[random.gen_range(0..KEYS)];
@@ -165,12 +165,12 @@ impl House {
         }
     }
 
-    /// Waits until nobody else writes the key.
+    /// Waits until no other write of the key is in progress.
     async fn turn<'k>(&self, key: &'k Key) -> Result<MutexGuard<'k, ()>, Broken> {
         let turn = key.writing.lock().await;
         match lock(&key.history).is_open() {
             false => Ok(turn),
-            // The last write had no answer: the process is gone.
+            // The last write had no response: the process is gone.
             true => Err(Broken { received: 0, reason: "a write before broke off".to_owned() }),
         }
     }
@@ -225,7 +225,7 @@ impl House {
         Ok(answer)
     }
 
-    /// The process is gone: its last writes came to the origin, or never will.
+    /// Settles the history after a kill: the process's last writes reached the origin, or never will.
     async fn settle(&self) {
         self.s3.wait_idle().await;
         for key in &self.keys {

@@ -10,7 +10,7 @@ use crate::support::{
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// `hotset COMMAND` with these lines below `origin`, and nothing in its environment but `variables`.
+/// Returns `hotset COMMAND` with these lines below `origin`, and an environment without credentials.
 fn command(name: &str, s3: &FakeS3, scratch: &Scratch, origin: &str) -> Command {
     let text = format!(
         "listen: [{{ address: 127.0.0.1:0 }}]\nadmin: {{ address: 127.0.0.1:0 }}\n\
@@ -25,14 +25,14 @@ fn command(name: &str, s3: &FakeS3, scratch: &Scratch, origin: &str) -> Command 
     command
 }
 
-/// `hotset serve` with the credentials of a container's agent.
+/// Returns `hotset serve` with the credentials of a container's agent.
 fn serve_with(agent: &FakeAgent, s3: &FakeS3, scratch: &Scratch) -> Command {
     let mut serve = command("serve", s3, scratch, "");
     serve.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", agent.url));
     serve
 }
 
-/// Whose name is in the origin's requests: `-` where there is none.
+/// Returns the access key of each request at the origin; `-` if it is unsigned.
 fn signers(s3: &FakeS3) -> Vec<String> {
     let signer = |request: &crate::support::Seen| {
         let credential = request.header("authorization").split_once("Credential=");
@@ -47,7 +47,7 @@ async fn origin() -> FakeS3 {
     s3
 }
 
-/// Reads until the origin is asked in this name.
+/// Reads until a request at the origin is signed with this access key.
 async fn reads_until_signed_by(process: &Process, s3: &FakeS3, access_key: &str) {
     within("a request signed by others", async {
         while signers(s3).last().is_none_or(|last| last != access_key) {
@@ -57,7 +57,7 @@ async fn reads_until_signed_by(process: &Process, s3: &FakeS3, access_key: &str)
     .await;
 }
 
-// `run` blocks its thread, while the agent answers.
+// `run` blocks its thread while the agent answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_source_of_the_sdks_signs_and_is_named() {
     let (s3, scratch) = (origin().await, Scratch::new());
@@ -156,7 +156,7 @@ async fn each_source_of_the_sdks_signs_and_is_named() {
     assert!(of("/").iter().any(|asked| asked.body.contains("WebIdentityToken=jwt")));
 }
 
-// `run` blocks its thread, while the agent answers.
+// `run` blocks its thread while the agent answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_with_credentials_that_cannot_be_had_is_refused_and_says_what_is_set_up() {
     let (s3, scratch) = (origin().await, Scratch::new());
@@ -187,7 +187,7 @@ async fn a_start_with_credentials_that_cannot_be_had_is_refused_and_says_what_is
         check.envs(variables.clone());
         let (_, _, stderr) = run(check);
         assert!(stderr.contains("a start would be refused") && stderr.contains(named), "{stderr}");
-        // Whoever wants unsigned requests says so.
+        // Unsigned requests must be configured.
         let anonymous = "  credentials: { anonymous: true }\n";
         let mut serve = command("serve", &s3, &scratch, anonymous);
         serve.envs(variables);
@@ -206,7 +206,7 @@ async fn credentials_are_renewed_before_they_end_and_the_old_ones_serve_until_th
     serve.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &token);
     let mut process = Process::spawn(serve).await;
     reads_until_signed_by(&process, &s3, "AK1").await;
-    // The token is another by now, as kubelet has it.
+    // The token has changed by now, as the kubelet rotates it.
     scratch.file("token", "second");
     agent.give("AK2", HOUR);
     reads_until_signed_by(&process, &s3, "AK2").await;
@@ -236,7 +236,7 @@ async fn a_credentials_file_that_changes_is_read_again() {
     let origin = format!("  credentials: {{ file: '{file}' }}\n");
     let mut process = Process::spawn(command("serve", &s3, &scratch, &origin)).await;
     reads_until_signed_by(&process, &s3, "AKOLD").await;
-    // Half of it, as whoever writes in place leaves it for a moment: the old ones stay.
+    // Half of the file, as an in-place write leaves it for a moment: the old credentials stay.
     scratch.file("credentials", "[default]\naws_access_key_id=AKNEW\n");
     process.logged("cannot renew the origin credentials").await;
     reads_until_signed_by(&process, &s3, "AKOLD").await;

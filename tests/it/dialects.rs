@@ -1,4 +1,4 @@
-//! What S3 and its likes say and take that is not in every server: regions, tenants, redirects, two signatures at once.
+//! Dialects of S3 and compatible servers: regions, tenants, redirects, two signatures on one request.
 
 use hotset::auth::AuthMode;
 use hotset::config::Config;
@@ -9,7 +9,7 @@ use crate::support::{
     Always, FakeS3, Fault, Matcher, Object, Scratch, Seen, Signed, TestProxy, Times, setup,
 };
 
-/// hotset in this mode, where `writer` may do everything in `data`.
+/// Starts hotset in this mode, where `writer` may do everything in `data`.
 async fn in_mode(mode: AuthMode, change: impl FnOnce(&mut Config)) -> (FakeS3, TestProxy, Scratch) {
     let s3 = FakeS3::start().await;
     s3.put("data", "k", Object::bytes("content"));
@@ -136,7 +136,7 @@ async fn buckets_of_a_ceph_tenant_pass_through_and_their_writes_invalidate_the_t
     let seen = s3.requests().pop().expect("it passes through");
     assert_eq!(seen.target, "/t%3Aphotos/k");
     assert_eq!(seen.header("authorization"), crate::support::our_signature(&seen).0);
-    // The same object, as radosgw has it.
+    // The same object, under radosgw's name.
     s3.put("photos", "k", Object::bytes("two"));
     assert_eq!(client.put("/t:photos/k").body("two").send().await.status, 200);
     assert_eq!(client.get("/photos/k").send().await.text(), "two");

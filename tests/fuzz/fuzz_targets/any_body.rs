@@ -1,4 +1,4 @@
-//! Any bytes as an aws-chunked body: nothing panics, and what nobody signed is refused.
+//! Any bytes as an aws-chunked body: nothing panics, and unsigned data is refused.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a notification of any format: nothing panics, and what is read of it is bounded.
+//! Any bytes as a notification of any format: nothing panics, and the result has a bounded size.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a browser's form: nothing panics, and what goes out is what was read.
+//! Any bytes as a browser's form: nothing panics, and the bytes sent on are those that were read.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a request's head and as its signature: nothing panics, and nobody is let in.
+//! Any bytes as a request's head and as its signature: nothing panics, and no request is authorized.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A signed body that was changed in any way: what comes out whole was signed.
+//! A signed body with any change: data that is accepted in whole was signed.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A segment that was damaged in any way: what is read of it was written, or it is refused.
+//! A segment with any damage: data that is read from it was written before, or the read is refused.
 
 #![no_main]
 

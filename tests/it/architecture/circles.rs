@@ -1,13 +1,13 @@
-//! Circles of imports between files: found in every spelling of a path, and held small.
+//! Import cycles between files: found in every spelling of a path, and bounded in size.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-/// The most files in a circle of imports.
+/// Maximum number of files in an import cycle.
 const LARGEST_CIRCLE: usize = 3;
 
-/// A file as a module: its path from the root, such as `cache::fetch::plan`, and its code.
+/// Files as modules: the path from the root, such as `cache::fetch::plan`, and the code.
 type Modules = BTreeMap<Vec<String>, String>;
 
 fn modules(sources: &[Source]) -> Modules {
@@ -23,7 +23,7 @@ fn modules(sources: &[Source]) -> Modules {
         .collect()
 }
 
-/// The words of a piece of code, and its marks one by one; `::` is a word.
+/// Splits code into words and single punctuation marks; `::` counts as a word.
 pub(super) fn tokens(code: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = code.trim_start();
@@ -40,7 +40,7 @@ pub(super) fn tokens(code: &str) -> Vec<&str> {
     found
 }
 
-/// Each path of a `use` tree, without what an item is called here.
+/// Returns each path of a `use` tree, without renames (`as`).
 fn paths(tree: &[&str]) -> Vec<Vec<String>> {
     let mut prefix = Vec::new();
     let mut at = 0;
@@ -75,7 +75,7 @@ fn paths(tree: &[&str]) -> Vec<Vec<String>> {
     if prefix.is_empty() { Vec::new() } else { vec![prefix] }
 }
 
-/// A path from the root, as code in the module `of` writes it; `None`: it is another crate's, or a name in scope.
+/// Resolves a path in the module `of` to one from the root; `None`: it is another crate's, or a name in scope.
 fn from_root(path: &[String], of: &[String], modules: &Modules) -> Option<Vec<String>> {
     let supers = path.iter().take_while(|part| *part == "super").count();
     let joined = |base: &[String], rest: &[String]| Some([base, rest].concat());
@@ -90,11 +90,11 @@ fn from_root(path: &[String], of: &[String], modules: &Modules) -> Option<Vec<St
     }
 }
 
-/// Names that a file takes from elsewhere: in `use`, and in paths that begin with a module. A name that it only hands on
-/// (`pub use`) and has no use for itself is none of them.
+/// Names that a file takes from elsewhere: in `use`, and in paths that begin with a module. A name that it only
+/// re-exports (`pub use`) and does not use itself is not among them.
 struct Names {
     used: Vec<Vec<String>>,
-    /// By the name under which the file hands them on.
+    /// Re-exports, by the name under which the file exports them.
     handed_on: BTreeMap<String, Vec<String>>,
 }
 
@@ -132,7 +132,7 @@ fn names(of: &[String], code: &str, modules: &Modules) -> Names {
     names
 }
 
-/// Which file imports which: a name that is handed on counts for the file that has it.
+/// Returns the files that each file imports; a re-exported name counts for the file that defines it.
 fn graph(modules: &Modules) -> BTreeMap<&[String], BTreeSet<&[String]>> {
     let of_files: BTreeMap<_, _> =
         modules.iter().map(|(path, code)| (path, names(path, code, modules))).collect();
@@ -150,14 +150,14 @@ fn graph(modules: &Modules) -> BTreeMap<&[String], BTreeSet<&[String]>> {
     };
     let imports = |(path, names): (&&Vec<String>, &Names)| {
         let files = names.used.iter().filter_map(|used| file_of(used));
-        // The crate's root only lists the rooms.
+        // The crate's root only lists the modules.
         let others = files.filter(|file| !file.is_empty() && *file != path.as_slice());
         (modules.get_key_value(*path).expect("one of them").0.as_slice(), others.collect())
     };
     of_files.iter().map(imports).collect()
 }
 
-/// Groups of files of which each reaches each other.
+/// Returns the groups of files in which every file reaches every other one.
 fn circles<'a>(
     graph: &BTreeMap<&'a [String], BTreeSet<&'a [String]>>,
 ) -> Vec<BTreeSet<&'a [String]>> {

@@ -1,26 +1,27 @@
-//! The cache is a facade: what it does is done by types of their own, which know nothing of it.
+//! The cache is a facade: its work is done by types of their own, which do not know it.
 
 use super::circles::tokens;
 use super::*;
 
-/// Where the facade delegates, and where it is put together.
+/// Files of the facade: its assembly and its delegating methods.
 const FACADE: [&str; 2] = ["cache/assembly.rs", "cache/facade.rs"];
 
-/// The types that the code has `impl` blocks for, by their last name.
+/// Returns the types that the code has `impl` blocks for, by their last name.
 fn implemented(code: &str) -> BTreeSet<String> {
     let tokens = tokens(code);
     let blocks = tokens.iter().enumerate().filter(|(_, token)| **token == "impl");
     blocks.filter_map(|(at, _)| subject(&tokens[at + 1..])).map(str::to_owned).collect()
 }
 
-/// The type of one `impl` block, of which these are the tokens behind `impl`; `None`: it is a parameter's or a result's.
+/// Returns the type of one `impl` block, given the tokens after `impl`; `None`: the keyword is in a parameter or a
+/// result.
 fn subject<'a>(tokens: &[&'a str]) -> Option<&'a str> {
     let mut name = None;
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate() {
         match *token {
             "<" => depth += 1,
-            // Not of `->`.
+            // The `>` of `->` closes nothing.
             ">" if tokens[..at].last() != Some(&"-") => depth = depth.checked_sub(1)?,
             _ if depth > 0 => {}
             "{" | "where" => return name,
@@ -50,7 +51,7 @@ fn no_part_of_the_cache_knows_the_facade() {
     let knows = |source: &&Source| {
         let code = source.code();
         let tokens = tokens(&code);
-        // `moka::sync::Cache as Moka` is another one.
+        // `moka::sync::Cache as Moka` is another type.
         let names_it = |pair: &[&str]| pair[0] == "facade" || pair[0] == "Cache" && pair[1] != "as";
         tokens.windows(2).any(names_it)
     };

@@ -1,17 +1,17 @@
-//! Modules that the crate's documentation and the page on the architecture name.
+//! Modules named in the crate's documentation and on the page about the architecture.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// Each `a::b` in a text.
+/// Returns each `a::b` in a text.
 fn paths(text: &str) -> Vec<Vec<&str>> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let words = text.split(|c| !is_part(c)).map(|word| word.trim_matches(':'));
     words.filter(|word| word.contains("::")).map(|word| word.split("::").collect()).collect()
 }
 
-/// The code of each module by its path, such as `cache::fetch::plan`.
+/// Returns the code of each module by its path, such as `cache::fetch::plan`.
 fn modules() -> BTreeMap<String, String> {
     let module = |source: &Source| {
         let path = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
@@ -20,7 +20,7 @@ fn modules() -> BTreeMap<String, String> {
     sources().iter().map(module).collect()
 }
 
-/// Whether a path is a module, or an item whose name stands in the module before it.
+/// Whether a path is a module, or an item whose name occurs in its module.
 fn exists(path: &[&str], modules: &BTreeMap<String, String>) -> bool {
     let (name, module) = path.split_last().expect("a path has parts");
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -1,4 +1,4 @@
-//! Which headers come back with a read, exactly as the origin sent them, and which never do.
+//! Response headers of a read: those replayed exactly as the origin sent them, and those never replayed.
 
 use http::Method;
 
@@ -14,7 +14,7 @@ async fn setup(object: Object) -> (FakeS3, TestProxy, Client) {
     (s3, proxy, client)
 }
 
-/// What describes an object, with values that a parser might tidy up.
+/// Headers that describe an object, with values that a parser might tidy up.
 const REPLAYED: [(&str, &str); 22] = [
     ("Content-Type", "text/x;  charset=\"utf-8\""),
     ("Content-Encoding", "gzip"),
@@ -101,7 +101,7 @@ async fn the_version_id_null_is_replayed_and_never_asked_for() {
     assert_eq!(s3.count(|r| r.has_param("versionId")), 0, "{}", s3.describe());
 }
 
-/// What belongs to one answer, one connection or one caller (R13).
+/// Headers that belong to one response, one connection or one caller (R13).
 const NEVER_STORED: [(&str, &str); 13] = [
     ("Access-Control-Allow-Origin", "https://one.example"),
     ("Access-Control-Allow-Credentials", "true"),
@@ -154,7 +154,7 @@ async fn r13_the_date_is_of_the_answer_and_not_of_the_origins() {
         client.get("/data/none"),
     ] {
         let answer = request.send().await;
-        // SDKs correct their clocks by it.
+        // SDKs correct their clocks by this header.
         let date = httpdate::parse_http_date(answer.header("date"));
         assert!(date.is_ok_and(|date| date >= before), "{:?}", answer.headers);
     }
@@ -268,7 +268,7 @@ async fn r17_a_large_cold_read_in_checksum_mode_has_no_head_and_parallel_fetches
     assert!(answer.complete && answer.body == s3.object_bytes("data", "k"));
     assert_eq!(s3.count(|r| r.method == Method::HEAD), 0, "{}", s3.describe());
     let asked = s3.requests().iter().map(|r| r.header("range").to_owned()).collect::<Vec<_>>();
-    // Beside the first: one for each 8 MiB.
+    // Further requests beside the first: one for each 8 MiB.
     assert!(asked.len() <= 5 && asked[0].is_empty(), "{}", s3.describe());
 }
 
@@ -291,7 +291,7 @@ async fn r17_of_concurrent_cold_reads_all_get_checksums_and_one_asks() {
         let sum = if n % 2 == 0 { object.checksum_value(CHECKSUM) } else { "" };
         assert_eq!(answer.header(CHECKSUM), sum);
     }
-    // Whoever joined an opening by range learns them by HEAD.
+    // A reader that joined a cold fetch by range learns them by HEAD.
     assert!(s3.count(|r| r.method == Method::HEAD) <= 1, "{}", s3.describe());
     s3.assert_each_byte_sent_once("data", "k");
 }
@@ -347,7 +347,7 @@ async fn checksums_are_of_whole_answers_in_checksum_mode_only() {
         let hoisted = client.get("/data/k?X-Amz-Checksum-Mode=ENABLED").send().await;
         assert!(hoisted.status == 200 && has(&hoisted), "{round}: hoisted into the query");
     }
-    // The first range did not know them; one HEAD brought them for good.
+    // The first range did not have them; one HEAD fetched them for good.
     assert_eq!(s3.count(|r| r.method == Method::HEAD), 1, "{}", s3.describe());
     s3.assert_each_byte_sent_once("data", "k");
 }

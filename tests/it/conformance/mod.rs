@@ -1,12 +1,12 @@
 //! S3's read semantics as a table ([`table`]), asked of hotset in every state and under every freshness.
 //!
-//! One row must come out alike whether nothing is known of the object, only its metadata, only bytes in its
-//! middle, or all of it; and what is known is used: a warm row costs no origin request, or under `revalidate`
-//! exactly one HEAD.
+//! The result of a row must be the same whether the cache has nothing of the object, only its metadata, only bytes in
+//! its middle, or all of it. And cached data is used: a warm row costs no origin request, or exactly one HEAD under
+//! `revalidate`.
 
-/// Which headers come back, and which never do.
+/// Response headers that are replayed, and those that never are.
 mod headers;
-/// Objects as large as S3 takes them.
+/// Objects of the maximum size of S3.
 mod huge;
 /// Keys and hosts in every legal spelling.
 mod names;
@@ -27,25 +27,25 @@ use crate::support::*;
 use on_disk::{Place, check_source};
 use table::{ETAG, Expect, MODIFIED, Row, SIZE};
 
-/// Which object a row asks for.
+/// Object that a row reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Large,
     Empty,
     One,
-    /// The large one is the version `v1`, which is not current any more.
+    /// The large object as the version `v1`, which is no longer current.
     Old,
-    /// The large one is the current version, `v2`.
+    /// The large object as the current version, `v2`.
     Current,
-    /// The large one is the version `null`, and `v2` is current.
+    /// The large object as the version `null`; `v2` is current.
     Null,
-    /// The large one is the version `v1`, behind the delete marker `v2`.
+    /// The large object as the version `v1`, behind the delete marker `v2`.
     Deleted,
-    /// The large one, uploaded in the parts 1, 3 and 7.
+    /// The large object, uploaded in the parts 1, 3 and 7.
     Parts,
-    /// There is none.
+    /// No object.
     Missing,
-    /// The same as the version `v1`, which is not current any more.
+    /// The same parts as the version `v1`, which is no longer current.
     OldParts,
 }
 
@@ -53,7 +53,7 @@ const CHECKSUM: &str = "x-amz-checksum-crc32";
 const TYPE: &str = "x-amz-checksum-type";
 const BYPASS: &str = "hotset; fwd=bypass";
 
-/// Made once: every row compares with it.
+/// Bytes of the large object, made once: every row compares with them.
 static LARGE: LazyLock<Bytes> = LazyLock::new(|| Object::random(SIZE, 9).all());
 
 impl Kind {
@@ -76,7 +76,7 @@ impl Kind {
         object.etag(ETAG).last_modified(MODIFIED).header("x-amz-meta-kind", "conformance")
     }
 
-    /// Puts the object, and what else there is under its key.
+    /// Puts the object, and other versions under its key.
     fn put(self, s3: &FakeS3, key: &str) {
         let (object, other) = (self.object(), Object::bytes("another version's bytes"));
         match self {
@@ -102,17 +102,17 @@ impl Kind {
     }
 }
 
-/// What was read of the object before the row is asked.
+/// Reads of the object before the row's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Before {
     Nothing,
     Head,
-    /// Bytes in the middle: metadata from a 206, some blocks, one of them from its middle on.
+    /// Bytes in the middle: metadata from a 206, and some blocks, one of them only from its middle on.
     Middle,
     Whole,
 }
 
-/// A rule for everything.
+/// Returns one rule for everything.
 pub fn rule(freshness: Freshness) -> Vec<RuleConfig> {
     vec![RuleConfig { freshness, ..RuleConfig::default() }]
 }
@@ -124,7 +124,7 @@ struct Table {
     before: Before,
     place: Place,
     request_ids: HashSet<String>,
-    /// Keys that are there.
+    /// Keys that have been put.
     put: HashSet<String>,
 }
 
@@ -149,7 +149,7 @@ impl Table {
     }
 
     async fn ask(&mut self, number: usize, row: &Row, method: &Method) {
-        // Rows read and change nothing, so those that find everything in memory share one object.
+        // Rows only read, so those that find everything in memory share one object.
         let key = match (self.before, self.place) {
             (Before::Whole, Place::Memory) => {
                 format!("{:?}{}", row.kind, row.query.replace(|c: char| !c.is_alphanumeric(), "-"))
@@ -189,11 +189,12 @@ impl Table {
         }
     }
 
-    /// What is known of the row's object: a restart leaves what has bytes on disk.
+    /// Returns the parts of the row's object that the process still has: after a restart only objects with bytes on
+    /// disk.
     fn known(&self, row: &Row) -> Before {
         let has_bytes = match row.kind {
             Kind::One => self.before == Before::Whole,
-            // After a restart nobody knows what `null` names.
+            // After a restart the version `null` is not known to be current.
             Kind::Empty | Kind::Null => false,
             _ => matches!(self.before, Before::Middle | Before::Whole),
         };
@@ -214,7 +215,7 @@ impl Table {
         }
     }
 
-    /// Request ids are ours and fresh, but for what streams through.
+    /// Checks that request ids are our own and new, except in responses that stream through.
     fn check_identity(&mut self, answer: &Response, what: &str) {
         let id = answer.header("x-amz-request-id").to_owned();
         if id.starts_with("ORIGIN") {
@@ -227,7 +228,7 @@ impl Table {
         assert!(!answer.header("cache-status").is_empty(), "{what}");
     }
 
-    /// What is known is used, and metadata comes with the first bytes (R17).
+    /// Checks that cached data is used, and that metadata comes with the first bytes (R17).
     fn check_cost(&self, row: &Row, method: &Method, what: &str) {
         if row.passes() || matches!(row.expect, Expect::Refused(..)) {
             return;
@@ -240,7 +241,7 @@ impl Table {
         // To refuse it, its size must be known; no byte of it can be asked for.
         let minus_zero = row.headers.contains(&("range", "bytes=-0"));
         match before {
-            // Of a part the whole is asked for, too.
+            // For a part, the whole object is asked for, too.
             Before::Nothing if row.is_part() => {
                 let part = usize::from(*method == Method::HEAD);
                 assert_eq!((heads, gets), (1 + part, 1 - part), "{what}");
@@ -249,7 +250,7 @@ impl Table {
                 assert_eq!((heads, gets), (1, 0), "{what}");
             }
             Before::Nothing if minus_zero => assert_eq!((heads, gets), (1, 0), "{what}"),
-            // Nor is one wanted that a condition is likely to make needless.
+            // Nor is a GET made where a condition is likely to make it needless.
             Before::Nothing if row.is_asked_for_by_head() => {
                 assert_eq!((heads, &seen[0].method), (1, &Method::HEAD), "{what}");
             }
@@ -260,17 +261,17 @@ impl Table {
             _ if row.wants_the_wholes_checksums() => assert!(heads <= 1, "{what}"),
             Before::Nothing => {
                 assert_eq!(seen[0].method, Method::GET, "{what}");
-                // Only an answer without metadata (416) needs a HEAD after it.
+                // Only a response without metadata (416) needs a HEAD after it.
                 assert_eq!(heads, usize::from(seen[0].status == 416), "{what}");
             }
             Before::Head | Before::Middle if row.is_part() && *method == Method::HEAD => {
                 assert_eq!(heads, 1 + usize::from(revalidates), "{what}");
             }
-            // The answer for the part confirms it, too.
+            // The response for the part confirms it, too.
             Before::Head | Before::Middle if row.is_part() && row.is_refused() => {
                 assert!(heads <= 1, "{what}");
             }
-            // What is known refuses nobody before it is confirmed (R33).
+            // No read is refused by cached metadata before it is confirmed (R33).
             _ => assert_eq!(heads, usize::from(revalidates || row.is_refused()), "{what}"),
         }
         if before == Before::Whole || *method == Method::HEAD {

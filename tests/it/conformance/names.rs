@@ -1,4 +1,4 @@
-//! Keys with every legal character, and the hosts under which a bucket may be asked for.
+//! Keys with every legal character, and the hosts under which a bucket can be addressed.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ async fn setup() -> (FakeS3, TestProxy, Client) {
     (s3, proxy, client)
 }
 
-/// Every byte but RFC 3986's unreserved characters and the slash as `%XX`, as SDKs send keys.
+/// Encodes every byte but RFC 3986's unreserved characters and the slash as `%XX`, as SDKs send keys.
 fn encode(key: &str) -> String {
     key.bytes().fold(String::new(), |mut out, byte| {
         match byte {
@@ -87,7 +87,7 @@ async fn keys_of_every_legal_character_are_told_apart_and_read() {
             assert_eq!(head.status, 200, "{round} {key:?}");
         }
     }
-    // What a server may take for another key is confirmed on every read, by a HEAD.
+    // Keys that a server may take for others are confirmed on every read, by a HEAD.
     let fetched = s3.requests().into_iter().filter(|r| r.method == Method::GET);
     let mut asked: Vec<String> = fetched.map(|r| r.key).collect();
     let confirmed = s3.count(|r| r.method == Method::HEAD && !is_ambiguous(&r.key));

@@ -1,15 +1,15 @@
-//! The same table when the bytes are on disk and in no memory: a process that ended left them, and another one finds them.
+//! The table with the bytes on disk and not in memory: one process left them, and another one finds them.
 
 use super::*;
 
-/// What the process that is asked knows when it is asked.
+/// Location of the row's object in the process that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// All in its memory.
+    /// Everything in memory.
     Memory,
-    /// Metadata in its memory, bytes on disk.
+    /// Metadata in memory, bytes on disk.
     Disk,
-    /// Nothing in its memory: it has just been started.
+    /// Nothing in memory: the process has just been started.
     Restarted,
 }
 
@@ -38,7 +38,7 @@ impl Disk {
         Process::serve(&self.scratch.file("hotset.yaml", &text)).await
     }
 
-    /// Reads of each row's objects what `before` says, and ends.
+    /// Fills a disk: reads each row's object as `before` says, and ends the process.
     async fn prepare(before: Before) -> Disk {
         let disk = Disk { scratch: Scratch::new(), s3: Arc::new(FakeS3::start().await), before };
         let process = disk.start("immutable").await;
@@ -48,7 +48,7 @@ impl Disk {
                 let key = key(number, &method);
                 row.kind.put(&table.s3, &key);
                 table.prepare(&key, row).await;
-                // What leaves memory while too much waits to be written is not kept.
+                // Blocks evicted from memory while the write queue is full are not kept.
                 while process.metric("hotset_disk_queued_bytes").await > 0.0 {
                     tokio::task::yield_now().await;
                 }
@@ -69,7 +69,7 @@ impl Disk {
         Table { s3, client, freshness, before, place, request_ids, put }
     }
 
-    /// Asks every row of a process that has just been started.
+    /// Runs every row on a process that has just been started.
     async fn ask(&self, freshness: Freshness, place: Place) {
         let text = match freshness {
             Freshness::Immutable => "immutable",
@@ -91,7 +91,7 @@ impl Disk {
     }
 }
 
-/// That bytes of a row whose object was read as a whole came from the disk.
+/// Asserts that bytes of a row whose object was read as a whole came from the disk.
 pub(super) fn check_source(
     answer: &Response,
     row: &Row,

@@ -1,8 +1,8 @@
-//! What S3 answers to a read, row by row, each with where that is known from.
+//! S3's response to a read, row by row, each with its source.
 //!
-//! The object is one of three of the same date and `ETag` ([`Kind`]); a row holds for GET and for HEAD,
-//! whatever the cache knew before. Sources: *API* is S3's API reference, *s3-tests* is ceph/s3-tests'
-//! `functional/test_s3.py`, *RFC* is RFC 9110, other names are issues of servers that had it wrong.
+//! The object is one of three of the same date and `ETag` ([`Kind`]); a row holds for GET and for HEAD, in every
+//! state of the cache. Sources: *API* is S3's API reference, *s3-tests* is ceph/s3-tests' `functional/test_s3.py`,
+//! *RFC* is RFC 9110, other names are issues of servers that had it wrong.
 
 mod asked;
 
@@ -14,7 +14,7 @@ use super::Kind::{self, Empty, Large, Null, One};
 use super::on_disk::Place;
 use asked::{ENABLED, MORE, PARTED, VERSIONS};
 
-/// Of every object here, as the origin sends it.
+/// `ETag` of every object here, as the origin sends it.
 pub const ETAG: &str = "\"9b2cf535f27731c974343645a3985328\"";
 const UNQUOTED: &str = "9b2cf535f27731c974343645a3985328";
 const WEAK: &str = "W/\"9b2cf535f27731c974343645a3985328\"";
@@ -22,12 +22,12 @@ const LISTED: &str = "\"x\", \"9b2cf535f27731c974343645a3985328\" , \"y\"";
 const OTHER: &str = "\"00000000000000000000000000000000\"";
 const OTHERS: &str = "\"x\", \"9b2cf535f27731c974343645a398532\"";
 
-/// Of every object here.
+/// `Last-Modified` of every object here.
 pub const MODIFIED: &str = "Wed, 01 Jan 2025 00:00:00 GMT";
 const BEFORE: &str = "Tue, 31 Dec 2024 23:59:59 GMT";
 const AFTER: &str = "Wed, 01 Jan 2025 00:00:01 GMT";
 
-/// Bytes of the large object: five blocks of 64 KiB and a rest.
+/// Size of the large object, in bytes: five blocks of 64 KiB and a rest.
 pub const SIZE: u64 = 330_001;
 
 /// Number, length and checksum of each part.
@@ -35,7 +35,7 @@ pub const PARTS: [(u64, u64, &str); 3] =
     [(1, 100_000, "cGFydDE="), (3, 130_001, "cGFydDM="), (7, 100_000, "cGFydDc=")];
 pub const WHOLE_SUM: &str = "d2hvbGU=-3";
 
-/// What a row comes to.
+/// Expected response of a row.
 #[derive(Clone, Debug)]
 pub enum Expect {
     /// 200 with all bytes.
@@ -44,23 +44,23 @@ pub enum Expect {
     Part(Range<u64>),
     /// 304 with the `ETag`.
     NotModified,
-    /// 412 `PreconditionFailed` that names the header.
+    /// 412 `PreconditionFailed` that names this header.
     Failed(&'static str),
-    /// 416 `InvalidRange` that tells the size.
+    /// 416 `InvalidRange` with the size.
     Unsatisfiable,
-    /// This status, and this code where there is a body.
+    /// This status, and this error code if there is a body.
     Refused(u16, &'static str),
 }
 
-/// A question and its answer.
+/// A request and its expected response.
 pub struct Row {
     pub source: &'static str,
     pub kind: Kind,
-    /// With its question mark.
+    /// Query with its question mark.
     pub query: &'static str,
     pub headers: Headers,
     pub expect: Expect,
-    /// Headers that the answer has; with an empty value: must not have.
+    /// Headers that the response must have; an empty value: must not have.
     pub answered: Headers,
 }
 
@@ -80,7 +80,7 @@ impl Row {
         !self.is_part() && asked
     }
 
-    /// Whether a condition is there that most likely ends in 304, or that not every origin understands.
+    /// Whether the request has a condition that most likely ends in 304, or that some origins do not understand.
     pub fn is_asked_for_by_head(&self) -> bool {
         let has = |asked: &str| self.headers.iter().any(|(name, _)| *name == asked);
         let asks = |(name, value): &(&str, &str)| match *name {
@@ -93,31 +93,31 @@ impl Row {
         self.headers.iter().any(asks)
     }
 
-    /// Whether the origin's own answer comes back, at least the first time.
+    /// Whether the origin's own response is passed through, at least the first time.
     pub fn passes(&self) -> bool {
         let asks =
             |(name, _): &(&str, &str)| name.starts_with("x-amz-") && *name != "x-amz-checksum-mode";
         self.is_part() && self.kind == Empty || self.headers.iter().any(asks)
     }
 
-    /// Whether it is refused for what the object is.
+    /// Whether the read is refused with 412 or 416.
     pub fn is_refused(&self) -> bool {
         matches!(self.expect, Failed(_) | Unsatisfiable)
     }
 
-    /// Of all of it: the object, or the version.
+    /// Returns the path of the whole object, or of the whole version.
     pub fn path_of_whole(&self, key: &str) -> String {
         let version = self.query.split('&').next().filter(|query| query.contains("versionId"));
         format!("/data/{key}{}", version.unwrap_or_default())
     }
 
-    /// Whether what is known is confirmed by one HEAD.
+    /// Whether cached metadata is confirmed by one HEAD.
     pub fn revalidates(&self, freshness: Freshness, place: Place) -> bool {
         let is_version = self.query.contains("versionId");
         match (freshness, place) {
-            // Mutable, whatever the rule says of its object.
+            // `null` can change, whatever the rule says about its object.
             _ if self.kind == Null => true,
-            // Nobody can say that it was not deleted.
+            // It may have been deleted meanwhile.
             (_, Place::Restarted) if is_version => true,
             (Freshness::Immutable, _) => false,
             (Freshness::Revalidate, _) => true,
@@ -130,7 +130,7 @@ const fn row(source: &'static str, kind: Kind, headers: Headers, expect: Expect)
     Row { source, kind, query: "", headers, expect, answered: &[] }
 }
 
-/// A row of a version, or of a part.
+/// Makes a row for a version, or for a part.
 const fn asked(
     source: &'static str,
     kind: Kind,
@@ -144,7 +144,7 @@ const fn asked(
 
 use Expect::{Failed, NotModified, Part, Unsatisfiable, Whole};
 
-/// All rows.
+/// Returns all rows.
 pub fn all() -> impl Iterator<Item = &'static Row> {
     RANGES
         .iter()

@@ -1,5 +1,5 @@
-//! The AWS SDK for Rust as it comes: virtual-hosted style unless the endpoint is an address,
-//! `x-id` in the query, checksums on.
+//! The AWS SDK for Rust in its default configuration: virtual-hosted style unless the endpoint is an address, `x-id`
+//! in the query, checksums on.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl AwsSdk {
     }
 }
 
-/// Every name is this machine's, as if a wildcard DNS record pointed here.
+/// Resolver that maps every name to this machine, as if a wildcard DNS record pointed here.
 #[derive(Debug, Clone)]
 struct Loopback;
 

@@ -1,6 +1,6 @@
-//! `rust-clients CLIENT OPERATION ARGUMENT...`: one call of one S3 client, for the tests in the folder
-//! above. Objects come on stdin and leave on stdout; the target is in the environment. Exit code 44
-//! says that the object is not there, 1 that the call failed.
+//! `rust-clients CLIENT OPERATION ARGUMENT...`: one call of one S3 client, for the tests in the folder above. Objects
+//! are read from stdin and written to stdout; the target is in the environment. Exit code 44: the object does not
+//! exist; 1: the call failed.
 
 mod aws_sdk;
 mod object_store;
@@ -10,11 +10,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 use std::{env, io};
 
-/// The smallest part that S3 takes, except as the last one.
+/// Smallest part that S3 accepts, except as the last one, in bytes.
 const PART: usize = 5 * 1024 * 1024;
 const NOT_FOUND: u8 = 44;
 
-/// Where to, and as whom.
+/// Endpoint, bucket and credentials of the calls.
 struct Target {
     endpoint: String,
     bucket: String,
@@ -29,16 +29,16 @@ enum Failure {
 
 type Outcome<T> = Result<T, Failure>;
 
-/// An S3 client, asked for what the tests need of each.
+/// The operations of an S3 client that the tests need.
 trait Client {
-    /// Sizes and keys of all objects under the prefix.
+    /// Lists the sizes and keys of all objects under the prefix.
     async fn list(&self, prefix: &str) -> Outcome<Vec<(u64, String)>>;
-    /// The object's size in bytes.
+    /// Returns the object's size in bytes.
     async fn head(&self, key: &str) -> Outcome<u64>;
-    /// The object, or its bytes from the first position up to the second.
+    /// Reads the object, or its bytes from the first position up to the second.
     async fn get(&self, key: &str, range: Option<(u64, u64)>) -> Outcome<Vec<u8>>;
     async fn put(&self, key: &str, body: Vec<u8>) -> Outcome<()>;
-    /// An upload in parts of [`PART`] bytes.
+    /// Uploads in parts of [`PART`] bytes.
     async fn put_parts(&self, key: &str, body: &[u8]) -> Outcome<()>;
     async fn copy(&self, from: &str, to: &str) -> Outcome<()>;
     async fn delete(&self, key: &str) -> Outcome<()>;

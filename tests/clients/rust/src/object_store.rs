@@ -1,4 +1,4 @@
-//! The crate object_store, which DataFusion, polars and delta-rs read with.
+//! The crate object_store, which DataFusion, polars and delta-rs use for reads.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ fn failure(error: Error) -> Failure {
     }
 }
 
-/// The key as it is; `Path::from` would encode some of its characters.
+/// Returns the key unchanged; `Path::from` would encode some of its characters.
 fn path(key: &str) -> Outcome<Path> {
     Path::parse(key).map_err(|error| Failure::Other(error.to_string()))
 }

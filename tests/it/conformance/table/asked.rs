@@ -1,4 +1,4 @@
-//! What is asked for by more than a range and conditions: versions, parts, checksums, overrides, owners.
+//! Rows for reads by more than a range and conditions: versions, parts, checksums, overrides, owners.
 
 use super::Expect::{Failed, NotModified, Part, Refused, Unsatisfiable, Whole};
 use super::{ETAG, Headers, MODIFIED, OTHER, PARTS, Row, SIZE, WHOLE_SUM, asked};
@@ -203,7 +203,7 @@ const OVERRIDDEN: Headers = &[("content-type", "x/y"), ("expires", "never")];
 const AS_STORED: Headers = &[("content-type", ""), ("expires", "")];
 const OVERRIDES: &str = "?response-content-type=x%2Fy&response-expires=never";
 
-/// What the origin must be asked for itself streams through ([`Row::passes`]).
+/// Rows that only the origin can answer; they stream through ([`Row::passes`]).
 pub(super) const MORE: &[Row] = &[
     asked("API: checksum mode", Large, "", ENABLED, Whole, WHOLES),
     asked("API: checksum mode", Large, "?x-amz-checksum-mode=ENABLED", &[], Whole, WHOLES),
